@@ -1,0 +1,31 @@
+// Package link makes a channel out of a connection: the SPICE link handshake
+// and its RSA ticket, the client's and the server's half, over any net.Conn.
+//
+// A client does it in one call per channel:
+//
+//	ch, err := link.Client(ctx, conn, link.Config{
+//		Channel:      wire.ChannelID{Type: wire.ChannelMain},
+//		CommonCaps:   link.CommonCaps,
+//		Secret:       ticket,
+//	})
+//	if e := (*link.Error)(nil); errors.As(err, &e) && e.Code == wire.ResultPermissionDenied {
+//		// wrong ticket
+//	}
+//	in := wire.NewFrameReader(conn, wire.FrameConfig{Mini: ch.Mini()})
+//
+// A server does it in steps, so that a proxy can decide between them:
+//
+//	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: key}) // the client's Mess
+//	err = hs.Reply(ctx, commonCaps, channelCaps)                   // or hs.Refuse(ctx, code)
+//	ticket, err := hs.Ticket(ctx)                                  // decrypted
+//	err = hs.Finish(ctx, wire.ResultOK)
+//
+// Not one byte beyond the handshake is read from the connection. Deadline and
+// cancellation of the context interrupt every step; the connection's own
+// deadlines are cleared when a step returns.
+//
+// Layouts are SpiceLinkHeader, SpiceLinkMess, SpiceLinkReply and their
+// companions in spice/protocol.h. SASL is refused with an error that says so.
+//
+// Tickets and tokens never appear in an error of this package.
+package link

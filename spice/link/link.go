@@ -1,0 +1,165 @@
+package link
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Numbers of the handshake (spice/protocol.h).
+const (
+	// Magic is what both halves begin with: "REDQ", read as a little-endian word.
+	Magic uint32 = 'R' | 'E'<<8 | 'D'<<16 | 'Q'<<24
+	// Major is the protocol version that both sides must share. The minor
+	// version is informative.
+	Major uint32 = 2
+	// Minor is what this package announces.
+	Minor uint32 = 2
+	// HeaderSize is the size of SpiceLinkHeader in bytes.
+	HeaderSize = 16
+	// PublicKeySize is the room for the server's RSA-1024 key in a Reply, in
+	// bytes (SPICE_TICKET_PUBKEY_BYTES).
+	PublicKeySize = 162
+	// TicketSize is the size of the encrypted ticket in bytes.
+	TicketSize = 128
+	// MaxSecret is the longest ticket or token in bytes
+	// (SPICE_MAX_PASSWORD_LENGTH).
+	MaxSecret = 60
+	// MaxBody bounds what a link header may announce, in bytes. A real Mess or
+	// Reply has under 250; spice-server itself takes up to 4096.
+	MaxBody = 4096
+
+	messSize  = 18
+	replySize = 4 + PublicKeySize + 12
+)
+
+// CommonCaps is what a client of this package can do on every channel:
+// naming its mechanism, the ticket, and mini headers. Clone it before changing.
+var CommonCaps = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice, wire.CapMiniHeader)
+
+// Header is SpiceLinkHeader: what both Mess and Reply begin with.
+type Header struct {
+	Magic uint32
+	Major uint32
+	Minor uint32
+	Size  uint32 // bytes that follow
+}
+
+// Append appends the 16 bytes of the header.
+func (h Header) Append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, h.Magic)
+	b = binary.LittleEndian.AppendUint32(b, h.Major)
+	b = binary.LittleEndian.AppendUint32(b, h.Minor)
+	return binary.LittleEndian.AppendUint32(b, h.Size)
+}
+
+// Decode reads a header from its 16 bytes and judges nothing.
+func (h *Header) Decode(b []byte) error {
+	if len(b) < HeaderSize {
+		return fmt.Errorf("link: header: want %d bytes, got %d", HeaderSize, len(b))
+	}
+	h.Magic = binary.LittleEndian.Uint32(b)
+	h.Major = binary.LittleEndian.Uint32(b[4:])
+	h.Minor = binary.LittleEndian.Uint32(b[8:])
+	h.Size = binary.LittleEndian.Uint32(b[12:])
+	return nil
+}
+
+// Mess is SpiceLinkMess: how a client asks for a channel.
+type Mess struct {
+	ConnectionID uint32 // 0 for the first channel of a session, then MainInit.SessionID
+	Channel      wire.ChannelID
+	CommonCaps   wire.Caps
+	ChannelCaps  wire.Caps
+}
+
+// Append appends the Mess with the header before it.
+func (m Mess) Append(b []byte) []byte {
+	size := messSize + 4*(len(m.CommonCaps)+len(m.ChannelCaps))
+	b = Header{Magic, Major, Minor, uint32(size)}.Append(b)
+	b = binary.LittleEndian.AppendUint32(b, m.ConnectionID)
+	b = append(b, byte(m.Channel.Type), m.Channel.ID)
+	return appendCaps(b, messSize, m.CommonCaps, m.ChannelCaps)
+}
+
+// Decode reads what follows the header.
+func (m *Mess) Decode(body []byte) error {
+	if len(body) < messSize {
+		return fmt.Errorf("link: mess: want %d bytes, got %d", messSize, len(body))
+	}
+	m.ConnectionID = binary.LittleEndian.Uint32(body)
+	m.Channel = wire.ChannelID{Type: wire.ChannelType(body[4]), ID: body[5]}
+	var err error
+	m.CommonCaps, m.ChannelCaps, err = decodeCaps("mess", body, messSize)
+	return err
+}
+
+// Reply is SpiceLinkReply: the server's answer. With an Error other than
+// wire.ResultOK the rest is empty, and the server hangs up.
+type Reply struct {
+	Error       wire.Result
+	PublicKey   [PublicKeySize]byte // SubjectPublicKeyInfo in DER, zeros after it
+	CommonCaps  wire.Caps
+	ChannelCaps wire.Caps
+}
+
+// Append appends the Reply with the header before it.
+func (r Reply) Append(b []byte) []byte {
+	size := replySize + 4*(len(r.CommonCaps)+len(r.ChannelCaps))
+	b = Header{Magic, Major, Minor, uint32(size)}.Append(b)
+	b = binary.LittleEndian.AppendUint32(b, uint32(r.Error))
+	b = append(b, r.PublicKey[:]...)
+	return appendCaps(b, replySize, r.CommonCaps, r.ChannelCaps)
+}
+
+// Decode reads what follows the header.
+func (r *Reply) Decode(body []byte) error {
+	if len(body) < replySize {
+		return fmt.Errorf("link: reply: want %d bytes, got %d", replySize, len(body))
+	}
+	r.Error = wire.Result(binary.LittleEndian.Uint32(body))
+	copy(r.PublicKey[:], body[4:])
+	var err error
+	r.CommonCaps, r.ChannelCaps, err = decodeCaps("reply", body, replySize)
+	return err
+}
+
+// appendCaps appends the last three fields of a Mess or Reply, and the words
+// that they speak of directly behind them, at offset fixed.
+func appendCaps(b []byte, fixed uint32, common, channel wire.Caps) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(common)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(channel)))
+	b = binary.LittleEndian.AppendUint32(b, fixed)
+	for _, set := range []wire.Caps{common, channel} {
+		for _, word := range set {
+			b = binary.LittleEndian.AppendUint32(b, word)
+		}
+	}
+	return b
+}
+
+// decodeCaps reads the three fields that end at fixed, and the words.
+func decodeCaps(what string, body []byte, fixed int) (common, channel wire.Caps, err error) {
+	numCommon := binary.LittleEndian.Uint32(body[fixed-12:])
+	numChannel := binary.LittleEndian.Uint32(body[fixed-8:])
+	offset := binary.LittleEndian.Uint32(body[fixed-4:])
+	if numCommon > wire.MaxCapWords || numChannel > wire.MaxCapWords {
+		return nil, nil, fmt.Errorf("link: %s: %d common and %d channel capability words, the limit is %d",
+			what, numCommon, numChannel, wire.MaxCapWords)
+	}
+	words := int(numCommon + numChannel)
+	if words == 0 {
+		// An error reply of spice-server has offset 0 here.
+		return nil, nil, nil
+	}
+	if int64(offset) < int64(fixed) || int64(offset)+int64(4*words) > int64(len(body)) {
+		return nil, nil, fmt.Errorf("link: %s: %d capability words at offset %d lie outside bytes %d to %d",
+			what, words, offset, fixed, len(body))
+	}
+	all := make(wire.Caps, words)
+	for i := range all {
+		all[i] = binary.LittleEndian.Uint32(body[int(offset)+4*i:])
+	}
+	return all[:numCommon:numCommon], all[numCommon:], nil
+}

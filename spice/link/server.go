@@ -1,0 +1,163 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// ServerConfig is what a server's handshakes share.
+type ServerConfig struct {
+	// Key decrypts tickets: RSA of exactly 1024 bits, see GenerateKey. nil makes
+	// a fresh one for each Reply, which takes some milliseconds.
+	Key *rsa.PrivateKey
+}
+
+// GenerateKey makes a key for ServerConfig. The protocol fixes its size at 1024
+// bits, the least that crypto/rsa still makes without GODEBUG=rsa1024min=0.
+func GenerateKey() (*rsa.PrivateKey, error) {
+	key, err := rsa.GenerateKey(rand.Reader, 8*TicketSize)
+	if err != nil {
+		return nil, fmt.Errorf("link: make a ticket key: %w", err)
+	}
+	return key, nil
+}
+
+// Handshake is a server's half after the client's Mess. Its steps are Reply,
+// Ticket, Finish, in this order; Refuse ends it instead of Reply.
+type Handshake struct {
+	// Mess is what the client asked for.
+	Mess Mess
+
+	conn   net.Conn
+	cfg    ServerConfig
+	common wire.Caps // what Reply offered
+}
+
+// Accept reads the Mess from conn. On a malformed one it tells the client why,
+// as spice-server does, before it returns the error. Other parts of conn's
+// life, its closing included, are the caller's.
+func Accept(ctx context.Context, conn net.Conn, cfg ServerConfig) (*Handshake, error) {
+	const op = "read mess"
+	hs := &Handshake{conn: conn, cfg: cfg}
+	err := guard(ctx, conn, func() error {
+		h, err := readHeader(conn, op, messSize)
+		if err != nil {
+			return err
+		}
+		body, err := readBody(conn, op, h.Size)
+		if err != nil {
+			return err
+		}
+		if err := hs.Mess.Decode(body); err != nil {
+			return &Error{Op: op, Code: wire.ResultInvalidData, Err: err}
+		}
+		return nil
+	})
+	if err == nil {
+		return hs, nil
+	}
+	err = stepError(op, err)
+	// Who does not speak SPICE, or vanished, is told nothing.
+	if e := (*Error)(nil); errors.As(err, &e) && (e.Code == wire.ResultInvalidData || e.Code == wire.ResultVersionMismatch) {
+		if said := hs.Refuse(ctx, e.Code); said != nil {
+			err = errors.Join(err, said)
+		}
+	}
+	return nil, err
+}
+
+// Refuse answers with an error instead of a key. The caller closes conn.
+func (hs *Handshake) Refuse(ctx context.Context, code wire.Result) error {
+	return hs.write(ctx, "refuse", Reply{Error: code}.Append(nil))
+}
+
+// Reply offers capabilities and sends the public key. Whether the client names
+// its mechanism depends on wire.CapAuthSelection in both sides' common set.
+func (hs *Handshake) Reply(ctx context.Context, common, channel wire.Caps) error {
+	const op = "reply"
+	if hs.cfg.Key == nil {
+		key, err := GenerateKey()
+		if err != nil {
+			return &Error{Op: op, Code: wire.ResultError, Err: err}
+		}
+		hs.cfg.Key = key
+	}
+	der, err := x509.MarshalPKIXPublicKey(&hs.cfg.Key.PublicKey)
+	if err == nil && (len(der) > PublicKeySize || hs.cfg.Key.Size() != TicketSize) {
+		err = fmt.Errorf("the ticket key has %d bits, want %d", hs.cfg.Key.N.BitLen(), 8*TicketSize)
+	}
+	if err != nil {
+		return &Error{Op: op, Code: wire.ResultError, Err: err}
+	}
+	reply := Reply{CommonCaps: common, ChannelCaps: channel}
+	copy(reply.PublicKey[:], der)
+	hs.common = common
+	return hs.write(ctx, op, reply.Append(nil))
+}
+
+// Mini reports whether messages will have the 6-byte header. Valid after Reply.
+func (hs *Handshake) Mini() bool {
+	return hs.Mess.CommonCaps.Has(wire.CapMiniHeader) && hs.common.Has(wire.CapMiniHeader)
+}
+
+// Ticket reads the mechanism, if one is due, and the ticket, and decrypts it.
+// A ticket that does not decrypt is an *Error with wire.ResultPermissionDenied:
+// pass that code to Finish, as for one that is merely wrong.
+func (hs *Handshake) Ticket(ctx context.Context) (string, error) {
+	const op = "read ticket"
+	if hs.cfg.Key == nil {
+		return "", &Error{Op: op, Code: wire.ResultError, Err: errors.New("called before Reply")}
+	}
+	var sealed [TicketSize]byte
+	err := guard(ctx, hs.conn, func() error {
+		if hs.Mess.CommonCaps.Has(wire.CapAuthSelection) && hs.common.Has(wire.CapAuthSelection) {
+			var b [4]byte
+			if n, err := io.ReadFull(hs.conn, b[:]); err != nil {
+				return readError("read mechanism", n, err)
+			}
+			if mechanism := binary.LittleEndian.Uint32(b[:]); mechanism != uint32(wire.CapAuthSpice) {
+				return &Error{Op: "read mechanism", Code: wire.ResultInvalidData,
+					Err: fmt.Errorf("the client chose %s, only auth_spice is offered",
+						wire.CommonCapName(wire.Cap(mechanism)))}
+			}
+		}
+		if n, err := io.ReadFull(hs.conn, sealed[:]); err != nil {
+			return readError(op, n, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", stepError(op, err)
+	}
+	plain, err := rsa.DecryptOAEP(sha1.New(), nil, hs.cfg.Key, sealed[:], nil)
+	if err != nil {
+		return "", &Error{Op: op, Code: wire.ResultPermissionDenied, Err: errors.New("the ticket was not encrypted for this server")}
+	}
+	secret, _, _ := bytes.Cut(plain, []byte{0})
+	return string(secret), nil
+}
+
+// Finish sends the result of the authentication. After wire.ResultOK the
+// channel is open; after anything else the caller closes conn.
+func (hs *Handshake) Finish(ctx context.Context, code wire.Result) error {
+	return hs.write(ctx, "finish", binary.LittleEndian.AppendUint32(nil, uint32(code)))
+}
+
+func (hs *Handshake) write(ctx context.Context, op string, b []byte) error {
+	err := guard(ctx, hs.conn, func() error {
+		_, err := hs.conn.Write(b)
+		return err
+	})
+	return stepError(op, err)
+}

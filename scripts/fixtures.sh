@@ -1,0 +1,44 @@
+#!/bin/sh
+# Builds the guest images from source and prints their sha256.
+#
+#   scripts/fixtures.sh [DIR]     where the image goes; default fixtures/images
+#
+# The same source gives the same bytes at any path: no debug info, no timestamps, a fixed FAT serial number, and
+# file names that do not depend on where the tree is. The compiler is part of the recipe: Debian 12's clang 14
+# (another version makes another, equally good, image).
+# Debian: apt-get install clang lld mtools qemu-utils
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=${1:-$root/fixtures/images}
+for tool in clang lld-link mformat mcopy qemu-img sha256sum; do
+    command -v "$tool" >/dev/null || {
+        echo "fixtures: $tool is missing: apt-get install clang lld mtools qemu-utils" >&2
+        exit 3
+    }
+done
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+export SOURCE_DATE_EPOCH=1735689600 # 2025-01-01, the date of every file in the image
+export TZ=UTC LC_ALL=C MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
+
+cd "$root/fixtures/guest/src"
+for source in *.c; do
+    clang --target=x86_64-unknown-windows -std=c11 -O2 -ffreestanding -fno-stack-protector -mno-stack-arg-probe \
+        -fno-ident -Wall -Wextra -Werror -c "$source" -o "$work/${source%.c}.obj"
+done
+cd "$work"
+lld-link /subsystem:efi_application /entry:efi_main /nodefaultlib /Brepro /out:BOOTX64.EFI ./*.obj
+touch -d "@$SOURCE_DATE_EPOCH" BOOTX64.EFI
+
+# A FAT file system on the bare disk, as on a USB stick: firmware finds \EFI\BOOT\BOOTX64.EFI on it by itself.
+truncate -s 1440K esp.img
+mformat -i esp.img -f 1440 -N 0BEAC017 -v BEACON ::
+mmd -i esp.img ::/EFI ::/EFI/BOOT
+mcopy -m -i esp.img BOOTX64.EFI ::/EFI/BOOT/BOOTX64.EFI
+qemu-img convert -f raw -O qcow2 -o cluster_size=4096 esp.img beacon.qcow2
+mv beacon.qcow2 "$out/beacon.qcow2"
+(cd "$out" && sha256sum beacon.qcow2)

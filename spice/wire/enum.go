@@ -1,0 +1,45 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// enumName is the name of v, or "what-N".
+func enumName(what string, v uint32, names map[uint32]string) string {
+	if name, ok := names[v]; ok {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", what, v)
+}
+
+// flagNames is the names of the bits of v in order, joined by "|"; bits without
+// a name follow in hex, and no bit at all is "0".
+func flagNames(v uint32, names []string) string {
+	var parts []string
+	for i, name := range names {
+		if bit := uint32(1) << i; v&bit != 0 && name != "" {
+			parts = append(parts, name)
+			v &^= bit
+		}
+	}
+	if v != 0 || len(parts) == 0 {
+		parts = append(parts, fmt.Sprintf("%#x", v))
+	}
+	return strings.Join(parts, "|")
+}
+
+// resize is a slice of n elements, in the memory of s if that suffices.
+func resize[T any](s []T, n int) []T {
+	if n <= cap(s) {
+		return s[:n]
+	}
+	return make([]T, n)
+}
+
+// cString is b up to its first zero byte.
+func cString(b []byte) string {
+	b, _, _ = bytes.Cut(b, []byte{0})
+	return string(b)
+}

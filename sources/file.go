@@ -1,0 +1,374 @@
+package sources
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
+)
+
+const (
+	// MaxFileSize bounds a sources.yaml, in bytes: room for some ten thousand
+	// consoles.
+	MaxFileSize = 4 << 20
+
+	// maxUnixPath is the longest path of a unix socket on Linux, in bytes
+	// (sun_path of sockaddr_un without its ending zero).
+	maxUnixPath = 107
+)
+
+// FieldError is one thing wrong with a sources file.
+type FieldError struct {
+	File  string
+	Line  int    // from 1; 0 if the whole file is meant
+	Field string // as in "consoles[0].ticket"; empty if none is
+	Err   error
+}
+
+func (e *FieldError) Error() string {
+	at := e.File
+	if e.Line > 0 {
+		at += ":" + strconv.Itoa(e.Line)
+	}
+	if e.Field != "" {
+		at += ": " + e.Field
+	}
+	return at + ": " + e.Err.Error()
+}
+
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Load reads and parses a sources file.
+func Load(path string) ([]Source, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("sources: %w", err)
+	}
+	if info.Size() > MaxFileSize {
+		return nil, &FieldError{File: path, Err: fmt.Errorf("has %d bytes, more than a sources file may have (%d)", info.Size(), MaxFileSize)}
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("sources: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// Parse reads the text of a sources file. name stands in errors, and paths in
+// the file are relative to its directory. The error joins one [*FieldError]
+// for everything that is wrong; no ticket is ever in it.
+func Parse(name string, data []byte) ([]Source, error) {
+	p := &parser{file: name}
+	sources := p.parse(data)
+	if len(p.errs) > 0 {
+		return nil, errors.Join(p.errs...)
+	}
+	return sources, nil
+}
+
+// parser collects everything that is wrong, so that one look at the error
+// mends the whole file. It walks YAML nodes instead of decoding into structs
+// because only nodes know their lines.
+type parser struct {
+	file string
+	errs []error
+}
+
+func (p *parser) fail(node *yaml.Node, field, format string, args ...any) {
+	line := 0
+	if node != nil {
+		line = node.Line
+	}
+	p.errs = append(p.errs, &FieldError{File: p.file, Line: line, Field: field, Err: fmt.Errorf(format, args...)})
+}
+
+var (
+	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// yaml.v3 counts the lines of these errors, its parser's, from 0.
+	yamlParser = regexp.MustCompile(`^did not find expected ('-' indicator|key|node content|',' or|<)`)
+	yamlAnchor = regexp.MustCompile(`anchor '.*'`)
+)
+
+func (p *parser) parse(data []byte) []Source {
+	if len(data) > MaxFileSize {
+		p.fail(nil, "", "has %d bytes, more than a sources file may have (%d)", len(data), MaxFileSize)
+		return nil
+	}
+	var doc, more yaml.Node
+	in := yaml.NewDecoder(bytes.NewReader(data))
+	err := in.Decode(&doc)
+	if err == nil {
+		if err = in.Decode(&more); err == nil {
+			p.fail(&more, "", "is a second YAML document: one file is one list of sources")
+			return nil
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		text := err.Error()
+		var line int
+		if m := yamlLine.FindStringSubmatch(text); m != nil {
+			line, _ = strconv.Atoi(m[1])
+			text = text[len(m[0]):]
+			if line > 0 && yamlParser.MatchString(text) {
+				line++
+			}
+		}
+		// An unquoted ticket that begins with an asterisk reads as an alias,
+		// and yaml.v3 repeats it.
+		text = yamlAnchor.ReplaceAllString(text, "anchor (put text that begins with * into quotes)")
+		p.errs = append(p.errs, &FieldError{File: p.file, Line: line, Err: errors.New(text)})
+		return nil
+	}
+	if doc.Kind == 0 || isNull(doc.Content[0]) {
+		// Also what a reader sees while an editor rewrites the file.
+		p.fail(nil, "", "is empty: write [] if there are no sources")
+		return nil
+	}
+	list := doc.Content[0]
+	if list.Kind != yaml.SequenceNode {
+		p.fail(list, "", "is no list of sources: begin each with \"- source: NAME\"")
+		return nil
+	}
+	var sources []Source
+	lines := map[string]int{}
+	for _, node := range list.Content {
+		source, name := p.source(node)
+		if name == nil {
+			continue
+		}
+		if first, twice := lines[name.Value]; twice {
+			p.fail(name, "source", "%q is used twice, first in line %d", name.Value, first)
+			continue
+		}
+		lines[name.Value] = name.Line
+		if source != nil {
+			sources = append(sources, source)
+		}
+	}
+	return sources
+}
+
+// source reads one entry of the list. It returns the node of the name too, nil
+// if that is missing.
+func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
+	m, ok := p.mapping(node, "", "source", "type", "consoles", "ca_cert")
+	if !ok {
+		return nil, nil
+	}
+	name := m.text("source", true)
+	kind := m.text("type", true)
+	if kind != "" && kind != "static" {
+		p.fail(m.nodes["type"], "type", "%q is not a kind of source that is known here: use static", kind)
+	}
+	caCert := m.caCert("ca_cert", nil)
+	var consoles []Console
+	if list := m.nodes["consoles"]; list == nil {
+		p.fail(node, "consoles", "is missing")
+	} else if list.Kind != yaml.SequenceNode {
+		p.fail(list, "consoles", "is no list of consoles")
+	} else {
+		lines := map[string]int{}
+		for i, entry := range list.Content {
+			c, ok := p.console(entry, fmt.Sprintf("consoles[%d]", i), caCert)
+			if !ok || c.UUID == "" {
+				continue
+			}
+			if first, twice := lines[c.UUID]; twice {
+				p.fail(entry, fmt.Sprintf("consoles[%d].uuid", i), "%q is used twice, first in line %d", c.UUID, first)
+				continue
+			}
+			lines[c.UUID] = entry.Line
+			consoles = append(consoles, c)
+		}
+	}
+	if name == "" {
+		return nil, nil
+	}
+	if strings.Contains(name, "/") {
+		p.fail(m.nodes["source"], "source", "%q has a slash, and the name is part of URLs", name)
+	}
+	if len(p.errs) > 0 {
+		return nil, m.nodes["source"]
+	}
+	s, err := NewStatic(name, consoles...)
+	if err != nil {
+		p.fail(node, "", "%v", err)
+	}
+	return s, m.nodes["source"]
+}
+
+func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bool) {
+	m, ok := p.mapping(node, at, "uuid", "name", "hypervisor", "hypervisor_ip", "insecure_port",
+		"ticket", "secure_port", "host_subject", "unix", "ca_cert")
+	if !ok {
+		return Console{}, false
+	}
+	unix := m.text("unix", false)
+	needHost := m.nodes["unix"] == nil
+	c := Console{
+		UUID:         m.text("uuid", true),
+		Name:         m.text("name", true),
+		Hypervisor:   m.text("hypervisor", needHost),
+		HypervisorIP: m.text("hypervisor_ip", needHost),
+		InsecurePort: m.port("insecure_port"),
+		SecurePort:   m.port("secure_port"),
+		Unix:         unix,
+		CACert:       m.caCert("ca_cert", caCert),
+		HostSubject:  m.text("host_subject", false),
+		Ticket:       m.ticket("ticket"),
+	}
+	if strings.Contains(c.UUID, "/") {
+		p.fail(m.nodes["uuid"], m.field("uuid"), "%q has a slash, and the uuid is part of URLs", c.UUID)
+	}
+	ports := cmp.Or(m.nodes["secure_port"], m.nodes["insecure_port"])
+	switch {
+	case needHost && ports == nil:
+		p.fail(node, m.field("insecure_port"), "is missing, and so is secure_port: one is needed")
+	case !needHost && ports != nil:
+		p.fail(m.nodes["unix"], m.field("unix"), "stands beside a port: a console has one or the other")
+	}
+	if len(c.Unix) > maxUnixPath {
+		p.fail(m.nodes["unix"], m.field("unix"), "has %d bytes, and socket paths are limited to %d: use a shorter directory", len(c.Unix), maxUnixPath)
+	}
+	if c.HostSubject != "" {
+		if err := pki.ValidHostSubject(c.HostSubject); err != nil {
+			p.fail(m.nodes["host_subject"], m.field("host_subject"), "%w", errors.Unwrap(err))
+		}
+	}
+	return c, true
+}
+
+// mapping is a YAML mapping whose keys are all known and unique. A null value
+// counts as no value at all, as kerbside's files have it.
+type mapping struct {
+	*parser
+	node  *yaml.Node
+	at    string
+	nodes map[string]*yaml.Node
+}
+
+func (p *parser) mapping(node *yaml.Node, at string, known ...string) (*mapping, bool) {
+	m := &mapping{parser: p, node: node, at: at, nodes: map[string]*yaml.Node{}}
+	if node.Kind != yaml.MappingNode {
+		p.fail(node, at, "is no \"key: value\" block")
+		return nil, false
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch {
+		case !slices.Contains(known, key.Value):
+			p.fail(key, m.field(key.Value), "is not a key that is known here: %s", strings.Join(known, ", "))
+		case seen[key.Value]:
+			p.fail(key, m.field(key.Value), "stands twice")
+		default:
+			seen[key.Value] = true
+			// Aliases of scalars only: an aliased list can grow without end.
+			if value.Kind == yaml.AliasNode && value.Alias.Kind == yaml.ScalarNode {
+				target := *value.Alias
+				target.Line = value.Line
+				value = &target
+			}
+			if !isNull(value) {
+				m.nodes[key.Value] = value
+			}
+		}
+	}
+	return m, true
+}
+
+func (m *mapping) field(key string) string {
+	if m.at == "" {
+		return key
+	}
+	return m.at + "." + key
+}
+
+// text returns a string. Numbers and booleans are refused, because another
+// reader of the same file would not see the text that stands there.
+func (m *mapping) text(key string, required bool) string {
+	node := m.nodes[key]
+	switch {
+	case node == nil:
+		if required {
+			m.fail(m.node, m.field(key), "is missing")
+		}
+		return ""
+	case node.Kind != yaml.ScalarNode || node.Tag != "!!str":
+		m.fail(node, m.field(key), "is no text: put it into quotes")
+		return ""
+	case node.Value == "":
+		m.fail(node, m.field(key), "is empty")
+	}
+	return node.Value
+}
+
+// ticket is text with the one difference that it may be empty: that is a server
+// without ticketing.
+func (m *mapping) ticket(key string) string {
+	if node := m.nodes[key]; node != nil && node.Tag == "!!str" && node.Value == "" {
+		return ""
+	}
+	ticket := m.text(key, true)
+	if err := link.CheckSecret(ticket); err != nil {
+		m.fail(m.nodes[key], m.field(key), "%w", err)
+	}
+	return ticket
+}
+
+// port returns a port number, 0 if there is none.
+func (m *mapping) port(key string) int {
+	node := m.nodes[key]
+	if node == nil {
+		return 0
+	}
+	var port int
+	if node.Kind != yaml.ScalarNode || node.Tag != "!!int" || node.Decode(&port) != nil {
+		m.fail(node, m.field(key), "is no port number: write it without quotes, 1 to 65535")
+		return 0
+	}
+	if port < 1 || port > 65535 {
+		m.fail(node, m.field(key), "%d is out of range: a port is 1 to 65535", port)
+		return 0
+	}
+	return port
+}
+
+// caCert returns certificates that stand in the file or in another one.
+func (m *mapping) caCert(key string, otherwise []byte) []byte {
+	text := m.text(key, false)
+	if text == "" {
+		return otherwise
+	}
+	data, from := []byte(text), "the text"
+	if !strings.Contains(text, "-----BEGIN") {
+		if from = text; !filepath.IsAbs(from) {
+			from = filepath.Join(filepath.Dir(m.file), from)
+		}
+		var err error
+		if data, err = os.ReadFile(from); err != nil {
+			m.fail(m.nodes[key], m.field(key), "%w", err)
+			return nil
+		}
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data) {
+		m.fail(m.nodes[key], m.field(key), "%s holds no certificate in PEM form", from)
+		return nil
+	}
+	return data
+}
+
+func isNull(node *yaml.Node) bool { return node.Kind == yaml.ScalarNode && node.Tag == "!!null" }

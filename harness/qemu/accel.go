@@ -1,0 +1,311 @@
+package qemu
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/serial"
+)
+
+// AccelOptions says how ChooseAccel may find out. The zero value works.
+type AccelOptions struct {
+	// Banner is what the guest's console shows when KVM works. Zero means
+	// anything at all.
+	Banner serial.Matcher
+
+	// CacheDir is where answers are remembered until the next boot of the
+	// host; "" means CacheDir's.
+	CacheDir string
+
+	// Getenv reads the environment; nil means os.Getenv.
+	Getenv func(string) string
+
+	// Device is the device node of KVM; "" means /dev/kvm.
+	Device string
+}
+
+func (o AccelOptions) getenv() func(string) string {
+	if o.Getenv == nil {
+		return os.Getenv
+	}
+	return o.Getenv
+}
+
+func (o AccelOptions) device() string {
+	if o.Device == "" {
+		return "/dev/kvm"
+	}
+	return o.Device
+}
+
+// Choice is an accelerator and why.
+type Choice struct {
+	Accel  Accel
+	Reason string // one sentence without its full stop
+}
+
+// probeLimit is how long a guest may take under KVM to say something. Where
+// KVM works UEFI firmware does so in about a second.
+const probeLimit = 20 * time.Second
+
+// unsureFor is how long the answer is believed that the guest said nothing
+// under KVM: a host that was busy may have been the reason.
+const unsureFor = 10 * time.Minute
+
+// ChooseAccel decides what runs the machine. cfg.Accel of kvm or tcg is a
+// decision; auto or "" is decided by SPICELANE_ACCEL, or else by whether KVM
+// can be opened and the machine described by cfg, run on it in a temporary
+// directory, says something on its console. That answer is cached.
+//
+// KVM that is asked for and does not work is a *HostError.
+func ChooseAccel(ctx context.Context, cfg Config, opt AccelOptions) (Choice, error) {
+	want, by := cfg.Accel, "asked for"
+	if want == "" || want == AccelAuto {
+		if env := opt.getenv()(EnvAccel); env != "" {
+			want, by = Accel(env), EnvAccel+"="+env
+		}
+	}
+	switch want {
+	case TCG:
+		return Choice{TCG, "TCG is used: " + by}, nil
+	case "", AccelAuto, KVM:
+	default:
+		return Choice{}, &ConfigError{What: fmt.Sprintf("there is no accelerator %q", want), Hint: "use auto, kvm or tcg"}
+	}
+
+	unusable, err := kvmUnusable(ctx, cfg, opt)
+	switch {
+	case err != nil:
+		return Choice{}, fmt.Errorf("find out whether KVM works: %w", err)
+	case unusable == nil:
+		return Choice{KVM, "KVM is used: a guest has run on it"}, nil
+	case want == KVM:
+		return Choice{}, &HostError{What: "KVM is required (" + by + ") and cannot be used: " + unusable.What, Hint: unusable.Hint, Err: unusable.Err}
+	default:
+		return Choice{TCG, "TCG is used, which is slow: " + unusable.What}, nil
+	}
+}
+
+// kvmUnusable returns why KVM cannot be used, nil when it can.
+func kvmUnusable(ctx context.Context, cfg Config, opt AccelOptions) (*HostError, error) {
+	if lacks := openKVM(opt.device()); lacks != nil {
+		return lacks, nil
+	}
+	if cfg.Binary == "" {
+		var err error
+		if cfg.Binary, err = FindQEMU(opt.getenv()); err != nil {
+			return nil, err
+		}
+	}
+	dir := opt.CacheDir
+	if dir == "" {
+		dir, _ = CacheDir(opt.getenv()) // without one every process asks anew
+	}
+	key := kvmKey(cfg, opt)
+
+	// One machine at a time tries, so that tests that start together share
+	// the answer.
+	kvmTrial.Lock()
+	defer kvmTrial.Unlock()
+	answer, ok := kvmAnswers[key]
+	if !ok {
+		answer, ok = readAnswer(dir, key)
+	}
+	if !ok || answer.stale(time.Now()) {
+		var err error
+		if answer, err = tryKVM(ctx, cfg, opt.Banner); err != nil {
+			return nil, err
+		}
+		writeAnswer(dir, key, answer)
+	}
+	kvmAnswers[key] = answer
+	if answer.Works {
+		return nil, nil
+	}
+	return &HostError{What: answer.Reason, Hint: "use --accel tcg, or a host where KVM works (cloud machines need nested virtualisation)"}, nil
+}
+
+// openKVM opens the device as QEMU would.
+func openKVM(device string) *HostError {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	switch {
+	case err == nil:
+		f.Close()
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return &HostError{What: "this host has no " + device, Hint: "load the kvm_intel or kvm_amd module, or switch virtualisation on in its firmware", Err: err}
+	case errors.Is(err, fs.ErrPermission):
+		return &HostError{What: "this user may not open " + device, Hint: "sudo usermod -aG kvm $USER, then log in again", Err: err}
+	default:
+		return &HostError{What: fmt.Sprintf("%s cannot be opened: %v", device, err), Err: err}
+	}
+}
+
+// kvmAnswer is what a trial found out.
+type kvmAnswer struct {
+	Works  bool      `json:"works"`
+	Reason string    `json:"reason,omitempty"`
+	Until  time.Time `json:"until,omitzero"` // zero: until the host boots again
+}
+
+func (a kvmAnswer) stale(now time.Time) bool { return !a.Until.IsZero() && now.After(a.Until) }
+
+var (
+	kvmTrial   sync.Mutex
+	kvmAnswers = make(map[string]kvmAnswer) // by key; guarded by kvmTrial
+)
+
+// tryKVM runs the machine on KVM until its console shows the banner. The error
+// is one that says nothing of KVM.
+func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, error) {
+	dir, err := os.MkdirTemp("", "kvm") // short: sockets go there
+	if err != nil {
+		return kvmAnswer{}, fileError(os.TempDir(), err)
+	}
+	defer os.RemoveAll(dir)
+	if banner.IsZero() {
+		banner = serial.Func("any sign of life", func(serial.Line) bool { return true })
+	}
+
+	trial := cfg
+	trial.Dir, trial.SocketDir, trial.Accel = dir, "", KVM
+	trial.Spice, trial.Agent = Spice{}, false
+	trial.LoadState, trial.Paused = "", false
+	if cfg.Disk != "" {
+		// NB: the machine's own disk stays untouched.
+		trial.Image, trial.Disk = cfg.Disk, ""
+	}
+	if fw := cfg.Firmware; fw.Vars != "" {
+		trial.Firmware.Vars = filepath.Join(dir, varsFile)
+		if err := CopyVars(fw.Vars, trial.Firmware.Vars); err != nil {
+			return kvmAnswer{}, err
+		}
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, probeLimit, errNoLife)
+	defer cancel()
+	if trial, err = Prepare(limited, trial); err != nil {
+		return kvmAnswer{}, err
+	}
+	m, err := Start(limited, trial)
+	if err == nil {
+		_, err = m.AwaitBoot(limited, banner)
+		err = errors.Join(err, m.Close())
+	}
+	return judgeTrial(ctx, err)
+}
+
+var errNoLife = errors.New("no sign of life")
+
+// judgeTrial tells faults of KVM from others.
+func judgeTrial(ctx context.Context, err error) (kvmAnswer, error) {
+	var end *ExitError
+	var host *HostError
+	switch {
+	case err == nil:
+		return kvmAnswer{Works: true}, nil
+	case ctx.Err() != nil:
+		return kvmAnswer{}, context.Cause(ctx)
+	case errors.As(err, &end):
+		return kvmAnswer{Reason: "/dev/kvm is there, but a guest does not run on it: " + end.Reason}, nil
+	case errors.Is(err, errNoLife):
+		return kvmAnswer{
+			Reason: fmt.Sprintf("/dev/kvm is there, but a guest run on it said nothing within %v", probeLimit),
+			Until:  time.Now().Add(unsureFor),
+		}, nil
+	case errors.As(err, &host) && strings.Contains(host.What, "KVM"):
+		return kvmAnswer{Reason: host.What}, nil
+	default:
+		return kvmAnswer{}, err
+	}
+}
+
+// kvmKey names everything that the answer depends on.
+func kvmKey(cfg Config, opt AccelOptions) string {
+	// The disk may be a fresh overlay: the image below it is what counts.
+	image := cfg.Image
+	if image == "" {
+		image = cfg.Disk
+	}
+	h := sha256.New()
+	for _, part := range []string{
+		"1", // the version of this probe
+		bootID(), fileIdentity(cfg.binary()), fileIdentity(opt.device()),
+		fileIdentity(cfg.Firmware.Code), fileIdentity(image), fileIdentity(cfg.Kernel),
+		cfg.cpu(), opt.Banner.String(),
+	} {
+		fmt.Fprintf(h, "%d:%s\n", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// bootID names this boot of the host: a new kernel may have mended KVM.
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(id))
+}
+
+// CacheDir returns where answers and saved states are kept between runs:
+// SPICELANE_CACHE_DIR, else the user's cache directory. It is not made here.
+func CacheDir(getenv func(string) string) (string, error) {
+	if dir := getenv(EnvCacheDir); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", &HostError{What: fmt.Sprintf("there is no cache directory: %v", err), Hint: "set " + EnvCacheDir, Err: err}
+	}
+	return filepath.Join(dir, "spicelane"), nil
+}
+
+func answerFile(dir, key string) string { return filepath.Join(dir, "kvm-"+key+".json") }
+
+func readAnswer(dir, key string) (kvmAnswer, bool) {
+	if dir == "" {
+		return kvmAnswer{}, false
+	}
+	b, err := os.ReadFile(answerFile(dir, key))
+	if err != nil {
+		return kvmAnswer{}, false
+	}
+	var a kvmAnswer
+	if json.Unmarshal(b, &a) != nil || !a.Works && a.Reason == "" {
+		return kvmAnswer{}, false
+	}
+	return a, true
+}
+
+// writeAnswer keeps the answer if it can: without it the next process asks
+// again, which is no harm but to its patience.
+func writeAnswer(dir, key string, a kvmAnswer) {
+	if dir == "" || os.MkdirAll(dir, 0o755) != nil {
+		return
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		return
+	}
+	f, err := os.CreateTemp(dir, ".kvm-*")
+	if err != nil {
+		return
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), answerFile(dir, key))
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+}

@@ -1,0 +1,242 @@
+package qemu
+
+import (
+	"log/slog"
+)
+
+// Accel is what executes the guest's instructions.
+type Accel string
+
+const (
+	AccelAuto Accel = "auto" // KVM where it is proven to work, else TCG
+	KVM       Accel = "kvm"
+	TCG       Accel = "tcg"
+)
+
+// Display is the kind of graphics device.
+type Display string
+
+const (
+	QXL    Display = "qxl" // the default
+	Virtio Display = "virtio"
+	Std    Display = "std"
+	// NoDisplay is no graphics device; SPICE then offers inputs only.
+	NoDisplay Display = "none"
+)
+
+// Compression is SPICE's image-compression.
+type Compression string
+
+const (
+	CompressionOff     Compression = "off"
+	CompressionAutoGLZ Compression = "auto_glz" // QEMU's own default
+	CompressionAutoLZ  Compression = "auto_lz"
+	CompressionQUIC    Compression = "quic"
+	CompressionGLZ     Compression = "glz"
+	CompressionLZ      Compression = "lz"
+)
+
+// Compressions lists every Compression.
+func Compressions() []Compression {
+	return []Compression{CompressionOff, CompressionAutoGLZ, CompressionAutoLZ, CompressionQUIC, CompressionGLZ, CompressionLZ}
+}
+
+// Config describes a machine. Dir is required by Start; everything else has a
+// default. Prepare fills in what it takes files or a look at the host to know.
+type Config struct {
+	// Name is the machine's name in QEMU and in errors; "" means "machine".
+	Name string
+
+	// UUID is the machine's SMBIOS UUID; "" leaves it to QEMU (zeros).
+	UUID string
+
+	// Dir is where serial.log, qemu.log, qemu.argv and qmp.ndjson go; it is
+	// made if it is missing. Files there are appended to.
+	Dir string
+
+	// SocketDir is where sockets go that are not given by a full path; ""
+	// means Dir. It has to be short: a socket path has at most 107 bytes.
+	SocketDir string
+
+	// Binary is QEMU's program; "" means FindQEMU's.
+	Binary string
+
+	// Firmware is the UEFI firmware. Zero means QEMU's built-in BIOS; Prepare
+	// fills in FindOVMF's unless BIOS is set.
+	Firmware Firmware
+
+	// BIOS keeps Prepare from looking for UEFI firmware.
+	BIOS bool
+
+	// Image is the guest's disk image. Prepare puts a qcow2 overlay above it
+	// and sets Disk; Argv and Start look at Disk only.
+	Image string
+
+	// Disk is the writable qcow2 image that the machine uses; "" means none.
+	Disk string
+
+	// Kernel, Initrd and Append boot a Linux kernel directly.
+	Kernel, Initrd, Append string
+
+	// MemoryMiB is the guest's memory in MiB; 0 means 256.
+	MemoryMiB int
+
+	// CPUs is the number of processors; 0 means 1.
+	CPUs int
+
+	// CPU is the processor model; "" means "host" under KVM, "max" under TCG.
+	CPU string
+
+	// Accel is the accelerator; "" means auto. Argv takes only a chosen one.
+	Accel Accel
+
+	// Display is the graphics device; "" means QXL.
+	Display Display
+
+	// Spice configures the SPICE server. Zero means none.
+	Spice Spice
+
+	// Agent adds the virtio port that SPICE's guest agent talks on.
+	Agent bool
+
+	// Audio adds a sound card connected to SPICE's playback and record
+	// channels, or to nothing without SPICE.
+	Audio bool
+
+	// Tablet adds a USB tablet: absolute pointer positions.
+	Tablet bool
+
+	// NICs are network cards. None has an option ROM: iPXE costs about 5 s a
+	// card at boot.
+	NICs []NIC
+
+	// Devices are values for further -device options.
+	Devices []string
+
+	// Args are further arguments, put last.
+	Args []string
+
+	// Paused starts the machine with its processors stopped.
+	Paused bool
+
+	// LoadState is a file with state saved by Machine.SaveState, restored by
+	// Start instead of a boot; "" boots. The rest of the configuration has to
+	// be that of the machine saved, and Disk and Firmware.Vars have to be
+	// copies made while it was paused after saving.
+	LoadState string
+
+	// Logger gets what happens to the machine. Nil discards.
+	Logger *slog.Logger
+}
+
+// Firmware is split UEFI firmware, as raw flash images.
+type Firmware struct {
+	Code string // read-only
+	Vars string // the machine's own writable copy; Prepare makes it
+}
+
+// Spice configures QEMU's SPICE server. It listens on a unix socket or on
+// TCP, not both.
+type Spice struct {
+	// Unix is the path of a unix socket; "" means TCP.
+	Unix string
+
+	// Addr is the IP address to listen on; "" means 127.0.0.1.
+	Addr string
+
+	// Port and TLSPort are TCP ports, 1 to 65535. 0 means none. With AnyPort
+	// Start picks a free one, and another one should that be taken
+	// meanwhile; Machine.Spice says which.
+	Port, TLSPort int
+
+	// X509Dir holds ca-cert.pem, server-cert.pem and server-key.pem. Required
+	// with TLSPort.
+	X509Dir string
+
+	// TLSChannels names the channels to allow over TLS only, such as "main"
+	// or "inputs"; "default" means all.
+	TLSChannels []string
+
+	// Ticket is the password of clients, at most 60 bytes; "" means none is
+	// asked. It reaches QEMU through a file of mode 0600 that Start removes.
+	Ticket string
+
+	// Compression is the image compression; "" leaves it to QEMU.
+	Compression Compression
+
+	// Streaming is streaming-video: "off", "all" or "filter"; "" leaves it
+	// to QEMU (off).
+	Streaming string
+}
+
+// AnyPort asks Start to pick a free TCP port.
+const AnyPort = -1
+
+// enabled reports whether there is a SPICE server at all.
+func (s Spice) enabled() bool { return s.Unix != "" || s.Port != 0 || s.TLSPort != 0 }
+
+func (s Spice) addr() string {
+	if s.Addr == "" {
+		return "127.0.0.1"
+	}
+	return s.Addr
+}
+
+// NIC is a network card.
+type NIC struct {
+	Model   string // "" means virtio-net-pci
+	Backend string // a -netdev value without its id, such as "user,restrict=on"; "" means that
+}
+
+func (c Config) name() string {
+	if c.Name == "" {
+		return "machine"
+	}
+	return c.Name
+}
+
+func (c Config) binary() string {
+	if c.Binary == "" {
+		return defaultBinary
+	}
+	return c.Binary
+}
+
+func (c Config) memory() int {
+	if c.MemoryMiB == 0 {
+		return 256
+	}
+	return c.MemoryMiB
+}
+
+func (c Config) cpus() int {
+	if c.CPUs == 0 {
+		return 1
+	}
+	return c.CPUs
+}
+
+func (c Config) cpu() string {
+	switch {
+	case c.CPU != "":
+		return c.CPU
+	case c.Accel == KVM:
+		return "host"
+	default:
+		return "max"
+	}
+}
+
+func (c Config) display() Display {
+	if c.Display == "" {
+		return QXL
+	}
+	return c.Display
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}

@@ -1,0 +1,202 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Overlay makes a qcow2 image at path that holds only what differs from base,
+// another image that stays as it is. base may be qcow2 or raw. A base that is
+// missing or damaged is a *ConfigError, a full disk a *HostError.
+func Overlay(ctx context.Context, base, path string) error {
+	tool, err := FindImageTool(os.Getenv)
+	if err != nil {
+		return err
+	}
+	base, err = filepath.Abs(base)
+	if err != nil {
+		return err
+	}
+	format, err := checkImage(ctx, tool, base)
+	if err != nil {
+		return err
+	}
+	// A tool killed half-way must not leave half an image behind.
+	if out, err := runTool(ctx, tool, "create", "-q", "-f", "qcow2", "-F", format, "-b", base, path); err != nil {
+		os.Remove(path)
+		if strings.Contains(out, "No space left") {
+			return diskFull(path, err)
+		}
+		return fmt.Errorf("make an overlay at %s: %s", path, said(out, err))
+	}
+	return nil
+}
+
+// checkImage says whether a guest can be started from the image, and its
+// format.
+func checkImage(ctx context.Context, tool, path string) (format string, err error) {
+	if err := readable(path); err != nil {
+		return "", &ConfigError{What: fmt.Sprintf("the guest's disk image cannot be read: %v", err), Err: err}
+	}
+	damaged := func(out string, err error) error {
+		return &ConfigError{
+			What: fmt.Sprintf("the guest's disk image %s is damaged or not an image: %s", path, said(out, err)),
+			Hint: "fetch or build it again",
+			Err:  err,
+		}
+	}
+	out, err := runTool(ctx, tool, "info", "--output=json", path)
+	if err != nil {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		return "", damaged(out, err)
+	}
+	var info struct {
+		Format string `json:"format"`
+		Size   int64  `json:"virtual-size"`
+	}
+	if err := json.Unmarshal([]byte(out), &info); err != nil {
+		return "", damaged("qemu-img info made no sense", err)
+	}
+	// QEMU takes whatever it does not know for a raw image. One that is named
+	// qcow2 and does not begin so is damaged; a raw one below one sector is
+	// no disk.
+	if strings.HasSuffix(path, ".qcow2") && info.Format != "qcow2" {
+		return "", damaged("its name says qcow2, its content does not", nil)
+	}
+	if info.Size < 512 {
+		return "", damaged(fmt.Sprintf("it holds %d bytes", info.Size), nil)
+	}
+	if info.Format == "qcow2" {
+		if out, err := runTool(ctx, tool, "check", "-q", path); err != nil {
+			if ctx.Err() != nil {
+				return "", context.Cause(ctx)
+			}
+			return "", damaged(out, err)
+		}
+	}
+	return info.Format, nil
+}
+
+// runTool runs qemu-img and returns what it printed.
+func runTool(ctx context.Context, tool string, args ...string) (string, error) {
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, tool, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// said returns the tool's last line without its name, or the error.
+func said(out string, err error) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	last := strings.TrimPrefix(strings.TrimSpace(lines[len(lines)-1]), "qemu-img: ")
+	if last == "" && err != nil {
+		return err.Error()
+	}
+	return last
+}
+
+// CopyVars makes the machine's own copy of firmware variables. A template that
+// cannot be read and a full disk are *HostErrors.
+func CopyVars(template, path string) (err error) {
+	in, err := os.Open(template)
+	if err != nil {
+		return &HostError{What: fmt.Sprintf("the firmware's variables cannot be read: %v", err), Hint: hintOVMF, Err: err}
+	}
+	defer in.Close()
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("copy the firmware's variables: %w", err)
+	}
+	defer func() {
+		if err = errors.Join(err, out.Close()); err != nil {
+			os.Remove(path)
+			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+				err = diskFull(path, err)
+			}
+		}
+	}()
+	_, err = io.Copy(out, in)
+	return err
+}
+
+func diskFull(path string, err error) error {
+	return &HostError{
+		What: fmt.Sprintf("the disk is full: no room for %s", path),
+		Hint: "free some space or choose another directory",
+		Err:  err,
+	}
+}
+
+// Files that Prepare makes in Config.Dir.
+const (
+	diskFile = "disk.qcow2"
+	varsFile = "vars.fd"
+)
+
+// Prepare finds QEMU and firmware where cfg names none, makes the machine's
+// directory, its overlay above cfg.Image and its copy of the firmware's
+// variables, and returns cfg with these filled in. What cannot be had on this
+// host is a *HostError. Files are left in Dir whatever happens.
+func Prepare(ctx context.Context, cfg Config) (Config, error) {
+	var err error
+	if cfg.Dir == "" {
+		return cfg, &ConfigError{What: "the machine has no directory for its logs"}
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return cfg, err
+	}
+	if err := makeDir(cfg.Dir); err != nil {
+		return cfg, err
+	}
+	if cfg.Binary == "" {
+		if cfg.Binary, err = FindQEMU(os.Getenv); err != nil {
+			return cfg, err
+		}
+	}
+	if cfg.Spice.enabled() {
+		if err := HasSPICE(ctx, cfg.Binary); err != nil {
+			return cfg, err
+		}
+	}
+	if cfg.Firmware == (Firmware{}) && !cfg.BIOS {
+		fw, err := FindOVMF(os.Getenv)
+		if err != nil {
+			return cfg, err
+		}
+		vars := filepath.Join(cfg.Dir, varsFile)
+		if err := CopyVars(fw.Vars, vars); err != nil {
+			return cfg, err
+		}
+		cfg.Firmware = Firmware{Code: fw.Code, Vars: vars}
+	}
+	if cfg.Image != "" && cfg.Disk == "" {
+		disk := filepath.Join(cfg.Dir, diskFile)
+		if err := Overlay(ctx, cfg.Image, disk); err != nil {
+			return cfg, err
+		}
+		cfg.Disk = disk
+	}
+	return cfg, nil
+}
+
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			return diskFull(dir, err)
+		}
+		return &ConfigError{What: fmt.Sprintf("the machine's directory cannot be made: %v", err), Hint: "choose another directory", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,135 @@
+package qemu
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// HostError says what the host lacks and what would mend it. A command that
+// ends in one exits 3; a test skips or fails by its Policy.
+type HostError struct {
+	What string // a sentence without its full stop
+	Hint string // what to do, often a command; may be empty
+	Err  error  // the cause; may be nil
+}
+
+func (e *HostError) Error() string { return withHint(e.What, e.Hint) }
+func (e *HostError) Unwrap() error { return e.Err }
+
+// ConfigError says what is wrong with the configuration of a machine or with
+// a file that it names. A command that ends in one exits 2.
+type ConfigError struct {
+	What string // a sentence without its full stop
+	Hint string // what to do; may be empty
+	Err  error  // the cause; may be nil
+}
+
+func (e *ConfigError) Error() string { return withHint(e.What, e.Hint) }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+func withHint(what, hint string) string {
+	if hint == "" {
+		return what
+	}
+	return what + "; " + hint
+}
+
+// Kind is how a machine ended.
+type Kind string
+
+const (
+	KindShutdown      Kind = "shutdown"       // the guest switched itself off
+	KindPanicked      Kind = "panicked"       // the guest reported a panic
+	KindInternalError Kind = "internal-error" // the accelerator gave up
+	KindDiskFull      Kind = "disk-full"      // the host's disk is full
+	KindIOError       Kind = "io-error"       // the host failed to read or write the disk image
+	KindSignal        Kind = "signal"         // QEMU was killed by a signal
+	KindExit          Kind = "exit"           // QEMU exited by itself
+	KindKilled        Kind = "killed"         // Machine.Kill
+	KindClosed        Kind = "closed"         // Machine.Close
+)
+
+// ExitError is the end of a machine. Everybody who waits for something of the
+// machine gets it at once.
+type ExitError struct {
+	Kind   Kind
+	Reason string   // one sentence without its full stop
+	Argv   []string // to run it again; without any secret
+	Stderr []string // what QEMU printed last
+	Serial []string // what the guest said last
+}
+
+// Error returns one line.
+func (e *ExitError) Error() string {
+	s := "the machine ended: " + e.Reason
+	if n := len(e.Stderr); n > 0 && (e.Kind == KindExit || e.Kind == KindSignal || e.Kind == KindInternalError) {
+		s += fmt.Sprintf("; QEMU said: %q", errorLine(e.Stderr))
+	}
+	return s
+}
+
+// errorLine picks the line of QEMU's output that says most: the first that
+// speaks of an error, else the last.
+func errorLine(lines []string) string {
+	for _, l := range lines {
+		low := strings.ToLower(l)
+		if strings.Contains(low, "error") || strings.Contains(low, "failed") || strings.Contains(low, "could not") {
+			return l
+		}
+	}
+	return lines[len(lines)-1]
+}
+
+// Report returns everything known, over several lines.
+func (e *ExitError) Report() string {
+	var b strings.Builder
+	b.WriteString(e.Error() + "\n")
+	section(&b, "the guest's last lines", e.Serial)
+	section(&b, "QEMU's last lines", e.Stderr)
+	b.WriteString("command line:\n" + ShellQuote(e.Argv) + "\n")
+	return b.String()
+}
+
+func section(b *strings.Builder, title string, lines []string) {
+	if len(lines) == 0 {
+		b.WriteString(title + ": none\n")
+		return
+	}
+	b.WriteString(title + ":\n")
+	for _, l := range lines {
+		b.WriteString("\t" + l + "\n")
+	}
+}
+
+// BootError says that the machine ran but its guest did not say what shows
+// that it booted.
+type BootError struct {
+	Wanted string        // what was awaited on the console
+	After  time.Duration // since the machine's start
+	Argv   []string
+	Stderr []string
+	Serial []string // the console's last lines
+	Err    error    // why waiting ended
+}
+
+// Error returns one line.
+func (e *BootError) Error() string {
+	s := fmt.Sprintf("the guest did not boot: awaited %s on its serial console for %.1f s: %v", e.Wanted, e.After.Seconds(), e.Err)
+	if n := len(e.Serial); n > 0 {
+		return s + fmt.Sprintf("; it said last: %q", e.Serial[n-1])
+	}
+	return s + "; it said nothing"
+}
+
+func (e *BootError) Unwrap() error { return e.Err }
+
+// Report returns everything known, over several lines.
+func (e *BootError) Report() string {
+	var b strings.Builder
+	b.WriteString(e.Error() + "\n")
+	section(&b, "the guest's last lines", e.Serial)
+	section(&b, "QEMU's last lines", e.Stderr)
+	b.WriteString("command line:\n" + ShellQuote(e.Argv) + "\n")
+	return b.String()
+}

@@ -1,0 +1,110 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// appendTo opens a log that may hold what an earlier machine said.
+func appendTo(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fileError(path, err)
+	}
+	return f, nil
+}
+
+// fileError blames the host for a full disk and the configuration for the
+// rest.
+func fileError(path string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return diskFull(path, err)
+	}
+	return &ConfigError{What: fmt.Sprintf("the machine's file cannot be written: %v", err), Hint: "choose another directory", Err: err}
+}
+
+// writeSecret writes a file that only this user may read.
+func writeSecret(path, secret string) error {
+	os.Remove(path) // one that is there may have another mode
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fileError(path, err)
+	}
+	_, err = f.WriteString(secret)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(path)
+		return fileError(path, err)
+	}
+	return nil
+}
+
+// socketPair returns a connected pair: our end as a connection, the other to
+// be inherited.
+func socketPair() (net.Conn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	for _, fd := range fds {
+		syscall.CloseOnExec(fd)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "qmp"), os.NewFile(uintptr(fds[1]), "qmp-peer")
+	conn, err := net.FileConn(ours)
+	ours.Close() // FileConn has duplicated it
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn, theirs, nil
+}
+
+// tailBytes is how much of a log's end is looked at for its last lines.
+const tailBytes = 16 << 10
+
+// tailOf returns the last n lines of the file that begin at from or later,
+// without blank ones.
+func tailOf(path string, from int64, n int) []string {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil
+	}
+	cut := end-from > tailBytes
+	if cut {
+		from = end - tailBytes
+	}
+	buf, err := io.ReadAll(io.NewSectionReader(f, from, end-from))
+	if err != nil {
+		return nil
+	}
+	var lines []string
+	for i, l := range strings.Split(string(buf), "\n") {
+		if l = strings.TrimRight(l, "\r"); strings.TrimSpace(l) != "" && !(cut && i == 0) {
+			lines = append(lines, l)
+		}
+	}
+	return lines[max(0, len(lines)-n):]
+}
+
+// roomFor returns a *HostError if the file system that holds path is full.
+func roomFor(path string) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(filepath.Dir(path), &st); err != nil {
+		return nil
+	}
+	const little = 1 << 20
+	if uint64(st.Bavail)*uint64(st.Bsize) < little {
+		return diskFull(path, syscall.ENOSPC)
+	}
+	return nil
+}

@@ -1,0 +1,234 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+const defaultBinary = "qemu-system-x86_64"
+
+// Environment variables that overrule what is found on the host.
+const (
+	EnvQEMU     = "SPICELANE_QEMU"
+	EnvOVMFCode = "SPICELANE_OVMF_CODE"
+	EnvOVMFVars = "SPICELANE_OVMF_VARS"
+	EnvAccel    = "SPICELANE_ACCEL"
+	EnvLanes    = "SPICELANE_LANES"
+	EnvCacheDir = "SPICELANE_CACHE_DIR"
+)
+
+// Hints that name what to install.
+const (
+	hintQEMU  = "install it with: sudo apt-get install -y qemu-system-x86 qemu-utils ovmf"
+	hintSPICE = "install QEMU's SPICE module with: sudo apt-get install -y qemu-system-x86 qemu-system-modules-spice (Fedora: qemu-ui-spice-core qemu-device-display-qxl)"
+	hintOVMF  = "install it with: sudo apt-get install -y ovmf, or set " + EnvOVMFCode + " and " + EnvOVMFVars
+)
+
+// FindQEMU returns the absolute path of QEMU: SPICELANE_QEMU if getenv has it,
+// else qemu-system-x86_64 from PATH. The error is a *HostError.
+func FindQEMU(getenv func(string) string) (string, error) {
+	name := getenv(EnvQEMU)
+	if name == "" {
+		name = defaultBinary
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		what := fmt.Sprintf("QEMU was not found: no %s in PATH", defaultBinary)
+		if name != defaultBinary {
+			what = fmt.Sprintf("QEMU was not found: %s says %s, which cannot be run", EnvQEMU, name)
+		}
+		return "", &HostError{What: what, Hint: hintQEMU, Err: err}
+	}
+	return filepath.Abs(path)
+}
+
+// FindImageTool returns the absolute path of qemu-img: the one beside
+// SPICELANE_QEMU if there is one, else that from PATH. The error is a
+// *HostError.
+func FindImageTool(getenv func(string) string) (string, error) {
+	if q := getenv(EnvQEMU); q != "" {
+		beside := filepath.Join(filepath.Dir(q), "qemu-img")
+		if path, err := exec.LookPath(beside); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	path, err := exec.LookPath("qemu-img")
+	if err != nil {
+		return "", &HostError{What: "QEMU's image tool was not found: no qemu-img in PATH", Hint: hintQEMU, Err: err}
+	}
+	return filepath.Abs(path)
+}
+
+// firmwarePlaces are where systems put split x86-64 UEFI firmware without
+// Secure Boot, in order of preference: 4 MiB builds first, because newer
+// systems no longer have the others.
+var firmwarePlaces = []Firmware{
+	// Debian, Ubuntu
+	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
+	// Arch
+	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
+	{"/usr/share/edk2-ovmf/x64/OVMF_CODE.4m.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.4m.fd"},
+	// openSUSE
+	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"},
+	// Fedora
+	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
+	// older Debian, Ubuntu, Arch
+	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
+	{"/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"},
+	// QEMU's own, where it was built from source
+	{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
+	{"/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"},
+}
+
+// FindOVMF returns UEFI firmware: SPICELANE_OVMF_CODE and SPICELANE_OVMF_VARS
+// if getenv has them (both or neither), else the first complete pair in the
+// usual places. Vars is the system's template, to be copied before use. The
+// error is a *HostError.
+func FindOVMF(getenv func(string) string) (Firmware, error) {
+	return findOVMF(getenv, "/")
+}
+
+func findOVMF(getenv func(string) string, root string) (Firmware, error) {
+	code, vars := getenv(EnvOVMFCode), getenv(EnvOVMFVars)
+	if (code == "") != (vars == "") {
+		return Firmware{}, &HostError{What: fmt.Sprintf("only one of %s and %s is set", EnvOVMFCode, EnvOVMFVars), Hint: "set both or neither"}
+	}
+	if code != "" {
+		for _, path := range []string{code, vars} {
+			if err := readable(path); err != nil {
+				return Firmware{}, &HostError{What: fmt.Sprintf("the UEFI firmware given in the environment cannot be read: %v", err), Err: err}
+			}
+		}
+		return Firmware{Code: code, Vars: vars}, nil
+	}
+	for _, fw := range firmwarePlaces {
+		fw = Firmware{Code: filepath.Join(root, fw.Code), Vars: filepath.Join(root, fw.Vars)}
+		if readable(fw.Code) == nil && readable(fw.Vars) == nil {
+			return fw, nil
+		}
+	}
+	return Firmware{}, &HostError{What: "UEFI firmware (OVMF) was not found in any of the usual places", Hint: hintOVMF}
+}
+
+// readable reports why a regular file cannot be read, or nil.
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return err
+	} else if !st.Mode().IsRegular() {
+		return &fs.PathError{Op: "open", Path: path, Err: errors.New("is not a regular file")}
+	}
+	return nil
+}
+
+// HasSPICE reports whether this QEMU has a SPICE server that takes the options
+// used here; nil means yes. Nothing is started but "-spice help". The error is
+// a *HostError.
+func HasSPICE(ctx context.Context, binary string) error {
+	opts, err := spiceOptions(ctx, binary)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !opts["image-compression"]:
+		return &HostError{What: fmt.Sprintf("%s has no SPICE server", binary), Hint: hintSPICE}
+	case !opts["password-secret"]:
+		return &HostError{What: fmt.Sprintf("%s is too old: its SPICE server cannot take a ticket from a secret (QEMU 6.1 can)", binary), Hint: hintQEMU}
+	}
+	return nil
+}
+
+// probed remembers what a QEMU binary said, by probe and identity.
+var probed sync.Map
+
+var spiceOption = regexp.MustCompile(`(?m)^\s*([a-z0-9-]+)=`)
+
+func spiceOptions(ctx context.Context, binary string) (map[string]bool, error) {
+	key := "spice " + fileIdentity(binary)
+	if opts, ok := probed.Load(key); ok {
+		return opts.(map[string]bool), nil
+	}
+	// NB: the exit code says nothing: a QEMU without SPICE fails here, and
+	// some that have it do as well.
+	out, err := ask(ctx, binary, "-spice", "help")
+	if err != nil {
+		return nil, err
+	}
+	opts := make(map[string]bool)
+	for _, m := range spiceOption.FindAllStringSubmatch(out, -1) {
+		opts[m[1]] = true
+	}
+	probed.Store(key, opts)
+	return opts, nil
+}
+
+// Version returns the first line of QEMU's --version, such as "QEMU emulator
+// version 7.2.22 (Debian …)".
+func Version(ctx context.Context, binary string) (string, error) {
+	key := "version " + fileIdentity(binary)
+	if v, ok := probed.Load(key); ok {
+		return v.(string), nil
+	}
+	out, err := ask(ctx, binary, "--version")
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(out, "\n")
+	line = strings.TrimSpace(line)
+	if !strings.Contains(line, "version") {
+		return "", &HostError{What: fmt.Sprintf("%s is not QEMU: asked for its version it said %q", binary, line), Hint: hintQEMU}
+	}
+	probed.Store(key, line)
+	return line, nil
+}
+
+// askLimit is how long QEMU may take to answer a question about itself; it
+// takes some 50 ms, and more when every core is busy.
+const askLimit = 20 * time.Second
+
+// ask runs QEMU for what it prints about itself, whatever its exit code.
+func ask(ctx context.Context, binary string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("%s %s did not answer: %w", binary, strings.Join(args, " "), context.Cause(ctx))
+	}
+	if err != nil && !errors.As(err, &exit) {
+		return "", &HostError{What: fmt.Sprintf("%s cannot be run: %v", binary, err), Hint: hintQEMU, Err: err}
+	}
+	return out.String(), nil
+}
+
+// fileIdentity tells one version of a file from another.
+func fileIdentity(path string) string {
+	if found, err := exec.LookPath(path); err == nil {
+		path = found
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		path = abs
+	}
+	st, err := os.Stat(path)
+	if err != nil {
+		return path + " missing"
+	}
+	return fmt.Sprintf("%s %d %d", path, st.Size(), st.ModTime().UnixNano())
+}

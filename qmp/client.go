@@ -1,0 +1,364 @@
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Config configures a Client. The zero value works.
+type Config struct {
+	// Transcript gets every line in both directions as one JSON object
+	// {"t_us":…,"dir":"out"|"in","msg":…}, t_us in microseconds since the
+	// connection was made, with secrets blotted out. Writes are serialised;
+	// a write that fails ends the transcript, not the connection. Nil: none.
+	Transcript io.Writer
+
+	// Logger gets what is odd but not an error, such as a reply nobody
+	// waits for. Nil discards.
+	Logger *slog.Logger
+
+	// MaxLine bounds a line from QEMU in bytes; 0 means DefaultMaxLine.
+	// Leave it alone unless QEMU's output is hostile.
+	MaxLine int
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+// A Client is one QMP connection in command mode. Its methods may be called
+// from any goroutine; commands under way at once are answered by QEMU in the
+// order in which they were sent.
+type Client struct {
+	conn       net.Conn
+	log        *slog.Logger
+	transcript *transcript
+
+	greeting Greeting
+	greeted  chan struct{} // closed once greeting is set
+
+	sending chan struct{} // a semaphore of one: who may write
+
+	mu      sync.Mutex
+	nextID  uint64
+	pending map[string]*call
+	subs    map[*Subscription]struct{}
+	err     error // set once; why the connection ended
+
+	done     chan struct{} // closed by the reader, last
+	finished chan struct{} // closed once err is set
+}
+
+type call struct {
+	blotted  bool // the reply holds a secret: not for the transcript
+	answered chan Message
+}
+
+// Dial connects to QEMU's unix socket at path and negotiates capabilities.
+// It waits for the greeting until ctx ends: QEMU serves one connection a
+// socket at a time and lets a second one wait.
+func Dial(ctx context.Context, path string, cfg Config) (*Client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("qmp: %w", err)
+	}
+	return NewClient(ctx, conn, cfg)
+}
+
+// NewClient takes over conn, waits for the greeting and negotiates
+// capabilities. conn is closed when that fails. ctx bounds only this call.
+func NewClient(ctx context.Context, conn net.Conn, cfg Config) (*Client, error) {
+	c := &Client{
+		conn:       conn,
+		log:        cfg.logger(),
+		transcript: newTranscript(cfg.Transcript),
+		greeted:    make(chan struct{}),
+		sending:    make(chan struct{}, 1),
+		pending:    make(map[string]*call),
+		subs:       make(map[*Subscription]struct{}),
+		done:       make(chan struct{}),
+		finished:   make(chan struct{}),
+	}
+	// NB: the reader runs before qmp_capabilities is sent. QEMU may send
+	// events around the handshake's reply, and they must not be taken for it.
+	go c.read(cfg.MaxLine)
+
+	err := c.handshake(ctx)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) handshake(ctx context.Context) error {
+	select {
+	case <-c.greeted:
+	case <-c.finished:
+		return fmt.Errorf("qmp: awaiting the greeting: %w", c.closedErr())
+	case <-ctx.Done():
+		return fmt.Errorf("qmp: awaiting the greeting (is another client connected to this socket?): %w", context.Cause(ctx))
+	}
+	_, err := c.Run(ctx, Command{Execute: "qmp_capabilities"})
+	return err
+}
+
+// Greeting returns what QEMU said first.
+func (c *Client) Greeting() Greeting { return c.greeting }
+
+// Version returns QEMU's version.
+func (c *Client) Version() Version { return c.greeting.Version }
+
+// AtLeast reports whether QEMU's version is major.minor or later.
+func (c *Client) AtLeast(major, minor int) bool {
+	q := c.greeting.Version.QEMU
+	return q.Major > major || q.Major == major && q.Minor >= minor
+}
+
+// Done is closed when the connection has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Wait blocks until the connection has ended and returns why, the same for
+// every caller: a *ClosedError.
+func (c *Client) Wait() error {
+	<-c.done
+	return c.closedErr()
+}
+
+// Close ends the connection and joins its reader. Calls under way get a
+// *ClosedError. It is idempotent and safe to call at any time.
+func (c *Client) Close() error {
+	c.end(ErrClosed)
+	<-c.done
+	return nil
+}
+
+func (c *Client) closedErr() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &ClosedError{Err: c.err}
+}
+
+// end notes the first reason and wakes everyone; the reader then returns
+// because the connection is closed.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	close(c.finished)
+	for sub := range c.subs {
+		sub.end()
+	}
+	c.mu.Unlock()
+	c.conn.Close()
+}
+
+// Run sends a command and returns what QEMU answers: a JSON value on
+// success, an *Error when QEMU refuses, a *ClosedError when the connection
+// ends first, or ctx's cause. A command whose ctx ends may still be carried out.
+func (c *Client) Run(ctx context.Context, cmd Command) (json.RawMessage, error) {
+	return c.RunFiles(ctx, cmd)
+}
+
+// Do is Run with the arguments and the result as Go values. args must encode
+// to a JSON object and may be nil; result may be nil when it is of no interest.
+func (c *Client) Do(ctx context.Context, command string, args, result any) error {
+	ret, err := c.Run(ctx, Command{Execute: command, Args: args})
+	if err != nil || result == nil {
+		return err
+	}
+	return unmarshal(command, ret, result)
+}
+
+// RunFiles is Run with open files passed along, for getfd and add-fd. It
+// needs a unix socket. The files stay the caller's; QEMU gets duplicates.
+func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (json.RawMessage, error) {
+	if _, unix := c.conn.(*net.UnixConn); len(files) > 0 && !unix {
+		return nil, fmt.Errorf("qmp: %s: files can be passed over a unix socket only", cmd.Execute)
+	}
+	cl := &call{
+		blotted:  replyIsSecret(cmd),
+		answered: make(chan Message, 1),
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		err := c.err
+		c.mu.Unlock()
+		return nil, fmt.Errorf("qmp: %s: %w", cmd.Execute, &ClosedError{Err: err})
+	}
+	c.nextID++
+	id := "c" + strconv.FormatUint(c.nextID, 10)
+	c.pending[id] = cl
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.pending, id)
+		c.mu.Unlock()
+	}()
+
+	line, err := json.Marshal(struct {
+		Command
+		ID string `json:"id"`
+	}{cmd, id})
+	if err != nil {
+		return nil, fmt.Errorf("qmp: %s: cannot encode the arguments: %w", cmd.Execute, err)
+	}
+	if err := c.send(ctx, append(line, '\n'), files); err != nil {
+		return nil, fmt.Errorf("qmp: %s: %w", cmd.Execute, err)
+	}
+
+	select {
+	case m := <-cl.answered:
+		return m.unpack(cmd.Execute)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("qmp: %s: no reply yet: %w", cmd.Execute, context.Cause(ctx))
+	case <-c.finished:
+		// The reply may have come in just before the end.
+		select {
+		case m := <-cl.answered:
+			return m.unpack(cmd.Execute)
+		default:
+			return nil, fmt.Errorf("qmp: %s: %w", cmd.Execute, c.closedErr())
+		}
+	}
+}
+
+func (m Message) unpack(command string) (json.RawMessage, error) {
+	if m.Error != nil {
+		return nil, &Error{Command: command, Class: m.Error.Class, Desc: m.Error.Desc}
+	}
+	return m.Return, nil
+}
+
+// longAgo is a deadline that has passed, to end a write under way.
+var longAgo = time.Unix(1, 0)
+
+// send writes one line. A line cut in the middle by ctx ends the connection,
+// because the rest of it could never be told from the next command.
+func (c *Client) send(ctx context.Context, line []byte, files []*os.File) error {
+	select {
+	case c.sending <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.finished:
+		return c.closedErr()
+	}
+	defer func() { <-c.sending }()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		c.conn.SetWriteDeadline(longAgo)
+	})
+	c.transcript.out(line)
+	n, err := c.write(line, files)
+	if !stop() {
+		<-interrupted
+		c.conn.SetWriteDeadline(time.Time{})
+	}
+	switch {
+	case err == nil:
+		return nil
+	case n == 0 && ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	c.end(fmt.Errorf("writing a command: %w", err))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.closedErr()
+}
+
+func (c *Client) write(line []byte, files []*os.File) (int, error) {
+	if len(files) == 0 {
+		return c.conn.Write(line)
+	}
+	uc := c.conn.(*net.UnixConn) // RunFiles has seen to it
+	n, err := writeFiles(uc, line, files)
+	if err != nil || n == len(line) {
+		return n, err
+	}
+	m, err := uc.Write(line[n:])
+	return n + m, err
+}
+
+// read owns the receiving side until the connection ends.
+func (c *Client) read(maxLine int) {
+	defer close(c.done)
+	d := NewDecoder(c.conn, maxLine)
+	for {
+		line, err := d.line()
+		if err != nil {
+			c.end(err)
+			return
+		}
+		m, err := ParseMessage(line)
+		if err != nil {
+			c.transcript.in(line, false)
+			c.end(err)
+			return
+		}
+		if err := c.dispatch(m, line); err != nil {
+			c.end(err)
+			return
+		}
+	}
+}
+
+func (c *Client) dispatch(m Message, line []byte) error {
+	switch {
+	case m.Greeting != nil:
+		c.transcript.in(line, false)
+		select {
+		case <-c.greeted:
+			return errors.New("QEMU sent a second greeting")
+		default:
+		}
+		c.greeting = *m.Greeting
+		close(c.greeted)
+		return nil
+	case m.Event != nil:
+		c.transcript.in(line, false)
+		c.mu.Lock()
+		for sub := range c.subs {
+			sub.offer(*m.Event)
+		}
+		c.mu.Unlock()
+		return nil
+	}
+
+	c.mu.Lock()
+	cl := c.pending[m.ID]
+	delete(c.pending, m.ID)
+	c.mu.Unlock()
+	c.transcript.in(line, cl == nil || cl.blotted)
+	switch {
+	case cl != nil:
+		cl.answered <- m // one reply a call: it was taken out of pending
+	case m.ID == "" && m.Error != nil:
+		return fmt.Errorf("QEMU did not understand a command: %w", m.Error)
+	default:
+		// Its caller's context ended before the answer came.
+		c.log.Debug("qmp: reply nobody waits for", "id", m.ID)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package qmp
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	goqemu "github.com/digitalocean/go-qemu/qmp"
+)
+
+// Event is an asynchronous message of QEMU, such as SHUTDOWN.
+type Event = goqemu.Event
+
+// Command is a command with its arguments. Args must encode to a JSON object;
+// nil leaves the arguments out.
+type Command = goqemu.Command
+
+// Version is QEMU's version.
+type Version = goqemu.Version
+
+// Greeting is the first message on a connection.
+type Greeting struct {
+	Version      Version
+	Capabilities []string // offered, such as "oob"; none is enabled by this package
+}
+
+// A Message is one line from QEMU. Exactly one of Greeting, Event, Return and
+// Error is set; ID belongs to Return and Error.
+type Message struct {
+	Greeting *Greeting
+	Event    *Event
+	ID       string          // empty when QEMU could not tell which command it answers
+	Return   json.RawMessage // owned by the message
+	Error    *Error          // Command is empty: only the sender knows it
+}
+
+// DefaultMaxLine bounds one line from QEMU, in bytes. The longest reply in
+// use is query-qmp-schema with about 200 KiB; human-monitor-command can
+// return a few megabytes for "info mtree" on a large machine.
+const DefaultMaxLine = 16 << 20
+
+// ErrLineTooLong is returned for a line over the limit.
+var ErrLineTooLong = errors.New("line from QEMU is over the limit")
+
+// A Decoder reads messages from QEMU, one a line.
+type Decoder struct {
+	r     *bufio.Reader
+	limit int
+	buf   []byte
+}
+
+// NewDecoder returns a decoder whose lines are at most limit bytes long;
+// limit <= 0 means DefaultMaxLine.
+func NewDecoder(r io.Reader, limit int) *Decoder {
+	if limit <= 0 {
+		limit = DefaultMaxLine
+	}
+	return &Decoder{r: bufio.NewReaderSize(r, 4096), limit: limit}
+}
+
+// Decode returns the next message. It returns io.EOF at an end between lines,
+// io.ErrUnexpectedEOF inside one, ErrLineTooLong, or an error that says what
+// is wrong with the line. Any error is final: the stream is out of step.
+func (d *Decoder) Decode() (Message, error) {
+	line, err := d.line()
+	if err != nil {
+		return Message{}, err
+	}
+	return ParseMessage(line)
+}
+
+// line returns the next non-empty line without its end; it is valid until
+// the next call.
+func (d *Decoder) line() ([]byte, error) {
+	for {
+		d.buf = d.buf[:0]
+		for {
+			part, err := d.r.ReadSlice('\n')
+			if len(d.buf)+len(part) > d.limit {
+				return nil, ErrLineTooLong
+			}
+			d.buf = append(d.buf, part...)
+			if err == nil {
+				break
+			}
+			if errors.Is(err, bufio.ErrBufferFull) {
+				continue
+			}
+			if errors.Is(err, io.EOF) && len(bytes.TrimSpace(d.buf)) > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+		if line := bytes.TrimSpace(d.buf); len(line) > 0 {
+			return line, nil
+		}
+	}
+}
+
+// ParseMessage reads one line, without keeping a reference to it.
+func ParseMessage(line []byte) (Message, error) {
+	var w struct {
+		QMP *struct {
+			Version      *Version          `json:"version"`
+			Capabilities []json.RawMessage `json:"capabilities"`
+		} `json:"QMP"`
+		Event  *string         `json:"event"`
+		Return json.RawMessage `json:"return"`
+		Error  *struct {
+			Class string `json:"class"`
+			Desc  string `json:"desc"`
+		} `json:"error"`
+		ID json.RawMessage `json:"id"`
+	}
+	if err := json.Unmarshal(line, &w); err != nil {
+		return Message{}, fmt.Errorf("line is not a QMP message: %w: %s", err, clip(line))
+	}
+	kinds := 0
+	for _, is := range []bool{w.QMP != nil, w.Event != nil, w.Return != nil, w.Error != nil} {
+		if is {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return Message{}, fmt.Errorf("message has %d of QMP, event, return and error, want 1: %s", kinds, clip(line))
+	}
+
+	var m Message
+	switch {
+	case w.QMP != nil:
+		if w.QMP.Version == nil {
+			return Message{}, fmt.Errorf("greeting has no version: %s", clip(line))
+		}
+		m.Greeting = &Greeting{Version: *w.QMP.Version}
+		for _, c := range w.QMP.Capabilities {
+			// Capabilities may one day be objects; those are none of ours.
+			var name string
+			if json.Unmarshal(c, &name) == nil {
+				m.Greeting.Capabilities = append(m.Greeting.Capabilities, name)
+			}
+		}
+		return m, nil
+	case w.Event != nil:
+		m.Event = new(Event)
+		if err := json.Unmarshal(line, m.Event); err != nil {
+			return Message{}, fmt.Errorf("malformed event: %w: %s", err, clip(line))
+		}
+		return m, nil
+	case w.Return != nil:
+		m.Return = bytes.Clone(w.Return)
+	default:
+		m.Error = &Error{Class: w.Error.Class, Desc: w.Error.Desc}
+	}
+	if len(w.ID) > 0 {
+		if err := json.Unmarshal(w.ID, &m.ID); err != nil {
+			return Message{}, fmt.Errorf("reply has an id that is not a string: %s", clip(line))
+		}
+	}
+	return m, nil
+}
+
+// clip shortens a line for an error message.
+func clip(b []byte) string {
+	const most = 120
+	if len(b) <= most {
+		return fmt.Sprintf("%q", b)
+	}
+	return fmt.Sprintf("%q… (%d bytes)", b[:most], len(b))
+}

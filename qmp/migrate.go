@@ -1,0 +1,131 @@
+package qmp
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
+// MigrationInfo is the answer to query-migrate, as far as it is used.
+type MigrationInfo struct {
+	Status    string        `json:"status"` // "" before the first, then setup, active, completed, failed, …
+	Error     string        `json:"error-desc"`
+	TotalMS   int64         `json:"total-time"`
+	DownMS    int64         `json:"downtime"`
+	RAM       *MigrationRAM `json:"ram"`
+	BlockedBy []string      `json:"blocked-reasons"`
+}
+
+// MigrationRAM counts bytes.
+type MigrationRAM struct {
+	Transferred int64 `json:"transferred"`
+	Total       int64 `json:"total"`
+}
+
+// QueryMigrate says how a migration in or out is getting on.
+func (c *Client) QueryMigrate(ctx context.Context) (MigrationInfo, error) {
+	var info MigrationInfo
+	err := c.Do(ctx, "query-migrate", nil, &info)
+	return info, err
+}
+
+// Migrate starts to send the machine's state to a QEMU URI, such as
+// "fd:NAME" after GetFD, and returns at once; AwaitMigration tells the end.
+func (c *Client) Migrate(ctx context.Context, uri string) error {
+	return c.Do(ctx, "migrate", map[string]any{"uri": uri}, nil)
+}
+
+// MigrateIncoming starts to receive state on a machine started with
+// -incoming defer.
+func (c *Client) MigrateIncoming(ctx context.Context, uri string) error {
+	return c.Do(ctx, "migrate-incoming", map[string]any{"uri": uri}, nil)
+}
+
+// SetMigrationCapabilities switches capabilities, such as "events", on or off.
+func (c *Client) SetMigrationCapabilities(ctx context.Context, caps map[string]bool) error {
+	type capability struct {
+		Name string `json:"capability"`
+		On   bool   `json:"state"`
+	}
+	var list []capability
+	for name, on := range caps {
+		list = append(list, capability{name, on})
+	}
+	return c.Do(ctx, "migrate-set-capabilities", map[string]any{"capabilities": list}, nil)
+}
+
+// SetMigrationParameters sets parameters by QEMU's names, such as
+// "max-bandwidth" in bytes a second.
+func (c *Client) SetMigrationParameters(ctx context.Context, params map[string]any) error {
+	return c.Do(ctx, "migrate-set-parameters", params, nil)
+}
+
+// unlimited is a bandwidth, in bytes a second, that no local file reaches.
+// QEMU's default of 128 MiB/s would make saving a lane's state wait.
+const unlimited = 1 << 40
+
+// SaveState writes the state of the paused or running machine (processors,
+// devices, memory; not the disks) to f from its current offset on, and waits
+// for the end. The machine is left paused in state postmigrate; Cont makes it
+// run on.
+func (c *Client) SaveState(ctx context.Context, f *os.File) error {
+	const name = "save-state"
+	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
+		return err
+	}
+	if err := c.SetMigrationParameters(ctx, map[string]any{"max-bandwidth": unlimited}); err != nil {
+		return err
+	}
+	if err := c.GetFD(ctx, name, f); err != nil {
+		return err
+	}
+	return c.transfer(ctx, func() error { return c.Migrate(ctx, "fd:"+name) })
+}
+
+// LoadState reads state that SaveState wrote, from f's current offset on, into
+// a machine started with -incoming defer and the same devices, and waits for
+// the end. The machine is then in the state in which it was saved.
+func (c *Client) LoadState(ctx context.Context, f *os.File) error {
+	const name = "load-state"
+	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
+		return err
+	}
+	if err := c.GetFD(ctx, name, f); err != nil {
+		return err
+	}
+	return c.transfer(ctx, func() error { return c.MigrateIncoming(ctx, "fd:"+name) })
+}
+
+// transfer starts a migration in either direction and waits for its end.
+func (c *Client) transfer(ctx context.Context, start func() error) error {
+	// NB: subscribed before the start, or a fast end would be missed.
+	sub := c.Subscribe(EventMigration)
+	defer sub.Close()
+	if err := start(); err != nil {
+		return err
+	}
+	for {
+		ev, err := sub.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("qmp: awaiting the end of a migration: %w", err)
+		}
+		switch status, _ := ev.Data["status"].(string); status {
+		case "completed":
+			return nil
+		case "failed", "cancelled":
+			why := ""
+			if info, err := c.QueryMigrate(ctx); err == nil && info.Error != "" {
+				why = ": " + info.Error
+			}
+			return fmt.Errorf("qmp: migration %s%s", status, why)
+		}
+	}
+}
+
+func unmarshal(command string, b json.RawMessage, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("qmp: %s: cannot read the reply: %w", command, err)
+	}
+	return nil
+}

@@ -1,0 +1,35 @@
+package control_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/conform"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+)
+
+// With SPICELANE_SOCKET set the checks run against that socket, whoever serves
+// it; otherwise against our server on a console made of memory.
+func TestAControlSocketKeepsProtocol12(t *testing.T) {
+	path, opts := os.Getenv("SPICELANE_SOCKET"), conform.Options{}
+	if path == "" {
+		c := controltest.New(320, 240)
+		path, _ = open(t, control.Config{Console: c, Scan: fakeScan})
+		opts = conform.Options{Burst: noticer(c), Patience: 10 * time.Second}
+	}
+	for _, r := range conform.Run(t.Context(), path, opts) {
+		switch r.Outcome {
+		case conform.Fail:
+			t.Errorf("%s", r)
+		case conform.Skip:
+			if os.Getenv("SPICELANE_SOCKET") == "" {
+				t.Errorf("%s: our own server must be checked wholly", r)
+			}
+			t.Logf("%s", r)
+		case conform.Pass:
+			t.Logf("%s (%s)", r, r.Took.Round(time.Millisecond))
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"image"
+	"time"
+)
+
+// Console is what the server drives: one remote console, whatever protocol
+// leads to it. All methods may be called at the same time.
+//
+// A Console may implement [Pointer], [Clipboard], [Resizer], [CursorSource],
+// [Reconnector], [Recorder] and [StatsSource] besides; the verbs that need one
+// are offered only if it does.
+type Console interface {
+	// Status says how things stand. It must not block.
+	Status() Status
+
+	// SendKey presses or releases the key with the AT set 1 make code, the
+	// prefix 0xe0 in the high byte. It returns when the key is on its way.
+	SendKey(ctx context.Context, code uint16, down bool) error
+
+	// Snapshot copies the part r of a surface; an empty r is all of it. It
+	// returns [ErrNoSurface] if there is no such surface. The caller owns the
+	// picture.
+	Snapshot(channel uint8, surface uint32, r image.Rectangle) (*Picture, error)
+
+	// Observe has fn called with everything that happens from now on, in order,
+	// until stop is called; when stop has returned, fn is not running and will
+	// not be called again. fn does not block and does not call the Console, so
+	// it may be called with the Console's locks held.
+	Observe(fn func(Notice)) (stop func())
+}
+
+// ErrNoSurface is what a Console answers when asked for a surface it does not have.
+var ErrNoSurface = errors.New("control: no such surface")
+
+// Picture is a copy of pixels: 32 bits each, byte order B, G, R, X, rows top down.
+type Picture struct {
+	Pix           []byte
+	Stride        int // bytes from one row to the next
+	Width, Height int // of this picture
+	// Surface is the size of the surface it was taken from.
+	Surface image.Point
+	// Drawn is when the surface was last drawn on; zero if unknown.
+	Drawn time.Time
+}
+
+// Notice is something that happened on a console: [Drawn], [Latency],
+// [AgentChanged], [Changed] or [CursorChanged].
+type Notice interface{ notice() }
+
+// Drawn says that a draw command changed a surface. The pixels are already in
+// what Snapshot returns.
+type Drawn struct {
+	Channel uint8
+	Surface uint32
+	Rect    image.Rectangle // the pixels that may have changed
+	Op      string          // "draw_copy", "draw_fill", "copy_bits", …
+	// Received is when the command had arrived, At when it had been carried
+	// out; Received may be zero.
+	Received, At time.Time
+}
+
+// Latency is the interval between two pings of the server.
+type Latency struct{ Interval time.Duration }
+
+// AgentChanged says that the guest's agent came or went. Repeating a state is
+// harmless.
+type AgentChanged struct{ Connected bool }
+
+// Changed says that Status changed in another way: the session began or ended,
+// a surface came, went or has another size.
+type Changed struct{}
+
+// CursorChanged says that the pointer's shape, place or visibility changed.
+type CursorChanged struct{}
+
+func (Drawn) notice()         {}
+func (Latency) notice()       {}
+func (AgentChanged) notice()  {}
+func (Changed) notice()       {}
+func (CursorChanged) notice() {}
+
+// DigestScanner reads the digest from pixels in the byte order B, G, R, X. They
+// are the digest region and nothing else. It returns an error that wraps
+// [ErrNoDigest] if there is no code at all, and another one if there is a code
+// that cannot be read or whose payload is wrong.
+type DigestScanner func(pix []byte, stride, w, h int) (Digest, error)
+
+// ErrNoDigest is what a [DigestScanner] wraps when the picture shows no code.
+var ErrNoDigest = errors.New("control: no digest in the picture")
+
+// digestSide is the width and height of the digest region in pixels: a version
+// 5 QR code has 37 modules and 4 of quiet zone on each side, at 4 pixels a module.
+const digestSide = 180
+
+// DefaultDigestRegion is where the digest stands on a surface of w×h pixels:
+// 180×180 in the bottom right corner, less if the surface is smaller.
+func DefaultDigestRegion(w, h int) image.Rectangle {
+	return image.Rect(w-digestSide, h-digestSide, w, h).Intersect(image.Rect(0, 0, w, h))
+}
+
+// Pointer is a Console with a mouse.
+type Pointer interface {
+	// MouseMove moves the pointer to x, y on the display of that channel, or
+	// by x, y if the guest takes relative moves only and relative is set.
+	MouseMove(ctx context.Context, channel uint8, x, y int, relative bool) error
+	// MouseButton presses or releases a button: 1 left, 2 middle, 3 right,
+	// 4 wheel up, 5 wheel down, 6 side, 7 extra.
+	MouseButton(ctx context.Context, button int, down bool) error
+}
+
+// Clipboard is a Console whose agent carries text.
+type Clipboard interface {
+	// ClipboardGet returns the text the guest has on its clipboard.
+	ClipboardGet(ctx context.Context) (string, error)
+	// ClipboardSet offers text to the guest.
+	ClipboardSet(ctx context.Context, text string) error
+}
+
+// Resizer is a Console that can ask the guest for another resolution.
+type Resizer interface {
+	SetDisplay(ctx context.Context, width, height int) error
+}
+
+// CursorSource is a Console that knows the pointer's shape and place.
+type CursorSource interface {
+	Cursor() Cursor
+}
+
+// Cursor is the pointer: its place and shape.
+type Cursor struct {
+	Visible bool
+	X, Y    int // the hot spot's place on the surface
+	HotX    int // the hot spot within the shape
+	HotY    int
+	Width   int
+	Height  int
+	// Pix is the shape in the byte order B, G, R, A, rows top down without
+	// padding, alpha not premultiplied.
+	Pix []byte
+}
+
+// Reconnector is a Console that can be cut off and come back.
+type Reconnector interface {
+	Disconnect(ctx context.Context) error
+	Reconnect(ctx context.Context) error
+}
+
+// Recorder is a Console that can record its conversation to files.
+type Recorder interface {
+	// RecordStart begins to record into the directory dir.
+	RecordStart(dir string) error
+	// RecordStop ends it and names the files written.
+	RecordStop() ([]string, error)
+}
+
+// StatsSource is a Console that counts what it does. What it returns is
+// encoded as JSON.
+type StatsSource interface {
+	Stats() any
+}

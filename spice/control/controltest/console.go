@@ -1,0 +1,221 @@
+// Package controltest has a console for tests of what stands before a control
+// socket: its screen and its events are made by the test, and it remembers the
+// keys it was sent. It is no model of a guest; lanes are for that.
+package controltest
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Key is one key event as the console got it.
+type Key struct {
+	Code uint16
+	Down bool
+}
+
+// String writes the make code in hex, with a leading - for a release.
+func (k Key) String() string {
+	if k.Down {
+		return fmt.Sprintf("%02x", k.Code)
+	}
+	return fmt.Sprintf("-%02x", k.Code)
+}
+
+// Console is a [control.Console] made of memory. Make it with [New].
+type Console struct {
+	// OnKey is called for each key before it is remembered; an error refuses
+	// the key. Set it before the console is used.
+	OnKey func(ctx context.Context, k Key) error
+
+	mu        sync.Mutex
+	status    control.Status
+	surfaces  map[[2]uint32]*control.Picture
+	keys      []Key
+	keyed     chan struct{}
+	observers map[*observer]bool
+}
+
+type observer struct {
+	mu sync.Mutex
+	fn func(control.Notice)
+}
+
+// New makes a connected console with one primary surface of w×h pixels that
+// shows a gradient.
+func New(w, h int) *Console {
+	c := &Console{
+		status:    control.Status{SpiceConnected: true},
+		surfaces:  map[[2]uint32]*control.Picture{},
+		keyed:     make(chan struct{}),
+		observers: map[*observer]bool{},
+	}
+	c.AddSurface(0, 0, w, h)
+	return c
+}
+
+// AddSurface adds a surface, or replaces it, and fills it with a gradient that
+// differs from surface to surface.
+func (c *Console) AddSurface(channel uint8, surface uint32, w, h int) {
+	pic := &control.Picture{Pix: make([]byte, 4*w*h), Stride: 4 * w, Width: w, Height: h, Surface: image.Pt(w, h)}
+	for y := range h {
+		for x := range w {
+			p := pic.Pix[y*pic.Stride+4*x:]
+			p[0], p[1], p[2] = byte(x), byte(y), byte(x+y)+byte(surface)*16+channel
+		}
+	}
+	c.mu.Lock()
+	c.surfaces[[2]uint32{uint32(channel), surface}] = pic
+	c.status.Surfaces = slices.DeleteFunc(c.status.Surfaces, func(s control.Surface) bool {
+		return s.ChannelID == channel && s.SurfaceID == surface
+	})
+	trusted := true
+	c.status.Surfaces = append(c.status.Surfaces, control.Surface{ChannelID: channel, SurfaceID: surface, Width: w, Height: h, Trusted: &trusted})
+	c.mu.Unlock()
+	c.Notify(control.Changed{})
+}
+
+// RemoveSurfaces takes all surfaces away.
+func (c *Console) RemoveSurfaces() {
+	c.mu.Lock()
+	clear(c.surfaces)
+	c.status.Surfaces = nil
+	c.mu.Unlock()
+	c.Notify(control.Changed{})
+}
+
+// SetAgent lets the guest's agent come or go.
+func (c *Console) SetAgent(connected bool) {
+	c.mu.Lock()
+	c.status.AgentConnected = connected
+	c.mu.Unlock()
+	c.Notify(control.AgentChanged{Connected: connected})
+}
+
+// Draw changes pixels of a surface: fn gets them in the byte order B, G, R, X
+// and the rectangle is what is reported as drawn.
+func (c *Console) Draw(channel uint8, surface uint32, r image.Rectangle, fn func(pix []byte, stride int)) {
+	now := time.Now()
+	c.mu.Lock()
+	pic := c.surfaces[[2]uint32{uint32(channel), surface}]
+	fn(pic.Pix, pic.Stride)
+	pic.Drawn = now
+	c.mu.Unlock()
+	c.Notify(control.Drawn{Channel: channel, Surface: surface, Rect: r, Op: "draw_copy", At: now})
+}
+
+// Notify tells all observers of something.
+func (c *Console) Notify(n control.Notice) {
+	c.mu.Lock()
+	obs := make([]*observer, 0, len(c.observers))
+	for o := range c.observers {
+		obs = append(obs, o)
+	}
+	c.mu.Unlock()
+	for _, o := range obs {
+		o.mu.Lock()
+		if o.fn != nil {
+			o.fn(n)
+		}
+		o.mu.Unlock()
+	}
+}
+
+// Keys returns the keys sent so far.
+func (c *Console) Keys() []Key {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.keys)
+}
+
+// AwaitKeys waits until at least n key events have been sent.
+func (c *Console) AwaitKeys(ctx context.Context, n int) error {
+	for {
+		c.mu.Lock()
+		have, keyed := len(c.keys), c.keyed
+		c.mu.Unlock()
+		if have >= n {
+			return nil
+		}
+		select {
+		case <-keyed:
+		case <-ctx.Done():
+			return fmt.Errorf("controltest: %d of %d keys: %w", have, n, ctx.Err())
+		}
+	}
+}
+
+// Observers returns how many observers there are.
+func (c *Console) Observers() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.observers)
+}
+
+// Status implements [control.Console].
+func (c *Console) Status() control.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.status
+	st.Surfaces = slices.Clone(st.Surfaces)
+	return st
+}
+
+// SendKey implements [control.Console].
+func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
+	k := Key{code, down}
+	if c.OnKey != nil {
+		if err := c.OnKey(ctx, k); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keys = append(c.keys, k)
+	close(c.keyed)
+	c.keyed = make(chan struct{})
+	return nil
+}
+
+// Snapshot implements [control.Console].
+func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*control.Picture, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	pic, ok := c.surfaces[[2]uint32{uint32(channel), surface}]
+	if !ok {
+		return nil, control.ErrNoSurface
+	}
+	whole := image.Rect(0, 0, pic.Width, pic.Height)
+	if r.Empty() {
+		r = whole
+	}
+	r = r.Intersect(whole)
+	out := &control.Picture{Stride: 4 * r.Dx(), Width: r.Dx(), Height: r.Dy(), Surface: whole.Max, Drawn: pic.Drawn}
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		row := pic.Pix[y*pic.Stride:]
+		out.Pix = append(out.Pix, row[4*r.Min.X:4*r.Max.X]...)
+	}
+	return out, nil
+}
+
+// Observe implements [control.Console].
+func (c *Console) Observe(fn func(control.Notice)) (stop func()) {
+	o := &observer{fn: fn}
+	c.mu.Lock()
+	c.observers[o] = true
+	c.mu.Unlock()
+	return func() {
+		c.mu.Lock()
+		delete(c.observers, o)
+		c.mu.Unlock()
+		o.mu.Lock()
+		o.fn = nil
+		o.mu.Unlock()
+	}
+}

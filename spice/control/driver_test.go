@@ -1,0 +1,227 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+)
+
+// scripted answers a driver line by line: what it reads is passed to the
+// function and what that returns is written, nothing if it is empty.
+func scripted(t *testing.T, answer func(req control.Request) string) net.Conn {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer theirs.Close()
+		r := &raw{t, theirs, nil}
+		buf := make([]byte, 1<<16)
+		for {
+			n, err := theirs.Read(buf)
+			if err != nil {
+				return
+			}
+			req, err := control.ParseRequest(buf[:n-1])
+			if err != nil {
+				t.Errorf("the driver sent %s: %v", buf[:n], err)
+				return
+			}
+			if s := answer(req); s != "" {
+				if _, err := io.WriteString(r.conn, s+"\n"); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() { ours.Close(); <-done })
+	return ours
+}
+
+// ryll12 answers as ryll does: protocol 1.2 and nothing more.
+func ryll12(then func(req control.Request) string) func(control.Request) string {
+	return func(req control.Request) string {
+		if req.Method == control.MethodHello {
+			return `{"id":` + string(req.ID) + `,"ok":true,"result":{"server_name":"ryll","protocol_version":"1.2","supported_methods":["hello","status","send_key","paste","screenshot","subscribe","unsubscribe"],"supported_events":["latency","agent_connected","paste_completed","paste_failed","dropped","surface_drawn","digest_updated"]}}`
+		}
+		return then(req)
+	}
+}
+
+func TestTheDriverNeedsOnlyProtocol12(t *testing.T) {
+	conn := scripted(t, ryll12(func(req control.Request) string {
+		switch req.Method {
+		case control.MethodStatus:
+			return `{"id":` + string(req.ID) + `,"ok":true,"result":{"spice_connected":true,"agent_connected":false,"surfaces":[{"channel_id":1,"surface_id":0,"width":1024,"height":768}],"new_field":1}}`
+		case control.MethodSubscribe:
+			return `{"id":` + string(req.ID) + `,"ok":true,"result":{"subscribed":["digest_updated"]}}` + "\n" +
+				`{"event":"digest_updated","data":{"events":[{"line_rendered":{"row":0,"timestamp_ms":138550}}],"frame_counter":281,"framebuffer_hash":4022250974,"wallclock_us":1765432100000000}}`
+		case control.MethodUnsubscribe:
+			return ""
+		default:
+			t.Errorf("the driver used %s", req.Method)
+			return ""
+		}
+	}))
+	ctx := within(t)
+	d, err := control.DriverConfig{}.Hello(ctx, conn)
+	require.NoError(t, err)
+	defer d.Close()
+	require.Equal(t, "ryll", d.Server().ServerName)
+	require.False(t, d.Supports(control.MethodDigest))
+	st, err := d.Status(ctx)
+	require.NoError(t, err)
+	require.Nil(t, st.Surfaces[0].Trusted, "ryll does not say")
+	require.Equal(t, 1024, st.Surfaces[0].Width)
+	dig, err := d.Digest(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 281, dig.FrameCounter)
+	require.EqualValues(t, 4022250974, dig.FramebufferHash)
+}
+
+func TestAServerThatIsServingAnotherIsBusy(t *testing.T) {
+	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
+	first := dial(t, path)
+	_, err := control.Dial(within(t), path)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
+	require.EqualError(t, err, "control: hello: busy: another client is connected")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = control.DriverConfig{}.DialWait(ctx, path)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	first.Close()
+	_, err = control.Dial(within(t), path)
+	require.NoError(t, err, "a client that has gone is not in the way")
+}
+
+func TestAnotherMajorVersionIsAnError(t *testing.T) {
+	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
+	_, err := control.DriverConfig{Version: "2.0"}.Dial(within(t), path)
+	require.ErrorIs(t, err, &control.Error{Method: "hello", Code: control.CodeVersionMismatch})
+}
+
+func TestACallEndsWithItsContext(t *testing.T) {
+	conn := scripted(t, ryll12(func(req control.Request) string {
+		if req.Method == control.MethodStatus {
+			return "" // never
+		}
+		return `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
+	}))
+	d, err := control.DriverConfig{}.Hello(within(t), conn)
+	require.NoError(t, err)
+	defer d.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("enough")
+	cancel(cause)
+	_, err = d.Status(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	ctx, cancel2 := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel2()
+	_, err = d.Status(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, d.SendKey(within(t), control.KeyEnter, control.Press), "the connection is as good as before")
+}
+
+func TestTheEndOfTheConnectionEndsEveryCall(t *testing.T) {
+	conn := scripted(t, ryll12(func(control.Request) string { return "" }))
+	d, err := control.DriverConfig{}.Hello(within(t), conn)
+	require.NoError(t, err)
+	got := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := d.Status(within(t))
+			got <- err
+		}()
+	}
+	require.NoError(t, d.Close())
+	for range 2 {
+		require.ErrorIs(t, <-got, control.ErrDriverClosed)
+	}
+	require.NoError(t, d.Close())
+}
+
+func TestWhatIsNoProtocolEndsTheDriverWithTheLine(t *testing.T) {
+	conn := scripted(t, func(control.Request) string { return "HTTP/1.1 400 Bad Request" })
+	_, err := control.DriverConfig{}.Hello(within(t), conn)
+	require.ErrorContains(t, err, "not protocol: HTTP/1.1 400 Bad Request")
+}
+
+func TestASubscriptionKeepsTheNewestAndCountsTheRest(t *testing.T) {
+	c := controltest.New(8, 8)
+	path, _ := open(t, control.Config{Console: c})
+	d := dial(t, path)
+	ctx := within(t)
+	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
+	require.NoError(t, err)
+	const n = 10_000
+	for i := range n {
+		c.Notify(control.Drawn{Surface: uint32(i), At: time.Now()})
+	}
+	// Wait until all of it has been through the socket.
+	_, err = d.Status(ctx)
+	require.NoError(t, err)
+	seen, last := uint64(0), uint32(0)
+	for last != n-1 {
+		ev, err := sub.Next(ctx)
+		require.NoError(t, err)
+		if ev.Name == control.EventDropped {
+			continue
+		}
+		var data control.SurfaceDrawnData
+		require.NoError(t, ev.Decode(&data))
+		require.True(t, seen == 0 || data.SurfaceID > last, "%d after %d", data.SurfaceID, last)
+		last = data.SurfaceID
+		seen++
+	}
+	for seen+sub.Dropped() < n {
+		_, err := sub.Next(ctx) // the count of what the server dropped comes last
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, n, seen+sub.Dropped())
+}
+
+func TestSubscriptionsOfOneDriverDoNotEndEachOther(t *testing.T) {
+	c := controltest.New(8, 8)
+	path, _ := open(t, control.Config{Console: c})
+	d := dial(t, path)
+	ctx := within(t)
+	a, err := d.Subscribe(ctx, control.EventLatency)
+	require.NoError(t, err)
+	b, err := d.Subscribe(ctx, control.EventLatency, control.EventSurfaceDrawn)
+	require.NoError(t, err)
+	b.Close()
+	b.Close()
+	_, err = d.Status(ctx)
+	require.NoError(t, err)
+	c.Notify(control.Latency{Interval: time.Millisecond})
+	_, err = a.Next(ctx)
+	require.NoError(t, err)
+	_, err = b.Next(ctx)
+	require.Error(t, err)
+	_, err = d.Subscribe(ctx, "no_such_event")
+	require.ErrorIs(t, err, &control.Error{Method: "subscribe", Code: control.CodeBadParams})
+}
+
+func TestAChordIsReleasedInTheOppositeOrder(t *testing.T) {
+	c := controltest.New(8, 8)
+	path, _ := open(t, control.Config{Console: c})
+	d := dial(t, path)
+	keys, err := control.ParseKey("Ctrl+Alt+Delete")
+	require.NoError(t, err)
+	require.NoError(t, d.Chord(within(t), keys...))
+	require.Equal(t, []controltest.Key{
+		{Code: 0x1d, Down: true}, {Code: 0x38, Down: true}, {Code: 0xe053, Down: true},
+		{Code: 0xe053}, {Code: 0x38}, {Code: 0x1d},
+	}, c.Keys())
+}

@@ -1,0 +1,48 @@
+package control_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Whatever comes in, the answer can be encoded as one line and its id is the
+// one that was sent.
+func FuzzParseRequest(f *testing.F) {
+	for _, s := range []string{
+		`{"id":1,"method":"hello","params":{"client_name":"x","protocol_version":"1.2"}}`,
+		`{"id":"a\u0000b","method":"status","params":{}}`,
+		`{"id":-0,"method":"paste","params":{"text":"\ud800","char_delay_ms":null}}`,
+		`{"id":12345678901234567890,"method":"x","params":{"a":{"b":[1,2,{"c":null}]}}}`,
+		`{"id":1e3,"method":"x","params":{}}`, `{"id":1,"id":"2","method":"x","params":{}}`,
+		`{"id":null}`, `{"id":1,"method":null,"params":null}`, `[]`, `null`, `{}`, ``, ` `, "\xff", `{"id":"`, `"`,
+		`{"id":1,"method":"x","params":[]}`, `{"ID":1,"METHOD":"x","PARAMS":{}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		req, err := control.ParseRequest(line)
+		if err != nil {
+			var e *control.Error
+			if !errors.As(err, &e) || e.Code != control.CodeBadParams || e.Message == "" {
+				t.Fatalf("%q: %v is no bad_params", line, err)
+			}
+			if !utf8.ValidString(e.Message) {
+				t.Fatalf("%q: the message %q is no UTF-8", line, e.Message)
+			}
+		} else if len(req.ID) == 0 || len(req.Params) == 0 || req.Params[0] != '{' {
+			t.Fatalf("%q: parsed as %+v", line, req)
+		}
+		if len(req.ID) > 0 && !bytes.Contains(line, req.ID) {
+			t.Fatalf("%q: id %q does not stand there", line, req.ID)
+		}
+		out, jsonErr := json.Marshal(control.Response{ID: req.ID, OK: err == nil})
+		if jsonErr != nil || bytes.ContainsRune(out, '\n') {
+			t.Fatalf("%q: answer %q: %v", line, out, jsonErr)
+		}
+	})
+}

@@ -1,0 +1,373 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Version is the protocol version that both halves speak.
+const Version = "1.2"
+
+// Limits of the protocol.
+const (
+	// MaxRequestLine is the longest request line the server reads, in bytes,
+	// its newline not counted. A longer one is answered bad_params and skipped.
+	MaxRequestLine = 1 << 20
+
+	// QueueLen is how many events wait for a client that reads slowly. When a
+	// further one comes, the oldest is dropped and counted.
+	QueueLen = 256
+
+	// MaxSocketPath is the longest path of a Unix socket in bytes: sun_path of
+	// sockaddr_un has 108, the last of them for the terminating zero.
+	MaxSocketPath = 107
+)
+
+// Methods of protocol 1.2.
+const (
+	MethodHello       = "hello"
+	MethodStatus      = "status"
+	MethodSendKey     = "send_key"
+	MethodPaste       = "paste"
+	MethodScreenshot  = "screenshot"
+	MethodSubscribe   = "subscribe"
+	MethodUnsubscribe = "unsubscribe"
+)
+
+// Methods beyond protocol 1.2.
+const (
+	MethodDigest = "digest"
+)
+
+// Events of protocol 1.2.
+const (
+	EventLatency        = "latency"
+	EventAgentConnected = "agent_connected"
+	EventPasteCompleted = "paste_completed"
+	EventPasteFailed    = "paste_failed"
+	EventDropped        = "dropped"
+	EventSurfaceDrawn   = "surface_drawn"
+	EventDigestUpdated  = "digest_updated"
+)
+
+// Code is a stable error code of the protocol.
+type Code string
+
+// Error codes of protocol 1.2.
+const (
+	CodeNoHelloYet        Code = "no_hello_yet"
+	CodeVersionMismatch   Code = "protocol_version_mismatch"
+	CodeBusy              Code = "busy"
+	CodeUnknownMethod     Code = "unknown_method"
+	CodeBadParams         Code = "bad_params"
+	CodeBadState          Code = "bad_state"
+	CodeAgentNotConnected Code = "agent_not_connected"
+	CodeNoSuchSurface     Code = "no_such_surface"
+	CodeUnsupportedFormat Code = "unsupported_format"
+	CodeNotImplemented    Code = "not_implemented"
+	CodeInternal          Code = "internal_error"
+)
+
+// Error codes beyond protocol 1.2.
+const (
+	// CodeNoDigest answers digest when there is no readable code on the screen.
+	CodeNoDigest Code = "no_digest"
+)
+
+// Error is an error answer of the protocol, as the server sends it and the
+// driver returns it.
+type Error struct {
+	// Method is the verb that was answered; empty for an answer to no request.
+	Method string `json:"-"`
+	// Code is stable and may be branched on.
+	Code Code `json:"code"`
+	// Message is for a person.
+	Message string `json:"message"`
+	// Data is what some of the additional verbs say beyond the message, for
+	// example what an await saw last. Nil for every verb of protocol 1.2.
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// Error says which verb was refused, with which code, and why.
+func (e *Error) Error() string {
+	if e.Method == "" {
+		return fmt.Sprintf("control: %s: %s", e.Code, e.Message)
+	}
+	return fmt.Sprintf("control: %s: %s: %s", e.Method, e.Code, e.Message)
+}
+
+// Is makes errors.Is(err, &Error{Code: CodeBusy}) match by the code alone, and
+// by method and code if the target names a method.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code && (t.Method == "" || t.Method == e.Method)
+}
+
+func errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// ID is a request's correlation token as it stood on the wire: a JSON integer
+// or a JSON string. The server echoes it byte for byte. Nil is no id.
+type ID = json.RawMessage
+
+// Request is one request line.
+type Request struct {
+	ID     ID              `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+}
+
+// Response is one response line. ID is nil where the request had none that
+// could be read, and in the busy answer.
+type Response struct {
+	ID     ID              `json:"id,omitempty"`
+	OK     bool            `json:"ok"`
+	Result json.RawMessage `json:"result,omitempty"`
+	Error  *Error          `json:"error,omitempty"`
+}
+
+// Event is one event line.
+type Event struct {
+	Name string          `json:"event"`
+	Data json.RawMessage `json:"data"`
+}
+
+// Decode reads the event's data into v, one of the …Data types.
+func (e Event) Decode(v any) error {
+	if err := json.Unmarshal(e.Data, v); err != nil {
+		return fmt.Errorf("control: event %s: %w", e.Name, err)
+	}
+	return nil
+}
+
+// HelloParams are the params of hello.
+type HelloParams struct {
+	ClientName      string `json:"client_name"`
+	ProtocolVersion string `json:"protocol_version"`
+}
+
+// HelloResult is the result of hello.
+type HelloResult struct {
+	ServerName       string   `json:"server_name"`
+	ProtocolVersion  string   `json:"protocol_version"`
+	SupportedMethods []string `json:"supported_methods"`
+	SupportedEvents  []string `json:"supported_events"`
+}
+
+// Status is the result of status. The first three fields are protocol 1.2, the
+// others are ours and absent from other servers.
+type Status struct {
+	SpiceConnected bool      `json:"spice_connected"`
+	AgentConnected bool      `json:"agent_connected"`
+	Surfaces       []Surface `json:"surfaces"`
+
+	// Session is the console's connection id in hex, empty while there is none.
+	Session string `json:"session,omitempty"`
+	// GuestName is the machine's name as the server tells it.
+	GuestName string `json:"guest_name,omitempty"`
+	// MouseMode is "server" (relative moves) or "client" (absolute ones).
+	MouseMode string `json:"mouse_mode,omitempty"`
+	// Channels are the open channels, for example "display:0".
+	Channels []string `json:"channels,omitempty"`
+	// Messages counts the messages received since the session began.
+	Messages uint64 `json:"messages,omitempty"`
+	// Unsupported lists what was received and could not be honoured. A surface
+	// that such a message touched is not trusted.
+	Unsupported []Unsupported `json:"unsupported,omitempty"`
+	// Error says why the session ended, if it has.
+	Error string `json:"error,omitempty"`
+	// Digest counts what became of the pixels of the digest region since this
+	// client's first digest_updated subscription; nil before it.
+	Digest *DigestCounts `json:"digest,omitempty"`
+}
+
+// Surface is one display surface.
+type Surface struct {
+	ChannelID uint8  `json:"channel_id"`
+	SurfaceID uint32 `json:"surface_id"`
+	Width     int    `json:"width"`
+	Height    int    `json:"height"`
+	// Trusted is false after something drew on the surface that could not be
+	// decoded. Nil from servers that do not say.
+	Trusted *bool `json:"trusted,omitempty"`
+}
+
+// Unsupported is a kind of message or image that could not be honoured, and
+// how often it came.
+type Unsupported struct {
+	What  string `json:"what"`
+	Count uint64 `json:"count"`
+}
+
+// DigestCounts says what became of changed pixels in the digest region.
+type DigestCounts struct {
+	// Decoded digests, those with an unchanged frame counter included.
+	Decoded uint64 `json:"decoded"`
+	// Damaged, clipped or half-drawn codes: seen, and reported nowhere else.
+	Damaged uint64 `json:"damaged"`
+	// Absent counts changes of the region that showed no code at all.
+	Absent uint64 `json:"absent"`
+}
+
+// KeyState says what send_key does with a key.
+type KeyState string
+
+// The states of send_key.
+const (
+	Down  KeyState = "down"
+	Up    KeyState = "up"
+	Press KeyState = "press" // down, then up
+)
+
+// SendKeyParams are the params of send_key.
+type SendKeyParams struct {
+	// Scancode is the AT set 1 make code in logical form: 0x01–0x7f, or with
+	// the prefix in the high byte, 0xe001–0xe07f. For "up" the break bit may be
+	// set already.
+	Scancode uint16   `json:"scancode"`
+	State    KeyState `json:"state"`
+}
+
+// PasteParams are the params of paste.
+type PasteParams struct {
+	Text string `json:"text"`
+	// CharDelayMS is the pause between characters in milliseconds, 10 if nil.
+	CharDelayMS *uint32 `json:"char_delay_ms,omitempty"`
+	// Via is "keys" (the default) or "clipboard". Ours.
+	Via string `json:"via,omitempty"`
+}
+
+// ScreenshotParams are the params of screenshot.
+type ScreenshotParams struct {
+	// SurfaceID is the surface; nil is the primary one.
+	SurfaceID *uint32 `json:"surface_id,omitempty"`
+	// Format is "png" (also if empty) or "rgba".
+	Format string `json:"format,omitempty"`
+	// ChannelID is the display channel; nil is the one of the primary surface. Ours.
+	ChannelID *uint8 `json:"channel_id,omitempty"`
+	// Region cuts out a part; nil is everything. Ours.
+	Region *Rect `json:"region,omitempty"`
+	// Cursor draws the pointer into the picture. Ours.
+	Cursor bool `json:"cursor,omitempty"`
+}
+
+// Rect is a rectangle in pixels, origin top left.
+type Rect struct {
+	X      int `json:"x"`
+	Y      int `json:"y"`
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+// ScreenshotResult is the result of screenshot.
+type ScreenshotResult struct {
+	Width  int    `json:"width"`
+	Height int    `json:"height"`
+	Format string `json:"format"`
+	// Data is a PNG file, or pixels in the byte order R, G, B, A, rows top down
+	// without padding, A always 255.
+	Data []byte `json:"data_base64"`
+}
+
+// SubscribeParams are the params of subscribe and unsubscribe.
+type SubscribeParams struct {
+	Events []string `json:"events"`
+}
+
+// SubscribeResult is the result of subscribe.
+type SubscribeResult struct {
+	Subscribed []string `json:"subscribed"`
+}
+
+// UnsubscribeResult is the result of unsubscribe.
+type UnsubscribeResult struct {
+	Unsubscribed []string `json:"unsubscribed"`
+}
+
+// LatencyData is the data of latency: the interval between two pings of the
+// server, not a round trip.
+type LatencyData struct {
+	SampleMS    float64 `json:"sample_ms"`
+	WallclockUS int64   `json:"wallclock_us"`
+}
+
+// AgentConnectedData is the data of agent_connected.
+type AgentConnectedData struct {
+	Connected bool `json:"connected"`
+}
+
+// PasteCompletedData is the data of paste_completed.
+type PasteCompletedData struct {
+	RequestID ID     `json:"request_id"`
+	CharsSent uint32 `json:"chars_sent"`
+}
+
+// PasteFailedData is the data of paste_failed.
+type PasteFailedData struct {
+	RequestID ID     `json:"request_id"`
+	Reason    string `json:"reason"`
+}
+
+// DroppedData is the data of dropped.
+type DroppedData struct {
+	Count uint32 `json:"count"`
+}
+
+// SurfaceDrawnData is the data of surface_drawn. Rect and Op are ours.
+type SurfaceDrawnData struct {
+	DisplayChannelID uint8   `json:"display_channel_id"`
+	SurfaceID        uint32  `json:"surface_id"`
+	ProducedAtSecs   float64 `json:"produced_at_secs"`
+	WallclockUS      int64   `json:"wallclock_us"`
+	Rect             *Rect   `json:"rect,omitempty"`
+	Op               string  `json:"op,omitempty"`
+}
+
+// Digest is what the guest says about itself in its QR code: the data of
+// digest_updated, and the result of digest. A [DigestScanner] fills the first
+// four fields; the server sets the others.
+type Digest struct {
+	FrameCounter    uint32 `json:"frame_counter"`
+	FramebufferHash uint32 `json:"framebuffer_hash"`
+	// Events are the newest events, oldest first, each an object with one
+	// snake_case key, for example {"keypress":{"scancode":0,"timestamp_ms":5,"unicode":"a"}}.
+	Events []json.RawMessage `json:"events"`
+	// ChannelHashes are the rolling hashes of all events since the guest
+	// booted, by the event's key. Ours.
+	ChannelHashes map[string]uint32 `json:"channel_hashes,omitempty"`
+
+	WallclockUS int64 `json:"wallclock_us"`
+	// DrawnAtUS is when the last of the pixels arrived, in microseconds since
+	// the Unix epoch. Ours.
+	DrawnAtUS int64 `json:"drawn_at_us,omitempty"`
+	// DecodeUS is how long decoding took, in microseconds. Ours.
+	DecodeUS int64 `json:"decode_us,omitempty"`
+}
+
+// marshal encodes one line without its newline. Unlike json.Marshal it leaves
+// <, > and & readable.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	b := buf.Bytes()
+	return b[:len(b)-1], nil
+}
+
+// parseVersion reads a "major.minor" version.
+func parseVersion(s string) (major, minor uint32, err error) {
+	a, b, ok := strings.Cut(s, ".")
+	maj, err1 := strconv.ParseUint(a, 10, 32)
+	mnr, err2 := strconv.ParseUint(b, 10, 32)
+	if !ok || err1 != nil || err2 != nil {
+		return 0, 0, fmt.Errorf("%q is not a version: want major.minor, for example %q", s, Version)
+	}
+	return uint32(maj), uint32(mnr), nil
+}

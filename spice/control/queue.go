@@ -1,0 +1,90 @@
+package control
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// droppedAfter is how long a client that never catches up waits to be told
+// that it lost events.
+const droppedAfter = time.Second
+
+// outEvent is an event that waits for the writer. Its data is encoded there,
+// off the producer's path.
+type outEvent struct {
+	name string
+	data any
+}
+
+// queue holds the events of one client. Producers never wait: when it is full
+// the oldest goes.
+type queue struct {
+	mu      sync.Mutex
+	ring    [QueueLen]outEvent
+	head, n int
+	dropped uint64
+	since   time.Time // when the first of the dropped ones went
+
+	ready chan struct{} // has a value when there may be something to take
+}
+
+func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
+
+// push appends an event and drops the oldest if there is no room.
+func (q *queue) push(ev outEvent) {
+	q.mu.Lock()
+	if q.n == QueueLen {
+		q.head = (q.head + 1) % QueueLen
+		q.n--
+		if q.dropped == 0 {
+			q.since = time.Now()
+		}
+		q.dropped++
+	}
+	q.ring[(q.head+q.n)%QueueLen] = ev
+	q.n++
+	q.mu.Unlock()
+	select {
+	case q.ready <- struct{}{}:
+	default:
+	}
+}
+
+// pop takes the next event to write: the oldest queued one, or the count of
+// dropped ones once the queue has been emptied or the loss is droppedAfter old.
+func (q *queue) pop() (outEvent, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.dropped > 0 && (q.n == 0 || time.Since(q.since) >= droppedAfter) {
+		count := uint32(min(q.dropped, math.MaxUint32))
+		q.dropped = 0
+		return outEvent{EventDropped, DroppedData{count}}, true
+	}
+	if q.n == 0 {
+		return outEvent{}, false
+	}
+	ev := q.ring[q.head]
+	q.ring[q.head] = outEvent{}
+	q.head = (q.head + 1) % QueueLen
+	q.n--
+	return ev, true
+}
+
+// discard removes queued events with the given names, as unsubscribing does.
+func (q *queue) discard(names map[string]bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	kept := 0
+	for i := range q.n {
+		ev := q.ring[(q.head+i)%QueueLen]
+		if !names[ev.name] {
+			q.ring[(q.head+kept)%QueueLen] = ev
+			kept++
+		}
+	}
+	for i := kept; i < q.n; i++ {
+		q.ring[(q.head+i)%QueueLen] = outEvent{}
+	}
+	q.n = kept
+}

@@ -1,0 +1,163 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+// ParseRequest reads one request line. On an error it still returns the id if
+// the line has a good one, so that the answer reaches whoever waits for it; the
+// error's code is bad_params always.
+func ParseRequest(line []byte) (Request, error) {
+	var req Request
+	if !utf8.Valid(line) {
+		return req, errorf(CodeBadParams, "the line is not valid UTF-8")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(line, &fields); err != nil {
+		return req, errorf(CodeBadParams, "the line is not a JSON object: %s", jsonReason(err))
+	}
+	if fields == nil {
+		return req, errorf(CodeBadParams, "the line is not a JSON object: it is null")
+	}
+	id, ok := fields["id"]
+	switch {
+	case !ok:
+		return req, errorf(CodeBadParams, `the request has no "id"`)
+	case !validID(id):
+		return req, errorf(CodeBadParams, `"id" is %s: want an integer or a string`, abbreviate(id))
+	}
+	req.ID = id
+	method, ok := fields["method"]
+	if !ok {
+		return req, errorf(CodeBadParams, `the request has no "method"`)
+	}
+	if err := json.Unmarshal(method, &req.Method); err != nil || string(method) == "null" {
+		return req, errorf(CodeBadParams, `"method" is %s: want a string`, abbreviate(method))
+	}
+	params, ok := fields["params"]
+	switch {
+	case !ok:
+		return req, errorf(CodeBadParams, `the request has no "params": send {} if the verb takes none`)
+	case len(params) == 0 || params[0] != '{':
+		return req, errorf(CodeBadParams, `"params" is %s: want an object`, abbreviate(params))
+	}
+	req.Params = params
+	return req, nil
+}
+
+// validID reports whether the JSON value is a string or an integer, of
+// whatever size.
+func validID(raw json.RawMessage) bool {
+	if len(raw) == 0 {
+		return false
+	}
+	if raw[0] == '"' {
+		return true
+	}
+	digits := bytes.TrimPrefix(raw, []byte("-"))
+	return len(digits) > 0 && len(bytes.Trim(digits, "0123456789")) == 0
+}
+
+// idOfPrefix finds the id in the beginning of a line that was too long to
+// keep; nil if it does not stand there.
+func idOfPrefix(prefix []byte) ID {
+	dec := json.NewDecoder(bytes.NewReader(prefix))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
+		return nil
+	}
+	for dec.More() {
+		key, err := dec.Token()
+		if err != nil {
+			return nil
+		}
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			return nil
+		}
+		if key == "id" && validID(v) && utf8.Valid(v) {
+			return v
+		}
+	}
+	return nil
+}
+
+// decodeParams reads params into the struct that v points to. Unlike
+// encoding/json it takes field names exactly as they are written, treats null
+// as absent, and insists on every field that has no omitempty. Unknown fields
+// are ignored.
+func decodeParams(params json.RawMessage, v any) *Error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(params, &fields); err != nil {
+		return errorf(CodeBadParams, "params: %s", jsonReason(err))
+	}
+	rv := reflect.ValueOf(v).Elem()
+	for i := range rv.NumField() {
+		name, opts, _ := strings.Cut(rv.Type().Field(i).Tag.Get("json"), ",")
+		raw, ok := fields[name]
+		if !ok || string(raw) == "null" {
+			if opts == "omitempty" {
+				continue
+			}
+			return errorf(CodeBadParams, "params.%s is missing: want %s", name, describe(rv.Field(i).Type()))
+		}
+		if err := json.Unmarshal(raw, rv.Field(i).Addr().Interface()); err != nil {
+			if e := new(Error); errors.As(err, &e) {
+				return e
+			}
+			return errorf(CodeBadParams, "params.%s is %s: want %s", name, abbreviate(raw), describe(rv.Field(i).Type()))
+		}
+	}
+	return nil
+}
+
+// describe says in a person's words what a field takes.
+func describe(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return describe(t.Elem())
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
+		return fmt.Sprintf("an integer from 0 to %d", uint64(1)<<t.Bits()-1)
+	case reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint64:
+		return "an integer"
+	case reflect.Float64:
+		return "a number"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "bytes in base64"
+		}
+		return "an array, each element " + describe(t.Elem())
+	default:
+		return "an object"
+	}
+}
+
+// abbreviate shortens a JSON value for a message.
+func abbreviate(raw []byte) string {
+	const most = 40
+	s := strings.ToValidUTF8(string(raw), "�")
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	if s == "" {
+		return "empty"
+	}
+	return s
+}
+
+// jsonReason is an error of encoding/json without Go's words.
+func jsonReason(err error) string {
+	if e := new(json.UnmarshalTypeError); errors.As(err, &e) {
+		return "it is a JSON " + e.Value
+	}
+	return err.Error()
+}

@@ -1,0 +1,258 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// busyGrace is how long a new connection waits for the previous client's to
+	// be cleaned up before it is told busy: a driver that closes and dials
+	// again at once is not a second client.
+	busyGrace = 100 * time.Millisecond
+
+	// lingerFor is how long the server waits for the other end to close after
+	// it has written its last line. Closing with unread bytes in the socket
+	// would show the client a reset instead of the end.
+	lingerFor = 250 * time.Millisecond
+
+	// closeWait is how long Close waits before it says what it waits for.
+	closeWait = 5 * time.Second
+)
+
+// Config configures a [Server]. Only Console must be set.
+type Config struct {
+	// Console is what the server drives.
+	Console Console
+
+	// Scan reads the digest. Nil: digest_updated and digest are not offered.
+	Scan DigestScanner
+
+	// DigestRegion says where the digest stands on a primary surface of w×h
+	// pixels. Nil is [DefaultDigestRegion]; leave it alone unless your guest
+	// draws its code elsewhere.
+	DigestRegion func(w, h int) image.Rectangle
+
+	// Name is what hello answers as server_name. Empty is "spicelane".
+	Name string
+
+	// Logger gets connections coming and going and what went wrong. Nil is
+	// silence. What is typed and pasted is never logged.
+	Logger *slog.Logger
+}
+
+func (c *Config) name() string {
+	if c.Name == "" {
+		return "spicelane"
+	}
+	return c.Name
+}
+
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c *Config) digestRegion(w, h int) image.Rectangle {
+	if c.DigestRegion == nil {
+		return DefaultDigestRegion(w, h)
+	}
+	return c.DigestRegion(w, h)
+}
+
+// Server is the server half of the control socket. It serves one client at a
+// time and never makes the console wait for it.
+type Server struct {
+	cfg     Config
+	start   time.Time
+	methods []string
+	events  []string
+
+	ctx    context.Context // ends when Close is called
+	cancel context.CancelFunc
+	slot   chan struct{} // holds a value while a client is served
+
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+	conns     map[net.Conn]bool
+	closed    bool
+	wg        sync.WaitGroup
+}
+
+// NewServer makes a server for the console. Close it when done.
+func NewServer(cfg Config) *Server {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		cfg: cfg, start: time.Now(),
+		ctx: ctx, cancel: cancel,
+		slot:      make(chan struct{}, 1),
+		listeners: map[net.Listener]bool{},
+		conns:     map[net.Conn]bool{},
+	}
+	for _, v := range verbs {
+		if v.offered == nil || v.offered(&s.cfg) {
+			s.methods = append(s.methods, v.name)
+		}
+	}
+	s.events = append(s.events, EventLatency, EventAgentConnected, EventPasteCompleted,
+		EventPasteFailed, EventDropped, EventSurfaceDrawn)
+	if cfg.Scan != nil {
+		s.events = append(s.events, EventDigestUpdated)
+	}
+	return s
+}
+
+// Open serves the console on a Unix socket at path until the server is closed.
+// See [Listen] for what can be wrong with a path.
+func Open(path string, cfg Config) (*Server, error) {
+	l, err := Listen(path)
+	if err != nil {
+		return nil, err
+	}
+	s := NewServer(cfg)
+	if !s.add(l) {
+		panic("control: a new server is closed")
+	}
+	go func() {
+		defer s.wg.Done()
+		if err := s.accept(l); err != nil {
+			s.cfg.logger().Error("control socket ended", "path", path, "err", err)
+		}
+	}()
+	return s, nil
+}
+
+// ErrServerClosed is what Serve returns after Close.
+var ErrServerClosed = errors.New("control: server closed")
+
+// Serve accepts clients from l until the server is closed or accepting fails.
+// It closes l.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.add(l) {
+		l.Close()
+		return ErrServerClosed
+	}
+	defer s.wg.Done()
+	if err := s.accept(l); err != nil {
+		return err
+	}
+	return ErrServerClosed
+}
+
+// add registers the listener and the caller as one who uses it.
+func (s *Server) add(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.listeners[l] = true
+	s.wg.Add(1)
+	return true
+}
+
+// accept takes connections until the listener ends; nil if Close ended it.
+func (s *Server) accept(l net.Listener) error {
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+		l.Close()
+	}()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if s.ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("control: accept: %w", err)
+		}
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			conn.Close()
+			return nil
+		}
+		s.conns[conn] = true
+		s.wg.Add(1)
+		s.mu.Unlock()
+		go s.handle(conn)
+	}
+}
+
+// handle serves one connection, or tells it that another one is served.
+func (s *Server) handle(conn net.Conn) {
+	defer s.wg.Done()
+	defer func() {
+		conn.Close()
+		s.mu.Lock()
+		delete(s.conns, conn)
+		s.mu.Unlock()
+	}()
+	grace := time.NewTimer(busyGrace)
+	defer grace.Stop()
+	select {
+	case s.slot <- struct{}{}:
+	case <-s.ctx.Done():
+		return
+	case <-grace.C:
+		s.cfg.logger().Warn("control client refused: another is connected")
+		line, err := marshal(Response{Error: errorf(CodeBusy, "another client is connected")})
+		if err == nil {
+			_ = conn.SetWriteDeadline(time.Now().Add(lingerFor))
+			_, _ = conn.Write(append(line, '\n'))
+			linger(conn)
+		}
+		return
+	}
+	defer func() { <-s.slot }()
+	newSession(s, conn).serve()
+}
+
+// linger ends the sending direction and waits a little for the other end to
+// close, so that it sees the end and not a reset.
+func linger(conn net.Conn) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(lingerFor))
+		var sink [4096]byte
+		for {
+			if _, err := conn.Read(sink[:]); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Close stops listening, removes the socket file, hangs up on the client,
+// cancels its pastes and waits for all of it.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.cancel()
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	t := time.NewTimer(closeWait)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+		s.cfg.logger().Warn("control socket: still waiting for the client's requests to end")
+		<-done
+	}
+	return nil
+}

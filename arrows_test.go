@@ -1,0 +1,245 @@
+// Package spicelane_test holds the one test that is about the whole tree: who
+// may import whom.
+package spicelane_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/spicelane/spicelane/"
+
+// A rule forbids the packages of from to need any of never, directly or through
+// others. Patterns are paths in the module, "..." at the end meaning everything
+// below as well; "std" in only means the standard library.
+type rule struct {
+	from   []string
+	except []string
+	never  []string // forbidden
+	only   []string // instead of never: what alone is allowed, besides from itself
+	direct bool     // look at direct imports only
+	why    string
+}
+
+var rules = []rule{
+	{
+		from:  []string{"spice/..."},
+		never: []string{"harness/...", "qmp/...", "sources/...", "fixtures/..."},
+		why:   "the SPICE stack is of use to people who have no lane; what it needs of the others it declares as an interface",
+	},
+	{
+		from:  []string{"spice/codec/..."},
+		never: []string{"spice/wire", "spice/link", "spice"},
+		why:   "codecs are leaves, bytes in and pixels out: they are tested with vector files and fuzzed without a connection",
+	},
+	{
+		from:  []string{"spice/wire"},
+		never: []string{"net", "spice/link", "spice", "spice/codec/..."},
+		why:   "messages know no connections, so that client, proxy, scripted server and recordings share them",
+	},
+	{
+		from:  []string{"spice/proxy"},
+		never: []string{"spice", "spice/codec/...", "spice/canvas", "spice/control"},
+		why:   "the proxy decodes no pixels: what it relays it must not be able to misread",
+	},
+	{
+		from:  []string{"spice/control"},
+		never: []string{"spice/proxy"},
+		why:   "the control socket drives a console, however that is reached",
+	},
+	{
+		from:  []string{"sources/..."},
+		never: []string{"harness/...", "fixtures/...", "spice"},
+		why:   "where consoles are listed has nothing to do with testing them",
+	},
+	{
+		from:  []string{"qmp/..."},
+		never: []string{"harness/...", "spice/...", "sources/...", "fixtures/...", "cmd/..."},
+		why:   "the QMP client is of use without all of this",
+	},
+	{
+		from:  []string{"fixtures/..."},
+		never: []string{"harness/...", "spice/...", "sources/...", "qmp/...", "cmd/..."},
+		why:   "images are described, not run, here",
+	},
+	{
+		from: []string{"fixtures/digest"},
+		only: []string{"std"},
+		why:  "whoever writes a guest or a driver of their own can take the digest without anything else",
+	},
+	{
+		from:  []string{"harness/qemu", "harness/serial"},
+		never: []string{"spice", "spice/control", "spice/proxy", "sources/...", "fixtures/..."},
+		why:   "a machine is a process with QMP and a serial line; what is on its screen is the lane's business",
+	},
+	{
+		from:   []string{"..."},
+		except: []string{"cmd/..."},
+		never:  []string{"cmd/..."},
+		why:    "commands print and exit; what others could use belongs into a package",
+	},
+	{
+		from:   []string{"..."},
+		except: []string{"harness", "harness/scenario"},
+		never:  []string{"testing"},
+		direct: true,
+		why:    "testing in a program registers flags and drags in what no user runs; packages named *test are for tests",
+	},
+}
+
+// pkg is what "go list -json" says of a package.
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	Imports    []string
+	Deps       []string
+	CgoFiles   []string
+	Error      *struct{ Err string }
+}
+
+// load lists the module's packages and everything that they need.
+func load(t *testing.T) map[string]pkg {
+	t.Helper()
+	// Listing the source directories here makes the cached result of this test
+	// depend on them; what a child process reads does not count.
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || path == "artifacts" || path == "bin") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Standard,Imports,Deps,CgoFiles,Error", "./...")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		var ee *exec.ExitError
+		if errors.As(err, &ee) {
+			t.Fatalf("go list: %v\n%s", err, ee.Stderr)
+		}
+		t.Fatal(err)
+	}
+	pkgs := make(map[string]pkg)
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs[p.ImportPath] = p
+	}
+	return pkgs
+}
+
+// matches reports whether an import path is meant by one of the patterns.
+func matches(path string, patterns []string) bool {
+	path = strings.TrimPrefix(path, module)
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if below, ok := strings.CutSuffix(pattern, "..."); ok {
+			return strings.HasPrefix(path+"/", below)
+		}
+		return path == pattern
+	})
+}
+
+// violations returns one line for each package that breaks r.
+func (r rule) violations(pkgs map[string]pkg) []string {
+	var lines []string
+	for _, path := range slices.Sorted(maps.Keys(pkgs)) {
+		if !strings.HasPrefix(path, module) || !matches(path, r.from) || matches(path, r.except) {
+			continue
+		}
+		if r.direct && strings.HasSuffix(path, "test") {
+			continue
+		}
+		needs := pkgs[path].Deps
+		if r.direct {
+			needs = pkgs[path].Imports
+		}
+		for _, need := range needs {
+			bad := matches(need, r.never)
+			if r.only != nil {
+				bad = !matches(need, r.from) && (!slices.Contains(r.only, "std") || !pkgs[need].Standard)
+			}
+			if bad {
+				lines = append(lines, fmt.Sprintf("%s needs %s%s", strings.TrimPrefix(path, module), strings.TrimPrefix(need, module), via(pkgs, path, need)))
+			}
+		}
+	}
+	return lines
+}
+
+// via names the direct import of path through which it needs need.
+func via(pkgs map[string]pkg, path, need string) string {
+	for _, imp := range pkgs[path].Imports {
+		if imp == need {
+			return ""
+		}
+	}
+	for _, imp := range pkgs[path].Imports {
+		if slices.Contains(pkgs[imp].Deps, need) {
+			return " through " + strings.TrimPrefix(imp, module)
+		}
+	}
+	return ""
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	pkgs := load(t)
+	for _, r := range rules {
+		for _, line := range r.violations(pkgs) {
+			t.Errorf("%s, but %s", line, r.why)
+		}
+	}
+}
+
+func TestTheDefaultBuildHasNoCgo(t *testing.T) {
+	for path, p := range load(t) {
+		if len(p.CgoFiles) > 0 && strings.HasPrefix(path, module) {
+			t.Errorf("%s uses cgo in %v: one static binary must run on every Linux", path, p.CgoFiles)
+		}
+	}
+}
+
+func TestABrokenRuleIsSeen(t *testing.T) {
+	pkgs := map[string]pkg{
+		"net":                   {ImportPath: "net", Standard: true},
+		"gopkg.in/yaml.v3":      {ImportPath: "gopkg.in/yaml.v3"},
+		module + "qmp":          {},
+		module + "spice":        {Imports: []string{module + "spice/odd"}, Deps: []string{module + "spice/odd", module + "qmp"}},
+		module + "spice/odd":    {Imports: []string{module + "qmp"}, Deps: []string{module + "qmp"}},
+		module + "spicey":       {Imports: []string{module + "qmp"}, Deps: []string{module + "qmp"}},
+		module + "leaf":         {Imports: []string{"net", "gopkg.in/yaml.v3"}, Deps: []string{"net", "gopkg.in/yaml.v3"}},
+		module + "sources":      {Imports: []string{"testing"}, Deps: []string{"testing"}},
+		module + "sourcestest":  {Imports: []string{"testing"}, Deps: []string{"testing"}},
+		module + "harness":      {Imports: []string{"testing"}, Deps: []string{"testing"}},
+		module + "cmd/user":     {Imports: []string{module + "sources"}, Deps: []string{module + "sources", "testing"}},
+		"example.com/elsewhere": {Imports: []string{module + "qmp"}, Deps: []string{module + "qmp"}},
+	}
+	for _, c := range []struct {
+		r    rule
+		want []string
+	}{
+		{rule{from: []string{"spice/..."}, never: []string{"qmp/..."}}, []string{"spice needs qmp through spice/odd", "spice/odd needs qmp"}},
+		{rule{from: []string{"spice"}, never: []string{"qmp"}, direct: true}, nil},
+		{rule{from: []string{"leaf"}, only: []string{"std"}}, []string{"leaf needs gopkg.in/yaml.v3"}},
+		{rule{from: []string{"..."}, except: []string{"harness"}, never: []string{"testing"}, direct: true}, []string{"sources needs testing"}},
+	} {
+		if got := c.r.violations(pkgs); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %q, want %q", c.r, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,92 @@
+#!/bin/sh
+# Installs what the lanes and their tests need and this host lacks: Debian 12 or newer, Ubuntu 24.04 or newer, as root or
+# through sudo. Quiet and without network when nothing is missing.
+#
+#   scripts/setup.sh            install
+#   scripts/setup.sh --check    only say what is missing; exit 3 if anything is
+set -eu
+
+# Packages wanted, in the order they were found missing.
+packages=
+
+want() { # want COMMAND PACKAGE...: the packages, unless the command is there
+    command -v "$1" >/dev/null 2>&1 && return
+    shift
+    packages="$packages $*"
+}
+
+want make make
+want git git
+want clang clang
+want lld-link lld
+want mformat mtools
+want qemu-img qemu-utils
+want spicy-screenshot spice-client-gtk
+# The race detector and the guest's host tests are linked with a C compiler.
+if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
+    packages="$packages gcc libc6-dev"
+fi
+if [ ! -e "${SPICELANE_OVMF_CODE:-/usr/share/OVMF/OVMF_CODE_4M.fd}" ] && [ ! -e /usr/share/OVMF/OVMF_CODE.fd ]; then
+    packages="$packages ovmf"
+fi
+
+qemu=${SPICELANE_QEMU:-qemu-system-x86_64}
+has_spice() {
+    "$qemu" -spice help 2>/dev/null | grep -q port && "$qemu" -device qxl-vga,help >/dev/null 2>&1
+}
+want "$qemu" qemu-system-x86
+# Not a package yet: which one it is depends on the release.
+has_spice || packages="$packages spice"
+
+if [ -z "$packages" ]; then
+    exit 0
+fi
+if [ "${1-}" = --check ]; then
+    echo "setup: missing:$packages" >&2
+    exit 3
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "setup: missing:$packages; this script knows only apt, install them with this system's package manager" >&2
+    exit 3
+fi
+
+sudo=
+if [ "$(id -u)" != 0 ]; then
+    sudo=sudo
+    if ! command -v sudo >/dev/null; then
+        echo "setup: missing:$packages; run this as root, or install sudo" >&2
+        exit 3
+    fi
+fi
+
+apt() { # apt ARGS: apt-get that asks nothing and speaks only when it fails
+    log=$(mktemp)
+    if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        echo "setup: apt-get $* failed" >&2
+        exit 3
+    fi
+    rm -f "$log"
+}
+
+apt update
+
+# Newer releases keep QEMU's SPICE in a package of its own; in older ones it is part of qemu-system-common.
+case " $packages " in *" spice "*)
+    packages=$(echo "$packages " | sed 's/ spice / /')
+    case $packages in *qemu-system-x86*) ;; *) packages="$packages qemu-system-x86" ;; esac
+    if apt-cache show qemu-system-modules-spice 2>/dev/null | grep -q ^Package; then
+        packages="$packages qemu-system-modules-spice"
+    fi
+    ;;
+esac
+
+echo "setup: installing$(echo " $packages" | tr -s ' ')" >&2
+# shellcheck disable=SC2086 # a list of words
+apt install --no-install-recommends -y $packages
+
+if ! has_spice; then
+    echo "setup: $qemu still has no SPICE or no QXL; look at $qemu -spice help" >&2
+    exit 3
+fi

@@ -1,0 +1,33 @@
+#!/bin/sh
+# One lane from nothing to a verdict: set up, build, bring Beacon up, check the console, keep a screenshot, take it down.
+# The last line is the verdict, the exit status that of "spicelane smoke" (0 holds, 1 product, 2 harness, 3 host).
+#
+#   scripts/smoke.sh [FLAGS OF up]
+set -eu
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh
+make --no-print-directory build
+
+lane=smoke-$$
+dir=$PWD/artifacts/$lane
+mkdir -p "$dir"
+trap 'bin/spicelane down "$lane" >/dev/null 2>&1 || true' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+status=0
+bin/spicelane up --name "$lane" --dir "$dir" "$@" && bin/spicelane smoke "$lane" || status=$?
+if bin/spicelane screenshot "$lane" -o "$dir/screen.png" >/dev/null 2>&1; then
+    seen="the screen is in $dir/screen.png"
+else
+    seen="what it left is in $dir"
+fi
+case $status in
+    0) echo "smoke: it holds; $seen" ;;
+    1) echo "smoke: the product failed; $seen" >&2 ;;
+    2) echo "smoke: the harness failed; $seen" >&2 ;;
+    3) echo "smoke: this host lacks something, see above; $seen" >&2 ;;
+    *) echo "smoke: ended with status $status; $seen" >&2 ;;
+esac
+exit $status

@@ -1,0 +1,328 @@
+package spice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// agentCaps is what this side can do towards the guest's agent.
+var agentCaps = wire.MakeCaps(
+	wire.AgentCapMonitorsConfig, wire.AgentCapReply, wire.AgentCapClipboardByDemand, wire.AgentCapClipboardSelection,
+	wire.AgentCapSparseMonitorsConfig, wire.AgentCapMonitorsConfigPosition,
+)
+
+// maxAgentQueue bounds what waits for the agent to take it, in bytes.
+const maxAgentQueue = 2 * wire.DefaultMaxAgentMessage
+
+// agentState is the conversation with the guest's agent.
+type agentState struct {
+	mu        sync.Mutex
+	connected bool
+	tokens    uint64    // messages that may be sent
+	caps      wire.Caps // of both sides
+	announced bool      // the agent has told its capabilities
+	queue     [][]byte
+	queued    int // bytes in queue
+	in        wire.AgentAssembler
+
+	offer   map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we have for the guest
+	guest   map[wire.ClipboardSelection][]wire.ClipboardType          // what the guest has for us
+	content map[clipKey]clipContent                                   // the last answers
+	replies uint64                                                    // counts answers
+}
+
+type clipKey struct {
+	selection wire.ClipboardSelection
+	kind      wire.ClipboardType
+}
+
+type clipContent struct {
+	data   []byte
+	number uint64 // of the answer, from 1
+}
+
+// ClipboardGrabbed says that the guest has something on a clipboard, or, without Types, no longer has.
+type ClipboardGrabbed struct {
+	Selection wire.ClipboardSelection
+	Types     []wire.ClipboardType
+}
+
+func (ClipboardGrabbed) event() {}
+
+func (m *mainChannel) agentConnected(tokens uint32) error {
+	a := &m.c.agent
+	a.mu.Lock()
+	a.reset()
+	a.connected = true
+	a.tokens = uint64(tokens)
+	a.mu.Unlock()
+	m.c.main.mu.Lock()
+	m.c.main.session.AgentConnected = true
+	m.c.main.mu.Unlock()
+	// All the tokens that there are: what the agent may send is bounded by the assembler instead.
+	if err := m.ch.send(&wire.MainAgentStart{Tokens: math.MaxUint32}); err != nil {
+		return err
+	}
+	m.c.hub.emit(AgentChanged{Connected: true})
+	m.c.bell.ring()
+	return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
+}
+
+func (m *mainChannel) agentGone() {
+	a := &m.c.agent
+	a.mu.Lock()
+	a.reset()
+	a.mu.Unlock()
+	m.c.main.mu.Lock()
+	m.c.main.session.AgentConnected = false
+	m.c.main.mu.Unlock()
+	m.c.hub.emit(AgentChanged{})
+	m.c.bell.ring()
+}
+
+// reset forgets the conversation. The caller holds mu.
+func (a *agentState) reset() {
+	a.connected, a.announced, a.tokens, a.caps = false, false, 0, nil
+	a.queue, a.queued = nil, 0
+	a.in.Reset()
+	a.offer, a.guest, a.content = nil, nil, nil
+}
+
+// granted adds tokens.
+func (m *mainChannel) granted(tokens uint32) error {
+	a := &m.c.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.tokens += uint64(tokens)
+	return m.c.flushAgent()
+}
+
+// sendAgent queues a message for the agent and sends as much of the queue as the agent takes.
+func (c *Client) sendAgent(m wire.AgentMessage) error {
+	a := &c.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.connected {
+		return ErrAgent
+	}
+	b := wire.AppendAgent(nil, m, a.caps)
+	if a.queued+len(b) > maxAgentQueue {
+		return &LimitError{What: "bytes waiting for the agent", Got: int64(a.queued + len(b)), Want: maxAgentQueue}
+	}
+	a.queue = append(a.queue, wire.AgentChunks(b)...)
+	a.queued += len(b)
+	return c.flushAgent()
+}
+
+// flushAgent sends what tokens allow. The caller holds agent.mu, which keeps the pieces in order.
+func (c *Client) flushAgent() error {
+	a := &c.agent
+	for a.tokens > 0 && len(a.queue) > 0 {
+		piece := a.queue[0]
+		a.queue = a.queue[1:]
+		a.queued -= len(piece)
+		a.tokens--
+		if err := c.ask(mainID, &wire.MainClientAgentData{Data: piece}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var mainID = wire.ChannelID{Type: wire.ChannelMain}
+
+func (m *mainChannel) agentData(data []byte) error {
+	a := &m.c.agent
+	a.mu.Lock()
+	done, err := a.in.Write(data)
+	caps := a.caps
+	a.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	for _, raw := range done {
+		msg, err := wire.DecodeAgent(raw, caps)
+		if err != nil {
+			return err
+		}
+		if err := m.agentMessage(msg); err != nil {
+			// An agent that is not there any more is no reason to end the session.
+			if errors.Is(err, ErrAgent) {
+				continue
+			}
+			return err
+		}
+		caps = m.c.agentCommon()
+	}
+	return nil
+}
+
+func (c *Client) agentCommon() wire.Caps {
+	c.agent.mu.Lock()
+	defer c.agent.mu.Unlock()
+	return c.agent.caps
+}
+
+func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
+	a := &m.c.agent
+	switch msg := msg.(type) {
+	case *wire.AgentAnnounceCapabilities:
+		a.mu.Lock()
+		a.caps = agentCaps.And(msg.Caps)
+		a.announced = true
+		a.mu.Unlock()
+		m.c.bell.ring()
+		if msg.Request {
+			return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Caps: agentCaps})
+		}
+	case *wire.AgentClipboardGrab:
+		m.grabbed(msg.Selection, slices.Clone(msg.Types))
+	case *wire.AgentClipboardRelease:
+		m.grabbed(msg.Selection, nil)
+	case *wire.AgentClipboardRequest:
+		a.mu.Lock()
+		data, ok := a.offer[msg.Selection][msg.Type]
+		a.mu.Unlock()
+		kind := msg.Type
+		if !ok {
+			kind = wire.ClipboardNone
+		}
+		return m.c.sendAgent(&wire.AgentClipboard{Selection: msg.Selection, Type: kind, Data: data})
+	case *wire.AgentClipboard:
+		a.mu.Lock()
+		a.replies++
+		if a.content == nil {
+			a.content = map[clipKey]clipContent{}
+		}
+		// Only the newest answer is kept: the guest chooses how many types there are.
+		clear(a.content)
+		a.content[clipKey{msg.Selection, msg.Type}] = clipContent{slices.Clone(msg.Data), a.replies}
+		a.mu.Unlock()
+		m.c.bell.ring()
+	case *wire.AgentReply, *wire.AgentGraphicsDeviceInfo, *wire.AgentMouseState, *wire.AgentFileXferStatus:
+	default:
+		m.c.miss("agent message " + msg.AgentType().String())
+	}
+	return nil
+}
+
+func (m *mainChannel) grabbed(s wire.ClipboardSelection, types []wire.ClipboardType) {
+	a := &m.c.agent
+	a.mu.Lock()
+	if a.guest == nil {
+		a.guest = map[wire.ClipboardSelection][]wire.ClipboardType{}
+	}
+	a.guest[s] = types
+	delete(a.offer, s) // whoever grabbed last has the clipboard
+	a.mu.Unlock()
+	m.c.hub.emit(ClipboardGrabbed{Selection: s, Types: types})
+	m.c.bell.ring()
+}
+
+// AgentReady reports whether the guest's agent is connected and has told what it can do; caps is what both sides can.
+func (c *Client) AgentReady() (caps wire.Caps, ok bool) {
+	a := &c.agent
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.caps.Clone(), a.connected && a.announced
+}
+
+// ClipboardSet offers content to the guest, by type; the guest fetches it when something is pasted there. It waits, bounded by ctx, for the agent to say
+// what it can do; without an agent it returns ErrAgent at once.
+func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, content map[wire.ClipboardType][]byte) error {
+	if err := c.awaitAgent(ctx); err != nil {
+		return err
+	}
+	types := make([]wire.ClipboardType, 0, len(content))
+	copied := map[wire.ClipboardType][]byte{}
+	for t, data := range content {
+		if len(data) > wire.DefaultMaxAgentMessage/2 {
+			return &LimitError{What: "bytes for the guest's clipboard", Got: int64(len(data)), Want: wire.DefaultMaxAgentMessage / 2}
+		}
+		types = append(types, t)
+		copied[t] = slices.Clone(data)
+	}
+	slices.Sort(types)
+	a := &c.agent
+	a.mu.Lock()
+	if a.offer == nil {
+		a.offer = map[wire.ClipboardSelection]map[wire.ClipboardType][]byte{}
+	}
+	a.offer[s] = copied
+	a.mu.Unlock()
+	return c.sendAgent(&wire.AgentClipboardGrab{Selection: s, Types: types})
+}
+
+// ClipboardGet fetches what the guest has on a clipboard, waiting for it bounded by ctx. Empty without an error means that the guest has nothing of
+// that type.
+func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t wire.ClipboardType) ([]byte, error) {
+	if err := c.awaitAgent(ctx); err != nil {
+		return nil, err
+	}
+	a := &c.agent
+	a.mu.Lock()
+	offered := slices.Contains(a.guest[s], t)
+	before := a.replies
+	a.mu.Unlock()
+	if !offered {
+		return nil, nil
+	}
+	if err := c.sendAgent(&wire.AgentClipboardRequest{Selection: s, Type: t}); err != nil {
+		return nil, err
+	}
+	var data []byte
+	gone := false
+	err := c.Await(ctx, func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if gone = !a.connected; gone {
+			return true
+		}
+		for _, kind := range []wire.ClipboardType{t, wire.ClipboardNone} {
+			if got := a.content[clipKey{s, kind}]; got.number > before {
+				data = got.data
+				return true
+			}
+		}
+		return false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("spice: waiting for the guest's clipboard: %w", err)
+	}
+	if gone {
+		return nil, ErrAgent
+	}
+	return data, nil
+}
+
+// SetMonitors asks the guest's agent to set its monitors up. What came of it shows in the surfaces.
+func (c *Client) SetMonitors(ctx context.Context, monitors []wire.AgentMonitor) error {
+	if err := c.awaitAgent(ctx); err != nil {
+		return err
+	}
+	return c.sendAgent(&wire.AgentMonitorsConfig{Monitors: monitors})
+}
+
+// awaitAgent waits for a connected agent's capabilities.
+func (c *Client) awaitAgent(ctx context.Context) error {
+	connected := false
+	err := c.Await(ctx, func() bool {
+		c.agent.mu.Lock()
+		defer c.agent.mu.Unlock()
+		connected = c.agent.connected
+		return !connected || c.agent.announced
+	})
+	if err != nil {
+		return fmt.Errorf("spice: waiting for the agent's capabilities: %w", err)
+	}
+	if !connected {
+		return ErrAgent
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package canvas
+
+import (
+	"fmt"
+	"image"
+)
+
+// Fixed is a coordinate with four bits after the point.
+type Fixed int32
+
+// round is the nearest whole number; exactly half is rounded down.
+func (f Fixed) round() int {
+	if f&15 > 8 {
+		return int(f>>4) + 1
+	}
+	return int(f >> 4)
+}
+
+// PointFix is a point of a path.
+type PointFix struct{ X, Y Fixed }
+
+// Segment is a run of points of a path.
+type Segment struct {
+	Begin  bool // its first point starts a new line
+	End    bool // the line ends with its last point
+	Close  bool // with End: and is led back to its start
+	Bezier bool // points come in threes, two of control and the next corner
+	Points []PointFix
+}
+
+// Pen is how a path is stroked: one pixel wide, through a raster operation, its last point left out.
+type Pen struct {
+	Brush Brush
+	Rop   Rop
+	// Dash is the lengths of drawn and left out pieces in turn; nil for a solid line.
+	Dash []Fixed
+	// StartWithGap has the first length of Dash be left out.
+	StartWithGap bool
+}
+
+const (
+	// maxPathPoints bounds the corners of a stroke, those of flattened curves included.
+	maxPathPoints = 1 << 20
+	// maxPathWork bounds the product of corners and clip rectangles.
+	maxPathWork = 1 << 27
+	// maxCurveDepth bounds how often a curve is halved. 2^16 pieces are enough for one as long as coordinates reach.
+	maxCurveDepth = 16
+)
+
+// Stroke draws the lines of a path. Where lines cross, or a line crosses itself, the raster operation is applied each time.
+func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
+	if len(pen.Dash) > 0 {
+		return &UnsupportedError{What: "stroke with dashes"}
+	}
+	lines, err := flatten(path)
+	if err != nil {
+		return err
+	}
+	corners := 0
+	for _, l := range lines {
+		corners += len(l)
+	}
+	if rects := max(1, len(a.Clip)); corners > maxPathWork/rects {
+		return &ArgumentError{Problem: fmt.Sprintf("path of %d points with %d clip rectangles", corners, rects)}
+	}
+	tile := &Image{Format: m.Format, Width: 1, Height: 1, Stride: CellSize, Pix: make([]byte, CellSize)}
+	tile.Set(0, 0, pen.Brush.color&m.Format.mask())
+	if pen.Brush.kind == brushPattern {
+		if tile, err = pen.Brush.tile(m.Format); err != nil {
+			return err
+		}
+	}
+	k := pen.Rop.masks(m.Format)
+	pos := pen.Brush.pos
+	return m.each(a, func(r image.Rectangle) {
+		plot := func(x, y int) {
+			s := tile.At(mod(x-pos.X, tile.Width), mod(y-pos.Y, tile.Height))
+			m.Set(x, y, k.apply(s, m.At(x, y)))
+		}
+		for _, l := range lines {
+			for i := 1; i < len(l); i++ {
+				thinLine(l[i-1], l[i], r, plot)
+			}
+		}
+	})
+}
+
+// thinLine plots the pixels of a line from p up to, but without, q that lie in r: Bresenham's, where a tie goes the way that the
+// X server's zero-width lines go in that octant.
+func thinLine(p, q image.Point, r image.Rectangle, plot func(x, y int)) {
+	dx, dy := q.X-p.X, q.Y-p.Y
+	adx, ady := abs(dx), abs(dy)
+	if adx > ady {
+		// Ties are rounded towards the start where x decreases.
+		bias := 0
+		if dx < 0 {
+			bias = 1
+		}
+		from, to := along(p.X, dx, adx, r.Min.X, r.Max.X)
+		for i := from; i < to; i++ {
+			y := p.Y + sign(dy)*((2*i*ady+adx-bias)/(2*adx))
+			if y >= r.Min.Y && y < r.Max.Y {
+				plot(p.X+sign(dx)*i, y)
+			}
+		}
+		return
+	}
+	bias := 0
+	if dy < 0 {
+		bias = 1
+	}
+	from, to := along(p.Y, dy, ady, r.Min.Y, r.Max.Y)
+	for i := from; i < to; i++ {
+		x := p.X + sign(dx)*((2*i*adx+ady-bias)/(2*ady))
+		if x >= r.Min.X && x < r.Max.X {
+			plot(x, p.Y+sign(dy)*i)
+		}
+	}
+}
+
+// along is the range of steps, out of n, for which start moved by one in the direction of d each step lies from low up to high.
+func along(start, d, n, low, high int) (from, to int) {
+	if d < 0 {
+		return max(0, start-high+1), min(n, start-low+1)
+	}
+	return max(0, low-start), min(n, high-start)
+}
+
+func abs(v int) int {
+	if v < 0 {
+		return -v
+	}
+	return v
+}
+
+func sign(v int) int {
+	if v < 0 {
+		return -1
+	}
+	return 1
+}
+
+// flatten gives the lines of a path in whole pixels, curves as short straight pieces.
+func flatten(path []Segment) ([][]image.Point, error) {
+	var lines [][]image.Point
+	var line []image.Point
+	points := 0
+	flush := func() {
+		if len(line) > 0 {
+			lines = append(lines, line)
+			points += len(line)
+		}
+		line = nil
+	}
+	add := func(p PointFix) { line = append(line, image.Pt(p.X.round(), p.Y.round())) }
+	for _, s := range path {
+		rest := s.Points
+		if s.Begin && len(rest) > 0 {
+			flush()
+			add(rest[0])
+			rest = rest[1:]
+		}
+		if points+len(line)+len(rest) > maxPathPoints {
+			return nil, &ArgumentError{Problem: fmt.Sprintf("path of more than %d points", maxPathPoints)}
+		}
+		if s.Bezier {
+			if len(rest)%3 != 0 {
+				return nil, &ArgumentError{Problem: fmt.Sprintf("curve with %d points, want a multiple of 3", len(rest))}
+			}
+			for ; len(rest) > 0; rest = rest[3:] {
+				if len(line) == 0 {
+					return nil, &ArgumentError{Problem: "curve without a start"}
+				}
+				last := line[len(line)-1]
+				start := PointFix{Fixed(last.X << 4), Fixed(last.Y << 4)}
+				line = curve(line, start, rest[0], rest[1], rest[2], maxCurveDepth)
+				if points+len(line) > maxPathPoints {
+					return nil, &ArgumentError{Problem: fmt.Sprintf("path of more than %d points", maxPathPoints)}
+				}
+			}
+		}
+		for _, p := range rest {
+			add(p)
+		}
+		if s.End {
+			if s.Close && len(line) > 0 {
+				line = append(line, line[0])
+			}
+			flush()
+		}
+	}
+	flush()
+	return lines, nil
+}
+
+// curve appends the corners of a cubic curve after p0, halving it until the control points are less than
+// half a pixel away from the straight line.
+func curve(line []image.Point, p0, p1, p2, p3 PointFix, depth int) []image.Point {
+	dot := func(a, b, c, d PointFix) int64 { // (b-a)·(d-c)
+		return (int64(b.X-a.X)*int64(d.X-c.X) + int64(b.Y-a.Y)*int64(d.Y-c.Y)) >> 4
+	}
+	a2, b2, c2 := dot(p0, p1, p0, p1), dot(p0, p3, p0, p3), dot(p3, p2, p3, p2)
+	ab, cb := dot(p0, p1, p0, p3), dot(p3, p2, p3, p0)
+	if depth == 0 || p0 == p1 && p1 == p2 && p2 == p3 ||
+		(a2*b2-ab*ab)>>3 < b2 && (c2*b2-cb*cb)>>3 < b2 {
+		return append(line, image.Pt(p3.X.round(), p3.Y.round()))
+	}
+	mid := func(a, b PointFix) PointFix { return PointFix{(a.X + b.X) / 2, (a.Y + b.Y) / 2} }
+	p01, p12, p23 := mid(p0, p1), mid(p1, p2), mid(p2, p3)
+	p012, p123 := mid(p01, p12), mid(p12, p23)
+	middle := mid(p012, p123)
+	line = curve(line, p0, p01, p012, middle, depth-1)
+	return curve(line, middle, p123, p23, p3, depth-1)
+}

@@ -1,0 +1,118 @@
+package canvas
+
+import (
+	"encoding/binary"
+	"fmt"
+	"image"
+)
+
+// Glyph is one raster glyph of a string.
+type Glyph struct {
+	// Box is where it lies on the destination: its render position plus its origin.
+	Box image.Rectangle
+	// Data is its coverage in the string's depth, rows padded to bytes, leftmost pixel in the highest bits.
+	Data []byte
+}
+
+// String is a run of raster glyphs.
+type String struct {
+	// Depth is 1, 4 or 8 bits of coverage a pixel.
+	Depth int
+	// TopDown says that the first row of Data is the top one; otherwise it is the bottom one.
+	TopDown bool
+	Glyphs  []Glyph
+}
+
+// Text draws a string. Where glyphs overlap the larger coverage counts. Before it, back fills the part of the area in backArea, if
+// that is not empty. A pattern as fore begins at the top left of the string.
+func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangle) error {
+	switch s.Depth {
+	case 1, 4, 8:
+	default:
+		return &UnsupportedError{What: fmt.Sprintf("text of depth %d (vector glyphs)", s.Depth)}
+	}
+	var all image.Rectangle
+	for i, g := range s.Glyphs {
+		if w, h := g.Box.Dx(), g.Box.Dy(); w < 0 || h < 0 || len(g.Data) < (w*s.Depth+7)/8*h {
+			return &ArgumentError{Problem: fmt.Sprintf("glyph %d of %d×%d pixels has %d bytes, want %d", i, w, h, len(g.Data), (w*s.Depth+7)/8*h)}
+		}
+		all = all.Union(g.Box)
+	}
+	var tile *Image
+	if fore.kind == brushPattern {
+		var err error
+		if tile, err = fore.tile(m.Format); err != nil {
+			return err
+		}
+	}
+	if !backArea.Empty() {
+		inner := a
+		inner.Box = a.Box.Intersect(backArea)
+		if !inner.Box.Empty() {
+			if err := m.Fill(inner, back, RopCopy); err != nil {
+				return err
+			}
+		}
+	}
+	within := all.Intersect(m.bounds(a))
+	if within.Empty() || fore.kind == brushNone {
+		return nil
+	}
+	cover := s.coverage(within)
+	color := toARGB(m.Format, fore.color) | 0xff000000
+	origin := all.Min.Add(fore.pos)
+	return m.each(a, func(r image.Rectangle) {
+		r = r.Intersect(within)
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			row := m.row(y, r.Min.X, r.Max.X)
+			cov := cover[(y-within.Min.Y)*within.Dx()+r.Min.X-within.Min.X:]
+			for i := range r.Dx() {
+				if cov[i] == 0 {
+					continue
+				}
+				c := color
+				if tile != nil {
+					c = toARGB(m.Format, tile.At(mod(r.Min.X+i-origin.X, tile.Width), mod(y-origin.Y, tile.Height)))
+				}
+				if cov[i] != 255 {
+					c = scale8(c, uint32(cov[i]))
+				}
+				cell := row[i*CellSize:]
+				v := over(c, toARGB(m.Format, binary.LittleEndian.Uint32(cell)))
+				binary.LittleEndian.PutUint32(cell, fromARGB(m.Format, v))
+			}
+		}
+	})
+}
+
+// coverage is a byte of coverage for each pixel of r, row by row.
+func (s String) coverage(r image.Rectangle) []byte {
+	out := make([]byte, r.Dx()*r.Dy())
+	for _, g := range s.Glyphs {
+		stride := (g.Box.Dx()*s.Depth + 7) / 8
+		part := g.Box.Intersect(r)
+		for y := part.Min.Y; y < part.Max.Y; y++ {
+			line := y - g.Box.Min.Y
+			if !s.TopDown {
+				line = g.Box.Max.Y - 1 - y
+			}
+			src := g.Data[line*stride:]
+			dst := out[(y-r.Min.Y)*r.Dx()-r.Min.X:]
+			for x := part.Min.X; x < part.Max.X; x++ {
+				i := x - g.Box.Min.X
+				var c byte
+				switch s.Depth {
+				case 1:
+					c = -(src[i/8] >> (7 - i%8) & 1)
+				case 4:
+					// Four bits of coverage fill the upper half of a byte only: full coverage is 240 of 255.
+					c = src[i/2] << (i % 2 * 4) & 0xf0
+				case 8:
+					c = src[i]
+				}
+				dst[x] = max(dst[x], c)
+			}
+		}
+	}
+	return out
+}

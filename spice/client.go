@@ -1,0 +1,412 @@
+package spice
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/codec/glz"
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Client is one session with a SPICE server. Make one with Dial.
+type Client struct {
+	cfg Config
+	log *slog.Logger
+
+	hub      hub
+	bell     bell
+	counters counters
+	main     mainState
+	inputs   inputsState
+	agent    agentState
+	cache    pixmapCache
+	budget   budget
+	glz      *glz.Window
+
+	// ctx lives as long as the session and bounds its goroutines.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	done   chan struct{}
+
+	mu       sync.Mutex
+	closed   bool  // by Close or by an error
+	err      error // what ended the session; nil while it lives and if Close ended it
+	channels []*channel
+}
+
+// Dial connects, and returns when the main channel and all channels that the server offered and Config.Channels chose are open.
+// ctx bounds only that. The error is a *DialError or, for a Config that cannot work, a plain one.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{})}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.budget.limit = int64(cfg.Limits.totalPixels())
+	c.cache.limit = 2*int64(cfg.pixmapCachePixels()) + int64(cfg.Limits.imagePixels())
+	c.glz = glz.NewWindow(cfg.glzWindowPixels())
+	if err := c.open(ctx); err != nil {
+		c.end(err)
+		c.join()
+		return nil, err
+	}
+	return c, nil
+}
+
+// open links main, waits for the list of channels, and links those.
+func (c *Client) open(ctx context.Context) error {
+	tlsConfig, err := c.cfg.tls()
+	if err != nil {
+		return err
+	}
+	main, err := c.link(ctx, mainID, 0, tlsConfig)
+	if err != nil {
+		return err
+	}
+	c.start(main)
+	var list []wire.ChannelID
+	err = c.Await(ctx, func() bool {
+		c.main.mu.Lock()
+		defer c.main.mu.Unlock()
+		list = c.main.offered
+		return c.main.listed
+	})
+	if err != nil {
+		return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: fmt.Errorf("waiting for the list of channels: %w", err)}
+	}
+	want := c.cfg.Channels
+	if want == nil {
+		want = defaultChannel
+	}
+	type result struct {
+		ch  *channel
+		err error
+	}
+	var wanted []wire.ChannelID
+	for _, id := range list {
+		if id.Type != wire.ChannelMain && want(id) && !slices.Contains(wanted, id) {
+			wanted = append(wanted, id)
+		}
+	}
+	if most := c.cfg.Limits.channels(); len(wanted) > most {
+		return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
+	}
+	session := c.Session().ConnectionID
+	results := make(chan result, len(wanted))
+	for _, id := range wanted {
+		go func() {
+			ch, err := c.link(ctx, id, session, tlsConfig)
+			results <- result{ch, err}
+		}()
+	}
+	var errs []error
+	for range wanted {
+		r := <-results
+		if r.err != nil {
+			errs = append(errs, r.err)
+			continue
+		}
+		c.start(r.ch)
+	}
+	if len(errs) > 0 {
+		// A session that ended meanwhile explains the others better than they do themselves.
+		if c.isDone() && c.ended() != nil {
+			return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: c.ended()}
+		}
+		return errs[0]
+	}
+	return nil
+}
+
+func defaultChannel(id wire.ChannelID) bool {
+	switch id.Type {
+	case wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor:
+		return true
+	}
+	return false
+}
+
+// link makes the connection of one channel and its handshake.
+func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config) (_ *channel, err error) {
+	defer func() {
+		if err != nil {
+			err = &DialError{Channel: id, Addr: c.cfg.addr(), Err: err}
+		}
+	}()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)() // a session that ends takes the links under way with it
+	network, addr := c.cfg.network(), c.cfg.addr()
+	dial := c.cfg.DialFunc
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	conn, err := dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			conn.Close()
+		}
+	}()
+	if tlsConfig != nil {
+		t := tls.Client(conn, tlsConfig)
+		if err := t.HandshakeContext(ctx); err != nil {
+			var record tls.RecordHeaderError
+			if errors.As(err, &record) || errors.Is(err, io.EOF) {
+				return nil, fmt.Errorf("tls: %w (is this the TLS port?)", err)
+			}
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		conn = t
+	}
+	lc := link.Config{
+		ConnectionID: session, Channel: id,
+		CommonCaps: link.CommonCaps.Clone(), ChannelCaps: c.channelCaps(id.Type),
+		Secret: c.cfg.Password,
+	}
+	l, err := link.Client(ctx, conn, lc)
+	if err != nil {
+		return nil, err
+	}
+	ch := &channel{client: c, id: id, conn: conn, link: l}
+	frame := wire.FrameConfig{Mini: l.Mini(), MaxBody: c.cfg.Limits.MessageBytes}
+	ch.in = wire.NewFrameReader(conn, frame)
+	ch.out = wire.NewFrameWriter(conn, frame)
+	if c.cfg.Tap != nil {
+		if ch.tap = c.cfg.Tap(id); ch.tap != nil {
+			ch.tap.Linked(wire.LinkInfo{
+				Channel: id, ConnectionID: session,
+				Client: wire.CapSets{Common: lc.CommonCaps, Channel: lc.ChannelCaps},
+				Server: wire.CapSets{Common: l.CommonCaps, Channel: l.ChannelCaps},
+			})
+		}
+	}
+	ch.handler = c.handlerFor(ch)
+	c.log.Debug("channel open", "channel", id.String(),
+		"server_common", l.CommonCaps.CommonNames(), "server_caps", l.ChannelCaps.ChannelNames(id.Type))
+	return ch, nil
+}
+
+// start makes the channel part of the session and reads it.
+func (c *Client) start(ch *channel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		ch.conn.Close()
+		return
+	}
+	c.channels = append(c.channels, ch)
+	c.wg.Add(1)
+	go ch.read()
+}
+
+// end ends the session with an error, or with nil for a Close. Only the first call counts.
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed = true
+	c.err = err
+	channels := c.channels
+	c.mu.Unlock()
+	if err != nil {
+		c.log.Info("session ended", "error", err)
+	}
+	c.cancel()
+	for _, ch := range channels {
+		ch.conn.Close()
+	}
+	close(c.done)
+	c.hub.emit(Ended{Err: err})
+	c.bell.ring()
+}
+
+// ended is what calls on a session return that is over; nil while it lives.
+func (c *Client) ended() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.closed:
+		return ErrClosed
+	}
+	return nil
+}
+
+func (c *Client) isDone() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Done is closed when the session is over.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Wait blocks until the session is over and says why: nil if Close ended it, otherwise a *ChannelError. Every caller gets the same
+// answer.
+func (c *Client) Wait() error {
+	<-c.done
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the session and returns when its goroutines have ended. It may be called several times. The surfaces can
+// still be looked at.
+func (c *Client) Close() error {
+	c.end(nil)
+	c.join()
+	return nil
+}
+
+// join waits for the readers; after five seconds it logs that it does.
+func (c *Client) join() {
+	slow := time.AfterFunc(5*time.Second, func() {
+		var ids []string
+		for _, ch := range c.openChannels() {
+			if !ch.ended.Load() {
+				ids = append(ids, ch.id.String())
+			}
+		}
+		c.log.Warn("close waits for channels", "channels", ids)
+	})
+	defer slow.Stop()
+	c.wg.Wait()
+}
+
+func (c *Client) openChannels() []*channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.channels)
+}
+
+// channel is the channel of that name, nil if it is not open.
+func (c *Client) channel(id wire.ChannelID) *channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, ch := range c.channels {
+		if ch.id == id {
+			return ch
+		}
+	}
+	return nil
+}
+
+func (c *Client) displays() []*display {
+	var all []*display
+	for _, ch := range c.openChannels() {
+		if d, ok := ch.handler.(*display); ok {
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+func (c *Client) display(id uint8) *display {
+	if ch := c.channel(wire.ChannelID{Type: wire.ChannelDisplay, ID: id}); ch != nil {
+		if d, ok := ch.handler.(*display); ok {
+			return d
+		}
+	}
+	return nil
+}
+
+// miss counts what cannot be interpreted.
+func (c *Client) miss(name string) {
+	if c.counters.miss(name) {
+		c.log.Warn("unsupported", "what", name)
+	}
+}
+
+// check finds what cannot work.
+func (cfg *Config) check() error {
+	switch {
+	case cfg.UnixPath != "":
+	case cfg.Host == "":
+		return errors.New("spice: config has neither Host nor UnixPath")
+	case cfg.Port == 0 && cfg.TLSPort == 0:
+		return errors.New("spice: config has neither Port nor TLSPort")
+	case cfg.Port < 0 || cfg.Port > 65535 || cfg.TLSPort < 0 || cfg.TLSPort > 65535:
+		return fmt.Errorf("spice: config has a port out of range: Port %d, TLSPort %d", cfg.Port, cfg.TLSPort)
+	}
+	if err := link.CheckSecret(cfg.Password); err != nil {
+		return fmt.Errorf("spice: password: %w", err)
+	}
+	return nil
+}
+
+func (cfg *Config) network() string {
+	if cfg.UnixPath != "" {
+		return "unix"
+	}
+	return "tcp"
+}
+
+func (cfg *Config) addr() string {
+	if cfg.UnixPath != "" {
+		return cfg.UnixPath
+	}
+	return net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.TLSPort, cfg.Port)))
+}
+
+// tls is the configuration for all channels; nil for plaintext.
+func (cfg *Config) tls() (*tls.Config, error) {
+	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
+		return nil, nil
+	}
+	if cfg.TLS != nil {
+		return cfg.TLS, nil
+	}
+	var roots *x509.CertPool
+	if len(cfg.CA) > 0 {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(cfg.CA) {
+			return nil, errors.New("spice: config's CA holds no certificate in PEM")
+		}
+	}
+	if cfg.HostSubject != "" {
+		if err := pki.ValidHostSubject(cfg.HostSubject); err != nil {
+			return nil, fmt.Errorf("spice: %w", err)
+		}
+	}
+	return pki.ClientTLS(roots, cfg.Host, cfg.HostSubject), nil
+}
+
+func (cfg *Config) pixmapCachePixels() int {
+	return max(0, cmp.Or(cfg.PixmapCachePixels, 20<<20))
+}
+
+func (cfg *Config) glzWindowPixels() int {
+	return max(0, cmp.Or(cfg.GLZWindowPixels, 8<<20))
+}
+
+func (l Limits) surfacePixels() int { return cmp.Or(l.SurfacePixels, 64<<20) }
+func (l Limits) totalPixels() int   { return cmp.Or(l.TotalPixels, 128<<20) }
+func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
+func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
+func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }

@@ -1,0 +1,81 @@
+package spice
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+
+	"github.com/spicelane/spicelane/spice/vv"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Config says where to connect and how. Either UnixPath, or Host with Port or TLSPort, is required; every other zero
+// value is a working default.
+type Config struct {
+	// Host is a name or an IP address. With TLS it is also the name that the server's certificate must have,
+	// unless HostSubject is set.
+	Host string
+	// Port is the plaintext port and TLSPort the TLS port; 0 for none. If both are set TLS is used.
+	Port, TLSPort int
+	// UnixPath is a SPICE unix socket, always plaintext, used instead of Host and the ports.
+	UnixPath string
+
+	// Password is the ticket of a SPICE server or the token of a proxy; empty for a server without ticketing.
+	// It is never logged and never part of an error.
+	Password string
+
+	// CA is the certificates to trust, in PEM; empty means the system's.
+	CA []byte
+	// HostSubject, if set, is the subject that the server's certificate must have, in SPICE's form
+	// ("O=Spicelane,CN=proxy"). Then Host is not compared.
+	HostSubject string
+	// TLS replaces the TLS configuration that CA and HostSubject would give. For unusual needs only.
+	TLS *tls.Config
+
+	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp" or "unix".
+	DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Channels chooses among the channels that the server offers; nil means all display, inputs and cursor
+	// channels. Main is always open. A channel of another type is read and counted but not interpreted.
+	Channels func(wire.ChannelID) bool
+
+	// PixmapCachePixels and GLZWindowPixels are announced to the server as the memory it may count on, in pixels;
+	// 0 means 20 Mi (80 MiB) and 8 Mi (32 MiB), negative means none, with which a server sends only self-contained images.
+	PixmapCachePixels, GLZWindowPixels int
+	// PreferredCompression asks the server for an image compression other than its configured one. 0 asks for nothing,
+	// which is right for whoever tests the server.
+	PreferredCompression wire.ImageCompression
+
+	// Limits bounds the memory a server can make the client take.
+	Limits Limits
+
+	// Logger gets what an operator would want to know; nil discards it.
+	Logger *slog.Logger
+	// Tap, if set, is asked for each channel for what is shown its messages; it may return nil.
+	Tap func(wire.ChannelID) wire.Tap
+}
+
+// Limits bounds what is taken for granted from a server. 0 means the default.
+type Limits struct {
+	// SurfacePixels bounds one surface; default 64 Mi pixels (8192×8192, 256 MiB).
+	SurfacePixels int
+	// TotalPixels bounds all surfaces of the session together; default 128 Mi pixels.
+	TotalPixels int
+	// ImagePixels bounds one decoded image; default 64 Mi pixels.
+	ImagePixels int
+	// Surfaces bounds the number of surfaces of one display channel; default 4096.
+	Surfaces int
+	// Channels bounds the number of channels of the session; default 64.
+	Channels int
+	// MessageBytes bounds one message; default wire.DefaultMaxBody.
+	MessageBytes uint32
+}
+
+// FromVV is the configuration that a virt-viewer file asks for.
+func FromVV(f *vv.File) Config {
+	return Config{
+		Host: f.Host, Port: f.Port, TLSPort: f.TLSPort, UnixPath: f.UnixPath,
+		Password: f.Password, CA: []byte(f.CA), HostSubject: f.HostSubject,
+	}
+}

@@ -1,0 +1,224 @@
+package spice
+
+import (
+	"image"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/canvas"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+func pt(p wire.Point) image.Point { return image.Pt(int(p.X), int(p.Y)) }
+
+// area is a message's box and clip.
+func (d *display) area(b *wire.DisplayBase) canvas.Area {
+	a := canvas.Area{Box: b.Box.Bounds()}
+	switch b.Clip.Type {
+	case wire.ClipNone:
+	case wire.ClipRects:
+		d.clip = d.clip[:0]
+		for _, r := range b.Clip.Rects {
+			d.clip = append(d.clip, r.Bounds())
+		}
+		a.Clipped, a.Clip = true, d.clip
+	}
+	return a
+}
+
+// masked adds a mask to an area.
+func (d *display) masked(a canvas.Area, m *wire.Mask, s *surface) (canvas.Area, error) {
+	if m.Bitmap == nil {
+		return a, nil
+	}
+	img, err := d.images.decode(m.Bitmap, &d.slots.mask, s.img.Format, true)
+	if err != nil {
+		return a, err
+	}
+	a.Mask = &canvas.Mask{Image: img, Pos: pt(m.Pos), Invert: m.Flags&wire.MaskFlagInvers != 0}
+	return a, nil
+}
+
+// brush turns a message's brush into one to draw with.
+func (d *display) brush(b *wire.Brush, memory *slot, s *surface) (canvas.Brush, error) {
+	switch b.Type {
+	case wire.BrushNone:
+		return canvas.NoBrush(), nil
+	case wire.BrushSolid:
+		return canvas.Solid(b.Color), nil
+	case wire.BrushPattern:
+		img, err := d.images.decode(b.Pattern, memory, s.img.Format, false)
+		if err != nil {
+			return canvas.Brush{}, err
+		}
+		return canvas.Pattern(img, pt(b.Pos)), nil
+	}
+	return canvas.Brush{}, protocolErrorf("brush of type %d", b.Type)
+}
+
+// source decodes the image to draw from.
+func (d *display) source(m *wire.Image, s *surface) (*canvas.Image, error) {
+	if m == nil {
+		return nil, protocolErrorf("no image to draw from")
+	}
+	return d.images.decode(m, &d.slots.src, s.img.Format, false)
+}
+
+// prepare finds the surface of an operation and decodes its images: all of them, even if one fails, since later messages may refer to
+// any that is to be cached. What is not asked for is nil.
+func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, needSrc bool, b, back *wire.Brush, mask *wire.Mask) (p prepared, err error) {
+	if p.s, err = d.lookup(base.Surface); err != nil {
+		return p, err
+	}
+	p.area = d.area(base)
+	note := func(e error) {
+		// Malformed outranks unsupported.
+		if _, soft := unsupported(err); err == nil || soft && e != nil {
+			if _, softer := unsupported(e); err == nil || !softer {
+				err = e
+			}
+		}
+	}
+	if base.Clip.Type > wire.ClipRects {
+		note(protocolErrorf("clip of type %d", base.Clip.Type))
+	}
+	var e error
+	if needSrc {
+		p.src, e = d.source(src, p.s)
+		note(e)
+	}
+	if b != nil {
+		p.brush, e = d.brush(b, &d.slots.brush, p.s)
+		note(e)
+	}
+	if back != nil {
+		p.back, e = d.brush(back, &d.slots.back, p.s)
+		note(e)
+	}
+	if mask != nil {
+		p.area, e = d.masked(p.area, mask, p.s)
+		note(e)
+	}
+	return p, err
+}
+
+// prepared is an operation's surface and decoded images.
+type prepared struct {
+	s           *surface
+	area        canvas.Area
+	src         *canvas.Image
+	brush, back canvas.Brush
+}
+
+// finish carries out a prepared operation, or decides what the error of prepare means.
+func (d *display) finish(op string, p *prepared, err error, received time.Time, fn func(*surface) error) error {
+	if err == nil {
+		err = d.change(op, p.s, p.area.Box, received, fn)
+	} else if p.s != nil {
+		err = d.failed(op, p.s, err)
+	}
+	d.slots.src.release()
+	d.slots.brush.release()
+	d.slots.back.release()
+	d.slots.mask.release()
+	return err
+}
+
+func (d *display) drawCopy(op string, m *wire.DrawCopy, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, &m.Mask)
+	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertSrc, canvas.InvertDest)
+	return d.finish(op, &p, err, received, func(s *surface) error {
+		return s.img.Copy(p.area, p.src, m.SrcArea.Bounds(), rop, canvas.ScaleMode(m.Scale))
+	})
+}
+
+func (d *display) drawFill(m *wire.DrawFill, received time.Time) error {
+	p, err := d.prepare(&m.Base, nil, false, &m.Brush, nil, &m.Mask)
+	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertDest)
+	return d.finish("draw_fill", &p, err, received, func(s *surface) error {
+		return s.img.Fill(p.area, p.brush, rop)
+	})
+}
+
+func (d *display) drawOpaque(m *wire.DrawOpaque, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, true, &m.Brush, nil, &m.Mask)
+	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertSrc)
+	return d.finish("draw_opaque", &p, err, received, func(s *surface) error {
+		return s.img.Opaque(p.area, p.src, m.SrcArea.Bounds(), p.brush, rop, canvas.ScaleMode(m.Scale))
+	})
+}
+
+func (d *display) drawFlat(op string, base *wire.DisplayBase, mask *wire.Mask, received time.Time, paint func(*canvas.Image, canvas.Area) error) error {
+	p, err := d.prepare(base, nil, false, nil, nil, mask)
+	return d.finish(op, &p, err, received, func(s *surface) error { return paint(s.img, p.area) })
+}
+
+func (d *display) drawRop3(m *wire.DrawRop3, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, true, &m.Brush, nil, &m.Mask)
+	return d.finish("draw_rop3", &p, err, received, func(s *surface) error {
+		return s.img.Rop3(p.area, p.src, m.SrcArea.Bounds(), p.brush, m.Rop3, canvas.ScaleMode(m.Scale))
+	})
+}
+
+func (d *display) drawTransparent(m *wire.DrawTransparent, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, nil)
+	return d.finish("draw_transparent", &p, err, received, func(s *surface) error {
+		return s.img.Transparent(p.area, p.src, m.SrcArea.Bounds(), m.TrueColor)
+	})
+}
+
+func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, nil)
+	b := canvas.Blend{
+		Alpha:     m.Alpha,
+		SrcAlpha:  m.Flags&wire.AlphaSrcSurfaceHasAlpha != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
+		DestAlpha: m.Flags&wire.AlphaDestHasAlpha != 0,
+	}
+	return d.finish("draw_alpha_blend", &p, err, received, func(s *surface) error {
+		return s.img.AlphaBlend(p.area, p.src, m.SrcArea.Bounds(), b)
+	})
+}
+
+func (d *display) drawStroke(m *wire.DrawStroke, received time.Time) error {
+	p, err := d.prepare(&m.Base, nil, false, &m.Brush, nil, nil)
+	path := make([]canvas.Segment, len(m.Path))
+	for i, s := range m.Path {
+		points := make([]canvas.PointFix, len(s.Points))
+		for j, q := range s.Points {
+			points[j] = canvas.PointFix{X: canvas.Fixed(q.X), Y: canvas.Fixed(q.Y)}
+		}
+		path[i] = canvas.Segment{
+			Begin: s.Flags&wire.PathBegin != 0, End: s.Flags&wire.PathEnd != 0,
+			Close: s.Flags&wire.PathClose != 0, Bezier: s.Flags&wire.PathBezier != 0, Points: points,
+		}
+	}
+	pen := canvas.Pen{
+		Brush: p.brush, Rop: canvas.Descriptor(m.ForeMode).Rop(canvas.InvertBrush, canvas.InvertDest),
+		StartWithGap: m.LineFlags&wire.LineStartWithGap != 0,
+	}
+	if m.LineFlags&wire.LineStyled != 0 {
+		for _, f := range m.Style {
+			pen.Dash = append(pen.Dash, canvas.Fixed(f))
+		}
+	}
+	return d.finish("draw_stroke", &p, err, received, func(s *surface) error {
+		return s.img.Stroke(p.area, path, pen)
+	})
+}
+
+func (d *display) drawText(m *wire.DrawText, received time.Time) error {
+	p, err := d.prepare(&m.Base, nil, false, &m.ForeBrush, &m.BackBrush, nil)
+	back := m.BackArea.Bounds()
+	if err == nil && !back.Empty() && m.ForeMode != wire.RopPut {
+		err = &unsupportedError{"text over a background with raster operation " + m.ForeMode.String()}
+	}
+	text := canvas.String{Depth: m.Flags.Depth(), TopDown: m.Flags&wire.StringRasterTopDown != 0}
+	for _, g := range m.Glyphs {
+		at := pt(g.RenderPos).Add(pt(g.Origin))
+		text.Glyphs = append(text.Glyphs, canvas.Glyph{
+			Box: image.Rectangle{Min: at, Max: at.Add(image.Pt(int(g.Width), int(g.Height)))}, Data: g.Data,
+		})
+	}
+	return d.finish("draw_text", &p, err, received, func(s *surface) error {
+		return s.img.Text(p.area, text, p.brush, p.back, back)
+	})
+}

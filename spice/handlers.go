@@ -1,0 +1,43 @@
+package spice
+
+import (
+	"time"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// handlerFor is what interprets a channel.
+func (c *Client) handlerFor(ch *channel) handler {
+	switch ch.id.Type {
+	case wire.ChannelMain:
+		return &mainChannel{ch: ch, c: c}
+	case wire.ChannelDisplay:
+		return newDisplay(ch)
+	case wire.ChannelInputs:
+		return &inputsChannel{c: c}
+	case wire.ChannelCursor:
+		return &cursorChannel{ch: ch, c: c}
+	}
+	return counted{}
+}
+
+// channelCaps is what this side can do on a channel of that type: nothing that is not implemented.
+func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
+	switch t {
+	case wire.ChannelMain:
+		return wire.MakeCaps(wire.CapMainNameAndUUID, wire.CapMainAgentConnectedTokens)
+	case wire.ChannelDisplay:
+		caps := wire.MakeCaps(wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface)
+		if c.cfg.PreferredCompression != 0 {
+			caps.Set(wire.CapDisplayPrefCompression)
+		}
+		return caps
+	}
+	return nil
+}
+
+// counted is a channel whose messages are counted and otherwise left alone.
+type counted struct{}
+
+func (counted) begin() error                               { return nil }
+func (counted) handle(wire.ServerMessage, time.Time) error { return nil }

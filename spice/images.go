@@ -1,0 +1,385 @@
+package spice
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/canvas"
+	"github.com/spicelane/spicelane/spice/codec"
+	"github.com/spicelane/spicelane/spice/codec/bitmap"
+	"github.com/spicelane/spicelane/spice/codec/glz"
+	"github.com/spicelane/spicelane/spice/codec/lz"
+	"github.com/spicelane/spicelane/spice/codec/quic"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// unsupportedError is something that is not interpreted: it is counted under its name, and the session goes on.
+type unsupportedError struct{ what string }
+
+func (e *unsupportedError) Error() string { return "unsupported " + e.what }
+
+// unsupported finds in err what is not supported, as a name to count, or says that err is something else.
+func unsupported(err error) (what string, ok bool) {
+	var own *unsupportedError
+	var pixels *codec.UnsupportedError
+	var drawing *canvas.UnsupportedError
+	switch {
+	case errors.As(err, &own):
+		return own.what, true
+	case errors.As(err, &pixels):
+		return "image " + pixels.Codec + ": " + pixels.Feature, true
+	case errors.As(err, &drawing):
+		return drawing.What, true
+	}
+	return "", false
+}
+
+// pixmapCache is the images that the server has the client keep. All display channels of a session share it. The server decides what
+// leaves; limit only stops one that does not.
+type pixmapCache struct {
+	mu     sync.Mutex
+	byID   map[uint64]cachedImage
+	pixels int64
+	limit  int64
+}
+
+type cachedImage struct {
+	img   *canvas.Image // nil: it was not supported
+	what  string        // then: what
+	lossy bool
+}
+
+// cachedCost is what an entry counts at least, in pixels, so that tiny images cannot fill the memory unseen.
+const cachedCost = 64
+
+func (c cachedImage) cost() int64 {
+	if c.img == nil {
+		return cachedCost
+	}
+	return max(cachedCost, int64(c.img.Width)*int64(c.img.Height))
+}
+
+func (p *pixmapCache) put(id uint64, e cachedImage) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old, ok := p.byID[id]; ok {
+		p.pixels -= old.cost()
+	}
+	if p.pixels+e.cost() > p.limit {
+		return &LimitError{What: "pixels in the pixmap cache", Got: p.pixels + e.cost(), Want: p.limit}
+	}
+	if p.byID == nil {
+		p.byID = map[uint64]cachedImage{}
+	}
+	p.byID[id] = e
+	p.pixels += e.cost()
+	return nil
+}
+
+func (p *pixmapCache) get(id uint64) (cachedImage, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e, ok := p.byID[id]
+	return e, ok
+}
+
+func (p *pixmapCache) remove(id uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old, ok := p.byID[id]; ok {
+		p.pixels -= old.cost()
+		delete(p.byID, id)
+	}
+}
+
+func (p *pixmapCache) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.byID)
+	p.pixels = 0
+}
+
+// maxPalettes bounds the palettes that a server can have a channel keep. spice-server itself keeps 64 (CLIENT_PALETTE_CACHE_SIZE).
+const maxPalettes = 1024
+
+// images turns the images of one display channel's messages into pixels.
+type images struct {
+	c        *Client
+	d        *display
+	quic     quic.Decoder
+	lz       lz.Decoder
+	glz      *glz.Decoder
+	palettes map[uint64][]uint32
+	colors   []uint32 // a palette widened for a 16-bit surface
+}
+
+// slot is memory for one decoded image of a message, used again for the next message.
+type slot struct {
+	img canvas.Image
+	pix []byte
+}
+
+// maxSlot is the largest memory that a slot keeps between messages, in bytes.
+const maxSlot = 16 << 20
+
+func (s *slot) make(f canvas.Format, w, h int) *canvas.Image {
+	n := w * h * canvas.CellSize
+	if n > cap(s.pix) {
+		s.pix = make([]byte, n)
+	}
+	s.img = canvas.Image{Format: f, Width: w, Height: h, Stride: w * canvas.CellSize, Pix: s.pix[:n]}
+	return &s.img
+}
+
+func (s *slot) release() {
+	if cap(s.pix) > maxSlot {
+		s.pix = nil
+		s.img = canvas.Image{}
+	}
+}
+
+// decode is the pixels of an image. They are in memory of s, of the cache, or of a surface, and must not be changed. format is that of the surface to be
+// drawn on; with asMask an indexed image of one bit is a stencil.
+func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
+	switch m.Type {
+	case wire.ImageFromCache, wire.ImageFromCacheLossless:
+		e, ok := im.c.cache.get(m.ID)
+		switch {
+		case !ok:
+			return nil, protocolErrorf("image %#x is not in the pixmap cache", m.ID)
+		case e.img == nil:
+			return nil, &unsupportedError{e.what}
+		case e.lossy && m.Type == wire.ImageFromCacheLossless:
+			return nil, &unsupportedError{"lossless image of which the cache has a lossy one"}
+		}
+		im.c.counters.image(m.Type.String(), e.img.Width*e.img.Height, 0, 0)
+		return e.img, nil
+	case wire.ImageSurface:
+		src := im.d.surfaces.byID[m.Surface]
+		if src == nil {
+			return nil, protocolErrorf("surface %d to draw from does not exist", m.Surface)
+		}
+		if src.info.Problem != "" {
+			return nil, &unsupportedError{src.info.Problem}
+		}
+		im.c.counters.image(m.Type.String(), src.img.Width*src.img.Height, 0, 0)
+		return src.img, nil
+	}
+	keep := m.Flags&(wire.ImageFlagCacheMe|wire.ImageFlagCacheReplaceMe) != 0
+	if keep {
+		s = new(slot) // the cache owns the memory
+	}
+	start := time.Now()
+	img, err := im.pixels(m, s, format, asMask)
+	what, missing := unsupported(err)
+	if err != nil && !missing {
+		return nil, fmt.Errorf("image %#x: %w", m.ID, err)
+	}
+	if err == nil {
+		if m.Flags&wire.ImageFlagHighBitsSet != 0 && img.Format == canvas.XRGB {
+			for i := 3; i < len(img.Pix); i += canvas.CellSize {
+				img.Pix[i] = 0xff
+			}
+		}
+		im.c.counters.image(m.Type.String(), img.Width*img.Height, len(m.Data), time.Since(start))
+	}
+	if keep {
+		lossy := m.Type == wire.ImageJPEG || m.Type == wire.ImageJPEGAlpha
+		if err := im.c.cache.put(m.ID, cachedImage{img: img, what: what, lossy: lossy}); err != nil {
+			return nil, err
+		}
+	}
+	if missing {
+		return nil, &unsupportedError{what}
+	}
+	return img, nil
+}
+
+// pixels decodes an image that is in the message.
+func (im *images) pixels(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
+	w, h, err := im.size(m.Width, m.Height)
+	if err != nil {
+		return nil, err
+	}
+	switch m.Type {
+	case wire.ImageBitmap:
+		return im.bitmap(m, s, format, asMask)
+	case wire.ImageQuic:
+		head, err := quic.ParseHeader(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if err := sameSize(m, head.Width, head.Height); err != nil {
+			return nil, err
+		}
+		img := s.make(alphaFormat(head.Type.HasAlpha()), w, h)
+		_, err = im.quic.Decode(img.Pix, img.Stride, m.Data)
+		return img, err
+	case wire.ImageLZRGB, wire.ImageLZPLT:
+		head, err := lz.ParseHeader(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if err := sameSize(m, head.Width, head.Height); err != nil {
+			return nil, err
+		}
+		if head.Type.NeedsPalette() != (m.Type == wire.ImageLZPLT) {
+			return nil, protocolErrorf("%v image holds %v", m.Type, head.Type)
+		}
+		if head.Type == lz.XXXA {
+			return nil, protocolErrorf("%v image holds alpha without colours", m.Type)
+		}
+		var palette []uint32
+		if head.Type.NeedsPalette() {
+			if palette, err = im.palette(m, format); err != nil {
+				return nil, err
+			}
+		}
+		img := s.make(alphaFormat(head.Type.HasAlpha()), w, h)
+		if _, err = im.lz.Decode(img.Pix, img.Stride, m.Data, palette); err != nil {
+			return nil, err
+		}
+		if head.Type == lz.A8 {
+			toA8(img)
+		}
+		return img, nil
+	case wire.ImageGLZRGB:
+		return im.decodeGLZ(m, s, m.Data)
+	case wire.ImageZlibGLZRGB:
+		if most := int64(4*w*h) + int64(w*h)/8 + glzSlack; int64(m.GLZSize) > most {
+			return nil, &LimitError{What: "bytes of an inflated image", Got: int64(m.GLZSize), Want: most}
+		}
+		data, err := im.glz.Inflate(int(m.GLZSize), m.Data)
+		if err != nil {
+			return nil, err
+		}
+		return im.decodeGLZ(m, s, data)
+	}
+	return nil, &unsupportedError{"image type " + m.Type.String()}
+}
+
+// glzSlack is how much larger than its pixels a GLZ image may be: its header, besides the overhead of pixels that do not compress is
+// a byte for each 32 of them.
+const glzSlack = 4096
+
+func (im *images) decodeGLZ(m *wire.Image, s *slot, data []byte) (*canvas.Image, error) {
+	head, err := glz.ParseHeader(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := sameSize(m, head.Width, head.Height); err != nil {
+		return nil, err
+	}
+	img := s.make(alphaFormat(head.Type.HasAlpha()), head.Width, head.Height)
+	_, err = im.glz.Decode(im.c.ctx, img.Pix, img.Stride, data)
+	return img, err
+}
+
+// size checks the dimensions of an image before memory is taken for it.
+func (im *images) size(width, height uint32) (w, h int, err error) {
+	if width < 1 || height < 1 || width > codec.MaxDimension || height > codec.MaxDimension {
+		return 0, 0, protocolErrorf("image of %d×%d pixels, want 1 to %d each way", width, height, codec.MaxDimension)
+	}
+	if most := im.c.cfg.Limits.imagePixels(); int(width)*int(height) > most {
+		return 0, 0, &LimitError{What: "pixels of an image", Got: int64(width) * int64(height), Want: int64(most)}
+	}
+	return int(width), int(height), nil
+}
+
+func sameSize(m *wire.Image, width, height int) error {
+	if uint32(width) != m.Width || uint32(height) != m.Height {
+		return protocolErrorf("%v image of %d×%d pixels in a descriptor of %d×%d", m.Type, width, height, m.Width, m.Height)
+	}
+	return nil
+}
+
+func alphaFormat(alpha bool) canvas.Format {
+	if alpha {
+		return canvas.ARGB
+	}
+	return canvas.XRGB
+}
+
+// toA8 makes cells of alpha out of pixels that have alpha only.
+func toA8(img *canvas.Image) {
+	img.Format = canvas.A8
+	for i := 0; i+3 < len(img.Pix); i += canvas.CellSize {
+		binary.LittleEndian.PutUint32(img.Pix[i:], uint32(img.Pix[i+3]))
+	}
+}
+
+// stencilPalette makes cells of format A1 out of an indexed image of one bit.
+var stencilPalette = []uint32{0, 1}
+
+func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
+	w, h, err := im.size(m.Bitmap.Width, m.Bitmap.Height)
+	if err != nil {
+		return nil, err
+	}
+	b := bitmap.Image{
+		Format: bitmap.Format(m.Bitmap.Format), TopDown: m.Bitmap.Flags&wire.BitmapFlagTopDown != 0,
+		Width: w, Height: h, Stride: int(m.Bitmap.Stride),
+	}
+	f := alphaFormat(b.Format.HasAlpha())
+	switch {
+	case asMask:
+		if b.Format.Bits() != 1 {
+			return nil, &unsupportedError{"mask of bitmap format " + m.Bitmap.Format.String()}
+		}
+		b.Palette = stencilPalette
+		f = canvas.A1
+	case b.Format.NeedsPalette():
+		if b.Palette, err = im.palette(m, format); err != nil {
+			return nil, err
+		}
+	}
+	img := s.make(f, w, h)
+	if err := bitmap.Decode(img.Pix, img.Stride, b, m.Data); err != nil {
+		return nil, err
+	}
+	if b.Format == bitmap.Format8BitA {
+		toA8(img)
+	}
+	return img, nil
+}
+
+// palette is the colours of an indexed image, from the message or the cache, in 0x00RRGGBB.
+func (im *images) palette(m *wire.Image, format canvas.Format) ([]uint32, error) {
+	var colors []uint32
+	switch {
+	case m.Bitmap.Flags&wire.BitmapFlagPaletteFromCache != 0:
+		var ok bool
+		if colors, ok = im.palettes[m.PaletteID]; !ok {
+			return nil, protocolErrorf("palette %#x is not in the palette cache", m.PaletteID)
+		}
+	case m.Palette == nil:
+		return nil, protocolErrorf("indexed image without a palette")
+	default:
+		colors = m.Palette.Colors
+		if m.Bitmap.Flags&wire.BitmapFlagPaletteCacheMe != 0 {
+			if len(im.palettes) >= maxPalettes {
+				return nil, &LimitError{What: "palettes in the palette cache", Got: maxPalettes + 1, Want: maxPalettes}
+			}
+			if im.palettes == nil {
+				im.palettes = map[uint64][]uint32{}
+			}
+			im.palettes[m.Palette.Unique] = append([]uint32(nil), colors...)
+		}
+	}
+	// The colours have the format of the surface they are drawn on.
+	switch format {
+	case canvas.XRGB, canvas.ARGB:
+		return colors, nil
+	case canvas.RGB555:
+		im.colors = im.colors[:0]
+		for _, v := range colors {
+			r, g, b := v>>10&31, v>>5&31, v&31
+			im.colors = append(im.colors, (r<<3|r>>2)<<16|(g<<3|g>>2)<<8|b<<3|b>>2)
+		}
+		return im.colors, nil
+	}
+	return nil, &unsupportedError{"indexed image on a surface of format " + format.String()}
+}

@@ -1,0 +1,155 @@
+package spice
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Session is what the main channel says. It is a copy.
+type Session struct {
+	// ConnectionID is the server's number for this session.
+	ConnectionID uint32
+	Name         string   // the guest's; empty if the server does not tell
+	UUID         [16]byte // the guest's; zero if the server does not tell
+	// MouseModes are the supported ones, MouseMode is the current one.
+	MouseModes, MouseMode wire.MouseMode
+	AgentConnected        bool
+	// MultiMediaTime is the server's clock in milliseconds, as last told.
+	MultiMediaTime uint32
+	// Offered is every channel the server has, opened or not.
+	Offered []wire.ChannelID
+}
+
+// mainState is what the main channel has told.
+type mainState struct {
+	mu       sync.Mutex
+	session  Session
+	offered  []wire.ChannelID
+	listed   bool
+	lastPing time.Time
+	latency  time.Duration
+}
+
+// Session is what the main channel has said so far.
+func (c *Client) Session() Session {
+	c.main.mu.Lock()
+	defer c.main.mu.Unlock()
+	s := c.main.session
+	s.Offered = slices.Clone(c.main.offered)
+	return s
+}
+
+// Latency is the time between the last two pings of the server on the main channel; 0 before the second one.
+func (c *Client) Latency() time.Duration {
+	c.main.mu.Lock()
+	defer c.main.mu.Unlock()
+	return c.main.latency
+}
+
+// pinged notes a ping of the server.
+func (s *mainState) pinged(c *Client, at time.Time) {
+	s.mu.Lock()
+	last := s.lastPing
+	s.lastPing = at
+	if last.IsZero() {
+		s.mu.Unlock()
+		return
+	}
+	s.latency = at.Sub(last)
+	e := Latency{Interval: s.latency, At: at}
+	s.mu.Unlock()
+	c.hub.emit(e)
+}
+
+// mainChannel interprets the main channel.
+type mainChannel struct {
+	ch *channel
+	c  *Client
+}
+
+func (m *mainChannel) begin() error { return nil }
+
+func (m *mainChannel) handle(msg wire.ServerMessage, _ time.Time) error {
+	s := &m.c.main
+	switch msg := msg.(type) {
+	case *wire.MainInit:
+		s.mu.Lock()
+		s.session.ConnectionID = msg.SessionID
+		s.session.MultiMediaTime = msg.MultiMediaTime
+		s.mu.Unlock()
+		if err := m.mouseMode(msg.SupportedMouseModes, msg.CurrentMouseMode); err != nil {
+			return err
+		}
+		if msg.AgentConnected != 0 {
+			if err := m.agentConnected(msg.AgentTokens); err != nil {
+				return err
+			}
+		}
+		return m.ch.send(&wire.MainAttachChannels{})
+	case *wire.MainChannelsList:
+		s.mu.Lock()
+		s.offered = slices.Clone(msg.Channels)
+		s.listed = true
+		s.mu.Unlock()
+		m.c.bell.ring()
+		return nil
+	case *wire.MainMouseMode:
+		return m.mouseMode(msg.Supported, msg.Current)
+	case *wire.MainMultiMediaTime:
+		s.mu.Lock()
+		s.session.MultiMediaTime = msg.Time
+		s.mu.Unlock()
+		return nil
+	case *wire.MainName:
+		s.mu.Lock()
+		s.session.Name = msg.Name
+		s.mu.Unlock()
+		return nil
+	case *wire.MainUUID:
+		s.mu.Lock()
+		s.session.UUID = msg.UUID
+		s.mu.Unlock()
+		return nil
+	case *wire.MainAgentConnected:
+		return m.agentConnected(0)
+	case *wire.MainAgentConnectedTokens:
+		return m.agentConnected(msg.Tokens)
+	case *wire.MainAgentDisconnected:
+		m.agentGone()
+		return nil
+	case *wire.MainAgentToken:
+		return m.granted(msg.Tokens)
+	case *wire.MainAgentData:
+		return m.agentData(msg.Data)
+	case *wire.MainMigrateBegin, *wire.MainMigrateBeginSeamless:
+		// A migration that the client prepares was not announced among the capabilities; this is the answer that lets the server
+		// go on without.
+		return m.ch.send(&wire.MainMigrateConnectError{})
+	case *wire.MainMigrateCancel:
+		return nil
+	case *wire.MainMigrateSwitchHost:
+		return &MigratedError{Host: msg.Target.Host, Port: int(msg.Target.Port), TLSPort: int(msg.Target.SecurePort), HostSubject: msg.Target.CertSubject}
+	}
+	m.c.miss("message " + msg.MessageName())
+	return nil
+}
+
+// mouseMode notes the mode and asks for positions instead of motion where that is possible.
+func (m *mainChannel) mouseMode(supported, current wire.MouseMode) error {
+	s := &m.c.main
+	s.mu.Lock()
+	changed := s.session.MouseMode != current
+	s.session.MouseModes, s.session.MouseMode = supported, current
+	s.mu.Unlock()
+	if changed {
+		m.c.hub.emit(MouseModeChanged{Client: current == wire.MouseModeClient})
+		m.c.bell.ring()
+	}
+	if supported&wire.MouseModeClient != 0 && current != wire.MouseModeClient {
+		return m.ch.send(&wire.MainMouseModeRequest{Mode: wire.MouseModeClient})
+	}
+	return nil
+}

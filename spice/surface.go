@@ -1,0 +1,114 @@
+package spice
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/canvas"
+)
+
+// SurfaceInfo describes a surface.
+type SurfaceInfo struct {
+	Channel       uint8
+	ID            uint32
+	Width, Height int
+	Format        canvas.Format
+	Primary       bool // the one that is shown; the others are drawn from
+	// Marked says that the server has called the primary surface complete.
+	Marked bool
+	// Generation rises with every change of the pixels, from 1 at creation; it never repeats within a session.
+	Generation uint64
+	// Drawn is when the pixels last changed.
+	Drawn time.Time
+	// Problem is empty, or says why the picture may be wrong: something was drawn that is not supported. It is counted in
+	// Stats.Unsupported too.
+	Problem string
+}
+
+// Picture is a copy of a surface: rows top down, 32 bits a pixel in the byte order B, G, R, X. A surface of another format
+// is widened.
+type Picture struct {
+	SurfaceInfo
+	Pix    []byte
+	Stride int // bytes
+}
+
+// surfaces is what one display channel draws on.
+type surfaces struct {
+	mu   sync.Mutex
+	byID map[uint32]*surface
+}
+
+type surface struct {
+	info SurfaceInfo
+	img  *canvas.Image
+}
+
+// Surfaces lists what exists now, primary ones first, then by channel and number.
+func (c *Client) Surfaces() []SurfaceInfo {
+	var all []SurfaceInfo
+	for _, d := range c.displays() {
+		d.surfaces.mu.Lock()
+		for _, s := range d.surfaces.byID {
+			all = append(all, s.info)
+		}
+		d.surfaces.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b SurfaceInfo) int {
+		if a.Primary != b.Primary {
+			if a.Primary {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+// Surface describes one surface; false if it does not exist.
+func (c *Client) Surface(channel uint8, id uint32) (SurfaceInfo, bool) {
+	d := c.display(channel)
+	if d == nil {
+		return SurfaceInfo{}, false
+	}
+	d.surfaces.mu.Lock()
+	defer d.surfaces.mu.Unlock()
+	s := d.surfaces.byID[id]
+	if s == nil {
+		return SurfaceInfo{}, false
+	}
+	return s.info, true
+}
+
+// Snapshot copies a surface as it is between two drawing operations. It uses the memory of dst.Pix if that is large enough; dst may be nil. The result is dst unless that
+// was nil. The error is ErrNoSurface.
+func (c *Client) Snapshot(channel uint8, id uint32, dst *Picture) (*Picture, error) {
+	d := c.display(channel)
+	if d == nil {
+		return nil, ErrNoSurface
+	}
+	d.surfaces.mu.Lock()
+	defer d.surfaces.mu.Unlock()
+	s := d.surfaces.byID[id]
+	if s == nil {
+		return nil, ErrNoSurface
+	}
+	if dst == nil {
+		dst = &Picture{}
+	}
+	dst.SurfaceInfo = s.info
+	dst.Stride = s.img.Width * canvas.CellSize
+	n := dst.Stride * s.img.Height
+	if cap(dst.Pix) < n {
+		dst.Pix = make([]byte, n)
+	}
+	dst.Pix = dst.Pix[:n]
+	img := s.img.Convert(canvas.XRGB)
+	for y := range img.Height {
+		copy(dst.Pix[y*dst.Stride:(y+1)*dst.Stride], img.Pix[y*img.Stride:])
+	}
+	return dst, nil
+}

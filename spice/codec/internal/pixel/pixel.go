@@ -1,0 +1,143 @@
+// Package pixel holds the row operations that several SPICE image decoders need:
+// expanding 16-bit, 24-bit and palette pixels to B,G,R,X, and turning an image
+// over. It checks nothing that its callers have checked.
+package pixel
+
+import (
+	"encoding/binary"
+	"strconv"
+)
+
+// Order is the order in which pixels lie in a byte that holds several.
+type Order bool
+
+const (
+	LittleEndian Order = false // the first pixel is in the low bits
+	BigEndian    Order = true  // the first pixel is in the high bits
+)
+
+// PaletteError says that a pixel's value lies beyond the end of the palette.
+type PaletteError struct {
+	Index, Len int
+}
+
+func (e *PaletteError) Error() string {
+	return "palette index " + strconv.Itoa(e.Index) + " with " + strconv.Itoa(e.Len) + " entries"
+}
+
+// RGB555 expands a 16-bit xRRRRRGGGGGBBBBB pixel to 0x00RRGGBB. The low three
+// bits of each colour repeat its high ones, so that 31 becomes 255.
+func RGB555(v uint16) uint32 {
+	c := uint32(v)
+	c = (c&0x7c00)<<9 | (c&0x03e0)<<6 | (c&0x001f)<<3
+	return c | c>>5&0x070707
+}
+
+// Expand555 writes the little-endian 16-bit pixels of src as B,G,R,0. dst has room
+// for 4 bytes a pixel.
+func Expand555(dst, src []byte) {
+	for len(src) >= 2 && len(dst) >= 4 {
+		binary.LittleEndian.PutUint32(dst, RGB555(binary.LittleEndian.Uint16(src)))
+		dst, src = dst[4:], src[2:]
+	}
+}
+
+// Expand888 writes the B,G,R pixels of src as B,G,R,0. dst has room for 4
+// bytes a pixel.
+func Expand888(dst, src []byte) {
+	// All but the last pixel are loaded with the first byte of the next.
+	for len(src) >= 4 && len(dst) >= 4 {
+		binary.LittleEndian.PutUint32(dst, binary.LittleEndian.Uint32(src)&0xffffff)
+		dst, src = dst[4:], src[3:]
+	}
+	if len(src) >= 3 && len(dst) >= 4 {
+		dst[0], dst[1], dst[2], dst[3] = src[0], src[1], src[2], 0
+	}
+}
+
+// ExpandAlpha writes each byte of src as a pixel 0,0,0,A.
+func ExpandAlpha(dst, src []byte) {
+	for i, a := range src {
+		binary.LittleEndian.PutUint32(dst[4*i:], uint32(a)<<24)
+	}
+}
+
+// Expand8 writes a row of palette indices, one a byte, as B,G,R,0.
+func Expand8(dst, src []byte, palette []uint32) error {
+	if len(palette) >= 256 {
+		p := (*[256]uint32)(palette)
+		for i, v := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], p[v]&0xffffff)
+		}
+		return nil
+	}
+	for i, v := range src {
+		if int(v) >= len(palette) {
+			return &PaletteError{int(v), len(palette)}
+		}
+		binary.LittleEndian.PutUint32(dst[4*i:], palette[v]&0xffffff)
+	}
+	return nil
+}
+
+// Expand4 writes width palette indices, two a byte, as B,G,R,0.
+func Expand4(dst, src []byte, width int, order Order, palette []uint32) error {
+	var flip int
+	if order == BigEndian {
+		flip = 1
+	}
+	for x := 0; x < width; x++ {
+		v := src[x>>1] >> (uint((x^flip)&1) * 4) & 0xf
+		if int(v) >= len(palette) {
+			return &PaletteError{int(v), len(palette)}
+		}
+		binary.LittleEndian.PutUint32(dst[4*x:], palette[v]&0xffffff)
+	}
+	return nil
+}
+
+// Expand1 writes width palette indices, eight a byte, as B,G,R,0.
+func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
+	var flip int
+	if order == BigEndian {
+		flip = 7
+	}
+	for x := 0; x < width; x++ {
+		v := src[x>>3] >> uint((x^flip)&7) & 1
+		if int(v) >= len(palette) {
+			return &PaletteError{int(v), len(palette)}
+		}
+		binary.LittleEndian.PutUint32(dst[4*x:], palette[v]&0xffffff)
+	}
+	return nil
+}
+
+// Repeat copies n bytes within dst from distance before op to op, byte after byte
+// from the front, so that a distance below n repeats what lies between.
+func Repeat(dst []byte, op, distance, n int) {
+	from := op - distance
+	for end := op + n; op < end; {
+		op += copy(dst[op:end], dst[from:op])
+	}
+}
+
+// Flip turns the rows of an image over in place. row is what counts of each row,
+// in bytes, at most stride; tmp has room for one row.
+func Flip(dst []byte, stride, row, height int, tmp []byte) {
+	tmp = tmp[:row]
+	for top, bottom := 0, (height-1)*stride; top < bottom; top, bottom = top+stride, bottom-stride {
+		a, b := dst[top:top+row], dst[bottom:bottom+row]
+		copy(tmp, a)
+		copy(a, b)
+		copy(b, tmp)
+	}
+}
+
+// Grow returns a slice of n bytes, buf's memory if it is large enough. The content
+// is undefined.
+func Grow(buf []byte, n int) []byte {
+	if cap(buf) >= n {
+		return buf[:n]
+	}
+	return make([]byte, n)
+}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -94,7 +95,8 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Pending, error) {
 		}
 		h, err := readHeader(conn, op, replySize)
 		if err != nil {
-			if e := (*Error)(nil); errors.As(err, &e) && errors.Is(err, io.ErrUnexpectedEOF) && e.Hint == "" {
+			hungUp := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+			if e := (*Error)(nil); hungUp && errors.As(err, &e) {
 				e.Hint = "a TLS port hangs up on plaintext: is this one?"
 			}
 			return err

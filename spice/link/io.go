@@ -103,9 +103,7 @@ func stepError(op string, err error) error {
 		return nil
 	}
 	if e := (*Error)(nil); errors.As(err, &e) {
-		if !errors.Is(e.Err, os.ErrDeadlineExceeded) {
-			return e
-		}
+		return e
 	}
 	return &Error{Op: op, Code: wire.ResultError, Err: err}
 }

@@ -20,6 +20,7 @@ want git git
 want clang clang
 want lld-link lld
 want mformat mtools
+PATH=$PATH:/usr/sbin want mkfs.fat dosfstools
 want qemu-img qemu-utils
 want spicy-screenshot spice-client-gtk
 # The race detector and the guest's host tests are linked with a C compiler.

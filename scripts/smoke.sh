@@ -17,8 +17,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 status=0
-bin/spicelane up --name "$lane" --dir "$dir" "$@" && bin/spicelane smoke "$lane" || status=$?
-if bin/spicelane screenshot "$lane" -o "$dir/screen.png" >/dev/null 2>&1; then
+bin/spicelane up --name "$lane" --dir "$dir" "$@" && bin/spicelane smoke -o "$dir/screen.png" "$lane" || status=$?
+if [ -e "$dir/screen.png" ]; then
     seen="the screen is in $dir/screen.png"
 else
     seen="what it left is in $dir"

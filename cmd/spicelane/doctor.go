@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+func newDoctor() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this host can run and what would mend the rest",
+		Long: `Look at this host: QEMU and its SPICE server, firmware, KVM, memory and disk,
+and the programs that the tests use besides. For each thing that is missing the
+command that mends it is said.
+
+Exit status: 0 if a lane can run here, 3 if not.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r := harness.Doctor(cmd.Context())
+			if asJSON {
+				if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+					return err
+				}
+			} else {
+				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+				for _, c := range r.Checks {
+					word := "ok"
+					switch {
+					case c.OK:
+					case c.Required:
+						word = "MISSING"
+					default:
+						word = "no"
+					}
+					fmt.Fprintf(tw, "%s\t%s\t%s\n", word, c.Name, oneLine(c.Detail))
+					if c.Mend != "" {
+						fmt.Fprintf(tw, "\t\tmend: %s\n", c.Mend)
+					}
+				}
+				_ = tw.Flush()
+			}
+			return r.Err()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	return cmd
+}

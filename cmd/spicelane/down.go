@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// Bounds of an orderly end. The supervisor itself bounds each of its steps;
+// these are for a supervisor that hangs.
+const (
+	downGrace = 20 * time.Second
+	killGrace = 5 * time.Second
+)
+
+func newDown() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "down NAME... | --all",
+		Short: "End lanes",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			reg := harness.DefaultRegistry()
+			if all == (len(args) > 0) {
+				return usage("down takes the names of lanes, or --all")
+			}
+			if all {
+				states, err := reg.List()
+				if err != nil {
+					return err
+				}
+				for _, s := range states {
+					args = append(args, s.Name)
+				}
+			}
+			var errs []error
+			for _, name := range args {
+				said, err := down(cmd.Context(), reg, name)
+				if err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				if said != "" && (!all || said != "was not up") {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, said)
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "end every lane of this user")
+	return cmd
+}
+
+// down ends one lane and waits for its supervisor to be gone.
+func down(ctx context.Context, reg harness.Registry, name string) (string, error) {
+	s, err := reg.Load(name)
+	if err != nil {
+		return "", err
+	}
+	if !s.Terminate(syscall.SIGTERM) {
+		return "was not up", nil
+	}
+	forced := ""
+	if !harness.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
+		s.Terminate(syscall.SIGKILL)
+		if !harness.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
+			return "", &harness.Fault{Verdict: harness.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) does not end, even when killed", s.PIDs.Supervisor)}
+		}
+		forced = " (its supervisor had to be killed)"
+	}
+	// Loading writes down what a killed supervisor could not.
+	if _, err := reg.Load(name); err != nil {
+		return "", err
+	}
+	return "down" + forced + "; its logs are in " + s.Dir, nil
+}

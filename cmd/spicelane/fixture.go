@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness"
+)
+
+func newFixture() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "fixture list|verify|build",
+		Short: "The guest images: what they are, and that they are what they claim",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usage("fixture takes list, verify or build")
+		},
+	}
+	cmd.AddCommand(newFixtureList(), newFixtureVerify(), newFixtureBuild())
+	return cmd
+}
+
+// fixtureRow is what `fixture list --json` prints of each fixture.
+type fixtureRow struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Source      string `json:"source"`
+	SHA256      string `json:"sha256"`
+	Firmware    string `json:"firmware"`
+	MemoryMiB   int    `json:"memory_mib"`
+	Banner      string `json:"banner"`
+	Agent       bool   `json:"agent"`
+	Digest      bool   `json:"digest"`
+}
+
+func newFixtureList() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Say which guest images there are",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := fixtures.Catalogue()
+			if err != nil {
+				return usage("%w", err)
+			}
+			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			if !asJSON {
+				fmt.Fprintln(tw, "NAME\tFIRMWARE\tAGENT\tDIGEST\tBANNER\tDESCRIPTION")
+			}
+			for _, f := range all {
+				row := fixtureRow{
+					Name: f.Name, Description: f.Description, Source: f.Source(), SHA256: f.SHA256, Firmware: string(f.Firmware),
+					MemoryMiB: f.MemoryMiB, Banner: f.Banner, Agent: f.Agent, Digest: f.Digest != nil,
+				}
+				if asJSON {
+					if err := printJSON(cmd.OutOrStdout(), row); err != nil {
+						return err
+					}
+					continue
+				}
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", row.Name, row.Firmware, yesNo(row.Agent), yesNo(row.Digest), row.Banner, row.Description)
+			}
+			return tw.Flush()
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a fixture")
+	return cmd
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func newFixtureVerify() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [NAME|FILE.yaml]...",
+		Short: "Check the images against the checksums of their entries; default: all of the catalogue",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var list []*fixtures.Fixture
+			if len(args) == 0 {
+				all, err := fixtures.Catalogue()
+				if err != nil {
+					return usage("%w", err)
+				}
+				list = all
+			}
+			for _, name := range args {
+				f, err := fixtures.Find(name)
+				if err != nil {
+					return usage("%w", err)
+				}
+				list = append(list, f)
+			}
+			var errs []error
+			for _, f := range list {
+				sum, err := f.Verify()
+				switch {
+				case err != nil:
+					// The image is not what its entry promises: an assertion failed.
+					errs = append(errs, &harness.Fault{Verdict: harness.Product, Err: err})
+				case f.SHA256 == "":
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: its entry promises no checksum; it is %s\n", f.Name, sum)
+				default:
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, sha256 %s\n", f.Name, sum)
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func newFixtureBuild() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build",
+		Short: "Build the catalogue's images from their source, in a checkout of this repository",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			script := filepath.Join("scripts", "fixtures.sh")
+			if _, err := os.Stat(script); err != nil {
+				return usage("fixture build has to run at the root of a checkout: there is no %s here", script)
+			}
+			c := exec.CommandContext(cmd.Context(), script)
+			c.Stdout, c.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if err := c.Run(); err != nil {
+				return &harness.Fault{Verdict: harness.Host, Op: "fixture build", Err: err, Hint: "it needs: sudo apt-get install -y clang lld mtools dosfstools qemu-utils"}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// logNames are the logs of a lane and their files.
+var logNames = map[string]string{
+	"serial":     "serial.log",
+	"qemu":       "qemu.log",
+	"proxy":      "proxy.log",
+	"client":     "client.log",
+	"supervisor": "supervisor.log",
+	"timeline":   "timeline.ndjson",
+}
+
+func newLogs() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:       "logs NAME [serial|qemu|proxy|client|supervisor|timeline]",
+		Short:     "Print what a part of a lane said",
+		Args:      cobra.RangeArgs(1, 2),
+		ValidArgs: []string{"serial", "qemu", "proxy", "client", "supervisor", "timeline"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := harness.DefaultRegistry().Load(args[0])
+			if err != nil {
+				return err
+			}
+			which := "serial"
+			if len(args) == 2 {
+				which = args[1]
+			}
+			name, ok := logNames[which]
+			if !ok {
+				return usage("no log is called %q; there are serial, qemu, proxy, client, supervisor and timeline", which)
+			}
+			path := filepath.Join(s.Dir, name)
+			if follow {
+				return followFile(cmd.Context(), cmd.OutOrStdout(), path, s)
+			}
+			f, err := os.Open(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return usage("lane %s has no %s log (yet)", s.Name, which)
+			}
+			if err != nil {
+				return usage("%w", err)
+			}
+			defer f.Close()
+			_, err = io.Copy(cmd.OutOrStdout(), f)
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the lane ends")
+	return cmd
+}
+
+// followFile copies path to w as it grows, until the lane ends or ctx does.
+func followFile(ctx context.Context, w io.Writer, path string, s harness.State) error {
+	watch, err := fsnotify.NewWatcher()
+	if err != nil {
+		return &harness.Fault{Verdict: harness.Host, Op: "follow", Err: err}
+	}
+	defer watch.Close()
+	// The directory, not the file: the file may not be there yet.
+	if err := watch.Add(filepath.Dir(path)); err != nil {
+		return usage("%w", err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for s.State == harness.StateReady || s.State == harness.StateStarting {
+			if ctx.Err() != nil || harness.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
+				return
+			}
+		}
+	}()
+	var f *os.File
+	defer func() {
+		if f != nil {
+			f.Close()
+		}
+	}()
+	drain := func() error {
+		if f == nil {
+			if f, err = os.Open(path); err != nil {
+				if errors.Is(err, fs.ErrNotExist) {
+					return nil
+				}
+				return usage("%w", err)
+			}
+		}
+		_, err := io.Copy(w, f)
+		return err
+	}
+	for {
+		if err := drain(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ended:
+			return drain()
+		case err := <-watch.Errors:
+			return fmt.Errorf("follow %s: %w", path, err)
+		case <-watch.Events:
+		}
+	}
+}

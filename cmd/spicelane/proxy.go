@@ -1,0 +1,165 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
+)
+
+func newProxy() *cobra.Command {
+	var (
+		cfg                                             harness.ProxyConfig
+		sourcesFile, tlsDir, tokenFile, keep, readyFile string
+		readyFD                                         int
+	)
+	cmd := &cobra.Command{
+		Use:   "proxy --sources FILE",
+		Short: "Run the SPICE proxy by itself",
+		Long: `Lead SPICE clients to the consoles of a sources.yaml without telling them where
+those are or what their tickets are. Virt-viewer files come from the HTTP API;
+its token is read from --api-token-file or $` + harness.EnvAPIToken + `.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if sourcesFile == "" {
+				return usage("proxy needs --sources FILE")
+			}
+			catalog, err := openSources(cmd.InOrStdin(), sourcesFile, log)
+			if err != nil {
+				return usage("%w", err)
+			}
+			defer catalog.Close()
+			if cfg.TLS, err = loadTLS(tlsDir); err != nil {
+				return err
+			}
+			if cfg.APIToken, err = apiToken(tokenFile); err != nil {
+				return err
+			}
+			if keep != "" {
+				var ok bool
+				if cfg.KeepSource, cfg.KeepUUID, ok = strings.Cut(keep, "/"); !ok {
+					return usage("--keep-console %q is not SOURCE/UUID", keep)
+				}
+			}
+			cfg.Consoles, cfg.Logger = catalog, log
+			p, err := harness.StartProxy(cfg)
+			if err != nil {
+				return err
+			}
+			ready := harness.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}
+			log.Info("proxy is ready", "addr", ready.Addr, "tls_addr", ready.TLSAddr, "api", ready.API)
+			if err := announce(readyFD, readyFile, ready); err != nil {
+				_ = p.Close()
+				return err
+			}
+			failed := make(chan error, 1)
+			go func() { failed <- p.Wait() }()
+			select {
+			case <-cmd.Context().Done():
+				return p.Close()
+			case err := <-failed:
+				_ = p.Close()
+				if err != nil {
+					return &harness.Fault{Verdict: harness.Harness, Op: "proxy", Err: err}
+				}
+				return nil
+			}
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&sourcesFile, "sources", "", "sources.yaml `FILE`, watched for edits; - is standard input, not watched")
+	f.StringVar(&tlsDir, "tls", "", "`DIR` with CA, certificate and key, as `spicelane tls` makes it; default: fresh ones in memory")
+	f.StringVar(&cfg.Listen, "listen", proxy.DefaultAddr, "`ADDR` of the plaintext port, which only says that TLS is needed")
+	f.StringVar(&cfg.ListenTLS, "tls-listen", proxy.DefaultAddr, "`ADDR` of the TLS port")
+	f.StringVar(&cfg.ListenAPI, "api", proxy.DefaultAddr, "`ADDR` of the HTTP API")
+	f.StringVar(&cfg.Host, "host", "", "`NAME` or address of this proxy in virt-viewer files; default: the TLS port's address")
+	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+harness.EnvAPIToken)
+	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "hand out virt-viewer files that lead past the proxy, with the console's ticket")
+	f.DurationVar(&cfg.TokenLifetime, "token-lifetime", proxy.DefaultTokenLifetime, "how long a token may stay unused")
+	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with a token that can still be used")
+	f.StringVar(&keep, "keep-console", "", "the console of --keep-vv, as `SOURCE/UUID`")
+	f.StringVar(&readyFile, "ready-file", "", "write the addresses to this `FILE` as JSON when ready")
+	f.IntVar(&readyFD, "ready-fd", 0, "write the addresses to this file `DESCRIPTOR` as JSON when ready")
+	cmd.MarkFlagsRequiredTogether("keep-vv", "keep-console")
+	return cmd
+}
+
+func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
+	if file != "-" {
+		return sources.Open(file, sources.Config{Logger: log})
+	}
+	b, err := io.ReadAll(stdin)
+	if err != nil {
+		return nil, err
+	}
+	list, err := sources.Parse("standard input", b)
+	if err != nil {
+		return nil, err
+	}
+	return sources.NewCatalog(list...)
+}
+
+func loadTLS(dir string) (*pki.Bundle, error) {
+	if dir == "" {
+		b, err := pki.New(pki.Config{})
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		return b, nil
+	}
+	b, err := pki.LoadDir(dir)
+	if err != nil {
+		return nil, &harness.Fault{Verdict: harness.Harness, Op: "--tls", Err: err, Hint: "make one with: spicelane tls " + dir}
+	}
+	return b, nil
+}
+
+// apiToken reads the API's token from a file or the environment, and takes it
+// out of the environment.
+func apiToken(file string) (string, error) {
+	if file == "" {
+		t := os.Getenv(harness.EnvAPIToken)
+		_ = os.Unsetenv(harness.EnvAPIToken)
+		return t, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", usage("--api-token-file: %w", err)
+	}
+	t := strings.TrimSpace(string(b))
+	if t == "" {
+		return "", usage("--api-token-file %s is empty", file)
+	}
+	return t, nil
+}
+
+// announce tells whoever started this daemon where it is, as asked.
+func announce(fd int, file string, r harness.Ready) error {
+	if file != "" {
+		f, err := os.CreateTemp(filepath.Dir(file), ".ready-*")
+		if err != nil {
+			return usage("--ready-file: %w", err)
+		}
+		err = printJSON(f, r)
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err == nil {
+			err = os.Rename(f.Name(), file)
+		}
+		if err != nil {
+			_ = os.Remove(f.Name())
+			return usage("--ready-file: %w", err)
+		}
+	}
+	return sayReady(fd, r)
+}

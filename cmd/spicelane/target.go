@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A target is a control socket to talk to, named by a lane or by its path.
+type target struct {
+	socket string
+	// lane is set if the target was named so.
+	lane *harness.State
+}
+
+// resolveTarget finds the control socket of the lane called name, or takes
+// socket, whichever is given.
+func resolveTarget(name, socket string) (target, error) {
+	switch {
+	case name != "" && socket != "":
+		return target{}, usage("a lane's name and --socket exclude each other")
+	case socket != "":
+		return target{socket: socket}, nil
+	case name == "":
+		return target{}, usage("which lane? Give its name (see: spicelane status) or --socket PATH")
+	}
+	s, err := readyLane(name)
+	if err != nil {
+		return target{}, err
+	}
+	if s.ControlSocket == "" {
+		return target{}, usage("lane %s has no client (it was brought up with --client none)", name)
+	}
+	return target{socket: s.ControlSocket, lane: &s}, nil
+}
+
+// readyLane loads a lane that must be up.
+func readyLane(name string) (harness.State, error) {
+	s, err := harness.DefaultRegistry().Load(name)
+	if err != nil {
+		return s, err
+	}
+	if s.State != harness.StateReady {
+		why := s.Reason
+		if why == "" {
+			why = "see: spicelane logs " + name
+		}
+		return s, usage("lane %s is not up but %s: %s", name, s.State, why)
+	}
+	return s, nil
+}
+
+// socketWait is how long a command waits for its turn on a control socket,
+// which serves one at a time.
+const socketWait = 5 * time.Second
+
+// withDriver runs f with a connection to the target.
+func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *control.Driver) error) error {
+	ctx := cmd.Context()
+	dialCtx, cancel := context.WithTimeout(ctx, socketWait)
+	defer cancel()
+	d, err := control.DriverConfig{Name: "spicelane " + cmd.Name()}.DialWait(dialCtx, t.socket)
+	if err != nil {
+		return &harness.Fault{Verdict: harness.Harness, Op: "control socket", Err: err}
+	}
+	defer d.Close()
+	err = f(ctx, d)
+	var e *control.Error
+	if errors.As(err, &e) && e.Code == control.CodeNoDigest {
+		return &harness.Fault{Verdict: harness.Product, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+func newUp() *cobra.Command {
+	var (
+		cfg    harness.Config
+		asJSON bool
+		name   string
+		agent  string
+	)
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Bring a lane up and leave it running",
+		Long: `Bring a lane up: boot the guest in QEMU, put the proxy in front of it, connect
+the headless client, wait until the guest's banner is on the serial line and
+its picture at the client; then print the lane's state and leave it running
+under a supervisor process of its own.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Image != "" && cmd.Flags().Changed("fixture") {
+				return usage("--fixture and --image exclude each other")
+			}
+			cfg.Agent = agent
+			if err := cfg.Check(); err != nil {
+				return err
+			}
+			reg := harness.DefaultRegistry()
+			claim, err := claimLane(reg, name)
+			if err != nil {
+				return err
+			}
+			defer claim.Close()
+			cfg.Name = claim.name
+			if cfg.Dir == "" {
+				cfg.Dir = reg.Entry(claim.name)
+			} else if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+				return usage("--dir: %w", err)
+			}
+			if cfg.Image != "" {
+				if cfg.Image, err = filepath.Abs(cfg.Image); err != nil {
+					return usage("--image: %w", err)
+				}
+			}
+			progress := newProgress(cmd.ErrOrStderr())
+			s, err := startSupervisor(cmd.Context(), cfg, claim, progress)
+			progress.done()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), s)
+			}
+			printState(cmd.OutOrStdout(), s)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", "the lane's `NAME`; default: the first free of lane-1, lane-2, …")
+	f.StringVar(&cfg.Fixture, "fixture", "", "guest image of the catalogue, or the YAML `FILE` of one of your own; default: beacon")
+	f.StringVar(&cfg.Image, "image", "", "boot this disk image `FILE` instead of a fixture")
+	f.StringVar(&cfg.Accel, "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
+	f.StringVar(&cfg.Display, "display", "", "display device: `qxl|virtio|std`; default: qxl")
+	f.StringVar(&cfg.Compression, "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
+	f.StringVar(&cfg.Proxy, "proxy", "", "`builtin|none|CMD`; CMD may hold {sources} {tls} {dir} {port} {tls_port} {api_port} {vv}; default: builtin")
+	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD may hold {vv} {socket} {dir}; default: builtin")
+	f.StringVar(&cfg.Warm, "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
+	f.StringVar(&agent, "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
+	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
+	f.StringVar(&cfg.Dir, "dir", "", "the lane's `DIR`ectory: logs, timeline, screenshots; default: under the user's state directory")
+	f.BoolVar(&asJSON, "json", false, "print the lane's state as JSON")
+	return cmd
+}
+
+// A claim is the right to use a lane's name: a lock that the supervisor
+// inherits and holds for as long as it lives.
+type claim struct {
+	name string
+	lock *os.File
+}
+
+func (c *claim) Close() { c.lock.Close() }
+
+// claimLane claims name, or the first free lane-N if name is empty.
+func claimLane(reg harness.Registry, name string) (*claim, error) {
+	if name != "" {
+		if err := harness.CheckName(name); err != nil {
+			return nil, err
+		}
+		c, err := tryClaim(reg, name)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, usage("lane %s is up already; end it first (spicelane down %s) or choose another --name", name, name)
+		}
+		return c, err
+	}
+	for i := 1; ; i++ {
+		c, err := tryClaim(reg, fmt.Sprintf("lane-%d", i))
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			continue
+		}
+		return c, err
+	}
+}
+
+func tryClaim(reg harness.Registry, name string) (*claim, error) {
+	dir := reg.Entry(name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, &harness.Fault{Verdict: harness.Host, Op: "lane " + name, Err: err, Hint: "set XDG_STATE_HOME to a directory that can be written"}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, &harness.Fault{Verdict: harness.Host, Op: "lane " + name, Err: err}
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &claim{name: name, lock: f}, nil
+}
+
+// A note is one line from the supervisor to the `up` that waits for it.
+type note struct {
+	Begin string         `json:"begin,omitempty"`
+	Step  *harness.Step  `json:"step,omitempty"`
+	Ready *harness.State `json:"ready,omitempty"`
+	Fail  *failNote      `json:"fail,omitempty"`
+}
+
+// A failNote carries an error across the process boundary.
+type failNote struct {
+	Verdict harness.Verdict `json:"verdict"`
+	Message string          `json:"message"`
+	Detail  string          `json:"detail,omitempty"`
+}
+
+func (f *failNote) Error() string   { return f.Message }
+func (f *failNote) Details() string { return f.Detail }
+
+// File descriptors that a supervisor inherits beyond the standard three.
+const (
+	superviseNotes = 3
+	superviseLock  = 4
+)
+
+// startSupervisor runs `spicelane supervise` in a session of its own and waits
+// until its lane is ready or has failed. Cancelling ctx ends the lane.
+func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progress) (harness.State, error) {
+	none := harness.State{}
+	exe, err := os.Executable()
+	if err != nil {
+		return none, usage("%w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return none, &harness.Fault{Verdict: harness.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
+	}
+	logf, err := os.OpenFile(filepath.Join(cfg.Dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return none, &harness.Fault{Verdict: harness.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
+	}
+	defer logf.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return none, &harness.Fault{Verdict: harness.Host, Err: err}
+	}
+	defer r.Close()
+	in, err := json.Marshal(cfg)
+	if err != nil {
+		w.Close()
+		return none, usage("%w", err)
+	}
+	sup := exec.Command(exe, "supervise")
+	sup.Stdin = strings.NewReader(string(in))
+	sup.Stdout, sup.Stderr = logf, logf
+	sup.ExtraFiles = []*os.File{w, c.lock} // superviseNotes, superviseLock
+	sup.Dir = "/"
+	// A session of its own: it outlives this command, and Ctrl-C in the
+	// terminal does not reach it.
+	sup.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = sup.Start()
+	w.Close()
+	if err != nil {
+		return none, &harness.Fault{Verdict: harness.Host, Op: "supervisor", Err: err}
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- sup.Wait() }()
+
+	notes := make(chan note)
+	go func() {
+		defer close(notes)
+		dec := json.NewDecoder(r)
+		for {
+			var n note
+			if dec.Decode(&n) != nil {
+				return
+			}
+			notes <- n
+		}
+	}()
+	interrupted := ctx.Done()
+	for {
+		select {
+		case <-interrupted:
+			interrupted = nil
+			p.say("interrupted, ending the lane")
+			_ = sup.Process.Signal(syscall.SIGTERM)
+		case n, ok := <-notes:
+			switch {
+			case !ok:
+				err := <-exited
+				return none, &harness.Fault{Verdict: harness.Harness, Op: "supervisor",
+					Err:  fmt.Errorf("ended without a word (%s)", describeExit(err)),
+					Hint: "see " + logf.Name()}
+			case n.Begin != "":
+				p.begin(n.Begin)
+			case n.Step != nil:
+				p.end(*n.Step)
+			case n.Ready != nil:
+				return *n.Ready, nil
+			case n.Fail != nil:
+				<-exited
+				return none, &harness.Fault{Verdict: n.Fail.Verdict, Err: n.Fail}
+			}
+		}
+	}
+}
+
+func describeExit(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
+}
+
+// progress shows a person what is being waited for and how long it took. On a
+// terminal the line in waiting is rewritten; elsewhere only results are printed.
+type progress struct {
+	w        io.Writer
+	terminal bool
+	waiting  bool
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, terminal: ok && isTerminal(f)}
+}
+
+func (p *progress) clear() {
+	if p.terminal && p.waiting {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.waiting = false
+	}
+}
+
+func (p *progress) begin(name string) {
+	if p.terminal {
+		p.clear()
+		fmt.Fprintf(p.w, "  waiting for %s …", name)
+		p.waiting = true
+	}
+}
+
+func (p *progress) end(s harness.Step) {
+	p.clear()
+	fmt.Fprintf(p.w, "  %-10s %6.2f s  %s\n", s.Name, (time.Duration(s.MS) * time.Millisecond).Seconds(), s.Detail)
+}
+
+func (p *progress) say(text string) {
+	p.clear()
+	fmt.Fprintf(p.w, "  %s\n", text)
+}
+
+func (p *progress) done() { p.clear() }

@@ -1,0 +1,28 @@
+package harness
+
+import (
+	"context"
+	"os"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+)
+
+// chooseAccel decides what runs a machine: accel is auto, kvm or tcg, "" means
+// $SPICELANE_ACCEL, else auto. Whether KVM works is found out by running the
+// machine's own image on it until its banner, once for each boot of the host.
+func chooseAccel(ctx context.Context, mc qemu.Config, banner, accel string) (qemu.Choice, error) {
+	mc.Accel = qemu.Accel(accel)
+	opt := qemu.AccelOptions{CacheDir: CacheDir()}
+	if banner != "" {
+		opt.Banner = serial.Contains(banner)
+	}
+	if mc.Firmware.Code == "" && !mc.BIOS {
+		fw, err := qemu.FindOVMF(os.Getenv)
+		if err != nil {
+			return qemu.Choice{}, err
+		}
+		mc.Firmware = fw
+	}
+	return qemu.ChooseAccel(ctx, mc, opt)
+}

@@ -1,0 +1,143 @@
+package harness
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A guest that boots under TCG keeps one core busy for seconds; several at
+// once on too few cores only make each other time out. Boots therefore take a
+// slot: a lock file that all processes of this user share, which the kernel
+// gives back when its holder dies. Once a guest is at its banner it is idle
+// and its slot is free again.
+
+// bootSlots is how many guests may boot at once.
+func bootSlots(accel string) int {
+	if accel == "kvm" {
+		return max(1, runtime.NumCPU())
+	}
+	return max(1, runtime.NumCPU()/2)
+}
+
+// A bootSlot is held from before QEMU starts until the guest is up.
+type bootSlot struct{ f *os.File }
+
+// release gives the slot back; more than once is fine.
+func (s *bootSlot) release() {
+	if s != nil && s.f != nil {
+		s.f.Close()
+		s.f = nil
+	}
+}
+
+// admissionPoll is how often a waiting lane looks for a free slot: file locks
+// wake nobody who waits for any one of several.
+const admissionPoll = 25 * time.Millisecond
+
+// takeBootSlot waits for a slot and for memory of memoryMiB to be available.
+func takeBootSlot(ctx context.Context, accel string, memoryMiB int) (*bootSlot, error) {
+	dir := filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+	}
+	tick := time.NewTicker(admissionPoll)
+	defer tick.Stop()
+	for {
+		short, err := shortOfMemory(memoryMiB)
+		if err != nil {
+			return nil, err
+		}
+		if short == "" {
+			s, err := tryBootSlot(dir, bootSlots(accel))
+			if s != nil || err != nil {
+				return s, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			what := fmt.Sprintf("%d guests are booting already", bootSlots(accel))
+			if short != "" {
+				what = short
+			}
+			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: fmt.Errorf("%s: %w", what, context.Cause(ctx)),
+				Hint: "run fewer lanes at once (go test -parallel N)"}
+		case <-tick.C:
+		}
+	}
+}
+
+func tryBootSlot(dir string, n int) (*bootSlot, error) {
+	for i := range n {
+		f, err := os.OpenFile(filepath.Join(dir, "boot-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return &bootSlot{f}, nil
+		}
+		f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+		}
+	}
+	return nil, nil
+}
+
+// headroomMiB is what a lane needs beside the guest's memory: QEMU itself, the
+// video memory, proxy and client.
+const headroomMiB = 192
+
+// shortOfMemory says what is missing, or "" if there is enough. A host whose
+// whole memory cannot hold the guest is an error: waiting does not help.
+func shortOfMemory(memoryMiB int) (string, error) {
+	total, available, err := meminfo()
+	if err != nil {
+		// Not Linux, or /proc is hidden: let it try.
+		return "", nil
+	}
+	need := memoryMiB + headroomMiB
+	if total < need {
+		return "", &Fault{Verdict: Host, Op: "memory", Err: fmt.Errorf("the lane needs %d MiB and this host has %d", need, total), Hint: "give the guest less memory"}
+	}
+	if available < need {
+		return fmt.Sprintf("the lane needs %d MiB of memory and %d are available", need, available), nil
+	}
+	return "", nil
+}
+
+// meminfo reads total and available memory in MiB.
+func meminfo() (total, available int, err error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		k, v, _ := strings.Cut(sc.Text(), ":")
+		n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(v), " kB"))
+		switch k {
+		case "MemTotal":
+			total = n / 1024
+		case "MemAvailable":
+			available = n / 1024
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return 0, 0, err
+	}
+	if total == 0 || available == 0 {
+		return 0, 0, errors.New("no MemTotal or MemAvailable")
+	}
+	return total, available, nil
+}

@@ -1,0 +1,25 @@
+package harness
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// laneFiles are the files of a lane that are begun anew with each lane (contract
+// section 7).
+var laneFiles = []string{
+	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
+	"proxy.log", "client.log", TimelineFile, "verdict.json",
+}
+
+// partLog opens the log of a part that runs inside this process.
+func (l *Lane) partLog(name string) (*slog.Logger, func() error, error) {
+	f, err := os.OpenFile(filepath.Join(l.dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, nil, classify(name, err)
+	}
+	return slog.New(slog.NewTextHandler(f, nil)), f.Close, nil
+}

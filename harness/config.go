@@ -1,0 +1,137 @@
+package harness
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Words that Config.Proxy and Config.Client take besides a command.
+const (
+	Builtin = "builtin"
+	None    = "none"
+)
+
+// A Config says what lane to bring up. The zero Config boots Beacon behind the
+// built-in proxy, with the built-in client on a TLS leg.
+type Config struct {
+	// Name is the lane's name in paths and messages; default: "lane".
+	Name string `json:"name,omitempty"`
+	// Dir is the artifact directory; it must exist or be creatable. Default: a
+	// fresh directory below os.TempDir; under Up, the test's artifact directory.
+	Dir string `json:"dir,omitempty"`
+
+	// Fixture is a guest image of the catalogue, or the path of a YAML entry of
+	// the user's own. Default: "beacon".
+	Fixture string `json:"fixture,omitempty"`
+	// Image boots this disk image (qcow2 or raw, never written to) instead of
+	// a fixture. Nothing is then known of a banner: see Banner.
+	Image string `json:"image,omitempty"`
+	// Banner is the text on the serial line that says that the guest is up.
+	// Default: the fixture's; none with Image, and then the lane is ready with
+	// its first picture.
+	Banner string `json:"banner,omitempty"`
+	// Kernel, Initrd and Append boot a kernel directly.
+	Kernel string `json:"kernel,omitempty"`
+	Initrd string `json:"initrd,omitempty"`
+	Append string `json:"append,omitempty"`
+	// MemoryMiB is the guest's memory. Default: the fixture's, else 256.
+	MemoryMiB int `json:"memory_mib,omitempty"`
+	// CPUs is the number of virtual processors. Default: 1.
+	CPUs int `json:"cpus,omitempty"`
+
+	// Accel is auto, kvm or tcg. Default: $SPICELANE_ACCEL, else auto: KVM if
+	// a probe has run something on it, else TCG with the reason said.
+	Accel string `json:"accel,omitempty"`
+	// Display is qxl, virtio or std. Default: qxl.
+	Display string `json:"display,omitempty"`
+	// Compression is off, auto_glz, auto_lz, quic, glz or lz. Default: QEMU's
+	// own default, auto_glz.
+	Compression string `json:"compression,omitempty"`
+	// BackendTLS puts TLS on QEMU's SPICE port, too. The client's leg to the
+	// proxy is always TLS.
+	BackendTLS bool `json:"backend_tls,omitempty"`
+	// Agent is auto, on or off: whether the guest gets the agent's
+	// virtio-serial port. Default: auto, as the fixture says.
+	Agent string `json:"agent,omitempty"`
+
+	// Proxy is builtin, none, or a command line to run instead, with the
+	// placeholders {sources} {tls} {dir} {port} {tls_port} {api_port} {vv}.
+	// Default: builtin.
+	Proxy string `json:"proxy,omitempty"`
+	// Client is builtin, none, or a command line to run instead, with the
+	// placeholders {vv} {socket} {dir}. Default: builtin.
+	Client string `json:"client,omitempty"`
+	// Warm is auto, off or require: whether to restore the machine from a
+	// state saved at its banner. Default: auto.
+	Warm string `json:"warm,omitempty"`
+
+	// ExtraArgs are added at the end of QEMU's argv.
+	ExtraArgs []string `json:"extra_args,omitempty"`
+
+	// Timeout bounds the way from start to ready, on KVM; it is multiplied
+	// under TCG and by $SPICELANE_TIMEOUT_SCALE. Default: 30 s.
+	Timeout time.Duration `json:"timeout,omitempty"`
+
+	// Executable is the spicelane binary that runs the built-in proxy and
+	// client as processes of their own. Default: none; they run inside this
+	// process.
+	Executable string `json:"-"`
+	// Logger gets the harness's own news; default: none.
+	Logger *slog.Logger `json:"-"`
+	// OnBegin and OnStep are told what is being waited for and, afterwards,
+	// how long it took. They must not block.
+	OnBegin func(name string) `json:"-"`
+	OnStep  func(Step)        `json:"-"`
+	// OnState is told each change of the lane's state. It must not block.
+	OnState func(State) `json:"-"`
+}
+
+// Check tells whether the words in c are words that it takes.
+func (c Config) Check() error {
+	for _, f := range []struct {
+		flag, value string
+		takes       []string
+	}{
+		{"accel", c.Accel, []string{"auto", "kvm", "tcg"}},
+		{"display", c.Display, []string{"qxl", "virtio", "std"}},
+		{"compression", c.Compression, []string{"off", "auto_glz", "auto_lz", "quic", "glz", "lz"}},
+		{"agent", c.Agent, []string{"auto", "on", "off"}},
+		{"warm", c.Warm, []string{"auto", "off", "require"}},
+	} {
+		if f.value != "" && !slices.Contains(f.takes, f.value) {
+			return &Fault{Verdict: Harness, Op: f.flag + " " + f.value,
+				Err: fmt.Errorf("not one of %s", strings.Join(f.takes, ", "))}
+		}
+	}
+	return nil
+}
+
+func (c Config) name() string      { return or(c.Name, "lane") }
+func (c Config) fixture() string   { return or(c.Fixture, "beacon") }
+func (c Config) display() string   { return or(c.Display, "qxl") }
+func (c Config) proxyKind() string { return or(c.Proxy, Builtin) }
+func (c Config) client() string    { return or(c.Client, Builtin) }
+
+func (c Config) log() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c Config) timeout() time.Duration {
+	if c.Timeout > 0 {
+		return c.Timeout
+	}
+	return 30 * time.Second
+}
+
+func or(s, def string) string {
+	if s == "" {
+		return def
+	}
+	return s
+}

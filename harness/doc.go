@@ -1,0 +1,30 @@
+// Package harness brings lanes up: a guest in QEMU, a SPICE proxy in front of
+// it and a headless client behind that, for `go test` and for the spicelane
+// command.
+//
+//	func TestConsole(t *testing.T) {
+//		lane := harness.Up(t, harness.Config{})
+//		ctx := lane.Context()
+//		if err := lane.Press(ctx, "Enter"); err != nil {
+//			t.Fatal(err)
+//		}
+//		_, err := lane.AwaitDigest(ctx, "Enter in the digest", func(d harness.Digest) bool {
+//			return d.ChannelHashes.Keypress != 0
+//		})
+//		if err != nil {
+//			t.Fatal(err)
+//		}
+//	}
+//
+// [Up] is for tests: it skips or fails by SPICELANE_LANES on a host that cannot
+// run a lane, and ends the lane with the test. [Start] is its plain twin. Every
+// error carries a [Verdict]: whose fault it is.
+//
+// Under `go test` proxy and client run inside the test process, and QEMU dies
+// with it, SIGKILL included. What a lane leaves behind is described in section
+// 7 of the contract: with `go test -artifacts -outputdir DIR` it is kept, and
+// docs/reading-a-red-lane.md says how to read it.
+//
+// The package does not know what the guest is for; suites that do are in
+// harness/scenario.
+package harness

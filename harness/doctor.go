@@ -1,0 +1,144 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// A DoctorCheck is one thing that a lane or a test needs of the host.
+type DoctorCheck struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Required tells that no lane runs without it.
+	Required bool   `json:"required"`
+	Detail   string `json:"detail"`
+	// Mend is the command that mends it; empty if it is well.
+	Mend string `json:"mend,omitempty"`
+}
+
+// A DoctorReport is what this host can run.
+type DoctorReport struct {
+	// OK tells that a lane can run.
+	OK bool `json:"ok"`
+	// Accel is what a lane would run on: "kvm" or "tcg"; empty if none can.
+	Accel  string        `json:"accel"`
+	Checks []DoctorCheck `json:"checks"`
+}
+
+// Err is nil if a lane can run, else a Host fault that names what is missing.
+func (r *DoctorReport) Err() error {
+	for _, c := range r.Checks {
+		if c.Required && !c.OK {
+			return &Fault{Verdict: Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Mend}
+		}
+	}
+	return nil
+}
+
+func (r *DoctorReport) add(name string, required bool, detail string, err error) {
+	c := DoctorCheck{Name: name, OK: err == nil, Required: required, Detail: detail}
+	if err != nil {
+		c.Detail = err.Error()
+		var host *qemu.HostError
+		if errors.As(err, &host) {
+			c.Detail, c.Mend = host.What, host.Hint
+		}
+	}
+	r.Checks = append(r.Checks, c)
+}
+
+// doctorTools are programs that only some tests or fixture builds use, with the
+// Debian package that brings each.
+var doctorTools = []struct{ program, pkg, use string }{
+	{"clang", "clang", "building fixtures"},
+	{"lld-link", "lld", "building fixtures"},
+	{"mcopy", "mtools", "building fixtures"},
+	{"mkfs.fat", "dosfstools", "building fixtures"},
+	{"spicy-screenshot", "spice-client-gtk", "comparing with spice-gtk's picture"},
+}
+
+// diskNeedMiB is what a lane may write: overlay, logs, pictures.
+const diskNeedMiB = 256
+
+// Doctor looks at this host. It starts a guest only to find out whether KVM can
+// run one, and remembers the answer.
+func Doctor(ctx context.Context) *DoctorReport {
+	r := &DoctorReport{}
+	binary, err := qemu.FindQEMU(os.Getenv)
+	version := ""
+	if err == nil {
+		version, err = qemu.Version(ctx, binary)
+	}
+	r.add("qemu", true, fmt.Sprintf("%s: %s", binary, version), err)
+	if err == nil {
+		r.add("spice", true, "QEMU has a SPICE server", qemu.HasSPICE(ctx, binary))
+	}
+	tool, toolErr := qemu.FindImageTool(os.Getenv)
+	r.add("qemu-img", true, tool, toolErr)
+	fw, fwErr := qemu.FindOVMF(os.Getenv)
+	r.add("firmware", true, fw.Code, fwErr)
+
+	fx, fxErr := fixtures.Find("beacon")
+	image := ""
+	if fxErr == nil {
+		image, fxErr = fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+	}
+	r.add("fixture", true, "beacon: "+image, fxErr)
+	if r.Err() == nil {
+		choice, err := chooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
+		if err == nil {
+			r.Accel = string(choice.Accel)
+		}
+		if err == nil && choice.Accel != qemu.KVM {
+			// Slow, but it runs.
+			r.Checks = append(r.Checks, DoctorCheck{Name: "kvm", Detail: choice.Reason})
+		} else {
+			r.add("kvm", false, choice.Reason, err)
+		}
+	}
+	total, available, memErr := meminfo()
+	if memErr == nil && available < 256+headroomMiB {
+		memErr = fmt.Errorf("%d of %d MiB are available, a lane needs %d", available, total, 256+headroomMiB)
+	}
+	r.add("memory", true, fmt.Sprintf("%d of %d MiB available", available, total), memErr)
+	r.add("cores", true, fmt.Sprintf("%d", runtime.NumCPU()), nil)
+	free, diskErr := freeMiB(runDirBase())
+	if diskErr == nil && free < diskNeedMiB {
+		diskErr = &qemu.HostError{What: fmt.Sprintf("%d MiB free at %s, a lane may need %d", free, runDirBase(), diskNeedMiB), Hint: "free some space, or set TMPDIR"}
+	}
+	r.add("disk", true, fmt.Sprintf("%d MiB free at %s", free, runDirBase()), diskErr)
+	for _, t := range doctorTools {
+		path, err := exec.LookPath(t.program)
+		if err != nil {
+			err = &qemu.HostError{What: fmt.Sprintf("%s was not found (for %s)", t.program, t.use), Hint: "sudo apt-get install -y " + t.pkg}
+		}
+		r.add(t.program, false, path, err)
+	}
+	r.OK = r.Err() == nil
+	return r
+}
+
+// freeMiB is how much this user may still write at dir, or where it will be.
+func freeMiB(dir string) (int, error) {
+	for {
+		var st syscall.Statfs_t
+		err := syscall.Statfs(dir, &st)
+		if err == nil {
+			return int(st.Bavail * uint64(st.Bsize) >> 20), nil
+		}
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, os.ErrNotExist) || parent == dir {
+			return 0, err
+		}
+		dir = parent
+	}
+}

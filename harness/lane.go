@@ -1,0 +1,583 @@
+package harness
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/pki"
+)
+
+// A Lane is a guest in QEMU, the proxy in front of it and a client behind
+// that, all up. Its methods may be called from any goroutine.
+type Lane struct {
+	cfg     Config
+	fixture *fixtures.Fixture // nil with Config.Image
+	log     *Timeline
+	run     *runDir
+	undo    undoStack
+	dir     string
+	uuid    string
+	ready   time.Duration
+
+	machine *qemu.Machine
+	proxy   *part // nil without one
+	client  *part // nil without one
+
+	backendPKI *pki.Bundle // with Config.BackendTLS
+	apiToken   string      // of the built-in proxy's HTTP API
+	newVV      vvSource
+
+	// Proxy is the built-in proxy if it runs inside this process, else nil.
+	Proxy *Proxy
+
+	// Client drives the client over its control socket. It is nil without a
+	// client, and in a lane that runs under a supervisor, where the one place on
+	// the socket belongs to whoever comes.
+	Client *control.Driver
+
+	mu    sync.Mutex
+	state State
+
+	// ctx is the test's, see Context; nil without one.
+	ctx     context.Context
+	beats   int
+	closing chan struct{} // closed when Close begins
+	done    chan struct{} // closed when a part has ended, or Close has begun
+	err     error         // why, valid after done
+	joined  sync.WaitGroup
+}
+
+// Start brings a lane up and returns when it is ready: the guest's banner is on
+// its serial line, and the client holds its picture, with a readable digest if
+// the fixture shows one. ctx bounds the start only; the lane then lives until
+// Close, which the caller owes.
+//
+// Every error has a verdict, see VerdictOf. When Start fails nothing is left
+// running, and the artifact directory tells what happened.
+func Start(ctx context.Context, cfg Config) (*Lane, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	l := &Lane{cfg: cfg, closing: make(chan struct{}), done: make(chan struct{})}
+	if err := l.start(ctx); err != nil {
+		l.failed(err)
+		return nil, err
+	}
+	return l, nil
+}
+
+// start is the one straight way from a Config to a ready lane. What it makes it
+// pushes on the undo stack.
+func (l *Lane) start(ctx context.Context) error {
+	began := time.Now()
+	if err := l.directories(); err != nil {
+		return err
+	}
+	var fx *fixtures.Fixture
+	if l.cfg.Image == "" {
+		var err error
+		if fx, err = fixtures.Find(l.cfg.fixture()); err != nil {
+			return classify("fixture", err)
+		}
+	}
+	l.fixture = fx
+	l.uuid = newUUID()
+
+	var mc qemu.Config
+	var slot *bootSlot
+	defer func() { slot.release() }()
+	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
+		mc, err = l.machineConfig(ctx)
+		if err != nil {
+			return err
+		}
+		slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB)
+		*detail = join(string(mc.Accel), l.state.AccelReason)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// How long a boot may take is known only now that the accelerator is.
+	bootCtx, cancel := context.WithTimeoutCause(ctx, scaled(l.cfg.timeout(), string(mc.Accel)),
+		fmt.Errorf("the lane was not ready %v after its start", scaled(l.cfg.timeout(), string(mc.Accel))))
+	defer cancel()
+
+	steps := []struct {
+		name string
+		run  func(context.Context, *string) error
+	}{
+		{"qemu", func(ctx context.Context, detail *string) error { return l.startMachine(ctx, mc, detail) }},
+		{"proxy", l.startProxy},
+		{"client", l.startClient},
+		{"banner", l.awaitBanner},
+		{"picture", l.awaitPicture},
+		{"digest", l.awaitFirstDigest},
+	}
+	for _, s := range steps {
+		if err := l.step(bootCtx, s.name, s.run); err != nil {
+			return err
+		}
+		if s.name == "banner" {
+			slot.release()
+		}
+	}
+	if l.cfg.Executable != "" && l.Client != nil {
+		// Under a supervisor the socket's one place is for others.
+		_ = l.Client.Close()
+		l.Client = nil
+	}
+	l.ready = time.Since(began)
+	l.setState(func(s *State) {
+		s.State = StateReady
+		s.ReadyMS = l.ready.Milliseconds()
+	})
+	l.log.Add("lane", map[string]any{"state": StateReady, "ready_ms": l.ready.Milliseconds()})
+	l.joined.Add(1)
+	go l.watch()
+	return nil
+}
+
+// directories makes the artifact and the run directory and opens the timeline.
+func (l *Lane) directories() error {
+	dir := l.cfg.Dir
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("", "spicelane-lane-"); err != nil {
+			return classify("lane directory", err)
+		}
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return classify("lane directory", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return classify("lane directory", err)
+	}
+	// QEMU appends to its logs, and a lane's files are one lane's.
+	for _, name := range laneFiles {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return classify("lane directory", err)
+		}
+	}
+	l.dir = dir
+	if l.log, err = newTimeline(filepath.Join(dir, TimelineFile), time.Now()); err != nil {
+		return classify("lane directory", err)
+	}
+	l.undo.push(l.log.Close)
+	if l.run, err = newRunDir(); err != nil {
+		return err
+	}
+	l.undo.push(l.run.remove)
+	l.setState(func(s *State) {
+		*s = State{
+			Name: l.cfg.name(), Dir: dir, Fixture: l.cfg.fixture(), Image: l.cfg.Image,
+			Display: l.cfg.display(), Compression: l.cfg.Compression,
+			State: StateStarting, RunDir: l.run.path, SerialLog: filepath.Join(dir, qemu.SerialLog),
+		}
+		if l.cfg.Image != "" {
+			s.Fixture = ""
+		}
+	})
+	return nil
+}
+
+// machineConfig looks at the host and says what machine to start.
+func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
+	cfg := l.cfg
+	mc := qemu.Config{
+		Name: cfg.name(), Dir: l.dir, SocketDir: l.run.path,
+		Image: cfg.Image, Kernel: cfg.Kernel, Initrd: cfg.Initrd, Append: cfg.Append,
+		MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs,
+		Display: qemu.Display(cfg.display()),
+		Args:    cfg.ExtraArgs,
+		UUID:    l.uuid,
+		Logger:  cfg.log(),
+		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret()},
+	}
+	if fx := l.fixture; fx != nil {
+		image, err := fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+		if err != nil {
+			return mc, classify("fixture "+fx.Name, err)
+		}
+		mc.Image = image
+		mc.Kernel, mc.Initrd, mc.Append = or(mc.Kernel, fx.KernelPath()), or(mc.Initrd, fx.InitrdPath()), or(mc.Append, fx.Append)
+		if mc.MemoryMiB == 0 {
+			mc.MemoryMiB = fx.MemoryMiB
+		}
+		if mc.CPUs == 0 {
+			mc.CPUs = fx.CPUs
+		}
+		mc.Devices, mc.Audio, mc.Tablet, mc.Agent = fx.Devices, fx.Audio, fx.Tablet, fx.Agent
+		mc.BIOS = fx.Firmware == fixtures.BIOS || fx.Firmware == fixtures.NoFirmware
+	}
+	switch cfg.Agent {
+	case "on":
+		mc.Agent = true
+	case "off":
+		mc.Agent = false
+	}
+	if mc.MemoryMiB == 0 {
+		mc.MemoryMiB = 256
+	}
+	var err error
+	if mc.Binary, err = qemu.FindQEMU(os.Getenv); err != nil {
+		return mc, classify("", err)
+	}
+	if err = qemu.HasSPICE(ctx, mc.Binary); err != nil {
+		return mc, classify("", err)
+	}
+	if !mc.BIOS {
+		fw, err := qemu.FindOVMF(os.Getenv)
+		if err != nil {
+			return mc, classify("", err)
+		}
+		vars := l.run.file("vars.fd")
+		if err := qemu.CopyVars(fw.Vars, vars); err != nil {
+			return mc, classify("", err)
+		}
+		mc.Firmware = qemu.Firmware{Code: fw.Code, Vars: vars}
+	}
+	if mc.Image != "" {
+		mc.Disk = l.run.file("disk.qcow2")
+		if err := qemu.Overlay(ctx, mc.Image, mc.Disk); err != nil {
+			return mc, classify("", err)
+		}
+	}
+	choice, err := chooseAccel(ctx, mc, l.banner(), cfg.Accel)
+	if err != nil {
+		return mc, classify("", err)
+	}
+	mc.Accel = choice.Accel
+	if mc.Spice, err = l.spiceFor(mc.Spice); err != nil {
+		return mc, err
+	}
+	l.setState(func(s *State) {
+		s.Accel, s.AccelReason = string(choice.Accel), choice.Reason
+		s.ConsoleUUID = l.uuid
+	})
+	return mc, nil
+}
+
+func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, detail *string) error {
+	m, err := qemu.Start(ctx, mc)
+	if err != nil {
+		return classify("qemu", err)
+	}
+	l.machine = m
+	l.undo.push(m.Close)
+	l.joined.Add(1)
+	go l.recordSerial()
+	addr := m.Spice().Unix
+	if addr == "" {
+		addr = hostPort(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
+	}
+	l.setState(func(s *State) {
+		s.PIDs.QEMU = m.PID()
+		s.QMP = m.Config().QMPSocket()
+		s.SPICE.Addr = addr
+	})
+	*detail = fmt.Sprintf("pid %d", m.PID())
+	return nil
+}
+
+// recordSerial copies the guest's lines to the timeline until the console ends.
+func (l *Lane) recordSerial() {
+	defer l.joined.Done()
+	c := l.machine.Serial().Cursor(0)
+	for {
+		// NB: not bounded: the console ends with the machine.
+		line, err := c.Next(context.Background())
+		if err != nil {
+			return
+		}
+		l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
+	}
+}
+
+func (l *Lane) banner() string {
+	if l.cfg.Banner != "" {
+		return l.cfg.Banner
+	}
+	if l.fixture != nil {
+		return l.fixture.Banner
+	}
+	return ""
+}
+
+func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
+	banner := l.banner()
+	if banner == "" {
+		*detail = "none expected"
+		return nil
+	}
+	line, err := l.machine.AwaitBoot(ctx, serial.Contains(banner))
+	if err != nil {
+		return classify("boot", err)
+	}
+	*detail = fmt.Sprintf("%q", line.Text)
+	return nil
+}
+
+func (l *Lane) awaitPicture(ctx context.Context, detail *string) error {
+	if l.Client == nil {
+		*detail = "no client"
+		return nil
+	}
+	s, err := l.awaitSurface(ctx)
+	if err != nil {
+		return err
+	}
+	*detail = fmt.Sprintf("%d×%d", s.Width, s.Height)
+	return nil
+}
+
+// wantsDigest tells whether the guest shows a digest where the client looks.
+func (l *Lane) wantsDigest() bool {
+	return l.Client != nil && l.fixture != nil && l.fixture.Digest != nil
+}
+
+func (l *Lane) awaitFirstDigest(ctx context.Context, detail *string) error {
+	if !l.wantsDigest() {
+		*detail = "none expected"
+		return nil
+	}
+	d, err := l.AwaitDigest(ctx, "any digest", func(Digest) bool { return true })
+	if err != nil {
+		return err
+	}
+	*detail = fmt.Sprintf("frame %d", d.FrameCounter)
+	return nil
+}
+
+// step runs one part of the start, says what is being waited for and notes how
+// long it took.
+func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context, detail *string) error) error {
+	if l.cfg.OnBegin != nil {
+		l.cfg.OnBegin(name)
+	}
+	began := time.Now()
+	var detail string
+	if err := f(ctx, &detail); err != nil {
+		// What ended the wait may only be a consequence of QEMU's end.
+		if l.machine != nil {
+			if end := l.machine.Err(); end != nil {
+				var exit *qemu.ExitError
+				if !errors.As(err, &exit) {
+					return classify(name, end)
+				}
+			}
+		}
+		return classify(name, err)
+	}
+	s := Step{Name: name, MS: time.Since(began).Milliseconds(), Detail: detail}
+	l.log.Add("step", map[string]any{"name": name, "ms": s.MS, "detail": detail})
+	l.setState(func(st *State) { st.Steps = append(st.Steps, s) })
+	if l.cfg.OnStep != nil {
+		l.cfg.OnStep(s)
+	}
+	return nil
+}
+
+// failed ends what there is of a lane that did not come up.
+func (l *Lane) failed(err error) {
+	if l.log != nil {
+		l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+	}
+	l.lastPictures()
+	if l.log != nil {
+		l.setState(func(s *State) {
+			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
+		})
+	}
+	close(l.closing)
+	l.release()
+}
+
+// release undoes everything and joins everybody.
+func (l *Lane) release() error {
+	if l.Client != nil {
+		_ = l.Client.Close()
+	}
+	// The timeline is the last to be closed; whoever writes to it is joined
+	// before, which needs the machine to be gone.
+	var err error
+	if l.machine != nil {
+		err = l.stopParts()
+		l.joined.Wait()
+	}
+	return errors.Join(err, l.undo.run())
+}
+
+// stopParts ends client, proxy and machine, in this order, so that none of them
+// complains about the others.
+func (l *Lane) stopParts() error {
+	var errs []error
+	if l.client != nil {
+		errs = append(errs, l.client.Close())
+	}
+	if l.proxy != nil {
+		errs = append(errs, l.proxy.Close())
+	}
+	if l.machine != nil {
+		errs = append(errs, l.machine.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// watch ends the lane when any part of it ends.
+func (l *Lane) watch() {
+	defer l.joined.Done()
+	never := make(chan struct{})
+	proxyDone, clientDone := (<-chan struct{})(never), (<-chan struct{})(never)
+	if l.proxy != nil {
+		proxyDone = l.proxy.Done()
+	}
+	if l.client != nil {
+		clientDone = l.client.Done()
+	}
+	var err error
+	select {
+	case <-l.closing:
+		close(l.done)
+		return
+	case <-l.machine.Done():
+		err = classify("", l.machine.Err())
+	case <-proxyDone:
+		err = l.blameQEMU(fmt.Errorf("the proxy ended: %w", l.proxy.Err()))
+	case <-clientDone:
+		err = l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err()))
+	}
+	l.err = err
+	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+	l.setState(func(s *State) {
+		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
+		var exit *qemu.ExitError
+		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
+			s.State = StateStopped
+		}
+	})
+	close(l.done)
+}
+
+// consequenceGrace is how long QEMU's end may lag behind the end of what was
+// connected to it: the kernel closes its sockets before it can be reaped.
+const consequenceGrace = 500 * time.Millisecond
+
+// blameQEMU prefers QEMU's end as the reason if the part's end is only a
+// consequence of it.
+func (l *Lane) blameQEMU(err error) error {
+	t := time.NewTimer(consequenceGrace)
+	defer t.Stop()
+	select {
+	case <-l.machine.Done():
+		return classify("", l.machine.Err())
+	case <-t.C:
+		return &Fault{Verdict: Product, Err: err}
+	}
+}
+
+// Done is closed when any part of the lane has ended, or Close was called.
+func (l *Lane) Done() <-chan struct{} { return l.done }
+
+// Err says why the lane ended by itself; nil while it is up or when it was
+// closed.
+func (l *Lane) Err() error {
+	select {
+	case <-l.done:
+		return l.err
+	default:
+		return nil
+	}
+}
+
+// Close ends the lane: client, proxy, QEMU, each bounded, then removes what is
+// not an artifact. It is idempotent.
+func (l *Lane) Close() error {
+	l.mu.Lock()
+	select {
+	case <-l.closing:
+		l.mu.Unlock()
+		return l.undo.run()
+	default:
+		close(l.closing)
+	}
+	l.mu.Unlock()
+	<-l.done
+	// What everybody was told to do is noted before it is done: whoever sees
+	// the supervisor gone finds the final word.
+	err := l.stopParts()
+	l.setState(func(s *State) {
+		if s.State == StateReady || s.State == StateStarting {
+			s.State, s.Reason = StateStopped, "it was ended on request"
+		}
+		s.PIDs = PIDs{}
+	})
+	return errors.Join(err, l.release())
+}
+
+// State describes the lane as it is now.
+func (l *Lane) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+func (l *Lane) setState(change func(*State)) {
+	l.mu.Lock()
+	change(&l.state)
+	s := l.state
+	l.mu.Unlock()
+	if l.cfg.OnState != nil {
+		l.cfg.OnState(s)
+	}
+}
+
+// Dir is the artifact directory.
+func (l *Lane) Dir() string { return l.dir }
+
+// Machine is QEMU: QMP, pause, reset, kill.
+func (l *Lane) Machine() *qemu.Machine { return l.machine }
+
+// Serial is what the guest says on its serial console.
+func (l *Lane) Serial() *serial.Log { return l.machine.Serial() }
+
+// Fixture is the entry that the lane was started from; nil with Config.Image.
+func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }
+
+// ReadyAfter is how long the lane took from Start to ready.
+func (l *Lane) ReadyAfter() time.Duration { return l.ready }
+
+// newUUID is a random UUID (RFC 9562 version 4).
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// newSecret is 160 random bits in hex: a ticket or API token.
+func newSecret() string {
+	var b [20]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+func join(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + ": " + b
+}

@@ -1,0 +1,345 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/proc"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// A part is a lane's proxy or client: inside this process, a child from our own
+// binary, or somebody else's program.
+type part struct {
+	// pid is 0 for a part inside this process.
+	pid  int
+	done <-chan struct{}
+	// err says why the part ended, once it has.
+	err  func() error
+	stop func() error
+}
+
+func (p *part) Done() <-chan struct{} { return p.done }
+func (p *part) Err() error            { return p.err() }
+func (p *part) Close() error          { return p.stop() }
+
+// stopGrace is how long a child may take to end after SIGTERM.
+const stopGrace = 3 * time.Second
+
+// A child is a command to start as a part.
+type child struct {
+	name  string   // "proxy" or "client"; its output goes to <name>.log
+	argv  []string // program first
+	env   []string // added to this process's
+	stdin []byte   // what it reads on its standard input
+	// ready is given to the child as descriptor 3; nil for none.
+	ready *os.File
+}
+
+// start starts c with its output in the lane's directory.
+func (l *Lane) startChild(c child) (*part, error) {
+	path := filepath.Join(l.dir, c.name+".log")
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, classify(c.name, err)
+	}
+	defer log.Close()
+	cmd := exec.Command(c.argv[0], c.argv[1:]...)
+	cmd.Env = append(os.Environ(), c.env...)
+	cmd.Dir = l.dir
+	cmd.Stdout, cmd.Stderr = log, log
+	if c.stdin != nil {
+		// A pipe, not a Go reader: what is written fits its buffer, and secrets
+		// leave no file.
+		r, err := filledPipe(c.stdin)
+		if err != nil {
+			return nil, classify(c.name, err)
+		}
+		defer r.Close()
+		cmd.Stdin = r
+	}
+	if c.ready != nil {
+		cmd.ExtraFiles = []*os.File{c.ready}
+	}
+	p, err := proc.Start(cmd)
+	if err != nil {
+		return nil, &Fault{Verdict: Harness, Op: c.name, Err: err, Hint: "is the command right?"}
+	}
+	return &part{
+		pid:  p.PID(),
+		done: p.Exited(),
+		err: func() error {
+			if s := p.State(); s != nil {
+				return fmt.Errorf("%s (%s)%s", filepath.Base(c.argv[0]), s, lastLine(path))
+			}
+			return errors.New("it is still running")
+		},
+		stop: func() error { return p.Stop(stopGrace) },
+	}, nil
+}
+
+// lastLine is the last line of a log, made to stand behind an error.
+func lastLine(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last := strings.TrimSpace(lines[len(lines)-1]); last != "" {
+		return fmt.Sprintf("; it said last: %q", last)
+	}
+	return ""
+}
+
+// pipeBuffer is what a Linux pipe holds without a reader (pipe(7)).
+const pipeBuffer = 64 << 10
+
+// filledPipe is the reading end of a pipe that holds b and then ends.
+func filledPipe(b []byte) (*os.File, error) {
+	if len(b) > pipeBuffer {
+		return nil, fmt.Errorf("%d bytes for a child's input; a pipe holds %d", len(b), pipeBuffer)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.Write(b)
+	if err = errors.Join(err, w.Close()); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// awaitReady reads the one JSON object that a child writes to its descriptor 3
+// when it is ready.
+func awaitReady(ctx context.Context, p *part, r *os.File, into any) error {
+	read := make(chan error, 1)
+	go func() { read <- json.NewDecoder(r).Decode(into) }()
+	select {
+	case err := <-read:
+		if err == nil {
+			return nil
+		}
+		// It closed its end: it is ending.
+		select {
+		case <-p.done:
+			return p.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Ready is what our own daemons say on descriptor 3. It is also the format
+// of their --ready-fd.
+type Ready struct {
+	Addr    string `json:"addr,omitempty"`
+	TLSAddr string `json:"tls_addr,omitempty"`
+	API     string `json:"api,omitempty"`
+	Socket  string `json:"socket,omitempty"`
+}
+
+// commandLine splits a command template into words, as a shell would for plain
+// words and quotes, and puts the values in.
+func commandLine(template string, values map[string]string) ([]string, error) {
+	words, err := splitWords(template)
+	if err != nil {
+		return nil, &Fault{Verdict: Harness, Op: "command " + strconv.Quote(template), Err: err}
+	}
+	if len(words) == 0 {
+		return nil, &Fault{Verdict: Harness, Op: "command", Err: errors.New("it is empty")}
+	}
+	var pairs []string
+	for k, v := range values {
+		pairs = append(pairs, "{"+k+"}", v)
+	}
+	r := strings.NewReplacer(pairs...)
+	for i, w := range words {
+		words[i] = r.Replace(w)
+	}
+	return words, nil
+}
+
+// splitWords splits at white space outside single and double quotes; a
+// backslash outside single quotes takes the next character as it is.
+func splitWords(s string) ([]string, error) {
+	var (
+		words []string
+		word  strings.Builder
+		in    bool
+		quote rune
+		esc   bool
+	)
+	for _, r := range s {
+		switch {
+		case esc:
+			word.WriteRune(r)
+			esc = false
+		case r == '\\' && quote != '\'':
+			esc, in = true, true
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			} else {
+				word.WriteRune(r)
+			}
+		case r == '\'' || r == '"':
+			quote, in = r, true
+		case r == ' ' || r == '\t' || r == '\n':
+			if in {
+				words = append(words, word.String())
+				word.Reset()
+				in = false
+			}
+		default:
+			word.WriteRune(r)
+			in = true
+		}
+	}
+	if quote != 0 || esc {
+		return nil, errors.New("a quote or backslash without its end")
+	}
+	if in {
+		words = append(words, word.String())
+	}
+	return words, nil
+}
+
+// freePorts finds n TCP ports on the loopback address that are free now.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, classify("port", err)
+		}
+		// NB: all stay open until all are found, lest two be the same.
+		defer ln.Close()
+		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// startClient connects the client to what leads to the console.
+func (l *Lane) startClient(ctx context.Context, detail *string) error {
+	if l.cfg.client() == None {
+		*detail = "none wanted"
+		return nil
+	}
+	socket := l.run.file("control.sock")
+	file, err := l.consoleVV(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case l.cfg.client() != Builtin:
+		err = l.foreignClient(file, socket)
+	case l.cfg.Executable != "":
+		err = l.childClient(ctx, file, socket)
+	default:
+		err = l.innerClient(ctx, file, socket)
+	}
+	if err != nil {
+		return err
+	}
+	d, err := l.dialControl(ctx, socket)
+	if err != nil {
+		return err
+	}
+	l.Client = d
+	l.setState(func(s *State) {
+		s.PIDs.Client = l.client.pid
+		s.ControlSocket = socket
+	})
+	*detail = fmt.Sprintf("%s, protocol %s", d.Server().ServerName, d.Server().ProtocolVersion)
+	return nil
+}
+
+// dialControl connects to the client's control socket as soon as it is there.
+func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver, error) {
+	ctx, stop := l.whileUp(ctx)
+	defer stop()
+	d, err := control.DriverConfig{}.DialWait(ctx, socket)
+	if err == nil {
+		return d, nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return nil, &Fault{Verdict: Product, Op: "control socket", Err: err}
+}
+
+// innerClient runs the client inside this process.
+func (l *Lane) innerClient(ctx context.Context, file *vv.File, socket string) error {
+	log, closeLog, err := l.partLog("client")
+	if err != nil {
+		return err
+	}
+	c, err := StartClient(ctx, ClientConfig{VV: file, Socket: socket, Timeline: l.log.path, TimelineStart: l.log.start, Logger: log})
+	if err != nil {
+		return errors.Join(err, closeLog())
+	}
+	l.client = &part{done: c.Done(), err: c.Wait, stop: sync.OnceValue(func() error {
+		return errors.Join(c.Close(), closeLog())
+	})}
+	return nil
+}
+
+// childClient runs the client as a process of its own.
+func (l *Lane) childClient(ctx context.Context, file *vv.File, socket string) error {
+	text, err := file.MarshalText()
+	if err != nil {
+		return classify("client", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return classify("client", err)
+	}
+	defer r.Close()
+	p, err := l.startChild(child{
+		name: "client",
+		argv: []string{l.cfg.Executable, "client", "--vv", "-", "--socket", socket, "--ready-fd", "3",
+			"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)},
+		stdin: text,
+		ready: w,
+	})
+	w.Close()
+	if err != nil {
+		return err
+	}
+	l.client = p
+	var rd Ready
+	if err := awaitReady(ctx, p, r, &rd); err != nil {
+		return &Fault{Verdict: Product, Op: "client", Err: err}
+	}
+	return nil
+}
+
+// foreignClient runs somebody else's client; its control socket says when it
+// is ready.
+func (l *Lane) foreignClient(file *vv.File, socket string) error {
+	path := l.run.file("client.vv")
+	if err := writeVV(path, file); err != nil {
+		return err
+	}
+	argv, err := commandLine(l.cfg.Client, map[string]string{"vv": path, "socket": socket, "dir": l.dir})
+	if err != nil {
+		return err
+	}
+	l.client, err = l.startChild(child{name: "client", argv: argv})
+	return err
+}

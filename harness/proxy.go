@@ -1,0 +1,503 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// laneSource is the name of the source that a lane's console belongs to.
+const laneSource = "spicelane"
+
+// EnvAPIToken is where the proxy's API token may come from.
+const EnvAPIToken = "SPICELANE_API_TOKEN"
+
+// unixBackend tells whether QEMU's SPICE server can be on a unix socket: our own
+// proxy takes one, other programs may not.
+func (l *Lane) unixBackend() bool {
+	return l.cfg.proxyKind() == Builtin && !l.cfg.BackendTLS
+}
+
+// console describes QEMU's SPICE server as a source does.
+func (l *Lane) console() proxy.Console {
+	mc := l.machine.Config()
+	c := proxy.Console{
+		Source: laneSource, UUID: l.uuid, Name: l.cfg.name(), Hypervisor: "localhost",
+		Ticket: mc.Spice.Ticket,
+	}
+	addr := l.machine.Spice()
+	if addr.Unix != "" {
+		c.Unix = addr.Unix
+		return c
+	}
+	c.HypervisorIP, c.InsecurePort, c.SecurePort = addr.Host, addr.Port, addr.TLSPort
+	if l.backendPKI != nil {
+		c.CACert, c.HostSubject = l.backendPKI.CACert, l.backendPKI.HostSubject
+	}
+	return c
+}
+
+// sourcesYAML is console as a sources.yaml (contract section 2).
+func sourcesYAML(c proxy.Console) ([]byte, error) {
+	type entry struct {
+		UUID         string `yaml:"uuid"`
+		Name         string `yaml:"name"`
+		Hypervisor   string `yaml:"hypervisor"`
+		HypervisorIP string `yaml:"hypervisor_ip,omitempty"`
+		InsecurePort int    `yaml:"insecure_port,omitempty"`
+		SecurePort   int    `yaml:"secure_port,omitempty"`
+		Unix         string `yaml:"unix,omitempty"`
+		Ticket       string `yaml:"ticket"`
+		HostSubject  string `yaml:"host_subject,omitempty"`
+		CACert       string `yaml:"ca_cert,omitempty"`
+	}
+	type source struct {
+		Source   string  `yaml:"source"`
+		Type     string  `yaml:"type"`
+		Consoles []entry `yaml:"consoles"`
+	}
+	return yaml.Marshal([]source{{Source: c.Source, Type: "static", Consoles: []entry{{
+		UUID: c.UUID, Name: c.Name, Hypervisor: c.Hypervisor, HypervisorIP: c.HypervisorIP,
+		InsecurePort: c.InsecurePort, SecurePort: c.SecurePort, Unix: c.Unix,
+		Ticket: c.Ticket, HostSubject: c.HostSubject, CACert: string(c.CACert),
+	}}}})
+}
+
+// startProxy puts the proxy in front of QEMU's SPICE server.
+func (l *Lane) startProxy(ctx context.Context, detail *string) error {
+	var err error
+	switch {
+	case l.cfg.proxyKind() == None:
+		*detail = "none wanted"
+		return l.directVV()
+	case l.cfg.proxyKind() != Builtin:
+		err = l.foreignProxy(ctx)
+	case l.cfg.Executable != "":
+		err = l.childProxy(ctx)
+	default:
+		err = l.innerProxy(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s := l.State()
+	*detail = "tls on " + s.Proxy.TLSAddr
+	return nil
+}
+
+// A vvSource makes a virt-viewer file with a token of its own each time.
+type vvSource func(ctx context.Context) (*vv.File, error)
+
+// consoleVV is a fresh virt-viewer file for the lane's console.
+func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
+	f, err := l.newVV(ctx)
+	if err != nil {
+		return nil, classify("virt-viewer file", err)
+	}
+	return f, nil
+}
+
+// directVV leads straight to QEMU.
+func (l *Lane) directVV() error {
+	c := l.console()
+	f := &vv.File{
+		Type: "spice", Host: or(c.HypervisorIP, c.Hypervisor), Port: c.InsecurePort, TLSPort: c.SecurePort, UnixPath: c.Unix,
+		Password: c.Ticket, CA: string(c.CACert), HostSubject: c.HostSubject, Title: l.cfg.name(),
+	}
+	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
+	return l.publishVV(f)
+}
+
+// publishVV writes f to where the lane's state says.
+func (l *Lane) publishVV(f *vv.File) error {
+	path := l.run.file("console.vv")
+	if err := writeVV(path, f); err != nil {
+		return err
+	}
+	l.setState(func(s *State) { s.VV = path })
+	return nil
+}
+
+func writeVV(path string, f *vv.File) error {
+	b, err := f.MarshalText()
+	if err == nil {
+		err = writeFileAtomic(path, b, 0o600)
+	}
+	return classify("virt-viewer file", err)
+}
+
+// A ProxyConfig sets up the built-in proxy as a daemon of its own.
+type ProxyConfig struct {
+	proxy.Config
+	// KeepVV, if not empty, is a file that always holds a virt-viewer file with
+	// a token that can still be used, for the console KeepSource and KeepUUID.
+	KeepVV, KeepSource, KeepUUID string
+}
+
+// A Proxy is a running proxy, and the keeper of its virt-viewer file.
+type Proxy struct {
+	*proxy.Proxy
+	keeper *vvKeeper
+	once   sync.Once
+	err    error
+}
+
+// StartProxy starts the proxy.
+func StartProxy(cfg ProxyConfig) (*Proxy, error) {
+	var k *vvKeeper
+	if cfg.KeepVV != "" {
+		k = &vvKeeper{
+			path: cfg.KeepVV, lifetime: cfg.TokenLifetime,
+			wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
+		}
+		if k.lifetime == 0 {
+			k.lifetime = proxy.DefaultTokenLifetime
+		}
+		next := cfg.OnEvent
+		cfg.OnEvent = func(e proxy.Event) {
+			if e.Kind == proxy.SessionOpened {
+				k.spent()
+			}
+			if next != nil {
+				next(e)
+			}
+		}
+	}
+	p, err := proxy.Start(cfg.Config)
+	if err != nil {
+		return nil, classify("proxy", err)
+	}
+	if k != nil {
+		k.make = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, cfg.KeepSource, cfg.KeepUUID) }
+		if err := k.renew(); err != nil {
+			return nil, errors.Join(err, p.Close())
+		}
+		go k.run()
+	}
+	return &Proxy{Proxy: p, keeper: k}, nil
+}
+
+// Close ends every session and the keeper. It is idempotent.
+func (p *Proxy) Close() error {
+	p.once.Do(func() {
+		if p.keeper != nil {
+			close(p.keeper.stop)
+			<-p.keeper.stopped
+		}
+		p.err = p.Proxy.Close()
+	})
+	return p.err
+}
+
+// A vvKeeper renews a virt-viewer file when its token may have been spent and
+// before it expires, so that whoever opens it finds one that works.
+type vvKeeper struct {
+	path     string
+	make     vvSource
+	lifetime time.Duration
+	wake     chan struct{}
+	stop     chan struct{}
+	stopped  chan struct{}
+}
+
+func (k *vvKeeper) spent() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *vvKeeper) renew() error {
+	ctx, cancel := context.WithTimeout(context.Background(), proxy.DefaultDialTimeout)
+	defer cancel()
+	f, err := k.make(ctx)
+	if err != nil {
+		return classify("virt-viewer file", err)
+	}
+	return writeVV(k.path, f)
+}
+
+func (k *vvKeeper) run() {
+	defer close(k.stopped)
+	// Half a lifetime: what is read from the file can be used for as long again.
+	tick := time.NewTicker(k.lifetime / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.stop:
+			_ = os.Remove(k.path)
+			return
+		case <-k.wake:
+		case <-tick.C:
+		}
+		// A console that cannot be had now may be back for the next one.
+		_ = k.renew()
+	}
+}
+
+// innerProxy runs the proxy inside this process.
+func (l *Lane) innerProxy(context.Context) error {
+	bundle, err := pki.New(pki.Config{})
+	if err != nil {
+		return classify("proxy certificate", err)
+	}
+	src, err := sources.NewStatic(laneSource, l.console())
+	if err != nil {
+		return classify("sources", err)
+	}
+	catalog, err := sources.NewCatalog(src)
+	if err != nil {
+		return classify("sources", err)
+	}
+	log, closeLog, err := l.partLog("proxy")
+	if err != nil {
+		return errors.Join(err, catalog.Close())
+	}
+	l.apiToken = newSecret()
+	p, err := StartProxy(ProxyConfig{
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
+		KeepVV: l.run.file("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
+	})
+	if err != nil {
+		return errors.Join(err, closeLog(), catalog.Close())
+	}
+	done := make(chan struct{})
+	l.proxy = &part{done: done, err: func() error { return nil }, stop: sync.OnceValue(func() error {
+		defer close(done)
+		return errors.Join(p.Close(), catalog.Close(), closeLog())
+	})}
+	l.Proxy = p
+	l.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, l.uuid) }
+	l.proxyIsAt(Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
+	return nil
+}
+
+// proxyEvent notes the proxy's audit on the timeline.
+func (l *Lane) proxyEvent(e proxy.Event) {
+	f := map[string]any{"event": e.Kind}
+	if e.Channel != "" {
+		f["channel"] = e.Channel
+	}
+	if e.Reason != "" {
+		f["reason"] = e.Reason
+	}
+	if e.Err != nil {
+		f["error"] = e.Err.Error()
+	}
+	l.log.AddAt(e.Time, "proxy", f)
+}
+
+func (l *Lane) proxyIsAt(r Ready, pid int) {
+	l.setState(func(s *State) {
+		s.PIDs.Proxy = pid
+		s.Proxy = ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
+		s.VV = l.run.file("console.vv")
+	})
+}
+
+// childProxy runs the proxy as a process of its own. It gets its sources on its
+// standard input and the API's token in its environment, so that no file ever
+// holds them.
+func (l *Lane) childProxy(ctx context.Context) error {
+	list, err := sourcesYAML(l.console())
+	if err != nil {
+		return classify("sources", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return classify("proxy", err)
+	}
+	defer r.Close()
+	l.apiToken = newSecret()
+	p, err := l.startChild(child{
+		name: "proxy",
+		argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
+			"--keep-vv", l.run.file("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
+		env:   []string{EnvAPIToken + "=" + l.apiToken},
+		stdin: list,
+		ready: w,
+	})
+	w.Close()
+	if err != nil {
+		return err
+	}
+	l.proxy = p
+	var ready Ready
+	if err := awaitReady(ctx, p, r, &ready); err != nil {
+		return &Fault{Verdict: Harness, Op: "proxy", Err: err}
+	}
+	l.newVV = func(ctx context.Context) (*vv.File, error) {
+		return fetchVV(ctx, fmt.Sprintf("%s/console/proxy/%s/%s/console.vv", ready.API, laneSource, l.uuid), l.apiToken)
+	}
+	l.proxyIsAt(ready, p.pid)
+	return nil
+}
+
+// maxVV bounds what is read as a virt-viewer file; real ones have 2 KiB.
+const maxVV = 64 << 10
+
+// fetchVV asks a proxy's API for a virt-viewer file.
+func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxVV))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e struct {
+			Error struct{ Code, Message string }
+		}
+		_ = json.Unmarshal(b, &e)
+		return nil, &Fault{Verdict: Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
+	}
+	return vv.Parse(url, b)
+}
+
+// foreignProxy runs somebody else's proxy. It is ready when its TLS port takes
+// connections. If its command line speaks of {vv} it writes the virt-viewer
+// file itself; otherwise it is taken for one that passes SPICE through inside
+// TLS (stunnel, haproxy, nginx), with QEMU's own ticket.
+func (l *Lane) foreignProxy(ctx context.Context) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	bundle, err := pki.New(pki.Config{})
+	if err != nil {
+		return classify("proxy certificate", err)
+	}
+	tlsDir := l.run.file("tls")
+	if err := bundle.WriteDir(tlsDir); err != nil {
+		return classify("proxy certificate", err)
+	}
+	list, err := sourcesYAML(l.console())
+	if err != nil {
+		return classify("sources", err)
+	}
+	sourcesFile, vvFile := l.run.file("sources.yaml"), l.run.file("console.vv")
+	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
+		return classify("sources", err)
+	}
+	spice := l.machine.Spice()
+	argv, err := commandLine(l.cfg.Proxy, map[string]string{
+		"sources": sourcesFile, "tls": tlsDir, "dir": l.run.path, "vv": vvFile, "uuid": l.uuid,
+		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
+		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
+	})
+	if err != nil {
+		return err
+	}
+	p, err := l.startChild(child{name: "proxy", argv: argv})
+	if err != nil {
+		return err
+	}
+	l.proxy = p
+	addr := func(i int) string { return hostPort("127.0.0.1", ports[i]) }
+	if err := awaitPort(ctx, p, addr(1)); err != nil {
+		return &Fault{Verdict: Product, Op: "proxy", Err: err}
+	}
+	l.proxyIsAt(Ready{Addr: addr(0), TLSAddr: addr(1), API: "http://" + addr(2)}, p.pid)
+	if strings.Contains(l.cfg.Proxy, "{vv}") {
+		l.newVV = func(context.Context) (*vv.File, error) {
+			b, err := os.ReadFile(vvFile)
+			if err != nil {
+				return nil, err
+			}
+			return vv.Parse(vvFile, b)
+		}
+		return awaitFile(ctx, p, vvFile)
+	}
+	f := &vv.File{
+		Type: "spice", Host: "127.0.0.1", TLSPort: ports[1], Password: l.machine.Config().Spice.Ticket,
+		CA: string(bundle.CACert), HostSubject: bundle.HostSubject, Title: l.cfg.name(),
+	}
+	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
+	return l.publishVV(f)
+}
+
+// lookAgain is how often a foreign program is looked at that cannot say that it
+// is ready.
+const lookAgain = 20 * time.Millisecond
+
+// awaitPort waits until something listens on addr or the part has ended.
+func awaitPort(ctx context.Context, p *part, addr string) error {
+	var d net.Dialer
+	return p.until(ctx, "its port "+addr, func() bool {
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+func awaitFile(ctx context.Context, p *part, path string) error {
+	return p.until(ctx, "the file "+path, func() bool {
+		st, err := os.Stat(path)
+		return err == nil && st.Size() > 0
+	})
+}
+
+// until looks again and again until ok, the part's end or ctx's.
+func (p *part) until(ctx context.Context, what string, ok func() bool) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended before %s was there: %w", what, p.Err())
+		case <-ctx.Done():
+			return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// spiceFor says where QEMU's SPICE server has to be for this lane's proxy.
+func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
+	switch {
+	case l.cfg.BackendTLS:
+		b, err := pki.New(pki.Config{CommonName: "qemu"})
+		if err != nil {
+			return s, classify("backend certificate", err)
+		}
+		x509 := l.run.file("x509")
+		if err := b.WriteDir(x509); err != nil {
+			return s, classify("backend certificate", err)
+		}
+		l.backendPKI = b
+		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
+	case l.unixBackend():
+		s.Unix = l.run.file("spice.sock")
+	default:
+		s.Port = qemu.AnyPort
+	}
+	return s, nil
+}

@@ -1,0 +1,108 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// runDirPrefix starts the name of every run directory, so that nothing else is
+// ever taken for one.
+const runDirPrefix = "spl-"
+
+// A run directory holds what must not outlive a lane: sockets, the overlay,
+// the private copy of the firmware's variables, the .vv file. Its path is
+// short, because a socket's path may have 107 bytes at most.
+//
+// It is locked for as long as its owner lives. Whoever makes a new one removes
+// those that killed owners left.
+type runDir struct {
+	path string
+	lock *os.File
+}
+
+func runDirBase() string {
+	base := os.TempDir()
+	// A long TMPDIR (go test's artifacts, CI workspaces) leaves no room for a
+	// socket's name.
+	if len(base) > 40 {
+		base = "/tmp"
+	}
+	return filepath.Join(base, "spicelane-"+strconv.Itoa(os.Getuid()))
+}
+
+func newRunDir() (*runDir, error) {
+	base := runDirBase()
+	if err := os.MkdirAll(base, 0o700); err != nil {
+		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+	}
+	if st, err := os.Stat(base); err != nil || !ownPrivate(st) {
+		return nil, &Fault{Verdict: Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
+	}
+	sweepRunDirs(base)
+	path, err := os.MkdirTemp(base, runDirPrefix)
+	if err != nil {
+		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+	}
+	// Locked before it has its name: a sweeper never finds it unlocked.
+	lock, err := lockFile(filepath.Join(path, ".owner.new"))
+	if err == nil {
+		err = os.Rename(lock.Name(), filepath.Join(path, ownerFile))
+	}
+	if err != nil {
+		_ = os.RemoveAll(path)
+		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+	}
+	return &runDir{path: path, lock: lock}, nil
+}
+
+func ownPrivate(st os.FileInfo) bool {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && int(sys.Uid) == os.Getuid() && st.Mode().Perm()&0o077 == 0
+}
+
+// ownerFile is the lock of a run directory.
+const ownerFile = ".owner"
+
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sweepRunDirs removes the run directories whose owner is gone. One without
+// its lock file is being made or removed at this moment and is left alone.
+func sweepRunDirs(base string) {
+	es, _ := os.ReadDir(base)
+	for _, e := range es {
+		if !strings.HasPrefix(e.Name(), runDirPrefix) {
+			continue
+		}
+		path := filepath.Join(base, e.Name())
+		owner := filepath.Join(path, ownerFile)
+		if _, err := os.Stat(owner); err != nil {
+			continue
+		}
+		if lock, err := lockFile(owner); err == nil {
+			_ = os.RemoveAll(path)
+			lock.Close()
+		}
+	}
+}
+
+func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
+
+func (d *runDir) remove() error {
+	err := os.RemoveAll(d.path)
+	d.lock.Close()
+	return err
+}

@@ -1,0 +1,296 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A SmokeConfig says what the smoke check demands beyond what it always does.
+type SmokeConfig struct {
+	// Socket is the control socket.
+	Socket string
+	// RequireAgent demands a connected guest agent.
+	RequireAgent bool
+	// RequireDigest demands a digest on the screen. Without it a digest is only
+	// checked if there is one.
+	RequireDigest bool
+	// Picture, if not empty, is where the screenshot goes, as PNG.
+	Picture string
+	// Timeout bounds the whole check. Default: 15 s.
+	Timeout time.Duration
+}
+
+// A SmokeCheck is one thing that was looked at.
+type SmokeCheck struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// A SmokeReport is what the smoke check found.
+type SmokeReport struct {
+	OK      bool         `json:"ok"`
+	Verdict Verdict      `json:"verdict,omitempty"`
+	Reason  string       `json:"reason,omitempty"`
+	Checks  []SmokeCheck `json:"checks"`
+	Picture string       `json:"picture,omitempty"`
+	TookMS  int64        `json:"took_ms"`
+}
+
+// Smoke asks a control socket, ours or another client's, whether the console
+// behind it is right: the session is up, nothing came that could not be
+// decoded, the primary surface shows a picture, and a digest on it agrees with
+// the pixels around it and goes on counting.
+//
+// The error is nil if all holds; its verdict is Product if something does not,
+// and Harness if the socket could not be asked. The report is good either way.
+func Smoke(ctx context.Context, cfg SmokeConfig) (*SmokeReport, error) {
+	timeout := cfg.Timeout
+	if timeout <= 0 {
+		timeout = 15 * time.Second
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("the smoke check took longer than %v", timeout))
+	defer cancel()
+	began := time.Now()
+	s := &smoke{cfg: cfg, report: &SmokeReport{}}
+	err := s.run(ctx)
+	s.report.OK = err == nil
+	if err != nil {
+		s.report.Verdict, s.report.Reason = VerdictOf(err), err.Error()
+	}
+	s.report.TookMS = time.Since(began).Milliseconds()
+	return s.report, err
+}
+
+type smoke struct {
+	cfg    SmokeConfig
+	report *SmokeReport
+	driver *control.Driver
+	img    *image.NRGBA
+}
+
+func (s *smoke) run(ctx context.Context) error {
+	d, err := control.DriverConfig{Name: "spicelane smoke"}.DialWait(ctx, s.cfg.Socket)
+	if err != nil {
+		return s.failed("hello", &Fault{Verdict: Harness, Op: "smoke", Err: err})
+	}
+	defer d.Close()
+	s.driver = d
+	s.passed("hello", "%s, protocol %s", d.Server().ServerName, d.Server().ProtocolVersion)
+	for _, check := range []struct {
+		name string
+		run  func(context.Context) (string, error)
+	}{
+		{"session", s.session},
+		{"picture", s.picture},
+		{"digest", s.digest},
+		{"decoded", s.decoded},
+		{"agent", s.agent},
+	} {
+		detail, err := check.run(ctx)
+		if err != nil {
+			// A wait that ended for want of time shows what the product did not do,
+			// unless it was the socket that did not answer.
+			v := Product
+			var f *Fault
+			var e *control.Error
+			if errors.As(err, &f) {
+				v = f.Verdict
+			} else if errors.As(err, &e) {
+				v = clientVerdict(err)
+			}
+			return s.failed(check.name, &Fault{Verdict: v, Op: "smoke: " + check.name, Err: err})
+		}
+		s.passed(check.name, "%s", detail)
+	}
+	return nil
+}
+
+func (s *smoke) passed(name, format string, args ...any) {
+	s.report.Checks = append(s.report.Checks, SmokeCheck{name, true, fmt.Sprintf(format, args...)})
+}
+
+func (s *smoke) failed(name string, f *Fault) error {
+	s.report.Checks = append(s.report.Checks, SmokeCheck{name, false, f.Err.Error()})
+	return f
+}
+
+func (s *smoke) status(ctx context.Context) (control.Status, error) {
+	st, err := s.driver.Status(ctx)
+	if err != nil {
+		return st, &Fault{Verdict: Harness, Op: "status", Err: err}
+	}
+	return st, nil
+}
+
+func (s *smoke) session(ctx context.Context) (string, error) {
+	st, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !st.SpiceConnected {
+		if st.Error != "" {
+			return "", fmt.Errorf("the client is not connected: %s", st.Error)
+		}
+		return "", errors.New("the client is not connected to the console")
+	}
+	if len(st.Channels) > 0 {
+		return "connected: " + strings.Join(st.Channels, ", "), nil
+	}
+	return "connected", nil
+}
+
+// picture demands a primary surface with something on it and a screenshot of
+// the same size.
+func (s *smoke) picture(ctx context.Context) (string, error) {
+	surface, err := AwaitSurface(ctx, s.driver)
+	if err != nil {
+		return "", err
+	}
+	if s.img, err = s.driver.Image(ctx, control.ScreenshotParams{}); err != nil {
+		return "", &Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+	}
+	if err := s.save(); err != nil {
+		return "", err
+	}
+	if got := s.img.Rect.Size(); got.X != surface.Width || got.Y != surface.Height {
+		// The guest may have changed its mode in between: ask once more.
+		st, err := s.status(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, x := range st.Surfaces {
+			if x.SurfaceID == 0 && x.ChannelID == surface.ChannelID && (x.Width != got.X || x.Height != got.Y) {
+				return "", fmt.Errorf("status says that surface 0 is %d×%d, the screenshot is %d×%d", x.Width, x.Height, got.X, got.Y)
+			}
+		}
+	}
+	return fmt.Sprintf("surface 0 is %d×%d", s.img.Rect.Dx(), s.img.Rect.Dy()), nil
+}
+
+func (s *smoke) save() error {
+	if s.cfg.Picture == "" {
+		return nil
+	}
+	if err := WritePNG(s.cfg.Picture, s.img); err != nil {
+		return err
+	}
+	s.report.Picture = s.cfg.Picture
+	return nil
+}
+
+// digest demands of a digest that its checksum is that of the pixels around it
+// and that its frame counter rises.
+func (s *smoke) digest(ctx context.Context) (string, error) {
+	res, err := qrscan.Scan(qrscan.FrameOf(s.img))
+	if err != nil && !s.cfg.RequireDigest {
+		var e *qrscan.Error
+		if errors.As(err, &e) && (e.Kind == qrscan.NoCode || e.Kind == qrscan.NotADigest) {
+			return "none on the screen", nil
+		}
+	}
+	// A screenshot may fall between two draws of the guest, and then the digest
+	// describes other pixels; one of the next ones does not.
+	sub, err := s.driver.Subscribe(ctx, control.EventSurfaceDrawn)
+	if err != nil {
+		return "", &Fault{Verdict: Harness, Op: "subscribe", Err: err}
+	}
+	defer sub.Close()
+	var first, last *Digest
+	seen := "no digest"
+	for {
+		img, err := s.driver.Image(ctx, control.ScreenshotParams{})
+		if err != nil && ctx.Err() == nil {
+			return "", &Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+		}
+		if err == nil {
+			res, err = qrscan.Scan(qrscan.FrameOf(img))
+			switch {
+			case err != nil:
+				seen = err.Error()
+			default:
+				crc := FramebufferCRC(img)
+				if crc != res.Digest.FramebufferHash {
+					seen = fmt.Sprintf("frame %d with checksum %08x, the pixels have %08x", res.Digest.FrameCounter, res.Digest.FramebufferHash, crc)
+					break
+				}
+				last = res.Digest
+				if first == nil {
+					first = last
+					// The picture that was proven right is the one to keep.
+					s.img = img
+					if err := s.save(); err != nil {
+						return "", err
+					}
+				}
+				if last.FrameCounter > first.FrameCounter {
+					return fmt.Sprintf("frame %d then %d, checksum %08x is that of the pixels", first.FrameCounter, last.FrameCounter, first.FramebufferHash), nil
+				}
+				seen = fmt.Sprintf("frame %d again", last.FrameCounter)
+			}
+		}
+		if _, err := sub.Next(ctx); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return "", &AwaitError{Wanted: "two digests with a rising frame counter and the checksum of the pixels around them", Last: seen, Err: err}
+		}
+	}
+}
+
+// decoded demands that everything that came was understood.
+func (s *smoke) decoded(ctx context.Context) (string, error) {
+	st, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(st.Unsupported) > 0 {
+		var what []string
+		for _, u := range st.Unsupported {
+			what = append(what, fmt.Sprintf("%s (%d times)", u.What, u.Count))
+		}
+		return "", fmt.Errorf("the client could not decode %s: its picture cannot be trusted", strings.Join(what, ", "))
+	}
+	for _, x := range st.Surfaces {
+		if x.Trusted != nil && !*x.Trusted {
+			return "", fmt.Errorf("the client does not trust its surface %d on channel %d", x.SurfaceID, x.ChannelID)
+		}
+	}
+	if st.Messages > 0 {
+		return fmt.Sprintf("all of %d messages", st.Messages), nil
+	}
+	return "nothing reported", nil
+}
+
+func (s *smoke) agent(ctx context.Context) (string, error) {
+	st, err := s.status(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case st.AgentConnected:
+		return "connected", nil
+	case s.cfg.RequireAgent:
+		return "", errors.New("the guest's agent is not connected, and --require-agent was given")
+	default:
+		return "not connected (not required)", nil
+	}
+}
+
+// FramebufferCRC is the checksum of a picture as a guest's digest has it.
+func FramebufferCRC(img *image.NRGBA) uint32 {
+	f := qrscan.FrameOf(img)
+	stride := f.Stride
+	if stride == 0 {
+		stride = 4 * f.Width
+	}
+	return digest.FramebufferCRC(f.Pix, f.Width, f.Height, stride)
+}

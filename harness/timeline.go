@@ -1,0 +1,94 @@
+package harness
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// TimelineFile is the timeline's name in a lane's directory.
+const TimelineFile = "timeline.ndjson"
+
+// A Timeline is timeline.ndjson: everything that happened to a lane on one
+// clock, one JSON object a line with t_us (microseconds since the lane began)
+// and kind, written as it happens so that a killed run still has it.
+//
+// It is safe for use by several goroutines. A nil Timeline swallows entries.
+type Timeline struct {
+	path  string
+	start time.Time
+
+	mu  sync.Mutex
+	w   io.WriteCloser
+	err error
+}
+
+// newTimeline opens the file at path for appending, with a clock that starts at
+// start. Several processes may append to one file with the same start: each
+// entry is one write.
+func newTimeline(path string, start time.Time) (*Timeline, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return &Timeline{path: path, start: start, w: f}, nil
+}
+
+// Add writes one entry now. Fields must be marshalable; "t_us" and "kind" are
+// the timeline's own and win.
+func (t *Timeline) Add(kind string, fields map[string]any) {
+	if t == nil {
+		return
+	}
+	t.AddAt(time.Now(), kind, fields)
+}
+
+// AddAt is Add for something that happened at the given moment.
+func (t *Timeline) AddAt(at time.Time, kind string, fields map[string]any) {
+	if t == nil {
+		return
+	}
+	entry := make(map[string]any, len(fields)+2)
+	for k, v := range fields {
+		entry[k] = v
+	}
+	entry["t_us"] = at.Sub(t.start).Microseconds()
+	entry["kind"] = kind
+	line, err := json.Marshal(entry)
+	if err != nil {
+		line, _ = json.Marshal(map[string]any{"t_us": entry["t_us"], "kind": kind, "unprintable": err.Error()})
+	}
+	line = append(line, '\n')
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.w == nil || t.err != nil {
+		return
+	}
+	// One write a line: another reader never sees half of one.
+	if _, err := t.w.Write(line); err != nil {
+		t.err = fmt.Errorf("timeline: %w", err)
+	}
+}
+
+// Since is the lane's clock: the time since the timeline began.
+func (t *Timeline) Since() time.Duration { return time.Since(t.start) }
+
+// Close ends the file and reports the first write that failed.
+func (t *Timeline) Close() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.w != nil {
+		if err := t.w.Close(); err != nil && t.err == nil {
+			t.err = fmt.Errorf("timeline: %w", err)
+		}
+		t.w = nil
+	}
+	return t.err
+}

@@ -1,0 +1,152 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// teardownGrace is kept free at the end of a test's time, twice: once for the
+// last pictures and once for ending the lane.
+const teardownGrace = 5 * time.Second
+
+// Up brings a lane up for a test and ends it with the test. It returns when the
+// lane is ready, and fails the test if it does not get there. On a host that
+// cannot run a lane the test is skipped with the reason, or fails if
+// SPICELANE_LANES=require.
+//
+// When the test fails, its log gets what is known: the last serial lines, the
+// last digest, where the last picture is, and QEMU's command line to paste.
+func Up(tb testing.TB, cfg Config) *Lane {
+	tb.Helper()
+	ctx, cancel := laneContext(tb)
+	switch d := qemu.Gate(ctx, os.Getenv); d.Action {
+	case qemu.Skip:
+		cancel(nil)
+		tb.Skip(d.Reason)
+	case qemu.Fail:
+		cancel(nil)
+		tb.Fatalf("%s fault: %s", VerdictOf(classify("", d.Err)), d.Reason)
+	}
+	if cfg.Name == "" {
+		cfg.Name = laneName(tb.Name())
+	}
+	if cfg.Dir == "" {
+		cfg.Dir = tb.ArtifactDir()
+	}
+	// Registered before anything is started: what follows may panic.
+	var lane *Lane
+	tb.Cleanup(func() {
+		defer cancel(nil)
+		if lane == nil {
+			return
+		}
+		if tb.Failed() {
+			lane.report(tb)
+		}
+		if err := lane.Close(); err != nil {
+			tb.Errorf("%s fault: the lane did not end well: %v", VerdictOf(err), err)
+		}
+	})
+	lane, err := Start(ctx, cfg)
+	if err != nil {
+		var f *Fault
+		if errors.As(err, &f) {
+			if d := f.Details(); d != "" {
+				tb.Log(strings.TrimRight(d, "\n"))
+			}
+		}
+		tb.Fatalf("%s fault: %v\nwhat it left is in %s", VerdictOf(err), err, cfg.Dir)
+	}
+	lane.ctx = ctx
+	return lane
+}
+
+// laneContext lives until the test's cleanup, and ends in time for it if the
+// test has a deadline. It is not tb.Context(), which ends before the cleanups:
+// a lane on that would be gone before its last picture.
+func laneContext(tb testing.TB) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(tb.Context()))
+	t, ok := tb.(interface{ Deadline() (time.Time, bool) })
+	if !ok {
+		return ctx, cancel
+	}
+	deadline, ok := t.Deadline()
+	if !ok {
+		return ctx, cancel
+	}
+	ctx, stop := context.WithDeadlineCause(ctx, deadline.Add(-2*teardownGrace),
+		&Fault{Verdict: Harness, Err: fmt.Errorf("the test's time (go test -timeout) is up at %s", deadline.Format(time.TimeOnly))})
+	return ctx, func(cause error) {
+		stop()
+		cancel(cause)
+	}
+}
+
+// laneName makes a lane's name of a test's.
+func laneName(test string) string {
+	name := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '-'
+	}, test)
+	if len(name) > maxName {
+		name = name[len(name)-maxName:]
+	}
+	return strings.TrimLeft(name, "._-")
+}
+
+// reportLines is how many serial lines a failure shows.
+const reportLines = 15
+
+// report logs what a person needs to understand a failure without running it
+// again, and keeps the last pictures.
+func (l *Lane) report(tb testing.TB) {
+	tb.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "lane %s, %s, up for %v; everything it left is in %s\n", l.cfg.name(), l.State().Accel, l.log.Since().Round(time.Millisecond), l.dir)
+	if err := l.Err(); err != nil {
+		fmt.Fprintf(&b, "it ended: %s fault: %v\n", VerdictOf(err), err)
+	}
+	if l.Client != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
+		if d, err := ReadDigest(ctx, l.Client); err == nil {
+			fmt.Fprintf(&b, "last digest: %s\n", describeDigest(d))
+		} else {
+			fmt.Fprintf(&b, "last digest: none: %v\n", err)
+		}
+		cancel()
+	}
+	for _, p := range l.lastPictures() {
+		fmt.Fprintf(&b, "last picture: %s\n", p)
+	}
+	fmt.Fprintf(&b, "last serial lines:\n")
+	for _, line := range l.Serial().Tail(reportLines) {
+		fmt.Fprintf(&b, "\t%s\n", line)
+	}
+	if lines := l.machine.StderrTail(reportLines); len(lines) > 0 {
+		fmt.Fprintf(&b, "QEMU's last lines:\n\t%s\n", strings.Join(lines, "\n\t"))
+	}
+	fmt.Fprintf(&b, "QEMU's command line:\n\t%s", qemu.CommandLine(l.machine.Argv()))
+	tb.Log(b.String())
+	l.log.Add("verdict", map[string]any{"verdict": "test failed", "test": tb.Name()})
+}
+
+// Context lives as long as the lane's test: use it for everything the test
+// waits for. It ends a little before the test's deadline, so that a wait that
+// hangs is reported and the lane can be looked at. For a lane made by Start it
+// is context.Background.
+func (l *Lane) Context() context.Context {
+	if l.ctx == nil {
+		return context.Background()
+	}
+	return l.ctx
+}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/link"
@@ -74,13 +75,10 @@ func (ch *channel) read() {
 func (ch *channel) next() error {
 	h, err := ch.in.Next()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return errServerGone
-		}
-		return err
+		return gone(err)
 	}
 	if ch.body, err = ch.in.Body(ch.body); err != nil {
-		return err
+		return gone(err)
 	}
 	received := time.Now()
 	if ch.tap != nil {
@@ -137,6 +135,14 @@ func (ch *channel) message(t uint16) wire.ServerMessage {
 const keepBody = 8 << 20
 
 var errServerGone = errors.New("the server closed the connection")
+
+// gone is errServerGone for the many ways in which a connection says so, and err otherwise.
+func gone(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return errServerGone
+	}
+	return err
+}
 
 func (ch *channel) headerSize() int {
 	if ch.link.Mini() {
@@ -212,7 +218,7 @@ func (ch *channel) send(m wire.ClientMessage) error {
 		ch.tap.Message(wire.FromClient, h, ch.raw)
 	}
 	if err := ch.out.WriteRaw(h, ch.raw); err != nil {
-		return err
+		return gone(err)
 	}
 	ch.traffic.sent(m.MessageName(), ch.headerSize()+len(ch.raw))
 	return nil

@@ -126,7 +126,7 @@ func decodeCursor(m *wire.Cursor) (*CursorShape, error) {
 	if w > maxCursorSide || h > maxCursorSide {
 		return nil, &LimitError{What: "width or height of a cursor", Got: int64(max(w, h)), Want: maxCursorSide}
 	}
-	s := &CursorShape{Type: m.Type, Width: w, Height: h, HotX: int(m.HotSpotX), HotY: int(m.HotSpotY), Pix: make([]byte, 4*w*h)}
+	s := &CursorShape{Type: m.Type, Width: w, Height: h, HotX: min(int(m.HotSpotX), w), HotY: min(int(m.HotSpotY), h), Pix: make([]byte, 4*w*h)}
 	n := w * h
 	// need is the size of the data: pixels, palette, mask.
 	need := func(pixels, palette, mask int) error {

@@ -49,9 +49,10 @@ type display struct {
 	generation uint64 // of the last change of any surface; guarded by surfaces.mu
 
 	// The reader's own.
-	images images
-	clip   []image.Rectangle
-	slots  struct{ src, brush, back, mask slot }
+	images  images
+	streams streams
+	clip    []image.Rectangle
+	slots   struct{ src, brush, back, mask slot }
 }
 
 func newDisplay(ch *channel) *display {
@@ -130,6 +131,25 @@ func (d *display) handle(msg wire.ServerMessage, received time.Time) error {
 		d.surfaces.mu.Unlock()
 		d.c.bell.ring()
 		return nil
+	case *wire.DisplayStreamCreate:
+		return d.streamCreate(m)
+	case *wire.DisplayStreamData:
+		return d.streamFrame("stream_data", m.Stream, nil, m.Time, m.Data, received)
+	case *wire.DisplayStreamDataSized:
+		return d.streamFrame("stream_data_sized", m.Stream, m, m.Time, m.Data, received)
+	case *wire.DisplayStreamClip:
+		if st := d.streams.byID[m.Stream]; st != nil {
+			st.setClip(&m.Clip)
+		}
+		return nil
+	case *wire.DisplayStreamDestroy:
+		delete(d.streams.byID, m.Stream)
+		return nil
+	case *wire.DisplayStreamDestroyAll:
+		clear(d.streams.byID)
+		return nil
+	case *wire.DisplayStreamActivateReport:
+		return d.streamActivateReport(m)
 	case *wire.DisplayInvalList:
 		for _, r := range m.Resources {
 			if r.Type == wire.ResourcePixmap {

@@ -34,13 +34,16 @@ func (e *DialError) Unwrap() error { return e.Err }
 type ChannelError struct {
 	Channel wire.ChannelID
 	Message string // what was being handled, as in "display.draw_copy"; empty between messages
-	Serial  uint64 // of that message, counted from 1; 0 between messages
+	Serial  uint64 // of a message from the server, counted from 1; 0 otherwise
 	Err     error
 }
 
 func (e *ChannelError) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("spice: %v: %v", e.Channel, e.Err)
+	}
+	if e.Serial == 0 {
+		return fmt.Sprintf("spice: %v: %s: %v", e.Channel, e.Message, e.Err)
 	}
 	return fmt.Sprintf("spice: %v: message %d %s: %v", e.Channel, e.Serial, e.Message, e.Err)
 }

@@ -27,7 +27,12 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 	case wire.ChannelMain:
 		return wire.MakeCaps(wire.CapMainNameAndUUID, wire.CapMainAgentConnectedTokens)
 	case wire.ChannelDisplay:
-		caps := wire.MakeCaps(wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface)
+		caps := wire.MakeCaps(
+			wire.CapDisplaySizedStream, wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface,
+			wire.CapDisplayStreamReport, wire.CapDisplayLZ4Compression,
+			// With these two a server does not send any other codec.
+			wire.CapDisplayMultiCodec, wire.CapDisplayCodecMJPEG,
+		)
 		if c.cfg.PreferredCompression != 0 {
 			caps.Set(wire.CapDisplayPrefCompression)
 		}

@@ -11,7 +11,9 @@ import (
 	"github.com/spicelane/spicelane/spice/codec"
 	"github.com/spicelane/spicelane/spice/codec/bitmap"
 	"github.com/spicelane/spicelane/spice/codec/glz"
+	"github.com/spicelane/spicelane/spice/codec/jpeg"
 	"github.com/spicelane/spicelane/spice/codec/lz"
+	"github.com/spicelane/spicelane/spice/codec/lz4"
 	"github.com/spicelane/spicelane/spice/codec/quic"
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -111,6 +113,8 @@ type images struct {
 	d        *display
 	quic     quic.Decoder
 	lz       lz.Decoder
+	lz4      lz4.Decoder
+	jpeg     jpeg.Decoder
 	glz      *glz.Decoder
 	palettes map[uint64][]uint32
 	colors   []uint32 // a palette widened for a 16-bit surface
@@ -246,6 +250,29 @@ func (im *images) pixels(m *wire.Image, s *slot, format canvas.Format, asMask bo
 			toA8(img)
 		}
 		return img, nil
+	case wire.ImageLZ4:
+		head, err := lz4.ParseHeader(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		img := s.make(alphaFormat(head.Format.HasAlpha()), w, h)
+		_, err = im.lz4.Decode(img.Pix, img.Stride, w, h, m.Data)
+		return img, err
+	case wire.ImageJPEG, wire.ImageJPEGAlpha:
+		head, err := jpeg.ParseHeader(m.Data)
+		if err != nil {
+			return nil, err
+		}
+		if err := sameSize(m, head.Width, head.Height); err != nil {
+			return nil, err
+		}
+		img := s.make(alphaFormat(m.Type == wire.ImageJPEGAlpha), w, h)
+		if m.Type == wire.ImageJPEG {
+			_, err = im.jpeg.Decode(img.Pix, img.Stride, m.Data)
+		} else {
+			_, err = im.jpeg.DecodeAlpha(img.Pix, img.Stride, m.JPEGTopDown, int(m.JPEGSize), m.Data)
+		}
+		return img, err
 	case wire.ImageGLZRGB:
 		return im.decodeGLZ(m, s, m.Data)
 	case wire.ImageZlibGLZRGB:

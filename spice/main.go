@@ -29,6 +29,7 @@ type mainState struct {
 	session  Session
 	offered  []wire.ChannelID
 	listed   bool
+	mediaAt  time.Time // when session.MultiMediaTime was told
 	lastPing time.Time
 	latency  time.Duration
 }
@@ -47,6 +48,13 @@ func (c *Client) Latency() time.Duration {
 	c.main.mu.Lock()
 	defer c.main.mu.Unlock()
 	return c.main.latency
+}
+
+// mediaTime is the server's multimedia clock at a time, in milliseconds.
+func (s *mainState) mediaTime(at time.Time) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.session.MultiMediaTime + uint32(at.Sub(s.mediaAt).Milliseconds())
 }
 
 // pinged notes a ping of the server.
@@ -72,13 +80,13 @@ type mainChannel struct {
 
 func (m *mainChannel) begin() error { return nil }
 
-func (m *mainChannel) handle(msg wire.ServerMessage, _ time.Time) error {
+func (m *mainChannel) handle(msg wire.ServerMessage, received time.Time) error {
 	s := &m.c.main
 	switch msg := msg.(type) {
 	case *wire.MainInit:
 		s.mu.Lock()
 		s.session.ConnectionID = msg.SessionID
-		s.session.MultiMediaTime = msg.MultiMediaTime
+		s.session.MultiMediaTime, s.mediaAt = msg.MultiMediaTime, received
 		s.mu.Unlock()
 		if err := m.mouseMode(msg.SupportedMouseModes, msg.CurrentMouseMode); err != nil {
 			return err
@@ -100,7 +108,7 @@ func (m *mainChannel) handle(msg wire.ServerMessage, _ time.Time) error {
 		return m.mouseMode(msg.Supported, msg.Current)
 	case *wire.MainMultiMediaTime:
 		s.mu.Lock()
-		s.session.MultiMediaTime = msg.Time
+		s.session.MultiMediaTime, s.mediaAt = msg.Time, received
 		s.mu.Unlock()
 		return nil
 	case *wire.MainName:

@@ -5,12 +5,6 @@ import (
 	"image"
 )
 
-// mul8 is a*b/255 for values up to 255, rounded.
-func mul8(a, b uint32) uint32 {
-	t := a*b + 0x80
-	return (t + t>>8) >> 8
-}
-
 // scale8 multiplies the four channels of v by a/255, each rounded.
 func scale8(v, a uint32) uint32 {
 	const low = 0x00ff00ff

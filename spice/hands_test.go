@@ -1,0 +1,238 @@
+package spice_test
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+func TestKeysGoOverTheWireFirstByteLowest(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	p := s.peer(inputsID)
+	for _, tc := range []struct {
+		code     uint16
+		down, up uint32
+	}{
+		{0x1c, 0x1c, 0x9c},
+		{0x01, 0x01, 0x81},
+		{0x7f, 0x7f, 0xff},
+		{0xe04b, 0x4be0, 0xcbe0},
+		{0xe01d, 0x1de0, 0x9de0},
+	} {
+		require.NoError(t, c.Key(tc.code, true))
+		require.NoError(t, c.Key(tc.code, false))
+		p.want(&wire.InputsKeyDown{Code: tc.down})
+		p.want(&wire.InputsKeyUp{Code: tc.up})
+	}
+	for _, code := range []uint16{0, 0x80, 0xe000, 0xe0ff, 0x4be0, 0x101} {
+		require.ErrorContains(t, c.Key(code, true), "is not a make code", "%#x", code)
+	}
+}
+
+func TestKeysNeedTheInputsChannel(t *testing.T) {
+	s := serve(t)
+	c := s.dial(spice.Config{})
+	require.EqualError(t, c.Key(0x1c, true), "spice: inputs:0: inputs.key_down: the channel is not open")
+}
+
+func TestLockKeysAreHeardAndSet(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	p := s.peer(inputsID)
+	p.send(&wire.InputsInit{Modifiers: wire.ModifierNumLock})
+	p.sync()
+	require.Equal(t, wire.ModifierNumLock, c.Modifiers())
+	p.send(&wire.InputsKeyModifiers{Modifiers: wire.ModifierCapsLock})
+	p.sync()
+	require.Equal(t, wire.ModifierCapsLock, c.Modifiers())
+	require.NoError(t, c.SetModifiers(wire.ModifierScrollLock))
+	p.want(&wire.InputsClientKeyModifiers{Modifiers: wire.ModifierScrollLock})
+}
+
+func TestMouseMovesWaitForTheirAcknowledgement(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	p := s.peer(inputsID)
+	require.NoError(t, c.MouseButton(wire.ButtonLeft, true))
+	p.want(&wire.InputsMousePress{Button: wire.ButtonLeft, Buttons: 1})
+	for i := range 8 {
+		require.NoError(t, c.MouseMove(t.Context(), i, -i))
+		p.want(&wire.InputsMouseMotion{DX: int32(i), DY: int32(-i), Buttons: 1})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, c.MouseMove(ctx, 1, 1), context.Canceled, "eight are under way")
+	moved := make(chan error)
+	go func() { moved <- c.MousePosition(context.Background(), 2, 100, 200) }()
+	p.send(&wire.InputsMouseMotionAck{})
+	require.NoError(t, <-moved)
+	p.want(&wire.InputsMousePosition{X: 100, Y: 200, Buttons: 1, Display: 2})
+	require.NoError(t, c.MouseButton(wire.ButtonLeft, false))
+	p.want(&wire.InputsMouseRelease{Button: wire.ButtonLeft})
+	require.Error(t, c.MousePosition(t.Context(), 0, -1, 0))
+}
+
+func TestClientMouseModeIsAskedForWhereItIsSupported(t *testing.T) {
+	s := serve(t, inputsID)
+	s.init.SupportedMouseModes = wire.MouseModeServer | wire.MouseModeClient
+	c := s.dial(spice.Config{})
+	m := s.peer(mainID)
+	m.want(&wire.MainMouseModeRequest{Mode: wire.MouseModeClient})
+	m.want(&wire.MainAttachChannels{})
+	m.send(&wire.MainMouseMode{Supported: s.init.SupportedMouseModes, Current: wire.MouseModeClient})
+	m.sync()
+	require.Equal(t, wire.MouseModeClient, c.Session().MouseMode)
+}
+
+func TestNameAndUUIDAreTold(t *testing.T) {
+	s := serve(t)
+	c := s.dial(spice.Config{})
+	m := s.peer(mainID)
+	m.send(&wire.MainName{Name: "beacon-1"}, &wire.MainUUID{UUID: [16]byte{1, 2, 3}})
+	m.sync()
+	require.Equal(t, "beacon-1", c.Session().Name)
+	require.Equal(t, [16]byte{1, 2, 3}, c.Session().UUID)
+}
+
+// agentCaps is what the agent of these tests can do.
+var agentCaps = wire.MakeCaps(wire.AgentCapClipboardByDemand, wire.AgentCapClipboardSelection, wire.AgentCapMonitorsConfig)
+
+// agent reads one message for the agent, put together from its pieces.
+func (p *peer) agent(in *wire.AgentAssembler) wire.AgentMessage {
+	p.t.Helper()
+	for {
+		data, ok := p.next().(*wire.MainClientAgentData)
+		require.True(p.t, ok, "agent data wanted")
+		done, err := in.Write(data.Data)
+		require.NoError(p.t, err)
+		if len(done) > 0 {
+			m, err := wire.DecodeAgent(done[0], agentCaps)
+			require.NoError(p.t, err)
+			return m
+		}
+	}
+}
+
+func (p *peer) fromAgent(m wire.AgentMessage) {
+	p.t.Helper()
+	for _, piece := range wire.AgentChunks(wire.AppendAgent(nil, m, agentCaps)) {
+		p.send(&wire.MainAgentData{Data: piece})
+	}
+}
+
+// withAgent starts a session whose agent has introduced itself.
+func withAgent(t *testing.T, tokens uint32) (*spice.Client, *peer, *wire.AgentAssembler) {
+	s := serve(t)
+	s.init.AgentConnected, s.init.AgentTokens = 1, tokens
+	c := s.dial(spice.Config{})
+	m := s.peer(mainID)
+	in := &wire.AgentAssembler{}
+	m.want(&wire.MainAgentStart{Tokens: math.MaxUint32})
+	announce := m.agent(in).(*wire.AgentAnnounceCapabilities)
+	require.True(t, announce.Request)
+	require.True(t, announce.Caps.Has(wire.AgentCapClipboardByDemand))
+	m.want(&wire.MainAttachChannels{})
+	m.fromAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
+	reply := m.agent(in).(*wire.AgentAnnounceCapabilities)
+	require.False(t, reply.Request)
+	require.True(t, c.Session().AgentConnected)
+	caps, ok := c.AgentReady()
+	require.True(t, ok)
+	require.Equal(t, agentCaps.AgentNames(), caps.AgentNames())
+	return c, m, in
+}
+
+func TestTheGuestFetchesWhatIsPutOnItsClipboard(t *testing.T) {
+	c, m, in := withAgent(t, 100)
+	text := map[wire.ClipboardType][]byte{wire.ClipboardUTF8: []byte("hello")}
+	require.NoError(t, c.ClipboardSet(t.Context(), wire.SelectionClipboard, text))
+	require.Equal(t, &wire.AgentClipboardGrab{Types: []wire.ClipboardType{wire.ClipboardUTF8}}, m.agent(in))
+	m.fromAgent(&wire.AgentClipboardRequest{Type: wire.ClipboardUTF8})
+	require.Equal(t, &wire.AgentClipboard{Type: wire.ClipboardUTF8, Data: []byte("hello")}, m.agent(in))
+	m.fromAgent(&wire.AgentClipboardRequest{Type: wire.ClipboardPNG})
+	require.Equal(t, wire.ClipboardNone, m.agent(in).(*wire.AgentClipboard).Type)
+}
+
+func TestTheClipboardOfTheGuestIsFetchedOnDemand(t *testing.T) {
+	c, m, in := withAgent(t, 100)
+	got, err := c.ClipboardGet(t.Context(), wire.SelectionClipboard, wire.ClipboardUTF8)
+	require.NoError(t, err)
+	require.Empty(t, got, "the guest has nothing")
+	m.fromAgent(&wire.AgentClipboardGrab{Types: []wire.ClipboardType{wire.ClipboardUTF8}})
+	m.sync()
+	content := bytes.Repeat([]byte("0123456789"), 1000) // several pieces
+	type result struct {
+		data []byte
+		err  error
+	}
+	results := make(chan result)
+	for range 2 { // the second asks afresh
+		go func() {
+			data, err := c.ClipboardGet(context.Background(), wire.SelectionClipboard, wire.ClipboardUTF8)
+			results <- result{data, err}
+		}()
+		require.Equal(t, &wire.AgentClipboardRequest{Type: wire.ClipboardUTF8}, m.agent(in))
+		m.fromAgent(&wire.AgentClipboard{Type: wire.ClipboardUTF8, Data: content})
+		require.Equal(t, result{content, nil}, <-results)
+	}
+	go func() {
+		data, err := c.ClipboardGet(context.Background(), wire.SelectionClipboard, wire.ClipboardUTF8)
+		results <- result{data, err}
+	}()
+	m.agent(in)
+	m.send(&wire.MainAgentDisconnected{})
+	require.Equal(t, result{nil, spice.ErrAgent}, <-results)
+}
+
+func TestPiecesForTheAgentWaitForTokens(t *testing.T) {
+	c, m, in := withAgent(t, 3) // two are spent on the introduction
+	big := map[wire.ClipboardType][]byte{wire.ClipboardUTF8: bytes.Repeat([]byte("x"), 5000)}
+	require.NoError(t, c.ClipboardSet(t.Context(), wire.SelectionClipboard, big))
+	m.agent(in)
+	m.fromAgent(&wire.AgentClipboardRequest{Type: wire.ClipboardUTF8})
+	m.sync() // nothing but the pong comes: no tokens
+	m.send(&wire.MainAgentToken{Tokens: 1})
+	first := m.next().(*wire.MainClientAgentData)
+	require.Len(t, first.Data, wire.MaxAgentChunk)
+	m.sync()
+	m.send(&wire.MainAgentToken{Tokens: 10})
+	in.Write(first.Data)
+	require.Equal(t, &wire.AgentClipboard{Type: wire.ClipboardUTF8, Data: big[wire.ClipboardUTF8]}, m.agent(in))
+}
+
+func TestMonitorsAreAskedForThroughTheAgent(t *testing.T) {
+	c, m, in := withAgent(t, 100)
+	monitors := []wire.AgentMonitor{{Width: 800, Height: 600, Depth: 32}}
+	require.NoError(t, c.SetMonitors(t.Context(), monitors))
+	require.Equal(t, &wire.AgentMonitorsConfig{Monitors: monitors}, m.agent(in))
+}
+
+func TestWithoutAnAgentItsCallsSaySo(t *testing.T) {
+	s := serve(t)
+	c := s.dial(spice.Config{})
+	_, err := c.ClipboardGet(t.Context(), 0, wire.ClipboardUTF8)
+	require.ErrorIs(t, err, spice.ErrAgent)
+	require.ErrorIs(t, c.ClipboardSet(t.Context(), 0, nil), spice.ErrAgent)
+	require.ErrorIs(t, c.SetMonitors(t.Context(), nil), spice.ErrAgent)
+	var states []bool
+	c.Observe(func(e spice.Event) {
+		if e, ok := e.(spice.AgentChanged); ok {
+			states = append(states, e.Connected)
+		}
+	})
+	m := s.peer(mainID)
+	m.send(&wire.MainAgentConnectedTokens{Tokens: 5}, &wire.MainAgentDisconnected{}, &wire.MainAgentConnected{})
+	m.sync()
+	require.Equal(t, []bool{true, false, true}, states)
+	// This agent never says what it can do.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, c.SetMonitors(ctx, nil), context.Canceled)
+}

@@ -12,7 +12,8 @@ import (
 //
 // A Console may implement [Pointer], [Clipboard], [Resizer], [CursorSource],
 // [Reconnector], [Recorder] and [StatsSource] besides; the verbs that need one
-// are offered only if it does.
+// are offered only if it does. A Console that wraps another one may have a
+// method Unwrap() Console, through which these are found.
 type Console interface {
 	// Status says how things stand. It must not block.
 	Status() Status
@@ -86,7 +87,8 @@ func (CursorChanged) notice() {}
 // DigestScanner reads the digest from pixels in the byte order B, G, R, X. They
 // are the digest region and nothing else. It returns an error that wraps
 // [ErrNoDigest] if there is no code at all, and another one if there is a code
-// that cannot be read or whose payload is wrong.
+// that cannot be read or whose payload is wrong. A server never calls it from two
+// goroutines at a time.
 type DigestScanner func(pix []byte, stride, w, h int) (Digest, error)
 
 // ErrNoDigest is what a [DigestScanner] wraps when the picture shows no code.
@@ -161,4 +163,19 @@ type Recorder interface {
 // encoded as JSON.
 type StatsSource interface {
 	Stats() any
+}
+
+// as finds an interface on the console or on one that it wraps.
+func as[T any](c Console) (T, bool) {
+	for {
+		if t, ok := c.(T); ok {
+			return t, true
+		}
+		w, ok := c.(interface{ Unwrap() Console })
+		if !ok {
+			var none T
+			return none, false
+		}
+		c = w.Unwrap()
+	}
 }

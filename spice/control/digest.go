@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"image"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,6 +14,7 @@ import (
 // changed, and does nothing otherwise.
 type digestWatcher struct {
 	cfg     *Config
+	scan    DigestScanner
 	publish func(Digest)
 	dirty   chan struct{}
 	stop    chan struct{}
@@ -23,8 +25,13 @@ type digestWatcher struct {
 	onto   Surface         // the primary surface
 	at     time.Time       // of the newest draw on the region
 	n      DigestCounts
-	latest *Digest
+	recent []Digest // the newest ones, at most recentDigests
+	count  int      // how many there have been
 }
+
+// recentDigests is how many digests are kept for those who wait: one who is
+// woken late must not miss an event that a later digest no longer has.
+const recentDigests = 64
 
 // watchDigest starts the session's digest watcher if it is not running yet.
 func (s *session) watchDigest() *digestWatcher {
@@ -34,7 +41,8 @@ func (s *session) watchDigest() *digestWatcher {
 		return s.digests
 	}
 	w := &digestWatcher{
-		cfg: &s.srv.cfg,
+		cfg:  &s.srv.cfg,
+		scan: s.srv.scan,
 		publish: func(d Digest) {
 			s.emit(EventDigestUpdated, d)
 			s.wake()
@@ -92,11 +100,27 @@ func (w *digestWatcher) counts() DigestCounts {
 	return w.n
 }
 
-// last returns the newest digest, nil before the first.
-func (w *digestWatcher) last() *Digest {
+// last returns the newest digest; false before the first.
+func (w *digestWatcher) last() (Digest, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.latest
+	if len(w.recent) == 0 {
+		return Digest{}, false
+	}
+	return w.recent[len(w.recent)-1], true
+}
+
+// since returns the digests after number seq, as far as they are kept, and the
+// number of the newest. A negative seq asks for the newest only.
+func (w *digestWatcher) since(seq int) ([]Digest, int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.count - seq
+	if seq < 0 {
+		n = 1
+	}
+	n = min(n, len(w.recent))
+	return slices.Clone(w.recent[len(w.recent)-n:]), w.count
 }
 
 func (w *digestWatcher) run() {
@@ -123,7 +147,7 @@ func (w *digestWatcher) run() {
 		}
 		seen = append(seen[:0], pic.Pix...)
 		begin := time.Now()
-		d, err := w.cfg.Scan(pic.Pix, pic.Stride, pic.Width, pic.Height)
+		d, err := w.scan(pic.Pix, pic.Stride, pic.Width, pic.Height)
 		if at.IsZero() {
 			at = pic.Drawn
 		}
@@ -142,12 +166,16 @@ func (w *digestWatcher) note(d Digest, err error, at, begin time.Time) {
 	default:
 		w.n.Decoded++
 	}
-	if err != nil || w.latest != nil && w.latest.FrameCounter == d.FrameCounter {
+	if n := len(w.recent); err != nil || n > 0 && w.recent[n-1].FrameCounter == d.FrameCounter {
 		w.mu.Unlock()
 		return
 	}
 	d.stamp(at, begin)
-	w.latest = &d
+	if len(w.recent) == recentDigests {
+		w.recent = slices.Delete(w.recent, 0, 1)
+	}
+	w.recent = append(w.recent, d)
+	w.count++
 	w.mu.Unlock()
 	w.publish(d)
 }
@@ -189,7 +217,7 @@ func (s *session) digest(*call) (any, error) {
 		return nil, errorf(CodeNoSuchSurface, "there is no surface to read a digest from yet")
 	}
 	begin := time.Now()
-	d, err := s.srv.cfg.Scan(pic.Pix, pic.Stride, pic.Width, pic.Height)
+	d, err := s.srv.scan(pic.Pix, pic.Stride, pic.Width, pic.Height)
 	if err != nil {
 		// A code that is being drawn at this moment is no news: the last good
 		// one still stands, if somebody has been watching.
@@ -197,8 +225,8 @@ func (s *session) digest(*call) (any, error) {
 		w := s.digests
 		s.mu.Unlock()
 		if w != nil && !errors.Is(err, ErrNoDigest) {
-			if last := w.last(); last != nil {
-				return *last, nil
+			if last, ok := w.last(); ok {
+				return last, nil
 			}
 		}
 		return nil, errorf(CodeNoDigest, "%s", err)

@@ -191,7 +191,7 @@ func (l *layout) strokes(r rune) ([]stroke, bool) {
 // characters is one Enter. unmappable are the characters that the layout does
 // not have, each once.
 func (l *layout) keystrokes(text string) (chars [][]stroke, unmappable []rune) {
-	for _, r := range strings.ReplaceAll(text, "\r\n", "\n") {
+	for _, r := range normalize(text) {
 		strokes, ok := l.strokes(r)
 		if !ok && !slices.Contains(unmappable, r) {
 			unmappable = append(unmappable, r)
@@ -200,6 +200,9 @@ func (l *layout) keystrokes(text string) (chars [][]stroke, unmappable []rune) {
 	}
 	return chars, unmappable
 }
+
+// normalize makes a line break of two characters one.
+func normalize(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // nameRunes lists characters for a message: U+2022 '•', U+0007.
 func nameRunes(rs []rune) string {

@@ -30,9 +30,9 @@ func (s *session) paste(c *call) (any, error) {
 		}
 		work = func(ctx context.Context) (uint32, error) { return s.pasteKeys(ctx, p.Text, delay) }
 	case "clipboard":
-		board, ok := s.srv.cfg.Console.(Clipboard)
-		if !ok || !s.srv.cfg.Console.Status().AgentConnected {
-			return nil, errorf(CodeAgentNotConnected, "the guest's agent is not connected: wait for agent_connected, or paste by keys")
+		board, err := s.agentClipboard()
+		if err != nil {
+			return nil, err
 		}
 		work = func(ctx context.Context) (uint32, error) {
 			if err := board.ClipboardSet(ctx, p.Text); err != nil {
@@ -94,11 +94,21 @@ func (s *session) pasteKeys(ctx context.Context, text string, delay time.Duratio
 	if len(unmappable) > 0 {
 		return 0, fmt.Errorf("not representable in US-QWERTY: %s; nothing was typed", nameRunes(unmappable))
 	}
+	n, err := s.typeChars(ctx, chars, delay)
+	if err != nil {
+		return n, fmt.Errorf("after %d of %d characters: %w", n, len(chars), err)
+	}
+	return n, nil
+}
+
+// typeChars types characters with a pause between them, and says how many it
+// did.
+func (s *session) typeChars(ctx context.Context, chars [][]stroke, delay time.Duration) (uint32, error) {
 	pause := time.NewTimer(math.MaxInt64)
 	defer pause.Stop()
 	for i, strokes := range chars {
 		if err := s.typeStrokes(ctx, strokes); err != nil {
-			return clampCount(i), fmt.Errorf("after %d of %d characters: %w", i, len(chars), err)
+			return clampCount(i), err
 		}
 		if i == len(chars)-1 || delay == 0 {
 			continue
@@ -107,7 +117,7 @@ func (s *session) pasteKeys(ctx context.Context, text string, delay time.Duratio
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
-			return clampCount(i + 1), fmt.Errorf("cancelled after %d of %d characters", i+1, len(chars))
+			return clampCount(i + 1), ctx.Err()
 		}
 	}
 	return clampCount(len(chars)), nil

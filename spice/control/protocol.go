@@ -39,7 +39,21 @@ const (
 
 // Methods beyond protocol 1.2.
 const (
-	MethodDigest = "digest"
+	MethodDigest       = "digest"
+	MethodAwait        = "await"
+	MethodType         = "type"
+	MethodMouseMove    = "mouse_move"
+	MethodMouseButton  = "mouse_button"
+	MethodMouseWheel   = "mouse_wheel"
+	MethodClipboardGet = "clipboard_get"
+	MethodClipboardSet = "clipboard_set"
+	MethodSetDisplay   = "set_display"
+	MethodCursor       = "cursor"
+	MethodStats        = "stats"
+	MethodRecordStart  = "record_start"
+	MethodRecordStop   = "record_stop"
+	MethodDisconnect   = "disconnect"
+	MethodReconnect    = "reconnect"
 )
 
 // Events of protocol 1.2.
@@ -75,6 +89,18 @@ const (
 const (
 	// CodeNoDigest answers digest when there is no readable code on the screen.
 	CodeNoDigest Code = "no_digest"
+	// CodeTimeout answers await when the condition did not hold in time, and
+	// clipboard_get when the guest did not hand its text over. The data of
+	// await's says what was seen last.
+	CodeTimeout Code = "timeout"
+	// CodeDisconnected answers what needs the session after it has ended.
+	CodeDisconnected Code = "disconnected"
+	// CodeUnmappable answers type when the layout lacks a character. Nothing
+	// has been typed; the message names the characters.
+	CodeUnmappable Code = "unmappable"
+	// CodeMouseMode answers mouse_move when the guest takes only the other kind
+	// of moves.
+	CodeMouseMode Code = "wrong_mouse_mode"
 )
 
 // Error is an error answer of the protocol, as the server sends it and the

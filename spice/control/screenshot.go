@@ -116,7 +116,7 @@ func (p *Picture) rgba() *image.NRGBA {
 
 // drawCursor draws the pointer into a picture of the given part of a surface.
 func (s *session) drawCursor(img *image.NRGBA, region *Rect) {
-	src, ok := s.srv.cfg.Console.(CursorSource)
+	src, ok := as[CursorSource](s.srv.cfg.Console)
 	if !ok {
 		return
 	}

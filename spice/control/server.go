@@ -76,6 +76,8 @@ type Server struct {
 	methods []string
 	events  []string
 
+	scanning sync.Mutex // held while the scanner runs
+
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc
 	slot   chan struct{} // holds a value while a client is served
@@ -229,6 +231,13 @@ func linger(conn net.Conn) {
 			}
 		}
 	}
+}
+
+// scan reads a digest, one at a time, so that a scanner may keep buffers.
+func (s *Server) scan(pix []byte, stride, w, h int) (Digest, error) {
+	s.scanning.Lock()
+	defer s.scanning.Unlock()
+	return s.cfg.Scan(pix, stride, w, h)
 }
 
 // Close stops listening, removes the socket file, hangs up on the client,

@@ -34,6 +34,20 @@ var verbs = []verb{
 	{name: MethodSubscribe, run: (*session).subscribe},
 	{name: MethodUnsubscribe, run: (*session).unsubscribe},
 	{name: MethodDigest, run: (*session).digest, offered: func(c *Config) bool { return c.Scan != nil }},
+	{name: MethodAwait, run: (*session).awaitCondition, waits: true},
+	{name: MethodType, run: (*session).typeText, waits: true},
+	{name: MethodMouseMove, run: (*session).mouseMove, offered: has[Pointer]},
+	{name: MethodMouseButton, run: (*session).mouseButton, offered: has[Pointer]},
+	{name: MethodMouseWheel, run: (*session).mouseWheel, offered: has[Pointer]},
+	{name: MethodClipboardGet, run: (*session).clipboardGet, offered: has[Clipboard], waits: true},
+	{name: MethodClipboardSet, run: (*session).clipboardSet, offered: has[Clipboard]},
+	{name: MethodSetDisplay, run: (*session).setDisplay, offered: has[Resizer]},
+	{name: MethodCursor, run: (*session).cursor, offered: has[CursorSource]},
+	{name: MethodStats, run: (*session).stats, offered: has[StatsSource]},
+	{name: MethodRecordStart, run: (*session).recordStart, offered: has[Recorder]},
+	{name: MethodRecordStop, run: (*session).recordStop, offered: has[Recorder]},
+	{name: MethodDisconnect, run: (*session).disconnect, offered: has[Reconnector], waits: true},
+	{name: MethodReconnect, run: (*session).reconnect, offered: has[Reconnector], waits: true},
 }
 
 // call is one request being answered.
@@ -379,7 +393,7 @@ func (s *session) observe(n Notice) {
 		if s.agent != n.Connected {
 			s.agent = n.Connected
 			if s.subscribed[EventAgentConnected] {
-				s.events.push(outEvent{EventAgentConnected, AgentConnectedData{n.Connected}})
+				s.events.push(outEvent{EventAgentConnected, AgentConnectedData(n)})
 			}
 		}
 		s.mu.Unlock()

@@ -1,0 +1,156 @@
+package controltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Full is a [Console] that can do everything a console may be able to. What it
+// is told besides keys is noted in Deeds.
+type Full struct {
+	*Console
+
+	mu     sync.Mutex
+	deeds  []string
+	cursor control.Cursor
+	text   string
+	hasTxt chan struct{} // closed once there is text to get
+}
+
+// NewFull makes a console like [New] with everything else, and an agent.
+func NewFull(w, h int) *Full {
+	f := &Full{Console: New(w, h), hasTxt: make(chan struct{})}
+	f.SetAgent(true)
+	return f
+}
+
+// Deeds returns what the console was told to do, one line each.
+func (f *Full) Deeds() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.deeds...)
+}
+
+func (f *Full) did(format string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deeds = append(f.deeds, fmt.Sprintf(format, args...))
+	return nil
+}
+
+// SetMouseMode changes the mouse mode, "server" or "client".
+func (f *Full) SetMouseMode(mode string) {
+	f.Console.mu.Lock()
+	f.status.MouseMode = mode
+	f.Console.mu.Unlock()
+	f.Notify(control.Changed{})
+}
+
+// SetCursor changes the pointer.
+func (f *Full) SetCursor(c control.Cursor) {
+	f.mu.Lock()
+	f.cursor = c
+	f.mu.Unlock()
+	f.Notify(control.CursorChanged{})
+}
+
+// SetConnected lets the session end for a reason, or begin.
+func (f *Full) SetConnected(on bool, reason string) {
+	f.Console.mu.Lock()
+	f.status.SpiceConnected, f.status.Error = on, reason
+	f.Console.mu.Unlock()
+	f.Notify(control.Changed{})
+}
+
+// MouseMove implements [control.Pointer].
+func (f *Full) MouseMove(_ context.Context, channel uint8, x, y int, relative bool) error {
+	return f.did("move %d %d,%d relative=%v", channel, x, y, relative)
+}
+
+// MouseButton implements [control.Pointer].
+func (f *Full) MouseButton(_ context.Context, button int, down bool) error {
+	return f.did("button %d %v", button, down)
+}
+
+// ClipboardGet implements [control.Clipboard]. It waits for the first
+// ClipboardSet.
+func (f *Full) ClipboardGet(ctx context.Context) (string, error) {
+	select {
+	case <-f.hasTxt:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.text, nil
+}
+
+// ClipboardSet implements [control.Clipboard].
+func (f *Full) ClipboardSet(_ context.Context, text string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.text = text
+	select {
+	case <-f.hasTxt:
+	default:
+		close(f.hasTxt)
+	}
+	return nil
+}
+
+// SetDisplay implements [control.Resizer]: the primary surface gets the size.
+func (f *Full) SetDisplay(_ context.Context, w, h int) error {
+	f.AddSurface(0, 0, w, h)
+	return f.did("display %dx%d", w, h)
+}
+
+// Cursor implements [control.CursorSource].
+func (f *Full) Cursor() control.Cursor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cursor
+}
+
+// Stats implements [control.StatsSource].
+func (f *Full) Stats() any { return map[string]int{"deeds": len(f.Deeds())} }
+
+// RecordStart implements [control.Recorder].
+func (f *Full) RecordStart(dir string) error { return f.did("record %s", dir) }
+
+// RecordStop implements [control.Recorder].
+func (f *Full) RecordStop() ([]string, error) { return []string{"main-0.txt"}, f.did("record stop") }
+
+// Disconnect implements [control.Reconnector].
+func (f *Full) Disconnect(context.Context) error {
+	f.SetConnected(false, "closed")
+	return f.did("disconnect")
+}
+
+// Reconnect implements [control.Reconnector]. It fails while the text "refuse"
+// is on the clipboard.
+func (f *Full) Reconnect(context.Context) error {
+	f.mu.Lock()
+	refuse := f.text == "refuse"
+	f.mu.Unlock()
+	if refuse {
+		return errors.New("link: permission denied")
+	}
+	f.SetConnected(true, "")
+	return f.did("reconnect")
+}
+
+// An error here says that Full has lost an interface.
+var (
+	_ control.Console      = (*Full)(nil)
+	_ control.Pointer      = (*Full)(nil)
+	_ control.Clipboard    = (*Full)(nil)
+	_ control.Resizer      = (*Full)(nil)
+	_ control.CursorSource = (*Full)(nil)
+	_ control.StatsSource  = (*Full)(nil)
+	_ control.Recorder     = (*Full)(nil)
+	_ control.Reconnector  = (*Full)(nil)
+)

@@ -1,0 +1,89 @@
+package control
+
+import (
+	"context"
+)
+
+// Await waits on the server's side for a condition. When it does not hold in
+// time the error is an *[Error] with the code timeout, whose data is an
+// [AwaitResult]. ctx should last longer than the params' timeout.
+func (d *Driver) Await(ctx context.Context, p AwaitParams) (AwaitResult, error) {
+	var res AwaitResult
+	err := d.Call(ctx, MethodAwait, p, &res)
+	return res, err
+}
+
+// Type types a text in the guest's keyboard layout and returns when it has been
+// typed. Closed-loop typing, which waits for the guest to show each character,
+// is asked for in the params.
+func (d *Driver) Type(ctx context.Context, p TypeParams) (TypeResult, error) {
+	var res TypeResult
+	err := d.Call(ctx, MethodType, p, &res)
+	return res, err
+}
+
+// MouseMove moves the pointer.
+func (d *Driver) MouseMove(ctx context.Context, p MouseMoveParams) error {
+	return d.Call(ctx, MethodMouseMove, p, nil)
+}
+
+// MouseButton presses, releases or clicks a button: left, middle, right, side
+// or extra.
+func (d *Driver) MouseButton(ctx context.Context, button string, state KeyState) error {
+	return d.Call(ctx, MethodMouseButton, MouseButtonParams{Button: button, State: state}, nil)
+}
+
+// MouseWheel turns the wheel, positive away from the user.
+func (d *Driver) MouseWheel(ctx context.Context, steps int) error {
+	return d.Call(ctx, MethodMouseWheel, MouseWheelParams{Steps: steps}, nil)
+}
+
+// ClipboardGet returns the text on the guest's clipboard.
+func (d *Driver) ClipboardGet(ctx context.Context) (string, error) {
+	var res ClipboardText
+	err := d.Call(ctx, MethodClipboardGet, nil, &res)
+	return res.Text, err
+}
+
+// ClipboardSet offers a text to the guest.
+func (d *Driver) ClipboardSet(ctx context.Context, text string) error {
+	return d.Call(ctx, MethodClipboardSet, ClipboardText{text}, nil)
+}
+
+// SetDisplay asks the guest's agent for another resolution. When the guest has
+// it is told by await and status.
+func (d *Driver) SetDisplay(ctx context.Context, width, height int) error {
+	return d.Call(ctx, MethodSetDisplay, SetDisplayParams{width, height}, nil)
+}
+
+// Cursor returns the pointer's place and shape.
+func (d *Driver) Cursor(ctx context.Context) (CursorResult, error) {
+	var res CursorResult
+	err := d.Call(ctx, MethodCursor, nil, &res)
+	return res, err
+}
+
+// Stats decodes what the server has counted into v.
+func (d *Driver) Stats(ctx context.Context, v any) error {
+	return d.Call(ctx, MethodStats, nil, v)
+}
+
+// RecordStart begins to record the conversation with the guest's server into a
+// directory of the server's host.
+func (d *Driver) RecordStart(ctx context.Context, dir string) error {
+	return d.Call(ctx, MethodRecordStart, RecordStartParams{dir}, nil)
+}
+
+// RecordStop ends the recording and names its files.
+func (d *Driver) RecordStop(ctx context.Context) ([]string, error) {
+	var res RecordStopResult
+	err := d.Call(ctx, MethodRecordStop, nil, &res)
+	return res.Files, err
+}
+
+// Disconnect ends the session that the server drives. The control socket stays.
+func (d *Driver) Disconnect(ctx context.Context) error { return d.Call(ctx, MethodDisconnect, nil, nil) }
+
+// Reconnect ends the session that the server drives, if it has not ended, and
+// opens another.
+func (d *Driver) Reconnect(ctx context.Context) error { return d.Call(ctx, MethodReconnect, nil, nil) }

@@ -159,12 +159,21 @@ func (p *Picture) WithAlpha() *Picture {
 	return q
 }
 
-// Opaque returns a copy whose fourth bytes are zero, as decoders leave X.
-func (p *Picture) Opaque() *Picture {
-	q := newPicture(p.Name, p.Width, p.Height)
-	copy(q.Pix, p.Pix)
-	for i := 3; i < len(q.Pix); i += 4 {
-		q.Pix[i] = 0
+// Gray returns a copy that has its green in all three colours and no alpha.
+func (p *Picture) Gray() *Picture {
+	q := newPicture(p.Name+"-gray", p.Width, p.Height)
+	for i := 0; i < len(p.Pix); i += 4 {
+		g := p.Pix[i+1]
+		q.Pix[i], q.Pix[i+1], q.Pix[i+2] = g, g, g
+	}
+	return q
+}
+
+// AlphaOnly returns a copy that is black but has the picture's alpha.
+func (p *Picture) AlphaOnly() *Picture {
+	q := newPicture(p.Name+"-only", p.Width, p.Height)
+	for i := 3; i < len(p.Pix); i += 4 {
+		q.Pix[i] = p.Pix[i]
 	}
 	return q
 }

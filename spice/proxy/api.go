@@ -1,0 +1,223 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// sourcesTimeout bounds how long an API call waits for the sources.
+const sourcesTimeout = 5 * time.Second
+
+// VV returns what a .vv file says that leads to a console through the proxy.
+// Its password is a fresh token. The error is an [*UnknownConsoleError] if
+// there is no such console.
+func (p *Proxy) VV(ctx context.Context, source, uuid string) (*vv.File, error) {
+	return p.vv(ctx, source, uuid, "")
+}
+
+func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, error) {
+	console, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
+	if err != nil {
+		return nil, err
+	}
+	token := p.tokens.issue(source, uuid, p.cfg.now())
+	p.emit(Event{Kind: TokenIssued, Source: source, UUID: uuid})
+	return &vv.File{
+		Type:           "spice",
+		Host:           p.publicHost(asked),
+		Port:           p.plain.Addr().(*net.TCPAddr).Port,
+		TLSPort:        p.secure.Addr().(*net.TCPAddr).Port,
+		Password:       token,
+		CA:             string(p.cfg.TLS.CACert),
+		HostSubject:    p.cfg.TLS.HostSubject,
+		Title:          console.Name,
+		DeleteThisFile: true,
+	}, nil
+}
+
+// directVV leads to the console itself.
+func (p *Proxy) directVV(ctx context.Context, source, uuid, _ string) (*vv.File, error) {
+	c, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
+	if err != nil {
+		return nil, err
+	}
+	f := &vv.File{Type: "spice", Password: c.Ticket, Title: c.Name, DeleteThisFile: true}
+	if c.Unix != "" {
+		f.UnixPath = c.Unix
+		return f, nil
+	}
+	f.Host, f.Port, f.TLSPort = c.host(), c.InsecurePort, c.SecurePort
+	if c.SecurePort != 0 {
+		f.CA, f.HostSubject = string(c.CACert), c.HostSubject
+	}
+	return f, nil
+}
+
+// publicHost is the host that clients connect to; asked is the Host header of
+// the request, if there was one.
+func (p *Proxy) publicHost(asked string) string {
+	if p.cfg.Host != "" {
+		return p.cfg.Host
+	}
+	if ip := p.secure.Addr().(*net.TCPAddr).IP; !ip.IsUnspecified() {
+		return ip.String()
+	}
+	if host, _, err := net.SplitHostPort(asked); err == nil {
+		asked = host
+	}
+	return cmp.Or(strings.Trim(asked, "[]"), "127.0.0.1")
+}
+
+// ConsoleInfo is one console as GET /consoles lists it.
+type ConsoleInfo struct {
+	Source       string `json:"source"`
+	UUID         string `json:"uuid"`
+	Name         string `json:"name"`
+	Hypervisor   string `json:"hypervisor,omitempty"`
+	HypervisorIP string `json:"hypervisor_ip,omitempty"`
+	InsecurePort int    `json:"insecure_port,omitempty"`
+	SecurePort   int    `json:"secure_port,omitempty"`
+	Unix         string `json:"unix,omitempty"`
+	VV           string `json:"vv"` // path of its .vv through the proxy
+}
+
+// handler routes the API. Everything but /healthz and /metrics, unknown paths
+// included, wants the token first.
+func (p *Proxy) handler() http.Handler {
+	private := http.NewServeMux()
+	route(private, "GET", "/consoles", p.getConsoles)
+	route(private, "GET", "/sessions", p.getSessions)
+	route(private, "DELETE", "/sessions/{id}", p.deleteSession)
+	route(private, "GET", "/console/proxy/{source}/{uuid}/console.vv", p.getVV(p.vv))
+	if p.cfg.AllowDirect {
+		route(private, "GET", "/console/direct/{source}/{uuid}/console.vv", p.getVV(p.directVV))
+	}
+	private.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, http.StatusNotFound, "not_found", "there is nothing at "+r.URL.Path)
+	})
+
+	public := http.NewServeMux()
+	route(public, "GET", "/healthz", p.getHealth)
+	metrics := promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{Registry: p.metrics.registry})
+	route(public, "GET", "/metrics", metrics.ServeHTTP)
+	public.Handle("/", p.authorised(private))
+	return public
+}
+
+// route serves one method of a pattern and answers all others as JSON too. GET
+// includes HEAD.
+func route(mux *http.ServeMux, method, pattern string, serve http.HandlerFunc) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method && (method != "GET" || r.Method != "HEAD") {
+			w.Header().Set("Allow", method)
+			writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", r.Method+" is not possible here, "+method+" is")
+			return
+		}
+		serve(w, r)
+	})
+}
+
+func (p *Proxy) authorised(next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(p.cfg.APIToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(token))
+		good := subtle.ConstantTimeCompare(got[:], want[:]) == 1
+		if !good || p.cfg.APIToken == "" || !strings.EqualFold(scheme, "Bearer") {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="spicelane proxy"`)
+			writeError(w, http.StatusUnauthorized, "unauthorized", "send the API token as \"Authorization: Bearer TOKEN\"")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
+	defer cancel()
+	if _, err := p.cfg.Consoles.List(ctx); err != nil {
+		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
+	defer cancel()
+	consoles, err := p.cfg.Consoles.List(ctx)
+	if err != nil {
+		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
+		return
+	}
+	infos := make([]ConsoleInfo, len(consoles))
+	for i, c := range consoles {
+		infos[i] = ConsoleInfo{Source: c.Source, UUID: c.UUID, Name: c.Name, Hypervisor: c.Hypervisor, HypervisorIP: c.HypervisorIP,
+			InsecurePort: c.InsecurePort, SecurePort: c.SecurePort, Unix: c.Unix,
+			VV: "/console/proxy/" + url.PathEscape(c.Source) + "/" + url.PathEscape(c.UUID) + "/console.vv"}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"consoles": infos})
+}
+
+func (p *Proxy) getSessions(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]any{"sessions": p.Sessions()})
+}
+
+func (p *Proxy) deleteSession(w http.ResponseWriter, r *http.Request) {
+	if !p.EndSession(r.PathValue("id")) {
+		writeError(w, http.StatusNotFound, "unknown_session", "there is no such session")
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// getVV serves what make returns for the console in the path.
+func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked string) (*vv.File, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
+		defer cancel()
+		file, err := make(ctx, r.PathValue("source"), r.PathValue("uuid"), r.Host)
+		var text []byte
+		if err == nil {
+			text, err = file.MarshalText()
+		}
+		var unknown *UnknownConsoleError
+		switch {
+		case errors.As(err, &unknown):
+			writeError(w, http.StatusNotFound, "unknown_console", err.Error())
+			return
+		case err != nil:
+			writeError(w, http.StatusServiceUnavailable, "console_unavailable", err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-virt-viewer")
+		w.Header().Set("Content-Disposition", `attachment; filename="console.vv"`)
+		w.Header().Set("Cache-Control", "no-store")
+		// The rest is between the client and the network.
+		_, _ = w.Write(text)
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+}

@@ -1,0 +1,248 @@
+package proxy_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/vv"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+const (
+	apiToken = "the-api-token"
+	vvPath   = "/console/proxy/" + source + "/" + uuid + "/console.vv"
+	directVV = "/console/direct/" + source + "/" + uuid + "/console.vv"
+)
+
+// ask sends a request to the API, with the API token.
+func (l *lane) ask(method, path string) (*http.Response, string) {
+	return l.askWith(method, path, "Bearer "+apiToken)
+}
+
+func (l *lane) askWith(method, path, authorization string) (*http.Response, string) {
+	l.t.Helper()
+	req, err := http.NewRequest(method, "http://"+l.APIAddr()+path, nil)
+	require.NoError(l.t, err)
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: most}
+	resp, err := client.Do(req)
+	require.NoError(l.t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(l.t, err)
+	return resp, string(body)
+}
+
+// failed checks the form of an error and returns its code.
+func failed(t *testing.T, resp *http.Response, body string) string {
+	t.Helper()
+	assert.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+	var e struct {
+		Error struct{ Code, Message string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &e), body)
+	assert.NotEmpty(t, e.Error.Message)
+	return e.Error.Code
+}
+
+func TestAllButHealthAndMetricsWantTheToken(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	for _, path := range []string{"/healthz", "/metrics"} {
+		resp, _ := l.askWith("GET", path, "")
+		assert.Equal(t, http.StatusOK, resp.StatusCode, path)
+	}
+	for _, path := range []string{"/consoles", "/sessions", vvPath, directVV, "/", "/nowhere"} {
+		for _, authorization := range []string{"", "Bearer", "Bearer wrong", "Bearer " + apiToken + "x", "Basic " + apiToken, apiToken} {
+			resp, body := l.askWith("GET", path, authorization)
+			assert.Equal(t, http.StatusUnauthorized, resp.StatusCode, path)
+			assert.Equal(t, "unauthorized", failed(t, resp, body))
+		}
+	}
+	resp, body := l.askWith("DELETE", "/sessions/x", "")
+	assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	assert.NotContains(t, body, apiToken)
+}
+
+func TestWithoutAnAPITokenNobodyHasIt(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.APIToken = "" })
+	for _, authorization := range []string{"", "Bearer", "Bearer "} {
+		resp, _ := l.askWith("GET", "/consoles", authorization)
+		assert.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	}
+}
+
+func TestTheVVFileLeadsThroughTheProxy(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	resp, body := l.ask("GET", vvPath)
+	require.Equal(t, http.StatusOK, resp.StatusCode, body)
+	assert.Equal(t, "application/x-virt-viewer", resp.Header.Get("Content-Type"))
+	assert.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+	assert.True(t, strings.HasPrefix(body, "[virt-viewer]\ntype=spice\n"))
+	assert.Contains(t, body, `\n-----END CERTIFICATE-----\n`)
+	assert.Contains(t, body, "delete-this-file=1\n")
+	file, err := vv.Parse("console.vv", []byte(body))
+	require.NoError(t, err)
+	assert.Equal(t, "127.0.0.1", file.Host)
+	assert.Equal(t, l.TLSAddr(), file.Host+":"+strconv.Itoa(file.TLSPort))
+	assert.Equal(t, l.Addr(), file.Host+":"+strconv.Itoa(file.Port))
+	assert.Equal(t, string(l.tls.CACert), file.CA)
+	assert.Equal(t, l.tls.HostSubject, file.HostSubject)
+	assert.Equal(t, "beacon", file.Title)
+	_, err = l.link(file.Password, 0, mainChannel)
+	assert.NoError(t, err)
+	_, again := l.ask("GET", vvPath)
+	assert.NotEqual(t, body, again, "every file has a token of its own")
+	assert.NotContains(t, l.log.String(), file.Password)
+}
+
+func TestUnknownThingsAreNotFound(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	for path, code := range map[string]string{
+		"/console/proxy/" + source + "/nowhere/console.vv": "unknown_console",
+		"/console/proxy/nowhere/" + uuid + "/console.vv":   "unknown_console",
+		directVV:   "not_found",
+		"/nowhere": "not_found",
+	} {
+		resp, body := l.ask("GET", path)
+		assert.Equal(t, http.StatusNotFound, resp.StatusCode, path)
+		assert.Equal(t, code, failed(t, resp, body), path)
+	}
+	resp, body := l.ask("DELETE", "/sessions/nowhere")
+	assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+	assert.Equal(t, "unknown_session", failed(t, resp, body))
+	for path, allowed := range map[string]string{"/consoles": "GET", "/sessions/x": "DELETE", "/healthz": "GET", vvPath: "GET"} {
+		resp, body := l.ask("POST", path)
+		assert.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode, path)
+		assert.Equal(t, allowed, resp.Header.Get("Allow"))
+		assert.Equal(t, "method_not_allowed", failed(t, resp, body))
+	}
+}
+
+func TestADirectVVFileIsHandedOutOnlyIfEnabled(t *testing.T) {
+	c := newConsole(t, "tcp", testBundle())
+	l := up(t, c, func(c *proxy.Config) { c.AllowDirect = true })
+	_, body := l.ask("GET", directVV)
+	file, err := vv.Parse("console.vv", []byte(body))
+	require.NoError(t, err)
+	want := vv.File{Type: "spice", Host: "127.0.0.1", TLSPort: c.SecurePort, Password: ticket,
+		CA: string(testBundle().CACert), Title: "beacon", DeleteThisFile: true}
+	assert.Equal(t, want, *file)
+
+	c.set(func(c *console) { c.Unix = "/run/beacon.sock" })
+	_, body = l.ask("GET", directVV)
+	file, err = vv.Parse("console.vv", []byte(body))
+	require.NoError(t, err)
+	assert.Equal(t, vv.File{Type: "spice", UnixPath: "/run/beacon.sock", Password: ticket, Title: "beacon", DeleteThisFile: true}, *file)
+}
+
+func TestConsolesAreListedWithoutTickets(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	resp, body := l.ask("GET", "/consoles")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.NotContains(t, body, ticket)
+	var list struct{ Consoles []proxy.ConsoleInfo }
+	require.NoError(t, json.Unmarshal([]byte(body), &list))
+	assert.Equal(t, []proxy.ConsoleInfo{{Source: source, UUID: uuid, Name: "beacon", Hypervisor: "localhost",
+		HypervisorIP: "127.0.0.1", InsecurePort: l.console.InsecurePort, VV: vvPath}}, list.Consoles)
+}
+
+func TestSessionsAreListedAndEnded(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	_, body := l.ask("GET", "/sessions")
+	assert.JSONEq(t, `{"sessions":[]}`, body)
+	token, client, server := l.open()
+	var list struct{ Sessions []proxy.SessionInfo }
+	_, body = l.ask("GET", "/sessions")
+	require.NoError(t, json.Unmarshal([]byte(body), &list))
+	require.Len(t, list.Sessions, 1)
+	s := list.Sessions[0]
+	assert.Equal(t, []string{source, uuid, "beacon"}, []string{s.Source, s.UUID, s.Name})
+	assert.Equal(t, "main:0", s.Channels[0].Channel)
+	assert.True(t, s.Channels[0].Relaying)
+	assert.Equal(t, uint64(38), s.Channels[0].BytesFromServer)
+
+	resp, body := l.ask("DELETE", "/sessions/"+s.ID)
+	assert.Equal(t, http.StatusNoContent, resp.StatusCode)
+	assert.Empty(t, body)
+	ends(t, client)
+	ends(t, server)
+	_, err := l.link(token, session, display)
+	assertCode(t, err, wire.ResultPermissionDenied)
+	resp, _ = l.ask("DELETE", "/sessions/"+s.ID)
+	assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+}
+
+func TestHealthDependsOnTheSources(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	l.lab.mu.Lock()
+	l.lab.err = errors.New("libvirtd is down")
+	l.lab.mu.Unlock()
+	for _, path := range []string{"/healthz", "/consoles"} {
+		resp, body := l.ask("GET", path)
+		assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+		assert.Equal(t, "sources_unavailable", failed(t, resp, body))
+		assert.Contains(t, body, "libvirtd is down")
+	}
+	resp, body := l.ask("GET", vvPath)
+	assert.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	assert.Equal(t, "console_unavailable", failed(t, resp, body))
+}
+
+func TestMetricsCountEventsSessionsAndBytes(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	l.open()
+	_, err := l.link("never issued", 0, mainChannel)
+	require.Error(t, err)
+	// Counted before the client is told.
+	_, body := l.ask("GET", "/metrics")
+	for _, line := range []string{
+		`spicelane_proxy_events_total{event="session_opened",reason=""} 1`,
+		`spicelane_proxy_relayed_bytes_total{channel="main",from="server"} 38`,
+		"spicelane_proxy_sessions 1", "spicelane_proxy_channels 1",
+		"spicelane_proxy_backend_link_seconds_count 1",
+	} {
+		assert.Contains(t, body, line+"\n")
+	}
+	l.event(proxy.LinkRefused)
+	_, body = l.ask("GET", "/metrics")
+	assert.Contains(t, body, `spicelane_proxy_events_total{event="link_refused",reason="token_unknown"} 1`+"\n")
+}
+
+func TestTheHostOfAVVFileIsOneThatClientsReach(t *testing.T) {
+	for name, c := range map[string]struct{ listen, host, want string }{
+		"as configured":        {"127.0.0.1:0", "console.example", "console.example"},
+		"the listener's":       {"127.0.0.2:0", "", "127.0.0.2"},
+		"as the API was asked": {":0", "", "localhost"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := up(t, newConsole(t, "tcp", nil), func(cfg *proxy.Config) { cfg.ListenTLS, cfg.Host = c.listen, c.host })
+			req, err := http.NewRequest("GET", "http://"+l.APIAddr()+vvPath, nil)
+			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+apiToken)
+			req.Host = "localhost:8080"
+			req.Close = true
+			resp, err := http.DefaultClient.Do(req)
+			require.NoError(t, err)
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, err)
+			file, err := vv.Parse("console.vv", body)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, file.Host)
+			if c.listen == ":0" {
+				assert.Equal(t, "127.0.0.1", l.vv().Host, "without a request")
+			}
+		})
+	}
+}

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// BackendError is a console that could not be linked.
+type BackendError struct {
+	Endpoint string // as [Console.Endpoint] writes it
+	Err      error
+}
+
+func (e *BackendError) Error() string { return fmt.Sprintf("console at %s: %v", e.Endpoint, e.Err) }
+
+func (e *BackendError) Unwrap() error { return e.Err }
+
+// result is what the client is told. A ticket that the console refuses is the
+// proxy's trouble: the client must not ask its user for another password.
+func (e *BackendError) result() wire.Result {
+	var refused *link.Error
+	if errors.As(e.Err, &refused) && refused.Err == nil {
+		switch refused.Code {
+		case wire.ResultChannelNotAvailable, wire.ResultBadConnectionID:
+			return refused.Code
+		}
+	}
+	return wire.ResultError
+}
+
+// dialConsole connects to a console and links a channel as the client asked for
+// it. The error is a *BackendError.
+func dialConsole(ctx context.Context, c Console, mess link.Mess) (conn net.Conn, ch *link.Channel, err error) {
+	defer func() {
+		if err != nil {
+			if conn != nil {
+				conn.Close()
+			}
+			conn, ch, err = nil, nil, &BackendError{Endpoint: c.Endpoint(), Err: err}
+		}
+	}()
+	network, address := c.endpoint()
+	var dialer net.Dialer
+	if conn, err = dialer.DialContext(ctx, network, address); err != nil {
+		return conn, nil, err
+	}
+	if network == "tcp" && c.SecurePort != 0 {
+		// Without certificates of its own a console is checked against the
+		// system's (nil).
+		var roots *x509.CertPool
+		if c.CACert != nil {
+			roots = x509.NewCertPool()
+			if !roots.AppendCertsFromPEM(c.CACert) {
+				return conn, nil, errors.New("its CA certificate is no PEM text")
+			}
+		}
+		name := c.Hypervisor
+		if name == "" {
+			name = c.host()
+		}
+		secure := tls.Client(conn, pki.ClientTLS(roots, name, c.HostSubject))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return conn, nil, err
+		}
+		conn = secure
+	}
+	ch, err = link.Client(ctx, conn, link.Config{
+		ConnectionID: mess.ConnectionID,
+		Channel:      mess.Channel,
+		// Of the common capabilities only those that the client was offered
+		// as well: they change how messages are framed.
+		CommonCaps:  mess.CommonCaps.And(offeredCommon),
+		ChannelCaps: mess.ChannelCaps,
+		Secret:      c.Ticket,
+	})
+	return conn, ch, err
+}

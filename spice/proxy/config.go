@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/pki"
+)
+
+// Defaults of Config.
+const (
+	DefaultAddr             = "127.0.0.1:0"
+	DefaultTokenLifetime    = 60 * time.Second
+	DefaultHandshakeTimeout = 10 * time.Second
+	DefaultDialTimeout      = 10 * time.Second
+	DefaultLinger           = 5 * time.Second
+	DefaultMaxHandshakes    = 256
+)
+
+// Config sets up a proxy. TLS and Consoles are required; everything else has a
+// default.
+type Config struct {
+	// TLS is the certificate that clients see, and the CA that .vv files carry.
+	TLS *pki.Bundle
+
+	// Consoles knows where the consoles are. The proxy never closes it.
+	Consoles Consoles
+
+	// Listen, ListenTLS and ListenAPI are the TCP addresses of the plaintext
+	// port, the TLS port and the HTTP API; empty means DefaultAddr, a free
+	// port on loopback. The API is plain HTTP and carries tokens: bind it to
+	// loopback or a trusted network.
+	Listen    string
+	ListenTLS string
+	ListenAPI string
+
+	// Listener, TLSListener and APIListener replace the addresses if they are
+	// not nil. All three listen for plain TCP, TLS is added by the proxy. The
+	// proxy closes them, also when Start fails.
+	Listener    net.Listener
+	TLSListener net.Listener
+	APIListener net.Listener
+
+	// Host is the name or address that .vv files give to clients. Empty means
+	// the address of the TLS listener or, if that is all interfaces, the host
+	// by which the API was asked.
+	Host string
+
+	// APIToken is what the API wants as bearer token; empty means that all
+	// but /healthz and /metrics is refused.
+	APIToken string
+
+	// AllowDirect enables .vv files that lead to the hypervisor itself and
+	// hold the console's ticket.
+	AllowDirect bool
+
+	// TokenLifetime is how long a token may stay unused; 0 means
+	// DefaultTokenLifetime.
+	TokenLifetime time.Duration
+
+	// HandshakeTimeout bounds the time from accepting a connection to having
+	// its token; 0 means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+
+	// DialTimeout bounds the time to link a channel to the console; 0 means
+	// DefaultDialTimeout.
+	DialTimeout time.Duration
+
+	// Linger is how long one direction of a channel may go on when the other
+	// has ended, and the other channels of a session when its main channel
+	// has; 0 means DefaultLinger.
+	Linger time.Duration
+
+	// MaxHandshakes bounds the connections that have not shown a good token
+	// yet; further ones are hung up on. 0 means DefaultMaxHandshakes.
+	MaxHandshakes int
+
+	// Logger gets the audit lines and what goes wrong; nil means none.
+	Logger *slog.Logger
+
+	// OnEvent, if not nil, is called with every event, from many goroutines at
+	// once. It must not block: the channel that the event is about waits.
+	OnEvent func(Event)
+
+	// Now is the clock of tokens and events; nil means time.Now. Only tests
+	// set it.
+	Now func() time.Time
+}
+
+func (c *Config) tokenLifetime() time.Duration { return cmp.Or(c.TokenLifetime, DefaultTokenLifetime) }
+func (c *Config) handshakeTimeout() time.Duration {
+	return cmp.Or(c.HandshakeTimeout, DefaultHandshakeTimeout)
+}
+func (c *Config) dialTimeout() time.Duration { return cmp.Or(c.DialTimeout, DefaultDialTimeout) }
+func (c *Config) linger() time.Duration      { return cmp.Or(c.Linger, DefaultLinger) }
+func (c *Config) maxHandshakes() int         { return cmp.Or(c.MaxHandshakes, DefaultMaxHandshakes) }
+
+func (c *Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
+
+// check says what makes the Config unusable.
+func (c *Config) check() error {
+	switch {
+	case c.TLS == nil:
+		return errors.New("proxy: Config.TLS is missing")
+	case c.Consoles == nil:
+		return errors.New("proxy: Config.Consoles is missing")
+	}
+	for _, d := range []struct {
+		name  string
+		value int64
+	}{
+		{"TokenLifetime", int64(c.TokenLifetime)}, {"HandshakeTimeout", int64(c.HandshakeTimeout)},
+		{"DialTimeout", int64(c.DialTimeout)}, {"Linger", int64(c.Linger)}, {"MaxHandshakes", int64(c.MaxHandshakes)},
+	} {
+		if d.value < 0 {
+			return fmt.Errorf("proxy: Config.%s is negative", d.name)
+		}
+	}
+	return nil
+}

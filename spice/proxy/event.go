@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"log/slog"
+	"time"
+)
+
+// EventKind says what happened.
+type EventKind string
+
+// The kinds of events. Their text is what the log and the metrics say.
+const (
+	TokenIssued   EventKind = "token_issued"   // a .vv was handed out
+	SessionOpened EventKind = "session_opened" // a main channel spent its token and is linked
+	ChannelOpened EventKind = "channel_opened" // a channel is linked on both sides
+	ChannelClosed EventKind = "channel_closed" // Reason says who ended it
+	SessionClosed EventKind = "session_closed" // the last channel is gone, or it was ended
+	LinkRefused   EventKind = "link_refused"   // a client was not let in, see Reason
+	BackendFailed EventKind = "backend_failed" // a console did not let us in, see Err
+)
+
+// Reason says why a link was refused or a channel closed. Clients are told
+// less.
+type Reason string
+
+// The reasons of LinkRefused.
+const (
+	TokenUnknown      Reason = "token_unknown"       // never issued, or long forgotten
+	TokenExpired      Reason = "token_expired"       // not used in time
+	TokenReplayed     Reason = "token_replayed"      // spent before
+	SessionEnded      Reason = "session_ended"       // its session is over
+	WrongConnectionID Reason = "wrong_connection_id" // not the one of the token's session
+	SecondMain        Reason = "second_main"         // the session has a main channel
+	NeedSecured       Reason = "need_secured"        // came to the plaintext port
+	Malformed         Reason = "malformed"           // no SPICE, a broken handshake, or too slow
+	TooMany           Reason = "too_many_handshakes" // see Config.MaxHandshakes
+	ConsoleUnknown    Reason = "console_unknown"     // the console is gone from its source
+	BackendDown       Reason = "backend_down"        // the console could not be linked
+)
+
+// The reasons of ChannelClosed.
+const (
+	ClientClosed  Reason = "client_closed"
+	ServerClosed  Reason = "server_closed"
+	ChannelFailed Reason = "failed"        // see Err
+	SessionCut    Reason = "session_ended" // EndSession, its main channel's end, or Close
+)
+
+// Event is one line of the audit log. It never holds a token or a ticket.
+type Event struct {
+	Time    time.Time
+	Kind    EventKind
+	Session string // the session's id; empty before there is one
+	Source  string // the console's source and uuid; empty if not known yet
+	UUID    string
+	Channel string // as in "display:0"; empty if the event is about no channel
+	Client  string // the client's address
+	Reason  Reason
+	Err     error // nil if the reason says it all
+}
+
+// emit logs an event, counts it and passes it on.
+func (p *Proxy) emit(e Event) {
+	e.Time = p.cfg.now()
+	p.metrics.events.WithLabelValues(string(e.Kind), string(e.Reason)).Inc()
+	attrs := make([]slog.Attr, 0, 9)
+	attrs = append(attrs, slog.String("event", string(e.Kind)))
+	for _, a := range []struct{ key, value string }{
+		{"reason", string(e.Reason)}, {"session", e.Session}, {"source", e.Source}, {"uuid", e.UUID},
+		{"channel", e.Channel}, {"client", e.Client},
+	} {
+		if a.value != "" {
+			attrs = append(attrs, slog.String(a.key, a.value))
+		}
+	}
+	level := slog.LevelInfo
+	// That a client comes to the plaintext port first is how its .vv works.
+	if (e.Kind == LinkRefused && e.Reason != NeedSecured) || e.Kind == BackendFailed {
+		level = slog.LevelWarn
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	p.log.LogAttrs(p.ctx, level, "audit", attrs...)
+	if p.cfg.OnEvent != nil {
+		p.cfg.OnEvent(e)
+	}
+}

@@ -1,0 +1,206 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/rsa"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/link"
+)
+
+// patience is how long Close waits before it says what it waits for.
+const patience = 5 * time.Second
+
+// Proxy is a running proxy.
+type Proxy struct {
+	cfg      Config
+	log      *slog.Logger
+	key      *rsa.PrivateKey // opens the tickets of clients: one a process, as in spice-server
+	tls      *tls.Config
+	tokens   *tokens
+	sessions *sessions
+	metrics  *metrics
+	slots    chan struct{} // one element a connection that has not been let in
+
+	plain, secure, api net.Listener
+	http               *http.Server
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup
+	ended  chan struct{} // closed when nothing of the proxy runs any more
+}
+
+// Start opens the listeners and serves until Close. When it returns without an
+// error, clients can connect.
+func Start(cfg Config) (_ *Proxy, err error) {
+	p := &Proxy{
+		cfg: cfg, log: cfg.logger(),
+		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener,
+		tokens:   newTokens(cfg.tokenLifetime()),
+		sessions: &sessions{byID: map[string]*session{}, byToken: map[tokenHash]*session{}},
+		slots:    make(chan struct{}, max(cfg.maxHandshakes(), 0)),
+		ended:    make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			p.closeListeners()
+		}
+	}()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if p.key, err = link.GenerateKey(); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	p.tls = cfg.TLS.ServerTLS()
+	// Pictures come in bursts after silence: the small records with which
+	// crypto/tls starts each burst cost a system call a kilobyte.
+	p.tls.DynamicRecordSizingDisabled = true
+	for _, l := range []struct {
+		what string
+		ln   *net.Listener
+		addr string
+	}{
+		{"plaintext", &p.plain, cfg.Listen}, {"TLS", &p.secure, cfg.ListenTLS}, {"API", &p.api, cfg.ListenAPI},
+	} {
+		if *l.ln == nil {
+			if *l.ln, err = net.Listen("tcp", cmp.Or(l.addr, DefaultAddr)); err != nil {
+				return nil, fmt.Errorf("proxy: %s port: %w", l.what, err)
+			}
+		}
+		if _, ok := (*l.ln).Addr().(*net.TCPAddr); !ok {
+			return nil, fmt.Errorf("proxy: %s port: listens on %s, want TCP", l.what, (*l.ln).Addr().Network())
+		}
+	}
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	p.metrics = newMetrics(p)
+	p.http = &http.Server{
+		Handler: p.handler(),
+		// Requests have no body and answers are small.
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	p.wg.Go(func() { p.acceptLoop(p.plain, p.servePlain) })
+	p.wg.Go(func() { p.acceptLoop(p.secure, p.serveTLS) })
+	p.wg.Go(p.serveAPI)
+	go p.finish()
+	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr())
+	return p, nil
+}
+
+// Addr is the address of the plaintext port, as in "127.0.0.1:5900".
+func (p *Proxy) Addr() string { return p.plain.Addr().String() }
+
+// TLSAddr is the address of the TLS port.
+func (p *Proxy) TLSAddr() string { return p.secure.Addr().String() }
+
+// APIAddr is the address of the HTTP API.
+func (p *Proxy) APIAddr() string { return p.api.Addr().String() }
+
+// Close ends all sessions, stops listening, and returns when nothing of the
+// proxy runs any more. It may be called more than once.
+func (p *Proxy) Close() error {
+	p.cancel(nil)
+	waiting := time.AfterFunc(patience, func() {
+		p.log.Warn("proxy: close still waits", "sessions", p.sessions.list(), "handshakes", len(p.slots))
+	})
+	defer waiting.Stop()
+	<-p.ended
+	return nil
+}
+
+// Wait blocks until the proxy has ended, and says why: nil after Close, else
+// the error of the listener that broke.
+func (p *Proxy) Wait() error {
+	<-p.ended
+	if err := context.Cause(p.ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// Sessions lists the sessions that are alive, oldest first.
+func (p *Proxy) Sessions() []SessionInfo { return p.sessions.list() }
+
+// EndSession cuts every channel of a session and lets no further one in. It
+// reports whether there was such a session.
+func (p *Proxy) EndSession(id string) bool { return p.sessions.terminate(id) }
+
+// finish ends everything once ctx is done, by Close or by a broken listener.
+func (p *Proxy) finish() {
+	defer close(p.ended)
+	<-p.ctx.Done()
+	p.closeListeners()
+	p.http.Close()
+	p.wg.Wait()
+}
+
+func (p *Proxy) closeListeners() {
+	for _, ln := range []net.Listener{p.plain, p.secure, p.api} {
+		if ln != nil {
+			ln.Close()
+		}
+	}
+}
+
+// acceptLoop gives each connection to serve, on a goroutine of its own and
+// with a slot that serve gives back.
+func (p *Proxy) acceptLoop(ln net.Listener, serve func(conn net.Conn, release func())) {
+	const shortest, longest = 5 * time.Millisecond, time.Second
+	pause := shortest
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case p.ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return
+		case errors.Is(err, net.ErrClosed):
+			p.cancel(fmt.Errorf("proxy: accept on %s: %w", ln.Addr(), err))
+			return
+		case err != nil:
+			// Out of descriptors, mostly: nothing tells when there are some
+			// again.
+			p.log.Error("proxy: accept", "addr", ln.Addr().String(), "error", err, "retry_in", pause)
+			select {
+			case <-time.After(pause):
+			case <-p.ctx.Done():
+			}
+			pause = min(2*pause, longest)
+			continue
+		}
+		pause = shortest
+		select {
+		case p.slots <- struct{}{}:
+		default:
+			p.emit(Event{Kind: LinkRefused, Reason: TooMany, Client: conn.RemoteAddr().String()})
+			conn.Close()
+			continue
+		}
+		p.wg.Go(func() {
+			release := sync.OnceFunc(func() { <-p.slots })
+			defer release()
+			serve(conn, release)
+		})
+	}
+}
+
+func (p *Proxy) serveAPI() {
+	if err := p.http.Serve(p.api); p.ctx.Err() == nil {
+		p.cancel(fmt.Errorf("proxy: API on %s: %w", p.api.Addr(), err))
+	}
+}

@@ -1,0 +1,134 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// relayBuffer is the size of one direction's buffer in bytes: four TLS records.
+const relayBuffer = 64 << 10
+
+var relayBuffers = sync.Pool{New: func() any { return new([relayBuffer]byte) }}
+
+// pump is one direction of a channel.
+type pump struct {
+	dst, src         net.Conn
+	scan             scanner
+	traffic          *traffic
+	total            prometheus.Counter
+	srcGone, dstGone Reason // what it means that one of them has ended
+}
+
+// pumpEnd is how a pump ended. err is nil if src came to a proper end.
+type pumpEnd struct {
+	reason Reason
+	err    error
+}
+
+func (p *pump) run(ends chan<- pumpEnd) { ends <- p.copy() }
+
+// copy passes on what comes from src until it ends, and then ends that half of
+// dst. It looks at each piece before it passes it on, and changes nothing.
+func (p *pump) copy() pumpEnd {
+	buf := relayBuffers.Get().(*[relayBuffer]byte)
+	defer relayBuffers.Put(buf)
+	for {
+		n, err := p.src.Read(buf[:])
+		if n > 0 {
+			if err := p.scan.feed(buf[:n]); err != nil {
+				return pumpEnd{ChannelFailed, err}
+			}
+			// Counted first: who got them finds them counted.
+			p.traffic.messages.Store(p.scan.messages)
+			p.traffic.bytes.Add(uint64(n))
+			p.total.Add(float64(n))
+			if _, err := p.dst.Write(buf[:n]); err != nil {
+				return broken(p.dstGone, err)
+			}
+		}
+		// Many clients hang up without TLS's close_notify, which crypto/tls
+		// reports as an unexpected end.
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			if err := closeWrite(p.dst); err != nil {
+				return broken(p.dstGone, err)
+			}
+			return pumpEnd{p.srcGone, nil}
+		}
+		if err != nil {
+			return broken(p.srcGone, err)
+		}
+	}
+}
+
+// broken is the end by an error of one side's connection. That side has gone
+// if it hung up with data on the way, which is how spice-gtk does it.
+func broken(gone Reason, err error) pumpEnd {
+	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return pumpEnd{gone, err}
+	}
+	return pumpEnd{ChannelFailed, err}
+}
+
+// closeWrite ends the direction towards the peer and leaves the other open. All
+// conns that the proxy relays (TCP, unix, TLS) can do this.
+func closeWrite(conn net.Conn) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("%T cannot end one direction", conn)
+}
+
+// relay runs both directions of a channel until both have ended, one has
+// failed, ctx is done, or linger has passed since the first one ended. It
+// closes both connections and returns why the channel ended.
+func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pump) (Reason, error) {
+	cut := sync.OnceFunc(func() {
+		// The TLS layer would say goodbye first and wait for a peer that does
+		// not read.
+		closeNow(fromClient.src)
+		closeNow(fromServer.src)
+	})
+	stop := context.AfterFunc(ctx, cut)
+	defer stop()
+
+	ends := make(chan pumpEnd, 2)
+	go fromClient.run(ends)
+	go fromServer.run(ends)
+	first := <-ends
+	var lingering *time.Timer
+	if first.err != nil {
+		cut()
+	} else {
+		lingering = time.AfterFunc(linger, cut)
+	}
+	second := <-ends
+	if lingering != nil {
+		lingering.Stop()
+	}
+	if first.err == nil && second.err == nil {
+		fromClient.src.Close()
+		fromServer.src.Close()
+	}
+	cut()
+	if ctx.Err() != nil {
+		return SessionCut, nil
+	}
+	// What the second one met, be it the end of linger, is the consequence.
+	return first.reason, first.err
+}
+
+// closeNow closes a connection without a word.
+func closeNow(conn net.Conn) {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = wrapped.NetConn()
+	}
+	conn.Close()
+}

@@ -1,0 +1,250 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// servePlain sends a client to the TLS port, whatever it asks for.
+func (p *Proxy) servePlain(conn net.Conn, release func()) {
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
+	defer cancel()
+	refused := Event{Kind: LinkRefused, Client: conn.RemoteAddr().String()}
+	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
+	if err == nil {
+		refused.Reason, refused.Channel = NeedSecured, hs.Mess.Channel.String()
+		err = hs.Refuse(ctx, wire.ResultNeedSecured)
+	}
+	if refused.Reason == "" {
+		refused.Reason = Malformed
+	}
+	refused.Err = err
+	if p.ctx.Err() == nil {
+		p.emit(refused)
+	}
+}
+
+// serveTLS takes one channel from its first byte to its last.
+func (p *Proxy) serveTLS(raw net.Conn, release func()) {
+	conn := tls.Server(raw, p.tls)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
+	defer cancel()
+	refused := Event{Kind: LinkRefused, Client: raw.RemoteAddr().String()}
+
+	hs, secret, err := p.greet(ctx, conn)
+	if hs != nil {
+		refused.Channel = hs.Mess.Channel.String()
+	}
+	if err != nil {
+		// A connection that says nothing is somebody's health check.
+		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+			refused.Reason, refused.Err = Malformed, err
+			p.emit(refused)
+		}
+		return
+	}
+	ch, code := p.admit(hs.Mess, secret, &refused)
+	if ch == nil {
+		refused.Err = hs.Finish(ctx, code)
+		p.emit(refused)
+		return
+	}
+	depart := sync.OnceFunc(func() { p.depart(ch) })
+	defer depart()
+
+	server, console, err := p.linkConsole(ch, hs)
+	if err != nil {
+		cut := ch.session.ctx.Err() != nil
+		depart()
+		// The time that the client took so far is not the console's fault.
+		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
+		defer cancel()
+		e := ch.event(BackendFailed)
+		code := wire.ResultError
+		e.Reason, e.Err = BackendDown, err
+		var unknown *UnknownConsoleError
+		var backend *BackendError
+		switch {
+		case cut:
+			e.Kind, e.Reason = LinkRefused, SessionEnded
+		case errors.As(err, &unknown):
+			e.Kind, e.Reason = LinkRefused, ConsoleUnknown
+		case errors.As(err, &backend):
+			code = backend.result()
+		}
+		p.emit(e)
+		// Who has gone meanwhile needs no answer.
+		_ = hs.Finish(ctx, code)
+		return
+	}
+	defer server.Close()
+	// From here on the channel is as good as open: who waits for the session
+	// to appear finds it before the client goes on.
+	if p.sessions.markLinked(ch.session, console.Name) {
+		p.emit(ch.event(SessionOpened))
+	}
+	ch.relaying.Store(true)
+	p.emit(ch.event(ChannelOpened))
+	closed := ch.event(ChannelClosed)
+	ctx, cancel = context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
+	defer cancel()
+	if err := hs.Finish(ctx, wire.ResultOK); err != nil {
+		closed.Reason, closed.Err = ChannelFailed, err
+	} else {
+		release()
+		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
+	}
+	p.emit(closed)
+}
+
+// greet does the client's link up to its token. The handshake is returned as
+// soon as there is one.
+func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, string, error) {
+	if err := conn.HandshakeContext(ctx); err != nil {
+		var header tls.RecordHeaderError
+		if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
+			err = fmt.Errorf("%w: SPICE without TLS, is the client told the wrong port?", err)
+		}
+		return nil, "", err
+	}
+	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
+	if err != nil {
+		return nil, "", err
+	}
+	if err := hs.Reply(ctx, offeredCommon, offeredCaps[hs.Mess.Channel.Type]); err != nil {
+		return hs, "", err
+	}
+	secret, err := hs.Ticket(ctx)
+	if err != nil {
+		var e *link.Error
+		if errors.As(err, &e) && e.Code != wire.ResultError {
+			err = errors.Join(err, hs.Finish(ctx, e.Code))
+		}
+		return hs, "", err
+	}
+	return hs, secret, nil
+}
+
+// admit finds the session that a token and a connection id lead to, or makes
+// one. Without a channel it returns what the client is told, and completes the
+// event that says more.
+func (p *Proxy) admit(mess link.Mess, secret string, refused *Event) (*channel, wire.Result) {
+	hash, now := hashToken(secret), p.cfg.now()
+	if mess.ConnectionID == 0 && mess.Channel.Type == wire.ChannelMain {
+		source, uuid, reason := p.tokens.spend(hash, now)
+		if reason == "" {
+			return p.sessions.open(p.ctx, hash, source, uuid, refused.Client, mess.Channel, now), wire.ResultOK
+		}
+		refused.Source, refused.UUID, refused.Reason = source, uuid, reason
+		return nil, wire.ResultPermissionDenied
+	}
+	ch, s, reason := p.sessions.join(hash, mess.ConnectionID, refused.Client, mess.Channel, now)
+	switch {
+	case ch != nil:
+		return ch, wire.ResultOK
+	case s == nil:
+		// Without a session it is the token that decides. One that is still
+		// good stays so.
+		refused.Source, refused.UUID, refused.Reason = p.tokens.lookup(hash, now)
+		switch refused.Reason {
+		case "":
+			refused.Reason = WrongConnectionID
+			return nil, wire.ResultBadConnectionID
+		case TokenReplayed:
+			refused.Reason = reason
+		}
+		return nil, wire.ResultPermissionDenied
+	}
+	refused.Session, refused.Source, refused.UUID, refused.Reason = s.id, s.source, s.uuid, reason
+	switch reason {
+	case WrongConnectionID:
+		return nil, wire.ResultBadConnectionID
+	case SecondMain:
+		return nil, wire.ResultChannelNotAvailable
+	}
+	return nil, wire.ResultPermissionDenied
+}
+
+// linkConsole links a channel onward.
+func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console, error) {
+	s := ch.session
+	ctx, cancel := context.WithTimeout(s.ctx, p.cfg.dialTimeout())
+	defer cancel()
+	console, err := p.cfg.Consoles.Resolve(ctx, s.source, s.uuid)
+	if err != nil {
+		return nil, Console{}, err
+	}
+	started := time.Now()
+	conn, linked, err := dialConsole(ctx, console, hs.Mess)
+	p.metrics.linking.Observe(time.Since(started).Seconds())
+	if err != nil {
+		return nil, console, err
+	}
+	if linked.Mini() != hs.Mini() {
+		conn.Close()
+		return nil, console, &BackendError{Endpoint: console.Endpoint(),
+			Err: fmt.Errorf("it has the common capabilities %q: mini headers are needed", linked.CommonCaps.CommonNames())}
+	}
+	t := hs.Mess.Channel.Type
+	if lacks := missing(offeredCaps[t], linked.ChannelCaps); len(lacks.List()) > 0 {
+		p.log.Warn("proxy: the console lacks capabilities that the client was offered",
+			"console", console, "channel", ch.id.String(), "lacks", lacks.ChannelNames(t))
+	}
+	return conn, console, nil
+}
+
+// relay passes a linked channel on until it ends.
+func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
+	t := ch.id.Type
+	fromClient := &pump{src: client, dst: server, scan: scanner{mini: mini}, traffic: &ch.fromClient,
+		total: p.metrics.relayed(t, wire.FromClient), srcGone: ClientClosed, dstGone: ServerClosed}
+	fromServer := &pump{src: server, dst: client, scan: scanner{mini: mini}, traffic: &ch.fromServer,
+		total: p.metrics.relayed(t, wire.FromServer), srcGone: ServerClosed, dstGone: ClientClosed}
+	if t == wire.ChannelMain {
+		var first wire.MainInit
+		fromServer.scan.find = first.MessageType()
+		fromServer.scan.found = func(body []byte) error {
+			if err := first.Decode(body); err != nil {
+				return err
+			}
+			p.sessions.learn(ch.session, first.SessionID)
+			return nil
+		}
+	}
+	return relay(ch.session.ctx, p.cfg.linger(), fromClient, fromServer)
+}
+
+// depart takes a channel out of its session, and the others with it if it was
+// the main one.
+func (p *Proxy) depart(ch *channel) {
+	orphans, closed := p.sessions.leave(ch)
+	s := ch.session
+	if orphans {
+		// spice-server hangs up on them by itself; this is for one that does
+		// not.
+		cut := time.AfterFunc(p.cfg.linger(), s.end)
+		context.AfterFunc(s.ctx, func() { cut.Stop() })
+	}
+	if closed {
+		e := ch.event(SessionClosed)
+		e.Channel, e.Client = "", s.client
+		p.emit(e)
+	}
+}
+
+// event begins an event about a channel.
+func (ch *channel) event(kind EventKind) Event {
+	s := ch.session
+	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Channel: ch.id.String(), Client: ch.client}
+}

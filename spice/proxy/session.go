@@ -1,0 +1,196 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// sessions are those that are alive. All fields of a session that change are
+// guarded by its mutex.
+type sessions struct {
+	mu      sync.Mutex
+	byID    map[string]*session
+	byToken map[tokenHash]*session
+}
+
+// session is the channels of one client that came with one token.
+type session struct {
+	id           string
+	token        tokenHash
+	source, uuid string
+	client       string
+	started      time.Time
+	order        uint64 // sessions are listed as they came
+
+	// ctx ends when the session does; every channel lives under it.
+	ctx context.Context
+	end context.CancelFunc
+
+	name         string // of the console, once that is known
+	linked       bool   // the main channel was let in
+	connectionID uint32
+	known        bool // connectionID is: the console sent its MAIN_INIT
+	mainEnded    bool
+	channels     []*channel
+}
+
+// channel is one connection of a session, on both sides.
+type channel struct {
+	session *session
+	id      wire.ChannelID
+	client  string
+	started time.Time
+
+	fromClient, fromServer traffic
+	relaying               atomic.Bool
+}
+
+// traffic counts one direction of a channel.
+type traffic struct{ bytes, messages atomic.Uint64 }
+
+// SessionInfo describes a session that is alive.
+type SessionInfo struct {
+	ID       string        `json:"id"`
+	Source   string        `json:"source"`
+	UUID     string        `json:"uuid"`
+	Name     string        `json:"name"`
+	Client   string        `json:"client"` // address of the main channel's client
+	Started  time.Time     `json:"started"`
+	Channels []ChannelInfo `json:"channels"`
+}
+
+// ChannelInfo describes one channel of a session. What is on its way is counted
+// already.
+type ChannelInfo struct {
+	Channel            string    `json:"channel"` // as in "display:0"
+	Client             string    `json:"client"`
+	Started            time.Time `json:"started"`
+	Relaying           bool      `json:"relaying"` // false while the console is being linked
+	BytesFromClient    uint64    `json:"bytes_from_client"`
+	BytesFromServer    uint64    `json:"bytes_from_server"`
+	MessagesFromClient uint64    `json:"messages_from_client"`
+	MessagesFromServer uint64    `json:"messages_from_server"`
+}
+
+var sessionOrder atomic.Uint64
+
+// open makes a session for a token that was just spent, with its main channel
+// as the first one. It ends with ctx.
+func (ss *sessions) open(ctx context.Context, token tokenHash, source, uuid, client string, id wire.ChannelID, now time.Time) *channel {
+	var raw [12]byte
+	rand.Read(raw[:])
+	s := &session{id: hex.EncodeToString(raw[:]), token: token, source: source, uuid: uuid, client: client,
+		started: now, order: sessionOrder.Add(1)}
+	s.ctx, s.end = context.WithCancel(ctx)
+	ch := &channel{session: s, id: id, client: client, started: now}
+	s.channels = []*channel{ch}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.byID[s.id] = s
+	ss.byToken[token] = s
+	return ch
+}
+
+// join adds a further channel to the session of a token. A refusal without a
+// session means that the token has none that is alive.
+func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id wire.ChannelID, now time.Time) (*channel, *session, Reason) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.byToken[token]
+	switch {
+	case s == nil:
+		return nil, nil, SessionEnded
+	case s.mainEnded || s.ctx.Err() != nil:
+		return nil, s, SessionEnded
+	case !s.known || s.connectionID != connectionID:
+		return nil, s, WrongConnectionID
+	case id.Type == wire.ChannelMain:
+		return nil, s, SecondMain
+	}
+	ch := &channel{session: s, id: id, client: client, started: now}
+	s.channels = append(s.channels, ch)
+	return ch, s, ""
+}
+
+// learn notes the connection id that the console gave the session.
+func (ss *sessions) learn(s *session, connectionID uint32) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s.connectionID, s.known = connectionID, true
+}
+
+// markLinked notes that a channel was let in. It reports whether that opened
+// the session.
+func (ss *sessions) markLinked(s *session, name string) (opened bool) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	opened = !s.linked
+	s.linked, s.name = true, name
+	return opened
+}
+
+// leave takes a channel out of its session. The end of the main channel closes
+// the session for newcomers; the end of the last one ends it. It reports
+// whether channels remain without a main channel, and whether this was the end
+// of a session that had been opened.
+func (ss *sessions) leave(ch *channel) (orphans, closed bool) {
+	s := ch.session
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s.channels = slices.DeleteFunc(s.channels, func(c *channel) bool { return c == ch })
+	if ch.id.Type == wire.ChannelMain {
+		s.mainEnded = true
+	}
+	if len(s.channels) > 0 {
+		return s.mainEnded, false
+	}
+	s.end()
+	delete(ss.byID, s.id)
+	delete(ss.byToken, s.token)
+	return false, s.linked
+}
+
+// terminate ends a session and reports whether there was one. Its channels
+// leave by themselves.
+func (ss *sessions) terminate(id string) bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	s := ss.byID[id]
+	if s == nil || s.ctx.Err() != nil {
+		return false
+	}
+	s.end()
+	return true
+}
+
+func (ss *sessions) list() []SessionInfo {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	all := make([]*session, 0, len(ss.byID))
+	for _, s := range ss.byID {
+		if s.ctx.Err() == nil {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b *session) int { return cmp.Compare(a.order, b.order) })
+	infos := make([]SessionInfo, len(all))
+	for i, s := range all {
+		channels := make([]ChannelInfo, len(s.channels))
+		for j, ch := range s.channels {
+			channels[j] = ChannelInfo{Channel: ch.id.String(), Client: ch.client, Started: ch.started, Relaying: ch.relaying.Load(),
+				BytesFromClient: ch.fromClient.bytes.Load(), BytesFromServer: ch.fromServer.bytes.Load(),
+				MessagesFromClient: ch.fromClient.messages.Load(), MessagesFromServer: ch.fromServer.messages.Load()}
+		}
+		infos[i] = SessionInfo{ID: s.id, Source: s.source, UUID: s.uuid, Name: s.name, Client: s.client,
+			Started: s.started, Channels: channels}
+	}
+	return infos
+}

@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"sync"
+	"time"
+)
+
+// tokenMemory is how long a token is remembered after it expired, so that the
+// audit log can say "expired" or "replayed" instead of "unknown".
+const tokenMemory = 10 * time.Minute
+
+// tokenHash identifies a token. Looking it up takes no time that depends on
+// how much of a guess is right, as comparing the token itself would.
+type tokenHash [sha256.Size]byte
+
+func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
+
+// tokens are those that were issued and are not yet forgotten.
+type tokens struct {
+	mu       sync.Mutex
+	lifetime time.Duration
+	entries  map[tokenHash]*tokenEntry
+	swept    time.Time
+}
+
+type tokenEntry struct {
+	source, uuid string
+	expires      time.Time
+	spent        bool
+}
+
+func newTokens(lifetime time.Duration) *tokens {
+	return &tokens{lifetime: lifetime, entries: map[tokenHash]*tokenEntry{}}
+}
+
+// issue returns a new token for a console: 256 random bits in 43 characters,
+// which fits into a SPICE password.
+func (t *tokens) issue(source, uuid string, now time.Time) string {
+	var raw [32]byte
+	rand.Read(raw[:])
+	token := base64.RawURLEncoding.EncodeToString(raw[:])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sweep(now)
+	t.entries[hashToken(token)] = &tokenEntry{source: source, uuid: uuid, expires: now.Add(t.lifetime)}
+	return token
+}
+
+// spend takes a token out of use and returns its console, or why it is no good.
+func (t *tokens) spend(hash tokenHash, now time.Time) (source, uuid string, refused Reason) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries[hash]
+	if e == nil {
+		return "", "", TokenUnknown
+	}
+	if refused := e.refused(now); refused != "" {
+		return e.source, e.uuid, refused
+	}
+	e.spent = true
+	return e.source, e.uuid, ""
+}
+
+// lookup says what there is to say about a token that belongs to no session.
+func (t *tokens) lookup(hash tokenHash, now time.Time) (source, uuid string, refused Reason) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries[hash]
+	if e == nil {
+		return "", "", TokenUnknown
+	}
+	return e.source, e.uuid, e.refused(now)
+}
+
+func (e *tokenEntry) refused(now time.Time) Reason {
+	switch {
+	case e.spent:
+		return TokenReplayed
+	case !now.Before(e.expires):
+		return TokenExpired
+	}
+	return ""
+}
+
+// sweep forgets what is long over, at most once a minute.
+func (t *tokens) sweep(now time.Time) {
+	if now.Sub(t.swept) < time.Minute {
+		return
+	}
+	t.swept = now
+	for hash, e := range t.entries {
+		if now.Sub(e.expires) > tokenMemory {
+			delete(t.entries, hash)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package spicetest
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// PipeBuffer is how many bytes each direction of a Pipe holds before writes
+// block.
+const PipeBuffer = 256 << 10
+
+// Pipe is a connection within the process: what is written to one end is read
+// from the other. Unlike net.Pipe it is buffered, so that both ends can write
+// first, and has the half-close of TCP. The ends are *PipeConn.
+func Pipe() (client, server *PipeConn) {
+	up, down := newHalf(), newHalf()
+	return &PipeConn{in: down, out: up}, &PipeConn{in: up, out: down}
+}
+
+// half is one direction.
+type half struct {
+	mu      sync.Mutex
+	changed *sync.Cond
+	buf     []byte
+	// ended is set when no more will be written, deaf when no more will be read.
+	ended, deaf bool
+	read, write deadline
+}
+
+// deadline is the time after which waiting on a half fails.
+type deadline struct {
+	timer  *time.Timer
+	passed bool
+	sets   int
+}
+
+func newHalf() *half {
+	h := &half{}
+	h.changed = sync.NewCond(&h.mu)
+	return h
+}
+
+func (h *half) setDeadline(d *deadline, t time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.sets++
+	d.passed = false
+	if t.IsZero() {
+		return
+	}
+	wait := time.Until(t)
+	if wait <= 0 {
+		d.passed = true
+		h.changed.Broadcast()
+		return
+	}
+	set := d.sets
+	d.timer = time.AfterFunc(wait, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if d.sets == set {
+			d.passed = true
+			h.changed.Broadcast()
+		}
+	})
+}
+
+func (h *half) set(flag *bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*flag = true
+	h.changed.Broadcast()
+}
+
+// PipeConn is one end of a Pipe.
+type PipeConn struct {
+	in, out *half
+	once    sync.Once
+}
+
+// Read reads what the other end wrote; io.EOF after its Close or CloseWrite.
+func (c *PipeConn) Read(p []byte) (int, error) {
+	h := c.in
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for {
+		switch {
+		case h.deaf:
+			return 0, net.ErrClosed
+		case h.read.passed:
+			return 0, os.ErrDeadlineExceeded
+		case len(h.buf) > 0:
+			n := copy(p, h.buf)
+			if h.buf = h.buf[n:]; len(h.buf) == 0 {
+				h.buf = nil
+			}
+			h.changed.Broadcast()
+			return n, nil
+		case h.ended:
+			return 0, io.EOF
+		case len(p) == 0:
+			return 0, nil
+		}
+		h.changed.Wait()
+	}
+}
+
+// Write blocks while the buffer is full; io.ErrClosedPipe after the other end's
+// Close.
+func (c *PipeConn) Write(p []byte) (int, error) {
+	h := c.out
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for n := 0; ; {
+		switch {
+		case h.ended:
+			return n, net.ErrClosed
+		case h.deaf:
+			return n, io.ErrClosedPipe
+		case h.write.passed:
+			return n, os.ErrDeadlineExceeded
+		case n == len(p):
+			return n, nil
+		}
+		if room := min(PipeBuffer-len(h.buf), len(p)-n); room > 0 {
+			h.buf = append(h.buf, p[n:n+room]...)
+			n += room
+			h.changed.Broadcast()
+			continue
+		}
+		h.changed.Wait()
+	}
+}
+
+// CloseWrite ends this direction; the other end reads io.EOF after what is
+// buffered.
+func (c *PipeConn) CloseWrite() error {
+	c.out.set(&c.out.ended)
+	return nil
+}
+
+// Close ends both directions.
+func (c *PipeConn) Close() error {
+	c.once.Do(func() {
+		c.out.set(&c.out.ended)
+		c.in.set(&c.in.deaf)
+		_ = c.SetDeadline(time.Time{}) // stops the timers
+	})
+	return nil
+}
+
+// SetDeadline bounds reads and writes.
+func (c *PipeConn) SetDeadline(t time.Time) error {
+	_ = c.SetReadDeadline(t)
+	return c.SetWriteDeadline(t)
+}
+
+// SetReadDeadline bounds reads; they fail with os.ErrDeadlineExceeded.
+func (c *PipeConn) SetReadDeadline(t time.Time) error {
+	c.in.setDeadline(&c.in.read, t)
+	return nil
+}
+
+// SetWriteDeadline bounds writes; they fail with os.ErrDeadlineExceeded.
+func (c *PipeConn) SetWriteDeadline(t time.Time) error {
+	c.out.setDeadline(&c.out.write, t)
+	return nil
+}
+
+// LocalAddr is "pipe".
+func (*PipeConn) LocalAddr() net.Addr { return pipeAddr{} }
+
+// RemoteAddr is "pipe".
+func (*PipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }

@@ -248,3 +248,12 @@ func (g *generator) next() uint64 {
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
 }
+
+// Opaque returns a copy whose fourth bytes are zero, as decoders leave X.
+func (p *Picture) Opaque() *Picture {
+	q := newPicture(p.Name, p.Width, p.Height)
+	for i := range p.Width * p.Height {
+		copy(q.Pix[4*i:], p.Pix[4*i:4*i+3])
+	}
+	return q
+}

@@ -176,17 +176,29 @@ func (w *Window) release(head uint64) {
 	if head <= w.oldest {
 		return
 	}
-	w.oldest = head
-	for id, e := range w.images {
-		if id < head {
-			delete(w.images, id)
-			w.bytes -= cap(e.pix)
-			if e.pix != nil {
-				w.free = append(w.free, e)
+	if head-w.oldest <= uint64(len(w.images)) {
+		for id := w.oldest; id < head; id++ {
+			if e, ok := w.images[id]; ok {
+				w.forget(e)
+			}
+		}
+	} else { // a server can leave out as many ids as it likes
+		for id, e := range w.images {
+			if id < head {
+				w.forget(e)
 			}
 		}
 	}
+	w.oldest = head
 	w.trim()
+}
+
+func (w *Window) forget(e *entry) {
+	delete(w.images, e.id)
+	w.bytes -= cap(e.pix)
+	if e.pix != nil {
+		w.free = append(w.free, e)
+	}
 }
 
 // await returns the pixels of the image that lies distance before e, waiting until

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,8 +32,12 @@ const (
 	serialSocket = "serial.sock"
 )
 
-// ticketFile is where QEMU reads the ticket; it exists only while Start runs.
-func (c Config) ticketFile() string { return filepath.Join(c.Dir, "ticket") }
+// ticketFile is where QEMU reads the ticket: a pipe that it inherits from Start,
+// so that the ticket is never in a file, whoever is killed when.
+const (
+	ticketFD   = 4
+	ticketFile = "/dev/fd/4"
+)
 
 func (c Config) socket(name string) string {
 	if c.SocketDir != "" {
@@ -46,8 +51,8 @@ func (c Config) socket(name string) string {
 func (c Config) QMPSocket() string { return c.socket(qmpSocket) }
 
 // Argv returns the command line for the machine, program first. It looks at
-// nothing but cfg, and its result may be pasted into a shell (ShellQuote). The
-// ticket is never in it.
+// nothing but cfg. CommandLine makes its result a text to paste into a shell.
+// The ticket is never in it.
 func Argv(cfg Config) ([]string, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -90,8 +95,9 @@ func (a *argv) machine(cfg Config) {
 	a.add("-smp", strconv.Itoa(cfg.cpus()))
 	a.add("-m", strconv.Itoa(cfg.memory())+"M")
 	a.add("-rtc", "base=utc")
-	// A guest that panics tells QEMU through this device (GUEST_PANICKED).
-	a.add("-device", "pvpanic")
+	// A guest that panics tells QEMU through this device (GUEST_PANICKED), and
+	// then stands still, so that its screen can still be looked at.
+	a.add("-device", "pvpanic", "-action", "panic=pause")
 }
 
 func (a *argv) firmware(cfg Config) {
@@ -158,7 +164,7 @@ func (a *argv) spice(cfg Config) {
 		}
 	}
 	if s.Ticket != "" {
-		a.add("-object", option("secret", "id=ticket", "file="+escape(cfg.ticketFile())))
+		a.add("-object", option("secret", "id=ticket", "file="+ticketFile))
 		opts = append(opts, "password-secret=ticket")
 	} else {
 		opts = append(opts, "disable-ticketing=on")
@@ -312,10 +318,14 @@ func (s Spice) check() error {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// ShellQuote writes a command line for a POSIX shell, an option with its
-// values a line.
-func ShellQuote(args []string) string {
+// CommandLine writes a command line for a POSIX shell, an option with its
+// values a line. Where QEMU is to read a ticket, it gets "ticket".
+func CommandLine(args []string) string {
 	var b strings.Builder
+	asksTicket := slices.ContainsFunc(args, func(a string) bool { return strings.HasSuffix(a, "file="+ticketFile) })
+	if asksTicket {
+		b.WriteString("printf ticket | ")
+	}
 	for i, arg := range args {
 		if i > 0 {
 			if strings.HasPrefix(arg, "-") {
@@ -329,6 +339,9 @@ func ShellQuote(args []string) string {
 		} else {
 			b.WriteString("'" + strings.ReplaceAll(arg, "'", `'\''`) + "'")
 		}
+	}
+	if asksTicket {
+		b.WriteString(fmt.Sprintf(" %d<&0", ticketFD))
 	}
 	return b.String()
 }

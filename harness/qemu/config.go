@@ -158,7 +158,7 @@ type Spice struct {
 	TLSChannels []string
 
 	// Ticket is the password of clients, at most 60 bytes; "" means none is
-	// asked. It reaches QEMU through a file of mode 0600 that Start removes.
+	// asked. It reaches QEMU through a pipe.
 	Ticket string
 
 	// Compression is the image compression; "" leaves it to QEMU.

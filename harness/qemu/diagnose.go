@@ -62,9 +62,10 @@ func (s Spice) ports() string {
 	return strings.Join(parts, ", ")
 }
 
-// timestamped is what -msg timestamp=on puts before a line, and the program's
-// name.
-var timestamped = regexp.MustCompile(`^\S+T\S+Z? (\S*qemu\S*: )?`)
+// adornment is the time and the program's name that QEMU puts before a line.
+var adornment = regexp.MustCompile(`^(\d\S+T\S+ )?(\S*qemu\S*: )?`)
+
+func unadorned(line string) string { return adornment.ReplaceAllString(line, "") }
 
 // diagnose turns the end of a QEMU that did not start into the host's or the
 // configuration's fault where its output says so.
@@ -75,7 +76,7 @@ func (m *Machine) diagnose(e *ExitError) error {
 	for _, s := range symptoms {
 		for _, line := range e.Stderr {
 			if s.text.MatchString(line) {
-				return s.blame(m.cfg, timestamped.ReplaceAllString(line, ""))
+				return s.blame(m.cfg, unadorned(line))
 			}
 		}
 	}

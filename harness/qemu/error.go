@@ -87,7 +87,7 @@ func (e *ExitError) Report() string {
 	b.WriteString(e.Error() + "\n")
 	section(&b, "the guest's last lines", e.Serial)
 	section(&b, "QEMU's last lines", e.Stderr)
-	b.WriteString("command line:\n" + ShellQuote(e.Argv) + "\n")
+	b.WriteString("command line:\n" + CommandLine(e.Argv) + "\n")
 	return b.String()
 }
 
@@ -101,6 +101,26 @@ func section(b *strings.Builder, title string, lines []string) {
 		b.WriteString("\t" + l + "\n")
 	}
 }
+
+// StateError says that a machine could not take up from a saved state, because
+// the state is damaged or belongs to another machine. The machine can still be
+// booted.
+type StateError struct {
+	Path string // the state's file
+	Said string // what QEMU says about it; may be empty
+	Err  error
+}
+
+// Error returns one line.
+func (e *StateError) Error() string {
+	s := fmt.Sprintf("restore the state in %s: %v", e.Path, e.Err)
+	if e.Said != "" {
+		s += fmt.Sprintf("; QEMU said: %q", e.Said)
+	}
+	return s
+}
+
+func (e *StateError) Unwrap() error { return e.Err }
 
 // BootError says that the machine ran but its guest did not say what shows
 // that it booted.
@@ -130,6 +150,6 @@ func (e *BootError) Report() string {
 	b.WriteString(e.Error() + "\n")
 	section(&b, "the guest's last lines", e.Serial)
 	section(&b, "QEMU's last lines", e.Stderr)
-	b.WriteString("command line:\n" + ShellQuote(e.Argv) + "\n")
+	b.WriteString("command line:\n" + CommandLine(e.Argv) + "\n")
 	return b.String()
 }

@@ -29,30 +29,35 @@ func fileError(path string, err error) error {
 	return &ConfigError{What: fmt.Sprintf("the machine's file cannot be written: %v", err), Hint: "choose another directory", Err: err}
 }
 
-// writeSecret writes a file that only this user may read.
-func writeSecret(path, secret string) error {
-	os.Remove(path) // one that is there may have another mode
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// filledPipe returns the reading end of a pipe that holds s and ends there. s
+// has to fit into the pipe's buffer, which has a page at least.
+func filledPipe(s string) (*os.File, error) {
+	r, w, err := os.Pipe()
 	if err != nil {
-		return fileError(path, err)
+		return nil, err
 	}
-	_, err = f.WriteString(secret)
-	if err = errors.Join(err, f.Close()); err != nil {
-		os.Remove(path)
-		return fileError(path, err)
+	_, err = w.WriteString(s)
+	if err = errors.Join(err, w.Close()); err != nil {
+		r.Close()
+		return nil, err
 	}
-	return nil
+	return r, nil
 }
 
 // socketPair returns a connected pair: our end as a connection, the other to
 // be inherited.
 func socketPair() (net.Conn, *os.File, error) {
+	// NB: a process started meanwhile must not inherit either end, or the
+	// other would never see it closed.
+	syscall.ForkLock.RLock()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	for _, fd := range fds {
-		syscall.CloseOnExec(fd)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "qmp"), os.NewFile(uintptr(fds[1]), "qmp-peer")
 	conn, err := net.FileConn(ours)

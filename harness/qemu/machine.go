@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/qmp"
 )
@@ -27,7 +28,7 @@ type Machine struct {
 	argv  []string // as written to qemu.argv
 	start time.Time
 
-	proc       *process
+	proc       *proc.Process
 	qmp        *qmp.Client
 	console    *serial.Log
 	transcript *os.File
@@ -177,7 +178,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	}()
 
 	argvFile := filepath.Join(cfg.Dir, ArgvFile)
-	if err := os.WriteFile(argvFile, []byte(ShellQuote(m.argv)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(argvFile, []byte(CommandLine(m.argv)+"\n"), 0o644); err != nil {
 		return fileError(argvFile, err)
 	}
 	serialPath := filepath.Join(cfg.Dir, SerialLog)
@@ -203,13 +204,6 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	}
 	undo = append(undo, func() { m.transcript.Close() })
 
-	if cfg.Spice.Ticket != "" {
-		// QEMU has read it once it answers on QMP.
-		if err := writeSecret(cfg.ticketFile(), cfg.Spice.Ticket); err != nil {
-			return err
-		}
-		defer os.Remove(cfg.ticketFile())
-	}
 	m.removeSockets() // left by a machine that was killed here
 
 	// The owner's QMP connection is one end of a socket pair: there is no path
@@ -225,8 +219,17 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	cmd.Dir = cfg.Dir
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	cmd.ExtraFiles = []*os.File{theirs}
+	if cfg.Spice.Ticket != "" {
+		ticket, err := filledPipe(cfg.Spice.Ticket)
+		if err != nil {
+			ours.Close()
+			return fmt.Errorf("pass the ticket: %w", err)
+		}
+		defer ticket.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, ticket) // becomes ticketFD
+	}
 	m.start = time.Now()
-	if m.proc, err = startProcess(cmd); err != nil {
+	if m.proc, err = proc.Start(cmd); err != nil {
 		ours.Close()
 		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EACCES) {
 			return &HostError{What: fmt.Sprintf("QEMU cannot be run: %v", err), Hint: hintQEMU, Err: err}
@@ -235,8 +238,8 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	}
 	theirs.Close() // or its end would never be seen
 	undo = append(undo, func() {
-		m.proc.signal(syscall.SIGKILL)
-		<-m.proc.exited
+		m.proc.Signal(syscall.SIGKILL)
+		<-m.proc.Exited()
 		m.removeSockets()
 	})
 
@@ -252,7 +255,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 		}
 		// It closed the connection: it is ending.
 		select {
-		case <-m.proc.exited:
+		case <-m.proc.Exited():
 			return m.diagnose(m.exitError())
 		case <-time.After(stopLimit):
 			return fmt.Errorf("start QEMU: %w", err)
@@ -272,7 +275,7 @@ func (m *Machine) connected(ctx context.Context) error {
 
 	if path := m.cfg.LoadState; path != "" {
 		if err := m.loadState(ctx, path); err != nil {
-			return m.orEnd(err)
+			return err
 		}
 	}
 	if m.cfg.Spice.enabled() {
@@ -285,7 +288,7 @@ func (m *Machine) connected(ctx context.Context) error {
 			m.spice.Host = m.cfg.Spice.addr()
 		}
 	}
-	m.log.Debug("machine started", "name", m.cfg.name(), "pid", m.proc.pid, "qemu", m.qmp.Version(), "accel", m.cfg.Accel)
+	m.log.Debug("machine started", "name", m.cfg.name(), "pid", m.proc.PID(), "qemu", m.qmp.Version(), "accel", m.cfg.Accel)
 	return nil
 }
 
@@ -295,10 +298,17 @@ func (m *Machine) loadState(ctx context.Context, path string) error {
 		return &ConfigError{What: fmt.Sprintf("the saved state cannot be read: %v", err), Err: err}
 	}
 	defer f.Close()
-	if err := m.qmp.LoadState(ctx, f); err != nil {
-		return fmt.Errorf("restore the state in %s: %w", path, err)
+	err = m.qmp.LoadState(ctx, f)
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
-	return nil
+	// QEMU says why on its standard error, and most versions then exit.
+	m.awaitGone(stopLimit)
+	e := &StateError{Path: path, Err: err}
+	if tail := m.StderrTail(tailLines); len(tail) > 0 {
+		e.Said = unadorned(errorLine(tail))
+	}
+	return e
 }
 
 // orEnd returns why the machine ended when err is only a consequence of that,
@@ -379,7 +389,7 @@ func (m *Machine) checkState() {
 // join waits for the process to end, then for everything that listened to it.
 func (m *Machine) join() {
 	defer close(m.gone)
-	<-m.proc.exited
+	<-m.proc.Exited()
 	<-m.qmp.Done() // the kernel has closed QEMU's end
 	<-m.watched
 	e := m.exitError()
@@ -396,8 +406,8 @@ func (m *Machine) exitError() *ExitError {
 	m.mu.Unlock()
 	e := &ExitError{Argv: m.argv}
 	var status syscall.WaitStatus
-	if m.proc.state != nil {
-		status, _ = m.proc.state.Sys().(syscall.WaitStatus)
+	if state := m.proc.State(); state != nil {
+		status, _ = state.Sys().(syscall.WaitStatus)
 	}
 	switch {
 	case asked == KindKilled:
@@ -447,12 +457,12 @@ func (m *Machine) end(kind Kind, reason string) {
 // Config returns the configuration, with what Start decided filled in.
 func (m *Machine) Config() Config { return m.cfg }
 
-// Argv returns the command line, program first; ShellQuote makes it one to
+// Argv returns the command line, program first; CommandLine makes it one to
 // paste.
 func (m *Machine) Argv() []string { return m.argv }
 
 // PID returns QEMU's process id.
-func (m *Machine) PID() int { return m.proc.pid }
+func (m *Machine) PID() int { return m.proc.PID() }
 
 // QMP returns the machine's QMP connection. It is the machine's: do not
 // close it.
@@ -555,16 +565,16 @@ func (m *Machine) SaveState(ctx context.Context, path string) (err error) {
 
 // Freeze stops QEMU itself (SIGSTOP), SPICE server and QMP included, as a
 // host that stalls would. Pause stops only the guest.
-func (m *Machine) Freeze() { m.proc.signal(syscall.SIGSTOP) }
+func (m *Machine) Freeze() { m.proc.Signal(syscall.SIGSTOP) }
 
 // Thaw lets a frozen QEMU go on.
-func (m *Machine) Thaw() { m.proc.signal(syscall.SIGCONT) }
+func (m *Machine) Thaw() { m.proc.Signal(syscall.SIGCONT) }
 
 // Kill kills QEMU at once, as a fault to test with, and waits for its end.
 // Wait then returns an *ExitError of KindKilled.
 func (m *Machine) Kill() {
 	m.ask(KindKilled)
-	m.proc.signal(syscall.SIGKILL)
+	m.proc.Signal(syscall.SIGKILL)
 	<-m.gone
 }
 
@@ -605,15 +615,15 @@ func (m *Machine) Close() error {
 	if m.awaitGone(quitGrace) {
 		return nil
 	}
-	m.proc.signal(syscall.SIGTERM)
+	m.proc.Signal(syscall.SIGTERM)
 	if m.awaitGone(quitGrace) {
 		return nil
 	}
-	m.proc.signal(syscall.SIGKILL)
+	m.proc.Signal(syscall.SIGKILL)
 	if m.awaitGone(quitGrace) {
 		return nil
 	}
-	return fmt.Errorf("QEMU (process %d) does not end even when killed: it is stuck in the kernel", m.proc.pid)
+	return fmt.Errorf("QEMU (process %d) does not end even when killed: it is stuck in the kernel", m.proc.PID())
 }
 
 func (m *Machine) awaitGone(limit time.Duration) bool {

@@ -20,18 +20,37 @@ import (
 // Screenshot returns what the primary display shows, asked of QEMU past any
 // SPICE client (screendump). Every pixel is opaque.
 func (m *Machine) Screenshot(ctx context.Context) (*image.NRGBA, error) {
-	f, err := os.CreateTemp(m.cfg.Dir, "screendump-*")
+	img, err := screendump(ctx, m.qmp, m.cfg.Dir)
 	if err != nil {
-		return nil, fileError(m.cfg.Dir, err)
+		return nil, m.orEnd(err)
+	}
+	return img, nil
+}
+
+// ScreenshotVia is Machine.Screenshot for a machine that another process owns,
+// asked on its QMP socket. QEMU's file passes through dir.
+func ScreenshotVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
+	c, err := qmp.Dial(ctx, socket, qmp.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("QMP socket %s: %w", socket, err)
+	}
+	defer c.Close()
+	return screendump(ctx, c, dir)
+}
+
+func screendump(ctx context.Context, c *qmp.Client, dir string) (*image.NRGBA, error) {
+	f, err := os.CreateTemp(dir, "screendump-*")
+	if err != nil {
+		return nil, fileError(dir, err)
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
 
 	// NB: QEMU's file is a new one under this name or this one cut to zero,
 	// by version; so it is opened again.
-	format, err := m.qmp.Screendump(ctx, f.Name())
+	format, err := c.Screendump(ctx, f.Name())
 	if err != nil {
-		return nil, m.orEnd(fmt.Errorf("take a picture: %w", err))
+		return nil, fmt.Errorf("take a picture: %w", err)
 	}
 	b, err := os.ReadFile(f.Name())
 	if err != nil {

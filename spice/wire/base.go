@@ -242,7 +242,7 @@ type Notify struct {
 	Severity   NotifySeverity
 	Visibility uint32 // SPICE_NOTIFY_VISIBILITY_*: 0 low, 1 medium, 2 high
 	What       uint32 // a warn, info or error code, by severity
-	Message    string // without the zero byte that servers put at its end
+	Message    string // without the zero byte that spice-server puts behind it
 }
 
 // MessageType is 7.
@@ -280,9 +280,9 @@ func (m *Notify) encode(w *writer) {
 	w.u32(uint32(m.Severity))
 	w.u32(m.Visibility)
 	w.u32(m.What)
-	w.u32(uint32(len(m.Message)) + 1)
+	w.u32(uint32(len(m.Message)))
 	w.string(m.Message)
-	w.u8(0)
+	w.u8(0) // spice-server sends it, and does not count it
 }
 
 // List carries other messages and nothing of its own; see SubMessages.

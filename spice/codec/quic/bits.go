@@ -9,58 +9,47 @@ import (
 // the end it reads zeros, and exhausted tells.
 type bitReader struct {
 	src []byte
-	pos int    // bytes taken into acc, and beyond the end of src what would have been
-	acc uint64 // the next bits, the first one highest; what is beyond n is zero
-	n   uint   // valid bits in acc
+	pos int // bits passed over
 }
 
-func (r *bitReader) reset(src []byte, pos int) {
-	*r = bitReader{src: src, pos: pos}
-	r.fill()
-}
+// window returns the next 64 bits, the first one highest.
+func (r *bitReader) window() uint64 { return window(r.src, r.pos) }
 
-// fill makes at least 32 bits available.
-func (r *bitReader) fill() {
-	for r.n <= 32 {
-		r.acc |= uint64(word(r.src, r.pos)) << 32 >> r.n
-		r.pos += 4
-		r.n += 32
+// window returns the 64 bits of src from bit pos on.
+func window(src []byte, pos int) uint64 {
+	// Inlined where it counts: two words, and what shifting leaves of a third.
+	at, shift := pos>>5*4, uint(pos)&31
+	if uint(at)+12 > uint(len(src)) {
+		return lastWindow(src, pos)
 	}
+	src = src[at : at+12]
+	return bits.RotateLeft64(binary.LittleEndian.Uint64(src), 32)<<shift |
+		uint64(binary.LittleEndian.Uint32(src[8:]))>>(32-shift)
 }
 
-// word returns the word at byte pos of src, or 0 if there is none.
-func word(src []byte, pos int) uint32 {
-	if pos+4 <= len(src) {
-		return binary.LittleEndian.Uint32(src[pos:])
+// lastWindow is window near the end of src or beyond it.
+func lastWindow(src []byte, pos int) uint64 {
+	var last [12]byte
+	if at := pos >> 5 * 4; at < len(src) {
+		// A word that is not complete does not count.
+		copy(last[:], src[at:len(src)&^3])
 	}
-	return 0
-}
-
-// drop passes over at most 32 bits and makes the next 32 available.
-func (r *bitReader) drop(n uint) {
-	r.acc <<= n
-	r.n -= n
-	r.fill()
+	return window(last[:], pos&31)
 }
 
 // offset returns the position of the next bit in bytes, rounded up.
-func (r *bitReader) offset() int {
-	return min(r.pos-int(r.n)/8, len(r.src))
-}
+func (r *bitReader) offset() int { return min((r.pos+7)/8, len(r.src)) }
 
 // exhausted reports whether the word after the one that holds the last bit
 // read is missing. Encoders write it, and reference decoders read it ahead.
-func (r *bitReader) exhausted() bool {
-	used := r.pos*8 - int(r.n) // bits
-	return (used+31)/32*4+4 > len(r.src)
-}
+func (r *bitReader) exhausted() bool { return (r.pos+31)/32*4+4 > len(r.src) }
 
 // run reads the length of a run. A length above limit may come out smaller than
 // it is but still above limit.
 func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
 	for {
-		hits := bits.LeadingZeros8(^uint8(r.acc >> 56))
+		hits := bits.LeadingZeros8(^uint8(r.window() >> 56))
 		for range hits {
 			length += 1 << runBits[s.run]
 			if s.run < len(runBits)-1 {
@@ -71,14 +60,14 @@ func (r *bitReader) run(s *modelState, limit int) int {
 			return length
 		}
 		if hits < 8 {
-			r.drop(uint(hits) + 1)
+			r.pos += hits + 1
 			break
 		}
-		r.drop(8)
+		r.pos += 8
 	}
-	if n := uint(runBits[s.run]); n > 0 {
-		length += int(r.acc >> (64 - n))
-		r.drop(n)
+	if n := int(runBits[s.run]); n > 0 {
+		length += int(r.window() >> (64 - n))
+		r.pos += n
 	}
 	if s.run > 0 {
 		s.run--

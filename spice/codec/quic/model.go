@@ -34,6 +34,7 @@ type family struct {
 	plain  [8]uint16
 	length [256][maxCodes]uint8 // codeword length in bits by number and code
 	bucket [256]uint8           // bucket of a context
+	end    [8]uint16            // the context after the last one of a bucket
 }
 
 var family8, family5 = newFamily(8), newFamily(5)
@@ -64,14 +65,16 @@ func newFamily(depth int) *family {
 			b++
 		}
 		f.bucket[n] = uint8(b)
+		f.end[b] = uint16(n) + 1
 	}
 	return f
 }
 
-// A channel is the adaptive part of the model: for each bucket the code in use and
-// what each code would have cost so far.
+// A channel is the adaptive part of the model: for each bucket what each code would
+// have cost so far, and for each context the code in use, which is the same
+// for all contexts of a bucket.
 type channel struct {
-	best [8]uint8
+	best [256]uint8
 	cost [8][maxCodes]uint32
 }
 
@@ -82,10 +85,11 @@ func (c *channel) reset(f *family) {
 	}
 }
 
-// update counts the number n coded in the given bucket. Among equals, the code with
+// update counts the number n coded in the given context. Among equals, the code with
 // the most plain bits wins.
-func (c *channel) update(f *family, bucket uint8, n uint32, trigger uint32) {
-	cost, length := &c.cost[bucket&7], &f.length[n&255]
+func (c *channel) update(f *family, context uint8, n uint8, trigger uint32) {
+	bucket := f.bucket[context] & 7
+	cost, length := &c.cost[bucket], &f.length[n]
 	best := f.codes - 1
 	cost[best&7] += uint32(length[best&7])
 	least := cost[best&7]
@@ -95,7 +99,12 @@ func (c *channel) update(f *family, bucket uint8, n uint32, trigger uint32) {
 			best, least = l, cost[l&7]
 		}
 	}
-	c.best[bucket&7] = uint8(best)
+	if c.best[context] != uint8(best) {
+		first := 1<<bucket - 1
+		for i := range c.best[first:f.end[bucket]] {
+			c.best[first+i] = uint8(best)
+		}
+	}
 	if least > trigger {
 		for l := range cost {
 			cost[l] >>= 1

@@ -98,8 +98,8 @@ type Decoder struct {
 	chans [4]channel
 
 	rows [2][]uint32 // this row's pixels and the row's before it
-	ctx  []uint32    // contexts of the three colours by column, a byte each
-	actx []uint8     // context of the alpha or gray channel by column
+	ctx  []uint32    // by column, the numbers coded last for the three colours, packed like a pixel
+	actx []uint8     // by column, the number coded last for alpha or gray
 }
 
 // Decode writes the image in src to dst, rows stride bytes apart, in B,G,R,X from
@@ -161,7 +161,7 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 }
 
 func (d *Decoder) reset(f *family, src []byte, width int) {
-	d.in.reset(src, HeaderSize)
+	d.in = bitReader{src, 8 * HeaderSize}
 	d.rgb.reset()
 	d.alpha.reset()
 	for i := range d.chans {

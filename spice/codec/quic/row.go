@@ -1,24 +1,31 @@
 package quic
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
-// number decodes the codeword of code l at the top of acc, whose 32 highest bits at
+// number decodes the codeword of code l at the top of acc, of whose bits codeLimit at
 // least are valid, and returns the number and the codeword's length. A number
 // beyond f.max is no number that an encoder writes.
-func (f *family) number(acc uint64, l uint8) (n uint32, length uint) {
-	zeros := uint(bits.LeadingZeros64(acc))
-	if zeros < uint(f.prefix[l&7]) {
-		// zeros-1 rather than zeros, because the shifted bits include the one
-		// that ends the prefix.
-		return uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-zeros-uint(l))&63)), zeros + 1 + uint(l)
+func (f *family) number(acc uint64, l uint8) (n uint32, length int) {
+	zeros := bits.LeadingZeros64(acc)
+	if zeros >= int(f.prefix[l&7]) {
+		return f.escaped(acc, l)
 	}
-	length = uint(f.prefix[l&7] + f.suffix[l&7])
-	return uint32(f.plain[l&7]) + uint32(acc<<(f.prefix[l&7]&63)>>((64-f.suffix[l&7])&63)), length
+	// zeros-1 rather than zeros, because the shifted bits include the one
+	// that ends the prefix.
+	return uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-zeros-int(l))&63)), zeros + 1 + int(l)
 }
 
-// unfold turns a number back into a difference, modulo 1<<32; only the channel's
-// bits mean something.
-func unfold(n uint32) uint32 { return n>>1 ^ -(n & 1) }
+// escaped is number for a codeword whose prefix is the longest.
+func (f *family) escaped(acc uint64, l uint8) (n uint32, length int) {
+	l &= 7
+	return uint32(f.plain[l]) + uint32(acc<<f.prefix[l]>>(64-f.suffix[l])), int(f.prefix[l] + f.suffix[l])
+}
+
+// unfold turns packed numbers back into differences, modulo 256.
+func unfold(n uint32) uint32 { return n>>1&0x7f7f7f7f ^ n&0x01010101*0xff }
 
 // add adds bytes, each modulo 256.
 func add(a, b uint32) uint32 { return (a&0x7f7f7f7f + b&0x7f7f7f7f) ^ (a^b)&0x80808080 }
@@ -71,33 +78,26 @@ func (d *Decoder) row(s *modelState, f *family, cur, prev []uint32) bool {
 	return true
 }
 
-// colour decodes the numbers of the three colours, red first, in the contexts of c.
-// It returns them and their contexts packed in the order of a pixel.
-func (d *Decoder) colour(f *family, c uint32) (numbers, contexts uint32, ok bool) {
+// colour decodes the numbers of the three colours in the contexts of c, red first, and
+// packs them in the order of a pixel.
+func (d *Decoder) colour(f *family, c uint32) (numbers uint32, ok bool) {
 	for shift := 16; shift >= 0; shift -= 8 {
-		n, length := f.number(d.in.acc, d.chans[shift/8].best[c>>shift&7])
-		d.in.drop(length)
+		n, length := f.number(d.in.window(), d.chans[shift/8].best[c>>shift&255])
+		d.in.pos += length
 		if n > f.max {
-			return 0, 0, false
+			return 0, false
 		}
 		numbers |= n << shift
-		contexts |= uint32(f.bucket[n]) << shift
 	}
-	return numbers, contexts, true
+	return numbers, true
 }
 
 // updateColours counts the numbers of a pixel that were coded in the contexts of c.
 func (d *Decoder) updateColours(f *family, c, numbers uint32) {
 	trigger := d.rgb.trigger
-	d.chans[2].update(f, uint8(c>>16), numbers>>16&255, trigger)
-	d.chans[1].update(f, uint8(c>>8), numbers>>8&255, trigger)
-	d.chans[0].update(f, uint8(c), numbers&255, trigger)
-}
-
-// differences unfolds three packed numbers.
-func (f *family) differences(numbers uint32) uint32 {
-	r, g, b := numbers>>16&255, numbers>>8&255, numbers&255
-	return unfold(r)&f.max<<16 | unfold(g)&f.max<<8 | unfold(b)&f.max
+	d.chans[2].update(f, uint8(c>>16), uint8(numbers>>16), trigger)
+	d.chans[1].update(f, uint8(c>>8), uint8(numbers>>8), trigger)
+	d.chans[0].update(f, uint8(c), uint8(numbers), trigger)
 }
 
 // firstColours decodes the pixels from i to end of the first row. They
@@ -109,19 +109,19 @@ func (d *Decoder) firstColours(f *family, cur []uint32, i, end int) bool {
 		left, c = cur[i-1], d.ctx[i-1]
 	}
 	for ; i < end; i++ {
-		numbers, contexts, ok := d.colour(f, c)
+		numbers, ok := d.colour(f, c)
 		if !ok {
 			return false
 		}
-		left = add(left, f.differences(numbers)) & f.fold
-		cur[i], d.ctx[i] = left, contexts
+		left = add(left, unfold(numbers)) & f.fold
+		cur[i], d.ctx[i] = left, numbers
 		if s.wait > 0 {
 			s.wait--
 		} else {
 			s.wait = s.next()
 			d.updateColours(f, c, numbers)
 		}
-		c = contexts
+		c = numbers
 	}
 	return true
 }
@@ -132,11 +132,11 @@ func (d *Decoder) colours(f *family, cur, prev []uint32, i, end int) bool {
 	if i == 0 {
 		// The column to the left of the first is the first of the row above.
 		c := d.ctx[0]
-		numbers, contexts, ok := d.colour(f, c)
+		numbers, ok := d.colour(f, c)
 		if !ok {
 			return false
 		}
-		cur[0], d.ctx[0] = add(prev[0]&colours, f.differences(numbers))&f.fold, contexts
+		cur[0], d.ctx[0] = add(prev[0]&colours, unfold(numbers))&f.fold, numbers
 		if s.wait > 0 {
 			s.wait--
 		} else {
@@ -145,47 +145,115 @@ func (d *Decoder) colours(f *family, cur, prev []uint32, i, end int) bool {
 		}
 		i = 1
 	}
+	// From here on everything that changes with a pixel is in a variable.
+	cur, prev, ctx := cur[:end], prev[:end], d.ctx[:end]
+	src, pos := d.in.src, d.in.pos
 	stop := i + s.wait // the pixel after which the model is updated
-	runAt := -1
+	runAt := 2         // no run here, nor to the left
+	left, above, c := cur[i-1], prev[i-1]&colours, ctx[i-1]
+	bestR, bestG, bestB := &d.chans[2].best, &d.chans[1].best, &d.chans[0].best
+	flat := i > 1 && left == cur[i-2] // the last two pixels are the same
 	for i < end {
-		if i > 2 && i != runAt && (prev[i-1]^prev[i])&colours == 0 && cur[i-1] == cur[i-2] {
+		next := prev[i] & colours
+		if next == above && flat && i > runAt {
 			s.wait = stop - i
-			runAt = i
+			d.in.pos = pos
 			n := d.in.run(s, end-i)
+			pos = d.in.pos
 			if n > end-i {
 				return false
 			}
-			for v := cur[i-1]; n > 0; n-- {
-				cur[i] = v
+			runAt = i
+			for range n {
+				cur[i] = left
 				i++
 			}
 			if i == end {
 				return true
 			}
 			stop = i + s.wait
-			continue
+			c, next = ctx[i-1], prev[i]&colours
+			if n > 0 {
+				above = prev[i-1] & colours
+				continue
+			}
 		}
-		c := d.ctx[i-1]
-		numbers, contexts, ok := d.colour(f, c)
-		if !ok {
+		above = next
+
+		// number, three times over, and window: calls would take half as long again.
+		// Two codewords and what a third may need fit in a window only if the two
+		// are not among the longest.
+		var acc uint64
+		if at := uint(pos) >> 5 * 4; at+12 <= uint(len(src)) {
+			w := src[at : at+12]
+			acc = bits.RotateLeft64(binary.LittleEndian.Uint64(w), 32)<<(uint(pos)&31) |
+				uint64(binary.LittleEndian.Uint32(w[8:]))>>(32-uint(pos)&31)
+		} else {
+			acc = lastWindow(src, pos)
+		}
+		start := pos
+		var r, g, b uint32
+		l := bestR[c>>16&255]
+		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
+			r = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
+			zeros += 1 + int(l)
+			acc <<= uint(zeros) & 63
+			pos += zeros
+		} else {
+			var n int
+			r, n = f.escaped(acc, l)
+			acc <<= uint(n)
+			pos += n
+		}
+		l = bestG[c>>8&255]
+		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
+			g = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
+			zeros += 1 + int(l)
+			acc <<= uint(zeros) & 63
+			pos += zeros
+		} else {
+			var n int
+			g, n = f.escaped(acc, l)
+			acc <<= uint(n)
+			pos += n
+		}
+		if pos-start > 64-codeLimit {
+			acc = window(src, pos)
+		}
+		l = bestB[c&255]
+		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
+			b = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
+			pos += zeros + 1 + int(l)
+		} else {
+			var n int
+			b, n = f.escaped(acc, l)
+			pos += n
+		}
+		if (r|g|b)&^f.max != 0 {
+			d.in.pos = pos
 			return false
 		}
-		cur[i] = add(mean(cur[i-1], prev[i]&colours), f.differences(numbers)) & f.fold
-		d.ctx[i] = contexts
+		numbers := r<<16 | g<<8 | b
+		v := add(mean(left, above), unfold(numbers)) & f.fold
+		flat = v == left
+		left = v
+		cur[i], ctx[i] = v, numbers
 		if i == stop {
 			d.updateColours(f, c, numbers)
 			stop = i + 1 + s.next()
 		}
+		c = numbers
 		i++
 	}
+	d.in.pos = pos
 	s.wait = stop - end
 	return true
 }
 
 // single decodes one alpha in context c.
 func (d *Decoder) single(c uint8) (n uint32, ok bool) {
-	n, length := family8.number(d.in.acc, d.chans[3].best[c&7])
-	d.in.drop(length)
+	n, length := family8.number(d.in.window(), d.chans[3].best[c])
+	d.in.pos += length
 	return n, n <= 255
 }
 
@@ -204,12 +272,12 @@ func (d *Decoder) firstAlpha(cur []uint32, i, end int) bool {
 		}
 		left = (left + unfold(n)) & 255
 		cur[i] = cur[i]&colours | left<<24
-		d.actx[i] = family8.bucket[n]
+		d.actx[i] = uint8(n)
 		if s.wait > 0 {
 			s.wait--
 		} else {
 			s.wait = s.next()
-			d.chans[3].update(family8, c, n, s.trigger)
+			d.chans[3].update(family8, c, uint8(n), s.trigger)
 		}
 		c = d.actx[i]
 	}
@@ -226,12 +294,12 @@ func (d *Decoder) alphas(cur, prev []uint32, i, end int) bool {
 			return false
 		}
 		cur[0] = cur[0]&colours | (prev[0]>>24+unfold(n))<<24
-		d.actx[0] = family8.bucket[n]
+		d.actx[0] = uint8(n)
 		if s.wait > 0 {
 			s.wait--
 		} else {
 			s.wait = s.next()
-			d.chans[3].update(family8, c, n, s.trigger)
+			d.chans[3].update(family8, c, uint8(n), s.trigger)
 		}
 		i = 1
 	}
@@ -261,9 +329,9 @@ func (d *Decoder) alphas(cur, prev []uint32, i, end int) bool {
 			return false
 		}
 		cur[i] = cur[i]&colours | ((cur[i-1]>>24+prev[i]>>24)>>1+unfold(n))<<24
-		d.actx[i] = family8.bucket[n]
+		d.actx[i] = uint8(n)
 		if i == stop {
-			d.chans[3].update(family8, c, n, s.trigger)
+			d.chans[3].update(family8, c, uint8(n), s.trigger)
 			stop = i + 1 + s.next()
 		}
 		i++

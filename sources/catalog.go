@@ -75,18 +75,12 @@ func Open(path string, cfg Config) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sources: watch: %w", err)
 	}
-	// The directory, not the file: an editor that renames a new file into
-	// place would leave a watch on the old one.
-	err = watcher.Add(filepath.Dir(path))
-	if target, linkErr := filepath.EvalSymlinks(path); err == nil && linkErr == nil {
-		err = watcher.Add(filepath.Dir(target))
+	c := &Catalog{path: path, cfg: cfg, watcher: watcher, done: make(chan struct{})}
+	// The watch comes first, so that no edit falls between.
+	if err = c.follow(); err == nil {
+		err = c.Reload()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("sources: watch %s: %w", filepath.Dir(path), err), watcher.Close())
-	}
-	c := &Catalog{path: path, cfg: cfg, watcher: watcher, done: make(chan struct{})}
-	// After the watch is set, so that no edit falls between.
-	if err := c.Reload(); err != nil {
 		return nil, errors.Join(err, watcher.Close())
 	}
 	go c.watch()
@@ -195,6 +189,9 @@ func (c *Catalog) watch() {
 			c.cfg.Logger.Warn("sources: watch", "file", c.path, "error", err)
 			quiet.Reset(settle)
 		case <-quiet.C:
+			if err := c.follow(); err != nil {
+				c.cfg.Logger.Warn("sources: watch", "file", c.path, "error", err)
+			}
 			err := c.Reload()
 			if err != nil {
 				c.cfg.Logger.Error("sources: reload: the last good state stays", "file", c.path, "error", err)
@@ -206,6 +203,23 @@ func (c *Catalog) watch() {
 			}
 		}
 	}
+}
+
+// follow watches the directory of the file and, if a symbolic link leads from
+// there to another one, that too. Directories, not the file: an editor that
+// renames a new file into place would leave a watch on the old one.
+func (c *Catalog) follow() error {
+	dirs := []string{filepath.Dir(c.path)}
+	// A link that leads nowhere is for Reload to report.
+	if target, err := filepath.EvalSymlinks(c.path); err == nil {
+		dirs = append(dirs, filepath.Dir(target))
+	}
+	for _, dir := range dirs {
+		if err := c.watcher.Add(dir); err != nil {
+			return fmt.Errorf("sources: watch %s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // concerns reports whether a change of that file can change what Reload reads:

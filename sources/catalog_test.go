@@ -102,6 +102,17 @@ func TestALinkedFileIsWatchedWhereItLeads(t *testing.T) {
 	write(t, filepath.Join(real, "a.yaml"), strings.Replace(contract, "s3cret", "second", 1))
 	require.NoError(t, next(t, reloads))
 	assert.Equal(t, "second", ticket(t, c))
+
+	// The link is led elsewhere, and then the file there is edited.
+	other := t.TempDir()
+	write(t, filepath.Join(other, "b.yaml"), strings.Replace(contract, "s3cret", "third", 1))
+	require.NoError(t, os.Symlink(filepath.Join(other, "b.yaml"), path+".new"))
+	require.NoError(t, os.Rename(path+".new", path))
+	require.NoError(t, next(t, reloads))
+	assert.Equal(t, "third", ticket(t, c))
+	write(t, filepath.Join(other, "b.yaml"), contract)
+	require.NoError(t, next(t, reloads))
+	assert.Equal(t, "s3cret", ticket(t, c))
 }
 
 func TestABadFileIsNotOpened(t *testing.T) {

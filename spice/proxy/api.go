@@ -114,7 +114,15 @@ func (p *Proxy) handler() http.Handler {
 	metrics := promhttp.HandlerFor(p.metrics.registry, promhttp.HandlerOpts{Registry: p.metrics.registry})
 	route(public, "GET", "/metrics", metrics.ServeHTTP)
 	public.Handle("/", p.authorised(private))
-	return public
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.answering.RLock()
+		defer p.answering.RUnlock()
+		if p.answered {
+			writeError(w, http.StatusServiceUnavailable, "closing", "the proxy is ending")
+			return
+		}
+		public.ServeHTTP(w, r)
+	})
 }
 
 // route serves one method of a pattern and answers all others as JSON too. GET

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -245,4 +246,32 @@ func TestTheHostOfAVVFileIsOneThatClientsReach(t *testing.T) {
 			}
 		})
 	}
+}
+
+// stuck is a source that answers only when it is told to stop.
+type stuck struct{ asked chan struct{} }
+
+func (s stuck) List(ctx context.Context) ([]proxy.Console, error) {
+	close(s.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (s stuck) Resolve(context.Context, string, string) (proxy.Console, error) {
+	return proxy.Console{}, errors.New("not asked in this test")
+}
+
+func TestCloseEndsRequestsThatWaitForASource(t *testing.T) {
+	s := stuck{make(chan struct{})}
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Consoles = s })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if resp, err := http.Get("http://" + l.APIAddr() + "/healthz"); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-s.asked
+	require.NoError(t, l.Close())
+	<-done
 }

@@ -32,6 +32,8 @@ type Proxy struct {
 
 	plain, secure, api net.Listener
 	http               *http.Server
+	answering          sync.RWMutex // read-held by each API request
+	answered           bool         // no further ones are
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -84,7 +86,8 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.metrics = newMetrics(p)
 	p.http = &http.Server{
-		Handler: p.handler(),
+		Handler:     p.handler(),
+		BaseContext: func(net.Listener) context.Context { return p.ctx },
 		// Requests have no body and answers are small.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -145,6 +148,10 @@ func (p *Proxy) finish() {
 	<-p.ctx.Done()
 	p.closeListeners()
 	p.http.Close()
+	// http.Server.Close does not wait for requests; their context is done.
+	p.answering.Lock()
+	p.answered = true
+	p.answering.Unlock()
 	p.wg.Wait()
 }
 

@@ -13,14 +13,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// relayBuffer is the size of one direction's buffer in bytes: four TLS records.
-const relayBuffer = 64 << 10
-
-var relayBuffers = sync.Pool{New: func() any { return new([relayBuffer]byte) }}
+// Sizes of the buffers of a channel in bytes. A client sends little, and
+// crypto/tls gives out one record (16 KiB) at a time anyway; pictures come in
+// bulk. A session of six channels has half a MiB of them.
+const (
+	fromClientBuffer = 16 << 10
+	fromServerBuffer = 64 << 10
+)
 
 // pump is one direction of a channel.
 type pump struct {
 	dst, src         net.Conn
+	buffer           int // bytes
 	scan             scanner
 	traffic          *traffic
 	total            prometheus.Counter
@@ -38,10 +42,9 @@ func (p *pump) run(ends chan<- pumpEnd) { ends <- p.copy() }
 // copy passes on what comes from src until it ends, and then ends that half of
 // dst. It looks at each piece before it passes it on, and changes nothing.
 func (p *pump) copy() pumpEnd {
-	buf := relayBuffers.Get().(*[relayBuffer]byte)
-	defer relayBuffers.Put(buf)
+	buf := make([]byte, p.buffer)
 	for {
-		n, err := p.src.Read(buf[:])
+		n, err := p.src.Read(buf)
 		if n > 0 {
 			if err := p.scan.feed(buf[:n]); err != nil {
 				return pumpEnd{ChannelFailed, err}

@@ -207,9 +207,9 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 // relay passes a linked channel on until it ends.
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
 	t := ch.id.Type
-	fromClient := &pump{src: client, dst: server, scan: scanner{mini: mini}, traffic: &ch.fromClient,
+	fromClient := &pump{src: client, dst: server, buffer: fromClientBuffer, scan: scanner{mini: mini}, traffic: &ch.fromClient,
 		total: p.metrics.relayed(t, wire.FromClient), srcGone: ClientClosed, dstGone: ServerClosed}
-	fromServer := &pump{src: server, dst: client, scan: scanner{mini: mini}, traffic: &ch.fromServer,
+	fromServer := &pump{src: server, dst: client, buffer: fromServerBuffer, scan: scanner{mini: mini}, traffic: &ch.fromServer,
 		total: p.metrics.relayed(t, wire.FromServer), srcGone: ServerClosed, dstGone: ClientClosed}
 	if t == wire.ChannelMain {
 		var first wire.MainInit

@@ -109,6 +109,8 @@ func (d *display) handle(msg wire.ServerMessage, received time.Time) error {
 		return d.drawTransparent(m, received)
 	case *wire.DrawAlphaBlend:
 		return d.drawAlphaBlend(m, received)
+	case *wire.DrawComposite:
+		return d.drawComposite(m, received)
 	case *wire.DisplaySurfaceCreate:
 		return d.create(m)
 	case *wire.DisplaySurfaceDestroy:

@@ -55,17 +55,25 @@ func (d *display) brush(b *wire.Brush, memory *slot, s *surface) (canvas.Brush, 
 	return canvas.Brush{}, protocolErrorf("brush of type %d", b.Type)
 }
 
-// source decodes the image to draw from.
-func (d *display) source(m *wire.Image, s *surface) (*canvas.Image, error) {
+// source decodes an image to draw from, and brings it to the surface's format unless as is set.
+func (d *display) source(m *wire.Image, memory *slot, s *surface, as asIs) (*canvas.Image, error) {
 	if m == nil {
 		return nil, protocolErrorf("no image to draw from")
 	}
-	return d.images.decode(m, &d.slots.src, s.img.Format, false)
+	img, err := d.images.decode(m, memory, s.img.Format, false)
+	if err != nil || as || m.Type == wire.ImageSurface {
+		return img, err
+	}
+	return img.Convert(s.img.Format), nil
 }
+
+// asIs keeps an image in the format that it was sent in. Blending does, for the alpha; everything else, scaling in particular, works
+// with the surface's precision.
+type asIs bool
 
 // prepare finds the surface of an operation and decodes its images: all of them, even if one fails, since later messages may refer to
 // any that is to be cached. What is not asked for is nil.
-func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, needSrc bool, b, back *wire.Brush, mask *wire.Mask) (p prepared, err error) {
+func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, need need, b, back *wire.Brush, mask *wire.Mask) (p prepared, err error) {
 	if p.s, err = d.lookup(base.Surface); err != nil {
 		return p, err
 	}
@@ -82,8 +90,8 @@ func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, needSrc bool,
 		note(protocolErrorf("clip of type %d", base.Clip.Type))
 	}
 	var e error
-	if needSrc {
-		p.src, e = d.source(src, p.s)
+	if need != noSource {
+		p.src, e = d.source(src, &d.slots.src, p.s, asIs(need == originalSource))
 		note(e)
 	}
 	if b != nil {
@@ -100,6 +108,15 @@ func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, needSrc bool,
 	}
 	return p, err
 }
+
+// need says what an operation wants of its source image.
+type need uint8
+
+const (
+	noSource        need = iota
+	convertedSource      // in the surface's format
+	originalSource       // as it was sent
+)
 
 // prepared is an operation's surface and decoded images.
 type prepared struct {
@@ -124,7 +141,7 @@ func (d *display) finish(op string, p *prepared, err error, received time.Time, 
 }
 
 func (d *display) drawCopy(op string, m *wire.DrawCopy, received time.Time) error {
-	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, &m.Mask)
+	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertSrc, canvas.InvertDest)
 	return d.finish(op, &p, err, received, func(s *surface) error {
 		return s.img.Copy(p.area, p.src, m.SrcArea.Bounds(), rop, canvas.ScaleMode(m.Scale))
@@ -132,7 +149,7 @@ func (d *display) drawCopy(op string, m *wire.DrawCopy, received time.Time) erro
 }
 
 func (d *display) drawFill(m *wire.DrawFill, received time.Time) error {
-	p, err := d.prepare(&m.Base, nil, false, &m.Brush, nil, &m.Mask)
+	p, err := d.prepare(&m.Base, nil, noSource, &m.Brush, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertDest)
 	return d.finish("draw_fill", &p, err, received, func(s *surface) error {
 		return s.img.Fill(p.area, p.brush, rop)
@@ -140,7 +157,7 @@ func (d *display) drawFill(m *wire.DrawFill, received time.Time) error {
 }
 
 func (d *display) drawOpaque(m *wire.DrawOpaque, received time.Time) error {
-	p, err := d.prepare(&m.Base, m.Src, true, &m.Brush, nil, &m.Mask)
+	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertSrc)
 	return d.finish("draw_opaque", &p, err, received, func(s *surface) error {
 		return s.img.Opaque(p.area, p.src, m.SrcArea.Bounds(), p.brush, rop, canvas.ScaleMode(m.Scale))
@@ -148,26 +165,26 @@ func (d *display) drawOpaque(m *wire.DrawOpaque, received time.Time) error {
 }
 
 func (d *display) drawFlat(op string, base *wire.DisplayBase, mask *wire.Mask, received time.Time, paint func(*canvas.Image, canvas.Area) error) error {
-	p, err := d.prepare(base, nil, false, nil, nil, mask)
+	p, err := d.prepare(base, nil, noSource, nil, nil, mask)
 	return d.finish(op, &p, err, received, func(s *surface) error { return paint(s.img, p.area) })
 }
 
 func (d *display) drawRop3(m *wire.DrawRop3, received time.Time) error {
-	p, err := d.prepare(&m.Base, m.Src, true, &m.Brush, nil, &m.Mask)
+	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
 	return d.finish("draw_rop3", &p, err, received, func(s *surface) error {
 		return s.img.Rop3(p.area, p.src, m.SrcArea.Bounds(), p.brush, m.Rop3, canvas.ScaleMode(m.Scale))
 	})
 }
 
 func (d *display) drawTransparent(m *wire.DrawTransparent, received time.Time) error {
-	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, nil)
+	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, nil)
 	return d.finish("draw_transparent", &p, err, received, func(s *surface) error {
 		return s.img.Transparent(p.area, p.src, m.SrcArea.Bounds(), m.TrueColor)
 	})
 }
 
 func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend, received time.Time) error {
-	p, err := d.prepare(&m.Base, m.Src, true, nil, nil, nil)
+	p, err := d.prepare(&m.Base, m.Src, originalSource, nil, nil, nil)
 	b := canvas.Blend{
 		Alpha:     m.Alpha,
 		SrcAlpha:  m.Flags&wire.AlphaSrcSurfaceHasAlpha != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
@@ -178,8 +195,42 @@ func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend, received time.Time) err
 	})
 }
 
+func (d *display) drawComposite(m *wire.DrawComposite, received time.Time) error {
+	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, nil)
+	source := canvas.Sampled{
+		Image: p.src, Origin: image.Pt(int(m.SrcOrigin.X), int(m.SrcOrigin.Y)),
+		Filter: canvas.Filter(m.Flags.SrcFilter()), Repeat: canvas.Repeat(m.Flags.SrcRepeat()),
+		Opaque: m.Flags&wire.CompositeSourceOpaque != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
+	}
+	if m.Flags&wire.CompositeHasSrcTransform != 0 {
+		source.Transform = transform(m.SrcTransform)
+	}
+	var mask *canvas.Sampled
+	if m.Flags&wire.CompositeHasMask != 0 && p.s != nil {
+		img, e := d.source(m.Mask, &d.slots.brush, p.s, false)
+		if _, soft := unsupported(err); e != nil && (err == nil || soft) {
+			err = e
+		}
+		mask = &canvas.Sampled{
+			Image: img, Origin: image.Pt(int(m.MaskOrigin.X), int(m.MaskOrigin.Y)),
+			Filter: canvas.Filter(m.Flags.MaskFilter()), Repeat: canvas.Repeat(m.Flags.MaskRepeat()),
+		}
+		if m.Flags&wire.CompositeHasMaskTransform != 0 {
+			mask.Transform = transform(m.MaskTransform)
+		}
+	}
+	component := m.Flags&wire.CompositeComponentAlpha != 0
+	return d.finish("draw_composite", &p, err, received, func(s *surface) error {
+		return s.img.Composite(p.area, canvas.Operator(m.Flags.Op()), source, mask, component)
+	})
+}
+
+func transform(t wire.Transform) *canvas.Transform {
+	return &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
+}
+
 func (d *display) drawStroke(m *wire.DrawStroke, received time.Time) error {
-	p, err := d.prepare(&m.Base, nil, false, &m.Brush, nil, nil)
+	p, err := d.prepare(&m.Base, nil, noSource, &m.Brush, nil, nil)
 	path := make([]canvas.Segment, len(m.Path))
 	for i, s := range m.Path {
 		points := make([]canvas.PointFix, len(s.Points))
@@ -206,7 +257,7 @@ func (d *display) drawStroke(m *wire.DrawStroke, received time.Time) error {
 }
 
 func (d *display) drawText(m *wire.DrawText, received time.Time) error {
-	p, err := d.prepare(&m.Base, nil, false, &m.ForeBrush, &m.BackBrush, nil)
+	p, err := d.prepare(&m.Base, nil, noSource, &m.ForeBrush, &m.BackBrush, nil)
 	back := m.BackArea.Bounds()
 	if err == nil && !back.Empty() && m.ForeMode != wire.RopPut {
 		err = &unsupportedError{"text over a background with raster operation " + m.ForeMode.String()}

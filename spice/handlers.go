@@ -28,7 +28,7 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 		return wire.MakeCaps(wire.CapMainNameAndUUID, wire.CapMainAgentConnectedTokens)
 	case wire.ChannelDisplay:
 		caps := wire.MakeCaps(
-			wire.CapDisplaySizedStream, wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface,
+			wire.CapDisplaySizedStream, wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface, wire.CapDisplayComposite,
 			wire.CapDisplayStreamReport, wire.CapDisplayLZ4Compression,
 			// With these two a server does not send any other codec.
 			wire.CapDisplayMultiCodec, wire.CapDisplayCodecMJPEG,

@@ -50,7 +50,7 @@ func (m *Image) AlphaBlend(a Area, src *Image, from image.Rectangle, b Blend) er
 			return nil
 		}
 		var err error
-		if part, err = src.scaled(m, a, from, Nearest); err != nil {
+		if part, err = src.scaled(m, a, from, Nearest, false); err != nil {
 			return err
 		}
 		off = image.Point{}.Sub(m.bounds(a).Min)

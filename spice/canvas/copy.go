@@ -108,7 +108,7 @@ func (m *Image) Transparent(a Area, src *Image, from image.Rectangle, key uint32
 	off := from.Min.Sub(a.Box.Min)
 	if from.Size() != a.Box.Size() {
 		var err error
-		if part, err = src.scaled(m, a, from, Nearest); err != nil {
+		if part, err = src.scaled(m, a, from, Nearest, false); err != nil {
 			return err
 		}
 		off = image.Point{}.Sub(m.bounds(a).Min)

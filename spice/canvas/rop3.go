@@ -65,7 +65,7 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 // scaledWhole is scaled as ternary operations do it: the step is rounded down twice, and the source begins at a whole number of
 // destination pixels.
 func (m *Image) scaledWhole(dst *Image, a Area, from image.Rectangle, mode ScaleMode) (*Image, error) {
-	if _, err := m.scaled(dst, Area{Box: a.Box, Clipped: true}, from, mode); err != nil {
+	if _, err := m.scaled(dst, Area{Box: a.Box, Clipped: true}, from, mode, false); err != nil {
 		return nil, err
 	}
 	along := func(start, src, dst int) axis {
@@ -76,5 +76,5 @@ func (m *Image) scaledWhole(dst *Image, a Area, from image.Rectangle, mode Scale
 	}
 	x := along(from.Min.X, from.Dx(), a.Box.Dx())
 	y := along(from.Min.Y, from.Dy(), a.Box.Dy())
-	return m.resample(x, y, dst.bounds(a).Sub(a.Box.Min), mode), nil
+	return m.resample(x, y, dst.bounds(a).Sub(a.Box.Min), mode, false), nil
 }

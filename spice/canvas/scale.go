@@ -34,8 +34,9 @@ func newAxis(src, dst, start int) axis {
 func (a axis) at(i int) int64 { return a.first + int64(i)*a.step }
 
 // scaled is the part from of m, scaled to the area's box of dst, restricted to what the area can touch: its pixel 0,0 lies at
-// dst.bounds(a).Min. What lies outside of m is zero. The result has m's format, or ARGB when interpolated.
-func (m *Image) scaled(dst *Image, a Area, from image.Rectangle, mode ScaleMode) (*Image, error) {
+// dst.bounds(a).Min. What lies outside of m is zero. The result has m's format or, with fill, which is for putting it on a
+// surface with alpha, ARGB in place of XRGB.
+func (m *Image) scaled(dst *Image, a Area, from image.Rectangle, mode ScaleMode, fill bool) (*Image, error) {
 	if mode != Interpolate && mode != Nearest {
 		return nil, &UnsupportedError{What: fmt.Sprintf("scale mode %d", mode)}
 	}
@@ -44,15 +45,22 @@ func (m *Image) scaled(dst *Image, a Area, from image.Rectangle, mode ScaleMode)
 		return nil, &ArgumentError{Problem: fmt.Sprintf("cannot scale from %v to %v", from, a.Box)}
 	}
 	b := dst.bounds(a)
+	if b.Empty() {
+		return New(m.Format, 0, 0), nil
+	}
 	x := newAxis(from.Dx(), a.Box.Dx(), from.Min.X)
 	y := newAxis(from.Dy(), a.Box.Dy(), from.Min.Y)
-	return m.resample(x, y, b.Sub(a.Box.Min), mode), nil
+	return m.resample(x, y, b.Sub(a.Box.Min), mode, fill), nil
 }
 
 // resample computes the pixels r of the scaled image that x and y describe.
-func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode) *Image {
+func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode, fill bool) *Image {
+	out := New(m.Format, r.Dx(), r.Dy())
+	var set uint32
+	if fill && m.Format == XRGB {
+		out.Format, set = ARGB, 0xff000000
+	}
 	if mode == Nearest {
-		out := New(m.Format, r.Dx(), r.Dy())
 		for j := range out.Height {
 			// The middle of a pixel belongs to the pixel before: pixman subtracts the smallest step.
 			sy := int((y.at(r.Min.Y+j) - 1) >> 16)
@@ -62,17 +70,21 @@ func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode) *Image {
 			row := out.row(j, 0, out.Width)
 			for i := range out.Width {
 				if sx := int((x.at(r.Min.X+i) - 1) >> 16); sx >= 0 && sx < m.Width {
-					binary.LittleEndian.PutUint32(row[i*CellSize:], m.At(sx, sy))
+					binary.LittleEndian.PutUint32(row[i*CellSize:], m.At(sx, sy)|set)
 				}
 			}
 		}
 		return out
 	}
-	out := New(ARGB, r.Dx(), r.Dy())
+	keep := uint32(0xffffffff)
+	if out.Format == XRGB {
+		keep = 0x00ffffff
+	}
 	for j := range out.Height {
 		row := out.row(j, 0, out.Width)
 		for i := range out.Width {
-			binary.LittleEndian.PutUint32(row[i*CellSize:], m.bilinear(x.at(r.Min.X+i), y.at(r.Min.Y+j)))
+			v := m.bilinear(x.at(r.Min.X+i), y.at(r.Min.Y+j))
+			binary.LittleEndian.PutUint32(row[i*CellSize:], fromARGB(out.Format, v)&keep)
 		}
 	}
 	return out
@@ -114,7 +126,7 @@ func (m *Image) copyScaled(a Area, src *Image, from image.Rectangle, rop Rop, mo
 	if b.Empty() {
 		return nil
 	}
-	part, err := src.scaled(m, a, from, mode)
+	part, err := src.scaled(m, a, from, mode, rop == RopCopy)
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,10 @@ func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangl
 	}
 	cover := s.coverage(within)
 	color := toARGB(m.Format, fore.color) | 0xff000000
+	if m.Format == RGB565 {
+		// The reference takes the colours of all 16-bit text for 15-bit ones, and QEMU's own picture of the screen does too.
+		color = toARGB(RGB555, fore.color)
+	}
 	origin := all.Min.Add(fore.pos)
 	return m.each(a, func(r image.Rectangle) {
 		r = r.Intersect(within)
@@ -72,7 +76,7 @@ func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangl
 				}
 				c := color
 				if tile != nil {
-					c = toARGB(m.Format, tile.At(mod(r.Min.X+i-origin.X, tile.Width), mod(y-origin.Y, tile.Height)))
+					c = toARGB(tile.Format, tile.At(mod(r.Min.X+i-origin.X, tile.Width), mod(y-origin.Y, tile.Height)))
 				}
 				if cov[i] != 255 {
 					c = scale8(c, uint32(cov[i]))
@@ -97,7 +101,7 @@ func (s String) coverage(r image.Rectangle) []byte {
 				line = g.Box.Max.Y - 1 - y
 			}
 			src := g.Data[line*stride:]
-			dst := out[(y-r.Min.Y)*r.Dx()-r.Min.X:]
+			dst := out[(y-r.Min.Y)*r.Dx():][:r.Dx()]
 			for x := part.Min.X; x < part.Max.X; x++ {
 				i := x - g.Box.Min.X
 				var c byte
@@ -105,12 +109,17 @@ func (s String) coverage(r image.Rectangle) []byte {
 				case 1:
 					c = -(src[i/8] >> (7 - i%8) & 1)
 				case 4:
-					// Four bits of coverage fill the upper half of a byte only: full coverage is 240 of 255.
+					// Four bits of coverage fill the upper half of a byte only: full coverage is 240 of 255. Of two pixels that share
+					// a byte, the right one replaces what is there unless the left one is empty, however large that is.
 					c = src[i/2] << (i % 2 * 4) & 0xf0
+					if i%2 == 1 && src[i/2] >= 16 {
+						dst[x-r.Min.X] = c
+						continue
+					}
 				case 8:
 					c = src[i]
 				}
-				dst[x] = max(dst[x], c)
+				dst[x-r.Min.X] = max(dst[x-r.Min.X], c)
 			}
 		}
 	}

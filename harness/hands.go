@@ -439,3 +439,18 @@ func ScanPicture(img image.Image) (Digest, error) {
 	}
 	return *res.Digest, nil
 }
+
+// DialControl connects to a control socket. While it serves another client,
+// which is not for long, it waits for its turn until ctx ends; every other
+// error is final.
+func DialControl(ctx context.Context, name, socket string) (*control.Driver, error) {
+	cfg := control.DriverConfig{Name: name}
+	d, err := cfg.Dial(ctx, socket)
+	if errors.Is(err, &control.Error{Code: control.CodeBusy}) {
+		d, err = cfg.DialWait(ctx, socket)
+	}
+	if err != nil {
+		return nil, &Fault{Verdict: Harness, Op: "control socket", Err: err}
+	}
+	return d, nil
+}

@@ -78,7 +78,7 @@ type smoke struct {
 }
 
 func (s *smoke) run(ctx context.Context) error {
-	d, err := control.DriverConfig{Name: "spicelane smoke"}.DialWait(ctx, s.cfg.Socket)
+	d, err := DialControl(ctx, "spicelane smoke", s.cfg.Socket)
 	if err != nil {
 		return s.failed("hello", &Fault{Verdict: Harness, Op: "smoke", Err: err})
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,15 +24,8 @@ const teardownGrace = 5 * time.Second
 // last digest, where the last picture is, and QEMU's command line to paste.
 func Up(tb testing.TB, cfg Config) *Lane {
 	tb.Helper()
+	RequireHost(tb)
 	ctx, cancel := laneContext(tb)
-	switch d := qemu.Gate(ctx, os.Getenv); d.Action {
-	case qemu.Skip:
-		cancel(nil)
-		tb.Skip(d.Reason)
-	case qemu.Fail:
-		cancel(nil)
-		tb.Fatalf("%s fault: %s", VerdictOf(classify("", d.Err)), d.Reason)
-	}
 	if cfg.Name == "" {
 		cfg.Name = laneName(tb.Name())
 	}

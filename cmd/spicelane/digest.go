@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,10 @@ func newDigest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "digest [NAME | --socket PATH | --png FILE]",
 		Short: "Read what the guest says of itself on its screen",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Read what the guest says of itself on its screen. Of a running guest this is
+the next digest that it draws, not one that was there before: whatever was done
+to the guest before this command is in it.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d harness.Digest
 			if file != "" {
@@ -41,10 +45,11 @@ func newDigest() *cobra.Command {
 					return err
 				}
 				err = withDriver(cmd, t, func(ctx context.Context, drv *control.Driver) error {
-					ctx, cancel := context.WithTimeout(ctx, socketWait)
-					defer cancel()
-					// A look may fall between two draws: the next digest will do.
-					d, err = harness.AwaitDigest(ctx, drv, "a digest", func(harness.Digest) bool { return true })
+					var fresh bool
+					d, fresh, err = freshDigest(ctx, drv)
+					if err == nil && !fresh {
+						fmt.Fprintf(cmd.ErrOrStderr(), "the guest's frame counter stands still at %d\n", d.FrameCounter)
+					}
 					return err
 				})
 				if err != nil {
@@ -62,6 +67,30 @@ func newDigest() *cobra.Command {
 	f.StringVar(&file, "png", "", "read it from this picture `FILE`")
 	f.BoolVar(&asJSON, "json", false, "print it as JSON, with the names of digest_updated")
 	return cmd
+}
+
+// freshWait is how long the next digest of a guest may take: Beacon draws two a
+// second.
+const freshWait = 3 * time.Second
+
+// freshDigest is the next digest that the guest draws, or the one that is there
+// if it draws none.
+func freshDigest(ctx context.Context, drv *control.Driver) (d harness.Digest, fresh bool, err error) {
+	first, err := awaitDigest(ctx, drv, socketWait, "a digest", func(harness.Digest) bool { return true })
+	if err != nil {
+		return first, false, err
+	}
+	d, err = awaitDigest(ctx, drv, freshWait, "a newer digest", func(d harness.Digest) bool { return d.FrameCounter != first.FrameCounter })
+	if err != nil {
+		return first, false, ctx.Err()
+	}
+	return d, true, nil
+}
+
+func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, what string, f func(harness.Digest) bool) (harness.Digest, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return harness.AwaitDigest(ctx, drv, what, f)
 }
 
 func digestOfFile(file string) (harness.Digest, error) {

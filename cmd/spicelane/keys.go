@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -24,11 +28,49 @@ Left), a character of the US layout, a make code (0xe04b), or several joined by
 				return err
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
-				return harness.PressKeys(ctx, d, args[1:]...)
+				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
+					return harness.PressKeys(ctx, d, args[1:]...)
+				})
 			})
 		},
 	}
 	return cmd
+}
+
+// ackWait is how long a guest may take to show a key in its digest: it draws
+// one for every key, under TCG within some 100 ms.
+const ackWait = 2 * time.Second
+
+// pressAndSee runs press and waits until the guest's digest shows that a key
+// arrived, if the guest is one that shows a digest. A key without a character of
+// its own (Shift, say) may not show: that is said, and no error.
+func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Driver, press func() error) error {
+	if !showsDigest(t) {
+		return press()
+	}
+	before, err := awaitDigest(ctx, d, socketWait, "a digest", func(harness.Digest) bool { return true })
+	if err != nil {
+		return err
+	}
+	if err := press(); err != nil {
+		return err
+	}
+	_, err = awaitDigest(ctx, d, ackWait, "the key in the digest", func(now harness.Digest) bool {
+		return now.ChannelHashes.Keypress != before.ChannelHashes.Keypress
+	})
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintf(stderr, "sent; the guest's digest showed no key within %v\n", ackWait)
+	}
+	return ctx.Err()
+}
+
+// showsDigest tells whether the target is a lane whose fixture shows a digest.
+func showsDigest(t target) bool {
+	if t.lane == nil {
+		return false
+	}
+	fx, err := fixtures.Find(t.lane.Fixture)
+	return err == nil && fx.Digest != nil
 }
 
 func newType() *cobra.Command {
@@ -42,8 +84,10 @@ func newType() *cobra.Command {
 				return err
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
-				_, err := d.Paste(ctx, control.PasteParams{Text: strings.Join(args[1:], " ")})
-				return err
+				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
+					_, err := d.Paste(ctx, control.PasteParams{Text: strings.Join(args[1:], " ")})
+					return err
+				})
 			})
 		},
 	}

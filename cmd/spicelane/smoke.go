@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
 )
 
@@ -38,9 +37,7 @@ Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
 				if cfg.Picture == "" {
 					cfg.Picture = filepath.Join(t.lane.Dir, "smoke.png")
 				}
-				if fx, err := fixtures.Find(t.lane.Fixture); err == nil && fx.Digest != nil {
-					cfg.RequireDigest = true
-				}
+				cfg.RequireDigest = cfg.RequireDigest || showsDigest(t)
 			}
 			report, err := harness.Smoke(cmd.Context(), cfg)
 			if asJSON {

@@ -64,9 +64,9 @@ func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *con
 	ctx := cmd.Context()
 	dialCtx, cancel := context.WithTimeout(ctx, socketWait)
 	defer cancel()
-	d, err := control.DriverConfig{Name: "spicelane " + cmd.Name()}.DialWait(dialCtx, t.socket)
+	d, err := harness.DialControl(dialCtx, "spicelane "+cmd.Name(), t.socket)
 	if err != nil {
-		return &harness.Fault{Verdict: harness.Harness, Op: "control socket", Err: err}
+		return err
 	}
 	defer d.Close()
 	err = f(ctx, d)

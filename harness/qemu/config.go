@@ -164,6 +164,12 @@ type Spice struct {
 	// Compression is the image compression; "" leaves it to QEMU.
 	Compression Compression
 
+	// SingleClient keeps the server's own rule that a new client throws the
+	// one before it out. By default several may look at once, so that a
+	// person's viewer does not end a test; the server has a switch for that
+	// in its environment.
+	SingleClient bool
+
 	// Streaming is streaming-video: "off", "all" or "filter"; "" leaves it
 	// to QEMU (off).
 	Streaming string
@@ -171,6 +177,18 @@ type Spice struct {
 
 // AnyPort asks Start to pick a free TCP port.
 const AnyPort = -1
+
+// manyClients is the environment variable that lets spice-server serve more
+// than one client at a time.
+const manyClients = "SPICE_DEBUG_ALLOW_MC=1"
+
+// env is what the server needs in QEMU's environment.
+func (s Spice) env() []string {
+	if s.enabled() && !s.SingleClient {
+		return []string{manyClients}
+	}
+	return nil
+}
 
 // enabled reports whether there is a SPICE server at all.
 func (s Spice) enabled() bool { return s.Unix != "" || s.Port != 0 || s.TLSPort != 0 }

@@ -217,6 +217,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	cmd := exec.Command(m.argv[0], append(m.argv[1:len(m.argv):len(m.argv)],
 		"-chardev", "socket,id=owner,fd="+theirFD, "-mon", "chardev=owner,mode=control")...)
 	cmd.Dir = cfg.Dir
+	cmd.Env = append(os.Environ(), cfg.Spice.env()...)
 	cmd.Stdout, cmd.Stderr = stderr, stderr
 	cmd.ExtraFiles = []*os.File{theirs}
 	if cfg.Spice.Ticket != "" {

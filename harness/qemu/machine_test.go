@@ -143,7 +143,7 @@ func TestAResetIsCountedAndTheMachineBootsAgain(t *testing.T) {
 		reset()
 		_, err := events.Next(boundary(t))
 		require.NoError(t, err)
-		_, err = m.Serial().AwaitFrom(boundary(t), mark, serial.Contains("READY"))
+		_, err = m.Serial().AwaitFrom(boundary(t), mark, ready)
 		require.NoError(t, err)
 	}
 	// QEMU's BIOS resets once more when it finds that it has run before.

@@ -4,7 +4,10 @@ import (
 	"context"
 	_ "embed"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +78,9 @@ func start(t *testing.T, cfg qemu.Config) *qemu.Machine {
 	return m
 }
 
+// ready matches echoSector's banner with its line end.
+var ready = serial.Matches(regexp.MustCompile(`^READY$`))
+
 func startEcho(t *testing.T, change ...func(*qemu.Config)) *qemu.Machine {
 	t.Helper()
 	cfg := echoConfig(t)
@@ -82,7 +88,7 @@ func startEcho(t *testing.T, change ...func(*qemu.Config)) *qemu.Machine {
 		f(&cfg)
 	}
 	m := start(t, cfg)
-	_, err := m.AwaitBoot(boundary(t), serial.Contains("READY"))
+	_, err := m.AwaitBoot(boundary(t), ready)
 	require.NoError(t, err)
 	return m
 }
@@ -112,3 +118,12 @@ func copyFile(t *testing.T, from, to string) {
 
 // gone reports whether no process of that id runs; a zombie does not run.
 func gone(pid int) bool { return !running(pid) }
+
+// writeProgram makes an executable file. A shell writes it: were it this
+// process, a child forked meanwhile by another test would hold it open for
+// writing, and it could not be run ("text file busy").
+func writeProgram(path, content string) error {
+	cmd := exec.Command("sh", "-c", `cat > "$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"`, path)
+	cmd.Stdin = strings.NewReader(content)
+	return cmd.Run()
+}

@@ -1,0 +1,30 @@
+package harness
+
+import (
+	"os"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// RequireHost skips the test with the reason on a host that cannot run a lane,
+// or fails it if SPICELANE_LANES=require. Up calls it.
+func RequireHost(tb testing.TB) {
+	tb.Helper()
+	switch d := qemu.Gate(tb.Context(), os.Getenv); d.Action {
+	case qemu.Skip:
+		tb.Skip(d.Reason)
+	case qemu.Fail:
+		tb.Fatalf("%s fault: %s", VerdictOf(classify("", d.Err)), d.Reason)
+	}
+}
+
+// SkipOrFail is for tests that need a program beside QEMU: it skips the test with
+// the reason, or fails it if SPICELANE_LANES=require.
+func SkipOrFail(tb testing.TB, reason string) {
+	tb.Helper()
+	if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {
+		tb.Fatalf("%s fault: %s", Host, reason)
+	}
+	tb.Skip(reason)
+}

@@ -76,7 +76,7 @@ func (c *Client) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	main, err := c.link(ctx, mainID, 0, tlsConfig)
+	main, err := c.link(ctx, mainID, 0, tlsConfig, make(chan struct{}))
 	if err != nil {
 		return err
 	}
@@ -108,13 +108,22 @@ func (c *Client) open(ctx context.Context) error {
 	if most := c.cfg.Limits.channels(); len(wanted) > most {
 		return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
 	}
+	// spice-server makes an RSA key for every link, one after the other in the order of the connections: the displays go first, for the sake of the
+	// first picture.
+	slices.SortStableFunc(wanted, func(a, b wire.ChannelID) int {
+		return cmp.Compare(linkOrder(a), linkOrder(b))
+	})
 	session := c.Session().ConnectionID
 	results := make(chan result, len(wanted))
+	connected := closedChan()
 	for _, id := range wanted {
+		after, mine := connected, make(chan struct{})
 		go func() {
-			ch, err := c.link(ctx, id, session, tlsConfig)
+			<-after
+			ch, err := c.link(ctx, id, session, tlsConfig, mine)
 			results <- result{ch, err}
 		}()
+		connected = mine
 	}
 	var errs []error
 	for range wanted {
@@ -135,6 +144,19 @@ func (c *Client) open(ctx context.Context) error {
 	return nil
 }
 
+func linkOrder(id wire.ChannelID) int {
+	if id.Type == wire.ChannelDisplay {
+		return 0
+	}
+	return 1
+}
+
+func closedChan() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
 func defaultChannel(id wire.ChannelID) bool {
 	switch id.Type {
 	case wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor:
@@ -143,8 +165,8 @@ func defaultChannel(id wire.ChannelID) bool {
 	return false
 }
 
-// link makes the connection of one channel and its handshake.
-func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config) (_ *channel, err error) {
+// link makes the connection of one channel and its handshake. connected is closed when there is a connection, or an error.
+func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config, connected chan<- struct{}) (_ *channel, err error) {
 	defer func() {
 		if err != nil {
 			err = &DialError{Channel: id, Addr: c.cfg.addr(), Err: err}
@@ -159,6 +181,7 @@ func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tl
 		dial = (&net.Dialer{}).DialContext
 	}
 	conn, err := dial(ctx, network, addr)
+	close(connected)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ func (e *unsupportedError) Error() string { return "unsupported " + e.what }
 
 // unsupported finds in err what is not supported, as a name to count, or says that err is something else.
 func unsupported(err error) (what string, ok bool) {
+	if err == nil {
+		return "", false
+	}
 	var own *unsupportedError
 	var pixels *codec.UnsupportedError
 	var drawing *canvas.UnsupportedError
@@ -126,6 +129,9 @@ type slot struct {
 	pix []byte
 }
 
+// keepFlags have an image stay in the pixmap cache.
+const keepFlags = wire.ImageFlagCacheMe | wire.ImageFlagCacheReplaceMe
+
 // maxSlot is the largest memory that a slot keeps between messages, in bytes.
 const maxSlot = 16 << 20
 
@@ -172,7 +178,7 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		im.c.counters.image(m.Type.String(), src.img.Width*src.img.Height, 0, 0)
 		return src.img, nil
 	}
-	keep := m.Flags&(wire.ImageFlagCacheMe|wire.ImageFlagCacheReplaceMe) != 0
+	keep := m.Flags&keepFlags != 0
 	if keep {
 		s = new(slot) // the cache owns the memory
 	}
@@ -362,6 +368,14 @@ func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		if b.Palette, err = im.palette(m, format); err != nil {
 			return nil, err
 		}
+	}
+	if b.Format == bitmap.Format32Bit && b.TopDown && m.Flags&keepFlags == 0 {
+		// These are pixels as they are drawn with; nobody changes them.
+		if n, err := b.Size(); err != nil || n > len(m.Data) {
+			return nil, protocolErrorf("bitmap of %d×%d pixels with %d bytes", w, h, len(m.Data))
+		}
+		s.img = canvas.Image{Format: f, Width: w, Height: h, Stride: b.Stride, Pix: m.Data}
+		return &s.img, nil
 	}
 	img := s.make(f, w, h)
 	if err := bitmap.Decode(img.Pix, img.Stride, b, m.Data); err != nil {

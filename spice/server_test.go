@@ -42,7 +42,7 @@ var (
 // server is the other end of a session, played by a test: it links every channel that the client opens, and the test says what goes over
 // them.
 type server struct {
-	t        *testing.T
+	t        testing.TB
 	path     string
 	listener net.Listener
 	offer    []wire.ChannelID
@@ -59,7 +59,7 @@ type server struct {
 
 // peer is the server's end of one channel.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	id   wire.ChannelID
 	mess link.Mess
 	conn net.Conn
@@ -68,7 +68,7 @@ type peer struct {
 }
 
 // serve starts a server that offers the given channels besides main.
-func serve(t *testing.T, offer ...wire.ChannelID) *server {
+func serve(t testing.TB, offer ...wire.ChannelID) *server {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "spice")
 	require.NoError(t, err)

@@ -1,0 +1,227 @@
+package spice_test
+
+import (
+	"bytes"
+	"compress/zlib"
+	"image"
+	stdjpeg "image/jpeg"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/codec/codectest"
+	"github.com/spicelane/spicelane/spice/codec/lz"
+	"github.com/spicelane/spicelane/spice/codec/lz4"
+	"github.com/spicelane/spicelane/spice/codec/quic"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// coded is an image that is coded already.
+func coded(t wire.ImageType, p *codectest.Picture, data []byte) *wire.Image {
+	return &wire.Image{Type: t, Width: uint32(p.Width), Height: uint32(p.Height), Data: data}
+}
+
+func deflate(b []byte) []byte {
+	var out bytes.Buffer
+	w := zlib.NewWriter(&out)
+	w.Write(b)
+	w.Close()
+	return out.Bytes()
+}
+
+func TestImagesOfEveryTypeAreShown(t *testing.T) {
+	const w, h = 70, 50
+	p := codectest.Photo(w, h).Opaque()
+	var glz codectest.GLZEncoder
+	first := glz.Encode(p, int(lz.RGB32), true)
+	second := glz.Encode(p, int(lz.RGB32), true) // refers to the first
+	inflated := glz.Encode(p, int(lz.RGB32), true)
+	zlibGLZ := coded(wire.ImageZlibGLZRGB, p, deflate(inflated))
+	zlibGLZ.GLZSize = uint32(len(inflated))
+	indices, palette, indexed := p.Indexed(16)
+	plt := coded(wire.ImageLZPLT, p, codectest.EncodeLZPalette(indices, w, h, int(lz.PLT8), true))
+	plt.Palette = &wire.Palette{Colors: palette}
+	for _, tc := range []struct {
+		image *wire.Image
+		want  *codectest.Picture
+	}{
+		{coded(wire.ImageQuic, p, codectest.EncodeQUIC(p, int(quic.RGB32))), p},
+		{coded(wire.ImageLZRGB, p, codectest.EncodeLZ(p, int(lz.RGB32), false)), p},
+		{coded(wire.ImageGLZRGB, p, first), p},
+		{coded(wire.ImageGLZRGB, p, second), p},
+		{zlibGLZ, p},
+		{plt, indexed},
+		{coded(wire.ImageLZ4, p, codectest.EncodeLZ4(p, int(lz4.RGB32), true, 10)), p},
+	} {
+		t.Run(tc.image.Type.String(), func(t *testing.T) {
+			if tc.image.Type == wire.ImageGLZRGB && bytes.Equal(tc.image.Data, second) || tc.image == zlibGLZ {
+				// These need the images before them.
+				return
+			}
+			shows(t, tc.want, tc.image)
+		})
+	}
+	shows(t, p, coded(wire.ImageGLZRGB, p, first), coded(wire.ImageGLZRGB, p, second), zlibGLZ)
+}
+
+// shows draws images over each other and compares the picture.
+func shows(t *testing.T, want *codectest.Picture, images ...*wire.Image) {
+	t.Helper()
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	d.send(primary(uint32(want.Width), uint32(want.Height)))
+	for _, m := range images {
+		d.send(drawCopy(image.Point{}, m))
+	}
+	d.sync()
+	require.Empty(t, c.Stats().Unsupported)
+	pic, err := c.Snapshot(0, 0, nil)
+	require.NoError(t, err)
+	codectest.Equal(t, images[0].Type.String(), opaque(pic.Pix), want)
+	require.EqualValues(t, len(images), c.Stats().Ops["draw_copy"].Count)
+}
+
+// opaque sets the byte without meaning as codectest's pictures have it.
+func opaque(pix []byte) []byte {
+	b := bytes.Clone(pix)
+	for i := 3; i < len(b); i += 4 {
+		b[i] = 0
+	}
+	return b
+}
+
+func TestAnImageOfAnotherSizeThanItsDescriptorEndsTheSession(t *testing.T) {
+	p := codectest.UI(20, 10).Opaque()
+	jpg := new(bytes.Buffer)
+	require.NoError(t, stdjpeg.Encode(jpg, p.NRGBA(), nil))
+	for _, m := range []*wire.Image{
+		coded(wire.ImageQuic, p, codectest.EncodeQUIC(p, int(quic.RGB32))),
+		coded(wire.ImageLZRGB, p, codectest.EncodeLZ(p, int(lz.RGB32), true)),
+		coded(wire.ImageGLZRGB, p, new(codectest.GLZEncoder).Encode(p, int(lz.RGB32), true)),
+		coded(wire.ImageJPEG, p, jpg.Bytes()),
+	} {
+		s := serve(t, displayID)
+		c := s.dial(spice.Config{})
+		m.Width--
+		s.peer(displayID).send(primary(20, 10), drawCopy(image.Point{}, m))
+		require.ErrorContains(t, c.Wait(), m.Type.String()+" image of 20×10 pixels in a descriptor of 19×10")
+	}
+}
+
+func TestDamagedImagesEndTheSession(t *testing.T) {
+	p := codectest.UI(20, 10).Opaque()
+	for _, m := range []*wire.Image{
+		coded(wire.ImageQuic, p, codectest.EncodeQUIC(p, int(quic.RGB32))),
+		coded(wire.ImageLZRGB, p, codectest.EncodeLZ(p, int(lz.RGB32), true)),
+		coded(wire.ImageGLZRGB, p, new(codectest.GLZEncoder).Encode(p, int(lz.RGB32), true)),
+		coded(wire.ImageLZ4, p, codectest.EncodeLZ4(p, int(lz4.RGB32), true, 10)),
+	} {
+		s := serve(t, displayID)
+		c := s.dial(spice.Config{})
+		m.Data = m.Data[:len(m.Data)/2]
+		s.peer(displayID).send(primary(20, 10), drawCopy(image.Point{}, m))
+		require.ErrorContains(t, c.Wait(), "malformed image at byte")
+	}
+}
+
+func TestStreamsAreShownFrameByFrame(t *testing.T) {
+	frame := func(w, h int, c uint8) []byte {
+		m := image.NewGray(image.Rect(0, 0, w, h))
+		for i := range m.Pix {
+			m.Pix[i] = c
+		}
+		var b bytes.Buffer
+		require.NoError(t, stdjpeg.Encode(&b, m, &stdjpeg.Options{Quality: 100}))
+		return b.Bytes()
+	}
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	require.Equal(t, "sized_stream,monitors_config,composite,a8_surface,stream_report,lz4_compression,multi_codec,codec_mjpeg",
+		d.mess.ChannelCaps.ChannelNames(wire.ChannelDisplay))
+	d.next() // init
+	create := &wire.DisplayStreamCreate{Stream: 3, Codec: wire.VideoMJPEG, Flags: wire.StreamTopDown, StreamWidth: 8, StreamHeight: 8,
+		SrcWidth: 8, SrcHeight: 8, Dest: wire.RectOf(image.Rect(1, 0, 3, 2)),
+		Clip: wire.Clip{Type: wire.ClipRects, Rects: []wire.Rect{wire.RectOf(image.Rect(0, 0, 9, 1))}}}
+	d.send(primary(4, 2), create, &wire.DisplayStreamData{Stream: 3, Time: 1, Data: frame(8, 8, 0x80)})
+	d.sync()
+	pic, err := c.Snapshot(0, 0, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"000000 808080 808080 000000", "000000 000000 000000 000000"}, pixels(pic), "scaled and clipped")
+
+	d.send(&wire.DisplayStreamClip{Stream: 3}, &wire.DisplayStreamActivateReport{Stream: 3, UniqueID: 9, MaxWindowSize: 2, Timeout: 60000},
+		&wire.DisplayStreamDataSized{Stream: 3, Time: 100, Width: 8, Height: 4, Dest: wire.RectOf(image.Rect(0, 1, 4, 2)), Data: frame(8, 4, 0xff)},
+		&wire.DisplayStreamData{Stream: 3, Time: 200, Data: frame(8, 8, 0)})
+	report := d.next().(*wire.DisplayStreamReport)
+	report.LastFrameDelay = 0
+	require.Equal(t, &wire.DisplayStreamReport{Stream: 3, UniqueID: 9, StartFrameTime: 100, EndFrameTime: 200, NumFrames: 2, AudioDelay: wire.NoAudioDelay}, report)
+	d.sync()
+	pic, err = c.Snapshot(0, 0, pic)
+	require.NoError(t, err)
+	require.Equal(t, []string{"000000 000000 000000 000000", "ffffff 000000 000000 ffffff"}, pixels(pic))
+
+	unknown := &wire.DisplayStreamReport{Stream: 3, NumDrops: wire.StreamUnsupported}
+	d.send(&wire.DisplayStreamDestroy{Stream: 3}, &wire.DisplayStreamData{Stream: 3, Data: frame(8, 8, 1)})
+	d.want(unknown)
+	create.Codec = wire.VideoVP8
+	d.send(create)
+	d.want(unknown)
+	d.sync()
+	require.Equal(t, map[string]uint64{"stream codec vp8": 1}, c.Stats().Unsupported)
+	d.send(&wire.DisplayStreamDestroyAll{})
+	d.sync()
+}
+
+func TestOffscreenSurfacesAreDrawnFrom(t *testing.T) {
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	onto := func(surface uint32, m *wire.DrawFill) *wire.DrawFill {
+		m.Base.Surface = surface
+		return m
+	}
+	from := &wire.Image{Type: wire.ImageSurface, Surface: 7, Width: 2, Height: 1}
+	blend := &wire.DrawAlphaBlend{Base: base(image.Rect(2, 0, 4, 1)), Flags: wire.AlphaSrcSurfaceHasAlpha, Alpha: 255, Src: from, SrcArea: wire.RectOf(image.Rect(0, 0, 2, 1))}
+	d.send(primary(4, 1), fill(image.Rect(0, 0, 4, 1), 0x0000ff),
+		&wire.DisplaySurfaceCreate{Surface: 7, Width: 2, Height: 1, Format: wire.Surface32ARGB},
+		onto(7, fill(image.Rect(0, 0, 2, 1), 0x80800000)), onto(7, fill(image.Rect(1, 0, 2, 1), 0xff00ff00)),
+		drawCopy(image.Point{}, from), blend,
+		&wire.DisplaySurfaceDestroy{Surface: 7})
+	d.sync()
+	pic, err := c.Snapshot(0, 0, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"800000 00ff00 80007f 00ff00"}, pixels(pic))
+	require.Len(t, c.Surfaces(), 1)
+	d.send(drawCopy(image.Point{}, from))
+	require.ErrorContains(t, c.Wait(), "surface 7 to draw from does not exist")
+}
+
+// BenchmarkFrames measures a session that gets one picture of 1280×800 after the other: reading, decoding and drawing.
+func BenchmarkFrames(b *testing.B) {
+	p := codectest.UI(1280, 800).Opaque()
+	raw := &wire.Image{Type: wire.ImageBitmap, Width: 1280, Height: 800, Data: p.Pix,
+		Bitmap: wire.Bitmap{Format: wire.Bitmap32Bit, Flags: wire.BitmapFlagTopDown, Width: 1280, Height: 800, Stride: 4 * 1280}}
+	for _, m := range []*wire.Image{
+		raw,
+		coded(wire.ImageQuic, p, codectest.EncodeQUIC(p, int(quic.RGB32))),
+		coded(wire.ImageLZRGB, p, codectest.EncodeLZ(p, int(lz.RGB32), true)),
+	} {
+		b.Run(m.Type.String(), func(b *testing.B) {
+			s := serve(b, displayID)
+			s.dial(spice.Config{})
+			d := s.peer(displayID)
+			d.send(primary(1280, 800))
+			body := drawCopy(image.Point{}, m).Append(nil)
+			b.SetBytes(4 * 1280 * 800)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := d.out.WriteRaw(wire.Header{Type: 304}, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+			d.sync()
+		})
+	}
+}

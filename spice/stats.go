@@ -24,8 +24,9 @@ type ChannelStats struct {
 	Channel     string `json:"channel"` // "display:0"
 	BytesIn     uint64 `json:"bytes_in"`
 	BytesOut    uint64 `json:"bytes_out"`
-	CommonCaps  string `json:"common_caps"`  // the server's
+	CommonCaps  string `json:"common_caps"`  // the server's, as in "auth_spice,mini_header"
 	ChannelCaps string `json:"channel_caps"` // the server's
+	ClientCaps  string `json:"client_caps"`  // the channel capabilities announced to the server
 	// In and Out count messages by name.
 	In  map[string]uint64 `json:"in"`
 	Out map[string]uint64 `json:"out"`
@@ -148,6 +149,7 @@ func (c *Client) Stats() Stats {
 		t.mu.Unlock()
 		cs.CommonCaps = ch.link.CommonCaps.CommonNames()
 		cs.ChannelCaps = ch.link.ChannelCaps.ChannelNames(ch.id.Type)
+		cs.ClientCaps = ch.link.Mess.ChannelCaps.ChannelNames(ch.id.Type)
 		s.Channels = append(s.Channels, cs)
 	}
 	slices.SortFunc(s.Channels, func(a, b ChannelStats) int { return cmp.Compare(a.Channel, b.Channel) })

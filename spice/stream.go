@@ -30,6 +30,9 @@ type streamReport struct {
 	frames  uint32
 }
 
+// streamImage is the name under which frames are counted among the images.
+const streamImage = "stream_mjpeg"
+
 // streams is the videos of one display channel.
 type streams struct {
 	byID map[uint32]*stream
@@ -107,7 +110,7 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	if !st.topDown {
 		flip(img)
 	}
-	d.c.counters.image("stream_mjpeg", w*h, len(data), time.Since(start))
+	d.c.counters.image(streamImage, w*h, len(data), time.Since(start))
 	area := canvas.Area{Box: box, Clipped: st.clipped, Clip: st.clip}
 	err = d.change(op, s, box, received, func(s *surface) error {
 		return s.img.Copy(area, img, img.Bounds(), canvas.RopCopy, canvas.Nearest)

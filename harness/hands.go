@@ -29,7 +29,7 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	}
 	img, err := l.Client.Image(ctx, control.ScreenshotParams{Format: "rgba"})
 	if err != nil {
-		return nil, &Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+		return nil, l.explain(&Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err})
 	}
 	return img, nil
 }
@@ -65,7 +65,7 @@ func (l *Lane) Press(ctx context.Context, keys ...string) error {
 	if l.Client == nil {
 		return errNoClient
 	}
-	return PressKeys(ctx, l.Client, keys...)
+	return l.explain(PressKeys(ctx, l.Client, keys...))
 }
 
 // PressKeys is Lane.Press on a control socket.
@@ -89,7 +89,7 @@ func (l *Lane) Type(ctx context.Context, text string) error {
 		return errNoClient
 	}
 	if _, err := l.Client.Paste(ctx, control.PasteParams{Text: text}); err != nil {
-		return &Fault{Verdict: clientVerdict(err), Op: "type", Err: err}
+		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "type", Err: err})
 	}
 	return nil
 }
@@ -135,7 +135,8 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
-	return AwaitDigest(ctx, l.Client, what, f)
+	d, err := AwaitDigest(ctx, l.Client, what, f)
+	return d, l.explain(err)
 }
 
 // AwaitDigest is Lane.AwaitDigest on a control socket. A client that does not
@@ -252,7 +253,7 @@ func (l *Lane) awaitSurface(ctx context.Context) (control.Surface, error) {
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	s, err := AwaitSurface(ctx, l.Client)
-	return s, err
+	return s, l.explain(err)
 }
 
 // AwaitSurface waits until the client has a primary surface that is not all of
@@ -310,6 +311,30 @@ func oneColour(img *image.NRGBA) bool {
 		}
 	}
 	return true
+}
+
+// explain replaces a lost control socket by what it was a consequence of, if
+// that is known: the end of QEMU or of the client.
+func (l *Lane) explain(err error) error {
+	if err == nil || l.client == nil {
+		return err
+	}
+	select {
+	case <-l.Client.Done():
+	case <-l.machine.Done():
+	default:
+		return err
+	}
+	t := time.NewTimer(consequenceGrace)
+	defer t.Stop()
+	select {
+	case <-l.machine.Done():
+		return classify("", l.machine.Err())
+	case <-l.client.Done():
+		return l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err()))
+	case <-t.C:
+		return err
+	}
 }
 
 // whileUp is ctx, cancelled when a part of the lane ends, with the reason as its

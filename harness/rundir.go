@@ -42,7 +42,7 @@ func newRunDir() (*runDir, error) {
 	if st, err := os.Stat(base); err != nil || !ownPrivate(st) {
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
 	}
-	sweepRunDirs(base)
+	SweepRunDirs()
 	path, err := os.MkdirTemp(base, runDirPrefix)
 	if err != nil {
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
@@ -79,15 +79,18 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepRunDirs removes the run directories whose owner is gone. One without
-// its lock file is being made or removed at this moment and is left alone.
-func sweepRunDirs(base string) {
+// SweepRunDirs removes what killed lanes of this user left in the place for
+// sockets and scratch files. Lanes that are up are not touched; every new lane
+// does this, too.
+func SweepRunDirs() {
+	base := runDirBase()
 	es, _ := os.ReadDir(base)
 	for _, e := range es {
 		if !strings.HasPrefix(e.Name(), runDirPrefix) {
 			continue
 		}
 		path := filepath.Join(base, e.Name())
+		// One without its lock file is being made or removed at this moment.
 		owner := filepath.Join(path, ownerFile)
 		if _, err := os.Stat(owner); err != nil {
 			continue

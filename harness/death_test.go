@@ -1,0 +1,126 @@
+package harness_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// partEnv makes the test binary play a part in a test instead of running tests.
+const partEnv = "SPICELANE_TEST_PART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(partEnv) == "hold a lane" {
+		holdLane()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// holdLane brings a lane up as a test would, says so, and waits to be killed.
+func holdLane() {
+	lane, err := harness.Start(context.Background(), harness.Config{Dir: os.Args[len(os.Args)-1]})
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(harness.VerdictOf(err).ExitCode())
+	}
+	b, err := json.Marshal(lane.State())
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(b))
+	<-lane.Done()
+	os.Exit(0)
+}
+
+func TestAKilledTestProcessTakesItsLaneWithIt(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, t.ArtifactDir())
+	cmd.Env = append(os.Environ(), partEnv+"=hold a lane")
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err, line)
+	var s harness.State
+	require.NoError(t, json.Unmarshal([]byte(line), &s), line)
+	require.True(t, harness.Alive(s.PIDs.QEMU))
+
+	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
+	killed := time.Now()
+	_ = cmd.Wait()
+	require.True(t, harness.AwaitExit(t.Context(), s.PIDs.QEMU, 2*time.Second), "QEMU lives %v after the test process was killed", time.Since(killed))
+
+	// The next lane of this user sweeps what the killed one could not.
+	require.DirExists(t, s.RunDir)
+	harness.SweepRunDirs()
+	require.NoDirExists(t, s.RunDir)
+}
+
+func TestQEMUsDeathEndsEveryWaiterAtOnceWithTheReason(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx, cancel := context.WithTimeout(lane.Context(), time.Minute)
+	defer cancel()
+	waiters := map[string]func() error{
+		"serial": func() error { _, err := lane.AwaitSerial(ctx, "a line that never comes"); return err },
+		"digest": func() error {
+			_, err := lane.AwaitDigest(ctx, "a digest that never comes", func(harness.Digest) bool { return false })
+			return err
+		},
+	}
+	type result struct {
+		name string
+		err  error
+	}
+	results := make(chan result, len(waiters))
+	for name, wait := range waiters {
+		go func() { results <- result{name, wait()} }()
+	}
+	require.NoError(t, syscall.Kill(lane.State().PIDs.QEMU, syscall.SIGKILL))
+	for range waiters {
+		r := <-results
+		var exit *qemu.ExitError
+		require.ErrorAs(t, r.err, &exit, r.name)
+		require.Equal(t, qemu.KindSignal, exit.Kind, r.name)
+		require.Equal(t, harness.Host, harness.VerdictOf(r.err), r.name)
+		require.NotEmpty(t, exit.Argv, r.name)
+		require.Contains(t, strings.Join(exit.Serial, "\n"), "Hello from Beacon", r.name)
+	}
+	<-lane.Done()
+	require.ErrorContains(t, lane.Err(), "killed by signal 9")
+	require.NoError(t, ctx.Err(), "the waiters were woken, they did not time out")
+	require.Equal(t, harness.StateFailed, lane.State().State)
+}
+
+func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, errPatience)
+	defer cancel()
+	_, err := harness.Start(ctx, harness.Config{Dir: t.ArtifactDir(), Banner: "a banner that never comes"})
+	var boot *qemu.BootError
+	require.ErrorAs(t, err, &boot)
+	require.ErrorIs(t, err, errPatience)
+	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.ErrorContains(t, err, "a banner that never comes")
+}
+
+var errPatience = errors.New("the test's patience is at its end")

@@ -80,7 +80,18 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	if err := c.GetFD(ctx, name, f); err != nil {
 		return err
 	}
-	return c.transfer(ctx, func() error { return c.Migrate(ctx, "fd:"+name) })
+	if err := c.transfer(ctx, func() error { return c.Migrate(ctx, "fd:"+name) }); err != nil {
+		return err
+	}
+	// QEMU tells the completion a moment before it leaves finish-migrate, in
+	// which it refuses to go on. It sends no event for that; it takes less
+	// than a few of these questions.
+	for {
+		st, err := c.QueryStatus(ctx)
+		if err != nil || st.State != StateFinishMigrate {
+			return err
+		}
+	}
 }
 
 // LoadState reads state that SaveState wrote, from f's current offset on, into

@@ -32,7 +32,7 @@ func Overlay(ctx context.Context, base, path string) error {
 	}
 	// A tool killed half-way must not leave half an image behind.
 	if out, err := runTool(ctx, tool, "create", "-q", "-f", "qcow2", "-F", format, "-b", base, path); err != nil {
-		os.Remove(path)
+		discard(path)
 		if strings.Contains(out, "No space left") {
 			return diskFull(path, err)
 		}
@@ -121,7 +121,7 @@ func CopyVars(template, path string) (err error) {
 	}
 	defer func() {
 		if err = errors.Join(err, out.Close()); err != nil {
-			os.Remove(path)
+			discard(path)
 			if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 				err = diskFull(path, err)
 			}

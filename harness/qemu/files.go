@@ -20,6 +20,14 @@ func appendTo(path string) (*os.File, error) {
 	return f, nil
 }
 
+// discard removes a file that was not finished. It spares what is no regular
+// file: a user may well name a device.
+func discard(path string) {
+	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
+		os.Remove(path)
+	}
+}
+
 // fileError blames the host for a full disk and the configuration for the
 // rest.
 func fileError(path string, err error) error {

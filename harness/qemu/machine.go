@@ -552,7 +552,7 @@ func (m *Machine) SaveState(ctx context.Context, path string) (err error) {
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(path)
+			discard(path)
 		}
 	}()
 	if err := m.qmp.SaveState(ctx, f); err != nil {

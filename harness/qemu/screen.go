@@ -78,7 +78,7 @@ func (m *Machine) SaveScreenshot(ctx context.Context, path string) (err error) {
 	}
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := errors.Join(enc.Encode(f, img), f.Close()); err != nil {
-		os.Remove(path)
+		discard(path)
 		return fileError(path, err)
 	}
 	return nil

@@ -1,0 +1,112 @@
+package qemu_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+func TestTCGAskedForIsTakenWithoutALookAtKVM(t *testing.T) {
+	t.Parallel()
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: "/nonexistent/kvm"}
+	c, err := qemu.ChooseAccel(t.Context(), qemu.Config{Accel: qemu.TCG}, opt)
+	require.NoError(t, err)
+	assert.Equal(t, qemu.Choice{Accel: qemu.TCG, Reason: "TCG is used: asked for"}, c)
+
+	opt.Getenv = env{qemu.EnvAccel: "tcg"}.get
+	c, err = qemu.ChooseAccel(t.Context(), qemu.Config{Accel: qemu.AccelAuto}, opt)
+	require.NoError(t, err)
+	assert.Equal(t, "TCG is used: SPICELANE_ACCEL=tcg", c.Reason)
+
+	opt.Getenv = env{qemu.EnvAccel: "fast"}.get
+	_, err = qemu.ChooseAccel(t.Context(), qemu.Config{}, opt)
+	var conf *qemu.ConfigError
+	require.ErrorAs(t, err, &conf)
+}
+
+func TestWithoutKVMAutoTakesTCGAndRequiredKVMIsTheHostsFault(t *testing.T) {
+	t.Parallel()
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: "/nonexistent/kvm"}
+	c, err := qemu.ChooseAccel(t.Context(), qemu.Config{}, opt)
+	require.NoError(t, err)
+	assert.Equal(t, qemu.Choice{Accel: qemu.TCG, Reason: "TCG is used, which is slow: this host has no /nonexistent/kvm"}, c)
+
+	_, err = qemu.ChooseAccel(t.Context(), qemu.Config{Accel: qemu.KVM}, opt)
+	requireHostError(t, err, "KVM is required (asked for) and cannot be used: this host has no /nonexistent/kvm", "kvm_intel")
+	opt.Getenv = env{qemu.EnvAccel: "kvm"}.get
+	_, err = qemu.ChooseAccel(t.Context(), qemu.Config{Accel: qemu.AccelAuto}, opt)
+	requireHostError(t, err, "SPICELANE_ACCEL=kvm")
+}
+
+// A device node that opens proves nothing: the machine is run. The answer is
+// kept and belongs to this very QEMU, firmware and image.
+func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	tries := filepath.Join(dir, "tries")
+	qemuBinary := program(t, "echo try >> "+tries+"; echo 'KVM internal error. Suberror: 1' >&2; exit 1")
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	tried := func() int {
+		b, _ := os.ReadFile(tries)
+		return strings.Count(string(b), "try")
+	}
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	cfg := qemu.Config{Binary: qemuBinary, BIOS: true}
+
+	first, err := qemu.ChooseAccel(t.Context(), cfg, opt)
+	require.NoError(t, err)
+	assert.Equal(t, qemu.TCG, first.Accel)
+	assert.Contains(t, first.Reason, "a guest does not run on it")
+	assert.NotContains(t, first.Reason, "\n")
+	again, err := qemu.ChooseAccel(t.Context(), cfg, opt)
+	require.NoError(t, err)
+	assert.Equal(t, first, again)
+	assert.Equal(t, 1, tried())
+
+	// Another process finds the answer in the cache; this one, a broken cache
+	// entry that it did not read before, tries again.
+	entries, err := filepath.Glob(filepath.Join(opt.CacheDir, "kvm-*.json"))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	left, err := filepath.Glob(filepath.Join(opt.CacheDir, ".kvm-*"))
+	require.NoError(t, err)
+	assert.Empty(t, left, "nothing half-written stays")
+
+	// A changed QEMU is another one.
+	require.NoError(t, writeProgram(qemuBinary, "#!/bin/sh\necho try >> "+tries+"; exit 1 # newer\n"))
+	_, err = qemu.ChooseAccel(t.Context(), cfg, opt)
+	require.NoError(t, err)
+	assert.Equal(t, 2, tried())
+}
+
+func TestAnImageThatIsMissingIsNotKVMsFault(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	device := filepath.Join(shortDir(t), "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	_, err := qemu.ChooseAccel(t.Context(), qemu.Config{Image: "/nonexistent/beacon.qcow2", BIOS: true},
+		qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: shortDir(t)})
+	var conf *qemu.ConfigError
+	require.ErrorAs(t, err, &conf)
+	assert.Contains(t, err.Error(), "the guest's disk image cannot be read")
+}
+
+// On a real host the choice is one that runs the guest.
+func TestTheChosenAcceleratorRunsTheGuest(t *testing.T) {
+	t.Parallel()
+	cfg := echoConfig(t)
+	cfg.Accel = qemu.AccelAuto
+	c, err := qemu.ChooseAccel(boundary(t), cfg, qemu.AccelOptions{Getenv: env{}.get, CacheDir: shortDir(t), Banner: ready})
+	require.NoError(t, err)
+	t.Log(c.Reason)
+	cfg.Accel = c.Accel
+	_, err = start(t, cfg).AwaitBoot(boundary(t), ready)
+	require.NoError(t, err)
+}

@@ -1,0 +1,7 @@
+package qemu
+
+// For tests of what the exported functions keep inside.
+var (
+	FindOVMFUnder    = findOVMF
+	DecodeScreendump = decodeScreendump
+)

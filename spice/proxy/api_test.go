@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -249,20 +250,24 @@ func TestTheHostOfAVVFileIsOneThatClientsReach(t *testing.T) {
 }
 
 // stuck is a source that answers only when it is told to stop.
-type stuck struct{ asked chan struct{} }
+type stuck struct {
+	asked    chan struct{}
+	answered atomic.Bool
+}
 
-func (s stuck) List(ctx context.Context) ([]proxy.Console, error) {
+func (s *stuck) List(ctx context.Context) ([]proxy.Console, error) {
 	close(s.asked)
 	<-ctx.Done()
+	s.answered.Store(true)
 	return nil, ctx.Err()
 }
 
-func (s stuck) Resolve(context.Context, string, string) (proxy.Console, error) {
+func (s *stuck) Resolve(context.Context, string, string) (proxy.Console, error) {
 	return proxy.Console{}, errors.New("not asked in this test")
 }
 
 func TestCloseEndsRequestsThatWaitForASource(t *testing.T) {
-	s := stuck{make(chan struct{})}
+	s := &stuck{asked: make(chan struct{})}
 	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Consoles = s })
 	done := make(chan struct{})
 	go func() {
@@ -273,5 +278,6 @@ func TestCloseEndsRequestsThatWaitForASource(t *testing.T) {
 	}()
 	<-s.asked
 	require.NoError(t, l.Close())
+	assert.True(t, s.answered.Load(), "who closes the sources next must find them unused")
 	<-done
 }

@@ -27,7 +27,7 @@ func (e *BackendError) Unwrap() error { return e.Err }
 // proxy's trouble: the client must not ask its user for another password.
 func (e *BackendError) result() wire.Result {
 	var refused *link.Error
-	if errors.As(e.Err, &refused) && refused.Err == nil {
+	if errors.As(e.Err, &refused) {
 		switch refused.Code {
 		case wire.ResultChannelNotAvailable, wire.ResultBadConnectionID:
 			return refused.Code

@@ -20,3 +20,10 @@ func ScanMessages(stream []byte, mini bool, find uint16, sizes ...int) (messages
 	}
 	return s.messages, found, err
 }
+
+// Held is how many sessions the proxy keeps in memory.
+func (p *Proxy) Held() int {
+	p.sessions.mu.Lock()
+	defer p.sessions.mu.Unlock()
+	return max(len(p.sessions.byID), len(p.sessions.byToken))
+}

@@ -86,8 +86,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.metrics = newMetrics(p)
 	p.http = &http.Server{
-		Handler:     p.handler(),
-		BaseContext: func(net.Listener) context.Context { return p.ctx },
+		Handler: p.handler(),
 		// Requests have no body and answers are small.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -148,7 +147,7 @@ func (p *Proxy) finish() {
 	<-p.ctx.Done()
 	p.closeListeners()
 	p.http.Close()
-	// http.Server.Close does not wait for requests; their context is done.
+	// That ends the requests' contexts, and does not wait for them.
 	p.answering.Lock()
 	p.answered = true
 	p.answering.Unlock()

@@ -156,7 +156,11 @@ func TestATokenOpensOneSessionWithinItsTime(t *testing.T) {
 	_, err = l.link(late, session, display)
 	l.denied(err, wire.ResultPermissionDenied, proxy.TokenExpired)
 
+	// A .vv for somebody else is the occasion to forget old tokens.
+	l.clock.Advance(2 * time.Minute)
 	token := l.token()
+	_, err = l.link(late, 0, mainChannel)
+	l.denied(err, wire.ResultPermissionDenied, proxy.TokenExpired)
 	l.clock.Advance(proxy.DefaultTokenLifetime - 1)
 	client, err := l.link(token, 0, mainChannel)
 	require.NoError(t, err)
@@ -267,10 +271,25 @@ func TestTheEndOfTheMainChannelIsTheEndOfTheSession(t *testing.T) {
 	ends(t, display1)
 	l.event(proxy.SessionClosed)
 	assert.Empty(t, l.Sessions())
+	assert.Zero(t, l.Held())
 	_, err = l.link(token, session, display)
 	l.denied(err, wire.ResultPermissionDenied, proxy.SessionEnded)
 	_, err = l.link(token, 0, mainChannel)
 	l.denied(err, wire.ResultPermissionDenied, proxy.TokenReplayed)
+}
+
+func TestNoChannelJoinsASessionWhoseMainChannelIsGone(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	token, client, server := l.open()
+	_, err := l.link(token, session, display)
+	require.NoError(t, err)
+	server.Close()
+	ends(t, client)
+	client.Close()
+	l.event(proxy.ChannelClosed)
+	require.Eventually(t, func() bool { return len(l.Sessions()[0].Channels) == 1 }, most, time.Millisecond)
+	_, err = l.link(token, session, inputs)
+	l.denied(err, wire.ResultPermissionDenied, proxy.SessionEnded)
 }
 
 func TestHalfACloseLeavesTheOtherDirectionOpen(t *testing.T) {
@@ -308,6 +327,41 @@ func TestAClientThatVanishesEndsItsChannel(t *testing.T) {
 	ends(t, server)
 	server.Close()
 	assert.Equal(t, proxy.ClientClosed, l.event(proxy.ChannelClosed).Reason)
+}
+
+func TestAClientThatVanishesInTheMiddleOfARecordEndsItsChannel(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	_, client, server := l.open()
+	write(t, client.NetConn(), []byte{23, 3, 3, 0, 50, 1})
+	require.NoError(t, client.NetConn().Close())
+	ends(t, server)
+	e := l.event(proxy.ChannelClosed)
+	assert.Equal(t, proxy.ClientClosed, e.Reason)
+	assert.ErrorIs(t, e.Err, io.ErrUnexpectedEOF)
+}
+
+func TestAConnectionThatSaysNothingIsNoEvent(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	conn, err := net.Dial("tcp", l.TLSAddr())
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	_, err = io.ReadAll(conn)
+	require.NoError(t, err)
+	conn.Close()
+	_, err = l.link("never issued", 0, mainChannel)
+	l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+}
+
+func TestAConsoleThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	c := newConsole(t, "tcp", nil)
+	hold := make(chan struct{})
+	c.set(func(c *console) { c.hold = hold })
+	l := up(t, c, func(c *proxy.Config) { c.DialTimeout = 50 * time.Millisecond })
+	_, err := l.link(l.token(), 0, mainChannel)
+	assertCode(t, err, wire.ResultError)
+	assert.ErrorIs(t, l.event(proxy.BackendFailed).Err, context.DeadlineExceeded)
+	close(hold)
+	ends(t, c.next(t))
 }
 
 func TestAResetIsTheEndOfTheSideThatSentIt(t *testing.T) {
@@ -357,7 +411,7 @@ func TestAnEndedSessionIsCutOnAllChannels(t *testing.T) {
 
 func TestEndingASessionInterruptsALinkInProgress(t *testing.T) {
 	c := newConsole(t, "tcp", nil)
-	l := up(t, c)
+	l := up(t, c, func(c *proxy.Config) { c.DialTimeout = time.Hour })
 	token, _, _ := l.open()
 	hold := make(chan struct{})
 	defer close(hold)
@@ -365,7 +419,9 @@ func TestEndingASessionInterruptsALinkInProgress(t *testing.T) {
 	result := make(chan error, 1)
 	conn := l.dial()
 	go func() {
-		_, err := link.Client(context.Background(), conn, link.Config{ConnectionID: session, Channel: display, CommonCaps: link.CommonCaps, Secret: token})
+		ctx, cancel := context.WithTimeout(context.Background(), most)
+		defer cancel()
+		_, err := link.Client(ctx, conn, link.Config{ConnectionID: session, Channel: display, CommonCaps: link.CommonCaps, Secret: token})
 		result <- err
 	}()
 	require.Eventually(t, func() bool { return len(l.Sessions()[0].Channels) == 2 }, most, time.Millisecond)

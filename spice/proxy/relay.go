@@ -57,9 +57,7 @@ func (p *pump) copy() pumpEnd {
 				return broken(p.dstGone, err)
 			}
 		}
-		// Many clients hang up without TLS's close_notify, which crypto/tls
-		// reports as an unexpected end.
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) {
 			if err := closeWrite(p.dst); err != nil {
 				return broken(p.dstGone, err)
 			}
@@ -74,8 +72,11 @@ func (p *pump) copy() pumpEnd {
 // broken is the end by an error of one side's connection. That side has gone
 // if it hung up with data on the way, which is how spice-gtk does it.
 func broken(gone Reason, err error) pumpEnd {
-	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return pumpEnd{gone, err}
+	// ErrUnexpectedEOF is the end in the middle of a TLS record.
+	for _, hangup := range []error{syscall.ECONNRESET, syscall.EPIPE, io.ErrUnexpectedEOF} {
+		if errors.Is(err, hangup) {
+			return pumpEnd{gone, err}
+		}
 	}
 	return pumpEnd{ChannelFailed, err}
 }

@@ -202,33 +202,50 @@ func (d *Driver) read() {
 
 // take hands one line to whom it is for.
 func (d *Driver) take(line []byte) error {
-	var m struct {
-		Response
-		Event
-	}
-	if err := json.Unmarshal(line, &m); err != nil {
+	var resp Response
+	var ev Event
+	err := splitObject(line, func(name string, value json.RawMessage) error {
+		switch name {
+		case "id":
+			if string(value) != "null" {
+				resp.ID = value
+			}
+		case "ok":
+			return json.Unmarshal(value, &resp.OK)
+		case "result":
+			resp.Result = value
+		case "error":
+			return json.Unmarshal(value, &resp.Error)
+		case "event":
+			return json.Unmarshal(value, &ev.Name)
+		case "data":
+			ev.Data = value
+		}
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("control: the server sent a line that is not protocol: %s: %w", abbreviate(line), err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case m.Name != "":
+	case ev.Name != "":
 		for s := range d.subs {
-			s.pushLocked(m.Event)
+			s.pushLocked(ev)
 		}
-	case len(m.ID) > 0 && string(m.ID) != "null":
-		if ch, ok := d.pending[string(m.ID)]; ok {
-			delete(d.pending, string(m.ID))
-			ch <- m.Response
+	case resp.ID != nil:
+		if ch, ok := d.pending[string(resp.ID)]; ok {
+			delete(d.pending, string(resp.ID))
+			ch <- resp
 		}
-	case m.Response.Error != nil && len(d.pending) == 1 && m.Response.Error.Code != CodeBusy:
+	case resp.Error != nil && len(d.pending) == 1 && resp.Error.Code != CodeBusy:
 		// A server that could not read a request cannot name it.
 		for id, ch := range d.pending {
 			delete(d.pending, id)
-			ch <- m.Response
+			ch <- resp
 		}
-	case m.Response.Error != nil:
-		return m.Response.Error
+	case resp.Error != nil:
+		return resp.Error
 	}
 	return nil
 }
@@ -340,10 +357,15 @@ func (d *Driver) await(ctx context.Context, method string, ch chan Response, res
 		resp.Error.Method = method
 		return resp.Error
 	}
-	if result == nil {
-		return nil
+	var err error
+	switch result := result.(type) {
+	case nil:
+	case *ScreenshotResult:
+		err = result.decode(resp.Result)
+	default:
+		err = json.Unmarshal(resp.Result, result)
 	}
-	if err := json.Unmarshal(resp.Result, result); err != nil {
+	if err != nil {
 		return fmt.Errorf("control: %s: result: %w", method, err)
 	}
 	return nil

@@ -82,7 +82,9 @@ func (d *Driver) RecordStop(ctx context.Context) ([]string, error) {
 }
 
 // Disconnect ends the session that the server drives. The control socket stays.
-func (d *Driver) Disconnect(ctx context.Context) error { return d.Call(ctx, MethodDisconnect, nil, nil) }
+func (d *Driver) Disconnect(ctx context.Context) error {
+	return d.Call(ctx, MethodDisconnect, nil, nil)
+}
 
 // Reconnect ends the session that the server drives, if it has not ended, and
 // opens another.

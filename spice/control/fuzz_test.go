@@ -46,3 +46,33 @@ func FuzzParseRequest(f *testing.F) {
 		}
 	})
 }
+
+// On whatever encoding/json takes for an object, the driver's quick parser finds
+// the same fields.
+func FuzzSplitObject(f *testing.F) {
+	for _, s := range []string{
+		`{}`, ` { } `, `{"a":1}`, `{"id":1,"ok":true,"result":{"a":[1,{"b":"}"}],"c":"\\\""}}`, `{"a\u0062":"\\","x":"\\\\\"{"}`,
+		`{"event":"x","data":{}}`, `{"a":-1.5e3 , "b" : null,"c":[]}`, `{"a":1,"a":2}`, `{"a":1}x`, `{"a" 1}`, `{"a":}`, `{,}`, `[`, `{"a":"`, ``,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := map[string]json.RawMessage{}
+		err := control.SplitObject(b, func(name string, v json.RawMessage) error {
+			got[name] = v
+			return nil
+		})
+		var want map[string]json.RawMessage
+		if json.Unmarshal(b, &want) != nil || want == nil || !utf8.Valid(b) {
+			return // it may take more than encoding/json does, never less
+		}
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%q: got %q, %v, want %q", b, got, err, want)
+		}
+		for name, v := range want {
+			if !bytes.Equal(got[name], v) {
+				t.Fatalf("%q: %q is %q, want %q", b, name, got[name], v)
+			}
+		}
+	})
+}

@@ -275,6 +275,18 @@ func TestAwaitStableWaitsForQuiet(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(last), 200*time.Millisecond)
 }
 
+func TestAwaitStableCountsTheQuietBeforeIt(t *testing.T) {
+	c := controltest.New(32, 32)
+	path, _ := open(t, control.Config{Console: c})
+	d := dial(t, path)
+	c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = 1 })
+	quiet := time.NewTimer(60 * time.Millisecond)
+	defer quiet.Stop()
+	<-quiet.C
+	_, err := d.Await(within(t), control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: 50}}, TimeoutMS: new(uint32)})
+	require.NoError(t, err)
+}
+
 func TestAwaitSaysAtOnceThatTheSessionIsOver(t *testing.T) {
 	c := controltest.NewFull(8, 8)
 	path, _ := open(t, control.Config{Console: c})

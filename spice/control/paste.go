@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 	"unicode/utf8"
 )
@@ -17,6 +18,11 @@ const releaseWithin = 2 * time.Second
 
 // paste starts to type a text and answers at once; how it went comes as an event.
 func (s *session) paste(c *call) (any, error) {
+	defer func() {
+		if c.after == nil { // nothing was begun
+			s.pass(c)
+		}
+	}()
 	var p PasteParams
 	if err := decodeParams(c.Params, &p); err != nil {
 		return nil, err
@@ -51,8 +57,10 @@ func (s *session) paste(c *call) (any, error) {
 	// cannot be written the connection is over, and the id with it.
 	c.after = func() {
 		s.wg.Go(func() {
-			defer release()
-			s.runPaste(c.ID, work)
+			defer close(c.turn.done) // when it has been reported, so that reports keep their order
+			n, err := s.inTurn(c, work)
+			release() // before the event: whoever hears it may use the id again
+			s.reportPaste(c.ID, n, err)
 		})
 	}
 	return nil, nil
@@ -60,9 +68,8 @@ func (s *session) paste(c *call) (any, error) {
 
 func clampCount(n int) uint32 { return uint32(min(n, math.MaxUint32)) }
 
-// runPaste does the work of a paste, after those before it, and reports.
-func (s *session) runPaste(id ID, work func(context.Context) (uint32, error)) {
-	n, err := s.alone(s.ctx, work)
+// reportPaste tells how a paste went.
+func (s *session) reportPaste(id ID, n uint32, err error) {
 	if err != nil {
 		s.emit(EventPasteFailed, PasteFailedData{RequestID: id, Reason: err.Error()})
 		return
@@ -70,21 +77,32 @@ func (s *session) runPaste(id ID, work func(context.Context) (uint32, error)) {
 	s.emit(EventPasteCompleted, PasteCompletedData{RequestID: id, CharsSent: n})
 }
 
-// alone runs work while nobody else types. A panic becomes an error.
-func (s *session) alone(ctx context.Context, work func(context.Context) (uint32, error)) (n uint32, err error) {
+// pass gives up a turn that has not been begun.
+func (s *session) pass(c *call) {
+	s.wg.Go(func() {
+		defer close(c.turn.done)
+		select {
+		case <-c.turn.before:
+		case <-s.ctx.Done():
+		}
+	})
+}
+
+// inTurn runs work when those who were to type before are done. The caller ends
+// the turn. A panic becomes an error.
+func (s *session) inTurn(c *call, work func(context.Context) (uint32, error)) (n uint32, err error) {
 	select {
-	case s.typing <- struct{}{}:
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	case <-c.turn.before:
+	case <-c.ctx.Done():
+		return 0, c.ctx.Err()
 	}
-	defer func() { <-s.typing }()
 	defer func() {
 		if p := recover(); p != nil {
-			s.srv.cfg.logger().Error("control paste panicked", "panic", p)
-			err = fmt.Errorf("internal error: %v", p)
+			s.srv.cfg.logger().Error("control verb panicked", "method", c.Method, "panic", p, "stack", string(debug.Stack()))
+			err = errorf(CodeInternal, "%s panicked: %v", c.Method, p)
 		}
 	}()
-	return work(ctx)
+	return work(c.ctx)
 }
 
 // pasteKeys types a text in the US layout. A text with a character that the

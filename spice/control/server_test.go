@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -305,13 +306,24 @@ func TestPastesAreTypedOneAfterAnother(t *testing.T) {
 	r.line()
 	r.send(`{"id":"p","method":"paste","params":{"text":"aaaaaaaa","char_delay_ms":5}}`)
 	require.Equal(t, `{"id":"p","ok":true,"result":{}}`, r.line())
+	r.send(`{"id":"r","method":"paste","params":{"text":7}}`) // comes to nothing, and lets nobody past
+	require.Contains(t, r.line(), `"code":"bad_params"`)
 	r.send(`{"id":"p","method":"paste","params":{"text":"b"}}`)
 	require.Contains(t, r.line(), `"code":"bad_params","message":"id \"p\" is still in flight`)
 	r.send(`{"id":"q","method":"paste","params":{"text":"b"}}`)
 	require.Equal(t, `{"id":"q","ok":true,"result":{}}`, r.line())
-	require.Equal(t, `{"event":"paste_completed","data":{"request_id":"p","chars_sent":8}}`, r.line())
-	require.Equal(t, `{"event":"paste_completed","data":{"request_id":"q","chars_sent":1}}`, r.line())
-	require.Equal(t, strings.TrimSpace(strings.Repeat("1e -1e ", 8)+"30 -30"), strings.Trim(fmt.Sprint(c.Keys()), "[]"))
+	r.send(`{"id":"t","method":"type","params":{"text":"ü"}}`)
+	require.Contains(t, r.line(), `"code":"unmappable"`)
+	r.send(`{"id":"u","method":"type","params":{"text":"c"}}`)
+	// Events keep their order among each other; the answer may come anywhere.
+	last := []string{r.line(), r.line(), r.line()}
+	at := slices.IndexFunc(last, func(l string) bool { return strings.HasPrefix(l, `{"id":"u","ok":true,"result":{"chars_sent":1,`) })
+	require.GreaterOrEqual(t, at, 0, "%q", last)
+	require.Equal(t, []string{
+		`{"event":"paste_completed","data":{"request_id":"p","chars_sent":8}}`,
+		`{"event":"paste_completed","data":{"request_id":"q","chars_sent":1}}`,
+	}, slices.Delete(last, at, at+1))
+	require.Equal(t, strings.Repeat("1e -1e ", 8)+"30 -30 2e -2e", strings.Trim(fmt.Sprint(c.Keys()), "[]"))
 }
 
 func TestAPasteThatCannotBeTypedTypesNothing(t *testing.T) {
@@ -545,4 +557,55 @@ func TestTheConsoleIsObservedOnlyWhileAClientIsConnected(t *testing.T) {
 	require.Equal(t, 1, c.Observers())
 	d.Close()
 	require.Eventually(t, func() bool { return c.Observers() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// The console takes its time over a key. Until it has come up again the next
+// client must wait.
+func TestTheNextClientIsServedWhenTheLastOnesWorkHasEnded(t *testing.T) {
+	c := controltest.New(8, 8)
+	pressed, letGo := make(chan struct{}, 2), make(chan struct{})
+	c.OnKey = func(context.Context, controltest.Key) error {
+		pressed <- struct{}{}
+		<-letGo
+		return nil
+	}
+	path, _ := open(t, control.Config{Console: c})
+	r := dialRaw(t, path)
+	r.hello()
+	r.send(`{"id":1,"method":"paste","params":{"text":"aa"}}`)
+	r.line()
+	<-pressed
+	r.conn.Close()
+	_, err := control.Dial(within(t), path)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
+	close(letGo)
+	dial(t, path)
+	require.Equal(t, "[1e -1e]", fmt.Sprint(c.Keys()))
+}
+
+func TestNothingQueuedComesAfterUnsubscribe(t *testing.T) {
+	c := controltest.New(8, 8)
+	path, _ := open(t, control.Config{Console: c})
+	r := dialRaw(t, path)
+	r.hello()
+	r.send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
+	r.line()
+	for range 20_000 { // more than the socket and the queue hold
+		c.Notify(control.Drawn{At: time.Now()})
+	}
+	r.send(`{"id":2,"method":"unsubscribe","params":{"events":["surface_drawn"]}}`)
+	// The request is read while the answer has to wait for us.
+	tick := time.NewTimer(50 * time.Millisecond)
+	defer tick.Stop()
+	<-tick.C
+	for !strings.HasPrefix(r.line(), `{"id":2,"ok":true`) {
+	}
+	r.send(`{"id":3,"method":"status","params":{}}`)
+	for {
+		line := r.line()
+		if strings.HasPrefix(line, `{"id":3`) {
+			break
+		}
+		require.Contains(t, line, `"event":"dropped"`)
+	}
 }

@@ -21,6 +21,8 @@ type verb struct {
 	// waits marks verbs that wait for the guest. They run beside the requests
 	// that come after them; all others are answered in the order they came.
 	waits bool
+	// types marks verbs that type: each waits for those that came before it.
+	types bool
 	run   func(*session, *call) (any, error)
 }
 
@@ -29,13 +31,13 @@ var verbs = []verb{
 	{name: MethodHello, run: (*session).hello},
 	{name: MethodStatus, run: (*session).status},
 	{name: MethodSendKey, run: (*session).sendKey},
-	{name: MethodPaste, run: (*session).paste},
+	{name: MethodPaste, run: (*session).paste, types: true},
 	{name: MethodScreenshot, run: (*session).screenshot},
 	{name: MethodSubscribe, run: (*session).subscribe},
 	{name: MethodUnsubscribe, run: (*session).unsubscribe},
 	{name: MethodDigest, run: (*session).digest, offered: func(c *Config) bool { return c.Scan != nil }},
 	{name: MethodAwait, run: (*session).awaitCondition, waits: true},
-	{name: MethodType, run: (*session).typeText, waits: true},
+	{name: MethodType, run: (*session).typeText, waits: true, types: true},
 	{name: MethodMouseMove, run: (*session).mouseMove, offered: has[Pointer]},
 	{name: MethodMouseButton, run: (*session).mouseButton, offered: has[Pointer]},
 	{name: MethodMouseWheel, run: (*session).mouseWheel, offered: has[Pointer]},
@@ -61,6 +63,15 @@ type call struct {
 	after func()
 	// hangUp closes the connection after the answer.
 	hangUp bool
+	// turn is the place in the queue of those who type.
+	turn turn
+}
+
+// turn is a place in a queue: its holder may begin when before is closed, and
+// closes done when it has ended.
+type turn struct {
+	before <-chan struct{}
+	done   chan struct{}
 }
 
 // session is one client's connection.
@@ -71,7 +82,7 @@ type session struct {
 	cancel context.CancelFunc
 	events *queue
 	wg     sync.WaitGroup // verbs that wait, pastes
-	typing chan struct{}  // holds a value while text is being typed
+	typing chan struct{}  // closed when the last one who types is done; of readRequests only
 
 	wmu sync.Mutex // held while a line is written
 
@@ -87,10 +98,12 @@ type session struct {
 
 func newSession(s *Server, conn net.Conn) *session {
 	ctx, cancel := context.WithCancel(s.ctx)
+	idle := make(chan struct{})
+	close(idle)
 	return &session{
 		srv: s, conn: conn, ctx: ctx, cancel: cancel,
 		events:     newQueue(),
-		typing:     make(chan struct{}, 1),
+		typing:     idle,
 		subscribed: map[string]bool{},
 		inFlight:   map[string]bool{},
 		wakers:     map[chan<- struct{}]bool{},
@@ -214,6 +227,16 @@ func (s *session) dispatch(line []byte) (hangUp bool, err error) {
 		return false, s.answer(req.ID, nil, errorf(CodeUnknownMethod, "unknown method %q", req.Method))
 	}
 	c := &call{Request: req, ctx: s.ctx}
+	release := func() {}
+	if verbs[i].waits {
+		if release, err = s.reserve(req.ID); err != nil {
+			return false, s.answer(req.ID, nil, err)
+		}
+	}
+	if verbs[i].types {
+		c.turn = turn{before: s.typing, done: make(chan struct{})}
+		s.typing = c.turn.done
+	}
 	if !verbs[i].waits {
 		result, err := s.run(verbs[i], c)
 		if err := s.answerCall(c, result, err); err != nil {
@@ -223,10 +246,6 @@ func (s *session) dispatch(line []byte) (hangUp bool, err error) {
 			c.after()
 		}
 		return c.hangUp, nil
-	}
-	release, err := s.reserve(req.ID)
-	if err != nil {
-		return false, s.answer(req.ID, nil, err)
 	}
 	s.wg.Go(func() {
 		result, err := s.run(verbs[i], c)

@@ -78,6 +78,12 @@ func percentiles(ds []time.Duration) *Percentiles {
 
 // typeText is the verb type.
 func (s *session) typeText(c *call) (any, error) {
+	begun := false
+	defer func() {
+		if !begun {
+			s.pass(c)
+		}
+	}()
 	var p TypeParams
 	if err := decodeParams(c.Params, &p); err != nil {
 		return nil, err
@@ -101,7 +107,9 @@ func (s *session) typeText(c *call) (any, error) {
 		delay = time.Duration(*p.DelayMS) * time.Millisecond
 	}
 	var res TypeResult
-	_, err := s.alone(c.ctx, func(ctx context.Context) (uint32, error) {
+	begun = true
+	defer close(c.turn.done)
+	_, err := s.inTurn(c, func(ctx context.Context) (uint32, error) {
 		if !p.Confirm {
 			n, err := s.typeChars(ctx, chars, delay)
 			res.CharsSent, res.KeysSent = int(n), keyEvents(chars[:n])

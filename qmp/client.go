@@ -362,3 +362,10 @@ func (c *Client) dispatch(m Message, line []byte) error {
 	}
 	return nil
 }
+
+func unmarshal(command string, b json.RawMessage, v any) error {
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("qmp: %s: cannot read the reply: %w", command, err)
+	}
+	return nil
+}

@@ -100,21 +100,28 @@ func (d *Decoder) line() ([]byte, error) {
 	}
 }
 
+// wireMessage is any message as it stands on the line.
+type wireMessage struct {
+	QMP    *wireGreeting   `json:"QMP"`
+	Event  *string         `json:"event"`
+	Return json.RawMessage `json:"return"`
+	Error  *wireError      `json:"error"`
+	ID     json.RawMessage `json:"id"`
+}
+
+type wireGreeting struct {
+	Version      *Version          `json:"version"`
+	Capabilities []json.RawMessage `json:"capabilities"`
+}
+
+type wireError struct {
+	Class string `json:"class"`
+	Desc  string `json:"desc"`
+}
+
 // ParseMessage reads one line, without keeping a reference to it.
 func ParseMessage(line []byte) (Message, error) {
-	var w struct {
-		QMP *struct {
-			Version      *Version          `json:"version"`
-			Capabilities []json.RawMessage `json:"capabilities"`
-		} `json:"QMP"`
-		Event  *string         `json:"event"`
-		Return json.RawMessage `json:"return"`
-		Error  *struct {
-			Class string `json:"class"`
-			Desc  string `json:"desc"`
-		} `json:"error"`
-		ID json.RawMessage `json:"id"`
-	}
+	var w wireMessage
 	if err := json.Unmarshal(line, &w); err != nil {
 		return Message{}, fmt.Errorf("line is not a QMP message: %w: %s", err, clip(line))
 	}

@@ -2,7 +2,6 @@ package qmp
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 )
@@ -132,11 +131,4 @@ func (c *Client) transfer(ctx context.Context, start func() error) error {
 			return fmt.Errorf("qmp: migration %s%s", status, why)
 		}
 	}
-}
-
-func unmarshal(command string, b json.RawMessage, v any) error {
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("qmp: %s: cannot read the reply: %w", command, err)
-	}
-	return nil
 }

@@ -126,16 +126,16 @@ func TestCommandsUnderWayAtOnceEachGetTheirOwnAnswerInWhateverOrder(t *testing.T
 
 func TestACallThatGivesUpLeavesTheConnectionUsable(t *testing.T) {
 	t.Parallel()
+	why := errors.New("no longer wanted")
+	ctx, cancel := context.WithCancelCause(t.Context())
 	gaveUp := make(chan struct{})
 	c := connect(t, qmp.Config{},
 		qmptest.Hold("query-block"),
+		qmptest.Do(func() { cancel(why) }),
 		qmptest.Await(gaveUp),
 		qmptest.Release(), // an answer that nobody waits for
 		qmptest.Accept("stop"),
 	)
-	why := errors.New("no longer wanted")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(10*time.Millisecond, func() { cancel(why) })
 	_, err := c.Run(ctx, qmp.Command{Execute: "query-block"})
 	require.ErrorIs(t, err, why)
 	assert.Contains(t, err.Error(), "query-block")

@@ -56,6 +56,9 @@ func FollowFrom(ctx context.Context, path string, offset int64, w io.Writer) err
 	}
 }
 
+// newWatcher is replaced by a test that plays a system out of watches.
+var newWatcher = fsnotify.NewWatcher
+
 // watch returns a channel that holds a token after the file may have grown.
 func watch(path string) (grown <-chan struct{}, stop func()) {
 	out := make(chan struct{}, 1)
@@ -66,7 +69,7 @@ func watch(path string) (grown <-chan struct{}, stop func()) {
 		default:
 		}
 	}
-	w, err := fsnotify.NewWatcher()
+	w, err := newWatcher()
 	if err == nil {
 		if err = w.Add(filepath.Clean(path)); err != nil {
 			w.Close()

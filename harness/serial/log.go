@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -316,18 +317,18 @@ type AwaitError struct {
 	Err    error    // why waiting ended
 }
 
+// Error returns one line, with the last few lines seen.
 func (e *AwaitError) Error() string {
-	var b strings.Builder
-	b.WriteString("serial console: awaited " + e.Wanted + ": " + e.Err.Error())
+	s := "serial console: awaited " + e.Wanted + ": " + e.Err.Error()
 	if len(e.Tail) == 0 {
-		b.WriteString("; the guest has said nothing")
-		return b.String()
+		return s + "; the guest has said nothing"
 	}
-	b.WriteString("; it said last:")
-	for _, line := range e.Tail {
-		b.WriteString("\n\t" + line)
+	const few = 3
+	var last []string
+	for _, line := range e.Tail[max(0, len(e.Tail)-few):] {
+		last = append(last, strconv.Quote(line))
 	}
-	return b.String()
+	return s + "; it said last: " + strings.Join(last, ", ")
 }
 
 func (e *AwaitError) Unwrap() error { return e.Err }

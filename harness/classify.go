@@ -46,6 +46,8 @@ func classify(op string, err error) error {
 		return &Fault{Verdict: Host, Op: op, Err: err, Hint: "choose a directory that can be written"}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &Fault{Verdict: Host, Op: op, Err: err, Hint: "another program has that port: end it or choose another"}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &Fault{Verdict: Host, Op: op, Err: err, Hint: "this host does not have that address"}
 	}
 	return &Fault{Verdict: Harness, Op: op, Err: err}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
@@ -53,23 +54,31 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 			return nil, classify("timeline", err)
 		}
 	}
+	// The socket first: that it cannot be had is said before anything is dialled,
+	// and who connects early waits for the session.
+	ln, err := control.Listen(cfg.Socket)
+	if err != nil {
+		return nil, classify("control socket", err)
+	}
 	sc := spice.FromVV(cfg.VV)
 	sc.Logger = cfg.Logger
 	if c.spice, err = spice.Dial(ctx, sc); err != nil {
-		return nil, &Fault{Verdict: Product, Op: "client", Err: err}
+		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close())
 	}
 	console := control.NewSpiceConsole(c.spice)
 	record(console, c.log)
-	c.srv, err = control.Open(cfg.Socket, control.Config{
-		Console: console,
-		Scan:    ScanDigest,
-		Logger:  cfg.Logger,
-	})
-	if err != nil {
-		return nil, errors.Join(classify("control socket", err), c.spice.Close())
-	}
+	c.srv = control.NewServer(control.Config{Console: console, Scan: ScanDigest, Logger: cfg.Logger})
+	go c.serve(ln)
 	go c.run()
 	return c, nil
+}
+
+// serve answers on the control socket until it is closed. A socket that fails
+// by itself ends the session, too: nobody could drive it.
+func (c *Client) serve(ln net.Listener) {
+	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, control.ErrServerClosed) {
+		_ = c.spice.Close()
+	}
 }
 
 // run ends the control socket with the session.

@@ -39,8 +39,10 @@ func newSupervise() *cobra.Command {
 			dec := json.NewDecoder(cmd.InOrStdin())
 			dec.DisallowUnknownFields()
 			if err := dec.Decode(&cfg); err != nil {
-				return usage("supervise: %w", err)
+				return usage("supervise is started by `spicelane up`, not by hand: its configuration: %w", err)
 			}
+			// NB: held until the end: whoever has the lock owns the lane's name.
+			defer lock.Close()
 			return supervise(cmd.Context(), cfg, w, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 		},
 	}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"spicelane": main,
+	})
+}
+
+// Scripts of the command line. Those named lane-* boot guests.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			// A registry of its own for each script; the caches are the user's, or
+			// every script would find out anew whether KVM works.
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv(qemu.EnvCacheDir, harness.CacheDir())
+			for _, name := range []string{qemu.EnvQEMU, qemu.EnvOVMFCode, qemu.EnvOVMFVars, qemu.EnvAccel, harness.EnvTimeoutScale, "TMPDIR"} {
+				if v := os.Getenv(name); v != "" {
+					env.Setenv(name, v)
+				}
+			}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"lanes":    cmdLanes,
+			"status":   cmdStatus,
+			"getjson":  cmdGetJSON,
+			"sigkill":  cmdKill,
+			"dead":     cmdDead,
+			"lastline": cmdLastLine,
+		},
+	})
+}
+
+// lanes skips or fails the script on a host that cannot run a lane, and ends its
+// lanes when the script does.
+func cmdLanes(ts *testscript.TestScript, neg bool, args []string) {
+	switch d := qemu.Gate(context.Background(), os.Getenv); d.Action {
+	case qemu.Skip:
+		ts.Check(fmt.Errorf("skip: %s", d.Reason))
+	case qemu.Fail:
+		ts.Fatalf("%s", d.Reason)
+	}
+	ts.Defer(func() {
+		if err := ts.Exec("spicelane", "down", "--all"); err != nil {
+			ts.Logf("down --all: %v", err)
+		}
+	})
+}
+
+// status N CMD... runs CMD and demands the exit status N.
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit interface{ ExitCode() int }
+		if e, ok := err.(interface{ ExitCode() int }); ok {
+			exit = e
+		}
+		if exit == nil {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// getjson FILE PATH VAR sets VAR to a field of a JSON file, PATH with dots.
+func cmdGetJSON(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	for _, k := range strings.Split(args[1], ".") {
+		m, ok := v.(map[string]any)
+		if !ok || m[k] == nil {
+			ts.Fatalf("%s has no %s", args[0], args[1])
+		}
+		v = m[k]
+	}
+	if f, ok := v.(float64); ok {
+		v = strconv.FormatFloat(f, 'f', -1, 64)
+	}
+	ts.Setenv(args[2], fmt.Sprint(v))
+}
+
+// sigkill PID sends SIGKILL.
+func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
+	pid, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// dead PID... demands that the processes end within two seconds.
+func cmdDead(ts *testscript.TestScript, neg bool, args []string) {
+	for _, a := range args {
+		pid, err := strconv.Atoi(a)
+		ts.Check(err)
+		if !harness.AwaitExit(context.Background(), pid, 2*time.Second) {
+			ts.Fatalf("process %d is still alive", pid)
+		}
+	}
+}
+
+// lastline TEXT demands that the last line on stderr of the last command begins
+// with "spicelane: " and holds TEXT.
+func cmdLastLine(ts *testscript.TestScript, neg bool, args []string) {
+	lines := strings.Split(strings.TrimRight(ts.ReadFile("stderr"), "\n"), "\n")
+	last := lines[len(lines)-1]
+	if !strings.HasPrefix(last, "spicelane: ") || !strings.Contains(last, args[0]) {
+		ts.Fatalf("the last line on stderr is %q, want \"spicelane: \" and %q", last, args[0])
+	}
+}

@@ -141,8 +141,11 @@ type Cursor struct {
 	Width   int
 	Height  int
 	// Pix is the shape in the byte order B, G, R, A, rows top down without
-	// padding, alpha not premultiplied.
+	// padding, alpha not premultiplied. Whoever gets it does not change it.
 	Pix []byte
+	// Xor is nil, or as large as Pix: what is combined by exclusive or with
+	// the pixels below where Pix is transparent.
+	Xor []byte
 }
 
 // Reconnector is a Console that can be cut off and come back.

@@ -23,6 +23,7 @@ type digestWatcher struct {
 	mu     sync.Mutex
 	region image.Rectangle // on the primary surface; empty if not known
 	onto   Surface         // the primary surface
+	sizes  int             // how often these may have changed
 	at     time.Time       // of the newest draw on the region
 	n      DigestCounts
 	recent []Digest // the newest ones, at most recentDigests
@@ -85,6 +86,7 @@ func (w *digestWatcher) drawn(n Drawn) {
 func (w *digestWatcher) resized() {
 	w.mu.Lock()
 	w.region = image.Rectangle{}
+	w.sizes++
 	w.mu.Unlock()
 	w.poke()
 }
@@ -135,13 +137,10 @@ func (w *digestWatcher) run() {
 		w.mu.Lock()
 		at := w.at
 		w.mu.Unlock()
-		sf, region, pic := lookAtDigest(w.cfg)
+		pic := w.look()
 		if pic == nil {
 			continue
 		}
-		w.mu.Lock()
-		w.region, w.onto = region, sf
-		w.mu.Unlock()
 		if bytes.Equal(pic.Pix, seen) {
 			continue
 		}
@@ -153,6 +152,26 @@ func (w *digestWatcher) run() {
 		}
 		w.note(d, err, at, begin)
 	}
+}
+
+// look copies the digest region, asking for its place only if that may have
+// changed: a guest draws its code in a thousand pieces, and asking is dear.
+func (w *digestWatcher) look() *Picture {
+	w.mu.Lock()
+	region, onto, sizes := w.region, w.onto, w.sizes
+	w.mu.Unlock()
+	if !region.Empty() {
+		if pic, err := w.cfg.Console.Snapshot(onto.ChannelID, onto.SurfaceID, region); err == nil {
+			return pic
+		}
+	}
+	onto, region, pic := lookAtDigest(w.cfg)
+	w.mu.Lock()
+	if w.sizes == sizes { // what was answered still stands
+		w.region, w.onto = region, onto
+	}
+	w.mu.Unlock()
+	return pic
 }
 
 // note counts the outcome of a scan and publishes a digest that is new.

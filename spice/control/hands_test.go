@@ -157,6 +157,12 @@ func TestTheCursorIsDrawnIntoAScreenshotThatAsksForIt(t *testing.T) {
 	part, err := d.Image(ctx, control.ScreenshotParams{Cursor: true, Region: &control.Rect{X: 1, Y: 4, Width: 3, Height: 3}})
 	require.NoError(t, err)
 	require.Equal(t, mixed(under.R), part.NRGBAAt(0, 0).R, "half of the pointer is outside")
+	// A transparent pixel that inverts what is below it.
+	c.SetCursor(control.Cursor{Visible: true, Width: 1, Height: 1, Pix: []byte{9, 9, 9, 0}, Xor: []byte{255, 255, 255, 0}})
+	inverted, err := d.Image(ctx, control.ScreenshotParams{Cursor: true})
+	require.NoError(t, err)
+	under = plain.NRGBAAt(0, 0)
+	require.Equal(t, color.NRGBA{^under.R, ^under.G, ^under.B, 255}, inverted.NRGBAAt(0, 0))
 	c.SetCursor(control.Cursor{})
 	hidden, err := d.Image(ctx, control.ScreenshotParams{Cursor: true})
 	require.NoError(t, err)

@@ -133,9 +133,16 @@ func (s *session) drawCursor(img *image.NRGBA, region *Rect) {
 			if !(image.Point{left + x, top + y}.In(img.Rect)) {
 				continue
 			}
-			from := cur.Pix[4*(y*cur.Width+x):]
+			at := 4 * (y*cur.Width + x)
+			from := cur.Pix[at:]
 			to := img.Pix[img.PixOffset(left+x, top+y):]
 			a := int(from[3])
+			if a == 0 && len(cur.Xor) >= at+4 {
+				for i := range 3 {
+					to[i] ^= cur.Xor[at+2-i]
+				}
+				continue
+			}
 			for i := range 3 {
 				to[i] = byte((int(from[2-i])*a + int(to[i])*(255-a) + 127) / 255)
 			}

@@ -203,6 +203,47 @@ func (c *SpiceConsole) MouseButton(ctx context.Context, button int, down bool) e
 	return c.Client().MouseButton(wire.MouseButton(button), down)
 }
 
+// ClipboardGet implements [Clipboard].
+func (c *SpiceConsole) ClipboardGet(ctx context.Context) (string, error) {
+	b, err := c.Client().ClipboardGet(ctx, wire.SelectionClipboard, wire.ClipboardUTF8)
+	return string(b), noAgent(err)
+}
+
+// ClipboardSet implements [Clipboard].
+func (c *SpiceConsole) ClipboardSet(ctx context.Context, text string) error {
+	return noAgent(c.Client().ClipboardSet(ctx, wire.SelectionClipboard, map[wire.ClipboardType][]byte{wire.ClipboardUTF8: []byte(text)}))
+}
+
+// SetDisplay implements [Resizer]: the guest is to have one monitor of that size.
+func (c *SpiceConsole) SetDisplay(ctx context.Context, width, height int) error {
+	return noAgent(c.Client().SetMonitors(ctx, []wire.AgentMonitor{{Width: uint32(width), Height: uint32(height), Depth: 32}}))
+}
+
+// noAgent is a lack of the agent as an answer of the protocol.
+func noAgent(err error) error {
+	if errors.Is(err, spice.ErrAgent) {
+		return errorf(CodeAgentNotConnected, "the guest's agent has gone")
+	}
+	return err
+}
+
+// Cursor implements [CursorSource]: the pointer of the primary display.
+func (c *SpiceConsole) Cursor() Cursor {
+	channel := uint8(0)
+	if all := c.Client().Surfaces(); len(all) > 0 {
+		channel = all[0].Channel // primary ones come first, then by channel
+	}
+	cur, ok := c.Client().Cursor(channel)
+	if !ok {
+		return Cursor{}
+	}
+	out := Cursor{Visible: cur.Visible, X: cur.X, Y: cur.Y}
+	if sh := cur.Shape; sh != nil {
+		out.HotX, out.HotY, out.Width, out.Height, out.Pix, out.Xor = sh.HotX, sh.HotY, sh.Width, sh.Height, sh.Pix, sh.Xor
+	}
+	return out
+}
+
 // Stats implements [StatsSource].
 func (c *SpiceConsole) Stats() any { return c.Client().Stats() }
 
@@ -256,8 +297,11 @@ func (c *RedialConsole) Reconnect(ctx context.Context) error {
 }
 
 var (
-	_ Console     = (*SpiceConsole)(nil)
-	_ Pointer     = (*SpiceConsole)(nil)
-	_ StatsSource = (*SpiceConsole)(nil)
-	_ Reconnector = (*RedialConsole)(nil)
+	_ Console      = (*SpiceConsole)(nil)
+	_ Pointer      = (*SpiceConsole)(nil)
+	_ Clipboard    = (*SpiceConsole)(nil)
+	_ Resizer      = (*SpiceConsole)(nil)
+	_ CursorSource = (*SpiceConsole)(nil)
+	_ StatsSource  = (*SpiceConsole)(nil)
+	_ Reconnector  = (*RedialConsole)(nil)
 )

@@ -59,6 +59,9 @@ var checks = []check{
 	{"latency has a sample and a time", checkLatency},
 	{"surface_drawn has a channel, a surface and two clocks", checkDrawn},
 	{"digest_updated has counter, hash, events and a time, and its counter changes", checkDigest},
+	{"digest, where offered, says what digest_updated says", checkDigestVerb},
+	{"await, where offered, waits, says what it saw, and holds up nobody", checkAwait},
+	{"type, where offered, types or names what it cannot", checkType},
 	{"a client that does not read loses the oldest events and is told how many", checkDropped},
 }
 
@@ -1121,4 +1124,104 @@ func checkDropped(p *probe) error {
 		return fmt.Errorf("%d events were kept for a client that did not read", seen)
 	}
 	return l.alive()
+}
+
+// offers opens a connection to a server that offers the verb, or skips.
+func (p *probe) offers(method string) (*line, error) {
+	l, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	if !has(l.hello.SupportedMethods, method) {
+		return nil, skipf("the server does not offer %s", method)
+	}
+	return l, nil
+}
+
+func checkDigestVerb(p *probe) error {
+	l, err := p.offers("digest")
+	if err != nil {
+		return err
+	}
+	m, err := l.ask("digest", "{}")
+	if err != nil {
+		return err
+	}
+	if !m.ok() {
+		if err := wantCode(m, "no_digest", "digest"); err != nil {
+			return err
+		}
+		return skipf("there is no digest on the screen: %s", m.sub("error").str("message"))
+	}
+	data := m.sub("result")
+	if err := number(data, "frame_counter", 0, math.MaxUint32); err != nil {
+		return err
+	}
+	if err := number(data, "framebuffer_hash", 0, math.MaxUint32); err != nil {
+		return err
+	}
+	return wallclock(data)
+}
+
+func checkAwait(p *probe) error {
+	l, err := p.offers("await")
+	if err != nil {
+		return err
+	}
+	want, err := l.primary()
+	if err != nil {
+		return err
+	}
+	res, err := l.succeed("await", fmt.Sprintf(`{"surface":{"width":%d,"height":%d}}`, *want.Width, *want.Height))
+	if err != nil {
+		return err
+	}
+	if err := number(res, "waited_ms", 0, float64(p.opts.patience().Milliseconds())); err != nil {
+		return err
+	}
+	// One that does not come true is overtaken by what is asked after it.
+	const never = `{"surface":{"width":1,"height":1},"timeout_ms":200}`
+	if err := l.send(`{"id":"late","method":"await","params":` + never + `}`); err != nil {
+		return err
+	}
+	if err := l.alive(); err != nil {
+		return err
+	}
+	m, err := l.answer()
+	if err != nil {
+		return err
+	}
+	if string(m["id"]) != `"late"` {
+		return fmt.Errorf("the answer was %s, want that of await", m)
+	}
+	if err := wantCode(m, "timeout", "await "+never); err != nil {
+		return err
+	}
+	if !strings.Contains(m.sub("error").str("message"), fmt.Sprintf("%dx%d", *want.Width, *want.Height)) {
+		return fmt.Errorf("the timeout does not say what was seen: %s", m)
+	}
+	for _, params := range []string{`{}`, `{"no_such_condition":true}`, `{"all":[]}`, `{"surface":{"widht":1}}`} {
+		if err := l.refuse("bad_params", "await", params); err != nil {
+			return err
+		}
+	}
+	return l.alive()
+}
+
+func checkType(p *probe) error {
+	l, err := p.offers("type")
+	if err != nil {
+		return err
+	}
+	res, err := l.succeed("type", `{"text":"conform","delay_ms":1}`)
+	if err != nil {
+		return err
+	}
+	if err := number(res, "chars_sent", 7, 7); err != nil {
+		return err
+	}
+	if err := l.refuse("unmappable", "type", `{"text":"•"}`); err != nil {
+		return err
+	}
+	return l.refuse("bad_params", "type", `{"text":"x","layout":"klingon"}`)
 }

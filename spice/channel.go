@@ -18,7 +18,7 @@ import (
 // while it is busy drawing.
 const writeTimeout = 30 * time.Second
 
-// channel is one open channel: a reader goroutine, and writers that take turns.
+// channel is one open channel: a goroutine that reads and carries out messages (two of them on a display), and writers that take turns.
 type channel struct {
 	client  *Client
 	id      wire.ChannelID
@@ -28,10 +28,9 @@ type channel struct {
 	handler handler
 	traffic traffic
 
-	// The reader's own.
-	in        *wire.FrameReader
-	body      []byte
-	messages  map[uint16]wire.ServerMessage
+	in *wire.FrameReader // the reader's own
+
+	// Of the goroutine that carries out messages.
 	ackWindow uint32 // messages between two acks; 0 for none
 	ackLeft   uint32
 
@@ -45,93 +44,133 @@ type channel struct {
 	raw   []byte
 }
 
-// handler interprets the messages of one channel that are not common to all. It runs on the channel's reader.
+// handler interprets the messages of one channel that are not common to all. It runs on one goroutine of the channel.
 type handler interface {
 	// begin is called before the first message is read.
 	begin() error
-	// handle carries out a message. received is when its last byte had been read. m and what it points to are void after it returns.
-	handle(m wire.ServerMessage, received time.Time) error
+	// handle carries out a message: in's own, or one inside of it. m and what it points to are void after it returns.
+	handle(m wire.ServerMessage, in *incoming) error
 }
 
-// read is the channel's goroutine.
+// incoming is a message on its way from the connection to being carried out, with the memory that it needs.
+type incoming struct {
+	header   wire.Header
+	received time.Time
+	message  wire.ServerMessage
+	body     []byte
+	messages map[uint16]wire.ServerMessage // by type: what message was decoded into, for the next one of the type
+	err      error                         // instead of a message: why there are no more
+	early    early                         // its image, decoded ahead of its turn
+	cost     int                           // bytes that it counts for while it waits for its turn
+}
+
+// read is the channel's goroutine: it reads and carries out, one message after the other.
 func (ch *channel) read() {
-	c := ch.client
-	defer c.wg.Done()
-	defer ch.ended.Store(true)
+	defer ch.client.wg.Done()
 	err := ch.handler.begin()
+	var in incoming
 	for err == nil {
-		err = ch.next()
+		if err = ch.fetch(&in); err == nil {
+			err = ch.carryOut(&in)
+		}
 	}
+	ch.over(err)
+}
+
+// over ends the session because this channel has come to its end.
+func (ch *channel) over(err error) {
 	ch.conn.Close()
 	var typed *ChannelError
 	if !errors.As(err, &typed) {
 		err = &ChannelError{Channel: ch.id, Err: err}
 	}
-	c.end(err)
-	c.bell.ring()
+	ch.ended.Store(true)
+	ch.client.end(err)
+	ch.client.bell.ring()
 }
 
-// next reads and carries out one message.
-func (ch *channel) next() error {
+// fetch reads the next message.
+func (ch *channel) fetch(in *incoming) error {
 	h, err := ch.in.Next()
 	if err != nil {
 		return gone(err)
 	}
-	if ch.body, err = ch.in.Body(ch.body); err != nil {
+	if len(in.body) > keepBody {
+		in.body = nil
+	}
+	if in.body, err = ch.in.Body(in.body); err != nil {
 		return gone(err)
 	}
-	received := time.Now()
+	in.header, in.received = h, time.Now()
 	if ch.tap != nil {
-		ch.tap.Message(wire.FromServer, h, ch.body)
+		ch.tap.Message(wire.FromServer, h, in.body)
 	}
-	m := ch.message(h.Type)
-	if err := m.Decode(ch.body); err != nil {
-		var malformed *wire.DecodeError
-		if errors.As(err, &malformed) {
-			malformed.Channel = ch.id.Type
+	in.message, err = ch.decode(in, h.Type, in.body)
+	if err != nil {
+		return &ChannelError{Channel: ch.id, Serial: h.Serial, Message: in.message.MessageName(), Err: err}
+	}
+	ch.traffic.received(in.message.MessageName(), int(h.Size)+ch.headerSize())
+	return nil
+}
+
+// decode decodes a message into the memory of the last one of its type.
+func (ch *channel) decode(in *incoming, t uint16, body []byte) (wire.ServerMessage, error) {
+	m := in.messages[t]
+	if m == nil {
+		m = wire.NewServerMessage(ch.id.Type, t)
+		if _, unknown := m.(*wire.Unknown); !unknown {
+			if in.messages == nil {
+				in.messages = map[uint16]wire.ServerMessage{}
+			}
+			in.messages[t] = m
 		}
-		return &ChannelError{Channel: ch.id, Serial: h.Serial, Message: m.MessageName(), Err: err}
 	}
-	ch.traffic.received(m.MessageName(), int(h.Size)+ch.headerSize())
-	if err := ch.handle(m, received); err != nil {
+	err := m.Decode(body)
+	var malformed *wire.DecodeError
+	if errors.As(err, &malformed) {
+		malformed.Channel = ch.id.Type
+	}
+	return m, err
+}
+
+// carryOut does what a message says, and acknowledges it if it is time to.
+func (ch *channel) carryOut(in *incoming) error {
+	fail := func(m wire.ServerMessage, err error) error {
 		var typed *ChannelError
 		if errors.As(err, &typed) {
 			return err
 		}
-		return &ChannelError{Channel: ch.id, Message: m.MessageName(), Serial: h.Serial, Err: err}
+		return &ChannelError{Channel: ch.id, Message: m.MessageName(), Serial: in.header.Serial, Err: err}
 	}
-	ch.handled.Store(h.Serial)
+	// Messages inside of this one come first. Only servers without mini headers have them.
+	subs, err := wire.SubMessages(in.header, in.body)
+	if err != nil {
+		return fail(in.message, err)
+	}
+	for _, sub := range subs {
+		m := wire.NewServerMessage(ch.id.Type, sub.Type)
+		if err := m.Decode(sub.Body); err != nil {
+			return fail(m, err)
+		}
+		if err := ch.handle(m, in); err != nil {
+			return fail(m, err)
+		}
+	}
+	if err := ch.handle(in.message, in); err != nil {
+		return fail(in.message, err)
+	}
+	ch.handled.Store(in.header.Serial)
 	ch.client.bell.ring()
 	if ch.ackWindow > 0 {
 		if ch.ackLeft--; ch.ackLeft == 0 {
 			ch.ackLeft = ch.ackWindow
-			if err := ch.send(&wire.Ack{}); err != nil {
-				return err
-			}
+			return ch.send(&wire.Ack{})
 		}
-	}
-	if len(ch.body) > keepBody {
-		ch.body = nil
 	}
 	return nil
 }
 
-// message is what a message of that type is decoded into. Its memory is used again for the next one of the type.
-func (ch *channel) message(t uint16) wire.ServerMessage {
-	if m := ch.messages[t]; m != nil {
-		return m
-	}
-	m := wire.NewServerMessage(ch.id.Type, t)
-	if _, unknown := m.(*wire.Unknown); !unknown {
-		if ch.messages == nil {
-			ch.messages = map[uint16]wire.ServerMessage{}
-		}
-		ch.messages[t] = m
-	}
-	return m
-}
-
-// keepBody is the largest message body whose memory is used for the next one.
+// keepBody is the largest message body whose memory is used for the next one, in bytes.
 const keepBody = 8 << 20
 
 var errServerGone = errors.New("the server closed the connection")
@@ -152,12 +191,12 @@ func (ch *channel) headerSize() int {
 }
 
 // handle carries out the messages that all channels have and passes on the others.
-func (ch *channel) handle(m wire.ServerMessage, received time.Time) error {
+func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	c := ch.client
 	switch m := m.(type) {
 	case *wire.Ping:
 		if ch.id.Type == wire.ChannelMain {
-			c.main.pinged(c, received)
+			c.main.pinged(c, in.received)
 		}
 		return ch.send(&wire.Pong{ID: m.ID, Timestamp: m.Timestamp})
 	case *wire.SetAck:
@@ -176,11 +215,13 @@ func (ch *channel) handle(m wire.ServerMessage, received time.Time) error {
 		return nil
 	case *wire.WaitForChannels:
 		return ch.waitFor(m)
+	case *wire.List: // what it lists has been carried out
+		return nil
 	case *wire.Unknown:
 		c.miss("message " + ch.id.Type.String() + ".type-" + strconv.Itoa(int(m.Type)))
 		return nil
 	}
-	return ch.handler.handle(m, received)
+	return ch.handler.handle(m, in)
 }
 
 // waitFor blocks until other channels have carried out messages that this one builds on.

@@ -35,6 +35,7 @@ type Client struct {
 	cache    pixmapCache
 	budget   budget
 	glz      *glz.Window
+	work     chan *early // images to decode ahead of their turn
 
 	// ctx lives as long as the session and bounds its goroutines.
 	ctx    context.Context
@@ -46,6 +47,7 @@ type Client struct {
 	closed   bool  // by Close or by an error
 	err      error // what ended the session; nil while it lives and if Close ended it
 	channels []*channel
+	decoding bool // the decoders run
 }
 
 // Dial connects, and returns when the main channel and all channels that the server offered and Config.Channels chose are open.
@@ -54,7 +56,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{})}
+	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), work: make(chan *early)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -238,8 +240,16 @@ func (c *Client) start(ch *channel) {
 		return
 	}
 	c.channels = append(c.channels, ch)
-	c.wg.Add(1)
-	go ch.read()
+	if ch.id.Type != wire.ChannelDisplay {
+		c.wg.Add(1)
+		go ch.read()
+		return
+	}
+	c.startDecoders()
+	ahead := newReadAhead(ch)
+	c.wg.Add(2)
+	go ahead.read()
+	go ahead.carryOut()
 }
 
 // end ends the session with an error, or with nil for a Close. Only the first call counts.

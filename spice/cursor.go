@@ -3,7 +3,6 @@ package spice
 import (
 	"encoding/binary"
 	"sync"
-	"time"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -46,7 +45,7 @@ type cursorChannel struct {
 
 func (k *cursorChannel) begin() error { return nil }
 
-func (k *cursorChannel) handle(msg wire.ServerMessage, _ time.Time) error {
+func (k *cursorChannel) handle(msg wire.ServerMessage, _ *incoming) error {
 	switch m := msg.(type) {
 	case *wire.CursorInit:
 		clear(k.cache)

@@ -58,7 +58,7 @@ type display struct {
 func newDisplay(ch *channel) *display {
 	d := &display{ch: ch, c: ch.client}
 	d.surfaces.byID = map[uint32]*surface{}
-	d.images = images{c: ch.client, d: d, glz: ch.client.glz.NewDecoder()}
+	d.images = images{c: ch.client, d: d, alone: decoders{most: ch.client.cfg.Limits.imagePixels()}, glz: ch.client.glz.NewDecoder()}
 	return d
 }
 
@@ -79,7 +79,9 @@ func (d *display) begin() error {
 	return nil
 }
 
-func (d *display) handle(msg wire.ServerMessage, received time.Time) error {
+func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
+	received := in.received
+	d.images.early = &in.early
 	switch m := msg.(type) {
 	case *wire.DrawCopy:
 		return d.drawCopy("draw_copy", m, received)

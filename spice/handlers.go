@@ -1,8 +1,6 @@
 package spice
 
 import (
-	"time"
-
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -45,4 +43,4 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 type counted struct{}
 
 func (counted) begin() error                               { return nil }
-func (counted) handle(wire.ServerMessage, time.Time) error { return nil }
+func (counted) handle(wire.ServerMessage, *incoming) error { return nil }

@@ -11,10 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/codec"
 	"github.com/spicelane/spicelane/spice/codec/bitmap"
 	"github.com/spicelane/spicelane/spice/codec/glz"
-	"github.com/spicelane/spicelane/spice/codec/jpeg"
 	"github.com/spicelane/spicelane/spice/codec/lz"
-	"github.com/spicelane/spicelane/spice/codec/lz4"
-	"github.com/spicelane/spicelane/spice/codec/quic"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -114,11 +111,9 @@ const maxPalettes = 1024
 type images struct {
 	c        *Client
 	d        *display
-	quic     quic.Decoder
-	lz       lz.Decoder
-	lz4      lz4.Decoder
-	jpeg     jpeg.Decoder
+	alone    decoders
 	glz      *glz.Decoder
+	early    *early // the image of the message that is carried out, if it has been decoded
 	palettes map[uint64][]uint32
 	colors   []uint32 // a palette widened for a 16-bit surface
 }
@@ -179,11 +174,19 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		return src.img, nil
 	}
 	keep := m.Flags&keepFlags != 0
-	if keep {
-		s = new(slot) // the cache owns the memory
+	var img *canvas.Image
+	var err error
+	var took time.Duration
+	if im.early.image == m {
+		img, took, err = im.early.result(im.c)
+	} else {
+		if keep {
+			s = new(slot) // the cache owns the memory
+		}
+		start := time.Now()
+		img, err = im.pixels(m, s, format, asMask)
+		took = time.Since(start)
 	}
-	start := time.Now()
-	img, err := im.pixels(m, s, format, asMask)
 	what, missing := unsupported(err)
 	if err != nil && !missing {
 		return nil, fmt.Errorf("image %#x: %w", m.ID, err)
@@ -194,7 +197,7 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 				img.Pix[i] = 0xff
 			}
 		}
-		im.c.counters.image(m.Type.String(), img.Width*img.Height, len(m.Data), time.Since(start))
+		im.c.counters.image(m.Type.String(), img.Width*img.Height, len(m.Data), took)
 	}
 	if keep {
 		lossy := m.Type == wire.ImageJPEG || m.Type == wire.ImageJPEGAlpha
@@ -210,25 +213,17 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 
 // pixels decodes an image that is in the message.
 func (im *images) pixels(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
-	w, h, err := im.size(m.Width, m.Height)
+	if standsAlone(m.Type) {
+		return im.alone.decode(m, s)
+	}
+	w, h, err := imageSize(m.Width, m.Height, im.c.cfg.Limits.imagePixels())
 	if err != nil {
 		return nil, err
 	}
 	switch m.Type {
 	case wire.ImageBitmap:
 		return im.bitmap(m, s, format, asMask)
-	case wire.ImageQuic:
-		head, err := quic.ParseHeader(m.Data)
-		if err != nil {
-			return nil, err
-		}
-		if err := sameSize(m, head.Width, head.Height); err != nil {
-			return nil, err
-		}
-		img := s.make(alphaFormat(head.Type.HasAlpha()), w, h)
-		_, err = im.quic.Decode(img.Pix, img.Stride, m.Data)
-		return img, err
-	case wire.ImageLZRGB, wire.ImageLZPLT:
+	case wire.ImageLZPLT:
 		head, err := lz.ParseHeader(m.Data)
 		if err != nil {
 			return nil, err
@@ -236,48 +231,15 @@ func (im *images) pixels(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		if err := sameSize(m, head.Width, head.Height); err != nil {
 			return nil, err
 		}
-		if head.Type.NeedsPalette() != (m.Type == wire.ImageLZPLT) {
+		if !head.Type.NeedsPalette() {
 			return nil, protocolErrorf("%v image holds %v", m.Type, head.Type)
 		}
-		if head.Type == lz.XXXA {
-			return nil, protocolErrorf("%v image holds alpha without colours", m.Type)
-		}
-		var palette []uint32
-		if head.Type.NeedsPalette() {
-			if palette, err = im.palette(m, format); err != nil {
-				return nil, err
-			}
-		}
-		img := s.make(alphaFormat(head.Type.HasAlpha()), w, h)
-		if _, err = im.lz.Decode(img.Pix, img.Stride, m.Data, palette); err != nil {
-			return nil, err
-		}
-		if head.Type == lz.A8 {
-			toA8(img)
-		}
-		return img, nil
-	case wire.ImageLZ4:
-		head, err := lz4.ParseHeader(m.Data)
+		palette, err := im.palette(m, format)
 		if err != nil {
 			return nil, err
 		}
-		img := s.make(alphaFormat(head.Format.HasAlpha()), w, h)
-		_, err = im.lz4.Decode(img.Pix, img.Stride, w, h, m.Data)
-		return img, err
-	case wire.ImageJPEG, wire.ImageJPEGAlpha:
-		head, err := jpeg.ParseHeader(m.Data)
-		if err != nil {
-			return nil, err
-		}
-		if err := sameSize(m, head.Width, head.Height); err != nil {
-			return nil, err
-		}
-		img := s.make(alphaFormat(m.Type == wire.ImageJPEGAlpha), w, h)
-		if m.Type == wire.ImageJPEG {
-			_, err = im.jpeg.Decode(img.Pix, img.Stride, m.Data)
-		} else {
-			_, err = im.jpeg.DecodeAlpha(img.Pix, img.Stride, m.JPEGTopDown, int(m.JPEGSize), m.Data)
-		}
+		img := s.make(canvas.XRGB, w, h)
+		_, err = im.alone.lz.Decode(img.Pix, img.Stride, m.Data, palette)
 		return img, err
 	case wire.ImageGLZRGB:
 		return im.decodeGLZ(m, s, m.Data)
@@ -311,12 +273,12 @@ func (im *images) decodeGLZ(m *wire.Image, s *slot, data []byte) (*canvas.Image,
 	return img, err
 }
 
-// size checks the dimensions of an image before memory is taken for it.
-func (im *images) size(width, height uint32) (w, h int, err error) {
+// imageSize checks the dimensions of an image, against the most pixels it may have, before memory is taken for it.
+func imageSize(width, height uint32, most int) (w, h int, err error) {
 	if width < 1 || height < 1 || width > codec.MaxDimension || height > codec.MaxDimension {
 		return 0, 0, protocolErrorf("image of %d×%d pixels, want 1 to %d each way", width, height, codec.MaxDimension)
 	}
-	if most := im.c.cfg.Limits.imagePixels(); int(width)*int(height) > most {
+	if int(width)*int(height) > most {
 		return 0, 0, &LimitError{What: "pixels of an image", Got: int64(width) * int64(height), Want: int64(most)}
 	}
 	return int(width), int(height), nil
@@ -348,7 +310,7 @@ func toA8(img *canvas.Image) {
 var stencilPalette = []uint32{0, 1}
 
 func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
-	w, h, err := im.size(m.Bitmap.Width, m.Bitmap.Height)
+	w, h, err := imageSize(m.Bitmap.Width, m.Bitmap.Height, im.c.cfg.Limits.imagePixels())
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -31,7 +30,7 @@ type inputsChannel struct{ c *Client }
 
 func (i *inputsChannel) begin() error { return nil }
 
-func (i *inputsChannel) handle(msg wire.ServerMessage, _ time.Time) error {
+func (i *inputsChannel) handle(msg wire.ServerMessage, _ *incoming) error {
 	switch msg := msg.(type) {
 	case *wire.InputsInit:
 		i.modifiers(msg.Modifiers)

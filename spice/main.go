@@ -80,13 +80,13 @@ type mainChannel struct {
 
 func (m *mainChannel) begin() error { return nil }
 
-func (m *mainChannel) handle(msg wire.ServerMessage, received time.Time) error {
+func (m *mainChannel) handle(msg wire.ServerMessage, in *incoming) error {
 	s := &m.c.main
 	switch msg := msg.(type) {
 	case *wire.MainInit:
 		s.mu.Lock()
 		s.session.ConnectionID = msg.SessionID
-		s.session.MultiMediaTime, s.mediaAt = msg.MultiMediaTime, received
+		s.session.MultiMediaTime, s.mediaAt = msg.MultiMediaTime, in.received
 		s.mu.Unlock()
 		if err := m.mouseMode(msg.SupportedMouseModes, msg.CurrentMouseMode); err != nil {
 			return err
@@ -108,7 +108,7 @@ func (m *mainChannel) handle(msg wire.ServerMessage, received time.Time) error {
 		return m.mouseMode(msg.Supported, msg.Current)
 	case *wire.MainMultiMediaTime:
 		s.mu.Lock()
-		s.session.MultiMediaTime, s.mediaAt = msg.Time, received
+		s.session.MultiMediaTime, s.mediaAt = msg.Time, in.received
 		s.mu.Unlock()
 		return nil
 	case *wire.MainName:

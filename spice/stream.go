@@ -91,7 +91,7 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	if err != nil {
 		return d.failed(op, s, err)
 	}
-	w, h, err := d.images.size(uint32(head.Width), uint32(head.Height))
+	w, h, err := imageSize(uint32(head.Width), uint32(head.Height), d.c.cfg.Limits.imagePixels())
 	if err != nil {
 		return err
 	}

@@ -26,14 +26,13 @@ export SOURCE_DATE_EPOCH=1735689600 # 2025-01-01, the date of every file in the 
 export TZ=UTC LC_ALL=C MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 
 cd "$root/fixtures/guest/src"
-for source in *.c; do
+export work
+# Interrupt handlers must leave the vector registers alone, hence the flags of that one file.
+printf '%s\n' *.c | xargs -P "$(nproc)" -I {} sh -c '
     regs=
-    if [ "$source" = interrupts.c ]; then # handlers must leave the vector registers alone
-        regs="-mgeneral-regs-only -Wno-interrupt-service-routine"
-    fi
-    clang --target=x86_64-unknown-windows -std=c11 -O2 -ffreestanding -fno-stack-protector -mno-stack-arg-probe \
-        -fno-ident $regs -Wall -Wextra -Werror -c "$source" -o "$work/${source%.c}.obj"
-done
+    [ "$1" = interrupts.c ] && regs="-mgeneral-regs-only -Wno-interrupt-service-routine"
+    exec clang --target=x86_64-unknown-windows -std=c11 -O2 -ffreestanding -fno-stack-protector -mno-stack-arg-probe \
+        -fno-ident $regs -Wall -Wextra -Werror -c "$1" -o "$work/${1%.c}.obj"' sh {}
 cd "$work"
 lld-link /subsystem:efi_application /entry:efi_main /nodefaultlib /Brepro /out:BOOTX64.EFI ./*.obj
 touch -d "@$SOURCE_DATE_EPOCH" BOOTX64.EFI

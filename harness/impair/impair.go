@@ -1,0 +1,388 @@
+// Package impair is a bad network in a box: a relay for TCP or unix stream
+// connections that delays, throttles, stalls, cuts and forgets.
+//
+//	r, err := impair.Start(impair.Config{Network: "tcp", Addr: proxyAddr, Link: impair.Link{Delay: 40 * time.Millisecond}})
+//	if err != nil { … }
+//	defer r.Close()
+//	dial(r.Addr())        // what the client is told
+//	r.Set(impair.Link{})  // from now on nothing is impaired
+//	r.Conns()[0].Cut()    // and one connection ends with a reset
+//
+// A [Link] is done to the byte streams, in order and without loss, as TCP shows a
+// bad path to its two ends.
+//
+// The relay decodes nothing: what a connection carries is the caller's to know.
+package impair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A Link is what a network path does to each direction of a connection. The
+// zero Link does nothing.
+type Link struct {
+	// Delay is how long bytes travel, one way.
+	Delay time.Duration
+	// Jitter is by how much Delay varies up or down, evenly. Order is kept.
+	Jitter time.Duration
+	// Rate is how many bytes pass in a second; 0 means any number.
+	Rate int64
+	// Loss is the probability, 0 to 1, that a segment of 1460 bytes is lost on
+	// its way. What TCP makes of it is a pause until it was sent again.
+	Loss float64
+}
+
+// segment is the payload of an Ethernet frame's TCP segment, in bytes.
+const segment = 1460
+
+// minRTO is the least time after which Linux sends a segment again
+// (TCP_RTO_MIN).
+const minRTO = 200 * time.Millisecond
+
+// Check tells what is wrong with the values, nil if nothing is.
+func (l Link) Check() error {
+	switch {
+	case l.Delay < 0 || l.Jitter < 0:
+		return errors.New("impair: a delay or jitter below zero")
+	case l.Jitter > l.Delay:
+		return fmt.Errorf("impair: a jitter of %v is more than the delay of %v", l.Jitter, l.Delay)
+	case l.Rate < 0:
+		return errors.New("impair: a rate below zero")
+	case l.Loss < 0 || l.Loss > 1:
+		return fmt.Errorf("impair: a loss of %v is not a probability", l.Loss)
+	}
+	return nil
+}
+
+func (l Link) String() string {
+	if l == (Link{}) {
+		return "unimpaired"
+	}
+	s := fmt.Sprintf("delay %v ± %v", l.Delay, l.Jitter)
+	if l.Rate > 0 {
+		s += fmt.Sprintf(", %d kB/s", l.Rate/1000)
+	}
+	if l.Loss > 0 {
+		s += fmt.Sprintf(", %.2g %% loss", 100*l.Loss)
+	}
+	return s
+}
+
+// A Config says what a relay leads to.
+type Config struct {
+	// Network and Addr are where connections are led: "tcp" or "unix".
+	Network, Addr string
+	// Link is what is done to them at first.
+	Link Link
+	// Seed makes jitter and loss repeatable; 0 is a seed like any other.
+	Seed uint64
+	// Dial replaces a plain dial to Network and Addr.
+	Dial func(ctx context.Context) (net.Conn, error)
+}
+
+// A Relay listens on a free TCP port on loopback and leads every connection to
+// one place. Its methods may be called from any goroutine.
+type Relay struct {
+	cfg    Config
+	ln     net.Listener
+	ctx    context.Context
+	cancel context.CancelFunc
+	joined sync.WaitGroup
+
+	mu    sync.Mutex
+	link  Link
+	rnd   *rand.Rand
+	conns []*Conn
+	down  bool // new connections are reset
+}
+
+// Start opens a relay. The error is that of listening, or of a Link that makes
+// no sense.
+func Start(cfg Config) (*Relay, error) {
+	if err := cfg.Link.Check(); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("impair: %w", err)
+	}
+	r := &Relay{cfg: cfg, ln: ln, link: cfg.Link, rnd: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed))}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.joined.Add(1)
+	go r.accept()
+	return r, nil
+}
+
+// Addr is where the relay listens, host:port.
+func (r *Relay) Addr() string { return r.ln.Addr().String() }
+
+// Set changes what is done to all connections from now on. Bytes that are on
+// their way keep the delay they set out with.
+func (r *Relay) Set(l Link) error {
+	if err := l.Check(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.link = l
+	return nil
+}
+
+// Link is what is done to connections now.
+func (r *Relay) Link() Link {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.link
+}
+
+// SetDown makes the relay reset every new connection at once, as a host does
+// where nothing listens, or lead them again.
+func (r *Relay) SetDown(down bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.down = down
+}
+
+// Conns are the connections that are open, oldest first.
+func (r *Relay) Conns() []*Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.conns)
+}
+
+// Close ends the relay and every connection and joins them.
+func (r *Relay) Close() error {
+	r.cancel()
+	err := r.ln.Close()
+	for _, c := range r.Conns() {
+		c.Cut()
+	}
+	r.joined.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (r *Relay) accept() {
+	defer r.joined.Done()
+	for {
+		near, err := r.ln.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		down := r.down
+		r.mu.Unlock()
+		if down {
+			reset(near)
+			continue
+		}
+		r.joined.Add(1)
+		go r.lead(near)
+	}
+}
+
+func (r *Relay) dial() (net.Conn, error) {
+	if r.cfg.Dial != nil {
+		return r.cfg.Dial(r.ctx)
+	}
+	var d net.Dialer
+	return d.DialContext(r.ctx, r.cfg.Network, r.cfg.Addr)
+}
+
+// lead joins near to where the relay leads, until both directions have ended.
+func (r *Relay) lead(near net.Conn) {
+	defer r.joined.Done()
+	far, err := r.dial()
+	if err != nil {
+		reset(near)
+		return
+	}
+	c := &Conn{relay: r, near: near, far: far, frozen: make(chan struct{}), done: make(chan struct{})}
+	r.mu.Lock()
+	closing := r.ctx.Err() != nil
+	if !closing {
+		r.conns = append(r.conns, c)
+	}
+	r.mu.Unlock()
+	if closing {
+		c.Cut()
+	}
+	var both sync.WaitGroup
+	both.Add(2)
+	go func() { defer both.Done(); c.pipe(far, near) }()
+	go func() { defer both.Done(); c.pipe(near, far) }()
+	both.Wait()
+	close(c.done)
+	near.Close()
+	far.Close()
+	r.mu.Lock()
+	r.conns = slices.DeleteFunc(r.conns, func(x *Conn) bool { return x == c })
+	r.mu.Unlock()
+}
+
+// reset closes a connection so that the other end gets ECONNRESET instead of a
+// polite end.
+func reset(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	c.Close()
+}
+
+// A Conn is one connection through a relay.
+type Conn struct {
+	relay     *Relay
+	near, far net.Conn
+	frozen    chan struct{}
+	freeze    sync.Once
+	done      chan struct{}
+}
+
+// NearAddr is the address of the end that connected; FarAddr is the address from
+// which the relay connected onward, as the far end sees it.
+func (c *Conn) NearAddr() net.Addr { return c.near.RemoteAddr() }
+
+// FarAddr is the relay's own address on the far side.
+func (c *Conn) FarAddr() net.Addr { return c.far.LocalAddr() }
+
+// Cut ends the connection on both sides with a reset.
+func (c *Conn) Cut() {
+	c.freeze.Do(func() { close(c.frozen) })
+	reset(c.near)
+	reset(c.far)
+}
+
+// Freeze makes the connection half open: nothing passes any more in either
+// direction, and neither end is told, until one of them closes it.
+func (c *Conn) Freeze() { c.freeze.Do(func() { close(c.frozen) }) }
+
+// Done is closed when the connection is over.
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// A parcel is bytes on their way.
+type parcel struct {
+	b   []byte
+	due time.Time
+}
+
+// inFlight bounds the parcels on their way in one direction: what the socket
+// buffers of a path would hold. A sender beyond it waits, as with a full window.
+const inFlight = 256
+
+// pipe carries src to dst until either ends, one direction of a connection.
+func (c *Conn) pipe(dst, src net.Conn) {
+	way := make(chan parcel, inFlight)
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		c.deliver(dst, way)
+	}()
+	c.collect(src, way, sent)
+	close(way)
+	<-sent
+}
+
+// collect reads from src and gives each piece the time at which it arrives.
+func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
+	var clear time.Time // when what was sent before has left the bottleneck
+	var last time.Time  // when it arrives
+	for {
+		// Small pieces where the rate is low, so that they flow instead of
+		// coming in bursts.
+		size := 32 << 10
+		if rate := c.relay.Link().Rate; rate > 0 {
+			size = int(min(int64(size), max(segment, rate/100)))
+		}
+		b := make([]byte, size)
+		n, err := src.Read(b)
+		link := c.relay.Link() // as it is now that the bytes set out
+		if n > 0 {
+			select {
+			case <-c.frozen:
+				// Read and forgotten: the sender is not told.
+				continue
+			default:
+			}
+			now := time.Now()
+			if clear.Before(now) {
+				clear = now
+			}
+			if link.Rate > 0 {
+				clear = clear.Add(time.Duration(float64(n) / float64(link.Rate) * float64(time.Second)))
+			}
+			due := clear.Add(c.relay.travel(link, n))
+			if due.Before(last) {
+				due = last // TCP delivers in order
+			}
+			last = due
+			select {
+			case way <- parcel{b[:n], due}:
+			case <-sent:
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// travel is how long n bytes are on their way beyond the bottleneck.
+func (r *Relay) travel(link Link, n int) time.Duration {
+	d := link.Delay
+	if link.Jitter == 0 && link.Loss == 0 {
+		return d
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if link.Jitter > 0 {
+		d += time.Duration(r.rnd.Int64N(2*int64(link.Jitter)+1)) - link.Jitter
+	}
+	for range (n + segment - 1) / segment {
+		if link.Loss > 0 && r.rnd.Float64() < link.Loss {
+			d += max(minRTO, 2*link.Delay)
+		}
+	}
+	return d
+}
+
+// deliver writes each parcel to dst when it is due.
+func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for p := range way {
+		if wait := time.Until(p.due); wait > 0 {
+			t.Reset(wait)
+			select {
+			case <-t.C:
+			case <-c.frozen:
+			}
+		}
+		select {
+		case <-c.frozen:
+			continue
+		default:
+		}
+		if _, err := dst.Write(p.b); err != nil {
+			return
+		}
+	}
+	select {
+	case <-c.frozen:
+		// Whoever is at the other end is not told.
+		return
+	default:
+	}
+	if w, ok := dst.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+}

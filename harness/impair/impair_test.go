@@ -1,0 +1,185 @@
+package impair_test
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/harness/impair"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echoServer sends back what it gets and says when a connection of it ended.
+func echoServer(t *testing.T) (addr string, ended <-chan error) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ch := make(chan error, 16)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, err := io.Copy(c, c)
+				c.Close()
+				ch <- err
+			}()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return ln.Addr().String(), ch
+}
+
+func start(t *testing.T, link impair.Link) (*impair.Relay, net.Conn, <-chan error) {
+	t.Helper()
+	addr, ended := echoServer(t)
+	r, err := impair.Start(impair.Config{Network: "tcp", Addr: addr, Link: link, Seed: 7})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	c, err := net.Dial("tcp", r.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return r, c, ended
+}
+
+// roundTrip sends one byte and returns how long its echo took.
+func roundTrip(t *testing.T, c net.Conn) time.Duration {
+	t.Helper()
+	began := time.Now()
+	_, err := c.Write([]byte{'x'})
+	require.NoError(t, err)
+	_, err = io.ReadFull(c, make([]byte, 1))
+	require.NoError(t, err)
+	return time.Since(began)
+}
+
+func TestWhateverTheLinkEveryByteArrivesInOrder(t *testing.T) {
+	for name, link := range map[string]impair.Link{
+		"unimpaired": {},
+		"delayed":    {Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond},
+		"lossy":      {Loss: 0.01},
+		"throttled":  {Rate: 20 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, c, _ := start(t, link)
+			want := make([]byte, 1<<20)
+			rnd := rand.New(rand.NewPCG(1, 2))
+			for i := range want {
+				want[i] = byte(rnd.Uint32())
+			}
+			go func() {
+				_, _ = c.Write(want)
+				_ = c.(*net.TCPConn).CloseWrite()
+			}()
+			got, err := io.ReadAll(c)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(want, got), "%d bytes of %d", len(got), len(want))
+		})
+	}
+}
+
+func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
+	r, c, _ := start(t, impair.Link{})
+	fast := roundTrip(t, c)
+	require.NoError(t, r.Set(impair.Link{Delay: 100 * time.Millisecond}))
+	slow := roundTrip(t, c)
+	require.GreaterOrEqual(t, slow, 200*time.Millisecond)
+	require.Greater(t, slow, 4*fast)
+	require.NoError(t, r.Set(impair.Link{}))
+	require.Less(t, roundTrip(t, c), slow/2)
+}
+
+func TestARateBoundsWhatPasses(t *testing.T) {
+	_, c, _ := start(t, impair.Link{Rate: 1 << 20})
+	began := time.Now()
+	go func() {
+		_, _ = c.Write(make([]byte, 512<<10))
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	n, err := io.Copy(io.Discard, c)
+	require.NoError(t, err)
+	require.EqualValues(t, 512<<10, n)
+	// Half a mebibyte there and, nearly at the same time, back.
+	require.GreaterOrEqual(t, time.Since(began), 450*time.Millisecond)
+}
+
+func TestALostSegmentHoldsUpWhatFollows(t *testing.T) {
+	r, c, _ := start(t, impair.Link{})
+	fast := roundTrip(t, c)
+	require.NoError(t, r.Set(impair.Link{Loss: 1}))
+	slow := roundTrip(t, c)
+	require.GreaterOrEqual(t, slow, 400*time.Millisecond, "lost once in each direction")
+	require.Greater(t, slow, fast)
+}
+
+func TestACutConnectionIsResetOnBothSides(t *testing.T) {
+	r, c, ended := start(t, impair.Link{})
+	roundTrip(t, c)
+	r.Conns()[0].Cut()
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	require.ErrorIs(t, <-ended, syscall.ECONNRESET)
+}
+
+func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
+	r, c, ended := start(t, impair.Link{})
+	roundTrip(t, c)
+	conn := r.Conns()[0]
+	conn.Freeze()
+	_, err := c.Write([]byte("nobody hears this"))
+	require.NoError(t, err)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	_, err = c.Read(make([]byte, 1))
+	var timeout net.Error
+	require.ErrorAs(t, err, &timeout)
+	require.True(t, timeout.Timeout())
+	select {
+	case err := <-ended:
+		require.Fail(t, "the far end was told", "%v", err)
+	case <-conn.Done():
+		require.Fail(t, "the connection is over")
+	default:
+	}
+}
+
+func TestARelayThatIsDownResetsNewConnectionsOnly(t *testing.T) {
+	r, c, _ := start(t, impair.Link{})
+	roundTrip(t, c)
+	r.SetDown(true)
+	d, err := net.Dial("tcp", r.Addr())
+	if err == nil {
+		_, err = d.Read(make([]byte, 1))
+		d.Close()
+	}
+	require.ErrorIs(t, err, syscall.ECONNRESET)
+	roundTrip(t, c)
+	r.SetDown(false)
+	d, err = net.Dial("tcp", r.Addr())
+	require.NoError(t, err)
+	defer d.Close()
+	roundTrip(t, d)
+}
+
+func TestALinkThatMakesNoSenseIsRefused(t *testing.T) {
+	for want, link := range map[string]impair.Link{
+		"below zero":        {Delay: -1},
+		"more than":         {Delay: 1, Jitter: 2},
+		"a rate below zero": {Rate: -1},
+		"not a probability": {Loss: 1.5},
+	} {
+		_, err := impair.Start(impair.Config{Link: link})
+		require.ErrorContains(t, err, want)
+	}
+}

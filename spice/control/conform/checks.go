@@ -576,11 +576,9 @@ func checkKeys(p *probe) error {
 		`{"scancode":57373,"state":"down"}`, `{"scancode":57501,"state":"up"}`,
 		`{"scancode":57421,"state":"press"}`,
 	} {
-		res, err := l.succeed("send_key", params)
-		if err != nil {
+		if _, err := l.succeed("send_key", params); err != nil {
 			return err
 		}
-		_ = res
 	}
 	return nil
 }

@@ -27,6 +27,18 @@ func window(src []byte, pos int) uint64 {
 		uint64(binary.LittleEndian.Uint32(src[8:]))>>(32-shift)
 }
 
+// ahead returns the next bits in acc, how many of them are valid, at least 32, and where the
+// word after them lies. The rest of acc is zero.
+func (r *bitReader) ahead() (acc uint64, valid, at uint) {
+	shift := uint(r.pos) & 31
+	first, second := uint(r.pos)>>5*4, uint(r.pos)>>5*4+4
+	if second+4 > uint(len(r.src)) {
+		return r.window() &^ (1<<shift - 1), 64 - shift, second + 4
+	}
+	acc = uint64(binary.LittleEndian.Uint32(r.src[first:]))<<32 | uint64(binary.LittleEndian.Uint32(r.src[second:]))
+	return acc << shift, 64 - shift, second + 4
+}
+
 // lastWindow is window near the end of src or beyond it.
 func lastWindow(src []byte, pos int) uint64 {
 	var last [12]byte

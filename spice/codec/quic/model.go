@@ -20,6 +20,8 @@ const (
 	codeLimit  = 26 // DEFmaxclen: no codeword is longer, in bits
 	waitMax    = 6  // DEFwmimax: the last waiting mask is 1<<waitMax - 1
 	waitPixels = 2048
+	shortBits  = 10 // longer codewords are rare, and the table fits in a core's first cache
+	isShort    = 1 << 7
 )
 
 // A family is the set of codes for a channel depth. Code l has codewords with a
@@ -28,20 +30,25 @@ const (
 type family struct {
 	codes  int      // codes in use, the depth in bits
 	max    uint32   // largest number, all ones
-	fold   uint32   // max in each of the three colours' bytes
+	fold   uint32   // max in each byte of a pixel
 	prefix [8]uint8 // bits
 	suffix [8]uint8 // bits
 	plain  [8]uint16
-	length [256][maxCodes]uint8 // codeword length in bits by number and code
-	bucket [256]uint8           // bucket of a context
-	end    [8]uint16            // the context after the last one of a bucket
+	length [256]costs // codeword lengths in bits by number; codes not in use cost more than any
+	bucket [256]uint8 // bucket of a context
+	end    [8]uint16  // the context after the last one of a bucket
+
+	// short has, by code and the next shortBits bits, the codeword's length in the low
+	// six bits, isShort, and the number in the high byte; or 0 if the codeword is
+	// longer.
+	short [8][1 << shortBits]uint16
 }
 
 var family8, family5 = newFamily(8), newFamily(5)
 
 func newFamily(depth int) *family {
 	f := &family{codes: depth, max: 1<<depth - 1}
-	f.fold = f.max * 0x010101
+	f.fold = f.max * 0x01010101
 	for l := 0; l < depth; l++ {
 		prefix := min(codeLimit-depth, 1<<(depth-l)-1)
 		f.prefix[l] = uint8(prefix)
@@ -51,10 +58,23 @@ func newFamily(depth int) *family {
 			f.suffix[l]++
 		}
 		for n := range f.length {
+			length := uint64(f.prefix[l] + f.suffix[l])
 			if n < int(f.plain[l]) {
-				f.length[n][l] = uint8(n>>l + l + 1)
-			} else {
-				f.length[n][l] = f.prefix[l] + f.suffix[l]
+				length = uint64(n>>l + l + 1)
+			}
+			f.length[n][l/4] |= length << (16 * (l % 4))
+		}
+	}
+	for n := range f.length {
+		for l := depth; l < maxCodes; l++ {
+			f.length[n][l/4] |= (codeLimit + 1) << (16 * (l % 4))
+		}
+	}
+	for l := range depth {
+		for next := range f.short[l] {
+			n, length := f.number(uint64(next)<<(64-shortBits), uint8(l))
+			if length <= shortBits && n <= f.max {
+				f.short[l][next] = isShort | uint16(length) | uint16(n)<<8
 			}
 		}
 	}
@@ -75,11 +95,18 @@ func newFamily(depth int) *family {
 // for all contexts of a bucket.
 type channel struct {
 	best [256]uint8
-	cost [8][maxCodes]uint32
+	cost [8]costs
 }
 
+// costs are eight 16-bit counters, that of code 0 in the low bits of the first word.
+//
+// NB: they do not overflow. An update adds from 1 to codeLimit+1, and once the least
+// cost is above the trigger, 900 at most, all are halved. So there are at most 901
+// updates between two halvings, and the largest cost stays below twice 901*27.
+type costs [2]uint64
+
 func (c *channel) reset(f *family) {
-	c.cost = [8][maxCodes]uint32{}
+	c.cost = [8]costs{}
 	for i := range c.best {
 		c.best[i] = uint8(f.codes - 1)
 	}
@@ -89,27 +116,21 @@ func (c *channel) reset(f *family) {
 // the most plain bits wins.
 func (c *channel) update(f *family, context uint8, n uint8, trigger uint32) {
 	bucket := f.bucket[context] & 7
-	cost, length := &c.cost[bucket], &f.length[n]
-	best := f.codes - 1
-	cost[best&7] += uint32(length[best&7])
-	least := cost[best&7]
-	for l := best - 1; l >= 0; l-- {
-		cost[l&7] += uint32(length[l&7])
-		if cost[l&7] < least {
-			best, least = l, cost[l&7]
-		}
-	}
-	if c.best[context] != uint8(best) {
+	cost := &c.cost[bucket]
+	low, high := cost[0]+f.length[n][0], cost[1]+f.length[n][1]
+	// A cost and below it how far its code is from the last one: the least is the best.
+	least := min(low<<3&(0xffff<<3)|7, low>>13&(0xffff<<3)|6, low>>29&(0xffff<<3)|5, low>>45&(0xffff<<3)|4,
+		high<<3&(0xffff<<3)|3, high>>13&(0xffff<<3)|2, high>>29&(0xffff<<3)|1, high>>45&(0xffff<<3))
+	if best := uint8(7 - least&7); c.best[context] != best {
 		first := 1<<bucket - 1
 		for i := range c.best[first:f.end[bucket]] {
-			c.best[first+i] = uint8(best)
+			c.best[first+i] = best
 		}
 	}
-	if least > trigger {
-		for l := range cost {
-			cost[l] >>= 1
-		}
+	if uint32(least>>3) > trigger {
+		low, high = low>>1&0x7fff_7fff_7fff_7fff, high>>1&0x7fff_7fff_7fff_7fff
 	}
+	cost[0], cost[1] = low, high
 }
 
 // modelState says when the model is next updated and what a run's length is
@@ -124,8 +145,8 @@ type modelState struct {
 	run int // state of the run length code, index of runBits
 }
 
-func (s *modelState) reset() {
-	*s = modelState{seed: 255, left: waitPixels, trigger: triggers[0]}
+func newModelState() modelState {
+	return modelState{seed: 255, left: waitPixels, trigger: triggers[0]}
 }
 
 // next returns a pseudo-random distance to the next update.

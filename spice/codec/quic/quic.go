@@ -21,6 +21,7 @@ import (
 	"fmt"
 
 	"github.com/spicelane/spicelane/spice/codec"
+	"github.com/spicelane/spicelane/spice/codec/internal/pixel"
 )
 
 const name = "quic"
@@ -89,17 +90,14 @@ func ParseHeader(src []byte) (Header, error) {
 }
 
 // Decoder decodes QUIC images, one at a time. The zero value is ready. It keeps
-// memory from one image to the next, some 16 bytes a pixel of the widest row,
+// memory from one image to the next, 16 bytes a pixel of the widest row,
 // so that decoding further images allocates nothing.
 type Decoder struct {
 	in    bitReader
-	rgb   modelState
-	alpha modelState
-	chans [4]channel
-
-	rows [2][]uint32 // this row's pixels and the row's before it
-	ctx  []uint32    // by column, the numbers coded last for the three colours, packed like a pixel
-	actx []uint8     // by column, the number coded last for alpha or gray
+	rgb   group
+	alpha group       // or gray
+	chans [4]channel  // by the byte of a pixel
+	rows  [2][]uint32 // pixels of this row and of the row before it
 }
 
 // Decode writes the image in src to dst, rows stride bytes apart, in B,G,R,X from
@@ -152,9 +150,7 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 				binary.LittleEndian.PutUint32(out[4*x:], v<<3|v>>2&0x070707)
 			}
 		default:
-			for x, v := range cur {
-				binary.LittleEndian.PutUint32(out[4*x:], v)
-			}
+			pixel.Store(out, cur)
 		}
 	}
 	return h, nil
@@ -162,19 +158,12 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 
 func (d *Decoder) reset(f *family, src []byte, width int) {
 	d.in = bitReader{src, 8 * HeaderSize}
-	d.rgb.reset()
-	d.alpha.reset()
+	d.rgb.reset(false, width)
+	d.alpha.reset(true, width)
 	for i := range d.chans {
 		d.chans[i].reset(f)
 	}
-	if cap(d.ctx) < width {
-		d.rows[0] = make([]uint32, width)
-		d.rows[1] = make([]uint32, width)
-		d.ctx = make([]uint32, width)
-		d.actx = make([]uint8, width)
+	for i := range d.rows {
+		d.rows[i] = grow(d.rows[i], width)
 	}
-	d.rows[0], d.rows[1] = d.rows[0][:width], d.rows[1][:width]
-	d.ctx, d.actx = d.ctx[:width], d.actx[:width]
-	// NB: nothing is cleared. The first row has no runs, so it writes every
-	// column's pixel and context before anything reads them.
 }

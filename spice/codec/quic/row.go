@@ -5,6 +5,38 @@ import (
 	"math/bits"
 )
 
+// A group is the bytes of a pixel that are coded together: the three colours, or the
+// fourth byte by itself.
+type group struct {
+	modelState
+	mask        uint32 // the bytes of a pixel that are its own
+	keep        uint32 // those that were decoded before
+	first, last int    // the channels, by their byte in a pixel; the first one is coded first
+
+	// contexts has, by column, the numbers that were last coded there, each in its
+	// channel's place. Runs leave them as they are.
+	contexts []uint32
+}
+
+// reset readies the group for an image: the colours, which come first and zero the fourth
+// byte, or the alpha, which comes second or stands alone in gray images.
+func (g *group) reset(alpha bool, width int) {
+	// NB: the contexts are not cleared. The first row has no runs, so it writes all
+	// of them before they are read.
+	*g = group{modelState: newModelState(), mask: 0x00ffffff, first: 2, contexts: grow(g.contexts, width)}
+	if alpha {
+		g.mask, g.keep, g.first, g.last = 0xff000000, 0x00ffffff, 3, 3
+	}
+}
+
+// grow returns a slice of n elements, s's memory if it is large enough.
+func grow(s []uint32, n int) []uint32 {
+	if cap(s) >= n {
+		return s[:n]
+	}
+	return make([]uint32, n)
+}
+
 // number decodes the codeword of code l at the top of acc, of whose bits codeLimit at
 // least are valid, and returns the number and the codeword's length. A number
 // beyond f.max is no number that an encoder writes.
@@ -33,309 +65,220 @@ func add(a, b uint32) uint32 { return (a&0x7f7f7f7f + b&0x7f7f7f7f) ^ (a^b)&0x80
 // mean returns the means of bytes, rounded down.
 func mean(a, b uint32) uint32 { return a&b + (a^b)>>1&0x7f7f7f7f }
 
-const colours = 0x00ffffff
-
-// raise doubles the mean distance between updates.
-func (s *modelState) raise() {
-	s.waitBits++
-	s.trigger = triggers[s.waitBits]
-	s.left = waitPixels
-}
-
-// row decodes a row into cur: the three colours, zeroing the fourth byte, or with s
-// the alpha's state the fourth byte alone. prev is the row above, nil for the
-// first row. It reports whether the data can be an encoder's.
-func (d *Decoder) row(s *modelState, f *family, cur, prev []uint32) bool {
-	for pos := 0; pos < len(cur); {
-		end := len(cur)
-		if s.waitBits < waitMax {
-			if s.left == 0 {
-				s.raise()
-				continue
-			}
-			end = min(end, pos+s.left)
-			s.left -= end - pos
-		}
-		var ok bool
-		switch {
-		case s == &d.alpha && prev == nil:
-			ok = d.firstAlpha(cur, pos, end)
-		case s == &d.alpha:
-			ok = d.alphas(cur, prev, pos, end)
-		case prev == nil:
-			ok = d.firstColours(f, cur, pos, end)
-		default:
-			ok = d.colours(f, cur, prev, pos, end)
-		}
-		if !ok {
-			return false
-		}
-		pos = end
-	}
-	if s.waitBits < waitMax && s.left == 0 {
-		s.raise()
-	}
-	return true
-}
-
-// colour decodes the numbers of the three colours in the contexts of c, red first, and
-// packs them in the order of a pixel.
-func (d *Decoder) colour(f *family, c uint32) (numbers uint32, ok bool) {
-	for shift := 16; shift >= 0; shift -= 8 {
-		n, length := f.number(d.in.window(), d.chans[shift/8].best[c>>shift&255])
+// decode decodes the numbers of a pixel in the contexts of c. It reports whether an
+// encoder could have written them.
+func (d *Decoder) decode(g *group, f *family, c uint32) (numbers uint32, ok bool) {
+	for k := g.first; k >= g.last; k-- {
+		n, length := f.number(d.in.window(), d.chans[k].best[c>>(8*k)&255])
 		d.in.pos += length
 		if n > f.max {
 			return 0, false
 		}
-		numbers |= n << shift
+		numbers |= n << (8 * k)
 	}
 	return numbers, true
 }
 
-// updateColours counts the numbers of a pixel that were coded in the contexts of c.
-func (d *Decoder) updateColours(f *family, c, numbers uint32) {
-	trigger := d.rgb.trigger
-	d.chans[2].update(f, uint8(c>>16), uint8(numbers>>16), trigger)
-	d.chans[1].update(f, uint8(c>>8), uint8(numbers>>8), trigger)
-	d.chans[0].update(f, uint8(c), uint8(numbers), trigger)
+// count ends a pixel that was coded with the given numbers in the contexts of c: it
+// updates the model if that is due.
+func (d *Decoder) count(g *group, f *family, c, numbers uint32) {
+	if g.wait > 0 {
+		g.wait--
+		return
+	}
+	g.wait = g.next()
+	for k := g.first; k >= g.last; k-- {
+		d.chans[k].update(f, uint8(c>>(8*k)), uint8(numbers>>(8*k)), g.trigger)
+	}
 }
 
-// firstColours decodes the pixels from i to end of the first row. They
-// have nothing above them, and there are no runs.
-func (d *Decoder) firstColours(f *family, cur []uint32, i, end int) bool {
-	s := &d.rgb
-	var left, c uint32
-	if i > 0 {
-		left, c = cur[i-1], d.ctx[i-1]
-	}
-	for ; i < end; i++ {
-		numbers, ok := d.colour(f, c)
-		if !ok {
+// row decodes the group's bytes of a row into cur. prev is the row above, nil for the
+// first row. It reports whether the data can be an encoder's.
+func (d *Decoder) row(g *group, f *family, cur, prev []uint32) bool {
+	for i := 0; i < len(cur); {
+		end := len(cur)
+		if g.waitBits < waitMax {
+			end = min(end, i+g.left)
+		}
+		if !d.segment(g, f, cur, prev, i, end) {
 			return false
 		}
-		left = add(left, unfold(numbers)) & f.fold
-		cur[i], d.ctx[i] = left, numbers
-		if s.wait > 0 {
-			s.wait--
-		} else {
-			s.wait = s.next()
-			d.updateColours(f, c, numbers)
+		if g.waitBits < waitMax {
+			if g.left -= end - i; g.left == 0 {
+				g.waitBits++
+				g.trigger = triggers[g.waitBits]
+				g.left = waitPixels
+			}
 		}
-		c = numbers
+		i = end
 	}
 	return true
 }
 
-// colours decodes the pixels from i to end of a row that is not the first.
-func (d *Decoder) colours(f *family, cur, prev []uint32, i, end int) bool {
-	s := &d.rgb
+// pixel decodes the group's bytes of pixel i of a row, in the contexts c and with the
+// prediction p.
+func (d *Decoder) pixel(g *group, f *family, cur []uint32, i int, c, p uint32) bool {
+	numbers, ok := d.decode(g, f, c)
+	cur[i] = cur[i]&g.keep | add(p, unfold(numbers))&f.fold&g.mask
+	g.contexts[i] = numbers
+	d.count(g, f, c, numbers)
+	return ok
+}
+
+// segment decodes the part of a row from i to end, which has one waiting mask. Runs do not
+// extend beyond it.
+func (d *Decoder) segment(g *group, f *family, cur, prev []uint32, i, end int) bool {
+	if prev == nil {
+		if i == 0 {
+			if !d.pixel(g, f, cur, 0, 0, 0) {
+				return false
+			}
+			i = 1
+		}
+		for ; i < end; i++ {
+			if !d.pixel(g, f, cur, i, g.contexts[i-1], cur[i-1]) {
+				return false
+			}
+		}
+		return true
+	}
 	if i == 0 {
 		// The column to the left of the first is the first of the row above.
-		c := d.ctx[0]
-		numbers, ok := d.colour(f, c)
-		if !ok {
+		if !d.pixel(g, f, cur, 0, g.contexts[0], prev[0]) {
 			return false
-		}
-		cur[0], d.ctx[0] = add(prev[0]&colours, unfold(numbers))&f.fold, numbers
-		if s.wait > 0 {
-			s.wait--
-		} else {
-			s.wait = s.next()
-			d.updateColours(f, c, numbers)
 		}
 		i = 1
 	}
-	// From here on everything that changes with a pixel is in a variable.
-	cur, prev, ctx := cur[:end], prev[:end], d.ctx[:end]
-	src, pos := d.in.src, d.in.pos
-	stop := i + s.wait // the pixel after which the model is updated
-	runAt := 2         // no run here, nor to the left
-	left, above, c := cur[i-1], prev[i-1]&colours, ctx[i-1]
-	bestR, bestG, bestB := &d.chans[2].best, &d.chans[1].best, &d.chans[0].best
-	flat := i > 1 && left == cur[i-2] // the last two pixels are the same
+	runAt := 2 // no run here, nor to the left
 	for i < end {
-		next := prev[i] & colours
-		if next == above && flat && i > runAt {
-			s.wait = stop - i
-			d.in.pos = pos
-			n := d.in.run(s, end-i)
-			pos = d.in.pos
+		if i > runAt && ((prev[i-1]^prev[i])|(cur[i-1]^cur[i-2]))&g.mask == 0 {
+			runAt = i
+			n := d.in.run(&g.modelState, end-i)
 			if n > end-i {
 				return false
 			}
-			runAt = i
-			for range n {
-				cur[i] = left
-				i++
-			}
-			if i == end {
-				return true
-			}
-			stop = i + s.wait
-			c, next = ctx[i-1], prev[i]&colours
-			if n > 0 {
-				above = prev[i-1] & colours
-				continue
-			}
-		}
-		above = next
-
-		// number, three times over, and window: calls would take half as long again.
-		// Two codewords and what a third may need fit in a window only if the two
-		// are not among the longest.
-		var acc uint64
-		if at := uint(pos) >> 5 * 4; at+12 <= uint(len(src)) {
-			w := src[at : at+12]
-			acc = bits.RotateLeft64(binary.LittleEndian.Uint64(w), 32)<<(uint(pos)&31) |
-				uint64(binary.LittleEndian.Uint32(w[8:]))>>(32-uint(pos)&31)
-		} else {
-			acc = lastWindow(src, pos)
-		}
-		start := pos
-		var r, g, b uint32
-		l := bestR[c>>16&255]
-		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
-			r = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
-			zeros += 1 + int(l)
-			acc <<= uint(zeros) & 63
-			pos += zeros
-		} else {
-			var n int
-			r, n = f.escaped(acc, l)
-			acc <<= uint(n)
-			pos += n
-		}
-		l = bestG[c>>8&255]
-		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
-			g = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
-			zeros += 1 + int(l)
-			acc <<= uint(zeros) & 63
-			pos += zeros
-		} else {
-			var n int
-			g, n = f.escaped(acc, l)
-			acc <<= uint(n)
-			pos += n
-		}
-		if pos-start > 64-codeLimit {
-			acc = window(src, pos)
-		}
-		l = bestB[c&255]
-		if zeros := bits.LeadingZeros64(acc); zeros < int(f.prefix[l&7]) {
-			b = uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-uint(zeros)-uint(l))&63))
-			pos += zeros + 1 + int(l)
-		} else {
-			var n int
-			b, n = f.escaped(acc, l)
-			pos += n
-		}
-		if (r|g|b)&^f.max != 0 {
-			d.in.pos = pos
-			return false
-		}
-		numbers := r<<16 | g<<8 | b
-		v := add(mean(left, above), unfold(numbers)) & f.fold
-		flat = v == left
-		left = v
-		cur[i], ctx[i] = v, numbers
-		if i == stop {
-			d.updateColours(f, c, numbers)
-			stop = i + 1 + s.next()
-		}
-		c = numbers
-		i++
-	}
-	d.in.pos = pos
-	s.wait = stop - end
-	return true
-}
-
-// single decodes one alpha in context c.
-func (d *Decoder) single(c uint8) (n uint32, ok bool) {
-	n, length := family8.number(d.in.window(), d.chans[3].best[c])
-	d.in.pos += length
-	return n, n <= 255
-}
-
-// firstAlpha is firstColours for the fourth byte.
-func (d *Decoder) firstAlpha(cur []uint32, i, end int) bool {
-	s := &d.alpha
-	var left uint32
-	var c uint8
-	if i > 0 {
-		left, c = cur[i-1]>>24, d.actx[i-1]
-	}
-	for ; i < end; i++ {
-		n, ok := d.single(c)
-		if !ok {
-			return false
-		}
-		left = (left + unfold(n)) & 255
-		cur[i] = cur[i]&colours | left<<24
-		d.actx[i] = uint8(n)
-		if s.wait > 0 {
-			s.wait--
-		} else {
-			s.wait = s.next()
-			d.chans[3].update(family8, c, uint8(n), s.trigger)
-		}
-		c = d.actx[i]
-	}
-	return true
-}
-
-// alphas is colours for the fourth byte.
-func (d *Decoder) alphas(cur, prev []uint32, i, end int) bool {
-	s := &d.alpha
-	if i == 0 {
-		c := d.actx[0]
-		n, ok := d.single(c)
-		if !ok {
-			return false
-		}
-		cur[0] = cur[0]&colours | (prev[0]>>24+unfold(n))<<24
-		d.actx[0] = uint8(n)
-		if s.wait > 0 {
-			s.wait--
-		} else {
-			s.wait = s.next()
-			d.chans[3].update(family8, c, uint8(n), s.trigger)
-		}
-		i = 1
-	}
-	stop := i + s.wait
-	runAt := -1
-	for i < end {
-		if i > 2 && i != runAt && (prev[i-1]^prev[i])>>24 == 0 && (cur[i-1]^cur[i-2])>>24 == 0 {
-			s.wait = stop - i
-			runAt = i
-			n := d.in.run(s, end-i)
-			if n > end-i {
-				return false
-			}
-			for v := cur[i-1] &^ colours; n > 0; n-- {
-				cur[i] = cur[i]&colours | v
-				i++
-			}
-			if i == end {
-				return true
-			}
-			stop = i + s.wait
+			g.repeat(cur[i-1 : i+n])
+			i += n
 			continue
 		}
-		c := d.actx[i-1]
-		n, ok := d.single(c)
-		if !ok {
-			return false
+		// Up to the next update, or to where a run may begin.
+		till := min(i+g.wait+1, end)
+		var n int
+		if g.first == 2 {
+			n = d.colours(f, cur[i-1:till], prev[i:till], g.contexts[i-1:till])
+		} else {
+			n = d.alphas(f, cur[i-1:till], prev[i:till], g.contexts[i-1:till])
 		}
-		cur[i] = cur[i]&colours | ((cur[i-1]>>24+prev[i]>>24)>>1+unfold(n))<<24
-		d.actx[i] = uint8(n)
-		if i == stop {
-			d.chans[3].update(family8, c, uint8(n), s.trigger)
-			stop = i + 1 + s.next()
+		if n == 0 {
+			if !d.pixel(g, f, cur, i, g.contexts[i-1], mean(cur[i-1], prev[i])) {
+				return false
+			}
+			i++
+			continue
 		}
-		i++
+		i += n
+		g.wait -= n - 1
+		d.count(g, f, g.contexts[i-2], g.contexts[i-1])
 	}
-	s.wait = stop - end
 	return true
+}
+
+// repeat copies the group's bytes of the first pixel to the others.
+func (g *group) repeat(row []uint32) {
+	if g.keep != 0 {
+		v := row[0] & g.mask
+		for x := range row {
+			row[x] = row[x]&g.keep | v
+		}
+		return
+	}
+	v := row[0]
+	few := row[:min(len(row), 16)]
+	for x := range few {
+		few[x] = v
+	}
+	for n := len(few); n < len(row); {
+		n += copy(row[n:], row[:n])
+	}
+}
+
+// colours decodes the colours of pixels, zeroing the fourth byte, until one is equal to its
+// left neighbour. It stops before a pixel that has a codeword that is not in
+// f.short, or that is near the end of the data, and returns how many pixels it
+// decoded. above is the row above; row and contexts begin one column to the left.
+//
+// NB: this is the inner loop of most images. It calls nothing, so that its state stays
+// in registers. What bounds it is how soon a codeword's length is known after the one
+// before it: hence a table, with the length where a shift can use it as it is, and
+// words that are fetched a pixel ahead.
+func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
+	src := d.in.src
+	acc, valid, at := d.in.ahead()
+	left, c := row[0], contexts[0]
+	row, contexts = row[1:], contexts[1:]
+	row, contexts = row[:len(above)], contexts[:len(above)]
+	n := len(above)
+	for x, up := range above {
+		// Three short codewords are 30 bits; 32 are valid.
+		r := f.short[d.chans[2].best[c>>16&255]&7][acc>>(64-shortBits)]
+		acc <<= r & 63
+		g := f.short[d.chans[1].best[c>>8&255]&7][acc>>(64-shortBits)]
+		acc <<= g & 63
+		b := f.short[d.chans[0].best[c&255]&7][acc>>(64-shortBits)]
+		acc <<= b & 63
+		if r&g&b&isShort == 0 || at+4 > uint(len(src)) {
+			n = x
+			break
+		}
+		valid -= uint(r+g+b) & 63
+		// What is there already of the next word is put there once more.
+		acc |= uint64(binary.LittleEndian.Uint32(src[at:at+4])) << 32 >> (valid & 63)
+		more := (valid - 32) >> (bits.UintSize - 1) // 1 if the word was needed
+		at += more * 4
+		valid += more * 32
+
+		c = uint32(r&0xff00)<<8 | uint32(g&0xff00) | uint32(b>>8)
+		was := left & 0xffffff
+		left = add(mean(was, up&0xffffff), unfold(c)) & f.fold
+		row[x], contexts[x] = left, c
+		if left == was {
+			n = x + 1
+			break
+		}
+	}
+	d.in.pos = int(8*at - valid)
+	return n
+}
+
+// alphas is colours for the fourth byte; it leaves the other three alone.
+func (d *Decoder) alphas(f *family, row, above, contexts []uint32) int {
+	src := d.in.src
+	acc, valid, at := d.in.ahead()
+	left, c := row[0]>>24, contexts[0]>>24
+	row, contexts = row[1:], contexts[1:]
+	row, contexts = row[:len(above)], contexts[:len(above)]
+	n := len(above)
+	for x, up := range above {
+		a := f.short[d.chans[3].best[c&255]&7][acc>>(64-shortBits)]
+		if a&isShort == 0 || at+4 > uint(len(src)) {
+			n = x
+			break
+		}
+		valid -= uint(a & 63)
+		acc = acc<<(a&63) | uint64(binary.LittleEndian.Uint32(src[at:at+4]))<<32>>(valid&63)
+		more := (valid - 32) >> (bits.UintSize - 1)
+		at += more * 4
+		valid += more * 32
+
+		c = uint32(a >> 8)
+		was := left
+		left = ((was+up>>24)>>1 + unfold(c)) & 255
+		row[x], contexts[x] = row[x]&0x00ffffff|left<<24, c<<24
+		if left == was {
+			n = x + 1
+			break
+		}
+	}
+	d.in.pos = int(8*at - valid)
+	return n
 }

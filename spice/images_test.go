@@ -210,7 +210,7 @@ func BenchmarkFrames(b *testing.B) {
 	} {
 		b.Run(m.Type.String(), func(b *testing.B) {
 			s := serve(b, displayID)
-			s.dial(spice.Config{})
+			c := s.dial(spice.Config{})
 			d := s.peer(displayID)
 			d.send(primary(1280, 800))
 			body := drawCopy(image.Point{}, m).Append(nil)
@@ -218,7 +218,7 @@ func BenchmarkFrames(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := d.out.WriteRaw(wire.Header{Type: 304}, body); err != nil {
-					b.Fatal(err)
+					b.Fatal(err, c.Wait())
 				}
 			}
 			d.sync()

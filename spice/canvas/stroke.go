@@ -40,9 +40,9 @@ type Pen struct {
 
 const (
 	// maxPathPoints bounds the corners of a stroke, those of flattened curves included.
-	maxPathPoints = 1 << 20
-	// maxPathWork bounds the product of corners and clip rectangles.
-	maxPathWork = 1 << 27
+	maxPathPoints = 1 << 18
+	// maxPathWork bounds the steps that drawing a stroke may take, one for a pixel: a second or two.
+	maxPathWork = 1 << 28
 	// maxCurveDepth bounds how often a curve is halved. 2^16 pieces are enough for one as long as coordinates reach.
 	maxCurveDepth = 16
 )
@@ -60,8 +60,12 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 	for _, l := range lines {
 		corners += len(l)
 	}
-	if rects := max(1, len(a.Clip)); corners > maxPathWork/rects {
-		return &ArgumentError{Problem: fmt.Sprintf("path of %d points with %d clip rectangles", corners, rects)}
+	steps := 0
+	if err := m.each(Area{Box: a.Box, Clipped: a.Clipped, Clip: a.Clip}, func(r image.Rectangle) { steps += max(r.Dx(), r.Dy()) }); err != nil {
+		return err
+	}
+	if steps > 0 && corners > maxPathWork/steps {
+		return &ArgumentError{Problem: fmt.Sprintf("path of %d points on %d clip rectangles takes too long", corners, len(a.Clip))}
 	}
 	tile := &Image{Format: m.Format, Width: 1, Height: 1, Stride: CellSize, Pix: make([]byte, CellSize)}
 	tile.Set(0, 0, pen.Brush.color&m.Format.mask())

@@ -147,13 +147,14 @@ func TestACallThatGivesUpLeavesTheConnectionUsable(t *testing.T) {
 func TestACommandThatCannotBeSentEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	over := make(chan struct{})
-	defer close(over)
-	c := connect(t, qmp.Config{}, qmptest.Await(over))
+	c := connect(t, qmp.Config{}, qmptest.Await(over), qmptest.Accept("cont"))
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	err := c.Stop(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorIs(t, c.Stop(ctx), context.DeadlineExceeded, "with a context that is over")
+	close(over)
+	require.NoError(t, c.Cont(boundary(t)), "not a byte was sent, so the connection is in step")
 }
 
 func TestEveryWaiterLearnsAtOnceThatQEMUIsGone(t *testing.T) {
@@ -441,7 +442,7 @@ func TestATranscriptThatCannotBeWrittenIsNoReasonToStop(t *testing.T) {
 func TestRedactCommandBlotsSecretsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ in, want string }{
-		{`{"execute":"stop","id":"c1"}`, `{"execute":"stop","id":"c1"}`},
+		{`{"id":"c1","execute":"stop"}`, `{"execute":"stop","id":"c1"}`},
 		{`{"execute":"set_password","arguments":{"protocol":"spice","password":"x"}}`, `{"arguments":{"password":"(blotted)","protocol":"spice"},"execute":"set_password"}`},
 		{`{"execute":"object-add","arguments":{"qom-type":"secret","id":"s","data":"x"}}`, `{"arguments":{"data":"(blotted)","id":"s","qom-type":"secret"},"execute":"object-add"}`},
 		{`{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"a"}]}}`, `{"arguments":{"keys":[{"data":"a","type":"qcode"}]},"execute":"send-key"}`},
@@ -449,10 +450,10 @@ func TestRedactCommandBlotsSecretsAndNothingElse(t *testing.T) {
 		{`{"execute":"qom-set","arguments":{"path":"/o","property":"label","value":"x"}}`, `{"arguments":{"path":"/o","property":"label","value":"x"},"execute":"qom-set"}`},
 		{`{"execute":"human-monitor-command","arguments":{"command-line":"info mtree"}}`, `{"arguments":{"command-line":"info mtree"},"execute":"human-monitor-command"}`},
 		{`{"execute":"human-monitor-command","arguments":{"command-line":"object_add secret,id=a,data=x"}}`, `{"arguments":{"command-line":"(blotted)"},"execute":"human-monitor-command"}`},
-		{`{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1099511627776}}`, `{"arguments":{"max-bandwidth":1099511627776},"execute":"migrate-set-parameters"}`},
+		{`{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1152921504606846977}}`, `{"arguments":{"max-bandwidth":1152921504606846977},"execute":"migrate-set-parameters"}`},
 		{`not json`, `"(blotted)"`},
 	}
 	for _, tt := range tests {
-		assert.JSONEq(t, tt.want, string(qmp.RedactCommand([]byte(tt.in))), tt.in)
+		assert.Equal(t, tt.want, string(qmp.RedactCommand([]byte(tt.in))), tt.in)
 	}
 }

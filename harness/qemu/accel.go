@@ -168,9 +168,9 @@ var (
 // tryKVM runs the machine on KVM until its console shows the banner. The error
 // is one that says nothing of KVM.
 func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, error) {
-	dir, err := os.MkdirTemp("", "kvm") // short: sockets go there
+	dir, err := os.MkdirTemp(trialParent(cfg), "kvm")
 	if err != nil {
-		return kvmAnswer{}, fileError(os.TempDir(), err)
+		return kvmAnswer{}, fileError(trialParent(cfg), err)
 	}
 	defer os.RemoveAll(dir)
 	if banner.IsZero() {
@@ -202,6 +202,19 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 		err = errors.Join(err, m.Close())
 	}
 	return judgeTrial(ctx, err)
+}
+
+// trialParent is where the directory of a trial goes: beside the machine's
+// sockets, so that whoever clears up after a killed process finds it, unless
+// the paths of the trial's own sockets would get too long there.
+func trialParent(cfg Config) string {
+	const below = len("/kvm4294967295/") + len(serialSocket)
+	if dir := cfg.SocketDir; dir != "" && len(dir)+below <= maxSocketPath {
+		if st, err := os.Stat(dir); err == nil && st.IsDir() {
+			return dir
+		}
+	}
+	return os.TempDir()
 }
 
 var errNoLife = errors.New("no sign of life")

@@ -70,8 +70,7 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	assert.Equal(t, first, again)
 	assert.Equal(t, 1, tried())
 
-	// Another process finds the answer in the cache; this one, a broken cache
-	// entry that it did not read before, tries again.
+	// Another process finds the answer in the cache, unless it is damaged.
 	entries, err := filepath.Glob(filepath.Join(opt.CacheDir, "kvm-*.json"))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
@@ -79,11 +78,35 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing half-written stays")
 
+	qemu.ForgetKVMAnswers()
+	again, err = qemu.ChooseAccel(t.Context(), cfg, opt)
+	require.NoError(t, err)
+	assert.Equal(t, first, again)
+	assert.Equal(t, 1, tried())
+	for i, damage := range []string{"", "{", "{}", `{"works":false}`} {
+		require.NoError(t, os.WriteFile(entries[0], []byte(damage), 0o644))
+		qemu.ForgetKVMAnswers()
+		again, err = qemu.ChooseAccel(t.Context(), cfg, opt)
+		require.NoError(t, err)
+		assert.Equal(t, first, again)
+		assert.Equal(t, 2+i, tried(), "after %q", damage)
+	}
+
+	// Without a cache directory this process still remembers.
+	nowhere := opt
+	nowhere.CacheDir = filepath.Join(tries, "not a directory")
+	qemu.ForgetKVMAnswers()
+	for range 2 {
+		_, err = qemu.ChooseAccel(t.Context(), cfg, nowhere)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 6, tried())
+
 	// A changed QEMU is another one.
 	require.NoError(t, writeProgram(qemuBinary, "#!/bin/sh\necho try >> "+tries+"; exit 1 # newer\n"))
 	_, err = qemu.ChooseAccel(t.Context(), cfg, opt)
 	require.NoError(t, err)
-	assert.Equal(t, 2, tried())
+	assert.Equal(t, 7, tried())
 }
 
 func TestAnImageThatIsMissingIsNotKVMsFault(t *testing.T) {

@@ -125,6 +125,11 @@ type Config struct {
 	// copies made while it was paused after saving.
 	LoadState string
 
+	// Said is what the guest had said on its console when LoadState was saved.
+	// It begins the machine's console, so that that reads like the one of a
+	// guest that has booted. Without LoadState it is ignored.
+	Said []byte
+
 	// Logger gets what happens to the machine. Nil discards.
 	Logger *slog.Logger
 }

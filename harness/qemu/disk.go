@@ -26,26 +26,18 @@ func Overlay(ctx context.Context, base, path string) error {
 	if err != nil {
 		return err
 	}
-	format, err := checkImage(ctx, tool, base)
+	format, size, err := checkImage(ctx, tool, base)
 	if err != nil {
 		return err
 	}
-	// A tool killed half-way must not leave half an image behind.
-	if out, err := runTool(ctx, tool, "create", "-q", "-f", "qcow2", "-F", format, "-b", base, path); err != nil {
-		discard(path)
-		if strings.Contains(out, "No space left") {
-			return diskFull(path, err)
-		}
-		return fmt.Errorf("make an overlay at %s: %s", path, said(out, err))
-	}
-	return nil
+	return writeOverlay(path, base, format, size)
 }
 
-// checkImage says whether a guest can be started from the image, and its
-// format.
-func checkImage(ctx context.Context, tool, path string) (format string, err error) {
+// checkImage says whether a guest can be started from the image, its format
+// and how many bytes its disk has.
+func checkImage(ctx context.Context, tool, path string) (format string, size int64, err error) {
 	if err := readable(path); err != nil {
-		return "", &ConfigError{What: fmt.Sprintf("the guest's disk image cannot be read: %v", err), Err: err}
+		return "", 0, &ConfigError{What: fmt.Sprintf("the guest's disk image cannot be read: %v", err), Err: err}
 	}
 	damaged := func(out string, err error) error {
 		return &ConfigError{
@@ -57,35 +49,35 @@ func checkImage(ctx context.Context, tool, path string) (format string, err erro
 	out, err := runTool(ctx, tool, "info", "--output=json", path)
 	if err != nil {
 		if ctx.Err() != nil {
-			return "", context.Cause(ctx)
+			return "", 0, context.Cause(ctx)
 		}
-		return "", damaged(out, err)
+		return "", 0, damaged(out, err)
 	}
 	var info struct {
 		Format string `json:"format"`
 		Size   int64  `json:"virtual-size"`
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil {
-		return "", damaged("qemu-img info made no sense", err)
+		return "", 0, damaged("qemu-img info made no sense", err)
 	}
 	// QEMU takes whatever it does not know for a raw image. One that is named
 	// qcow2 and does not begin so is damaged; a raw one below one sector is
 	// no disk.
 	if strings.HasSuffix(path, ".qcow2") && info.Format != "qcow2" {
-		return "", damaged("its name says qcow2, its content does not", nil)
+		return "", 0, damaged("its name says qcow2, its content does not", nil)
 	}
 	if info.Size < 512 {
-		return "", damaged(fmt.Sprintf("it holds %d bytes", info.Size), nil)
+		return "", 0, damaged(fmt.Sprintf("it holds %d bytes", info.Size), nil)
 	}
 	if info.Format == "qcow2" {
 		if out, err := runTool(ctx, tool, "check", "-q", path); err != nil {
 			if ctx.Err() != nil {
-				return "", context.Cause(ctx)
+				return "", 0, context.Cause(ctx)
 			}
-			return "", damaged(out, err)
+			return "", 0, damaged(out, err)
 		}
 	}
-	return info.Format, nil
+	return info.Format, info.Size, nil
 }
 
 // runTool runs qemu-img and returns what it printed.

@@ -187,9 +187,15 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 		return err
 	}
 	serialFrom, err := serialFile.Seek(0, 2)
-	serialFile.Close()
-	if err != nil {
+	if err == nil && cfg.LoadState != "" {
+		_, err = serialFile.Write(cfg.Said)
+	}
+	if err = errors.Join(err, serialFile.Close()); err != nil {
 		return fileError(serialPath, err)
+	}
+	if cfg.LoadState != "" {
+		// Another try must not begin with the same lines again.
+		undo = append(undo, func() { os.Truncate(serialPath, serialFrom) })
 	}
 	stderr, err := appendTo(filepath.Join(cfg.Dir, QEMULog))
 	if err != nil {

@@ -73,7 +73,7 @@ func TestTheEndOfAMachineWakesEveryWaiterWithItsReason(t *testing.T) {
 		kind  qemu.Kind
 		says  string
 	}{
-		{"guest shuts down", func(t *testing.T, m *qemu.Machine) { tell(t, m, "s") }, qemu.KindShutdown, "guest-shutdown"},
+		{"guest shuts down", func(t *testing.T, m *qemu.Machine) { tell(t, m, "bye\r\ns") }, qemu.KindShutdown, "guest-shutdown"},
 		{"guest panics", func(t *testing.T, m *qemu.Machine) { tell(t, m, "p") }, qemu.KindPanicked, "panicked"},
 		{"killed on request", func(_ *testing.T, m *qemu.Machine) { m.Kill() }, qemu.KindKilled, "killed on request"},
 		{"killed by somebody", func(t *testing.T, m *qemu.Machine) {
@@ -108,6 +108,9 @@ func TestTheEndOfAMachineWakesEveryWaiterWithItsReason(t *testing.T) {
 				assert.Equal(t, tt.kind, end.Kind, "waiter %d", i)
 				assert.Contains(t, err.Error(), tt.says, "waiter %d", i)
 				assert.Contains(t, end.Serial, "READY")
+				if tt.kind == qemu.KindShutdown {
+					assert.Equal(t, "bye", end.Serial[len(end.Serial)-1], "its last words")
+				}
 				assert.Equal(t, m.Argv(), end.Argv)
 				assert.NotContains(t, end.Error(), "\n")
 			}
@@ -182,7 +185,9 @@ func TestAFrozenMachineAnswersAgainOnceThawed(t *testing.T) {
 	require.NoError(t, err)
 
 	m.Freeze()
+	before := time.Now()
 	require.NoError(t, m.Close())
+	assert.Less(t, time.Since(before), 5*time.Second, "it was asked to quit, not left to SIGKILL")
 	assert.NoError(t, m.Wait())
 }
 

@@ -146,6 +146,35 @@ func TestAwaitFindsWhatIsThereAndWhatComes(t *testing.T) {
 	assert.Equal(t, "three: 123", line.Text)
 }
 
+// A waiter looks again at a line that grows, and takes a pattern's word only
+// for a line that is complete.
+func TestAGrowingLineIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := serial.NewLog(serial.Config{})
+		var word, number string
+		go func() {
+			line, _ := l.Await(t.Context(), serial.Contains("frame=12"))
+			word = line.Text
+		}()
+		go func() {
+			line, _ := l.Await(t.Context(), serial.Matches(regexp.MustCompile(`frame=\d+`)))
+			number = line.Text
+		}()
+		for _, step := range []struct{ write, word, number string }{
+			{"fra", "", ""},
+			{"me=1", "", ""},
+			{"2", "frame=12", ""},
+			{"3\r\n", "frame=12", "frame=123"},
+		} {
+			write(t, l, step.write)
+			synctest.Wait()
+			assert.Equal(t, step.word, word, "after %q", step.write)
+			assert.Equal(t, step.number, number, "after %q", step.write)
+		}
+	})
+}
+
 func TestAMarkInAnUnfinishedLineBeginsWithTheNext(t *testing.T) {
 	t.Parallel()
 	l := serial.NewLog(serial.Config{})

@@ -1,0 +1,263 @@
+package qemu
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// What is needed of the qcow2 format to put an empty image above another one
+// and to find the images below one. Offsets and names are those of QEMU's
+// docs/interop/qcow2.txt; all integers are big-endian.
+const (
+	qcow2Magic       = "QFI\xfb"
+	qcow2HeaderBytes = 104 // of version 3 without optional fields
+
+	qcow2ClusterBits = 16 // 64 KiB, as qemu-img does
+	qcow2Cluster     = 1 << qcow2ClusterBits
+	// One cluster of the second-level table maps this many bytes of the disk.
+	qcow2PerL1 = qcow2Cluster / 8 * qcow2Cluster
+
+	qcow2ExternalData = 1 << 2 // incompatible feature: the data is in another file
+
+	qcow2BackingFormat = 0xe2792aca // type of a header extension
+
+	// The format's own limit for the name of a backing file.
+	maxBackingName = 1023
+	// QEMU's limit for the size of the first-level table (block/qcow2.h,
+	// QCOW_MAX_L1_SIZE), which bounds the size of a disk.
+	maxL1Bytes = 32 << 20
+)
+
+// A qcow2Info is what the first cluster of a qcow2 image says.
+type qcow2Info struct {
+	size     int64  // of the disk, in bytes
+	backing  string // name of the file below, as written; "" if there is none
+	external bool   // the data is in a file of its own
+}
+
+// errNotQcow2 says that bytes do not begin a qcow2 image.
+var errNotQcow2 = errors.New("is not a qcow2 image")
+
+// readQcow2 reads the header of an image.
+func readQcow2(r io.ReaderAt) (qcow2Info, error) {
+	var info qcow2Info
+	h := make([]byte, qcow2HeaderBytes)
+	n, err := r.ReadAt(h, 0)
+	if err != nil && err != io.EOF {
+		return info, err
+	}
+	if n < len(qcow2Magic) || string(h[:4]) != qcow2Magic {
+		return info, errNotQcow2
+	}
+	// Version 2 ends behind snapshots_offset.
+	version := binary.BigEndian.Uint32(h[4:])
+	if n < 72 || version == 3 && n < qcow2HeaderBytes {
+		return info, fmt.Errorf("qcow2 header: %w", io.ErrUnexpectedEOF)
+	}
+	if version != 2 && version != 3 {
+		return info, fmt.Errorf("qcow2 header: version %d is not known", version)
+	}
+	size := binary.BigEndian.Uint64(h[24:])
+	if size > maxL1Bytes/8*qcow2PerL1 {
+		return info, fmt.Errorf("qcow2 header: a disk of %d bytes is larger than the format holds", size)
+	}
+	info.size = int64(size)
+	info.external = version == 3 && binary.BigEndian.Uint64(h[72:])&qcow2ExternalData != 0
+	at, length := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:])
+	if at == 0 {
+		return info, nil
+	}
+	const largestCluster = 2 << 20
+	if length == 0 || length > maxBackingName || at > largestCluster {
+		return info, fmt.Errorf("qcow2 header: a backing file's name of %d bytes at %d cannot be", length, at)
+	}
+	name := make([]byte, length)
+	if n, err := r.ReadAt(name, int64(at)); n < len(name) {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return info, fmt.Errorf("qcow2 backing file's name: %w", err)
+	}
+	info.backing = string(name)
+	return info, nil
+}
+
+// emptyOverlay returns the bytes of a qcow2 image of size bytes in which
+// everything comes from base, an absolute path.
+func emptyOverlay(base, format string, size int64) ([]byte, error) {
+	if !filepath.IsAbs(base) || len(base) > maxBackingName || strings.ContainsRune(base, 0) {
+		return nil, fmt.Errorf("%q cannot be the name of a backing file", base)
+	}
+	if size < 0 || size > maxL1Bytes/8*qcow2PerL1 {
+		return nil, fmt.Errorf("a disk of %d bytes cannot be", size)
+	}
+	l1 := (size + qcow2PerL1 - 1) / qcow2PerL1
+	l1Clusters := max(1, (l1*8+qcow2Cluster-1)/qcow2Cluster)
+	clusters := 3 + l1Clusters // header, refcount table, refcount block, first-level table
+
+	b := make([]byte, clusters*qcow2Cluster)
+	be := binary.BigEndian
+	copy(b, qcow2Magic)
+	be.PutUint32(b[4:], 3)
+	be.PutUint32(b[20:], qcow2ClusterBits)
+	be.PutUint64(b[24:], uint64(size))
+	be.PutUint32(b[36:], uint32(l1))
+	be.PutUint64(b[40:], 3*qcow2Cluster) // l1_table_offset
+	be.PutUint64(b[48:], 1*qcow2Cluster) // refcount_table_offset
+	be.PutUint32(b[56:], 1)              // refcount_table_clusters
+	be.PutUint32(b[96:], 4)              // refcount_order: 16 bits
+	be.PutUint32(b[100:], qcow2HeaderBytes)
+
+	at := qcow2HeaderBytes
+	be.PutUint32(b[at:], qcow2BackingFormat)
+	be.PutUint32(b[at+4:], uint32(len(format)))
+	at += 8 + copy(b[at+8:], format)
+	at = (at + 7) &^ 7
+	at += 8 // the extension that ends the list is all zero
+	be.PutUint64(b[8:], uint64(at))
+	be.PutUint32(b[16:], uint32(len(base)))
+	copy(b[at:], base)
+
+	be.PutUint64(b[1*qcow2Cluster:], 2*qcow2Cluster)
+	for i := range clusters {
+		be.PutUint16(b[2*qcow2Cluster+2*i:], 1)
+	}
+	return b, nil
+}
+
+// writeOverlay makes an empty overlay at path.
+func writeOverlay(path, base, format string, size int64) error {
+	b, err := emptyOverlay(base, format, size)
+	if err != nil {
+		return fmt.Errorf("make an overlay at %s: %w", path, err)
+	}
+	// A file cut short is an image that QEMU refuses; one that is there already
+	// is overwritten whole.
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fileError(path, err)
+	}
+	// What is zero need not take room on the disk.
+	last := bytes.TrimRight(b, "\x00")
+	_, err = f.Write(last)
+	if err == nil {
+		err = f.Truncate(int64(len(b)))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		discard(path)
+		return fileError(path, err)
+	}
+	return nil
+}
+
+// OverlayState makes the disk of a machine that is restored (Config.LoadState):
+// an image at path in which everything comes from base, the qcow2 image that
+// was copied when the state was saved and that is known to be whole. No program
+// is run and nothing of the disk is copied. The error is a *ConfigError if base
+// cannot be used, a *HostError for a full disk.
+func OverlayState(base, path string) error {
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return err
+	}
+	info, err := headerOf(base)
+	if err != nil {
+		return &ConfigError{What: fmt.Sprintf("the saved disk %s cannot be used: %v", base, err), Err: err}
+	}
+	return writeOverlay(path, base, "qcow2", info.size)
+}
+
+func headerOf(path string) (qcow2Info, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return qcow2Info{}, err
+	}
+	defer f.Close()
+	return readQcow2(f)
+}
+
+// maxBackingChain is how many images may lie above each other. QEMU knows no
+// limit; more than a few are a loop.
+const maxBackingChain = 32
+
+// ImageFiles returns the files that a disk image consists of: path itself,
+// then what lies below it, as absolute paths. An image that has its data
+// elsewhere (another host, a block device, a file of its own) is a
+// *ConfigError.
+func ImageFiles(path string) ([]string, error) {
+	unclear := func(path, why string, err error) ([]string, error) {
+		return nil, &ConfigError{What: fmt.Sprintf("the disk image %s %s", path, why), Err: err}
+	}
+	var files []string
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	for range maxBackingChain {
+		st, err := os.Stat(path)
+		if err != nil {
+			return unclear(path, fmt.Sprintf("cannot be read: %v", err), err)
+		}
+		if !st.Mode().IsRegular() {
+			return unclear(path, "is not a regular file", nil)
+		}
+		files = append(files, path)
+		info, err := headerOf(path)
+		if errors.Is(err, errNotQcow2) {
+			if format := otherFormat(path); format != "" {
+				return unclear(path, "is a "+format+" image, which may consist of files that are not known here", nil)
+			}
+			return files, nil
+		}
+		if err != nil {
+			return unclear(path, fmt.Sprintf("is damaged: %v", err), err)
+		}
+		if info.external {
+			return unclear(path, "has its data in another file", nil)
+		}
+		if info.backing == "" {
+			return files, nil
+		}
+		// A colon before the first slash names a protocol (QEMU's
+		// path_has_protocol): json:, nbd:, https:.
+		if head, _, _ := strings.Cut(info.backing, "/"); strings.Contains(head, ":") {
+			return unclear(path, fmt.Sprintf("lies above %q, which is not a file", info.backing), nil)
+		}
+		if filepath.IsAbs(info.backing) {
+			path = info.backing
+		} else {
+			path = filepath.Join(filepath.Dir(path), info.backing)
+		}
+	}
+	return unclear(path, fmt.Sprintf("lies above more than %d others", maxBackingChain), nil)
+}
+
+// otherFormat names the format of an image that may refer to other files, as
+// far as QEMU can tell it by its first bytes; "" for all others.
+func otherFormat(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	head := make([]byte, 32)
+	n, _ := io.ReadFull(f, head)
+	for _, format := range []struct{ magic, name string }{
+		{"QED\x00", "qed"},
+		{"KDMV", "vmdk"}, {"COWD", "vmdk"}, {"# Disk DescriptorFile", "vmdk"},
+		{"vhdxfile", "vhdx"},
+		{"conectix", "vpc"},
+		{"WithoutFreeSpace", "parallels"}, {"WithouFreSpacExt", "parallels"},
+	} {
+		if bytes.HasPrefix(head[:n], []byte(format.magic)) {
+			return format.name
+		}
+	}
+	return ""
+}

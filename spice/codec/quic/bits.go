@@ -56,33 +56,33 @@ func (r *bitReader) offset() int { return min((r.pos+7)/8, len(r.src)) }
 // read is missing. Encoders write it, and reference decoders read it ahead.
 func (r *bitReader) exhausted() bool { return (r.pos+31)/32*4+4 > len(r.src) }
 
-// run reads the length of a run. A length above limit may come out smaller than
-// it is but still above limit.
+// run reads the length of a run: ones, each of which stands for as many pixels as the
+// state says and raises the state, a zero, and the rest in as many bits as the
+// state then says. A length above limit may come out smaller than it is but still
+// above limit.
 func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
+	acc := r.window()
 	for {
-		hits := bits.LeadingZeros8(^uint8(r.window() >> 56))
-		for range hits {
-			length += 1 << runBits[s.run]
-			if s.run < len(runBits)-1 {
-				s.run++
-			}
+		ones := bits.LeadingZeros64(^acc)
+		for range min(ones, 32) {
+			length += 1 << runBits[s.run&31]
+			s.run = min(s.run+1, len(runBits)-1)
+		}
+		if ones < 32 {
+			acc <<= ones + 1
+			r.pos += ones + 1
+			break
 		}
 		if length > limit {
 			return length
 		}
-		if hits < 8 {
-			r.pos += hits + 1
-			break
-		}
-		r.pos += 8
+		r.pos += 32
+		acc = r.window()
 	}
-	if n := int(runBits[s.run]); n > 0 {
-		length += int(r.window() >> (64 - n))
-		r.pos += n
-	}
-	if s.run > 0 {
-		s.run--
-	}
-	return length
+	// 32 bits at least are left in acc.
+	n := runBits[s.run&31]
+	r.pos += int(n)
+	s.run = max(s.run-1, 0)
+	return length + int(uint32(acc>>32)>>(32-n))
 }

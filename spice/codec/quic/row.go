@@ -68,14 +68,20 @@ func mean(a, b uint32) uint32 { return a&b + (a^b)>>1&0x7f7f7f7f }
 // decode decodes the numbers of a pixel in the contexts of c. It reports whether an
 // encoder could have written them.
 func (d *Decoder) decode(g *group, f *family, c uint32) (numbers uint32, ok bool) {
+	acc, used := d.in.window(), 0
 	for k := g.first; k >= g.last; k-- {
-		n, length := f.number(d.in.window(), d.chans[k].best[c>>(8*k)&255])
-		d.in.pos += length
+		n, length := f.number(acc, d.chans[k].best[c>>(8*k)&255])
 		if n > f.max {
 			return 0, false
 		}
 		numbers |= n << (8 * k)
+		acc <<= length
+		if used += length; used > 64-codeLimit {
+			d.in.pos += used
+			acc, used = d.in.window(), 0
+		}
 	}
+	d.in.pos += used
 	return numbers, true
 }
 

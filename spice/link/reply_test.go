@@ -75,12 +75,13 @@ func TestHeaderIsTheseBytes(t *testing.T) {
 
 func TestMalformedCapabilitiesAreRefused(t *testing.T) {
 	for name, tc := range map[string]struct{ bytes, reason string }{
-		"a count beyond the limit":    {"00000000 01 00 ffffffff 00000000 12000000", "4294967295 common and 0 channel capability words, the limit is 16"},
-		"counts that would overflow":  {"00000000 01 00 ffffffff 02000000 12000000", "the limit is 16"},
-		"an offset into the fields":   {"00000000 01 00 01000000 00000000 11000000 00000000", "1 capability words at offset 17 lie outside bytes 18 to 22"},
-		"an offset beyond the end":    {"00000000 01 00 01000000 00000000 13000000 00000000", "1 capability words at offset 19 lie outside"},
-		"an offset that would wrap":   {"00000000 01 00 01000000 00000000 fcffffff 00000000", "lie outside"},
-		"a count beyond what is left": {"00000000 01 00 01000000 01000000 12000000 00000000", "2 capability words at offset 18 lie outside"},
+		"a count beyond the limit":     {"00000000 01 00 ffffffff 00000000 12000000", "4294967295 common and 0 channel capability words, the limit is 16"},
+		"counts that would overflow":   {"00000000 01 00 ffffffff 02000000 12000000", "the limit is 16"},
+		"one word more than the limit": {"00000000 01 00 11000000 00000000 12000000" + strings.Repeat("00000000", 17), "17 common and 0 channel capability words, the limit is 16"},
+		"an offset into the fields":    {"00000000 01 00 01000000 00000000 11000000 00000000", "1 capability words at offset 17 lie outside bytes 18 to 22"},
+		"an offset beyond the end":     {"00000000 01 00 01000000 00000000 13000000 00000000", "1 capability words at offset 19 lie outside"},
+		"an offset that would wrap":    {"00000000 01 00 01000000 00000000 fcffffff 00000000", "lie outside"},
+		"a count beyond what is left":  {"00000000 01 00 01000000 01000000 12000000 00000000", "2 capability words at offset 18 lie outside"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m link.Mess

@@ -85,6 +85,7 @@ func TestAMalformedRecordingNamesTheLine(t *testing.T) {
 		"a body that goes on":  {"size=0 serial=1\n", "size=0 serial=1\n00\n", `"00" is no message`},
 		"no hex":               {"0203\n", "020g\n", "128 of 130 bytes of the body, then encoding/hex"},
 		"repeats beyond size":  {"* 2", "* 4000000000", "repeat 4000000000 times goes beyond the size of 130 bytes"},
+		"one repeat too many":  {"* 2", "* 4", "repeat 4 times goes beyond the size of 130 bytes"},
 		"a repeat of nothing":  {"size=130 serial=2 sublist=4\n", "size=130 serial=2 sublist=4\n* 1\n", "repeat 1 times goes beyond"},
 		"a line with too few":  {"client 0.012345 101", "client 0.012345", `"client 0.012345 display.init size=14 serial=1" is no message`[:20]},
 		"a repeat of a letter": {"* 2", "* x", "repeat \"x\""},
@@ -201,6 +202,7 @@ client 0.006000 3 pong size=12 serial=2
 	var heard bytes.Buffer
 	tracer := wire.NewTracer(&heard, displayChannel)
 	require.NoError(t, converse(t, played, wire.Caps{2}, tracer, 2))
+	require.NoError(t, played.AwaitScripts(t.Context(), 1))
 	assert.Equal(t, `display:0 client link common=auth_selection,auth_spice,mini_header channel=monitors_config
 display:0 server link common=auth_selection,auth_spice,mini_header channel=monitors_config,stream_report
 display:0 client display.init 14
@@ -212,6 +214,13 @@ display:0 client pong 12
 display:0 server ping 12
 display:0 client pong 12
 `, heard.String())
+	var ids []uint32
+	for _, m := range played.Received(displayChannel) {
+		if pong, ok := m.(*wire.Pong); ok {
+			ids = append(ids, pong.ID)
+		}
+	}
+	assert.Equal(t, []uint32{0x5f000001, 0x5f000002}, ids, "the script's own ping is not taken for the recorded one")
 }
 
 func TestPlayingNeedsTheRecordedCapabilities(t *testing.T) {

@@ -118,6 +118,12 @@ func TestTheAssemblerRefusesWhatIsTooLargeOrNoAgent(t *testing.T) {
 	assert.EqualError(t, err, "wire: agent: at byte 20 of the body: clipboard of 4294967295 bytes, the limit is 16777216")
 	_, again := a.Write(nil)
 	assert.Equal(t, err, again)
+	small := wire.AgentAssembler{MaxMessage: 16}
+	done, err := small.Write(literal("01000000 0d000000 0000000000000000 10000000 00000000000000000000000000000000"))
+	assert.NoError(t, err)
+	assert.Len(t, done, 1)
+	_, err = small.Write(literal("01000000 0d000000 0000000000000000 11000000"))
+	assert.ErrorContains(t, err, "client_disconnected of 17 bytes, the limit is 16")
 	a.Reset()
 	_, err = a.Write(literal("02000000 04000000 0000000000000000 00000000"))
 	assert.ErrorContains(t, err, "agent protocol 2, want 1")

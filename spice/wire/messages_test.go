@@ -128,6 +128,8 @@ func TestMalformedMessagesAreRefusedWithTheReason(t *testing.T) {
 			"offset 57 lies outside the body of 57 bytes"},
 		"more clips than bytes": {104, "01000000 02000000 03000000 04000000 05000000 01 ffffffff", 25,
 			"4294967295 elements of 16 bytes or more, 0 bytes are left"},
+		"one clip more than bytes": {104, "01000000 02000000 03000000 04000000 05000000 01 02000000" + area, 25,
+			"2 elements of 16 bytes or more, 16 bytes are left"},
 		"a bitmap whose size overflows 32 bits": {304,
 			copyOf("0100000000000000 00 00 04000000 02000000  08 04 00000100 00000100 00000100 00000000"), 57 + 18 + 18,
 			"want 4294967296 bytes, 0 are left"},

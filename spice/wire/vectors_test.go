@@ -145,6 +145,8 @@ var vectors = []vector{
 		&wire.DisplayCopyBits{Base: wire.DisplayBase{Surface: 2, Box: base().Box,
 			Clip: wire.Clip{Type: wire.ClipRects, Rects: []wire.Rect{srcArea(), srcArea()}}},
 			SrcPos: wire.Point{X: -1, Y: 10}}, false, 0},
+	{wire.ChannelDisplay, server, drawBase + "01000000 02000000",
+		&wire.DisplayCopyBits{Base: base(), SrcPos: wire.Point{X: 1, Y: 2}}, false, 0},
 	{wire.ChannelDisplay, server, "0200 01 0100000000000000 01 0200000000000080",
 		&wire.DisplayInvalList{Resources: []wire.Resource{{Type: 1, ID: 1}, {Type: 1, ID: 1<<63 | 2}}}, false, 0},
 	{wire.ChannelDisplay, server, "01 02 01 0500000000000000", &wire.DisplayInvalAllPixmaps{Wait: []wire.WaitForChannel{

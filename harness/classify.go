@@ -55,7 +55,7 @@ func classify(op string, err error) error {
 // exitVerdict says whose fault the end of a machine is.
 func exitVerdict(k qemu.Kind) Verdict {
 	switch k {
-	case qemu.KindShutdown, qemu.KindPanicked:
+	case qemu.KindShutdown, qemu.KindPanicked, qemu.KindCrash:
 		return Product
 	case qemu.KindInternalError, qemu.KindDiskFull, qemu.KindIOError, qemu.KindSignal:
 		// Nobody here sends QEMU a signal unasked: the kernel (out of memory), or a

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
@@ -19,12 +20,13 @@ import (
 // A ClientConfig says which console a headless client connects to and where it
 // is driven from.
 type ClientConfig struct {
-	// VV is the virt-viewer file that leads to the console.
-	VV *vv.File
+	// VV gives the virt-viewer file that leads to the console. It is called for
+	// each session: the token in a file opens one only.
+	VV func(ctx context.Context) (*vv.File, error)
 	// Socket is where the control socket goes.
 	Socket string
-	// Timeline, if not empty, is a file to which keys, frames and digests are
-	// added, on the clock that started at TimelineStart.
+	// Timeline, if not empty, is a file to which frames are added, on the clock
+	// that started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
 	// Logger gets the client's news; nil discards them.
@@ -33,59 +35,103 @@ type ClientConfig struct {
 
 // A Client is a running headless client with its control socket.
 type Client struct {
-	spice *spice.Client
-	srv   *control.Server
-	log   *Timeline
-	done  chan struct{}
-	err   error
+	cfg     ClientConfig
+	console *control.RedialConsole
+	srv     *control.Server
+	log     *Timeline
+
+	joined sync.WaitGroup
+	failed chan error // why a session ended by itself, or the socket
+	once   sync.Once
+	close  chan struct{}
+	done   chan struct{}
+	err    error // why it ended by itself; valid after done
+	// closeErr is what went wrong with ending it; valid after done.
+	closeErr error
 }
 
 // StartClient connects to the console and opens the control socket. ctx bounds
-// connecting only. The client lives until its SPICE session ends or Close.
+// connecting only. The client lives until its SPICE session ends by itself (the
+// verb disconnect does not count) or Close.
 func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
-	c := &Client{done: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			_ = c.log.Close()
-		}
-	}()
-	if cfg.Timeline != "" {
-		if c.log, err = newTimeline(cfg.Timeline, cfg.TimelineStart); err != nil {
-			return nil, classify("timeline", err)
-		}
-	}
+	c := &Client{cfg: cfg, failed: make(chan error, 1), close: make(chan struct{}), done: make(chan struct{})}
 	// The socket first: that it cannot be had is said before anything is dialled,
 	// and who connects early waits for the session.
 	ln, err := control.Listen(cfg.Socket)
 	if err != nil {
 		return nil, classify("control socket", err)
 	}
-	sc := spice.FromVV(cfg.VV)
-	sc.Logger = cfg.Logger
-	if c.spice, err = spice.Dial(ctx, sc); err != nil {
-		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close())
+	if cfg.Timeline != "" {
+		if c.log, err = newTimeline(cfg.Timeline, cfg.TimelineStart); err != nil {
+			return nil, errors.Join(classify("timeline", err), ln.Close())
+		}
 	}
-	console := control.NewSpiceConsole(c.spice)
-	record(console, c.log)
-	c.srv = control.NewServer(control.Config{Console: console, Scan: ScanDigest, Logger: cfg.Logger})
+	if c.console, err = control.NewRedialConsole(ctx, c.dial); err != nil {
+		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
+	}
+	record(c.console, c.log)
+	c.srv = control.NewServer(control.Config{Console: c.console, Scan: ScanDigest, Logger: cfg.Logger})
+	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()
 	return c, nil
 }
 
-// serve answers on the control socket until it is closed. A socket that fails
-// by itself ends the session, too: nobody could drive it.
-func (c *Client) serve(ln net.Listener) {
-	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, control.ErrServerClosed) {
-		_ = c.spice.Close()
+// dial opens a session and watches it.
+func (c *Client) dial(ctx context.Context) (*spice.Client, error) {
+	f, err := c.cfg.VV(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg := spice.FromVV(f)
+	cfg.Logger = c.cfg.Logger
+	session, err := spice.Dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.joined.Add(1)
+	go func() {
+		defer c.joined.Done()
+		if err := session.Wait(); err != nil {
+			c.fail(err)
+		}
+	}()
+	return session, nil
+}
+
+func (c *Client) fail(err error) {
+	select {
+	case c.failed <- err:
+	default: // one reason is enough
 	}
 }
 
-// run ends the control socket with the session.
+// serve answers on the control socket until it is closed. A socket that fails
+// by itself ends the client: nobody could drive it.
+func (c *Client) serve(ln net.Listener) {
+	defer c.joined.Done()
+	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, control.ErrServerClosed) {
+		c.fail(err)
+	}
+}
+
+// run owns the client's end.
 func (c *Client) run() {
 	defer close(c.done)
-	err := c.spice.Wait()
-	c.err = errors.Join(err, c.srv.Close(), c.log.Close())
+	select {
+	case c.err = <-c.failed:
+	case <-c.close:
+	}
+	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err), c.log.Close())
+	c.joined.Wait()
+}
+
+// ignore is err, unless it only says known again.
+func ignore(err, known error) error {
+	if errors.Is(err, known) {
+		return nil
+	}
+	return err
 }
 
 // Done is closed when the client has ended and its socket is gone.
@@ -97,11 +143,12 @@ func (c *Client) Wait() error {
 	return c.err
 }
 
-// Close ends the session and joins everything. It is idempotent.
+// Close ends the session and joins everything. It is idempotent. The error says
+// what went wrong with that, not why the client ended before.
 func (c *Client) Close() error {
-	err := c.spice.Close()
+	c.once.Do(func() { close(c.close) })
 	<-c.done
-	return err
+	return c.closeErr
 }
 
 // ScanDigest is the control.DigestScanner of Beacon's and Sextant's digest.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/impair"
 )
 
 // Words that Config.Proxy and Config.Client take besides a command.
@@ -53,6 +55,12 @@ type Config struct {
 	// BackendTLS puts TLS on QEMU's SPICE port, too. The client's leg to the
 	// proxy is always TLS.
 	BackendTLS bool `json:"backend_tls,omitempty"`
+	// SingleClient keeps spice-server's own rule that a new client throws the one
+	// before it out. By default several may be connected, so that a viewer can
+	// look at a lane without ending its test. Set it to test that rule, and for
+	// tests that connect and hang up in quick succession: spice-server 0.15.1
+	// crashes in that when it serves several.
+	SingleClient bool `json:"single_client,omitempty"`
 	// Agent is auto, on or off: whether the guest gets the agent's
 	// virtio-serial port. Default: auto, as the fixture says.
 	Agent string `json:"agent,omitempty"`
@@ -68,6 +76,13 @@ type Config struct {
 	// state saved at its banner. Default: auto.
 	Warm string `json:"warm,omitempty"`
 
+	// Link puts a relay on the client's leg that impairs it; a zero Link impairs
+	// nothing but can be changed, cut and frozen while the lane is up. Default:
+	// none. See Lane.Link.
+	Link *impair.Link `json:"link,omitempty"`
+
+	// Devices are values for further -device options, after the fixture's.
+	Devices []string `json:"devices,omitempty"`
 	// ExtraArgs are added at the end of QEMU's argv.
 	ExtraArgs []string `json:"extra_args,omitempty"`
 
@@ -104,6 +119,11 @@ func (c Config) Check() error {
 		if f.value != "" && !slices.Contains(f.takes, f.value) {
 			return &Fault{Verdict: Harness, Op: f.flag + " " + f.value,
 				Err: fmt.Errorf("not one of %s", strings.Join(f.takes, ", "))}
+		}
+	}
+	if c.Link != nil {
+		if err := c.Link.Check(); err != nil {
+			return &Fault{Verdict: Harness, Op: "link", Err: err}
 		}
 	}
 	return nil

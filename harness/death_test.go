@@ -113,9 +113,13 @@ func TestQEMUsDeathEndsEveryWaiterAtOnceWithTheReason(t *testing.T) {
 func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {
 	t.Parallel()
 	harness.RequireHost(t)
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, errPatience)
-	defer cancel()
-	_, err := harness.Start(ctx, harness.Config{Dir: t.ArtifactDir(), Banner: "a banner that never comes"})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	_, err := harness.Start(ctx, harness.Config{Dir: t.ArtifactDir(), Banner: "a banner that never comes", OnBegin: func(step string) {
+		if step == "banner" {
+			cancel(errPatience)
+		}
+	}})
 	var boot *qemu.BootError
 	require.ErrorAs(t, err, &boot)
 	require.ErrorIs(t, err, errPatience)

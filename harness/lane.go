@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/spice/control"
@@ -37,6 +39,9 @@ type Lane struct {
 	backendPKI *pki.Bundle // with Config.BackendTLS
 	apiToken   string      // of the built-in proxy's HTTP API
 	newVV      vvSource
+	source     *laneConsole  // of the built-in proxy inside this process
+	ticket     string        // after ChangeTicket; guarded by mu
+	relay      *impair.Relay // with Config.Link
 
 	// Proxy is the built-in proxy if it runs inside this process, else nil.
 	Proxy *Proxy
@@ -204,7 +209,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		Args:    cfg.ExtraArgs,
 		UUID:    l.uuid,
 		Logger:  cfg.log(),
-		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret()},
+		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret(), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
 		image, err := fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
@@ -222,6 +227,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		mc.Devices, mc.Audio, mc.Tablet, mc.Agent = fx.Devices, fx.Audio, fx.Tablet, fx.Agent
 		mc.BIOS = fx.Firmware == fixtures.BIOS || fx.Firmware == fixtures.NoFirmware
 	}
+	mc.Devices = append(slices.Clip(mc.Devices), cfg.Devices...)
 	switch cfg.Agent {
 	case "on":
 		mc.Agent = true

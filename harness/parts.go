@@ -16,7 +16,6 @@ import (
 
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/spice/control"
-	"github.com/spicelane/spicelane/spice/vv"
 )
 
 // A part is a lane's proxy or client: inside this process, a child from our own
@@ -241,17 +240,14 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 		return nil
 	}
 	socket := l.run.file("control.sock")
-	file, err := l.consoleVV(ctx)
-	if err != nil {
-		return err
-	}
+	var err error
 	switch {
 	case l.cfg.client() != Builtin:
-		err = l.foreignClient(file, socket)
+		err = l.foreignClient(ctx, socket)
 	case l.cfg.Executable != "":
-		err = l.childClient(ctx, file, socket)
+		err = l.childClient(ctx, socket)
 	default:
-		err = l.innerClient(ctx, file, socket)
+		err = l.innerClient(ctx, socket)
 	}
 	if err != nil {
 		return err
@@ -284,12 +280,12 @@ func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver,
 }
 
 // innerClient runs the client inside this process.
-func (l *Lane) innerClient(ctx context.Context, file *vv.File, socket string) error {
+func (l *Lane) innerClient(ctx context.Context, socket string) error {
 	log, closeLog, err := l.partLog("client")
 	if err != nil {
 		return err
 	}
-	c, err := StartClient(ctx, ClientConfig{VV: file, Socket: socket, Timeline: l.log.path, TimelineStart: l.log.start, Logger: log})
+	c, err := StartClient(ctx, ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.path, TimelineStart: l.log.start, Logger: log})
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}
@@ -300,23 +296,22 @@ func (l *Lane) innerClient(ctx context.Context, file *vv.File, socket string) er
 }
 
 // childClient runs the client as a process of its own.
-func (l *Lane) childClient(ctx context.Context, file *vv.File, socket string) error {
-	text, err := file.MarshalText()
-	if err != nil {
-		return classify("client", err)
+func (l *Lane) childClient(ctx context.Context, socket string) error {
+	// The file that is kept fresh, so that it can connect again later.
+	argv := []string{l.cfg.Executable, "client", "--vv", l.State().VV, "--socket", socket, "--ready-fd", "3",
+		"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)}
+	if l.cfg.Link != nil {
+		if _, err := l.consoleVV(ctx); err != nil {
+			return err
+		}
+		argv = append(argv, "--through", l.relay.Addr())
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return classify("client", err)
 	}
 	defer r.Close()
-	p, err := l.startChild(child{
-		name: "client",
-		argv: []string{l.cfg.Executable, "client", "--vv", "-", "--socket", socket, "--ready-fd", "3",
-			"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)},
-		stdin: text,
-		ready: w,
-	})
+	p, err := l.startChild(child{name: "client", argv: argv, ready: w})
 	w.Close()
 	if err != nil {
 		return err
@@ -331,7 +326,11 @@ func (l *Lane) childClient(ctx context.Context, file *vv.File, socket string) er
 
 // foreignClient runs somebody else's client; its control socket says when it
 // is ready.
-func (l *Lane) foreignClient(file *vv.File, socket string) error {
+func (l *Lane) foreignClient(ctx context.Context, socket string) error {
+	file, err := l.consoleVV(ctx)
+	if err != nil {
+		return err
+	}
 	path := l.run.file("client.vv")
 	if err := writeVV(path, file); err != nil {
 		return err

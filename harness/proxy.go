@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -40,7 +41,7 @@ func (l *Lane) console() proxy.Console {
 	mc := l.machine.Config()
 	c := proxy.Console{
 		Source: laneSource, UUID: l.uuid, Name: l.cfg.name(), Hypervisor: "localhost",
-		Ticket: mc.Spice.Ticket,
+		Ticket: l.currentTicket(mc.Spice.Ticket),
 	}
 	addr := l.machine.Spice()
 	if addr.Unix != "" {
@@ -111,7 +112,7 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	if err != nil {
 		return nil, classify("virt-viewer file", err)
 	}
-	return f, nil
+	return l.throughRelay(f)
 }
 
 // directVV leads straight to QEMU.
@@ -252,20 +253,52 @@ func (k *vvKeeper) run() {
 	}
 }
 
+// currentTicket is QEMU's ticket now: the first one until ChangeTicket.
+func (l *Lane) currentTicket(first string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return or(l.ticket, first)
+}
+
+// laneConsole is a source of one console that can be told a new ticket.
+type laneConsole struct {
+	now atomic.Pointer[sources.Static]
+}
+
+func (s *laneConsole) set(c proxy.Console) error {
+	static, err := sources.NewStatic(laneSource, c)
+	if err != nil {
+		return classify("sources", err)
+	}
+	s.now.Store(static)
+	return nil
+}
+
+func (s *laneConsole) Name() string { return laneSource }
+
+func (s *laneConsole) Consoles(ctx context.Context) ([]sources.Console, error) {
+	return s.now.Load().Consoles(ctx)
+}
+
+func (s *laneConsole) Console(ctx context.Context, uuid string) (sources.Console, error) {
+	return s.now.Load().Console(ctx, uuid)
+}
+
 // innerProxy runs the proxy inside this process.
 func (l *Lane) innerProxy(context.Context) error {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
 		return classify("proxy certificate", err)
 	}
-	src, err := sources.NewStatic(laneSource, l.console())
-	if err != nil {
-		return classify("sources", err)
+	src := &laneConsole{}
+	if err := src.set(l.console()); err != nil {
+		return err
 	}
 	catalog, err := sources.NewCatalog(src)
 	if err != nil {
 		return classify("sources", err)
 	}
+	l.source = src
 	log, closeLog, err := l.partLog("proxy")
 	if err != nil {
 		return errors.Join(err, catalog.Close())

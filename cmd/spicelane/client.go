@@ -15,7 +15,7 @@ import (
 
 func newClient() *cobra.Command {
 	var (
-		file, socket, timeline string
+		file, socket, timeline, through string
 		startUS                int64
 		readyFD                int
 		wait                   time.Duration
@@ -31,12 +31,27 @@ The protocol is described in docs/control-socket.md.`,
 			if file == "" || socket == "" {
 				return usage("client needs --vv FILE and --socket PATH")
 			}
-			v, err := readVV(cmd.InOrStdin(), file)
+			// Read once before anything else: a bad file is a usage error.
+			first, err := readVV(cmd.InOrStdin(), file)
 			if err != nil {
 				return err
 			}
+			source := func(context.Context) (*vv.File, error) {
+				v := first
+				if file != "-" {
+					// Its token opens one session; whoever keeps the file renews it.
+					var err error
+					if v, err = readVV(nil, file); err != nil {
+						return nil, err
+					}
+				}
+				if through != "" {
+					return harness.VVThrough(v, through)
+				}
+				return v, nil
+			}
 			cfg := harness.ClientConfig{
-				VV: v, Socket: socket, Timeline: timeline, TimelineStart: time.Now(),
+				VV: source, Socket: socket, Timeline: timeline, TimelineStart: time.Now(),
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 			}
 			if startUS > 0 {
@@ -66,6 +81,7 @@ The protocol is described in docs/control-socket.md.`,
 	f := cmd.Flags()
 	f.StringVar(&file, "vv", "", "virt-viewer `FILE` that leads to the console; - is standard input")
 	f.StringVar(&socket, "socket", "", "`PATH` of the control socket to open")
+	f.StringVar(&through, "through", "", "connect to this `HOST:PORT` instead of where the virt-viewer file leads")
 	f.StringVar(&timeline, "timeline", "", "append keys and frames to this NDJSON `FILE`")
 	f.Int64Var(&startUS, "timeline-start", 0, "when the timeline's clock began, in `MICROSECONDS` since the Unix epoch; default: now")
 	f.IntVar(&readyFD, "ready-fd", 0, "write a line of JSON to this file `DESCRIPTOR` when ready")

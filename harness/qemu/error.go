@@ -44,7 +44,8 @@ const (
 	KindInternalError Kind = "internal-error" // the accelerator gave up
 	KindDiskFull      Kind = "disk-full"      // the host's disk is full
 	KindIOError       Kind = "io-error"       // the host failed to read or write the disk image
-	KindSignal        Kind = "signal"         // QEMU was killed by a signal
+	KindSignal        Kind = "signal"         // QEMU was killed by a signal from outside
+	KindCrash         Kind = "crash"          // QEMU crashed: a segmentation fault, a failed assertion
 	KindExit          Kind = "exit"           // QEMU exited by itself
 	KindKilled        Kind = "killed"         // Machine.Kill
 	KindClosed        Kind = "closed"         // Machine.Close
@@ -63,7 +64,7 @@ type ExitError struct {
 // Error returns one line.
 func (e *ExitError) Error() string {
 	s := "the machine ended: " + e.Reason
-	if n := len(e.Stderr); n > 0 && (e.Kind == KindExit || e.Kind == KindSignal || e.Kind == KindInternalError) {
+	if n := len(e.Stderr); n > 0 && (e.Kind == KindExit || e.Kind == KindSignal || e.Kind == KindCrash || e.Kind == KindInternalError) {
 		s += fmt.Sprintf("; QEMU said: %q", errorLine(e.Stderr))
 	}
 	return s

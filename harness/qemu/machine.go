@@ -426,7 +426,12 @@ func (m *Machine) exitError() *ExitError {
 	case strings.HasPrefix(guest, "guest-"):
 		e.Kind, e.Reason = KindShutdown, "the guest shut down ("+guest+")"
 	case status.Signaled():
-		e.Kind, e.Reason = KindSignal, fmt.Sprintf("QEMU was killed by signal %d (%v)", int(status.Signal()), status.Signal())
+		sig := status.Signal()
+		e.Kind, e.Reason = KindSignal, fmt.Sprintf("QEMU was killed by signal %d (%v)", int(sig), sig)
+		switch sig {
+		case syscall.SIGSEGV, syscall.SIGABRT, syscall.SIGBUS, syscall.SIGILL, syscall.SIGFPE:
+			e.Kind, e.Reason = KindCrash, fmt.Sprintf("QEMU crashed with signal %d (%v)", int(sig), sig)
+		}
 	default:
 		e.Kind, e.Reason = KindExit, fmt.Sprintf("QEMU exited with code %d", status.ExitStatus())
 		if guest != "" {

@@ -1,0 +1,196 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// Faults that a test can put a lane under. What QEMU itself offers is on
+// Lane.Machine: Pause, Resume, Reset, Kill.
+
+// A Part names a process of a lane.
+type Part string
+
+// The parts of a lane.
+const (
+	PartQEMU   Part = "qemu"
+	PartProxy  Part = "proxy"
+	PartClient Part = "client"
+)
+
+// Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
+// still and go on, SIGKILL kills it, which ends the lane. A part that runs inside
+// this process has none: see Config.Executable.
+func (l *Lane) Signal(p Part, sig syscall.Signal) error {
+	s := l.State().PIDs
+	pid, ok := map[Part]int{PartQEMU: s.QEMU, PartProxy: s.Proxy, PartClient: s.Client}[p]
+	if !ok {
+		return &Fault{Verdict: Harness, Op: "signal", Err: fmt.Errorf("a lane has no part %q", p)}
+	}
+	if pid == 0 {
+		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Executable"}
+	}
+	l.log.Add("fault", map[string]any{"part": p, "signal": sig.String()})
+	if err := syscall.Kill(pid, sig); err != nil {
+		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: err}
+	}
+	return nil
+}
+
+// Link is the relay on the client's leg, with which the leg can be impaired, cut
+// and frozen while the lane is up. It is nil without Config.Link.
+func (l *Lane) Link() *impair.Relay { return l.relay }
+
+// SetLink changes what is done to the client's leg.
+func (l *Lane) SetLink(link impair.Link) error {
+	if l.relay == nil {
+		return errNoRelay
+	}
+	l.log.Add("fault", map[string]any{"link": link.String()})
+	if err := l.relay.Set(link); err != nil {
+		return &Fault{Verdict: Harness, Op: "link", Err: err}
+	}
+	return nil
+}
+
+var errNoRelay = &Fault{Verdict: Harness, Op: "link", Err: errors.New("this lane has no relay on its client's leg"), Hint: "set Config.Link; a zero Link will do"}
+
+// A ChannelConn is one SPICE channel of the lane's client on the client's leg.
+type ChannelConn struct {
+	// Channel is its type and number, as in "display:0".
+	Channel string
+	*impair.Conn
+}
+
+// Channels are the client's connections, told apart by what the built-in proxy
+// knows of them.
+func (l *Lane) Channels() ([]ChannelConn, error) {
+	if l.relay == nil {
+		return nil, errNoRelay
+	}
+	if l.Proxy == nil {
+		return nil, &Fault{Verdict: Harness, Op: "channels", Err: errors.New("only the built-in proxy inside this process says which connection is which channel")}
+	}
+	names := make(map[string]string)
+	for _, s := range l.Proxy.Sessions() {
+		for _, c := range s.Channels {
+			names[c.Client] = c.Channel
+		}
+	}
+	var out []ChannelConn
+	for _, c := range l.relay.Conns() {
+		if name, ok := names[c.FarAddr().String()]; ok {
+			out = append(out, ChannelConn{name, c})
+		}
+	}
+	return out, nil
+}
+
+// CutChannel resets the connection of one of the client's channels, as
+// "display:0".
+func (l *Lane) CutChannel(name string) error {
+	return l.onChannel("cut", name, func(c ChannelConn) { c.Cut() })
+}
+
+// FreezeChannel makes one of the client's channels half open: nothing passes any
+// more, and neither end is told.
+func (l *Lane) FreezeChannel(name string) error {
+	return l.onChannel("freeze", name, func(c ChannelConn) { c.Freeze() })
+}
+
+func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
+	all, err := l.Channels()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(c ChannelConn) bool { return c.Channel == name })
+	if i < 0 {
+		var have []string
+		for _, c := range all {
+			have = append(have, c.Channel)
+		}
+		return &Fault{Verdict: Harness, Op: what, Err: fmt.Errorf("the client has no channel %s; it has %v", name, have)}
+	}
+	l.log.Add("fault", map[string]any{"channel": name, "what": what})
+	f(all[i])
+	return nil
+}
+
+// ChangeTicket gives QEMU's SPICE server another ticket. The source is told only
+// if told is set; without that the proxy goes on with the old one, and new
+// channels are refused until TellTicket.
+func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
+	ticket := newSecret()
+	if err := l.machine.QMP().SetSpiceTicket(ctx, ticket); err != nil {
+		return classify("change ticket", err)
+	}
+	l.log.Add("fault", map[string]any{"what": "ticket changed", "told": told})
+	l.mu.Lock()
+	l.ticket = ticket
+	l.mu.Unlock()
+	if !told {
+		return nil
+	}
+	return l.TellTicket()
+}
+
+// TellTicket tells the source the ticket that QEMU has now.
+func (l *Lane) TellTicket() error {
+	if l.source == nil {
+		return &Fault{Verdict: Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
+	}
+	return l.source.set(l.console())
+}
+
+// throughRelay puts the relay on the client's leg and lets f lead there.
+func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
+	if l.cfg.Link == nil {
+		return f, nil
+	}
+	if l.relay == nil {
+		port := f.Port
+		if f.TLSPort != 0 {
+			port = f.TLSPort
+		}
+		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Link: *l.cfg.Link}
+		if f.UnixPath != "" {
+			cfg.Network, cfg.Addr = "unix", f.UnixPath
+		}
+		r, err := impair.Start(cfg)
+		if err != nil {
+			return nil, &Fault{Verdict: Harness, Op: "link", Err: err}
+		}
+		l.relay = r
+		l.undo.push(r.Close)
+		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": "in this process, on the byte streams"})
+	}
+	return VVThrough(f, l.relay.Addr())
+}
+
+// VVThrough is f, led to addr (host:port) instead of where it leads.
+func VVThrough(f *vv.File, addr string) (*vv.File, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, &Fault{Verdict: Harness, Op: "address " + addr, Err: err}
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, &Fault{Verdict: Harness, Op: "address " + addr, Err: err}
+	}
+	g := *f
+	g.Host, g.UnixPath = host, ""
+	if f.TLSPort != 0 {
+		g.Port, g.TLSPort = 0, n
+	} else {
+		g.Port = n
+	}
+	return &g, nil
+}

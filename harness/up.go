@@ -46,7 +46,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 			tb.Errorf("%s fault: the lane did not end well: %v", VerdictOf(err), err)
 		}
 	})
-	lane, err := Start(ctx, cfg)
+	lane, err := Start(ctx, noteRunning(cfg))
 	if err != nil {
 		var f *Fault
 		if errors.As(err, &f) {

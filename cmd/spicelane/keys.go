@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,24 +70,4 @@ func showsDigest(t target) bool {
 	}
 	fx, err := fixtures.Find(t.lane.Fixture)
 	return err == nil && fx.Digest != nil
-}
-
-func newType() *cobra.Command {
-	return &cobra.Command{
-		Use:   "type NAME TEXT...",
-		Short: "Type text on the guest's US keyboard",
-		Args:  cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := resolveTarget(args[0], "")
-			if err != nil {
-				return err
-			}
-			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
-				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
-					_, err := d.Paste(ctx, control.PasteParams{Text: strings.Join(args[1:], " ")})
-					return err
-				})
-			})
-		},
-	}
 }

@@ -33,7 +33,7 @@ func newLogs() *cobra.Command {
 		Args:      cobra.RangeArgs(1, 2),
 		ValidArgs: []string{"serial", "qemu", "proxy", "client", "supervisor", "timeline"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := harness.DefaultRegistry().Load(args[0])
+			s, err := findLane(args[0])
 			if err != nil {
 				return err
 			}

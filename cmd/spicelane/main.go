@@ -81,13 +81,14 @@ socket, RPC or parse error, 3 the host lacks something.`,
 	root.AddCommand(
 		newDoctor(),
 		newUp(), newStatus(), newDown(), newLogs(),
-		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(),
+		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newSupervise(),
 	)
 	// A command without subcommands of its own that is given an unknown word is
 	// a usage error; cobra says so only with this.
 	root.TraverseChildren = true
+	addCompletions(root)
 	return root
 }
 

@@ -13,7 +13,9 @@ import (
 )
 
 func newScreenshot() *cobra.Command {
-	var out, via, socket string
+	var out, via, socket, region string
+	var p control.ScreenshotParams
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "screenshot [NAME | --socket PATH] -o FILE.png",
 		Short: "Save what is on the screen",
@@ -25,6 +27,10 @@ them is at fault.`,
 			if out == "" {
 				return usage("where to? Give -o FILE.png")
 			}
+			var err error
+			if p.Region, err = parseRegion(region); err != nil {
+				return err
+			}
 			var img image.Image
 			switch via {
 			case "client":
@@ -32,8 +38,19 @@ them is at fault.`,
 				if err != nil {
 					return err
 				}
-				err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) (err error) {
-					img, err = d.Image(ctx, control.ScreenshotParams{})
+				err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+					if p.Cursor && !d.Supports(control.MethodCursor) {
+						return usage("--cursor: the client behind this control socket (%s) does not show the pointer", d.Server().ServerName)
+					}
+					got, err := d.Image(ctx, p)
+					if err != nil {
+						return err
+					}
+					img = got
+					if p.Region != nil && got.Rect.Size() != image.Pt(p.Region.Width, p.Region.Height) {
+						// Regions are ours: another client sent the whole screen.
+						img, err = crop(got, p.Region)
+					}
 					return err
 				})
 				if err != nil {
@@ -43,12 +60,18 @@ them is at fault.`,
 				if len(args) != 1 {
 					return usage("--via qmp needs a lane's name")
 				}
+				if p.Cursor {
+					return usage("--cursor: QEMU's own picture has no pointer in it; leave out --via qmp")
+				}
 				s, err := readyLane(args[0])
 				if err != nil {
 					return err
 				}
 				if img, err = qemu.ScreenshotVia(cmd.Context(), s.QMP, s.Dir); err != nil {
 					return &harness.Fault{Verdict: harness.Harness, Op: "screenshot", Err: err}
+				}
+				if img, err = crop(img, p.Region); err != nil {
+					return err
 				}
 			default:
 				return usage("--via %s: it is client or qmp", via)
@@ -57,6 +80,14 @@ them is at fault.`,
 				return err
 			}
 			b := img.Bounds()
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), struct {
+					File   string `json:"file"`
+					Width  int    `json:"width"`
+					Height int    `json:"height"`
+					Via    string `json:"via"`
+				}{out, b.Dx(), b.Dy(), via})
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d×%d via %s\n", out, b.Dx(), b.Dy(), via)
 			return nil
 		},
@@ -64,6 +95,38 @@ them is at fault.`,
 	f := cmd.Flags()
 	f.StringVarP(&out, "output", "o", "", "the PNG `FILE`")
 	f.StringVar(&via, "via", "client", "whose picture: `client|qmp`")
+	f.StringVar(&region, "region", "", "only this part of the screen, as `WIDTHxHEIGHT+X+Y` in pixels from the top left")
+	f.BoolVar(&p.Cursor, "cursor", false, "draw the pointer into the picture")
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
+	f.BoolVar(&asJSON, "json", false, "print what was saved as JSON")
 	return cmd
+}
+
+// parseRegion reads a part of the screen; nil for all of it.
+func parseRegion(s string) (*control.Rect, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var r control.Rect
+	var rest string
+	n, _ := fmt.Sscanf(s+" .", "%dx%d+%d+%d %s", &r.Width, &r.Height, &r.X, &r.Y, &rest)
+	if n != 5 || rest != "." || r.Width <= 0 || r.Height <= 0 || r.X < 0 || r.Y < 0 {
+		return nil, usage("--region %s: want WIDTHxHEIGHT+X+Y, for example 180x180+844+588", s)
+	}
+	return &r, nil
+}
+
+// crop cuts the region out of a picture; nil is all of it.
+func crop(img image.Image, r *control.Rect) (image.Image, error) {
+	if r == nil {
+		return img, nil
+	}
+	rect := image.Rect(r.X, r.Y, r.X+r.Width, r.Y+r.Height)
+	sub, ok := img.(interface {
+		SubImage(image.Rectangle) image.Image
+	})
+	if b := img.Bounds(); !ok || !rect.In(b) {
+		return nil, usage("--region %dx%d+%d+%d is not within the screen, which has %d×%d", r.Width, r.Height, r.X, r.Y, b.Dx(), b.Dy())
+	}
+	return sub.SubImage(rect), nil
 }

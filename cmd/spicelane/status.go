@@ -1,65 +1,204 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 func newStatus() *cobra.Command {
-	var asJSON bool
+	var asJSON, live, tests bool
 	cmd := &cobra.Command{
 		Use:   "status [NAME]",
 		Short: "Say which lanes are up and what became of those that are not",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Say which lanes are up and what became of those that are not. Lanes of tests
+that run at this moment are found by name, and listed with --tests. Of a single
+lane the console's state is asked for, too, which --live does for all.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reg := harness.DefaultRegistry()
 			var states []harness.State
 			if len(args) == 1 {
-				s, err := reg.Load(args[0])
+				s, err := findLane(args[0])
 				if err != nil {
 					return err
 				}
 				states = append(states, s)
+				live = live || !asJSON
 			} else {
-				all, err := reg.List()
+				all, err := harness.DefaultRegistry().List()
 				if err != nil {
 					return err
 				}
 				states = all
+				if tests {
+					states = append(states, harness.RunningTests()...)
+				}
+			}
+			rows := make([]laneRow, len(states))
+			for i, s := range states {
+				rows[i] = laneRow{State: s}
+				if live {
+					rows[i].Console = liveConsole(cmd.Context(), s)
+				}
 			}
 			if asJSON {
 				// One object a lane, one after the other.
-				for _, s := range states {
-					if err := printJSON(cmd.OutOrStdout(), s); err != nil {
+				for _, r := range rows {
+					if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 						return err
 					}
 				}
 				return nil
 			}
-			if len(states) == 0 {
+			if len(rows) == 0 {
 				fmt.Fprintln(cmd.OutOrStdout(), "no lanes; bring one up with: spicelane up")
-				return nil
 			}
 			if len(args) == 1 {
-				printState(cmd.OutOrStdout(), states[0])
+				printLane(cmd.OutOrStdout(), rows[0])
 				return nil
 			}
-			tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(tw, "NAME\tSTATE\tFIXTURE\tACCEL\tREADY\tWHY")
-			for _, s := range states {
-				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.State, s.Fixture, s.Accel, ms(s.ReadyMS), oneLine(s.Reason))
+			printLanes(cmd.OutOrStdout(), rows, live)
+			if n := len(harness.RunningTests()); n > 0 && !tests {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d more of running tests (--tests)\n", n)
 			}
-			return tw.Flush()
+			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a lane")
+	f := cmd.Flags()
+	f.BoolVar(&asJSON, "json", false, "print one JSON object a lane")
+	f.BoolVar(&live, "live", false, "ask each lane's client how its console is")
+	f.BoolVar(&tests, "tests", false, "list the lanes of running tests, too")
 	return cmd
+}
+
+// A laneRow is a lane and, if it was asked, what its client says.
+type laneRow struct {
+	harness.State
+	Console *consoleState `json:"console,omitempty"`
+}
+
+// A consoleState is what a client says of its console, or why it did not.
+type consoleState struct {
+	*control.Status
+	Unasked string `json:"unasked,omitempty"`
+}
+
+// liveWait is how long status waits for one client: it is a look, and whoever
+// drives the lane at this moment goes first.
+const liveWait = 500 * time.Millisecond
+
+func liveConsole(ctx context.Context, s harness.State) *consoleState {
+	if s.State != harness.StateReady || s.ControlSocket == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveWait)
+	defer cancel()
+	d, err := control.DriverConfig{Name: "spicelane status"}.Dial(ctx, s.ControlSocket)
+	if err == nil {
+		defer d.Close()
+		var st control.Status
+		if st, err = d.Status(ctx); err == nil {
+			return &consoleState{Status: &st}
+		}
+	}
+	if errors.Is(err, &control.Error{Code: control.CodeBusy}) {
+		return &consoleState{Unasked: "somebody else is driving it"}
+	}
+	return &consoleState{Unasked: oneLine(err.Error())}
+}
+
+// summary is one line about the console.
+func (c *consoleState) summary() string {
+	switch {
+	case c == nil:
+		return ""
+	case c.Status == nil:
+		return c.Unasked
+	case !c.SpiceConnected:
+		return join("not connected", c.Error)
+	}
+	var parts []string
+	for _, s := range c.Surfaces {
+		if s.SurfaceID == 0 {
+			parts = append(parts, fmt.Sprintf("%d×%d", s.Width, s.Height))
+		}
+	}
+	if c.AgentConnected {
+		parts = append(parts, "agent")
+	}
+	if c.MouseMode != "" {
+		parts = append(parts, "mouse: "+c.MouseMode)
+	}
+	for _, u := range c.Unsupported {
+		parts = append(parts, fmt.Sprintf("NOT DECODED: %s (%d times)", u.What, u.Count))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// stateColour is the colour in which a state stands on a terminal, as an SGR
+// parameter.
+var stateColour = map[string]string{harness.StateReady: "32", harness.StateFailed: "31", harness.StateStarting: "33"}
+
+func printLanes(w io.Writer, rows []laneRow, live bool) {
+	if len(rows) == 0 {
+		return
+	}
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	head := "NAME\tSTATE\tFIXTURE\tACCEL\tREADY\t"
+	if live {
+		head += "CONSOLE\t"
+	}
+	fmt.Fprintln(tw, head+"WHY")
+	for _, r := range rows {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t", r.Name, r.State.State, r.Fixture, r.Accel, ms(r.ReadyMS))
+		if live {
+			fmt.Fprintf(tw, "%s\t", r.Console.summary())
+		}
+		fmt.Fprintln(tw, oneLine(r.Reason))
+	}
+	_ = tw.Flush()
+	// Coloured after the columns are laid out: colours have no width.
+	for i, line := range strings.SplitAfter(b.String(), "\n") {
+		if i > 0 && i <= len(rows) {
+			line = colourWord(w, line, rows[i-1].State.State)
+		}
+		fmt.Fprint(w, line)
+	}
+}
+
+// colourWord colours the first state word in a line if w is a terminal.
+func colourWord(w io.Writer, line, state string) string {
+	f, ok := w.(*os.File)
+	colour := stateColour[state]
+	if !ok || !isTerminal(f) || colour == "" || os.Getenv("NO_COLOR") != "" {
+		return line
+	}
+	return strings.Replace(line, " "+state, " \x1b["+colour+"m"+state+"\x1b[m", 1)
+}
+
+func printLane(w io.Writer, r laneRow) {
+	var b strings.Builder
+	printState(&b, r.State)
+	for _, line := range strings.SplitAfter(b.String(), "\n") {
+		if strings.HasPrefix(line, "state ") {
+			line = colourWord(w, line, r.State.State)
+		}
+		fmt.Fprint(w, line)
+	}
+	if c := r.Console.summary(); c != "" {
+		fmt.Fprintf(w, "console           %s\n", c)
+	}
 }
 
 // printState shows one lane to a person.

@@ -39,9 +39,23 @@ func resolveTarget(name, socket string) (target, error) {
 	return target{socket: s.ControlSocket, lane: &s}, nil
 }
 
+// findLane loads a lane: one that `up` made, or else one of a running test.
+func findLane(name string) (harness.State, error) {
+	s, err := harness.DefaultRegistry().Load(name)
+	if err == nil {
+		return s, nil
+	}
+	for _, t := range harness.RunningTests() {
+		if t.Name == name {
+			return t, nil
+		}
+	}
+	return s, err
+}
+
 // readyLane loads a lane that must be up.
 func readyLane(name string) (harness.State, error) {
-	s, err := harness.DefaultRegistry().Load(name)
+	s, err := findLane(name)
 	if err != nil {
 		return s, err
 	}

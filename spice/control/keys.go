@@ -52,6 +52,30 @@ var keyNames = map[string]uint16{
 	"kp5": 0x4c, "kp6": 0x4d, "kp7": 0x47, "kp8": 0x48, "kp9": 0x49, "kpdot": 0x53,
 }
 
+// KeyNames are the names of keys that [ParseKey] takes, sorted, as a person
+// writes them: "Enter", "F10", "PageUp".
+func KeyNames() []string {
+	var names []string
+	for name := range keyNames {
+		names = append(names, spelled(name))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// spelled is the usual spelling of a name in lower case.
+func spelled(name string) string {
+	for _, s := range []string{"CapsLock", "NumLock", "ScrollLock", "RightCtrl", "RightShift", "RightAlt", "AltGr", "PageUp", "PageDown"} {
+		if strings.EqualFold(s, name) {
+			return s
+		}
+	}
+	if rest, ok := strings.CutPrefix(name, "kp"); ok {
+		return "KP" + strings.ToUpper(rest[:1]) + rest[1:]
+	}
+	return strings.ToUpper(name[:1]) + name[1:]
+}
+
 // ParseKey reads a key or a chord as a person writes it, for example "Enter",
 // "a", "F10", "0xe04b" or "Ctrl+Alt+Delete", and returns the make codes in the
 // order in which they go down. A single character is the key it stands on in

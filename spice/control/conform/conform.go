@@ -75,6 +75,9 @@ type Options struct {
 	// at once. Nil: dropping is checked only if the guest draws fast enough by
 	// itself.
 	Burst func(n int)
+
+	// OnResult is told each result as it comes; nil tells nobody.
+	OnResult func(Result)
 }
 
 func (o Options) patience() time.Duration {
@@ -99,6 +102,9 @@ func Run(ctx context.Context, path string, opts Options) []Result {
 		}
 		r.Took = time.Since(begin)
 		results = append(results, r)
+		if opts.OnResult != nil {
+			opts.OnResult(r)
+		}
 	}
 	return results
 }

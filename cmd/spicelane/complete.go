@@ -1,0 +1,154 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Completion in shells: `spicelane completion bash|zsh|fish|powershell` prints
+// the script, and the shell then asks this program what could come next.
+
+// A completer says what the word at index i of the arguments could be, given
+// those before it. Nil: nothing is known, and the shell offers nothing.
+type completer func(args []string, i int) []string
+
+// argCompleters are the completers of commands' arguments, by path.
+var argCompleters = map[string]completer{
+	"status":     first(laneNames),
+	"logs":       words(laneNames, fixed("serial", "qemu", "proxy", "client", "supervisor", "timeline")),
+	"smoke":      first(readyNames),
+	"screenshot": first(readyNames),
+	"digest":     first(readyNames),
+	"vv":         first(readyNames),
+	"watch":      first(readyNames),
+	"console":    first(readyNames),
+	"type":       first(readyNames),
+	"conform":    first(readyNames),
+	"key": func(_ []string, i int) []string {
+		if i == 0 {
+			return readyNames()
+		}
+		return control.KeyNames()
+	},
+	"down": func(args []string, _ int) []string {
+		return slices.DeleteFunc(readyNames(), func(n string) bool { return slices.Contains(args, n) })
+	},
+	"mouse": func(args []string, i int) []string {
+		switch {
+		case i == 0:
+			return readyNames()
+		case i == 1:
+			return []string{"move", "by", "button", "wheel"}
+		case args[1] == "button" && i == 2:
+			return mouseButtons
+		case args[1] == "button" && i == 3:
+			return []string{"down", "up", "click"}
+		}
+		return nil
+	},
+	"fixture verify": func([]string, int) []string { return fixtureNames() },
+}
+
+// flagCompleters are the completers of flags, by the command's path and the
+// flag's name. Flags that take files are left to the shell.
+var flagCompleters = map[string]func() []string{
+	"up --fixture":     fixtureNames,
+	"up --accel":       fixed("auto", "kvm", "tcg"),
+	"up --display":     fixed("qxl", "virtio", "std"),
+	"up --compression": fixed("off", "auto_glz", "auto_lz", "quic", "glz", "lz"),
+	"up --proxy":       fixed(harness.Builtin, harness.None),
+	"up --client":      fixed(harness.Builtin, harness.None),
+	"up --warm":        fixed("auto", "off", "require"),
+	"up --agent":       fixed("auto", "on", "off"),
+	"screenshot --via": fixed("client", "qmp"),
+	"type --layout":    control.Layouts,
+	"watch --picture":  fixed("auto", "kitty", "sixel", "blocks", "text", "none"),
+}
+
+// addCompletions makes every command below root complete its arguments and
+// flags.
+func addCompletions(root *cobra.Command) {
+	var walk func(cmd *cobra.Command, path string)
+	walk = func(cmd *cobra.Command, path string) {
+		if c, ok := argCompleters[path]; ok {
+			cmd.ValidArgs = nil
+			cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+				return startingWith(c(args, len(args)), toComplete), cobra.ShellCompDirectiveNoFileComp
+			}
+		}
+		for name, c := range flagCompleters {
+			if flag, ok := strings.CutPrefix(name, path+" --"); ok && cmd.Flags().Lookup(flag) != nil {
+				// It fails only for a flag that is not there, or twice.
+				_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+					return startingWith(c(), toComplete), cobra.ShellCompDirectiveNoFileComp
+				})
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			walk(sub, strings.TrimSpace(path+" "+sub.Name()))
+		}
+	}
+	walk(root, "")
+}
+
+func startingWith(all []string, prefix string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(s string) bool {
+		return !strings.HasPrefix(strings.ToLower(s), strings.ToLower(prefix))
+	})
+}
+
+func fixed(values ...string) func() []string { return func() []string { return values } }
+
+func first(c func() []string) completer { return words(c) }
+
+// words completes the i-th argument with the i-th of cs.
+func words(cs ...func() []string) completer {
+	return func(_ []string, i int) []string {
+		if i < len(cs) {
+			return cs[i]()
+		}
+		return nil
+	}
+}
+
+func laneNames() []string { return namesOf(func(harness.State) bool { return true }) }
+
+func readyNames() []string {
+	return namesOf(func(s harness.State) bool { return s.State == harness.StateReady })
+}
+
+func namesOf(want func(harness.State) bool) []string {
+	states, _ := harness.DefaultRegistry().List()
+	var names []string
+	for _, s := range append(states, harness.RunningTests()...) {
+		if want(s) {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// fixtureNames are the fixtures of the catalogue and the entries in this
+// directory.
+func fixtureNames() []string {
+	var names []string
+	if all, err := fixtures.Catalogue(); err == nil {
+		for _, f := range all {
+			names = append(names, f.Name)
+		}
+	}
+	es, _ := os.ReadDir(".")
+	for _, e := range es {
+		if n := e.Name(); !e.IsDir() && (strings.HasSuffix(n, ".yaml") || strings.HasSuffix(n, ".yml")) {
+			names = append(names, "./"+n)
+		}
+	}
+	return names
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/conform"
+)
+
+func newConform() *cobra.Command {
+	var (
+		opts    conform.Options
+		timeout time.Duration
+		asJSON  bool
+	)
+	cmd := &cobra.Command{
+		Use:   "conform NAME|SOCKET",
+		Short: "Check that a control socket, anybody's, keeps protocol 1.2",
+		Long: `Check that a control socket keeps protocol 1.2: every verb, event and error
+code, framing, ordering, and what happens to clients that are rude, slow or
+gone. The argument is a lane's name or, with a slash in it, a socket's path.
+The guest behind it gets a few harmless keys and the text "conform". Nothing
+else may be connected to the socket meanwhile.
+
+A check that this server or guest gives no occasion for is skipped and says why.
+
+Exit status: 0 it holds, 1 a check failed, 2 the socket could not be asked.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			t, err := nameOrSocket(args[0])
+			if err != nil {
+				return err
+			}
+			// Whether anybody is there is not a question of the protocol.
+			if err := withDriver(cmd, t, func(context.Context, *control.Driver) error { return nil }); err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			var failed int
+			opts.OnResult = func(r conform.Result) {
+				if r.Outcome == conform.Fail {
+					failed++
+				}
+				if asJSON {
+					_ = json.NewEncoder(out).Encode(r)
+					return
+				}
+				fmt.Fprintln(out, oneLine(r.String()))
+			}
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("the checks took longer than %v", timeout))
+			defer cancel()
+			results := conform.Run(ctx, t.socket, opts)
+			switch {
+			case cmd.Context().Err() != nil:
+				return usage("interrupted")
+			case failed > 0:
+				return &harness.Fault{Verdict: harness.Product, Op: "conform", Err: fmt.Errorf("%d of %d checks failed", failed, len(results))}
+			}
+			if !asJSON {
+				fmt.Fprintf(out, "verdict: PASS, %d checks\n", len(results))
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.DurationVar(&opts.Patience, "patience", 5*time.Second, "how long one answer, or an event that the guest causes, may take")
+	f.DurationVar(&timeout, "timeout", 5*time.Minute, "bound of all checks")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object a check")
+	return cmd
+}
+
+// nameOrSocket is the target that one word means: a path if it has a slash.
+func nameOrSocket(word string) (target, error) {
+	if strings.Contains(word, "/") {
+		return resolveTarget("", word)
+	}
+	t, err := resolveTarget(word, "")
+	var f *harness.Fault
+	if errors.As(err, &f) && f.Hint != "" {
+		f.Hint += "; a socket's path needs a slash, as in ./" + word
+	}
+	return t, err
+}

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// slowly runs f and, if that takes longer than a second and stderr is a
+// terminal, shows a person what is being waited for and for how long already.
+func slowly(stderr io.Writer, what string, f func() error) error {
+	file, ok := stderr.(*os.File)
+	if !ok || !isTerminal(file) {
+		return f()
+	}
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	began := time.Now()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	shown := false
+	for {
+		select {
+		case err := <-done:
+			if shown {
+				fmt.Fprint(stderr, "\r\x1b[K")
+			}
+			return err
+		case <-tick.C:
+			fmt.Fprintf(stderr, "\r\x1b[K  %s … %.0f s", what, time.Since(began).Seconds())
+			shown = true
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+func newType() *cobra.Command {
+	var (
+		p             control.TypeParams
+		socket        string
+		delay, within time.Duration
+		asJSON        bool
+	)
+	cmd := &cobra.Command{
+		Use:   "type [NAME | --socket PATH] TEXT...",
+		Short: "Type text on the guest's keyboard",
+		Long: `Type text on the guest's keyboard; several words are joined by blanks, and a
+single - stands for standard input. A line break is Enter.
+
+With --confirm the next key goes when the guest's digest has shown the last one,
+and the answer says what was sent, seen, lost and reordered and how long it took
+from key to picture.
+
+Exit status: 1 if --confirm found a key lost or out of order.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if socket == "" {
+				name, args = args[0], args[1:]
+			}
+			var err error
+			if p.Text, err = typedText(cmd.InOrStdin(), args); err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("delay") {
+				if p.DelayMS, err = milliseconds("--delay", delay); err != nil {
+					return err
+				}
+			}
+			if cmd.Flags().Changed("within") {
+				if p.ConfirmMS, err = milliseconds("--within", within); err != nil {
+					return err
+				}
+			}
+			t, err := resolveTarget(name, socket)
+			if err != nil {
+				return err
+			}
+			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+				res, err := typeText(ctx, cmd.ErrOrStderr(), t, d, p)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					if err := printJSON(cmd.OutOrStdout(), res); err != nil {
+						return err
+					}
+				} else if p.Confirm {
+					printTyped(cmd.OutOrStdout(), res)
+				}
+				if p.Confirm && res.Lost+res.Reordered+res.Unexpected > 0 {
+					return &harness.Fault{Verdict: harness.Product, Op: "type",
+						Err: fmt.Errorf("of %d characters %d were lost and %d came late, and %d presses were shown that nobody sent",
+							res.CharsSent, res.Lost, res.Reordered, res.Unexpected)}
+				}
+				return nil
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
+	f.StringVar(&p.Layout, "layout", "us", "the guest's keyboard `layout`: "+strings.Join(control.Layouts(), "|"))
+	f.BoolVar(&p.Confirm, "confirm", false, "wait for each character to be shown in the guest's digest")
+	f.DurationVar(&delay, "delay", 10*time.Millisecond, "pause between characters; default with --confirm: none")
+	f.DurationVar(&within, "within", 2*time.Second, "with --confirm: how long a character may take before it counts as lost")
+	f.BoolVar(&asJSON, "json", false, "print what was typed and seen as JSON")
+	return cmd
+}
+
+// typedText is what is to be typed: the words, or standard input for "-".
+func typedText(stdin io.Reader, words []string) (string, error) {
+	switch {
+	case len(words) == 0:
+		return "", usage("type what? Give the text, or - for standard input")
+	case len(words) == 1 && words[0] == "-":
+		b, err := io.ReadAll(io.LimitReader(stdin, control.MaxRequestLine))
+		if err != nil {
+			return "", usage("standard input: %w", err)
+		}
+		if !utf8.Valid(b) {
+			return "", usage("standard input is not text in UTF-8")
+		}
+		return string(b), nil
+	default:
+		return strings.Join(words, " "), nil
+	}
+}
+
+// milliseconds is a duration as the control socket takes it.
+func milliseconds(flag string, d time.Duration) (*uint32, error) {
+	if d < 0 || d.Milliseconds() > math.MaxUint32 {
+		return nil, usage("%s %v: it must not be negative or longer than %v", flag, d, time.Duration(math.MaxUint32)*time.Millisecond)
+	}
+	n := uint32(d.Milliseconds())
+	return &n, nil
+}
+
+// typeText types through a client that offers the verb type, and through one
+// that offers protocol 1.2 alone as far as that goes.
+func typeText(ctx context.Context, stderr io.Writer, t target, d *control.Driver, p control.TypeParams) (res control.TypeResult, err error) {
+	what := fmt.Sprintf("typing %d characters", utf8.RuneCountInString(p.Text))
+	if d.Supports(control.MethodType) {
+		if p.Confirm {
+			err = slowly(stderr, what, func() error {
+				res, err = d.Type(ctx, p)
+				return err
+			})
+			return res, err
+		}
+		err = pressAndSee(ctx, stderr, t, d, func() error {
+			return slowly(stderr, what, func() error {
+				res, err = d.Type(ctx, p)
+				return err
+			})
+		})
+		return res, err
+	}
+	if p.Confirm || p.Layout != "us" {
+		return res, usage("the client behind this control socket (%s) types on a US keyboard and without --confirm only", d.Server().ServerName)
+	}
+	err = pressAndSee(ctx, stderr, t, d, func() error {
+		return slowly(stderr, what, func() error {
+			res.CharsSent, err = d.Paste(ctx, control.PasteParams{Text: p.Text, CharDelayMS: p.DelayMS})
+			return err
+		})
+	})
+	return res, err
+}
+
+func printTyped(w io.Writer, r control.TypeResult) {
+	fmt.Fprintf(w, "sent %d characters (%d key events), seen %d, lost %d, late %d, unexpected %d\n",
+		r.CharsSent, r.KeysSent, r.Seen, r.Lost, r.Reordered, r.Unexpected)
+	if l := r.Latency; l != nil {
+		fmt.Fprintf(w, "key to picture: p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, max %.1f ms\n", l.P50MS, l.P95MS, l.P99MS, l.MaxMS)
+	}
+	for _, o := range r.Oddities {
+		fmt.Fprintf(w, "  %s\n", oneLine(o))
+	}
+}

@@ -21,8 +21,8 @@ type completer func(args []string, i int) []string
 
 // argCompleters are the completers of commands' arguments, by path.
 var argCompleters = map[string]completer{
-	"status":     first(laneNames),
-	"logs":       words(laneNames, fixed("serial", "qemu", "proxy", "client", "supervisor", "timeline")),
+	"status":     first(allNames),
+	"logs":       words(allNames, fixed("serial", "qemu", "proxy", "client", "supervisor", "timeline")),
 	"smoke":      first(readyNames),
 	"screenshot": first(readyNames),
 	"digest":     first(readyNames),
@@ -38,7 +38,8 @@ var argCompleters = map[string]completer{
 		return control.KeyNames()
 	},
 	"down": func(args []string, _ int) []string {
-		return slices.DeleteFunc(readyNames(), func(n string) bool { return slices.Contains(args, n) })
+		// Lanes of tests end with their tests.
+		return slices.DeleteFunc(upNames(), func(n string) bool { return slices.Contains(args, n) })
 	},
 	"mouse": func(args []string, i int) []string {
 		switch {
@@ -118,21 +119,30 @@ func words(cs ...func() []string) completer {
 	}
 }
 
-func laneNames() []string { return namesOf(func(harness.State) bool { return true }) }
-
-func readyNames() []string {
-	return namesOf(func(s harness.State) bool { return s.State == harness.StateReady })
+func allNames() []string {
+	states, _ := harness.DefaultRegistry().List()
+	return names(append(states, harness.RunningTests()...), func(harness.State) bool { return true })
 }
 
-func namesOf(want func(harness.State) bool) []string {
+func readyNames() []string {
+	return append(upNames(), names(harness.RunningTests(), isReady)...)
+}
+
+func upNames() []string {
 	states, _ := harness.DefaultRegistry().List()
-	var names []string
-	for _, s := range append(states, harness.RunningTests()...) {
+	return names(states, isReady)
+}
+
+func isReady(s harness.State) bool { return s.State == harness.StateReady }
+
+func names(states []harness.State, want func(harness.State) bool) []string {
+	var out []string
+	for _, s := range states {
 		if want(s) {
-			names = append(names, s.Name)
+			out = append(out, s.Name)
 		}
 	}
-	return names
+	return out
 }
 
 // fixtureNames are the fixtures of the catalogue and the entries in this

@@ -28,6 +28,10 @@ func bootSlots(accel string) int {
 	return max(1, runtime.NumCPU()/2)
 }
 
+// A guest that is restored does not boot, but what it takes keeps a core busy
+// for a moment, too.
+func restoreSlots() int { return max(1, runtime.NumCPU()) }
+
 // A bootSlot is held from before QEMU starts until the guest is up.
 type bootSlot struct{ f *os.File }
 
@@ -45,6 +49,15 @@ const admissionPoll = 25 * time.Millisecond
 
 // takeBootSlot waits for a slot and for memory of memoryMiB to be available.
 func takeBootSlot(ctx context.Context, accel string, memoryMiB int) (*bootSlot, error) {
+	return takeSlot(ctx, "boot", bootSlots(accel), memoryMiB)
+}
+
+// takeRestoreSlot is takeBootSlot for a guest that is restored.
+func takeRestoreSlot(ctx context.Context, memoryMiB int) (*bootSlot, error) {
+	return takeSlot(ctx, "restore", restoreSlots(), memoryMiB)
+}
+
+func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*bootSlot, error) {
 	dir := filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
@@ -57,14 +70,14 @@ func takeBootSlot(ctx context.Context, accel string, memoryMiB int) (*bootSlot, 
 			return nil, err
 		}
 		if short == "" {
-			s, err := tryBootSlot(dir, bootSlots(accel))
+			s, err := trySlot(dir, kind, slots)
 			if s != nil || err != nil {
 				return s, err
 			}
 		}
 		select {
 		case <-ctx.Done():
-			what := fmt.Sprintf("%d guests are booting already", bootSlots(accel))
+			what := fmt.Sprintf("%d other guests are at it (%s)", slots, kind)
 			if short != "" {
 				what = short
 			}
@@ -75,9 +88,9 @@ func takeBootSlot(ctx context.Context, accel string, memoryMiB int) (*bootSlot, 
 	}
 }
 
-func tryBootSlot(dir string, n int) (*bootSlot, error) {
+func trySlot(dir, kind string, n int) (*bootSlot, error) {
 	for i := range n {
-		f, err := os.OpenFile(filepath.Join(dir, "boot-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
+		f, err := os.OpenFile(filepath.Join(dir, kind+"-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
 			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
 		}

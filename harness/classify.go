@@ -28,6 +28,7 @@ func classify(op string, err error) error {
 		boot    *qemu.BootError
 		exit    *qemu.ExitError
 		missing *fixtures.NotFoundError
+		said    *ConsoleError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -38,7 +39,7 @@ func classify(op string, err error) error {
 		return &Fault{Verdict: Harness, Op: op, Err: err}
 	case errors.As(err, &exit):
 		return &Fault{Verdict: exitVerdict(exit.Kind), Op: op, Err: err}
-	case errors.As(err, &boot):
+	case errors.As(err, &said), errors.As(err, &boot):
 		return &Fault{Verdict: Product, Op: op, Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &Fault{Verdict: Host, Op: op, Err: err, Hint: "the disk is full: free some space or choose another directory"}

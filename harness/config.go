@@ -134,6 +134,7 @@ func (c Config) fixture() string   { return or(c.Fixture, "beacon") }
 func (c Config) display() string   { return or(c.Display, "qxl") }
 func (c Config) proxyKind() string { return or(c.Proxy, Builtin) }
 func (c Config) client() string    { return or(c.Client, Builtin) }
+func (c Config) warm() string      { return or(c.Warm, WarmAuto) }
 
 func (c Config) log() *slog.Logger {
 	if c.Logger == nil {

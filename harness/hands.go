@@ -96,11 +96,14 @@ func (l *Lane) Type(ctx context.Context, text string) error {
 
 // AwaitSerial waits for a line on the guest's serial console that holds text.
 func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error) {
+	ctx, stop := l.whileUp(ctx)
+	defer stop()
+	began := time.Now()
 	line, err := l.Serial().Await(ctx, serial.Contains(text))
 	if err != nil {
 		var await *serial.AwaitError
 		if errors.As(err, &await) && l.machine.Err() == nil {
-			return line, &Fault{Verdict: Product, Op: "await serial line", Err: err}
+			return line, l.reason(l.judgeWait(began, &Fault{Verdict: Product, Op: "await serial line", Err: err}))
 		}
 		return line, classify("await serial line", err)
 	}
@@ -135,8 +138,9 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
+	began := time.Now()
 	d, err := AwaitDigest(ctx, l.Client, what, f)
-	return d, l.explain(err)
+	return d, l.judgeWait(began, l.explain(err))
 }
 
 // AwaitDigest is Lane.AwaitDigest on a control socket. A client that does not
@@ -319,6 +323,9 @@ func (l *Lane) explain(err error) error {
 	if err == nil || l.client == nil {
 		return err
 	}
+	if said := l.reason(nil); said != nil {
+		return said
+	}
 	select {
 	case <-l.Client.Done():
 	case <-l.machine.Done():
@@ -350,6 +357,8 @@ func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 		select {
 		case <-l.machine.Done():
 			cancel(l.machine.Err())
+		case <-l.failures.failed:
+			cancel(l.failures.err)
 		case <-clientDone:
 			cancel(l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err())))
 		case <-ctx.Done():

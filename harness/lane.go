@@ -16,6 +16,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/warm"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/pki"
 )
@@ -36,6 +37,7 @@ type Lane struct {
 	proxy   *part // nil without one
 	client  *part // nil without one
 
+	warm       warmth
 	backendPKI *pki.Bundle // with Config.BackendTLS
 	apiToken   string      // of the built-in proxy's HTTP API
 	newVV      vvSource
@@ -53,6 +55,10 @@ type Lane struct {
 
 	mu    sync.Mutex
 	state State
+
+	failures *consoleWatch
+	watchdog *watchdog
+	test     testNote // guarded by mu
 
 	// ctx is the test's, see Context; nil without one.
 	ctx     context.Context
@@ -76,10 +82,17 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	}
 	l := &Lane{cfg: cfg, closing: make(chan struct{}), done: make(chan struct{})}
 	if err := l.start(ctx); err != nil {
+		err = l.blameState(err)
 		l.failed(err)
 		return nil, err
 	}
 	return l, nil
+}
+
+// A startStep is one thing that a lane's start waits for.
+type startStep struct {
+	name string
+	run  func(context.Context, *string) error
 }
 
 // start is the one straight way from a Config to a ready lane. What it makes it
@@ -103,12 +116,18 @@ func (l *Lane) start(ctx context.Context) error {
 	var slot *bootSlot
 	defer func() { slot.release() }()
 	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
-		mc, err = l.machineConfig(ctx)
-		if err != nil {
+		if mc, err = l.machineConfig(ctx); err != nil {
 			return err
 		}
-		slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB)
 		*detail = join(string(mc.Accel), l.state.AccelReason)
+		if err = l.findState(ctx, mc); err != nil {
+			return err
+		}
+		if l.warm.entry != nil {
+			slot, err = takeRestoreSlot(ctx, mc.MemoryMiB)
+		} else {
+			slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB)
+		}
 		return err
 	})
 	if err != nil {
@@ -119,25 +138,43 @@ func (l *Lane) start(ctx context.Context) error {
 		fmt.Errorf("the lane was not ready %v after its start", scaled(l.cfg.timeout(), string(mc.Accel))))
 	defer cancel()
 
-	steps := []struct {
-		name string
-		run  func(context.Context, *string) error
-	}{
-		{"qemu", func(ctx context.Context, detail *string) error { return l.startMachine(ctx, mc, detail) }},
+	err = l.step(bootCtx, "qemu", func(ctx context.Context, detail *string) (err error) {
+		slot, err = l.startMachine(ctx, mc, slot, detail)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	steps := []startStep{
 		{"proxy", l.startProxy},
 		{"client", l.startClient},
 		{"banner", l.awaitBanner},
 		{"picture", l.awaitPicture},
 		{"digest", l.awaitFirstDigest},
 	}
+	booted := "banner"
+	if l.warm.claim != nil {
+		booted = "save"
+		// What is saved is a guest that no client has reached yet: each restored
+		// one meets its first client anew.
+		steps = []startStep{
+			{"proxy", l.startProxy},
+			{"banner", l.awaitBanner},
+			{"save", l.saveState},
+			{"client", l.startClient},
+			{"picture", l.awaitPicture},
+			{"digest", l.awaitFirstDigest},
+		}
+	}
 	for _, s := range steps {
 		if err := l.step(bootCtx, s.name, s.run); err != nil {
 			return err
 		}
-		if s.name == "banner" {
+		if s.name == booted && l.warm.entry == nil {
 			slot.release()
 		}
 	}
+	l.proved()
 	if l.cfg.Executable != "" && l.Client != nil {
 		// Under a supervisor the socket's one place is for others.
 		_ = l.Client.Close()
@@ -198,7 +235,9 @@ func (l *Lane) directories() error {
 	return nil
 }
 
-// machineConfig looks at the host and says what machine to start.
+// machineConfig looks at the host and says what machine to start. It makes no
+// files: the disk image and the firmware's variables are still those that the
+// machine's own are made from.
 func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	cfg := l.cfg
 	mc := qemu.Config{
@@ -212,7 +251,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret(), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
-		image, err := fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+		image, err := l.image(fx)
 		if err != nil {
 			return mc, classify("fixture "+fx.Name, err)
 		}
@@ -241,25 +280,12 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	if mc.Binary, err = qemu.FindQEMU(os.Getenv); err != nil {
 		return mc, classify("", err)
 	}
-	if err = qemu.HasSPICE(ctx, mc.Binary); err != nil {
-		return mc, classify("", err)
-	}
 	if !mc.BIOS {
 		fw, err := qemu.FindOVMF(os.Getenv)
 		if err != nil {
 			return mc, classify("", err)
 		}
-		vars := l.run.file("vars.fd")
-		if err := qemu.CopyVars(fw.Vars, vars); err != nil {
-			return mc, classify("", err)
-		}
-		mc.Firmware = qemu.Firmware{Code: fw.Code, Vars: vars}
-	}
-	if mc.Image != "" {
-		mc.Disk = l.run.file("disk.qcow2")
-		if err := qemu.Overlay(ctx, mc.Image, mc.Disk); err != nil {
-			return mc, classify("", err)
-		}
+		mc.Firmware = fw
 	}
 	choice, err := chooseAccel(ctx, mc, l.banner(), cfg.Accel)
 	if err != nil {
@@ -276,13 +302,91 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	return mc, nil
 }
 
-func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, detail *string) error {
-	m, err := qemu.Start(ctx, mc)
-	if err != nil {
-		return classify("qemu", err)
+// image is the file of a fixture's image. Where the cache cannot hold it, it is
+// the lane's own.
+func (l *Lane) image(fx *fixtures.Fixture) (string, error) {
+	image, err := fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+	var damaged *fixtures.ImageError
+	if err == nil || errors.As(err, &damaged) {
+		return image, err
 	}
+	own, ownErr := fx.Materialize(l.run.path)
+	if ownErr != nil {
+		return "", err
+	}
+	return own, nil
+}
+
+// startMachine restores the machine or boots it, as findState has decided. It
+// returns the slot to hold from now on: a machine whose state turns out to be of
+// no use boots, and needs another one.
+func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot, detail *string) (*bootSlot, error) {
+	own := l.ownFiles(mc)
+	if l.warm.entry != nil {
+		m, err := l.restore(ctx, own)
+		if err == nil {
+			l.machineIsUp(m)
+			*detail = fmt.Sprintf("pid %d, restored from a state of %s", m.PID(), l.warm.entry.SavedAt().Local().Format(time.DateTime))
+			return slot, nil
+		}
+		var cold *warm.ColdError
+		if !errors.As(err, &cold) {
+			return slot, classify("qemu", err)
+		}
+		if err := l.bootInstead(cold); err != nil {
+			return slot, err
+		}
+		slot.release()
+		if slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB); err != nil {
+			return nil, err
+		}
+	}
+	m, err := l.boot(ctx, own, mc)
+	if err != nil {
+		return slot, classify("qemu", err)
+	}
+	l.machineIsUp(m)
+	*detail = fmt.Sprintf("pid %d, cold: %s", m.PID(), l.warm.cold.Why)
+	return slot, nil
+}
+
+// ownFiles is mc with names for the machine's own disk and variables.
+func (l *Lane) ownFiles(mc qemu.Config) qemu.Config {
+	if mc.Image != "" {
+		mc.Disk = l.run.file("disk.qcow2")
+	}
+	if mc.Firmware.Code != "" {
+		mc.Firmware.Vars = l.run.file("vars.fd")
+	}
+	return mc
+}
+
+// boot makes the machine's own files from those of the template and starts it
+// from nothing.
+func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machine, error) {
+	if err := qemu.HasSPICE(ctx, mc.Binary); err != nil {
+		return nil, err
+	}
+	if mc.Firmware.Code != "" {
+		if err := qemu.CopyVars(template.Firmware.Vars, mc.Firmware.Vars); err != nil {
+			return nil, err
+		}
+	}
+	if mc.Image != "" {
+		if err := qemu.Overlay(ctx, mc.Image, mc.Disk); err != nil {
+			return nil, err
+		}
+	}
+	return qemu.Start(ctx, mc)
+}
+
+// machineIsUp takes over the machine that was started.
+func (l *Lane) machineIsUp(m *qemu.Machine) {
 	l.machine = m
 	l.undo.push(m.Close)
+	l.failures = newConsoleWatch(l.fixture, l.log)
+	l.watchdog = startWatchdog(m.PID())
+	l.undo.push(l.watchdog.close)
 	l.joined.Add(1)
 	go l.recordSerial()
 	addr := m.Spice().Unix
@@ -293,9 +397,11 @@ func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, detail *string)
 		s.PIDs.QEMU = m.PID()
 		s.QMP = m.Config().QMPSocket()
 		s.SPICE.Addr = addr
+		s.Warm = l.warm.entry != nil
+		if !s.Warm {
+			s.ColdReason = l.warm.cold.Why
+		}
 	})
-	*detail = fmt.Sprintf("pid %d", m.PID())
-	return nil
 }
 
 // recordSerial copies the guest's lines to the timeline until the console ends.
@@ -309,6 +415,7 @@ func (l *Lane) recordSerial() {
 			return
 		}
 		l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
+		l.failures.look(line, l.machine.Serial())
 	}
 }
 
@@ -341,12 +448,37 @@ func (l *Lane) awaitPicture(ctx context.Context, detail *string) error {
 		*detail = "no client"
 		return nil
 	}
-	s, err := l.awaitSurface(ctx)
+	var s control.Surface
+	var err error
+	if l.wantsDigest() {
+		// What can be read is a picture; to have all of it sent to be looked at
+		// takes longer than reading it.
+		s, err = l.awaitReadable(ctx)
+	} else {
+		s, err = l.awaitSurface(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	*detail = fmt.Sprintf("%d×%d", s.Width, s.Height)
 	return nil
+}
+
+// awaitReadable waits until the client's picture shows a digest.
+func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
+	if _, err := l.AwaitDigest(ctx, "any digest", func(Digest) bool { return true }); err != nil {
+		return control.Surface{}, err
+	}
+	st, err := l.Client.Status(ctx)
+	if err != nil {
+		return control.Surface{}, l.explain(&Fault{Verdict: clientVerdict(err), Op: "status", Err: err})
+	}
+	for _, s := range st.Surfaces {
+		if s.SurfaceID == 0 {
+			return s, nil
+		}
+	}
+	return control.Surface{}, &Fault{Verdict: Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
 }
 
 // wantsDigest tells whether the guest shows a digest where the client looks.
@@ -375,7 +507,13 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	}
 	began := time.Now()
 	var detail string
+	if l.machine != nil {
+		var stop func()
+		ctx, stop = l.whileUp(ctx)
+		defer stop()
+	}
 	if err := f(ctx, &detail); err != nil {
+		err = l.reason(l.judgeWait(began, classify(name, err)))
 		// What ended the wait may only be a consequence of QEMU's end.
 		if l.machine != nil {
 			if end := l.machine.Err(); end != nil {
@@ -406,6 +544,7 @@ func (l *Lane) failed(err error) {
 		l.setState(func(s *State) {
 			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
 		})
+		l.writeVerdict(err)
 	}
 	close(l.closing)
 	l.release()
@@ -459,7 +598,9 @@ func (l *Lane) watch() {
 		close(l.done)
 		return
 	case <-l.machine.Done():
-		err = classify("", l.machine.Err())
+		err = l.reason(classify("", l.machine.Err()))
+	case <-l.failures.failed:
+		err = classify("", l.failures.err)
 	case <-proxyDone:
 		err = l.blameQEMU(fmt.Errorf("the proxy ended: %w", l.proxy.Err()))
 	case <-clientDone:
@@ -467,6 +608,7 @@ func (l *Lane) watch() {
 	}
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+	l.writeVerdict(err)
 	l.setState(func(s *State) {
 		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
 		var exit *qemu.ExitError
@@ -530,6 +672,9 @@ func (l *Lane) Close() error {
 		}
 		s.PIDs = PIDs{}
 	})
+	if l.err == nil {
+		l.writeVerdict(nil)
+	}
 	return errors.Join(err, l.release())
 }
 

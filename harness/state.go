@@ -34,8 +34,11 @@ type State struct {
 	AccelReason string `json:"accel_reason,omitempty"`
 	Display     string `json:"display,omitempty"`
 	Compression string `json:"compression,omitempty"`
-	Warm        bool   `json:"warm"`
-	State       string `json:"state"`
+	// Warm is whether the machine was restored from a saved state; ColdReason
+	// says why it was not.
+	Warm       bool   `json:"warm"`
+	ColdReason string `json:"cold_reason,omitempty"`
+	State      string `json:"state"`
 	// Reason says why a lane failed or stopped, Verdict whose fault it is.
 	Reason  string  `json:"reason,omitempty"`
 	Verdict Verdict `json:"verdict,omitempty"`

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,7 +44,13 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		}
 		if tb.Failed() {
 			lane.report(tb)
+			if keepFailed() {
+				lane.keep(ctx)
+			}
 		}
+		lane.mu.Lock()
+		lane.test = testNote{tb.Name(), tb.Failed()}
+		lane.mu.Unlock()
 		if err := lane.Close(); err != nil {
 			tb.Errorf("%s fault: the lane did not end well: %v", VerdictOf(err), err)
 		}
@@ -141,4 +150,30 @@ func (l *Lane) Context() context.Context {
 		return context.Background()
 	}
 	return l.ctx
+}
+
+// keep leaves a failed test's lane up until the test is interrupted or its time
+// is up, and says how to look at it. It prints to standard error: a test's own
+// log is shown only after its end.
+func (l *Lane) keep(ctx context.Context) {
+	if l.Client != nil {
+		// The socket's one place is for whoever comes to look.
+		_ = l.Client.Close()
+	}
+	s := l.State()
+	fmt.Fprintf(os.Stderr, `
+%s failed; %s=failed leaves its lane up until Ctrl-C:
+	spicelane smoke --socket %s
+	spicelane screenshot --socket %[3]s -o screen.png
+	remote-viewer %[4]s
+	socat - UNIX-CONNECT:%[5]s    # QMP
+everything it left is in %[6]s
+`, s.Name, EnvKeep, s.ControlSocket, s.VV, s.QMP, l.dir)
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	select {
+	case <-ctx.Done():
+	case <-l.done:
+		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.Err())
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,7 +30,7 @@ func WarmCache() (*warm.Cache, error) {
 	}
 	dir, err := filepath.Abs(filepath.Join(CacheDir(), "warm"))
 	if err != nil {
-		return nil, classify(warm.EnvSize, err)
+		return nil, classify("cache directory", err)
 	}
 	return &warm.Cache{Dir: dir, MaxBytes: size}, nil
 }
@@ -42,10 +43,8 @@ type warmth struct {
 	entry *warm.Entry
 	// claim is the right to save the machine that boots; nil if it is not saved.
 	claim *warm.Claim
-	// why says why it boots; empty if it is restored.
-	why string
-	// waited is how long another lane was let save the state.
-	waited time.Duration
+	// cold says why it boots; nil if it is restored.
+	cold *warm.ColdError
 }
 
 // makerPoll is how often a lane looks whether another one has saved the state
@@ -53,40 +52,35 @@ type warmth struct {
 const makerPoll = 20 * time.Millisecond
 
 // findState decides whether the machine is restored, and pins what it is
-// restored from.
+// restored from. The error is that of a lane that must not boot.
 func (l *Lane) findState(ctx context.Context, mc qemu.Config) error {
 	w := &l.warm
 	if l.cfg.warm() == WarmOff {
-		w.why = "it was asked for"
+		w.cold = &warm.ColdError{Why: "asked for"}
 		return nil
 	}
 	err := l.lookUp(ctx, mc)
-	var cold *warm.ColdError
-	if err != nil && !errors.As(err, &cold) {
-		return err
-	}
 	if w.entry != nil {
 		l.undo.push(w.entry.Close)
-		return nil
 	}
 	if w.claim != nil {
 		l.undo.push(w.claim.Close)
 	}
-	if cold != nil {
-		w.why = cold.Why
+	if err != nil && !errors.As(err, &w.cold) {
+		return err
 	}
-	return l.mayBoot(cold)
+	return l.mayBoot()
 }
 
-// mayBoot is the error of a lane that must not boot.
-func (l *Lane) mayBoot(cold *warm.ColdError) error {
-	if l.cfg.warm() != WarmRequire {
+// mayBoot is the error of a lane that would boot and must not.
+func (l *Lane) mayBoot() error {
+	cold := l.warm.cold
+	if l.cfg.warm() != WarmRequire || cold == nil {
 		return nil
 	}
-	f := &Fault{Verdict: Harness, Op: "warm=require", Err: errors.New(l.warm.why),
-		Hint: "bring one such lane up without require: it saves its state"}
-	if cold != nil && cold.Host {
-		f.Verdict, f.Hint = Host, "see to the cache directory (SPICELANE_CACHE_DIR)"
+	f := &Fault{Verdict: Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
+	if cold.Host {
+		f.Verdict, f.Hint = Host, "free some space, or set "+qemu.EnvCacheDir+" to a directory that can be written"
 	}
 	return f
 }
@@ -99,45 +93,331 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 		return err
 	}
 	if l.banner() == "" {
-		return &warm.ColdError{Why: "nothing tells when its guest is up: it has no banner"}
+		return &warm.ColdError{Why: "its guest has no banner that tells when it is up"}
 	}
 	if w.id, err = w.cache.Identify(mc); err != nil {
 		return err
 	}
-	began := time.Now()
-	// As long as a boot may take: what takes longer, another lane cannot have
-	// been about to save.
-	limit := time.NewTimer(scaled(l.cfg.timeout(), string(mc.Accel)))
-	defer limit.Stop()
 	tick := time.NewTicker(makerPoll)
 	defer tick.Stop()
+	// Another lane that needs longer than a boot may take is not going to save
+	// anything.
+	limit := time.NewTimer(scaled(l.cfg.timeout(), string(mc.Accel)))
+	defer limit.Stop()
 	for {
 		entry, miss := w.cache.Open(w.id)
 		if miss == nil {
 			w.entry = entry
-			return nil
+			return w.release()
 		}
-		if errors.Is(miss, warm.ErrCondemned) {
+		if w.claim != nil || errors.Is(miss, warm.ErrCondemned) {
 			return miss
 		}
 		claim, err := w.cache.Claim(w.id)
-		switch {
-		case err == nil && w.claim == nil:
-			// It may have been saved between the two questions.
+		if err == nil {
 			w.claim = claim
-			if w.waited == 0 {
-				w.waited = time.Since(began)
-			}
-			continue
-		case err == nil || w.claim != nil:
-			// Asked twice: there is none, and it is ours to save.
+			continue // it may have been saved between the two questions
 		}
-		_ = claim
-		_ = tick
-		_ = limit
-		return miss
+		if !errors.Is(err, warm.ErrBusy) {
+			return andNor(miss, err)
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return &warm.ColdError{Why: "another lane has been about to save this machine's state for too long"}
+		case <-ctx.Done():
+			return &Fault{Verdict: Harness, Op: "saved state", Err: fmt.Errorf("waited for another lane to save it: %w", context.Cause(ctx))}
+		}
 	}
 }
 
-var _ = qmp.StateRunning
-var _ = fmt.Sprint
+// andNor says why there is no state and why there will be none.
+func andNor(miss, unsaved error) error {
+	var why, nor *warm.ColdError
+	if !errors.As(miss, &why) || !errors.As(unsaved, &nor) || why.Why == nor.Why {
+		return unsaved
+	}
+	return &warm.ColdError{Why: why.Why + "; " + nor.Why, Host: why.Host || nor.Host, Err: unsaved}
+}
+
+// release gives the right to save back, if it is held.
+func (w *warmth) release() error {
+	if w.claim == nil {
+		return nil
+	}
+	c := w.claim
+	w.claim = nil
+	return c.Close()
+}
+
+// restore starts the machine from the saved state. An error that wraps a
+// *warm.ColdError is the state's; the state is then thrown away, and nothing is
+// left of the machine.
+func (l *Lane) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, error) {
+	e := l.warm.entry
+	if err := e.Apply(&mc, mc.Disk, mc.Firmware.Vars); err != nil {
+		var host *qemu.HostError
+		if errors.As(err, &host) {
+			return nil, err // nor could it boot
+		}
+		return nil, l.uselessState(err)
+	}
+	// QEMU takes its time to start; the checksums are compared meanwhile. The
+	// guest does not run before they are.
+	verified := make(chan error, 1)
+	go func() { verified <- e.Verify() }()
+	m, err := qemu.Start(ctx, mc)
+	bad := <-verified
+	if err == nil {
+		if bad == nil {
+			bad = e.Unchanged()
+		}
+		if bad == nil {
+			bad = l.wake(ctx, m)
+		}
+		if bad == nil {
+			return m, nil
+		}
+		err = m.Close()
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var state *qemu.StateError
+	var exit *qemu.ExitError
+	switch {
+	case bad != nil:
+		return nil, errors.Join(l.uselessState(bad), err)
+	case errors.As(err, &state), errors.As(err, &exit):
+		return nil, l.uselessState(err)
+	}
+	return nil, err
+}
+
+// wake lets a restored machine run on and sees that it does.
+func (l *Lane) wake(ctx context.Context, m *qemu.Machine) error {
+	if err := m.Resume(ctx); err != nil {
+		return err
+	}
+	st, err := m.QMP().QueryStatus(ctx)
+	if err == nil && st.State != qmp.StateRunning {
+		err = fmt.Errorf("the restored machine is not running but %s", st.State)
+	}
+	return err
+}
+
+// uselessState throws the state away and says why the machine boots.
+func (l *Lane) uselessState(err error) error {
+	cold := &warm.ColdError{Why: fmt.Sprintf("its saved state was thrown away: %v", err), Err: err}
+	if derr := l.warm.entry.Discard(); derr != nil {
+		cold.Why = fmt.Sprintf("its saved state is of no use and cannot be thrown away (%v): %v", derr, err)
+		cold.Host = true
+	}
+	return cold
+}
+
+// bootInstead makes a lane whose saved state was of no use one that boots, and
+// saves if nobody else does.
+func (l *Lane) bootInstead(cold *warm.ColdError) error {
+	w := &l.warm
+	_ = w.entry.Close()
+	w.entry, w.cold = nil, cold
+	if err := l.mayBoot(); err != nil {
+		return err
+	}
+	if c, err := w.cache.Claim(w.id); err == nil {
+		w.claim = c
+		l.undo.push(c.Close)
+	}
+	// What the restored machine had said is not what the booted one says.
+	if err := os.Remove(filepath.Join(l.dir, qemu.SerialLog)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return classify("lane directory", err)
+	}
+	return nil
+}
+
+// saveState saves the machine at its banner and lets it run on. That it cannot
+// be saved is no reason for the lane not to come up.
+func (l *Lane) saveState(ctx context.Context, detail *string) error {
+	w := &l.warm
+	defer w.release()
+	err := l.awaitSettled(ctx)
+	var size int64
+	var took time.Duration
+	if err == nil {
+		size, took, err = l.writeState(ctx)
+	}
+	if err == nil {
+		*detail = fmt.Sprintf("%d MiB, the guest stood still for %.2f s", size>>20, took.Seconds())
+		return nil
+	}
+	if end := l.machine.Err(); end != nil {
+		return end
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	*detail = "not saved: " + err.Error()
+	var paused *pausedError
+	if errors.As(err, &paused) {
+		return err
+	}
+	// The others need not try for now.
+	_ = w.cache.Condemn(w.id, "it could not be saved: "+err.Error())
+	return nil
+}
+
+// settleLimit is how long a guest may take from its banner to its first digest,
+// on KVM.
+const settleLimit = 5 * time.Second
+
+// settlePoll is how often QEMU's own screen is looked at meanwhile: no client is
+// connected yet who would be told of a new picture.
+const settlePoll = 20 * time.Millisecond
+
+// awaitSettled waits until the guest shows its digest, so that a lane that is
+// restored has it at once. Without a digest the banner is all there is.
+func (l *Lane) awaitSettled(ctx context.Context) error {
+	if l.fixture == nil || l.fixture.Digest == nil {
+		return nil
+	}
+	limit := scaled(settleLimit, l.State().Accel)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the guest showed no digest within %v of its banner", limit))
+	defer cancel()
+	return l.watchScreen(ctx, func(Digest) bool { return true })
+}
+
+// watchScreen looks at QEMU's own screen until it shows a digest that f accepts.
+func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
+	tick := time.NewTicker(settlePoll)
+	defer tick.Stop()
+	for {
+		img, err := l.machine.Screenshot(ctx)
+		if err == nil {
+			var d Digest
+			if d, err = ScanPicture(img); err == nil && f(d) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-l.machine.Done():
+			return l.machine.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// A pausedError says that the guest stands still and should not.
+type pausedError struct{ err error }
+
+func (e *pausedError) Error() string { return "the machine does not run on: " + e.err.Error() }
+func (e *pausedError) Unwrap() error { return e.err }
+
+// writeState saves the paused machine. It returns the size of what was saved and
+// how long the guest stood still.
+func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration, err error) {
+	d, err := l.warm.claim.Draft()
+	if err != nil {
+		return 0, 0, err
+	}
+	m := l.machine
+	began := time.Now()
+	if err = m.Pause(ctx); err == nil {
+		err = l.writeParts(ctx, d)
+		// NB: even when ctx has ended: nothing else would wake the guest again.
+		resumeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+		rerr := m.Resume(resumeCtx)
+		cancel()
+		if rerr != nil {
+			err = errors.Join(err, &pausedError{rerr})
+		}
+	}
+	stood = time.Since(began)
+	if err != nil {
+		return 0, stood, errors.Join(err, d.Abandon())
+	}
+	size, err = d.Publish(warm.Saved{At: time.Now(), QEMU: m.QMP().Version().String()})
+	return size, stood, err
+}
+
+// writeParts writes what makes up the state of the paused machine.
+func (l *Lane) writeParts(ctx context.Context, d *warm.Draft) error {
+	if err := l.machine.SaveState(ctx, d.Path(warm.StatePart)); err != nil {
+		return err
+	}
+	mc := l.machine.Config()
+	for _, part := range []struct{ name, from string }{
+		{warm.DiskPart, mc.Disk},
+		{warm.VarsPart, mc.Firmware.Vars},
+		{warm.SaidPart, filepath.Join(l.dir, qemu.SerialLog)},
+	} {
+		if part.from == "" {
+			continue
+		}
+		if err := copyFile(part.from, d.Path(part.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies a file; where the file system can, the copy shares its blocks.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// proved notes that a restored lane became ready.
+func (l *Lane) proved() {
+	if e := l.warm.entry; e != nil && l.Client != nil && !e.Proven() {
+		e.Prove()
+	}
+}
+
+// blameState is err, and what it means for the saved state: one from which no
+// guest has ever come back to life is not used again for now, and no other lane
+// waits for a machine that did not boot.
+func (l *Lane) blameState(err error) error {
+	w := &l.warm
+	if VerdictOf(err) != Product {
+		return err
+	}
+	if w.claim != nil {
+		_ = w.cache.Condemn(w.id, "it did not come up: "+err.Error())
+		return err
+	}
+	if w.entry == nil || w.entry.Proven() || l.guestLives() {
+		return err
+	}
+	_ = w.cache.Condemn(w.id, "restored, it did not come up: "+err.Error())
+	_ = w.entry.Discard()
+	return &Fault{Verdict: Product, Err: err, Hint: "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off"}
+}
+
+// guestLives tells whether the guest goes on painting by QEMU's own screen: then
+// it is not the restored guest that is at fault.
+func (l *Lane) guestLives() bool {
+	if l.machine == nil || l.machine.Err() != nil || l.fixture == nil || l.fixture.Digest == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scaled(settleLimit, l.State().Accel))
+	defer cancel()
+	var first *Digest
+	return l.watchScreen(ctx, func(d Digest) bool {
+		if first == nil {
+			first = &d
+		}
+		return d.FrameCounter != first.FrameCounter
+	}) == nil
+}

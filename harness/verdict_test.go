@@ -1,0 +1,68 @@
+package harness_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+func readVerdict(t *testing.T, dir string) harness.VerdictReport {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, harness.VerdictFile))
+	require.NoError(t, err)
+	var r harness.VerdictReport
+	require.NoError(t, json.Unmarshal(b, &r))
+	return r
+}
+
+func TestAGuestThatPanicsOnItsConsoleEndsTheLane(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	require.NoError(t, lane.Machine().QMP().InjectNMI(ctx))
+	_, err := lane.AwaitDigest(ctx, "a digest that never comes", func(harness.Digest) bool { return false })
+	var said *harness.ConsoleError
+	require.ErrorAs(t, err, &said)
+	require.Regexp(t, "^panic: ", said.Line)
+	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	<-lane.Done()
+	require.ErrorAs(t, lane.Err(), &said)
+
+	r := readVerdict(t, lane.Dir())
+	require.False(t, r.OK)
+	require.Equal(t, harness.Product, r.Verdict)
+	require.Contains(t, r.Reason, "the guest failed")
+}
+
+func TestALaneThatWasClosedIsWell(t *testing.T) {
+	t.Parallel()
+	dir := t.ArtifactDir()
+	ok := t.Run("lane", func(t *testing.T) { harness.Up(t, harness.Config{Dir: dir}) })
+	require.True(t, ok)
+	if _, err := os.Stat(filepath.Join(dir, harness.VerdictFile)); os.IsNotExist(err) {
+		t.SkipNow() // the lane was skipped, with its reason
+	}
+	r := readVerdict(t, dir)
+	require.True(t, r.OK)
+	require.Empty(t, r.Verdict)
+	require.Equal(t, t.Name()+"/lane", r.Test)
+	require.Equal(t, "beacon", r.Fixture)
+}
+
+func TestAWaitInVainSaysWhatTheHostDid(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx, cancel := context.WithTimeoutCause(lane.Context(), 1500*time.Millisecond, errPatience)
+	defer cancel()
+	_, err := lane.AwaitSerial(ctx, "a line that never comes")
+	require.ErrorIs(t, err, errPatience)
+	require.ErrorContains(t, err, "QEMU used")
+	require.ErrorContains(t, err, "Hello from Beacon", "the last lines that were seen")
+}

@@ -1,0 +1,160 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// When a wait times out, either the guest did not do what it should, or the
+// host did not let it: an overloaded CI machine, a suspended virtual machine, a
+// disk that hangs. The watchdog measures what tells them apart: how late its
+// own ticks come, how long QEMU's threads wanted a processor and did not get
+// one, and how much processor QEMU used.
+type watchdog struct {
+	pid  int
+	stop chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	samples []hostSample // the newest last; at most watchdogKeep
+}
+
+// A hostSample is what was seen at one tick.
+type hostSample struct {
+	at      time.Time
+	late    time.Duration // how late the tick came
+	cpu     time.Duration // QEMU's processor time since its start
+	waiting time.Duration // how long its threads were ready to run and did not, since its start
+}
+
+const (
+	watchdogTick = 100 * time.Millisecond
+	watchdogKeep = 6000 // ten minutes
+)
+
+func startWatchdog(pid int) *watchdog {
+	w := &watchdog{pid: pid, stop: make(chan struct{}), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+func (w *watchdog) close() error {
+	close(w.stop)
+	<-w.done
+	return nil
+}
+
+func (w *watchdog) run() {
+	defer close(w.done)
+	t := time.NewTicker(watchdogTick)
+	defer t.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-t.C:
+		}
+		now := time.Now()
+		s := hostSample{at: now, late: max(0, now.Sub(last)-watchdogTick)}
+		s.cpu, s.waiting = schedulerTimes(w.pid)
+		last = now
+		w.mu.Lock()
+		w.samples = append(w.samples, s)
+		if len(w.samples) > watchdogKeep {
+			w.samples = w.samples[len(w.samples)-watchdogKeep:]
+		}
+		w.mu.Unlock()
+	}
+}
+
+// schedulerTimes sums what the scheduler says of a process's threads (Linux,
+// Documentation/scheduler/sched-stats.rst: time on a processor and time waiting
+// on a run queue, both in nanoseconds). Zeros where it says nothing.
+func schedulerTimes(pid int) (cpu, waiting time.Duration) {
+	files, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(b))
+		if len(fields) < 2 {
+			continue
+		}
+		on, _ := strconv.ParseInt(fields[0], 10, 64)
+		off, _ := strconv.ParseInt(fields[1], 10, 64)
+		cpu += time.Duration(on)
+		waiting += time.Duration(off)
+	}
+	return cpu, waiting
+}
+
+// A Progress is what the host let QEMU do during a wait.
+type Progress struct {
+	// Over is how long was looked at.
+	Over time.Duration
+	// HeldUp is for how long this process itself did not run when it should
+	// have.
+	HeldUp time.Duration
+	// CPU is what QEMU used, Starved for how long its threads wanted a processor
+	// and did not get one (the longest-suffering sum of all threads).
+	CPU, Starved time.Duration
+}
+
+// stallShare is the part of a wait that must have been taken from the lane for
+// the host to be blamed.
+const stallShare = 0.5
+
+// Stalled tells whether the host, not the guest, explains that nothing
+// happened.
+func (p Progress) Stalled() bool {
+	if p.Over < time.Second {
+		return false
+	}
+	lost := max(p.HeldUp, p.Starved)
+	return float64(lost) > stallShare*float64(p.Over)
+}
+
+func (p Progress) String() string {
+	if p.Over == 0 {
+		return "nothing is known of what the host did"
+	}
+	pct := func(d time.Duration) float64 { return 100 * float64(d) / float64(p.Over) }
+	s := fmt.Sprintf("in the last %v QEMU used %.0f %% of a processor, waited %.0f %% for one, and the harness was held up %.0f %%",
+		p.Over.Round(100*time.Millisecond), pct(p.CPU), pct(p.Starved), pct(p.HeldUp))
+	switch {
+	case p.Stalled():
+		return s + ": the host stalled"
+	case pct(p.CPU) < 1:
+		return s + ": the guest stands still"
+	case pct(p.CPU) > 95:
+		return s + ": the guest spins"
+	}
+	return s
+}
+
+// since says what happened from a moment until now.
+func (w *watchdog) since(from time.Time) Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := len(w.samples)
+	for i > 0 && w.samples[i-1].at.After(from) {
+		i--
+	}
+	seen := w.samples[i:]
+	if len(seen) < 2 {
+		return Progress{}
+	}
+	first, last := seen[0], seen[len(seen)-1]
+	p := Progress{Over: last.at.Sub(first.at), CPU: last.cpu - first.cpu, Starved: last.waiting - first.waiting}
+	for _, s := range seen[1:] {
+		p.HeldUp += s.late
+	}
+	return p
+}

@@ -1,0 +1,306 @@
+package warm
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// Parts of an entry, and the file that describes them.
+const (
+	StatePart = "state"      // what QEMU wrote: processors, devices, memory
+	DiskPart  = "disk.qcow2" // what the guest had written to its disk
+	VarsPart  = "vars.fd"    // the firmware's variables
+	SaidPart  = "serial.log" // what the guest had said
+
+	manifestFile = "manifest.json"
+	provenFile   = "proven"
+)
+
+// maxManifest bounds what is read as a manifest, in bytes; real ones have 4 KiB.
+const maxManifest = 1 << 20
+
+// maxSaid bounds what is kept of a guest's console, in bytes.
+const maxSaid = 16 << 20
+
+// A Saved describes a state that was saved, for people.
+type Saved struct {
+	At   time.Time `json:"at"`
+	QEMU string    `json:"qemu"` // its version
+}
+
+// manifest is manifest.json.
+type manifest struct {
+	Identity Identity `json:"identity"`
+	Saved    Saved    `json:"saved"`
+	Parts    []part   `json:"parts"`
+}
+
+// A part is a file of an entry. CRC32C is no protection against malice, see the
+// package's comment, and checks 44 MB in a few milliseconds.
+type part struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`
+	CRC32C uint32 `json:"crc32c"`
+}
+
+// parseManifest reads a manifest and holds it against itself.
+func parseManifest(b []byte) (manifest, error) {
+	var m manifest
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil {
+		return m, fmt.Errorf("manifest: %w", err)
+	}
+	if dec.More() {
+		return m, errors.New("manifest: something follows its end")
+	}
+	if m.Identity.Format != format {
+		return m, fmt.Errorf("manifest: format %d is not %d", m.Identity.Format, format)
+	}
+	var names []string
+	for _, p := range m.Parts {
+		if !slices.Contains([]string{StatePart, DiskPart, VarsPart, SaidPart}, p.Name) || slices.Contains(names, p.Name) || p.Size < 0 {
+			return m, fmt.Errorf("manifest: a part %q of %d bytes cannot be", p.Name, p.Size)
+		}
+		names = append(names, p.Name)
+	}
+	if !slices.Contains(names, StatePart) {
+		return m, errors.New("manifest: there is no state")
+	}
+	return m, nil
+}
+
+// An Entry is a saved state, pinned until Close.
+type Entry struct {
+	cache *Cache
+	dir   string
+	pin   *lock
+	manifest
+
+	mu   sync.Mutex
+	seen map[string]fileIdentity // of each part, when it was verified
+	gone bool                    // discarded
+}
+
+// read reads the manifest and demands that it is of the entry looked for.
+func (e *Entry) read(id Identity) error {
+	b, err := readBounded(filepath.Join(e.dir, manifestFile), maxManifest)
+	if err != nil {
+		return err
+	}
+	if e.manifest, err = parseManifest(b); err != nil {
+		return err
+	}
+	if e.Identity.Key() != id.Key() {
+		return errors.New("manifest: it is of another machine")
+	}
+	return nil
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("has more than %d bytes", limit)
+	}
+	if err != nil {
+		return nil, pathError("read", path, err)
+	}
+	return b, nil
+}
+
+// SavedAt is when the state was saved.
+func (e *Entry) SavedAt() time.Time { return e.Saved.At }
+
+// Size is how many bytes the parts have together.
+func (e *Entry) Size() int64 {
+	var n int64
+	for _, p := range e.Parts {
+		n += p.Size
+	}
+	return n
+}
+
+// Path is the file of a part, "" if the entry has no such part. It must not be
+// written to.
+func (e *Entry) Path(name string) string {
+	for _, p := range e.Parts {
+		if p.Name == name {
+			return filepath.Join(e.dir, name)
+		}
+	}
+	return ""
+}
+
+// Apply makes cfg describe a machine that is restored from e, with a disk and
+// variables of its own in files at the given paths; these share with e what the
+// machine does not change. Nothing is verified here.
+func (e *Entry) Apply(cfg *qemu.Config, disk, vars string) error {
+	cfg.LoadState = e.Path(StatePart)
+	if path := e.Path(SaidPart); path != "" {
+		var err error
+		if cfg.Said, err = readBounded(path, maxSaid); err != nil {
+			return err
+		}
+	}
+	if path := e.Path(DiskPart); path != "" {
+		if err := qemu.OverlayState(path, disk); err != nil {
+			return err
+		}
+		cfg.Disk = disk
+	}
+	if path := e.Path(VarsPart); path != "" {
+		if err := qemu.CopyVars(path, vars); err != nil {
+			return err
+		}
+		cfg.Firmware.Vars = vars
+	}
+	return nil
+}
+
+// Verify reads all parts and compares their sizes and checksums with what was
+// saved. It takes some 10 ms for 44 MB and may run while a machine is restored
+// from e, which must then not run on before Verify and Unchanged are satisfied.
+func (e *Entry) Verify() error {
+	seen := make(map[string]fileIdentity, len(e.Parts))
+	for _, p := range e.Parts {
+		id, err := e.verify(p)
+		if err != nil {
+			return fmt.Errorf("the saved state is damaged: %w", err)
+		}
+		seen[p.Name] = id
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = seen
+	return nil
+}
+
+func (e *Entry) verify(p part) (fileIdentity, error) {
+	f, err := openRegular(filepath.Join(e.dir, p.Name))
+	if err != nil {
+		return fileIdentity{}, err
+	}
+	defer f.Close()
+	id, err := identityOf(f)
+	if err != nil {
+		return id, err
+	}
+	if id.Size != p.Size {
+		return id, pathError("check", f.Name(), fmt.Errorf("has %d bytes instead of %d", id.Size, p.Size))
+	}
+	sum, n, err := checksum(f)
+	if err != nil {
+		return id, err
+	}
+	if n != p.Size || sum != p.CRC32C {
+		return id, pathError("check", f.Name(), fmt.Errorf("has the checksum %08x instead of %08x", sum, p.CRC32C))
+	}
+	return id, nil
+}
+
+// Unchanged tells whether the parts are still the files that Verify has read,
+// untouched since.
+func (e *Entry) Unchanged() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, p := range e.Parts {
+		f, err := openRegular(filepath.Join(e.dir, p.Name))
+		if err != nil {
+			return fmt.Errorf("the saved state was changed while it was restored: %w", err)
+		}
+		id, err := identityOf(f)
+		f.Close()
+		if err == nil && id != e.seen[p.Name] {
+			err = pathError("check", f.Name(), errChanging)
+		}
+		if err != nil {
+			return fmt.Errorf("the saved state was changed while it was restored: %w", err)
+		}
+	}
+	return nil
+}
+
+func openRegular(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = pathError("open", path, errors.New("is not a regular file"))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is the CRC-32C of what f holds from its offset on, and its length.
+func checksum(f *os.File) (sum uint32, n int64, err error) {
+	buf := make([]byte, 1<<20)
+	for {
+		k, err := f.Read(buf)
+		sum = crc32.Update(sum, castagnoli, buf[:k])
+		n += int64(k)
+		if err == io.EOF {
+			return sum, n, nil
+		}
+		if err != nil {
+			return 0, n, err
+		}
+	}
+}
+
+// Proven tells whether a machine restored from e has come back to life before.
+func (e *Entry) Proven() bool { return isThere(filepath.Join(e.dir, provenFile)) }
+
+// Prove notes that one has.
+func (e *Entry) Prove() {
+	if f, err := os.OpenFile(filepath.Join(e.dir, provenFile), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+		f.Close()
+	}
+}
+
+// Discard throws the entry away: it was found to be of no use. Machines that were
+// restored from it keep what they have open. It is idempotent.
+func (e *Entry) Discard() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.gone {
+		return nil
+	}
+	e.gone = true
+	if err := e.cache.drop(e.dir); err != nil {
+		return fmt.Errorf("throw a saved state away: %w", err)
+	}
+	return nil
+}
+
+// Close unpins the entry. A machine restored from it must have ended. It is
+// idempotent.
+func (e *Entry) Close() error {
+	if err := e.pin.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
+}

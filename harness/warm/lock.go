@@ -1,0 +1,72 @@
+package warm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// All locks of a directory are on single bytes of one file, so that they leave
+// nothing behind. A lock belongs to the open file (fcntl_locking(2), open file
+// description locks): it excludes other goroutines of this process as well as
+// other processes, and goes when the file is closed or its process dies.
+
+const locksFile = "locks"
+
+// A purpose separates the locks on one name.
+type purpose string
+
+const (
+	using  purpose = "using"  // shared: an entry is in use; exclusive: it is being removed
+	making purpose = "making" // exclusive: somebody makes this entry, draft or leftover
+)
+
+// ErrBusy says that somebody else has what was asked for.
+var ErrBusy = errors.New("warm: somebody else is at it")
+
+// A lock is held until it is closed.
+type lock struct{ f *os.File }
+
+func (l *lock) Close() error { return l.f.Close() }
+
+// offset is the byte that stands for a name. Two names share one about never.
+func (p purpose) offset(name string) int64 {
+	sum := sha256.Sum256([]byte(string(p) + " " + name))
+	return int64(binary.BigEndian.Uint64(sum[:]) >> 2) // off_t is signed
+}
+
+// tryLock takes a lock or returns ErrBusy. A shared one can be had in a
+// directory that cannot be written.
+func (c *Cache) tryLock(p purpose, name string, exclusive bool) (*lock, error) {
+	path := filepath.Join(c.Dir, locksFile)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil && !exclusive {
+		f, err = os.Open(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	lk := unix.Flock_t{Type: unix.F_RDLCK, Whence: 0, Start: p.offset(name), Len: 1}
+	if exclusive {
+		lk.Type = unix.F_WRLCK
+	}
+	for {
+		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)
+		if err == nil {
+			return &lock{f}, nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	f.Close()
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return nil, ErrBusy
+	}
+	return nil, fmt.Errorf("lock %s: %w", path, err)
+}

@@ -1,0 +1,127 @@
+package warm
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Checksums of the files that machines are made of are remembered, because
+// QEMU and firmware are tens of megabytes and a user's image may be gigabytes.
+// A file is taken to be the same as long as all of this is the same.
+type fileIdentity struct {
+	Dev   uint64 `json:"dev"`
+	Ino   uint64 `json:"ino"`
+	Size  int64  `json:"size"`
+	Mtime int64  `json:"mtime_ns"`
+	Ctime int64  `json:"ctime_ns"`
+}
+
+func identityOf(f *os.File) (fileIdentity, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return fileIdentity{}, pathError("stat", f.Name(), err)
+	}
+	return fileIdentity{
+		Dev: uint64(st.Dev), Ino: st.Ino, Size: st.Size,
+		Mtime: unix.TimespecToNsec(st.Mtim), Ctime: unix.TimespecToNsec(st.Ctim),
+	}, nil
+}
+
+// settled tells whether a later change would have to show in the identity: file
+// systems stamp with a coarse clock, so a file that was changed just now may be
+// changed again and keep its stamp.
+func (id fileIdentity) settled(now time.Time) bool {
+	const coarse = 2 * time.Second // FAT and some network file systems
+	return now.UnixNano()-max(id.Mtime, id.Ctime) > int64(coarse)
+}
+
+const sumsDir = "sums"
+
+// A noted checksum is a file of its own, so that processes that note several do
+// not disturb each other.
+type noted struct {
+	Path   string       `json:"path"`
+	File   fileIdentity `json:"file"`
+	SHA256 string       `json:"sha256"`
+}
+
+// known are the checksums that this process has seen, by path and identity.
+var known sync.Map // of knownKey to string
+
+type knownKey struct {
+	path string
+	id   fileIdentity
+}
+
+// sum returns the SHA-256 of the file at path, an absolute one, in hex.
+func (c *Cache) sum(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	id, err := identityOf(f)
+	if err != nil {
+		return "", err
+	}
+	if sum, ok := known.Load(knownKey{path, id}); ok {
+		return sum.(string), nil
+	}
+	name := sha256.Sum256([]byte(path))
+	note := filepath.Join(c.Dir, sumsDir, hex.EncodeToString(name[:8])+".json")
+	var n noted
+	if b, err := os.ReadFile(note); err == nil && json.Unmarshal(b, &n) == nil && n.Path == path && n.File == id && isKey(n.SHA256) {
+		known.Store(knownKey{path, id}, n.SHA256)
+		return n.SHA256, nil
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", pathError("read", path, err)
+	}
+	after, err := identityOf(f)
+	if err != nil {
+		return "", err
+	}
+	if after != id {
+		return "", pathError("read", path, errChanging)
+	}
+	sum := hex.EncodeToString(h.Sum(nil))
+	if id.settled(time.Now()) {
+		known.Store(knownKey{path, id}, sum)
+		// Where it cannot be noted it is computed again.
+		if b, err := json.Marshal(noted{path, id, sum}); err == nil {
+			_ = writeWhole(note, b)
+		}
+	}
+	return sum, nil
+}
+
+// writeWhole makes file hold b; a reader sees all of it or what was before.
+func writeWhole(file string, b []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(file), leftoverPrefix)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

@@ -56,6 +56,10 @@ type Lane struct {
 	mu    sync.Mutex
 	state State
 
+	failures *consoleWatch
+	watchdog *watchdog
+	test     testNote // guarded by mu
+
 	// ctx is the test's, see Context; nil without one.
 	ctx     context.Context
 	beats   int
@@ -380,6 +384,9 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 func (l *Lane) machineIsUp(m *qemu.Machine) {
 	l.machine = m
 	l.undo.push(m.Close)
+	l.failures = newConsoleWatch(l.fixture, l.log)
+	l.watchdog = startWatchdog(m.PID())
+	l.undo.push(l.watchdog.close)
 	l.joined.Add(1)
 	go l.recordSerial()
 	addr := m.Spice().Unix
@@ -408,6 +415,7 @@ func (l *Lane) recordSerial() {
 			return
 		}
 		l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
+		l.failures.look(line, l.machine.Serial())
 	}
 }
 
@@ -499,7 +507,13 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	}
 	began := time.Now()
 	var detail string
+	if l.machine != nil {
+		var stop func()
+		ctx, stop = l.whileUp(ctx)
+		defer stop()
+	}
 	if err := f(ctx, &detail); err != nil {
+		err = l.reason(l.judgeWait(began, classify(name, err)))
 		// What ended the wait may only be a consequence of QEMU's end.
 		if l.machine != nil {
 			if end := l.machine.Err(); end != nil {
@@ -530,6 +544,7 @@ func (l *Lane) failed(err error) {
 		l.setState(func(s *State) {
 			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
 		})
+		l.writeVerdict(err)
 	}
 	close(l.closing)
 	l.release()
@@ -583,7 +598,9 @@ func (l *Lane) watch() {
 		close(l.done)
 		return
 	case <-l.machine.Done():
-		err = classify("", l.machine.Err())
+		err = l.reason(classify("", l.machine.Err()))
+	case <-l.failures.failed:
+		err = classify("", l.failures.err)
 	case <-proxyDone:
 		err = l.blameQEMU(fmt.Errorf("the proxy ended: %w", l.proxy.Err()))
 	case <-clientDone:
@@ -591,6 +608,7 @@ func (l *Lane) watch() {
 	}
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+	l.writeVerdict(err)
 	l.setState(func(s *State) {
 		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
 		var exit *qemu.ExitError
@@ -654,6 +672,9 @@ func (l *Lane) Close() error {
 		}
 		s.PIDs = PIDs{}
 	})
+	if l.err == nil {
+		l.writeVerdict(nil)
+	}
 	return errors.Join(err, l.release())
 }
 

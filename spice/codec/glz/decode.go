@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/zlib"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 
@@ -347,11 +346,9 @@ func (d *Decoder) rgb16(dst []byte) string {
 				d.ip = len(d.src)
 				return truncated
 			}
-			for ; n > 0; n-- {
-				binary.LittleEndian.PutUint32(dst[op:], pixel.RGB555(binary.BigEndian.Uint16(d.src[d.ip:])))
-				op += 4
-				d.ip += 2
-			}
+			pixel.Expand555Swapped(dst[op:op+4*n], d.src[d.ip:d.ip+2*n])
+			op += 4 * n
+			d.ip += 2 * n
 			continue
 		}
 		d.ip++
@@ -386,10 +383,8 @@ func (d *Decoder) alpha(dst []byte) string {
 				d.ip = len(d.src)
 				return truncated
 			}
-			for _, a := range d.src[d.ip : d.ip+n] {
-				dst[op+3] = a
-				op += 4
-			}
+			pixel.SetAlpha(dst[op:op+4*n], d.src[d.ip:d.ip+n])
+			op += 4 * n
 			d.ip += n
 			continue
 		}
@@ -408,9 +403,7 @@ func (d *Decoder) alpha(dst []byte) string {
 			if reason != "" {
 				return reason
 			}
-			for i := 3; i < n; i += 4 {
-				dst[op+i] = from[i]
-			}
+			pixel.CopyAlpha(dst[op:op+n], from)
 			op += n
 			continue
 		}
@@ -418,9 +411,8 @@ func (d *Decoder) alpha(dst []byte) string {
 		if distance > op {
 			return beforeStart
 		}
-		for end := op + n; op < end; op += 4 {
-			dst[op+3] = dst[op-distance+3]
-		}
+		pixel.CopyAlpha(dst[op:op+n], dst[op-distance:])
+		op += n
 	}
 	return ""
 }

@@ -1,8 +1,6 @@
 package lz
 
 import (
-	"encoding/binary"
-
 	"github.com/spicelane/spicelane/spice/codec/internal/pixel"
 )
 
@@ -170,11 +168,9 @@ func decodeRGB16(dst, src []byte, ip int) (int, string) {
 				return len(src), truncated
 			}
 			// In the stream, unlike in memory, the high byte comes first.
-			for ; n > 0; n-- {
-				binary.LittleEndian.PutUint32(dst[op:], pixel.RGB555(binary.BigEndian.Uint16(src[ip:])))
-				op += 4
-				ip += 2
-			}
+			pixel.Expand555Swapped(dst[op:op+4*n], src[ip:ip+2*n])
+			op += 4 * n
+			ip += 2 * n
 			continue
 		}
 		next, n, distance := match(src, ip, c)
@@ -212,10 +208,8 @@ func decodeAlpha(dst, src []byte, ip int) (int, string) {
 			if n > len(src)-ip {
 				return len(src), truncated
 			}
-			for _, a := range src[ip : ip+n] {
-				dst[op+3] = a
-				op += 4
-			}
+			pixel.SetAlpha(dst[op:op+4*n], src[ip:ip+n])
+			op += 4 * n
 			ip += n
 			continue
 		}
@@ -231,9 +225,8 @@ func decodeAlpha(dst, src []byte, ip int) (int, string) {
 			return ip - 1, pastEnd
 		}
 		ip = next
-		for end := op + n; op < end; op += 4 {
-			dst[op+3] = dst[op-distance+3]
-		}
+		pixel.CopyAlpha(dst[op:op+n], dst[op-distance:])
+		op += n
 	}
 	return ip, ""
 }

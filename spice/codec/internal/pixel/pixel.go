@@ -37,9 +37,53 @@ func RGB555(v uint16) uint32 {
 // Expand555 writes the little-endian 16-bit pixels of src as B,G,R,0. dst has room
 // for 4 bytes a pixel.
 func Expand555(dst, src []byte) {
+	for len(src) >= 8 && len(dst) >= 16 {
+		v := binary.LittleEndian.Uint64(src)
+		binary.LittleEndian.PutUint32(dst, RGB555(uint16(v)))
+		binary.LittleEndian.PutUint32(dst[4:], RGB555(uint16(v>>16)))
+		binary.LittleEndian.PutUint32(dst[8:], RGB555(uint16(v>>32)))
+		binary.LittleEndian.PutUint32(dst[12:], RGB555(uint16(v>>48)))
+		dst, src = dst[16:], src[8:]
+	}
 	for len(src) >= 2 && len(dst) >= 4 {
 		binary.LittleEndian.PutUint32(dst, RGB555(binary.LittleEndian.Uint16(src)))
 		dst, src = dst[4:], src[2:]
+	}
+}
+
+// Expand555Swapped is Expand555 for pixels whose high byte comes first.
+func Expand555Swapped(dst, src []byte) {
+	for len(src) >= 8 && len(dst) >= 16 {
+		v := binary.BigEndian.Uint64(src)
+		binary.LittleEndian.PutUint32(dst, RGB555(uint16(v>>48)))
+		binary.LittleEndian.PutUint32(dst[4:], RGB555(uint16(v>>32)))
+		binary.LittleEndian.PutUint32(dst[8:], RGB555(uint16(v>>16)))
+		binary.LittleEndian.PutUint32(dst[12:], RGB555(uint16(v)))
+		dst, src = dst[16:], src[8:]
+	}
+	for len(src) >= 2 && len(dst) >= 4 {
+		binary.LittleEndian.PutUint32(dst, RGB555(binary.BigEndian.Uint16(src)))
+		dst, src = dst[4:], src[2:]
+	}
+}
+
+// SetAlpha writes each byte of src as the fourth byte of a pixel of dst.
+func SetAlpha(dst, src []byte) {
+	for _, a := range src {
+		if len(dst) < 4 {
+			return
+		}
+		dst[3] = a
+		dst = dst[4:]
+	}
+}
+
+// CopyAlpha copies the fourth bytes of src's pixels to dst's, one after the other, so that
+// src may begin shortly before dst and what is written is read again.
+func CopyAlpha(dst, src []byte) {
+	src = src[:len(dst)]
+	for i := 3; i < len(dst); i += 4 {
+		dst[i] = src[i]
 	}
 }
 
@@ -114,8 +158,29 @@ func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 }
 
 // Repeat copies n bytes within dst from distance before op to op, byte after byte
-// from the front, so that a distance below n repeats what lies between.
+// from the front, so that a distance below n repeats what lies between. It may write
+// up to 7 bytes more, of what is still to come.
 func Repeat(dst []byte, op, distance, n int) {
+	if n <= 64 && n+8 <= len(dst)-op {
+		// Most matches are shorter than a call of copy is worth.
+		if distance >= 8 {
+			d := dst[op : op+n+8]
+			s := dst[op-distance:][:len(d)]
+			for i := 0; i < n; i += 8 {
+				binary.LittleEndian.PutUint64(d[i:i+8], binary.LittleEndian.Uint64(s[i:i+8]))
+			}
+			return
+		}
+		if distance == 4 {
+			d := dst[op : op+n+8]
+			v := uint64(binary.LittleEndian.Uint32(dst[op-4:]))
+			v |= v << 32
+			for i := 0; i < n; i += 8 {
+				binary.LittleEndian.PutUint64(d[i:i+8], v)
+			}
+			return
+		}
+	}
 	from := op - distance
 	for end := op + n; op < end; {
 		op += copy(dst[op:end], dst[from:op])

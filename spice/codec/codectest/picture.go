@@ -80,7 +80,7 @@ func Photo(w, h int) *Picture {
 			wave := float64(40) * triangle(float64(fx*7)+float64(fy*3))
 			grain := rnd.next()
 			r := int(sky+hill) + int(grain&7)
-			g := int(sky*0.8+wave) + int(grain>>3&7)
+			g := int(float64(sky*0.8)+wave) + int(grain>>3&7)
 			b := int(float64(255)-sky+float64(hill*0.5)) + int(grain>>6&7)
 			p.set(x, y, clamp(r)<<16|clamp(g)<<8|clamp(b))
 		}

@@ -64,6 +64,19 @@ func decode(t testing.TB, dec *glz.Decoder, data []byte) (*codectest.Picture, gl
 	return p, h
 }
 
+// The vectors are the images of one session, in the order of their names.
+func TestVectorsDecodeToTheirPixels(t *testing.T) {
+	dec := glz.NewWindow(1 << 14).NewDecoder()
+	for _, v := range codectest.Load(t) {
+		p := &codectest.Picture{Width: v.Width, Height: v.Height, Pix: make([]byte, 4*v.Width*v.Height)}
+		h, err := dec.Decode(t.Context(), p.Pix, 4*v.Width, v.Data)
+		if !h.Type.HasAlpha() {
+			opaque(p)
+		}
+		v.Check(t, p.Pix, err)
+	}
+}
+
 // A session: pictures of all kinds, types, sizes and directions one after the other, in
 // which later ones refer to earlier ones.
 func TestASessionSurvives(t *testing.T) {

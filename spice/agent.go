@@ -100,35 +100,45 @@ func (m *mainChannel) granted(tokens uint32) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokens += uint64(tokens)
-	return m.c.flushAgent()
+	return a.flush(m.ch)
 }
 
 // sendAgent queues a message for the agent and sends as much of the queue as the agent takes.
 func (c *Client) sendAgent(m wire.AgentMessage) error {
+	if err := c.ended(); err != nil {
+		return err
+	}
+	ch := c.channel(mainID)
 	a := &c.agent
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.connected {
+	if !a.connected || ch == nil {
+		a.mu.Unlock()
 		return ErrAgent
 	}
 	b := wire.AppendAgent(nil, m, a.caps)
 	if a.queued+len(b) > maxAgentQueue {
+		defer a.mu.Unlock()
 		return &LimitError{What: "bytes waiting for the agent", Got: int64(a.queued + len(b)), Want: maxAgentQueue}
 	}
 	a.queue = append(a.queue, wire.AgentChunks(b)...)
 	a.queued += len(b)
-	return c.flushAgent()
+	err := a.flush(ch)
+	a.mu.Unlock()
+	if err != nil {
+		c.end(&ChannelError{Channel: mainID, Message: "main.agent_data", Err: err})
+		return c.ended()
+	}
+	return nil
 }
 
-// flushAgent sends what tokens allow. The caller holds agent.mu, which keeps the pieces in order.
-func (c *Client) flushAgent() error {
-	a := &c.agent
+// flush sends what tokens allow. The caller holds mu, which keeps the pieces in order.
+func (a *agentState) flush(ch *channel) error {
 	for a.tokens > 0 && len(a.queue) > 0 {
 		piece := a.queue[0]
 		a.queue = a.queue[1:]
 		a.queued -= len(piece)
 		a.tokens--
-		if err := c.ask(mainID, &wire.MainClientAgentData{Data: piece}); err != nil {
+		if err := ch.send(&wire.MainClientAgentData{Data: piece}); err != nil {
 			return err
 		}
 	}
@@ -205,7 +215,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		a.content[clipKey{msg.Selection, msg.Type}] = clipContent{slices.Clone(msg.Data), a.replies}
 		a.mu.Unlock()
 		m.c.bell.ring()
-	case *wire.AgentReply, *wire.AgentGraphicsDeviceInfo, *wire.AgentMouseState, *wire.AgentFileXferStatus:
+	case *wire.AgentReply, *wire.AgentGraphicsDeviceInfo, *wire.AgentMouseState, *wire.AgentFileXferStatus, *wire.AgentMaxClipboard:
 	default:
 		m.c.miss("agent message " + msg.AgentType().String())
 	}

@@ -3,6 +3,7 @@ package spice
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"sync"
@@ -211,7 +212,11 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 		return &DisconnectedError{Reason: m.Reason}
 	case *wire.Notify:
 		e := Notified{Channel: ch.id, Severity: m.Severity.String(), Text: m.Message}
-		c.log.Info("notice from the server", "channel", ch.id.String(), "severity", e.Severity, "text", e.Text)
+		level := slog.LevelDebug // servers warn of every channel without TLS
+		if m.Severity == wire.NotifyError {
+			level = slog.LevelWarn
+		}
+		c.log.Log(c.ctx, level, "notice from the server", "channel", ch.id.String(), "severity", e.Severity, "text", e.Text)
 		c.hub.emit(e)
 		return nil
 	case *wire.WaitForChannels:

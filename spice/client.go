@@ -95,7 +95,7 @@ func (c *Client) open(ctx context.Context) error {
 	}
 	want := c.cfg.Channels
 	if want == nil {
-		want = defaultChannel
+		want = c.wanted
 	}
 	type result struct {
 		ch  *channel
@@ -159,10 +159,13 @@ func closedChan() chan struct{} {
 	return c
 }
 
-func defaultChannel(id wire.ChannelID) bool {
+// wanted is which channels are opened unless Config.Channels says otherwise.
+func (c *Client) wanted(id wire.ChannelID) bool {
 	switch id.Type {
 	case wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor:
 		return true
+	case wire.ChannelPlayback:
+		return c.cfg.Sound != nil
 	}
 	return false
 }

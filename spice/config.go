@@ -36,8 +36,11 @@ type Config struct {
 	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp" or "unix".
 	DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
+	// Sound takes what the guest plays; nil leaves the playback channel closed.
+	Sound Sound
+
 	// Channels chooses among the channels that the server offers; nil means all display, inputs and cursor
-	// channels. Main is always open. A channel of another type is read and counted but not interpreted.
+	// channels, and playback if there is a Sound. Main is always open. A channel of another type is read and counted but not interpreted.
 	Channels func(wire.ChannelID) bool
 
 	// PixmapCachePixels and GLZWindowPixels are announced to the server as the memory it may count on, in pixels;

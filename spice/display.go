@@ -371,7 +371,13 @@ func (c *Client) AwaitPicture(ctx context.Context, channel uint8) (SurfaceInfo, 
 		return false
 	})
 	if err != nil {
-		err = fmt.Errorf("spice: waiting for the picture of display %d: %w; surfaces: %v", channel, err, c.Surfaces())
+		seen := "no surface"
+		for _, s := range c.Surfaces() {
+			if s.Channel == channel && s.Primary {
+				seen = fmt.Sprintf("a surface of %d×%d pixels that the server has not called complete", s.Width, s.Height)
+			}
+		}
+		err = fmt.Errorf("spice: waiting for the picture of display %d: %w; it has %s", channel, err, seen)
 	}
 	return found, err
 }

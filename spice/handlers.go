@@ -16,6 +16,9 @@ func (c *Client) handlerFor(ch *channel) handler {
 	case wire.ChannelCursor:
 		return &cursorChannel{ch: ch, c: c}
 	}
+	if ch.id.Type == wire.ChannelPlayback && c.cfg.Sound != nil {
+		return &playback{c: c, sound: c.cfg.Sound, raw: true}
+	}
 	return counted{}
 }
 

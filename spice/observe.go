@@ -17,7 +17,7 @@ type observer struct{ fn func(Event) }
 // Observe has fn called with everything that happens from now on, in order, until stop is called. When stop has returned fn is not running and will
 // not be called again.
 //
-// NB: fn runs on the goroutine that reads a channel: it must be quick, must not block, and must not call stop or Observe. It may call the methods that
+// NB: fn runs on the goroutine that reads a channel: it must be quick, must not block, and must not call stop, Observe or Close. It may call the methods that
 // only look, such as Surfaces, but Snapshot in fn holds up the session.
 func (c *Client) Observe(fn func(Event)) (stop func()) {
 	o := &observer{fn}

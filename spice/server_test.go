@@ -3,6 +3,7 @@ package spice_test
 import (
 	"context"
 	"crypto/rsa"
+	"crypto/tls"
 	"fmt"
 	"image"
 	"net"
@@ -48,7 +49,8 @@ type server struct {
 	offer    []wire.ChannelID
 	init     wire.MainInit
 	common   wire.Caps
-	silent   bool // main is linked and then nothing is said
+	tls      *tls.Config // spoken on every connection if not nil
+	silent   bool        // main is linked and then nothing is said
 	links    chan *peer
 	wg       sync.WaitGroup
 
@@ -102,6 +104,9 @@ func (s *server) accept() {
 			return
 		}
 		s.mu.Lock()
+		if s.tls != nil {
+			conn = tls.Server(conn, s.tls)
+		}
 		s.conns = append(s.conns, conn)
 		s.mu.Unlock()
 		s.wg.Add(1)
@@ -141,6 +146,13 @@ func (s *server) link(conn net.Conn) {
 		p.out.WriteMessage(&wire.MainChannelsList{Channels: s.offer})
 	}
 	s.links <- p
+}
+
+// speak has the server speak TLS from now on.
+func (s *server) speak(cfg *tls.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tls = cfg
 }
 
 // dial opens a session and waits until the server has all its channels.

@@ -1,0 +1,151 @@
+package spice
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Sound takes what the guest plays. Its methods are called on the goroutine that reads the playback channel, in the order of the
+// messages, and must not block. After an error it is not called again, and the session goes on.
+type Sound interface {
+	// Start says what the samples to come are like: signed 16 bits, little-endian, the channels interleaved.
+	Start(rate, channels int) error
+	// Samples is some of them, to be played at a time of the server's multimedia clock, in milliseconds. pcm is only
+	// valid during the call.
+	Samples(time uint32, pcm []byte) error
+	// Stop says that the guest plays nothing more for now.
+	Stop() error
+}
+
+// playback interprets a playback channel.
+type playback struct {
+	c       *Client
+	sound   Sound
+	started bool
+	raw     bool // samples come as they are
+	failed  bool
+}
+
+func (p *playback) begin() error { return nil }
+
+func (p *playback) handle(msg wire.ServerMessage, _ *incoming) error {
+	switch m := msg.(type) {
+	case *wire.PlaybackMode:
+		// Codecs are not announced, so that a server sends raw samples.
+		if p.raw = m.Mode == wire.AudioRaw; !p.raw {
+			p.c.miss(fmt.Sprintf("audio mode %d", m.Mode))
+		}
+	case *wire.PlaybackStart:
+		if m.Format != wire.AudioS16 || m.Channels < 1 || m.Channels > 8 || m.Frequency < 1 || m.Frequency > 1<<20 {
+			p.c.miss(fmt.Sprintf("audio format %d", m.Format))
+			p.started = false
+			return nil
+		}
+		p.started = true
+		p.do(func() error { return p.sound.Start(int(m.Frequency), int(m.Channels)) })
+	case *wire.PlaybackData:
+		if p.started && p.raw {
+			p.do(func() error { return p.sound.Samples(m.Time, m.Data) })
+		}
+	case *wire.PlaybackStop:
+		if p.started {
+			p.do(p.sound.Stop)
+		}
+		p.started = false
+	case *wire.PlaybackVolume, *wire.PlaybackMute, *wire.PlaybackLatency: // samples are kept as they are
+	default:
+		p.c.miss("message " + msg.MessageName())
+	}
+	return nil
+}
+
+func (p *playback) do(fn func() error) {
+	if p.failed {
+		return
+	}
+	if err := fn(); err != nil {
+		p.failed = true
+		p.c.log.Warn("sound is no longer kept", "error", err)
+	}
+}
+
+// WAV is a Sound that writes a RIFF WAVE file. Pauses are left out; all that is played must have the rate and
+// channels of the first.
+type WAV struct {
+	mu             sync.Mutex
+	w              io.WriteSeeker
+	rate, channels int
+	written        int64 // bytes of samples
+}
+
+// NewWAV writes to w from its beginning. The file is playable at any time; after Close it also says its length.
+func NewWAV(w io.WriteSeeker) *WAV { return &WAV{w: w} }
+
+// wavHeaderSize is the bytes before the samples.
+const wavHeaderSize = 44
+
+func (v *WAV) header(size uint32) []byte {
+	frame := 2 * v.channels
+	b := append(make([]byte, 0, wavHeaderSize), "RIFF"...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(min(int64(size)+wavHeaderSize-8, math.MaxUint32)))
+	b = append(b, "WAVEfmt "...)
+	b = binary.LittleEndian.AppendUint32(b, 16)
+	b = binary.LittleEndian.AppendUint16(b, 1) // PCM
+	b = binary.LittleEndian.AppendUint16(b, uint16(v.channels))
+	b = binary.LittleEndian.AppendUint32(b, uint32(v.rate))
+	b = binary.LittleEndian.AppendUint32(b, uint32(v.rate*frame))
+	b = binary.LittleEndian.AppendUint16(b, uint16(frame))
+	b = binary.LittleEndian.AppendUint16(b, 16)
+	b = append(b, "data"...)
+	return binary.LittleEndian.AppendUint32(b, size)
+}
+
+// Start writes the header, the first time.
+func (v *WAV) Start(rate, channels int) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rate == 0 {
+		v.rate, v.channels = rate, channels
+		// Until Close the size is the largest one, which players take for "to the end of the file".
+		_, err := v.w.Write(v.header(math.MaxUint32))
+		return err
+	}
+	if rate != v.rate || channels != v.channels {
+		return fmt.Errorf("spice: sound of %d Hz with %d channels in a WAV file of %d Hz with %d", rate, channels, v.rate, v.channels)
+	}
+	return nil
+}
+
+// Samples appends samples.
+func (v *WAV) Samples(_ uint32, pcm []byte) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	n, err := v.w.Write(pcm)
+	v.written += int64(n)
+	return err
+}
+
+// Stop does nothing: what is played next is appended.
+func (v *WAV) Stop() error { return nil }
+
+// Close writes the length into the header. It does not close the file.
+func (v *WAV) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.rate == 0 {
+		return nil
+	}
+	if _, err := v.w.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if _, err := v.w.Write(v.header(uint32(min(v.written, math.MaxUint32)))); err != nil {
+		return err
+	}
+	_, err := v.w.Seek(0, io.SeekEnd)
+	return err
+}

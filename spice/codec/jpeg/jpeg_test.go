@@ -3,6 +3,7 @@ package jpeg_test
 import (
 	"bytes"
 	"fmt"
+	"image"
 	"image/draw"
 	stdjpeg "image/jpeg"
 	"image/png"
@@ -13,8 +14,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"image"
 
 	"github.com/spicelane/spicelane/spice/codec"
 	"github.com/spicelane/spicelane/spice/codec/codectest"
@@ -65,13 +64,8 @@ func TestPicturesAreCloseToLibjpegs(t *testing.T) {
 			}
 			require.Zero(t, dst[4*i+3], "X")
 		}
-		// Chroma that is halved in height only is not interpolated here.
-		limit, mean := 3, 0.1
-		if strings.HasSuffix(name, "440") {
-			limit, mean = 60, 2
-		}
-		assert.LessOrEqual(t, worst, limit, "%s: largest difference", name)
-		assert.Less(t, float64(sum)/float64(3*w*h), mean, "%s: mean difference", name)
+		assert.LessOrEqual(t, worst, 3, "%s: largest difference", name)
+		assert.Less(t, float64(sum)/float64(3*w*h), 0.1, "%s: mean difference", name)
 	}
 }
 

@@ -31,7 +31,7 @@ func (d *Decoder) ycbcr(dst []byte, stride int, m *image.YCbCr) {
 	for y := range h {
 		near := y / vx
 		far := near // the other row of chroma to mix in
-		if hx == 2 && vx == 2 {
+		if hx <= 2 && vx == 2 {
 			far = min(max(near-1+2*(y&1), 0), ch-1)
 		}
 		for i, plane := range [2][]byte{m.Cb, m.Cr} {
@@ -45,6 +45,8 @@ func (d *Decoder) ycbcr(dst []byte, stride int, m *image.YCbCr) {
 				mixRows(out, a, b)
 			case hx == 2:
 				mix(out, a)
+			case hx == 1 && vx == 2:
+				mixDown(out, a, b, y&1)
 			case hx == 1:
 				copy(out, a)
 			default:
@@ -83,6 +85,15 @@ func mixRows(out, near, far []byte) {
 		out[2*x] = byte((3*here + prev + 8) >> 4)
 		out[2*x+1] = byte((3*here + next + 7) >> 4)
 		prev, here = here, next
+	}
+}
+
+// mixDown mixes between rows only: near counts three times, far once, and halves are
+// rounded down in upper rows, up in lower ones.
+func mixDown(out, near, far []byte, lower int) {
+	far = far[:len(near)]
+	for x, v := range near {
+		out[x] = byte((3*int(v) + int(far[x]) + 1 + lower) >> 2)
 	}
 }
 

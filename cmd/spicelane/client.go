@@ -16,9 +16,9 @@ import (
 func newClient() *cobra.Command {
 	var (
 		file, socket, timeline, through string
-		startUS                int64
-		readyFD                int
-		wait                   time.Duration
+		startUS                         int64
+		readyFD                         int
+		wait                            time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "client --vv FILE --socket PATH",

@@ -154,6 +154,17 @@ func TestOffsetsAndDistancesOfEveryLength(t *testing.T) {
 	}
 }
 
+func TestDistancesThatLookAlikeAreToldApart(t *testing.T) {
+	dec := glz.NewWindow(1 << 10).NewDecoder()
+	one := &codectest.Picture{Width: 1, Height: 1}
+	for id := range uint64(40) {
+		decode(t, dec, glzImage(one, id, id, 0, byte(id), 0, 0))
+	}
+	three := &codectest.Picture{Width: 3, Height: 1}
+	got, _ := decode(t, dec, glzImage(three, 40, 40, 0x20, 0, 1, 0x20, 0, 17, 0x20, 0, 33))
+	assert.Equal(t, []byte{39, 0, 0, 0, 23, 0, 0, 0, 7, 0, 0, 0}, got.Pix)
+}
+
 // glzImage returns an image of type RGB32 with the stream given.
 func glzImage(p *codectest.Picture, id, head uint64, stream ...byte) []byte {
 	b := binary.BigEndian.AppendUint32(nil, 0x20205a4c)
@@ -285,6 +296,59 @@ func TestAnImageWaitsForTheOneItRefersTo(t *testing.T) {
 		synctest.Wait()
 		assert.True(t, done)
 	})
+}
+
+// What an image may refer to stays until it is decoded, even if a server says, in an image
+// that arrives meanwhile, that it needs it no longer:
+//
+//	channel 1                              channel 2
+//	images 0 to 2
+//	                                       image 4: refers to image 3, waits
+//	image 3: needs nothing from before
+//	                                       image 4 goes on: refers to image 1
+func TestImagesStayWhileTheyMayBeReferredTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one := &codectest.Picture{Width: 1, Height: 1}
+		w := glz.NewWindow(100)
+		dec := w.NewDecoder()
+		for id := range uint64(3) {
+			decode(t, dec, glzImage(one, id, id, 0, byte(10+id), 0, 0))
+		}
+		two := &codectest.Picture{Width: 2, Height: 1}
+		got := make(chan []byte)
+		go func() {
+			p, _ := decode(t, w.NewDecoder(), glzImage(two, 4, 4, 0x20, 0, 1, 0x20, 0, 3))
+			got <- p.Pix
+		}()
+		synctest.Wait()
+		decode(t, dec, glzImage(one, 3, 0, 0, 13, 0, 0))
+		assert.Equal(t, []byte{13, 0, 0, 0, 11, 0, 0, 0}, <-got)
+	})
+}
+
+func TestImagesKeepToTheirOwnHead(t *testing.T) {
+	one := &codectest.Picture{Width: 1, Height: 1}
+	w := glz.NewWindow(100)
+	decode(t, w.NewDecoder(), glzImage(one, 0, 0, 0, 1, 2, 3))
+	// Image 1 is still on its way, so that image 0 is there; but image 2 does without it.
+	_, err := w.NewDecoder().Decode(t.Context(), nil, 0, glzImage(one, 2, 1, 0x20, 0, 2))
+	assert.ErrorContains(t, err, "match refers to an image that the server has let go")
+	n, size := w.Size()
+	assert.Equal(t, 2, n, "the damaged image counts")
+	assert.Equal(t, 4, size, "but takes no memory")
+}
+
+func TestMemoryIsUsedAgain(t *testing.T) {
+	p := codectest.UI(40, 30)
+	w := glz.NewWindow(40 * 30)
+	dec := w.NewDecoder()
+	enc := &codectest.GLZEncoder{Keep: -1}
+	for range 5 {
+		decode(t, dec, enc.Encode(p, codectest.LZRGB32, true))
+		n, size := w.Size()
+		assert.Equal(t, 1, n)
+		assert.Equal(t, len(p.Pix), size)
+	}
 }
 
 func TestWaitingEndsWithTheContext(t *testing.T) {

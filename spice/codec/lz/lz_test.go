@@ -165,6 +165,45 @@ func TestItemsMeanWhatTheyShould(t *testing.T) {
 	}
 }
 
+func TestItemsThatGoWrongAreMalformed(t *testing.T) {
+	const (
+		before = "match reaches back before the start of the image"
+		past   = "item runs past the end of the image"
+	)
+	for _, tt := range []struct {
+		typ    lz.Type
+		stream string
+		at     int
+		reason string
+	}{
+		{lz.PLT8, "\x00\x01\x20\x01", 30, before},
+		{lz.PLT8, "\x00\x01\x40\x00", 30, past}, // four where three are left
+		{lz.PLT8, "\x04\x01\x01\x01\x01\x01", 28, past},
+		{lz.RGB16, "\x00\x01\x01\x20\x01", 31, before},
+		{lz.RGB16, "\x00\x01\x01\x60\x00", 31, past},
+		{lz.RGB16, "\x04\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01", 28, past},
+		{lz.RGB32, "\x00\x01\x01\x01\x20\x01", 32, before},
+		{lz.RGB32, "\x00\x01\x01\x01\x80\x00", 32, past},
+		{lz.RGB32, "\x04\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01", 28, past},
+		{lz.XXXA, "\x00\x01\x20\x01", 30, before},
+		{lz.XXXA, "\x00\x01\x40\x00", 30, past},
+		{lz.XXXA, "\x04\x01\x01\x01\x01\x01", 28, past},
+		{lz.RGBA, "\x00\x01\x01\x01\x60\x00\x00\x01\x20\x01", 36, before}, // in the alpha
+	} {
+		stride := map[lz.Type]uint32{lz.PLT8: 4, lz.RGB16: 8}[tt.typ]
+		if stride == 0 {
+			stride = 16
+		}
+		data := binary.BigEndian.AppendUint32(nil, 0x20205a4c)
+		for _, v := range []uint32{1<<16 | 1, uint32(tt.typ), 4, 1, stride, 1} {
+			data = binary.BigEndian.AppendUint32(data, v)
+		}
+		var dec lz.Decoder
+		_, err := dec.Decode(make([]byte, 16, 64), 16, append(data, tt.stream...), []uint32{0, 1})
+		assert.EqualError(t, err, fmt.Sprintf("lz: malformed image at byte %d: %s", tt.at, tt.reason), "%s % x", tt.typ, tt.stream)
+	}
+}
+
 func TestFarMatchesReachAllTheWay(t *testing.T) {
 	// One row in which every pixel is its own colour, and then matches of two pixels at
 	// distances around the border between near and far, and at the farthest.

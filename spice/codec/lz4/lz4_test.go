@@ -99,6 +99,13 @@ func TestBytesMeanWhatTheyShould(t *testing.T) {
 	assert.Equal(t, []byte{1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8}, dst)
 }
 
+func TestBlocksHoldSomething(t *testing.T) {
+	var dec lz4.Decoder
+	data := []byte{1, 8, 0, 0, 0, 1, 0, 0, 0, 0, 5, 0x40, 1, 2, 3, 4} // nothing, then a pixel
+	_, err := dec.Decode(make([]byte, 4), 4, 1, 1, data)
+	assert.Equal(t, codectest.Malformed, codectest.Kind(err), "%v", err)
+}
+
 func TestSizesAreChecked(t *testing.T) {
 	data, want := encode(codectest.UI(17, 33), lz4.RGB32, true, 5)
 	var dec lz4.Decoder

@@ -43,8 +43,8 @@ func (r *bitReader) ahead() (acc uint64, valid, at uint) {
 func lastWindow(src []byte, pos int) uint64 {
 	var last [12]byte
 	if at := pos >> 5 * 4; at < len(src) {
-		// A word that is not complete does not count.
-		copy(last[:], src[at:len(src)&^3])
+		// Of a word that is not complete, exhausted says that it is missing.
+		copy(last[:], src[at:])
 	}
 	return window(last[:], pos&31)
 }

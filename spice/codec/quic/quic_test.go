@@ -108,6 +108,62 @@ func TestTruncatedImagesAreMalformed(t *testing.T) {
 	}
 }
 
+func TestNumbersThatNoEncoderWritesAreMalformed(t *testing.T) {
+	// Black but for the blue of the last pixel, whose number is the largest, 255, in a code
+	// whose other numbers have a unary prefix: 18 zeros and 237 in 8 bits.
+	p := &codectest.Picture{Name: "black", Width: 64, Height: 64, Pix: make([]byte, 4*64*64)}
+	p.Pix[len(p.Pix)-4] = 128
+	data := codectest.EncodeQUIC(p, codectest.QUICRGB32)
+	dst := make([]byte, len(p.Pix))
+	var dec quic.Decoder
+	_, err := dec.Decode(dst, 4*p.Width, data)
+	require.NoError(t, err)
+	codectest.Equal(t, "before", dst, p)
+
+	last := len(data) - 8 // behind it is the word that is read ahead
+	word := binary.LittleEndian.Uint32(data[last:])
+	word |= word & -word << 1 // 239
+	binary.LittleEndian.PutUint32(data[last:], word)
+	_, err = dec.Decode(dst, 4*p.Width, data)
+	assert.ErrorContains(t, err, "no such code or run in row 63 of 64")
+}
+
+func TestDamageIsReportedOrShowsInPixels(t *testing.T) {
+	for _, p := range []*codectest.Picture{codectest.Text(12, 9), codectest.UI(12, 9)} {
+		for _, typ := range types {
+			data, _ := encode(p, typ)
+			for i := 8 * quic.HeaderSize; i < 8*len(data); i++ {
+				damaged := append([]byte(nil), data...)
+				damaged[i/8] ^= 1 << (i % 8)
+				var dec quic.Decoder // a new one, whose memory is no larger than it must be
+				_, err := dec.Decode(make([]byte, len(p.Pix)), 4*p.Width, damaged)
+				if k := codectest.Kind(err); k != codectest.OK && k != codectest.Malformed {
+					t.Fatalf("%s %s, bit %d: %v", p.Name, typ, i, err)
+				}
+			}
+		}
+	}
+}
+
+func TestRunsEndWithTheirRow(t *testing.T) {
+	// Ones from any bit on: where a run begins they mean one without an end.
+	p := &codectest.Picture{Name: "black", Width: 8, Height: 4, Pix: make([]byte, 4*8*4)}
+	data := codectest.EncodeQUIC(p, codectest.QUICRGB32)
+	refused := 0
+	for i := 8 * quic.HeaderSize; i < 8*(len(data)-4); i++ {
+		damaged := append([]byte(nil), data...)
+		for j := i; j < 8*(len(data)-4); j++ {
+			damaged[j/32*4+3-j%32/8] |= 0x80 >> (j % 8) // the order in which bits are read
+		}
+		var dec quic.Decoder
+		if _, err := dec.Decode(make([]byte, len(p.Pix)), 4*p.Width, damaged); err != nil {
+			assert.Equal(t, codectest.Malformed, codectest.Kind(err))
+			refused++
+		}
+	}
+	assert.Positive(t, refused)
+}
+
 func TestBytesAfterTheImageAreIgnored(t *testing.T) {
 	data, want := encode(codectest.UI(17, 33), quic.RGB32)
 	dst := make([]byte, len(want.Pix))

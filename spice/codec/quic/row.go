@@ -211,7 +211,8 @@ func (g *group) repeat(row []uint32) {
 // colours decodes the colours of pixels, zeroing the fourth byte, until one is equal to its
 // left neighbour. It stops before a pixel that has a codeword that is not in
 // f.short, or that is near the end of the data, and returns how many pixels it
-// decoded. above is the row above; row and contexts begin one column to the left.
+// decoded. above is the row above; row and contexts begin one column to the left,
+// with a pixel whose fourth byte is zero.
 //
 // NB: this is the inner loop of most images. It calls nothing, so that its state stays
 // in registers. What bounds it is how soon a codeword's length is known after the one
@@ -244,8 +245,8 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 		valid += more * 32
 
 		c = uint32(r&0xff00)<<8 | uint32(g&0xff00) | uint32(b>>8)
-		was := left & 0xffffff
-		left = add(mean(was, up&0xffffff), unfold(c)) & f.fold
+		was := left
+		left = add(mean(left, up&0xffffff), unfold(c)) & f.fold
 		row[x], contexts[x] = left, c
 		if left == was {
 			n = x + 1

@@ -154,7 +154,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		{bitmap.Image{Format: 11, Width: 1, Height: 1}, nil, "bitmap: unsupported image: format 11"},
 		{bitmap.Image{Format: bitmap.Format8BitA, Width: -1, Height: 1}, nil, "bitmap: malformed image at byte 0: size -1x1, want 1 to 32768 each way"},
 		{bitmap.Image{Format: bitmap.Format32Bit, Width: 2, Height: 1, Stride: 7}, nil, "bitmap: malformed image at byte 0: stride 7 for 2 pixels of 32bit"},
-		{bitmap.Image{Format: bitmap.Format32Bit, Width: 2, Height: 1, Stride: math.MaxInt}, nil, "bitmap: malformed image at byte 0: stride 9223372036854775807 for 2 pixels of 32bit"},
+		{bitmap.Image{Format: bitmap.Format32Bit, Width: 2, Height: 1, Stride: math.MaxInt32}, nil, "bitmap: malformed image at byte 0: stride 2147483647 for 2 pixels of 32bit"},
 		{bitmap.Image{Format: bitmap.Format32Bit, Width: 2, Height: 2, Stride: 8}, make([]byte, 15), "bitmap: malformed image at byte 15: 15 bytes of data, want 16"},
 		{bitmap.Image{Format: bitmap.Format1BitBE, Width: 2, Height: 1, Stride: 1}, []byte{0}, "bitmap: malformed image at byte 0: 1bit-be without a palette"},
 		{bitmap.Image{Format: bitmap.Format1BitBE, Width: 2, Height: 1, Stride: 1, Palette: two[:1]}, []byte{0x40}, "bitmap: malformed image at byte 0: palette index 1 with 1 entries"},

@@ -44,7 +44,7 @@ func Text(w, h int) *Picture {
 	rnd := random(1)
 	inks := [...]uint32{0xc8ccd0, 0xc8ccd0, 0xc8ccd0, 0x40d060, 0xf0b040}
 	for y := 4; y+14 <= h; y += 16 {
-		columns := int(rnd.next()) % (w/8 + 1)
+		columns := int(int64(rnd.next()) % int64(w/8+1)) // none at all every other time
 		ink := inks[rnd.next()%uint64(len(inks))]
 		for x := 1; x < columns; x++ {
 			// A glyph is 5 by 9 dots, one of 40; 40 kinds repeat as letters do.

@@ -22,8 +22,8 @@
 // A stride is the distance in bytes from the start of a row to the start of the
 // next; it is at least four times the width, and the bytes between two rows are
 // left alone. The fourth byte of a pixel is its alpha where the header says
-// so. Elsewhere it is X, without a meaning: zero, or what the server sent in
-// uncompressed 32-bit formats. A caller that is told
+// so. Elsewhere it is X, without a meaning: zero, what the server sent in
+// uncompressed 32-bit formats, or in GLZ images the alpha of an earlier one. A caller that is told
 // SPICE_IMAGE_FLAGS_HIGH_BITS_SET sets it to 0xff itself.
 //
 // After an error the destination holds a part of the picture or rubbish; it must

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/report"
+)
+
+func newReport() *cobra.Command {
+	var (
+		junit, summary, title, url string
+		quiet                      bool
+	)
+	cmd := &cobra.Command{
+		Use:   "report [FILE | -]",
+		Short: "Make JUnit XML and a summary of the results of go test -json",
+		Long: `Read the results of a go test -json run from a file, or from standard input as
+they come, and say what failed, whose fault it was, and where the evidence is:
+
+  go test -json -artifacts -outputdir "$PWD/artifacts" ./... |
+      spicelane report --junit artifacts/junit.xml --summary artifacts/summary.md
+
+Each test that ran more than once (-count) gets its flake rate, with a confidence
+interval.
+
+Exit status: 0 all passed; 1 a test failed that asserted something of the product;
+2 nothing did, but the harness failed, a package did not build, panicked or
+timed out, or the results are incomplete; 3 only the host lacked something.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if name := arg(args, 0); name != "" && name != "-" {
+				f, err := os.Open(name)
+				if err != nil {
+					return usage("%w", err)
+				}
+				defer f.Close()
+				in = f
+			}
+			out := cmd.OutOrStdout()
+			if quiet {
+				out = io.Discard
+			}
+			run, err := report.Read(in, report.ReadOptions{Console: out})
+			fmt.Fprintln(out, run.Headline())
+			for _, f := range run.Flakes() {
+				if f.Failed > 0 {
+					fmt.Fprintf(out, "flaky: %s.%s: %s\n", f.Package, f.Name, f.Rate)
+				}
+			}
+			for _, p := range run.Problems {
+				fmt.Fprintf(cmd.ErrOrStderr(), "about the results: %s\n", p)
+			}
+			// What could be read is written even if not all could.
+			errs := []error{err}
+			if junit != "" {
+				errs = append(errs, writeReport(junit, run.WriteJUnit))
+			}
+			if summary != "" {
+				errs = append(errs, writeReport(summary, func(w io.Writer) error {
+					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: filepath.Dir(summary), ArtifactsURL: url})
+				}))
+			}
+			if err := errors.Join(errs...); err != nil {
+				return usage("report: %w", err)
+			}
+			return runError(run)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&junit, "junit", "", "write JUnit XML to this `FILE`")
+	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE` ($GITHUB_STEP_SUMMARY, for one)")
+	f.StringVar(&title, "title", "", "the summary's heading; default: Tests")
+	f.StringVar(&url, "artifacts-url", "", "where the artifact directories can be downloaded; default: links are relative to the summary")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
+	return cmd
+}
+
+// runError is nil for a run that passed.
+func runError(run *report.Run) error {
+	v := run.Verdict()
+	if v == "" {
+		return nil
+	}
+	failures := run.Failures()
+	if i := slices.IndexFunc(failures, func(f report.Finding) bool { return f.Verdict == v }); i >= 0 {
+		f := failures[i]
+		more := ""
+		if n := len(failures) - 1; n > 0 {
+			more = fmt.Sprintf(" (and %d more)", n)
+		}
+		return &harness.Fault{Verdict: v, Op: f.Name(), Err: errors.New(f.Reason + more)}
+	}
+	return &harness.Fault{Verdict: v, Op: "report", Err: errors.New(run.Problems[0])}
+}
+
+// writeReport writes what write writes to path.
+func writeReport(path string, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	// NB: not renamed into place: $GITHUB_STEP_SUMMARY is somebody else's file.
+	return os.WriteFile(path, b.Bytes(), 0o644)
+}

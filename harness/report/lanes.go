@@ -1,0 +1,104 @@
+package report
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// A Lane is one that a test brought up.
+type Lane struct {
+	// VerdictReport is what its verdict.json says.
+	harness.VerdictReport
+	// Gone tells that there is no verdict.json to be found (go test without
+	// -artifacts): name, accelerator and reason are from the test's output, the
+	// rest is not known.
+	Gone bool
+}
+
+// Bounds of the search for verdicts in a test's artifact directory: lanes have
+// directories of their own there, and hold much else.
+const (
+	maxDepth   = 3
+	maxEntries = 2000
+	maxVerdict = 1 << 20 // bytes
+)
+
+// readLanes reads the verdicts of the test's lanes. One that cannot be read, or
+// is somebody else's file of that name, says nothing.
+func (t *Test) readLanes() {
+	t.findVerdicts()
+	if len(t.Lanes) == 0 {
+		t.Lanes = dumpedLanes(t.out.String())
+	}
+}
+
+func (t *Test) findVerdicts() {
+	if t.Artifacts == "" {
+		return
+	}
+	seen := 0
+	// NB: the error is only ever that of a callback here: there are none.
+	_ = filepath.WalkDir(t.Artifacts, func(path string, d fs.DirEntry, err error) error {
+		if seen++; seen > maxEntries {
+			return fs.SkipAll
+		}
+		if err != nil {
+			return nil
+		}
+		if d.IsDir() {
+			if rel, err := filepath.Rel(t.Artifacts, path); err == nil && depth(rel) > maxDepth {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if d.Name() != harness.VerdictFile || !d.Type().IsRegular() {
+			return nil
+		}
+		if l, ok := readVerdict(path); ok {
+			l.Dir = filepath.Dir(path) // the run may have been on another machine
+			t.Lanes = append(t.Lanes, Lane{VerdictReport: l})
+		}
+		return nil
+	})
+}
+
+func depth(rel string) int {
+	n := 0
+	for rel != "." && rel != "" && rel != string(filepath.Separator) {
+		rel = filepath.Dir(rel)
+		n++
+	}
+	return n
+}
+
+func readVerdict(path string) (harness.VerdictReport, bool) {
+	var l harness.VerdictReport
+	if st, err := os.Stat(path); err != nil || st.Size() > maxVerdict {
+		return l, false
+	}
+	b, err := os.ReadFile(path)
+	if err != nil || json.Unmarshal(b, &l) != nil {
+		return l, false
+	}
+	switch l.Verdict {
+	case "", harness.Product, harness.Harness, harness.Host:
+	default:
+		return l, false
+	}
+	return l, l.OK || l.Verdict != "" || l.Accel != "" || l.Name != ""
+}
+
+// evidence is the directory to look into when t failed: its own, or that of the
+// test that it is a subtest of, whose lane it used. Lanes are those of it.
+func (t *Test) evidence() (dir string, lanes []Lane) {
+	for ; t != nil; t = t.parent {
+		if t.Artifacts != "" || len(t.Lanes) > 0 {
+			return t.Artifacts, t.Lanes
+		}
+	}
+	return "", nil
+}

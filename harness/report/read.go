@@ -1,0 +1,264 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// ReadOptions are for Read. The zero value is fine.
+type ReadOptions struct {
+	// Console gets a line a package and the output of what failed, as it
+	// happens; nil for none.
+	Console io.Writer
+}
+
+// Read reads a stream to its end. The error is that of r; what is wrong with
+// the stream's content is in Run.Problems.
+func Read(r io.Reader, opt ReadOptions) (*Run, error) {
+	rd := &reader{
+		run:      &Run{},
+		console:  console{w: opt.Console},
+		packages: map[string]*Package{},
+		builds:   map[string]*clip{},
+	}
+	n := 0
+	err := eachLine(r, func(line []byte, cut bool) {
+		n++
+		e, err := parseEvent(line)
+		switch {
+		case err == nil:
+			rd.event(e)
+		case cut && len(line) > 0 && line[0] == '{':
+			rd.run.Incomplete = true
+			rd.problem("the stream ends in the middle of line %d", n)
+		case len(strings.TrimSpace(string(line))) > 0:
+			rd.foreign(n, string(line))
+		}
+	})
+	if err != nil {
+		rd.run.Incomplete = true
+		rd.problem("the stream cannot be read after line %d: %v", n, err)
+	}
+	rd.end()
+	return rd.run, err
+}
+
+type reader struct {
+	run      *Run
+	console  console
+	packages map[string]*Package
+	builds   map[string]*clip // what the compiler said, by import path
+	firstBad string
+}
+
+func (rd *reader) problem(format string, args ...any) {
+	rd.run.Problems = append(rd.run.Problems, fmt.Sprintf(format, args...))
+}
+
+func (rd *reader) foreign(n int, line string) {
+	if rd.run.Foreign == 0 {
+		rd.firstBad = fmt.Sprintf("line %d: %s", n, oneLine(line, 120))
+	}
+	rd.run.Foreign++
+}
+
+func (rd *reader) event(e event) {
+	if !e.Time.IsZero() {
+		if rd.run.Began.IsZero() || e.Time.Before(rd.run.Began) {
+			rd.run.Began = e.Time
+		}
+		if e.Time.After(rd.run.Ended) {
+			rd.run.Ended = e.Time
+		}
+	}
+	switch e.Action {
+	case "build-output":
+		c := rd.builds[e.ImportPath]
+		if c == nil {
+			c = &clip{}
+			rd.builds[e.ImportPath] = c
+		}
+		c.add(e.Output)
+		return
+	case "build-fail":
+		return
+	}
+	if e.Package == "" {
+		return
+	}
+	p := rd.packages[e.Package]
+	if p == nil || p.ended {
+		// A stream of several runs, one after the other, has packages again.
+		p = &Package{Path: e.Package, current: map[string]*Test{}, running: map[string]bool{}}
+		rd.packages[e.Package] = p
+		rd.run.Packages = append(rd.run.Packages, p)
+	}
+	if e.Test == "" {
+		rd.packageEvent(p, e)
+		return
+	}
+	rd.testEvent(p, e)
+}
+
+func (rd *reader) testEvent(p *Package, e event) {
+	t := p.current[e.Test]
+	if t == nil || e.Action == "run" {
+		t = &Test{Package: p.Path, Name: e.Test, began: e.Time, parent: parentOf(p, e.Test)}
+		p.current[e.Test] = t
+		p.Tests = append(p.Tests, t)
+	}
+	switch e.Action {
+	case "output":
+		p.watch(e.Output)
+		if !frame(e.Output) {
+			t.out.add(e.Output)
+		}
+	case "artifacts":
+		t.Artifacts = e.Path
+	case "pass", "fail", "skip", "bench":
+		t.ended = true
+		t.Elapsed = seconds(e.Elapsed)
+		t.settle(p, e.Action)
+		rd.console.test(t)
+	}
+}
+
+// parentOf is the test that name is a subtest of, nil for none. A subtest's own
+// name may have slashes in it.
+func parentOf(p *Package, name string) *Test {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		if t := p.current[name[:i]]; t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func (rd *reader) packageEvent(p *Package, e event) {
+	switch e.Action {
+	case "output":
+		p.watch(e.Output)
+		switch {
+		case strings.HasPrefix(e.Output, "ok  ") && strings.Contains(e.Output, "(cached)"):
+			p.Cached = true
+		case strings.Contains(e.Output, "[no test files]"):
+			p.notFound = true
+		}
+		p.out.add(e.Output)
+	case "pass", "fail", "skip":
+		p.ended = true
+		p.Elapsed = seconds(e.Elapsed)
+		rd.endPackage(p, e)
+	}
+}
+
+func (rd *reader) endPackage(p *Package, e event) {
+	for _, t := range p.Tests {
+		if !t.ended {
+			t.Elapsed = since(t.began, e.Time)
+			t.abandon(p, "the test process ended before it did")
+			rd.console.test(t)
+		}
+	}
+	p.Output = p.out.String()
+	switch e.Action {
+	case "pass":
+		p.Outcome = Passed
+	case "skip":
+		p.Outcome = Skipped
+	default:
+		p.Outcome = Failed
+		p.Failure = p.blame(e.FailedBuild, rd.builds)
+	}
+	p.release()
+	rd.console.pkg(p)
+}
+
+// end is the end of the stream.
+func (rd *reader) end() {
+	r := rd.run
+	for _, p := range r.Packages {
+		if p.ended {
+			continue
+		}
+		r.Incomplete = true
+		rd.problem("the stream ends before the tests of %s do", p.Path)
+		p.Outcome = Failed
+		for _, t := range p.Tests {
+			if !t.ended {
+				t.Elapsed = since(t.began, r.Ended)
+				t.abandon(p, "the stream ends before it does")
+				rd.console.test(t)
+			}
+		}
+		p.Output = p.out.String()
+		if !anyFailed(p) {
+			p.Failure = &Failure{Kind: Unfinished, Verdict: Unfinished.verdict(), Reason: "the stream ends before the package does"}
+		}
+		p.release()
+		rd.console.pkg(p)
+	}
+	kept := r.Packages[:0]
+	for _, p := range r.Packages {
+		if !p.notFound || p.Failure != nil {
+			kept = append(kept, p)
+		}
+	}
+	if len(r.Packages) == 0 {
+		r.Incomplete = true
+		rd.problem("there are no test results in it")
+	}
+	r.Packages = kept
+	if r.Foreign > 0 {
+		what := "lines are"
+		if r.Foreign == 1 {
+			what = "line is"
+		}
+		rd.problem("%d %s not go test's: %s", r.Foreign, what, rd.firstBad)
+	}
+}
+
+func (p *Package) release() {
+	p.current, p.running = nil, nil
+	p.out.free()
+	p.panicOut.free()
+}
+
+func anyFailed(p *Package) bool {
+	for _, t := range p.Tests {
+		if t.Outcome == Failed {
+			return true
+		}
+	}
+	return false
+}
+
+// frame tells the lines that testing prints around a test's own output.
+func frame(s string) bool {
+	return strings.HasPrefix(s, "=== ") || frameEnd.MatchString(s)
+}
+
+var frameEnd = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP|BENCH): .* \(\d+\.\d+s\)\n?$`)
+
+func seconds(s float64) time.Duration {
+	return time.Duration(s * float64(time.Second))
+}
+
+func since(began, ended time.Time) time.Duration {
+	if began.IsZero() || ended.Before(began) {
+		return 0
+	}
+	return ended.Sub(began)
+}
+
+// oneLine folds s into one line of at most n runes.
+func oneLine(s string, n int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

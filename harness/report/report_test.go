@@ -1,0 +1,367 @@
+package report_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/report"
+)
+
+// The streams in testdata are what go test -json of Go 1.26 really printed,
+// with $ARTIFACTS for the place of the artifact directories. lanes.json is of
+// tests that failed in every way that lanes do.
+
+func stream(t testing.TB, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	require.NoError(t, err)
+	return bytes.ReplaceAll(b, []byte("$ARTIFACTS"), []byte(artifacts(t)))
+}
+
+func artifacts(t testing.TB) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("testdata", "artifacts"))
+	require.NoError(t, err)
+	return dir
+}
+
+func read(t testing.TB, b []byte) *report.Run {
+	t.Helper()
+	run, err := report.Read(bytes.NewReader(b), report.ReadOptions{})
+	require.NoError(t, err)
+	return run
+}
+
+func TestAStreamBecomesTheseReports(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.json"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(name, func(t *testing.T) {
+			var console, junit, summary bytes.Buffer
+			run, err := report.Read(bytes.NewReader(stream(t, name)), report.ReadOptions{Console: &console})
+			require.NoError(t, err)
+			fmt.Fprintf(&console, "%s\nproblems: %q\nexit status %d\n", run.Headline(), run.Problems, run.ExitCode())
+			require.NoError(t, run.WriteJUnit(&junit))
+			require.NoError(t, run.WriteSummary(&summary, report.SummaryOptions{Dir: "testdata"}))
+			golden(t, name+".txt", console.Bytes())
+			golden(t, name+".xml", junit.Bytes())
+			golden(t, name+".md", summary.Bytes())
+		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	got = bytes.ReplaceAll(got, []byte(artifacts(t)), []byte("$ARTIFACTS"))
+	file := filepath.Join("testdata", name)
+	if os.Getenv("SPICELANE_UPDATE") != "" {
+		require.NoError(t, os.WriteFile(file, got, 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err, "SPICELANE_UPDATE=1 writes it")
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s differs (-want +got), SPICELANE_UPDATE=1 writes it:\n%s", file, diff)
+	}
+}
+
+func TestEveryFailureHasItsVerdictAndItsKind(t *testing.T) {
+	for _, test := range []struct {
+		stream, name string
+		verdict      harness.Verdict
+		kind         report.Kind
+		reason       string
+	}{
+		{"mixed", "ex/bad", harness.Harness, report.Build, "syntax error"},
+		{"mixed", "ex/y", harness.Harness, report.Build, "declared and not used"},
+		{"mixed", "ex/x.TestFail/sub", harness.Product, report.Assertion, "boot: no"},
+		{"panic", "ex/x.TestPanic", harness.Harness, report.Panic, "panic: boom"},
+		{"panic", "ex/x.TestPar", harness.Harness, report.Unfinished, "panic: boom"},
+		{"parallel-panic", "ex/q.TestPanics", harness.Harness, report.Panic, "nil map"},
+		{"parallel-panic", "ex/q.TestSpeaks", harness.Harness, report.Unfinished, "nil map"},
+		{"timeout", "ex/x.TestPanic", harness.Harness, report.Timeout, "timed out after 1s"},
+		{"timeout", "ex/x.TestPar", harness.Harness, report.Unfinished, "timed out after 1s"},
+		{"exit", "ex/x.TestPanic", harness.Harness, report.Unfinished, "ended before"},
+		{"leak", "ex/z", harness.Harness, report.Exit, "found unexpected goroutines"},
+		{"race", "ex/r.TestRace", harness.Product, report.Race, "data race"},
+		{"repeated", "ex/f.TestSometimes", harness.Product, report.Assertion, "run 3: got 3"},
+		{"lanes", "example.com/console.TestTheWrongDisplay", harness.Harness, report.Assertion, "display vga"},
+		{"lanes", "example.com/console.TestNeedsKVM", harness.Host, report.Assertion, "KVM is required"},
+		{"lanes", "example.com/console.TestNoQEMU", harness.Host, report.Assertion, "QEMU was not found"},
+		{"lanes", "example.com/console.TestTypedTextArrives", harness.Product, report.Assertion, "await digest: awaited three key presses"},
+	} {
+		t.Run(test.stream+" "+test.name, func(t *testing.T) {
+			for _, f := range read(t, stream(t, test.stream)).Failures() {
+				if f.Name() == test.name {
+					require.Equal(t, test.verdict, f.Verdict)
+					require.Equal(t, test.kind, f.Kind)
+					require.Contains(t, f.Reason, test.reason)
+					return
+				}
+			}
+			t.Fatal("it is not among the failures")
+		})
+	}
+}
+
+func TestARunsExitStatusIsThatOfTheWorstCertainty(t *testing.T) {
+	fail := func(name, output string) string {
+		return event("run", name, "") + event("output", name, output) + event("fail", name, "")
+	}
+	host := fail("TestHost", "    x_test.go:1: host fault: no QEMU\n")
+	ours := fail("TestOurs", "    x_test.go:1: harness fault: a socket\n")
+	product := fail("TestProduct", "    x_test.go:1: got 1, want 2\n")
+	for _, test := range []struct {
+		body, end string
+		want      int
+	}{
+		{event("run", "TestA", "") + event("pass", "TestA", ""), "pass", 0},
+		{event("run", "TestA", "") + event("skip", "TestA", ""), "pass", 0},
+		{host, "fail", 3},
+		{host + ours, "fail", 2},
+		{host + ours + product, "fail", 1},
+		{host + product, "fail", 1},
+		{"", "fail", 2},
+	} {
+		run := read(t, []byte(event("start", "", "")+test.body+event(test.end, "", "")))
+		require.Equal(t, test.want, run.ExitCode(), test.body)
+	}
+}
+
+// event is one line of a stream for the package p.
+func event(action, test, output string) string {
+	b, _ := json.Marshal(map[string]string{"Action": action, "Package": "p", "Test": test, "Output": output})
+	return string(b) + "\n"
+}
+
+// A stream may end anywhere: the machine went down, the disk was full.
+func TestAStreamThatIsCutOffNeverPasses(t *testing.T) {
+	for _, name := range []string{"cached", "mixed", "repeated", "lanes", "timeout"} {
+		whole := stream(t, name)
+		lastEnd := bytes.LastIndex(whole[:len(whole)-1], []byte("\n")) + 1
+		for cut := 0; cut < lastEnd; cut += 1 + cut/60 {
+			run := read(t, whole[:cut])
+			require.NotEqual(t, 0, run.ExitCode(), "%s cut at byte %d: %v", name, cut, run.Problems)
+			require.NoError(t, run.WriteJUnit(io.Discard))
+			require.NoError(t, run.WriteSummary(io.Discard, report.SummaryOptions{}))
+		}
+	}
+	whole := stream(t, "cached")
+	require.Equal(t, 0, read(t, whole).ExitCode())
+	require.Equal(t, 0, read(t, bytes.TrimSuffix(whole, []byte("\n"))).ExitCode(), "the last newline is of no consequence")
+}
+
+func TestWhatTheStreamLacksIsSaid(t *testing.T) {
+	whole := stream(t, "repeated")
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+
+	run := read(t, bytes.Join(lines[:3], nil))
+	require.True(t, run.Incomplete)
+	require.Equal(t, []string{"the stream ends before the tests of ex/f do"}, run.Problems)
+	require.Equal(t, report.Unfinished, run.Failures()[0].Kind)
+
+	run = read(t, append(bytes.Join(lines[:3], nil), `{"Time":"2026-`...))
+	require.Contains(t, run.Problems, "the stream ends in the middle of line 4")
+
+	run = read(t, nil)
+	require.Equal(t, []string{"there are no test results in it"}, run.Problems)
+	require.Equal(t, 2, run.ExitCode())
+
+	run, err := report.Read(io.MultiReader(bytes.NewReader(whole), iotest.ErrReader(errors.New("the disk is gone"))), report.ReadOptions{})
+	require.ErrorContains(t, err, "the disk is gone")
+	require.True(t, run.Incomplete)
+	require.Equal(t, 5, len(run.Flakes())+1, "what came before counts")
+}
+
+func TestOtherOutputInTheStreamIsCountedAndShown(t *testing.T) {
+	var mixed bytes.Buffer
+	mixed.WriteString("go: downloading example.com/x v1.2.3\n\n")
+	mixed.Write(stream(t, "cached"))
+	mixed.WriteString(`{"level":"info","msg":"somebody else's JSON"}` + "\n[1, 2]\n{broken\n" + strings.Repeat("x", 5<<20) + "\n")
+	run := read(t, mixed.Bytes())
+	require.Equal(t, 5, run.Foreign)
+	require.Equal(t, []string{"5 lines are not go test's: line 1: go: downloading example.com/x v1.2.3"}, run.Problems)
+	require.Equal(t, 0, run.ExitCode(), "that is no reason to fail")
+}
+
+func TestOutputOfAnySizeIsKeptInBounds(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString(event("start", "", "") + event("run", "TestLoud", "") + event("output", "TestLoud", "the beginning\n"))
+	for i := range 20000 {
+		b.WriteString(event("output", "TestLoud", fmt.Sprintf("line %d %s\n", i, strings.Repeat("é", 50))))
+	}
+	b.WriteString(event("output", "TestLoud", "    x_test.go:7: the end\n") + event("fail", "TestLoud", "") + event("fail", "", ""))
+	run := read(t, b.Bytes())
+	test := run.Packages[0].Tests[0]
+	require.Less(t, len(test.Output), 256<<10)
+	require.True(t, strings.HasPrefix(test.Output, "the beginning\n"))
+	require.True(t, strings.HasSuffix(test.Output, "the end\n"))
+	require.Contains(t, test.Output, "bytes are left out")
+	require.Equal(t, "the end", test.Failure.Reason)
+
+	var md bytes.Buffer
+	require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{Bytes: 2000}))
+	require.Less(t, md.Len(), 2100)
+	require.Contains(t, md.String(), "TestLoud")
+	require.Contains(t, md.String(), "left out")
+}
+
+// Names and output are anybody's: they must not become markup.
+func TestOutputCannotBreakOutOfTheReports(t *testing.T) {
+	name := "TestX/a|b`c`<b>&]]>"
+	output := "    x_test.go:1: <script>alert(1)</script> | ]]> \x1b[31mred\x1b[0m\n```\n</details>\n````\n"
+	run := read(t, []byte(event("start", "", "")+event("run", name, "")+event("output", name, output)+event("fail", name, "")+event("fail", "", "")))
+
+	var junit bytes.Buffer
+	require.NoError(t, run.WriteJUnit(&junit))
+	var doc struct {
+		Suites []struct {
+			Cases []struct {
+				Name    string `xml:"name,attr"`
+				Failure string `xml:"failure"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	require.NoError(t, xml.Unmarshal(junit.Bytes(), &doc), junit.String())
+	require.Equal(t, name, doc.Suites[0].Cases[0].Name)
+	require.Equal(t, strings.ReplaceAll(output, "\x1b", "\ufffd"), doc.Suites[0].Cases[0].Failure)
+
+	var md bytes.Buffer
+	require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{}))
+	fence := regexp.MustCompile("(?m)^(`{3,})text$").FindStringSubmatch(md.String())
+	require.NotNil(t, fence)
+	inside := strings.Split(md.String(), fence[0])[1]
+	inside, after, _ := strings.Cut(inside, "\n"+fence[1]+"\n")
+	require.Contains(t, inside, "</details>", "the fence is longer than any in the output")
+	require.NotContains(t, after, "<script>")
+	for line := range strings.Lines(md.String()) {
+		if strings.HasPrefix(line, "| **product**") {
+			require.Equal(t, 7, strings.Count(strings.ReplaceAll(line, `\|`, ""), "|"), line)
+			require.NotContains(t, line, "<script>")
+		}
+	}
+}
+
+func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.T) {
+	dir := t.TempDir()
+	verdict := func(v harness.VerdictReport) {
+		b, err := json.Marshal(v)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, harness.VerdictFile), b, 0o644))
+	}
+	failure := func(output string) *report.Failure {
+		b, err := json.Marshal(map[string]string{"Action": "artifacts", "Package": "p", "Test": "TestX", "Path": dir})
+		require.NoError(t, err)
+		run := read(t, []byte(event("start", "", "")+event("run", "TestX", "")+string(b)+"\n"+event("output", "TestX", output)+event("fail", "TestX", "")+event("fail", "", "")))
+		return run.Failures()[0].Failure
+	}
+	ended := harness.VerdictReport{Verdict: harness.Host, Reason: "QEMU was killed by signal 9", Accel: "tcg", ReadyMS: 500}
+
+	verdict(ended)
+	f := failure("    x_test.go:9: status says ready, want failed\n")
+	require.Equal(t, harness.Product, f.Verdict)
+	require.Equal(t, "status says ready, want failed", f.Reason)
+
+	f = failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n")
+	require.Equal(t, harness.Host, f.Verdict, "the test failed of the lane's end")
+
+	ended.ReadyMS = 0
+	verdict(ended)
+	f = failure("    x_test.go:9: the lane did not come up\n")
+	require.Equal(t, harness.Host, f.Verdict, "there was no lane to test")
+	require.Equal(t, ended.Reason, f.Reason)
+
+	// Without the artifact directory all that is known is what Up printed.
+	dump := "    up.go:40: lane TestX, tcg, up for 1.2s; everything it left is in /gone\n" +
+		"        it ended: host fault: QEMU was killed by signal 9\n        last serial lines:\n"
+	require.NoError(t, os.RemoveAll(dir))
+	require.Equal(t, harness.Product, failure("    x_test.go:9: status says ready, want failed\n"+dump).Verdict)
+	require.Equal(t, harness.Host, failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n"+dump).Verdict)
+}
+
+func TestAVerdictThatIsNotOursSaysNothing(t *testing.T) {
+	for _, content := range []string{"", "{", "null", "[]", `{"verdict":"guilty"}`, `{"ok":"yes"}`, `{}`} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, harness.VerdictFile), []byte(content), 0o644))
+		b, err := json.Marshal(map[string]string{"Action": "artifacts", "Package": "p", "Test": "TestX", "Path": dir})
+		require.NoError(t, err)
+		run := read(t, []byte(event("start", "", "")+event("run", "TestX", "")+string(b)+"\n"+event("pass", "TestX", "")+event("pass", "", "")))
+		require.Empty(t, run.Packages[0].Tests[0].Lanes, content)
+	}
+}
+
+func TestLinksLeadToTheArchiveIfThereIsOne(t *testing.T) {
+	run := read(t, stream(t, "lanes"))
+	var md bytes.Buffer
+	require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{Title: "Lanes", Dir: "testdata", ArtifactsURL: "https://ci.example/run/7/artifacts/1"}))
+	require.True(t, strings.HasPrefix(md.String(), "## Lanes: failed: product and others\n"))
+	require.Contains(t, md.String(), "[`artifacts/TestNeedsKVM`](https://ci.example/run/7/artifacts/1)")
+	require.NotContains(t, md.String(), "](artifacts/")
+}
+
+func TestTheFlakeRateHasAnInterval(t *testing.T) {
+	for _, test := range []struct {
+		rate      report.Rate
+		low, high float64
+	}{ // Wilson 1927, computed apart
+		{report.Rate{Failed: 0, Runs: 200}, 0, 0.018845},
+		{report.Rate{Failed: 1, Runs: 200}, 0.000883, 0.027774},
+		{report.Rate{Failed: 5, Runs: 10}, 0.236593, 0.763407},
+		{report.Rate{Failed: 20, Runs: 20}, 0.838875, 1},
+		{report.Rate{Failed: 0, Runs: 1}, 0, 0.793451},
+		{report.Rate{}, 0, 1},
+	} {
+		low, high := test.rate.Interval()
+		require.InDelta(t, test.low, low, 1e-6, "%+v", test.rate)
+		require.InDelta(t, test.high, high, 1e-6, "%+v", test.rate)
+	}
+	require.Equal(t, "0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)", report.Rate{Runs: 200}.String())
+}
+
+func TestQuantilesAreTimesThatWereMeasured(t *testing.T) {
+	times := []time.Duration{5, 1, 4, 2, 3}
+	require.Equal(t, time.Duration(3), report.Quantile(times, 0.5))
+	require.Equal(t, time.Duration(5), report.Quantile(times, 0.95))
+	require.Equal(t, time.Duration(1), report.Quantile(times, 0))
+	require.Equal(t, time.Duration(5), report.Quantile(times, 1))
+	require.Equal(t, time.Duration(0), report.Quantile(nil, 0.5))
+	require.Equal(t, []time.Duration{5, 1, 4, 2, 3}, times)
+}
+
+func FuzzRead(f *testing.F) {
+	for _, name := range []string{"mixed", "panic", "timeout", "repeated", "lanes"} {
+		b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		run, err := report.Read(bytes.NewReader(b), report.ReadOptions{Console: io.Discard})
+		require.NoError(t, err)
+		var junit, md bytes.Buffer
+		require.NoError(t, run.WriteJUnit(&junit))
+		require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{}))
+		var doc struct{}
+		require.NoError(t, xml.Unmarshal(junit.Bytes(), &doc), junit.String())
+		c := run.Count()
+		if run.ExitCode() == 0 {
+			require.Zero(t, c.Failed)
+			require.False(t, run.Incomplete)
+		}
+	})
+}

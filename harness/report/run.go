@@ -1,0 +1,279 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// An Outcome is how a test or package ended.
+type Outcome string
+
+const (
+	Passed  Outcome = "passed"
+	Failed  Outcome = "failed"
+	Skipped Outcome = "skipped"
+)
+
+// A Kind says in what way a failure came to be known.
+type Kind string
+
+const (
+	// Assertion: the test said so itself.
+	Assertion Kind = "assertion"
+	// Panic: the test process panicked or threw while the test ran.
+	Panic Kind = "panic"
+	// Timeout: the test was running when go test -timeout ended the process.
+	Timeout Kind = "timeout"
+	// Race: the race detector found one.
+	Race Kind = "race"
+	// Build: the package or its tests do not build. Only packages.
+	Build Kind = "build"
+	// Exit: the test process ended badly though no test failed. Only packages.
+	Exit Kind = "exit"
+	// Unfinished: the test has no end, because its process or the stream ended
+	// before.
+	Unfinished Kind = "unfinished"
+	// Subtests: subtests failed, nothing more is known of the test itself.
+	Subtests Kind = "subtests"
+)
+
+// verdict is whose fault a failure of this kind is when nothing says more: what
+// a test asserts, it asserts of the product.
+func (k Kind) verdict() harness.Verdict {
+	switch k {
+	case Assertion, Race, Subtests:
+		return harness.Product
+	default:
+		return harness.Harness
+	}
+}
+
+// A Failure says what went wrong.
+type Failure struct {
+	Kind    Kind
+	Verdict harness.Verdict
+	// Reason is one line.
+	Reason string
+}
+
+// A Test is one run of one test; with -count a test has several.
+type Test struct {
+	Package string
+	Name    string // with those of its parents: "TestA/sub"
+	Outcome Outcome
+	// Failure is set if Outcome is Failed.
+	Failure *Failure
+	// Reason says why it was skipped.
+	Reason  string
+	Elapsed time.Duration
+	// Output is what the test printed, without the lines that frame it; long
+	// output lacks its middle. That of a test that passed is not kept.
+	Output string
+	// Artifacts is its artifact directory; empty if it has none.
+	Artifacts string
+	// Lanes are those that the test brought up, as far as is known.
+	Lanes []Lane
+
+	began  time.Time
+	out    clip
+	ended  bool
+	parent *Test
+	failed []string // its subtests that failed
+}
+
+// A Package is the run of one package's tests.
+type Package struct {
+	Path    string
+	Outcome Outcome
+	// Failure is set if the package failed otherwise than by a test.
+	Failure *Failure
+	Elapsed time.Duration
+	Cached  bool
+	// Output is what was printed outside of tests, or by the compiler.
+	Output string
+	// Tests are in the order in which they began.
+	Tests []*Test
+
+	out     clip
+	ended   bool
+	current map[string]*Test
+	// panicked is the first panic or fatal error in its stream, panicIn the test
+	// whose function its stack trace names first, panicOut all from there on.
+	panicked, panicIn string
+	panicOut          clip
+	// timedOut is the line of the -timeout panic, running what it lists.
+	timedOut string
+	running  map[string]bool
+	listing  bool
+	notFound bool // no test files
+}
+
+// A Run is all of a stream.
+type Run struct {
+	// Packages are in the order in which they began; those without tests are
+	// left out.
+	Packages []*Package
+	// Began and Ended are the first and last time in the stream; zero if it
+	// has none.
+	Began, Ended time.Time
+	// Problems says what is wrong with the stream itself, a line each.
+	Problems []string
+	// Foreign is the number of lines that are not go test's.
+	Foreign int
+	// Incomplete tells that the stream ends too early, or holds no results.
+	Incomplete bool
+}
+
+// Tests calls f for every run of every test.
+func (r *Run) Tests(f func(*Test)) {
+	for _, p := range r.Packages {
+		for _, t := range p.Tests {
+			f(t)
+		}
+	}
+}
+
+// Counts are the numbers of a run.
+type Counts struct {
+	Tests, Passed, Failed, Skipped int
+	// Packages that failed otherwise than by a test count among Failed, too.
+	Packages int
+	// Verdicts counts failures by whose fault they are; a test that failed only
+	// in its subtests is not counted again.
+	Verdicts map[harness.Verdict]int
+	// Lanes that were started and left a verdict.json; Warm and Accels count
+	// among those.
+	Lanes, Warm int
+	Accels      map[string]int
+}
+
+// Count counts.
+func (r *Run) Count() Counts {
+	c := Counts{Packages: len(r.Packages), Verdicts: map[harness.Verdict]int{}, Accels: map[string]int{}}
+	r.Tests(func(t *Test) {
+		c.Tests++
+		switch t.Outcome {
+		case Passed:
+			c.Passed++
+		case Skipped:
+			c.Skipped++
+		}
+		for _, l := range t.Lanes {
+			if l.Gone || l.Accel == "" {
+				continue
+			}
+			c.Lanes++
+			c.Accels[l.Accel]++
+			if l.Warm {
+				c.Warm++
+			}
+		}
+	})
+	for _, f := range r.Failures() {
+		c.Failed++
+		c.Verdicts[f.Failure.Verdict]++
+	}
+	return c
+}
+
+// A Finding is a test or, with Test nil, a package that failed.
+type Finding struct {
+	*Failure
+	Package *Package
+	Test    *Test
+}
+
+// Name is the test's name, or that of its package.
+func (f Finding) Name() string {
+	if f.Test == nil {
+		return f.Package.Path
+	}
+	return f.Package.Path + "." + f.Test.Name
+}
+
+// Failures are what failed, package by package; what only was cut short by
+// another's failure comes after that. A test that failed only in its subtests
+// is not among them, the subtests are.
+func (r *Run) Failures() []Finding {
+	var out []Finding
+	for _, p := range r.Packages {
+		if p.Failure != nil {
+			out = append(out, Finding{p.Failure, p, nil})
+		}
+		for _, cutShort := range []bool{false, true} {
+			for _, t := range p.Tests {
+				if t.Failure != nil && t.Failure.Kind != Subtests && (t.Failure.Kind == Unfinished) == cutShort {
+					out = append(out, Finding{t.Failure, p, t})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Verdict is that of the whole run: empty if it passed. What certainly failed
+// in the product outweighs what was never asked for want of a harness or host.
+func (r *Run) Verdict() harness.Verdict {
+	c := r.Count()
+	for _, v := range []harness.Verdict{harness.Product, harness.Harness} {
+		if c.Verdicts[v] > 0 {
+			return v
+		}
+	}
+	switch {
+	case r.Incomplete:
+		return harness.Harness
+	case c.Verdicts[harness.Host] > 0:
+		return harness.Host
+	}
+	return ""
+}
+
+// ExitCode is the exit status that stands for the run (contract section 1).
+func (r *Run) ExitCode() int {
+	if v := r.Verdict(); v != "" {
+		return v.ExitCode()
+	}
+	return 0
+}
+
+// clip keeps the beginning and the end of a text.
+type clip struct {
+	head, tail []byte
+	dropped    int
+}
+
+// Bounds of what is kept of one test's output, in bytes each.
+const (
+	clipHead = 32 << 10
+	clipTail = 96 << 10
+)
+
+func (c *clip) add(s string) {
+	if room := clipHead - len(c.head); room > 0 && c.dropped == 0 && len(c.tail) == 0 {
+		n := min(room, len(s))
+		c.head = append(c.head, s[:n]...)
+		s = s[n:]
+	}
+	c.tail = append(c.tail, s...)
+	if over := len(c.tail) - clipTail; over > clipTail {
+		c.dropped += over
+		c.tail = append(c.tail[:0], c.tail[over:]...)
+	}
+}
+
+// String is what was kept.
+func (c *clip) String() string {
+	switch {
+	case c.dropped > 0 || len(c.tail) > clipTail:
+		tail := c.tail[len(c.tail)-clipTail:]
+		return strings.ToValidUTF8(fmt.Sprintf("%s\n… %d bytes are left out …\n%s", c.head, c.dropped+len(c.tail)-clipTail, tail), "")
+	default:
+		return string(c.head) + string(c.tail)
+	}
+}
+
+func (c *clip) free() { *c = clip{} }

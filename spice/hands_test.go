@@ -158,6 +158,9 @@ func TestTheGuestFetchesWhatIsPutOnItsClipboard(t *testing.T) {
 	require.Equal(t, &wire.AgentClipboard{Type: wire.ClipboardUTF8, Data: []byte("hello")}, m.agent(in))
 	m.fromAgent(&wire.AgentClipboardRequest{Type: wire.ClipboardPNG})
 	require.Equal(t, wire.ClipboardNone, m.agent(in).(*wire.AgentClipboard).Type)
+	m.fromAgent(&wire.AgentClipboardGrab{Types: []wire.ClipboardType{wire.ClipboardUTF8}})
+	m.fromAgent(&wire.AgentClipboardRequest{Type: wire.ClipboardUTF8})
+	require.Equal(t, wire.ClipboardNone, m.agent(in).(*wire.AgentClipboard).Type, "the guest has taken the clipboard over")
 }
 
 func TestTheClipboardOfTheGuestIsFetchedOnDemand(t *testing.T) {

@@ -174,6 +174,21 @@ func TestStreamsAreShownFrameByFrame(t *testing.T) {
 	d.sync()
 }
 
+func TestStreamsWithTheLastRowFirstAreTurnedOver(t *testing.T) {
+	m := image.NewGray(image.Rect(0, 0, 8, 16))
+	for i := range 64 {
+		m.Pix[i] = 0xff
+	}
+	var b bytes.Buffer
+	require.NoError(t, stdjpeg.Encode(&b, m, &stdjpeg.Options{Quality: 100}))
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	d.send(primary(1, 2), &wire.DisplayStreamCreate{Codec: wire.VideoMJPEG, Dest: wire.RectOf(image.Rect(0, 0, 1, 2))}, &wire.DisplayStreamData{Data: b.Bytes()})
+	d.sync()
+	require.Equal(t, []string{"000000", "ffffff"}, shown(t, c))
+}
+
 func TestOffscreenSurfacesAreDrawnFrom(t *testing.T) {
 	s := serve(t, displayID)
 	c := s.dial(spice.Config{})

@@ -267,3 +267,10 @@ func pixels(p *spice.Picture) []string {
 	}
 	return rows
 }
+
+// contextCanceled is a context that is over already.
+func contextCanceled() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx, cancel
+}

@@ -36,8 +36,9 @@ type readAhead struct {
 
 	mu    sync.Mutex
 	free  []*incoming
-	held  int // bytes that all of them held on to when they were last given back
-	taken int // bytes of the messages that were read and not carried out
+	spare [][]byte // memory for pixels
+	held  int      // bytes that is, and that the messages held on to when they were last given back
+	taken int      // bytes of the messages that were read and not carried out
 	given chan struct{}
 }
 
@@ -80,6 +81,7 @@ func (a *readAhead) read() {
 			return
 		}
 		if m != nil {
+			in.early.slot.pix = a.pixels()
 			in.early.start(c, m)
 		}
 		a.queue <- in
@@ -159,9 +161,15 @@ func (a *readAhead) give(in *incoming) {
 	a.mu.Lock()
 	a.taken -= in.cost
 	a.held -= in.held
-	in.held = cap(in.body) + cap(in.early.slot.pix)
+	if pix := in.early.slot.pix; pix != nil && a.held+cap(pix) <= aheadBytes {
+		a.spare = append(a.spare, pix)
+		a.held += cap(pix)
+	}
+	in.early.slot = slot{}
+	in.held = cap(in.body)
 	if a.held+in.held > aheadBytes {
-		in.body, in.early.slot, in.held = nil, slot{}, 0
+		// The decoded messages have windows into the body.
+		in.message, in.messages, in.body, in.held = nil, nil, nil, 0
 	}
 	a.held += in.held
 	a.free = append(a.free, in)
@@ -170,6 +178,20 @@ func (a *readAhead) give(in *incoming) {
 	case a.given <- struct{}{}:
 	default:
 	}
+}
+
+// pixels is memory for pixels, none if there is none to spare.
+func (a *readAhead) pixels() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := len(a.spare)
+	if n == 0 {
+		return nil
+	}
+	pix := a.spare[n-1]
+	a.spare = a.spare[:n-1]
+	a.held -= cap(pix)
+	return pix
 }
 
 // imageOf is the image that a message draws from, nil if it does not.
@@ -222,8 +244,9 @@ func (e *early) start(c *Client, m *wire.Image) {
 func (e *early) result(c *Client) (*canvas.Image, time.Duration, error) {
 	select {
 	case <-e.done:
-		e.image = nil
-		return e.img, e.took, e.err
+		img := e.img
+		e.image, e.img = nil, nil
+		return img, e.took, e.err
 	case <-c.done:
 		return nil, 0, ErrClosed
 	}

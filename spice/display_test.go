@@ -96,7 +96,8 @@ func TestTheByteWithoutMeaningIsSetWhereTheServerSaysSo(t *testing.T) {
 	onto := drawCopy(image.Point{}, high)
 	onto.Base.Surface = 1
 	from := &wire.Image{Type: wire.ImageSurface, Surface: 1, Width: 1, Height: 1}
-	d.send(primary(1, 1), &wire.DisplaySurfaceCreate{Surface: 1, Width: 1, Height: 1, Format: wire.Surface32ARGB}, onto,
+	d.send(primary(1, 1), fill(image.Rect(0, 0, 1, 1), 0xffffff),
+		&wire.DisplaySurfaceCreate{Surface: 1, Width: 1, Height: 1, Format: wire.Surface32ARGB}, onto,
 		&wire.DrawAlphaBlend{Base: base(image.Rect(0, 0, 1, 1)), Alpha: 255, Src: from, SrcArea: wire.RectOf(image.Rect(0, 0, 1, 1))})
 	d.sync()
 	require.Equal(t, []string{"112233"}, shown(t, c))

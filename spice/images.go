@@ -140,9 +140,9 @@ func (s *slot) make(f canvas.Format, w, h int) *canvas.Image {
 }
 
 func (s *slot) release() {
+	s.img = canvas.Image{} // it may refer to the message's memory
 	if cap(s.pix) > maxSlot {
 		s.pix = nil
-		s.img = canvas.Image{}
 	}
 }
 

@@ -44,11 +44,7 @@ func (l *Lane) SamePicture(ctx context.Context) error {
 	}
 	defer sub.Close()
 	for {
-		want, err := l.Screendump(ctx)
-		if err != nil {
-			return l.explain(err)
-		}
-		got, err := l.Screenshot(ctx)
+		got, want, err := l.bothPictures(ctx)
 		if err != nil && !noDigestYet(err) { // a guest that changes its mode has no surface for a moment
 			return err
 		}
@@ -68,6 +64,23 @@ func (l *Lane) SamePicture(ctx context.Context) error {
 				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(err, left)}})
 		}
 	}
+}
+
+// bothPictures asks client and QEMU at the same moment: what then takes time is
+// encoding and decoding, and the guest may change its screen meanwhile.
+func (l *Lane) bothPictures(ctx context.Context) (client, qemu *image.NRGBA, err error) {
+	var qemuErr error
+	dumped := make(chan struct{})
+	go func() {
+		defer close(dumped)
+		qemu, qemuErr = l.Screendump(ctx)
+	}()
+	client, err = l.Screenshot(ctx)
+	<-dumped
+	if qemuErr != nil {
+		return client, qemu, l.explain(qemuErr)
+	}
+	return client, qemu, err
 }
 
 // keepPair leaves two pictures that differ in the lane's directory.

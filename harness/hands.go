@@ -349,18 +349,20 @@ func (l *Lane) explain(err error) error {
 func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := make(chan struct{})
+	// NB: read here: while a lane starts, the client comes later.
+	client := l.client
+	var clientDone <-chan struct{}
+	if client != nil {
+		clientDone = client.Done()
+	}
 	go func() {
-		var clientDone <-chan struct{}
-		if l.client != nil {
-			clientDone = l.client.Done()
-		}
 		select {
 		case <-l.machine.Done():
 			cancel(l.machine.Err())
 		case <-l.failures.failed:
 			cancel(l.failures.err)
 		case <-clientDone:
-			cancel(l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err())))
+			cancel(l.blameQEMU(fmt.Errorf("the client ended: %w", client.Err())))
 		case <-ctx.Done():
 		case <-stop:
 		}

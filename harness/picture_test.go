@@ -72,6 +72,8 @@ func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 		ca := filepath.Join(home, "ca.pem")
 		require.NoError(t, os.WriteFile(ca, []byte(v.CA), 0o600))
 		out := filepath.Join(home, "screen.ppm")
+		before, err := lane.Screendump(ctx)
+		require.NoError(t, err)
 		once, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(once, program, "-h", v.Host, "-s", fmt.Sprint(v.TLSPort), "-w", v.Password, "-o", out)

@@ -118,7 +118,7 @@ func (c *Cache) Open(id Identity) (*Entry, error) {
 	}
 	e := &Entry{cache: c, dir: filepath.Join(c.Dir, string(key)), pin: pin}
 	if err := e.read(id); err != nil {
-		if errors.Is(err, fs.ErrNotExist) && !isThere(e.dir) {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil, errors.Join(nothing(err), pin.Close())
 		}
 		what := "the saved state is damaged and was thrown away"

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Claim is the right to make one entry. While somebody has it others wait for
@@ -27,6 +29,10 @@ func (c *Cache) Claim(id Identity) (*Claim, error) {
 	}
 	if err := c.make(); err != nil {
 		return nil, cold("no state can be saved", err)
+	}
+	// Said before a machine is stopped to be saved for nothing.
+	if err := unix.Access(c.Dir, unix.W_OK|unix.X_OK); err != nil {
+		return nil, cold("no state can be saved", pathError("write to", c.Dir, err))
 	}
 	c.Sweep()
 	if free, err := freeBytes(c.Dir); err == nil && free < minFree {
@@ -55,12 +61,7 @@ func freeBytes(dir string) (int64, error) {
 }
 
 // Close gives the right back. It is idempotent.
-func (c *Claim) Close() error {
-	if err := c.lock.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		return err
-	}
-	return nil
-}
+func (c *Claim) Close() error { return c.lock.Close() }
 
 // A Draft is an entry that is being made.
 type Draft struct {
@@ -88,8 +89,8 @@ func (d *Draft) Path(name string) string { return filepath.Join(d.dir.path, name
 // Abandon throws the draft away.
 func (d *Draft) Abandon() error { return d.dir.remove() }
 
-// Publish makes the draft the entry, whole and at once, makes room for it and
-// returns its size in bytes. What is not published is thrown away. The error is
+// Publish makes the draft the entry, whole and at once, in the place of the one
+// that may be there, makes room for it and returns its size in bytes. What is not published is thrown away. The error is
 // a *ColdError.
 func (d *Draft) Publish(s Saved) (size int64, err error) {
 	defer func() {
@@ -127,7 +128,15 @@ func (d *Draft) Publish(s Saved) (size int64, err error) {
 		return 0, err
 	}
 	cache := d.claim.cache
-	if err := os.Rename(d.dir.path, filepath.Join(cache.Dir, string(d.claim.id.Key()))); err != nil {
+	entry := filepath.Join(cache.Dir, string(d.claim.id.Key()))
+	err = os.Rename(d.dir.path, entry)
+	if errors.Is(err, fs.ErrExist) {
+		// Whoever has it open keeps what they have.
+		if err = cache.drop(entry); err == nil {
+			err = os.Rename(d.dir.path, entry)
+		}
+	}
+	if err != nil {
 		return 0, err
 	}
 	_ = d.dir.lock.Close()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
@@ -94,9 +95,10 @@ type Entry struct {
 	gone bool                    // discarded
 }
 
-// read reads the manifest and demands that it is of the entry looked for.
+// read reads the manifest and demands that it is of the entry looked for. The
+// error is fs.ErrNotExist if there is no entry.
 func (e *Entry) read(id Identity) error {
-	b, err := readBounded(filepath.Join(e.dir, manifestFile), maxManifest)
+	b, err := e.readManifest()
 	if err != nil {
 		return err
 	}
@@ -109,8 +111,37 @@ func (e *Entry) read(id Identity) error {
 	return nil
 }
 
+// errNoManifest is not fs.ErrNotExist: there is an entry.
+var errNoManifest = errors.New("it has no manifest")
+
+func (e *Entry) readManifest() ([]byte, error) {
+	for {
+		dir, err := os.Open(e.dir)
+		if err != nil {
+			return nil, err
+		}
+		b, err := readBounded(filepath.Join(e.dir, manifestFile), maxManifest)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return b, errors.Join(err, dir.Close())
+		}
+		// Is it without one, or is the entry that was there being removed?
+		was, err := dir.Stat()
+		dir.Close()
+		if err != nil {
+			return nil, err
+		}
+		is, err := os.Stat(e.dir)
+		if err != nil {
+			return nil, err
+		}
+		if os.SameFile(was, is) {
+			return nil, errNoManifest
+		}
+	}
+}
+
 func readBounded(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -237,8 +268,10 @@ func (e *Entry) Unchanged() error {
 	return nil
 }
 
+// openRegular opens a file that must be one: somebody may have put a pipe in its
+// place, on which an open would hang.
 func openRegular(path string) (*os.File, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -298,9 +331,4 @@ func (e *Entry) Discard() error {
 
 // Close unpins the entry. A machine restored from it must have ended. It is
 // idempotent.
-func (e *Entry) Close() error {
-	if err := e.pin.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
-		return err
-	}
-	return nil
-}
+func (e *Entry) Close() error { return e.pin.Close() }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,10 +30,25 @@ const (
 // ErrBusy says that somebody else has what was asked for.
 var ErrBusy = errors.New("warm: somebody else is at it")
 
-// A lock is held until it is closed.
-type lock struct{ f *os.File }
+// A lock is held until it is closed. Closing is idempotent.
+type lock struct {
+	f  *os.File
+	at int64
+}
 
-func (l *lock) Close() error { return l.f.Close() }
+func (l *lock) Close() error {
+	// NB: closing alone is not enough: a child that is just being started has a
+	// copy of the descriptor until its exec, and with it the lock.
+	lk := unix.Flock_t{Type: unix.F_UNLCK, Start: l.at, Len: 1}
+	conn, err := l.f.SyscallConn()
+	if err == nil {
+		_ = conn.Control(func(fd uintptr) { _ = unix.FcntlFlock(fd, unix.F_OFD_SETLK, &lk) })
+	}
+	if err := l.f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // offset is the byte that stands for a name. Two names share one about never.
 func (p purpose) offset(name string) int64 {
@@ -58,7 +74,7 @@ func (c *Cache) tryLock(p purpose, name string, exclusive bool) (*lock, error) {
 	for {
 		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)
 		if err == nil {
-			return &lock{f}, nil
+			return &lock{f, lk.Start}, nil
 		}
 		if !errors.Is(err, unix.EINTR) {
 			break

@@ -53,17 +53,17 @@ type noted struct {
 	SHA256 string       `json:"sha256"`
 }
 
-// known are the checksums that this process has seen, by path and identity.
+// known are the checksums that this process has seen or noted.
 var known sync.Map // of knownKey to string
 
 type knownKey struct {
-	path string
-	id   fileIdentity
+	cache, path string
+	id          fileIdentity
 }
 
 // sum returns the SHA-256 of the file at path, an absolute one, in hex.
 func (c *Cache) sum(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return "", err
 	}
@@ -72,14 +72,14 @@ func (c *Cache) sum(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if sum, ok := known.Load(knownKey{path, id}); ok {
+	if sum, ok := known.Load(knownKey{c.Dir, path, id}); ok {
 		return sum.(string), nil
 	}
 	name := sha256.Sum256([]byte(path))
 	note := filepath.Join(c.Dir, sumsDir, hex.EncodeToString(name[:8])+".json")
 	var n noted
 	if b, err := os.ReadFile(note); err == nil && json.Unmarshal(b, &n) == nil && n.Path == path && n.File == id && isKey(n.SHA256) {
-		known.Store(knownKey{path, id}, n.SHA256)
+		known.Store(knownKey{c.Dir, path, id}, n.SHA256)
 		return n.SHA256, nil
 	}
 	h := sha256.New()
@@ -95,7 +95,7 @@ func (c *Cache) sum(path string) (string, error) {
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
 	if id.settled(time.Now()) {
-		known.Store(knownKey{path, id}, sum)
+		known.Store(knownKey{c.Dir, path, id}, sum)
 		// Where it cannot be noted it is computed again.
 		if b, err := json.Marshal(noted{path, id, sum}); err == nil {
 			_ = writeWhole(note, b)

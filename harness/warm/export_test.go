@@ -1,0 +1,7 @@
+package warm
+
+// ManifestProblem is what parseManifest has against b.
+func ManifestProblem(b []byte) error {
+	_, err := parseManifest(b)
+	return err
+}

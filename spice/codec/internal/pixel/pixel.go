@@ -111,6 +111,13 @@ func ExpandAlpha(dst, src []byte) {
 func Expand8(dst, src []byte, palette []uint32) error {
 	if len(palette) >= 256 {
 		p := (*[256]uint32)(palette)
+		for len(src) >= 4 && len(dst) >= 16 {
+			binary.LittleEndian.PutUint32(dst, p[src[0]]&0xffffff)
+			binary.LittleEndian.PutUint32(dst[4:], p[src[1]]&0xffffff)
+			binary.LittleEndian.PutUint32(dst[8:], p[src[2]]&0xffffff)
+			binary.LittleEndian.PutUint32(dst[12:], p[src[3]]&0xffffff)
+			dst, src = dst[16:], src[4:]
+		}
 		for i, v := range src {
 			binary.LittleEndian.PutUint32(dst[4*i:], p[v]&0xffffff)
 		}

@@ -188,7 +188,7 @@ func TestWhatCannotBeDrawnIsNamedAndDrawsNothing(t *testing.T) {
 	src := canvas.New(canvas.XRGB, 3, 3)
 	glyph := canvas.String{Depth: 1, Glyphs: []canvas.Glyph{{Box: image.Rect(0, 0, 9, 9), Data: make([]byte, 17)}}}
 	for want, err := range map[string]error{
-		"canvas: unsupported stroke with dashes":               m.Stroke(area, nil, canvas.Pen{Dash: []canvas.Fixed{1}}),
+		"canvas: dashes without length":                        m.Stroke(area, nil, canvas.Pen{Dash: []canvas.Fixed{1}}),
 		"canvas: unsupported text of depth 0 (vector glyphs)":  m.Text(area, canvas.String{}, canvas.NoBrush(), canvas.NoBrush(), image.Rectangle{}),
 		"canvas: glyph 0 of 9×9 pixels has 17 bytes, want 18":  m.Text(area, glyph, canvas.NoBrush(), canvas.NoBrush(), image.Rectangle{}),
 		"canvas: unsupported scale mode 2":                     m.Copy(area, src, image.Rect(0, 0, 2, 2), canvas.RopCopy, 2),
@@ -225,6 +225,7 @@ func TestLinesFromFarAwayTakeNoLongerThanTheSurface(t *testing.T) {
 
 // FuzzDraw draws with arguments that no sane server sends. Nothing but the destination may change, and nothing may panic.
 func FuzzDraw(f *testing.F) {
+	f.Add(uint8(8), uint64(1<<8|48|6), int32(100), int32(0), int32(800), int32(300), int32(0), int32(0), int32(80), int32(8))
 	for op := range operations {
 		f.Add(uint8(op), uint64(op), int32(0), int32(0), int32(8), int32(8), int32(0), int32(0), int32(8), int32(8))
 		f.Add(uint8(op), uint64(op), int32(math.MinInt32), int32(-1), int32(math.MaxInt32), int32(2), int32(-5), int32(math.MinInt32), int32(7), int32(math.MaxInt32))
@@ -260,7 +261,11 @@ func FuzzDraw(f *testing.F) {
 			path := []canvas.Segment{{Begin: true, Bezier: seed&1 == 0, Close: true, End: true, Points: []canvas.PointFix{
 				{canvas.Fixed(x0), canvas.Fixed(y0)}, {canvas.Fixed(x1), canvas.Fixed(y1)}, {canvas.Fixed(u0), canvas.Fixed(v0)}, {canvas.Fixed(u1), canvas.Fixed(v1)},
 			}}}
-			_ = m.Stroke(area, path, canvas.Pen{Brush: canvas.Solid(uint32(seed)), Rop: canvas.Rop(seed & 15)})
+			pen := canvas.Pen{Brush: canvas.Solid(uint32(seed)), Rop: canvas.Rop(seed & 15)}
+			if seed&16 != 0 {
+				pen.Dash, pen.StartWithGap = []canvas.Fixed{canvas.Fixed(x0), canvas.Fixed(seed)}, seed&32 != 0
+			}
+			_ = m.Stroke(area, path, pen)
 		case 9:
 			s := canvas.Sampled{Image: src, Filter: canvas.Filter(seed % 5), Repeat: canvas.Repeat(seed >> 8 & 3), Origin: from.Min,
 				Transform: &canvas.Transform{{x0, y0, x1}, {y1, u0, v0}}}

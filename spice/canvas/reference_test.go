@@ -305,8 +305,26 @@ func (k *kase) text() func() error {
 func (k *kase) stroke() func() error {
 	k.plain = true
 	b, d := k.brush(), k.descriptor()
+	pen := canvas.Pen{Brush: b, Rop: d.Rop(canvas.InvertBrush, canvas.InvertDest)}
+	k.put(int(d))
+	if k.flip() {
+		flags := 8
+		if pen.StartWithGap = k.flip(); pen.StartWithGap {
+			flags |= 4
+		}
+		for range 1 + k.IntN(4) {
+			pen.Dash = append(pen.Dash, canvas.Fixed(16+k.IntN(16*12)))
+		}
+		k.put(flags, len(pen.Dash))
+		for _, f := range pen.Dash {
+			k.put(int(f))
+		}
+		k.note(" dash %v gap %v", pen.Dash, pen.StartWithGap)
+	} else {
+		k.put(0, 0)
+	}
 	n := 1 + k.IntN(3)
-	k.put(int(d), 0, 0, n)
+	k.put(n)
 	var path []canvas.Segment
 	for i := range n {
 		s := canvas.Segment{
@@ -335,7 +353,7 @@ func (k *kase) stroke() func() error {
 	}
 	k.note(" path %+v", path)
 	return func() error {
-		return k.dst.Stroke(k.area, path, canvas.Pen{Brush: b, Rop: d.Rop(canvas.InvertBrush, canvas.InvertDest)})
+		return k.dst.Stroke(k.area, path, pen)
 	}
 }
 

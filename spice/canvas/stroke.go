@@ -49,9 +49,6 @@ const (
 
 // Stroke draws the lines of a path. Where lines cross, or a line crosses itself, the raster operation is applied each time.
 func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
-	if len(pen.Dash) > 0 {
-		return &UnsupportedError{What: "stroke with dashes"}
-	}
 	lines, err := flatten(path)
 	if err != nil {
 		return err
@@ -76,6 +73,22 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 	}
 	k := pen.Rop.masks(m.Format)
 	pos := pen.Brush.pos
+	if len(pen.Dash) > 0 {
+		spans, err := pen.dashes(lines, m.bounds(a))
+		if err != nil {
+			return err
+		}
+		if len(spans) > maxPathWork/max(1, len(a.Clip)) {
+			return &ArgumentError{Problem: fmt.Sprintf("dashes of %d pieces on %d clip rectangles take too long", len(spans), len(a.Clip))}
+		}
+		return m.each(a, func(r image.Rectangle) {
+			for _, s := range spans {
+				if run := r.Intersect(image.Rect(s.x, s.y, s.x+s.w, s.y+1)); !run.Empty() {
+					m.tileRect(run, tile, pos, pen.Rop)
+				}
+			}
+		})
+	}
 	return m.each(a, func(r image.Rectangle) {
 		plot := func(x, y int) {
 			s := tile.At(mod(x-pos.X, tile.Width), mod(y-pos.Y, tile.Height))
@@ -87,6 +100,28 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 			}
 		}
 	})
+}
+
+// dashes is the pixels of dashed lines, as far as they are within a rectangle.
+func (p *Pen) dashes(lines [][]image.Point, within image.Rectangle) ([]span, error) {
+	dash, skip, err := p.lengths()
+	if err != nil {
+		return nil, err
+	}
+	// For operations that undo themselves, a pixel of several dashes of a line counts once.
+	careful := false
+	switch p.Rop {
+	case RopNor, RopEquiv, RopInvert, RopOrReverse, RopAndReverse, RopXor, RopNand:
+		careful = true
+	}
+	var spans []span
+	budget := maxDashes
+	for _, l := range lines {
+		if spans, err = dashed(l, dash, skip, careful && len(l) > 2, &budget, within, spans); err != nil {
+			return nil, err
+		}
+	}
+	return spans, nil
 }
 
 // thinLine plots the pixels of a line from p up to, but without, q that lie in r: Bresenham's, where a tie goes the way that the

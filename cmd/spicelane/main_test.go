@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -41,6 +42,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
+		Condition: hasLanes,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lanes":    cmdLanes,
 			"status":   cmdStatus,
@@ -52,15 +54,20 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// lanes skips or fails the script on a host that cannot run a lane, and ends its
-// lanes when the script does.
-func cmdLanes(ts *testscript.TestScript, neg bool, args []string) {
-	switch d := qemu.Gate(context.Background(), os.Getenv); d.Action {
-	case qemu.Skip:
-		ts.Check(fmt.Errorf("skip: %s", d.Reason))
-	case qemu.Fail:
-		ts.Fatalf("%s", d.Reason)
+// hasLanes is the condition [lanes]: whether scripts that boot guests run here.
+func hasLanes(cond string) (bool, error) {
+	if cond != "lanes" {
+		return false, fmt.Errorf("there is no condition %q", cond)
 	}
+	d := qemu.Gate(context.Background(), os.Getenv)
+	if d.Action == qemu.Fail {
+		return false, errors.New(d.Reason)
+	}
+	return d.Action == qemu.Run, nil
+}
+
+// lanes ends the script's lanes when the script ends.
+func cmdLanes(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(func() {
 		if err := ts.Exec("spicelane", "down", "--all"); err != nil {
 			ts.Logf("down --all: %v", err)

@@ -83,7 +83,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newUp(), newStatus(), newDown(), newLogs(),
 		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(),
 		newProxy(), newClient(), newTLS(), newFixture(),
-		newReport(),
+		newReport(), newSoak(), newBench(),
 		newSupervise(),
 	)
 	// A command without subcommands of its own that is given an unknown word is

@@ -20,10 +20,10 @@ import (
 
 func newUp() *cobra.Command {
 	var (
-		cfg    harness.Config
+		flags  laneFlags
 		asJSON bool
 		name   string
-		agent  string
+		dir    string
 	)
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -34,11 +34,8 @@ its picture at the client; then print the lane's state and leave it running
 under a supervisor process of its own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cfg.Image != "" && cmd.Flags().Changed("fixture") {
-				return usage("--fixture and --image exclude each other")
-			}
-			cfg.Agent = agent
-			if err := cfg.Check(); err != nil {
+			cfg, err := flags.config(cmd)
+			if err != nil {
 				return err
 			}
 			reg := harness.DefaultRegistry()
@@ -48,15 +45,10 @@ under a supervisor process of its own.`,
 			}
 			defer claim.Close()
 			cfg.Name = claim.name
-			if cfg.Dir == "" {
+			if dir == "" {
 				cfg.Dir = reg.Entry(claim.name)
-			} else if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+			} else if cfg.Dir, err = filepath.Abs(dir); err != nil {
 				return usage("--dir: %w", err)
-			}
-			if cfg.Image != "" {
-				if cfg.Image, err = filepath.Abs(cfg.Image); err != nil {
-					return usage("--image: %w", err)
-				}
 			}
 			progress := newProgress(cmd.ErrOrStderr())
 			s, err := startSupervisor(cmd.Context(), cfg, claim, progress)
@@ -73,17 +65,8 @@ under a supervisor process of its own.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "the lane's `NAME`; default: the first free of lane-1, lane-2, …")
-	f.StringVar(&cfg.Fixture, "fixture", "", "guest image of the catalogue, or the YAML `FILE` of one of your own; default: beacon")
-	f.StringVar(&cfg.Image, "image", "", "boot this disk image `FILE` instead of a fixture")
-	f.StringVar(&cfg.Accel, "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
-	f.StringVar(&cfg.Display, "display", "", "display device: `qxl|virtio|std`; default: qxl")
-	f.StringVar(&cfg.Compression, "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
-	f.StringVar(&cfg.Proxy, "proxy", "", "`builtin|none|CMD`; CMD may hold {sources} {tls} {dir} {port} {tls_port} {api_port} {vv}; default: builtin")
-	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD may hold {vv} {socket} {dir}; default: builtin")
-	f.StringVar(&cfg.Warm, "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
-	f.StringVar(&agent, "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
-	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
-	f.StringVar(&cfg.Dir, "dir", "", "the lane's `DIR`ectory: logs, timeline, screenshots; default: under the user's state directory")
+	flags.add(cmd)
+	f.StringVar(&dir, "dir", "", "the lane's `DIR`ectory: logs, timeline, screenshots; default: under the user's state directory")
 	f.BoolVar(&asJSON, "json", false, "print the lane's state as JSON")
 	return cmd
 }

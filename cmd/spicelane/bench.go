@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+func newBench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usage("bench what? See: spicelane bench --help")
+		},
+	}
+	cmd.AddCommand(newBenchLane())
+	return cmd
+}
+
+func newBenchLane() *cobra.Command {
+	var (
+		flags  laneFlags
+		cfg    bench.Config
+		asJSON bool
+		output string
+	)
+	cmd := &cobra.Command{
+		Use:   "lane",
+		Short: "Measure how long lanes take to come up, their pace and their memory",
+		Long: `Measure lanes, cold and warm: the time to the banner, to the first picture at
+the client and to the first digest; a bare QEMU with the same command line, and
+what the harness adds to it; how many lanes go up, through the smoke check and
+down in a minute; how much memory a lane's processes hold.
+
+What is compared is measured in turns, so that a busy machine slows all of it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Rounds < 1 || cfg.Pace < 1 || cfg.Parallel < 1 {
+				return usage("--rounds, --pace and --parallel have to be at least 1")
+			}
+			if cmd.Flags().Changed("warm") {
+				return usage("--warm: lanes are measured cold and warm")
+			}
+			lane, err := flags.config(cmd)
+			if err != nil {
+				return err
+			}
+			if lane.Client == harness.None {
+				return usage("--client none: without a client there is no picture to wait for")
+			}
+			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
+				return &harness.Fault{Verdict: harness.Host, Err: err}
+			}
+			if cfg.Executable, err = os.Executable(); err != nil {
+				return usage("%w", err)
+			}
+			cfg.Lane = lane
+			p := newProgress(cmd.ErrOrStderr())
+			cfg.OnStep = func(what string) {
+				if p.terminal {
+					p.begin(what)
+				} else {
+					p.say(what)
+				}
+			}
+			r, err := bench.Run(cmd.Context(), cfg)
+			p.done()
+			if err != nil {
+				return err
+			}
+			if output != "" {
+				if err := writeReport(output, func(w io.Writer) error { return printJSON(w, r) }); err != nil {
+					return usage("--output: %w", err)
+				}
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), r)
+			}
+			return printBench(cmd.OutOrStdout(), r)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Rounds, "rounds", 5, "how often each start is measured")
+	f.IntVar(&cfg.Pace, "pace", 20, "how many warm lanes find out the pace; a quarter of them cold")
+	f.IntVar(&cfg.Parallel, "parallel", 2, "how many of them are up at once, after one at a time")
+	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
+	f.StringVarP(&output, "output", "o", "", "write them as JSON to this `FILE`, too")
+	flags.add(cmd)
+	return cmd
+}
+
+func printBench(w io.Writer, r *bench.Report) error {
+	m := r.Machine
+	fmt.Fprintf(w, "%s, %d processors, %d MiB, Linux %s, QEMU %s, %s; load %.1f\n%s under %s, medians of %d rounds (least to most):\n\n",
+		m.CPU, m.CPUs, m.MemoryMiB, m.Kernel, m.QEMU, m.Go, m.Load, r.Fixture, r.Accel, r.Cold.Banner.N)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "from the start to\tcold\twarm")
+	row := func(name string, f func(bench.Starts) bench.Times) {
+		warm := "-"
+		if r.Warm != nil {
+			warm = times(f(*r.Warm))
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", name, times(f(r.Cold)), warm)
+	}
+	row("the banner", func(s bench.Starts) bench.Times { return s.Banner })
+	if r.Bare != nil {
+		fmt.Fprintf(tw, "  QEMU alone, same command line\t%s\t\n", times(*r.Bare))
+		fmt.Fprintf(tw, "  so the harness adds\t%s\t\n", times(*r.Overhead))
+	}
+	row("the first picture", func(s bench.Starts) bench.Times { return s.Picture })
+	row("the first digest: ready", func(s bench.Starts) bench.Times { return s.Digest })
+	row("processor time of harness, proxy and client", func(s bench.Starts) bench.Times { return s.CPU })
+	row("and to end it", func(s bench.Starts) bench.Times { return s.Down })
+	if r.NotWarm != "" {
+		fmt.Fprintf(tw, "no lane was warm\t%s\n", oneLine(r.NotWarm))
+	}
+	fmt.Fprintln(tw)
+	fmt.Fprintln(tw, "lanes a minute (up, smoke, down)\t\t")
+	for _, p := range r.Pace {
+		fmt.Fprintf(tw, "  %s, %d at once\t%.1f\t\n", coldWarm(p.Warm), p.Parallel, p.PerMinute)
+	}
+	fmt.Fprintln(tw)
+	fmt.Fprintln(tw, "memory of a lane\tresident\tits share")
+	for _, m := range r.Memory {
+		fmt.Fprintf(tw, "  %s: QEMU\t%.0f MiB\t%.0f MiB\n", coldWarm(m.Warm), m.QEMURSS, m.QEMUPSS)
+		fmt.Fprintf(tw, "  %s  proxy\t%.0f MiB\t%.0f MiB\n", strings.Repeat(" ", 4), m.ProxyRSS, m.ProxyPSS)
+		fmt.Fprintf(tw, "  %s  client\t%.0f MiB\t%.0f MiB\n", strings.Repeat(" ", 4), m.ClientRSS, m.ClientPSS)
+		fmt.Fprintf(tw, "  %s  together\t%.0f MiB\t%.0f MiB\n", strings.Repeat(" ", 4), m.RSS, m.PSS)
+	}
+	return tw.Flush()
+}
+
+func coldWarm(warm bool) string {
+	if warm {
+		return "warm"
+	}
+	return "cold"
+}
+
+func times(t bench.Times) string {
+	return fmt.Sprintf("%.0f ms (%.0f to %.0f)", t.P50, t.Min, t.Max)
+}

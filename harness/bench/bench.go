@@ -1,0 +1,337 @@
+// Package bench measures lanes: how long they take to come up, cold and warm, how
+// much of that is the harness's and not QEMU's, how many fit into a minute, and
+// how much memory they need.
+//
+//	r, err := bench.Run(ctx, bench.Config{Executable: exe})
+//	fmt.Println(r.Cold.Banner.P50, r.Bare.P50, r.Overhead.P50)
+//
+// What is compared is measured in turns, a round of everything after the other,
+// so that a machine that is busy for a while slows down all alike. Times are
+// those of a `go test`: proxy and client run inside this process. Memory is that
+// of `spicelane up`, where each is a process of its own and can be told apart.
+//
+// Figures hold for one machine, QEMU, fixture and load; a Report names them.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/soak"
+)
+
+// A Config says what to measure. The zero Config but for Executable measures
+// Beacon.
+type Config struct {
+	// Lane is the configuration of each lane; Name, Dir, Warm, Executable and
+	// OnStep are set here. It has to have a client.
+	Lane harness.Config
+	// Executable is the spicelane binary, for lanes with processes of their own.
+	Executable string
+	// Rounds is how often each start is measured. Default: 5.
+	Rounds int
+	// Pace is how many lanes are brought up and ended to find out how many fit
+	// into a minute, warm; a quarter of them cold, but two for each that is up at
+	// once. Default: 20.
+	Pace int
+	// Parallel is how many of them are up at once in the second half of that.
+	// Default: 2.
+	Parallel int
+	// OnStep is told what is being measured; may be nil.
+	OnStep func(what string)
+}
+
+// Times are of the rounds of one measurement, in milliseconds.
+type Times struct {
+	N   int     `json:"n"`
+	Min float64 `json:"min_ms"`
+	P50 float64 `json:"p50_ms"`
+	Max float64 `json:"max_ms"`
+}
+
+// Starts are the times from the call of harness.Start until a lane has got so
+// far.
+type Starts struct {
+	// Banner: the guest's banner is on its serial line.
+	Banner Times `json:"banner"`
+	// Picture: and the client holds a picture, through the proxy.
+	Picture Times `json:"picture"`
+	// Digest: and a digest on it was read: the lane is ready.
+	Digest Times `json:"digest"`
+	// Down is the time that Close takes.
+	Down Times `json:"down"`
+	// CPU is what this process (harness, proxy, client) used of the processors
+	// until the lane was ready.
+	CPU Times `json:"cpu"`
+}
+
+// A Pace is how many lanes go up, through the smoke check and down in a minute.
+type Pace struct {
+	Warm      bool    `json:"warm"`
+	Parallel  int     `json:"parallel"`
+	Lanes     int     `json:"lanes"`
+	Failed    int     `json:"failed"`
+	PerMinute float64 `json:"per_minute"`
+}
+
+// A Report is what was measured.
+type Report struct {
+	Machine Machine `json:"machine"`
+	Fixture string  `json:"fixture"`
+	Accel   string  `json:"accel"`
+	// Cold lanes boot; Warm ones are restored. Warm is nil if none was, for
+	// the reason in NotWarm.
+	Cold    Starts  `json:"cold"`
+	Warm    *Starts `json:"warm,omitempty"`
+	NotWarm string  `json:"not_warm,omitempty"`
+	// Bare is the time from the start of a QEMU with the cold lane's command line
+	// until its banner, with nobody connected to it. Nil if the lane's machine
+	// needs more than a command line.
+	Bare *Times `json:"bare,omitempty"`
+	// Overhead is what the harness adds to that: how much later the banner of
+	// the cold lane came in the same round, a little before or after.
+	Overhead *Times   `json:"overhead,omitempty"`
+	Pace     []Pace   `json:"pace"`
+	Memory   []Memory `json:"memory"`
+}
+
+// Run measures. It takes a few minutes under TCG.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.Executable == "" || cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
+		return nil, &harness.Fault{Verdict: harness.Harness, Op: "bench", Err: errors.New("it needs an executable, lanes with a client, and counts that are not negative")}
+	}
+	dir, err := os.MkdirTemp("", "spicelane-bench-")
+	if err != nil {
+		return nil, &harness.Fault{Verdict: harness.Host, Op: "bench", Err: err}
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{cfg: cfg, dir: dir, report: &Report{}}
+	if b.report.Machine, err = thisMachine(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.starts(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.memory(ctx); err != nil {
+		return nil, err
+	}
+	if err := b.pace(ctx); err != nil {
+		return nil, err
+	}
+	return b.report, nil
+}
+
+type bench struct {
+	cfg    Config
+	dir    string
+	report *Report
+	n      int
+}
+
+func (b *bench) rounds() int {
+	if b.cfg.Rounds == 0 {
+		return 5
+	}
+	return b.cfg.Rounds
+}
+
+func (b *bench) say(format string, args ...any) {
+	if b.cfg.OnStep != nil {
+		b.cfg.OnStep(fmt.Sprintf(format, args...))
+	}
+}
+
+// lane is the configuration of one lane.
+func (b *bench) lane(warm string) harness.Config {
+	b.n++
+	c := b.cfg.Lane
+	c.Name = fmt.Sprintf("bench-%d", b.n)
+	c.Dir = filepath.Join(b.dir, c.Name)
+	c.Warm = warm
+	return c
+}
+
+// A sample is one start.
+type sample struct {
+	banner, picture, digest, down, cpu time.Duration
+}
+
+// start brings a lane up inside this process, times it, and lets look see it
+// before it ends.
+func (b *bench) start(ctx context.Context, warm string, look func(*harness.Lane)) (sample, error) {
+	var s sample
+	cfg := b.lane(warm)
+	defer os.RemoveAll(cfg.Dir)
+	began, cpu := time.Now(), ownCPU()
+	cfg.OnStep = func(st harness.Step) {
+		switch at := time.Since(began); st.Name {
+		case "banner":
+			s.banner = at
+		case "picture":
+			s.picture = at
+		case "digest":
+			s.digest = at
+		}
+	}
+	lane, err := harness.Start(ctx, cfg)
+	if err != nil {
+		return s, err
+	}
+	s.cpu = ownCPU() - cpu
+	look(lane)
+	began = time.Now()
+	err = lane.Close()
+	s.down = time.Since(began)
+	return s, err
+}
+
+// starts measures cold, bare and warm starts in turns.
+func (b *bench) starts(ctx context.Context) error {
+	r := b.report
+	var cold, warm []sample
+	var bare, overhead []time.Duration
+	// What is found out once (does KVM work, what does QEMU offer) and the state
+	// that warm lanes are restored from are not what is measured.
+	b.say("the first lane, which is not measured")
+	if _, err := b.start(ctx, harness.WarmAuto, func(*harness.Lane) {}); err != nil {
+		return err
+	}
+	for i := range b.rounds() {
+		var mc qemu.Config
+		var banner string
+		b.say("round %d of %d: cold", i+1, b.rounds())
+		s, err := b.start(ctx, harness.WarmOff, func(l *harness.Lane) {
+			st := l.State()
+			r.Accel, r.Fixture = st.Accel, st.Fixture
+			if st.Image != "" {
+				r.Fixture = st.Image
+			}
+			mc, banner = l.Machine().Config(), bannerOf(l, b.cfg.Lane)
+		})
+		if err != nil {
+			return err
+		}
+		cold = append(cold, s)
+
+		if banner != "" && mc.Spice.Unix != "" {
+			b.say("round %d of %d: QEMU alone", i+1, b.rounds())
+			d, err := bareBoot(ctx, mc, banner)
+			if err != nil {
+				return err
+			}
+			bare = append(bare, d)
+			overhead = append(overhead, s.banner-d)
+		}
+
+		b.say("round %d of %d: warm", i+1, b.rounds())
+		isWarm := false
+		s, err = b.start(ctx, harness.WarmAuto, func(l *harness.Lane) {
+			if isWarm = l.State().Warm; !isWarm {
+				r.NotWarm = l.State().ColdReason
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if isWarm {
+			warm = append(warm, s)
+		}
+	}
+	r.Cold = startsOf(cold)
+	if len(warm) > 0 {
+		w := startsOf(warm)
+		r.Warm = &w
+		r.NotWarm = ""
+	}
+	if len(bare) > 0 {
+		t, o := timesOf(bare), timesOf(overhead)
+		r.Bare, r.Overhead = &t, &o
+	}
+	return nil
+}
+
+func bannerOf(l *harness.Lane, cfg harness.Config) string {
+	if fx := l.Fixture(); cfg.Banner == "" && fx != nil {
+		return fx.Banner
+	}
+	return cfg.Banner
+}
+
+// pace measures how many lanes fit into a minute.
+func (b *bench) pace(ctx context.Context) error {
+	lanes, parallel := b.cfg.Pace, b.cfg.Parallel
+	if lanes == 0 {
+		lanes = 20
+	}
+	if parallel == 0 {
+		parallel = 2
+	}
+	for _, warm := range []bool{false, true} {
+		if warm && b.report.Warm == nil {
+			continue
+		}
+		for _, p := range []int{1, parallel} {
+			c := soak.Config{N: lanes, Parallel: p, Lane: b.lane(harness.WarmAuto), Dir: filepath.Join(b.dir, "pace"), StopAfter: 1}
+			if !warm {
+				c.N, c.Lane.Warm = max(lanes/4, 2*p), harness.WarmOff
+			}
+			c.Lane.Executable = b.cfg.Executable
+			b.say("the pace of %d lanes, %d at once, warm: %v", c.N, p, warm)
+			r, err := soak.Run(ctx, c)
+			if err != nil {
+				return err
+			}
+			if len(r.Failures) > 0 {
+				f := r.Failures[0]
+				return &harness.Fault{Verdict: f.Verdict, Op: "bench: " + f.Stage, Err: errors.New(f.Reason)}
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			b.report.Pace = append(b.report.Pace, Pace{Warm: warm, Parallel: p, Lanes: r.Runs, Failed: r.Rate.Failed, PerMinute: round(r.PerMinute)})
+			if parallel == 1 {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func startsOf(s []sample) Starts {
+	pick := func(f func(sample) time.Duration) Times {
+		var d []time.Duration
+		for _, x := range s {
+			d = append(d, f(x))
+		}
+		return timesOf(d)
+	}
+	return Starts{
+		Banner:  pick(func(s sample) time.Duration { return s.banner }),
+		Picture: pick(func(s sample) time.Duration { return s.picture }),
+		Digest:  pick(func(s sample) time.Duration { return s.digest }),
+		Down:    pick(func(s sample) time.Duration { return s.down }),
+		CPU:     pick(func(s sample) time.Duration { return s.cpu }),
+	}
+}
+
+func timesOf(d []time.Duration) Times {
+	ms := func(q float64) float64 { return round(float64(report.Quantile(d, q)) / float64(time.Millisecond)) }
+	return Times{N: len(d), Min: ms(0), P50: ms(0.5), Max: ms(1)}
+}
+
+// round keeps a tenth: more would pretend.
+func round(f float64) float64 { return float64(int64(f*10+0.5*sign(f))) / 10 }
+
+func sign(f float64) float64 {
+	if f < 0 {
+		return -1
+	}
+	return 1
+}

@@ -1,0 +1,331 @@
+// Package soak brings many lanes up, checks each console and ends it, and says
+// how often that fails.
+//
+//	r, err := soak.Run(ctx, soak.Config{N: 200, Lane: harness.Config{Executable: exe}, Dir: "artifacts/soak"})
+//	fmt.Println(r.Rate) // 0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)
+//
+// A lane fails if it does not come up, if the smoke check finds something, if it
+// does not end well, or if it leaves a process or a directory of sockets behind.
+// The evidence of lanes that failed is kept, that of the others is removed.
+//
+// What varies from lane to lane is only chance: every lane has the same
+// configuration. For a matrix of configurations see harness/scenario; for tests
+// that run several times, `go test -count` and package harness/report.
+package soak
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/report"
+)
+
+// A Config says what to repeat, and how often.
+type Config struct {
+	// N is the number of lanes. It must be at least 1.
+	N int
+	// Parallel is how many are up at once. Default: 1.
+	Parallel int
+	// Lane is the configuration of each lane; its Name and Dir are set here.
+	// Executable is required: the smoke check needs a free control socket,
+	// which only a client in a process of its own has.
+	Lane harness.Config
+	// Smoke is what is demanded of each console; its Socket and Picture are set
+	// here, and so is RequireDigest if the fixture shows one.
+	Smoke harness.SmokeConfig
+	// Dir gets a directory for each lane, and soak.json. It is made if need be.
+	Dir string
+	// StopAfter ends the soak when so many lanes in a row have failed: what
+	// fails always is not a flake, and the rest would only take time. Default:
+	// 5; negative: never.
+	StopAfter int
+	// OnLane is told how each lane ended, one call at a time; may be nil.
+	OnLane func(Lane)
+}
+
+// The stages of a lane's life.
+const (
+	Up    = "up"
+	Smoke = "smoke"
+	Down  = "down"
+)
+
+// A Lane is how one of them went.
+type Lane struct {
+	// N counts from 1 in the order in which they began.
+	N  int  `json:"n"`
+	OK bool `json:"ok"`
+	// Stage is what failed: Up, Smoke or Down.
+	Stage   string          `json:"stage,omitempty"`
+	Verdict harness.Verdict `json:"verdict,omitempty"`
+	Reason  string          `json:"reason,omitempty"`
+	Accel   string          `json:"accel,omitempty"`
+	Warm    bool            `json:"warm"`
+	UpMS    int64           `json:"up_ms"`
+	SmokeMS int64           `json:"smoke_ms"`
+	DownMS  int64           `json:"down_ms"`
+	// Dir is the evidence; empty for a lane that passed.
+	Dir string `json:"dir,omitempty"`
+}
+
+// Times are quantiles in milliseconds.
+type Times struct {
+	P50 int64 `json:"p50_ms"`
+	P95 int64 `json:"p95_ms"`
+	Max int64 `json:"max_ms"`
+}
+
+// A Report is what a soak came to. Times are those of lanes that passed.
+type Report struct {
+	report.Rate
+	// Low and High bound the rate of failures with 95 % confidence.
+	Low      float64                 `json:"low"`
+	High     float64                 `json:"high"`
+	Wanted   int                     `json:"wanted"`
+	Parallel int                     `json:"parallel"`
+	Accels   map[string]int          `json:"accels"`
+	Warm     int                     `json:"warm"`
+	Verdicts map[harness.Verdict]int `json:"verdicts,omitempty"`
+	Up       Times                   `json:"up"`
+	Smoke    Times                   `json:"smoke"`
+	Down     Times                   `json:"down"`
+	// PerMinute is how many lanes ended in a minute, on average.
+	PerMinute float64 `json:"per_minute"`
+	TookMS    int64   `json:"took_ms"`
+	// Stopped says why not all lanes were brought up; empty if they were.
+	Stopped  string `json:"stopped,omitempty"`
+	Failures []Lane `json:"failures,omitempty"`
+}
+
+// Verdict is that of the whole soak, empty if nothing failed: a lane that
+// failed in the product outweighs others.
+func (r *Report) Verdict() harness.Verdict {
+	for _, v := range []harness.Verdict{harness.Product, harness.Harness, harness.Host} {
+		if r.Verdicts[v] > 0 {
+			return v
+		}
+	}
+	return ""
+}
+
+// Run brings the lanes up, one after the other or Parallel at once. The error is
+// that of a soak that could not be run; failing lanes are in the report. When
+// ctx ends, lanes that are up are ended and not counted.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.N < 1 || cfg.Parallel < 0 || cfg.Lane.Executable == "" || cfg.Dir == "" {
+		return nil, &harness.Fault{Verdict: harness.Harness, Op: "soak", Err: errors.New("it needs at least one lane, an executable and a directory")}
+	}
+	if err := cfg.Lane.Check(); err != nil {
+		return nil, err
+	}
+	if cfg.Lane.Client == harness.None {
+		return nil, &harness.Fault{Verdict: harness.Harness, Op: "soak", Err: errors.New("without a client there is nothing to check")}
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, &harness.Fault{Verdict: harness.Host, Op: "soak", Err: err, Hint: "choose another directory"}
+	}
+	s := &soak{cfg: cfg, began: time.Now()}
+	s.run(ctx)
+	r := s.report()
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(cfg.Dir, "soak.json"), append(b, '\n'), 0o644)
+	}
+	return r, err
+}
+
+type soak struct {
+	cfg   Config
+	began time.Time
+
+	mu      sync.Mutex
+	next    int // number of lanes begun
+	inARow  int // failures
+	stopped string
+	lanes   []Lane
+}
+
+func (s *soak) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range max(s.cfg.Parallel, 1) {
+		workers.Go(func() {
+			for n := s.begin(ctx); n > 0; n = s.begin(ctx) {
+				l := s.lane(ctx, n)
+				if ctx.Err() == nil {
+					s.ended(l)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// begin is the number of the next lane, 0 if there is to be none.
+func (s *soak) begin(ctx context.Context) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ctx.Err() != nil && s.stopped == "" {
+		s.stopped = "it was interrupted"
+	}
+	if s.stopped != "" || s.next == s.cfg.N {
+		return 0
+	}
+	s.next++
+	return s.next
+}
+
+func (s *soak) ended(l Lane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lanes = append(s.lanes, l)
+	if s.inARow++; l.OK {
+		s.inARow = 0
+	}
+	limit := s.cfg.StopAfter
+	if limit == 0 {
+		limit = 5
+	}
+	if s.stopped == "" && s.inARow == limit && s.next < s.cfg.N {
+		s.stopped = fmt.Sprintf("%d lanes in a row failed", limit)
+	}
+	if s.cfg.OnLane != nil {
+		s.cfg.OnLane(l)
+	}
+}
+
+// lane is the life of one.
+func (s *soak) lane(ctx context.Context, n int) Lane {
+	l := Lane{N: n}
+	cfg := s.cfg.Lane
+	cfg.Name = fmt.Sprintf("soak-%d", n)
+	cfg.Dir = filepath.Join(s.cfg.Dir, fmt.Sprintf("%04d", n))
+
+	// What is found wrong first is what failed.
+	failed := func(stage string, err error) {
+		if err != nil && l.Stage == "" {
+			l.Stage, l.Verdict, l.Reason = stage, harness.VerdictOf(err), err.Error()
+		}
+	}
+	began := time.Now()
+	lane, err := harness.Start(ctx, cfg)
+	l.UpMS = time.Since(began).Milliseconds()
+	failed(Up, err)
+	if err == nil {
+		state := lane.State()
+		l.Accel, l.Warm = state.Accel, state.Warm
+
+		check := s.cfg.Smoke
+		check.Socket = state.ControlSocket
+		check.Picture = filepath.Join(cfg.Dir, "smoke.png")
+		if fx := lane.Fixture(); fx != nil && fx.Digest != nil {
+			check.RequireDigest = true
+		}
+		began = time.Now()
+		_, err = harness.Smoke(ctx, check)
+		l.SmokeMS = time.Since(began).Milliseconds()
+		// A check that failed because the lane broke did not fail of the console.
+		if end := lane.Err(); end != nil {
+			err = end
+		}
+		failed(Smoke, err)
+
+		began = time.Now()
+		err = lane.Close()
+		l.DownMS = time.Since(began).Milliseconds()
+		failed(Down, err)
+		failed(Down, leftovers(state))
+	}
+	l.OK = l.Stage == ""
+	if l.OK || ctx.Err() != nil {
+		if err := os.RemoveAll(cfg.Dir); err != nil {
+			failed(Down, &harness.Fault{Verdict: harness.Host, Op: "remove the evidence", Err: err})
+		}
+		return l
+	}
+	l.Dir = cfg.Dir
+	l.note(cfg.Name)
+	return l
+}
+
+// leftovers says what a lane that was ended has left behind.
+func leftovers(s harness.State) error {
+	for name, pid := range map[string]int{"QEMU": s.PIDs.QEMU, "the proxy": s.PIDs.Proxy, "the client": s.PIDs.Client} {
+		if pid != 0 && harness.Alive(pid) {
+			return &harness.Fault{Verdict: harness.Harness, Op: "down", Err: fmt.Errorf("%s (pid %d) is still alive", name, pid)}
+		}
+	}
+	if _, err := os.Lstat(s.RunDir); s.RunDir != "" && err == nil {
+		return &harness.Fault{Verdict: harness.Harness, Op: "down", Err: fmt.Errorf("the sockets' directory %s is still there", s.RunDir)}
+	}
+	return nil
+}
+
+// note writes the lane's verdict into its directory, for of a smoke check that
+// failed the lane itself does not know; of a lane that did not come up it learns
+// from there what it was.
+func (l *Lane) note(name string) {
+	path := filepath.Join(l.Dir, harness.VerdictFile)
+	v := harness.VerdictReport{Name: name, Accel: l.Accel, Warm: l.Warm, Dir: l.Dir}
+	if b, err := os.ReadFile(path); err == nil {
+		_ = json.Unmarshal(b, &v) // what it holds is better than nothing
+	}
+	l.Accel, l.Warm = v.Accel, v.Warm
+	v.OK, v.Verdict, v.Reason = false, l.Verdict, l.Stage+": "+l.Reason
+	if b, err := json.MarshalIndent(v, "", "  "); err == nil {
+		// A disk that is full is reported by soak.json, which comes last.
+		_ = os.WriteFile(path, append(b, '\n'), 0o644)
+	}
+}
+
+func (s *soak) report() *Report {
+	r := &Report{
+		Wanted: s.cfg.N, Parallel: max(s.cfg.Parallel, 1), Stopped: s.stopped,
+		Accels: map[string]int{}, Verdicts: map[harness.Verdict]int{},
+		TookMS: time.Since(s.began).Milliseconds(),
+	}
+	var up, smoke, down []time.Duration
+	for _, l := range s.lanes {
+		r.Runs++
+		if l.Accel != "" {
+			r.Accels[l.Accel]++
+		}
+		if l.Warm {
+			r.Warm++
+		}
+		if !l.OK {
+			r.Failed++
+			r.Verdicts[l.Verdict]++
+			r.Failures = append(r.Failures, l)
+			continue
+		}
+		up = append(up, time.Duration(l.UpMS)*time.Millisecond)
+		smoke = append(smoke, time.Duration(l.SmokeMS)*time.Millisecond)
+		down = append(down, time.Duration(l.DownMS)*time.Millisecond)
+	}
+	r.Low, r.High = r.Interval()
+	r.Up, r.Smoke, r.Down = timesOf(up), timesOf(smoke), timesOf(down)
+	if r.TookMS > 0 {
+		r.PerMinute = float64(r.Runs) / (float64(r.TookMS) / 60000)
+	}
+	return r
+}
+
+func timesOf(d []time.Duration) Times {
+	return Times{
+		P50: report.Quantile(d, 0.5).Milliseconds(),
+		P95: report.Quantile(d, 0.95).Milliseconds(),
+		Max: report.Quantile(d, 1).Milliseconds(),
+	}
+}

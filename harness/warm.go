@@ -104,14 +104,18 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	// anything.
 	limit := time.NewTimer(scaled(l.cfg.timeout(), string(mc.Accel)))
 	defer limit.Stop()
+	var first error // why there was none; that it was thrown away is said once
 	for {
 		entry, miss := w.cache.Open(w.id)
 		if miss == nil {
 			w.entry = entry
 			return w.release()
 		}
+		if first == nil {
+			first = miss
+		}
 		if w.claim != nil || errors.Is(miss, warm.ErrCondemned) {
-			return miss
+			return first
 		}
 		claim, err := w.cache.Claim(w.id)
 		if err == nil {
@@ -119,7 +123,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 			continue // it may have been saved between the two questions
 		}
 		if !errors.Is(err, warm.ErrBusy) {
-			return andNor(miss, err)
+			return andNor(first, err)
 		}
 		select {
 		case <-tick.C:

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // runDirPrefix starts the name of every run directory, so that nothing else is
@@ -17,11 +18,13 @@ const runDirPrefix = "spl-"
 // the private copy of the firmware's variables, the .vv file. Its path is
 // short, because a socket's path may have 107 bytes at most.
 //
-// It is locked for as long as its owner lives. Whoever makes a new one removes
-// those that killed owners left.
+// It is locked for as long as its owner lives, and goes with it even if that is
+// killed: the janitor sees to it and, if that was killed too, whoever makes the
+// next one.
 type runDir struct {
-	path string
-	lock *os.File
+	path    string
+	lock    *os.File
+	janitor *janitor
 }
 
 func runDirBase() string {
@@ -47,22 +50,28 @@ func newRunDir() (*runDir, error) {
 	if err != nil {
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
 	}
+	janitor := startJanitor(path)
 	// Locked before it has its name: a sweeper never finds it unlocked.
 	lock, err := lockFile(filepath.Join(path, ".owner.new"))
 	if err == nil {
 		err = os.Rename(lock.Name(), filepath.Join(path, ownerFile))
 	}
 	if err != nil {
+		janitor.dismiss()
 		_ = os.RemoveAll(path)
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
 	}
-	return &runDir{path: path, lock: lock}, nil
+	return &runDir{path: path, lock: lock, janitor: janitor}, nil
 }
 
 func ownPrivate(st os.FileInfo) bool {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	return ok && int(sys.Uid) == os.Getuid() && st.Mode().Perm()&0o077 == 0
 }
+
+// ownerless is how old a run directory without its lock file must be to belong to
+// nobody: making one takes no time.
+const ownerless = time.Minute
 
 // ownerFile is the lock of a run directory.
 const ownerFile = ".owner"
@@ -90,9 +99,13 @@ func SweepRunDirs() {
 			continue
 		}
 		path := filepath.Join(base, e.Name())
-		// One without its lock file is being made or removed at this moment.
+		// One without its lock file is being made or removed at this moment, or its
+		// owner was killed doing that.
 		owner := filepath.Join(path, ownerFile)
 		if _, err := os.Stat(owner); err != nil {
+			if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > ownerless {
+				_ = os.RemoveAll(path)
+			}
 			continue
 		}
 		if lock, err := lockFile(owner); err == nil {
@@ -107,5 +120,6 @@ func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
 func (d *runDir) remove() error {
 	err := os.RemoveAll(d.path)
 	d.lock.Close()
+	d.janitor.dismiss()
 	return err
 }

@@ -92,13 +92,13 @@ func TestWhateverTheLinkEveryByteArrivesInOrder(t *testing.T) {
 
 func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
 	r, c, _ := start(t, impair.Link{})
-	fast := roundTrip(t, c)
 	require.NoError(t, r.Set(impair.Link{Delay: 100 * time.Millisecond}))
-	slow := roundTrip(t, c)
-	require.GreaterOrEqual(t, slow, 200*time.Millisecond)
-	require.Greater(t, slow, 4*fast)
+	require.GreaterOrEqual(t, roundTrip(t, c), 200*time.Millisecond)
 	require.NoError(t, r.Set(impair.Link{}))
-	require.Less(t, roundTrip(t, c), slow/2)
+	// A busy host may hold up one round trip, not all of them.
+	for roundTrip(t, c) >= 200*time.Millisecond {
+		require.NoError(t, t.Context().Err())
+	}
 }
 
 func TestARateBoundsWhatPasses(t *testing.T) {
@@ -117,11 +117,8 @@ func TestARateBoundsWhatPasses(t *testing.T) {
 
 func TestALostSegmentHoldsUpWhatFollows(t *testing.T) {
 	r, c, _ := start(t, impair.Link{})
-	fast := roundTrip(t, c)
 	require.NoError(t, r.Set(impair.Link{Loss: 1}))
-	slow := roundTrip(t, c)
-	require.GreaterOrEqual(t, slow, 400*time.Millisecond, "lost once in each direction")
-	require.Greater(t, slow, fast)
+	require.GreaterOrEqual(t, roundTrip(t, c), 400*time.Millisecond, "lost once in each direction")
 }
 
 func TestACutConnectionIsResetOnBothSides(t *testing.T) {

@@ -4,20 +4,23 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 func newScreenshot() *cobra.Command {
-	var out, via, socket, region string
+	var out, via, socket, region, vvFile string
 	var p control.ScreenshotParams
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "screenshot [NAME | --socket PATH] -o FILE.png",
+		Use:   "screenshot [NAME | --socket PATH | --vv FILE] -o FILE.png",
 		Short: "Save what is on the screen",
 		Long: `Save what is on the screen as PNG: as the client has it (--via client), or as
 QEMU has it (--via qmp). They must be equal; if they are not, the way between
@@ -32,8 +35,19 @@ them is at fault.`,
 				return err
 			}
 			var img image.Image
-			switch via {
-			case "client":
+			switch {
+			case vvFile != "":
+				if len(args) > 0 || socket != "" || cmd.Flags().Changed("via") || p.Cursor {
+					return usage("--vv connects by itself: it takes no lane, --socket, --via or --cursor")
+				}
+				via = "a connection of its own"
+				if img, err = firstPicture(cmd.Context(), cmd.InOrStdin(), vvFile); err != nil {
+					return err
+				}
+				if img, err = crop(img, p.Region); err != nil {
+					return err
+				}
+			case via == "client":
 				t, err := resolveTarget(arg(args, 0), socket)
 				if err != nil {
 					return err
@@ -56,7 +70,7 @@ them is at fault.`,
 				if err != nil {
 					return err
 				}
-			case "qmp":
+			case via == "qmp":
 				if len(args) != 1 {
 					return usage("--via qmp needs a lane's name")
 				}
@@ -98,6 +112,7 @@ them is at fault.`,
 	f.StringVar(&region, "region", "", "only this part of the screen, as `WIDTHxHEIGHT+X+Y` in pixels from the top left")
 	f.BoolVar(&p.Cursor, "cursor", false, "draw the pointer into the picture")
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
+	f.StringVar(&vvFile, "vv", "", "connect with this virt-viewer `FILE` (- is standard input), take the first picture and hang up")
 	f.BoolVar(&asJSON, "json", false, "print what was saved as JSON")
 	return cmd
 }
@@ -129,4 +144,36 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 		return nil, usage("--region %dx%d+%d+%d is not within the screen, which has %d×%d", r.Width, r.Height, r.X, r.Y, b.Dx(), b.Dy())
 	}
 	return sub.SubImage(rect), nil
+}
+
+// firstPicture connects to a console, waits for its first complete picture and
+// hangs up.
+func firstPicture(ctx context.Context, stdin io.Reader, file string) (image.Image, error) {
+	v, err := readVV(stdin, file)
+	if err != nil {
+		return nil, err
+	}
+	cfg := spice.FromVV(v)
+	// One picture only: neither keys nor a pointer.
+	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay} }
+	c, err := spice.Dial(ctx, cfg)
+	if err != nil {
+		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+	}
+	defer c.Close()
+	if _, err := c.AwaitPicture(ctx, 0); err != nil {
+		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+	}
+	pic, err := c.Snapshot(0, 0, nil)
+	if err != nil {
+		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+	}
+	img := image.NewNRGBA(image.Rect(0, 0, pic.Width, pic.Height))
+	for y := range pic.Height {
+		src, dst := pic.Pix[y*pic.Stride:][:4*pic.Width], img.Pix[y*img.Stride:]
+		for x := 0; x < len(src); x += 4 {
+			dst[x], dst[x+1], dst[x+2], dst[x+3] = src[x+2], src[x+1], src[x], 255
+		}
+	}
+	return img, nil
 }

@@ -117,11 +117,7 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 
 // directVV leads straight to QEMU.
 func (l *Lane) directVV() error {
-	c := l.console()
-	f := &vv.File{
-		Type: "spice", Host: or(c.HypervisorIP, c.Hypervisor), Port: c.InsecurePort, TLSPort: c.SecurePort, UnixPath: c.Unix,
-		Password: c.Ticket, CA: string(c.CACert), HostSubject: c.HostSubject, Title: l.cfg.name(),
-	}
+	f := l.DirectVV()
 	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
 	return l.publishVV(f)
 }

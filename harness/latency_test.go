@@ -1,0 +1,63 @@
+package harness_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// Two clients on one guest, in turns, so that the host's load is the same for
+// both:
+//
+//	Beacon ── QEMU ─┬─ proxy ── TLS ── client ── control socket ─┐
+//	                └───────────────── client ── control socket ─┴─ test
+func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	socket := filepath.Join(lane.State().RunDir, "direct.sock")
+	direct, err := harness.StartClient(ctx, harness.ClientConfig{
+		VV:     func(context.Context) (*vv.File, error) { return lane.DirectVV(), nil },
+		Socket: socket,
+	})
+	require.NoError(t, err)
+	defer direct.Close()
+	d, err := control.Dial(ctx, socket)
+	require.NoError(t, err)
+	defer d.Close()
+
+	// Beacon only reports keys while F10 holds it.
+	require.NoError(t, lane.Press(ctx, "F10"))
+	var with, without harness.Latencies
+	for range 8 {
+		for _, way := range []struct {
+			driver *control.Driver
+			sum    *harness.Latencies
+		}{{lane.Client, &with}, {d, &without}} {
+			l, err := harness.KeyLatencies(ctx, way.driver, "a", 5)
+			require.NoError(t, err)
+			way.sum.Digest = append(way.sum.Digest, l.Digest...)
+			way.sum.Picture = append(way.sum.Picture, l.Picture...)
+		}
+	}
+	for name, pair := range map[string][2][]time.Duration{
+		"key to picture": {with.Picture, without.Picture},
+		"key to digest":  {with.Digest, without.Digest},
+	} {
+		p50, q50 := harness.Percentile(pair[0], 50), harness.Percentile(pair[1], 50)
+		p95, q95 := harness.Percentile(pair[0], 95), harness.Percentile(pair[1], 95)
+		t.Logf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
+			name, p50, p95, q50, q95, p50-q50, float64(p50)/float64(q50))
+		// What the proxy adds must be small beside the way itself. Twice leaves
+		// room for a host that is busy in the wrong moments.
+		require.Less(t, p50-q50, q50, "%s: the proxy doubles the median", name)
+		require.Less(t, float64(p95)/float64(q95), 3.0, "%s: the proxy triples the 95th percentile", name)
+	}
+}

@@ -2,9 +2,11 @@
 
 .DEFAULT_GOAL := build
 FUZZTIME ?= 30s
+SOAK ?= 200
+SOAK_COLD ?= 20
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build setup check test lanes smoke fixtures record fuzz bench vuln clean
+.PHONY: build setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -17,24 +19,32 @@ check: ## everything that needs no lane and no test run
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	$(TOOL) actionlint
-	@for s in scripts/*.sh .ci/run; do sh -n "$$s" || exit 1; done
+	@for s in scripts/*.sh examples/*/*.sh .ci/run; do sh -n "$$s" || exit 1; done
 	go mod tidy -diff
 	cd tools && go mod tidy -diff
+	cd examples && go vet ./... && go mod tidy -diff
 
 # The lanes run without the race detector, under which their timing would be another; what they run inside the test process
 # is raced by the packages' own tests.
-test: setup build check ## everything, lanes required
-	mkdir -p artifacts
-	SPICELANE_LANES=require go test -timeout 15m -artifacts -outputdir $(CURDIR)/artifacts ./...
-	SPICELANE_LANES=off go test -race -timeout 10m ./...
+test: setup build check ## everything, lanes required; results in artifacts/
+	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
+	$(MAKE) examples
+	SPICELANE_LANES=off scripts/test.sh race -race -timeout 10m ./...
 	scripts/check-fixtures.sh
 
 lanes: build ## only the tests that boot machines
-	mkdir -p artifacts
-	SPICELANE_LANES=require go test -count 1 -timeout 15m -artifacts -outputdir $(CURDIR)/artifacts ./harness/... ./cmd/...
+	SPICELANE_LANES=require scripts/test.sh lanes -count 1 -timeout 15m ./harness/... ./cmd/...
+
+examples: build ## the tests of examples/, a module of its own that uses this one
+	SPICELANE_LANES=require scripts/test.sh examples -C examples -timeout 10m ./...
 
 smoke: ## one lane from nothing to a verdict and a screenshot
 	@scripts/smoke.sh
+
+soak: build ## SOAK lanes warm, SOAK_COLD cold, and a hundred test processes killed at random moments
+	bin/spicelane soak $(SOAK) --dir artifacts/soak-warm
+	bin/spicelane soak $(SOAK_COLD) --cold --dir artifacts/soak-cold
+	SPICELANE_SOAK=full SPICELANE_LANES=require scripts/test.sh storm -count 1 -timeout 30m -run KilledAtAnyMoment ./harness
 
 fixtures: ## rebuild the guest images and note their checksums
 	scripts/fixtures.sh
@@ -47,6 +57,9 @@ fuzz: ## every fuzz test for FUZZTIME
 
 bench: ## every benchmark
 	SPICELANE_LANES=off go test -run '^$$' -bench . -benchmem ./...
+
+bench-lane: build ## lanes cold and warm, beside QEMU alone; their pace and memory
+	bin/spicelane bench lane -o artifacts/bench-lane.json
 
 vuln: ## known vulnerabilities; needs the public database
 	$(TOOL) govulncheck ./...

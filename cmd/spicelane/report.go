@@ -37,7 +37,7 @@ Exit status: 0 all passed; 1 a test failed that asserted something of the produc
 timed out, or the results are incomplete; 3 only the host lacked something.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
+			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
 			if name := arg(args, 0); name != "" && name != "-" {
 				f, err := os.Open(name)
 				if err != nil {
@@ -45,6 +45,10 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 				}
 				defer f.Close()
 				in = f
+				if url != "" {
+					// An archive is of the directory that the results are in.
+					dir = filepath.Dir(name)
+				}
 			}
 			out := cmd.OutOrStdout()
 			if quiet {
@@ -67,7 +71,7 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 			}
 			if summary != "" {
 				errs = append(errs, writeReport(summary, func(w io.Writer) error {
-					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: filepath.Dir(summary), ArtifactsURL: url})
+					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: dir, ArtifactsURL: url})
 				}))
 			}
 			if err := errors.Join(errs...); err != nil {
@@ -80,7 +84,7 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 	f.StringVar(&junit, "junit", "", "write JUnit XML to this `FILE`")
 	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE` ($GITHUB_STEP_SUMMARY, for one)")
 	f.StringVar(&title, "title", "", "the summary's heading; default: Tests")
-	f.StringVar(&url, "artifacts-url", "", "where the artifact directories can be downloaded; default: links are relative to the summary")
+	f.StringVar(&url, "artifacts-url", "", "where the directory of FILE, with the artifacts, can be downloaded; default: links are relative to the summary")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
 	return cmd
 }

@@ -1,0 +1,72 @@
+// Package console shows how tests of another module use the harness: with
+// harness.Up, which ties a lane to a test, and with harness.Start, which does
+// not know of tests.
+//
+//	go test -v .                     # skipped, with the reason, where no lane can run
+//	SPICELANE_LANES=require go test . # or failed
+package console_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+)
+
+// The zero Config boots Beacon behind the built-in proxy. Beacon's digest, a QR
+// code on its screen, says what it received.
+func TestAKeyReachesTheGuestAndTheScreenIsRight(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+
+	require.NoError(t, lane.Press(ctx, "x"))
+	_, err := lane.AwaitDigest(ctx, "a press of x", func(d harness.Digest) bool {
+		for _, e := range d.Events {
+			if k, ok := e.(digest.Keypress); ok && rune(k.Unicode) == 'x' {
+				return true
+			}
+		}
+		return false
+	})
+	require.NoError(t, err)
+
+	// A beat is a step of a scenario: it is on the timeline, with a picture.
+	require.NoError(t, lane.Beat(ctx, "compare", lane.SamePicture))
+}
+
+// Every display device and compression is one field away.
+func TestThePictureIsRightOnEveryDisplay(t *testing.T) {
+	for _, display := range []string{"qxl", "std"} {
+		t.Run(display, func(t *testing.T) {
+			t.Parallel()
+			lane := harness.Up(t, harness.Config{Display: display, Compression: "quic"})
+			require.NoError(t, lane.SamePicture(lane.Context()))
+		})
+	}
+}
+
+// Start is for what is not a test, or wants a say in how a lane fails.
+func TestALaneWhoseGuestDiesSaysWhoseFaultItWas(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	lane, err := harness.Start(ctx, harness.Config{Dir: t.ArtifactDir()})
+	require.NoError(t, err)
+	defer lane.Close()
+
+	lane.Machine().Kill()
+	select {
+	case <-lane.Done():
+	case <-ctx.Done():
+		t.Fatal("the lane goes on without its guest")
+	}
+	require.Error(t, lane.Err())
+	require.Equal(t, harness.StateFailed, lane.State().State)
+	require.NotEmpty(t, harness.VerdictOf(lane.Err()))
+}

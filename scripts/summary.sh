@@ -1,0 +1,22 @@
+#!/bin/sh
+# Adds what the tests came to (artifacts/*.json of scripts/test.sh) to the job's summary on GitHub.
+#
+#   scripts/summary.sh [URL]      URL: where the artifacts can be downloaded
+set -eu
+cd "$(dirname "$0")/.."
+out=${GITHUB_STEP_SUMMARY:-/dev/stdout}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+for stream in artifacts/*.json; do
+    name=$(basename "$stream" .json)
+    case $name in lanes | examples | race | storm) ;; *) continue ;; esac
+    # Its exit status is that of the tests, whose step has failed already.
+    bin/spicelane report --quiet --title "$name" --artifacts-url "${1-}" --summary "$work/summary.md" "$stream" 2>"$work/stderr" || true
+    if [ -e "$work/summary.md" ]; then
+        cat "$work/summary.md" >>"$out"
+        rm "$work/summary.md"
+    else
+        cat "$work/stderr" >&2
+    fi
+done

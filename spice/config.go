@@ -36,7 +36,8 @@ type Config struct {
 	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp" or "unix".
 	DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Sound takes what the guest plays; nil leaves the playback channel closed.
+	// Sound takes what the guest plays; nil leaves the playback channel closed. With it Opus is announced, which a server then prefers to raw samples;
+	// Sound gets samples either way.
 	Sound Sound
 
 	// Channels chooses among the channels that the server offers; nil means all display, inputs and cursor

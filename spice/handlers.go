@@ -17,7 +17,7 @@ func (c *Client) handlerFor(ch *channel) handler {
 		return &cursorChannel{ch: ch, c: c}
 	}
 	if ch.id.Type == wire.ChannelPlayback && c.cfg.Sound != nil {
-		return &playback{c: c, sound: c.cfg.Sound, raw: true}
+		return &playback{c: c, sound: c.cfg.Sound, mode: wire.AudioRaw}
 	}
 	return counted{}
 }
@@ -38,6 +38,10 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 			caps.Set(wire.CapDisplayPrefCompression)
 		}
 		return caps
+	case wire.ChannelPlayback:
+		if c.cfg.Sound != nil {
+			return wire.MakeCaps(wire.CapPlaybackOpus)
+		}
 	}
 	return nil
 }

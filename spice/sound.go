@@ -7,6 +7,8 @@ import (
 	"math"
 	"sync"
 
+	"github.com/pion/opus"
+
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -22,13 +24,18 @@ type Sound interface {
 	Stop() error
 }
 
-// playback interprets a playback channel.
+// playback interprets a playback channel: raw samples, and Opus (RFC 6716), which a server sends because it was announced
+// (SPICE_PLAYBACK_CAP_OPUS). CELT 0.5.1 is not announced.
 type playback struct {
-	c       *Client
-	sound   Sound
-	started bool
-	raw     bool // samples come as they are
-	failed  bool
+	c              *Client
+	sound          Sound
+	started        bool
+	rate, channels int // since the start
+	mode           wire.AudioMode
+	opus           *opus.Decoder // since the first packet after the start or a change of the mode
+	samples        []int16
+	pcm            []byte
+	failed         bool
 }
 
 func (p *playback) begin() error { return nil }
@@ -36,22 +43,35 @@ func (p *playback) begin() error { return nil }
 func (p *playback) handle(msg wire.ServerMessage, _ *incoming) error {
 	switch m := msg.(type) {
 	case *wire.PlaybackMode:
-		// Codecs are not announced, so that a server sends raw samples.
-		if p.raw = m.Mode == wire.AudioRaw; !p.raw {
+		if p.mode = m.Mode; p.mode != wire.AudioRaw && p.mode != wire.AudioOpus {
 			p.c.miss(fmt.Sprintf("audio mode %d", m.Mode))
 		}
+		p.opus = nil
 	case *wire.PlaybackStart:
 		if m.Format != wire.AudioS16 || m.Channels < 1 || m.Channels > 8 || m.Frequency < 1 || m.Frequency > 1<<20 {
 			p.c.miss(fmt.Sprintf("audio format %d", m.Format))
 			p.started = false
 			return nil
 		}
-		p.started = true
-		p.do(func() error { return p.sound.Start(int(m.Frequency), int(m.Channels)) })
+		p.started, p.opus = true, nil
+		p.rate, p.channels = int(m.Frequency), int(m.Channels)
+		p.do(func() error { return p.sound.Start(p.rate, p.channels) })
 	case *wire.PlaybackData:
-		if p.started && p.raw {
-			p.do(func() error { return p.sound.Samples(m.Time, m.Data) })
+		if !p.started || p.failed {
+			return nil
 		}
+		pcm := m.Data
+		switch p.mode {
+		case wire.AudioRaw:
+		case wire.AudioOpus:
+			var err error
+			if pcm, err = p.decode(m.Data); err != nil || pcm == nil {
+				return err
+			}
+		default:
+			return nil
+		}
+		p.do(func() error { return p.sound.Samples(m.Time, pcm) })
 	case *wire.PlaybackStop:
 		if p.started {
 			p.do(p.sound.Stop)
@@ -62,6 +82,31 @@ func (p *playback) handle(msg wire.ServerMessage, _ *incoming) error {
 		p.c.miss("message " + msg.MessageName())
 	}
 	return nil
+}
+
+// opusPacketMilliseconds is the longest an Opus packet can last (RFC 6716, section 3.2.5).
+const opusPacketMilliseconds = 120
+
+// decode decodes one Opus packet. The samples are valid until the next call, and nil for sound at a rate that Opus does not have.
+func (p *playback) decode(packet []byte) ([]byte, error) {
+	if p.opus == nil {
+		d, err := opus.NewDecoderWithOutput(p.rate, p.channels)
+		if err != nil {
+			p.c.miss(fmt.Sprintf("Opus sound of %d Hz with %d channels", p.rate, p.channels))
+			return nil, nil
+		}
+		p.opus = &d
+		p.samples = make([]int16, p.rate*opusPacketMilliseconds/1000*p.channels)
+	}
+	frames, err := p.opus.DecodeToInt16(packet, p.samples)
+	if err != nil {
+		return nil, fmt.Errorf("an Opus packet of %d bytes: %w", len(packet), err)
+	}
+	p.pcm = p.pcm[:0]
+	for _, v := range p.samples[:frames*p.channels] {
+		p.pcm = binary.LittleEndian.AppendUint16(p.pcm, uint16(v))
+	}
+	return p.pcm, nil
 }
 
 func (p *playback) do(fn func() error) {

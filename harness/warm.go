@@ -98,6 +98,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	if w.id, err = w.cache.Identify(mc); err != nil {
 		return err
 	}
+	w.cache.Sweep()
 	tick := time.NewTicker(makerPoll)
 	defer tick.Stop()
 	// Another lane that needs longer than a boot may take is not going to save

@@ -34,7 +34,6 @@ func (c *Cache) Claim(id Identity) (*Claim, error) {
 	if err := unix.Access(c.Dir, unix.W_OK|unix.X_OK); err != nil {
 		return nil, cold("no state can be saved", pathError("write to", c.Dir, err))
 	}
-	c.Sweep()
 	if free, err := freeBytes(c.Dir); err == nil && free < minFree {
 		return nil, &ColdError{Why: fmt.Sprintf("no state can be saved: the disk that holds %s is full", c.Dir), Host: true, Err: syscall.ENOSPC}
 	}

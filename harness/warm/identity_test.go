@@ -76,6 +76,7 @@ func TestWhatReachesTheGuestMakesAnotherMachine(t *testing.T) {
 		key := identify(t, cache, m).Key()
 		require.Empty(t, seen[key], "%s is taken for the same as the other", what)
 		seen[key] = what
+		require.NotEmpty(t, identify(t, cache, m).Host)
 		require.Len(t, key, 64)
 		require.Len(t, key.Short(), 12)
 	}
@@ -125,6 +126,10 @@ func TestARememberedChecksumIsThatOfTheSameFile(t *testing.T) {
 	require.Equal(t, 1, notes())
 	require.Equal(t, first, identify(t, cache, old))
 	require.NotEqual(t, key, first.Key())
+	open := &warm.Cache{Dir: t.TempDir(), MaxBytes: 1}
+	require.NoError(t, os.Chmod(open.Dir, 0o777))
+	require.Equal(t, first, identify(t, open, old))
+	require.NoDirExists(t, filepath.Join(open.Dir, "sums"), "others may write there")
 
 	// A note that was tampered with or damaged is not believed.
 	list, err := os.ReadDir(filepath.Join(cache.Dir, "sums"))

@@ -221,6 +221,14 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 		return nil
 	case *wire.WaitForChannels:
 		return ch.waitFor(m)
+	case *wire.Migrate:
+		// Nothing more is to be sent here than has been; a server that waits for the mark would hold up the migration.
+		if m.Flags&wire.MigrateNeedFlush != 0 {
+			return ch.send(&wire.MigrateFlushMark{})
+		}
+		return nil
+	case *wire.MigrateData: // there is no connection to the target to pass it to
+		return c.main.moved()
 	case *wire.List: // what it lists has been carried out
 		return nil
 	case *wire.Unknown:

@@ -12,7 +12,8 @@
 //
 // Whatever arrives and cannot be interpreted exactly (a message, an image type, a drawing operation) is
 // left out, counted by name in Stats.Unsupported, and noted in the SurfaceInfo.Problem of the surface concerned. Capabilities
-// announce only what is implemented. Malformed messages and pixels end the session with a *ChannelError.
+// announce only what is implemented. Malformed messages, pixels and Opus packets end the session with a *ChannelError; so does a migration of the guest,
+// with a *MigratedError in it that says where to dial again.
 //
 // # Goroutines
 //

@@ -76,7 +76,11 @@ func protocolErrorf(format string, args ...any) error {
 	return &ProtocolError{Problem: fmt.Sprintf(format, args...)}
 }
 
-// MigratedError ends a session whose guest has moved to another host: dial again there. Zero ports are absent.
+// MigratedError ends a session whose guest has moved to another host: dial again there, with Config. Zero ports are absent.
+//
+// The client does not keep a session across a migration. It announces neither seamless nor semi-seamless migration
+// (SPICE_MAIN_CAP_SEAMLESS_MIGRATE, SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE), answers a server that asks nevertheless with
+// SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR, and ends with this error when the guest has moved.
 type MigratedError struct {
 	Host          string
 	Port, TLSPort int
@@ -85,4 +89,16 @@ type MigratedError struct {
 
 func (e *MigratedError) Error() string {
 	return fmt.Sprintf("the guest has moved to %s (port %d, TLS port %d)", e.Host, e.Port, e.TLSPort)
+}
+
+// Config is cfg, which led to where the guest was, changed so that it leads to where the guest is now. Password and CA stay: both
+// hosts have the same ones. TLS stays, too: if cfg has it and the new host does not, the result has no port, and Dial refuses it.
+func (e *MigratedError) Config(cfg Config) Config {
+	port := e.Port
+	if cfg.UnixPath == "" && cfg.TLSPort != 0 {
+		port = 0
+	}
+	cfg.UnixPath = ""
+	cfg.Host, cfg.Port, cfg.TLSPort, cfg.HostSubject = e.Host, port, e.TLSPort, e.HostSubject
+	return cfg
 }

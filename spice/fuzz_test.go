@@ -16,7 +16,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-var fuzzed = []wire.ChannelID{mainID, displayID, inputsID, cursorID}
+var fuzzed = []wire.ChannelID{mainID, displayID, inputsID, cursorID, playbackID}
 
 // script is messages as FuzzSession takes them: for each a byte for the channel, its type, its length, its body.
 func script(id wire.ChannelID, messages ...wire.ServerMessage) []byte {
@@ -72,9 +72,16 @@ func FuzzSession(f *testing.F) {
 	f.Add(script(mainID, &wire.MainAgentConnectedTokens{Tokens: 9}, &wire.MainAgentData{Data: agent}, &wire.MainAgentToken{Tokens: 1}, &wire.MainAgentDisconnected{},
 		&wire.MainMouseMode{Supported: 3, Current: 1}, &wire.SetAck{Generation: 1, Window: 2}, &wire.Ping{ID: 1}, &wire.MainName{Name: "x"},
 		&wire.WaitForChannels{}, &wire.Notify{Message: "x"}, &wire.MainMigrateBegin{}, &wire.Disconnecting{}))
+	f.Add(append(script(mainID, &wire.MainMigrateBeginSeamless{}, &wire.MainMigrateCancel{}, &wire.MainMigrateBegin{}),
+		script(inputsID, &wire.Migrate{Flags: wire.MigrateNeedFlush | wire.MigrateNeedDataTransfer}, &wire.MigrateData{Data: []byte{1}})...))
+	sound := opusStart()
+	for _, packet := range readOpus(f)[:3] {
+		sound = append(sound, &wire.PlaybackData{Data: packet.data})
+	}
+	f.Add(script(playbackID, append(sound, &wire.PlaybackStop{}, &wire.PlaybackMode{Mode: wire.AudioRaw}, &wire.PlaybackData{Data: []byte{1}})...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s := serve(t, displayID, inputsID, cursorID)
-		c := s.dial(spice.Config{Limits: spice.Limits{SurfacePixels: 1 << 14, TotalPixels: 1 << 16, ImagePixels: 1 << 14, Surfaces: 16}, PixmapCachePixels: 1 << 12, GLZWindowPixels: 1 << 12})
+		s := serve(t, displayID, inputsID, cursorID, playbackID)
+		c := s.dial(spice.Config{Sound: &heard{}, Limits: spice.Limits{SurfacePixels: 1 << 14, TotalPixels: 1 << 16, ImagePixels: 1 << 14, Surfaces: 16}, PixmapCachePixels: 1 << 12, GLZWindowPixels: 1 << 12})
 		for _, id := range fuzzed {
 			go io.Copy(io.Discard, s.peer(id).conn)
 		}

@@ -32,6 +32,7 @@ type mainState struct {
 	mediaAt  time.Time // when session.MultiMediaTime was told
 	lastPing time.Time
 	latency  time.Duration
+	target   *wire.MigrationTarget // of the migration that has begun; nil without one
 }
 
 // Session is what the main channel has said so far.
@@ -132,17 +133,47 @@ func (m *mainChannel) handle(msg wire.ServerMessage, in *incoming) error {
 		return m.granted(msg.Tokens)
 	case *wire.MainAgentData:
 		return m.agentData(msg.Data)
-	case *wire.MainMigrateBegin, *wire.MainMigrateBeginSeamless:
-		// A migration that the client prepares was not announced among the capabilities; this is the answer that lets the server
-		// go on without.
-		return m.ch.send(&wire.MainMigrateConnectError{})
+	case *wire.MainMigrateBegin:
+		return m.migrationBegins(msg.Target)
+	case *wire.MainMigrateBeginSeamless:
+		return m.migrationBegins(msg.Target)
 	case *wire.MainMigrateCancel:
+		s.mu.Lock()
+		s.target = nil
+		s.mu.Unlock()
 		return nil
+	case *wire.MainMigrateEnd:
+		return s.moved()
 	case *wire.MainMigrateSwitchHost:
-		return &MigratedError{Host: msg.Target.Host, Port: int(msg.Target.Port), TLSPort: int(msg.Target.SecurePort), HostSubject: msg.Target.CertSubject}
+		return migratedTo(msg.Target)
 	}
 	m.c.miss("message " + msg.MessageName())
 	return nil
+}
+
+// migrationBegins notes where the guest is going, and declines to be taken along. Neither seamless nor semi-seamless migration is
+// announced among the capabilities, so that a server does not ask; the answer lets one that does go on, and switch the client to the other
+// host at the end.
+func (m *mainChannel) migrationBegins(target wire.MigrationTarget) error {
+	s := &m.c.main
+	s.mu.Lock()
+	s.target = &target
+	s.mu.Unlock()
+	return m.ch.send(&wire.MainMigrateConnectError{})
+}
+
+// moved is the error that a session ends with whose guest is now where the last migration went.
+func (s *mainState) moved() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.target == nil {
+		return protocolErrorf("the end of a migration that did not begin")
+	}
+	return migratedTo(*s.target)
+}
+
+func migratedTo(t wire.MigrationTarget) error {
+	return &MigratedError{Host: t.Host, Port: int(t.Port), TLSPort: int(t.SecurePort), HostSubject: t.CertSubject}
 }
 
 // mouseMode notes the mode and asks for positions instead of motion where that is possible.

@@ -78,7 +78,7 @@ type opusPacket struct {
 	data        []byte
 }
 
-func readOpus(t *testing.T) []opusPacket {
+func readOpus(t testing.TB) []opusPacket {
 	t.Helper()
 	b, err := os.ReadFile("testdata/opus-1000hz.txt")
 	require.NoError(t, err)
@@ -188,4 +188,25 @@ func TestOpusAtARateThatItDoesNotHaveIsLeftOut(t *testing.T) {
 	p.send(&wire.PlaybackMode{Mode: wire.AudioRaw}, &wire.PlaybackData{Data: []byte{1, 2, 3, 4}})
 	p.sync()
 	require.Equal(t, [][]byte{{1, 2, 3, 4}}, sound.packets)
+}
+
+func TestOpusAfterAPauseIsDecodedFromItsBeginning(t *testing.T) {
+	sound := &heard{}
+	s := serve(t, playbackID)
+	s.dial(spice.Config{Sound: sound})
+	p := s.peer(playbackID)
+	packets := readOpus(t)[:2]
+	play := func(before ...wire.ServerMessage) {
+		p.send(before...)
+		for _, packet := range packets {
+			p.send(&wire.PlaybackData{Data: packet.data})
+		}
+	}
+	play(opusStart()...)
+	play(&wire.PlaybackStop{}, opusStart()[1])
+	play(&wire.PlaybackMode{Mode: wire.AudioRaw}, &wire.PlaybackMode{Mode: wire.AudioOpus})
+	p.sync()
+	require.Len(t, sound.packets, 6)
+	require.Equal(t, sound.packets[:2], sound.packets[2:4], "after a start")
+	require.Equal(t, sound.packets[:2], sound.packets[4:], "after a change of the mode")
 }

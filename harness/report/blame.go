@@ -13,7 +13,7 @@ import (
 var faultWords = regexp.MustCompile(`^(?:\s*[^\s:]+\.go:\d+: )?\s*(product|harness|host) fault: (.*)$`)
 
 // logLine is a line of t.Log and t.Error.
-var logLine = regexp.MustCompile(`^\s+([^\s:]+\.go):\d+: (.*)$`)
+var logLine = regexp.MustCompile(`^\s+[^\s:]+\.go:\d+: (.*)$`)
 
 // maxReason is how long a reason may be, in runes.
 const maxReason = 400
@@ -195,20 +195,12 @@ block:
 	return strings.TrimPrefix(strings.Join(words, " "), "Received unexpected error: ")
 }
 
-// lastLog is the last thing that a test logged, but for what the harness says
-// of its lane when the test has failed.
+// lastLog is the last thing that a test logged.
 func lastLog(text string) string {
 	last := ""
 	for line := range strings.Lines(text) {
-		if m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil && m[1] != "up.go" {
-			last = m[2]
-		}
-	}
-	if last == "" {
-		for line := range strings.Lines(text) {
-			if m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-				last = m[2]
-			}
+		if m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
+			last = m[1]
 		}
 	}
 	return oneLine(last, maxReason)

@@ -101,6 +101,8 @@ func TestEveryFailureHasItsVerdictAndItsKind(t *testing.T) {
 		{"leak", "ex/z", harness.Harness, report.Exit, "found unexpected goroutines"},
 		{"race", "ex/r.TestRace", harness.Product, report.Race, "data race"},
 		{"repeated", "ex/f.TestSometimes", harness.Product, report.Assertion, "run 3: got 3"},
+		{"lanes", "example.com/console.TestWrongBanner", harness.Product, report.Assertion, "awaited \"login:\""},
+		{"lanes", "example.com/console.TestTheGuestDies", harness.Harness, report.Assertion, "killed on request"},
 		{"lanes", "example.com/console.TestTheWrongDisplay", harness.Harness, report.Assertion, "display vga"},
 		{"lanes", "example.com/console.TestNeedsKVM", harness.Host, report.Assertion, "KVM is required"},
 		{"lanes", "example.com/console.TestNoQEMU", harness.Host, report.Assertion, "QEMU was not found"},
@@ -189,14 +191,63 @@ func TestWhatTheStreamLacksIsSaid(t *testing.T) {
 	require.Equal(t, 5, len(run.Flakes())+1, "what came before counts")
 }
 
+func TestAStreamMayEndInTheMiddleOfALineThatIsNotAResult(t *testing.T) {
+	run := read(t, append(stream(t, "cached"), `{"Time":"2026-`...))
+	require.Equal(t, []string{"the stream ends in the middle of line 10"}, run.Problems)
+	require.Equal(t, 2, run.ExitCode(), "another package may have failed")
+}
+
+func TestRunsOneAfterTheOtherAreOneReport(t *testing.T) {
+	run := read(t, append(stream(t, "repeated"), stream(t, "repeated")...))
+	require.Len(t, run.Packages, 2)
+	require.Equal(t, 12, run.Flakes()[0].Runs)
+}
+
+// Test2json gives a panic to the test that spoke last.
+func TestAPanicIsTheTestsWhoseFunctionPanicked(t *testing.T) {
+	run := read(t, []byte(event("start", "", "")+event("run", "TestA", "")+event("run", "TestB", "")+
+		event("output", "TestA", "panic: oh\n")+event("output", "TestA", "goroutine 7 [running]:\n")+
+		event("output", "TestA", "example.com/p.check(...)\n")+event("output", "TestA", "example.com/p.TestB.func1()\n")+
+		event("fail", "TestA", "")+event("fail", "", "")))
+	failures := run.Failures()
+	require.Equal(t, "TestB", failures[0].Test.Name)
+	require.Equal(t, report.Panic, failures[0].Kind)
+	require.Contains(t, failures[0].Test.Output, "example.com/p.check")
+	require.Equal(t, "TestA", failures[1].Test.Name)
+	require.Equal(t, report.Unfinished, failures[1].Kind)
+	require.Contains(t, failures[1].Reason, "panic: oh (in TestB)")
+}
+
+func TestWhatWasRunningAtTheTimeoutTimedOut(t *testing.T) {
+	kinds := func(list string) map[string]report.Kind {
+		body := event("start", "", "")
+		for _, name := range []string{"TestA", "TestA/sub", "TestWaits"} {
+			body += event("run", name, "")
+		}
+		body += event("output", "TestWaits", "panic: test timed out after 1s\n")
+		for line := range strings.Lines(list) {
+			body += event("output", "TestWaits", line)
+		}
+		kinds := map[string]report.Kind{}
+		for _, f := range read(t, []byte(body+event("fail", "", ""))).Failures() {
+			kinds[f.Test.Name] = f.Kind
+		}
+		return kinds
+	}
+	require.Equal(t, map[string]report.Kind{"TestA": report.Timeout, "TestA/sub": report.Timeout, "TestWaits": report.Unfinished},
+		kinds("\trunning tests:\n\t\tTestA/sub (1s)\n\ngoroutine 1 [running]:\n"))
+	require.Equal(t, map[string]report.Kind{"TestA": report.Timeout, "TestA/sub": report.Timeout, "TestWaits": report.Timeout},
+		kinds("\ngoroutine 1 [running]:\n"), "before Go 1.20 there was no list")
+}
+
 func TestOtherOutputInTheStreamIsCountedAndShown(t *testing.T) {
 	var mixed bytes.Buffer
 	mixed.WriteString("go: downloading example.com/x v1.2.3\n\n")
 	mixed.Write(stream(t, "cached"))
-	mixed.WriteString(`{"level":"info","msg":"somebody else's JSON"}` + "\n[1, 2]\n{broken\n" + strings.Repeat("x", 5<<20) + "\n")
+	mixed.WriteString(`{"level":"info","msg":"somebody else's JSON"}` + "\n[1, 2]\n{\"Package\":\"p\"}\n{broken\n" + strings.Repeat("x", 5<<20) + "\n")
 	run := read(t, mixed.Bytes())
-	require.Equal(t, 5, run.Foreign)
-	require.Equal(t, []string{"5 lines are not go test's: line 1: go: downloading example.com/x v1.2.3"}, run.Problems)
+	require.Equal(t, 6, run.Foreign)
+	require.Equal(t, []string{"6 lines are not go test's: line 1: go: downloading example.com/x v1.2.3"}, run.Problems)
 	require.Equal(t, 0, run.ExitCode(), "that is no reason to fail")
 }
 
@@ -291,7 +342,9 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 	dump := "    up.go:40: lane TestX, tcg, up for 1.2s; everything it left is in /gone\n" +
 		"        it ended: host fault: QEMU was killed by signal 9\n        last serial lines:\n"
 	require.NoError(t, os.RemoveAll(dir))
-	require.Equal(t, harness.Product, failure("    x_test.go:9: status says ready, want failed\n"+dump).Verdict)
+	f = failure("    x_test.go:9: status says ready, want failed\n" + dump)
+	require.Equal(t, harness.Product, f.Verdict)
+	require.Equal(t, "status says ready, want failed", f.Reason)
 	require.Equal(t, harness.Host, failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n"+dump).Verdict)
 }
 

@@ -14,11 +14,11 @@ type janitor struct {
 	end *os.File
 }
 
-// The second attempt is for a QEMU that was making a file while it was being
+// The further attempts are for a QEMU that was making a file while it was being
 // killed itself.
-const janitorScript = `read -r _; rm -rf -- "$0" || { sleep 1; rm -rf -- "$0"; }`
+const janitorScript = `read -r _; for i in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$0" && exit; sleep 0.1; done`
 
-// startJanitor watches over dir. Without a shell there is none, and dir is
+// startJanitor watches over dir, which need not be there yet. Without a shell there is none, and dir is
 // removed by the next lane (SweepRunDirs).
 func startJanitor(dir string) *janitor {
 	r, w, err := os.Pipe()
@@ -46,4 +46,14 @@ func (j *janitor) dismiss() {
 	}
 	j.end.Close()
 	_ = j.cmd.Wait() // what it could not remove, its owner reports
+}
+
+// kill ends the janitor without letting it remove anything.
+func (j *janitor) kill() {
+	if j == nil {
+		return
+	}
+	_ = j.cmd.Process.Kill()
+	_ = j.cmd.Wait()
+	j.end.Close()
 }

@@ -1,6 +1,8 @@
 package harness
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,11 +48,16 @@ func newRunDir() (*runDir, error) {
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
 	}
 	SweepRunDirs()
-	path, err := os.MkdirTemp(base, runDirPrefix)
-	if err != nil {
+	var random [5]byte
+	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
+	path := filepath.Join(base, runDirPrefix+hex.EncodeToString(random[:]))
+	// The janitor first: there is no moment at which the directory is there and
+	// nobody to remove it.
+	janitor := startJanitor(path)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		janitor.kill() // it is not ours to remove
 		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
 	}
-	janitor := startJanitor(path)
 	// Locked before it has its name: a sweeper never finds it unlocked.
 	lock, err := lockFile(filepath.Join(path, ".owner.new"))
 	if err == nil {

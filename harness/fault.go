@@ -2,6 +2,7 @@ package harness
 
 import (
 	"errors"
+	"fmt"
 )
 
 // A Verdict says whose fault a failure is. The words are those of the
@@ -57,6 +58,20 @@ func (f *Fault) Error() string {
 }
 
 func (f *Fault) Unwrap() error { return f.Err }
+
+// Format writes the verdict before the message for %+v, which is how assertions
+// of tests print an error.
+func (f *Fault) Format(s fmt.State, verb rune) {
+	if verb == 'v' && s.Flag('+') {
+		fmt.Fprintf(s, "%s fault: ", f.Verdict)
+	}
+	fmt.Fprintf(s, fmt.FormatString(plainState{s}, verb), f.Error())
+}
+
+// plainState is a fmt.State without the plus flag, which means quoting for text.
+type plainState struct{ fmt.State }
+
+func (p plainState) Flag(c int) bool { return c != '+' && p.State.Flag(c) }
 
 // VerdictOf tells whose fault err is. An error without a verdict of its own
 // is the harness's: it should have known.

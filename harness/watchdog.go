@@ -29,7 +29,7 @@ type hostSample struct {
 	at      time.Time
 	late    time.Duration // how late the tick came
 	cpu     time.Duration // QEMU's processor time since its start
-	waiting time.Duration // how long its threads were ready to run and did not, since its start
+	waiting time.Duration // how long that of its threads which waited longest was ready to run and did not, since its start
 }
 
 const (
@@ -73,9 +73,10 @@ func (w *watchdog) run() {
 	}
 }
 
-// schedulerTimes sums what the scheduler says of a process's threads (Linux,
+// schedulerTimes is what the scheduler says of a process's threads (Linux,
 // Documentation/scheduler/sched-stats.rst: time on a processor and time waiting
-// on a run queue, both in nanoseconds). Zeros where it says nothing.
+// on a run queue, both in nanoseconds): the processor time of all, and the
+// waiting of the one that waited longest. Zeros where it says nothing.
 func schedulerTimes(pid int) (cpu, waiting time.Duration) {
 	files, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
 	for _, f := range files {
@@ -90,7 +91,7 @@ func schedulerTimes(pid int) (cpu, waiting time.Duration) {
 		on, _ := strconv.ParseInt(fields[0], 10, 64)
 		off, _ := strconv.ParseInt(fields[1], 10, 64)
 		cpu += time.Duration(on)
-		waiting += time.Duration(off)
+		waiting = max(waiting, time.Duration(off))
 	}
 	return cpu, waiting
 }
@@ -102,8 +103,8 @@ type Progress struct {
 	// HeldUp is for how long this process itself did not run when it should
 	// have.
 	HeldUp time.Duration
-	// CPU is what QEMU used, Starved for how long its threads wanted a processor
-	// and did not get one (the longest-suffering sum of all threads).
+	// CPU is what QEMU used, Starved for how long one of its threads wanted a
+	// processor and did not get one.
 	CPU, Starved time.Duration
 }
 

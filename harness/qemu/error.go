@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,15 +65,21 @@ type ExitError struct {
 // Error returns one line.
 func (e *ExitError) Error() string {
 	s := "the machine ended: " + e.Reason
-	if n := len(e.Stderr); n > 0 && (e.Kind == KindExit || e.Kind == KindSignal || e.Kind == KindCrash || e.Kind == KindInternalError) {
-		s += fmt.Sprintf("; QEMU said: %q", errorLine(e.Stderr))
+	if line := errorLine(e.Stderr); line != "" && (e.Kind == KindExit || e.Kind == KindSignal || e.Kind == KindCrash || e.Kind == KindInternalError) {
+		s += fmt.Sprintf("; QEMU said: %q", line)
 	}
 	return s
 }
 
 // errorLine picks the line of QEMU's output that says most: the first that
-// speaks of an error, else the last.
+// speaks of an error, else the last; "" if there is nothing but what we asked for.
 func errorLine(lines []string) string {
+	lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
+		return strings.Contains(l, "allowing multiple client connections")
+	})
+	if len(lines) == 0 {
+		return ""
+	}
 	for _, l := range lines {
 		low := strings.ToLower(l)
 		if strings.Contains(low, "error") || strings.Contains(low, "failed") || strings.Contains(low, "could not") {

@@ -1,0 +1,20 @@
+package harness_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+func TestAFaultSaysItsVerdictWhereAssertionsPrintIt(t *testing.T) {
+	t.Parallel()
+	err := &harness.Fault{Verdict: harness.Host, Op: "qemu", Err: errors.New("100 % wrong"), Hint: "mend it"}
+	require.Equal(t, "qemu: 100 % wrong; mend it", fmt.Sprint(err))
+	require.Equal(t, "qemu: 100 % wrong; mend it", fmt.Sprintf("%v", err))
+	require.Equal(t, "host fault: qemu: 100 % wrong; mend it", fmt.Sprintf("%+v", err))
+	require.Equal(t, `"qemu: 100 % wrong; mend it"`, fmt.Sprintf("%q", err))
+}

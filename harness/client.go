@@ -25,8 +25,8 @@ type ClientConfig struct {
 	VV func(ctx context.Context) (*vv.File, error)
 	// Socket is where the control socket goes.
 	Socket string
-	// Timeline, if not empty, is a file to which frames are added, on the clock
-	// that started at TimelineStart.
+	// Timeline, if not empty, is a file to which keys, the pointer and frames are
+	// added, on the clock that started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
 	// Logger gets the client's news; nil discards them.
@@ -70,7 +70,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
-	c.srv = control.NewServer(control.Config{Console: c.console, Scan: ScanDigest, Logger: cfg.Logger})
+	c.srv = control.NewServer(control.Config{Console: notedConsole{c.console, c.log}, Scan: ScanDigest, Logger: cfg.Logger})
 	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()
@@ -178,6 +178,42 @@ func record(c control.Console, log *Timeline) {
 			log.Add("agent", map[string]any{"connected": n.Connected})
 		}
 	})
+}
+
+// A notedConsole notes on a timeline what is done to it.
+type notedConsole struct {
+	*control.RedialConsole
+	log *Timeline
+}
+
+func (c notedConsole) SendKey(ctx context.Context, code uint16, down bool) error {
+	at := time.Now()
+	err := c.RedialConsole.SendKey(ctx, code, down)
+	c.note(at, err, "key", map[string]any{"code": code, "down": down})
+	return err
+}
+
+func (c notedConsole) MouseMove(ctx context.Context, channel uint8, x, y int, relative bool) error {
+	at := time.Now()
+	err := c.RedialConsole.MouseMove(ctx, channel, x, y, relative)
+	c.note(at, err, "pointer", map[string]any{"channel": channel, "x": x, "y": y, "relative": relative})
+	return err
+}
+
+func (c notedConsole) MouseButton(ctx context.Context, button int, down bool) error {
+	at := time.Now()
+	err := c.RedialConsole.MouseButton(ctx, button, down)
+	c.note(at, err, "button", map[string]any{"button": button, "down": down})
+	return err
+}
+
+// note says what was done at the given moment, and what came of it if that was
+// an error.
+func (c notedConsole) note(at time.Time, err error, kind string, fields map[string]any) {
+	if err != nil {
+		fields["error"] = err.Error()
+	}
+	c.log.AddAt(at, kind, fields)
 }
 
 // controlDigest is d in the words of the control socket.

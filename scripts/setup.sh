@@ -23,6 +23,15 @@ want mformat mtools
 PATH=$PATH:/usr/sbin want mkfs.fat dosfstools
 want qemu-img qemu-utils
 want spicy-screenshot spice-client-gtk
+want tmux tmux
+# The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
+if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+    if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+        packages="$packages chromium-browser"
+    else
+        packages="$packages chromium"
+    fi
+fi
 # The race detector and the guest's host tests are linked with a C compiler.
 if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
     packages="$packages gcc libc6-dev"

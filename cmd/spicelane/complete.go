@@ -9,6 +9,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/termview"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -70,7 +71,7 @@ var flagCompleters = map[string]func() []string{
 	"up --agent":       fixed("auto", "on", "off"),
 	"screenshot --via": fixed("client", "qmp"),
 	"type --layout":    control.Layouts,
-	"watch --picture":  fixed("auto", "kitty", "sixel", "blocks", "text", "none"),
+	"watch --picture":  termview.Pictures,
 }
 
 // addCompletions makes every command below root complete its arguments and

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,6 +52,8 @@ func TestScripts(t *testing.T) {
 			"sigkill":  cmdKill,
 			"dead":     cmdDead,
 			"lastline": cmdLastLine,
+			"needs":    cmdNeeds,
+			"await":    cmdAwait,
 		},
 	})
 }
@@ -126,6 +130,37 @@ func cmdDead(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if !harness.AwaitExit(context.Background(), pid, 2*time.Second) {
 			ts.Fatalf("process %d is still alive", pid)
+		}
+	}
+}
+
+// needs PROGRAM... fails the script on a host that lacks a program which it
+// drives besides, if lanes are required; elsewhere [!exec:PROGRAM] skips it.
+func cmdNeeds(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		if _, err := exec.LookPath(name); err != nil {
+			if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {
+				ts.Fatalf("%s is not installed: run scripts/setup.sh", name)
+			}
+		}
+	}
+}
+
+// await REGEXP CMD... runs CMD until its output matches, for at most 20 seconds.
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	re := regexp.MustCompile("(?m)" + args[0])
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ts.Exec(args[1], args[2:]...) == nil && re.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			ts.Fatalf("waited in vain for %q", args[0])
 		}
 	}
 }

@@ -1,0 +1,52 @@
+package termview
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/viewer"
+)
+
+// Lines prints what a lane says, one line an entry, until the lane or ctx ends: the
+// time, where it comes from, and what it is; with asJSON one object a line.
+func Lines(ctx context.Context, v *viewer.Viewer, w io.Writer, asJSON bool) error {
+	from := 0
+	for {
+		changed := v.Changed()
+		var entries []viewer.Entry
+		entries, from = v.Entries(from)
+		for _, e := range entries {
+			if err := printEntry(w, e, asJSON); err != nil {
+				return err
+			}
+		}
+		if s := v.State(); s.Lane != "" && s.Lane != harness.StateReady && s.Lane != harness.StateStarting && len(entries) == 0 {
+			return nil
+		} else if len(entries) > 0 {
+			continue // what came meanwhile, before looking whether it is over
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func printEntry(w io.Writer, e viewer.Entry, asJSON bool) error {
+	if asJSON {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		return enc.Encode(e)
+	}
+	text := string(printable(e.Text))
+	if e.Name != "" {
+		text = e.Name + " " + text
+	}
+	_, err := fmt.Fprintf(w, "%s  %-7s  %s\n", e.At.Format(time.TimeOnly+".000"), e.Kind, text)
+	return err
+}

@@ -1,0 +1,146 @@
+package termview
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/base64"
+	"fmt"
+	"strconv"
+)
+
+// Pictures of real pixels are sent in strips of one row of characters each, so
+// that a change sends only the strips that it touches, whatever a terminal makes
+// of pictures that lie over others.
+
+// strips is how many there are of a picture.
+func strips(p *pixels, cellH int) int { return (p.h + cellH - 1) / cellH }
+
+// kittyStrip shows a strip at the cursor by kitty's graphics protocol, as the
+// picture number id, which replaces what it was before.
+func kittyStrip(out *bytes.Buffer, id int, rgb []byte, w, h, cols int) {
+	var packed bytes.Buffer
+	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed) // fails only for a level that is not there
+	_, _ = z.Write(rgb)                                  // to memory
+	_ = z.Close()
+	data := base64.StdEncoding.EncodeToString(packed.Bytes())
+	const chunk = 4096 // the protocol's bound
+	first := true
+	for first || len(data) > 0 {
+		n := min(chunk, len(data))
+		more := 0
+		if n < len(data) {
+			more = 1
+		}
+		out.WriteString("\x1b_G")
+		if first {
+			// q=2: no answers, C=1: the cursor stays.
+			fmt.Fprintf(out, "a=T,i=%d,p=1,f=24,o=z,s=%d,v=%d,c=%d,r=1,q=2,C=1,", id, w, h, cols)
+			first = false
+		}
+		fmt.Fprintf(out, "m=%d;", more)
+		out.WriteString(data[:n])
+		out.WriteString("\x1b\\")
+		data = data[n:]
+	}
+}
+
+// kittyForget removes all pictures.
+const kittyForget = "\x1b_Ga=d,d=A,q=2\x1b\\"
+
+// sixelStrip shows a strip at the cursor as a sixel picture.
+func sixelStrip(out *bytes.Buffer, rgb []byte, w, h int) {
+	palette, pix := quantize(rgb)
+	// 1: pixels that no colour is given stay as they are; aspect 1:1.
+	fmt.Fprintf(out, "\x1bP0;1;0q\"1;1;%d;%d", w, h)
+	for i, c := range palette {
+		pct := func(v uint8) int { return (int(v)*100 + 127) / 255 }
+		fmt.Fprintf(out, "#%d;2;%d;%d;%d", i, pct(c[0]), pct(c[1]), pct(c[2]))
+	}
+	row := make([]byte, w)
+	for top := 0; top < h; top += 6 {
+		// Each band of six rows is written once for each colour in it.
+		inBand := map[uint8]bool{}
+		var order []uint8
+		for _, c := range pix[top*w : min(top+6, h)*w] {
+			if !inBand[c] {
+				inBand[c] = true
+				order = append(order, c)
+			}
+		}
+		for n, c := range order {
+			for x := range w {
+				row[x] = '?'
+				for k := 0; k < 6 && top+k < h; k++ {
+					if pix[(top+k)*w+x] == c {
+						row[x] += 1 << k
+					}
+				}
+			}
+			if n > 0 {
+				out.WriteByte('$')
+			}
+			out.WriteByte('#')
+			out.WriteString(strconv.Itoa(int(c)))
+			runs(out, row)
+		}
+		out.WriteByte('-')
+	}
+	out.WriteString("\x1b\\")
+}
+
+// runs writes sixels, equal ones in a row once with their number.
+func runs(out *bytes.Buffer, row []byte) {
+	for i := 0; i < len(row); {
+		n := 1
+		for i+n < len(row) && row[i+n] == row[i] {
+			n++
+		}
+		if n > 3 {
+			out.WriteByte('!')
+			out.WriteString(strconv.Itoa(n))
+			out.WriteByte(row[i])
+		} else {
+			out.Write(row[i : i+n])
+		}
+		i += n
+	}
+}
+
+// quantize gives a picture at most 256 colours: its own if it has no more, else
+// those of a cube of 6×7×6, which is finer in the green that eyes see best.
+func quantize(rgb []byte) (palette [][3]uint8, pix []uint8) {
+	pix = make([]uint8, len(rgb)/3)
+	seen := map[[3]uint8]uint8{}
+	for i := range pix {
+		c := [3]uint8(rgb[3*i : 3*i+3])
+		n, ok := seen[c]
+		if !ok {
+			if len(palette) == 256 {
+				return quantizeCube(rgb)
+			}
+			n = uint8(len(palette))
+			seen[c] = n
+			palette = append(palette, c)
+		}
+		pix[i] = n
+	}
+	return palette, pix
+}
+
+func quantizeCube(rgb []byte) (palette [][3]uint8, pix []uint8) {
+	const nr, ng, nb = 6, 7, 6
+	step := func(v uint8, n int) int { return (int(v)*(n-1) + 127) / 255 }
+	for r := range nr {
+		for g := range ng {
+			for b := range nb {
+				palette = append(palette, [3]uint8{uint8(r * 255 / (nr - 1)), uint8(g * 255 / (ng - 1)), uint8(b * 255 / (nb - 1))})
+			}
+		}
+	}
+	pix = make([]uint8, len(rgb)/3)
+	for i := range pix {
+		c := rgb[3*i:]
+		pix[i] = uint8((step(c[0], nr)*ng+step(c[1], ng))*nb + step(c[2], nb))
+	}
+	return palette, pix
+}

@@ -1,0 +1,310 @@
+// Package termview shows a lane live in a terminal: its picture, how it stands,
+// the last lines on its serial console and what the guest reports in its digest.
+//
+//	v := viewer.Open(viewer.Of(state, nil))
+//	defer v.Close()
+//	err := termview.Run(ctx, v, termview.Config{})   // until q is pressed
+//
+// The picture is real pixels where the terminal takes them (kitty's protocol or
+// sixel, found out by asking it), and half blocks in colour elsewhere, in tmux
+// for example. Only what changes is written: nothing while nothing changes.
+//
+// Lines prints the same without a picture, line by line, for what is no terminal.
+package termview
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"image"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/viewer"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A Config says where and how to show. The zero Config is this process's
+// terminal, with the best picture that it can show.
+type Config struct {
+	// In and Out are the terminal; nil is standard input and output.
+	In, Out *os.File
+	// Picture is how to show the picture; empty is Auto.
+	Picture Picture
+	// Getenv reads the environment; nil is os.Getenv.
+	Getenv func(string) string
+}
+
+// frameTime bounds how often the screen is written: a terminal across a network
+// has little room, and a person sees no more.
+const frameTime = 50 * time.Millisecond
+
+// Run shows a lane until q, Escape or Ctrl-C is pressed, or ctx ends. Then the
+// terminal is as it was. The error wraps ErrNoTerminal if there is none.
+func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
+	in, out, getenv := cfg.In, cfg.Out, cfg.Getenv
+	if in == nil {
+		in = os.Stdin
+	}
+	if out == nil {
+		out = os.Stdout
+	}
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	t, err := openTerminal(in, out, getenv)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	ctx, cancel := context.WithCancel(ctx)
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	keys := make(chan byte)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		readKeys(ctx, t, keys)
+	}()
+	// The reader is joined before the terminal is given back.
+	defer func() {
+		cancel()
+		<-ended
+	}()
+
+	s := newScreen(v, how(cfg.Picture, t), t.depth)
+	damage := v.Damage()
+	defer damage.Close()
+	pace := time.NewTimer(0)
+	defer pace.Stop()
+	for {
+		changed := v.Changed()
+		if err := s.draw(t); err != nil {
+			return err
+		}
+		// What comes until the next frame is shown with it.
+		pace.Reset(frameTime)
+		waiting, due := true, false
+		for !due || waiting {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-pace.C:
+				due = true
+			case <-changed:
+				waiting, changed = false, nil
+			case <-damage.Ready():
+				damage.Take()
+				s.stale = true
+				waiting = false
+			case <-resized:
+				s.resized()
+				waiting = false
+			case k := <-keys:
+				switch k {
+				case 'q', 'Q', 3, 0x1b:
+					return nil
+				case 'p':
+					s.nextPicture(t)
+				case 'r', 12:
+					s.resized()
+				}
+				waiting = false
+			}
+		}
+	}
+}
+
+// readKeys gives single keys on. An Escape that begins a sequence, as of an arrow
+// key, is none.
+func readKeys(ctx context.Context, t *terminal, keys chan<- byte) {
+	for {
+		b, err := t.read(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				b = []byte{'q'} // the terminal is gone
+			} else {
+				return
+			}
+		}
+		if len(b) > 1 && b[0] == 0x1b {
+			continue
+		}
+		for _, k := range b {
+			select {
+			case keys <- k:
+			case <-ctx.Done():
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// how is the way to show pictures on this terminal.
+func how(p Picture, t *terminal) Picture {
+	if p != Auto && p != "" {
+		return p
+	}
+	switch {
+	case t.kitty:
+		return Kitty
+	case t.sixel:
+		return Sixel
+	case t.depth == NoColour:
+		return Text
+	default:
+		return Blocks
+	}
+}
+
+// A screen knows what the terminal shows.
+type screen struct {
+	v       *viewer.Viewer
+	picture Picture
+	depth   Depth
+	stale   bool // the guest's picture has changed since it was drawn
+	clear   bool // everything is to be written anew
+	from    int  // the next entry to ask for
+	entries []viewer.Entry
+	old     *grid
+	small   *pixels // the picture as it was drawn last
+	place   image.Rectangle
+	kitty   bool // pictures of kitty's protocol are shown
+	out     bytes.Buffer
+}
+
+func newScreen(v *viewer.Viewer, p Picture, d Depth) *screen {
+	return &screen{v: v, picture: p, depth: d, stale: true, clear: true}
+}
+
+func (s *screen) resized() { s.clear, s.stale = true, true }
+
+// nextPicture goes through the ways that this terminal can.
+func (s *screen) nextPicture(t *terminal) {
+	ways := []Picture{Blocks, Text, None}
+	if t.sixel || s.picture == Sixel {
+		ways = slices.Insert(ways, 0, Sixel)
+	}
+	if t.kitty || s.picture == Kitty {
+		ways = slices.Insert(ways, 0, Kitty)
+	}
+	s.picture = ways[(slices.Index(ways, s.picture)+1)%len(ways)]
+	s.resized()
+}
+
+// blockCell is a cell in the pixels of half blocks.
+var blockCell = image.Pt(1, 2)
+
+// fallbackCell is a usual cell, for terminals that take pixels and do not say how
+// many a cell has.
+var fallbackCell = image.Pt(8, 16)
+
+// draw writes to the terminal what has changed.
+func (s *screen) draw(t *terminal) error {
+	w, h, cell := t.size()
+	s.out.Reset()
+	s.render(w, h, cell)
+	if s.out.Len() == 0 {
+		return nil
+	}
+	// Between these a terminal that knows them shows nothing half done.
+	_, err := t.out.Write(slices.Concat([]byte("\x1b[?2026h"), s.out.Bytes(), []byte("\x1b[?2026l")))
+	if errors.Is(err, syscall.EAGAIN) {
+		return nil
+	}
+	return err
+}
+
+// render puts what a terminal of w×h cells has to be sent into s.out.
+func (s *screen) render(w, h int, cell image.Point) {
+	switch s.picture {
+	case Kitty, Sixel:
+		if cell.X <= 0 || cell.Y <= 0 {
+			cell = fallbackCell
+		}
+	default:
+		cell = blockCell
+	}
+	news, next := s.v.Entries(s.from)
+	s.from = next
+	s.entries = append(s.entries, news...)
+	if drop := len(s.entries) - 1000; drop > 0 {
+		s.entries = slices.Delete(s.entries, 0, drop)
+	}
+	state := s.v.State()
+	l := arrange(w, h, state.Screen, cell, s.picture != None)
+	if s.clear || l.picture != s.place {
+		if s.kitty {
+			s.out.WriteString(kittyForget)
+		}
+		s.kitty = s.picture == Kitty
+		s.out.WriteString("\x1b[m\x1b[2J")
+		s.old, s.small = nil, nil
+		s.stale, s.clear, s.place = true, false, l.picture
+	}
+	g := newGrid(w, h)
+	drawWords(g, l, state, s.entries, "p picture  q quit")
+	before := s.small
+	if s.picture != None && !l.picture.Empty() && state.Screen != (image.Point{}) {
+		if s.stale || s.small == nil {
+			s.stale = false
+			if pic, err := s.v.Picture(image.Rectangle{}); err == nil {
+				s.small = scaleInto(pic, l.picture, cell)
+			}
+		}
+		if s.small != nil {
+			switch s.picture {
+			case Blocks:
+				drawBlocks(g, l.picture.Min.X, l.picture.Min.Y, s.small)
+			case Text:
+				drawText(g, l.picture.Min.X, l.picture.Min.Y, s.small)
+			default:
+				for y := l.picture.Min.Y; y < l.picture.Max.Y; y++ {
+					for x := l.picture.Min.X; x < l.picture.Max.X; x++ {
+						g.set(x, y, cellOfPicture)
+					}
+				}
+			}
+		}
+	}
+	g.diff(&s.out, s.old, s.depth)
+	s.old = g
+	if s.small != nil && (s.picture == Kitty || s.picture == Sixel) {
+		s.sendStrips(l, cell, before)
+	}
+}
+
+// cellOfPicture is a cell that is covered by real pixels.
+var cellOfPicture = cell{}
+
+// scaleInto makes a picture as small as its place.
+func scaleInto(pic *control.Picture, place image.Rectangle, cell image.Point) *pixels {
+	size := fit(image.Pt(pic.Width, pic.Height), image.Pt(place.Dx()*cell.X, place.Dy()*cell.Y))
+	return scale(pic, size.X, size.Y)
+}
+
+// sendStrips sends the strips that differ from those of before; nil is none.
+func (s *screen) sendStrips(l layout, cell image.Point, before *pixels) {
+	p := s.small
+	cols := (p.w + cell.X - 1) / cell.X
+	for i := range strips(p, cell.Y) {
+		rows := p.rows(i*cell.Y, cell.Y)
+		if before != nil && before.w == p.w && before.h == p.h && bytes.Equal(rows, before.rows(i*cell.Y, cell.Y)) {
+			continue
+		}
+		moveTo(&s.out, l.picture.Min.X, l.picture.Min.Y+i)
+		h := len(rows) / 3 / p.w
+		if s.picture == Kitty {
+			kittyStrip(&s.out, i+1, rows, p.w, h, cols)
+		} else {
+			sixelStrip(&s.out, rows, p.w, h)
+		}
+	}
+}

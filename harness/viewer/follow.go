@@ -1,0 +1,134 @@
+package viewer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+)
+
+// tailBytes is how much of a file that was there before is read: what a person
+// can scroll through, and not an hour's frames.
+const tailBytes = 256 << 10
+
+// followSerial copies the lines of the guest's console to the feed.
+func (v *Viewer) followSerial(ctx context.Context) {
+	// A log of its own takes the bytes apart and the control sequences out.
+	log := serial.NewLog(serial.Config{})
+	v.joined.Go(func() {
+		v.followFile(ctx, qemu.SerialLog, log)
+		log.End(nil)
+	})
+	for c := log.Cursor(0); ; {
+		// NB: not bounded: the log is ended with ctx.
+		line, err := c.Next(context.Background())
+		if err != nil {
+			return
+		}
+		v.feed.add(Entry{Kind: Serial, At: line.Time, Text: line.Text})
+	}
+}
+
+// followTimeline reads keys and frames of the lane's own client.
+func (v *Viewer) followTimeline(ctx context.Context) {
+	v.followFile(ctx, harness.TimelineFile, &lineWriter{line: func(b []byte) {
+		var e struct {
+			T    int64  `json:"t_us"`
+			Kind string `json:"kind"`
+			Down *bool  `json:"down"`
+		}
+		// Most lines are frames that nobody waits for.
+		if json.Unmarshal(b, &e) != nil {
+			return
+		}
+		switch {
+		case e.Kind == "key" && e.Down != nil && *e.Down:
+			v.latency.otherPressed(e.T)
+		case e.Kind == "frame":
+			v.latency.otherDrawn(e.T)
+		}
+	}})
+}
+
+// followFile copies the end of a file in the lane's directory, and then what
+// comes, to w until ctx ends. It waits for the file to be there.
+func (v *Viewer) followFile(ctx context.Context, name string, w io.Writer) {
+	path := filepath.Join(v.cfg.Dir, name)
+	again := time.NewTicker(retry)
+	defer again.Stop()
+	for {
+		st, err := os.Stat(path)
+		if err == nil {
+			from := max(st.Size()-tailBytes, 0)
+			if from > 0 {
+				w = &afterNewline{w: w}
+			}
+			err = serial.FollowFrom(ctx, path, from, w)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !os.IsNotExist(err) {
+			v.feed.add(Entry{Kind: Session, Name: name, Text: err.Error()})
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+	}
+}
+
+// afterNewline drops what comes before the first line end: half a line.
+type afterNewline struct {
+	w     io.Writer
+	begun bool
+}
+
+func (a *afterNewline) Write(p []byte) (int, error) {
+	n := len(p)
+	if !a.begun {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			return n, nil
+		}
+		a.begun, p = true, p[i+1:]
+	}
+	if _, err := a.w.Write(p); err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// maxLine is the longest line of a timeline that is looked at.
+const maxLine = 64 << 10
+
+// lineWriter calls line with each complete line.
+type lineWriter struct {
+	line func([]byte)
+	open []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			break
+		}
+		w.line(append(w.open, p[:i]...))
+		w.open, p = w.open[:0], p[i+1:]
+	}
+	if len(w.open)+len(p) <= maxLine {
+		w.open = append(w.open, p...)
+	}
+	return n, nil
+}

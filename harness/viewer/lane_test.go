@@ -1,0 +1,146 @@
+package viewer_test
+
+import (
+	"context"
+	"image"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/viewer"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/proxy"
+)
+
+// await waits until ok holds of the viewer.
+func await(t *testing.T, ctx context.Context, v *viewer.Viewer, what string, ok func(viewer.State, []viewer.Entry) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		changed := v.Changed()
+		entries, _ := v.Entries(0)
+		if ok(v.State(), entries) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("awaited %s, have %+v and %+v", what, v.State(), entries)
+		}
+	}
+}
+
+func said(entries []viewer.Entry, k viewer.Kind, text string) bool {
+	for _, e := range entries {
+		if e.Kind == k && strings.Contains(e.Name+" "+e.Text, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// A test's lane, its client, and a viewer beside it:
+//
+//	test ─ control socket ─ client ─┐
+//	                                proxy ─ guest
+//	viewer ─────────────────────────┘
+func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	var state harness.State
+	for _, s := range harness.RunningTests() {
+		if s.Name == lane.State().Name && s.PIDs.Supervisor == os.Getpid() {
+			state = s
+		}
+	}
+	require.Equal(t, harness.StateReady, state.State, "a running test's lane is found by its name")
+	v := viewer.Open(viewer.Of(state, func() (harness.State, error) { return lane.State(), nil }))
+	defer v.Close()
+
+	// The picture is the client's, and damage says when it changes.
+	damage := v.Damage()
+	defer damage.Close()
+	await(t, ctx, v, "a session", func(s viewer.State, _ []viewer.Entry) bool {
+		return s.Problem == "" && s.Screen == image.Pt(1024, 768) && s.Digest != nil
+	})
+	require.NoError(t, lane.Press(ctx, "F10"))
+	// The guest blinks: a pair of pictures may fall on both sides of that.
+	for same := false; !same; {
+		want, err := lane.Screenshot(ctx)
+		require.NoError(t, err)
+		got, err := v.Picture(image.Rectangle{})
+		require.NoError(t, err)
+		same = samePixels(want, got)
+	}
+	damage.Take()
+
+	// What the test does is seen; the test's place on the control socket is its own.
+	require.NoError(t, lane.Press(ctx, "k"))
+	await(t, ctx, v, "the test's key", func(s viewer.State, es []viewer.Entry) bool {
+		return said(es, viewer.Event, `unicode="k"`) && s.Picture.N > 0
+	})
+	rects, all := damage.Take()
+	require.False(t, all)
+	require.NotEmpty(t, rects)
+	entries, next := v.Entries(0)
+	require.True(t, said(entries, viewer.Serial, "Hello from Beacon"))
+	require.True(t, said(entries, viewer.Session, "connected"))
+	rest, _ := v.Entries(next)
+	require.LessOrEqual(t, len(rest), 2, "what was taken does not come again")
+
+	// What the viewer does reaches the guest, and is measured.
+	require.NoError(t, v.Key(ctx, 0x10, true)) // q
+	require.NoError(t, v.Key(ctx, 0x10, false))
+	_, err := lane.AwaitDigest(ctx, "the viewer's key", func(d harness.Digest) bool {
+		for _, e := range d.Events {
+			if k, ok := e.(digest.Keypress); ok && k.Unicode == 'q' {
+				return true
+			}
+		}
+		return false
+	})
+	require.NoError(t, err)
+	await(t, ctx, v, "the way of its key", func(s viewer.State, _ []viewer.Entry) bool { return s.ToDigest.N > 0 })
+	require.NoError(t, v.MouseMove(ctx, 200, 100, false))
+	await(t, ctx, v, "the pointer", func(_ viewer.State, es []viewer.Entry) bool { return said(es, viewer.Event, "x=200 y=100") })
+	d, err := v.Driver()
+	require.NoError(t, err)
+	res, err := d.Type(ctx, control.TypeParams{Text: "xyz", Confirm: true})
+	require.NoError(t, err)
+	require.Equal(t, 3, res.Seen)
+
+	// A session that is ended is opened again; the client's is another one.
+	before := v.State().Console.Session
+	sessions := lane.Proxy.Sessions()
+	require.Len(t, sessions, 2)
+	newest := slices.MaxFunc(sessions, func(a, b proxy.SessionInfo) int { return a.Started.Compare(b.Started) })
+	require.True(t, lane.Proxy.EndSession(newest.ID))
+	await(t, ctx, v, "another session", func(s viewer.State, _ []viewer.Entry) bool {
+		return s.Problem == "" && s.Console.Session != before && s.Screen == image.Pt(1024, 768)
+	})
+	_, err = lane.Screenshot(ctx)
+	require.NoError(t, err)
+}
+
+// samePixels compares the colours of two pictures.
+func samePixels(want *image.NRGBA, got *control.Picture) bool {
+	if want.Rect.Dx() != got.Width || want.Rect.Dy() != got.Height {
+		return false
+	}
+	for y := range got.Height {
+		for x := range got.Width {
+			w, g := want.Pix[y*want.Stride+4*x:], got.Pix[y*got.Stride+4*x:]
+			if w[0] != g[2] || w[1] != g[1] || w[2] != g[0] {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,107 @@
+package viewer
+
+import (
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Latencies sum up how long something took, of the newest samples.
+type Latencies struct {
+	N              int // samples
+	Last, P50, P95 time.Duration
+}
+
+const (
+	// keptSamples is how many samples the sums are over.
+	keptSamples = 100
+	// forgotten is after how long what is drawn is no answer to a key any more.
+	forgotten = 2 * time.Second
+)
+
+// latency measures from keys to what they lead to. What a guest draws by itself
+// at that moment, such as a cursor, is taken for the answer: medians are to be
+// trusted, single figures are not.
+type latency struct {
+	mu               sync.Mutex
+	picture, digest  []time.Duration
+	toPicture, toQR  time.Time // when the key went down that has not been answered
+	foreign          int64     // the same of another client's key, in microseconds of its clock
+	foreignIsPending bool
+}
+
+func (l *latency) pressed(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.toPicture, l.toQR = at, at
+}
+
+// drawn notes that pixels arrived at that time.
+func (l *latency) drawn(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.picture = answer(l.picture, &l.toPicture, at)
+}
+
+// shown notes that a digest arrived that shows a key.
+func (l *latency) shown(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.digest = answer(l.digest, &l.toQR, at)
+}
+
+func answer(samples []time.Duration, since *time.Time, at time.Time) []time.Duration {
+	if since.IsZero() || at.Before(*since) {
+		return samples
+	}
+	d := at.Sub(*since)
+	*since = time.Time{}
+	if d > forgotten {
+		return samples
+	}
+	return keep(samples, d)
+}
+
+func keep(samples []time.Duration, d time.Duration) []time.Duration {
+	if len(samples) == keptSamples {
+		samples = slices.Delete(samples, 0, 1)
+	}
+	return append(samples, d)
+}
+
+// otherPressed and otherDrawn are of the lane's own client, as its timeline has
+// them.
+func (l *latency) otherPressed(us int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.foreign, l.foreignIsPending = us, true
+}
+
+func (l *latency) otherDrawn(us int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.foreignIsPending || us < l.foreign {
+		return
+	}
+	l.foreignIsPending = false
+	if d := time.Duration(us-l.foreign) * time.Microsecond; d <= forgotten {
+		l.picture = keep(l.picture, d)
+	}
+}
+
+func (l *latency) sums() (picture, digest Latencies) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return sum(l.picture), sum(l.digest)
+}
+
+func sum(samples []time.Duration) Latencies {
+	n := len(samples)
+	if n == 0 {
+		return Latencies{}
+	}
+	s := slices.Sorted(slices.Values(samples))
+	rank := func(p float64) time.Duration { return s[max(int(math.Ceil(p*float64(n)))-1, 0)] }
+	return Latencies{N: n, Last: samples[n-1], P50: rank(0.5), P95: rank(0.95)}
+}

@@ -1,0 +1,457 @@
+// Package viewer looks at a lane while somebody else drives it.
+//
+//	v := viewer.Open(viewer.Of(state))
+//	defer v.Close()
+//	pic, err := v.Picture(image.Rectangle{})     // the screen
+//	v.Key(ctx, 0x1c, true)                       // a hand in it, too
+//	for n := 0; ; {
+//		changed := v.Changed()
+//		var entries []viewer.Entry
+//		entries, n = v.Entries(n)                // serial lines, digest events, …
+//		…
+//		<-changed
+//	}
+//
+// A viewer opens a SPICE session of its own with the lane's virt-viewer file
+// and reads the files in the lane's directory. It never touches the lane's
+// control socket, whose one place belongs to whoever drives the lane. When its
+// session ends it opens another, for as long as it is open itself.
+//
+// What it does not do: it shows nothing. Package termview draws it in a
+// terminal, package webconsole on a browser page.
+package viewer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// A Config says what to look at. Each part may be missing.
+type Config struct {
+	// Name is what to call it in front of people.
+	Name string
+	// VV is the path of a virt-viewer file that leads to the console. It is read
+	// for each session.
+	VV string
+	// Dir is the lane's directory, for its serial log and timeline.
+	Dir string
+	// Lane, if not nil, says how the lane is now. It is asked again when the
+	// process that owns the lane (its PIDs.Supervisor) has ended.
+	Lane func() (harness.State, error)
+	// Logger gets the session's news; nil discards them.
+	Logger *slog.Logger
+}
+
+// Of is the configuration for a lane that is up. reload says later how it is
+// then; nil if that is not to be asked.
+func Of(s harness.State, reload func() (harness.State, error)) Config {
+	return Config{Name: s.Name, VV: s.VV, Dir: s.Dir, Lane: reload}
+}
+
+// A Viewer is an onlooker. All methods may be called at the same time.
+type Viewer struct {
+	cfg    Config
+	cancel context.CancelFunc
+	joined sync.WaitGroup
+
+	feed    feed
+	latency latency
+
+	mu      sync.Mutex
+	console *control.RedialConsole // nil before the first session
+	driver  *control.Driver        // of that console, inside this process
+	state   State
+	damages map[*Damage]bool
+}
+
+// A State is how things stand.
+type State struct {
+	// Name is the lane's.
+	Name string
+	// Lane is the lane's state as harness.State has it: "ready", "failed",
+	// "stopped"; empty if it is not known. Reason says why it ended.
+	Lane, Reason string
+	// Fixture and Accel are the lane's.
+	Fixture, Accel string
+	// Problem says why there is no session now; empty while there is one.
+	Problem string
+	// Screen is the size of the primary surface; zero if there is none.
+	Screen image.Point
+	// Console is what the session says.
+	Console control.Status
+	// Digest is the newest digest that was read; nil before the first.
+	Digest *control.Digest
+	// Picture is from a key to the pixels that it changed, and ToDigest from a
+	// key to the digest that shows it: of the keys of this viewer, and Picture of
+	// those of the lane's own client, too.
+	Picture, ToDigest Latencies
+}
+
+// Open begins to look. It does not wait for anything.
+func Open(cfg Config) *Viewer {
+	ctx, cancel := context.WithCancel(context.Background())
+	v := &Viewer{cfg: cfg, cancel: cancel, damages: map[*Damage]bool{}, state: State{Name: cfg.Name}}
+	v.state.Problem = "connecting"
+	if cfg.Lane != nil {
+		v.joined.Go(func() { v.watchLane(ctx) })
+	}
+	if cfg.VV != "" {
+		v.joined.Go(func() { v.keepSession(ctx) })
+	} else {
+		v.state.Problem = "there is no virt-viewer file"
+	}
+	if cfg.Dir != "" {
+		v.joined.Go(func() { v.followSerial(ctx) })
+		v.joined.Go(func() { v.followTimeline(ctx) })
+	}
+	return v
+}
+
+// Close ends the session and joins everything.
+func (v *Viewer) Close() error {
+	v.cancel()
+	v.joined.Wait()
+	return nil
+}
+
+// State is how things stand now.
+func (v *Viewer) State() State {
+	v.mu.Lock()
+	s, console := v.state, v.console
+	v.mu.Unlock()
+	s.Picture, s.ToDigest = v.latency.sums()
+	if console != nil {
+		s.Console = console.Status()
+		if p, ok := primary(s.Console); ok {
+			s.Screen = image.Pt(p.Width, p.Height)
+		}
+	}
+	return s
+}
+
+// Changed returns a channel that is closed when State or Entries have news. Take
+// it before looking.
+func (v *Viewer) Changed() <-chan struct{} { return v.feed.changed() }
+
+// Entries returns what was said from entry number from on, as far as it is kept,
+// and the number to ask for next.
+func (v *Viewer) Entries(from int) ([]Entry, int) { return v.feed.since(from) }
+
+func (v *Viewer) set(change func(*State)) {
+	v.mu.Lock()
+	change(&v.state)
+	v.mu.Unlock()
+	v.feed.wake()
+}
+
+// ErrNoSession says that there is no SPICE session at this moment.
+var ErrNoSession = errors.New("viewer: no SPICE session")
+
+func (v *Viewer) session() (*control.RedialConsole, *control.Driver, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.console == nil {
+		return nil, nil, fmt.Errorf("%w: %s", ErrNoSession, v.state.Problem)
+	}
+	return v.console, v.driver, nil
+}
+
+// Picture copies a part of the primary surface; an empty r is all of it.
+func (v *Viewer) Picture(r image.Rectangle) (*control.Picture, error) {
+	console, _, err := v.session()
+	if err != nil {
+		return nil, err
+	}
+	p, ok := primary(console.Status())
+	if !ok {
+		return nil, control.ErrNoSurface
+	}
+	return console.Snapshot(p.ChannelID, p.SurfaceID, r)
+}
+
+// Driver is a driver of this viewer's own session, for what needs more than a
+// look: typing, clipboard. It is not the lane's control socket.
+func (v *Viewer) Driver() (*control.Driver, error) {
+	_, d, err := v.session()
+	return d, err
+}
+
+// Key presses or releases the key with the AT set 1 make code, the prefix 0xe0
+// in the high byte, and measures how long the guest takes to show it.
+func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
+	console, _, err := v.session()
+	if err != nil {
+		return err
+	}
+	if down {
+		v.latency.pressed(time.Now())
+	}
+	return console.SendKey(ctx, code, down)
+}
+
+// MouseMove places the pointer at x, y, or moves it by x, y, whichever the guest
+// takes: State().Console.MouseMode says it.
+func (v *Viewer) MouseMove(ctx context.Context, x, y int, relative bool) error {
+	console, _, err := v.session()
+	if err != nil {
+		return err
+	}
+	channel := uint8(0)
+	if p, ok := primary(console.Status()); ok {
+		channel = p.ChannelID
+	}
+	return console.MouseMove(ctx, channel, x, y, relative)
+}
+
+// MouseButton presses or releases a button: 1 left, 2 middle, 3 right, 4 wheel up,
+// 5 wheel down, 6 side, 7 extra.
+func (v *Viewer) MouseButton(ctx context.Context, button int, down bool) error {
+	console, _, err := v.session()
+	if err != nil {
+		return err
+	}
+	return console.MouseButton(ctx, button, down)
+}
+
+func primary(st control.Status) (control.Surface, bool) {
+	for _, s := range st.Surfaces {
+		if s.SurfaceID == 0 {
+			return s, true
+		}
+	}
+	return control.Surface{}, false
+}
+
+// retry is how long to wait before another session is tried, so that a lane that
+// refuses is not asked without end.
+const retry = time.Second
+
+// dialTime bounds opening one session.
+const dialTime = 10 * time.Second
+
+// keepSession opens a session and opens another whenever it has ended.
+func (v *Viewer) keepSession(ctx context.Context) {
+	stop := func() {}
+	defer func() { stop() }()
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+		}
+		v.mu.Lock()
+		console, over := v.console, v.over()
+		v.mu.Unlock()
+		if over {
+			return
+		}
+		dialCtx, cancel := context.WithTimeout(ctx, dialTime)
+		var err error
+		if console == nil {
+			if console, err = control.NewRedialConsole(dialCtx, v.dial); err == nil {
+				stop, err = v.begin(ctx, console)
+			}
+		} else {
+			err = console.Reconnect(dialCtx)
+		}
+		cancel()
+		again.Reset(retry)
+		if err != nil {
+			if ctx.Err() == nil {
+				v.trouble(err)
+			}
+			continue
+		}
+		v.set(func(s *State) { s.Problem = "" })
+		v.feed.add(Entry{Kind: Session, Name: "session", Text: "connected"})
+		v.damageAll()
+		session := console.Client()
+		select {
+		case <-ctx.Done():
+			return
+		case <-session.Done():
+			v.trouble(session.Wait())
+		}
+	}
+}
+
+// over tells whether the lane has ended. The caller holds mu.
+func (v *Viewer) over() bool {
+	return v.state.Lane != "" && v.state.Lane != harness.StateReady && v.state.Lane != harness.StateStarting
+}
+
+// trouble notes why there is no session, once.
+func (v *Viewer) trouble(err error) {
+	text := "the session ended"
+	if err != nil {
+		text = err.Error()
+	}
+	v.mu.Lock()
+	known := v.state.Problem == text
+	v.mu.Unlock()
+	if !known {
+		v.set(func(s *State) { s.Problem = text })
+		v.feed.add(Entry{Kind: Session, Name: "session", Text: text})
+	}
+}
+
+func (v *Viewer) dial(ctx context.Context) (*spice.Client, error) {
+	b, err := os.ReadFile(v.cfg.VV)
+	if err != nil {
+		return nil, err
+	}
+	f, err := vv.Parse(v.cfg.VV, b)
+	if err != nil {
+		return nil, err
+	}
+	cfg := spice.FromVV(f)
+	cfg.Logger = v.cfg.Logger
+	return spice.Dial(ctx, cfg)
+}
+
+// begin puts a control server of our own on the first session's console: it
+// reads digests and types. stop ends both.
+func (v *Viewer) begin(ctx context.Context, console *control.RedialConsole) (stop func(), err error) {
+	srv := control.NewServer(control.Config{Console: console, Scan: harness.ScanDigest, Logger: v.cfg.Logger})
+	here, there := net.Pipe()
+	ln := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+	ln.conn <- there
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = srv.Serve(ln) })
+	end := func() {
+		_ = srv.Close()
+		serving.Wait()
+		_ = console.Close()
+	}
+	d, err := control.DriverConfig{Name: "viewer"}.Hello(ctx, here)
+	if err != nil {
+		end()
+		return func() {}, err
+	}
+	digests, err := d.Subscribe(ctx, control.EventDigestUpdated)
+	if err != nil {
+		_ = d.Close()
+		end()
+		return func() {}, err
+	}
+	v.mu.Lock()
+	v.console, v.driver = console, d
+	v.mu.Unlock()
+	stopObserving := console.Observe(v.observe)
+	serving.Go(func() { v.readDigests(digests) })
+	return func() {
+		stopObserving()
+		_ = d.Close()
+		end()
+	}, nil
+}
+
+// observe takes what happens on the console. It must not block.
+func (v *Viewer) observe(n control.Notice) {
+	switch n := n.(type) {
+	case control.Drawn:
+		if n.Surface == 0 {
+			v.damage(n.Rect)
+			at := n.Received
+			if at.IsZero() {
+				at = n.At
+			}
+			v.latency.drawn(at)
+		}
+	case control.Changed:
+		v.damageAll()
+		v.feed.wake()
+	case control.AgentChanged, control.CursorChanged, control.Latency:
+		v.feed.wake()
+	}
+}
+
+// readDigests takes the digests of the session until the driver is closed.
+func (v *Viewer) readDigests(sub *control.Subscription) {
+	for {
+		// NB: not bounded: closing the driver ends it.
+		ev, err := sub.Next(context.Background())
+		if err != nil {
+			return
+		}
+		var d control.Digest
+		if ev.Name != control.EventDigestUpdated || ev.Decode(&d) != nil {
+			continue
+		}
+		v.mu.Lock()
+		before := v.state.Digest
+		v.mu.Unlock()
+		for _, e := range freshEvents(before, &d) {
+			v.feed.add(e)
+			if e.Name == "keypress" {
+				v.latency.shown(time.UnixMicro(d.DrawnAtUS))
+			}
+		}
+		v.set(func(s *State) { s.Digest = &d })
+	}
+}
+
+// watchLane notes how the lane is, and how it is when the process that owns it
+// has ended.
+func (v *Viewer) watchLane(ctx context.Context) {
+	for range 2 {
+		s, err := v.cfg.Lane()
+		if err != nil {
+			s = harness.State{State: "gone", Reason: err.Error()}
+		}
+		v.set(func(st *State) { st.Lane, st.Reason, st.Fixture, st.Accel = s.State, s.Reason, s.Fixture, s.Accel })
+		if s.State != harness.StateReady && s.State != harness.StateStarting {
+			v.feed.add(Entry{Kind: Lane, Name: s.State, Text: s.Reason})
+			return
+		}
+		// A day: long, and not for ever.
+		if s.PIDs.Supervisor == 0 || !harness.AwaitExit(ctx, s.PIDs.Supervisor, 24*time.Hour) {
+			return
+		}
+	}
+}
+
+// oneConn is a listener with one connection to give.
+type oneConn struct {
+	conn   chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *oneConn) Addr() net.Addr { return pipeAddr{} }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }
+
+var _ io.Closer = (*Viewer)(nil)

@@ -144,7 +144,8 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	var tm map[string]int // C's struct tm
 	require.NoError(t, lane.Machine().QMP().Do(ctx, "qom-get", map[string]any{"path": "/machine", "property": "rtc-time"}, &tm))
 	rtc := time.Date(1900+tm["tm_year"], time.Month(1+tm["tm_mon"]), tm["tm_mday"], tm["tm_hour"], tm["tm_min"], tm["tm_sec"], 0, time.UTC)
-	require.WithinDuration(t, time.Now(), rtc, 2*time.Second, "the real-time clock")
+	// QEMU drops fractions of a second twice.
+	require.WithinDuration(t, time.Now(), rtc, 3500*time.Millisecond, "the real-time clock")
 }
 
 // requireAlive demands that the guest's clock goes, that keys reach it, once, and
@@ -376,15 +377,16 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	}
 	require.NoError(t, lane.Close())
 
-	lane = start(t, cfg)
-	require.Contains(t, lane.State().ColdReason, "it could not be saved: ", "nobody tries again at once")
-	require.NoError(t, lane.Close())
+	cfg.Warm = harness.WarmRequire
+	_, err = tryStart(t, cfg)
+	require.ErrorContains(t, err, "it could not be saved: ", "nobody tries again at once")
 
 	// No room at all.
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "warm", "condemned")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 20<<20), 0o600))
-	lane = start(t, cfg)
-	require.Contains(t, lane.State().ColdReason, "no state can be saved: the disk that holds "+filepath.Join(dir, "warm")+" is full")
+	_, err = tryStart(t, cfg)
+	require.ErrorContains(t, err, "no state can be saved: the disk that holds "+filepath.Join(dir, "warm")+" is full")
+	require.Equal(t, harness.Host, harness.VerdictOf(err))
 }
 
 // requireRuns demands that the machine is not left standing.

@@ -127,6 +127,9 @@ func TestDamageIsFoundAndThrownAway(t *testing.T) {
 				err := e.Verify()
 				require.ErrorContains(t, err, "the saved state is damaged: ")
 				require.ErrorContains(t, err, e.Path(name))
+				if strings.HasPrefix(d.what, "a byte") || d.what == "empty" {
+					require.ErrorContains(t, err, " bytes instead of ")
+				}
 				require.Error(t, e.Unchanged(), "what was not verified is not unchanged")
 				require.NoError(t, e.Discard())
 				require.NoError(t, e.Discard())
@@ -135,6 +138,10 @@ func TestDamageIsFoundAndThrownAway(t *testing.T) {
 				keys, leftovers := entries(t, cache)
 				require.Empty(t, keys)
 				require.Empty(t, leftovers)
+
+				save(t, cache, id, map[string][]byte{warm.StatePart: nil})
+				require.NoError(t, e.Discard())
+				open(t, cache, id) // what came after it is not it
 			})
 		}
 	}
@@ -292,8 +299,12 @@ func TestTheEntriesUsedLastStay(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(odd, "state"), make([]byte, each), 0o600))
 	mine := filepath.Join(cache.Dir, "notes")
 	require.NoError(t, os.WriteFile(mine, make([]byte, 10*each), 0o600))
+	notes := filepath.Join(cache.Dir, "my notes")
+	require.NoError(t, os.Mkdir(notes, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(notes, "n"), make([]byte, 10*each), 0o600))
 	require.NoError(t, cache.MakeRoom())
 	require.NoDirExists(t, odd)
+	require.DirExists(t, notes)
 	require.FileExists(t, mine, "what is not the cache's is left alone")
 	require.Equal(t, []int{0, 2, 4}, there())
 }
@@ -497,6 +508,11 @@ func TestADirectoryThatCannotBeWrittenServesWhatIsInIt(t *testing.T) {
 			cmd.Args[0] = openBinary(t)
 			cmd.Path = cmd.Args[0]
 			reach(t, dir)
+		}
+		if what == "verify" { // a lock to read with is enough for that
+			require.NoError(t, os.Chmod(filepath.Join(cache.Dir, "locks"), 0o400))
+		} else {
+			require.NoError(t, os.Chmod(filepath.Join(cache.Dir, "locks"), 0o600))
 		}
 		require.NoError(t, os.Chmod(cache.Dir, 0o500))
 		require.NoError(t, os.Chmod(key, 0o500))

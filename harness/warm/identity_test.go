@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -134,11 +135,26 @@ func TestARememberedChecksumIsThatOfTheSameFile(t *testing.T) {
 	// A note that was tampered with or damaged is not believed.
 	list, err := os.ReadDir(filepath.Join(cache.Dir, "sums"))
 	require.NoError(t, err)
-	note := filepath.Join(cache.Dir, "sums", list[0].Name())
-	for _, junk := range []string{"", "{", `{"path":"/bin/sh","sha256":"00"}`} {
-		require.NoError(t, os.WriteFile(note, []byte(junk), 0o600))
-		other := &warm.Cache{Dir: cache.Dir, MaxBytes: 1}
-		require.Equal(t, first, identify(t, other, old))
+	honest, err := os.ReadFile(filepath.Join(cache.Dir, "sums", list[0].Name()))
+	require.NoError(t, err)
+	lie := strings.Repeat("0", 64)
+	believed := strings.Replace(string(honest), first.Files[0].SHA256, lie, 1)
+	for _, c := range []struct {
+		note string
+		lies bool
+	}{
+		{"", false},
+		{"{", false},
+		{`{"path":"/bin/sh","sha256":"` + lie + `"}`, false},
+		{strings.Replace(believed, "/bin/sh", "/bin/ls", 1), false},
+		{strings.Replace(believed, lie, "x", 1), false},
+		{believed, true}, // it is the note that is read
+	} {
+		other := &warm.Cache{Dir: t.TempDir(), MaxBytes: 1}
+		require.NoError(t, os.Chmod(other.Dir, 0o700))
+		require.NoError(t, os.Mkdir(filepath.Join(other.Dir, "sums"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(other.Dir, "sums", list[0].Name()), []byte(c.note), 0o600))
+		require.Equal(t, c.lies, identify(t, other, old).Files[0].SHA256 == lie, c.note)
 	}
 
 	st, err := os.Stat(machine.Image)

@@ -304,6 +304,54 @@ func TestAStateThatIsOfNoUseIsThrownAwayAndTheLaneBoots(t *testing.T) {
 	})
 }
 
+// Timeline: somebody writes to the state from before the lane starts until it is
+// up, every byte the one that was there.
+func TestAStateThatIsWrittenToWhileItIsRestoredIsNotTrusted(t *testing.T) {
+	cache := ownCache(t)
+	cfg := echoLane(t)
+	require.NoError(t, start(t, cfg).Close())
+	path := filepath.Join(entry(t, cache), "state")
+	require.NoError(t, os.Chmod(path, 0o600))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	require.NoError(t, err)
+	first := make([]byte, 1)
+	_, err = f.ReadAt(first, 0)
+	require.NoError(t, err)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				_, _ = f.WriteAt(first, 0)
+			}
+		}
+	}()
+	lane := start(t, cfg)
+	close(stop)
+	<-stopped
+	require.NoError(t, f.Close())
+	require.False(t, lane.State().Warm)
+	require.Contains(t, lane.State().ColdReason, "its saved state was thrown away: the saved state was changed while it was restored: ")
+	requireRuns(t, lane)
+}
+
+func TestNobodyWaitsForAMachineThatDidNotComeUp(t *testing.T) {
+	ownCache(t)
+	cfg := echoLane(t)
+	cfg.Banner = "never said"
+	cfg.Timeout = 200 * time.Millisecond // of KVM
+	_, err := tryStart(t, cfg)
+	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+	cfg.Warm = harness.WarmRequire
+	_, err = tryStart(t, cfg)
+	require.ErrorContains(t, err, "warm=require: it did not come up: ")
+}
+
 func TestOffReadsAndWritesNoStates(t *testing.T) {
 	cache := ownCache(t)
 	cfg := echoLane(t)

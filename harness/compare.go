@@ -21,66 +21,145 @@ func (l *Lane) Scaled(d time.Duration) time.Duration { return scaled(d, l.State(
 // goes, with a token that nobody has used.
 func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
 
+// Judge adds to a wait that began then and ended in vain what the host did
+// meanwhile, and blames the host if it did not let the guest run. Waits of this
+// package's are judged already.
+func (l *Lane) Judge(began time.Time, err error) error { return l.judgeWait(began, err) }
+
 // samePatience bounds the waits for pictures that agree, on KVM. They do as soon as the guest
 // stands still for as long as two pictures take.
 const samePatience = 10 * time.Second
 
+// A Shot takes a picture of the lane's screen.
+type Shot func(ctx context.Context) (*image.NRGBA, error)
+
 // SamePicture waits until the client shows the same pixels as QEMU. A cursor
 // that blinks and a digest that counts make a pair of pictures fall on both
-// sides of a change; between two changes every pair is equal. If none ever is,
-// both pictures are left in the lane's directory and the verdict is Product.
+// sides of a change; between two changes every pair is equal. Where pictures take
+// longer than the guest stands still, the guest is paused for some of them. If no
+// pair ever is equal, the last is left in the lane's directory and the verdict is
+// Product.
 func (l *Lane) SamePicture(ctx context.Context) error {
 	if l.Client == nil {
 		return errNoClient
 	}
-	limit := l.Scaled(samePatience)
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
-	defer cancel()
-	ctx, stop := l.whileUp(ctx)
-	defer stop()
 	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
 		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "compare pictures", Err: err})
 	}
 	defer sub.Close()
-	for {
-		got, want, err := l.bothPictures(ctx)
-		if err != nil && !noDigestYet(err) { // a guest that changes its mode has no surface for a moment
-			return err
+	return l.SamePictureAs(ctx, l.Screenshot, func(ctx context.Context) error {
+		_, err := sub.Next(ctx)
+		return err
+	})
+}
+
+// SamePictureAs is SamePicture for a further client: shot takes its picture, and
+// next waits until something has been drawn.
+func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.Context) error) error {
+	began := time.Now()
+	limit := l.Scaled(samePatience)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
+	defer cancel()
+	ctx, stop := l.whileUp(ctx)
+	defer stop()
+	c := &comparison{lane: l, shot: shot, next: next}
+	for n := 1; ; n++ {
+		diff, err := c.once(ctx)
+		if diff != "" && err == nil && n%3 == 0 {
+			err = l.Still(ctx, func() error {
+				diff, err = c.atRest(ctx)
+				return err
+			})
 		}
-		diff := "the client has no surface"
-		if err == nil {
-			diff = FirstDifference(got, want)
-		}
-		if diff == "" {
+		if err == nil && diff == "" {
 			return nil
 		}
-		if _, err := sub.Next(ctx); err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
+		if err == nil {
+			err = next(ctx)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				return l.explain(err)
 			}
-			left := l.keepPair(got, want)
-			return l.explain(&Fault{Verdict: Product, Op: "compare pictures", Err: &AwaitError{
-				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(err, left)}})
+			return l.judgeWait(began, l.explain(&Fault{Verdict: Product, Op: "compare pictures", Err: &AwaitError{
+				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(context.Cause(ctx), l.keepPair(c.client, c.qemu))}}))
 		}
 	}
 }
 
-// bothPictures asks client and QEMU at the same moment: what then takes time is
-// encoding and decoding, and the guest may change its screen meanwhile.
-func (l *Lane) bothPictures(ctx context.Context) (client, qemu *image.NRGBA, err error) {
+// A comparison is of pictures of a client and of QEMU.
+type comparison struct {
+	lane *Lane
+	shot Shot
+	next func(context.Context) error
+
+	client, qemu *image.NRGBA // the last pair
+}
+
+// once asks client and QEMU at the same moment (what then takes time is encoding
+// and decoding, and the guest may change its screen meanwhile) and says how they
+// differ.
+func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	var qemuErr error
 	dumped := make(chan struct{})
 	go func() {
 		defer close(dumped)
-		qemu, qemuErr = l.Screendump(ctx)
+		c.qemu, qemuErr = c.lane.Screendump(ctx)
 	}()
-	client, err = l.Screenshot(ctx)
+	c.client, err = c.shot(ctx)
 	<-dumped
-	if qemuErr != nil {
-		return client, qemu, l.explain(qemuErr)
+	switch {
+	case qemuErr != nil:
+		return "", qemuErr
+	case err != nil && !noDigestYet(err):
+		return "", err
+	case err != nil: // a guest that changes its mode has no surface for a moment
+		return "the client has no surface", nil
 	}
-	return client, qemu, err
+	return FirstDifference(c.client, c.qemu), nil
+}
+
+// lag is how long what a paused machine has drawn may be on its way to the client.
+const lag = 500 * time.Millisecond
+
+// atRest compares while the guest stands still: until the pictures are equal, or
+// nothing comes any more. Then the pause has fallen into a change that QEMU
+// carries out when the machine runs on.
+func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
+	past, cancel := context.WithCancel(ctx)
+	cancel()
+	for {
+		for c.next(past) == nil { // what has been drawn before
+		}
+		if diff, err = c.once(ctx); diff == "" || err != nil {
+			return diff, err
+		}
+		soon, cancel := context.WithTimeout(ctx, lag)
+		err = c.next(soon)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil || soon.Err() == nil {
+				return diff, err
+			}
+			return diff, nil
+		}
+	}
+}
+
+// Still pauses the guest while f runs.
+func (l *Lane) Still(ctx context.Context, f func() error) (err error) {
+	if err := l.machine.Pause(ctx); err != nil {
+		return classify("pause", err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+		defer cancel()
+		if rerr := l.machine.Resume(ctx); rerr != nil && err == nil {
+			err = classify("resume", rerr)
+		}
+	}()
+	return f()
 }
 
 // keepPair leaves two pictures that differ in the lane's directory.
@@ -97,6 +176,7 @@ func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 // ProvenPicture waits for a picture of the client's whose digest has the checksum
 // of the pixels around it, and returns both.
 func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) {
+	began := time.Now()
 	limit := l.Scaled(samePatience)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
@@ -133,8 +213,8 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return nil, Digest{}, l.explain(&Fault{Verdict: Product, Op: "prove a picture", Err: &AwaitError{
-				Wanted: "a digest with the checksum of the pixels around it", Last: last, Err: err}})
+			return nil, Digest{}, l.judgeWait(began, l.explain(&Fault{Verdict: Product, Op: "prove a picture", Err: &AwaitError{
+				Wanted: "a digest with the checksum of the pixels around it", Last: last, Err: err}}))
 		}
 	}
 }

@@ -1,0 +1,142 @@
+package scenario
+
+import (
+	"fmt"
+	"hash/crc32"
+	"image"
+	"strings"
+	"testing"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// agent waits for the guest's agent if the lane has one, and says what is left
+// out otherwise.
+func (r *run) agent(what string) bool {
+	r.Helper()
+	if !r.lane.Machine().Config().Agent {
+		r.left(what, "the machine has no agent's port (Config.Agent)")
+		return false
+	}
+	sub, err := r.client.Subscribe(r.ctx, control.EventAgentConnected)
+	r.must(err)
+	defer sub.Close()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for {
+		st, err := r.client.Status(ctx)
+		r.must(err)
+		if st.AgentConnected {
+			return true
+		}
+		_, err = sub.Next(ctx)
+		r.must(err, "wait for the guest's agent")
+	}
+}
+
+// clipboardSizes are the lengths of the texts that go both ways, in bytes. A
+// megabyte in base ten leaves room for the request around it on the control socket.
+var clipboardSizes = []int{1, 64 << 10, 1_000_000}
+
+// Clipboard demands that text goes through the agent both ways unharmed, and
+// that what is taken back is gone.
+func Clipboard(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if !r.offers("the clipboard", control.MethodClipboardGet, control.MethodClipboardSet) || !r.agent("the clipboard") {
+		return
+	}
+	s := r.stream()
+	for _, size := range clipboardSizes {
+		text := clipboardText(size)
+		crc := crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli))
+		r.must(r.client.ClipboardSet(r.ctx, text))
+		e := awaitA(r, s, fmt.Sprintf("the clipboard's %d bytes", size), func(e digest.Clipboard) bool { return e.What == digest.DataReceived })
+		r.want(e.Flags == 0 && int(e.Size) == size && e.CRC == crc, "the guest got %d bytes with checksum %08x and flags %d, want %d bytes with %08x", e.Size, e.CRC, e.Flags, size, crc)
+
+		r.tap(s, "F7")
+		r.await(s, "the guest's offer of the clipboard", func(e digest.Event) bool {
+			c, ok := e.(digest.Clipboard)
+			return ok && c.What == digest.GrabSent && int(c.Size) == size && c.CRC == crc
+		})
+		got := r.clipboard()
+		r.want(got == text, "the guest has %d bytes on its clipboard, and %d came, equal in the first %d", size, len(got), common(got, text))
+
+		r.tap(s, "F8")
+		awaitA(r, s, "the guest's release of the clipboard", func(e digest.Clipboard) bool { return e.What == digest.ReleaseSent })
+		r.want(r.clipboard() == "", "the guest released the clipboard, and there still is something on it")
+	}
+}
+
+// clipboard gets the guest's text.
+func (r *run) clipboard() string {
+	r.Helper()
+	ms := uint32(r.lane.Scaled(patience).Milliseconds())
+	var got control.ClipboardText
+	r.must(r.client.Call(r.ctx, control.MethodClipboardGet, control.ClipboardGetParams{TimeoutMS: &ms}, &got))
+	return got.Text
+}
+
+// clipboardText is a text of n bytes that does not repeat itself soon, with
+// characters of two, three and four bytes.
+func clipboardText(n int) string {
+	var b strings.Builder
+	for i := 0; ; i++ {
+		piece := fmt.Sprintf("%d äöü €uro 🗼 line\n", i)
+		if b.Len()+len(piece) > n {
+			break
+		}
+		b.WriteString(piece)
+	}
+	return b.String() + strings.Repeat("~", n-b.Len())
+}
+
+func common(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// Monitors demands that the guest takes the size that a monitors config asks for,
+// the nearest one if it does not have it, and that the client then shows it.
+func Monitors(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if !r.offers("monitors config", control.MethodSetDisplay) || !r.agent("monitors config") {
+		return
+	}
+	s := r.stream()
+	before := r.primary()
+	for _, ask := range []image.Point{{X: 800, Y: 600}, {X: 1001, Y: 701}, {X: before.Width, Y: before.Height}} {
+		r.must(r.client.SetDisplay(r.ctx, ask.X, ask.Y))
+		m := awaitA(r, s, fmt.Sprintf("a monitors config of %v", ask), func(digest.Monitors) bool { return true })
+		r.want(m.Count == 1 && image.Pt(int(m.Width), int(m.Height)) == ask, "asked for one monitor of %v, the guest heard of %d, the first of %dx%d", ask, m.Count, m.Width, m.Height)
+		applied := r.switched(s, ask)
+		if ask.X%8 == 0 {
+			r.want(applied == ask, "asked for %v, which the guest has, and got %v", ask, applied)
+		} else {
+			far := max(applied.X-ask.X, ask.X-applied.X, applied.Y-ask.Y, ask.Y-applied.Y)
+			r.want(applied != ask && far <= 100, "asked for %v, which no guest has, and got %v, which is not near", ask, applied)
+		}
+	}
+}
+
+// switched waits for a switch of the mode and demands that client and QEMU show
+// it. It returns the size that was applied.
+func (r *run) switched(s *Stream, ask image.Point) image.Point {
+	r.Helper()
+	e := awaitA(r, s, fmt.Sprintf("a switch to %v", ask), func(digest.ModeSwitch) bool { return true })
+	r.want(image.Pt(int(e.RequestedW), int(e.RequestedH)) == ask, "asked for %v, the guest says that it was asked for %dx%d", ask, e.RequestedW, e.RequestedH)
+	applied := image.Pt(int(e.AppliedW), int(e.AppliedH))
+	r.must(r.lane.SamePicture(r.ctx), applied)
+	img, _, err := r.lane.ProvenPicture(r.ctx)
+	r.must(err, applied)
+	r.want(img.Rect.Size() == applied, "the guest has set %v, and the picture has %v", applied, img.Rect.Size())
+	p := r.primary()
+	r.want(image.Pt(p.Width, p.Height) == applied, "the guest has set %v, and surface 0 has %dx%d", applied, p.Width, p.Height)
+	return applied
+}

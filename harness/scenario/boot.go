@@ -1,0 +1,101 @@
+package scenario
+
+import (
+	"fmt"
+	"image"
+	"strings"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Boot demands that the guest is up: its banner stands on the serial line alone
+// and with the right line end, QEMU runs, the client is connected and has
+// understood everything, and the guest goes on by itself.
+func Boot(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if fx := lane.Fixture(); fx != nil && fx.Banner != "" {
+		ctx, cancel := r.within(patience)
+		defer cancel()
+		line, err := lane.Serial().Await(ctx, serial.Func(fmt.Sprintf("the line %q", fx.Banner), func(l serial.Line) bool {
+			return l.Complete && l.Text == fx.Banner
+		}))
+		r.must(err)
+		r.want(strings.HasSuffix(string(line.Raw), fx.Banner+"\r\n"), "the banner's line is %q, want it to end with CRLF", line.Raw)
+	}
+	st, err := lane.Machine().QMP().QueryStatus(r.ctx)
+	r.must(err)
+	r.want(st.Running, "QEMU is %s", st.State)
+
+	r.understood()
+	s := r.stream()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	_, err = s.AwaitFrame(ctx, s.Last().FrameCounter+1)
+	r.must(err)
+}
+
+// understood demands a client that is connected and could decode everything.
+func (r *run) understood() control.Status {
+	r.Helper()
+	st, err := r.client.Status(r.ctx)
+	r.must(err)
+	r.want(st.SpiceConnected, "the client is not connected: %s", st.Error)
+	r.want(len(st.Unsupported) == 0, "the client could not decode %v", st.Unsupported)
+	return st
+}
+
+// primary is the primary surface.
+func (r *run) primary() control.Surface {
+	r.Helper()
+	for _, x := range r.understood().Surfaces {
+		if x.SurfaceID == 0 {
+			r.want(x.Trusted == nil || *x.Trusted, "the client does not trust its surface 0")
+			return x
+		}
+	}
+	r.want(false, "the client has no surface 0")
+	return control.Surface{}
+}
+
+// Surfaces demands that the client knows the screen: its primary surface has the
+// size of QEMU's screen and of the screenshot, it says when and where it is drawn on,
+// and it shows what QEMU shows.
+func Surfaces(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	sub, err := r.client.Subscribe(r.ctx, control.EventSurfaceDrawn)
+	r.must(err)
+	defer sub.Close()
+
+	p := r.primary()
+	size := image.Pt(p.Width, p.Height)
+	img, err := lane.Screenshot(r.ctx)
+	r.must(err)
+	r.want(img.Rect.Size() == size, "the screenshot has %v pixels and the surface %v", img.Rect.Size(), size)
+	dump, err := lane.Screendump(r.ctx)
+	r.must(err)
+	r.want(dump.Rect.Size() == size, "QEMU's screen has %v pixels and the surface %v", dump.Rect.Size(), size)
+
+	// The guest's cursor blinks.
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for drawn := false; !drawn; {
+		ev, err := sub.Next(ctx)
+		r.must(err, "wait for surface_drawn of surface 0")
+		if ev.Name != control.EventSurfaceDrawn {
+			continue
+		}
+		var d control.SurfaceDrawnData
+		r.must(ev.Decode(&d))
+		drawn = d.SurfaceID == 0 && d.DisplayChannelID == p.ChannelID
+		if drawn && d.Rect != nil {
+			at := image.Rect(d.Rect.X, d.Rect.Y, d.Rect.X+d.Rect.Width, d.Rect.Y+d.Rect.Height)
+			r.want(!at.Empty() && at.In(image.Rectangle{Max: size}), "something was drawn at %v on a surface of %v", at, size)
+		}
+	}
+	r.must(lane.SamePicture(r.ctx))
+}

@@ -1,0 +1,39 @@
+package scenario
+
+import "github.com/spicelane/spicelane/harness"
+
+// For tests of the parts that need no lane.
+var (
+	Dominant  = dominant
+	NewEvents = newEvents
+)
+
+// Keyboard104 are the codes of the keyboard that the suite presses.
+func Keyboard104() (codes []uint16) {
+	for _, k := range keyboard104 {
+		codes = append(codes, k.code)
+	}
+	return codes
+}
+
+// Characters are what its keys type, plain and with Shift.
+func Characters() (plain, shifted map[rune]uint16) {
+	plain, shifted = map[rune]uint16{}, map[rune]uint16{}
+	for _, k := range keyboard104 {
+		if k.plain > ' ' {
+			plain[k.plain], shifted[k.shifted] = k.code, k.code
+		}
+	}
+	return plain, shifted
+}
+
+// ClipboardText is what goes over the clipboard.
+var ClipboardText = clipboardText
+
+// A ScriptedStream takes digests without a lane.
+func ScriptedStream(first harness.Digest) *Stream {
+	return &Stream{last: first, frames: 1, events: first.Events, read: len(first.Events), hashes: first.ChannelHashes}
+}
+
+// Take adds a digest.
+func (s *Stream) Take(d harness.Digest) error { return s.take(d) }

@@ -1,0 +1,262 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Full takes a guest through all of its story:
+//
+//	awaiting → booting → prompt ─a→ cold reset
+//	awaiting → booting → prompt ─r→ prompt ─i→ paste (wrong, right) → parked → power off
+//
+// and holds what happened against both of its reports: the digests, whose
+// counter rises, which show every event and whose eight hashes follow from them, and the serial
+// line, which says the same at the end. The lane has to be fresh; afterwards its
+// machine is gone.
+func Full(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.fromBoot(func(harness.Digest) bool { return true })
+	r.beat("awaiting", func() { r.tap(s, "2"); r.switched(s, digitModes[1]); r.tap(s, "3"); r.switched(s, digitModes[2]) })
+	r.beat("booting", func() { r.toPrompt(s) })
+	last := s.Last().FrameCounter
+	r.beat("abort", func() {
+		mark := lane.Serial().Next()
+		r.must(r.client.SendKey(r.ctx, keyA, control.Down))
+		d := awaitA(r, s, "the decision to abort", func(digest.BootloaderDecision) bool { return true })
+		r.want(d.Choice == digest.Abort && d.Attempt == 1, "the guest decided to %v at attempt %d", d.Choice, d.Attempt)
+		r.must(s.complete(true)) // NB: the guest is about to reset, and nothing else can be looked at
+		r.must(r.client.SendKey(r.ctx, keyA, control.Up))
+		ctx, cancel := r.within(boot)
+		defer cancel()
+		_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))
+		r.must(err, "boot again")
+	})
+	s.Close()
+
+	s = r.fromBoot(func(d harness.Digest) bool { return d.FrameCounter < last && d.ChannelHashes == digest.ChannelHashes{} })
+	r.beat("awaiting again", func() {
+		r.tap(s, "1")
+		r.switched(s, digitModes[0])
+		r.tap(s, "0")
+		awaitA(r, s, "a switch of the mode", func(digest.ModeSwitch) bool { return true })
+		r.tap(s, "x")
+		awaitA(r, s, "the end of the walk", func(digest.ModeCycle) bool { return true })
+		r.tap(s, "3")
+		r.switched(s, digitModes[2])
+	})
+	r.beat("booting again", func() { r.toPrompt(s) })
+	r.beat("retry", func() {
+		r.tap(s, "r")
+		d := awaitA(r, s, "the decision to retry", func(digest.BootloaderDecision) bool { return true })
+		r.want(d.Choice == digest.Retry && d.Attempt == 1, "the guest decided to %v at attempt %d", d.Choice, d.Attempt)
+		awaitA(r, s, "the prompt again", func(digest.LineRendered) bool { return true })
+	})
+	r.beat("ignore", func() {
+		r.tap(s, "i")
+		d := awaitA(r, s, "the decision to ignore", func(digest.BootloaderDecision) bool { return true })
+		r.want(d.Choice == digest.Ignore && d.Attempt == 2, "the guest decided to %v at attempt %d", d.Choice, d.Attempt)
+		r.rows(s, 3)
+	})
+	r.beat("wrong paste", func() { r.paste(s, "not this", false); r.rows(s, 2) })
+	r.beat("right paste", func() { r.paste(s, r.payload(), true) })
+	r.beat("parked", func() {
+		t := awaitA(r, s, "the parked scene", func(digest.SceneTransition) bool { return true })
+		r.want(t.From == digest.Booting && t.To == digest.Parked, "the guest went from %v to %v", t.From, t.To)
+		awaitA(r, s, "its last line", func(digest.LineRendered) bool { return true })
+	})
+	r.complete(s, true)
+	r.must(r.client.SendKey(r.ctx, control.KeySpace, control.Down))
+	r.powerOff(s, digest.PowerOffKey)
+}
+
+// Countdown answers three times wrongly and demands that the guest says so, and
+// that it switches the machine off after its countdown, with a full account. The
+// lane has to be fresh; afterwards its machine is gone.
+func Countdown(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.fromBoot(func(harness.Digest) bool { return true })
+	r.toPrompt(s)
+	r.tap(s, "i")
+	awaitA(r, s, "the decision to ignore", func(e digest.BootloaderDecision) bool { return e.Choice == digest.Ignore })
+	r.rows(s, 3)
+	for i := range 3 {
+		r.beat(fmt.Sprintf("wrong answer %d", i+1), func() {
+			r.paste(s, fmt.Sprint("wrong ", i), false)
+			if i < 2 {
+				r.rows(s, 2)
+			}
+		})
+	}
+	r.beat("countdown", func() {
+		awaitA(r, s, "the countdown", func(digest.BootloaderTimeout) bool { return true })
+	})
+	r.powerOff(s, digest.PowerOffCountdown)
+}
+
+const (
+	keyA = 0x1e
+
+	// boot is how long a guest may take from a reset to its banner, on KVM.
+	boot = 20 * time.Second
+
+	// countdown is how long the guest's own clock makes us wait for its end: 30 s
+	// of countdown and 5 s of last words.
+	countdown = 60 * time.Second
+
+	// charDelay is the pause between characters of an answer, in milliseconds. In
+	// that time a digest with the character reaches the client.
+	charDelay = 250
+)
+
+// fromBoot follows the digest from the guest's start on.
+func (r *run) fromBoot(accept func(harness.Digest) bool) *Stream {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	s, err := openStream(ctx, r.lane, accept)
+	r.must(err)
+	r.later(s.Close)
+	if h := s.Last().ChannelHashes; h != (digest.ChannelHashes{}) {
+		r.Fatalf("%s fault: this suite wants a guest that nothing has happened to: its hashes are %v", harness.Harness, h.Map())
+	}
+	return s
+}
+
+// beat is Lane.Beat for steps that fail the test.
+func (r *run) beat(name string, act func()) {
+	r.Helper()
+	r.must(r.lane.Beat(r.ctx, name, func(context.Context) error { act(); return nil }))
+}
+
+func (r *run) text(name string) string {
+	r.Helper()
+	fx := r.lane.Fixture()
+	if fx == nil || fx.Texts[name] == "" {
+		r.Fatalf("%s fault: the fixture has no text %q", harness.Harness, name)
+	}
+	return fx.Texts[name]
+}
+
+func (r *run) payload() string { r.Helper(); return r.text("payload") }
+
+func (r *run) banner() string {
+	r.Helper()
+	fx := r.lane.Fixture()
+	if fx == nil || fx.Banner == "" {
+		r.Fatalf("%s fault: the fixture has no banner", harness.Harness)
+	}
+	return fx.Banner
+}
+
+// toPrompt goes from the awaiting scene through booting to the prompt.
+func (r *run) toPrompt(s *Stream) {
+	r.Helper()
+	r.tap(s, "b")
+	t := awaitA(r, s, "the booting scene", func(digest.SceneTransition) bool { return true })
+	r.want(t.From == digest.Awaiting && t.To == digest.Booting, "the guest went from %v to %v", t.From, t.To)
+	// The lines come one by one from row 0 on. How many there are is the guest's
+	// business: the prompt is the one after which nothing more is painted while
+	// the cursor blinks.
+	ctx, cancel := r.within(boot)
+	defer cancel()
+	row, quiet := uint16(0), 0
+	for quiet < blinks {
+		n := len(s.events)
+		_, err := s.AwaitFrame(ctx, s.Last().FrameCounter)
+		r.must(err)
+		if quiet++; len(s.events) > n || row == 0 {
+			quiet = 0
+		}
+		for ; s.read < len(s.events); s.read++ {
+			if e, ok := s.events[s.read].(digest.LineRendered); ok {
+				r.want(e.Row == row, "the guest painted row %d, want %d", e.Row, row)
+				row++
+			}
+		}
+	}
+}
+
+// blinks of the cursor, half a second each on the guest's clock, are longer than
+// the pause between two lines of the booting scene.
+const blinks = 3
+
+// rows waits until n rows of the paste scene have been painted, after which the
+// guest waits for an answer.
+func (r *run) rows(s *Stream, n int) {
+	r.Helper()
+	for i := range n {
+		awaitA(r, s, fmt.Sprintf("row %d of %d of the paste scene", i+1, n), func(digest.LineRendered) bool { return true })
+	}
+}
+
+// paste types an answer and demands the guest's judgement of it.
+func (r *run) paste(s *Stream, text string, right bool) {
+	r.Helper()
+	if r.client.Supports(control.MethodType) {
+		res, err := r.client.Type(r.ctx, control.TypeParams{Text: text, Confirm: true})
+		r.must(err)
+		r.want(res.Seen == len(text) && res.Lost+res.Reordered+res.Unexpected == 0, "typed %q, and the guest saw %+v", text, res)
+	} else {
+		delay := uint32(charDelay)
+		_, err := r.client.Paste(r.ctx, control.PasteParams{Text: text, CharDelayMS: &delay})
+		r.must(err)
+		for _, char := range text {
+			awaitA(r, s, fmt.Sprintf("the character %q", char), func(e digest.Keypress) bool { return rune(e.Unicode) == char })
+		}
+	}
+	r.tap(s, "Enter")
+	e := awaitA(r, s, "a pasted answer", func(digest.PasteReceived) bool { return true })
+	r.want(e.Correct == right && int(e.Len) == len(text), "answered %q, and the guest got %d bytes, correct: %t", text, e.Len, e.Correct)
+}
+
+// powerOff waits until the machine has switched itself off, and compares the
+// guest's two reports.
+func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
+	r.Helper()
+	ctx, cancel := r.within(countdown)
+	defer cancel()
+	for {
+		d, err := s.next(ctx)
+		if err != nil {
+			break // the machine has ended, or the client that lost it
+		}
+		r.must(s.take(d))
+	}
+	select {
+	case <-r.lane.Done():
+	case <-ctx.Done():
+		r.want(false, "the guest does not switch the machine off: %v; the last digest has %s", context.Cause(ctx), describe(s.Last().Events))
+	}
+	var exit *qemu.ExitError
+	r.want(errors.As(r.lane.Err(), &exit) && exit.Kind == qemu.KindShutdown, "the machine ended otherwise than by being switched off: %v", r.lane.Err())
+	r.must(s.complete(true))
+
+	var lines []string
+	for _, l := range r.lane.Serial().Lines() {
+		lines = append(lines, l.Text)
+	}
+	drain, err := ReadDrain(lines)
+	if err != nil {
+		err = &harness.Fault{Verdict: harness.Product, Op: "serial line", Err: err}
+	}
+	r.must(err)
+	if err := drain.Follows(s); err != nil {
+		r.want(false, "%v", err)
+	}
+	e, ok := drain.Events[len(drain.Events)-1].(digest.PowerOff)
+	r.want(ok && e.Reason == why, "the last event on the serial line is %s, want power_off because of %v", describe(drain.Events[len(drain.Events)-1:]), why)
+	r.Logf("%d digests and %d lines on the serial line agree; refreshes took %d µs on average, %d at most",
+		s.Frames(), len(drain.Events), drain.Stats["mean_us"], drain.Stats["max_us"])
+}

@@ -1,0 +1,157 @@
+package scenario
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Bare is for a machine without an agent's port and a sound device: the guest
+// says so when it is asked for what needs them, and goes on.
+func Bare(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	if mc := lane.Machine().Config(); mc.Audio || mc.Agent {
+		r.Fatalf("%s fault: this machine has an agent's port or a sound device", harness.Harness)
+	}
+	r.tap(s, "F5")
+	awaitA(r, s, "a tone that nothing can sound", func(e digest.Tone) bool { return e.State == digest.ToneNoSound })
+	for _, key := range []string{"F7", "F8"} {
+		r.tap(s, key)
+		awaitA(r, s, "a clipboard that nothing can carry", func(e digest.Fault) bool {
+			return e.Device == digest.AgentFault && e.Code == digest.Refused
+		})
+	}
+	if r.client.Supports(control.MethodClipboardSet) {
+		err := r.client.ClipboardSet(r.ctx, "x")
+		r.want(isCode(err, control.CodeAgentNotConnected), "a clipboard without an agent was answered %v, want %s", err, control.CodeAgentNotConnected)
+	}
+	r.complete(s, false)
+}
+
+// Reset resets the machine from outside in the middle of a scene and demands
+// that the guest begins anew, with a digest that counts from the start, and that
+// the client goes along.
+func Reset(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	r.tap(s, "b")
+	awaitA(r, s, "the booting scene", func(digest.SceneTransition) bool { return true })
+	last := s.Last().FrameCounter
+	s.Close()
+
+	mark := lane.Serial().Next()
+	r.must(lane.Machine().Reset(r.ctx))
+	ctx, cancel := r.within(boot)
+	defer cancel()
+	_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))
+	r.must(err, "boot again")
+	s = r.fromBoot(func(d harness.Digest) bool { return d.FrameCounter < last })
+	r.tap(s, "Shift")
+	r.must(lane.SamePicture(r.ctx))
+	r.understood()
+}
+
+const keyF9 = control.KeyF1 + 8
+
+// flood is how many characters are typed as fast as the socket takes them: a
+// hundred times what the keyboard of a PC keeps.
+const flood = 20_000
+
+// Flood types far faster than a keyboard can and demands that the guest is there
+// afterwards, shows what QEMU shows, and takes keys.
+func Flood(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	r.hold(s)
+	now := uint32(0)
+	sent, err := r.client.Paste(r.ctx, control.PasteParams{Text: strings.Repeat("flood ", flood/6), CharDelayMS: &now})
+	r.must(err)
+	// A make or break that was lost leaves a key down; it comes up when it is
+	// released once more.
+	for _, key := range []string{"f", "l", "o", "d", "Space"} {
+		codes, err := control.ParseKey(key)
+		r.must(err)
+		r.must(r.client.SendKey(r.ctx, codes[0], control.Up))
+	}
+	// What is still on its way fills the keyboard, which loses what comes then.
+	seen := false
+	for range 10 {
+		r.must(r.client.SendKey(r.ctx, keyF9, control.Press))
+		ctx, cancel := r.within(time.Second)
+		_, err := s.Await(ctx, "F9", func(e digest.Event) bool {
+			k, ok := e.(digest.Scancode)
+			return ok && k.Code == keyF9 && k.State == digest.KeyUp
+		})
+		cancel()
+		if seen = err == nil; seen {
+			break
+		}
+	}
+	r.want(seen, "the guest sees no key any more; it saw last %s", describe(s.Events()))
+	keys := 0
+	for _, e := range s.Events() {
+		if e.Tag() == digest.TagKeypress {
+			keys++
+		}
+	}
+	r.Logf("of %d characters %d were seen in digests", sent, keys)
+	r.must(lane.SamePicture(r.ctx))
+	_, _, err = lane.ProvenPicture(r.ctx)
+	r.must(err)
+}
+
+// ForeignClipboard offers the guest what is no text or too much and demands that it
+// reports it, takes nothing of it, and goes on.
+func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if !r.agent("clipboards that are no text") || !r.alone("clipboards that are no text") {
+		return
+	}
+	c := r.dial(nil)
+	for _, tt := range []struct {
+		what  string
+		kind  wire.ClipboardType
+		data  []byte
+		flags digest.ClipboardFlags
+	}{
+		{"text", wire.ClipboardUTF8, []byte("text"), 0},
+		{"invalid UTF-8", wire.ClipboardUTF8, []byte("\xff\xfe\x80 and \xc3"), digest.ClipboardNotUTF8},
+		{"eight megabytes", wire.ClipboardUTF8, bytes.Repeat([]byte("8"), 8<<20), digest.ClipboardTooLarge},
+		{"text again", wire.ClipboardUTF8, []byte("text again"), 0},
+	} {
+		r.must(c.ClipboardSet(r.ctx, wire.SelectionClipboard, map[wire.ClipboardType][]byte{tt.kind: tt.data}), tt.what)
+		e := awaitShown(r, c, fmt.Sprintf("a clipboard of %d bytes", len(tt.data)), func(e digest.Clipboard) bool {
+			return e.What == digest.DataReceived && int(e.Size) == len(tt.data)
+		})
+		r.want(e.Flags == tt.flags, "the guest was sent %s, and reports flags %d, want %d", tt.what, e.Flags, tt.flags)
+	}
+	r.must(c.ClipboardSet(r.ctx, wire.SelectionClipboard, map[wire.ClipboardType][]byte{wire.ClipboardPNG: []byte("a picture")}))
+	awaitShown(r, c, "a clipboard without text", func(e digest.Clipboard) bool {
+		return e.What == digest.GrabReceived && e.Flags == digest.ClipboardNoText
+	})
+	r.shift(c)
+}
+
+// shift demands that a key sent by a session of the test's own reaches the guest.
+// It is one that drives no scene.
+func (r *run) shift(c *spice.Client) {
+	r.Helper()
+	for _, state := range []digest.KeyState{digest.KeyDown, digest.KeyUp} {
+		r.must(c.Key(control.KeyShift, state == digest.KeyDown))
+		awaitShown(r, c, "the Shift key", func(e digest.Scancode) bool { return e.Code == control.KeyShift && e.State == state })
+	}
+}

@@ -1,0 +1,69 @@
+package scenario_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+func TestTheStrongestFrequencyIsFound(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, rate := range []int{44100, 48000} {
+		for _, want := range []float64{100, 439, 440, 441.7, 1000, 7000} {
+			samples := make([]float64, rate*8/10)
+			for i := range samples {
+				at := 2 * math.Pi * float64(i) / float64(rate)
+				samples[i] = 0.25*math.Sin(want*at+1) + 0.1*math.Sin(2*want*at) + 0.1*math.Sin(57*at) + 0.05*random.Float64()
+			}
+			got, peak := scenario.Dominant(samples, rate)
+			require.InDelta(t, want, got, 0.001*want+0.1, "%d samples a second", rate)
+			require.InDelta(t, 0.45, peak, 0.1)
+		}
+	}
+	hz, peak := scenario.Dominant(nil, 48000)
+	require.Zero(t, hz)
+	require.Zero(t, peak)
+	_, peak = scenario.Dominant(make([]float64, 4096), 48000)
+	require.Zero(t, peak)
+}
+
+// 104 keys, each once, which type what the US layout says.
+func TestTheKeyboardHas104Keys(t *testing.T) {
+	t.Parallel()
+	codes := scenario.Keyboard104()
+	require.Len(t, codes, 104)
+	sorted := slices.Clone(codes)
+	slices.Sort(sorted)
+	require.Len(t, slices.Compact(sorted), 104)
+
+	plain, shifted := scenario.Characters()
+	require.Len(t, plain, 47)
+	require.Len(t, shifted, 47)
+	for r, code := range plain {
+		got, err := control.ParseKey(string(r))
+		require.NoError(t, err)
+		require.Equal(t, []uint16{code}, got, "%q", r)
+	}
+	for r, code := range shifted {
+		got, err := control.ParseKey(string(r))
+		require.NoError(t, err)
+		require.Equal(t, []uint16{control.KeyShift, code}, got, "%q", r)
+	}
+}
+
+func TestTheClipboardsTextHasItsLength(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 2, 30, 31, 64 << 10, 1_000_000} {
+		text := scenario.ClipboardText(n)
+		require.Len(t, text, n)
+		require.True(t, utf8.ValidString(text))
+	}
+}

@@ -1,0 +1,196 @@
+package scenario
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"image"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// visitors is how many further clients come one after the other.
+const visitors = 4
+
+// Reconnect demands that sessions can be had again and again: further clients
+// come with files of their own, see what QEMU shows, are heard by the guest and leave, while
+// the lane's client stays. Then the lane's client itself leaves and comes back.
+func Reconnect(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	r.hold(s)
+	for i := range visitors {
+		c := r.dial(nil)
+		r.must(r.samePicture(c), "visitor ", i)
+		r.must(c.Key(keyR, true))
+		awaitA(r, s, fmt.Sprintf("the key of visitor %d going down", i), func(e digest.Scancode) bool { return e.Code == keyR && e.State == digest.KeyDown })
+		r.must(c.Key(keyR, false))
+		awaitA(r, s, fmt.Sprintf("the key of visitor %d going up", i), func(e digest.Scancode) bool { return e.Code == keyR && e.State == digest.KeyUp })
+		r.must(c.Close())
+		r.must(c.Wait())
+	}
+	r.understood()
+	r.must(lane.SamePicture(r.ctx))
+
+	if !r.offers("a client that comes back", control.MethodDisconnect, control.MethodReconnect) {
+		return
+	}
+	agent := r.understood().AgentConnected
+	for range visitors {
+		r.must(r.client.Disconnect(r.ctx))
+		st, err := r.client.Status(r.ctx)
+		r.must(err)
+		r.want(!st.SpiceConnected, "the client was told to disconnect, and says that it is connected")
+		r.must(r.client.Reconnect(r.ctx))
+		r.must(lane.SamePicture(r.ctx))
+		r.down(s, keyR)
+		r.up(s, keyR)
+		st = r.understood()
+		r.want(st.AgentConnected == agent, "the agent was connected: %t; after the client has come back: %t", agent, st.AgentConnected)
+	}
+}
+
+const keyR = 0x13
+
+// dial opens a session of its own with the lane's console, as the lane's client
+// does; with may change how.
+func (r *run) dial(with func(*spice.Config)) *spice.Client {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	f, err := r.lane.VV(ctx)
+	r.must(err)
+	cfg := spice.FromVV(f)
+	if with != nil {
+		with(&cfg)
+	}
+	c, err := spice.Dial(ctx, cfg)
+	if err != nil {
+		err = &harness.Fault{Verdict: harness.Product, Op: "another client", Err: err}
+	}
+	r.must(err)
+	r.later(func() { c.Close() })
+	return c
+}
+
+// samePicture is Lane.SamePicture for a session of the test's own.
+func (r *run) samePicture(c *spice.Client) error {
+	changed, stop := watch(c)
+	defer stop()
+	shot := func(context.Context) (*image.NRGBA, error) {
+		p, err := c.Snapshot(0, 0, nil)
+		if errors.Is(err, spice.ErrNoSurface) {
+			err = &control.Error{Code: control.CodeNoSuchSurface, Message: err.Error()}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return nrgba(p), nil
+	}
+	return r.lane.SamePictureAs(r.ctx, shot, func(ctx context.Context) error {
+		select {
+		case <-changed:
+			return nil
+		case <-c.Done():
+			return &harness.Fault{Verdict: harness.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+}
+
+// watch has something in changed whenever something has happened in a session.
+func watch(c *spice.Client) (changed <-chan struct{}, stop func()) {
+	ch := make(chan struct{}, 1)
+	return ch, c.Observe(func(spice.Event) {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// visit looks whenever something has happened in a session, until look has
+// nothing to say any more.
+func (r *run) visit(c *spice.Client, what string, look func() (saw string, err error)) error {
+	began := time.Now()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	changed, stop := watch(c)
+	defer stop()
+	for {
+		saw, err := look()
+		if saw == "" || err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.Done():
+			return &harness.Fault{Verdict: harness.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
+		case <-ctx.Done():
+			return r.lane.Judge(began, &harness.Fault{Verdict: harness.Product, Op: "another client", Err: &harness.AwaitError{
+				Wanted: what, Last: saw, Err: context.Cause(ctx)}})
+		}
+	}
+}
+
+// alone has the lane's client leave until the suite's end, if it can.
+func (r *run) alone(what string) bool {
+	r.Helper()
+	if !r.offers(what, control.MethodDisconnect, control.MethodReconnect) {
+		return false
+	}
+	r.must(r.client.Disconnect(r.ctx))
+	r.later(func() {
+		// Also after a failure: without its client the lane is no good to anybody.
+		if err := r.client.Reconnect(r.ctx); !r.Failed() {
+			r.must(err)
+		}
+	})
+	return true
+}
+
+// awaitShown waits until the newest event of a type in the digest that a session
+// shows is accepted.
+func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept func(E) bool) (e E) {
+	r.Helper()
+	r.must(r.visit(c, what+" in the digest", func() (saw string, err error) {
+		p, err := c.Snapshot(0, 0, nil)
+		if err != nil {
+			return err.Error(), nil
+		}
+		d, err := harness.ScanPicture(nrgba(p))
+		if err != nil {
+			return err.Error(), nil
+		}
+		for _, shown := range slices.Backward(d.Events) {
+			if got, ok := shown.(E); ok && accept(got) {
+				e = got
+				return "", nil
+			}
+		}
+		return describe(d.Events), nil
+	}))
+	return e
+}
+
+// nrgba is a picture of a session as one of the image package.
+func nrgba(p *spice.Picture) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
+	for y := range p.Height {
+		src, dst := p.Pix[y*p.Stride:][:4*p.Width], img.Pix[y*img.Stride:][:4*p.Width]
+		for x := 0; x+3 < len(src); x += 4 {
+			bgrx := binary.LittleEndian.Uint32(src[x:])
+			binary.BigEndian.PutUint32(dst[x:], bgrx<<8|0xff)
+		}
+	}
+	return img
+}

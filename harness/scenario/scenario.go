@@ -1,0 +1,281 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A Suite asks something of a lane. Run fails the test if the lane is not up to
+// it.
+type Suite struct {
+	// Name is one word.
+	Name string
+	Run  func(tb testing.TB, lane *harness.Lane)
+}
+
+// Suites are the suites that leave the lane as they found it, in an order in
+// which one lane can go through all of them.
+func Suites() []Suite {
+	return []Suite{
+		{"boot", Boot},
+		{"surfaces", Surfaces},
+		{"screenshot", Screenshot},
+		{"digest", Digest},
+		{"keyboard", Keyboard},
+		{"pointer", Pointer},
+		{"clipboard", Clipboard},
+		{"monitors", Monitors},
+		{"modes", Modes},
+		{"tone", Tone},
+		{"reconnect", Reconnect},
+	}
+}
+
+// Run puts a lane through suites, each a subtest; without any, through all of
+// [Suites].
+func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
+	t.Helper()
+	if len(suites) == 0 {
+		suites = Suites()
+	}
+	for _, s := range suites {
+		t.Run(s.Name, func(t *testing.T) { s.Run(t, lane) })
+	}
+}
+
+// patience bounds every single wait of a suite, on KVM: what is waited for takes
+// a tenth of a second or, where the guest's own clock says so, two.
+const patience = 10 * time.Second
+
+// A run is a suite under way.
+type run struct {
+	testing.TB
+	lane   *harness.Lane
+	client *control.Driver
+	// ctx ends with the suite and with the lane.
+	ctx context.Context
+	// undo is what end does, last first.
+	undo []func()
+}
+
+// begin starts a suite, which the caller owes an end.
+func begin(tb testing.TB, lane *harness.Lane) *run {
+	tb.Helper()
+	if lane.Client == nil {
+		tb.Fatalf("%s fault: this lane has no client that a suite could drive", harness.Harness)
+	}
+	ctx, cancel := context.WithCancelCause(lane.Context())
+	r := &run{TB: tb, lane: lane, client: lane.Client, ctx: ctx}
+	stop := make(chan struct{})
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		select {
+		case <-lane.Done():
+			cancel(lane.Err())
+		case <-stop:
+		}
+	}()
+	r.later(func() {
+		close(stop)
+		<-joined
+		cancel(nil)
+	})
+	return r
+}
+
+// later has f done at the suite's end, also if it fails.
+func (r *run) later(f func()) { r.undo = append(r.undo, f) }
+
+// restore has f done at the suite's end if it has not failed: a lane that is at
+// odds with what a suite expects is left as it is, to be looked at.
+func (r *run) restore(f func()) {
+	r.later(func() {
+		if !r.Failed() {
+			f()
+		}
+	})
+}
+
+// end undoes what the suite has made. It is deferred, so that it is done when a
+// failure ends the test's goroutine, too.
+func (r *run) end() {
+	if n := len(r.undo); n > 0 {
+		f := r.undo[n-1]
+		r.undo = r.undo[:n-1]
+		defer r.end() // also if f fails the test
+		f()
+	}
+}
+
+// must ends the suite if err is not nil.
+func (r *run) must(err error, doing ...any) {
+	r.Helper()
+	if err == nil {
+		return
+	}
+	what := fmt.Sprint(doing...)
+	if what != "" {
+		what += ": "
+	}
+	r.Fatalf("%s fault: %s%v", verdict(err), what, err)
+}
+
+// want ends the suite if ok is false: the product did something else.
+func (r *run) want(ok bool, format string, args ...any) {
+	r.Helper()
+	if !ok {
+		r.Fatalf("%s fault: %s", harness.Product, fmt.Sprintf(format, args...))
+	}
+}
+
+// verdict is harness.VerdictOf, which knows nothing of errors that a client
+// answered itself.
+func verdict(err error) harness.Verdict {
+	var f *harness.Fault
+	var e *control.Error
+	if !errors.As(err, &f) && errors.As(err, &e) && e.Code != control.CodeBadParams && e.Code != control.CodeUnknownMethod {
+		return harness.Product
+	}
+	return harness.VerdictOf(err)
+}
+
+// isCode tells whether err is an answer with that code.
+func isCode(err error, code control.Code) bool { return errors.Is(err, &control.Error{Code: code}) }
+
+// left says in the test's log what is not being shown, and why.
+func (r *run) left(what, why string) {
+	r.Helper()
+	r.Logf("left out: %s: %s", what, why)
+}
+
+// offers tells whether the client has all of the verbs, and says what is left
+// out if it does not.
+func (r *run) offers(what string, methods ...string) bool {
+	r.Helper()
+	for _, m := range methods {
+		if !r.client.Supports(m) {
+			r.left(what, fmt.Sprintf("the client (%s) has no verb %s", r.client.Server().ServerName, m))
+			return false
+		}
+	}
+	return true
+}
+
+// within bounds one wait, and names it.
+func (r *run) within(d time.Duration) (context.Context, context.CancelFunc) {
+	d = r.lane.Scaled(d)
+	return context.WithTimeoutCause(r.ctx, d, fmt.Errorf("not within %v", d))
+}
+
+// stream follows the guest's digest until the suite's end.
+func (r *run) stream() *Stream {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	s, err := OpenStream(ctx, r.lane)
+	r.must(err, "read the digest")
+	r.later(s.Close)
+	return s
+}
+
+// complete demands that the stream has shown everything.
+func (r *run) complete(s *Stream, fromBoot bool) {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	r.must(s.Complete(ctx, fromBoot))
+}
+
+// await waits for an event that nobody has waited for yet.
+func (r *run) await(s *Stream, what string, match func(digest.Event) bool) digest.Event {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	e, err := s.Await(ctx, what, match)
+	r.must(err)
+	return e
+}
+
+// awaitA is await for events of one type.
+func awaitA[E digest.Event](r *run, s *Stream, what string, match func(E) bool) E {
+	r.Helper()
+	e := r.await(s, what, func(e digest.Event) bool {
+		got, ok := e.(E)
+		return ok && match(got)
+	})
+	return e.(E)
+}
+
+// tap presses a key and waits until the guest has seen it, then releases it and
+// waits again: of what happens at once the guest's digest can show only so much.
+func (r *run) tap(s *Stream, key string) {
+	r.Helper()
+	codes, err := control.ParseKey(key)
+	if err != nil || len(codes) != 1 {
+		r.Fatalf("%s fault: %q is not one key: %v", harness.Harness, key, err)
+	}
+	r.down(s, codes[0])
+	after := s.read
+	r.up(s, codes[0])
+	s.read = after // what the key led to may have come before its release
+}
+
+func (r *run) down(s *Stream, code uint16) digest.Scancode {
+	r.Helper()
+	r.must(r.client.SendKey(r.ctx, code, control.Down))
+	return awaitA(r, s, fmt.Sprintf("key %#04x going down", code), func(e digest.Scancode) bool {
+		return e.Code == guestCode(code) && e.State == digest.KeyDown
+	})
+}
+
+func (r *run) up(s *Stream, code uint16) digest.Scancode {
+	r.Helper()
+	r.must(r.client.SendKey(r.ctx, code, control.Up))
+	return awaitA(r, s, fmt.Sprintf("key %#04x going up", code), func(e digest.Scancode) bool {
+		return e.Code == guestCode(code) && e.State == digest.KeyUp
+	})
+}
+
+// What the control socket calls Pause is Control and Pause on the wire; a
+// keyboard sends a code of three bytes for it alone.
+const (
+	keyPause   uint16 = 0xe046
+	guestPause uint16 = 0xe11d
+)
+
+// guestCode is what the guest reports for a key of the control socket.
+func guestCode(code uint16) uint16 {
+	if code == keyPause {
+		return guestPause
+	}
+	return code
+}
+
+// hold makes the guest only report keys until the suite's end.
+func (r *run) hold(s *Stream) {
+	r.Helper()
+	set := func(on bool) {
+		r.Helper()
+		for range 2 { // it may have been on
+			r.must(r.client.SendKey(r.ctx, keyF10, control.Down))
+			h := awaitA(r, s, "F10 to hold or to let go", func(digest.Hold) bool { return true })
+			r.up(s, keyF10)
+			if h.On == on {
+				return
+			}
+		}
+		r.want(false, "F10 does not switch the guest's holding")
+	}
+	set(true)
+	r.restore(func() { set(false) })
+}
+
+const keyF10 = control.KeyF1 + 9

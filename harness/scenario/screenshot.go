@@ -1,0 +1,85 @@
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"image"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Screenshot demands pictures that are right in every form: PNG and raw pixels
+// are the same, a region is a part of the whole, the digest in a picture has
+// the checksum of its pixels, and what cannot be had is refused in the words of
+// the protocol.
+func Screenshot(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	part := control.Rect{X: 3, Y: 5, Width: 64, Height: 33}
+	take := func(p control.ScreenshotParams) *image.NRGBA {
+		r.Helper()
+		img, err := r.client.Image(r.ctx, p)
+		r.must(err)
+		return img
+	}
+	// While the guest stands still only what is on its way can change the picture.
+	r.must(lane.Still(r.ctx, func() error {
+		ctx, cancel := r.within(patience)
+		defer cancel()
+		for {
+			before := take(control.ScreenshotParams{Format: "rgba"})
+			png := take(control.ScreenshotParams{Format: "png"})
+			region := take(control.ScreenshotParams{Format: "rgba", Region: &part})
+			after := take(control.ScreenshotParams{Format: "rgba"})
+			if !bytes.Equal(before.Pix, after.Pix) {
+				if ctx.Err() != nil {
+					return &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: &harness.AwaitError{
+						Wanted: "the same picture twice of a guest that is paused", Last: harness.FirstDifference(after, before), Err: context.Cause(ctx)}}
+				}
+				continue
+			}
+			r.want(harness.FirstDifference(png, before) == "", "PNG and raw pixels differ (the PNG being the client's): %s", harness.FirstDifference(png, before))
+			if region.Rect.Size() == before.Rect.Size() {
+				r.left("a part of the picture", "the client gives the whole")
+				return nil
+			}
+			whole := before.SubImage(image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)).(*image.NRGBA)
+			r.want(harness.FirstDifference(region, whole) == "", "the region is not that part of the whole: %s", harness.FirstDifference(region, whole))
+			return nil
+		}
+	}))
+	_, _, err := lane.ProvenPicture(r.ctx)
+	r.must(err)
+
+	none := uint32(4711)
+	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{SurfaceID: &none})
+	r.want(isCode(err, control.CodeNoSuchSurface), "a picture of surface %d was answered %v, want %s", none, err, control.CodeNoSuchSurface)
+	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{Format: "bmp"})
+	r.want(isCode(err, control.CodeUnsupportedFormat), "a picture as bmp was answered %v, want %s", err, control.CodeUnsupportedFormat)
+}
+
+// quietFrames is how many digests are read of a guest that is left alone; it
+// shows two a second.
+const quietFrames = 4
+
+// Digest demands a digest that counts while nothing happens, whose hashes then
+// stand still, and which agrees with the pixels around it.
+func Digest(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	first := s.Last()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for s.Frames() < quietFrames {
+		_, err := s.AwaitFrame(ctx, s.Last().FrameCounter)
+		r.must(err)
+	}
+	r.complete(s, false)
+	r.want(s.Last().ChannelHashes == first.ChannelHashes, "nobody did anything, and the hashes went from %v to %v", first.ChannelHashes.Map(), s.Last().ChannelHashes.Map())
+	_, d, err := lane.ProvenPicture(r.ctx)
+	r.must(err)
+	r.want(d.FrameCounter > first.FrameCounter, "a picture shows frame %d after frame %d had been seen", d.FrameCounter, first.FrameCounter)
+}

@@ -1,0 +1,340 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A Stream is what the guest's digest said from one moment on. It puts the
+// windows of newest events that each digest holds together into one list, demands
+// that the frame counter rises with each, and recomputes the rolling hashes from
+// the events, so that an event that never was in a window is noticed.
+//
+// A Stream is for one goroutine.
+type Stream struct {
+	lane *harness.Lane
+	sub  *control.Subscription
+	// byPicture: the client does not read digests, and pictures are looked at here.
+	byPicture bool
+	// hashless: the client leaves the hashes out of its digests, as version 1.2 has
+	// it; Complete has a look at them in a picture.
+	hashless bool
+
+	last   harness.Digest       // with the recomputed hashes if it had none
+	frames int                  // digests read
+	events []digest.Event       // seen, oldest first
+	read   int                  // events that Await is past
+	hashes digest.ChannelHashes // of all events up to the last seen
+	missed []string             // what no window showed
+}
+
+// OpenStream begins with the digest that is on the screen.
+func OpenStream(ctx context.Context, lane *harness.Lane) (*Stream, error) {
+	return openStream(ctx, lane, func(harness.Digest) bool { return true })
+}
+
+// openStream begins with the first digest that is accepted.
+func openStream(ctx context.Context, lane *harness.Lane, accept func(harness.Digest) bool) (*Stream, error) {
+	began := time.Now()
+	s := &Stream{lane: lane, byPicture: !lane.Client.SupportsEvent(control.EventDigestUpdated)}
+	event := control.EventDigestUpdated
+	if s.byPicture {
+		event = control.EventSurfaceDrawn
+	}
+	// NB: subscribed before the first look, so that nothing falls between.
+	var err error
+	if s.sub, err = lane.Client.Subscribe(ctx, event); err != nil {
+		return nil, s.fault(began, err)
+	}
+	var last error
+	for {
+		d, err := harness.ReadDigest(ctx, lane.Client)
+		if err == nil && accept(d) {
+			s.last, s.frames, s.events, s.hashes = d, 1, slices.Clone(d.Events), d.ChannelHashes
+			s.read = len(s.events)
+			return s, nil
+		}
+		if err != nil {
+			last = err
+		}
+		if _, err := s.sub.Next(ctx); err != nil {
+			s.Close()
+			seen := "nothing"
+			if last != nil {
+				seen = last.Error()
+			}
+			return nil, s.fault(began, &harness.AwaitError{Wanted: "a digest", Last: seen, Err: err})
+		}
+	}
+}
+
+// Close ends the stream.
+func (s *Stream) Close() { s.sub.Close() }
+
+// next reads the next digest.
+func (s *Stream) next(ctx context.Context) (harness.Digest, error) {
+	if s.byPicture {
+		return s.nextPicture(ctx)
+	}
+	for {
+		ev, err := s.sub.Next(ctx)
+		if err != nil {
+			return harness.Digest{}, err
+		}
+		if ev.Name == control.EventDropped {
+			return harness.Digest{}, fmt.Errorf("digests were lost on the control socket: %s", ev.Data)
+		}
+		var d harness.Digest
+		if err := json.Unmarshal(ev.Data, &d); err != nil {
+			return d, fmt.Errorf("a digest that cannot be read: %w", err)
+		}
+		if s.frames == 1 && d.FrameCounter <= s.last.FrameCounter {
+			continue // on its way when the first look was taken
+		}
+		var has struct {
+			Hashes *json.RawMessage `json:"channel_hashes"`
+		}
+		if err := json.Unmarshal(ev.Data, &has); err != nil {
+			return d, err
+		}
+		s.hashless = has.Hashes == nil
+		return d, nil
+	}
+}
+
+// nextPicture looks at pictures until one shows a digest with another counter
+// than the last.
+func (s *Stream) nextPicture(ctx context.Context) (harness.Digest, error) {
+	past, cancel := context.WithCancel(ctx)
+	cancel()
+	var last error
+	for {
+		if _, err := s.sub.Next(ctx); err != nil {
+			return harness.Digest{}, errors.Join(err, last)
+		}
+		for { // of many draws the newest counts
+			if _, err := s.sub.Next(past); err != nil {
+				break
+			}
+		}
+		d, err := s.look(ctx)
+		if err == nil && d.FrameCounter != s.last.FrameCounter {
+			return d, nil
+		}
+		last = err
+	}
+}
+
+// look reads the digest in a picture.
+func (s *Stream) look(ctx context.Context) (harness.Digest, error) {
+	img, err := s.lane.Screenshot(ctx)
+	if err != nil {
+		return harness.Digest{}, err
+	}
+	return harness.ScanPicture(img)
+}
+
+// pump waits for the next digest and takes it in.
+func (s *Stream) pump(ctx context.Context) error {
+	d, err := s.next(ctx)
+	if err != nil {
+		return err
+	}
+	return s.take(d)
+}
+
+// take adds a digest.
+func (s *Stream) take(d harness.Digest) error {
+	if d.FrameCounter <= s.last.FrameCounter {
+		return &harness.Fault{Verdict: harness.Product, Op: "digest",
+			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
+	}
+	fresh := newEvents(s.events, d.Events)
+	for _, e := range fresh {
+		if err := s.hashes.Add(e); err != nil {
+			return fmt.Errorf("an event that has no encoding: %w", err)
+		}
+	}
+	s.events = append(s.events, fresh...)
+	if s.hashless {
+		d.ChannelHashes = s.hashes
+	}
+	if s.hashes != d.ChannelHashes {
+		s.missed = append(s.missed, fmt.Sprintf("%s between frames %d and %d", differing(s.hashes, d.ChannelHashes), s.last.FrameCounter, d.FrameCounter))
+		s.hashes = d.ChannelHashes
+	}
+	s.last = d
+	s.frames++
+	return nil
+}
+
+// differing names the kinds of events whose hashes differ.
+func differing(a, b digest.ChannelHashes) string {
+	var kinds []string
+	want := b.Map()
+	for name, sum := range a.Map() {
+		if want[name] != sum {
+			kinds = append(kinds, name)
+		}
+	}
+	slices.Sort(kinds)
+	return strings.Join(kinds, ", ")
+}
+
+// newEvents are those of a window that come after the events seen: what is left
+// when the longest end of seen that the window begins with is taken away. Events
+// have their time, so that hardly any two are equal.
+func newEvents(seen, window []digest.Event) []digest.Event {
+	for n := min(len(seen), len(window)); n > 0; n-- {
+		if slices.Equal(seen[len(seen)-n:], window[:n]) {
+			return window[n:]
+		}
+	}
+	return window
+}
+
+// Await returns the first event that match accepts, among those that come after
+// the one it returned last. What says in the error what was awaited.
+func (s *Stream) Await(ctx context.Context, what string, match func(digest.Event) bool) (digest.Event, error) {
+	began, from := time.Now(), len(s.events)
+	for {
+		for ; s.read < len(s.events); s.read++ {
+			if e := s.events[s.read]; match(e) {
+				s.read++
+				return e, nil
+			}
+		}
+		if err := s.pump(ctx); err != nil {
+			seen := describe(s.events[min(from, len(s.events)):])
+			if len(s.missed) > 0 {
+				seen += "; no digest showed " + strings.Join(s.missed, "; ")
+			}
+			return nil, s.fault(began, &harness.AwaitError{Wanted: what, Last: seen, Err: err})
+		}
+	}
+}
+
+// AwaitFrame waits until the frame counter has risen above n.
+func (s *Stream) AwaitFrame(ctx context.Context, n uint32) (harness.Digest, error) {
+	began := time.Now()
+	for s.last.FrameCounter <= n {
+		if err := s.pump(ctx); err != nil {
+			return s.last, s.fault(began, &harness.AwaitError{
+				Wanted: fmt.Sprintf("a digest after frame %d", n), Last: fmt.Sprintf("frame %d", s.last.FrameCounter), Err: err})
+		}
+	}
+	return s.last, nil
+}
+
+// fault gives an error of a wait its verdict.
+func (s *Stream) fault(began time.Time, err error) error {
+	var f *harness.Fault
+	if errors.As(err, &f) {
+		return &harness.Fault{Verdict: f.Verdict, Op: "digest", Err: err}
+	}
+	v := harness.Product
+	select {
+	case <-s.lane.Client.Done():
+		v = harness.Harness // the socket, not what came over it
+	default:
+	}
+	return s.lane.Judge(began, &harness.Fault{Verdict: v, Op: "digest", Err: err})
+}
+
+// maxDescribed is how many events an error shows.
+const maxDescribed = 12
+
+func describe(events []digest.Event) string {
+	if len(events) == 0 {
+		return "no event"
+	}
+	head := ""
+	if n := len(events) - maxDescribed; n > 0 {
+		head = fmt.Sprintf("%d events and then ", n)
+		events = events[n:]
+	}
+	b, err := json.Marshal(digest.Events(events))
+	if err != nil {
+		return head + err.Error()
+	}
+	return head + string(b)
+}
+
+// Last is the newest digest.
+func (s *Stream) Last() harness.Digest { return s.last }
+
+// Events are all events seen, oldest first, those in the first digest included.
+func (s *Stream) Events() []digest.Event { return slices.Clone(s.events) }
+
+// Frames is how many digests were read.
+func (s *Stream) Frames() int { return s.frames }
+
+// Complete tells whether every event with a rolling hash was seen: the hashes of
+// every digest followed from the events in it and before it. FromBoot demands
+// besides that the stream began before the first of them. From a client whose
+// digests have no hashes those of a picture are taken.
+func (s *Stream) Complete(ctx context.Context, fromBoot bool) error {
+	if s.hashless {
+		began := time.Now()
+		if err := s.checkPicture(ctx); err != nil {
+			return s.fault(began, err)
+		}
+	}
+	return s.complete(fromBoot)
+}
+
+// checkPicture compares the recomputed hashes with those in a picture of a frame
+// that the stream has come to.
+func (s *Stream) checkPicture(ctx context.Context) error {
+	for {
+		d, err := s.look(ctx)
+		if err != nil && ctx.Err() != nil {
+			return err
+		}
+		for err == nil && s.last.FrameCounter < d.FrameCounter {
+			if err := s.pump(ctx); err != nil {
+				return err
+			}
+		}
+		if err == nil && s.last.FrameCounter == d.FrameCounter {
+			if s.hashes != d.ChannelHashes {
+				s.missed = append(s.missed, fmt.Sprintf("%s until frame %d", differing(s.hashes, d.ChannelHashes), d.FrameCounter))
+				s.hashes = d.ChannelHashes
+			}
+			return nil
+		}
+		// Another frame, or a code that was being drawn: the next will do.
+		if err := s.pump(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Stream) complete(fromBoot bool) error {
+	if len(s.missed) > 0 {
+		return &harness.Fault{Verdict: harness.Product, Op: "digest", Err: fmt.Errorf("no digest showed %s", strings.Join(s.missed, "; "))}
+	}
+	if !fromBoot {
+		return nil
+	}
+	var hashes digest.ChannelHashes
+	for _, e := range s.events {
+		if err := hashes.Add(e); err != nil {
+			return err
+		}
+	}
+	if hashes != s.last.ChannelHashes {
+		return &harness.Fault{Verdict: harness.Product, Op: "digest",
+			Err: fmt.Errorf("the events seen have the hashes %v, the digest says %v", hashes.Map(), s.last.ChannelHashes.Map())}
+	}
+	return nil
+}

@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 
 func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	lane := harness.Up(t, harness.Config{Client: fmt.Sprintf("'%s' %s {vv} {socket}", self, oldClient)})
@@ -52,7 +52,10 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 			scenario.Run(t, lane, s)
 		}
 	}
-	scenario.Run(t, lane, scenario.Suite{Name: "reset", Run: scenario.Reset}, scenario.Suite{Name: "full", Run: scenario.Full})
+	scenario.Run(t, lane, scenario.Suite{Name: "reset", Run: scenario.Reset})
+	if !racing {
+		scenario.Run(t, lane, scenario.Suite{Name: "full", Run: scenario.Full})
+	}
 }
 
 var (

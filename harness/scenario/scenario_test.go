@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,14 +21,14 @@ import (
 
 // The canary: what every change runs.
 func TestALaneIsUpToTheBasics(t *testing.T) {
-	t.Parallel()
+	atOnce(t)
 	lane := harness.Up(t, harness.Config{})
 	scenario.Run(t, lane, suites("boot", "surfaces", "screenshot", "digest", "pointer", "clipboard")...)
 }
 
 func TestALaneGoesThroughAllSuites(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	lane := harness.Up(t, harness.Config{})
 	scenario.Run(t, lane)
 	scenario.Run(t, lane, scenario.Suite{Name: "walk", Run: scenario.Walk})
@@ -38,13 +39,13 @@ func TestALaneGoesThroughAllSuites(t *testing.T) {
 
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	scenario.Full(t, harness.Up(t, harness.Config{}))
 }
 
 func TestWrongAnswersEndInACountdown(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	scenario.Countdown(t, harness.Up(t, harness.Config{}))
 }
 
@@ -52,7 +53,7 @@ func TestWrongAnswersEndInACountdown(t *testing.T) {
 // distances, and there is neither agent nor sound.
 func TestABareMachineIsDrivenToo(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	lane := harness.Up(t, harness.Config{Fixture: bare(t)})
 	st, err := lane.Client.Status(lane.Context())
 	require.NoError(t, err)
@@ -64,7 +65,7 @@ func TestABareMachineIsDrivenToo(t *testing.T) {
 // With a tablet and without an agent the server moves the tablet.
 func TestThePointerMovesOnATablet(t *testing.T) {
 	atLength(t)
-	t.Parallel()
+	atOnce(t)
 	lane := harness.Up(t, harness.Config{Agent: "off"})
 	st, err := lane.Client.Status(lane.Context())
 	require.NoError(t, err)
@@ -104,6 +105,19 @@ func suites(names ...string) []scenario.Suite {
 	}
 	return list
 }
+
+// atOnce is t.Parallel for tests with a lane. Under the race detector a lane
+// takes a whole processor, and lanes that starve miss what they should see.
+func atOnce(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	if racing {
+		slots <- struct{}{}
+		t.Cleanup(func() { <-slots })
+	}
+}
+
+var slots = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 
 // atLength keeps a test out of the canary.
 func atLength(t *testing.T) {

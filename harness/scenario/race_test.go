@@ -1,0 +1,6 @@
+//go:build race
+
+package scenario_test
+
+// racing: the race detector makes pictures take ten times as long.
+const racing = true

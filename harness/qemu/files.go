@@ -24,6 +24,9 @@ func appendTo(path string) (*os.File, error) {
 // file: a user may well name a device.
 func discard(path string) {
 	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
+		// QEMU may have it open for a moment longer, and a file that is only
+		// unlinked keeps its room for as long.
+		os.Truncate(path, 0)
 		os.Remove(path)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -89,7 +90,9 @@ func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, err
 			return d, nil
 		case errors.Is(err, &Error{Code: CodeBusy}), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			last = err
-		case ctx.Err() == nil || last == nil:
+		case last != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)):
+			// It was ctx that ended the dial, be it by a hair before ctx says so.
+		default:
 			return nil, err
 		}
 		select {

@@ -56,8 +56,11 @@ type Config struct {
 }
 
 // Of is the configuration for a lane that is up. reload says later how it is
-// then; nil if that is not to be asked.
+// then; nil if it is as s says for as long as anybody looks.
 func Of(s harness.State, reload func() (harness.State, error)) Config {
+	if reload == nil {
+		reload = func() (harness.State, error) { return s, nil }
+	}
 	return Config{Name: s.Name, VV: s.VV, Dir: s.Dir, Lane: reload}
 }
 
@@ -180,6 +183,15 @@ func (v *Viewer) Picture(r image.Rectangle) (*control.Picture, error) {
 		return nil, control.ErrNoSurface
 	}
 	return console.Snapshot(p.ChannelID, p.SurfaceID, r)
+}
+
+// Cursor is the guest's pointer; false without a session.
+func (v *Viewer) Cursor() (control.Cursor, bool) {
+	console, _, err := v.session()
+	if err != nil {
+		return control.Cursor{}, false
+	}
+	return console.Cursor(), true
 }
 
 // Driver is a driver of this viewer's own session, for what needs more than a

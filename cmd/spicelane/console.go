@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/viewer"
+	"github.com/spicelane/spicelane/harness/webconsole"
+)
+
+func newConsole() *cobra.Command {
+	var (
+		look   onlooker
+		cfg    webconsole.Config
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "console [NAME | --vv FILE --dir DIR]",
+		Short: "Open a lane's console on a browser page",
+		Long: `Serve a page with a lane's live picture, keyboard and mouse, its serial log and
+what the guest reports in its digest, and print the link to it. The link opens
+once, in one browser; press Enter here for another. The page is served to this
+computer only: from another one, forward the port with ssh -L. A lane of a running
+test can be looked at, too, and whoever drives the lane keeps its control socket.
+
+It is served until it is interrupted.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			vc, err := look.config(args)
+			if err != nil {
+				return err
+			}
+			cfg.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+			v := viewer.Open(vc)
+			defer v.Close()
+			cfg.Viewer = v
+			s, err := webconsole.Start(cfg)
+			var open *webconsole.NotLoopbackError
+			switch {
+			case errors.As(err, &open):
+				return usage("--listen: %w", err)
+			case err != nil:
+				return &harness.Fault{Verdict: harness.Host, Op: "console", Err: err, Hint: "choose another --listen"}
+			}
+			defer s.Close()
+			say := func() error {
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), map[string]string{"lane": vc.Name, "link": s.Link()})
+				}
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", vc.Name, s.Link())
+				return err
+			}
+			if err := say(); err != nil {
+				return usage("%w", err)
+			}
+			lines := enterPressed(cmd)
+			for {
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-lines:
+					if err := say(); err != nil {
+						return usage("%w", err)
+					}
+				}
+			}
+		},
+	}
+	look.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "loopback `ADDR` to serve on")
+	f.DurationVar(&cfg.LinkLifetime, "link-lifetime", webconsole.DefaultLinkLifetime, "how long a link may stay unused")
+	f.BoolVar(&asJSON, "json", false, "print the link as JSON")
+	return cmd
+}
+
+// enterPressed has a value for each Enter on the terminal; never without one.
+func enterPressed(cmd *cobra.Command) <-chan struct{} {
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !isTerminal(in) {
+		return nil
+	}
+	lines := make(chan struct{})
+	go func() {
+		b := make([]byte, 1)
+		for {
+			if _, err := in.Read(b); err != nil {
+				return
+			}
+			if b[0] == '\n' {
+				lines <- struct{}{}
+			}
+		}
+	}()
+	return lines
+}

@@ -1,0 +1,277 @@
+package webconsole_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"image"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cdplog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/viewer"
+	"github.com/spicelane/spicelane/harness/webconsole"
+)
+
+// findBrowser is the path of a Chromium; without one the test is skipped, or
+// fails where lanes are required.
+func findBrowser(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	harness.SkipOrFail(t, "there is no Chromium to open the page in: run scripts/setup.sh")
+	return ""
+}
+
+// profileDir is a fresh directory for the browser's own files. A snap may only
+// write to its own place.
+func profileDir(t *testing.T, browser string) string {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(browser)
+	require.NoError(t, err)
+	if !strings.Contains(real, "snap") && !strings.Contains(browser, "/snap/") {
+		return t.TempDir()
+	}
+	home, err := os.UserHomeDir()
+	require.NoError(t, err)
+	base := filepath.Join(home, "snap", "chromium", "common")
+	require.NoError(t, os.MkdirAll(base, 0o755))
+	dir, err := os.MkdirTemp(base, "spicelane-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// openBrowser starts a Chromium with nothing in it.
+func openBrowser(t *testing.T, ctx context.Context) context.Context {
+	t.Helper()
+	browser := findBrowser(t)
+	opts := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(profileDir(t, browser)), chromedp.WindowSize(1500, 900),
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+	)
+	ctx, stopAllocator := chromedp.NewExecAllocator(ctx, opts...)
+	t.Cleanup(stopAllocator)
+	ctx, stop := chromedp.NewContext(ctx)
+	t.Cleanup(stop)
+	require.NoError(t, chromedp.Do(ctx), "start %s", browser)
+	return ctx
+}
+
+func run[T any](t *testing.T, ctx context.Context, what string, a chromedp.Action[T]) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, a)
+	require.NoError(t, err, what)
+	return v
+}
+
+// awaitJS waits until an expression of the page is true.
+func awaitJS(t *testing.T, ctx context.Context, what, js string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	_, err := chromedp.Run(ctx, chromedp.Poll[bool](js, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(25*time.Second)))
+	if err != nil {
+		text, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string](`document.body.innerText`))
+		t.Fatalf("%s: %v; the page shows:\n%s", what, err, text)
+	}
+}
+
+// complaints collects what the page complains of: exceptions, refused resources.
+func complaints(t *testing.T, ctx context.Context) func() []string {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	add := func(s string) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, s)
+	}
+	exceptions, entries := chromedp.Events(ctx, runtime.ExceptionThrown), chromedp.Events(ctx, cdplog.EntryAdded)
+	go func() {
+		for e, err := range exceptions {
+			if err == nil {
+				add("exception: " + e.ExceptionDetails.Text)
+			}
+		}
+	}()
+	go func() {
+		for e, err := range entries {
+			if err == nil && e.Entry.Level != cdplog.EntryLevelVerbose {
+				add(string(e.Entry.Level) + ": " + e.Entry.Text + " " + e.Entry.URL)
+			}
+		}
+	}()
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return all
+	}
+}
+
+// canvasPicture is what the page's canvas holds.
+func canvasPicture(t *testing.T, ctx context.Context) *image.NRGBA {
+	t.Helper()
+	url := run(t, ctx, "the canvas", chromedp.Evaluate[string](`document.getElementById("screen").toDataURL("image/png")`))
+	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(url, "data:image/png;base64,"))
+	require.NoError(t, err)
+	img, err := png.Decode(bytes.NewReader(b))
+	require.NoError(t, err)
+	out := image.NewNRGBA(img.Bounds())
+	for y := range out.Rect.Dy() {
+		for x := range out.Rect.Dx() {
+			out.Set(x, y, img.At(x, y))
+		}
+	}
+	return out
+}
+
+func savePage(t *testing.T, ctx context.Context, dir, name string) {
+	t.Helper()
+	b := run(t, ctx, "a picture of the page", chromedp.CaptureScreenshot())
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
+}
+
+// A test's lane, looked at in a browser while the test drives it:
+//
+//	test ─ control socket ─ client ─┐
+//	                                proxy ─ guest
+//	Chromium ─ page ─ viewer ───────┘
+func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
+	findBrowser(t)
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	v := viewer.Open(viewer.Of(lane.State(), nil))
+	defer v.Close()
+	srv, err := webconsole.Start(webconsole.Config{Viewer: v})
+	require.NoError(t, err)
+	defer srv.Close()
+	require.NoError(t, lane.Press(ctx, "F10")) // keys are reported and do nothing else
+
+	tab := openBrowser(t, ctx)
+	complained := complaints(t, tab)
+	link := srv.Link()
+	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(link)))
+	awaitJS(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("screen").width === 1024`)
+	require.Equal(t, "http://"+srv.Addr()+"/", run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
+
+	// The picture is the screenshot, pixel by pixel.
+	require.NoError(t, lane.Machine().Pause(ctx))
+	want, err := lane.Screenshot(ctx)
+	require.NoError(t, err)
+	var got *image.NRGBA
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		got = canvasPicture(t, tab)
+		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
+			break
+		}
+	}
+	require.Equal(t, want.Rect, got.Rect)
+	if !bytes.Equal(want.Pix, got.Pix) {
+		require.NoError(t, harness.WritePNG(filepath.Join(lane.Dir(), "canvas.png"), got))
+		require.NoError(t, harness.WritePNG(filepath.Join(lane.Dir(), "screenshot.png"), want))
+		t.Fatalf("the canvas is not the screenshot: %s", firstDifference(want, got))
+	}
+	require.NoError(t, lane.Machine().Resume(ctx))
+
+	// A key typed in the page appears in the digest.
+	keyIn := func(what string, char digest.Char) {
+		t.Helper()
+		_, err := lane.AwaitDigest(ctx, what, func(d harness.Digest) bool {
+			for _, e := range d.Events {
+				if k, ok := e.(digest.Keypress); ok && k.Unicode == char {
+					return true
+				}
+			}
+			return false
+		})
+		require.NoError(t, err)
+	}
+	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#screen"), chromedp.KeyEvent("k")))
+	keyIn("the key typed in the page", 'k')
+	require.NoError(t, chromedp.Do(tab, chromedp.SendKeys("#text", "Zebra"), chromedp.Click("#typing button")))
+	keyIn("the end of the text typed through the page", 'a')
+	awaitJS(t, tab, "the text's end", `document.getElementById("said").textContent === "5 characters typed"`)
+	awaitJS(t, tab, "the key in the list of events", `document.getElementById("events").innerText.includes('unicode="k"')`)
+	awaitJS(t, tab, "how long the key took", `/ms, p95 .*\([1-9]/.test(document.getElementById("todigest").textContent)`)
+	awaitJS(t, tab, "the serial log", `document.getElementById("serial").innerText.includes("Hello from Beacon")`)
+
+	// So does the mouse, where it points to.
+	type point struct{ X, Y float64 }
+	at := run(t, tab, "a place on the canvas", chromedp.Evaluate[point](`(() => {
+		const r = document.getElementById("screen").getBoundingClientRect();
+		return { X: r.left + 300.5 * r.width / 1024, Y: r.top + 200.5 * r.height / 768 };
+	})()`))
+	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
+	var pressed digest.Pointer
+	_, err = lane.AwaitDigest(ctx, "the click in the page", func(d harness.Digest) bool {
+		for _, e := range d.Events {
+			if p, ok := e.(digest.Pointer); ok && p.Buttons == digest.LeftButton {
+				pressed = p
+				return true
+			}
+		}
+		return false
+	})
+	require.NoError(t, err)
+	require.InDelta(t, 300, float64(pressed.X), 1)
+	require.InDelta(t, 200, float64(pressed.Y), 1)
+	savePage(t, tab, lane.Dir(), "console.png")
+
+	// The page can be loaded again, with its cookie; the link cannot be used again.
+	require.NoError(t, chromedp.Do(tab, chromedp.Reload()))
+	awaitJS(t, tab, "a picture after loading again", `document.documentElement.dataset.pictures > 0`)
+	require.Empty(t, complained())
+	other, stop := chromedp.NewContext(tab, chromedp.WithNewBrowserContext())
+	defer stop()
+	require.NoError(t, chromedp.Do(other, chromedp.Navigate(link)))
+	awaitJS(t, other, "that the link was used", `document.getElementById("notice").textContent.includes("has been used")`)
+	savePage(t, other, lane.Dir(), "used.png")
+
+	// A key that is down when the page is closed comes up.
+	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#screen")))
+	run(t, tab, "a key that stays down", chromedp.Evaluate[bool](
+		`document.getElementById("screen").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`))
+	shift := func(state digest.KeyState) {
+		t.Helper()
+		_, err := lane.AwaitDigest(ctx, "shift "+state.String(), func(d harness.Digest) bool {
+			for i := len(d.Events) - 1; i >= 0; i-- {
+				if s, ok := d.Events[i].(digest.Scancode); ok {
+					return s.Code == 0x2a && s.State == state
+				}
+			}
+			return false
+		})
+		require.NoError(t, err)
+	}
+	shift(digest.KeyDown)
+	require.NoError(t, chromedp.Do(tab, chromedp.Navigate("about:blank")))
+	shift(digest.KeyUp)
+}
+
+func firstDifference(a, b *image.NRGBA) string {
+	for i := 0; i+3 < len(a.Pix); i += 4 {
+		if !bytes.Equal(a.Pix[i:i+4], b.Pix[i:i+4]) {
+			n := i / 4
+			return image.Pt(n%a.Rect.Dx(), n/a.Rect.Dx()).String()
+		}
+	}
+	return "none"
+}

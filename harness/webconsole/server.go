@@ -1,0 +1,278 @@
+// Package webconsole shows a lane on a browser page: its picture, live, with
+// keyboard and mouse, and beside it the serial log and what the guest reports in
+// its digest.
+//
+//	v := viewer.Open(viewer.Of(state, nil))
+//	defer v.Close()
+//	s, err := webconsole.Start(webconsole.Config{Viewer: v})
+//	defer s.Close()
+//	fmt.Println(s.Link())       // opens once, in one browser
+//
+// The page is one file of our own, loads nothing from anywhere, and is served on
+// the loopback address only. A link holds a token behind the #, where no server
+// and no proxy sees it in an address; the page exchanges it for a cookie, and then
+// the token is dead. Everything but the page itself needs the cookie. Requests
+// under another host name than the loopback's are refused, so that no other site
+// can reach the console through a name that it has pointed here.
+//
+// The picture is sent as it is, without loss: what the canvas holds is what a
+// screenshot shows.
+//
+// To see what goes over the WebSocket, look at the browser's network tools; text
+// messages are JSON, binary ones are pictures (see stream.go).
+package webconsole
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	_ "embed" // the page
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/viewer"
+)
+
+// page is the whole user interface.
+//
+//go:embed page.html
+var page string
+
+// DefaultLinkLifetime is how long a link may stay unused.
+const DefaultLinkLifetime = 10 * time.Minute
+
+// A Config says what to show and where.
+type Config struct {
+	// Viewer looks at the lane. The caller closes it, after the Server.
+	Viewer *viewer.Viewer
+	// Listen is the loopback address to serve on, host:port. Default:
+	// 127.0.0.1:0, any free port.
+	Listen string
+	// LinkLifetime is how long a link may stay unused. Default:
+	// DefaultLinkLifetime.
+	LinkLifetime time.Duration
+	// Logger gets who came and what went wrong; nil discards it. Tokens and what
+	// is typed are never in it.
+	Logger *slog.Logger
+}
+
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
+}
+
+// A Server serves the page.
+type Server struct {
+	cfg    Config
+	ln     net.Listener
+	http   *http.Server
+	log    *slog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	joined sync.WaitGroup
+	once   sync.Once
+
+	mu      sync.Mutex
+	links   map[string]time.Time // unused tokens, and until when they can be used
+	cookies map[string]bool
+}
+
+// NotLoopbackError says that the page would have been open to the network.
+type NotLoopbackError struct{ Addr string }
+
+func (e *NotLoopbackError) Error() string {
+	return fmt.Sprintf("webconsole: %s is not a loopback address; a console is served to this computer only (reach it from another one with ssh -L)", e.Addr)
+}
+
+// Start serves the page. Close the Server when done.
+func Start(cfg Config) (*Server, error) {
+	addr := cfg.Listen
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("webconsole: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, &NotLoopbackError{Addr: addr}
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("webconsole: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		cfg: cfg, ln: ln, log: cfg.logger(), ctx: ctx, cancel: cancel,
+		links: map[string]time.Time{}, cookies: map[string]bool{},
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.servePage)
+	mux.HandleFunc("POST /login", s.login)
+	mux.Handle("GET /ws", s.guarded(s.serveSocket))
+	mux.Handle("GET /screenshot.png", s.guarded(s.screenshot))
+	s.http = &http.Server{
+		Handler:           s.onlyHere(mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	s.joined.Go(func() {
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the page is not served any more", "err", err)
+		}
+	})
+	return s, nil
+}
+
+// Addr is where the page is served, host:port.
+func (s *Server) Addr() string { return s.ln.Addr().String() }
+
+// Link is a fresh link that opens the page once. It is a secret until then.
+func (s *Server) Link() string {
+	lifetime := s.cfg.LinkLifetime
+	if lifetime <= 0 {
+		lifetime = DefaultLinkLifetime
+	}
+	token := newSecret()
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for old, until := range s.links {
+		if now.After(until) {
+			delete(s.links, old)
+		}
+	}
+	s.links[token] = now.Add(lifetime)
+	return "http://" + s.Addr() + "/#" + token
+}
+
+// Close ends every connection and joins everything. It is idempotent.
+func (s *Server) Close() error {
+	var err error
+	s.once.Do(func() {
+		s.mu.Lock() // see enter
+		s.cancel()
+		s.mu.Unlock()
+		err = s.http.Close()
+		s.joined.Wait()
+	})
+	return err
+}
+
+func newSecret() string {
+	var b [20]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// onlyHere refuses requests that were not meant for this server: a site whose
+// name points to the loopback address is not this one.
+func (s *Server) onlyHere(next http.Handler) http.Handler {
+	_, port, _ := net.SplitHostPort(s.Addr())
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != s.Addr() && r.Host != "localhost:"+port && r.Host != "127.0.0.1:"+port {
+			http.Error(w, "this console is at http://"+s.Addr(), http.StatusMisdirectedRequest)
+			return
+		}
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// servePage serves the page, which shows nothing without the cookie.
+func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
+	nonce := newSecret()
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", fmt.Sprintf("default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "+
+		"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'", nonce, nonce))
+	_, _ = io.WriteString(w, strings.ReplaceAll(page, "{{nonce}}", nonce))
+}
+
+// cookieName has the port in it: cookies of one host are shared by its ports.
+func (s *Server) cookieName() string {
+	_, port, _ := net.SplitHostPort(s.Addr())
+	return "spicelane-console-" + port
+}
+
+// maxToken bounds what is read as a token.
+const maxToken = 128
+
+// login exchanges a link's token for the cookie.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxToken))
+	if err != nil {
+		http.Error(w, "no token", http.StatusBadRequest)
+		return
+	}
+	if !s.spend(string(b)) {
+		s.log.Warn("a link was refused", "from", r.RemoteAddr)
+		http.Error(w, "this link has been used, or is too old: run `spicelane console` again", http.StatusForbidden)
+		return
+	}
+	value := newSecret()
+	s.mu.Lock()
+	s.cookies[value] = true
+	s.mu.Unlock()
+	s.log.Info("a link was used", "from", r.RemoteAddr)
+	http.SetCookie(w, &http.Cookie{Name: s.cookieName(), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// spend uses up a token and reports whether it could be used.
+func (s *Server) spend(token string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found, good := "", false
+	for t, until := range s.links {
+		// Looking at all of them in constant time tells nothing about any.
+		if subtle.ConstantTimeCompare([]byte(t), []byte(token)) == 1 {
+			found, good = t, time.Now().Before(until)
+		}
+	}
+	delete(s.links, found)
+	return good
+}
+
+// guarded lets only who has the cookie through.
+func (s *Server) guarded(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := r.Cookie(s.cookieName())
+		s.mu.Lock()
+		ok := err == nil && s.cookies[c.Value]
+		s.mu.Unlock()
+		if !ok {
+			http.Error(w, "open the link that `spicelane console` printed", http.StatusUnauthorized)
+			return
+		}
+		next(w, r)
+	})
+}
+
+// screenshot is the picture as a PNG file.
+func (s *Server) screenshot(w http.ResponseWriter, _ *http.Request) {
+	pic, err := s.cfg.Viewer.Picture(image.Rectangle{})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	img := &image.NRGBA{Pix: appendRGBA(nil, pic), Stride: 4 * pic.Width, Rect: image.Rect(0, 0, pic.Width, pic.Height)}
+	w.Header().Set("Content-Type", "image/png")
+	_ = (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, img)
+}

@@ -2,6 +2,7 @@ package harness_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -35,29 +36,48 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 
 	// Beacon only reports keys while F10 holds it.
 	require.NoError(t, lane.Press(ctx, "F10"))
+	// A busy host makes any few keys slow, with the proxy or without; a proxy that
+	// is slow makes all rounds slow.
+	var said string
+	for range 5 {
+		if said = proxyAdds(ctx, t, lane.Client, d); said == "" {
+			return
+		}
+	}
+	require.Empty(t, said)
+}
+
+// proxyAdds measures some keys in turns and says what the proxy adds too much, or
+// nothing.
+func proxyAdds(ctx context.Context, t *testing.T, proxied, direct *control.Driver) string {
+	t.Helper()
 	var with, without harness.Latencies
 	for range 8 {
 		for _, way := range []struct {
 			driver *control.Driver
 			sum    *harness.Latencies
-		}{{lane.Client, &with}, {d, &without}} {
+		}{{proxied, &with}, {direct, &without}} {
 			l, err := harness.KeyLatencies(ctx, way.driver, "a", 5)
 			require.NoError(t, err)
 			way.sum.Digest = append(way.sum.Digest, l.Digest...)
 			way.sum.Picture = append(way.sum.Picture, l.Picture...)
 		}
 	}
+	said := ""
 	for name, pair := range map[string][2][]time.Duration{
 		"key to picture": {with.Picture, without.Picture},
 		"key to digest":  {with.Digest, without.Digest},
 	} {
 		p50, q50 := harness.Percentile(pair[0], 50), harness.Percentile(pair[1], 50)
 		p95, q95 := harness.Percentile(pair[0], 95), harness.Percentile(pair[1], 95)
-		t.Logf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
+		line := fmt.Sprintf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
 			name, p50, p95, q50, q95, p50-q50, float64(p50)/float64(q50))
-		// What the proxy adds must be small beside the way itself. Twice leaves
-		// room for a host that is busy in the wrong moments.
-		require.Less(t, p50-q50, q50, "%s: the proxy doubles the median", name)
-		require.Less(t, float64(p95)/float64(q95), 3.0, "%s: the proxy triples the 95th percentile", name)
+		t.Log(line)
+		// What the proxy adds must be small beside the way itself: neither the
+		// median doubled nor the 95th percentile tripled.
+		if p50-q50 >= q50 || float64(p95)/float64(q95) >= 3 {
+			said = line
+		}
 	}
+	return said
 }

@@ -235,9 +235,9 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 		r.must(s.take(d))
 	}
 	select {
-	case <-r.lane.Done():
+	case <-r.lane.Done(): // which ends ctx, too
 	case <-ctx.Done():
-		r.want(false, "the guest does not switch the machine off: %v; the last digest has %s", context.Cause(ctx), describe(s.Last().Events))
+		r.want(r.lane.Err() != nil, "the guest does not switch the machine off: %v; the last digest has %s", context.Cause(ctx), describe(s.Last().Events))
 	}
 	var exit *qemu.ExitError
 	r.want(errors.As(r.lane.Err(), &exit) && exit.Kind == qemu.KindShutdown, "the machine ended otherwise than by being switched off: %v", r.lane.Err())

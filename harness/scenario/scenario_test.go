@@ -31,10 +31,22 @@ func TestALaneGoesThroughAllSuites(t *testing.T) {
 	atOnce(t)
 	lane := harness.Up(t, harness.Config{})
 	scenario.Run(t, lane)
-	scenario.Run(t, lane, scenario.Suite{Name: "walk", Run: scenario.Walk})
-	scenario.Run(t, lane, scenario.Suite{Name: "flood", Run: scenario.Flood})
-	scenario.Run(t, lane, scenario.Suite{Name: "foreign clipboard", Run: scenario.ForeignClipboard})
-	scenario.Run(t, lane, scenario.Suite{Name: "reset", Run: scenario.Reset})
+}
+
+func TestTheGuestWalksThroughAllModes(t *testing.T) {
+	atLength(t)
+	atOnce(t)
+	scenario.Walk(t, harness.Up(t, harness.Config{Display: "std"}))
+}
+
+func TestTheGuestSurvivesHardships(t *testing.T) {
+	atLength(t)
+	atOnce(t)
+	lane := harness.Up(t, harness.Config{})
+	scenario.Run(t, lane,
+		scenario.Suite{Name: "flood", Run: scenario.Flood},
+		scenario.Suite{Name: "foreign clipboard", Run: scenario.ForeignClipboard},
+		scenario.Suite{Name: "reset", Run: scenario.Reset})
 }
 
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {

@@ -65,12 +65,13 @@ type Config struct {
 	// virtio-serial port. Default: auto, as the fixture says.
 	Agent string `json:"agent,omitempty"`
 
-	// Proxy is builtin, none, or a command line to run instead, with the
-	// placeholders {sources} {tls} {dir} {port} {tls_port} {api_port} {vv}.
-	// Default: builtin.
+	// Proxy is builtin, none, or a command line to run instead, with
+	// placeholders such as {sources} {tls} {port} {tls_port} {vv}, see
+	// docs/foreign-parts.md. Default: builtin.
 	Proxy string `json:"proxy,omitempty"`
 	// Client is builtin, none, or a command line to run instead, with the
-	// placeholders {vv} {socket} {dir}. Default: builtin.
+	// placeholders {vv} {socket} {dir} {ready}, see docs/foreign-parts.md.
+	// Default: builtin.
 	Client string `json:"client,omitempty"`
 	// Warm is auto, off or require: whether to restore the machine from a
 	// state saved at its banner. Default: auto.
@@ -124,6 +125,16 @@ func (c Config) Check() error {
 	if c.Link != nil {
 		if err := c.Link.Check(); err != nil {
 			return &Fault{Verdict: Harness, Op: "link", Err: err}
+		}
+	}
+	if p := c.proxyKind(); p != Builtin && p != None {
+		if _, err := proxyTemplate(p); err != nil {
+			return err
+		}
+	}
+	if p := c.client(); p != Builtin && p != None {
+		if _, err := clientTemplate(p); err != nil {
+			return err
 		}
 	}
 	return nil

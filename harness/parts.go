@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -152,87 +151,6 @@ type Ready struct {
 	Socket  string `json:"socket,omitempty"`
 }
 
-// commandLine splits a command template into words, as a shell would for plain
-// words and quotes, and puts the values in.
-func commandLine(template string, values map[string]string) ([]string, error) {
-	words, err := splitWords(template)
-	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: "command " + strconv.Quote(template), Err: err}
-	}
-	if len(words) == 0 {
-		return nil, &Fault{Verdict: Harness, Op: "command", Err: errors.New("it is empty")}
-	}
-	var pairs []string
-	for k, v := range values {
-		pairs = append(pairs, "{"+k+"}", v)
-	}
-	r := strings.NewReplacer(pairs...)
-	for i, w := range words {
-		words[i] = r.Replace(w)
-	}
-	return words, nil
-}
-
-// splitWords splits at white space outside single and double quotes; a
-// backslash outside single quotes takes the next character as it is.
-func splitWords(s string) ([]string, error) {
-	var (
-		words []string
-		word  strings.Builder
-		in    bool
-		quote rune
-		esc   bool
-	)
-	for _, r := range s {
-		switch {
-		case esc:
-			word.WriteRune(r)
-			esc = false
-		case r == '\\' && quote != '\'':
-			esc, in = true, true
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			} else {
-				word.WriteRune(r)
-			}
-		case r == '\'' || r == '"':
-			quote, in = r, true
-		case r == ' ' || r == '\t' || r == '\n':
-			if in {
-				words = append(words, word.String())
-				word.Reset()
-				in = false
-			}
-		default:
-			word.WriteRune(r)
-			in = true
-		}
-	}
-	if quote != 0 || esc {
-		return nil, errors.New("a quote or backslash without its end")
-	}
-	if in {
-		words = append(words, word.String())
-	}
-	return words, nil
-}
-
-// freePorts finds n TCP ports on the loopback address that are free now.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, classify("port", err)
-		}
-		// NB: all stay open until all are found, lest two be the same.
-		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-	}
-	return ports, nil
-}
-
 // startClient connects the client to what leads to the console.
 func (l *Lane) startClient(ctx context.Context, detail *string) error {
 	if l.cfg.client() == None {
@@ -322,23 +240,4 @@ func (l *Lane) childClient(ctx context.Context, socket string) error {
 		return &Fault{Verdict: Product, Op: "client", Err: err}
 	}
 	return nil
-}
-
-// foreignClient runs somebody else's client; its control socket says when it
-// is ready.
-func (l *Lane) foreignClient(ctx context.Context, socket string) error {
-	file, err := l.consoleVV(ctx)
-	if err != nil {
-		return err
-	}
-	path := l.run.file("client.vv")
-	if err := writeVV(path, file); err != nil {
-		return err
-	}
-	argv, err := commandLine(l.cfg.Client, map[string]string{"vv": path, "socket": socket, "dir": l.dir})
-	if err != nil {
-		return err
-	}
-	l.client, err = l.startChild(child{name: "client", argv: argv})
-	return err
 }

@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -406,107 +403,6 @@ func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
 		return nil, &Fault{Verdict: Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
 	}
 	return vv.Parse(url, b)
-}
-
-// foreignProxy runs somebody else's proxy. It is ready when its TLS port takes
-// connections. If its command line speaks of {vv} it writes the virt-viewer
-// file itself; otherwise it is taken for one that passes SPICE through inside
-// TLS (stunnel, haproxy, nginx), with QEMU's own ticket.
-func (l *Lane) foreignProxy(ctx context.Context) error {
-	ports, err := freePorts(3)
-	if err != nil {
-		return err
-	}
-	bundle, err := pki.New(pki.Config{})
-	if err != nil {
-		return classify("proxy certificate", err)
-	}
-	tlsDir := l.run.file("tls")
-	if err := bundle.WriteDir(tlsDir); err != nil {
-		return classify("proxy certificate", err)
-	}
-	list, err := sourcesYAML(l.console())
-	if err != nil {
-		return classify("sources", err)
-	}
-	sourcesFile, vvFile := l.run.file("sources.yaml"), l.run.file("console.vv")
-	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
-		return classify("sources", err)
-	}
-	spice := l.machine.Spice()
-	argv, err := commandLine(l.cfg.Proxy, map[string]string{
-		"sources": sourcesFile, "tls": tlsDir, "dir": l.run.path, "vv": vvFile, "uuid": l.uuid,
-		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
-		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
-	})
-	if err != nil {
-		return err
-	}
-	p, err := l.startChild(child{name: "proxy", argv: argv})
-	if err != nil {
-		return err
-	}
-	l.proxy = p
-	addr := func(i int) string { return hostPort("127.0.0.1", ports[i]) }
-	if err := awaitPort(ctx, p, addr(1)); err != nil {
-		return &Fault{Verdict: Product, Op: "proxy", Err: err}
-	}
-	l.proxyIsAt(Ready{Addr: addr(0), TLSAddr: addr(1), API: "http://" + addr(2)}, p.pid)
-	if strings.Contains(l.cfg.Proxy, "{vv}") {
-		l.newVV = func(context.Context) (*vv.File, error) {
-			b, err := os.ReadFile(vvFile)
-			if err != nil {
-				return nil, err
-			}
-			return vv.Parse(vvFile, b)
-		}
-		return awaitFile(ctx, p, vvFile)
-	}
-	f := &vv.File{
-		Type: "spice", Host: "127.0.0.1", TLSPort: ports[1], Password: l.machine.Config().Spice.Ticket,
-		CA: string(bundle.CACert), HostSubject: bundle.HostSubject, Title: l.cfg.name(),
-	}
-	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
-	return l.publishVV(f)
-}
-
-// lookAgain is how often a foreign program is looked at that cannot say that it
-// is ready.
-const lookAgain = 20 * time.Millisecond
-
-// awaitPort waits until something listens on addr or the part has ended.
-func awaitPort(ctx context.Context, p *part, addr string) error {
-	var d net.Dialer
-	return p.until(ctx, "its port "+addr, func() bool {
-		conn, err := d.DialContext(ctx, "tcp", addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
-func awaitFile(ctx context.Context, p *part, path string) error {
-	return p.until(ctx, "the file "+path, func() bool {
-		st, err := os.Stat(path)
-		return err == nil && st.Size() > 0
-	})
-}
-
-// until looks again and again until ok, the part's end or ctx's.
-func (p *part) until(ctx context.Context, what string, ok func() bool) error {
-	tick := time.NewTicker(lookAgain)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-p.done:
-			return fmt.Errorf("it ended before %s was there: %w", what, p.Err())
-		case <-ctx.Done():
-			return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
-		case <-tick.C:
-		}
-	}
-	return nil
 }
 
 // spiceFor says where QEMU's SPICE server has to be for this lane's proxy.

@@ -24,6 +24,8 @@ PATH=$PATH:/usr/sbin want mkfs.fat dosfstools
 want qemu-img qemu-utils
 want spicy-screenshot spice-client-gtk
 want tmux tmux
+want socat socat
+want stunnel4 stunnel4
 # The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
 if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
     if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then

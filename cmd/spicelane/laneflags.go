@@ -19,8 +19,8 @@ func (l *laneFlags) add(cmd *cobra.Command) {
 	f.StringVar(&cfg.Accel, "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
 	f.StringVar(&cfg.Display, "display", "", "display device: `qxl|virtio|std`; default: qxl")
 	f.StringVar(&cfg.Compression, "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
-	f.StringVar(&cfg.Proxy, "proxy", "", "`builtin|none|CMD`; CMD may hold {sources} {tls} {dir} {port} {tls_port} {api_port} {vv}; default: builtin")
-	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD may hold {vv} {socket} {dir}; default: builtin")
+	f.StringVar(&cfg.Proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
+	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
 	f.StringVar(&cfg.Warm, "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
 	f.StringVar(&cfg.Agent, "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
 	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
@@ -32,6 +32,13 @@ func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 	cfg := l.cfg
 	if cfg.Image != "" && cmd.Flags().Changed("fixture") {
 		return cfg, usage("--fixture and --image exclude each other")
+	}
+	for _, command := range []*string{&cfg.Proxy, &cfg.Client} {
+		abs, err := harness.AbsCommand(*command)
+		if err != nil {
+			return cfg, err
+		}
+		*command = abs
 	}
 	if err := cfg.Check(); err != nil {
 		return cfg, err

@@ -44,7 +44,7 @@ func TestScripts(t *testing.T) {
 			}
 			return nil
 		},
-		Condition: hasLanes,
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lanes":    cmdLanes,
 			"status":   cmdStatus,
@@ -58,8 +58,13 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// hasLanes is the condition [lanes]: whether scripts that boot guests run here.
-func hasLanes(cond string) (bool, error) {
+// condition knows [lanes], whether scripts that boot guests run here, and
+// [file:PATH], whether there is such a file.
+func condition(cond string) (bool, error) {
+	if path, ok := strings.CutPrefix(cond, "file:"); ok {
+		_, err := os.Stat(path)
+		return err == nil, nil
+	}
 	if cond != "lanes" {
 		return false, fmt.Errorf("there is no condition %q", cond)
 	}

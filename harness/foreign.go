@@ -1,0 +1,445 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// Somebody else's proxy or client is a command line with placeholders, see
+// docs/foreign-parts.md. What the command line speaks of is what the program is
+// expected to do: one that has {tls_port} in it will listen there, one that has
+// {vv} (a proxy's) will write that file.
+
+// proxyPlaceholders and clientPlaceholders are what a command line may hold.
+var (
+	proxyPlaceholders = []string{"sources", "source", "uuid", "tls", "host_subject", "dir", "port", "tls_port", "api_port", "vv", "ready",
+		"spice_host", "spice_port"}
+	clientPlaceholders = []string{"vv", "socket", "dir", "ready"}
+)
+
+// A template is a command line with placeholders.
+type template struct {
+	words []string
+	// files are the files that {file:PATH} names, read.
+	files map[string]string
+}
+
+// filePlaceholder begins a placeholder for a file that has placeholders in it.
+const filePlaceholder = "file:"
+
+// parseTemplate reads a command line. What it is for is said in errors.
+func parseTemplate(what, s string, known []string) (*template, error) {
+	fail := func(err error, hint string) error {
+		return &Fault{Verdict: Harness, Op: what + " command " + strconv.Quote(s), Err: err, Hint: hint}
+	}
+	words, err := splitWords(s)
+	if err == nil && len(words) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return nil, fail(err, "")
+	}
+	t := &template{words: words, files: map[string]string{}}
+	for _, w := range words {
+		for _, p := range placeholders(w) {
+			path, isFile := strings.CutPrefix(p, filePlaceholder)
+			if !isFile {
+				// What else is in braces belongs to the program: ${HOME}, a bit of JSON.
+				if near := nearly(p, known); near != "" {
+					return nil, fail(fmt.Errorf("there is no placeholder {%s}", p), "did you mean {"+near+"}?")
+				}
+				continue
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, fail(err, "a path in {file:…} is taken from the directory of the command that brings the lane up")
+			}
+			t.files[path] = string(b)
+		}
+	}
+	return t, nil
+}
+
+func proxyTemplate(s string) (*template, error) {
+	t, err := parseTemplate("proxy", s, proxyPlaceholders)
+	if err == nil && !t.has("port") && !t.has("tls_port") && !t.has("vv") {
+		err = &Fault{Verdict: Harness, Op: "proxy command " + strconv.Quote(s),
+			Err:  errors.New("it says neither where the proxy listens, {port} or {tls_port}, nor that it writes {vv}"),
+			Hint: "see docs/foreign-parts.md"}
+	}
+	return t, err
+}
+
+func clientTemplate(s string) (*template, error) {
+	t, err := parseTemplate("client", s, clientPlaceholders)
+	if err == nil && !t.has("socket") {
+		err = &Fault{Verdict: Harness, Op: "client command " + strconv.Quote(s),
+			Err:  errors.New("it has no {socket}, where a lane drives its client"),
+			Hint: "see docs/foreign-parts.md"}
+	}
+	return t, err
+}
+
+// has tells whether the command line or one of its files speaks of a
+// placeholder.
+func (t *template) has(name string) bool {
+	name = "{" + name + "}"
+	in := func(s string) bool { return strings.Contains(s, name) }
+	if slices.ContainsFunc(t.words, in) {
+		return true
+	}
+	for _, text := range t.files {
+		if in(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// fill puts the values in and writes the files, filled in, into dir.
+func (t *template) fill(values map[string]string, dir string) ([]string, error) {
+	var pairs []string
+	for k, v := range values {
+		pairs = append(pairs, "{"+k+"}", v)
+	}
+	for path, text := range t.files {
+		filled := filepath.Join(dir, fmt.Sprintf("%d-%s", len(pairs), filepath.Base(path)))
+		if err := writeFileAtomic(filled, []byte(strings.NewReplacer(pairs...).Replace(text)), 0o600); err != nil {
+			return nil, classify("file for a command", err)
+		}
+		pairs = append(pairs, "{"+filePlaceholder+path+"}", filled)
+	}
+	r := strings.NewReplacer(pairs...)
+	var argv []string
+	for _, w := range t.words {
+		argv = append(argv, r.Replace(w))
+	}
+	return argv, nil
+}
+
+// placeholders are the words in braces.
+func placeholders(s string) []string {
+	var out []string
+	for {
+		i := strings.IndexByte(s, '{')
+		if i < 0 {
+			return out
+		}
+		s = s[i+1:]
+		if j := strings.IndexAny(s, "{}"); j >= 0 && s[j] == '}' {
+			out = append(out, s[:j])
+		}
+	}
+}
+
+// nearly is the known placeholder that an unknown one is probably meant to be;
+// empty if it is known, or like none.
+func nearly(p string, known []string) string {
+	if slices.Contains(known, p) {
+		return ""
+	}
+	plain := func(s string) string {
+		return strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
+	}
+	for _, k := range known {
+		if plain(p) == plain(k) || plain(p) == plain(k)+"s" || plain(p)+"s" == plain(k) {
+			return k
+		}
+	}
+	return ""
+}
+
+// AbsCommand is a command for Config.Proxy or Config.Client with the paths in it
+// that are relative made absolute: the program itself, if it is named by a path, and
+// those in {file:…}. A part of a lane runs in the lane's directory.
+func AbsCommand(s string) (string, error) {
+	if s == "" || s == Builtin || s == None {
+		return s, nil
+	}
+	words, err := splitWords(s)
+	if err != nil || len(words) == 0 {
+		return s, nil // said when it is used
+	}
+	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
+		abs, err := filepath.Abs(first)
+		if err != nil {
+			return "", classify("command", err)
+		}
+		s = strings.Replace(s, first, abs, 1)
+	}
+	for _, p := range placeholders(s) {
+		path, ok := strings.CutPrefix(p, filePlaceholder)
+		if !ok || filepath.IsAbs(path) {
+			continue
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return "", classify("command", err)
+		}
+		s = strings.ReplaceAll(s, "{"+p+"}", "{"+filePlaceholder+abs+"}")
+	}
+	return s, nil
+}
+
+// splitWords splits at white space outside single and double quotes; a
+// backslash outside single quotes takes the next character as it is.
+func splitWords(s string) ([]string, error) {
+	var (
+		words []string
+		word  strings.Builder
+		in    bool
+		quote rune
+		esc   bool
+	)
+	for _, r := range s {
+		switch {
+		case esc:
+			word.WriteRune(r)
+			esc = false
+		case r == '\\' && quote != '\'':
+			esc, in = true, true
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			} else {
+				word.WriteRune(r)
+			}
+		case r == '\'' || r == '"':
+			quote, in = r, true
+		case r == ' ' || r == '\t' || r == '\n':
+			if in {
+				words = append(words, word.String())
+				word.Reset()
+				in = false
+			}
+		default:
+			word.WriteRune(r)
+			in = true
+		}
+	}
+	if quote != 0 || esc {
+		return nil, errors.New("a quote or backslash without its end")
+	}
+	if in {
+		words = append(words, word.String())
+	}
+	return words, nil
+}
+
+// freePorts finds n TCP ports on the loopback address that are free now.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, classify("port", err)
+		}
+		// NB: all stay open until all are found, lest two be the same.
+		defer ln.Close()
+		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+// serverPEM is a file in {tls} with certificate and key in one, as some programs
+// want it.
+const serverPEM = "server.pem"
+
+// foreignProxy runs somebody else's proxy and waits until it is ready: for
+// {ready}, for the ports, for {vv}, as far as its command line speaks of them. One
+// that writes no {vv} is taken for one that passes SPICE through (socat, stunnel,
+// haproxy, nginx), and the client then gets QEMU's own ticket.
+func (l *Lane) foreignProxy(ctx context.Context) error {
+	t, err := proxyTemplate(l.cfg.Proxy)
+	if err != nil {
+		return err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	bundle, err := pki.New(pki.Config{})
+	if err != nil {
+		return classify("proxy certificate", err)
+	}
+	tlsDir := l.run.file("tls")
+	if err := bundle.WriteDir(tlsDir); err != nil {
+		return classify("proxy certificate", err)
+	}
+	both := append(slices.Clip(bundle.ServerCert), bundle.ServerKey...)
+	if err := writeFileAtomic(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
+		return classify("proxy certificate", err)
+	}
+	list, err := sourcesYAML(l.console())
+	if err != nil {
+		return classify("sources", err)
+	}
+	sourcesFile, vvFile, readyFile := l.run.file("sources.yaml"), l.run.file("console.vv"), l.run.file("proxy.ready")
+	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
+		return classify("sources", err)
+	}
+	spice := l.machine.Spice()
+	argv, err := t.fill(map[string]string{
+		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
+		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.path,
+		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
+		"vv": vvFile, "ready": readyFile,
+		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
+	}, l.run.path)
+	if err != nil {
+		return err
+	}
+	p, err := l.startChild(child{name: "proxy", argv: argv})
+	if err != nil {
+		return err
+	}
+	l.proxy = p
+	notReady := func(err error) error { return &Fault{Verdict: Product, Op: "proxy", Err: err} }
+	if t.has("ready") {
+		if err := awaitFile(ctx, p, readyFile); err != nil {
+			return notReady(err)
+		}
+	}
+	at := Ready{}
+	plain, tls := t.has("port"), t.has("tls_port")
+	if plain {
+		at.Addr = hostPort("127.0.0.1", ports[0])
+	}
+	if tls {
+		at.TLSAddr = hostPort("127.0.0.1", ports[1])
+	}
+	if t.has("api_port") {
+		at.API = "http://" + hostPort("127.0.0.1", ports[2])
+	}
+	for _, addr := range []string{at.Addr, at.TLSAddr} {
+		if addr == "" {
+			continue
+		}
+		if err := awaitPort(ctx, p, addr); err != nil {
+			return notReady(err)
+		}
+	}
+	l.proxyIsAt(at, p.pid)
+	if t.has("vv") {
+		l.newVV = func(context.Context) (*vv.File, error) { return readVV(vvFile) }
+		if err := awaitVV(ctx, p, vvFile); err != nil {
+			return notReady(err)
+		}
+		return nil
+	}
+	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: l.machine.Config().Spice.Ticket, Title: l.cfg.name()}
+	if tls {
+		f.TLSPort, f.CA, f.HostSubject = ports[1], string(bundle.CACert), bundle.HostSubject
+	} else {
+		f.Port = ports[0]
+	}
+	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
+	return l.publishVV(f)
+}
+
+// foreignClient runs somebody else's client. It is ready when its control socket
+// answers.
+func (l *Lane) foreignClient(ctx context.Context, socket string) error {
+	t, err := clientTemplate(l.cfg.Client)
+	if err != nil {
+		return err
+	}
+	file, err := l.consoleVV(ctx)
+	if err != nil {
+		return err
+	}
+	path, readyFile := l.run.file("client.vv"), l.run.file("client.ready")
+	if err := writeVV(path, file); err != nil {
+		return err
+	}
+	argv, err := t.fill(map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}, l.run.path)
+	if err != nil {
+		return err
+	}
+	p, err := l.startChild(child{name: "client", argv: argv})
+	if err != nil {
+		return err
+	}
+	l.client = p
+	if t.has("ready") {
+		if err := awaitFile(ctx, p, readyFile); err != nil {
+			return &Fault{Verdict: Product, Op: "client", Err: err}
+		}
+	}
+	return nil
+}
+
+func readVV(path string) (*vv.File, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return vv.Parse(path, b)
+}
+
+// lookAgain is how often a foreign program is looked at that cannot say that it
+// is ready.
+const lookAgain = 20 * time.Millisecond
+
+// awaitPort waits until something listens on addr or the part has ended.
+func awaitPort(ctx context.Context, p *part, addr string) error {
+	var d net.Dialer
+	return p.until(ctx, "its port "+addr, func() error {
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+}
+
+func awaitFile(ctx context.Context, p *part, path string) error {
+	return p.until(ctx, "the file "+path, func() error {
+		_, err := os.Stat(path)
+		return err
+	})
+}
+
+// awaitVV waits for a virt-viewer file that is whole: its writer may be in the
+// middle of it.
+func awaitVV(ctx context.Context, p *part, path string) error {
+	return p.until(ctx, "the virt-viewer file "+path, func() error {
+		_, err := readVV(path)
+		return err
+	})
+}
+
+// until looks again and again until look finds nothing wrong, the part's end or
+// ctx's.
+func (p *part) until(ctx context.Context, what string, look func() error) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		err := look()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended before %s was there: %w", what, p.Err())
+		case <-ctx.Done():
+			if errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
+			}
+			return fmt.Errorf("waited for %s (%w): %w", what, err, context.Cause(ctx))
+		case <-tick.C:
+		}
+	}
+}

@@ -1,0 +1,8 @@
+package harness
+
+// What the tests of this package look at from outside.
+
+var (
+	ProxyPlaceholders  = proxyPlaceholders
+	ClientPlaceholders = clientPlaceholders
+)

@@ -1,0 +1,95 @@
+package harness_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+func TestWhatCommandsMaySay(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "proxy.cfg")
+	require.NoError(t, os.WriteFile(file, []byte("listen 127.0.0.1:{tls_port}\n"), 0o600))
+	for _, tt := range []struct {
+		proxy, client string
+		wrong         string // a part of the error; empty: it is right
+	}{
+		{proxy: "p {tls_port}"},
+		{proxy: "p {port}"},
+		{proxy: "p {vv}"},
+		{proxy: "p -f {file:" + file + "}"},
+		{proxy: `sh -c 'echo ${HOME} {"a":1} {}; exec p {tls_port}'`},
+		{client: "c {socket}"},
+		{client: "'a client' --vv={vv} {socket}"},
+
+		{proxy: "p", wrong: "neither where the proxy listens"},
+		{proxy: "p {ready}", wrong: "neither where the proxy listens"},
+		{proxy: "p {tls-port} {vv}", wrong: "did you mean {tls_port}?"},
+		{proxy: "p {Port}", wrong: "did you mean {port}?"},
+		{proxy: "p {source_s} {port}", wrong: "did you mean {sources}?"},
+		{proxy: "p {file:/nonexistent} {port}", wrong: "/nonexistent"},
+		{proxy: "p {port} 'open", wrong: "without its end"},
+		{proxy: " ", wrong: "it is empty"},
+		{client: "c {vv}", wrong: "it has no {socket}"},
+		{client: "c {sockets}", wrong: "did you mean {socket}?"},
+		{client: `c \`, wrong: "without its end"},
+	} {
+		err := harness.Config{Proxy: tt.proxy, Client: tt.client}.Check()
+		if tt.wrong == "" {
+			require.NoError(t, err, "%+v", tt)
+			continue
+		}
+		require.ErrorContains(t, err, tt.wrong, "%+v", tt)
+		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	}
+}
+
+func TestPathsInCommandsAreMadeAbsolute(t *testing.T) {
+	dir, err := os.Getwd()
+	require.NoError(t, err)
+	for in, want := range map[string]string{
+		"":                                harness.Config{}.Proxy,
+		"builtin":                         "builtin",
+		"haproxy -f {file:a/ha.cfg}":      "haproxy -f {file:" + dir + "/a/ha.cfg}",
+		"./p.sh ./not-this {file:/x.cfg}": dir + "/p.sh ./not-this {file:/x.cfg}",
+		"/bin/p {tls_port}":               "/bin/p {tls_port}",
+		"p 'open":                         "p 'open",
+	} {
+		got, err := harness.AbsCommand(in)
+		require.NoError(t, err)
+		require.Equal(t, want, got, in)
+	}
+}
+
+func TestEveryPlaceholderIsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../docs/foreign-parts.md")
+	require.NoError(t, err)
+	text := string(b)
+	for what, names := range map[string][]string{"--proxy": harness.ProxyPlaceholders, "--client": harness.ClientPlaceholders} {
+		_, table, ok := strings.Cut(text, "| `"+what+"` |")
+		require.True(t, ok, what)
+		table, _, _ = strings.Cut(table, "\n\n")
+		for _, name := range append(names, "file:PATH") {
+			require.Contains(t, table, "`{"+name+"}`", what)
+		}
+	}
+}
+
+// The configuration files in the document are those that a lane was brought up
+// with.
+func TestTheDocumentedConfigurationsAreTheTestedOnes(t *testing.T) {
+	doc, err := os.ReadFile("../docs/foreign-parts.md")
+	require.NoError(t, err)
+	script, err := os.ReadFile("../cmd/spicelane/testdata/lane-foreign.txt")
+	require.NoError(t, err)
+	for _, name := range []string{"stunnel.conf", "haproxy.cfg", "nginx.conf"} {
+		_, tested, ok := strings.Cut(string(script), "-- "+name+" --\n")
+		require.True(t, ok, name)
+		tested, _, _ = strings.Cut(tested, "-- ")
+		require.Contains(t, string(doc), " "+name+"\n"+tested+"```", name)
+	}
+}

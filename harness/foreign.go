@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -20,7 +21,8 @@ import (
 // Somebody else's proxy or client is a command line with placeholders, see
 // docs/foreign-parts.md. What the command line speaks of is what the program is
 // expected to do: one that has {tls_port} in it will listen there, one that has
-// {vv} (a proxy's) will write that file.
+// {vv} (a proxy's) will write that file. Each value is in the program's environment
+// as well, for programs that take nothing on their command lines.
 
 // proxyPlaceholders and clientPlaceholders are what a command line may hold.
 var (
@@ -73,23 +75,21 @@ func parseTemplate(what, s string, known []string) (*template, error) {
 }
 
 func proxyTemplate(s string) (*template, error) {
-	t, err := parseTemplate("proxy", s, proxyPlaceholders)
-	if err == nil && !t.has("port") && !t.has("tls_port") && !t.has("vv") {
-		err = &Fault{Verdict: Harness, Op: "proxy command " + strconv.Quote(s),
-			Err:  errors.New("it says neither where the proxy listens, {port} or {tls_port}, nor that it writes {vv}"),
-			Hint: "see docs/foreign-parts.md"}
-	}
-	return t, err
+	return parseTemplate("proxy", s, proxyPlaceholders)
 }
 
 func clientTemplate(s string) (*template, error) {
-	t, err := parseTemplate("client", s, clientPlaceholders)
-	if err == nil && !t.has("socket") {
-		err = &Fault{Verdict: Harness, Op: "client command " + strconv.Quote(s),
-			Err:  errors.New("it has no {socket}, where a lane drives its client"),
-			Hint: "see docs/foreign-parts.md"}
+	return parseTemplate("client", s, clientPlaceholders)
+}
+
+// environment is the values as a program finds them in its environment:
+// SPICELANE_TLS_PORT is {tls_port}.
+func environment(values map[string]string) []string {
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		env = append(env, "SPICELANE_"+strings.ToUpper(name)+"="+values[name])
 	}
-	return t, err
+	return env
 }
 
 // has tells whether the command line or one of its files speaks of a
@@ -259,8 +259,9 @@ const serverPEM = "server.pem"
 
 // foreignProxy runs somebody else's proxy and waits until it is ready: for
 // {ready}, for the ports, for {vv}, as far as its command line speaks of them. One
-// that writes no {vv} is taken for one that passes SPICE through (socat, stunnel,
-// haproxy, nginx), and the client then gets QEMU's own ticket.
+// with a port and without {vv} is taken for one that passes SPICE through (socat,
+// stunnel, haproxy, nginx), and the client then gets QEMU's own ticket; one with
+// neither is expected to write the file whose name is in its environment.
 func (l *Lane) foreignProxy(ctx context.Context) error {
 	t, err := proxyTemplate(l.cfg.Proxy)
 	if err != nil {
@@ -291,17 +292,18 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		return classify("sources", err)
 	}
 	spice := l.machine.Spice()
-	argv, err := t.fill(map[string]string{
+	values := map[string]string{
 		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
 		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.path,
 		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
 		"vv": vvFile, "ready": readyFile,
 		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
-	}, l.run.path)
+	}
+	argv, err := t.fill(values, l.run.path)
 	if err != nil {
 		return err
 	}
-	p, err := l.startChild(child{name: "proxy", argv: argv})
+	p, err := l.startChild(child{name: "proxy", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}
@@ -332,7 +334,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		}
 	}
 	l.proxyIsAt(at, p.pid)
-	if t.has("vv") {
+	if t.has("vv") || !plain && !tls {
 		l.newVV = func(context.Context) (*vv.File, error) { return readVV(vvFile) }
 		if err := awaitVV(ctx, p, vvFile); err != nil {
 			return notReady(err)
@@ -364,11 +366,12 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 	if err := writeVV(path, file); err != nil {
 		return err
 	}
-	argv, err := t.fill(map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}, l.run.path)
+	values := map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}
+	argv, err := t.fill(values, l.run.path)
 	if err != nil {
 		return err
 	}
-	p, err := l.startChild(child{name: "client", argv: argv})
+	p, err := l.startChild(child{name: "client", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}

@@ -251,7 +251,7 @@ func (s *Stream) fault(began time.Time, err error) error {
 }
 
 // maxDescribed is how many events an error shows.
-const maxDescribed = 12
+const maxDescribed = 40
 
 func describe(events []digest.Event) string {
 	if len(events) == 0 {

@@ -153,9 +153,30 @@ func (r *run) alone(what string) bool {
 		// Also after a failure: without its client the lane is no good to anybody.
 		if err := r.client.Reconnect(r.ctx); !r.Failed() {
 			r.must(err)
+			r.greeted()
 		}
 	})
 	return true
+}
+
+// greeted waits until the guest's agent knows the client that has come back. It is
+// told some time after the connection, and its report of that would push others out
+// of the digest. What another client did before was more than to be greeted.
+func (r *run) greeted() {
+	r.Helper()
+	st, err := r.client.Status(r.ctx)
+	r.must(err)
+	if !st.AgentConnected {
+		return
+	}
+	s := r.stream()
+	greeting := func(e digest.Event) bool {
+		a, ok := e.(digest.Agent)
+		return ok && a.State == digest.CapabilitiesReceived
+	}
+	if n := len(s.events); n == 0 || !greeting(s.events[n-1]) {
+		r.await(s, "the agent to know the client's capabilities", greeting)
+	}
 }
 
 // awaitShown waits until the newest event of a type in the digest that a session

@@ -173,7 +173,15 @@ func (s *mainState) moved() error {
 }
 
 func migratedTo(t wire.MigrationTarget) error {
-	return &MigratedError{Host: t.Host, Port: int(t.Port), TLSPort: int(t.SecurePort), HostSubject: t.CertSubject}
+	return &MigratedError{Host: t.Host, Port: portOf(t.Port), TLSPort: portOf(t.SecurePort), HostSubject: t.CertSubject}
+}
+
+// portOf is a port of a migration's target; QEMU has -1 for one that is absent, in the 16 bits that it is sent in.
+func portOf(p uint16) int {
+	if p == 0xffff {
+		return 0
+	}
+	return int(p)
 }
 
 // mouseMode notes the mode and asks for positions instead of motion where that is possible.

@@ -8,16 +8,25 @@
 //	r.Set(impair.Link{})  // from now on nothing is impaired
 //	r.Conns()[0].Cut()    // and one connection ends with a reset
 //
-// A [Link] is done to the byte streams, in order and without loss, as TCP shows a
-// bad path to its two ends.
+// What a [Link] says is done in one of two places. Inside this process it is done
+// to the byte streams, in order and without loss, as TCP shows a bad path to its
+// two ends. In the kernel ([InKernel]) each connection is led, as TCP, from one
+// network namespace to another, and netem impairs the packets between them: what
+// is lost is really sent again, windows open as slowly as they would, and a
+// connection takes a round trip to be made. That needs Linux with sch_netem and a
+// user who may make network namespaces; [Auto] takes it where it can be had, and
+// [Relay.Shaped] says what was taken and why.
 //
 // The relay decodes nothing: what a connection carries is the caller's to know.
+// What goes wrong with a connection by itself ends it on both sides as a polite
+// end or a reset, as it came.
 package impair
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"slices"
@@ -51,6 +60,8 @@ func (l Link) Check() error {
 	switch {
 	case l.Delay < 0 || l.Jitter < 0:
 		return errors.New("impair: a delay or jitter below zero")
+	case l.Delay > maxDelay:
+		return fmt.Errorf("impair: a delay of %v is more than %v", l.Delay, maxDelay)
 	case l.Jitter > l.Delay:
 		return fmt.Errorf("impair: a jitter of %v is more than the delay of %v", l.Jitter, l.Delay)
 	case l.Rate < 0:
@@ -75,22 +86,47 @@ func (l Link) String() string {
 	return s
 }
 
+// maxDelay bounds a Link's delay: TCP itself gives up beyond.
+const maxDelay = time.Minute
+
+// A Place is where a Link is done to connections.
+type Place string
+
+// The places.
+const (
+	// InProcess is inside this process, on the byte streams. It can be had
+	// everywhere, and is meant by an empty Place.
+	InProcess Place = "process"
+	// InKernel is between two network namespaces, on packets, by netem.
+	InKernel Place = "kernel"
+	// Auto is InKernel if that can be had, else InProcess.
+	Auto Place = "auto"
+)
+
 // A Config says what a relay leads to.
 type Config struct {
 	// Network and Addr are where connections are led: "tcp" or "unix".
 	Network, Addr string
 	// Link is what is done to them at first.
 	Link Link
-	// Seed makes jitter and loss repeatable; 0 is a seed like any other.
+	// In is where it is done. Default: InProcess.
+	In Place
+	// Seed makes jitter and loss repeatable, in this process only; 0 is a seed like
+	// any other.
 	Seed uint64
 	// Dial replaces a plain dial to Network and Addr.
 	Dial func(ctx context.Context) (net.Conn, error)
+
+	// shape takes netem's place in tests, whose kernel may lack it.
+	shape shaper
 }
 
 // A Relay listens on a free TCP port on loopback and leads every connection to
 // one place. Its methods may be called from any goroutine.
 type Relay struct {
 	cfg    Config
+	net    *network // nil in process
+	lack   error    // why Auto has not got one
 	ln     net.Listener
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -103,21 +139,50 @@ type Relay struct {
 	down  bool // new connections are reset
 }
 
-// Start opens a relay. The error is that of listening, or of a Link that makes
-// no sense.
+// Start opens a relay. The error is that of listening, of a Link or a Place that
+// makes no sense, or an *Unavailable.
 func Start(cfg Config) (*Relay, error) {
 	if err := cfg.Link.Check(); err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("impair: %w", err)
+	r := &Relay{cfg: cfg, link: cfg.Link, rnd: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed))}
+	switch cfg.In {
+	case "", InProcess:
+	case InKernel, Auto:
+		if r.net, r.lack = newNetwork(cfg.Link, cfg.shape); r.lack != nil && cfg.In == InKernel {
+			return nil, &Unavailable{r.lack}
+		}
+	default:
+		return nil, fmt.Errorf("impair: there is no place %q", cfg.In)
 	}
-	r := &Relay{cfg: cfg, ln: ln, link: cfg.Link, rnd: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed))}
+	var err error
+	if r.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, errors.Join(fmt.Errorf("impair: %w", err), r.net.Close())
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.joined.Add(1)
 	go r.accept()
 	return r, nil
+}
+
+// An Unavailable says that a Link cannot be done in the kernel here.
+type Unavailable struct {
+	// Err is what is lacking.
+	Err error
+}
+
+func (e *Unavailable) Error() string { return "impair: not in the kernel: " + e.Err.Error() }
+func (e *Unavailable) Unwrap() error { return e.Err }
+
+// Shaped says where and by what connections are impaired, and why there.
+func (r *Relay) Shaped() string {
+	switch {
+	case r.net != nil:
+		return "by netem, between two network namespaces"
+	case r.lack != nil:
+		return "in this process, on the byte streams: " + r.lack.Error()
+	}
+	return "in this process, on the byte streams"
 }
 
 // Addr is where the relay listens, host:port.
@@ -131,6 +196,11 @@ func (r *Relay) Set(l Link) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.net != nil {
+		if err := r.net.set(l); err != nil {
+			return err
+		}
+	}
 	r.link = l
 	return nil
 }
@@ -166,9 +236,9 @@ func (r *Relay) Close() error {
 	}
 	r.joined.Wait()
 	if errors.Is(err, net.ErrClosed) {
-		return nil
+		return nil // it was closed before
 	}
-	return err
+	return errors.Join(err, r.net.Close())
 }
 
 func (r *Relay) accept() {
@@ -201,12 +271,24 @@ func (r *Relay) dial() (net.Conn, error) {
 // lead joins near to where the relay leads, until both directions have ended.
 func (r *Relay) lead(near net.Conn) {
 	defer r.joined.Done()
+	// The way there first: the far end hears of a connection when it arrives.
+	var way []net.Conn
+	if r.net != nil {
+		a, b, err := r.net.pair(r.ctx)
+		if err != nil {
+			reset(near)
+			return
+		}
+		way = []net.Conn{a, b}
+	}
 	far, err := r.dial()
 	if err != nil {
-		reset(near)
+		for _, c := range append(way, near) {
+			reset(c)
+		}
 		return
 	}
-	c := &Conn{relay: r, near: near, far: far, frozen: make(chan struct{}), done: make(chan struct{})}
+	c := &Conn{relay: r, near: near, far: far, way: way, frozen: make(chan struct{}), done: make(chan struct{})}
 	r.mu.Lock()
 	closing := r.ctx.Err() != nil
 	if !closing {
@@ -216,14 +298,32 @@ func (r *Relay) lead(near net.Conn) {
 	if closing {
 		c.Cut()
 	}
-	var both sync.WaitGroup
-	both.Add(2)
-	go func() { defer both.Done(); c.pipe(far, near) }()
-	go func() { defer both.Done(); c.pipe(near, far) }()
-	both.Wait()
+	var all sync.WaitGroup
+	if r.net == nil {
+		all.Go(func() { c.pipe(far, near) })
+		all.Go(func() { c.pipe(near, far) })
+	} else {
+		var outer sync.WaitGroup
+		outer.Go(func() { c.pump(way[0], near) })
+		outer.Go(func() { c.pump(way[1], far) })
+		all.Go(func() { c.pump(near, way[0]) })
+		all.Go(func() { c.pump(far, way[1]) })
+		all.Go(func() {
+			outer.Wait()
+			select {
+			case <-c.frozen:
+				// Neither end is there any more, and the way has not been told.
+				reset(way[0])
+				reset(way[1])
+			default:
+			}
+		})
+	}
+	all.Wait()
 	close(c.done)
-	near.Close()
-	far.Close()
+	for _, end := range c.ends() {
+		end.Close()
+	}
 	r.mu.Lock()
 	r.conns = slices.DeleteFunc(r.conns, func(x *Conn) bool { return x == c })
 	r.mu.Unlock()
@@ -242,10 +342,15 @@ func reset(c net.Conn) {
 type Conn struct {
 	relay     *Relay
 	near, far net.Conn
-	frozen    chan struct{}
-	freeze    sync.Once
-	done      chan struct{}
+	// way is the connection between them that the kernel impairs, its near end
+	// first; none in process.
+	way    []net.Conn
+	frozen chan struct{}
+	freeze sync.Once
+	done   chan struct{}
 }
+
+func (c *Conn) ends() []net.Conn { return append([]net.Conn{c.near, c.far}, c.way...) }
 
 // NearAddr is the address of the end that connected; FarAddr is the address from
 // which the relay connected onward, as the far end sees it.
@@ -256,9 +361,10 @@ func (c *Conn) FarAddr() net.Addr { return c.far.LocalAddr() }
 
 // Cut ends the connection on both sides with a reset.
 func (c *Conn) Cut() {
-	c.freeze.Do(func() { close(c.frozen) })
-	reset(c.near)
-	reset(c.far)
+	c.Freeze()
+	for _, end := range c.ends() {
+		reset(end)
+	}
 }
 
 // Freeze makes the connection half open: nothing passes any more in either
@@ -384,5 +490,42 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 	}
 	if w, ok := dst.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
+	}
+}
+
+// pumpBuffer is read at once on the way to or from the kernel's impaired one.
+const pumpBuffer = 32 << 10
+
+// pump carries src to dst as it comes, one direction of a hop, and passes on how
+// it ends.
+func (c *Conn) pump(dst, src net.Conn) {
+	b := make([]byte, pumpBuffer)
+	for {
+		n, err := src.Read(b)
+		select {
+		case <-c.frozen:
+			// Read and forgotten: the sender is not told, nor is anybody of the end.
+			if err != nil {
+				return
+			}
+			continue
+		default:
+		}
+		if n > 0 {
+			if _, err := dst.Write(b[:n]); err != nil {
+				reset(src)
+				return
+			}
+		}
+		switch {
+		case err == io.EOF:
+			if w, ok := dst.(interface{ CloseWrite() error }); ok {
+				_ = w.CloseWrite()
+			}
+			return
+		case err != nil:
+			reset(dst)
+			return
+		}
 	}
 }

@@ -15,7 +15,15 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if part != nil {
+		part()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// part is what this process does instead of running tests, if it does.
+var part func()
 
 // echoServer sends back what it gets and says when a connection of it ended.
 func echoServer(t *testing.T) (addr string, ended <-chan error) {
@@ -44,8 +52,28 @@ func echoServer(t *testing.T) (addr string, ended <-chan error) {
 
 func start(t *testing.T, link impair.Link) (*impair.Relay, net.Conn, <-chan error) {
 	t.Helper()
+	return startIn(t, impair.Config{Link: link})
+}
+
+// places are the relays that are alike in everything but how they impair. A host
+// whose kernel or user cannot do it in the kernel has one of them.
+var places = map[string]func(t *testing.T) impair.Config{
+	"in process": func(*testing.T) impair.Config { return impair.Config{} },
+}
+
+func inEachPlace(t *testing.T, f func(t *testing.T, cfg impair.Config)) {
+	t.Helper()
+	for name, cfg := range places {
+		t.Run(name, func(t *testing.T) { f(t, cfg(t)) })
+	}
+}
+
+// startIn starts a relay to an echo, and connects to it.
+func startIn(t *testing.T, cfg impair.Config) (*impair.Relay, net.Conn, <-chan error) {
+	t.Helper()
 	addr, ended := echoServer(t)
-	r, err := impair.Start(impair.Config{Network: "tcp", Addr: addr, Link: link, Seed: 7})
+	cfg.Network, cfg.Addr, cfg.Seed = "tcp", addr, 7
+	r, err := impair.Start(cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	c, err := net.Dial("tcp", r.Addr())
@@ -74,20 +102,27 @@ func TestWhateverTheLinkEveryByteArrivesInOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, c, _ := start(t, link)
-			want := make([]byte, 1<<20)
-			rnd := rand.New(rand.NewPCG(1, 2))
-			for i := range want {
-				want[i] = byte(rnd.Uint32())
-			}
-			go func() {
-				_, _ = c.Write(want)
-				_ = c.(*net.TCPConn).CloseWrite()
-			}()
-			got, err := io.ReadAll(c)
-			require.NoError(t, err)
-			require.True(t, bytes.Equal(want, got), "%d bytes of %d", len(got), len(want))
+			requireEchoed(t, c)
 		})
 	}
+}
+
+// requireEchoed demands that a mebibyte comes back as it was sent, and then the
+// end.
+func requireEchoed(t *testing.T, c net.Conn) {
+	t.Helper()
+	want := make([]byte, 1<<20)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for i := range want {
+		want[i] = byte(rnd.Uint32())
+	}
+	go func() {
+		_, _ = c.Write(want)
+		_ = c.(*net.TCPConn).CloseWrite()
+	}()
+	got, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(want, got), "%d bytes of %d", len(got), len(want))
 }
 
 func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
@@ -122,57 +157,120 @@ func TestALostSegmentHoldsUpWhatFollows(t *testing.T) {
 }
 
 func TestACutConnectionIsResetOnBothSides(t *testing.T) {
-	r, c, ended := start(t, impair.Link{})
-	roundTrip(t, c)
-	r.Conns()[0].Cut()
-	_, err := c.Read(make([]byte, 1))
-	require.ErrorIs(t, err, syscall.ECONNRESET)
-	require.ErrorIs(t, <-ended, syscall.ECONNRESET)
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		r, c, ended := startIn(t, cfg)
+		roundTrip(t, c)
+		conn := r.Conns()[0]
+		conn.Cut()
+		_, err := c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		require.ErrorIs(t, <-ended, syscall.ECONNRESET)
+		<-conn.Done()
+	})
 }
 
 func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
-	r, c, ended := start(t, impair.Link{})
-	roundTrip(t, c)
-	conn := r.Conns()[0]
-	conn.Freeze()
-	_, err := c.Write([]byte("nobody hears this"))
-	require.NoError(t, err)
-	require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
-	_, err = c.Read(make([]byte, 1))
-	var timeout net.Error
-	require.ErrorAs(t, err, &timeout)
-	require.True(t, timeout.Timeout())
-	select {
-	case err := <-ended:
-		require.Fail(t, "the far end was told", "%v", err)
-	case <-conn.Done():
-		require.Fail(t, "the connection is over")
-	default:
-	}
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		r, c, ended := startIn(t, cfg)
+		roundTrip(t, c)
+		conn := r.Conns()[0]
+		conn.Freeze()
+		_, err := c.Write([]byte("nobody hears this"))
+		require.NoError(t, err)
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+		_, err = c.Read(make([]byte, 1))
+		var timeout net.Error
+		require.ErrorAs(t, err, &timeout)
+		require.True(t, timeout.Timeout())
+		select {
+		case err := <-ended:
+			require.Fail(t, "the far end was told", "%v", err)
+		case <-conn.Done():
+			require.Fail(t, "the connection is over")
+		default:
+		}
+	})
 }
 
 func TestARelayThatIsDownResetsNewConnectionsOnly(t *testing.T) {
-	r, c, _ := start(t, impair.Link{})
-	roundTrip(t, c)
-	r.SetDown(true)
-	d, err := net.Dial("tcp", r.Addr())
-	if err == nil {
-		_, err = d.Read(make([]byte, 1))
-		d.Close()
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		r, c, _ := startIn(t, cfg)
+		roundTrip(t, c)
+		r.SetDown(true)
+		d, err := net.Dial("tcp", r.Addr())
+		if err == nil {
+			_, err = d.Read(make([]byte, 1))
+			d.Close()
+		}
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+		roundTrip(t, c)
+		r.SetDown(false)
+		d, err = net.Dial("tcp", r.Addr())
+		require.NoError(t, err)
+		defer d.Close()
+		roundTrip(t, d)
+	})
+}
+
+// A relay that leads nowhere is one whose far end is not there.
+func TestAConnectionThatLeadsNowhereIsReset(t *testing.T) {
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		cfg.Network, cfg.Addr = "tcp", ln.Addr().String()
+		require.NoError(t, ln.Close())
+		r, err := impair.Start(cfg)
+		require.NoError(t, err)
+		defer r.Close()
+		c, err := net.Dial("tcp", r.Addr())
+		if err == nil {
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+	})
+}
+
+func TestAnEndIsPassedOn(t *testing.T) {
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		r, c, ended := startIn(t, cfg)
+		roundTrip(t, c)
+		conn := r.Conns()[0]
+		require.NoError(t, c.Close())
+		require.NoError(t, <-ended)
+		<-conn.Done()
+		// The list is brought up to date a moment after.
+		require.Eventually(t, func() bool { return len(r.Conns()) == 0 }, 5*time.Second, time.Millisecond)
+	})
+}
+
+func TestAPlaceThatIsNoneIsRefused(t *testing.T) {
+	_, err := impair.Start(impair.Config{In: "the cloud"})
+	require.ErrorContains(t, err, `there is no place "the cloud"`)
+}
+
+// Whichever it is, it works and is said.
+func TestAutoTakesTheKernelWhereItCanBeHad(t *testing.T) {
+	r, c, _ := startIn(t, impair.Config{In: impair.Auto, Link: impair.Link{Delay: 20 * time.Millisecond}})
+	require.GreaterOrEqual(t, roundTrip(t, c), 40*time.Millisecond)
+	t.Log(r.Shaped())
+	switch lack := impair.Probe(); lack {
+	case nil:
+		require.Equal(t, "by netem, between two network namespaces", r.Shaped())
+	default:
+		require.Equal(t, "in this process, on the byte streams: "+lack.Error(), r.Shaped())
+		_, err := impair.Start(impair.Config{In: impair.InKernel})
+		var none *impair.Unavailable
+		require.ErrorAs(t, err, &none)
+		require.ErrorContains(t, err, lack.Error())
 	}
-	require.ErrorIs(t, err, syscall.ECONNRESET)
-	roundTrip(t, c)
-	r.SetDown(false)
-	d, err = net.Dial("tcp", r.Addr())
-	require.NoError(t, err)
-	defer d.Close()
-	roundTrip(t, d)
 }
 
 func TestALinkThatMakesNoSenseIsRefused(t *testing.T) {
 	for want, link := range map[string]impair.Link{
 		"below zero":        {Delay: -1},
-		"more than":         {Delay: 1, Jitter: 2},
+		"more than the":     {Delay: 1, Jitter: 2},
+		"more than 1m0s":    {Delay: time.Hour},
 		"a rate below zero": {Rate: -1},
 		"not a probability": {Loss: 1.5},
 	} {

@@ -1,0 +1,49 @@
+package impair
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Netem is what netem is told.
+var Netem = netem
+
+// InKernelBy is a Config that has a Link done in the kernel by something else.
+func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Link) netlink.Qdisc) Config {
+	cfg.In, cfg.shape = InKernel, shape
+	return cfg
+}
+
+// Namespaces are the relay's two, as what the links in /proc/PID/ns lead to.
+func (r *Relay) Namespaces() (ids []string) {
+	for _, s := range []*side{r.net.near, r.net.far} {
+		id, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.ns))
+		if err != nil {
+			panic(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Passed is what has left the near side's device, and what was dropped there.
+func (r *Relay) Passed() (bytes uint64, drops uint32, err error) {
+	all, err := r.net.near.handle.QdiscList(r.net.near.leg)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, q := range all {
+		if s := q.Attrs().Statistics; s != nil && s.Basic != nil && s.Queue != nil {
+			bytes, drops = bytes+s.Basic.Bytes, drops+s.Queue.Drops
+		}
+	}
+	return bytes, drops, nil
+}
+
+// InsideNear tells what f sees on a thread in the near namespace.
+func (r *Relay) InsideNear(f func() error) error { return r.net.near.do(f) }
+
+// ThreadNamespace is that of the calling thread.
+func ThreadNamespace() (string, error) { return os.Readlink("/proc/thread-self/ns/net") }

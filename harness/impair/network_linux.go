@@ -1,0 +1,279 @@
+package impair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// A network is two network namespaces with a pair of virtual Ethernet devices
+// between them:
+//
+//	┌ near ───────────────────┐      ┌ far ────────────────────┐
+//	│ 192.0.2.1  leg  ▸ netem ┼──────┼ netem ◂  leg  192.0.2.2 │
+//	└─────────────────────────┘      └─────────────────────────┘
+//
+// What each side sends is impaired on its way out, so that either direction has
+// a Link of its own. The namespaces have no name: they are held by descriptors of
+// this process, and the kernel removes them with it, however it ends.
+type network struct {
+	near, far *side
+	shape     shaper
+}
+
+// A shaper makes the queueing discipline that does l to what leaves a device. It
+// must be of the same kind each time.
+type shaper func(attrs netlink.QdiscAttrs, l Link) netlink.Qdisc
+
+// A side is one of the two namespaces.
+type side struct {
+	ns     netns.NsHandle
+	handle *netlink.Handle
+	leg    netlink.Link
+	ip     net.IP
+}
+
+// The addresses are of TEST-NET-1 (RFC 5737); nobody else is in the namespaces.
+var (
+	nearIP = net.IPv4(192, 0, 2, 1).To4()
+	farIP  = net.IPv4(192, 0, 2, 2).To4()
+)
+
+const (
+	legName = "leg"
+	// ethernetMTU makes a frame's TCP segment what Link.Loss speaks of.
+	ethernetMTU = 1500
+	// queueDevice is only there for the kernel's own idea of a device's queue; what
+	// may wait is netem's limit.
+	queueDevice = 1000
+)
+
+// newNetwork makes the namespaces and what is in them. The error says what the
+// host or this user lacks.
+func newNetwork(l Link, shape shaper) (_ *network, err error) {
+	if shape == nil {
+		shape = netem
+	}
+	n := &network{shape: shape}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if n.near, err = newSide(nearIP); err != nil {
+		return nil, err
+	}
+	if n.far, err = newSide(farIP); err != nil {
+		return nil, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.TxQLen = legName, ethernetMTU, queueDevice
+	err = n.near.handle.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: legName, PeerNamespace: netlink.NsFd(n.far.ns)})
+	if err != nil {
+		return nil, lack("a pair of virtual Ethernet devices", err, unix.EOPNOTSUPP, "this kernel has no veth")
+	}
+	for _, s := range []*side{n.near, n.far} {
+		if s.leg, err = s.handle.LinkByName(legName); err != nil {
+			return nil, fmt.Errorf("the device %s: %w", legName, err)
+		}
+	}
+	for _, s := range []struct{ this, that *side }{{n.near, n.far}, {n.far, n.near}} {
+		if err = s.this.setUp(s.that, shape(attrsOf(s.this.leg), l)); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// newSide makes a namespace.
+func newSide(ip net.IP) (*side, error) {
+	s := &side{ns: netns.None(), ip: ip}
+	err := onThreadOfItsOwn(func() (err error) {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			s.ns, err = netns.Get()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, lack("a network namespace", err, unix.EPERM, "this user may not make a network namespace")
+	}
+	if s.handle, err = netlink.NewHandleAt(s.ns, unix.NETLINK_ROUTE); err != nil {
+		return nil, errors.Join(fmt.Errorf("netlink in a namespace: %w", err), s.ns.Close())
+	}
+	return s, nil
+}
+
+// lack says in words what it means that what cannot be had for want of known.
+func lack(what string, err, known error, words string) error {
+	if errors.Is(err, known) {
+		return errors.New(words)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func attrsOf(leg netlink.Link) netlink.QdiscAttrs {
+	return netlink.QdiscAttrs{LinkIndex: leg.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
+}
+
+// setUp makes the side's device ready to lead to that of the other.
+func (s *side) setUp(other *side, q netlink.Qdisc) error {
+	// One segment a packet: a loss is to be that of a segment, not of the 64 KiB
+	// that the kernel hands to a device at once.
+	if err := s.handle.LinkSetGSOMaxSegs(s.leg, 1); err != nil {
+		return fmt.Errorf("the device's segments: %w", err)
+	}
+	if err := s.handle.AddrAdd(s.leg, &netlink.Addr{IPNet: &net.IPNet{IP: s.ip, Mask: net.CIDRMask(30, 32)}}); err != nil {
+		return fmt.Errorf("the device's address: %w", err)
+	}
+	// Nobody asks across an ocean for a neighbour's address, so nothing is to be lost
+	// of that.
+	err := s.handle.NeighAdd(&netlink.Neigh{LinkIndex: s.leg.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+		IP: other.ip, HardwareAddr: other.leg.Attrs().HardwareAddr})
+	if err != nil {
+		return fmt.Errorf("the device's neighbour: %w", err)
+	}
+	if err := s.handle.LinkSetUp(s.leg); err != nil {
+		return fmt.Errorf("the device: %w", err)
+	}
+	if err := s.handle.QdiscAdd(q); err != nil {
+		return lack("the device's "+q.Type(), err, unix.ENOENT, "this kernel has no sch_"+q.Type())
+	}
+	return nil
+}
+
+// set changes what is done to what leaves the sides from now on.
+func (n *network) set(l Link) error {
+	for _, s := range []*side{n.near, n.far} {
+		q := n.shape(attrsOf(s.leg), l)
+		if err := s.handle.QdiscChange(q); err != nil {
+			return fmt.Errorf("impair: %s: %w", q.Type(), err)
+		}
+	}
+	return nil
+}
+
+// pair is a new TCP connection through the network, both ends of it.
+func (n *network) pair(ctx context.Context) (near, far net.Conn, err error) {
+	// A listener for each: whose connection it is that comes is then no question.
+	var ln net.Listener
+	err = n.far.do(func() (err error) {
+		var cfg net.ListenConfig
+		cfg.SetMultipathTCP(false)
+		ln, err = cfg.Listen(ctx, "tcp4", net.JoinHostPort(n.far.ip.String(), "0"))
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer ln.Close()
+	err = n.near.do(func() (err error) {
+		var d net.Dialer
+		d.SetMultipathTCP(false)
+		near, err = d.DialContext(ctx, "tcp4", ln.Addr().String())
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	if far, err = ln.Accept(); err != nil {
+		near.Close()
+		return nil, nil, err
+	}
+	return near, far, nil
+}
+
+// do runs f, which makes sockets, in the side's namespace.
+func (s *side) do(f func() error) error {
+	return onThreadOfItsOwn(func() error {
+		if err := netns.Set(s.ns); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// onThreadOfItsOwn runs f, which may change the thread's network namespace.
+// Afterwards the thread is in the one where it was, or gone.
+func onThreadOfItsOwn(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		home, err := netns.Get()
+		if err == nil {
+			err = f()
+			// A goroutine that ends with its thread locked takes the thread along.
+			if netns.Set(home) == nil {
+				runtime.UnlockOSThread()
+			}
+			home.Close()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Close lets go of the namespaces, which end with their last socket. A nil
+// network has none.
+func (n *network) Close() error {
+	if n == nil {
+		return nil
+	}
+	var errs []error
+	for _, s := range []*side{n.near, n.far} {
+		if s != nil {
+			s.handle.Close()
+			errs = append(errs, s.ns.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const (
+	// unlimited is the rate of a Link without one, in bytes a second: 100 Gbit/s.
+	// With a rate netem keeps packets in order whatever the jitter, and a change
+	// without one would leave that which was before.
+	unlimited = 12_500_000_000
+	// patience is how much may wait at a bottleneck before it drops, in seconds of
+	// its rate.
+	patience = 1.0
+	// longQueue is a limit that windows of TCP do not reach, and shortQueue holds
+	// the beginning of a connection, both in packets.
+	longQueue, shortQueue = 100_000, 100
+)
+
+// netem does l as the kernel does (tc-netem(8)).
+func netem(attrs netlink.QdiscAttrs, l Link) netlink.Qdisc {
+	rate, limit := uint64(unlimited), uint32(longQueue)
+	if l.Rate > 0 {
+		rate = uint64(l.Rate)
+		// What is on its way waits in the same queue as what stands before the
+		// bottleneck.
+		held := (l.Delay + l.Jitter).Seconds() + patience
+		limit = uint32(min(longQueue, max(shortQueue, math.Ceil(held*float64(l.Rate)/ethernetMTU))))
+	}
+	return netlink.NewNetem(attrs, netlink.NetemQdiscAttrs{
+		Latency: uint32(l.Delay.Microseconds()),
+		Jitter:  uint32(l.Jitter.Microseconds()),
+		Loss:    float32(100 * l.Loss),
+		Limit:   limit,
+		Rate64:  rate,
+	})
+}
+
+// Probe is nil if this user can have a Link done in network namespaces on this
+// host, else it says what is lacking. It makes them, and lets go of them.
+func Probe() error {
+	n, err := newNetwork(Link{}, nil)
+	if err != nil {
+		return err
+	}
+	return n.Close()
+}

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package impair
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// Only Linux has network namespaces and netem.
+type (
+	network struct{}
+	shaper  func()
+)
+
+var errOnlyLinux = errors.New("only Linux has network namespaces")
+
+// Probe is nil if this user can have a Link done in network namespaces on this
+// host, else it says what is lacking.
+func Probe() error { return errOnlyLinux }
+
+func newNetwork(Link, shaper) (*network, error) { return nil, errOnlyLinux }
+
+func (*network) set(Link) error { return errOnlyLinux }
+
+func (*network) pair(context.Context) (near, far net.Conn, err error) { return nil, nil, errOnlyLinux }
+
+func (*network) Close() error { return nil }

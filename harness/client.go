@@ -36,7 +36,7 @@ type ClientConfig struct {
 // A Client is a running headless client with its control socket.
 type Client struct {
 	cfg     ClientConfig
-	console *control.RedialConsole
+	console *control.RecordConsole
 	srv     *control.Server
 	log     *Timeline
 
@@ -66,7 +66,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 			return nil, errors.Join(classify("timeline", err), ln.Close())
 		}
 	}
-	if c.console, err = control.NewRedialConsole(ctx, c.dial); err != nil {
+	if c.console, err = control.NewRecordConsole(ctx, c.dial); err != nil {
 		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
@@ -77,14 +77,15 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	return c, nil
 }
 
-// dial opens a session and watches it.
-func (c *Client) dial(ctx context.Context) (*spice.Client, error) {
+// dial opens a session and watches it. Tape is for the verb record_start.
+func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
 	f, err := c.cfg.VV(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cfg := spice.FromVV(f)
 	cfg.Logger = c.cfg.Logger
+	tape(&cfg)
 	session, err := spice.Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -182,27 +183,27 @@ func record(c control.Console, log *Timeline) {
 
 // A notedConsole notes on a timeline what is done to it.
 type notedConsole struct {
-	*control.RedialConsole
+	*control.RecordConsole
 	log *Timeline
 }
 
 func (c notedConsole) SendKey(ctx context.Context, code uint16, down bool) error {
 	at := time.Now()
-	err := c.RedialConsole.SendKey(ctx, code, down)
+	err := c.RecordConsole.SendKey(ctx, code, down)
 	c.note(at, err, "key", map[string]any{"code": code, "down": down})
 	return err
 }
 
 func (c notedConsole) MouseMove(ctx context.Context, channel uint8, x, y int, relative bool) error {
 	at := time.Now()
-	err := c.RedialConsole.MouseMove(ctx, channel, x, y, relative)
+	err := c.RecordConsole.MouseMove(ctx, channel, x, y, relative)
 	c.note(at, err, "pointer", map[string]any{"channel": channel, "x": x, "y": y, "relative": relative})
 	return err
 }
 
 func (c notedConsole) MouseButton(ctx context.Context, button int, down bool) error {
 	at := time.Now()
-	err := c.RedialConsole.MouseButton(ctx, button, down)
+	err := c.RecordConsole.MouseButton(ctx, button, down)
 	c.note(at, err, "button", map[string]any{"button": button, "down": down})
 	return err
 }

@@ -154,12 +154,24 @@ type Reconnector interface {
 	Reconnect(ctx context.Context) error
 }
 
-// Recorder is a Console that can record its conversation to files.
+// Recorder is a Console that can record its conversation to files. One recording
+// runs at a time.
 type Recorder interface {
-	// RecordStart begins to record into the directory dir.
-	RecordStart(dir string) error
-	// RecordStop ends it and names the files written.
-	RecordStop() ([]string, error)
+	// RecordStart begins to record into the directory dir. It may end the session
+	// and open another, so that the recording has a beginning. It answers what is
+	// wrong with dir, or with the moment, as an *[Error], and everything else as
+	// the reason for which there is no session any more.
+	RecordStart(ctx context.Context, dir string) error
+	// RecordStop ends it and says what was written. The error says what could not
+	// be; the recording has ended then, too.
+	RecordStop() (Recorded, error)
+}
+
+// Recorded is what a recording has left.
+type Recorded struct {
+	Dir   string
+	Files []string // names in Dir, sorted
+	Bytes int64    // in all of them
 }
 
 // StatsSource is a Console that counts what it does. What it returns is

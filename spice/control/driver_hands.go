@@ -69,16 +69,17 @@ func (d *Driver) Stats(ctx context.Context, v any) error {
 }
 
 // RecordStart begins to record the conversation with the guest's server into a
-// directory of the server's host.
+// directory of the server's host, which must not hold a recording yet. The session
+// is opened anew for it.
 func (d *Driver) RecordStart(ctx context.Context, dir string) error {
 	return d.Call(ctx, MethodRecordStart, RecordStartParams{dir}, nil)
 }
 
-// RecordStop ends the recording and names its files.
-func (d *Driver) RecordStop(ctx context.Context) ([]string, error) {
+// RecordStop ends the recording and says what it has left.
+func (d *Driver) RecordStop(ctx context.Context) (RecordStopResult, error) {
 	var res RecordStopResult
 	err := d.Call(ctx, MethodRecordStop, nil, &res)
-	return res.Files, err
+	return res, err
 }
 
 // Disconnect ends the session that the server drives. The control socket stays.

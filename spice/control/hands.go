@@ -74,13 +74,18 @@ type CursorResult struct {
 
 // RecordStartParams are the params of record_start.
 type RecordStartParams struct {
-	// Dir is the absolute path of a directory on the server's host.
+	// Dir is the absolute path of a directory on the server's host. It is made if
+	// it does not exist, and must not hold a recording yet.
 	Dir string `json:"dir"`
 }
 
 // RecordStopResult is the result of record_stop.
 type RecordStopResult struct {
+	// Dir is the directory that record_start was given.
+	Dir string `json:"dir"`
+	// Files are the names in it of what was written, and Bytes their size together.
 	Files []string `json:"files"`
+	Bytes int64    `json:"bytes"`
 }
 
 var mouseButtons = map[string]int{"left": 1, "middle": 2, "right": 3, "side": 6, "extra": 7}
@@ -292,22 +297,23 @@ func (s *session) recordStart(c *call) (any, error) {
 		return nil, errorf(CodeBadParams, "params.dir is %q: want an absolute path, the server has a working directory of its own", abbreviate([]byte(p.Dir)))
 	}
 	r, _ := as[Recorder](s.srv.cfg.Console)
-	if err := r.RecordStart(p.Dir); err != nil {
-		return nil, failed("record", err)
+	err := r.RecordStart(c.ctx, p.Dir)
+	if e := new(Error); err != nil && !errors.As(err, &e) {
+		return nil, errorf(CodeDisconnected, "reconnect for the recording: %s", err)
 	}
-	return nil, nil
+	return nil, err
 }
 
 func (s *session) recordStop(*call) (any, error) {
 	r, _ := as[Recorder](s.srv.cfg.Console)
-	files, err := r.RecordStop()
+	rec, err := r.RecordStop()
 	if err != nil {
-		return nil, failed("stop recording", err)
+		return nil, failed("the recording is not whole", err)
 	}
-	if files == nil {
-		files = []string{}
+	if rec.Files == nil {
+		rec.Files = []string{}
 	}
-	return RecordStopResult{files}, nil
+	return RecordStopResult(rec), nil
 }
 
 func (s *session) disconnect(c *call) (any, error) {

@@ -110,9 +110,9 @@ func TestTheOtherVerbsReachTheConsole(t *testing.T) {
 	require.ErrorIs(t, d.SetDisplay(ctx, 0, 50), &control.Error{Code: control.CodeBadParams})
 	require.ErrorIs(t, d.RecordStart(ctx, "relative"), &control.Error{Code: control.CodeBadParams})
 	require.NoError(t, d.RecordStart(ctx, "/somewhere"))
-	files, err := d.RecordStop(ctx)
+	rec, err := d.RecordStop(ctx)
 	require.NoError(t, err)
-	require.Equal(t, []string{"main-0.txt"}, files)
+	require.Equal(t, control.RecordStopResult{Dir: "/somewhere", Files: []string{"main-0.txt"}, Bytes: 4711}, rec)
 	var stats map[string]int
 	require.NoError(t, d.Stats(ctx, &stats))
 	require.Equal(t, map[string]int{"deeds": 3}, stats)

@@ -101,6 +101,9 @@ const (
 	// CodeMouseMode answers mouse_move when the guest takes only the other kind
 	// of moves.
 	CodeMouseMode Code = "wrong_mouse_mode"
+	// CodeRecording answers record_start while a recording runs, and record_stop
+	// while none does.
+	CodeRecording Code = "wrong_recording_state"
 )
 
 // Error is an error answer of the protocol, as the server sends it and the

@@ -46,8 +46,8 @@ var verbs = []verb{
 	{name: MethodSetDisplay, run: (*session).setDisplay, offered: has[Resizer]},
 	{name: MethodCursor, run: (*session).cursor, offered: has[CursorSource]},
 	{name: MethodStats, run: (*session).stats, offered: has[StatsSource]},
-	{name: MethodRecordStart, run: (*session).recordStart, offered: has[Recorder]},
-	{name: MethodRecordStop, run: (*session).recordStop, offered: has[Recorder]},
+	{name: MethodRecordStart, run: (*session).recordStart, offered: has[Recorder], waits: true},
+	{name: MethodRecordStop, run: (*session).recordStop, offered: has[Recorder], waits: true},
 	{name: MethodDisconnect, run: (*session).disconnect, offered: has[Reconnector], waits: true},
 	{name: MethodReconnect, run: (*session).reconnect, offered: has[Reconnector], waits: true},
 }

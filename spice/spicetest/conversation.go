@@ -1,366 +1,24 @@
 package spicetest
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
-	"compress/gzip"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"time"
 
+	"github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A recording is one text file a channel: a first line, headers, an empty line,
-// and messages. A message is a line of who sent it, seconds since the recording
-// began, number, name and size (and serial, and offset of the sub-list, if it
-// has one), then its body in hex, 32 bytes a line. "* N" stands for N more
-// lines like the one before it:
-//
-//	spicelane conversation 1
-//	channel: display:0
-//	connection-id: 1804289383
-//	client-common: 0000000b
-//	client-caps: 00000212
-//	server-common: 0000000b
-//	server-caps: 00001362
-//
-//	client 0.012345 101 display.init size=14 serial=1
-//	0100004001000000000200008000
-//	server 0.015002 314 display.surface_create size=20 serial=1
-//	0000000000040000000300002000000001000000
-const firstLine = "spicelane conversation 1"
-
-// lineBytes is how many bytes of a body stand in a line of a recording.
-const lineBytes = 32
-
-// maxRecordedBody bounds a body that a recording may announce; what a
-// FrameReader takes can be recorded.
-const maxRecordedBody = wire.DefaultMaxBody
-
-// Recorded is one message of a recording.
-type Recorded struct {
-	From   wire.Direction
-	At     time.Duration // since the recording began
-	Header wire.Header
-	Body   []byte
-}
-
-// Recording is what went over one channel.
-type Recording struct {
-	Link     wire.LinkInfo
-	Comments []string // of "comment:" headers
-	Messages []Recorded
-}
-
-// appendHeader appends what stands before the messages.
-func appendHeader(b []byte, link wire.LinkInfo, comments []string) []byte {
-	b = append(b, firstLine...)
-	b = fmt.Appendf(b, "\nchannel: %s\nconnection-id: %d\n", link.Channel, link.ConnectionID)
-	for _, set := range []struct {
-		name string
-		caps wire.Caps
-	}{
-		{"client-common", link.Client.Common}, {"client-caps", link.Client.Channel},
-		{"server-common", link.Server.Common}, {"server-caps", link.Server.Channel},
-	} {
-		b = append(b, set.name...)
-		b = append(b, ':')
-		for _, word := range set.caps {
-			b = fmt.Appendf(b, " %08x", word)
-		}
-		b = append(b, '\n')
-	}
-	for _, c := range comments {
-		b = fmt.Appendf(b, "comment: %s\n", c)
-	}
-	return append(b, '\n')
-}
-
-// appendMessage appends one message.
-func appendMessage(b []byte, channel wire.ChannelType, m Recorded) []byte {
-	b = fmt.Appendf(b, "%s %.6f %d %s size=%d serial=%d", m.From, m.At.Seconds(), m.Header.Type,
-		wire.MessageName(channel, m.From, m.Header.Type), len(m.Body), m.Header.Serial)
-	if m.Header.SubList != 0 {
-		b = fmt.Appendf(b, " sublist=%d", m.Header.SubList)
-	}
-	b = append(b, '\n')
-	var last []byte
-	same := 0
-	flush := func() {
-		if same > 0 {
-			b = fmt.Appendf(b, "* %d\n", same)
-		}
-		same = 0
-	}
-	for line := range slices.Chunk(m.Body, lineBytes) {
-		if bytes.Equal(line, last) {
-			same++
-			continue
-		}
-		flush()
-		b = hex.AppendEncode(b, line)
-		b = append(b, '\n')
-		last = line
-	}
-	flush()
-	return b
-}
-
-// Append appends the recording as text.
-func (r *Recording) Append(b []byte) []byte {
-	b = appendHeader(b, r.Link, r.Comments)
-	for _, m := range r.Messages {
-		b = appendMessage(b, r.Link.Channel.Type, m)
-	}
-	return b
-}
-
-// ParseRecording reads the text of a recording.
-func ParseRecording(in io.Reader) (*Recording, error) {
-	p := parser{lines: bufio.NewScanner(in)}
-	p.lines.Buffer(nil, 1<<16)
-	r, err := p.recording()
-	if err == nil {
-		err = p.lines.Err()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("spicetest: recording: line %d: %w", p.number, err)
-	}
-	return r, nil
-}
-
-type parser struct {
-	lines  *bufio.Scanner
-	number int
-}
-
-func (p *parser) next() (string, bool) {
-	p.number++
-	if !p.lines.Scan() {
-		return "", false
-	}
-	return p.lines.Text(), true
-}
-
-func (p *parser) recording() (*Recording, error) {
-	if line, _ := p.next(); line != firstLine {
-		return nil, fmt.Errorf("got %q, want %q", line, firstLine)
-	}
-	r := &Recording{}
-	if err := p.headers(r); err != nil {
-		return nil, err
-	}
-	line, ok := p.next()
-	for ok {
-		m, size, err := parseMessageLine(line)
-		if err != nil {
-			return nil, err
-		}
-		if line, ok, err = p.body(&m, size); err != nil {
-			return nil, err
-		}
-		r.Messages = append(r.Messages, m)
-	}
-	return r, nil
-}
-
-func (p *parser) headers(r *Recording) error {
-	for {
-		line, ok := p.next()
-		if !ok || line == "" {
-			if r.Link.Channel.Type == 0 {
-				return errors.New("no channel header")
-			}
-			return nil
-		}
-		key, value, found := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		if !found {
-			return fmt.Errorf("%q is no header", line)
-		}
-		var err error
-		switch key {
-		case "channel":
-			r.Link.Channel, err = wire.ParseChannelID(value)
-		case "connection-id":
-			var id uint64
-			id, err = strconv.ParseUint(value, 10, 32)
-			r.Link.ConnectionID = uint32(id)
-		case "client-common":
-			r.Link.Client.Common, err = parseCaps(value)
-		case "client-caps":
-			r.Link.Client.Channel, err = parseCaps(value)
-		case "server-common":
-			r.Link.Server.Common, err = parseCaps(value)
-		case "server-caps":
-			r.Link.Server.Channel, err = parseCaps(value)
-		case "comment":
-			r.Comments = append(r.Comments, value)
-		default:
-			err = errors.New("unknown header")
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-	}
-}
-
-func parseCaps(value string) (wire.Caps, error) {
-	var caps wire.Caps
-	for _, field := range strings.Fields(value) {
-		word, err := strconv.ParseUint(field, 16, 32)
-		if err != nil {
-			return nil, err
-		}
-		if caps = append(caps, uint32(word)); len(caps) > wire.MaxCapWords {
-			return nil, fmt.Errorf("more than %d words", wire.MaxCapWords)
-		}
-	}
-	return caps, nil
-}
-
-// parseMessageLine reads the line before a body, and how long that will be. The
-// name is for readers; the number counts.
-func parseMessageLine(line string) (m Recorded, size int, err error) {
-	fields := strings.Fields(line)
-	if len(fields) < 5 {
-		return m, 0, fmt.Errorf("%q is no message: want who, when, number, name and size", line)
-	}
-	switch fields[0] {
-	case wire.FromServer.String():
-		m.From = wire.FromServer
-	case wire.FromClient.String():
-		m.From = wire.FromClient
-	default:
-		return m, 0, fmt.Errorf("message from %q, want server or client", fields[0])
-	}
-	seconds, err := strconv.ParseFloat(fields[1], 64)
-	if err != nil || !(seconds >= 0 && seconds < 1e9) {
-		return m, 0, fmt.Errorf("message at %q, want seconds", fields[1])
-	}
-	m.At = time.Duration(seconds*1e6+0.5) * time.Microsecond
-	number, err := strconv.ParseUint(fields[2], 10, 16)
-	if err != nil {
-		return m, 0, fmt.Errorf("message number %q: %w", fields[2], err)
-	}
-	m.Header.Type = uint16(number)
-	for _, field := range fields[4:] {
-		key, value, _ := strings.Cut(field, "=")
-		bits := 32
-		if key == "serial" {
-			bits = 64
-		}
-		n, err := strconv.ParseUint(value, 10, bits)
-		switch {
-		case err != nil:
-			return m, 0, fmt.Errorf("%s: %w", field, err)
-		case key == "size" && n <= maxRecordedBody:
-			m.Header.Size, size = uint32(n), int(n)
-		case key == "size":
-			return m, 0, fmt.Errorf("%s: the limit is %d", field, maxRecordedBody)
-		case key == "serial":
-			m.Header.Serial = n
-		case key == "sublist":
-			m.Header.SubList = uint32(n)
-		default:
-			return m, 0, fmt.Errorf("%s: unknown field", field)
-		}
-	}
-	return m, size, nil
-}
-
-// body reads size bytes, and the line after them.
-func (p *parser) body(m *Recorded, size int) (line string, ok bool, err error) {
-	var last []byte
-	for line, ok = p.next(); ok; line, ok = p.next() {
-		if repeat, found := strings.CutPrefix(line, "* "); found {
-			n, err := strconv.ParseUint(repeat, 10, 32)
-			if err != nil {
-				return "", false, fmt.Errorf("repeat %q: %w", repeat, err)
-			}
-			if len(last) == 0 || n > uint64(size-len(m.Body))/uint64(len(last)) {
-				return "", false, fmt.Errorf("repeat %d times goes beyond the size of %d bytes", n, size)
-			}
-			for range n {
-				m.Body = append(m.Body, last...)
-			}
-			continue
-		}
-		if len(m.Body) == size {
-			break
-		}
-		if last, err = hex.DecodeString(line); err != nil {
-			return "", false, fmt.Errorf("%d of %d bytes of the body, then %w", len(m.Body), size, err)
-		}
-		if len(last) == 0 || len(m.Body)+len(last) > size {
-			return "", false, fmt.Errorf("%d bytes of the body, then %d more, want %d", len(m.Body), len(last), size)
-		}
-		m.Body = append(m.Body, last...)
-	}
-	if len(m.Body) != size {
-		return "", false, fmt.Errorf("%d bytes of the body, want %d", len(m.Body), size)
-	}
-	return line, ok, nil
-}
-
-// Conversation is the recordings of one session.
+// Conversation is the recording of one session.
 type Conversation struct {
-	Recordings []*Recording // main first, then by channel
+	Recordings []*recording.Channel // main first, then by channel
 }
 
-// Load reads a conversation from the files *.txt and *.txt.gz of a directory.
+// Load reads a conversation that a recording.Recorder has written.
 func Load(dir string) (*Conversation, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.txt*"))
-	if err != nil {
-		return nil, fmt.Errorf("spicetest: load %s: %w", dir, err)
-	}
-	c := &Conversation{}
-	for _, name := range names {
-		r, err := loadFile(name)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		c.Recordings = append(c.Recordings, r)
-	}
-	if len(c.Recordings) == 0 {
-		return nil, fmt.Errorf("spicetest: load %s: no recording there", dir)
-	}
-	order := func(a, b *Recording) int {
-		x, y := a.Link.Channel, b.Link.Channel
-		return cmp.Or(cmp.Compare(x.Type, y.Type), cmp.Compare(x.ID, y.ID))
-	}
-	slices.SortFunc(c.Recordings, order)
-	for i, r := range c.Recordings[1:] {
-		if order(c.Recordings[i], r) == 0 {
-			return nil, fmt.Errorf("spicetest: load %s: two recordings of %s: a conversation has one connection a channel",
-				dir, r.Link.Channel)
-		}
-	}
-	return c, nil
-}
-
-func loadFile(name string) (*Recording, error) {
-	f, err := os.Open(name)
+	channels, err := recording.Load(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	var in io.Reader = f
-	if strings.HasSuffix(name, ".gz") {
-		if in, err = gzip.NewReader(f); err != nil {
-			return nil, err
-		}
-	}
-	return ParseRecording(in)
+	return &Conversation{Recordings: channels}, nil
 }
 
 // awaited are the client's messages that a server does not speak before: played
@@ -382,7 +40,7 @@ func (c *Conversation) Config() Config {
 		if i == 0 {
 			cfg.CommonCaps = append(cfg.CommonCaps, r.Link.Server.Common...)
 		}
-		cfg.Scripts[r.Link.Channel] = Script{Caps: r.Link.Server.Channel, Steps: r.Steps()}
+		cfg.Scripts[r.Link.Channel] = Script{Caps: r.Link.Server.Channel, Steps: Steps(r)}
 		for _, m := range r.Messages {
 			var init wire.MainInit
 			if r.Link.Channel.Type == wire.ChannelMain && m.From == wire.FromServer &&
@@ -394,8 +52,8 @@ func (c *Conversation) Config() Config {
 	return cfg
 }
 
-// Steps is the script that plays the recording.
-func (r *Recording) Steps() []Step {
+// Steps is the script that plays the recording of one channel.
+func Steps(r *recording.Channel) []Step {
 	channel := r.Link.Channel.Type
 	steps := []Step{{"compare capabilities", func(c *Channel) error {
 		gone := r.Link.Client.Channel.Without(c.Mess.ChannelCaps.List()...)

@@ -17,8 +17,8 @@
 //	})
 //	client, err := spice.Connect(ctx, spice.Config{Host: "test", Port: 1, DialFunc: srv.Dial})
 //
-// A conversation is recorded with a Recorder as the client's Tap and played by
-// the same server:
+// A conversation that package recording wrote, with a Recorder as the client's Tap
+// or by the control socket's record_start, is played by the same server:
 //
 //	conversation, err := spicetest.Load("testdata/qxl-glz")
 //	srv := spicetest.Start(t, conversation.Config())

@@ -22,7 +22,7 @@ import (
 
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/pki"
-	"github.com/spicelane/spicelane/spice/spicetest"
+	"github.com/spicelane/spicelane/spice/recording"
 )
 
 // zipAbove is the size of a text file beyond which it is committed zipped.
@@ -162,7 +162,7 @@ func (m *machine) record(t *testing.T, c conversation) {
 	version, err := exec.Command("qemu-system-x86_64", "--version").Output()
 	require.NoError(t, err)
 	first, _, _ := strings.Cut(string(version), "\n")
-	rec, err := spicetest.NewRecorder(spicetest.RecorderConfig{Dir: c.dir(), Secrets: []string{clientConfig().Password},
+	rec, err := recording.NewRecorder(recording.Config{Dir: c.dir(), Secrets: []string{clientConfig().Password},
 		Comments: []string{first, "display " + c.display + ", image-compression " + c.compression + ", " + c.transport}})
 	require.NoError(t, err)
 	cfg := clientConfig()

@@ -19,6 +19,8 @@ type Full struct {
 	cursor control.Cursor
 	text   string
 	hasTxt chan struct{} // closed once there is text to get
+
+	recorded string // the directory of record_start
 }
 
 // NewFull makes a console like [New] with everything else, and an agent.
@@ -119,10 +121,20 @@ func (f *Full) Cursor() control.Cursor {
 func (f *Full) Stats() any { return map[string]int{"deeds": len(f.Deeds())} }
 
 // RecordStart implements [control.Recorder].
-func (f *Full) RecordStart(dir string) error { return f.did("record %s", dir) }
+func (f *Full) RecordStart(_ context.Context, dir string) error {
+	f.mu.Lock()
+	f.recorded = dir
+	f.mu.Unlock()
+	return f.did("record %s", dir)
+}
 
 // RecordStop implements [control.Recorder].
-func (f *Full) RecordStop() ([]string, error) { return []string{"main-0.txt"}, f.did("record stop") }
+func (f *Full) RecordStop() (control.Recorded, error) {
+	f.mu.Lock()
+	dir := f.recorded
+	f.mu.Unlock()
+	return control.Recorded{Dir: dir, Files: []string{"main-0.txt"}, Bytes: 4711}, f.did("record stop")
+}
 
 // Disconnect implements [control.Reconnector].
 func (f *Full) Disconnect(context.Context) error {

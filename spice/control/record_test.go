@@ -1,0 +1,182 @@
+package control_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/spicetest"
+)
+
+// recordable is a console whose sessions are each the recorded one, dialled with a
+// password. before is called before a session is dialled; its error is dial's.
+func recordable(ctx context.Context, t *testing.T, before func(dials int) error) (*control.RecordConsole, *control.Driver) {
+	t.Helper()
+	conversation, err := spicetest.Load(recording)
+	require.NoError(t, err)
+	dials := 0
+	c, err := control.NewRecordConsole(ctx, func(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
+		if dials++; before != nil {
+			if err := before(dials); err != nil {
+				return nil, err
+			}
+		}
+		srv := spicetest.Start(t, conversation.Config())
+		cfg := spice.Config{Host: "localhost", Port: 1, Password: "the-token", DialFunc: srv.Dial}
+		tape(&cfg)
+		client, err := spice.Dial(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { client.Close() })
+		return client, srv.AwaitScripts(ctx, len(conversation.Recordings))
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	path, _ := open(t, control.Config{Console: c})
+	return c, dial(t, path)
+}
+
+// A session that is recorded in its middle is opened anew, and what is recorded
+// shows the same picture when it is played.
+func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
+	ctx := within(t)
+	console, d := recordable(ctx, t, nil)
+	first := console.Client()
+	dir := filepath.Join(t.TempDir(), "a", "recording")
+	require.NoError(t, d.RecordStart(ctx, dir))
+	require.NotSame(t, first, console.Client())
+	require.NoError(t, d.SendKey(ctx, control.KeyLeft, control.Press))
+	want, err := d.Image(ctx, control.ScreenshotParams{})
+	require.NoError(t, err)
+	res, err := d.RecordStop(ctx)
+	require.NoError(t, err)
+	require.Equal(t, dir, res.Dir)
+	require.Equal(t, []string{"cursor-0.txt", "display-0.txt", "inputs-0.txt", "main-0.txt"}, res.Files)
+	var size int64
+	for _, name := range res.Files {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		size += int64(len(text))
+		if name == "inputs-0.txt" {
+			require.Contains(t, string(text), "\ne04b0000\n")
+		}
+	}
+	require.Equal(t, size, res.Bytes)
+
+	// The session goes on, and what it does is recorded no more.
+	require.NoError(t, d.SendKey(ctx, control.KeyLeft, control.Press))
+	st, err := d.Status(ctx)
+	require.NoError(t, err)
+	require.True(t, st.SpiceConnected)
+	text, err := os.ReadFile(filepath.Join(dir, "inputs-0.txt"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), "\ne04b0000\n"))
+
+	require.Equal(t, want.Pix, play(ctx, t, dir).Pix)
+}
+
+// play plays a recording and is the picture it ends in.
+func play(ctx context.Context, t *testing.T, dir string) *control.Picture {
+	t.Helper()
+	conversation, err := spicetest.Load(dir)
+	require.NoError(t, err)
+	srv := spicetest.Start(t, conversation.Config())
+	client, err := spice.Dial(ctx, spice.Config{Host: "localhost", Port: 1, DialFunc: srv.Dial})
+	require.NoError(t, err)
+	defer client.Close()
+	require.NoError(t, srv.AwaitScripts(ctx, len(conversation.Recordings)))
+	path, _ := open(t, control.Config{Console: control.NewSpiceConsole(client)})
+	img, err := dial(t, path).Image(ctx, control.ScreenshotParams{})
+	require.NoError(t, err)
+	return &control.Picture{Pix: img.Pix, Width: img.Rect.Dx(), Height: img.Rect.Dy()}
+}
+
+func TestEverySessionOfARecordingHasItsDirectory(t *testing.T) {
+	ctx := within(t)
+	_, d := recordable(ctx, t, nil)
+	dir := t.TempDir()
+	require.NoError(t, d.RecordStart(ctx, dir))
+	require.NoError(t, d.Reconnect(ctx))
+	want, err := d.Image(ctx, control.ScreenshotParams{})
+	require.NoError(t, err)
+	require.NoError(t, d.Disconnect(ctx))
+	res, err := d.RecordStop(ctx)
+	require.NoError(t, err)
+	require.Len(t, res.Files, 8)
+	require.Contains(t, res.Files, "main-0.txt")
+	require.Contains(t, res.Files, "session-2/main-0.txt")
+	for _, session := range []string{dir, filepath.Join(dir, "session-2")} {
+		require.Equal(t, want.Pix, play(ctx, t, session).Pix)
+	}
+}
+
+func TestARecordingIsRefusedAtTheWrongMomentOrPlace(t *testing.T) {
+	ctx := within(t)
+	failing := false
+	console, d := recordable(ctx, t, func(int) error {
+		if failing {
+			return os.ErrPermission
+		}
+		return nil
+	})
+	first := console.Client()
+	_, err := d.RecordStop(ctx)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording})
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	held, err := filepath.Abs(recording)
+	require.NoError(t, err)
+	for _, dir := range []string{"relative", file, filepath.Join(file, "below"), held} {
+		require.ErrorIs(t, d.RecordStart(ctx, dir), &control.Error{Code: control.CodeBadParams}, dir)
+	}
+	require.Same(t, first, console.Client(), "the session was cut off for nothing")
+
+	dir := t.TempDir()
+	require.NoError(t, d.RecordStart(ctx, dir))
+	err = d.RecordStart(ctx, t.TempDir())
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording})
+	require.ErrorContains(t, err, dir)
+	_, err = d.RecordStop(ctx)
+	require.NoError(t, err)
+	err = d.RecordStart(ctx, dir)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeBadParams})
+	require.ErrorContains(t, err, "holds a recording already")
+
+	// A session that cannot be opened leaves neither a recording nor its directory.
+	failing = true
+	dir = filepath.Join(t.TempDir(), "new")
+	err = d.RecordStart(ctx, dir)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeDisconnected})
+	require.ErrorContains(t, err, "permission denied")
+	require.NoDirExists(t, dir)
+	_, err = d.RecordStop(ctx)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording})
+	failing = false
+	require.NoError(t, d.RecordStart(ctx, dir))
+}
+
+func TestADiskThatFillsUpIsReportedWhenTheRecordingEnds(t *testing.T) {
+	ctx := within(t)
+	dir := t.TempDir()
+	_, d := recordable(ctx, t, func(dials int) error {
+		if dials == 2 {
+			return os.Symlink("/dev/full", filepath.Join(dir, "display-0.txt"))
+		}
+		return nil
+	})
+	require.NoError(t, d.RecordStart(ctx, dir))
+	_, err := d.Image(ctx, control.ScreenshotParams{})
+	require.NoError(t, err, "the session does not care")
+	_, err = d.RecordStop(ctx)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeInternal})
+	require.ErrorContains(t, err, "display-0.txt: no space left on device")
+	_, err = d.RecordStop(ctx)
+	require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording}, "it has ended all the same")
+}

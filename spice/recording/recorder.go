@@ -1,0 +1,216 @@
+package recording
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Recorder writes what goes over the channels of one session into a directory,
+// one text file each, as it happens. Make it with [NewRecorder]; its Tap fits
+// spice.Config.Tap.
+type Recorder struct {
+	cfg   Config
+	start time.Time
+
+	mu     sync.Mutex
+	open   []*recorded
+	names  []string // of the files made, in that order
+	used   map[string]int
+	size   int64
+	errs   []error
+	closed bool
+}
+
+// Config sets a Recorder up. Dir is required.
+type Config struct {
+	// Dir is made if it does not exist. It must not hold a recording yet: files
+	// of two sessions in one directory could not be told apart.
+	Dir string
+	// Secrets are replaced by as many "x" wherever they stand in a message; one of
+	// fewer than six bytes not in pixels and sound, where it stands by chance.
+	Secrets []string
+	// Comments stand in every file: what was recorded, with which options.
+	Comments []string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// NewRecorder makes the directory and sees that it can be written to.
+func NewRecorder(cfg Config) (*Recorder, error) {
+	for _, c := range cfg.Comments {
+		if strings.ContainsAny(c, "\r\n") {
+			return nil, fmt.Errorf("recording: the comment %q has more than one line", c)
+		}
+	}
+	// NB: what a session shows and what is typed in it is its user's business.
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	held, err := filepath.Glob(filepath.Join(cfg.Dir, "*.txt*"))
+	if err != nil {
+		return nil, fmt.Errorf("recording: %s: %w", cfg.Dir, err)
+	}
+	if len(held) > 0 {
+		return nil, fmt.Errorf("recording: %s holds a recording already (%s): name another directory", cfg.Dir, filepath.Base(held[0]))
+	}
+	probe, err := os.CreateTemp(cfg.Dir, ".recording-*")
+	if err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return nil, fmt.Errorf("recording: %w", err)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Recorder{cfg: cfg, start: cfg.Now(), used: map[string]int{}}, nil
+}
+
+// Tap is a tap that records one connection of a channel. A second connection of
+// the same channel goes into a file of its own.
+func (r *Recorder) Tap(id wire.ChannelID) wire.Tap {
+	return &recorded{rec: r, link: wire.LinkInfo{Channel: id}}
+}
+
+// Hide adds a secret to Config.Secrets, for messages to come.
+func (r *Recorder) Hide(secret string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cfg.Secrets = append(slices.Clip(r.cfg.Secrets), secret)
+}
+
+// Dir is the directory that the files are in.
+func (r *Recorder) Dir() string { return r.cfg.Dir }
+
+// Files are the names of the files in Dir, sorted.
+func (r *Recorder) Files() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(slices.Values(r.names))
+}
+
+// Size is how many bytes have been written.
+func (r *Recorder) Size() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.size
+}
+
+// Close ends the recording and returns what went wrong in it, from its first
+// message on. What comes after is not recorded. It may be called again and says
+// the same.
+func (r *Recorder) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return errors.Join(r.errs...)
+	}
+	r.closed = true
+	for _, t := range r.open {
+		r.fail(t.file.Close())
+	}
+	return errors.Join(r.errs...)
+}
+
+// fail keeps an error; r.mu is held.
+func (r *Recorder) fail(err error) {
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("recording: %w", err))
+	}
+}
+
+// recorded is one connection.
+type recorded struct {
+	rec  *Recorder
+	link wire.LinkInfo
+	file *os.File // nil before the first line
+	bad  bool     // a write failed: nothing more is written
+	buf  []byte
+}
+
+// Linked writes the headers.
+func (t *recorded) Linked(info wire.LinkInfo) {
+	t.rec.mu.Lock()
+	defer t.rec.mu.Unlock()
+	t.link = info
+	t.begin()
+}
+
+// Message writes a message.
+func (t *recorded) Message(d wire.Direction, h wire.Header, body []byte) {
+	t.rec.mu.Lock()
+	defer t.rec.mu.Unlock()
+	if t.begin(); t.file == nil || t.bad || t.rec.closed {
+		return
+	}
+	m := Message{From: d, At: t.rec.cfg.Now().Sub(t.rec.start), Header: h, Body: t.rec.redact(t.link.Channel.Type, body)}
+	t.buf = appendMessage(t.buf[:0], t.link.Channel.Type, m)
+	t.write()
+}
+
+// begin opens the file once; rec.mu is held.
+func (t *recorded) begin() {
+	r := t.rec
+	if t.file != nil || t.bad || r.closed {
+		return
+	}
+	name := fmt.Sprintf("%s-%d", t.link.Channel.Type, t.link.Channel.ID)
+	r.used[name]++
+	if n := r.used[name]; n > 1 {
+		name = fmt.Sprintf("%s.%d", name, n)
+	}
+	name += ".txt"
+	var err error
+	if t.file, err = os.OpenFile(filepath.Join(r.cfg.Dir, name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600); err != nil {
+		t.bad = true
+		r.fail(err)
+		return
+	}
+	r.names = append(r.names, name)
+	r.open = append(r.open, t)
+	t.buf = appendHeader(t.buf[:0], t.link, r.cfg.Comments)
+	t.write()
+}
+
+// write writes buf; rec.mu is held.
+func (t *recorded) write() {
+	n, err := t.file.Write(t.buf)
+	t.rec.size += int64(n)
+	if err != nil {
+		t.bad = true
+		t.rec.fail(err)
+	}
+	if cap(t.buf) > 1<<20 {
+		t.buf = nil
+	}
+}
+
+// minAnywhere is the length from which a secret is looked for in pixels and
+// sound, too: six given bytes stand in a gigabyte by chance once in 300,000 times,
+// three stand in it everywhere, and replacing them would spoil the picture.
+const minAnywhere = 6
+
+// redact replaces secrets; rec.mu is held. The result is body itself if there is
+// none in it.
+func (r *Recorder) redact(channel wire.ChannelType, body []byte) []byte {
+	raw := channel == wire.ChannelDisplay || channel == wire.ChannelCursor ||
+		channel == wire.ChannelPlayback || channel == wire.ChannelRecord
+	for _, secret := range r.cfg.Secrets {
+		if secret == "" || raw && len(secret) < minAnywhere {
+			continue
+		}
+		if bytes.Contains(body, []byte(secret)) {
+			body = bytes.ReplaceAll(body, []byte(secret), bytes.Repeat([]byte("x"), len(secret)))
+		}
+	}
+	return body
+}

@@ -81,6 +81,11 @@ type Config struct {
 	// nothing but can be changed, cut and frozen while the lane is up. Default:
 	// none. See Lane.Link.
 	Link *impair.Link `json:"link,omitempty"`
+	// LinkIn says where Link is done: impair.InKernel, by netem, which takes a
+	// user who may make network namespaces; impair.InProcess; or impair.Auto, the
+	// first if it can be had. Default: impair.Auto. The timeline says which it is,
+	// and why.
+	LinkIn impair.Place `json:"link_in,omitempty"`
 
 	// Devices are values for further -device options, after the fixture's.
 	Devices []string `json:"devices,omitempty"`
@@ -116,6 +121,7 @@ func (c Config) Check() error {
 		{"compression", c.Compression, []string{"off", "auto_glz", "auto_lz", "quic", "glz", "lz"}},
 		{"agent", c.Agent, []string{"auto", "on", "off"}},
 		{"warm", c.Warm, []string{"auto", "off", "require"}},
+		{"link in", string(c.LinkIn), []string{string(impair.Auto), string(impair.InKernel), string(impair.InProcess)}},
 	} {
 		if f.value != "" && !slices.Contains(f.takes, f.value) {
 			return &Fault{Verdict: Harness, Op: f.flag + " " + f.value,
@@ -146,6 +152,13 @@ func (c Config) display() string   { return or(c.Display, "qxl") }
 func (c Config) proxyKind() string { return or(c.Proxy, Builtin) }
 func (c Config) client() string    { return or(c.Client, Builtin) }
 func (c Config) warm() string      { return or(c.Warm, WarmAuto) }
+
+func (c Config) linkIn() impair.Place {
+	if c.LinkIn == "" {
+		return impair.Auto
+	}
+	return c.LinkIn
+}
 
 func (c Config) log() *slog.Logger {
 	if c.Logger == nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
@@ -52,6 +53,15 @@ func (r *DoctorReport) add(name string, required bool, detail string, err error)
 		if errors.As(err, &host) {
 			c.Detail, c.Mend = host.What, host.Hint
 		}
+	}
+	r.Checks = append(r.Checks, c)
+}
+
+// addLink says where a lane's Link would be done, and lack why not in the kernel.
+func (r *DoctorReport) addLink(lack error) {
+	c := DoctorCheck{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
+	if lack != nil {
+		c.Detail = "bad networks are made inside the test's process: " + lack.Error()
 	}
 	r.Checks = append(r.Checks, c)
 }
@@ -116,6 +126,7 @@ func Doctor(ctx context.Context) *DoctorReport {
 		diskErr = &qemu.HostError{What: fmt.Sprintf("%d MiB free at %s, a lane may need %d", free, runDirBase(), diskNeedMiB), Hint: "free some space, or set TMPDIR"}
 	}
 	r.add("disk", true, fmt.Sprintf("%d MiB free at %s", free, runDirBase()), diskErr)
+	r.addLink(impair.Probe())
 	for _, t := range doctorTools {
 		path, err := exec.LookPath(t.program)
 		if err != nil {

@@ -46,7 +46,8 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 }
 
 // Link is the relay on the client's leg, with which the leg can be impaired, cut
-// and frozen while the lane is up. It is nil without Config.Link.
+// and frozen while the lane is up. Its Shaped says whether the kernel does that.
+// It is nil without Config.Link.
 func (l *Lane) Link() *impair.Relay { return l.relay }
 
 // SetLink changes what is done to the client's leg.
@@ -150,6 +151,17 @@ func (l *Lane) TellTicket() error {
 	return l.source.set(l.console())
 }
 
+// checkLink tells whether this host can do the lane's Link where it has to be done.
+func (c Config) checkLink() error {
+	if c.Link == nil || c.linkIn() != impair.InKernel {
+		return nil
+	}
+	if lack := impair.Probe(); lack != nil {
+		return &Fault{Verdict: Host, Op: "link in the kernel", Err: lack, Hint: "set Config.LinkIn to impair.Auto or impair.InProcess"}
+	}
+	return nil
+}
+
 // throughRelay puts the relay on the client's leg and lets f lead there.
 func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
 	if l.cfg.Link == nil {
@@ -160,7 +172,7 @@ func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
 		if f.TLSPort != 0 {
 			port = f.TLSPort
 		}
-		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Link: *l.cfg.Link}
+		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Link: *l.cfg.Link, In: l.cfg.linkIn()}
 		if f.UnixPath != "" {
 			cfg.Network, cfg.Addr = "unix", f.UnixPath
 		}
@@ -170,7 +182,7 @@ func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
 		}
 		l.relay = r
 		l.undo.push(r.Close)
-		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": "in this process, on the byte streams"})
+		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": r.Shaped()})
 	}
 	return VVThrough(f, l.relay.Addr())
 }

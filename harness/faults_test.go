@@ -3,6 +3,8 @@ package harness_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -96,9 +98,25 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Whoever does it, the kernel or this process: what a slow path does is the same.
 func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}})
+	places := []impair.Place{impair.InProcess}
+	if lack := impair.Probe(); lack == nil {
+		places = append(places, impair.InKernel)
+	} else {
+		t.Logf("in process only: %v", lack)
+	}
+	for _, place := range places {
+		t.Run(string(place), func(t *testing.T) {
+			lane := harness.Up(t, harness.Config{Link: &impair.Link{}, LinkIn: place})
+			requireSlowPath(t, lane)
+		})
+	}
+}
+
+func requireSlowPath(t *testing.T, lane *harness.Lane) {
+	t.Helper()
 	ctx := lane.Context()
 	press := func(key string) time.Duration {
 		t.Helper()
@@ -118,8 +136,35 @@ func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	slow := press("z")
 	require.GreaterOrEqual(t, slow, 600*time.Millisecond, "the key there and the picture back")
 	require.NoError(t, lane.SetLink(impair.Link{}))
-	t.Logf("key to digest: %v, and %v with 300 ms each way", fast, slow)
+	t.Logf("key to digest: %v, and %v with 300 ms each way, %s", fast, slow, lane.Link().Shaped())
 	requireSamePicture(ctx, t, lane)
+}
+
+func TestALaneSaysWhereItsLinkIsMade(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Link: &impair.Link{Delay: time.Millisecond}})
+	lack := impair.Probe()
+	want := "by netem, between two network namespaces"
+	if lack != nil {
+		want = "in this process, on the byte streams: " + lack.Error()
+	}
+	require.Equal(t, want, lane.Link().Shaped())
+	timeline, err := os.ReadFile(filepath.Join(lane.Dir(), harness.TimelineFile))
+	require.NoError(t, err)
+	require.Contains(t, string(timeline), `"shaped":"`+want+`"`)
+}
+
+func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	if impair.Probe() == nil {
+		return // it can
+	}
+	dir := t.ArtifactDir()
+	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Link{}, LinkIn: impair.InKernel})
+	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.ErrorContains(t, err, impair.Probe().Error())
+	require.ErrorContains(t, err, "impair.Auto")
 }
 
 func TestAGuestThatPowersOffIsNoFailureOfTheHarness(t *testing.T) {

@@ -116,6 +116,9 @@ func (l *Lane) start(ctx context.Context) error {
 	var slot *bootSlot
 	defer func() { slot.release() }()
 	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
+		if err = l.cfg.checkLink(); err != nil {
+			return err
+		}
 		if mc, err = l.machineConfig(ctx); err != nil {
 			return err
 		}

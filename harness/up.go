@@ -117,6 +117,9 @@ func (l *Lane) report(tb testing.TB) {
 	if err := l.Err(); err != nil {
 		fmt.Fprintf(&b, "it ended: %s fault: %v\n", VerdictOf(err), err)
 	}
+	if l.relay != nil {
+		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Link(), l.relay.Shaped())
+	}
 	if l.Client != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
 		if d, err := ReadDigest(ctx, l.Client); err == nil {

@@ -111,6 +111,12 @@ func (l *Lane) start(ctx context.Context) error {
 	}
 	l.fixture = fx
 	l.uuid = newUUID()
+	if ctx.Err() != nil {
+		// What it would take is known only roughly before the host was looked at.
+		if err := l.enoughTime(ctx, string(qemu.TCG), false, true); err != nil {
+			return err
+		}
+	}
 
 	var mc qemu.Config
 	var slot *bootSlot
@@ -123,7 +129,20 @@ func (l *Lane) start(ctx context.Context) error {
 			return err
 		}
 		*detail = join(string(mc.Accel), l.state.AccelReason)
+		firmware := mc.Firmware.Code != ""
+		if err = l.enoughTime(ctx, string(mc.Accel), l.cfg.warm() != WarmOff, firmware); err != nil {
+			return err
+		}
 		if err = l.findState(ctx, mc); err != nil {
+			return err
+		}
+		// Before it waits for its turn, and after.
+		defer func() {
+			if err == nil {
+				err = l.enoughTime(ctx, string(mc.Accel), l.warm.entry != nil, firmware)
+			}
+		}()
+		if err = l.enoughTime(ctx, string(mc.Accel), l.warm.entry != nil, firmware); err != nil {
 			return err
 		}
 		if l.warm.entry != nil {
@@ -137,6 +156,7 @@ func (l *Lane) start(ctx context.Context) error {
 		return err
 	}
 	// How long a boot may take is known only now that the accelerator is.
+	turn := time.Now()
 	bootCtx, cancel := context.WithTimeoutCause(ctx, scaled(l.cfg.timeout(), string(mc.Accel)),
 		fmt.Errorf("the lane was not ready %v after its start", scaled(l.cfg.timeout(), string(mc.Accel))))
 	defer cancel()
@@ -178,6 +198,7 @@ func (l *Lane) start(ctx context.Context) error {
 		}
 	}
 	l.proved()
+	l.noteStart(time.Since(turn))
 	if l.cfg.Executable != "" && l.Client != nil {
 		// Under a supervisor the socket's one place is for others.
 		_ = l.Client.Close()

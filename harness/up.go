@@ -82,6 +82,7 @@ func laneContext(tb testing.TB) (context.Context, context.CancelCauseFunc) {
 	if !ok {
 		return ctx, cancel
 	}
+	ctx = context.WithValue(ctx, deadlineName{}, fmt.Sprintf("go test -timeout, of which %v are kept for the lane's end,", 2*teardownGrace))
 	ctx, stop := context.WithDeadlineCause(ctx, deadline.Add(-2*teardownGrace),
 		&Fault{Verdict: Harness, Err: fmt.Errorf("the test's time (go test -timeout) is up at %s", deadline.Format(time.TimeOnly))})
 	return ctx, func(cause error) {

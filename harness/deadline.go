@@ -1,0 +1,143 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// A lane that cannot be ready in time fails at once instead of at its deadline: how
+// long the fastest start of such a lane took on this host is remembered, and less
+// time than that is not enough.
+
+// A DeadlineError says that there is less time than a lane needs.
+type DeadlineError struct {
+	// Left is what there was until the deadline, below zero after it.
+	Left time.Duration
+	// Needed is what a lane like this takes to be ready here, at the least.
+	Needed time.Duration
+	// How is what takes the time: "to boot" or "to be restored".
+	How string
+	// Deadline says which one it is: "the context's deadline" or "Config.Timeout".
+	Deadline string
+	// measured is how many starts Needed is the fastest of; 0: it is known of all.
+	measured int
+}
+
+func (e *DeadlineError) Error() string {
+	left := "is past by " + shown(-e.Left)
+	if e.Left >= 0 {
+		left = "leaves " + shown(e.Left)
+	}
+	needs := "the lane needs some"
+	switch {
+	case e.measured > 0:
+		needs = fmt.Sprintf("the lane needs %s %s (the fastest of %d here)", shown(e.Needed), e.How, e.measured)
+	case e.Needed > 0:
+		needs = fmt.Sprintf("the lane needs more than %s %s", shown(e.Needed), e.How)
+	}
+	return fmt.Sprintf("%s %s, and %s", e.Deadline, left, needs)
+}
+
+func shown(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
+
+// deadlineName is the key of a context's value that says what its deadline is.
+type deadlineName struct{}
+
+// firmwareBoot is less than any host needs from QEMU's start to the banner of a
+// guest with UEFI firmware under TCG: a third of what was measured, on cores that
+// are not slow. Of KVM, and of guests without firmware, nothing is known before
+// one has been started.
+const firmwareBoot = 1500 * time.Millisecond
+
+const startsFile = "starts.json"
+
+// guestsKept is of how many guests that is kept, those started last.
+const guestsKept = 64
+
+// starts are how long lanes took on this host to be ready, by what they are.
+type starts map[string]startTimes
+
+type startTimes struct {
+	// At is when the last of them was ready.
+	At time.Time `json:"at"`
+	// Count is how many they are, FastestMS what the fastest took in milliseconds.
+	Count     int   `json:"count"`
+	FastestMS int64 `json:"fastest_ms"`
+}
+
+func readStarts() starts {
+	s := starts{}
+	b, err := os.ReadFile(filepath.Join(CacheDir(), startsFile))
+	if err != nil || json.Unmarshal(b, &s) != nil {
+		return starts{} // it is made anew
+	}
+	return s
+}
+
+// startKey names lanes that take alike to be ready.
+func (l *Lane) startKey(accel string, restored bool) string {
+	guest := or(l.cfg.Image, l.cfg.fixture())
+	if l.cfg.Image == "" && l.fixture != nil {
+		guest = or(l.fixture.ImagePath(), guest)
+	}
+	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, l.cfg.Kernel, l.banner(), l.cfg.client() != None, accel, restored)
+}
+
+// noteStart remembers what the lane took from the moment when nothing had to be
+// waited for but the machine. That it cannot be remembered is no matter.
+func (l *Lane) noteStart(took time.Duration) {
+	s := readStarts()
+	key := l.startKey(l.State().Accel, l.State().Warm)
+	t := s[key]
+	if ms := took.Milliseconds(); t.Count == 0 || ms < t.FastestMS {
+		t.FastestMS = ms
+	}
+	t.At, t.Count = time.Now(), t.Count+1
+	s[key] = t
+	for len(s) > guestsKept {
+		delete(s, slices.MinFunc(slices.Collect(maps.Keys(s)), func(a, b string) int { return s[a].At.Compare(s[b].At) }))
+	}
+	if b, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(CacheDir(), 0o700) == nil {
+		_ = writeFileAtomic(filepath.Join(CacheDir(), startsFile), append(b, '\n'), 0o600)
+	}
+}
+
+// needs is what the lane takes to be ready at the least, 0 if that is not known,
+// and of how many starts that is the fastest.
+func (l *Lane) needs(accel string, restored, firmware bool) (time.Duration, int) {
+	if t := readStarts()[l.startKey(accel, restored)]; t.Count > 0 {
+		return time.Duration(t.FastestMS) * time.Millisecond, t.Count
+	}
+	if firmware && !restored && accel == string(qemu.TCG) {
+		return firmwareBoot, 0
+	}
+	return 0, 0
+}
+
+// enoughTime is a *DeadlineError if the lane cannot be ready in time. An expired
+// context is one, too, whatever is known.
+func (l *Lane) enoughTime(ctx context.Context, accel string, restored, firmware bool) error {
+	e := &DeadlineError{How: "to boot", Left: scaled(l.cfg.timeout(), accel), Deadline: "Config.Timeout"}
+	if restored {
+		e.How = "to be restored"
+	}
+	e.Needed, e.measured = l.needs(accel, restored, firmware)
+	if at, ok := ctx.Deadline(); ok && time.Until(at) < e.Left {
+		e.Left, e.Deadline = time.Until(at), "the context's deadline"
+		if name, ok := ctx.Value(deadlineName{}).(string); ok {
+			e.Deadline = name
+		}
+	}
+	if e.Left > 0 && e.Left >= e.Needed {
+		return nil
+	}
+	return &Fault{Verdict: Harness, Op: "deadline", Err: e, Hint: "give it more time"}
+}

@@ -221,25 +221,25 @@ func (l *Lane) directories() error {
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "spicelane-lane-"); err != nil {
-			return classify("lane directory", err)
+			return directoryFault(err)
 		}
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return classify("lane directory", err)
+		return directoryFault(err)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return classify("lane directory", err)
+		return directoryFault(err)
 	}
 	// QEMU appends to its logs, and a lane's files are one lane's.
 	for _, name := range laneFiles {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return classify("lane directory", err)
+			return directoryFault(err)
 		}
 	}
 	l.dir = dir
 	if l.log, err = newTimeline(filepath.Join(dir, TimelineFile), time.Now()); err != nil {
-		return classify("lane directory", err)
+		return directoryFault(err)
 	}
 	l.undo.push(l.log.Close)
 	if l.run, err = newRunDir(); err != nil {
@@ -257,6 +257,16 @@ func (l *Lane) directories() error {
 		}
 	})
 	return nil
+}
+
+// directoryFault says what is wrong with the artifact directory.
+func directoryFault(err error) error {
+	err = classify("lane directory", err)
+	var f *Fault
+	if errors.As(err, &f) && f.Hint == "" {
+		f.Hint = "choose another directory"
+	}
+	return err
 }
 
 // machineConfig looks at the host and says what machine to start. It makes no

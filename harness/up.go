@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,7 +64,11 @@ func Up(tb testing.TB, cfg Config) *Lane {
 				tb.Log(strings.TrimRight(d, "\n"))
 			}
 		}
-		tb.Fatalf("%s fault: %v\nwhat it left is in %s", VerdictOf(err), err, cfg.Dir)
+		left := ""
+		if _, serr := os.Stat(filepath.Join(cfg.Dir, TimelineFile)); serr == nil {
+			left = "\nwhat it left is in " + cfg.Dir
+		}
+		tb.Fatalf("%s fault: %v%s", VerdictOf(err), err, left)
 	}
 	lane.ctx = ctx
 	return lane

@@ -1,0 +1,124 @@
+package harness_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// ownTemp gives the test a TMPDIR of its own, short enough for sockets, and looks
+// at its end for what lanes have left there.
+func ownTemp(t *testing.T) {
+	t.Helper()
+	tmp, err := os.MkdirTemp("", "own")
+	require.NoError(t, err)
+	t.Setenv("TMPDIR", tmp)
+	t.Cleanup(func() {
+		require.Empty(t, filesIn(tmp))
+		require.NoError(t, os.RemoveAll(tmp))
+	})
+}
+
+// mountTmpfs mounts a small disk at dir until the test's end.
+func mountTmpfs(t *testing.T, dir, options string) {
+	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+		harness.SkipOrFail(t, fmt.Sprintf("a small disk cannot be mounted: %v; run as root", err))
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+}
+
+func TestADirectoryThatCannotBeIsSaidInOneSentence(t *testing.T) {
+	ownCache(t)
+	ownTemp(t)
+	cfg := echoLane(t)
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o600))
+	for _, c := range []struct {
+		name, dir, want string
+		verdict         harness.Verdict
+	}{
+		{"below a file", filepath.Join(file, "lane"), "lane directory: mkdir " + file + ": not a directory; choose another directory", harness.Harness},
+		{"a file", file, "lane directory: mkdir " + file + ": not a directory; choose another directory", harness.Harness},
+		{"where the kernel makes the files", "/proc/lane", "lane directory: mkdir /proc/lane: no such file or directory; choose another directory", harness.Harness},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := cfg
+			cfg.Dir = c.dir
+			_, err := harness.Start(t.Context(), cfg)
+			require.EqualError(t, err, c.want)
+			require.Equal(t, c.verdict, harness.VerdictOf(err))
+		})
+	}
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "mine", string(b))
+}
+
+func TestADirectoryOnADiskThatCannotBeWrittenIsTheHostsFault(t *testing.T) {
+	ownCache(t)
+	ownTemp(t)
+	cfg := echoLane(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	mountTmpfs(t, disk, "size=1m,mode=700")
+	there := filepath.Join(disk, "there")
+	require.NoError(t, os.Mkdir(there, 0o700))
+	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	for dir, want := range map[string]string{
+		there:                      "lane directory: remove " + there + "/serial.log: read-only file system; choose a directory that can be written",
+		filepath.Join(disk, "new"): "lane directory: mkdir " + disk + "/new: read-only file system; choose a directory that can be written",
+	} {
+		cfg.Dir = dir
+		_, err := harness.Start(t.Context(), cfg)
+		require.EqualError(t, err, want)
+		require.Equal(t, harness.Host, harness.VerdictOf(err))
+	}
+}
+
+func TestADirectoryOnAFullDiskIsTheHostsFault(t *testing.T) {
+	ownCache(t)
+	ownTemp(t)
+	cfg := echoLane(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	mountTmpfs(t, disk, "size=64k,mode=700")
+	ballast, err := os.Create(filepath.Join(disk, "ballast"))
+	require.NoError(t, err)
+	for b := make([]byte, 4096); err == nil; {
+		_, err = ballast.Write(b)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, ballast.Close())
+	cfg.Dir = filepath.Join(disk, "lane")
+	_, err = harness.Start(t.Context(), cfg)
+	require.Error(t, err)
+	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.ErrorContains(t, err, "the disk is full: no room for "+cfg.Dir)
+	require.ErrorContains(t, err, "; free some space or choose another directory")
+	require.NotContains(t, err.Error(), "\n")
+}
+
+// The run directory is a place of the lane's, too.
+func TestATemporaryDirectoryThatCannotBeIsTheHostsFault(t *testing.T) {
+	ownCache(t)
+	cfg := echoLane(t)
+	tmp, err := os.MkdirTemp("", "own")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
+	file := filepath.Join(tmp, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	cfg.Dir = t.TempDir()
+	t.Setenv("TMPDIR", file)
+	_, err = harness.Start(t.Context(), cfg)
+	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.ErrorContains(t, err, "run directory: mkdir "+file+": not a directory")
+	left, err := os.ReadDir(tmp)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
 )
 
 // ownTemp gives the test a TMPDIR of its own, short enough for sockets, and looks
@@ -121,4 +124,22 @@ func TestATemporaryDirectoryThatCannotBeIsTheHostsFault(t *testing.T) {
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
+}
+
+func TestAFixtureWhoseImageIsNotWhatItClaimsIsNotBooted(t *testing.T) {
+	ownCache(t)
+	ownTemp(t)
+	cfg := echoLane(t)
+	entry, err := os.ReadFile(cfg.Fixture)
+	require.NoError(t, err)
+	wrong := strings.Repeat("0f", 32)
+	require.NoError(t, os.WriteFile(cfg.Fixture, append(entry, "sha256: "+wrong+"\n"...), 0o600))
+	cfg.Dir = t.TempDir()
+	_, err = harness.Start(t.Context(), cfg)
+	var sum *fixtures.SumError
+	require.ErrorAs(t, err, &sum)
+	require.Equal(t, wrong, sum.Want)
+	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.ErrorContains(t, err, "echo.yaml says")
+	require.NoFileExists(t, filepath.Join(cfg.Dir, qemu.ArgvFile), "it was booted")
 }

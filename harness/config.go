@@ -108,6 +108,9 @@ type Config struct {
 	OnStep  func(Step)        `json:"-"`
 	// OnState is told each change of the lane's state. It must not block.
 	OnState func(State) `json:"-"`
+
+	// startFailed gets a lane that did not come up before it is undone.
+	startFailed func(*Lane, error)
 }
 
 // Check tells whether the words in c are words that it takes.

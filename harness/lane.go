@@ -580,6 +580,9 @@ func (l *Lane) failed(err error) {
 		})
 		l.writeVerdict(err)
 	}
+	if l.cfg.startFailed != nil {
+		l.cfg.startFailed(l, err)
+	}
 	close(l.closing)
 	l.release()
 }

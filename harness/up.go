@@ -46,7 +46,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		if tb.Failed() {
 			lane.report(tb)
 			if keepFailed() {
-				lane.keep(ctx)
+				lane.keep(ctx, "failed")
 			}
 		}
 		lane.mu.Lock()
@@ -56,7 +56,11 @@ func Up(tb testing.TB, cfg Config) *Lane {
 			tb.Errorf("%s fault: the lane did not end well: %v", VerdictOf(err), err)
 		}
 	})
-	lane, err := Start(ctx, noteRunning(cfg))
+	cfg = noteRunning(cfg)
+	if keepFailed() {
+		cfg.startFailed = func(l *Lane, err error) { l.keepStarted(ctx, err) }
+	}
+	lane, err := Start(ctx, cfg)
 	if err != nil {
 		var f *Fault
 		if errors.As(err, &f) {
@@ -161,28 +165,41 @@ func (l *Lane) Context() context.Context {
 	return l.ctx
 }
 
-// keep leaves a failed test's lane up until the test is interrupted or its time
-// is up, and says how to look at it. It prints to standard error: a test's own
-// log is shown only after its end.
-func (l *Lane) keep(ctx context.Context) {
+// keep leaves the lane of a failed test up until the test is interrupted, its time
+// is up or QEMU ends, and says how to look at it; why is how it failed. It prints
+// to standard error: a test's own log is shown only after its end.
+func (l *Lane) keep(ctx context.Context, why string) {
 	if l.Client != nil {
 		// The socket's one place is for whoever comes to look.
 		_ = l.Client.Close()
 	}
 	s := l.State()
-	fmt.Fprintf(os.Stderr, `
-%s failed; %s=failed leaves its lane up until Ctrl-C:
-	spicelane smoke --socket %s
-	spicelane screenshot --socket %[3]s -o screen.png
-	remote-viewer %[4]s
-	socat - UNIX-CONNECT:%[5]s    # QMP
-everything it left is in %[6]s
-`, s.Name, EnvKeep, s.ControlSocket, s.VV, s.QMP, l.dir)
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s %s; %s=failed leaves its lane up until Ctrl-C:\n", s.Name, why, EnvKeep)
+	if s.ControlSocket != "" {
+		fmt.Fprintf(&b, "\tspicelane smoke --socket %s\n", s.ControlSocket)
+		fmt.Fprintf(&b, "\tspicelane screenshot --socket %s -o screen.png\n", s.ControlSocket)
+	}
+	if s.VV != "" {
+		fmt.Fprintf(&b, "\tremote-viewer %s\n", s.VV)
+	}
+	fmt.Fprintf(&b, "\tsocat - UNIX-CONNECT:%s    # QMP\n", s.QMP)
+	fmt.Fprintf(&b, "\ttail -f %s\n", s.SerialLog)
+	fmt.Fprintf(&b, "everything it left is in %s\n", l.dir)
+	fmt.Fprint(os.Stderr, b.String())
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	select {
 	case <-ctx.Done():
-	case <-l.done:
-		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.Err())
+	case <-l.machine.Done():
+		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.machine.Err())
+	}
+}
+
+// keepStarted is keep for a lane that did not come up. Without a machine there is
+// nothing to look at.
+func (l *Lane) keepStarted(ctx context.Context, err error) {
+	if l.machine != nil && l.machine.Err() == nil {
+		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", VerdictOf(err), err))
 	}
 }

@@ -1,0 +1,105 @@
+package harness_test
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+)
+
+// keepPart is the part of a process whose test fails.
+const keepPart = "fail with a lane"
+
+// TestThatFails is run by TestTheLaneOfAFailedTestIsKept in a process of its own.
+func TestThatFails(t *testing.T) {
+	if os.Getenv(partEnv) != keepPart {
+		return
+	}
+	cfg := echoLane(t)
+	switch os.Getenv("SPICELANE_TEST_FAILS") {
+	case "afterwards":
+		cfg.Client = harness.Builtin
+		harness.Up(t, cfg)
+		t.Error("an assertion that does not hold")
+	case "while it starts":
+		cfg.Banner, cfg.Timeout = "never said", 200*time.Millisecond // of KVM
+		harness.Up(t, cfg)
+	case "before it starts":
+		cfg.ExtraArgs = []string{"-no-such-option"}
+		harness.Up(t, cfg)
+	}
+}
+
+func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
+	ownCache(t)
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	for _, c := range []struct {
+		when, why string
+		kept      bool
+		socket    bool
+	}{
+		{when: "afterwards", why: "TestThatFails failed; SPICELANE_KEEP=failed leaves its lane up until Ctrl-C:", kept: true, socket: true},
+		{when: "while it starts", why: "TestThatFails did not come up: product fault: boot: ", kept: true},
+		{when: "before it starts"},
+	} {
+		t.Run(c.when, func(t *testing.T) {
+			cmd := exec.Command(exe, "-test.run=^TestThatFails$", "-test.v")
+			cmd.Env = append(os.Environ(), partEnv+"="+keepPart, "SPICELANE_TEST_FAILS="+c.when, harness.EnvKeep+"=failed")
+			stderr, err := cmd.StderrPipe()
+			require.NoError(t, err)
+			var out strings.Builder
+			cmd.Stdout = &out
+			require.NoError(t, cmd.Start())
+			defer cmd.Process.Kill()
+			said := ""
+			if c.kept {
+				r := bufio.NewReader(stderr)
+				for !strings.Contains(said, "everything it left is in ") && err == nil {
+					var line string
+					line, err = r.ReadString('\n')
+					said += line
+				}
+				require.NoError(t, err, said)
+				require.Contains(t, said, c.why)
+				require.Equal(t, c.socket, strings.Contains(said, "spicelane screenshot --socket "), said)
+				qmp := regexp.MustCompile(`UNIX-CONNECT:(\S+)`).FindStringSubmatch(said)
+				require.NotNil(t, qmp, said)
+				st, err := os.Stat(qmp[1])
+				require.NoError(t, err)
+				require.NotZero(t, st.Mode()&os.ModeSocket)
+				running := harness.RunningTests()
+				assert.True(t, anyLane(running, qmp[1]), "spicelane status --tests does not find it: %+v", running)
+				require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+			}
+			rest, err := io.ReadAll(stderr)
+			require.NoError(t, err)
+			var exit *exec.ExitError
+			require.ErrorAs(t, cmd.Wait(), &exit)
+			require.Equal(t, 1, exit.ExitCode(), "%s%s%s", out.String(), said, rest)
+			require.Contains(t, out.String(), "--- FAIL: TestThatFails")
+			if !c.kept {
+				require.NotContains(t, string(rest), "leaves its lane up")
+			}
+		})
+	}
+}
+
+func anyLane(lanes []harness.State, qmp string) bool {
+	for _, s := range lanes {
+		if s.QMP == qmp && harness.Alive(s.PIDs.QEMU) {
+			return true
+		}
+	}
+	return false
+}

@@ -96,9 +96,15 @@ type Config struct {
 	// under TCG and by $SPICELANE_TIMEOUT_SCALE. Default: 30 s.
 	Timeout time.Duration `json:"timeout,omitempty"`
 
+	// Processes runs the built-in proxy and client as processes of their own, so
+	// that they can be stopped and killed, see Lane.Signal. They are this program
+	// (os.Executable), started once more, which plays these parts before its main
+	// function or its tests begin. Default: they run inside this process.
+	Processes bool `json:"processes,omitempty"`
 	// Executable is the spicelane binary that runs the built-in proxy and
-	// client as processes of their own. Default: none; they run inside this
-	// process.
+	// client as processes of their own, and leaves the client's control socket to
+	// others. It is how spicelane itself brings lanes up; tests want Processes.
+	// Default: none.
 	Executable string `json:"-"`
 	// Logger gets the harness's own news; default: none.
 	Logger *slog.Logger `json:"-"`

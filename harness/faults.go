@@ -28,7 +28,7 @@ const (
 
 // Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
 // still and go on, SIGKILL kills it, which ends the lane. A part that runs inside
-// this process has none: see Config.Executable.
+// this process has none: see Config.Processes.
 func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 	s := l.State().PIDs
 	pid, ok := map[Part]int{PartQEMU: s.QEMU, PartProxy: s.Proxy, PartClient: s.Client}[p]
@@ -36,7 +36,7 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 		return &Fault{Verdict: Harness, Op: "signal", Err: fmt.Errorf("a lane has no part %q", p)}
 	}
 	if pid == 0 {
-		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Executable"}
+		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Processes"}
 	}
 	l.log.Add("fault", map[string]any{"part": p, "signal": sig.String()})
 	if err := syscall.Kill(pid, sig); err != nil {
@@ -105,6 +105,18 @@ func (l *Lane) CutChannel(name string) error {
 // more, and neither end is told.
 func (l *Lane) FreezeChannel(name string) error {
 	return l.onChannel("freeze", name, func(c ChannelConn) { c.Freeze() })
+}
+
+// HoldChannel makes the client a slow reader of one of its channels: what the
+// server sends there is kept back until ReleaseChannel, nothing is lost, and when
+// the buffers on the way are full the server cannot send.
+func (l *Lane) HoldChannel(name string) error {
+	return l.onChannel("hold", name, func(c ChannelConn) { c.Hold() })
+}
+
+// ReleaseChannel lets the client read again.
+func (l *Lane) ReleaseChannel(name string) error {
+	return l.onChannel("release", name, func(c ChannelConn) { c.Release() })
 }
 
 func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {

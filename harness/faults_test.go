@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -77,6 +79,147 @@ func TestACutChannelEndsTheSessionAndSaysWhich(t *testing.T) {
 	err := ended(t, lane)
 	require.ErrorContains(t, err, "display:0")
 	require.Equal(t, harness.Product, harness.VerdictOf(err))
+}
+
+// requireGuestGoesOn demands that the guest paints on, by QEMU's own screen,
+// whatever a client sees.
+func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(lane.Context(), time.Minute)
+	defer cancel()
+	var first uint32
+	for seen := 0; ; {
+		img, err := lane.Screendump(ctx)
+		require.NoError(t, err)
+		d, err := harness.ScanPicture(img)
+		switch {
+		case err != nil: // caught in the middle of painting
+		case seen == 0:
+			first, seen = d.FrameCounter, 1
+		case d.FrameCounter > first+2:
+			return
+		}
+		require.NoError(t, ctx.Err(), "the guest stands still")
+	}
+}
+
+// requireStandstill demands that the client sees nothing new for a while.
+func requireStandstill(t *testing.T, lane *harness.Lane) {
+	t.Helper()
+	first, err := harness.ReadDigest(lane.Context(), lane.Client)
+	require.NoError(t, err)
+	patience, cancel := context.WithTimeoutCause(lane.Context(), 2*time.Second, errPatience)
+	defer cancel()
+	// What was on its way may still arrive.
+	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
+	require.ErrorIs(t, err, errPatience)
+	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+}
+
+func requireKey(t *testing.T, lane *harness.Lane, key rune) {
+	t.Helper()
+	require.NoError(t, lane.Press(lane.Context(), string(key)))
+	_, err := lane.AwaitDigest(lane.Context(), "the key "+string(key), func(d harness.Digest) bool { return keypress(d, key) != nil })
+	require.NoError(t, err)
+}
+
+func TestAStoppedQEMUStandsStillAndGoesOn(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGSTOP))
+	requireStandstill(t, lane)
+	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGCONT))
+	requireKey(t, lane, 'q')
+	requireSamePicture(lane.Context(), t, lane)
+}
+
+// The proxy and the client are processes here, started from this test binary.
+func TestAStoppedProxyHoldsUpNobodyButItsClient(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Processes: true})
+	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGSTOP))
+	requireStandstill(t, lane)
+	requireGuestGoesOn(t, lane)
+	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGCONT))
+	requireKey(t, lane, 'p')
+	requireSamePicture(lane.Context(), t, lane)
+}
+
+func TestAKilledProxyEndsTheLaneAndIsNamed(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Processes: true})
+	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGKILL))
+	err := ended(t, lane)
+	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.ErrorContains(t, err, "the proxy ended: ")
+	require.ErrorContains(t, err, "signal: killed")
+	require.True(t, harness.Alive(lane.State().PIDs.QEMU), "QEMU is there to be looked at until the lane is closed")
+}
+
+func TestAStoppedClientHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Processes: true})
+	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGSTOP))
+	patience, cancel := context.WithTimeoutCause(lane.Context(), time.Second, errPatience)
+	defer cancel()
+	_, err := lane.Client.Status(patience)
+	require.ErrorIs(t, err, errPatience)
+	requireGuestGoesOn(t, lane)
+	// Somebody else is served meanwhile.
+	f, err := lane.VV(lane.Context())
+	require.NoError(t, err)
+	other, err := spice.Dial(lane.Context(), spice.FromVV(f))
+	require.NoError(t, err)
+	require.NoError(t, other.Close())
+	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGCONT))
+	requireKey(t, lane, 'c')
+	requireSamePicture(lane.Context(), t, lane)
+}
+
+func TestAKilledClientEndsTheLaneAndIsNamed(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Processes: true})
+	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGKILL))
+	err := ended(t, lane)
+	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.ErrorContains(t, err, "the client ended: ")
+	require.ErrorContains(t, err, "signal: killed")
+}
+
+func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	err := lane.Signal(harness.PartProxy, syscall.SIGSTOP)
+	require.ErrorContains(t, err, "signal proxy: it is no process of its own; set Config.Processes")
+	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.ErrorContains(t, lane.Signal("printer", syscall.SIGSTOP), `a lane has no part "printer"`)
+}
+
+// Half open: neither end is told, and only who waits notices.
+func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Link: &impair.Link{}, SingleClient: true})
+	require.NoError(t, lane.FreezeChannel("display:0"))
+	requireStandstill(t, lane)
+	requireGuestGoesOn(t, lane)
+	require.NoError(t, lane.Err(), "nobody was told")
+	require.NoError(t, lane.Client.Reconnect(lane.Context()))
+	requireSamePicture(lane.Context(), t, lane)
+	requireKey(t, lane, 'f')
+}
+
+func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Link: &impair.Link{}})
+	require.NoError(t, lane.HoldChannel("display:0"))
+	requireStandstill(t, lane)
+	requireGuestGoesOn(t, lane)
+	// The other channels do not wait for this one.
+	require.NoError(t, lane.Press(lane.Context(), "s"))
+	require.NoError(t, lane.ReleaseChannel("display:0"))
+	_, err := lane.AwaitDigest(lane.Context(), "the key s", func(d harness.Digest) bool { return keypress(d, 's') != nil })
+	require.NoError(t, err)
+	requireSamePicture(lane.Context(), t, lane)
 }
 
 func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {

@@ -338,7 +338,7 @@ func (l *Lane) explain(err error) error {
 	case <-l.machine.Done():
 		return classify("", l.machine.Err())
 	case <-l.client.Done():
-		return l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err()))
+		return l.clientEnd(l.client)
 	case <-t.C:
 		return err
 	}
@@ -362,7 +362,7 @@ func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 		case <-l.failures.failed:
 			cancel(l.failures.err)
 		case <-clientDone:
-			cancel(l.blameQEMU(fmt.Errorf("the client ended: %w", client.Err())))
+			cancel(l.clientEnd(client))
 		case <-ctx.Done():
 		case <-stop:
 		}

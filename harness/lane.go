@@ -621,11 +621,7 @@ func (l *Lane) stopParts() error {
 // watch ends the lane when any part of it ends.
 func (l *Lane) watch() {
 	defer l.joined.Done()
-	never := make(chan struct{})
-	proxyDone, clientDone := (<-chan struct{})(never), (<-chan struct{})(never)
-	if l.proxy != nil {
-		proxyDone = l.proxy.Done()
-	}
+	var clientDone <-chan struct{}
 	if l.client != nil {
 		clientDone = l.client.Done()
 	}
@@ -638,10 +634,10 @@ func (l *Lane) watch() {
 		err = l.reason(classify("", l.machine.Err()))
 	case <-l.failures.failed:
 		err = classify("", l.failures.err)
-	case <-proxyDone:
-		err = l.blameQEMU(fmt.Errorf("the proxy ended: %w", l.proxy.Err()))
+	case <-l.proxyDone():
+		err = l.proxyEnd()
 	case <-clientDone:
-		err = l.blameQEMU(fmt.Errorf("the client ended: %w", l.client.Err()))
+		err = l.clientEnd(l.client)
 	}
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
@@ -656,20 +652,43 @@ func (l *Lane) watch() {
 	close(l.done)
 }
 
-// consequenceGrace is how long QEMU's end may lag behind the end of what was
-// connected to it: the kernel closes its sockets before it can be reaped.
+// consequenceGrace is how long the end of QEMU or the proxy may lag behind the end
+// of what was connected to it: the kernel closes its sockets before it can be
+// reaped.
 const consequenceGrace = 500 * time.Millisecond
 
-// blameQEMU prefers QEMU's end as the reason if the part's end is only a
-// consequence of it.
-func (l *Lane) blameQEMU(err error) error {
+// proxyDone is closed when the proxy has ended; nil, which never is, without one.
+func (l *Lane) proxyDone() <-chan struct{} {
+	if l.proxy == nil {
+		return nil
+	}
+	return l.proxy.Done()
+}
+
+// clientEnd says why the client ended, which may be a consequence of the proxy's
+// or of QEMU's end.
+func (l *Lane) clientEnd(client *part) error {
+	t := time.NewTimer(consequenceGrace)
+	defer t.Stop()
+	select {
+	case <-l.machine.Done():
+		return classify("", l.machine.Err())
+	case <-l.proxyDone():
+		return l.proxyEnd()
+	case <-t.C:
+		return &Fault{Verdict: Product, Err: fmt.Errorf("the client ended: %w", client.Err())}
+	}
+}
+
+// proxyEnd says why the proxy ended, which may be a consequence of QEMU's end.
+func (l *Lane) proxyEnd() error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
 	case <-l.machine.Done():
 		return classify("", l.machine.Err())
 	case <-t.C:
-		return &Fault{Verdict: Product, Err: err}
+		return &Fault{Verdict: Product, Err: fmt.Errorf("the proxy ended: %w", l.proxy.Err())}
 	}
 }
 

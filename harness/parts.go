@@ -162,7 +162,7 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 	switch {
 	case l.cfg.client() != Builtin:
 		err = l.foreignClient(ctx, socket)
-	case l.cfg.Executable != "":
+	case l.cfg.Executable != "" || l.cfg.Processes:
 		err = l.childClient(ctx, socket)
 	default:
 		err = l.innerClient(ctx, socket)
@@ -215,29 +215,30 @@ func (l *Lane) innerClient(ctx context.Context, socket string) error {
 
 // childClient runs the client as a process of its own.
 func (l *Lane) childClient(ctx context.Context, socket string) error {
-	// The file that is kept fresh, so that it can connect again later.
-	argv := []string{l.cfg.Executable, "client", "--vv", l.State().VV, "--socket", socket, "--ready-fd", "3",
-		"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)}
+	through := ""
 	if l.cfg.Link != nil {
 		if _, err := l.consoleVV(ctx); err != nil {
 			return err
 		}
-		argv = append(argv, "--through", l.relay.Addr())
+		through = l.relay.Addr()
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return classify("client", err)
+	// The file that is kept fresh, so that it can connect again later.
+	file := l.State().VV
+	var err error
+	if l.cfg.Executable != "" {
+		argv := []string{l.cfg.Executable, "client", "--vv", file, "--socket", socket, "--ready-fd", "3",
+			"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)}
+		if through != "" {
+			argv = append(argv, "--through", through)
+		}
+		l.client, _, err = l.readyChild(ctx, child{name: "client", argv: argv})
+	} else {
+		l.client, _, err = l.playedPart(ctx, PartClient, partScript{VV: file, Socket: socket, Through: through,
+			Timeline: l.log.path, TimelineStart: l.log.start})
 	}
-	defer r.Close()
-	p, err := l.startChild(child{name: "client", argv: argv, ready: w})
-	w.Close()
-	if err != nil {
+	var known *Fault
+	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	l.client = p
-	var rd Ready
-	if err := awaitReady(ctx, p, r, &rd); err != nil {
-		return &Fault{Verdict: Product, Op: "client", Err: err}
-	}
-	return nil
+	return &Fault{Verdict: Product, Op: "client", Err: err}
 }

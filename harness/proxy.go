@@ -87,7 +87,7 @@ func (l *Lane) startProxy(ctx context.Context, detail *string) error {
 		return l.directVV()
 	case l.cfg.proxyKind() != Builtin:
 		err = l.foreignProxy(ctx)
-	case l.cfg.Executable != "":
+	case l.cfg.Executable != "" || l.cfg.Processes:
 		err = l.childProxy(ctx)
 	default:
 		err = l.innerProxy(ctx)
@@ -346,33 +346,30 @@ func (l *Lane) childProxy(ctx context.Context) error {
 	if err != nil {
 		return classify("sources", err)
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return classify("proxy", err)
-	}
-	defer r.Close()
 	l.apiToken = newSecret()
-	p, err := l.startChild(child{
-		name: "proxy",
-		argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
-			"--keep-vv", l.run.file("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
-		env:   []string{EnvAPIToken + "=" + l.apiToken},
-		stdin: list,
-		ready: w,
-	})
-	w.Close()
-	if err != nil {
-		return err
-	}
-	l.proxy = p
 	var ready Ready
-	if err := awaitReady(ctx, p, r, &ready); err != nil {
+	if l.cfg.Executable != "" {
+		l.proxy, ready, err = l.readyChild(ctx, child{
+			name: "proxy",
+			argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
+				"--keep-vv", l.run.file("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
+			env:   []string{EnvAPIToken + "=" + l.apiToken},
+			stdin: list,
+		})
+	} else {
+		l.proxy, ready, err = l.playedPart(ctx, PartProxy, partScript{Sources: string(list), APIToken: l.apiToken,
+			VV: l.run.file("console.vv"), KeepUUID: l.uuid})
+	}
+	var known *Fault
+	if err != nil && !errors.As(err, &known) {
 		return &Fault{Verdict: Harness, Op: "proxy", Err: err}
+	} else if err != nil {
+		return err
 	}
 	l.newVV = func(ctx context.Context) (*vv.File, error) {
 		return fetchVV(ctx, fmt.Sprintf("%s/console/proxy/%s/%s/console.vv", ready.API, laneSource, l.uuid), l.apiToken)
 	}
-	l.proxyIsAt(ready, p.pid)
+	l.proxyIsAt(ready, l.proxy.pid)
 	return nil
 }
 

@@ -348,6 +348,9 @@ type Conn struct {
 	frozen chan struct{}
 	freeze sync.Once
 	done   chan struct{}
+
+	mu   sync.Mutex
+	held chan struct{} // closed by Release; nil if the near end is not held
 }
 
 func (c *Conn) ends() []net.Conn { return append([]net.Conn{c.near, c.far}, c.way...) }
@@ -370,6 +373,54 @@ func (c *Conn) Cut() {
 // Freeze makes the connection half open: nothing passes any more in either
 // direction, and neither end is told, until one of them closes it.
 func (c *Conn) Freeze() { c.freeze.Do(func() { close(c.frozen) }) }
+
+// Hold makes the near end a reader that does not read: what the far end sends is
+// not lost but stays where it is, until the buffers on the way are full and the far
+// end cannot send any more. What the near end sends passes.
+func (c *Conn) Hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held == nil {
+		c.held = make(chan struct{})
+	}
+}
+
+// Release lets the near end read again.
+func (c *Conn) Release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil {
+		close(c.held)
+		c.held = nil
+	}
+}
+
+// releaseIf releases a near end that has ended: nobody is held any more.
+func (c *Conn) releaseIf(src net.Conn) {
+	if src == c.near {
+		c.Release()
+	}
+}
+
+// mayPass waits for as long as dst is the near end and is held.
+func (c *Conn) mayPass(dst net.Conn) {
+	if dst != c.near {
+		return
+	}
+	for {
+		c.mu.Lock()
+		held := c.held
+		c.mu.Unlock()
+		if held == nil {
+			return
+		}
+		select {
+		case <-held:
+		case <-c.frozen:
+			return
+		}
+	}
+}
 
 // Done is closed when the connection is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
@@ -399,6 +450,7 @@ func (c *Conn) pipe(dst, src net.Conn) {
 
 // collect reads from src and gives each piece the time at which it arrives.
 func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
+	defer c.releaseIf(src)
 	var clear time.Time // when what was sent before has left the bottleneck
 	var last time.Time  // when it arrives
 	for {
@@ -473,6 +525,7 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 			case <-c.frozen:
 			}
 		}
+		c.mayPass(dst)
 		select {
 		case <-c.frozen:
 			continue
@@ -499,9 +552,11 @@ const pumpBuffer = 32 << 10
 // pump carries src to dst as it comes, one direction of a hop, and passes on how
 // it ends.
 func (c *Conn) pump(dst, src net.Conn) {
+	defer c.releaseIf(src)
 	b := make([]byte, pumpBuffer)
 	for {
 		n, err := src.Read(b)
+		c.mayPass(dst)
 		select {
 		case <-c.frozen:
 			// Read and forgotten: the sender is not told, nor is anybody of the end.

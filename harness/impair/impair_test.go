@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -189,6 +190,40 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 			require.Fail(t, "the connection is over")
 		default:
 		}
+	})
+}
+
+// A far end that sends without end is stopped by the buffers on the way, and not
+// told; later nothing is missing.
+func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
+	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+		r, c, _ := startIn(t, cfg)
+		roundTrip(t, c)
+		conn := r.Conns()[0]
+		conn.Hold()
+		conn.Hold()
+		// More than buffers hold: the echo stops to read when it cannot write.
+		const size = 64 << 20
+		sent := make(chan error, 1)
+		go func() {
+			_, err := c.Write(make([]byte, size))
+			sent <- err
+		}()
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+		_, err := c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		select {
+		case err := <-sent:
+			require.Fail(t, "everything was sent", "%v", err)
+		default:
+		}
+		require.NoError(t, c.SetReadDeadline(time.Time{}))
+		conn.Release()
+		n, err := io.CopyN(io.Discard, c, size)
+		require.NoError(t, err, "after %d bytes", n)
+		require.NoError(t, <-sent)
+		conn.Release()
+		roundTrip(t, c)
 	})
 }
 

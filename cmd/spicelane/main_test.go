@@ -75,8 +75,14 @@ func condition(cond string) (bool, error) {
 	return d.Action == qemu.Run, nil
 }
 
-// lanes ends the script's lanes when the script ends.
+// lanes ends the script's lanes when the script ends. A script that gets here
+// where no lanes may run lacks its condition.
 func cmdLanes(ts *testscript.TestScript, neg bool, args []string) {
+	run, err := condition("lanes")
+	ts.Check(err)
+	if !run {
+		ts.Fatalf("this host runs no lanes, and the script does not say: [!lanes] skip")
+	}
 	ts.Defer(func() {
 		if err := ts.Exec("spicelane", "down", "--all"); err != nil {
 			ts.Logf("down --all: %v", err)

@@ -234,15 +234,27 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 		}
 		r.must(s.take(d))
 	}
+	drain := r.drain(ctx, why, func() string { return "the last digest has " + describe(s.Last().Events) })
+	r.must(s.complete(true))
+	if err := drain.Follows(s); err != nil {
+		r.want(false, "%v", err)
+	}
+	r.Logf("%d digests and %d lines on the serial line agree; refreshes took %d µs on average, %d at most",
+		s.Frames(), len(drain.Events), drain.Stats["mean_us"], drain.Stats["max_us"])
+}
+
+// drain waits until the guest has switched the machine off, for the reason given,
+// and is what it said before on its serial line. Last says what was seen of it, for
+// the error if it does not.
+func (r *run) drain(ctx context.Context, why digest.PowerOffReason, last func() string) *Drain {
+	r.Helper()
 	select {
 	case <-r.lane.Done(): // which ends ctx, too
 	case <-ctx.Done():
-		r.want(r.lane.Err() != nil, "the guest does not switch the machine off: %v; the last digest has %s", context.Cause(ctx), describe(s.Last().Events))
+		r.want(r.lane.Err() != nil, "the guest does not switch the machine off: %v; %s", context.Cause(ctx), last())
 	}
 	var exit *qemu.ExitError
 	r.want(errors.As(r.lane.Err(), &exit) && exit.Kind == qemu.KindShutdown, "the machine ended otherwise than by being switched off: %v", r.lane.Err())
-	r.must(s.complete(true))
-
 	var lines []string
 	for _, l := range r.lane.Serial().Lines() {
 		lines = append(lines, l.Text)
@@ -252,11 +264,7 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 		err = &harness.Fault{Verdict: harness.Product, Op: "serial line", Err: err}
 	}
 	r.must(err)
-	if err := drain.Follows(s); err != nil {
-		r.want(false, "%v", err)
-	}
 	e, ok := drain.Events[len(drain.Events)-1].(digest.PowerOff)
 	r.want(ok && e.Reason == why, "the last event on the serial line is %s, want power_off because of %v", describe(drain.Events[len(drain.Events)-1:]), why)
-	r.Logf("%d digests and %d lines on the serial line agree; refreshes took %d µs on average, %d at most",
-		s.Frames(), len(drain.Events), drain.Stats["mean_us"], drain.Stats["max_us"])
+	return drain
 }

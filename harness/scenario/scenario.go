@@ -35,6 +35,7 @@ func Suites() []Suite {
 		{"modes", Modes},
 		{"tone", Tone},
 		{"reconnect", Reconnect},
+		{"record", Record},
 	}
 }
 
@@ -262,20 +263,22 @@ func guestCode(code uint16) uint16 {
 // hold makes the guest only report keys until the suite's end.
 func (r *run) hold(s *Stream) {
 	r.Helper()
-	set := func(on bool) {
-		r.Helper()
-		for range 2 { // it may have been on
-			r.must(r.client.SendKey(r.ctx, keyF10, control.Down))
-			h := awaitA(r, s, "F10 to hold or to let go", func(digest.Hold) bool { return true })
-			r.up(s, keyF10)
-			if h.On == on {
-				return
-			}
+	r.holding(s, true)
+	r.restore(func() { r.holding(s, false) })
+}
+
+// holding makes the guest only report keys, or do what they are for again.
+func (r *run) holding(s *Stream, on bool) {
+	r.Helper()
+	for range 2 { // it may be as it should already
+		r.must(r.client.SendKey(r.ctx, keyF10, control.Down))
+		h := awaitA(r, s, "F10 to hold or to let go", func(digest.Hold) bool { return true })
+		r.up(s, keyF10)
+		if h.On == on {
+			return
 		}
-		r.want(false, "F10 does not switch the guest's holding")
 	}
-	set(true)
-	r.restore(func() { set(false) })
+	r.want(false, "F10 does not switch the guest's holding")
 }
 
 const keyF10 = control.KeyF1 + 9

@@ -49,6 +49,19 @@ func TestTheGuestSurvivesHardships(t *testing.T) {
 		scenario.Suite{Name: "reset", Run: scenario.Reset})
 }
 
+func TestClosedLoopTypingLosesNothing(t *testing.T) {
+	atLength(t)
+	atOnce(t)
+	scenario.Typing(t, harness.Up(t, harness.Config{}))
+}
+
+// Without the proxy it is QEMU's ticket that the client is let in with.
+func TestARecordedSessionDoesNotTellItsTicket(t *testing.T) {
+	atLength(t)
+	atOnce(t)
+	scenario.Run(t, harness.Up(t, harness.Config{Proxy: harness.None}), suites("record")...)
+}
+
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {
 	atLength(t)
 	atOnce(t)

@@ -1,9 +1,11 @@
 package control_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,11 +13,15 @@ import (
 
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	rec "github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/spicetest"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// recordable is a console whose sessions are each the recorded one, dialled with a
-// password. before is called before a session is dialled; its error is dial's.
+// token opens the sessions of a recordable console. Their server says it, too.
+const token = "the-token"
+
+// recordable is a console whose sessions are each the recorded one. Before is called before a session is dialled; its error is dial's.
 func recordable(ctx context.Context, t *testing.T, before func(dials int) error) (*control.RecordConsole, *control.Driver) {
 	t.Helper()
 	conversation, err := spicetest.Load(recording)
@@ -27,8 +33,13 @@ func recordable(ctx context.Context, t *testing.T, before func(dials int) error)
 				return nil, err
 			}
 		}
-		srv := spicetest.Start(t, conversation.Config())
-		cfg := spice.Config{Host: "localhost", Port: 1, Password: "the-token", DialFunc: srv.Dial}
+		server := conversation.Config()
+		said := spicetest.Send(&wire.Notify{Message: "is " + token + " your token?"})
+		main := server.Scripts[wire.ChannelID{Type: wire.ChannelMain}]
+		main.Steps = slices.Insert(main.Steps, len(main.Steps)-1, said)
+		server.Scripts[wire.ChannelID{Type: wire.ChannelMain}] = main
+		srv := spicetest.Start(t, server)
+		cfg := spice.Config{Host: "localhost", Port: 1, Password: token, DialFunc: srv.Dial}
 		tape(&cfg)
 		client, err := spice.Dial(ctx, cfg)
 		if err != nil {
@@ -64,8 +75,15 @@ func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
 		size += int64(len(text))
-		if name == "inputs-0.txt" {
+		switch name {
+		case "inputs-0.txt":
 			require.Contains(t, string(text), "\ne04b0000\n")
+		case "main-0.txt":
+			c, err := rec.Parse(bytes.NewReader(text))
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(c.Messages, func(m rec.Message) bool {
+				return bytes.Contains(m.Body, []byte("is xxxxxxxxx your token?"))
+			}))
 		}
 	}
 	require.Equal(t, size, res.Bytes)

@@ -1,0 +1,169 @@
+package scenario
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// typedLen is how many characters Typing types each way.
+const typedLen = 2000
+
+// typedText is n characters: all that a US keyboard types, in ever other orders,
+// each order's last one twice.
+func typedText(n int) string {
+	const first, count = ' ', '~' - ' ' + 1
+	var b strings.Builder
+	for step := 1; b.Len() < n; step++ {
+		if step%5 == 0 || step%19 == 0 { // would not come to all of them: count is 5 times 19
+			continue
+		}
+		for i := 1; i <= count; i++ {
+			b.WriteByte(byte(first + i*step%count))
+		}
+		b.WriteByte(first)
+	}
+	return b.String()[:n]
+}
+
+// Typing types 2,000 characters closed-loop and demands that the guest got every
+// one, in order and once, by its digests and by what it says on its serial line.
+// Then it types the same as fast as the socket takes it, which no keyboard stands,
+// says how much of that was lost, and demands that the guest takes keys as before.
+// Afterwards the machine is switched off.
+func Typing(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if !r.offers("closed-loop typing", control.MethodType) {
+		return
+	}
+	text := typedText(typedLen)
+	s := r.stream()
+	r.holding(s, true)
+	s.Close()
+
+	r.confirmed(text)
+	s = r.stream()
+	r.mark(s)
+	s.Close()
+
+	now := uint32(0)
+	began := time.Now()
+	sent, err := r.client.Paste(r.ctx, control.PasteParams{Text: text, CharDelayMS: &now})
+	took := time.Since(began)
+	r.must(err)
+	r.want(sent == len(text), "pasted %d characters, and the client says %d", len(text), sent)
+	// A make or break that was lost leaves a key down; it comes up when it is
+	// released once more.
+	s = r.stream()
+	r.mark(s)
+	r.up(s, control.KeyShift)
+	for _, k := range keyboard104 {
+		if k.plain >= ' ' {
+			r.up(s, k.code)
+		}
+	}
+	s.Close()
+	after := typedText(95)
+	r.confirmed(after)
+
+	r.must(lane.Machine().QMP().Powerdown(r.ctx))
+	ctx, cancel := r.within(countdown)
+	defer cancel()
+	parts := typedParts(r.drain(ctx, digest.PowerOffButton, func() string { return "its power button was pressed" }).Events)
+	r.want(len(parts) == 3, "the serial line has %d parts between the marks, want 3", len(parts))
+	r.want(parts[0] == text, "typed closed-loop, and the guest got by its serial line\n%q, want\n%q", parts[0], text)
+	r.want(parts[2] == after, "typed closed-loop after the flood, and the guest got by its serial line\n%q, want\n%q", parts[2], after)
+	seen, right := len(parts[1]), inCommon(text, parts[1])
+	r.want(seen <= sent, "typed %d characters open-loop, and the guest got %d", sent, seen)
+	r.Logf("open-loop: %d characters in %v, %.0f a second: %d seen (%.1f %% lost), %d of them right and in order (%.1f %% lost or garbled)",
+		sent, took.Round(time.Millisecond), float64(sent)/took.Seconds(), seen, lost(sent, seen), right, lost(sent, right))
+}
+
+func lost(sent, seen int) float64 { return 100 * float64(sent-seen) / float64(sent) }
+
+// confirmed types closed-loop and demands that nothing was lost.
+func (r *run) confirmed(text string) {
+	r.Helper()
+	began := time.Now()
+	res, err := r.client.Type(r.ctx, control.TypeParams{Text: text, Confirm: true})
+	took := time.Since(began)
+	r.must(err)
+	n := len(text)
+	r.want(res.CharsSent == n && res.Seen == n && res.Lost+res.Reordered+res.Unexpected == 0 && res.Latency != nil,
+		"typed %d characters closed-loop, and the client says: %d sent, %d seen, %d lost, %d reordered, %d unexpected, %v",
+		n, res.CharsSent, res.Seen, res.Lost, res.Reordered, res.Unexpected, res.Oddities)
+	r.Logf("closed-loop: %d characters in %v, %.0f a second: none lost; key to picture p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, at most %.1f ms",
+		n, took.Round(time.Millisecond), float64(n)/took.Seconds(), res.Latency.P50MS, res.Latency.P95MS, res.Latency.P99MS, res.Latency.MaxMS)
+}
+
+// mark presses F9 until the guest has seen it, which divides what was typed before
+// from what comes after. What is still on its way fills the keyboard, which loses
+// what comes then.
+func (r *run) mark(s *Stream) {
+	r.Helper()
+	for range 10 {
+		r.must(r.client.SendKey(r.ctx, keyF9, control.Press))
+		ctx, cancel := r.within(time.Second)
+		_, err := s.Await(ctx, "F9", func(e digest.Event) bool {
+			k, ok := e.(digest.Scancode)
+			return ok && k.Code == keyF9 && k.State == digest.KeyUp
+		})
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+	r.want(false, "the guest sees no key any more; it saw last %s", describe(s.Events()))
+}
+
+// typedParts are the characters that came between F10 and F9, and between F9 and
+// F9. Keys of a row are one mark.
+func typedParts(events []digest.Event) (parts []string) {
+	var part strings.Builder
+	held, marked := false, true
+	for _, e := range events {
+		switch e := e.(type) {
+		case digest.Hold:
+			held = e.On
+		case digest.Scancode:
+			if held && e.Code == keyF9 && !marked {
+				parts = append(parts, part.String())
+				part.Reset()
+				marked = true
+			}
+		case digest.Keypress:
+			if held && e.Unicode >= ' ' {
+				part.WriteRune(rune(e.Unicode))
+				marked = false
+			}
+		}
+	}
+	if !marked {
+		parts = append(parts, part.String())
+	}
+	return parts
+}
+
+// inCommon is the length of the longest text that both a and b become when
+// characters are left out.
+func inCommon(a, b string) int {
+	row := make([]int, len(b)+1)
+	for i := range len(a) {
+		diagonal := 0
+		for j := range len(b) {
+			above := row[j+1]
+			if a[i] == b[j] {
+				row[j+1] = diagonal + 1
+			} else {
+				row[j+1] = max(above, row[j])
+			}
+			diagonal = above
+		}
+	}
+	return row[len(b)]
+}

@@ -149,13 +149,13 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 
 // Still pauses the guest while f runs.
 func (l *Lane) Still(ctx context.Context, f func() error) (err error) {
-	if err := l.machine.Pause(ctx); err != nil {
+	if err := l.machine().Pause(ctx); err != nil {
 		return classify("pause", err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
-		if rerr := l.machine.Resume(ctx); rerr != nil && err == nil {
+		if rerr := l.machine().Resume(ctx); rerr != nil && err == nil {
 			err = classify("resume", rerr)
 		}
 	}()

@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -142,7 +144,7 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 // channels are refused until TellTicket.
 func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
 	ticket := newSecret()
-	if err := l.machine.QMP().SetSpiceTicket(ctx, ticket); err != nil {
+	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
 		return classify("change ticket", err)
 	}
 	l.log.Add("fault", map[string]any{"what": "ticket changed", "told": told})
@@ -171,6 +173,120 @@ func (c Config) checkLink() error {
 	if lack := impair.Probe(); lack != nil {
 		return &Fault{Verdict: Host, Op: "link in the kernel", Err: lack, Hint: "set Config.LinkIn to impair.Auto or impair.InProcess"}
 	}
+	return nil
+}
+
+// An outage is the time from StopBackend to StartBackend.
+type outage struct {
+	of   *qemu.Machine
+	over chan struct{} // closed when another machine runs
+}
+
+// outageOf is the outage that m's end belongs to; nil if it ended by itself.
+func (l *Lane) outageOf(m *qemu.Machine) *outage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.outage != nil && l.outage.of == m {
+		return l.outage
+	}
+	return nil
+}
+
+// StopBackend kills QEMU as a power failure does, and the lane stays: the proxy has
+// a console that is not there, until StartBackend. The lane's own client is
+// disconnected before, since a client ends with its session.
+func (l *Lane) StopBackend(ctx context.Context) error {
+	if l.Client == nil {
+		return errNoClient
+	}
+	if err := l.Client.Disconnect(ctx); err != nil {
+		return &Fault{Verdict: clientVerdict(err), Op: "stop backend", Err: err}
+	}
+	m := l.machine()
+	l.mu.Lock()
+	// One that did not come up again is not another outage.
+	if l.outage == nil {
+		l.outage = &outage{of: m, over: make(chan struct{})}
+	}
+	l.mu.Unlock()
+	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend stopped"})
+	m.Kill()
+	return nil
+}
+
+// StartBackend boots the machine that StopBackend has killed, with its disk and its
+// firmware's variables as they were, at the same address, waits for its banner and
+// connects the lane's client again. ctx bounds it; boots take turns.
+func (l *Lane) StartBackend(ctx context.Context) error {
+	l.mu.Lock()
+	o := l.outage
+	l.mu.Unlock()
+	if o == nil {
+		return &Fault{Verdict: Harness, Op: "start backend", Err: errors.New("it has not been stopped"), Hint: "call StopBackend first"}
+	}
+	slot, err := takeBootSlot(ctx, string(l.guest.Accel), l.guest.MemoryMiB)
+	if err != nil {
+		return err
+	}
+	defer slot.release()
+	cfg := l.ownFiles(l.guest)
+	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
+	m, err := qemu.Start(ctx, cfg)
+	if err != nil {
+		return classify("start backend", err)
+	}
+	if err := l.succeed(m); err != nil {
+		return err
+	}
+	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
+	if l.source != nil {
+		// Its port may be another.
+		if err := l.TellTicket(); err != nil {
+			return err
+		}
+	}
+	if banner := l.banner(); banner != "" {
+		if _, err := m.AwaitBoot(ctx, serial.Contains(banner)); err != nil {
+			return classify("start backend", err)
+		}
+	}
+	if err := l.Client.Reconnect(ctx); err != nil {
+		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "start backend", Err: err})
+	}
+	return nil
+}
+
+// RestartBackend is StopBackend and then StartBackend.
+func (l *Lane) RestartBackend(ctx context.Context) error {
+	if err := l.StopBackend(ctx); err != nil {
+		return err
+	}
+	return l.StartBackend(ctx)
+}
+
+// succeed makes m the lane's machine and ends the outage.
+func (l *Lane) succeed(m *qemu.Machine) error {
+	l.mu.Lock()
+	select {
+	case <-l.closing:
+		l.mu.Unlock()
+		return errors.Join(&Fault{Verdict: Harness, Op: "start backend", Err: errors.New("the lane was closed")}, m.Close())
+	default:
+	}
+	l.running.Store(m)
+	l.undo.push(m.Close)
+	l.joined.Add(1)
+	close(l.outage.over)
+	l.outage = nil
+	l.mu.Unlock()
+	go l.recordSerial(m)
+	l.watchdog.follow(m.PID())
+	l.setState(func(s *State) {
+		s.PIDs.QEMU = m.PID()
+		if addr := m.Spice(); addr.Unix == "" {
+			s.SPICE.Addr = hostPort(addr.Host, max(addr.TLSPort, addr.Port))
+		}
+	})
 	return nil
 }
 

@@ -222,6 +222,48 @@ func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
 	requireSamePicture(lane.Context(), t, lane)
 }
 
+// Timeline: two clients are connected; the backend dies under them; nobody gets in
+// and the proxy lives; the backend is back, at its beginning; both get in again.
+func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	require.ErrorContains(t, lane.StartBackend(ctx), "call StopBackend first")
+	visit := func() (*spice.Client, error) {
+		f, err := lane.VV(ctx)
+		require.NoError(t, err, "the proxy hands out files whatever becomes of the backend")
+		return spice.Dial(ctx, spice.FromVV(f))
+	}
+	visitor, err := visit()
+	require.NoError(t, err)
+	requireKey(t, lane, 'a')
+	pid := lane.State().PIDs.QEMU
+
+	require.NoError(t, lane.StopBackend(ctx))
+	require.Error(t, visitor.Wait(), "its session has ended")
+	require.NoError(t, visitor.Close())
+	_, err = visit()
+	require.Error(t, err)
+	require.False(t, harness.Alive(pid))
+	require.Eventually(t, func() bool { return len(lane.Proxy.Sessions()) == 0 }, 5*time.Second, 10*time.Millisecond)
+	require.NoError(t, lane.Err(), "it was asked for")
+
+	require.NoError(t, lane.StartBackend(ctx))
+	after, err := lane.AwaitDigest(ctx, "any digest", func(harness.Digest) bool { return true })
+	require.NoError(t, err)
+	require.Zero(t, after.ChannelHashes.Keypress, "the guest has begun anew")
+	requireKey(t, lane, 'b')
+	requireSamePicture(ctx, t, lane)
+	require.NotEqual(t, pid, lane.State().PIDs.QEMU)
+	visitor, err = visit()
+	require.NoError(t, err)
+	require.NoError(t, visitor.Close())
+
+	// From now on its end is nobody's wish again.
+	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGKILL))
+	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
+}
+
 func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})

@@ -291,7 +291,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
 		return classify("sources", err)
 	}
-	spice := l.machine.Spice()
+	spice := l.machine().Spice()
 	values := map[string]string{
 		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
 		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.path,
@@ -341,7 +341,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		}
 		return nil
 	}
-	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: l.machine.Config().Spice.Ticket, Title: l.cfg.name()}
+	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: l.machine().Config().Spice.Ticket, Title: l.cfg.name()}
 	if tls {
 		f.TLSPort, f.CA, f.HostSubject = ports[1], string(bundle.CACert), bundle.HostSubject
 	} else {

@@ -36,7 +36,7 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 
 // Screendump takes the picture that QEMU itself has of the guest's screen.
 func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
-	img, err := l.machine.Screenshot(ctx)
+	img, err := l.machine().Screenshot(ctx)
 	if err != nil {
 		return nil, classify("screendump", err)
 	}
@@ -102,7 +102,7 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 	line, err := l.Serial().Await(ctx, serial.Contains(text))
 	if err != nil {
 		var await *serial.AwaitError
-		if errors.As(err, &await) && l.machine.Err() == nil {
+		if errors.As(err, &await) && l.machine().Err() == nil {
 			return line, l.reason(l.judgeWait(began, &Fault{Verdict: Product, Op: "await serial line", Err: err}))
 		}
 		return line, classify("await serial line", err)
@@ -328,15 +328,15 @@ func (l *Lane) explain(err error) error {
 	}
 	select {
 	case <-l.Client.Done():
-	case <-l.machine.Done():
+	case <-l.machine().Done():
 	default:
 		return err
 	}
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
-	case <-l.machine.Done():
-		return classify("", l.machine.Err())
+	case <-l.machine().Done():
+		return classify("", l.machine().Err())
 	case <-l.client.Done():
 		return l.clientEnd(l.client)
 	case <-t.C:
@@ -357,8 +357,8 @@ func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 	}
 	go func() {
 		select {
-		case <-l.machine.Done():
-			cancel(l.machine.Err())
+		case <-l.machine().Done():
+			cancel(l.machine().Err())
 		case <-l.failures.failed:
 			cancel(l.failures.err)
 		case <-clientDone:
@@ -429,7 +429,7 @@ func (l *Lane) savePicture(ctx context.Context, path string) error {
 // lastPictures saves what client and QEMU show now, as far as they still can,
 // and says where.
 func (l *Lane) lastPictures() []string {
-	if l.machine == nil {
+	if l.machine() == nil {
 		return nil
 	}
 	var saved []string
@@ -445,11 +445,11 @@ func (l *Lane) lastPictures() []string {
 		path := filepath.Join(l.dir, "last-client.png")
 		note("client", path, l.savePicture(context.Background(), path))
 	}
-	if l.machine.Err() == nil {
+	if l.machine().Err() == nil {
 		path := filepath.Join(l.dir, "last-qemu.png")
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
 		defer cancel()
-		note("qmp", path, l.machine.SaveScreenshot(ctx, path))
+		note("qmp", path, l.machine().SaveScreenshot(ctx, path))
 	}
 	return saved
 }

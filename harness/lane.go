@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
@@ -33,9 +34,10 @@ type Lane struct {
 	uuid    string
 	ready   time.Duration
 
-	machine *qemu.Machine
-	proxy   *part // nil without one
-	client  *part // nil without one
+	guest   qemu.Config                  // what a machine of this lane boots
+	running atomic.Pointer[qemu.Machine] // see machine
+	proxy   *part                        // nil without one
+	client  *part                        // nil without one
 
 	warm       warmth
 	backendPKI *pki.Bundle // with Config.BackendTLS
@@ -56,6 +58,8 @@ type Lane struct {
 	mu    sync.Mutex
 	state State
 
+	// outage is while the backend is stopped, see StopBackend; guarded by mu.
+	outage   *outage
 	failures *consoleWatch
 	watchdog *watchdog
 	test     testNote // guarded by mu
@@ -157,6 +161,7 @@ func (l *Lane) start(ctx context.Context) error {
 	}
 	// How long a boot may take is known only now that the accelerator is.
 	turn := time.Now()
+	l.guest = mc
 	bootCtx, cancel := context.WithTimeoutCause(ctx, scaled(l.cfg.timeout(), string(mc.Accel)),
 		fmt.Errorf("the lane was not ready %v after its start", scaled(l.cfg.timeout(), string(mc.Accel))))
 	defer cancel()
@@ -416,13 +421,13 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 
 // machineIsUp takes over the machine that was started.
 func (l *Lane) machineIsUp(m *qemu.Machine) {
-	l.machine = m
+	l.running.Store(m)
 	l.undo.push(m.Close)
 	l.failures = newConsoleWatch(l.fixture, l.log)
 	l.watchdog = startWatchdog(m.PID())
 	l.undo.push(l.watchdog.close)
 	l.joined.Add(1)
-	go l.recordSerial()
+	go l.recordSerial(m)
 	addr := m.Spice().Unix
 	if addr == "" {
 		addr = hostPort(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
@@ -439,9 +444,9 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 }
 
 // recordSerial copies the guest's lines to the timeline until the console ends.
-func (l *Lane) recordSerial() {
+func (l *Lane) recordSerial(m *qemu.Machine) {
 	defer l.joined.Done()
-	c := l.machine.Serial().Cursor(0)
+	c := m.Serial().Cursor(0)
 	for {
 		// NB: not bounded: the console ends with the machine.
 		line, err := c.Next(context.Background())
@@ -449,7 +454,7 @@ func (l *Lane) recordSerial() {
 			return
 		}
 		l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
-		l.failures.look(line, l.machine.Serial())
+		l.failures.look(line, m.Serial())
 	}
 }
 
@@ -469,7 +474,7 @@ func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
 		*detail = "none expected"
 		return nil
 	}
-	line, err := l.machine.AwaitBoot(ctx, serial.Contains(banner))
+	line, err := l.machine().AwaitBoot(ctx, serial.Contains(banner))
 	if err != nil {
 		return classify("boot", err)
 	}
@@ -541,7 +546,7 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	}
 	began := time.Now()
 	var detail string
-	if l.machine != nil {
+	if l.machine() != nil {
 		var stop func()
 		ctx, stop = l.whileUp(ctx)
 		defer stop()
@@ -549,8 +554,8 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	if err := f(ctx, &detail); err != nil {
 		err = l.reason(l.judgeWait(began, classify(name, err)))
 		// What ended the wait may only be a consequence of QEMU's end.
-		if l.machine != nil {
-			if end := l.machine.Err(); end != nil {
+		if l.machine() != nil {
+			if end := l.machine().Err(); end != nil {
 				var exit *qemu.ExitError
 				if !errors.As(err, &exit) {
 					return classify(name, end)
@@ -595,7 +600,7 @@ func (l *Lane) release() error {
 	// The timeline is the last to be closed; whoever writes to it is joined
 	// before, which needs the machine to be gone.
 	var err error
-	if l.machine != nil {
+	if l.machine() != nil {
 		err = l.stopParts()
 		l.joined.Wait()
 	}
@@ -612,8 +617,8 @@ func (l *Lane) stopParts() error {
 	if l.proxy != nil {
 		errs = append(errs, l.proxy.Close())
 	}
-	if l.machine != nil {
-		errs = append(errs, l.machine.Close())
+	if l.machine() != nil {
+		errs = append(errs, l.machine().Close())
 	}
 	return errors.Join(errs...)
 }
@@ -621,23 +626,10 @@ func (l *Lane) stopParts() error {
 // watch ends the lane when any part of it ends.
 func (l *Lane) watch() {
 	defer l.joined.Done()
-	var clientDone <-chan struct{}
-	if l.client != nil {
-		clientDone = l.client.Done()
-	}
-	var err error
-	select {
-	case <-l.closing:
+	err := l.awaitEnd()
+	if err == nil {
 		close(l.done)
 		return
-	case <-l.machine.Done():
-		err = l.reason(classify("", l.machine.Err()))
-	case <-l.failures.failed:
-		err = classify("", l.failures.err)
-	case <-l.proxyDone():
-		err = l.proxyEnd()
-	case <-clientDone:
-		err = l.clientEnd(l.client)
 	}
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
@@ -650,6 +642,38 @@ func (l *Lane) watch() {
 		}
 	})
 	close(l.done)
+}
+
+// awaitEnd waits until a part of the lane ends by itself and says why; nil when the
+// lane is closed.
+func (l *Lane) awaitEnd() error {
+	var clientDone <-chan struct{}
+	if l.client != nil {
+		clientDone = l.client.Done()
+	}
+	for m := l.machine(); ; {
+		select {
+		case <-l.closing:
+			return nil
+		case <-m.Done():
+			o := l.outageOf(m)
+			if o == nil {
+				return l.reason(classify("", m.Err()))
+			}
+			select {
+			case <-o.over:
+				m = l.machine()
+			case <-l.closing:
+				return nil
+			}
+		case <-l.failures.failed:
+			return classify("", l.failures.err)
+		case <-l.proxyDone():
+			return l.proxyEnd()
+		case <-clientDone:
+			return l.clientEnd(l.client)
+		}
+	}
 }
 
 // consequenceGrace is how long the end of QEMU or the proxy may lag behind the end
@@ -671,8 +695,8 @@ func (l *Lane) clientEnd(client *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
-	case <-l.machine.Done():
-		return classify("", l.machine.Err())
+	case <-l.machine().Done():
+		return classify("", l.machine().Err())
 	case <-l.proxyDone():
 		return l.proxyEnd()
 	case <-t.C:
@@ -685,8 +709,8 @@ func (l *Lane) proxyEnd() error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
-	case <-l.machine.Done():
-		return classify("", l.machine.Err())
+	case <-l.machine().Done():
+		return classify("", l.machine().Err())
 	case <-t.C:
 		return &Fault{Verdict: Product, Err: fmt.Errorf("the proxy ended: %w", l.proxy.Err())}
 	}
@@ -754,11 +778,14 @@ func (l *Lane) setState(change func(*State)) {
 // Dir is the artifact directory.
 func (l *Lane) Dir() string { return l.dir }
 
-// Machine is QEMU: QMP, pause, reset, kill.
-func (l *Lane) Machine() *qemu.Machine { return l.machine }
+// Machine is QEMU: QMP, pause, reset, kill. After StartBackend it is another.
+func (l *Lane) Machine() *qemu.Machine { return l.machine() }
+
+// machine is QEMU, nil before it has been started.
+func (l *Lane) machine() *qemu.Machine { return l.running.Load() }
 
 // Serial is what the guest says on its serial console.
-func (l *Lane) Serial() *serial.Log { return l.machine.Serial() }
+func (l *Lane) Serial() *serial.Log { return l.machine().Serial() }
 
 // Fixture is the entry that the lane was started from; nil with Config.Image.
 func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }

@@ -35,12 +35,12 @@ func (l *Lane) unixBackend() bool {
 
 // console describes QEMU's SPICE server as a source does.
 func (l *Lane) console() proxy.Console {
-	mc := l.machine.Config()
+	mc := l.machine().Config()
 	c := proxy.Console{
 		Source: laneSource, UUID: l.uuid, Name: l.cfg.name(), Hypervisor: "localhost",
 		Ticket: l.currentTicket(mc.Spice.Ticket),
 	}
-	addr := l.machine.Spice()
+	addr := l.machine().Spice()
 	if addr.Unix != "" {
 		c.Unix = addr.Unix
 		return c

@@ -146,10 +146,10 @@ func (l *Lane) report(tb testing.TB) {
 	for _, line := range l.Serial().Tail(reportLines) {
 		fmt.Fprintf(&b, "\t%s\n", line)
 	}
-	if lines := l.machine.StderrTail(reportLines); len(lines) > 0 {
+	if lines := l.machine().StderrTail(reportLines); len(lines) > 0 {
 		fmt.Fprintf(&b, "QEMU's last lines:\n\t%s\n", strings.Join(lines, "\n\t"))
 	}
-	fmt.Fprintf(&b, "QEMU's command line:\n\t%s", qemu.CommandLine(l.machine.Argv()))
+	fmt.Fprintf(&b, "QEMU's command line:\n\t%s", qemu.CommandLine(l.machine().Argv()))
 	tb.Log(b.String())
 	l.log.Add("verdict", map[string]any{"verdict": "test failed", "test": tb.Name()})
 }
@@ -191,15 +191,15 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	defer stop()
 	select {
 	case <-ctx.Done():
-	case <-l.machine.Done():
-		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.machine.Err())
+	case <-l.machine().Done():
+		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.machine().Err())
 	}
 }
 
 // keepStarted is keep for a lane that did not come up. Without a machine there is
 // nothing to look at.
 func (l *Lane) keepStarted(ctx context.Context, err error) {
-	if l.machine != nil && l.machine.Err() == nil {
+	if l.machine() != nil && l.machine().Err() == nil {
 		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", VerdictOf(err), err))
 	}
 }

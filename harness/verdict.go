@@ -96,7 +96,7 @@ func (l *Lane) judgeWait(began time.Time, err error) error {
 		saw    *serial.AwaitError
 		waited = errors.As(err, &await) || errors.As(err, &boot) || errors.As(err, &saw)
 	)
-	if !waited || l.watchdog == nil || l.machine.Err() != nil || !errors.As(err, &f) || f.Verdict != Product {
+	if !waited || l.watchdog == nil || l.machine().Err() != nil || !errors.As(err, &f) || f.Verdict != Product {
 		return err
 	}
 	p := l.watchdog.since(began)

@@ -256,7 +256,7 @@ func (l *Lane) saveState(ctx context.Context, detail *string) error {
 		*detail = fmt.Sprintf("%d MiB, the guest stood still for %.2f s", size>>20, took.Seconds())
 		return nil
 	}
-	if end := l.machine.Err(); end != nil {
+	if end := l.machine().Err(); end != nil {
 		return end
 	}
 	if ctx.Err() != nil {
@@ -297,7 +297,7 @@ func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
 	for {
-		img, err := l.machine.Screenshot(ctx)
+		img, err := l.machine().Screenshot(ctx)
 		if err == nil {
 			var d Digest
 			if d, err = ScanPicture(img); err == nil && f(d) {
@@ -307,8 +307,8 @@ func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
 		select {
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), err)
-		case <-l.machine.Done():
-			return l.machine.Err()
+		case <-l.machine().Done():
+			return l.machine().Err()
 		case <-tick.C:
 		}
 	}
@@ -327,7 +327,7 @@ func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration,
 	if err != nil {
 		return 0, 0, err
 	}
-	m := l.machine
+	m := l.machine()
 	began := time.Now()
 	if err = m.Pause(ctx); err == nil {
 		err = l.writeParts(ctx, d)
@@ -349,10 +349,10 @@ func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration,
 
 // writeParts writes what makes up the state of the paused machine.
 func (l *Lane) writeParts(ctx context.Context, d *warm.Draft) error {
-	if err := l.machine.SaveState(ctx, d.Path(warm.StatePart)); err != nil {
+	if err := l.machine().SaveState(ctx, d.Path(warm.StatePart)); err != nil {
 		return err
 	}
-	mc := l.machine.Config()
+	mc := l.machine().Config()
 	for _, part := range []struct{ name, from string }{
 		{warm.DiskPart, mc.Disk},
 		{warm.VarsPart, mc.Firmware.Vars},
@@ -413,7 +413,7 @@ func (l *Lane) blameState(err error) error {
 // guestLives tells whether the guest goes on painting by QEMU's own screen: then
 // it is not the restored guest that is at fault.
 func (l *Lane) guestLives() bool {
-	if l.machine == nil || l.machine.Err() != nil || l.fixture == nil || l.fixture.Digest == nil {
+	if l.machine() == nil || l.machine().Err() != nil || l.fixture == nil || l.fixture.Digest == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scaled(settleLimit, l.State().Accel))

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +17,7 @@ import (
 // own ticks come, how long QEMU's threads wanted a processor and did not get
 // one, and how much processor QEMU used.
 type watchdog struct {
-	pid  int
+	pid  atomic.Int64
 	stop chan struct{}
 	done chan struct{}
 
@@ -38,9 +39,18 @@ const (
 )
 
 func startWatchdog(pid int) *watchdog {
-	w := &watchdog{pid: pid, stop: make(chan struct{}), done: make(chan struct{})}
+	w := &watchdog{stop: make(chan struct{}), done: make(chan struct{})}
+	w.pid.Store(int64(pid))
 	go w.run()
 	return w
+}
+
+// follow makes w watch another process from now on.
+func (w *watchdog) follow(pid int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pid.Store(int64(pid))
+	w.samples = nil
 }
 
 func (w *watchdog) close() error {
@@ -62,7 +72,7 @@ func (w *watchdog) run() {
 		}
 		now := time.Now()
 		s := hostSample{at: now, late: max(0, now.Sub(last)-watchdogTick)}
-		s.cpu, s.waiting = schedulerTimes(w.pid)
+		s.cpu, s.waiting = schedulerTimes(int(w.pid.Load()))
 		last = now
 		w.mu.Lock()
 		w.samples = append(w.samples, s)

@@ -3,6 +3,7 @@ package control_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,17 +22,20 @@ import (
 // token opens the sessions of a recordable console. Their server says it, too.
 const token = "the-token"
 
-// recordable is a console whose sessions are each the recorded one. Before is called before a session is dialled; its error is dial's.
-func recordable(ctx context.Context, t *testing.T, before func(dials int) error) (*control.RecordConsole, *control.Driver) {
+// recordable is a console whose sessions are each the recorded one. Fate is asked
+// before the session of that number is dialled, and about one that has been: its
+// error is dial's.
+func recordable(ctx context.Context, t *testing.T, fate func(number int, dialled bool) error) (*control.RecordConsole, *control.Driver) {
 	t.Helper()
 	conversation, err := spicetest.Load(recording)
 	require.NoError(t, err)
 	dials := 0
 	c, err := control.NewRecordConsole(ctx, func(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
-		if dials++; before != nil {
-			if err := before(dials); err != nil {
-				return nil, err
-			}
+		if dials++; fate == nil {
+			fate = func(int, bool) error { return nil }
+		}
+		if err := fate(dials, false); err != nil {
+			return nil, err
 		}
 		server := conversation.Config()
 		said := spicetest.Send(&wire.Notify{Message: "is " + token + " your token?"})
@@ -46,7 +50,13 @@ func recordable(ctx context.Context, t *testing.T, before func(dials int) error)
 			return nil, err
 		}
 		t.Cleanup(func() { client.Close() })
-		return client, srv.AwaitScripts(ctx, len(conversation.Recordings))
+		if err := srv.AwaitScripts(ctx, len(conversation.Recordings)); err != nil {
+			return nil, err
+		}
+		if err := fate(dials, true); err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+		return client, nil
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
@@ -137,9 +147,9 @@ func TestEverySessionOfARecordingHasItsDirectory(t *testing.T) {
 
 func TestARecordingIsRefusedAtTheWrongMomentOrPlace(t *testing.T) {
 	ctx := within(t)
-	failing := false
-	console, d := recordable(ctx, t, func(int) error {
-		if failing {
+	failing := func(bool) bool { return false }
+	console, d := recordable(ctx, t, func(_ int, dialled bool) error {
+		if failing(dialled) {
 			return os.ErrPermission
 		}
 		return nil
@@ -168,23 +178,25 @@ func TestARecordingIsRefusedAtTheWrongMomentOrPlace(t *testing.T) {
 	require.ErrorContains(t, err, "holds a recording already")
 
 	// A session that cannot be opened leaves neither a recording nor its directory.
-	failing = true
 	dir = filepath.Join(t.TempDir(), "new")
-	err = d.RecordStart(ctx, dir)
-	require.ErrorIs(t, err, &control.Error{Code: control.CodeDisconnected})
-	require.ErrorContains(t, err, "permission denied")
-	require.NoDirExists(t, dir)
-	_, err = d.RecordStop(ctx)
-	require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording})
-	failing = false
+	for _, late := range []bool{false, true} {
+		failing = func(dialled bool) bool { return dialled == late }
+		err = d.RecordStart(ctx, dir)
+		require.ErrorIs(t, err, &control.Error{Code: control.CodeDisconnected})
+		require.ErrorContains(t, err, "permission denied")
+		require.NoDirExists(t, dir)
+		_, err = d.RecordStop(ctx)
+		require.ErrorIs(t, err, &control.Error{Code: control.CodeRecording})
+	}
+	failing = func(bool) bool { return false }
 	require.NoError(t, d.RecordStart(ctx, dir))
 }
 
 func TestADiskThatFillsUpIsReportedWhenTheRecordingEnds(t *testing.T) {
 	ctx := within(t)
 	dir := t.TempDir()
-	_, d := recordable(ctx, t, func(dials int) error {
-		if dials == 2 {
+	_, d := recordable(ctx, t, func(number int, dialled bool) error {
+		if number == 2 && !dialled {
 			return os.Symlink("/dev/full", filepath.Join(dir, "display-0.txt"))
 		}
 		return nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
@@ -39,9 +40,11 @@ type Client struct {
 	console *control.RecordConsole
 	srv     *control.Server
 	log     *Timeline
+	// moved is where the guest has gone; nil as long as it is where it was.
+	moved atomic.Pointer[spice.Config]
 
 	joined sync.WaitGroup
-	failed chan error // why a session ended by itself, or the socket
+	failed chan failure // why a session ended by itself, or the socket
 	once   sync.Once
 	close  chan struct{}
 	done   chan struct{}
@@ -50,11 +53,19 @@ type Client struct {
 	closeErr error
 }
 
+// A failure is why a session ended by itself, and what had led to it, or why the
+// socket did.
+type failure struct {
+	err error
+	cfg spice.Config
+}
+
 // StartClient connects to the console and opens the control socket. ctx bounds
 // connecting only. The client lives until its SPICE session ends by itself (the
-// verb disconnect does not count) or Close.
+// verb disconnect does not count) or Close. When the guest moves to another QEMU the
+// client goes along, with the same password and CA: it opens a session there.
 func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
-	c := &Client{cfg: cfg, failed: make(chan error, 1), close: make(chan struct{}), done: make(chan struct{})}
+	c := &Client{cfg: cfg, failed: make(chan failure, 1), close: make(chan struct{}), done: make(chan struct{})}
 	// The socket first: that it cannot be had is said before anything is dialled,
 	// and who connects early waits for the session.
 	ln, err := control.Listen(cfg.Socket)
@@ -79,12 +90,18 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 
 // dial opens a session and watches it. Tape is for the verb record_start.
 func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
-	f, err := c.cfg.VV(ctx)
-	if err != nil {
-		return nil, err
+	var cfg spice.Config
+	if there := c.moved.Load(); there != nil {
+		cfg = *there
+	} else {
+		f, err := c.cfg.VV(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cfg = spice.FromVV(f)
+		cfg.Logger = c.cfg.Logger
 	}
-	cfg := spice.FromVV(f)
-	cfg.Logger = c.cfg.Logger
+	untaped := cfg
 	tape(&cfg)
 	session, err := spice.Dial(ctx, cfg)
 	if err != nil {
@@ -94,15 +111,15 @@ func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Cli
 	go func() {
 		defer c.joined.Done()
 		if err := session.Wait(); err != nil {
-			c.fail(err)
+			c.fail(failure{err, untaped})
 		}
 	}()
 	return session, nil
 }
 
-func (c *Client) fail(err error) {
+func (c *Client) fail(f failure) {
 	select {
-	case c.failed <- err:
+	case c.failed <- f:
 	default: // one reason is enough
 	}
 }
@@ -112,19 +129,53 @@ func (c *Client) fail(err error) {
 func (c *Client) serve(ln net.Listener) {
 	defer c.joined.Done()
 	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, control.ErrServerClosed) {
-		c.fail(err)
+		c.fail(failure{err: err})
 	}
 }
 
-// run owns the client's end.
+// run follows the guest, and owns the client's end.
 func (c *Client) run() {
 	defer close(c.done)
-	select {
-	case c.err = <-c.failed:
-	case <-c.close:
+	for over := false; !over; {
+		select {
+		case f := <-c.failed:
+			c.err = c.follow(f)
+			over = c.err != nil
+		case <-c.close:
+			over = true
+		}
 	}
 	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err), c.log.Close())
 	c.joined.Wait()
+}
+
+// followTime bounds the connection to where the guest has moved.
+const followTime = 30 * time.Second
+
+// follow opens a session where the guest is now, if the last one ended because it
+// has moved. Otherwise it returns why that ended. It does not fall back to where the
+// guest was: what is there is only what it left behind.
+func (c *Client) follow(f failure) error {
+	var moved *spice.MigratedError
+	if !errors.As(f.err, &moved) {
+		return f.err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), followTime)
+	defer cancel()
+	go func() {
+		select {
+		case <-c.close:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	there := moved.Config(f.cfg)
+	c.moved.Store(&there)
+	c.log.Add("migrated", map[string]any{"host": moved.Host, "port": moved.Port, "tls_port": moved.TLSPort})
+	if err := c.console.Reconnect(ctx); err != nil {
+		return fmt.Errorf("%w, and no session could be had there: %w", f.err, err)
+	}
+	return nil
 }
 
 // ignore is err, unless it only says known again.

@@ -3,6 +3,7 @@ package harness_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,18 +15,51 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A guest that moves to another QEMU while a client looks at it: the client is told
-// where to, dials there, and sees the very same guest go on.
-func TestAClientIsLedAfterAGuestThatMoves(t *testing.T) {
+// A guest that moves to another QEMU while clients look at it: a session of one's own
+// is told where to, and dials there; the lane's client goes along by itself.
+func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Proxy: harness.None, Client: harness.None})
+	lane := harness.Up(t, harness.Config{Proxy: harness.None})
 	ctx := lane.Context()
-	first := spice.FromVV(lane.DirectVV())
-	client, driver := drive(t, lane, first)
-	before, err := harness.AwaitDigest(ctx, driver, "a digest", func(harness.Digest) bool { return true })
+	session, err := spice.Dial(ctx, spice.FromVV(lane.DirectVV()))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = session.Close() })
+	before, err := lane.AwaitDigest(ctx, "a digest", func(harness.Digest) bool { return true })
 	require.NoError(t, err)
 
-	// Another QEMU that is the same machine, and waits for its guest.
+	there := move(t, lane)
+
+	<-session.Done()
+	var moved *spice.MigratedError
+	require.ErrorAs(t, session.Wait(), &moved)
+	require.Equal(t, &spice.MigratedError{Host: there.Spice().Host, Port: there.Spice().Port}, moved)
+	next, err := spice.Dial(ctx, moved.Config(spice.FromVV(lane.DirectVV())))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = next.Close() })
+
+	after, err := lane.AwaitDigest(ctx, "the guest to go on", func(d harness.Digest) bool { return d.FrameCounter > before.FrameCounter })
+	require.NoError(t, err)
+	require.Equal(t, before.ChannelHashes, after.ChannelHashes, "this is another guest")
+	require.NoError(t, next.Key(control.KeyShift, true))
+	require.NoError(t, next.Key(control.KeyShift, false))
+	_, err = lane.AwaitDigest(ctx, "a key that was pressed there", func(d harness.Digest) bool {
+		return slices.ContainsFunc(d.Events, func(e digest.Event) bool {
+			k, ok := e.(digest.Scancode)
+			return ok && k.Code == control.KeyShift && k.State == digest.KeyUp
+		})
+	})
+	require.NoError(t, err)
+	// Whoever is driven can also come back there.
+	require.NoError(t, lane.Client.Disconnect(ctx))
+	require.NoError(t, lane.Client.Reconnect(ctx))
+	_, err = lane.AwaitDigest(ctx, "the guest after that", func(d harness.Digest) bool { return d.FrameCounter > after.FrameCounter })
+	require.NoError(t, err)
+}
+
+// move has the lane's guest move to another QEMU, which is the same machine.
+func move(t *testing.T, lane *harness.Lane) *qemu.Machine {
+	t.Helper()
+	ctx := lane.Context()
 	dir, err := os.MkdirTemp("", "lane") // short, for the sockets
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
@@ -45,48 +79,5 @@ func TestAClientIsLedAfterAGuestThatMoves(t *testing.T) {
 	require.NoError(t, here.Do(ctx, "client_migrate_info", map[string]any{
 		"protocol": "spice", "hostname": there.Spice().Host, "port": there.Spice().Port}, nil))
 	require.NoError(t, here.Migrate(ctx, incoming))
-
-	<-client.Done()
-	var moved *spice.MigratedError
-	require.ErrorAs(t, client.Wait(), &moved)
-	require.Equal(t, &spice.MigratedError{Host: there.Spice().Host, Port: there.Spice().Port}, moved)
-
-	_, driver = drive(t, lane, moved.Config(first))
-	after, err := harness.AwaitDigest(ctx, driver, "the guest to go on", func(d harness.Digest) bool { return d.FrameCounter > before.FrameCounter })
-	require.NoError(t, err)
-	require.Equal(t, before.ChannelHashes, after.ChannelHashes, "this is another guest")
-	require.NoError(t, driver.Chord(ctx, control.KeyShift))
-	_, err = harness.AwaitDigest(ctx, driver, "a key that was pressed there", func(d harness.Digest) bool {
-		for _, e := range d.Events {
-			if k, ok := e.(digest.Scancode); ok && k.Code == control.KeyShift {
-				return true
-			}
-		}
-		return false
-	})
-	require.NoError(t, err)
-}
-
-// drive opens a session of the test's own and drives it over a control socket.
-func drive(t *testing.T, lane *harness.Lane, cfg spice.Config) (*spice.Client, *control.Driver) {
-	t.Helper()
-	client, err := spice.Dial(lane.Context(), cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = client.Close() })
-	dir, err := os.MkdirTemp("", "control")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	ln, err := control.Listen(filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	srv := control.NewServer(control.Config{Console: control.NewSpiceConsole(client), Scan: harness.ScanDigest})
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	t.Cleanup(func() {
-		require.NoError(t, srv.Close())
-		<-served
-	})
-	driver, err := control.DriverConfig{Name: "test"}.Dial(lane.Context(), filepath.Join(dir, "s"))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = driver.Close() })
-	return client, driver
+	return there
 }

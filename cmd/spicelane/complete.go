@@ -6,10 +6,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
-	"github.com/spicelane/spicelane/harness/termview"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -58,20 +58,11 @@ var argCompleters = map[string]completer{
 	"fixture verify": func([]string, int) []string { return fixtureNames() },
 }
 
-// flagCompleters are the completers of flags, by the command's path and the
-// flag's name. Flags that take files are left to the shell.
+// flagCompleters are the completers of flags of which more is known than their
+// placeholder says.
 var flagCompleters = map[string]func() []string{
-	"up --fixture":     fixtureNames,
-	"up --accel":       fixed("auto", "kvm", "tcg"),
-	"up --display":     fixed("qxl", "virtio", "std"),
-	"up --compression": fixed("off", "auto_glz", "auto_lz", "quic", "glz", "lz"),
-	"up --proxy":       fixed(harness.Builtin, harness.None),
-	"up --client":      fixed(harness.Builtin, harness.None),
-	"up --warm":        fixed("auto", "off", "require"),
-	"up --agent":       fixed("auto", "on", "off"),
-	"screenshot --via": fixed("client", "qmp"),
-	"type --layout":    control.Layouts,
-	"watch --picture":  termview.Pictures,
+	"--fixture": fixtureNames,
+	"--layout":  control.Layouts,
 }
 
 // addCompletions makes every command below root complete its arguments and
@@ -85,19 +76,44 @@ func addCompletions(root *cobra.Command) {
 				return startingWith(c(args, len(args)), toComplete), cobra.ShellCompDirectiveNoFileComp
 			}
 		}
-		for name, c := range flagCompleters {
-			if flag, ok := strings.CutPrefix(name, path+" --"); ok && cmd.Flags().Lookup(flag) != nil {
-				// It fails only for a flag that is not there, or twice.
-				_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-					return startingWith(c(), toComplete), cobra.ShellCompDirectiveNoFileComp
-				})
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			values, directive := flagValues(f)
+			if values == nil && directive == cobra.ShellCompDirectiveDefault {
+				return
 			}
-		}
+			// It fails only for a flag that is not there, or one that the command
+			// itself completes.
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+				if values == nil {
+					return nil, directive
+				}
+				return startingWith(values(), toComplete), directive
+			})
+		})
 		for _, sub := range cmd.Commands() {
 			walk(sub, strings.TrimSpace(path+" "+sub.Name()))
 		}
 	}
 	walk(root, "")
+}
+
+// flagValues is what a flag's value can be: what its placeholder in the help says.
+// Words with bars between them are the values, those in capitals apart; a DIR is a
+// directory; a FILE or a PATH is left to the shell; anything else nobody knows.
+func flagValues(f *pflag.Flag) (func() []string, cobra.ShellCompDirective) {
+	if c, ok := flagCompleters["--"+f.Name]; ok {
+		return c, cobra.ShellCompDirectiveNoFileComp
+	}
+	switch placeholder, _ := pflag.UnquoteUsage(f); {
+	case strings.Contains(placeholder, "|"):
+		values := slices.DeleteFunc(strings.Split(placeholder, "|"), func(v string) bool { return v == strings.ToUpper(v) })
+		return fixed(values...), cobra.ShellCompDirectiveNoFileComp
+	case placeholder == "DIR":
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	case placeholder == "FILE", placeholder == "PATH", f.Value.Type() == "bool":
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 func startingWith(all []string, prefix string) []string {

@@ -155,13 +155,13 @@ func printLanes(w io.Writer, rows []laneRow, live bool) {
 	}
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	head := "NAME\tSTATE\tFIXTURE\tACCEL\tREADY\t"
+	head := "NAME\tSTATE\tFIXTURE\tACCEL\tSTART\tREADY\t"
 	if live {
 		head += "CONSOLE\t"
 	}
 	fmt.Fprintln(tw, head+"WHY")
 	for _, r := range rows {
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t", r.Name, r.State.State, r.Fixture, r.Accel, ms(r.ReadyMS))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t", r.Name, r.State.State, r.Fixture, r.Accel, startedHow(r.State), ms(r.ReadyMS))
 		if live {
 			fmt.Fprintf(tw, "%s\t", r.Console.summary())
 		}
@@ -214,6 +214,7 @@ func printState(w io.Writer, s harness.State) {
 	row("why", oneLine(s.Reason))
 	row("fixture", s.Fixture)
 	row("accelerator", join(s.Accel, s.AccelReason))
+	row("started", join(startedHow(s), oneLine(s.ColdReason)))
 	if s.ReadyMS > 0 {
 		row("ready after", ms(s.ReadyMS))
 	}
@@ -230,6 +231,18 @@ func printState(w io.Writer, s harness.State) {
 		row("pids", fmt.Sprintf("qemu %d, proxy %d, client %d, supervisor %d", s.PIDs.QEMU, s.PIDs.Proxy, s.PIDs.Client, s.PIDs.Supervisor))
 	}
 	_ = tw.Flush()
+}
+
+// startedHow is "warm" for a machine that was restored, "cold" for one that booted,
+// empty for one that has not been started.
+func startedHow(s harness.State) string {
+	switch {
+	case s.Warm:
+		return "warm"
+	case s.ColdReason != "":
+		return "cold"
+	}
+	return ""
 }
 
 func join(a, b string) string {

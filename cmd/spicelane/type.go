@@ -58,7 +58,9 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 				return err
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+				began := time.Now()
 				res, err := typeText(ctx, cmd.ErrOrStderr(), t, d, p)
+				took := time.Since(began)
 				if err != nil {
 					return err
 				}
@@ -67,11 +69,11 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 						return err
 					}
 				} else if p.Confirm {
-					printTyped(cmd.OutOrStdout(), res)
+					printTyped(cmd.OutOrStdout(), res, took)
 				}
 				if p.Confirm && res.Lost+res.Reordered+res.Unexpected > 0 {
 					return &harness.Fault{Verdict: harness.Product, Op: "type",
-						Err: fmt.Errorf("of %d characters %d were lost and %d came late, and %d presses were shown that nobody sent",
+						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and %d presses were shown that nobody sent",
 							res.CharsSent, res.Lost, res.Reordered, res.Unexpected)}
 				}
 				return nil
@@ -148,9 +150,10 @@ func typeText(ctx context.Context, stderr io.Writer, t target, d *control.Driver
 	return res, err
 }
 
-func printTyped(w io.Writer, r control.TypeResult) {
-	fmt.Fprintf(w, "sent %d characters (%d key events), seen %d, lost %d, late %d, unexpected %d\n",
+func printTyped(w io.Writer, r control.TypeResult, took time.Duration) {
+	fmt.Fprintf(w, "sent %d characters (%d key events), seen %d, lost %d, reordered %d, unexpected %d\n",
 		r.CharsSent, r.KeysSent, r.Seen, r.Lost, r.Reordered, r.Unexpected)
+	fmt.Fprintf(w, "%.1f s, %.1f characters a second\n", took.Seconds(), float64(r.CharsSent)/took.Seconds())
 	if l := r.Latency; l != nil {
 		fmt.Fprintf(w, "key to picture: p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, max %.1f ms\n", l.P50MS, l.P95MS, l.P99MS, l.MaxMS)
 	}

@@ -11,8 +11,8 @@
 // lane as they found it, so that one lane can go through all of them: the guest
 // in its first scene, nothing held down, its first mode set. So do [Walk],
 // [Flood] and [ForeignClipboard], which take their time. [Reset] leaves a guest
-// that has booted again; [Full] and [Countdown] want a fresh one and leave a
-// machine that is switched off; [Bare] wants a machine that lacks devices.
+// that has booted again, [Typing] a machine that is switched off; so do [Full] and
+// [Countdown], which want a fresh one; [Bare] wants a machine that lacks devices.
 //
 // Suites ask no more of a client than version 1.2 of the control socket. What
 // needs more, the pointer for example, they leave out with a line in the test's

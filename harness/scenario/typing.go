@@ -89,8 +89,9 @@ func lost(sent, seen int) float64 { return 100 * float64(sent-seen) / float64(se
 // confirmed types closed-loop and demands that nothing was lost.
 func (r *run) confirmed(text string) {
 	r.Helper()
+	within := uint32(r.lane.Scaled(2 * time.Second).Milliseconds())
 	began := time.Now()
-	res, err := r.client.Type(r.ctx, control.TypeParams{Text: text, Confirm: true})
+	res, err := r.client.Type(r.ctx, control.TypeParams{Text: text, Confirm: true, ConfirmMS: &within})
 	took := time.Since(began)
 	r.must(err)
 	n := len(text)

@@ -15,9 +15,9 @@ import (
 func TestAControlSocketKeepsProtocol12(t *testing.T) {
 	path, opts := os.Getenv("SPICELANE_SOCKET"), conform.Options{}
 	if path == "" {
-		c := controltest.New(320, 240)
+		c := controltest.NewFull(320, 240)
 		path, _ = open(t, control.Config{Console: c, Scan: fakeScan})
-		opts = conform.Options{Burst: noticer(c), Patience: 10 * time.Second}
+		opts = conform.Options{Burst: noticer(c.Console), Patience: 10 * time.Second}
 	}
 	for _, r := range conform.Run(t.Context(), path, opts) {
 		switch r.Outcome {

@@ -184,6 +184,7 @@ func TestTheExamplesOfTheReferenceAreTrue(t *testing.T) {
 		for i, block := range s.blocks {
 			t.Run(fmt.Sprintf("%s-%d", s.name, i), func(t *testing.T) {
 				c.SetAgent(true)
+				_, _ = c.RecordStop() // what the block before has begun
 				if s.name != control.MethodStatus && s.name != control.MethodScreenshot {
 					drawDigest(c.Console, 320, 240, 281, 1)
 				}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image/png"
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -62,6 +64,7 @@ var checks = []check{
 	{"digest, where offered, says what digest_updated says", checkDigestVerb},
 	{"await, where offered, waits, says what it saw, and holds up nobody", checkAwait},
 	{"type, where offered, types or names what it cannot", checkType},
+	{"record_start and record_stop, where offered, record into a directory, one recording at a time", checkRecord},
 	{"a client that does not read loses the oldest events and is told how many", checkDropped},
 }
 
@@ -1222,4 +1225,58 @@ func checkType(p *probe) error {
 		return err
 	}
 	return l.refuse("bad_params", "type", `{"text":"x","layout":"klingon"}`)
+}
+
+func checkRecord(p *probe) error {
+	l, err := p.offers("record_start")
+	if err != nil {
+		return err
+	}
+	if !has(l.hello.SupportedMethods, "record_stop") {
+		return errors.New("record_start is offered, and record_stop is not")
+	}
+	if err := l.refuse("bad_params", "record_start", `{"dir":"relative/path"}`); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp("", "conform-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	dir, err := json.Marshal(filepath.Join(temp, "recording"))
+	if err != nil {
+		return err
+	}
+	params := fmt.Sprintf(`{"dir":%s}`, dir)
+	m, err := l.ask("record_start", params)
+	if err != nil {
+		return err
+	}
+	if m.code() == "wrong_recording_state" {
+		return skipf("somebody is recording: %s", m.sub("error").str("message"))
+	}
+	if !m.ok() {
+		return fmt.Errorf("record_start %s was answered %s", params, m)
+	}
+	if err := l.refuse("wrong_recording_state", "record_start", params); err != nil {
+		return err
+	}
+	res, err := l.succeed("record_stop", "{}")
+	if err != nil {
+		return err
+	}
+	if got := string(res["dir"]); got != string(dir) {
+		return fmt.Errorf("record_stop says that the recording is in %s, want %s", got, dir)
+	}
+	var files []string
+	if err := json.Unmarshal(res["files"], &files); err != nil || len(files) == 0 {
+		return fmt.Errorf("record_stop names the files %s", res["files"])
+	}
+	if err := number(res, "bytes", 1, math.MaxInt64); err != nil {
+		return err
+	}
+	if err := l.refuse("wrong_recording_state", "record_stop", "{}"); err != nil {
+		return err
+	}
+	return l.alive()
 }

@@ -20,7 +20,7 @@ type Full struct {
 	text   string
 	hasTxt chan struct{} // closed once there is text to get
 
-	recorded string // the directory of record_start
+	recorded string // the directory of the recording that runs, "" if none does
 }
 
 // NewFull makes a console like [New] with everything else, and an agent.
@@ -120,11 +120,17 @@ func (f *Full) Cursor() control.Cursor {
 // Stats implements [control.StatsSource].
 func (f *Full) Stats() any { return map[string]int{"deeds": len(f.Deeds())} }
 
-// RecordStart implements [control.Recorder].
+// RecordStart implements [control.Recorder]. Nothing is written.
 func (f *Full) RecordStart(_ context.Context, dir string) error {
 	f.mu.Lock()
-	f.recorded = dir
+	before := f.recorded
+	if before == "" {
+		f.recorded = dir
+	}
 	f.mu.Unlock()
+	if before != "" {
+		return &control.Error{Code: control.CodeRecording, Message: "a recording into " + before + " is running"}
+	}
 	return f.did("record %s", dir)
 }
 
@@ -132,7 +138,11 @@ func (f *Full) RecordStart(_ context.Context, dir string) error {
 func (f *Full) RecordStop() (control.Recorded, error) {
 	f.mu.Lock()
 	dir := f.recorded
+	f.recorded = ""
 	f.mu.Unlock()
+	if dir == "" {
+		return control.Recorded{}, &control.Error{Code: control.CodeRecording, Message: "no recording is running"}
+	}
 	return control.Recorded{Dir: dir, Files: []string{"main-0.txt"}, Bytes: 4711}, f.did("record stop")
 }
 

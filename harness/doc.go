@@ -25,6 +25,9 @@
 // 7 of the contract: with `go test -artifacts -outputdir DIR` it is kept, and
 // docs/reading-a-red-lane.md says how to read it.
 //
+// What can be done to a lane (stop its parts, cut its connections, make its network
+// bad) stands in docs/faults.md.
+//
 // The package does not know what the guest is for; suites that do are in
 // harness/scenario.
 package harness

@@ -16,6 +16,16 @@ func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Link) netlink.Qdisc) 
 	return cfg
 }
 
+// MayMakeNamespaces is nil if this user may.
+func MayMakeNamespaces() error {
+	s, err := newSide(nearIP)
+	if err != nil {
+		return err
+	}
+	s.handle.Close()
+	return s.ns.Close()
+}
+
 // Namespaces are the relay's two, as what the links in /proc/PID/ns lead to.
 func (r *Relay) Namespaces() (ids []string) {
 	for _, s := range []*side{r.net.near, r.net.far} {

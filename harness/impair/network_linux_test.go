@@ -31,17 +31,17 @@ func init() {
 		part = holdRelay
 		return
 	}
-	if os.Geteuid() == 0 {
+	if impair.MayMakeNamespaces() == nil {
 		places["in kernel"] = func(*testing.T) impair.Config { return inKernel(impair.Config{}) }
 	}
 }
 
-// requireRoot is for what only root may do. Another user's relay is that in
-// process, which TestAutoTakesTheKernelWhereItCanBeHad covers.
-func requireRoot(t *testing.T) {
+// requireNamespaces is for what not every user may do. Another user's relay is that
+// in process, which TestAutoTakesTheKernelWhereItCanBeHad covers.
+func requireNamespaces(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root may make network namespaces")
+	if err := impair.MayMakeNamespaces(); err != nil {
+		t.Skip(err)
 	}
 }
 
@@ -108,7 +108,7 @@ func requireClock(t *testing.T) {
 }
 
 func TestTheKernelsWayKeepsEveryByteInOrder(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
 	requireEchoed(t, c)
 	bytes, _, err := r.Passed()
@@ -117,7 +117,7 @@ func TestTheKernelsWayKeepsEveryByteInOrder(t *testing.T) {
 }
 
 func TestTheKernelBoundsWhatPasses(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
 	require.NoError(t, r.Set(impair.Link{Rate: 1 << 20}))
 	began := time.Now()
@@ -134,7 +134,7 @@ func TestTheKernelBoundsWhatPasses(t *testing.T) {
 
 // What is dropped is sent again, by the kernel, and nobody misses a byte.
 func TestWhatTheKernelLosesIsSentAgain(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	r, c, _ := startIn(t, shortQueue(impair.Config{}))
 	requireEchoed(t, c)
 	_, drops, err := r.Passed()
@@ -146,7 +146,7 @@ func TestWhatTheKernelLosesIsSentAgain(t *testing.T) {
 // A packet that is lost is one segment, and not as much as the kernel would give
 // to a device at once.
 func TestPacketsOnTheKernelsWayHaveOneSegment(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
 	requireEchoed(t, c)
 	var devices []netlink.Link
@@ -165,7 +165,7 @@ func TestPacketsOnTheKernelsWayHaveOneSegment(t *testing.T) {
 }
 
 func TestWhoMadeANamespaceIsNotInIt(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	home, err := impair.ThreadNamespace()
 	require.NoError(t, err)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
@@ -206,7 +206,7 @@ func holders(ids []string) (found []string) {
 }
 
 func TestAClosedRelaysNamespacesAreLetGoOf(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	addr, _ := echoServer(t)
 	r, err := impair.Start(inKernel(impair.Config{Network: "tcp", Addr: addr}))
 	require.NoError(t, err)
@@ -253,7 +253,7 @@ func hold() error {
 }
 
 func TestAKilledProcessLeavesNoNamespace(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	addr, ended := echoServer(t)
 	exe, err := os.Executable()
 	require.NoError(t, err)
@@ -279,7 +279,7 @@ func TestAKilledProcessLeavesNoNamespace(t *testing.T) {
 
 // The effects of netem itself, on a kernel that has it.
 func TestNetemDelaysAndLoses(t *testing.T) {
-	requireRoot(t)
+	requireNamespaces(t)
 	if err := impair.Probe(); err != nil {
 		t.Skip(err)
 	}

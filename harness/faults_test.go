@@ -195,6 +195,21 @@ func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
 	require.ErrorContains(t, lane.Signal("printer", syscall.SIGSTOP), `a lane has no part "printer"`)
 }
 
+func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Link: &impair.Link{}, SingleClient: true})
+	ctx := lane.Context()
+	lane.Link().SetDown(true)
+	requireKey(t, lane, 'd') // who is in stays
+	err := lane.Client.Reconnect(ctx)
+	var refused *control.Error
+	require.ErrorAs(t, err, &refused)
+	require.NoError(t, lane.Err())
+	lane.Link().SetDown(false)
+	require.NoError(t, lane.Client.Reconnect(ctx))
+	requireSamePicture(ctx, t, lane)
+}
+
 // Half open: neither end is told, and only who waits notices.
 func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
 	t.Parallel()

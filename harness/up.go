@@ -186,9 +186,10 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	fmt.Fprintf(&b, "\tsocat - UNIX-CONNECT:%s    # QMP\n", s.QMP)
 	fmt.Fprintf(&b, "\ttail -f %s\n", s.SerialLog)
 	fmt.Fprintf(&b, "everything it left is in %s\n", l.dir)
-	fmt.Fprint(os.Stderr, b.String())
+	// Before it is said: who reads it may interrupt at once.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	fmt.Fprint(os.Stderr, b.String())
 	select {
 	case <-ctx.Done():
 	case <-l.machine().Done():

@@ -37,3 +37,10 @@ func ScriptedStream(first harness.Digest) *Stream {
 
 // Take adds a digest.
 func (s *Stream) Take(d harness.Digest) error { return s.take(d) }
+
+// What Typing types, and how it counts what came of it.
+var (
+	TypedText  = typedText
+	TypedParts = typedParts
+	InCommon   = inCommon
+)

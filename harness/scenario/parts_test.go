@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -65,5 +66,55 @@ func TestTheClipboardsTextHasItsLength(t *testing.T) {
 		text := scenario.ClipboardText(n)
 		require.Len(t, text, n)
 		require.True(t, utf8.ValidString(text))
+	}
+}
+
+func TestTheTypedTextHasEveryCharacterOfTheKeyboard(t *testing.T) {
+	t.Parallel()
+	text := scenario.TypedText(2000)
+	require.Len(t, text, 2000)
+	count := map[rune]int{}
+	pairs := map[string]bool{}
+	for i, r := range text {
+		count[r]++
+		pairs[text[i:min(i+2, len(text))]] = true
+	}
+	plain, shifted := scenario.Characters()
+	require.Len(t, count, len(plain)+len(shifted)+1)
+	for r := ' '; r <= '~'; r++ {
+		require.GreaterOrEqual(t, count[r], 20, "%q", r)
+	}
+	require.Greater(t, len(pairs), 1500, "each character has ever other neighbours")
+	require.True(t, pairs["  "], "and itself")
+}
+
+// press is what a guest reports of a key with a character.
+func press(text string) (events []digest.Event) {
+	for _, r := range text {
+		events = append(events, digest.Scancode{State: digest.KeyDown}, digest.Keypress{Unicode: digest.Char(r)}, digest.Scancode{})
+	}
+	return events
+}
+
+func TestMarksDivideWhatWasTyped(t *testing.T) {
+	t.Parallel()
+	mark := []digest.Event{digest.Scancode{Code: 0x43, State: digest.KeyDown}, digest.Keypress{Scancode: 0x13}, digest.Scancode{Code: 0x43}}
+	events := slices.Concat(press("before"), []digest.Event{digest.Hold{On: true}}, press("a b"), mark, mark, press("c"), mark, press("d"))
+	require.Equal(t, []string{"a b", "c", "d"}, scenario.TypedParts(events))
+	require.Equal(t, []string{"a b", "c"}, scenario.TypedParts(events[:len(events)-3]))
+	require.Empty(t, scenario.TypedParts(press("not held")))
+}
+
+func TestWhatIsRightIsWhatBothHaveInOrder(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"abc", "", 0}, {"abc", "abc", 3}, {"abc", "cba", 1}, {"abcdef", "xbxdfx", 3},
+		{"abc", "aabbcc", 3}, {"hello", "hlo", 3}, {"hello", "HELLO", 0},
+	} {
+		require.Equal(t, tt.want, scenario.InCommon(tt.a, tt.b), "%q %q", tt.a, tt.b)
+		require.Equal(t, tt.want, scenario.InCommon(tt.b, tt.a), "%q %q", tt.b, tt.a)
 	}
 }

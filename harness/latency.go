@@ -2,87 +2,248 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// Latencies are how long keys took, one entry a key, in the order of the keys.
+// A LatencyConfig says what KeyLatencies measures. The zero LatencyConfig is
+// useful.
+type LatencyConfig struct {
+	// Key is what is pressed, as control.ParseKey takes it. The guest must show it
+	// in its digest as a key press and do nothing else with it. Default: "a".
+	Key string
+	// Keys is how many each driver presses. Default, and if negative: 200.
+	Keys int
+	// OnKeys is told how many each driver has pressed, beginning with 0. It must
+	// not block. Default: nobody is told.
+	OnKeys func(pressed int)
+}
+
+func (c LatencyConfig) key() string {
+	if c.Key == "" {
+		return "a"
+	}
+	return c.Key
+}
+
+func (c LatencyConfig) keys() int {
+	if c.Keys <= 0 {
+		return 200
+	}
+	return c.Keys
+}
+
+// Latencies are how long keys took on one way, in the order in which they were
+// pressed. Every key is in both lists or in none.
 type Latencies struct {
-	// Picture is from sending a key to the first draw that followed.
+	// Picture is from sending a key to the first pixels that it changed: to the
+	// draw, as the client's surface_drawn tells of it.
 	Picture []time.Duration
-	// Digest is from sending a key to the digest that shows it.
+	// Digest is from sending a key to being told of the digest that shows it.
 	Digest []time.Duration
+	// Lost are the keys that no digest showed in time.
+	Lost int
+	// Unclear are the keys of which too little was seen to tell: the client
+	// dropped events, or no draw came before the digest.
+	Unclear int
 }
 
-// Percentile is the p-th percentile of d, 0 ≤ p ≤ 100, by nearest rank; 0 if d is
-// empty.
-func Percentile(d []time.Duration, p float64) time.Duration {
-	if len(d) == 0 {
-		return 0
-	}
-	s := slices.Sorted(slices.Values(d))
-	return s[min(len(s)-1, max(0, int(float64(len(s))*p/100)))]
-}
+const (
+	// keyPatience is after how long a key counts as lost, on KVM.
+	keyPatience = 2 * time.Second
+	// keyRest is how long the guest is left alone after a key: two refreshes of
+	// QEMU's display, 30 ms each, in which it shows that the key was released.
+	keyRest = 60 * time.Millisecond
+	// keySpread is how much longer at most, at random: keys that all come at the
+	// same moment between two refreshes would measure that moment.
+	keySpread = 60 * time.Millisecond
+)
 
-// KeyLatencies presses keys, one after the other, and measures how long each
-// takes to the picture and to the digest. The guest must show a digest and
-// have nothing better to do with the key. A draw that the guest made by itself
-// in that moment (its cursor blinks twice a second) counts as the picture.
-func KeyLatencies(ctx context.Context, d *control.Driver, key string, n int) (Latencies, error) {
-	var out Latencies
-	codes, err := control.ParseKey(key)
+// KeyLatencies presses keys through each of the drivers and measures how long
+// each takes to the picture and to the digest, one Latencies a driver. The
+// drivers lead to the same guest; with several, say one through the proxy and one
+// past it, keys are pressed in turns, in an order that changes: whatever slows the
+// machine slows all alike. A first key each is not counted, as what is slow once is
+// not the way; if one of those is lost, that is an error.
+//
+// The clients must read digests themselves, as ours do. What the guest draws
+// without having been asked, a blinking cursor for one, is not taken for the
+// answer to a key: such a picture ends with a digest that does not show the key.
+// Only if the guest's own picture and the one with the key arrive so close
+// together that the client reads one digest for both, the key's picture begins
+// with the guest's.
+func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Driver) ([]Latencies, error) {
+	codes, err := control.ParseKey(cfg.key())
 	if err != nil {
-		return out, &Fault{Verdict: Harness, Op: "key latency", Err: err}
+		return nil, keyFault(Harness, err)
 	}
-	drawn, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
-	if err != nil {
-		return out, &Fault{Verdict: clientVerdict(err), Op: "key latency", Err: err}
-	}
-	defer drawn.Close()
-	last, err := AwaitDigest(ctx, d, "a digest", func(Digest) bool { return true })
-	if err != nil {
-		return out, err
-	}
-	for range n {
-		began := time.Now()
-		if err := d.Chord(ctx, codes...); err != nil {
-			return out, &Fault{Verdict: clientVerdict(err), Op: "key latency", Err: err}
-		}
-		last, err = AwaitDigest(ctx, d, "the key "+key, func(now Digest) bool { return now.ChannelHashes.Keypress != last.ChannelHashes.Keypress })
+	var eyes []*keyEye
+	for _, d := range drivers {
+		e, err := newKeyEye(ctx, d)
 		if err != nil {
-			return out, err
+			return nil, err
 		}
-		out.Digest = append(out.Digest, time.Since(began))
-		picture, err := firstDrawAfter(ctx, drawn, began)
-		if err != nil {
-			return out, &Fault{Verdict: Product, Op: "key latency", Err: err}
+		defer e.events.Close()
+		eyes = append(eyes, e)
+	}
+	var newest uint32 // the frame that showed the last key
+	for i := range cfg.keys() + 1 {
+		if cfg.OnKeys != nil && i > 0 {
+			cfg.OnKeys(i - 1)
 		}
-		out.Picture = append(out.Picture, picture)
+		for _, k := range rand.Perm(len(eyes)) {
+			e := eyes[k]
+			if err := e.rest(ctx, newest); err != nil {
+				return nil, err
+			}
+			if err := e.press(ctx, codes); err != nil {
+				return nil, err
+			}
+			newest = max(newest, e.last.FrameCounter)
+		}
+		if i == 0 {
+			for _, e := range eyes {
+				if e.sum.Lost > 0 {
+					return nil, &Fault{Verdict: Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), keyTime()),
+						Hint: "the guest has to report the key in its digest"}
+				}
+				e.sum = Latencies{}
+			}
+		}
+	}
+	if cfg.OnKeys != nil {
+		cfg.OnKeys(cfg.keys())
+	}
+	out := make([]Latencies, len(eyes))
+	for i, e := range eyes {
+		out[i] = e.sum
 	}
 	return out, nil
 }
 
-// firstDrawAfter is how long after began the first draw came. It has come
-// already: the digest is one.
-func firstDrawAfter(ctx context.Context, drawn *control.Subscription, began time.Time) (time.Duration, error) {
-	for {
-		ev, err := drawn.Next(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if ev.Name != control.EventSurfaceDrawn {
-			continue
-		}
+func keyFault(v Verdict, err error) error { return &Fault{Verdict: v, Op: "key latency", Err: err} }
+
+// keyTime is keyPatience here. A driver does not tell what the guest runs on.
+func keyTime() time.Duration { return scaled(keyPatience, string(qemu.TCG)) }
+
+// A keyEye presses keys through one driver and sees what comes of them.
+type keyEye struct {
+	driver *control.Driver
+	events *control.Subscription // surface_drawn and digest_updated, in their order
+	last   Digest                // the newest
+	sum    Latencies
+}
+
+func newKeyEye(ctx context.Context, d *control.Driver) (*keyEye, error) {
+	events, err := d.Subscribe(ctx, control.EventSurfaceDrawn, control.EventDigestUpdated)
+	if err != nil {
+		return nil, &Fault{Verdict: clientVerdict(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
+	}
+	within, cancel := context.WithTimeoutCause(ctx, keyTime(), fmt.Errorf("there was none within %v", keyTime()))
+	defer cancel()
+	last, err := AwaitDigest(within, d, "a digest", func(Digest) bool { return true })
+	if err != nil {
+		events.Close()
+		return nil, err
+	}
+	return &keyEye{driver: d, events: events, last: last}, nil
+}
+
+// next is what the next event tells of: a draw's time, or a digest, or neither.
+func (e *keyEye) next(ctx context.Context) (drawn time.Time, digest *Digest, err error) {
+	ev, err := e.events.Next(ctx)
+	if err != nil {
+		return drawn, nil, err
+	}
+	switch ev.Name {
+	case control.EventSurfaceDrawn:
 		var data control.SurfaceDrawnData
-		if err := ev.Decode(&data); err != nil {
-			return 0, err
+		err = ev.Decode(&data)
+		drawn = time.UnixMicro(data.WallclockUS)
+	case control.EventDigestUpdated:
+		var d Digest
+		d, err = digestOf(ev.Data)
+		digest = &d
+	}
+	return drawn, digest, err
+}
+
+// rest lets the guest come to rest, and takes note of what it shows meanwhile. It
+// goes on until this client, too, shows the frame with the last key, which another
+// may have pressed.
+func (e *keyEye) rest(ctx context.Context, frame uint32) error {
+	pause, cancel := context.WithTimeout(ctx, keyRest+rand.N(keySpread))
+	defer cancel()
+	late, cancelLate := context.WithTimeoutCause(ctx, keyTime(),
+		fmt.Errorf("another client showed the key in frame %d, and this one only frame %d %v later", frame, e.last.FrameCounter, keyTime()))
+	defer cancelLate()
+	for {
+		until := pause
+		if e.last.FrameCounter < frame {
+			until = late
 		}
-		if took := time.UnixMicro(data.WallclockUS).Sub(began); took > 0 {
-			return took, nil
+		_, d, err := e.next(until)
+		switch {
+		case err == nil && d != nil:
+			e.last = *d
+		case err == nil:
+		case ctx.Err() != nil:
+			return keyFault(Harness, context.Cause(ctx))
+		case until.Err() == nil || !errors.Is(err, context.Cause(until)):
+			return keyFault(clientVerdict(err), err)
+		case until == late:
+			return keyFault(Product, err)
+		}
+		if pause.Err() != nil && e.last.FrameCounter >= frame {
+			return nil
+		}
+	}
+}
+
+// press presses the key and waits for the digest that shows it.
+func (e *keyEye) press(ctx context.Context, codes []uint16) error {
+	sent := time.Now()
+	began := sent.Truncate(time.Microsecond) // as the draws' times are
+	dropped := e.events.Dropped()
+	if err := e.driver.Chord(ctx, codes...); err != nil {
+		return keyFault(clientVerdict(err), err)
+	}
+	within, cancel := context.WithTimeout(ctx, keyTime())
+	defer cancel()
+	var first time.Time
+	for {
+		drawn, d, err := e.next(within)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return keyFault(Harness, context.Cause(ctx))
+		case err != nil && within.Err() != nil && errors.Is(err, context.Cause(within)):
+			e.sum.Lost++
+			return nil
+		case err != nil:
+			return keyFault(clientVerdict(err), err)
+		case !drawn.IsZero():
+			if first.IsZero() && !drawn.Before(began) {
+				first = drawn
+			}
+		case d == nil:
+		case d.ChannelHashes.Keypress == e.last.ChannelHashes.Keypress:
+			// The guest drew this without the key.
+			e.last, first = *d, time.Time{}
+		default:
+			e.last = *d
+			if first.IsZero() || e.events.Dropped() != dropped {
+				e.sum.Unclear++
+				return nil
+			}
+			e.sum.Picture = append(e.sum.Picture, first.Sub(began))
+			e.sum.Digest = append(e.sum.Digest, time.Since(sent))
+			return nil
 		}
 	}
 }

@@ -1,15 +1,22 @@
 package harness_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -51,25 +58,19 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 // nothing.
 func proxyAdds(ctx context.Context, t *testing.T, proxied, direct *control.Driver) string {
 	t.Helper()
-	var with, without harness.Latencies
-	for range 8 {
-		for _, way := range []struct {
-			driver *control.Driver
-			sum    *harness.Latencies
-		}{{proxied, &with}, {direct, &without}} {
-			l, err := harness.KeyLatencies(ctx, way.driver, "a", 5)
-			require.NoError(t, err)
-			way.sum.Digest = append(way.sum.Digest, l.Digest...)
-			way.sum.Picture = append(way.sum.Picture, l.Picture...)
-		}
-	}
+	l, err := harness.KeyLatencies(ctx, harness.LatencyConfig{Keys: 40}, proxied, direct)
+	require.NoError(t, err)
+	with, without := l[0], l[1]
+	require.Zero(t, with.Lost+without.Lost, "keys that no digest showed")
 	said := ""
 	for name, pair := range map[string][2][]time.Duration{
 		"key to picture": {with.Picture, without.Picture},
 		"key to digest":  {with.Digest, without.Digest},
 	} {
-		p50, q50 := harness.Percentile(pair[0], 50), harness.Percentile(pair[1], 50)
-		p95, q95 := harness.Percentile(pair[0], 95), harness.Percentile(pair[1], 95)
+		require.NotEmpty(t, pair[0], name)
+		require.NotEmpty(t, pair[1], name)
+		p50, q50 := report.Quantile(pair[0], 0.5), report.Quantile(pair[1], 0.5)
+		p95, q95 := report.Quantile(pair[0], 0.95), report.Quantile(pair[1], 0.95)
 		line := fmt.Sprintf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
 			name, p50, p95, q50, q95, p50-q50, float64(p50)/float64(q50))
 		t.Log(line)
@@ -80,4 +81,182 @@ func proxyAdds(ctx context.Context, t *testing.T, proxied, direct *control.Drive
 		}
 	}
 	return said
+}
+
+// A keyGuest is a control socket behind which a guest answers keys as a test says,
+// on a clock that stands still but for the pauses between keys.
+type keyGuest struct {
+	conn   net.Conn
+	offers []string // events
+	// answer says what comes after key n, counting from 0.
+	answer func(n int) []keyAnswer
+	pressed,
+	frame, keypress uint32
+}
+
+// A keyAnswer is one event: "draw", "own" (a digest that the guest showed by
+// itself), "key" (one that shows the key) or "dropped".
+type keyAnswer struct {
+	kind  string
+	after time.Duration // when a draw says that it was, after the key
+}
+
+var keyEvents = []string{control.EventSurfaceDrawn, control.EventDigestUpdated, control.EventDropped}
+
+// newKeyGuest starts a guest; its key 0 is the one that is not counted.
+func newKeyGuest(t *testing.T, offers []string, answer func(n int) []keyAnswer) *control.Driver {
+	here, there := net.Pipe()
+	g := &keyGuest{conn: there, offers: offers, answer: answer, frame: 1}
+	go g.serve()
+	d, err := (control.DriverConfig{}).Hello(t.Context(), here)
+	require.NoError(t, err)
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+func (g *keyGuest) serve() {
+	lines := bufio.NewScanner(g.conn)
+	for lines.Scan() {
+		var req struct {
+			ID     json.RawMessage
+			Method string
+			Params struct {
+				State  string
+				Events []string
+			}
+		}
+		if json.Unmarshal(lines.Bytes(), &req) != nil {
+			return
+		}
+		var result any = struct{}{}
+		switch req.Method {
+		case control.MethodHello:
+			result = control.HelloResult{ProtocolVersion: control.Version, SupportedMethods: []string{control.MethodDigest}, SupportedEvents: g.offers}
+		case control.MethodSubscribe:
+			result = control.SubscribeResult{Subscribed: slices.DeleteFunc(req.Params.Events, func(e string) bool { return !slices.Contains(g.offers, e) })}
+		case control.MethodDigest:
+			result = g.digest()
+		}
+		g.write(map[string]any{"id": req.ID, "ok": true, "result": result})
+		if req.Method == control.MethodSendKey && req.Params.State == string(control.Down) {
+			g.key()
+		}
+	}
+}
+
+func (g *keyGuest) key() {
+	n := int(g.pressed)
+	g.pressed++
+	for _, a := range g.answer(n) {
+		switch a.kind {
+		case "draw":
+			g.event(control.EventSurfaceDrawn, control.SurfaceDrawnData{WallclockUS: time.Now().Add(a.after).UnixMicro()})
+		case "dropped":
+			g.event(control.EventDropped, control.DroppedData{Count: 1})
+		case "key":
+			g.keypress++
+			fallthrough
+		case "own":
+			g.frame++
+			g.event(control.EventDigestUpdated, g.digest())
+		}
+	}
+}
+
+func (g *keyGuest) digest() control.Digest {
+	return control.Digest{FrameCounter: g.frame, Events: []json.RawMessage{}, ChannelHashes: map[string]uint32{"keypress": g.keypress}}
+}
+
+func (g *keyGuest) event(name string, data any) { g.write(map[string]any{"event": name, "data": data}) }
+
+func (g *keyGuest) write(v any) {
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, _ = g.conn.Write(append(b, '\n'))
+	}
+}
+
+func msec(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func TestWhatAGuestDrawsByItselfIsNotTakenForTheAnswerToAKey(t *testing.T) {
+	answers := map[string][]keyAnswer{
+		"the key alone":               {{"draw", msec(12)}, {"draw", msec(14)}, {"key", 0}},
+		"a blink before it":           {{"draw", msec(3)}, {"own", 0}, {"draw", msec(12)}, {"key", 0}},
+		"two":                         {{"draw", msec(3)}, {"own", 0}, {"draw", msec(5)}, {"own", 0}, {"draw", msec(12)}, {"key", 0}},
+		"a draw from before the key":  {{"draw", msec(-1)}, {"draw", msec(12)}, {"key", 0}},
+		"and one of the same moment":  {{"draw", msec(-1)}, {"draw", 0}, {"key", 0}},
+		"what comes after is no news": {{"draw", msec(12)}, {"key", 0}, {"draw", msec(20)}, {"own", 0}},
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newKeyGuest(t, keyEvents, func(int) []keyAnswer { return answer })
+				got, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{Keys: 3}, d)
+				require.NoError(t, err)
+				want := msec(12)
+				if name == "and one of the same moment" {
+					want = 0
+				}
+				require.Equal(t, []harness.Latencies{{Picture: []time.Duration{want, want, want}, Digest: []time.Duration{0, 0, 0}}}, got)
+			})
+		})
+	}
+}
+
+func TestAKeyThatWasNotSeenIsCountedAndNotTimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newKeyGuest(t, keyEvents, func(n int) []keyAnswer {
+			switch n {
+			case 2:
+				return []keyAnswer{{"draw", msec(1)}, {"own", 0}} // lost
+			case 3:
+				return []keyAnswer{{"draw", msec(1)}, {"dropped", 0}, {"key", 0}}
+			case 4:
+				return []keyAnswer{{"draw", msec(1)}, {"own", 0}, {"key", 0}} // which draw was it?
+			}
+			return []keyAnswer{{"draw", msec(n)}, {"key", 0}}
+		})
+		var told []int
+		got, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{Keys: 5, OnKeys: func(n int) { told = append(told, n) }}, d)
+		require.NoError(t, err)
+		require.Equal(t, []harness.Latencies{{
+			Picture: []time.Duration{msec(1), msec(5)}, Digest: []time.Duration{0, 0}, Lost: 1, Unclear: 2,
+		}}, got)
+		require.Equal(t, []int{0, 1, 2, 3, 4, 5}, told)
+	})
+}
+
+func TestAClientThatStandsStillIsNotPressedOnFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good := func(int) []keyAnswer { return []keyAnswer{{"draw", msec(1)}, {"key", 0}} }
+		ahead := newKeyGuest(t, keyEvents, func(int) []keyAnswer {
+			return []keyAnswer{{"own", 0}, {"own", 0}, {"draw", msec(1)}, {"key", 0}}
+		})
+		_, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{Keys: 3}, newKeyGuest(t, keyEvents, good), ahead)
+		require.ErrorContains(t, err, "another client showed the key in frame")
+		require.Equal(t, harness.Product, harness.VerdictOf(err))
+	})
+}
+
+func TestKeysThatCannotBeTimedAreAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		never := func(int) []keyAnswer { return nil }
+		_, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{}, newKeyGuest(t, []string{control.EventSurfaceDrawn}, never))
+		require.ErrorContains(t, err, control.EventDigestUpdated)
+		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+
+		_, err = harness.KeyLatencies(t.Context(), harness.LatencyConfig{Key: "nokey"}, newKeyGuest(t, keyEvents, never))
+		require.ErrorContains(t, err, "nokey")
+		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+
+		_, err = harness.KeyLatencies(t.Context(), harness.LatencyConfig{}, newKeyGuest(t, keyEvents, never))
+		require.ErrorContains(t, err, `no digest showed the first "a" within`)
+		require.Equal(t, harness.Product, harness.VerdictOf(err))
+
+		over := errors.New("the test is over")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, over)
+		defer cancel()
+		_, err = harness.KeyLatencies(ctx, harness.LatencyConfig{}, newKeyGuest(t, keyEvents, never))
+		require.ErrorIs(t, err, over)
+	})
 }

@@ -4,9 +4,10 @@
 FUZZTIME ?= 30s
 SOAK ?= 200
 SOAK_COLD ?= 20
+SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane vuln clean
+.PHONY: build setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -60,6 +61,9 @@ bench: ## every benchmark
 
 bench-lane: build ## lanes cold and warm, beside QEMU alone; their pace and memory
 	bin/spicelane bench lane -o artifacts/bench-lane.json
+
+bench-latency: build ## SAMPLES keys to the picture and to the digest, past the proxy and through it: CSV, a plot and the sums in artifacts/latency
+	bin/spicelane bench latency --samples $(SAMPLES) --dir artifacts/latency
 
 vuln: ## known vulnerabilities; needs the public database
 	$(TOOL) govulncheck ./...

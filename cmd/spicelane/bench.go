@@ -23,8 +23,30 @@ func newBench() *cobra.Command {
 			return usage("bench what? See: spicelane bench --help")
 		},
 	}
-	cmd.AddCommand(newBenchLane())
+	cmd.AddCommand(newBenchLane(), newBenchLatency())
 	return cmd
+}
+
+// tellSteps shows a person what is being measured.
+func tellSteps(p *progress) func(what string) {
+	if p.terminal {
+		return p.begin
+	}
+	return p.say
+}
+
+// completeLaneFlags completes what command line flags say of a lane as up does.
+func completeLaneFlags(cmd *cobra.Command) {
+	for name, c := range flagCompleters {
+		flag, ok := strings.CutPrefix(name, "up --")
+		if !ok || cmd.Flags().Lookup(flag) == nil {
+			continue
+		}
+		// It fails only for a flag that is not there, or twice.
+		_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			return startingWith(c(), toComplete), cobra.ShellCompDirectiveNoFileComp
+		})
+	}
 }
 
 func newBenchLane() *cobra.Command {
@@ -66,13 +88,7 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 			}
 			cfg.Lane = lane
 			p := newProgress(cmd.ErrOrStderr())
-			cfg.OnStep = func(what string) {
-				if p.terminal {
-					p.begin(what)
-				} else {
-					p.say(what)
-				}
-			}
+			cfg.OnStep = tellSteps(p)
 			r, err := bench.Run(cmd.Context(), cfg)
 			p.done()
 			if err != nil {
@@ -96,6 +112,7 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	f.StringVarP(&output, "output", "o", "", "write them as JSON to this `FILE`, too")
 	flags.add(cmd)
+	completeLaneFlags(cmd)
 	return cmd
 }
 

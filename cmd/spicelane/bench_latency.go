@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/keyway"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+func newBenchLatency() *cobra.Command {
+	var (
+		flags  laneFlags
+		cfg    keyway.Config
+		dir    string
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "latency",
+		Short: "Measure how long keys take to the picture and to the digest",
+		Long: `Bring a lane up and press keys, one after the other, in turns past the proxy and
+through it; say how long each took from being sent until the first pixels that it
+changed had arrived, and until the digest that shows it had been read.
+
+--dir gets the single measurements as CSV (seconds, one a line: a file each for
+key-to-picture-direct, key-to-picture-proxied, key-to-digest-direct and
+key-to-digest-proxied), a plot of their distributions (latency.svg) and the
+figures below (latency.json); and if the lane fails, what it left behind (lane).
+
+The guest has to show a digest and to report keys in it. Somebody else's proxy can
+be measured with --proxy; the client is ours on both ways.
+
+Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cfg.Keys < 1 {
+				return usage("--samples has to be at least 1, not %d", cfg.Keys)
+			}
+			if _, err := control.ParseKey(cfg.Key); err != nil {
+				return usage("--key: %w", err)
+			}
+			lane, err := flags.config(cmd)
+			if err != nil {
+				return err
+			}
+			if lane.Proxy == harness.None {
+				return usage("--proxy none: without a proxy there is only one way to measure")
+			}
+			if lane.Client != "" && lane.Client != harness.Builtin {
+				return usage("--client %s: the two ways are compared with the built-in client on both", lane.Client)
+			}
+			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
+				return &harness.Fault{Verdict: harness.Host, Err: err}
+			}
+			if dir == "" {
+				dir = filepath.Join("artifacts", "latency-"+time.Now().Format("20060102-150405"))
+			}
+			// Before the keys, not after them.
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return &harness.Fault{Verdict: harness.Host, Op: "key latency", Err: err, Hint: "choose another --dir"}
+			}
+			cfg.Lane = lane
+			cfg.Lane.Dir = filepath.Join(dir, "lane")
+			p := newProgress(cmd.ErrOrStderr())
+			cfg.OnStep = tellSteps(p)
+			r, err := keyway.Measure(cmd.Context(), cfg)
+			p.done()
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(r.Write(dir), os.RemoveAll(cfg.Lane.Dir)); err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), r)
+			} else {
+				err = printLatency(cmd.OutOrStdout(), r, dir)
+			}
+			if err != nil {
+				return err
+			}
+			if lost := r.Direct.Lost + r.Proxied.Lost; lost > 0 {
+				return &harness.Fault{Verdict: harness.Product, Op: "key latency", Err: fmt.Errorf("%d of %d keys were never seen (%d directly, %d through the proxy)",
+					lost, 2*r.Keys, r.Direct.Lost, r.Proxied.Lost)}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Keys, "samples", 200, "how many keys are pressed on each way")
+	f.StringVar(&cfg.Key, "key", "a", "the `KEY` that is pressed; the guest must do nothing but report it")
+	f.StringVar(&dir, "dir", "", "`DIR`ectory for the CSV files, the plot and the figures; default: artifacts/latency-TIME")
+	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
+	flags.add(cmd)
+	completeLaneFlags(cmd)
+	_ = cmd.MarkFlagDirname("dir")
+	_ = cmd.RegisterFlagCompletionFunc("key", func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return startingWith(control.KeyNames(), toComplete), cobra.ShellCompDirectiveNoFileComp
+	})
+	return cmd
+}
+
+func printLatency(w io.Writer, r *keyway.Report, dir string) error {
+	fmt.Fprintf(w, "%s under %s, QEMU %s, %d processors; %d keys each way, in turns; proxy: %s\n\n",
+		r.Fixture, r.Accel, r.Machine.QEMU, r.Machine.CPUs, r.Keys, r.Proxy)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "from the key to\tp50\tp95\tp99\tmax\tkeys")
+	row := func(name string, s keyway.Sums) {
+		if s.N == 0 {
+			fmt.Fprintf(tw, "%s\t-\t-\t-\t-\t0\n", name)
+			return
+		}
+		fmt.Fprintf(tw, "%s\t%.1f ms\t%.1f ms\t%.1f ms\t%.1f ms\t%d\n", name, s.P50, s.P95, s.P99, s.Max, s.N)
+	}
+	added := func(direct, proxied keyway.Sums) {
+		if direct.N > 0 && proxied.N > 0 {
+			fmt.Fprintf(tw, "  so the proxy adds\t%+.1f ms\t%+.1f ms\t%+.1f ms\t\t\n",
+				proxied.P50-direct.P50, proxied.P95-direct.P95, proxied.P99-direct.P99)
+		}
+	}
+	row("the picture, directly", r.Direct.Picture)
+	row("the picture, through the proxy", r.Proxied.Picture)
+	added(r.Direct.Picture, r.Proxied.Picture)
+	row("the digest, directly", r.Direct.Digest)
+	row("the digest, through the proxy", r.Proxied.Digest)
+	added(r.Direct.Digest, r.Proxied.Digest)
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, way := range []struct {
+		name string
+		keyway.Way
+	}{{"directly", r.Direct}, {"through the proxy", r.Proxied}} {
+		if way.Lost > 0 {
+			fmt.Fprintf(w, "never seen, %s: %d\n", way.name, way.Lost)
+		}
+		if way.Unclear > 0 {
+			fmt.Fprintf(w, "too little seen to time, %s: %d\n", way.name, way.Unclear)
+		}
+	}
+	fmt.Fprintf(w, "\nCSV, plot and figures: %s\n", dir)
+	return nil
+}

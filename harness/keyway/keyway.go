@@ -1,0 +1,218 @@
+// Package keyway measures the way of a key: from the client that sends it to the
+// pixels that it changes and to the digest that shows it, past the proxy and
+// through it.
+//
+//	r, err := keyway.Measure(ctx, keyway.Config{Keys: 200})
+//	if err != nil { … }
+//	err = r.Write("artifacts/latency") // CSV, a plot, the sums
+//
+// Two clients look at one guest, one through the proxy and one not, and press
+// their keys in turns: whatever slows the machine slows both. How a key is told
+// from what the guest draws by itself, see [harness.KeyLatencies].
+//
+// It is for guests that show a digest and report keys in it, and is meant for
+// Beacon, which F10 makes report them and do nothing else with them. Most of a
+// way is QEMU's: it looks for what the guest has drawn every 30 ms, so that even
+// without any network a key takes between nothing and that, 15 ms in the median.
+//
+// It asserts nothing: figures hold for one machine, QEMU, fixture and load. A test
+// that holds the two ways against each other is in package harness.
+package keyway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// A Config says what to measure. The zero Config measures Beacon behind the
+// built-in proxy.
+type Config struct {
+	// Lane is the lane to measure on. It has to have a proxy, ours or another,
+	// and the built-in client: the two ways must differ in nothing else. It is
+	// brought up inside this process; Executable is ignored. Its Dir is by default
+	// one that is removed.
+	Lane harness.Config
+	// Key is what is pressed, see harness.LatencyConfig. Default: "a".
+	Key string
+	// Keys is how many each way gets. Default: 200.
+	Keys int
+	// OnStep is told what is going on, every few keys. It must not block. Default:
+	// nobody is told.
+	OnStep func(what string)
+}
+
+func (c Config) keys() int {
+	if c.Keys == 0 {
+		return 200
+	}
+	return c.Keys
+}
+
+func (c Config) say(format string, args ...any) {
+	if c.OnStep != nil {
+		c.OnStep(fmt.Sprintf(format, args...))
+	}
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Keys < 0:
+		return fmt.Errorf("%d keys cannot be pressed", c.Keys)
+	case c.Lane.Proxy == harness.None:
+		return errors.New("without a proxy there is one way only")
+	case c.Lane.Client != "" && c.Lane.Client != harness.Builtin:
+		return errors.New("the two ways are compared with the built-in client on both")
+	}
+	if c.Key != "" {
+		if _, err := control.ParseKey(c.Key); err != nil {
+			return err
+		}
+	}
+	return c.Lane.Check()
+}
+
+// saysEvery is after how many keys OnStep is told how many there have been.
+const saysEvery = 20
+
+// Measure brings a lane up, measures on it and ends it. Every error has a
+// verdict, see harness.VerdictOf. Keys that get lost are counted and no error, but
+// for the first.
+func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, fault(harness.Harness, err)
+	}
+	machine, err := thisMachine(ctx)
+	if err != nil {
+		return nil, fault(harness.Host, err)
+	}
+	lc := cfg.Lane
+	lc.Executable = ""
+	if lc.Name == "" {
+		lc.Name = "keyway"
+	}
+	if lc.Dir == "" {
+		if lc.Dir, err = os.MkdirTemp("", "spicelane-keyway-"); err != nil {
+			return nil, fault(harness.Host, err)
+		}
+		defer os.RemoveAll(lc.Dir)
+	}
+	cfg.say("the lane to come up")
+	lane, err := harness.Start(ctx, lc)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lane.Close()) }()
+
+	direct, err := harness.StartClient(ctx, harness.ClientConfig{
+		VV:     func(context.Context) (*vv.File, error) { return lane.DirectVV(), nil },
+		Socket: filepath.Join(lane.State().RunDir, "direct.sock"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, direct.Close()) }()
+	driver, err := harness.DialControl(ctx, "keyway", filepath.Join(lane.State().RunDir, "direct.sock"))
+	if err != nil {
+		return nil, err
+	}
+	defer driver.Close()
+
+	began := time.Now()
+	l, err := measure(ctx, cfg, lane, driver)
+	if err != nil {
+		return nil, lane.Judge(began, why(lane, driver, err))
+	}
+	st := lane.State()
+	r := &Report{
+		Machine: machine, Fixture: st.Fixture, Accel: st.Accel, Warm: st.Warm, Display: st.Display, Compression: st.Compression,
+		Proxy: harness.Builtin, At: began, Keys: cfg.keys(), Direct: WayOf(l[0]), Proxied: WayOf(l[1]),
+	}
+	if st.Image != "" {
+		r.Fixture = filepath.Base(st.Image)
+	}
+	if lc.Proxy != "" && lc.Proxy != harness.Builtin {
+		program, _, _ := strings.Cut(strings.TrimSpace(lc.Proxy), " ")
+		r.Proxy = filepath.Base(program)
+	}
+	return r, nil
+}
+
+// measure presses the keys, past the proxy and through it.
+func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *control.Driver) ([]harness.Latencies, error) {
+	fx := lane.Fixture()
+	if fx == nil || fx.Digest == nil {
+		within, cancel := context.WithTimeoutCause(ctx, lane.Scaled(digestTime), errors.New("it shows none"))
+		defer cancel()
+		if _, err := lane.AwaitDigest(within, "a digest", func(harness.Digest) bool { return true }); err != nil {
+			return nil, &harness.Fault{Verdict: harness.Harness, Op: "key latency", Err: err, Hint: "measure with a guest that shows a digest"}
+		}
+	}
+	if fx != nil && fx.Name == "beacon" {
+		was, err := harness.ReadDigest(ctx, lane.Client)
+		if err == nil {
+			err = lane.Press(ctx, "F10")
+		}
+		if err == nil {
+			_, err = lane.AwaitDigest(ctx, "F10", func(d harness.Digest) bool { return d.ChannelHashes.Keypress != was.ChannelHashes.Keypress })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	lc := harness.LatencyConfig{Key: cfg.Key, Keys: cfg.keys(), OnKeys: func(n int) {
+		if n%saysEvery == 0 && n < cfg.keys() {
+			cfg.say("key %d of %d each way", n+1, cfg.keys())
+		}
+	}}
+	return harness.KeyLatencies(ctx, lc, direct, lane.Client)
+}
+
+// digestTime is how long a guest of which nothing is known may take to show a
+// digest, on KVM. Its picture is there.
+const digestTime = 2 * time.Second
+
+// why is err, or if a client has gone, what was behind that.
+func why(lane *harness.Lane, direct *control.Driver, err error) error {
+	select {
+	case <-direct.Done():
+	case <-lane.Client.Done():
+	default:
+		return err
+	}
+	// The lane knows in a moment if it was one of its parts.
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-lane.Done():
+		if end := lane.Err(); end != nil {
+			return end
+		}
+	case <-t.C:
+	}
+	return err
+}
+
+func fault(v harness.Verdict, err error) error {
+	return &harness.Fault{Verdict: v, Op: "key latency", Err: err}
+}
+
+func thisMachine(ctx context.Context) (Machine, error) {
+	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
+	binary, err := qemu.FindQEMU(os.Getenv)
+	if err == nil {
+		m.QEMU, err = qemu.Version(ctx, binary)
+	}
+	m.QEMU = strings.TrimPrefix(m.QEMU, "QEMU emulator version ")
+	return m, err
+}

@@ -1,0 +1,151 @@
+package keyway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/report"
+)
+
+// A Machine is what figures depend on.
+type Machine struct {
+	CPUs int    `json:"cpus"`
+	QEMU string `json:"qemu"`
+	Go   string `json:"go"`
+}
+
+// A Report is what was measured.
+type Report struct {
+	Machine Machine `json:"machine"`
+	// Fixture is the catalogue's name of the guest, or its image's file name.
+	Fixture string `json:"fixture"`
+	Accel   string `json:"accel"`
+	// Warm tells that the machine was restored from a saved state.
+	Warm        bool   `json:"warm"`
+	Display     string `json:"display"`
+	Compression string `json:"compression,omitempty"`
+	// Proxy is "builtin", or the program that was measured instead.
+	Proxy string    `json:"proxy"`
+	At    time.Time `json:"at"`
+	// Keys is how many were pressed on each way.
+	Keys    int `json:"keys"`
+	Direct  Way `json:"direct"`
+	Proxied Way `json:"proxied"`
+}
+
+// A Way is what was measured on one way.
+type Way struct {
+	Picture Sums `json:"picture"`
+	Digest  Sums `json:"digest"`
+	// Lost and Unclear are the keys that are in neither.
+	Lost    int `json:"lost"`
+	Unclear int `json:"unclear"`
+	// Times are the single measurements. They are not in the JSON, but in the CSV
+	// files that Write makes.
+	Times harness.Latencies `json:"-"`
+}
+
+// WayOf sums up what was measured on one way.
+func WayOf(l harness.Latencies) Way {
+	return Way{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
+}
+
+// Sums are of one series of times, in milliseconds; quantiles are by the nearest
+// rank. Without times all are 0.
+type Sums struct {
+	N   int     `json:"n"`
+	Min float64 `json:"min_ms"`
+	P50 float64 `json:"p50_ms"`
+	P95 float64 `json:"p95_ms"`
+	P99 float64 `json:"p99_ms"`
+	Max float64 `json:"max_ms"`
+}
+
+func sumsOf(times []time.Duration) Sums {
+	q := func(q float64) float64 { return milliseconds(report.Quantile(times, q)) }
+	return Sums{N: len(times), Min: q(0), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: q(1)}
+}
+
+// milliseconds is d to the microsecond: what it is measured with.
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Round(time.Microsecond)/time.Microsecond) / 1000
+}
+
+// A Series is one of the four that a report holds.
+type Series struct {
+	// Way is "direct" or "proxied", To "picture" or "digest".
+	Way, To string
+	Sums
+	// Times are in the order in which the keys were pressed.
+	Times []time.Duration
+}
+
+// Name is what the series' file is called, without ".csv".
+func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Way }
+
+// Series are the series, those that are to be compared next to each other.
+func (r *Report) Series() []Series {
+	return []Series{
+		{"direct", "picture", r.Direct.Picture, r.Direct.Times.Picture},
+		{"proxied", "picture", r.Proxied.Picture, r.Proxied.Times.Picture},
+		{"direct", "digest", r.Direct.Digest, r.Direct.Times.Digest},
+		{"proxied", "digest", r.Proxied.Digest, r.Proxied.Times.Digest},
+	}
+}
+
+// WriteCSV writes times as seconds, one a line, without a heading.
+func WriteCSV(w io.Writer, times []time.Duration) error {
+	var b bytes.Buffer
+	for _, t := range times {
+		fmt.Fprintf(&b, "%.6f\n", t.Seconds())
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// Names of the files that Write makes besides a CSV file a series.
+const (
+	PlotFile = "latency.svg"
+	SumsFile = "latency.json"
+)
+
+// Write writes a CSV file for each series, a plot of their distributions, and the
+// report itself as JSON, to a directory that is made if need be.
+func (r *Report) Write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return unwritten(err)
+	}
+	write := func(name string, content func(io.Writer) error) error {
+		var b bytes.Buffer
+		if err := content(&b); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644); err != nil {
+			return unwritten(err)
+		}
+		return nil
+	}
+	for _, s := range r.Series() {
+		if err := write(s.Name()+".csv", func(w io.Writer) error { return WriteCSV(w, s.Times) }); err != nil {
+			return err
+		}
+	}
+	if err := write(PlotFile, r.WritePlot); err != nil {
+		return err
+	}
+	return write(SumsFile, func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	})
+}
+
+func unwritten(err error) error {
+	return &harness.Fault{Verdict: harness.Host, Op: "key latency", Err: err, Hint: "choose another directory"}
+}

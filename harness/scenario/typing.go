@@ -10,9 +10,6 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// typedLen is how many characters Typing types each way.
-const typedLen = 2000
-
 // typedText is n characters: all that a US keyboard types, in ever other orders,
 // each order's last one twice.
 func typedText(n int) string {
@@ -30,18 +27,21 @@ func typedText(n int) string {
 	return b.String()[:n]
 }
 
-// Typing types 2,000 characters closed-loop and demands that the guest got every
-// one, in order and once, by its digests and by what it says on its serial line.
+// Typing is a suite that types n characters closed-loop and demands that the guest
+// got every one, in order and once, by its digests and by what it says on its serial line.
 // Then it types the same as fast as the socket takes it, which no keyboard stands,
 // says how much of that was lost, and demands that the guest takes keys as before.
 // Afterwards the machine is switched off.
-func Typing(tb testing.TB, lane *harness.Lane) {
+func Typing(n int) func(testing.TB, *harness.Lane) {
+	return func(tb testing.TB, lane *harness.Lane) { typing(tb, lane, typedText(n)) }
+}
+
+func typing(tb testing.TB, lane *harness.Lane, text string) {
 	r := begin(tb, lane)
 	defer r.end()
 	if !r.offers("closed-loop typing", control.MethodType) {
 		return
 	}
-	text := typedText(typedLen)
 	s := r.stream()
 	r.holding(s, true)
 	s.Close()

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -47,6 +48,19 @@ func TestTheGuestSurvivesHardships(t *testing.T) {
 		scenario.Suite{Name: "flood", Run: scenario.Flood},
 		scenario.Suite{Name: "foreign clipboard", Run: scenario.ForeignClipboard},
 		scenario.Suite{Name: "reset", Run: scenario.Reset})
+}
+
+// Somebody else's proxy, which passes SPICE through inside TLS and is asked for
+// nothing else.
+func TestASessionThroughAForeignProxyGoesThroughTheSuites(t *testing.T) {
+	atLength(t)
+	atOnce(t)
+	if _, err := exec.LookPath("socat"); err != nil {
+		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
+	}
+	lane := harness.Up(t, harness.Config{Proxy: "socat OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server.pem" +
+		" TCP:{spice_host}:{spice_port}"})
+	scenario.Run(t, lane, suites("boot", "screenshot", "digest", "pointer", "clipboard", "monitors", "tone", "reconnect", "record")...)
 }
 
 func TestClosedLoopTypingLosesNothing(t *testing.T) {

@@ -113,7 +113,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{cfg: cfg, dir: dir, report: &Report{}}
-	if b.report.Machine, err = thisMachine(ctx); err != nil {
+	if b.report.Machine, err = ThisMachine(ctx); err != nil {
 		return nil, err
 	}
 	if err := b.starts(ctx); err != nil {

@@ -28,7 +28,8 @@ type Machine struct {
 	Load float64 `json:"load"`
 }
 
-func thisMachine(ctx context.Context) (Machine, error) {
+// ThisMachine is the machine that this runs on. The error is a host's fault.
+func ThisMachine(ctx context.Context) (Machine, error) {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	binary, err := qemu.FindQEMU(os.Getenv)
 	if err == nil {

@@ -25,12 +25,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
-	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -92,9 +91,9 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, fault(harness.Harness, err)
 	}
-	machine, err := thisMachine(ctx)
+	machine, err := bench.ThisMachine(ctx)
 	if err != nil {
-		return nil, fault(harness.Host, err)
+		return nil, err
 	}
 	lc := cfg.Lane
 	lc.Executable = ""
@@ -205,14 +204,4 @@ func why(lane *harness.Lane, direct *control.Driver, err error) error {
 
 func fault(v harness.Verdict, err error) error {
 	return &harness.Fault{Verdict: v, Op: "key latency", Err: err}
-}
-
-func thisMachine(ctx context.Context) (Machine, error) {
-	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
-	binary, err := qemu.FindQEMU(os.Getenv)
-	if err == nil {
-		m.QEMU, err = qemu.Version(ctx, binary)
-	}
-	m.QEMU = strings.TrimPrefix(m.QEMU, "QEMU emulator version ")
-	return m, err
 }

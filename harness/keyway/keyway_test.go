@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/keyway"
 )
 
@@ -35,7 +36,7 @@ func ms(all ...float64) (d []time.Duration) {
 // sample has five keys one way, of which one is slow, and three the other.
 func sample() *keyway.Report {
 	return &keyway.Report{
-		Machine: keyway.Machine{CPUs: 4, QEMU: "7.2.22 (Debian)", Go: "go1.26.0"},
+		Machine: bench.Machine{CPU: "Slow", CPUs: 4, MemoryMiB: 1024, Kernel: "6.1", QEMU: "7.2.22 (Debian)", Go: "go1.26.0", Load: 0.5},
 		Fixture: "a<b & c", Accel: "tcg", Warm: true, Display: "qxl", Proxy: "builtin", Keys: 5,
 		At: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC),
 		Direct: keyway.WayOf(harness.Latencies{
@@ -58,9 +59,13 @@ func TestTheFilesOfAReport(t *testing.T) {
 		"key-to-digest-proxied.csv":  "0.014000\n0.013000\n0.015000\n",
 		"latency.json": `{
   "machine": {
+    "cpu": "Slow",
     "cpus": 4,
+    "memory_mib": 1024,
+    "kernel": "6.1",
     "qemu": "7.2.22 (Debian)",
-    "go": "go1.26.0"
+    "go": "go1.26.0",
+    "load": 0.5
   },
   "fixture": "a\u003cb \u0026 c",
   "accel": "tcg",

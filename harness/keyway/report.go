@@ -10,19 +10,13 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/report"
 )
 
-// A Machine is what figures depend on.
-type Machine struct {
-	CPUs int    `json:"cpus"`
-	QEMU string `json:"qemu"`
-	Go   string `json:"go"`
-}
-
 // A Report is what was measured.
 type Report struct {
-	Machine Machine `json:"machine"`
+	Machine bench.Machine `json:"machine"`
 	// Fixture is the catalogue's name of the guest, or its image's file name.
 	Fixture string `json:"fixture"`
 	Accel   string `json:"accel"`

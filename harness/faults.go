@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
@@ -29,7 +33,7 @@ const (
 )
 
 // Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
-// still and go on, SIGKILL kills it, which ends the lane. A part that runs inside
+// still (it does when Signal returns) and go on, SIGKILL kills it, which ends the lane. A part that runs inside
 // this process has none: see Config.Processes.
 func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 	s := l.State().PIDs
@@ -44,7 +48,57 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 	if err := syscall.Kill(pid, sig); err != nil {
 		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: err}
 	}
+	if sig == syscall.SIGSTOP {
+		if err := awaitStopped(pid); err != nil {
+			return &Fault{Verdict: Host, Op: "signal " + string(p), Err: err}
+		}
+	}
 	return nil
+}
+
+// stoppedGrace is how long the kernel may take to stop a process.
+const stoppedGrace = 5 * time.Second
+
+// awaitStopped waits until every thread of a process stands still: those that were
+// running when the signal was sent go on until they enter the kernel.
+func awaitStopped(pid int) error {
+	// Nothing tells when a process that is not our own child has stopped.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	limit := time.NewTimer(stoppedGrace)
+	defer limit.Stop()
+	for {
+		running, err := runningThreads(pid)
+		if err != nil || running == 0 {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return fmt.Errorf("%d threads of process %d are not stopped after %v", running, pid, stoppedGrace)
+		}
+	}
+}
+
+// runningThreads counts the threads that are not stopped (proc(5): state T, or t
+// under a tracer), nor gone.
+func runningThreads(pid int) (n int, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err != nil {
+			continue // it has just ended
+		}
+		// The state follows the name, which stands in brackets and may hold some.
+		_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+		if !strings.HasPrefix(rest, "T") && !strings.HasPrefix(rest, "t") && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X") {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // Link is the relay on the client's leg, with which the leg can be impaired, cut

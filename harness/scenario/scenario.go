@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,22 +22,36 @@ type Suite struct {
 }
 
 // Suites are the suites that leave the lane as they found it, in an order in
-// which one lane can go through all of them.
-func Suites() []Suite {
-	return []Suite{
-		{"boot", Boot},
-		{"surfaces", Surfaces},
-		{"screenshot", Screenshot},
-		{"digest", Digest},
-		{"keyboard", Keyboard},
-		{"pointer", Pointer},
-		{"clipboard", Clipboard},
-		{"monitors", Monitors},
-		{"modes", Modes},
-		{"tone", Tone},
-		{"reconnect", Reconnect},
-		{"record", Record},
+// which one lane can go through all of them: those with the given names, or without
+// any name all. It panics if there is none of a name.
+func Suites(names ...string) []Suite {
+	if len(names) == 0 {
+		return slices.Clone(suites)
 	}
+	var list []Suite
+	for _, name := range names {
+		i := slices.IndexFunc(suites, func(s Suite) bool { return s.Name == name })
+		if i < 0 {
+			panic(fmt.Sprintf("scenario: there is no suite %q", name))
+		}
+		list = append(list, suites[i])
+	}
+	return list
+}
+
+var suites = []Suite{
+	{"boot", Boot},
+	{"surfaces", Surfaces},
+	{"screenshot", Screenshot},
+	{"digest", Digest},
+	{"keyboard", Keyboard},
+	{"pointer", Pointer},
+	{"clipboard", Clipboard},
+	{"monitors", Monitors},
+	{"modes", Modes},
+	{"tone", Tone},
+	{"reconnect", Reconnect},
+	{"record", Record},
 }
 
 // Run puts a lane through suites, each a subtest; without any, through all of

@@ -1,4 +1,4 @@
-package scenario_test
+package ways_test
 
 import (
 	"os"
@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
 )
 
@@ -37,13 +38,13 @@ var (
 // With SPICELANE_MATRIX=full every leg is under every compression and display,
 // with all suites.
 func TestTheMatrix(t *testing.T) {
-	atLength(t)
+	lanetest.AtLength(t)
 	t.Parallel()
 	full := os.Getenv("SPICELANE_MATRIX") == "full"
 	n := 0
 	for d, display := range displays {
 		for c, compression := range compressions {
-			if racing && !full && c%len(displays) != d {
+			if lanetest.Racing && !full && c%len(displays) != d {
 				continue
 			}
 			for i, l := range legs {
@@ -51,12 +52,12 @@ func TestTheMatrix(t *testing.T) {
 					continue
 				}
 				t.Run(display+"/"+compression+"/"+l.name, func(t *testing.T) {
-					atOnce(t)
+					lanetest.AtOnce(t)
 					lane := harness.Up(t, harness.Config{Display: display, Compression: compression, Proxy: l.proxy, BackendTLS: l.tls})
 					if full {
 						scenario.Run(t, lane)
 					} else {
-						scenario.Run(t, lane, suites("surfaces", "modes")...)
+						scenario.Run(t, lane, scenario.Suites("surfaces", "modes")...)
 					}
 					st, err := lane.Client.Status(lane.Context())
 					require.NoError(t, err)

@@ -1,4 +1,4 @@
-package scenario_test
+package ways_test
 
 import (
 	"bufio"
@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -41,8 +42,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
-	atLength(t)
-	atOnce(t)
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	lane := harness.Up(t, harness.Config{Client: fmt.Sprintf("'%s' %s {vv} {socket}", self, oldClient)})
@@ -50,12 +51,12 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	for _, s := range scenario.Suites() {
 		// What takes its time with pictures: one key after the other, and under the race
 		// detector every mode.
-		if s.Name != "keyboard" && (s.Name != "modes" || !racing) {
+		if s.Name != "keyboard" && (s.Name != "modes" || !lanetest.Racing) {
 			scenario.Run(t, lane, s)
 		}
 	}
 	scenario.Run(t, lane, scenario.Suite{Name: "reset", Run: scenario.Reset})
-	if !racing {
+	if !lanetest.Racing {
 		scenario.Run(t, lane, scenario.Suite{Name: "full", Run: scenario.Full})
 	}
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package lanetest
+
+// Racing: the race detector makes pictures take ten times as long.
+const Racing = true

@@ -1,0 +1,23 @@
+package ways_test
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/scenario"
+)
+
+// Somebody else's proxy, which passes SPICE through inside TLS and is asked for
+// nothing else.
+func TestASessionThroughAForeignProxyGoesThroughTheSuites(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	if _, err := exec.LookPath("socat"); err != nil {
+		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
+	}
+	lane := harness.Up(t, harness.Config{Proxy: "socat OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server.pem" +
+		" TCP:{spice_host}:{spice_port}"})
+	scenario.Run(t, lane, scenario.Suites("boot", "screenshot", "digest", "pointer", "clipboard", "monitors", "tone", "reconnect", "record")...)
+}

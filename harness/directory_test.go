@@ -3,6 +3,7 @@ package harness_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -32,10 +33,22 @@ func ownTemp(t *testing.T) {
 func mountTmpfs(t *testing.T, dir, options string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		harness.SkipOrFail(t, fmt.Sprintf("a small disk cannot be mounted: %v; run as root", err))
+	options += fmt.Sprintf(",mode=700,uid=%d,gid=%d", os.Getuid(), os.Getgid())
+	if out, err := asRoot("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir); err != nil {
+		harness.SkipOrFail(t, fmt.Sprintf("a small disk cannot be mounted: %v: %s; run as root, or let sudo ask for no password", err, out))
 	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	t.Cleanup(func() {
+		out, err := asRoot("umount", dir)
+		require.NoError(t, err, string(out))
+	})
+}
+
+// asRoot runs a command as root, through sudo if need be.
+func asRoot(command ...string) ([]byte, error) {
+	if os.Geteuid() != 0 {
+		command = append([]string{"sudo", "-n"}, command...)
+	}
+	return exec.Command(command[0], command[1:]...).CombinedOutput()
 }
 
 func TestADirectoryThatCannotBeIsSaidInOneSentence(t *testing.T) {
@@ -70,10 +83,11 @@ func TestADirectoryOnADiskThatCannotBeWrittenIsTheHostsFault(t *testing.T) {
 	ownTemp(t)
 	cfg := echoLane(t)
 	disk := filepath.Join(t.TempDir(), "disk")
-	mountTmpfs(t, disk, "size=1m,mode=700")
+	mountTmpfs(t, disk, "size=1m")
 	there := filepath.Join(disk, "there")
 	require.NoError(t, os.Mkdir(there, 0o700))
-	require.NoError(t, syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	out, err := asRoot("mount", "-o", "remount,ro", disk)
+	require.NoError(t, err, string(out))
 	for dir, want := range map[string]string{
 		there:                      "lane directory: remove " + there + "/serial.log: read-only file system; choose a directory that can be written",
 		filepath.Join(disk, "new"): "lane directory: mkdir " + disk + "/new: read-only file system; choose a directory that can be written",
@@ -90,7 +104,7 @@ func TestADirectoryOnAFullDiskIsTheHostsFault(t *testing.T) {
 	ownTemp(t)
 	cfg := echoLane(t)
 	disk := filepath.Join(t.TempDir(), "disk")
-	mountTmpfs(t, disk, "size=64k,mode=700")
+	mountTmpfs(t, disk, "size=64k")
 	ballast, err := os.Create(filepath.Join(disk, "ballast"))
 	require.NoError(t, err)
 	for b := make([]byte, 4096); err == nil; {

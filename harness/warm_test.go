@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -403,11 +401,7 @@ func TestASizeThatIsNoneIsSaid(t *testing.T) {
 func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	ownCache(t)
 	dir := filepath.Join(t.TempDir(), "full")
-	require.NoError(t, os.Mkdir(dir, 0o700))
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=40m,mode=700"); err != nil {
-		harness.SkipOrFail(t, fmt.Sprintf("a small disk cannot be mounted: %v; run as root", err))
-	}
-	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	mountTmpfs(t, dir, "size=40m")
 	t.Setenv(qemu.EnvCacheDir, dir)
 
 	// Room to begin, and none to end.

@@ -35,20 +35,6 @@ func tellSteps(p *progress) func(what string) {
 	return p.say
 }
 
-// completeLaneFlags completes what command line flags say of a lane as up does.
-func completeLaneFlags(cmd *cobra.Command) {
-	for name, c := range flagCompleters {
-		flag, ok := strings.CutPrefix(name, "up --")
-		if !ok || cmd.Flags().Lookup(flag) == nil {
-			continue
-		}
-		// It fails only for a flag that is not there, or twice.
-		_ = cmd.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-			return startingWith(c(), toComplete), cobra.ShellCompDirectiveNoFileComp
-		})
-	}
-}
-
 func newBenchLane() *cobra.Command {
 	var (
 		flags  laneFlags
@@ -112,7 +98,6 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	f.StringVarP(&output, "output", "o", "", "write them as JSON to this `FILE`, too")
 	flags.add(cmd)
-	completeLaneFlags(cmd)
 	return cmd
 }
 

@@ -101,7 +101,6 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 	f.StringVar(&dir, "dir", "", "`DIR`ectory for the CSV files, the plot and the figures; default: artifacts/latency-TIME")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	flags.add(cmd)
-	completeLaneFlags(cmd)
 	_ = cmd.MarkFlagDirname("dir")
 	_ = cmd.RegisterFlagCompletionFunc("key", func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		return startingWith(control.KeyNames(), toComplete), cobra.ShellCompDirectiveNoFileComp

@@ -358,13 +358,18 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	file, err := l.consoleVV(ctx)
-	if err != nil {
-		return err
-	}
-	path, readyFile := l.run.file("client.vv"), l.run.file("client.ready")
-	if err := writeVV(path, file); err != nil {
-		return err
+	// The file that is kept fresh, so that it can connect again later.
+	path, readyFile := l.State().VV, l.run.file("client.ready")
+	if l.cfg.Link != nil {
+		// One that leads through the relay is not kept.
+		file, err := l.consoleVV(ctx)
+		if err != nil {
+			return err
+		}
+		path = l.run.file("client.vv")
+		if err := writeVV(path, file); err != nil {
+			return err
+		}
 	}
 	values := map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}
 	argv, err := t.fill(values, l.run.path)

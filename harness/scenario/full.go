@@ -120,7 +120,8 @@ const (
 	charDelay = 250
 )
 
-// fromBoot follows the digest from the guest's start on.
+// fromBoot follows the digest from the guest's start on, and returns when nothing
+// more happens there by itself.
 func (r *run) fromBoot(accept func(harness.Digest) bool) *Stream {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -131,6 +132,7 @@ func (r *run) fromBoot(accept func(harness.Digest) bool) *Stream {
 	if h := s.Last().ChannelHashes; h != (digest.ChannelHashes{}) {
 		r.Fatalf("%s fault: this suite wants a guest that nothing has happened to: its hashes are %v", harness.Harness, h.Map())
 	}
+	r.settled(s)
 	return s
 }
 

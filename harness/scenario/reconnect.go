@@ -153,23 +153,45 @@ func (r *run) alone(what string) bool {
 		// Also after a failure: without its client the lane is no good to anybody.
 		if err := r.client.Reconnect(r.ctx); !r.Failed() {
 			r.must(err)
-			r.greeted()
+			r.returned()
 		}
 	})
 	return true
 }
 
-// greeted waits until the guest's agent knows the client that has come back. It is
-// told some time after the connection, and its report of that would push others out
-// of the digest. What another client did before was more than to be greeted.
-func (r *run) greeted() {
+// returned waits until the guest's agent knows the client that has come back.
+func (r *run) returned() {
 	r.Helper()
 	st, err := r.client.Status(r.ctx)
 	r.must(err)
-	if !st.AgentConnected {
-		return
+	if st.AgentConnected {
+		s := r.stream()
+		r.greeted(s)
 	}
-	s := r.stream()
+}
+
+// greets tells whether the guest's agent is, or will be, told of the client. Of
+// somebody else's client that is known only when it has seen the agent.
+func (r *run) greets() bool {
+	r.Helper()
+	fx := r.lane.Fixture()
+	if fx == nil || !fx.Agent || !r.lane.Machine().Config().Agent {
+		return false
+	}
+	if r.client.Supports(control.MethodAwait) {
+		return true
+	}
+	st, err := r.client.Status(r.ctx)
+	r.must(err)
+	return st.AgentConnected
+}
+
+// greeted waits until the guest's agent knows the client, and does not if that was
+// the last thing that happened. It is told some time after the connection or its own start, and
+// its report of that would push others out of the digest. What another client did
+// before was more than to be greeted.
+func (r *run) greeted(s *Stream) {
+	r.Helper()
 	greeting := func(e digest.Event) bool {
 		a, ok := e.(digest.Agent)
 		return ok && a.State == digest.CapabilitiesReceived

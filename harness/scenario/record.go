@@ -39,7 +39,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	r.must(r.client.RecordStart(r.ctx, dir))
 	r.must(lane.SamePicture(r.ctx))
 	if agent {
-		r.greeted()
+		r.returned()
 	}
 
 	s := r.stream()

@@ -104,7 +104,37 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 		<-joined
 		cancel(nil)
 	})
+	begun := false
+	defer func() {
+		if !begun {
+			r.end()
+		}
+	}()
+	if fx := lane.Fixture(); fx != nil && fx.Digest != nil {
+		ctx, cancel := r.within(patience)
+		defer cancel()
+		s, err := OpenStream(ctx, lane)
+		r.must(err, "read the digest")
+		defer s.Close()
+		r.settled(s)
+	}
+	begun = true
 	return r
+}
+
+// settled waits until nothing more happens by itself in a guest that has only just
+// started: until its agent, if it has one, has been greeted.
+func (r *run) settled(s *Stream) {
+	r.Helper()
+	if s.Last().ChannelHashes != (digest.ChannelHashes{}) || slices.ContainsFunc(s.events, func(e digest.Event) bool {
+		_, agent := e.(digest.Agent)
+		return !agent
+	}) {
+		return // it has been driven already
+	}
+	if r.greets() {
+		r.greeted(s)
+	}
 }
 
 // later has f done at the suite's end, also if it fails.

@@ -3,19 +3,26 @@ package harness_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"image"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // One lane for each image compression that QEMU knows; what arrives must be
@@ -55,18 +62,124 @@ func TestThePictureIsRightWithoutAProxy(t *testing.T) {
 func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
+	requireSpicyAgrees(t, lane, func() *vv.File {
+		b, err := os.ReadFile(lane.State().VV)
+		require.NoError(t, err)
+		v, err := vv.Parse("console.vv", b)
+		require.NoError(t, err)
+		return v
+	})
+}
+
+// spice-gtk waits for its socket, also for a message that OpenSSL has long taken
+// from it together with another one. What comes to the proxy at once, as it does
+// from a busy host, must not be one TLS record.
+func TestSpicyScreenshotIsNotLeftWaitingForWhatCameAtOnce(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Agent: "off"}) // what it says comes last and would end the wait
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	direct := lane.DirectVV()
+	const source, uuid = "gathered", "6f4e2c1a-0000-0000-0000-000000000001"
+	catalog := one{proxy.Console{Source: source, UUID: uuid, Name: "beacon", Unix: gather(t, direct.UnixPath), Ticket: direct.Password}}
+	p, err := proxy.Start(proxy.Config{TLS: bundle, Consoles: catalog})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, p.Close()) }()
+	requireSpicyAgrees(t, lane, func() *vv.File {
+		v, err := p.VV(lane.Context(), source, uuid)
+		require.NoError(t, err)
+		return v
+	})
+}
+
+// one is a catalogue of one console.
+type one struct{ proxy.Console }
+
+func (o one) List(context.Context) ([]proxy.Console, error) { return []proxy.Console{o.Console}, nil }
+
+func (o one) Resolve(context.Context, string, string) (proxy.Console, error) { return o.Console, nil }
+
+// gather listens on the unix socket that it returns, and leads to a SPICE server at
+// the other one. What the server says after its first message is handed on when it
+// is quiet: on the main channel the list of channels with what comes before it.
+func gather(t *testing.T, server string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	lead := func(client net.Conn) error {
+		defer client.Close()
+		conn, err := net.Dial("unix", server)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		wg.Go(func() {
+			io.Copy(conn, client)
+			conn.(*net.UnixConn).CloseWrite()
+		})
+		// SpiceLinkHeader ends with the size of SpiceLinkReply, which the result of the
+		// ticket follows; SpiceMiniDataHeader ends with the size of its message.
+		for _, part := range []struct{ size, sizeAt, more int }{{16, 12, 4}, {wire.MiniHeaderSize, 2, 0}} {
+			head := make([]byte, part.size)
+			if _, err := io.ReadFull(conn, head); err != nil {
+				return err
+			}
+			if _, err := client.Write(head); err != nil {
+				return err
+			}
+			size := int64(binary.LittleEndian.Uint32(head[part.sizeAt:])) + int64(part.more)
+			if _, err := io.CopyN(client, conn, size); err != nil {
+				return err
+			}
+		}
+		all, buf := []byte(nil), make([]byte, 64<<10)
+		for {
+			n, err := conn.Read(buf)
+			all = append(all, buf[:n]...)
+			if err == nil && len(all) < len(buf) {
+				if err := conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+				return err
+			}
+			if _, err := client.Write(all); err != nil {
+				return err
+			}
+			all = all[:0]
+			if err := conn.SetReadDeadline(time.Time{}); err != nil {
+				return err
+			}
+		}
+	}
+	wg.Go(func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { t.Logf("a gathered channel ended: %v", lead(client)) })
+		}
+	})
+	return path
+}
+
+// requireSpicyAgrees demands that spicy-screenshot, led by a virt-viewer file,
+// sees what QEMU sees.
+func requireSpicyAgrees(t *testing.T, lane *harness.Lane, lead func() *vv.File) {
+	t.Helper()
 	program, err := exec.LookPath("spicy-screenshot")
 	if err != nil {
 		harness.SkipOrFail(t, "spicy-screenshot was not found; install it with: sudo apt-get install -y spice-client-gtk")
 	}
 	ctx := lane.Context()
-
 	for {
-		b, err := os.ReadFile(lane.State().VV)
-		require.NoError(t, err)
-		v, err := vv.Parse("console.vv", b)
-		require.NoError(t, err)
-
+		v := lead()
 		// spicy-screenshot has no option for a CA: it takes OpenSSL's own.
 		home := t.TempDir()
 		ca := filepath.Join(home, "ca.pem")
@@ -74,11 +187,12 @@ func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 		out := filepath.Join(home, "screen.ppm")
 		before, err := lane.Screendump(ctx)
 		require.NoError(t, err)
-		once, cancel := context.WithTimeout(ctx, time.Minute)
+		once, cancel := context.WithTimeoutCause(ctx, lane.Scaled(10*time.Second), errors.New("spicy-screenshot did not end"))
 		defer cancel()
 		cmd := exec.CommandContext(once, program, "-h", v.Host, "-s", fmt.Sprint(v.TLSPort), "-w", v.Password, "-o", out)
 		cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+ca)
 		said, err := cmd.CombinedOutput()
+		require.NoError(t, context.Cause(once), "%s", said)
 		require.NoError(t, err, "%s", said)
 		spicy := readPPM(t, out)
 

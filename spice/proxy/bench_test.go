@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
@@ -15,10 +16,12 @@ import (
 
 // BenchmarkRelay is the throughput of one channel from the console to the
 // client, whose leg is always TLS. "tls without proxy" is the yardstick: the
-// same bytes over one TLS connection.
+// same bytes over one TLS connection. "small" has messages of 256 bytes, as many
+// at once as there are bytes in the large one.
 func BenchmarkRelay(b *testing.B) {
-	msg := message(304, make([]byte, 1<<20-6))
-	receive := func(b *testing.B, from io.Reader, to io.Writer) {
+	large := message(304, make([]byte, 1<<20-6))
+	small := bytes.Repeat(message(304, make([]byte, 250)), 1<<12)
+	receive := func(b *testing.B, msg []byte, from io.Reader, to io.Writer) {
 		b.SetBytes(int64(len(msg)))
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -38,11 +41,12 @@ func BenchmarkRelay(b *testing.B) {
 	for _, c := range []struct {
 		name, network string
 		bundle        *pki.Bundle
-	}{{"from tcp", "tcp", nil}, {"from unix", "unix", nil}, {"from tls", "tcp", testBundle()}} {
+		msg           []byte
+	}{{"from tcp", "tcp", nil, large}, {"from unix", "unix", nil, large}, {"small from unix", "unix", nil, small}, {"from tls", "tcp", testBundle(), large}} {
 		b.Run(c.name, func(b *testing.B) {
 			l := up(b, newConsole(b, c.network, c.bundle))
 			_, client, server := l.open()
-			receive(b, client, server)
+			receive(b, c.msg, client, server)
 		})
 	}
 	b.Run("tls without proxy", func(b *testing.B) {
@@ -60,7 +64,7 @@ func BenchmarkRelay(b *testing.B) {
 		defer client.Close()
 		server := <-accepted
 		defer server.Close()
-		receive(b, client, server)
+		receive(b, large, client, server)
 	})
 }
 

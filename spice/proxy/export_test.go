@@ -1,6 +1,9 @@
 package proxy
 
-import "slices"
+import (
+	"net"
+	"slices"
+)
 
 // ScanMessages feeds a stream to a scanner in pieces of the given sizes, the
 // last of which is repeated, and returns how many messages it saw and the body
@@ -19,6 +22,34 @@ func ScanMessages(stream []byte, mini bool, find uint16, sizes ...int) (messages
 		stream = stream[n:]
 	}
 	return s.messages, found, err
+}
+
+// Records are the writes to a client that each piece of a console's stream is passed
+// on with.
+func Records(mini bool, pieces ...[]byte) (records [][][]byte, err error) {
+	dst := &writes{}
+	p := pump{dst: dst, scan: scanner{mini: mini}, records: true}
+	for _, piece := range pieces {
+		dst.all = nil
+		if err := p.scan.feed(piece); err != nil {
+			return nil, err
+		}
+		if err := p.write(piece); err != nil {
+			return nil, err
+		}
+		records = append(records, dst.all)
+	}
+	return records, nil
+}
+
+type writes struct {
+	net.Conn
+	all [][]byte
+}
+
+func (w *writes) Write(b []byte) (int, error) {
+	w.all = append(w.all, slices.Clone(b))
+	return len(b), nil
 }
 
 // Held is how many sessions the proxy keeps in memory.

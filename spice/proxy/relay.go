@@ -29,6 +29,7 @@ type pump struct {
 	traffic          *traffic
 	total            prometheus.Counter
 	srcGone, dstGone Reason // what it means that one of them has ended
+	records          bool   // where TLS records end matters to dst, see write
 }
 
 // pumpEnd is how a pump ended. err is nil if src came to a proper end.
@@ -53,7 +54,7 @@ func (p *pump) copy() pumpEnd {
 			p.traffic.messages.Store(p.scan.messages)
 			p.traffic.bytes.Add(uint64(n))
 			p.total.Add(float64(n))
-			if _, err := p.dst.Write(buf[:n]); err != nil {
+			if err := p.write(buf[:n]); err != nil {
 				return broken(p.dstGone, err)
 			}
 		}
@@ -67,6 +68,22 @@ func (p *pump) copy() pumpEnd {
 			return broken(p.srcGone, err)
 		}
 	}
+}
+
+// write passes on the piece that was scanned last. The last message that ends in
+// it has its own TLS records: spice-gtk (0.42, spice_channel_iterate_read) takes
+// one message whenever its socket can be read, and then waits for the socket,
+// although OpenSSL may hold more of the same record. As long as there is another
+// record it goes on.
+func (p *pump) write(piece []byte) error {
+	if at := p.scan.lastAt; p.records && at > 0 {
+		if _, err := p.dst.Write(piece[:at]); err != nil {
+			return err
+		}
+		piece = piece[at:]
+	}
+	_, err := p.dst.Write(piece)
+	return err
 }
 
 // broken is the end by an error of one side's connection. That side has gone

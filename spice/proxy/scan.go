@@ -28,10 +28,16 @@ type scanner struct {
 	have    int   // bytes of the header that have passed
 	left    int64 // bytes of the body that have not
 	capture []byte
+
+	// end is where the last message that ends in the piece does so, and lastAt
+	// where the one before it did; 0 if there is none.
+	end, lastAt int
 }
 
 // feed takes the next piece.
 func (s *scanner) feed(b []byte) error {
+	piece := len(b)
+	s.end, s.lastAt = 0, 0
 	size := wire.FullHeaderSize
 	if s.mini {
 		size = wire.MiniHeaderSize
@@ -44,7 +50,7 @@ func (s *scanner) feed(b []byte) error {
 			}
 			s.left -= int64(n)
 			b = b[n:]
-			if err := s.endBody(); err != nil {
+			if err := s.endBody(piece - len(b)); err != nil {
 				return err
 			}
 			continue
@@ -71,16 +77,21 @@ func (s *scanner) feed(b []byte) error {
 			}
 			s.capture = make([]byte, 0, s.left)
 		}
-		if err := s.endBody(); err != nil {
+		if err := s.endBody(piece - len(b)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// endBody hands over what was captured when the body is complete.
-func (s *scanner) endBody() error {
-	if s.capture == nil || s.left > 0 {
+// endBody, at a place in the piece, hands over what was captured if the body is
+// complete there.
+func (s *scanner) endBody(at int) error {
+	if s.left > 0 {
+		return nil
+	}
+	s.end, s.lastAt = at, s.end
+	if s.capture == nil {
 		return nil
 	}
 	body := s.capture

@@ -210,7 +210,7 @@ func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, 
 	fromClient := &pump{src: client, dst: server, buffer: fromClientBuffer, scan: scanner{mini: mini}, traffic: &ch.fromClient,
 		total: p.metrics.relayed(t, wire.FromClient), srcGone: ClientClosed, dstGone: ServerClosed}
 	fromServer := &pump{src: server, dst: client, buffer: fromServerBuffer, scan: scanner{mini: mini}, traffic: &ch.fromServer,
-		total: p.metrics.relayed(t, wire.FromServer), srcGone: ServerClosed, dstGone: ClientClosed}
+		total: p.metrics.relayed(t, wire.FromServer), srcGone: ServerClosed, dstGone: ClientClosed, records: true}
 	if t == wire.ChannelMain {
 		var first wire.MainInit
 		fromServer.scan.find = first.MessageType()

@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ScanMessages feeds a stream to a scanner in pieces of the given sizes, the
@@ -22,6 +26,15 @@ func ScanMessages(stream []byte, mini bool, find uint16, sizes ...int) (messages
 		stream = stream[n:]
 	}
 	return s.messages, found, err
+}
+
+// Relay passes a channel on until it ends, and returns why it did.
+func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (Reason, error) {
+	direction := func(dst, src net.Conn, srcGone, dstGone Reason) *pump {
+		return &pump{dst: dst, src: src, buffer: 1 << 10, scan: scanner{mini: true}, traffic: &traffic{},
+			total: prometheus.NewCounter(prometheus.CounterOpts{}), srcGone: srcGone, dstGone: dstGone}
+	}
+	return relay(ctx, linger, direction(server, client, ClientClosed, ServerClosed), direction(client, server, ServerClosed, ClientClosed))
 }
 
 // Records are the writes to a client that each piece of a console's stream is passed

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/rand"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -22,6 +23,7 @@ import (
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -308,6 +310,44 @@ func TestHalfACloseLeavesTheOtherDirectionOpen(t *testing.T) {
 	wg.Wait()
 	assert.Equal(t, proxy.ClientClosed, l.event(proxy.ChannelClosed).Reason)
 	l.event(proxy.SessionClosed)
+}
+
+// answering is a server that has hung up, and been seen to, before the proxy knows
+// that it has told it of the client's end.
+type answering struct {
+	*spicetest.PipeConn
+	answered chan struct{}
+}
+
+func (a answering) CloseWrite() error {
+	err := a.PipeConn.CloseWrite()
+	<-a.answered
+	return err
+}
+
+func TestWhoHungUpFirstIsNotMistaken(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	client, proxyToClient := spicetest.Pipe()
+	proxyToServer, server := spicetest.Pipe()
+	answered := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		defer close(answered)
+		client.CloseWrite()
+		_, err := server.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		server.Close()
+		_, err = client.Read(make([]byte, 1))
+		assert.ErrorIs(t, err, io.EOF)
+		for range 1000 { // the other direction's end is noted about now
+			runtime.Gosched()
+		}
+	})
+	reason, err := proxy.Relay(ctx, most, proxyToClient, answering{proxyToServer, answered})
+	require.NoError(t, err)
+	assert.Equal(t, proxy.ClientClosed, reason)
 }
 
 func TestHalfACloseDoesNotLastForEver(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -30,6 +31,7 @@ type pump struct {
 	total            prometheus.Counter
 	srcGone, dstGone Reason // what it means that one of them has ended
 	records          bool   // where TLS records end matters to dst, see write
+	first            *end   // of both directions
 }
 
 // pumpEnd is how a pump ended. err is nil if src came to a proper end.
@@ -38,7 +40,17 @@ type pumpEnd struct {
 	err    error
 }
 
-func (p *pump) run(ends chan<- pumpEnd) { ends <- p.copy() }
+// end is the first end of the two directions of a channel. An end is noted before
+// it is passed on, since the other one may be the answer to it.
+type end struct{ atomic.Pointer[pumpEnd] }
+
+func (e *end) note(p pumpEnd) { e.CompareAndSwap(nil, &p) }
+
+func (p *pump) run(ends chan<- error) {
+	e := p.copy()
+	p.first.note(e)
+	ends <- e.err
+}
 
 // copy passes on what comes from src until it ends, and then ends that half of
 // dst. It looks at each piece before it passes it on, and changes nothing.
@@ -59,6 +71,7 @@ func (p *pump) copy() pumpEnd {
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			p.first.note(pumpEnd{p.srcGone, nil})
 			if err := closeWrite(p.dst); err != nil {
 				return broken(p.dstGone, err)
 			}
@@ -120,21 +133,23 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	stop := context.AfterFunc(ctx, cut)
 	defer stop()
 
-	ends := make(chan pumpEnd, 2)
+	var first end
+	fromClient.first, fromServer.first = &first, &first
+	ends := make(chan error, 2)
 	go fromClient.run(ends)
 	go fromServer.run(ends)
-	first := <-ends
+	err := <-ends
 	var lingering *time.Timer
-	if first.err != nil {
+	if err != nil {
 		cut()
 	} else {
 		lingering = time.AfterFunc(linger, cut)
 	}
-	second := <-ends
+	err2 := <-ends
 	if lingering != nil {
 		lingering.Stop()
 	}
-	if first.err == nil && second.err == nil {
+	if err == nil && err2 == nil {
 		fromClient.src.Close()
 		fromServer.src.Close()
 	}
@@ -142,8 +157,9 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	if ctx.Err() != nil {
 		return SessionCut, nil
 	}
-	// What the second one met, be it the end of linger, is the consequence.
-	return first.reason, first.err
+	// What came after it, be it the end of linger, is the consequence.
+	e := first.Load()
+	return e.reason, e.err
 }
 
 // closeNow closes a connection without a word.

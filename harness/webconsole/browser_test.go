@@ -172,12 +172,13 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	awaitJS(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("screen").width === 1024`)
 	require.Equal(t, "http://"+srv.Addr()+"/", run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
 
-	// The picture is the screenshot, pixel by pixel.
+	// The picture is the screenshot, pixel by pixel. What the guest drew last may
+	// still be on its way to the one or to the other.
 	require.NoError(t, lane.Machine().Pause(ctx))
-	want, err := lane.Screenshot(ctx)
-	require.NoError(t, err)
-	var got *image.NRGBA
+	var want, got *image.NRGBA
 	for deadline := time.Now().Add(20 * time.Second); ; {
+		want, err = lane.Screenshot(ctx)
+		require.NoError(t, err)
 		got = canvasPicture(t, tab)
 		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
 			break

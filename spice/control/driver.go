@@ -90,8 +90,9 @@ func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, err
 			return d, nil
 		case errors.Is(err, &Error{Code: CodeBusy}), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			last = err
-		case last != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded)):
-			// It was ctx that ended the dial, be it by a hair before ctx says so.
+		case last != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)):
+			// It was ctx that ended the dial or what was said on the connection, be it
+			// by a hair before ctx says so.
 		default:
 			return nil, err
 		}

@@ -87,8 +87,25 @@ func (ch *channel) over(err error) {
 		err = &ChannelError{Channel: ch.id, Err: err}
 	}
 	ch.ended.Store(true)
-	ch.client.end(err)
+	ch.client.lose(ch.id, err)
 	ch.client.bell.ring()
+}
+
+// lastWords is how long the main channel has, after the server has hung up on another one, to say why.
+const lastWords = 500 * time.Millisecond
+
+// lose ends the session with the error of a channel. A server that sends its clients elsewhere says so on the main channel and then hangs up on all,
+// which is seen in any order: what the main channel ends with is the reason then.
+func (c *Client) lose(id wire.ChannelID, err error) {
+	if id != mainID && errors.Is(err, errServerGone) {
+		wait := time.NewTimer(lastWords)
+		defer wait.Stop()
+		select {
+		case <-c.done:
+		case <-wait.C:
+		}
+	}
+	c.end(err)
 }
 
 // fetch reads the next message.
@@ -289,7 +306,7 @@ func (c *Client) ask(id wire.ChannelID, m wire.ClientMessage) error {
 		return &ChannelError{Channel: id, Message: m.MessageName(), Err: errNotOpen}
 	}
 	if err := ch.send(m); err != nil {
-		c.end(&ChannelError{Channel: id, Message: m.MessageName(), Err: err})
+		c.lose(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
 		return c.ended()
 	}
 	return nil

@@ -3,6 +3,7 @@ package spice_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 
@@ -81,6 +82,26 @@ func TestAMigrationThatGoesOnAfterItWasDeclinedEndsWithTheNewHost(t *testing.T) 
 			require.Equal(t, want, moved)
 		})
 	}
+}
+
+// The server hangs up on every channel when it has said where to go.
+func TestWhereToGoIsHeardThoughAnotherChannelEndedFirst(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	m, i := s.peer(mainID), s.peer(inputsID)
+	require.NoError(t, i.conn.(interface{ CloseWrite() error }).CloseWrite())
+	_, err := io.Copy(io.Discard, i.conn)
+	require.NoError(t, err, "the client has seen it, and hung up")
+	m.send(&wire.MainMigrateSwitchHost{Target: elsewhere})
+	var moved *spice.MigratedError
+	require.ErrorAs(t, c.Wait(), &moved)
+}
+
+func TestTheEndOfAChannelAloneIsTheReason(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	require.NoError(t, s.peer(inputsID).conn.Close())
+	require.EqualError(t, c.Wait(), "spice: inputs:0: the server closed the connection")
 }
 
 func TestAChannelThatNeedNotFlushForAMigrationSendsNothing(t *testing.T) {

@@ -162,11 +162,8 @@ func (r *run) alone(what string) bool {
 // returned waits until the guest's agent knows the client that has come back.
 func (r *run) returned() {
 	r.Helper()
-	st, err := r.client.Status(r.ctx)
-	r.must(err)
-	if st.AgentConnected {
-		s := r.stream()
-		r.greeted(s)
+	if r.greets() {
+		r.greeted(r.stream())
 	}
 }
 
@@ -187,9 +184,9 @@ func (r *run) greets() bool {
 }
 
 // greeted waits until the guest's agent knows the client, and does not if that was
-// the last thing that happened. It is told some time after the connection or its own start, and
-// its report of that would push others out of the digest. What another client did
-// before was more than to be greeted.
+// the last thing that happened. It is told some time after the connection or its
+// own start, and its report of that would push others out of the digest. What
+// another client did before was more than to be greeted.
 func (r *run) greeted(s *Stream) {
 	r.Helper()
 	greeting := func(e digest.Event) bool {

@@ -38,9 +38,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	dir := filepath.Join(r.TempDir(), "recording")
 	r.must(r.client.RecordStart(r.ctx, dir))
 	r.must(lane.SamePicture(r.ctx))
-	if agent {
-		r.returned()
-	}
+	r.returned()
 
 	s := r.stream()
 	r.tap(s, "Shift")

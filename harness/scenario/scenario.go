@@ -126,13 +126,14 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 // started: until its agent, if it has one, has been greeted.
 func (r *run) settled(s *Stream) {
 	r.Helper()
-	if s.Last().ChannelHashes != (digest.ChannelHashes{}) || slices.ContainsFunc(s.events, func(e digest.Event) bool {
-		_, agent := e.(digest.Agent)
-		return !agent
-	}) {
-		return // it has been driven already
-	}
-	if r.greets() {
+	driven := s.Last().ChannelHashes != (digest.ChannelHashes{}) || slices.ContainsFunc(s.events, func(e digest.Event) bool {
+		switch e.(type) {
+		case digest.Agent: // a guest's start has these
+			return false
+		}
+		return true
+	})
+	if !driven && r.greets() {
 		r.greeted(s)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
@@ -64,6 +65,21 @@ func TestARecordedSessionDoesNotTellItsTicket(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
 	scenario.Run(t, harness.Up(t, harness.Config{Proxy: harness.None}), scenario.Suites("record")...)
+}
+
+// What the agent reports after the first key would push it out of the digest.
+func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	lane := harness.Up(t, harness.Config{})
+	scenario.Run(t, lane, scenario.Suites("surfaces")...)
+	s, err := scenario.OpenStream(lane.Context(), lane)
+	require.NoError(t, err)
+	defer s.Close()
+	events := s.Events()
+	last, ok := events[len(events)-1].(digest.Agent)
+	require.True(t, ok, "%v", events)
+	require.Equal(t, digest.CapabilitiesReceived, last.State)
 }
 
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {

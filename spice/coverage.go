@@ -12,9 +12,9 @@ import (
 
 // CoverageRow is one thing that the client models, and how often sessions used it.
 type CoverageRow struct {
-	// Kind is "message", "image", "operation" or "capability".
+	// Kind is "message", "image", "operation", "feature" or "capability".
 	Kind string `json:"kind"`
-	// Name is "server display.draw_copy", "quic", "draw_copy", "display.composite".
+	// Name is "server display.draw_copy", "quic", "draw_copy", "clip rects", "display.composite".
 	Name  string `json:"name"`
 	Count uint64 `json:"count"` // 0: never seen. Of a capability: the sessions in which both sides had it
 	// Time is what decoding took, of an image, and everything, of an operation.
@@ -63,6 +63,9 @@ func CoverageOf(sessions ...Stats) Coverage {
 	for _, op := range operations {
 		row("operation", op)
 	}
+	for _, name := range features {
+		row("feature", name)
+	}
 	for _, s := range sessions {
 		for _, ch := range s.Channels {
 			id, err := wire.ParseChannelID(ch.Channel)
@@ -91,6 +94,9 @@ func CoverageOf(sessions ...Stats) Coverage {
 			r := row("operation", name)
 			r.Count += o.Count
 			r.Time += o.Time
+		}
+		for name, n := range s.Features {
+			row("feature", name).Count += n
 		}
 	}
 	all := make(Coverage, 0, len(rows))
@@ -121,7 +127,7 @@ func (c Coverage) String() string {
 		}
 		b.WriteByte('\n')
 	}
-	for _, kind := range []string{"capability", "image", "message", "operation"} {
+	for _, kind := range []string{"capability", "feature", "image", "message", "operation"} {
 		if names := unseen[kind]; len(names) > 0 {
 			fmt.Fprintf(&b, "%s, never seen: %s\n", kind, strings.Join(names, ", "))
 		}

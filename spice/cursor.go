@@ -41,6 +41,7 @@ type cursorChannel struct {
 	state Cursor
 
 	cache map[uint64]*CursorShape // the reader's own
+	used  featureList             // the reader's own
 }
 
 func (k *cursorChannel) begin() error { return nil }
@@ -79,6 +80,9 @@ func (k *cursorChannel) update(fn func(*Cursor)) {
 }
 
 func (k *cursorChannel) set(at wire.Point16, visible bool, m *wire.Cursor) error {
+	k.used = k.used[:0]
+	k.used.ofCursor(m)
+	k.c.counters.use(k.used)
 	shape, err := k.shape(m)
 	if what, soft := unsupported(err); soft {
 		k.c.miss(what)

@@ -52,6 +52,7 @@ type display struct {
 	images  images
 	streams streams
 	clip    []image.Rectangle
+	used    featureList
 	slots   struct{ src, brush, back, mask slot }
 }
 
@@ -82,6 +83,9 @@ func (d *display) begin() error {
 func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 	received := in.received
 	d.images.early = &in.early
+	d.used = d.used[:0]
+	d.used.of(msg)
+	d.c.counters.use(d.used)
 	switch m := msg.(type) {
 	case *wire.DrawCopy:
 		return d.drawCopy("draw_copy", m, received)

@@ -14,6 +14,8 @@ type Stats struct {
 	Images map[string]ImageStats `json:"images"`
 	// Ops counts drawing operations by name ("draw_copy", "copy_bits", …).
 	Ops map[string]OpStats `json:"ops"`
+	// Features counts properties of drawing messages by name ("clip rects", "rop xor", "mask", …).
+	Features map[string]uint64 `json:"features"`
 	// Unsupported counts what could not be interpreted, by name. A session in which it is not empty may show a wrong picture, and
 	// the surfaces concerned say so.
 	Unsupported map[string]uint64 `json:"unsupported"`
@@ -55,6 +57,7 @@ type counters struct {
 	mu          sync.Mutex
 	images      map[string]*ImageStats
 	ops         map[string]*OpStats
+	features    map[string]uint64
 	unsupported map[string]uint64
 }
 
@@ -88,6 +91,21 @@ func (s *counters) op(name string, pixels int, took time.Duration) {
 	o.Count++
 	o.Pixels += uint64(pixels)
 	o.Time += took
+}
+
+// use counts the features of a message.
+func (s *counters) use(features []string) {
+	if len(features) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.features == nil {
+		s.features = map[string]uint64{}
+	}
+	for _, name := range features {
+		s.features[name]++
+	}
 }
 
 // maxUnsupportedNames bounds the names kept: some contain numbers from the wire.
@@ -138,7 +156,7 @@ func (t *traffic) sent(name string, bytes int) {
 
 // Stats is what the session has seen so far.
 func (c *Client) Stats() Stats {
-	s := Stats{Images: map[string]ImageStats{}, Ops: map[string]OpStats{}, Unsupported: map[string]uint64{}}
+	s := Stats{Images: map[string]ImageStats{}, Ops: map[string]OpStats{}}
 	for _, ch := range c.openChannels() {
 		t := &ch.traffic
 		t.mu.Lock()
@@ -162,9 +180,8 @@ func (c *Client) Stats() Stats {
 	for name, v := range k.ops {
 		s.Ops[name] = *v
 	}
-	for name, v := range k.unsupported {
-		s.Unsupported[name] = v
-	}
+	s.Features = copyOf(k.features)
+	s.Unsupported = copyOf(k.unsupported)
 	return s
 }
 

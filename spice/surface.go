@@ -2,6 +2,7 @@ package spice
 
 import (
 	"cmp"
+	"image"
 	"slices"
 	"sync"
 	"time"
@@ -109,6 +110,40 @@ func (c *Client) Snapshot(channel uint8, id uint32, dst *Picture) (*Picture, err
 	img := s.img.Convert(canvas.XRGB)
 	for y := range img.Height {
 		copy(dst.Pix[y*dst.Stride:(y+1)*dst.Stride], img.Pix[y*img.Stride:])
+	}
+	return dst, nil
+}
+
+// Cells copies raw cells of a surface, alpha and unused bytes included, in the surface's own
+// format: see canvas.Image, whose 0,0 is then the top left corner of area within the surface.
+// An empty area means the whole surface. Cells uses the memory of dst if that is large enough;
+// dst may be nil. The error is ErrNoSurface.
+func (c *Client) Cells(channel uint8, id uint32, area image.Rectangle, dst *canvas.Image) (*canvas.Image, error) {
+	d := c.display(channel)
+	if d == nil {
+		return nil, ErrNoSurface
+	}
+	d.surfaces.mu.Lock()
+	defer d.surfaces.mu.Unlock()
+	s := d.surfaces.byID[id]
+	if s == nil {
+		return nil, ErrNoSurface
+	}
+	if area.Empty() {
+		area = s.img.Bounds()
+	}
+	area = area.Intersect(s.img.Bounds())
+	if dst == nil {
+		dst = &canvas.Image{}
+	}
+	stride := area.Dx() * canvas.CellSize
+	*dst = canvas.Image{
+		Format: s.img.Format, Width: area.Dx(), Height: area.Dy(), Stride: stride,
+		Pix: slices.Grow(dst.Pix[:0], stride*area.Dy())[:stride*area.Dy()],
+	}
+	for y := range dst.Height {
+		from := s.img.Pix[(area.Min.Y+y)*s.img.Stride+area.Min.X*canvas.CellSize:]
+		copy(dst.Pix[y*stride:(y+1)*stride], from)
 	}
 	return dst, nil
 }

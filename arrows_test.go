@@ -63,6 +63,16 @@ var rules = []rule{
 		why:   "where consoles are listed has nothing to do with testing them",
 	},
 	{
+		from:  []string{"sources/..."},
+		never: []string{"spice/proxy/...", "github.com/prometheus/..."},
+		why:   "a program that reads a sources.yaml must not link a proxy and its metrics",
+	},
+	{
+		from: []string{"spice/console"},
+		only: []string{"std"},
+		why:  "a console is a description that sources write and proxies read",
+	},
+	{
 		from:  []string{"qmp/..."},
 		never: []string{"harness/...", "spice/...", "sources/...", "fixtures/...", "cmd/..."},
 		why:   "the QMP client is of use without all of this",

@@ -11,7 +11,7 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/console"
 )
 
 // settle is how long a watched file must be quiet before it is read. Editors
@@ -30,8 +30,8 @@ type Config struct {
 	OnReload func(error)
 }
 
-// Catalog is the set of sources in force. It is safe for concurrent use and
-// implements [proxy.Consoles].
+// Catalog is the set of sources in force. It is safe for concurrent use, and
+// is what a proxy asks for consoles.
 type Catalog struct {
 	path string // empty if there is no file
 	cfg  Config
@@ -45,8 +45,6 @@ type Catalog struct {
 	done    chan struct{} // closed when the watcher's goroutine has ended
 	close   sync.Once
 }
-
-var _ proxy.Consoles = (*Catalog)(nil)
 
 // NewCatalog makes a catalog of the given sources. It is an error if two have
 // the same name.
@@ -139,13 +137,13 @@ func (c *Catalog) List(ctx context.Context) ([]Console, error) {
 }
 
 // Resolve returns one console with its ticket. The error is a
-// [*proxy.UnknownConsoleError] if there is no such source or console.
+// [*console.UnknownError] if there is no such source or console.
 func (c *Catalog) Resolve(ctx context.Context, source, uuid string) (Console, error) {
 	c.mu.Lock()
 	s := c.byName[source]
 	c.mu.Unlock()
 	if s == nil {
-		return Console{}, &proxy.UnknownConsoleError{Source: source, UUID: uuid}
+		return Console{}, &console.UnknownError{Source: source, UUID: uuid}
 	}
 	return s.Console(ctx, uuid)
 }

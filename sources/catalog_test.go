@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/sources"
-	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/console"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -152,7 +152,7 @@ func TestACatalogAnswersForAllItsSources(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "other", one.Name)
 
-	var unknown *proxy.UnknownConsoleError
+	var unknown *console.UnknownError
 	for _, of := range [][2]string{{"a", "3"}, {"b", "2"}, {"c", "1"}} {
 		_, err = c.Resolve(t.Context(), of[0], of[1])
 		require.ErrorAs(t, err, &unknown)

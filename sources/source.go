@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/console"
 )
 
-// Console is one console of a source.
-type Console = proxy.Console
+// Console is one console of a source, see [console.Console].
+type Console = console.Console
 
 // Source offers consoles. It must be safe for concurrent use.
 type Source interface {
@@ -20,7 +20,7 @@ type Source interface {
 	Consoles(ctx context.Context) ([]Console, error)
 
 	// Console returns one console with its ticket. The error is a
-	// [*proxy.UnknownConsoleError] if it does not offer that.
+	// [*console.UnknownError] if it does not offer that.
 	Console(ctx context.Context, uuid string) (Console, error)
 }
 
@@ -62,7 +62,7 @@ func (s *Static) Consoles(context.Context) ([]Console, error) { return slices.Cl
 func (s *Static) Console(_ context.Context, uuid string) (Console, error) {
 	i, ok := s.byUUID[uuid]
 	if !ok {
-		return Console{}, &proxy.UnknownConsoleError{Source: s.name, UUID: uuid}
+		return Console{}, &console.UnknownError{Source: s.name, UUID: uuid}
 	}
 	return s.consoles[i], nil
 }

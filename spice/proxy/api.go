@@ -59,7 +59,7 @@ func (p *Proxy) directVV(ctx context.Context, source, uuid, _ string) (*vv.File,
 		f.UnixPath = c.Unix
 		return f, nil
 	}
-	f.Host, f.Port, f.TLSPort = c.host(), c.InsecurePort, c.SecurePort
+	f.Host, f.Port, f.TLSPort = c.Host(), c.InsecurePort, c.SecurePort
 	if c.SecurePort != 0 {
 		f.CA, f.HostSubject = string(c.CACert), c.HostSubject
 	}

@@ -47,12 +47,12 @@ func dialConsole(ctx context.Context, c Console, mess link.Mess) (conn net.Conn,
 			conn, ch, err = nil, nil, &BackendError{Endpoint: c.Endpoint(), Err: err}
 		}
 	}()
-	network, address := c.endpoint()
+	network, address := c.Address()
 	var dialer net.Dialer
 	if conn, err = dialer.DialContext(ctx, network, address); err != nil {
 		return conn, nil, err
 	}
-	if network == "tcp" && c.SecurePort != 0 {
+	if c.TLS() {
 		// Without certificates of its own a console is checked against the
 		// system's (nil).
 		var roots *x509.CertPool
@@ -62,11 +62,7 @@ func dialConsole(ctx context.Context, c Console, mess link.Mess) (conn net.Conn,
 				return conn, nil, errors.New("its CA certificate is no PEM text")
 			}
 		}
-		name := c.Hypervisor
-		if name == "" {
-			name = c.host()
-		}
-		secure := tls.Client(conn, pki.ClientTLS(roots, name, c.HostSubject))
+		secure := tls.Client(conn, pki.ClientTLS(roots, c.ServerName(), c.HostSubject))
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return conn, nil, err
 		}

@@ -778,16 +778,3 @@ func TestClientsSeeOneTicketKeyOfTheProtocolsSize(t *testing.T) {
 	assert.Equal(t, 1024, keys[0].N.BitLen())
 	assert.True(t, keys[0].Equal(keys[1]))
 }
-
-func TestAConsoleIsPrintedWithoutItsTicket(t *testing.T) {
-	c := proxy.Console{Source: "s", UUID: "u", Name: "n", HypervisorIP: "::1", SecurePort: 5911, InsecurePort: 5910, Ticket: ticket}
-	assert.Equal(t, "n (s/u at tls:[::1]:5911)", c.String())
-	for _, text := range []string{c.GoString(), c.LogValue().String(), c.Endpoint()} {
-		assert.NotContains(t, text, ticket)
-		assert.Contains(t, text, "tls:[::1]:5911")
-	}
-	c.SecurePort = 0
-	assert.Equal(t, "tcp:[::1]:5910", c.Endpoint())
-	c.Unix = "/run/s"
-	assert.Equal(t, "unix:/run/s", c.Endpoint())
-}

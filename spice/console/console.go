@@ -1,0 +1,112 @@
+// Package console describes a remote console: who it is, where its SPICE server
+// listens, how to know that it is the right one, and its ticket.
+//
+//	c := console.Console{Source: "ci", UUID: uuid, Name: "beacon-1",
+//		HypervisorIP: "192.0.2.7", SecurePort: 5911, Ticket: ticket}
+//	fmt.Println(c) // beacon-1 (ci/6f4e… at tls:192.0.2.7:5911)
+//
+// Package sources makes these descriptions, and package proxy connects to what they
+// describe. This package does neither. Printing and logging a Console never shows
+// its ticket.
+package console
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+)
+
+// Console is one remote console that a proxy can lead sessions to.
+type Console struct {
+	Source string // the name of the source that offers it
+	UUID   string // unique within the source
+	Name   string // for people
+
+	// Hypervisor is the host's name. A TLS certificate is checked against it
+	// when HostSubject is empty.
+	Hypervisor string
+	// HypervisorIP is dialled; empty means that Hypervisor is.
+	HypervisorIP string
+
+	// InsecurePort and SecurePort are SPICE's plaintext and TLS ports, 0 for
+	// none. With both, TLS is used; it never falls back to plaintext.
+	InsecurePort int
+	SecurePort   int
+
+	// Unix is the path of a SPICE unix socket, used instead of host and ports.
+	Unix string
+
+	// CACert is the PEM text of the authorities that may sign the server's
+	// certificate; nil means the system's.
+	CACert []byte
+	// HostSubject, when set, is what the subject of the server's certificate
+	// must be, instead of the host name matching.
+	HostSubject string
+
+	// Ticket is the SPICE password of the server; empty if it asks for none.
+	Ticket string
+}
+
+// TLS reports whether the SPICE server is reached over TLS.
+func (c Console) TLS() bool { return c.Unix == "" && c.SecurePort != 0 }
+
+// Endpoint names what is dialled for this console, as in "unix:/run/a.sock",
+// "tls:192.0.2.7:5911" or "tcp:192.0.2.7:5910".
+func (c Console) Endpoint() string {
+	network, address := c.Address()
+	if c.TLS() {
+		network = "tls"
+	}
+	return network + ":" + address
+}
+
+// Address returns what a net.Dialer takes.
+func (c Console) Address() (network, address string) {
+	if c.Unix != "" {
+		return "unix", c.Unix
+	}
+	port := c.InsecurePort
+	if c.SecurePort != 0 {
+		port = c.SecurePort
+	}
+	return "tcp", net.JoinHostPort(c.Host(), strconv.Itoa(port))
+}
+
+// Host returns the host that is dialled.
+func (c Console) Host() string {
+	if c.HypervisorIP != "" {
+		return c.HypervisorIP
+	}
+	return c.Hypervisor
+}
+
+// ServerName returns the name that a TLS certificate must have if there is no
+// HostSubject.
+func (c Console) ServerName() string {
+	if c.Hypervisor != "" {
+		return c.Hypervisor
+	}
+	return c.Host()
+}
+
+// String returns the name, where the console comes from and where it is.
+func (c Console) String() string {
+	return fmt.Sprintf("%s (%s/%s at %s)", c.Name, c.Source, c.UUID, c.Endpoint())
+}
+
+// GoString is String, so that %#v does not show the ticket either.
+func (c Console) GoString() string { return "console.Console{" + c.String() + "}" }
+
+// LogValue leaves the ticket out.
+func (c Console) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("source", c.Source), slog.String("uuid", c.UUID),
+		slog.String("name", c.Name), slog.String("endpoint", c.Endpoint()))
+}
+
+// UnknownError says that no source offers this console.
+type UnknownError struct{ Source, UUID string }
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("no console %s in source %s", strconv.Quote(e.UUID), strconv.Quote(e.Source))
+}

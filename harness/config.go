@@ -80,12 +80,12 @@ type Config struct {
 	// Link puts a relay on the client's leg that impairs it; a zero Link impairs
 	// nothing but can be changed, cut and frozen while the lane is up. Default:
 	// none. See Lane.Link.
-	Link *impair.Link `json:"link,omitempty"`
+	Link *impair.Profile `json:"link,omitempty"`
 	// LinkIn says where Link is done: impair.InKernel, by netem, which takes a
 	// user who may make network namespaces; impair.InProcess; or impair.Auto, the
 	// first if it can be had. Default: impair.Auto. The timeline says which it is,
 	// and why.
-	LinkIn impair.Place `json:"link_in,omitempty"`
+	LinkIn impair.Mode `json:"link_in,omitempty"`
 
 	// Devices are values for further -device options, after the fixture's.
 	Devices []string `json:"devices,omitempty"`
@@ -162,7 +162,7 @@ func (c Config) proxyKind() string { return or(c.Proxy, Builtin) }
 func (c Config) client() string    { return or(c.Client, Builtin) }
 func (c Config) warm() string      { return or(c.Warm, WarmAuto) }
 
-func (c Config) linkIn() impair.Place {
+func (c Config) linkIn() impair.Mode {
 	if c.LinkIn == "" {
 		return impair.Auto
 	}

@@ -107,7 +107,7 @@ func runningThreads(pid int) (n int, err error) {
 func (l *Lane) Link() *impair.Relay { return l.relay }
 
 // SetLink changes what is done to the client's leg.
-func (l *Lane) SetLink(link impair.Link) error {
+func (l *Lane) SetLink(link impair.Profile) error {
 	if l.relay == nil {
 		return errNoRelay
 	}
@@ -345,7 +345,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 }
 
 // throughRelay puts the relay on the client's leg and lets f lead there.
-func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
+func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 	if l.cfg.Link == nil {
 		return f, nil
 	}
@@ -354,11 +354,11 @@ func (l *Lane) throughRelay(f *vv.File) (*vv.File, error) {
 		if f.TLSPort != 0 {
 			port = f.TLSPort
 		}
-		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Link: *l.cfg.Link, In: l.cfg.linkIn()}
+		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Profile: *l.cfg.Link, In: l.cfg.linkIn()}
 		if f.UnixPath != "" {
 			cfg.Network, cfg.Addr = "unix", f.UnixPath
 		}
-		r, err := impair.Start(cfg)
+		r, err := impair.Start(ctx, cfg)
 		if err != nil {
 			return nil, &Fault{Verdict: Harness, Op: "link", Err: err}
 		}

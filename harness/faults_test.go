@@ -38,7 +38,7 @@ func ended(t *testing.T, lane *harness.Lane) error {
 
 func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}, SingleClient: true})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	ctx := lane.Context()
 	before, err := lane.Client.Status(ctx)
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 
 func TestACutChannelEndsTheSessionAndSaysWhich(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}})
 	require.ErrorContains(t, lane.CutChannel("playback:9"), "display:0", "it says which there are")
 	require.NoError(t, lane.CutChannel("display:0"))
 	err := ended(t, lane)
@@ -245,7 +245,7 @@ func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
 
 func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}, SingleClient: true})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	ctx := lane.Context()
 	lane.Link().SetDown(true)
 	requireKey(t, lane, 'd') // who is in stays
@@ -261,7 +261,7 @@ func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 // Half open: neither end is told, and only who waits notices.
 func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}, SingleClient: true})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	require.NoError(t, lane.FreezeChannel("display:0"))
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
@@ -273,7 +273,7 @@ func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
 
 func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{}})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}})
 	require.NoError(t, lane.HoldChannel("display:0"))
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
@@ -344,7 +344,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 // Whoever does it, the kernel or this process: what a slow path does is the same.
 func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	places := []impair.Place{impair.InProcess}
+	places := []impair.Mode{impair.InProcess}
 	if lack := impair.Probe(); lack == nil {
 		places = append(places, impair.InKernel)
 	} else {
@@ -352,7 +352,7 @@ func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	}
 	for _, place := range places {
 		t.Run(string(place), func(t *testing.T) {
-			lane := harness.Up(t, harness.Config{Link: &impair.Link{}, LinkIn: place})
+			lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, LinkIn: place})
 			requireSlowPath(t, lane)
 		})
 	}
@@ -375,17 +375,17 @@ func requireSlowPath(t *testing.T, lane *harness.Lane) {
 	}
 	press("x")
 	fast := press("y")
-	require.NoError(t, lane.SetLink(impair.Link{Delay: 300 * time.Millisecond}))
+	require.NoError(t, lane.SetLink(impair.Profile{Delay: 300 * time.Millisecond}))
 	slow := press("z")
 	require.GreaterOrEqual(t, slow, 600*time.Millisecond, "the key there and the picture back")
-	require.NoError(t, lane.SetLink(impair.Link{}))
+	require.NoError(t, lane.SetLink(impair.Profile{}))
 	t.Logf("key to digest: %v, and %v with 300 ms each way, %s", fast, slow, lane.Link().Shaped())
 	requireSamePicture(ctx, t, lane)
 }
 
 func TestALaneSaysWhereItsLinkIsMade(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Link: &impair.Link{Delay: time.Millisecond}})
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{Delay: time.Millisecond}})
 	lack := impair.Probe()
 	want := "by netem, between two network namespaces"
 	if lack != nil {
@@ -404,7 +404,7 @@ func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
 		return // it can
 	}
 	dir := t.ArtifactDir()
-	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Link{}, LinkIn: impair.InKernel})
+	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Profile{}, LinkIn: impair.InKernel})
 	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
 	require.ErrorContains(t, err, impair.Probe().Error())
 	require.ErrorContains(t, err, "impair.Auto")

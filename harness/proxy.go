@@ -109,7 +109,7 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	if err != nil {
 		return nil, classify("virt-viewer file", err)
 	}
-	return l.throughRelay(f)
+	return l.throughRelay(ctx, f)
 }
 
 // directVV leads straight to QEMU.

@@ -128,7 +128,7 @@ func (l *Lane) report(tb testing.TB) {
 		fmt.Fprintf(&b, "it ended: %s fault: %v\n", VerdictOf(err), err)
 	}
 	if l.relay != nil {
-		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Link(), l.relay.Shaped())
+		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
 	}
 	if l.Client != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)

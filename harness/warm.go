@@ -115,7 +115,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 		if first == nil {
 			first = miss
 		}
-		if w.claim != nil || errors.Is(miss, warm.ErrCondemned) {
+		if w.claim != nil || errors.Is(miss, warm.ErrQuarantined) {
 			return first
 		}
 		claim, err := w.cache.Claim(w.id)
@@ -268,7 +268,7 @@ func (l *Lane) saveState(ctx context.Context, detail *string) error {
 		return err
 	}
 	// The others need not try for now.
-	_ = w.cache.Condemn(w.id, "it could not be saved: "+err.Error())
+	_ = w.cache.Quarantine(w.id, "it could not be saved: "+err.Error())
 	return nil
 }
 
@@ -385,8 +385,8 @@ func copyFile(from, to string) error {
 
 // proved notes that a restored lane became ready.
 func (l *Lane) proved() {
-	if e := l.warm.entry; e != nil && l.Client != nil && !e.Proven() {
-		e.Prove()
+	if e := l.warm.entry; e != nil && l.Client != nil && !e.Restored() {
+		e.MarkRestored()
 	}
 }
 
@@ -399,13 +399,13 @@ func (l *Lane) blameState(err error) error {
 		return err
 	}
 	if w.claim != nil {
-		_ = w.cache.Condemn(w.id, "it did not come up: "+err.Error())
+		_ = w.cache.Quarantine(w.id, "it did not come up: "+err.Error())
 		return err
 	}
-	if w.entry == nil || w.entry.Proven() || l.guestLives() {
+	if w.entry == nil || w.entry.Restored() || l.guestLives() {
 		return err
 	}
-	_ = w.cache.Condemn(w.id, "restored, it did not come up: "+err.Error())
+	_ = w.cache.Quarantine(w.id, "restored, it did not come up: "+err.Error())
 	_ = w.entry.Discard()
 	return &Fault{Verdict: Product, Err: err, Hint: "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off"}
 }

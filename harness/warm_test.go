@@ -119,7 +119,7 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	_, err := tryStart(t, harness.Config{Client: "false"})
 	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
 	require.NotContains(t, err.Error(), "thrown away")
-	require.NoFileExists(t, filepath.Join(entry(t, cache), "proven"))
+	require.NoFileExists(t, filepath.Join(entry(t, cache), "restored"))
 
 	lane := start(t, harness.Config{Warm: harness.WarmRequire})
 	st = lane.State()
@@ -128,7 +128,7 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	require.Contains(t, stepOf(t, lane, "qemu").Detail, "restored from a state of ")
 	t.Logf("ready after %v cold, %v warm", cold.ReadyAfter(), lane.ReadyAfter())
 	require.Less(t, lane.ReadyAfter(), cold.ReadyAfter()/3, "a tenth is the aim; hosts are busy")
-	require.FileExists(t, filepath.Join(entry(t, cache), "proven"))
+	require.FileExists(t, filepath.Join(entry(t, cache), "restored"))
 
 	for i, l := range lane.Serial().Lines() {
 		require.Equal(t, said[i].Text, l.Text)
@@ -424,7 +424,7 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	require.ErrorContains(t, err, "it could not be saved: ", "nobody tries again at once")
 
 	// No room at all.
-	require.NoError(t, os.RemoveAll(filepath.Join(dir, "warm", "condemned")))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "warm", "quarantine")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 20<<20), 0o600))
 	_, err = tryStart(t, cfg)
 	require.ErrorContains(t, err, "no state can be saved: the disk that holds "+filepath.Join(dir, "warm")+" is full")

@@ -18,7 +18,7 @@ import (
 type Config struct {
 	// Transcript gets every line in both directions as one JSON object
 	// {"t_us":…,"dir":"out"|"in","msg":…}, t_us in microseconds since the
-	// connection was made, with secrets blotted out. Writes are serialised;
+	// connection was made, with secrets redacted. Writes are serialised;
 	// a write that fails ends the transcript, not the connection. Nil: none.
 	Transcript io.Writer
 
@@ -62,8 +62,8 @@ type Client struct {
 }
 
 type call struct {
-	blotted  bool // the reply holds a secret: not for the transcript
-	answered chan Message
+	secret   bool // the reply holds a secret: not for the transcript
+	answered chan message
 }
 
 // Dial connects to QEMU's unix socket at path and negotiates capabilities.
@@ -193,8 +193,8 @@ func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (
 		return nil, fmt.Errorf("qmp: %s: files can be passed over a unix socket only", cmd.Execute)
 	}
 	cl := &call{
-		blotted:  replyIsSecret(cmd),
-		answered: make(chan Message, 1),
+		secret:   replyIsSecret(cmd),
+		answered: make(chan message, 1),
 	}
 	c.mu.Lock()
 	if c.err != nil {
@@ -239,7 +239,7 @@ func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (
 	}
 }
 
-func (m Message) unpack(command string) (json.RawMessage, error) {
+func (m message) unpack(command string) (json.RawMessage, error) {
 	if m.Error != nil {
 		return nil, &Error{Command: command, Class: m.Error.Class, Desc: m.Error.Desc}
 	}
@@ -304,14 +304,14 @@ func (c *Client) write(line []byte, files []*os.File) (int, error) {
 // read owns the receiving side until the connection ends.
 func (c *Client) read(maxLine int) {
 	defer close(c.done)
-	d := NewDecoder(c.conn, maxLine)
+	d := newDecoder(c.conn, maxLine)
 	for {
 		line, err := d.line()
 		if err != nil {
 			c.end(err)
 			return
 		}
-		m, err := ParseMessage(line)
+		m, err := parseMessage(line)
 		if err != nil {
 			c.transcript.in(line, false)
 			c.end(err)
@@ -324,7 +324,7 @@ func (c *Client) read(maxLine int) {
 	}
 }
 
-func (c *Client) dispatch(m Message, line []byte) error {
+func (c *Client) dispatch(m message, line []byte) error {
 	switch {
 	case m.Greeting != nil:
 		c.transcript.in(line, false)
@@ -350,7 +350,7 @@ func (c *Client) dispatch(m Message, line []byte) error {
 	cl := c.pending[m.ID]
 	delete(c.pending, m.ID)
 	c.mu.Unlock()
-	c.transcript.in(line, cl == nil || cl.blotted)
+	c.transcript.in(line, cl == nil || cl.secret)
 	switch {
 	case cl != nil:
 		cl.answered <- m // one reply a call: it was taken out of pending

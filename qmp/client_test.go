@@ -443,15 +443,15 @@ func TestRedactCommandBlotsSecretsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ in, want string }{
 		{`{"id":"c1","execute":"stop"}`, `{"execute":"stop","id":"c1"}`},
-		{`{"execute":"set_password","arguments":{"protocol":"spice","password":"x"}}`, `{"arguments":{"password":"(blotted)","protocol":"spice"},"execute":"set_password"}`},
-		{`{"execute":"object-add","arguments":{"qom-type":"secret","id":"s","data":"x"}}`, `{"arguments":{"data":"(blotted)","id":"s","qom-type":"secret"},"execute":"object-add"}`},
+		{`{"execute":"set_password","arguments":{"protocol":"spice","password":"x"}}`, `{"arguments":{"password":"(redacted)","protocol":"spice"},"execute":"set_password"}`},
+		{`{"execute":"object-add","arguments":{"qom-type":"secret","id":"s","data":"x"}}`, `{"arguments":{"data":"(redacted)","id":"s","qom-type":"secret"},"execute":"object-add"}`},
 		{`{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"a"}]}}`, `{"arguments":{"keys":[{"data":"a","type":"qcode"}]},"execute":"send-key"}`},
-		{`{"execute":"qom-set","arguments":{"path":"/o","property":"data","value":"x"}}`, `{"arguments":{"path":"/o","property":"data","value":"(blotted)"},"execute":"qom-set"}`},
+		{`{"execute":"qom-set","arguments":{"path":"/o","property":"data","value":"x"}}`, `{"arguments":{"path":"/o","property":"data","value":"(redacted)"},"execute":"qom-set"}`},
 		{`{"execute":"qom-set","arguments":{"path":"/o","property":"label","value":"x"}}`, `{"arguments":{"path":"/o","property":"label","value":"x"},"execute":"qom-set"}`},
 		{`{"execute":"human-monitor-command","arguments":{"command-line":"info mtree"}}`, `{"arguments":{"command-line":"info mtree"},"execute":"human-monitor-command"}`},
-		{`{"execute":"human-monitor-command","arguments":{"command-line":"object_add secret,id=a,data=x"}}`, `{"arguments":{"command-line":"(blotted)"},"execute":"human-monitor-command"}`},
+		{`{"execute":"human-monitor-command","arguments":{"command-line":"object_add secret,id=a,data=x"}}`, `{"arguments":{"command-line":"(redacted)"},"execute":"human-monitor-command"}`},
 		{`{"execute":"migrate-set-parameters","arguments":{"max-bandwidth":1152921504606846977}}`, `{"arguments":{"max-bandwidth":1152921504606846977},"execute":"migrate-set-parameters"}`},
-		{`not json`, `"(blotted)"`},
+		{`not json`, `"(redacted)"`},
 	}
 	for _, tt := range tests {
 		assert.Equal(t, tt.want, string(qmp.RedactCommand([]byte(tt.in))), tt.in)

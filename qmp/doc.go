@@ -7,17 +7,15 @@
 //	defer c.Close()
 //	st, err := c.QueryStatus(ctx)
 //
-// Event, Command and Version are go-qemu's types, so values go to and from
-// code written for that module. The transport is our own: one goroutine reads
-// the connection from before capabilities negotiation until its end, replies
-// are matched to commands by id, every subscriber has a bounded queue of its
-// own, and every call that can block takes a context.
+// One goroutine reads the connection from before capabilities negotiation until
+// its end. Replies are matched to commands by id, every subscriber has a bounded
+// queue, and every call that can block takes a context.
 //
 // The package does not start QEMU (harness/qemu does), does not speak the
 // guest agent's protocol and does not negotiate out-of-band execution.
 //
 // To see what was said, set Config.Transcript: every line in either direction
-// is written to it as one JSON object, with passwords and secrets blotted out.
+// is written to it as one JSON object, with passwords and secrets redacted.
 //
 // The protocol is described in QEMU's docs/interop/qmp-spec and its commands
 // in qapi/*.json.

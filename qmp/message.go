@@ -7,19 +7,49 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	goqemu "github.com/digitalocean/go-qemu/qmp"
+	"time"
 )
 
-// Event is an asynchronous message of QEMU, such as SHUTDOWN.
-type Event = goqemu.Event
+// An Event is an asynchronous message from QEMU, such as SHUTDOWN.
+type Event struct {
+	Event     string         `json:"event"` // its name, such as EventReset
+	Data      map[string]any `json:"data"`  // nil if the event has none
+	Timestamp Timestamp      `json:"timestamp"`
+}
 
-// Command is a command with its arguments. Args must encode to a JSON object;
+// A Timestamp is when QEMU sent an event, by the host's clock.
+type Timestamp struct {
+	Seconds      int64 `json:"seconds"` // since 1970; -1 if QEMU could not read its clock
+	Microseconds int64 `json:"microseconds"`
+}
+
+// Time returns the timestamp as a time.
+func (t Timestamp) Time() time.Time { return time.Unix(t.Seconds, t.Microseconds*1000) }
+
+// A Command is a command with its arguments. Args must encode to a JSON object;
 // nil leaves the arguments out.
-type Command = goqemu.Command
+type Command struct {
+	Execute string `json:"execute"`
+	Args    any    `json:"arguments,omitempty"`
+}
 
 // Version is QEMU's version.
-type Version = goqemu.Version
+type Version struct {
+	Package string      `json:"package"` // the distribution's, such as "Debian 1:7.2"
+	QEMU    VersionQEMU `json:"qemu"`
+}
+
+// VersionQEMU is a version in numbers.
+type VersionQEMU struct {
+	Major int `json:"major"`
+	Minor int `json:"minor"`
+	Micro int `json:"micro"`
+}
+
+// String returns the version as "7.2.22".
+func (v Version) String() string {
+	return fmt.Sprintf("%d.%d.%d", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro)
+}
 
 // Greeting is the first message on a connection.
 type Greeting struct {
@@ -27,9 +57,9 @@ type Greeting struct {
 	Capabilities []string // offered, such as "oob"; none is enabled by this package
 }
 
-// A Message is one line from QEMU. Exactly one of Greeting, Event, Return and
+// A message is one line from QEMU. Exactly one of Greeting, Event, Return and
 // Error is set; ID belongs to Return and Error.
-type Message struct {
+type message struct {
 	Greeting *Greeting
 	Event    *Event
 	ID       string          // empty when QEMU could not tell which command it answers
@@ -45,36 +75,36 @@ const DefaultMaxLine = 16 << 20
 // ErrLineTooLong is returned for a line over the limit.
 var ErrLineTooLong = errors.New("line from QEMU is over the limit")
 
-// A Decoder reads messages from QEMU, one a line.
-type Decoder struct {
+// A decoder reads messages from QEMU, one a line.
+type decoder struct {
 	r     *bufio.Reader
 	limit int
 	buf   []byte
 }
 
-// NewDecoder returns a decoder whose lines are at most limit bytes long;
+// newDecoder returns a decoder whose lines are at most limit bytes long;
 // limit <= 0 means DefaultMaxLine.
-func NewDecoder(r io.Reader, limit int) *Decoder {
+func newDecoder(r io.Reader, limit int) *decoder {
 	if limit <= 0 {
 		limit = DefaultMaxLine
 	}
-	return &Decoder{r: bufio.NewReaderSize(r, 4096), limit: limit}
+	return &decoder{r: bufio.NewReaderSize(r, 4096), limit: limit}
 }
 
-// Decode returns the next message. It returns io.EOF at an end between lines,
+// decode returns the next message. It returns io.EOF at an end between lines,
 // io.ErrUnexpectedEOF inside one, ErrLineTooLong, or an error that says what
 // is wrong with the line. Any error is final: the stream is out of step.
-func (d *Decoder) Decode() (Message, error) {
+func (d *decoder) decode() (message, error) {
 	line, err := d.line()
 	if err != nil {
-		return Message{}, err
+		return message{}, err
 	}
-	return ParseMessage(line)
+	return parseMessage(line)
 }
 
 // line returns the next non-empty line without its end; it is valid until
 // the next call.
-func (d *Decoder) line() ([]byte, error) {
+func (d *decoder) line() ([]byte, error) {
 	for {
 		d.buf = d.buf[:0]
 		for {
@@ -119,11 +149,11 @@ type wireError struct {
 	Desc  string `json:"desc"`
 }
 
-// ParseMessage reads one line, without keeping a reference to it.
-func ParseMessage(line []byte) (Message, error) {
+// parseMessage reads one line, without keeping a reference to it.
+func parseMessage(line []byte) (message, error) {
 	var w wireMessage
 	if err := json.Unmarshal(line, &w); err != nil {
-		return Message{}, fmt.Errorf("line is not a QMP message: %w: %s", err, clip(line))
+		return message{}, fmt.Errorf("line is not a QMP message: %w: %s", err, clip(line))
 	}
 	kinds := 0
 	for _, is := range []bool{w.QMP != nil, w.Event != nil, w.Return != nil, w.Error != nil} {
@@ -132,14 +162,14 @@ func ParseMessage(line []byte) (Message, error) {
 		}
 	}
 	if kinds != 1 {
-		return Message{}, fmt.Errorf("message has %d of QMP, event, return and error, want 1: %s", kinds, clip(line))
+		return message{}, fmt.Errorf("message has %d of QMP, event, return and error, want 1: %s", kinds, clip(line))
 	}
 
-	var m Message
+	var m message
 	switch {
 	case w.QMP != nil:
 		if w.QMP.Version == nil {
-			return Message{}, fmt.Errorf("greeting has no version: %s", clip(line))
+			return message{}, fmt.Errorf("greeting has no version: %s", clip(line))
 		}
 		m.Greeting = &Greeting{Version: *w.QMP.Version}
 		for _, c := range w.QMP.Capabilities {
@@ -153,7 +183,7 @@ func ParseMessage(line []byte) (Message, error) {
 	case w.Event != nil:
 		m.Event = new(Event)
 		if err := json.Unmarshal(line, m.Event); err != nil {
-			return Message{}, fmt.Errorf("malformed event: %w: %s", err, clip(line))
+			return message{}, fmt.Errorf("malformed event: %w: %s", err, clip(line))
 		}
 		return m, nil
 	case w.Return != nil:
@@ -163,7 +193,7 @@ func ParseMessage(line []byte) (Message, error) {
 	}
 	if len(w.ID) > 0 {
 		if err := json.Unmarshal(w.ID, &m.ID); err != nil {
-			return Message{}, fmt.Errorf("reply has an id that is not a string: %s", clip(line))
+			return message{}, fmt.Errorf("reply has an id that is not a string: %s", clip(line))
 		}
 	}
 	return m, nil

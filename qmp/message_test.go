@@ -59,11 +59,11 @@ func TestMessagesMeanWhatQEMUSends(t *testing.T) {
 	// The same, one after the other, however they are cut into pieces.
 	d := qmp.NewDecoder(oneByte{strings.NewReader(all.String())}, 0)
 	for _, tt := range lines {
-		got, err := d.Decode()
+		got, err := qmp.Decode(d)
 		require.NoError(t, err)
 		assert.Empty(t, cmp.Diff(tt.want, got))
 	}
-	_, err := d.Decode()
+	_, err := qmp.Decode(d)
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -77,7 +77,7 @@ func TestEveryProperPrefixOfAMessageIsRejected(t *testing.T) {
 		for n := 1; n < len(tt.line); n++ {
 			_, err := qmp.ParseMessage([]byte(tt.line[:n]))
 			assert.Error(t, err, tt.line[:n])
-			_, err = qmp.NewDecoder(strings.NewReader(tt.line[:n]), 0).Decode()
+			_, err = qmp.Decode(qmp.NewDecoder(strings.NewReader(tt.line[:n]), 0))
 			assert.ErrorIs(t, err, io.ErrUnexpectedEOF, tt.line[:n])
 		}
 	}
@@ -110,7 +110,7 @@ func FuzzDecoder(f *testing.F) {
 		const limit = 1 << 10
 		d := qmp.NewDecoder(bytes.NewReader(b), limit)
 		for range len(b) + 2 {
-			m, err := d.Decode()
+			m, err := qmp.Decode(d)
 			if err != nil {
 				if errors.Is(err, io.EOF) && len(bytes.TrimSpace(b)) > 0 && bytes.Count(b, []byte("\n")) == 0 {
 					t.Fatal("an unfinished line was taken for the end")

@@ -10,8 +10,13 @@ import (
 	"time"
 )
 
-// Blotted stands in a transcript where a secret stood.
-const Blotted = "(blotted)"
+// Redacted stands in a transcript where a secret stood.
+const Redacted = "(redacted)"
+
+// Blotted is the former name of Redacted.
+//
+// Deprecated: use Redacted.
+const Blotted = Redacted
 
 // transcript writes both directions as NDJSON. A nil transcript writes
 // nothing.
@@ -31,23 +36,23 @@ func newTranscript(w io.Writer) *transcript {
 
 func (t *transcript) out(line []byte) {
 	if t != nil {
-		t.write("out", RedactCommand(line))
+		t.write("out", redactCommand(line))
 	}
 }
 
-// in notes a line from QEMU; blotted says that its return value is secret.
-func (t *transcript) in(line []byte, blotted bool) {
+// in notes a line from QEMU; secret says that its return value is one.
+func (t *transcript) in(line []byte, secret bool) {
 	if t == nil {
 		return
 	}
-	if blotted {
+	if secret {
 		var m map[string]json.RawMessage
 		if json.Unmarshal(line, &m) != nil {
-			t.write("in", quote(Blotted))
+			t.write("in", quote(Redacted))
 			return
 		}
 		if _, ok := m["return"]; ok {
-			m["return"] = quote(Blotted)
+			m["return"] = quote(Redacted)
 		}
 		line, _ = json.Marshal(m)
 	}
@@ -81,27 +86,27 @@ func quote(s string) json.RawMessage {
 	return b
 }
 
-// RedactCommand returns a command line with every secret in it replaced by
-// Blotted: any argument whose name speaks of a password, the data of a secret
+// redactCommand returns a command line with every secret in it replaced by
+// Redacted: any argument whose name speaks of a password, the data of a secret
 // object, keystrokes of a monitor command that sets a password. A line that is
-// not JSON is blotted whole.
-func RedactCommand(line []byte) []byte {
+// not JSON is redacted whole.
+func redactCommand(line []byte) []byte {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber() // numbers must come out as they went in
 	var cmd map[string]any
 	if err := d.Decode(&cmd); err != nil {
-		return quote(Blotted)
+		return quote(Redacted)
 	}
 	name, _ := cmd["execute"].(string)
 	redact(name, cmd["arguments"])
 	out, err := json.Marshal(cmd)
 	if err != nil {
-		return quote(Blotted)
+		return quote(Redacted)
 	}
 	return out
 }
 
-// redact blots secrets in v, an argument value of the command, in place.
+// redact replaces secrets in v, an argument value of the command, in place.
 func redact(command string, v any) {
 	switch v := v.(type) {
 	case []any:
@@ -118,7 +123,7 @@ func redact(command string, v any) {
 				k == "data" && (typ == "secret" || command == "object-add"),
 				k == "value" && command == "qom-set" && (property == "data" || speaksOfPassword(property)),
 				k == "command-line" && monitorLineIsSecret(line):
-				v[k] = Blotted
+				v[k] = Redacted
 			default:
 				redact(command, e)
 			}

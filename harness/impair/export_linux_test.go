@@ -10,8 +10,8 @@ import (
 // Netem is what netem is told.
 var Netem = netem
 
-// InKernelBy is a Config that has a Link done in the kernel by something else.
-func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Link) netlink.Qdisc) Config {
+// InKernelBy is a Config that has a Profile done in the kernel by something else.
+func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Profile) netlink.Qdisc) Config {
 	cfg.In, cfg.shape = InKernel, shape
 	return cfg
 }

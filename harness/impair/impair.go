@@ -1,14 +1,15 @@
 // Package impair is a bad network in a box: a relay for TCP or unix stream
 // connections that delays, throttles, stalls, cuts and forgets.
 //
-//	r, err := impair.Start(impair.Config{Network: "tcp", Addr: proxyAddr, Link: impair.Link{Delay: 40 * time.Millisecond}})
+//	r, err := impair.Start(ctx, impair.Config{Network: "tcp", Addr: proxyAddr,
+//		Profile: impair.Profile{Delay: 40 * time.Millisecond}})
 //	if err != nil { … }
 //	defer r.Close()
 //	dial(r.Addr())        // what the client is told
-//	r.Set(impair.Link{})  // from now on nothing is impaired
+//	r.Set(impair.Profile{})  // from now on nothing is impaired
 //	r.Conns()[0].Cut()    // and one connection ends with a reset
 //
-// What a [Link] says is done in one of two places. Inside this process it is done
+// What a [Profile] says is done in one of two places. Inside this process it is done
 // to the byte streams, in order and without loss, as TCP shows a bad path to its
 // two ends. In the kernel ([InKernel]) each connection is led, as TCP, from one
 // network namespace to another, and netem impairs the packets between them: what
@@ -34,9 +35,9 @@ import (
 	"time"
 )
 
-// A Link is what a network path does to each direction of a connection. The
-// zero Link does nothing.
-type Link struct {
+// A Profile is what a network path does to each direction of a connection. The
+// zero Profile does nothing.
+type Profile struct {
 	// Delay is how long bytes travel, one way.
 	Delay time.Duration
 	// Jitter is by how much Delay varies up or down, evenly. Order is kept.
@@ -56,7 +57,7 @@ const segment = 1460
 const minRTO = 200 * time.Millisecond
 
 // Check tells what is wrong with the values, nil if nothing is.
-func (l Link) Check() error {
+func (l Profile) Check() error {
 	switch {
 	case l.Delay < 0 || l.Jitter < 0:
 		return errors.New("impair: a delay or jitter below zero")
@@ -72,8 +73,8 @@ func (l Link) Check() error {
 	return nil
 }
 
-func (l Link) String() string {
-	if l == (Link{}) {
+func (l Profile) String() string {
+	if l == (Profile{}) {
 		return "unimpaired"
 	}
 	s := fmt.Sprintf("delay %v ± %v", l.Delay, l.Jitter)
@@ -86,31 +87,41 @@ func (l Link) String() string {
 	return s
 }
 
-// maxDelay bounds a Link's delay: TCP itself gives up beyond.
+// Link is the former name of Profile.
+//
+// Deprecated: use Profile.
+type Link = Profile
+
+// maxDelay bounds a Profile's delay: TCP itself gives up beyond.
 const maxDelay = time.Minute
 
-// A Place is where a Link is done to connections.
-type Place string
+// A Mode says what impairs the connections: this process or the kernel.
+type Mode string
 
-// The places.
+// Place is the former name of Mode.
+//
+// Deprecated: use Mode.
+type Place = Mode
+
+// The modes.
 const (
-	// InProcess is inside this process, on the byte streams. It can be had
-	// everywhere, and is meant by an empty Place.
-	InProcess Place = "process"
-	// InKernel is between two network namespaces, on packets, by netem.
-	InKernel Place = "kernel"
-	// Auto is InKernel if that can be had, else InProcess.
-	Auto Place = "auto"
+	// InProcess impairs byte streams inside this process. It works everywhere; an
+	// empty Mode means it.
+	InProcess Mode = "process"
+	// InKernel impairs packets between two network namespaces, by netem.
+	InKernel Mode = "kernel"
+	// Auto is InKernel where that works, else InProcess.
+	Auto Mode = "auto"
 )
 
 // A Config says what a relay leads to.
 type Config struct {
 	// Network and Addr are where connections are led: "tcp" or "unix".
 	Network, Addr string
-	// Link is what is done to them at first.
-	Link Link
-	// In is where it is done. Default: InProcess.
-	In Place
+	// Profile is what is done to them at first.
+	Profile Profile
+	// In says what impairs them. Default: InProcess.
+	In Mode
 	// Seed makes jitter and loss repeatable, in this process only; 0 is a seed like
 	// any other.
 	Seed uint64
@@ -132,31 +143,36 @@ type Relay struct {
 	cancel context.CancelFunc
 	joined sync.WaitGroup
 
-	mu    sync.Mutex
-	link  Link
-	rnd   *rand.Rand
-	conns []*Conn
-	down  bool // new connections are reset
+	mu      sync.Mutex
+	profile Profile
+	rnd     *rand.Rand
+	conns   []*Conn
+	down    bool // new connections are reset
 }
 
-// Start opens a relay. The error is that of listening, of a Link or a Place that
-// makes no sense, or an *Unavailable.
-func Start(cfg Config) (*Relay, error) {
-	if err := cfg.Link.Check(); err != nil {
+// Start opens a relay, which lives until Close; ctx bounds only the call. The error
+// is that of listening, of a Profile or a Mode that makes no sense, or an
+// *Unavailable.
+func Start(ctx context.Context, cfg Config) (*Relay, error) {
+	if err := cfg.Profile.Check(); err != nil {
 		return nil, err
 	}
-	r := &Relay{cfg: cfg, link: cfg.Link, rnd: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed))}
+	r := &Relay{cfg: cfg, profile: cfg.Profile, rnd: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed))}
 	switch cfg.In {
 	case "", InProcess:
 	case InKernel, Auto:
-		if r.net, r.lack = newNetwork(cfg.Link, cfg.shape); r.lack != nil && cfg.In == InKernel {
+		if r.net, r.lack = newNetwork(ctx, cfg.Profile, cfg.shape); r.lack != nil && cfg.In == InKernel {
 			return nil, &Unavailable{r.lack}
 		}
 	default:
-		return nil, fmt.Errorf("impair: there is no place %q", cfg.In)
+		return nil, fmt.Errorf("impair: there is no mode %q", cfg.In)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("impair: start a relay: %w", context.Cause(ctx)), r.net.Close())
 	}
 	var err error
-	if r.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	var lc net.ListenConfig
+	if r.ln, err = lc.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 		return nil, errors.Join(fmt.Errorf("impair: %w", err), r.net.Close())
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -165,7 +181,7 @@ func Start(cfg Config) (*Relay, error) {
 	return r, nil
 }
 
-// An Unavailable says that a Link cannot be done in the kernel here.
+// An Unavailable says that a Profile cannot be done in the kernel here.
 type Unavailable struct {
 	// Err is what is lacking.
 	Err error
@@ -190,7 +206,7 @@ func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
 // Set changes what is done to all connections from now on. Bytes that are on
 // their way keep the delay they set out with.
-func (r *Relay) Set(l Link) error {
+func (r *Relay) Set(l Profile) error {
 	if err := l.Check(); err != nil {
 		return err
 	}
@@ -201,15 +217,20 @@ func (r *Relay) Set(l Link) error {
 			return err
 		}
 	}
-	r.link = l
+	r.profile = l
 	return nil
 }
 
-// Link is what is done to connections now.
-func (r *Relay) Link() Link {
+// Link is the former name of Profile.
+//
+// Deprecated: use Profile.
+func (r *Relay) Link() Profile { return r.Profile() }
+
+// Profile returns what is done to connections now.
+func (r *Relay) Profile() Profile {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.link
+	return r.profile
 }
 
 // SetDown makes the relay reset every new connection at once, as a host does
@@ -457,12 +478,12 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 		// Small pieces where the rate is low, so that they flow instead of
 		// coming in bursts.
 		size := 32 << 10
-		if rate := c.relay.Link().Rate; rate > 0 {
+		if rate := c.relay.Profile().Rate; rate > 0 {
 			size = int(min(int64(size), max(segment, rate/100)))
 		}
 		b := make([]byte, size)
 		n, err := src.Read(b)
-		link := c.relay.Link() // as it is now that the bytes set out
+		profile := c.relay.Profile() // as it is now that the bytes set out
 		if n > 0 {
 			select {
 			case <-c.frozen:
@@ -474,10 +495,10 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 			if clear.Before(now) {
 				clear = now
 			}
-			if link.Rate > 0 {
-				clear = clear.Add(time.Duration(float64(n) / float64(link.Rate) * float64(time.Second)))
+			if profile.Rate > 0 {
+				clear = clear.Add(time.Duration(float64(n) / float64(profile.Rate) * float64(time.Second)))
 			}
-			due := clear.Add(c.relay.travel(link, n))
+			due := clear.Add(c.relay.travel(profile, n))
 			if due.Before(last) {
 				due = last // TCP delivers in order
 			}
@@ -495,19 +516,19 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 }
 
 // travel is how long n bytes are on their way beyond the bottleneck.
-func (r *Relay) travel(link Link, n int) time.Duration {
-	d := link.Delay
-	if link.Jitter == 0 && link.Loss == 0 {
+func (r *Relay) travel(profile Profile, n int) time.Duration {
+	d := profile.Delay
+	if profile.Jitter == 0 && profile.Loss == 0 {
 		return d
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if link.Jitter > 0 {
-		d += time.Duration(r.rnd.Int64N(2*int64(link.Jitter)+1)) - link.Jitter
+	if profile.Jitter > 0 {
+		d += time.Duration(r.rnd.Int64N(2*int64(profile.Jitter)+1)) - profile.Jitter
 	}
 	for range (n + segment - 1) / segment {
-		if link.Loss > 0 && r.rnd.Float64() < link.Loss {
-			d += max(minRTO, 2*link.Delay)
+		if profile.Loss > 0 && r.rnd.Float64() < profile.Loss {
+			d += max(minRTO, 2*profile.Delay)
 		}
 	}
 	return d

@@ -2,6 +2,8 @@ package impair_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -51,9 +53,9 @@ func echoServer(t *testing.T) (addr string, ended <-chan error) {
 	return ln.Addr().String(), ch
 }
 
-func start(t *testing.T, link impair.Link) (*impair.Relay, net.Conn, <-chan error) {
+func start(t *testing.T, link impair.Profile) (*impair.Relay, net.Conn, <-chan error) {
 	t.Helper()
-	return startIn(t, impair.Config{Link: link})
+	return startIn(t, impair.Config{Profile: link})
 }
 
 // places are the relays that are alike in everything but how they impair. A host
@@ -62,7 +64,7 @@ var places = map[string]func(t *testing.T) impair.Config{
 	"in process": func(*testing.T) impair.Config { return impair.Config{} },
 }
 
-func inEachPlace(t *testing.T, f func(t *testing.T, cfg impair.Config)) {
+func inEachMode(t *testing.T, f func(t *testing.T, cfg impair.Config)) {
 	t.Helper()
 	for name, cfg := range places {
 		t.Run(name, func(t *testing.T) { f(t, cfg(t)) })
@@ -74,7 +76,7 @@ func startIn(t *testing.T, cfg impair.Config) (*impair.Relay, net.Conn, <-chan e
 	t.Helper()
 	addr, ended := echoServer(t)
 	cfg.Network, cfg.Addr, cfg.Seed = "tcp", addr, 7
-	r, err := impair.Start(cfg)
+	r, err := impair.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.Close()) })
 	c, err := net.Dial("tcp", r.Addr())
@@ -95,7 +97,7 @@ func roundTrip(t *testing.T, c net.Conn) time.Duration {
 }
 
 func TestWhateverTheLinkEveryByteArrivesInOrder(t *testing.T) {
-	for name, link := range map[string]impair.Link{
+	for name, link := range map[string]impair.Profile{
 		"unimpaired": {},
 		"delayed":    {Delay: 3 * time.Millisecond, Jitter: 3 * time.Millisecond},
 		"lossy":      {Loss: 0.01},
@@ -127,10 +129,10 @@ func requireEchoed(t *testing.T, c net.Conn) {
 }
 
 func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
-	r, c, _ := start(t, impair.Link{})
-	require.NoError(t, r.Set(impair.Link{Delay: 100 * time.Millisecond}))
+	r, c, _ := start(t, impair.Profile{})
+	require.NoError(t, r.Set(impair.Profile{Delay: 100 * time.Millisecond}))
 	require.GreaterOrEqual(t, roundTrip(t, c), 200*time.Millisecond)
-	require.NoError(t, r.Set(impair.Link{}))
+	require.NoError(t, r.Set(impair.Profile{}))
 	// A busy host may hold up one round trip, not all of them.
 	for roundTrip(t, c) >= 200*time.Millisecond {
 		require.NoError(t, t.Context().Err())
@@ -138,7 +140,7 @@ func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
 }
 
 func TestARateBoundsWhatPasses(t *testing.T) {
-	_, c, _ := start(t, impair.Link{Rate: 1 << 20})
+	_, c, _ := start(t, impair.Profile{Rate: 1 << 20})
 	began := time.Now()
 	go func() {
 		_, _ = c.Write(make([]byte, 512<<10))
@@ -152,13 +154,13 @@ func TestARateBoundsWhatPasses(t *testing.T) {
 }
 
 func TestALostSegmentHoldsUpWhatFollows(t *testing.T) {
-	r, c, _ := start(t, impair.Link{})
-	require.NoError(t, r.Set(impair.Link{Loss: 1}))
+	r, c, _ := start(t, impair.Profile{})
+	require.NoError(t, r.Set(impair.Profile{Loss: 1}))
 	require.GreaterOrEqual(t, roundTrip(t, c), 400*time.Millisecond, "lost once in each direction")
 }
 
 func TestACutConnectionIsResetOnBothSides(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, ended := startIn(t, cfg)
 		roundTrip(t, c)
 		conn := r.Conns()[0]
@@ -171,7 +173,7 @@ func TestACutConnectionIsResetOnBothSides(t *testing.T) {
 }
 
 func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, ended := startIn(t, cfg)
 		roundTrip(t, c)
 		conn := r.Conns()[0]
@@ -196,7 +198,7 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 // A far end that sends without end is stopped by the buffers on the way, and not
 // told; later nothing is missing.
 func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, _ := startIn(t, cfg)
 		roundTrip(t, c)
 		conn := r.Conns()[0]
@@ -228,7 +230,7 @@ func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
 }
 
 func TestARelayThatIsDownResetsNewConnectionsOnly(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, _ := startIn(t, cfg)
 		roundTrip(t, c)
 		r.SetDown(true)
@@ -249,12 +251,12 @@ func TestARelayThatIsDownResetsNewConnectionsOnly(t *testing.T) {
 
 // A relay that leads nowhere is one whose far end is not there.
 func TestAConnectionThatLeadsNowhereIsReset(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		cfg.Network, cfg.Addr = "tcp", ln.Addr().String()
 		require.NoError(t, ln.Close())
-		r, err := impair.Start(cfg)
+		r, err := impair.Start(t.Context(), cfg)
 		require.NoError(t, err)
 		defer r.Close()
 		c, err := net.Dial("tcp", r.Addr())
@@ -267,7 +269,7 @@ func TestAConnectionThatLeadsNowhereIsReset(t *testing.T) {
 }
 
 func TestAnEndIsPassedOn(t *testing.T) {
-	inEachPlace(t, func(t *testing.T, cfg impair.Config) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, ended := startIn(t, cfg)
 		roundTrip(t, c)
 		conn := r.Conns()[0]
@@ -279,14 +281,14 @@ func TestAnEndIsPassedOn(t *testing.T) {
 	})
 }
 
-func TestAPlaceThatIsNoneIsRefused(t *testing.T) {
-	_, err := impair.Start(impair.Config{In: "the cloud"})
-	require.ErrorContains(t, err, `there is no place "the cloud"`)
+func TestAnUnknownModeIsRefused(t *testing.T) {
+	_, err := impair.Start(t.Context(), impair.Config{In: "the cloud"})
+	require.ErrorContains(t, err, `there is no mode "the cloud"`)
 }
 
 // Whichever it is, it works and is said.
 func TestAutoTakesTheKernelWhereItCanBeHad(t *testing.T) {
-	r, c, _ := startIn(t, impair.Config{In: impair.Auto, Link: impair.Link{Delay: 20 * time.Millisecond}})
+	r, c, _ := startIn(t, impair.Config{In: impair.Auto, Profile: impair.Profile{Delay: 20 * time.Millisecond}})
 	require.GreaterOrEqual(t, roundTrip(t, c), 40*time.Millisecond)
 	t.Log(r.Shaped())
 	switch lack := impair.Probe(); lack {
@@ -294,7 +296,7 @@ func TestAutoTakesTheKernelWhereItCanBeHad(t *testing.T) {
 		require.Equal(t, "by netem, between two network namespaces", r.Shaped())
 	default:
 		require.Equal(t, "in this process, on the byte streams: "+lack.Error(), r.Shaped())
-		_, err := impair.Start(impair.Config{In: impair.InKernel})
+		_, err := impair.Start(t.Context(), impair.Config{In: impair.InKernel})
 		var none *impair.Unavailable
 		require.ErrorAs(t, err, &none)
 		require.ErrorContains(t, err, lack.Error())
@@ -302,14 +304,24 @@ func TestAutoTakesTheKernelWhereItCanBeHad(t *testing.T) {
 }
 
 func TestALinkThatMakesNoSenseIsRefused(t *testing.T) {
-	for want, link := range map[string]impair.Link{
+	for want, link := range map[string]impair.Profile{
 		"below zero":        {Delay: -1},
 		"more than the":     {Delay: 1, Jitter: 2},
 		"more than 1m0s":    {Delay: time.Hour},
 		"a rate below zero": {Rate: -1},
 		"not a probability": {Loss: 1.5},
 	} {
-		_, err := impair.Start(impair.Config{Link: link})
+		_, err := impair.Start(t.Context(), impair.Config{Profile: link})
 		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestAnEndedContextStartsNoRelay(t *testing.T) {
+	why := errors.New("the test is over")
+	for _, mode := range []impair.Mode{impair.InProcess, impair.Auto} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(why)
+		_, err := impair.Start(ctx, impair.Config{Network: "tcp", Addr: "127.0.0.1:1", In: mode})
+		require.ErrorIs(t, err, why, mode)
 	}
 }

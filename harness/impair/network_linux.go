@@ -21,7 +21,7 @@ import (
 //	└─────────────────────────┘      └─────────────────────────┘
 //
 // What each side sends is impaired on its way out, so that either direction has
-// a Link of its own. The namespaces have no name: they are held by descriptors of
+// a Profile of its own. The namespaces have no name: they are held by descriptors of
 // this process, and the kernel removes them with it, however it ends.
 type network struct {
 	near, far *side
@@ -30,7 +30,7 @@ type network struct {
 
 // A shaper makes the queueing discipline that does l to what leaves a device. It
 // must be of the same kind each time.
-type shaper func(attrs netlink.QdiscAttrs, l Link) netlink.Qdisc
+type shaper func(attrs netlink.QdiscAttrs, l Profile) netlink.Qdisc
 
 // A side is one of the two namespaces.
 type side struct {
@@ -48,7 +48,7 @@ var (
 
 const (
 	legName = "leg"
-	// ethernetMTU makes a frame's TCP segment what Link.Loss speaks of.
+	// ethernetMTU makes a frame's TCP segment what Profile.Loss speaks of.
 	ethernetMTU = 1500
 	// queueDevice is only there for the kernel's own idea of a device's queue; what
 	// may wait is netem's limit.
@@ -57,9 +57,12 @@ const (
 
 // newNetwork makes the namespaces and what is in them. The error says what the
 // host or this user lacks.
-func newNetwork(l Link, shape shaper) (_ *network, err error) {
+func newNetwork(ctx context.Context, l Profile, shape shaper) (_ *network, err error) {
 	if shape == nil {
 		shape = netem
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
 	}
 	n := &network{shape: shape}
 	defer func() {
@@ -110,7 +113,7 @@ func newSide(ip net.IP) (*side, error) {
 	return s, nil
 }
 
-// lack says in words what it means that what cannot be had for want of known.
+// lack returns words if err is known, else err with context.
 func lack(what string, err, known error, words string) error {
 	if errors.Is(err, known) {
 		return errors.New(words)
@@ -149,7 +152,7 @@ func (s *side) setUp(other *side, q netlink.Qdisc) error {
 }
 
 // set changes what is done to what leaves the sides from now on.
-func (n *network) set(l Link) error {
+func (n *network) set(l Profile) error {
 	for _, s := range []*side{n.near, n.far} {
 		q := n.shape(attrsOf(s.leg), l)
 		if err := s.handle.QdiscChange(q); err != nil {
@@ -237,7 +240,7 @@ func (n *network) Close() error {
 }
 
 const (
-	// unlimited is the rate of a Link without one, in bytes a second: 100 Gbit/s.
+	// unlimited is the rate of a Profile without one, in bytes a second: 100 Gbit/s.
 	// With a rate netem keeps packets in order whatever the jitter, and a change
 	// without one would leave that which was before.
 	unlimited = 12_500_000_000
@@ -250,7 +253,7 @@ const (
 )
 
 // netem does l as the kernel does (tc-netem(8)).
-func netem(attrs netlink.QdiscAttrs, l Link) netlink.Qdisc {
+func netem(attrs netlink.QdiscAttrs, l Profile) netlink.Qdisc {
 	rate, limit := uint64(unlimited), uint32(longQueue)
 	if l.Rate > 0 {
 		rate = uint64(l.Rate)
@@ -268,10 +271,10 @@ func netem(attrs netlink.QdiscAttrs, l Link) netlink.Qdisc {
 	})
 }
 
-// Probe is nil if this user can have a Link done in network namespaces on this
-// host, else it says what is lacking. It makes them, and lets go of them.
+// Probe returns nil if this user can impair connections in network namespaces on
+// this host, else what is lacking. It makes the namespaces and releases them.
 func Probe() error {
-	n, err := newNetwork(Link{}, nil)
+	n, err := newNetwork(context.Background(), Profile{}, nil)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package impair_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,9 +46,9 @@ func requireNamespaces(t *testing.T) {
 	}
 }
 
-// inKernel has a Link's rate done by the kernel, and nothing else of it.
+// inKernel has a Profile's rate done by the kernel, and nothing else of it.
 func inKernel(cfg impair.Config) impair.Config {
-	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Link) netlink.Qdisc {
+	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Profile) netlink.Qdisc {
 		rate := uint64(l.Rate)
 		if rate == 0 {
 			rate = 1 << 31
@@ -60,7 +61,7 @@ func inKernel(cfg impair.Config) impair.Config {
 // shortQueue drops what does not fit: with a window of TCP that is larger, always
 // something.
 func shortQueue(cfg impair.Config) impair.Config {
-	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Link) netlink.Qdisc {
+	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Profile) netlink.Qdisc {
 		const rate, burst = 4 << 20, 4 << 10
 		return &netlink.Tbf{QdiscAttrs: attrs, Rate: rate, Limit: 8 << 10, Buffer: netlink.Xmittime(rate, burst)}
 	})
@@ -73,25 +74,25 @@ func TestWhatNetemIsTold(t *testing.T) {
 	attrs := netlink.QdiscAttrs{LinkIndex: 2, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
 	const unlimited = 12_500_000_000
 	for _, c := range []struct {
-		link impair.Link
+		link impair.Profile
 		tc   string // the same as arguments of tc(8)
 		want netlink.Netem
 	}{
-		{impair.Link{}, "netem limit 100000 rate 100gbit",
+		{impair.Profile{}, "netem limit 100000 rate 100gbit",
 			netlink.Netem{Limit: 100_000, Rate64: unlimited}},
-		{impair.Link{Delay: 40 * time.Millisecond}, "netem limit 100000 delay 40ms rate 100gbit",
+		{impair.Profile{Delay: 40 * time.Millisecond}, "netem limit 100000 delay 40ms rate 100gbit",
 			netlink.Netem{Limit: 100_000, Latency: 625_000, Rate64: unlimited}},
-		{impair.Link{Delay: 40 * time.Millisecond, Jitter: 10 * time.Millisecond}, "netem limit 100000 delay 40ms 10ms rate 100gbit",
+		{impair.Profile{Delay: 40 * time.Millisecond, Jitter: 10 * time.Millisecond}, "netem limit 100000 delay 40ms 10ms rate 100gbit",
 			netlink.Netem{Limit: 100_000, Latency: 625_000, Jitter: 156_250, Rate64: unlimited}},
-		{impair.Link{Loss: 0.01}, "netem limit 100000 loss 1% rate 100gbit",
+		{impair.Profile{Loss: 0.01}, "netem limit 100000 loss 1% rate 100gbit",
 			netlink.Netem{Limit: 100_000, Loss: 42_949_672, Rate64: unlimited}},
-		{impair.Link{Loss: 1}, "netem limit 100000 loss 100% rate 100gbit",
+		{impair.Profile{Loss: 1}, "netem limit 100000 loss 100% rate 100gbit",
 			netlink.Netem{Limit: 100_000, Loss: 4_294_967_295, Rate64: unlimited}},
-		{impair.Link{Rate: 125_000}, "netem limit 100 rate 1mbit",
+		{impair.Profile{Rate: 125_000}, "netem limit 100 rate 1mbit",
 			netlink.Netem{Limit: 100, Rate64: 125_000}},
-		{impair.Link{Delay: time.Second, Rate: 1_500_000}, "netem limit 2000 delay 1s rate 12mbit",
+		{impair.Profile{Delay: time.Second, Rate: 1_500_000}, "netem limit 2000 delay 1s rate 12mbit",
 			netlink.Netem{Limit: 2000, Latency: 15_625_000, Rate64: 1_500_000}},
-		{impair.Link{Delay: time.Minute, Rate: 1 << 40}, "netem limit 100000 delay 60s rate 8796093022208bit",
+		{impair.Profile{Delay: time.Minute, Rate: 1 << 40}, "netem limit 100000 delay 60s rate 8796093022208bit",
 			netlink.Netem{Limit: 100_000, Latency: 937_500_000, Rate64: 1 << 40}},
 	} {
 		c.want.QdiscAttrs = attrs
@@ -119,7 +120,7 @@ func TestTheKernelsWayKeepsEveryByteInOrder(t *testing.T) {
 func TestTheKernelBoundsWhatPasses(t *testing.T) {
 	requireNamespaces(t)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
-	require.NoError(t, r.Set(impair.Link{Rate: 1 << 20}))
+	require.NoError(t, r.Set(impair.Profile{Rate: 1 << 20}))
 	began := time.Now()
 	go func() {
 		_, _ = c.Write(make([]byte, 512<<10))
@@ -129,7 +130,7 @@ func TestTheKernelBoundsWhatPasses(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 512<<10, n)
 	require.GreaterOrEqual(t, time.Since(began), 450*time.Millisecond)
-	require.Equal(t, int64(1<<20), r.Link().Rate)
+	require.Equal(t, int64(1<<20), r.Profile().Rate)
 }
 
 // What is dropped is sent again, by the kernel, and nobody misses a byte.
@@ -208,7 +209,7 @@ func holders(ids []string) (found []string) {
 func TestAClosedRelaysNamespacesAreLetGoOf(t *testing.T) {
 	requireNamespaces(t)
 	addr, _ := echoServer(t)
-	r, err := impair.Start(inKernel(impair.Config{Network: "tcp", Addr: addr}))
+	r, err := impair.Start(t.Context(), inKernel(impair.Config{Network: "tcp", Addr: addr}))
 	require.NoError(t, err)
 	c, err := net.Dial("tcp", r.Addr())
 	require.NoError(t, err)
@@ -233,7 +234,7 @@ func holdRelay() {
 }
 
 func hold() error {
-	r, err := impair.Start(inKernel(impair.Config{Network: "tcp", Addr: os.Getenv(partEnv)}))
+	r, err := impair.Start(context.Background(), inKernel(impair.Config{Network: "tcp", Addr: os.Getenv(partEnv)}))
 	if err != nil {
 		return err
 	}
@@ -283,9 +284,9 @@ func TestNetemDelaysAndLoses(t *testing.T) {
 	if err := impair.Probe(); err != nil {
 		t.Skip(err)
 	}
-	r, c, _ := startIn(t, impair.Config{In: impair.InKernel, Link: impair.Link{Delay: 50 * time.Millisecond}})
+	r, c, _ := startIn(t, impair.Config{In: impair.InKernel, Profile: impair.Profile{Delay: 50 * time.Millisecond}})
 	require.GreaterOrEqual(t, roundTrip(t, c), 100*time.Millisecond)
-	require.NoError(t, r.Set(impair.Link{Loss: 0.05}))
+	require.NoError(t, r.Set(impair.Profile{Loss: 0.05}))
 	for roundTrip(t, c) >= 100*time.Millisecond {
 		require.NoError(t, t.Context().Err())
 	}

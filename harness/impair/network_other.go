@@ -16,13 +16,13 @@ type (
 
 var errOnlyLinux = errors.New("only Linux has network namespaces")
 
-// Probe is nil if this user can have a Link done in network namespaces on this
+// Probe is nil if this user can have a Profile done in network namespaces on this
 // host, else it says what is lacking.
 func Probe() error { return errOnlyLinux }
 
-func newNetwork(Link, shaper) (*network, error) { return nil, errOnlyLinux }
+func newNetwork(context.Context, Profile, shaper) (*network, error) { return nil, errOnlyLinux }
 
-func (*network) set(Link) error { return errOnlyLinux }
+func (*network) set(Profile) error { return errOnlyLinux }
 
 func (*network) pair(context.Context) (near, far net.Conn, err error) { return nil, nil, errOnlyLinux }
 

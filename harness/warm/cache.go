@@ -54,7 +54,7 @@ func ParseSize(s string) (int64, error) {
 // Names in a cache's directory besides keys.
 const (
 	leftoverPrefix = ".tmp-"
-	condemnedDir   = "condemned"
+	quarantineDir  = "quarantine"
 )
 
 // make makes the directory.
@@ -106,8 +106,8 @@ func (c *Cache) Open(id Identity) (*Entry, error) {
 		}
 		return nil, cold("saved states cannot be used", err)
 	}
-	if why := c.condemned(key); why != "" {
-		return nil, &ColdError{Why: why, Err: ErrCondemned}
+	if why := c.quarantined(key); why != "" {
+		return nil, &ColdError{Why: why, Err: ErrQuarantined}
 	}
 	pin, err := c.tryLock(using, string(key), false)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrBusy) {
@@ -203,7 +203,7 @@ func (c *Cache) Sweep() {
 	}
 	// A small file takes no time to write: one this old has nobody left.
 	const old = time.Minute
-	for _, dir := range []string{sumsDir, condemnedDir} {
+	for _, dir := range []string{sumsDir, quarantineDir} {
 		names, _ := os.ReadDir(filepath.Join(c.Dir, dir))
 		for _, n := range names {
 			st, err := n.Info()
@@ -272,39 +272,49 @@ func (c *Cache) MakeRoom() error {
 	return errors.Join(errs...)
 }
 
-// ErrCondemned is the cause of a ColdError for as long as Condemn says.
-var ErrCondemned = errors.New("warm: states of this machine are of no use for now")
+// ErrQuarantined is the cause of a ColdError for as long as Quarantine says.
+var ErrQuarantined = errors.New("warm: states of this machine are of no use for now")
 
-// condemnedFor is how long no state is used or saved for a machine after
-// Condemn: what was restored may have been sound, and what was to see it alive
+// quarantineFor is how long no state is used or saved for a machine after
+// Quarantine: what was restored may have been sound, and what was to see it alive
 // at fault.
-const condemnedFor = 10 * time.Minute
+const quarantineFor = 10 * time.Minute
 
-// maxCondemned is how much is kept of why, in bytes.
-const maxCondemned = 1 << 10
+// maxQuarantine is how much is kept of why, in bytes.
+const maxQuarantine = 1 << 10
 
-// Condemn keeps states from being used or saved for a machine for some minutes:
+// Quarantine keeps states from being used or saved for a machine for some minutes:
 // it cannot be saved, or what is restored does not come back to life. Why is one
 // sentence for the next who asks.
-func (c *Cache) Condemn(id Identity, why string) error {
+func (c *Cache) Quarantine(id Identity, why string) error {
 	why = strings.Join(strings.Fields(why), " ")
-	return writeWhole(filepath.Join(c.Dir, condemnedDir, string(id.Key())), []byte(why[:min(len(why), maxCondemned)]))
+	return writeWhole(filepath.Join(c.Dir, quarantineDir, string(id.Key())), []byte(why[:min(len(why), maxQuarantine)]))
 }
 
-// condemned is why, or "".
-func (c *Cache) condemned(key Key) string {
-	file := filepath.Join(c.Dir, condemnedDir, string(key))
+// quarantined returns why the machine is in quarantine, or "".
+func (c *Cache) quarantined(key Key) string {
+	file := filepath.Join(c.Dir, quarantineDir, string(key))
 	st, err := os.Stat(file)
 	if err != nil {
 		return ""
 	}
-	if time.Since(st.ModTime()) > condemnedFor {
+	if time.Since(st.ModTime()) > quarantineFor {
 		_ = os.Remove(file)
 		return ""
 	}
-	why, err := readBounded(file, maxCondemned)
+	why, err := readBounded(file, maxQuarantine)
 	if err != nil || len(why) == 0 {
 		return ""
 	}
 	return string(why)
 }
+
+// Condemn is the former name of Quarantine.
+//
+// Deprecated: use Quarantine.
+func (c *Cache) Condemn(id Identity, why string) error { return c.Quarantine(id, why) }
+
+// ErrCondemned is the former name of ErrQuarantined.
+//
+// Deprecated: use ErrQuarantined.
+var ErrCondemned = ErrQuarantined

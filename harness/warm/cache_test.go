@@ -425,29 +425,29 @@ func TestWhateverIsOpenedIsWholeWhoeverIsKilledWhen(t *testing.T) {
 	require.Empty(t, leftovers)
 }
 
-func TestACondemnedMachineIsLeftAloneForAWhile(t *testing.T) {
+func TestAQuarantinedMachineIsLeftAloneForAWhile(t *testing.T) {
 	t.Parallel()
 	cache, _, machine := newCache(t)
 	id := identify(t, cache, machine)
 	save(t, cache, id, parts(t))
 	e := open(t, cache, id)
-	require.False(t, e.Proven())
-	e.Prove()
-	require.True(t, e.Proven())
-	require.NoError(t, cache.Condemn(id, "it stands\nstill"))
+	require.False(t, e.Restored())
+	e.MarkRestored()
+	require.True(t, e.Restored())
+	require.NoError(t, cache.Quarantine(id, "it stands\nstill"))
 	require.NoError(t, e.Discard())
 	_, err := cache.Open(id)
-	require.ErrorIs(t, err, warm.ErrCondemned)
+	require.ErrorIs(t, err, warm.ErrQuarantined)
 	var cold *warm.ColdError
 	require.ErrorAs(t, err, &cold)
 	require.Equal(t, "it stands still", cold.Why)
 
-	note := filepath.Join(cache.Dir, "condemned", string(id.Key()))
+	note := filepath.Join(cache.Dir, "quarantine", string(id.Key()))
 	old := time.Now().Add(-time.Hour)
 	require.NoError(t, os.Chtimes(note, old, old))
 	_, err = cache.Open(id)
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.NotErrorIs(t, err, warm.ErrCondemned)
+	require.NotErrorIs(t, err, warm.ErrQuarantined)
 	require.NoFileExists(t, note)
 }
 

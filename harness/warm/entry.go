@@ -26,7 +26,7 @@ const (
 	SaidPart  = "serial.log" // what the guest had said
 
 	manifestFile = "manifest.json"
-	provenFile   = "proven"
+	restoredFile = "restored"
 )
 
 // maxManifest bounds what is read as a manifest, in bytes; real ones have 4 KiB.
@@ -304,15 +304,25 @@ func checksum(f *os.File) (sum uint32, n int64, err error) {
 	}
 }
 
-// Proven tells whether a machine restored from e has come back to life before.
-func (e *Entry) Proven() bool { return isThere(filepath.Join(e.dir, provenFile)) }
+// Restored tells whether a lane restored from e has become ready before.
+func (e *Entry) Restored() bool { return isThere(filepath.Join(e.dir, restoredFile)) }
 
-// Prove notes that one has.
-func (e *Entry) Prove() {
-	if f, err := os.OpenFile(filepath.Join(e.dir, provenFile), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
+// MarkRestored notes that a lane restored from e has become ready.
+func (e *Entry) MarkRestored() {
+	if f, err := os.OpenFile(filepath.Join(e.dir, restoredFile), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		f.Close()
 	}
 }
+
+// Proven is the former name of Restored.
+//
+// Deprecated: use Restored.
+func (e *Entry) Proven() bool { return e.Restored() }
+
+// Prove is the former name of MarkRestored.
+//
+// Deprecated: use MarkRestored.
+func (e *Entry) Prove() { e.MarkRestored() }
 
 // Discard throws the entry away: it was found to be of no use. Machines that were
 // restored from it keep what they have open. It is idempotent.

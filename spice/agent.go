@@ -69,8 +69,8 @@ func (m *mainChannel) agentConnected(tokens uint32) error {
 	if err := m.ch.send(&wire.MainAgentStart{Tokens: math.MaxUint32}); err != nil {
 		return err
 	}
-	m.c.hub.emit(AgentChanged{Connected: true})
-	m.c.bell.ring()
+	m.c.observers.emit(AgentChanged{Connected: true})
+	m.c.notifier.notify()
 	return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
 }
 
@@ -82,8 +82,8 @@ func (m *mainChannel) agentGone() {
 	m.c.main.mu.Lock()
 	m.c.main.session.AgentConnected = false
 	m.c.main.mu.Unlock()
-	m.c.hub.emit(AgentChanged{})
-	m.c.bell.ring()
+	m.c.observers.emit(AgentChanged{})
+	m.c.notifier.notify()
 }
 
 // reset forgets the conversation. The caller holds mu.
@@ -187,7 +187,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		a.caps = agentCaps.And(msg.Caps)
 		a.announced = true
 		a.mu.Unlock()
-		m.c.bell.ring()
+		m.c.notifier.notify()
 		if msg.Request {
 			return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Caps: agentCaps})
 		}
@@ -214,7 +214,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		clear(a.content)
 		a.content[clipKey{msg.Selection, msg.Type}] = clipContent{slices.Clone(msg.Data), a.replies}
 		a.mu.Unlock()
-		m.c.bell.ring()
+		m.c.notifier.notify()
 	case *wire.AgentReply, *wire.AgentGraphicsDeviceInfo, *wire.AgentMouseState, *wire.AgentFileXferStatus, *wire.AgentMaxClipboard:
 	default:
 		m.c.miss("agent message " + msg.AgentType().String())
@@ -231,8 +231,8 @@ func (m *mainChannel) grabbed(s wire.ClipboardSelection, types []wire.ClipboardT
 	a.guest[s] = types
 	delete(a.offer, s) // whoever grabbed last has the clipboard
 	a.mu.Unlock()
-	m.c.hub.emit(ClipboardGrabbed{Selection: s, Types: types})
-	m.c.bell.ring()
+	m.c.observers.emit(ClipboardGrabbed{Selection: s, Types: types})
+	m.c.notifier.notify()
 }
 
 // AgentReady reports whether the guest's agent is connected and has told what it can do; caps is what both sides can.

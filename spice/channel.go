@@ -55,15 +55,15 @@ type handler interface {
 
 // incoming is a message on its way from the connection to being carried out, with the memory that it needs.
 type incoming struct {
-	header   wire.Header
-	received time.Time
-	message  wire.ServerMessage
-	body     []byte
-	messages map[uint16]wire.ServerMessage // by type: what message was decoded into, for the next one of the type
-	err      error                         // instead of a message: why there are no more
-	early    early                         // its image, decoded ahead of its turn
-	cost     int                           // bytes that it counts for while it waits for its turn
-	held     int                           // bytes of memory that it counts for afterwards
+	header     wire.Header
+	received   time.Time
+	message    wire.ServerMessage
+	body       []byte
+	messages   map[uint16]wire.ServerMessage // by type: what message was decoded into, for the next one of the type
+	err        error                         // instead of a message: why there are no more
+	prefetched prefetched                    // its image, decoded ahead of its turn
+	cost       int                           // bytes that it counts for while it waits for its turn
+	held       int                           // bytes of memory that it counts for afterwards
 }
 
 // read is the channel's goroutine: it reads and carries out, one message after the other.
@@ -76,27 +76,27 @@ func (ch *channel) read() {
 			err = ch.carryOut(&in)
 		}
 	}
-	ch.over(err)
+	ch.finish(err)
 }
 
-// over ends the session because this channel has come to its end.
-func (ch *channel) over(err error) {
+// finish ends the session because this channel has come to its end.
+func (ch *channel) finish(err error) {
 	ch.conn.Close()
 	var typed *ChannelError
 	if !errors.As(err, &typed) {
 		err = &ChannelError{Channel: ch.id, Err: err}
 	}
 	ch.ended.Store(true)
-	ch.client.lose(ch.id, err)
-	ch.client.bell.ring()
+	ch.client.endWith(ch.id, err)
+	ch.client.notifier.notify()
 }
 
 // lastWords is how long the main channel has, after the server has hung up on another one, to say why.
 const lastWords = 500 * time.Millisecond
 
-// lose ends the session with the error of a channel. A server that sends its clients elsewhere says so on the main channel and then hangs up on all,
+// endWith ends the session with the error of a channel. A server that sends its clients elsewhere says so on the main channel and then hangs up on all,
 // which is seen in any order: what the main channel ends with is the reason then.
-func (c *Client) lose(id wire.ChannelID, err error) {
+func (c *Client) endWith(id wire.ChannelID, err error) {
 	if id != mainID && errors.Is(err, errServerGone) {
 		wait := time.NewTimer(lastWords)
 		defer wait.Stop()
@@ -112,13 +112,13 @@ func (c *Client) lose(id wire.ChannelID, err error) {
 func (ch *channel) fetch(in *incoming) error {
 	h, err := ch.in.Next()
 	if err != nil {
-		return gone(err)
+		return serverGone(err)
 	}
 	if len(in.body) > keepBody {
 		in.body = nil
 	}
 	if in.body, err = ch.in.Body(in.body); err != nil {
-		return gone(err)
+		return serverGone(err)
 	}
 	in.header, in.received = h, time.Now()
 	if ch.tap != nil {
@@ -179,7 +179,7 @@ func (ch *channel) carryOut(in *incoming) error {
 		return fail(in.message, err)
 	}
 	ch.handled.Store(in.header.Serial)
-	ch.client.bell.ring()
+	ch.client.notifier.notify()
 	if ch.ackWindow > 0 {
 		if ch.ackLeft--; ch.ackLeft == 0 {
 			ch.ackLeft = ch.ackWindow
@@ -194,8 +194,8 @@ const keepBody = 8 << 20
 
 var errServerGone = errors.New("the server closed the connection")
 
-// gone is errServerGone for the many ways in which a connection says so, and err otherwise.
-func gone(err error) error {
+// serverGone returns errServerGone for the many ways in which a connection says so, and err otherwise.
+func serverGone(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return errServerGone
 	}
@@ -234,7 +234,7 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 			level = slog.LevelWarn
 		}
 		c.log.Log(c.ctx, level, "notice from the server", "channel", ch.id.String(), "severity", e.Severity, "text", e.Text)
-		c.hub.emit(e)
+		c.observers.emit(e)
 		return nil
 	case *wire.WaitForChannels:
 		return ch.waitFor(m)
@@ -263,7 +263,7 @@ func (ch *channel) waitFor(m *wire.WaitForChannels) error {
 			continue // not open here: what it carries is not waited for by anything that we show
 		}
 		for {
-			rung := ch.client.bell.next()
+			rung := ch.client.notifier.next()
 			if other.handled.Load() >= w.Serial {
 				break
 			}
@@ -290,7 +290,7 @@ func (ch *channel) send(m wire.ClientMessage) error {
 		ch.tap.Message(wire.FromClient, h, ch.raw)
 	}
 	if err := ch.out.WriteRaw(h, ch.raw); err != nil {
-		return gone(err)
+		return serverGone(err)
 	}
 	ch.traffic.sent(m.MessageName(), ch.headerSize()+len(ch.raw))
 	return nil
@@ -306,7 +306,7 @@ func (c *Client) ask(id wire.ChannelID, m wire.ClientMessage) error {
 		return &ChannelError{Channel: id, Message: m.MessageName(), Err: errNotOpen}
 	}
 	if err := ch.send(m); err != nil {
-		c.lose(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
+		c.endWith(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
 		return c.ended()
 	}
 	return nil

@@ -4,20 +4,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/codec/glz"
 	"github.com/spicelane/spicelane/spice/link"
-	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -26,16 +23,16 @@ type Client struct {
 	cfg Config
 	log *slog.Logger
 
-	hub      hub
-	bell     bell
-	counters counters
-	main     mainState
-	inputs   inputsState
-	agent    agentState
-	cache    pixmapCache
-	budget   budget
-	glz      *glz.Window
-	work     chan *early // images to decode ahead of their turn
+	observers observers
+	notifier  notifier
+	counters  counters
+	main      mainState
+	inputs    inputsState
+	agent     agentState
+	cache     pixmapCache
+	budget    budget
+	glz       *glz.Window
+	work      chan *prefetched // images to decode ahead of their turn
 
 	// ctx lives as long as the session and bounds its goroutines.
 	ctx    context.Context
@@ -56,7 +53,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), work: make(chan *early)}
+	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), work: make(chan *prefetched)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -274,8 +271,8 @@ func (c *Client) end(err error) {
 		ch.conn.Close()
 	}
 	close(c.done)
-	c.hub.emit(Ended{Err: err})
-	c.bell.ring()
+	c.observers.emit(Ended{Err: err})
+	c.notifier.notify()
 }
 
 // ended is what calls on a session return that is over; nil while it lives.
@@ -378,71 +375,3 @@ func (c *Client) miss(name string) {
 		c.log.Warn("unsupported", "what", name)
 	}
 }
-
-// check finds what cannot work.
-func (cfg *Config) check() error {
-	switch {
-	case cfg.UnixPath != "":
-	case cfg.Host == "":
-		return errors.New("spice: config has neither Host nor UnixPath")
-	case cfg.Port == 0 && cfg.TLSPort == 0:
-		return errors.New("spice: config has neither Port nor TLSPort")
-	case cfg.Port < 0 || cfg.Port > 65535 || cfg.TLSPort < 0 || cfg.TLSPort > 65535:
-		return fmt.Errorf("spice: config has a port out of range: Port %d, TLSPort %d", cfg.Port, cfg.TLSPort)
-	}
-	if err := link.CheckSecret(cfg.Password); err != nil {
-		return fmt.Errorf("spice: password: %w", err)
-	}
-	return nil
-}
-
-func (cfg *Config) network() string {
-	if cfg.UnixPath != "" {
-		return "unix"
-	}
-	return "tcp"
-}
-
-func (cfg *Config) addr() string {
-	if cfg.UnixPath != "" {
-		return cfg.UnixPath
-	}
-	return net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.TLSPort, cfg.Port)))
-}
-
-// tls is the configuration for all channels; nil for plaintext.
-func (cfg *Config) tls() (*tls.Config, error) {
-	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
-		return nil, nil
-	}
-	if cfg.TLS != nil {
-		return cfg.TLS, nil
-	}
-	var roots *x509.CertPool
-	if len(cfg.CA) > 0 {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(cfg.CA) {
-			return nil, errors.New("spice: config's CA holds no certificate in PEM")
-		}
-	}
-	if cfg.HostSubject != "" {
-		if err := pki.ValidHostSubject(cfg.HostSubject); err != nil {
-			return nil, fmt.Errorf("spice: %w", err)
-		}
-	}
-	return pki.ClientTLS(roots, cfg.Host, cfg.HostSubject), nil
-}
-
-func (cfg *Config) pixmapCachePixels() int {
-	return max(0, cmp.Or(cfg.PixmapCachePixels, 20<<20))
-}
-
-func (cfg *Config) glzWindowPixels() int {
-	return max(0, cmp.Or(cfg.GLZWindowPixels, 8<<20))
-}
-
-func (l Limits) surfacePixels() int { return cmp.Or(l.SurfacePixels, 64<<20) }
-func (l Limits) totalPixels() int   { return cmp.Or(l.TotalPixels, 128<<20) }
-func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
-func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
-func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }

@@ -25,7 +25,7 @@ func TestASessionOpensMainFirstAndTheOthersWithItsConnectionID(t *testing.T) {
 	got := map[wire.ChannelID]uint32{}
 	for range 5 {
 		p := <-s.links
-		got[p.id] = p.mess.ConnectionID
+		got[p.id] = p.request.ConnectionID
 	}
 	require.Equal(t, map[wire.ChannelID]uint32{
 		mainID: 0, displayID: 0x5eed, {Type: wire.ChannelDisplay, ID: 1}: 0x5eed, inputsID: 0x5eed, cursorID: 0x5eed,
@@ -41,11 +41,11 @@ func TestCompressionIsAskedForOnlyWhenConfigured(t *testing.T) {
 	d := s.peer(displayID)
 	d.want(&wire.DisplayInit{PixmapCacheID: 1, GLZDictionaryID: 1})
 	d.want(&wire.DisplayPreferredCompression{Compression: wire.CompressionLZ4})
-	require.True(t, d.mess.ChannelCaps.Has(wire.CapDisplayPrefCompression))
+	require.True(t, d.request.ChannelCaps.Has(wire.CapDisplayPrefCompression))
 
 	s = serve(t, displayID)
 	s.dial(spice.Config{})
-	require.False(t, s.peer(displayID).mess.ChannelCaps.Has(wire.CapDisplayPrefCompression))
+	require.False(t, s.peer(displayID).request.ChannelCaps.Has(wire.CapDisplayPrefCompression))
 }
 
 func TestPingsAreAnsweredAndWindowsAcknowledged(t *testing.T) {

@@ -1,11 +1,18 @@
 package spice
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -56,7 +63,7 @@ type Config struct {
 
 	// Logger gets what an operator would want to know; nil discards it.
 	Logger *slog.Logger
-	// Tap, if set, is asked for each channel for what is shown its messages; it may return nil.
+	// Tap, if set, is called once for each channel. If the result is not nil it sees every message.
 	Tap func(wire.ChannelID) wire.Tap
 }
 
@@ -83,3 +90,71 @@ func FromVV(f *vv.File) Config {
 		Password: f.Password, CA: []byte(f.CA), HostSubject: f.HostSubject,
 	}
 }
+
+// check finds what cannot work.
+func (cfg *Config) check() error {
+	switch {
+	case cfg.UnixPath != "":
+	case cfg.Host == "":
+		return errors.New("spice: config has neither Host nor UnixPath")
+	case cfg.Port == 0 && cfg.TLSPort == 0:
+		return errors.New("spice: config has neither Port nor TLSPort")
+	case cfg.Port < 0 || cfg.Port > 65535 || cfg.TLSPort < 0 || cfg.TLSPort > 65535:
+		return fmt.Errorf("spice: config has a port out of range: Port %d, TLSPort %d", cfg.Port, cfg.TLSPort)
+	}
+	if err := link.CheckSecret(cfg.Password); err != nil {
+		return fmt.Errorf("spice: password: %w", err)
+	}
+	return nil
+}
+
+func (cfg *Config) network() string {
+	if cfg.UnixPath != "" {
+		return "unix"
+	}
+	return "tcp"
+}
+
+func (cfg *Config) addr() string {
+	if cfg.UnixPath != "" {
+		return cfg.UnixPath
+	}
+	return net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.TLSPort, cfg.Port)))
+}
+
+// tls is the configuration for all channels; nil for plaintext.
+func (cfg *Config) tls() (*tls.Config, error) {
+	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
+		return nil, nil
+	}
+	if cfg.TLS != nil {
+		return cfg.TLS, nil
+	}
+	var roots *x509.CertPool
+	if len(cfg.CA) > 0 {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(cfg.CA) {
+			return nil, errors.New("spice: config's CA holds no certificate in PEM")
+		}
+	}
+	if cfg.HostSubject != "" {
+		if err := pki.ValidHostSubject(cfg.HostSubject); err != nil {
+			return nil, fmt.Errorf("spice: %w", err)
+		}
+	}
+	return pki.ClientTLS(roots, cfg.Host, cfg.HostSubject), nil
+}
+
+func (cfg *Config) pixmapCachePixels() int {
+	return max(0, cmp.Or(cfg.PixmapCachePixels, 20<<20))
+}
+
+func (cfg *Config) glzWindowPixels() int {
+	return max(0, cmp.Or(cfg.GLZWindowPixels, 8<<20))
+}
+
+func (l Limits) surfacePixels() int { return cmp.Or(l.SurfacePixels, 64<<20) }
+func (l Limits) totalPixels() int   { return cmp.Or(l.TotalPixels, 128<<20) }
+func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
+func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
+func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }

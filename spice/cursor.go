@@ -75,8 +75,8 @@ func (k *cursorChannel) update(fn func(*Cursor)) {
 	k.mu.Lock()
 	fn(&k.state)
 	k.mu.Unlock()
-	k.c.hub.emit(CursorChanged{Channel: k.ch.id.ID})
-	k.c.bell.ring()
+	k.c.observers.emit(CursorChanged{Channel: k.ch.id.ID})
+	k.c.notifier.notify()
 }
 
 func (k *cursorChannel) set(at wire.Point16, visible bool, m *wire.Cursor) error {

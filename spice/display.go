@@ -82,7 +82,7 @@ func (d *display) begin() error {
 
 func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 	received := in.received
-	d.images.early = &in.early
+	d.images.prefetched = &in.prefetched
 	d.used = d.used[:0]
 	d.used.of(msg)
 	d.c.counters.use(d.used)
@@ -137,7 +137,7 @@ func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 		d.surfaces.mu.Lock()
 		d.heads = slices.Clone(m.Heads)
 		d.surfaces.mu.Unlock()
-		d.c.bell.ring()
+		d.c.notifier.notify()
 		return nil
 	case *wire.DisplayStreamCreate:
 		return d.streamCreate(m)
@@ -219,10 +219,10 @@ func (d *display) change(op string, s *surface, box image.Rectangle, received ti
 	}
 	box = box.Intersect(s.img.Bounds())
 	d.c.counters.op(op, box.Dx()*box.Dy(), now.Sub(received))
-	if d.c.hub.active() {
-		d.c.hub.emit(Drawn{Channel: d.ch.id.ID, Surface: s.info.ID, Rect: box, Op: op, Received: received, At: now, Generation: generation})
+	if d.c.observers.active() {
+		d.c.observers.emit(Drawn{Channel: d.ch.id.ID, Surface: s.info.ID, Rect: box, Op: op, Received: received, At: now, Generation: generation})
 	}
-	d.c.bell.ring()
+	d.c.notifier.notify()
 	return nil
 }
 
@@ -239,7 +239,7 @@ func (d *display) failed(op string, s *surface, err error) error {
 		s.info.Problem = what
 	}
 	d.surfaces.mu.Unlock()
-	d.c.bell.ring()
+	d.c.notifier.notify()
 	return nil
 }
 
@@ -251,7 +251,7 @@ func (d *display) distrustAll(what string) {
 		}
 	}
 	d.surfaces.mu.Unlock()
-	d.c.bell.ring()
+	d.c.notifier.notify()
 }
 
 func (d *display) create(m *wire.DisplaySurfaceCreate) error {
@@ -290,8 +290,8 @@ func (d *display) create(m *wire.DisplaySurfaceCreate) error {
 	s.info.Marked = s.info.Primary && d.marked
 	d.surfaces.byID[m.Surface] = s
 	d.surfaces.mu.Unlock()
-	d.c.hub.emit(SurfaceChanged{Channel: d.ch.id.ID, Surface: m.Surface, Width: w, Height: h})
-	d.c.bell.ring()
+	d.c.observers.emit(SurfaceChanged{Channel: d.ch.id.ID, Surface: m.Surface, Width: w, Height: h})
+	d.c.notifier.notify()
 	return nil
 }
 
@@ -319,8 +319,8 @@ func (d *display) destroy(id uint32) error {
 	}
 	d.surfaces.mu.Unlock()
 	d.c.budget.give(s.img.Width * s.img.Height)
-	d.c.hub.emit(SurfaceChanged{Channel: d.ch.id.ID, Surface: id})
-	d.c.bell.ring()
+	d.c.observers.emit(SurfaceChanged{Channel: d.ch.id.ID, Surface: id})
+	d.c.notifier.notify()
 	return nil
 }
 
@@ -332,7 +332,7 @@ func (d *display) mark(on bool) {
 		s.info.Marked = s.info.Primary && on
 	}
 	d.surfaces.mu.Unlock()
-	d.c.bell.ring()
+	d.c.notifier.notify()
 }
 
 // reset blackens the primary surface and empties the palette cache, as a server asks for before it sets a mode.

@@ -109,13 +109,13 @@ const maxPalettes = 1024
 
 // images turns the images of one display channel's messages into pixels.
 type images struct {
-	c        *Client
-	d        *display
-	alone    decoders
-	glz      *glz.Decoder
-	early    *early // the image of the message that is carried out, if it has been decoded
-	palettes map[uint64][]uint32
-	colors   []uint32 // a palette widened for a 16-bit surface
+	c          *Client
+	d          *display
+	alone      decoders
+	glz        *glz.Decoder
+	prefetched *prefetched // the image of the message that is carried out, if it has been decoded
+	palettes   map[uint64][]uint32
+	colors     []uint32 // a palette widened for a 16-bit surface
 }
 
 // slot is memory for one decoded image of a message, used again for the next message.
@@ -177,8 +177,8 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	var img *canvas.Image
 	var err error
 	var took time.Duration
-	if im.early.image == m {
-		img, took, err = im.early.result(im.c)
+	if im.prefetched.image == m {
+		img, took, err = im.prefetched.result(im.c)
 	} else {
 		if keep {
 			s = new(slot) // the cache owns the memory

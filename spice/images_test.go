@@ -140,7 +140,7 @@ func TestStreamsAreShownFrameByFrame(t *testing.T) {
 	c := s.dial(spice.Config{})
 	d := s.peer(displayID)
 	require.Equal(t, "sized_stream,monitors_config,composite,a8_surface,stream_report,lz4_compression,multi_codec,codec_mjpeg",
-		d.mess.ChannelCaps.ChannelNames(wire.ChannelDisplay))
+		d.request.ChannelCaps.ChannelNames(wire.ChannelDisplay))
 	d.next() // init
 	create := &wire.DisplayStreamCreate{Stream: 3, Codec: wire.VideoMJPEG, Flags: wire.StreamTopDown, StreamWidth: 8, StreamHeight: 8,
 		SrcWidth: 8, SrcHeight: 8, Dest: wire.RectOf(image.Rect(1, 0, 3, 2)),

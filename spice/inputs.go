@@ -43,7 +43,7 @@ func (i *inputsChannel) handle(msg wire.ServerMessage, _ *incoming) error {
 		s.mu.Lock()
 		s.underway = max(0, s.underway-wire.MotionAckBunch)
 		s.mu.Unlock()
-		i.c.bell.ring()
+		i.c.notifier.notify()
 		return nil
 	}
 	i.c.miss("message " + msg.MessageName())
@@ -55,8 +55,8 @@ func (i *inputsChannel) modifiers(m Modifiers) {
 	s.mu.Lock()
 	s.modifiers = m
 	s.mu.Unlock()
-	i.c.hub.emit(ModifiersChanged{Modifiers: m})
-	i.c.bell.ring()
+	i.c.observers.emit(ModifiersChanged{Modifiers: m})
+	i.c.notifier.notify()
 }
 
 // Modifiers are the lock keys that the guest has on, as it last said.

@@ -70,7 +70,7 @@ func (s *mainState) pinged(c *Client, at time.Time) {
 	s.latency = at.Sub(last)
 	e := Latency{Interval: s.latency, At: at}
 	s.mu.Unlock()
-	c.hub.emit(e)
+	c.observers.emit(e)
 }
 
 // mainChannel interprets the main channel.
@@ -103,7 +103,7 @@ func (m *mainChannel) handle(msg wire.ServerMessage, in *incoming) error {
 		s.offered = slices.Clone(msg.Channels)
 		s.listed = true
 		s.mu.Unlock()
-		m.c.bell.ring()
+		m.c.notifier.notify()
 		return nil
 	case *wire.MainMouseMode:
 		return m.mouseMode(msg.Supported, msg.Current)
@@ -192,8 +192,8 @@ func (m *mainChannel) mouseMode(supported, current wire.MouseMode) error {
 	s.session.MouseModes, s.session.MouseMode = supported, current
 	s.mu.Unlock()
 	if changed {
-		m.c.hub.emit(MouseModeChanged{Client: current == wire.MouseModeClient})
-		m.c.bell.ring()
+		m.c.observers.emit(MouseModeChanged{Client: current == wire.MouseModeClient})
+		m.c.notifier.notify()
 	}
 	if supported&wire.MouseModeClient != 0 && current != wire.MouseModeClient {
 		return m.ch.send(&wire.MainMouseModeRequest{Mode: wire.MouseModeClient})

@@ -61,12 +61,12 @@ type server struct {
 
 // peer is the server's end of one channel.
 type peer struct {
-	t    testing.TB
-	id   wire.ChannelID
-	mess link.Mess
-	conn net.Conn
-	in   *wire.FrameReader
-	out  *wire.FrameWriter
+	t       testing.TB
+	id      wire.ChannelID
+	request link.Request
+	conn    net.Conn
+	in      *wire.FrameReader
+	out     *wire.FrameWriter
 }
 
 // serve starts a server that offers the given channels besides main.
@@ -126,7 +126,7 @@ func (s *server) link(conn net.Conn) {
 	if err := hs.Reply(ctx, s.common, channelCaps); err != nil {
 		return
 	}
-	got, err := hs.Ticket(ctx)
+	got, err := hs.Secret(ctx)
 	if err != nil || got != ticket {
 		hs.Finish(ctx, wire.ResultPermissionDenied)
 		conn.Close()
@@ -136,7 +136,7 @@ func (s *server) link(conn net.Conn) {
 		return
 	}
 	frame := wire.FrameConfig{Mini: hs.Mini()}
-	p := &peer{t: s.t, id: hs.Mess.Channel, mess: hs.Mess, conn: conn, in: wire.NewFrameReader(conn, frame), out: wire.NewFrameWriter(conn, frame)}
+	p := &peer{t: s.t, id: hs.Request.Channel, request: hs.Request, conn: conn, in: wire.NewFrameReader(conn, frame), out: wire.NewFrameWriter(conn, frame)}
 	s.mu.Lock()
 	s.peers[p.id] = p
 	s.mu.Unlock()

@@ -118,7 +118,7 @@ func TestOpusOfARealServerIsDecodedAsTheReferenceDecoderDoes(t *testing.T) {
 	s := serve(t, playbackID)
 	c := s.dial(spice.Config{Sound: sound})
 	p := s.peer(playbackID)
-	require.True(t, p.mess.ChannelCaps.Has(wire.CapPlaybackOpus))
+	require.True(t, p.request.ChannelCaps.Has(wire.CapPlaybackOpus))
 	p.send(opusStart()...)
 	packets := readOpus(t)
 	for _, packet := range packets {
@@ -156,7 +156,7 @@ func TestOpusOfARealServerIsDecodedAsTheReferenceDecoderDoes(t *testing.T) {
 func TestOpusIsNotAnnouncedWhereNothingTakesTheSound(t *testing.T) {
 	s := serve(t, playbackID)
 	s.dial(spice.Config{Channels: func(wire.ChannelID) bool { return true }})
-	require.False(t, s.peer(playbackID).mess.ChannelCaps.Has(wire.CapPlaybackOpus))
+	require.False(t, s.peer(playbackID).request.ChannelCaps.Has(wire.CapPlaybackOpus))
 }
 
 func TestABrokenOpusPacketEndsTheSessionWithATypedError(t *testing.T) {

@@ -167,7 +167,7 @@ func (c *Client) Stats() Stats {
 		t.mu.Unlock()
 		cs.CommonCaps = ch.link.CommonCaps.CommonNames()
 		cs.ChannelCaps = ch.link.ChannelCaps.ChannelNames(ch.id.Type)
-		cs.ClientCaps = ch.link.Mess.ChannelCaps.ChannelNames(ch.id.Type)
+		cs.ClientCaps = ch.link.Request.ChannelCaps.ChannelNames(ch.id.Type)
 		s.Channels = append(s.Channels, cs)
 	}
 	slices.SortFunc(s.Channels, func(a, b ChannelStats) int { return cmp.Compare(a.Channel, b.Channel) })

@@ -35,18 +35,18 @@ type Config struct {
 	Rand io.Reader
 }
 
-func (c Config) mess() Mess {
+func (c Config) request() Request {
 	channel := c.Channel
 	if channel.Type == 0 {
 		channel.Type = wire.ChannelMain
 	}
-	return Mess{ConnectionID: c.ConnectionID, Channel: channel, CommonCaps: c.CommonCaps, ChannelCaps: c.ChannelCaps}
+	return Request{ConnectionID: c.ConnectionID, Channel: channel, CommonCaps: c.CommonCaps, ChannelCaps: c.ChannelCaps}
 }
 
 // Channel is what both sides agreed on.
 type Channel struct {
-	// Mess is what the client asked for.
-	Mess Mess
+	// Request is what the client asked for.
+	Request Request
 	// CommonCaps and ChannelCaps are the server's.
 	CommonCaps  wire.Caps
 	ChannelCaps wire.Caps
@@ -54,7 +54,7 @@ type Channel struct {
 
 // Mini reports whether messages of this channel have the 6-byte header.
 func (c *Channel) Mini() bool {
-	return c.Mess.CommonCaps.Has(wire.CapMiniHeader) && c.CommonCaps.Has(wire.CapMiniHeader)
+	return c.Request.CommonCaps.Has(wire.CapMiniHeader) && c.CommonCaps.Has(wire.CapMiniHeader)
 }
 
 // Client links one channel over conn, whose first byte has not been sent yet,
@@ -81,17 +81,17 @@ type Pending struct {
 	rand io.Reader
 }
 
-// Open does the first half of Client: it sends the Mess and reads the Reply.
+// Open does the first half of Client: it sends the Request and reads the Reply.
 func Open(ctx context.Context, conn net.Conn, cfg Config) (*Pending, error) {
 	const op = "read reply"
-	p := &Pending{Channel: Channel{Mess: cfg.mess()}, conn: conn, rand: cfg.Rand}
+	p := &Pending{Channel: Channel{Request: cfg.request()}, conn: conn, rand: cfg.Rand}
 	if p.rand == nil {
 		p.rand = rand.Reader
 	}
 	var reply Reply
 	err := guard(ctx, conn, func() error {
-		if _, err := conn.Write(p.Mess.Append(nil)); err != nil {
-			return &Error{Op: "send mess", Code: wire.ResultError, Err: err}
+		if _, err := conn.Write(p.Request.Append(nil)); err != nil {
+			return &Error{Op: "send request", Code: wire.ResultError, Err: err}
 		}
 		h, err := readHeader(conn, op, replySize)
 		if err != nil {
@@ -114,7 +114,7 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Pending, error) {
 		return nil, stepError(op, err)
 	}
 	if reply.Error != wire.ResultOK {
-		return nil, refused(p.Mess.Channel.String(), reply.Error)
+		return nil, refused(p.Request.Channel.String(), reply.Error)
 	}
 	p.CommonCaps, p.ChannelCaps = reply.CommonCaps, reply.ChannelCaps
 	if p.selection() && !p.CommonCaps.Has(wire.CapAuthSpice) && p.CommonCaps.Has(wire.CapAuthSASL) {
@@ -129,7 +129,7 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Pending, error) {
 
 // selection reports whether the client names the mechanism: both sides said so.
 func (c *Channel) selection() bool {
-	return c.Mess.CommonCaps.Has(wire.CapAuthSelection) && c.CommonCaps.Has(wire.CapAuthSelection)
+	return c.Request.CommonCaps.Has(wire.CapAuthSelection) && c.CommonCaps.Has(wire.CapAuthSelection)
 }
 
 // Authenticate does the second half of Client: it sends the ticket and reads
@@ -166,7 +166,7 @@ func (p *Pending) Authenticate(ctx context.Context, secret string) error {
 		return stepError(op, err)
 	}
 	if code != wire.ResultOK {
-		return refused(p.Mess.Channel.String(), code)
+		return refused(p.Request.Channel.String(), code)
 	}
 	return nil
 }

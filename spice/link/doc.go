@@ -15,9 +15,9 @@
 //
 // A server does it in steps, so that a proxy can decide between them:
 //
-//	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: key}) // the client's Mess
+//	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: key}) // the client's Request
 //	err = hs.Reply(ctx, commonCaps, channelCaps)                   // or hs.Refuse(ctx, code)
-//	ticket, err := hs.Ticket(ctx)                                  // decrypted
+//	ticket, err := hs.Secret(ctx)                                  // decrypted
 //	err = hs.Finish(ctx, wire.ResultOK)
 //
 // Not one byte beyond the handshake is read from the connection. Deadline and

@@ -8,7 +8,7 @@ import (
 
 // Error is a handshake that did not end in a channel.
 type Error struct {
-	// Op is the step: "read mess", "read reply", "reply", "send ticket",
+	// Op is the step: "read request", "read reply", "reply", "send ticket",
 	// "read ticket", "read result", "finish", …
 	Op string
 	// Code is the result that the peer sent, or that a server should answer

@@ -26,19 +26,19 @@ const (
 	// MaxSecret is the longest ticket or token in bytes
 	// (SPICE_MAX_PASSWORD_LENGTH).
 	MaxSecret = 60
-	// MaxBody bounds what a link header may announce, in bytes. A real Mess or
+	// MaxBody bounds what a link header may announce, in bytes. A real Request or
 	// Reply has under 250; spice-server itself takes up to 4096.
 	MaxBody = 4096
 
-	messSize  = 18
-	replySize = 4 + PublicKeySize + 12
+	requestSize = 18
+	replySize   = 4 + PublicKeySize + 12
 )
 
 // CommonCaps is what a client of this package can do on every channel:
 // naming its mechanism, the ticket, and mini headers. Clone it before changing.
 var CommonCaps = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice, wire.CapMiniHeader)
 
-// Header is SpiceLinkHeader: what both Mess and Reply begin with.
+// Header is SpiceLinkHeader: what both Request and Reply begin with.
 type Header struct {
 	Magic uint32
 	Major uint32
@@ -66,32 +66,37 @@ func (h *Header) Decode(b []byte) error {
 	return nil
 }
 
-// Mess is SpiceLinkMess: how a client asks for a channel.
-type Mess struct {
+// Request (SpiceLinkMess) asks for a channel. A client sends it first.
+type Request struct {
 	ConnectionID uint32 // 0 for the first channel of a session, then MainInit.SessionID
 	Channel      wire.ChannelID
 	CommonCaps   wire.Caps
 	ChannelCaps  wire.Caps
 }
 
-// Append appends the Mess with the header before it.
-func (m Mess) Append(b []byte) []byte {
-	size := messSize + 4*(len(m.CommonCaps)+len(m.ChannelCaps))
+// Mess is the old name of Request.
+//
+// Deprecated: use Request.
+type Mess = Request
+
+// Append appends the Request with the header before it.
+func (m Request) Append(b []byte) []byte {
+	size := requestSize + 4*(len(m.CommonCaps)+len(m.ChannelCaps))
 	b = Header{Magic, Major, Minor, uint32(size)}.Append(b)
 	b = binary.LittleEndian.AppendUint32(b, m.ConnectionID)
 	b = append(b, byte(m.Channel.Type), m.Channel.ID)
-	return appendCaps(b, messSize, m.CommonCaps, m.ChannelCaps)
+	return appendCaps(b, requestSize, m.CommonCaps, m.ChannelCaps)
 }
 
 // Decode reads what follows the header.
-func (m *Mess) Decode(body []byte) error {
-	if len(body) < messSize {
-		return fmt.Errorf("link: mess: want %d bytes, got %d", messSize, len(body))
+func (m *Request) Decode(body []byte) error {
+	if len(body) < requestSize {
+		return fmt.Errorf("link: request: want %d bytes, got %d", requestSize, len(body))
 	}
 	m.ConnectionID = binary.LittleEndian.Uint32(body)
 	m.Channel = wire.ChannelID{Type: wire.ChannelType(body[4]), ID: body[5]}
 	var err error
-	m.CommonCaps, m.ChannelCaps, err = decodeCaps("mess", body, messSize)
+	m.CommonCaps, m.ChannelCaps, err = decodeCaps("request", body, requestSize)
 	return err
 }
 
@@ -125,7 +130,7 @@ func (r *Reply) Decode(body []byte) error {
 	return err
 }
 
-// appendCaps appends the last three fields of a Mess or Reply, and the words
+// appendCaps appends the last three fields of a Request or Reply, and the words
 // that they speak of directly behind them, at offset fixed.
 func appendCaps(b []byte, fixed uint32, common, channel wire.Caps) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(common)))

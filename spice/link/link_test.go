@@ -29,7 +29,7 @@ func serve(t *testing.T, conn net.Conn, common wire.Caps, result wire.Result) <-
 		if !assert.NoError(t, hs.Reply(ctx, common, wire.MakeCaps(wire.CapMainNameAndUUID))) {
 			return
 		}
-		ticket, err := hs.Ticket(ctx)
+		ticket, err := hs.Secret(ctx)
 		if !assert.NoError(t, err) {
 			return
 		}
@@ -78,14 +78,14 @@ func TestPermissionDeniedIsTypedAndHinted(t *testing.T) {
 }
 
 func TestMessIsTheseBytes(t *testing.T) {
-	mess := link.Mess{ConnectionID: 0x11223344, Channel: wire.ChannelID{Type: wire.ChannelDisplay, ID: 1},
+	request := link.Request{ConnectionID: 0x11223344, Channel: wire.ChannelID{Type: wire.ChannelDisplay, ID: 1},
 		CommonCaps: wire.Caps{0xb}, ChannelCaps: wire.Caps{0x1, 0x80000000}}
 	literal := unhex(t, `52454451 02000000 02000000 1e000000
 		44332211 02 01 01000000 02000000 12000000  0b000000 01000000 00000080`)
-	assert.Equal(t, literal, mess.Append(nil))
-	var back link.Mess
+	assert.Equal(t, literal, request.Append(nil))
+	var back link.Request
 	require.NoError(t, back.Decode(literal[link.HeaderSize:]))
-	assert.Equal(t, mess, back)
+	assert.Equal(t, request, back)
 	for n := range len(literal) - link.HeaderSize {
 		assert.Errorf(t, back.Decode(literal[link.HeaderSize:][:n]), "prefix of %d bytes", n)
 	}

@@ -84,11 +84,11 @@ func TestMalformedCapabilitiesAreRefused(t *testing.T) {
 		"a count beyond what is left":  {"00000000 01 00 01000000 01000000 12000000 00000000", "2 capability words at offset 18 lie outside"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var m link.Mess
+			var m link.Request
 			assert.ErrorContains(t, m.Decode(unhex(t, tc.bytes)), tc.reason)
 		})
 	}
-	var m link.Mess
+	var m link.Request
 	require.NoError(t, m.Decode(unhex(t, "00000000 01 00 00000000 00000000 00000000")), "no words need no offset")
 	require.NoError(t, m.Decode(unhex(t, "00000000 01 00 01000000 00000000 14000000 ffff 07000000")), "words may lie further behind")
 	assert.Equal(t, wire.Caps{7}, m.CommonCaps)
@@ -211,8 +211,8 @@ func TestAServerAnswersAMalformedMessAndNobodyElse(t *testing.T) {
 		code wire.Result
 	}{
 		"another version":   {unhex(t, "52454451 03000000 00000000 16000000"), wire.ResultVersionMismatch, wire.ResultVersionMismatch},
-		"a tiny mess":       {unhex(t, "52454451 02000000 02000000 11000000"), wire.ResultInvalidData, wire.ResultInvalidData},
-		"a huge mess":       {unhex(t, "52454451 02000000 02000000 01100000"), wire.ResultInvalidData, wire.ResultInvalidData},
+		"a tiny request":    {unhex(t, "52454451 02000000 02000000 11000000"), wire.ResultInvalidData, wire.ResultInvalidData},
+		"a huge request":    {unhex(t, "52454451 02000000 02000000 01100000"), wire.ResultInvalidData, wire.ResultInvalidData},
 		"wild capabilities": {unhex(t, "52454451 02000000 02000000 12000000 00000000 01 00 01000000 00000000 12000000"), wire.ResultInvalidData, wire.ResultInvalidData},
 		"HTTP":              {[]byte("GET / HTTP/1.1\r\n"), wire.ResultOK, wire.ResultInvalidMagic},
 		"half a header":     {unhex(t, "52454451 0200"), wire.ResultOK, wire.ResultError},
@@ -241,7 +241,7 @@ func TestAServerAnswersAMalformedMessAndNobodyElse(t *testing.T) {
 }
 
 func TestAServerRefusesTicketsItCannotRead(t *testing.T) {
-	mess := link.Mess{CommonCaps: link.CommonCaps, Channel: wire.ChannelID{Type: wire.ChannelMain}}
+	request := link.Request{CommonCaps: link.CommonCaps, Channel: wire.ChannelID{Type: wire.ChannelMain}}
 	for name, tc := range map[string]struct {
 		say  []byte
 		code wire.Result
@@ -257,12 +257,12 @@ func TestAServerRefusesTicketsItCannotRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, server := tcpPair(t)
-			heard := script(t, client, append(mess.Append(nil), tc.say...))
+			heard := script(t, client, append(request.Append(nil), tc.say...))
 			hs, err := link.Accept(t.Context(), server, link.ServerConfig{Key: testKey(t)})
 			require.NoError(t, err)
-			assert.Equal(t, mess.Channel, hs.Mess.Channel)
+			assert.Equal(t, request.Channel, hs.Request.Channel)
 			require.NoError(t, hs.Reply(t.Context(), link.CommonCaps, nil))
-			_, err = hs.Ticket(t.Context())
+			_, err = hs.Secret(t.Context())
 			_ = server.Close()
 			<-heard
 			var e *link.Error
@@ -277,12 +277,12 @@ func TestAKeyOfAnotherSizeIsRefused(t *testing.T) {
 	big, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
 	client, server := tcpPair(t)
-	_, err = client.Write(link.Mess{}.Append(nil))
+	_, err = client.Write(link.Request{}.Append(nil))
 	require.NoError(t, err)
 	hs, err := link.Accept(t.Context(), server, link.ServerConfig{Key: big})
 	require.NoError(t, err)
 	assert.EqualError(t, hs.Reply(t.Context(), nil, nil), "link: reply: the ticket key has 2048 bits, want 1024")
-	_, err = (&link.Handshake{}).Ticket(t.Context())
+	_, err = (&link.Handshake{}).Secret(t.Context())
 	assert.EqualError(t, err, "link: read ticket: called before Reply")
 }
 
@@ -292,7 +292,7 @@ func TestADeadlineEndsEveryStepAndIsClearedAfterIt(t *testing.T) {
 	defer cancel()
 	_, err := link.Accept(ctx, server, link.ServerConfig{})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.EqualError(t, err, "link: read mess: context deadline exceeded")
+	assert.EqualError(t, err, "link: read request: context deadline exceeded")
 	_, err = link.Accept(ctx, server, link.ServerConfig{})
 	require.ErrorIs(t, err, context.DeadlineExceeded, "also when it is over before the step")
 
@@ -307,7 +307,7 @@ func TestNotOneByteBeyondTheHandshakeIsRead(t *testing.T) {
 	go func() {
 		hs, err := link.Accept(t.Context(), server, link.ServerConfig{Key: testKey(t)})
 		if assert.NoError(t, err) && assert.NoError(t, hs.Reply(t.Context(), link.CommonCaps, nil)) {
-			_, err = hs.Ticket(t.Context())
+			_, err = hs.Secret(t.Context())
 			assert.NoError(t, err)
 			_, err = server.Write(append(binary.LittleEndian.AppendUint32(nil, 0), "message"...))
 			assert.NoError(t, err)
@@ -336,10 +336,10 @@ func tcpPair(t *testing.T) (client, server net.Conn) {
 }
 
 func FuzzMess(f *testing.F) {
-	f.Add(link.Mess{ConnectionID: 1, Channel: wire.ChannelID{Type: 2, ID: 3}, CommonCaps: wire.Caps{0xb}, ChannelCaps: wire.Caps{1, 2}}.Append(nil)[link.HeaderSize:])
-	f.Add(link.Mess{}.Append(nil)[link.HeaderSize:])
+	f.Add(link.Request{ConnectionID: 1, Channel: wire.ChannelID{Type: 2, ID: 3}, CommonCaps: wire.Caps{0xb}, ChannelCaps: wire.Caps{1, 2}}.Append(nil)[link.HeaderSize:])
+	f.Add(link.Request{}.Append(nil)[link.HeaderSize:])
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var m, again link.Mess
+		var m, again link.Request
 		if m.Decode(body) != nil {
 			return
 		}
@@ -363,7 +363,7 @@ func FuzzReply(f *testing.F) {
 
 // FuzzAccept feeds a whole connection to the server's half.
 func FuzzAccept(f *testing.F) {
-	f.Add(link.Mess{CommonCaps: link.CommonCaps}.Append(nil))
+	f.Add(link.Request{CommonCaps: link.CommonCaps}.Append(nil))
 	f.Add([]byte("GET / HTTP/1.1\r\n"))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		hs, err := link.Accept(t.Context(), &deaf{in: bytes.NewReader(stream)}, link.ServerConfig{})

@@ -33,25 +33,25 @@ func GenerateKey() (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-// Handshake is a server's half after the client's Mess. Its steps are Reply,
-// Ticket, Finish, in this order; Refuse ends it instead of Reply.
+// Handshake is a server's half after the client's Request. Its steps are Reply,
+// Secret, Finish, in this order; Refuse ends it instead of Reply.
 type Handshake struct {
-	// Mess is what the client asked for.
-	Mess Mess
+	// Request is what the client asked for.
+	Request Request
 
 	conn   net.Conn
 	cfg    ServerConfig
 	common wire.Caps // what Reply offered
 }
 
-// Accept reads the Mess from conn. On a malformed one it tells the client why,
+// Accept reads the Request from conn. On a malformed one it tells the client why,
 // as spice-server does, before it returns the error. Other parts of conn's
 // life, its closing included, are the caller's.
 func Accept(ctx context.Context, conn net.Conn, cfg ServerConfig) (*Handshake, error) {
-	const op = "read mess"
+	const op = "read request"
 	hs := &Handshake{conn: conn, cfg: cfg}
 	err := guard(ctx, conn, func() error {
-		h, err := readHeader(conn, op, messSize)
+		h, err := readHeader(conn, op, requestSize)
 		if err != nil {
 			return err
 		}
@@ -59,7 +59,7 @@ func Accept(ctx context.Context, conn net.Conn, cfg ServerConfig) (*Handshake, e
 		if err != nil {
 			return err
 		}
-		if err := hs.Mess.Decode(body); err != nil {
+		if err := hs.Request.Decode(body); err != nil {
 			return &Error{Op: op, Code: wire.ResultInvalidData, Err: err}
 		}
 		return nil
@@ -108,20 +108,20 @@ func (hs *Handshake) Reply(ctx context.Context, common, channel wire.Caps) error
 
 // Mini reports whether messages will have the 6-byte header. Valid after Reply.
 func (hs *Handshake) Mini() bool {
-	return hs.Mess.CommonCaps.Has(wire.CapMiniHeader) && hs.common.Has(wire.CapMiniHeader)
+	return hs.Request.CommonCaps.Has(wire.CapMiniHeader) && hs.common.Has(wire.CapMiniHeader)
 }
 
-// Ticket reads the mechanism, if one is due, and the ticket, and decrypts it.
-// A ticket that does not decrypt is an *Error with wire.ResultPermissionDenied:
+// Secret reads the mechanism, if one is due, and the encrypted secret (a
+// server's ticket or a proxy's token), and decrypts it. A secret that does not decrypt is an *Error with wire.ResultPermissionDenied:
 // pass that code to Finish, as for one that is merely wrong.
-func (hs *Handshake) Ticket(ctx context.Context) (string, error) {
+func (hs *Handshake) Secret(ctx context.Context) (string, error) {
 	const op = "read ticket"
 	if hs.cfg.Key == nil {
 		return "", &Error{Op: op, Code: wire.ResultError, Err: errors.New("called before Reply")}
 	}
 	var sealed [TicketSize]byte
 	err := guard(ctx, hs.conn, func() error {
-		if hs.Mess.CommonCaps.Has(wire.CapAuthSelection) && hs.common.Has(wire.CapAuthSelection) {
+		if hs.Request.CommonCaps.Has(wire.CapAuthSelection) && hs.common.Has(wire.CapAuthSelection) {
 			var b [4]byte
 			if n, err := io.ReadFull(hs.conn, b[:]); err != nil {
 				return readError("read mechanism", n, err)
@@ -147,6 +147,11 @@ func (hs *Handshake) Ticket(ctx context.Context) (string, error) {
 	secret, _, _ := bytes.Cut(plain, []byte{0})
 	return string(secret), nil
 }
+
+// Ticket reads the secret.
+//
+// Deprecated: use Secret.
+func (hs *Handshake) Ticket(ctx context.Context) (string, error) { return hs.Secret(ctx) }
 
 // Finish sends the result of the authentication. After wire.ResultOK the
 // channel is open; after anything else the caller closes conn.

@@ -38,7 +38,7 @@ func (e *BackendError) result() wire.Result {
 
 // dialConsole connects to a console and links a channel as the client asked for
 // it. The error is a *BackendError.
-func dialConsole(ctx context.Context, c Console, mess link.Mess) (conn net.Conn, ch *link.Channel, err error) {
+func dialConsole(ctx context.Context, c Console, request link.Request) (conn net.Conn, ch *link.Channel, err error) {
 	defer func() {
 		if err != nil {
 			if conn != nil {
@@ -69,12 +69,12 @@ func dialConsole(ctx context.Context, c Console, mess link.Mess) (conn net.Conn,
 		conn = secure
 	}
 	ch, err = link.Client(ctx, conn, link.Config{
-		ConnectionID: mess.ConnectionID,
-		Channel:      mess.Channel,
+		ConnectionID: request.ConnectionID,
+		Channel:      request.Channel,
 		// Of the common capabilities only those that the client was offered
 		// as well: they change how messages are framed.
-		CommonCaps:  mess.CommonCaps.And(offeredCommon),
-		ChannelCaps: mess.ChannelCaps,
+		CommonCaps:  request.CommonCaps.And(offeredCommon),
+		ChannelCaps: request.ChannelCaps,
 		Secret:      c.Ticket,
 	})
 	return conn, ch, err

@@ -63,7 +63,7 @@ type console struct {
 // served is the console's end of a channel.
 type served struct {
 	net.Conn
-	mess link.Mess
+	request link.Request
 }
 
 // newConsole starts a console that listens on TCP, on TLS if bundle is not nil,
@@ -141,7 +141,7 @@ func (c *console) link(conn net.Conn) bool {
 	if hs.Reply(ctx, common, nil) != nil {
 		return false
 	}
-	got, err := hs.Ticket(ctx)
+	got, err := hs.Secret(ctx)
 	if err != nil {
 		return false
 	}
@@ -158,7 +158,7 @@ func (c *console) link(conn net.Conn) bool {
 	if hs.Finish(ctx, wire.ResultOK) != nil {
 		return false
 	}
-	c.linked <- &served{conn, hs.Mess}
+	c.linked <- &served{conn, hs.Request}
 	return true
 }
 

@@ -36,12 +36,12 @@ func TestChannelsAreRelayedByteForByteOverEveryKindOfBackend(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := up(t, newBackend(t))
 			token, client, server := l.open()
-			assert.Equal(t, uint32(0), server.mess.ConnectionID)
+			assert.Equal(t, uint32(0), server.request.ConnectionID)
 			client2, err := l.link(token, session, display)
 			require.NoError(t, err)
 			server2 := l.console.next(t)
-			assert.Equal(t, display, server2.mess.Channel)
-			assert.Equal(t, uint32(session), server2.mess.ConnectionID)
+			assert.Equal(t, display, server2.request.Channel)
+			assert.Equal(t, uint32(session), server2.request.ConnectionID)
 
 			rng := rand.New(rand.NewSource(1))
 			for _, pair := range [][2]net.Conn{{client, server}, {server, client}, {client2, server2}, {server2, client2}} {
@@ -87,7 +87,7 @@ func TestTheConsoleSeesTheClientsChannelAndCapabilitiesAndItsOwnTicket(t *testin
 	_, err := l.linkAs(link.Config{ConnectionID: session, Channel: wire.ChannelID{Type: wire.ChannelDisplay, ID: 3},
 		CommonCaps: common, ChannelCaps: caps, Secret: token})
 	require.NoError(t, err)
-	got := l.console.next(t).mess
+	got := l.console.next(t).request
 	assert.Equal(t, wire.ChannelID{Type: wire.ChannelDisplay, ID: 3}, got.Channel)
 	assert.Equal(t, caps, got.ChannelCaps)
 	assert.Equal(t, link.CommonCaps.List(), got.CommonCaps.List())
@@ -548,9 +548,9 @@ func TestAChangedTicketTakesEffectForTheNextChannel(t *testing.T) {
 }
 
 func TestBadInputIsHungUpOn(t *testing.T) {
-	mess := link.Mess{Channel: mainChannel, CommonCaps: link.CommonCaps}.Append(nil)
+	request := link.Request{Channel: mainChannel, CommonCaps: link.CommonCaps}.Append(nil)
 	changed := func(at int, with byte) []byte {
-		b := bytes.Clone(mess)
+		b := bytes.Clone(request)
 		b[at] = with
 		return b
 	}
@@ -592,7 +592,7 @@ func TestPlainSPICEOnTheTLSPortIsNamed(t *testing.T) {
 	conn, err := net.Dial("tcp", l.TLSAddr())
 	require.NoError(t, err)
 	defer conn.Close()
-	write(t, conn, link.Mess{Channel: mainChannel}.Append(nil))
+	write(t, conn, link.Request{Channel: mainChannel}.Append(nil))
 	assert.ErrorContains(t, l.event(proxy.LinkRefused).Err, "SPICE without TLS")
 }
 
@@ -767,7 +767,7 @@ func TestClientsSeeOneTicketKeyOfTheProtocolsSize(t *testing.T) {
 	var keys [2]*rsa.PublicKey
 	for i := range keys {
 		conn := l.dial()
-		write(t, conn, link.Mess{Channel: display}.Append(nil))
+		write(t, conn, link.Request{Channel: display}.Append(nil))
 		b := make([]byte, 16+4+link.PublicKeySize)
 		_, err := io.ReadFull(conn, b)
 		require.NoError(t, err)

@@ -22,7 +22,7 @@ func (p *Proxy) servePlain(conn net.Conn, release func()) {
 	refused := Event{Kind: LinkRefused, Client: conn.RemoteAddr().String()}
 	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
 	if err == nil {
-		refused.Reason, refused.Channel = NeedSecured, hs.Mess.Channel.String()
+		refused.Reason, refused.Channel = NeedSecured, hs.Request.Channel.String()
 		err = hs.Refuse(ctx, wire.ResultNeedSecured)
 	}
 	if refused.Reason == "" {
@@ -44,7 +44,7 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 
 	hs, secret, err := p.greet(ctx, conn)
 	if hs != nil {
-		refused.Channel = hs.Mess.Channel.String()
+		refused.Channel = hs.Request.Channel.String()
 	}
 	if err != nil {
 		// A connection that says nothing is somebody's health check.
@@ -54,7 +54,7 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 		}
 		return
 	}
-	ch, code := p.admit(hs.Mess, secret, &refused)
+	ch, code := p.admit(hs.Request, secret, &refused)
 	if ch == nil {
 		refused.Err = hs.Finish(ctx, code)
 		p.emit(refused)
@@ -122,10 +122,10 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, str
 	if err != nil {
 		return nil, "", err
 	}
-	if err := hs.Reply(ctx, offeredCommon, offeredCaps[hs.Mess.Channel.Type]); err != nil {
+	if err := hs.Reply(ctx, offeredCommon, offeredCaps[hs.Request.Channel.Type]); err != nil {
 		return hs, "", err
 	}
-	secret, err := hs.Ticket(ctx)
+	secret, err := hs.Secret(ctx)
 	if err != nil {
 		var e *link.Error
 		if errors.As(err, &e) && e.Code != wire.ResultError {
@@ -139,17 +139,17 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, str
 // admit finds the session that a token and a connection id lead to, or makes
 // one. Without a channel it returns what the client is told, and completes the
 // event that says more.
-func (p *Proxy) admit(mess link.Mess, secret string, refused *Event) (*channel, wire.Result) {
+func (p *Proxy) admit(request link.Request, secret string, refused *Event) (*channel, wire.Result) {
 	hash, now := hashToken(secret), p.cfg.now()
-	if mess.ConnectionID == 0 && mess.Channel.Type == wire.ChannelMain {
+	if request.ConnectionID == 0 && request.Channel.Type == wire.ChannelMain {
 		source, uuid, reason := p.tokens.spend(hash, now)
 		if reason == "" {
-			return p.sessions.open(p.ctx, hash, source, uuid, refused.Client, mess.Channel, now), wire.ResultOK
+			return p.sessions.open(p.ctx, hash, source, uuid, refused.Client, request.Channel, now), wire.ResultOK
 		}
 		refused.Source, refused.UUID, refused.Reason = source, uuid, reason
 		return nil, wire.ResultPermissionDenied
 	}
-	ch, s, reason := p.sessions.join(hash, mess.ConnectionID, refused.Client, mess.Channel, now)
+	ch, s, reason := p.sessions.join(hash, request.ConnectionID, refused.Client, request.Channel, now)
 	switch {
 	case ch != nil:
 		return ch, wire.ResultOK
@@ -186,7 +186,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 		return nil, Console{}, err
 	}
 	started := time.Now()
-	conn, linked, err := dialConsole(ctx, console, hs.Mess)
+	conn, linked, err := dialConsole(ctx, console, hs.Request)
 	p.metrics.linking.Observe(time.Since(started).Seconds())
 	if err != nil {
 		return nil, console, err
@@ -196,7 +196,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 		return nil, console, &BackendError{Endpoint: console.Endpoint(),
 			Err: fmt.Errorf("it has the common capabilities %q: mini headers are needed", linked.CommonCaps.CommonNames())}
 	}
-	t := hs.Mess.Channel.Type
+	t := hs.Request.Channel.Type
 	if lacks := missing(offeredCaps[t], linked.ChannelCaps); len(lacks.List()) > 0 {
 		p.log.Warn("proxy: the console lacks capabilities that the client was offered",
 			"console", console, "channel", ch.id.String(), "lacks", lacks.ChannelNames(t))

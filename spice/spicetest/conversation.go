@@ -56,7 +56,7 @@ func (c *Conversation) Config() Config {
 func Steps(r *recording.Channel) []Step {
 	channel := r.Link.Channel.Type
 	steps := []Step{{"compare capabilities", func(c *Channel) error {
-		gone := r.Link.Client.Channel.Without(c.Mess.ChannelCaps.List()...)
+		gone := r.Link.Client.Channel.Without(c.Request.ChannelCaps.List()...)
 		if len(gone.List()) > 0 {
 			return fmt.Errorf("the client no longer announces %s, which the server relied on: record anew", gone.ChannelNames(channel))
 		}

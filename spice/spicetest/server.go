@@ -183,13 +183,13 @@ func (s *Server) serve(conn net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("spicetest: %w", err)
 	}
-	id := hs.Mess.Channel
+	id := hs.Request.Channel
 	script, known := s.cfg.Scripts[id]
 	refuse := script.Refuse
 	switch {
 	case !known:
 		refuse = wire.ResultChannelNotAvailable
-	case s.cfg.SessionID != 0 && hs.Mess.ConnectionID != 0 && hs.Mess.ConnectionID != s.cfg.SessionID:
+	case s.cfg.SessionID != 0 && hs.Request.ConnectionID != 0 && hs.Request.ConnectionID != s.cfg.SessionID:
 		refuse = wire.ResultBadConnectionID
 	}
 	if refuse != wire.ResultOK {
@@ -198,7 +198,7 @@ func (s *Server) serve(conn net.Conn) error {
 	if err := hs.Reply(ctx, s.cfg.commonCaps(), script.Caps); err != nil {
 		return fmt.Errorf("spicetest: %s: %w", id, err)
 	}
-	ticket, err := hs.Ticket(ctx)
+	ticket, err := hs.Secret(ctx)
 	if err != nil {
 		return fmt.Errorf("spicetest: %s: %w", id, err)
 	}
@@ -211,7 +211,7 @@ func (s *Server) serve(conn net.Conn) error {
 	}
 	frame := wire.FrameConfig{Mini: hs.Mini()}
 	c := &Channel{
-		Mess: hs.Mess, server: s, conn: conn,
+		Request: hs.Request, server: s, conn: conn,
 		in: wire.NewFrameReader(conn, frame), out: wire.NewFrameWriter(conn, frame), mini: hs.Mini(),
 	}
 	s.mu.Lock()
@@ -278,7 +278,7 @@ func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	defer s.mu.Unlock()
 	var all []wire.ClientMessage
 	for _, c := range s.channels {
-		if c.Mess.Channel == id {
+		if c.Request.Channel == id {
 			all = append(all, c.received...)
 		}
 	}

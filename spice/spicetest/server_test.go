@@ -78,7 +78,7 @@ func TestAScriptSpeaksExpectsAndSyncs(t *testing.T) {
 			spicetest.Sync(),
 			spicetest.Do("look around", func(c *spicetest.Channel) error {
 				assert.True(t, c.Mini())
-				assert.EqualValues(t, 0, c.Mess.ConnectionID)
+				assert.EqualValues(t, 0, c.Request.ConnectionID)
 				return nil
 			}),
 			spicetest.AwaitHangUp(),

@@ -15,8 +15,8 @@ import (
 
 // Channel is the server's end of one connection, for steps.
 type Channel struct {
-	// Mess is what the client asked for.
-	Mess link.Mess
+	// Request is what the client asked for.
+	Request link.Request
 
 	server *Server
 	conn   net.Conn
@@ -41,7 +41,7 @@ type Step struct {
 func (c *Channel) play(steps []Step) error {
 	for i, step := range steps {
 		if err := step.Run(c); err != nil {
-			return fmt.Errorf("spicetest: %s: step %d of %d (%s): %w", c.Mess.Channel, i+1, len(steps), step.Name, err)
+			return fmt.Errorf("spicetest: %s: step %d of %d (%s): %w", c.Request.Channel, i+1, len(steps), step.Name, err)
 		}
 	}
 	return nil
@@ -117,7 +117,7 @@ func (c *Channel) receive(deadline time.Time) (wire.ClientMessage, error) {
 	if err != nil {
 		return nil, c.lastHeard(err)
 	}
-	m, err := wire.DecodeClient(c.Mess.Channel.Type, h.Type, body)
+	m, err := wire.DecodeClient(c.Request.Channel.Type, h.Type, body)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func (e *DecodeError) Error() string {
 	return fmt.Sprintf("wire: %s: at byte %d of the body: %s", e.Message, e.Offset, e.Reason)
 }
 
-// Reader is a cursor over one message body. It remembers the first error; after
+// Reader reads one message body, field by field. It remembers the first error; after
 // it every read gives zero and moves nothing, so a decoder checks once, at its
 // end. The zero value is an empty body.
 type Reader struct {
@@ -42,7 +42,7 @@ func (r *Reader) Err() error {
 	return r.err
 }
 
-// Offset is the position of the cursor in the body.
+// Offset is the position of the next field in the body.
 func (r *Reader) Offset() int { return r.pos }
 
 // Left is the number of bytes from the cursor to the end of the body.

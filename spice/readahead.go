@@ -81,8 +81,8 @@ func (a *readAhead) read() {
 			return
 		}
 		if m != nil {
-			in.early.slot.pix = a.pixels()
-			in.early.start(c, m)
+			in.prefetched.slot.pix = a.pixels()
+			in.prefetched.start(c, m)
 		}
 		a.queue <- in
 	}
@@ -97,9 +97,9 @@ func (a *readAhead) carryOut() {
 		if err = in.err; err == nil {
 			err = ch.carryOut(in)
 		}
-		if err == nil && in.early.image != nil {
+		if err == nil && in.prefetched.image != nil {
 			// Nobody asked for it, and its memory is needed again.
-			_, _, _ = in.early.result(ch.client)
+			_, _, _ = in.prefetched.result(ch.client)
 		}
 		if err != nil {
 			break
@@ -109,7 +109,7 @@ func (a *readAhead) carryOut() {
 	if err == nil {
 		err = ErrClosed
 	}
-	ch.over(err)
+	ch.finish(err)
 	for range a.queue { // the reader must not be left waiting
 	}
 }
@@ -161,11 +161,11 @@ func (a *readAhead) give(in *incoming) {
 	a.mu.Lock()
 	a.taken -= in.cost
 	a.held -= in.held
-	if pix := in.early.slot.pix; pix != nil && a.held+cap(pix) <= aheadBytes {
+	if pix := in.prefetched.slot.pix; pix != nil && a.held+cap(pix) <= aheadBytes {
 		a.spare = append(a.spare, pix)
 		a.held += cap(pix)
 	}
-	in.early.slot = slot{}
+	in.prefetched.slot = slot{}
 	in.held = cap(in.body)
 	if a.held+in.held > aheadBytes {
 		// The decoded messages have windows into the body.
@@ -215,8 +215,8 @@ func imageOf(m wire.ServerMessage) *wire.Image {
 	return nil
 }
 
-// early is an image that is decoded ahead of its turn.
-type early struct {
+// prefetched is an image that is decoded ahead of its turn.
+type prefetched struct {
 	image *wire.Image // nil if there is none
 	done  chan struct{}
 	slot  slot
@@ -228,7 +228,7 @@ type early struct {
 }
 
 // start has an image decoded.
-func (e *early) start(c *Client, m *wire.Image) {
+func (e *prefetched) start(c *Client, m *wire.Image) {
 	if e.done == nil {
 		e.done = make(chan struct{}, 1)
 	}
@@ -241,7 +241,7 @@ func (e *early) start(c *Client, m *wire.Image) {
 }
 
 // result waits for the pixels.
-func (e *early) result(c *Client) (*canvas.Image, time.Duration, error) {
+func (e *prefetched) result(c *Client) (*canvas.Image, time.Duration, error) {
 	select {
 	case <-e.done:
 		img := e.img

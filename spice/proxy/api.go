@@ -34,7 +34,7 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, e
 		return nil, err
 	}
 	token := p.tokens.issue(source, uuid, p.cfg.now())
-	p.emit(Event{Kind: TokenIssued, Source: source, UUID: uuid})
+	p.emit(Event{Kind: EventTokenIssued, Source: source, UUID: uuid})
 	return &vv.File{
 		Type:           "spice",
 		Host:           p.publicHost(asked),

@@ -216,7 +216,7 @@ func TestMetricsCountEventsSessionsAndBytes(t *testing.T) {
 	} {
 		assert.Contains(t, body, line+"\n")
 	}
-	l.event(proxy.LinkRefused)
+	l.event(proxy.EventLinkRefused)
 	_, body = l.ask("GET", "/metrics")
 	assert.Contains(t, body, `spicelane_proxy_events_total{event="link_refused",reason="token_unknown"} 1`+"\n")
 }

@@ -10,40 +10,40 @@ type EventKind string
 
 // The kinds of events. Their text is what the log and the metrics say.
 const (
-	TokenIssued   EventKind = "token_issued"   // a .vv was handed out
-	SessionOpened EventKind = "session_opened" // a main channel spent its token and is linked
-	ChannelOpened EventKind = "channel_opened" // a channel is linked on both sides
-	ChannelClosed EventKind = "channel_closed" // Reason says who ended it
-	SessionClosed EventKind = "session_closed" // the last channel is gone, or it was ended
-	LinkRefused   EventKind = "link_refused"   // a client was not let in, see Reason
-	BackendFailed EventKind = "backend_failed" // a console did not let us in, see Err
+	EventTokenIssued   EventKind = "token_issued"   // a .vv was handed out
+	EventSessionOpened EventKind = "session_opened" // a main channel spent its token and is linked
+	EventChannelOpened EventKind = "channel_opened" // a channel is linked on both sides
+	EventChannelClosed EventKind = "channel_closed" // Reason says who ended it
+	EventSessionClosed EventKind = "session_closed" // the last channel is gone, or it was ended
+	EventLinkRefused   EventKind = "link_refused"   // a client was not let in, see Reason
+	EventBackendFailed EventKind = "backend_failed" // a console did not let us in, see Err
 )
 
 // Reason says why a link was refused or a channel closed. Clients are told
 // less.
 type Reason string
 
-// The reasons of LinkRefused.
+// The reasons of EventLinkRefused.
 const (
-	TokenUnknown      Reason = "token_unknown"       // never issued, or long forgotten
-	TokenExpired      Reason = "token_expired"       // not used in time
-	TokenReplayed     Reason = "token_replayed"      // spent before
-	SessionEnded      Reason = "session_ended"       // its session is over
-	WrongConnectionID Reason = "wrong_connection_id" // not the one of the token's session
-	SecondMain        Reason = "second_main"         // the session has a main channel
-	NeedSecured       Reason = "need_secured"        // came to the plaintext port
-	Malformed         Reason = "malformed"           // no SPICE, a broken handshake, or too slow
-	TooMany           Reason = "too_many_handshakes" // see Config.MaxHandshakes
-	ConsoleUnknown    Reason = "console_unknown"     // the console is gone from its source
-	BackendDown       Reason = "backend_down"        // the console could not be linked
+	ReasonTokenUnknown      Reason = "token_unknown"       // never issued, or long forgotten
+	ReasonTokenExpired      Reason = "token_expired"       // not used in time
+	ReasonTokenReplayed     Reason = "token_replayed"      // spent before
+	ReasonSessionOver       Reason = "session_over"        // its session has ended
+	ReasonWrongConnectionID Reason = "wrong_connection_id" // not the one of the token's session
+	ReasonSecondMain        Reason = "second_main"         // the session has a main channel
+	ReasonNeedSecured       Reason = "need_secured"        // came to the plaintext port
+	ReasonMalformed         Reason = "malformed"           // no SPICE, a broken handshake, or too slow
+	ReasonTooManyHandshakes Reason = "too_many_handshakes" // see Config.MaxHandshakes
+	ReasonConsoleUnknown    Reason = "console_unknown"     // the console is gone from its source
+	ReasonBackendDown       Reason = "backend_down"        // the console could not be linked
 )
 
-// The reasons of ChannelClosed.
+// The reasons of EventChannelClosed.
 const (
-	ClientClosed  Reason = "client_closed"
-	ServerClosed  Reason = "server_closed"
-	ChannelFailed Reason = "failed"        // see Err
-	SessionCut    Reason = "session_ended" // EndSession, its main channel's end, or Close
+	ReasonClientClosed Reason = "client_closed"
+	ReasonServerClosed Reason = "server_closed"
+	ReasonFailed       Reason = "failed"        // see Err
+	ReasonSessionEnded Reason = "session_ended" // EndSession, its main channel's end, or Close
 )
 
 // Event is one line of the audit log. It never holds a token or a ticket.
@@ -75,7 +75,7 @@ func (p *Proxy) emit(e Event) {
 	}
 	level := slog.LevelInfo
 	// That a client comes to the plaintext port first is how its .vv works.
-	if (e.Kind == LinkRefused && e.Reason != NeedSecured) || e.Kind == BackendFailed {
+	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed {
 		level = slog.LevelWarn
 	}
 	if e.Err != nil {
@@ -86,3 +86,8 @@ func (p *Proxy) emit(e Event) {
 		p.cfg.OnEvent(e)
 	}
 }
+
+// SessionOpened is the former name of EventSessionOpened.
+//
+// Deprecated: use EventSessionOpened.
+const SessionOpened = EventSessionOpened

@@ -34,7 +34,7 @@ func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (
 		return &pump{dst: dst, src: src, buffer: 1 << 10, scan: scanner{mini: true}, traffic: &traffic{},
 			total: prometheus.NewCounter(prometheus.CounterOpts{}), srcGone: srcGone, dstGone: dstGone}
 	}
-	return relay(ctx, linger, direction(server, client, ClientClosed, ServerClosed), direction(client, server, ServerClosed, ClientClosed))
+	return relay(ctx, linger, direction(server, client, ReasonClientClosed, ReasonServerClosed), direction(client, server, ReasonServerClosed, ReasonClientClosed))
 }
 
 // Records are the writes to a client that each piece of a console's stream is passed

@@ -365,7 +365,7 @@ func (l *lane) event(kind proxy.EventKind) proxy.Event {
 func (l *lane) denied(err error, code wire.Result, reason proxy.Reason) proxy.Event {
 	l.t.Helper()
 	assertCode(l.t, err, code)
-	e := l.event(proxy.LinkRefused)
+	e := l.event(proxy.EventLinkRefused)
 	assert.Equal(l.t, reason, e.Reason)
 	return e
 }

@@ -193,7 +193,7 @@ func (p *Proxy) acceptLoop(ln net.Listener, serve func(conn net.Conn, release fu
 		select {
 		case p.slots <- struct{}{}:
 		default:
-			p.emit(Event{Kind: LinkRefused, Reason: TooMany, Client: conn.RemoteAddr().String()})
+			p.emit(Event{Kind: EventLinkRefused, Reason: ReasonTooManyHandshakes, Client: conn.RemoteAddr().String()})
 			conn.Close()
 			continue
 		}

@@ -137,7 +137,7 @@ func TestThePlaintextPortSendsEverybodyToTLS(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = link.Client(t.Context(), conn, link.Config{CommonCaps: link.CommonCaps, Secret: l.token()})
-	l.denied(err, wire.ResultNeedSecured, proxy.NeedSecured)
+	l.denied(err, wire.ResultNeedSecured, proxy.ReasonNeedSecured)
 	ends(t, conn)
 }
 
@@ -145,30 +145,30 @@ func TestATokenOpensOneSessionWithinItsTime(t *testing.T) {
 	l := up(t, newConsole(t, "tcp", nil))
 
 	_, err := l.link("never issued", 0, mainChannel)
-	e := l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+	e := l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenUnknown)
 	assert.Empty(t, e.UUID)
 	_, err = l.link("", 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenUnknown)
 
 	late := l.token()
 	l.clock.Advance(proxy.DefaultTokenLifetime)
 	_, err = l.link(late, 0, mainChannel)
-	e = l.denied(err, wire.ResultPermissionDenied, proxy.TokenExpired)
+	e = l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenExpired)
 	assert.Equal(t, uuid, e.UUID)
 	_, err = l.link(late, session, display)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenExpired)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenExpired)
 
 	// A .vv for somebody else is the occasion to forget old tokens.
 	l.clock.Advance(2 * time.Minute)
 	token := l.token()
 	_, err = l.link(late, 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenExpired)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenExpired)
 	l.clock.Advance(proxy.DefaultTokenLifetime - 1)
 	client, err := l.link(token, 0, mainChannel)
 	require.NoError(t, err)
 	server := l.console.next(t)
 	_, err = l.link(token, 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenReplayed)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenReplayed)
 
 	// Expiry is about unused tokens: the session goes on.
 	l.clock.Advance(time.Hour)
@@ -180,7 +180,7 @@ func TestATokenOpensOneSessionWithinItsTime(t *testing.T) {
 	// Long after, nobody remembers the one that expired.
 	l.token()
 	_, err = l.link(late, 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenUnknown)
 }
 
 func TestOfManyClientsWithOneTokenOneIsLetIn(t *testing.T) {
@@ -209,9 +209,9 @@ func TestFurtherChannelsNeedTokenAndConnectionIDOfOneSession(t *testing.T) {
 	l := up(t, newConsole(t, "tcp", nil))
 	fresh := l.token()
 	_, err := l.link(fresh, 0, display)
-	l.denied(err, wire.ResultBadConnectionID, proxy.WrongConnectionID)
+	l.denied(err, wire.ResultBadConnectionID, proxy.ReasonWrongConnectionID)
 	_, err = l.link(fresh, session, display)
-	l.denied(err, wire.ResultBadConnectionID, proxy.WrongConnectionID)
+	l.denied(err, wire.ResultBadConnectionID, proxy.ReasonWrongConnectionID)
 
 	token := l.token()
 	client, err := l.link(token, 0, mainChannel)
@@ -219,22 +219,22 @@ func TestFurtherChannelsNeedTokenAndConnectionIDOfOneSession(t *testing.T) {
 	server := l.console.next(t)
 	for _, id := range []uint32{0, session} {
 		_, err = l.link(token, id, display)
-		l.denied(err, wire.ResultBadConnectionID, proxy.WrongConnectionID)
+		l.denied(err, wire.ResultBadConnectionID, proxy.ReasonWrongConnectionID)
 	}
 	write(t, server, message(mainInitType, mainInit(session)))
 	expect(t, client, message(mainInitType, mainInit(session)))
 
 	for _, id := range []uint32{0, session + 1} {
 		_, err = l.link(token, id, display)
-		e := l.denied(err, wire.ResultBadConnectionID, proxy.WrongConnectionID)
+		e := l.denied(err, wire.ResultBadConnectionID, proxy.ReasonWrongConnectionID)
 		assert.NotEmpty(t, e.Session)
 	}
 	_, err = l.link(fresh, session, display)
-	l.denied(err, wire.ResultBadConnectionID, proxy.WrongConnectionID)
+	l.denied(err, wire.ResultBadConnectionID, proxy.ReasonWrongConnectionID)
 	_, err = l.link("never issued", session, display)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenUnknown)
 	_, err = l.link(token, session, mainChannel)
-	l.denied(err, wire.ResultChannelNotAvailable, proxy.SecondMain)
+	l.denied(err, wire.ResultChannelNotAvailable, proxy.ReasonSecondMain)
 	_, err = l.link(token, session, display)
 	assert.NoError(t, err)
 
@@ -266,18 +266,18 @@ func TestTheEndOfTheMainChannelIsTheEndOfTheSession(t *testing.T) {
 	l.console.next(t)
 	require.NoError(t, server.Close())
 	ends(t, client)
-	e := l.event(proxy.ChannelClosed)
+	e := l.event(proxy.EventChannelClosed)
 	assert.Equal(t, "main:0", e.Channel)
-	assert.Equal(t, proxy.ServerClosed, e.Reason)
+	assert.Equal(t, proxy.ReasonServerClosed, e.Reason)
 	// This console does not hang up on the other channels: the proxy does.
 	ends(t, display1)
-	l.event(proxy.SessionClosed)
+	l.event(proxy.EventSessionClosed)
 	assert.Empty(t, l.Sessions())
 	assert.Zero(t, l.Held())
 	_, err = l.link(token, session, display)
-	l.denied(err, wire.ResultPermissionDenied, proxy.SessionEnded)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonSessionOver)
 	_, err = l.link(token, 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenReplayed)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenReplayed)
 }
 
 func TestNoChannelJoinsASessionWhoseMainChannelIsGone(t *testing.T) {
@@ -288,10 +288,10 @@ func TestNoChannelJoinsASessionWhoseMainChannelIsGone(t *testing.T) {
 	server.Close()
 	ends(t, client)
 	client.Close()
-	l.event(proxy.ChannelClosed)
+	l.event(proxy.EventChannelClosed)
 	require.Eventually(t, func() bool { return len(l.Sessions()[0].Channels) == 1 }, most, time.Millisecond)
 	_, err = l.link(token, session, inputs)
-	l.denied(err, wire.ResultPermissionDenied, proxy.SessionEnded)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonSessionOver)
 }
 
 func TestHalfACloseLeavesTheOtherDirectionOpen(t *testing.T) {
@@ -308,8 +308,8 @@ func TestHalfACloseLeavesTheOtherDirectionOpen(t *testing.T) {
 	expect(t, client, last)
 	ends(t, client)
 	wg.Wait()
-	assert.Equal(t, proxy.ClientClosed, l.event(proxy.ChannelClosed).Reason)
-	l.event(proxy.SessionClosed)
+	assert.Equal(t, proxy.ReasonClientClosed, l.event(proxy.EventChannelClosed).Reason)
+	l.event(proxy.EventSessionClosed)
 }
 
 // answering is a server that has hung up, and been seen to, before the proxy knows
@@ -347,7 +347,7 @@ func TestWhoHungUpFirstIsNotMistaken(t *testing.T) {
 	})
 	reason, err := proxy.Relay(ctx, most, proxyToClient, answering{proxyToServer, answered})
 	require.NoError(t, err)
-	assert.Equal(t, proxy.ClientClosed, reason)
+	assert.Equal(t, proxy.ReasonClientClosed, reason)
 }
 
 func TestHalfACloseDoesNotLastForEver(t *testing.T) {
@@ -355,7 +355,7 @@ func TestHalfACloseDoesNotLastForEver(t *testing.T) {
 	_, client, server := l.open()
 	require.NoError(t, server.Conn.(*net.TCPConn).CloseWrite())
 	ends(t, client)
-	assert.Equal(t, proxy.ServerClosed, l.event(proxy.ChannelClosed).Reason)
+	assert.Equal(t, proxy.ReasonServerClosed, l.event(proxy.EventChannelClosed).Reason)
 	ends(t, server)
 }
 
@@ -366,7 +366,7 @@ func TestAClientThatVanishesEndsItsChannel(t *testing.T) {
 	require.NoError(t, client.NetConn().Close())
 	ends(t, server)
 	server.Close()
-	assert.Equal(t, proxy.ClientClosed, l.event(proxy.ChannelClosed).Reason)
+	assert.Equal(t, proxy.ReasonClientClosed, l.event(proxy.EventChannelClosed).Reason)
 }
 
 func TestAClientThatVanishesInTheMiddleOfARecordEndsItsChannel(t *testing.T) {
@@ -375,8 +375,8 @@ func TestAClientThatVanishesInTheMiddleOfARecordEndsItsChannel(t *testing.T) {
 	write(t, client.NetConn(), []byte{23, 3, 3, 0, 50, 1})
 	require.NoError(t, client.NetConn().Close())
 	ends(t, server)
-	e := l.event(proxy.ChannelClosed)
-	assert.Equal(t, proxy.ClientClosed, e.Reason)
+	e := l.event(proxy.EventChannelClosed)
+	assert.Equal(t, proxy.ReasonClientClosed, e.Reason)
 	assert.ErrorIs(t, e.Err, io.ErrUnexpectedEOF)
 }
 
@@ -389,7 +389,7 @@ func TestAConnectionThatSaysNothingIsNoEvent(t *testing.T) {
 	require.NoError(t, err)
 	conn.Close()
 	_, err = l.link("never issued", 0, mainChannel)
-	l.denied(err, wire.ResultPermissionDenied, proxy.TokenUnknown)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenUnknown)
 }
 
 func TestAConsoleThatDoesNotAnswerIsGivenUp(t *testing.T) {
@@ -399,7 +399,7 @@ func TestAConsoleThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	l := up(t, c, func(c *proxy.Config) { c.DialTimeout = 50 * time.Millisecond })
 	_, err := l.link(l.token(), 0, mainChannel)
 	assertCode(t, err, wire.ResultError)
-	assert.ErrorIs(t, l.event(proxy.BackendFailed).Err, context.DeadlineExceeded)
+	assert.ErrorIs(t, l.event(proxy.EventBackendFailed).Err, context.DeadlineExceeded)
 	close(hold)
 	ends(t, c.next(t))
 }
@@ -409,8 +409,8 @@ func TestAResetIsTheEndOfTheSideThatSentIt(t *testing.T) {
 		reset func(client *tls.Conn, server *served) net.Conn
 		want  proxy.Reason
 	}{
-		"client": {func(client *tls.Conn, _ *served) net.Conn { return client.NetConn() }, proxy.ClientClosed},
-		"server": {func(_ *tls.Conn, server *served) net.Conn { return server.Conn }, proxy.ServerClosed},
+		"client": {func(client *tls.Conn, _ *served) net.Conn { return client.NetConn() }, proxy.ReasonClientClosed},
+		"server": {func(_ *tls.Conn, server *served) net.Conn { return server.Conn }, proxy.ReasonServerClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := up(t, newConsole(t, "tcp", nil))
@@ -418,10 +418,10 @@ func TestAResetIsTheEndOfTheSideThatSentIt(t *testing.T) {
 			conn := c.reset(client, server).(*net.TCPConn)
 			require.NoError(t, conn.SetLinger(0))
 			require.NoError(t, conn.Close())
-			e := l.event(proxy.ChannelClosed)
+			e := l.event(proxy.EventChannelClosed)
 			assert.Equal(t, c.want, e.Reason)
 			assert.ErrorIs(t, e.Err, syscall.ECONNRESET)
-			l.event(proxy.SessionClosed)
+			l.event(proxy.EventSessionClosed)
 		})
 	}
 }
@@ -440,11 +440,11 @@ func TestAnEndedSessionIsCutOnAllChannels(t *testing.T) {
 	for _, conn := range []net.Conn{client, server, client2, server2} {
 		ends(t, conn)
 	}
-	assert.Equal(t, proxy.SessionCut, l.event(proxy.ChannelClosed).Reason)
-	assert.Equal(t, proxy.SessionCut, l.event(proxy.ChannelClosed).Reason)
-	assert.Equal(t, id, l.event(proxy.SessionClosed).Session)
+	assert.Equal(t, proxy.ReasonSessionEnded, l.event(proxy.EventChannelClosed).Reason)
+	assert.Equal(t, proxy.ReasonSessionEnded, l.event(proxy.EventChannelClosed).Reason)
+	assert.Equal(t, id, l.event(proxy.EventSessionClosed).Session)
 	_, err = l.link(token, session, inputs)
-	l.denied(err, wire.ResultPermissionDenied, proxy.SessionEnded)
+	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonSessionOver)
 	_, err = l.link(other, session, inputs)
 	assert.NoError(t, err, "the other session is untouched")
 }
@@ -466,7 +466,7 @@ func TestEndingASessionInterruptsALinkInProgress(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return len(l.Sessions()[0].Channels) == 2 }, most, time.Millisecond)
 	assert.True(t, l.EndSession(l.Sessions()[0].ID))
-	l.denied(<-result, wire.ResultError, proxy.SessionEnded)
+	l.denied(<-result, wire.ResultError, proxy.ReasonSessionOver)
 }
 
 func TestWhatIsWrongWithAConsoleIsLoggedAndNotBlamedOnTheToken(t *testing.T) {
@@ -511,14 +511,14 @@ func TestWhatIsWrongWithAConsoleIsLoggedAndNotBlamedOnTheToken(t *testing.T) {
 			}
 			_, err := l.link(token, 0, mainChannel)
 			assertCode(t, err, c.code)
-			e := l.event(proxy.BackendFailed)
-			assert.Equal(t, proxy.BackendDown, e.Reason)
+			e := l.event(proxy.EventBackendFailed)
+			assert.Equal(t, proxy.ReasonBackendDown, e.Reason)
 			var backend *proxy.BackendError
 			require.ErrorAs(t, e.Err, &backend)
 			assert.ErrorContains(t, e.Err, c.err)
 			assert.Empty(t, l.Sessions())
 			_, err = l.link(token, 0, mainChannel)
-			l.denied(err, wire.ResultPermissionDenied, proxy.TokenReplayed)
+			l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenReplayed)
 		})
 	}
 }
@@ -541,7 +541,7 @@ func TestAChangedTicketTakesEffectForTheNextChannel(t *testing.T) {
 	l.lab.consoles = nil
 	l.lab.mu.Unlock()
 	_, err = l.link(token, session, inputs)
-	l.denied(err, wire.ResultError, proxy.ConsoleUnknown)
+	l.denied(err, wire.ResultError, proxy.ReasonConsoleUnknown)
 	_, err = l.VV(t.Context(), source, uuid)
 	var unknown *proxy.UnknownConsoleError
 	assert.ErrorAs(t, err, &unknown)
@@ -578,8 +578,8 @@ func TestBadInputIsHungUpOn(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, c.answer, wire.Result(binary.LittleEndian.Uint32(b[16:])))
 				}
-				e := l.event(proxy.LinkRefused)
-				assert.Equal(t, proxy.Malformed, e.Reason)
+				e := l.event(proxy.EventLinkRefused)
+				assert.Equal(t, proxy.ReasonMalformed, e.Reason)
 				assert.Error(t, e.Err)
 			}
 			l.open()
@@ -593,7 +593,7 @@ func TestPlainSPICEOnTheTLSPortIsNamed(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	write(t, conn, link.Request{Channel: mainChannel}.Append(nil))
-	assert.ErrorContains(t, l.event(proxy.LinkRefused).Err, "SPICE without TLS")
+	assert.ErrorContains(t, l.event(proxy.EventLinkRefused).Err, "SPICE without TLS")
 }
 
 func TestTicketsThatCannotBeOpenedAreRefused(t *testing.T) {
@@ -611,7 +611,7 @@ func TestTicketsThatCannotBeOpenedAreRefused(t *testing.T) {
 			require.NoError(t, err)
 			write(t, conn, append(binary.LittleEndian.AppendUint32(nil, c.mechanism), make([]byte, link.TicketSize)...))
 			expect(t, conn, binary.LittleEndian.AppendUint32(nil, uint32(c.code)))
-			assert.Equal(t, proxy.Malformed, l.event(proxy.LinkRefused).Reason)
+			assert.Equal(t, proxy.ReasonMalformed, l.event(proxy.EventLinkRefused).Reason)
 			ends(t, conn)
 		})
 	}
@@ -628,8 +628,8 @@ func TestAConsoleThatSendsNonsenseLosesItsChannel(t *testing.T) {
 			require.NoError(t, err)
 			write(t, l.console.next(t), msg)
 			ends(t, client)
-			e := l.event(proxy.ChannelClosed)
-			assert.Equal(t, proxy.ChannelFailed, e.Reason)
+			e := l.event(proxy.EventChannelClosed)
+			assert.Equal(t, proxy.ReasonFailed, e.Reason)
 			assert.Error(t, e.Err)
 		})
 	}
@@ -650,7 +650,7 @@ func TestSlowClientsAreHungUpOn(t *testing.T) {
 	require.NoError(t, err)
 	for _, conn := range []net.Conn{plain, silent, mute, waiting} {
 		ends(t, conn)
-		assert.Equal(t, proxy.Malformed, l.event(proxy.LinkRefused).Reason)
+		assert.Equal(t, proxy.ReasonMalformed, l.event(proxy.EventLinkRefused).Reason)
 	}
 	// A session is under no such limit.
 	_, client, server := l.open()
@@ -678,7 +678,7 @@ func TestHandshakesAreLimitedAndSessionsAreNot(t *testing.T) {
 	require.NoError(t, err)
 	defer extra.Close()
 	ends(t, extra)
-	assert.Equal(t, proxy.TooMany, l.event(proxy.LinkRefused).Reason)
+	assert.Equal(t, proxy.ReasonTooManyHandshakes, l.event(proxy.EventLinkRefused).Reason)
 	open[0].Close()
 	require.Eventually(t, func() bool {
 		conn, err := tls.Dial("tcp", l.TLSAddr(), pki.ClientTLS(l.tls.CAPool(), "", l.tls.HostSubject))
@@ -704,7 +704,7 @@ func TestCloseEndsEverythingAndWaitSaysWhy(t *testing.T) {
 	ends(t, client)
 	ends(t, server)
 	ends(t, silent)
-	assert.Equal(t, proxy.SessionCut, l.event(proxy.ChannelClosed).Reason)
+	assert.Equal(t, proxy.ReasonSessionEnded, l.event(proxy.EventChannelClosed).Reason)
 	for _, addr := range []string{l.Addr(), l.TLSAddr(), l.APIAddr()} {
 		_, err := net.Dial("tcp", addr)
 		assert.Error(t, err)

@@ -60,7 +60,7 @@ func (p *pump) copy() pumpEnd {
 		n, err := p.src.Read(buf)
 		if n > 0 {
 			if err := p.scan.feed(buf[:n]); err != nil {
-				return pumpEnd{ChannelFailed, err}
+				return pumpEnd{ReasonFailed, err}
 			}
 			// Counted first: who got them finds them counted.
 			p.traffic.messages.Store(p.scan.messages)
@@ -108,7 +108,7 @@ func broken(gone Reason, err error) pumpEnd {
 			return pumpEnd{gone, err}
 		}
 	}
-	return pumpEnd{ChannelFailed, err}
+	return pumpEnd{ReasonFailed, err}
 }
 
 // closeWrite ends the direction towards the peer and leaves the other open. All
@@ -155,7 +155,7 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	}
 	cut()
 	if ctx.Err() != nil {
-		return SessionCut, nil
+		return ReasonSessionEnded, nil
 	}
 	// What came after it, be it the end of linger, is the consequence.
 	e := first.Load()

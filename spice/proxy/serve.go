@@ -19,14 +19,14 @@ func (p *Proxy) servePlain(conn net.Conn, release func()) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
-	refused := Event{Kind: LinkRefused, Client: conn.RemoteAddr().String()}
+	refused := Event{Kind: EventLinkRefused, Client: conn.RemoteAddr().String()}
 	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
 	if err == nil {
-		refused.Reason, refused.Channel = NeedSecured, hs.Request.Channel.String()
+		refused.Reason, refused.Channel = ReasonNeedSecured, hs.Request.Channel.String()
 		err = hs.Refuse(ctx, wire.ResultNeedSecured)
 	}
 	if refused.Reason == "" {
-		refused.Reason = Malformed
+		refused.Reason = ReasonMalformed
 	}
 	refused.Err = err
 	if p.ctx.Err() == nil {
@@ -40,7 +40,7 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
-	refused := Event{Kind: LinkRefused, Client: raw.RemoteAddr().String()}
+	refused := Event{Kind: EventLinkRefused, Client: raw.RemoteAddr().String()}
 
 	hs, secret, err := p.greet(ctx, conn)
 	if hs != nil {
@@ -49,7 +49,7 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 	if err != nil {
 		// A connection that says nothing is somebody's health check.
 		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) {
-			refused.Reason, refused.Err = Malformed, err
+			refused.Reason, refused.Err = ReasonMalformed, err
 			p.emit(refused)
 		}
 		return
@@ -70,16 +70,16 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 		// The time that the client took so far is not the console's fault.
 		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 		defer cancel()
-		e := ch.event(BackendFailed)
+		e := ch.event(EventBackendFailed)
 		code := wire.ResultError
-		e.Reason, e.Err = BackendDown, err
+		e.Reason, e.Err = ReasonBackendDown, err
 		var unknown *UnknownConsoleError
 		var backend *BackendError
 		switch {
 		case cut:
-			e.Kind, e.Reason = LinkRefused, SessionEnded
+			e.Kind, e.Reason = EventLinkRefused, ReasonSessionOver
 		case errors.As(err, &unknown):
-			e.Kind, e.Reason = LinkRefused, ConsoleUnknown
+			e.Kind, e.Reason = EventLinkRefused, ReasonConsoleUnknown
 		case errors.As(err, &backend):
 			code = backend.result()
 		}
@@ -92,15 +92,15 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 	// From here on the channel is as good as open: who waits for the session
 	// to appear finds it before the client goes on.
 	if p.sessions.markLinked(ch.session, console.Name) {
-		p.emit(ch.event(SessionOpened))
+		p.emit(ch.event(EventSessionOpened))
 	}
 	ch.relaying.Store(true)
-	p.emit(ch.event(ChannelOpened))
-	closed := ch.event(ChannelClosed)
+	p.emit(ch.event(EventChannelOpened))
+	closed := ch.event(EventChannelClosed)
 	ctx, cancel = context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
 	if err := hs.Finish(ctx, wire.ResultOK); err != nil {
-		closed.Reason, closed.Err = ChannelFailed, err
+		closed.Reason, closed.Err = ReasonFailed, err
 	} else {
 		release()
 		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
@@ -159,18 +159,18 @@ func (p *Proxy) admit(request link.Request, secret string, refused *Event) (*cha
 		refused.Source, refused.UUID, refused.Reason = p.tokens.lookup(hash, now)
 		switch refused.Reason {
 		case "":
-			refused.Reason = WrongConnectionID
+			refused.Reason = ReasonWrongConnectionID
 			return nil, wire.ResultBadConnectionID
-		case TokenReplayed:
+		case ReasonTokenReplayed:
 			refused.Reason = reason
 		}
 		return nil, wire.ResultPermissionDenied
 	}
 	refused.Session, refused.Source, refused.UUID, refused.Reason = s.id, s.source, s.uuid, reason
 	switch reason {
-	case WrongConnectionID:
+	case ReasonWrongConnectionID:
 		return nil, wire.ResultBadConnectionID
-	case SecondMain:
+	case ReasonSecondMain:
 		return nil, wire.ResultChannelNotAvailable
 	}
 	return nil, wire.ResultPermissionDenied
@@ -208,9 +208,9 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
 	t := ch.id.Type
 	fromClient := &pump{src: client, dst: server, buffer: fromClientBuffer, scan: scanner{mini: mini}, traffic: &ch.fromClient,
-		total: p.metrics.relayed(t, wire.FromClient), srcGone: ClientClosed, dstGone: ServerClosed}
+		total: p.metrics.relayed(t, wire.FromClient), srcGone: ReasonClientClosed, dstGone: ReasonServerClosed}
 	fromServer := &pump{src: server, dst: client, buffer: fromServerBuffer, scan: scanner{mini: mini}, traffic: &ch.fromServer,
-		total: p.metrics.relayed(t, wire.FromServer), srcGone: ServerClosed, dstGone: ClientClosed, records: true}
+		total: p.metrics.relayed(t, wire.FromServer), srcGone: ReasonServerClosed, dstGone: ReasonClientClosed, records: true}
 	if t == wire.ChannelMain {
 		var first wire.MainInit
 		fromServer.scan.find = first.MessageType()
@@ -237,7 +237,7 @@ func (p *Proxy) depart(ch *channel) {
 		context.AfterFunc(s.ctx, func() { cut.Stop() })
 	}
 	if closed {
-		e := ch.event(SessionClosed)
+		e := ch.event(EventSessionClosed)
 		e.Channel, e.Client = "", s.client
 		p.emit(e)
 	}

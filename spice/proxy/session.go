@@ -107,13 +107,13 @@ func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id
 	s := ss.byToken[token]
 	switch {
 	case s == nil:
-		return nil, nil, SessionEnded
+		return nil, nil, ReasonSessionOver
 	case s.mainEnded || s.ctx.Err() != nil:
-		return nil, s, SessionEnded
+		return nil, s, ReasonSessionOver
 	case !s.known || s.connectionID != connectionID:
-		return nil, s, WrongConnectionID
+		return nil, s, ReasonWrongConnectionID
 	case id.Type == wire.ChannelMain:
-		return nil, s, SecondMain
+		return nil, s, ReasonSecondMain
 	}
 	ch := &channel{session: s, id: id, client: client, started: now}
 	s.channels = append(s.channels, ch)

@@ -55,7 +55,7 @@ func (t *tokens) spend(hash tokenHash, now time.Time) (source, uuid string, refu
 	defer t.mu.Unlock()
 	e := t.entries[hash]
 	if e == nil {
-		return "", "", TokenUnknown
+		return "", "", ReasonTokenUnknown
 	}
 	if refused := e.refused(now); refused != "" {
 		return e.source, e.uuid, refused
@@ -70,7 +70,7 @@ func (t *tokens) lookup(hash tokenHash, now time.Time) (source, uuid string, ref
 	defer t.mu.Unlock()
 	e := t.entries[hash]
 	if e == nil {
-		return "", "", TokenUnknown
+		return "", "", ReasonTokenUnknown
 	}
 	return e.source, e.uuid, e.refused(now)
 }
@@ -78,9 +78,9 @@ func (t *tokens) lookup(hash tokenHash, now time.Time) (source, uuid string, ref
 func (e *tokenEntry) refused(now time.Time) Reason {
 	switch {
 	case e.spent:
-		return TokenReplayed
+		return ReasonTokenReplayed
 	case !now.Before(e.expires):
-		return TokenExpired
+		return ReasonTokenExpired
 	}
 	return ""
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A guest that boots under TCG keeps one core busy for seconds; several at
@@ -60,7 +62,7 @@ func takeRestoreSlot(ctx context.Context, memoryMiB int) (*bootSlot, error) {
 func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*bootSlot, error) {
 	dir := filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
 	}
 	tick := time.NewTicker(admissionPoll)
 	defer tick.Stop()
@@ -81,7 +83,7 @@ func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*bootSlot
 			if short != "" {
 				what = short
 			}
-			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: fmt.Errorf("%s: %w", what, context.Cause(ctx)),
+			return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: fmt.Errorf("%s: %w", what, context.Cause(ctx)),
 				Hint: "run fewer lanes at once (go test -parallel N)"}
 		case <-tick.C:
 		}
@@ -92,7 +94,7 @@ func trySlot(dir, kind string, n int) (*bootSlot, error) {
 	for i := range n {
 		f, err := os.OpenFile(filepath.Join(dir, kind+"-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
-			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+			return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
 		}
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
@@ -100,7 +102,7 @@ func trySlot(dir, kind string, n int) (*bootSlot, error) {
 		}
 		f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return nil, &Fault{Verdict: Host, Op: "boot slot", Err: err}
+			return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
 		}
 	}
 	return nil, nil
@@ -120,7 +122,7 @@ func shortOfMemory(memoryMiB int) (string, error) {
 	}
 	need := memoryMiB + headroomMiB
 	if total < need {
-		return "", &Fault{Verdict: Host, Op: "memory", Err: fmt.Errorf("the lane needs %d MiB and this host has %d", need, total), Hint: "give the guest less memory"}
+		return "", &verdict.Error{Verdict: verdict.Host, Op: "memory", Err: fmt.Errorf("the lane needs %d MiB and this host has %d", need, total), Hint: "give the guest less memory"}
 	}
 	if available < need {
 		return fmt.Sprintf("the lane needs %d MiB of memory and %d are available", need, available), nil

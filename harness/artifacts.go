@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // laneFiles are the files of a lane that are begun anew with each lane (contract
@@ -19,7 +20,7 @@ var laneFiles = []string{
 func (l *Lane) partLog(name string) (*slog.Logger, func() error, error) {
 	f, err := os.OpenFile(filepath.Join(l.dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, nil, classify(name, err)
+		return nil, nil, verdict.Classify(name, err)
 	}
 	return slog.New(slog.NewTextHandler(f, nil)), f.Close, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -70,15 +71,15 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	// and who connects early waits for the session.
 	ln, err := control.Listen(cfg.Socket)
 	if err != nil {
-		return nil, classify("control socket", err)
+		return nil, verdict.Classify("control socket", err)
 	}
 	if cfg.Timeline != "" {
 		if c.log, err = newTimeline(cfg.Timeline, cfg.TimelineStart); err != nil {
-			return nil, errors.Join(classify("timeline", err), ln.Close())
+			return nil, errors.Join(verdict.Classify("timeline", err), ln.Close())
 		}
 	}
 	if c.console, err = control.NewRecordConsole(ctx, c.dial); err != nil {
-		return nil, errors.Join(&Fault{Verdict: Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
+		return nil, errors.Join(&verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
 	c.srv = control.NewServer(control.Config{Console: notedConsole{c.console, c.log}, Scan: ScanDigest, Logger: cfg.Logger})

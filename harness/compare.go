@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -45,7 +46,7 @@ func (l *Lane) SamePicture(ctx context.Context) error {
 	}
 	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
-		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "compare pictures", Err: err})
+		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "compare pictures", Err: err})
 	}
 	defer sub.Close()
 	return l.SamePictureAs(ctx, l.Screenshot, func(ctx context.Context) error {
@@ -82,7 +83,7 @@ func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.C
 			if ctx.Err() == nil {
 				return l.explain(err)
 			}
-			return l.judgeWait(began, l.explain(&Fault{Verdict: Product, Op: "compare pictures", Err: &AwaitError{
+			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "compare pictures", Err: &AwaitError{
 				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(context.Cause(ctx), l.keepPair(c.client, c.qemu))}}))
 		}
 	}
@@ -150,13 +151,13 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 // Still pauses the guest while f runs.
 func (l *Lane) Still(ctx context.Context, f func() error) (err error) {
 	if err := l.machine().Pause(ctx); err != nil {
-		return classify("pause", err)
+		return verdict.Classify("pause", err)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		defer cancel()
 		if rerr := l.machine().Resume(ctx); rerr != nil && err == nil {
-			err = classify("resume", rerr)
+			err = verdict.Classify("resume", rerr)
 		}
 	}()
 	return f()
@@ -187,7 +188,7 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 	defer stop()
 	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
-		return nil, Digest{}, l.explain(&Fault{Verdict: clientVerdict(err), Op: "prove a picture", Err: err})
+		return nil, Digest{}, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "prove a picture", Err: err})
 	}
 	defer sub.Close()
 	for {
@@ -213,7 +214,7 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return nil, Digest{}, l.judgeWait(began, l.explain(&Fault{Verdict: Product, Op: "prove a picture", Err: &AwaitError{
+			return nil, Digest{}, l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "prove a picture", Err: &AwaitError{
 				Wanted: "a digest with the checksum of the pixels around it", Last: last, Err: err}}))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Words that Config.Proxy and Config.Client take besides a command.
@@ -133,13 +134,13 @@ func (c Config) Check() error {
 		{"link in", string(c.LinkIn), []string{string(impair.Auto), string(impair.InKernel), string(impair.InProcess)}},
 	} {
 		if f.value != "" && !slices.Contains(f.takes, f.value) {
-			return &Fault{Verdict: Harness, Op: f.flag + " " + f.value,
+			return &verdict.Error{Verdict: verdict.Harness, Op: f.flag + " " + f.value,
 				Err: fmt.Errorf("not one of %s", strings.Join(f.takes, ", "))}
 		}
 	}
 	if c.Link != nil {
 		if err := c.Link.Check(); err != nil {
-			return &Fault{Verdict: Harness, Op: "link", Err: err}
+			return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
 		}
 	}
 	if p := c.proxyKind(); p != Builtin && p != None {

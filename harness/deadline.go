@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A lane that cannot be ready in time fails at once instead of at its deadline: how
@@ -139,5 +140,5 @@ func (l *Lane) enoughTime(ctx context.Context, accel string, restored, firmware 
 	if e.Left > 0 && e.Left >= e.Needed {
 		return nil
 	}
-	return &Fault{Verdict: Harness, Op: "deadline", Err: e, Hint: "give it more time"}
+	return &verdict.Error{Verdict: verdict.Harness, Op: "deadline", Err: e, Hint: "give it more time"}
 }

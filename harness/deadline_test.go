@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // requireTooShort demands that a lane was not begun for want of time.
@@ -21,7 +22,7 @@ func requireTooShort(t *testing.T, dir string, err error) *harness.DeadlineError
 	t.Helper()
 	var short *harness.DeadlineError
 	require.ErrorAs(t, err, &short)
-	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 	require.NoFileExists(t, filepath.Join(dir, qemu.ArgvFile), "it was begun")
 	return short
 }
@@ -100,6 +101,6 @@ func TestATestWithTooLittleTimeIsTold(t *testing.T) {
 	require.Contains(t, said, "harness fault: deadline: go test -timeout, of which 10s are kept for the lane's end, leaves ")
 	require.Contains(t, said, "the lane needs more than 1.5s to boot")
 	require.NoFileExists(t, filepath.Join(dir, qemu.ArgvFile))
-	_, err := os.Stat(filepath.Join(dir, harness.VerdictFile))
+	_, err := os.Stat(filepath.Join(dir, verdict.File))
 	require.NoError(t, err)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // partEnv makes the test binary play a part in a test instead of running tests.
@@ -36,7 +37,7 @@ func holdLane() {
 	lane, err := harness.Start(context.Background(), harness.Config{Dir: os.Args[len(os.Args)-1]})
 	if err != nil {
 		fmt.Println("error:", err)
-		os.Exit(harness.VerdictOf(err).ExitCode())
+		os.Exit(verdict.Of(err).ExitCode())
 	}
 	b, err := json.Marshal(lane.State())
 	if err != nil {
@@ -102,7 +103,7 @@ func TestQEMUsDeathEndsEveryWaiterAtOnceWithTheReason(t *testing.T) {
 		var exit *qemu.ExitError
 		require.ErrorAs(t, r.err, &exit, r.name)
 		require.Equal(t, qemu.KindSignal, exit.Kind, r.name)
-		require.Equal(t, harness.Host, harness.VerdictOf(r.err), r.name)
+		require.Equal(t, verdict.Host, verdict.Of(r.err), r.name)
 		require.NotEmpty(t, exit.Argv, r.name)
 		require.Contains(t, strings.Join(exit.Serial, "\n"), "Hello from Beacon", r.name)
 	}
@@ -125,7 +126,7 @@ func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {
 	var boot *qemu.BootError
 	require.ErrorAs(t, err, &boot)
 	require.ErrorIs(t, err, errPatience)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "a banner that never comes")
 }
 

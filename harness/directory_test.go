@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // ownTemp gives the test a TMPDIR of its own, short enough for sockets, and looks
@@ -59,18 +60,18 @@ func TestADirectoryThatCannotBeIsSaidInOneSentence(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte("mine"), 0o600))
 	for _, c := range []struct {
 		name, dir, want string
-		verdict         harness.Verdict
+		verdict         verdict.Kind
 	}{
-		{"below a file", filepath.Join(file, "lane"), "lane directory: mkdir " + file + ": not a directory; choose another directory", harness.Harness},
-		{"a file", file, "lane directory: mkdir " + file + ": not a directory; choose another directory", harness.Harness},
-		{"where the kernel makes the files", "/proc/lane", "lane directory: mkdir /proc/lane: no such file or directory; choose another directory", harness.Harness},
+		{"below a file", filepath.Join(file, "lane"), "lane directory: mkdir " + file + ": not a directory; choose another directory", verdict.Harness},
+		{"a file", file, "lane directory: mkdir " + file + ": not a directory; choose another directory", verdict.Harness},
+		{"where the kernel makes the files", "/proc/lane", "lane directory: mkdir /proc/lane: no such file or directory; choose another directory", verdict.Harness},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := cfg
 			cfg.Dir = c.dir
 			_, err := harness.Start(t.Context(), cfg)
 			require.EqualError(t, err, c.want)
-			require.Equal(t, c.verdict, harness.VerdictOf(err))
+			require.Equal(t, c.verdict, verdict.Of(err))
 		})
 	}
 	b, err := os.ReadFile(file)
@@ -95,7 +96,7 @@ func TestADirectoryOnADiskThatCannotBeWrittenIsTheHostsFault(t *testing.T) {
 		cfg.Dir = dir
 		_, err := harness.Start(t.Context(), cfg)
 		require.EqualError(t, err, want)
-		require.Equal(t, harness.Host, harness.VerdictOf(err))
+		require.Equal(t, verdict.Host, verdict.Of(err))
 	}
 }
 
@@ -115,7 +116,7 @@ func TestADirectoryOnAFullDiskIsTheHostsFault(t *testing.T) {
 	cfg.Dir = filepath.Join(disk, "lane")
 	_, err = harness.Start(t.Context(), cfg)
 	require.Error(t, err)
-	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, "the disk is full: no room for "+cfg.Dir)
 	require.ErrorContains(t, err, "; free some space or choose another directory")
 	require.NotContains(t, err.Error(), "\n")
@@ -133,7 +134,7 @@ func TestATemporaryDirectoryThatCannotBeIsTheHostsFault(t *testing.T) {
 	cfg.Dir = t.TempDir()
 	t.Setenv("TMPDIR", file)
 	_, err = harness.Start(t.Context(), cfg)
-	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, "run directory: mkdir "+file+": not a directory")
 	left, err := os.ReadDir(tmp)
 	require.NoError(t, err)
@@ -153,7 +154,7 @@ func TestAFixtureWhoseImageIsNotWhatItClaimsIsNotBooted(t *testing.T) {
 	var sum *fixtures.SumError
 	require.ErrorAs(t, err, &sum)
 	require.Equal(t, wrong, sum.Want)
-	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 	require.ErrorContains(t, err, "echo.yaml says")
 	require.NoFileExists(t, filepath.Join(cfg.Dir, qemu.ArgvFile), "it was booted")
 }

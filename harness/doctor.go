@@ -13,6 +13,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A DoctorCheck is one thing that a lane or a test needs of the host.
@@ -39,7 +40,7 @@ type DoctorReport struct {
 func (r *DoctorReport) Err() error {
 	for _, c := range r.Checks {
 		if c.Required && !c.OK {
-			return &Fault{Verdict: Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Mend}
+			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Mend}
 		}
 	}
 	return nil

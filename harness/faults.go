@@ -16,6 +16,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -39,18 +40,18 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 	s := l.State().PIDs
 	pid, ok := map[Part]int{PartQEMU: s.QEMU, PartProxy: s.Proxy, PartClient: s.Client}[p]
 	if !ok {
-		return &Fault{Verdict: Harness, Op: "signal", Err: fmt.Errorf("a lane has no part %q", p)}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "signal", Err: fmt.Errorf("a lane has no part %q", p)}
 	}
 	if pid == 0 {
-		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Processes"}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Processes"}
 	}
 	l.log.Add("fault", map[string]any{"part": p, "signal": sig.String()})
 	if err := syscall.Kill(pid, sig); err != nil {
-		return &Fault{Verdict: Harness, Op: "signal " + string(p), Err: err}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: err}
 	}
 	if sig == syscall.SIGSTOP {
 		if err := awaitStopped(pid); err != nil {
-			return &Fault{Verdict: Host, Op: "signal " + string(p), Err: err}
+			return &verdict.Error{Verdict: verdict.Host, Op: "signal " + string(p), Err: err}
 		}
 	}
 	return nil
@@ -113,12 +114,12 @@ func (l *Lane) SetLink(link impair.Profile) error {
 	}
 	l.log.Add("fault", map[string]any{"link": link.String()})
 	if err := l.relay.Set(link); err != nil {
-		return &Fault{Verdict: Harness, Op: "link", Err: err}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
 	}
 	return nil
 }
 
-var errNoRelay = &Fault{Verdict: Harness, Op: "link", Err: errors.New("this lane has no relay on its client's leg"), Hint: "set Config.Link; a zero Link will do"}
+var errNoRelay = &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: errors.New("this lane has no relay on its client's leg"), Hint: "set Config.Link; a zero Link will do"}
 
 // A ChannelConn is one SPICE channel of the lane's client on the client's leg.
 type ChannelConn struct {
@@ -134,7 +135,7 @@ func (l *Lane) Channels() ([]ChannelConn, error) {
 		return nil, errNoRelay
 	}
 	if l.Proxy == nil {
-		return nil, &Fault{Verdict: Harness, Op: "channels", Err: errors.New("only the built-in proxy inside this process says which connection is which channel")}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "channels", Err: errors.New("only the built-in proxy inside this process says which connection is which channel")}
 	}
 	names := make(map[string]string)
 	for _, s := range l.Proxy.Sessions() {
@@ -186,7 +187,7 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 		for _, c := range all {
 			have = append(have, c.Channel)
 		}
-		return &Fault{Verdict: Harness, Op: what, Err: fmt.Errorf("the client has no channel %s; it has %v", name, have)}
+		return &verdict.Error{Verdict: verdict.Harness, Op: what, Err: fmt.Errorf("the client has no channel %s; it has %v", name, have)}
 	}
 	l.log.Add("fault", map[string]any{"channel": name, "what": what})
 	f(all[i])
@@ -199,7 +200,7 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
 	ticket := newSecret()
 	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
-		return classify("change ticket", err)
+		return verdict.Classify("change ticket", err)
 	}
 	l.log.Add("fault", map[string]any{"what": "ticket changed", "told": told})
 	l.mu.Lock()
@@ -214,7 +215,7 @@ func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
 // TellTicket tells the source the ticket that QEMU has now.
 func (l *Lane) TellTicket() error {
 	if l.source == nil {
-		return &Fault{Verdict: Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
 	}
 	return l.source.set(l.console())
 }
@@ -225,7 +226,7 @@ func (c Config) checkLink() error {
 		return nil
 	}
 	if lack := impair.Probe(); lack != nil {
-		return &Fault{Verdict: Host, Op: "link in the kernel", Err: lack, Hint: "set Config.LinkIn to impair.Auto or impair.InProcess"}
+		return &verdict.Error{Verdict: verdict.Host, Op: "link in the kernel", Err: lack, Hint: "set Config.LinkIn to impair.Auto or impair.InProcess"}
 	}
 	return nil
 }
@@ -254,7 +255,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 		return errNoClient
 	}
 	if err := l.Client.Disconnect(ctx); err != nil {
-		return &Fault{Verdict: clientVerdict(err), Op: "stop backend", Err: err}
+		return &verdict.Error{Verdict: clientVerdict(err), Op: "stop backend", Err: err}
 	}
 	m := l.machine()
 	l.mu.Lock()
@@ -276,7 +277,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	o := l.outage
 	l.mu.Unlock()
 	if o == nil {
-		return &Fault{Verdict: Harness, Op: "start backend", Err: errors.New("it has not been stopped"), Hint: "call StopBackend first"}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "start backend", Err: errors.New("it has not been stopped"), Hint: "call StopBackend first"}
 	}
 	slot, err := takeBootSlot(ctx, string(l.guest.Accel), l.guest.MemoryMiB)
 	if err != nil {
@@ -287,7 +288,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
 	m, err := qemu.Start(ctx, cfg)
 	if err != nil {
-		return classify("start backend", err)
+		return verdict.Classify("start backend", err)
 	}
 	if err := l.succeed(m); err != nil {
 		return err
@@ -301,11 +302,11 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	}
 	if banner := l.banner(); banner != "" {
 		if _, err := m.AwaitBoot(ctx, serial.Contains(banner)); err != nil {
-			return classify("start backend", err)
+			return verdict.Classify("start backend", err)
 		}
 	}
 	if err := l.Client.Reconnect(ctx); err != nil {
-		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "start backend", Err: err})
+		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "start backend", Err: err})
 	}
 	return nil
 }
@@ -324,7 +325,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 	select {
 	case <-l.closing:
 		l.mu.Unlock()
-		return errors.Join(&Fault{Verdict: Harness, Op: "start backend", Err: errors.New("the lane was closed")}, m.Close())
+		return errors.Join(&verdict.Error{Verdict: verdict.Harness, Op: "start backend", Err: errors.New("the lane was closed")}, m.Close())
 	default:
 	}
 	l.running.Store(m)
@@ -360,7 +361,7 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 		}
 		r, err := impair.Start(ctx, cfg)
 		if err != nil {
-			return nil, &Fault{Verdict: Harness, Op: "link", Err: err}
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
 		}
 		l.relay = r
 		l.undo.push(r.Close)
@@ -373,11 +374,11 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 func VVThrough(f *vv.File, addr string) (*vv.File, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: "address " + addr, Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "address " + addr, Err: err}
 	}
 	n, err := strconv.Atoi(port)
 	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: "address " + addr, Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "address " + addr, Err: err}
 	}
 	g := *f
 	g.Host, g.UnixPath = host, ""

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -79,7 +80,7 @@ func TestACutChannelEndsTheSessionAndSaysWhich(t *testing.T) {
 	require.NoError(t, lane.CutChannel("display:0"))
 	err := ended(t, lane)
 	require.ErrorContains(t, err, "display:0")
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 }
 
 // requireGuestGoesOn demands that the guest paints on, by QEMU's own screen,
@@ -114,7 +115,7 @@ func requireStandstill(t *testing.T, lane *harness.Lane) {
 	// What was on its way may still arrive.
 	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
 	require.ErrorIs(t, err, errPatience)
-	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 }
 
 // requireKey demands that a key gets through to the guest and its picture back. What
@@ -201,7 +202,7 @@ func TestAKilledProxyEndsTheLaneAndIsNamed(t *testing.T) {
 	lane := harness.Up(t, harness.Config{Processes: true})
 	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGKILL))
 	err := ended(t, lane)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "the proxy ended: ")
 	require.ErrorContains(t, err, "signal: killed")
 	require.True(t, harness.Alive(lane.State().PIDs.QEMU), "QEMU is there to be looked at until the lane is closed")
@@ -229,7 +230,7 @@ func TestAKilledClientEndsTheLaneAndIsNamed(t *testing.T) {
 	lane := harness.Up(t, harness.Config{Processes: true})
 	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGKILL))
 	err := ended(t, lane)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "the client ended: ")
 	require.ErrorContains(t, err, "signal: killed")
 }
@@ -239,7 +240,7 @@ func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	err := lane.Signal(harness.PartProxy, syscall.SIGSTOP)
 	require.ErrorContains(t, err, "signal proxy: it is no process of its own; set Config.Processes")
-	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 	require.ErrorContains(t, lane.Signal("printer", syscall.SIGSTOP), `a lane has no part "printer"`)
 }
 
@@ -334,7 +335,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	// One that was on its way when the guest stopped may still arrive.
 	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
 	require.ErrorIs(t, err, errPatience)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "digest frame")
 	require.NoError(t, lane.Machine().Resume(ctx))
 	_, err = lane.AwaitDigest(ctx, "it goes on", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
@@ -405,7 +406,7 @@ func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
 	}
 	dir := t.ArtifactDir()
 	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Profile{}, LinkIn: impair.InKernel})
-	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, impair.Probe().Error())
 	require.ErrorContains(t, err, "impair.Auto")
 }
@@ -416,6 +417,6 @@ func TestAGuestThatPowersOffIsNoFailureOfTheHarness(t *testing.T) {
 	require.NoError(t, lane.Machine().QMP().Do(lane.Context(), "quit", nil, nil))
 	err := ended(t, lane)
 	require.Error(t, err)
-	var f *harness.Fault
+	var f *verdict.Error
 	require.True(t, errors.As(err, &f), "%v", err)
 }

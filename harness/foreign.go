@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -44,7 +45,7 @@ const filePlaceholder = "file:"
 // parseTemplate reads a command line. What it is for is said in errors.
 func parseTemplate(what, s string, known []string) (*template, error) {
 	fail := func(err error, hint string) error {
-		return &Fault{Verdict: Harness, Op: what + " command " + strconv.Quote(s), Err: err, Hint: hint}
+		return &verdict.Error{Verdict: verdict.Harness, Op: what + " command " + strconv.Quote(s), Err: err, Hint: hint}
 	}
 	words, err := splitWords(s)
 	if err == nil && len(words) == 0 {
@@ -117,7 +118,7 @@ func (t *template) fill(values map[string]string, dir string) ([]string, error) 
 	for path, text := range t.files {
 		filled := filepath.Join(dir, fmt.Sprintf("%d-%s", len(pairs), filepath.Base(path)))
 		if err := writeFileAtomic(filled, []byte(strings.NewReplacer(pairs...).Replace(text)), 0o600); err != nil {
-			return nil, classify("file for a command", err)
+			return nil, verdict.Classify("file for a command", err)
 		}
 		pairs = append(pairs, "{"+filePlaceholder+path+"}", filled)
 	}
@@ -175,7 +176,7 @@ func AbsCommand(s string) (string, error) {
 	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
 		abs, err := filepath.Abs(first)
 		if err != nil {
-			return "", classify("command", err)
+			return "", verdict.Classify("command", err)
 		}
 		s = strings.Replace(s, first, abs, 1)
 	}
@@ -186,7 +187,7 @@ func AbsCommand(s string) (string, error) {
 		}
 		abs, err := filepath.Abs(path)
 		if err != nil {
-			return "", classify("command", err)
+			return "", verdict.Classify("command", err)
 		}
 		s = strings.ReplaceAll(s, "{"+p+"}", "{"+filePlaceholder+abs+"}")
 	}
@@ -244,7 +245,7 @@ func freePorts(n int) ([]int, error) {
 	for range n {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return nil, classify("port", err)
+			return nil, verdict.Classify("port", err)
 		}
 		// NB: all stay open until all are found, lest two be the same.
 		defer ln.Close()
@@ -273,23 +274,23 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	}
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
-		return classify("proxy certificate", err)
+		return verdict.Classify("proxy certificate", err)
 	}
 	tlsDir := l.run.file("tls")
 	if err := bundle.WriteDir(tlsDir); err != nil {
-		return classify("proxy certificate", err)
+		return verdict.Classify("proxy certificate", err)
 	}
 	both := append(slices.Clip(bundle.ServerCert), bundle.ServerKey...)
 	if err := writeFileAtomic(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
-		return classify("proxy certificate", err)
+		return verdict.Classify("proxy certificate", err)
 	}
 	list, err := sourcesYAML(l.console())
 	if err != nil {
-		return classify("sources", err)
+		return verdict.Classify("sources", err)
 	}
 	sourcesFile, vvFile, readyFile := l.run.file("sources.yaml"), l.run.file("console.vv"), l.run.file("proxy.ready")
 	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
-		return classify("sources", err)
+		return verdict.Classify("sources", err)
 	}
 	spice := l.machine().Spice()
 	values := map[string]string{
@@ -308,7 +309,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		return err
 	}
 	l.proxy = p
-	notReady := func(err error) error { return &Fault{Verdict: Product, Op: "proxy", Err: err} }
+	notReady := func(err error) error { return &verdict.Error{Verdict: verdict.Product, Op: "proxy", Err: err} }
 	if t.has("ready") {
 		if err := awaitFile(ctx, p, readyFile); err != nil {
 			return notReady(err)
@@ -383,7 +384,7 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 	l.client = p
 	if t.has("ready") {
 		if err := awaitFile(ctx, p, readyFile); err != nil {
-			return &Fault{Verdict: Product, Op: "client", Err: err}
+			return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}
 		}
 	}
 	return nil

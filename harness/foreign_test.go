@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func TestWhatCommandsMaySay(t *testing.T) {
@@ -43,7 +44,7 @@ func TestWhatCommandsMaySay(t *testing.T) {
 			continue
 		}
 		require.ErrorContains(t, err, tt.wrong, "%+v", tt)
-		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+		require.Equal(t, verdict.Harness, verdict.Of(err))
 	}
 }
 

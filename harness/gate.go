@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // RequireHost skips the test with the reason on a host that cannot run a lane,
@@ -15,7 +16,7 @@ func RequireHost(tb testing.TB) {
 	case qemu.Skip:
 		tb.Skip(d.Reason)
 	case qemu.Fail:
-		tb.Fatalf("%s fault: %s", VerdictOf(classify("", d.Err)), d.Reason)
+		tb.Fatalf("%s fault: %s", verdict.Of(verdict.Classify("", d.Err)), d.Reason)
 	}
 }
 
@@ -24,7 +25,7 @@ func RequireHost(tb testing.TB) {
 func SkipOrFail(tb testing.TB, reason string) {
 	tb.Helper()
 	if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {
-		tb.Fatalf("%s fault: %s", Host, reason)
+		tb.Fatalf("%s fault: %s", verdict.Host, reason)
 	}
 	tb.Skip(reason)
 }

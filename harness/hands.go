@@ -16,6 +16,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -29,7 +30,7 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	}
 	img, err := l.Client.Image(ctx, control.ScreenshotParams{Format: "rgba"})
 	if err != nil {
-		return nil, l.explain(&Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err})
+		return nil, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err})
 	}
 	return img, nil
 }
@@ -38,25 +39,25 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
 	img, err := l.machine().Screenshot(ctx)
 	if err != nil {
-		return nil, classify("screendump", err)
+		return nil, verdict.Classify("screendump", err)
 	}
 	return img, nil
 }
 
-var errNoClient = &Fault{Verdict: Harness, Err: errors.New("this lane has no client")}
+var errNoClient = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("this lane has no client")}
 
 // clientVerdict tells whose fault an answer on the control socket is: a client
 // that answers with an error of its own is the product, everything else (a bad
 // request, a lost socket) the harness.
-func clientVerdict(err error) Verdict {
+func clientVerdict(err error) verdict.Kind {
 	var e *control.Error
 	if errors.As(err, &e) {
 		switch e.Code {
 		case control.CodeNoSuchSurface, control.CodeInternal, control.CodeNoDigest, control.CodeAgentNotConnected:
-			return Product
+			return verdict.Product
 		}
 	}
-	return Harness
+	return verdict.Harness
 }
 
 // Press presses and releases keys, one after the other. A key is written as
@@ -73,10 +74,10 @@ func PressKeys(ctx context.Context, d *control.Driver, keys ...string) error {
 	for _, k := range keys {
 		codes, err := control.ParseKey(k)
 		if err != nil {
-			return &Fault{Verdict: Harness, Op: "press " + k, Err: err}
+			return &verdict.Error{Verdict: verdict.Harness, Op: "press " + k, Err: err}
 		}
 		if err := d.Chord(ctx, codes...); err != nil {
-			return &Fault{Verdict: clientVerdict(err), Op: "press " + k, Err: err}
+			return &verdict.Error{Verdict: clientVerdict(err), Op: "press " + k, Err: err}
 		}
 	}
 	return nil
@@ -89,7 +90,7 @@ func (l *Lane) Type(ctx context.Context, text string) error {
 		return errNoClient
 	}
 	if _, err := l.Client.Paste(ctx, control.PasteParams{Text: text}); err != nil {
-		return l.explain(&Fault{Verdict: clientVerdict(err), Op: "type", Err: err})
+		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "type", Err: err})
 	}
 	return nil
 }
@@ -103,9 +104,9 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 	if err != nil {
 		var await *serial.AwaitError
 		if errors.As(err, &await) && l.machine().Err() == nil {
-			return line, l.reason(l.judgeWait(began, &Fault{Verdict: Product, Op: "await serial line", Err: err}))
+			return line, l.reason(l.judgeWait(began, &verdict.Error{Verdict: verdict.Product, Op: "await serial line", Err: err}))
 		}
-		return line, classify("await serial line", err)
+		return line, verdict.Classify("await serial line", err)
 	}
 	return line, nil
 }
@@ -151,12 +152,12 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Dig
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		v := Product
+		v := verdict.Product
 		var e *control.Error
 		if ctx.Err() == nil && !errors.As(err, &e) {
-			v = Harness
+			v = verdict.Harness
 		}
-		return Digest{}, &Fault{Verdict: v, Op: "await digest", Err: &AwaitError{Wanted: what, Last: last, Err: err}}
+		return Digest{}, &verdict.Error{Verdict: v, Op: "await digest", Err: &AwaitError{Wanted: what, Last: last, Err: err}}
 	}
 	events := control.EventDigestUpdated
 	if !d.SupportsEvent(events) {
@@ -268,7 +269,7 @@ func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, erro
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return control.Surface{}, &Fault{Verdict: Product, Op: "await picture", Err: &AwaitError{Wanted: "a picture of more than one colour on surface 0", Last: last, Err: err}}
+		return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "await picture", Err: &AwaitError{Wanted: "a picture of more than one colour on surface 0", Last: last, Err: err}}
 	}
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
@@ -336,7 +337,7 @@ func (l *Lane) explain(err error) error {
 	defer t.Stop()
 	select {
 	case <-l.machine().Done():
-		return classify("", l.machine().Err())
+		return verdict.Classify("", l.machine().Err())
 	case <-l.client.Done():
 		return l.clientEnd(l.client)
 	case <-t.C:
@@ -459,10 +460,10 @@ func WritePNG(path string, img image.Image) error {
 	var b bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := enc.Encode(&b, img); err != nil {
-		return classify("picture", err)
+		return verdict.Classify("picture", err)
 	}
 	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
-		return classify("picture", err)
+		return verdict.Classify("picture", err)
 	}
 	return nil
 }
@@ -486,7 +487,7 @@ func DialControl(ctx context.Context, name, socket string) (*control.Driver, err
 		d, err = cfg.DialWait(ctx, socket)
 	}
 	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: "control socket", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "control socket", Err: err}
 	}
 	return d, nil
 }

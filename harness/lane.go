@@ -17,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -78,7 +79,7 @@ type Lane struct {
 // the fixture shows one. ctx bounds the start only; the lane then lives until
 // Close, which the caller owes.
 //
-// Every error has a verdict, see VerdictOf. When Start fails nothing is left
+// Every error has a verdict, see verdict.Of. When Start fails nothing is left
 // running, and the artifact directory tells what happened.
 func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	if err := cfg.Check(); err != nil {
@@ -110,7 +111,7 @@ func (l *Lane) start(ctx context.Context) error {
 	if l.cfg.Image == "" {
 		var err error
 		if fx, err = fixtures.Find(l.cfg.fixture()); err != nil {
-			return classify("fixture", err)
+			return verdict.Classify("fixture", err)
 		}
 	}
 	l.fixture = fx
@@ -266,8 +267,8 @@ func (l *Lane) directories() error {
 
 // directoryFault says what is wrong with the artifact directory.
 func directoryFault(err error) error {
-	err = classify("lane directory", err)
-	var f *Fault
+	err = verdict.Classify("lane directory", err)
+	var f *verdict.Error
 	if errors.As(err, &f) && f.Hint == "" {
 		f.Hint = "choose another directory"
 	}
@@ -292,7 +293,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	if fx := l.fixture; fx != nil {
 		image, err := l.image(fx)
 		if err != nil {
-			return mc, classify("fixture "+fx.Name, err)
+			return mc, verdict.Classify("fixture "+fx.Name, err)
 		}
 		mc.Image = image
 		mc.Kernel, mc.Initrd, mc.Append = or(mc.Kernel, fx.KernelPath()), or(mc.Initrd, fx.InitrdPath()), or(mc.Append, fx.Append)
@@ -317,18 +318,18 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	}
 	var err error
 	if mc.Binary, err = qemu.FindQEMU(os.Getenv); err != nil {
-		return mc, classify("", err)
+		return mc, verdict.Classify("", err)
 	}
 	if !mc.BIOS {
 		fw, err := qemu.FindOVMF(os.Getenv)
 		if err != nil {
-			return mc, classify("", err)
+			return mc, verdict.Classify("", err)
 		}
 		mc.Firmware = fw
 	}
 	choice, err := chooseAccel(ctx, mc, l.banner(), cfg.Accel)
 	if err != nil {
-		return mc, classify("", err)
+		return mc, verdict.Classify("", err)
 	}
 	mc.Accel = choice.Accel
 	if mc.Spice, err = l.spiceFor(mc.Spice); err != nil {
@@ -370,7 +371,7 @@ func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot,
 		}
 		var cold *warm.ColdError
 		if !errors.As(err, &cold) {
-			return slot, classify("qemu", err)
+			return slot, verdict.Classify("qemu", err)
 		}
 		if err := l.bootInstead(cold); err != nil {
 			return slot, err
@@ -382,7 +383,7 @@ func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot,
 	}
 	m, err := l.boot(ctx, own, mc)
 	if err != nil {
-		return slot, classify("qemu", err)
+		return slot, verdict.Classify("qemu", err)
 	}
 	l.machineIsUp(m)
 	*detail = fmt.Sprintf("pid %d, cold: %s", m.PID(), l.warm.cold.Why)
@@ -476,7 +477,7 @@ func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
 	}
 	line, err := l.machine().AwaitBoot(ctx, serial.Contains(banner))
 	if err != nil {
-		return classify("boot", err)
+		return verdict.Classify("boot", err)
 	}
 	*detail = fmt.Sprintf("%q", line.Text)
 	return nil
@@ -510,14 +511,14 @@ func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
 	}
 	st, err := l.Client.Status(ctx)
 	if err != nil {
-		return control.Surface{}, l.explain(&Fault{Verdict: clientVerdict(err), Op: "status", Err: err})
+		return control.Surface{}, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "status", Err: err})
 	}
 	for _, s := range st.Surfaces {
 		if s.SurfaceID == 0 {
 			return s, nil
 		}
 	}
-	return control.Surface{}, &Fault{Verdict: Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
+	return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
 }
 
 // wantsDigest tells whether the guest shows a digest where the client looks.
@@ -552,17 +553,17 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 		defer stop()
 	}
 	if err := f(ctx, &detail); err != nil {
-		err = l.reason(l.judgeWait(began, classify(name, err)))
+		err = l.reason(l.judgeWait(began, verdict.Classify(name, err)))
 		// What ended the wait may only be a consequence of QEMU's end.
 		if l.machine() != nil {
 			if end := l.machine().Err(); end != nil {
 				var exit *qemu.ExitError
 				if !errors.As(err, &exit) {
-					return classify(name, end)
+					return verdict.Classify(name, end)
 				}
 			}
 		}
-		return classify(name, err)
+		return verdict.Classify(name, err)
 	}
 	s := Step{Name: name, MS: time.Since(began).Milliseconds(), Detail: detail}
 	l.log.Add("step", map[string]any{"name": name, "ms": s.MS, "detail": detail})
@@ -576,12 +577,12 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 // failed ends what there is of a lane that did not come up.
 func (l *Lane) failed(err error) {
 	if l.log != nil {
-		l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+		l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	}
 	l.lastPictures()
 	if l.log != nil {
 		l.setState(func(s *State) {
-			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
+			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), verdict.Of(err)
 		})
 		l.writeVerdict(err)
 	}
@@ -632,10 +633,10 @@ func (l *Lane) watch() {
 		return
 	}
 	l.err = err
-	l.log.Add("verdict", map[string]any{"verdict": VerdictOf(err), "reason": err.Error()})
+	l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	l.writeVerdict(err)
 	l.setState(func(s *State) {
-		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), VerdictOf(err)
+		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), verdict.Of(err)
 		var exit *qemu.ExitError
 		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
 			s.State = StateStopped
@@ -658,7 +659,7 @@ func (l *Lane) awaitEnd() error {
 		case <-m.Done():
 			o := l.outageOf(m)
 			if o == nil {
-				return l.reason(classify("", m.Err()))
+				return l.reason(verdict.Classify("", m.Err()))
 			}
 			select {
 			case <-o.over:
@@ -667,7 +668,7 @@ func (l *Lane) awaitEnd() error {
 				return nil
 			}
 		case <-l.failures.failed:
-			return classify("", l.failures.err)
+			return verdict.Classify("", l.failures.err)
 		case <-l.proxyDone():
 			return l.proxyEnd()
 		case <-clientDone:
@@ -696,11 +697,11 @@ func (l *Lane) clientEnd(client *part) error {
 	defer t.Stop()
 	select {
 	case <-l.machine().Done():
-		return classify("", l.machine().Err())
+		return verdict.Classify("", l.machine().Err())
 	case <-l.proxyDone():
 		return l.proxyEnd()
 	case <-t.C:
-		return &Fault{Verdict: Product, Err: fmt.Errorf("the client ended: %w", client.Err())}
+		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the client ended: %w", client.Err())}
 	}
 }
 
@@ -710,9 +711,9 @@ func (l *Lane) proxyEnd() error {
 	defer t.Stop()
 	select {
 	case <-l.machine().Done():
-		return classify("", l.machine().Err())
+		return verdict.Classify("", l.machine().Err())
 	case <-t.C:
-		return &Fault{Verdict: Product, Err: fmt.Errorf("the proxy ended: %w", l.proxy.Err())}
+		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the proxy ended: %w", l.proxy.Err())}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // The lane of these tests:
@@ -46,7 +47,7 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 
 	report, err := harness.Smoke(ctx, harness.SmokeConfig{Socket: lane.State().ControlSocket, Timeout: 100 * time.Millisecond})
 	require.Error(t, err, "the test holds the socket's one place: %+v", report)
-	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 
 	_, before, err := lane.ProvenPicture(ctx)
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -81,7 +82,7 @@ const (
 func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Driver) ([]Latencies, error) {
 	codes, err := control.ParseKey(cfg.key())
 	if err != nil {
-		return nil, keyFault(Harness, err)
+		return nil, keyFault(verdict.Harness, err)
 	}
 	var eyes []*keyEye
 	for _, d := range drivers {
@@ -110,7 +111,7 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 		if i == 0 {
 			for _, e := range eyes {
 				if e.sum.Lost > 0 {
-					return nil, &Fault{Verdict: Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), keyTime()),
+					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), keyTime()),
 						Hint: "the guest has to report the key in its digest"}
 				}
 				e.sum = Latencies{}
@@ -127,7 +128,9 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 	return out, nil
 }
 
-func keyFault(v Verdict, err error) error { return &Fault{Verdict: v, Op: "key latency", Err: err} }
+func keyFault(v verdict.Kind, err error) error {
+	return &verdict.Error{Verdict: v, Op: "key latency", Err: err}
+}
 
 // keyTime is keyPatience here. A driver does not tell what the guest runs on.
 func keyTime() time.Duration { return scaled(keyPatience, string(qemu.TCG)) }
@@ -143,7 +146,7 @@ type keyEye struct {
 func newKeyEye(ctx context.Context, d *control.Driver) (*keyEye, error) {
 	events, err := d.Subscribe(ctx, control.EventSurfaceDrawn, control.EventDigestUpdated)
 	if err != nil {
-		return nil, &Fault{Verdict: clientVerdict(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
+		return nil, &verdict.Error{Verdict: clientVerdict(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
 	}
 	within, cancel := context.WithTimeoutCause(ctx, keyTime(), fmt.Errorf("there was none within %v", keyTime()))
 	defer cancel()
@@ -194,11 +197,11 @@ func (e *keyEye) rest(ctx context.Context, frame uint32) error {
 			e.last = *d
 		case err == nil:
 		case ctx.Err() != nil:
-			return keyFault(Harness, context.Cause(ctx))
+			return keyFault(verdict.Harness, context.Cause(ctx))
 		case until.Err() == nil || !errors.Is(err, context.Cause(until)):
 			return keyFault(clientVerdict(err), err)
 		case until == late:
-			return keyFault(Product, err)
+			return keyFault(verdict.Product, err)
 		}
 		if pause.Err() != nil && e.last.FrameCounter >= frame {
 			return nil
@@ -221,7 +224,7 @@ func (e *keyEye) press(ctx context.Context, codes []uint16) error {
 		drawn, d, err := e.next(within)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return keyFault(Harness, context.Cause(ctx))
+			return keyFault(verdict.Harness, context.Cause(ctx))
 		case err != nil && within.Err() != nil && errors.Is(err, context.Cause(within)):
 			e.sum.Lost++
 			return nil

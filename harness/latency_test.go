@@ -17,6 +17,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -234,7 +235,7 @@ func TestAClientThatStandsStillIsNotPressedOnFor(t *testing.T) {
 		})
 		_, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{Keys: 3}, newKeyGuest(t, keyEvents, good), ahead)
 		require.ErrorContains(t, err, "another client showed the key in frame")
-		require.Equal(t, harness.Product, harness.VerdictOf(err))
+		require.Equal(t, verdict.Product, verdict.Of(err))
 	})
 }
 
@@ -243,15 +244,15 @@ func TestKeysThatCannotBeTimedAreAnError(t *testing.T) {
 		never := func(int) []keyAnswer { return nil }
 		_, err := harness.KeyLatencies(t.Context(), harness.LatencyConfig{}, newKeyGuest(t, []string{control.EventSurfaceDrawn}, never))
 		require.ErrorContains(t, err, control.EventDigestUpdated)
-		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+		require.Equal(t, verdict.Harness, verdict.Of(err))
 
 		_, err = harness.KeyLatencies(t.Context(), harness.LatencyConfig{Key: "nokey"}, newKeyGuest(t, keyEvents, never))
 		require.ErrorContains(t, err, "nokey")
-		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+		require.Equal(t, verdict.Harness, verdict.Of(err))
 
 		_, err = harness.KeyLatencies(t.Context(), harness.LatencyConfig{}, newKeyGuest(t, keyEvents, never))
 		require.ErrorContains(t, err, `no digest showed the first "a" within`)
-		require.Equal(t, harness.Product, harness.VerdictOf(err))
+		require.Equal(t, verdict.Product, verdict.Of(err))
 
 		over := errors.New("the test is over")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, over)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/proc"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -50,7 +51,7 @@ func (l *Lane) startChild(c child) (*part, error) {
 	path := filepath.Join(l.dir, c.name+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, classify(c.name, err)
+		return nil, verdict.Classify(c.name, err)
 	}
 	defer log.Close()
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
@@ -62,7 +63,7 @@ func (l *Lane) startChild(c child) (*part, error) {
 		// leave no file.
 		r, err := filledPipe(c.stdin)
 		if err != nil {
-			return nil, classify(c.name, err)
+			return nil, verdict.Classify(c.name, err)
 		}
 		defer r.Close()
 		cmd.Stdin = r
@@ -72,7 +73,7 @@ func (l *Lane) startChild(c child) (*part, error) {
 	}
 	p, err := proc.Start(cmd)
 	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: c.name, Err: err, Hint: "is the command right?"}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: c.name, Err: err, Hint: "is the command right?"}
 	}
 	return &part{
 		pid:  p.PID(),
@@ -194,7 +195,7 @@ func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver,
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	return nil, &Fault{Verdict: Product, Op: "control socket", Err: err}
+	return nil, &verdict.Error{Verdict: verdict.Product, Op: "control socket", Err: err}
 }
 
 // innerClient runs the client inside this process.
@@ -236,9 +237,9 @@ func (l *Lane) childClient(ctx context.Context, socket string) error {
 		l.client, _, err = l.playedPart(ctx, PartClient, partScript{VV: file, Socket: socket, Through: through,
 			Timeline: l.log.path, TimelineStart: l.log.start})
 	}
-	var known *Fault
+	var known *verdict.Error
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	return &Fault{Verdict: Product, Op: "client", Err: err}
+	return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}
 }

@@ -1,12 +1,12 @@
 package harness
 
 import (
-	"fmt"
 	"regexp"
 	"sync"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // failurePatterns are lines on a serial console that mean that a guest has
@@ -27,30 +27,6 @@ var failurePatterns = []fixtures.Failure{
 	{Name: "kernel warning", Soft: true, Pattern: regexp.MustCompile(`WARNING: CPU: \d+ PID: \d+ at `)},
 }
 
-// A ConsoleError says that the guest reported its own failure on its serial
-// console.
-type ConsoleError struct {
-	// Name is what it is called: "kernel panic".
-	Name string
-	// Line is what the guest said.
-	Line string
-	// Context are the lines before it, oldest first, and the line itself.
-	Context []string
-}
-
-func (e *ConsoleError) Error() string {
-	return fmt.Sprintf("the guest failed: %s: %q on its serial console", e.Name, e.Line)
-}
-
-// Report returns everything known, over several lines.
-func (e *ConsoleError) Report() string {
-	s := e.Error() + "\nthe guest's last lines:\n"
-	for _, l := range e.Context {
-		s += "\t" + l + "\n"
-	}
-	return s
-}
-
 // consoleWatch looks for failures in what a guest says.
 type consoleWatch struct {
 	patterns []fixtures.Failure
@@ -58,7 +34,7 @@ type consoleWatch struct {
 
 	once   sync.Once
 	failed chan struct{}
-	err    *ConsoleError // valid after failed
+	err    *verdict.ConsoleError // valid after failed
 }
 
 func newConsoleWatch(fx *fixtures.Fixture, log *Timeline) *consoleWatch {
@@ -80,7 +56,7 @@ func (w *consoleWatch) look(line serial.Line, console *serial.Log) {
 			continue
 		}
 		w.once.Do(func() {
-			w.err = &ConsoleError{Name: p.Name, Line: line.Text, Context: console.Tail(reportLines)}
+			w.err = &verdict.ConsoleError{Name: p.Name, Line: line.Text, Context: console.Tail(reportLines)}
 			close(w.failed)
 		})
 		return

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -247,7 +248,7 @@ func TestAProxyThatEndsEndsTheStart(t *testing.T) {
 	harness.RequireHost(t)
 	_, err := harness.Start(t.Context(), harness.Config{Dir: t.ArtifactDir(), Proxy: "sh -c 'echo no such thing >&2; exit 7'"})
 	require.Error(t, err)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "no such thing")
 	require.ErrorContains(t, err, "exit status 7")
 }

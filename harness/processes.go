@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -52,7 +53,7 @@ func init() {
 	_ = os.Unsetenv(envPart)
 	if err := play(p); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(VerdictOf(err).ExitCode())
+		os.Exit(verdict.Of(err).ExitCode())
 	}
 	os.Exit(0)
 }
@@ -135,7 +136,7 @@ func playClient(ctx context.Context, s partScript, ready *os.File, log *slog.Log
 		return c.Close()
 	case <-c.Done():
 		if err := c.Wait(); err != nil {
-			return &Fault{Verdict: Product, Op: "client", Err: err}
+			return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}
 		}
 		return nil
 	}
@@ -149,11 +150,11 @@ func sayReady(f *os.File, r Ready) error {
 func (l *Lane) playedPart(ctx context.Context, p Part, s partScript) (*part, Ready, error) {
 	exe, err := os.Executable()
 	if err != nil {
-		return nil, Ready{}, classify(string(p), err)
+		return nil, Ready{}, verdict.Classify(string(p), err)
 	}
 	script, err := json.Marshal(s)
 	if err != nil {
-		return nil, Ready{}, classify(string(p), err)
+		return nil, Ready{}, verdict.Classify(string(p), err)
 	}
 	return l.readyChild(ctx, child{name: string(p), argv: []string{exe}, env: []string{envPart + "=" + string(p)}, stdin: script})
 }
@@ -163,7 +164,7 @@ func (l *Lane) playedPart(ctx context.Context, p Part, s partScript) (*part, Rea
 func (l *Lane) readyChild(ctx context.Context, c child) (*part, Ready, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, Ready{}, classify(c.name, err)
+		return nil, Ready{}, verdict.Classify(c.name, err)
 	}
 	defer r.Close()
 	c.ready = w

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -107,7 +109,7 @@ type vvSource func(ctx context.Context) (*vv.File, error)
 func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	f, err := l.newVV(ctx)
 	if err != nil {
-		return nil, classify("virt-viewer file", err)
+		return nil, verdict.Classify("virt-viewer file", err)
 	}
 	return l.throughRelay(ctx, f)
 }
@@ -134,7 +136,7 @@ func writeVV(path string, f *vv.File) error {
 	if err == nil {
 		err = writeFileAtomic(path, b, 0o600)
 	}
-	return classify("virt-viewer file", err)
+	return verdict.Classify("virt-viewer file", err)
 }
 
 // A ProxyConfig sets up the built-in proxy as a daemon of its own.
@@ -176,7 +178,7 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 	}
 	p, err := proxy.Start(cfg.Config)
 	if err != nil {
-		return nil, classify("proxy", err)
+		return nil, verdict.Classify("proxy", err)
 	}
 	if k != nil {
 		k.make = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, cfg.KeepSource, cfg.KeepUUID) }
@@ -223,7 +225,7 @@ func (k *vvKeeper) renew() error {
 	defer cancel()
 	f, err := k.make(ctx)
 	if err != nil {
-		return classify("virt-viewer file", err)
+		return verdict.Classify("virt-viewer file", err)
 	}
 	return writeVV(k.path, f)
 }
@@ -261,7 +263,7 @@ type laneConsole struct {
 func (s *laneConsole) set(c proxy.Console) error {
 	static, err := sources.NewStatic(laneSource, c)
 	if err != nil {
-		return classify("sources", err)
+		return verdict.Classify("sources", err)
 	}
 	s.now.Store(static)
 	return nil
@@ -281,7 +283,7 @@ func (s *laneConsole) Console(ctx context.Context, uuid string) (sources.Console
 func (l *Lane) innerProxy(context.Context) error {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
-		return classify("proxy certificate", err)
+		return verdict.Classify("proxy certificate", err)
 	}
 	src := &laneConsole{}
 	if err := src.set(l.console()); err != nil {
@@ -289,7 +291,7 @@ func (l *Lane) innerProxy(context.Context) error {
 	}
 	catalog, err := sources.NewCatalog(src)
 	if err != nil {
-		return classify("sources", err)
+		return verdict.Classify("sources", err)
 	}
 	l.source = src
 	log, closeLog, err := l.partLog("proxy")
@@ -344,7 +346,7 @@ func (l *Lane) proxyIsAt(r Ready, pid int) {
 func (l *Lane) childProxy(ctx context.Context) error {
 	list, err := sourcesYAML(l.console())
 	if err != nil {
-		return classify("sources", err)
+		return verdict.Classify("sources", err)
 	}
 	l.apiToken = newSecret()
 	var ready Ready
@@ -360,9 +362,9 @@ func (l *Lane) childProxy(ctx context.Context) error {
 		l.proxy, ready, err = l.playedPart(ctx, PartProxy, partScript{Sources: string(list), APIToken: l.apiToken,
 			VV: l.run.file("console.vv"), KeepUUID: l.uuid})
 	}
-	var known *Fault
+	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {
-		return &Fault{Verdict: Harness, Op: "proxy", Err: err}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}
 	} else if err != nil {
 		return err
 	}
@@ -397,7 +399,7 @@ func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
 			Error struct{ Code, Message string }
 		}
 		_ = json.Unmarshal(b, &e)
-		return nil, &Fault{Verdict: Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
 	}
 	return vv.Parse(url, b)
 }
@@ -408,11 +410,11 @@ func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 	case l.cfg.BackendTLS:
 		b, err := pki.New(pki.Config{CommonName: "qemu"})
 		if err != nil {
-			return s, classify("backend certificate", err)
+			return s, verdict.Classify("backend certificate", err)
 		}
 		x509 := l.run.file("x509")
 		if err := b.WriteDir(x509); err != nil {
-			return s, classify("backend certificate", err)
+			return s, verdict.Classify("backend certificate", err)
 		}
 		l.backendPKI = b
 		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
@@ -422,4 +424,8 @@ func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 		s.Port = qemu.AnyPort
 	}
 	return s, nil
+}
+
+func hostPort(host string, port int) string {
+	return net.JoinHostPort(host, fmt.Sprint(port))
 }

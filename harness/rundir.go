@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // runDirPrefix starts the name of every run directory, so that nothing else is
@@ -42,10 +44,10 @@ func runDirBase() string {
 func newRunDir() (*runDir, error) {
 	base := runDirBase()
 	if err := os.MkdirAll(base, 0o700); err != nil {
-		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
 	if st, err := os.Stat(base); err != nil || !ownPrivate(st) {
-		return nil, &Fault{Verdict: Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
 	}
 	SweepRunDirs()
 	var random [5]byte
@@ -56,7 +58,7 @@ func newRunDir() (*runDir, error) {
 	janitor := startJanitor(path)
 	if err := os.Mkdir(path, 0o700); err != nil {
 		janitor.kill() // it is not ours to remove
-		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
 	// Locked before it has its name: a sweeper never finds it unlocked.
 	lock, err := lockFile(filepath.Join(path, ".owner.new"))
@@ -66,7 +68,7 @@ func newRunDir() (*runDir, error) {
 	if err != nil {
 		janitor.dismiss()
 		_ = os.RemoveAll(path)
-		return nil, &Fault{Verdict: Host, Op: "run directory", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
 	return &runDir{path: path, lock: lock, janitor: janitor}, nil
 }

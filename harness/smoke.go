@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -38,7 +39,7 @@ type SmokeCheck struct {
 // A SmokeReport is what the smoke check found.
 type SmokeReport struct {
 	OK      bool         `json:"ok"`
-	Verdict Verdict      `json:"verdict,omitempty"`
+	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
 	Checks  []SmokeCheck `json:"checks"`
 	Picture string       `json:"picture,omitempty"`
@@ -64,7 +65,7 @@ func Smoke(ctx context.Context, cfg SmokeConfig) (*SmokeReport, error) {
 	err := s.run(ctx)
 	s.report.OK = err == nil
 	if err != nil {
-		s.report.Verdict, s.report.Reason = VerdictOf(err), err.Error()
+		s.report.Verdict, s.report.Reason = verdict.Of(err), err.Error()
 	}
 	s.report.TookMS = time.Since(began).Milliseconds()
 	return s.report, err
@@ -80,7 +81,7 @@ type smoke struct {
 func (s *smoke) run(ctx context.Context) error {
 	d, err := DialControl(ctx, "spicelane smoke", s.cfg.Socket)
 	if err != nil {
-		return s.failed("hello", &Fault{Verdict: Harness, Op: "smoke", Err: err})
+		return s.failed("hello", &verdict.Error{Verdict: verdict.Harness, Op: "smoke", Err: err})
 	}
 	defer d.Close()
 	s.driver = d
@@ -99,15 +100,15 @@ func (s *smoke) run(ctx context.Context) error {
 		if err != nil {
 			// A wait that ended for want of time shows what the product did not do,
 			// unless it was the socket that did not answer.
-			v := Product
-			var f *Fault
+			v := verdict.Product
+			var f *verdict.Error
 			var e *control.Error
 			if errors.As(err, &f) {
 				v = f.Verdict
 			} else if errors.As(err, &e) {
 				v = clientVerdict(err)
 			}
-			return s.failed(check.name, &Fault{Verdict: v, Op: "smoke: " + check.name, Err: err})
+			return s.failed(check.name, &verdict.Error{Verdict: v, Op: "smoke: " + check.name, Err: err})
 		}
 		s.passed(check.name, "%s", detail)
 	}
@@ -118,7 +119,7 @@ func (s *smoke) passed(name, format string, args ...any) {
 	s.report.Checks = append(s.report.Checks, SmokeCheck{name, true, fmt.Sprintf(format, args...)})
 }
 
-func (s *smoke) failed(name string, f *Fault) error {
+func (s *smoke) failed(name string, f *verdict.Error) error {
 	s.report.Checks = append(s.report.Checks, SmokeCheck{name, false, f.Err.Error()})
 	return f
 }
@@ -126,7 +127,7 @@ func (s *smoke) failed(name string, f *Fault) error {
 func (s *smoke) status(ctx context.Context) (control.Status, error) {
 	st, err := s.driver.Status(ctx)
 	if err != nil {
-		return st, &Fault{Verdict: Harness, Op: "status", Err: err}
+		return st, &verdict.Error{Verdict: verdict.Harness, Op: "status", Err: err}
 	}
 	return st, nil
 }
@@ -156,7 +157,7 @@ func (s *smoke) picture(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if s.img, err = s.driver.Image(ctx, control.ScreenshotParams{}); err != nil {
-		return "", &Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+		return "", &verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
 	}
 	if err := s.save(); err != nil {
 		return "", err
@@ -201,7 +202,7 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 	// describes other pixels; one of the next ones does not.
 	sub, err := s.driver.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
-		return "", &Fault{Verdict: Harness, Op: "subscribe", Err: err}
+		return "", &verdict.Error{Verdict: verdict.Harness, Op: "subscribe", Err: err}
 	}
 	defer sub.Close()
 	var first, last *Digest
@@ -209,7 +210,7 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 	for {
 		img, err := s.driver.Image(ctx, control.ScreenshotParams{})
 		if err != nil && ctx.Err() == nil {
-			return "", &Fault{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+			return "", &verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
 		}
 		if err == nil {
 			res, err = qrscan.Scan(qrscan.FrameOf(img))

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Lane states as `spicelane status` prints them.
@@ -40,8 +42,8 @@ type State struct {
 	ColdReason string `json:"cold_reason,omitempty"`
 	State      string `json:"state"`
 	// Reason says why a lane failed or stopped, Verdict whose fault it is.
-	Reason  string  `json:"reason,omitempty"`
-	Verdict Verdict `json:"verdict,omitempty"`
+	Reason  string       `json:"reason,omitempty"`
+	Verdict verdict.Kind `json:"verdict,omitempty"`
 	// ReadyMS is the time from start to ready in milliseconds.
 	ReadyMS int64 `json:"ready_ms"`
 	// Steps says what the time went into, in order.
@@ -102,7 +104,7 @@ var nameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,40}$`)
 // underscore and dash, at most maxName, the first a letter or digit.
 func CheckName(name string) error {
 	if !nameRE.MatchString(name) {
-		return &Fault{Verdict: Harness, Op: "lane name " + strconv.Quote(name),
+		return &verdict.Error{Verdict: verdict.Harness, Op: "lane name " + strconv.Quote(name),
 			Err:  errors.New("not usable as a name"),
 			Hint: "use letters, digits, '.', '_' and '-', at most 41, the first a letter or digit"}
 	}
@@ -155,14 +157,14 @@ func (r Registry) Load(name string) (State, error) {
 	}
 	b, err := os.ReadFile(r.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, &Fault{Verdict: Harness, Op: "lane " + name, Err: errors.New("there is no lane of that name"), Hint: "see: spicelane status"}
+		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: "lane " + name, Err: errors.New("there is no lane of that name"), Hint: "see: spicelane status"}
 	}
 	if err != nil {
-		return State{}, classify("lane "+name, err)
+		return State{}, verdict.Classify("lane "+name, err)
 	}
 	var s State
 	if err := json.Unmarshal(b, &s); err != nil {
-		return State{}, &Fault{Verdict: Harness, Op: r.file(name), Err: err, Hint: "remove that directory to forget the lane"}
+		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: r.file(name), Err: err, Hint: "remove that directory to forget the lane"}
 	}
 	if (s.State == StateReady || s.State == StateStarting) && !s.supervised() {
 		what := "while the lane was ready"
@@ -170,13 +172,13 @@ func (r Registry) Load(name string) (State, error) {
 			what = "while the lane was starting"
 		}
 		s.State = StateFailed
-		s.Verdict = Harness
+		s.Verdict = verdict.Harness
 		s.Reason = fmt.Sprintf("the supervisor (pid %d) was killed %s; QEMU, proxy and client ended with it", s.PIDs.Supervisor, what)
 		s.cleanRunDir()
 		// Another reader may come to the same conclusion at the same moment; both
 		// write the same words.
 		if err := r.Save(s); err != nil {
-			return s, classify("lane "+name, err)
+			return s, verdict.Classify("lane "+name, err)
 		}
 	}
 	return s, nil
@@ -190,7 +192,7 @@ func (r Registry) List() ([]State, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, classify("", err)
+		return nil, verdict.Classify("", err)
 	}
 	var out []State
 	var errs []error

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // teardownGrace is kept free at the end of a test's time, twice: once for the
@@ -53,7 +54,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		lane.test = testNote{tb.Name(), tb.Failed()}
 		lane.mu.Unlock()
 		if err := lane.Close(); err != nil {
-			tb.Errorf("%s fault: the lane did not end well: %v", VerdictOf(err), err)
+			tb.Errorf("%s fault: the lane did not end well: %v", verdict.Of(err), err)
 		}
 	})
 	cfg = noteRunning(cfg)
@@ -62,7 +63,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	}
 	lane, err := Start(ctx, cfg)
 	if err != nil {
-		var f *Fault
+		var f *verdict.Error
 		if errors.As(err, &f) {
 			if d := f.Details(); d != "" {
 				tb.Log(strings.TrimRight(d, "\n"))
@@ -72,7 +73,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		if _, serr := os.Stat(filepath.Join(cfg.Dir, TimelineFile)); serr == nil {
 			left = "\nwhat it left is in " + cfg.Dir
 		}
-		tb.Fatalf("%s fault: %v%s", VerdictOf(err), err, left)
+		tb.Fatalf("%s fault: %v%s", verdict.Of(err), err, left)
 	}
 	lane.ctx = ctx
 	return lane
@@ -93,7 +94,7 @@ func laneContext(tb testing.TB) (context.Context, context.CancelCauseFunc) {
 	}
 	ctx = context.WithValue(ctx, deadlineName{}, fmt.Sprintf("go test -timeout, of which %v are kept for the lane's end,", 2*teardownGrace))
 	ctx, stop := context.WithDeadlineCause(ctx, deadline.Add(-2*teardownGrace),
-		&Fault{Verdict: Harness, Err: fmt.Errorf("the test's time (go test -timeout) is up at %s", deadline.Format(time.TimeOnly))})
+		&verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the test's time (go test -timeout) is up at %s", deadline.Format(time.TimeOnly))})
 	return ctx, func(cause error) {
 		stop()
 		cancel(cause)
@@ -125,7 +126,7 @@ func (l *Lane) report(tb testing.TB) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "lane %s, %s, up for %v; everything it left is in %s\n", l.cfg.name(), l.State().Accel, l.log.Since().Round(time.Millisecond), l.dir)
 	if err := l.Err(); err != nil {
-		fmt.Fprintf(&b, "it ended: %s fault: %v\n", VerdictOf(err), err)
+		fmt.Fprintf(&b, "it ended: %s fault: %v\n", verdict.Of(err), err)
 	}
 	if l.relay != nil {
 		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
@@ -201,6 +202,6 @@ func (l *Lane) keep(ctx context.Context, why string) {
 // nothing to look at.
 func (l *Lane) keepStarted(ctx context.Context, err error) {
 	if l.machine() != nil && l.machine().Err() == nil {
-		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", VerdictOf(err), err))
+		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", verdict.Of(err), err))
 	}
 }

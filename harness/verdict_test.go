@@ -11,13 +11,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-func readVerdict(t *testing.T, dir string) harness.VerdictReport {
+func readVerdict(t *testing.T, dir string) verdict.Report {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(dir, harness.VerdictFile))
+	b, err := os.ReadFile(filepath.Join(dir, verdict.File))
 	require.NoError(t, err)
-	var r harness.VerdictReport
+	var r verdict.Report
 	require.NoError(t, json.Unmarshal(b, &r))
 	return r
 }
@@ -28,16 +29,16 @@ func TestAGuestThatPanicsOnItsConsoleEndsTheLane(t *testing.T) {
 	ctx := lane.Context()
 	require.NoError(t, lane.Machine().QMP().InjectNMI(ctx))
 	_, err := lane.AwaitDigest(ctx, "a digest that never comes", func(harness.Digest) bool { return false })
-	var said *harness.ConsoleError
+	var said *verdict.ConsoleError
 	require.ErrorAs(t, err, &said)
 	require.Regexp(t, "^panic: ", said.Line)
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 	<-lane.Done()
 	require.ErrorAs(t, lane.Err(), &said)
 
 	r := readVerdict(t, lane.Dir())
 	require.False(t, r.OK)
-	require.Equal(t, harness.Product, r.Verdict)
+	require.Equal(t, verdict.Product, r.Verdict)
 	require.Contains(t, r.Reason, "the guest failed")
 }
 
@@ -46,7 +47,7 @@ func TestALaneThatWasClosedIsWell(t *testing.T) {
 	dir := t.ArtifactDir()
 	ok := t.Run("lane", func(t *testing.T) { harness.Up(t, harness.Config{Dir: dir}) })
 	require.True(t, ok)
-	if _, err := os.Stat(filepath.Join(dir, harness.VerdictFile)); os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(dir, verdict.File)); os.IsNotExist(err) {
 		t.SkipNow() // the lane was skipped, with its reason
 	}
 	r := readVerdict(t, dir)

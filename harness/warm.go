@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
 	"github.com/spicelane/spicelane/qmp"
 )
@@ -26,11 +27,11 @@ const (
 func WarmCache() (*warm.Cache, error) {
 	size, err := warm.ParseSize(os.Getenv(warm.EnvSize))
 	if err != nil {
-		return nil, &Fault{Verdict: Harness, Op: warm.EnvSize, Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: warm.EnvSize, Err: err}
 	}
 	dir, err := filepath.Abs(filepath.Join(CacheDir(), "warm"))
 	if err != nil {
-		return nil, classify("cache directory", err)
+		return nil, verdict.Classify("cache directory", err)
 	}
 	return &warm.Cache{Dir: dir, MaxBytes: size}, nil
 }
@@ -78,9 +79,9 @@ func (l *Lane) mayBoot() error {
 	if l.cfg.warm() != WarmRequire || cold == nil {
 		return nil
 	}
-	f := &Fault{Verdict: Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
+	f := &verdict.Error{Verdict: verdict.Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
 	if cold.Host {
-		f.Verdict, f.Hint = Host, "free some space, or set "+qemu.EnvCacheDir+" to a directory that can be written"
+		f.Verdict, f.Hint = verdict.Host, "free some space, or set "+qemu.EnvCacheDir+" to a directory that can be written"
 	}
 	return f
 }
@@ -131,7 +132,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 		case <-limit.C:
 			return &warm.ColdError{Why: "another lane has been about to save this machine's state for too long"}
 		case <-ctx.Done():
-			return &Fault{Verdict: Harness, Op: "saved state", Err: fmt.Errorf("waited for another lane to save it: %w", context.Cause(ctx))}
+			return &verdict.Error{Verdict: verdict.Harness, Op: "saved state", Err: fmt.Errorf("waited for another lane to save it: %w", context.Cause(ctx))}
 		}
 	}
 }
@@ -236,7 +237,7 @@ func (l *Lane) bootInstead(cold *warm.ColdError) error {
 	}
 	// What the restored machine had said is not what the booted one says.
 	if err := os.Remove(filepath.Join(l.dir, qemu.SerialLog)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return classify("lane directory", err)
+		return verdict.Classify("lane directory", err)
 	}
 	return nil
 }
@@ -395,7 +396,7 @@ func (l *Lane) proved() {
 // waits for a machine that did not boot.
 func (l *Lane) blameState(err error) error {
 	w := &l.warm
-	if VerdictOf(err) != Product {
+	if verdict.Of(err) != verdict.Product {
 		return err
 	}
 	if w.claim != nil {
@@ -407,7 +408,7 @@ func (l *Lane) blameState(err error) error {
 	}
 	_ = w.cache.Quarantine(w.id, "restored, it did not come up: "+err.Error())
 	_ = w.entry.Discard()
-	return &Fault{Verdict: Product, Err: err, Hint: "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off"}
+	return &verdict.Error{Verdict: verdict.Product, Err: err, Hint: "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off"}
 }
 
 // guestLives tells whether the guest goes on painting by QEMU's own screen: then

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // These tests have a cache of their own, which the environment names: they are
@@ -117,7 +118,7 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	// The guest of the first lane that is restored lives, by QEMU's own screen:
 	// that nobody sees it is not the state's fault.
 	_, err := tryStart(t, harness.Config{Client: "false"})
-	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	require.NotContains(t, err.Error(), "thrown away")
 	require.NoFileExists(t, filepath.Join(entry(t, cache), "restored"))
 
@@ -295,10 +296,10 @@ func TestAStateThatIsOfNoUseIsThrownAwayAndTheLaneBoots(t *testing.T) {
 		cfg.Warm = harness.WarmRequire
 		_, err := tryStart(t, cfg)
 		require.ErrorContains(t, err, "warm=require: its saved state was thrown away: ")
-		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+		require.Equal(t, verdict.Harness, verdict.Of(err))
 		_, err = tryStart(t, cfg)
 		require.ErrorContains(t, err, "warm=require: no state of this machine is saved yet; bring such a lane up once with warm=auto")
-		require.Equal(t, harness.Harness, harness.VerdictOf(err))
+		require.Equal(t, verdict.Harness, verdict.Of(err))
 	})
 }
 
@@ -344,7 +345,7 @@ func TestNobodyWaitsForAMachineThatDidNotComeUp(t *testing.T) {
 	cfg.Banner = "never said"
 	cfg.Timeout = 200 * time.Millisecond // of KVM
 	_, err := tryStart(t, cfg)
-	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	cfg.Warm = harness.WarmRequire
 	_, err = tryStart(t, cfg)
 	require.ErrorContains(t, err, "warm=require: it did not come up: ")
@@ -379,7 +380,7 @@ func TestACacheThatCannotBeIsNoReasonNotToBoot(t *testing.T) {
 	cfg.Warm = harness.WarmRequire
 	_, err := tryStart(t, cfg)
 	require.ErrorContains(t, err, "not a directory")
-	require.Equal(t, harness.Host, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 
 	// A fixture's image needs a place, too: Beacon's is then the lane's own.
 	lane = start(t, harness.Config{Accel: "tcg"})
@@ -391,7 +392,7 @@ func TestASizeThatIsNoneIsSaid(t *testing.T) {
 	t.Setenv("SPICELANE_WARM_SIZE", "2 gigabytes")
 	_, err := tryStart(t, echoLane(t))
 	require.ErrorContains(t, err, `SPICELANE_WARM_SIZE: "2 gigabytes" is no size`)
-	require.Equal(t, harness.Harness, harness.VerdictOf(err))
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 	t.Setenv("SPICELANE_WARM_SIZE", "0")
 	lane := start(t, echoLane(t))
 	require.Contains(t, lane.State().ColdReason, "nothing is kept: SPICELANE_WARM_SIZE is 0")
@@ -428,7 +429,7 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 20<<20), 0o600))
 	_, err = tryStart(t, cfg)
 	require.ErrorContains(t, err, "no state can be saved: the disk that holds "+filepath.Join(dir, "warm")+" is full")
-	require.Equal(t, harness.Host, harness.VerdictOf(err))
+	require.Equal(t, verdict.Host, verdict.Of(err))
 }
 
 // requireRuns demands that the machine is not left standing.
@@ -448,7 +449,7 @@ func TestAStateThatWasNeverSeenToWorkIsNotTriedForEver(t *testing.T) {
 	blind := cfg
 	blind.Client = "false"
 	_, err := tryStart(t, blind)
-	require.Equal(t, harness.Product, harness.VerdictOf(err), "%v", err)
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off")
 	found, err := filepath.Glob(filepath.Join(cache, "warm", strings.Repeat("[0-9a-f]", 64)))
 	require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newBench() *cobra.Command {
@@ -67,7 +68,7 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 				return usage("--client none: without a client there is no picture to wait for")
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Err: err}
 			}
 			if cfg.Executable, err = os.Executable(); err != nil {
 				return usage("%w", err)

@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/keyway"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -59,14 +60,14 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 				return usage("--client %s: the two ways are compared with the built-in client on both", lane.Client)
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Err: err}
 			}
 			if dir == "" {
 				dir = filepath.Join("artifacts", "latency-"+time.Now().Format("20060102-150405"))
 			}
 			// Before the keys, not after them.
 			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Op: "key latency", Err: err, Hint: "choose another --dir"}
+				return &verdict.Error{Verdict: verdict.Host, Op: "key latency", Err: err, Hint: "choose another --dir"}
 			}
 			cfg.Lane = lane
 			cfg.Lane.Dir = filepath.Join(dir, "lane")
@@ -89,7 +90,7 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 				return err
 			}
 			if lost := r.Direct.Lost + r.Proxied.Lost; lost > 0 {
-				return &harness.Fault{Verdict: harness.Product, Op: "key latency", Err: fmt.Errorf("%d of %d keys were never seen (%d directly, %d through the proxy)",
+				return &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("%d of %d keys were never seen (%d directly, %d through the proxy)",
 					lost, 2*r.Keys, r.Direct.Lost, r.Proxied.Lost)}
 			}
 			return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -72,7 +73,7 @@ The protocol is described in docs/control-socket.md.`,
 				return c.Close()
 			case <-c.Done():
 				if err := c.Wait(); err != nil {
-					return &harness.Fault{Verdict: harness.Product, Op: "client", Err: err}
+					return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}
 				}
 				return nil
 			}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/conform"
 )
@@ -62,7 +62,7 @@ Exit status: 0 it holds, 1 a check failed, 2 the socket could not be asked.`,
 			case cmd.Context().Err() != nil:
 				return usage("interrupted")
 			case failed > 0:
-				return &harness.Fault{Verdict: harness.Product, Op: "conform", Err: fmt.Errorf("%d of %d checks failed", failed, len(results))}
+				return &verdict.Error{Verdict: verdict.Product, Op: "conform", Err: fmt.Errorf("%d of %d checks failed", failed, len(results))}
 			}
 			if !asJSON {
 				fmt.Fprintf(out, "verdict: PASS, %d checks\n", len(results))
@@ -83,7 +83,7 @@ func nameOrSocket(word string) (target, error) {
 		return resolveTarget("", word)
 	}
 	t, err := resolveTarget(word, "")
-	var f *harness.Fault
+	var f *verdict.Error
 	if errors.As(err, &f) && f.Hint != "" {
 		f.Hint += "; a socket's path needs a slash, as in ./" + word
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
 )
@@ -45,7 +45,7 @@ It is served until it is interrupted.`,
 			case errors.As(err, &open):
 				return usage("--listen: %w", err)
 			case err != nil:
-				return &harness.Fault{Verdict: harness.Host, Op: "console", Err: err, Hint: "choose another --listen"}
+				return &verdict.Error{Verdict: verdict.Host, Op: "console", Err: err, Hint: "choose another --listen"}
 			}
 			defer s.Close()
 			say := func() error {

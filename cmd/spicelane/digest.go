@@ -15,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -105,7 +106,7 @@ func digestOfFile(file string) (harness.Digest, error) {
 	}
 	res, err := qrscan.Scan(qrscan.FrameOf(img))
 	if err != nil {
-		return harness.Digest{}, &harness.Fault{Verdict: harness.Product, Op: file, Err: err}
+		return harness.Digest{}, &verdict.Error{Verdict: verdict.Product, Op: file, Err: err}
 	}
 	return *res.Digest, nil
 }

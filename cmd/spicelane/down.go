@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Bounds of an orderly end. The supervisor itself bounds each of its steps;
@@ -69,7 +70,7 @@ func down(ctx context.Context, reg harness.Registry, name string) (string, error
 	if !harness.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
 		s.Terminate(syscall.SIGKILL)
 		if !harness.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
-			return "", &harness.Fault{Verdict: harness.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) does not end, even when killed", s.PIDs.Supervisor)}
+			return "", &verdict.Error{Verdict: verdict.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) does not end, even when killed", s.PIDs.Supervisor)}
 		}
 		forced = " (its supervisor had to be killed)"
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures"
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newFixture() *cobra.Command {
@@ -108,7 +108,7 @@ func newFixtureVerify() *cobra.Command {
 				switch {
 				case err != nil:
 					// The image is not what its entry promises: an assertion failed.
-					errs = append(errs, &harness.Fault{Verdict: harness.Product, Err: err})
+					errs = append(errs, &verdict.Error{Verdict: verdict.Product, Err: err})
 				case f.SHA256 == "":
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: its entry promises no checksum; it is %s\n", f.Name, sum)
 				default:
@@ -133,7 +133,7 @@ func newFixtureBuild() *cobra.Command {
 			c := exec.CommandContext(cmd.Context(), script)
 			c.Stdout, c.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 			if err := c.Run(); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Op: "fixture build", Err: err, Hint: "it needs: sudo apt-get install -y clang lld mtools dosfstools qemu-utils"}
+				return &verdict.Error{Verdict: verdict.Host, Op: "fixture build", Err: err, Hint: "it needs: sudo apt-get install -y clang lld mtools dosfstools qemu-utils"}
 			}
 			return nil
 		},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // logNames are the logs of a lane and their files.
@@ -69,7 +70,7 @@ func newLogs() *cobra.Command {
 func followFile(ctx context.Context, w io.Writer, path string, s harness.State) error {
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {
-		return &harness.Fault{Verdict: harness.Host, Op: "follow", Err: err}
+		return &verdict.Error{Verdict: verdict.Host, Op: "follow", Err: err}
 	}
 	defer watch.Close()
 	// The directory, not the file: the file may not be there yet.

@@ -20,7 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func main() {
@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 	}
 	fmt.Fprintf(stderr, "spicelane: %s\n", oneLine(err.Error()))
-	return harness.VerdictOf(err).ExitCode()
+	return verdict.Of(err).ExitCode()
 }
 
 // oneLine folds a message into one line: the contract promises that the
@@ -95,7 +95,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 
 // usage makes a usage error: exit status 2.
 func usage(format string, args ...any) error {
-	return &harness.Fault{Verdict: harness.Harness, Err: fmt.Errorf(format, args...)}
+	return &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf(format, args...)}
 }
 
 // printJSON writes v as one indented object.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -69,7 +70,7 @@ its token is read from --api-token-file or $` + harness.EnvAPIToken + `.`,
 			case err := <-failed:
 				_ = p.Close()
 				if err != nil {
-					return &harness.Fault{Verdict: harness.Harness, Op: "proxy", Err: err}
+					return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}
 				}
 				return nil
 			}
@@ -118,7 +119,7 @@ func loadTLS(dir string) (*pki.Bundle, error) {
 	}
 	b, err := pki.LoadDir(dir)
 	if err != nil {
-		return nil, &harness.Fault{Verdict: harness.Harness, Op: "--tls", Err: err, Hint: "make one with: spicelane tls " + dir}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "--tls", Err: err, Hint: "make one with: spicelane tls " + dir}
 	}
 	return b, nil
 }

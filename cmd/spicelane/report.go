@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newReport() *cobra.Command {
@@ -102,9 +102,9 @@ func runError(run *report.Run) error {
 		if n := len(failures) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		return &harness.Fault{Verdict: v, Op: f.Name(), Err: errors.New(f.Reason + more)}
+		return &verdict.Error{Verdict: v, Op: f.Name(), Err: errors.New(f.Reason + more)}
 	}
-	return &harness.Fault{Verdict: v, Op: "report", Err: errors.New(run.Problems[0])}
+	return &verdict.Error{Verdict: v, Op: "report", Err: errors.New(run.Problems[0])}
 }
 
 // writeReport writes what write writes to path.

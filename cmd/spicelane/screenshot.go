@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -82,7 +83,7 @@ them is at fault.`,
 					return err
 				}
 				if img, err = qemu.ScreenshotVia(cmd.Context(), s.QMP, s.Dir); err != nil {
-					return &harness.Fault{Verdict: harness.Harness, Op: "screenshot", Err: err}
+					return &verdict.Error{Verdict: verdict.Harness, Op: "screenshot", Err: err}
 				}
 				if img, err = crop(img, p.Region); err != nil {
 					return err
@@ -158,15 +159,15 @@ func firstPicture(ctx context.Context, stdin io.Reader, file string) (image.Imag
 	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay} }
 	c, err := spice.Dial(ctx, cfg)
 	if err != nil {
-		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
 	defer c.Close()
 	if _, err := c.AwaitPicture(ctx, 0); err != nil {
-		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
 	pic, err := c.Snapshot(0, 0, nil)
 	if err != nil {
-		return nil, &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
 	img := image.NewNRGBA(image.Rect(0, 0, pic.Width, pic.Height))
 	for y := range pic.Height {

@@ -17,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/soak"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newSoak() *cobra.Command {
@@ -64,7 +65,7 @@ harness's, 3 the host's.`,
 				return usage("--client none: without a client there is nothing to check")
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Err: err}
 			}
 			if lane.Executable, err = os.Executable(); err != nil {
 				return usage("%w", err)
@@ -147,7 +148,7 @@ func printSoak(w io.Writer, r *soak.Report) error {
 	how = append(how, fmt.Sprintf("%d warm, %d cold", r.Warm, r.Runs-r.Warm))
 	fmt.Fprintf(tw, "lanes\t%d (%s), %d at once\n", r.Runs, strings.Join(how, "; "), r.Parallel)
 	fmt.Fprintf(tw, "failures\t%s\n", r.Rate)
-	for _, v := range []harness.Verdict{harness.Product, harness.Harness, harness.Host} {
+	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {
 		if r.Verdicts[v] > 0 {
 			fmt.Fprintf(tw, "  %s\t%d\n", v, r.Verdicts[v])
 		}
@@ -184,5 +185,5 @@ func soakError(r *soak.Report) error {
 	if n := len(r.Failures) - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more)", n)
 	}
-	return &harness.Fault{Verdict: v, Op: fmt.Sprintf("lane %d: %s", l.N, l.Stage), Err: errors.New(l.Reason + more)}
+	return &verdict.Error{Verdict: v, Op: fmt.Sprintf("lane %d: %s", l.N, l.Stage), Err: errors.New(l.Reason + more)}
 }

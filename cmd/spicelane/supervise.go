@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // newSupervise is the process that owns a lane which `up` leaves behind. It is
@@ -99,7 +100,7 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 	lane, err := harness.Start(ctx, cfg)
 	if err != nil {
 		if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil && errors.Is(err, context.Canceled) {
-			err = &harness.Fault{Verdict: harness.Harness, Err: fmt.Errorf("the lane was ended while it was starting (%v)", cause)}
+			err = &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the lane was ended while it was starting (%v)", cause)}
 		}
 		n.send(note{Fail: failNoteOf(err)})
 		return err
@@ -125,7 +126,7 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 }
 
 func failNoteOf(err error) *failNote {
-	f := &failNote{Verdict: harness.VerdictOf(err), Message: err.Error()}
+	f := &failNote{Verdict: verdict.Of(err), Message: err.Error()}
 	var d interface{ Details() string }
 	if errors.As(err, &d) {
 		f.Detail = d.Details()

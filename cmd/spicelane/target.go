@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -86,7 +87,7 @@ func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *con
 	err = f(ctx, d)
 	var e *control.Error
 	if errors.As(err, &e) && e.Code == control.CodeNoDigest {
-		return &harness.Fault{Verdict: harness.Product, Err: err}
+		return &verdict.Error{Verdict: verdict.Product, Err: err}
 	}
 	return err
 }

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
@@ -24,7 +24,7 @@ QEMU takes the same directory as x509-dir.`,
 				return usage("%w", err)
 			}
 			if err := b.WriteDir(args[0]); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Op: "tls", Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Op: "tls", Err: err}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, %s, %s\nhost-subject: %s\n", args[0],
 				pki.CACertFile, pki.CAKeyFile, pki.ServerCertFile, pki.ServerKeyFile, b.HostSubject)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -72,7 +72,7 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 					printTyped(cmd.OutOrStdout(), res, took)
 				}
 				if p.Confirm && res.Lost+res.Reordered+res.Unexpected > 0 {
-					return &harness.Fault{Verdict: harness.Product, Op: "type",
+					return &verdict.Error{Verdict: verdict.Product, Op: "type",
 						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and %d presses were shown that nobody sent",
 							res.CharsSent, res.Lost, res.Reordered, res.Unexpected)}
 				}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newUp() *cobra.Command {
@@ -104,11 +105,11 @@ func claimLane(reg harness.Registry, name string) (*claim, error) {
 func tryClaim(reg harness.Registry, name string) (*claim, error) {
 	dir := reg.Entry(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, &harness.Fault{Verdict: harness.Host, Op: "lane " + name, Err: err, Hint: "set XDG_STATE_HOME to a directory that can be written"}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "lane " + name, Err: err, Hint: "set XDG_STATE_HOME to a directory that can be written"}
 	}
 	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, &harness.Fault{Verdict: harness.Host, Op: "lane " + name, Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "lane " + name, Err: err}
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
@@ -127,9 +128,9 @@ type note struct {
 
 // A failNote carries an error across the process boundary.
 type failNote struct {
-	Verdict harness.Verdict `json:"verdict"`
-	Message string          `json:"message"`
-	Detail  string          `json:"detail,omitempty"`
+	Verdict verdict.Kind `json:"verdict"`
+	Message string       `json:"message"`
+	Detail  string       `json:"detail,omitempty"`
 }
 
 func (f *failNote) Error() string   { return f.Message }
@@ -150,16 +151,16 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 		return none, usage("%w", err)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return none, &harness.Fault{Verdict: harness.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
+		return none, &verdict.Error{Verdict: verdict.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
 	}
 	logf, err := os.OpenFile(filepath.Join(cfg.Dir, "supervisor.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return none, &harness.Fault{Verdict: harness.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
+		return none, &verdict.Error{Verdict: verdict.Host, Op: "lane directory", Err: err, Hint: "choose another --dir"}
 	}
 	defer logf.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
-		return none, &harness.Fault{Verdict: harness.Host, Err: err}
+		return none, &verdict.Error{Verdict: verdict.Host, Err: err}
 	}
 	defer r.Close()
 	in, err := json.Marshal(cfg)
@@ -178,7 +179,7 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 	err = sup.Start()
 	w.Close()
 	if err != nil {
-		return none, &harness.Fault{Verdict: harness.Host, Op: "supervisor", Err: err}
+		return none, &verdict.Error{Verdict: verdict.Host, Op: "supervisor", Err: err}
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- sup.Wait() }()
@@ -206,7 +207,7 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 			switch {
 			case !ok:
 				err := <-exited
-				return none, &harness.Fault{Verdict: harness.Harness, Op: "supervisor",
+				return none, &verdict.Error{Verdict: verdict.Harness, Op: "supervisor",
 					Err:  fmt.Errorf("ended without a word (%s)", describeExit(err)),
 					Hint: "see " + logf.Name()}
 			case n.Begin != "":
@@ -217,7 +218,7 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 				return *n.Ready, nil
 			case n.Fail != nil:
 				<-exited
-				return none, &harness.Fault{Verdict: n.Fail.Verdict, Err: n.Fail}
+				return none, &verdict.Error{Verdict: n.Fail.Verdict, Err: n.Fail}
 			}
 		}
 	}

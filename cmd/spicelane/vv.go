@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -47,7 +48,7 @@ one session within a minute; it is renewed as soon as it has been used.`,
 				return nil
 			}
 			if err := writeSecret(out, f); err != nil {
-				return &harness.Fault{Verdict: harness.Host, Op: "vv", Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Op: "vv", Err: err}
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: open it with: remote-viewer %s\n", out, out)
 			return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/termview"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
@@ -55,7 +56,7 @@ until the lane ends.`,
 				return usage("watch needs a terminal to read keys from: %w", err)
 			}
 			if err != nil {
-				return &harness.Fault{Verdict: harness.Host, Op: "watch", Err: err}
+				return &verdict.Error{Verdict: verdict.Host, Op: "watch", Err: err}
 			}
 			if s := v.State(); s.Reason != "" {
 				fmt.Fprintf(cmd.ErrOrStderr(), "lane %s is %s: %s\n", s.Name, s.Lane, oneLine(s.Reason))

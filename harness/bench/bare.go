@@ -9,10 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // bareBoot starts QEMU with mc's command line, on fresh copies of what the guest
@@ -22,7 +22,7 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 	// Short: a socket's path may have 107 bytes.
 	dir, err := os.MkdirTemp("", "slb-")
 	if err != nil {
-		return 0, &harness.Fault{Verdict: harness.Host, Op: "bench", Err: err}
+		return 0, &verdict.Error{Verdict: verdict.Host, Op: "bench", Err: err}
 	}
 	defer os.RemoveAll(dir)
 	mc.Dir, mc.SocketDir = dir, dir
@@ -90,7 +90,7 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 	began := time.Now()
 	p, err := proc.Start(cmd)
 	if err != nil {
-		return 0, &harness.Fault{Verdict: harness.Host, Op: "bench: QEMU", Err: err}
+		return 0, &verdict.Error{Verdict: verdict.Host, Op: "bench: QEMU", Err: err}
 	}
 	defer func() { err = errors.Join(err, p.Stop(time.Second)) }()
 	go func() {
@@ -103,7 +103,7 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 	}()
 	line, err := console.Await(ctx, serial.Contains(banner))
 	if err != nil {
-		return 0, &harness.Fault{Verdict: harness.Product, Op: "bench: QEMU alone", Err: errors.Join(err, context.Cause(ctx))}
+		return 0, &verdict.Error{Verdict: verdict.Product, Op: "bench: QEMU alone", Err: errors.Join(err, context.Cause(ctx))}
 	}
 	return line.Time.Sub(began), nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/soak"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Config says what to measure. The zero Config but for Executable measures
@@ -105,11 +106,11 @@ type Report struct {
 // Run measures. It takes a few minutes under TCG.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Executable == "" || cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
-		return nil, &harness.Fault{Verdict: harness.Harness, Op: "bench", Err: errors.New("it needs an executable, lanes with a client, and counts that are not negative")}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: errors.New("it needs an executable, lanes with a client, and counts that are not negative")}
 	}
 	dir, err := os.MkdirTemp("", "spicelane-bench-")
 	if err != nil {
-		return nil, &harness.Fault{Verdict: harness.Host, Op: "bench", Err: err}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "bench", Err: err}
 	}
 	defer os.RemoveAll(dir)
 	b := &bench{cfg: cfg, dir: dir, report: &Report{}}
@@ -290,7 +291,7 @@ func (b *bench) pace(ctx context.Context) error {
 			}
 			if len(r.Failures) > 0 {
 				f := r.Failures[0]
-				return &harness.Fault{Verdict: f.Verdict, Op: "bench: " + f.Stage, Err: errors.New(f.Reason)}
+				return &verdict.Error{Verdict: f.Verdict, Op: "bench: " + f.Stage, Err: errors.New(f.Reason)}
 			}
 			if ctx.Err() != nil {
 				return context.Cause(ctx)

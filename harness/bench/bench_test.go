@@ -8,6 +8,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // What is measured needs machines: cmd/spicelane/testdata/lane-bench.txt.
@@ -22,6 +23,6 @@ func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 	} {
 		_, err := bench.Run(t.Context(), cfg)
 		require.Error(t, err, name)
-		require.Equal(t, harness.Harness, harness.VerdictOf(err), name)
+		require.Equal(t, verdict.Harness, verdict.Of(err), name)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Machine is what figures depend on.
@@ -36,7 +37,7 @@ func ThisMachine(ctx context.Context) (Machine, error) {
 		m.QEMU, err = qemu.Version(ctx, binary)
 	}
 	if err != nil {
-		return m, &harness.Fault{Verdict: harness.Host, Err: err}
+		return m, &verdict.Error{Verdict: verdict.Host, Err: err}
 	}
 	m.QEMU = strings.TrimPrefix(m.QEMU, "QEMU emulator version ")
 	m.CPU = field("/proc/cpuinfo", "model name")

@@ -30,6 +30,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -85,11 +86,11 @@ func (c Config) check() error {
 const saysEvery = 20
 
 // Measure brings a lane up, measures on it and ends it. Every error has a
-// verdict, see harness.VerdictOf. Keys that get lost are counted and no error, but
+// verdict, see verdict.Of. Keys that get lost are counted and no error, but
 // for the first.
 func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := cfg.check(); err != nil {
-		return nil, fault(harness.Harness, err)
+		return nil, fault(verdict.Harness, err)
 	}
 	machine, err := bench.ThisMachine(ctx)
 	if err != nil {
@@ -102,7 +103,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	if lc.Dir == "" {
 		if lc.Dir, err = os.MkdirTemp("", "spicelane-keyway-"); err != nil {
-			return nil, fault(harness.Host, err)
+			return nil, fault(verdict.Host, err)
 		}
 		defer os.RemoveAll(lc.Dir)
 	}
@@ -154,7 +155,7 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *contro
 		within, cancel := context.WithTimeoutCause(ctx, lane.Scaled(digestTime), errors.New("it shows none"))
 		defer cancel()
 		if _, err := lane.AwaitDigest(within, "a digest", func(harness.Digest) bool { return true }); err != nil {
-			return nil, &harness.Fault{Verdict: harness.Harness, Op: "key latency", Err: err, Hint: "measure with a guest that shows a digest"}
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "key latency", Err: err, Hint: "measure with a guest that shows a digest"}
 		}
 	}
 	if fx != nil && fx.Name == "beacon" {
@@ -202,6 +203,6 @@ func why(lane *harness.Lane, direct *control.Driver, err error) error {
 	return err
 }
 
-func fault(v harness.Verdict, err error) error {
-	return &harness.Fault{Verdict: v, Op: "key latency", Err: err}
+func fault(v verdict.Kind, err error) error {
+	return &verdict.Error{Verdict: v, Op: "key latency", Err: err}
 }

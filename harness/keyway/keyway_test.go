@@ -19,6 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/keyway"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // What is measured needs a machine: cmd/spicelane/testdata/lane-latency.txt. How a
@@ -140,12 +141,12 @@ func TestADirectoryThatCannotBeWrittenIsTheHostsFault(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	err := sample().Write(file)
 	require.Error(t, err)
-	require.Equal(t, harness.Host, harness.VerdictOf(err))
+	require.Equal(t, verdict.Host, verdict.Of(err))
 	require.ErrorContains(t, err, "choose another directory")
 
 	taken := t.TempDir()
 	require.NoError(t, os.MkdirAll(filepath.Join(taken, keyway.PlotFile), 0o755))
-	require.Equal(t, harness.Host, harness.VerdictOf(sample().Write(taken)))
+	require.Equal(t, verdict.Host, verdict.Of(sample().Write(taken)))
 }
 
 func plotOf(t *testing.T, r *keyway.Report) string {
@@ -217,6 +218,6 @@ func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 	} {
 		_, err := keyway.Measure(t.Context(), cfg)
 		require.Error(t, err, name)
-		require.Equal(t, harness.Harness, harness.VerdictOf(err), name)
+		require.Equal(t, verdict.Harness, verdict.Of(err), name)
 	}
 }

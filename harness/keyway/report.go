@@ -12,6 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Report is what was measured.
@@ -141,5 +142,5 @@ func (r *Report) Write(dir string) error {
 }
 
 func unwritten(err error) error {
-	return &harness.Fault{Verdict: harness.Host, Op: "key latency", Err: err, Hint: "choose another directory"}
+	return &verdict.Error{Verdict: verdict.Host, Op: "key latency", Err: err, Hint: "choose another directory"}
 }

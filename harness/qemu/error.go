@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // HostError says what the host lacks and what would mend it. A command that
@@ -18,6 +20,9 @@ type HostError struct {
 func (e *HostError) Error() string { return withHint(e.What, e.Hint) }
 func (e *HostError) Unwrap() error { return e.Err }
 
+// Verdict is Host.
+func (e *HostError) Verdict() verdict.Kind { return verdict.Host }
+
 // ConfigError says what is wrong with the configuration of a machine or with
 // a file that it names. A command that ends in one exits 2.
 type ConfigError struct {
@@ -28,6 +33,9 @@ type ConfigError struct {
 
 func (e *ConfigError) Error() string { return withHint(e.What, e.Hint) }
 func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Verdict is Harness: whoever configured the machine can change it.
+func (e *ConfigError) Verdict() verdict.Kind { return verdict.Harness }
 
 func withHint(what, hint string) string {
 	if hint == "" {
@@ -69,6 +77,20 @@ func (e *ExitError) Error() string {
 		s += fmt.Sprintf("; QEMU said: %q", line)
 	}
 	return s
+}
+
+// Verdict says whose fault the end of the machine is.
+func (e *ExitError) Verdict() verdict.Kind {
+	switch e.Kind {
+	case KindShutdown, KindPanicked, KindCrash:
+		return verdict.Product
+	case KindInternalError, KindDiskFull, KindIOError, KindSignal:
+		// Nobody here sends QEMU a signal unasked: the kernel does (out of memory), or
+		// a person.
+		return verdict.Host
+	default:
+		return verdict.Harness
+	}
 }
 
 // errorLine picks the line of QEMU's output that says most: the first that
@@ -151,6 +173,9 @@ func (e *BootError) Error() string {
 }
 
 func (e *BootError) Unwrap() error { return e.Err }
+
+// Verdict is Product: the machine ran, and its guest did not boot.
+func (e *BootError) Verdict() verdict.Kind { return verdict.Product }
 
 // Report returns everything known, over several lines.
 func (e *BootError) Report() string {

@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // faultWords are what harness.Up prints before the reason, behind the place
@@ -89,7 +89,7 @@ func (p *Package) failureOf(t *Test) *Failure {
 	text = withoutDump(text)
 	for line := range strings.Lines(text) {
 		if m := faultWords.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-			f.Verdict, f.Reason = harness.Verdict(m[1]), m[2]
+			f.Verdict, f.Reason = verdict.Kind(m[1]), m[2]
 			return f
 		}
 	}
@@ -158,11 +158,11 @@ func dumpedLanes(text string) []Lane {
 		if logLine.MatchString(line) {
 			m := dump.FindStringSubmatch(line)
 			if in = m != nil; in {
-				lanes = append(lanes, Lane{VerdictReport: harness.VerdictReport{Name: m[1], Accel: m[2], Dir: m[3]}, Gone: true})
+				lanes = append(lanes, Lane{Report: verdict.Report{Name: m[1], Accel: m[2], Dir: m[3]}, Gone: true})
 			}
 		} else if m := ended.FindStringSubmatch(line); in && m != nil {
 			l := &lanes[len(lanes)-1]
-			l.Verdict, l.Reason = harness.Verdict(m[1]), m[2]
+			l.Verdict, l.Reason = verdict.Kind(m[1]), m[2]
 		}
 	}
 	return lanes

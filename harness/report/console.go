@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // console prints for people, as things happen. With a nil writer it does not.
@@ -102,7 +102,7 @@ func (r *Run) Headline() string {
 	return b.String()
 }
 
-var verdicts = []harness.Verdict{harness.Product, harness.Harness, harness.Host}
+var verdicts = []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host}
 
 func plural(n int, word string) string {
 	if n == 1 {

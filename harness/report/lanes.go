@@ -6,13 +6,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Lane is one that a test brought up.
 type Lane struct {
 	// VerdictReport is what its verdict.json says.
-	harness.VerdictReport
+	verdict.Report
 	// Gone tells that there is no verdict.json to be found (go test without
 	// -artifacts): name, accelerator and reason are from the test's output, the
 	// rest is not known.
@@ -55,12 +55,12 @@ func (t *Test) findVerdicts() {
 			}
 			return nil
 		}
-		if d.Name() != harness.VerdictFile || !d.Type().IsRegular() {
+		if d.Name() != verdict.File || !d.Type().IsRegular() {
 			return nil
 		}
 		if l, ok := readVerdict(path); ok {
 			l.Dir = filepath.Dir(path) // the run may have been on another machine
-			t.Lanes = append(t.Lanes, Lane{VerdictReport: l})
+			t.Lanes = append(t.Lanes, Lane{Report: l})
 		}
 		return nil
 	})
@@ -75,8 +75,8 @@ func depth(rel string) int {
 	return n
 }
 
-func readVerdict(path string) (harness.VerdictReport, bool) {
-	var l harness.VerdictReport
+func readVerdict(path string) (verdict.Report, bool) {
+	var l verdict.Report
 	if st, err := os.Stat(path); err != nil || st.Size() > maxVerdict {
 		return l, false
 	}
@@ -85,7 +85,7 @@ func readVerdict(path string) (harness.VerdictReport, bool) {
 		return l, false
 	}
 	switch l.Verdict {
-	case "", harness.Product, harness.Harness, harness.Host:
+	case "", verdict.Product, verdict.Harness, verdict.Host:
 	default:
 		return l, false
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // The streams in testdata are what go test -json of Go 1.26 really printed,
@@ -84,29 +84,29 @@ func golden(t *testing.T, name string, got []byte) {
 func TestEveryFailureHasItsVerdictAndItsKind(t *testing.T) {
 	for _, test := range []struct {
 		stream, name string
-		verdict      harness.Verdict
+		verdict      verdict.Kind
 		kind         report.Kind
 		reason       string
 	}{
-		{"mixed", "ex/bad", harness.Harness, report.Build, "syntax error"},
-		{"mixed", "ex/y", harness.Harness, report.Build, "declared and not used"},
-		{"mixed", "ex/x.TestFail/sub", harness.Product, report.Assertion, "boot: no"},
-		{"panic", "ex/x.TestPanic", harness.Harness, report.Panic, "panic: boom"},
-		{"panic", "ex/x.TestPar", harness.Harness, report.Unfinished, "panic: boom"},
-		{"parallel-panic", "ex/q.TestPanics", harness.Harness, report.Panic, "nil map"},
-		{"parallel-panic", "ex/q.TestSpeaks", harness.Harness, report.Unfinished, "nil map"},
-		{"timeout", "ex/x.TestPanic", harness.Harness, report.Timeout, "timed out after 1s"},
-		{"timeout", "ex/x.TestPar", harness.Harness, report.Unfinished, "timed out after 1s"},
-		{"exit", "ex/x.TestPanic", harness.Harness, report.Unfinished, "ended before"},
-		{"leak", "ex/z", harness.Harness, report.Exit, "found unexpected goroutines"},
-		{"race", "ex/r.TestRace", harness.Product, report.Race, "data race"},
-		{"repeated", "ex/f.TestSometimes", harness.Product, report.Assertion, "run 3: got 3"},
-		{"lanes", "example.com/console.TestWrongBanner", harness.Product, report.Assertion, "awaited \"login:\""},
-		{"lanes", "example.com/console.TestTheGuestDies", harness.Harness, report.Assertion, "killed on request"},
-		{"lanes", "example.com/console.TestTheWrongDisplay", harness.Harness, report.Assertion, "display vga"},
-		{"lanes", "example.com/console.TestNeedsKVM", harness.Host, report.Assertion, "KVM is required"},
-		{"lanes", "example.com/console.TestNoQEMU", harness.Host, report.Assertion, "QEMU was not found"},
-		{"lanes", "example.com/console.TestTypedTextArrives", harness.Product, report.Assertion, "await digest: awaited three key presses"},
+		{"mixed", "ex/bad", verdict.Harness, report.Build, "syntax error"},
+		{"mixed", "ex/y", verdict.Harness, report.Build, "declared and not used"},
+		{"mixed", "ex/x.TestFail/sub", verdict.Product, report.Assertion, "boot: no"},
+		{"panic", "ex/x.TestPanic", verdict.Harness, report.Panic, "panic: boom"},
+		{"panic", "ex/x.TestPar", verdict.Harness, report.Unfinished, "panic: boom"},
+		{"parallel-panic", "ex/q.TestPanics", verdict.Harness, report.Panic, "nil map"},
+		{"parallel-panic", "ex/q.TestSpeaks", verdict.Harness, report.Unfinished, "nil map"},
+		{"timeout", "ex/x.TestPanic", verdict.Harness, report.Timeout, "timed out after 1s"},
+		{"timeout", "ex/x.TestPar", verdict.Harness, report.Unfinished, "timed out after 1s"},
+		{"exit", "ex/x.TestPanic", verdict.Harness, report.Unfinished, "ended before"},
+		{"leak", "ex/z", verdict.Harness, report.Exit, "found unexpected goroutines"},
+		{"race", "ex/r.TestRace", verdict.Product, report.Race, "data race"},
+		{"repeated", "ex/f.TestSometimes", verdict.Product, report.Assertion, "run 3: got 3"},
+		{"lanes", "example.com/console.TestWrongBanner", verdict.Product, report.Assertion, "awaited \"login:\""},
+		{"lanes", "example.com/console.TestTheGuestDies", verdict.Harness, report.Assertion, "killed on request"},
+		{"lanes", "example.com/console.TestTheWrongDisplay", verdict.Harness, report.Assertion, "display vga"},
+		{"lanes", "example.com/console.TestNeedsKVM", verdict.Host, report.Assertion, "KVM is required"},
+		{"lanes", "example.com/console.TestNoQEMU", verdict.Host, report.Assertion, "QEMU was not found"},
+		{"lanes", "example.com/console.TestTypedTextArrives", verdict.Product, report.Assertion, "await digest: awaited three key presses"},
 	} {
 		t.Run(test.stream+" "+test.name, func(t *testing.T) {
 			for _, f := range read(t, stream(t, test.stream)).Failures() {
@@ -311,10 +311,10 @@ func TestOutputCannotBreakOutOfTheReports(t *testing.T) {
 
 func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.T) {
 	dir := t.TempDir()
-	verdict := func(v harness.VerdictReport) {
+	note := func(v verdict.Report) {
 		b, err := json.Marshal(v)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, harness.VerdictFile), b, 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, verdict.File), b, 0o644))
 	}
 	failure := func(output string) *report.Failure {
 		b, err := json.Marshal(map[string]string{"Action": "artifacts", "Package": "p", "Test": "TestX", "Path": dir})
@@ -322,20 +322,20 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 		run := read(t, []byte(event("start", "", "")+event("run", "TestX", "")+string(b)+"\n"+event("output", "TestX", output)+event("fail", "TestX", "")+event("fail", "", "")))
 		return run.Failures()[0].Failure
 	}
-	ended := harness.VerdictReport{Verdict: harness.Host, Reason: "QEMU was killed by signal 9", Accel: "tcg", ReadyMS: 500}
+	ended := verdict.Report{Verdict: verdict.Host, Reason: "QEMU was killed by signal 9", Accel: "tcg", ReadyMS: 500}
 
-	verdict(ended)
+	note(ended)
 	f := failure("    x_test.go:9: status says ready, want failed\n")
-	require.Equal(t, harness.Product, f.Verdict)
+	require.Equal(t, verdict.Product, f.Verdict)
 	require.Equal(t, "status says ready, want failed", f.Reason)
 
 	f = failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n")
-	require.Equal(t, harness.Host, f.Verdict, "the test failed of the lane's end")
+	require.Equal(t, verdict.Host, f.Verdict, "the test failed of the lane's end")
 
 	ended.ReadyMS = 0
-	verdict(ended)
+	note(ended)
 	f = failure("    x_test.go:9: the lane did not come up\n")
-	require.Equal(t, harness.Host, f.Verdict, "there was no lane to test")
+	require.Equal(t, verdict.Host, f.Verdict, "there was no lane to test")
 	require.Equal(t, ended.Reason, f.Reason)
 
 	// Without the artifact directory all that is known is what Up printed.
@@ -343,15 +343,15 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 		"        it ended: host fault: QEMU was killed by signal 9\n        last serial lines:\n"
 	require.NoError(t, os.RemoveAll(dir))
 	f = failure("    x_test.go:9: status says ready, want failed\n" + dump)
-	require.Equal(t, harness.Product, f.Verdict)
+	require.Equal(t, verdict.Product, f.Verdict)
 	require.Equal(t, "status says ready, want failed", f.Reason)
-	require.Equal(t, harness.Host, failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n"+dump).Verdict)
+	require.Equal(t, verdict.Host, failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n"+dump).Verdict)
 }
 
 func TestAVerdictThatIsNotOursSaysNothing(t *testing.T) {
 	for _, content := range []string{"", "{", "null", "[]", `{"verdict":"guilty"}`, `{"ok":"yes"}`, `{}`} {
 		dir := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, harness.VerdictFile), []byte(content), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, verdict.File), []byte(content), 0o644))
 		b, err := json.Marshal(map[string]string{"Action": "artifacts", "Package": "p", "Test": "TestX", "Path": dir})
 		require.NoError(t, err)
 		run := read(t, []byte(event("start", "", "")+event("run", "TestX", "")+string(b)+"\n"+event("pass", "TestX", "")+event("pass", "", "")))

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // An Outcome is how a test or package ended.
@@ -42,19 +42,19 @@ const (
 
 // verdict is whose fault a failure of this kind is when nothing says more: what
 // a test asserts, it asserts of the product.
-func (k Kind) verdict() harness.Verdict {
+func (k Kind) verdict() verdict.Kind {
 	switch k {
 	case Assertion, Race, Subtests:
-		return harness.Product
+		return verdict.Product
 	default:
-		return harness.Harness
+		return verdict.Harness
 	}
 }
 
 // A Failure says what went wrong.
 type Failure struct {
 	Kind    Kind
-	Verdict harness.Verdict
+	Verdict verdict.Kind
 	// Reason is one line.
 	Reason string
 }
@@ -143,7 +143,7 @@ type Counts struct {
 	Packages int
 	// Verdicts counts failures by whose fault they are; a test that failed only
 	// in its subtests is not counted again.
-	Verdicts map[harness.Verdict]int
+	Verdicts map[verdict.Kind]int
 	// Lanes that were started and left a verdict.json; Warm and Accels count
 	// among those.
 	Lanes, Warm int
@@ -152,7 +152,7 @@ type Counts struct {
 
 // Count counts.
 func (r *Run) Count() Counts {
-	c := Counts{Packages: len(r.Packages), Verdicts: map[harness.Verdict]int{}, Accels: map[string]int{}}
+	c := Counts{Packages: len(r.Packages), Verdicts: map[verdict.Kind]int{}, Accels: map[string]int{}}
 	r.Tests(func(t *Test) {
 		c.Tests++
 		switch t.Outcome {
@@ -216,18 +216,18 @@ func (r *Run) Failures() []Finding {
 
 // Verdict is that of the whole run: empty if it passed. What certainly failed
 // in the product outweighs what was never asked for want of a harness or host.
-func (r *Run) Verdict() harness.Verdict {
+func (r *Run) Verdict() verdict.Kind {
 	c := r.Count()
-	for _, v := range []harness.Verdict{harness.Product, harness.Harness} {
+	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness} {
 		if c.Verdicts[v] > 0 {
 			return v
 		}
 	}
 	switch {
 	case r.Incomplete:
-		return harness.Harness
-	case c.Verdicts[harness.Host] > 0:
-		return harness.Host
+		return verdict.Harness
+	case c.Verdicts[verdict.Host] > 0:
+		return verdict.Host
 	}
 	return ""
 }

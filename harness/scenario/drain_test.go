@@ -10,6 +10,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Every kind of line, as Beacon's own tests have it.
@@ -175,7 +176,7 @@ func TestAStreamNoticesWhatNoDigestShowed(t *testing.T) {
 	require.NoError(t, s.Take(ds[8]))
 	err := s.Complete(t.Context(), false)
 	require.ErrorContains(t, err, "no digest showed line_rendered between frames 4 and 8")
-	require.Equal(t, harness.Product, harness.VerdictOf(err))
+	require.Equal(t, verdict.Product, verdict.Of(err))
 
 	// Joined late: complete from there on, and not from the start.
 	s = scenario.ScriptedStream(ds[5])

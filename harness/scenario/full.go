@@ -11,6 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -130,7 +131,7 @@ func (r *run) fromBoot(accept func(harness.Digest) bool) *Stream {
 	r.must(err)
 	r.later(s.Close)
 	if h := s.Last().ChannelHashes; h != (digest.ChannelHashes{}) {
-		r.Fatalf("%s fault: this suite wants a guest that nothing has happened to: its hashes are %v", harness.Harness, h.Map())
+		r.Fatalf("%s fault: this suite wants a guest that nothing has happened to: its hashes are %v", verdict.Harness, h.Map())
 	}
 	r.settled(s)
 	return s
@@ -146,7 +147,7 @@ func (r *run) text(name string) string {
 	r.Helper()
 	fx := r.lane.Fixture()
 	if fx == nil || fx.Texts[name] == "" {
-		r.Fatalf("%s fault: the fixture has no text %q", harness.Harness, name)
+		r.Fatalf("%s fault: the fixture has no text %q", verdict.Harness, name)
 	}
 	return fx.Texts[name]
 }
@@ -157,7 +158,7 @@ func (r *run) banner() string {
 	r.Helper()
 	fx := r.lane.Fixture()
 	if fx == nil || fx.Banner == "" {
-		r.Fatalf("%s fault: the fixture has no banner", harness.Harness)
+		r.Fatalf("%s fault: the fixture has no banner", verdict.Harness)
 	}
 	return fx.Banner
 }
@@ -263,7 +264,7 @@ func (r *run) drain(ctx context.Context, why digest.PowerOffReason, last func() 
 	}
 	drain, err := ReadDrain(lines)
 	if err != nil {
-		err = &harness.Fault{Verdict: harness.Product, Op: "serial line", Err: err}
+		err = &verdict.Error{Verdict: verdict.Product, Op: "serial line", Err: err}
 	}
 	r.must(err)
 	e, ok := drain.Events[len(drain.Events)-1].(digest.PowerOff)

@@ -9,6 +9,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -21,7 +22,7 @@ func Bare(tb testing.TB, lane *harness.Lane) {
 	defer r.end()
 	s := r.stream()
 	if mc := lane.Machine().Config(); mc.Audio || mc.Agent {
-		r.Fatalf("%s fault: this machine has an agent's port or a sound device", harness.Harness)
+		r.Fatalf("%s fault: this machine has an agent's port or a sound device", verdict.Harness)
 	}
 	r.tap(s, "F5")
 	awaitA(r, s, "a tone that nothing can sound", func(e digest.Tone) bool { return e.State == digest.ToneNoSound })

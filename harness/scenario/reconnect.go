@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -74,7 +75,7 @@ func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	}
 	c, err := spice.Dial(ctx, cfg)
 	if err != nil {
-		err = &harness.Fault{Verdict: harness.Product, Op: "another client", Err: err}
+		err = &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: err}
 	}
 	r.must(err)
 	r.later(func() { c.Close() })
@@ -100,7 +101,7 @@ func (r *run) samePicture(c *spice.Client) error {
 		case <-changed:
 			return nil
 		case <-c.Done():
-			return &harness.Fault{Verdict: harness.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
+			return &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -134,9 +135,9 @@ func (r *run) visit(c *spice.Client, what string, look func() (saw string, err e
 		select {
 		case <-changed:
 		case <-c.Done():
-			return &harness.Fault{Verdict: harness.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
+			return &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
 		case <-ctx.Done():
-			return r.lane.Judge(began, &harness.Fault{Verdict: harness.Product, Op: "another client", Err: &harness.AwaitError{
+			return r.lane.Judge(began, &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: &harness.AwaitError{
 				Wanted: what, Last: saw, Err: context.Cause(ctx)}})
 		}
 	}

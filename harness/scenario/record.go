@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/recording"
@@ -89,7 +90,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 func (r *run) unsaid(res control.RecordStopResult, secret string) (messages int) {
 	r.Helper()
 	if secret == "" {
-		r.Fatalf("%s fault: the lane has no ticket to look for", harness.Harness)
+		r.Fatalf("%s fault: the lane has no ticket to look for", verdict.Harness)
 	}
 	size := int64(0)
 	for _, name := range res.Files {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -85,7 +86,7 @@ type run struct {
 func begin(tb testing.TB, lane *harness.Lane) *run {
 	tb.Helper()
 	if lane.Client == nil {
-		tb.Fatalf("%s fault: this lane has no client that a suite could drive", harness.Harness)
+		tb.Fatalf("%s fault: this lane has no client that a suite could drive", verdict.Harness)
 	}
 	ctx, cancel := context.WithCancelCause(lane.Context())
 	r := &run{TB: tb, lane: lane, client: lane.Client, ctx: ctx}
@@ -172,26 +173,26 @@ func (r *run) must(err error, doing ...any) {
 	if what != "" {
 		what += ": "
 	}
-	r.Fatalf("%s fault: %s%v", verdict(err), what, err)
+	r.Fatalf("%s fault: %s%v", verdictOf(err), what, err)
 }
 
 // want ends the suite if ok is false: the product did something else.
 func (r *run) want(ok bool, format string, args ...any) {
 	r.Helper()
 	if !ok {
-		r.Fatalf("%s fault: %s", harness.Product, fmt.Sprintf(format, args...))
+		r.Fatalf("%s fault: %s", verdict.Product, fmt.Sprintf(format, args...))
 	}
 }
 
-// verdict is harness.VerdictOf, which knows nothing of errors that a client
+// verdictOf is verdict.Of, which knows nothing of errors that a client
 // answered itself.
-func verdict(err error) harness.Verdict {
-	var f *harness.Fault
+func verdictOf(err error) verdict.Kind {
+	var f *verdict.Error
 	var e *control.Error
 	if !errors.As(err, &f) && errors.As(err, &e) && e.Code != control.CodeBadParams && e.Code != control.CodeUnknownMethod {
-		return harness.Product
+		return verdict.Product
 	}
-	return harness.VerdictOf(err)
+	return verdict.Of(err)
 }
 
 // isCode tells whether err is an answer with that code.
@@ -267,7 +268,7 @@ func (r *run) tap(s *Stream, key string) {
 	r.Helper()
 	codes, err := control.ParseKey(key)
 	if err != nil || len(codes) != 1 {
-		r.Fatalf("%s fault: %q is not one key: %v", harness.Harness, key, err)
+		r.Fatalf("%s fault: %q is not one key: %v", verdict.Harness, key, err)
 	}
 	r.down(s, codes[0])
 	after := s.read

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -35,7 +36,7 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 			after := take(control.ScreenshotParams{Format: "rgba"})
 			if !bytes.Equal(before.Pix, after.Pix) {
 				if ctx.Err() != nil {
-					return &harness.Fault{Verdict: harness.Product, Op: "screenshot", Err: &harness.AwaitError{
+					return &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: &harness.AwaitError{
 						Wanted: "the same picture twice of a guest that is paused", Last: harness.FirstDifference(after, before), Err: context.Cause(ctx)}}
 				}
 				continue

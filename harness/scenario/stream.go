@@ -11,6 +11,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -155,7 +156,7 @@ func (s *Stream) pump(ctx context.Context) error {
 // take adds a digest.
 func (s *Stream) take(d harness.Digest) error {
 	if d.FrameCounter <= s.last.FrameCounter {
-		return &harness.Fault{Verdict: harness.Product, Op: "digest",
+		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
 	}
 	fresh := newEvents(s.events, d.Events)
@@ -237,17 +238,17 @@ func (s *Stream) AwaitFrame(ctx context.Context, n uint32) (harness.Digest, erro
 
 // fault gives an error of a wait its verdict.
 func (s *Stream) fault(began time.Time, err error) error {
-	var f *harness.Fault
+	var f *verdict.Error
 	if errors.As(err, &f) {
-		return &harness.Fault{Verdict: f.Verdict, Op: "digest", Err: err}
+		return &verdict.Error{Verdict: f.Verdict, Op: "digest", Err: err}
 	}
-	v := harness.Product
+	v := verdict.Product
 	select {
 	case <-s.lane.Client.Done():
-		v = harness.Harness // the socket, not what came over it
+		v = verdict.Harness // the socket, not what came over it
 	default:
 	}
-	return s.lane.Judge(began, &harness.Fault{Verdict: v, Op: "digest", Err: err})
+	return s.lane.Judge(began, &verdict.Error{Verdict: v, Op: "digest", Err: err})
 }
 
 // maxDescribed is how many events an error shows.
@@ -321,7 +322,7 @@ func (s *Stream) checkPicture(ctx context.Context) error {
 
 func (s *Stream) complete(fromBoot bool) error {
 	if len(s.missed) > 0 {
-		return &harness.Fault{Verdict: harness.Product, Op: "digest", Err: fmt.Errorf("no digest showed %s", strings.Join(s.missed, "; "))}
+		return &verdict.Error{Verdict: verdict.Product, Op: "digest", Err: fmt.Errorf("no digest showed %s", strings.Join(s.missed, "; "))}
 	}
 	if !fromBoot {
 		return nil
@@ -333,7 +334,7 @@ func (s *Stream) complete(fromBoot bool) error {
 		}
 	}
 	if hashes != s.last.ChannelHashes {
-		return &harness.Fault{Verdict: harness.Product, Op: "digest",
+		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the events seen have the hashes %v, the digest says %v", hashes.Map(), s.last.ChannelHashes.Map())}
 	}
 	return nil

@@ -25,6 +25,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Config says what to repeat, and how often.
@@ -63,14 +64,14 @@ type Lane struct {
 	N  int  `json:"n"`
 	OK bool `json:"ok"`
 	// Stage is what failed: Up, Smoke or Down.
-	Stage   string          `json:"stage,omitempty"`
-	Verdict harness.Verdict `json:"verdict,omitempty"`
-	Reason  string          `json:"reason,omitempty"`
-	Accel   string          `json:"accel,omitempty"`
-	Warm    bool            `json:"warm"`
-	UpMS    int64           `json:"up_ms"`
-	SmokeMS int64           `json:"smoke_ms"`
-	DownMS  int64           `json:"down_ms"`
+	Stage   string       `json:"stage,omitempty"`
+	Verdict verdict.Kind `json:"verdict,omitempty"`
+	Reason  string       `json:"reason,omitempty"`
+	Accel   string       `json:"accel,omitempty"`
+	Warm    bool         `json:"warm"`
+	UpMS    int64        `json:"up_ms"`
+	SmokeMS int64        `json:"smoke_ms"`
+	DownMS  int64        `json:"down_ms"`
 	// Dir is the evidence; empty for a lane that passed.
 	Dir string `json:"dir,omitempty"`
 }
@@ -86,16 +87,16 @@ type Times struct {
 type Report struct {
 	report.Rate
 	// Low and High bound the rate of failures with 95 % confidence.
-	Low      float64                 `json:"low"`
-	High     float64                 `json:"high"`
-	Wanted   int                     `json:"wanted"`
-	Parallel int                     `json:"parallel"`
-	Accels   map[string]int          `json:"accels"`
-	Warm     int                     `json:"warm"`
-	Verdicts map[harness.Verdict]int `json:"verdicts,omitempty"`
-	Up       Times                   `json:"up"`
-	Smoke    Times                   `json:"smoke"`
-	Down     Times                   `json:"down"`
+	Low      float64              `json:"low"`
+	High     float64              `json:"high"`
+	Wanted   int                  `json:"wanted"`
+	Parallel int                  `json:"parallel"`
+	Accels   map[string]int       `json:"accels"`
+	Warm     int                  `json:"warm"`
+	Verdicts map[verdict.Kind]int `json:"verdicts,omitempty"`
+	Up       Times                `json:"up"`
+	Smoke    Times                `json:"smoke"`
+	Down     Times                `json:"down"`
 	// PerMinute is how many lanes ended in a minute, on average.
 	PerMinute float64 `json:"per_minute"`
 	TookMS    int64   `json:"took_ms"`
@@ -106,8 +107,8 @@ type Report struct {
 
 // Verdict is that of the whole soak, empty if nothing failed: a lane that
 // failed in the product outweighs others.
-func (r *Report) Verdict() harness.Verdict {
-	for _, v := range []harness.Verdict{harness.Product, harness.Harness, harness.Host} {
+func (r *Report) Verdict() verdict.Kind {
+	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {
 		if r.Verdicts[v] > 0 {
 			return v
 		}
@@ -120,13 +121,13 @@ func (r *Report) Verdict() harness.Verdict {
 // ctx ends, lanes that are up are ended and not counted.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.N < 1 || cfg.Parallel < 0 || cfg.Lane.Executable == "" || cfg.Dir == "" {
-		return nil, &harness.Fault{Verdict: harness.Harness, Op: "soak", Err: errors.New("it needs at least one lane, an executable and a directory")}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "soak", Err: errors.New("it needs at least one lane, an executable and a directory")}
 	}
 	if err := cfg.Lane.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.Lane.Client == harness.None {
-		return nil, &harness.Fault{Verdict: harness.Harness, Op: "soak", Err: errors.New("without a client there is nothing to check")}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "soak", Err: errors.New("without a client there is nothing to check")}
 	}
 	dir, err := filepath.Abs(cfg.Dir)
 	if err != nil {
@@ -134,7 +135,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	cfg.Dir = dir
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, &harness.Fault{Verdict: harness.Host, Op: "soak", Err: err, Hint: "choose another directory"}
+		return nil, &verdict.Error{Verdict: verdict.Host, Op: "soak", Err: err, Hint: "choose another directory"}
 	}
 	s := &soak{cfg: cfg, began: time.Now()}
 	s.run(ctx)
@@ -215,7 +216,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 	// What is found wrong first is what failed.
 	failed := func(stage string, err error) {
 		if err != nil && l.Stage == "" {
-			l.Stage, l.Verdict, l.Reason = stage, harness.VerdictOf(err), err.Error()
+			l.Stage, l.Verdict, l.Reason = stage, verdict.Of(err), err.Error()
 		}
 	}
 	began := time.Now()
@@ -250,7 +251,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 	l.OK = l.Stage == ""
 	if l.OK || ctx.Err() != nil {
 		if err := os.RemoveAll(cfg.Dir); err != nil {
-			failed(Down, &harness.Fault{Verdict: harness.Host, Op: "remove the evidence", Err: err})
+			failed(Down, &verdict.Error{Verdict: verdict.Host, Op: "remove the evidence", Err: err})
 		}
 		return l
 	}
@@ -263,11 +264,11 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 func leftovers(s harness.State) error {
 	for name, pid := range map[string]int{"QEMU": s.PIDs.QEMU, "the proxy": s.PIDs.Proxy, "the client": s.PIDs.Client} {
 		if pid != 0 && harness.Alive(pid) {
-			return &harness.Fault{Verdict: harness.Harness, Op: "down", Err: fmt.Errorf("%s (pid %d) is still alive", name, pid)}
+			return &verdict.Error{Verdict: verdict.Harness, Op: "down", Err: fmt.Errorf("%s (pid %d) is still alive", name, pid)}
 		}
 	}
 	if _, err := os.Lstat(s.RunDir); s.RunDir != "" && err == nil {
-		return &harness.Fault{Verdict: harness.Harness, Op: "down", Err: fmt.Errorf("the sockets' directory %s is still there", s.RunDir)}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "down", Err: fmt.Errorf("the sockets' directory %s is still there", s.RunDir)}
 	}
 	return nil
 }
@@ -276,8 +277,8 @@ func leftovers(s harness.State) error {
 // failed the lane itself does not know; of a lane that did not come up it learns
 // from there what it was.
 func (l *Lane) note(name string) {
-	path := filepath.Join(l.Dir, harness.VerdictFile)
-	v := harness.VerdictReport{Name: name, Accel: l.Accel, Warm: l.Warm, Dir: l.Dir}
+	path := filepath.Join(l.Dir, verdict.File)
+	v := verdict.Report{Name: name, Accel: l.Accel, Warm: l.Warm, Dir: l.Dir}
 	if b, err := os.ReadFile(path); err == nil {
 		_ = json.Unmarshal(b, &v) // what it holds is better than nothing
 	}
@@ -292,7 +293,7 @@ func (l *Lane) note(name string) {
 func (s *soak) report() *Report {
 	r := &Report{
 		Wanted: s.cfg.N, Parallel: max(s.cfg.Parallel, 1), Stopped: s.stopped,
-		Accels: map[string]int{}, Verdicts: map[harness.Verdict]int{},
+		Accels: map[string]int{}, Verdicts: map[verdict.Kind]int{},
 		TookMS: time.Since(s.began).Milliseconds(),
 	}
 	var up, smoke, down []time.Duration

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/soak"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // These tests start no machine: their lanes fail before one, for they are of a
@@ -33,19 +34,19 @@ func TestASoakThatAlwaysFailsIsStoppedAndItsEvidenceKept(t *testing.T) {
 	require.Equal(t, 5, r.Runs)
 	require.Equal(t, 5, r.Failed)
 	require.Equal(t, "5 lanes in a row failed", r.Stopped)
-	require.Equal(t, harness.Harness, r.Verdict())
-	require.Equal(t, map[harness.Verdict]int{harness.Harness: 5}, r.Verdicts)
+	require.Equal(t, verdict.Harness, r.Verdict())
+	require.Equal(t, map[verdict.Kind]int{verdict.Harness: 5}, r.Verdicts)
 	require.Equal(t, seen, r.Failures)
 	for i, l := range r.Failures {
 		require.Equal(t, i+1, l.N)
 		require.Equal(t, soak.Up, l.Stage)
 		require.Contains(t, l.Reason, "nothing")
-		var v harness.VerdictReport
-		b, err := os.ReadFile(filepath.Join(l.Dir, harness.VerdictFile))
+		var v verdict.Report
+		b, err := os.ReadFile(filepath.Join(l.Dir, verdict.File))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(b, &v))
 		require.False(t, v.OK)
-		require.Equal(t, harness.Harness, v.Verdict)
+		require.Equal(t, verdict.Harness, v.Verdict)
 	}
 
 	var saved soak.Report
@@ -96,12 +97,12 @@ func TestASoakThatCannotBeRunSaysSo(t *testing.T) {
 		change(&cfg)
 		_, err := soak.Run(t.Context(), cfg)
 		require.Error(t, err, name)
-		require.Equal(t, harness.Harness, harness.VerdictOf(err), name)
+		require.Equal(t, verdict.Harness, verdict.Of(err), name)
 	}
 	cfg := config(t)
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	cfg.Dir = filepath.Join(file, "soak")
 	_, err := soak.Run(t.Context(), cfg)
-	require.Equal(t, harness.Host, harness.VerdictOf(err))
+	require.Equal(t, verdict.Host, verdict.Of(err))
 }

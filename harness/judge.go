@@ -9,30 +9,8 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
-
-// VerdictFile is the verdict's name in a lane's directory.
-const VerdictFile = "verdict.json"
-
-// A VerdictReport is verdict.json: how a lane ended, for programs.
-type VerdictReport struct {
-	// OK tells that nothing failed: the lane was closed and its test, if it had
-	// one, passed.
-	OK bool `json:"ok"`
-	// Verdict says whose fault it is if not; empty for a test that failed in an
-	// assertion of its own.
-	Verdict Verdict `json:"verdict,omitempty"`
-	Reason  string  `json:"reason,omitempty"`
-	Test    string  `json:"test,omitempty"`
-	Name    string  `json:"name"`
-	Fixture string  `json:"fixture,omitempty"`
-	Accel   string  `json:"accel"`
-	Warm    bool    `json:"warm"`
-	ReadyMS int64   `json:"ready_ms"`
-	// UpMS is how long the lane lived, in milliseconds.
-	UpMS int64  `json:"up_ms"`
-	Dir  string `json:"dir"`
-}
 
 // A testNote is what a lane knows of its test.
 type testNote struct {
@@ -47,19 +25,19 @@ func (l *Lane) writeVerdict(err error) {
 	l.mu.Lock()
 	test := l.test
 	l.mu.Unlock()
-	r := VerdictReport{
+	r := verdict.Report{
 		OK: err == nil && !test.failed, Test: test.name, Name: s.Name, Fixture: s.Fixture, Accel: s.Accel, Warm: s.Warm, ReadyMS: s.ReadyMS,
 		UpMS: l.log.Since().Milliseconds(), Dir: l.dir,
 	}
 	switch {
 	case err != nil:
-		r.Verdict, r.Reason = VerdictOf(err), err.Error()
+		r.Verdict, r.Reason = verdict.Of(err), err.Error()
 	case test.failed:
 		r.Reason = "an assertion of the test failed"
 	}
 	b, merr := json.MarshalIndent(r, "", "  ")
 	if merr == nil {
-		merr = writeFileAtomic(filepath.Join(l.dir, VerdictFile), append(b, '\n'), 0o644)
+		merr = writeFileAtomic(filepath.Join(l.dir, verdict.File), append(b, '\n'), 0o644)
 	}
 	if merr != nil {
 		l.cfg.log().Error("cannot write the verdict", "err", merr)
@@ -80,7 +58,7 @@ func (l *Lane) reason(err error) error {
 	}
 	select {
 	case <-l.failures.failed:
-		return classify("", l.failures.err)
+		return verdict.Classify("", l.failures.err)
 	default:
 		return err
 	}
@@ -90,20 +68,20 @@ func (l *Lane) reason(err error) error {
 // blames the host if it did not let the guest run.
 func (l *Lane) judgeWait(began time.Time, err error) error {
 	var (
-		f      *Fault
+		f      *verdict.Error
 		await  *AwaitError
 		boot   *qemu.BootError
 		saw    *serial.AwaitError
 		waited = errors.As(err, &await) || errors.As(err, &boot) || errors.As(err, &saw)
 	)
-	if !waited || l.watchdog == nil || l.machine().Err() != nil || !errors.As(err, &f) || f.Verdict != Product {
+	if !waited || l.watchdog == nil || l.machine().Err() != nil || !errors.As(err, &f) || f.Verdict != verdict.Product {
 		return err
 	}
 	p := l.watchdog.since(began)
 	g := *f
 	g.Hint = p.String()
 	if p.Stalled() {
-		g.Verdict = Host
+		g.Verdict = verdict.Host
 	}
 	return &g
 }

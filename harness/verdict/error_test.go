@@ -1,4 +1,4 @@
-package harness_test
+package verdict_test
 
 import (
 	"errors"
@@ -7,12 +7,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func TestAFaultSaysItsVerdictWhereAssertionsPrintIt(t *testing.T) {
 	t.Parallel()
-	err := &harness.Fault{Verdict: harness.Host, Op: "qemu", Err: errors.New("100 % wrong"), Hint: "mend it"}
+	err := &verdict.Error{Verdict: verdict.Host, Op: "qemu", Err: errors.New("100 % wrong"), Hint: "mend it"}
 	require.Equal(t, "qemu: 100 % wrong; mend it", fmt.Sprint(err))
 	require.Equal(t, "qemu: 100 % wrong; mend it", fmt.Sprintf("%v", err))
 	require.Equal(t, "host fault: qemu: 100 % wrong; mend it", fmt.Sprintf("%+v", err))

@@ -1,0 +1,41 @@
+package verdict
+
+import (
+	"errors"
+	"io/fs"
+	"syscall"
+)
+
+// A Judge is an error that knows whose fault it is. The package that declares an
+// error gives it the method, so that this one needs to know none of them.
+type Judge interface {
+	error
+	Verdict() Kind
+}
+
+// Classify gives err a verdict and says in op what was being done. An error that
+// has a verdict keeps it; then a [Judge] is asked; then what the system said counts:
+// a full disk, a place that cannot be written, a port that is taken. Anything else
+// is the harness's fault.
+func Classify(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	var judge Judge
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.As(err, &judge):
+		return &Error{Verdict: judge.Verdict(), Op: op, Err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: "the disk is full: free some space or choose another directory"}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: "choose a directory that can be written"}
+	case errors.Is(err, syscall.EADDRINUSE):
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: "another program has that port: end it or choose another"}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: "this host does not have that address"}
+	}
+	return &Error{Verdict: Harness, Op: op, Err: err}
+}

@@ -1,0 +1,54 @@
+package verdict_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// judged is an error of another package that knows whose fault it is.
+type judged struct{ kind verdict.Kind }
+
+func (judged) Error() string           { return "judged" }
+func (j judged) Verdict() verdict.Kind { return j.kind }
+
+func TestAnErrorIsClassifiedByTheFirstThatKnows(t *testing.T) {
+	t.Parallel()
+	inner := &verdict.Error{Verdict: verdict.Host, Op: "qemu", Err: errors.New("gone")}
+	for _, c := range []struct {
+		name string
+		err  error
+		want verdict.Kind
+		says string
+	}{
+		{"a verdict that is there stays", fmt.Errorf("wrapped: %w", inner), verdict.Host, "wrapped: qemu: gone"},
+		{"it stays before an error that judges itself", errors.Join(judged{verdict.Product}, inner), verdict.Host, "judged\nqemu: gone"},
+		{"an error that judges itself", fmt.Errorf("wrapped: %w", judged{verdict.Product}), verdict.Product, "step: wrapped: judged"},
+		{"it decides before what the system said", errors.Join(syscall.ENOSPC, judged{verdict.Harness}), verdict.Harness, "step: " + syscall.ENOSPC.Error() + "\njudged"},
+		{"the guest's own report", &verdict.ConsoleError{Name: "kernel panic", Line: "panic: x"}, verdict.Product,
+			`step: the guest failed: kernel panic: "panic: x" on its serial console`},
+		{"a full disk", &fs.PathError{Op: "write", Path: "f", Err: syscall.ENOSPC}, verdict.Host,
+			"step: write f: no space left on device; the disk is full: free some space or choose another directory"},
+		{"a quota", syscall.EDQUOT, verdict.Host, "step: disk quota exceeded; the disk is full: free some space or choose another directory"},
+		{"a place that cannot be written", fs.ErrPermission, verdict.Host, "step: permission denied; choose a directory that can be written"},
+		{"a disk that cannot be written", syscall.EROFS, verdict.Host, "step: read-only file system; choose a directory that can be written"},
+		{"a port that is taken", syscall.EADDRINUSE, verdict.Host, "step: address already in use; another program has that port: end it or choose another"},
+		{"an address that is not here", syscall.EADDRNOTAVAIL, verdict.Host, "step: cannot assign requested address; this host does not have that address"},
+		{"anything else", errors.New("what?"), verdict.Harness, "step: what?"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			err := verdict.Classify("step", c.err)
+			require.Equal(t, c.want, verdict.Of(err))
+			require.EqualError(t, err, c.says)
+			require.ErrorIs(t, err, c.err)
+		})
+	}
+	require.NoError(t, verdict.Classify("step", nil))
+}

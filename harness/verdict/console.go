@@ -1,0 +1,30 @@
+package verdict
+
+import "fmt"
+
+// A ConsoleError says that the guest reported its own failure on its serial
+// console.
+type ConsoleError struct {
+	// Name is what it is called: "kernel panic".
+	Name string
+	// Line is what the guest said.
+	Line string
+	// Context are the lines before it, oldest first, and the line itself.
+	Context []string
+}
+
+func (e *ConsoleError) Error() string {
+	return fmt.Sprintf("the guest failed: %s: %q on its serial console", e.Name, e.Line)
+}
+
+// Verdict is Product: the guest itself said that it failed.
+func (e *ConsoleError) Verdict() Kind { return Product }
+
+// Report returns everything known, over several lines.
+func (e *ConsoleError) Report() string {
+	s := e.Error() + "\nthe guest's last lines:\n"
+	for _, l := range e.Context {
+		s += "\t" + l + "\n"
+	}
+	return s
+}

@@ -1,0 +1,24 @@
+package verdict
+
+// File is the verdict's name in a lane's directory.
+const File = "verdict.json"
+
+// A Report is verdict.json: how a lane ended, for programs.
+type Report struct {
+	// OK tells that nothing failed: the lane was closed and its test, if it had
+	// one, passed.
+	OK bool `json:"ok"`
+	// Verdict says whose fault it is if not; empty for a test that failed in an
+	// assertion of its own.
+	Verdict Kind   `json:"verdict,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	Test    string `json:"test,omitempty"`
+	Name    string `json:"name"`
+	Fixture string `json:"fixture,omitempty"`
+	Accel   string `json:"accel"`
+	Warm    bool   `json:"warm"`
+	ReadyMS int64  `json:"ready_ms"`
+	// UpMS is how long the lane lived, in milliseconds.
+	UpMS int64  `json:"up_ms"`
+	Dir  string `json:"dir"`
+}

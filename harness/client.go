@@ -2,7 +2,6 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/spicelane/spicelane/fixtures/digest"
-	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -204,19 +201,6 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// ScanDigest is the control.DigestScanner of Beacon's and Sextant's digest.
-func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
-	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
-	if err != nil {
-		var e *qrscan.Error
-		if errors.As(err, &e) && e.Kind == qrscan.NoCode {
-			return control.Digest{}, fmt.Errorf("%w: %w", control.ErrNoDigest, err)
-		}
-		return control.Digest{}, err
-	}
-	return controlDigest(res.Digest)
-}
-
 // record notes on log what a console shows.
 func record(c control.Console, log *Timeline) {
 	if log == nil {
@@ -267,15 +251,4 @@ func (c notedConsole) note(at time.Time, err error, kind string, fields map[stri
 		fields["error"] = err.Error()
 	}
 	c.log.AddAt(at, kind, fields)
-}
-
-// controlDigest is d in the words of the control socket.
-func controlDigest(d *digest.Digest) (control.Digest, error) {
-	b, err := json.Marshal(d)
-	if err != nil {
-		return control.Digest{}, err
-	}
-	var c control.Digest
-	err = json.Unmarshal(b, &c)
-	return c, err
 }

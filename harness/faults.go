@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,7 +15,6 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
-	"github.com/spicelane/spicelane/spice/vv"
 )
 
 // Faults that a test can put a lane under. What QEMU itself offers is on
@@ -343,49 +340,4 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 		}
 	})
 	return nil
-}
-
-// throughRelay puts the relay on the client's leg and lets f lead there.
-func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
-	if l.cfg.Link == nil {
-		return f, nil
-	}
-	if l.relay == nil {
-		port := f.Port
-		if f.TLSPort != 0 {
-			port = f.TLSPort
-		}
-		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Profile: *l.cfg.Link, In: l.cfg.linkIn()}
-		if f.UnixPath != "" {
-			cfg.Network, cfg.Addr = "unix", f.UnixPath
-		}
-		r, err := impair.Start(ctx, cfg)
-		if err != nil {
-			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
-		}
-		l.relay = r
-		l.undo.push(r.Close)
-		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": r.Shaped()})
-	}
-	return VVThrough(f, l.relay.Addr())
-}
-
-// VVThrough is f, led to addr (host:port) instead of where it leads.
-func VVThrough(f *vv.File, addr string) (*vv.File, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "address " + addr, Err: err}
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "address " + addr, Err: err}
-	}
-	g := *f
-	g.Host, g.UnixPath = host, ""
-	if f.TLSPort != 0 {
-		g.Port, g.TLSPort = 0, n
-	} else {
-		g.Port = n
-	}
-	return &g, nil
 }

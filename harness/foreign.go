@@ -390,14 +390,6 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 	return nil
 }
 
-func readVV(path string) (*vv.File, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return vv.Parse(path, b)
-}
-
 // lookAgain is how often a foreign program is looked at that cannot say that it
 // is ready.
 const lookAgain = 20 * time.Millisecond

@@ -10,7 +10,6 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
-	"github.com/spicelane/spicelane/spice/vv"
 )
 
 // A LatencyConfig says what KeyLatencies measures. The zero LatencyConfig is
@@ -248,19 +247,5 @@ func (e *keyEye) press(ctx context.Context, codes []uint16) error {
 			e.sum.Digest = append(e.sum.Digest, time.Since(sent))
 			return nil
 		}
-	}
-}
-
-// DirectVV leads past the lane's proxy to QEMU itself, with its ticket: for
-// comparing a way with and without the proxy.
-func (l *Lane) DirectVV() *vv.File {
-	c := l.console()
-	host := c.HypervisorIP
-	if c.Unix != "" {
-		host = ""
-	}
-	return &vv.File{
-		Type: "spice", Host: host, Port: c.InsecurePort, TLSPort: c.SecurePort, UnixPath: c.Unix,
-		Password: c.Ticket, CA: string(c.CACert), HostSubject: c.HostSubject, Title: fmt.Sprintf("%s, directly", l.cfg.name()),
 	}
 }

@@ -204,7 +204,7 @@ func (l *Lane) innerClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	c, err := StartClient(ctx, ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.path, TimelineStart: l.log.start, Logger: log})
+	c, err := StartClient(ctx, ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start(), Logger: log})
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}
@@ -228,14 +228,14 @@ func (l *Lane) childClient(ctx context.Context, socket string) error {
 	var err error
 	if l.cfg.Executable != "" {
 		argv := []string{l.cfg.Executable, "client", "--vv", file, "--socket", socket, "--ready-fd", "3",
-			"--timeline", l.log.path, "--timeline-start", strconv.FormatInt(l.log.start.UnixMicro(), 10)}
+			"--timeline", l.log.Path(), "--timeline-start", strconv.FormatInt(l.log.Start().UnixMicro(), 10)}
 		if through != "" {
 			argv = append(argv, "--through", through)
 		}
 		l.client, _, err = l.readyChild(ctx, child{name: "client", argv: argv})
 	} else {
 		l.client, _, err = l.playedPart(ctx, PartClient, partScript{VV: file, Socket: socket, Through: through,
-			Timeline: l.log.path, TimelineStart: l.log.start})
+			Timeline: l.log.Path(), TimelineStart: l.log.Start()})
 	}
 	var known *verdict.Error
 	if err == nil || errors.As(err, &known) {

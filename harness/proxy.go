@@ -2,16 +2,11 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -25,9 +20,6 @@ import (
 
 // laneSource is the name of the source that a lane's console belongs to.
 const laneSource = "spicelane"
-
-// EnvAPIToken is where the proxy's API token may come from.
-const EnvAPIToken = "SPICELANE_API_TOKEN"
 
 // unixBackend tells whether QEMU's SPICE server can be on a unix socket: our own
 // proxy takes one, other programs may not.
@@ -100,152 +92,6 @@ func (l *Lane) startProxy(ctx context.Context, detail *string) error {
 	s := l.State()
 	*detail = "tls on " + s.Proxy.TLSAddr
 	return nil
-}
-
-// A vvSource makes a virt-viewer file with a token of its own each time.
-type vvSource func(ctx context.Context) (*vv.File, error)
-
-// consoleVV is a fresh virt-viewer file for the lane's console.
-func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
-	f, err := l.newVV(ctx)
-	if err != nil {
-		return nil, verdict.Classify("virt-viewer file", err)
-	}
-	return l.throughRelay(ctx, f)
-}
-
-// directVV leads straight to QEMU.
-func (l *Lane) directVV() error {
-	f := l.DirectVV()
-	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
-	return l.publishVV(f)
-}
-
-// publishVV writes f to where the lane's state says.
-func (l *Lane) publishVV(f *vv.File) error {
-	path := l.run.file("console.vv")
-	if err := writeVV(path, f); err != nil {
-		return err
-	}
-	l.setState(func(s *State) { s.VV = path })
-	return nil
-}
-
-func writeVV(path string, f *vv.File) error {
-	b, err := f.MarshalText()
-	if err == nil {
-		err = writeFileAtomic(path, b, 0o600)
-	}
-	return verdict.Classify("virt-viewer file", err)
-}
-
-// A ProxyConfig sets up the built-in proxy as a daemon of its own.
-type ProxyConfig struct {
-	proxy.Config
-	// KeepVV, if not empty, is a file that always holds a virt-viewer file with
-	// a token that can still be used, for the console KeepSource and KeepUUID.
-	KeepVV, KeepSource, KeepUUID string
-}
-
-// A Proxy is a running proxy, and the keeper of its virt-viewer file.
-type Proxy struct {
-	*proxy.Proxy
-	keeper *vvKeeper
-	once   sync.Once
-	err    error
-}
-
-// StartProxy starts the proxy.
-func StartProxy(cfg ProxyConfig) (*Proxy, error) {
-	var k *vvKeeper
-	if cfg.KeepVV != "" {
-		k = &vvKeeper{
-			path: cfg.KeepVV, lifetime: cfg.TokenLifetime,
-			wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
-		}
-		if k.lifetime == 0 {
-			k.lifetime = proxy.DefaultTokenLifetime
-		}
-		next := cfg.OnEvent
-		cfg.OnEvent = func(e proxy.Event) {
-			if e.Kind == proxy.SessionOpened {
-				k.spent()
-			}
-			if next != nil {
-				next(e)
-			}
-		}
-	}
-	p, err := proxy.Start(cfg.Config)
-	if err != nil {
-		return nil, verdict.Classify("proxy", err)
-	}
-	if k != nil {
-		k.make = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, cfg.KeepSource, cfg.KeepUUID) }
-		if err := k.renew(); err != nil {
-			return nil, errors.Join(err, p.Close())
-		}
-		go k.run()
-	}
-	return &Proxy{Proxy: p, keeper: k}, nil
-}
-
-// Close ends every session and the keeper. It is idempotent.
-func (p *Proxy) Close() error {
-	p.once.Do(func() {
-		if p.keeper != nil {
-			close(p.keeper.stop)
-			<-p.keeper.stopped
-		}
-		p.err = p.Proxy.Close()
-	})
-	return p.err
-}
-
-// A vvKeeper renews a virt-viewer file when its token may have been spent and
-// before it expires, so that whoever opens it finds one that works.
-type vvKeeper struct {
-	path     string
-	make     vvSource
-	lifetime time.Duration
-	wake     chan struct{}
-	stop     chan struct{}
-	stopped  chan struct{}
-}
-
-func (k *vvKeeper) spent() {
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (k *vvKeeper) renew() error {
-	ctx, cancel := context.WithTimeout(context.Background(), proxy.DefaultDialTimeout)
-	defer cancel()
-	f, err := k.make(ctx)
-	if err != nil {
-		return verdict.Classify("virt-viewer file", err)
-	}
-	return writeVV(k.path, f)
-}
-
-func (k *vvKeeper) run() {
-	defer close(k.stopped)
-	// Half a lifetime: what is read from the file can be used for as long again.
-	tick := time.NewTicker(k.lifetime / 2)
-	defer tick.Stop()
-	for {
-		select {
-		case <-k.stop:
-			_ = os.Remove(k.path)
-			return
-		case <-k.wake:
-		case <-tick.C:
-		}
-		// A console that cannot be had now may be back for the next one.
-		_ = k.renew()
-	}
 }
 
 // currentTicket is QEMU's ticket now: the first one until ChangeTicket.
@@ -373,35 +219,6 @@ func (l *Lane) childProxy(ctx context.Context) error {
 	}
 	l.proxyIsAt(ready, l.proxy.pid)
 	return nil
-}
-
-// maxVV bounds what is read as a virt-viewer file; real ones have 2 KiB.
-const maxVV = 64 << 10
-
-// fetchVV asks a proxy's API for a virt-viewer file.
-func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxVV))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		var e struct {
-			Error struct{ Code, Message string }
-		}
-		_ = json.Unmarshal(b, &e)
-		return nil, &verdict.Error{Verdict: verdict.Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
-	}
-	return vv.Parse(url, b)
 }
 
 // spiceFor says where QEMU's SPICE server has to be for this lane's proxy.

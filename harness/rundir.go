@@ -124,6 +124,20 @@ func SweepRunDirs() {
 	}
 }
 
+// runDirs returns the run directories of this user's lanes.
+func runDirs() []string {
+	dirs, _ := filepath.Glob(filepath.Join(runDirBase(), runDirPrefix+"*"))
+	return dirs
+}
+
+// removeRunDir removes the run directory of a lane whose owner was killed. It removes
+// nothing that is not named as a run directory is.
+func removeRunDir(path string) {
+	if strings.HasPrefix(filepath.Base(path), runDirPrefix) {
+		_ = os.RemoveAll(path)
+	}
+}
+
 func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
 
 func (d *runDir) remove() error {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -284,14 +283,4 @@ func (s *smoke) agent(ctx context.Context) (string, error) {
 	default:
 		return "not connected (not required)", nil
 	}
-}
-
-// FramebufferCRC is the checksum of a picture as a guest's digest has it.
-func FramebufferCRC(img *image.NRGBA) uint32 {
-	f := qrscan.FrameOf(img)
-	stride := f.Stride
-	if stride == 0 {
-		stride = 4 * f.Width
-	}
-	return digest.FramebufferCRC(f.Pix, f.Width, f.Height, stride)
 }

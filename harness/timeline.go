@@ -74,6 +74,12 @@ func (t *Timeline) AddAt(at time.Time, kind string, fields map[string]any) {
 	}
 }
 
+// Path returns the file's path.
+func (t *Timeline) Path() string { return t.path }
+
+// Start returns the moment at which the timeline's clock began.
+func (t *Timeline) Start() time.Time { return t.start }
+
 // Since is the lane's clock: the time since the timeline began.
 func (t *Timeline) Since() time.Duration { return time.Since(t.start) }
 

@@ -205,3 +205,16 @@ func (l *Lane) keepStarted(ctx context.Context, err error) {
 		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", verdict.Of(err), err))
 	}
 }
+
+// noteRunning returns cfg with each change of the lane's state noted for people who
+// look for lanes of tests.
+func noteRunning(cfg Config) Config {
+	next := cfg.OnState
+	cfg.OnState = func(s State) {
+		noteTest(s)
+		if next != nil {
+			next(s)
+		}
+	}
+	return cfg
+}

@@ -2,6 +2,9 @@ package harness
 
 import (
 	"context"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,4 +43,33 @@ func awaitGone(ctx context.Context, pid int) bool {
 		}
 	}
 	return true
+}
+
+// processStart reads a process's start time (clock ticks since boot) and
+// whether it lives. A zombie is not alive: where PID 1 does not reap, signal 0
+// still reaches one.
+func processStart(pid int) (start uint64, alive bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false
+	}
+	// The command name, in parentheses, may hold anything; fields count from
+	// the last ')': state is the first behind it, starttime the twentieth.
+	s := string(b)
+	i := strings.LastIndexByte(s, ')')
+	if i < 0 {
+		return 0, false
+	}
+	f := strings.Fields(s[i+1:])
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
+		return 0, false
+	}
+	start, err = strconv.ParseUint(f[19], 10, 64)
+	return start, err == nil
+}
+
+// Alive tells whether the process pid runs (a zombie does not).
+func Alive(pid int) bool {
+	_, ok := processStart(pid)
+	return ok
 }

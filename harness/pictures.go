@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,21 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
-	"github.com/spicelane/spicelane/spice/vv"
 )
-
-// Scaled is d, a time that is long enough with KVM, stretched by what this
-// lane's accelerator and $SPICELANE_TIMEOUT_SCALE make of it.
-func (l *Lane) Scaled(d time.Duration) time.Duration { return scaled(d, l.State().Accel) }
-
-// VV is a virt-viewer file that leads to the lane's console the way its client
-// goes, with a token that nobody has used.
-func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
-
-// Judge adds to a wait that began then and ended in vain what the host did
-// meanwhile, and blames the host if it did not let the guest run. Waits of this
-// package's are judged already.
-func (l *Lane) Judge(began time.Time, err error) error { return l.judgeWait(began, err) }
 
 // samePatience bounds the waits for pictures that agree, on KVM. They do as soon as the guest
 // stands still for as long as two pictures take.
@@ -220,23 +205,65 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 	}
 }
 
-// FirstDifference says where two pictures differ first, or nothing if they are
-// equal.
-func FirstDifference(got, want *image.NRGBA) string {
-	if got.Rect.Size() != want.Rect.Size() {
-		return fmt.Sprintf("the client's picture is %v, QEMU's is %v", got.Rect.Size(), want.Rect.Size())
+// Screenshot takes the picture that the client holds.
+func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
+	if l.Client == nil {
+		return nil, errNoClient
 	}
-	for y := range want.Rect.Dy() {
-		a, b := got.Pix[y*got.Stride:][:4*got.Rect.Dx()], want.Pix[y*want.Stride:][:4*want.Rect.Dx()]
-		if bytes.Equal(a, b) {
-			continue
-		}
-		for i := range a {
-			if a[i] != b[i] {
-				x := i / 4
-				return fmt.Sprintf("at (%d,%d) the client has % x, QEMU has % x (RGBA)", x, y, a[4*x:4*x+4], b[4*x:4*x+4])
-			}
-		}
+	img, err := l.Client.Image(ctx, control.ScreenshotParams{Format: "rgba"})
+	if err != nil {
+		return nil, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err})
 	}
-	return ""
+	return img, nil
+}
+
+// Screendump takes the picture that QEMU itself has of the guest's screen.
+func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
+	img, err := l.machine().Screenshot(ctx)
+	if err != nil {
+		return nil, verdict.Classify("screendump", err)
+	}
+	return img, nil
+}
+
+// pictureGrace bounds each last picture of a lane that is ending.
+const pictureGrace = 3 * time.Second
+
+// savePicture writes what the client shows to path.
+func (l *Lane) savePicture(ctx context.Context, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, pictureGrace)
+	defer cancel()
+	img, err := l.Screenshot(ctx)
+	if err != nil {
+		return err
+	}
+	return WritePNG(path, img)
+}
+
+// lastPictures saves what client and QEMU show now, as far as they still can,
+// and says where.
+func (l *Lane) lastPictures() []string {
+	if l.machine() == nil {
+		return nil
+	}
+	var saved []string
+	note := func(via, path string, err error) {
+		if err != nil {
+			l.log.Add("picture", map[string]any{"via": via, "error": err.Error()})
+			return
+		}
+		l.log.Add("picture", map[string]any{"via": via, "file": filepath.Base(path)})
+		saved = append(saved, path)
+	}
+	if l.Client != nil {
+		path := filepath.Join(l.dir, "last-client.png")
+		note("client", path, l.savePicture(context.Background(), path))
+	}
+	if l.machine().Err() == nil {
+		path := filepath.Join(l.dir, "last-qemu.png")
+		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
+		defer cancel()
+		note("qmp", path, l.machine().SaveScreenshot(ctx, path))
+	}
+	return saved
 }

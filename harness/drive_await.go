@@ -1,0 +1,23 @@
+package harness
+
+import "fmt"
+
+// An AwaitError says that something did not come to be seen on the screen.
+type AwaitError struct {
+	// Wanted says what was awaited.
+	Wanted string
+	// Last is what was seen last, as text; empty if nothing was.
+	Last string
+	// Err says why waiting ended.
+	Err error
+}
+
+func (e *AwaitError) Error() string {
+	last := e.Last
+	if last == "" {
+		last = "nothing"
+	}
+	return fmt.Sprintf("awaited %s, saw last %s: %v", e.Wanted, last, e.Err)
+}
+
+func (e *AwaitError) Unwrap() error { return e.Err }

@@ -1,0 +1,149 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// ScanDigest is the control.DigestScanner of Beacon's and Sextant's digest.
+func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
+	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
+	if err != nil {
+		var e *qrscan.Error
+		if errors.As(err, &e) && e.Kind == qrscan.NoCode {
+			return control.Digest{}, fmt.Errorf("%w: %w", control.ErrNoDigest, err)
+		}
+		return control.Digest{}, err
+	}
+	return controlDigest(res.Digest)
+}
+
+// controlDigest is d in the words of the control socket.
+func controlDigest(d *digest.Digest) (control.Digest, error) {
+	b, err := json.Marshal(d)
+	if err != nil {
+		return control.Digest{}, err
+	}
+	var c control.Digest
+	err = json.Unmarshal(b, &c)
+	return c, err
+}
+
+// A Digest is what the guest says of itself on its screen.
+type Digest = digest.Digest
+
+// AwaitDigest is Lane.AwaitDigest on a control socket. A client that does not
+// read digests itself is asked for pictures.
+func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Digest) bool) (Digest, error) {
+	var last string
+	fail := func(err error) (Digest, error) {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		v := verdict.Product
+		var e *control.Error
+		if ctx.Err() == nil && !errors.As(err, &e) {
+			v = verdict.Harness
+		}
+		return Digest{}, &verdict.Error{Verdict: v, Op: "await digest", Err: &AwaitError{Wanted: what, Last: last, Err: err}}
+	}
+	events := control.EventDigestUpdated
+	if !d.SupportsEvent(events) {
+		events = control.EventSurfaceDrawn
+	}
+	// NB: subscribed before the first look, so that no change is missed.
+	sub, err := d.Subscribe(ctx, events)
+	if err != nil {
+		return fail(err)
+	}
+	defer sub.Close()
+	for {
+		got, err := ReadDigest(ctx, d)
+		switch {
+		case err == nil:
+			last = describeDigest(got)
+			if f(got) {
+				return got, nil
+			}
+		case !noDigestYet(err):
+			return fail(err)
+		case last == "":
+			last = err.Error()
+		}
+		// Digests that came by while the last was being looked at count, too.
+		for {
+			ev, err := sub.Next(ctx)
+			if err != nil {
+				return fail(err)
+			}
+			if ev.Name == control.EventDropped {
+				continue
+			}
+			if ev.Name != control.EventDigestUpdated {
+				break // a picture changed: look
+			}
+			got, err := digestOf(ev.Data)
+			if err != nil {
+				return fail(err)
+			}
+			last = describeDigest(got)
+			if f(got) {
+				return got, nil
+			}
+		}
+	}
+}
+
+// ReadDigest reads the digest that the client's picture shows now. Without one
+// the error is a *control.Error with CodeNoDigest or CodeNoSuchSurface, or a
+// *qrscan.Error.
+func ReadDigest(ctx context.Context, d *control.Driver) (Digest, error) {
+	if d.Supports(control.MethodDigest) {
+		var raw json.RawMessage
+		if err := d.Call(ctx, control.MethodDigest, nil, &raw); err != nil {
+			return Digest{}, err
+		}
+		return digestOf(raw)
+	}
+	img, err := d.Image(ctx, control.ScreenshotParams{})
+	if err != nil {
+		return Digest{}, err
+	}
+	res, err := qrscan.Scan(qrscan.FrameOf(img))
+	if err != nil {
+		return Digest{}, err
+	}
+	return *res.Digest, nil
+}
+
+// digestOf reads the data of digest_updated or the result of digest.
+func digestOf(raw json.RawMessage) (Digest, error) {
+	var d Digest
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return d, fmt.Errorf("a digest that cannot be read: %w", err)
+	}
+	return d, nil
+}
+
+// noDigestYet tells whether err only says that there is nothing to read now.
+func noDigestYet(err error) bool {
+	var scan *qrscan.Error
+	var e *control.Error
+	return errors.As(err, &scan) ||
+		errors.As(err, &e) && (e.Code == control.CodeNoDigest || e.Code == control.CodeNoSuchSurface)
+}
+
+func describeDigest(d Digest) string {
+	b, err := json.Marshal(d.Events)
+	if err != nil {
+		b = []byte(err.Error())
+	}
+	return fmt.Sprintf("digest frame %d with events %s", d.FrameCounter, b)
+}

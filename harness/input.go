@@ -1,0 +1,32 @@
+package harness
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+var errNoClient = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("this lane has no client")}
+
+// Press presses and releases keys, one after the other. A key is written as
+// control.ParseKey takes it: "Enter", "a", "F10", "Ctrl+Alt+Delete".
+func (l *Lane) Press(ctx context.Context, keys ...string) error {
+	if l.Client == nil {
+		return errNoClient
+	}
+	return l.explain(PressKeys(ctx, l.Client, keys...))
+}
+
+// Type types text on the guest's US keyboard and returns when all of it was
+// sent.
+func (l *Lane) Type(ctx context.Context, text string) error {
+	if l.Client == nil {
+		return errNoClient
+	}
+	if _, err := l.Client.Paste(ctx, control.PasteParams{Text: text}); err != nil {
+		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "type", Err: err})
+	}
+	return nil
+}

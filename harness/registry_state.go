@@ -1,0 +1,107 @@
+package harness
+
+import (
+	"syscall"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// Lane states as `spicelane status` prints them.
+const (
+	StateStarting = "starting"
+	StateReady    = "ready"
+	StateFailed   = "failed"
+	StateStopped  = "stopped"
+)
+
+// A State describes a lane to other processes: what `up --json` and
+// `status --json` print. It never holds a ticket, token or key.
+type State struct {
+	Name    string `json:"name"`
+	Dir     string `json:"dir"`
+	Fixture string `json:"fixture"`
+	Image   string `json:"image,omitempty"`
+	// Accel is "kvm" or "tcg"; AccelReason says why it is not KVM.
+	Accel       string `json:"accel"`
+	AccelReason string `json:"accel_reason,omitempty"`
+	Display     string `json:"display,omitempty"`
+	Compression string `json:"compression,omitempty"`
+	// Warm is whether the machine was restored from a saved state; ColdReason
+	// says why it was not.
+	Warm       bool   `json:"warm"`
+	ColdReason string `json:"cold_reason,omitempty"`
+	State      string `json:"state"`
+	// Reason says why a lane failed or stopped, Verdict whose fault it is.
+	Reason  string       `json:"reason,omitempty"`
+	Verdict verdict.Kind `json:"verdict,omitempty"`
+	// ReadyMS is the time from start to ready in milliseconds.
+	ReadyMS int64 `json:"ready_ms"`
+	// Steps says what the time went into, in order.
+	Steps         []Step     `json:"steps,omitempty"`
+	PIDs          PIDs       `json:"pids"`
+	QMP           string     `json:"qmp"`
+	SerialLog     string     `json:"serial_log"`
+	SPICE         Addr       `json:"spice"`
+	Proxy         ProxyAddrs `json:"proxy"`
+	VV            string     `json:"vv"`
+	ControlSocket string     `json:"control_socket"`
+	ConsoleUUID   string     `json:"console_uuid"`
+
+	// RunDir holds the sockets and scratch files and goes with the lane.
+	RunDir string `json:"run_dir,omitempty"`
+	// SupervisorStart is the kernel's start time of the supervisor process,
+	// so that a recycled pid is not taken for it.
+	SupervisorStart uint64 `json:"supervisor_start,omitempty"`
+}
+
+// PIDs are the processes of a lane; 0 means that there is none of its own.
+type PIDs struct {
+	QEMU       int `json:"qemu"`
+	Proxy      int `json:"proxy"`
+	Client     int `json:"client"`
+	Supervisor int `json:"supervisor,omitempty"`
+}
+
+// Addr is where QEMU's SPICE server listens: host:port or a socket path.
+type Addr struct {
+	Addr string `json:"addr"`
+}
+
+// ProxyAddrs says where a lane's proxy listens, host:port each; API is a base
+// URL.
+type ProxyAddrs struct {
+	Addr    string `json:"addr"`
+	TLSAddr string `json:"tls_addr"`
+	API     string `json:"api"`
+}
+
+// A Step is one thing that was waited for while a lane came up.
+type Step struct {
+	// Name is a word or two: "qemu", "banner".
+	Name string `json:"name"`
+	// MS is how long it took, in milliseconds.
+	MS int64 `json:"ms"`
+	// Detail is what a person wants to know of it; may be empty.
+	Detail string `json:"detail,omitempty"`
+}
+
+// supervised tells whether the process that owns the lane is alive.
+func (s State) supervised() bool {
+	if s.PIDs.Supervisor == 0 {
+		return false
+	}
+	start, alive := processStart(s.PIDs.Supervisor)
+	return alive && (s.SupervisorStart == 0 || start == s.SupervisorStart)
+}
+
+// Terminate asks the lane's supervisor to end the lane. It reports whether
+// there was one to ask.
+func (s State) Terminate(sig syscall.Signal) bool {
+	return s.supervised() && syscall.Kill(s.PIDs.Supervisor, sig) == nil
+}
+
+// SetSupervisor notes the process that owns the lane.
+func (s *State) SetSupervisor(pid int) {
+	s.PIDs.Supervisor = pid
+	s.SupervisorStart, _ = processStart(pid)
+}

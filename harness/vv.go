@@ -1,0 +1,114 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/vv"
+)
+
+// VV is a virt-viewer file that leads to the lane's console the way its client
+// goes, with a token that nobody has used.
+func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
+
+// throughRelay puts the relay on the client's leg and lets f lead there.
+func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
+	if l.cfg.Link == nil {
+		return f, nil
+	}
+	if l.relay == nil {
+		port := f.Port
+		if f.TLSPort != 0 {
+			port = f.TLSPort
+		}
+		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Profile: *l.cfg.Link, In: l.cfg.linkIn()}
+		if f.UnixPath != "" {
+			cfg.Network, cfg.Addr = "unix", f.UnixPath
+		}
+		r, err := impair.Start(ctx, cfg)
+		if err != nil {
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
+		}
+		l.relay = r
+		l.undo.push(r.Close)
+		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": r.Shaped()})
+	}
+	return VVThrough(f, l.relay.Addr())
+}
+
+// DirectVV leads past the lane's proxy to QEMU itself, with its ticket: for
+// comparing a way with and without the proxy.
+func (l *Lane) DirectVV() *vv.File {
+	c := l.console()
+	host := c.HypervisorIP
+	if c.Unix != "" {
+		host = ""
+	}
+	return &vv.File{
+		Type: "spice", Host: host, Port: c.InsecurePort, TLSPort: c.SecurePort, UnixPath: c.Unix,
+		Password: c.Ticket, CA: string(c.CACert), HostSubject: c.HostSubject, Title: fmt.Sprintf("%s, directly", l.cfg.name()),
+	}
+}
+
+// A vvSource makes a virt-viewer file with a token of its own each time.
+type vvSource func(ctx context.Context) (*vv.File, error)
+
+// consoleVV is a fresh virt-viewer file for the lane's console.
+func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
+	f, err := l.newVV(ctx)
+	if err != nil {
+		return nil, verdict.Classify("virt-viewer file", err)
+	}
+	return l.throughRelay(ctx, f)
+}
+
+// directVV leads straight to QEMU.
+func (l *Lane) directVV() error {
+	f := l.DirectVV()
+	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
+	return l.publishVV(f)
+}
+
+// publishVV writes f to where the lane's state says.
+func (l *Lane) publishVV(f *vv.File) error {
+	path := l.run.file("console.vv")
+	if err := writeVV(path, f); err != nil {
+		return err
+	}
+	l.setState(func(s *State) { s.VV = path })
+	return nil
+}
+
+// maxVV bounds what is read as a virt-viewer file; real ones have 2 KiB.
+const maxVV = 64 << 10
+
+// fetchVV asks a proxy's API for a virt-viewer file.
+func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxVV))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e struct {
+			Error struct{ Code, Message string }
+		}
+		_ = json.Unmarshal(b, &e)
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: url, Err: fmt.Errorf("%s: %s", resp.Status, e.Error.Message)}
+	}
+	return vv.Parse(url, b)
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -13,7 +14,7 @@ import (
 // section 7).
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
-	"proxy.log", "client.log", TimelineFile, "verdict.json",
+	"proxy.log", "client.log", timeline.File, "verdict.json",
 }
 
 // partLog opens the log of a part that runs inside this process.

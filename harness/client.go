@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -37,7 +38,7 @@ type Client struct {
 	cfg     ClientConfig
 	console *control.RecordConsole
 	srv     *control.Server
-	log     *Timeline
+	log     *timeline.Writer
 	// moved is where the guest has gone; nil as long as it is where it was.
 	moved atomic.Pointer[spice.Config]
 
@@ -71,7 +72,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		return nil, verdict.Classify("control socket", err)
 	}
 	if cfg.Timeline != "" {
-		if c.log, err = newTimeline(cfg.Timeline, cfg.TimelineStart); err != nil {
+		if c.log, err = timeline.Open(cfg.Timeline, cfg.TimelineStart); err != nil {
 			return nil, errors.Join(verdict.Classify("timeline", err), ln.Close())
 		}
 	}
@@ -202,7 +203,7 @@ func (c *Client) Close() error {
 }
 
 // record notes on log what a console shows.
-func record(c control.Console, log *Timeline) {
+func record(c control.Console, log *timeline.Writer) {
 	if log == nil {
 		return
 	}
@@ -220,7 +221,7 @@ func record(c control.Console, log *Timeline) {
 // A notedConsole notes on a timeline what is done to it.
 type notedConsole struct {
 	*control.RecordConsole
-	log *Timeline
+	log *timeline.Writer
 }
 
 func (c notedConsole) SendKey(ctx context.Context, code uint16, down bool) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // A lane that cannot be ready in time fails at once instead of at its deadline: how
@@ -107,7 +108,7 @@ func (l *Lane) noteStart(took time.Duration) {
 		delete(s, slices.MinFunc(slices.Collect(maps.Keys(s)), func(a, b string) int { return s[a].At.Compare(s[b].At) }))
 	}
 	if b, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(CacheDir(), 0o700) == nil {
-		_ = writeFileAtomic(filepath.Join(CacheDir(), startsFile), append(b, '\n'), 0o600)
+		_ = atomicfile.Write(filepath.Join(CacheDir(), startsFile), append(b, '\n'), 0o600)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -393,7 +394,7 @@ func TestALaneSaysWhereItsLinkIsMade(t *testing.T) {
 		want = "in this process, on the byte streams: " + lack.Error()
 	}
 	require.Equal(t, want, lane.Link().Shaped())
-	timeline, err := os.ReadFile(filepath.Join(lane.Dir(), harness.TimelineFile))
+	timeline, err := os.ReadFile(filepath.Join(lane.Dir(), timeline.File))
 	require.NoError(t, err)
 	require.Contains(t, string(timeline), `"shaped":"`+want+`"`)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -117,7 +118,7 @@ func (t *template) fill(values map[string]string, dir string) ([]string, error) 
 	}
 	for path, text := range t.files {
 		filled := filepath.Join(dir, fmt.Sprintf("%d-%s", len(pairs), filepath.Base(path)))
-		if err := writeFileAtomic(filled, []byte(strings.NewReplacer(pairs...).Replace(text)), 0o600); err != nil {
+		if err := atomicfile.Write(filled, []byte(strings.NewReplacer(pairs...).Replace(text)), 0o600); err != nil {
 			return nil, verdict.Classify("file for a command", err)
 		}
 		pairs = append(pairs, "{"+filePlaceholder+path+"}", filled)
@@ -281,7 +282,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		return verdict.Classify("proxy certificate", err)
 	}
 	both := append(slices.Clip(bundle.ServerCert), bundle.ServerKey...)
-	if err := writeFileAtomic(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
 	list, err := sourcesYAML(l.console())
@@ -289,7 +290,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		return verdict.Classify("sources", err)
 	}
 	sourcesFile, vvFile, readyFile := l.run.file("sources.yaml"), l.run.file("console.vv"), l.run.file("proxy.ready")
-	if err := writeFileAtomic(sourcesFile, list, 0o600); err != nil {
+	if err := atomicfile.Write(sourcesFile, list, 0o600); err != nil {
 		return verdict.Classify("sources", err)
 	}
 	spice := l.machine().Spice()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -40,7 +41,7 @@ func readVV(path string) (*vv.File, error) {
 func writeVV(path string, f *vv.File) error {
 	b, err := f.MarshalText()
 	if err == nil {
-		err = writeFileAtomic(path, b, 0o600)
+		err = atomicfile.Write(path, b, 0o600)
 	}
 	return verdict.Classify("virt-viewer file", err)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // A testNote is what a lane knows of its test.
@@ -37,7 +38,7 @@ func (l *Lane) writeVerdict(err error) {
 	}
 	b, merr := json.MarshalIndent(r, "", "  ")
 	if merr == nil {
-		merr = writeFileAtomic(filepath.Join(l.dir, verdict.File), append(b, '\n'), 0o644)
+		merr = atomicfile.Write(filepath.Join(l.dir, verdict.File), append(b, '\n'), 0o644)
 	}
 	if merr != nil {
 		l.cfg.log().Error("cannot write the verdict", "err", merr)

@@ -17,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
 	"github.com/spicelane/spicelane/spice/control"
@@ -28,7 +29,7 @@ import (
 type Lane struct {
 	cfg     Config
 	fixture *fixtures.Fixture // nil with Config.Image
-	log     *Timeline
+	log     *timeline.Writer
 	run     *runDir
 	undo    undoStack
 	dir     string
@@ -244,7 +245,7 @@ func (l *Lane) directories() error {
 		}
 	}
 	l.dir = dir
-	if l.log, err = newTimeline(filepath.Join(dir, TimelineFile), time.Now()); err != nil {
+	if l.log, err = timeline.Open(filepath.Join(dir, timeline.File), time.Now()); err != nil {
 		return directoryFault(err)
 	}
 	l.undo.push(l.log.Close)

@@ -1,6 +1,9 @@
 package harness
 
-import "github.com/spicelane/spicelane/harness/verdict"
+import (
+	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
 
 // Names that moved to packages of their own. They stay for one release.
 
@@ -16,12 +19,13 @@ type (
 	ConsoleError = verdict.ConsoleError
 )
 
-// Deprecated: use verdict.Product, verdict.Harness, verdict.Host and verdict.File.
+// Deprecated: use verdict.Product, verdict.Harness, verdict.Host, verdict.File and timeline.File.
 const (
-	Product     = verdict.Product
-	Harness     = verdict.Harness
-	Host        = verdict.Host
-	VerdictFile = verdict.File
+	Product      = verdict.Product
+	Harness      = verdict.Harness
+	Host         = verdict.Host
+	VerdictFile  = verdict.File
+	TimelineFile = timeline.File
 )
 
 // VerdictOf returns whose fault err is.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -30,14 +31,14 @@ var failurePatterns = []fixtures.Failure{
 // consoleWatch looks for failures in what a guest says.
 type consoleWatch struct {
 	patterns []fixtures.Failure
-	log      *Timeline
+	log      *timeline.Writer
 
 	once   sync.Once
 	failed chan struct{}
 	err    *verdict.ConsoleError // valid after failed
 }
 
-func newConsoleWatch(fx *fixtures.Fixture, log *Timeline) *consoleWatch {
+func newConsoleWatch(fx *fixtures.Fixture, log *timeline.Writer) *consoleWatch {
 	w := &consoleWatch{patterns: failurePatterns, log: log, failed: make(chan struct{})}
 	if fx != nil {
 		w.patterns = append(w.patterns[:len(w.patterns):len(w.patterns)], fx.Failures...)

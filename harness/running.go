@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // A lane of a test is not in the registry, which is for lanes that outlive the
@@ -20,7 +22,7 @@ func noteTest(s State) {
 	s.SetSupervisor(os.Getpid())
 	if b, err := json.MarshalIndent(s, "", "  "); err == nil && s.RunDir != "" {
 		// The directory is gone before the last change is told.
-		_ = writeFileAtomic(filepath.Join(s.RunDir, runningFile), b, 0o600)
+		_ = atomicfile.Write(filepath.Join(s.RunDir, runningFile), b, 0o600)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"strconv"
 
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // maxName is the longest name of a lane.
@@ -64,7 +65,7 @@ func (r Registry) Save(s State) error {
 	if err := os.MkdirAll(r.Entry(s.Name), 0o755); err != nil {
 		return err
 	}
-	return writeFileAtomic(r.file(s.Name), append(b, '\n'), 0o644)
+	return atomicfile.Write(r.file(s.Name), append(b, '\n'), 0o644)
 }
 
 // Load reads the note of one lane and corrects it by what is alive: a lane

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -70,7 +71,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 			}
 		}
 		left := ""
-		if _, serr := os.Stat(filepath.Join(cfg.Dir, TimelineFile)); serr == nil {
+		if _, serr := os.Stat(filepath.Join(cfg.Dir, timeline.File)); serr == nil {
 			left = "\nwhat it left is in " + cfg.Dir
 		}
 		tb.Fatalf("%s fault: %v%s", verdict.Of(err), err, left)

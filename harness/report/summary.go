@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -147,7 +147,7 @@ func (s *summary) failure(b *strings.Builder, f Finding) {
 }
 
 // evidenceFiles are what to look at first, in this order.
-var evidenceFiles = []string{verdict.File, harness.TimelineFile, "serial.log", "qemu.log", "qemu.argv", "proxy.log", "client.log"}
+var evidenceFiles = []string{verdict.File, timeline.File, "serial.log", "qemu.log", "qemu.argv", "proxy.log", "client.log"}
 
 func (s *summary) evidence(b *strings.Builder, dir string, lanes []Lane) {
 	dirs := []string{dir}

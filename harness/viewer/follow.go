@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/timeline"
 )
 
 // tailBytes is how much of a file that was there before is read: what a person
@@ -38,7 +38,7 @@ func (v *Viewer) followSerial(ctx context.Context) {
 
 // followTimeline reads keys and frames of the lane's own client.
 func (v *Viewer) followTimeline(ctx context.Context) {
-	v.followFile(ctx, harness.TimelineFile, &lineWriter{line: func(b []byte) {
+	v.followFile(ctx, timeline.File, &lineWriter{line: func(b []byte) {
 		var e struct {
 			T    int64  `json:"t_us"`
 			Kind string `json:"kind"`

@@ -1,4 +1,6 @@
-package harness
+// Package timeline writes a lane's timeline.ndjson: everything that happened to the
+// lane on one clock. Several processes may write to one file.
+package timeline
 
 import (
 	"encoding/json"
@@ -9,15 +11,15 @@ import (
 	"time"
 )
 
-// TimelineFile is the timeline's name in a lane's directory.
-const TimelineFile = "timeline.ndjson"
+// File is the timeline's name in a lane's directory.
+const File = "timeline.ndjson"
 
-// A Timeline is timeline.ndjson: everything that happened to a lane on one
+// A Writer adds to timeline.ndjson: everything that happened to a lane on one
 // clock, one JSON object a line with t_us (microseconds since the lane began)
 // and kind, written as it happens so that a killed run still has it.
 //
-// It is safe for use by several goroutines. A nil Timeline swallows entries.
-type Timeline struct {
+// It is safe for use by several goroutines. A nil Writer swallows entries.
+type Writer struct {
 	path  string
 	start time.Time
 
@@ -26,20 +28,20 @@ type Timeline struct {
 	err error
 }
 
-// newTimeline opens the file at path for appending, with a clock that starts at
+// Open opens the file at path for appending, with a clock that starts at
 // start. Several processes may append to one file with the same start: each
 // entry is one write.
-func newTimeline(path string, start time.Time) (*Timeline, error) {
+func Open(path string, start time.Time) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return &Timeline{path: path, start: start, w: f}, nil
+	return &Writer{path: path, start: start, w: f}, nil
 }
 
 // Add writes one entry now. Fields must be marshalable; "t_us" and "kind" are
 // the timeline's own and win.
-func (t *Timeline) Add(kind string, fields map[string]any) {
+func (t *Writer) Add(kind string, fields map[string]any) {
 	if t == nil {
 		return
 	}
@@ -47,7 +49,7 @@ func (t *Timeline) Add(kind string, fields map[string]any) {
 }
 
 // AddAt is Add for something that happened at the given moment.
-func (t *Timeline) AddAt(at time.Time, kind string, fields map[string]any) {
+func (t *Writer) AddAt(at time.Time, kind string, fields map[string]any) {
 	if t == nil {
 		return
 	}
@@ -75,16 +77,16 @@ func (t *Timeline) AddAt(at time.Time, kind string, fields map[string]any) {
 }
 
 // Path returns the file's path.
-func (t *Timeline) Path() string { return t.path }
+func (t *Writer) Path() string { return t.path }
 
 // Start returns the moment at which the timeline's clock began.
-func (t *Timeline) Start() time.Time { return t.start }
+func (t *Writer) Start() time.Time { return t.start }
 
 // Since is the lane's clock: the time since the timeline began.
-func (t *Timeline) Since() time.Duration { return time.Since(t.start) }
+func (t *Writer) Since() time.Duration { return time.Since(t.start) }
 
 // Close ends the file and reports the first write that failed.
-func (t *Timeline) Close() error {
+func (t *Writer) Close() error {
 	if t == nil {
 		return nil
 	}

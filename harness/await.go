@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -12,7 +13,7 @@ import (
 
 // Scaled is d, a time that is long enough with KVM, stretched by what this
 // lane's accelerator and $SPICELANE_TIMEOUT_SCALE make of it.
-func (l *Lane) Scaled(d time.Duration) time.Duration { return scaled(d, l.State().Accel) }
+func (l *Lane) Scaled(d time.Duration) time.Duration { return host.Scaled(d, l.State().Accel) }
 
 // Judge adds to a wait that began then and ended in vain what the host did
 // meanwhile, and blames the host if it did not let the guest run. Waits of this

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
@@ -77,7 +78,7 @@ type startTimes struct {
 
 func readStarts() starts {
 	s := starts{}
-	b, err := os.ReadFile(filepath.Join(CacheDir(), startsFile))
+	b, err := os.ReadFile(filepath.Join(host.CacheDir(), startsFile))
 	if err != nil || json.Unmarshal(b, &s) != nil {
 		return starts{} // it is made anew
 	}
@@ -107,8 +108,8 @@ func (l *Lane) noteStart(took time.Duration) {
 	for len(s) > guestsKept {
 		delete(s, slices.MinFunc(slices.Collect(maps.Keys(s)), func(a, b string) int { return s[a].At.Compare(s[b].At) }))
 	}
-	if b, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(CacheDir(), 0o700) == nil {
-		_ = atomicfile.Write(filepath.Join(CacheDir(), startsFile), append(b, '\n'), 0o600)
+	if b, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(host.CacheDir(), 0o700) == nil {
+		_ = atomicfile.Write(filepath.Join(host.CacheDir(), startsFile), append(b, '\n'), 0o600)
 	}
 }
 
@@ -127,7 +128,7 @@ func (l *Lane) needs(accel string, restored, firmware bool) (time.Duration, int)
 // enoughTime is a *DeadlineError if the lane cannot be ready in time. An expired
 // context is one, too, whatever is known.
 func (l *Lane) enoughTime(ctx context.Context, accel string, restored, firmware bool) error {
-	e := &DeadlineError{How: "to boot", Left: scaled(l.cfg.timeout(), accel), Deadline: "Config.Timeout"}
+	e := &DeadlineError{How: "to boot", Left: host.Scaled(l.cfg.timeout(), accel), Deadline: "Config.Timeout"}
 	if restored {
 		e.How = "to be restored"
 	}

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -63,12 +64,12 @@ func TestAKilledTestProcessTakesItsLaneWithIt(t *testing.T) {
 	require.NoError(t, err, line)
 	var s harness.State
 	require.NoError(t, json.Unmarshal([]byte(line), &s), line)
-	require.True(t, harness.Alive(s.PIDs.QEMU))
+	require.True(t, host.Alive(s.PIDs.QEMU))
 
 	require.NoError(t, cmd.Process.Signal(syscall.SIGKILL))
 	killed := time.Now()
 	_ = cmd.Wait()
-	require.True(t, harness.AwaitExit(t.Context(), s.PIDs.QEMU, 2*time.Second), "QEMU lives %v after the test process was killed", time.Since(killed))
+	require.True(t, host.AwaitExit(t.Context(), s.PIDs.QEMU, 2*time.Second), "QEMU lives %v after the test process was killed", time.Since(killed))
 
 	// Sockets and scratch files go with it.
 	require.Eventually(t, func() bool {

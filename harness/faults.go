@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -276,11 +277,11 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	if o == nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "start backend", Err: errors.New("it has not been stopped"), Hint: "call StopBackend first"}
 	}
-	slot, err := takeBootSlot(ctx, string(l.guest.Accel), l.guest.MemoryMiB)
+	slot, err := host.TakeBootSlot(ctx, string(l.guest.Accel), l.guest.MemoryMiB)
 	if err != nil {
 		return err
 	}
-	defer slot.release()
+	defer slot.Release()
 	cfg := l.ownFiles(l.guest)
 	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
 	m, err := qemu.Start(ctx, cfg)
@@ -332,7 +333,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 	l.outage = nil
 	l.mu.Unlock()
 	go l.recordSerial(m)
-	l.watchdog.follow(m.PID())
+	l.watchdog.Follow(m.PID())
 	l.setState(func(s *State) {
 		s.PIDs.QEMU = m.PID()
 		if addr := m.Spice(); addr.Unix == "" {

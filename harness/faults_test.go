@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -206,7 +207,7 @@ func TestAKilledProxyEndsTheLaneAndIsNamed(t *testing.T) {
 	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "the proxy ended: ")
 	require.ErrorContains(t, err, "signal: killed")
-	require.True(t, harness.Alive(lane.State().PIDs.QEMU), "QEMU is there to be looked at until the lane is closed")
+	require.True(t, host.Alive(lane.State().PIDs.QEMU), "QEMU is there to be looked at until the lane is closed")
 }
 
 // spice-server draws for all clients only as fast as the slowest takes it, which is
@@ -306,7 +307,7 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	require.NoError(t, err, "the proxy hands out files whatever becomes of the backend")
 	_, err = spice.Dial(ctx, spice.FromVV(f))
 	require.Error(t, err)
-	require.False(t, harness.Alive(pid))
+	require.False(t, host.Alive(pid))
 	require.Eventually(t, func() bool { return len(lane.Proxy.Sessions()) == 0 }, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, lane.Err(), "it was asked for")
 

@@ -277,7 +277,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
-	tlsDir := l.run.file("tls")
+	tlsDir := l.run.File("tls")
 	if err := bundle.WriteDir(tlsDir); err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
@@ -289,19 +289,19 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
-	sourcesFile, vvFile, readyFile := l.run.file("sources.yaml"), l.run.file("console.vv"), l.run.file("proxy.ready")
+	sourcesFile, vvFile, readyFile := l.run.File("sources.yaml"), l.run.File("console.vv"), l.run.File("proxy.ready")
 	if err := atomicfile.Write(sourcesFile, list, 0o600); err != nil {
 		return verdict.Classify("sources", err)
 	}
 	spice := l.machine().Spice()
 	values := map[string]string{
 		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
-		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.path,
+		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.Path,
 		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
 		"vv": vvFile, "ready": readyFile,
 		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
 	}
-	argv, err := t.fill(values, l.run.path)
+	argv, err := t.fill(values, l.run.Path)
 	if err != nil {
 		return err
 	}
@@ -361,20 +361,20 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 		return err
 	}
 	// The file that is kept fresh, so that it can connect again later.
-	path, readyFile := l.State().VV, l.run.file("client.ready")
+	path, readyFile := l.State().VV, l.run.File("client.ready")
 	if l.cfg.Link != nil {
 		// One that leads through the relay is not kept.
 		file, err := l.consoleVV(ctx)
 		if err != nil {
 			return err
 		}
-		path = l.run.file("client.vv")
+		path = l.run.File("client.vv")
 		if err := writeVV(path, file); err != nil {
 			return err
 		}
 	}
 	values := map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}
-	argv, err := t.fill(values, l.run.path)
+	argv, err := t.fill(values, l.run.Path)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (l *Lane) judgeWait(began time.Time, err error) error {
 	if !waited || l.watchdog == nil || l.machine().Err() != nil || !errors.As(err, &f) || f.Verdict != verdict.Product {
 		return err
 	}
-	p := l.watchdog.since(began)
+	p := l.watchdog.Since(began)
 	g := *f
 	g.Hint = p.String()
 	if p.Stalled() {

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 )
 
 // keepPart is the part of a process whose test fails.
@@ -97,7 +98,7 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 
 func anyLane(lanes []harness.State, qmp string) bool {
 	for _, s := range lanes {
-		if s.QMP == qmp && harness.Alive(s.PIDs.QEMU) {
+		if s.QMP == qmp && host.Alive(s.PIDs.QEMU) {
 			return true
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -30,7 +31,7 @@ type Lane struct {
 	cfg     Config
 	fixture *fixtures.Fixture // nil with Config.Image
 	log     *timeline.Writer
-	run     *runDir
+	run     *host.RunDir
 	undo    undoStack
 	dir     string
 	uuid    string
@@ -63,7 +64,7 @@ type Lane struct {
 	// outage is while the backend is stopped, see StopBackend; guarded by mu.
 	outage   *outage
 	failures *consoleWatch
-	watchdog *watchdog
+	watchdog *host.Watchdog
 	test     testNote // guarded by mu
 
 	// ctx is the test's, see Context; nil without one.
@@ -125,8 +126,8 @@ func (l *Lane) start(ctx context.Context) error {
 	}
 
 	var mc qemu.Config
-	var slot *bootSlot
-	defer func() { slot.release() }()
+	var slot *host.Slot
+	defer func() { slot.Release() }()
 	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
 		if err = l.cfg.checkLink(); err != nil {
 			return err
@@ -152,9 +153,9 @@ func (l *Lane) start(ctx context.Context) error {
 			return err
 		}
 		if l.warm.entry != nil {
-			slot, err = takeRestoreSlot(ctx, mc.MemoryMiB)
+			slot, err = host.TakeRestoreSlot(ctx, mc.MemoryMiB)
 		} else {
-			slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB)
+			slot, err = host.TakeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB)
 		}
 		return err
 	})
@@ -164,8 +165,8 @@ func (l *Lane) start(ctx context.Context) error {
 	// How long a boot may take is known only now that the accelerator is.
 	turn := time.Now()
 	l.guest = mc
-	bootCtx, cancel := context.WithTimeoutCause(ctx, scaled(l.cfg.timeout(), string(mc.Accel)),
-		fmt.Errorf("the lane was not ready %v after its start", scaled(l.cfg.timeout(), string(mc.Accel))))
+	bootCtx, cancel := context.WithTimeoutCause(ctx, host.Scaled(l.cfg.timeout(), string(mc.Accel)),
+		fmt.Errorf("the lane was not ready %v after its start", host.Scaled(l.cfg.timeout(), string(mc.Accel))))
 	defer cancel()
 
 	err = l.step(bootCtx, "qemu", func(ctx context.Context, detail *string) (err error) {
@@ -201,7 +202,7 @@ func (l *Lane) start(ctx context.Context) error {
 			return err
 		}
 		if s.name == booted && l.warm.entry == nil {
-			slot.release()
+			slot.Release()
 		}
 	}
 	l.proved()
@@ -249,15 +250,15 @@ func (l *Lane) directories() error {
 		return directoryFault(err)
 	}
 	l.undo.push(l.log.Close)
-	if l.run, err = newRunDir(); err != nil {
+	if l.run, err = host.NewRunDir(); err != nil {
 		return err
 	}
-	l.undo.push(l.run.remove)
+	l.undo.push(l.run.Remove)
 	l.setState(func(s *State) {
 		*s = State{
 			Name: l.cfg.name(), Dir: dir, Fixture: l.cfg.fixture(), Image: l.cfg.Image,
 			Display: l.cfg.display(), Compression: l.cfg.Compression,
-			State: StateStarting, RunDir: l.run.path, SerialLog: filepath.Join(dir, qemu.SerialLog),
+			State: StateStarting, RunDir: l.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
 		}
 		if l.cfg.Image != "" {
 			s.Fixture = ""
@@ -282,7 +283,7 @@ func directoryFault(err error) error {
 func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	cfg := l.cfg
 	mc := qemu.Config{
-		Name: cfg.name(), Dir: l.dir, SocketDir: l.run.path,
+		Name: cfg.name(), Dir: l.dir, SocketDir: l.run.Path,
 		Image: cfg.Image, Kernel: cfg.Kernel, Initrd: cfg.Initrd, Append: cfg.Append,
 		MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs,
 		Display: qemu.Display(cfg.display()),
@@ -328,7 +329,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		}
 		mc.Firmware = fw
 	}
-	choice, err := chooseAccel(ctx, mc, l.banner(), cfg.Accel)
+	choice, err := host.ChooseAccel(ctx, mc, l.banner(), cfg.Accel)
 	if err != nil {
 		return mc, verdict.Classify("", err)
 	}
@@ -346,12 +347,12 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 // image is the file of a fixture's image. Where the cache cannot hold it, it is
 // the lane's own.
 func (l *Lane) image(fx *fixtures.Fixture) (string, error) {
-	image, err := fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+	image, err := fx.Materialize(filepath.Join(host.CacheDir(), "fixtures"))
 	var damaged *fixtures.ImageError
 	if err == nil || errors.As(err, &damaged) {
 		return image, err
 	}
-	own, ownErr := fx.Materialize(l.run.path)
+	own, ownErr := fx.Materialize(l.run.Path)
 	if ownErr != nil {
 		return "", err
 	}
@@ -361,7 +362,7 @@ func (l *Lane) image(fx *fixtures.Fixture) (string, error) {
 // startMachine restores the machine or boots it, as findState has decided. It
 // returns the slot to hold from now on: a machine whose state turns out to be of
 // no use boots, and needs another one.
-func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot, detail *string) (*bootSlot, error) {
+func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *host.Slot, detail *string) (*host.Slot, error) {
 	own := l.ownFiles(mc)
 	if l.warm.entry != nil {
 		m, err := l.restore(ctx, own)
@@ -377,8 +378,8 @@ func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot,
 		if err := l.bootInstead(cold); err != nil {
 			return slot, err
 		}
-		slot.release()
-		if slot, err = takeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB); err != nil {
+		slot.Release()
+		if slot, err = host.TakeBootSlot(ctx, string(mc.Accel), mc.MemoryMiB); err != nil {
 			return nil, err
 		}
 	}
@@ -394,10 +395,10 @@ func (l *Lane) startMachine(ctx context.Context, mc qemu.Config, slot *bootSlot,
 // ownFiles is mc with names for the machine's own disk and variables.
 func (l *Lane) ownFiles(mc qemu.Config) qemu.Config {
 	if mc.Image != "" {
-		mc.Disk = l.run.file("disk.qcow2")
+		mc.Disk = l.run.File("disk.qcow2")
 	}
 	if mc.Firmware.Code != "" {
-		mc.Firmware.Vars = l.run.file("vars.fd")
+		mc.Firmware.Vars = l.run.File("vars.fd")
 	}
 	return mc
 }
@@ -426,8 +427,8 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	l.running.Store(m)
 	l.undo.push(m.Close)
 	l.failures = newConsoleWatch(l.fixture, l.log)
-	l.watchdog = startWatchdog(m.PID())
-	l.undo.push(l.watchdog.close)
+	l.watchdog = host.StartWatchdog(m.PID())
+	l.undo.push(l.watchdog.Close)
 	l.joined.Add(1)
 	go l.recordSerial(m)
 	addr := m.Spice().Unix

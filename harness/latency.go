@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -132,7 +133,7 @@ func keyFault(v verdict.Kind, err error) error {
 }
 
 // keyTime is keyPatience here. A driver does not tell what the guest runs on.
-func keyTime() time.Duration { return scaled(keyPatience, string(qemu.TCG)) }
+func keyTime() time.Duration { return host.Scaled(keyPatience, string(qemu.TCG)) }
 
 // A keyEye presses keys through one driver and sees what comes of them.
 type keyEye struct {

@@ -158,7 +158,7 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 		*detail = "none wanted"
 		return nil
 	}
-	socket := l.run.file("control.sock")
+	socket := l.run.File("control.sock")
 	var err error
 	switch {
 	case l.cfg.client() != Builtin:

@@ -147,7 +147,7 @@ func (l *Lane) innerProxy(context.Context) error {
 	l.apiToken = newSecret()
 	p, err := StartProxy(ProxyConfig{
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
-		KeepVV: l.run.file("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
+		KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
 	})
 	if err != nil {
 		return errors.Join(err, closeLog(), catalog.Close())
@@ -182,7 +182,7 @@ func (l *Lane) proxyIsAt(r Ready, pid int) {
 	l.setState(func(s *State) {
 		s.PIDs.Proxy = pid
 		s.Proxy = ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
-		s.VV = l.run.file("console.vv")
+		s.VV = l.run.File("console.vv")
 	})
 }
 
@@ -200,13 +200,13 @@ func (l *Lane) childProxy(ctx context.Context) error {
 		l.proxy, ready, err = l.readyChild(ctx, child{
 			name: "proxy",
 			argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
-				"--keep-vv", l.run.file("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
+				"--keep-vv", l.run.File("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
 			env:   []string{EnvAPIToken + "=" + l.apiToken},
 			stdin: list,
 		})
 	} else {
 		l.proxy, ready, err = l.playedPart(ctx, PartProxy, partScript{Sources: string(list), APIToken: l.apiToken,
-			VV: l.run.file("console.vv"), KeepUUID: l.uuid})
+			VV: l.run.File("console.vv"), KeepUUID: l.uuid})
 	}
 	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {
@@ -229,14 +229,14 @@ func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 		if err != nil {
 			return s, verdict.Classify("backend certificate", err)
 		}
-		x509 := l.run.file("x509")
+		x509 := l.run.File("x509")
 		if err := b.WriteDir(x509); err != nil {
 			return s, verdict.Classify("backend certificate", err)
 		}
 		l.backendPKI = b
 		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
 	case l.unixBackend():
-		s.Unix = l.run.file("spice.sock")
+		s.Unix = l.run.File("spice.sock")
 	default:
 		s.Port = qemu.AnyPort
 	}

@@ -3,6 +3,7 @@ package harness
 import (
 	"syscall"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -90,7 +91,7 @@ func (s State) supervised() bool {
 	if s.PIDs.Supervisor == 0 {
 		return false
 	}
-	start, alive := processStart(s.PIDs.Supervisor)
+	start, alive := host.ProcessStart(s.PIDs.Supervisor)
 	return alive && (s.SupervisorStart == 0 || start == s.SupervisorStart)
 }
 
@@ -103,5 +104,5 @@ func (s State) Terminate(sig syscall.Signal) bool {
 // SetSupervisor notes the process that owns the lane.
 func (s *State) SetSupervisor(pid int) {
 	s.PIDs.Supervisor = pid
-	s.SupervisorStart, _ = processStart(pid)
+	s.SupervisorStart, _ = host.ProcessStart(pid)
 }

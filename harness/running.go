@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sort"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
@@ -30,7 +31,7 @@ func noteTest(s State) {
 // PIDs.Supervisor is the test process.
 func RunningTests() []State {
 	var out []State
-	for _, dir := range runDirs() {
+	for _, dir := range host.RunDirs() {
 		b, err := os.ReadFile(filepath.Join(dir, runningFile))
 		if err != nil {
 			continue

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strconv"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
@@ -94,7 +95,7 @@ func (r Registry) Load(name string) (State, error) {
 		s.State = StateFailed
 		s.Verdict = verdict.Harness
 		s.Reason = fmt.Sprintf("the supervisor (pid %d) was killed %s; QEMU, proxy and client ended with it", s.PIDs.Supervisor, what)
-		removeRunDir(s.RunDir)
+		host.RemoveRunDir(s.RunDir)
 		// Another reader may come to the same conclusion at the same moment; both
 		// write the same words.
 		if err := r.Save(s); err != nil {

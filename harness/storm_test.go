@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/warm"
 )
@@ -159,7 +160,7 @@ func (s *storm) process(t *testing.T, name, cache string, after time.Duration) (
 
 // knownOfKVM saves a cache the trial of KVM: what is tested is not that.
 func knownOfKVM(cache string) error {
-	answers, err := filepath.Glob(filepath.Join(harness.CacheDir(), "kvm-*.json"))
+	answers, err := filepath.Glob(filepath.Join(host.CacheDir(), "kvm-*.json"))
 	if err != nil {
 		return err
 	}
@@ -206,7 +207,7 @@ func processesWith(marker string) []string {
 		}
 		dir := filepath.Dir(f)
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if !harness.Alive(pid) {
+		if !host.Alive(pid) {
 			continue
 		}
 		argv, _ := os.ReadFile(filepath.Join(dir, "cmdline"))

@@ -76,7 +76,7 @@ func (l *Lane) directVV() error {
 
 // publishVV writes f to where the lane's state says.
 func (l *Lane) publishVV(f *vv.File) error {
-	path := l.run.file("console.vv")
+	path := l.run.File("console.vv")
 	if err := writeVV(path, f); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
@@ -29,7 +30,7 @@ func WarmCache() (*warm.Cache, error) {
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: warm.EnvSize, Err: err}
 	}
-	dir, err := filepath.Abs(filepath.Join(CacheDir(), "warm"))
+	dir, err := filepath.Abs(filepath.Join(host.CacheDir(), "warm"))
 	if err != nil {
 		return nil, verdict.Classify("cache directory", err)
 	}
@@ -104,7 +105,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	defer tick.Stop()
 	// Another lane that needs longer than a boot may take is not going to save
 	// anything.
-	limit := time.NewTimer(scaled(l.cfg.timeout(), string(mc.Accel)))
+	limit := time.NewTimer(host.Scaled(l.cfg.timeout(), string(mc.Accel)))
 	defer limit.Stop()
 	var first error // why there was none; that it was thrown away is said once
 	for {
@@ -287,7 +288,7 @@ func (l *Lane) awaitSettled(ctx context.Context) error {
 	if l.fixture == nil || l.fixture.Digest == nil {
 		return nil
 	}
-	limit := scaled(settleLimit, l.State().Accel)
+	limit := host.Scaled(settleLimit, l.State().Accel)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the guest showed no digest within %v of its banner", limit))
 	defer cancel()
 	return l.watchScreen(ctx, func(Digest) bool { return true })
@@ -417,7 +418,7 @@ func (l *Lane) guestLives() bool {
 	if l.machine() == nil || l.machine().Err() != nil || l.fixture == nil || l.fixture.Digest == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), scaled(settleLimit, l.State().Accel))
+	ctx, cancel := context.WithTimeout(context.Background(), host.Scaled(settleLimit, l.State().Accel))
 	defer cancel()
 	var first *Digest
 	return l.watchScreen(ctx, func(d Digest) bool {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -31,7 +32,7 @@ func ownCache(t *testing.T) (dir string) {
 	t.Helper()
 	harness.RequireHost(t)
 	dir = t.TempDir()
-	answers, err := filepath.Glob(filepath.Join(harness.CacheDir(), "kvm-*.json"))
+	answers, err := filepath.Glob(filepath.Join(host.CacheDir(), "kvm-*.json"))
 	require.NoError(t, err)
 	for _, a := range answers {
 		b, err := os.ReadFile(a)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 )
 
 func newDoctor() *cobra.Command {
@@ -21,7 +21,7 @@ command that mends it is said.
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := harness.Doctor(cmd.Context())
+			r := host.Doctor(cmd.Context())
 			if asJSON {
 				if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 					return err

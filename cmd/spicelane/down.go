@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -67,9 +68,9 @@ func down(ctx context.Context, reg harness.Registry, name string) (string, error
 		return "was not up", nil
 	}
 	forced := ""
-	if !harness.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
+	if !host.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
 		s.Terminate(syscall.SIGKILL)
-		if !harness.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
+		if !host.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
 			return "", &verdict.Error{Verdict: verdict.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) does not end, even when killed", s.PIDs.Supervisor)}
 		}
 		forced = " (its supervisor had to be killed)"

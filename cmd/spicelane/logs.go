@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -81,7 +82,7 @@ func followFile(ctx context.Context, w io.Writer, path string, s harness.State) 
 	go func() {
 		defer close(ended)
 		for s.State == harness.StateReady || s.State == harness.StateStarting {
-			if ctx.Err() != nil || harness.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
+			if ctx.Err() != nil || host.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
 				return
 			}
 		}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
@@ -36,8 +36,8 @@ func TestScripts(t *testing.T) {
 			// every script would find out anew whether KVM works.
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
-			env.Setenv(qemu.EnvCacheDir, harness.CacheDir())
-			for _, name := range []string{qemu.EnvQEMU, qemu.EnvOVMFCode, qemu.EnvOVMFVars, qemu.EnvAccel, harness.EnvTimeoutScale, "TMPDIR"} {
+			env.Setenv(qemu.EnvCacheDir, host.CacheDir())
+			for _, name := range []string{qemu.EnvQEMU, qemu.EnvOVMFCode, qemu.EnvOVMFVars, qemu.EnvAccel, host.EnvTimeoutScale, "TMPDIR"} {
 				if v := os.Getenv(name); v != "" {
 					env.Setenv(name, v)
 				}
@@ -139,7 +139,7 @@ func cmdDead(ts *testscript.TestScript, neg bool, args []string) {
 	for _, a := range args {
 		pid, err := strconv.Atoi(a)
 		ts.Check(err)
-		if !harness.AwaitExit(context.Background(), pid, 2*time.Second) {
+		if !host.AwaitExit(context.Background(), pid, 2*time.Second) {
 			ts.Fatalf("process %d is still alive", pid)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
 )
@@ -123,7 +124,7 @@ func bare(t *testing.T) string {
 	t.Helper()
 	fx, err := fixtures.Find("beacon")
 	require.NoError(t, err)
-	image, err := fx.Materialize(harness.CacheDir())
+	image, err := fx.Materialize(host.CacheDir())
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "bare.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `name: bare

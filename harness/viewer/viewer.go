@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -432,7 +433,7 @@ func (v *Viewer) watchLane(ctx context.Context) {
 			return
 		}
 		// A day: long, and not for ever.
-		if s.PIDs.Supervisor == 0 || !harness.AwaitExit(ctx, s.PIDs.Supervisor, 24*time.Hour) {
+		if s.PIDs.Supervisor == 0 || !host.AwaitExit(ctx, s.PIDs.Supervisor, 24*time.Hour) {
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"context"
@@ -8,10 +8,10 @@ import (
 	"github.com/spicelane/spicelane/harness/serial"
 )
 
-// chooseAccel decides what runs a machine: accel is auto, kvm or tcg, "" means
+// ChooseAccel decides what runs a machine: accel is auto, kvm or tcg, "" means
 // $SPICELANE_ACCEL, else auto. Whether KVM works is found out by running the
 // machine's own image on it until its banner, once for each boot of the host.
-func chooseAccel(ctx context.Context, mc qemu.Config, banner, accel string) (qemu.Choice, error) {
+func ChooseAccel(ctx context.Context, mc qemu.Config, banner, accel string) (qemu.Choice, error) {
 	mc.Accel = qemu.Accel(accel)
 	opt := qemu.AccelOptions{CacheDir: CacheDir()}
 	if banner != "" {

@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"context"
@@ -45,10 +45,10 @@ func awaitGone(ctx context.Context, pid int) bool {
 	return true
 }
 
-// processStart reads a process's start time (clock ticks since boot) and
+// ProcessStart reads a process's start time (clock ticks since boot) and
 // whether it lives. A zombie is not alive: where PID 1 does not reap, signal 0
 // still reaches one.
-func processStart(pid int) (start uint64, alive bool) {
+func ProcessStart(pid int) (start uint64, alive bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, false
@@ -70,6 +70,6 @@ func processStart(pid int) (start uint64, alive bool) {
 
 // Alive tells whether the process pid runs (a zombie does not).
 func Alive(pid int) bool {
-	_, ok := processStart(pid)
+	_, ok := ProcessStart(pid)
 	return ok
 }

@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"bufio"
@@ -34,11 +34,11 @@ func bootSlots(accel string) int {
 // for a moment, too.
 func restoreSlots() int { return max(1, runtime.NumCPU()) }
 
-// A bootSlot is held from before QEMU starts until the guest is up.
-type bootSlot struct{ f *os.File }
+// A Slot is the turn of one guest. It is held from before QEMU starts until the guest is up.
+type Slot struct{ f *os.File }
 
-// release gives the slot back; more than once is fine.
-func (s *bootSlot) release() {
+// Release gives the slot back; more than once is fine.
+func (s *Slot) Release() {
 	if s != nil && s.f != nil {
 		s.f.Close()
 		s.f = nil
@@ -49,17 +49,18 @@ func (s *bootSlot) release() {
 // wake nobody who waits for any one of several.
 const admissionPoll = 25 * time.Millisecond
 
-// takeBootSlot waits for a slot and for memory of memoryMiB to be available.
-func takeBootSlot(ctx context.Context, accel string, memoryMiB int) (*bootSlot, error) {
+// TakeBootSlot waits for its turn to boot a guest on accel, and until memoryMiB of memory
+// are available.
+func TakeBootSlot(ctx context.Context, accel string, memoryMiB int) (*Slot, error) {
 	return takeSlot(ctx, "boot", bootSlots(accel), memoryMiB)
 }
 
-// takeRestoreSlot is takeBootSlot for a guest that is restored.
-func takeRestoreSlot(ctx context.Context, memoryMiB int) (*bootSlot, error) {
+// TakeRestoreSlot is TakeBootSlot for a guest that is restored.
+func TakeRestoreSlot(ctx context.Context, memoryMiB int) (*Slot, error) {
 	return takeSlot(ctx, "restore", restoreSlots(), memoryMiB)
 }
 
-func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*bootSlot, error) {
+func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*Slot, error) {
 	dir := filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
@@ -90,7 +91,7 @@ func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*bootSlot
 	}
 }
 
-func trySlot(dir, kind string, n int) (*bootSlot, error) {
+func trySlot(dir, kind string, n int) (*Slot, error) {
 	for i := range n {
 		f, err := os.OpenFile(filepath.Join(dir, kind+"-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
 		if err != nil {
@@ -98,7 +99,7 @@ func trySlot(dir, kind string, n int) (*bootSlot, error) {
 		}
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
-			return &bootSlot{f}, nil
+			return &Slot{f}, nil
 		}
 		f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {

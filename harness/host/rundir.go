@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"crypto/rand"
@@ -18,15 +18,15 @@ import (
 // ever taken for one.
 const runDirPrefix = "spl-"
 
-// A run directory holds what must not outlive a lane: sockets, the overlay,
+// A RunDir holds what must not outlive a lane: sockets, the overlay,
 // the private copy of the firmware's variables, the .vv file. Its path is
 // short, because a socket's path may have 107 bytes at most.
 //
 // It is locked for as long as its owner lives, and goes with it even if that is
 // killed: the janitor sees to it and, if that was killed too, whoever makes the
 // next one.
-type runDir struct {
-	path    string
+type RunDir struct {
+	Path    string
 	lock    *os.File
 	janitor *janitor
 }
@@ -41,7 +41,8 @@ func runDirBase() string {
 	return filepath.Join(base, "spicelane-"+strconv.Itoa(os.Getuid()))
 }
 
-func newRunDir() (*runDir, error) {
+// NewRunDir makes a run directory, and removes those that killed lanes left.
+func NewRunDir() (*RunDir, error) {
 	base := runDirBase()
 	if err := os.MkdirAll(base, 0o700); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
@@ -70,7 +71,7 @@ func newRunDir() (*runDir, error) {
 		_ = os.RemoveAll(path)
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
-	return &runDir{path: path, lock: lock, janitor: janitor}, nil
+	return &RunDir{Path: path, lock: lock, janitor: janitor}, nil
 }
 
 func ownPrivate(st os.FileInfo) bool {
@@ -124,24 +125,26 @@ func SweepRunDirs() {
 	}
 }
 
-// runDirs returns the run directories of this user's lanes.
-func runDirs() []string {
+// RunDirs returns the run directories of this user's lanes.
+func RunDirs() []string {
 	dirs, _ := filepath.Glob(filepath.Join(runDirBase(), runDirPrefix+"*"))
 	return dirs
 }
 
-// removeRunDir removes the run directory of a lane whose owner was killed. It removes
+// RemoveRunDir removes the run directory of a lane whose owner was killed. It removes
 // nothing that is not named as a run directory is.
-func removeRunDir(path string) {
+func RemoveRunDir(path string) {
 	if strings.HasPrefix(filepath.Base(path), runDirPrefix) {
 		_ = os.RemoveAll(path)
 	}
 }
 
-func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
+// File returns the path of a file in the directory.
+func (d *RunDir) File(name string) string { return filepath.Join(d.Path, name) }
 
-func (d *runDir) remove() error {
-	err := os.RemoveAll(d.path)
+// Remove removes the directory with everything in it.
+func (d *RunDir) Remove() error {
+	err := os.RemoveAll(d.Path)
 	d.lock.Close()
 	d.janitor.dismiss()
 	return err

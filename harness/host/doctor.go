@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A DoctorCheck is one thing that a lane or a test needs of the host.
-type DoctorCheck struct {
+// A Check is one thing that a lane or a test needs of the host.
+type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
 	// Required tells that no lane runs without it.
@@ -27,17 +27,17 @@ type DoctorCheck struct {
 	Mend string `json:"mend,omitempty"`
 }
 
-// A DoctorReport is what this host can run.
-type DoctorReport struct {
+// A Report says what this host can run.
+type Report struct {
 	// OK tells that a lane can run.
 	OK bool `json:"ok"`
 	// Accel is what a lane would run on: "kvm" or "tcg"; empty if none can.
-	Accel  string        `json:"accel"`
-	Checks []DoctorCheck `json:"checks"`
+	Accel  string  `json:"accel"`
+	Checks []Check `json:"checks"`
 }
 
 // Err is nil if a lane can run, else a Host fault that names what is missing.
-func (r *DoctorReport) Err() error {
+func (r *Report) Err() error {
 	for _, c := range r.Checks {
 		if c.Required && !c.OK {
 			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Mend}
@@ -46,8 +46,8 @@ func (r *DoctorReport) Err() error {
 	return nil
 }
 
-func (r *DoctorReport) add(name string, required bool, detail string, err error) {
-	c := DoctorCheck{Name: name, OK: err == nil, Required: required, Detail: detail}
+func (r *Report) add(name string, required bool, detail string, err error) {
+	c := Check{Name: name, OK: err == nil, Required: required, Detail: detail}
 	if err != nil {
 		c.Detail = err.Error()
 		var host *qemu.HostError
@@ -59,8 +59,8 @@ func (r *DoctorReport) add(name string, required bool, detail string, err error)
 }
 
 // addLink says where a lane's Link would be done, and lack why not in the kernel.
-func (r *DoctorReport) addLink(lack error) {
-	c := DoctorCheck{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
+func (r *Report) addLink(lack error) {
+	c := Check{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
 	if lack != nil {
 		c.Detail = "bad networks are made inside the test's process: " + lack.Error()
 	}
@@ -82,8 +82,8 @@ const diskNeedMiB = 256
 
 // Doctor looks at this host. It starts a guest only to find out whether KVM can
 // run one, and remembers the answer.
-func Doctor(ctx context.Context) *DoctorReport {
-	r := &DoctorReport{}
+func Doctor(ctx context.Context) *Report {
+	r := &Report{}
 	binary, err := qemu.FindQEMU(os.Getenv)
 	version := ""
 	if err == nil {
@@ -105,13 +105,13 @@ func Doctor(ctx context.Context) *DoctorReport {
 	}
 	r.add("fixture", true, "beacon: "+image, fxErr)
 	if r.Err() == nil {
-		choice, err := chooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
+		choice, err := ChooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
 		if err == nil {
 			r.Accel = string(choice.Accel)
 		}
 		if err == nil && choice.Accel != qemu.KVM {
 			// Slow, but it runs.
-			r.Checks = append(r.Checks, DoctorCheck{Name: "kvm", Detail: choice.Reason})
+			r.Checks = append(r.Checks, Check{Name: "kvm", Detail: choice.Reason})
 		} else {
 			r.add("kvm", false, choice.Reason, err)
 		}

@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"fmt"
@@ -11,12 +11,11 @@ import (
 	"time"
 )
 
-// When a wait times out, either the guest did not do what it should, or the
-// host did not let it: an overloaded CI machine, a suspended virtual machine, a
-// disk that hangs. The watchdog measures what tells them apart: how late its
-// own ticks come, how long QEMU's threads wanted a processor and did not get
-// one, and how much processor QEMU used.
-type watchdog struct {
+// A Watchdog tells a guest that does nothing from a host that does not let it: an overloaded
+// CI machine, a suspended virtual machine, a disk that hangs. It measures how late its own
+// ticks come, how long QEMU's threads wanted a processor and did not get one, and how much
+// processor QEMU used.
+type Watchdog struct {
 	pid  atomic.Int64
 	stop chan struct{}
 	done chan struct{}
@@ -38,28 +37,30 @@ const (
 	watchdogKeep = 6000 // ten minutes
 )
 
-func startWatchdog(pid int) *watchdog {
-	w := &watchdog{stop: make(chan struct{}), done: make(chan struct{})}
+// StartWatchdog watches the process pid until Close.
+func StartWatchdog(pid int) *Watchdog {
+	w := &Watchdog{stop: make(chan struct{}), done: make(chan struct{})}
 	w.pid.Store(int64(pid))
 	go w.run()
 	return w
 }
 
-// follow makes w watch another process from now on.
-func (w *watchdog) follow(pid int) {
+// Follow makes w watch another process from now on.
+func (w *Watchdog) Follow(pid int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pid.Store(int64(pid))
 	w.samples = nil
 }
 
-func (w *watchdog) close() error {
+// Close ends the watchdog.
+func (w *Watchdog) Close() error {
 	close(w.stop)
 	<-w.done
 	return nil
 }
 
-func (w *watchdog) run() {
+func (w *Watchdog) run() {
 	defer close(w.done)
 	t := time.NewTicker(watchdogTick)
 	defer t.Stop()
@@ -150,8 +151,8 @@ func (p Progress) String() string {
 	return s
 }
 
-// since says what happened from a moment until now.
-func (w *watchdog) since(from time.Time) Progress {
+// Since says what happened from a moment until now.
+func (w *Watchdog) Since(from time.Time) Progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := len(w.samples)

@@ -1,4 +1,4 @@
-package harness
+package host
 
 import (
 	"os"
@@ -13,8 +13,8 @@ const EnvTimeoutScale = "SPICELANE_TIMEOUT_SCALE"
 // takes four times as long; the rest is for machines that are busy.
 const tcgFactor = 6
 
-// scaled is d, stretched for TCG and by $SPICELANE_TIMEOUT_SCALE.
-func scaled(d time.Duration, accel string) time.Duration {
+// Scaled returns d, stretched for TCG and by $SPICELANE_TIMEOUT_SCALE.
+func Scaled(d time.Duration, accel string) time.Duration {
 	f := 1.0
 	if s, err := strconv.ParseFloat(os.Getenv(EnvTimeoutScale), 64); err == nil && s > 0 {
 		f = s

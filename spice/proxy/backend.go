@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -38,7 +39,7 @@ func (e *BackendError) result() wire.Result {
 
 // dialConsole connects to a console and links a channel as the client asked for
 // it. The error is a *BackendError.
-func dialConsole(ctx context.Context, c Console, request link.Request) (conn net.Conn, ch *link.Channel, err error) {
+func dialConsole(ctx context.Context, c Console, alive time.Duration, request link.Request) (conn net.Conn, ch *link.Channel, err error) {
 	defer func() {
 		if err != nil {
 			if conn != nil {
@@ -52,6 +53,7 @@ func dialConsole(ctx context.Context, c Console, request link.Request) (conn net
 	if conn, err = dialer.DialContext(ctx, network, address); err != nil {
 		return conn, nil, err
 	}
+	keepAlive(conn, alive)
 	if c.TLS() {
 		// Without certificates of its own a console is checked against the
 		// system's (nil).

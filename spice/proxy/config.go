@@ -19,6 +19,13 @@ const (
 	DefaultDialTimeout      = 10 * time.Second
 	DefaultLinger           = 5 * time.Second
 	DefaultMaxHandshakes    = 256
+	DefaultMaxSessions      = 2000
+	// DefaultMaxChannels is more than a guest with four displays, sound and a
+	// dozen redirected devices needs.
+	DefaultMaxChannels              = 48
+	DefaultMaxChannelsOfType        = 16
+	DefaultMaxConnectionsPerAddress = 1024
+	DefaultKeepAlive                = 30 * time.Second
 )
 
 // Config sets up a proxy. TLS and Consoles are required; everything else has a
@@ -75,9 +82,30 @@ type Config struct {
 	// has; 0 means DefaultLinger.
 	Linger time.Duration
 
-	// MaxHandshakes bounds the connections that have not shown a good token
-	// yet; further ones are hung up on. 0 means DefaultMaxHandshakes.
+	// MaxHandshakes bounds the connections of each port that have not shown a
+	// good token yet. A newcomer takes the place of the handshake that has stood
+	// still for longest. 0 means DefaultMaxHandshakes.
 	MaxHandshakes int
+
+	// MaxSessions bounds the sessions that are alive. A client that comes
+	// beyond is refused and keeps its token. 0 means DefaultMaxSessions.
+	MaxSessions int
+
+	// MaxChannels and MaxChannelsOfType bound the channels of one session, all
+	// and those of one type; each channel can be open once. 0 means
+	// DefaultMaxChannels and DefaultMaxChannelsOfType.
+	MaxChannels       int
+	MaxChannelsOfType int
+
+	// MaxConnectionsPerAddress bounds the connections to the TLS port that come
+	// from one IPv4 address or IPv6 /64 network. Raise it if the clients are
+	// behind one address. 0 means DefaultMaxConnectionsPerAddress.
+	MaxConnectionsPerAddress int
+
+	// KeepAlive is how long a connection to a client or to a console may be
+	// silent before the kernel probes it. Let it be shorter than the idle limit
+	// of the firewalls on the way. 0 means DefaultKeepAlive.
+	KeepAlive time.Duration
 
 	// Logger gets the audit lines and what goes wrong; nil means none.
 	Logger *slog.Logger
@@ -98,6 +126,15 @@ func (c *Config) handshakeTimeout() time.Duration {
 func (c *Config) dialTimeout() time.Duration { return cmp.Or(c.DialTimeout, DefaultDialTimeout) }
 func (c *Config) linger() time.Duration      { return cmp.Or(c.Linger, DefaultLinger) }
 func (c *Config) maxHandshakes() int         { return cmp.Or(c.MaxHandshakes, DefaultMaxHandshakes) }
+func (c *Config) maxSessions() int           { return cmp.Or(c.MaxSessions, DefaultMaxSessions) }
+func (c *Config) maxChannels() int           { return cmp.Or(c.MaxChannels, DefaultMaxChannels) }
+func (c *Config) maxChannelsOfType() int {
+	return cmp.Or(c.MaxChannelsOfType, DefaultMaxChannelsOfType)
+}
+func (c *Config) maxConnectionsPerAddress() int {
+	return cmp.Or(c.MaxConnectionsPerAddress, DefaultMaxConnectionsPerAddress)
+}
+func (c *Config) keepAlive() time.Duration { return cmp.Or(c.KeepAlive, DefaultKeepAlive) }
 
 func (c *Config) logger() *slog.Logger {
 	if c.Logger == nil {
@@ -127,6 +164,8 @@ func (c *Config) check() error {
 	}{
 		{"TokenLifetime", int64(c.TokenLifetime)}, {"HandshakeTimeout", int64(c.HandshakeTimeout)},
 		{"DialTimeout", int64(c.DialTimeout)}, {"Linger", int64(c.Linger)}, {"MaxHandshakes", int64(c.MaxHandshakes)},
+		{"MaxSessions", int64(c.MaxSessions)}, {"MaxChannels", int64(c.MaxChannels)}, {"MaxChannelsOfType", int64(c.MaxChannelsOfType)},
+		{"MaxConnectionsPerAddress", int64(c.MaxConnectionsPerAddress)}, {"KeepAlive", int64(c.KeepAlive)},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("proxy: Config.%s is negative", d.name)

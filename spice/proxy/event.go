@@ -25,17 +25,21 @@ type Reason string
 
 // The reasons of EventLinkRefused.
 const (
-	ReasonTokenUnknown      Reason = "token_unknown"       // never issued, or long forgotten
-	ReasonTokenExpired      Reason = "token_expired"       // not used in time
-	ReasonTokenReplayed     Reason = "token_replayed"      // spent before
-	ReasonSessionOver       Reason = "session_over"        // its session has ended
-	ReasonWrongConnectionID Reason = "wrong_connection_id" // not the one of the token's session
-	ReasonSecondMain        Reason = "second_main"         // the session has a main channel
-	ReasonNeedSecured       Reason = "need_secured"        // came to the plaintext port
-	ReasonMalformed         Reason = "malformed"           // no SPICE, a broken handshake, or too slow
-	ReasonTooManyHandshakes Reason = "too_many_handshakes" // see Config.MaxHandshakes
-	ReasonConsoleUnknown    Reason = "console_unknown"     // the console is gone from its source
-	ReasonBackendDown       Reason = "backend_down"        // the console could not be linked
+	ReasonTokenUnknown       Reason = "token_unknown"        // never issued, or long forgotten
+	ReasonTokenExpired       Reason = "token_expired"        // not used in time
+	ReasonTokenReplayed      Reason = "token_replayed"       // spent before
+	ReasonSessionOver        Reason = "session_over"         // its session has ended
+	ReasonWrongConnectionID  Reason = "wrong_connection_id"  // not the one of the token's session
+	ReasonSecondMain         Reason = "second_main"          // the session has a main channel
+	ReasonNeedSecured        Reason = "need_secured"         // came to the plaintext port
+	ReasonMalformed          Reason = "malformed"            // no SPICE, a broken handshake, or too slow
+	ReasonTooManyHandshakes  Reason = "too_many_handshakes"  // stood still when its place was needed, see Config.MaxHandshakes
+	ReasonTooManySessions    Reason = "too_many_sessions"    // see Config.MaxSessions
+	ReasonTooManyChannels    Reason = "too_many_channels"    // see Config.MaxChannels
+	ReasonTooManyConnections Reason = "too_many_connections" // see Config.MaxConnectionsPerAddress
+	ReasonChannelTaken       Reason = "channel_taken"        // the session has this channel already
+	ReasonConsoleUnknown     Reason = "console_unknown"      // the console is gone from its source
+	ReasonBackendDown        Reason = "backend_down"         // the console could not be linked
 )
 
 // The reasons of EventChannelClosed.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // ScanMessages feeds a stream to a scanner in pieces of the given sizes, the
@@ -30,9 +32,11 @@ func ScanMessages(stream []byte, mini bool, find uint16, sizes ...int) (messages
 
 // Relay passes a channel on until it ends, and returns why it did.
 func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (Reason, error) {
+	ch := newChannel(nil, wire.ChannelID{}, "", time.Now())
 	direction := func(dst, src net.Conn, srcGone, dstGone Reason) *pump {
 		return &pump{dst: dst, src: src, buffer: 1 << 10, scan: scanner{mini: true}, traffic: &traffic{},
-			total: prometheus.NewCounter(prometheus.CounterOpts{}), srcGone: srcGone, dstGone: dstGone}
+			total: prometheus.NewCounter(prometheus.CounterOpts{}), srcGone: srcGone, dstGone: dstGone,
+			first: &ch.first, silence: &ch.silence, now: time.Now}
 	}
 	return relay(ctx, linger, direction(server, client, ReasonClientClosed, ReasonServerClosed), direction(client, server, ReasonServerClosed, ReasonClientClosed))
 }

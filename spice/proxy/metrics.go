@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -14,6 +16,7 @@ type metrics struct {
 	events   *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	linking  prometheus.Histogram
+	silence  *prometheus.HistogramVec
 }
 
 func newMetrics(p *Proxy) *metrics {
@@ -27,19 +30,22 @@ func newMetrics(p *Proxy) *metrics {
 			Help:    "Time to connect to a console and link a channel, failures included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
 	}
+	m.silence = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "spicelane_proxy_channel_longest_silence_seconds",
+		Help:    "Longest time for which a channel carried nothing, observed when it closes, by channel type.",
+		Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800}}, []string{"channel"})
 	gauge := func(name, help string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
-	m.registry.MustRegister(m.events, m.bytes, m.linking,
-		gauge("spicelane_proxy_sessions", "Sessions that are alive.", func() int { return len(p.sessions.list()) }),
+	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, silenceNow{p},
+		gauge("spicelane_proxy_sessions", "Sessions that are alive.", func() int { return len(p.Sessions()) }),
 		gauge("spicelane_proxy_channels", "Channels of these sessions.", func() int {
 			n := 0
-			for _, s := range p.sessions.list() {
+			for _, s := range p.Sessions() {
 				n += len(s.Channels)
 			}
 			return n
 		}),
-		gauge("spicelane_proxy_handshakes", "Connections that have not been let in yet.", func() int { return len(p.slots) }),
+		gauge("spicelane_proxy_handshakes", "Connections that have not been let in yet.", p.handshaking),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -47,9 +53,33 @@ func newMetrics(p *Proxy) *metrics {
 // relayed is the counter of one direction of a channel. Types that the protocol
 // does not know share one label: a client chooses the number.
 func (m *metrics) relayed(t wire.ChannelType, from wire.Direction) prometheus.Counter {
-	name := "other"
+	return m.bytes.WithLabelValues(channelLabel(t), from.String())
+}
+
+// channelLabel bounds the values of a label that a client chooses.
+func channelLabel(t wire.ChannelType) string {
 	if t.Known() {
-		name = t.String()
+		return t.String()
 	}
-	return m.bytes.WithLabelValues(name, from.String())
+	return "other"
+}
+
+// silenceNow collects the longest silence that lasts now, by channel type.
+type silenceNow struct{ p *Proxy }
+
+var silenceNowDesc = prometheus.NewDesc("spicelane_proxy_channel_silence_seconds",
+	"For how long the most silent open channel has carried nothing, by channel type.", []string{"channel"}, nil)
+
+func (c silenceNow) Describe(descs chan<- *prometheus.Desc) { descs <- silenceNowDesc }
+
+func (c silenceNow) Collect(out chan<- prometheus.Metric) {
+	longest := map[string]time.Duration{}
+	c.p.sessions.each(func(ch *channel) {
+		current, _ := ch.silence.at(c.p.cfg.now())
+		label := channelLabel(ch.id.Type)
+		longest[label] = max(longest[label], current)
+	})
+	for label, d := range longest {
+		out <- prometheus.MustNewConstMetric(silenceNowDesc, prometheus.GaugeValue, d.Seconds(), label)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,7 +29,10 @@ type Proxy struct {
 	tokens   *tokens
 	sessions *sessions
 	metrics  *metrics
-	slots    chan struct{} // one element a connection that has not been let in
+
+	// Who is connected and not let in yet, by port, and who is connected at all.
+	plainHandshakes, tlsHandshakes *handshakes
+	addresses                      *addresses
 
 	plain, secure, api net.Listener
 	http               *http.Server
@@ -47,10 +51,14 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	p := &Proxy{
 		cfg: cfg, log: cfg.logger(),
 		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener,
-		tokens:   newTokens(cfg.tokenLifetime()),
-		sessions: &sessions{byID: map[string]*session{}, byToken: map[tokenHash]*session{}},
-		slots:    make(chan struct{}, max(cfg.maxHandshakes(), 0)),
-		ended:    make(chan struct{}),
+		tokens: newTokens(cfg.tokenLifetime()),
+		sessions: &sessions{limit: cfg.maxSessions(), channelLimit: cfg.maxChannels(), typeLimit: cfg.maxChannelsOfType(),
+			byID: map[string]*session{}, byToken: map[tokenHash]*session{}},
+		ended: make(chan struct{}),
+
+		plainHandshakes: newHandshakes(cfg.maxHandshakes()),
+		tlsHandshakes:   newHandshakes(cfg.maxHandshakes()),
+		addresses:       &addresses{limit: cfg.maxConnectionsPerAddress(), n: map[netip.Addr]int{}},
 	}
 	defer func() {
 		if err != nil {
@@ -95,8 +103,8 @@ func Start(cfg Config) (_ *Proxy, err error) {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	p.wg.Go(func() { p.acceptLoop(p.plain, p.servePlain) })
-	p.wg.Go(func() { p.acceptLoop(p.secure, p.serveTLS) })
+	p.wg.Go(func() { p.acceptLoop(p.plain, p.plainHandshakes, p.servePlain) })
+	p.wg.Go(func() { p.acceptLoop(p.secure, p.tlsHandshakes, p.serveTLS) })
 	p.wg.Go(p.serveAPI)
 	go p.finish()
 	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr())
@@ -117,7 +125,7 @@ func (p *Proxy) APIAddr() string { return p.api.Addr().String() }
 func (p *Proxy) Close() error {
 	p.cancel(nil)
 	waiting := time.AfterFunc(patience, func() {
-		p.log.Warn("proxy: close still waits", "sessions", p.sessions.list(), "handshakes", len(p.slots))
+		p.log.Warn("proxy: close still waits", "sessions", p.Sessions(), "handshakes", p.handshaking())
 	})
 	defer waiting.Stop()
 	<-p.ended
@@ -135,7 +143,7 @@ func (p *Proxy) Wait() error {
 }
 
 // Sessions lists the sessions that are alive, oldest first.
-func (p *Proxy) Sessions() []SessionInfo { return p.sessions.list() }
+func (p *Proxy) Sessions() []SessionInfo { return p.sessions.list(p.cfg.now()) }
 
 // EndSession cuts every channel of a session and lets no further one in. It
 // reports whether there was such a session.
@@ -162,9 +170,12 @@ func (p *Proxy) closeListeners() {
 	}
 }
 
-// acceptLoop gives each connection to serve, on a goroutine of its own and
-// with a slot that serve gives back.
-func (p *Proxy) acceptLoop(ln net.Listener, serve func(conn net.Conn, release func())) {
+// handshaking is how many connections have not been let in yet.
+func (p *Proxy) handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
+
+// acceptLoop gives each connection to serve, on a goroutine of its own and with a
+// place among the handshakes that serve gives back.
+func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn net.Conn, mine *place)) {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	pause := shortest
 	for {
@@ -190,17 +201,28 @@ func (p *Proxy) acceptLoop(ln net.Listener, serve func(conn net.Conn, release fu
 			continue
 		}
 		pause = shortest
-		select {
-		case p.slots <- struct{}{}:
-		default:
-			p.emit(Event{Kind: EventLinkRefused, Reason: ReasonTooManyHandshakes, Client: conn.RemoteAddr().String()})
-			conn.Close()
+		keepAlive(conn, p.cfg.keepAlive())
+		addr := addressOf(conn)
+		counted := waiting == p.tlsHandshakes
+		if counted && !p.addresses.enter(addr) {
+			p.emit(Event{Kind: EventLinkRefused, Reason: ReasonTooManyConnections, Client: conn.RemoteAddr().String()})
+			turnAway(conn)
 			continue
 		}
+		mine, evicted := waiting.enter(p.ctx, conn)
+		if evicted != nil {
+			p.emit(Event{Kind: EventLinkRefused, Reason: ReasonTooManyHandshakes, Client: evicted.conn.RemoteAddr().String()})
+		}
+		if mine == nil {
+			conn.Close()
+			return
+		}
 		p.wg.Go(func() {
-			release := sync.OnceFunc(func() { <-p.slots })
-			defer release()
-			serve(conn, release)
+			if counted {
+				defer p.addresses.leave(addr)
+			}
+			defer mine.leave()
+			serve(conn, mine)
 		})
 	}
 }

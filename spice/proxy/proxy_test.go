@@ -677,9 +677,9 @@ func TestHandshakesAreLimitedAndSessionsAreNot(t *testing.T) {
 	extra, err := net.Dial("tcp", l.TLSAddr())
 	require.NoError(t, err)
 	defer extra.Close()
-	ends(t, extra)
+	ends(t, open[0])
 	assert.Equal(t, proxy.ReasonTooManyHandshakes, l.event(proxy.EventLinkRefused).Reason)
-	open[0].Close()
+	open[1].Close()
 	require.Eventually(t, func() bool {
 		conn, err := tls.Dial("tcp", l.TLSAddr(), pki.ClientTLS(l.tls.CAPool(), "", l.tls.HostSubject))
 		if err != nil {

@@ -32,6 +32,8 @@ type pump struct {
 	srcGone, dstGone Reason // what it means that one of them has ended
 	records          bool   // where TLS records end matters to dst, see write
 	first            *end   // of both directions
+	silence          *silence
+	now              func() time.Time
 }
 
 // pumpEnd is how a pump ended. err is nil if src came to a proper end.
@@ -62,6 +64,7 @@ func (p *pump) copy() pumpEnd {
 			if err := p.scan.feed(buf[:n]); err != nil {
 				return pumpEnd{ReasonFailed, err}
 			}
+			p.silence.broken(p.now())
 			// Counted first: who got them finds them counted.
 			p.traffic.messages.Store(p.scan.messages)
 			p.traffic.bytes.Add(uint64(n))
@@ -133,8 +136,6 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	stop := context.AfterFunc(ctx, cut)
 	defer stop()
 
-	var first end
-	fromClient.first, fromServer.first = &first, &first
 	ends := make(chan error, 2)
 	go fromClient.run(ends)
 	go fromServer.run(ends)
@@ -158,7 +159,7 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 		return ReasonSessionEnded, nil
 	}
 	// What came after it, be it the end of linger, is the consequence.
-	e := first.Load()
+	e := fromClient.first.Load()
 	return e.reason, e.err
 }
 

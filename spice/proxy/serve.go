@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,7 +16,7 @@ import (
 )
 
 // servePlain sends a client to the TLS port, whatever it asks for.
-func (p *Proxy) servePlain(conn net.Conn, release func()) {
+func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
@@ -29,37 +30,40 @@ func (p *Proxy) servePlain(conn net.Conn, release func()) {
 		refused.Reason = ReasonMalformed
 	}
 	refused.Err = err
-	if p.ctx.Err() == nil {
+	if p.ctx.Err() == nil && !mine.wasEvicted() {
 		p.emit(refused)
 	}
 }
 
 // serveTLS takes one channel from its first byte to its last.
-func (p *Proxy) serveTLS(raw net.Conn, release func()) {
+func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	conn := tls.Server(raw, p.tls)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
 	refused := Event{Kind: EventLinkRefused, Client: raw.RemoteAddr().String()}
 
-	hs, secret, err := p.greet(ctx, conn)
+	hs, token, err := p.greet(ctx, conn, mine.progress)
 	if hs != nil {
 		refused.Channel = hs.Request.Channel.String()
 	}
 	if err != nil {
 		// A connection that says nothing is somebody's health check.
-		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) && !mine.wasEvicted() {
 			refused.Reason, refused.Err = ReasonMalformed, err
 			p.emit(refused)
 		}
 		return
 	}
-	ch, code := p.admit(hs.Request, secret, &refused)
+	ch, code := p.admit(hs.Request, token, &refused)
 	if ch == nil {
 		refused.Err = hs.Finish(ctx, code)
 		p.emit(refused)
 		return
 	}
+	// Who has shown a good token is no stranger any more: it counts as a channel
+	// of its session, and does not crowd out others while its console is slow.
+	mine.leave()
 	depart := sync.OnceFunc(func() { p.depart(ch) })
 	defer depart()
 
@@ -102,15 +106,16 @@ func (p *Proxy) serveTLS(raw net.Conn, release func()) {
 	if err := hs.Finish(ctx, wire.ResultOK); err != nil {
 		closed.Reason, closed.Err = ReasonFailed, err
 	} else {
-		release()
 		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
 	}
+	_, longest := ch.silence.at(p.cfg.now())
+	p.metrics.silence.WithLabelValues(channelLabel(ch.id.Type)).Observe(longest.Seconds())
 	p.emit(closed)
 }
 
 // greet does the client's link up to its token. The handshake is returned as
-// soon as there is one.
-func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, string, error) {
+// soon as there is one. It calls progress after each step.
+func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (*link.Handshake, string, error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
@@ -118,14 +123,16 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, str
 		}
 		return nil, "", err
 	}
+	progress()
 	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
 	if err != nil {
 		return nil, "", err
 	}
+	progress()
 	if err := hs.Reply(ctx, offeredCommon, offeredCaps[hs.Request.Channel.Type]); err != nil {
 		return hs, "", err
 	}
-	secret, err := hs.Secret(ctx)
+	token, err := hs.Secret(ctx)
 	if err != nil {
 		var e *link.Error
 		if errors.As(err, &e) && e.Code != wire.ResultError {
@@ -133,20 +140,26 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn) (*link.Handshake, str
 		}
 		return hs, "", err
 	}
-	return hs, secret, nil
+	return hs, token, nil
 }
 
 // admit finds the session that a token and a connection id lead to, or makes
 // one. Without a channel it returns what the client is told, and completes the
 // event that says more.
-func (p *Proxy) admit(request link.Request, secret string, refused *Event) (*channel, wire.Result) {
-	hash, now := hashToken(secret), p.cfg.now()
+func (p *Proxy) admit(request link.Request, token string, refused *Event) (*channel, wire.Result) {
+	hash, now := hashToken(token), p.cfg.now()
 	if request.ConnectionID == 0 && request.Channel.Type == wire.ChannelMain {
-		source, uuid, reason := p.tokens.spend(hash, now)
-		if reason == "" {
-			return p.sessions.open(p.ctx, hash, source, uuid, refused.Client, request.Channel, now), wire.ResultOK
+		ch, reason := p.sessions.open(p.ctx, hash, refused.Client, request.Channel, now, func() (string, string, Reason) {
+			return p.tokens.spend(hash, now)
+		})
+		if ch != nil {
+			return ch, wire.ResultOK
 		}
-		refused.Source, refused.UUID, refused.Reason = source, uuid, reason
+		var useless Reason
+		refused.Source, refused.UUID, useless = p.tokens.lookup(hash, now)
+		if refused.Reason = cmp.Or(useless, reason); useless == "" {
+			return nil, wire.ResultError
+		}
 		return nil, wire.ResultPermissionDenied
 	}
 	ch, s, reason := p.sessions.join(hash, request.ConnectionID, refused.Client, request.Channel, now)
@@ -170,7 +183,7 @@ func (p *Proxy) admit(request link.Request, secret string, refused *Event) (*cha
 	switch reason {
 	case ReasonWrongConnectionID:
 		return nil, wire.ResultBadConnectionID
-	case ReasonSecondMain:
+	case ReasonSecondMain, ReasonChannelTaken, ReasonTooManyChannels:
 		return nil, wire.ResultChannelNotAvailable
 	}
 	return nil, wire.ResultPermissionDenied
@@ -186,7 +199,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 		return nil, Console{}, err
 	}
 	started := time.Now()
-	conn, linked, err := dialConsole(ctx, console, hs.Request)
+	conn, linked, err := dialConsole(ctx, console, p.cfg.keepAlive(), hs.Request)
 	p.metrics.linking.Observe(time.Since(started).Seconds())
 	if err != nil {
 		return nil, console, err
@@ -208,9 +221,11 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
 	t := ch.id.Type
 	fromClient := &pump{src: client, dst: server, buffer: fromClientBuffer, scan: scanner{mini: mini}, traffic: &ch.fromClient,
-		total: p.metrics.relayed(t, wire.FromClient), srcGone: ReasonClientClosed, dstGone: ReasonServerClosed}
+		total: p.metrics.relayed(t, wire.FromClient), srcGone: ReasonClientClosed, dstGone: ReasonServerClosed,
+		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
 	fromServer := &pump{src: server, dst: client, buffer: fromServerBuffer, scan: scanner{mini: mini}, traffic: &ch.fromServer,
-		total: p.metrics.relayed(t, wire.FromServer), srcGone: ReasonServerClosed, dstGone: ReasonClientClosed, records: true}
+		total: p.metrics.relayed(t, wire.FromServer), srcGone: ReasonServerClosed, dstGone: ReasonClientClosed, records: true,
+		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
 	if t == wire.ChannelMain {
 		var first wire.MainInit
 		fromServer.scan.find = first.MessageType()

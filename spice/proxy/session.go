@@ -16,6 +16,8 @@ import (
 // sessions are those that are alive. All fields of a session that change are
 // guarded by its mutex.
 type sessions struct {
+	limit, channelLimit, typeLimit int
+
 	mu      sync.Mutex
 	byID    map[string]*session
 	byToken map[tokenHash]*session
@@ -51,10 +53,42 @@ type channel struct {
 
 	fromClient, fromServer traffic
 	relaying               atomic.Bool
+	first                  end // the first end of its two directions
+	silence                silence
+}
+
+func newChannel(s *session, id wire.ChannelID, client string, now time.Time) *channel {
+	ch := &channel{session: s, id: id, client: client, started: now}
+	ch.silence.last.Store(now.UnixNano())
+	return ch
 }
 
 // traffic counts one direction of a channel.
 type traffic struct{ bytes, messages atomic.Uint64 }
+
+// silence measures how long a channel carries nothing in either direction.
+type silence struct{ last, longest atomic.Int64 } // Unix time and duration in ns
+
+// broken notes that something is on its way.
+func (s *silence) broken(now time.Time) {
+	at := now.UnixNano()
+	s.extend(at - s.last.Swap(at))
+}
+
+func (s *silence) extend(length int64) {
+	for {
+		longest := s.longest.Load()
+		if length <= longest || s.longest.CompareAndSwap(longest, length) {
+			return
+		}
+	}
+}
+
+// at returns how long the channel has been silent now, and the longest time it was.
+func (s *silence) at(now time.Time) (current, longest time.Duration) {
+	current = max(0, time.Duration(now.UnixNano()-s.last.Load()))
+	return current, max(current, time.Duration(s.longest.Load()))
+}
 
 // SessionInfo describes a session that is alive.
 type SessionInfo struct {
@@ -78,25 +112,37 @@ type ChannelInfo struct {
 	BytesFromServer    uint64    `json:"bytes_from_server"`
 	MessagesFromClient uint64    `json:"messages_from_client"`
 	MessagesFromServer uint64    `json:"messages_from_server"`
+	// For how long nothing was relayed in either direction: now, and at most.
+	SilenceMS        int64 `json:"silence_ms"`
+	LongestSilenceMS int64 `json:"longest_silence_ms"`
 }
 
 var sessionOrder atomic.Uint64
 
-// open makes a session for a token that was just spent, with its main channel
-// as the first one. It ends with ctx.
-func (ss *sessions) open(ctx context.Context, token tokenHash, source, uuid, client string, id wire.ChannelID, now time.Time) *channel {
+// open makes a session, with its main channel as the first one, if there is room
+// for one more and spend says that the token is good. It ends with ctx.
+func (ss *sessions) open(ctx context.Context, token tokenHash, client string, id wire.ChannelID, now time.Time,
+	spend func() (source, uuid string, refused Reason)) (*channel, Reason) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	// Before the token is spent: it must stay good for another try.
+	if len(ss.byID) >= ss.limit {
+		return nil, ReasonTooManySessions
+	}
+	source, uuid, refused := spend()
+	if refused != "" {
+		return nil, refused
+	}
 	var raw [12]byte
 	rand.Read(raw[:])
 	s := &session{id: hex.EncodeToString(raw[:]), token: token, source: source, uuid: uuid, client: client,
 		started: now, order: sessionOrder.Add(1)}
 	s.ctx, s.end = context.WithCancel(ctx)
-	ch := &channel{session: s, id: id, client: client, started: now}
+	ch := newChannel(s, id, client, now)
 	s.channels = []*channel{ch}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
 	ss.byID[s.id] = s
 	ss.byToken[token] = s
-	return ch
+	return ch, ""
 }
 
 // join adds a further channel to the session of a token. A refusal without a
@@ -115,7 +161,19 @@ func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id
 	case id.Type == wire.ChannelMain:
 		return nil, s, ReasonSecondMain
 	}
-	ch := &channel{session: s, id: id, client: client, started: now}
+	sameType := 0
+	for _, c := range s.channels {
+		if c.id.Type == id.Type {
+			sameType++
+		}
+		if c.id == id && c.first.Load() == nil {
+			return nil, s, ReasonChannelTaken
+		}
+	}
+	if len(s.channels) >= ss.channelLimit || sameType >= ss.typeLimit {
+		return nil, s, ReasonTooManyChannels
+	}
+	ch := newChannel(s, id, client, now)
 	s.channels = append(s.channels, ch)
 	return ch, s, ""
 }
@@ -171,7 +229,7 @@ func (ss *sessions) terminate(id string) bool {
 	return true
 }
 
-func (ss *sessions) list() []SessionInfo {
+func (ss *sessions) list(now time.Time) []SessionInfo {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	all := make([]*session, 0, len(ss.byID))
@@ -185,7 +243,9 @@ func (ss *sessions) list() []SessionInfo {
 	for i, s := range all {
 		channels := make([]ChannelInfo, len(s.channels))
 		for j, ch := range s.channels {
-			channels[j] = ChannelInfo{Channel: ch.id.String(), Client: ch.client, Started: ch.started, Relaying: ch.relaying.Load(),
+			current, longest := ch.silence.at(now)
+			channels[j] = ChannelInfo{SilenceMS: current.Milliseconds(), LongestSilenceMS: longest.Milliseconds(),
+				Channel: ch.id.String(), Client: ch.client, Started: ch.started, Relaying: ch.relaying.Load(),
 				BytesFromClient: ch.fromClient.bytes.Load(), BytesFromServer: ch.fromServer.bytes.Load(),
 				MessagesFromClient: ch.fromClient.messages.Load(), MessagesFromServer: ch.fromServer.messages.Load()}
 		}
@@ -193,4 +253,15 @@ func (ss *sessions) list() []SessionInfo {
 			Started: s.started, Channels: channels}
 	}
 	return infos
+}
+
+// each calls f with every channel that is alive.
+func (ss *sessions) each(f func(ch *channel)) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, s := range ss.byID {
+		for _, ch := range s.channels {
+			f(ch)
+		}
+	}
 }

@@ -263,8 +263,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend stopped"})
-	m.Kill()
-	return nil
+	return classify("stop backend", m.Kill())
 }
 
 // StartBackend boots the machine that StopBackend has killed, with its disk and its

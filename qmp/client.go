@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -26,9 +27,31 @@ type Config struct {
 	// waits for. Nil discards.
 	Logger *slog.Logger
 
+	// Timeout bounds each command, and in Dial the wait for the greeting, besides
+	// the caller's context; 0 means DefaultTimeout, less means no bound. The error
+	// is then a *NoAnswerError.
+	Timeout time.Duration
+
 	// MaxLine bounds a line from QEMU in bytes; 0 means DefaultMaxLine.
 	// Leave it alone unless QEMU's output is hostile.
 	MaxLine int
+}
+
+// DefaultTimeout is how long QEMU may take for a command. On an idle host it takes
+// milliseconds; writing a large screen to a busy disk was seen to take seconds.
+const DefaultTimeout = time.Minute
+
+// bounded returns ctx with the configured deadline. Its error then says that
+// QEMU has not done what.
+func (c Config) bounded(ctx context.Context, what string) (context.Context, context.CancelFunc) {
+	limit := c.Timeout
+	if limit < 0 {
+		return context.WithCancel(ctx)
+	}
+	if limit == 0 {
+		limit = DefaultTimeout
+	}
+	return context.WithTimeoutCause(ctx, limit, &NoAnswerError{What: what, After: limit})
 }
 
 func (c Config) logger() *slog.Logger {
@@ -42,6 +65,7 @@ func (c Config) logger() *slog.Logger {
 // from any goroutine; commands under way at once are answered by QEMU in the
 // order in which they were sent.
 type Client struct {
+	cfg        Config
 	conn       net.Conn
 	log        *slog.Logger
 	transcript *transcript
@@ -67,21 +91,32 @@ type call struct {
 }
 
 // Dial connects to QEMU's unix socket at path and negotiates capabilities.
-// It waits for the greeting until ctx ends: QEMU serves one connection a
-// socket at a time and lets a second one wait.
+// It waits for the greeting until ctx ends or Config.Timeout has passed: QEMU
+// serves one connection a socket at a time and lets a second one wait.
 func Dial(ctx context.Context, path string, cfg Config) (*Client, error) {
+	ctx, cancel := cfg.bounded(ctx, "greet")
+	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)
+	if errors.Is(err, syscall.EAGAIN) {
+		// QEMU's queue of connections (listen(2)) is full.
+		return nil, fmt.Errorf("qmp: %w: %w", ErrTaken, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("qmp: %w", err)
 	}
 	return NewClient(ctx, conn, cfg)
 }
 
+// ErrTaken says that the socket's one place is taken: another client is connected
+// to it, and yet others wait.
+var ErrTaken = errors.New("another client is connected to this QMP socket")
+
 // NewClient takes over conn, waits for the greeting and negotiates
 // capabilities. conn is closed when that fails. ctx bounds only this call.
 func NewClient(ctx context.Context, conn net.Conn, cfg Config) (*Client, error) {
 	c := &Client{
+		cfg:        cfg,
 		conn:       conn,
 		log:        cfg.logger(),
 		transcript: newTranscript(cfg.Transcript),
@@ -110,7 +145,7 @@ func (c *Client) handshake(ctx context.Context) error {
 	case <-c.finished:
 		return fmt.Errorf("qmp: awaiting the greeting: %w", c.closedErr())
 	case <-ctx.Done():
-		return fmt.Errorf("qmp: awaiting the greeting (is another client connected to this socket?): %w", context.Cause(ctx))
+		return fmt.Errorf("qmp: awaiting the greeting (is another client connected to this socket? QEMU serves one at a time): %w", context.Cause(ctx))
 	}
 	_, err := c.Run(ctx, Command{Execute: "qmp_capabilities"})
 	return err
@@ -192,6 +227,8 @@ func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (
 	if _, unix := c.conn.(*net.UnixConn); len(files) > 0 && !unix {
 		return nil, fmt.Errorf("qmp: %s: files can be passed over a unix socket only", cmd.Execute)
 	}
+	ctx, cancel := c.cfg.bounded(ctx, "answer")
+	defer cancel()
 	cl := &call{
 		secret:   replyIsSecret(cmd),
 		answered: make(chan message, 1),

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -246,6 +247,39 @@ func TestAHandshakeThatFailsSaysWhy(t *testing.T) {
 		_, err := qmp.Dial(boundary(t), "/nonexistent/qmp.sock", qmp.Config{})
 		require.ErrorIs(t, err, os.ErrNotExist)
 	})
+}
+
+// A command used to wait for as long as its context said, which for a person at a
+// terminal is for ever (issue 17, line 15).
+func TestACommandThatQEMUDoesNotAnswerEndsWithoutADeadlineOfTheCallers(t *testing.T) {
+	t.Parallel()
+	c := connect(t, qmp.Config{Timeout: 50 * time.Millisecond}, qmptest.Hold("screendump"), qmptest.Accept("cont"))
+	err := c.Do(context.Background(), "screendump", nil, nil)
+	var silent *qmp.NoAnswerError
+	require.ErrorAs(t, err, &silent)
+	assert.EqualError(t, err, "qmp: screendump: no reply yet: QEMU did not answer within 50ms")
+	require.NoError(t, c.Cont(boundary(t)), "the connection lives on")
+
+	over := make(chan struct{})
+	defer close(over)
+	c = connect(t, qmp.Config{Timeout: 50 * time.Millisecond}, qmptest.Await(over))
+	err = c.Stop(context.Background())
+	require.ErrorAs(t, err, &silent, "and one that QEMU does not even read")
+}
+
+func TestASocketThatIsTakenIsNotAwaitedForEver(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "qmp")
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
+	require.NoError(t, err)
+	defer ln.Close()
+	_, err = qmp.Dial(context.Background(), ln.Addr().String(), qmp.Config{Timeout: 50 * time.Millisecond})
+	var silent *qmp.NoAnswerError
+	require.ErrorAs(t, err, &silent)
+	assert.ErrorContains(t, err, "is another client connected to this socket? QEMU serves one at a time")
+	assert.ErrorContains(t, err, "QEMU did not greet within 50ms")
 }
 
 // quiet is a test whose server's faults do not count.

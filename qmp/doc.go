@@ -9,7 +9,8 @@
 //
 // One goroutine reads the connection from before capabilities negotiation until
 // its end. Replies are matched to commands by id, every subscriber has a bounded
-// queue, and every call that can block takes a context.
+// queue, and every call that can block takes a context. A command that QEMU does
+// not answer ends after Config.Timeout even if its context has no end.
 //
 // The package does not start QEMU (harness/qemu does), does not speak the
 // guest agent's protocol and does not negotiate out-of-band execution.

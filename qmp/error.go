@@ -3,6 +3,7 @@ package qmp
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Classes of errors, from QEMU's qapi/error.json.
@@ -44,3 +45,14 @@ func (e *ClosedError) Unwrap() error { return e.Err }
 
 // ErrClosed is why a connection ended that its owner closed.
 var ErrClosed = errors.New("closed by this side")
+
+// NoAnswerError says that QEMU was connected and silent: Config.Timeout has passed.
+// Its main loop may be stuck, or its process stopped.
+type NoAnswerError struct {
+	What  string // what QEMU did not do: "answer" or "greet"
+	After time.Duration
+}
+
+func (e *NoAnswerError) Error() string {
+	return fmt.Sprintf("QEMU did not %s within %v", e.What, e.After)
+}

@@ -113,22 +113,19 @@ func kvmUnusable(ctx context.Context, cfg Config, opt AccelOptions) (*HostError,
 	}
 	key := kvmKey(cfg, opt)
 
-	// One machine at a time tries, so that tests that start together share
-	// the answer.
-	kvmTrial.Lock()
-	defer kvmTrial.Unlock()
-	answer, ok := kvmAnswers[key]
-	if !ok {
-		answer, ok = readAnswer(dir, key)
-	}
-	if !ok || answer.stale(time.Now()) {
-		var err error
-		if answer, err = tryKVM(ctx, cfg, opt.Banner); err != nil {
-			return nil, err
+	answer, err := kvmTrials.answer(ctx, key, func() (kvmAnswer, error) {
+		if answer, ok := readAnswer(dir, key); ok && !answer.stale(time.Now()) {
+			return answer, nil
 		}
-		writeAnswer(dir, key, answer)
+		answer, err := tryKVM(ctx, cfg, opt.Banner)
+		if err == nil {
+			writeAnswer(dir, key, answer)
+		}
+		return answer, err
+	})
+	if err != nil {
+		return nil, err
 	}
-	kvmAnswers[key] = answer
 	if answer.Works {
 		return nil, nil
 	}
@@ -160,10 +157,68 @@ type kvmAnswer struct {
 
 func (a kvmAnswer) stale(now time.Time) bool { return !a.Until.IsZero() && now.After(a.Until) }
 
-var (
-	kvmTrial   sync.Mutex
-	kvmAnswers = make(map[string]kvmAnswer) // by key; guarded by kvmTrial
-)
+// trials are the answers that this process knows and those that it is finding out.
+// Callers that want the same answer share one trial.
+type trials struct {
+	mu      sync.Mutex
+	known   map[string]kvmAnswer     // by key
+	running map[string]chan struct{} // closed when the trial has ended; by key
+}
+
+var kvmTrials = &trials{known: make(map[string]kvmAnswer), running: make(map[string]chan struct{})}
+
+// answer returns the answer for key. If it is not known, one caller finds it out
+// while the others wait for that, each until its own ctx ends. Where that caller
+// finds no answer, the next one tries.
+func (t *trials) answer(ctx context.Context, key string, try func() (kvmAnswer, error)) (kvmAnswer, error) {
+	for {
+		if ctx.Err() != nil {
+			return kvmAnswer{}, context.Cause(ctx)
+		}
+		t.mu.Lock()
+		if a, ok := t.known[key]; ok && !a.stale(time.Now()) {
+			t.mu.Unlock()
+			return a, nil
+		}
+		ended, ok := t.running[key]
+		if !ok {
+			ended = make(chan struct{})
+			t.running[key] = ended
+			t.mu.Unlock()
+			return t.lead(key, ended, try)
+		}
+		t.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return kvmAnswer{}, fmt.Errorf("another lane of this process is trying it: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// lead finds the answer out for everybody.
+func (t *trials) lead(key string, ended chan struct{}, try func() (kvmAnswer, error)) (kvmAnswer, error) {
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.running, key)
+		close(ended)
+	}()
+	a, err := try()
+	if err == nil {
+		t.mu.Lock()
+		t.known[key] = a
+		t.mu.Unlock()
+	}
+	return a, err
+}
+
+// forget makes this process one that knows no answer yet.
+func (t *trials) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.known)
+}
 
 // tryKVM runs the machine on KVM until its console shows the banner. The error
 // is one that says nothing of KVM.
@@ -261,7 +316,7 @@ func kvmKey(cfg Config, opt AccelOptions) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// bootID names this boot of the host: a new kernel may have mended KVM.
+// bootID names this boot of the host: a new kernel may have fixed KVM.
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

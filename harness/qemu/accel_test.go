@@ -1,13 +1,17 @@
 package qemu_test
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/qemu"
 )
@@ -107,6 +111,64 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	_, err = qemu.ChooseAccel(t.Context(), cfg, opt)
 	require.NoError(t, err)
 	assert.Equal(t, 7, tried())
+}
+
+// A trial may take 20 s. It used to be made under a lock of the whole process, which
+// everybody else waited for whatever their context said.
+func TestATrialOfKVMHoldsUpOnlyWhoWantsItsAnswerAndOnlyUntilTheirContextEnds(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	tries, gate := filepath.Join(dir, "tries"), filepath.Join(dir, "gate")
+	require.NoError(t, unix.Mkfifo(gate, 0o600))
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	slow := qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; read x < "+gate+"; exit 1")}
+	other := qemu.Config{BIOS: true, Binary: program(t, "exit 1")}
+	tried := func() int {
+		b, _ := os.ReadFile(tries)
+		return strings.Count(string(b), "try")
+	}
+
+	type answer struct {
+		choice qemu.Choice
+		err    error
+	}
+	ask := func(ctx context.Context) <-chan answer {
+		c := make(chan answer, 1)
+		go func() {
+			choice, err := qemu.ChooseAccel(ctx, slow, opt)
+			c <- answer{choice, err}
+		}()
+		return c
+	}
+	over := errors.New("the first one's time is up")
+	firstCtx, endFirst := context.WithCancelCause(boundary(t))
+	defer endFirst(nil)
+	first := ask(firstCtx)
+	require.Eventually(t, func() bool { return tried() == 1 }, time.Minute, 10*time.Millisecond)
+
+	_, err := qemu.ChooseAccel(boundary(t), other, opt)
+	require.NoError(t, err, "another machine's trial does not wait for this one")
+
+	impatient := errors.New("no patience")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(impatient)
+	_, err = qemu.ChooseAccel(ctx, slow, opt)
+	require.ErrorIs(t, err, impatient)
+
+	// Two more wait for the answer. The first is called off: one of them goes on.
+	second, third := ask(boundary(t)), ask(boundary(t))
+	endFirst(over)
+	require.ErrorIs(t, (<-first).err, over)
+	require.Eventually(t, func() bool { return tried() == 2 }, time.Minute, 10*time.Millisecond)
+	go os.WriteFile(gate, []byte("go\n"), 0o600)
+	a, b := <-second, <-third
+	require.NoError(t, a.err)
+	require.NoError(t, b.err)
+	assert.Equal(t, qemu.TCG, a.choice.Accel)
+	assert.Equal(t, a.choice, b.choice)
+	assert.Equal(t, 2, tried(), "they share one trial")
 }
 
 func TestAnImageThatIsMissingIsNotKVMsFault(t *testing.T) {

@@ -1,6 +1,13 @@
 package qemu
 
-import "io"
+import (
+	"io"
+	"os/exec"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness/proc"
+	"github.com/spicelane/spicelane/qmp"
+)
 
 // For tests of what the exported functions keep inside.
 var (
@@ -23,8 +30,17 @@ func ReadQcow2(r io.ReaderAt) (Qcow2Info, error) {
 }
 
 // ForgetKVMAnswers makes this process one that has not tried KVM yet.
-func ForgetKVMAnswers() {
-	kvmTrial.Lock()
-	defer kvmTrial.Unlock()
-	clear(kvmAnswers)
+func ForgetKVMAnswers() { kvmTrials.forget() }
+
+// DeafMachine returns a machine whose process can be killed and whose console is
+// never read to its end.
+func DeafMachine(t *testing.T, cmd *exec.Cmd, c *qmp.Client) *Machine {
+	t.Helper()
+	p, err := proc.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched := make(chan struct{})
+	close(watched)
+	return &Machine{proc: p, qmp: c, watched: watched, followed: make(chan struct{}), gone: make(chan struct{})}
 }

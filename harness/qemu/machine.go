@@ -246,7 +246,10 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	theirs.Close() // or its end would never be seen
 	undo = append(undo, func() {
 		m.proc.Signal(syscall.SIGKILL)
-		<-m.proc.Exited()
+		select {
+		case <-m.proc.Exited():
+		case <-time.After(quitGrace): // it is stuck in the kernel
+		}
 		m.removeSockets()
 	})
 
@@ -582,12 +585,36 @@ func (m *Machine) Freeze() { m.proc.Signal(syscall.SIGSTOP) }
 // Thaw lets a frozen QEMU go on.
 func (m *Machine) Thaw() { m.proc.Signal(syscall.SIGCONT) }
 
-// Kill kills QEMU at once, as a fault to test with, and waits for its end.
-// Wait then returns an *ExitError of KindKilled.
-func (m *Machine) Kill() {
+// Kill kills QEMU at once, as a fault to test with, and waits for its end, which
+// takes no longer than the kernel needs. Wait then returns an *ExitError of
+// KindKilled. An error means that QEMU outlived SIGKILL.
+func (m *Machine) Kill() error {
 	m.ask(KindKilled)
 	m.proc.Signal(syscall.SIGKILL)
-	<-m.gone
+	if m.awaitGone(quitGrace) {
+		return nil
+	}
+	return m.stuck()
+}
+
+// stuck says what a killed QEMU still waits for.
+func (m *Machine) stuck() error {
+	select {
+	case <-m.proc.Exited():
+	default:
+		return fmt.Errorf("QEMU (process %d) has not ended %v after it was killed: it is stuck in the kernel", m.proc.PID(), quitGrace)
+	}
+	for _, part := range []struct {
+		done <-chan struct{}
+		name string
+	}{{m.qmp.Done(), "its QMP connection"}, {m.watched, "the watch on its events"}, {m.followed, "the reader of its console"}} {
+		select {
+		case <-part.done:
+		default:
+			return fmt.Errorf("QEMU (process %d) has ended, but %s has not after %v", m.proc.PID(), part.name, quitGrace)
+		}
+	}
+	return fmt.Errorf("QEMU (process %d) has ended, but its files were not closed within %v", m.proc.PID(), quitGrace)
 }
 
 // Shutdown presses the power button and waits until the guest has switched
@@ -635,7 +662,7 @@ func (m *Machine) Close() error {
 	if m.awaitGone(quitGrace) {
 		return nil
 	}
-	return fmt.Errorf("QEMU (process %d) does not end even when killed: it is stuck in the kernel", m.proc.PID())
+	return m.stuck()
 }
 
 func (m *Machine) awaitGone(limit time.Duration) bool {

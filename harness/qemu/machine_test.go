@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/qmp"
+	"github.com/spicelane/spicelane/qmp/qmptest"
 )
 
 func running(pid int) bool {
@@ -353,4 +355,17 @@ func TestUEFIFirmwareRunsAndShowsAPicture(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.SaveScreenshot(boundary(t), filepath.Join(dir, "screen.png")))
 	assert.Equal(t, filepath.Join(dir, "spice.sock"), m.Spice().Unix)
+}
+
+// Kill was the only end of a machine without a bound.
+func TestKillDoesNotWaitForEverAndSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
+	srv := qmptest.NewServer(t, qmptest.Greeting(), qmptest.Accept("qmp_capabilities"))
+	c, err := qmp.NewClient(boundary(t), srv.Conn(), qmp.Config{})
+	require.NoError(t, err)
+	m := qemu.DeafMachine(t, exec.Command("sleep", "600"), c)
+	require.ErrorContains(t, m.Kill(), "has ended, but its QMP connection has not after 3s")
+	require.NoError(t, c.Close())
+	require.ErrorContains(t, m.Kill(), "has ended, but the reader of its console has not after 3s")
+	require.True(t, gone(m.PID()))
 }

@@ -97,7 +97,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	if l.banner() == "" {
 		return &warm.ColdError{Why: "its guest has no banner that tells when it is up"}
 	}
-	if w.id, err = w.cache.Identify(mc); err != nil {
+	if w.id, err = w.cache.Identify(ctx, mc); err != nil {
 		return err
 	}
 	w.cache.Sweep()
@@ -172,7 +172,7 @@ func (l *Lane) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, erro
 	// QEMU takes its time to start; the checksums are compared meanwhile. The
 	// guest does not run before they are.
 	verified := make(chan error, 1)
-	go func() { verified <- e.Verify() }()
+	go func() { verified <- e.Verify(ctx) }()
 	m, err := qemu.Start(ctx, mc)
 	bad := <-verified
 	if err == nil {
@@ -280,7 +280,7 @@ const settleLimit = 5 * time.Second
 
 // settlePoll is how often QEMU's own screen is looked at meanwhile: no client is
 // connected yet who would be told of a new picture.
-const settlePoll = 20 * time.Millisecond
+const settlePoll = 100 * time.Millisecond
 
 // awaitSettled waits until the guest shows its digest, so that a lane that is
 // restored has it at once. Without a digest the banner is all there is.
@@ -345,7 +345,7 @@ func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration,
 	if err != nil {
 		return 0, stood, errors.Join(err, d.Abandon())
 	}
-	size, err = d.Publish(warm.Saved{At: time.Now(), QEMU: m.QMP().Version().String()})
+	size, err = d.Publish(ctx, warm.Saved{At: time.Now(), QEMU: m.QMP().Version().String()})
 	return size, stood, err
 }
 

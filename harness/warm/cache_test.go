@@ -34,7 +34,7 @@ func TestWhatWasSavedIsFoundAndFillsInAMachine(t *testing.T) {
 	save(t, cache, id, map[string][]byte{warm.StatePart: []byte("an older one"), warm.DiskPart: nil})
 	save(t, cache, id, files)
 	e := open(t, cache, id)
-	require.NoError(t, e.Verify())
+	require.NoError(t, e.Verify(t.Context()))
 	require.NoError(t, e.Unchanged())
 	require.Equal(t, int64(1700000000), e.SavedAt().Unix())
 	require.Equal(t, int64(len(files[warm.StatePart])+len(files[warm.DiskPart])+len(files[warm.VarsPart])+len(files[warm.SaidPart])), e.Size())
@@ -61,7 +61,7 @@ func TestAMachineWithoutDiskAndFirmwareHasNoSuchParts(t *testing.T) {
 	id := identify(t, cache, machine)
 	save(t, cache, id, map[string][]byte{warm.StatePart: []byte("s")})
 	e := open(t, cache, id)
-	require.NoError(t, e.Verify())
+	require.NoError(t, e.Verify(t.Context()))
 	got := machine
 	require.NoError(t, e.Apply(&got, filepath.Join(dir, "own.qcow2"), filepath.Join(dir, "own.fd")))
 	want := machine
@@ -124,7 +124,7 @@ func TestDamageIsFoundAndThrownAway(t *testing.T) {
 				e := open(t, cache, id)
 				require.NoError(t, d.do(e.Path(name)))
 
-				err := e.Verify()
+				err := e.Verify(t.Context())
 				require.ErrorContains(t, err, "the saved state is damaged: ")
 				require.ErrorContains(t, err, e.Path(name))
 				if strings.HasPrefix(d.what, "a byte") || d.what == "empty" {
@@ -242,7 +242,7 @@ func TestWhatIsWrittenToWhileItIsRestoredIsNotTrusted(t *testing.T) {
 			id := identify(t, cache, machine)
 			save(t, cache, id, parts(t))
 			e := open(t, cache, id)
-			require.NoError(t, e.Verify())
+			require.NoError(t, e.Verify(t.Context()))
 			c.do(t, e.Path(warm.StatePart))
 			require.ErrorContains(t, e.Unchanged(), "the saved state was changed while it was restored: ")
 		})
@@ -287,7 +287,7 @@ func TestTheEntriesUsedLastStay(t *testing.T) {
 	require.NoError(t, os.Chtimes(filepath.Join(cache.Dir, string(ids[2].Key()), "manifest.json"), used, used))
 	add()
 	require.Equal(t, []int{0, 2, 4}, there(), "2 is the oldest, but in use")
-	require.NoError(t, pinned.Verify())
+	require.NoError(t, pinned.Verify(t.Context()))
 
 	err = trySave(cache, identify(t, cache, func() qemu.Config { m := machine; m.CPUs = 2; return m }()), map[string][]byte{warm.StatePart: make([]byte, 4*each)})
 	require.ErrorContains(t, err, "the state was not kept: it has 0 MiB and the cache may have 0 (SPICELANE_WARM_SIZE)")
@@ -385,7 +385,7 @@ func TestAnAbandonedDraftLeavesNothing(t *testing.T) {
 	require.NoError(t, draft.Abandon())
 	draft, err = claim.Draft()
 	require.NoError(t, err)
-	_, err = draft.Publish(warm.Saved{})
+	_, err = draft.Publish(t.Context(), warm.Saved{})
 	require.ErrorContains(t, err, "there is no state")
 	keys, leftovers := entries(t, cache)
 	require.Empty(t, keys)
@@ -407,7 +407,7 @@ func TestWhateverIsOpenedIsWholeWhoeverIsKilledWhen(t *testing.T) {
 				continue
 			}
 			// It may be discarded under our eyes, but never be half of one.
-			if err := e.Verify(); err != nil {
+			if err := e.Verify(t.Context()); err != nil {
 				require.ErrorIs(t, err, fs.ErrNotExist)
 			} else {
 				whole++
@@ -417,7 +417,7 @@ func TestWhateverIsOpenedIsWholeWhoeverIsKilledWhen(t *testing.T) {
 		end()
 	}
 	if e, err := cache.Open(id); err == nil {
-		require.NoError(t, e.Verify())
+		require.NoError(t, e.Verify(t.Context()))
 		require.NoError(t, e.Close())
 	}
 	cache.Sweep()

@@ -1,8 +1,8 @@
 // Package warm keeps saved states of machines, so that the next machine of the
 // same making goes on where the first one was instead of booting.
 //
-//	cache := warm.New(dir, warm.DefaultMaxBytes)
-//	id, err := cache.Identify(machine) // a *ColdError: it can only boot
+//	cache := &warm.Cache{Dir: dir, MaxBytes: warm.DefaultMaxBytes}
+//	id, err := cache.Identify(ctx, machine) // a *ColdError: it can only boot
 //	entry, err := cache.Open(id)       // a *ColdError: nothing is saved
 //	if err == nil {
 //		defer entry.Close()
@@ -16,7 +16,7 @@
 //	defer claim.Close()
 //	draft, err := claim.Draft()
 //	…                                  // pause, write the parts, resume
-//	err = draft.Publish(warm.Saved{…})
+//	err = draft.Publish(ctx, warm.Saved{…})
 //
 // Under Dir there is one directory an entry, called by its key: the SHA-256 of
 // everything that the state depends on (an [Identity]). Entries are complete

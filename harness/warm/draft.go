@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,9 +90,10 @@ func (d *Draft) Path(name string) string { return filepath.Join(d.dir.path, name
 func (d *Draft) Abandon() error { return d.dir.remove() }
 
 // Publish makes the draft the entry, whole and at once, in the place of the one
-// that may be there, makes room for it and returns its size in bytes. What is not published is thrown away. The error is
-// a *ColdError.
-func (d *Draft) Publish(s Saved) (size int64, err error) {
+// that may be there, makes room for it and returns its size in bytes. It reads all
+// of the draft once. A draft that is not published is removed. The error is a
+// *ColdError.
+func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(cold("the state was not kept", err), d.Abandon())
@@ -102,7 +104,7 @@ func (d *Draft) Publish(s Saved) (size int64, err error) {
 	}
 	m := manifest{Identity: d.claim.id, Saved: s}
 	for _, name := range []string{StatePart, DiskPart, VarsPart, SaidPart} {
-		p, err := seal(d.Path(name))
+		p, err := seal(ctx, d.Path(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -146,13 +148,13 @@ func (d *Draft) Publish(s Saved) (size int64, err error) {
 }
 
 // seal makes a part read-only and sums it up.
-func seal(path string) (part, error) {
+func seal(ctx context.Context, path string) (part, error) {
 	f, err := openRegular(path)
 	if err != nil {
 		return part{}, err
 	}
 	defer f.Close()
-	sum, n, err := checksum(f)
+	sum, n, err := checksum(ctx, f)
 	if err != nil {
 		return part{}, err
 	}

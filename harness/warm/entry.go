@@ -2,6 +2,7 @@ package warm
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -208,10 +209,14 @@ func (e *Entry) Apply(cfg *qemu.Config, disk, vars string) error {
 // Verify reads all parts and compares their sizes and checksums with what was
 // saved. It takes some 10 ms for 44 MB and may run while a machine is restored
 // from e, which must then not run on before Verify and Unchanged are satisfied.
-func (e *Entry) Verify() error {
+// It ends early with ctx's cause.
+func (e *Entry) Verify(ctx context.Context) error {
 	seen := make(map[string]fileIdentity, len(e.Parts))
 	for _, p := range e.Parts {
-		id, err := e.verify(p)
+		id, err := e.verify(ctx, p)
+		if ctx.Err() != nil {
+			return fmt.Errorf("check the saved state: %w", context.Cause(ctx))
+		}
 		if err != nil {
 			return fmt.Errorf("the saved state is damaged: %w", err)
 		}
@@ -223,7 +228,7 @@ func (e *Entry) Verify() error {
 	return nil
 }
 
-func (e *Entry) verify(p part) (fileIdentity, error) {
+func (e *Entry) verify(ctx context.Context, p part) (fileIdentity, error) {
 	f, err := openRegular(filepath.Join(e.dir, p.Name))
 	if err != nil {
 		return fileIdentity{}, err
@@ -236,7 +241,7 @@ func (e *Entry) verify(p part) (fileIdentity, error) {
 	if id.Size != p.Size {
 		return id, pathError("check", f.Name(), fmt.Errorf("has %d bytes instead of %d", id.Size, p.Size))
 	}
-	sum, n, err := checksum(f)
+	sum, n, err := checksum(ctx, f)
 	if err != nil {
 		return id, err
 	}
@@ -289,9 +294,12 @@ func openRegular(path string) (*os.File, error) {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checksum is the CRC-32C of what f holds from its offset on, and its length.
-func checksum(f *os.File) (sum uint32, n int64, err error) {
+func checksum(ctx context.Context, f *os.File) (sum uint32, n int64, err error) {
 	buf := make([]byte, 1<<20)
 	for {
+		if ctx.Err() != nil {
+			return 0, n, context.Cause(ctx)
+		}
 		k, err := f.Read(buf)
 		sum = crc32.Update(sum, castagnoli, buf[:k])
 		n += int64(k)

@@ -2,6 +2,7 @@ package warm
 
 import (
 	"bufio"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -45,18 +46,20 @@ type Identity struct {
 	Format int      `json:"format"`
 	Argv   []string `json:"argv"`
 	// Files are QEMU itself, the firmware and every file that the machine is
-	// made of, with the SHA-256 of their contents.
+	// made of.
 	Files []File `json:"files"`
 	// Host is the processor that the guest may have seen or measured, and under
 	// KVM the kernel.
 	Host string `json:"host"`
 }
 
-// A File is a file that a machine depends on.
+// A File is a file that a machine depends on. It is known by its content, or, if it
+// is large, by what the file system says of it.
 type File struct {
-	Role   string `json:"role"`
-	Path   string `json:"path"`
-	SHA256 string `json:"sha256"`
+	Role   string        `json:"role"`
+	Path   string        `json:"path"`
+	SHA256 string        `json:"sha256,omitempty"`
+	Stat   *fileIdentity `json:"stat,omitempty"`
 }
 
 // Key is the identity's name.
@@ -90,8 +93,9 @@ var unkept = []string{
 
 // Identify looks at the machine that cfg describes. Accel has to be chosen; Image
 // is what its Disk lies above, and Firmware.Vars is the template that its
-// variables are copied from. The error is a *ColdError.
-func (c *Cache) Identify(cfg qemu.Config) (Identity, error) {
+// variables are copied from. Files of up to 256 MiB are read once in their life. The
+// error is a *ColdError, or ctx's cause.
+func (c *Cache) Identify(ctx context.Context, cfg qemu.Config) (Identity, error) {
 	id := Identity{Format: format, Host: hostCPU()}
 	if cfg.Accel == qemu.KVM {
 		id.Host += " " + kernelRelease()
@@ -111,7 +115,7 @@ func (c *Cache) Identify(cfg qemu.Config) (Identity, error) {
 			return
 		}
 		var f File
-		if f, err = c.file(role, path); err == nil {
+		if f, err = c.file(ctx, role, path); err == nil {
 			id.Files = append(id.Files, f)
 		}
 	}
@@ -130,6 +134,9 @@ func (c *Cache) Identify(cfg qemu.Config) (Identity, error) {
 	}
 	for _, f := range namedFiles(append(slices.Clip(cfg.Devices), cfg.Args...)) {
 		add("argument", f)
+	}
+	if ctx.Err() != nil {
+		return id, context.Cause(ctx)
 	}
 	if err != nil {
 		return id, &ColdError{Why: fmt.Sprintf("what the machine is made of cannot be read: %v", err), Err: err}
@@ -174,19 +181,6 @@ func namedFiles(options []string) []string {
 		}
 	}
 	return files
-}
-
-// file is the file at path with its checksum.
-func (c *Cache) file(role, path string) (File, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return File{}, err
-	}
-	sum, err := c.sum(abs)
-	if err != nil {
-		return File{}, err
-	}
-	return File{Role: role, Path: abs, SHA256: sum}, nil
 }
 
 // hostCPU names the processor by what a guest can measure or, under KVM, see.

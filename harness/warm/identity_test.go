@@ -1,6 +1,7 @@
 package warm_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -211,7 +212,7 @@ func TestAMachineWithStateThatIsNotKeptBoots(t *testing.T) {
 	} {
 		m := machine
 		c.change(&m)
-		_, err := cache.Identify(m)
+		_, err := cache.Identify(t.Context(), m)
 		var cold *warm.ColdError
 		require.ErrorAs(t, err, &cold, what)
 		require.Contains(t, cold.Why, c.says, what)
@@ -239,9 +240,84 @@ func TestAFileThatIsBeingWrittenIsNotIdentified(t *testing.T) {
 			}
 		}
 	}()
-	_, err = cache.Identify(machine)
+	_, err = cache.Identify(t.Context(), machine)
 	close(stop)
 	<-stopped
 	require.NoError(t, f.Close())
 	require.ErrorContains(t, err, "is being written to")
+}
+
+// An image of 16 GiB without a checksum was read whole, silently, at every lane:
+// half a minute and more (GNS3/gns3-server#2622).
+func TestALargeImageIsKnownByItsFileAndNotRead(t *testing.T) {
+	t.Parallel()
+	cache, dir, machine := newCache(t)
+	machine.Image = filepath.Join(dir, "large.raw")
+	f, err := os.Create(machine.Image)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, f.Truncate(16<<30))
+	identified := func() (id warm.Identity) {
+		t.Helper()
+		// Until the file is old enough that a further change would show.
+		require.Eventually(t, func() bool {
+			var err error
+			id, err = cache.Identify(t.Context(), machine)
+			var cold *warm.ColdError
+			require.True(t, err == nil || errors.As(err, &cold) && strings.Contains(cold.Why, "was changed a moment ago"), err)
+			return err == nil
+		}, time.Minute, 100*time.Millisecond)
+		return id
+	}
+	first := identified()
+	for _, file := range first.Files {
+		require.Equal(t, file.Role == "image", file.Stat != nil, file)
+		require.Equal(t, file.Role == "image", file.SHA256 == "", file)
+	}
+	require.Equal(t, first.Key(), identified().Key())
+
+	st, err := f.Stat()
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte{1}, 8<<30)
+	require.NoError(t, err)
+	require.NoError(t, os.Chtimes(machine.Image, st.ModTime(), st.ModTime()))
+	require.NotEqual(t, first.Key(), identified().Key(), "one byte is another, and its time was turned back")
+
+	// One that may change once more without a trace is not identified.
+	soon := time.Now().Add(time.Hour)
+	require.NoError(t, os.Chtimes(machine.Image, soon, soon))
+	_, err = cache.Identify(t.Context(), machine)
+	require.ErrorContains(t, err, "large.raw: was changed a moment ago")
+}
+
+func TestWhatReadsWholeFilesEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	cache, dir, machine := newCache(t)
+	id := identify(t, cache, machine)
+	claim, err := cache.Claim(id)
+	require.NoError(t, err)
+	defer claim.Close()
+	draft, err := claim.Draft()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(draft.Path(warm.StatePart), []byte("state"), 0o600))
+	_, err = draft.Publish(t.Context(), warm.Saved{})
+	require.NoError(t, err)
+	entry, err := cache.Open(id)
+	require.NoError(t, err)
+	defer entry.Close()
+	draft, err = claim.Draft()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(draft.Path(warm.StatePart), []byte("state"), 0o600))
+
+	why := errors.New("the lane was given up")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(why)
+	machine.Kernel = filepath.Join(dir, "kernel")
+	require.NoError(t, os.WriteFile(machine.Kernel, []byte("never seen before"), 0o600))
+	_, err = cache.Identify(ctx, machine)
+	require.ErrorIs(t, err, why)
+	require.ErrorIs(t, entry.Verify(ctx), why)
+	_, err = draft.Publish(ctx, warm.Saved{})
+	require.ErrorIs(t, err, why)
+	require.NoError(t, entry.Verify(t.Context()), "and the entry is as it was")
 }

@@ -2,6 +2,7 @@ package warm_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 // one of machineIn(dir).
 func play(act, dir string) error {
 	cache := &warm.Cache{Dir: filepath.Join(dir, "warm"), MaxBytes: 1 << 30}
-	id, err := cache.Identify(machineIn(dir))
+	id, err := cache.Identify(context.Background(), machineIn(dir))
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func play(act, dir string) error {
 			return err
 		}
 		defer e.Close()
-		return e.Verify()
+		return e.Verify(context.Background())
 	case "publish-for-ever":
 		fmt.Println("ready")
 		for {
@@ -93,7 +94,7 @@ func play(act, dir string) error {
 			if err := os.WriteFile(d.Path(warm.StatePart), bytes.Repeat([]byte("state"), 1<<14), 0o600); err != nil {
 				return err
 			}
-			if _, err := d.Publish(warm.Saved{}); err != nil {
+			if _, err := d.Publish(context.Background(), warm.Saved{}); err != nil {
 				return err
 			}
 			if err := c.Close(); err != nil {
@@ -175,7 +176,7 @@ func newCache(t *testing.T) (cache *warm.Cache, dir string, machine qemu.Config)
 
 func identify(t *testing.T, cache *warm.Cache, machine qemu.Config) warm.Identity {
 	t.Helper()
-	id, err := cache.Identify(machine)
+	id, err := cache.Identify(context.Background(), machine)
 	require.NoError(t, err)
 	return id
 }
@@ -214,7 +215,7 @@ func trySave(cache *warm.Cache, id warm.Identity, files map[string][]byte) error
 			return err
 		}
 	}
-	_, err = draft.Publish(warm.Saved{QEMU: "7.2.22", At: time.Unix(1700000000, 0).UTC()})
+	_, err = draft.Publish(context.Background(), warm.Saved{QEMU: "7.2.22", At: time.Unix(1700000000, 0).UTC()})
 	return err
 }
 

@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -16,8 +17,8 @@ import (
 )
 
 // Checksums of the files that machines are made of are remembered, because
-// QEMU and firmware are tens of megabytes and a user's image may be gigabytes.
-// A file is taken to be the same as long as all of this is the same.
+// QEMU and firmware are tens of megabytes. A file is taken to be the same as long
+// as all of this is the same.
 type fileIdentity struct {
 	Dev   uint64 `json:"dev"`
 	Ino   uint64 `json:"ino"`
@@ -63,17 +64,44 @@ type knownKey struct {
 	id          fileIdentity
 }
 
-// sum returns the SHA-256 of the file at path, an absolute one, in hex.
-func (c *Cache) sum(path string) (string, error) {
+// maxHashed is how large a file may be to be known by its checksum. Reading a larger
+// one, which may have holes of any size, would take longer than the boot that a
+// saved state spares: it is known by its fileIdentity.
+const maxHashed = 256 << 20
+
+// file describes the file at path, by content if it is not too large.
+func (c *Cache) file(ctx context.Context, role, path string) (File, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return File{}, err
+	}
 	f, err := openRegular(path)
 	if err != nil {
-		return "", err
+		return File{}, err
 	}
 	defer f.Close()
 	id, err := identityOf(f)
 	if err != nil {
-		return "", err
+		return File{}, err
 	}
+	described := File{Role: role, Path: path}
+	if id.Size <= maxHashed {
+		described.SHA256, err = c.sum(ctx, f, path, id)
+		return described, err
+	}
+	if !id.settled(time.Now()) {
+		return File{}, pathError("identify", path, errJustChanged)
+	}
+	described.Stat = &id
+	return described, nil
+}
+
+// errJustChanged says that a large file was written to a moment ago: a further
+// change may leave no trace in its times.
+var errJustChanged = errors.New("was changed a moment ago")
+
+// sum returns the SHA-256 of f, which is at path and was id, in hex.
+func (c *Cache) sum(ctx context.Context, f *os.File, path string, id fileIdentity) (string, error) {
 	if sum, ok := known.Load(knownKey{c.Dir, path, id}); ok {
 		return sum.(string), nil
 	}
@@ -89,7 +117,7 @@ func (c *Cache) sum(path string) (string, error) {
 		return n.SHA256, nil
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, interruptible{ctx, f}); err != nil {
 		return "", pathError("read", path, err)
 	}
 	after, err := identityOf(f)
@@ -108,6 +136,19 @@ func (c *Cache) sum(path string) (string, error) {
 		}
 	}
 	return sum, nil
+}
+
+// interruptible reads from r until ctx ends.
+type interruptible struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (i interruptible) Read(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, context.Cause(i.ctx)
+	}
+	return i.r.Read(p)
 }
 
 // writeWhole makes file hold b; a reader sees all of it or what was before.

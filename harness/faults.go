@@ -263,7 +263,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 	}
 	l.mu.Unlock()
 	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend stopped"})
-	return classify("stop backend", m.Kill())
+	return verdict.Classify("stop backend", m.Kill())
 }
 
 // StartBackend boots the machine that StopBackend has killed, with its disk and its

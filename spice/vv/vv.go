@@ -4,16 +4,20 @@
 //
 //	f, err := vv.Parse("console.vv", data)
 //	if err != nil { … }          // one sentence that names file and line
-//	fmt.Println(f.Host, f.TLSPort)
+//	fmt.Println(f.Host, f.TLSPort, f.Warnings)
 //
 // The format is GLib's key file: groups in brackets, key=value lines, '#' comments and
 // the escapes \s \n \t \r and \\ in values, so that a CA certificate in PEM fits in one line.
-// Only the group [virt-viewer] is read; other groups, and keys that are not known here (there are
-// many, about toolbars and hot keys), are accepted and ignored, as virt-viewer does.
+// Only the group [virt-viewer] is read.
 //
-// The package opens no connection and no file. A File holds a secret: its String and LogValue
-// methods leave the password out, and no error of this package quotes a value of the
-// password line.
+// Parse accepts what remote-viewer opens, odd as it may be, and says in
+// File.Warnings what it made of it: a port that is not a number, a title that is not UTF-8,
+// an unknown escape or key. It refuses a file that leads nowhere. It also refuses a value
+// that decides who is trusted and that cannot be read, where remote-viewer would go on without it.
+//
+// The package opens no connection and no file. A File holds secrets: its String and LogValue
+// methods leave the password out, and no error or warning of this package quotes a
+// value of the password or proxy line.
 package vv
 
 import (
@@ -21,9 +25,13 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/spicelane/spicelane/internal/hostport"
 )
 
 // MaxSize is the largest file that Parse accepts, in bytes. Real files are below 16 KiB, nearly all
@@ -37,7 +45,8 @@ const group = "virt-viewer"
 type File struct {
 	// Type is the protocol and always "spice" in a parsed File; empty is written as "spice".
 	Type string
-	// Host is a host name or an IP address without brackets.
+	// Host is a host name or an IP address without brackets. With Proxy it may be a name that
+	// only the proxy understands.
 	Host string
 	// Port is the plaintext port, 1 to 65535; 0 for none.
 	Port int
@@ -49,6 +58,12 @@ type File struct {
 	Password string
 	// CA holds the certificates to trust, in PEM, with real newlines.
 	CA string
+	// SecureChannels names the channels that use TLSPort where the file has a Port, too, as in
+	// "main"; "all" stands for every channel. The others use Port. Empty means that the
+	// file does not say.
+	SecureChannels []string
+	// Proxy is the URL of an HTTP proxy that leads to Host by CONNECT. It may hold a password.
+	Proxy string
 	// HostSubject is the subject that the server's certificate must have, as in "O=Spicelane,CN=proxy".
 	HostSubject string
 	// Title is the window title; for people only.
@@ -56,7 +71,14 @@ type File struct {
 	// DeleteThisFile asks the reader to delete the file after reading it. Whoever opens the file
 	// decides; Parse does not.
 	DeleteThisFile bool
+
+	// Warnings says what is odd about the file that was parsed, and what became of it: one
+	// sentence each, with file and line. AppendText does not write them.
+	Warnings []string
 }
+
+// maxWarnings bounds File.Warnings: a file may have a hundred thousand odd lines.
+const maxWarnings = 20
 
 // Error says what is wrong with a file. Name and Line (counted from 1; 0 when it concerns the whole file)
 // locate it; Problem is for a person and never contains the password.
@@ -73,140 +95,300 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("vv: %s:%d: %s", e.Name, e.Line, e.Problem)
 }
 
-// Parse reads a file; name is used in errors only. Every error is an *Error.
+// Parse reads a file; name is used in errors and warnings only. Every error is an *Error.
 //
 // A File that Parse returns can be connected to: it has type spice and either a unix path or a
 // host with at least one port.
 func Parse(name string, data []byte) (*File, error) {
-	p := parser{name: name, lines: map[string]int{}}
+	p := parser{name: name, pairs: map[string]pair{}}
 	if len(data) > MaxSize {
 		return nil, p.errorf(0, "has %d bytes, more than a .vv file may have (%d); is this the right file?", len(data), MaxSize)
 	}
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	inGroup, seenGroup, anyGroup := false, false, false
-	for i, line := range strings.Split(string(data), "\n") {
-		no := i + 1
-		line = strings.TrimSuffix(line, "\r")
-		trimmed := strings.TrimLeft(line, " \t")
-		switch {
-		case trimmed == "" || trimmed[0] == '#':
-			continue
-		case trimmed[0] == '[':
-			end := strings.IndexByte(trimmed, ']')
-			if end < 0 || strings.TrimRight(trimmed[end+1:], " \t") != "" {
-				return nil, p.errorf(no, "is not a group header; expected [virt-viewer]")
-			}
-			anyGroup = true
-			inGroup = trimmed[1:end] == group
-			seenGroup = seenGroup || inGroup
-			continue
-		case !anyGroup:
-			return nil, p.errorf(no, "comes before any group; a .vv file starts with [virt-viewer]")
-		case !inGroup:
-			continue
-		}
-		key, raw, ok := strings.Cut(trimmed, "=")
-		if !ok {
-			return nil, p.errorf(no, "is neither key=value, a [group], a # comment nor empty")
-		}
-		key = strings.TrimRight(key, " \t")
-		if key == "" {
-			return nil, p.errorf(no, "has a value without a key")
-		}
-		if err := p.set(no, key, strings.TrimLeft(raw, " \t")); err != nil {
-			return nil, err
-		}
-	}
-	if !seenGroup {
-		return nil, p.errorf(0, "has no [virt-viewer] group; is this a .vv file?")
-	}
-	if err := p.check(); err != nil {
+	if err := p.split(data); err != nil {
 		return nil, err
+	}
+	if err := p.interpret(); err != nil {
+		return nil, err
+	}
+	if p.more > 0 {
+		p.file.Warnings = append(p.file.Warnings, fmt.Sprintf("%s: and %d more of the kind", name, p.more))
 	}
 	return &p.file, nil
 }
 
 type parser struct {
 	name  string
+	pairs map[string]pair // of the group; the last of several lines with one key counts
 	file  File
-	lines map[string]int // the line of each known key that was set
+	more  int // warnings beyond maxWarnings
+}
+
+// pair is one key=value line.
+type pair struct {
+	line int
+	raw  string // without the blanks before it
 }
 
 func (p *parser) errorf(line int, format string, args ...any) error {
 	return &Error{Name: p.name, Line: line, Problem: fmt.Sprintf(format, args...)}
 }
 
-// set takes one line of the group. As with GLib, the last of several lines with one key counts.
-func (p *parser) set(line int, key, raw string) error {
-	var text *string
-	var port *int
-	switch key {
-	case "type":
-		text = &p.file.Type
-	case "host":
-		text = &p.file.Host
-	case "unix-path":
-		text = &p.file.UnixPath
-	case "password":
-		text = &p.file.Password
-	case "ca":
-		text = &p.file.CA
-	case "host-subject":
-		text = &p.file.HostSubject
-	case "title":
-		text = &p.file.Title
-	case "port":
-		port = &p.file.Port
-	case "tls-port":
-		port = &p.file.TLSPort
-	case "delete-this-file":
-	default:
-		return nil
+func (p *parser) warnf(line int, format string, args ...any) {
+	if len(p.file.Warnings) == maxWarnings {
+		p.more++
+		return
 	}
-	p.lines[key] = line
-	value, err := unescape(raw)
-	if err != nil {
-		return p.errorf(line, "%s: %v", key, err)
+	e := Error{Name: p.name, Line: line, Problem: fmt.Sprintf(format, args...)}
+	p.file.Warnings = append(p.file.Warnings, strings.TrimPrefix(e.Error(), "vv: "))
+}
+
+// blanks is what GLib skips before keys and values, and after keys.
+const blanks = " \t\f\r"
+
+// split finds the key=value lines of the group.
+func (p *parser) split(data []byte) error {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	inGroup, seenGroup, anyGroup := false, false, false
+	for i, line := range strings.Split(string(data), "\n") {
+		no := i + 1
+		line, _, _ = strings.Cut(strings.TrimSuffix(line, "\r"), "\x00") // GLib reads C strings
+		line = strings.TrimLeft(line, blanks)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if name, ok := groupHeader(line); ok {
+			anyGroup, inGroup = true, name == group
+			seenGroup = seenGroup || inGroup
+			continue
+		}
+		key, raw, ok := strings.Cut(line, "=")
+		key = strings.TrimRight(key, blanks)
+		switch {
+		case line[0] == '[' && !ok:
+			return p.errorf(no, "is not a group header; expected [virt-viewer]")
+		case !anyGroup:
+			return p.errorf(no, "comes before any group; a .vv file starts with [virt-viewer]")
+		case !inGroup && !ok:
+			p.warnf(no, "is neither key=value, a [group], a # comment nor empty; virt-viewer refuses such a file")
+		case !ok:
+			return p.errorf(no, "is neither key=value, a [group], a # comment nor empty")
+		case inGroup && key == "":
+			return p.errorf(no, "has a value without a key")
+		case inGroup:
+			p.pairs[key] = pair{no, strings.TrimLeft(raw, blanks)}
+		}
 	}
-	switch {
-	case text != nil:
-		*text = value
-	case port != nil:
-		value = strings.TrimRight(value, " \t")
-		n, err := strconv.Atoi(value)
-		// Some web consoles write -1 for "no such port".
-		if err != nil || n < -1 || n > 65535 {
-			return p.errorf(line, "%s is %s; expected a port number from 1 to 65535", key, quote(value))
-		}
-		*port = max(n, 0)
-	default:
-		switch value = strings.TrimRight(value, " \t"); value {
-		case "0", "false":
-			p.file.DeleteThisFile = false
-		case "1", "true":
-			p.file.DeleteThisFile = true
-		default:
-			return p.errorf(line, "%s is %s; expected 0 or 1", key, quote(value))
-		}
+	if !seenGroup {
+		return p.errorf(0, "has no [virt-viewer] group; is this a .vv file?")
 	}
 	return nil
 }
 
-func (p *parser) check() error {
+// groupHeader returns the name in a line such as "[virt-viewer]".
+func groupHeader(line string) (name string, ok bool) {
+	if line[0] != '[' {
+		return "", false
+	}
+	name, rest, ok := strings.Cut(line[1:], "]")
+	return name, ok && strings.Trim(rest, blanks) == ""
+}
+
+// interpret turns the lines into a File. It goes by key, so that the warnings about
+// what is used come in the order in which it is explained here.
+func (p *parser) interpret() error {
 	f := &p.file
-	switch {
-	case f.Type == "" && p.lines["type"] == 0:
+	for _, text := range []struct {
+		key  string
+		to   *string
+		need bool // without it the file would mean something else
+	}{
+		{"type", &f.Type, true},
+		{"host", &f.Host, true},
+		{"unix-path", &f.UnixPath, true},
+		{"password", &f.Password, true},
+		{"ca", &f.CA, true},
+		{"host-subject", &f.HostSubject, true},
+		{"proxy", &f.Proxy, true},
+		{"title", &f.Title, false},
+	} {
+		var err error
+		if *text.to, err = p.text(text.key, text.need); err != nil {
+			return err
+		}
+	}
+	if host := strings.Trim(f.Host, blanks); host != f.Host {
+		p.warnf(p.pairs["host"].line, "host has blanks around it, which are left out")
+		f.Host = host
+	}
+	f.Host = hostport.Bare(f.Host)
+	channels, err := p.channels("secure-channels")
+	if err != nil {
+		return err
+	}
+	f.SecureChannels = channels
+	if err := p.lead(); err != nil {
+		return err
+	}
+	p.deleteThisFile()
+	p.ignored()
+	return nil
+}
+
+// lead reads the type and the ports, and refuses a file that leads nowhere.
+func (p *parser) lead() error {
+	f := &p.file
+	switch typ, ok := p.pairs["type"]; {
+	case !ok:
 		return p.errorf(0, "has no type; expected a line type=spice")
-	case f.Type != "spice":
-		return p.errorf(p.lines["type"], "type is %s; only spice can be opened", quote(f.Type))
+	case !strings.EqualFold(f.Type, "spice"):
+		return p.errorf(typ.line, "type is %s; only spice can be opened", quote(f.Type))
+	}
+	f.Type = "spice"
+
+	var odd []*Error
+	for _, port := range []struct {
+		key string
+		to  *int
+	}{{"port", &f.Port}, {"tls-port", &f.TLSPort}} {
+		n, problem := p.port(port.key)
+		*port.to = n
+		if problem != "" {
+			odd = append(odd, &Error{Name: p.name, Line: p.pairs[port.key].line, Problem: problem})
+		}
+	}
+	switch {
 	case f.UnixPath != "":
-		return nil
 	case f.Host == "":
-		return p.errorf(p.lines["host"], "has no host to connect to; expected a line host=NAME, or unix-path=PATH")
+		return p.errorf(p.pairs["host"].line, "has no host to connect to; expected a line host=NAME, or unix-path=PATH")
+	case f.Port == 0 && f.TLSPort == 0 && len(odd) > 0:
+		return odd[0]
 	case f.Port == 0 && f.TLSPort == 0:
 		return p.errorf(0, "has neither port nor tls-port, so there is nothing to connect to")
 	}
+	for _, e := range odd {
+		p.warnf(e.Line, "%s", e.Problem)
+	}
 	return nil
+}
+
+// text returns a value with its escapes undone, empty for none. A value that cannot be read
+// is an error if the file needs it, and otherwise as good as none.
+func (p *parser) text(key string, need bool) (string, error) {
+	pair := p.pairs[key]
+	value, unknown, err := unescape(pair.raw)
+	switch {
+	case err != nil && need:
+		return "", p.errorf(pair.line, "%s: %v", key, err)
+	case err != nil:
+		p.warnf(pair.line, "%s: %v; it is left out", key, err)
+		return "", nil
+	case unknown:
+		p.warnf(pair.line, `%s: has an unknown escape after a backslash, and is taken as it stands; known are \s \n \t \r and \\`, key)
+	}
+	return value, nil
+}
+
+// channels returns the channels' names in a value where semicolons stand between them.
+func (p *parser) channels(key string) ([]string, error) {
+	pair := p.pairs[key]
+	var out []string
+	for _, element := range listElement.FindAllString(pair.raw, -1) {
+		value, _, err := unescape(element)
+		if err != nil {
+			return nil, p.errorf(pair.line, "%s: %v", key, err)
+		}
+		name := strings.Trim(value, blanks)
+		switch {
+		case name == "":
+		case slices.Contains(channelNames, name):
+			out = append(out, name)
+		default:
+			p.warnf(pair.line, "%s: %s is no channel's name and is ignored; known are %s", key, quote(name), strings.Join(channelNames, ", "))
+		}
+	}
+	return out, nil
+}
+
+// listElement is what stands between semicolons; a backslash takes one's meaning away.
+var listElement = regexp.MustCompile(`(?s)(?:[^;\\]|\\.|\\$)+`)
+
+// channelNames are what secure-channels may hold.
+var channelNames = []string{"all", "main", "display", "inputs", "cursor", "playback", "record", "tunnel", "smartcard", "usbredir", "port", "webdav"}
+
+// port returns the number of a port line, 0 for none, and what is wrong with the line. Web
+// consoles write an empty value, 0 or -1 for "no such port"; that is not worth a word.
+func (p *parser) port(key string) (port int, problem string) {
+	pair := p.pairs[key]
+	if strings.Trim(pair.raw, blanks) == "" {
+		return 0, ""
+	}
+	n, rest, ok := leadingNumber(pair.raw)
+	switch {
+	case !ok || n < -1 || n > 65535:
+		return 0, fmt.Sprintf("%s is %s; expected a port number from 1 to 65535", key, quote(strings.Trim(pair.raw, blanks)))
+	case rest != "":
+		p.warnf(pair.line, "%s is %s; what follows the number is ignored", key, quote(pair.raw))
+	}
+	return max(n, 0), ""
+}
+
+// deleteThisFile reads a number, as virt-viewer does: any but 0 is yes, any other word is no.
+func (p *parser) deleteThisFile() {
+	const key = "delete-this-file"
+	pair, ok := p.pairs[key]
+	n, rest, number := leadingNumber(pair.raw)
+	p.file.DeleteThisFile = number && n != 0
+	switch {
+	case !ok || number && (n == 0 || n == 1) && rest == "":
+	case p.file.DeleteThisFile:
+		p.warnf(pair.line, "%s is %s; expected 0 or 1, and taken as 1", key, quote(pair.raw))
+	default:
+		p.warnf(pair.line, "%s is %s; expected 0 or 1, and taken as 0", key, quote(pair.raw))
+	}
+}
+
+// leadingNumber reads an integer as GLib does: it ends at the first blank, and rest is what
+// follows. GLib's integers have 32 bits.
+func leadingNumber(raw string) (n int, rest string, ok bool) {
+	word := strings.TrimLeft(raw, blanks+"\v")
+	if end := strings.IndexAny(word, blanks); end >= 0 {
+		word, rest = word[:end], strings.Trim(word[end:], blanks)
+	}
+	n64, err := strconv.ParseInt(word, 10, 32)
+	return int(n64), rest, err == nil
+}
+
+// Keys of virt-viewer's that say nothing about the connection, and those that do and are not
+// supported here.
+var (
+	harmlessKeys = []string{
+		"type", "host", "unix-path", "password", "ca", "host-subject", "proxy", "title",
+		"secure-channels", "port", "tls-port", "delete-this-file",
+		"color-depth", "disable-channels", "disable-effects", "enable-smartcard",
+		"enable-usb-autoshare", "enable-usbredir", "fullscreen", "newer-version-url",
+		"release-cursor", "secure-attention", "smartcard-insert", "smartcard-remove",
+		"toggle-fullscreen", "usb-device-reset", "usb-filter", "version", "versions",
+		"zoom-in", "zoom-out", "zoom-reset",
+	}
+	unsupportedKeys = []string{"tls-ciphers", "username"}
+)
+
+// ignored warns about the keys that have no effect, in the order of their lines.
+func (p *parser) ignored() {
+	var odd []string
+	for key := range p.pairs {
+		if !slices.Contains(harmlessKeys, key) && !strings.HasPrefix(key, "x-") {
+			odd = append(odd, key)
+		}
+	}
+	slices.SortFunc(odd, func(a, b string) int { return cmp.Compare(p.pairs[a].line, p.pairs[b].line) })
+	for _, key := range odd {
+		if slices.Contains(unsupportedKeys, key) {
+			p.warnf(p.pairs[key].line, "%s is not supported here and is ignored", key)
+		} else {
+			p.warnf(p.pairs[key].line, "%s is not a key that virt-viewer knows; it is ignored", quote(key))
+		}
+	}
 }
 
 // quote shortens what goes into an error: a .vv file is foreign data.
@@ -218,13 +400,12 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// unescape undoes GLib's key file escapes. Its errors do not quote the value, which may be a secret.
-func unescape(raw string) (string, error) {
+// unescape undoes GLib's key file escapes. As GLib does, it leaves an unknown escape as it
+// stands; unknown tells that there is one. Its errors do not quote the value, which may be
+// a secret.
+func unescape(raw string) (value string, unknown bool, err error) {
 	if !utf8.ValidString(raw) {
-		return "", fmt.Errorf("value is not UTF-8")
-	}
-	if !strings.Contains(raw, `\`) {
-		return raw, nil
+		return "", false, fmt.Errorf("value is not UTF-8")
 	}
 	var b strings.Builder
 	b.Grow(len(raw))
@@ -235,7 +416,8 @@ func unescape(raw string) (string, error) {
 		}
 		i++
 		if i == len(raw) {
-			return "", fmt.Errorf(`value ends in a single backslash; write \\ for a backslash`)
+			// Versions of GLib differ in what they make of it.
+			return "", false, fmt.Errorf(`value ends in a single backslash; write \\ for a backslash`)
 		}
 		switch raw[i] {
 		case 's':
@@ -249,10 +431,11 @@ func unescape(raw string) (string, error) {
 		case '\\':
 			b.WriteByte('\\')
 		default:
-			return "", fmt.Errorf(`value has an unknown escape after a backslash; known are \s \n \t \r and \\`)
+			unknown = true
+			b.WriteString(raw[i-1 : i+1])
 		}
 	}
-	return b.String(), nil
+	return b.String(), unknown, nil
 }
 
 // escape is the inverse of unescape. A leading blank would be lost and is written as \s.
@@ -295,6 +478,8 @@ func (f File) AppendText(b []byte) ([]byte, error) {
 		{"password", f.Password},
 		{"ca", f.CA},
 		{"host-subject", f.HostSubject},
+		{"secure-channels", strings.Join(f.SecureChannels, ";")},
+		{"proxy", f.Proxy},
 		{"title", f.Title},
 		{"delete-this-file", flag(f.DeleteThisFile)},
 	} {
@@ -326,6 +511,9 @@ func (f File) String() string {
 	}
 	if f.TLSPort != 0 {
 		s += " tls-port " + strconv.Itoa(f.TLSPort)
+	}
+	if f.Proxy != "" {
+		s += " through an HTTP proxy"
 	}
 	return s
 }

@@ -88,7 +88,7 @@ func (c *Client) open(ctx context.Context) error {
 		return c.main.listed
 	})
 	if err != nil {
-		return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: fmt.Errorf("waiting for the list of channels: %w", err)}
+		return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: fmt.Errorf("waiting for the list of channels: %w", err)}
 	}
 	want := c.cfg.Channels
 	if want == nil {
@@ -105,7 +105,7 @@ func (c *Client) open(ctx context.Context) error {
 		}
 	}
 	if most := c.cfg.Limits.channels(); len(wanted) > most {
-		return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
+		return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
 	}
 	// spice-server makes an RSA key for every link, one after the other in the order of the connections: the displays go first, for the sake of the
 	// first picture.
@@ -136,7 +136,7 @@ func (c *Client) open(ctx context.Context) error {
 	if len(errs) > 0 {
 		// A session that ended meanwhile explains the others better than they do themselves.
 		if c.isDone() && c.ended() != nil {
-			return &DialError{Channel: mainID, Addr: c.cfg.addr(), Err: c.ended()}
+			return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: c.ended()}
 		}
 		return errs[0]
 	}
@@ -167,17 +167,30 @@ func (c *Client) wanted(id wire.ChannelID) bool {
 	return false
 }
 
-// link makes the connection of one channel and its handshake. connected is closed when there is a connection, or an error.
-func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config, connected chan<- struct{}) (_ *channel, err error) {
+// link makes the connection of one channel and its handshake. connected is closed when there is a connection, or an
+// error. A server that wants the channel on its other port gets it there, if the configuration allows that.
+func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config, connected chan<- struct{}) (*channel, error) {
+	secure := c.cfg.secure(id)
+	ch, err := c.linkAt(ctx, id, session, secure, tlsConfig, connected)
+	var refused *link.Error
+	if errors.As(err, &refused) && (!secure && refused.Code == wire.ResultNeedSecured && c.cfg.TLSPort != 0 ||
+		secure && refused.Code == wire.ResultNeedUnsecured && c.cfg.mayBePlain(id)) {
+		return c.linkAt(ctx, id, session, !secure, tlsConfig, make(chan struct{}))
+	}
+	return ch, err
+}
+
+// linkAt is link on one of the two ports.
+func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, secure bool, tlsConfig *tls.Config, connected chan<- struct{}) (_ *channel, err error) {
 	defer func() {
 		if err != nil {
-			err = &DialError{Channel: id, Addr: c.cfg.addr(), Err: err}
+			err = &DialError{Channel: id, Addr: c.cfg.addr(secure), Err: err}
 		}
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)() // a session that ends takes the links under way with it
-	network, addr := c.cfg.network(), c.cfg.addr()
+	network, addr := c.cfg.network(), c.cfg.addr(secure)
 	dial := c.cfg.DialFunc
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -192,7 +205,7 @@ func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tl
 			conn.Close()
 		}
 	}()
-	if tlsConfig != nil {
+	if secure {
 		t := tls.Client(conn, tlsConfig)
 		if err := t.HandshakeContext(ctx); err != nil {
 			var record tls.RecordHeaderError

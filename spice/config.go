@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
+	"slices"
+	"strings"
 
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -23,8 +25,14 @@ type Config struct {
 	// Host is a name or an IP address. With TLS it is also the name that the server's certificate must have,
 	// unless HostSubject is set.
 	Host string
-	// Port is the plaintext port and TLSPort the TLS port; 0 for none. If both are set TLS is used.
+	// Port is the plaintext port and TLSPort the TLS port; 0 for none. If both are set, every channel uses TLS,
+	// unless SecureChannels says otherwise.
 	Port, TLSPort int
+	// SecureChannels names the channels that use TLSPort, as in "main"; the others use Port, or TLSPort if there is
+	// no Port. "all" stands for every channel. Empty means all.
+	SecureChannels []string
+	// Proxy is the URL of an HTTP proxy that leads to Host by CONNECT; empty for none.
+	Proxy string
 	// UnixPath is a SPICE unix socket, always plaintext, used instead of Host and the ports.
 	UnixPath string
 
@@ -87,6 +95,7 @@ type Limits struct {
 func FromVV(f *vv.File) Config {
 	return Config{
 		Host: f.Host, Port: f.Port, TLSPort: f.TLSPort, UnixPath: f.UnixPath,
+		SecureChannels: f.SecureChannels, Proxy: f.Proxy,
 		Password: f.Password, CA: []byte(f.CA), HostSubject: f.HostSubject,
 	}
 }
@@ -101,6 +110,12 @@ func (cfg *Config) check() error {
 		return errors.New("spice: config has neither Port nor TLSPort")
 	case cfg.Port < 0 || cfg.Port > 65535 || cfg.TLSPort < 0 || cfg.TLSPort > 65535:
 		return fmt.Errorf("spice: config has a port out of range: Port %d, TLSPort %d", cfg.Port, cfg.TLSPort)
+	case cfg.TLSPort == 0 && len(cfg.SecureChannels) > 0:
+		return fmt.Errorf("spice: config wants TLS for %s and has no TLSPort", strings.Join(cfg.SecureChannels, ", "))
+	}
+	if cfg.Proxy != "" && cfg.DialFunc == nil && cfg.UnixPath == "" {
+		return errors.New("spice: config leads through an HTTP proxy (proxy= in a virt-viewer file), which this client cannot do yet; " +
+			"set DialFunc to a dialer that can")
 	}
 	if err := link.CheckSecret(cfg.Password); err != nil {
 		return fmt.Errorf("spice: password: %w", err)
@@ -115,11 +130,32 @@ func (cfg *Config) network() string {
 	return "tcp"
 }
 
-func (cfg *Config) addr() string {
-	if cfg.UnixPath != "" {
+// addr is where a channel is dialled, on the TLS port or the other one.
+func (cfg *Config) addr(secure bool) string {
+	switch {
+	case cfg.UnixPath != "":
 		return cfg.UnixPath
+	case secure:
+		return hostport.Join(cfg.Host, cfg.TLSPort)
 	}
-	return net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.TLSPort, cfg.Port)))
+	return hostport.Join(cfg.Host, cfg.Port)
+}
+
+// secure tells whether a channel uses TLS.
+func (cfg *Config) secure(id wire.ChannelID) bool {
+	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
+		return false
+	}
+	return cfg.Port == 0 || len(cfg.SecureChannels) == 0 || cfg.named(id)
+}
+
+// mayBePlain tells whether a channel may go to the plaintext port at the wish of a server that
+// has proved who it is.
+func (cfg *Config) mayBePlain(id wire.ChannelID) bool { return cfg.Port != 0 && !cfg.named(id) }
+
+// named tells whether the configuration demands TLS for a channel.
+func (cfg *Config) named(id wire.ChannelID) bool {
+	return slices.Contains(cfg.SecureChannels, "all") || slices.Contains(cfg.SecureChannels, id.Type.String())
 }
 
 // tls is the configuration for all channels; nil for plaintext.

@@ -95,7 +95,7 @@ func (e *MigratedError) Error() string {
 // hosts have the same ones. TLS stays, too: if cfg has it and the new host does not, the result has no port, and Dial refuses it.
 func (e *MigratedError) Config(cfg Config) Config {
 	port := e.Port
-	if cfg.UnixPath == "" && cfg.TLSPort != 0 {
+	if cfg.UnixPath == "" && cfg.TLSPort != 0 && len(cfg.SecureChannels) == 0 {
 		port = 0
 	}
 	cfg.UnixPath = ""

@@ -53,7 +53,17 @@ var rules = []rule{
 		why:   "the proxy decodes no pixels: what it relays it must not be able to misread",
 	},
 	{
-		from:  []string{"spice/control"},
+		from: []string{"spice/control"},
+		only: []string{"std", "spice/control/internal/...", "internal/ctxio"},
+		why:  "a driver of the control socket needs the protocol, and neither a server nor a client of any console",
+	},
+	{
+		from: []string{"spice/control/server"},
+		only: []string{"std", "spice/control", "spice/control/internal/...", "internal/ctxio"},
+		why:  "the server drives a Console, and another protocol than SPICE can stand behind it",
+	},
+	{
+		from:  []string{"spice/control/..."},
 		never: []string{"spice/proxy"},
 		why:   "the control socket drives a console, however that is reached",
 	},
@@ -182,7 +192,7 @@ func (r rule) violations(pkgs map[string]pkg) []string {
 		for _, need := range needs {
 			bad := matches(need, r.never)
 			if r.only != nil {
-				bad = !matches(need, r.from) && (!slices.Contains(r.only, "std") || !pkgs[need].Standard)
+				bad = !matches(need, r.from) && !matches(need, r.only) && (!slices.Contains(r.only, "std") || !pkgs[need].Standard)
 			}
 			if bad {
 				lines = append(lines, fmt.Sprintf("%s needs %s%s", strings.TrimPrefix(path, module), strings.TrimPrefix(need, module), via(pkgs, path, need)))
@@ -246,6 +256,8 @@ func TestABrokenRuleIsSeen(t *testing.T) {
 		{rule{from: []string{"spice/..."}, never: []string{"qmp/..."}}, []string{"spice needs qmp through spice/odd", "spice/odd needs qmp"}},
 		{rule{from: []string{"spice"}, never: []string{"qmp"}, direct: true}, nil},
 		{rule{from: []string{"leaf"}, only: []string{"std"}}, []string{"leaf needs gopkg.in/yaml.v3"}},
+		{rule{from: []string{"spice"}, only: []string{"std", "spice/..."}}, []string{"spice needs qmp through spice/odd"}},
+		{rule{from: []string{"spice/odd"}, only: []string{"std", "qmp"}}, nil},
 		{rule{from: []string{"..."}, except: []string{"harness"}, never: []string{"testing"}, direct: true}, []string{"sources needs testing"}},
 	} {
 		if got := c.r.violations(pkgs); !slices.Equal(got, c.want) {

@@ -13,7 +13,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
-	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -36,8 +37,8 @@ type ClientConfig struct {
 // A Client is a running headless client with its control socket.
 type Client struct {
 	cfg     ClientConfig
-	console *control.RecordConsole
-	srv     *control.Server
+	console *spiceconsole.Console
+	srv     *server.Server
 	log     *timeline.Writer
 	// moved is where the guest has gone; nil as long as it is where it was.
 	moved atomic.Pointer[spice.Config]
@@ -67,7 +68,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	c := &Client{cfg: cfg, failed: make(chan failure, 1), close: make(chan struct{}), done: make(chan struct{})}
 	// The socket first: that it cannot be had is said before anything is dialled,
 	// and who connects early waits for the session.
-	ln, err := control.Listen(cfg.Socket)
+	ln, err := server.Listen(cfg.Socket)
 	if err != nil {
 		return nil, verdict.Classify("control socket", err)
 	}
@@ -76,11 +77,11 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 			return nil, errors.Join(verdict.Classify("timeline", err), ln.Close())
 		}
 	}
-	if c.console, err = control.NewRecordConsole(ctx, c.dial); err != nil {
+	if c.console, err = spiceconsole.Dial(ctx, c.dial); err != nil {
 		return nil, errors.Join(&verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
-	c.srv = control.NewServer(control.Config{Console: notedConsole{c.console, c.log}, Scan: ScanDigest, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: notedConsole{c.console, c.log}, Scan: ScanDigest, Logger: cfg.Logger})
 	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()
@@ -127,7 +128,7 @@ func (c *Client) fail(f failure) {
 // by itself ends the client: nobody could drive it.
 func (c *Client) serve(ln net.Listener) {
 	defer c.joined.Done()
-	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, control.ErrServerClosed) {
+	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, server.ErrClosed) {
 		c.fail(failure{err: err})
 	}
 }
@@ -203,16 +204,16 @@ func (c *Client) Close() error {
 }
 
 // record notes on log what a console shows.
-func record(c control.Console, log *timeline.Writer) {
+func record(c server.Console, log *timeline.Writer) {
 	if log == nil {
 		return
 	}
-	c.Observe(func(n control.Notice) {
+	c.Observe(func(n server.Notice) {
 		switch n := n.(type) {
-		case control.Drawn:
+		case server.Drawn:
 			log.AddAt(n.At, "frame", map[string]any{"channel": n.Channel, "surface": n.Surface, "op": n.Op,
 				"rect": []int{n.Rect.Min.X, n.Rect.Min.Y, n.Rect.Dx(), n.Rect.Dy()}})
-		case control.AgentChanged:
+		case server.AgentChanged:
 			log.Add("agent", map[string]any{"connected": n.Connected})
 		}
 	})
@@ -220,27 +221,27 @@ func record(c control.Console, log *timeline.Writer) {
 
 // A notedConsole notes on a timeline what is done to it.
 type notedConsole struct {
-	*control.RecordConsole
+	*spiceconsole.Console
 	log *timeline.Writer
 }
 
 func (c notedConsole) SendKey(ctx context.Context, code uint16, down bool) error {
 	at := time.Now()
-	err := c.RecordConsole.SendKey(ctx, code, down)
+	err := c.Console.SendKey(ctx, code, down)
 	c.note(at, err, "key", map[string]any{"code": code, "down": down})
 	return err
 }
 
 func (c notedConsole) MouseMove(ctx context.Context, channel uint8, x, y int, relative bool) error {
 	at := time.Now()
-	err := c.RecordConsole.MouseMove(ctx, channel, x, y, relative)
+	err := c.Console.MouseMove(ctx, channel, x, y, relative)
 	c.note(at, err, "pointer", map[string]any{"channel": channel, "x": x, "y": y, "relative": relative})
 	return err
 }
 
 func (c notedConsole) MouseButton(ctx context.Context, button int, down bool) error {
 	at := time.Now()
-	err := c.RecordConsole.MouseButton(ctx, button, down)
+	err := c.Console.MouseButton(ctx, button, down)
 	c.note(at, err, "button", map[string]any{"button": button, "down": down})
 	return err
 }

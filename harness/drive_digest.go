@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// ScanDigest is the control.DigestScanner of Beacon's and Sextant's digest.
+// ScanDigest is the server.DigestScanner of Beacon's and Sextant's digest.
 func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
 	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
 	if err != nil {

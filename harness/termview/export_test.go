@@ -5,7 +5,7 @@ import (
 	"image"
 
 	"github.com/spicelane/spicelane/harness/viewer"
-	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // What the tests of this package look at from outside.
@@ -53,8 +53,8 @@ func Words(w, h int, s viewer.State, entries []viewer.Entry) *Grid {
 	return g
 }
 
-func Scale(p *control.Picture, w, h int) *Pixels { return scale(p, w, h) }
-func (p *pixels) Pix() []byte                    { return p.pix }
+func Scale(p *server.Picture, w, h int) *Pixels { return scale(p, w, h) }
+func (p *pixels) Pix() []byte                   { return p.pix }
 
 func KittyStrip(rgb []byte, w, h int) []byte {
 	var b bytes.Buffer

@@ -3,7 +3,7 @@ package termview
 import (
 	"image"
 
-	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // pixels is a picture made small: rows of R, G, B without padding.
@@ -32,7 +32,7 @@ func fit(src, max image.Point) image.Point {
 func clamp(n, low, high int) int { return min(max(n, low), high) }
 
 // scale makes each pixel of the result the mean of those that it stands for.
-func scale(src *control.Picture, w, h int) *pixels {
+func scale(src *server.Picture, w, h int) *pixels {
 	out := &pixels{w: w, h: h, pix: make([]byte, 3*w*h)}
 	if src.Width == 0 || src.Height == 0 {
 		return out

@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/termview"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // An emulator understands of terminals what this package writes.
@@ -270,7 +271,7 @@ func TestWordsAreCutAtTheirPlace(t *testing.T) {
 }
 
 func TestScalingIsTheMean(t *testing.T) {
-	src := &control.Picture{Width: 4, Height: 2, Stride: 16, Pix: make([]byte, 32)}
+	src := &server.Picture{Width: 4, Height: 2, Stride: 16, Pix: make([]byte, 32)}
 	for i := range 8 {
 		copy(src.Pix[4*i:], []byte{byte(10 * i), byte(i), byte(100 + i), 77})
 	}
@@ -282,7 +283,7 @@ func TestScalingIsTheMean(t *testing.T) {
 }
 
 func TestHalfBlocksHoldTwoPixels(t *testing.T) {
-	src := &control.Picture{Width: 2, Height: 3, Stride: 8, Pix: []byte{
+	src := &server.Picture{Width: 2, Height: 3, Stride: 8, Pix: []byte{
 		0, 0, 1, 0, 0, 0, 9, 0,
 		0, 0, 2, 0, 0, 0, 9, 0,
 		0, 0, 3, 0, 0, 0, 4, 0,

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/viewer"
-	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // A Config says where and how to show. The zero Config is this process's
@@ -285,7 +285,7 @@ func (s *screen) render(w, h int, cell image.Point) {
 var cellOfPicture = cell{}
 
 // scaleInto makes a picture as small as its place.
-func scaleInto(pic *control.Picture, place image.Rectangle, cell image.Point) *pixels {
+func scaleInto(pic *server.Picture, place image.Rectangle, cell image.Point) *pixels {
 	size := fit(image.Pt(pic.Width, pic.Height), image.Pt(place.Dx()*cell.X, place.Dy()*cell.Y))
 	return scale(pic, size.X, size.Y)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
@@ -110,9 +111,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	await(t, ctx, v, "the way of its key", func(s viewer.State, _ []viewer.Entry) bool { return s.ToDigest.N > 0 })
 	require.NoError(t, v.MouseMove(ctx, 200, 100, false))
 	await(t, ctx, v, "the pointer", func(_ viewer.State, es []viewer.Entry) bool { return said(es, viewer.Event, "x=200 y=100") })
-	d, err := v.Driver()
-	require.NoError(t, err)
-	res, err := d.Type(ctx, control.TypeParams{Text: "xyz", Confirm: true})
+	res, err := v.Type(ctx, control.TypeParams{Text: "xyz", Confirm: true})
 	require.NoError(t, err)
 	require.Equal(t, 3, res.Seen)
 
@@ -130,7 +129,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 }
 
 // samePixels compares the colours of two pictures.
-func samePixels(want *image.NRGBA, got *control.Picture) bool {
+func samePixels(want *image.NRGBA, got *server.Picture) bool {
 	if want.Rect.Dx() != got.Width || want.Rect.Dy() != got.Height {
 		return false
 	}

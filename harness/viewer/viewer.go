@@ -28,7 +28,6 @@ import (
 	"image"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -37,6 +36,8 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -73,10 +74,11 @@ type Viewer struct {
 
 	feed    feed
 	latency latency
+	typing  chan struct{} // holds a value while a text is typed
 
 	mu      sync.Mutex
-	console *control.RedialConsole // nil before the first session
-	driver  *control.Driver        // of that console, inside this process
+	console *spiceconsole.Console // nil before the first session
+	digests *server.DigestWatcher // of that console
 	state   State
 	damages map[*Damage]bool
 }
@@ -107,7 +109,9 @@ type State struct {
 // Open begins to look. It does not wait for anything.
 func Open(cfg Config) *Viewer {
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &Viewer{cfg: cfg, cancel: cancel, damages: map[*Damage]bool{}, state: State{Name: cfg.Name}}
+	v := &Viewer{
+		cfg: cfg, cancel: cancel, typing: make(chan struct{}, 1), damages: map[*Damage]bool{}, state: State{Name: cfg.Name},
+	}
 	v.state.Problem = "connecting"
 	if cfg.Lane != nil {
 		v.joined.Go(func() { v.watchLane(ctx) })
@@ -139,7 +143,7 @@ func (v *Viewer) State() State {
 	s.Picture, s.ToDigest = v.latency.sums()
 	if console != nil {
 		s.Console = console.Status()
-		if p, ok := primary(s.Console); ok {
+		if p, ok := s.Console.Primary(); ok {
 			s.Screen = image.Pt(p.Width, p.Height)
 		}
 	}
@@ -164,48 +168,62 @@ func (v *Viewer) set(change func(*State)) {
 // ErrNoSession says that there is no SPICE session at this moment.
 var ErrNoSession = errors.New("viewer: no SPICE session")
 
-func (v *Viewer) session() (*control.RedialConsole, *control.Driver, error) {
+func (v *Viewer) session() (*spiceconsole.Console, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.console == nil {
-		return nil, nil, fmt.Errorf("%w: %s", ErrNoSession, v.state.Problem)
+		return nil, fmt.Errorf("%w: %s", ErrNoSession, v.state.Problem)
 	}
-	return v.console, v.driver, nil
+	return v.console, nil
 }
 
 // Picture copies a part of the primary surface; an empty r is all of it.
-func (v *Viewer) Picture(r image.Rectangle) (*control.Picture, error) {
-	console, _, err := v.session()
+func (v *Viewer) Picture(r image.Rectangle) (*server.Picture, error) {
+	console, err := v.session()
 	if err != nil {
 		return nil, err
 	}
-	p, ok := primary(console.Status())
+	p, ok := console.Status().Primary()
 	if !ok {
-		return nil, control.ErrNoSurface
+		return nil, server.ErrNoSurface
 	}
 	return console.Snapshot(p.ChannelID, p.SurfaceID, r)
 }
 
 // Cursor is the guest's pointer; false without a session.
-func (v *Viewer) Cursor() (control.Cursor, bool) {
-	console, _, err := v.session()
+func (v *Viewer) Cursor() (server.Cursor, bool) {
+	console, err := v.session()
 	if err != nil {
-		return control.Cursor{}, false
+		return server.Cursor{}, false
 	}
 	return console.Cursor(), true
 }
 
-// Driver is a driver of this viewer's own session, for what needs more than a
-// look: typing, clipboard. It is not the lane's control socket.
-func (v *Viewer) Driver() (*control.Driver, error) {
-	_, d, err := v.session()
-	return d, err
+// Type types a text on this viewer's own session and returns when it has been typed.
+// Texts are typed one after another.
+func (v *Viewer) Type(ctx context.Context, p control.TypeParams) (control.TypeResult, error) {
+	console, err := v.session()
+	if err != nil {
+		return control.TypeResult{}, err
+	}
+	select {
+	case v.typing <- struct{}{}:
+		defer func() { <-v.typing }()
+	case <-ctx.Done():
+		return control.TypeResult{}, ctx.Err()
+	}
+	t := server.Typist{Console: console, Digests: func() *server.DigestWatcher {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		return v.digests
+	}}
+	return t.Type(ctx, p)
 }
 
 // Key presses or releases the key with the AT set 1 make code, the prefix 0xe0
 // in the high byte, and measures how long the guest takes to show it.
 func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
-	console, _, err := v.session()
+	console, err := v.session()
 	if err != nil {
 		return err
 	}
@@ -218,12 +236,12 @@ func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
 // MouseMove places the pointer at x, y, or moves it by x, y, whichever the guest
 // takes: State().Console.MouseMode says it.
 func (v *Viewer) MouseMove(ctx context.Context, x, y int, relative bool) error {
-	console, _, err := v.session()
+	console, err := v.session()
 	if err != nil {
 		return err
 	}
 	channel := uint8(0)
-	if p, ok := primary(console.Status()); ok {
+	if p, ok := console.Status().Primary(); ok {
 		channel = p.ChannelID
 	}
 	return console.MouseMove(ctx, channel, x, y, relative)
@@ -232,20 +250,11 @@ func (v *Viewer) MouseMove(ctx context.Context, x, y int, relative bool) error {
 // MouseButton presses or releases a button: 1 left, 2 middle, 3 right, 4 wheel up,
 // 5 wheel down, 6 side, 7 extra.
 func (v *Viewer) MouseButton(ctx context.Context, button int, down bool) error {
-	console, _, err := v.session()
+	console, err := v.session()
 	if err != nil {
 		return err
 	}
 	return console.MouseButton(ctx, button, down)
-}
-
-func primary(st control.Status) (control.Surface, bool) {
-	for _, s := range st.Surfaces {
-		if s.SurfaceID == 0 {
-			return s, true
-		}
-	}
-	return control.Surface{}, false
 }
 
 // retry is how long to wait before another session is tried, so that a lane that
@@ -276,8 +285,8 @@ func (v *Viewer) keepSession(ctx context.Context) {
 		dialCtx, cancel := context.WithTimeout(ctx, dialTime)
 		var err error
 		if console == nil {
-			if console, err = control.NewRedialConsole(dialCtx, v.dial); err == nil {
-				stop, err = v.begin(ctx, console)
+			if console, err = spiceconsole.Dial(dialCtx, v.dial); err == nil {
+				stop = v.begin(console)
 			}
 		} else {
 			err = console.Reconnect(dialCtx)
@@ -323,7 +332,7 @@ func (v *Viewer) trouble(err error) {
 	}
 }
 
-func (v *Viewer) dial(ctx context.Context) (*spice.Client, error) {
+func (v *Viewer) dial(ctx context.Context, _ func(*spice.Config)) (*spice.Client, error) {
 	b, err := os.ReadFile(v.cfg.VV)
 	if err != nil {
 		return nil, err
@@ -337,47 +346,26 @@ func (v *Viewer) dial(ctx context.Context) (*spice.Client, error) {
 	return spice.Dial(ctx, cfg)
 }
 
-// begin puts a control server of our own on the first session's console: it
-// reads digests and types. stop ends both.
-func (v *Viewer) begin(ctx context.Context, console *control.RedialConsole) (stop func(), err error) {
-	srv := control.NewServer(control.Config{Console: console, Scan: harness.ScanDigest, Logger: v.cfg.Logger})
-	here, there := net.Pipe()
-	ln := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
-	ln.conn <- there
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = srv.Serve(ln) })
-	end := func() {
-		_ = srv.Close()
-		serving.Wait()
-		_ = console.Close()
-	}
-	d, err := control.DriverConfig{Name: "viewer"}.Hello(ctx, here)
-	if err != nil {
-		end()
-		return func() {}, err
-	}
-	digests, err := d.Subscribe(ctx, control.EventDigestUpdated)
-	if err != nil {
-		_ = d.Close()
-		end()
-		return func() {}, err
-	}
-	v.mu.Lock()
-	v.console, v.driver = console, d
-	v.mu.Unlock()
+// begin watches the console of the first session and reads its digests. It returns
+// what ends both, and the session.
+func (v *Viewer) begin(console *spiceconsole.Console) (stop func()) {
+	reader := &server.DigestReader{Console: console, Scan: harness.ScanDigest}
+	digests := reader.Watch(v.read)
 	stopObserving := console.Observe(v.observe)
-	serving.Go(func() { v.readDigests(digests) })
+	v.mu.Lock()
+	v.console, v.digests = console, digests
+	v.mu.Unlock()
 	return func() {
 		stopObserving()
-		_ = d.Close()
-		end()
-	}, nil
+		digests.Close()
+		_ = console.Close() // it may have ended by itself, which is known already
+	}
 }
 
 // observe takes what happens on the console. It must not block.
-func (v *Viewer) observe(n control.Notice) {
+func (v *Viewer) observe(n server.Notice) {
 	switch n := n.(type) {
-	case control.Drawn:
+	case server.Drawn:
 		if n.Surface == 0 {
 			v.damage(n.Rect)
 			at := n.Received
@@ -386,37 +374,26 @@ func (v *Viewer) observe(n control.Notice) {
 			}
 			v.latency.drawn(at)
 		}
-	case control.Changed:
+	case server.Changed:
 		v.damageAll()
 		v.feed.wake()
-	case control.AgentChanged, control.CursorChanged, control.Latency:
+	case server.AgentChanged, server.CursorChanged, server.Latency:
 		v.feed.wake()
 	}
 }
 
-// readDigests takes the digests of the session until the driver is closed.
-func (v *Viewer) readDigests(sub *control.Subscription) {
-	for {
-		// NB: not bounded: closing the driver ends it.
-		ev, err := sub.Next(context.Background())
-		if err != nil {
-			return
+// read takes a digest that is new.
+func (v *Viewer) read(d control.Digest) {
+	v.mu.Lock()
+	before := v.state.Digest
+	v.mu.Unlock()
+	for _, e := range freshEvents(before, &d) {
+		v.feed.add(e)
+		if e.Name == "keypress" {
+			v.latency.shown(time.UnixMicro(d.DrawnAtUS))
 		}
-		var d control.Digest
-		if ev.Name != control.EventDigestUpdated || ev.Decode(&d) != nil {
-			continue
-		}
-		v.mu.Lock()
-		before := v.state.Digest
-		v.mu.Unlock()
-		for _, e := range freshEvents(before, &d) {
-			v.feed.add(e)
-			if e.Name == "keypress" {
-				v.latency.shown(time.UnixMicro(d.DrawnAtUS))
-			}
-		}
-		v.set(func(s *State) { s.Digest = &d })
 	}
+	v.set(func(s *State) { s.Digest = &d })
 }
 
 // watchLane notes how the lane is, and how it is when the process that owns it
@@ -438,33 +415,5 @@ func (v *Viewer) watchLane(ctx context.Context) {
 		}
 	}
 }
-
-// oneConn is a listener with one connection to give.
-type oneConn struct {
-	conn   chan net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-func (l *oneConn) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conn:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *oneConn) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return nil
-}
-
-func (l *oneConn) Addr() net.Addr { return pipeAddr{} }
-
-type pipeAddr struct{}
-
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
 
 var _ io.Closer = (*Viewer)(nil)

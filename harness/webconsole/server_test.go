@@ -21,7 +21,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
-	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -235,7 +235,7 @@ func TestCloseEndsOpenPages(t *testing.T) {
 }
 
 func TestPictureMessages(t *testing.T) {
-	pic := &control.Picture{Width: 3, Height: 2, Stride: 16, Pix: []byte{
+	pic := &server.Picture{Width: 3, Height: 2, Stride: 16, Pix: []byte{
 		1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0, 99, 99, 99, 99,
 		11, 12, 13, 0, 14, 15, 16, 0, 17, 18, 19, 0, 99, 99, 99, 99,
 	}}

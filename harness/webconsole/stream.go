@@ -18,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // A picture message is binary, little-endian:
@@ -292,7 +293,7 @@ func (st *stream) sendPicture(ctx context.Context, damage *viewer.Damage) error 
 }
 
 // pictureMessage is a picture message of the parts of a picture.
-func pictureMessage(pic *control.Picture, rects []image.Rectangle) []byte {
+func pictureMessage(pic *server.Picture, rects []image.Rectangle) []byte {
 	size, whole := pictureHeader, image.Rect(0, 0, pic.Width, pic.Height)
 	kept := rects[:0]
 	for _, r := range rects {
@@ -310,7 +311,7 @@ func pictureMessage(pic *control.Picture, rects []image.Rectangle) []byte {
 		for _, n := range []int{r.Min.X, r.Min.Y, r.Dx(), r.Dy()} {
 			b = le.AppendUint16(b, uint16(n))
 		}
-		b = appendRGBA(b, &control.Picture{
+		b = appendRGBA(b, &server.Picture{
 			Pix: pic.Pix[r.Min.Y*pic.Stride+4*r.Min.X:], Stride: pic.Stride, Width: r.Dx(), Height: r.Dy(),
 		})
 	}
@@ -318,7 +319,7 @@ func pictureMessage(pic *control.Picture, rects []image.Rectangle) []byte {
 }
 
 // appendRGBA appends a picture's pixels as R, G, B, 255.
-func appendRGBA(b []byte, pic *control.Picture) []byte {
+func appendRGBA(b []byte, pic *server.Picture) []byte {
 	for y := range pic.Height {
 		row := pic.Pix[y*pic.Stride : y*pic.Stride+4*pic.Width]
 		for i := 0; i+3 < len(row); i += 4 {
@@ -413,11 +414,7 @@ func isMakeCode(code uint16) bool {
 func (st *stream) typeText(ctx context.Context, t textRequest) {
 	st.typing.Lock()
 	defer st.typing.Unlock()
-	d, err := st.v.Driver()
-	var res control.TypeResult
-	if err == nil {
-		res, err = d.Type(ctx, control.TypeParams{Text: t.Text, Layout: t.Layout})
-	}
+	res, err := st.v.Type(ctx, control.TypeParams{Text: t.Text, Layout: t.Layout})
 	news := &typedNews{Sent: res.CharsSent}
 	if err != nil {
 		news.Err = err.Error()
@@ -442,7 +439,7 @@ func (st *stream) letGo() {
 }
 
 // cursorPNG is the pointer's shape; nil if there is none.
-func cursorPNG(c control.Cursor) []byte {
+func cursorPNG(c server.Cursor) []byte {
 	n := 4 * c.Width * c.Height
 	if n == 0 || len(c.Pix) < n {
 		return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 const docFile = "../../docs/control-socket.md"
@@ -102,8 +103,8 @@ func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 	}
 
 	// What the server offers is exactly what is listed above.
-	path, _ := open(t, control.Config{Console: controltest.NewFull(8, 8), Scan: fakeScan})
-	hello := dial(t, path).Server()
+	path, _ := controltest.Open(t, server.Config{Console: controltest.NewFull(8, 8), Scan: controltest.Scan})
+	hello := controltest.Dial(t, path).Server()
 	require.ElementsMatch(t, slices.Collect(maps.Keys(verbs)), hello.SupportedMethods)
 	require.ElementsMatch(t, slices.Collect(maps.Keys(events)), hello.SupportedEvents)
 
@@ -170,43 +171,43 @@ func errorCodes(t *testing.T) []string {
 func TestTheExamplesOfTheReferenceAreTrue(t *testing.T) {
 	c := controltest.NewFull(320, 240)
 	c.SetMouseMode("client")
-	c.SetCursor(control.Cursor{Visible: true, X: 160, Y: 120, HotX: 1, Width: 2, Height: 1, Pix: make([]byte, 8)})
+	c.SetCursor(server.Cursor{Visible: true, X: 160, Y: 120, HotX: 1, Width: 2, Height: 1, Pix: make([]byte, 8)})
 	require.NoError(t, c.ClipboardSet(t.Context(), "grüße"))
 	causes := map[string]func(){
-		control.EventLatency:        func() { c.Notify(control.Latency{Interval: 1200 * time.Microsecond}) },
+		control.EventLatency:        func() { c.Notify(server.Latency{Interval: 1200 * time.Microsecond}) },
 		control.EventAgentConnected: func() { c.SetAgent(false) },
 		control.EventSurfaceDrawn: func() {
-			c.Notify(control.Drawn{Rect: image.Rect(0, 0, 16, 16), Op: "draw_copy", At: time.Now()})
+			c.Notify(server.Drawn{Rect: image.Rect(0, 0, 16, 16), Op: "draw_copy", At: time.Now()})
 		},
 	}
-	path, _ := open(t, control.Config{Console: c, Scan: fakeScan})
+	path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
 	for _, s := range sections(t) {
 		for i, block := range s.blocks {
 			t.Run(fmt.Sprintf("%s-%d", s.name, i), func(t *testing.T) {
 				c.SetAgent(true)
-				_, _ = c.RecordStop() // what the block before has begun
+				_, _ = c.RecordStop(t.Context()) // what the block before has begun
 				if s.name != control.MethodStatus && s.name != control.MethodScreenshot {
-					drawDigest(c.Console, 320, 240, 281, 1)
+					controltest.DrawDigest(c.Console, 320, 240, 281, 1)
 				}
 				if strings.Contains(strings.Join(block, ""), `"busy"`) {
-					defer dial(t, path).Close()
+					defer controltest.Dial(t, path).Close()
 				}
 				r := untilFree(t, path, strings.HasPrefix(block[0], "→"))
 				if s.name != control.MethodHello && strings.HasPrefix(block[0], "→") {
-					r.hello()
+					r.Hello()
 				}
 				for _, line := range block {
 					dir, rest, _ := strings.Cut(line, " ")
 					switch dir {
 					case "→":
-						r.send(rest)
+						r.Send(rest)
 					case "←":
 						var want, got any
 						require.NoError(t, json.Unmarshal([]byte(rest), &want), rest)
 						if ev, ok := want.(map[string]any)["event"].(string); ok && causes[ev] != nil {
 							causes[ev]()
 						}
-						line := r.line()
+						line := r.Line()
 						require.NoError(t, json.Unmarshal([]byte(line), &got), line)
 						if diff := same("", want, got); diff != "" {
 							t.Errorf("the reference has\n%s\nthe server says\n%s\n%s", rest, line, diff)
@@ -221,12 +222,12 @@ func TestTheExamplesOfTheReferenceAreTrue(t *testing.T) {
 }
 
 // untilFree dials until no other client is served, if that is wanted.
-func untilFree(t *testing.T, path string, free bool) *raw {
+func untilFree(t *testing.T, path string, free bool) *controltest.Raw {
 	t.Helper()
 	if free {
-		dial(t, path).Close()
+		controltest.Dial(t, path).Close()
 	}
-	return dialRaw(t, path)
+	return controltest.DialRaw(t, path)
 }
 
 // volatile are the fields whose values differ each time.

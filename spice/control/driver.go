@@ -18,6 +18,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
+	"github.com/spicelane/spicelane/spice/control/internal/pixels"
 )
 
 // maxAnswerLine is the longest line the driver reads: an uncompressed picture
@@ -176,7 +179,7 @@ func (d *Driver) end(err error) {
 func (d *Driver) read() {
 	r := bufio.NewReaderSize(d.conn, 64<<10)
 	for {
-		line, tooLong, err := readLine(r, maxAnswerLine)
+		line, tooLong, err := ndjson.Read(r, maxAnswerLine)
 		if err == nil && tooLong {
 			err = fmt.Errorf("the server sent a line of more than %d bytes", maxAnswerLine)
 		}
@@ -228,7 +231,7 @@ func (d *Driver) take(line []byte) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("control: the server sent a line that is not protocol: %s: %w", abbreviate(line), err)
+		return fmt.Errorf("control: the server sent a line that is not protocol: %s: %w", ndjson.Abbreviate(line), err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -270,7 +273,7 @@ func (d *Driver) send(ctx context.Context, method string, params any) (id string
 	if params == nil {
 		params = struct{}{}
 	}
-	raw, err := marshal(params)
+	raw, err := ndjson.Marshal(params)
 	if err != nil {
 		return "", nil, fmt.Errorf("control: %s: %w", method, err)
 	}
@@ -289,7 +292,7 @@ func (d *Driver) send(ctx context.Context, method string, params any) (id string
 		delete(d.pending, id)
 		d.mu.Unlock()
 	}
-	line, err := marshal(Request{ID: ID(id), Method: method, Params: raw})
+	line, err := ndjson.Marshal(Request{ID: ID(id), Method: method, Params: raw})
 	if err != nil {
 		forget()
 		return "", nil, fmt.Errorf("control: %s: %w", method, err)
@@ -496,29 +499,10 @@ func (r ScreenshotResult) Image() (*image.NRGBA, error) {
 		if b := img.Bounds(); b != image.Rect(0, 0, r.Width, r.Height) {
 			return nil, fmt.Errorf("control: screenshot: the PNG has %dx%d pixels and the answer says %dx%d", b.Dx(), b.Dy(), r.Width, r.Height)
 		}
-		return toNRGBA(img), nil
+		return pixels.NRGBA(img), nil
 	default:
 		return nil, fmt.Errorf("control: screenshot: format %q", r.Format)
 	}
-}
-
-// toNRGBA converts a decoded PNG.
-func toNRGBA(img image.Image) *image.NRGBA {
-	b := img.Bounds()
-	if n, ok := img.(*image.NRGBA); ok {
-		return n
-	}
-	out := image.NewNRGBA(b)
-	if rgba, ok := img.(*image.RGBA); ok && rgba.Opaque() {
-		copy(out.Pix, rgba.Pix)
-		return out
-	}
-	for y := b.Min.Y; y < b.Max.Y; y++ {
-		for x := b.Min.X; x < b.Max.X; x++ {
-			out.Set(x, y, img.At(x, y))
-		}
-	}
-	return out
 }
 
 // Digest returns the digest that is on the screen. From a server without the
@@ -547,3 +531,29 @@ func (d *Driver) Digest(ctx context.Context) (Digest, error) {
 		}
 	}
 }
+
+// PathError says why a path cannot be the control socket.
+type PathError struct {
+	Path string
+	// InUse is true when another process answers on the socket.
+	InUse bool
+	// Hint says what to do.
+	Hint string
+	// Err is the cause, if it came from the system.
+	Err error
+}
+
+// Error says what is wrong with the path and what to do.
+func (e *PathError) Error() string {
+	s := "control: socket " + e.Path
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	if e.Hint != "" {
+		s += ": " + e.Hint
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *PathError) Unwrap() error { return e.Err }

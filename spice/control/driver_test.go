@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // scripted answers a driver line by line: what it reads is passed to the
@@ -23,20 +24,19 @@ func scripted(t *testing.T, answer func(req control.Request) string) net.Conn {
 	go func() {
 		defer close(done)
 		defer theirs.Close()
-		r := &raw{t, theirs, nil}
 		buf := make([]byte, 1<<16)
 		for {
 			n, err := theirs.Read(buf)
 			if err != nil {
 				return
 			}
-			req, err := control.ParseRequest(buf[:n-1])
+			req, err := server.ParseRequest(buf[:n-1])
 			if err != nil {
 				t.Errorf("the driver sent %s: %v", buf[:n], err)
 				return
 			}
 			if s := answer(req); s != "" {
-				if _, err := io.WriteString(r.conn, s+"\n"); err != nil {
+				if _, err := io.WriteString(theirs, s+"\n"); err != nil {
 					return
 				}
 			}
@@ -71,7 +71,7 @@ func TestTheDriverNeedsOnlyProtocol12(t *testing.T) {
 			return ""
 		}
 	}))
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	d, err := control.DriverConfig{}.Hello(ctx, conn)
 	require.NoError(t, err)
 	defer d.Close()
@@ -88,9 +88,9 @@ func TestTheDriverNeedsOnlyProtocol12(t *testing.T) {
 }
 
 func TestAServerThatIsServingAnotherIsBusy(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	first := dial(t, path)
-	_, err := control.Dial(within(t), path)
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	first := controltest.Dial(t, path)
+	_, err := control.Dial(controltest.Within(t), path)
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
 	require.EqualError(t, err, "control: hello: busy: another client is connected")
 
@@ -101,13 +101,13 @@ func TestAServerThatIsServingAnotherIsBusy(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
 	first.Close()
-	_, err = control.Dial(within(t), path)
+	_, err = control.Dial(controltest.Within(t), path)
 	require.NoError(t, err, "a client that has gone is not in the way")
 }
 
 func TestAnotherMajorVersionIsAnError(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	_, err := control.DriverConfig{Version: "2.0"}.Dial(within(t), path)
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	_, err := control.DriverConfig{Version: "2.0"}.Dial(controltest.Within(t), path)
 	require.ErrorIs(t, err, &control.Error{Method: "hello", Code: control.CodeVersionMismatch})
 }
 
@@ -118,7 +118,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 		}
 		return `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
 	}))
-	d, err := control.DriverConfig{}.Hello(within(t), conn)
+	d, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
 	require.NoError(t, err)
 	defer d.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -130,17 +130,17 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	defer cancel2()
 	_, err = d.Status(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
-	require.NoError(t, d.SendKey(within(t), control.KeyEnter, control.Press), "the connection is as good as before")
+	require.NoError(t, d.SendKey(controltest.Within(t), control.KeyEnter, control.Press), "the connection is as good as before")
 }
 
 func TestTheEndOfTheConnectionEndsEveryCall(t *testing.T) {
 	conn := scripted(t, ryll12(func(control.Request) string { return "" }))
-	d, err := control.DriverConfig{}.Hello(within(t), conn)
+	d, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
 	require.NoError(t, err)
 	got := make(chan error, 2)
 	for range 2 {
 		go func() {
-			_, err := d.Status(within(t))
+			_, err := d.Status(controltest.Within(t))
 			got <- err
 		}()
 	}
@@ -153,20 +153,20 @@ func TestTheEndOfTheConnectionEndsEveryCall(t *testing.T) {
 
 func TestWhatIsNoProtocolEndsTheDriverWithTheLine(t *testing.T) {
 	conn := scripted(t, func(control.Request) string { return "HTTP/1.1 400 Bad Request" })
-	_, err := control.DriverConfig{}.Hello(within(t), conn)
+	_, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
 	require.ErrorContains(t, err, "not protocol: HTTP/1.1 400 Bad Request")
 }
 
 func TestASubscriptionKeepsTheNewestAndCountsTheRest(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	require.NoError(t, err)
 	const n = 10_000
 	for i := range n {
-		c.Notify(control.Drawn{Surface: uint32(i), At: time.Now()})
+		c.Notify(server.Drawn{Surface: uint32(i), At: time.Now()})
 	}
 	// Wait until all of it has been through the socket.
 	_, err = d.Status(ctx)
@@ -193,9 +193,9 @@ func TestASubscriptionKeepsTheNewestAndCountsTheRest(t *testing.T) {
 
 func TestSubscriptionsOfOneDriverDoNotEndEachOther(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	a, err := d.Subscribe(ctx, control.EventLatency)
 	require.NoError(t, err)
 	b, err := d.Subscribe(ctx, control.EventLatency, control.EventSurfaceDrawn)
@@ -204,7 +204,7 @@ func TestSubscriptionsOfOneDriverDoNotEndEachOther(t *testing.T) {
 	b.Close()
 	_, err = d.Status(ctx)
 	require.NoError(t, err)
-	c.Notify(control.Latency{Interval: time.Millisecond})
+	c.Notify(server.Latency{Interval: time.Millisecond})
 	_, err = a.Next(ctx)
 	require.NoError(t, err)
 	_, err = b.Next(ctx)
@@ -215,11 +215,11 @@ func TestSubscriptionsOfOneDriverDoNotEndEachOther(t *testing.T) {
 
 func TestAChordIsReleasedInTheOppositeOrder(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
 	keys, err := control.ParseKey("Ctrl+Alt+Delete")
 	require.NoError(t, err)
-	require.NoError(t, d.Chord(within(t), keys...))
+	require.NoError(t, d.Chord(controltest.Within(t), keys...))
 	require.Equal(t, []controltest.Key{
 		{Code: 0x1d, Down: true}, {Code: 0x38, Down: true}, {Code: 0xe053, Down: true},
 		{Code: 0xe053}, {Code: 0x38}, {Code: 0x1d},

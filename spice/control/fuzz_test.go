@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // Whatever comes in, the answer can be encoded as one line and its id is the
@@ -25,7 +26,7 @@ func FuzzParseRequest(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		req, err := control.ParseRequest(line)
+		req, err := server.ParseRequest(line)
 		if err != nil {
 			var e *control.Error
 			if !errors.As(err, &e) || e.Code != control.CodeBadParams || e.Message == "" {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/spicelane/spicelane/spice/control/internal/keyboard"
 )
 
 // AT set 1 make codes of keys without a character.
@@ -81,6 +83,7 @@ func spelled(name string) string {
 // order in which they go down. A single character is the key it stands on in
 // the US layout; one that needs Shift brings Shift with it.
 func ParseKey(s string) ([]uint16, error) {
+	us, _ := keyboard.Named("us")
 	var codes []uint16
 	parts := strings.Split(s, "+")
 	if s == "+" || strings.HasSuffix(s, "++") { // the plus key itself
@@ -93,17 +96,17 @@ func ParseKey(s string) ([]uint16, error) {
 			continue
 		}
 		if r := []rune(part); len(r) == 1 {
-			if strokes, ok := layouts["us"].strokes(r[0]); ok {
-				if strokes[0].shift && !slices.Contains(codes, KeyShift) {
+			if strokes, ok := us.Strokes(r[0]); ok {
+				if strokes[0].Shift && !slices.Contains(codes, KeyShift) {
 					codes = append(codes, KeyShift)
 				}
-				codes = append(codes, strokes[0].code)
+				codes = append(codes, strokes[0].Code)
 				continue
 			}
 		}
 		var code uint16
 		if _, err := fmt.Sscanf(strings.ToLower(part), "0x%x", &code); err == nil {
-			if code, err = makeCode(code, false); err == nil {
+			if code, err = keyboard.MakeCode(code, false); err == nil {
 				codes = append(codes, code)
 				continue
 			}
@@ -113,130 +116,5 @@ func ParseKey(s string) ([]uint16, error) {
 	return codes, nil
 }
 
-// stroke is one key going down and up, with the modifiers held around it.
-type stroke struct {
-	code         uint16
-	shift, altgr bool
-}
-
-// layout says how to type a character. A character may need two strokes: a dead
-// key and a base.
-type layout struct {
-	keys map[rune]stroke
-	dead map[rune]stroke // by the accent they put on the next character
-}
-
-// keyRow is a run of physically adjacent keys and what they give. A blank is no
-// character.
-type keyRow struct {
-	first               uint16
-	plain, shift, altgr string
-}
-
-func newLayout(dead map[rune]stroke, rows ...keyRow) *layout {
-	l := &layout{dead: dead, keys: map[rune]stroke{
-		'\n': {code: KeyEnter}, '\r': {code: KeyEnter}, '\t': {code: KeyTab},
-		'\b': {code: KeyBackspace}, 0x1b: {code: KeyEscape}, ' ': {code: KeySpace},
-	}}
-	for _, row := range rows {
-		for i, chars := range []string{row.plain, row.shift, row.altgr} {
-			for j, r := range []rune(chars) {
-				if _, have := l.keys[r]; !have {
-					l.keys[r] = stroke{code: row.first + uint16(j), shift: i == 1, altgr: i == 2}
-				}
-			}
-		}
-	}
-	return l
-}
-
-// composed are characters that a dead key and a base give.
-var composed = map[rune][2]rune{
-	'â': {'^', 'a'}, 'ê': {'^', 'e'}, 'î': {'^', 'i'}, 'ô': {'^', 'o'}, 'û': {'^', 'u'},
-	'Â': {'^', 'A'}, 'Ê': {'^', 'E'}, 'Î': {'^', 'I'}, 'Ô': {'^', 'O'}, 'Û': {'^', 'U'},
-	'á': {'´', 'a'}, 'é': {'´', 'e'}, 'í': {'´', 'i'}, 'ó': {'´', 'o'}, 'ú': {'´', 'u'},
-	'Á': {'´', 'A'}, 'É': {'´', 'E'}, 'Í': {'´', 'I'}, 'Ó': {'´', 'O'}, 'Ú': {'´', 'U'},
-	'à': {'`', 'a'}, 'è': {'`', 'e'}, 'ì': {'`', 'i'}, 'ò': {'`', 'o'}, 'ù': {'`', 'u'},
-	'À': {'`', 'A'}, 'È': {'`', 'E'}, 'Ì': {'`', 'I'}, 'Ò': {'`', 'O'}, 'Ù': {'`', 'U'},
-	'ä': {'¨', 'a'}, 'ë': {'¨', 'e'}, 'ï': {'¨', 'i'}, 'ö': {'¨', 'o'}, 'ü': {'¨', 'u'},
-	'Ä': {'¨', 'A'}, 'Ë': {'¨', 'E'}, 'Ï': {'¨', 'I'}, 'Ö': {'¨', 'O'}, 'Ü': {'¨', 'U'},
-	'^': {'^', ' '}, '´': {'´', ' '}, '`': {'`', ' '}, '¨': {'¨', ' '},
-}
-
-// layouts are the keyboard layouts that type knows, after X11's of the same
-// names (us, gb, de, fr).
-var layouts = map[string]*layout{
-	"us": newLayout(nil,
-		keyRow{0x02, "1234567890-=", "!@#$%^&*()_+", ""},
-		keyRow{0x10, "qwertyuiop[]", "QWERTYUIOP{}", ""},
-		keyRow{0x1e, "asdfghjkl;'`", `ASDFGHJKL:"~`, ""},
-		keyRow{0x2b, `\zxcvbnm,./`, "|ZXCVBNM<>?", ""}),
-	"uk": newLayout(nil,
-		keyRow{0x02, "1234567890-=", `!"£$%^&*()_+`, "   €"},
-		keyRow{0x10, "qwertyuiop[]", "QWERTYUIOP{}", "  é   úíó"},
-		keyRow{0x1e, "asdfghjkl;'`", "ASDFGHJKL:@¬", "á          ¦"},
-		keyRow{0x2b, "#zxcvbnm,./", "~ZXCVBNM<>?", ""},
-		keyRow{0x56, `\`, "|", ""}),
-	"de": newLayout(map[rune]stroke{'^': {code: 0x29}, '´': {code: 0x0d}, '`': {code: 0x0d, shift: true}},
-		keyRow{0x02, "1234567890ß", `!"§$%&/()=?`, ` ²³   {[]}\`},
-		keyRow{0x10, "qwertzuiopü+", "QWERTZUIOPÜ*", "@ €        ~"},
-		keyRow{0x1e, "asdfghjklöä", "ASDFGHJKLÖÄ°", ""},
-		keyRow{0x2b, "#yxcvbnm,.-", "'YXCVBNM;:_", "       µ"},
-		keyRow{0x56, "<", ">", "|"}),
-	"fr": newLayout(map[rune]stroke{'^': {code: 0x1a}, '¨': {code: 0x1a, shift: true}},
-		keyRow{0x02, `&é"'(-è_çà)=`, "1234567890°+", " ~#{[|`\\^@]}"},
-		keyRow{0x10, "azertyuiop $", "AZERTYUIOP £", "  €        ¤"},
-		keyRow{0x1e, "qsdfghjklmù²", "QSDFGHJKLM%", ""},
-		keyRow{0x2b, "*wxcvbn,;:!", "µWXCVBN?./§", ""},
-		keyRow{0x56, "<", ">", ""}),
-}
-
 // Layouts names the keyboard layouts that type knows.
-func Layouts() []string { return []string{"us", "uk", "de", "fr"} }
-
-// strokes says how to type a character.
-func (l *layout) strokes(r rune) ([]stroke, bool) {
-	if s, ok := l.keys[r]; ok {
-		return []stroke{s}, true
-	}
-	pair, ok := composed[r]
-	if !ok {
-		return nil, false
-	}
-	dead, ok := l.dead[pair[0]]
-	if !ok {
-		return nil, false
-	}
-	base, ok := l.keys[pair[1]]
-	return []stroke{dead, base}, ok
-}
-
-// keystrokes says how to type each character of a text. A line break of two
-// characters is one Enter. unmappable are the characters that the layout does
-// not have, each once.
-func (l *layout) keystrokes(text string) (chars [][]stroke, unmappable []rune) {
-	for _, r := range normalize(text) {
-		strokes, ok := l.strokes(r)
-		if !ok && !slices.Contains(unmappable, r) {
-			unmappable = append(unmappable, r)
-		}
-		chars = append(chars, strokes)
-	}
-	return chars, unmappable
-}
-
-// normalize makes a line break of two characters one.
-func normalize(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
-
-// nameRunes lists characters for a message: U+2022 '•', U+0007.
-func nameRunes(rs []rune) string {
-	var names []string
-	for i, r := range rs {
-		if i == 8 {
-			names = append(names, fmt.Sprintf("and %d more", len(rs)-i))
-			break
-		}
-		names = append(names, fmt.Sprintf("%#U", r))
-	}
-	return strings.Join(names, ", ")
-}
+func Layouts() []string { return keyboard.Names() }

@@ -1,11 +1,9 @@
 package control
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 )
 
 // Version is the protocol version that both halves speak.
@@ -133,10 +131,6 @@ func (e *Error) Error() string {
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && (t.Method == "" || t.Method == e.Method)
-}
-
-func errorf(code Code, format string, args ...any) *Error {
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // ID is a request's correlation token as it stood on the wire: a JSON integer
@@ -356,8 +350,11 @@ type SurfaceDrawnData struct {
 	Op               string  `json:"op,omitempty"`
 }
 
+// ErrNoDigest is what a server's digest scanner wraps when the picture shows no code.
+var ErrNoDigest = errors.New("control: no digest in the picture")
+
 // Digest is what the guest says about itself in its QR code: the data of
-// digest_updated, and the result of digest. A [DigestScanner] fills the first
+// digest_updated, and the result of digest. A server's digest scanner fills the first
 // four fields; the server sets the others.
 type Digest struct {
 	FrameCounter    uint32 `json:"frame_counter"`
@@ -377,26 +374,15 @@ type Digest struct {
 	DecodeUS int64 `json:"decode_us,omitempty"`
 }
 
-// marshal encodes one line without its newline. Unlike json.Marshal it leaves
-// <, > and & readable.
-func marshal(v any) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+// Primary returns the primary surface: surface 0 of the lowest display channel. It
+// returns false if there is none.
+func (st Status) Primary() (Surface, bool) {
+	var best Surface
+	found := false
+	for _, sf := range st.Surfaces {
+		if sf.SurfaceID == 0 && (!found || sf.ChannelID < best.ChannelID) {
+			best, found = sf, true
+		}
 	}
-	b := buf.Bytes()
-	return b[:len(b)-1], nil
-}
-
-// parseVersion reads a "major.minor" version.
-func parseVersion(s string) (major, minor uint32, err error) {
-	a, b, ok := strings.Cut(s, ".")
-	maj, err1 := strconv.ParseUint(a, 10, 32)
-	mnr, err2 := strconv.ParseUint(b, 10, 32)
-	if !ok || err1 != nil || err2 != nil {
-		return 0, 0, fmt.Errorf("%q is not a version: want major.minor, for example %q", s, Version)
-	}
-	return uint32(maj), uint32(mnr), nil
+	return best, found
 }

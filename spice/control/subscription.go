@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 )
 
 // subscriptionLen is how many events a [Subscription] keeps for a reader that
 // is late. It is deep enough that what a test does between two looks is not
 // lost, and what is lost is counted.
 const subscriptionLen = 4096
+
+// unsubscribeTime bounds telling the server that events are no longer wanted.
+const unsubscribeTime = 250 * time.Millisecond
 
 // Subscription is an interest in events. It never holds up the driver: when its
 // reader is late by more than its queue, the oldest events go and are counted
@@ -165,7 +169,7 @@ func (s *Subscription) Close() {
 		if over || len(gone) == 0 {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), lingerFor)
+		ctx, cancel := context.WithTimeout(context.Background(), unsubscribeTime)
 		defer cancel()
 		_, _, _ = d.send(ctx, MethodUnsubscribe, SubscribeParams{Events: gone})
 	})

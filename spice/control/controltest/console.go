@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // Key is one key event as the console got it.
@@ -28,7 +29,7 @@ func (k Key) String() string {
 	return fmt.Sprintf("-%02x", k.Code)
 }
 
-// Console is a [control.Console] made of memory. Make it with [New].
+// Console is a [server.Console] made of memory. Make it with [New].
 type Console struct {
 	// OnKey is called for each key before it is remembered; an error refuses
 	// the key. Set it before the console is used.
@@ -36,7 +37,7 @@ type Console struct {
 
 	mu        sync.Mutex
 	status    control.Status
-	surfaces  map[[2]uint32]*control.Picture
+	surfaces  map[[2]uint32]*server.Picture
 	keys      []Key
 	keyed     chan struct{}
 	observers map[*observer]bool
@@ -44,7 +45,7 @@ type Console struct {
 
 type observer struct {
 	mu sync.Mutex
-	fn func(control.Notice)
+	fn func(server.Notice)
 }
 
 // New makes a connected console with one primary surface of w×h pixels that
@@ -52,7 +53,7 @@ type observer struct {
 func New(w, h int) *Console {
 	c := &Console{
 		status:    control.Status{SpiceConnected: true},
-		surfaces:  map[[2]uint32]*control.Picture{},
+		surfaces:  map[[2]uint32]*server.Picture{},
 		keyed:     make(chan struct{}),
 		observers: map[*observer]bool{},
 	}
@@ -63,7 +64,7 @@ func New(w, h int) *Console {
 // AddSurface adds a surface, or replaces it, and fills it with a gradient that
 // differs from surface to surface.
 func (c *Console) AddSurface(channel uint8, surface uint32, w, h int) {
-	pic := &control.Picture{Pix: make([]byte, 4*w*h), Stride: 4 * w, Width: w, Height: h, Surface: image.Pt(w, h)}
+	pic := &server.Picture{Pix: make([]byte, 4*w*h), Stride: 4 * w, Width: w, Height: h, Surface: image.Pt(w, h)}
 	for y := range h {
 		for x := range w {
 			p := pic.Pix[y*pic.Stride+4*x:]
@@ -78,7 +79,7 @@ func (c *Console) AddSurface(channel uint8, surface uint32, w, h int) {
 	trusted := true
 	c.status.Surfaces = append(c.status.Surfaces, control.Surface{ChannelID: channel, SurfaceID: surface, Width: w, Height: h, Trusted: &trusted})
 	c.mu.Unlock()
-	c.Notify(control.Changed{})
+	c.Notify(server.Changed{})
 }
 
 // RemoveSurfaces takes all surfaces away.
@@ -87,7 +88,7 @@ func (c *Console) RemoveSurfaces() {
 	clear(c.surfaces)
 	c.status.Surfaces = nil
 	c.mu.Unlock()
-	c.Notify(control.Changed{})
+	c.Notify(server.Changed{})
 }
 
 // SetAgent lets the guest's agent come or go.
@@ -95,7 +96,7 @@ func (c *Console) SetAgent(connected bool) {
 	c.mu.Lock()
 	c.status.AgentConnected = connected
 	c.mu.Unlock()
-	c.Notify(control.AgentChanged{Connected: connected})
+	c.Notify(server.AgentChanged{Connected: connected})
 }
 
 // Draw changes pixels of a surface: fn gets them in the byte order B, G, R, X
@@ -107,11 +108,11 @@ func (c *Console) Draw(channel uint8, surface uint32, r image.Rectangle, fn func
 	fn(pic.Pix, pic.Stride)
 	pic.Drawn = now
 	c.mu.Unlock()
-	c.Notify(control.Drawn{Channel: channel, Surface: surface, Rect: r, Op: "draw_copy", At: now})
+	c.Notify(server.Drawn{Channel: channel, Surface: surface, Rect: r, Op: "draw_copy", At: now})
 }
 
 // Notify tells all observers of something.
-func (c *Console) Notify(n control.Notice) {
+func (c *Console) Notify(n server.Notice) {
 	c.mu.Lock()
 	obs := make([]*observer, 0, len(c.observers))
 	for o := range c.observers {
@@ -158,7 +159,7 @@ func (c *Console) Observers() int {
 	return len(c.observers)
 }
 
-// Status implements [control.Console].
+// Status implements [server.Console].
 func (c *Console) Status() control.Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -167,7 +168,7 @@ func (c *Console) Status() control.Status {
 	return st
 }
 
-// SendKey implements [control.Console].
+// SendKey implements [server.Console].
 func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
 	k := Key{code, down}
 	if c.OnKey != nil {
@@ -183,20 +184,20 @@ func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
 	return nil
 }
 
-// Snapshot implements [control.Console].
-func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*control.Picture, error) {
+// Snapshot implements [server.Console].
+func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	pic, ok := c.surfaces[[2]uint32{uint32(channel), surface}]
 	if !ok {
-		return nil, control.ErrNoSurface
+		return nil, server.ErrNoSurface
 	}
 	whole := image.Rect(0, 0, pic.Width, pic.Height)
 	if r.Empty() {
 		r = whole
 	}
 	r = r.Intersect(whole)
-	out := &control.Picture{Stride: 4 * r.Dx(), Width: r.Dx(), Height: r.Dy(), Surface: whole.Max, Drawn: pic.Drawn}
+	out := &server.Picture{Stride: 4 * r.Dx(), Width: r.Dx(), Height: r.Dy(), Surface: whole.Max, Drawn: pic.Drawn}
 	for y := r.Min.Y; y < r.Max.Y; y++ {
 		row := pic.Pix[y*pic.Stride:]
 		out.Pix = append(out.Pix, row[4*r.Min.X:4*r.Max.X]...)
@@ -204,8 +205,8 @@ func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*c
 	return out, nil
 }
 
-// Observe implements [control.Console].
-func (c *Console) Observe(fn func(control.Notice)) (stop func()) {
+// Observe implements [server.Console].
+func (c *Console) Observe(fn func(server.Notice)) (stop func()) {
 	o := &observer{fn: fn}
 	c.mu.Lock()
 	c.observers[o] = true

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // Full is a [Console] that can do everything a console may be able to. What it
@@ -16,7 +17,7 @@ type Full struct {
 
 	mu     sync.Mutex
 	deeds  []string
-	cursor control.Cursor
+	cursor server.Cursor
 	text   string
 	hasTxt chan struct{} // closed once there is text to get
 
@@ -49,15 +50,15 @@ func (f *Full) SetMouseMode(mode string) {
 	f.Console.mu.Lock()
 	f.status.MouseMode = mode
 	f.Console.mu.Unlock()
-	f.Notify(control.Changed{})
+	f.Notify(server.Changed{})
 }
 
 // SetCursor changes the pointer.
-func (f *Full) SetCursor(c control.Cursor) {
+func (f *Full) SetCursor(c server.Cursor) {
 	f.mu.Lock()
 	f.cursor = c
 	f.mu.Unlock()
-	f.Notify(control.CursorChanged{})
+	f.Notify(server.CursorChanged{})
 }
 
 // SetConnected lets the session end for a reason, or begin.
@@ -65,20 +66,20 @@ func (f *Full) SetConnected(on bool, reason string) {
 	f.Console.mu.Lock()
 	f.status.SpiceConnected, f.status.Error = on, reason
 	f.Console.mu.Unlock()
-	f.Notify(control.Changed{})
+	f.Notify(server.Changed{})
 }
 
-// MouseMove implements [control.Pointer].
+// MouseMove implements [server.Pointer].
 func (f *Full) MouseMove(_ context.Context, channel uint8, x, y int, relative bool) error {
 	return f.did("move %d %d,%d relative=%v", channel, x, y, relative)
 }
 
-// MouseButton implements [control.Pointer].
+// MouseButton implements [server.Pointer].
 func (f *Full) MouseButton(_ context.Context, button int, down bool) error {
 	return f.did("button %d %v", button, down)
 }
 
-// ClipboardGet implements [control.Clipboard]. It waits for the first
+// ClipboardGet implements [server.Clipboard]. It waits for the first
 // ClipboardSet.
 func (f *Full) ClipboardGet(ctx context.Context) (string, error) {
 	select {
@@ -91,7 +92,7 @@ func (f *Full) ClipboardGet(ctx context.Context) (string, error) {
 	return f.text, nil
 }
 
-// ClipboardSet implements [control.Clipboard].
+// ClipboardSet implements [server.Clipboard].
 func (f *Full) ClipboardSet(_ context.Context, text string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -104,23 +105,23 @@ func (f *Full) ClipboardSet(_ context.Context, text string) error {
 	return nil
 }
 
-// SetDisplay implements [control.Resizer]: the primary surface gets the size.
+// SetDisplay implements [server.Resizer]: the primary surface gets the size.
 func (f *Full) SetDisplay(_ context.Context, w, h int) error {
 	f.AddSurface(0, 0, w, h)
 	return f.did("display %dx%d", w, h)
 }
 
-// Cursor implements [control.CursorSource].
-func (f *Full) Cursor() control.Cursor {
+// Cursor implements [server.CursorSource].
+func (f *Full) Cursor() server.Cursor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.cursor
 }
 
-// Stats implements [control.StatsSource].
+// Stats implements [server.StatsSource].
 func (f *Full) Stats() any { return map[string]int{"deeds": len(f.Deeds())} }
 
-// RecordStart implements [control.Recorder]. Nothing is written.
+// RecordStart implements [server.Recorder]. Nothing is written.
 func (f *Full) RecordStart(_ context.Context, dir string) error {
 	f.mu.Lock()
 	before := f.recorded
@@ -134,25 +135,25 @@ func (f *Full) RecordStart(_ context.Context, dir string) error {
 	return f.did("record %s", dir)
 }
 
-// RecordStop implements [control.Recorder].
-func (f *Full) RecordStop() (control.Recorded, error) {
+// RecordStop implements [server.Recorder].
+func (f *Full) RecordStop(context.Context) (server.Recorded, error) {
 	f.mu.Lock()
 	dir := f.recorded
 	f.recorded = ""
 	f.mu.Unlock()
 	if dir == "" {
-		return control.Recorded{}, &control.Error{Code: control.CodeRecording, Message: "no recording is running"}
+		return server.Recorded{}, &control.Error{Code: control.CodeRecording, Message: "no recording is running"}
 	}
-	return control.Recorded{Dir: dir, Files: []string{"main-0.txt"}, Bytes: 4711}, f.did("record stop")
+	return server.Recorded{Dir: dir, Files: []string{"main-0.txt"}, Bytes: 4711}, f.did("record stop")
 }
 
-// Disconnect implements [control.Reconnector].
+// Disconnect implements [server.Reconnector].
 func (f *Full) Disconnect(context.Context) error {
 	f.SetConnected(false, "closed")
 	return f.did("disconnect")
 }
 
-// Reconnect implements [control.Reconnector]. It fails while the text "refuse"
+// Reconnect implements [server.Reconnector]. It fails while the text "refuse"
 // is on the clipboard.
 func (f *Full) Reconnect(context.Context) error {
 	f.mu.Lock()
@@ -167,12 +168,12 @@ func (f *Full) Reconnect(context.Context) error {
 
 // An error here says that Full has lost an interface.
 var (
-	_ control.Console      = (*Full)(nil)
-	_ control.Pointer      = (*Full)(nil)
-	_ control.Clipboard    = (*Full)(nil)
-	_ control.Resizer      = (*Full)(nil)
-	_ control.CursorSource = (*Full)(nil)
-	_ control.StatsSource  = (*Full)(nil)
-	_ control.Recorder     = (*Full)(nil)
-	_ control.Reconnector  = (*Full)(nil)
+	_ server.Console      = (*Full)(nil)
+	_ server.Pointer      = (*Full)(nil)
+	_ server.Clipboard    = (*Full)(nil)
+	_ server.Resizer      = (*Full)(nil)
+	_ server.CursorSource = (*Full)(nil)
+	_ server.StatsSource  = (*Full)(nil)
+	_ server.Recorder     = (*Full)(nil)
+	_ server.Reconnector  = (*Full)(nil)
 )

@@ -1,4 +1,4 @@
-package control
+package server
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
 const (
@@ -61,13 +64,6 @@ func (c *Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-func (c *Config) digestRegion(w, h int) image.Rectangle {
-	if c.DigestRegion == nil {
-		return DefaultDigestRegion(w, h)
-	}
-	return c.DigestRegion(w, h)
-}
-
 // Server is the server half of the control socket. It serves one client at a
 // time and never makes the console wait for it.
 type Server struct {
@@ -76,7 +72,7 @@ type Server struct {
 	methods []string
 	events  []string
 
-	scanning sync.Mutex // held while the scanner runs
+	digests *DigestReader // nil without a scanner
 
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc
@@ -89,8 +85,8 @@ type Server struct {
 	wg        sync.WaitGroup
 }
 
-// NewServer makes a server for the console. Close it when done.
-func NewServer(cfg Config) *Server {
+// New makes a server for the console. Close it when done.
+func New(cfg Config) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		cfg: cfg, start: time.Now(),
@@ -99,15 +95,17 @@ func NewServer(cfg Config) *Server {
 		listeners: map[net.Listener]bool{},
 		conns:     map[net.Conn]bool{},
 	}
+	offerer, picky := as[Offerer](cfg.Console)
 	for _, v := range verbs {
-		if v.offered == nil || v.offered(&s.cfg) {
+		if (v.offered == nil || v.offered(&s.cfg)) && (!picky || offerer.Offers(v.name)) {
 			s.methods = append(s.methods, v.name)
 		}
 	}
-	s.events = append(s.events, EventLatency, EventAgentConnected, EventPasteCompleted,
-		EventPasteFailed, EventDropped, EventSurfaceDrawn)
+	s.events = append(s.events, control.EventLatency, control.EventAgentConnected, control.EventPasteCompleted,
+		control.EventPasteFailed, control.EventDropped, control.EventSurfaceDrawn)
 	if cfg.Scan != nil {
-		s.events = append(s.events, EventDigestUpdated)
+		s.digests = &DigestReader{Console: cfg.Console, Scan: cfg.Scan, Region: cfg.DigestRegion}
+		s.events = append(s.events, control.EventDigestUpdated)
 	}
 	return s
 }
@@ -119,9 +117,9 @@ func Open(path string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := NewServer(cfg)
+	s := New(cfg)
 	if !s.add(l) {
-		panic("control: a new server is closed")
+		panic("control: the server was closed before it was opened")
 	}
 	go func() {
 		defer s.wg.Done()
@@ -132,21 +130,21 @@ func Open(path string, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// ErrServerClosed is what Serve returns after Close.
-var ErrServerClosed = errors.New("control: server closed")
+// ErrClosed is what Serve returns after Close.
+var ErrClosed = errors.New("control: server closed")
 
 // Serve accepts clients from l until the server is closed or accepting fails.
 // It closes l.
 func (s *Server) Serve(l net.Listener) error {
 	if !s.add(l) {
 		l.Close()
-		return ErrServerClosed
+		return ErrClosed
 	}
 	defer s.wg.Done()
 	if err := s.accept(l); err != nil {
 		return err
 	}
-	return ErrServerClosed
+	return ErrClosed
 }
 
 // add registers the listener and the caller as one who uses it.
@@ -207,7 +205,7 @@ func (s *Server) handle(conn net.Conn) {
 		return
 	case <-grace.C:
 		s.cfg.logger().Warn("control client refused: another is connected")
-		line, err := marshal(Response{Error: errorf(CodeBusy, "another client is connected")})
+		line, err := ndjson.Marshal(control.Response{Error: errorf(control.CodeBusy, "another client is connected")})
 		if err == nil {
 			_ = conn.SetWriteDeadline(time.Now().Add(lingerFor))
 			_, _ = conn.Write(append(line, '\n'))
@@ -216,7 +214,7 @@ func (s *Server) handle(conn net.Conn) {
 		return
 	}
 	defer func() { <-s.slot }()
-	newSession(s, conn).serve()
+	newConnection(s, conn).serve()
 }
 
 // linger ends the sending direction and waits a little for the other end to
@@ -231,13 +229,6 @@ func linger(conn net.Conn) {
 			}
 		}
 	}
-}
-
-// scan reads a digest, one at a time, so that a scanner may keep buffers.
-func (s *Server) scan(pix []byte, stride, w, h int) (Digest, error) {
-	s.scanning.Lock()
-	defer s.scanning.Unlock()
-	return s.cfg.Scan(pix, stride, w, h)
 }
 
 // Close stops listening, removes the socket file, hangs up on the client,

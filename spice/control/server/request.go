@@ -1,4 +1,4 @@
-package control
+package server
 
 import (
 	"bytes"
@@ -8,44 +8,47 @@ import (
 	"reflect"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
 // ParseRequest reads one request line. On an error it still returns the id if
 // the line has a good one, so that the answer reaches whoever waits for it; the
 // error's code is bad_params always.
-func ParseRequest(line []byte) (Request, error) {
-	var req Request
+func ParseRequest(line []byte) (control.Request, error) {
+	var req control.Request
 	if !utf8.Valid(line) {
-		return req, errorf(CodeBadParams, "the line is not valid UTF-8")
+		return req, errorf(control.CodeBadParams, "the line is not valid UTF-8")
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(line, &fields); err != nil {
-		return req, errorf(CodeBadParams, "the line is not a JSON object: %s", jsonReason(err))
+		return req, errorf(control.CodeBadParams, "the line is not a JSON object: %s", jsonReason(err))
 	}
 	if fields == nil {
-		return req, errorf(CodeBadParams, "the line is not a JSON object: it is null")
+		return req, errorf(control.CodeBadParams, "the line is not a JSON object: it is null")
 	}
 	id, ok := fields["id"]
 	switch {
 	case !ok:
-		return req, errorf(CodeBadParams, `the request has no "id"`)
+		return req, errorf(control.CodeBadParams, `the request has no "id"`)
 	case !validID(id):
-		return req, errorf(CodeBadParams, `"id" is %s: want an integer or a string`, abbreviate(id))
+		return req, errorf(control.CodeBadParams, `"id" is %s: want an integer or a string`, ndjson.Abbreviate(id))
 	}
 	req.ID = id
 	method, ok := fields["method"]
 	if !ok {
-		return req, errorf(CodeBadParams, `the request has no "method"`)
+		return req, errorf(control.CodeBadParams, `the request has no "method"`)
 	}
 	if err := json.Unmarshal(method, &req.Method); err != nil || string(method) == "null" {
-		return req, errorf(CodeBadParams, `"method" is %s: want a string`, abbreviate(method))
+		return req, errorf(control.CodeBadParams, `"method" is %s: want a string`, ndjson.Abbreviate(method))
 	}
 	params, ok := fields["params"]
 	switch {
 	case !ok:
-		return req, errorf(CodeBadParams, `the request has no "params": send {} if the verb takes none`)
+		return req, errorf(control.CodeBadParams, `the request has no "params": send {} if the verb takes none`)
 	case len(params) == 0 || params[0] != '{':
-		return req, errorf(CodeBadParams, `"params" is %s: want an object`, abbreviate(params))
+		return req, errorf(control.CodeBadParams, `"params" is %s: want an object`, ndjson.Abbreviate(params))
 	}
 	req.Params = params
 	return req, nil
@@ -66,7 +69,7 @@ func validID(raw json.RawMessage) bool {
 
 // idOfPrefix finds the id in the beginning of a line that was too long to
 // keep; nil if it does not stand there.
-func idOfPrefix(prefix []byte) ID {
+func idOfPrefix(prefix []byte) control.ID {
 	dec := json.NewDecoder(bytes.NewReader(prefix))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return nil
@@ -91,10 +94,10 @@ func idOfPrefix(prefix []byte) ID {
 // encoding/json it takes field names exactly as they are written, treats null
 // as absent, and insists on every field that has no omitempty. Unknown fields
 // are ignored.
-func decodeParams(params json.RawMessage, v any) *Error {
+func decodeParams(params json.RawMessage, v any) *control.Error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(params, &fields); err != nil {
-		return errorf(CodeBadParams, "params: %s", jsonReason(err))
+		return errorf(control.CodeBadParams, "params: %s", jsonReason(err))
 	}
 	rv := reflect.ValueOf(v).Elem()
 	for i := range rv.NumField() {
@@ -104,13 +107,13 @@ func decodeParams(params json.RawMessage, v any) *Error {
 			if opts == "omitempty" {
 				continue
 			}
-			return errorf(CodeBadParams, "params.%s is missing: want %s", name, describe(rv.Field(i).Type()))
+			return errorf(control.CodeBadParams, "params.%s is missing: want %s", name, describe(rv.Field(i).Type()))
 		}
 		if err := json.Unmarshal(raw, rv.Field(i).Addr().Interface()); err != nil {
-			if e := new(Error); errors.As(err, &e) {
+			if e := new(control.Error); errors.As(err, &e) {
 				return e
 			}
-			return errorf(CodeBadParams, "params.%s is %s: want %s", name, abbreviate(raw), describe(rv.Field(i).Type()))
+			return errorf(control.CodeBadParams, "params.%s is %s: want %s", name, ndjson.Abbreviate(raw), describe(rv.Field(i).Type()))
 		}
 	}
 	return nil
@@ -141,23 +144,14 @@ func describe(t reflect.Type) string {
 	}
 }
 
-// abbreviate shortens a JSON value for a message.
-func abbreviate(raw []byte) string {
-	const most = 40
-	s := strings.ToValidUTF8(string(raw), "�")
-	if r := []rune(s); len(r) > most {
-		return string(r[:most]) + "…"
-	}
-	if s == "" {
-		return "empty"
-	}
-	return s
-}
-
 // jsonReason is an error of encoding/json without Go's words.
 func jsonReason(err error) string {
 	if e := new(json.UnmarshalTypeError); errors.As(err, &e) {
 		return "it is a JSON " + e.Value
 	}
 	return err.Error()
+}
+
+func errorf(code control.Code, format string, args ...any) *control.Error {
+	return &control.Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }

@@ -1,4 +1,4 @@
-package control_test
+package spiceconsole_test
 
 import (
 	"bytes"
@@ -14,6 +14,9 @@ import (
 
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 	rec "github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -25,24 +28,24 @@ const token = "the-token"
 // recordable is a console whose sessions are each the recorded one. Fate is asked
 // before the session of that number is dialled, and about one that has been: its
 // error is dial's.
-func recordable(ctx context.Context, t *testing.T, fate func(number int, dialled bool) error) (*control.RecordConsole, *control.Driver) {
+func recordable(ctx context.Context, t *testing.T, fate func(number int, dialled bool) error) (*spiceconsole.Console, *control.Driver) {
 	t.Helper()
 	conversation, err := spicetest.Load(recording)
 	require.NoError(t, err)
 	dials := 0
-	c, err := control.NewRecordConsole(ctx, func(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
+	c, err := spiceconsole.Dial(ctx, func(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
 		if dials++; fate == nil {
 			fate = func(int, bool) error { return nil }
 		}
 		if err := fate(dials, false); err != nil {
 			return nil, err
 		}
-		server := conversation.Config()
+		played := conversation.Config()
 		said := spicetest.Send(&wire.Notify{Message: "is " + token + " your token?"})
-		main := server.Scripts[wire.ChannelID{Type: wire.ChannelMain}]
+		main := played.Scripts[wire.ChannelID{Type: wire.ChannelMain}]
 		main.Steps = slices.Insert(main.Steps, len(main.Steps)-1, said)
-		server.Scripts[wire.ChannelID{Type: wire.ChannelMain}] = main
-		srv := spicetest.Start(t, server)
+		played.Scripts[wire.ChannelID{Type: wire.ChannelMain}] = main
+		srv := spicetest.Start(t, played)
 		cfg := spice.Config{Host: "localhost", Port: 1, Password: token, DialFunc: srv.Dial}
 		tape(&cfg)
 		client, err := spice.Dial(ctx, cfg)
@@ -60,14 +63,14 @@ func recordable(ctx context.Context, t *testing.T, fate func(number int, dialled
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	path, _ := open(t, control.Config{Console: c})
-	return c, dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	return c, controltest.Dial(t, path)
 }
 
 // A session that is recorded in its middle is opened anew, and what is recorded
 // shows the same picture when it is played.
 func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	console, d := recordable(ctx, t, nil)
 	first := console.Client()
 	dir := filepath.Join(t.TempDir(), "a", "recording")
@@ -111,7 +114,7 @@ func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
 }
 
 // play plays a recording and is the picture it ends in.
-func play(ctx context.Context, t *testing.T, dir string) *control.Picture {
+func play(ctx context.Context, t *testing.T, dir string) *server.Picture {
 	t.Helper()
 	conversation, err := spicetest.Load(dir)
 	require.NoError(t, err)
@@ -120,14 +123,14 @@ func play(ctx context.Context, t *testing.T, dir string) *control.Picture {
 	require.NoError(t, err)
 	defer client.Close()
 	require.NoError(t, srv.AwaitScripts(ctx, len(conversation.Recordings)))
-	path, _ := open(t, control.Config{Console: control.NewSpiceConsole(client)})
-	img, err := dial(t, path).Image(ctx, control.ScreenshotParams{})
+	path, _ := controltest.Open(t, server.Config{Console: spiceconsole.New(client)})
+	img, err := controltest.Dial(t, path).Image(ctx, control.ScreenshotParams{})
 	require.NoError(t, err)
-	return &control.Picture{Pix: img.Pix, Width: img.Rect.Dx(), Height: img.Rect.Dy()}
+	return &server.Picture{Pix: img.Pix, Width: img.Rect.Dx(), Height: img.Rect.Dy()}
 }
 
 func TestEverySessionOfARecordingHasItsDirectory(t *testing.T) {
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	_, d := recordable(ctx, t, nil)
 	dir := t.TempDir()
 	require.NoError(t, d.RecordStart(ctx, dir))
@@ -146,7 +149,7 @@ func TestEverySessionOfARecordingHasItsDirectory(t *testing.T) {
 }
 
 func TestARecordingIsRefusedAtTheWrongMomentOrPlace(t *testing.T) {
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	failing := func(bool) bool { return false }
 	console, d := recordable(ctx, t, func(_ int, dialled bool) error {
 		if failing(dialled) {
@@ -193,7 +196,7 @@ func TestARecordingIsRefusedAtTheWrongMomentOrPlace(t *testing.T) {
 }
 
 func TestADiskThatFillsUpIsReportedWhenTheRecordingEnds(t *testing.T) {
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	dir := t.TempDir()
 	_, d := recordable(ctx, t, func(number int, dialled bool) error {
 		if number == 2 && !dialled {

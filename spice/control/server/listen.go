@@ -1,4 +1,4 @@
-package control
+package server
 
 import (
 	"context"
@@ -10,33 +10,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
 )
-
-// PathError says why a path cannot be the control socket.
-type PathError struct {
-	Path string
-	// InUse is true when another process answers on the socket.
-	InUse bool
-	// Hint says what to do.
-	Hint string
-	// Err is the cause, if it came from the system.
-	Err error
-}
-
-// Error says what is wrong with the path and what to do.
-func (e *PathError) Error() string {
-	s := "control: socket " + e.Path
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
-	if e.Hint != "" {
-		s += ": " + e.Hint
-	}
-	return s
-}
-
-// Unwrap returns the cause.
-func (e *PathError) Unwrap() error { return e.Err }
 
 // listener is a Unix listener that removes its own socket file when it closes,
 // and nobody else's.
@@ -60,19 +36,19 @@ func (l *listener) Close() error {
 // does listen on, a file of another kind, and a path of more than
 // [MaxSocketPath] bytes are a *[PathError].
 func Listen(path string) (net.Listener, error) {
-	if n := len(path); n > MaxSocketPath {
-		return nil, &PathError{Path: path, Hint: fmt.Sprintf(
-			"the path has %d bytes and the system takes %d: choose a shorter directory", n, MaxSocketPath)}
+	if n := len(path); n > control.MaxSocketPath {
+		return nil, &control.PathError{Path: path, Hint: fmt.Sprintf(
+			"the path has %d bytes and the system takes %d: choose a shorter directory", n, control.MaxSocketPath)}
 	}
 	// Two servers that start at once must not both find the same stale file.
 	// The lock is on the directory, so it leaves nothing behind.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return nil, &PathError{Path: path, Err: err, Hint: "make the directory first"}
+		return nil, &control.PathError{Path: path, Err: err, Hint: "make the directory first"}
 	}
 	defer dir.Close()
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, &PathError{Path: path, Err: os.NewSyscallError("flock", err)}
+		return nil, &control.PathError{Path: path, Err: os.NewSyscallError("flock", err)}
 	}
 	if err := removeStale(path); err != nil {
 		return nil, err
@@ -88,18 +64,18 @@ func Listen(path string) (net.Listener, error) {
 	}}
 	l, err := lc.Listen(context.Background(), "unix", path)
 	if err != nil {
-		return nil, &PathError{Path: path, Err: err}
+		return nil, &control.PathError{Path: path, Err: err}
 	}
 	ul := l.(*net.UnixListener)
 	ul.SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		ul.Close()
-		return nil, &PathError{Path: path, Err: err}
+		return nil, &control.PathError{Path: path, Err: err}
 	}
 	fi, err := os.Lstat(path)
 	if err != nil {
 		ul.Close()
-		return nil, &PathError{Path: path, Err: err}
+		return nil, &control.PathError{Path: path, Err: err}
 	}
 	return &listener{UnixListener: ul, path: path, file: fi}, nil
 }
@@ -111,10 +87,10 @@ func removeStale(path string) error {
 		return nil
 	}
 	if err != nil {
-		return &PathError{Path: path, Err: err}
+		return &control.PathError{Path: path, Err: err}
 	}
 	if fi.Mode().Type() != fs.ModeSocket {
-		return &PathError{Path: path, Hint: "there is a file that is not a socket: remove it or choose another path"}
+		return &control.PathError{Path: path, Hint: "there is a file that is not a socket: remove it or choose another path"}
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
@@ -123,10 +99,10 @@ func removeStale(path string) error {
 	// Anything but a refusal, a full backlog for example, means that somebody
 	// is there.
 	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return &PathError{Path: path, InUse: true, Hint: "another process is serving it: stop that one or choose another path"}
+		return &control.PathError{Path: path, InUse: true, Hint: "another process is serving it: stop that one or choose another path"}
 	}
 	if err := os.Remove(path); err != nil {
-		return &PathError{Path: path, Err: err}
+		return &control.PathError{Path: path, Err: err}
 	}
 	return nil
 }

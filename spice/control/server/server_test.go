@@ -1,4 +1,4 @@
-package control_test
+package server_test
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // The conversation is the worked example of the public document, with what the
@@ -29,13 +30,13 @@ import (
 func TestTheWorkedExampleOfThePublicDocumentHolds(t *testing.T) {
 	c := controltest.New(1024, 768)
 	c.SetAgent(true)
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
 
 	// want is a subset of what the line has.
 	expect := func(want string) {
 		t.Helper()
-		line := r.line()
+		line := r.Line()
 		var got, exp any
 		require.NoError(t, json.Unmarshal([]byte(line), &got), line)
 		require.NoError(t, json.Unmarshal([]byte(want), &exp))
@@ -43,22 +44,22 @@ func TestTheWorkedExampleOfThePublicDocumentHolds(t *testing.T) {
 			t.Fatalf("got  %s\nwant %s\n%s", line, want, diff)
 		}
 	}
-	r.send(`{"id": 1, "method": "hello", "params": {"client_name": "demo-client", "protocol_version": "1.0"}}`)
+	r.Send(`{"id": 1, "method": "hello", "params": {"client_name": "demo-client", "protocol_version": "1.0"}}`)
 	expect(`{"id": 1, "ok": true, "result": {"protocol_version": "1.2",
 		"supported_methods": ["hello", "status", "send_key", "paste", "screenshot", "subscribe", "unsubscribe"],
 		"supported_events": ["latency", "agent_connected", "paste_completed", "paste_failed", "dropped", "surface_drawn"]}}`)
-	r.send(`{"id": 2, "method": "status", "params": {}}`)
+	r.Send(`{"id": 2, "method": "status", "params": {}}`)
 	expect(`{"id": 2, "ok": true, "result": {"spice_connected": true, "agent_connected": true,
 		"surfaces": [{"channel_id": 0, "surface_id": 0, "width": 1024, "height": 768}]}}`)
-	r.send(`{"id": 3, "method": "subscribe", "params": {"events": ["latency", "agent_connected", "paste_completed", "paste_failed"]}}`)
+	r.Send(`{"id": 3, "method": "subscribe", "params": {"events": ["latency", "agent_connected", "paste_completed", "paste_failed"]}}`)
 	expect(`{"id": 3, "ok": true, "result": {"subscribed": ["latency", "agent_connected", "paste_completed", "paste_failed"]}}`)
-	c.Notify(control.Latency{Interval: 1200 * time.Microsecond})
+	c.Notify(server.Latency{Interval: 1200 * time.Microsecond})
 	expect(`{"event": "latency", "data": {"sample_ms": 1.2}}`)
-	r.send(`{"id": 4, "method": "send_key", "params": {"scancode": 28, "state": "press"}}`)
+	r.Send(`{"id": 4, "method": "send_key", "params": {"scancode": 28, "state": "press"}}`)
 	expect(`{"id": 4, "ok": true, "result": {}}`)
-	c.Notify(control.Latency{Interval: 1100 * time.Microsecond})
+	c.Notify(server.Latency{Interval: 1100 * time.Microsecond})
 	expect(`{"event": "latency", "data": {"sample_ms": 1.1}}`)
-	r.send(`{"id": 5, "method": "paste", "params": {"text": "hello", "char_delay_ms": 10}}`)
+	r.Send(`{"id": 5, "method": "paste", "params": {"text": "hello", "char_delay_ms": 10}}`)
 	expect(`{"id": 5, "ok": true, "result": {}}`)
 	expect(`{"event": "paste_completed", "data": {"request_id": 5, "chars_sent": 5}}`)
 
@@ -103,14 +104,14 @@ func subset(at string, want, got any) string {
 }
 
 func TestAStaleSocketFileIsReplaced(t *testing.T) {
-	path := socketPath(t)
+	path := controltest.SocketPath(t)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
 	l.SetUnlinkOnClose(false)
 	require.NoError(t, l.Close())
 	require.FileExists(t, path)
 
-	srv, err := control.Open(path, control.Config{Console: controltest.New(8, 8)})
+	srv, err := server.Open(path, server.Config{Console: controltest.New(8, 8)})
 	require.NoError(t, err)
 	fi, err := os.Stat(path)
 	require.NoError(t, err)
@@ -121,24 +122,24 @@ func TestAStaleSocketFileIsReplaced(t *testing.T) {
 }
 
 func TestALiveSocketIsNeverStolen(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	d := dial(t, path)
-	_, err := control.Open(path, control.Config{Console: controltest.New(8, 8)})
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(t, path)
+	_, err := server.Open(path, server.Config{Console: controltest.New(8, 8)})
 	var pe *control.PathError
 	require.ErrorAs(t, err, &pe)
 	require.True(t, pe.InUse)
 	require.ErrorContains(t, err, "another process is serving it")
-	_, err = d.Status(within(t))
+	_, err = d.Status(controltest.Within(t))
 	require.NoError(t, err, "the first server serves on")
 }
 
 func TestAServerLeavesTheSocketOfItsSuccessorAlone(t *testing.T) {
-	path, first := open(t, control.Config{Console: controltest.New(8, 8)})
+	path, first := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
 	require.NoError(t, os.Remove(path)) // somebody tidied up
-	second, err := control.Open(path, control.Config{Console: controltest.New(8, 8)})
+	second, err := server.Open(path, server.Config{Console: controltest.New(8, 8)})
 	require.NoError(t, err)
 	require.NoError(t, first.Close())
-	dial(t, path)
+	controltest.Dial(t, path)
 	require.NoError(t, second.Close())
 	require.NoFileExists(t, path)
 }
@@ -153,7 +154,7 @@ func TestAPathThatCannotBeASocketIsRefusedWithAReason(t *testing.T) {
 		{long, "the path has 108 bytes and the system takes 107"},
 		{filepath.Join(dir, "none", "s"), "make the directory first"},
 	} {
-		_, err := control.Open(tc.path, control.Config{Console: controltest.New(8, 8)})
+		_, err := server.Open(tc.path, server.Config{Console: controltest.New(8, 8)})
 		var pe *control.PathError
 		require.ErrorAs(t, err, &pe, tc.path)
 		require.Equal(t, tc.path, pe.Path)
@@ -165,19 +166,19 @@ func TestAPathThatCannotBeASocketIsRefusedWithAReason(t *testing.T) {
 }
 
 func TestAPathOf107BytesWorks(t *testing.T) {
-	path := socketPath(t)
+	path := controltest.SocketPath(t)
 	path += strings.Repeat("s", control.MaxSocketPath-len(path))
-	srv, err := control.Open(path, control.Config{Console: controltest.New(8, 8)})
+	srv, err := server.Open(path, server.Config{Console: controltest.New(8, 8)})
 	require.NoError(t, err)
 	defer srv.Close()
-	dial(t, path)
+	controltest.Dial(t, path)
 }
 
 func TestKeysReachTheConsoleAsMakeCodes(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
 	for _, tc := range []struct {
 		code  int
 		state string
@@ -204,8 +205,8 @@ func TestKeysReachTheConsoleAsMakeCodes(t *testing.T) {
 		{0xffff, "press", "bad_params"},
 	} {
 		before := len(c.Keys())
-		r.send(fmt.Sprintf(`{"id":1,"method":"send_key","params":{"scancode":%d,"state":%q}}`, tc.code, tc.state))
-		line := r.line()
+		r.Send(fmt.Sprintf(`{"id":1,"method":"send_key","params":{"scancode":%d,"state":%q}}`, tc.code, tc.state))
+		line := r.Line()
 		got := fmt.Sprint(c.Keys()[before:])
 		if tc.want[0] != '[' {
 			require.Contains(t, line, `"code":"`+tc.want+`"`, "%#x %s", tc.code, tc.state)
@@ -218,34 +219,34 @@ func TestKeysReachTheConsoleAsMakeCodes(t *testing.T) {
 }
 
 func TestFieldNamesAreTakenExactly(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	r := dialRaw(t, path)
-	r.hello()
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
 	for _, line := range []string{
 		`{"ID":1,"method":"status","params":{}}`,
 		`{"id":1,"Method":"status","params":{}}`,
 		`{"id":1,"method":"send_key","params":{"Scancode":30,"state":"press"}}`,
 	} {
-		r.send(line)
-		require.Contains(t, r.line(), `"code":"bad_params"`, line)
+		r.Send(line)
+		require.Contains(t, r.Line(), `"code":"bad_params"`, line)
 	}
 }
 
 func TestALineOverTheLimitIsAnsweredWithItsIDAndSkipped(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	r := dialRaw(t, path)
-	r.hello()
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
 	status := func(id string, n int) string {
 		head := `{"id":` + id + `,"method":"status","params":{"x":"`
 		return head + strings.Repeat("y", n-len(head)-3) + `"}}`
 	}
-	r.send(status("7", control.MaxRequestLine))
-	require.Contains(t, r.line(), `{"id":7,"ok":true`, "exactly the limit")
-	r.send(status(`"eight"`, control.MaxRequestLine+1), `{"id":9,"method":"status","params":{}}`)
-	require.Equal(t, `{"id":"eight","ok":false,"error":{"code":"bad_params","message":"the line is longer than 1048576 bytes"}}`, r.line())
-	require.Contains(t, r.line(), `{"id":9,"ok":true`, "the next line is read as if nothing had been")
-	r.send(strings.Repeat("z", control.MaxRequestLine+1))
-	require.Equal(t, `{"ok":false,"error":{"code":"bad_params","message":"the line is longer than 1048576 bytes"}}`, r.line())
+	r.Send(status("7", control.MaxRequestLine))
+	require.Contains(t, r.Line(), `{"id":7,"ok":true`, "exactly the limit")
+	r.Send(status(`"eight"`, control.MaxRequestLine+1), `{"id":9,"method":"status","params":{}}`)
+	require.Equal(t, `{"id":"eight","ok":false,"error":{"code":"bad_params","message":"the line is longer than 1048576 bytes"}}`, r.Line())
+	require.Contains(t, r.Line(), `{"id":9,"ok":true`, "the next line is read as if nothing had been")
+	r.Send(strings.Repeat("z", control.MaxRequestLine+1))
+	require.Equal(t, `{"ok":false,"error":{"code":"bad_params","message":"the line is longer than 1048576 bytes"}}`, r.Line())
 }
 
 // A fault in the console must cost one request, not the connection.
@@ -261,9 +262,9 @@ func TestAPanicIsAnInternalErrorOfThatRequest(t *testing.T) {
 		return nil
 	}
 	var log strings.Builder
-	path, srv := open(t, control.Config{Console: c, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	d := dial(t, path)
-	ctx := within(t)
+	path, srv := controltest.Open(t, server.Config{Console: c, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	err := d.SendKey(ctx, 0x1e, control.Press)
 	require.ErrorIs(t, err, &control.Error{Method: "send_key", Code: control.CodeInternal})
 	require.ErrorContains(t, err, "no such wire")
@@ -280,16 +281,16 @@ func TestAPanicIsAnInternalErrorOfThatRequest(t *testing.T) {
 
 func TestAPasteIsCancelledWhenItsClientGoes(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":1,"method":"paste","params":{"text":"Aaaaaaaaaa","char_delay_ms":3600000}}`)
-	require.Contains(t, r.line(), `"ok":true`)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":1,"method":"paste","params":{"text":"Aaaaaaaaaa","char_delay_ms":3600000}}`)
+	require.Contains(t, r.Line(), `"ok":true`)
+	ctx := controltest.Within(t)
 	require.NoError(t, c.AwaitKeys(ctx, 4))
-	r.conn.Close()
+	r.Conn.Close()
 	// The next client is served only when the paste has ended.
-	d := dial(t, path)
+	d := controltest.Dial(t, path)
 	require.Equal(t, "[2a 1e -1e -2a]", fmt.Sprint(c.Keys()), "one character, Shift let go")
 	n, err := d.Paste(ctx, control.PasteParams{Text: "b", CharDelayMS: new(uint32)})
 	require.NoError(t, err)
@@ -299,24 +300,24 @@ func TestAPasteIsCancelledWhenItsClientGoes(t *testing.T) {
 
 func TestPastesAreTypedOneAfterAnother(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":0,"method":"subscribe","params":{"events":["paste_completed","paste_failed"]}}`)
-	r.line()
-	r.send(`{"id":"p","method":"paste","params":{"text":"aaaaaaaa","char_delay_ms":5}}`)
-	require.Equal(t, `{"id":"p","ok":true,"result":{}}`, r.line())
-	r.send(`{"id":"r","method":"paste","params":{"text":7}}`) // comes to nothing, and lets nobody past
-	require.Contains(t, r.line(), `"code":"bad_params"`)
-	r.send(`{"id":"p","method":"paste","params":{"text":"b"}}`)
-	require.Contains(t, r.line(), `"code":"bad_params","message":"id \"p\" is still in flight`)
-	r.send(`{"id":"q","method":"paste","params":{"text":"b"}}`)
-	require.Equal(t, `{"id":"q","ok":true,"result":{}}`, r.line())
-	r.send(`{"id":"t","method":"type","params":{"text":"ü"}}`)
-	require.Contains(t, r.line(), `"code":"unmappable"`)
-	r.send(`{"id":"u","method":"type","params":{"text":"c"}}`)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":0,"method":"subscribe","params":{"events":["paste_completed","paste_failed"]}}`)
+	r.Line()
+	r.Send(`{"id":"p","method":"paste","params":{"text":"aaaaaaaa","char_delay_ms":5}}`)
+	require.Equal(t, `{"id":"p","ok":true,"result":{}}`, r.Line())
+	r.Send(`{"id":"r","method":"paste","params":{"text":7}}`) // comes to nothing, and lets nobody past
+	require.Contains(t, r.Line(), `"code":"bad_params"`)
+	r.Send(`{"id":"p","method":"paste","params":{"text":"b"}}`)
+	require.Contains(t, r.Line(), `"code":"bad_params","message":"id \"p\" is still in flight`)
+	r.Send(`{"id":"q","method":"paste","params":{"text":"b"}}`)
+	require.Equal(t, `{"id":"q","ok":true,"result":{}}`, r.Line())
+	r.Send(`{"id":"t","method":"type","params":{"text":"ü"}}`)
+	require.Contains(t, r.Line(), `"code":"unmappable"`)
+	r.Send(`{"id":"u","method":"type","params":{"text":"c"}}`)
 	// Events keep their order among each other; the answer may come anywhere.
-	last := []string{r.line(), r.line(), r.line()}
+	last := []string{r.Line(), r.Line(), r.Line()}
 	at := slices.IndexFunc(last, func(l string) bool { return strings.HasPrefix(l, `{"id":"u","ok":true,"result":{"chars_sent":1,`) })
 	require.GreaterOrEqual(t, at, 0, "%q", last)
 	require.Equal(t, []string{
@@ -328,9 +329,9 @@ func TestPastesAreTypedOneAfterAnother(t *testing.T) {
 
 func TestAPasteThatCannotBeTypedTypesNothing(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	_, err := d.Paste(within(t), control.PasteParams{Text: "abc•d\x07•"})
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	_, err := d.Paste(controltest.Within(t), control.PasteParams{Text: "abc•d\x07•"})
 	var pe *control.PasteError
 	require.ErrorAs(t, err, &pe)
 	require.Equal(t, "not representable in US-QWERTY: U+2022 '•', U+0007; nothing was typed", pe.Reason)
@@ -338,26 +339,26 @@ func TestAPasteThatCannotBeTypedTypesNothing(t *testing.T) {
 }
 
 func TestPasteByClipboardNeedsTheAgent(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	d := dial(t, path)
-	_, err := d.Paste(within(t), control.PasteParams{Text: "x", Via: "clipboard"})
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(t, path)
+	_, err := d.Paste(controltest.Within(t), control.PasteParams{Text: "x", Via: "clipboard"})
 	require.ErrorIs(t, err, &control.Error{Method: "paste", Code: control.CodeAgentNotConnected})
-	_, err = d.Paste(within(t), control.PasteParams{Text: "x", Via: "carrier pigeon"})
+	_, err = d.Paste(controltest.Within(t), control.PasteParams{Text: "x", Via: "carrier pigeon"})
 	require.ErrorIs(t, err, &control.Error{Method: "paste", Code: control.CodeBadParams})
 }
 
 func TestAgentConnectedComesOnTransitionsOnly(t *testing.T) {
 	c := controltest.New(8, 8)
 	c.SetAgent(true)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	sub, err := d.Subscribe(ctx, control.EventAgentConnected, control.EventLatency)
 	require.NoError(t, err)
 	for _, on := range []bool{true, false, false, true, true} {
 		c.SetAgent(on)
 	}
-	c.Notify(control.Latency{}) // marks the end
+	c.Notify(server.Latency{}) // marks the end
 	var got []bool
 	for {
 		ev, err := sub.Next(ctx)
@@ -374,12 +375,12 @@ func TestAgentConnectedComesOnTransitionsOnly(t *testing.T) {
 
 func TestSurfaceDrawnSaysWhatAndWhere(t *testing.T) {
 	c := controltest.New(320, 240)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	require.NoError(t, err)
-	c.Notify(control.Drawn{Channel: 1, Surface: 2, Rect: image.Rect(3, 4, 13, 24), Op: "draw_fill", At: time.Now()})
+	c.Notify(server.Drawn{Channel: 1, Surface: 2, Rect: image.Rect(3, 4, 13, 24), Op: "draw_fill", At: time.Now()})
 	ev, err := sub.Next(ctx)
 	require.NoError(t, err)
 	var data control.SurfaceDrawnData
@@ -397,12 +398,12 @@ func TestSurfaceDrawnSaysWhatAndWhere(t *testing.T) {
 func TestDigestUpdatedComesOnceForEachCounterAndNeverForDamage(t *testing.T) {
 	c := controltest.New(320, 240)
 	scans := 0
-	path, srv := open(t, control.Config{Console: c, Scan: func(pix []byte, stride, w, h int) (control.Digest, error) {
+	path, srv := controltest.Open(t, server.Config{Console: c, Scan: func(pix []byte, stride, w, h int) (control.Digest, error) {
 		scans++ // one goroutine scans; Close joins it before this is read
-		return fakeScan(pix, stride, w, h)
+		return controltest.Scan(pix, stride, w, h)
 	}})
-	d := dial(t, path)
-	ctx := within(t)
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	_, err := d.Digest(ctx)
 	require.ErrorIs(t, err, &control.Error{Method: "digest", Code: control.CodeNoDigest})
 
@@ -425,7 +426,7 @@ func TestDigestUpdatedComesOnceForEachCounterAndNeverForDamage(t *testing.T) {
 	}
 	settle(control.DigestCounts{Absent: 1})
 	before := time.Now()
-	drawDigest(c, 320, 240, 5, 1)
+	controltest.DrawDigest(c, 320, 240, 5, 1)
 	got := next()
 	require.EqualValues(t, 5, got.FrameCounter)
 	require.EqualValues(t, 35, got.FramebufferHash)
@@ -435,20 +436,20 @@ func TestDigestUpdatedComesOnceForEachCounterAndNeverForDamage(t *testing.T) {
 	require.GreaterOrEqual(t, got.DrawnAtUS, before.UnixMicro())
 	settle(control.DigestCounts{Absent: 1, Decoded: 1})
 
-	drawDigest(c, 320, 240, 6, 2) // half drawn
+	controltest.DrawDigest(c, 320, 240, 6, 2) // half drawn
 	settle(control.DigestCounts{Absent: 1, Decoded: 1, Damaged: 1})
 	shown, err := d.Digest(ctx)
 	require.NoError(t, err, "the last good one stands while the next is being drawn")
 	require.EqualValues(t, 5, shown.FrameCounter)
-	c.Draw(0, 0, image.Rect(0, 0, 10, 10), func([]byte, int) {})                  // elsewhere
-	c.Draw(0, 0, control.DefaultDigestRegion(320, 240), func([]byte, int) {})     // the same pixels again
-	c.Draw(0, 0, control.DefaultDigestRegion(320, 240), func(pix []byte, s int) { // the same counter in other pixels
-		r := control.DefaultDigestRegion(320, 240)
+	c.Draw(0, 0, image.Rect(0, 0, 10, 10), func([]byte, int) {})                 // elsewhere
+	c.Draw(0, 0, server.DefaultDigestRegion(320, 240), func([]byte, int) {})     // the same pixels again
+	c.Draw(0, 0, server.DefaultDigestRegion(320, 240), func(pix []byte, s int) { // the same counter in other pixels
+		r := server.DefaultDigestRegion(320, 240)
 		at := pix[r.Min.Y*s+4*r.Min.X:]
 		at[0], at[4], at[8] = 5, 1, 99
 	})
 	settle(control.DigestCounts{Absent: 1, Decoded: 2, Damaged: 1})
-	drawDigest(c, 320, 240, 7, 1)
+	controltest.DrawDigest(c, 320, 240, 7, 1)
 	require.EqualValues(t, 7, next().FrameCounter)
 	shown, err = d.Digest(ctx)
 	require.NoError(t, err)
@@ -456,7 +457,7 @@ func TestDigestUpdatedComesOnceForEachCounterAndNeverForDamage(t *testing.T) {
 
 	// Another resolution: the region moves with the corner.
 	c.AddSurface(0, 0, 640, 480)
-	drawDigest(c, 640, 480, 8, 1)
+	controltest.DrawDigest(c, 640, 480, 8, 1)
 	require.EqualValues(t, 8, next().FrameCounter)
 	require.NoError(t, srv.Close())
 	require.LessOrEqual(t, scans, 10, "a scan for each change of the region and each digest request")
@@ -473,9 +474,9 @@ func TestScreenshotsAreThePixelsOfTheSurface(t *testing.T) {
 	c := controltest.New(64, 48)
 	c.AddSurface(0, 7, 20, 10)
 	c.AddSurface(2, 0, 30, 30)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	for _, tc := range []struct {
 		p    control.ScreenshotParams
 		w, h int
@@ -517,14 +518,14 @@ func TestScreenshotsAreThePixelsOfTheSurface(t *testing.T) {
 // and the server can still be closed.
 func TestAClientThatNeverReadsHoldsUpNobody(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, srv := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
-	r.line()
+	path, srv := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
+	r.Line()
 	begin := time.Now()
 	for range 50_000 {
-		c.Notify(control.Drawn{Op: "draw_fill", At: begin})
+		c.Notify(server.Drawn{Op: "draw_fill", At: begin})
 	}
 	took := time.Since(begin)
 	require.Less(t, took, 10*time.Second)
@@ -533,27 +534,27 @@ func TestAClientThatNeverReadsHoldsUpNobody(t *testing.T) {
 }
 
 func TestAClosedServerEndsItsClient(t *testing.T) {
-	path, srv := open(t, control.Config{Console: controltest.New(8, 8)})
-	d := dial(t, path)
-	sub, err := d.Subscribe(within(t), control.EventLatency)
+	path, srv := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(t, path)
+	sub, err := d.Subscribe(controltest.Within(t), control.EventLatency)
 	require.NoError(t, err)
 	require.NoError(t, srv.Close())
 	<-d.Done()
 	require.Error(t, d.Err())
-	_, err = sub.Next(within(t))
+	_, err = sub.Next(controltest.Within(t))
 	require.Equal(t, d.Err(), err)
-	_, err = d.Status(within(t))
+	_, err = d.Status(controltest.Within(t))
 	require.ErrorIs(t, err, d.Err())
-	_, err = control.Dial(within(t), path)
+	_, err = control.Dial(controltest.Within(t), path)
 	require.ErrorIs(t, err, syscall.ENOENT)
 	require.ErrorContains(t, err, "is the client running?")
 }
 
 func TestTheConsoleIsObservedOnlyWhileAClientIsConnected(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c, Scan: fakeScan})
+	path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
 	require.Zero(t, c.Observers())
-	d := dial(t, path)
+	d := controltest.Dial(t, path)
 	require.Equal(t, 1, c.Observers())
 	d.Close()
 	require.Eventually(t, func() bool { return c.Observers() == 0 }, 10*time.Second, time.Millisecond)
@@ -569,40 +570,40 @@ func TestTheNextClientIsServedWhenTheLastOnesWorkHasEnded(t *testing.T) {
 		<-letGo
 		return nil
 	}
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":1,"method":"paste","params":{"text":"aa"}}`)
-	r.line()
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":1,"method":"paste","params":{"text":"aa"}}`)
+	r.Line()
 	<-pressed
-	r.conn.Close()
-	_, err := control.Dial(within(t), path)
+	r.Conn.Close()
+	_, err := control.Dial(controltest.Within(t), path)
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
 	close(letGo)
-	dial(t, path)
+	controltest.Dial(t, path)
 	require.Equal(t, "[1e -1e]", fmt.Sprint(c.Keys()))
 }
 
 func TestNothingQueuedComesAfterUnsubscribe(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
-	r.line()
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
+	r.Line()
 	for range 20_000 { // more than the socket and the queue hold
-		c.Notify(control.Drawn{At: time.Now()})
+		c.Notify(server.Drawn{At: time.Now()})
 	}
-	r.send(`{"id":2,"method":"unsubscribe","params":{"events":["surface_drawn"]}}`)
+	r.Send(`{"id":2,"method":"unsubscribe","params":{"events":["surface_drawn"]}}`)
 	// The request is read while the answer has to wait for us.
 	tick := time.NewTimer(50 * time.Millisecond)
 	defer tick.Stop()
 	<-tick.C
-	for !strings.HasPrefix(r.line(), `{"id":2,"ok":true`) {
+	for !strings.HasPrefix(r.Line(), `{"id":2,"ok":true`) {
 	}
-	r.send(`{"id":3,"method":"status","params":{}}`)
+	r.Send(`{"id":3,"method":"status","params":{}}`)
 	for {
-		line := r.line()
+		line := r.Line()
 		if strings.HasPrefix(line, `{"id":3`) {
 			break
 		}

@@ -1,4 +1,4 @@
-package control_test
+package server_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 func TestVerbsAreOfferedOnlyIfTheConsoleCanDoThem(t *testing.T) {
@@ -26,33 +27,33 @@ func TestVerbsAreOfferedOnlyIfTheConsoleCanDoThem(t *testing.T) {
 		"mouse_move", "mouse_button", "mouse_wheel", "clipboard_get", "clipboard_set", "set_display",
 		"cursor", "stats", "record_start", "record_stop", "disconnect", "reconnect",
 	}
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(t, path)
 	require.Equal(t, append(core[:7:7], waiting...), d.Server().SupportedMethods)
 	require.False(t, d.SupportsEvent(control.EventDigestUpdated))
-	err := d.MouseWheel(within(t), 1)
+	err := d.MouseWheel(controltest.Within(t), 1)
 	require.ErrorIs(t, err, &control.Error{Method: "mouse_wheel", Code: control.CodeUnknownMethod})
 
 	want := append(append(core[:7:7], "digest"), append(waiting, all...)...)
-	path, _ = open(t, control.Config{Console: controltest.NewFull(8, 8), Scan: fakeScan})
-	d = dial(t, path)
+	path, _ = controltest.Open(t, server.Config{Console: controltest.NewFull(8, 8), Scan: controltest.Scan})
+	d = controltest.Dial(t, path)
 	require.Equal(t, want, d.Server().SupportedMethods)
 	require.True(t, d.SupportsEvent(control.EventDigestUpdated))
 
-	path, _ = open(t, control.Config{Console: wrapped{controltest.NewFull(8, 8)}, Scan: fakeScan})
-	require.Equal(t, want, dial(t, path).Server().SupportedMethods, "also through a wrapper")
+	path, _ = controltest.Open(t, server.Config{Console: wrapped{controltest.NewFull(8, 8)}, Scan: controltest.Scan})
+	require.Equal(t, want, controltest.Dial(t, path).Server().SupportedMethods, "also through a wrapper")
 }
 
 // wrapped hides everything but the Console's own methods.
-type wrapped struct{ control.Console }
+type wrapped struct{ server.Console }
 
-func (w wrapped) Unwrap() control.Console { return w.Console }
+func (w wrapped) Unwrap() server.Console { return w.Console }
 
 func TestTheMouseReachesTheConsole(t *testing.T) {
 	c := controltest.NewFull(64, 48)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	c.SetMouseMode("client")
 	require.NoError(t, d.MouseMove(ctx, control.MouseMoveParams{X: 63, Y: 0}))
 	require.ErrorIs(t, d.MouseMove(ctx, control.MouseMoveParams{X: 64, Y: 0}), &control.Error{Code: control.CodeBadParams})
@@ -75,9 +76,9 @@ func TestTheMouseReachesTheConsole(t *testing.T) {
 
 func TestTheClipboardNeedsTheAgent(t *testing.T) {
 	c := controltest.NewFull(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	err := d.Call(ctx, control.MethodClipboardGet, map[string]int{"timeout_ms": 5}, nil)
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeTimeout})
 	require.NoError(t, d.ClipboardSet(ctx, "grüße"))
@@ -100,9 +101,9 @@ func TestTheClipboardNeedsTheAgent(t *testing.T) {
 
 func TestTheOtherVerbsReachTheConsole(t *testing.T) {
 	c := controltest.NewFull(64, 48)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	require.NoError(t, d.SetDisplay(ctx, 100, 50))
 	st, err := d.Status(ctx)
 	require.NoError(t, err)
@@ -130,11 +131,11 @@ func TestTheOtherVerbsReachTheConsole(t *testing.T) {
 
 func TestTheCursorIsDrawnIntoAScreenshotThatAsksForIt(t *testing.T) {
 	c := controltest.NewFull(20, 20)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	// Two pixels: opaque red and half transparent white; the hot spot is the second.
-	c.SetCursor(control.Cursor{Visible: true, X: 1, Y: 4, HotX: 1, Width: 2, Height: 1, Pix: []byte{0, 0, 255, 255, 255, 255, 255, 128}})
+	c.SetCursor(server.Cursor{Visible: true, X: 1, Y: 4, HotX: 1, Width: 2, Height: 1, Pix: []byte{0, 0, 255, 255, 255, 255, 255, 128}})
 	cur, err := d.Cursor(ctx)
 	require.NoError(t, err)
 	shape, err := png.Decode(bytes.NewReader(cur.Data))
@@ -158,12 +159,12 @@ func TestTheCursorIsDrawnIntoAScreenshotThatAsksForIt(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, mixed(under.R), part.NRGBAAt(0, 0).R, "half of the pointer is outside")
 	// A transparent pixel that inverts what is below it.
-	c.SetCursor(control.Cursor{Visible: true, Width: 1, Height: 1, Pix: []byte{9, 9, 9, 0}, Xor: []byte{255, 255, 255, 0}})
+	c.SetCursor(server.Cursor{Visible: true, Width: 1, Height: 1, Pix: []byte{9, 9, 9, 0}, Xor: []byte{255, 255, 255, 0}})
 	inverted, err := d.Image(ctx, control.ScreenshotParams{Cursor: true})
 	require.NoError(t, err)
 	under = plain.NRGBAAt(0, 0)
 	require.Equal(t, color.NRGBA{^under.R, ^under.G, ^under.B, 255}, inverted.NRGBAAt(0, 0))
-	c.SetCursor(control.Cursor{})
+	c.SetCursor(server.Cursor{})
 	hidden, err := d.Image(ctx, control.ScreenshotParams{Cursor: true})
 	require.NoError(t, err)
 	require.Equal(t, plain.Pix, hidden.Pix)
@@ -173,9 +174,9 @@ func TestTheCursorIsDrawnIntoAScreenshotThatAsksForIt(t *testing.T) {
 func TestAwaitEndsWhenTheConditionHolds(t *testing.T) {
 	c := controltest.NewFull(320, 240)
 	c.SetAgent(false)
-	path, _ := open(t, control.Config{Console: c, Scan: fakeScan})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 
 	corner := control.Place{Rect: &control.Rect{X: 0, Y: 0, Width: 4, Height: 4}}
 	black := image.NewNRGBA(image.Rect(0, 0, 4, 4))
@@ -213,10 +214,10 @@ func TestAwaitEndsWhenTheConditionHolds(t *testing.T) {
 		{"region within a tolerance", control.Condition{Region: &control.RegionCondition{Place: corner, PNG: file.Bytes(), Tolerance: 5}},
 			func() { paint(5) }, "no pixel differs"},
 		{"cursor", control.Condition{Cursor: &control.CursorCondition{Visible: &truth, X: &x}},
-			func() { c.SetCursor(control.Cursor{Visible: true, X: 7, Y: 8}) }, "visible at 7,8"},
+			func() { c.SetCursor(server.Cursor{Visible: true, X: 7, Y: 8}) }, "visible at 7,8"},
 		{"digest", control.Condition{Digest: &control.DigestCondition{MinCounter: new(uint32(40)), Event: "keypress",
 			Fields: map[string]json.RawMessage{"unicode": json.RawMessage(`"\r"`)}, AfterMS: new(uint64(138549)), Hashes: map[string]uint32{"keypress": 41}}},
-			func() { drawDigest(c.Console, 640, 480, 41, 1) }, ""},
+			func() { controltest.DrawDigest(c.Console, 640, 480, 41, 1) }, ""},
 		{"all", control.Condition{All: []control.Condition{
 			{Surface: &control.SurfaceCondition{Width: 100}}, {Any: []control.Condition{{Agent: new(bool)}, {Agent: &truth}}}}},
 			func() { c.AddSurface(0, 0, 100, 100) }, "surface 0 on channel 0 of 100x100"},
@@ -257,9 +258,9 @@ func TestAwaitEndsWhenTheConditionHolds(t *testing.T) {
 
 func TestAwaitStableWaitsForQuiet(t *testing.T) {
 	c := controltest.New(32, 32)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	var last time.Time
 	draw := func(v byte) {
 		c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = v })
@@ -283,21 +284,21 @@ func TestAwaitStableWaitsForQuiet(t *testing.T) {
 
 func TestAwaitStableCountsTheQuietBeforeIt(t *testing.T) {
 	c := controltest.New(32, 32)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
 	c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = 1 })
 	quiet := time.NewTimer(60 * time.Millisecond)
 	defer quiet.Stop()
 	<-quiet.C
-	_, err := d.Await(within(t), control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: 50}}, TimeoutMS: new(uint32)})
+	_, err := d.Await(controltest.Within(t), control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: 50}}, TimeoutMS: new(uint32)})
 	require.NoError(t, err)
 }
 
 func TestAwaitSaysAtOnceThatTheSessionIsOver(t *testing.T) {
 	c := controltest.NewFull(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
-	ctx := within(t)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
 	done := make(chan error, 1)
 	go func() {
 		_, err := d.Await(ctx, control.AwaitParams{Condition: control.Condition{Surface: &control.SurfaceCondition{Width: 1}}})
@@ -316,27 +317,27 @@ func TestAwaitSaysAtOnceThatTheSessionIsOver(t *testing.T) {
 }
 
 func TestAwaitRefusesConditionsThatMeanNothing(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(t, path)
 	for _, params := range []string{
 		`{}`, `{"timeout_ms":5}`, `{"agent":true,"stable":{"ms":5}}`, `{"agnet":true}`, `{"surface":{"widht":5}}`, `{"all":[]}`, `{"any":[{}]}`,
 		`{"region":{}}`, `{"region":{"sha256":"00"}}`, `{"region":{"png":"AAAA"}}`, `{"digest":{"fields":{"row":1}}}`, `{"digest":{}}`,
 		`{"cursor":{"visible":true}}`, `{"agent":1}`, `{"agent":true,"timeout_ms":-1}`,
 	} {
-		err := d.Call(within(t), control.MethodAwait, json.RawMessage(params), nil)
+		err := d.Call(controltest.Within(t), control.MethodAwait, json.RawMessage(params), nil)
 		require.ErrorIs(t, err, &control.Error{Method: "await", Code: control.CodeBadParams}, params)
 	}
 }
 
 func TestAnAwaitEndsWithItsClient(t *testing.T) {
-	path, _ := open(t, control.Config{Console: controltest.New(8, 8)})
-	r := dialRaw(t, path)
-	r.hello()
-	r.send(`{"id":1,"method":"await","params":{"agent":true,"timeout_ms":3600000}}`,
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	r := controltest.DialRaw(t, path)
+	r.Hello()
+	r.Send(`{"id":1,"method":"await","params":{"agent":true,"timeout_ms":3600000}}`,
 		`{"id":1,"method":"await","params":{"agent":true}}`)
-	require.Contains(t, r.line(), `still in flight`)
-	r.conn.Close()
-	dial(t, path) // is served when the wait has ended
+	require.Contains(t, r.Line(), `still in flight`)
+	r.Conn.Close()
+	controltest.Dial(t, path) // is served when the wait has ended
 }
 
 // guest shows the keys it gets as a UEFI program would: each that produces a
@@ -380,14 +381,14 @@ func newGuest() *guest {
 		}
 		n := g.n
 		g.mu.Unlock()
-		go drawDigest(g.Console, 320, 240, n, 1)
+		go controltest.DrawDigest(g.Console, 320, 240, n, 1)
 		return nil
 	}
 	return g
 }
 
 func (g *guest) scan(pix []byte, stride, w, h int) (control.Digest, error) {
-	d, err := fakeScan(pix, stride, w, h)
+	d, err := controltest.Scan(pix, stride, w, h)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	d.Events = append([]json.RawMessage(nil), g.events...)
@@ -396,14 +397,14 @@ func (g *guest) scan(pix []byte, stride, w, h int) (control.Digest, error) {
 
 func TestClosedLoopTypingSendsTheNextKeyWhenTheLastWasSeen(t *testing.T) {
 	g := newGuest()
-	drawDigest(g.Console, 320, 240, 99999, 1)
-	path, _ := open(t, control.Config{Console: g, Scan: g.scan})
-	d := dial(t, path)
+	controltest.DrawDigest(g.Console, 320, 240, 99999, 1)
+	path, _ := controltest.Open(t, server.Config{Console: g, Scan: g.scan})
+	d := controltest.Dial(t, path)
 	text := ""
 	for range 40 {
 		text += "abcde\n"
 	}
-	res, err := d.Type(within(t), control.TypeParams{Text: text, Confirm: true})
+	res, err := d.Type(controltest.Within(t), control.TypeParams{Text: text, Confirm: true})
 	require.NoError(t, err)
 	require.NotNil(t, res.Latency)
 	require.Positive(t, res.Latency.P50MS)
@@ -415,10 +416,10 @@ func TestClosedLoopTypingSendsTheNextKeyWhenTheLastWasSeen(t *testing.T) {
 func TestClosedLoopTypingReportsWhatWasLostAndReordered(t *testing.T) {
 	g := newGuest()
 	g.lose[3], g.late[6] = true, true
-	drawDigest(g.Console, 320, 240, 99999, 1)
-	path, _ := open(t, control.Config{Console: g, Scan: g.scan})
-	d := dial(t, path)
-	res, err := d.Type(within(t), control.TypeParams{Text: "abcdeabcde", Confirm: true, ConfirmMS: new(uint32(100))})
+	controltest.DrawDigest(g.Console, 320, 240, 99999, 1)
+	path, _ := controltest.Open(t, server.Config{Console: g, Scan: g.scan})
+	d := controltest.Dial(t, path)
+	res, err := d.Type(controltest.Within(t), control.TypeParams{Text: "abcdeabcde", Confirm: true, ConfirmMS: new(uint32(100))})
 	require.NoError(t, err)
 	res.Latency = nil
 	require.Equal(t, control.TypeResult{CharsSent: 10, KeysSent: 20, Seen: 8, Lost: 1, Reordered: 1, Oddities: []string{
@@ -430,8 +431,8 @@ func TestClosedLoopTypingReportsWhatWasLostAndReordered(t *testing.T) {
 
 func TestTypingKnowsTheLayoutOfTheGuest(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
 	for _, tc := range []struct{ layout, text, want string }{
 		{"us", "aZ@", "[1e -1e 2a 2c -2c -2a 2a 03 -03 -2a]"},
 		{"", "\t\r\n", "[0f -0f 1c -1c]"},
@@ -441,32 +442,32 @@ func TestTypingKnowsTheLayoutOfTheGuest(t *testing.T) {
 		{"fr", "aq1.ê", "[10 -10 1e -1e 2a 02 -02 -2a 2a 33 -33 -2a 1a -1a 12 -12]"},
 	} {
 		before := len(c.Keys())
-		res, err := d.Type(within(t), control.TypeParams{Text: tc.text, Layout: tc.layout, DelayMS: new(uint32)})
+		res, err := d.Type(controltest.Within(t), control.TypeParams{Text: tc.text, Layout: tc.layout, DelayMS: new(uint32)})
 		require.NoError(t, err)
 		require.Equal(t, tc.want, fmt.Sprint(c.Keys()[before:]), "%s %q", tc.layout, tc.text)
 		require.Equal(t, len(c.Keys())-before, res.KeysSent)
 	}
 	before := len(c.Keys())
-	_, err := d.Type(within(t), control.TypeParams{Text: "aéb→", Layout: "us"})
+	_, err := d.Type(controltest.Within(t), control.TypeParams{Text: "aéb→", Layout: "us"})
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeUnmappable})
 	require.ErrorContains(t, err, "U+00E9 'é', U+2192 '→'")
-	_, err = d.Type(within(t), control.TypeParams{Text: "a", Layout: "dvorak"})
+	_, err = d.Type(controltest.Within(t), control.TypeParams{Text: "a", Layout: "dvorak"})
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBadParams})
-	_, err = d.Type(within(t), control.TypeParams{Text: "a", Confirm: true})
+	_, err = d.Type(controltest.Within(t), control.TypeParams{Text: "a", Confirm: true})
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBadParams})
 	require.Len(t, c.Keys(), before)
 }
 
 func TestEveryPrintableASCIICharacterIsOnEveryLayout(t *testing.T) {
 	c := controltest.New(8, 8)
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
 	text := ""
 	for r := rune(0x20); r < 0x7f; r++ {
 		text += string(r)
 	}
 	for _, layout := range control.Layouts() {
-		_, err := d.Type(within(t), control.TypeParams{Text: text, Layout: layout, DelayMS: new(uint32)})
+		_, err := d.Type(controltest.Within(t), control.TypeParams{Text: text, Layout: layout, DelayMS: new(uint32)})
 		require.NoError(t, err, layout)
 	}
 }

@@ -1,4 +1,4 @@
-package control_test
+package server_test
 
 import (
 	"testing"
@@ -7,13 +7,14 @@ import (
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 func BenchmarkScreenshot(b *testing.B) {
 	for _, format := range []string{"rgba", "png"} {
 		b.Run(format+" 1024x768", func(b *testing.B) {
-			path, _ := open(b, control.Config{Console: controltest.New(1024, 768)})
-			d := dial(b, path)
+			path, _ := controltest.Open(b, server.Config{Console: controltest.New(1024, 768)})
+			d := controltest.Dial(b, path)
 			for b.Loop() {
 				_, err := d.Image(b.Context(), control.ScreenshotParams{Format: format})
 				require.NoError(b, err)
@@ -23,8 +24,8 @@ func BenchmarkScreenshot(b *testing.B) {
 }
 
 func BenchmarkStatus(b *testing.B) {
-	path, _ := open(b, control.Config{Console: controltest.New(8, 8)})
-	d := dial(b, path)
+	path, _ := controltest.Open(b, server.Config{Console: controltest.New(8, 8)})
+	d := controltest.Dial(b, path)
 	for b.Loop() {
 		_, err := d.Status(b.Context())
 		require.NoError(b, err)

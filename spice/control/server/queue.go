@@ -1,9 +1,11 @@
-package control
+package server
 
 import (
 	"math"
 	"sync"
 	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // droppedAfter is how long a client that never catches up waits to be told
@@ -21,7 +23,7 @@ type outEvent struct {
 // the oldest goes.
 type queue struct {
 	mu      sync.Mutex
-	ring    [QueueLen]outEvent
+	ring    [control.QueueLen]outEvent
 	head, n int
 	dropped uint64
 	since   time.Time // when the first of the dropped ones went
@@ -34,15 +36,15 @@ func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
 // push appends an event and drops the oldest if there is no room.
 func (q *queue) push(ev outEvent) {
 	q.mu.Lock()
-	if q.n == QueueLen {
-		q.head = (q.head + 1) % QueueLen
+	if q.n == control.QueueLen {
+		q.head = (q.head + 1) % control.QueueLen
 		q.n--
 		if q.dropped == 0 {
 			q.since = time.Now()
 		}
 		q.dropped++
 	}
-	q.ring[(q.head+q.n)%QueueLen] = ev
+	q.ring[(q.head+q.n)%control.QueueLen] = ev
 	q.n++
 	q.mu.Unlock()
 	select {
@@ -59,14 +61,14 @@ func (q *queue) pop() (outEvent, bool) {
 	if q.dropped > 0 && (q.n == 0 || time.Since(q.since) >= droppedAfter) {
 		count := uint32(min(q.dropped, math.MaxUint32))
 		q.dropped = 0
-		return outEvent{EventDropped, DroppedData{count}}, true
+		return outEvent{control.EventDropped, control.DroppedData{Count: count}}, true
 	}
 	if q.n == 0 {
 		return outEvent{}, false
 	}
 	ev := q.ring[q.head]
 	q.ring[q.head] = outEvent{}
-	q.head = (q.head + 1) % QueueLen
+	q.head = (q.head + 1) % control.QueueLen
 	q.n--
 	return ev, true
 }
@@ -77,14 +79,14 @@ func (q *queue) discard(names map[string]bool) {
 	defer q.mu.Unlock()
 	kept := 0
 	for i := range q.n {
-		ev := q.ring[(q.head+i)%QueueLen]
+		ev := q.ring[(q.head+i)%control.QueueLen]
 		if !names[ev.name] {
-			q.ring[(q.head+kept)%QueueLen] = ev
+			q.ring[(q.head+kept)%control.QueueLen] = ev
 			kept++
 		}
 	}
 	for i := kept; i < q.n; i++ {
-		q.ring[(q.head+i)%QueueLen] = outEvent{}
+		q.ring[(q.head+i)%control.QueueLen] = outEvent{}
 	}
 	q.n = kept
 }

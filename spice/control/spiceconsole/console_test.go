@@ -1,4 +1,4 @@
-package control_test
+package spiceconsole_test
 
 import (
 	"context"
@@ -13,12 +13,15 @@ import (
 
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // A recorded session with QEMU: Beacon on a QXL device, GLZ images.
-const recording = "../spicetest/testdata/conversations/qxl-glz-plain"
+const recording = "../../spicetest/testdata/conversations/qxl-glz-plain"
 
 // played connects a client to the recording and waits until all of it has been
 // shown.
@@ -35,10 +38,10 @@ func played(ctx context.Context, t *testing.T) (*spice.Client, *spicetest.Server
 }
 
 func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
-	ctx := within(t)
-	client, server := played(ctx, t)
-	path, _ := open(t, control.Config{Console: control.NewSpiceConsole(client)})
-	d := dial(t, path)
+	ctx := controltest.Within(t)
+	client, srv := played(ctx, t)
+	path, _ := controltest.Open(t, server.Config{Console: spiceconsole.New(client)})
+	d := controltest.Dial(t, path)
 
 	st, err := d.Status(ctx)
 	require.NoError(t, err)
@@ -71,14 +74,14 @@ func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeNoSuchSurface})
 
 	inputs := wire.ChannelID{Type: wire.ChannelInputs}
-	before := len(server.Received(inputs))
+	before := len(srv.Received(inputs))
 	require.NoError(t, d.SendKey(ctx, control.KeyLeft, control.Press))
 	require.NoError(t, d.MouseButton(ctx, "right", control.Press))
-	require.Eventually(t, func() bool { return len(server.Received(inputs)) >= before+4 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(srv.Received(inputs)) >= before+4 }, 10*time.Second, time.Millisecond)
 	require.Equal(t, []wire.ClientMessage{
 		&wire.InputsKeyDown{Code: 0x4be0}, &wire.InputsKeyUp{Code: 0xcbe0},
 		&wire.InputsMousePress{Button: wire.ButtonRight, Buttons: wire.ButtonRight.Mask()}, &wire.InputsMouseRelease{Button: wire.ButtonRight},
-	}, server.Received(inputs)[before:])
+	}, srv.Received(inputs)[before:])
 
 	require.ErrorIs(t, d.ClipboardSet(ctx, "x"), &control.Error{Code: control.CodeAgentNotConnected})
 	require.ErrorIs(t, d.SetDisplay(ctx, 800, 600), &control.Error{Code: control.CodeAgentNotConnected})
@@ -96,7 +99,7 @@ func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
 		_, err := d.Await(ctx, control.AwaitParams{Condition: control.Condition{Agent: &agent}})
 		over <- err
 	}()
-	server.Close()
+	srv.Close()
 	require.ErrorIs(t, <-over, &control.Error{Code: control.CodeDisconnected})
 	st, err = d.Status(ctx)
 	require.NoError(t, err)
@@ -106,9 +109,9 @@ func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
 }
 
 func TestASpiceSessionCanBeEndedAndDialledAgain(t *testing.T) {
-	ctx := within(t)
+	ctx := controltest.Within(t)
 	dials := 0
-	c, err := control.NewRedialConsole(ctx, func(ctx context.Context) (*spice.Client, error) {
+	c, err := spiceconsole.Dial(ctx, func(ctx context.Context, _ func(*spice.Config)) (*spice.Client, error) {
 		if dials++; dials == 3 {
 			return nil, os.ErrPermission
 		}
@@ -117,8 +120,8 @@ func TestASpiceSessionCanBeEndedAndDialledAgain(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer c.Close()
-	path, _ := open(t, control.Config{Console: c})
-	d := dial(t, path)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	require.NoError(t, err)
 	before, err := d.Image(ctx, control.ScreenshotParams{})

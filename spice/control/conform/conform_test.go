@@ -1,13 +1,13 @@
-package control_test
+package conform_test
 
 import (
 	"os"
 	"testing"
 	"time"
 
-	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/conform"
 	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // With SPICELANE_SOCKET set the checks run against that socket, whoever serves
@@ -16,8 +16,8 @@ func TestAControlSocketKeepsProtocol12(t *testing.T) {
 	path, opts := os.Getenv("SPICELANE_SOCKET"), conform.Options{}
 	if path == "" {
 		c := controltest.NewFull(320, 240)
-		path, _ = open(t, control.Config{Console: c, Scan: fakeScan})
-		opts = conform.Options{Burst: noticer(c.Console), Patience: 10 * time.Second}
+		path, _ = controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+		opts = conform.Options{Burst: controltest.Noticer(c.Console), Patience: 10 * time.Second}
 	}
 	for _, r := range conform.Run(t.Context(), path, opts) {
 		switch r.Outcome {

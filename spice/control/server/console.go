@@ -1,22 +1,27 @@
-package control
+package server
 
 import (
 	"context"
 	"errors"
 	"image"
 	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Console is what the server drives: one remote console, whatever protocol
+// A Console is what the server drives: one remote console, whatever protocol
 // leads to it. All methods may be called at the same time.
 //
-// A Console may implement [Pointer], [Clipboard], [Resizer], [CursorSource],
-// [Reconnector], [Recorder] and [StatsSource] besides; the verbs that need one
-// are offered only if it does. A Console that wraps another one may have a
-// method Unwrap() Console, through which these are found.
+// A Console may implement [Counter], [Pointer], [Clipboard], [Resizer],
+// [CursorSource], [Reconnector], [Recorder] and [StatsSource] besides; the verbs that
+// need one are offered only if it does, and if [Offerer] does not say otherwise. A
+// Console that wraps another one may have a method Unwrap() Console, through which
+// these are found.
 type Console interface {
-	// Status says how things stand. It must not block.
-	Status() Status
+	// Status says how things stand. It must not block, and it must be quick: it is
+	// asked for each picture, and whenever something happens while somebody waits.
+	// What is dear to count is left to [Counter].
+	Status() control.Status
 
 	// SendKey presses or releases the key with the AT set 1 make code, the
 	// prefix 0xe0 in the high byte. It returns when the key is on its way.
@@ -84,24 +89,16 @@ func (AgentChanged) notice()  {}
 func (Changed) notice()       {}
 func (CursorChanged) notice() {}
 
-// DigestScanner reads the digest from pixels in the byte order B, G, R, X. They
-// are the digest region and nothing else. It returns an error that wraps
-// [ErrNoDigest] if there is no code at all, and another one if there is a code
-// that cannot be read or whose payload is wrong. A server never calls it from two
-// goroutines at a time.
-type DigestScanner func(pix []byte, stride, w, h int) (Digest, error)
+// Counter is a Console that counts what its session receives.
+type Counter interface {
+	// Count adds Channels, Messages and Unsupported to a status.
+	Count(st *control.Status)
+}
 
-// ErrNoDigest is what a [DigestScanner] wraps when the picture shows no code.
-var ErrNoDigest = errors.New("control: no digest in the picture")
-
-// digestSide is the width and height of the digest region in pixels: a version
-// 5 QR code has 37 modules and 4 of quiet zone on each side, at 4 pixels a module.
-const digestSide = 180
-
-// DefaultDigestRegion is where the digest stands on a surface of w×h pixels:
-// 180×180 in the bottom right corner, less if the surface is smaller.
-func DefaultDigestRegion(w, h int) image.Rectangle {
-	return image.Rect(w-digestSide, h-digestSide, w, h).Intersect(image.Rect(0, 0, w, h))
+// Offerer is a Console with methods of which not all are of use.
+type Offerer interface {
+	// Offers reports whether the verb may be offered to clients.
+	Offers(method string) bool
 }
 
 // Pointer is a Console with a mouse.
@@ -164,7 +161,7 @@ type Recorder interface {
 	RecordStart(ctx context.Context, dir string) error
 	// RecordStop ends it and says what was written. The error says what could not
 	// be; the recording has ended then, too.
-	RecordStop() (Recorded, error)
+	RecordStop(ctx context.Context) (Recorded, error)
 }
 
 // Recorded is what a recording has left.

@@ -1,0 +1,118 @@
+package control
+
+// MouseMoveParams are the params of mouse_move.
+type MouseMoveParams struct {
+	X int `json:"x"`
+	Y int `json:"y"`
+	// Relative moves by X, Y instead of to them.
+	Relative bool `json:"relative,omitempty"`
+	// ChannelID is the display that X, Y are on; nil is the primary one.
+	ChannelID *uint8 `json:"channel_id,omitempty"`
+}
+
+// MouseButtonParams are the params of mouse_button.
+type MouseButtonParams struct {
+	// Button is left, middle, right, side or extra.
+	Button string   `json:"button"`
+	State  KeyState `json:"state"`
+}
+
+// MouseWheelParams are the params of mouse_wheel.
+type MouseWheelParams struct {
+	// Steps is how far to turn, positive away from the user; at most 100 either
+	// way.
+	Steps int `json:"steps"`
+}
+
+// ClipboardText is the params of clipboard_set and the result of clipboard_get.
+type ClipboardText struct {
+	Text string `json:"text"`
+}
+
+// ClipboardGetParams are the params of clipboard_get.
+type ClipboardGetParams struct {
+	// TimeoutMS is how long to wait for the guest in milliseconds, 5000 if nil.
+	TimeoutMS *uint32 `json:"timeout_ms,omitempty"`
+}
+
+// SetDisplayParams are the params of set_display, in pixels.
+type SetDisplayParams struct {
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+// CursorResult is the result of cursor.
+type CursorResult struct {
+	Visible bool `json:"visible"`
+	// X, Y is where the hot spot is on the display.
+	X int `json:"x"`
+	Y int `json:"y"`
+	// HotX, HotY is where the hot spot is in the shape.
+	HotX int `json:"hot_x"`
+	HotY int `json:"hot_y"`
+	// Width and Height are the shape's.
+	Width  int `json:"width"`
+	Height int `json:"height"`
+	// Data is the shape as a PNG file; nil if there is none.
+	Data []byte `json:"data_base64,omitempty"`
+}
+
+// RecordStartParams are the params of record_start.
+type RecordStartParams struct {
+	// Dir is the absolute path of a directory on the server's host. It is made if
+	// it does not exist, and must not hold a recording yet.
+	Dir string `json:"dir"`
+}
+
+// RecordStopResult is the result of record_stop.
+type RecordStopResult struct {
+	// Dir is the directory that record_start was given.
+	Dir string `json:"dir"`
+	// Files are the names in it of what was written, and Bytes their size together.
+	Files []string `json:"files"`
+	Bytes int64    `json:"bytes"`
+}
+
+// TypeParams are the params of type.
+type TypeParams struct {
+	Text string `json:"text"`
+	// Layout is the guest's keyboard: us (also if empty), uk, de or fr.
+	Layout string `json:"layout,omitempty"`
+	// DelayMS is the pause between characters in milliseconds, 10 if nil, 0
+	// with Confirm.
+	DelayMS *uint32 `json:"delay_ms,omitempty"`
+	// Confirm sends the next character only when the guest's digest has shown
+	// the last one.
+	Confirm bool `json:"confirm,omitempty"`
+	// ConfirmMS is how long to wait for that in milliseconds, 2000 if nil.
+	ConfirmMS *uint32 `json:"confirm_ms,omitempty"`
+}
+
+// TypeResult is the result of type. All but the first two are of closed-loop
+// typing.
+type TypeResult struct {
+	// CharsSent are the characters typed, KeysSent the key events, down and up.
+	CharsSent int `json:"chars_sent"`
+	KeysSent  int `json:"keys_sent"`
+	// Seen are the characters that the guest showed, in time and in order.
+	Seen int `json:"seen"`
+	// Lost are the characters that it did not show.
+	Lost int `json:"lost"`
+	// Reordered are those that it showed after a later one.
+	Reordered int `json:"reordered"`
+	// Unexpected are the key presses it showed that nobody had sent.
+	Unexpected int `json:"unexpected"`
+	// Latency is from sending a character to the arrival of the pixels that
+	// show it.
+	Latency *Percentiles `json:"latency,omitempty"`
+	// Oddities name the first of what was lost, reordered or unexpected.
+	Oddities []string `json:"oddities,omitempty"`
+}
+
+// Percentiles sum up durations, in milliseconds.
+type Percentiles struct {
+	P50MS float64 `json:"p50_ms"`
+	P95MS float64 `json:"p95_ms"`
+	P99MS float64 `json:"p99_ms"`
+	MaxMS float64 `json:"max_ms"`
+}

@@ -1,0 +1,218 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
+)
+
+// defaultAwait is how long await waits if it is not told.
+const defaultAwait = 10 * time.Second
+
+// awaitCondition is the verb await.
+func (cn *connection) awaitCondition(c *call) (any, error) {
+	var p control.AwaitParams
+	// Unlike elsewhere an unknown field is an error: a misspelled condition
+	// would be waited for in vain, or not at all.
+	dec := json.NewDecoder(bytes.NewReader(c.Params))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&p); err != nil {
+		return nil, errorf(control.CodeBadParams, "params: %s", strings.TrimPrefix(jsonReason(err), "json: "))
+	}
+	a := Awaiter{Console: cn.srv.cfg.Console, Digests: cn.watchDigest}
+	res, err := a.Await(c.ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// An Awaiter waits for conditions on a console.
+type Awaiter struct {
+	Console Console
+	// Digests returns what reads the console's digests; it is called only for
+	// conditions that look at them. If it is nil, or returns nil, those are refused.
+	Digests func() *DigestWatcher
+}
+
+// Await waits until the condition holds, looking at it now and whenever something
+// happened on the console. The error is a *control.Error with the code timeout or
+// disconnected, whose data is a control.AwaitResult, or bad_params, or that of ctx.
+func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.AwaitResult, error) {
+	w := &wait{console: a.Console}
+	root, err := w.compile(p.Condition, "params")
+	if err != nil {
+		return control.AwaitResult{}, err
+	}
+	if w.looksAtDigests {
+		if a.Digests != nil {
+			w.digests = a.Digests()
+		}
+		if w.digests == nil {
+			return control.AwaitResult{}, errorf(control.CodeBadParams, "the server does not read digests")
+		}
+	}
+	timeout := defaultAwait
+	if p.TimeoutMS != nil {
+		timeout = time.Duration(*p.TimeoutMS) * time.Millisecond
+	}
+	return w.run(ctx, root, timeout)
+}
+
+// wait is one await.
+type wait struct {
+	console Console
+	// digests is set before the first look if looksAtDigests is.
+	digests        *DigestWatcher
+	looksAtDigests bool
+
+	start  time.Time
+	leaves []*leaf
+}
+
+// leaf is a condition that is no combination, and what it saw last.
+type leaf struct {
+	want string
+	// look says whether the condition holds and what it saw. again is when it
+	// may hold without anything happening; zero is never.
+	look func() (met bool, saw string, again time.Time)
+	met  bool
+	saw  string
+}
+
+// node is a condition: it looks again and says whether it holds now.
+type node func(again *time.Time) bool
+
+// run looks now, and whenever something has happened, until the condition holds.
+func (w *wait) run(ctx context.Context, root node, timeout time.Duration) (control.AwaitResult, error) {
+	wake, stop := wakeOn(w.console, w.digests)
+	defer stop()
+	w.start = time.Now()
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	again := time.NewTimer(timeout)
+	defer again.Stop()
+	for {
+		var at time.Time
+		met := root(&at)
+		if met {
+			return control.AwaitResult{WaitedMS: milliseconds(time.Since(w.start)), Seen: w.seen()}, nil
+		}
+		if st := w.console.Status(); !st.SpiceConnected {
+			return control.AwaitResult{}, w.fail(control.CodeDisconnected, "the session is over: "+cmp.Or(st.Error, "not connected"))
+		}
+		again.Stop()
+		if !at.IsZero() {
+			again.Reset(time.Until(at))
+		}
+		select {
+		case <-wake:
+		case <-again.C:
+		case <-deadline.C:
+			return control.AwaitResult{}, w.fail(control.CodeTimeout, fmt.Sprintf("not within %s", timeout))
+		case <-ctx.Done():
+			return control.AwaitResult{}, ctx.Err()
+		}
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func (w *wait) seen() []control.Sight {
+	sights := make([]control.Sight, 0, len(w.leaves))
+	for _, l := range w.leaves {
+		sights = append(sights, control.Sight{Condition: l.want, Met: l.met, Saw: l.saw})
+	}
+	return sights
+}
+
+// fail says which conditions did not hold and what they saw last.
+func (w *wait) fail(code control.Code, why string) error {
+	var missing []string
+	for _, l := range w.leaves {
+		if !l.met {
+			missing = append(missing, fmt.Sprintf("%s (last seen: %s)", l.want, l.saw))
+		}
+	}
+	e := errorf(code, "%s: %s", why, strings.Join(missing, "; "))
+	data, err := ndjson.Marshal(control.AwaitResult{WaitedMS: milliseconds(time.Since(w.start)), Seen: w.seen()})
+	if err == nil {
+		e.Data = data
+	}
+	return e
+}
+
+// compile checks a condition and makes it ready to be looked at.
+func (w *wait) compile(c control.Condition, at string) (node, error) {
+	var found []string
+	var n node
+	var err error
+	take := func(name string, set bool, make func() (node, error)) {
+		if !set || err != nil {
+			return
+		}
+		found = append(found, name)
+		n, err = make()
+	}
+	take("all", c.All != nil, func() (node, error) { return w.combine(c.All, at+".all", true) })
+	take("any", c.Any != nil, func() (node, error) { return w.combine(c.Any, at+".any", false) })
+	take("surface", c.Surface != nil, func() (node, error) { return w.surface(*c.Surface) })
+	take("stable", c.Stable != nil, func() (node, error) { return w.stable(*c.Stable) })
+	take("region", c.Region != nil, func() (node, error) { return w.region(*c.Region) })
+	take("digest", c.Digest != nil, func() (node, error) { return w.digest(*c.Digest) })
+	take("agent", c.Agent != nil, func() (node, error) { return w.agent(*c.Agent) })
+	take("cursor", c.Cursor != nil, func() (node, error) { return w.cursor(*c.Cursor) })
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != 1 {
+		return nil, errorf(control.CodeBadParams, "%s: want exactly one of all, any, surface, stable, region, digest, agent, cursor; got %d", at, len(found))
+	}
+	return n, nil
+}
+
+// combine makes a condition of conditions. All of them are looked at each time,
+// so that the report is of one moment.
+func (w *wait) combine(cs []control.Condition, at string, all bool) (node, error) {
+	if len(cs) == 0 {
+		return nil, errorf(control.CodeBadParams, "%s is empty", at)
+	}
+	var nodes []node
+	for i, c := range cs {
+		n, err := w.compile(c, fmt.Sprintf("%s[%d]", at, i))
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, n)
+	}
+	return func(again *time.Time) bool {
+		met := 0
+		for _, n := range nodes {
+			if n(again) {
+				met++
+			}
+		}
+		return met == len(nodes) || !all && met > 0
+	}, nil
+}
+
+// leaf adds a condition that is no combination.
+func (w *wait) leaf(want string, look func() (bool, string, time.Time)) (node, error) {
+	l := &leaf{want: want, look: look}
+	w.leaves = append(w.leaves, l)
+	return func(again *time.Time) bool {
+		var at time.Time
+		l.met, l.saw, at = l.look()
+		if !l.met && !at.IsZero() && (again.IsZero() || at.Before(*again)) {
+			*again = at
+		}
+		return l.met
+	}, nil
+}

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"errors"
+	"image"
+
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// pickSurface finds the surface that a request means: without a surface the
+// primary one, without a channel the primary one's.
+func pickSurface(c Console, channel *uint8, surface *uint32) (control.Surface, error) {
+	st := c.Status()
+	want, ok := st.Primary()
+	if !ok && channel == nil {
+		if surface == nil {
+			return want, errorf(control.CodeNoSuchSurface, "there is no surface yet: the session may still be starting")
+		}
+		return want, errorf(control.CodeNoSuchSurface, "no surface %d: there is no surface at all", *surface)
+	}
+	if channel != nil {
+		want.ChannelID, want.SurfaceID = *channel, 0
+	}
+	if surface != nil {
+		want.SurfaceID = *surface
+	}
+	for _, sf := range st.Surfaces {
+		if sf.ChannelID == want.ChannelID && sf.SurfaceID == want.SurfaceID {
+			return sf, nil
+		}
+	}
+	return want, errorf(control.CodeNoSuchSurface, "no surface %d on display channel %d", want.SurfaceID, want.ChannelID)
+}
+
+// snapshot copies a surface or a part of it.
+func snapshot(c Console, sf control.Surface, region *control.Rect) (*Picture, error) {
+	var r image.Rectangle
+	if region != nil {
+		r = image.Rect(region.X, region.Y, region.X+region.Width, region.Y+region.Height)
+		if whole := image.Rect(0, 0, sf.Width, sf.Height); region.Width <= 0 || region.Height <= 0 || !r.In(whole) {
+			return nil, errorf(control.CodeBadParams, "region %dx%d at %d,%d is not within the surface's %dx%d",
+				region.Width, region.Height, region.X, region.Y, sf.Width, sf.Height)
+		}
+	}
+	pic, err := c.Snapshot(sf.ChannelID, sf.SurfaceID, r)
+	if errors.Is(err, ErrNoSurface) {
+		return nil, errorf(control.CodeNoSuchSurface, "no surface %d on display channel %d any more", sf.SurfaceID, sf.ChannelID)
+	}
+	if err != nil {
+		return nil, errorf(control.CodeInternal, "copy the surface: %s", err)
+	}
+	return pic, nil
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -111,10 +112,10 @@ type Config struct {
 	Logger *slog.Logger `json:"-"`
 	// OnBegin and OnStep are told what is being waited for and, afterwards,
 	// how long it took. They must not block.
-	OnBegin func(name string) `json:"-"`
-	OnStep  func(Step)        `json:"-"`
+	OnBegin func(name string)   `json:"-"`
+	OnStep  func(registry.Step) `json:"-"`
 	// OnState is told each change of the lane's state. It must not block.
-	OnState func(State) `json:"-"`
+	OnState func(registry.State) `json:"-"`
 
 	// startFailed gets a lane that did not come up before it is undone.
 	startFailed func(*Lane, error)

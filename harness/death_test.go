@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -62,7 +63,7 @@ func TestAKilledTestProcessTakesItsLaneWithIt(t *testing.T) {
 	defer cmd.Process.Kill()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err, line)
-	var s harness.State
+	var s registry.State
 	require.NoError(t, json.Unmarshal([]byte(line), &s), line)
 	require.True(t, host.Alive(s.PIDs.QEMU))
 
@@ -111,7 +112,7 @@ func TestQEMUsDeathEndsEveryWaiterAtOnceWithTheReason(t *testing.T) {
 	<-lane.Done()
 	require.ErrorContains(t, lane.Err(), "killed by signal 9")
 	require.NoError(t, ctx.Err(), "the waiters were woken, they did not time out")
-	require.Equal(t, harness.StateFailed, lane.State().State)
+	require.Equal(t, registry.StateFailed, lane.State().State)
 }
 
 func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {

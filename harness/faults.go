@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -333,7 +334,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 	l.mu.Unlock()
 	go l.recordSerial(m)
 	l.watchdog.Follow(m.PID())
-	l.setState(func(s *State) {
+	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()
 		if addr := m.Spice(); addr.Unix == "" {
 			s.SPICE.Addr = hostPort(addr.Host, max(addr.TLSPort, addr.Port))

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
 )
 
 // keepPart is the part of a process whose test fails.
@@ -79,7 +80,7 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 				st, err := os.Stat(qmp[1])
 				require.NoError(t, err)
 				require.NotZero(t, st.Mode()&os.ModeSocket)
-				running := harness.RunningTests()
+				running := registry.RunningTests()
 				assert.True(t, anyLane(running, qmp[1]), "spicelane status --tests does not find it: %+v", running)
 				require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 			}
@@ -96,7 +97,7 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 	}
 }
 
-func anyLane(lanes []harness.State, qmp string) bool {
+func anyLane(lanes []registry.State, qmp string) bool {
 	for _, s := range lanes {
 		if s.QMP == qmp && host.Alive(s.PIDs.QEMU) {
 			return true

@@ -17,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -59,7 +60,7 @@ type Lane struct {
 	Client *control.Driver
 
 	mu    sync.Mutex
-	state State
+	state registry.State
 
 	// outage is while the backend is stopped, see StopBackend; guarded by mu.
 	outage   *outage
@@ -213,11 +214,11 @@ func (l *Lane) start(ctx context.Context) error {
 		l.Client = nil
 	}
 	l.ready = time.Since(began)
-	l.setState(func(s *State) {
-		s.State = StateReady
+	l.setState(func(s *registry.State) {
+		s.State = registry.StateReady
 		s.ReadyMS = l.ready.Milliseconds()
 	})
-	l.log.Add("lane", map[string]any{"state": StateReady, "ready_ms": l.ready.Milliseconds()})
+	l.log.Add("lane", map[string]any{"state": registry.StateReady, "ready_ms": l.ready.Milliseconds()})
 	l.joined.Add(1)
 	go l.watch()
 	return nil
@@ -254,11 +255,11 @@ func (l *Lane) directories() error {
 		return err
 	}
 	l.undo.push(l.run.Remove)
-	l.setState(func(s *State) {
-		*s = State{
+	l.setState(func(s *registry.State) {
+		*s = registry.State{
 			Name: l.cfg.name(), Dir: dir, Fixture: l.cfg.fixture(), Image: l.cfg.Image,
 			Display: l.cfg.display(), Compression: l.cfg.Compression,
-			State: StateStarting, RunDir: l.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
+			State: registry.StateStarting, RunDir: l.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
 		}
 		if l.cfg.Image != "" {
 			s.Fixture = ""
@@ -337,7 +338,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	if mc.Spice, err = l.spiceFor(mc.Spice); err != nil {
 		return mc, err
 	}
-	l.setState(func(s *State) {
+	l.setState(func(s *registry.State) {
 		s.Accel, s.AccelReason = string(choice.Accel), choice.Reason
 		s.ConsoleUUID = l.uuid
 	})
@@ -435,7 +436,7 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	if addr == "" {
 		addr = hostPort(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
 	}
-	l.setState(func(s *State) {
+	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()
 		s.QMP = m.Config().QMPSocket()
 		s.SPICE.Addr = addr
@@ -567,9 +568,9 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 		}
 		return verdict.Classify(name, err)
 	}
-	s := Step{Name: name, MS: time.Since(began).Milliseconds(), Detail: detail}
+	s := registry.Step{Name: name, MS: time.Since(began).Milliseconds(), Detail: detail}
 	l.log.Add("step", map[string]any{"name": name, "ms": s.MS, "detail": detail})
-	l.setState(func(st *State) { st.Steps = append(st.Steps, s) })
+	l.setState(func(st *registry.State) { st.Steps = append(st.Steps, s) })
 	if l.cfg.OnStep != nil {
 		l.cfg.OnStep(s)
 	}
@@ -583,8 +584,8 @@ func (l *Lane) failed(err error) {
 	}
 	l.lastPictures()
 	if l.log != nil {
-		l.setState(func(s *State) {
-			s.State, s.Reason, s.Verdict = StateFailed, err.Error(), verdict.Of(err)
+		l.setState(func(s *registry.State) {
+			s.State, s.Reason, s.Verdict = registry.StateFailed, err.Error(), verdict.Of(err)
 		})
 		l.writeVerdict(err)
 	}
@@ -637,11 +638,11 @@ func (l *Lane) watch() {
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	l.writeVerdict(err)
-	l.setState(func(s *State) {
-		s.State, s.Reason, s.Verdict = StateFailed, err.Error(), verdict.Of(err)
+	l.setState(func(s *registry.State) {
+		s.State, s.Reason, s.Verdict = registry.StateFailed, err.Error(), verdict.Of(err)
 		var exit *qemu.ExitError
 		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
-			s.State = StateStopped
+			s.State = registry.StateStopped
 		}
 	})
 	close(l.done)
@@ -749,11 +750,11 @@ func (l *Lane) Close() error {
 	// What everybody was told to do is noted before it is done: whoever sees
 	// the supervisor gone finds the final word.
 	err := l.stopParts()
-	l.setState(func(s *State) {
-		if s.State == StateReady || s.State == StateStarting {
-			s.State, s.Reason = StateStopped, "it was ended on request"
+	l.setState(func(s *registry.State) {
+		if s.State == registry.StateReady || s.State == registry.StateStarting {
+			s.State, s.Reason = registry.StateStopped, "it was ended on request"
 		}
-		s.PIDs = PIDs{}
+		s.PIDs = registry.PIDs{}
 	})
 	if l.err == nil {
 		l.writeVerdict(nil)
@@ -762,13 +763,13 @@ func (l *Lane) Close() error {
 }
 
 // State describes the lane as it is now.
-func (l *Lane) State() State {
+func (l *Lane) State() registry.State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state
 }
 
-func (l *Lane) setState(change func(*State)) {
+func (l *Lane) setState(change func(*registry.State)) {
 	l.mu.Lock()
 	change(&l.state)
 	s := l.state

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/proc"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -176,7 +177,7 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 		return err
 	}
 	l.Client = d
-	l.setState(func(s *State) {
+	l.setState(func(s *registry.State) {
 		s.PIDs.Client = l.client.pid
 		s.ControlSocket = socket
 	})

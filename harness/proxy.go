@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -179,9 +180,9 @@ func (l *Lane) proxyEvent(e proxy.Event) {
 }
 
 func (l *Lane) proxyIsAt(r Ready, pid int) {
-	l.setState(func(s *State) {
+	l.setState(func(s *registry.State) {
 		s.PIDs.Proxy = pid
-		s.Proxy = ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
+		s.Proxy = registry.ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
 		s.VV = l.run.File("console.vv")
 	})
 }

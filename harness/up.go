@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -111,8 +112,8 @@ func laneName(test string) string {
 		}
 		return '-'
 	}, test)
-	if len(name) > maxName {
-		name = name[len(name)-maxName:]
+	if len(name) > registry.MaxName {
+		name = name[len(name)-registry.MaxName:]
 	}
 	return strings.TrimLeft(name, "._-")
 }
@@ -211,8 +212,8 @@ func (l *Lane) keepStarted(ctx context.Context, err error) {
 // look for lanes of tests.
 func noteRunning(cfg Config) Config {
 	next := cfg.OnState
-	cfg.OnState = func(s State) {
-		noteTest(s)
+	cfg.OnState = func(s registry.State) {
+		registry.NoteTest(s)
 		if next != nil {
 			next(s)
 		}

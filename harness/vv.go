@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -80,7 +81,7 @@ func (l *Lane) publishVV(f *vv.File) error {
 	if err := writeVV(path, f); err != nil {
 		return err
 	}
-	l.setState(func(s *State) { s.VV = path })
+	l.setState(func(s *registry.State) { s.VV = path })
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -89,7 +90,7 @@ func entry(t *testing.T, cache string) string {
 	return found[0]
 }
 
-func stepOf(t *testing.T, lane *harness.Lane, name string) harness.Step {
+func stepOf(t *testing.T, lane *harness.Lane, name string) registry.Step {
 	t.Helper()
 	for _, s := range lane.State().Steps {
 		if s.Name == name {
@@ -97,7 +98,7 @@ func stepOf(t *testing.T, lane *harness.Lane, name string) harness.Step {
 		}
 	}
 	require.Failf(t, "no such step", "%s in %+v", name, lane.State().Steps)
-	return harness.Step{}
+	return registry.Step{}
 }
 
 // Timeline: a lane boots and is saved; one is restored, and then has to be in

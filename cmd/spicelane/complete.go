@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/spicelane/spicelane/fixtures"
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -137,22 +137,22 @@ func words(cs ...func() []string) completer {
 }
 
 func allNames() []string {
-	states, _ := harness.DefaultRegistry().List()
-	return names(append(states, harness.RunningTests()...), func(harness.State) bool { return true })
+	states, _ := registry.Registry{}.List()
+	return names(append(states, registry.RunningTests()...), func(registry.State) bool { return true })
 }
 
 func readyNames() []string {
-	return append(upNames(), names(harness.RunningTests(), isReady)...)
+	return append(upNames(), names(registry.RunningTests(), isReady)...)
 }
 
 func upNames() []string {
-	states, _ := harness.DefaultRegistry().List()
+	states, _ := registry.Registry{}.List()
 	return names(states, isReady)
 }
 
-func isReady(s harness.State) bool { return s.State == harness.StateReady }
+func isReady(s registry.State) bool { return s.State == registry.StateReady }
 
-func names(states []harness.State, want func(harness.State) bool) []string {
+func names(states []registry.State, want func(registry.State) bool) []string {
 	var out []string
 	for _, s := range states {
 		if want(s) {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -27,7 +27,7 @@ func newDown() *cobra.Command {
 		Use:   "down NAME... | --all",
 		Short: "End lanes",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			reg := harness.DefaultRegistry()
+			reg := registry.Registry{}
 			if all == (len(args) > 0) {
 				return usage("down takes the names of lanes, or --all")
 			}
@@ -59,7 +59,7 @@ func newDown() *cobra.Command {
 }
 
 // down ends one lane and waits for its supervisor to be gone.
-func down(ctx context.Context, reg harness.Registry, name string) (string, error) {
+func down(ctx context.Context, reg registry.Registry, name string) (string, error) {
 	s, err := reg.Load(name)
 	if err != nil {
 		return "", err

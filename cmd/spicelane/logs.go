@@ -12,8 +12,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -68,7 +68,7 @@ func newLogs() *cobra.Command {
 }
 
 // followFile copies path to w as it grows, until the lane ends or ctx does.
-func followFile(ctx context.Context, w io.Writer, path string, s harness.State) error {
+func followFile(ctx context.Context, w io.Writer, path string, s registry.State) error {
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {
 		return &verdict.Error{Verdict: verdict.Host, Op: "follow", Err: err}
@@ -81,7 +81,7 @@ func followFile(ctx context.Context, w io.Writer, path string, s harness.State) 
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for s.State == harness.StateReady || s.State == harness.StateStarting {
+		for s.State == registry.StateReady || s.State == registry.StateStarting {
 			if ctx.Err() != nil || host.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
 				return
 			}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -26,7 +26,7 @@ that run at this moment are found by name, and listed with --tests. Of a single
 lane the console's state is asked for, too, which --live does for all.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var states []harness.State
+			var states []registry.State
 			if len(args) == 1 {
 				s, err := findLane(args[0])
 				if err != nil {
@@ -35,13 +35,13 @@ lane the console's state is asked for, too, which --live does for all.`,
 				states = append(states, s)
 				live = live || !asJSON
 			} else {
-				all, err := harness.DefaultRegistry().List()
+				all, err := registry.Registry{}.List()
 				if err != nil {
 					return err
 				}
 				states = all
 				if tests {
-					states = append(states, harness.RunningTests()...)
+					states = append(states, registry.RunningTests()...)
 				}
 			}
 			rows := make([]laneRow, len(states))
@@ -68,7 +68,7 @@ lane the console's state is asked for, too, which --live does for all.`,
 				return nil
 			}
 			printLanes(cmd.OutOrStdout(), rows, live)
-			if n := len(harness.RunningTests()); n > 0 && !tests {
+			if n := len(registry.RunningTests()); n > 0 && !tests {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%d more of running tests (--tests)\n", n)
 			}
 			return nil
@@ -83,7 +83,7 @@ lane the console's state is asked for, too, which --live does for all.`,
 
 // A laneRow is a lane and, if it was asked, what its client says.
 type laneRow struct {
-	harness.State
+	registry.State
 	Console *consoleState `json:"console,omitempty"`
 }
 
@@ -97,8 +97,8 @@ type consoleState struct {
 // drives the lane at this moment goes first.
 const liveWait = 500 * time.Millisecond
 
-func liveConsole(ctx context.Context, s harness.State) *consoleState {
-	if s.State != harness.StateReady || s.ControlSocket == "" {
+func liveConsole(ctx context.Context, s registry.State) *consoleState {
+	if s.State != registry.StateReady || s.ControlSocket == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, liveWait)
@@ -147,7 +147,7 @@ func (c *consoleState) summary() string {
 
 // stateColour is the colour in which a state stands on a terminal, as an SGR
 // parameter.
-var stateColour = map[string]string{harness.StateReady: "32", harness.StateFailed: "31", harness.StateStarting: "33"}
+var stateColour = map[string]string{registry.StateReady: "32", registry.StateFailed: "31", registry.StateStarting: "33"}
 
 func printLanes(w io.Writer, rows []laneRow, live bool) {
 	if len(rows) == 0 {
@@ -202,7 +202,7 @@ func printLane(w io.Writer, r laneRow) {
 }
 
 // printState shows one lane to a person.
-func printState(w io.Writer, s harness.State) {
+func printState(w io.Writer, s registry.State) {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(k, v string) {
 		if v != "" {
@@ -220,7 +220,7 @@ func printState(w io.Writer, s harness.State) {
 	}
 	row("directory", s.Dir)
 	row("serial log", s.SerialLog)
-	if s.State == harness.StateReady {
+	if s.State == registry.StateReady {
 		row("control socket", s.ControlSocket)
 		row("qmp", s.QMP)
 		row("spice", s.SPICE.Addr)
@@ -235,7 +235,7 @@ func printState(w io.Writer, s harness.State) {
 
 // startedHow is "warm" for a machine that was restored, "cold" for one that booted,
 // empty for one that has not been started.
-func startedHow(s harness.State) string {
+func startedHow(s registry.State) string {
 	switch {
 	case s.Warm:
 		return "warm"

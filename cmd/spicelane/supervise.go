@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -71,7 +72,7 @@ func (n *notes) send(x note) {
 func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Logger) error {
 	// A write to the pipe of a killed `up` must be an error, not a signal.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
-	reg := harness.DefaultRegistry()
+	reg := registry.Registry{}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	n := &notes{enc: json.NewEncoder(w), gone: make(chan struct{})}
@@ -90,8 +91,8 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 	cfg.Executable = exe
 	cfg.Logger = log
 	cfg.OnBegin = func(name string) { n.send(note{Begin: name}) }
-	cfg.OnStep = func(s harness.Step) { n.send(note{Step: &s}) }
-	cfg.OnState = func(s harness.State) {
+	cfg.OnStep = func(s registry.Step) { n.send(note{Step: &s}) }
+	cfg.OnState = func(s registry.State) {
 		s.SetSupervisor(os.Getpid())
 		if err := reg.Save(s); err != nil {
 			log.Error("cannot note the lane's state", "err", err)

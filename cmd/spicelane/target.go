@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -16,7 +17,7 @@ import (
 type target struct {
 	socket string
 	// lane is set if the target was named so.
-	lane *harness.State
+	lane *registry.State
 }
 
 // resolveTarget finds the control socket of the lane called name, or takes
@@ -41,12 +42,12 @@ func resolveTarget(name, socket string) (target, error) {
 }
 
 // findLane loads a lane: one that `up` made, or else one of a running test.
-func findLane(name string) (harness.State, error) {
-	s, err := harness.DefaultRegistry().Load(name)
+func findLane(name string) (registry.State, error) {
+	s, err := registry.Registry{}.Load(name)
 	if err == nil {
 		return s, nil
 	}
-	for _, t := range harness.RunningTests() {
+	for _, t := range registry.RunningTests() {
 		if t.Name == name {
 			return t, nil
 		}
@@ -55,12 +56,12 @@ func findLane(name string) (harness.State, error) {
 }
 
 // readyLane loads a lane that must be up.
-func readyLane(name string) (harness.State, error) {
+func readyLane(name string) (registry.State, error) {
 	s, err := findLane(name)
 	if err != nil {
 		return s, err
 	}
-	if s.State != harness.StateReady {
+	if s.State != registry.StateReady {
 		why := s.Reason
 		if why == "" {
 			why = "see: spicelane logs " + name

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -39,7 +40,7 @@ under a supervisor process of its own.`,
 			if err != nil {
 				return err
 			}
-			reg := harness.DefaultRegistry()
+			reg := registry.Registry{}
 			claim, err := claimLane(reg, name)
 			if err != nil {
 				return err
@@ -82,9 +83,9 @@ type claim struct {
 func (c *claim) Close() { c.lock.Close() }
 
 // claimLane claims name, or the first free lane-N if name is empty.
-func claimLane(reg harness.Registry, name string) (*claim, error) {
+func claimLane(reg registry.Registry, name string) (*claim, error) {
 	if name != "" {
-		if err := harness.CheckName(name); err != nil {
+		if err := registry.CheckName(name); err != nil {
 			return nil, err
 		}
 		c, err := tryClaim(reg, name)
@@ -102,7 +103,7 @@ func claimLane(reg harness.Registry, name string) (*claim, error) {
 	}
 }
 
-func tryClaim(reg harness.Registry, name string) (*claim, error) {
+func tryClaim(reg registry.Registry, name string) (*claim, error) {
 	dir := reg.Entry(name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "lane " + name, Err: err, Hint: "set XDG_STATE_HOME to a directory that can be written"}
@@ -120,10 +121,10 @@ func tryClaim(reg harness.Registry, name string) (*claim, error) {
 
 // A note is one line from the supervisor to the `up` that waits for it.
 type note struct {
-	Begin string         `json:"begin,omitempty"`
-	Step  *harness.Step  `json:"step,omitempty"`
-	Ready *harness.State `json:"ready,omitempty"`
-	Fail  *failNote      `json:"fail,omitempty"`
+	Begin string          `json:"begin,omitempty"`
+	Step  *registry.Step  `json:"step,omitempty"`
+	Ready *registry.State `json:"ready,omitempty"`
+	Fail  *failNote       `json:"fail,omitempty"`
 }
 
 // A failNote carries an error across the process boundary.
@@ -144,8 +145,8 @@ const (
 
 // startSupervisor runs `spicelane supervise` in a session of its own and waits
 // until its lane is ready or has failed. Cancelling ctx ends the lane.
-func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progress) (harness.State, error) {
-	none := harness.State{}
+func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progress) (registry.State, error) {
+	none := registry.State{}
 	exe, err := os.Executable()
 	if err != nil {
 		return none, usage("%w", err)
@@ -259,7 +260,7 @@ func (p *progress) begin(name string) {
 	}
 }
 
-func (p *progress) end(s harness.Step) {
+func (p *progress) end(s registry.Step) {
 	p.clear()
 	fmt.Fprintf(p.w, "  %-10s %6.2f s  %s\n", s.Name, (time.Duration(s.MS) * time.Millisecond).Seconds(), s.Detail)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -59,7 +59,7 @@ one session within a minute; it is renewed as soon as it has been used.`,
 }
 
 // readLaneVV reads the virt-viewer file that a lane keeps.
-func readLaneVV(s harness.State) (*vv.File, error) {
+func readLaneVV(s registry.State) (*vv.File, error) {
 	if s.VV == "" {
 		return nil, usage("lane %s has no virt-viewer file", s.Name)
 	}

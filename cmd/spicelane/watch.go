@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/termview"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/viewer"
@@ -109,12 +109,12 @@ func (o *onlooker) config(args []string) (viewer.Config, error) {
 	if err != nil {
 		return none, err
 	}
-	return viewer.Of(s, func() (harness.State, error) {
+	return viewer.Of(s, func() (registry.State, error) {
 		now, err := findLane(args[0])
 		if err != nil {
 			// A test's lane is noted only while the test runs.
 			now = s
-			now.State, now.Reason = harness.StateStopped, "its test has ended"
+			now.State, now.Reason = registry.StateStopped, "its test has ended"
 		}
 		return now, nil
 	}), nil

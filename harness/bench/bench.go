@@ -23,6 +23,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/soak"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -171,7 +172,7 @@ func (b *bench) start(ctx context.Context, warm string, look func(*harness.Lane)
 	cfg := b.lane(warm)
 	defer os.RemoveAll(cfg.Dir)
 	began, cpu := time.Now(), ownCPU()
-	cfg.OnStep = func(st harness.Step) {
+	cfg.OnStep = func(st registry.Step) {
 		switch at := time.Since(began); st.Name {
 		case "banner":
 			s.banner = at

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -45,7 +46,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	r.tap(s, "Shift")
 	r.tap(s, "Ctrl")
 	ticket := lane.DirectVV().Password
-	if direct := lane.State().Proxy == (harness.ProxyAddrs{}); direct && agent {
+	if direct := lane.State().Proxy == (registry.ProxyAddrs{}); direct && agent {
 		// What opened this session is nowhere in it, unless somebody says it.
 		r.must(r.client.ClipboardSet(r.ctx, "the ticket is "+ticket))
 		awaitA(r, s, "the clipboard", func(e digest.Clipboard) bool { return e.What == digest.DataReceived })

@@ -25,6 +25,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -262,7 +263,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 }
 
 // leftovers says what a lane that was ended has left behind.
-func leftovers(s harness.State) error {
+func leftovers(s registry.State) error {
 	for name, pid := range map[string]int{"QEMU": s.PIDs.QEMU, "the proxy": s.PIDs.Proxy, "the client": s.PIDs.Client} {
 		if pid != 0 && host.Alive(pid) {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "down", Err: fmt.Errorf("%s (pid %d) is still alive", name, pid)}

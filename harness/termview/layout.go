@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
@@ -110,7 +110,7 @@ func drawSide(g *grid, r image.Rectangle, s viewer.State, entries []viewer.Entry
 		}
 	}
 	switch {
-	case s.Lane != "" && s.Lane != harness.StateReady && s.Lane != harness.StateStarting:
+	case s.Lane != "" && s.Lane != registry.StateReady && s.Lane != registry.StateStarting:
 		row("lane", badStyle, "%s", s.Lane)
 		for _, line := range wrap(s.Reason, r.Dx()-1, 4) {
 			if y < r.Max.Y {

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
@@ -24,7 +24,7 @@ func Lines(ctx context.Context, v *viewer.Viewer, w io.Writer, asJSON bool) erro
 				return err
 			}
 		}
-		if s := v.State(); s.Lane != "" && s.Lane != harness.StateReady && s.Lane != harness.StateStarting && len(entries) == 0 {
+		if s := v.State(); s.Lane != "" && s.Lane != registry.StateReady && s.Lane != registry.StateStarting && len(entries) == 0 {
 			return nil
 		} else if len(entries) > 0 {
 			continue // what came meanwhile, before looking whether it is over

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -55,14 +56,14 @@ func said(entries []viewer.Entry, k viewer.Kind, text string) bool {
 func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
-	var state harness.State
-	for _, s := range harness.RunningTests() {
+	var state registry.State
+	for _, s := range registry.RunningTests() {
 		if s.Name == lane.State().Name && s.PIDs.Supervisor == os.Getpid() {
 			state = s
 		}
 	}
-	require.Equal(t, harness.StateReady, state.State, "a running test's lane is found by its name")
-	v := viewer.Open(viewer.Of(state, func() (harness.State, error) { return lane.State(), nil }))
+	require.Equal(t, registry.StateReady, state.State, "a running test's lane is found by its name")
+	v := viewer.Open(viewer.Of(state, func() (registry.State, error) { return lane.State(), nil }))
 	defer v.Close()
 
 	// The picture is the client's, and damage says when it changes.

@@ -34,6 +34,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -52,16 +53,16 @@ type Config struct {
 	Dir string
 	// Lane, if not nil, says how the lane is now. It is asked again when the
 	// process that owns the lane (its PIDs.Supervisor) has ended.
-	Lane func() (harness.State, error)
+	Lane func() (registry.State, error)
 	// Logger gets the session's news; nil discards them.
 	Logger *slog.Logger
 }
 
 // Of is the configuration for a lane that is up. reload says later how it is
 // then; nil if it is as s says for as long as anybody looks.
-func Of(s harness.State, reload func() (harness.State, error)) Config {
+func Of(s registry.State, reload func() (registry.State, error)) Config {
 	if reload == nil {
-		reload = func() (harness.State, error) { return s, nil }
+		reload = func() (registry.State, error) { return s, nil }
 	}
 	return Config{Name: s.Name, VV: s.VV, Dir: s.Dir, Lane: reload}
 }
@@ -314,7 +315,7 @@ func (v *Viewer) keepSession(ctx context.Context) {
 
 // over tells whether the lane has ended. The caller holds mu.
 func (v *Viewer) over() bool {
-	return v.state.Lane != "" && v.state.Lane != harness.StateReady && v.state.Lane != harness.StateStarting
+	return v.state.Lane != "" && v.state.Lane != registry.StateReady && v.state.Lane != registry.StateStarting
 }
 
 // trouble notes why there is no session, once.
@@ -402,10 +403,10 @@ func (v *Viewer) watchLane(ctx context.Context) {
 	for range 2 {
 		s, err := v.cfg.Lane()
 		if err != nil {
-			s = harness.State{State: "gone", Reason: err.Error()}
+			s = registry.State{State: "gone", Reason: err.Error()}
 		}
 		v.set(func(st *State) { st.Lane, st.Reason, st.Fixture, st.Accel = s.State, s.Reason, s.Fixture, s.Accel })
-		if s.State != harness.StateReady && s.State != harness.StateStarting {
+		if s.State != registry.StateReady && s.State != registry.StateStarting {
 			v.feed.add(Entry{Kind: Lane, Name: s.State, Text: s.Reason})
 			return
 		}

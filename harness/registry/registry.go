@@ -1,4 +1,4 @@
-package harness
+package registry
 
 import (
 	"encoding/json"
@@ -16,13 +16,13 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// maxName is the longest name of a lane.
-const maxName = 41
+// MaxName is how long a lane's name may be, in bytes.
+const MaxName = 41
 
 var nameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,40}$`)
 
 // CheckName tells whether name can be a lane's name: letters, digits, dot,
-// underscore and dash, at most maxName, the first a letter or digit.
+// underscore and dash, at most MaxName, the first a letter or digit.
 func CheckName(name string) error {
 	if !nameRE.MatchString(name) {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "lane name " + strconv.Quote(name),
@@ -34,26 +34,29 @@ func CheckName(name string) error {
 
 // A Registry is where a user's lanes are noted: one directory a lane, with a
 // lane.json in it. Lanes of `go test` are not noted.
+//
+// The zero Registry is where `spicelane up` notes its lanes.
 type Registry struct {
-	// Root is the directory; see DefaultRegistry.
+	// Root is the directory. Default: $XDG_STATE_HOME/spicelane/lanes, else
+	// ~/.local/state/spicelane/lanes, else a directory of this user's below os.TempDir.
 	Root string
 }
 
-// DefaultRegistry is $XDG_STATE_HOME/spicelane/lanes, else
-// ~/.local/state/spicelane/lanes, else a directory of this user's under
-// os.TempDir.
-func DefaultRegistry() Registry {
+func (r Registry) root() string {
+	if r.Root != "" {
+		return r.Root
+	}
 	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
-		return Registry{filepath.Join(d, "spicelane", "lanes")}
+		return filepath.Join(d, "spicelane", "lanes")
 	}
 	if h, err := os.UserHomeDir(); err == nil && filepath.IsAbs(h) {
-		return Registry{filepath.Join(h, ".local", "state", "spicelane", "lanes")}
+		return filepath.Join(h, ".local", "state", "spicelane", "lanes")
 	}
-	return Registry{filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()), "lanes")}
+	return filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()), "lanes")
 }
 
-// Entry is the directory that notes the lane called name.
-func (r Registry) Entry(name string) string { return filepath.Join(r.Root, name) }
+// Entry returns the directory that notes the lane called name.
+func (r Registry) Entry(name string) string { return filepath.Join(r.root(), name) }
 
 func (r Registry) file(name string) string { return filepath.Join(r.Entry(name), "lane.json") }
 
@@ -105,10 +108,10 @@ func (r Registry) Load(name string) (State, error) {
 	return s, nil
 }
 
-// List is every noted lane, by name. A note that cannot be read is reported
+// List returns every noted lane, by name. A note that cannot be read is reported
 // beside the others.
 func (r Registry) List() ([]State, error) {
-	es, err := os.ReadDir(r.Root)
+	es, err := os.ReadDir(r.root())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package harness
+package registry
 
 import (
 	"encoding/json"
@@ -17,9 +17,9 @@ import (
 // runningFile is the note's name.
 const runningFile = "lane.json"
 
-// noteTest notes the state of a lane of a test that runs in this process. A lane that
+// NoteTest notes the state of a lane of a test that runs in this process. A lane that
 // cannot be looked at is no reason for a test to fail: no error is returned.
-func noteTest(s State) {
+func NoteTest(s State) {
 	s.SetSupervisor(os.Getpid())
 	if b, err := json.MarshalIndent(s, "", "  "); err == nil && s.RunDir != "" {
 		// The directory is gone before the last change is told.

@@ -1,4 +1,7 @@
-package harness
+// Package registry knows the lanes that are up: those of `spicelane up` by their notes in
+// the user's directory ([Registry]), those of tests by theirs in their run directories
+// ([RunningTests]). It describes a lane to other processes with [State].
+package registry
 
 import (
 	"syscall"

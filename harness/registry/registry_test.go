@@ -1,0 +1,100 @@
+package registry_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+func TestTheZeroRegistryIsTheUsers(t *testing.T) {
+	state := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", state)
+	none, err := registry.Registry{}.List()
+	require.NoError(t, err)
+	require.Empty(t, none)
+	require.NoError(t, registry.Registry{}.Save(registry.State{Name: "mine", State: registry.StateStopped}))
+	require.FileExists(t, filepath.Join(state, "spicelane", "lanes", "mine", "lane.json"))
+	all, err := registry.Registry{}.List()
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, "mine", all[0].Name)
+
+	t.Setenv("XDG_STATE_HOME", "relative")
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	require.Equal(t, filepath.Join(home, ".local", "state", "spicelane", "lanes", "x"), registry.Registry{}.Entry("x"))
+}
+
+func TestALaneWhoseSupervisorIsGoneHasFailed(t *testing.T) {
+	t.Parallel()
+	r := registry.Registry{Root: t.TempDir()}
+	ended := exec.Command("true")
+	require.NoError(t, ended.Run())
+	run := filepath.Join(t.TempDir(), "spl-0123456789")
+	foreign := filepath.Join(t.TempDir(), "mine")
+	for name, s := range map[string]registry.State{
+		"ready":    {State: registry.StateReady, RunDir: run},
+		"starting": {State: registry.StateStarting, RunDir: foreign},
+		"failed":   {State: registry.StateFailed, Reason: "what it said itself"},
+	} {
+		s.Name = name
+		if s.RunDir != "" {
+			require.NoError(t, os.Mkdir(s.RunDir, 0o700))
+		}
+		s.SetSupervisor(ended.Process.Pid)
+		require.NoError(t, r.Save(s))
+		require.False(t, s.Terminate(0))
+	}
+	all, err := r.List()
+	require.NoError(t, err)
+	require.Len(t, all, 3)
+	require.Equal(t, "what it said itself", all[0].Reason)
+	for i, word := range map[int]string{1: "while the lane was ready", 2: "while the lane was starting"} {
+		require.Equal(t, registry.StateFailed, all[i].State)
+		require.Equal(t, verdict.Harness, all[i].Verdict)
+		require.Contains(t, all[i].Reason, "was killed "+word)
+	}
+	require.NoDirExists(t, run)
+	require.DirExists(t, foreign, "only what is named as a run directory is removed")
+}
+
+func TestALaneThatIsSupervisedStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	r := registry.Registry{Root: t.TempDir()}
+	s := registry.State{Name: "up", State: registry.StateReady}
+	s.SetSupervisor(os.Getpid())
+	require.NoError(t, r.Save(s))
+	got, err := r.Load("up")
+	require.NoError(t, err)
+	require.Equal(t, s, got)
+
+	// The same pid with another start is another process.
+	s.SupervisorStart++
+	require.NoError(t, r.Save(s))
+	got, err = r.Load("up")
+	require.NoError(t, err)
+	require.Equal(t, registry.StateFailed, got.State)
+}
+
+func TestANoteThatCannotBeReadIsReportedBesideTheOthers(t *testing.T) {
+	t.Parallel()
+	r := registry.Registry{Root: t.TempDir()}
+	require.NoError(t, r.Save(registry.State{Name: "good", State: registry.StateStopped}))
+	require.NoError(t, r.Save(registry.State{Name: "bad", State: registry.StateStopped}))
+	require.NoError(t, os.WriteFile(filepath.Join(r.Entry("bad"), "lane.json"), []byte("{"), 0o600))
+	all, err := r.List()
+	require.ErrorContains(t, err, filepath.Join(r.Entry("bad"), "lane.json"))
+	require.ErrorContains(t, err, "remove that directory to forget the lane")
+	require.Len(t, all, 1)
+
+	_, err = r.Load("../bad")
+	require.ErrorContains(t, err, `lane name "../bad": not usable as a name`)
+	_, err = r.Load("none")
+	require.EqualError(t, err, "lane none: there is no lane of that name; see: spicelane status")
+}

@@ -79,7 +79,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"spice/console"},
-		only: []string{"std"},
+		only: []string{"std", "internal/hostport"},
 		why:  "a console is a description that sources write and proxies read",
 	},
 	{

@@ -491,3 +491,11 @@ func TestRedactCommandBlotsSecretsAndNothingElse(t *testing.T) {
 		assert.Equal(t, tt.want, string(qmp.RedactCommand([]byte(tt.in))), tt.in)
 	}
 }
+
+// QEMU takes a longer ticket without a word, and spice-server cuts it.
+func TestATicketThatSpiceServerWouldCutIsNotSent(t *testing.T) {
+	t.Parallel()
+	c := connect(t, qmp.Config{})
+	err := c.SetSpiceTicket(boundary(t), strings.Repeat("x", 60))
+	assert.EqualError(t, err, "qmp: set_password: the ticket has 60 bytes, and spice-server keeps only the first 59")
+}

@@ -150,9 +150,16 @@ func (c *Client) QuerySpice(ctx context.Context) (SpiceInfo, error) {
 	return info, err
 }
 
+// maxSpiceTicket is how many bytes of a ticket spice-server keeps. QEMU reports no error for a
+// longer one, and no client's would match it.
+const maxSpiceTicket = 59
+
 // SetSpiceTicket changes the ticket for clients that connect from now on;
 // those connected stay.
 func (c *Client) SetSpiceTicket(ctx context.Context, ticket string) error {
+	if len(ticket) > maxSpiceTicket {
+		return fmt.Errorf("qmp: set_password: the ticket has %d bytes, and spice-server keeps only the first %d", len(ticket), maxSpiceTicket)
+	}
 	return c.Do(ctx, "set_password", map[string]any{"protocol": "spice", "password": ticket, "connected": "keep"}, nil)
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 )
@@ -186,6 +187,7 @@ func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
 			if !ok || c.UUID == "" {
 				continue
 			}
+			c.UUID = console.CanonicalUUID(c.UUID)
 			if first, twice := lines[c.UUID]; twice {
 				p.fail(entry, fmt.Sprintf("consoles[%d].uuid", i), "%q is used twice, first in line %d", c.UUID, first)
 				continue

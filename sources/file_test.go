@@ -197,3 +197,44 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A ticket of 60 bytes is accepted by QEMU and never matches: spice-server keeps 59.
+func TestATicketThatSpiceServerWouldCutIsRefused(t *testing.T) {
+	_, err := sources.Parse("sources.yaml", []byte(edit(t, "s3cret", strings.Repeat("x", 60))))
+	assert.EqualError(t, err, "sources.yaml:9: consoles[0].ticket: the ticket has 60 bytes, and spice-server keeps only the first 59 of one, "+
+		"so that it would never match; use a shorter one")
+	_, err = sources.Parse("sources.yaml", []byte(edit(t, "s3cret", strings.Repeat("x", 59))))
+	assert.NoError(t, err)
+}
+
+// oVirt and libvirt print the same UUID in capitals and in small letters.
+func TestAUUIDMatchesWhateverTheCaseOfItsLetters(t *testing.T) {
+	const capitals, small = "6F4E2C1A-0000-0000-0000-000000000001", "6f4e2c1a-0000-0000-0000-000000000001"
+	for _, written := range []string{capitals, small} {
+		list, err := sources.Parse("sources.yaml", []byte(edit(t, small, written)))
+		require.NoError(t, err)
+		for _, asked := range []string{capitals, small} {
+			c, err := list[0].Console(t.Context(), asked)
+			require.NoError(t, err)
+			assert.Equal(t, small, c.UUID)
+		}
+	}
+	_, err := sources.Parse("sources.yaml", []byte(edit(t, "6f4e2c1a-0000-0000-0000-000000000002", capitals)))
+	assert.ErrorContains(t, err, `consoles[1].uuid: "`+small+`" is used twice`)
+	// A name that is no UUID is not folded.
+	s, err := sources.NewStatic("s", sources.Console{UUID: "A"}, sources.Console{UUID: "a"})
+	require.NoError(t, err)
+	c, err := s.Console(t.Context(), "A")
+	require.NoError(t, err)
+	assert.Equal(t, "A", c.UUID)
+}
+
+// An IPv6 address in brackets ended in "missing port in address".
+func TestAHypervisorsIPv6AddressMayHaveBrackets(t *testing.T) {
+	list, err := sources.Parse("sources.yaml", []byte(edit(t, `"127.0.0.1"`, `"[::1]"`)))
+	require.NoError(t, err)
+	consoles, err := list[0].Consoles(t.Context())
+	require.NoError(t, err)
+	network, address := consoles[0].Address()
+	assert.Equal(t, "tcp [::1]:5911", network+" "+address)
+}

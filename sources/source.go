@@ -41,6 +41,7 @@ func NewStatic(name string, consoles ...Console) (*Static, error) {
 	for i := range s.consoles {
 		c := &s.consoles[i]
 		c.Source = name
+		c.UUID = console.CanonicalUUID(c.UUID)
 		if c.UUID == "" {
 			return nil, fmt.Errorf("sources: %s: console %q has no uuid", name, c.Name)
 		}
@@ -60,7 +61,7 @@ func (s *Static) Consoles(context.Context) ([]Console, error) { return slices.Cl
 
 // Console returns the console with that uuid.
 func (s *Static) Console(_ context.Context, uuid string) (Console, error) {
-	i, ok := s.byUUID[uuid]
+	i, ok := s.byUUID[console.CanonicalUUID(uuid)]
 	if !ok {
 		return Console{}, &console.UnknownError{Source: s.name, UUID: uuid}
 	}

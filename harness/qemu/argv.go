@@ -14,9 +14,9 @@ import (
 // sockaddr_un holds 108 with the closing zero (unix(7)).
 const maxSocketPath = 107
 
-// maxTicket is how long a ticket may be, in bytes: spice-protocol's
-// SPICE_MAX_PASSWORD_LENGTH.
-const maxTicket = 60
+// maxTicket is how long a ticket may be, in bytes. spice-protocol's
+// SPICE_MAX_PASSWORD_LENGTH is 60 with the closing zero; spice-server cuts the rest.
+const maxTicket = 59
 
 // Files of a machine in Config.Dir.
 const (
@@ -301,7 +301,7 @@ func (s Spice) check() error {
 		return bad("", "SPICE's TLS port needs a directory with certificates")
 	}
 	if len(s.Ticket) > maxTicket {
-		return bad("", "the SPICE ticket has %d bytes, at most %d are possible", len(s.Ticket), maxTicket)
+		return bad("", "the SPICE ticket has %d bytes, and spice-server keeps only the first %d of one, so that no client's would match", len(s.Ticket), maxTicket)
 	}
 	switch s.Compression {
 	case "", CompressionOff, CompressionAutoGLZ, CompressionAutoLZ, CompressionQUIC, CompressionGLZ, CompressionLZ:

@@ -104,7 +104,7 @@ func TestArgvRefusesWhatQEMUWouldMisunderstand(t *testing.T) {
 		{"port out of range", func(c *qemu.Config) { c.Spice.Port = 65536 }, "not between 1 and 65535"},
 		{"name for an address", func(c *qemu.Config) { c.Spice.Addr = "localhost" }, "not an IP address"},
 		{"TLS without certificates", func(c *qemu.Config) { c.Spice.X509Dir = "" }, "needs a directory with certificates"},
-		{"ticket too long", func(c *qemu.Config) { c.Spice.Ticket = strings.Repeat("x", 61) }, "at most 60"},
+		{"ticket too long", func(c *qemu.Config) { c.Spice.Ticket = strings.Repeat("x", 60) }, "keeps only the first 59"},
 		{"unknown compression", func(c *qemu.Config) { c.Spice.Compression = "zstd" }, `no image compression "zstd"`},
 		{"unknown streaming", func(c *qemu.Config) { c.Spice.Streaming = "some" }, `no video streaming "some"`},
 		{"long socket path", func(c *qemu.Config) { c.SocketDir = long }, "107 bytes, this one has 109"},

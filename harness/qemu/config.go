@@ -162,7 +162,7 @@ type Spice struct {
 	// or "inputs"; "default" means all.
 	TLSChannels []string
 
-	// Ticket is the password of clients, at most 60 bytes; "" means none is
+	// Ticket is the password of clients, at most 59 bytes; "" means none is
 	// asked. It reaches QEMU through a pipe.
 	Ticket string
 

@@ -13,14 +13,17 @@ package console
 import (
 	"fmt"
 	"log/slog"
-	"net"
+	"regexp"
 	"strconv"
+	"strings"
+
+	"github.com/spicelane/spicelane/internal/hostport"
 )
 
 // Console is one remote console that a proxy can lead sessions to.
 type Console struct {
 	Source string // the name of the source that offers it
-	UUID   string // unique within the source
+	UUID   string // unique within the source, see [CanonicalUUID]
 	Name   string // for people
 
 	// Hypervisor is the host's name. A TLS certificate is checked against it
@@ -48,6 +51,19 @@ type Console struct {
 	Ticket string
 }
 
+// uuidForm is a UUID as RFC 9562 writes it.
+var uuidForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
+
+// CanonicalUUID returns the form in which two UUIDs are compared: letters are small, as
+// RFC 9562 wants them written. Some hypervisors and web consoles write capitals. A
+// name that has not the form of a UUID is returned as it is.
+func CanonicalUUID(uuid string) string {
+	if uuidForm.MatchString(uuid) {
+		return strings.ToLower(uuid)
+	}
+	return uuid
+}
+
 // TLS reports whether the SPICE server is reached over TLS.
 func (c Console) TLS() bool { return c.Unix == "" && c.SecurePort != 0 }
 
@@ -70,22 +86,22 @@ func (c Console) Address() (network, address string) {
 	if c.SecurePort != 0 {
 		port = c.SecurePort
 	}
-	return "tcp", net.JoinHostPort(c.Host(), strconv.Itoa(port))
+	return "tcp", hostport.Join(c.Host(), port)
 }
 
-// Host returns the host that is dialled.
+// Host returns the host that is dialled, an IPv6 address without brackets.
 func (c Console) Host() string {
 	if c.HypervisorIP != "" {
-		return c.HypervisorIP
+		return hostport.Bare(c.HypervisorIP)
 	}
-	return c.Hypervisor
+	return hostport.Bare(c.Hypervisor)
 }
 
 // ServerName returns the name that a TLS certificate must have if there is no
 // HostSubject.
 func (c Console) ServerName() string {
 	if c.Hypervisor != "" {
-		return c.Hypervisor
+		return hostport.Bare(c.Hypervisor)
 	}
 	return c.Host()
 }

@@ -35,3 +35,18 @@ func TestWhatIsDialledAndWhatIsCheckedAreTwoThings(t *testing.T) {
 	c.Unix = "/run/s"
 	assert.False(t, c.TLS(), "a unix socket is never TLS")
 }
+
+func TestAnIPv6AddressMayHaveBrackets(t *testing.T) {
+	c := console.Console{Hypervisor: "[::1]", InsecurePort: 5910}
+	assert.Equal(t, "tcp:[::1]:5910", c.Endpoint())
+	assert.Equal(t, "::1", c.ServerName())
+	c.HypervisorIP = "[fe80::1%eth0]"
+	assert.Equal(t, "fe80::1%eth0", c.Host())
+}
+
+func TestAUUIDsCanonicalFormHasSmallLetters(t *testing.T) {
+	assert.Equal(t, "6f4e2c1a-00ab-4000-8000-0000000000ff", console.CanonicalUUID("6F4E2C1A-00AB-4000-8000-0000000000FF"))
+	for _, other := range []string{"", "Desktop", "6F4E2C1A-00AB-4000-8000-0000000000F", "X6F4E2C1A-00AB-4000-8000-0000000000FF"} {
+		assert.Equal(t, other, console.CanonicalUUID(other))
+	}
+}

@@ -175,7 +175,8 @@ func (p *Pending) Authenticate(ctx context.Context, secret string) error {
 // repeats the secret.
 func CheckSecret(secret string) error {
 	if len(secret) > MaxSecret {
-		return fmt.Errorf("the ticket has %d bytes, the protocol takes at most %d", len(secret), MaxSecret)
+		return fmt.Errorf("the ticket has %d bytes, and spice-server keeps only the first %d of one, so that it would never match; use a shorter one",
+			len(secret), MaxSecret)
 	}
 	for i := range len(secret) {
 		if secret[i] == 0 {

@@ -23,9 +23,9 @@ const (
 	PublicKeySize = 162
 	// TicketSize is the size of the encrypted ticket in bytes.
 	TicketSize = 128
-	// MaxSecret is the longest ticket or token in bytes
-	// (SPICE_MAX_PASSWORD_LENGTH).
-	MaxSecret = 60
+	// MaxSecret is the longest ticket or token in bytes. SPICE_MAX_PASSWORD_LENGTH is 60 with
+	// the closing zero: spice-server silently cuts a longer ticket, and then no client's matches.
+	MaxSecret = 59
 	// MaxBody bounds what a link header may announce, in bytes. A real Request or
 	// Reply has under 250; spice-server itself takes up to 4096.
 	MaxBody = 4096

@@ -198,7 +198,7 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 func TestASecretThatCannotBeSentIsRefusedWithoutRepeatingIt(t *testing.T) {
 	long := strings.Repeat("x", link.MaxSecret+1)
-	assert.EqualError(t, link.CheckSecret(long), "the ticket has 61 bytes, the protocol takes at most 60")
+	assert.EqualError(t, link.CheckSecret(long), "the ticket has 60 bytes, and spice-server keeps only the first 59 of one, so that it would never match; use a shorter one")
 	assert.EqualError(t, link.CheckSecret("a\x00b"), "the ticket has a zero byte at position 1")
 	assert.NoError(t, link.CheckSecret(long[1:]))
 	assert.NoError(t, link.CheckSecret(""))

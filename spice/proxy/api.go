@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -29,7 +30,8 @@ func (p *Proxy) VV(ctx context.Context, source, uuid string) (*vv.File, error) {
 }
 
 func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, error) {
-	console, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
+	uuid = console.CanonicalUUID(uuid)
+	c, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
 	if err != nil {
 		return nil, err
 	}
@@ -43,14 +45,14 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, e
 		Password:       token,
 		CA:             string(p.cfg.TLS.CACert),
 		HostSubject:    p.cfg.TLS.HostSubject,
-		Title:          console.Name,
+		Title:          c.Name,
 		DeleteThisFile: true,
 	}, nil
 }
 
 // directVV leads to the console itself.
 func (p *Proxy) directVV(ctx context.Context, source, uuid, _ string) (*vv.File, error) {
-	c, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
+	c, err := p.cfg.Consoles.Resolve(ctx, source, console.CanonicalUUID(uuid))
 	if err != nil {
 		return nil, err
 	}

@@ -108,6 +108,16 @@ func TestTheVVFileLeadsThroughTheProxy(t *testing.T) {
 	assert.NotContains(t, l.log.String(), file.Password)
 }
 
+func TestAConsoleIsFoundByItsUUIDInCapitals(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil))
+	resp, body := l.ask("GET", strings.Replace(vvPath, uuid, strings.ToUpper(uuid), 1))
+	require.Equal(t, http.StatusOK, resp.StatusCode, body)
+	file, err := vv.Parse("console.vv", []byte(body))
+	require.NoError(t, err)
+	_, err = l.link(file.Password, 0, mainChannel)
+	assert.NoError(t, err)
+}
+
 func TestUnknownThingsAreNotFound(t *testing.T) {
 	l := up(t, newConsole(t, "tcp", nil))
 	for path, code := range map[string]string{

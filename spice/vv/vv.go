@@ -471,7 +471,7 @@ func (f File) AppendText(b []byte) ([]byte, error) {
 	b = append(b, escape(cmp.Or(f.Type, "spice"))...)
 	b = append(b, '\n')
 	for _, kv := range []struct{ key, value string }{
-		{"host", f.Host},
+		{"host", hostport.Bare(f.Host)},
 		{"port", number(f.Port)},
 		{"tls-port", number(f.TLSPort)},
 		{"unix-path", f.UnixPath},

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/internal/ctxio"
 )
 
 // Config configures a Client. The zero value works.
@@ -283,9 +285,6 @@ func (m message) unpack(command string) (json.RawMessage, error) {
 	return m.Return, nil
 }
 
-// longAgo is a deadline that has passed, to end a write under way.
-var longAgo = time.Unix(1, 0)
-
 // send writes one line. A line cut in the middle by ctx ends the connection,
 // because the rest of it could never be told from the next command.
 func (c *Client) send(ctx context.Context, line []byte, files []*os.File) error {
@@ -297,21 +296,12 @@ func (c *Client) send(ctx context.Context, line []byte, files []*os.File) error 
 		return c.closedErr()
 	}
 	defer func() { <-c.sending }()
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		c.conn.SetWriteDeadline(longAgo)
+	n := 0
+	err := ctxio.Do(ctx, c.conn.SetWriteDeadline, func() (err error) {
+		c.transcript.out(line)
+		n, err = c.write(line, files)
+		return err
 	})
-	c.transcript.out(line)
-	n, err := c.write(line, files)
-	if !stop() {
-		<-interrupted
-		c.conn.SetWriteDeadline(time.Time{})
-	}
 	switch {
 	case err == nil:
 		return nil

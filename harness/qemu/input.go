@@ -6,7 +6,8 @@ import (
 	"io"
 	"net"
 	"sync"
-	"time"
+
+	"github.com/spicelane/spicelane/internal/ctxio"
 )
 
 // serialInput is the way to the guest's serial port, opened at the first
@@ -38,7 +39,7 @@ func (m *Machine) WriteSerial(ctx context.Context, p []byte) (int, error) {
 		// here it would make the guest wait.
 		go drain(conn, in.drained)
 	}
-	n, err := writeUntil(ctx, in.conn, p)
+	n, err := ctxio.Write(ctx, in.conn, p)
 	if err != nil {
 		err = fmt.Errorf("write to the serial console: %w", err)
 	}
@@ -58,22 +59,4 @@ func (in *serialInput) close() {
 		in.conn.Close()
 		<-in.drained
 	}
-}
-
-// writeUntil writes p or what of it goes until ctx ends.
-func writeUntil(ctx context.Context, conn net.Conn, p []byte) (int, error) {
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		conn.SetWriteDeadline(time.Unix(1, 0)) // long ago: ends a write under way
-	})
-	n, err := conn.Write(p)
-	if !stop() {
-		<-interrupted
-		conn.SetWriteDeadline(time.Time{})
-		if err != nil {
-			err = context.Cause(ctx)
-		}
-	}
-	return n, err
 }

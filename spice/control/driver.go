@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/ctxio"
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 	"github.com/spicelane/spicelane/spice/control/internal/pixels"
 )
@@ -42,8 +43,8 @@ type Driver struct {
 	conn  net.Conn
 	hello HelloResult
 
-	subMu sync.Mutex // held while what is subscribed is changed
-	wmu   sync.Mutex // held while a line is written
+	subMu   sync.Mutex    // held while what is subscribed is changed
+	writing chan struct{} // holds a value while a line is written
 
 	mu      sync.Mutex
 	nextID  int64
@@ -112,6 +113,7 @@ func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, err
 func (cfg DriverConfig) Hello(ctx context.Context, conn net.Conn) (*Driver, error) {
 	d := &Driver{
 		conn:    conn,
+		writing: make(chan struct{}, 1),
 		pending: map[string]chan Response{},
 		subs:    map[*Subscription]bool{},
 		done:    make(chan struct{}),
@@ -311,36 +313,30 @@ func (d *Driver) send(ctx context.Context, method string, params any) (id string
 }
 
 // write puts a line on the wire, for as long as ctx lasts. A line cut short
-// ends the connection.
+// ends the connection: its rest could never be told from the next request.
 func (d *Driver) write(ctx context.Context, line []byte) error {
-	d.wmu.Lock()
-	defer d.wmu.Unlock()
-	if err := ctx.Err(); err != nil {
+	select {
+	case d.writing <- struct{}{}:
+		defer func() { <-d.writing }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	n, err := ctxio.Write(ctx, d.conn, line)
+	if err == nil || n == 0 && ctx.Err() != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = d.conn.SetWriteDeadline(time.Unix(1, 0)) })
-	n, err := d.conn.Write(line)
-	if !stop() {
-		_ = d.conn.SetWriteDeadline(time.Time{})
-	}
-	if err == nil {
-		return nil
-	}
-	if n > 0 || !errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		// What the server said last, busy for example, is worth more than
-		// the broken pipe: let the reader come to its end first.
-		if c, ok := d.conn.(interface{ CloseWrite() error }); ok && ctx.Err() == nil && c.CloseWrite() == nil {
-			select {
-			case <-d.done:
-			case <-ctx.Done():
-			}
+	// What the server said last, busy for example, is worth more than
+	// the broken pipe: let the reader come to its end first.
+	if c, ok := d.conn.(interface{ CloseWrite() error }); ok && ctx.Err() == nil && c.CloseWrite() == nil {
+		select {
+		case <-d.done:
+		case <-ctx.Done():
 		}
-		d.end(fmt.Errorf("control: write: %w", err))
-		d.conn.Close()
-		<-d.done
-		return d.Err()
 	}
-	return ctx.Err()
+	d.end(fmt.Errorf("control: write: %w", err))
+	d.conn.Close()
+	<-d.done
+	return d.Err()
 }
 
 // await waits for the answer to a request that was sent.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -125,7 +127,7 @@ func TestACallEndsWithItsContext(t *testing.T) {
 	cause := errors.New("enough")
 	cancel(cause)
 	_, err = d.Status(ctx)
-	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorIs(t, err, cause)
 	ctx, cancel2 := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel2()
 	_, err = d.Status(ctx)
@@ -224,4 +226,53 @@ func TestAChordIsReleasedInTheOppositeOrder(t *testing.T) {
 		{Code: 0x1d, Down: true}, {Code: 0x38, Down: true}, {Code: 0xe053, Down: true},
 		{Code: 0xe053}, {Code: 0x38}, {Code: 0x1d},
 	}, c.Keys())
+}
+
+// lateDeadlines is a connection on which setting a deadline in the past takes until
+// release is closed, and a write waits for that to have begun if slow is set.
+type lateDeadlines struct {
+	net.Conn
+	slow             atomic.Bool
+	entered, release chan struct{}
+}
+
+func (c *lateDeadlines) SetWriteDeadline(t time.Time) error {
+	if !t.IsZero() {
+		close(c.entered)
+		<-c.release
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *lateDeadlines) Write(p []byte) (int, error) {
+	if c.slow.Load() {
+		<-c.entered
+	}
+	return c.Conn.Write(p)
+}
+
+// A context ends while its request is written. The request gets through all the
+// same, and the deadline that was to interrupt it arrives late.
+func TestAContextThatEndsDuringAWriteDoesNotEndTheDriver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn := &lateDeadlines{entered: make(chan struct{}), release: make(chan struct{})}
+		conn.Conn = scripted(t, ryll12(func(req control.Request) string {
+			return `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
+		}))
+		d, err := control.DriverConfig{}.Hello(t.Context(), conn)
+		require.NoError(t, err)
+		defer d.Close()
+		conn.slow.Store(true)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- d.SendKey(ctx, control.KeyEnter, control.Press) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		close(conn.release)
+		<-done // answered or cancelled, whichever was first
+		synctest.Wait()
+		conn.slow.Store(false)
+		require.NoError(t, d.SendKey(t.Context(), control.KeyEnter, control.Press))
+	})
 }

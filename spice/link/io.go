@@ -7,44 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"time"
 
+	"github.com/spicelane/spicelane/internal/ctxio"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// guard runs one step on conn under ctx: its deadline becomes the connection's,
-// its end interrupts what blocks. Afterwards the connection has no deadline.
+// guard runs one step on conn under ctx, whose end interrupts what blocks.
 func guard(ctx context.Context, conn net.Conn, step func() error) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
-	interrupted := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(interrupted)
-		// A time long past ends blocked reads and writes at once.
-		_ = conn.SetDeadline(time.Unix(1, 0))
-	})
-	err := step()
-	if !stop() {
-		<-interrupted
-	}
-	if clearErr := conn.SetDeadline(time.Time{}); err == nil && clearErr != nil {
-		err = clearErr
-	}
-	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		// The connection's clock was ahead of the context's.
-		return context.DeadlineExceeded
-	}
-	return err
+	return ctxio.Do(ctx, conn.SetDeadline, step)
 }
 
 // readHeader reads and judges a link header. The code of its error is what a

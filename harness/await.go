@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -19,6 +21,9 @@ func (l *Lane) Scaled(d time.Duration) time.Duration { return host.Scaled(d, l.S
 // meanwhile, and blames the host if it did not let the guest run. Waits of this
 // package's are judged already.
 func (l *Lane) Judge(began time.Time, err error) error { return l.judgeWait(began, err) }
+
+// A Digest is what the guest says of itself on its screen.
+type Digest = digest.Digest
 
 // AwaitSerial waits for a line on the guest's serial console that holds text.
 func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error) {
@@ -45,7 +50,7 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
-	d, err := AwaitDigest(ctx, l.Client, what, f)
+	d, err := drive.AwaitDigest(ctx, l.Client, what, f)
 	return d, l.judgeWait(began, l.explain(err))
 }
 
@@ -53,7 +58,7 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 func (l *Lane) awaitSurface(ctx context.Context) (control.Surface, error) {
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
-	s, err := AwaitSurface(ctx, l.Client)
+	s, err := drive.AwaitSurface(ctx, l.Client)
 	return s, l.explain(err)
 }
 

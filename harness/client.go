@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -81,7 +82,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		return nil, errors.Join(&verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
-	c.srv = server.New(server.Config{Console: notedConsole{c.console, c.log}, Scan: ScanDigest, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: notedConsole{c.console, c.log}, Scan: drive.ScanDigest, Logger: cfg.Logger})
 	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()

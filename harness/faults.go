@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
@@ -254,7 +255,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 		return errNoClient
 	}
 	if err := l.Client.Disconnect(ctx); err != nil {
-		return &verdict.Error{Verdict: clientVerdict(err), Op: "stop backend", Err: err}
+		return &verdict.Error{Verdict: drive.VerdictOf(err), Op: "stop backend", Err: err}
 	}
 	m := l.machine()
 	l.mu.Lock()
@@ -304,7 +305,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 		}
 	}
 	if err := l.Client.Reconnect(ctx); err != nil {
-		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "start backend", Err: err})
+		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "start backend", Err: err})
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/timeline"
@@ -56,7 +57,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	// channels are still being set up.
 	for range 10 {
 		require.NoError(t, lane.Client.Reconnect(ctx))
-		_, err := harness.AwaitSurface(ctx, lane.Client)
+		_, err := drive.AwaitSurface(ctx, lane.Client)
 		require.NoError(t, err)
 	}
 	st, err = lane.Client.Status(ctx)
@@ -95,7 +96,7 @@ func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 	for seen := 0; ; {
 		img, err := lane.Screendump(ctx)
 		require.NoError(t, err)
-		d, err := harness.ScanPicture(img)
+		d, err := drive.ScanPicture(img)
 		switch {
 		case err != nil: // caught in the middle of painting
 		case seen == 0:
@@ -110,7 +111,7 @@ func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 // requireStandstill demands that the client sees nothing new for a while.
 func requireStandstill(t *testing.T, lane *harness.Lane) {
 	t.Helper()
-	first, err := harness.ReadDigest(lane.Context(), lane.Client)
+	first, err := drive.ReadDigest(lane.Context(), lane.Client)
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(lane.Context(), 2*time.Second, errPatience)
 	defer cancel()
@@ -127,7 +128,7 @@ func requireKey(t *testing.T, lane *harness.Lane, key rune) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Minute, errPatience)
 	defer cancel()
-	before, err := harness.ReadDigest(ctx, lane.Client)
+	before, err := drive.ReadDigest(ctx, lane.Client)
 	require.NoError(t, err)
 	require.NoError(t, lane.Press(ctx, string(key)))
 	requireHash(t, lane, before)
@@ -281,7 +282,7 @@ func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
 	// The other channels do not wait for this one.
-	before, err := harness.ReadDigest(lane.Context(), lane.Client)
+	before, err := drive.ReadDigest(lane.Context(), lane.Client)
 	require.NoError(t, err)
 	require.NoError(t, lane.Press(lane.Context(), "s"))
 	require.NoError(t, lane.ReleaseChannel("display:0"))
@@ -330,7 +331,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
 	require.NoError(t, lane.Machine().Pause(ctx))
-	first, err := harness.ReadDigest(ctx, lane.Client)
+	first, err := drive.ReadDigest(ctx, lane.Client)
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(ctx, 3*time.Second, errPatience)
 	defer cancel()
@@ -366,7 +367,7 @@ func requireSlowPath(t *testing.T, lane *harness.Lane) {
 	ctx := lane.Context()
 	press := func(key string) time.Duration {
 		t.Helper()
-		before, err := harness.ReadDigest(ctx, lane.Client)
+		before, err := drive.ReadDigest(ctx, lane.Client)
 		require.NoError(t, err)
 		began := time.Now()
 		require.NoError(t, lane.Press(ctx, key))

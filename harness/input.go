@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -16,7 +17,7 @@ func (l *Lane) Press(ctx context.Context, keys ...string) error {
 	if l.Client == nil {
 		return errNoClient
 	}
-	return l.explain(PressKeys(ctx, l.Client, keys...))
+	return l.explain(drive.Press(ctx, l.Client, keys...))
 }
 
 // Type types text on the guest's US keyboard and returns when all of it was
@@ -26,7 +27,7 @@ func (l *Lane) Type(ctx context.Context, text string) error {
 		return errNoClient
 	}
 	if _, err := l.Client.Paste(ctx, control.PasteParams{Text: text}); err != nil {
-		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "type", Err: err})
+		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "type", Err: err})
 	}
 	return nil
 }

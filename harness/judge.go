@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -70,7 +71,7 @@ func (l *Lane) reason(err error) error {
 func (l *Lane) judgeWait(began time.Time, err error) error {
 	var (
 		f      *verdict.Error
-		await  *AwaitError
+		await  *drive.AwaitError
 		boot   *qemu.BootError
 		saw    *serial.AwaitError
 		waited = errors.As(err, &await) || errors.As(err, &boot) || errors.As(err, &saw)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
@@ -514,7 +515,7 @@ func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
 	}
 	st, err := l.Client.Status(ctx)
 	if err != nil {
-		return control.Surface{}, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "status", Err: err})
+		return control.Surface{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "status", Err: err})
 	}
 	for _, s := range st.Surfaces {
 		if s.SurfaceID == 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -45,7 +46,7 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 
 	requireSamePicture(ctx, t, lane)
 
-	report, err := harness.Smoke(ctx, harness.SmokeConfig{Socket: lane.State().ControlSocket, Timeout: 100 * time.Millisecond})
+	report, err := drive.Smoke(ctx, drive.SmokeConfig{Socket: lane.State().ControlSocket, Timeout: 100 * time.Millisecond})
 	require.Error(t, err, "the test holds the socket's one place: %+v", report)
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 

@@ -1,15 +1,20 @@
 package harness
 
 import (
+	"context"
+	"image"
+
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // Names that moved to packages of their own. They stay for one release.
 
-// Deprecated: use the types of packages verdict and registry.
+// Deprecated: use the types of packages verdict, registry and drive.
 type (
 	// Deprecated: use verdict.Kind.
 	Verdict = verdict.Kind
@@ -23,6 +28,12 @@ type (
 	State = registry.State
 	// Deprecated: use registry.Step.
 	Step = registry.Step
+	// Deprecated: use drive.AwaitError.
+	AwaitError = drive.AwaitError
+	// Deprecated: use drive.SmokeConfig.
+	SmokeConfig = drive.SmokeConfig
+	// Deprecated: use drive.SmokeReport.
+	SmokeReport = drive.SmokeReport
 )
 
 // Deprecated: use the constants of packages verdict, timeline, registry and host.
@@ -48,3 +59,34 @@ func VerdictOf(err error) verdict.Kind { return verdict.Of(err) }
 //
 // Deprecated: use host.CacheDir.
 func CacheDir() string { return host.CacheDir() }
+
+// AwaitDigest waits for a digest on a control socket.
+//
+// Deprecated: use drive.AwaitDigest.
+func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Digest) bool) (Digest, error) {
+	return drive.AwaitDigest(ctx, d, what, f)
+}
+
+// ReadDigest reads the digest on the screen behind a control socket.
+//
+// Deprecated: use drive.ReadDigest.
+func ReadDigest(ctx context.Context, d *control.Driver) (Digest, error) {
+	return drive.ReadDigest(ctx, d)
+}
+
+// Smoke asks a control socket whether the console behind it is right.
+//
+// Deprecated: use drive.Smoke.
+func Smoke(ctx context.Context, cfg drive.SmokeConfig) (*drive.SmokeReport, error) {
+	return drive.Smoke(ctx, cfg)
+}
+
+// ScanPicture reads the digest in a picture.
+//
+// Deprecated: use drive.ScanPicture.
+func ScanPicture(img image.Image) (Digest, error) { return drive.ScanPicture(img) }
+
+// WritePNG writes a picture to path.
+//
+// Deprecated: use drive.WritePNG.
+func WritePNG(path string, img image.Image) error { return drive.WritePNG(path, img) }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -200,8 +201,8 @@ func requireSpicyAgrees(t *testing.T, lane *harness.Lane, lead func() *vv.File) 
 		after, err := lane.Screendump(ctx)
 		require.NoError(t, err)
 		// The guest may have blinked on both sides of spicy's moment.
-		diff := harness.FirstDifference(spicy, after)
-		if diff == "" || harness.FirstDifference(spicy, before) == "" {
+		diff := drive.FirstDifference(spicy, after)
+		if diff == "" || drive.FirstDifference(spicy, before) == "" {
 			return
 		}
 		require.NoError(t, ctx.Err(), diff)

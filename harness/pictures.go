@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -31,7 +32,7 @@ func (l *Lane) SamePicture(ctx context.Context) error {
 	}
 	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
-		return l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "compare pictures", Err: err})
+		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "compare pictures", Err: err})
 	}
 	defer sub.Close()
 	return l.SamePictureAs(ctx, l.Screenshot, func(ctx context.Context) error {
@@ -68,7 +69,7 @@ func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.C
 			if ctx.Err() == nil {
 				return l.explain(err)
 			}
-			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "compare pictures", Err: &AwaitError{
+			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "compare pictures", Err: &drive.AwaitError{
 				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(context.Cause(ctx), l.keepPair(c.client, c.qemu))}}))
 		}
 	}
@@ -98,12 +99,12 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	switch {
 	case qemuErr != nil:
 		return "", qemuErr
-	case err != nil && !noDigestYet(err):
+	case err != nil && !drive.NoDigestYet(err):
 		return "", err
 	case err != nil: // a guest that changes its mode has no surface for a moment
 		return "the client has no surface", nil
 	}
-	return FirstDifference(c.client, c.qemu), nil
+	return drive.FirstDifference(c.client, c.qemu), nil
 }
 
 // lag is how long what a paused machine has drawn may be on its way to the client.
@@ -153,7 +154,7 @@ func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 	var errs []error
 	for name, img := range map[string]*image.NRGBA{"differs-client.png": client, "differs-qemu.png": qemu} {
 		if img != nil {
-			errs = append(errs, WritePNG(filepath.Join(l.dir, name), img))
+			errs = append(errs, drive.WritePNG(filepath.Join(l.dir, name), img))
 		}
 	}
 	return errors.Join(errs...)
@@ -173,23 +174,23 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 	defer stop()
 	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
-		return nil, Digest{}, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "prove a picture", Err: err})
+		return nil, Digest{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "prove a picture", Err: err})
 	}
 	defer sub.Close()
 	for {
 		img, err := l.Screenshot(ctx)
-		if err != nil && !noDigestYet(err) {
+		if err != nil && !drive.NoDigestYet(err) {
 			return nil, Digest{}, err
 		}
 		var last string
 		if err == nil {
 			var d Digest
-			if d, err = ScanPicture(img); err == nil {
-				crc := FramebufferCRC(img)
+			if d, err = drive.ScanPicture(img); err == nil {
+				crc := drive.FramebufferCRC(img)
 				if crc == d.FramebufferHash {
 					return img, d, nil
 				}
-				last = fmt.Sprintf("%s and checksum %08x, the pixels have %08x", describeDigest(d), d.FramebufferHash, crc)
+				last = fmt.Sprintf("%s and checksum %08x, the pixels have %08x", drive.DescribeDigest(d), d.FramebufferHash, crc)
 			}
 		}
 		if err != nil {
@@ -199,7 +200,7 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return nil, Digest{}, l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "prove a picture", Err: &AwaitError{
+			return nil, Digest{}, l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "prove a picture", Err: &drive.AwaitError{
 				Wanted: "a digest with the checksum of the pixels around it", Last: last, Err: err}}))
 		}
 	}
@@ -212,7 +213,7 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	}
 	img, err := l.Client.Image(ctx, control.ScreenshotParams{Format: "rgba"})
 	if err != nil {
-		return nil, l.explain(&verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err})
+		return nil, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "screenshot", Err: err})
 	}
 	return img, nil
 }
@@ -237,7 +238,7 @@ func (l *Lane) savePicture(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return WritePNG(path, img)
+	return drive.WritePNG(path, img)
 }
 
 // lastPictures saves what client and QEMU show now, as far as they still can,

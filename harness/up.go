@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
@@ -135,8 +136,8 @@ func (l *Lane) report(tb testing.TB) {
 	}
 	if l.Client != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
-		if d, err := ReadDigest(ctx, l.Client); err == nil {
-			fmt.Fprintf(&b, "last digest: %s\n", describeDigest(d))
+		if d, err := drive.ReadDigest(ctx, l.Client); err == nil {
+			fmt.Fprintf(&b, "last digest: %s\n", drive.DescribeDigest(d))
 		} else {
 			fmt.Fprintf(&b, "last digest: none: %v\n", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -302,7 +303,7 @@ func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
 		img, err := l.machine().Screenshot(ctx)
 		if err == nil {
 			var d Digest
-			if d, err = ScanPicture(img); err == nil && f(d) {
+			if d, err = drive.ScanPicture(img); err == nil && f(d) {
 				return nil
 			}
 		}

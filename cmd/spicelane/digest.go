@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/spicelane/spicelane/fixtures/digest"
+
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -30,7 +32,7 @@ the next digest that it draws, not one that was there before: whatever was done
 to the guest before this command is in it.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var d harness.Digest
+			var d digest.Digest
 			if file != "" {
 				if len(args) > 0 || socket != "" {
 					return usage("--png, --socket and a lane's name exclude each other")
@@ -76,42 +78,42 @@ const freshWait = 3 * time.Second
 
 // freshDigest is the next digest that the guest draws, or the one that is there
 // if it draws none.
-func freshDigest(ctx context.Context, drv *control.Driver) (d harness.Digest, fresh bool, err error) {
-	first, err := awaitDigest(ctx, drv, socketWait, "a digest", func(harness.Digest) bool { return true })
+func freshDigest(ctx context.Context, drv *control.Driver) (d digest.Digest, fresh bool, err error) {
+	first, err := awaitDigest(ctx, drv, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
 		return first, false, err
 	}
-	d, err = awaitDigest(ctx, drv, freshWait, "a newer digest", func(d harness.Digest) bool { return d.FrameCounter != first.FrameCounter })
+	d, err = awaitDigest(ctx, drv, freshWait, "a newer digest", func(d digest.Digest) bool { return d.FrameCounter != first.FrameCounter })
 	if err != nil {
 		return first, false, ctx.Err()
 	}
 	return d, true, nil
 }
 
-func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, what string, f func(harness.Digest) bool) (harness.Digest, error) {
+func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, what string, f func(digest.Digest) bool) (digest.Digest, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return harness.AwaitDigest(ctx, drv, what, f)
+	return drive.AwaitDigest(ctx, drv, what, f)
 }
 
-func digestOfFile(file string) (harness.Digest, error) {
+func digestOfFile(file string) (digest.Digest, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return harness.Digest{}, usage("%w", err)
+		return digest.Digest{}, usage("%w", err)
 	}
 	defer f.Close()
 	img, _, err := image.Decode(f)
 	if err != nil {
-		return harness.Digest{}, usage("%s: %w", file, err)
+		return digest.Digest{}, usage("%s: %w", file, err)
 	}
 	res, err := qrscan.Scan(qrscan.FrameOf(img))
 	if err != nil {
-		return harness.Digest{}, &verdict.Error{Verdict: verdict.Product, Op: file, Err: err}
+		return digest.Digest{}, &verdict.Error{Verdict: verdict.Product, Op: file, Err: err}
 	}
 	return *res.Digest, nil
 }
 
-func printDigest(w io.Writer, d harness.Digest) error {
+func printDigest(w io.Writer, d digest.Digest) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(tw, "frame counter\t%d\n", d.FrameCounter)
 	fmt.Fprintf(tw, "framebuffer hash\t%08x\n", d.FramebufferHash)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/spicelane/spicelane/fixtures/digest"
+
 	"context"
 	"fmt"
 	"io"
@@ -9,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures"
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -28,7 +30,7 @@ Left), a character of the US layout, a make code (0xe04b), or several joined by
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
 				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
-					return harness.PressKeys(ctx, d, args[1:]...)
+					return drive.Press(ctx, d, args[1:]...)
 				})
 			})
 		},
@@ -47,14 +49,14 @@ func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Dri
 	if !showsDigest(t) {
 		return press()
 	}
-	before, err := awaitDigest(ctx, d, socketWait, "a digest", func(harness.Digest) bool { return true })
+	before, err := awaitDigest(ctx, d, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
 		return err
 	}
 	if err := press(); err != nil {
 		return err
 	}
-	_, err = awaitDigest(ctx, d, ackWait, "the key in the digest", func(now harness.Digest) bool {
+	_, err = awaitDigest(ctx, d, ackWait, "the key in the digest", func(now digest.Digest) bool {
 		return now.ChannelHashes.Keypress != before.ChannelHashes.Keypress
 	})
 	if err != nil && ctx.Err() == nil {

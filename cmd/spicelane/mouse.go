@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -117,7 +116,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 	if !showsDigest(t) {
 		return act.do(ctx, d)
 	}
-	first, err := awaitDigest(ctx, d, socketWait, "a digest", func(harness.Digest) bool { return true })
+	first, err := awaitDigest(ctx, d, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -127,7 +126,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 	before, _ := newestPointer(first)
 	var last digest.Pointer
 	any := false
-	_, err = awaitDigest(ctx, d, ackWait, "the pointer in the digest", func(now harness.Digest) bool {
+	_, err = awaitDigest(ctx, d, ackWait, "the pointer in the digest", func(now digest.Digest) bool {
 		p, ok := newestPointer(now)
 		if ok && p != before {
 			last, any = p, true
@@ -147,7 +146,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 }
 
 // newestPointer is the newest pointer record in a digest.
-func newestPointer(d harness.Digest) (digest.Pointer, bool) {
+func newestPointer(d digest.Digest) (digest.Pointer, bool) {
 	for _, e := range slices.Backward(d.Events) {
 		if p, ok := e.(digest.Pointer); ok {
 			return p, true

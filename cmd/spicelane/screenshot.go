@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -91,7 +91,7 @@ them is at fault.`,
 			default:
 				return usage("--via %s: it is client or qmp", via)
 			}
-			if err := harness.WritePNG(out, img); err != nil {
+			if err := drive.WritePNG(out, img); err != nil {
 				return err
 			}
 			b := img.Bounds()

@@ -9,12 +9,12 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 )
 
 func newSmoke() *cobra.Command {
 	var (
-		cfg    harness.SmokeConfig
+		cfg    drive.SmokeConfig
 		socket string
 		asJSON bool
 	)
@@ -39,7 +39,7 @@ Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
 				}
 				cfg.RequireDigest = cfg.RequireDigest || showsDigest(t)
 			}
-			report, err := harness.Smoke(cmd.Context(), cfg)
+			report, err := drive.Smoke(cmd.Context(), cfg)
 			if asJSON {
 				if jerr := printJSON(cmd.OutOrStdout(), report); jerr != nil {
 					return jerr
@@ -60,7 +60,7 @@ Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
 	return cmd
 }
 
-func printSmoke(w io.Writer, r *harness.SmokeReport) {
+func printSmoke(w io.Writer, r *drive.SmokeReport) {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range r.Checks {
 		word := "ok"

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -80,7 +80,7 @@ func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *con
 	ctx := cmd.Context()
 	dialCtx, cancel := context.WithTimeout(ctx, socketWait)
 	defer cancel()
-	d, err := harness.DialControl(dialCtx, "spicelane "+cmd.Name(), t.socket)
+	d, err := drive.Dial(dialCtx, "spicelane "+cmd.Name(), t.socket)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -111,7 +112,7 @@ func (b *bench) laneMemory(ctx context.Context, warm string) (m Memory, err erro
 		return m, err
 	}
 	s := lane.State()
-	_, err = harness.Smoke(ctx, harness.SmokeConfig{Socket: s.ControlSocket})
+	_, err = drive.Smoke(ctx, drive.SmokeConfig{Socket: s.ControlSocket})
 	m.Warm = s.Warm
 	m.QEMURSS, m.QEMUPSS = resident(s.PIDs.QEMU)
 	m.ProxyRSS, m.ProxyPSS = resident(s.PIDs.Proxy)

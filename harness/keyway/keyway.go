@@ -20,6 +20,8 @@
 package keyway
 
 import (
+	"github.com/spicelane/spicelane/fixtures/digest"
+
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +32,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -122,7 +125,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, direct.Close()) }()
-	driver, err := harness.DialControl(ctx, "keyway", filepath.Join(lane.State().RunDir, "direct.sock"))
+	driver, err := drive.Dial(ctx, "keyway", filepath.Join(lane.State().RunDir, "direct.sock"))
 	if err != nil {
 		return nil, err
 	}
@@ -149,34 +152,37 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 }
 
 // measure presses the keys, past the proxy and through it.
-func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *control.Driver) ([]harness.Latencies, error) {
+func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *control.Driver) ([]drive.Latencies, error) {
 	fx := lane.Fixture()
 	if fx == nil || fx.Digest == nil {
 		within, cancel := context.WithTimeoutCause(ctx, lane.Scaled(digestTime), errors.New("it shows none"))
 		defer cancel()
-		if _, err := lane.AwaitDigest(within, "a digest", func(harness.Digest) bool { return true }); err != nil {
+		if _, err := lane.AwaitDigest(within, "a digest", func(digest.Digest) bool { return true }); err != nil {
 			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "key latency", Err: err, Hint: "measure with a guest that shows a digest"}
 		}
 	}
 	if fx != nil && fx.Name == "beacon" {
-		was, err := harness.ReadDigest(ctx, lane.Client)
+		was, err := drive.ReadDigest(ctx, lane.Client)
 		if err == nil {
 			err = lane.Press(ctx, "F10")
 		}
 		if err == nil {
-			_, err = lane.AwaitDigest(ctx, "F10", func(d harness.Digest) bool { return d.ChannelHashes.Keypress != was.ChannelHashes.Keypress })
+			_, err = lane.AwaitDigest(ctx, "F10", func(d digest.Digest) bool { return d.ChannelHashes.Keypress != was.ChannelHashes.Keypress })
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
-	lc := harness.LatencyConfig{Key: cfg.Key, Keys: cfg.keys(), OnKeys: func(n int) {
+	lc := drive.LatencyConfig{Key: cfg.Key, Keys: cfg.keys(), Patience: lane.Scaled(keyPatience), OnKeys: func(n int) {
 		if n%saysEvery == 0 && n < cfg.keys() {
 			cfg.say("key %d of %d each way", n+1, cfg.keys())
 		}
 	}}
-	return harness.KeyLatencies(ctx, lc, direct, lane.Client)
+	return drive.KeyLatencies(ctx, lc, direct, lane.Client)
 }
+
+// keyPatience is after how long a key counts as lost, on KVM.
+const keyPatience = 2 * time.Second
 
 // digestTime is how long a guest of which nothing is known may take to show a
 // digest, on KVM. Its picture is there.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/keyway"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -40,10 +41,10 @@ func sample() *keyway.Report {
 		Machine: bench.Machine{CPU: "Slow", CPUs: 4, MemoryMiB: 1024, Kernel: "6.1", QEMU: "7.2.22 (Debian)", Go: "go1.26.0", Load: 0.5},
 		Fixture: "a<b & c", Accel: "tcg", Warm: true, Display: "qxl", Proxy: "builtin", Keys: 5,
 		At: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC),
-		Direct: keyway.WayOf(harness.Latencies{
+		Direct: keyway.WayOf(drive.Latencies{
 			Picture: ms(12, 10.5, 30, 11, 13.0004), Digest: ms(14, 12.5, 33, 13, 15),
 		}),
-		Proxied: keyway.WayOf(harness.Latencies{
+		Proxied: keyway.WayOf(drive.Latencies{
 			Picture: ms(12, 11, 13), Digest: ms(14, 13, 15), Lost: 1, Unclear: 1,
 		}),
 	}
@@ -178,7 +179,7 @@ func TestWhatIsMuchSlowerThanP99IsBeyondTheEdge(t *testing.T) {
 	for range 199 {
 		times = append(times, ms(10)...)
 	}
-	plot := plotOf(t, &keyway.Report{Direct: keyway.WayOf(harness.Latencies{Picture: times, Digest: ms(10)})})
+	plot := plotOf(t, &keyway.Report{Direct: keyway.WayOf(drive.Latencies{Picture: times, Digest: ms(10)})})
 	require.Contains(t, plot, "slowest 1000.0 ms; n = 200")
 	for _, m := range regexp.MustCompile(`H([0-9.]+)`).FindAllStringSubmatch(plot, -1) {
 		x, err := strconv.ParseFloat(m[1], 64)
@@ -198,7 +199,7 @@ func TestTheAxisOfAPlotFitsItsTimes(t *testing.T) {
 		33:     {"0", "5", "10", "15", "20", "25", "30", "35"},
 		1203.5: {"0", "200", "400", "600", "800", "1000", "1200", "1400"},
 	} {
-		r := &keyway.Report{Direct: keyway.WayOf(harness.Latencies{Picture: ms(0.0001, slowest), Digest: ms(0, 0)})}
+		r := &keyway.Report{Direct: keyway.WayOf(drive.Latencies{Picture: ms(0.0001, slowest), Digest: ms(0, 0)})}
 		var got []string
 		for _, m := range ticks.FindAllStringSubmatch(plotOf(t, r), -1) {
 			got = append(got, m[1])

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -43,11 +43,11 @@ type Way struct {
 	Unclear int `json:"unclear"`
 	// Times are the single measurements. They are not in the JSON, but in the CSV
 	// files that Write makes.
-	Times harness.Latencies `json:"-"`
+	Times drive.Latencies `json:"-"`
 }
 
 // WayOf sums up what was measured on one way.
-func WayOf(l harness.Latencies) Way {
+func WayOf(l drive.Latencies) Way {
 	return Way{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
 }
 

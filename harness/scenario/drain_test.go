@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -130,11 +129,11 @@ func FuzzParseLine(f *testing.F) {
 }
 
 // digests makes the digests that a guest shows to which events happen one by one.
-func digests(t *testing.T, events []digest.Event) []harness.Digest {
+func digests(t *testing.T, events []digest.Event) []digest.Digest {
 	t.Helper()
-	ds := []harness.Digest{{FrameCounter: 1}}
+	ds := []digest.Digest{{FrameCounter: 1}}
 	for i, e := range events {
-		d := harness.Digest{FrameCounter: uint32(i + 2), Events: digest.Newest(events[:i+1]), ChannelHashes: ds[i].ChannelHashes}
+		d := digest.Digest{FrameCounter: uint32(i + 2), Events: digest.Newest(events[:i+1]), ChannelHashes: ds[i].ChannelHashes}
 		require.NoError(t, d.ChannelHashes.Add(e))
 		ds = append(ds, d)
 	}

@@ -1,6 +1,8 @@
 package scenario
 
-import "github.com/spicelane/spicelane/harness"
+import (
+	"github.com/spicelane/spicelane/fixtures/digest"
+)
 
 // For tests of the parts that need no lane.
 var (
@@ -31,12 +33,12 @@ func Characters() (plain, shifted map[rune]uint16) {
 var ClipboardText = clipboardText
 
 // A ScriptedStream takes digests without a lane.
-func ScriptedStream(first harness.Digest) *Stream {
+func ScriptedStream(first digest.Digest) *Stream {
 	return &Stream{last: first, frames: 1, events: first.Events, read: len(first.Events), hashes: first.ChannelHashes}
 }
 
 // Take adds a digest.
-func (s *Stream) Take(d harness.Digest) error { return s.take(d) }
+func (s *Stream) Take(d digest.Digest) error { return s.take(d) }
 
 // What Typing types, and how it counts what came of it.
 var (

@@ -27,7 +27,7 @@ import (
 func Full(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
-	s := r.fromBoot(func(harness.Digest) bool { return true })
+	s := r.fromBoot(func(digest.Digest) bool { return true })
 	r.beat("awaiting", func() { r.tap(s, "2"); r.switched(s, digitModes[1]); r.tap(s, "3"); r.switched(s, digitModes[2]) })
 	r.beat("booting", func() { r.toPrompt(s) })
 	last := s.Last().FrameCounter
@@ -45,7 +45,7 @@ func Full(tb testing.TB, lane *harness.Lane) {
 	})
 	s.Close()
 
-	s = r.fromBoot(func(d harness.Digest) bool { return d.FrameCounter < last && d.ChannelHashes == digest.ChannelHashes{} })
+	s = r.fromBoot(func(d digest.Digest) bool { return d.FrameCounter < last && d.ChannelHashes == digest.ChannelHashes{} })
 	r.beat("awaiting again", func() {
 		r.tap(s, "1")
 		r.switched(s, digitModes[0])
@@ -87,7 +87,7 @@ func Full(tb testing.TB, lane *harness.Lane) {
 func Countdown(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
-	s := r.fromBoot(func(harness.Digest) bool { return true })
+	s := r.fromBoot(func(digest.Digest) bool { return true })
 	r.toPrompt(s)
 	r.tap(s, "i")
 	awaitA(r, s, "the decision to ignore", func(e digest.BootloaderDecision) bool { return e.Choice == digest.Ignore })
@@ -123,7 +123,7 @@ const (
 
 // fromBoot follows the digest from the guest's start on, and returns when nothing
 // more happens there by itself.
-func (r *run) fromBoot(accept func(harness.Digest) bool) *Stream {
+func (r *run) fromBoot(accept func(digest.Digest) bool) *Stream {
 	r.Helper()
 	ctx, cancel := r.within(patience)
 	defer cancel()

@@ -57,7 +57,7 @@ func Reset(tb testing.TB, lane *harness.Lane) {
 	defer cancel()
 	_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))
 	r.must(err, "boot again")
-	s = r.fromBoot(func(d harness.Digest) bool { return d.FrameCounter < last })
+	s = r.fromBoot(func(d digest.Digest) bool { return d.FrameCounter < last })
 	r.tap(s, "Shift")
 	r.must(lane.SamePicture(r.ctx))
 	r.understood()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -137,7 +138,7 @@ func (r *run) visit(c *spice.Client, what string, look func() (saw string, err e
 		case <-c.Done():
 			return &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
 		case <-ctx.Done():
-			return r.lane.Judge(began, &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: &harness.AwaitError{
+			return r.lane.Judge(began, &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: &drive.AwaitError{
 				Wanted: what, Last: saw, Err: context.Cause(ctx)}})
 		}
 	}
@@ -208,7 +209,7 @@ func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept fun
 		if err != nil {
 			return err.Error(), nil
 		}
-		d, err := harness.ScanPicture(nrgba(p))
+		d, err := drive.ScanPicture(nrgba(p))
 		if err != nil {
 			return err.Error(), nil
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -81,7 +82,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	r.want(res.Dir == dir, "the client was to record into %s, and says %s", dir, res.Dir)
 	messages := r.unsaid(res, ticket)
 	got := r.played(dir)
-	diff := harness.FirstDifference(got, want)
+	diff := drive.FirstDifference(got, want)
 	r.want(diff == "", "the recording ends in another picture than the client had (which is called QEMU's here): %s", diff)
 	r.Logf("the recording has %d messages in %d files of %d bytes", messages, len(res.Files), res.Bytes)
 }

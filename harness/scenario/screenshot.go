@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -36,18 +37,18 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 			after := take(control.ScreenshotParams{Format: "rgba"})
 			if !bytes.Equal(before.Pix, after.Pix) {
 				if ctx.Err() != nil {
-					return &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: &harness.AwaitError{
-						Wanted: "the same picture twice of a guest that is paused", Last: harness.FirstDifference(after, before), Err: context.Cause(ctx)}}
+					return &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: &drive.AwaitError{
+						Wanted: "the same picture twice of a guest that is paused", Last: drive.FirstDifference(after, before), Err: context.Cause(ctx)}}
 				}
 				continue
 			}
-			r.want(harness.FirstDifference(png, before) == "", "PNG and raw pixels differ (the PNG being the client's): %s", harness.FirstDifference(png, before))
+			r.want(drive.FirstDifference(png, before) == "", "PNG and raw pixels differ (the PNG being the client's): %s", drive.FirstDifference(png, before))
 			if region.Rect.Size() == before.Rect.Size() {
 				r.left("a part of the picture", "the client gives the whole")
 				return nil
 			}
 			whole := before.SubImage(image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)).(*image.NRGBA)
-			r.want(harness.FirstDifference(region, whole) == "", "the region is not that part of the whole: %s", harness.FirstDifference(region, whole))
+			r.want(drive.FirstDifference(region, whole) == "", "the region is not that part of the whole: %s", drive.FirstDifference(region, whole))
 			return nil
 		}
 	}))

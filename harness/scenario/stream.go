@@ -11,6 +11,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -30,7 +31,7 @@ type Stream struct {
 	// it; Complete has a look at them in a picture.
 	hashless bool
 
-	last   harness.Digest       // with the recomputed hashes if it had none
+	last   digest.Digest        // with the recomputed hashes if it had none
 	frames int                  // digests read
 	events []digest.Event       // seen, oldest first
 	read   int                  // events that Await is past
@@ -40,11 +41,11 @@ type Stream struct {
 
 // OpenStream begins with the digest that is on the screen.
 func OpenStream(ctx context.Context, lane *harness.Lane) (*Stream, error) {
-	return openStream(ctx, lane, func(harness.Digest) bool { return true })
+	return openStream(ctx, lane, func(digest.Digest) bool { return true })
 }
 
 // openStream begins with the first digest that is accepted.
-func openStream(ctx context.Context, lane *harness.Lane, accept func(harness.Digest) bool) (*Stream, error) {
+func openStream(ctx context.Context, lane *harness.Lane, accept func(digest.Digest) bool) (*Stream, error) {
 	began := time.Now()
 	s := &Stream{lane: lane, byPicture: !lane.Client.SupportsEvent(control.EventDigestUpdated)}
 	event := control.EventDigestUpdated
@@ -58,7 +59,7 @@ func openStream(ctx context.Context, lane *harness.Lane, accept func(harness.Dig
 	}
 	var last error
 	for {
-		d, err := harness.ReadDigest(ctx, lane.Client)
+		d, err := drive.ReadDigest(ctx, lane.Client)
 		if err == nil && accept(d) {
 			s.last, s.frames, s.events, s.hashes = d, 1, slices.Clone(d.Events), d.ChannelHashes
 			s.read = len(s.events)
@@ -73,7 +74,7 @@ func openStream(ctx context.Context, lane *harness.Lane, accept func(harness.Dig
 			if last != nil {
 				seen = last.Error()
 			}
-			return nil, s.fault(began, &harness.AwaitError{Wanted: "a digest", Last: seen, Err: err})
+			return nil, s.fault(began, &drive.AwaitError{Wanted: "a digest", Last: seen, Err: err})
 		}
 	}
 }
@@ -82,19 +83,19 @@ func openStream(ctx context.Context, lane *harness.Lane, accept func(harness.Dig
 func (s *Stream) Close() { s.sub.Close() }
 
 // next reads the next digest.
-func (s *Stream) next(ctx context.Context) (harness.Digest, error) {
+func (s *Stream) next(ctx context.Context) (digest.Digest, error) {
 	if s.byPicture {
 		return s.nextPicture(ctx)
 	}
 	for {
 		ev, err := s.sub.Next(ctx)
 		if err != nil {
-			return harness.Digest{}, err
+			return digest.Digest{}, err
 		}
 		if ev.Name == control.EventDropped {
-			return harness.Digest{}, fmt.Errorf("digests were lost on the control socket: %s", ev.Data)
+			return digest.Digest{}, fmt.Errorf("digests were lost on the control socket: %s", ev.Data)
 		}
-		var d harness.Digest
+		var d digest.Digest
 		if err := json.Unmarshal(ev.Data, &d); err != nil {
 			return d, fmt.Errorf("a digest that cannot be read: %w", err)
 		}
@@ -114,13 +115,13 @@ func (s *Stream) next(ctx context.Context) (harness.Digest, error) {
 
 // nextPicture looks at pictures until one shows a digest with another counter
 // than the last.
-func (s *Stream) nextPicture(ctx context.Context) (harness.Digest, error) {
+func (s *Stream) nextPicture(ctx context.Context) (digest.Digest, error) {
 	past, cancel := context.WithCancel(ctx)
 	cancel()
 	var last error
 	for {
 		if _, err := s.sub.Next(ctx); err != nil {
-			return harness.Digest{}, errors.Join(err, last)
+			return digest.Digest{}, errors.Join(err, last)
 		}
 		for { // of many draws the newest counts
 			if _, err := s.sub.Next(past); err != nil {
@@ -136,12 +137,12 @@ func (s *Stream) nextPicture(ctx context.Context) (harness.Digest, error) {
 }
 
 // look reads the digest in a picture.
-func (s *Stream) look(ctx context.Context) (harness.Digest, error) {
+func (s *Stream) look(ctx context.Context) (digest.Digest, error) {
 	img, err := s.lane.Screenshot(ctx)
 	if err != nil {
-		return harness.Digest{}, err
+		return digest.Digest{}, err
 	}
-	return harness.ScanPicture(img)
+	return drive.ScanPicture(img)
 }
 
 // pump waits for the next digest and takes it in.
@@ -154,7 +155,7 @@ func (s *Stream) pump(ctx context.Context) error {
 }
 
 // take adds a digest.
-func (s *Stream) take(d harness.Digest) error {
+func (s *Stream) take(d digest.Digest) error {
 	if d.FrameCounter <= s.last.FrameCounter {
 		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
@@ -219,17 +220,17 @@ func (s *Stream) Await(ctx context.Context, what string, match func(digest.Event
 			if len(s.missed) > 0 {
 				seen += "; no digest showed " + strings.Join(s.missed, "; ")
 			}
-			return nil, s.fault(began, &harness.AwaitError{Wanted: what, Last: seen, Err: err})
+			return nil, s.fault(began, &drive.AwaitError{Wanted: what, Last: seen, Err: err})
 		}
 	}
 }
 
 // AwaitFrame waits until the frame counter has risen above n.
-func (s *Stream) AwaitFrame(ctx context.Context, n uint32) (harness.Digest, error) {
+func (s *Stream) AwaitFrame(ctx context.Context, n uint32) (digest.Digest, error) {
 	began := time.Now()
 	for s.last.FrameCounter <= n {
 		if err := s.pump(ctx); err != nil {
-			return s.last, s.fault(began, &harness.AwaitError{
+			return s.last, s.fault(began, &drive.AwaitError{
 				Wanted: fmt.Sprintf("a digest after frame %d", n), Last: fmt.Sprintf("frame %d", s.last.FrameCounter), Err: err})
 		}
 	}
@@ -271,7 +272,7 @@ func describe(events []digest.Event) string {
 }
 
 // Last is the newest digest.
-func (s *Stream) Last() harness.Digest { return s.last }
+func (s *Stream) Last() digest.Digest { return s.last }
 
 // Events are all events seen, oldest first, those in the first digest included.
 func (s *Stream) Events() []digest.Event { return slices.Clone(s.events) }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -124,7 +125,7 @@ func (e *ear) listen(ctx context.Context, d time.Duration) (samples []float64, r
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, 0, &verdict.Error{Verdict: verdict.Product, Op: "playback channel", Err: &harness.AwaitError{
+			return nil, 0, &verdict.Error{Verdict: verdict.Product, Op: "playback channel", Err: &drive.AwaitError{
 				Wanted: fmt.Sprintf("%v of sound", d), Last: fmt.Sprintf("%d samples", n), Err: context.Cause(ctx)}}
 		}
 	}

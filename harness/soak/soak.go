@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/report"
@@ -42,7 +43,7 @@ type Config struct {
 	Lane harness.Config
 	// Smoke is what is demanded of each console; its Socket and Picture are set
 	// here, and so is RequireDigest if the fixture shows one.
-	Smoke harness.SmokeConfig
+	Smoke drive.SmokeConfig
 	// Dir gets a directory for each lane, and soak.json. It is made if need be.
 	Dir string
 	// StopAfter ends the soak when so many lanes in a row have failed: what
@@ -236,7 +237,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 			check.RequireDigest = true
 		}
 		began = time.Now()
-		_, err = harness.Smoke(ctx, check)
+		_, err = drive.Smoke(ctx, check)
 		l.SmokeMS = time.Since(began).Milliseconds()
 		// A check that failed because the lane broke did not fail of the console.
 		if end := lane.Err(); end != nil {

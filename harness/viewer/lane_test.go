@@ -100,7 +100,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	// What the viewer does reaches the guest, and is measured.
 	require.NoError(t, v.Key(ctx, 0x10, true)) // q
 	require.NoError(t, v.Key(ctx, 0x10, false))
-	_, err := lane.AwaitDigest(ctx, "the viewer's key", func(d harness.Digest) bool {
+	_, err := lane.AwaitDigest(ctx, "the viewer's key", func(d digest.Digest) bool {
 		for _, e := range d.Events {
 			if k, ok := e.(digest.Keypress); ok && k.Unicode == 'q' {
 				return true

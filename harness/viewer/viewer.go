@@ -32,7 +32,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/spice"
@@ -350,7 +350,7 @@ func (v *Viewer) dial(ctx context.Context, _ func(*spice.Config)) (*spice.Client
 // begin watches the console of the first session and reads its digests. It returns
 // what ends both, and the session.
 func (v *Viewer) begin(console *spiceconsole.Console) (stop func()) {
-	reader := &server.DigestReader{Console: console, Scan: harness.ScanDigest}
+	reader := &server.DigestReader{Console: console, Scan: drive.ScanDigest}
 	digests := reader.Watch(v.read)
 	stopObserving := console.Observe(v.observe)
 	v.mu.Lock()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
 )
@@ -186,8 +187,8 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	}
 	require.Equal(t, want.Rect, got.Rect)
 	if !bytes.Equal(want.Pix, got.Pix) {
-		require.NoError(t, harness.WritePNG(filepath.Join(lane.Dir(), "canvas.png"), got))
-		require.NoError(t, harness.WritePNG(filepath.Join(lane.Dir(), "screenshot.png"), want))
+		require.NoError(t, drive.WritePNG(filepath.Join(lane.Dir(), "canvas.png"), got))
+		require.NoError(t, drive.WritePNG(filepath.Join(lane.Dir(), "screenshot.png"), want))
 		t.Fatalf("the canvas is not the screenshot: %s", firstDifference(want, got))
 	}
 	require.NoError(t, lane.Machine().Resume(ctx))
@@ -195,7 +196,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	// A key typed in the page appears in the digest.
 	keyIn := func(what string, char digest.Char) {
 		t.Helper()
-		_, err := lane.AwaitDigest(ctx, what, func(d harness.Digest) bool {
+		_, err := lane.AwaitDigest(ctx, what, func(d digest.Digest) bool {
 			for _, e := range d.Events {
 				if k, ok := e.(digest.Keypress); ok && k.Unicode == char {
 					return true
@@ -222,7 +223,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	})()`))
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
 	var pressed digest.Pointer
-	_, err = lane.AwaitDigest(ctx, "the click in the page", func(d harness.Digest) bool {
+	_, err = lane.AwaitDigest(ctx, "the click in the page", func(d digest.Digest) bool {
 		for _, e := range d.Events {
 			if p, ok := e.(digest.Pointer); ok && p.Buttons == digest.LeftButton {
 				pressed = p
@@ -252,7 +253,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 		`document.getElementById("screen").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`))
 	shift := func(state digest.KeyState) {
 		t.Helper()
-		_, err := lane.AwaitDigest(ctx, "shift "+state.String(), func(d harness.Digest) bool {
+		_, err := lane.AwaitDigest(ctx, "shift "+state.String(), func(d digest.Digest) bool {
 			for i := len(d.Events) - 1; i >= 0; i-- {
 				if s, ok := d.Events[i].(digest.Scancode); ok {
 					return s.Code == 0x2a && s.State == state

@@ -1,4 +1,4 @@
-package harness
+package drive
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -78,7 +79,7 @@ type smoke struct {
 }
 
 func (s *smoke) run(ctx context.Context) error {
-	d, err := DialControl(ctx, "spicelane smoke", s.cfg.Socket)
+	d, err := Dial(ctx, "spicelane smoke", s.cfg.Socket)
 	if err != nil {
 		return s.failed("hello", &verdict.Error{Verdict: verdict.Harness, Op: "smoke", Err: err})
 	}
@@ -105,7 +106,7 @@ func (s *smoke) run(ctx context.Context) error {
 			if errors.As(err, &f) {
 				v = f.Verdict
 			} else if errors.As(err, &e) {
-				v = clientVerdict(err)
+				v = VerdictOf(err)
 			}
 			return s.failed(check.name, &verdict.Error{Verdict: v, Op: "smoke: " + check.name, Err: err})
 		}
@@ -156,7 +157,7 @@ func (s *smoke) picture(ctx context.Context) (string, error) {
 		return "", err
 	}
 	if s.img, err = s.driver.Image(ctx, control.ScreenshotParams{}); err != nil {
-		return "", &verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+		return "", &verdict.Error{Verdict: VerdictOf(err), Op: "screenshot", Err: err}
 	}
 	if err := s.save(); err != nil {
 		return "", err
@@ -204,12 +205,12 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 		return "", &verdict.Error{Verdict: verdict.Harness, Op: "subscribe", Err: err}
 	}
 	defer sub.Close()
-	var first, last *Digest
+	var first, last *digest.Digest
 	seen := "no digest"
 	for {
 		img, err := s.driver.Image(ctx, control.ScreenshotParams{})
 		if err != nil && ctx.Err() == nil {
-			return "", &verdict.Error{Verdict: clientVerdict(err), Op: "screenshot", Err: err}
+			return "", &verdict.Error{Verdict: VerdictOf(err), Op: "screenshot", Err: err}
 		}
 		if err == nil {
 			res, err = qrscan.Scan(qrscan.FrameOf(img))

@@ -1,4 +1,4 @@
-package harness
+package drive
 
 import (
 	"context"
@@ -36,14 +36,12 @@ func controlDigest(d *digest.Digest) (control.Digest, error) {
 	return c, err
 }
 
-// A Digest is what the guest says of itself on its screen.
-type Digest = digest.Digest
-
-// AwaitDigest is Lane.AwaitDigest on a control socket. A client that does not
-// read digests itself is asked for pictures.
-func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Digest) bool) (Digest, error) {
+// AwaitDigest waits until the client's picture shows a digest that f accepts and returns
+// it. What says in the error what was awaited. A client that does not read digests itself
+// is asked for pictures.
+func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(digest.Digest) bool) (digest.Digest, error) {
 	var last string
-	fail := func(err error) (Digest, error) {
+	fail := func(err error) (digest.Digest, error) {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -52,7 +50,7 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Dig
 		if ctx.Err() == nil && !errors.As(err, &e) {
 			v = verdict.Harness
 		}
-		return Digest{}, &verdict.Error{Verdict: v, Op: "await digest", Err: &AwaitError{Wanted: what, Last: last, Err: err}}
+		return digest.Digest{}, &verdict.Error{Verdict: v, Op: "await digest", Err: &AwaitError{Wanted: what, Last: last, Err: err}}
 	}
 	events := control.EventDigestUpdated
 	if !d.SupportsEvent(events) {
@@ -68,11 +66,11 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Dig
 		got, err := ReadDigest(ctx, d)
 		switch {
 		case err == nil:
-			last = describeDigest(got)
+			last = DescribeDigest(got)
 			if f(got) {
 				return got, nil
 			}
-		case !noDigestYet(err):
+		case !NoDigestYet(err):
 			return fail(err)
 		case last == "":
 			last = err.Error()
@@ -93,7 +91,7 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Dig
 			if err != nil {
 				return fail(err)
 			}
-			last = describeDigest(got)
+			last = DescribeDigest(got)
 			if f(got) {
 				return got, nil
 			}
@@ -104,43 +102,44 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(Dig
 // ReadDigest reads the digest that the client's picture shows now. Without one
 // the error is a *control.Error with CodeNoDigest or CodeNoSuchSurface, or a
 // *qrscan.Error.
-func ReadDigest(ctx context.Context, d *control.Driver) (Digest, error) {
+func ReadDigest(ctx context.Context, d *control.Driver) (digest.Digest, error) {
 	if d.Supports(control.MethodDigest) {
 		var raw json.RawMessage
 		if err := d.Call(ctx, control.MethodDigest, nil, &raw); err != nil {
-			return Digest{}, err
+			return digest.Digest{}, err
 		}
 		return digestOf(raw)
 	}
 	img, err := d.Image(ctx, control.ScreenshotParams{})
 	if err != nil {
-		return Digest{}, err
+		return digest.Digest{}, err
 	}
 	res, err := qrscan.Scan(qrscan.FrameOf(img))
 	if err != nil {
-		return Digest{}, err
+		return digest.Digest{}, err
 	}
 	return *res.Digest, nil
 }
 
 // digestOf reads the data of digest_updated or the result of digest.
-func digestOf(raw json.RawMessage) (Digest, error) {
-	var d Digest
+func digestOf(raw json.RawMessage) (digest.Digest, error) {
+	var d digest.Digest
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return d, fmt.Errorf("a digest that cannot be read: %w", err)
 	}
 	return d, nil
 }
 
-// noDigestYet tells whether err only says that there is nothing to read now.
-func noDigestYet(err error) bool {
+// NoDigestYet tells whether err only says that there is nothing to read now.
+func NoDigestYet(err error) bool {
 	var scan *qrscan.Error
 	var e *control.Error
 	return errors.As(err, &scan) ||
 		errors.As(err, &e) && (e.Code == control.CodeNoDigest || e.Code == control.CodeNoSuchSurface)
 }
 
-func describeDigest(d Digest) string {
+// DescribeDigest returns d in words, for an error.
+func DescribeDigest(d digest.Digest) string {
 	b, err := json.Marshal(d.Events)
 	if err != nil {
 		b = []byte(err.Error())

@@ -1,4 +1,7 @@
-package harness
+// Package drive does what can be done to a console through a control driver, ours or
+// another client's: keys, digests, waits, pictures, the smoke check, latencies. It needs no
+// lane. Its errors carry verdicts.
+package drive
 
 import (
 	"context"
@@ -8,10 +11,10 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// clientVerdict tells whose fault an answer on the control socket is: a client
+// VerdictOf tells whose fault an answer on the control socket is: a client
 // that answers with an error of its own is the product, everything else (a bad
 // request, a lost socket) the harness.
-func clientVerdict(err error) verdict.Kind {
+func VerdictOf(err error) verdict.Kind {
 	var e *control.Error
 	if errors.As(err, &e) {
 		switch e.Code {
@@ -22,10 +25,10 @@ func clientVerdict(err error) verdict.Kind {
 	return verdict.Harness
 }
 
-// DialControl connects to a control socket. While it serves another client,
+// Dial connects to a control socket. While it serves another client,
 // which is not for long, it waits for its turn until ctx ends; every other
 // error is final.
-func DialControl(ctx context.Context, name, socket string) (*control.Driver, error) {
+func Dial(ctx context.Context, name, socket string) (*control.Driver, error) {
 	cfg := control.DriverConfig{Name: name}
 	d, err := cfg.Dial(ctx, socket)
 	if errors.Is(err, &control.Error{Code: control.CodeBusy}) {

@@ -1,4 +1,4 @@
-package harness
+package drive
 
 import (
 	"context"
@@ -7,8 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/spicelane/spicelane/harness/host"
-	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -21,6 +20,9 @@ type LatencyConfig struct {
 	Key string
 	// Keys is how many each driver presses. Default, and if negative: 200.
 	Keys int
+	// Patience is after how long a key counts as lost. Default: 12 s, which is enough for a
+	// guest that runs without KVM.
+	Patience time.Duration
 	// OnKeys is told how many each driver has pressed, beginning with 0. It must
 	// not block. Default: nobody is told.
 	OnKeys func(pressed int)
@@ -40,6 +42,13 @@ func (c LatencyConfig) keys() int {
 	return c.Keys
 }
 
+func (c LatencyConfig) patience() time.Duration {
+	if c.Patience <= 0 {
+		return 12 * time.Second
+	}
+	return c.Patience
+}
+
 // Latencies are how long keys took on one way, in the order in which they were
 // pressed. Every key is in both lists or in none.
 type Latencies struct {
@@ -56,8 +65,6 @@ type Latencies struct {
 }
 
 const (
-	// keyPatience is after how long a key counts as lost, on KVM.
-	keyPatience = 2 * time.Second
 	// keyRest is how long the guest is left alone after a key: two refreshes of
 	// QEMU's display, 30 ms each, in which it shows that the key was released.
 	keyRest = 60 * time.Millisecond
@@ -86,7 +93,7 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 	}
 	var eyes []*keyEye
 	for _, d := range drivers {
-		e, err := newKeyEye(ctx, d)
+		e, err := newKeyEye(ctx, d, cfg.patience())
 		if err != nil {
 			return nil, err
 		}
@@ -111,7 +118,7 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 		if i == 0 {
 			for _, e := range eyes {
 				if e.sum.Lost > 0 {
-					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), keyTime()),
+					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), cfg.patience()),
 						Hint: "the guest has to report the key in its digest"}
 				}
 				e.sum = Latencies{}
@@ -132,34 +139,32 @@ func keyFault(v verdict.Kind, err error) error {
 	return &verdict.Error{Verdict: v, Op: "key latency", Err: err}
 }
 
-// keyTime is keyPatience here. A driver does not tell what the guest runs on.
-func keyTime() time.Duration { return host.Scaled(keyPatience, string(qemu.TCG)) }
-
 // A keyEye presses keys through one driver and sees what comes of them.
 type keyEye struct {
-	driver *control.Driver
-	events *control.Subscription // surface_drawn and digest_updated, in their order
-	last   Digest                // the newest
-	sum    Latencies
+	driver   *control.Driver
+	patience time.Duration
+	events   *control.Subscription // surface_drawn and digest_updated, in their order
+	last     digest.Digest         // the newest
+	sum      Latencies
 }
 
-func newKeyEye(ctx context.Context, d *control.Driver) (*keyEye, error) {
+func newKeyEye(ctx context.Context, d *control.Driver, patience time.Duration) (*keyEye, error) {
 	events, err := d.Subscribe(ctx, control.EventSurfaceDrawn, control.EventDigestUpdated)
 	if err != nil {
-		return nil, &verdict.Error{Verdict: clientVerdict(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
+		return nil, &verdict.Error{Verdict: VerdictOf(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
 	}
-	within, cancel := context.WithTimeoutCause(ctx, keyTime(), fmt.Errorf("there was none within %v", keyTime()))
+	within, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("there was none within %v", patience))
 	defer cancel()
-	last, err := AwaitDigest(within, d, "a digest", func(Digest) bool { return true })
+	last, err := AwaitDigest(within, d, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
 		events.Close()
 		return nil, err
 	}
-	return &keyEye{driver: d, events: events, last: last}, nil
+	return &keyEye{driver: d, patience: patience, events: events, last: last}, nil
 }
 
 // next is what the next event tells of: a draw's time, or a digest, or neither.
-func (e *keyEye) next(ctx context.Context) (drawn time.Time, digest *Digest, err error) {
+func (e *keyEye) next(ctx context.Context) (drawn time.Time, shown *digest.Digest, err error) {
 	ev, err := e.events.Next(ctx)
 	if err != nil {
 		return drawn, nil, err
@@ -170,11 +175,11 @@ func (e *keyEye) next(ctx context.Context) (drawn time.Time, digest *Digest, err
 		err = ev.Decode(&data)
 		drawn = time.UnixMicro(data.WallclockUS)
 	case control.EventDigestUpdated:
-		var d Digest
+		var d digest.Digest
 		d, err = digestOf(ev.Data)
-		digest = &d
+		shown = &d
 	}
-	return drawn, digest, err
+	return drawn, shown, err
 }
 
 // rest lets the guest come to rest, and takes note of what it shows meanwhile. It
@@ -183,8 +188,8 @@ func (e *keyEye) next(ctx context.Context) (drawn time.Time, digest *Digest, err
 func (e *keyEye) rest(ctx context.Context, frame uint32) error {
 	pause, cancel := context.WithTimeout(ctx, keyRest+rand.N(keySpread))
 	defer cancel()
-	late, cancelLate := context.WithTimeoutCause(ctx, keyTime(),
-		fmt.Errorf("another client showed the key in frame %d, and this one only frame %d %v later", frame, e.last.FrameCounter, keyTime()))
+	late, cancelLate := context.WithTimeoutCause(ctx, e.patience,
+		fmt.Errorf("another client showed the key in frame %d, and this one only frame %d %v later", frame, e.last.FrameCounter, e.patience))
 	defer cancelLate()
 	for {
 		until := pause
@@ -199,7 +204,7 @@ func (e *keyEye) rest(ctx context.Context, frame uint32) error {
 		case ctx.Err() != nil:
 			return keyFault(verdict.Harness, context.Cause(ctx))
 		case until.Err() == nil || !errors.Is(err, context.Cause(until)):
-			return keyFault(clientVerdict(err), err)
+			return keyFault(VerdictOf(err), err)
 		case until == late:
 			return keyFault(verdict.Product, err)
 		}
@@ -215,9 +220,9 @@ func (e *keyEye) press(ctx context.Context, codes []uint16) error {
 	began := sent.Truncate(time.Microsecond) // as the draws' times are
 	dropped := e.events.Dropped()
 	if err := e.driver.Chord(ctx, codes...); err != nil {
-		return keyFault(clientVerdict(err), err)
+		return keyFault(VerdictOf(err), err)
 	}
-	within, cancel := context.WithTimeout(ctx, keyTime())
+	within, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	var first time.Time
 	for {
@@ -229,7 +234,7 @@ func (e *keyEye) press(ctx context.Context, codes []uint16) error {
 			e.sum.Lost++
 			return nil
 		case err != nil:
-			return keyFault(clientVerdict(err), err)
+			return keyFault(VerdictOf(err), err)
 		case !drawn.IsZero():
 			if first.IsZero() && !drawn.Before(began) {
 				first = drawn

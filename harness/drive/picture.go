@@ -1,4 +1,4 @@
-package harness
+package drive
 
 import (
 	"bytes"
@@ -60,7 +60,7 @@ func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, erro
 				continue
 			}
 			img, err := d.Image(ctx, control.ScreenshotParams{})
-			if err != nil && !noDigestYet(err) {
+			if err != nil && !NoDigestYet(err) {
 				return fail(err)
 			}
 			if err == nil && !oneColour(img) {
@@ -106,10 +106,10 @@ func WritePNG(path string, img image.Image) error {
 }
 
 // ScanPicture reads the digest in a picture. The error is a *qrscan.Error.
-func ScanPicture(img image.Image) (Digest, error) {
+func ScanPicture(img image.Image) (digest.Digest, error) {
 	res, err := qrscan.Scan(qrscan.FrameOf(img))
 	if err != nil {
-		return Digest{}, err
+		return digest.Digest{}, err
 	}
 	return *res.Digest, nil
 }

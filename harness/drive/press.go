@@ -1,4 +1,4 @@
-package harness
+package drive
 
 import (
 	"context"
@@ -7,15 +7,16 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// PressKeys is Lane.Press on a control socket.
-func PressKeys(ctx context.Context, d *control.Driver, keys ...string) error {
+// Press presses and releases keys, one after the other. A key is written as
+// control.ParseKey takes it: "Enter", "a", "F10", "Ctrl+Alt+Delete".
+func Press(ctx context.Context, d *control.Driver, keys ...string) error {
 	for _, k := range keys {
 		codes, err := control.ParseKey(k)
 		if err != nil {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "press " + k, Err: err}
 		}
 		if err := d.Chord(ctx, codes...); err != nil {
-			return &verdict.Error{Verdict: clientVerdict(err), Op: "press " + k, Err: err}
+			return &verdict.Error{Verdict: VerdictOf(err), Op: "press " + k, Err: err}
 		}
 	}
 	return nil

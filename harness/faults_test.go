@@ -50,7 +50,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	require.NoError(t, lane.Client.Disconnect(ctx))
 	st, err := lane.Client.Status(ctx)
 	require.NoError(t, err)
-	require.False(t, st.SpiceConnected)
+	require.False(t, st.SPICEConnected)
 
 	// A storm of them, each with a token of its own. Each sees the screen before
 	// the next: spice-server 0.15.1 crashes if a client hangs up while its
@@ -62,7 +62,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	}
 	st, err = lane.Client.Status(ctx)
 	require.NoError(t, err)
-	require.True(t, st.SpiceConnected)
+	require.True(t, st.SPICEConnected)
 	require.NotEqual(t, before.Session, st.Session)
 	requireSamePicture(ctx, t, lane)
 

@@ -38,7 +38,7 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 	require.Equal(t, "1.2", hello.ProtocolVersion)
 	st, err := lane.Client.Status(ctx)
 	require.NoError(t, err)
-	require.True(t, st.SpiceConnected)
+	require.True(t, st.SPICEConnected)
 	require.Empty(t, st.Unsupported)
 	require.Len(t, st.Surfaces, 1)
 	require.Equal(t, 0, int(st.Surfaces[0].SurfaceID))

@@ -124,7 +124,7 @@ func (c *consoleState) summary() string {
 		return ""
 	case c.Status == nil:
 		return c.Unasked
-	case !c.SpiceConnected:
+	case !c.SPICEConnected:
 		return join("not connected", c.Error)
 	}
 	var parts []string

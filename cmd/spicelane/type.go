@@ -157,7 +157,7 @@ func printTyped(w io.Writer, r control.TypeResult, took time.Duration) {
 	if l := r.Latency; l != nil {
 		fmt.Fprintf(w, "key to picture: p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, max %.1f ms\n", l.P50MS, l.P95MS, l.P99MS, l.MaxMS)
 	}
-	for _, o := range r.Oddities {
+	for _, o := range r.Anomalies {
 		fmt.Fprintf(w, "  %s\n", oneLine(o))
 	}
 }

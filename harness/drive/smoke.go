@@ -137,7 +137,7 @@ func (s *smoke) session(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !st.SpiceConnected {
+	if !st.SPICEConnected {
 		if st.Error != "" {
 			return "", fmt.Errorf("the client is not connected: %s", st.Error)
 		}

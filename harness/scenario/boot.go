@@ -43,7 +43,7 @@ func (r *run) understood() control.Status {
 	r.Helper()
 	st, err := r.client.Status(r.ctx)
 	r.must(err)
-	r.want(st.SpiceConnected, "the client is not connected: %s", st.Error)
+	r.want(st.SPICEConnected, "the client is not connected: %s", st.Error)
 	r.want(len(st.Unsupported) == 0, "the client could not decode %v", st.Unsupported)
 	return st
 }

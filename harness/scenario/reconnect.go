@@ -50,7 +50,7 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 		r.must(r.client.Disconnect(r.ctx))
 		st, err := r.client.Status(r.ctx)
 		r.must(err)
-		r.want(!st.SpiceConnected, "the client was told to disconnect, and says that it is connected")
+		r.want(!st.SPICEConnected, "the client was told to disconnect, and says that it is connected")
 		r.must(r.client.Reconnect(r.ctx))
 		r.must(lane.SamePicture(r.ctx))
 		r.down(s, keyR)

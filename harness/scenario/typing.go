@@ -97,7 +97,7 @@ func (r *run) confirmed(text string) {
 	n := len(text)
 	r.want(res.CharsSent == n && res.Seen == n && res.Lost+res.Reordered+res.Unexpected == 0 && res.Latency != nil,
 		"typed %d characters closed-loop, and the client says: %d sent, %d seen, %d lost, %d reordered, %d unexpected, %v",
-		n, res.CharsSent, res.Seen, res.Lost, res.Reordered, res.Unexpected, res.Oddities)
+		n, res.CharsSent, res.Seen, res.Lost, res.Reordered, res.Unexpected, res.Anomalies)
 	r.Logf("closed-loop: %d characters in %v, %.0f a second: none lost; key to picture p50 %.1f ms, p95 %.1f ms, p99 %.1f ms, at most %.1f ms",
 		n, took.Round(time.Millisecond), float64(n)/took.Seconds(), res.Latency.P50MS, res.Latency.P95MS, res.Latency.P99MS, res.Latency.MaxMS)
 }

@@ -34,9 +34,9 @@ type Condition struct {
 	Cursor *CursorCondition `json:"cursor,omitempty"`
 }
 
-// Place says which pixels are meant: a surface, the primary one if nothing is
+// An Area says which pixels are meant: a surface, the primary one if nothing is
 // said, and a part of it, everything if nothing is said.
-type Place struct {
+type Area struct {
 	ChannelID *uint8  `json:"channel_id,omitempty"`
 	SurfaceID *uint32 `json:"surface_id,omitempty"`
 	Rect      *Rect   `json:"rect,omitempty"`
@@ -53,14 +53,14 @@ type SurfaceCondition struct {
 
 // StableCondition holds when no pixel has changed for MS milliseconds.
 type StableCondition struct {
-	Place
+	Area
 	MS uint32 `json:"ms"`
 }
 
 // RegionCondition holds when the pixels are what is given, by PNG or by SHA256,
 // or with Differs when they are not.
 type RegionCondition struct {
-	Place
+	Area
 	// PNG is a picture of the region's size, in base64.
 	PNG []byte `json:"png,omitempty"`
 	// SHA256 is the hex digest of the region in the form in which screenshot
@@ -109,17 +109,17 @@ type AwaitResult struct {
 	WaitedMS float64 `json:"waited_ms"`
 	// Seen is what each condition saw last, in the order in which they stand in
 	// the request. In the error timeout it is in the error's data.
-	Seen []Sight `json:"seen"`
+	Seen []ConditionResult `json:"seen"`
 }
 
-// Sight is what one condition saw last.
-type Sight struct {
+// A ConditionResult is what one condition saw last.
+type ConditionResult struct {
 	Condition string `json:"condition"` // what was wanted, for a person
 	Met       bool   `json:"met"`
 	Saw       string `json:"saw"` // for a person
 }
 
-func (p Place) String() string {
+func (p Area) String() string {
 	s := "the picture"
 	if p.SurfaceID != nil || p.ChannelID != nil {
 		s = "the surface"
@@ -160,3 +160,13 @@ func (c DigestCondition) String() string {
 	}
 	return "a digest with " + strings.Join(parts, ", ")
 }
+
+// Place is the former name of Area.
+//
+// Deprecated: write Area.
+type Place = Area
+
+// Sight is the former name of ConditionResult.
+//
+// Deprecated: write ConditionResult.
+type Sight = ConditionResult

@@ -70,7 +70,7 @@ func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 		control.MethodSubscribe:    {control.SubscribeParams{}, control.SubscribeResult{}},
 		control.MethodUnsubscribe:  {control.SubscribeParams{}, control.UnsubscribeResult{}},
 		control.MethodDigest:       {nil, nil}, // as digest_updated
-		control.MethodAwait:        {[]any{control.AwaitParams{}, control.Condition{}, control.SurfaceCondition{}, control.StableCondition{}, control.RegionCondition{}, control.Place{}, control.DigestCondition{}, control.CursorCondition{}}, []any{control.AwaitResult{}, control.Sight{}}},
+		control.MethodAwait:        {[]any{control.AwaitParams{}, control.Condition{}, control.SurfaceCondition{}, control.StableCondition{}, control.RegionCondition{}, control.Area{}, control.DigestCondition{}, control.CursorCondition{}}, []any{control.AwaitResult{}, control.ConditionResult{}}},
 		control.MethodType:         {control.TypeParams{}, []any{control.TypeResult{}, control.Percentiles{}}},
 		control.MethodMouseMove:    {control.MouseMoveParams{}, nil},
 		control.MethodMouseButton:  {control.MouseButtonParams{}, nil},

@@ -105,8 +105,8 @@ type TypeResult struct {
 	// Latency is from sending a character to the arrival of the pixels that
 	// show it.
 	Latency *Percentiles `json:"latency,omitempty"`
-	// Oddities name the first of what was lost, reordered or unexpected.
-	Oddities []string `json:"oddities,omitempty"`
+	// Anomalies name the first of what was lost, reordered or unexpected.
+	Anomalies []string `json:"oddities,omitempty"`
 }
 
 // Percentiles sum up durations, in milliseconds.

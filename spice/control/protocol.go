@@ -184,7 +184,7 @@ type HelloResult struct {
 // Status is the result of status. The first three fields are protocol 1.2, the
 // others are ours and absent from other servers.
 type Status struct {
-	SpiceConnected bool      `json:"spice_connected"`
+	SPICEConnected bool      `json:"spice_connected"`
 	AgentConnected bool      `json:"agent_connected"`
 	Surfaces       []Surface `json:"surfaces"`
 

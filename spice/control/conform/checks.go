@@ -529,14 +529,14 @@ func (l *line) surfaces() ([]surface, error) {
 		return nil, err
 	}
 	var st struct {
-		SpiceConnected *bool      `json:"spice_connected"`
+		SPICEConnected *bool      `json:"spice_connected"`
 		AgentConnected *bool      `json:"agent_connected"`
 		Surfaces       *[]surface `json:"surfaces"`
 	}
 	if err := json.Unmarshal(m["result"], &st); err != nil {
 		return nil, fmt.Errorf("status: %w: %s", err, m)
 	}
-	if st.SpiceConnected == nil || st.AgentConnected == nil || st.Surfaces == nil {
+	if st.SPICEConnected == nil || st.AgentConnected == nil || st.Surfaces == nil {
 		return nil, fmt.Errorf("status lacks a field: %s", m)
 	}
 	for _, s := range *st.Surfaces {

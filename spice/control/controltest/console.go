@@ -52,7 +52,7 @@ type observer struct {
 // shows a gradient.
 func New(w, h int) *Console {
 	c := &Console{
-		status:    control.Status{SpiceConnected: true},
+		status:    control.Status{SPICEConnected: true},
 		surfaces:  map[[2]uint32]*server.Picture{},
 		keyed:     make(chan struct{}),
 		observers: map[*observer]bool{},

@@ -64,7 +64,7 @@ func (f *Full) SetCursor(c server.Cursor) {
 // SetConnected lets the session end for a reason, or begin.
 func (f *Full) SetConnected(on bool, reason string) {
 	f.Console.mu.Lock()
-	f.status.SpiceConnected, f.status.Error = on, reason
+	f.status.SPICEConnected, f.status.Error = on, reason
 	f.Console.mu.Unlock()
 	f.Notify(server.Changed{})
 }

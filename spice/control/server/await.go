@@ -105,7 +105,7 @@ func (w *wait) run(ctx context.Context, root node, timeout time.Duration) (contr
 		if met {
 			return control.AwaitResult{WaitedMS: milliseconds(time.Since(w.start)), Seen: w.seen()}, nil
 		}
-		if st := w.console.Status(); !st.SpiceConnected {
+		if st := w.console.Status(); !st.SPICEConnected {
 			return control.AwaitResult{}, w.fail(control.CodeDisconnected, "the session is over: "+cmp.Or(st.Error, "not connected"))
 		}
 		again.Stop()
@@ -125,12 +125,12 @@ func (w *wait) run(ctx context.Context, root node, timeout time.Duration) (contr
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (w *wait) seen() []control.Sight {
-	sights := make([]control.Sight, 0, len(w.leaves))
+func (w *wait) seen() []control.ConditionResult {
+	results := make([]control.ConditionResult, 0, len(w.leaves))
 	for _, l := range w.leaves {
-		sights = append(sights, control.Sight{Condition: l.want, Met: l.met, Saw: l.saw})
+		results = append(results, control.ConditionResult{Condition: l.want, Met: l.met, Saw: l.saw})
 	}
-	return sights
+	return results
 }
 
 // fail says which conditions did not hold and what they saw last.

@@ -48,22 +48,22 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// pixels copies what a place means.
-func (w *wait) pixels(p control.Place) (*Picture, error) {
-	sf, err := pickSurface(w.console, p.ChannelID, p.SurfaceID)
+// pixels copies an area.
+func (w *wait) pixels(a control.Area) (*Picture, error) {
+	sf, err := pickSurface(w.console, a.ChannelID, a.SurfaceID)
 	if err != nil {
 		return nil, err
 	}
-	return snapshot(w.console, sf, p.Rect)
+	return snapshot(w.console, sf, a.Rect)
 }
 
 func (w *wait) stable(c control.StableCondition) (node, error) {
 	quiet := time.Duration(c.MS) * time.Millisecond
 	var last []byte
 	var since time.Time
-	return w.leaf(fmt.Sprintf("%s unchanged for %s", c.Place, quiet), func() (bool, string, time.Time) {
+	return w.leaf(fmt.Sprintf("%s unchanged for %s", c.Area, quiet), func() (bool, string, time.Time) {
 		now := time.Now()
-		pic, err := w.pixels(c.Place)
+		pic, err := w.pixels(c.Area)
 		if err != nil {
 			last = nil
 			return false, plain(err), time.Time{}
@@ -91,8 +91,8 @@ func (w *wait) region(c control.RegionCondition) (node, error) {
 	if c.Differs {
 		verb = "other than the given picture"
 	}
-	return w.leaf(fmt.Sprintf("%s %s", c.Place, verb), func() (bool, string, time.Time) {
-		pic, err := w.pixels(c.Place)
+	return w.leaf(fmt.Sprintf("%s %s", c.Area, verb), func() (bool, string, time.Time) {
+		pic, err := w.pixels(c.Area)
 		if err != nil {
 			return false, plain(err), time.Time{}
 		}

@@ -20,8 +20,8 @@ const (
 	// a key before it counts it as lost.
 	defaultConfirm = 2 * time.Second
 
-	// maxOddities bounds how many surprises a type answer lists.
-	maxOddities = 32
+	// maxAnomalies bounds how many anomalies a type answer lists.
+	maxAnomalies = 32
 )
 
 // percentiles sums up durations by nearest rank; nil if there are none.
@@ -238,7 +238,7 @@ func (lp *loop) await(ctx context.Context, i int, sent time.Time) error {
 		if shown {
 			return nil
 		}
-		if st := lp.typing.console.Status(); !st.SpiceConnected {
+		if st := lp.typing.console.Status(); !st.SPICEConnected {
 			return errorf(control.CodeDisconnected, "the session ended after %d of %d characters: %s",
 				i, len(lp.typing.text), cmp.Or(st.Error, "not connected"))
 		}
@@ -246,7 +246,7 @@ func (lp *loop) await(ctx context.Context, i int, sent time.Time) error {
 		case <-lp.wake:
 		case <-lp.timer.C:
 			lp.late = append(lp.late, want)
-			lp.odd("%q, character %d, was not shown within %s", want, i, lp.typing.limit)
+			lp.anomaly("%q, character %d, was not shown within %s", want, i, lp.typing.limit)
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -275,20 +275,20 @@ func (lp *loop) take(d control.Digest, want rune, sent time.Time) bool {
 			i := slices.IndexFunc(lp.late, func(r rune) bool { return keypressIs(raw, r) })
 			if i < 0 {
 				lp.res.Unexpected++
-				lp.odd("a key press that was not sent: %s", raw)
+				lp.anomaly("a key press that was not sent: %s", raw)
 				continue
 			}
 			lp.late = slices.Delete(lp.late, i, i+1)
 			lp.res.Reordered++
-			lp.odd("late: %s", raw)
+			lp.anomaly("late: %s", raw)
 		}
 	}
 	return shown
 }
 
-func (lp *loop) odd(format string, args ...any) {
-	if len(lp.res.Oddities) < maxOddities {
-		lp.res.Oddities = append(lp.res.Oddities, fmt.Sprintf(format, args...))
+func (lp *loop) anomaly(format string, args ...any) {
+	if len(lp.res.Anomalies) < maxAnomalies {
+		lp.res.Anomalies = append(lp.res.Anomalies, fmt.Sprintf(format, args...))
 	}
 }
 

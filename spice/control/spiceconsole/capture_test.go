@@ -105,7 +105,7 @@ func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
 	require.NoError(t, d.SendKey(ctx, control.KeyLeft, control.Press))
 	st, err := d.Status(ctx)
 	require.NoError(t, err)
-	require.True(t, st.SpiceConnected)
+	require.True(t, st.SPICEConnected)
 	text, err := os.ReadFile(filepath.Join(dir, "inputs-0.txt"))
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(text), "\ne04b0000\n"))

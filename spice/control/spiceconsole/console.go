@@ -239,7 +239,7 @@ func (c *Console) Status() control.Status {
 	client := c.Client()
 	session := client.Session()
 	st := control.Status{
-		SpiceConnected: true,
+		SPICEConnected: true,
 		AgentConnected: session.AgentConnected,
 		Surfaces:       []control.Surface{},
 		Session:        fmt.Sprintf("%08x", session.ConnectionID),
@@ -251,7 +251,7 @@ func (c *Console) Status() control.Status {
 	}
 	select {
 	case <-client.Done():
-		st.SpiceConnected, st.AgentConnected = false, false
+		st.SPICEConnected, st.AgentConnected = false, false
 		st.Error = "closed"
 		if err := client.Wait(); err != nil {
 			st.Error = err.Error()

@@ -37,7 +37,7 @@ func played(ctx context.Context, t *testing.T) (*spice.Client, *spicetest.Server
 	return client, srv
 }
 
-func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
+func TestASPICESessionCanBeDrivenThroughTheSocket(t *testing.T) {
 	ctx := controltest.Within(t)
 	client, srv := played(ctx, t)
 	path, _ := controltest.Open(t, server.Config{Console: spiceconsole.New(client)})
@@ -45,7 +45,7 @@ func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
 
 	st, err := d.Status(ctx)
 	require.NoError(t, err)
-	require.True(t, st.SpiceConnected)
+	require.True(t, st.SPICEConnected)
 	require.False(t, st.AgentConnected)
 	require.Empty(t, st.Unsupported)
 	require.Equal(t, []control.Surface{{Width: 640, Height: 480, Trusted: new(true)}}, st.Surfaces)
@@ -103,12 +103,12 @@ func TestASpiceSessionCanBeDrivenThroughTheSocket(t *testing.T) {
 	require.ErrorIs(t, <-over, &control.Error{Code: control.CodeDisconnected})
 	st, err = d.Status(ctx)
 	require.NoError(t, err)
-	require.False(t, st.SpiceConnected)
+	require.False(t, st.SPICEConnected)
 	require.Equal(t, client.Wait().Error(), st.Error)
 	require.Empty(t, st.Surfaces)
 }
 
-func TestASpiceSessionCanBeEndedAndDialledAgain(t *testing.T) {
+func TestASPICESessionCanBeEndedAndDialledAgain(t *testing.T) {
 	ctx := controltest.Within(t)
 	dials := 0
 	c, err := spiceconsole.Dial(ctx, func(ctx context.Context, _ func(*spice.Config)) (*spice.Client, error) {
@@ -130,12 +130,12 @@ func TestASpiceSessionCanBeEndedAndDialledAgain(t *testing.T) {
 	require.NoError(t, d.Disconnect(ctx))
 	st, err := d.Status(ctx)
 	require.NoError(t, err)
-	require.False(t, st.SpiceConnected)
+	require.False(t, st.SPICEConnected)
 	require.Equal(t, "closed", st.Error)
 	require.NoError(t, d.Reconnect(ctx))
 	st, err = d.Status(ctx)
 	require.NoError(t, err)
-	require.True(t, st.SpiceConnected)
+	require.True(t, st.SPICEConnected)
 	after, err := d.Image(ctx, control.ScreenshotParams{})
 	require.NoError(t, err)
 	require.Equal(t, before.Pix, after.Pix)

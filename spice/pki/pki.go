@@ -248,8 +248,9 @@ func (b *Bundle) WriteDir(dir string) (err error) {
 }
 
 // LoadDir reads what [Bundle.WriteDir] wrote. The CA key is not needed to serve
-// and may be missing. The server certificate must belong to its key, be signed
-// by the CA and be valid now.
+// and may be missing. The server certificate must belong to its key, lead to the CA and be
+// valid now. As with QEMU, the intermediate certificates between the two may follow it in the
+// same file.
 func LoadDir(dir string) (*Bundle, error) {
 	var errs []error
 	read := func(name string) []byte {
@@ -271,7 +272,15 @@ func LoadDir(dir string) (*Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if _, err := b.pair.Leaf.Verify(x509.VerifyOptions{Roots: b.pool}); err != nil {
+	chain := []*x509.Certificate{b.pair.Leaf}
+	for _, der := range b.pair.Certificate[1:] {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("pki: %s: an intermediate certificate: %w", filepath.Join(dir, ServerCertFile), err)
+		}
+		chain = append(chain, cert)
+	}
+	if err := verifyChain(chain, b.pool); err != nil {
 		return nil, fmt.Errorf("pki: %s: %w", filepath.Join(dir, ServerCertFile), err)
 	}
 	return b, nil

@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -98,31 +97,6 @@ func MatchHostSubject(cert *x509.Certificate, hostSubject string) error {
 		}
 	}
 	return nil
-}
-
-// ClientTLS returns a TLS configuration that accepts a server whose chain ends
-// in roots and that is identified by hostSubject if that is not empty, else by
-// host, a DNS name or an IP address.
-func ClientTLS(roots *x509.CertPool, host, hostSubject string) *tls.Config {
-	cfg := &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}
-	if hostSubject == "" {
-		return cfg
-	}
-	// crypto/tls has no way to check the chain without the name: its own
-	// check is switched off and the same one is done here, without DNSName.
-	cfg.InsecureSkipVerify = true
-	cfg.VerifyConnection = func(state tls.ConnectionState) error {
-		leaf := state.PeerCertificates[0]
-		opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
-		for _, cert := range state.PeerCertificates[1:] {
-			opts.Intermediates.AddCert(cert)
-		}
-		if _, err := leaf.Verify(opts); err != nil {
-			return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
-		}
-		return MatchHostSubject(leaf, hostSubject)
-	}
-	return cfg
 }
 
 // ValidHostSubject returns nil if s has the form of a host subject and a

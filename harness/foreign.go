@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -337,7 +338,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	}
 	l.proxyIsAt(at, p.pid)
 	if t.has("vv") || !plain && !tls {
-		l.newVV = func(context.Context) (*vv.File, error) { return readVV(vvFile) }
+		l.newVV = func(context.Context) (*vv.File, error) { return headless.ReadVV(vvFile) }
 		if err := awaitVV(ctx, p, vvFile); err != nil {
 			return notReady(err)
 		}
@@ -369,7 +370,7 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 			return err
 		}
 		path = l.run.File("client.vv")
-		if err := writeVV(path, file); err != nil {
+		if err := headless.WriteVV(path, file); err != nil {
 			return err
 		}
 	}
@@ -418,7 +419,7 @@ func awaitFile(ctx context.Context, p *part, path string) error {
 // middle of it.
 func awaitVV(ctx context.Context, p *part, path string) error {
 	return p.until(ctx, "the virt-viewer file "+path, func() error {
-		_, err := readVV(path)
+		_, err := headless.ReadVV(path)
 		return err
 	})
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
@@ -47,13 +48,13 @@ type Lane struct {
 	warm       warmth
 	backendPKI *pki.Bundle // with Config.BackendTLS
 	apiToken   string      // of the built-in proxy's HTTP API
-	newVV      vvSource
+	newVV      headless.VVSource
 	source     *laneConsole  // of the built-in proxy inside this process
 	ticket     string        // after ChangeTicket; guarded by mu
 	relay      *impair.Relay // with Config.Link
 
 	// Proxy is the built-in proxy if it runs inside this process, else nil.
-	Proxy *Proxy
+	Proxy *headless.Proxy
 
 	// Client drives the client over its control socket. It is nil without a
 	// client, and in a lane that runs under a supervisor, where the one place on

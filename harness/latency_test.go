@@ -11,6 +11,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -26,7 +27,7 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
 	socket := filepath.Join(lane.State().RunDir, "direct.sock")
-	direct, err := harness.StartClient(ctx, harness.ClientConfig{
+	direct, err := headless.StartClient(ctx, headless.ClientConfig{
 		VV:     func(context.Context) (*vv.File, error) { return lane.DirectVV(), nil },
 		Socket: socket,
 	})

@@ -5,6 +5,7 @@ import (
 	"image"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
@@ -14,7 +15,7 @@ import (
 
 // Names that moved to packages of their own. They stay for one release.
 
-// Deprecated: use the types of packages verdict, registry and drive.
+// Deprecated: use the types of packages verdict, registry, drive and headless.
 type (
 	// Deprecated: use verdict.Kind.
 	Verdict = verdict.Kind
@@ -34,6 +35,8 @@ type (
 	SmokeConfig = drive.SmokeConfig
 	// Deprecated: use drive.SmokeReport.
 	SmokeReport = drive.SmokeReport
+	// Deprecated: use headless.ClientConfig.
+	ClientConfig = headless.ClientConfig
 )
 
 // Deprecated: use the constants of packages verdict, timeline, registry and host.
@@ -90,3 +93,10 @@ func ScanPicture(img image.Image) (Digest, error) { return drive.ScanPicture(img
 //
 // Deprecated: use drive.WritePNG.
 func WritePNG(path string, img image.Image) error { return drive.WritePNG(path, img) }
+
+// StartClient starts a headless client.
+//
+// Deprecated: use headless.StartClient.
+func StartClient(ctx context.Context, cfg headless.ClientConfig) (*headless.Client, error) {
+	return headless.StartClient(ctx, cfg)
+}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -205,7 +206,7 @@ func (l *Lane) innerClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	c, err := StartClient(ctx, ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start(), Logger: log})
+	c, err := headless.StartClient(ctx, headless.ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start(), Logger: log})
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}

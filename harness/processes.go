@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -90,7 +91,7 @@ func playProxy(ctx context.Context, s partScript, ready *os.File, log *slog.Logg
 	if err != nil {
 		return err
 	}
-	proxy, err := StartProxy(ProxyConfig{
+	proxy, err := headless.StartProxy(headless.ProxyConfig{
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: s.APIToken, Logger: log},
 		KeepVV: s.VV, KeepSource: laneSource, KeepUUID: s.KeepUUID,
 	})
@@ -111,7 +112,7 @@ func playProxy(ctx context.Context, s partScript, ready *os.File, log *slog.Logg
 }
 
 func playClient(ctx context.Context, s partScript, ready *os.File, log *slog.Logger) error {
-	c, err := StartClient(ctx, ClientConfig{
+	c, err := headless.StartClient(ctx, headless.ClientConfig{
 		VV: func(context.Context) (*vv.File, error) {
 			b, err := os.ReadFile(s.VV)
 			if err != nil {
@@ -121,7 +122,7 @@ func playClient(ctx context.Context, s partScript, ready *os.File, log *slog.Log
 			if err != nil || s.Through == "" {
 				return f, err
 			}
-			return VVThrough(f, s.Through)
+			return headless.VVThrough(f, s.Through)
 		},
 		Socket: s.Socket, Timeline: s.Timeline, TimelineStart: s.TimelineStart, Logger: log,
 	})

@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -146,7 +147,7 @@ func (l *Lane) innerProxy(context.Context) error {
 		return errors.Join(err, catalog.Close())
 	}
 	l.apiToken = newSecret()
-	p, err := StartProxy(ProxyConfig{
+	p, err := headless.StartProxy(headless.ProxyConfig{
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
 		KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
 	})
@@ -202,7 +203,7 @@ func (l *Lane) childProxy(ctx context.Context) error {
 			name: "proxy",
 			argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
 				"--keep-vv", l.run.File("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
-			env:   []string{EnvAPIToken + "=" + l.apiToken},
+			env:   []string{headless.EnvAPIToken + "=" + l.apiToken},
 			stdin: list,
 		})
 	} else {

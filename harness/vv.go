@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -39,7 +40,7 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 		l.undo.push(r.Close)
 		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": r.Shaped()})
 	}
-	return VVThrough(f, l.relay.Addr())
+	return headless.VVThrough(f, l.relay.Addr())
 }
 
 // DirectVV leads past the lane's proxy to QEMU itself, with its ticket: for
@@ -55,9 +56,6 @@ func (l *Lane) DirectVV() *vv.File {
 		Password: c.Ticket, CA: string(c.CACert), HostSubject: c.HostSubject, Title: fmt.Sprintf("%s, directly", l.cfg.name()),
 	}
 }
-
-// A vvSource makes a virt-viewer file with a token of its own each time.
-type vvSource func(ctx context.Context) (*vv.File, error)
 
 // consoleVV is a fresh virt-viewer file for the lane's console.
 func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
@@ -78,7 +76,7 @@ func (l *Lane) directVV() error {
 // publishVV writes f to where the lane's state says.
 func (l *Lane) publishVV(f *vv.File) error {
 	path := l.run.File("console.vv")
-	if err := writeVV(path, f); err != nil {
+	if err := headless.WriteVV(path, f); err != nil {
 		return err
 	}
 	l.setState(func(s *registry.State) { s.VV = path })

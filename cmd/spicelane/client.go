@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -47,11 +48,11 @@ The protocol is described in docs/control-socket.md.`,
 					}
 				}
 				if through != "" {
-					return harness.VVThrough(v, through)
+					return headless.VVThrough(v, through)
 				}
 				return v, nil
 			}
-			cfg := harness.ClientConfig{
+			cfg := headless.ClientConfig{
 				VV: source, Socket: socket, Timeline: timeline, TimelineStart: time.Now(),
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 			}
@@ -60,7 +61,7 @@ The protocol is described in docs/control-socket.md.`,
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), wait)
 			defer cancel()
-			c, err := harness.StartClient(ctx, cfg)
+			c, err := headless.StartClient(ctx, cfg)
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -18,7 +19,7 @@ import (
 
 func newProxy() *cobra.Command {
 	var (
-		cfg                                             harness.ProxyConfig
+		cfg                                             headless.ProxyConfig
 		sourcesFile, tlsDir, tokenFile, keep, readyFile string
 		readyFD                                         int
 	)
@@ -27,7 +28,7 @@ func newProxy() *cobra.Command {
 		Short: "Run the SPICE proxy by itself",
 		Long: `Lead SPICE clients to the consoles of a sources.yaml without telling them where
 those are or what their tickets are. Virt-viewer files come from the HTTP API;
-its token is read from --api-token-file or $` + harness.EnvAPIToken + `.`,
+its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
@@ -52,7 +53,7 @@ its token is read from --api-token-file or $` + harness.EnvAPIToken + `.`,
 				}
 			}
 			cfg.Consoles, cfg.Logger = catalog, log
-			p, err := harness.StartProxy(cfg)
+			p, err := headless.StartProxy(cfg)
 			if err != nil {
 				return err
 			}
@@ -83,7 +84,7 @@ its token is read from --api-token-file or $` + harness.EnvAPIToken + `.`,
 	f.StringVar(&cfg.ListenTLS, "tls-listen", proxy.DefaultAddr, "`ADDR` of the TLS port")
 	f.StringVar(&cfg.ListenAPI, "api", proxy.DefaultAddr, "`ADDR` of the HTTP API")
 	f.StringVar(&cfg.Host, "host", "", "`NAME` or address of this proxy in virt-viewer files; default: the TLS port's address")
-	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+harness.EnvAPIToken)
+	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+headless.EnvAPIToken)
 	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "hand out virt-viewer files that lead past the proxy, with the console's ticket")
 	f.DurationVar(&cfg.TokenLifetime, "token-lifetime", proxy.DefaultTokenLifetime, "how long a token may stay unused")
 	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with a token that can still be used")
@@ -128,8 +129,8 @@ func loadTLS(dir string) (*pki.Bundle, error) {
 // out of the environment.
 func apiToken(file string) (string, error) {
 	if file == "" {
-		t := os.Getenv(harness.EnvAPIToken)
-		_ = os.Unsetenv(harness.EnvAPIToken)
+		t := os.Getenv(headless.EnvAPIToken)
+		_ = os.Unsetenv(headless.EnvAPIToken)
 		return t, nil
 	}
 	b, err := os.ReadFile(file)

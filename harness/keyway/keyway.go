@@ -33,6 +33,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -117,7 +118,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, lane.Close()) }()
 
-	direct, err := harness.StartClient(ctx, harness.ClientConfig{
+	direct, err := headless.StartClient(ctx, headless.ClientConfig{
 		VV:     func(context.Context) (*vv.File, error) { return lane.DirectVV(), nil },
 		Socket: filepath.Join(lane.State().RunDir, "direct.sock"),
 	})

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/spice/control"
@@ -88,7 +89,7 @@ func runOldClient(vvFile, socket string) error {
 		return err
 	}
 	full := socket + ".full"
-	c, err := harness.StartClient(ctx, harness.ClientConfig{VV: func(context.Context) (*vv.File, error) { return f, nil }, Socket: full})
+	c, err := headless.StartClient(ctx, headless.ClientConfig{VV: func(context.Context) (*vv.File, error) { return f, nil }, Socket: full})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package harness
+package headless
 
 import (
 	"context"
@@ -82,7 +82,7 @@ func (p *Proxy) Close() error {
 // before it expires, so that whoever opens it finds one that works.
 type vvKeeper struct {
 	path     string
-	make     vvSource
+	make     VVSource
 	lifetime time.Duration
 	wake     chan struct{}
 	stop     chan struct{}
@@ -103,7 +103,7 @@ func (k *vvKeeper) renew() error {
 	if err != nil {
 		return verdict.Classify("virt-viewer file", err)
 	}
-	return writeVV(k.path, f)
+	return WriteVV(k.path, f)
 }
 
 func (k *vvKeeper) run() {

@@ -1,6 +1,7 @@
-package harness
+package headless
 
 import (
+	"context"
 	"net"
 	"os"
 	"strconv"
@@ -10,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// VVThrough is f, led to addr (host:port) instead of where it leads.
+// VVThrough returns a copy of f that connects to addr (host:port) instead.
 func VVThrough(f *vv.File, addr string) (*vv.File, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -30,7 +31,8 @@ func VVThrough(f *vv.File, addr string) (*vv.File, error) {
 	return &g, nil
 }
 
-func readVV(path string) (*vv.File, error) {
+// ReadVV reads the virt-viewer file at path.
+func ReadVV(path string) (*vv.File, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -38,10 +40,14 @@ func readVV(path string) (*vv.File, error) {
 	return vv.Parse(path, b)
 }
 
-func writeVV(path string, f *vv.File) error {
+// WriteVV writes f to path, where another reader finds it whole.
+func WriteVV(path string, f *vv.File) error {
 	b, err := f.MarshalText()
 	if err == nil {
 		err = atomicfile.Write(path, b, 0o600)
 	}
 	return verdict.Classify("virt-viewer file", err)
 }
+
+// A VVSource makes a virt-viewer file with a token of its own each time.
+type VVSource func(ctx context.Context) (*vv.File, error)

@@ -1,4 +1,6 @@
-package harness
+// Package headless is the two daemons of a lane: the client with its control socket
+// ([StartClient]), and the proxy with a virt-viewer file that always works ([StartProxy]).
+package headless
 
 import (
 	"context"
@@ -16,7 +18,6 @@ import (
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/control/spiceconsole"
-	"github.com/spicelane/spicelane/spice/vv"
 )
 
 // A ClientConfig says which console a headless client connects to and where it
@@ -24,7 +25,7 @@ import (
 type ClientConfig struct {
 	// VV gives the virt-viewer file that leads to the console. It is called for
 	// each session: the token in a file opens one only.
-	VV func(ctx context.Context) (*vv.File, error)
+	VV VVSource
 	// Socket is where the control socket goes.
 	Socket string
 	// Timeline, if not empty, is a file to which keys, the pointer and frames are

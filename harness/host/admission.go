@@ -61,9 +61,9 @@ func TakeRestoreSlot(ctx context.Context, memoryMiB int) (*Slot, error) {
 }
 
 func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*Slot, error) {
-	dir := filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
+	dir, err := ownDir(sharedBase(), "boot slot")
+	if err != nil {
+		return nil, err
 	}
 	tick := time.NewTicker(admissionPoll)
 	defer tick.Stop()

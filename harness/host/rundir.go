@@ -38,17 +38,33 @@ func runDirBase() string {
 	if len(base) > 40 {
 		base = "/tmp"
 	}
-	return filepath.Join(base, "spicelane-"+strconv.Itoa(os.Getuid()))
+	return filepath.Join(base, userDir())
+}
+
+// sharedBase is the directory that all processes of this user find, whatever their
+// TMPDIR is.
+func sharedBase() string { return filepath.Join("/tmp", userDir()) }
+
+func userDir() string { return "spicelane-" + strconv.Itoa(os.Getuid()) }
+
+// ownDir makes a directory of this user's and returns it. A directory that others
+// own or can write to is refused: they could put a link or a lock there.
+func ownDir(dir, op string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: op, Err: err}
+	}
+	if st, err := os.Stat(dir); err != nil || !ownPrivate(st) {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: op,
+			Err: fmt.Errorf("%s is not this user's own, or open to others", dir), Hint: "remove it"}
+	}
+	return dir, nil
 }
 
 // NewRunDir makes a run directory, and removes those that killed lanes left.
 func NewRunDir() (*RunDir, error) {
-	base := runDirBase()
-	if err := os.MkdirAll(base, 0o700); err != nil {
-		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
-	}
-	if st, err := os.Stat(base); err != nil || !ownPrivate(st) {
-		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: fmt.Errorf("%s is not this user's own, or open to others", base), Hint: "remove it, or set TMPDIR"}
+	base, err := ownDir(runDirBase(), "run directory")
+	if err != nil {
+		return nil, err
 	}
 	SweepRunDirs()
 	var random [5]byte

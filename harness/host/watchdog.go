@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -16,12 +15,12 @@ import (
 // ticks come, how long QEMU's threads wanted a processor and did not get one, and how much
 // processor QEMU used.
 type Watchdog struct {
-	pid  atomic.Int64
 	stop chan struct{}
 	done chan struct{}
 
 	mu      sync.Mutex
-	samples []hostSample // the newest last; at most watchdogKeep
+	pid     int
+	samples []hostSample // of pid; the newest last; at most watchdogKeep
 }
 
 // A hostSample is what was seen at one tick.
@@ -39,8 +38,7 @@ const (
 
 // StartWatchdog watches the process pid until Close.
 func StartWatchdog(pid int) *Watchdog {
-	w := &Watchdog{stop: make(chan struct{}), done: make(chan struct{})}
-	w.pid.Store(int64(pid))
+	w := &Watchdog{stop: make(chan struct{}), done: make(chan struct{}), pid: pid}
 	go w.run()
 	return w
 }
@@ -49,8 +47,7 @@ func StartWatchdog(pid int) *Watchdog {
 func (w *Watchdog) Follow(pid int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pid.Store(int64(pid))
-	w.samples = nil
+	w.pid, w.samples = pid, nil
 }
 
 // Close ends the watchdog.
@@ -73,14 +70,30 @@ func (w *Watchdog) run() {
 		}
 		now := time.Now()
 		s := hostSample{at: now, late: max(0, now.Sub(last)-watchdogTick)}
-		s.cpu, s.waiting = schedulerTimes(int(w.pid.Load()))
+		pid := w.watched()
+		s.cpu, s.waiting = schedulerTimes(pid)
 		last = now
-		w.mu.Lock()
-		w.samples = append(w.samples, s)
-		if len(w.samples) > watchdogKeep {
-			w.samples = w.samples[len(w.samples)-watchdogKeep:]
-		}
-		w.mu.Unlock()
+		w.add(pid, s)
+	}
+}
+
+func (w *Watchdog) watched() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pid
+}
+
+// add keeps what was seen of pid, unless another process is watched by now: the
+// difference of two processes' times says nothing.
+func (w *Watchdog) add(pid int, s hostSample) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if pid != w.pid {
+		return
+	}
+	w.samples = append(w.samples, s)
+	if len(w.samples) > watchdogKeep {
+		w.samples = w.samples[len(w.samples)-watchdogKeep:]
 	}
 }
 

@@ -231,6 +231,7 @@ func (l *Log) Await(ctx context.Context, m Matcher) (Line, error) {
 
 // AwaitFrom is Await for lines number n and later.
 func (l *Log) AwaitFrom(ctx context.Context, n int, m Matcher) (Line, error) {
+	var gaveUp error
 	for {
 		l.mu.Lock()
 		lines, changed, ended, err := l.linesFrom(n), l.changed, l.ended, l.err
@@ -249,10 +250,14 @@ func (l *Log) AwaitFrom(ctx context.Context, n int, m Matcher) (Line, error) {
 			}
 			return Line{}, l.awaitError(m, err)
 		}
+		if gaveUp != nil {
+			return Line{}, l.awaitError(m, gaveUp)
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return Line{}, l.awaitError(m, context.Cause(ctx))
+			// What came at the same moment counts: look once more.
+			gaveUp = context.Cause(ctx)
 		}
 	}
 }

@@ -322,3 +322,23 @@ func FuzzLog(f *testing.F) {
 		}
 	})
 }
+
+// A guest that says its last words and dies: its end may wake whoever waits before the
+// line does, and the line counts.
+func TestALineThatComesWithTheEndOfTheWaitIsSeen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := serial.NewLog(serial.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		found := make(chan error, 1)
+		go func() {
+			_, err := l.Await(ctx, serial.Contains("last words"))
+			found <- err
+		}()
+		synctest.Wait()
+		cancel()
+		_, err := l.Write([]byte("last words\n"))
+		require.NoError(t, err)
+		require.NoError(t, <-found)
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -25,20 +26,46 @@ func (l *Lane) Judge(began time.Time, err error) error { return l.judgeWait(bega
 // A Digest is what the guest says of itself on its screen.
 type Digest = digest.Digest
 
-// AwaitSerial waits for a line on the guest's serial console that holds text.
+// AwaitSerial waits for a line on the guest's serial console that holds text. While
+// the backend is stopped on purpose it waits for the next guest's lines, see
+// StopBackend.
 func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error) {
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
-	line, err := l.Serial().Await(ctx, serial.Contains(text))
-	if err != nil {
+	for {
+		m := l.machine()
+		line, err := m.Serial().Await(ctx, serial.Contains(text))
+		if err == nil {
+			return line, nil
+		}
+		if l.nextMachine(ctx, m) {
+			continue
+		}
 		var await *serial.AwaitError
 		if errors.As(err, &await) && l.machine().Err() == nil {
 			return line, l.reason(l.judgeWait(began, &verdict.Error{Verdict: verdict.Product, Op: "await serial line", Err: err}))
 		}
 		return line, verdict.Classify("await serial line", err)
 	}
-	return line, nil
+}
+
+// nextMachine tells whether another machine takes m's place, after it has waited for
+// that. It is false at once if m was not stopped on purpose.
+func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
+	if l.machine() != m {
+		return true
+	}
+	o := l.outageOf(m)
+	if o == nil {
+		return l.machine() != m
+	}
+	select {
+	case <-o.over:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // AwaitDigest waits until the client's picture shows a digest that f accepts and
@@ -62,8 +89,8 @@ func (l *Lane) awaitSurface(ctx context.Context) (control.Surface, error) {
 	return s, l.explain(err)
 }
 
-// explain replaces a lost control socket by what it was a consequence of, if
-// that is known: the end of QEMU or of the client.
+// explain replaces an error by what it is a consequence of, if that is known: what the
+// guest said of its failure, or the end of a part.
 func (l *Lane) explain(err error) error {
 	if err == nil || l.client == nil {
 		return err
@@ -72,48 +99,35 @@ func (l *Lane) explain(err error) error {
 		return said
 	}
 	select {
-	case <-l.Client.Done():
 	case <-l.machine().Done():
+	case <-l.proxy.Done():
+	case <-l.client.Done():
+	case <-l.Client.Done(): // a lost control socket is a consequence, too
 	default:
 		return err
 	}
-	t := time.NewTimer(consequenceGrace)
-	defer t.Stop()
-	select {
-	case <-l.machine().Done():
-		return verdict.Classify("", l.machine().Err())
-	case <-l.client.Done():
-		return l.clientEnd(l.client)
-	case <-t.C:
-		return err
+	soon, cancel := context.WithTimeout(context.Background(), consequenceGrace)
+	defer cancel()
+	if end := l.awaitEnd(l.proxy, l.client, soon.Done()); end != nil {
+		return end
 	}
+	return err
 }
 
-// whileUp is ctx, cancelled when a part of the lane ends, with the reason as its
-// cause.
+// whileUp returns a copy of ctx that is cancelled when a part of the lane ends, with
+// the reason as its cause.
 func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := make(chan struct{})
-	// NB: read here: while a lane starts, the client comes later.
-	client := l.client
-	var clientDone <-chan struct{}
-	if client != nil {
-		clientDone = client.Done()
-	}
+	proxy, client := l.proxy, l.client
+	joined := make(chan struct{})
 	go func() {
-		select {
-		case <-l.machine().Done():
-			cancel(l.machine().Err())
-		case <-l.failures.failed:
-			cancel(l.failures.err)
-		case <-clientDone:
-			cancel(l.clientEnd(client))
-		case <-ctx.Done():
-		case <-stop:
+		defer close(joined)
+		if err := l.awaitEnd(proxy, client, ctx.Done()); err != nil {
+			cancel(err)
 		}
 	}()
 	return ctx, func() {
-		close(stop)
 		cancel(nil)
+		<-joined
 	}
 }

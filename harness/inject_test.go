@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
@@ -324,6 +325,33 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	// From now on its end is nobody's wish again.
 	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGKILL))
 	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
+}
+
+// Timeline: two waits begin; the backend dies and boots again; what they wait for
+// comes from the second guest.
+func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	ctx := lane.Context()
+	requireKey(t, lane, 'a')
+	before, err := drive.ReadDigest(ctx, lane.Client)
+	require.NoError(t, err)
+	var waits errgroup.Group
+	waits.Go(func() error {
+		_, err := lane.AwaitDigest(ctx, "a guest that no key has reached", func(d harness.Digest) bool {
+			return d.ChannelHashes.Keypress != before.ChannelHashes.Keypress
+		})
+		return err
+	})
+	waits.Go(func() error {
+		_, err := lane.AwaitSerial(ctx, "type=refresh_stats") // what the guest says when it is told to end
+		return err
+	})
+	require.NoError(t, lane.RestartBackend(ctx))
+	_, err = lane.AwaitDigest(ctx, "any digest", func(harness.Digest) bool { return true })
+	require.NoError(t, err)
+	require.NoError(t, lane.Machine().QMP().Powerdown(ctx))
+	require.NoError(t, waits.Wait())
 }
 
 func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {

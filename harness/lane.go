@@ -74,9 +74,12 @@ type Lane struct {
 	ctx     context.Context
 	beats   int
 	closing chan struct{} // closed when Close begins
-	done    chan struct{} // closed when a part has ended, or Close has begun
-	err     error         // why, valid after done
-	joined  sync.WaitGroup
+	closed  chan struct{} // closed when it has ended
+	// closeErr is what Close returned; valid after closed.
+	closeErr error
+	done     chan struct{} // closed when a part has ended, or Close has begun
+	err      error         // why, valid after done
+	joined   sync.WaitGroup
 }
 
 // Start brings a lane up and returns when it is ready: the guest's banner is on
@@ -90,7 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	l := &Lane{cfg: cfg, closing: make(chan struct{}), done: make(chan struct{})}
+	l := &Lane{cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{})}
 	if err := l.start(ctx); err != nil {
 		err = l.blameState(err)
 		l.failed(err)
@@ -595,7 +598,8 @@ func (l *Lane) failed(err error) {
 		l.cfg.startFailed(l, err)
 	}
 	close(l.closing)
-	l.release()
+	l.closeErr = l.release()
+	close(l.closed)
 }
 
 // release undoes everything and joins everybody.
@@ -632,7 +636,7 @@ func (l *Lane) stopParts() error {
 // watch ends the lane when any part of it ends.
 func (l *Lane) watch() {
 	defer l.joined.Done()
-	err := l.awaitEnd()
+	err := l.awaitEnd(l.proxy, l.client, l.closing)
 	if err == nil {
 		close(l.done)
 		return
@@ -650,34 +654,35 @@ func (l *Lane) watch() {
 	close(l.done)
 }
 
-// awaitEnd waits until a part of the lane ends by itself and says why; nil when the
-// lane is closed.
-func (l *Lane) awaitEnd() error {
-	var clientDone <-chan struct{}
-	if l.client != nil {
-		clientDone = l.client.Done()
-	}
-	for m := l.machine(); ; {
+// awaitEnd waits until a part of the lane ends by itself and says why. It returns nil
+// when over is closed. A backend that was stopped on purpose is no end, see
+// StopBackend.
+//
+// NB: proxy and client are passed, not read from the lane: while it starts they come
+// later.
+func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
+	m := l.machine()
+	gone := m.Done()
+	var back <-chan struct{} // closed when another machine runs
+	for {
 		select {
-		case <-l.closing:
+		case <-over:
 			return nil
-		case <-m.Done():
+		case <-gone:
 			o := l.outageOf(m)
 			if o == nil {
 				return l.reason(verdict.Classify("", m.Err()))
 			}
-			select {
-			case <-o.over:
-				m = l.machine()
-			case <-l.closing:
-				return nil
-			}
+			gone, back = nil, o.over
+		case <-back:
+			m = l.machine()
+			gone, back = m.Done(), nil
 		case <-l.failures.failed:
 			return verdict.Classify("", l.failures.err)
-		case <-l.proxyDone():
-			return l.proxyEnd()
-		case <-clientDone:
-			return l.clientEnd(l.client)
+		case <-proxy.Done():
+			return l.proxyEnd(proxy)
+		case <-client.Done():
+			return l.clientEnd(proxy, client)
 		}
 	}
 }
@@ -687,38 +692,30 @@ func (l *Lane) awaitEnd() error {
 // reaped.
 const consequenceGrace = 500 * time.Millisecond
 
-// proxyDone is closed when the proxy has ended; nil, which never is, without one.
-func (l *Lane) proxyDone() <-chan struct{} {
-	if l.proxy == nil {
-		return nil
-	}
-	return l.proxy.Done()
-}
-
 // clientEnd says why the client ended, which may be a consequence of the proxy's
 // or of QEMU's end.
-func (l *Lane) clientEnd(client *part) error {
+func (l *Lane) clientEnd(proxy, client *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
 	case <-l.machine().Done():
 		return verdict.Classify("", l.machine().Err())
-	case <-l.proxyDone():
-		return l.proxyEnd()
+	case <-proxy.Done():
+		return l.proxyEnd(proxy)
 	case <-t.C:
 		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the client ended: %w", client.Err())}
 	}
 }
 
 // proxyEnd says why the proxy ended, which may be a consequence of QEMU's end.
-func (l *Lane) proxyEnd() error {
+func (l *Lane) proxyEnd(proxy *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
 	case <-l.machine().Done():
 		return verdict.Classify("", l.machine().Err())
 	case <-t.C:
-		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the proxy ended: %w", l.proxy.Err())}
+		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the proxy ended: %w", proxy.Err())}
 	}
 }
 
@@ -737,17 +734,20 @@ func (l *Lane) Err() error {
 }
 
 // Close ends the lane: client, proxy, QEMU, each bounded, then removes what is
-// not an artifact. It is idempotent.
+// not an artifact. It is idempotent: whoever calls it again, at the same time or
+// later, waits for the first and gets its error.
 func (l *Lane) Close() error {
 	l.mu.Lock()
 	select {
 	case <-l.closing:
 		l.mu.Unlock()
-		return l.undo.run()
+		<-l.closed
+		return l.closeErr
 	default:
 		close(l.closing)
 	}
 	l.mu.Unlock()
+	defer close(l.closed)
 	<-l.done
 	// What everybody was told to do is noted before it is done: whoever sees
 	// the supervisor gone finds the final word.
@@ -761,7 +761,8 @@ func (l *Lane) Close() error {
 	if l.err == nil {
 		l.writeVerdict(nil)
 	}
-	return errors.Join(err, l.release())
+	l.closeErr = errors.Join(err, l.release())
+	return l.closeErr
 }
 
 // State describes the lane as it is now.

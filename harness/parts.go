@@ -31,9 +31,15 @@ type part struct {
 	stop func() error
 }
 
-func (p *part) Done() <-chan struct{} { return p.done }
-func (p *part) Err() error            { return p.err() }
-func (p *part) Close() error          { return p.stop() }
+// Done is closed when the part has ended. It is nil, which never is, for no part.
+func (p *part) Done() <-chan struct{} {
+	if p == nil {
+		return nil
+	}
+	return p.done
+}
+func (p *part) Err() error   { return p.err() }
+func (p *part) Close() error { return p.stop() }
 
 // stopGrace is how long a child may take to end after SIGTERM.
 const stopGrace = 3 * time.Second

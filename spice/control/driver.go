@@ -243,10 +243,13 @@ func (d *Driver) take(line []byte) error {
 			s.pushLocked(ev)
 		}
 	case resp.ID != nil:
-		if ch, ok := d.pending[string(resp.ID)]; ok {
-			delete(d.pending, string(resp.ID))
-			ch <- resp
+		// NB: a call that was given up is still pending, so that its answer has an owner.
+		ch, ok := d.pending[string(resp.ID)]
+		if !ok {
+			return fmt.Errorf("control: the server sent an answer with an unknown id: %s", ndjson.Abbreviate(resp.ID))
 		}
+		delete(d.pending, string(resp.ID))
+		ch <- resp
 	case resp.Error != nil && len(d.pending) == 1 && resp.Error.Code != CodeBusy:
 		// A server that could not read a request cannot name it.
 		for id, ch := range d.pending {

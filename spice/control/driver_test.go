@@ -276,3 +276,64 @@ func TestAContextThatEndsDuringAWriteDoesNotEndTheDriver(t *testing.T) {
 		require.NoError(t, d.SendKey(t.Context(), control.KeyEnter, control.Press))
 	})
 }
+
+// An answer to nothing is a server that has lost count: the next answer could be
+// anybody's. Before, it was dropped, and whoever waited did so until its context
+// ended, without a reason.
+func TestAnAnswerWithAnUnknownIDEndsTheDriverWithThoseWords(t *testing.T) {
+	for _, tc := range []struct{ name, answer, want string }{
+		{"another number", `{"id":99,"ok":true,"result":{}}`, "control: the server sent an answer with an unknown id: 99"},
+		{"the number as a string", `{"id":"2","ok":true,"result":{}}`, `control: the server sent an answer with an unknown id: "2"`},
+		{"an error", `{"id":0,"ok":false,"error":{"code":"internal_error","message":"lost"}}`, "control: the server sent an answer with an unknown id: 0"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conn := scripted(t, ryll12(func(control.Request) string { return tc.answer }))
+			d, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
+			require.NoError(t, err)
+			defer d.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_, err = d.Status(ctx)
+			require.EqualError(t, d.Err(), tc.want)
+			require.ErrorIs(t, err, d.Err())
+		})
+	}
+}
+
+func TestASecondAnswerToOneRequestEndsTheDriver(t *testing.T) {
+	conn := scripted(t, ryll12(func(req control.Request) string {
+		answer := `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
+		return answer + "\n" + answer
+	}))
+	d, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
+	require.NoError(t, err)
+	defer d.Close()
+	require.NoError(t, d.SendKey(controltest.Within(t), control.KeyEnter, control.Press))
+	select {
+	case <-d.Done():
+	case <-controltest.Within(t).Done():
+		t.Fatal("the driver goes on")
+	}
+	require.EqualError(t, d.Err(), "control: the server sent an answer with an unknown id: 2")
+}
+
+// A call that was given up leaves an id that is known.
+func TestTheLateAnswerToACallThatWasGivenUpIsNoMistake(t *testing.T) {
+	ctx, giveUp := context.WithCancel(t.Context())
+	late := make(chan string, 1)
+	conn := scripted(t, ryll12(func(req control.Request) string {
+		answer := `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
+		if req.Method == control.MethodStatus {
+			late <- answer
+			giveUp()
+			return ""
+		}
+		return <-late + "\n" + answer
+	}))
+	d, err := control.DriverConfig{}.Hello(controltest.Within(t), conn)
+	require.NoError(t, err)
+	defer d.Close()
+	_, err = d.Status(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, d.SendKey(controltest.Within(t), control.KeyEnter, control.Press))
+}

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
-	"github.com/spicelane/spicelane/harness/keyway"
+	"github.com/spicelane/spicelane/harness/keylatency"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -21,7 +21,7 @@ import (
 func newBenchLatency() *cobra.Command {
 	var (
 		flags  laneFlags
-		cfg    keyway.Config
+		cfg    keylatency.Config
 		dir    string
 		asJSON bool
 	)
@@ -38,7 +38,7 @@ key-to-digest-proxied), a plot of their distributions (latency.svg) and the
 figures below (latency.json); and if the lane fails, what it left behind (lane).
 
 The guest has to show a digest and to report keys in it. Somebody else's proxy can
-be measured with --proxy; the client is ours on both ways.
+be measured with --proxy; the client is ours on both paths.
 
 Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 		Args: cobra.NoArgs,
@@ -54,10 +54,10 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 				return err
 			}
 			if lane.Proxy == harness.None {
-				return usage("--proxy none: without a proxy there is only one way to measure")
+				return usage("--proxy none: without a proxy there is only one path to measure")
 			}
 			if lane.Client != "" && lane.Client != harness.Builtin {
-				return usage("--client %s: the two ways are compared with the built-in client on both", lane.Client)
+				return usage("--client %s: the two paths are compared with the built-in client on both", lane.Client)
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Err: err}
@@ -73,7 +73,7 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 			cfg.Lane.Dir = filepath.Join(dir, "lane")
 			p := newProgress(cmd.ErrOrStderr())
 			cfg.OnStep = tellSteps(p)
-			r, err := keyway.Measure(cmd.Context(), cfg)
+			r, err := keylatency.Measure(cmd.Context(), cfg)
 			p.done()
 			if err != nil {
 				return err
@@ -97,7 +97,7 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&cfg.Keys, "samples", 200, "how many keys are pressed on each way")
+	f.IntVar(&cfg.Keys, "samples", 200, "how many keys are pressed on each path")
 	f.StringVar(&cfg.Key, "key", "a", "the `KEY` that is pressed; the guest must do nothing but report it")
 	f.StringVar(&dir, "dir", "", "`DIR`ectory for the CSV files, the plot and the figures; default: artifacts/latency-TIME")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
@@ -109,19 +109,19 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 	return cmd
 }
 
-func printLatency(w io.Writer, r *keyway.Report, dir string) error {
-	fmt.Fprintf(w, "%s under %s, QEMU %s, %d processors; %d keys each way, in turns; proxy: %s\n\n",
+func printLatency(w io.Writer, r *keylatency.Report, dir string) error {
+	fmt.Fprintf(w, "%s under %s, QEMU %s, %d processors; %d keys each path, in turns; proxy: %s\n\n",
 		r.Fixture, r.Accel, r.Machine.QEMU, r.Machine.CPUs, r.Keys, r.Proxy)
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "from the key to\tp50\tp95\tp99\tmax\tkeys")
-	row := func(name string, s keyway.Sums) {
+	row := func(name string, s keylatency.Sums) {
 		if s.N == 0 {
 			fmt.Fprintf(tw, "%s\t-\t-\t-\t-\t0\n", name)
 			return
 		}
 		fmt.Fprintf(tw, "%s\t%.1f ms\t%.1f ms\t%.1f ms\t%.1f ms\t%d\n", name, s.P50, s.P95, s.P99, s.Max, s.N)
 	}
-	added := func(direct, proxied keyway.Sums) {
+	added := func(direct, proxied keylatency.Sums) {
 		if direct.N > 0 && proxied.N > 0 {
 			fmt.Fprintf(tw, "  so the proxy adds\t%+.1f ms\t%+.1f ms\t%+.1f ms\t\t\n",
 				proxied.P50-direct.P50, proxied.P95-direct.P95, proxied.P99-direct.P99)
@@ -136,15 +136,15 @@ func printLatency(w io.Writer, r *keyway.Report, dir string) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	for _, way := range []struct {
+	for _, path := range []struct {
 		name string
-		keyway.Way
+		keylatency.Path
 	}{{"directly", r.Direct}, {"through the proxy", r.Proxied}} {
-		if way.Lost > 0 {
-			fmt.Fprintf(w, "never seen, %s: %d\n", way.name, way.Lost)
+		if path.Lost > 0 {
+			fmt.Fprintf(w, "never seen, %s: %d\n", path.name, path.Lost)
 		}
-		if way.Unclear > 0 {
-			fmt.Fprintf(w, "too little seen to time, %s: %d\n", way.name, way.Unclear)
+		if path.Unclear > 0 {
+			fmt.Fprintf(w, "too little seen to time, %s: %d\n", path.name, path.Unclear)
 		}
 	}
 	fmt.Fprintf(w, "\nCSV, plot and figures: %s\n", dir)

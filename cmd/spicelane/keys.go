@@ -1,8 +1,6 @@
 package main
 
 import (
-	"github.com/spicelane/spicelane/fixtures/digest"
-
 	"context"
 	"fmt"
 	"io"
@@ -11,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/spice/control"
 )

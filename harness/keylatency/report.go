@@ -1,4 +1,4 @@
-package keyway
+package keylatency
 
 import (
 	"bytes"
@@ -28,14 +28,14 @@ type Report struct {
 	// Proxy is "builtin", or the program that was measured instead.
 	Proxy string    `json:"proxy"`
 	At    time.Time `json:"at"`
-	// Keys is how many were pressed on each way.
-	Keys    int `json:"keys"`
-	Direct  Way `json:"direct"`
-	Proxied Way `json:"proxied"`
+	// Keys is how many were pressed on each path.
+	Keys    int  `json:"keys"`
+	Direct  Path `json:"direct"`
+	Proxied Path `json:"proxied"`
 }
 
-// A Way is what was measured on one way.
-type Way struct {
+// A Path is what was measured on one path to the guest: past the proxy, or through it.
+type Path struct {
 	Picture Sums `json:"picture"`
 	Digest  Sums `json:"digest"`
 	// Lost and Unclear are the keys that are in neither.
@@ -46,9 +46,9 @@ type Way struct {
 	Times drive.Latencies `json:"-"`
 }
 
-// WayOf sums up what was measured on one way.
-func WayOf(l drive.Latencies) Way {
-	return Way{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
+// PathOf sums up what was measured on one path.
+func PathOf(l drive.Latencies) Path {
+	return Path{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
 }
 
 // Sums are of one series of times, in milliseconds; quantiles are by the nearest
@@ -74,15 +74,15 @@ func milliseconds(d time.Duration) float64 {
 
 // A Series is one of the four that a report holds.
 type Series struct {
-	// Way is "direct" or "proxied", To "picture" or "digest".
-	Way, To string
+	// Path is "direct" or "proxied", To "picture" or "digest".
+	Path, To string
 	Sums
 	// Times are in the order in which the keys were pressed.
 	Times []time.Duration
 }
 
 // Name is what the series' file is called, without ".csv".
-func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Way }
+func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Path }
 
 // Series are the series, those that are to be compared next to each other.
 func (r *Report) Series() []Series {

@@ -1,4 +1,4 @@
-package keyway_test
+package keylatency_test
 
 import (
 	"bytes"
@@ -19,7 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/drive"
-	"github.com/spicelane/spicelane/harness/keyway"
+	"github.com/spicelane/spicelane/harness/keylatency"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -35,16 +35,16 @@ func ms(all ...float64) (d []time.Duration) {
 	return d
 }
 
-// sample has five keys one way, of which one is slow, and three the other.
-func sample() *keyway.Report {
-	return &keyway.Report{
+// sample has five keys on one path, of which one is slow, and three the other.
+func sample() *keylatency.Report {
+	return &keylatency.Report{
 		Machine: bench.Machine{CPU: "Slow", CPUs: 4, MemoryMiB: 1024, Kernel: "6.1", QEMU: "7.2.22 (Debian)", Go: "go1.26.0", Load: 0.5},
 		Fixture: "a<b & c", Accel: "tcg", Warm: true, Display: "qxl", Proxy: "builtin", Keys: 5,
 		At: time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC),
-		Direct: keyway.WayOf(drive.Latencies{
+		Direct: keylatency.PathOf(drive.Latencies{
 			Picture: ms(12, 10.5, 30, 11, 13.0004), Digest: ms(14, 12.5, 33, 13, 15),
 		}),
-		Proxied: keyway.WayOf(drive.Latencies{
+		Proxied: keylatency.PathOf(drive.Latencies{
 			Picture: ms(12, 11, 13), Digest: ms(14, 13, 15), Lost: 1, Unclear: 1,
 		}),
 	}
@@ -146,11 +146,11 @@ func TestADirectoryThatCannotBeWrittenIsTheHostsFault(t *testing.T) {
 	require.ErrorContains(t, err, "choose another directory")
 
 	taken := t.TempDir()
-	require.NoError(t, os.MkdirAll(filepath.Join(taken, keyway.PlotFile), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(taken, keylatency.PlotFile), 0o755))
 	require.Equal(t, verdict.Host, verdict.Of(sample().Write(taken)))
 }
 
-func plotOf(t *testing.T, r *keyway.Report) string {
+func plotOf(t *testing.T, r *keylatency.Report) string {
 	t.Helper()
 	var b bytes.Buffer
 	require.NoError(t, r.WritePlot(&b))
@@ -165,7 +165,7 @@ func plotOf(t *testing.T, r *keyway.Report) string {
 }
 
 func TestAPlotOfNothingSaysSo(t *testing.T) {
-	plot := plotOf(t, &keyway.Report{})
+	plot := plotOf(t, &keylatency.Report{})
 	for _, want := range []string{"direct: no key was seen", "proxied: no key was seen"} {
 		require.Contains(t, plot, want)
 	}
@@ -179,7 +179,7 @@ func TestWhatIsMuchSlowerThanP99IsBeyondTheEdge(t *testing.T) {
 	for range 199 {
 		times = append(times, ms(10)...)
 	}
-	plot := plotOf(t, &keyway.Report{Direct: keyway.WayOf(drive.Latencies{Picture: times, Digest: ms(10)})})
+	plot := plotOf(t, &keylatency.Report{Direct: keylatency.PathOf(drive.Latencies{Picture: times, Digest: ms(10)})})
 	require.Contains(t, plot, "slowest 1000.0 ms; n = 200")
 	for _, m := range regexp.MustCompile(`H([0-9.]+)`).FindAllStringSubmatch(plot, -1) {
 		x, err := strconv.ParseFloat(m[1], 64)
@@ -199,7 +199,7 @@ func TestTheAxisOfAPlotFitsItsTimes(t *testing.T) {
 		33:     {"0", "5", "10", "15", "20", "25", "30", "35"},
 		1203.5: {"0", "200", "400", "600", "800", "1000", "1200", "1400"},
 	} {
-		r := &keyway.Report{Direct: keyway.WayOf(drive.Latencies{Picture: ms(0.0001, slowest), Digest: ms(0, 0)})}
+		r := &keylatency.Report{Direct: keylatency.PathOf(drive.Latencies{Picture: ms(0.0001, slowest), Digest: ms(0, 0)})}
 		var got []string
 		for _, m := range ticks.FindAllStringSubmatch(plotOf(t, r), -1) {
 			got = append(got, m[1])
@@ -209,7 +209,7 @@ func TestTheAxisOfAPlotFitsItsTimes(t *testing.T) {
 }
 
 func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
-	for name, cfg := range map[string]keyway.Config{
+	for name, cfg := range map[string]keylatency.Config{
 		"no proxy":         {Lane: harness.Config{Proxy: harness.None}},
 		"no client":        {Lane: harness.Config{Client: harness.None}},
 		"another's client": {Lane: harness.Config{Client: "ryll {vv}"}},
@@ -217,7 +217,7 @@ func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 		"no such key":      {Key: "nokey"},
 		"no such display":  {Lane: harness.Config{Display: "vga"}},
 	} {
-		_, err := keyway.Measure(t.Context(), cfg)
+		_, err := keylatency.Measure(t.Context(), cfg)
 		require.Error(t, err, name)
 		require.Equal(t, verdict.Harness, verdict.Of(err), name)
 	}

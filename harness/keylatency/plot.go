@@ -1,4 +1,4 @@
-package keyway
+package keylatency
 
 import (
 	"bytes"
@@ -26,11 +26,11 @@ const (
 	plotHeight = firstTop + panelStep + axesHeight + 54
 )
 
-// A look is how a way is drawn: colours that people who see few can tell apart, and
+// A look is how a path is drawn: colours that people who see few can tell apart, and
 // marks for those who see none.
 type look struct {
-	way, colour string
-	mark        func(x, y string, colour string) string
+	path, colour string
+	mark         func(x, y string, colour string) string
 }
 
 var looks = []look{
@@ -62,9 +62,9 @@ func (r *Report) WritePlot(w io.Writer) error {
 	var b bytes.Buffer
 	f := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	f(`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %[1]d %[2]d" font-family="sans-serif" font-size="13" fill="#222">`, plotWidth, plotHeight)
-	f(`<title>The way of a key</title>`)
+	f(`<title>Key latency</title>`)
 	f(`<rect width="%d" height="%d" fill="#fff"/>`, plotWidth, plotHeight)
-	f(`<text x="%d" y="24" font-size="17">The way of a key, past the proxy and through it</text>`, plotLeft)
+	f(`<text x="%d" y="24" font-size="17">Key latency, past the proxy and through it</text>`, plotLeft)
 	f(`<text x="%d" y="44" fill="#666">%s</text>`, plotLeft, escaped(r.caption()))
 	for i, to := range []string{"picture", "digest"} {
 		r.panel(f, x, to, firstTop+i*panelStep)
@@ -125,7 +125,7 @@ func (r *Report) panel(f func(string, ...any), x axis, to string, top int) {
 	f(`<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="#666"/>`, plotLeft, top, plotRight-plotLeft, axesHeight)
 
 	for i, l := range looks {
-		s := r.find(l.way, to)
+		s := r.find(l.path, to)
 		row := top - 32 + 20*i
 		f(`<path d="M%d %dh30" stroke="%s" stroke-width="2"/>`, plotLeft, row-5, l.colour)
 		f(`%s`, l.mark(strconv.Itoa(plotLeft+15), strconv.Itoa(row-5), l.colour))
@@ -141,21 +141,21 @@ func (r *Report) panel(f func(string, ...any), x axis, to string, top int) {
 	f(`</g>`)
 }
 
-func (r *Report) find(way, to string) Series {
+func (r *Report) find(path, to string) Series {
 	all := r.Series()
-	return all[slices.IndexFunc(all, func(s Series) bool { return s.Way == way && s.To == to })]
+	return all[slices.IndexFunc(all, func(s Series) bool { return s.Path == path && s.To == to })]
 }
 
 func legendText(s Series) string {
 	if s.N == 0 {
-		return s.Way + ": no key was seen"
+		return s.Path + ": no key was seen"
 	}
 	ms := func(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
 	var parts []string
 	for _, m := range marked {
 		parts = append(parts, m.name+" "+ms(m.of(s.Sums)))
 	}
-	return fmt.Sprintf("%s: %s, slowest %s ms; n = %d", s.Way, strings.Join(parts, ", "), ms(s.Max), s.N)
+	return fmt.Sprintf("%s: %s, slowest %s ms; n = %d", s.Path, strings.Join(parts, ", "), ms(s.Max), s.N)
 }
 
 // steps is the path of a distribution: it rises by one key's share at each key's

@@ -1,4 +1,4 @@
-package ways_test
+package matrix_test
 
 import (
 	"os"

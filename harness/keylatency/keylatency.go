@@ -1,27 +1,25 @@
-// Package keyway measures the way of a key: from the client that sends it to the
+// Package keylatency measures the latency of a key: from the client that sends it to the
 // pixels that it changes and to the digest that shows it, past the proxy and
 // through it.
 //
-//	r, err := keyway.Measure(ctx, keyway.Config{Keys: 200})
+//	r, err := keylatency.Measure(ctx, keylatency.Config{Keys: 200})
 //	if err != nil { … }
 //	err = r.Write("artifacts/latency") // CSV, a plot, the sums
 //
 // Two clients look at one guest, one through the proxy and one not, and press
 // their keys in turns: whatever slows the machine slows both. How a key is told
-// from what the guest draws by itself, see [harness.KeyLatencies].
+// from what the guest draws by itself, see [drive.KeyLatencies].
 //
 // It is for guests that show a digest and report keys in it, and is meant for
 // Beacon, which F10 makes report them and do nothing else with them. Most of a
-// way is QEMU's: it looks for what the guest has drawn every 30 ms, so that even
+// latency is QEMU's: it looks for what the guest has drawn every 30 ms, so that even
 // without any network a key takes between nothing and that, 15 ms in the median.
 //
 // It asserts nothing: figures hold for one machine, QEMU, fixture and load. A test
-// that holds the two ways against each other is in package harness.
-package keyway
+// that holds the two paths against each other is in package harness.
+package keylatency
 
 import (
-	"github.com/spicelane/spicelane/fixtures/digest"
-
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +28,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/drive"
@@ -43,13 +42,13 @@ import (
 // built-in proxy.
 type Config struct {
 	// Lane is the lane to measure on. It has to have a proxy, ours or another,
-	// and the built-in client: the two ways must differ in nothing else. It is
+	// and the built-in client: the two paths must differ in nothing else. It is
 	// brought up inside this process; Executable is ignored. Its Dir is by default
 	// one that is removed.
 	Lane harness.Config
-	// Key is what is pressed, see harness.LatencyConfig. Default: "a".
+	// Key is what is pressed, see drive.LatencyConfig. Default: "a".
 	Key string
-	// Keys is how many each way gets. Default: 200.
+	// Keys is how many each path gets. Default: 200.
 	Keys int
 	// OnStep is told what is going on, every few keys. It must not block. Default:
 	// nobody is told.
@@ -74,9 +73,9 @@ func (c Config) check() error {
 	case c.Keys < 0:
 		return fmt.Errorf("%d keys cannot be pressed", c.Keys)
 	case c.Lane.Proxy == harness.None:
-		return errors.New("without a proxy there is one way only")
+		return errors.New("without a proxy there is one path only")
 	case c.Lane.Client != "" && c.Lane.Client != harness.Builtin:
-		return errors.New("the two ways are compared with the built-in client on both")
+		return errors.New("the two paths are compared with the built-in client on both")
 	}
 	if c.Key != "" {
 		if _, err := control.ParseKey(c.Key); err != nil {
@@ -103,10 +102,10 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	lc := cfg.Lane
 	lc.Executable = ""
 	if lc.Name == "" {
-		lc.Name = "keyway"
+		lc.Name = "keylatency"
 	}
 	if lc.Dir == "" {
-		if lc.Dir, err = os.MkdirTemp("", "spicelane-keyway-"); err != nil {
+		if lc.Dir, err = os.MkdirTemp("", "spicelane-keylatency-"); err != nil {
 			return nil, fault(verdict.Host, err)
 		}
 		defer os.RemoveAll(lc.Dir)
@@ -126,7 +125,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, direct.Close()) }()
-	driver, err := drive.Dial(ctx, "keyway", filepath.Join(lane.State().RunDir, "direct.sock"))
+	driver, err := drive.Dial(ctx, "keylatency", filepath.Join(lane.State().RunDir, "direct.sock"))
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +139,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	st := lane.State()
 	r := &Report{
 		Machine: machine, Fixture: st.Fixture, Accel: st.Accel, Warm: st.Warm, Display: st.Display, Compression: st.Compression,
-		Proxy: harness.Builtin, At: began, Keys: cfg.keys(), Direct: WayOf(l[0]), Proxied: WayOf(l[1]),
+		Proxy: harness.Builtin, At: began, Keys: cfg.keys(), Direct: PathOf(l[0]), Proxied: PathOf(l[1]),
 	}
 	if st.Image != "" {
 		r.Fixture = filepath.Base(st.Image)
@@ -176,7 +175,7 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *contro
 	}
 	lc := drive.LatencyConfig{Key: cfg.Key, Keys: cfg.keys(), Patience: lane.Scaled(keyPatience), OnKeys: func(n int) {
 		if n%saysEvery == 0 && n < cfg.keys() {
-			cfg.say("key %d of %d each way", n+1, cfg.keys())
+			cfg.say("key %d of %d each path", n+1, cfg.keys())
 		}
 	}}
 	return drive.KeyLatencies(ctx, lc, direct, lane.Client)

@@ -40,8 +40,8 @@ func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	after, err := lane.AwaitDigest(ctx, "the guest to go on", func(d harness.Digest) bool { return d.FrameCounter > before.FrameCounter })
 	require.NoError(t, err)
 	require.Equal(t, before.ChannelHashes, after.ChannelHashes, "this is another guest")
-	require.NoError(t, next.Key(control.KeyShift, true))
-	require.NoError(t, next.Key(control.KeyShift, false))
+	require.NoError(t, next.Key(ctx, control.KeyShift, true))
+	require.NoError(t, next.Key(ctx, control.KeyShift, false))
 	_, err = lane.AwaitDigest(ctx, "a key that was pressed there", func(d harness.Digest) bool {
 		return slices.ContainsFunc(d.Events, func(e digest.Event) bool {
 			k, ok := e.(digest.Scancode)

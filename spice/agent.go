@@ -28,7 +28,8 @@ type agentState struct {
 	caps      wire.Caps // of both sides
 	announced bool      // the agent has told its capabilities
 	queue     [][]byte
-	queued    int // bytes in queue
+	queued    int           // bytes in queue
+	turn      chan struct{} // holds a value while pieces are sent, or the conversation begins or ends; taken before mu
 	in        wire.AgentAssembler
 
 	offer   map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we have for the guest
@@ -56,29 +57,38 @@ type ClipboardGrabbed struct {
 func (ClipboardGrabbed) event() {}
 
 func (m *mainChannel) agentConnected(tokens uint32) error {
+	m.c.main.mu.Lock()
+	m.c.main.session.AgentConnected = true
+	m.c.main.mu.Unlock()
+	if err := m.startAgent(tokens); err != nil {
+		return err
+	}
+	m.c.observers.emit(AgentChanged{Connected: true})
+	m.c.notifier.notify()
+	return m.sendAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
+}
+
+// startAgent begins a conversation. No piece of the one before comes after the server has been told.
+func (m *mainChannel) startAgent(tokens uint32) error {
 	a := &m.c.agent
+	a.turn <- struct{}{}
+	defer func() { <-a.turn }()
 	a.mu.Lock()
 	a.reset()
 	a.connected = true
 	a.tokens = uint64(tokens)
 	a.mu.Unlock()
-	m.c.main.mu.Lock()
-	m.c.main.session.AgentConnected = true
-	m.c.main.mu.Unlock()
 	// All the tokens that there are: what the agent may send is bounded by the assembler instead.
-	if err := m.ch.send(&wire.MainAgentStart{Tokens: math.MaxUint32}); err != nil {
-		return err
-	}
-	m.c.observers.emit(AgentChanged{Connected: true})
-	m.c.notifier.notify()
-	return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
+	return m.ch.send(&wire.MainAgentStart{Tokens: math.MaxUint32})
 }
 
 func (m *mainChannel) agentGone() {
 	a := &m.c.agent
+	a.turn <- struct{}{}
 	a.mu.Lock()
 	a.reset()
 	a.mu.Unlock()
+	<-a.turn
 	m.c.main.mu.Lock()
 	m.c.main.session.AgentConnected = false
 	m.c.main.mu.Unlock()
@@ -98,51 +108,88 @@ func (a *agentState) reset() {
 func (m *mainChannel) granted(tokens uint32) error {
 	a := &m.c.agent
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.tokens += uint64(tokens)
+	a.mu.Unlock()
 	return a.flush(m.ch)
 }
 
-// sendAgent queues a message for the agent and sends as much of the queue as the agent takes.
-func (c *Client) sendAgent(m wire.AgentMessage) error {
+// sendAgent queues a message for the agent and sends as much of the queue as the agent takes. Only the main channel's
+// reader calls it.
+func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
+	if err := m.c.agent.enqueue(msg); err != nil {
+		return err
+	}
+	return m.c.flushAgent(m.ch)
+}
+
+// askAgent does the same for a caller outside of the readers. If ctx ends, what is queued is sent without the caller.
+func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := c.ended(); err != nil {
 		return err
 	}
 	ch := c.channel(mainID)
-	a := &c.agent
-	a.mu.Lock()
-	if !a.connected || ch == nil {
-		a.mu.Unlock()
+	if ch == nil {
 		return ErrAgent
 	}
-	b := wire.AppendAgent(nil, m, a.caps)
+	if err := c.agent.enqueue(msg); err != nil {
+		return err
+	}
+	return c.await(ctx, func() error { return c.flushAgent(ch) }, nil)
+}
+
+func (a *agentState) enqueue(msg wire.AgentMessage) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.connected {
+		return ErrAgent
+	}
+	b := wire.AppendAgent(nil, msg, a.caps)
 	if a.queued+len(b) > maxAgentQueue {
-		defer a.mu.Unlock()
 		return &LimitError{What: "bytes waiting for the agent", Got: int64(a.queued + len(b)), Want: maxAgentQueue}
 	}
 	a.queue = append(a.queue, wire.AgentChunks(b)...)
 	a.queued += len(b)
-	err := a.flush(ch)
-	a.mu.Unlock()
-	if err != nil {
+	return nil
+}
+
+func (c *Client) flushAgent(ch *channel) error {
+	if err := c.agent.flush(ch); err != nil {
 		c.end(&ChannelError{Channel: mainID, Message: "main.agent_data", Err: err})
 		return c.ended()
 	}
 	return nil
 }
 
-// flush sends what tokens allow. The caller holds mu, which keeps the pieces in order.
+// flush sends what tokens allow. The turn keeps the pieces in order; mu is free while one of them is written.
 func (a *agentState) flush(ch *channel) error {
-	for a.tokens > 0 && len(a.queue) > 0 {
-		piece := a.queue[0]
-		a.queue = a.queue[1:]
-		a.queued -= len(piece)
-		a.tokens--
+	a.turn <- struct{}{}
+	defer func() { <-a.turn }()
+	for {
+		piece := a.next()
+		if piece == nil {
+			return nil
+		}
 		if err := ch.send(&wire.MainClientAgentData{Data: piece}); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// next takes the next piece that may be sent out of the queue; nil if there is none.
+func (a *agentState) next() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.tokens == 0 || len(a.queue) == 0 {
+		return nil
+	}
+	piece := a.queue[0]
+	a.queue = a.queue[1:]
+	a.queued -= len(piece)
+	a.tokens--
+	return piece
 }
 
 var mainID = wire.ChannelID{Type: wire.ChannelMain}
@@ -189,7 +236,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		a.mu.Unlock()
 		m.c.notifier.notify()
 		if msg.Request {
-			return m.c.sendAgent(&wire.AgentAnnounceCapabilities{Caps: agentCaps})
+			return m.sendAgent(&wire.AgentAnnounceCapabilities{Caps: agentCaps})
 		}
 	case *wire.AgentClipboardGrab:
 		m.grabbed(msg.Selection, slices.Clone(msg.Types))
@@ -203,7 +250,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		if !ok {
 			kind = wire.ClipboardNone
 		}
-		return m.c.sendAgent(&wire.AgentClipboard{Selection: msg.Selection, Type: kind, Data: data})
+		return m.sendAgent(&wire.AgentClipboard{Selection: msg.Selection, Type: kind, Data: data})
 	case *wire.AgentClipboard:
 		a.mu.Lock()
 		a.replies++
@@ -266,7 +313,7 @@ func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, co
 	}
 	a.offer[s] = copied
 	a.mu.Unlock()
-	return c.sendAgent(&wire.AgentClipboardGrab{Selection: s, Types: types})
+	return c.askAgent(ctx, &wire.AgentClipboardGrab{Selection: s, Types: types})
 }
 
 // ClipboardGet fetches what the guest has on a clipboard, waiting for it bounded by ctx. Empty without an error means that the guest has nothing of
@@ -283,7 +330,7 @@ func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t 
 	if !offered {
 		return nil, nil
 	}
-	if err := c.sendAgent(&wire.AgentClipboardRequest{Selection: s, Type: t}); err != nil {
+	if err := c.askAgent(ctx, &wire.AgentClipboardRequest{Selection: s, Type: t}); err != nil {
 		return nil, err
 	}
 	var data []byte
@@ -316,7 +363,7 @@ func (c *Client) SetMonitors(ctx context.Context, monitors []wire.AgentMonitor) 
 	if err := c.awaitAgent(ctx); err != nil {
 		return err
 	}
-	return c.sendAgent(&wire.AgentMonitorsConfig{Monitors: monitors})
+	return c.askAgent(ctx, &wire.AgentMonitorsConfig{Monitors: monitors})
 }
 
 // awaitAgent waits for a connected agent's capabilities.

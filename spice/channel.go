@@ -1,12 +1,12 @@
 package spice
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,7 +19,7 @@ import (
 // while it is busy drawing.
 const writeTimeout = 30 * time.Second
 
-// channel is one open channel: a goroutine that reads and carries out messages (two of them on a display), and writers that take turns.
+// channel is one open channel. One goroutine reads and carries out its messages, two on a display; writers take turns.
 type channel struct {
 	client  *Client
 	id      wire.ChannelID
@@ -40,9 +40,9 @@ type channel struct {
 	handled atomic.Uint64
 	ended   atomic.Bool
 
-	outMu sync.Mutex
-	out   *wire.FrameWriter
-	raw   []byte
+	turn chan struct{} // holds a value while somebody writes; guards what follows
+	out  *wire.FrameWriter
+	raw  []byte
 }
 
 // handler interprets the messages of one channel that are not common to all. It runs on one goroutine of the channel.
@@ -66,7 +66,7 @@ type incoming struct {
 	held       int                           // bytes of memory that it counts for afterwards
 }
 
-// read is the channel's goroutine: it reads and carries out, one message after the other.
+// read reads and carries out one message after the other. It is the goroutine of a channel that is not a display.
 func (ch *channel) read() {
 	defer ch.client.wg.Done()
 	err := ch.handler.begin()
@@ -279,8 +279,13 @@ func (ch *channel) waitFor(m *wire.WaitForChannels) error {
 
 // send writes one message. It may be called from any goroutine.
 func (ch *channel) send(m wire.ClientMessage) error {
-	ch.outMu.Lock()
-	defer ch.outMu.Unlock()
+	ch.turn <- struct{}{}
+	defer func() { <-ch.turn }()
+	return ch.write(m)
+}
+
+// write writes one message. The caller has the turn.
+func (ch *channel) write(m wire.ClientMessage) error {
 	if err := ch.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
@@ -296,8 +301,13 @@ func (ch *channel) send(m wire.ClientMessage) error {
 	return nil
 }
 
-// ask sends a message on behalf of a caller outside of the readers: its error is the session's.
-func (c *Client) ask(id wire.ChannelID, m wire.ClientMessage) error {
+// ask sends a message on behalf of a caller outside of the readers: its error is the session's. If ctx ends before it is
+// the message's turn, the message is not sent. If ctx ends while the message is written, writing goes on without the caller,
+// because half a message would end the session.
+func (c *Client) ask(ctx context.Context, id wire.ChannelID, m wire.ClientMessage) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := c.ended(); err != nil {
 		return err
 	}
@@ -305,11 +315,40 @@ func (c *Client) ask(id wire.ChannelID, m wire.ClientMessage) error {
 	if ch == nil {
 		return &ChannelError{Channel: id, Message: m.MessageName(), Err: errNotOpen}
 	}
-	if err := ch.send(m); err != nil {
-		c.endWith(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
+	select {
+	case ch.turn <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.done:
 		return c.ended()
 	}
-	return nil
+	return c.await(ctx, func() error {
+		err := ch.write(m)
+		<-ch.turn
+		if err != nil {
+			c.endWith(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
+			err = c.ended()
+		}
+		return err
+	}, func() { <-ch.turn })
+}
+
+// await runs fn on a goroutine of the session and returns its error, or ctx's cause if that ends first; fn goes on then. If
+// the session is over it calls instead, if that is not nil, and returns what ended the session.
+func (c *Client) await(ctx context.Context, fn func() error, instead func()) error {
+	result := make(chan error, 1)
+	if !c.spawn(func() { result <- fn() }) {
+		if instead != nil {
+			instead()
+		}
+		return c.ended()
+	}
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 var errNotOpen = errors.New("the channel is not open")

@@ -38,7 +38,8 @@ type Client struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	done   chan struct{}
+	done   chan struct{} // closed when the session is over
+	joined chan struct{} // closed after that, when its goroutines have ended and Ended was emitted
 
 	mu       sync.Mutex
 	closed   bool  // by Close or by an error
@@ -53,10 +54,11 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), work: make(chan *prefetched)}
+	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), joined: make(chan struct{}), work: make(chan *prefetched)}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
+	c.agent.turn = make(chan struct{}, 1)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.budget.limit = int64(cfg.Limits.totalPixels())
 	c.cache.limit = 2*int64(cfg.pixmapCachePixels()) + int64(cfg.Limits.imagePixels())
@@ -134,13 +136,23 @@ func (c *Client) open(ctx context.Context) error {
 		c.start(r.ch)
 	}
 	if len(errs) > 0 {
-		// A session that ended meanwhile explains the others better than they do themselves.
-		if c.isDone() && c.ended() != nil {
-			return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: c.ended()}
+		// A session that ended meanwhile took the links with it, and knows why.
+		if err := c.ended(); err != nil {
+			return c.dialError(err)
 		}
 		return errs[0]
 	}
 	return nil
+}
+
+// dialError is what Dial returns when the session ended before it was open. It names the channel that ended it.
+func (c *Client) dialError(err error) error {
+	id := mainID
+	var failed *ChannelError
+	if errors.As(err, &failed) {
+		id = failed.Channel
+	}
+	return &DialError{Channel: id, Addr: c.cfg.addr(c.cfg.secure(id)), Err: err}
 }
 
 func linkOrder(id wire.ChannelID) int {
@@ -225,7 +237,7 @@ func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, 
 	if err != nil {
 		return nil, err
 	}
-	ch := &channel{client: c, id: id, conn: conn, link: l}
+	ch := &channel{client: c, id: id, conn: conn, link: l, turn: make(chan struct{}, 1)}
 	frame := wire.FrameConfig{Mini: l.Mini(), MaxBody: c.cfg.Limits.MessageBytes}
 	ch.in = wire.NewFrameReader(conn, frame)
 	ch.out = wire.NewFrameWriter(conn, frame)
@@ -284,8 +296,26 @@ func (c *Client) end(err error) {
 		ch.conn.Close()
 	}
 	close(c.done)
-	c.observers.emit(Ended{Err: err})
 	c.notifier.notify()
+	go c.conclude(err)
+}
+
+// conclude emits Ended when no goroutine of the session can emit anything else.
+func (c *Client) conclude(err error) {
+	c.wg.Wait()
+	c.observers.emit(Ended{Err: err})
+	close(c.joined)
+}
+
+// spawn runs fn on a goroutine that the session joins; false if the session is over.
+func (c *Client) spawn(fn func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wg.Go(fn)
+	return true
 }
 
 // ended is what calls on a session return that is over; nil while it lives.
@@ -301,15 +331,6 @@ func (c *Client) ended() error {
 	return nil
 }
 
-func (c *Client) isDone() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // Done is closed when the session is over.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
@@ -322,7 +343,7 @@ func (c *Client) Wait() error {
 	return c.err
 }
 
-// Close ends the session and returns when its goroutines have ended. It may be called several times. The surfaces can
+// Close ends the session and returns when its goroutines have ended and observers have had Ended. It may be called several times. The surfaces can
 // still be looked at.
 func (c *Client) Close() error {
 	c.end(nil)
@@ -342,7 +363,7 @@ func (c *Client) join() {
 		c.log.Warn("close waits for channels", "channels", ids)
 	})
 	defer slow.Stop()
-	c.wg.Wait()
+	<-c.joined
 }
 
 func (c *Client) openChannels() []*channel {

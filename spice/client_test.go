@@ -4,6 +4,7 @@ import (
 	"context"
 	"image"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -233,7 +234,7 @@ func TestTheFirstErrorEndsEverythingAndEveryoneGetsIt(t *testing.T) {
 	require.ErrorAs(t, first, &malformed)
 	require.Equal(t, wire.ChannelDisplay, malformed.Channel)
 	require.ErrorContains(t, first, "spice: display:0: message 1 display.surface_create: ")
-	require.Same(t, first, c.Key(0x1c, true))
+	require.Same(t, first, c.Key(t.Context(), 0x1c, true))
 	require.Same(t, first, c.Await(t.Context(), func() bool { return false }))
 	_, err := s.peer(cursorID).in.Next()
 	require.Error(t, err, "the other channels are closed")
@@ -253,7 +254,7 @@ func TestCloseIsCleanAndMayBeRepeated(t *testing.T) {
 	}
 	wg.Wait()
 	require.NoError(t, c.Wait())
-	require.ErrorIs(t, c.Key(0x1c, true), spice.ErrClosed)
+	require.ErrorIs(t, c.Key(t.Context(), 0x1c, true), spice.ErrClosed)
 	_, err := c.Snapshot(0, 0, nil)
 	require.NoError(t, err, "the last picture stays")
 }
@@ -440,4 +441,41 @@ func TestAwaitLooksAgainWheneverSomethingChanged(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrNoProgress)
 	require.ErrorIs(t, c.Await(ctx, func() bool { return false }), io.ErrNoProgress)
+}
+
+// slowClose takes its time to close, so that the links under way end before the session is seen to be over.
+type slowClose struct{ net.Conn }
+
+func (c slowClose) Close() error {
+	time.Sleep(20 * time.Millisecond)
+	return c.Conn.Close()
+}
+
+func TestASessionThatEndsWhileItIsDialledSaysWhichChannelEndedItAndWhy(t *testing.T) {
+	s := serve(t, displayID, cursorID)
+	release := make(chan struct{})
+	defer close(release)
+	s.linking = func(id wire.ChannelID) {
+		if id == cursorID {
+			<-release
+		}
+	}
+	go func() {
+		for p := range s.links {
+			if p.id == displayID {
+				_ = p.out.WriteMessage(fill(image.Rect(0, 0, 1, 1), 1))
+				return
+			}
+		}
+	}()
+	_, err := spice.Dial(t.Context(), s.config(spice.Config{
+		DialFunc: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return slowClose{conn}, err
+		},
+	}))
+	var dial *spice.DialError
+	require.ErrorAs(t, err, &dial)
+	require.Equal(t, displayID, dial.Channel)
+	require.EqualError(t, err, "spice: dial "+s.path+": display:0: message 1 display.draw_fill: surface 0 does not exist")
 }

@@ -6,7 +6,7 @@
 //	defer c.Close()
 //	s, err := c.AwaitPicture(ctx, 0)           // the first complete picture
 //	pic, err := c.Snapshot(s.Channel, s.ID, nil)
-//	err = c.Key(0x1c, true)                    // Enter, AT set 1
+//	err = c.Key(ctx, 0x1c, true)               // Enter, AT set 1
 //
 // # What is shown is right, or says that it is not
 //
@@ -17,9 +17,10 @@
 //
 // # Goroutines
 //
-// One goroutine reads each channel; decoding and drawing happen there. The first error ends the whole session, and Wait
-// gives it to everyone. Close ends the session and joins the goroutines. Methods of Client may be called from
-// any goroutine, and never hold up a reader for longer than copying a surface takes.
+// One goroutine reads each channel and carries out its messages. A display channel has two: one reads ahead of the
+// other, which draws, and further goroutines decode images ahead of their turn. The first error ends the whole session,
+// and Wait gives it to everyone. Close ends the session and joins the goroutines. Methods of Client may be called from any
+// goroutine, and never hold up a reader for longer than copying a surface takes.
 //
 // # Debugging
 //

@@ -3,6 +3,7 @@ package spice
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -24,6 +25,9 @@ type DialError struct {
 }
 
 func (e *DialError) Error() string {
+	if failed, ok := e.Err.(*ChannelError); ok && failed.Channel == e.Channel {
+		return fmt.Sprintf("spice: dial %s: %s", e.Addr, strings.TrimPrefix(failed.Error(), "spice: "))
+	}
 	return fmt.Sprintf("spice: dial %s: %v: %v", e.Addr, e.Channel, e.Err)
 }
 

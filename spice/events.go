@@ -70,46 +70,63 @@ func (MouseModeChanged) event() {}
 func (Notified) event()         {}
 func (Ended) event()            {}
 
-// observers hands events to observers, one event at a time.
+// observers hands events to observers. No lock is held across observers while one of them runs.
 type observers struct {
 	mu  sync.Mutex
-	fns []*observer // replaced, never changed, so that emit can range over it
+	all []*observer // replaced, never changed, so that emit can range over it
 }
 
-type observer struct{ fn func(Event) }
-
-// Observe has fn called with everything that happens from now on, in order, until stop is called. When stop has returned fn is not running and will
-// not be called again.
-//
-// NB: fn runs on the goroutine that reads a channel: it must be quick, must not block, and must not call stop, Observe or Close. It may call the methods that
-// only look, such as Surfaces, but Snapshot in fn holds up the session.
-func (c *Client) Observe(fn func(Event)) (stop func()) {
-	o := &observer{fn}
-	h := &c.observers
-	h.mu.Lock()
-	h.fns = append(slices.Clip(h.fns), o)
-	h.mu.Unlock()
-	return func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.fns = slices.DeleteFunc(slices.Clone(h.fns), func(x *observer) bool { return x == o })
-	}
+// observer runs its function for one event at a time.
+type observer struct {
+	mu      sync.Mutex
+	fn      func(Event)
+	stopped bool
 }
 
-func (h *observers) emit(e Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, o := range h.fns {
+func (o *observer) observe(e Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.stopped {
 		o.fn(e)
 	}
 }
 
-// active reports whether anybody listens, so that an event need not be made.
-func (h *observers) active() bool {
+// Observe calls fn with everything that happens from now on, one event at a time and each channel's in order, until
+// stop is called. When stop has returned, fn is not running and will not be called again.
+//
+// NB: fn runs on the goroutine that carries out a channel's messages: it must be quick, must not block, and must not
+// call its own stop or Close. It may call the methods that only look, such as Surfaces, but Snapshot in fn holds up
+// the session.
+func (c *Client) Observe(fn func(Event)) (stop func()) {
+	o := &observer{fn: fn}
+	h := &c.observers
+	h.mu.Lock()
+	h.all = append(slices.Clip(h.all), o)
+	h.mu.Unlock()
+	return func() {
+		h.mu.Lock()
+		h.all = slices.DeleteFunc(slices.Clone(h.all), func(x *observer) bool { return x == o })
+		h.mu.Unlock()
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.stopped = true
+	}
+}
+
+func (h *observers) list() []*observer {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.fns) > 0
+	return h.all
 }
+
+func (h *observers) emit(e Event) {
+	for _, o := range h.list() {
+		o.observe(e)
+	}
+}
+
+// active reports whether anybody listens, so that an event need not be made.
+func (h *observers) active() bool { return len(h.list()) > 0 }
 
 // notifier wakes everybody who waits. The zero value is ready. Ringing costs nothing while nobody waits.
 type notifier struct {

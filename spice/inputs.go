@@ -66,22 +66,22 @@ func (c *Client) Modifiers() Modifiers {
 	return c.inputs.modifiers
 }
 
-// SetModifiers asks the guest to switch its lock keys.
-func (c *Client) SetModifiers(m Modifiers) error {
-	return c.ask(inputsID, &wire.InputsClientKeyModifiers{Modifiers: m})
+// SetModifiers asks the guest to switch its lock keys. It returns when the message has been written, or when ctx ends.
+func (c *Client) SetModifiers(ctx context.Context, m Modifiers) error {
+	return c.ask(ctx, inputsID, &wire.InputsClientKeyModifiers{Modifiers: m})
 }
 
 // Key presses or releases a key. code is its AT set 1 make code as tables have it, with a prefix of 0xe0 in the high byte: 0x1c is
-// Enter, 0xe04b the left arrow. It returns when the message has been written.
-func (c *Client) Key(code uint16, down bool) error {
+// Enter, 0xe04b the left arrow. It returns when the message has been written, or when ctx ends.
+func (c *Client) Key(ctx context.Context, code uint16, down bool) error {
 	wired, err := scancode(code, down)
 	if err != nil {
 		return err
 	}
 	if down {
-		return c.ask(inputsID, &wire.InputsKeyDown{Code: wired})
+		return c.ask(ctx, inputsID, &wire.InputsKeyDown{Code: wired})
 	}
-	return c.ask(inputsID, &wire.InputsKeyUp{Code: wired})
+	return c.ask(ctx, inputsID, &wire.InputsKeyUp{Code: wired})
 }
 
 // scancode is the code as it goes over the wire: first byte lowest, and the top bit of the last byte set for a release.
@@ -134,11 +134,12 @@ func (c *Client) moveMouse(ctx context.Context, message func(wire.MouseButtons) 
 	if err != nil {
 		return fmt.Errorf("spice: mouse moves are not acknowledged: %w", err)
 	}
-	return c.ask(inputsID, m)
+	return c.ask(ctx, inputsID, m)
 }
 
-// MouseButton presses or releases a button. Wheel steps are a press and a release of the up and down buttons.
-func (c *Client) MouseButton(b wire.MouseButton, down bool) error {
+// MouseButton presses or releases a button. Wheel steps are a press and a release of the up and down buttons. It returns
+// when the message has been written, or when ctx ends.
+func (c *Client) MouseButton(ctx context.Context, b wire.MouseButton, down bool) error {
 	s := &c.inputs
 	s.mu.Lock()
 	if down {
@@ -149,7 +150,7 @@ func (c *Client) MouseButton(b wire.MouseButton, down bool) error {
 	buttons := s.buttons
 	s.mu.Unlock()
 	if down {
-		return c.ask(inputsID, &wire.InputsMousePress{Button: b, Buttons: buttons})
+		return c.ask(ctx, inputsID, &wire.InputsMousePress{Button: b, Buttons: buttons})
 	}
-	return c.ask(inputsID, &wire.InputsMouseRelease{Button: b, Buttons: buttons})
+	return c.ask(ctx, inputsID, &wire.InputsMouseRelease{Button: b, Buttons: buttons})
 }

@@ -3,8 +3,13 @@ package spice_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,20 +31,20 @@ func TestKeysGoOverTheWireFirstByteLowest(t *testing.T) {
 		{0xe04b, 0x4be0, 0xcbe0},
 		{0xe01d, 0x1de0, 0x9de0},
 	} {
-		require.NoError(t, c.Key(tc.code, true))
-		require.NoError(t, c.Key(tc.code, false))
+		require.NoError(t, c.Key(t.Context(), tc.code, true))
+		require.NoError(t, c.Key(t.Context(), tc.code, false))
 		p.want(&wire.InputsKeyDown{Code: tc.down})
 		p.want(&wire.InputsKeyUp{Code: tc.up})
 	}
 	for _, code := range []uint16{0, 0x80, 0xe000, 0xe0ff, 0x4be0, 0x101} {
-		require.ErrorContains(t, c.Key(code, true), "is not a make code", "%#x", code)
+		require.ErrorContains(t, c.Key(t.Context(), code, true), "is not a make code", "%#x", code)
 	}
 }
 
 func TestKeysNeedTheInputsChannel(t *testing.T) {
 	s := serve(t)
 	c := s.dial(spice.Config{})
-	require.EqualError(t, c.Key(0x1c, true), "spice: inputs:0: inputs.key_down: the channel is not open")
+	require.EqualError(t, c.Key(t.Context(), 0x1c, true), "spice: inputs:0: inputs.key_down: the channel is not open")
 }
 
 func TestLockKeysAreHeardAndSet(t *testing.T) {
@@ -52,7 +57,7 @@ func TestLockKeysAreHeardAndSet(t *testing.T) {
 	p.send(&wire.InputsKeyModifiers{Modifiers: wire.ModifierCapsLock})
 	p.sync()
 	require.Equal(t, wire.ModifierCapsLock, c.Modifiers())
-	require.NoError(t, c.SetModifiers(wire.ModifierScrollLock))
+	require.NoError(t, c.SetModifiers(t.Context(), wire.ModifierScrollLock))
 	p.want(&wire.InputsClientKeyModifiers{Modifiers: wire.ModifierScrollLock})
 }
 
@@ -60,7 +65,7 @@ func TestMouseMovesWaitForTheirAcknowledgement(t *testing.T) {
 	s := serve(t, inputsID)
 	c := s.dial(spice.Config{})
 	p := s.peer(inputsID)
-	require.NoError(t, c.MouseButton(wire.ButtonLeft, true))
+	require.NoError(t, c.MouseButton(t.Context(), wire.ButtonLeft, true))
 	p.want(&wire.InputsMousePress{Button: wire.ButtonLeft, Buttons: 1})
 	for i := range 8 {
 		require.NoError(t, c.MouseMove(t.Context(), i, -i))
@@ -74,7 +79,7 @@ func TestMouseMovesWaitForTheirAcknowledgement(t *testing.T) {
 	p.send(&wire.InputsMouseMotionAck{})
 	require.NoError(t, <-moved)
 	p.want(&wire.InputsMousePosition{X: 100, Y: 200, Buttons: 1, Display: 2})
-	require.NoError(t, c.MouseButton(wire.ButtonLeft, false))
+	require.NoError(t, c.MouseButton(t.Context(), wire.ButtonLeft, false))
 	p.want(&wire.InputsMouseRelease{Button: wire.ButtonLeft})
 	require.Error(t, c.MousePosition(t.Context(), 0, -1, 0))
 }
@@ -238,4 +243,89 @@ func TestWithoutAnAgentItsCallsSaySo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.ErrorIs(t, c.SetMonitors(ctx, nil), context.Canceled)
+}
+
+// hold makes connections that take nothing while on is set.
+type hold struct {
+	on      atomic.Bool
+	release chan struct{} // closed to let writes through
+}
+
+func (h *hold) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+	return &heldConn{Conn: conn, hold: h, closed: make(chan struct{})}, err
+}
+
+type heldConn struct {
+	net.Conn
+	hold   *hold
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *heldConn) Write(b []byte) (int, error) {
+	if c.hold.on.Load() {
+		select {
+		case <-c.hold.release:
+		case <-c.closed:
+		}
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *heldConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// A server that takes nothing holds up every write until the context ends; what was being written then goes on.
+func TestSendingEndsWithItsContextAndLeavesTheSessionWhole(t *testing.T) {
+	s := serve(t, inputsID)
+	h := &hold{release: make(chan struct{})}
+	c := s.dial(spice.Config{DialFunc: h.dial})
+	p, m := s.peer(inputsID), s.peer(mainID)
+	m.want(&wire.MainAttachChannels{})
+	m.send(&wire.MainAgentConnectedTokens{Tokens: 5})
+	m.want(&wire.MainAgentStart{Tokens: math.MaxUint32})
+	m.next() // the client's capabilities
+	caps := wire.AppendAgent(nil, &wire.AgentAnnounceCapabilities{Caps: wire.MakeCaps(wire.AgentCapMonitorsConfig)}, nil)
+	m.send(&wire.MainAgentData{Data: caps})
+	m.sync()
+	h.on.Store(true)
+	bored := errors.New("bored")
+	for name, call := range map[string]func(context.Context) error{
+		"key":       func(ctx context.Context) error { return c.Key(ctx, 0x1c, true) },
+		"button":    func(ctx context.Context) error { return c.MouseButton(ctx, wire.ButtonLeft, true) },
+		"modifiers": func(ctx context.Context) error { return c.SetModifiers(ctx, wire.ModifierCapsLock) },
+		"position":  func(ctx context.Context) error { return c.MousePosition(ctx, 0, 1, 2) },
+		"motion":    func(ctx context.Context) error { return c.MouseMove(ctx, 1, 2) },
+		"monitors":  func(ctx context.Context) error { return c.SetMonitors(ctx, []wire.AgentMonitor{{Width: 1, Height: 1}}) },
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := time.AfterFunc(5*time.Millisecond, func() { cancel(bored) })
+		require.ErrorIs(t, call(ctx), bored, name)
+		stop.Stop()
+		require.ErrorIs(t, call(ctx), bored, "%s with a context that is over", name)
+	}
+	h.on.Store(false)
+	close(h.release)
+	require.NoError(t, c.SetModifiers(t.Context(), wire.ModifierScrollLock))
+	// One message was being written when its context ended. The others were waiting for their turn, and are gone.
+	first := p.next()
+	require.NotEqual(t, &wire.InputsClientKeyModifiers{Modifiers: wire.ModifierScrollLock}, first)
+	p.want(&wire.InputsClientKeyModifiers{Modifiers: wire.ModifierScrollLock})
+	p.sync()
+	m.sync()
+}
+
+func TestCloseEndsAWriteThatNobodyWaitsForAnyMore(t *testing.T) {
+	s := serve(t, inputsID)
+	h := &hold{release: make(chan struct{})}
+	c := s.dial(spice.Config{DialFunc: h.dial})
+	h.on.Store(true)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(5*time.Millisecond, cancel)
+	require.ErrorIs(t, c.Key(ctx, 0x1c, true), context.Canceled)
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, c.Key(t.Context(), 0x1c, true), spice.ErrClosed)
 }

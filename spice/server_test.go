@@ -49,8 +49,9 @@ type server struct {
 	offer    []wire.ChannelID
 	init     wire.MainInit
 	common   wire.Caps
-	tls      *tls.Config // spoken on every connection if not nil
-	silent   bool        // main is linked and then nothing is said
+	tls      *tls.Config          // spoken on every connection if not nil
+	silent   bool                 // main is linked and then nothing is said
+	linking  func(wire.ChannelID) // called before a link is answered, if not nil
 	links    chan *peer
 	wg       sync.WaitGroup
 
@@ -121,6 +122,9 @@ func (s *server) link(conn net.Conn) {
 	if err != nil {
 		conn.Close()
 		return
+	}
+	if s.linking != nil {
+		s.linking(hs.Request.Channel)
 	}
 	channelCaps := wire.MakeCaps(wire.CapDisplayStreamReport, wire.CapDisplayPrefCompression)
 	if err := hs.Reply(ctx, s.common, channelCaps); err != nil {

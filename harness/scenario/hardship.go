@@ -137,7 +137,7 @@ func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
 func (r *run) shift(c *spice.Client) {
 	r.Helper()
 	for _, state := range []digest.KeyState{digest.KeyDown, digest.KeyUp} {
-		r.must(c.Key(control.KeyShift, state == digest.KeyDown))
+		r.must(c.Key(r.ctx, control.KeyShift, state == digest.KeyDown))
 		awaitShown(r, c, "the Shift key", func(e digest.Scancode) bool { return e.Code == control.KeyShift && e.State == state })
 	}
 }

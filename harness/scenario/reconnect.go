@@ -32,9 +32,9 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 	for i := range visitors {
 		c := r.dial(nil)
 		r.must(r.samePicture(c), "visitor ", i)
-		r.must(c.Key(keyR, true))
+		r.must(c.Key(r.ctx, keyR, true))
 		awaitA(r, s, fmt.Sprintf("the key of visitor %d going down", i), func(e digest.Scancode) bool { return e.Code == keyR && e.State == digest.KeyDown })
-		r.must(c.Key(keyR, false))
+		r.must(c.Key(r.ctx, keyR, false))
 		awaitA(r, s, fmt.Sprintf("the key of visitor %d going up", i), func(e digest.Scancode) bool { return e.Code == keyR && e.State == digest.KeyUp })
 		r.must(c.Close())
 		r.must(c.Wait())

@@ -47,9 +47,9 @@ func Tone(tb testing.TB, lane *harness.Lane) {
 	var last digest.Tone
 	for _, code := range []uint16{keyF5, keyF6} {
 		ear.forget()
-		r.must(c.Key(code, true))
+		r.must(c.Key(r.ctx, code, true))
 		t := awaitShown(r, c, "a tone", func(t digest.Tone) bool { return t.State != digest.ToneEnded && t.Hz != last.Hz })
-		r.must(c.Key(code, false))
+		r.must(c.Key(r.ctx, code, false))
 		r.want(t.State == digest.ToneStarted, "the machine has a sound device, and the guest says of a tone: %v", t.State)
 		ctx, cancel := r.within(patience)
 		samples, rate, err := ear.listen(ctx, listenFor)

@@ -285,10 +285,7 @@ func (c *Console) Count(st *control.Status) {
 
 // SendKey implements [server.Console].
 func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return c.Client().Key(code, down)
+	return c.Client().Key(ctx, code, down)
 }
 
 // Snapshot implements [server.Console].
@@ -337,10 +334,7 @@ func (c *Console) MouseMove(ctx context.Context, channel uint8, x, y int, relati
 
 // MouseButton implements [server.Pointer].
 func (c *Console) MouseButton(ctx context.Context, button int, down bool) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return c.Client().MouseButton(wire.MouseButton(button), down)
+	return c.Client().MouseButton(ctx, wire.MouseButton(button), down)
 }
 
 // ClipboardGet implements [server.Clipboard].

@@ -103,6 +103,38 @@ var rules = []rule{
 		why:   "a machine is a process with QMP and a serial line; what is on its screen is the lane's business",
 	},
 	{
+		from: []string{"harness/..."},
+		except: []string{"harness", "harness/scenario/...", "harness/bench", "harness/soak", "harness/keylatency",
+			"harness/internal/..."},
+		never: []string{"harness"},
+		why:   "what a lane is made of, and what looks at one, is of use without it; only what brings lanes up needs it",
+	},
+	{
+		from: []string{"harness/verdict", "harness/timeline"},
+		only: []string{"std"},
+		why:  "everything has verdicts and may write to the timeline: they must cost nothing",
+	},
+	{
+		from:  []string{"harness/report"},
+		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
+		why:   "a report is made of what a run left behind, also where no lane can run",
+	},
+	{
+		from:  []string{"harness/drive"},
+		never: []string{"harness/qemu", "harness/host", "qmp/...", "spice", "spice/codec/..."},
+		why:   "a control socket may be anybody's: to drive one takes no machine and no SPICE client",
+	},
+	{
+		from:  []string{"harness/headless"},
+		never: []string{"harness/qemu", "harness/host", "harness/registry", "qmp/..."},
+		why:   "the two daemons run without a lane, against any console",
+	},
+	{
+		from:  []string{"harness/registry", "harness/host"},
+		never: []string{"spice/...", "harness/drive", "harness/headless"},
+		why:   "which lanes are up, and what the computer can do, is known without any console",
+	},
+	{
 		from:   []string{"..."},
 		except: []string{"cmd/..."},
 		never:  []string{"cmd/..."},
@@ -230,6 +262,72 @@ func TestTheDefaultBuildHasNoCgo(t *testing.T) {
 	for path, p := range load(t) {
 		if len(p.CgoFiles) > 0 && strings.HasPrefix(path, module) {
 			t.Errorf("%s uses cgo in %v: one static binary must run on every Linux", path, p.CgoFiles)
+		}
+	}
+}
+
+// Each rule is held against a tree of two packages that breaks it, once for each pattern
+// that it forbids and each that it is about.
+func TestEachRuleIsSeenBroken(t *testing.T) {
+	// within returns a path that a pattern means.
+	within := func(pattern string) string {
+		path := strings.TrimSuffix(pattern, "/...")
+		if path == "..." {
+			path = "leaf"
+		}
+		if !strings.Contains(strings.SplitN(path, "/", 2)[0], ".") && path != "testing" && path != "net" {
+			path = module + path
+		}
+		return path
+	}
+	for _, r := range rules {
+		forbidden := r.never
+		if r.only != nil {
+			forbidden = []string{"gopkg.in/yaml.v3", "cmd/..."}
+		}
+		for _, from := range r.from {
+			for _, never := range forbidden {
+				who, needs := within(from), within(never)
+				if matches(who, r.except) {
+					who += "/below" // the pattern means more than the exception
+				}
+				pkgs := map[string]pkg{
+					who:   {Imports: []string{needs}, Deps: []string{needs}},
+					needs: {Standard: !strings.Contains(needs, ".")},
+				}
+				want := []string{strings.TrimPrefix(who, module) + " needs " + strings.TrimPrefix(needs, module)}
+				if got := r.violations(pkgs); !slices.Equal(got, want) {
+					t.Errorf("%v may not need %s: got %q, want %q", r.from, never, got, want)
+				}
+				if through := module + "between"; !r.direct && r.only == nil && from != "..." {
+					pkgs[who] = pkg{Imports: []string{through}, Deps: []string{through, needs}}
+					pkgs[through] = pkg{Imports: []string{needs}, Deps: []string{needs}}
+					want[0] += " through between"
+					if got := r.violations(pkgs); !slices.Equal(got, want) {
+						t.Errorf("%v may not need %s through another: got %q, want %q", r.from, never, got, want)
+					}
+				}
+			}
+		}
+		for _, except := range r.except {
+			who := within(except)
+			needs := within(forbidden[0])
+			if got := r.violations(map[string]pkg{who: {Imports: []string{needs}, Deps: []string{needs}}}); len(got) > 0 {
+				t.Errorf("%s is an exception, but %q", except, got)
+			}
+		}
+	}
+}
+
+// A rule about a package that has got another name holds nothing.
+func TestEachRuleIsAboutPackagesThatAreThere(t *testing.T) {
+	pkgs := load(t)
+	for _, r := range rules {
+		for _, pattern := range slices.Concat(r.from, r.except, r.never, r.only) {
+			there := func(path string) bool { return matches(path, []string{pattern}) }
+			if pattern != "std" && !slices.ContainsFunc(slices.Collect(maps.Keys(pkgs)), there) {
+				t.Errorf("no package is %s, which a rule is about: %s", pattern, r.why)
+			}
 		}
 	}
 }

@@ -99,6 +99,7 @@ func (l *Lane) explain(err error) error {
 		return said
 	}
 	select {
+	case <-l.closing:
 	case <-l.machine().Done():
 	case <-l.proxy.Done():
 	case <-l.client.Done():

@@ -62,3 +62,26 @@ func TestASecondCloseWaitsForTheFirst(t *testing.T) {
 		require.ElementsMatch(t, []string{"closed a", "closed b"}, order[3:])
 	})
 }
+
+// A wait in another goroutine is not told that a part has failed, only because Close
+// ends the parts.
+func TestAWaitIsToldThatTheLaneWasClosed(t *testing.T) {
+	t.Parallel()
+	lane := Up(t, Config{})
+	waited := make(chan error, 1)
+	begun := make(chan struct{})
+	go func() {
+		_, err := lane.AwaitDigest(lane.Context(), "nothing that comes", func(Digest) bool {
+			select {
+			case <-begun:
+			default:
+				close(begun)
+			}
+			return false
+		})
+		waited <- err
+	}()
+	<-begun
+	require.NoError(t, lane.Close())
+	require.EqualError(t, <-waited, "the lane was closed")
+}

@@ -3,15 +3,18 @@ package harness_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
@@ -352,6 +355,40 @@ func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, lane.Machine().QMP().Powerdown(ctx))
 	require.NoError(t, waits.Wait())
+}
+
+// Timeline: the proxy's TLS listener breaks, and only that; the proxy ends, and with it
+// the client's session.
+func TestAProxyWhoseListenerBreaksIsBlamedAndNotTheClient(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	breakListener(t, lane.State().Proxy.TLSAddr)
+	err := ended(t, lane)
+	require.ErrorContains(t, err, "the proxy ended: proxy: accept on "+lane.State().Proxy.TLSAddr)
+	require.Equal(t, verdict.Product, verdict.Of(err))
+}
+
+// breakListener makes every further accept on the listener at addr, which is this
+// process's, fail for good.
+func breakListener(t *testing.T, addr string) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	for _, e := range fds {
+		fd, _ := strconv.Atoi(e.Name())
+		listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+		if err != nil || listens == 0 {
+			continue
+		}
+		name, err := unix.Getsockname(fd)
+		require.NoError(t, err)
+		in4, ok := name.(*unix.SockaddrInet4)
+		if ok && netip.AddrPortFrom(netip.AddrFrom4(in4.Addr), uint16(in4.Port)).String() == addr {
+			require.NoError(t, unix.Shutdown(fd, unix.SHUT_RD))
+			return
+		}
+	}
+	t.Fatalf("nothing in this process listens on %s", addr)
 }
 
 func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {

@@ -636,8 +636,8 @@ func (l *Lane) stopParts() error {
 // watch ends the lane when any part of it ends.
 func (l *Lane) watch() {
 	defer l.joined.Done()
-	err := l.awaitEnd(l.proxy, l.client, l.closing)
-	if err == nil {
+	err := l.awaitEnd(l.proxy, l.client, nil)
+	if errors.Is(err, errLaneClosed) {
 		close(l.done)
 		return
 	}
@@ -654,9 +654,12 @@ func (l *Lane) watch() {
 	close(l.done)
 }
 
-// awaitEnd waits until a part of the lane ends by itself and says why. It returns nil
-// when over is closed. A backend that was stopped on purpose is no end, see
-// StopBackend.
+// errLaneClosed ends what still waits for something when the lane is closed.
+var errLaneClosed = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("the lane was closed")}
+
+// awaitEnd waits until the lane is closed or a part of it ends by itself, and says
+// why. It returns nil when over is closed. A backend that was stopped on purpose is no
+// end, see StopBackend.
 //
 // NB: proxy and client are passed, not read from the lane: while it starts they come
 // later.
@@ -668,6 +671,8 @@ func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 		select {
 		case <-over:
 			return nil
+		case <-l.closing:
+			return errLaneClosed
 		case <-gone:
 			o := l.outageOf(m)
 			if o == nil {

@@ -155,9 +155,14 @@ func (l *Lane) innerProxy(context.Context) error {
 		return errors.Join(err, closeLog(), catalog.Close())
 	}
 	done := make(chan struct{})
-	l.proxy = &part{done: done, err: func() error { return nil }, stop: sync.OnceValue(func() error {
+	go func() {
 		defer close(done)
-		return errors.Join(p.Close(), catalog.Close(), closeLog())
+		_ = p.Wait() // which err says, too
+	}()
+	l.proxy = &part{done: done, err: p.Wait, stop: sync.OnceValue(func() error {
+		err := p.Close()
+		<-done
+		return errors.Join(err, catalog.Close(), closeLog())
 	})}
 	l.Proxy = p
 	l.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, l.uuid) }

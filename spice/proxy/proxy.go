@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/link"
@@ -173,6 +174,13 @@ func (p *Proxy) closeListeners() {
 // handshaking is how many connections have not been let in yet.
 func (p *Proxy) handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
 
+// neverAccepts tells whether a listener can never accept again: it is closed, shut down, or no
+// listener any more. After any other error, such as a lack of descriptors, it can.
+func neverAccepts(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EINVAL) ||
+		errors.Is(err, syscall.EBADF) || errors.Is(err, syscall.ENOTSOCK)
+}
+
 // acceptLoop gives each connection to serve, on a goroutine of its own and with a
 // place among the handshakes that serve gives back.
 func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn net.Conn, mine *place)) {
@@ -186,7 +194,7 @@ func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn
 				conn.Close()
 			}
 			return
-		case errors.Is(err, net.ErrClosed):
+		case neverAccepts(err):
 			p.cancel(fmt.Errorf("proxy: accept on %s: %w", ln.Addr(), err))
 			return
 		case err != nil:

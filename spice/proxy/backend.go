@@ -54,6 +54,7 @@ func dialConsole(ctx context.Context, c Console, alive time.Duration, request li
 		return conn, nil, err
 	}
 	keepAlive(conn, alive)
+	conn = newPollConn(conn)
 	if c.TLS() {
 		// Without certificates of its own a console is checked against the
 		// system's (nil).

@@ -7,11 +7,12 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
 )
 
 // BenchmarkRelay is the throughput of one channel from the console to the
@@ -45,7 +46,10 @@ func BenchmarkRelay(b *testing.B) {
 	}{{"from tcp", "tcp", nil, large}, {"from unix", "unix", nil, large}, {"small from unix", "unix", nil, small}, {"from tls", "tcp", testBundle(), large}} {
 		b.Run(c.name, func(b *testing.B) {
 			l := up(b, newConsole(b, c.network, c.bundle))
-			_, client, server := l.open()
+			token, _, _ := l.open()
+			client, err := l.link(token, session, display)
+			require.NoError(b, err)
+			server := l.console.next(b)
 			receive(b, c.msg, client, server)
 		})
 	}
@@ -102,14 +106,18 @@ func BenchmarkRoundTrip(b *testing.B) {
 
 // BenchmarkLink is the time from connecting to being let in.
 func BenchmarkLink(b *testing.B) {
-	l := up(b, newConsole(b, "unix", nil))
-	token, _, _ := l.open()
+	l := up(b, newConsole(b, "unix", nil), func(c *proxy.Config) { c.Linger = time.Millisecond })
 	for b.Loop() {
-		conn, err := l.linkAs(link.Config{ConnectionID: session, Channel: display, CommonCaps: link.CommonCaps, Secret: token})
+		b.StopTimer()
+		token := l.vv().Password
+		b.StartTimer()
+		conn, err := l.link(token, 0, mainChannel)
 		if err != nil {
 			b.Fatal(err)
 		}
+		b.StopTimer()
 		conn.Close()
 		(<-l.console.linked).Close()
+		b.StartTimer()
 	}
 }

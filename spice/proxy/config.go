@@ -102,6 +102,9 @@ type Config struct {
 	// behind one address. 0 means DefaultMaxConnectionsPerAddress.
 	MaxConnectionsPerAddress int
 
+	// Firewall says which channels and messages may pass. The zero value is on.
+	Firewall Firewall
+
 	// KeepAlive is how long a connection to a client or to a console may be
 	// silent before the kernel probes it. Let it be shorter than the idle limit
 	// of the firewalls on the way. 0 means DefaultKeepAlive.
@@ -171,5 +174,5 @@ func (c *Config) check() error {
 			return fmt.Errorf("proxy: Config.%s is negative", d.name)
 		}
 	}
-	return nil
+	return c.Firewall.check()
 }

@@ -16,6 +16,7 @@ const (
 	EventChannelClosed EventKind = "channel_closed" // Reason says who ended it
 	EventSessionClosed EventKind = "session_closed" // the last channel is gone, or it was ended
 	EventLinkRefused   EventKind = "link_refused"   // a client was not let in, see Reason
+	EventVerdict       EventKind = "verdict"        // the firewall said something of a channel for the first time
 	EventBackendFailed EventKind = "backend_failed" // a console did not let us in, see Err
 )
 
@@ -37,6 +38,7 @@ const (
 	ReasonTooManySessions    Reason = "too_many_sessions"    // see Config.MaxSessions
 	ReasonTooManyChannels    Reason = "too_many_channels"    // see Config.MaxChannels
 	ReasonTooManyConnections Reason = "too_many_connections" // see Config.MaxConnectionsPerAddress
+	ReasonChannelForbidden   Reason = "channel_forbidden"    // see Firewall.Permit
 	ReasonChannelTaken       Reason = "channel_taken"        // the session has this channel already
 	ReasonConsoleUnknown     Reason = "console_unknown"      // the console is gone from its source
 	ReasonBackendDown        Reason = "backend_down"         // the console could not be linked
@@ -50,6 +52,10 @@ const (
 	ReasonSessionEnded Reason = "session_ended" // EndSession, its main channel's end, or Close
 )
 
+// ReasonFirewall is why a channel closed that carried a message which the firewall
+// does not let pass. Its session is ended with it.
+const ReasonFirewall Reason = "firewall"
+
 // Event is one line of the audit log. It never holds a token or a ticket.
 type Event struct {
 	Time    time.Time
@@ -61,6 +67,10 @@ type Event struct {
 	Client  string // the client's address
 	Reason  Reason
 	Err     error // nil if the reason says it all
+
+	// Verdicts are what the firewall said: in EventVerdict the one that is new, in
+	// EventChannelClosed all of that channel with their numbers.
+	Verdicts []Verdict
 }
 
 // emit logs an event, counts it and passes it on.
@@ -79,8 +89,11 @@ func (p *Proxy) emit(e Event) {
 	}
 	level := slog.LevelInfo
 	// That a client comes to the plaintext port first is how its .vv works.
-	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed {
+	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed || e.Kind == EventVerdict {
 		level = slog.LevelWarn
+	}
+	if len(e.Verdicts) > 0 {
+		attrs = append(attrs, slog.Any("verdicts", e.Verdicts))
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.Any("error", e.Err))

@@ -12,31 +12,41 @@ import (
 )
 
 // ScanMessages feeds a stream to a scanner in pieces of the given sizes, the
-// last of which is repeated, and returns how many messages it saw and the body
-// of the first one of type find.
-func ScanMessages(stream []byte, mini bool, find uint16, sizes ...int) (messages uint64, found []byte, err error) {
-	s := scanner{mini: mini, find: find, found: func(body []byte) error {
-		found = slices.Clone(body)
-		return nil
-	}}
+// last of which is repeated, and returns how many messages it saw, the body
+// of the first one of type find, and what may be passed on.
+func ScanMessages(stream []byte, mini bool, find uint16, judge func(kind uint16, size uint32) error, sizes ...int) (messages uint64, found, passed []byte, err error) {
+	s := scanner{mini: mini, judge: judge}
+	if find != 0 {
+		s.watched = []watch{{find, func(body []byte) error {
+			if found == nil {
+				found = append([]byte{}, body...)
+			}
+			return nil
+		}}}
+	}
+	var carry []byte
 	for len(stream) > 0 && err == nil {
 		n := min(max(sizes[0], 1), len(stream))
 		if len(sizes) > 1 {
 			sizes = sizes[1:]
 		}
-		err = s.feed(stream[:n])
+		piece := append(carry, stream[:n]...)
+		var pass int
+		pass, err = s.feed(piece)
+		passed = append(passed, piece[:pass]...)
+		carry = slices.Clone(piece[pass:])
 		stream = stream[n:]
 	}
-	return s.messages, found, err
+	return s.messages, found, passed, err
 }
 
 // Relay passes a channel on until it ends, and returns why it did.
 func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (Reason, error) {
 	ch := newChannel(nil, wire.ChannelID{}, "", time.Now())
 	direction := func(dst, src net.Conn, srcGone, dstGone Reason) *pump {
-		return &pump{dst: dst, src: src, buffer: 1 << 10, scan: scanner{mini: true}, traffic: &traffic{},
-			total: prometheus.NewCounter(prometheus.CounterOpts{}), srcGone: srcGone, dstGone: dstGone,
-			first: &ch.first, silence: &ch.silence, now: time.Now}
+		return &pump{dst: dst, src: src, buffers: clientBuffers, scan: scanner{mini: true}, traffic: &traffic{},
+			total: prometheus.NewCounter(prometheus.CounterOpts{}), latency: prometheus.NewHistogram(prometheus.HistogramOpts{}),
+			srcGone: srcGone, dstGone: dstGone, first: &ch.first, silence: &ch.silence, now: time.Now}
 	}
 	return relay(ctx, linger, direction(server, client, ReasonClientClosed, ReasonServerClosed), direction(client, server, ReasonServerClosed, ReasonClientClosed))
 }
@@ -46,13 +56,19 @@ func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (
 func Records(mini bool, pieces ...[]byte) (records [][][]byte, err error) {
 	dst := &writes{}
 	p := pump{dst: dst, scan: scanner{mini: mini}, records: true}
+	var carry []byte
 	for _, piece := range pieces {
 		dst.all = nil
-		if err := p.scan.feed(piece); err != nil {
+		piece = append(carry, piece...)
+		n, err := p.scan.feed(piece)
+		if err != nil {
 			return nil, err
 		}
-		if err := p.write(piece); err != nil {
-			return nil, err
+		carry = slices.Clone(piece[n:])
+		if n > 0 {
+			if err := p.write(piece[:n]); err != nil {
+				return nil, err
+			}
 		}
 		records = append(records, dst.all)
 	}
@@ -74,4 +90,9 @@ func (p *Proxy) Held() int {
 	p.sessions.mu.Lock()
 	defer p.sessions.mu.Unlock()
 	return max(len(p.sessions.byID), len(p.sessions.byToken))
+}
+
+// Judge returns why the firewall would not let a message pass, "" if it would.
+func Judge(t wire.ChannelType, from wire.Direction, kind uint16, size uint32) string {
+	return policyOf(t, from).judge(kind, size)
 }

@@ -17,6 +17,8 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	linking  prometheus.Histogram
 	silence  *prometheus.HistogramVec
+	verdicts *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
 }
 
 func newMetrics(p *Proxy) *metrics {
@@ -33,10 +35,15 @@ func newMetrics(p *Proxy) *metrics {
 	m.silence = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "spicelane_proxy_channel_longest_silence_seconds",
 		Help:    "Longest time for which a channel carried nothing, observed when it closes, by channel type.",
 		Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 600, 1800}}, []string{"channel"})
+	m.verdicts = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "spicelane_proxy_firewall_verdicts_total",
+		Help: "Messages and channels that the firewall refused, delayed, or would have."}, []string{"channel", "from", "verdict", "why"})
+	m.latency = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "spicelane_proxy_relay_seconds",
+		Help:    "Time from having read a piece of a channel to having written it, by channel type and sender.",
+		Buckets: prometheus.ExponentialBuckets(0.000_004, 4, 11)}, []string{"channel", "from"})
 	gauge := func(name, help string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
-	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, silenceNow{p},
+	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, m.verdicts, m.latency, silenceNow{p},
 		gauge("spicelane_proxy_sessions", "Sessions that are alive.", func() int { return len(p.Sessions()) }),
 		gauge("spicelane_proxy_channels", "Channels of these sessions.", func() int {
 			n := 0

@@ -85,8 +85,12 @@ func FuzzNoMessageStaysInARecord(f *testing.F) {
 		require.NoError(t, err)
 		g := &spiceGTK{mini: mini}
 		passed := 0
+		var came, got []byte
 		for i, piece := range pieces {
-			require.Equal(t, piece, slices.Concat(writes[i]...), "what is passed on is what came")
+			got = append(got, slices.Concat(writes[i]...)...)
+			came = append(came, piece...)
+			require.True(t, bytes.HasPrefix(came, got), "what is passed on is what came")
+			require.Less(t, len(came)-len(got), wire.FullHeaderSize, "only the start of a header is kept back")
 			for _, write := range writes[i] {
 				for record := range slices.Chunk(write, maxRecord) {
 					g.socket = append(g.socket, record)

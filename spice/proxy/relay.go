@@ -12,28 +12,68 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Sizes of the buffers of a channel in bytes. A client sends little, and
-// crypto/tls gives out one record (16 KiB) at a time anyway; pictures come in
-// bulk. A session of six channels has half a MiB of them.
+// Sizes of the buffers of a direction in bytes. A client sends little, and
+// crypto/tls gives out one record (16 KiB) at a time anyway; pictures come in bulk. A
+// direction takes a buffer when there is something to read, and gives it back when
+// that is passed on: what a channel holds is at most one of each and a batch, while
+// its peers take nothing away.
 const (
 	fromClientBuffer = 16 << 10
 	fromServerBuffer = 64 << 10
+
+	// lastWord is how long a peer has to take what precedes the end.
+	lastWord = time.Second
+
+	// A batch is what one piece becomes in TLS records, which add 22 to 29 bytes to
+	// each 16 KiB.
+	batchBuffer = fromServerBuffer + 1<<10
+)
+
+// buffers of one size that are in use by nobody.
+type buffers struct{ sync.Pool }
+
+func newBuffers(size int) *buffers {
+	return &buffers{sync.Pool{New: func() any {
+		b := make([]byte, size)
+		return &b
+	}}}
+}
+
+func (b *buffers) get() *[]byte    { return b.Get().(*[]byte) }
+func (b *buffers) put(buf *[]byte) { b.Put(buf) }
+
+var (
+	clientBuffers = newBuffers(fromClientBuffer)
+	serverBuffers = newBuffers(fromServerBuffer)
+	batchBuffers  = newBuffers(batchBuffer)
 )
 
 // pump is one direction of a channel.
 type pump struct {
 	dst, src         net.Conn
-	buffer           int // bytes
+	buffers          *buffers
 	scan             scanner
+	inspect          *inspector // nil: no rules
 	traffic          *traffic
 	total            prometheus.Counter
-	srcGone, dstGone Reason // what it means that one of them has ended
-	records          bool   // where TLS records end matters to dst, see write
-	first            *end   // of both directions
+	latency          prometheus.Observer // of each piece, from having been read to having been written
+	srcGone, dstGone Reason              // what it means that one of them has ended
+	records          bool                // where TLS records end matters to dst, see write
+	first            *end                // of both directions
 	silence          *silence
 	now              func() time.Time
+
+	poll, dstPoll *pollConn // of src and dst, nil if they have none
+	carry         [wire.FullHeaderSize]byte
+	carried       int // bytes of an incomplete header, at the start of carry
+
+	// writing is held by whoever writes to dst, and guards scan and carried too: a
+	// message of the proxy's own must stand between two others.
+	writing sync.Mutex
 }
 
 // pumpEnd is how a pump ended. err is nil if src came to a proper end.
@@ -48,30 +88,34 @@ type end struct{ atomic.Pointer[pumpEnd] }
 
 func (e *end) note(p pumpEnd) { e.CompareAndSwap(nil, &p) }
 
-func (p *pump) run(ends chan<- error) {
-	e := p.copy()
+// watch calls see with each message of a type that passes.
+func (p *pump) watch(kind uint16, see func(body []byte) error) {
+	p.scan.watched = append(p.scan.watched, watch{kind, see})
+}
+
+func (p *pump) run(ctx context.Context, ends chan<- error) {
+	e := p.copy(ctx)
 	p.first.note(e)
 	ends <- e.err
 }
 
 // copy passes on what comes from src until it ends, and then ends that half of
 // dst. It looks at each piece before it passes it on, and changes nothing.
-func (p *pump) copy() pumpEnd {
-	buf := make([]byte, p.buffer)
+func (p *pump) copy(ctx context.Context) pumpEnd {
+	if p.poll = pollOf(p.src); p.poll != nil {
+		p.poll.nowait = true
+	}
+	p.dstPoll = pollOf(p.dst)
 	for {
-		n, err := p.src.Read(buf)
+		buf, n, err := p.next()
 		if n > 0 {
-			if err := p.scan.feed(buf[:n]); err != nil {
-				return pumpEnd{ReasonFailed, err}
+			if ended, e := p.pass(ctx, (*buf)[:p.carried+n]); ended {
+				p.buffers.put(buf)
+				return e
 			}
-			p.silence.broken(p.now())
-			// Counted first: who got them finds them counted.
-			p.traffic.messages.Store(p.scan.messages)
-			p.traffic.bytes.Add(uint64(n))
-			p.total.Add(float64(n))
-			if err := p.write(buf[:n]); err != nil {
-				return broken(p.dstGone, err)
-			}
+		}
+		if buf != nil {
+			p.buffers.put(buf)
 		}
 		if errors.Is(err, io.EOF) {
 			p.first.note(pumpEnd{p.srcGone, nil})
@@ -86,19 +130,94 @@ func (p *pump) copy() pumpEnd {
 	}
 }
 
+// next waits for something to read. Only then it takes a buffer, which begins with
+// what was carried over; n is how much has been read behind that. The buffer, if
+// there is one, is the caller's to give back.
+func (p *pump) next() (buf *[]byte, n int, err error) {
+	for {
+		buf = p.buffers.get()
+		copy(*buf, p.carry[:p.carried])
+		n, err = p.src.Read((*buf)[p.carried:])
+		if p.poll == nil || err != errNoData {
+			return buf, n, err
+		}
+		if n > 0 {
+			return buf, n, nil
+		}
+		p.buffers.put(buf)
+		if err = p.poll.wait(); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// pass passes on a piece as far as it may pass, and keeps an incomplete header at its
+// end for the next one. It reports whether that was the end.
+func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
+	began := time.Now()
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	before := p.scan.messages
+	n, err := p.scan.feed(piece)
+	// Counted first: who got them finds them counted.
+	p.silence.broken(p.now())
+	p.traffic.messages.Store(p.scan.messages)
+	p.traffic.bytes.Add(uint64(n))
+	p.total.Add(float64(n))
+	p.carried = copy(p.carry[:], piece[n:])
+	if err != nil {
+		p.carried = 0
+		reason := ReasonFailed
+		if errors.As(err, new(*RefusedError)) {
+			reason = ReasonFirewall
+		}
+		// Noted before what precedes the message is passed on: the peer may answer
+		// by hanging up.
+		p.first.note(pumpEnd{reason, err})
+		_ = p.dst.SetWriteDeadline(time.Now().Add(lastWord))
+		_ = p.write(piece[:n])
+		return true, pumpEnd{reason, err}
+	}
+	p.inspect.wait(ctx, p.scan.messages-before)
+	if n == 0 {
+		return false, pumpEnd{}
+	}
+	if err := p.write(piece[:n]); err != nil {
+		return true, broken(p.dstGone, err)
+	}
+	p.latency.Observe(time.Since(began).Seconds())
+	return false, pumpEnd{}
+}
+
 // write passes on the piece that was scanned last. The last message that ends in
 // it has its own TLS records: spice-gtk (0.42, spice_channel_iterate_read) takes
 // one message whenever its socket can be read, and then waits for the socket,
 // although OpenSSL may hold more of the same record. As long as there is another
 // record it goes on.
-func (p *pump) write(piece []byte) error {
-	if at := p.scan.lastAt; p.records && at > 0 {
+func (p *pump) write(piece []byte) (err error) {
+	if !p.records {
+		_, err = p.dst.Write(piece)
+		return err
+	}
+	if p.dstPoll != nil {
+		batch := batchBuffers.get()
+		p.dstPoll.collect(*batch)
+		defer func() {
+			var flushErr error
+			*batch, flushErr = p.dstPoll.flush()
+			batchBuffers.put(batch)
+			if err == nil {
+				err = flushErr
+			}
+		}()
+	}
+	if at := p.scan.lastAt; at > 0 {
 		if _, err := p.dst.Write(piece[:at]); err != nil {
 			return err
 		}
 		piece = piece[at:]
 	}
-	_, err := p.dst.Write(piece)
+	_, err = p.dst.Write(piece)
 	return err
 }
 
@@ -137,8 +256,8 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	defer stop()
 
 	ends := make(chan error, 2)
-	go fromClient.run(ends)
-	go fromServer.run(ends)
+	go fromClient.run(ctx, ends)
+	go fromServer.run(ctx, ends)
 	err := <-ends
 	var lingering *time.Timer
 	if err != nil {
@@ -155,7 +274,7 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 		fromServer.src.Close()
 	}
 	cut()
-	if ctx.Err() != nil {
+	if e := fromClient.first.Load(); ctx.Err() != nil && e.reason != ReasonFirewall {
 		return ReasonSessionEnded, nil
 	}
 	// What came after it, be it the end of linger, is the consequence.

@@ -11,90 +11,107 @@ import (
 // MAIN_INIT has 32; later versions of the protocol may append to it.
 const maxCaptured = 4096
 
-// scanner finds the messages in a stream that passes by in pieces of any size.
-// It changes nothing and, but for the one message that it looks for, keeps
-// nothing.
+// scanner finds the messages in a stream that passes by in pieces of any size. It
+// changes nothing and, but for the messages that are watched, keeps nothing.
 type scanner struct {
 	mini     bool
 	messages uint64
+	serial   uint64 // of the last full header
 
-	// find is the type of the message whose body goes to found, which is
-	// called once, before any byte that follows that body is passed on. 0
-	// finds none.
-	find  uint16
-	found func(body []byte) error
+	// judge says whether a message may pass; nil lets all pass.
+	judge func(kind uint16, size uint32) error
 
-	header  [wire.FullHeaderSize]byte
-	have    int   // bytes of the header that have passed
-	left    int64 // bytes of the body that have not
-	capture []byte
+	// watched are the types of messages whose bodies are looked at, before any byte
+	// that follows the body is passed on.
+	watched []watch
+
+	left     int64 // bytes of the current message's body that have not passed
+	capture  []byte
+	captured func(body []byte) error
 
 	// end is where the last message that ends in the piece does so, and lastAt
 	// where the one before it did; 0 if there is none.
 	end, lastAt int
 }
 
-// feed takes the next piece.
-func (s *scanner) feed(b []byte) error {
-	piece := len(b)
-	s.end, s.lastAt = 0, 0
-	size := wire.FullHeaderSize
+// watch is a function that is called with each message of a type.
+type watch struct {
+	kind uint16
+	see  func(body []byte) error
+}
+
+func (s *scanner) headerSize() int {
 	if s.mini {
-		size = wire.MiniHeaderSize
+		return wire.MiniHeaderSize
 	}
-	for len(b) > 0 {
+	return wire.FullHeaderSize
+}
+
+// feed looks at the next bytes of the stream and returns how many of them may be
+// passed on: all but an incomplete header at the end, which must be fed again with
+// what follows, or all before the message that the error is about.
+func (s *scanner) feed(b []byte) (pass int, err error) {
+	s.end, s.lastAt = 0, 0
+	size := s.headerSize()
+	at, began := 0, 0 // began: where the current message does, in this piece
+	for at < len(b) {
 		if s.left > 0 {
-			n := int(min(s.left, int64(len(b))))
-			if s.capture != nil {
-				s.capture = append(s.capture, b[:n]...)
+			n := int(min(s.left, int64(len(b)-at)))
+			if s.captured != nil {
+				s.capture = append(s.capture, b[at:at+n]...)
 			}
-			s.left -= int64(n)
-			b = b[n:]
-			if err := s.endBody(piece - len(b)); err != nil {
-				return err
+			at += n
+			if s.left -= int64(n); s.left == 0 {
+				if err := s.endBody(at); err != nil {
+					return began, err
+				}
 			}
 			continue
 		}
-		n := copy(s.header[s.have:size], b)
-		s.have += n
-		b = b[n:]
-		if s.have < size {
-			return nil
+		if len(b)-at < size {
+			return at, nil
 		}
-		s.have = 0
-		s.messages++
 		// Where type and size stand: SpiceMiniDataHeader begins with them, in
 		// SpiceDataHeader the serial comes first.
-		at := 0
+		header := b[at : at+size]
 		if !s.mini {
-			at = 8
+			s.serial = binary.LittleEndian.Uint64(header)
+			header = header[8:]
 		}
-		kind := binary.LittleEndian.Uint16(s.header[at:])
-		s.left = int64(binary.LittleEndian.Uint32(s.header[at+2:]))
-		if s.find != 0 && kind == s.find {
-			if s.left > maxCaptured {
-				return fmt.Errorf("message type %d has %d bytes, want at most %d", kind, s.left, maxCaptured)
+		kind, body := binary.LittleEndian.Uint16(header), binary.LittleEndian.Uint32(header[2:])
+		if s.judge != nil {
+			if err := s.judge(kind, body); err != nil {
+				return at, err
 			}
-			s.capture = make([]byte, 0, s.left)
 		}
-		if err := s.endBody(piece - len(b)); err != nil {
-			return err
+		for i := range s.watched {
+			if s.watched[i].kind == kind {
+				if body > maxCaptured {
+					return at, fmt.Errorf("message type %d has %d bytes, want at most %d", kind, body, maxCaptured)
+				}
+				s.captured, s.capture = s.watched[i].see, make([]byte, 0, body)
+			}
+		}
+		began = at
+		at += size
+		s.messages++
+		if s.left = int64(body); s.left == 0 {
+			if err := s.endBody(at); err != nil {
+				return began, err
+			}
 		}
 	}
-	return nil
+	return at, nil
 }
 
-// endBody, at a place in the piece, hands over what was captured if the body is
-// complete there.
+// endBody notes that a message ends at a place in the piece, and hands over what
+// was captured of it.
 func (s *scanner) endBody(at int) error {
-	if s.left > 0 {
-		return nil
-	}
 	s.end, s.lastAt = at, s.end
-	if s.capture == nil {
+	if s.captured == nil {
 		return nil
 	}
-	body := s.capture
-	s.find, s.capture = 0, nil
-	return s.found(body)
+	see, body := s.captured, s.capture
+	s.captured, s.capture = nil, nil
+	return see(body)
 }

@@ -34,13 +34,14 @@ func TestScannerFindsMessagesInPiecesOfAnySize(t *testing.T) {
 	for _, mini := range []bool{true, false} {
 		s := stream(mini)
 		for size := 1; size <= len(s); size++ {
-			messages, found, err := proxy.ScanMessages(s, mini, mainInitType, size)
+			messages, found, passed, err := proxy.ScanMessages(s, mini, mainInitType, nil, size)
 			require.NoError(t, err)
 			assert.Equal(t, uint64(3), messages, "pieces of %d", size)
 			assert.Equal(t, mainInit(7), found, "pieces of %d", size)
+			assert.Equal(t, s, passed, "pieces of %d", size)
 		}
 		for cut := range s {
-			messages, _, err := proxy.ScanMessages(s[:cut], mini, 0, cut)
+			messages, _, _, err := proxy.ScanMessages(s[:cut], mini, 0, nil, cut)
 			require.NoError(t, err)
 			assert.LessOrEqual(t, messages, uint64(3))
 		}
@@ -49,9 +50,9 @@ func TestScannerFindsMessagesInPiecesOfAnySize(t *testing.T) {
 
 func TestScannerRefusesToCollectWithoutEnd(t *testing.T) {
 	huge := wire.Header{Type: mainInitType, Size: 1 << 30}.AppendMini(nil)
-	_, _, err := proxy.ScanMessages(huge, true, mainInitType, 6)
+	_, _, _, err := proxy.ScanMessages(huge, true, mainInitType, nil, 6)
 	assert.ErrorContains(t, err, "1073741824 bytes")
-	messages, _, err := proxy.ScanMessages(huge, true, 0, 6)
+	messages, _, _, err := proxy.ScanMessages(huge, true, 0, nil, 6)
 	assert.NoError(t, err, "what is not collected may have any size")
 	assert.Equal(t, uint64(1), messages)
 }
@@ -64,9 +65,9 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte{103, 0, 0xff, 0xff, 0xff, 0xff, 1}, true, 3)
 	f.Add([]byte{}, false, 1)
 	f.Fuzz(func(t *testing.T, s []byte, mini bool, size int) {
-		whole, foundWhole, errWhole := proxy.ScanMessages(s, mini, mainInitType, max(len(s), 1))
-		pieces, foundPieces, errPieces := proxy.ScanMessages(s, mini, mainInitType, size)
-		if whole != pieces || !bytes.Equal(foundWhole, foundPieces) || (errWhole == nil) != (errPieces == nil) {
+		whole, foundWhole, passedWhole, errWhole := proxy.ScanMessages(s, mini, mainInitType, nil, max(len(s), 1))
+		pieces, foundPieces, passedPieces, errPieces := proxy.ScanMessages(s, mini, mainInitType, nil, size)
+		if whole != pieces || !bytes.Equal(foundWhole, foundPieces) || !bytes.Equal(passedWhole, passedPieces) || (errWhole == nil) != (errPieces == nil) {
 			t.Errorf("in pieces of %d: got %d, % x, %v, want %d, % x, %v", size, pieces, foundPieces, errPieces, whole, foundWhole, errWhole)
 		}
 		if errWhole != nil {

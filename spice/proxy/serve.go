@@ -37,7 +37,7 @@ func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 
 // serveTLS takes one channel from its first byte to its last.
 func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
-	conn := tls.Server(raw, p.tls)
+	conn := tls.Server(newPollConn(raw), p.tls)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
@@ -53,6 +53,11 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 			refused.Reason, refused.Err = ReasonMalformed, err
 			p.emit(refused)
 		}
+		return
+	}
+	if p.forbidden(hs.Request.Channel.Type) {
+		refused.Reason, refused.Err = ReasonChannelForbidden, hs.Finish(ctx, wire.ResultChannelNotAvailable)
+		p.emit(refused)
 		return
 	}
 	ch, code := p.admit(hs.Request, token, &refused)
@@ -109,6 +114,10 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
 	}
 	_, longest := ch.silence.at(p.cfg.now())
+	closed.Verdicts = ch.verdicts.list()
+	if closed.Reason == ReasonFirewall {
+		ch.session.end()
+	}
 	p.metrics.silence.WithLabelValues(channelLabel(ch.id.Type)).Observe(longest.Seconds())
 	p.emit(closed)
 }
@@ -219,25 +228,40 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 
 // relay passes a linked channel on until it ends.
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
-	t := ch.id.Type
-	fromClient := &pump{src: client, dst: server, buffer: fromClientBuffer, scan: scanner{mini: mini}, traffic: &ch.fromClient,
-		total: p.metrics.relayed(t, wire.FromClient), srcGone: ReasonClientClosed, dstGone: ReasonServerClosed,
-		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
-	fromServer := &pump{src: server, dst: client, buffer: fromServerBuffer, scan: scanner{mini: mini}, traffic: &ch.fromServer,
-		total: p.metrics.relayed(t, wire.FromServer), srcGone: ReasonServerClosed, dstGone: ReasonClientClosed, records: true,
-		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
-	if t == wire.ChannelMain {
+	fromClient := p.pump(ch, wire.FromClient, mini, client, server)
+	fromServer := p.pump(ch, wire.FromServer, mini, server, client)
+	if ch.id.Type == wire.ChannelMain {
 		var first wire.MainInit
-		fromServer.scan.find = first.MessageType()
-		fromServer.scan.found = func(body []byte) error {
+		seen := false
+		fromServer.watch(first.MessageType(), func(body []byte) error {
+			if seen {
+				return nil
+			}
 			if err := first.Decode(body); err != nil {
 				return err
 			}
+			seen = true
 			p.sessions.learn(ch.session, first.SessionID)
 			return nil
-		}
+		})
 	}
 	return relay(ch.session.ctx, p.cfg.linger(), fromClient, fromServer)
+}
+
+// pump makes one direction of a channel.
+func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.Conn) *pump {
+	one := &pump{src: src, dst: dst, scan: scanner{mini: mini}, inspect: p.inspector(ch, from),
+		total: p.metrics.relayed(ch.id.Type, from), latency: p.metrics.latency.WithLabelValues(channelLabel(ch.id.Type), from.String()),
+		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
+	one.scan.judge = one.inspect.judge
+	if from == wire.FromClient {
+		one.buffers, one.traffic = clientBuffers, &ch.fromClient
+		one.srcGone, one.dstGone = ReasonClientClosed, ReasonServerClosed
+	} else {
+		one.buffers, one.traffic, one.records = serverBuffers, &ch.fromServer, true
+		one.srcGone, one.dstGone = ReasonServerClosed, ReasonClientClosed
+	}
+	return one
 }
 
 // depart takes a channel out of its session, and the others with it if it was

@@ -55,6 +55,7 @@ type channel struct {
 	relaying               atomic.Bool
 	first                  end // the first end of its two directions
 	silence                silence
+	verdicts               verdicts
 }
 
 func newChannel(s *session, id wire.ChannelID, client string, now time.Time) *channel {

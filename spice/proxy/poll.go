@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"net"
+	"sync"
+	"syscall"
+)
+
+// errNoData says that a pollConn has nothing to read now. It is temporary, as a
+// deadline that has passed is: crypto/tls keeps what it has of a record and can be
+// called again.
+var errNoData net.Error = noData{}
+
+type noData struct{}
+
+func (noData) Error() string   { return "no data yet" }
+func (noData) Timeout() bool   { return true }
+func (noData) Temporary() bool { return true }
+
+// pollConn is a socket whose reader can wait for data without holding a buffer for
+// it: thousands of silent channels share a few buffers. Its writer can collect what it
+// writes, so that several TLS records take one system call.
+type pollConn struct {
+	net.Conn
+	raw  syscall.RawConn
+	poll *poller // the reader's
+
+	// nowait lets Read return errNoData instead of waiting. Only the reader sets it.
+	nowait bool
+
+	mu    sync.Mutex // of whoever writes: TLS answers a key update while it reads
+	batch []byte     // what was written since collect; nil if it is not collected
+}
+
+// newPollConn wraps a socket. A connection that is none is returned as it is.
+func newPollConn(conn net.Conn) net.Conn {
+	sys, ok := conn.(syscall.Conn)
+	if !ok || !canPoll {
+		return conn
+	}
+	raw, err := sys.SyscallConn()
+	if err != nil {
+		return conn
+	}
+	return &pollConn{Conn: conn, raw: raw, poll: newPoller()}
+}
+
+// CloseWrite ends the direction towards the peer.
+func (c *pollConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// collect keeps what is written from now on in buf, until flush.
+func (c *pollConn) collect(buf []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batch = buf[:0]
+}
+
+// flush writes what was collected, and returns its memory.
+func (c *pollConn) flush() (buf []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	buf, c.batch = c.batch, nil
+	if len(buf) > 0 {
+		_, err = c.Conn.Write(buf)
+	}
+	return buf, err
+}
+
+// Write writes b, or collects it.
+func (c *pollConn) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.batch != nil {
+		c.batch = append(c.batch, b...)
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// pollOf returns the pollConn that a connection reads from, nil if there is none.
+func pollOf(conn net.Conn) *pollConn {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = wrapped.NetConn()
+	}
+	poll, _ := conn.(*pollConn)
+	return poll
+}

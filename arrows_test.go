@@ -59,7 +59,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"spice/control/server"},
-		only: []string{"std", "spice/control", "spice/control/internal/...", "internal/ctxio"},
+		only: []string{"std", "spice/control", "spice/control/internal/...", "internal/bgra", "internal/ctxio"},
 		why:  "the server drives a Console, and another protocol than SPICE can stand behind it",
 	},
 	{

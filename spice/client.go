@@ -114,7 +114,7 @@ func (c *Client) open(ctx context.Context) error {
 	slices.SortStableFunc(wanted, func(a, b wire.ChannelID) int {
 		return cmp.Compare(linkOrder(a), linkOrder(b))
 	})
-	session := c.Session().ConnectionID
+	session := c.MainState().ConnectionID
 	results := make(chan result, len(wanted))
 	connected := closedChan()
 	for _, id := range wanted {

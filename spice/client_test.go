@@ -33,7 +33,7 @@ func TestASessionOpensMainFirstAndTheOthersWithItsConnectionID(t *testing.T) {
 	}, got, "playback is not opened unless asked for")
 	s.peer(mainID).want(&wire.MainAttachChannels{})
 	s.peer(displayID).want(&wire.DisplayInit{PixmapCacheID: 1, PixmapCacheSize: 20 << 20, GLZDictionaryID: 1, GLZWindowSize: 8 << 20})
-	require.Equal(t, s.offer, c.Session().Offered)
+	require.Equal(t, s.offer, c.MainState().Offered)
 }
 
 func TestCompressionIsAskedForOnlyWhenConfigured(t *testing.T) {

@@ -2,8 +2,10 @@ package spice
 
 import (
 	"encoding/binary"
+	"image"
 	"sync"
 
+	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -24,6 +26,16 @@ type CursorShape struct {
 	Pix []byte
 	// Xor is nil, or rows of B, G, R, X: where a pixel of Pix has alpha 0, what lies below it is combined with this by exclusive or.
 	Xor []byte
+}
+
+// Image returns the cursor's shape in the byte order R, G, B, A; nil if it has none. What Xor does is not in it.
+func (k Cursor) Image() *image.NRGBA {
+	if k.Shape == nil {
+		return nil
+	}
+	img := image.NewNRGBA(image.Rect(0, 0, k.Shape.Width, k.Shape.Height))
+	bgra.Alpha(img.Pix, k.Shape.Pix)
+	return img
 }
 
 // maxCursors bounds the shapes that a server can have a channel keep. spice-server itself keeps 256 (CLIENT_CURSOR_CACHE_SIZE).

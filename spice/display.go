@@ -48,7 +48,8 @@ type display struct {
 	heads      []Head
 	generation uint64 // of the last change of any surface; guarded by surfaces.mu
 
-	// The reader's own.
+	// Of the goroutine that carries out messages.
+	in      *incoming // the message that is carried out
 	images  images
 	streams streams
 	clip    []image.Rectangle
@@ -81,42 +82,41 @@ func (d *display) begin() error {
 }
 
 func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
-	received := in.received
-	d.images.prefetched = &in.prefetched
+	d.in = in
 	d.used = d.used[:0]
 	d.used.of(msg)
 	d.c.counters.use(d.used)
 	switch m := msg.(type) {
 	case *wire.DrawCopy:
-		return d.drawCopy("draw_copy", m, received)
+		return d.drawCopy("draw_copy", m)
 	case *wire.DrawFill:
-		return d.drawFill(m, received)
+		return d.drawFill(m)
 	case *wire.DisplayCopyBits:
-		return d.draw("copy_bits", &m.Base, received, func(s *surface) error {
+		return d.draw("copy_bits", &m.Base, func(s *surface) error {
 			return s.img.CopyBits(d.area(&m.Base), pt(m.SrcPos))
 		})
 	case *wire.DrawOpaque:
-		return d.drawOpaque(m, received)
+		return d.drawOpaque(m)
 	case *wire.DrawBlend:
-		return d.drawCopy("draw_blend", (*wire.DrawCopy)(m), received)
+		return d.drawCopy("draw_blend", (*wire.DrawCopy)(m))
 	case *wire.DrawBlackness:
-		return d.drawFlat("draw_blackness", &m.Base, &m.Mask, received, (*canvas.Image).Blackness)
+		return d.drawFlat("draw_blackness", &m.Base, &m.Mask, (*canvas.Image).Blackness)
 	case *wire.DrawWhiteness:
-		return d.drawFlat("draw_whiteness", &m.Base, &m.Mask, received, (*canvas.Image).Whiteness)
+		return d.drawFlat("draw_whiteness", &m.Base, &m.Mask, (*canvas.Image).Whiteness)
 	case *wire.DrawInvers:
-		return d.drawFlat("draw_invers", &m.Base, &m.Mask, received, (*canvas.Image).Invert)
+		return d.drawFlat("draw_invers", &m.Base, &m.Mask, (*canvas.Image).Invert)
 	case *wire.DrawRop3:
-		return d.drawRop3(m, received)
+		return d.drawRop3(m)
 	case *wire.DrawStroke:
-		return d.drawStroke(m, received)
+		return d.drawStroke(m)
 	case *wire.DrawText:
-		return d.drawText(m, received)
+		return d.drawText(m)
 	case *wire.DrawTransparent:
-		return d.drawTransparent(m, received)
+		return d.drawTransparent(m)
 	case *wire.DrawAlphaBlend:
-		return d.drawAlphaBlend(m, received)
+		return d.drawAlphaBlend(m)
 	case *wire.DrawComposite:
-		return d.drawComposite(m, received)
+		return d.drawComposite(m)
 	case *wire.DisplaySurfaceCreate:
 		return d.create(m)
 	case *wire.DisplaySurfaceDestroy:
@@ -139,44 +139,12 @@ func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 		d.surfaces.mu.Unlock()
 		d.c.notifier.notify()
 		return nil
-	case *wire.DisplayStreamCreate:
-		return d.streamCreate(m)
-	case *wire.DisplayStreamData:
-		return d.streamFrame("stream_data", m.Stream, nil, m.Time, m.Data, received)
-	case *wire.DisplayStreamDataSized:
-		return d.streamFrame("stream_data_sized", m.Stream, m, m.Time, m.Data, received)
-	case *wire.DisplayStreamClip:
-		if st := d.streams.byID[m.Stream]; st != nil {
-			st.setClip(&m.Clip)
-		}
-		return nil
-	case *wire.DisplayStreamDestroy:
-		delete(d.streams.byID, m.Stream)
-		return nil
-	case *wire.DisplayStreamDestroyAll:
-		clear(d.streams.byID)
-		return nil
-	case *wire.DisplayStreamActivateReport:
-		return d.streamActivateReport(m)
-	case *wire.DisplayInvalList:
-		for _, r := range m.Resources {
-			if r.Type == wire.ResourcePixmap {
-				d.c.cache.remove(r.ID)
-			}
-		}
-		return nil
-	case *wire.DisplayInvalAllPixmaps:
-		if err := d.ch.waitFor(&wire.WaitForChannels{Wait: m.Wait}); err != nil {
-			return err
-		}
-		d.c.cache.clear()
-		return nil
-	case *wire.DisplayInvalPalette:
-		delete(d.images.palettes, m.ID)
-		return nil
-	case *wire.DisplayInvalAllPalettes:
-		clear(d.images.palettes)
-		return nil
+	}
+	if done, err := d.stream(msg); done {
+		return err
+	}
+	if done, err := d.invalidate(msg); done {
+		return err
 	}
 	// What is left may have been meant to draw something: nothing of this channel can be trusted any more.
 	name := "message " + msg.MessageName()
@@ -194,16 +162,16 @@ func (d *display) lookup(id uint32) (*surface, error) {
 }
 
 // draw carries out an operation on a surface and tells everybody. fn runs with the surfaces locked.
-func (d *display) draw(op string, base *wire.DisplayBase, received time.Time, fn func(*surface) error) error {
+func (d *display) draw(op string, base *wire.DisplayBase, fn func(*surface) error) error {
 	s, err := d.lookup(base.Surface)
 	if err != nil {
 		return err
 	}
-	return d.change(op, s, base.Box.Bounds(), received, fn)
+	return d.change(op, s, base.Box.Bounds(), fn)
 }
 
 // change carries out an operation on s that changes nothing outside of box.
-func (d *display) change(op string, s *surface, box image.Rectangle, received time.Time, fn func(*surface) error) error {
+func (d *display) change(op string, s *surface, box image.Rectangle, fn func(*surface) error) error {
 	d.surfaces.mu.Lock()
 	err := fn(s)
 	now := time.Now()
@@ -218,9 +186,9 @@ func (d *display) change(op string, s *surface, box image.Rectangle, received ti
 		return d.failed(op, s, err)
 	}
 	box = box.Intersect(s.img.Bounds())
-	d.c.counters.op(op, box.Dx()*box.Dy(), now.Sub(received))
+	d.c.counters.op(op, box.Dx()*box.Dy(), now.Sub(d.in.received))
 	if d.c.observers.active() {
-		d.c.observers.emit(Drawn{Channel: d.ch.id.ID, Surface: s.info.ID, Rect: box, Op: op, Received: received, At: now, Generation: generation})
+		d.c.observers.emit(Drawn{Channel: d.ch.id.ID, Surface: s.info.ID, Rect: box, Op: op, Received: d.in.received, At: now, Generation: generation})
 	}
 	d.c.notifier.notify()
 	return nil

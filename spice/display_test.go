@@ -225,3 +225,22 @@ func TestOpaqueCombinesItsBrushWithItsImage(t *testing.T) {
 	d.sync()
 	require.Equal(t, []string{"0f0000"}, shown(t, c), "brush and not image")
 }
+
+func TestPicturesAndCursorsAreImagesOfTheStandardLibrary(t *testing.T) {
+	s := serve(t, displayID, cursorID)
+	c := s.dial(spice.Config{})
+	d, p := s.peer(displayID), s.peer(cursorID)
+	d.send(primary(2, 1), fill(image.Rect(1, 0, 2, 1), 0x102030))
+	d.sync()
+	pic, err := c.Snapshot(0, 0, nil)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0, 0, 0, 255, 0x10, 0x20, 0x30, 255}, pic.Image().Pix)
+	cursor, ok := c.Cursor(0)
+	require.True(t, ok)
+	require.Nil(t, cursor.Image())
+	p.send(&wire.CursorSet{Visible: true, Cursor: wire.Cursor{Type: wire.CursorAlpha, Width: 1, Height: 1, Data: words(0x80112233)}})
+	p.sync()
+	cursor, _ = c.Cursor(0)
+	require.Equal(t, []byte{0x11, 0x22, 0x33, 0x80}, cursor.Image().Pix)
+	require.Equal(t, image.Rect(0, 0, 1, 1), cursor.Image().Bounds())
+}

@@ -109,13 +109,12 @@ const maxPalettes = 1024
 
 // images turns the images of one display channel's messages into pixels.
 type images struct {
-	c          *Client
-	d          *display
-	alone      decoders
-	glz        *glz.Decoder
-	prefetched *prefetched // the image of the message that is carried out, if it has been decoded
-	palettes   map[uint64][]uint32
-	colors     []uint32 // a palette widened for a 16-bit surface
+	c        *Client
+	d        *display
+	alone    decoders
+	glz      *glz.Decoder
+	palettes map[uint64][]uint32
+	colors   []uint32 // a palette widened for a 16-bit surface
 }
 
 // slot is memory for one decoded image of a message, used again for the next message.
@@ -177,8 +176,8 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	var img *canvas.Image
 	var err error
 	var took time.Duration
-	if im.prefetched.image == m {
-		img, took, err = im.prefetched.result(im.c)
+	if im.d.in.prefetched.image == m {
+		img, took, err = im.d.in.prefetched.result(im.c)
 	} else {
 		if keep {
 			s = new(slot) // the cache owns the memory
@@ -271,6 +270,32 @@ func (im *images) decodeGLZ(m *wire.Image, s *slot, data []byte) (*canvas.Image,
 	img := s.make(alphaFormat(head.Type.HasAlpha()), head.Width, head.Height)
 	_, err = im.glz.Decode(im.c.ctx, img.Pix, img.Stride, data)
 	return img, err
+}
+
+// invalidate forgets what the server no longer counts on; done is false if msg says nothing of the kind.
+func (d *display) invalidate(msg wire.ServerMessage) (done bool, err error) {
+	switch m := msg.(type) {
+	case *wire.DisplayInvalList:
+		for _, r := range m.Resources {
+			if r.Type == wire.ResourcePixmap {
+				d.c.cache.remove(r.ID)
+			}
+		}
+		return true, nil
+	case *wire.DisplayInvalAllPixmaps:
+		if err := d.ch.waitFor(&wire.WaitForChannels{Wait: m.Wait}); err != nil {
+			return true, err
+		}
+		d.c.cache.clear()
+		return true, nil
+	case *wire.DisplayInvalPalette:
+		delete(d.images.palettes, m.ID)
+		return true, nil
+	case *wire.DisplayInvalAllPalettes:
+		clear(d.images.palettes)
+		return true, nil
+	}
+	return false, nil
 }
 
 // imageSize checks the dimensions of an image, against the most pixels it may have, before memory is taken for it.

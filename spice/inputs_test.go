@@ -93,7 +93,7 @@ func TestClientMouseModeIsAskedForWhereItIsSupported(t *testing.T) {
 	m.want(&wire.MainAttachChannels{})
 	m.send(&wire.MainMouseMode{Supported: s.init.SupportedMouseModes, Current: wire.MouseModeClient})
 	m.sync()
-	require.Equal(t, wire.MouseModeClient, c.Session().MouseMode)
+	require.Equal(t, wire.MouseModeClient, c.MainState().MouseMode)
 }
 
 func TestNameAndUUIDAreTold(t *testing.T) {
@@ -102,8 +102,8 @@ func TestNameAndUUIDAreTold(t *testing.T) {
 	m := s.peer(mainID)
 	m.send(&wire.MainName{Name: "beacon-1"}, &wire.MainUUID{UUID: [16]byte{1, 2, 3}})
 	m.sync()
-	require.Equal(t, "beacon-1", c.Session().Name)
-	require.Equal(t, [16]byte{1, 2, 3}, c.Session().UUID)
+	require.Equal(t, "beacon-1", c.MainState().Name)
+	require.Equal(t, [16]byte{1, 2, 3}, c.MainState().UUID)
 }
 
 // agentCaps is what the agent of these tests can do.
@@ -147,7 +147,7 @@ func withAgent(t *testing.T, tokens uint32) (*spice.Client, *peer, *wire.AgentAs
 	m.fromAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
 	reply := m.agent(in).(*wire.AgentAnnounceCapabilities)
 	require.False(t, reply.Request)
-	require.True(t, c.Session().AgentConnected)
+	require.True(t, c.MainState().AgentConnected)
 	caps, ok := c.AgentReady()
 	require.True(t, ok)
 	require.Equal(t, agentCaps.AgentNames(), caps.AgentNames())

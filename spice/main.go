@@ -8,8 +8,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Session is what the main channel says. It is a copy.
-type Session struct {
+// MainState is what the main channel says. It is a copy.
+type MainState struct {
 	// ConnectionID is the server's number for this session.
 	ConnectionID uint32
 	Name         string   // the guest's; empty if the server does not tell
@@ -26,7 +26,7 @@ type Session struct {
 // mainState is what the main channel has told.
 type mainState struct {
 	mu       sync.Mutex
-	session  Session
+	session  MainState
 	offered  []wire.ChannelID
 	listed   bool
 	mediaAt  time.Time // when session.MultiMediaTime was told
@@ -35,8 +35,18 @@ type mainState struct {
 	target   *wire.MigrationTarget // of the migration that has begun; nil without one
 }
 
-// Session is what the main channel has said so far.
-func (c *Client) Session() Session {
+// Session is the old name of MainState.
+//
+// Deprecated: use MainState.
+type Session = MainState
+
+// Session returns what MainState returns.
+//
+// Deprecated: use MainState.
+func (c *Client) Session() MainState { return c.MainState() }
+
+// MainState returns what the main channel has said so far.
+func (c *Client) MainState() MainState {
 	c.main.mu.Lock()
 	defer c.main.mu.Unlock()
 	s := c.main.session

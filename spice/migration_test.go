@@ -53,7 +53,7 @@ func TestAMigrationIsDeclinedAndTheNextSessionIsOnTheOtherHost(t *testing.T) {
 			next, err := spice.Dial(t.Context(), cfg)
 			require.NoError(t, err)
 			defer next.Close()
-			require.Equal(t, uint32(0x5eed), next.Session().ConnectionID)
+			require.Equal(t, uint32(0x5eed), next.MainState().ConnectionID)
 		})
 	}
 }

@@ -2,7 +2,6 @@ package spice
 
 import (
 	"image"
-	"time"
 
 	"github.com/spicelane/spicelane/spice/canvas"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -127,9 +126,9 @@ type prepared struct {
 }
 
 // finish carries out a prepared operation, or decides what the error of prepare means.
-func (d *display) finish(op string, p *prepared, err error, received time.Time, fn func(*surface) error) error {
+func (d *display) finish(op string, p *prepared, err error, fn func(*surface) error) error {
 	if err == nil {
-		err = d.change(op, p.s, p.area.Box, received, fn)
+		err = d.change(op, p.s, p.area.Box, fn)
 	} else if p.s != nil {
 		err = d.failed(op, p.s, err)
 	}
@@ -140,62 +139,62 @@ func (d *display) finish(op string, p *prepared, err error, received time.Time, 
 	return err
 }
 
-func (d *display) drawCopy(op string, m *wire.DrawCopy, received time.Time) error {
+func (d *display) drawCopy(op string, m *wire.DrawCopy) error {
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertSrc, canvas.InvertDest)
-	return d.finish(op, &p, err, received, func(s *surface) error {
+	return d.finish(op, &p, err, func(s *surface) error {
 		return s.img.Copy(p.area, p.src, m.SrcArea.Bounds(), rop, canvas.ScaleMode(m.Scale))
 	})
 }
 
-func (d *display) drawFill(m *wire.DrawFill, received time.Time) error {
+func (d *display) drawFill(m *wire.DrawFill) error {
 	p, err := d.prepare(&m.Base, nil, noSource, &m.Brush, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertDest)
-	return d.finish("draw_fill", &p, err, received, func(s *surface) error {
+	return d.finish("draw_fill", &p, err, func(s *surface) error {
 		return s.img.Fill(p.area, p.brush, rop)
 	})
 }
 
-func (d *display) drawOpaque(m *wire.DrawOpaque, received time.Time) error {
+func (d *display) drawOpaque(m *wire.DrawOpaque) error {
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertSrc)
-	return d.finish("draw_opaque", &p, err, received, func(s *surface) error {
+	return d.finish("draw_opaque", &p, err, func(s *surface) error {
 		return s.img.Opaque(p.area, p.src, m.SrcArea.Bounds(), p.brush, rop, canvas.ScaleMode(m.Scale))
 	})
 }
 
-func (d *display) drawFlat(op string, base *wire.DisplayBase, mask *wire.Mask, received time.Time, paint func(*canvas.Image, canvas.Area) error) error {
+func (d *display) drawFlat(op string, base *wire.DisplayBase, mask *wire.Mask, paint func(*canvas.Image, canvas.Area) error) error {
 	p, err := d.prepare(base, nil, noSource, nil, nil, mask)
-	return d.finish(op, &p, err, received, func(s *surface) error { return paint(s.img, p.area) })
+	return d.finish(op, &p, err, func(s *surface) error { return paint(s.img, p.area) })
 }
 
-func (d *display) drawRop3(m *wire.DrawRop3, received time.Time) error {
+func (d *display) drawRop3(m *wire.DrawRop3) error {
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
-	return d.finish("draw_rop3", &p, err, received, func(s *surface) error {
+	return d.finish("draw_rop3", &p, err, func(s *surface) error {
 		return s.img.Rop3(p.area, p.src, m.SrcArea.Bounds(), p.brush, m.Rop3, canvas.ScaleMode(m.Scale))
 	})
 }
 
-func (d *display) drawTransparent(m *wire.DrawTransparent, received time.Time) error {
+func (d *display) drawTransparent(m *wire.DrawTransparent) error {
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, nil)
-	return d.finish("draw_transparent", &p, err, received, func(s *surface) error {
+	return d.finish("draw_transparent", &p, err, func(s *surface) error {
 		return s.img.Transparent(p.area, p.src, m.SrcArea.Bounds(), m.TrueColor)
 	})
 }
 
-func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend, received time.Time) error {
+func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend) error {
 	p, err := d.prepare(&m.Base, m.Src, originalSource, nil, nil, nil)
 	b := canvas.Blend{
 		Alpha:     m.Alpha,
 		SrcAlpha:  m.Flags&wire.AlphaSrcSurfaceHasAlpha != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
 		DestAlpha: m.Flags&wire.AlphaDestHasAlpha != 0,
 	}
-	return d.finish("draw_alpha_blend", &p, err, received, func(s *surface) error {
+	return d.finish("draw_alpha_blend", &p, err, func(s *surface) error {
 		return s.img.AlphaBlend(p.area, p.src, m.SrcArea.Bounds(), b)
 	})
 }
 
-func (d *display) drawComposite(m *wire.DrawComposite, received time.Time) error {
+func (d *display) drawComposite(m *wire.DrawComposite) error {
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, nil)
 	source := canvas.Sampled{
 		Image: p.src, Origin: image.Pt(int(m.SrcOrigin.X), int(m.SrcOrigin.Y)),
@@ -220,7 +219,7 @@ func (d *display) drawComposite(m *wire.DrawComposite, received time.Time) error
 		}
 	}
 	component := m.Flags&wire.CompositeComponentAlpha != 0
-	return d.finish("draw_composite", &p, err, received, func(s *surface) error {
+	return d.finish("draw_composite", &p, err, func(s *surface) error {
 		return s.img.Composite(p.area, canvas.Operator(m.Flags.Op()), source, mask, component)
 	})
 }
@@ -229,7 +228,7 @@ func transform(t wire.Transform) *canvas.Transform {
 	return &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
 }
 
-func (d *display) drawStroke(m *wire.DrawStroke, received time.Time) error {
+func (d *display) drawStroke(m *wire.DrawStroke) error {
 	p, err := d.prepare(&m.Base, nil, noSource, &m.Brush, nil, nil)
 	path := make([]canvas.Segment, len(m.Path))
 	for i, s := range m.Path {
@@ -251,12 +250,12 @@ func (d *display) drawStroke(m *wire.DrawStroke, received time.Time) error {
 			pen.Dash = append(pen.Dash, canvas.Fixed(f))
 		}
 	}
-	return d.finish("draw_stroke", &p, err, received, func(s *surface) error {
+	return d.finish("draw_stroke", &p, err, func(s *surface) error {
 		return s.img.Stroke(p.area, path, pen)
 	})
 }
 
-func (d *display) drawText(m *wire.DrawText, received time.Time) error {
+func (d *display) drawText(m *wire.DrawText) error {
 	p, err := d.prepare(&m.Base, nil, noSource, &m.ForeBrush, &m.BackBrush, nil)
 	back := m.BackArea.Bounds()
 	if err == nil && !back.Empty() && m.ForeMode != wire.RopPut {
@@ -269,7 +268,7 @@ func (d *display) drawText(m *wire.DrawText, received time.Time) error {
 			Box: image.Rectangle{Min: at, Max: at.Add(image.Pt(int(g.Width), int(g.Height)))}, Data: g.Data,
 		})
 	}
-	return d.finish("draw_text", &p, err, received, func(s *surface) error {
+	return d.finish("draw_text", &p, err, func(s *surface) error {
 		return s.img.Text(p.area, text, p.brush, p.back, back)
 	})
 }

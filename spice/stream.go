@@ -40,6 +40,32 @@ type streams struct {
 	slot slot
 }
 
+// stream carries out a message about a stream; done is false if msg is not one.
+func (d *display) stream(msg wire.ServerMessage) (done bool, err error) {
+	switch m := msg.(type) {
+	case *wire.DisplayStreamCreate:
+		return true, d.streamCreate(m)
+	case *wire.DisplayStreamData:
+		return true, d.streamFrame("stream_data", m.Stream, nil, m.Time, m.Data)
+	case *wire.DisplayStreamDataSized:
+		return true, d.streamFrame("stream_data_sized", m.Stream, m, m.Time, m.Data)
+	case *wire.DisplayStreamClip:
+		if st := d.streams.byID[m.Stream]; st != nil {
+			st.setClip(&m.Clip)
+		}
+		return true, nil
+	case *wire.DisplayStreamDestroy:
+		delete(d.streams.byID, m.Stream)
+		return true, nil
+	case *wire.DisplayStreamDestroyAll:
+		clear(d.streams.byID)
+		return true, nil
+	case *wire.DisplayStreamActivateReport:
+		return true, d.streamActivateReport(m)
+	}
+	return false, nil
+}
+
 func (d *display) streamCreate(m *wire.DisplayStreamCreate) error {
 	if m.Stream >= wire.MaxStreams {
 		return protocolErrorf("stream %d, want less than %d", m.Stream, wire.MaxStreams)
@@ -78,7 +104,7 @@ func (d *display) streamInvalid(id uint32) error {
 }
 
 // streamFrame shows a frame at once: nobody looks at the picture who would care for a smooth motion. size is that of the frame where the message tells.
-func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDataSized, stamp uint32, data []byte, received time.Time) error {
+func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDataSized, stamp uint32, data []byte) error {
 	st := d.streams.byID[id]
 	if st == nil {
 		return d.streamInvalid(id)
@@ -112,14 +138,14 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	}
 	d.c.counters.image(streamImage, w*h, len(data), time.Since(start))
 	area := canvas.Area{Box: box, Clipped: st.clipped, Clip: st.clip}
-	err = d.change(op, s, box, received, func(s *surface) error {
+	err = d.change(op, s, box, func(s *surface) error {
 		return s.img.Copy(area, img, img.Bounds(), canvas.RopCopy, canvas.Nearest)
 	})
 	d.streams.slot.release()
 	if err != nil {
 		return err
 	}
-	return d.reportFrame(id, st, stamp, received)
+	return d.reportFrame(id, st, stamp)
 }
 
 // flip turns the rows of img upside down.
@@ -133,21 +159,21 @@ func flip(img *canvas.Image) {
 }
 
 // reportFrame notes that a frame was shown and reports if it is time to.
-func (d *display) reportFrame(id uint32, st *stream, stamp uint32, received time.Time) error {
+func (d *display) reportFrame(id uint32, st *stream, stamp uint32) error {
 	r := &st.report
 	if !r.active {
 		return nil
 	}
 	if r.frames == 0 {
-		r.since, r.start = received, stamp
+		r.since, r.start = d.in.received, stamp
 	}
 	r.frames++
-	if r.frames < r.window && received.Sub(r.since) < r.timeout {
+	if r.frames < r.window && d.in.received.Sub(r.since) < r.timeout {
 		return nil
 	}
 	m := &wire.DisplayStreamReport{
 		Stream: id, UniqueID: r.id, StartFrameTime: r.start, EndFrameTime: stamp, NumFrames: r.frames,
-		LastFrameDelay: int32(stamp - d.c.main.mediaTime(received)), AudioDelay: wire.NoAudioDelay,
+		LastFrameDelay: int32(stamp - d.c.main.mediaTime(d.in.received)), AudioDelay: wire.NoAudioDelay,
 	}
 	r.frames = 0
 	return d.ch.send(m)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
@@ -34,6 +35,15 @@ type Picture struct {
 	SurfaceInfo
 	Pix    []byte
 	Stride int // bytes
+}
+
+// Image returns the picture in the byte order R, G, B, A, opaque and unpadded.
+func (p *Picture) Image() *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
+	for y := range p.Height {
+		bgra.Opaque(img.Pix[y*img.Stride:][:4*p.Width], p.Pix[y*p.Stride:][:4*p.Width])
+	}
+	return img
 }
 
 // surfaces is what one display channel draws on.

@@ -169,12 +169,5 @@ func firstPicture(ctx context.Context, stdin io.Reader, file string) (image.Imag
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
-	img := image.NewNRGBA(image.Rect(0, 0, pic.Width, pic.Height))
-	for y := range pic.Height {
-		src, dst := pic.Pix[y*pic.Stride:][:4*pic.Width], img.Pix[y*img.Stride:]
-		for x := 0; x < len(src); x += 4 {
-			dst[x], dst[x+1], dst[x+2], dst[x+3] = src[x+2], src[x+1], src[x], 255
-		}
-	}
-	return img, nil
+	return pic.Image(), nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -322,9 +323,9 @@ func pictureMessage(pic *server.Picture, rects []image.Rectangle) []byte {
 func appendRGBA(b []byte, pic *server.Picture) []byte {
 	for y := range pic.Height {
 		row := pic.Pix[y*pic.Stride : y*pic.Stride+4*pic.Width]
-		for i := 0; i+3 < len(row); i += 4 {
-			b = append(b, row[i+2], row[i+1], row[i], 255)
-		}
+		start := len(b)
+		b = append(b, row...)
+		bgra.Opaque(b[start:], row)
 	}
 	return b
 }
@@ -440,13 +441,9 @@ func (st *stream) letGo() {
 
 // cursorPNG is the pointer's shape; nil if there is none.
 func cursorPNG(c server.Cursor) []byte {
-	n := 4 * c.Width * c.Height
-	if n == 0 || len(c.Pix) < n {
+	img := c.Image()
+	if img == nil {
 		return nil
-	}
-	img := image.NewNRGBA(image.Rect(0, 0, c.Width, c.Height))
-	for i := 0; i+3 < n; i += 4 {
-		img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3] = c.Pix[i+2], c.Pix[i+1], c.Pix[i], c.Pix[i+3]
 	}
 	var b bytes.Buffer
 	if png.Encode(&b, img) != nil { // fails only for impossible sizes

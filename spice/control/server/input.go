@@ -199,11 +199,7 @@ func (cn *connection) cursor(*call) (any, error) {
 	src, _ := as[CursorSource](cn.srv.cfg.Console)
 	cur := src.Cursor()
 	res := control.CursorResult{Visible: cur.Visible, X: cur.X, Y: cur.Y, HotX: cur.HotX, HotY: cur.HotY, Width: cur.Width, Height: cur.Height}
-	if n := 4 * cur.Width * cur.Height; n > 0 && len(cur.Pix) >= n {
-		img := image.NewNRGBA(image.Rect(0, 0, cur.Width, cur.Height))
-		for i := 0; i+3 < n; i += 4 {
-			img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3] = cur.Pix[i+2], cur.Pix[i+1], cur.Pix[i], cur.Pix[i+3]
-		}
+	if img := cur.Image(); img != nil {
 		var buf bytes.Buffer
 		if err := pngEncoder.Encode(&buf, img); err != nil {
 			return nil, fmt.Errorf("encode PNG: %w", err)

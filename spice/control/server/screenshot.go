@@ -6,6 +6,7 @@ import (
 	"image/png"
 	"sync"
 
+	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
@@ -62,12 +63,19 @@ func (cn *connection) screenshot(c *call) (any, error) {
 func (p *Picture) Image() *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {
-		src := p.Pix[y*p.Stride:][:4*p.Width]
-		dst := img.Pix[y*img.Stride:][:4*p.Width]
-		for i := 0; i+3 < len(src); i += 4 {
-			dst[i], dst[i+1], dst[i+2], dst[i+3] = src[i+2], src[i+1], src[i], 0xff
-		}
+		bgra.Opaque(img.Pix[y*img.Stride:][:4*p.Width], p.Pix[y*p.Stride:][:4*p.Width])
 	}
+	return img
+}
+
+// Image returns the pointer's shape in the byte order R, G, B, A; nil if there is none.
+func (c *Cursor) Image() *image.NRGBA {
+	n := 4 * c.Width * c.Height
+	if n == 0 || len(c.Pix) < n {
+		return nil
+	}
+	img := image.NewNRGBA(image.Rect(0, 0, c.Width, c.Height))
+	bgra.Alpha(img.Pix, c.Pix[:n])
 	return img
 }
 

@@ -159,7 +159,7 @@ func (c *Console) replace(ctx context.Context) error {
 	c.mu.Unlock()
 	stop()
 	c.attach(next)
-	c.tell(server.AgentChanged{Connected: next.Session().AgentConnected})
+	c.tell(server.AgentChanged{Connected: next.MainState().AgentConnected})
 	c.tell(server.Changed{})
 	return nil
 }
@@ -237,7 +237,7 @@ func (c *Console) Observe(fn func(server.Notice)) (stop func()) {
 // Status implements [server.Console]. What is dear to count is added by Count.
 func (c *Console) Status() control.Status {
 	client := c.Client()
-	session := client.Session()
+	session := client.MainState()
 	st := control.Status{
 		SPICEConnected: true,
 		AgentConnected: session.AgentConnected,

@@ -49,7 +49,7 @@ func TestASPICESessionCanBeDrivenThroughTheSocket(t *testing.T) {
 	require.False(t, st.AgentConnected)
 	require.Empty(t, st.Unsupported)
 	require.Equal(t, []control.Surface{{Width: 640, Height: 480, Trusted: new(true)}}, st.Surfaces)
-	require.Equal(t, fmt.Sprintf("%08x", client.Session().ConnectionID), st.Session)
+	require.Equal(t, fmt.Sprintf("%08x", client.MainState().ConnectionID), st.Session)
 	require.ElementsMatch(t, []string{"main:0", "display:0", "inputs:0", "cursor:0"}, st.Channels)
 	require.Positive(t, st.Messages)
 

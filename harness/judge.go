@@ -33,7 +33,7 @@ func (l *Lane) writeVerdict(err error) {
 	}
 	switch {
 	case err != nil:
-		r.Verdict, r.Reason = verdict.Of(err), err.Error()
+		r.Verdict, r.Hop, r.Reason = verdict.Of(err), verdict.HopOf(err), err.Error()
 	case test.failed:
 		r.Reason = "an assertion of the test failed"
 	}

@@ -708,7 +708,7 @@ func (l *Lane) clientEnd(proxy, client *part) error {
 	case <-proxy.Done():
 		return l.proxyEnd(proxy)
 	case <-t.C:
-		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the client ended: %w", client.Err())}
+		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopClient, Err: fmt.Errorf("the client ended: %w", client.Err())}
 	}
 }
 
@@ -720,7 +720,7 @@ func (l *Lane) proxyEnd(proxy *part) error {
 	case <-l.machine().Done():
 		return verdict.Classify("", l.machine().Err())
 	case <-t.C:
-		return &verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf("the proxy ended: %w", proxy.Err())}
+		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Err: fmt.Errorf("the proxy ended: %w", proxy.Err())}
 	}
 }
 

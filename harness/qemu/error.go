@@ -79,6 +79,15 @@ func (e *ExitError) Error() string {
 	return s
 }
 
+// Hop is the guest if it ended the machine, else QEMU.
+func (e *ExitError) Hop() verdict.Hop {
+	switch e.Kind {
+	case KindShutdown, KindPanicked:
+		return verdict.HopGuest
+	}
+	return verdict.HopQEMU
+}
+
 // Verdict says whose fault the end of the machine is.
 func (e *ExitError) Verdict() verdict.Kind {
 	switch e.Kind {
@@ -173,6 +182,9 @@ func (e *BootError) Error() string {
 }
 
 func (e *BootError) Unwrap() error { return e.Err }
+
+// Hop is the guest: the machine ran.
+func (e *BootError) Hop() verdict.Hop { return verdict.HopGuest }
 
 // Verdict is Product: the machine ran, and its guest did not boot.
 func (e *BootError) Verdict() verdict.Kind { return verdict.Product }

@@ -10,7 +10,7 @@ import (
 
 // faultWords are what harness.Up prints before the reason, behind the place
 // that testing puts first.
-var faultWords = regexp.MustCompile(`^(?:\s*[^\s:]+\.go:\d+: )?\s*(product|harness|host) fault: (.*)$`)
+var faultWords = regexp.MustCompile(`^(?:\s*[^\s:]+\.go:\d+: )?\s*(product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 
 // logLine is a line of t.Log and t.Error.
 var logLine = regexp.MustCompile(`^\s+[^\s:]+\.go:\d+: (.*)$`)
@@ -130,7 +130,7 @@ func (t *Test) ofLanes(f *Failure) bool {
 // ended what it says of a lane that has ended.
 var (
 	dump  = regexp.MustCompile(`^\s+up\.go:\d+: lane (\S+), (\w+), .*; everything it left is in (.*)$`)
-	ended = regexp.MustCompile(`^\s+it ended: (product|harness|host) fault: (.*)$`)
+	ended = regexp.MustCompile(`^\s+it ended: (product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 )
 
 // withoutDump is a test's output without what harness.Up logged of its lanes.

@@ -136,6 +136,7 @@ func TestARunsExitStatusIsThatOfTheWorstCertainty(t *testing.T) {
 		{event("run", "TestA", "") + event("pass", "TestA", ""), "pass", 0},
 		{event("run", "TestA", "") + event("skip", "TestA", ""), "pass", 0},
 		{host, "fail", 3},
+		{fail("TestHost", "    x_test.go:1: host fault (qemu): QEMU was killed by signal 9\n"), "fail", 3}, // with the hop
 		{host + ours, "fail", 2},
 		{host + ours + product, "fail", 1},
 		{host + product, "fail", 1},

@@ -20,6 +20,9 @@ func (e *ConsoleError) Error() string {
 // Verdict is Product: the guest itself said that it failed.
 func (e *ConsoleError) Verdict() Kind { return Product }
 
+// Hop is the guest.
+func (e *ConsoleError) Hop() Hop { return HopGuest }
+
 // Report returns everything known, over several lines.
 func (e *ConsoleError) Report() string {
 	s := e.Error() + "\nthe guest's last lines:\n"

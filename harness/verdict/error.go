@@ -28,6 +28,24 @@ const (
 	Host Kind = "host"
 )
 
+// A Hop is a place on the way of a picture from the guest to whoever looks, or of a key
+// the other way. It says where a product failed.
+type Hop string
+
+const (
+	// HopGuest: what runs in the machine, its firmware included.
+	HopGuest Hop = "guest"
+	// HopQEMU: the machine itself and its SPICE server.
+	HopQEMU Hop = "qemu"
+	// HopProxy: the SPICE proxy.
+	HopProxy Hop = "proxy"
+	// HopClient: the client.
+	HopClient Hop = "client"
+	// HopPath: somewhere between QEMU's own picture and the client's; which of SPICE
+	// server, proxy and client it was is not known.
+	HopPath Hop = "path"
+)
+
 // ExitCode returns the exit status that stands for k on a command line: 1 for
 // Product, 2 for Harness, 3 for Host (contract section 1).
 func (k Kind) ExitCode() int {
@@ -45,6 +63,8 @@ func (k Kind) ExitCode() int {
 // one, or wraps one.
 type Error struct {
 	Verdict Kind
+	// Hop says where it failed; empty if that is not known.
+	Hop Hop
 	// Op is what was being done, a few words: "qemu", "await banner".
 	Op string
 	// Err is what went wrong.
@@ -70,7 +90,11 @@ func (e *Error) Unwrap() error { return e.Err }
 // of tests print an error.
 func (e *Error) Format(s fmt.State, verb rune) {
 	if verb == 'v' && s.Flag('+') {
-		fmt.Fprintf(s, "%s fault: ", e.Verdict)
+		fmt.Fprintf(s, "%s fault", e.Verdict)
+		if hop := HopOf(e); hop != "" {
+			fmt.Fprintf(s, " (%s)", hop)
+		}
+		fmt.Fprint(s, ": ")
 	}
 	fmt.Fprintf(s, fmt.FormatString(plainState{s}, verb), e.Error())
 }
@@ -88,6 +112,26 @@ func Of(err error) Kind {
 		return e.Verdict
 	}
 	return Harness
+}
+
+// HopOf returns where err says that it failed: by the outermost [Error] that knows, or
+// by an error with a method of that name. It is empty if nobody knows.
+func HopOf(err error) Hop {
+	for {
+		var e *Error
+		if !errors.As(err, &e) {
+			break
+		}
+		if e.Hop != "" {
+			return e.Hop
+		}
+		err = e.Err
+	}
+	var knows interface{ Hop() Hop }
+	if errors.As(err, &knows) {
+		return knows.Hop()
+	}
+	return ""
 }
 
 // Details returns the long form of what stands behind an error: QEMU's argv, the last

@@ -10,7 +10,10 @@ type Report struct {
 	OK bool `json:"ok"`
 	// Verdict says whose fault it is if not; empty for a test that failed in an
 	// assertion of its own.
-	Verdict Kind   `json:"verdict,omitempty"`
+	Verdict Kind `json:"verdict,omitempty"`
+	// Hop says where it failed: guest, qemu, proxy, client or path. It is empty if
+	// that is not known.
+	Hop     Hop    `json:"hop,omitempty"`
 	Reason  string `json:"reason,omitempty"`
 	Test    string `json:"test,omitempty"`
 	Name    string `json:"name"`

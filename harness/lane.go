@@ -455,7 +455,7 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 // recordSerial copies the guest's lines to the timeline until the console ends.
 func (l *Lane) recordSerial(m *qemu.Machine) {
 	defer l.joined.Done()
-	c := m.Serial().Cursor(0)
+	c := m.Serial().Reader(0)
 	for {
 		// NB: not bounded: the console ends with the machine.
 		line, err := c.Next(context.Background())

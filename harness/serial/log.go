@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Limits of a Log.
@@ -19,6 +21,10 @@ const (
 
 	// maxLine is where a line without an end is broken, in bytes.
 	maxLine = 64 << 10
+
+	// overlap is how much of a broken line's end its next piece is looked at with, in
+	// characters, so that nothing is missed because it falls across the break.
+	overlap = 1024
 )
 
 // Config configures a Log. The zero value works.
@@ -31,13 +37,26 @@ type Config struct {
 	MaxBytes int
 }
 
-// A Line is one line of the console.
+// A Line is one line of the console, as a terminal shows it. It ends with a newline, or where the
+// guest goes on writing in another row.
 type Line struct {
-	N        int       // number, from 0
-	Time     time.Time // when its first byte came
-	Raw      []byte    // the bytes with their line end; do not change them
-	Text     string    // without line end and terminal control sequences
-	Complete bool      // false for the last line while the guest may go on with it
+	N    int       // number, from 0
+	Time time.Time // when its first byte came
+	Raw  []byte    // the bytes with their line end; do not change them
+	// Text is what stands in the line in the end. A carriage return, a backspace, cursor movement
+	// and erasing redraw it; other control sequences leave no trace.
+	Text string
+	// Before is what stood in the line before it was drawn over, oldest first: the steps of a
+	// progress display. Of very many the oldest are missing.
+	Before   []string
+	Complete bool // false for the last line while the guest may go on with it
+	// Still tells of an incomplete line that the guest has stopped writing: a prompt. Only
+	// LineReader.Look says so.
+	Still bool
+	// Cut tells of a very long line that it goes on in the next Line.
+	Cut bool
+
+	carry string // the end of the piece before
 }
 
 // A Log is an append-only console log. All methods may be called from any
@@ -51,7 +70,9 @@ type Log struct {
 	first   int
 	open    []byte // the last, unfinished line
 	openAt  time.Time
-	size    int // bytes in lines
+	row     row    // what a terminal makes of open
+	carry   string // the end of the piece before open, if that was cut
+	size    int    // bytes in lines
 	total   int64
 	ended   bool
 	err     error         // why it ended
@@ -60,7 +81,7 @@ type Log struct {
 
 // NewLog returns an empty log.
 func NewLog(cfg Config) *Log {
-	l := &Log{now: cfg.Now, max: cfg.MaxBytes, changed: make(chan struct{})}
+	l := &Log{now: cfg.Now, max: cfg.MaxBytes, changed: make(chan struct{}), row: newRow()}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -84,33 +105,49 @@ func (l *Log) Write(p []byte) (int, error) {
 	n := len(p)
 	l.total += int64(n)
 	now := l.now()
-	for len(p) > 0 {
+	for _, c := range p {
+		if l.row.begins(c) {
+			l.closeLine(false)
+		}
 		if len(l.open) == 0 {
 			l.openAt = now
 		}
-		end := bytes.IndexByte(p, '\n') + 1
-		complete := end > 0
-		if !complete {
-			end = len(p)
+		l.open = append(l.open, c)
+		if c == '\n' {
+			l.endLine()
+			continue
 		}
-		if room := maxLine - len(l.open); end > room {
-			end, complete = room, true
-		}
-		l.open = append(l.open, p[:end]...)
-		p = p[end:]
-		if complete {
-			l.closeLine()
+		l.row.put(c)
+		if len(l.open) == maxLine {
+			l.closeLine(true)
 		}
 	}
 	l.wake()
 	return n, nil
 }
 
-// closeLine moves the open line to the complete ones.
-func (l *Log) closeLine() {
-	l.lines = append(l.lines, l.openLine(true))
+// endLine closes the open line for good.
+func (l *Log) endLine() {
+	l.row.flush()
+	l.closeLine(false)
+	l.row.newline()
+}
+
+// closeLine moves the open line to the complete ones. cut says that it goes on.
+func (l *Log) closeLine(cut bool) {
+	line := l.openLine()
+	line.Complete, line.Cut = true, cut
+	l.carry = ""
+	if cut {
+		l.carry = line.lastCharacters(overlap)
+	}
+	l.lines = append(l.lines, line)
 	l.size += len(l.open)
 	l.open = nil
+	l.row.clear()
+	if cut {
+		l.row.col = 0
+	}
 	drop := 0
 	for l.size > l.max && drop < len(l.lines)-1 {
 		l.size -= len(l.lines[drop].Raw)
@@ -122,9 +159,39 @@ func (l *Log) closeLine() {
 	}
 }
 
-func (l *Log) openLine(complete bool) Line {
-	raw := bytes.Clone(l.open)
-	return Line{N: l.first + len(l.lines), Time: l.openAt, Raw: raw, Text: clean(raw), Complete: complete}
+func (l *Log) openLine() Line {
+	return Line{N: l.first + len(l.lines), Time: l.openAt, Raw: bytes.Clone(l.open), Text: l.row.text(),
+		Before: slices.Clone(l.row.before), carry: l.carry}
+}
+
+// lastCharacters returns the end of what is looked at in the line.
+func (l Line) lastCharacters(n int) string {
+	s := l.whole(l.Text)
+	for i := len(s); i > 0; {
+		_, size := utf8.DecodeLastRuneInString(s[:i])
+		i -= size
+		if n--; n == 0 {
+			return s[i:]
+		}
+	}
+	return s
+}
+
+// whole is a text of the line with what precedes it in a line that was cut. The dots in front say
+// that the line did not begin there.
+func (l Line) whole(text string) string {
+	if l.carry == "" {
+		return text
+	}
+	return "…" + l.carry + text
+}
+
+// any tells whether match holds for what stands in the line, or stood there.
+func (l Line) any(match func(string) bool) bool {
+	if match(l.whole(l.Text)) {
+		return true
+	}
+	return slices.ContainsFunc(l.Before, func(text string) bool { return match(l.whole(text)) })
 }
 
 // End says that no more will come and why; nil means the console simply
@@ -136,7 +203,7 @@ func (l *Log) End(err error) {
 		return
 	}
 	if len(l.open) > 0 {
-		l.closeLine()
+		l.endLine()
 	}
 	l.ended, l.err = true, err
 	l.wake()
@@ -195,7 +262,7 @@ func (l *Log) linesFrom(n int) []Line {
 	from := min(max(n-l.first, 0), len(l.lines))
 	out := append([]Line(nil), l.lines[from:]...)
 	if len(l.open) > 0 && n <= l.first+len(l.lines) {
-		out = append(out, l.openLine(false))
+		out = append(out, l.openLine())
 	}
 	return out
 }
@@ -208,7 +275,7 @@ func (l *Log) tail(n int) []string {
 		}
 	}
 	if len(l.open) > 0 && n > 0 {
-		add(clean(l.open))
+		add(l.row.text())
 	}
 	for i := len(l.lines) - 1; i >= 0 && len(out) < n; i-- {
 		add(l.lines[i].Text)
@@ -266,50 +333,90 @@ func (l *Log) awaitError(m Matcher, err error) error {
 	return &AwaitError{Wanted: m.String(), Tail: l.Tail(tailLines), Err: err}
 }
 
-// A Cursor reads a log line by line at its own pace. It holds a place in the
+// A LineReader reads a log line by line at its own pace. It holds a place in the
 // log, not a queue: it never holds the writer up, and needs no closing. Lines
 // that the log had to let go before they were read are counted in Missed.
-type Cursor struct {
+type LineReader struct {
 	l      *Log
 	n      int
 	missed int
+	looked int64 // length of the log at the last incomplete line that Look returned
+	still  bool  // and whether it was still
 }
 
-// Cursor returns a cursor before line number n.
-func (l *Log) Cursor(n int) *Cursor { return &Cursor{l: l, n: max(n, 0)} }
+// Reader returns a reader that begins with line number n.
+func (l *Log) Reader(n int) *LineReader { return &LineReader{l: l, n: max(n, 0)} }
 
 // Missed returns how many lines were gone before they could be read.
-func (c *Cursor) Missed() int { return c.missed }
+func (r *LineReader) Missed() int { return r.missed }
 
 // Next returns the next complete line, waiting for it. At the end it returns
 // the reason given to End, io.EOF for nil.
-func (c *Cursor) Next(ctx context.Context) (Line, error) {
+func (r *LineReader) Next(ctx context.Context) (Line, error) { return r.next(ctx, false) }
+
+// stillAfter is how long a guest must have written nothing for its unfinished line to
+// be a prompt.
+const stillAfter = 3 * time.Second
+
+// Look is Next that returns the unfinished line, too, each time it has grown, and once
+// more when it is Still.
+func (r *LineReader) Look(ctx context.Context) (Line, error) { return r.next(ctx, true) }
+
+func (r *LineReader) next(ctx context.Context, wantUnfinished bool) (Line, error) {
 	for {
-		c.l.mu.Lock()
-		if c.n < c.l.first {
-			c.missed += c.l.first - c.n
-			c.n = c.l.first
+		r.l.mu.Lock()
+		if r.n < r.l.first {
+			r.missed += r.l.first - r.n
+			r.n = r.l.first
 		}
-		if i := c.n - c.l.first; i < len(c.l.lines) {
-			line := c.l.lines[i]
-			c.l.mu.Unlock()
-			c.n++
+		if i := r.n - r.l.first; i < len(r.l.lines) {
+			line := r.l.lines[i]
+			r.l.mu.Unlock()
+			r.n++
 			return line, nil
 		}
-		changed, ended, err := c.l.changed, c.l.ended, c.l.err
-		c.l.mu.Unlock()
+		unfinished := wantUnfinished && len(r.l.open) > 0 && r.n == r.l.first+len(r.l.lines)
+		if unfinished && r.looked != r.l.total {
+			line := r.l.openLine()
+			r.looked, r.still = r.l.total, false
+			r.l.mu.Unlock()
+			return line, nil
+		}
+		changed, ended, err := r.l.changed, r.l.ended, r.l.err
+		r.l.mu.Unlock()
 		if ended {
 			if err == nil {
 				err = io.EOF
 			}
 			return Line{}, err
 		}
+		var settled <-chan time.Time
+		if unfinished && !r.still {
+			settled = time.After(stillAfter)
+		}
 		select {
 		case <-changed:
+		case <-settled:
+			if line, ok := r.stillLine(); ok {
+				return line, nil
+			}
 		case <-ctx.Done():
 			return Line{}, context.Cause(ctx)
 		}
 	}
+}
+
+// stillLine returns the unfinished line if it is the one that Look returned last.
+func (r *LineReader) stillLine() (Line, bool) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if r.looked != r.l.total || len(r.l.open) == 0 {
+		return Line{}, false
+	}
+	r.still = true
+	line := r.l.openLine()
+	line.Still = true
+	return line, true
 }
 
 // ErrEnded is why an Await failed on a console that ended without a reason.

@@ -3,6 +3,8 @@ package serial
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
+	"slices"
 	"strings"
 )
 
@@ -22,42 +24,58 @@ func (m Matcher) Match(l Line) bool { return m.match != nil && m.match(l) }
 func (m Matcher) String() string { return m.what }
 
 // Contains matches a line with the substring in its text, as soon as it is
-// there: the line need not be complete.
+// there: the line need not be complete, and may be redrawn later.
 func Contains(sub string) Matcher {
-	return Matcher{fmt.Sprintf("%q", sub), func(l Line) bool { return strings.Contains(l.Text, sub) }}
+	return Matcher{fmt.Sprintf("%q", sub), func(l Line) bool {
+		return l.any(func(text string) bool { return strings.Contains(text, sub) })
+	}}
 }
 
 // Matches matches a complete line by a regular expression, so that a number
 // at its end is never cut short.
 func Matches(re *regexp.Regexp) Matcher {
-	return Matcher{"a line matching /" + re.String() + "/", func(l Line) bool { return l.Complete && re.MatchString(l.Text) }}
+	looksAtEnd := looksAtEnd(re)
+	return Matcher{"a line matching /" + re.String() + "/", func(l Line) bool {
+		return l.Complete && !(looksAtEnd && l.Cut) && l.any(re.MatchString)
+	}}
 }
 
 // Prompt matches by a regular expression a line that may be incomplete, such
 // as one that ends in "login: ".
 func Prompt(re *regexp.Regexp) Matcher {
-	return Matcher{"a prompt matching /" + re.String() + "/", func(l Line) bool { return re.MatchString(l.Text) }}
+	return Matcher{"a prompt matching /" + re.String() + "/", func(l Line) bool { return l.any(re.MatchString) }}
+}
+
+// Pattern matches by a regular expression a line that may be incomplete, as soon as no further
+// text can undo the match. An expression that looks at the end of its text
+// (as "$" and "\b" do) matches a line that is complete or Still.
+func Pattern(re *regexp.Regexp) Matcher {
+	looksAtEnd := looksAtEnd(re)
+	return Matcher{"a line matching /" + re.String() + "/", func(l Line) bool {
+		if looksAtEnd && (!l.Complete && !l.Still || l.Cut) {
+			return false
+		}
+		return l.any(re.MatchString)
+	}}
+}
+
+// looksAtEnd tells whether more text behind a match of re can undo it.
+func looksAtEnd(re *regexp.Regexp) bool {
+	tree, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return true // an expression of another dialect
+	}
+	return endOps(tree)
+}
+
+func endOps(re *syntax.Regexp) bool {
+	switch re.Op {
+	case syntax.OpEndLine, syntax.OpEndText, syntax.OpWordBoundary, syntax.OpNoWordBoundary:
+		return true
+	}
+	return slices.ContainsFunc(re.Sub, endOps)
 }
 
 // Func matches by f; what says in an error what was looked for. f is called
 // again for an incomplete line that has grown.
 func Func(what string, f func(Line) bool) Matcher { return Matcher{what, f} }
-
-// control matches the terminal control sequences that firmware and kernels
-// send on a serial console (ECMA-48 CSI, OSC, and two-byte escapes).
-var control = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[ -/]*[0-Z\\\\^-~])")
-
-// clean returns the text of a line for people and matchers.
-func clean(raw []byte) string {
-	s := strings.ToValidUTF8(string(raw), "\uFFFD")
-	s = strings.TrimRight(s, "\r\n")
-	if strings.IndexByte(s, '\x1b') >= 0 {
-		s = control.ReplaceAllString(s, "")
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
-}

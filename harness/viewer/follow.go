@@ -26,7 +26,7 @@ func (v *Viewer) followSerial(ctx context.Context) {
 		v.followFile(ctx, qemu.SerialLog, log)
 		log.End(nil)
 	})
-	for c := log.Cursor(0); ; {
+	for c := log.Reader(0); ; {
 		// NB: not bounded: the log is ended with ctx.
 		line, err := c.Next(context.Background())
 		if err != nil {

@@ -37,14 +37,15 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, e
 	}
 	token := p.tokens.issue(source, uuid, p.cfg.now())
 	p.emit(Event{Kind: EventTokenIssued, Source: source, UUID: uuid})
+	served := p.tls.Load().bundle
 	return &vv.File{
 		Type:           "spice",
 		Host:           p.publicHost(asked),
 		Port:           p.plain.Addr().(*net.TCPAddr).Port,
 		TLSPort:        p.secure.Addr().(*net.TCPAddr).Port,
 		Password:       token,
-		CA:             string(p.cfg.TLS.CACert),
-		HostSubject:    p.cfg.TLS.HostSubject,
+		CA:             string(served.CACert),
+		HostSubject:    served.HostSubject,
 		Title:          c.Name,
 		DeleteThisFile: true,
 	}, nil

@@ -1,14 +1,20 @@
 package proxy
 
-import "github.com/spicelane/spicelane/spice/wire"
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/wire"
+)
 
 // offeredCommon is what the proxy can do on every channel.
 var offeredCommon = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice, wire.CapMiniHeader)
 
-// offeredCaps are what the proxy announces on behalf of a console. It must do
-// so before the client says which console it wants, so this is what
-// spice-server announces on the channels of a QEMU (read off 0.15.1); what a
-// console lacks of it is logged when it is linked.
+// offeredCaps are what the proxy announces on behalf of a console that it has not
+// linked yet. It must do so before the client says which console it wants, so this is
+// what spice-server announces on the channels of a QEMU (read off 0.15.1).
 var offeredCaps = map[wire.ChannelType]wire.Caps{
 	wire.ChannelMain: wire.MakeCaps(wire.CapMainSemiSeamlessMigrate, wire.CapMainNameAndUUID,
 		wire.CapMainAgentConnectedTokens, wire.CapMainSeamlessMigrate),
@@ -22,6 +28,74 @@ var offeredCaps = map[wire.ChannelType]wire.Caps{
 	wire.ChannelWebDAV:   wire.MakeCaps(wire.CapSpicevmcDataCompressLZ4),
 }
 
-// missing are the capabilities that were announced to the client and that the
-// console does not have.
-func missing(offered, has wire.Caps) wire.Caps { return offered.Without(has.List()...) }
+// knownCaps are the channel capabilities that consoles answered with.
+type knownCaps struct {
+	mu  sync.Mutex
+	all map[capsKey]wire.Caps
+}
+
+type capsKey struct {
+	source, uuid string
+	channel      wire.ChannelType
+}
+
+// maxKnownCaps bounds the memory for consoles that have come and gone.
+const maxKnownCaps = 10_000
+
+func (k *knownCaps) learn(key capsKey, caps wire.Caps) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.all == nil || len(k.all) >= maxKnownCaps {
+		k.all = map[capsKey]wire.Caps{}
+	}
+	k.all[key] = caps
+}
+
+func (k *knownCaps) lookup(key capsKey) (wire.Caps, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	caps, ok := k.all[key]
+	return caps, ok
+}
+
+// offer returns the channel capabilities to answer a client with. Once a console has
+// answered for a type of channel, further channels of its sessions get just that
+// answer; until then, and where two sessions share a connection id and their consoles
+// differ, they get what a QEMU has.
+func (p *Proxy) offer(request link.Request) wire.Caps {
+	t := request.Channel.Type
+	var answer wire.Caps
+	found := false
+	for _, s := range p.sessions.of(request.ConnectionID) {
+		caps, ok := p.caps.lookup(capsKey{s.source, s.uuid, t})
+		if !ok || found && !slices.Equal(caps, answer) {
+			return offeredCaps[t]
+		}
+		answer, found = caps, true
+	}
+	if found {
+		return answer
+	}
+	return offeredCaps[t]
+}
+
+// PromiseError says that a console lacks capabilities that its client was offered and
+// wants to use. The next channel to this console is offered what it has.
+type PromiseError struct {
+	Channel wire.ChannelID
+	Lacks   wire.Caps
+}
+
+func (e *PromiseError) Error() string {
+	return fmt.Sprintf("channel %s lacks the capabilities %s that the client was offered", e.Channel, e.Lacks.ChannelNames(e.Channel.Type))
+}
+
+// brokenPromise returns what the client was offered and wants to use, and the console
+// does not have. A capability matters only if both sides have it.
+func brokenPromise(offered wire.Caps, request link.Request, has wire.Caps) error {
+	lacks := offered.And(request.ChannelCaps).Without(has.List()...)
+	if len(lacks.List()) == 0 {
+		return nil
+	}
+	return &PromiseError{Channel: request.Channel, Lacks: lacks}
+}

@@ -96,3 +96,6 @@ func (p *Proxy) Held() int {
 func Judge(t wire.ChannelType, from wire.Direction, kind uint16, size uint32) string {
 	return policyOf(t, from).judge(kind, size)
 }
+
+// OfferedCaps is what the proxy announces for a console that it has not linked yet.
+func OfferedCaps(t wire.ChannelType) wire.Caps { return offeredCaps[t] }

@@ -55,9 +55,10 @@ type console struct {
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex
-	refuse wire.Result   // answers links with this code, if not OK
-	common wire.Caps     // nil means all that the client may have
-	hold   chan struct{} // if not nil, tickets are answered when it is closed
+	refuse wire.Result                    // answers links with this code, if not OK
+	common wire.Caps                      // nil means all that the client may have
+	hold   chan struct{}                  // if not nil, tickets are answered when it is closed
+	caps   map[wire.ChannelType]wire.Caps // what is not in it has what QEMU has
 }
 
 // served is the console's end of a channel.
@@ -130,6 +131,7 @@ func (c *console) link(conn net.Conn) bool {
 	}
 	c.mu.Lock()
 	refuse, common, hold := c.refuse, c.common, c.hold
+	caps, set := c.caps[hs.Request.Channel.Type]
 	c.mu.Unlock()
 	if refuse != wire.ResultOK {
 		hs.Refuse(ctx, refuse)
@@ -138,7 +140,10 @@ func (c *console) link(conn net.Conn) bool {
 	if common == nil {
 		common = link.CommonCaps
 	}
-	if hs.Reply(ctx, common, nil) != nil {
+	if !set {
+		caps = proxy.OfferedCaps(hs.Request.Channel.Type)
+	}
+	if hs.Reply(ctx, common, caps) != nil {
 		return false
 	}
 	got, err := hs.Secret(ctx)

@@ -12,10 +12,12 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
 )
 
 // patience is how long Close waits before it says what it waits for.
@@ -26,7 +28,8 @@ type Proxy struct {
 	cfg      Config
 	log      *slog.Logger
 	key      *rsa.PrivateKey // opens the tickets of clients: one a process, as in spice-server
-	tls      *tls.Config
+	tls      atomic.Pointer[certificate]
+	caps     knownCaps
 	tokens   *tokens
 	sessions *sessions
 	metrics  *metrics
@@ -72,10 +75,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	if p.key, err = link.GenerateKey(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	p.tls = cfg.TLS.ServerTLS()
-	// Pictures come in bursts after silence: the small records with which
-	// crypto/tls starts each burst cost a system call a kilobyte.
-	p.tls.DynamicRecordSizingDisabled = true
+	p.SetTLS(cfg.TLS)
 	for _, l := range []struct {
 		what string
 		ln   *net.Listener
@@ -110,6 +110,22 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	go p.finish()
 	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr())
 	return p, nil
+}
+
+// certificate is what clients see, and what .vv files say of it.
+type certificate struct {
+	bundle *pki.Bundle
+	config *tls.Config
+}
+
+// SetTLS replaces the certificate that new connections get and new .vv files carry.
+// Channels that are open go on.
+func (p *Proxy) SetTLS(bundle *pki.Bundle) {
+	config := bundle.ServerTLS()
+	// Pictures come in bursts after silence: the small records with which
+	// crypto/tls starts each burst cost a system call a kilobyte.
+	config.DynamicRecordSizingDisabled = true
+	p.tls.Store(&certificate{bundle, config})
 }
 
 // Addr is the address of the plaintext port, as in "127.0.0.1:5900".

@@ -37,13 +37,13 @@ func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 
 // serveTLS takes one channel from its first byte to its last.
 func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
-	conn := tls.Server(newPollConn(raw), p.tls)
+	conn := tls.Server(newPollConn(raw), p.tls.Load().config)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
 	refused := Event{Kind: EventLinkRefused, Client: raw.RemoteAddr().String()}
 
-	hs, token, err := p.greet(ctx, conn, mine.progress)
+	hs, offered, token, err := p.greet(ctx, conn, mine.progress)
 	if hs != nil {
 		refused.Channel = hs.Request.Channel.String()
 	}
@@ -72,7 +72,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	depart := sync.OnceFunc(func() { p.depart(ch) })
 	defer depart()
 
-	server, console, err := p.linkConsole(ch, hs)
+	server, console, err := p.linkConsole(ch, hs, offered)
 	if err != nil {
 		cut := ch.session.ctx.Err() != nil
 		depart()
@@ -123,33 +123,34 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 }
 
 // greet does the client's link up to its token. The handshake is returned as
-// soon as there is one. It calls progress after each step.
-func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (*link.Handshake, string, error) {
+// soon as there is one, with the capabilities that the client was offered. It calls
+// progress after each step.
+func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (hs *link.Handshake, offered wire.Caps, token string, err error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
 			err = fmt.Errorf("%w: SPICE without TLS, is the client told the wrong port?", err)
 		}
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	progress()
-	hs, err := link.Accept(ctx, conn, link.ServerConfig{Key: p.key})
-	if err != nil {
-		return nil, "", err
+	if hs, err = link.Accept(ctx, conn, link.ServerConfig{Key: p.key}); err != nil {
+		return nil, nil, "", err
 	}
 	progress()
-	if err := hs.Reply(ctx, offeredCommon, offeredCaps[hs.Request.Channel.Type]); err != nil {
-		return hs, "", err
+	offered = p.offer(hs.Request)
+	if err := hs.Reply(ctx, offeredCommon, offered); err != nil {
+		return hs, nil, "", err
 	}
-	token, err := hs.Secret(ctx)
+	token, err = hs.Secret(ctx)
 	if err != nil {
 		var e *link.Error
 		if errors.As(err, &e) && e.Code != wire.ResultError {
 			err = errors.Join(err, hs.Finish(ctx, e.Code))
 		}
-		return hs, "", err
+		return hs, nil, "", err
 	}
-	return hs, token, nil
+	return hs, offered, token, nil
 }
 
 // admit finds the session that a token and a connection id lead to, or makes
@@ -199,7 +200,7 @@ func (p *Proxy) admit(request link.Request, token string, refused *Event) (*chan
 }
 
 // linkConsole links a channel onward.
-func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console, error) {
+func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) (net.Conn, Console, error) {
 	s := ch.session
 	ctx, cancel := context.WithTimeout(s.ctx, p.cfg.dialTimeout())
 	defer cancel()
@@ -218,10 +219,10 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake) (net.Conn, Console,
 		return nil, console, &BackendError{Endpoint: console.Endpoint(),
 			Err: fmt.Errorf("it has the common capabilities %q: mini headers are needed", linked.CommonCaps.CommonNames())}
 	}
-	t := hs.Request.Channel.Type
-	if lacks := missing(offeredCaps[t], linked.ChannelCaps); len(lacks.List()) > 0 {
-		p.log.Warn("proxy: the console lacks capabilities that the client was offered",
-			"console", console, "channel", ch.id.String(), "lacks", lacks.ChannelNames(t))
+	p.caps.learn(capsKey{s.source, s.uuid, hs.Request.Channel.Type}, linked.ChannelCaps)
+	if err := brokenPromise(offered, hs.Request, linked.ChannelCaps); err != nil {
+		conn.Close()
+		return nil, console, &BackendError{Endpoint: console.Endpoint(), Err: err}
 	}
 	return conn, console, nil
 }

@@ -179,6 +179,23 @@ func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id
 	return ch, s, ""
 }
 
+// of returns the sessions that have a connection id; several consoles may have given
+// out the same.
+func (ss *sessions) of(connectionID uint32) []*session {
+	if connectionID == 0 {
+		return nil
+	}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	var all []*session
+	for _, s := range ss.byID {
+		if s.known && s.connectionID == connectionID {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // learn notes the connection id that the console gave the session.
 func (ss *sessions) learn(s *session, connectionID uint32) {
 	ss.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -100,14 +101,12 @@ type Config struct {
 
 	// Processes runs the built-in proxy and client as processes of their own, so
 	// that they can be stopped and killed, see Lane.Signal. They are this program
-	// (os.Executable), started once more, which plays these parts before its main
-	// function or its tests begin. Default: they run inside this process.
+	// (os.Executable), started once more; it must call headless.Main first thing in
+	// main or TestMain. Default: they run inside this process.
 	Processes bool `json:"processes,omitempty"`
-	// Executable is the spicelane binary that runs the built-in proxy and
-	// client as processes of their own, and leaves the client's control socket to
-	// others. It is how spicelane itself brings lanes up; tests want Processes.
-	// Default: none.
-	Executable string `json:"-"`
+	// ReleaseControl leaves the client's control socket to others once the lane is
+	// ready: a socket serves one at a time. The lane itself then cannot be driven.
+	ReleaseControl bool `json:"release_control,omitempty"`
 	// Logger gets the harness's own news; default: none.
 	Logger *slog.Logger `json:"-"`
 	// OnBegin and OnStep are told what is being waited for and, afterwards,
@@ -142,6 +141,11 @@ func (c Config) Check() error {
 	if c.Link != nil {
 		if err := c.Link.Check(); err != nil {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
+		}
+	}
+	if c.Processes {
+		if err := headless.CanPlay(); err != nil {
+			return &verdict.Error{Verdict: verdict.Harness, Op: "processes", Err: err}
 		}
 	}
 	if p := c.proxyKind(); p != Builtin && p != None {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
@@ -28,6 +29,9 @@ import (
 const partEnv = "SPICELANE_TEST_PART"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(neverAsks) == "" {
+		headless.Main()
+	}
 	if os.Getenv(partEnv) == "hold a lane" {
 		holdLane()
 	}

@@ -317,7 +317,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 			return notReady(err)
 		}
 	}
-	at := Ready{}
+	at := headless.Ready{}
 	plain, tls := t.has("port"), t.has("tls_port")
 	if plain {
 		at.Addr = hostPort("127.0.0.1", ports[0])

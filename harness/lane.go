@@ -213,8 +213,7 @@ func (l *Lane) start(ctx context.Context) error {
 	}
 	l.proved()
 	l.noteStart(time.Since(turn))
-	if l.cfg.Executable != "" && l.Client != nil {
-		// Under a supervisor the socket's one place is for others.
+	if l.cfg.ReleaseControl && l.Client != nil {
 		_ = l.Client.Close()
 		l.Client = nil
 	}

@@ -83,7 +83,7 @@ func (l *Lane) startProxy(ctx context.Context, detail *string) error {
 		return l.directVV()
 	case l.cfg.proxyKind() != Builtin:
 		err = l.foreignProxy(ctx)
-	case l.cfg.Executable != "" || l.cfg.Processes:
+	case l.cfg.Processes:
 		err = l.childProxy(ctx)
 	default:
 		err = l.innerProxy(ctx)
@@ -166,7 +166,7 @@ func (l *Lane) innerProxy(context.Context) error {
 	})}
 	l.Proxy = p
 	l.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, l.uuid) }
-	l.proxyIsAt(Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
+	l.proxyIsAt(headless.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
 	return nil
 }
 
@@ -185,7 +185,7 @@ func (l *Lane) proxyEvent(e proxy.Event) {
 	l.log.AddAt(e.Time, "proxy", f)
 }
 
-func (l *Lane) proxyIsAt(r Ready, pid int) {
+func (l *Lane) proxyIsAt(r headless.Ready, pid int) {
 	l.setState(func(s *registry.State) {
 		s.PIDs.Proxy = pid
 		s.Proxy = registry.ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
@@ -193,28 +193,17 @@ func (l *Lane) proxyIsAt(r Ready, pid int) {
 	})
 }
 
-// childProxy runs the proxy as a process of its own. It gets its sources on its
-// standard input and the API's token in its environment, so that no file ever
-// holds them.
+// childProxy runs the proxy as a process of its own. It gets its sources and the API's token
+// through a pipe, so that no file ever holds them.
 func (l *Lane) childProxy(ctx context.Context) error {
 	list, err := sourcesYAML(l.console())
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
 	l.apiToken = newSecret()
-	var ready Ready
-	if l.cfg.Executable != "" {
-		l.proxy, ready, err = l.readyChild(ctx, child{
-			name: "proxy",
-			argv: []string{l.cfg.Executable, "proxy", "--sources", "-", "--ready-fd", "3",
-				"--keep-vv", l.run.File("console.vv"), "--keep-console", laneSource + "/" + l.uuid},
-			env:   []string{headless.EnvAPIToken + "=" + l.apiToken},
-			stdin: list,
-		})
-	} else {
-		l.proxy, ready, err = l.playedPart(ctx, PartProxy, partScript{Sources: string(list), APIToken: l.apiToken,
-			VV: l.run.File("console.vv"), KeepUUID: l.uuid})
-	}
+	var ready headless.Ready
+	l.proxy, ready, err = l.playPart(ctx, "proxy", headless.Role{Proxy: &headless.ProxyRole{
+		Sources: string(list), APIToken: l.apiToken, KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid}})
 	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}

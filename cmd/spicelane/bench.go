@@ -70,9 +70,6 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Err: err}
 			}
-			if cfg.Executable, err = os.Executable(); err != nil {
-				return usage("%w", err)
-			}
 			cfg.Lane = lane
 			p := newProgress(cmd.ErrOrStderr())
 			cfg.OnStep = tellSteps(p)

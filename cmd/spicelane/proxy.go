@@ -1,17 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -21,7 +21,6 @@ func newProxy() *cobra.Command {
 	var (
 		cfg                                             headless.ProxyConfig
 		sourcesFile, tlsDir, tokenFile, keep, readyFile string
-		readyFD                                         int
 	)
 	cmd := &cobra.Command{
 		Use:   "proxy --sources FILE",
@@ -53,28 +52,10 @@ its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 				}
 			}
 			cfg.Consoles, cfg.Logger = catalog, log
-			p, err := headless.StartProxy(cfg)
-			if err != nil {
-				return err
-			}
-			ready := harness.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}
-			log.Info("proxy is ready", "addr", ready.Addr, "tls_addr", ready.TLSAddr, "api", ready.API)
-			if err := announce(readyFD, readyFile, ready); err != nil {
-				_ = p.Close()
-				return err
-			}
-			failed := make(chan error, 1)
-			go func() { failed <- p.Wait() }()
-			select {
-			case <-cmd.Context().Done():
-				return p.Close()
-			case err := <-failed:
-				_ = p.Close()
-				if err != nil {
-					return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}
-				}
-				return nil
-			}
+			return headless.RunProxy(cmd.Context(), cfg, func(ready headless.Ready) error {
+				log.Info("proxy is ready", "addr", ready.Addr, "tls_addr", ready.TLSAddr, "api", ready.API)
+				return announce(readyFile, ready)
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -90,7 +71,6 @@ its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with a token that can still be used")
 	f.StringVar(&keep, "keep-console", "", "the console of --keep-vv, as `SOURCE/UUID`")
 	f.StringVar(&readyFile, "ready-file", "", "write the addresses to this `FILE` as JSON when ready")
-	f.IntVar(&readyFD, "ready-fd", 0, "write the addresses to this file `DESCRIPTOR` as JSON when ready")
 	cmd.MarkFlagsRequiredTogether("keep-vv", "keep-console")
 	return cmd
 }
@@ -144,24 +124,18 @@ func apiToken(file string) (string, error) {
 	return t, nil
 }
 
-// announce tells whoever started this daemon where it is, as asked.
-func announce(fd int, file string, r harness.Ready) error {
-	if file != "" {
-		f, err := os.CreateTemp(filepath.Dir(file), ".ready-*")
-		if err != nil {
-			return usage("--ready-file: %w", err)
-		}
-		err = printJSON(f, r)
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err == nil {
-			err = os.Rename(f.Name(), file)
-		}
-		if err != nil {
-			_ = os.Remove(f.Name())
-			return usage("--ready-file: %w", err)
-		}
+// announce writes where the proxy is to file, for whoever started it.
+func announce(file string, r headless.Ready) error {
+	if file == "" {
+		return nil
 	}
-	return sayReady(fd, r)
+	var b bytes.Buffer
+	err := printJSON(&b, r)
+	if err == nil {
+		err = atomicfile.Write(file, b.Bytes(), 0o600)
+	}
+	if err != nil {
+		return usage("--ready-file: %w", err)
+	}
+	return nil
 }

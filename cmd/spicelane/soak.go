@@ -67,9 +67,6 @@ harness's, 3 the host's.`,
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Err: err}
 			}
-			if lane.Executable, err = os.Executable(); err != nil {
-				return usage("%w", err)
-			}
 			if cfg.Dir == "" {
 				cfg.Dir = filepath.Join("artifacts", "soak-"+time.Now().Format("20060102-150405"))
 			}

@@ -84,11 +84,9 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 		}
 	}()
 
-	exe, err := os.Executable()
-	if err != nil {
-		return usage("%w", err)
-	}
-	cfg.Executable = exe
+	// Proxy and client can be stopped and killed one by one, and the control socket is for
+	// whoever comes.
+	cfg.Processes, cfg.ReleaseControl = true, true
 	cfg.Logger = log
 	cfg.OnBegin = func(name string) { n.send(note{Begin: name}) }
 	cfg.OnStep = func(s registry.Step) { n.send(note{Step: &s}) }

@@ -2,7 +2,7 @@
 // much of that is the harness's and not QEMU's, how many fit into a minute, and
 // how much memory they need.
 //
-//	r, err := bench.Run(ctx, bench.Config{Executable: exe})
+//	r, err := bench.Run(ctx, bench.Config{})
 //	fmt.Println(r.Cold.Banner.P50, r.Bare.P50, r.Overhead.P50)
 //
 // What is compared is measured in turns, a round of everything after the other,
@@ -29,14 +29,11 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Config says what to measure. The zero Config but for Executable measures
-// Beacon.
+// A Config says what to measure. The zero Config measures Beacon.
 type Config struct {
-	// Lane is the configuration of each lane; Name, Dir, Warm, Executable and
-	// OnStep are set here. It has to have a client.
+	// Lane is the configuration of each lane; Name, Dir, Warm, Processes, ReleaseControl
+	// and OnStep are set here. It has to have a client.
 	Lane harness.Config
-	// Executable is the spicelane binary, for lanes with processes of their own.
-	Executable string
 	// Rounds is how often each start is measured. Default: 5.
 	Rounds int
 	// Pace is how many lanes are brought up and ended to find out how many fit
@@ -104,10 +101,19 @@ type Report struct {
 	Memory   []Memory `json:"memory"`
 }
 
+// parts returns lane with its parts as processes, and its control socket for the smoke check.
+func (c Config) parts(lane harness.Config) harness.Config {
+	lane.Processes, lane.ReleaseControl = true, true
+	return lane
+}
+
 // Run measures. It takes a few minutes under TCG.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	if cfg.Executable == "" || cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: errors.New("it needs an executable, lanes with a client, and counts that are not negative")}
+	if cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: errors.New("it needs lanes with a client, and counts that are not negative")}
+	}
+	if err := cfg.parts(cfg.Lane).Check(); err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "spicelane-bench-")
 	if err != nil {
@@ -284,7 +290,6 @@ func (b *bench) pace(ctx context.Context) error {
 			if !warm {
 				c.N, c.Lane.Warm = max(lanes/4, 2*p), harness.WarmOff
 			}
-			c.Lane.Executable = b.cfg.Executable
 			b.say("the pace of %d lanes, %d at once, warm: %v", c.N, p, warm)
 			r, err := soak.Run(ctx, c)
 			if err != nil {

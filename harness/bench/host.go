@@ -104,9 +104,8 @@ func (b *bench) memory(ctx context.Context) error {
 }
 
 func (b *bench) laneMemory(ctx context.Context, warm string) (m Memory, err error) {
-	cfg := b.lane(warm)
+	cfg := b.cfg.parts(b.lane(warm))
 	defer os.RemoveAll(cfg.Dir)
-	cfg.Executable = b.cfg.Executable
 	lane, err := harness.Start(ctx, cfg)
 	if err != nil {
 		return m, err

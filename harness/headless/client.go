@@ -32,6 +32,8 @@ type ClientConfig struct {
 	// added, on the clock that started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
+	// ConnectTimeout bounds connecting, besides the context. Default: only the context does.
+	ConnectTimeout time.Duration
 	// Logger gets the client's news; nil discards them.
 	Logger *slog.Logger
 }
@@ -78,6 +80,11 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		if c.log, err = timeline.Open(cfg.Timeline, cfg.TimelineStart); err != nil {
 			return nil, errors.Join(verdict.Classify("timeline", err), ln.Close())
 		}
+	}
+	if cfg.ConnectTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, cfg.ConnectTimeout)
+		defer cancel()
 	}
 	if c.console, err = spiceconsole.Dial(ctx, c.dial); err != nil {
 		return nil, errors.Join(&verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}, ln.Close(), c.log.Close())

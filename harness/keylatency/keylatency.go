@@ -43,7 +43,7 @@ import (
 type Config struct {
 	// Lane is the lane to measure on. It has to have a proxy, ours or another,
 	// and the built-in client: the two paths must differ in nothing else. It is
-	// brought up inside this process; Executable is ignored. Its Dir is by default
+	// brought up inside this process: Processes and ReleaseControl are ignored. Its Dir is by default
 	// one that is removed.
 	Lane harness.Config
 	// Key is what is pressed, see drive.LatencyConfig. Default: "a".
@@ -100,7 +100,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	lc := cfg.Lane
-	lc.Executable = ""
+	lc.Processes, lc.ReleaseControl = false, false
 	if lc.Name == "" {
 		lc.Name = "keylatency"
 	}

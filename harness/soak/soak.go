@@ -1,7 +1,7 @@
 // Package soak brings many lanes up, checks each console and ends it, and says
 // how often that fails.
 //
-//	r, err := soak.Run(ctx, soak.Config{N: 200, Lane: harness.Config{Executable: exe}, Dir: "artifacts/soak"})
+//	r, err := soak.Run(ctx, soak.Config{N: 200, Dir: "artifacts/soak"})
 //	fmt.Println(r.Rate) // 0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)
 //
 // A lane fails if it does not come up, if the smoke check finds something, if it
@@ -37,9 +37,8 @@ type Config struct {
 	N int
 	// Parallel is how many are up at once. Default: 1.
 	Parallel int
-	// Lane is the configuration of each lane; its Name and Dir are set here.
-	// Executable is required: the smoke check needs a free control socket,
-	// which only a client in a process of its own has.
+	// Lane is the configuration of each lane. Its Name, Dir, Processes and ReleaseControl are
+	// set here: the lanes' parts are processes, and the smoke check gets the control socket.
 	Lane harness.Config
 	// Smoke is what is demanded of each console; its Socket and Picture are set
 	// here, and so is RequireDigest if the fixture shows one.
@@ -123,9 +122,10 @@ func (r *Report) Verdict() verdict.Kind {
 // that of a soak that could not be run; failing lanes are in the report. When
 // ctx ends, lanes that are up are ended and not counted.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
-	if cfg.N < 1 || cfg.Parallel < 0 || cfg.Lane.Executable == "" || cfg.Dir == "" {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "soak", Err: errors.New("it needs at least one lane, an executable and a directory")}
+	if cfg.N < 1 || cfg.Parallel < 0 || cfg.Dir == "" {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "soak", Err: errors.New("it needs at least one lane and a directory")}
 	}
+	cfg.Lane.Processes, cfg.Lane.ReleaseControl = true, true
 	if err := cfg.Lane.Check(); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/soak"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -19,10 +20,13 @@ import (
 // These tests start no machine: their lanes fail before one, for they are of a
 // fixture that there is not. cmd/spicelane/testdata/lane-soak.txt has real ones.
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	headless.Main()
+	goleak.VerifyTestMain(m)
+}
 
 func config(t *testing.T) soak.Config {
-	return soak.Config{N: 20, Dir: filepath.Join(t.TempDir(), "soak"), Lane: harness.Config{Fixture: "nothing", Executable: "/bin/true"}}
+	return soak.Config{N: 20, Dir: filepath.Join(t.TempDir(), "soak"), Lane: harness.Config{Fixture: "nothing"}}
 }
 
 func TestASoakThatAlwaysFailsIsStoppedAndItsEvidenceKept(t *testing.T) {
@@ -87,11 +91,10 @@ func TestAnInterruptedSoakReportsWhatItHas(t *testing.T) {
 
 func TestASoakThatCannotBeRunSaysSo(t *testing.T) {
 	for name, change := range map[string]func(*soak.Config){
-		"no lanes":      func(c *soak.Config) { c.N = 0 },
-		"no executable": func(c *soak.Config) { c.Lane.Executable = "" },
-		"no directory":  func(c *soak.Config) { c.Dir = "" },
-		"no client":     func(c *soak.Config) { c.Lane.Client = harness.None },
-		"no such word":  func(c *soak.Config) { c.Lane.Display = "vga" },
+		"no lanes":     func(c *soak.Config) { c.N = 0 },
+		"no directory": func(c *soak.Config) { c.Dir = "" },
+		"no client":    func(c *soak.Config) { c.Lane.Client = harness.None },
+		"no such word": func(c *soak.Config) { c.Lane.Display = "vga" },
 	} {
 		cfg := config(t)
 		change(&cfg)

@@ -131,6 +131,7 @@ var (
 	faultDevices   = []string{1: "keyboard", "mouse", "tablet", "agent", "sound", "display"}
 	faultCodes     = []string{1: "lost", "malformed", "too_large", "refused", "no_answer", "out_of_step"}
 	deviceWords    = []string{"keyboard", "mouse", "wheel", "tablet", "virtio_serial", "agent", "sound"}
+	nativeWords    = []string{"absent", "entered", "drawn", "left", "failed"}
 	powerOffWords  = []string{1: "key", "countdown", "button"}
 )
 
@@ -186,6 +187,9 @@ func (f *drainFields) event() digest.Event {
 		return digest.PowerOff{TimestampMS: ms, Reason: digest.PowerOffReason(f.word("reason", powerOffWords))}
 	case "hold":
 		return digest.Hold{TimestampMS: ms, On: f.bool("on")}
+	case "native":
+		return digest.Native{TimestampMS: ms, State: digest.NativeState(f.word("state", nativeWords)),
+			Step: uint8(f.number("step", 8)), Steps: uint8(f.number("steps", 8))}
 	default:
 		f.fail("type=%s is not known", kind)
 		return nil

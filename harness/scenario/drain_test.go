@@ -41,6 +41,8 @@ var drainLines = []struct {
 	{"t=9 type=devices found=keyboard,mouse,wheel,tablet,virtio_serial,agent,sound", digest.Devices{TimestampMS: 9, Devices: 127}},
 	{"t=10 type=power_off reason=button", digest.PowerOff{TimestampMS: 10, Reason: digest.PowerOffButton}},
 	{"t=11 type=hold on=true", digest.Hold{TimestampMS: 11, On: true}},
+	{"t=12 type=native state=drawn step=7 steps=50",
+		digest.Native{TimestampMS: 12, State: digest.NativeDrawn, Step: 7, Steps: 50}},
 }
 
 func TestEveryLineOfADrainIsAnEvent(t *testing.T) {

@@ -1,6 +1,7 @@
 package spice
 
 import (
+	"fmt"
 	"image"
 	"time"
 
@@ -16,6 +17,7 @@ type stream struct {
 	dest    image.Rectangle
 	clipped bool
 	clip    []image.Rectangle
+	problem string // what the last frame was not shown for; empty if it was
 	report  streamReport
 }
 
@@ -28,6 +30,7 @@ type streamReport struct {
 	since   time.Time
 	start   uint32 // multimedia time of the first frame
 	frames  uint32
+	drops   uint32 // frames that could not be decoded since the last report
 }
 
 // streamImage is the name under which frames are counted among the images.
@@ -103,7 +106,8 @@ func (d *display) streamInvalid(id uint32) error {
 	return d.ch.send(&wire.DisplayStreamReport{Stream: id, NumDrops: wire.StreamUnsupported})
 }
 
-// streamFrame shows a frame at once: nobody looks at the picture who would care for a smooth motion. size is that of the frame where the message tells.
+// streamFrame shows a frame at once: nobody looks at the picture who would care for a smooth motion. sized is nil unless the
+// message tells the frame's size. A frame that cannot be decoded is counted and left out, as other clients do.
 func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDataSized, stamp uint32, data []byte) error {
 	st := d.streams.byID[id]
 	if st == nil {
@@ -113,32 +117,26 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	if s == nil {
 		return protocolErrorf("stream %d is on surface %d, which does not exist", id, st.surface)
 	}
-	head, err := jpeg.ParseHeader(data)
-	if err != nil {
-		return d.failed(op, s, err)
-	}
-	w, h, err := imageSize(uint32(head.Width), uint32(head.Height), d.c.cfg.Limits.imagePixels())
-	if err != nil {
-		return err
-	}
-	box := st.dest
-	if sized != nil {
-		if uint32(w) != sized.Width || uint32(h) != sized.Height {
-			return protocolErrorf("frame of %d×%d pixels in a message of %d×%d", w, h, sized.Width, sized.Height)
-		}
-		box = sized.Dest.Bounds()
-	}
 	start := time.Now()
-	img := d.streams.slot.make(canvas.XRGB, w, h)
-	if _, err := d.streams.jpeg.Decode(img.Pix, img.Stride, data); err != nil {
-		return d.failed(op, s, err)
+	img, err := d.decodeFrame(sized, data)
+	if err != nil {
+		d.streamLost(id, st, s, op, err)
+		return nil
 	}
 	if !st.topDown {
 		flip(img)
 	}
-	d.c.counters.image(streamImage, w*h, len(data), time.Since(start))
+	d.c.counters.image(streamImage, img.Width*img.Height, len(data), time.Since(start))
+	box := st.dest
+	if sized != nil {
+		box = sized.Dest.Bounds()
+	}
 	area := canvas.Area{Box: box, Clipped: st.clipped, Clip: st.clip}
 	err = d.change(op, s, box, func(s *surface) error {
+		if st.problem != "" && s.info.Problem == st.problem {
+			s.info.Problem = ""
+		}
+		st.problem = ""
 		return s.img.Copy(area, img, img.Bounds(), canvas.RopCopy, canvas.Nearest)
 	})
 	d.streams.slot.release()
@@ -146,6 +144,41 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 		return err
 	}
 	return d.reportFrame(id, st, stamp)
+}
+
+// decodeFrame decodes a frame into the memory of all frames.
+func (d *display) decodeFrame(sized *wire.DisplayStreamDataSized, data []byte) (*canvas.Image, error) {
+	head, err := jpeg.ParseHeader(data)
+	if err != nil {
+		return nil, err
+	}
+	w, h, err := imageSize(uint32(head.Width), uint32(head.Height), d.c.cfg.Limits.imagePixels())
+	if err != nil {
+		return nil, err
+	}
+	if sized != nil && (uint32(w) != sized.Width || uint32(h) != sized.Height) {
+		return nil, protocolErrorf("frame of %d×%d pixels in a message of %d×%d", w, h, sized.Width, sized.Height)
+	}
+	img := d.streams.slot.make(canvas.XRGB, w, h)
+	_, err = d.streams.jpeg.Decode(img.Pix, img.Stride, data)
+	return img, err
+}
+
+// undecodableFrame is the name under which frames that cannot be decoded are counted.
+const undecodableFrame = "frame that cannot be decoded"
+
+// streamLost counts a frame that is not shown. The surface has a problem until the stream's next frame.
+func (d *display) streamLost(id uint32, st *stream, s *surface, op string, err error) {
+	d.c.miss(op + ": " + undecodableFrame)
+	d.c.log.Debug("frame left out", "channel", d.ch.id.String(), "message", op, "error", err)
+	st.report.drops++
+	st.problem = fmt.Sprintf("%s: stream %d: %s", op, id, undecodableFrame)
+	d.surfaces.mu.Lock()
+	if s.info.Problem == "" {
+		s.info.Problem = st.problem
+	}
+	d.surfaces.mu.Unlock()
+	d.c.notifier.notify()
 }
 
 // flip turns the rows of img upside down.
@@ -172,10 +205,10 @@ func (d *display) reportFrame(id uint32, st *stream, stamp uint32) error {
 		return nil
 	}
 	m := &wire.DisplayStreamReport{
-		Stream: id, UniqueID: r.id, StartFrameTime: r.start, EndFrameTime: stamp, NumFrames: r.frames,
+		Stream: id, UniqueID: r.id, StartFrameTime: r.start, EndFrameTime: stamp, NumFrames: r.frames, NumDrops: r.drops,
 		LastFrameDelay: int32(stamp - d.c.main.mediaTime(d.in.received)), AudioDelay: wire.NoAudioDelay,
 	}
-	r.frames = 0
+	r.frames, r.drops = 0, 0
 	return d.ch.send(m)
 }
 

@@ -1,5 +1,6 @@
 // Package jpeg decodes SPICE's lossy images (SPICE_IMAGE_TYPE_JPEG and JPEG_ALPHA)
-// and the frames of its MJPEG streams, with the standard library's image/jpeg.
+// and the frames of its MJPEG streams, with the standard library's image/jpeg. A frame
+// without Huffman tables is decoded with the standard's typical ones.
 //
 //	h, err := jpeg.ParseHeader(data)
 //	...
@@ -71,7 +72,7 @@ func wrap(err error, offset int) error {
 // else is kept from one image to the next.
 type Decoder struct {
 	alpha  lz.Decoder
-	src    bytes.Reader
+	src    source
 	cb, cr []byte // a row of chroma at full width
 }
 
@@ -89,11 +90,11 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 	if err := codec.CheckDestination(name, dst, stride, h.Width, h.Height); err != nil {
 		return Header{}, err
 	}
-	d.src.Reset(src)
-	defer d.src.Reset(nil)
+	d.src.reset(src)
+	defer d.src.reset(nil)
 	m, err := jpeg.Decode(&d.src)
 	if err != nil {
-		return Header{}, wrap(err, len(src)-d.src.Len())
+		return Header{}, wrap(err, len(src)-d.src.left())
 	}
 	if m.Bounds() != image.Rect(0, 0, h.Width, h.Height) {
 		return Header{}, &codec.FormatError{Codec: name, Reason: fmt.Sprintf("two sizes: %v and %dx%d", m.Bounds(), h.Width, h.Height)}

@@ -24,7 +24,6 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
-	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/warm"
 )
 
@@ -115,7 +114,7 @@ func (s *storm) process(t *testing.T, name, cache string, after time.Duration) (
 	}
 	marker := s.marker + "-" + name
 	cmd := exec.Command(exe, dir)
-	cmd.Env = append(os.Environ(), partEnv+"=hold a lane", marker, "TMPDIR="+tmp, qemu.EnvCacheDir+"="+cache)
+	cmd.Env = append(os.Environ(), partEnv+"=hold a lane", marker, "TMPDIR="+tmp, host.EnvCacheDir+"="+cache)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err

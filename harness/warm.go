@@ -83,7 +83,7 @@ func (l *Lane) mayBoot() error {
 	}
 	f := &verdict.Error{Verdict: verdict.Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
 	if cold.Host {
-		f.Verdict, f.Hint = verdict.Host, "free some space, or set "+qemu.EnvCacheDir+" to a directory that can be written"
+		f.Verdict, f.Hint = verdict.Host, "free some space, or set "+host.EnvCacheDir+" to a directory that can be written"
 	}
 	return f
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
-	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -40,7 +39,7 @@ func ownCache(t *testing.T) (dir string) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.Base(a)), b, 0o600))
 	}
-	t.Setenv(qemu.EnvCacheDir, dir)
+	t.Setenv(host.EnvCacheDir, dir)
 	return dir
 }
 
@@ -373,7 +372,7 @@ func TestACacheThatCannotBeIsNoReasonNotToBoot(t *testing.T) {
 	ownCache(t)
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
-	t.Setenv(qemu.EnvCacheDir, file)
+	t.Setenv(host.EnvCacheDir, file)
 	cfg := echoLane(t)
 	lane := start(t, cfg)
 	require.False(t, lane.State().Warm)
@@ -405,7 +404,7 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	ownCache(t)
 	dir := filepath.Join(t.TempDir(), "full")
 	mountTmpfs(t, dir, "size=40m")
-	t.Setenv(qemu.EnvCacheDir, dir)
+	t.Setenv(host.EnvCacheDir, dir)
 
 	// Room to begin, and none to end.
 	cfg := harness.Config{Accel: "tcg", Proxy: harness.None, Client: harness.None}

@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 			// every script would find out anew whether KVM works.
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
-			env.Setenv(qemu.EnvCacheDir, host.CacheDir())
+			env.Setenv(host.EnvCacheDir, host.CacheDir())
 			for _, name := range []string{qemu.EnvQEMU, qemu.EnvOVMFCode, qemu.EnvOVMFVars, qemu.EnvAccel, host.EnvTimeoutScale, "TMPDIR"} {
 				if v := os.Getenv(name); v != "" {
 					env.Setenv(name, v)

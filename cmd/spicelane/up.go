@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -89,14 +90,14 @@ func claimLane(reg registry.Registry, name string) (*claim, error) {
 			return nil, err
 		}
 		c, err := tryClaim(reg, name)
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, host.ErrLocked) {
 			return nil, usage("lane %s is up already; end it first (spicelane down %s) or choose another --name", name, name)
 		}
 		return c, err
 	}
 	for i := 1; ; i++ {
 		c, err := tryClaim(reg, fmt.Sprintf("lane-%d", i))
-		if errors.Is(err, syscall.EWOULDBLOCK) {
+		if errors.Is(err, host.ErrLocked) {
 			continue
 		}
 		return c, err
@@ -108,13 +109,9 @@ func tryClaim(reg registry.Registry, name string) (*claim, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "lane " + name, Err: err, Hint: "set XDG_STATE_HOME to a directory that can be written"}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := host.TryLock(filepath.Join(dir, ".lock"))
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "lane " + name, Err: err}
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
 	}
 	return &claim{name: name, lock: f}, nil
 }

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -93,16 +92,11 @@ func takeSlot(ctx context.Context, kind string, slots, memoryMiB int) (*Slot, er
 
 func trySlot(dir, kind string, n int) (*Slot, error) {
 	for i := range n {
-		f, err := os.OpenFile(filepath.Join(dir, kind+"-"+strconv.Itoa(i)), os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
-			return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
-		}
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		f, err := TryLock(filepath.Join(dir, kind+"-"+strconv.Itoa(i)))
 		if err == nil {
 			return &Slot{f}, nil
 		}
-		f.Close()
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+		if !errors.Is(err, ErrLocked) {
 			return nil, &verdict.Error{Verdict: verdict.Host, Op: "boot slot", Err: err}
 		}
 	}

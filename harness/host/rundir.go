@@ -3,12 +3,9 @@ package host
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -31,35 +28,6 @@ type RunDir struct {
 	janitor *janitor
 }
 
-func runDirBase() string {
-	base := os.TempDir()
-	// A long TMPDIR (go test's artifacts, CI workspaces) leaves no room for a
-	// socket's name.
-	if len(base) > 40 {
-		base = "/tmp"
-	}
-	return filepath.Join(base, userDir())
-}
-
-// sharedBase is the directory that all processes of this user find, whatever their
-// TMPDIR is.
-func sharedBase() string { return filepath.Join("/tmp", userDir()) }
-
-func userDir() string { return "spicelane-" + strconv.Itoa(os.Getuid()) }
-
-// ownDir makes a directory of this user's and returns it. A directory that others
-// own or can write to is refused: they could put a link or a lock there.
-func ownDir(dir, op string) (string, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", &verdict.Error{Verdict: verdict.Host, Op: op, Err: err}
-	}
-	if st, err := os.Stat(dir); err != nil || !ownPrivate(st) {
-		return "", &verdict.Error{Verdict: verdict.Host, Op: op,
-			Err: fmt.Errorf("%s is not this user's own, or open to others", dir), Hint: "remove it"}
-	}
-	return dir, nil
-}
-
 // NewRunDir makes a run directory, and removes those that killed lanes left.
 func NewRunDir() (*RunDir, error) {
 	base, err := ownDir(runDirBase(), "run directory")
@@ -78,7 +46,7 @@ func NewRunDir() (*RunDir, error) {
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
 	// Locked before it has its name: a sweeper never finds it unlocked.
-	lock, err := lockFile(filepath.Join(path, ".owner.new"))
+	lock, err := TryLock(filepath.Join(path, ".owner.new"))
 	if err == nil {
 		err = os.Rename(lock.Name(), filepath.Join(path, ownerFile))
 	}
@@ -90,29 +58,12 @@ func NewRunDir() (*RunDir, error) {
 	return &RunDir{Path: path, lock: lock, janitor: janitor}, nil
 }
 
-func ownPrivate(st os.FileInfo) bool {
-	sys, ok := st.Sys().(*syscall.Stat_t)
-	return ok && int(sys.Uid) == os.Getuid() && st.Mode().Perm()&0o077 == 0
-}
-
 // ownerless is how old a run directory without its lock file must be to belong to
 // nobody: making one takes no time.
 const ownerless = time.Minute
 
 // ownerFile is the lock of a run directory.
 const ownerFile = ".owner"
-
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // SweepRunDirs removes what killed lanes of this user left in the place for
 // sockets and scratch files. Lanes that are up are not touched; every new lane
@@ -134,7 +85,7 @@ func SweepRunDirs() {
 			}
 			continue
 		}
-		if lock, err := lockFile(owner); err == nil {
+		if lock, err := TryLock(owner); err == nil {
 			_ = os.RemoveAll(path)
 			lock.Close()
 		}

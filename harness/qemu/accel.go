@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // AccelOptions says how ChooseAccel may find out. The zero value works.
@@ -24,7 +25,7 @@ type AccelOptions struct {
 	Banner serial.Matcher
 
 	// CacheDir is where answers are remembered until the next boot of the
-	// host; "" means CacheDir's.
+	// host. Default: every process asks anew.
 	CacheDir string
 
 	// Getenv reads the environment; nil means os.Getenv.
@@ -108,9 +109,6 @@ func kvmUnusable(ctx context.Context, cfg Config, opt AccelOptions) (*HostError,
 		}
 	}
 	dir := opt.CacheDir
-	if dir == "" {
-		dir, _ = CacheDir(opt.getenv()) // without one every process asks anew
-	}
 	key := kvmKey(cfg, opt)
 
 	answer, err := kvmTrials.answer(ctx, key, func() (kvmAnswer, error) {
@@ -325,19 +323,6 @@ func bootID() string {
 	return strings.TrimSpace(string(id))
 }
 
-// CacheDir returns where answers and saved states are kept between runs:
-// SPICELANE_CACHE_DIR, else the user's cache directory. It is not made here.
-func CacheDir(getenv func(string) string) (string, error) {
-	if dir := getenv(EnvCacheDir); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", &HostError{What: fmt.Sprintf("there is no cache directory: %v", err), Hint: "set " + EnvCacheDir, Err: err}
-	}
-	return filepath.Join(dir, "spicelane"), nil
-}
-
 func answerFile(dir, key string) string { return filepath.Join(dir, "kvm-"+key+".json") }
 
 func readAnswer(dir, key string) (kvmAnswer, bool) {
@@ -365,15 +350,5 @@ func writeAnswer(dir, key string, a kvmAnswer) {
 	if err != nil {
 		return
 	}
-	f, err := os.CreateTemp(dir, ".kvm-*")
-	if err != nil {
-		return
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), answerFile(dir, key))
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
+	_ = atomicfile.Write(answerFile(dir, key), append(b, '\n'), 0o600)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 func TestTCGAskedForIsTakenWithoutALookAtKVM(t *testing.T) {
@@ -78,7 +79,7 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	entries, err := filepath.Glob(filepath.Join(opt.CacheDir, "kvm-*.json"))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
-	left, err := filepath.Glob(filepath.Join(opt.CacheDir, ".kvm-*"))
+	left, err := filepath.Glob(filepath.Join(opt.CacheDir, atomicfile.Prefix+"*"))
 	require.NoError(t, err)
 	assert.Empty(t, left, "nothing half-written stays")
 

@@ -24,7 +24,6 @@ const (
 	EnvOVMFVars = "SPICELANE_OVMF_VARS"
 	EnvAccel    = "SPICELANE_ACCEL"
 	EnvLanes    = "SPICELANE_LANES"
-	EnvCacheDir = "SPICELANE_CACHE_DIR"
 )
 
 // Hints that name what to install.

@@ -37,8 +37,7 @@ func CheckName(name string) error {
 //
 // The zero Registry is where `spicelane up` notes its lanes.
 type Registry struct {
-	// Root is the directory. Default: $XDG_STATE_HOME/spicelane/lanes, else
-	// ~/.local/state/spicelane/lanes, else a directory of this user's below os.TempDir.
+	// Root is the directory. Default: lanes in host.StateDir.
 	Root string
 }
 
@@ -46,13 +45,7 @@ func (r Registry) root() string {
 	if r.Root != "" {
 		return r.Root
 	}
-	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
-		return filepath.Join(d, "spicelane", "lanes")
-	}
-	if h, err := os.UserHomeDir(); err == nil && filepath.IsAbs(h) {
-		return filepath.Join(h, ".local", "state", "spicelane", "lanes")
-	}
-	return filepath.Join(os.TempDir(), "spicelane-"+strconv.Itoa(os.Getuid()), "lanes")
+	return filepath.Join(host.StateDir(), "lanes")
 }
 
 // Entry returns the directory that notes the lane called name.

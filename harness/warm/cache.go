@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // EnvSize is the environment variable that says how many bytes a cache may
@@ -53,7 +55,7 @@ func ParseSize(s string) (int64, error) {
 
 // Names in a cache's directory besides keys.
 const (
-	leftoverPrefix = ".tmp-"
+	leftoverPrefix = atomicfile.Prefix // so that one sweep finds both
 	quarantineDir  = "quarantine"
 )
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -156,19 +157,5 @@ func writeWhole(file string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), leftoverPrefix)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return atomicfile.Write(file, b, 0o600)
 }

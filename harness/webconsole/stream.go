@@ -16,8 +16,8 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/harness/viewer"
+	"github.com/spicelane/spicelane/internal/bgra"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
 )

@@ -7,12 +7,16 @@ import (
 	"path/filepath"
 )
 
+// Prefix begins the names of files that are being written. A process that is killed
+// meanwhile leaves one behind.
+const Prefix = ".tmp-"
+
 // Write writes b to the file at path, which another reader finds whole: as it was before,
 // or as it is now. A file that is new has the given mode, and so has one that was there.
 // Nothing is left beside it, whatever fails. The file survives the end of this process, but
 // not necessarily the end of power: it is not synced.
 func Write(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	f, err := os.CreateTemp(filepath.Dir(path), Prefix+"*")
 	if err != nil {
 		return err
 	}

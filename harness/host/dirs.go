@@ -1,0 +1,80 @@
+package host
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// Where this program keeps what. Nothing is made here.
+
+// EnvCacheDir overrides where the cache is.
+const EnvCacheDir = "SPICELANE_CACHE_DIR"
+
+// CacheDir returns where lanes keep what they can make again: fixtures, saved states, whether
+// KVM works. It is $SPICELANE_CACHE_DIR, else spicelane below the user's cache directory, else
+// below the temporary directory; always an absolute path.
+func CacheDir() string {
+	if d := os.Getenv(EnvCacheDir); d != "" {
+		if abs, err := filepath.Abs(d); err == nil {
+			return abs
+		}
+		return d
+	}
+	if d, err := os.UserCacheDir(); err == nil {
+		return filepath.Join(d, "spicelane")
+	}
+	return filepath.Join(os.TempDir(), userDir(), "cache")
+}
+
+// StateDir returns where lanes are noted that outlive the command that made them. It is
+// $XDG_STATE_HOME/spicelane, else ~/.local/state/spicelane, else a directory below the
+// temporary directory.
+func StateDir() string {
+	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
+		return filepath.Join(d, "spicelane")
+	}
+	if h, err := os.UserHomeDir(); err == nil && filepath.IsAbs(h) {
+		return filepath.Join(h, ".local", "state", "spicelane")
+	}
+	return filepath.Join(os.TempDir(), userDir())
+}
+
+// runDirBase returns where run directories are.
+func runDirBase() string {
+	base := os.TempDir()
+	// A long TMPDIR (go test's artifacts, CI workspaces) leaves no room for a
+	// socket's name.
+	if len(base) > 40 {
+		base = "/tmp"
+	}
+	return filepath.Join(base, userDir())
+}
+
+// sharedBase is the directory that all processes of this user find, whatever their
+// TMPDIR is.
+func sharedBase() string { return filepath.Join("/tmp", userDir()) }
+
+func userDir() string { return "spicelane-" + strconv.Itoa(os.Getuid()) }
+
+// ownDir makes a directory of this user's and returns it. A directory that others
+// own or can write to is refused: they could put a link or a lock there.
+func ownDir(dir, op string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: op, Err: err}
+	}
+	if st, err := os.Stat(dir); err != nil || !ownPrivate(st) {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: op,
+			Err: fmt.Errorf("%s is not this user's own, or open to others", dir), Hint: "remove it"}
+	}
+	return dir, nil
+}
+
+func ownPrivate(st os.FileInfo) bool {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && int(sys.Uid) == os.Getuid() && st.Mode().Perm()&0o077 == 0
+}

@@ -1,0 +1,34 @@
+package host
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// ErrLocked says that somebody else holds a lock.
+var ErrLocked = errors.New("somebody else holds it")
+
+// TryLock locks the file at path, which it makes if need be, and never waits. The lock lives
+// as long as the file, or a copy of it in another process, is open: it goes with its holder,
+// however that ends. The error is ErrLocked if somebody else holds it.
+func TryLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f, nil
+		}
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, ErrLocked
+		}
+		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+}

@@ -7,11 +7,13 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -22,21 +24,27 @@ import (
 // sourcesTimeout bounds how long an API call waits for the sources.
 const sourcesTimeout = 5 * time.Second
 
+// VVFor is VV for a viewer whose name stands in the audit log, in /sessions and nowhere
+// else.
+func (p *Proxy) VVFor(ctx context.Context, source, uuid, viewer string) (*vv.File, error) {
+	return p.vv(ctx, source, uuid, "", viewer)
+}
+
 // VV returns what a .vv file says that leads to a console through the proxy.
 // Its password is a fresh token. The error is an [*UnknownConsoleError] if
 // there is no such console.
 func (p *Proxy) VV(ctx context.Context, source, uuid string) (*vv.File, error) {
-	return p.vv(ctx, source, uuid, "")
+	return p.vv(ctx, source, uuid, "", "")
 }
 
-func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, error) {
+func (p *Proxy) vv(ctx context.Context, source, uuid, asked, viewer string) (*vv.File, error) {
 	uuid = console.CanonicalUUID(uuid)
 	c, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
 	if err != nil {
 		return nil, err
 	}
-	token := p.tokens.issue(source, uuid, p.cfg.now())
-	p.emit(Event{Kind: EventTokenIssued, Source: source, UUID: uuid})
+	token := p.tokens.issue(grant{source, uuid, viewer}, p.cfg.now())
+	p.emit(Event{Kind: EventTokenIssued, Source: source, UUID: uuid, Console: c.Name, Viewer: viewer})
 	served := p.tls.Load().bundle
 	return &vv.File{
 		Type:           "spice",
@@ -52,7 +60,7 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked string) (*vv.File, e
 }
 
 // directVV leads to the console itself.
-func (p *Proxy) directVV(ctx context.Context, source, uuid, _ string) (*vv.File, error) {
+func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.File, error) {
 	c, err := p.cfg.Consoles.Resolve(ctx, source, console.CanonicalUUID(uuid))
 	if err != nil {
 		return nil, err
@@ -157,6 +165,10 @@ func (p *Proxy) authorised(next http.Handler) http.Handler {
 }
 
 func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
+	if p.draining.Load() {
+		writeError(w, http.StatusServiceUnavailable, "draining", "the proxy is shutting down and takes no more viewers")
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 	defer cancel()
 	if _, err := p.cfg.Consoles.List(ctx); err != nil {
@@ -195,12 +207,21 @@ func (p *Proxy) deleteSession(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// maxViewer bounds the name of a viewer, in bytes: it stands in every line about its
+// session.
+const maxViewer = 128
+
 // getVV serves what make returns for the console in the path.
-func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked string) (*vv.File, error)) http.HandlerFunc {
+func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer string) (*vv.File, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 		defer cancel()
-		file, err := make(ctx, r.PathValue("source"), r.PathValue("uuid"), r.Host)
+		viewer := r.URL.Query().Get("viewer")
+		if len(viewer) > maxViewer || strings.ContainsFunc(viewer, func(c rune) bool { return !unicode.IsPrint(c) }) {
+			writeError(w, http.StatusBadRequest, "bad_viewer", fmt.Sprintf("the viewer's name has more than %d bytes or is not printable", maxViewer))
+			return
+		}
+		file, err := make(ctx, r.PathValue("source"), r.PathValue("uuid"), r.Host, viewer)
 		var text []byte
 		if err == nil {
 			text, err = file.MarshalText()

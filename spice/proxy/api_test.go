@@ -187,7 +187,7 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	resp, body := l.ask("DELETE", "/sessions/"+s.ID)
 	assert.Equal(t, http.StatusNoContent, resp.StatusCode)
 	assert.Empty(t, body)
-	ends(t, client)
+	told(t, client, "An operator has ended this session.")
 	ends(t, server)
 	_, err := l.link(token, session, display)
 	assertCode(t, err, wire.ResultPermissionDenied)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -110,6 +111,15 @@ type Config struct {
 	// of the firewalls on the way. 0 means DefaultKeepAlive.
 	KeepAlive time.Duration
 
+	// Takeover is what happens when a second viewer comes to a console; empty means
+	// TakeoverShare.
+	Takeover Takeover
+
+	// Audit, if not nil, gets one JSON object a line for each event: who, which
+	// console, session and channel, how many bytes each way, what the firewall said,
+	// why it ended and who ended it. The proxy never closes it.
+	Audit io.Writer
+
 	// Logger gets the audit lines and what goes wrong; nil means none.
 	Logger *slog.Logger
 
@@ -121,6 +131,24 @@ type Config struct {
 	// set it.
 	Now func() time.Time
 }
+
+// Takeover is what happens when a second viewer comes to a console.
+type Takeover string
+
+// The values of Takeover.
+const (
+	// TakeoverShare leaves it to the console: spice-server disconnects the first
+	// viewer, unless it was started in its multiple-client mode.
+	TakeoverShare Takeover = "share"
+	// TakeoverRefuse refuses the second viewer with channel_not_available. Its token
+	// stays good.
+	TakeoverRefuse Takeover = "refuse"
+	// TakeoverReplace tells the first viewer why, and ends its session before the
+	// second one is linked.
+	TakeoverReplace Takeover = "replace"
+)
+
+func (c *Config) takeover() Takeover { return cmp.Or(c.Takeover, TakeoverShare) }
 
 func (c *Config) tokenLifetime() time.Duration { return cmp.Or(c.TokenLifetime, DefaultTokenLifetime) }
 func (c *Config) handshakeTimeout() time.Duration {
@@ -173,6 +201,9 @@ func (c *Config) check() error {
 		if d.value < 0 {
 			return fmt.Errorf("proxy: Config.%s is negative", d.name)
 		}
+	}
+	if t := c.takeover(); t != TakeoverShare && t != TakeoverRefuse && t != TakeoverReplace {
+		return fmt.Errorf("proxy: Config.Takeover is %q, want %q, %q or %q", t, TakeoverShare, TakeoverRefuse, TakeoverReplace)
 	}
 	return c.Firewall.check()
 }

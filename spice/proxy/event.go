@@ -41,15 +41,20 @@ const (
 	ReasonChannelForbidden   Reason = "channel_forbidden"    // see Firewall.Permit
 	ReasonChannelTaken       Reason = "channel_taken"        // the session has this channel already
 	ReasonConsoleUnknown     Reason = "console_unknown"      // the console is gone from its source
+	ReasonConsoleTaken       Reason = "console_taken"        // somebody else has the console, see TakeoverRefuse
 	ReasonBackendDown        Reason = "backend_down"         // the console could not be linked
 )
 
-// The reasons of EventChannelClosed.
+// The reasons of EventChannelClosed and EventSessionClosed. A session closes for the
+// reason of its main channel, unless it was ended.
 const (
 	ReasonClientClosed Reason = "client_closed"
 	ReasonServerClosed Reason = "server_closed"
 	ReasonFailed       Reason = "failed"        // see Err
-	ReasonSessionEnded Reason = "session_ended" // EndSession, its main channel's end, or Close
+	ReasonSessionEnded Reason = "session_ended" // of a channel: its session was ended, or its main channel did
+	ReasonDeleted      Reason = "deleted"       // of a session: EndSession
+	ReasonReplaced     Reason = "replaced"      // of a session: another viewer took the console over
+	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy ends
 )
 
 // ReasonFirewall is why a channel closed that carried a message which the firewall
@@ -63,25 +68,54 @@ type Event struct {
 	Session string // the session's id; empty before there is one
 	Source  string // the console's source and uuid; empty if not known yet
 	UUID    string
+	Console string // its name; empty if not known yet
 	Channel string // as in "display:0"; empty if the event is about no channel
 	Client  string // the client's address
+	Viewer  string // who the token was issued for, as the API was told
 	Reason  Reason
 	Err     error // nil if the reason says it all
+
+	// EndedBy says who ended a channel or session: "client", "server", "proxy",
+	// "operator", or "session ID" of the session that took the console over.
+	EndedBy string
+	// Lasted and the bytes relayed are those of a channel or session that closed.
+	Lasted          time.Duration
+	BytesFromClient uint64
+	BytesFromServer uint64
 
 	// Verdicts are what the firewall said: in EventVerdict the one that is new, in
 	// EventChannelClosed all of that channel with their numbers.
 	Verdicts []Verdict
 }
 
+// Who ended a channel or a session, see [Event].
+const (
+	byClient   = "client"
+	byServer   = "server"
+	byProxy    = "proxy"
+	byOperator = "operator"
+)
+
+// endedBy says who is behind the end of a channel.
+func endedBy(reason Reason) string {
+	switch reason {
+	case ReasonClientClosed:
+		return byClient
+	case ReasonServerClosed:
+		return byServer
+	}
+	return byProxy
+}
+
 // emit logs an event, counts it and passes it on.
 func (p *Proxy) emit(e Event) {
 	e.Time = p.cfg.now()
 	p.metrics.events.WithLabelValues(string(e.Kind), string(e.Reason)).Inc()
-	attrs := make([]slog.Attr, 0, 9)
+	attrs := make([]slog.Attr, 0, 16)
 	attrs = append(attrs, slog.String("event", string(e.Kind)))
 	for _, a := range []struct{ key, value string }{
 		{"reason", string(e.Reason)}, {"session", e.Session}, {"source", e.Source}, {"uuid", e.UUID},
-		{"channel", e.Channel}, {"client", e.Client},
+		{"console", e.Console}, {"channel", e.Channel}, {"client", e.Client}, {"viewer", e.Viewer}, {"ended_by", e.EndedBy},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, a.value))
@@ -92,6 +126,10 @@ func (p *Proxy) emit(e Event) {
 	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed || e.Kind == EventVerdict {
 		level = slog.LevelWarn
 	}
+	if e.Kind == EventChannelClosed || e.Kind == EventSessionClosed {
+		attrs = append(attrs, slog.Duration("lasted", e.Lasted), slog.Uint64("bytes_from_client", e.BytesFromClient),
+			slog.Uint64("bytes_from_server", e.BytesFromServer))
+	}
 	if len(e.Verdicts) > 0 {
 		attrs = append(attrs, slog.Any("verdicts", e.Verdicts))
 	}
@@ -99,6 +137,7 @@ func (p *Proxy) emit(e Event) {
 		attrs = append(attrs, slog.Any("error", e.Err))
 	}
 	p.log.LogAttrs(p.ctx, level, "audit", attrs...)
+	p.audit.write(e)
 	if p.cfg.OnEvent != nil {
 		p.cfg.OnEvent(e)
 	}

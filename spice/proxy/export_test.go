@@ -99,3 +99,6 @@ func Judge(t wire.ChannelType, from wire.Direction, kind uint16, size uint32) st
 
 // OfferedCaps is what the proxy announces for a console that it has not linked yet.
 func OfferedCaps(t wire.ChannelType) wire.Caps { return offeredCaps[t] }
+
+// Drain lets the proxy say that it shuts down, and nothing else.
+func (p *Proxy) Drain() { p.draining.Store(true) }

@@ -404,6 +404,30 @@ func expect(t testing.TB, conn net.Conn, want []byte) {
 	assert.True(t, bytes.Equal(want, got), "the bytes differ")
 }
 
+// told checks that the client of a main channel reads why its session ends, and then
+// the end.
+func told(t testing.TB, conn net.Conn, want string) {
+	t.Helper()
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(most)))
+	in := wire.NewFrameReader(conn, wire.FrameConfig{Mini: true})
+	h, err := in.Next()
+	require.NoError(t, err)
+	body, err := in.Body(nil)
+	require.NoError(t, err)
+	m, err := wire.DecodeServer(wire.ChannelMain, h.Type, body)
+	require.NoError(t, err)
+	notice, ok := m.(*wire.Notify)
+	require.True(t, ok, "%T", m)
+	assert.Equal(t, want, notice.Message)
+	assert.Equal(t, wire.NotifyWarn, notice.Severity)
+	h, err = in.Next()
+	require.NoError(t, err)
+	assert.Equal(t, (*wire.Disconnecting)(nil).MessageType(), h.Type)
+	_, err = in.Next()
+	assert.Error(t, err, "the end of the connection")
+	assert.NotErrorIs(t, err, os.ErrDeadlineExceeded, "the connection is still open")
+}
+
 // ends checks that nothing but the end of the connection follows.
 func ends(t testing.TB, conn net.Conn) {
 	t.Helper()

@@ -19,6 +19,7 @@ type metrics struct {
 	silence  *prometheus.HistogramVec
 	verdicts *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
+	lost     prometheus.Counter
 }
 
 func newMetrics(p *Proxy) *metrics {
@@ -40,10 +41,12 @@ func newMetrics(p *Proxy) *metrics {
 	m.latency = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "spicelane_proxy_relay_seconds",
 		Help:    "Time from having read a piece of a channel to having written it, by channel type and sender.",
 		Buckets: prometheus.ExponentialBuckets(0.000_004, 4, 11)}, []string{"channel", "from"})
+	m.lost = prometheus.NewCounter(prometheus.CounterOpts{Name: "spicelane_proxy_audit_lines_lost_total",
+		Help: "Lines of the audit log that could not be written."})
 	gauge := func(name, help string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
-	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, m.verdicts, m.latency, silenceNow{p},
+	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, m.verdicts, m.latency, m.lost, silenceNow{p},
 		gauge("spicelane_proxy_sessions", "Sessions that are alive.", func() int { return len(p.Sessions()) }),
 		gauge("spicelane_proxy_channels", "Channels of these sessions.", func() int {
 			n := 0

@@ -33,6 +33,8 @@ type Proxy struct {
 	tokens   *tokens
 	sessions *sessions
 	metrics  *metrics
+	audit    *auditLog
+	draining atomic.Bool
 
 	// Who is connected and not let in yet, by port, and who is connected at all.
 	plainHandshakes, tlsHandshakes *handshakes
@@ -56,7 +58,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 		cfg: cfg, log: cfg.logger(),
 		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener,
 		tokens: newTokens(cfg.tokenLifetime()),
-		sessions: &sessions{limit: cfg.maxSessions(), channelLimit: cfg.maxChannels(), typeLimit: cfg.maxChannelsOfType(),
+		sessions: &sessions{limit: cfg.maxSessions(), channelLimit: cfg.maxChannels(), typeLimit: cfg.maxChannelsOfType(), takeover: cfg.takeover(),
 			byID: map[string]*session{}, byToken: map[tokenHash]*session{}},
 		ended: make(chan struct{}),
 
@@ -94,6 +96,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	p.metrics = newMetrics(p)
+	p.audit = &auditLog{out: cfg.Audit, log: p.log, lost: p.metrics.lost}
 	p.http = &http.Server{
 		Handler: p.handler(),
 		// Requests have no body and answers are small.
@@ -140,6 +143,8 @@ func (p *Proxy) APIAddr() string { return p.api.Addr().String() }
 // Close ends all sessions, stops listening, and returns when nothing of the
 // proxy runs any more. It may be called more than once.
 func (p *Proxy) Close() error {
+	p.draining.Store(true)
+	p.sessions.terminateAll(ReasonShutdown, byProxy)
 	p.cancel(nil)
 	waiting := time.AfterFunc(patience, func() {
 		p.log.Warn("proxy: close still waits", "sessions", p.Sessions(), "handshakes", p.handshaking())
@@ -147,6 +152,23 @@ func (p *Proxy) Close() error {
 	defer waiting.Stop()
 	<-p.ended
 	return nil
+}
+
+// Shutdown ends the proxy gracefully: it takes no more connections, tells each viewer
+// and ends its session, and returns when all have gone. /healthz says 503 meanwhile.
+// When ctx ends first, what is left is cut. In any case nothing runs afterwards.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.draining.Store(true)
+	p.plain.Close()
+	p.secure.Close()
+	p.sessions.terminateAll(ReasonShutdown, byProxy)
+	var err error
+	select {
+	case <-p.sessions.empty():
+	case <-ctx.Done():
+		err = fmt.Errorf("proxy: sessions that were cut: %d: %w", p.sessions.len(), context.Cause(ctx))
+	}
+	return errors.Join(err, p.Close())
 }
 
 // Wait blocks until the proxy has ended, and says why: nil after Close, else
@@ -164,7 +186,10 @@ func (p *Proxy) Sessions() []SessionInfo { return p.sessions.list(p.cfg.now()) }
 
 // EndSession cuts every channel of a session and lets no further one in. It
 // reports whether there was such a session.
-func (p *Proxy) EndSession(id string) bool { return p.sessions.terminate(id) }
+func (p *Proxy) EndSession(id string) bool {
+	s := p.sessions.get(id)
+	return s != nil && p.sessions.terminate(s, ReasonDeleted, byOperator)
+}
 
 // finish ends everything once ctx is done, by Close or by a broken listener.
 func (p *Proxy) finish() {
@@ -205,7 +230,7 @@ func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn
 	for {
 		conn, err := ln.Accept()
 		switch {
-		case p.ctx.Err() != nil:
+		case p.ctx.Err() != nil || p.draining.Load():
 			if err == nil {
 				conn.Close()
 			}

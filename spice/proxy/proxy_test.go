@@ -437,7 +437,8 @@ func TestAnEndedSessionIsCutOnAllChannels(t *testing.T) {
 	id := l.Sessions()[0].ID
 	assert.True(t, l.EndSession(id))
 	assert.False(t, l.EndSession(id), "it is over")
-	for _, conn := range []net.Conn{client, server, client2, server2} {
+	told(t, client, "An operator has ended this session.")
+	for _, conn := range []net.Conn{server, client2, server2} {
 		ends(t, conn)
 	}
 	assert.Equal(t, proxy.ReasonSessionEnded, l.event(proxy.EventChannelClosed).Reason)
@@ -701,7 +702,7 @@ func TestCloseEndsEverythingAndWaitSaysWhy(t *testing.T) {
 	require.NoError(t, l.Close())
 	require.NoError(t, l.Close())
 	assert.NoError(t, <-waited)
-	ends(t, client)
+	told(t, client, "The console proxy is shutting down.")
 	ends(t, server)
 	ends(t, silent)
 	assert.Equal(t, proxy.ReasonSessionEnded, l.event(proxy.EventChannelClosed).Reason)

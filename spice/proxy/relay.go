@@ -65,6 +65,7 @@ type pump struct {
 	records          bool                // where TLS records end matters to dst, see write
 	first            *end                // of both directions
 	silence          *silence
+	refused          func() // is called when the firewall has refused a message
 	now              func() time.Time
 
 	poll, dstPoll *pollConn // of src and dst, nil if they have none
@@ -176,6 +177,9 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 		p.first.note(pumpEnd{reason, err})
 		_ = p.dst.SetWriteDeadline(time.Now().Add(lastWord))
 		_ = p.write(piece[:n])
+		if reason == ReasonFirewall && p.refused != nil {
+			p.refused()
+		}
 		return true, pumpEnd{reason, err}
 	}
 	p.inspect.wait(ctx, p.scan.messages-before)
@@ -188,6 +192,40 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 	p.latency.Observe(time.Since(began).Seconds())
 	return false, pumpEnd{}
 }
+
+// farewell tells the client of a main channel why its session ends. It does so only if
+// that takes no time: between two messages, and with room in the socket.
+func (p *pump) farewell(text string) {
+	if !p.writing.TryLock() {
+		return
+	}
+	defer p.writing.Unlock()
+	if p.scan.left > 0 {
+		return
+	}
+	messages := []wire.ServerMessage{
+		&wire.Notify{Time: uint64(p.now().UnixNano()), Severity: wire.NotifyWarn, Visibility: notifyHigh, Message: text},
+		&wire.Disconnecting{Time: uint64(p.now().UnixNano())},
+	}
+	var out []byte
+	for _, m := range messages {
+		body := m.Append(nil)
+		h := wire.Header{Type: m.MessageType(), Size: uint32(len(body))}
+		if p.scan.mini {
+			out = h.AppendMini(out)
+		} else {
+			p.scan.serial++
+			h.Serial = p.scan.serial
+			out = h.AppendFull(out)
+		}
+		out = append(out, body...)
+	}
+	_ = p.dst.SetWriteDeadline(time.Now().Add(lastWord / 10))
+	_, _ = p.dst.Write(out)
+}
+
+// notifyHigh is SPICE_NOTIFY_VISIBILITY_HIGH (spice/enums.h).
+const notifyHigh = 2
 
 // write passes on the piece that was scanned last. The last message that ends in
 // it has its own TLS records: spice-gtk (0.42, spice_channel_iterate_read) takes

@@ -100,6 +100,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	defer server.Close()
 	// From here on the channel is as good as open: who waits for the session
 	// to appear finds it before the client goes on.
+	ch.name = console.Name
 	if p.sessions.markLinked(ch.session, console.Name) {
 		p.emit(ch.event(EventSessionOpened))
 	}
@@ -113,10 +114,14 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	} else {
 		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
 	}
-	_, longest := ch.silence.at(p.cfg.now())
+	now := p.cfg.now()
+	_, longest := ch.silence.at(now)
 	closed.Verdicts = ch.verdicts.list()
-	if closed.Reason == ReasonFirewall {
-		ch.session.end()
+	closed.Lasted = now.Sub(ch.started)
+	closed.BytesFromClient, closed.BytesFromServer = ch.fromClient.bytes.Load(), ch.fromServer.bytes.Load()
+	closed.EndedBy = endedBy(closed.Reason)
+	if closed.Reason == ReasonSessionEnded {
+		_, closed.EndedBy = p.sessions.ending(ch.session)
 	}
 	p.metrics.silence.WithLabelValues(channelLabel(ch.id.Type)).Observe(longest.Seconds())
 	p.emit(closed)
@@ -159,18 +164,25 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (hs 
 func (p *Proxy) admit(request link.Request, token string, refused *Event) (*channel, wire.Result) {
 	hash, now := hashToken(token), p.cfg.now()
 	if request.ConnectionID == 0 && request.Channel.Type == wire.ChannelMain {
-		ch, reason := p.sessions.open(p.ctx, hash, refused.Client, request.Channel, now, func() (string, string, Reason) {
-			return p.tokens.spend(hash, now)
-		})
+		look := func() (grant, Reason) { return p.tokens.lookup(hash, now) }
+		spend := func() (grant, Reason) { return p.tokens.spend(hash, now) }
+		ch, replaced, reason := p.sessions.open(p.ctx, hash, refused.Client, request.Channel, now, look, spend)
 		if ch != nil {
+			for _, old := range replaced {
+				p.sessions.terminate(old, ReasonReplaced, "session "+ch.session.id)
+			}
 			return ch, wire.ResultOK
 		}
-		var useless Reason
-		refused.Source, refused.UUID, useless = p.tokens.lookup(hash, now)
-		if refused.Reason = cmp.Or(useless, reason); useless == "" {
-			return nil, wire.ResultError
+		g, useless := look()
+		refused.concerns(g)
+		refused.Reason = cmp.Or(useless, reason)
+		switch {
+		case useless != "":
+			return nil, wire.ResultPermissionDenied
+		case reason == ReasonConsoleTaken:
+			return nil, wire.ResultChannelNotAvailable
 		}
-		return nil, wire.ResultPermissionDenied
+		return nil, wire.ResultError
 	}
 	ch, s, reason := p.sessions.join(hash, request.ConnectionID, refused.Client, request.Channel, now)
 	switch {
@@ -179,7 +191,9 @@ func (p *Proxy) admit(request link.Request, token string, refused *Event) (*chan
 	case s == nil:
 		// Without a session it is the token that decides. One that is still
 		// good stays so.
-		refused.Source, refused.UUID, refused.Reason = p.tokens.lookup(hash, now)
+		var g grant
+		g, refused.Reason = p.tokens.lookup(hash, now)
+		refused.concerns(g)
 		switch refused.Reason {
 		case "":
 			refused.Reason = ReasonWrongConnectionID
@@ -189,7 +203,8 @@ func (p *Proxy) admit(request link.Request, token string, refused *Event) (*chan
 		}
 		return nil, wire.ResultPermissionDenied
 	}
-	refused.Session, refused.Source, refused.UUID, refused.Reason = s.id, s.source, s.uuid, reason
+	refused.concerns(s.grant)
+	refused.Session, refused.Reason = s.id, reason
 	switch reason {
 	case ReasonWrongConnectionID:
 		return nil, wire.ResultBadConnectionID
@@ -246,6 +261,10 @@ func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, 
 			return nil
 		})
 	}
+	if ch.id.Type == wire.ChannelMain {
+		farewell := fromServer.farewell
+		ch.farewell.Store(&farewell)
+	}
 	return relay(ch.session.ctx, p.cfg.linger(), fromClient, fromServer)
 }
 
@@ -255,6 +274,7 @@ func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.C
 		total: p.metrics.relayed(ch.id.Type, from), latency: p.metrics.latency.WithLabelValues(channelLabel(ch.id.Type), from.String()),
 		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
 	one.scan.judge = one.inspect.judge
+	one.refused = func() { p.sessions.terminate(ch.session, ReasonFirewall, byProxy) }
 	if from == wire.FromClient {
 		one.buffers, one.traffic = clientBuffers, &ch.fromClient
 		one.srcGone, one.dstGone = ReasonClientClosed, ReasonServerClosed
@@ -279,6 +299,9 @@ func (p *Proxy) depart(ch *channel) {
 	if closed {
 		e := ch.event(EventSessionClosed)
 		e.Channel, e.Client = "", s.client
+		e.Reason, e.EndedBy = s.endReason, s.endedBy
+		e.Lasted = p.cfg.now().Sub(s.started)
+		e.BytesFromClient, e.BytesFromServer = s.bytesFromClient, s.bytesFromServer
 		p.emit(e)
 	}
 }
@@ -286,5 +309,8 @@ func (p *Proxy) depart(ch *channel) {
 // event begins an event about a channel.
 func (ch *channel) event(kind EventKind) Event {
 	s := ch.session
-	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Channel: ch.id.String(), Client: ch.client}
+	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Console: ch.name, Viewer: s.viewer, Channel: ch.id.String(), Client: ch.client}
 }
+
+// concerns notes what a token was good for.
+func (e *Event) concerns(g grant) { e.Source, e.UUID, e.Viewer = g.source, g.uuid, g.viewer }

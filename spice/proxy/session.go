@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,20 +18,22 @@ import (
 // guarded by its mutex.
 type sessions struct {
 	limit, channelLimit, typeLimit int
+	takeover                       Takeover
 
 	mu      sync.Mutex
 	byID    map[string]*session
 	byToken map[tokenHash]*session
+	onEmpty []chan struct{}
 }
 
 // session is the channels of one client that came with one token.
 type session struct {
-	id           string
-	token        tokenHash
-	source, uuid string
-	client       string
-	started      time.Time
-	order        uint64 // sessions are listed as they came
+	id    string
+	token tokenHash
+	grant
+	client  string
+	started time.Time
+	order   uint64 // sessions are listed as they came
 
 	// ctx ends when the session does; every channel lives under it.
 	ctx context.Context
@@ -42,11 +45,18 @@ type session struct {
 	known        bool // connectionID is: the console sent its MAIN_INIT
 	mainEnded    bool
 	channels     []*channel
+
+	// Why the session ended and by whom; the first reason stays.
+	endReason Reason
+	endedBy   string
+	// What its channels that have left relayed.
+	bytesFromClient, bytesFromServer uint64
 }
 
 // channel is one connection of a session, on both sides.
 type channel struct {
 	session *session
+	name    string // of the console; set once it is linked, by the channel's goroutine
 	id      wire.ChannelID
 	client  string
 	started time.Time
@@ -56,6 +66,7 @@ type channel struct {
 	first                  end // the first end of its two directions
 	silence                silence
 	verdicts               verdicts
+	farewell               atomic.Pointer[func(text string)] // of the main channel, once it relays
 }
 
 func newChannel(s *session, id wire.ChannelID, client string, now time.Time) *channel {
@@ -97,7 +108,8 @@ type SessionInfo struct {
 	Source   string        `json:"source"`
 	UUID     string        `json:"uuid"`
 	Name     string        `json:"name"`
-	Client   string        `json:"client"` // address of the main channel's client
+	Viewer   string        `json:"viewer,omitempty"` // who the token was issued for
+	Client   string        `json:"client"`           // address of the main channel's client
 	Started  time.Time     `json:"started"`
 	Channels []ChannelInfo `json:"channels"`
 }
@@ -123,27 +135,37 @@ var sessionOrder atomic.Uint64
 // open makes a session, with its main channel as the first one, if there is room
 // for one more and spend says that the token is good. It ends with ctx.
 func (ss *sessions) open(ctx context.Context, token tokenHash, client string, id wire.ChannelID, now time.Time,
-	spend func() (source, uuid string, refused Reason)) (*channel, Reason) {
+	look, spend func() (grant, Reason)) (_ *channel, replaced []*session, _ Reason) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	// Before the token is spent: it must stay good for another try.
 	if len(ss.byID) >= ss.limit {
-		return nil, ReasonTooManySessions
+		return nil, nil, ReasonTooManySessions
 	}
-	source, uuid, refused := spend()
+	if g, refused := look(); refused == "" && ss.takeover != TakeoverShare {
+		for _, other := range ss.byID {
+			if other.source == g.source && other.uuid == g.uuid && !other.mainEnded && other.ctx.Err() == nil {
+				replaced = append(replaced, other)
+			}
+		}
+		if ss.takeover == TakeoverRefuse && len(replaced) > 0 {
+			return nil, nil, ReasonConsoleTaken
+		}
+	}
+	g, refused := spend()
 	if refused != "" {
-		return nil, refused
+		return nil, nil, refused
 	}
 	var raw [12]byte
 	rand.Read(raw[:])
-	s := &session{id: hex.EncodeToString(raw[:]), token: token, source: source, uuid: uuid, client: client,
+	s := &session{id: hex.EncodeToString(raw[:]), token: token, grant: g, client: client,
 		started: now, order: sessionOrder.Add(1)}
 	s.ctx, s.end = context.WithCancel(ctx)
 	ch := newChannel(s, id, client, now)
 	s.channels = []*channel{ch}
 	ss.byID[s.id] = s
 	ss.byToken[token] = s
-	return ch, ""
+	return ch, replaced, ""
 }
 
 // join adds a further channel to the session of a token. A refusal without a
@@ -222,8 +244,13 @@ func (ss *sessions) leave(ch *channel) (orphans, closed bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	s.channels = slices.DeleteFunc(s.channels, func(c *channel) bool { return c == ch })
+	s.bytesFromClient += ch.fromClient.bytes.Load()
+	s.bytesFromServer += ch.fromServer.bytes.Load()
 	if ch.id.Type == wire.ChannelMain {
 		s.mainEnded = true
+		if e := ch.first.Load(); e != nil && s.endReason == "" {
+			s.endReason, s.endedBy = e.reason, endedBy(e.reason)
+		}
 	}
 	if len(s.channels) > 0 {
 		return s.mainEnded, false
@@ -231,20 +258,92 @@ func (ss *sessions) leave(ch *channel) (orphans, closed bool) {
 	s.end()
 	delete(ss.byID, s.id)
 	delete(ss.byToken, s.token)
+	if len(ss.byID) == 0 {
+		for _, done := range ss.onEmpty {
+			close(done)
+		}
+		ss.onEmpty = nil
+	}
 	return false, s.linked
 }
 
-// terminate ends a session and reports whether there was one. Its channels
-// leave by themselves.
-func (ss *sessions) terminate(id string) bool {
+// terminate ends a session for a reason, and reports whether there was one that had
+// not ended. Its client is told why, if it can be told at once. Its channels leave by
+// themselves.
+func (ss *sessions) terminate(s *session, reason Reason, by string) bool {
 	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	s := ss.byID[id]
-	if s == nil || s.ctx.Err() != nil {
+	if s.ctx.Err() != nil || ss.byID[s.id] != s {
+		ss.mu.Unlock()
 		return false
+	}
+	if s.endReason == "" {
+		s.endReason, s.endedBy = reason, by
+	}
+	var farewell func(text string)
+	for _, ch := range s.channels {
+		if f := ch.farewell.Load(); f != nil {
+			farewell = *f
+		}
+	}
+	ss.mu.Unlock()
+	if text := farewells[reason]; farewell != nil && text != "" {
+		farewell(text)
 	}
 	s.end()
 	return true
+}
+
+// farewells are what a client is told when its session is ended.
+var farewells = map[Reason]string{
+	ReasonDeleted:  "An operator has ended this session.",
+	ReasonReplaced: "Another viewer has taken over this console.",
+	ReasonShutdown: "The console proxy is shutting down.",
+	ReasonFirewall: "The console proxy has ended this session: it carried a message that is not allowed.",
+}
+
+// empty returns a channel that is closed when no session is left. No session may be
+// opened meanwhile.
+func (ss *sessions) empty() <-chan struct{} {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	done := make(chan struct{})
+	if len(ss.byID) == 0 {
+		close(done)
+	} else {
+		ss.onEmpty = append(ss.onEmpty, done)
+	}
+	return done
+}
+
+// len returns how many sessions have channels, those that were ended included.
+func (ss *sessions) len() int {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return len(ss.byID)
+}
+
+// get returns a session, nil if there is none with that id.
+func (ss *sessions) get(id string) *session {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.byID[id]
+}
+
+// terminateAll ends every session for a reason.
+func (ss *sessions) terminateAll(reason Reason, by string) {
+	ss.mu.Lock()
+	all := slices.Collect(maps.Values(ss.byID))
+	ss.mu.Unlock()
+	for _, s := range all {
+		ss.terminate(s, reason, by)
+	}
+}
+
+// ending returns why a session ended and who ended it.
+func (ss *sessions) ending(s *session) (Reason, string) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return s.endReason, s.endedBy
 }
 
 func (ss *sessions) list(now time.Time) []SessionInfo {
@@ -267,7 +366,7 @@ func (ss *sessions) list(now time.Time) []SessionInfo {
 				BytesFromClient: ch.fromClient.bytes.Load(), BytesFromServer: ch.fromServer.bytes.Load(),
 				MessagesFromClient: ch.fromClient.messages.Load(), MessagesFromServer: ch.fromServer.messages.Load()}
 		}
-		infos[i] = SessionInfo{ID: s.id, Source: s.source, UUID: s.uuid, Name: s.name, Client: s.client,
+		infos[i] = SessionInfo{ID: s.id, Source: s.source, UUID: s.uuid, Name: s.name, Viewer: s.viewer, Client: s.client,
 			Started: s.started, Channels: channels}
 	}
 	return infos

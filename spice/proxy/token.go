@@ -26,10 +26,13 @@ type tokens struct {
 	swept    time.Time
 }
 
+// grant is what a token is good for, and who it was issued for.
+type grant struct{ source, uuid, viewer string }
+
 type tokenEntry struct {
-	source, uuid string
-	expires      time.Time
-	spent        bool
+	grant
+	expires time.Time
+	spent   bool
 }
 
 func newTokens(lifetime time.Duration) *tokens {
@@ -38,41 +41,41 @@ func newTokens(lifetime time.Duration) *tokens {
 
 // issue returns a new token for a console: 256 random bits in 43 characters,
 // which fits into a SPICE password.
-func (t *tokens) issue(source, uuid string, now time.Time) string {
+func (t *tokens) issue(g grant, now time.Time) string {
 	var raw [32]byte
 	rand.Read(raw[:])
 	token := base64.RawURLEncoding.EncodeToString(raw[:])
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.sweep(now)
-	t.entries[hashToken(token)] = &tokenEntry{source: source, uuid: uuid, expires: now.Add(t.lifetime)}
+	t.entries[hashToken(token)] = &tokenEntry{grant: g, expires: now.Add(t.lifetime)}
 	return token
 }
 
-// spend takes a token out of use and returns its console, or why it is no good.
-func (t *tokens) spend(hash tokenHash, now time.Time) (source, uuid string, refused Reason) {
+// spend takes a token out of use and returns what it was good for, or why it is not.
+func (t *tokens) spend(hash tokenHash, now time.Time) (_ grant, refused Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entries[hash]
 	if e == nil {
-		return "", "", ReasonTokenUnknown
+		return grant{}, ReasonTokenUnknown
 	}
 	if refused := e.refused(now); refused != "" {
-		return e.source, e.uuid, refused
+		return e.grant, refused
 	}
 	e.spent = true
-	return e.source, e.uuid, ""
+	return e.grant, ""
 }
 
 // lookup says what there is to say about a token that belongs to no session.
-func (t *tokens) lookup(hash tokenHash, now time.Time) (source, uuid string, refused Reason) {
+func (t *tokens) lookup(hash tokenHash, now time.Time) (_ grant, refused Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entries[hash]
 	if e == nil {
-		return "", "", ReasonTokenUnknown
+		return grant{}, ReasonTokenUnknown
 	}
-	return e.source, e.uuid, e.refused(now)
+	return e.grant, e.refused(now)
 }
 
 func (e *tokenEntry) refused(now time.Time) Reason {

@@ -2,14 +2,10 @@ package harness
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/spicelane/spicelane/harness/drive"
-	"github.com/spicelane/spicelane/harness/qemu"
-	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
@@ -66,24 +62,11 @@ func (l *Lane) reason(err error) error {
 	}
 }
 
-// judgeWait adds to a wait that ended in vain what the host did meanwhile, and
+// judgeWait adds to a wait that began then and failed what the host did meanwhile, and
 // blames the host if it did not let the guest run.
 func (l *Lane) judgeWait(began time.Time, err error) error {
-	var (
-		f      *verdict.Error
-		await  *drive.AwaitError
-		boot   *qemu.BootError
-		saw    *serial.AwaitError
-		waited = errors.As(err, &await) || errors.As(err, &boot) || errors.As(err, &saw)
-	)
-	if !waited || l.watchdog == nil || l.machine().Err() != nil || !errors.As(err, &f) || f.Verdict != verdict.Product {
+	if m := l.machine(); m == nil || m.Err() != nil {
 		return err
 	}
-	p := l.watchdog.Since(began)
-	g := *f
-	g.Hint = p.String()
-	if p.Stalled() {
-		g.Verdict = verdict.Host
-	}
-	return &g
+	return l.watchdog.Explain(began, err)
 }

@@ -95,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	}
 	l := &Lane{cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{})}
 	if err := l.start(ctx); err != nil {
-		err = l.blameState(err)
+		err = verdict.Classify("", l.blameState(err))
 		l.failed(err)
 		return nil, err
 	}
@@ -135,6 +135,9 @@ func (l *Lane) start(ctx context.Context) error {
 	var slot *host.Slot
 	defer func() { slot.Release() }()
 	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
+		if err = host.EnoughDescriptors(); err != nil {
+			return err
+		}
 		if err = l.cfg.checkLink(); err != nil {
 			return err
 		}
@@ -589,7 +592,8 @@ func (l *Lane) failed(err error) {
 	l.lastPictures()
 	if l.log != nil {
 		l.setState(func(s *registry.State) {
-			s.State, s.Reason, s.Verdict = registry.StateFailed, err.Error(), verdict.Of(err)
+			s.State, s.Reason = registry.StateFailed, err.Error()
+			s.Verdict, s.Hop = verdict.Of(err), verdict.HopOf(err)
 		})
 		l.writeVerdict(err)
 	}
@@ -644,7 +648,8 @@ func (l *Lane) watch() {
 	l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	l.writeVerdict(err)
 	l.setState(func(s *registry.State) {
-		s.State, s.Reason, s.Verdict = registry.StateFailed, err.Error(), verdict.Of(err)
+		s.State, s.Reason = registry.StateFailed, err.Error()
+		s.Verdict, s.Hop = verdict.Of(err), verdict.HopOf(err)
 		var exit *qemu.ExitError
 		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
 			s.State = registry.StateStopped

@@ -67,3 +67,34 @@ func TestAWaitInVainSaysWhatTheHostDid(t *testing.T) {
 	require.ErrorContains(t, err, "QEMU used")
 	require.ErrorContains(t, err, "Hello from Beacon", "the last lines that were seen")
 }
+
+// A boot sector of one instruction, a jump to itself. On a host that does not let it
+// spin, the host is blamed instead.
+func TestAGuestThatSpinsIsSaidTo(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	dir := t.TempDir()
+	image := make([]byte, 1<<20)
+	copy(image, []byte{0xeb, 0xfe})
+	copy(image[510:], []byte{0x55, 0xaa})
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "spins.img"), image, 0o600))
+	entry := filepath.Join(dir, "spins.yaml")
+	require.NoError(t, os.WriteFile(entry, []byte("name: spins\nimage: spins.img\nfirmware: bios\nmemory_mib: 64\nbanner: READY\n"), 0o600))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	_, err := harness.Start(ctx, harness.Config{Fixture: entry, Accel: "tcg", Dir: t.ArtifactDir(), OnBegin: func(step string) {
+		if step == "banner" {
+			time.AfterFunc(3*time.Second, func() { cancel(errPatience) })
+		}
+	}})
+	require.ErrorIs(t, err, errPatience)
+	switch verdict.Of(err) {
+	case verdict.Product:
+		require.Equal(t, verdict.HopGuest, verdict.HopOf(err))
+		require.ErrorContains(t, err, ": the guest spins")
+	case verdict.Host:
+		require.ErrorContains(t, err, ": the host stalled")
+	default:
+		t.Fatalf("%+v", err)
+	}
+}

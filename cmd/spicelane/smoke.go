@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newSmoke() *cobra.Command {
@@ -25,7 +29,8 @@ func newSmoke() *cobra.Command {
 up, everything that came was decoded, the primary surface shows a picture, and
 a digest on it agrees with the pixels around it and goes on counting.
 
-Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
+Exit status: 0 all checks passed, 1 one failed, 2 the socket could not be asked.
+For a lane that is no longer up it is the status of that lane's own verdict.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := resolveTarget(arg(args, 0), socket)
@@ -39,7 +44,17 @@ Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
 				}
 				cfg.RequireDigest = cfg.RequireDigest || showsDigest(t)
 			}
+			began := time.Now()
+			var watchdog *host.Watchdog
+			if t.lane != nil && t.lane.PIDs.QEMU != 0 {
+				watchdog = host.StartWatchdog(t.lane.PIDs.QEMU)
+				defer watchdog.Close()
+			}
 			report, err := drive.Smoke(cmd.Context(), cfg)
+			if err != nil && t.lane != nil {
+				err = smokeReason(cmd.Context(), *t.lane, err, watchdog, began)
+				report.Verdict, report.Hop, report.Reason = verdict.Of(err), verdict.HopOf(err), err.Error()
+			}
 			if asJSON {
 				if jerr := printJSON(cmd.OutOrStdout(), report); jerr != nil {
 					return jerr
@@ -60,6 +75,50 @@ Exit status: 0 it holds, 1 it does not, 2 the socket could not be asked.`,
 	return cmd
 }
 
+// smokeReason returns why the smoke check of a lane failed with err: because the lane
+// has ended, with the verdict of that, or because of something that the host did.
+func smokeReason(ctx context.Context, s registry.State, err error, w *host.Watchdog, began time.Time) error {
+	if partsAlive(s) {
+		return w.Explain(began, err)
+	}
+	if end := awaitLaneEnd(ctx, s.Name); end != nil {
+		return end
+	}
+	return err
+}
+
+// partsAlive tells whether every process of a lane runs.
+func partsAlive(s registry.State) bool {
+	for _, pid := range []int{s.PIDs.QEMU, s.PIDs.Proxy, s.PIDs.Client} {
+		if pid != 0 && !host.Alive(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// endGrace is how long the owner of a lane may take to note why a part of it ended.
+const endGrace = 5 * time.Second
+
+// awaitLaneEnd waits until the owner of a lane has noted its end, and returns that. It
+// returns nil if nothing was noted.
+func awaitLaneEnd(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, endGrace)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond) // a note in a file wakes nobody
+	defer tick.Stop()
+	for {
+		if _, err := readyLane(name); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 func printSmoke(w io.Writer, r *drive.SmokeReport) {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range r.Checks {
@@ -73,11 +132,11 @@ func printSmoke(w io.Writer, r *drive.SmokeReport) {
 	if r.Picture != "" {
 		fmt.Fprintf(w, "screenshot: %s\n", r.Picture)
 	}
-	verdict := "PASS"
+	result := "PASS"
 	if !r.OK {
-		verdict = "FAIL (" + string(r.Verdict) + ")"
+		result = "FAIL (" + string(r.Verdict) + ")"
 	}
-	fmt.Fprintf(w, "verdict: %s after %.2f s\n", verdict, float64(r.TookMS)/1000)
+	fmt.Fprintf(w, "verdict: %s after %.2f s\n", result, float64(r.TookMS)/1000)
 }
 
 // arg is the i-th argument, or "".

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,7 +56,8 @@ func findLane(name string) (registry.State, error) {
 	return s, err
 }
 
-// readyLane loads a lane that must be up.
+// readyLane loads a lane that must be up. The error for one that has ended has the
+// verdict of its end.
 func readyLane(name string) (registry.State, error) {
 	s, err := findLane(name)
 	if err != nil {
@@ -66,7 +68,11 @@ func readyLane(name string) (registry.State, error) {
 		if why == "" {
 			why = "see: spicelane logs " + name
 		}
-		return s, usage("lane %s is not up but %s: %s", name, s.State, why)
+		err := fmt.Errorf("lane %s is not up but %s: %s", name, s.State, why)
+		if s.Verdict == "" { // it was ended on request
+			return s, usage("%w", err)
+		}
+		return s, &verdict.Error{Verdict: s.Verdict, Hop: s.Hop, Err: err}
 	}
 	return s, nil
 }

@@ -144,6 +144,9 @@ const (
 // until its lane is ready or has failed. Cancelling ctx ends the lane.
 func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progress) (registry.State, error) {
 	none := registry.State{}
+	if err := host.EnoughDescriptors(); err != nil {
+		return none, err
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return none, usage("%w", err)

@@ -40,6 +40,7 @@ type SmokeCheck struct {
 type SmokeReport struct {
 	OK      bool         `json:"ok"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
+	Hop     verdict.Hop  `json:"hop,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
 	Checks  []SmokeCheck `json:"checks"`
 	Picture string       `json:"picture,omitempty"`
@@ -65,7 +66,7 @@ func Smoke(ctx context.Context, cfg SmokeConfig) (*SmokeReport, error) {
 	err := s.run(ctx)
 	s.report.OK = err == nil
 	if err != nil {
-		s.report.Verdict, s.report.Reason = verdict.Of(err), err.Error()
+		s.report.Verdict, s.report.Hop, s.report.Reason = verdict.Of(err), verdict.HopOf(err), err.Error()
 	}
 	s.report.TookMS = time.Since(began).Milliseconds()
 	return s.report, err

@@ -58,6 +58,16 @@ func (r *Report) add(name string, required bool, detail string, err error) {
 	r.Checks = append(r.Checks, c)
 }
 
+// addDescriptors says whether a process of this user may open enough files.
+func (r *Report) addDescriptors(err error) {
+	c := Check{Name: "open files", OK: err == nil, Required: true, Detail: "a process may open enough"}
+	var lack *verdict.Error
+	if errors.As(err, &lack) {
+		c.Detail, c.Mend = lack.Err.Error(), lack.Hint
+	}
+	r.Checks = append(r.Checks, c)
+}
+
 // addLink says where a lane's Link would be done, and lack why not in the kernel.
 func (r *Report) addLink(lack error) {
 	c := Check{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
@@ -121,6 +131,7 @@ func Doctor(ctx context.Context) *Report {
 		memErr = fmt.Errorf("%d of %d MiB are available, a lane needs %d", available, total, 256+headroomMiB)
 	}
 	r.add("memory", true, fmt.Sprintf("%d of %d MiB available", available, total), memErr)
+	r.addDescriptors(EnoughDescriptors())
 	r.add("cores", true, fmt.Sprintf("%d", runtime.NumCPU()), nil)
 	free, diskErr := freeMiB(runDirBase())
 	if diskErr == nil && free < diskNeedMiB {

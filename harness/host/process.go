@@ -49,27 +49,38 @@ func awaitGone(ctx context.Context, pid int) bool {
 // whether it lives. A zombie is not alive: where PID 1 does not reap, signal 0
 // still reaches one.
 func ProcessStart(pid int) (start uint64, alive bool) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, false
-	}
-	// The command name, in parentheses, may hold anything; fields count from
-	// the last ')': state is the first behind it, starttime the twentieth.
-	s := string(b)
-	i := strings.LastIndexByte(s, ')')
-	if i < 0 {
-		return 0, false
-	}
-	f := strings.Fields(s[i+1:])
-	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return 0, false
-	}
-	start, err = strconv.ParseUint(f[19], 10, 64)
-	return start, err == nil
+	state, start := readStat(pid)
+	return start, state != "" && state != "Z" && state != "X"
 }
 
 // Alive tells whether the process pid runs (a zombie does not).
 func Alive(pid int) bool {
 	_, ok := ProcessStart(pid)
 	return ok
+}
+
+// stopped tells whether a signal or a debugger has stopped the process pid.
+func stopped(pid int) bool {
+	state, _ := readStat(pid)
+	return state == "T" || state == "t"
+}
+
+// readStat reads a process's state, one letter, and start time from /proc (proc(5)). The
+// state is empty if there is no such process.
+func readStat(pid int) (state string, start uint64) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return "", 0
+	}
+	// The command name, in parentheses, may hold anything; fields count from
+	// the last ')': state is the first behind it, starttime the twentieth.
+	s := string(b)
+	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(f) < 20 {
+		return "", 0
+	}
+	if start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
+		return "", 0
+	}
+	return f[0], start
 }

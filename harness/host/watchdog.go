@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Watchdog tells a guest that does nothing from a host that does not let it: an overloaded
@@ -130,6 +133,8 @@ type Progress struct {
 	// CPU is what QEMU used, Starved for how long one of its threads wanted a
 	// processor and did not get one.
 	CPU, Starved time.Duration
+	// Stopped tells that QEMU is stopped by a signal (SIGSTOP) or a debugger.
+	Stopped bool
 }
 
 // stallShare is the part of a wait that must have been taken from the lane for
@@ -154,11 +159,13 @@ func (p Progress) String() string {
 	s := fmt.Sprintf("in the last %v QEMU used %.0f %% of a processor, waited %.0f %% for one, and the harness was held up %.0f %%",
 		p.Over.Round(100*time.Millisecond), pct(p.CPU), pct(p.Starved), pct(p.HeldUp))
 	switch {
+	case p.Stopped:
+		return s + ": QEMU is stopped by a signal (kill -CONT lets it go on)"
 	case p.Stalled():
 		return s + ": the host stalled"
 	case pct(p.CPU) < 1:
 		return s + ": the guest stands still"
-	case pct(p.CPU) > 95:
+	case pct(p.CPU+p.Starved) > 95: // it wants the processor all the time, and gets its share
 		return s + ": the guest spins"
 	}
 	return s
@@ -177,9 +184,36 @@ func (w *Watchdog) Since(from time.Time) Progress {
 		return Progress{}
 	}
 	first, last := seen[0], seen[len(seen)-1]
-	p := Progress{Over: last.at.Sub(first.at), CPU: last.cpu - first.cpu, Starved: last.waiting - first.waiting}
+	p := Progress{Stopped: stopped(w.pid), Over: last.at.Sub(first.at), CPU: last.cpu - first.cpu, Starved: last.waiting - first.waiting}
 	for _, s := range seen[1:] {
 		p.HeldUp += s.late
 	}
 	return p
+}
+
+// A wait is an error that says that something did not come.
+type wait interface {
+	error
+	// Awaited returns what was waited for.
+	Awaited() string
+}
+
+// Explain adds to a wait that began then and failed what the host let QEMU do meanwhile.
+// It blames the host if that did not let the guest run. Other errors, and those that are
+// not the product's, stay as they are.
+func (w *Watchdog) Explain(began time.Time, err error) error {
+	var (
+		e *verdict.Error
+		f wait
+	)
+	if w == nil || !errors.As(err, &f) || !errors.As(err, &e) || e.Verdict != verdict.Product {
+		return err
+	}
+	p := w.Since(began)
+	g := *e
+	g.Hint = p.String()
+	if p.Stalled() {
+		g.Verdict, g.Hop = verdict.Host, ""
+	}
+	return &g
 }

@@ -1,10 +1,17 @@
 package host
 
 import (
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Timeline: the watchdog reads the old QEMU's times; a new QEMU takes its place; then
@@ -19,4 +26,63 @@ func TestWhatWasReadOfTheProcessBeforeIsNotCounted(t *testing.T) {
 	w.add(2, hostSample{at: began.Add(2), cpu: time.Second})
 	w.add(2, hostSample{at: began.Add(3), cpu: 2 * time.Second})
 	require.Equal(t, time.Second, w.Since(began).CPU)
+}
+
+// waited is a wait that failed.
+type waited struct{}
+
+func (waited) Error() string   { return "awaited a key: too late" }
+func (waited) Awaited() string { return "a key" }
+
+func TestAFailedWaitIsExplainedByWhatTheHostLetQEMUDo(t *testing.T) {
+	t.Parallel()
+	product := &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopGuest, Op: "await", Err: waited{}}
+	began := time.Now()
+	watched := func(cpu, waiting time.Duration) *Watchdog {
+		w := &Watchdog{pid: os.Getpid()}
+		w.add(w.pid, hostSample{at: began.Add(1)})
+		w.add(w.pid, hostSample{at: began.Add(1 + 2*time.Second), cpu: cpu, waiting: waiting})
+		return w
+	}
+	for _, c := range []struct {
+		name         string
+		w            *Watchdog
+		err          error
+		kind         verdict.Kind
+		hop          verdict.Hop
+		says, ending string
+	}{
+		{"idle", watched(0, 0), product, verdict.Product, verdict.HopGuest, "await: awaited a key: too late; in the last 2s", ": the guest stands still"},
+		{"spins", watched(2*time.Second, 0), product, verdict.Product, verdict.HopGuest, "await: ", ": the guest spins"},
+		{"spins on a busy host", watched(1600*time.Millisecond, 350*time.Millisecond), product, verdict.Product, verdict.HopGuest, "await: ", ": the guest spins"},
+		{"starved", watched(0, 1500*time.Millisecond), product, verdict.Host, "", "await: ", ": the host stalled"},
+		{"no wait", watched(0, 1500*time.Millisecond), &verdict.Error{Verdict: verdict.Product, Err: errors.New("wrong")}, verdict.Product, "", "wrong", "wrong"},
+		{"the harness's", watched(0, 0), &verdict.Error{Verdict: verdict.Harness, Err: waited{}}, verdict.Harness, "", "awaited a key: too late", "too late"},
+		{"nobody watched", nil, product, verdict.Product, verdict.HopGuest, "await: awaited a key: too late", "too late"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			err := c.w.Explain(began, c.err)
+			require.Equal(t, c.kind, verdict.Of(err))
+			require.Equal(t, c.hop, verdict.HopOf(err))
+			require.Contains(t, err.Error(), c.says)
+			require.True(t, strings.HasSuffix(err.Error(), c.ending), err)
+		})
+	}
+	require.Empty(t, product.Hint, "the caller's error was changed")
+}
+
+func TestAProcessThatASignalHasStoppedIsSaidToBe(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command("cat")
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	defer func() { require.NoError(t, cmd.Wait()) }()
+	defer in.Close()
+	defer cmd.Process.Signal(syscall.SIGCONT)
+	require.False(t, stopped(cmd.Process.Pid))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+	require.Eventually(t, func() bool { return stopped(cmd.Process.Pid) }, time.Minute, time.Millisecond)
+	require.Contains(t, Progress{Over: time.Second, Stopped: true}.String(), ": QEMU is stopped by a signal")
 }

@@ -183,6 +183,9 @@ func (e *BootError) Error() string {
 
 func (e *BootError) Unwrap() error { return e.Err }
 
+// Awaited returns what was awaited.
+func (e *BootError) Awaited() string { return e.Wanted }
+
 // Hop is the guest: the machine ran.
 func (e *BootError) Hop() verdict.Hop { return verdict.HopGuest }
 

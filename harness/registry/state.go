@@ -35,9 +35,10 @@ type State struct {
 	Warm       bool   `json:"warm"`
 	ColdReason string `json:"cold_reason,omitempty"`
 	State      string `json:"state"`
-	// Reason says why a lane failed or stopped, Verdict whose fault it is.
+	// Reason says why a lane failed or stopped, Verdict whose fault it is, Hop where.
 	Reason  string       `json:"reason,omitempty"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
+	Hop     verdict.Hop  `json:"hop,omitempty"`
 	// ReadyMS is the time from start to ready in milliseconds.
 	ReadyMS int64 `json:"ready_ms"`
 	// Steps says what the time went into, in order.

@@ -444,3 +444,6 @@ func (e *AwaitError) Error() string {
 }
 
 func (e *AwaitError) Unwrap() error { return e.Err }
+
+// Awaited returns what was awaited.
+func (e *AwaitError) Awaited() string { return e.Wanted }

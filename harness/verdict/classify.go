@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 )
@@ -17,14 +18,23 @@ type Judge interface {
 // has a verdict keeps it; then a [Judge] is asked; then what the system said counts:
 // a full disk, a place that cannot be written, a port that is taken. Anything else
 // is the harness's fault.
+//
+// A lack of descriptors goes before all that: whatever failed by it did no wrong.
 func Classify(op string, err error) error {
 	if err == nil {
 		return nil
 	}
 	var known *Error
 	var judge Judge
+	isKnown := errors.As(err, &known)
 	switch {
-	case errors.As(err, &known):
+	case outOfDescriptors(err) && isKnown && known.Verdict == Host && known.Hint != "":
+		return err
+	case outOfDescriptors(err) && isKnown:
+		return &Error{Verdict: Host, Err: err, Hint: descriptorHint(err)}
+	case outOfDescriptors(err):
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: descriptorHint(err)}
+	case isKnown:
 		return err
 	case errors.As(err, &judge):
 		return &Error{Verdict: judge.Verdict(), Op: op, Err: err}
@@ -38,4 +48,21 @@ func Classify(op string, err error) error {
 		return &Error{Verdict: Host, Op: op, Err: err, Hint: "this host does not have that address"}
 	}
 	return &Error{Verdict: Harness, Op: op, Err: err}
+}
+
+// outOfDescriptors tells whether this process or the whole host ran out of file
+// descriptors.
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+func descriptorHint(err error) string {
+	if errors.Is(err, syscall.ENFILE) {
+		return "the host has no file descriptor left: end some programs, or raise fs.file-max"
+	}
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return "raise the limit of open files (ulimit -n 1024)"
+	}
+	return fmt.Sprintf("this process may have %d files open: raise that limit (ulimit -n 1024)", limit.Cur)
 }

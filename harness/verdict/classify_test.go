@@ -52,3 +52,33 @@ func TestAnErrorIsClassifiedByTheFirstThatKnows(t *testing.T) {
 	}
 	require.NoError(t, verdict.Classify("step", nil))
 }
+
+// Whoever runs out of descriptors first gets the blame otherwise: the client that
+// cannot dial, the QEMU that cannot be started.
+func TestALackOfDescriptorsIsTheHostsFaultWhateverFailedByIt(t *testing.T) {
+	t.Parallel()
+	var limit syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	hint := fmt.Sprintf("; this process may have %d files open: raise that limit (ulimit -n 1024)", limit.Cur)
+	for name, c := range map[string]struct {
+		err  error
+		says string
+	}{
+		"bare": {syscall.EMFILE, "step: too many open files" + hint},
+		"a product's verdict": {&verdict.Error{Verdict: verdict.Product, Op: "client", Err: fmt.Errorf("dial: %w", syscall.EMFILE)},
+			"client: dial: too many open files" + hint},
+		"an error that judges itself":     {errors.Join(judged{verdict.Product}, syscall.EMFILE), "step: judged\ntoo many open files" + hint},
+		"a host's verdict without a hint": {&verdict.Error{Verdict: verdict.Host, Op: "pipe", Err: syscall.EMFILE}, "pipe: too many open files" + hint},
+		"the whole host": {syscall.ENFILE,
+			"step: too many open files in system; the host has no file descriptor left: end some programs, or raise fs.file-max"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, verdict.Host, verdict.Of(c.err))
+			err := verdict.Classify("step", c.err)
+			require.EqualError(t, err, c.says)
+			require.Equal(t, verdict.Host, verdict.Of(err))
+			require.EqualError(t, verdict.Classify("again", err), c.says, "the hint is given once")
+		})
+	}
+}

@@ -105,8 +105,12 @@ type plainState struct{ fmt.State }
 func (p plainState) Flag(c int) bool { return c != '+' && p.State.Flag(c) }
 
 // Of returns whose fault err is. An error that no [Error] wraps counts as the
-// harness's: it should have been classified.
+// harness's: it should have been classified. A lack of descriptors is the host's,
+// whatever failed by it.
 func Of(err error) Kind {
+	if outOfDescriptors(err) {
+		return Host
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Verdict

@@ -46,7 +46,7 @@ func Relay(ctx context.Context, linger time.Duration, client, server net.Conn) (
 	direction := func(dst, src net.Conn, srcGone, dstGone Reason) *pump {
 		return &pump{dst: dst, src: src, buffers: clientBuffers, scan: scanner{mini: true}, traffic: &traffic{},
 			total: prometheus.NewCounter(prometheus.CounterOpts{}), latency: prometheus.NewHistogram(prometheus.HistogramOpts{}),
-			srcGone: srcGone, dstGone: dstGone, first: &ch.first, silence: &ch.silence, now: time.Now}
+			srcGone: srcGone, dstGone: dstGone, first: &ch.first, silence: &ch.silence, now: time.Now, writing: newGate()}
 	}
 	return relay(ctx, linger, direction(server, client, ReasonClientClosed, ReasonServerClosed), direction(client, server, ReasonServerClosed, ReasonClientClosed))
 }

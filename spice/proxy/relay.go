@@ -74,7 +74,27 @@ type pump struct {
 
 	// writing is held by whoever writes to dst, and guards scan and carried too: a
 	// message of the proxy's own must stand between two others.
-	writing sync.Mutex
+	writing gate
+}
+
+// gate is a mutex that can be waited for with a bound.
+type gate chan struct{}
+
+func newGate() gate { return make(gate, 1) }
+
+func (g gate) lock()   { g <- struct{}{} }
+func (g gate) unlock() { <-g }
+
+// lockWithin reports whether it got the gate in time.
+func (g gate) lockWithin(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case g <- struct{}{}:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // pumpEnd is how a pump ended. err is nil if src came to a proper end.
@@ -156,8 +176,8 @@ func (p *pump) next() (buf *[]byte, n int, err error) {
 // end for the next one. It reports whether that was the end.
 func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 	began := time.Now()
-	p.writing.Lock()
-	defer p.writing.Unlock()
+	p.writing.lock()
+	defer p.writing.unlock()
 	before := p.scan.messages
 	n, err := p.scan.feed(piece)
 	// Counted first: who got them finds them counted.
@@ -194,12 +214,12 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 }
 
 // farewell tells the client of a main channel why its session ends. It does so only if
-// that takes no time: between two messages, and with room in the socket.
+// that takes nearly no time: between two messages, and with room in the socket.
 func (p *pump) farewell(text string) {
-	if !p.writing.TryLock() {
+	if !p.writing.lockWithin(lastWord / 10) {
 		return
 	}
-	defer p.writing.Unlock()
+	defer p.writing.unlock()
 	if p.scan.left > 0 {
 		return
 	}

@@ -272,7 +272,7 @@ func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, 
 func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.Conn) *pump {
 	one := &pump{src: src, dst: dst, scan: scanner{mini: mini}, inspect: p.inspector(ch, from),
 		total: p.metrics.relayed(ch.id.Type, from), latency: p.metrics.latency.WithLabelValues(channelLabel(ch.id.Type), from.String()),
-		first: &ch.first, silence: &ch.silence, now: p.cfg.now}
+		first: &ch.first, silence: &ch.silence, now: p.cfg.now, writing: newGate()}
 	one.scan.judge = one.inspect.judge
 	one.refused = func() { p.sessions.terminate(ch.session, ReasonFirewall, byProxy) }
 	if from == wire.FromClient {

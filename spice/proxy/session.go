@@ -334,9 +334,12 @@ func (ss *sessions) terminateAll(reason Reason, by string) {
 	ss.mu.Lock()
 	all := slices.Collect(maps.Values(ss.byID))
 	ss.mu.Unlock()
+	// At once: a client that reads nothing takes a moment to say goodbye to.
+	var wg sync.WaitGroup
 	for _, s := range all {
-		ss.terminate(s, reason, by)
+		wg.Go(func() { ss.terminate(s, reason, by) })
 	}
+	wg.Wait()
 }
 
 // ending returns why a session ended and who ended it.

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -13,7 +14,7 @@ import (
 var faultWords = regexp.MustCompile(`^(?:\s*[^\s:]+\.go:\d+: )?\s*(product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 
 // logLine is a line of t.Log and t.Error.
-var logLine = regexp.MustCompile(`^\s+[^\s:]+\.go:\d+: (.*)$`)
+var logLine = regexp.MustCompile(`(?:^|\S)(?: {4})+[^\s:]+\.go:\d+: (.*)$`)
 
 // maxReason is how long a reason may be, in runes.
 const maxReason = 400
@@ -33,25 +34,25 @@ func (t *Test) settle(p *Package, action string) {
 	t.out.free()
 }
 
-// abandon says it of one that has none.
+// abandon says it of one that has none. why is said where nothing is known of the process.
 func (t *Test) abandon(p *Package, why string) {
 	t.readLanes()
 	f := &Failure{Kind: Unfinished, Reason: why}
-	switch {
-	case p.timedOut != "" && p.wasRunning(t.Name):
-		f.Kind, f.Reason = Timeout, p.timedOut
-	case p.timedOut != "":
-		f.Reason += ": " + p.timedOut
-	case p.panicIn == t.Name:
-		f.Kind, f.Reason = Panic, p.panicked
-		t.out.add(p.panicOut.String())
-	case p.panicked != "":
-		f.Reason += ": " + p.panicked
+	if p.death != nil {
+		f = p.death.died(t)
+	} else if p.finished {
+		f.Reason = "the stream does not say how it ended"
+	} else if m := processEnd.FindString(p.lastWords); m != "" {
+		f.Reason += ": " + m
 	}
 	t.ofLanes(f)
 	t.fail(f)
 	t.out.free()
 }
+
+// processEnd is what go test prints of a process that it waited for, behind what that printed
+// without a newline.
+var processEnd = regexp.MustCompile(`(?:signal: [a-z][a-z ]*(?: \(core dumped\))?|exit status \d+)$`)
 
 func (t *Test) fail(f *Failure) {
 	if f.Verdict == "" {
@@ -70,16 +71,8 @@ func (p *Package) failureOf(t *Test) *Failure {
 	text := t.out.String()
 	f := &Failure{Kind: Assertion}
 	switch {
-	case p.timedOut != "" && p.wasRunning(t.Name) && strings.Contains(text, p.timedOut):
-		f.Kind, f.Reason = Timeout, p.timedOut
-	case p.panicked != "" && p.timedOut == "" && strings.Contains(text, p.panicked):
-		// Test2json gives a panic to the test that spoke last, which is not
-		// always the one whose code it was.
-		if in := p.current[p.panicIn]; in != nil && !in.ended && in != t && in != t.root() {
-			f.Kind, f.Reason = Unfinished, fmt.Sprintf("the test process ended before it did: %s (in %s)", p.panicked, in.Name)
-			break
-		}
-		f.Kind, f.Reason = Panic, p.panicked
+	case p.death != nil && t.crash == p.death:
+		f = p.death.died(t)
 	case strings.Contains(text, "race detected during execution of test"):
 		f.Kind, f.Reason = Race, "the race detector found a data race"
 	}
@@ -87,8 +80,11 @@ func (p *Package) failureOf(t *Test) *Failure {
 		return f
 	}
 	text = withoutDump(text)
+	if f.Reason = scriptFailure(text); f.Reason != "" {
+		return f
+	}
 	for line := range strings.Lines(text) {
-		if m := faultWords.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
+		if m := faultIn(line); m != nil {
 			f.Verdict, f.Reason = verdict.Kind(m[1]), m[2]
 			return f
 		}
@@ -98,10 +94,60 @@ func (p *Package) failureOf(t *Test) *Failure {
 		f.Kind, f.Reason = Subtests, fmt.Sprintf("%d of its subtests failed", len(t.failed))
 	}
 	if f.Reason == "" {
-		f.Reason = or(lastLog(text), "it failed without a word")
+		f.Reason = cmp.Or(lastLog(text), t.exampleFailure(text), "it failed without a word")
 	}
 	return f
 }
+
+// faultIn is the verdict and the reason in a line, nil if it has none.
+func faultIn(line string) []string {
+	line = strings.TrimRight(line, "\r\n")
+	if m := faultWords.FindStringSubmatch(line); m != nil {
+		return m
+	}
+	if said, ok := logged(line); ok {
+		return faultWords.FindStringSubmatch(said)
+	}
+	return nil
+}
+
+// logged is what a line of t.Log says. It may stand behind what the test printed without a
+// newline; testing indents it by four blanks for each level.
+func logged(line string) (said string, ok bool) {
+	m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
+// scriptFailure is why a script of package testscript failed: its log is one entry that begins
+// with the script's environment.
+func scriptFailure(text string) string {
+	in := false
+	for line := range strings.Lines(text) {
+		if _, ok := logged(line); ok {
+			in = strings.Contains(line, "testscript.go:")
+		}
+		if m := scriptFail.FindStringSubmatch(strings.TrimRight(line, "\r\n")); in && m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}
+
+var scriptFail = regexp.MustCompile(`^\s+FAIL: (.+:\d+: .*)$`)
+
+// exampleFailure is why an Example failed: what it printed is not its output comment.
+func (t *Test) exampleFailure(text string) string {
+	m := exampleFail.FindStringSubmatch(text)
+	if m == nil || !strings.HasPrefix(t.Name, "Example") {
+		return ""
+	}
+	return oneLine(fmt.Sprintf("got %q, want%s %q", m[1], m[2], strings.TrimRight(m[3], "\n")), maxReason)
+}
+
+var exampleFail = regexp.MustCompile(`(?s)(?:^|\n)got:\n(.*?)\n?want( \(unordered\))?:\n(.*)$`)
 
 // ofLanes takes the verdict of the test's lanes, if one of them has any that the
 // test failed of: it never came up, or the test says the same reason. A lane
@@ -138,7 +184,7 @@ func withoutDump(text string) string {
 	var b strings.Builder
 	in := false
 	for line := range strings.Lines(text) {
-		if logLine.MatchString(strings.TrimRight(line, "\r\n")) {
+		if _, ok := logged(line); ok {
 			in = dump.MatchString(strings.TrimRight(line, "\r\n"))
 		}
 		if !in {
@@ -199,58 +245,11 @@ block:
 func lastLog(text string) string {
 	last := ""
 	for line := range strings.Lines(text) {
-		if m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n")); m != nil {
-			last = m[1]
+		if said, ok := logged(line); ok {
+			last = said
 		}
 	}
 	return oneLine(last, maxReason)
-}
-
-// watch looks for what ends a whole test process.
-func (p *Package) watch(output string) {
-	line := strings.TrimRight(output, "\r\n")
-	if p.panicked != "" {
-		p.panicOut.add(output)
-	}
-	switch {
-	case p.panicked == "" && strings.HasPrefix(line, "panic: test timed out after "):
-		p.panicked = line
-		p.timedOut = strings.TrimPrefix(line, "panic: ")
-	case p.panicked == "" && (strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ")):
-		p.panicked = line
-		p.panicOut.add(output)
-	case p.timedOut != "" && strings.TrimSpace(line) == "running tests:":
-		p.listing = true
-	case p.listing:
-		m := runningTest.FindStringSubmatch(line)
-		if p.listing = m != nil; p.listing {
-			p.running[m[1]] = true
-		}
-	case p.panicked != "" && p.panicIn == "":
-		if m := testFunc.FindStringSubmatch(line); m != nil {
-			p.panicIn = m[1]
-		}
-	}
-}
-
-// runningTest is a line of the list that a -timeout panic begins with.
-var runningTest = regexp.MustCompile(`^\t\t(\S+) \(.*\)$`)
-
-// testFunc is a line of a stack trace with a test's function, or one inside it.
-var testFunc = regexp.MustCompile(`^\S*\.(Test\w*)(?:\.func[\w.]*)?\(`)
-
-// wasRunning tells whether a test was running at the -timeout. Listed is only
-// the innermost subtest.
-func (p *Package) wasRunning(name string) bool {
-	if len(p.running) == 0 {
-		return true // an older Go: no list
-	}
-	for r := range p.running {
-		if r == name || strings.HasPrefix(r, name+"/") {
-			return true
-		}
-	}
-	return false
 }
 
 // blame says why a package failed, nil if its tests say so.
@@ -271,9 +270,9 @@ func (p *Package) blame(failedBuild string, builds map[string]*clip) *Failure {
 	if anyFailed(p) {
 		return nil
 	}
-	f := &Failure{Kind: Exit, Verdict: Exit.verdict(), Reason: p.panicked}
-	if p.panicked != "" {
-		f.Kind = Panic
+	f := &Failure{Kind: Exit, Verdict: Exit.verdict()}
+	if p.death != nil {
+		f.Kind, f.Reason = Panic, p.death.line
 	}
 	var status string
 	for line := range strings.Lines(p.Output) {
@@ -298,6 +297,16 @@ func (p *Package) blame(failedBuild string, builds map[string]*clip) *Failure {
 
 // buildFailed is how Go before 1.24 says so.
 var buildFailed = regexp.MustCompile(`(?m)^FAIL\t\S+ \[(build|setup) failed\]`)
+
+// within tells whether t is a subtest of outer, at any depth.
+func (t *Test) within(outer *Test) bool {
+	for t = t.parent; t != nil; t = t.parent {
+		if t == outer {
+			return true
+		}
+	}
+	return false
+}
 
 // root is the test of the package's own that t is in.
 func (t *Test) root() *Test {

@@ -1,9 +1,11 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -92,7 +94,7 @@ func (rd *reader) event(e event) {
 	p := rd.packages[e.Package]
 	if p == nil || p.ended {
 		// A stream of several runs, one after the other, has packages again.
-		p = &Package{Path: e.Package, current: map[string]*Test{}, running: map[string]bool{}}
+		p = &Package{Path: e.Package, current: map[string]*Test{}}
 		rd.packages[e.Package] = p
 		rd.run.Packages = append(rd.run.Packages, p)
 	}
@@ -106,23 +108,100 @@ func (rd *reader) event(e event) {
 func (rd *reader) testEvent(p *Package, e event) {
 	t := p.current[e.Test]
 	if t == nil || e.Action == "run" {
-		t = &Test{Package: p.Path, Name: e.Test, began: e.Time, parent: parentOf(p, e.Test)}
-		p.current[e.Test] = t
-		p.Tests = append(p.Tests, t)
+		t = p.begin(e.Test, e)
+	}
+	if len(p.crashes) == 0 && len(p.held) > 0 && p.held[0].t.root() != t.root() {
+		rd.release(p)
+	}
+	if e.Action != "output" {
+		p.speaks = nil
+	}
+	failing := e.Action == "fail" || e.Action == "output" && strings.HasPrefix(strings.TrimLeft(e.Output, " "), "--- FAIL: "+t.Name+" (")
+	switch {
+	case failing && !slices.Contains(p.lastFailed, t):
+		p.lastFailed = append(p.lastFailed[:len(p.lastFailed):len(p.lastFailed)], t)
+	case !failing:
+		defer func() { p.lastFailed = nil }()
 	}
 	switch e.Action {
 	case "output":
-		p.watch(e.Output)
-		if !frame(e.Output) {
-			t.out.add(e.Output)
+		p.watch(t, e.Output)
+		to := cmp.Or(p.speaks, t)
+		if text := p.unglue(e.Output, e); !frame(text) {
+			to.out.add(text)
 		}
+	case "pause":
+		t.parallel = true
 	case "artifacts":
 		t.Artifacts = e.Path
 	case "pass", "fail", "skip", "bench":
+		if t.ended {
+			break // no test has two ends
+		}
 		t.ended = true
 		t.Elapsed = seconds(e.Elapsed)
-		t.settle(p, e.Action)
-		rd.console.test(t)
+		if n := len(p.crashes); n > 0 {
+			t.crash = p.crashes[n-1]
+		}
+		p.held = append(p.held, held{t, e.Action})
+	}
+}
+
+// begin adds a test.
+func (p *Package) begin(name string, e event) *Test {
+	t := &Test{Package: p.Path, Name: name, began: e.Time, parent: parentOf(p, name)}
+	p.current[name] = t
+	p.Tests = append(p.Tests, t)
+	if t.parent == nil {
+		p.lastRoot = t
+	}
+	return t
+}
+
+// held is a test and how it ended.
+type held struct {
+	t      *Test
+	action string
+}
+
+// release settles the tests that were held.
+func (rd *reader) release(p *Package) {
+	for _, h := range p.held {
+		h.t.settle(p, h.action)
+		rd.console.test(h.t)
+	}
+	p.held = nil
+}
+
+// close settles every test of a package that has ended. A test that has no end in the stream has
+// failed, unless it is known to be over and what it was.
+func (rd *reader) close(p *Package, action string, now time.Time, why string) {
+	p.decide(action)
+	for _, t := range p.Tests {
+		if !t.ended {
+			t.Elapsed = since(t.began, now)
+		}
+	}
+	rd.release(p)
+	// Subtests first: their test counts those that failed.
+	for _, t := range slices.Backward(p.Tests) {
+		if t.ended {
+			continue
+		}
+		said := map[string]string{"PASS": "pass", "FAIL": "fail", "SKIP": "skip", "BENCH": "pass"}[t.said]
+		if action == "pass" && said != "skip" {
+			said = "pass" // no test of it failed, whatever one printed
+		}
+		if said != "" && p.over(t, action) {
+			t.settle(p, said)
+		} else {
+			t.abandon(p, why)
+		}
+	}
+	for _, t := range p.Tests {
+		if !t.ended {
+			rd.console.test(t)
+		}
 	}
 }
 
@@ -140,7 +219,8 @@ func parentOf(p *Package, name string) *Test {
 func (rd *reader) packageEvent(p *Package, e event) {
 	switch e.Action {
 	case "output":
-		p.watch(e.Output)
+		p.watch(nil, e.Output)
+		p.lastFailed = nil
 		switch {
 		case strings.HasPrefix(e.Output, "ok  ") && strings.Contains(e.Output, "(cached)"):
 			p.Cached = true
@@ -156,13 +236,7 @@ func (rd *reader) packageEvent(p *Package, e event) {
 }
 
 func (rd *reader) endPackage(p *Package, e event) {
-	for _, t := range p.Tests {
-		if !t.ended {
-			t.Elapsed = since(t.began, e.Time)
-			t.abandon(p, "the test process ended before it did")
-			rd.console.test(t)
-		}
-	}
+	rd.close(p, e.Action, e.Time, "the test process ended before it did")
 	p.Output = p.out.String()
 	switch e.Action {
 	case "pass":
@@ -187,13 +261,7 @@ func (rd *reader) end() {
 		r.Incomplete = true
 		rd.problem("the stream ends before the tests of %s do", p.Path)
 		p.Outcome = Failed
-		for _, t := range p.Tests {
-			if !t.ended {
-				t.Elapsed = since(t.began, r.Ended)
-				t.abandon(p, "the stream ends before it does")
-				rd.console.test(t)
-			}
-		}
+		rd.close(p, "", r.Ended, "the stream ends before it does")
 		p.Output = p.out.String()
 		if !anyFailed(p) {
 			p.Failure = &Failure{Kind: Unfinished, Verdict: Unfinished.verdict(), Reason: "the stream ends before the package does"}
@@ -222,9 +290,8 @@ func (rd *reader) end() {
 }
 
 func (p *Package) release() {
-	p.current, p.running = nil, nil
+	p.current, p.crashes, p.death, p.lastFailed, p.lastRoot = nil, nil, nil, nil, nil
 	p.out.free()
-	p.panicOut.free()
 }
 
 func anyFailed(p *Package) bool {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -398,12 +399,57 @@ func TestQuantilesAreTimesThatWereMeasured(t *testing.T) {
 	require.Equal(t, []time.Duration{5, 1, 4, 2, 3}, times)
 }
 
+// ends is a slow, plain model of what counts: each run of each test, and its end in the stream. It
+// reads no output.
+func ends(b []byte) (tests map[string][]string, anyFail bool, packages map[string]string) {
+	tests, packages = map[string][]string{}, map[string]string{}
+	current := map[string]int{} // the run of a test that is going on
+	again := map[string]int{}   // how often a package began
+	for _, line := range bytes.Split(b, []byte("\n")) {
+		var e struct{ Action, Package, ImportPath, Test, Output string }
+		if json.Unmarshal(bytes.TrimSpace(line), &e) != nil || !bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) || e.Package == "" || e.Action == "" ||
+			strings.HasPrefix(e.Action, "build-") {
+			continue
+		}
+		pkg := fmt.Sprint(e.Package, "#", again[e.Package])
+		if packages[pkg] == "" {
+			packages[pkg] = "none"
+		}
+		end := slices.Contains([]string{"pass", "fail", "skip"}, e.Action)
+		if e.Test == "" {
+			if end {
+				packages[pkg] = e.Action
+				again[e.Package]++
+			}
+			continue
+		}
+		name := pkg + "\x00" + e.Test
+		if len(tests[name]) == 0 || e.Action == "run" {
+			tests[name] = append(tests[name], "none")
+			current[name] = len(tests[name]) - 1
+		}
+		if e.Action == "bench" {
+			end, e.Action = true, "pass"
+		}
+		if end && tests[name][current[name]] == "none" {
+			tests[name][current[name]] = e.Action
+			anyFail = anyFail || e.Action == "fail"
+		}
+	}
+	return tests, anyFail, packages
+}
+
+// FuzzRead checks that reports can be made of whatever comes, and that a test's outcome is the
+// one in the structure of the stream, whatever anything printed.
 func FuzzRead(f *testing.F) {
-	for _, name := range []string{"mixed", "panic", "timeout", "repeated", "lanes"} {
+	for _, name := range []string{"mixed", "panic", "timeout", "repeated", "lanes", "field", "field-v"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		require.NoError(f, err)
 		f.Add(b)
 	}
+	f.Add([]byte(event("run", "TestA", "") + event("output", "TestA", "half--- FAIL: TestA (0.00s)\n") + event("output", "", "PASS\n") + event("pass", "", "")))
+	f.Add([]byte(event("run", "TestA", "") + event("output", "TestA", "half=== RUN   TestA/b\n") + event("output", "TestA", "panic: x\n") +
+		event("fail", "TestA", "") + event("pass", "TestA", "") + event("fail", "", "")))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		run, err := report.Read(bytes.NewReader(b), report.ReadOptions{Console: io.Discard})
 		require.NoError(t, err)
@@ -412,6 +458,42 @@ func FuzzRead(f *testing.F) {
 		require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{}))
 		var doc struct{}
 		require.NoError(t, xml.Unmarshal(junit.Bytes(), &doc), junit.String())
+		tests, anyFail, packages := ends(b)
+		got := map[string][]report.Outcome{}
+		seen := map[string]int{}
+		failed := map[string]bool{}
+		for _, p := range run.Packages {
+			n := seen[p.Path]
+			seen[p.Path]++
+			pkg := fmt.Sprint(p.Path, "#", n)
+			for _, test := range p.Tests {
+				got[pkg+"\x00"+test.Name] = append(got[pkg+"\x00"+test.Name], test.Outcome)
+				failed[pkg] = failed[pkg] || test.Outcome == report.Failed
+			}
+		}
+		if len(b) > 1<<20 || len(run.Packages) != len(packages) {
+			return // packages without tests are left out
+		}
+		want := map[string]report.Outcome{"pass": report.Passed, "fail": report.Failed, "skip": report.Skipped}
+		for name, runs := range tests {
+			for _, end := range runs {
+				if w := want[end]; w != "" && !slices.Contains(got[name], w) {
+					t.Errorf("%s: the stream says %v, the report %v", name, runs, got[name])
+				}
+			}
+			pkg, _, _ := strings.Cut(name, "\x00")
+			if packages[pkg] == "pass" && !slices.Contains(runs, "fail") && slices.Contains(got[name], report.Failed) {
+				t.Errorf("%s failed in a package that passed", name)
+			}
+		}
+		if anyFail {
+			require.NotZero(t, run.ExitCode())
+		}
+		for pkg, end := range packages {
+			if end == "fail" || end == "none" {
+				require.NotZero(t, run.ExitCode(), pkg)
+			}
+		}
 		c := run.Count()
 		if run.ExitCode() == 0 {
 			require.Zero(t, c.Failed)

@@ -77,11 +77,14 @@ type Test struct {
 	// Lanes are those that the test brought up, as far as is known.
 	Lanes []Lane
 
-	began  time.Time
-	out    clip
-	ended  bool
-	parent *Test
-	failed []string // its subtests that failed
+	began    time.Time
+	out      clip
+	ended    bool
+	parent   *Test
+	failed   []string // its subtests that failed
+	parallel bool     // it was paused
+	said     string   // PASS, FAIL or SKIP in a line that test2json took for output
+	crash    *crash   // the last one in the stream when it ended
 }
 
 // A Package is the run of one package's tests.
@@ -100,15 +103,16 @@ type Package struct {
 	out     clip
 	ended   bool
 	current map[string]*Test
-	// panicked is the first panic or fatal error in its stream, panicIn the test
-	// whose function its stack trace names first, panicOut all from there on.
-	panicked, panicIn string
-	panicOut          clip
-	// timedOut is the line of the -timeout panic, running what it lists.
-	timedOut string
-	running  map[string]bool
-	listing  bool
-	notFound bool // no test files
+	// held are tests that have ended and wait until it is known whether the process died.
+	held       []held
+	lastRoot   *Test    // the test of the package's own that began last
+	lastFailed []*Test  // whose end was reported last, as failed; reset by anything else
+	speaks     *Test    // a test whose beginning test2json did not see, and whose output it gives to another
+	crashes    []*crash // lines that may be a crash, see decide
+	death      *crash   // the one that was
+	finished   bool     // the process said PASS or FAIL, as its last words
+	lastWords  string   // its last line
+	notFound   bool     // no test files
 }
 
 // A Run is all of a stream.

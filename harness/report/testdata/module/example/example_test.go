@@ -1,0 +1,11 @@
+package example
+
+import "fmt"
+
+func Example() {
+	fmt.Println("hello")
+	fmt.Println("world")
+	// Output:
+	// hello
+	// there
+}

@@ -1,0 +1,6 @@
+package examplepanic
+
+func Example_panics() {
+	panic("in an example")
+	// Output:
+}

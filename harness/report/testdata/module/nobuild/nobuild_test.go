@@ -1,0 +1,5 @@
+package nobuild
+
+import "testing"
+
+func TestUnused(t *testing.T) { x := 1 }

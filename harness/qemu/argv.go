@@ -104,8 +104,8 @@ func (a *argv) firmware(cfg Config) {
 	if cfg.Firmware.Code == "" {
 		return
 	}
-	a.add("-drive", option("if=pflash", "unit=0", "format=raw", "readonly=on", "file="+escape(cfg.Firmware.Code)))
-	a.add("-drive", option("if=pflash", "unit=1", "format=raw", "file="+escape(cfg.Firmware.Vars)))
+	a.add("-drive", option("if=pflash", "unit=0", "format="+formatOr(cfg.Firmware.CodeFormat), "readonly=on", "file="+escape(cfg.Firmware.Code)))
+	a.add("-drive", option("if=pflash", "unit=1", "format="+formatOr(cfg.Firmware.VarsFormat), "file="+escape(cfg.Firmware.Vars)))
 }
 
 func (a *argv) disk(cfg Config) {

@@ -134,12 +134,6 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Firmware is split UEFI firmware, as raw flash images.
-type Firmware struct {
-	Code string // read-only
-	Vars string // the machine's own writable copy; Prepare makes it
-}
-
 // Spice configures QEMU's SPICE server. It listens on a unix socket or on
 // TCP, not both.
 type Spice struct {

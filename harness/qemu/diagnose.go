@@ -38,8 +38,14 @@ var symptoms = []symptom{
 	{regexp.MustCompile(`Could not access KVM kernel module|failed to initialize kvm|KVM is not supported`), func(_ Config, line string) error {
 		return &HostError{What: "KVM cannot be used: " + line, Hint: "use --accel auto or tcg, or see that this user may open /dev/kvm"}
 	}},
+	// The file stands in the next line.
+	{regexp.MustCompile(`Is another process using the image \[`), func(_ Config, line string) error {
+		_, rest, _ := strings.Cut(line, "[")
+		path, _, _ := strings.Cut(rest, "]")
+		return inUse(path, "QEMU gets no lock on it")
+	}},
 	{regexp.MustCompile(`Failed to get .* lock`), func(_ Config, line string) error {
-		return &ConfigError{What: "a disk image is in use by another machine: " + line, Hint: "give each machine an overlay of its own"}
+		return &ConfigError{What: "a disk image is in use by another process: " + line, Hint: "give each machine an overlay of its own"}
 	}},
 	{regexp.MustCompile(`No space left on device`), func(cfg Config, line string) error {
 		return &HostError{What: "the disk is full: " + line, Hint: "free some space or choose another directory"}

@@ -10,13 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 )
 
 // Overlay makes a qcow2 image at path that holds only what differs from base,
 // another image that stays as it is. base may be qcow2 or raw. A base that is
-// missing or damaged is a *ConfigError, a full disk a *HostError.
+// missing, damaged or in use is a *ConfigError, a full disk a *HostError.
 func Overlay(ctx context.Context, base, path string) error {
 	tool, err := FindImageTool(os.Getenv)
 	if err != nil {
@@ -26,58 +27,107 @@ func Overlay(ctx context.Context, base, path string) error {
 	if err != nil {
 		return err
 	}
-	format, size, err := checkImage(ctx, tool, base)
+	image, err := checkImage(ctx, tool, base)
 	if err != nil {
 		return err
 	}
-	return writeOverlay(path, base, format, size)
+	return writeOverlay(path, image.name, image.format, image.size)
 }
 
-// checkImage says whether a guest can be started from the image, its format
-// and how many bytes its disk has.
-func checkImage(ctx context.Context, tool, path string) (format string, size int64, err error) {
+// An imageInfo is what an overlay says of the image below it.
+type imageInfo struct {
+	name   string // see layer.name
+	format string
+	size   int64 // of the disk, in bytes
+}
+
+// Exit statuses of qemu-img check (qemu-img(1)). Any other is a failure.
+const (
+	checkLeaks   = 3  // clusters that nobody uses: a waste of room, and no harm
+	checkNothing = 63 // the format has nothing that could be checked
+)
+
+// checkImage says whether a guest can be started from the image at path.
+func checkImage(ctx context.Context, tool, path string) (imageInfo, error) {
+	var image imageInfo
 	if err := readable(path); err != nil {
-		return "", 0, &ConfigError{What: fmt.Sprintf("the guest's disk image cannot be read: %v", err), Err: err}
+		return image, &ConfigError{What: fmt.Sprintf("the guest's disk image cannot be read: %v", err), Err: err}
 	}
-	damaged := func(out string, err error) error {
-		return &ConfigError{
-			What: fmt.Sprintf("the guest's disk image %s is damaged or not an image: %s", path, said(out, err)),
-			Hint: "fetch or build it again",
-			Err:  err,
+	failed := func(out string, err error) (imageInfo, error) {
+		if ctx.Err() != nil {
+			return image, context.Cause(ctx)
 		}
+		return image, unusable(path, out, err)
+	}
+	top, err := layersOf(path)
+	if err != nil {
+		if _, own := headerOf(path); own != nil && !errors.Is(own, errNotQcow2) {
+			return failed("", own)
+		}
+		return image, err // another of its files is to blame
+	}
+	if image.name, err = top.name(); err != nil {
+		return image, err
 	}
 	out, err := runTool(ctx, tool, "info", "--output=json", path)
 	if err != nil {
-		if ctx.Err() != nil {
-			return "", 0, context.Cause(ctx)
-		}
-		return "", 0, damaged(out, err)
+		return failed(out, err)
 	}
 	var info struct {
 		Format string `json:"format"`
 		Size   int64  `json:"virtual-size"`
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil {
-		return "", 0, damaged("qemu-img info made no sense", err)
+		return failed("qemu-img info made no sense", err)
 	}
+	image.format, image.size = info.Format, info.Size
 	// QEMU takes whatever it does not know for a raw image. One that is named
 	// qcow2 and does not begin so is damaged; a raw one below one sector is
 	// no disk.
-	if strings.HasSuffix(path, ".qcow2") && info.Format != "qcow2" {
-		return "", 0, damaged("its name says qcow2, its content does not", nil)
+	if strings.HasSuffix(path, ".qcow2") && image.format != "qcow2" {
+		return failed("its name says qcow2, its content does not", nil)
 	}
-	if info.Size < 512 {
-		return "", 0, damaged(fmt.Sprintf("it holds %d bytes", info.Size), nil)
+	if image.size < 512 {
+		return failed(fmt.Sprintf("it holds %d bytes", image.size), nil)
 	}
-	if info.Format == "qcow2" {
-		if out, err := runTool(ctx, tool, "check", "-q", path); err != nil {
-			if ctx.Err() != nil {
-				return "", 0, context.Cause(ctx)
-			}
-			return "", 0, damaged(out, err)
+	// The reference counts of an image that was not closed are known to be stale.
+	// Only a writer needs them, and QEMU puts them right before it writes.
+	if top.qcow2 == nil || !top.qcow2.dirty {
+		// Formats that cannot be checked are opened, which shows a lock.
+		out, err := runTool(ctx, tool, "check", "-q", image.name)
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && (exit.ExitCode() == checkLeaks || exit.ExitCode() == checkNothing) {
+			err = nil
+		}
+		if err != nil {
+			return failed(out, err)
 		}
 	}
-	return info.Format, info.Size, nil
+	return image, nil
+}
+
+// lockedImage is what QEMU and its tool say of an image that a running machine
+// has, in versions 2.10 to 10.0.
+var lockedImage = regexp.MustCompile(`Failed to get (shared )?"?[a-z ]+"? lock`)
+
+// unusable says why the tool could not use the image at path: it is in use, or not
+// yet complete, or else damaged.
+func unusable(path, out string, err error) error {
+	if text := lockedImage.FindString(out); text != "" {
+		return inUse(path, text)
+	}
+	if all := holders(path); len(all) > 0 && all[0].writes {
+		return &ConfigError{
+			What: fmt.Sprintf("the guest's disk image %s is being written to by %s: %s", path, all[0], said(out, err)),
+			Hint: "wait until it is complete",
+			Err:  err,
+		}
+	}
+	return &ConfigError{
+		What: fmt.Sprintf("the guest's disk image %s is damaged or not an image: %s", path, said(out, err)),
+		Hint: "fetch or build it again",
+		Err:  err,
+	}
 }
 
 // runTool runs qemu-img and returns what it printed.
@@ -171,7 +221,8 @@ func Prepare(ctx context.Context, cfg Config) (Config, error) {
 		if err := CopyVars(fw.Vars, vars); err != nil {
 			return cfg, err
 		}
-		cfg.Firmware = Firmware{Code: fw.Code, Vars: vars}
+		fw.Vars = vars
+		cfg.Firmware = fw
 	}
 	if cfg.Image != "" && cfg.Disk == "" {
 		disk := filepath.Join(cfg.Dir, diskFile)

@@ -1,6 +1,8 @@
 package qemu_test
 
 import (
+	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,4 +92,169 @@ func TestFirmwareVariablesAreCopiedOrTheFaultIsTold(t *testing.T) {
 	full := filepath.Join(dir, "full")
 	require.NoError(t, os.Symlink("/dev/full", full))
 	requireHostError(t, qemu.CopyVars(template, full), "the disk is full")
+}
+
+// imageTool runs qemu-img in a directory.
+func imageTool(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("qemu-img", args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// readsFrom asserts what a guest would read at the beginning of its disk. QEMU's
+// own tool reads it, in a directory that has nothing to do with the image.
+func readsFrom(t *testing.T, overlay string, pattern byte) {
+	t.Helper()
+	cmd := exec.Command("qemu-io", "-r", "-f", "qcow2", "-c", fmt.Sprintf("read -P %d 0 512", pattern), overlay)
+	cmd.Dir = "/"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NotContains(t, string(out), "verification failed")
+}
+
+// qemu-img check ends with 3 for leaked clusters, which take room and do no harm
+// (apache/cloudstack#8577): a guest boots from such an image.
+func TestAnImageWithLeakedClustersIsTaken(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	dir := t.TempDir()
+	image := filepath.Join(dir, "leak.qcow2")
+	imageTool(t, dir, "create", "-q", "-f", "qcow2", image, "1M")
+	require.NoError(t, exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", image).Run())
+	b, err := os.ReadFile(image)
+	require.NoError(t, err)
+	// One cluster more at the end, counted as used once and used by nobody.
+	const cluster = 64 << 10
+	n := (len(b) + cluster - 1) / cluster
+	b = append(b, make([]byte, (n+1)*cluster-len(b))...)
+	block := binary.BigEndian.Uint64(b[binary.BigEndian.Uint64(b[48:]):])
+	binary.BigEndian.PutUint16(b[block+2*uint64(n):], 1)
+	require.NoError(t, os.WriteFile(image, b, 0o600))
+	var exit *exec.ExitError
+	require.ErrorAs(t, exec.Command("qemu-img", "check", "-q", image).Run(), &exit)
+	require.Equal(t, 3, exit.ExitCode(), "leaks, and nothing else")
+
+	overlay := filepath.Join(dir, "overlay.qcow2")
+	require.NoError(t, qemu.Overlay(t.Context(), image, overlay))
+	readsFrom(t, overlay, 7)
+
+	// A cluster that is used and not counted may be given away: that is damage.
+	binary.BigEndian.PutUint16(b[block+2*uint64(n-1):], 0)
+	require.NoError(t, os.WriteFile(image, b, 0o600))
+	require.ErrorContains(t, qemu.Overlay(t.Context(), image, overlay), "is damaged or not an image")
+}
+
+// With lazy reference counts a guest that is killed leaves an image whose counts
+// are known to be stale. QEMU boots from it: nobody who only reads needs them.
+func TestAnImageThatWasNotClosedIsTaken(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	dir := t.TempDir()
+	image := filepath.Join(dir, "dirty.qcow2")
+	imageTool(t, dir, "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", image, "1M")
+	require.Error(t, exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", "-c", "abort", image).Run(), "it aborts")
+	var exit *exec.ExitError
+	require.ErrorAs(t, exec.Command("qemu-img", "check", "-q", image).Run(), &exit)
+	overlay := filepath.Join(dir, "overlay.qcow2")
+	require.NoError(t, qemu.Overlay(t.Context(), image, overlay))
+	readsFrom(t, overlay, 7)
+}
+
+// The image of a machine that runs was called "damaged … build it again"
+// (GNS3/gns3-gui#2301, dguerri/LibVirtKvm-scripts#45).
+func TestAnImageThatAnotherProcessHasOpenIsInUseAndItIsSaidByWhom(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	for _, format := range []string{"qcow2", "raw"} {
+		dir := shortDir(t)
+		image := filepath.Join(dir, "disk."+format)
+		imageTool(t, dir, "create", "-q", "-f", format, image, "1M")
+		// A machine that writes to the image itself, and one that wants to.
+		own := qemu.Config{Dir: dir, BIOS: true, Accel: qemu.TCG, Display: qemu.NoDisplay, MemoryMiB: 16, Paused: true,
+			Args: []string{"-drive", "if=virtio,format=" + format + ",file=" + image}}
+		m := start(t, own)
+		own.Dir = shortDir(t)
+		_, err := qemu.Start(boundary(t), own)
+		says := fmt.Sprintf("%s is in use by process %d (qemu-system-x86)", image, m.PID())
+		var conf *qemu.ConfigError
+		require.ErrorAs(t, err, &conf)
+		require.ErrorContains(t, err, says)
+
+		// One that only reads it. QEMU's tool finds that out of a qcow2 image, and
+		// QEMU itself of a raw one.
+		reads := qemu.Config{Dir: shortDir(t), Image: image, BIOS: true, Accel: qemu.TCG, Display: qemu.NoDisplay, MemoryMiB: 16, Paused: true}
+		prepared, err := qemu.Prepare(t.Context(), reads)
+		if err == nil {
+			_, err = qemu.Start(boundary(t), prepared)
+		} else {
+			require.NoFileExists(t, filepath.Join(reads.Dir, "disk.qcow2"))
+		}
+		require.ErrorAs(t, err, &conf)
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "damaged")
+		require.NoError(t, m.Close())
+		start(t, reads)
+	}
+}
+
+// A download or a copy takes no lock: what is there of the image is half of it.
+func TestAnImageThatIsStillBeingWrittenIsNotCalledDamaged(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	image := filepath.Join(t.TempDir(), "half.qcow2")
+	f, err := os.Create(image)
+	require.NoError(t, err)
+	_, err = f.WriteString("QFI\xfb\x00\x00\x00\x03")
+	require.NoError(t, err)
+	err = qemu.Overlay(t.Context(), image, filepath.Join(t.TempDir(), "overlay.qcow2"))
+	require.ErrorContains(t, err, fmt.Sprintf("is being written to by process %d (", os.Getpid()))
+	require.ErrorContains(t, err, "wait until it is complete")
+	require.NoError(t, f.Close())
+	require.ErrorContains(t, qemu.Overlay(t.Context(), image, filepath.Join(t.TempDir(), "overlay.qcow2")), "is damaged or not an image")
+}
+
+// QEMU takes the name of an external data file from its working directory, which
+// for whoever made it was the image's (GNS3/gns3-server#2622).
+func TestAnImageWithARelativeDataOrBackingFileIsTaken(t *testing.T) {
+	t.Parallel()
+	needMachines(t)
+	dir := shortDir(t)
+	sub := filepath.Join(dir, "sub, with a comma")
+	require.NoError(t, os.Mkdir(sub, 0o700))
+	imageTool(t, sub, "create", "-q", "-f", "qcow2", "-o", "data_file=data.raw", "ext.qcow2", "1M")
+	write := exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", "ext.qcow2")
+	write.Dir = sub
+	require.NoError(t, write.Run())
+	imageTool(t, sub, "create", "-q", "-f", "qcow2", "-b", "ext.qcow2", "-F", "qcow2", "above.qcow2")
+	imageTool(t, dir, "create", "-q", "-f", "qcow2", "-b", "sub, with a comma/above.qcow2", "-F", "qcow2", "top.qcow2")
+	for image, files := range map[string][]string{
+		filepath.Join(sub, "ext.qcow2"):   {"ext.qcow2", "data.raw"},
+		filepath.Join(sub, "above.qcow2"): {"above.qcow2", "ext.qcow2", "data.raw"},
+		filepath.Join(dir, "top.qcow2"):   {"../top.qcow2", "above.qcow2", "ext.qcow2", "data.raw"},
+	} {
+		overlay := filepath.Join(t.TempDir(), "overlay.qcow2")
+		require.NoError(t, qemu.Overlay(t.Context(), image, overlay), image)
+		readsFrom(t, overlay, 7)
+		// What is restored lies above a copy of the overlay.
+		restored := filepath.Join(t.TempDir(), "restored.qcow2")
+		require.NoError(t, qemu.OverlayState(overlay, restored))
+		readsFrom(t, restored, 7)
+		got, err := qemu.ImageFiles(image)
+		require.NoError(t, err)
+		for i, f := range files {
+			files[i] = filepath.Join(sub, f)
+		}
+		require.Equal(t, files, got)
+	}
+
+	require.NoError(t, os.Rename(filepath.Join(sub, "data.raw"), filepath.Join(sub, "elsewhere.raw")))
+	err := qemu.Overlay(t.Context(), filepath.Join(dir, "top.qcow2"), filepath.Join(dir, "overlay.qcow2"))
+	require.ErrorContains(t, err, "data.raw: no such file")
+	require.NotContains(t, err.Error(), "damaged")
+	require.NoError(t, os.Remove(filepath.Join(sub, "above.qcow2")))
+	err = qemu.Overlay(t.Context(), filepath.Join(dir, "top.qcow2"), filepath.Join(dir, "overlay.qcow2"))
+	require.ErrorContains(t, err, "above.qcow2: no such file")
+	require.NotContains(t, err.Error(), "damaged")
 }

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"io"
 	"os/exec"
 	"testing"
@@ -20,13 +21,14 @@ var (
 type Qcow2Info struct {
 	Size     int64
 	Backing  string
+	Format   string
 	External bool
 }
 
 // ReadQcow2 is readQcow2 for tests.
 func ReadQcow2(r io.ReaderAt) (Qcow2Info, error) {
 	info, err := readQcow2(r)
-	return Qcow2Info{info.size, info.backing, info.external}, err
+	return Qcow2Info{info.size, info.backing, info.format, info.external}, err
 }
 
 // ForgetKVMAnswers makes this process one that has not tried KVM yet.
@@ -43,4 +45,13 @@ func DeafMachine(t *testing.T, cmd *exec.Cmd, c *qmp.Client) *Machine {
 	watched := make(chan struct{})
 	close(watched)
 	return &Machine{proc: p, qmp: c, watched: watched, followed: make(chan struct{}), gone: make(chan struct{})}
+}
+
+// Qcow2Content reads all of a small image.
+func Qcow2Content(r io.ReaderAt) ([]byte, error) {
+	info, err := readQcow2(r)
+	if err != nil || info.size > maxFlash {
+		return nil, errors.Join(err, errUnread)
+	}
+	return qcow2Content(r, info)
 }

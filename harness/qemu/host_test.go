@@ -62,8 +62,12 @@ func TestFirmwareIsFoundInTheUsualPlacesTheFourMegabyteBuildFirst(t *testing.T) 
 	root := t.TempDir()
 	put := func(names ...string) {
 		for _, name := range names {
+			content := flash(codeGUID)
+			if strings.Contains(strings.ToLower(name), "vars") {
+				content = flash(varsGUID)
+			}
 			require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
-			require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte("fw"), 0o644))
+			require.NoError(t, os.WriteFile(filepath.Join(root, name), content, 0o644))
 		}
 	}
 	_, err := qemu.FindOVMFUnder(env{}.get, root)
@@ -81,19 +85,18 @@ func TestFirmwareIsFoundInTheUsualPlacesTheFourMegabyteBuildFirst(t *testing.T) 
 	put("usr/share/OVMF/OVMF_VARS_4M.fd")
 	fw, err = qemu.FindOVMFUnder(env{}.get, root)
 	require.NoError(t, err)
-	assert.Equal(t, qemu.Firmware{
-		Code: filepath.Join(root, "usr/share/OVMF/OVMF_CODE_4M.fd"),
-		Vars: filepath.Join(root, "usr/share/OVMF/OVMF_VARS_4M.fd"),
-	}, fw)
+	assert.Equal(t, raw(filepath.Join(root, "usr/share/OVMF/OVMF_CODE_4M.fd"), filepath.Join(root, "usr/share/OVMF/OVMF_VARS_4M.fd")), fw)
 
 	put("my/code", "my/vars")
-	mine := qemu.Firmware{Code: filepath.Join(root, "my/code"), Vars: filepath.Join(root, "my/vars")}
+	mine := raw(filepath.Join(root, "my/code"), filepath.Join(root, "my/vars"))
 	fw, err = qemu.FindOVMFUnder(env{qemu.EnvOVMFCode: mine.Code, qemu.EnvOVMFVars: mine.Vars}.get, root)
 	require.NoError(t, err)
 	assert.Equal(t, mine, fw)
 
 	_, err = qemu.FindOVMFUnder(env{qemu.EnvOVMFCode: mine.Code}.get, root)
-	requireHostError(t, err, "set both or neither")
+	var usage *qemu.ConfigError
+	require.ErrorAs(t, err, &usage, "the host is not to blame")
+	require.ErrorContains(t, err, "only one of SPICELANE_OVMF_CODE and SPICELANE_OVMF_VARS is set; set both or neither")
 	_, err = qemu.FindOVMFUnder(env{qemu.EnvOVMFCode: mine.Code, qemu.EnvOVMFVars: filepath.Join(root, "my")}.get, root)
 	requireHostError(t, err, "cannot be read", "regular file")
 }
@@ -184,7 +187,7 @@ func TestAQEMUThatDoesNotStartIsDiagnosed(t *testing.T) {
 		{"no SPICE", stamp + "-spice unix=on: There is no option group 'spice'", true, "has no SPICE server"},
 		{"no qxl", stamp + "-device qxl-vga,id=video0: 'qxl-vga' is not a valid device model name", true, `has no display device "qxl"`},
 		{"no KVM", "Could not access KVM kernel module: Permission denied", true, "KVM cannot be used"},
-		{"image in use", stamp + `-drive file=x: Failed to get "write" lock`, false, "in use by another machine"},
+		{"image in use", stamp + `-drive file=x: Failed to get "write" lock`, false, "in use by another process"},
 		{"disk full", stamp + "cannot write: No space left on device", true, "the disk is full: cannot write"},
 		{"no memory", stamp + "cannot set up guest memory 'pc.ram': Cannot allocate memory", true, "no 256 MiB of memory"},
 		{"kernel missing", stamp + "could not open kernel file '/boot/x': No such file or directory", false, "QEMU cannot use a file"},

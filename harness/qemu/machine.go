@@ -93,6 +93,11 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 			return nil, err
 		}
 	}
+	if fw := cfg.Firmware; fw.Code != "" && fw.Vars != "" && (fw.CodeFormat == "" || fw.VarsFormat == "") {
+		if cfg.Firmware, err = fw.identify(); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Accel == "" || cfg.Accel == AccelAuto {
 		choice, err := ChooseAccel(ctx, cfg, AccelOptions{})
 		if err != nil {

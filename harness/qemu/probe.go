@@ -55,10 +55,11 @@ func FindQEMU(getenv func(string) string) (string, error) {
 // SPICELANE_QEMU if there is one, else that from PATH. The error is a
 // *HostError.
 func FindImageTool(getenv func(string) string) (string, error) {
-	if q := getenv(EnvQEMU); q != "" {
-		beside := filepath.Join(filepath.Dir(q), "qemu-img")
-		if path, err := exec.LookPath(beside); err == nil {
-			return filepath.Abs(path)
+	if getenv(EnvQEMU) != "" {
+		if q, err := FindQEMU(getenv); err == nil {
+			if path, err := exec.LookPath(filepath.Join(filepath.Dir(q), "qemu-img")); err == nil {
+				return path, nil
+			}
 		}
 	}
 	path, err := exec.LookPath("qemu-img")
@@ -66,57 +67,6 @@ func FindImageTool(getenv func(string) string) (string, error) {
 		return "", &HostError{What: "QEMU's image tool was not found: no qemu-img in PATH", Hint: hintQEMU, Err: err}
 	}
 	return filepath.Abs(path)
-}
-
-// firmwarePlaces are where systems put split x86-64 UEFI firmware without
-// Secure Boot, in order of preference: 4 MiB builds first, because newer
-// systems no longer have the others.
-var firmwarePlaces = []Firmware{
-	// Debian, Ubuntu
-	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
-	// Arch
-	{"/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"},
-	{"/usr/share/edk2-ovmf/x64/OVMF_CODE.4m.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.4m.fd"},
-	// openSUSE
-	{"/usr/share/qemu/ovmf-x86_64-4m-code.bin", "/usr/share/qemu/ovmf-x86_64-4m-vars.bin"},
-	// Fedora
-	{"/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"},
-	// older Debian, Ubuntu, Arch
-	{"/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"},
-	{"/usr/share/edk2-ovmf/x64/OVMF_CODE.fd", "/usr/share/edk2-ovmf/x64/OVMF_VARS.fd"},
-	// QEMU's own, where it was built from source
-	{"/usr/local/share/qemu/edk2-x86_64-code.fd", "/usr/local/share/qemu/edk2-i386-vars.fd"},
-	{"/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"},
-}
-
-// FindOVMF returns UEFI firmware: SPICELANE_OVMF_CODE and SPICELANE_OVMF_VARS
-// if getenv has them (both or neither), else the first complete pair in the
-// usual places. Vars is the system's template, to be copied before use. The
-// error is a *HostError.
-func FindOVMF(getenv func(string) string) (Firmware, error) {
-	return findOVMF(getenv, "/")
-}
-
-func findOVMF(getenv func(string) string, root string) (Firmware, error) {
-	code, vars := getenv(EnvOVMFCode), getenv(EnvOVMFVars)
-	if (code == "") != (vars == "") {
-		return Firmware{}, &HostError{What: fmt.Sprintf("only one of %s and %s is set", EnvOVMFCode, EnvOVMFVars), Hint: "set both or neither"}
-	}
-	if code != "" {
-		for _, path := range []string{code, vars} {
-			if err := readable(path); err != nil {
-				return Firmware{}, &HostError{What: fmt.Sprintf("the UEFI firmware given in the environment cannot be read: %v", err), Err: err}
-			}
-		}
-		return Firmware{Code: code, Vars: vars}, nil
-	}
-	for _, fw := range firmwarePlaces {
-		fw = Firmware{Code: filepath.Join(root, fw.Code), Vars: filepath.Join(root, fw.Vars)}
-		if readable(fw.Code) == nil && readable(fw.Vars) == nil {
-			return fw, nil
-		}
-	}
-	return Firmware{}, &HostError{What: "UEFI firmware (OVMF) was not found in any of the usual places", Hint: hintOVMF}
 }
 
 // readable reports why a regular file cannot be read, or nil.

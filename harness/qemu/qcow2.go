@@ -23,9 +23,13 @@ const (
 	// One cluster of the second-level table maps this many bytes of the disk.
 	qcow2PerL1 = qcow2Cluster / 8 * qcow2Cluster
 
-	qcow2ExternalData = 1 << 2 // incompatible feature: the data is in another file
+	// Incompatible features.
+	qcow2Dirty        = 1 << 0 // the reference counts may be stale
+	qcow2ExternalData = 1 << 2 // the data is in another file
 
-	qcow2BackingFormat = 0xe2792aca // type of a header extension
+	// Types of header extensions.
+	qcow2BackingFormat = 0xe2792aca
+	qcow2DataFile      = 0x44415441 // the name of the external data file
 
 	// The format's own limit for the name of a backing file.
 	maxBackingName = 1023
@@ -38,7 +42,13 @@ const (
 type qcow2Info struct {
 	size     int64  // of the disk, in bytes
 	backing  string // name of the file below, as written; "" if there is none
+	format   string // of the file below, as written; "" if that is not said
 	external bool   // the data is in a file of its own
+	data     string // name of that file, as written; "" if that is not said
+	dirty    bool   // it was not closed: the reference counts may be stale
+
+	clusterBits uint32
+	l1          int64 // where the first-level table is
 }
 
 // errNotQcow2 says that bytes do not begin a qcow2 image.
@@ -68,7 +78,18 @@ func readQcow2(r io.ReaderAt) (qcow2Info, error) {
 		return info, fmt.Errorf("qcow2 header: a disk of %d bytes is larger than the format holds", size)
 	}
 	info.size = int64(size)
-	info.external = version == 3 && binary.BigEndian.Uint64(h[72:])&qcow2ExternalData != 0
+	info.clusterBits = binary.BigEndian.Uint32(h[20:])
+	info.l1 = int64(binary.BigEndian.Uint64(h[40:]))
+	extensions := int64(72)
+	if version == 3 {
+		features := binary.BigEndian.Uint64(h[72:])
+		info.external = features&qcow2ExternalData != 0
+		info.dirty = features&qcow2Dirty != 0
+		extensions = int64(binary.BigEndian.Uint32(h[100:]))
+	}
+	if err := info.readExtensions(r, extensions); err != nil {
+		return info, err
+	}
 	at, length := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:])
 	if at == 0 {
 		return info, nil
@@ -88,10 +109,50 @@ func readQcow2(r io.ReaderAt) (qcow2Info, error) {
 	return info, nil
 }
 
+// readExtensions reads the names that stand between the header and its backing
+// file's name.
+func (info *qcow2Info) readExtensions(r io.ReaderAt, at int64) error {
+	const most = 64 // QEMU writes five at most
+	for range most {
+		h := make([]byte, 8)
+		if n, err := r.ReadAt(h, at); n < len(h) {
+			if err == io.EOF {
+				return nil // an image of version 2 may end here
+			}
+			return fmt.Errorf("qcow2 header: %w", err)
+		}
+		kind, length := binary.BigEndian.Uint32(h), binary.BigEndian.Uint32(h[4:])
+		at += 8
+		if kind == 0 {
+			return nil
+		}
+		if kind == qcow2BackingFormat || kind == qcow2DataFile {
+			if length > maxBackingName {
+				return fmt.Errorf("qcow2 header: a name of %d bytes cannot be", length)
+			}
+			name := make([]byte, length)
+			if n, err := r.ReadAt(name, at); n < len(name) {
+				if err == io.EOF {
+					err = io.ErrUnexpectedEOF
+				}
+				return fmt.Errorf("qcow2 header: %w", err)
+			}
+			if kind == qcow2DataFile {
+				info.data = string(name)
+			} else {
+				info.format = string(name)
+			}
+		}
+		at += (int64(length) + 7) &^ 7
+	}
+	return nil
+}
+
 // emptyOverlay returns the bytes of a qcow2 image of size bytes in which
-// everything comes from base, an absolute path.
+// everything comes from base: an absolute path, or a description of an image
+// (see layer.name).
 func emptyOverlay(base, format string, size int64) ([]byte, error) {
-	if !filepath.IsAbs(base) || len(base) > maxBackingName || strings.ContainsRune(base, 0) {
+	if !filepath.IsAbs(base) && !strings.HasPrefix(base, jsonName) || len(base) > maxBackingName || strings.ContainsRune(base, 0) {
 		return nil, fmt.Errorf("%q cannot be the name of a backing file", base)
 	}
 	if size < 0 || size > maxL1Bytes/8*qcow2PerL1 {
@@ -180,84 +241,4 @@ func headerOf(path string) (qcow2Info, error) {
 	}
 	defer f.Close()
 	return readQcow2(f)
-}
-
-// maxBackingChain is how many images may lie above each other. QEMU knows no
-// limit; more than a few are a loop.
-const maxBackingChain = 32
-
-// ImageFiles returns the files that a disk image consists of: path itself,
-// then what lies below it, as absolute paths. An image that has its data
-// elsewhere (another host, a block device, a file of its own) is a
-// *ConfigError.
-func ImageFiles(path string) ([]string, error) {
-	unclear := func(path, why string, err error) ([]string, error) {
-		return nil, &ConfigError{What: fmt.Sprintf("the disk image %s %s", path, why), Err: err}
-	}
-	var files []string
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	for range maxBackingChain {
-		st, err := os.Stat(path)
-		if err != nil {
-			return unclear(path, fmt.Sprintf("cannot be read: %v", err), err)
-		}
-		if !st.Mode().IsRegular() {
-			return unclear(path, "is not a regular file", nil)
-		}
-		files = append(files, path)
-		info, err := headerOf(path)
-		if errors.Is(err, errNotQcow2) {
-			if format := otherFormat(path); format != "" {
-				return unclear(path, "is a "+format+" image, which may consist of files that are not known here", nil)
-			}
-			return files, nil
-		}
-		if err != nil {
-			return unclear(path, fmt.Sprintf("is damaged: %v", err), err)
-		}
-		if info.external {
-			return unclear(path, "has its data in another file", nil)
-		}
-		if info.backing == "" {
-			return files, nil
-		}
-		// A colon before the first slash names a protocol (QEMU's
-		// path_has_protocol): json:, nbd:, https:.
-		if head, _, _ := strings.Cut(info.backing, "/"); strings.Contains(head, ":") {
-			return unclear(path, fmt.Sprintf("lies above %q, which is not a file", info.backing), nil)
-		}
-		if filepath.IsAbs(info.backing) {
-			path = info.backing
-		} else {
-			path = filepath.Join(filepath.Dir(path), info.backing)
-		}
-	}
-	return unclear(path, fmt.Sprintf("lies above more than %d others", maxBackingChain), nil)
-}
-
-// otherFormat names the format of an image that may refer to other files, as
-// far as QEMU can tell it by its first bytes; "" for all others.
-func otherFormat(path string) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	head := make([]byte, 32)
-	n, _ := io.ReadFull(f, head)
-	for _, format := range []struct{ magic, name string }{
-		{"QED\x00", "qed"},
-		{"KDMV", "vmdk"}, {"COWD", "vmdk"}, {"# Disk DescriptorFile", "vmdk"},
-		{"vhdxfile", "vhdx"},
-		{"conectix", "vpc"},
-		{"WithoutFreeSpace", "parallels"}, {"WithouFreSpacExt", "parallels"},
-	} {
-		if bytes.HasPrefix(head[:n], []byte(format.magic)) {
-			return format.name
-		}
-	}
-	return ""
 }

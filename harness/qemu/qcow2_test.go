@@ -42,7 +42,7 @@ func TestAnOverlaysFirstBytes(t *testing.T) {
 
 	got, err := qemu.ReadQcow2(bytes.NewReader(b))
 	require.NoError(t, err)
-	require.Equal(t, qemu.Qcow2Info{Size: 1 << 30, Backing: "/b.raw"}, got)
+	require.Equal(t, qemu.Qcow2Info{Size: 1 << 30, Backing: "/b.raw", Format: "raw"}, got)
 	for n := range len(want) {
 		_, err := qemu.ReadQcow2(bytes.NewReader(b[:n]))
 		require.Error(t, err, "only %d bytes", n)
@@ -149,7 +149,7 @@ func TestAnImagesFilesAreFoundDownToTheLast(t *testing.T) {
 		require.Contains(t, bad.What, says, name)
 	}
 	for name, c := range map[string]struct{ content, says string }{
-		"data":  {string(externalData(t)), "has its data in another file"},
+		"data":  {string(externalData(t)), `has its data in "", which is not a file`},
 		"cut":   {"QFI\xfb\x00\x00\x00\x03", "is damaged"},
 		"vmdk":  {"KDMV\x01", "is a vmdk image"},
 		"vmdk2": {"# Disk DescriptorFile\nversion=1", "is a vmdk image"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -91,9 +92,12 @@ func TestAFileThatIsNoFirmwareIsTheHostsFaultAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, large.Truncate(65<<20))
 	require.NoError(t, large.Close())
+	pipe := filepath.Join(dir, "pipe")
+	require.NoError(t, unix.Mkfifo(pipe, 0o600))
 	sized := func(name, guid string, n int) string { return file(name, append(flash(guid), make([]byte, n-4096)...)) }
 	for _, tt := range []struct{ name, code, vars, says string }{
 		{"text", file("readme", []byte(strings.Repeat("no firmware\n", 999))), vars, "readme is no UEFI firmware: there is no firmware volume in it"},
+		{"a pipe", pipe, vars, "pipe: is not a regular file"},
 		{"empty", file("empty", nil), vars, "empty is no UEFI firmware"},
 		{"a disk", large.Name(), vars, "large is no UEFI firmware: it has more than 64 MiB"},
 		{"half a qcow2", file("half", []byte("QFI\xfb\x00\x00\x00\x03")), vars, "half is damaged"},

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -71,7 +72,8 @@ func FindImageTool(getenv func(string) string) (string, error) {
 
 // readable reports why a regular file cannot be read, or nil.
 func readable(path string) error {
-	f, err := os.Open(path)
+	// An open of a pipe in its place would hang.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

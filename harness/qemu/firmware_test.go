@@ -138,7 +138,7 @@ func TestPathsInTheEnvironmentAreTakenFromWhereTheyWereGiven(t *testing.T) {
 	require.NoError(t, os.WriteFile("fw/vars", flash(varsGUID), 0o600))
 	require.NoError(t, writeProgram(filepath.Join(dir, "qemu"), "#!/bin/sh\nexit 0\n"))
 	require.NoError(t, writeProgram(filepath.Join(dir, "qemu-img"), "#!/bin/sh\nexit 0\n"))
-	e := env{qemu.EnvOVMFCode: "fw/code", qemu.EnvOVMFVars: "./fw/vars", qemu.EnvQEMU: "./qemu", qemu.EnvCacheDir: "cache"}
+	e := env{qemu.EnvOVMFCode: "fw/code", qemu.EnvOVMFVars: "./fw/vars", qemu.EnvQEMU: "./qemu"}
 	fw, err := qemu.FindOVMF(e.get)
 	require.NoError(t, err)
 	assert.Equal(t, raw(filepath.Join(dir, "fw/code"), filepath.Join(dir, "fw/vars")), fw)
@@ -148,9 +148,6 @@ func TestPathsInTheEnvironmentAreTakenFromWhereTheyWereGiven(t *testing.T) {
 	tool, err := qemu.FindImageTool(e.get)
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(dir, "qemu-img"), tool)
-	cache, err := qemu.CacheDir(e.get)
-	require.NoError(t, err)
-	assert.Equal(t, filepath.Join(dir, "cache"), cache)
 }
 
 // FuzzFlash looks for an image whose reading ends badly.

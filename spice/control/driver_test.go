@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -89,18 +90,40 @@ func TestTheDriverNeedsOnlyProtocol12(t *testing.T) {
 	require.EqualValues(t, 4022250974, dig.FramebufferHash)
 }
 
+// refusals is a log handler that hears when a client is refused.
+type refusals struct {
+	slog.Handler
+	each chan struct{}
+}
+
+func (refusals) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r refusals) Handle(_ context.Context, rec slog.Record) error {
+	if rec.Level == slog.LevelWarn {
+		r.each <- struct{}{}
+	}
+	return nil
+}
+
 func TestAServerThatIsServingAnotherIsBusy(t *testing.T) {
-	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
+	ctx, enough := context.WithCancelCause(t.Context())
+	refused := refusals{nil, make(chan struct{}, 100)}
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8), Logger: slog.New(refused)})
 	first := controltest.Dial(t, path)
 	_, err := control.Dial(controltest.Within(t), path)
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
 	require.EqualError(t, err, "control: hello: busy: another client is connected")
+	<-refused.each
 
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
+	cause := errors.New("enough")
+	go func() {
+		<-refused.each
+		<-refused.each // the second time it has the first answer
+		enough(cause)
+	}()
 	_, err = control.DriverConfig{}.DialWait(ctx, path)
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBusy})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, cause)
 
 	first.Close()
 	_, err = control.Dial(controltest.Within(t), path)

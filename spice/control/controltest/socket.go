@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +47,52 @@ func Open(tb testing.TB, cfg server.Config) (path string, srv *server.Server) {
 	tb.Cleanup(func() { srv.Close() })
 	return path, srv
 }
+
+// Pipe serves a console on one connection inside the process until the test ends,
+// for tests in a bubble of testing/synctest. It returns the client's end.
+func Pipe(tb testing.TB, cfg server.Config) net.Conn {
+	tb.Helper()
+	ours, theirs := net.Pipe()
+	l := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conns <- theirs
+	srv := server.New(cfg)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := srv.Serve(l); !errors.Is(err, server.ErrClosed) {
+			tb.Errorf("serve on a pipe: %v", err)
+		}
+	}()
+	tb.Cleanup(func() {
+		ours.Close()
+		srv.Close()
+		<-done
+	})
+	return ours
+}
+
+// pipeListener has one connection to give.
+type pipeListener struct {
+	conns  chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
 // Within returns a context that bounds a test that waits.
 func Within(tb testing.TB) context.Context {
@@ -85,8 +132,11 @@ func DialRaw(tb testing.TB, path string) *Raw {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &Raw{tb, conn, bufio.NewReader(conn)}
+	return RawOn(tb, conn)
 }
+
+// RawOn returns a connection that speaks bytes.
+func RawOn(tb testing.TB, conn net.Conn) *Raw { return &Raw{tb, conn, bufio.NewReader(conn)} }
 
 // Send writes lines.
 func (r *Raw) Send(lines ...string) {

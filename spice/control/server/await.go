@@ -80,11 +80,20 @@ type wait struct {
 // leaf is a condition that is no combination, and what it saw last.
 type leaf struct {
 	want string
-	// look says whether the condition holds and what it saw. again is when it
-	// may hold without anything happening; zero is never.
-	look func() (met bool, saw string, again time.Time)
+	look func() sight
 	met  bool
 	saw  string
+	last string // the last that was seen when there was something to look at
+}
+
+// A sight is what a condition sees at one moment.
+type sight struct {
+	met bool
+	saw string // for a person
+	// blind says that there was nothing to look at, and saw why.
+	blind bool
+	// again is when the condition may hold without anything happening; zero is never.
+	again time.Time
 }
 
 // node is a condition: it looks again and says whether it holds now.
@@ -204,13 +213,20 @@ func (w *wait) combine(cs []control.Condition, at string, all bool) (node, error
 }
 
 // leaf adds a condition that is no combination.
-func (w *wait) leaf(want string, look func() (bool, string, time.Time)) (node, error) {
+func (w *wait) leaf(want string, look func() sight) (node, error) {
 	l := &leaf{want: want, look: look}
 	w.leaves = append(w.leaves, l)
 	return func(again *time.Time) bool {
-		var at time.Time
-		l.met, l.saw, at = l.look()
-		if !l.met && !at.IsZero() && (again.IsZero() || at.Before(*again)) {
+		now := l.look()
+		l.met, l.saw = now.met, now.saw
+		switch {
+		case !now.blind:
+			l.last = now.saw
+		case l.last != "":
+			// What was on the screen before it went helps more than that it went.
+			l.saw = l.last + "; then " + now.saw
+		}
+		if at := now.again; !l.met && !at.IsZero() && (again.IsZero() || at.Before(*again)) {
 			*again = at
 		}
 		return l.met

@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/png"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/control"
@@ -56,7 +57,7 @@ func TestAwaitEndsWhenTheConditionHolds(t *testing.T) {
 		{"region by hash", control.Condition{Region: &control.RegionCondition{Area: corner, SHA256: fmt.Sprintf("%x", sum)}},
 			func() { paint(0) }, fmt.Sprintf("4x4 pixels with sha256 %x", sum)},
 		{"region differs", control.Condition{Region: &control.RegionCondition{Area: corner, PNG: file.Bytes(), Differs: true}},
-			func() { paint(9) }, "16 pixels differ, the first at 0,0"},
+			func() { paint(9) }, "16 pixels differ; at (0,0) the client has #090909, the given picture #000000"},
 		{"region within a tolerance", control.Condition{Region: &control.RegionCondition{Area: corner, PNG: file.Bytes(), Tolerance: 5}},
 			func() { paint(5) }, "no pixel differs"},
 		{"cursor", control.Condition{Cursor: &control.CursorCondition{Visible: &truth, X: &x}},
@@ -102,42 +103,54 @@ func TestAwaitEndsWhenTheConditionHolds(t *testing.T) {
 	}
 }
 
+// Time is the bubble's: a stall of the host is none of the test's.
+//
+//	0     20    40  …  300                    500 ms
+//	draw  draw  draw   the last   200 ms of quiet
 func TestAwaitStableWaitsForQuiet(t *testing.T) {
-	c := controltest.New(32, 32)
-	path, _ := controltest.Open(t, server.Config{Console: c})
-	d := controltest.Dial(t, path)
-	ctx := controltest.Within(t)
-	var last time.Time
-	draw := func(v byte) {
-		c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = v })
-		last = time.Now()
-	}
-	draw(1)
-	done := make(chan error, 1)
-	go func() {
-		_, err := d.Await(ctx, control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: 200}}})
-		done <- err
-	}()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for i := range 15 {
-		<-tick.C
-		draw(byte(i))
-	}
-	require.NoError(t, <-done)
-	require.GreaterOrEqual(t, time.Since(last), 200*time.Millisecond)
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(32, 32)
+		draw := func(v byte) {
+			c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = v })
+		}
+		began := time.Now()
+		draw(1)
+		done := make(chan time.Duration, 1)
+		go func() {
+			a := server.Awaiter{Console: c}
+			_, err := a.Await(t.Context(), stableFor(200, 10_000))
+			if err != nil {
+				t.Error(err)
+			}
+			done <- time.Since(began)
+		}()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for i := range 15 {
+			<-tick.C
+			draw(byte(i + 2))
+		}
+		require.Equal(t, 500*time.Millisecond, <-done)
+	})
+}
+
+// stableFor is a wait for ms of quiet that ends after timeout ms.
+func stableFor(ms, timeout uint32) control.AwaitParams {
+	return control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: ms}}, TimeoutMS: &timeout}
 }
 
 func TestAwaitStableCountsTheQuietBeforeIt(t *testing.T) {
-	c := controltest.New(32, 32)
-	path, _ := controltest.Open(t, server.Config{Console: c})
-	d := controltest.Dial(t, path)
-	c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = 1 })
-	quiet := time.NewTimer(60 * time.Millisecond)
-	defer quiet.Stop()
-	<-quiet.C
-	_, err := d.Await(controltest.Within(t), control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: 50}}, TimeoutMS: new(uint32)})
-	require.NoError(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(32, 32)
+		c.Draw(0, 0, image.Rect(0, 0, 1, 1), func(pix []byte, _ int) { pix[0] = 1 })
+		quiet := time.NewTimer(60 * time.Millisecond)
+		<-quiet.C
+		a := server.Awaiter{Console: c}
+		_, err := a.Await(t.Context(), stableFor(60, 0))
+		require.NoError(t, err)
+		_, err = a.Await(t.Context(), stableFor(61, 0))
+		require.ErrorIs(t, err, &control.Error{Code: control.CodeTimeout})
+	})
 }
 
 func TestAwaitSaysAtOnceThatTheSessionIsOver(t *testing.T) {
@@ -184,4 +197,57 @@ func TestAnAwaitEndsWithItsClient(t *testing.T) {
 	require.Contains(t, r.Line(), `still in flight`)
 	r.Conn.Close()
 	controltest.Dial(t, path) // is served when the wait has ended
+}
+
+// A surface that is taken away at the end, as a change of the mode does, hides
+// nothing of what was wrong with it.
+func TestAWaitThatFailsKeepsTheLastThingItSaw(t *testing.T) {
+	black := image.NewNRGBA(image.Rect(0, 0, 4, 4))
+	for i := range 16 {
+		black.Pix[4*i+3] = 255
+	}
+	var file bytes.Buffer
+	require.NoError(t, png.Encode(&file, black))
+	for _, tc := range []struct {
+		name string
+		cond control.Condition
+		last string
+	}{
+		{"region", control.Condition{Region: &control.RegionCondition{Area: control.Area{Rect: &control.Rect{Width: 4, Height: 4}}, PNG: file.Bytes()}},
+			"the region 4x4 at 0,0 equal to the given picture (last seen: 16 pixels differ; at (0,0) the client has #090909, the given picture #000000; then there is no surface"},
+		{"surface", control.Condition{Surface: &control.SurfaceCondition{Width: 7}},
+			"a surface of 7x0 (last seen: surface 0 on channel 0 of 320x240; then there is no surface"},
+		{"stable", control.Condition{Stable: &control.StableCondition{MS: 3_600_000}},
+			"; then there is no surface"},
+		{"digest", control.Condition{Digest: &control.DigestCondition{MinCounter: new(uint32(7))}},
+			"a digest with frame counter at least 7 (last seen: no digest, only a code that could not be read, 1 times)"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := controltest.NewFull(320, 240)
+				controltest.DrawDigest(c.Console, 320, 240, 5, 2)
+				c.Draw(0, 0, image.Rect(0, 0, 4, 4), func(pix []byte, stride int) {
+					for y := range 4 {
+						for i := range 16 {
+							pix[y*stride+i] = 9
+						}
+					}
+				})
+				reader := &server.DigestReader{Console: c, Scan: controltest.Scan}
+				digests := reader.Watch(nil)
+				defer digests.Close()
+				a := server.Awaiter{Console: c, Digests: func() *server.DigestWatcher { return digests }}
+				done := make(chan error, 1)
+				go func() {
+					_, err := a.Await(t.Context(), control.AwaitParams{Condition: tc.cond, TimeoutMS: new(uint32(1000))})
+					done <- err
+				}()
+				synctest.Wait() // it has looked
+				c.RemoveSurfaces()
+				err := <-done
+				require.ErrorIs(t, err, &control.Error{Code: control.CodeTimeout})
+				require.ErrorContains(t, err, tc.last)
+			})
+		})
+	}
 }

@@ -30,13 +30,13 @@ func (w *wait) surface(c control.SurfaceCondition) (node, error) {
 	if c.Width != 0 || c.Height != 0 {
 		want += fmt.Sprintf(" of %dx%d", c.Width, c.Height)
 	}
-	return w.leaf(want, func() (bool, string, time.Time) {
+	return w.leaf(want, func() sight {
 		sf, err := pickSurface(w.console, c.ChannelID, c.SurfaceID)
 		if err != nil {
-			return false, plain(err), time.Time{}
+			return sight{saw: plain(err), blind: true}
 		}
 		met := (c.Width == 0 || c.Width == sf.Width) && (c.Height == 0 || c.Height == sf.Height)
-		return met, fmt.Sprintf("surface %d on channel %d of %dx%d", sf.SurfaceID, sf.ChannelID, sf.Width, sf.Height), time.Time{}
+		return sight{met: met, saw: fmt.Sprintf("surface %d on channel %d of %dx%d", sf.SurfaceID, sf.ChannelID, sf.Width, sf.Height)}
 	})
 }
 
@@ -61,12 +61,12 @@ func (w *wait) stable(c control.StableCondition) (node, error) {
 	quiet := time.Duration(c.MS) * time.Millisecond
 	var last []byte
 	var since time.Time
-	return w.leaf(fmt.Sprintf("%s unchanged for %s", c.Area, quiet), func() (bool, string, time.Time) {
+	return w.leaf(fmt.Sprintf("%s unchanged for %s", c.Area, quiet), func() sight {
 		now := time.Now()
 		pic, err := w.pixels(c.Area)
 		if err != nil {
 			last = nil
-			return false, plain(err), time.Time{}
+			return sight{saw: plain(err), blind: true}
 		}
 		switch {
 		case last == nil && !pic.Drawn.IsZero():
@@ -75,7 +75,10 @@ func (w *wait) stable(c control.StableCondition) (node, error) {
 			since = now
 		}
 		last = pic.Pix
-		return now.Sub(since) >= quiet, fmt.Sprintf("unchanged for %s", now.Sub(since).Round(time.Millisecond)), since.Add(quiet)
+		return sight{
+			met: now.Sub(since) >= quiet, saw: fmt.Sprintf("unchanged for %s", now.Sub(since).Round(time.Millisecond)),
+			again: since.Add(quiet),
+		}
 	})
 }
 
@@ -91,13 +94,13 @@ func (w *wait) region(c control.RegionCondition) (node, error) {
 	if c.Differs {
 		verb = "other than the given picture"
 	}
-	return w.leaf(fmt.Sprintf("%s %s", c.Area, verb), func() (bool, string, time.Time) {
+	return w.leaf(fmt.Sprintf("%s %s", c.Area, verb), func() sight {
 		pic, err := w.pixels(c.Area)
 		if err != nil {
-			return false, plain(err), time.Time{}
+			return sight{saw: plain(err), blind: true}
 		}
 		same, saw := compare(pic.Image())
-		return same != c.Differs, saw, time.Time{}
+		return sight{met: same != c.Differs, saw: saw}
 	})
 }
 
@@ -126,7 +129,9 @@ func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw str
 		if off == 0 {
 			return true, "no pixel differs"
 		}
-		return off <= c.MaxPixels, fmt.Sprintf("%d pixels differ, the first at %d,%d", off, first.X, first.Y)
+		w, g := want.NRGBAAt(first.X, first.Y), got.NRGBAAt(first.X, first.Y)
+		return off <= c.MaxPixels, fmt.Sprintf("%d pixels differ; at (%d,%d) the client has #%02x%02x%02x, the given picture #%02x%02x%02x",
+			off, first.X, first.Y, g.R, g.G, g.B, w.R, w.G, w.B)
 	}, nil
 }
 
@@ -170,18 +175,29 @@ func (w *wait) digest(c control.DigestCondition) (node, error) {
 	}
 	w.looksAtDigests = true
 	seq := -1
-	saw := "no digest"
-	return w.leaf(c.String(), func() (bool, string, time.Time) {
+	saw := ""
+	return w.leaf(c.String(), func() sight {
 		var ds []control.Digest
 		ds, seq = w.digests.since(seq)
 		for _, d := range ds {
 			var met bool
 			if met, saw = matches(c, d); met {
-				return true, saw, time.Time{}
+				return sight{met: true, saw: saw}
 			}
 		}
-		return false, saw, time.Time{}
+		if saw == "" {
+			return sight{saw: noDigest(w.digests.Counts()), blind: true}
+		}
+		return sight{saw: saw}
 	})
+}
+
+// noDigest says what was seen instead of a digest.
+func noDigest(n control.DigestCounts) string {
+	if n.Damaged > 0 {
+		return fmt.Sprintf("no digest, only a code that could not be read, %d times", n.Damaged)
+	}
+	return "no digest"
 }
 
 // matches says whether a digest meets the condition, and what there is of it.
@@ -247,9 +263,9 @@ func canonical(raw json.RawMessage) ([]byte, error) {
 
 func (w *wait) agent(want bool) (node, error) {
 	name := map[bool]string{true: "the agent connected", false: "the agent gone"}
-	return w.leaf(name[want], func() (bool, string, time.Time) {
+	return w.leaf(name[want], func() sight {
 		got := w.console.Status().AgentConnected
-		return got == want, name[got], time.Time{}
+		return sight{met: got == want, saw: name[got]}
 	})
 }
 
@@ -271,13 +287,13 @@ func (w *wait) cursor(c control.CursorCondition) (node, error) {
 	if len(parts) == 0 {
 		return nil, errorf(control.CodeBadParams, "cursor: want visible, x or y")
 	}
-	return w.leaf("the pointer "+strings.Join(parts, ", "), func() (bool, string, time.Time) {
+	return w.leaf("the pointer "+strings.Join(parts, ", "), func() sight {
 		cur := src.Cursor()
 		saw := "hidden"
 		if cur.Visible {
 			saw = fmt.Sprintf("visible at %d,%d", cur.X, cur.Y)
 		}
 		met := (c.Visible == nil || *c.Visible == cur.Visible) && (c.X == nil || *c.X == cur.X) && (c.Y == nil || *c.Y == cur.Y)
-		return met, saw, time.Time{}
+		return sight{met: met, saw: saw}
 	})
 }

@@ -77,6 +77,13 @@ type turn struct {
 	done   chan struct{}
 }
 
+// chanMutex is a mutex made of a channel of room for one. Package testing/synctest
+// sees that whoever waits for it is blocked.
+type chanMutex chan struct{}
+
+func (m chanMutex) Lock()   { m <- struct{}{} }
+func (m chanMutex) Unlock() { <-m }
+
 // connection is one client's connection.
 type connection struct {
 	srv    *Server
@@ -87,7 +94,7 @@ type connection struct {
 	wg     sync.WaitGroup // verbs that wait, pastes
 	typing chan struct{}  // closed when the last one who types is done; of readRequests only
 
-	wmu sync.Mutex // held while a line is written
+	wmu chanMutex // held while a line is written
 
 	mu         sync.Mutex
 	greeted    bool
@@ -106,6 +113,7 @@ func newConnection(s *Server, conn net.Conn) *connection {
 		srv: s, conn: conn, ctx: ctx, cancel: cancel,
 		events:     newQueue(),
 		typing:     idle,
+		wmu:        make(chanMutex, 1),
 		subscribed: map[string]bool{},
 		inFlight:   map[string]bool{},
 	}

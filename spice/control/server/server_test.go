@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -584,29 +585,33 @@ func TestTheNextClientIsServedWhenTheLastOnesWorkHasEnded(t *testing.T) {
 	require.Equal(t, "[1e -1e]", fmt.Sprint(c.Keys()))
 }
 
+// The writer is in the middle of an event when the request comes, and the queue is
+// full behind it.
 func TestNothingQueuedComesAfterUnsubscribe(t *testing.T) {
-	c := controltest.New(8, 8)
-	path, _ := controltest.Open(t, server.Config{Console: c})
-	r := controltest.DialRaw(t, path)
-	r.Hello()
-	r.Send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
-	r.Line()
-	for range 20_000 { // more than the socket and the queue hold
-		c.Notify(server.Drawn{At: time.Now()})
-	}
-	r.Send(`{"id":2,"method":"unsubscribe","params":{"events":["surface_drawn"]}}`)
-	// The request is read while the answer has to wait for us.
-	tick := time.NewTimer(50 * time.Millisecond)
-	defer tick.Stop()
-	<-tick.C
-	for !strings.HasPrefix(r.Line(), `{"id":2,"ok":true`) {
-	}
-	r.Send(`{"id":3,"method":"status","params":{}}`)
-	for {
-		line := r.Line()
-		if strings.HasPrefix(line, `{"id":3`) {
-			break
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(8, 8)
+		r := controltest.RawOn(t, controltest.Pipe(t, server.Config{Console: c}))
+		r.Hello()
+		r.Send(`{"id":1,"method":"subscribe","params":{"events":["surface_drawn"]}}`)
+		r.Line()
+		for range 2 * control.QueueLen {
+			c.Notify(server.Drawn{At: time.Now()})
 		}
-		require.Contains(t, line, `"event":"dropped"`)
-	}
+		synctest.Wait()
+		r.Send(`{"id":2,"method":"unsubscribe","params":{"events":["surface_drawn"]}}`)
+		synctest.Wait() // the request has been read, and its answer waits for us
+		drawn := 0
+		for !strings.HasPrefix(r.Line(), `{"id":2,"ok":true`) {
+			drawn++
+		}
+		require.Equal(t, 1, drawn, "the event that was being written")
+		r.Send(`{"id":3,"method":"status","params":{}}`)
+		for {
+			line := r.Line()
+			if strings.HasPrefix(line, `{"id":3`) {
+				break
+			}
+			require.Contains(t, line, `"event":"dropped"`)
+		}
+	})
 }

@@ -363,6 +363,7 @@ func FuzzLog(f *testing.F) {
 		"one\x1b[Btwo\x1b[A\x1b[5Gx\x1b7\x1b[999;999H\x1b8y", "a\tb\r\x1b[3Cx\x1b[2P\x1b[4@\x1b[3b", "\x1b[3;4Ha\x1b[3;4Hb\x1b[1K\x1b[J",
 		"é\xc3\r\xa9\xe2\x82\x1b[K\xc2\x9b", "\x1b[1;\n2Hx\x1b[;5Hy\x1b[0;0Hz\x1b[99999999Gw", "a\x1bMb\x1bDc\x1bEd\x1bce\vf", "\x1b(B\x1b[?25l\x1b[>c\x1bkt\x1b\\x",
 		"abc\x1b[2Dx\x1b[X\x1b[2Ky\x1b[sz\x1b[u1\x1b[3J2", "\x1b[\r0mab\x18c\x1a\x1b]0;a\ab",
+		"00\r\x1b[0X\x800", "0\f\x1b \x80",
 	} {
 		f.Add([]byte(s), i)
 	}

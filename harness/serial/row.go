@@ -61,8 +61,18 @@ func newRow() row {
 // begins tells whether c begins a character on another row than the one that shows
 // something: then the line is over before it.
 func (r *row) begins(c byte) bool {
-	return r.here != r.mine && r.state == ground && len(r.utf) == 0 && c >= ' ' && c != 0x7f &&
-		strings.Trim(r.text(), " \t") != ""
+	if r.here == r.mine || len(r.utf) > 0 {
+		return false
+	}
+	switch {
+	case c >= utf8.RuneSelf: // cuts an escape sequence
+		if r.state == text || r.state == opaque {
+			return false
+		}
+	case r.state != ground || c < ' ' || c == 0x7f:
+		return false
+	}
+	return strings.Trim(r.text(), " \t") != ""
 }
 
 // newline ends the row. A control sequence that the newline cuts is over: a guest

@@ -59,7 +59,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"spice/control/server"},
-		only: []string{"std", "spice/control", "spice/control/internal/...", "internal/bgra", "internal/ctxio"},
+		only: []string{"std", "spice/control", "spice/control/internal/...", "internal/bgra", "internal/ctxio", "internal/fresh", "internal/quantile"},
 		why:  "the server drives a Console, and another protocol than SPICE can stand behind it",
 	},
 	{
@@ -108,6 +108,11 @@ var rules = []rule{
 			"harness/internal/..."},
 		never: []string{"harness"},
 		why:   "what a lane is made of, and what looks at one, is of use without it; only what brings lanes up needs it",
+	},
+	{
+		from: []string{"internal/..."},
+		only: []string{"std"},
+		why:  "what several packages share must not tie them to anything else",
 	},
 	{
 		from: []string{"harness/verdict", "harness/timeline"},

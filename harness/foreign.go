@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kballard/go-shellquote"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
@@ -49,7 +50,7 @@ func parseTemplate(what, s string, known []string) (*template, error) {
 	fail := func(err error, hint string) error {
 		return &verdict.Error{Verdict: verdict.Harness, Op: what + " command " + strconv.Quote(s), Err: err, Hint: hint}
 	}
-	words, err := splitWords(s)
+	words, err := shellquote.Split(s)
 	if err == nil && len(words) == 0 {
 		err = errors.New("it is empty")
 	}
@@ -171,7 +172,7 @@ func AbsCommand(s string) (string, error) {
 	if s == "" || s == Builtin || s == None {
 		return s, nil
 	}
-	words, err := splitWords(s)
+	words, err := shellquote.Split(s)
 	if err != nil || len(words) == 0 {
 		return s, nil // said when it is used
 	}
@@ -194,51 +195,6 @@ func AbsCommand(s string) (string, error) {
 		s = strings.ReplaceAll(s, "{"+p+"}", "{"+filePlaceholder+abs+"}")
 	}
 	return s, nil
-}
-
-// splitWords splits at white space outside single and double quotes; a
-// backslash outside single quotes takes the next character as it is.
-func splitWords(s string) ([]string, error) {
-	var (
-		words []string
-		word  strings.Builder
-		in    bool
-		quote rune
-		esc   bool
-	)
-	for _, r := range s {
-		switch {
-		case esc:
-			word.WriteRune(r)
-			esc = false
-		case r == '\\' && quote != '\'':
-			esc, in = true, true
-		case quote != 0:
-			if r == quote {
-				quote = 0
-			} else {
-				word.WriteRune(r)
-			}
-		case r == '\'' || r == '"':
-			quote, in = r, true
-		case r == ' ' || r == '\t' || r == '\n':
-			if in {
-				words = append(words, word.String())
-				word.Reset()
-				in = false
-			}
-		default:
-			word.WriteRune(r)
-			in = true
-		}
-	}
-	if quote != 0 || esc {
-		return nil, errors.New("a quote or backslash without its end")
-	}
-	if in {
-		words = append(words, word.String())
-	}
-	return words, nil
 }
 
 // freePorts finds n TCP ports on the loopback address that are free now.
@@ -338,7 +294,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	}
 	l.proxyIsAt(at, p.pid)
 	if t.has("vv") || !plain && !tls {
-		l.newVV = func(context.Context) (*vv.File, error) { return headless.ReadVV(vvFile) }
+		l.newVV = func(context.Context) (*vv.File, error) { return vv.ReadFile(vvFile) }
 		if err := awaitVV(ctx, p, vvFile); err != nil {
 			return notReady(err)
 		}
@@ -419,7 +375,7 @@ func awaitFile(ctx context.Context, p *part, path string) error {
 // middle of it.
 func awaitVV(ctx context.Context, p *part, path string) error {
 	return p.until(ctx, "the virt-viewer file "+path, func() error {
-		_, err := headless.ReadVV(path)
+		_, err := vv.ReadFile(path)
 		return err
 	})
 }

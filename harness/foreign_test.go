@@ -33,10 +33,10 @@ func TestWhatCommandsMaySay(t *testing.T) {
 		{proxy: "p {Port}", wrong: "did you mean {port}?"},
 		{proxy: "p {source_s} {port}", wrong: "did you mean {sources}?"},
 		{proxy: "p {file:/nonexistent} {port}", wrong: "/nonexistent"},
-		{proxy: "p {port} 'open", wrong: "without its end"},
+		{proxy: "p {port} 'open", wrong: "Unterminated single-quoted string"},
 		{proxy: " ", wrong: "it is empty"},
 		{client: "c {sockets}", wrong: "did you mean {socket}?"},
-		{client: `c \`, wrong: "without its end"},
+		{client: `c \`, wrong: "Unterminated backslash-escape"},
 	} {
 		err := harness.Config{Proxy: tt.proxy, Client: tt.client}.Check()
 		if tt.wrong == "" {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
@@ -123,7 +124,7 @@ func (l *Lane) start(ctx context.Context) error {
 		}
 	}
 	l.fixture = fx
-	l.uuid = newUUID()
+	l.uuid = uuid.NewString()
 	if ctx.Err() != nil {
 		// What it would take is known only roughly before the host was looked at.
 		if err := l.enoughTime(ctx, string(qemu.TCG), false, true); err != nil {
@@ -523,10 +524,8 @@ func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
 	if err != nil {
 		return control.Surface{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "status", Err: err})
 	}
-	for _, s := range st.Surfaces {
-		if s.SurfaceID == 0 {
-			return s, nil
-		}
+	if s, ok := st.Primary(); ok {
+		return s, nil
 	}
 	return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
 }
@@ -808,15 +807,6 @@ func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }
 
 // ReadyAfter is how long the lane took from Start to ready.
 func (l *Lane) ReadyAfter() time.Duration { return l.ready }
-
-// newUUID is a random UUID (RFC 9562 version 4).
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
 
 // newSecret is 160 random bits in hex: a ticket or API token.
 func newSecret() string {

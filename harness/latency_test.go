@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
-	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/internal/quantile"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -65,8 +65,8 @@ func proxyAdds(ctx context.Context, t *testing.T, patience time.Duration, proxie
 	} {
 		require.NotEmpty(t, pair[0], name)
 		require.NotEmpty(t, pair[1], name)
-		p50, q50 := report.Quantile(pair[0], 0.5), report.Quantile(pair[1], 0.5)
-		p95, q95 := report.Quantile(pair[0], 0.95), report.Quantile(pair[1], 0.95)
+		p50, q50 := quantile.Of(pair[0], 0.5), quantile.Of(pair[1], 0.5)
+		p95, q95 := quantile.Of(pair[0], 0.95), quantile.Of(pair[1], 0.95)
 		line := fmt.Sprintf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
 			name, p50, p95, q50, q95, p50-q50, float64(p50)/float64(q50))
 		t.Log(line)

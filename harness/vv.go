@@ -40,7 +40,7 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 		l.undo.push(r.Close)
 		l.log.Add("link", map[string]any{"link": l.cfg.Link.String(), "shaped": r.Shaped()})
 	}
-	return headless.VVThrough(f, l.relay.Addr())
+	return f.Through(l.relay.Addr())
 }
 
 // DirectVV leads past the lane's proxy to QEMU itself, with its ticket: for

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,20 +54,20 @@ The protocol is described in docs/control-socket.md.`,
 	return cmd
 }
 
+// readVV reads the virt-viewer file at path file; - is standard input.
 func readVV(stdin io.Reader, file string) (*vv.File, error) {
-	var b []byte
+	var v *vv.File
 	var err error
 	if file == "-" {
-		b, err = io.ReadAll(stdin)
+		var b []byte
+		if b, err = io.ReadAll(stdin); err == nil {
+			v, err = vv.Parse(file, b)
+		}
 	} else {
-		b, err = os.ReadFile(file)
+		v, err = vv.ReadFile(file)
 	}
 	if err != nil {
 		return nil, usage("virt-viewer file: %w", err)
-	}
-	v, err := vv.Parse(file, b)
-	if err != nil {
-		return nil, usage("%w", err)
 	}
 	return v, nil
 }

@@ -63,16 +63,12 @@ func readLaneVV(s registry.State) (*vv.File, error) {
 	if s.VV == "" {
 		return nil, usage("lane %s has no virt-viewer file", s.Name)
 	}
-	b, err := os.ReadFile(s.VV)
+	f, err := vv.ReadFile(s.VV)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, usage("lane %s has just ended: its virt-viewer file is gone", s.Name)
 	}
 	if err != nil {
 		return nil, usage("virt-viewer file: %w", err)
-	}
-	f, err := vv.Parse(s.VV, b)
-	if err != nil {
-		return nil, usage("%w", err)
 	}
 	return f, nil
 }

@@ -24,9 +24,9 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
-	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/soak"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/quantile"
 )
 
 // A Config says what to measure. The zero Config measures Beacon.
@@ -329,7 +329,7 @@ func startsOf(s []sample) Starts {
 }
 
 func timesOf(d []time.Duration) Times {
-	ms := func(q float64) float64 { return round(float64(report.Quantile(d, q)) / float64(time.Millisecond)) }
+	ms := func(q float64) float64 { return round(float64(quantile.Of(d, q)) / float64(time.Millisecond)) }
 	return Times{N: len(d), Min: ms(0), P50: ms(0.5), Max: ms(1)}
 }
 

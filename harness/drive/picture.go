@@ -55,10 +55,7 @@ func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, erro
 		if err != nil {
 			return fail(err)
 		}
-		for _, s := range st.Surfaces {
-			if s.SurfaceID != 0 {
-				continue
-			}
+		if s, ok := st.Primary(); ok {
 			img, err := d.Image(ctx, control.ScreenshotParams{})
 			if err != nil && !NoDigestYet(err) {
 				return fail(err)

@@ -169,10 +169,8 @@ func (s *smoke) picture(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		for _, x := range st.Surfaces {
-			if x.SurfaceID == 0 && x.ChannelID == surface.ChannelID && (x.Width != got.X || x.Height != got.Y) {
-				return "", fmt.Errorf("status says that surface 0 is %d×%d, the screenshot is %d×%d", x.Width, x.Height, got.X, got.Y)
-			}
+		if x, ok := st.Primary(); ok && (x.Width != got.X || x.Height != got.Y) {
+			return "", fmt.Errorf("status says that surface 0 is %d×%d, the screenshot is %d×%d", x.Width, x.Height, got.X, got.Y)
 		}
 	}
 	return fmt.Sprintf("surface 0 is %d×%d", s.img.Rect.Dx(), s.img.Rect.Dy()), nil

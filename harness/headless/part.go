@@ -175,11 +175,11 @@ func (r *ProxyRole) play(ctx context.Context, log *slog.Logger, say func(Ready) 
 func (r *ClientRole) play(ctx context.Context, log *slog.Logger, say func(Ready) error) error {
 	return RunClient(ctx, ClientConfig{
 		VV: func(context.Context) (*vv.File, error) {
-			f, err := ReadVV(r.VV)
+			f, err := vv.ReadFile(r.VV)
 			if err != nil || r.Through == "" {
 				return f, err
 			}
-			return VVThrough(f, r.Through)
+			return f.Through(r.Through)
 		},
 		Socket: r.Socket, Timeline: r.Timeline, TimelineStart: r.TimelineStart, Logger: log,
 	}, say)

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spicelane/spicelane/harness/bench"
 	"github.com/spicelane/spicelane/harness/drive"
-	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/quantile"
 )
 
 // A Report is what was measured.
@@ -63,7 +63,7 @@ type Sums struct {
 }
 
 func sumsOf(times []time.Duration) Sums {
-	q := func(q float64) float64 { return milliseconds(report.Quantile(times, q)) }
+	q := func(q float64) float64 { return milliseconds(quantile.Of(times, q)) }
 	return Sums{N: len(times), Min: q(0), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: q(1)}
 }
 

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
@@ -387,16 +386,6 @@ func TestTheFlakeRateHasAnInterval(t *testing.T) {
 		require.InDelta(t, test.high, high, 1e-6, "%+v", test.rate)
 	}
 	require.Equal(t, "0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)", report.Rate{Runs: 200}.String())
-}
-
-func TestQuantilesAreTimesThatWereMeasured(t *testing.T) {
-	times := []time.Duration{5, 1, 4, 2, 3}
-	require.Equal(t, time.Duration(3), report.Quantile(times, 0.5))
-	require.Equal(t, time.Duration(5), report.Quantile(times, 0.95))
-	require.Equal(t, time.Duration(1), report.Quantile(times, 0))
-	require.Equal(t, time.Duration(5), report.Quantile(times, 1))
-	require.Equal(t, time.Duration(0), report.Quantile(nil, 0.5))
-	require.Equal(t, []time.Duration{5, 1, 4, 2, 3}, times)
 }
 
 // ends is a slow, plain model of what counts: each run of each test, and its end in the stream. It

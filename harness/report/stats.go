@@ -52,17 +52,6 @@ func (r Rate) String() string {
 
 func percent(f float64) string { return fmt.Sprintf("%.1f %%", 100*f) }
 
-// Quantile is the q-quantile (0 to 1) of times by the nearest rank: a time that
-// was measured, not one between two. 0 without times. Times is not changed.
-func Quantile(times []time.Duration, q float64) time.Duration {
-	if len(times) == 0 {
-		return 0
-	}
-	sorted := slices.Sorted(slices.Values(times))
-	i := int(math.Ceil(q*float64(len(sorted)))) - 1
-	return sorted[min(max(i, 0), len(sorted)-1)]
-}
-
 // A Flake is a test that ran several times.
 type Flake struct {
 	Package, Name string

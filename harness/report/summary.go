@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/quantile"
 )
 
 // SummaryOptions are for WriteSummary. The zero value is fine.
@@ -215,7 +216,7 @@ func (s *summary) flakes(b *strings.Builder) {
 		}
 		low, high := f.Interval()
 		fmt.Fprintf(b, "| %s | %d of %d | %s | %s to %s | %s | %s |\n", code(lastName(f.Package)+"."+f.Name), f.Failed, f.Runs,
-			percent(f.Value()), percent(low), percent(high), short(Quantile(f.Times, 0.5)), short(Quantile(f.Times, 0.95)))
+			percent(f.Value()), percent(low), percent(high), short(quantile.Of(f.Times, 0.5)), short(quantile.Of(f.Times, 0.95)))
 	}
 }
 

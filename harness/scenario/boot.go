@@ -51,14 +51,10 @@ func (r *run) understood() control.Status {
 // primary is the primary surface.
 func (r *run) primary() control.Surface {
 	r.Helper()
-	for _, x := range r.understood().Surfaces {
-		if x.SurfaceID == 0 {
-			r.want(x.Trusted == nil || *x.Trusted, "the client does not trust its surface 0")
-			return x
-		}
-	}
-	r.want(false, "the client has no surface 0")
-	return control.Surface{}
+	x, ok := r.understood().Primary()
+	r.want(ok, "the client has no surface 0")
+	r.want(x.Trusted == nil || *x.Trusted, "the client does not trust its surface 0")
+	return x
 }
 
 // Surfaces demands that the client knows the screen: its primary surface has the

@@ -216,13 +216,3 @@ func TestADrainThatSaysOtherwiseIsNoticed(t *testing.T) {
 		require.ErrorContains(t, (&scenario.Drain{Events: tt.drained}).Follows(s), tt.why, tt.what)
 	}
 }
-
-func TestTheNewEventsOfAWindow(t *testing.T) {
-	t.Parallel()
-	e := painted(5)
-	require.Equal(t, e[2:3], scenario.NewEvents(e[:2], e[:3]))
-	require.Equal(t, e[3:], scenario.NewEvents(e[:3], e[1:]))
-	require.Empty(t, scenario.NewEvents(e, e[3:]))
-	require.Equal(t, e[3:], scenario.NewEvents(e[:2], e[3:]), "something is missing in between")
-	require.Equal(t, e[:2], scenario.NewEvents(nil, e[:2]))
-}

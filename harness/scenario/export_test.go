@@ -6,8 +6,7 @@ import (
 
 // For tests of the parts that need no lane.
 var (
-	Dominant  = dominant
-	NewEvents = newEvents
+	Dominant = dominant
 )
 
 // Keyboard104 are the codes of the keyboard that the suite presses.

@@ -13,6 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/fresh"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -160,13 +161,14 @@ func (s *Stream) take(d digest.Digest) error {
 		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
 	}
-	fresh := newEvents(s.events, d.Events)
-	for _, e := range fresh {
+	// Events have their time, so that hardly any two are equal.
+	news := fresh.After(s.events, d.Events, func(a, b digest.Event) bool { return a == b })
+	for _, e := range news {
 		if err := s.hashes.Add(e); err != nil {
 			return fmt.Errorf("an event that has no encoding: %w", err)
 		}
 	}
-	s.events = append(s.events, fresh...)
+	s.events = append(s.events, news...)
 	if s.hashless {
 		d.ChannelHashes = s.hashes
 	}
@@ -190,18 +192,6 @@ func differing(a, b digest.ChannelHashes) string {
 	}
 	slices.Sort(kinds)
 	return strings.Join(kinds, ", ")
-}
-
-// newEvents are those of a window that come after the events seen: what is left
-// when the longest end of seen that the window begins with is taken away. Events
-// have their time, so that hardly any two are equal.
-func newEvents(seen, window []digest.Event) []digest.Event {
-	for n := min(len(seen), len(window)); n > 0; n-- {
-		if slices.Equal(seen[len(seen)-n:], window[:n]) {
-			return window[n:]
-		}
-	}
-	return window
 }
 
 // Await returns the first event that match accepts, among those that come after

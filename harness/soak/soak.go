@@ -29,6 +29,7 @@ import (
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/quantile"
 )
 
 // A Config says what to repeat, and how often.
@@ -328,8 +329,8 @@ func (s *soak) report() *Report {
 
 func timesOf(d []time.Duration) Times {
 	return Times{
-		P50: report.Quantile(d, 0.5).Milliseconds(),
-		P95: report.Quantile(d, 0.95).Milliseconds(),
-		Max: report.Quantile(d, 1).Milliseconds(),
+		P50: quantile.Of(d, 0.5).Milliseconds(),
+		P95: quantile.Of(d, 0.95).Milliseconds(),
+		Max: quantile.Of(d, 1).Milliseconds(),
 	}
 }

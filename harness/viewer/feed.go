@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/fresh"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -95,20 +96,15 @@ func (f *feed) since(from int) ([]Entry, int) {
 	return slices.Clone(f.entries[len(f.entries)-n:]), f.next
 }
 
-// freshEvents are the events of now that before did not have: a digest shows the
+// freshEvents returns the events of now that before did not have: a digest shows the
 // newest ones, so most of them have been shown already.
 func freshEvents(before, now *control.Digest) []Entry {
-	events := now.Events
+	var seen []json.RawMessage
 	if before != nil {
-		for n := min(len(before.Events), len(events)); n > 0; n-- {
-			if slices.EqualFunc(before.Events[len(before.Events)-n:], events[:n], func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
-				events = events[n:]
-				break
-			}
-		}
+		seen = before.Events
 	}
 	var out []Entry
-	for _, raw := range events {
+	for _, raw := range fresh.After(seen, now.Events, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
 		out = append(out, eventEntry(raw))
 	}
 	return out

@@ -1,10 +1,11 @@
 package viewer
 
 import (
-	"math"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/spicelane/spicelane/internal/quantile"
 )
 
 // Latencies sum up how long something took, of the newest samples.
@@ -102,6 +103,5 @@ func sum(samples []time.Duration) Latencies {
 		return Latencies{}
 	}
 	s := slices.Sorted(slices.Values(samples))
-	rank := func(p float64) time.Duration { return s[max(int(math.Ceil(p*float64(n)))-1, 0)] }
-	return Latencies{N: n, Last: samples[n-1], P50: rank(0.5), P95: rank(0.95)}
+	return Latencies{N: n, Last: samples[n-1], P50: quantile.OfSorted(s, 0.5), P95: quantile.OfSorted(s, 0.95)}
 }

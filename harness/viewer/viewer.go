@@ -28,7 +28,6 @@ import (
 	"image"
 	"io"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -334,11 +333,7 @@ func (v *Viewer) trouble(err error) {
 }
 
 func (v *Viewer) dial(ctx context.Context, _ func(*spice.Config)) (*spice.Client, error) {
-	b, err := os.ReadFile(v.cfg.VV)
-	if err != nil {
-		return nil, err
-	}
-	f, err := vv.Parse(v.cfg.VV, b)
+	f, err := vv.ReadFile(v.cfg.VV)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,6 +11,8 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/spicelane/spicelane/internal/fresh"
+	"github.com/spicelane/spicelane/internal/quantile"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/internal/keyboard"
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
@@ -30,10 +33,7 @@ func percentiles(ds []time.Duration) *control.Percentiles {
 		return nil
 	}
 	slices.Sort(ds)
-	rank := func(p float64) float64 {
-		i := int(math.Ceil(p*float64(len(ds)))) - 1
-		return milliseconds(ds[max(i, 0)])
-	}
+	rank := func(q float64) float64 { return milliseconds(quantile.OfSorted(ds, q)) }
 	return &control.Percentiles{P50MS: rank(0.50), P95MS: rank(0.95), P99MS: rank(0.99), MaxMS: rank(1)}
 }
 
@@ -258,10 +258,11 @@ func (lp *loop) await(ctx context.Context, i int, sent time.Time) error {
 // being waited for.
 func (lp *loop) take(d control.Digest, want rune, sent time.Time) bool {
 	now := keypresses(d)
-	fresh := newEvents(lp.prev, now)
+	// Two presses of one key have different times, so no event is taken for another.
+	news := fresh.After(lp.prev, now, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
 	lp.prev = now
 	shown := false
-	for _, raw := range fresh {
+	for _, raw := range news {
 		switch {
 		case !shown && keypressIs(raw, want):
 			shown = true
@@ -302,19 +303,6 @@ func keypresses(d control.Digest) []json.RawMessage {
 		}
 	}
 	return keys
-}
-
-// newEvents are the events of now that come after those of prev: what is left
-// when the longest end of prev that now begins with is taken away. Two presses
-// of one key have different times, so that no event is taken for another.
-func newEvents(prev, now []json.RawMessage) []json.RawMessage {
-	equal := func(a, b json.RawMessage) bool { return string(a) == string(b) }
-	for n := min(len(prev), len(now)); n > 0; n-- {
-		if slices.EqualFunc(prev[len(prev)-n:], now[:n], equal) {
-			return now[n:]
-		}
-	}
-	return now
 }
 
 // keypressIs reports whether a keypress event is of the character. Enter is

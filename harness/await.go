@@ -78,7 +78,7 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 	defer stop()
 	began := time.Now()
 	d, err := drive.AwaitDigest(ctx, l.Client, what, f)
-	return d, l.judgeWait(began, l.explain(err))
+	return d, l.askHops(l.judgeWait(began, l.explain(err)), f)
 }
 
 // awaitSurface waits for a primary surface with something on it.

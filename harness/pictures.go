@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -66,11 +67,14 @@ func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.C
 			err = next(ctx)
 		}
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			} else if !timedOut(err) {
 				return l.explain(err)
 			}
-			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: "compare pictures", Err: &drive.AwaitError{
-				Wanted: "client and QEMU to show the same picture", Last: diff, Err: errors.Join(context.Cause(ctx), l.keepPair(c.client, c.qemu))}}))
+			// A picture that did not come in time hides no difference that was seen.
+			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.hop(), Op: "compare pictures", Err: &drive.AwaitError{
+				Wanted: "client and QEMU to show the same picture", Last: c.last, Err: errors.Join(err, l.keepPair(c.client, c.qemu))}}))
 		}
 	}
 }
@@ -82,19 +86,36 @@ type comparison struct {
 	next func(context.Context) error
 
 	client, qemu *image.NRGBA // the last pair
+	last         string       // how the last pair that differed did
+}
+
+// hop returns where it failed: on the path, if a difference was seen.
+func (c *comparison) hop() verdict.Hop {
+	if c.last == "" {
+		return ""
+	}
+	return verdict.HopPath
+}
+
+// timedOut tells whether err is a deadline's, of a context or of a connection.
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // once asks client and QEMU at the same moment (what then takes time is encoding
 // and decoding, and the guest may change its screen meanwhile) and says how they
 // differ.
 func (c *comparison) once(ctx context.Context) (diff string, err error) {
-	var qemuErr error
+	var (
+		client, qemu *image.NRGBA
+		qemuErr      error
+	)
 	dumped := make(chan struct{})
 	go func() {
 		defer close(dumped)
-		c.qemu, qemuErr = c.lane.Screendump(ctx)
+		qemu, qemuErr = c.lane.Screendump(ctx)
 	}()
-	c.client, err = c.shot(ctx)
+	client, err = c.shot(ctx)
 	<-dumped
 	switch {
 	case qemuErr != nil:
@@ -102,9 +123,15 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	case err != nil && !drive.NoDigestYet(err):
 		return "", err
 	case err != nil: // a guest that changes its mode has no surface for a moment
-		return "the client has no surface", nil
+		diff = "the client has no surface"
+	default:
+		c.client, c.qemu = client, qemu
+		diff = drive.FirstDifference(client, qemu)
 	}
-	return drive.FirstDifference(c.client, c.qemu), nil
+	if diff != "" {
+		c.last = diff
+	}
+	return diff, nil
 }
 
 // lag is how long what a paused machine has drawn may be on its way to the client.
@@ -177,12 +204,12 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 		return nil, Digest{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "prove a picture", Err: err})
 	}
 	defer sub.Close()
+	var last string
 	for {
 		img, err := l.Screenshot(ctx)
-		if err != nil && !drive.NoDigestYet(err) {
+		if err != nil && !drive.NoDigestYet(err) && ctx.Err() == nil {
 			return nil, Digest{}, err
 		}
-		var last string
 		if err == nil {
 			var d Digest
 			if d, err = drive.ScanPicture(img); err == nil {
@@ -193,7 +220,7 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 				last = fmt.Sprintf("%s and checksum %08x, the pixels have %08x", drive.DescribeDigest(d), d.FramebufferHash, crc)
 			}
 		}
-		if err != nil {
+		if err != nil && last == "" {
 			last = err.Error()
 		}
 		if _, err := sub.Next(ctx); err != nil {

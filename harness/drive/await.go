@@ -10,6 +10,8 @@ type AwaitError struct {
 	Last string
 	// Err says why waiting ended.
 	Err error
+	// Known is what each hop between guest and client knows of it, a sentence each.
+	Known []string
 }
 
 func (e *AwaitError) Error() string {
@@ -17,7 +19,11 @@ func (e *AwaitError) Error() string {
 	if last == "" {
 		last = "nothing"
 	}
-	return fmt.Sprintf("awaited %s, saw last %s: %v", e.Wanted, last, e.Err)
+	s := fmt.Sprintf("awaited %s, saw last %s: %v", e.Wanted, last, e.Err)
+	for _, known := range e.Known {
+		s += "; " + known
+	}
+	return s
 }
 
 func (e *AwaitError) Unwrap() error { return e.Err }

@@ -212,7 +212,7 @@ func (w *Watchdog) Explain(began time.Time, err error) error {
 	p := w.Since(began)
 	g := *e
 	g.Hint = p.String()
-	if p.Stalled() {
+	if p.Stalled() && !p.Stopped {
 		g.Verdict, g.Hop = verdict.Host, ""
 	}
 	return &g

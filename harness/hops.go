@@ -1,0 +1,133 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/proxy"
+)
+
+// askGrace bounds, on KVM, what is asked of the hops after a wait has failed.
+const askGrace = 2 * time.Second
+
+// askHops adds to a failed wait for a digest what each hop between guest and client
+// knows, and names the hop if that tells. Shows tells whether a digest is what was
+// awaited. Other errors stay as they are.
+func (l *Lane) askHops(err error, shows func(Digest) bool) error {
+	var e *verdict.Error
+	var wait *drive.AwaitError
+	if !errors.As(err, &wait) || !errors.As(err, &e) || l.ended() {
+		return err
+	}
+	// NB: not the wait's context, which has ended.
+	ctx, cancel := context.WithTimeout(context.Background(), l.Scaled(askGrace))
+	defer cancel()
+	hop, qemu := l.askQEMU(ctx, shows)
+	w := *wait
+	w.Known = append(w.Known, qemu)
+	if said := l.askProxy(ctx); said != "" {
+		w.Known = append(w.Known, said)
+	}
+	w.Known = append(w.Known, l.askClient(ctx))
+	g := *e
+	g.Err = &w
+	if g.Hop == "" && g.Verdict == verdict.Product {
+		g.Hop = hop
+	}
+	return &g
+}
+
+// ended tells whether a part of the lane has ended, or the lane was closed.
+func (l *Lane) ended() bool {
+	select {
+	case <-l.closing:
+	case <-l.machine().Done():
+	case <-l.proxy.Done():
+	case <-l.client.Done():
+	default:
+		return false
+	}
+	return true
+}
+
+// askQEMU says whether QEMU's own picture shows what was awaited. If it does and the
+// client's does not, it was lost between the two.
+func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Hop, string) {
+	img, err := l.Screendump(ctx)
+	if err != nil {
+		return "", "QEMU's own picture cannot be had: " + err.Error()
+	}
+	d, err := drive.ScanPicture(img)
+	if err != nil {
+		return "", "QEMU's own picture: " + err.Error()
+	}
+	if !shows(d) {
+		return "", "QEMU's own picture does not show it either, but " + drive.DescribeDigest(d)
+	}
+	if now, err := drive.ReadDigest(ctx, l.Client); err == nil && shows(now) {
+		return "", "it came too late: by now QEMU and the client show it"
+	}
+	return verdict.HopPath, "QEMU's own picture shows it: it was lost between QEMU and the client"
+}
+
+// askProxy says what the built-in proxy has relayed; empty without one.
+func (l *Lane) askProxy(ctx context.Context) string {
+	api := l.State().Proxy.API
+	if api == "" || l.apiToken == "" {
+		return ""
+	}
+	var got struct{ Sessions []proxy.SessionInfo }
+	if err := getJSON(ctx, api+"/sessions", l.apiToken, &got); err != nil {
+		return "the proxy cannot be asked: " + err.Error()
+	}
+	if len(got.Sessions) == 0 {
+		return "the proxy has no session"
+	}
+	var said []string
+	for _, s := range got.Sessions {
+		for _, c := range s.Channels {
+			if c.Channel == "display:0" || c.Channel == "inputs:0" {
+				said = append(said, fmt.Sprintf("%s: %d messages from QEMU, %d from the client, silent for %v", c.Channel,
+					c.MessagesFromServer, c.MessagesFromClient, time.Duration(c.SilenceMS)*time.Millisecond))
+			}
+		}
+	}
+	return fmt.Sprintf("the proxy has %d session(s) (%s)", len(got.Sessions), strings.Join(said, "; "))
+}
+
+// askClient says what the client has received.
+func (l *Lane) askClient(ctx context.Context) string {
+	st, err := l.Client.Status(ctx)
+	switch {
+	case err != nil:
+		return "the client cannot be asked: " + err.Error()
+	case !st.SPICEConnected:
+		return "the client is not connected"
+	}
+	return fmt.Sprintf("the client has received %d messages", st.Messages)
+}
+
+// getJSON asks a proxy's HTTP API.
+func getJSON(ctx context.Context, url, token string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}

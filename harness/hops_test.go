@@ -1,0 +1,90 @@
+package harness_test
+
+import (
+	"context"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// soon is a context in which a test does not wait for long for what does not come.
+func soon(t *testing.T, lane *harness.Lane) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(lane.Context(), 3*time.Second, errPatience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// requireBlame demands that err blames the product, at hop. A host that did not let the
+// guest run is blamed before, and says so.
+func requireBlame(t *testing.T, err error, hop verdict.Hop) {
+	t.Helper()
+	require.ErrorIs(t, err, errPatience)
+	if verdict.Of(err) == verdict.Host {
+		require.ErrorContains(t, err, ": the host stalled")
+		return
+	}
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+	require.Equal(t, hop, verdict.HopOf(err), "%v", err)
+}
+
+func TestAFailedWaitSaysWhatEachHopKnows(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	_, err := lane.AwaitDigest(soon(t, lane), "a digest that never comes", func(harness.Digest) bool { return false })
+	requireBlame(t, err, "") // who did not answer is not known
+	require.ErrorContains(t, err, "QEMU's own picture does not show it either, but digest frame ")
+	require.Regexp(t, `the proxy has 1 session\(s\) \(display:0: [1-9]\d* messages from QEMU, [1-9]\d* from the client, silent for [\d.]+m?s; inputs:0: `, err.Error())
+	require.Regexp(t, `the client has received [1-9]\d* messages`, err.Error())
+}
+
+// Timeline: the display channel freezes between proxy and client; a key is pressed; QEMU
+// shows it and the client does not.
+func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}})
+	ctx := lane.Context()
+	before, err := drive.ReadDigest(ctx, lane.Client)
+	require.NoError(t, err)
+	require.NoError(t, lane.FreezeChannel("display:0"))
+	require.NoError(t, lane.Press(ctx, "a"))
+	_, err = lane.AwaitDigest(soon(t, lane), "the key", func(d harness.Digest) bool {
+		return d.ChannelHashes.Keypress != before.ChannelHashes.Keypress
+	})
+	requireBlame(t, err, verdict.HopPath)
+	require.ErrorContains(t, err, "QEMU's own picture shows it: it was lost between QEMU and the client")
+
+	err = lane.SamePicture(soon(t, lane))
+	requireBlame(t, err, verdict.HopPath)
+	require.ErrorContains(t, err, "awaited client and QEMU to show the same picture, saw last at (")
+}
+
+// QEMU answers nothing then, and no picture of it can be had.
+func TestAPictureThatDoesNotComeIsNoFaultOfTheHarness(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGSTOP))
+	t.Cleanup(func() { require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGCONT)) })
+	for name, compare := range map[string]func(context.Context) error{
+		"same picture": lane.SamePicture,
+		"digest": func(ctx context.Context) error {
+			_, _, err := lane.ProvenPicture(ctx)
+			if err == nil { // the picture that the client has is a good one
+				_, err = lane.AwaitDigest(ctx, "the next frame", func(harness.Digest) bool { return false })
+			}
+			return err
+		},
+	} {
+		err := compare(soon(t, lane))
+		require.ErrorIs(t, err, errPatience, name)
+		require.Equal(t, verdict.Product, verdict.Of(err), "%s: %v", name, err)
+		require.ErrorContains(t, err, "QEMU is stopped by a signal", name)
+	}
+}

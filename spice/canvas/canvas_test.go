@@ -196,7 +196,7 @@ func TestWhatCannotBeDrawnIsNamedAndDrawsNothing(t *testing.T) {
 		"canvas: rop3 source (3,0)-(4,1) is not within (0,0)-(3,3)": m.Rop3(area, src, image.Rect(3, 0, 4, 1), canvas.NoBrush(), 1,
 			canvas.Nearest),
 		"canvas: pattern without pixels":                    m.Fill(area, canvas.Pattern(&canvas.Image{}, image.Point{}), canvas.RopCopy),
-		"canvas: unsupported composite operator 0x31":       m.Composite(area, 0x31, canvas.Sampled{Image: src}, nil, false),
+		"canvas: unsupported composite operator 0x3f":       m.Composite(area, 0x3f, canvas.Sampled{Image: src}, nil, false),
 		"canvas: unsupported composite filter 5":            m.Composite(area, canvas.OpSrc, canvas.Sampled{Image: src, Filter: 5}, nil, false),
 		"canvas: composite mask without pixels":             m.Composite(area, canvas.OpSrc, canvas.Sampled{Image: src}, &canvas.Sampled{}, false),
 		"canvas: curve with 1 points, want a multiple of 3": m.Stroke(area, []canvas.Segment{{Begin: true, Bezier: true, Points: make([]canvas.PointFix, 2)}}, canvas.Pen{}),
@@ -205,6 +205,20 @@ func TestWhatCannotBeDrawnIsNamedAndDrawsNothing(t *testing.T) {
 		require.EqualError(t, err, want)
 		require.EqualValues(t, 7, m.At(0, 0))
 	}
+}
+
+func TestBlendingHueThroughAMaskIsRefusedWhereTheReferenceReadsMemoryThatItNeverWrote(t *testing.T) {
+	argb, xrgb := picture(canvas.ARGB, []uint32{7}), picture(canvas.XRGB, []uint32{7})
+	area := canvas.Area{Box: argb.Bounds()}
+	src := canvas.Sampled{Image: canvas.New(canvas.ARGB, 3, 3)}
+	moved := src
+	moved.Repeat = canvas.RepeatPad
+	const refused = "canvas: unsupported composite operator 0x3b with a mask and a moved source on a surface with alpha"
+	require.EqualError(t, argb.Composite(area, canvas.OpHSLHue, moved, &src, false), refused)
+	require.EqualValues(t, 7, argb.At(0, 0))
+	require.NoError(t, argb.Composite(area, canvas.OpHSLHue, src, &src, false))
+	require.NoError(t, argb.Composite(area, canvas.OpHSLHue, moved, nil, false))
+	require.NoError(t, xrgb.Composite(area, canvas.OpHSLHue, moved, &src, false))
 }
 
 func TestCurvesOfOnePointEnd(t *testing.T) {
@@ -312,5 +326,14 @@ func BenchmarkAlphaBlend(b *testing.B) {
 		if err := dst.AlphaBlend(area, src, src.Bounds(), canvas.Blend{Alpha: 200}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// pixman 0.42.2 gave these values.
+func TestSaturateWithAnOpaqueSourceIsRoundedAsOverReverse(t *testing.T) {
+	for format, want := range map[canvas.Format]uint32{canvas.XRGB: 0xff2d963c, canvas.ARGB: 0xff2c963b} {
+		dst, src := picture(canvas.ARGB, []uint32{0x80008000}), picture(format, []uint32{0xff5a2c78})
+		require.NoError(t, dst.Composite(canvas.Area{Box: dst.Bounds()}, canvas.OpSaturate, canvas.Sampled{Image: src}, nil, false))
+		require.Equal(t, want, dst.At(0, 0), "%08x of %v", dst.At(0, 0), format)
 	}
 }

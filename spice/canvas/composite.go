@@ -6,26 +6,6 @@ import (
 	"image"
 )
 
-// Operator is a compositing operator of Porter and Duff, with the numbers of the X render extension that SPICE_COMPOSITE_OP* hold.
-type Operator uint8
-
-// The operators that are implemented.
-const (
-	OpClear Operator = iota
-	OpSrc
-	OpDst
-	OpOver
-	OpOverReverse
-	OpIn
-	OpInReverse
-	OpOut
-	OpOutReverse
-	OpAtop
-	OpAtopReverse
-	OpXorAlpha
-	OpAdd
-)
-
 // Repeat says what lies outside of an image (X render's repeat attribute).
 type Repeat uint8
 
@@ -100,13 +80,55 @@ func (s Sampled) sampler(what string) (*sampler, error) {
 	return p, nil
 }
 
-// pixel is the colour at a whole position, repeated as asked for.
-func (p *sampler) pixel(x, y int) uint32 {
+// opaque reports whether every pixel that is read for r, relative to the box, has full alpha.
+func (p *sampler) opaque(r image.Rectangle) bool {
+	switch p.format {
+	case XRGB, RGB555, RGB565:
+	default:
+		return false
+	}
+	if p.Repeat != RepeatNone {
+		return true
+	}
+	var area image.Rectangle // what is read
+	if p.whole {
+		area = r.Add(p.Origin).Add(p.shift)
+	} else {
+		reach := int64(1) // from the position that a pixel is read for, in 16.16
+		if p.bilinear {
+			reach = 0x8000
+		}
+		for i, corner := range []image.Point{r.Min, {r.Max.X - 1, r.Min.Y}, {r.Min.X, r.Max.Y - 1}, r.Max.Sub(image.Pt(1, 1))} {
+			sx, sy := p.start(corner.Y)
+			sx += int64(corner.X) * int64(p.matrix[0][0])
+			sy += int64(corner.X) * int64(p.matrix[1][0])
+			far := reach
+			if !p.bilinear {
+				far = -reach
+			}
+			one := image.Rect(int((sx-reach)>>16), int((sy-reach)>>16), int((sx+far)>>16)+1, int((sy+far)>>16)+1)
+			if i == 0 {
+				area = one
+			} else {
+				area = area.Union(one)
+			}
+		}
+	}
+	return area.In(p.Image.Bounds())
+}
+
+// plain reports whether the image is read as it is: not transformed, and not continued beyond its border.
+func (p *sampler) plain() bool {
+	return p.whole && p.shift == image.Point{} && p.Repeat <= RepeatNormal
+}
+
+// cell is the cell at a whole position, repeated as asked for; false outside of an image that is not repeated.
+func (p *sampler) cell(x, y int) (uint32, bool) {
 	m := p.Image
 	if uint(x) >= uint(m.Width) || uint(y) >= uint(m.Height) {
 		switch p.Repeat {
 		case RepeatNone:
-			return 0
+			return 0, false
 		case RepeatNormal:
 			x, y = mod(x, m.Width), mod(y, m.Height)
 		case RepeatPad:
@@ -120,7 +142,23 @@ func (p *sampler) pixel(x, y int) uint32 {
 			}
 		}
 	}
-	return toARGB(p.format, m.At(x, y))
+	return m.At(x, y), true
+}
+
+// pixel is the colour at a whole position; zero outside.
+func (p *sampler) pixel(x, y int) uint32 {
+	if v, ok := p.cell(x, y); ok {
+		return toARGB(p.format, v)
+	}
+	return 0
+}
+
+// pixelFloat is pixel in floating point.
+func (p *sampler) pixelFloat(x, y int) colorF {
+	if v, ok := p.cell(x, y); ok {
+		return toFloat(p.format, v)
+	}
+	return colorF{}
 }
 
 // start is the position in the source, 16.16, of destination pixel 0 of row y.
@@ -152,57 +190,39 @@ func (p *sampler) at(x, y int) uint32 {
 	return interpolate(p.pixel(ix, iy), p.pixel(ix+1, iy), p.pixel(ix, iy+1), p.pixel(ix+1, iy+1), dx, dy)
 }
 
-// mulEach multiplies channels of a and b pairwise, as fractions of 255, each rounded.
-func mulEach(a, b uint32) uint32 {
-	var v uint32
-	for s := 0; s < 32; s += 8 {
-		t := a>>s&0xff*(b>>s&0xff) + 0x80
-		v |= (t + t>>8) >> 8 << s
+// floatAt is at in floating point.
+func (p *sampler) floatAt(x, y int) colorF {
+	if p.whole {
+		return p.pixelFloat(x+p.Origin.X+p.shift.X, y+p.Origin.Y+p.shift.Y)
 	}
-	return v
-}
-
-// grey is a word whose four channels are v.
-func grey(v uint32) uint32 { return v * 0x01010101 }
-
-// combine applies the operator to a source colour, the source's alpha for each channel of the destination, and a destination
-// colour.
-func (op Operator) combine(s, sa, d uint32) uint32 {
-	da := d >> 24
-	switch op {
-	case OpClear:
-		return 0
-	case OpSrc:
-		return s
-	case OpDst:
-		return d
-	case OpOver:
-		return add8(s, mulEach(d, ^sa))
-	case OpOverReverse:
-		return add8(scale8(s, 255-da), d)
-	case OpIn:
-		return scale8(s, da)
-	case OpInReverse:
-		return mulEach(d, sa)
-	case OpOut:
-		return scale8(s, 255-da)
-	case OpOutReverse:
-		return mulEach(d, ^sa)
-	case OpAtop:
-		return add8(scale8(s, da), mulEach(d, ^sa))
-	case OpAtopReverse:
-		return add8(scale8(s, 255-da), mulEach(d, sa))
-	case OpXorAlpha:
-		return add8(scale8(s, 255-da), mulEach(d, ^sa))
+	sx, sy := p.start(y)
+	sx += int64(x) * int64(p.matrix[0][0])
+	sy += int64(x) * int64(p.matrix[1][0])
+	if !p.bilinear {
+		return p.pixelFloat(int((sx-1)>>16), int((sy-1)>>16))
 	}
-	return add8(s, d) // OpAdd
+	sx -= 0x8000
+	sy -= 0x8000
+	dx, dy := float32(sx&0xffff)*(1.0/65536), float32(sy&0xffff)*(1.0/65536)
+	ix, iy := int(sx>>16), int(sy>>16)
+	tl, tr := p.pixelFloat(ix, iy), p.pixelFloat(ix+1, iy)
+	bl, br := p.pixelFloat(ix, iy+1), p.pixelFloat(ix+1, iy+1)
+	mix := func(tl, tr, bl, br float32) float32 {
+		return float32(tl*float32((1-dx)*(1-dy))) + float32(tr*float32(dx*(1-dy))) +
+			float32(bl*float32((1-dx)*dy)) + float32(br*float32(dx*dy))
+	}
+	return colorF{mix(tl.a, tr.a, bl.a, br.a), mix(tl.r, tr.r, bl.r, br.r), mix(tl.g, tr.g, bl.g, br.g), mix(tl.b, tr.b, bl.b, br.b)}
 }
 
 // Composite combines a source, reduced by a mask unless that is nil, with the area. With componentAlpha every channel of the mask counts
 // for its own channel, otherwise the mask's alpha counts for all.
 func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, componentAlpha bool) error {
-	if op > OpAdd {
+	if !op.known() {
 		return &UnsupportedError{What: fmt.Sprintf("composite operator %#x", uint8(op))}
+	}
+	op = op.simple()
+	if op.hsl() && mask != nil && componentAlpha {
+		op = OpDst // pixman does not blend hue and the like with a mask for each channel
 	}
 	if source.Image == m {
 		source.Image = m.Clone()
@@ -221,22 +241,53 @@ func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, co
 			return err
 		}
 	}
+	if op.hsl() && cover != nil && m.Format.hasAlpha() && !src.plain() {
+		// pixman reads memory that it never wrote where the mask is zero.
+		return &UnsupportedError{What: fmt.Sprintf("composite operator %#x with a mask and a moved source on a surface with alpha", uint8(op))}
+	}
+	if op == OpSaturate {
+		opaque := src.opaque(m.bounds(a).Sub(a.Box.Min)) && (cover == nil || !componentAlpha && cover.opaque(m.bounds(a).Sub(a.Box.Min)))
+		op = op.reduced(opaque, !m.Format.hasAlpha())
+	}
+	// pixel combines one pixel, at x, y relative to the box, with the destination's cell.
+	pixel := func(x, y int, cell uint32) uint32 {
+		s := src.at(x, y)
+		sa := grey(s >> 24)
+		if cover != nil {
+			c := cover.at(x, y)
+			if !componentAlpha {
+				c = grey(c >> 24)
+			}
+			s, sa = mulEach(s, c), mulEach(sa, c)
+		}
+		return op.combine(s, sa, toARGB(m.Format, cell))
+	}
+	if op.divides() {
+		pixel = func(x, y int, cell uint32) uint32 {
+			s := src.floatAt(x, y)
+			sa := colorF{s.a, s.a, s.a, s.a}
+			if cover != nil {
+				c := cover.floatAt(x, y)
+				switch {
+				case op.hsl():
+					// pixman takes the mask's alpha for all channels here, and twice for green but never for blue.
+					s = colorF{s.a * c.a, s.r * c.a, float32(s.g*c.a) * c.a, s.b}
+				case !componentAlpha:
+					c = colorF{c.a, c.a, c.a, c.a}
+					fallthrough
+				default:
+					s, sa = s.timesEach(c), sa.timesEach(c)
+				}
+			}
+			return op.combineFloat(s, sa, toFloat(m.Format, cell)).argb()
+		}
+	}
 	return m.each(a, func(r image.Rectangle) {
 		for y := r.Min.Y; y < r.Max.Y; y++ {
 			row := m.row(y, r.Min.X, r.Max.X)
 			for x := r.Min.X; x < r.Max.X; x++ {
-				px, py := x-a.Box.Min.X, y-a.Box.Min.Y
-				s := src.at(px, py)
-				sa := grey(s >> 24)
-				if cover != nil {
-					c := cover.at(px, py)
-					if !componentAlpha {
-						c = grey(c >> 24)
-					}
-					s, sa = mulEach(s, c), mulEach(sa, c)
-				}
 				cell := row[(x-r.Min.X)*CellSize:]
-				v := op.combine(s, sa, toARGB(m.Format, binary.LittleEndian.Uint32(cell)))
+				v := pixel(x-a.Box.Min.X, y-a.Box.Min.Y, binary.LittleEndian.Uint32(cell))
 				binary.LittleEndian.PutUint32(cell, fromARGB(m.Format, v))
 			}
 		}

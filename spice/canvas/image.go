@@ -79,6 +79,9 @@ func (f Format) mask() uint32 {
 // bits32 reports whether cells are 32-bit colours.
 func (f Format) bits32() bool { return f == XRGB || f == ARGB }
 
+// hasAlpha reports whether pixels can be transparent.
+func (f Format) hasAlpha() bool { return f == A1 || f == A8 || f == ARGB }
+
 // CellSize is the size of one pixel in memory, in bytes, in every format.
 const CellSize = 4
 
@@ -125,7 +128,7 @@ func (m *Image) Clone() *Image {
 }
 
 // UnsupportedError is a drawing that this package cannot do exactly. What names it for counting, as in
-// "composite operator 0x31".
+// "composite operator 0x3f".
 type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return "canvas: unsupported " + e.What }

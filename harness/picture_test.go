@@ -21,6 +21,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -83,8 +84,8 @@ func TestSpicyScreenshotIsNotLeftWaitingForWhatCameAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	direct := lane.DirectVV()
 	const source, uuid = "gathered", "6f4e2c1a-0000-0000-0000-000000000001"
-	catalog := one{proxy.Console{Source: source, UUID: uuid, Name: "beacon", Unix: gather(t, direct.UnixPath), Ticket: direct.Password}}
-	p, err := proxy.Start(proxy.Config{TLS: bundle, Consoles: catalog})
+	catalog := one{only: console.Console{Source: source, UUID: uuid, Name: "beacon", Unix: gather(t, direct.UnixPath), Ticket: direct.Password}}
+	p, err := proxy.Start(t.Context(), proxy.Config{TLS: bundle, Consoles: catalog})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
 	requireSpicyAgrees(t, lane, func() *vv.File {
@@ -95,11 +96,13 @@ func TestSpicyScreenshotIsNotLeftWaitingForWhatCameAtOnce(t *testing.T) {
 }
 
 // one is a catalogue of one console.
-type one struct{ proxy.Console }
+type one struct{ only console.Console }
 
-func (o one) List(context.Context) ([]proxy.Console, error) { return []proxy.Console{o.Console}, nil }
+func (o one) Consoles(context.Context) ([]console.Console, error) {
+	return []console.Console{o.only}, nil
+}
 
-func (o one) Resolve(context.Context, string, string) (proxy.Console, error) { return o.Console, nil }
+func (o one) Console(context.Context, string, string) (console.Console, error) { return o.only, nil }
 
 // gather listens on the unix socket that it returns, and leads to a SPICE server at
 // the other one. What the server says after its first message is handed on when it

@@ -128,7 +128,7 @@ func (s *laneConsole) Console(ctx context.Context, uuid string) (sources.Console
 }
 
 // innerProxy runs the proxy inside this process.
-func (l *Lane) innerProxy(context.Context) error {
+func (l *Lane) innerProxy(ctx context.Context) error {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
@@ -147,7 +147,7 @@ func (l *Lane) innerProxy(context.Context) error {
 		return errors.Join(err, catalog.Close())
 	}
 	l.apiToken = newSecret()
-	p, err := headless.StartProxy(headless.ProxyConfig{
+	p, err := headless.StartProxy(ctx, headless.ProxyConfig{
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
 		KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
 	})

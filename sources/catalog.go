@@ -120,8 +120,8 @@ func (c *Catalog) Close() error {
 	return err
 }
 
-// List returns the consoles of all sources, in the order of the sources.
-func (c *Catalog) List(ctx context.Context) ([]Console, error) {
+// Consoles returns the consoles of all sources, in the order of the sources.
+func (c *Catalog) Consoles(ctx context.Context) ([]Console, error) {
 	c.mu.Lock()
 	sources := c.sources
 	c.mu.Unlock()
@@ -136,9 +136,9 @@ func (c *Catalog) List(ctx context.Context) ([]Console, error) {
 	return all, nil
 }
 
-// Resolve returns one console with its ticket. The error is a
+// Console returns one console with its ticket. The error is a
 // [*console.UnknownError] if there is no such source or console.
-func (c *Catalog) Resolve(ctx context.Context, source, uuid string) (Console, error) {
+func (c *Catalog) Console(ctx context.Context, source, uuid string) (Console, error) {
 	c.mu.Lock()
 	s := c.byName[source]
 	c.mu.Unlock()

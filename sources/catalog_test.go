@@ -44,7 +44,7 @@ func next(t *testing.T, reloads <-chan error) error {
 
 func ticket(t *testing.T, c *sources.Catalog) string {
 	t.Helper()
-	console, err := c.Resolve(t.Context(), "ci-direct-qemu", uuid1)
+	console, err := c.Console(t.Context(), "ci-direct-qemu", uuid1)
 	require.NoError(t, err)
 	return console.Ticket
 }
@@ -144,17 +144,17 @@ func TestACatalogAnswersForAllItsSources(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 
-	all, err := c.List(t.Context())
+	all, err := c.Consoles(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, 3)
 	assert.Equal(t, "b", all[2].Source)
-	one, err := c.Resolve(t.Context(), "b", "1")
+	one, err := c.Console(t.Context(), "b", "1")
 	require.NoError(t, err)
 	assert.Equal(t, "other", one.Name)
 
 	var unknown *console.UnknownError
 	for _, of := range [][2]string{{"a", "3"}, {"b", "2"}, {"c", "1"}} {
-		_, err = c.Resolve(t.Context(), of[0], of[1])
+		_, err = c.Console(t.Context(), of[0], of[1])
 		require.ErrorAs(t, err, &unknown)
 		assert.Equal(t, of, [2]string{unknown.Source, unknown.UUID})
 	}
@@ -164,7 +164,7 @@ func TestACatalogAnswersForAllItsSources(t *testing.T) {
 	assert.ErrorContains(t, err, `"a" is used twice`)
 	c, err = sources.NewCatalog(a, failing{})
 	require.NoError(t, err)
-	_, err = c.List(t.Context())
+	_, err = c.Consoles(t.Context())
 	assert.ErrorContains(t, err, "sources: failing: libvirtd is down")
 }
 

@@ -4,7 +4,7 @@
 //	catalog, err := sources.Open("sources.yaml", sources.Config{Logger: logger})
 //	if err != nil { … }              // names file, line and field
 //	defer catalog.Close()
-//	console, err := catalog.Resolve(ctx, "ci-direct-qemu", uuid)
+//	console, err := catalog.Console(ctx, "ci-direct-qemu", uuid)
 //
 // The file is watched. A good edit takes effect at once; a bad one is reported
 // and changes nothing. A catalog can also be made of sources in memory, see

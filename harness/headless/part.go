@@ -185,10 +185,13 @@ func (r *ClientRole) play(ctx context.Context, log *slog.Logger, say func(Ready)
 	}, say)
 }
 
+// shutdownTimeout is how long a proxy that is told to end waits for its sessions.
+const shutdownTimeout = 10 * time.Second
+
 // RunProxy runs a proxy until ctx ends, and returns why it ended before. When it can be
 // used it says so to ready, whose error ends it.
 func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) error {
-	p, err := StartProxy(cfg)
+	p, err := StartProxy(ctx, cfg)
 	if err != nil {
 		return err
 	}
@@ -199,7 +202,10 @@ func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) err
 	go func() { ended <- p.Wait() }()
 	select {
 	case <-ctx.Done():
-		return p.Close()
+		// Each viewer is told. What is left after the bound is cut.
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return errors.Join(p.Shutdown(bounded), p.Close())
 	case err := <-ended:
 		if err = errors.Join(err, p.Close()); err != nil {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}

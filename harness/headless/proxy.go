@@ -31,8 +31,8 @@ type Proxy struct {
 	err    error
 }
 
-// StartProxy starts the proxy.
-func StartProxy(cfg ProxyConfig) (*Proxy, error) {
+// StartProxy starts the proxy; ctx bounds only the start.
+func StartProxy(ctx context.Context, cfg ProxyConfig) (*Proxy, error) {
 	var k *vvKeeper
 	if cfg.KeepVV != "" {
 		k = &vvKeeper{
@@ -44,7 +44,7 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 		}
 		next := cfg.OnEvent
 		cfg.OnEvent = func(e proxy.Event) {
-			if e.Kind == proxy.SessionOpened {
+			if e.Kind == proxy.EventSessionOpened {
 				k.spent()
 			}
 			if next != nil {
@@ -52,7 +52,7 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 			}
 		}
 	}
-	p, err := proxy.Start(cfg.Config)
+	p, err := proxy.Start(ctx, cfg.Config)
 	if err != nil {
 		return nil, verdict.Classify("proxy", err)
 	}

@@ -39,7 +39,7 @@ func (p *Proxy) VV(ctx context.Context, source, uuid string) (*vv.File, error) {
 
 func (p *Proxy) vv(ctx context.Context, source, uuid, asked, viewer string) (*vv.File, error) {
 	uuid = console.CanonicalUUID(uuid)
-	c, err := p.cfg.Consoles.Resolve(ctx, source, uuid)
+	c, err := p.cfg.Consoles.Console(ctx, source, uuid)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked, viewer string) (*vv
 
 // directVV leads to the console itself.
 func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.File, error) {
-	c, err := p.cfg.Consoles.Resolve(ctx, source, console.CanonicalUUID(uuid))
+	c, err := p.cfg.Consoles.Console(ctx, source, console.CanonicalUUID(uuid))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 	defer cancel()
-	if _, err := p.cfg.Consoles.List(ctx); err != nil {
+	if _, err := p.cfg.Consoles.Consoles(ctx); err != nil {
 		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
 		return
 	}
@@ -181,7 +181,7 @@ func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 	defer cancel()
-	consoles, err := p.cfg.Consoles.List(ctx)
+	consoles, err := p.cfg.Consoles.Consoles(ctx)
 	if err != nil {
 		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
 		return

@@ -265,14 +265,14 @@ type stuck struct {
 	answered atomic.Bool
 }
 
-func (s *stuck) List(ctx context.Context) ([]proxy.Console, error) {
+func (s *stuck) Consoles(ctx context.Context) ([]proxy.Console, error) {
 	close(s.asked)
 	<-ctx.Done()
 	s.answered.Store(true)
 	return nil, ctx.Err()
 }
 
-func (s *stuck) Resolve(context.Context, string, string) (proxy.Console, error) {
+func (s *stuck) Console(context.Context, string, string) (proxy.Console, error) {
 	return proxy.Console{}, errors.New("not asked in this test")
 }
 

@@ -36,7 +36,7 @@ type Config struct {
 	TLS *pki.Bundle
 
 	// Consoles knows where the consoles are. The proxy never closes it.
-	Consoles Consoles
+	Consoles Catalog
 
 	// Listen, ListenTLS and ListenAPI are the TCP addresses of the plaintext
 	// port, the TLS port and the HTTP API; empty means DefaultAddr, a free

@@ -12,15 +12,15 @@ type Console = console.Console
 // UnknownConsoleError is [console.UnknownError].
 type UnknownConsoleError = console.UnknownError
 
-// Consoles is what the proxy asks for consoles. It must be safe for concurrent
+// Catalog is what the proxy asks for consoles. It must be safe for concurrent
 // use.
-type Consoles interface {
-	// List returns all consoles; their tickets may be missing. An error means
+type Catalog interface {
+	// Consoles returns all consoles; their tickets may be missing. An error means
 	// that the sources are not loaded (yet), and makes the proxy unhealthy.
-	List(ctx context.Context) ([]Console, error)
+	Consoles(ctx context.Context) ([]Console, error)
 
-	// Resolve returns one console with its ticket. It is asked for every
+	// Console returns one console with its ticket. It is asked for every
 	// channel, so that a changed port or ticket takes effect at once. The
 	// error is an [*UnknownConsoleError] if there is no such console.
-	Resolve(ctx context.Context, source, uuid string) (Console, error)
+	Console(ctx context.Context, source, uuid string) (Console, error)
 }

@@ -3,7 +3,7 @@
 //
 //	bundle, err := pki.New(pki.Config{})
 //	if err != nil { … }
-//	p, err := proxy.Start(proxy.Config{TLS: bundle, Consoles: catalog})
+//	p, err := proxy.Start(ctx, proxy.Config{TLS: bundle, Consoles: catalog})
 //	if err != nil { … }
 //	defer p.Close()
 //	file, err := p.VV(ctx, "ci-direct-qemu", uuid) // a .vv with a fresh token
@@ -19,11 +19,11 @@
 // token; its other channels need the same token and the connection id that the
 // console gave the main channel.
 //
-// Package sources implements the [Consoles] that it asks. An HTTP API hands out
+// Package sources implements the [Catalog] that it asks. An HTTP API hands out
 // .vv files, lists and ends sessions, and serves metrics; see
 // [Config.ListenAPI].
 //
-// The proxy decodes no pixels, filters no messages and follows no migration to
-// another host. When a client is refused, the log has a line "audit" with the
+// A firewall lets only those channels and messages pass that the protocol has, see
+// [Firewall]. The proxy decodes no pixels and follows no migration to another host. When a client is refused, the log has a line "audit" with the
 // reason, which the client itself is not told.
 package proxy

@@ -142,8 +142,3 @@ func (p *Proxy) emit(e Event) {
 		p.cfg.OnEvent(e)
 	}
 }
-
-// SessionOpened is the former name of EventSessionOpened.
-//
-// Deprecated: use EventSessionOpened.
-const SessionOpened = EventSessionOpened

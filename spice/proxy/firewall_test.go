@@ -246,7 +246,7 @@ func TestAFirewallThatCannotWorkIsNamed(t *testing.T) {
 		`Config.Firewall.Mode is "strict"`: {Mode: "strict"},
 		"Config.Firewall.Rates of inputs":  {Rates: map[wire.ChannelType]proxy.Rate{wire.ChannelInputs: {}}},
 	} {
-		_, err := proxy.Start(proxy.Config{TLS: testBundle(), Consoles: &lab{}, Firewall: f})
+		_, err := proxy.Start(t.Context(), proxy.Config{TLS: testBundle(), Consoles: &lab{}, Firewall: f})
 		assert.ErrorContains(t, err, want)
 	}
 }

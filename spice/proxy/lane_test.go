@@ -187,7 +187,7 @@ type lab struct {
 	err      error
 }
 
-func (l *lab) List(context.Context) ([]proxy.Console, error) {
+func (l *lab) Consoles(context.Context) ([]proxy.Console, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []proxy.Console
@@ -199,8 +199,8 @@ func (l *lab) List(context.Context) ([]proxy.Console, error) {
 	return all, l.err
 }
 
-func (l *lab) Resolve(ctx context.Context, source, uuid string) (proxy.Console, error) {
-	all, err := l.List(ctx)
+func (l *lab) Console(ctx context.Context, source, uuid string) (proxy.Console, error) {
+	all, err := l.Consoles(ctx)
 	if err != nil {
 		return proxy.Console{}, err
 	}
@@ -288,7 +288,7 @@ func up(t testing.TB, c *console, change ...func(*proxy.Config)) *lane {
 	for _, f := range change {
 		f(&cfg)
 	}
-	p, err := proxy.Start(cfg)
+	p, err := proxy.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	l.Proxy = p
 	t.Cleanup(func() {

@@ -180,7 +180,7 @@ func TestASecondViewer(t *testing.T) {
 		other.next(t)
 		assert.Len(t, l.Sessions(), 2)
 	})
-	_, err := proxy.Start(proxy.Config{TLS: testBundle(), Consoles: &lab{}, Takeover: "fight"})
+	_, err := proxy.Start(t.Context(), proxy.Config{TLS: testBundle(), Consoles: &lab{}, Takeover: "fight"})
 	assert.ErrorContains(t, err, `Config.Takeover is "fight"`)
 }
 

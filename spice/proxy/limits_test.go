@@ -287,7 +287,7 @@ func TestALimitThatIsNegativeIsNamed(t *testing.T) {
 	} {
 		cfg := proxy.Config{TLS: testBundle(), Consoles: &lab{}}
 		set(&cfg)
-		_, err := proxy.Start(cfg)
+		_, err := proxy.Start(t.Context(), cfg)
 		assert.ErrorContains(t, err, "Config."+name+" is negative")
 	}
 }

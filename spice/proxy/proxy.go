@@ -51,9 +51,9 @@ type Proxy struct {
 	ended  chan struct{} // closed when nothing of the proxy runs any more
 }
 
-// Start opens the listeners and serves until Close. When it returns without an
-// error, clients can connect.
-func Start(cfg Config) (_ *Proxy, err error) {
+// Start opens the listeners and serves until Close; ctx bounds only the start. When it
+// returns without an error, clients can connect.
+func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p := &Proxy{
 		cfg: cfg, log: cfg.logger(),
 		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener,
@@ -78,6 +78,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.SetTLS(cfg.TLS)
+	var listening net.ListenConfig
 	for _, l := range []struct {
 		what string
 		ln   *net.Listener
@@ -86,7 +87,7 @@ func Start(cfg Config) (_ *Proxy, err error) {
 		{"plaintext", &p.plain, cfg.Listen}, {"TLS", &p.secure, cfg.ListenTLS}, {"API", &p.api, cfg.ListenAPI},
 	} {
 		if *l.ln == nil {
-			if *l.ln, err = net.Listen("tcp", cmp.Or(l.addr, DefaultAddr)); err != nil {
+			if *l.ln, err = listening.Listen(ctx, "tcp", cmp.Or(l.addr, DefaultAddr)); err != nil {
 				return nil, fmt.Errorf("proxy: %s port: %w", l.what, err)
 			}
 		}

@@ -756,7 +756,7 @@ func TestStartNamesWhatIsWrong(t *testing.T) {
 	} {
 		cfg := good
 		change(&cfg)
-		_, err := proxy.Start(cfg)
+		_, err := proxy.Start(t.Context(), cfg)
 		assert.ErrorContains(t, err, want)
 	}
 	_, err = unix.Accept()

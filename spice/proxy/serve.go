@@ -219,7 +219,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 	s := ch.session
 	ctx, cancel := context.WithTimeout(s.ctx, p.cfg.dialTimeout())
 	defer cancel()
-	console, err := p.cfg.Consoles.Resolve(ctx, s.source, s.uuid)
+	console, err := p.cfg.Consoles.Console(ctx, s.source, s.uuid)
 	if err != nil {
 		return nil, Console{}, err
 	}

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -179,9 +178,9 @@ func (d *Driver) end(err error) {
 // read takes lines off the connection until it ends, then lets everyone who
 // waits know.
 func (d *Driver) read() {
-	r := bufio.NewReaderSize(d.conn, 64<<10)
+	r := ndjson.NewReader(d.conn)
 	for {
-		line, tooLong, err := ndjson.Read(r, maxAnswerLine)
+		line, tooLong, err := r.Read(maxAnswerLine)
 		if err == nil && tooLong {
 			err = fmt.Errorf("the server sent a line of more than %d bytes", maxAnswerLine)
 		}

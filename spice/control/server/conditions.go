@@ -99,7 +99,7 @@ func (w *wait) region(c control.RegionCondition) (node, error) {
 		if err != nil {
 			return sight{saw: plain(err), blind: true}
 		}
-		same, saw := compare(pic.Image())
+		same, saw := compare(pic.intoImage())
 		return sight{met: same != c.Differs, saw: saw}
 	})
 }

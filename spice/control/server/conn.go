@@ -1,8 +1,8 @@
 package server
 
 import (
-	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -160,9 +160,9 @@ func (cn *connection) serve() {
 // readRequests answers one line after another. It returns nil when the client
 // has closed or is to be hung up on.
 func (cn *connection) readRequests() error {
-	r := bufio.NewReaderSize(cn.conn, 64<<10)
+	r := ndjson.NewReader(cn.conn)
 	for {
-		line, tooLong, err := ndjson.Read(r, control.MaxRequestLine)
+		line, tooLong, err := r.Read(control.MaxRequestLine)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -269,6 +269,9 @@ func (cn *connection) answer(id control.ID, result any, err error) error {
 
 // answerCall writes the response line. The returned error is the connection's.
 func (cn *connection) answerCall(c *call, result any, err error) error {
+	if pic, ok := result.(control.ScreenshotResult); ok && err == nil {
+		return cn.answerPicture(c, pic)
+	}
 	id := c.ID
 	resp := struct {
 		ID     control.ID     `json:"id,omitempty"`
@@ -299,12 +302,39 @@ func (cn *connection) answerCall(c *call, result any, err error) error {
 	return cn.write(line)
 }
 
-// write puts one whole line on the wire. The caller holds wmu.
-func (cn *connection) write(line []byte) error {
-	if _, err := cn.conn.Write(append(line, '\n')); err != nil {
+// pictureChunk is how much of a picture is encoded at a time. It is a multiple of 3,
+// so that the pieces of base64 can stand side by side.
+const pictureChunk = 48 << 10
+
+// answerPicture writes the response line of screenshot. What encoding/json would copy
+// three times, it encodes on the way out.
+func (cn *connection) answerPicture(c *call, pic control.ScreenshotResult) error {
+	cn.wmu.Lock()
+	defer cn.wmu.Unlock()
+	buf := make([]byte, 0, base64.StdEncoding.EncodedLen(pictureChunk))
+	buf = fmt.Appendf(buf, `{"id":%s,"ok":true,"result":{"width":%d,"height":%d,"format":%q,"data_base64":"`,
+		c.ID, pic.Width, pic.Height, pic.Format)
+	if err := cn.writePart(buf); err != nil {
+		return err
+	}
+	for part := range slices.Chunk(pic.Data, pictureChunk) {
+		if err := cn.writePart(base64.StdEncoding.AppendEncode(buf[:0], part)); err != nil {
+			return err
+		}
+	}
+	return cn.writePart([]byte("\"}}\n"))
+}
+
+func (cn *connection) writePart(b []byte) error {
+	if _, err := cn.conn.Write(b); err != nil {
 		return fmt.Errorf("write to client: %w", err)
 	}
 	return nil
+}
+
+// write puts one whole line on the wire. The caller holds wmu.
+func (cn *connection) write(line []byte) error {
+	return cn.writePart(append(line, '\n'))
 }
 
 // writeEvents writes queued events until the connection ends.

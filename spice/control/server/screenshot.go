@@ -44,7 +44,7 @@ func (cn *connection) screenshot(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := pic.Image()
+	img := pic.intoImage()
 	if p.Cursor {
 		cn.drawCursor(img, p.Region)
 	}
@@ -66,6 +66,17 @@ func (p *Picture) Image() *image.NRGBA {
 		bgra.Opaque(img.Pix[y*img.Stride:][:4*p.Width], p.Pix[y*p.Stride:][:4*p.Width])
 	}
 	return img
+}
+
+// intoImage is Image in the memory of the picture, if that has no padding. The
+// picture must not be used any more.
+func (p *Picture) intoImage() *image.NRGBA {
+	n := 4 * p.Width * p.Height
+	if p.Stride != 4*p.Width || len(p.Pix) < n {
+		return p.Image()
+	}
+	bgra.Opaque(p.Pix[:n], p.Pix[:n])
+	return &image.NRGBA{Pix: p.Pix[:n], Stride: p.Stride, Rect: image.Rect(0, 0, p.Width, p.Height)}
 }
 
 // Image returns the pointer's shape in the byte order R, G, B, A; nil if there is none.

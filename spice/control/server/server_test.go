@@ -615,3 +615,32 @@ func TestNothingQueuedComesAfterUnsubscribe(t *testing.T) {
 		}
 	})
 }
+
+// The line with a picture is written in pieces, and is byte for byte what encoding/json
+// would write: sizes that are no multiple of 3, of less and of more than a piece.
+func TestTheLineWithAPictureIsAsJSONHasIt(t *testing.T) {
+	for _, size := range [][2]int{{1, 1}, {2, 1}, {3, 1}, {128, 96}, {64, 193}, {301, 199}} {
+		c := controltest.New(size[0], size[1])
+		path, _ := controltest.Open(t, server.Config{Console: c})
+		r := controltest.DialRaw(t, path)
+		r.Hello()
+		for _, format := range []string{"rgba", "png"} {
+			r.Send(`{"id":"a\"b","method":"screenshot","params":{"format":"` + format + `"}}`)
+			line := r.Line()
+			var got control.Response
+			require.NoError(t, json.Unmarshal([]byte(line), &got))
+			var res control.ScreenshotResult
+			require.NoError(t, json.Unmarshal(got.Result, &res))
+			require.Equal(t, size, [2]int{res.Width, res.Height})
+			if format == "rgba" {
+				pic, err := c.Snapshot(0, 0, image.Rectangle{})
+				require.NoError(t, err)
+				require.Equal(t, pic.Image().Pix, res.Data)
+			}
+			want, err := json.Marshal(control.Response{ID: got.ID, OK: true, Result: must(json.Marshal(res))})
+			require.NoError(t, err)
+			require.Equal(t, string(want), line)
+		}
+		r.Conn.Close()
+	}
+}

@@ -7,16 +7,31 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 )
+
+// A Reader reads lines. Make it with [NewReader].
+type Reader struct {
+	r *bufio.Reader
+	// last is the length of the last line that did not fit into the buffer of r. The
+	// next of its kind is as long: reading it into place saves copying it as it grows.
+	last int
+}
+
+// NewReader returns a reader of lines from r.
+func NewReader(r io.Reader) *Reader {
+	const usual = 64 << 10 // most lines are shorter
+	return &Reader{r: bufio.NewReaderSize(r, usual)}
+}
 
 // Read reads up to a newline and returns the line without it and without
 // surrounding white space. Of a line longer than limit it returns the first
 // limit bytes and tooLong, having read it to its end. A last line without a
 // newline is no line: the client went in the middle of it.
-func Read(r *bufio.Reader, limit int) (text []byte, tooLong bool, err error) {
+func (r *Reader) Read(limit int) (text []byte, tooLong bool, err error) {
 	for {
-		part, err := r.ReadSlice('\n')
+		part, err := r.r.ReadSlice('\n')
 		complete := err == nil
 		if complete {
 			part = part[:len(part)-1]
@@ -26,8 +41,14 @@ func Read(r *bufio.Reader, limit int) (text []byte, tooLong bool, err error) {
 		if room := limit - len(text); len(part) > room {
 			part, tooLong = part[:room], true
 		}
+		if text == nil && !complete {
+			text = make([]byte, 0, max(r.last, len(part)))
+		}
 		text = append(text, part...)
 		if complete {
+			if len(text) > r.r.Size() {
+				r.last = len(text)
+			}
 			return trimSpace(text), tooLong, nil
 		}
 	}

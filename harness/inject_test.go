@@ -2,7 +2,6 @@ package harness_test
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -20,6 +19,8 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -469,7 +470,7 @@ func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
 	t.Parallel()
 	harness.RequireHost(t)
 	if impair.Probe() == nil {
-		return // it can
+		t.Skip("this kernel can make bad networks")
 	}
 	dir := t.ArtifactDir()
 	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Profile{}, LinkIn: impair.InKernel})
@@ -478,12 +479,27 @@ func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
 	require.ErrorContains(t, err, "impair.Auto")
 }
 
-func TestAGuestThatPowersOffIsNoFailureOfTheHarness(t *testing.T) {
+func TestAGuestThatPowersItselfOffFailsTheLane(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	require.NoError(t, lane.Machine().QMP().Powerdown(lane.Context())) // Beacon obeys its power button
+	err := ended(t, lane)
+	var exit *qemu.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, qemu.KindShutdown, exit.Kind)
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	require.Equal(t, verdict.HopGuest, verdict.HopOf(err))
+	require.Equal(t, registry.StateStopped, lane.State().State)
+}
+
+// The guest did nothing; whoever holds the QMP socket did.
+func TestAQEMUThatWasToldToQuitIsTheHarnesssFault(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
 	require.NoError(t, lane.Machine().QMP().Do(lane.Context(), "quit", nil, nil))
 	err := ended(t, lane)
-	require.Error(t, err)
-	var f *verdict.Error
-	require.True(t, errors.As(err, &f), "%v", err)
+	var exit *qemu.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, verdict.Harness, verdict.Of(err), "%v", err)
+	require.Equal(t, registry.StateFailed, lane.State().State)
 }

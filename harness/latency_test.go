@@ -39,22 +39,15 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 
 	// Beacon only reports keys while F10 holds it.
 	require.NoError(t, lane.Press(ctx, "F10"))
-	// A busy host makes any few keys slow, with the proxy or without; a proxy that
-	// is slow makes all rounds slow.
-	var said string
-	for range 5 {
-		if said = proxyAdds(ctx, t, lane.Scaled(2*time.Second), lane.Client, d); said == "" {
-			return
-		}
-	}
-	require.Empty(t, said)
+	require.Empty(t, proxyAdds(ctx, t, lane.Scaled(2*time.Second), lane.Client, d))
 }
 
-// proxyAdds measures some keys in turns and says what the proxy adds too much, or
-// nothing.
+// proxyAdds measures keys in turns and says what the proxy adds too much, or nothing. The
+// quantiles of many keys bear a host that is busy for some of them; a proxy that is slow
+// moves them.
 func proxyAdds(ctx context.Context, t *testing.T, patience time.Duration, proxied, direct *control.Driver) string {
 	t.Helper()
-	l, err := drive.KeyLatencies(ctx, drive.LatencyConfig{Keys: 40, Patience: patience}, proxied, direct)
+	l, err := drive.KeyLatencies(ctx, drive.LatencyConfig{Keys: 80, Patience: patience}, proxied, direct)
 	require.NoError(t, err)
 	with, without := l[0], l[1]
 	require.Zero(t, with.Lost+without.Lost, "keys that no digest showed")
@@ -66,13 +59,13 @@ func proxyAdds(ctx context.Context, t *testing.T, patience time.Duration, proxie
 		require.NotEmpty(t, pair[0], name)
 		require.NotEmpty(t, pair[1], name)
 		p50, q50 := quantile.Of(pair[0], 0.5), quantile.Of(pair[1], 0.5)
-		p95, q95 := quantile.Of(pair[0], 0.95), quantile.Of(pair[1], 0.95)
-		line := fmt.Sprintf("%s: through the proxy p50 %v p95 %v, directly p50 %v p95 %v; added p50 %v, ratio %.2f",
-			name, p50, p95, q50, q95, p50-q50, float64(p50)/float64(q50))
+		p90, q90 := quantile.Of(pair[0], 0.9), quantile.Of(pair[1], 0.9)
+		line := fmt.Sprintf("%s: through the proxy p50 %v p90 %v, directly p50 %v p90 %v; added p50 %v, ratio %.2f",
+			name, p50, p90, q50, q90, p50-q50, float64(p50)/float64(q50))
 		t.Log(line)
 		// What the proxy adds must be small beside the way itself: neither the
-		// median doubled nor the 95th percentile tripled.
-		if p50-q50 >= q50 || float64(p95)/float64(q95) >= 3 {
+		// median doubled nor the 90th percentile tripled.
+		if p50 >= 2*q50 || p90 >= 3*q90 {
 			said = line
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
@@ -38,6 +39,13 @@ type Config struct {
 	// Default: the fixture's; none with Image, and then the lane is ready with
 	// its first picture.
 	Banner string `json:"banner,omitempty"`
+	// Failures are lines on the serial console that mean that the guest has failed, besides
+	// those that every guest and the fixture's are watched for. One that has the name of
+	// another takes its place. See docs/fixtures.md.
+	Failures []fixtures.Failure `json:"failures,omitempty"`
+	// IgnoreFailures are names of failures that this lane is not watched for; "all" stands
+	// for all but those in Failures. Default: none.
+	IgnoreFailures []string `json:"ignore_failures,omitempty"`
 	// Kernel, Initrd and Append boot a kernel directly.
 	Kernel string `json:"kernel,omitempty"`
 	Initrd string `json:"initrd,omitempty"`

@@ -1,8 +1,13 @@
 package harness
 
 import (
+	"fmt"
+	"maps"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -10,54 +15,162 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// failurePatterns are lines on a serial console that mean that a guest has
-// failed, whatever guest it is. A fixture's entry adds its own. A soft one is
-// noted on the timeline; any other ends the lane.
-var failurePatterns = []fixtures.Failure{
-	{Name: "kernel panic", Pattern: regexp.MustCompile(`Kernel panic - not syncing|^panic: |^panic\(cpu`)},
-	{Name: "kernel oops", Pattern: regexp.MustCompile(`\bOops: [0-9a-f]{4}|BUG: unable to handle|BUG: kernel NULL pointer|general protection fault:`)},
-	{Name: "out of memory", Pattern: regexp.MustCompile(`Out of memory: Kill(ed)? process|Memory cgroup out of memory|oom-kill:`)},
-	{Name: "root not found", Pattern: regexp.MustCompile(`VFS: Unable to mount root fs|ALERT!.*does not exist\.\s+Dropping to a shell`)},
-	{Name: "emergency shell", Pattern: regexp.MustCompile(`You are in emergency mode|Entering emergency mode|^\(initramfs\)|^dracut:/#|Give root password for maintenance`)},
-	{Name: "boot loader rescue", Pattern: regexp.MustCompile(`^grub rescue>|error: unknown filesystem\.`)},
-	{Name: "nothing to boot", Pattern: regexp.MustCompile(`BdsDxe: No bootable option or device was found|No bootable device|Boot failed: not a bootable disk`)},
-	{Name: "firmware assertion", Pattern: regexp.MustCompile(`ASSERT(_EFI_ERROR|_RETURN_ERROR)?[ (:]|^ASSERT \[`)},
-	{Name: "firmware exception", Pattern: regexp.MustCompile(`!!!! X64 Exception Type|!!!! IA32 Exception Type`)},
-	{Name: "failed service", Soft: true, Pattern: regexp.MustCompile(`\[FAILED\] Failed to start`)},
-	{Name: "lockup", Soft: true, Pattern: regexp.MustCompile(`watchdog: BUG: soft lockup|rcu: INFO: rcu_.*detected stalls|INFO: task .* blocked for more than`)},
-	{Name: "kernel warning", Soft: true, Pattern: regexp.MustCompile(`WARNING: CPU: \d+ PID: \d+ at `)},
+// kernel is what Linux puts before its messages on a console: with printk.time=1 (every
+// distribution's default) the time, and a thread or processor if it was built so.
+const kernel = `^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?`
+
+// defaultFailures are lines on a serial console that mean that a guest has failed, whatever guest
+// it is. Each is tied to the way in which the one speaks who can know: a kernel, firmware, a boot
+// loader, an initial RAM disk, systemd. Where the boot goes on, or where anybody may print such a
+// line, the failure is soft.
+var defaultFailures = []fixtures.Failure{
+	{Name: "kernel panic", Pattern: regexp.MustCompile(kernel + `Kernel panic - not syncing|^panic\(cpu \d|` +
+		`^KDB: enter: panic|^Stopped at +\S+\+0x[0-9a-f]+:|^cpu\d+: Begin traceback`)}, // Linux, XNU, FreeBSD, OpenBSD, NetBSD
+	{Name: "kernel oops", Pattern: regexp.MustCompile(kernel + `(?:Oops: [0-9a-f]{4}|Internal error: Oops|BUG: unable to handle|BUG: kernel NULL pointer|` +
+		`Unable to handle kernel|kernel BUG at |general protection fault[:,])`)},
+	{Name: "out of memory", Pattern: regexp.MustCompile(kernel + `Out of memory: Kill(?:ed)? process`)},
+	{Name: "root not found", Pattern: regexp.MustCompile(kernel + `VFS: (?:Unable to mount root fs|Cannot open root device)|^ALERT!.*does not exist\.\s+Dropping to a shell`)},
+	{Name: "emergency shell", Pattern: regexp.MustCompile(`^You are in emergency mode|^Entering emergency mode\.|^\(initramfs\)|^dracut:/#|^Give root password for (?:system )?maintenance`)},
+	{Name: "boot loader rescue", Pattern: regexp.MustCompile(`^grub rescue>|^Entering rescue mode\.\.\.`)},
+	{Name: "nothing to boot", Pattern: regexp.MustCompile(`^BdsDxe: No bootable option or device was found|^No bootable device\.`)},
+	{Name: "firmware assertion", Pattern: regexp.MustCompile(`^(?:DXE_)?ASSERT!?:? (?:\[\S+\]:? )?\S*\.[ch] ?\(\d+\): |^ASSERT_(?:EFI|RETURN)_ERROR \(Status = `)},
+	{Name: "firmware exception", Pattern: regexp.MustCompile(`^!!!! \S+ Exception Type - `)},
+
+	{Name: "panic", Soft: true, Pattern: regexp.MustCompile(`^panic: `)}, // a BSD kernel's first line, and any Go program's
+	{Name: "memory limit", Soft: true, Pattern: regexp.MustCompile(kernel + `(?:Memory cgroup out of memory: |oom-kill:constraint=CONSTRAINT_MEMCG)`)},
+	{Name: "boot device failed", Soft: true, Pattern: regexp.MustCompile(`^Boot [Ff]ailed[:.]|^BdsDxe: failed to (?:load|start) |^No more network devices`)},
+	{Name: "boot loader error", Soft: true, Pattern: regexp.MustCompile(`^error: (?:unknown filesystem|no such (?:device|partition)|file .* not found|symbol .* not found)`)},
+	{Name: "failed service", Soft: true, Pattern: regexp.MustCompile(`^\[FAILED\] Failed to start`)},
+	{Name: "lockup", Soft: true, Pattern: regexp.MustCompile(kernel + `(?:watchdog: BUG: soft lockup|rcu: INFO: rcu_.*detected stalls|INFO: task .* blocked for more than)`)},
+	{Name: "kernel warning", Soft: true, Pattern: regexp.MustCompile(kernel + `WARNING: CPU: \d+ PID: \d+ at `)},
+}
+
+// allFailures, among the failures to ignore, stands for all of them.
+const allFailures = "all"
+
+// consoleFailures are the failures that a lane is watched for: the default ones, changed by what
+// the fixture says, changed by what the lane says.
+func consoleFailures(fx *fixtures.Fixture, cfg Config) ([]fixtures.Failure, error) {
+	list := defaultFailures
+	var err error
+	if fx != nil {
+		if list, err = changeFailures(list, fx.IgnoreFailures, fx.Failures); err != nil {
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "fixture " + fx.Source() + ": ignore_failures", Err: err}
+		}
+	}
+	if list, err = changeFailures(list, cfg.IgnoreFailures, cfg.Failures); err != nil {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "IgnoreFailures", Err: err}
+	}
+	for i, f := range list {
+		if f.Name == "" || f.Pattern == nil {
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: fmt.Sprintf("Failures[%d]", i), Err: fmt.Errorf("a failure needs a name and a pattern")}
+		}
+	}
+	return list, nil
+}
+
+// changeFailures leaves out of list what is to be ignored, and adds more. A failure of more takes
+// the place of those that have its name.
+func changeFailures(list []fixtures.Failure, ignore []string, more []fixtures.Failure) ([]fixtures.Failure, error) {
+	known := map[string]bool{allFailures: true}
+	for _, f := range list {
+		known[f.Name] = true
+	}
+	for _, name := range ignore {
+		if !known[name] {
+			return nil, fmt.Errorf("no failure is called %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	replaced := map[string]bool{}
+	for _, f := range more {
+		replaced[f.Name] = true
+	}
+	list = slices.DeleteFunc(slices.Clone(list), func(f fixtures.Failure) bool {
+		return replaced[f.Name] || slices.Contains(ignore, f.Name) || slices.Contains(ignore, allFailures)
+	})
+	return append(list, more...), nil
 }
 
 // consoleWatch looks for failures in what a guest says.
 type consoleWatch struct {
-	patterns []fixtures.Failure
+	failures []fixtures.Failure
+	matchers []serial.Matcher // one for each
 	log      *timeline.Writer
 
 	once   sync.Once
 	failed chan struct{}
 	err    *verdict.ConsoleError // valid after failed
+
+	mu   sync.Mutex
+	soft []softFailure // the newest
 }
 
-func newConsoleWatch(fx *fixtures.Fixture, log *timeline.Writer) *consoleWatch {
-	w := &consoleWatch{patterns: failurePatterns, log: log, failed: make(chan struct{})}
-	if fx != nil {
-		w.patterns = append(w.patterns[:len(w.patterns):len(w.patterns)], fx.Failures...)
+// softFailure is one that did not end the lane.
+type softFailure struct {
+	at   time.Time
+	text string
+}
+
+// maxSoft is how many soft failures an error tells of.
+const maxSoft = 3
+
+func newConsoleWatch(failures []fixtures.Failure, log *timeline.Writer) *consoleWatch {
+	w := &consoleWatch{failures: failures, log: log, failed: make(chan struct{})}
+	for _, f := range failures {
+		w.matchers = append(w.matchers, serial.Pattern(f.Pattern))
 	}
 	return w
 }
 
-// look judges one line of console.
-func (w *consoleWatch) look(line serial.Line, console *serial.Log) {
-	for _, p := range w.patterns {
-		if !p.Pattern.MatchString(line.Text) {
+// softSince returns the newest soft failures since then, in words; empty for none.
+func (w *consoleWatch) softSince(then time.Time) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var said []string
+	for _, s := range w.soft {
+		if !s.at.Before(then) {
+			said = append(said, s.text)
+		}
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return "meanwhile the guest said " + strings.Join(said, ", ")
+}
+
+// A consoleScan is a consoleWatch on one machine's console. It belongs to one goroutine.
+type consoleScan struct {
+	*consoleWatch
+	console *serial.Log
+	n       int          // the line that was looked at last
+	noted   map[int]bool // the failures that were found in it
+}
+
+func (w *consoleWatch) scan(console *serial.Log) *consoleScan {
+	return &consoleScan{consoleWatch: w, console: console, n: -1}
+}
+
+// look judges one line of console, which may be one that it knows and that has grown.
+func (w *consoleScan) look(line serial.Line) {
+	if line.N != w.n {
+		w.n, w.noted = line.N, map[int]bool{}
+	}
+	for i, f := range w.failures {
+		if w.noted[i] || !w.matchers[i].Match(line) {
 			continue
 		}
-		w.log.AddAt(line.Time, "console_failure", map[string]any{"name": p.Name, "soft": p.Soft, "text": line.Text})
-		if p.Soft {
+		w.noted[i] = true
+		said := line.Find(f.Pattern)
+		w.log.AddAt(line.Time, "console_failure", map[string]any{"name": f.Name, "soft": f.Soft, "text": said})
+		if f.Soft {
+			w.mu.Lock()
+			w.soft = append(w.soft, softFailure{line.Time, fmt.Sprintf("%q (%s)", said, f.Name)})
+			w.soft = w.soft[max(0, len(w.soft)-maxSoft):]
+			w.mu.Unlock()
 			continue
 		}
 		w.once.Do(func() {
-			w.err = &verdict.ConsoleError{Name: p.Name, Line: line.Text, Context: console.Tail(reportLines)}
+			w.err = &verdict.ConsoleError{Name: f.Name, Line: said, Context: w.console.Tail(reportLines)}
 			close(w.failed)
 		})
 		return

@@ -1,15 +1,53 @@
 package harness
 
-// ConsoleFailure names the failure pattern that a line matches, "soft: " before
-// those that do not end a lane; empty if none does.
-func ConsoleFailure(line string) string {
-	for _, p := range failurePatterns {
-		if p.Pattern.MatchString(line) {
-			if p.Soft {
-				return "soft: " + p.Name
+import (
+	"context"
+	"time"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/serial"
+)
+
+// ConsoleFailures names the failures that a guest's line matches which is watched for by cfg and
+// a fixture, "soft: " before those that do not end a lane.
+func ConsoleFailures(fx *fixtures.Fixture, cfg Config, says string) ([]string, error) {
+	list, err := consoleFailures(fx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	log := serial.NewLog(serial.Config{})
+	if _, err := log.Write([]byte(says)); err != nil {
+		return nil, err
+	}
+	log.End(nil)
+	line, err := log.Reader(0).Next(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, f := range list {
+		if serial.Pattern(f.Pattern).Match(line) {
+			name := f.Name
+			if f.Soft {
+				name = "soft: " + name
 			}
-			return p.Name
+			names = append(names, name)
 		}
 	}
-	return ""
+	return names, nil
+}
+
+// SoftFailures looks at lines of a console and returns what an error says of the soft failures
+// in them.
+func SoftFailures(says string) string {
+	log := serial.NewLog(serial.Config{})
+	log.Write([]byte(says))
+	log.End(nil)
+	w := newConsoleWatch(defaultFailures, nil)
+	scan := w.scan(log)
+	for _, line := range log.Lines() {
+		scan.look(line)
+		scan.look(line) // each is noted once
+	}
+	return w.softSince(time.Time{})
 }

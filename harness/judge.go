@@ -2,8 +2,10 @@ package harness
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -68,5 +70,21 @@ func (l *Lane) judgeWait(began time.Time, err error) error {
 	if m := l.machine(); m == nil || m.Err() != nil {
 		return err
 	}
-	return l.watchdog.Explain(began, err)
+	return l.noteSoft(began, l.watchdog.Explain(began, err))
+}
+
+// noteSoft adds what the guest said during a wait that does not look well, though it may have
+// gone on after it.
+func (l *Lane) noteSoft(began time.Time, err error) error {
+	var known *verdict.Error
+	said := ""
+	if l.failures != nil {
+		said = l.failures.softSince(began)
+	}
+	if said == "" || !errors.As(err, &known) {
+		return err
+	}
+	noted := *known
+	noted.Hint = strings.TrimPrefix(noted.Hint+"; "+said, "; ")
+	return &noted
 }

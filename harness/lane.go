@@ -67,6 +67,7 @@ type Lane struct {
 
 	// outage is while the backend is stopped, see StopBackend; guarded by mu.
 	outage   *outage
+	watchFor []fixtures.Failure
 	failures *consoleWatch
 	watchdog *host.Watchdog
 	test     testNote // guarded by mu
@@ -117,13 +118,16 @@ func (l *Lane) start(ctx context.Context) error {
 		return err
 	}
 	var fx *fixtures.Fixture
+	var err error
 	if l.cfg.Image == "" {
-		var err error
 		if fx, err = fixtures.Find(l.cfg.fixture()); err != nil {
 			return verdict.Classify("fixture", err)
 		}
 	}
 	l.fixture = fx
+	if l.watchFor, err = consoleFailures(fx, l.cfg); err != nil {
+		return err
+	}
 	l.uuid = uuid.NewString()
 	if ctx.Err() != nil {
 		// What it would take is known only roughly before the host was looked at.
@@ -135,7 +139,7 @@ func (l *Lane) start(ctx context.Context) error {
 	var mc qemu.Config
 	var slot *host.Slot
 	defer func() { slot.Release() }()
-	err := l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
+	err = l.step(ctx, "host", func(ctx context.Context, detail *string) (err error) {
 		if err = host.EnoughDescriptors(); err != nil {
 			return err
 		}
@@ -435,7 +439,7 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 func (l *Lane) machineIsUp(m *qemu.Machine) {
 	l.running.Store(m)
 	l.undo.push(m.Close)
-	l.failures = newConsoleWatch(l.fixture, l.log)
+	l.failures = newConsoleWatch(l.watchFor, l.log)
 	l.watchdog = host.StartWatchdog(m.PID())
 	l.undo.push(l.watchdog.Close)
 	l.joined.Add(1)
@@ -459,14 +463,17 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 func (l *Lane) recordSerial(m *qemu.Machine) {
 	defer l.joined.Done()
 	c := m.Serial().Reader(0)
+	scan := l.failures.scan(m.Serial())
 	for {
 		// NB: not bounded: the console ends with the machine.
-		line, err := c.Next(context.Background())
+		line, err := c.Look(context.Background())
 		if err != nil {
 			return
 		}
-		l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
-		l.failures.look(line, m.Serial())
+		if line.Complete {
+			l.log.AddAt(line.Time, "serial", map[string]any{"n": line.N, "text": line.Text})
+		}
+		scan.look(line)
 	}
 }
 

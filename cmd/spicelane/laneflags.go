@@ -23,6 +23,7 @@ func (l *laneFlags) add(cmd *cobra.Command) {
 	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
 	f.StringVar(&cfg.Warm, "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
 	f.StringVar(&cfg.Agent, "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
+	f.StringSliceVar(&cfg.IgnoreFailures, "ignore-failures", nil, "`NAMES` of failures on the serial console that do not end the lane, or all; see docs/fixtures.md")
 	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -184,6 +185,20 @@ func (l Line) whole(text string) string {
 		return text
 	}
 	return "…" + l.carry + text
+}
+
+// Find returns the text that re matches: what stands in the line or, if it does not match that,
+// the last that stood there before. Empty if re matches none.
+func (l Line) Find(re *regexp.Regexp) string {
+	if re.MatchString(l.whole(l.Text)) {
+		return l.whole(l.Text)
+	}
+	for _, text := range slices.Backward(l.Before) {
+		if re.MatchString(l.whole(text)) {
+			return l.whole(text)
+		}
+	}
+	return ""
 }
 
 // any tells whether match holds for what stands in the line, or stood there.

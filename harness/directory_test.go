@@ -1,6 +1,7 @@
 package harness_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -117,9 +118,36 @@ func TestADirectoryOnAFullDiskIsTheHostsFault(t *testing.T) {
 	_, err = harness.Start(t.Context(), cfg)
 	require.Error(t, err)
 	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
-	require.ErrorContains(t, err, "the disk is full: no room for "+cfg.Dir)
-	require.ErrorContains(t, err, "; free some space or choose another directory")
-	require.NotContains(t, err.Error(), "\n")
+	require.EqualError(t, err, "lane directory: the disk is full: 0 MiB are free for "+cfg.Dir+
+		", a lane needs 16; free some space or choose another directory")
+	require.NoFileExists(t, filepath.Join(cfg.Dir, qemu.ArgvFile), "it was booted")
+}
+
+// A lane that goes on without its timeline keeps no evidence of what fails next.
+func TestADiskThatFillsUpUnderALaneIsTheHostsFault(t *testing.T) {
+	ownCache(t)
+	ownTemp(t)
+	cfg := echoLane(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	mountTmpfs(t, disk, "size=20m")
+	cfg.Dir = filepath.Join(disk, "lane")
+	lane, err := harness.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.ErrorIs(t, lane.Close(), syscall.ENOSPC, "Close says it, too") })
+	ballast, err := os.Create(filepath.Join(disk, "ballast"))
+	require.NoError(t, err)
+	for b := make([]byte, 4096); err == nil; {
+		_, err = ballast.Write(b)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, ballast.Close())
+	for range 4096 { // what is left of the timeline's last page
+		require.NoError(t, lane.Beat(t.Context(), "filler", func(context.Context) error { return nil }))
+	}
+	err = ended(t, lane)
+	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
+	require.ErrorContains(t, err, "timeline: write ")
+	require.ErrorContains(t, err, "the disk is full: free some space or choose another directory")
 }
 
 // The run directory is a place of the lane's, too.

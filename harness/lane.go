@@ -259,6 +259,9 @@ func (l *Lane) directories() error {
 		}
 	}
 	l.dir = dir
+	if err := host.RoomForLane(dir); err != nil {
+		return err
+	}
 	if l.log, err = timeline.Open(filepath.Join(dir, timeline.File), time.Now()); err != nil {
 		return directoryFault(err)
 	}
@@ -694,6 +697,9 @@ func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 			gone, back = m.Done(), nil
 		case <-l.failures.failed:
 			return verdict.Classify("", l.failures.err)
+		case <-l.log.Failed():
+			// Whoever looks for the reason of a failure later would not find it.
+			return verdict.Classify("", l.log.Err())
 		case <-proxy.Done():
 			return l.proxyEnd(proxy)
 		case <-client.Done():

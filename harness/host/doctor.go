@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/impair"
@@ -148,20 +147,4 @@ func Doctor(ctx context.Context) *Report {
 	}
 	r.OK = r.Err() == nil
 	return r
-}
-
-// freeMiB is how much this user may still write at dir, or where it will be.
-func freeMiB(dir string) (int, error) {
-	for {
-		var st syscall.Statfs_t
-		err := syscall.Statfs(dir, &st)
-		if err == nil {
-			return int(st.Bavail * uint64(st.Bsize) >> 20), nil
-		}
-		parent := filepath.Dir(dir)
-		if !errors.Is(err, os.ErrNotExist) || parent == dir {
-			return 0, err
-		}
-		dir = parent
-	}
 }

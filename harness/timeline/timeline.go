@@ -23,9 +23,10 @@ type Writer struct {
 	path  string
 	start time.Time
 
-	mu  sync.Mutex
-	w   io.WriteCloser
-	err error
+	mu     sync.Mutex
+	w      io.WriteCloser
+	err    error
+	failed chan struct{} // closed when a write has failed
 }
 
 // Open opens the file at path for appending, with a clock that starts at
@@ -36,7 +37,7 @@ func Open(path string, start time.Time) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Writer{path: path, start: start, w: f}, nil
+	return &Writer{path: path, start: start, w: f, failed: make(chan struct{})}, nil
 }
 
 // Add writes one entry now. Fields must be marshalable; "t_us" and "kind" are
@@ -73,7 +74,27 @@ func (t *Writer) AddAt(at time.Time, kind string, fields map[string]any) {
 	// One write a line: another reader never sees half of one.
 	if _, err := t.w.Write(line); err != nil {
 		t.err = fmt.Errorf("timeline: %w", err)
+		close(t.failed)
 	}
+}
+
+// Failed is closed when an entry could not be written; Close says why. It is nil, which
+// never is, for a nil Writer.
+func (t *Writer) Failed() <-chan struct{} {
+	if t == nil {
+		return nil
+	}
+	return t.failed
+}
+
+// Err returns the first write that failed, nil if none has.
+func (t *Writer) Err() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }
 
 // Path returns the file's path.

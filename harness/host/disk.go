@@ -1,0 +1,43 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// laneRoomMiB is what the directory of a lane must have room for at its start: logs,
+// timeline and pictures. A lane that comes up and then cannot write them is of no use to
+// whoever looks for the reason of a failure.
+const laneRoomMiB = 16
+
+// RoomForLane returns a Host error if the disk of a lane's directory is full.
+func RoomForLane(dir string) error {
+	free, err := freeMiB(dir)
+	if err != nil || free >= laneRoomMiB {
+		return nil // what cannot be told is tried
+	}
+	return &verdict.Error{Verdict: verdict.Host, Op: "lane directory",
+		Err:  fmt.Errorf("the disk is full: %d MiB are free for %s, a lane needs %d", free, dir, laneRoomMiB),
+		Hint: "free some space or choose another directory"}
+}
+
+// freeMiB is how much this user may still write at dir, or where it will be.
+func freeMiB(dir string) (int, error) {
+	for {
+		var st syscall.Statfs_t
+		err := syscall.Statfs(dir, &st)
+		if err == nil {
+			return int(st.Bavail * uint64(st.Bsize) >> 20), nil
+		}
+		parent := filepath.Dir(dir)
+		if !errors.Is(err, os.ErrNotExist) || parent == dir {
+			return 0, err
+		}
+		dir = parent
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,12 +16,15 @@ import (
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 func newProxy() *cobra.Command {
 	var (
 		cfg                                             headless.ProxyConfig
 		sourcesFile, tlsDir, tokenFile, keep, readyFile string
+		auditFile, firewall, takeover                   string
+		permit                                          []string
 	)
 	cmd := &cobra.Command{
 		Use:   "proxy --sources FILE",
@@ -44,6 +48,18 @@ its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			}
 			if cfg.APIToken, err = apiToken(tokenFile); err != nil {
 				return err
+			}
+			cfg.TLSDir, cfg.Takeover = tlsDir, proxy.Takeover(takeover)
+			if cfg.Firewall, err = firewallOf(firewall, permit); err != nil {
+				return err
+			}
+			if auditFile != "" {
+				f, err := os.OpenFile(auditFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+				if err != nil {
+					return usage("--audit-log: %w", err)
+				}
+				defer f.Close()
+				cfg.Audit = f
 			}
 			if keep != "" {
 				var ok bool
@@ -71,8 +87,32 @@ its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with a token that can still be used")
 	f.StringVar(&keep, "keep-console", "", "the console of --keep-vv, as `SOURCE/UUID`")
 	f.StringVar(&readyFile, "ready-file", "", "write the addresses to this `FILE` as JSON when ready")
+	f.StringVar(&auditFile, "audit-log", "", "append one JSON object a line for each event to `FILE`: who, what, how much, why it ended")
+	f.StringVar(&firewall, "firewall", "enforce", "what becomes of a message that the protocol does not have: `MODE` enforce, warn or off")
+	f.StringSliceVar(&permit, "permit", nil, "also let clients open `CHANNELS` of these types: record, usbredir, smartcard, webdav, port")
+	f.StringVar(&takeover, "takeover", string(proxy.TakeoverShare), "what a second viewer of a console does: `POLICY` share, refuse or replace")
+	f.IntVar(&cfg.MaxSessions, "max-sessions", proxy.DefaultMaxSessions, "sessions at most")
+	f.IntVar(&cfg.MaxHandshakes, "max-handshakes", proxy.DefaultMaxHandshakes, "connections that have not shown a token, at most, on each port")
+	f.IntVar(&cfg.MaxConnectionsPerAddress, "max-per-address", proxy.DefaultMaxConnectionsPerAddress, "connections from one address at most")
+	f.DurationVar(&cfg.KeepAlive, "keepalive", proxy.DefaultKeepAlive, "probe a connection that is silent for so long")
 	cmd.MarkFlagsRequiredTogether("keep-vv", "keep-console")
 	return cmd
+}
+
+// firewallOf reads the flags of the firewall.
+func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
+	f := proxy.Firewall{Mode: proxy.FirewallMode(mode), Permit: proxy.DefaultPermit()}
+	if mode == "enforce" {
+		f.Mode = proxy.FirewallEnforce
+	}
+	for _, name := range permit {
+		i := slices.IndexFunc(wire.ChannelTypes(), func(t wire.ChannelType) bool { return t.String() == name })
+		if i < 0 {
+			return f, usage("--permit %q is not a channel type", name)
+		}
+		f.Permit = append(f.Permit, wire.ChannelTypes()[i])
+	}
+	return f, nil
 }
 
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {

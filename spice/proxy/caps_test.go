@@ -3,7 +3,11 @@ package proxy_test
 // Which capabilities each side sees of the other, for every type of channel.
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,6 +93,32 @@ func TestWhatTheClientDoesNotUseIsNoPromise(t *testing.T) {
 	token, _, _ := l.open()
 	pending, _ := l.offered(session, wire.ChannelDisplay, nil)
 	assert.NoError(t, pending.Authenticate(t.Context(), token))
+}
+
+func TestTheDirectoryOfTheCertificateIsWatched(t *testing.T) {
+	dir := t.TempDir()
+	put := func(b *pki.Bundle) {
+		for name, text := range map[string][]byte{pki.CACertFile: b.CACert, pki.ServerKeyFile: b.ServerKey, pki.ServerCertFile: b.ServerCert} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+		}
+	}
+	put(testBundle())
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.TLS, c.TLSDir = nil, dir })
+	_, client, server := l.open()
+	fresh, err := pki.New(pki.Config{CommonName: "renewed"})
+	require.NoError(t, err)
+	// Good, bad, good.
+	put(fresh)
+	require.Eventually(t, func() bool { return l.vv().HostSubject == fresh.HostSubject }, most, 5*time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, pki.ServerCertFile), []byte("half"), 0o600))
+	require.Eventually(t, func() bool { return strings.Contains(l.log.String(), "the last good one stays") }, most, 5*time.Millisecond)
+	assert.Equal(t, fresh.HostSubject, l.vv().HostSubject)
+	put(testBundle())
+	require.Eventually(t, func() bool { return l.vv().HostSubject == testBundle().HostSubject }, most, 5*time.Millisecond)
+	_, err = l.link(l.token(), 0, mainChannel)
+	assert.NoError(t, err)
+	write(t, server, message(4, nil))
+	expect(t, client, message(4, nil))
 }
 
 func TestANewCertificateIsForNewConnectionsAndFiles(t *testing.T) {

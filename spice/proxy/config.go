@@ -35,6 +35,11 @@ type Config struct {
 	// TLS is the certificate that clients see, and the CA that .vv files carry.
 	TLS *pki.Bundle
 
+	// TLSDir, if not empty, is a directory as [pki.Bundle.WriteDir] makes it. The
+	// certificate comes from there if TLS is nil. The directory is watched: a new
+	// certificate is for new connections, a bad one changes nothing.
+	TLSDir string
+
 	// Consoles knows where the consoles are. The proxy never closes it.
 	Consoles Catalog
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rsa"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,6 +70,12 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 			p.closeListeners()
 		}
 	}()
+	if cfg.TLSDir != "" && cfg.TLS == nil {
+		if cfg.TLS, err = pki.LoadDir(cfg.TLSDir); err != nil {
+			return nil, err
+		}
+		p.cfg.TLS = cfg.TLS
+	}
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
@@ -108,28 +113,18 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
+	if cfg.TLSDir != "" {
+		if err := p.watchCertificate(cfg.TLSDir); err != nil {
+			p.cancel(nil)
+			return nil, err
+		}
+	}
 	p.wg.Go(func() { p.acceptLoop(p.plain, p.plainHandshakes, p.servePlain) })
 	p.wg.Go(func() { p.acceptLoop(p.secure, p.tlsHandshakes, p.serveTLS) })
 	p.wg.Go(p.serveAPI)
 	go p.finish()
 	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr())
 	return p, nil
-}
-
-// certificate is what clients see, and what .vv files say of it.
-type certificate struct {
-	bundle *pki.Bundle
-	config *tls.Config
-}
-
-// SetTLS replaces the certificate that new connections get and new .vv files carry.
-// Channels that are open go on.
-func (p *Proxy) SetTLS(bundle *pki.Bundle) {
-	config := bundle.ServerTLS()
-	// Pictures come in bursts after silence: the small records with which
-	// crypto/tls starts each burst cost a system call a kilobyte.
-	config.DynamicRecordSizingDisabled = true
-	p.tls.Store(&certificate{bundle, config})
 }
 
 // Addr is the address of the plaintext port, as in "127.0.0.1:5900".

@@ -36,7 +36,7 @@ func TestAKeyReachesTheGuestAndTheScreenIsRight(t *testing.T) {
 	require.NoError(t, err)
 
 	// A beat is a step of a scenario: it is on the timeline, with a picture.
-	require.NoError(t, lane.Beat(ctx, "compare", lane.SamePicture))
+	require.NoError(t, lane.Beat(ctx, "compare", lane.AwaitScreensMatch))
 }
 
 // Every display device and compression is one field away.
@@ -45,7 +45,7 @@ func TestThePictureIsRightOnEveryDisplay(t *testing.T) {
 		t.Run(display, func(t *testing.T) {
 			t.Parallel()
 			lane := harness.Up(t, harness.Config{Display: display, Compression: "quic"})
-			require.NoError(t, lane.SamePicture(lane.Context()))
+			require.NoError(t, lane.AwaitScreensMatch(lane.Context()))
 		})
 	}
 }

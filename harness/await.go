@@ -18,10 +18,10 @@ import (
 // lane's accelerator and $SPICELANE_TIMEOUT_SCALE make of it.
 func (l *Lane) Scaled(d time.Duration) time.Duration { return host.Scaled(d, l.State().Accel) }
 
-// Judge adds to a wait that began then and ended in vain what the host did
-// meanwhile, and blames the host if it did not let the guest run. Waits of this
-// package's are judged already.
-func (l *Lane) Judge(began time.Time, err error) error { return l.judgeWait(began, err) }
+// Attribute annotates a failed wait with what the host did since began, and changes its
+// verdict to Host if the host starved the guest. The waits of this package are attributed
+// already.
+func (l *Lane) Attribute(began time.Time, err error) error { return l.judgeWait(began, err) }
 
 // A Digest is what the guest says of itself on its screen.
 type Digest = digest.Digest
@@ -71,13 +71,13 @@ func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
 // AwaitDigest waits until the client's picture shows a digest that f accepts and
 // returns it. What says in the error what was awaited.
 func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool) (Digest, error) {
-	if l.Client == nil {
+	if l.driver == nil {
 		return Digest{}, errNoClient
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
-	d, err := drive.AwaitDigest(ctx, l.Client, what, f)
+	d, err := drive.AwaitDigest(ctx, l.driver, what, f)
 	return d, l.askHops(l.judgeWait(began, l.explain(err)), f)
 }
 
@@ -85,7 +85,7 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 func (l *Lane) awaitSurface(ctx context.Context) (control.Surface, error) {
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
-	s, err := drive.AwaitSurface(ctx, l.Client)
+	s, err := drive.AwaitSurface(ctx, l.driver)
 	return s, l.explain(err)
 }
 
@@ -103,7 +103,7 @@ func (l *Lane) explain(err error) error {
 	case <-l.machine().Done():
 	case <-l.proxy.Done():
 	case <-l.client.Done():
-	case <-l.Client.Done(): // a lost control socket is a consequence, too
+	case <-l.driver.Done(): // a lost control socket is a consequence, too
 	default:
 		return err
 	}

@@ -22,7 +22,7 @@ func (l *Lane) Beat(ctx context.Context, name string, act func(ctx context.Conte
 	if err != nil {
 		end["error"] = err.Error()
 	}
-	if l.Client != nil {
+	if l.driver != nil {
 		picture := filepath.Join(l.dir, file)
 		if perr := l.savePicture(context.WithoutCancel(ctx), picture); perr == nil {
 			end["picture"] = file

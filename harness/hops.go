@@ -71,7 +71,7 @@ func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Ho
 	if !shows(d) {
 		return "", "QEMU's own picture does not show it either, but " + drive.DescribeDigest(d)
 	}
-	if now, err := drive.ReadDigest(ctx, l.Client); err == nil && shows(now) {
+	if now, err := drive.ReadDigest(ctx, l.driver); err == nil && shows(now) {
 		return "", "it came too late: by now QEMU and the client show it"
 	}
 	return verdict.HopPath, "QEMU's own picture shows it: it was lost between QEMU and the client"
@@ -104,7 +104,7 @@ func (l *Lane) askProxy(ctx context.Context) string {
 
 // askClient says what the client has received.
 func (l *Lane) askClient(ctx context.Context) string {
-	st, err := l.Client.Status(ctx)
+	st, err := l.driver.Status(ctx)
 	switch {
 	case err != nil:
 		return "the client cannot be asked: " + err.Error()

@@ -11,6 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -51,7 +52,7 @@ func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}})
 	ctx := lane.Context()
-	before, err := drive.ReadDigest(ctx, lane.Client)
+	before, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))
 	require.NoError(t, err)
 	require.NoError(t, lane.FreezeChannel("display:0"))
 	require.NoError(t, lane.Press(ctx, "a"))
@@ -61,7 +62,7 @@ func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
 	requireBlame(t, err, verdict.HopPath)
 	require.ErrorContains(t, err, "QEMU's own picture shows it: it was lost between QEMU and the client")
 
-	err = lane.SamePicture(soon(t, lane))
+	err = lane.AwaitScreensMatch(soon(t, lane))
 	requireBlame(t, err, verdict.HopPath)
 	require.ErrorContains(t, err, "awaited client and QEMU to show the same picture, saw last at (")
 }
@@ -73,9 +74,9 @@ func TestAPictureThatDoesNotComeIsNoFaultOfTheHarness(t *testing.T) {
 	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGSTOP))
 	t.Cleanup(func() { require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGCONT)) })
 	for name, compare := range map[string]func(context.Context) error{
-		"same picture": lane.SamePicture,
+		"same picture": lane.AwaitScreensMatch,
 		"digest": func(ctx context.Context) error {
-			_, _, err := lane.ProvenPicture(ctx)
+			_, _, err := lane.AwaitVerifiedScreenshot(ctx)
 			if err == nil { // the picture that the client has is a good one
 				_, err = lane.AwaitDigest(ctx, "the next frame", func(harness.Digest) bool { return false })
 			}

@@ -102,10 +102,10 @@ func runningThreads(pid int) (n int, err error) {
 	return n, nil
 }
 
-// Link is the relay on the client's leg, with which the leg can be impaired, cut
+// Relay is the relay on the client side, with which that side can be impaired, cut
 // and frozen while the lane is up. Its Shaped says whether the kernel does that.
 // It is nil without Config.Link.
-func (l *Lane) Link() *impair.Relay { return l.relay }
+func (l *Lane) Relay() *impair.Relay { return l.relay }
 
 // SetLink changes what is done to the client's leg.
 func (l *Lane) SetLink(link impair.Profile) error {
@@ -134,11 +134,11 @@ func (l *Lane) Channels() ([]ChannelConn, error) {
 	if l.relay == nil {
 		return nil, errNoRelay
 	}
-	if l.Proxy == nil {
+	if l.ownProxy == nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "channels", Err: errors.New("only the built-in proxy inside this process says which connection is which channel")}
 	}
 	names := make(map[string]string)
-	for _, s := range l.Proxy.Sessions() {
+	for _, s := range l.ownProxy.Sessions() {
 		for _, c := range s.Channels {
 			names[c.Client] = c.Channel
 		}
@@ -194,10 +194,20 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 	return nil
 }
 
-// ChangeTicket gives QEMU's SPICE server another ticket. The source is told only
-// if told is set; without that the proxy goes on with the old one, and new
-// channels are refused until TellTicket.
-func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
+// ChangeTicket gives QEMU's SPICE server another ticket and tells the source, as whoever
+// rotates tickets does.
+func (l *Lane) ChangeTicket(ctx context.Context) error {
+	if err := l.changeTicket(ctx, true); err != nil {
+		return err
+	}
+	return l.SyncTicket()
+}
+
+// ChangeTicketSilently gives QEMU's SPICE server another ticket and does not tell the source:
+// the proxy goes on with the old one, and new channels are refused until SyncTicket.
+func (l *Lane) ChangeTicketSilently(ctx context.Context) error { return l.changeTicket(ctx, false) }
+
+func (l *Lane) changeTicket(ctx context.Context, told bool) error {
 	ticket := newSecret()
 	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
 		return verdict.Classify("change ticket", err)
@@ -206,14 +216,11 @@ func (l *Lane) ChangeTicket(ctx context.Context, told bool) error {
 	l.mu.Lock()
 	l.ticket = ticket
 	l.mu.Unlock()
-	if !told {
-		return nil
-	}
-	return l.TellTicket()
+	return nil
 }
 
-// TellTicket tells the source the ticket that QEMU has now.
-func (l *Lane) TellTicket() error {
+// SyncTicket tells the source the ticket that QEMU has now.
+func (l *Lane) SyncTicket() error {
 	if l.source == nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
 	}
@@ -251,10 +258,10 @@ func (l *Lane) outageOf(m *qemu.Machine) *outage {
 // a console that is not there, until StartBackend. The lane's own client is
 // disconnected before, since a client ends with its session.
 func (l *Lane) StopBackend(ctx context.Context) error {
-	if l.Client == nil {
+	if l.driver == nil {
 		return errNoClient
 	}
-	if err := l.Client.Disconnect(ctx); err != nil {
+	if err := l.driver.Disconnect(ctx); err != nil {
 		return &verdict.Error{Verdict: drive.VerdictOf(err), Op: "stop backend", Err: err}
 	}
 	m := l.machine()
@@ -295,7 +302,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
 	if l.source != nil {
 		// Its port may be another.
-		if err := l.TellTicket(); err != nil {
+		if err := l.SyncTicket(); err != nil {
 			return err
 		}
 	}
@@ -304,7 +311,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 			return verdict.Classify("start backend", err)
 		}
 	}
-	if err := l.Client.Reconnect(ctx); err != nil {
+	if err := l.driver.Reconnect(ctx); err != nil {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "start backend", Err: err})
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
@@ -49,11 +50,11 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	ctx := lane.Context()
-	before, err := lane.Client.Status(ctx)
+	before, err := lanetest.Control(t, lane).Status(ctx)
 	require.NoError(t, err)
 
-	require.NoError(t, lane.Client.Disconnect(ctx))
-	st, err := lane.Client.Status(ctx)
+	require.NoError(t, lanetest.Control(t, lane).Disconnect(ctx))
+	st, err := lanetest.Control(t, lane).Status(ctx)
 	require.NoError(t, err)
 	require.False(t, st.SPICEConnected)
 
@@ -61,23 +62,23 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	// the next: spice-server 0.15.1 crashes if a client hangs up while its
 	// channels are still being set up.
 	for range 10 {
-		require.NoError(t, lane.Client.Reconnect(ctx))
-		_, err := drive.AwaitSurface(ctx, lane.Client)
+		require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
+		_, err := drive.AwaitSurface(ctx, lanetest.Control(t, lane))
 		require.NoError(t, err)
 	}
-	st, err = lane.Client.Status(ctx)
+	st, err = lanetest.Control(t, lane).Status(ctx)
 	require.NoError(t, err)
 	require.True(t, st.SPICEConnected)
 	require.NotEqual(t, before.Session, st.Session)
 	requireSamePicture(ctx, t, lane)
 
 	// With a changed ticket nobody comes in until the source knows it.
-	require.NoError(t, lane.ChangeTicket(ctx, false))
-	err = lane.Client.Reconnect(ctx)
+	require.NoError(t, lane.ChangeTicketSilently(ctx))
+	err = lanetest.Control(t, lane).Reconnect(ctx)
 	var refused *control.Error
 	require.ErrorAs(t, err, &refused)
-	require.NoError(t, lane.TellTicket())
-	require.NoError(t, lane.Client.Reconnect(ctx))
+	require.NoError(t, lane.SyncTicket())
+	require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
 	requireSamePicture(ctx, t, lane)
 }
 
@@ -116,7 +117,7 @@ func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 // requireStandstill demands that the client sees nothing new for a while.
 func requireStandstill(t *testing.T, lane *harness.Lane) {
 	t.Helper()
-	first, err := drive.ReadDigest(lane.Context(), lane.Client)
+	first, err := drive.ReadDigest(lane.Context(), lanetest.Control(t, lane))
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(lane.Context(), 2*time.Second, errPatience)
 	defer cancel()
@@ -133,7 +134,7 @@ func requireKey(t *testing.T, lane *harness.Lane, key rune) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Minute, errPatience)
 	defer cancel()
-	before, err := drive.ReadDigest(ctx, lane.Client)
+	before, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))
 	require.NoError(t, err)
 	require.NoError(t, lane.Press(ctx, string(key)))
 	requireHash(t, lane, before)
@@ -224,7 +225,7 @@ func TestAStoppedClientHoldsUpNeitherTheGuestNorWhoComes(t *testing.T) {
 	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGSTOP))
 	patience, cancel := context.WithTimeoutCause(lane.Context(), time.Second, errPatience)
 	defer cancel()
-	_, err := lane.Client.Status(patience)
+	_, err := lanetest.Control(t, lane).Status(patience)
 	require.ErrorIs(t, err, errPatience)
 	requireGuestGoesOn(t, lane)
 	require.NoError(t, visit(t, lane).Close(), "somebody else gets in meanwhile")
@@ -256,14 +257,14 @@ func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	ctx := lane.Context()
-	lane.Link().SetDown(true)
+	lane.Relay().SetDown(true)
 	requireKey(t, lane, 'd') // who is in stays
-	err := lane.Client.Reconnect(ctx)
+	err := lanetest.Control(t, lane).Reconnect(ctx)
 	var refused *control.Error
 	require.ErrorAs(t, err, &refused)
 	require.NoError(t, lane.Err())
-	lane.Link().SetDown(false)
-	require.NoError(t, lane.Client.Reconnect(ctx))
+	lane.Relay().SetDown(false)
+	require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
 	requireSamePicture(ctx, t, lane)
 }
 
@@ -275,7 +276,7 @@ func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
 	require.NoError(t, lane.Err(), "nobody was told")
-	require.NoError(t, lane.Client.Reconnect(lane.Context()))
+	require.NoError(t, lanetest.Control(t, lane).Reconnect(lane.Context()))
 	requireSamePicture(lane.Context(), t, lane)
 	requireKey(t, lane, 'f')
 }
@@ -287,7 +288,7 @@ func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
 	// The other channels do not wait for this one.
-	before, err := drive.ReadDigest(lane.Context(), lane.Client)
+	before, err := drive.ReadDigest(lane.Context(), lanetest.Control(t, lane))
 	require.NoError(t, err)
 	require.NoError(t, lane.Press(lane.Context(), "s"))
 	require.NoError(t, lane.ReleaseChannel("display:0"))
@@ -314,7 +315,7 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	_, err = spice.Dial(ctx, spice.FromVV(f))
 	require.Error(t, err)
 	require.False(t, host.Alive(pid))
-	require.Eventually(t, func() bool { return len(lane.Proxy.Sessions()) == 0 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(lanetest.Proxy(t, lane).Sessions()) == 0 }, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, lane.Err(), "it was asked for")
 
 	require.NoError(t, lane.StartBackend(ctx))
@@ -338,7 +339,7 @@ func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
 	requireKey(t, lane, 'a')
-	before, err := drive.ReadDigest(ctx, lane.Client)
+	before, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))
 	require.NoError(t, err)
 	var waits errgroup.Group
 	waits.Go(func() error {
@@ -397,7 +398,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
 	require.NoError(t, lane.Machine().Pause(ctx))
-	first, err := drive.ReadDigest(ctx, lane.Client)
+	first, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(ctx, 3*time.Second, errPatience)
 	defer cancel()
@@ -432,7 +433,7 @@ func requireSlowPath(t *testing.T, lane *harness.Lane) {
 	ctx := lane.Context()
 	press := func(key string) time.Duration {
 		t.Helper()
-		before, err := drive.ReadDigest(ctx, lane.Client)
+		before, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))
 		require.NoError(t, err)
 		began := time.Now()
 		require.NoError(t, lane.Press(ctx, key))
@@ -448,7 +449,7 @@ func requireSlowPath(t *testing.T, lane *harness.Lane) {
 	slow := press("z")
 	require.GreaterOrEqual(t, slow, 600*time.Millisecond, "the key there and the picture back")
 	require.NoError(t, lane.SetLink(impair.Profile{}))
-	t.Logf("key to digest: %v, and %v with 300 ms each way, %s", fast, slow, lane.Link().Shaped())
+	t.Logf("key to digest: %v, and %v with 300 ms each way, %s", fast, slow, lane.Relay().Shaped())
 	requireSamePicture(ctx, t, lane)
 }
 
@@ -460,7 +461,7 @@ func TestALaneSaysWhereItsLinkIsMade(t *testing.T) {
 	if lack != nil {
 		want = "in this process, on the byte streams: " + lack.Error()
 	}
-	require.Equal(t, want, lane.Link().Shaped())
+	require.Equal(t, want, lane.Relay().Shaped())
 	timeline, err := os.ReadFile(filepath.Join(lane.Dir(), timeline.File))
 	require.NoError(t, err)
 	require.Contains(t, string(timeline), `"shaped":"`+want+`"`)

@@ -14,19 +14,19 @@ var errNoClient = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("this
 // Press presses and releases keys, one after the other. A key is written as
 // control.ParseKey takes it: "Enter", "a", "F10", "Ctrl+Alt+Delete".
 func (l *Lane) Press(ctx context.Context, keys ...string) error {
-	if l.Client == nil {
+	if l.driver == nil {
 		return errNoClient
 	}
-	return l.explain(drive.Press(ctx, l.Client, keys...))
+	return l.explain(drive.Press(ctx, l.driver, keys...))
 }
 
 // Type types text on the guest's US keyboard and returns when all of it was
 // sent.
 func (l *Lane) Type(ctx context.Context, text string) error {
-	if l.Client == nil {
+	if l.driver == nil {
 		return errNoClient
 	}
-	if _, err := l.Client.Paste(ctx, control.PasteParams{Text: text}); err != nil {
+	if _, err := l.driver.Paste(ctx, control.PasteParams{Text: text}); err != nil {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "type", Err: err})
 	}
 	return nil

@@ -54,13 +54,11 @@ type Lane struct {
 	ticket     string        // after ChangeTicket; guarded by mu
 	relay      *impair.Relay // with Config.Link
 
-	// Proxy is the built-in proxy if it runs inside this process, else nil.
-	Proxy *headless.Proxy
+	// ownProxy is the built-in proxy if it runs inside this process, else nil.
+	ownProxy *headless.Proxy
 
-	// Client drives the client over its control socket. It is nil without a
-	// client, and in a lane that runs under a supervisor, where the one place on
-	// the socket belongs to whoever comes.
-	Client *control.Driver
+	// driver drives the client; nil without one, and with Config.ReleaseControl.
+	driver *control.Driver
 
 	mu    sync.Mutex
 	state registry.State
@@ -72,8 +70,9 @@ type Lane struct {
 	watchdog *host.Watchdog
 	test     testNote // guarded by mu
 
-	// ctx is the test's, see Context; nil without one.
+	// ctx is what Context returns: the test's, or one that endCtx ends with the lane.
 	ctx     context.Context
+	endCtx  context.CancelCauseFunc
 	beats   int
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when it has ended
@@ -221,9 +220,9 @@ func (l *Lane) start(ctx context.Context) error {
 	}
 	l.proved()
 	l.noteStart(time.Since(turn))
-	if l.cfg.ReleaseControl && l.Client != nil {
-		_ = l.Client.Close()
-		l.Client = nil
+	if l.cfg.ReleaseControl && l.driver != nil {
+		_ = l.driver.Close()
+		l.driver = nil
 	}
 	l.ready = time.Since(began)
 	l.setState(func(s *registry.State) {
@@ -231,6 +230,7 @@ func (l *Lane) start(ctx context.Context) error {
 		s.ReadyMS = l.ready.Milliseconds()
 	})
 	l.log.Add("lane", map[string]any{"state": registry.StateReady, "ready_ms": l.ready.Milliseconds()})
+	l.ctx, l.endCtx = context.WithCancelCause(context.Background())
 	l.joined.Add(1)
 	go l.watch()
 	return nil
@@ -505,7 +505,7 @@ func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
 }
 
 func (l *Lane) awaitPicture(ctx context.Context, detail *string) error {
-	if l.Client == nil {
+	if l.driver == nil {
 		*detail = "no client"
 		return nil
 	}
@@ -530,7 +530,7 @@ func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
 	if _, err := l.AwaitDigest(ctx, "any digest", func(Digest) bool { return true }); err != nil {
 		return control.Surface{}, err
 	}
-	st, err := l.Client.Status(ctx)
+	st, err := l.driver.Status(ctx)
 	if err != nil {
 		return control.Surface{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "status", Err: err})
 	}
@@ -542,7 +542,7 @@ func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
 
 // wantsDigest tells whether the guest shows a digest where the client looks.
 func (l *Lane) wantsDigest() bool {
-	return l.Client != nil && l.fixture != nil && l.fixture.Digest != nil
+	return l.driver != nil && l.fixture != nil && l.fixture.Digest != nil
 }
 
 func (l *Lane) awaitFirstDigest(ctx context.Context, detail *string) error {
@@ -616,8 +616,8 @@ func (l *Lane) failed(err error) {
 
 // release undoes everything and joins everybody.
 func (l *Lane) release() error {
-	if l.Client != nil {
-		_ = l.Client.Close()
+	if l.driver != nil {
+		_ = l.driver.Close()
 	}
 	// The timeline is the last to be closed; whoever writes to it is joined
 	// before, which needs the machine to be gone.
@@ -649,8 +649,11 @@ func (l *Lane) stopParts() error {
 func (l *Lane) watch() {
 	defer l.joined.Done()
 	err := l.awaitEnd(l.proxy, l.client, nil)
-	if errors.Is(err, errLaneClosed) {
+	defer func() {
 		close(l.done)
+		l.endCtx(err)
+	}()
+	if errors.Is(err, errLaneClosed) {
 		return
 	}
 	l.err = err
@@ -664,7 +667,6 @@ func (l *Lane) watch() {
 			s.State = registry.StateStopped
 		}
 	})
-	close(l.done)
 }
 
 // errLaneClosed ends what still waits for something when the lane is closed.
@@ -805,6 +807,26 @@ func (l *Lane) setState(change func(*registry.State)) {
 
 // Dir is the artifact directory.
 func (l *Lane) Dir() string { return l.dir }
+
+// Control drives the lane's client over its control socket. There is an error in a lane
+// without a client, and in one whose control socket was left to others.
+func (l *Lane) Control() (*control.Driver, error) {
+	switch {
+	case l.driver != nil:
+		return l.driver, nil
+	case l.cfg.ReleaseControl:
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "control", Err: errors.New("this lane's control socket was left to others"), Hint: "connect to State().ControlSocket"}
+	}
+	return nil, errNoClient
+}
+
+// Proxy is the built-in proxy. There is an error if it does not run inside this process.
+func (l *Lane) Proxy() (*headless.Proxy, error) {
+	if l.ownProxy == nil {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: errors.New("the built-in proxy does not run inside this process")}
+	}
+	return l.ownProxy, nil
+}
 
 // Machine is QEMU: QMP, pause, reset, kill. After StartBackend it is another.
 func (l *Lane) Machine() *qemu.Machine { return l.machine() }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -34,9 +36,9 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 	lines := lane.Serial().Lines()
 	require.Equal(t, "Hello from Beacon", lines[slices.IndexFunc(lines, func(l serial.Line) bool { return !firmwareLine(l.Text) })].Text, "the guest's first line on COM1")
 
-	hello := lane.Client.Server()
+	hello := lanetest.Control(t, lane).Server()
 	require.Equal(t, "1.2", hello.ProtocolVersion)
-	st, err := lane.Client.Status(ctx)
+	st, err := lanetest.Control(t, lane).Status(ctx)
 	require.NoError(t, err)
 	require.True(t, st.SPICEConnected)
 	require.Empty(t, st.Unsupported)
@@ -50,7 +52,7 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 	require.Error(t, err, "the test holds the socket's one place: %+v", report)
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 
-	_, before, err := lane.ProvenPicture(ctx)
+	_, before, err := lane.AwaitVerifiedScreenshot(ctx)
 	require.NoError(t, err)
 	require.Zero(t, before.ChannelHashes.Keypress, "nobody has pressed a key")
 	require.NoError(t, lane.Press(ctx, "x"))
@@ -80,7 +82,7 @@ func keypress(d harness.Digest, char rune) *digest.Keypress {
 
 func requireSamePicture(ctx context.Context, t *testing.T, lane *harness.Lane) {
 	t.Helper()
-	require.NoError(t, lane.SamePicture(ctx))
+	require.NoError(t, lane.AwaitScreensMatch(ctx))
 }
 
 func TestALaneLeavesItsLogsAndNothingElse(t *testing.T) {
@@ -103,4 +105,26 @@ func TestALaneLeavesItsLogsAndNothingElse(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join(dir, "serial.log"))
 	require.NoError(t, err)
 	require.Contains(t, string(b), "\r\nHello from Beacon\r\n")
+}
+
+func TestTheContextOfALaneEndsWithIt(t *testing.T) {
+	t.Parallel()
+	lane, err := harness.Start(t.Context(), echoLane(t))
+	require.NoError(t, err)
+	ctx := lane.Context()
+	require.NoError(t, ctx.Err())
+	_, err = lane.Control()
+	require.EqualError(t, err, "this lane has no client")
+	_, err = lane.Proxy()
+	require.EqualError(t, err, "proxy: the built-in proxy does not run inside this process")
+	require.NoError(t, lane.Close())
+	require.ErrorContains(t, context.Cause(ctx), "the lane was closed")
+
+	lane, err = harness.Start(t.Context(), echoLane(t))
+	require.NoError(t, err)
+	defer lane.Close()
+	require.NoError(t, syscall.Kill(lane.State().PIDs.QEMU, syscall.SIGKILL))
+	<-lane.Context().Done()
+	require.Equal(t, lane.Err(), context.Cause(lane.Context()))
+	require.ErrorContains(t, lane.Err(), "killed by signal 9")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/internal/quantile"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -39,7 +40,7 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 
 	// Beacon only reports keys while F10 holds it.
 	require.NoError(t, lane.Press(ctx, "F10"))
-	require.Empty(t, proxyAdds(ctx, t, lane.Scaled(2*time.Second), lane.Client, d))
+	require.Empty(t, proxyAdds(ctx, t, lane.Scaled(2*time.Second), lanetest.Control(t, lane), d))
 }
 
 // proxyAdds measures keys in turns and says what the proxy adds too much, or nothing. The

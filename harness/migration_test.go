@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -50,8 +51,8 @@ func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	})
 	require.NoError(t, err)
 	// Whoever is driven can also come back there.
-	require.NoError(t, lane.Client.Disconnect(ctx))
-	require.NoError(t, lane.Client.Reconnect(ctx))
+	require.NoError(t, lanetest.Control(t, lane).Disconnect(ctx))
+	require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
 	_, err = lane.AwaitDigest(ctx, "the guest after that", func(d harness.Digest) bool { return d.FrameCounter > after.FrameCounter })
 	require.NoError(t, err)
 }

@@ -3,10 +3,12 @@ package harness
 import (
 	"context"
 	"image"
+	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -100,3 +102,40 @@ func WritePNG(path string, img image.Image) error { return drive.WritePNG(path, 
 func StartClient(ctx context.Context, cfg headless.ClientConfig) (*headless.Client, error) {
 	return headless.StartClient(ctx, cfg)
 }
+
+// SamePicture is AwaitScreensMatch.
+//
+// Deprecated: use AwaitScreensMatch.
+func (l *Lane) SamePicture(ctx context.Context) error { return l.AwaitScreensMatch(ctx) }
+
+// ProvenPicture is AwaitVerifiedScreenshot.
+//
+// Deprecated: use AwaitVerifiedScreenshot.
+func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) {
+	return l.AwaitVerifiedScreenshot(ctx)
+}
+
+// Still is WhilePaused.
+//
+// Deprecated: use WhilePaused.
+func (l *Lane) Still(ctx context.Context, f func() error) error { return l.WhilePaused(ctx, f) }
+
+// Judge is Attribute.
+//
+// Deprecated: use Attribute.
+func (l *Lane) Judge(began time.Time, err error) error { return l.Attribute(began, err) }
+
+// Link is Relay.
+//
+// Deprecated: use Relay.
+func (l *Lane) Link() *impair.Relay { return l.Relay() }
+
+// TellTicket is SyncTicket.
+//
+// Deprecated: use SyncTicket.
+func (l *Lane) TellTicket() error { return l.SyncTicket() }
+
+// Client is Control.
+//
+// Deprecated: use Control.
+func (l *Lane) Client() (*control.Driver, error) { return l.Control() }

@@ -56,7 +56,7 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 	if err != nil {
 		return err
 	}
-	l.Client = d
+	l.driver = d
 	l.setState(func(s *registry.State) {
 		s.PIDs.Client = l.client.pid
 		s.ControlSocket = socket

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -38,9 +39,9 @@ func TestThePictureIsRightUnderEveryCompression(t *testing.T) {
 			lane := harness.Up(t, harness.Config{Compression: c})
 			ctx := lane.Context()
 			requireSamePicture(ctx, t, lane)
-			_, _, err := lane.ProvenPicture(ctx)
+			_, _, err := lane.AwaitVerifiedScreenshot(ctx)
 			require.NoError(t, err)
-			st, err := lane.Client.Status(ctx)
+			st, err := lanetest.Control(t, lane).Status(ctx)
 			require.NoError(t, err)
 			require.Empty(t, st.Unsupported)
 		})

@@ -18,33 +18,33 @@ import (
 // stands still for as long as two pictures take.
 const samePatience = 10 * time.Second
 
-// A Shot takes a picture of the lane's screen.
-type Shot func(ctx context.Context) (*image.NRGBA, error)
+// A ScreenshotFunc takes a picture of the lane's screen.
+type ScreenshotFunc func(ctx context.Context) (*image.NRGBA, error)
 
-// SamePicture waits until the client shows the same pixels as QEMU. A cursor
+// AwaitScreensMatch waits until the client shows the same pixels as QEMU. A cursor
 // that blinks and a digest that counts make a pair of pictures fall on both
 // sides of a change; between two changes every pair is equal. Where pictures take
 // longer than the guest stands still, the guest is paused for some of them. If no
 // pair ever is equal, the last is left in the lane's directory and the verdict is
 // Product.
-func (l *Lane) SamePicture(ctx context.Context) error {
-	if l.Client == nil {
+func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
+	if l.driver == nil {
 		return errNoClient
 	}
-	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
+	sub, err := l.driver.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "compare pictures", Err: err})
 	}
 	defer sub.Close()
-	return l.SamePictureAs(ctx, l.Screenshot, func(ctx context.Context) error {
+	return l.AwaitScreensMatchOf(ctx, l.Screenshot, func(ctx context.Context) error {
 		_, err := sub.Next(ctx)
 		return err
 	})
 }
 
-// SamePictureAs is SamePicture for a further client: shot takes its picture, and
+// AwaitScreensMatchOf is AwaitScreensMatch for a further client: shot takes its picture, and
 // next waits until something has been drawn.
-func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.Context) error) error {
+func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, next func(context.Context) error) error {
 	began := time.Now()
 	limit := l.Scaled(samePatience)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
@@ -55,7 +55,7 @@ func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.C
 	for n := 1; ; n++ {
 		diff, err := c.once(ctx)
 		if diff != "" && err == nil && n%3 == 0 {
-			err = l.Still(ctx, func() error {
+			err = l.WhilePaused(ctx, func() error {
 				diff, err = c.atRest(ctx)
 				return err
 			})
@@ -82,7 +82,7 @@ func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.C
 // A comparison is of pictures of a client and of QEMU.
 type comparison struct {
 	lane *Lane
-	shot Shot
+	shot ScreenshotFunc
 	next func(context.Context) error
 
 	client, qemu *image.NRGBA // the last pair
@@ -161,8 +161,8 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 	}
 }
 
-// Still pauses the guest while f runs.
-func (l *Lane) Still(ctx context.Context, f func() error) (err error) {
+// WhilePaused runs f while the guest is paused.
+func (l *Lane) WhilePaused(ctx context.Context, f func() error) (err error) {
 	if err := l.machine().Pause(ctx); err != nil {
 		return verdict.Classify("pause", err)
 	}
@@ -187,19 +187,19 @@ func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 	return errors.Join(errs...)
 }
 
-// ProvenPicture waits for a picture of the client's whose digest has the checksum
+// AwaitVerifiedScreenshot waits for a picture of the client's whose digest has the checksum
 // of the pixels around it, and returns both.
-func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) {
+func (l *Lane) AwaitVerifiedScreenshot(ctx context.Context) (*image.NRGBA, Digest, error) {
 	began := time.Now()
 	limit := l.Scaled(samePatience)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
-	if l.Client == nil {
+	if l.driver == nil {
 		return nil, Digest{}, errNoClient
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
-	sub, err := l.Client.Subscribe(ctx, control.EventSurfaceDrawn)
+	sub, err := l.driver.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
 		return nil, Digest{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "prove a picture", Err: err})
 	}
@@ -235,10 +235,10 @@ func (l *Lane) ProvenPicture(ctx context.Context) (*image.NRGBA, Digest, error) 
 
 // Screenshot takes the picture that the client holds.
 func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
-	if l.Client == nil {
+	if l.driver == nil {
 		return nil, errNoClient
 	}
-	img, err := l.Client.Image(ctx, control.ScreenshotParams{Format: "rgba"})
+	img, err := l.driver.Image(ctx, control.ScreenshotParams{Format: "rgba"})
 	if err != nil {
 		return nil, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "screenshot", Err: err})
 	}
@@ -283,7 +283,7 @@ func (l *Lane) lastPictures() []string {
 		l.log.Add("picture", map[string]any{"via": via, "file": filepath.Base(path)})
 		saved = append(saved, path)
 	}
-	if l.Client != nil {
+	if l.driver != nil {
 		path := filepath.Join(l.dir, "last-client.png")
 		note("client", path, l.savePicture(context.Background(), path))
 	}

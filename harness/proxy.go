@@ -164,7 +164,7 @@ func (l *Lane) innerProxy(ctx context.Context) error {
 		<-done
 		return errors.Join(err, catalog.Close(), closeLog())
 	})}
-	l.Proxy = p
+	l.ownProxy = p
 	l.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, l.uuid) }
 	l.proxyIsAt(headless.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
 	return nil

@@ -134,9 +134,9 @@ func (l *Lane) report(tb testing.TB) {
 	if l.relay != nil {
 		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
 	}
-	if l.Client != nil {
+	if l.driver != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
-		if d, err := drive.ReadDigest(ctx, l.Client); err == nil {
+		if d, err := drive.ReadDigest(ctx, l.driver); err == nil {
 			fmt.Fprintf(&b, "last digest: %s\n", drive.DescribeDigest(d))
 		} else {
 			fmt.Fprintf(&b, "last digest: none: %v\n", err)
@@ -158,24 +158,19 @@ func (l *Lane) report(tb testing.TB) {
 	l.log.Add("verdict", map[string]any{"verdict": "test failed", "test": tb.Name()})
 }
 
-// Context lives as long as the lane's test: use it for everything the test
-// waits for. It ends a little before the test's deadline, so that a wait that
-// hangs is reported and the lane can be looked at. For a lane made by Start it
-// is context.Background.
-func (l *Lane) Context() context.Context {
-	if l.ctx == nil {
-		return context.Background()
-	}
-	return l.ctx
-}
+// Context lives as long as the lane's test: use it for everything that the test waits for.
+// It ends a little before the test's deadline, so that a wait that hangs is reported and the
+// lane can be looked at. The context of a lane made by Start ends with the lane, and its
+// cause says why that ended.
+func (l *Lane) Context() context.Context { return l.ctx }
 
 // keep leaves the lane of a failed test up until the test is interrupted, its time
 // is up or QEMU ends, and says how to look at it; why is how it failed. It prints
 // to standard error: a test's own log is shown only after its end.
 func (l *Lane) keep(ctx context.Context, why string) {
-	if l.Client != nil {
+	if l.driver != nil {
 		// The socket's one place is for whoever comes to look.
-		_ = l.Client.Close()
+		_ = l.driver.Close()
 	}
 	s := l.State()
 	var b strings.Builder

@@ -388,7 +388,7 @@ func copyFile(from, to string) error {
 
 // proved notes that a restored lane became ready.
 func (l *Lane) proved() {
-	if e := l.warm.entry; e != nil && l.Client != nil && !e.Restored() {
+	if e := l.warm.entry; e != nil && l.driver != nil && !e.Restored() {
 		e.MarkRestored()
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -172,7 +173,7 @@ func requireAlive(ctx context.Context, t *testing.T, lane *harness.Lane) {
 		return false
 	})
 	require.NoError(t, err)
-	status, err := lane.Client.Status(ctx)
+	status, err := lanetest.Control(t, lane).Status(ctx)
 	require.NoError(t, err)
 	require.True(t, status.AgentConnected)
 

@@ -116,6 +116,10 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, lane.Close()) }()
+	proxied, err := lane.Control()
+	if err != nil {
+		return nil, err
+	}
 
 	direct, err := headless.StartClient(ctx, headless.ClientConfig{
 		VV:     func(context.Context) (*vv.File, error) { return lane.DirectVV(), nil },
@@ -132,9 +136,9 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	defer driver.Close()
 
 	began := time.Now()
-	l, err := measure(ctx, cfg, lane, driver)
+	l, err := measure(ctx, cfg, lane, driver, proxied)
 	if err != nil {
-		return nil, lane.Judge(began, why(lane, driver, err))
+		return nil, lane.Attribute(began, why(lane, driver, proxied, err))
 	}
 	st := lane.State()
 	r := &Report{
@@ -152,7 +156,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 }
 
 // measure presses the keys, past the proxy and through it.
-func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *control.Driver) ([]drive.Latencies, error) {
+func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct, proxied *control.Driver) ([]drive.Latencies, error) {
 	fx := lane.Fixture()
 	if fx == nil || fx.Digest == nil {
 		within, cancel := context.WithTimeoutCause(ctx, lane.Scaled(digestTime), errors.New("it shows none"))
@@ -162,7 +166,7 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *contro
 		}
 	}
 	if fx != nil && fx.Name == "beacon" {
-		was, err := drive.ReadDigest(ctx, lane.Client)
+		was, err := drive.ReadDigest(ctx, proxied)
 		if err == nil {
 			err = lane.Press(ctx, "F10")
 		}
@@ -178,7 +182,7 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct *contro
 			cfg.say("key %d of %d each path", n+1, cfg.keys())
 		}
 	}}
-	return drive.KeyLatencies(ctx, lc, direct, lane.Client)
+	return drive.KeyLatencies(ctx, lc, direct, proxied)
 }
 
 // keyPatience is after how long a key counts as lost, on KVM.
@@ -189,10 +193,10 @@ const keyPatience = 2 * time.Second
 const digestTime = 2 * time.Second
 
 // why is err, or if a client has gone, what was behind that.
-func why(lane *harness.Lane, direct *control.Driver, err error) error {
+func why(lane *harness.Lane, direct, proxied *control.Driver, err error) error {
 	select {
 	case <-direct.Done():
-	case <-lane.Client.Done():
+	case <-proxied.Done():
 	default:
 		return err
 	}

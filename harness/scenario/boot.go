@@ -93,5 +93,5 @@ func Surfaces(tb testing.TB, lane *harness.Lane) {
 			r.want(!at.Empty() && at.In(image.Rectangle{Max: size}), "something was drawn at %v on a surface of %v", at, size)
 		}
 	}
-	r.must(lane.SamePicture(r.ctx))
+	r.must(lane.AwaitScreensMatch(r.ctx))
 }

@@ -59,7 +59,7 @@ func Reset(tb testing.TB, lane *harness.Lane) {
 	r.must(err, "boot again")
 	s = r.fromBoot(func(d digest.Digest) bool { return d.FrameCounter < last })
 	r.tap(s, "Shift")
-	r.must(lane.SamePicture(r.ctx))
+	r.must(lane.AwaitScreensMatch(r.ctx))
 	r.understood()
 }
 
@@ -94,8 +94,8 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 		}
 	}
 	r.Logf("of %d characters %d were seen in digests", sent, keys)
-	r.must(lane.SamePicture(r.ctx))
-	_, _, err = lane.ProvenPicture(r.ctx)
+	r.must(lane.AwaitScreensMatch(r.ctx))
+	_, _, err = lane.AwaitVerifiedScreenshot(r.ctx)
 	r.must(err)
 }
 

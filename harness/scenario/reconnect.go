@@ -40,7 +40,7 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 		r.must(c.Wait())
 	}
 	r.understood()
-	r.must(lane.SamePicture(r.ctx))
+	r.must(lane.AwaitScreensMatch(r.ctx))
 
 	if !r.offers("a client that comes back", control.MethodDisconnect, control.MethodReconnect) {
 		return
@@ -52,7 +52,7 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 		r.must(err)
 		r.want(!st.SPICEConnected, "the client was told to disconnect, and says that it is connected")
 		r.must(r.client.Reconnect(r.ctx))
-		r.must(lane.SamePicture(r.ctx))
+		r.must(lane.AwaitScreensMatch(r.ctx))
 		r.down(s, keyR)
 		r.up(s, keyR)
 		st = r.understood()
@@ -97,7 +97,7 @@ func (r *run) samePicture(c *spice.Client) error {
 		}
 		return nrgba(p), nil
 	}
-	return r.lane.SamePictureAs(r.ctx, shot, func(ctx context.Context) error {
+	return r.lane.AwaitScreensMatchOf(r.ctx, shot, func(ctx context.Context) error {
 		select {
 		case <-changed:
 			return nil
@@ -138,7 +138,7 @@ func (r *run) visit(c *spice.Client, what string, look func() (saw string, err e
 		case <-c.Done():
 			return &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: fmt.Errorf("it ended: %w", c.Wait())}
 		case <-ctx.Done():
-			return r.lane.Judge(began, &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: &drive.AwaitError{
+			return r.lane.Attribute(began, &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: &drive.AwaitError{
 				Wanted: what, Last: saw, Err: context.Cause(ctx)}})
 		}
 	}

@@ -40,7 +40,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	agent := r.understood().AgentConnected
 	dir := filepath.Join(r.TempDir(), "recording")
 	r.must(r.client.RecordStart(r.ctx, dir))
-	r.must(lane.SamePicture(r.ctx))
+	r.must(lane.AwaitScreensMatch(r.ctx))
 	r.returned()
 
 	s := r.stream()
@@ -64,7 +64,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 
 	var want *image.NRGBA
 	var res control.RecordStopResult
-	r.must(lane.Still(r.ctx, func() (err error) {
+	r.must(lane.WhilePaused(r.ctx, func() (err error) {
 		_, err = r.client.Await(r.ctx, control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: uint32(quiet.Milliseconds())}}})
 		if err != nil {
 			return err
@@ -75,7 +75,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 		res, err = r.client.RecordStop(r.ctx)
 		return err
 	}))
-	r.must(lane.SamePicture(r.ctx), "after the recording")
+	r.must(lane.AwaitScreensMatch(r.ctx), "after the recording")
 	r.tap(s, "Shift")
 	r.complete(s, false)
 

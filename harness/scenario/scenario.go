@@ -85,11 +85,12 @@ type run struct {
 // begin starts a suite, which the caller owes an end.
 func begin(tb testing.TB, lane *harness.Lane) *run {
 	tb.Helper()
-	if lane.Client == nil {
-		tb.Fatalf("%s fault: this lane has no client that a suite could drive", verdict.Harness)
+	client, err := lane.Control()
+	if err != nil {
+		tb.Fatalf("%s fault: there is nothing that a suite could drive: %v", verdict.Of(err), err)
 	}
 	ctx, cancel := context.WithCancelCause(lane.Context())
-	r := &run{TB: tb, lane: lane, client: lane.Client, ctx: ctx}
+	r := &run{TB: tb, lane: lane, client: client, ctx: ctx}
 	stop := make(chan struct{})
 	joined := make(chan struct{})
 	go func() {

@@ -27,7 +27,7 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 		return img
 	}
 	// While the guest stands still only what is on its way can change the picture.
-	r.must(lane.Still(r.ctx, func() error {
+	r.must(lane.WhilePaused(r.ctx, func() error {
 		ctx, cancel := r.within(patience)
 		defer cancel()
 		for {
@@ -52,7 +52,7 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 			return nil
 		}
 	}))
-	_, _, err := lane.ProvenPicture(r.ctx)
+	_, _, err := lane.AwaitVerifiedScreenshot(r.ctx)
 	r.must(err)
 
 	none := uint32(4711)
@@ -81,7 +81,7 @@ func Digest(tb testing.TB, lane *harness.Lane) {
 	}
 	r.complete(s, false)
 	r.want(s.Last().ChannelHashes == first.ChannelHashes, "nobody did anything, and the hashes went from %v to %v", first.ChannelHashes.Map(), s.Last().ChannelHashes.Map())
-	_, d, err := lane.ProvenPicture(r.ctx)
+	_, d, err := lane.AwaitVerifiedScreenshot(r.ctx)
 	r.must(err)
 	r.want(d.FrameCounter > first.FrameCounter, "a picture shows frame %d after frame %d had been seen", d.FrameCounter, first.FrameCounter)
 }

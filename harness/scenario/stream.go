@@ -24,8 +24,9 @@ import (
 //
 // A Stream is for one goroutine.
 type Stream struct {
-	lane *harness.Lane
-	sub  *control.Subscription
+	lane   *harness.Lane
+	client *control.Driver
+	sub    *control.Subscription
 	// byPicture: the client does not read digests, and pictures are looked at here.
 	byPicture bool
 	// hashless: the client leaves the hashes out of its digests, as version 1.2 has
@@ -47,20 +48,23 @@ func OpenStream(ctx context.Context, lane *harness.Lane) (*Stream, error) {
 
 // openStream begins with the first digest that is accepted.
 func openStream(ctx context.Context, lane *harness.Lane, accept func(digest.Digest) bool) (*Stream, error) {
+	client, err := lane.Control()
+	if err != nil {
+		return nil, err
+	}
 	began := time.Now()
-	s := &Stream{lane: lane, byPicture: !lane.Client.SupportsEvent(control.EventDigestUpdated)}
+	s := &Stream{lane: lane, client: client, byPicture: !client.SupportsEvent(control.EventDigestUpdated)}
 	event := control.EventDigestUpdated
 	if s.byPicture {
 		event = control.EventSurfaceDrawn
 	}
 	// NB: subscribed before the first look, so that nothing falls between.
-	var err error
-	if s.sub, err = lane.Client.Subscribe(ctx, event); err != nil {
+	if s.sub, err = client.Subscribe(ctx, event); err != nil {
 		return nil, s.fault(began, err)
 	}
 	var last error
 	for {
-		d, err := drive.ReadDigest(ctx, lane.Client)
+		d, err := drive.ReadDigest(ctx, client)
 		if err == nil && accept(d) {
 			s.last, s.frames, s.events, s.hashes = d, 1, slices.Clone(d.Events), d.ChannelHashes
 			s.read = len(s.events)
@@ -235,11 +239,11 @@ func (s *Stream) fault(began time.Time, err error) error {
 	}
 	v := verdict.Product
 	select {
-	case <-s.lane.Client.Done():
+	case <-s.client.Done():
 		v = verdict.Harness // the socket, not what came over it
 	default:
 	}
-	return s.lane.Judge(began, &verdict.Error{Verdict: v, Op: "digest", Err: err})
+	return s.lane.Attribute(began, &verdict.Error{Verdict: v, Op: "digest", Err: err})
 }
 
 // maxDescribed is how many events an error shows.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
@@ -118,10 +119,10 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 
 	// A session that is ended is opened again; the client's is another one.
 	before := v.State().Console.Session
-	sessions := lane.Proxy.Sessions()
+	sessions := lanetest.Proxy(t, lane).Sessions()
 	require.Len(t, sessions, 2)
 	newest := slices.MaxFunc(sessions, func(a, b proxy.SessionInfo) int { return a.Started.Compare(b.Started) })
-	require.True(t, lane.Proxy.EndSession(newest.ID))
+	require.True(t, lanetest.Proxy(t, lane).EndSession(newest.ID))
 	await(t, ctx, v, "another session", func(s viewer.State, _ []viewer.Entry) bool {
 		return s.Problem == "" && s.Console.Session != before && s.Screen == image.Pt(1024, 768)
 	})

@@ -59,7 +59,7 @@ func TestTheMatrix(t *testing.T) {
 					} else {
 						scenario.Run(t, lane, scenario.Suites("surfaces", "modes")...)
 					}
-					st, err := lane.Client.Status(lane.Context())
+					st, err := lanetest.Control(t, lane).Status(lane.Context())
 					require.NoError(t, err)
 					require.Empty(t, st.Unsupported)
 				})

@@ -1,0 +1,29 @@
+package lanetest
+
+import (
+	"testing"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Control returns what drives the lane's client. A lane without one fails the test.
+func Control(tb testing.TB, lane *harness.Lane) *control.Driver {
+	tb.Helper()
+	d, err := lane.Control()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return d
+}
+
+// Proxy returns the lane's own proxy. A lane without one inside this process fails the test.
+func Proxy(tb testing.TB, lane *harness.Lane) *headless.Proxy {
+	tb.Helper()
+	p, err := lane.Proxy()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/spice"
@@ -81,7 +82,7 @@ func TestWhatIsDrawnIsInTheSnapshot(t *testing.T) {
 		if e, ok := e.(spice.Drawn); ok {
 			mu.Lock()
 			defer mu.Unlock()
-			require.False(t, e.Received.IsZero())
+			assert.False(t, e.Received.IsZero())
 			e.Received, e.At = time.Time{}, time.Time{}
 			drawn = append(drawn, e)
 		}
@@ -250,7 +251,7 @@ func TestCloseIsCleanAndMayBeRepeated(t *testing.T) {
 	d.sync()
 	var wg sync.WaitGroup
 	for range 3 {
-		wg.Go(func() { require.NoError(t, c.Close()) })
+		wg.Go(func() { assert.NoError(t, c.Close()) })
 	}
 	wg.Wait()
 	require.NoError(t, c.Wait())

@@ -192,9 +192,7 @@ func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	}
 	if err == nil {
 		if m.Flags&wire.ImageFlagHighBitsSet != 0 && img.Format == canvas.XRGB {
-			for i := 3; i < len(img.Pix); i += canvas.CellSize {
-				img.Pix[i] = 0xff
-			}
+			setHighBits(img)
 		}
 		im.c.counters.image(m.Type.String(), img.Width*img.Height, len(m.Data), took)
 	}
@@ -331,6 +329,13 @@ func toA8(img *canvas.Image) {
 	}
 }
 
+// setHighBits sets the byte of each cell that is no colour.
+func setHighBits(img *canvas.Image) {
+	for i := 3; i < len(img.Pix); i += canvas.CellSize {
+		img.Pix[i] = 0xff
+	}
+}
+
 // stencilPalette makes cells of format A1 out of an indexed image of one bit.
 var stencilPalette = []uint32{0, 1}
 
@@ -344,6 +349,9 @@ func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		Width: w, Height: h, Stride: int(m.Bitmap.Stride),
 	}
 	f := alphaFormat(b.Format.HasAlpha())
+	if b.Format.NeedsPalette() && format == canvas.ARGB {
+		f = canvas.ARGB // the palette's colours have the surface's format, and so alpha
+	}
 	switch {
 	case asMask:
 		if b.Format.Bits() != 1 {
@@ -368,8 +376,11 @@ func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	if err := bitmap.Decode(img.Pix, img.Stride, b, m.Data); err != nil {
 		return nil, err
 	}
-	if b.Format == bitmap.Format8BitA {
+	switch b.Format {
+	case bitmap.Format8BitA:
 		toA8(img)
+	case bitmap.Format16Bit:
+		setHighBits(img) // as pixman widens an opaque pixel
 	}
 	return img, nil
 }

@@ -240,3 +240,72 @@ func BenchmarkFrames(b *testing.B) {
 		})
 	}
 }
+
+// onARGB draws on a surface with alpha and returns its cells.
+func onARGB(t *testing.T, before uint32, m ...wire.ServerMessage) []uint32 {
+	t.Helper()
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	create := primary(2, 1)
+	create.Format = wire.Surface32ARGB
+	d.send(create, fill(image.Rect(0, 0, 2, 1), before))
+	d.send(m...)
+	d.sync()
+	got, err := c.Cells(0, 0, image.Rectangle{}, nil)
+	require.NoError(t, err)
+	require.Empty(t, c.Stats().Unsupported)
+	return argb(got.Pix)
+}
+
+func rawBitmap(format wire.BitmapFormat, w int, data []byte, colors ...uint32) *wire.Image {
+	m := &wire.Image{Type: wire.ImageBitmap, Width: uint32(w), Height: 1, Data: data,
+		Bitmap: wire.Bitmap{Format: format, Flags: wire.BitmapFlagTopDown, Width: uint32(w), Height: 1, Stride: uint32(len(data))}}
+	if colors != nil {
+		m.Palette = &wire.Palette{Colors: colors}
+	}
+	return m
+}
+
+func blend(alpha uint8, src *wire.Image) *wire.DrawAlphaBlend {
+	box := image.Rect(0, 0, int(src.Width), 1)
+	return &wire.DrawAlphaBlend{Base: base(box), Alpha: alpha, Src: src, SrcArea: wire.RectOf(box)}
+}
+
+func TestThePaletteOfABitmapHasAlphaOnASurfaceWithAlpha(t *testing.T) {
+	indexed := func() *wire.Image { return rawBitmap(wire.Bitmap8Bit, 2, []byte{0, 1}, 0x00102030, 0xff405060) }
+	require.Equal(t, []uint32{0x00102030, 0xff405060}, onARGB(t, 0, drawCopy(image.Point{}, indexed())))
+	// Alpha 0 leaves the destination's alpha and adds its colour; full alpha covers.
+	require.Equal(t, []uint32{0x80112131, 0xff405060}, onARGB(t, 0x80010101, blend(255, indexed())))
+}
+
+func TestBitmapsOfSixteenBitsAreOpaqueOnASurfaceWithAlpha(t *testing.T) {
+	require.Equal(t, []uint32{0xffff0000, 0xff0000ff}, onARGB(t, 0, drawCopy(image.Point{}, rawBitmap(wire.Bitmap16Bit, 2, []byte{0x00, 0x7c, 0x1f, 0x00}))))
+}
+
+func TestAnImageOfAlphaAloneIsAnOpaqueSourceAndMaskOnASurfaceWithAlpha(t *testing.T) {
+	alpha := func() *wire.Image { return rawBitmap(wire.Bitmap8BitA, 2, []byte{0x10, 0x80}) }
+	composite := func(flags wire.CompositeFlags, src, mask *wire.Image) *wire.DrawComposite {
+		return &wire.DrawComposite{Base: base(image.Rect(0, 0, 2, 1)), Flags: flags, Src: src, Mask: mask}
+	}
+	const opSrc = 1
+	require.Equal(t, []uint32{0xff000000, 0xff000000}, onARGB(t, 0x12345678, composite(opSrc, alpha(), nil)))
+	colour := rawBitmap(wire.BitmapRGBA, 2, words(0xff102030, 0xff405060))
+	require.Equal(t, []uint32{0xff102030, 0xff405060}, onARGB(t, 0x12345678, composite(opSrc|wire.CompositeHasMask, colour, alpha())))
+}
+
+func TestTextIsDrawnFromTheBottomUpWhateverItsFlagsSay(t *testing.T) {
+	text := func(flags wire.StringFlags) []string {
+		s := serve(t, displayID)
+		c := s.dial(spice.Config{})
+		d := s.peer(displayID)
+		d.send(primary(2, 2), &wire.DrawText{Base: base(image.Rect(0, 0, 2, 2)), Flags: flags, ForeMode: wire.RopPut,
+			ForeBrush: wire.Brush{Type: wire.BrushSolid, Color: 0xffffff},
+			Glyphs:    []wire.Glyph{{Width: 2, Height: 2, Data: []byte{0x80, 0x40}}}})
+		d.sync()
+		return shown(t, c)
+	}
+	want := []string{"000000 ffffff", "ffffff 000000"}
+	require.Equal(t, want, text(wire.StringRasterA1))
+	require.Equal(t, want, text(wire.StringRasterA1|wire.StringRasterTopDown))
+}

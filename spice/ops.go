@@ -63,6 +63,10 @@ func (d *display) source(m *wire.Image, memory *slot, s *surface, as asIs) (*can
 	if err != nil || as || m.Type == wire.ImageSurface {
 		return img, err
 	}
+	if s.img.Format == canvas.ARGB {
+		// The reference brings images that have no alpha of a colour's own to the format without alpha.
+		return img.Convert(canvas.XRGB), nil
+	}
 	return img.Convert(s.img.Format), nil
 }
 
@@ -261,7 +265,7 @@ func (d *display) drawText(m *wire.DrawText) error {
 	if err == nil && !back.Empty() && m.ForeMode != wire.RopPut {
 		err = &unsupportedError{"text over a background with raster operation " + m.ForeMode.String()}
 	}
-	text := canvas.String{Depth: m.Flags.Depth(), TopDown: m.Flags&wire.StringRasterTopDown != 0}
+	text := canvas.String{Depth: m.Flags.Depth()} // which way up it is, the reference does not ask
 	for _, g := range m.Glyphs {
 		at := pt(g.RenderPos).Add(pt(g.Origin))
 		text.Glyphs = append(text.Glyphs, canvas.Glyph{

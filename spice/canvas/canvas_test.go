@@ -168,18 +168,16 @@ func TestFormatsAreConvertedWithoutLoss(t *testing.T) {
 	wantRows(t, x.Convert(canvas.A8), []uint32{0xff})
 }
 
-func TestEightBitGlyphsAreDrawnFromTheBottomUnlessTopDown(t *testing.T) {
-	g := canvas.Glyph{Box: image.Rect(0, 0, 1, 2), Data: []byte{0xff, 0x80}}
-	m := canvas.New(canvas.XRGB, 1, 2)
+func TestGlyphsAreDrawnFromTheBottomUp(t *testing.T) {
+	g := canvas.Glyph{Box: image.Rect(0, 0, 2, 2), Data: []byte{0b10000000, 0b01000000}}
+	m := canvas.New(canvas.XRGB, 2, 2)
 	area := canvas.Area{Box: m.Bounds()}
-	s := canvas.String{Depth: 8, Glyphs: []canvas.Glyph{g}}
+	s := canvas.String{Depth: 1, Glyphs: []canvas.Glyph{g}}
 	require.NoError(t, m.Text(area, s, canvas.Solid(0xffffff), canvas.NoBrush(), image.Rectangle{}))
-	require.EqualValues(t, 0x808080, m.At(0, 0)&0xffffff)
-	require.EqualValues(t, 0xffffff, m.At(0, 1)&0xffffff)
-	m = canvas.New(canvas.XRGB, 1, 2)
-	s.TopDown = true
-	require.NoError(t, m.Text(area, s, canvas.Solid(0xffffff), canvas.NoBrush(), image.Rectangle{}))
-	require.EqualValues(t, 0x808080, m.At(0, 1)&0xffffff)
+	require.Equal(t, [][]uint32{{0, 0xffffffff}, {0xffffffff, 0}}, rows(m))
+	s.Depth = 8
+	var unsupported *canvas.UnsupportedError
+	require.ErrorAs(t, m.Text(area, s, canvas.Solid(0xffffff), canvas.NoBrush(), image.Rectangle{}), &unsupported)
 }
 
 func TestWhatCannotBeDrawnIsNamedAndDrawsNothing(t *testing.T) {
@@ -336,4 +334,24 @@ func TestSaturateWithAnOpaqueSourceIsRoundedAsOverReverse(t *testing.T) {
 		require.NoError(t, dst.Composite(canvas.Area{Box: dst.Bounds()}, canvas.OpSaturate, canvas.Sampled{Image: src}, nil, false))
 		require.Equal(t, want, dst.At(0, 0), "%08x of %v", dst.At(0, 0), format)
 	}
+}
+
+func TestScaledPixelsOfFifteenBitsLoseTheBitWithoutMeaning(t *testing.T) {
+	src := picture(canvas.RGB555, []uint32{0x8001, 0x8002})
+	dst := picture(canvas.RGB555, []uint32{7, 7, 7, 7})
+	// The key is 0x0001 in fifteen bits: the first pixel is it when it was scaled, and is not when it was not.
+	require.NoError(t, dst.Transparent(canvas.Area{Box: dst.Bounds()}, src, src.Bounds(), 0x000008))
+	wantRows(t, dst, []uint32{7, 7, 2, 2})
+	dst = picture(canvas.RGB555, []uint32{7, 7})
+	require.NoError(t, dst.Transparent(canvas.Area{Box: dst.Bounds()}, src, src.Bounds(), 0x000008))
+	wantRows(t, dst, []uint32{0x8001, 0x8002})
+}
+
+func TestPixelsOfSixteenBitsAreScaledWithEightBitsAChannelForASurfaceOf32(t *testing.T) {
+	src := picture(canvas.RGB555, []uint32{0, 0x1f})
+	dst := picture(canvas.XRGB, []uint32{0, 0, 0, 0})
+	require.NoError(t, dst.Copy(canvas.Area{Box: dst.Bounds()}, src, src.Bounds(), canvas.RopCopy, canvas.Interpolate))
+	// In five bits the second pixel would be 7 of 31, widened to 0x39.
+	require.Equal(t, uint32(0x3f), dst.At(1, 0)&0xffffff)
+	require.Equal(t, uint32(0xbf), dst.At(2, 0)&0xffffff)
 }

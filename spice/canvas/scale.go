@@ -48,6 +48,9 @@ func (m *Image) scaled(dst *Image, a Area, from image.Rectangle, mode ScaleMode,
 	if b.Empty() {
 		return New(m.Format, 0, 0), nil
 	}
+	if dst.Format.bits32() && (m.Format == RGB555 || m.Format == RGB565) {
+		m = m.Convert(XRGB) // pixman scales with eight bits a channel
+	}
 	x := newAxis(from.Dx(), a.Box.Dx(), from.Min.X)
 	y := newAxis(from.Dy(), a.Box.Dy(), from.Min.Y)
 	return m.resample(x, y, b.Sub(a.Box.Min), mode, fill), nil
@@ -60,6 +63,10 @@ func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode, fill bool
 	if fill && m.Format == XRGB {
 		out.Format, set = ARGB, 0xff000000
 	}
+	top := m.Format.mask()
+	if m.Format == RGB555 {
+		top = 0x7fff // pixman leaves the bit without meaning clear
+	}
 	if mode == Nearest {
 		for j := range out.Height {
 			// The middle of a pixel belongs to the pixel before: pixman subtracts the smallest step.
@@ -70,7 +77,7 @@ func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode, fill bool
 			row := out.row(j, 0, out.Width)
 			for i := range out.Width {
 				if sx := int((x.at(r.Min.X+i) - 1) >> 16); sx >= 0 && sx < m.Width {
-					binary.LittleEndian.PutUint32(row[i*CellSize:], m.At(sx, sy)|set)
+					binary.LittleEndian.PutUint32(row[i*CellSize:], m.At(sx, sy)&top|set)
 				}
 			}
 		}

@@ -10,24 +10,26 @@ import (
 type Glyph struct {
 	// Box is where it lies on the destination: its render position plus its origin.
 	Box image.Rectangle
-	// Data is its coverage in the string's depth, rows padded to bytes, leftmost pixel in the highest bits.
+	// Data is its coverage in the string's depth: rows from the bottom up, padded to bytes, leftmost pixel in the
+	// highest bits.
 	Data []byte
 }
 
 // String is a run of raster glyphs.
 type String struct {
-	// Depth is 1, 4 or 8 bits of coverage a pixel.
-	Depth int
-	// TopDown says that the first row of Data is the top one; otherwise it is the bottom one.
-	TopDown bool
-	Glyphs  []Glyph
+	// Depth is 1 or 4 bits of coverage a pixel. The reference takes the rows of glyphs of 8 bits from one row further,
+	// and so the first one from beyond the glyph: what it draws is not defined.
+	Depth  int
+	Glyphs []Glyph
 }
 
 // Text draws a string. Where glyphs overlap the larger coverage counts. Before it, back fills the part of the area in backArea, if
 // that is not empty. A pattern as fore begins at the top left of the string.
 func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangle) error {
 	switch s.Depth {
-	case 1, 4, 8:
+	case 1, 4:
+	case 8:
+		return &UnsupportedError{What: "text of depth 8 (the reference reads beyond its glyphs)"}
 	default:
 		return &UnsupportedError{What: fmt.Sprintf("text of depth %d (vector glyphs)", s.Depth)}
 	}
@@ -96,11 +98,7 @@ func (s String) coverage(r image.Rectangle) []byte {
 		stride := (g.Box.Dx()*s.Depth + 7) / 8
 		part := g.Box.Intersect(r)
 		for y := part.Min.Y; y < part.Max.Y; y++ {
-			line := y - g.Box.Min.Y
-			if !s.TopDown {
-				line = g.Box.Max.Y - 1 - y
-			}
-			src := g.Data[line*stride:]
+			src := g.Data[(g.Box.Max.Y-1-y)*stride:]
 			dst := out[(y-r.Min.Y)*r.Dx():][:r.Dx()]
 			for x := part.Min.X; x < part.Max.X; x++ {
 				i := x - g.Box.Min.X
@@ -116,8 +114,6 @@ func (s String) coverage(r image.Rectangle) []byte {
 						dst[x-r.Min.X] = c
 						continue
 					}
-				case 8:
-					c = src[i]
 				}
 				dst[x-r.Min.X] = max(dst[x-r.Min.X], c)
 			}

@@ -79,7 +79,7 @@ type Image struct {
 	TopDown       bool     // SPICE_BITMAP_FLAGS_TOP_DOWN; otherwise the last row comes first
 	Width, Height int      // pixels, 1 to codec.MaxDimension
 	Stride        int      // bytes from row to row of the data; at least the row's bits rounded up to bytes
-	Palette       []uint32 // 0x00RRGGBB, as on the wire for 32-bit surfaces; nil if the format needs none
+	Palette       []uint32 // 0xAARRGGBB, as on the wire for 32-bit surfaces; nil if the format needs none
 }
 
 // Size returns the number of bytes of data that the image needs: the last row may
@@ -112,7 +112,7 @@ func (im *Image) Size() (int, error) {
 func (im *Image) rowBytes() int { return (im.Width*im.Format.Bits() + 7) / 8 }
 
 // Decode writes the image's pixels to dst, rows stride bytes apart, in B,G,R,X
-// from the top down. Bytes of src beyond the last row are ignored: servers
+// from the top down; X is the fourth byte of a palette's colour. Bytes of src beyond the last row are ignored: servers
 // round rows up.
 //
 // It returns *codec.FormatError for short data, a bad stride, a missing palette or

@@ -101,7 +101,7 @@ func TestBytesMeanWhatTheyShould(t *testing.T) {
 		{bitmap.Format4BitLE, sixteen, []byte{0x21, 0x03}, []uint32{1, 2, 3}},
 		{bitmap.Format4BitBE, sixteen, []byte{0x21, 0x30}, []uint32{2, 1, 3}},
 		{bitmap.Format8Bit, sixteen, []byte{15, 0}, []uint32{15, 0}},
-		{bitmap.Format8Bit, []uint32{0xff123456}, []byte{0}, []uint32{0x123456}},
+		{bitmap.Format8Bit, []uint32{0xff123456}, []byte{0}, []uint32{0xff123456}},
 		{bitmap.Format16Bit, nil, []byte{0x01, 0x7c, 0xff, 0x7f, 0x10, 0x42}, []uint32{0xff0008, 0xffffff, 0x848484}},
 		{bitmap.Format24Bit, nil, []byte{1, 2, 3}, []uint32{0x030201}},
 		{bitmap.Format32Bit, nil, []byte{1, 2, 3, 4}, []uint32{0x04030201}},

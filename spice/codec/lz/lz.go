@@ -201,8 +201,14 @@ func (d *Decoder) flipRow(n int) []byte {
 	return d.row
 }
 
-// expand turns the bytes of a palette or A8 image into pixels.
+// expand turns the bytes of a palette or A8 image into pixels. The palette's colours are taken without their fourth byte.
 func expand(dst []byte, stride int, src []byte, in int, h Header, palette []uint32) error {
+	var colors [256]uint32
+	n := min(len(palette), len(colors))
+	for i, v := range palette[:n] {
+		colors[i] = v & 0xffffff
+	}
+	palette = colors[:n]
 	for y := 0; y < h.Height; y++ {
 		to := y
 		if !h.TopDown {

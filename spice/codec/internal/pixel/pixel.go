@@ -107,19 +107,19 @@ func ExpandAlpha(dst, src []byte) {
 	}
 }
 
-// Expand8 writes a row of palette indices, one a byte, as B,G,R,0.
+// Expand8 writes a row of palette indices, one a byte, as B,G,R and the palette's fourth byte.
 func Expand8(dst, src []byte, palette []uint32) error {
 	if len(palette) >= 256 {
 		p := (*[256]uint32)(palette)
 		for len(src) >= 4 && len(dst) >= 16 {
-			binary.LittleEndian.PutUint32(dst, p[src[0]]&0xffffff)
-			binary.LittleEndian.PutUint32(dst[4:], p[src[1]]&0xffffff)
-			binary.LittleEndian.PutUint32(dst[8:], p[src[2]]&0xffffff)
-			binary.LittleEndian.PutUint32(dst[12:], p[src[3]]&0xffffff)
+			binary.LittleEndian.PutUint32(dst, p[src[0]])
+			binary.LittleEndian.PutUint32(dst[4:], p[src[1]])
+			binary.LittleEndian.PutUint32(dst[8:], p[src[2]])
+			binary.LittleEndian.PutUint32(dst[12:], p[src[3]])
 			dst, src = dst[16:], src[4:]
 		}
 		for i, v := range src {
-			binary.LittleEndian.PutUint32(dst[4*i:], p[v]&0xffffff)
+			binary.LittleEndian.PutUint32(dst[4*i:], p[v])
 		}
 		return nil
 	}
@@ -127,12 +127,12 @@ func Expand8(dst, src []byte, palette []uint32) error {
 		if int(v) >= len(palette) {
 			return &PaletteError{int(v), len(palette)}
 		}
-		binary.LittleEndian.PutUint32(dst[4*i:], palette[v]&0xffffff)
+		binary.LittleEndian.PutUint32(dst[4*i:], palette[v])
 	}
 	return nil
 }
 
-// Expand4 writes width palette indices, two a byte, as B,G,R,0.
+// Expand4 writes width palette indices, two a byte, as B,G,R and the palette's fourth byte.
 func Expand4(dst, src []byte, width int, order Order, palette []uint32) error {
 	var flip int
 	if order == BigEndian {
@@ -143,12 +143,12 @@ func Expand4(dst, src []byte, width int, order Order, palette []uint32) error {
 		if int(v) >= len(palette) {
 			return &PaletteError{int(v), len(palette)}
 		}
-		binary.LittleEndian.PutUint32(dst[4*x:], palette[v]&0xffffff)
+		binary.LittleEndian.PutUint32(dst[4*x:], palette[v])
 	}
 	return nil
 }
 
-// Expand1 writes width palette indices, eight a byte, as B,G,R,0.
+// Expand1 writes width palette indices, eight a byte, as B,G,R and the palette's fourth byte.
 func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 	var flip int
 	if order == BigEndian {
@@ -159,7 +159,7 @@ func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 		if int(v) >= len(palette) {
 			return &PaletteError{int(v), len(palette)}
 		}
-		binary.LittleEndian.PutUint32(dst[4*x:], palette[v]&0xffffff)
+		binary.LittleEndian.PutUint32(dst[4*x:], palette[v])
 	}
 	return nil
 }

@@ -220,8 +220,7 @@ func record(c server.Console, log *timeline.Writer) {
 	c.Observe(func(n server.Notice) {
 		switch n := n.(type) {
 		case server.Drawn:
-			log.AddAt(n.At, "frame", map[string]any{"channel": n.Channel, "surface": n.Surface, "op": n.Op,
-				"rect": []int{n.Rect.Min.X, n.Rect.Min.Y, n.Rect.Dx(), n.Rect.Dy()}})
+			log.AddFrame(timeline.Frame{At: n.At, Channel: n.Channel, Surface: n.Surface, Op: n.Op, Rect: n.Rect})
 		case server.AgentChanged:
 			log.Add("agent", map[string]any{"connected": n.Connected})
 		}

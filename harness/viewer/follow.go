@@ -51,8 +51,10 @@ func (v *Viewer) followTimeline(ctx context.Context) {
 		switch {
 		case e.Kind == "key" && e.Down != nil && *e.Down:
 			v.latency.otherPressed(e.T)
-		case e.Kind == "frame":
+		case e.Kind == timeline.KindFrame:
 			v.latency.otherDrawn(e.T)
+		case e.Kind == timeline.KindFull:
+			v.feed.add(Entry{Kind: Session, Name: timeline.File, Text: "it has its limit: frames and serial lines are no longer noted"})
 		}
 	}})
 }

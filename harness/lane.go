@@ -309,7 +309,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret(), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
-		image, err := l.image(fx)
+		image, err := l.image(ctx, fx)
 		if err != nil {
 			return mc, verdict.Classify("fixture "+fx.Name, err)
 		}
@@ -360,15 +360,22 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	return mc, nil
 }
 
+// slowImage is from what size on it is said that an image is read.
+const slowImage = 512 << 20
+
 // image is the file of a fixture's image. Where the cache cannot hold it, it is
 // the lane's own.
-func (l *Lane) image(fx *fixtures.Fixture) (string, error) {
-	image, err := fx.Materialize(filepath.Join(host.CacheDir(), "fixtures"))
+func (l *Lane) image(ctx context.Context, fx *fixtures.Fixture) (string, error) {
+	cache := filepath.Join(host.CacheDir(), "fixtures")
+	if n := fx.Unread(cache); n > slowImage && l.cfg.OnBegin != nil {
+		l.cfg.OnBegin(fmt.Sprintf("host (reads %d MiB of %s for its checksum)", n>>20, fx.ImagePath()))
+	}
+	image, err := fx.Materialize(ctx, cache)
 	var damaged *fixtures.ImageError
 	if err == nil || errors.As(err, &damaged) {
 		return image, err
 	}
-	own, ownErr := fx.Materialize(l.run.Path)
+	own, ownErr := fx.Materialize(ctx, l.run.Path)
 	if ownErr != nil {
 		return "", err
 	}

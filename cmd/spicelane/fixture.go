@@ -104,7 +104,7 @@ func newFixtureVerify() *cobra.Command {
 			}
 			var errs []error
 			for _, f := range list {
-				sum, err := f.Verify()
+				sum, err := f.Verify(cmd.Context())
 				switch {
 				case err != nil:
 					// The image is not what its entry promises: an assertion failed.

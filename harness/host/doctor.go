@@ -110,7 +110,7 @@ func Doctor(ctx context.Context) *Report {
 	fx, fxErr := fixtures.Find("beacon")
 	image := ""
 	if fxErr == nil {
-		image, fxErr = fx.Materialize(filepath.Join(CacheDir(), "fixtures"))
+		image, fxErr = fx.Materialize(ctx, filepath.Join(CacheDir(), "fixtures"))
 	}
 	r.add("fixture", true, "beacon: "+image, fxErr)
 	if r.Err() == nil {

@@ -124,7 +124,7 @@ func bare(t *testing.T) string {
 	t.Helper()
 	fx, err := fixtures.Find("beacon")
 	require.NoError(t, err)
-	image, err := fx.Materialize(host.CacheDir())
+	image, err := fx.Materialize(t.Context(), host.CacheDir())
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "bare.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `name: bare

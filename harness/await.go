@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
@@ -115,20 +116,21 @@ func (l *Lane) explain(err error) error {
 	return err
 }
 
-// whileUp returns a copy of ctx that is cancelled when a part of the lane ends, with
-// the reason as its cause.
+// whileUp returns a copy of ctx that is cancelled when a part of the lane ends or the
+// guest resets itself unexpectedly, with the reason as its cause.
 func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	proxy, client := l.proxy, l.client
-	joined := make(chan struct{})
-	go func() {
-		defer close(joined)
+	var joined sync.WaitGroup
+	joined.Go(func() {
 		if err := l.awaitEnd(proxy, client, ctx.Done()); err != nil {
 			cancel(err)
 		}
-	}()
+	})
+	reset := l.resets.next()
+	joined.Go(func() { l.resets.cancelAtReset(ctx, cancel, reset) })
 	return ctx, func() {
 		cancel(nil)
-		<-joined
+		joined.Wait()
 	}
 }

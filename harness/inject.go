@@ -290,6 +290,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 		return err
 	}
 	defer slot.Release()
+	defer l.ExpectReset()() // firmware may reset the machine on its way
 	cfg := l.ownFiles(l.guest)
 	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
 	m, err := qemu.Start(ctx, cfg)

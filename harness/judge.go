@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
@@ -20,14 +21,17 @@ type testNote struct {
 
 // writeVerdict notes how the lane ended: by itself, with err, or because it was
 // closed.
-func (l *Lane) writeVerdict(err error) {
-	s := l.State()
+func (l *Lane) writeVerdict(err error) { l.writeVerdictOf(l.State(), err) }
+
+// writeVerdictOf is writeVerdict for a lane that is in state s.
+func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	l.mu.Lock()
 	test := l.test
 	l.mu.Unlock()
 	r := verdict.Report{
 		OK: err == nil && !test.failed, Test: test.name, Name: s.Name, Fixture: s.Fixture, Accel: s.Accel, Warm: s.Warm, ReadyMS: s.ReadyMS,
 		UpMS: l.log.Since().Milliseconds(), Dir: l.dir,
+		State: s.State, EndedBy: s.EndedBy,
 	}
 	switch {
 	case err != nil:

@@ -67,6 +67,7 @@ type Lane struct {
 	outage   *outage
 	watchFor []fixtures.Failure
 	failures *consoleWatch
+	resets   resetWatch
 	watchdog *host.Watchdog
 	test     testNote // guarded by mu
 
@@ -306,6 +307,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		Args:    cfg.ExtraArgs,
 		UUID:    l.uuid,
 		Logger:  cfg.log(),
+		OnReset: l.noteReset,
 		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret(), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
@@ -460,7 +462,7 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	}
 	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()
-		s.QMP = m.Config().QMPSocket()
+		s.QMP, s.QMPTools = m.Config().QMPSocket(), m.Config().ToolSocket()
 		s.SPICE.Addr = addr
 		s.Warm = l.warm.entry != nil
 		if !s.Warm {
@@ -665,15 +667,19 @@ func (l *Lane) watch() {
 	}
 	l.err = err
 	l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
-	l.writeVerdict(err)
-	l.setState(func(s *registry.State) {
+	ended := func(s *registry.State) {
 		s.State, s.Reason = registry.StateFailed, err.Error()
 		s.Verdict, s.Hop = verdict.Of(err), verdict.HopOf(err)
 		var exit *qemu.ExitError
 		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
-			s.State = registry.StateStopped
+			s.State, s.EndedBy = registry.StateStopped, registry.EndedByGuest
 		}
-	})
+	}
+	// NB: the file first: who sees the lane ended reads it.
+	s := l.State()
+	ended(&s)
+	l.writeVerdictOf(s, err)
+	l.setState(ended)
 }
 
 // errLaneClosed ends what still waits for something when the lane is closed.
@@ -784,7 +790,7 @@ func (l *Lane) Close() error {
 	err := l.stopParts()
 	l.setState(func(s *registry.State) {
 		if s.State == registry.StateReady || s.State == registry.StateStarting {
-			s.State, s.Reason = registry.StateStopped, "it was ended on request"
+			s.State, s.Reason, s.EndedBy = registry.StateStopped, "it was ended on request", registry.EndedByRequest
 		}
 		s.PIDs = registry.PIDs{}
 	})

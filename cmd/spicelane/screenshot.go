@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"image"
@@ -82,7 +83,7 @@ them is at fault.`,
 				if err != nil {
 					return err
 				}
-				if img, err = qemu.ScreenshotVia(cmd.Context(), s.QMP, s.Dir); err != nil {
+				if img, err = qemu.ScreenshotVia(cmd.Context(), cmp.Or(s.QMPTools, s.QMP), s.Dir); err != nil {
 					return &verdict.Error{Verdict: verdict.Harness, Op: "screenshot", Err: err}
 				}
 				if img, err = crop(img, p.Region); err != nil {

@@ -210,7 +210,7 @@ func printState(w io.Writer, s registry.State) {
 		}
 	}
 	row("lane", s.Name)
-	row("state", s.State)
+	row("state", join(s.State, endedBy(s)))
 	row("why", oneLine(s.Reason))
 	row("fixture", s.Fixture)
 	row("accelerator", join(s.Accel, s.AccelReason))
@@ -231,6 +231,17 @@ func printState(w io.Writer, s registry.State) {
 		row("pids", fmt.Sprintf("qemu %d, proxy %d, client %d, supervisor %d", s.PIDs.QEMU, s.PIDs.Proxy, s.PIDs.Client, s.PIDs.Supervisor))
 	}
 	_ = tw.Flush()
+}
+
+// endedBy says who ended a lane in words.
+func endedBy(s registry.State) string {
+	switch s.EndedBy {
+	case registry.EndedByGuest:
+		return "the guest switched itself off"
+	case registry.EndedByRequest:
+		return "on request"
+	}
+	return ""
 }
 
 // startedHow is "warm" for a machine that was restored, "cold" for one that booted,

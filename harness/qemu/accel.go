@@ -233,7 +233,7 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 	trial := cfg
 	trial.Dir, trial.SocketDir, trial.Accel = dir, "", KVM
 	trial.Spice, trial.Agent = Spice{}, false
-	trial.LoadState, trial.Paused = "", false
+	trial.LoadState, trial.Paused, trial.OnReset = "", false, nil
 	if cfg.Disk != "" {
 		// NB: the machine's own disk stays untouched.
 		trial.Image, trial.Disk = cfg.Disk, ""

@@ -29,6 +29,7 @@ const (
 // Sockets of a machine in Config.SocketDir.
 const (
 	qmpSocket    = "qmp.sock"
+	toolSocket   = "qmp-tools.sock"
 	serialSocket = "serial.sock"
 )
 
@@ -49,6 +50,10 @@ func (c Config) socket(name string) string {
 // QMPSocket is the path of the QMP socket for other programs. It serves one
 // connection at a time; the machine's owner has one of its own.
 func (c Config) QMPSocket() string { return c.socket(qmpSocket) }
+
+// ToolSocket is the path of the QMP socket of this program's own commands. A person
+// who is connected to QMPSocket for hours must not keep them waiting.
+func (c Config) ToolSocket() string { return c.socket(toolSocket) }
 
 // Argv returns the command line for the machine, program first. It looks at
 // nothing but cfg. CommandLine makes its result a text to paste into a shell.
@@ -184,8 +189,10 @@ func (a *argv) consoles(cfg Config) {
 	a.add("-chardev", option("socket", "id=com1", "path="+escape(cfg.socket(serialSocket)), "server=on", "wait=off",
 		"logfile="+escape(filepath.Join(cfg.Dir, SerialLog)), "logappend=on"))
 	a.add("-serial", "chardev:com1")
-	a.add("-chardev", option("socket", "id=qmp", "path="+escape(cfg.QMPSocket()), "server=on", "wait=off"))
-	a.add("-mon", "chardev=qmp,mode=control")
+	for _, monitor := range []struct{ id, path string }{{"qmp", cfg.QMPSocket()}, {"tools", cfg.ToolSocket()}} {
+		a.add("-chardev", option("socket", "id="+monitor.id, "path="+escape(monitor.path), "server=on", "wait=off"))
+		a.add("-mon", "chardev="+monitor.id+",mode=control")
+	}
 }
 
 func (a *argv) extras(cfg Config) {
@@ -269,7 +276,7 @@ func (c Config) check() error {
 	if err := c.Spice.check(); err != nil {
 		return err
 	}
-	for _, path := range []string{c.QMPSocket(), c.socket(serialSocket), c.Spice.Unix} {
+	for _, path := range []string{c.QMPSocket(), c.ToolSocket(), c.socket(serialSocket), c.Spice.Unix} {
 		if len(path) > maxSocketPath {
 			return bad("use a directory with a shorter name", "the path of a unix socket may have %d bytes, this one has %d: %s", maxSocketPath, len(path), path)
 		}

@@ -130,6 +130,13 @@ type Config struct {
 	// guest that has booted. Without LoadState it is ignored.
 	Said []byte
 
+	// LoopResets is how many resets by the guest itself, each within 15 s of the one
+	// before, are a loop and end the machine; 0 means 10, less means that none are.
+	LoopResets int
+
+	// OnReset is told each reset of the machine. It must not block.
+	OnReset func(Reset)
+
 	// Logger gets what happens to the machine. Nil discards.
 	Logger *slog.Logger
 }

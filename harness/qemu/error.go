@@ -50,6 +50,7 @@ type Kind string
 const (
 	KindShutdown      Kind = "shutdown"       // the guest switched itself off
 	KindPanicked      Kind = "panicked"       // the guest reported a panic
+	KindResetLoop     Kind = "reset-loop"     // the guest resets itself over and over
 	KindInternalError Kind = "internal-error" // the accelerator gave up
 	KindDiskFull      Kind = "disk-full"      // the host's disk is full
 	KindIOError       Kind = "io-error"       // the host failed to read or write the disk image
@@ -82,7 +83,7 @@ func (e *ExitError) Error() string {
 // Hop is the guest if it ended the machine, else QEMU.
 func (e *ExitError) Hop() verdict.Hop {
 	switch e.Kind {
-	case KindShutdown, KindPanicked:
+	case KindShutdown, KindPanicked, KindResetLoop:
 		return verdict.HopGuest
 	}
 	return verdict.HopQEMU
@@ -91,7 +92,7 @@ func (e *ExitError) Hop() verdict.Hop {
 // Verdict says whose fault the end of the machine is.
 func (e *ExitError) Verdict() verdict.Kind {
 	switch e.Kind {
-	case KindShutdown, KindPanicked, KindCrash:
+	case KindShutdown, KindPanicked, KindResetLoop, KindCrash:
 		return verdict.Product
 	case KindInternalError, KindDiskFull, KindIOError, KindSignal:
 		// Nobody here sends QEMU a signal unasked: the kernel does (out of memory), or
@@ -165,6 +166,7 @@ func (e *StateError) Unwrap() error { return e.Err }
 // that it booted.
 type BootError struct {
 	Wanted string        // what was awaited on the console
+	Resets int           // how often the machine was reset meanwhile
 	After  time.Duration // since the machine's start
 	Argv   []string
 	Stderr []string
@@ -175,6 +177,9 @@ type BootError struct {
 // Error returns one line.
 func (e *BootError) Error() string {
 	s := fmt.Sprintf("the guest did not boot: awaited %s on its serial console for %.1f s: %v", e.Wanted, e.After.Seconds(), e.Err)
+	if e.Resets > 0 {
+		s += fmt.Sprintf("; it was reset %d times meanwhile", e.Resets)
+	}
 	if n := len(e.Serial); n > 0 {
 		return s + fmt.Sprintf("; it said last: %q", e.Serial[n-1])
 	}

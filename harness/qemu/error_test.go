@@ -15,6 +15,7 @@ func TestEachErrorKnowsWhoseFaultItIs(t *testing.T) {
 	for kind, want := range map[qemu.Kind]verdict.Kind{
 		qemu.KindShutdown:      verdict.Product,
 		qemu.KindPanicked:      verdict.Product,
+		qemu.KindResetLoop:     verdict.Product,
 		qemu.KindCrash:         verdict.Product,
 		qemu.KindInternalError: verdict.Host,
 		qemu.KindDiskFull:      verdict.Host,

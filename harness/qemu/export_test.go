@@ -5,6 +5,7 @@ import (
 	"io"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/qmp"
@@ -54,4 +55,19 @@ func Qcow2Content(r io.ReaderAt) ([]byte, error) {
 		return nil, errors.Join(err, errUnread)
 	}
 	return qcow2Content(r, info)
+}
+
+// IsLoop tells whether resets with these gaps between them are a loop. Each byHost-th
+// is not the guest's.
+func IsLoop(gaps []time.Duration, byHost int) bool {
+	var r resets
+	now := time.Now()
+	for i, gap := range gaps {
+		now = now.Add(gap)
+		guest := byHost == 0 || i%byHost != 0
+		if r.add(now, guest, loopResets) {
+			return true
+		}
+	}
+	return false
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,12 +38,11 @@ type Machine struct {
 	followed      chan struct{} // closed when the console is read to its end
 	watched       chan struct{} // closed when the last event is handled
 
-	resets atomic.Int64
-
-	mu    sync.Mutex
-	asked Kind   // what this side asked for: KindClosed, KindKilled or ""
-	guest string // the reason of a SHUTDOWN event
-	err   *ExitError
+	mu     sync.Mutex
+	resets resets // guarded by mu
+	asked  Kind   // what this side asked for: KindClosed, KindKilled or ""
+	guest  string // the reason of a SHUTDOWN event
+	err    *ExitError
 
 	done  chan struct{} // closed once err is set
 	gone  chan struct{} // closed once the process is reaped and all is joined
@@ -367,7 +365,7 @@ func (m *Machine) watch(events *qmp.Subscription) {
 			m.guest = reason
 			m.mu.Unlock()
 		case qmp.EventReset:
-			m.resets.Add(1)
+			m.noteReset(ev)
 		case qmp.EventGuestPanicked:
 			m.end(KindPanicked, "the guest panicked")
 		case qmp.EventBlockIOError:
@@ -497,9 +495,6 @@ func (m *Machine) Spice() SpiceAddr { return m.spice }
 // Started returns when QEMU was started.
 func (m *Machine) Started() time.Time { return m.start }
 
-// Resets returns how often the machine was reset, by either side.
-func (m *Machine) Resets() int { return int(m.resets.Load()) }
-
 // Done is closed when the machine can make no more progress. QEMU may still
 // be there to be looked at (a picture, say) until Close.
 func (m *Machine) Done() <-chan struct{} { return m.done }
@@ -543,6 +538,7 @@ func (m *Machine) AwaitBoot(ctx context.Context, banner serial.Matcher) (serial.
 		err = await.Err
 	}
 	return line, &BootError{
+		Resets: m.Resets(),
 		Wanted: banner.String(),
 		After:  time.Since(m.start),
 		Argv:   m.argv,
@@ -687,7 +683,7 @@ func (m *Machine) StderrTail(n int) []string {
 }
 
 func (m *Machine) removeSockets() {
-	for _, path := range []string{m.cfg.QMPSocket(), m.cfg.socket(serialSocket), m.cfg.Spice.Unix} {
+	for _, path := range []string{m.cfg.QMPSocket(), m.cfg.ToolSocket(), m.cfg.socket(serialSocket), m.cfg.Spice.Unix} {
 		if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
 			os.Remove(path)
 		}

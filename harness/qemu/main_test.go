@@ -67,6 +67,13 @@ func boundary(t *testing.T) context.Context {
 	return ctx
 }
 
+// contextEnded returns a context that has ended.
+func contextEnded(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx, cancel
+}
+
 func start(t *testing.T, cfg qemu.Config) *qemu.Machine {
 	t.Helper()
 	ctx := boundary(t)

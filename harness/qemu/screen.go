@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/spicelane/spicelane/qmp"
 )
@@ -27,10 +28,15 @@ func (m *Machine) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
+// toolPatience is how long a command waits for a turn on a QMP socket, and for each
+// answer: another command has it for as long as a picture takes.
+const toolPatience = 15 * time.Second
+
 // ScreenshotVia is Machine.Screenshot for a machine that another process owns,
-// asked on its QMP socket. QEMU's file passes through dir.
+// asked on its QMP socket, which should be Config.ToolSocket. QEMU's file passes
+// through dir.
 func ScreenshotVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
-	c, err := qmp.Dial(ctx, socket, qmp.Config{})
+	c, err := qmp.Dial(ctx, socket, qmp.Config{Timeout: toolPatience})
 	if err != nil {
 		return nil, fmt.Errorf("QMP socket %s: %w", socket, err)
 	}

@@ -18,6 +18,12 @@ const (
 	StateStopped  = "stopped"
 )
 
+// Values of State.EndedBy.
+const (
+	EndedByRequest = "request"
+	EndedByGuest   = "guest"
+)
+
 // A State describes a lane to other processes: what `up --json` and
 // `status --json` print. It never holds a ticket, token or key.
 type State struct {
@@ -39,12 +45,20 @@ type State struct {
 	Reason  string       `json:"reason,omitempty"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Hop     verdict.Hop  `json:"hop,omitempty"`
+	// EndedBy says who ended a lane that was up: EndedByRequest or EndedByGuest, which
+	// switched itself off; empty for a failure.
+	EndedBy string `json:"ended_by,omitempty"`
+	// Resets is how often the guest has reset itself.
+	Resets int `json:"resets,omitempty"`
 	// ReadyMS is the time from start to ready in milliseconds.
 	ReadyMS int64 `json:"ready_ms"`
 	// Steps says what the time went into, in order.
-	Steps         []Step     `json:"steps,omitempty"`
-	PIDs          PIDs       `json:"pids"`
+	Steps []Step `json:"steps,omitempty"`
+	PIDs  PIDs   `json:"pids"`
+	// QMP is a QMP socket for a person, QMPTools the one that this program's own
+	// commands use: each serves one connection at a time.
 	QMP           string     `json:"qmp"`
+	QMPTools      string     `json:"qmp_tools,omitempty"`
 	SerialLog     string     `json:"serial_log"`
 	SPICE         Addr       `json:"spice"`
 	Proxy         ProxyAddrs `json:"proxy"`

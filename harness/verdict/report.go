@@ -13,8 +13,11 @@ type Report struct {
 	Verdict Kind `json:"verdict,omitempty"`
 	// Hop says where it failed: guest, qemu, proxy, client or path. It is empty if
 	// that is not known.
-	Hop     Hop    `json:"hop,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	Hop    Hop    `json:"hop,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// State and EndedBy are those of the lane's status.
+	State   string `json:"state,omitempty"`
+	EndedBy string `json:"ended_by,omitempty"`
 	Test    string `json:"test,omitempty"`
 	Name    string `json:"name"`
 	Fixture string `json:"fixture,omitempty"`

@@ -1,0 +1,157 @@
+package harness_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// resetLane boots a sector that says READY and obeys single bytes on its serial port:
+// r resets the machine, s switches it off.
+func resetLane(t *testing.T) *harness.Lane {
+	t.Helper()
+	dir := t.TempDir()
+	sector, err := os.ReadFile("qemu/testdata/echo.bin")
+	require.NoError(t, err)
+	disk := make([]byte, 1<<20)
+	copy(disk, sector)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "echo.img"), disk, 0o600))
+	entry := filepath.Join(dir, "echo.yaml")
+	require.NoError(t, os.WriteFile(entry, []byte("name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 32\nbanner: READY\n"), 0o600))
+	return harness.Up(t, harness.Config{Fixture: entry, Warm: "off", Dir: t.ArtifactDir()})
+}
+
+// tell sends the guest one byte and, if it resets, waits until it is back.
+func tell(t *testing.T, lane *harness.Lane, command string) error {
+	mark := lane.Machine().Serial().Next()
+	if _, err := lane.Machine().WriteSerial(lane.Context(), []byte(command)); err != nil {
+		return err
+	}
+	_, err := lane.Machine().Serial().AwaitFrom(lane.Context(), mark, serial.Contains("READY"))
+	return err
+}
+
+func events(t *testing.T, lane *harness.Lane, name string) (n int) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(lane.Dir(), timeline.File))
+	require.NoError(t, err)
+	return strings.Count(string(b), `"`+name+`"`)
+}
+
+func verdictOf(t *testing.T, lane *harness.Lane) (r verdict.Report) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(lane.Dir(), verdict.File))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &r))
+	return r
+}
+
+func TestAResetThatNobodyExpectsFailsTheWaitsUnderWay(t *testing.T) {
+	t.Parallel()
+	lane := resetLane(t)
+	waited := make(chan error, 1)
+	go func() {
+		_, err := lane.AwaitSerial(lane.Context(), "login:")
+		waited <- err
+	}()
+	// The first may come before the wait has begun.
+	var err error
+	for try := 0; err == nil && try < 4; try++ {
+		require.NoError(t, tell(t, lane, "r"))
+		select {
+		case err = <-waited:
+		default:
+		}
+	}
+	if err == nil {
+		err = <-waited
+	}
+	require.ErrorContains(t, err, "the guest reset itself (guest-reset) while the lane was ready")
+	require.ErrorContains(t, err, "Lane.ExpectReset")
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	require.NoError(t, lane.Err(), "the lane is up")
+	require.Equal(t, registry.StateReady, lane.State().State)
+	require.Positive(t, lane.State().Resets)
+	require.Positive(t, events(t, lane, "reset"))
+}
+
+func TestAResetThatIsExpectedOrAskedForFailsNoWait(t *testing.T) {
+	t.Parallel()
+	lane := resetLane(t)
+	ctx, cancel := context.WithCancelCause(lane.Context())
+	waited := make(chan error, 1)
+	go func() {
+		_, err := lane.AwaitSerial(ctx, "login:")
+		waited <- err
+	}()
+	done := lane.ExpectReset()
+	for range 3 {
+		require.NoError(t, tell(t, lane, "r"))
+	}
+	done()
+	mark := lane.Serial().Next()
+	require.NoError(t, lane.Machine().Reset(lane.Context()))
+	_, err := lane.Serial().AwaitFrom(lane.Context(), mark, serial.Contains("READY"))
+	require.NoError(t, err)
+	cancel(errors.New("it was waiting all the time"))
+	require.ErrorContains(t, <-waited, "it was waiting all the time")
+	require.NoError(t, lane.Err())
+}
+
+// Eleven resets in eight seconds left a lane ready and its timeline silent.
+func TestAGuestThatResetsItselfForEverFailsALaneThatWasReady(t *testing.T) {
+	t.Parallel()
+	lane := resetLane(t)
+	for lane.Err() == nil {
+		if err := tell(t, lane, "r"); err != nil {
+			break
+		}
+	}
+	<-lane.Done()
+	err := lane.Err()
+	var exit *qemu.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, qemu.KindResetLoop, exit.Kind)
+	require.ErrorContains(t, err, "the guest resets itself over and over: 10 times in ")
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	require.Equal(t, verdict.HopGuest, verdict.HopOf(err))
+	require.Equal(t, registry.StateFailed, lane.State().State)
+	require.GreaterOrEqual(t, lane.State().Resets, 10)
+	require.Equal(t, registry.StateFailed, verdictOf(t, lane).State)
+	_, err = lane.AwaitSerial(lane.Context(), "never")
+	require.True(t, errors.As(err, &exit), "%v", err)
+}
+
+// Both were "stopped", and one of them was a fault in verdict.json.
+func TestAGuestThatSwitchesItselfOffIsToldApartFromALaneThatWasEnded(t *testing.T) {
+	t.Parallel()
+	lane := resetLane(t)
+	_, err := lane.Machine().WriteSerial(lane.Context(), []byte("s"))
+	require.NoError(t, err)
+	<-lane.Done()
+	require.NoError(t, lane.Close())
+	s, r := lane.State(), verdictOf(t, lane)
+	require.Equal(t, []string{registry.StateStopped, registry.EndedByGuest}, []string{s.State, s.EndedBy})
+	require.Equal(t, []string{s.State, s.EndedBy, s.Reason}, []string{r.State, r.EndedBy, r.Reason})
+	require.Equal(t, s.Verdict, r.Verdict)
+
+	other := resetLane(t)
+	require.NoError(t, other.Close())
+	s, r = other.State(), verdictOf(t, other)
+	require.Equal(t, []string{registry.StateStopped, registry.EndedByRequest}, []string{s.State, s.EndedBy})
+	require.Equal(t, []string{s.State, s.EndedBy}, []string{r.State, r.EndedBy})
+	require.True(t, r.OK)
+}

@@ -7,10 +7,20 @@ SOAK_COLD ?= 20
 SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency vuln clean
+.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
+
+truthserver: build ## the truth server's helper, from fixtures/truthserver, into the cache directory
+	@bin/spicelane truth --build
+
+truth: build ## every drawing of a real spice-server through every compression, direct and proxied
+	bin/spicelane truth --dir artifacts/truth
+
+corpus: build ## recordings of the catalogue as spice-server plays them, compressed, in artifacts/corpus
+	bin/spicelane truth --compression off --no-gtk --record artifacts/corpus --dir artifacts/corpus-run
+	gzip -9f artifacts/corpus/*.replay
 
 setup: ## install what this host lacks: QEMU with SPICE, OVMF, the guest's toolchain
 	scripts/setup.sh
@@ -27,7 +37,7 @@ check: ## everything that needs no lane and no test run
 
 # The lanes run without the race detector, under which their timing would be another; what they run inside the test process
 # is raced by the packages' own tests.
-test: setup build check ## everything, lanes required; results in artifacts/
+test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples
 	SPICELANE_LANES=off scripts/test.sh race -race -timeout 10m ./...

@@ -34,6 +34,10 @@ if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/
         packages="$packages chromium"
     fi
 fi
+# The truth server's helper is compiled when it is first needed.
+if ! pkg-config --exists spice-server glib-2.0 pixman-1 2>/dev/null; then
+    packages="$packages pkg-config libspice-server-dev libglib2.0-dev libspice-protocol-dev libpixman-1-dev"
+fi
 # The race detector and the guest's host tests are linked with a C compiler.
 if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
     packages="$packages gcc libc6-dev"

@@ -86,6 +86,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newReport(), newSoak(), newBench(),
+		newTruth(),
 		newSupervise(),
 	)
 	// A command without subcommands of its own that is given an unknown word is

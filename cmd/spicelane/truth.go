@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/fixtures/truthserver"
+	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/truth"
+	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+func newTruth() *cobra.Command {
+	var (
+		cfg          truth.Config
+		only         string
+		compressions []string
+		seed         uint64
+		replay       string
+		noGtk        bool
+		list, build  bool
+		asJSON       bool
+	)
+	cmd := &cobra.Command{
+		Use:   "truth",
+		Short: "Compare every drawing of a real spice-server with what clients see, past a proxy and through it",
+		Long: `Have a real spice-server draw a catalogue of more than 3,000 steps, and compare
+after each one the server's own memory, the picture of a client that is
+connected to it, and that of a client behind a proxy. A step that is not as
+stated fails; the report names the hop that spoiled it, the message that differs
+first, and where the pictures are.
+
+The server is a helper on libspice-server that is compiled when it is first
+needed (or by make truthserver). docs/truth.md says what the catalogue holds.
+
+Exit status: 0 every step is exact or as stated, 1 one is not, 2 the walk itself
+failed, 3 the host lacks libspice-server's headers or a compiler.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			groups := catalogue.Groups()
+			if cmd.Flags().Changed("seed") {
+				groups = []catalogue.Group{catalogue.RandomGroup(seed)}
+			}
+			var err error
+			if cfg.Groups, err = catalogue.Only(groups, only); err != nil {
+				return usage("%w", err)
+			}
+			if list {
+				for _, g := range cfg.Groups {
+					for _, s := range g.Steps {
+						fmt.Fprintf(out, "%s: %s\n", s.Name(), s.Expect)
+					}
+				}
+				return nil
+			}
+			for _, c := range compressions {
+				s, err := truth.ParseSetting(c)
+				if err != nil {
+					return usage("%w", err)
+				}
+				cfg.Settings = append(cfg.Settings, s)
+			}
+			if cfg.Helper, err = truthHelper(cmd.Context()); err != nil {
+				return err
+			}
+			if build {
+				fmt.Fprintln(out, cfg.Helper)
+				return nil
+			}
+			if cfg.Dir == "" {
+				cfg.Dir = filepath.Join("artifacts", "truth-"+time.Now().Format("20060102-150405"))
+			}
+			if !noGtk {
+				cfg.Gtk, _ = exec.LookPath("spicy-screenshot")
+			}
+			progress := newProgress(cmd.ErrOrStderr())
+			cfg.Say = progress.say
+			var r *truth.Report
+			if replay != "" {
+				r, err = truth.Replay(cmd.Context(), cfg, replay)
+			} else {
+				r, err = truth.Run(cmd.Context(), cfg)
+			}
+			progress.done()
+			if err != nil {
+				return verdict.Classify("truth", err)
+			}
+			if asJSON {
+				err = printJSON(out, r)
+			} else {
+				err = r.WriteTable(out)
+			}
+			if err != nil {
+				return err
+			}
+			if err := r.Err(); err != nil {
+				return &verdict.Error{Verdict: verdict.Product, Op: "truth", Err: err}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&only, "only", "", "walk only the steps that `PATTERN` names: a number, FROM-TO, or a glob of group, operation or words; several with commas")
+	f.StringSliceVar(&compressions, "compression", nil, "walk with these `MODES`, as in off,glz+zlib,quic+jpeg; default: all")
+	f.Uint64Var(&seed, "seed", 0, "walk random steps that depend on `N` instead of the catalogue, and shrink what fails")
+	f.StringVar(&replay, "replay", "", "play a recording of SPICE_WORKER_RECORD_FILENAME, as it is or compressed (.gz), instead of the catalogue")
+	f.BoolVar(&noGtk, "no-gtk", false, "do not ask spice-gtk (spicy-screenshot) for its opinion after each group")
+	f.IntVar(&cfg.MostFailures, "stop-after", 100, "end when so many steps have failed")
+	f.StringVar(&cfg.Record, "record", "", "have spice-server record each group into this `DIR`ectory")
+	f.StringVar(&cfg.Dir, "dir", "", "`DIR`ectory for pictures of what differs; default: artifacts/truth-TIME")
+	f.BoolVar(&list, "list", false, "print the steps and what is expected of them, and walk nothing")
+	f.BoolVar(&build, "build", false, "compile the helper, print its path, and walk nothing")
+	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
+	cmd.MarkFlagsMutuallyExclusive("seed", "replay")
+	return cmd
+}
+
+// truthHelper is the path of the truth server's helper, which is compiled if need be.
+func truthHelper(ctx context.Context) (string, error) {
+	path, err := truthserver.Build(ctx, filepath.Join(host.CacheDir(), "truthserver"))
+	var missing *truthserver.MissingError
+	if errors.As(err, &missing) {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: "truth server", Err: err, Hint: "make setup, or apt-get install " + truthserver.Packages}
+	}
+	return path, err
+}

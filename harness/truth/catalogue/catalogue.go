@@ -1,0 +1,281 @@
+// Package catalogue is the steps that spicelane truth walks: drawing commands of a QXL device,
+// and what is expected of each. It is data; harness/truth carries it out.
+//
+// A step is known by its number and its words, which do not change: a report of today can be
+// compared with one of next year. New steps are added at the end of their group.
+package catalogue
+
+import (
+	"fmt"
+	"image"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spicelane/spicelane/harness/truth/qxl"
+)
+
+// Step is one thing that a guest does, and what is expected of the server and of a client.
+type Step struct {
+	Number    int
+	Group     string
+	Operation string // what the table counts it under: "fill", "rop3", …
+	Words     string
+
+	// Do are the commands, in order.
+	Do []qxl.Command
+	// Monitors, if not nil, is what the driver says of its monitors.
+	Monitors []qxl.Monitor
+	// Frames are drawn one after the other at video rate after Do.
+	Frames *Frames
+	// Cursor is what the pointer is expected to be; nil if the step is not about it.
+	Cursor *Cursor
+	// ResetCache has the device empty the clients' caches first.
+	ResetCache bool
+	// Replay is a recording whose next command is played; empty: none.
+	Replay string
+	// Batch says that nothing is drawn between the commands: the server may leave out what is covered.
+	Batch bool
+
+	Expect Expect
+	// Compressed replaces Expect where images are compressed; its Kind "" does not.
+	Compressed Expect
+}
+
+// Name is the number and the words, as a report says them.
+func (s *Step) Name() string { return fmt.Sprintf("%d %s %s", s.Number, s.Operation, s.Words) }
+
+// ExpectedWith returns what is expected with a compression ("off", "quic", …).
+func (s *Step) ExpectedWith(compression string) Expect {
+	if compression != "off" && s.Compressed.Kind != "" {
+		return s.Compressed
+	}
+	return s.Expect
+}
+
+// Kind is what is expected of a step.
+type Kind string
+
+// The kinds of expectations.
+const (
+	Exact       Kind = "exact"        // every pixel is the server's
+	Within      Kind = "within"       // as far off as Expect.Most says, inside the step's box
+	Dropped     Kind = "dropped"      // the server sends nothing, and nothing changes
+	Dies        Kind = "server dies"  // the server's process ends, or hangs
+	ServerWrong Kind = "server wrong" // its memory is not what it tells clients to draw
+)
+
+// Expect is what is expected of a step, and why, if that is not "exact".
+type Expect struct {
+	Kind   Kind
+	Reason string
+	// Most is how far a colour may be off in the mean, for Within.
+	Most float64
+}
+
+// Cursor is a pointer as a client must have it.
+type Cursor struct {
+	At      image.Point
+	Visible bool
+	Shape   *CursorShape // nil: no shape was ever set
+}
+
+// CursorShape is the shape that the data of a qxl.Shape was made from.
+type CursorShape struct {
+	Type          qxl.CursorType
+	Width, Height int
+	Hot           image.Point
+	Pix           []byte // B, G, R, A
+	Xor           []byte // nil, or B, G, R, X where Pix is transparent
+}
+
+// Frames is a region that is redrawn at video rate.
+type Frames struct {
+	Box   image.Rectangle
+	Count int
+	Clip  qxl.Clip
+	Seed  uint64
+	// Grow is added to the box after half of the frames.
+	Grow image.Point
+	// Lose has the direct client read slowly, so that the server drops frames.
+	Lose bool
+	// Over is drawn over the region afterwards; nil for nothing.
+	Over *qxl.Drawable
+}
+
+// Group is steps that share a primary surface. They are played in order.
+type Group struct {
+	Name    string
+	First   int // the number of its first step
+	Primary Surface
+	Steps   []Step
+	// Streaming says that the server turns regions that are redrawn fast into video.
+	Streaming bool
+	// JPEG says that its images look like photographs, so that a bound on what JPEG loses is narrow. A
+	// server that may use JPEG is walked with these groups only.
+	JPEG bool
+	// Once says that a compression makes no difference to the group.
+	Once bool
+}
+
+// Surface is a surface of the device.
+type Surface struct {
+	Format        qxl.SurfaceFormat
+	Width, Height int
+}
+
+// The size of the primary surface: the smallest on which all steps have room.
+const (
+	Width  = 320
+	Height = 240
+)
+
+// Groups returns the whole catalogue.
+func Groups() []Group {
+	xrgb := Surface{qxl.SurfaceXRGB, Width, Height}
+	argb := Surface{qxl.SurfaceARGB, Width, Height}
+	low := Surface{qxl.Surface555, Width, Height}
+	groups := []Group{
+		{Name: "fill", First: 1000, Primary: xrgb, Steps: fills()},
+		{Name: "copy-bits", First: 1400, Primary: xrgb, Steps: copyBits()},
+		{Name: "copy", First: 1500, Primary: xrgb, Steps: copies()},
+		{Name: "opaque", First: 1800, Primary: xrgb, Steps: opaques()},
+		{Name: "blend", First: 2000, Primary: xrgb, Steps: blends()},
+		{Name: "transparent", First: 2200, Primary: xrgb, Steps: transparents()},
+		{Name: "alpha-blend", First: 2300, Primary: xrgb, Steps: alphaBlends()},
+		{Name: "flat", First: 2500, Primary: xrgb, Steps: flats()},
+		{Name: "rop3", First: 3000, Primary: xrgb, Steps: rop3s()},
+		{Name: "image", First: 4000, Primary: xrgb, Steps: images()},
+		{Name: "cache", First: 4500, Primary: xrgb, Steps: caches()},
+		{Name: "stroke", First: 5000, Primary: xrgb, Steps: strokes()},
+		{Name: "text", First: 5200, Primary: xrgb, Steps: texts()},
+		{Name: "composite", First: 5500, Primary: xrgb, Steps: composites()},
+		{Name: "surface", First: 6000, Primary: xrgb, Steps: surfaces()},
+		{Name: "batch", First: 7000, Primary: xrgb, Steps: batches()},
+		{Name: "primary-argb", First: 7200, Primary: argb, Steps: primaries("argb")},
+		{Name: "primary-555", First: 7400, Primary: low, Steps: primaries("555")},
+		{Name: "jpeg", First: 7600, Primary: xrgb, Steps: jpegs(), JPEG: true},
+		{Name: "cursor", First: 8000, Primary: xrgb, Steps: cursors(), Once: true},
+		{Name: "monitors", First: 8200, Primary: xrgb, Steps: monitors(), Once: true},
+		{Name: "stream", First: 8300, Primary: xrgb, Steps: streams(), Streaming: true, Once: true},
+		{Name: "dropped", First: 8500, Primary: xrgb, Steps: drops(), Once: true},
+		{Name: "deadly", First: 9000, Primary: xrgb, Steps: deaths(), Once: true},
+	}
+	for i := range groups {
+		groups[i].number()
+	}
+	return groups
+}
+
+// number numbers a group's steps and fills in what they share.
+func (g *Group) number() {
+	for i := range g.Steps {
+		s := &g.Steps[i]
+		s.Number = g.First + i
+		s.Group = g.Name
+		if s.Expect.Kind == "" {
+			s.Expect.Kind = Exact
+		}
+	}
+}
+
+// Only keeps the steps that a pattern names: a number, "FROM-TO", or a glob (see path.Match) of a
+// group, an operation, or the words. Several patterns are separated by commas. Empty keeps all.
+func Only(groups []Group, pattern string) ([]Group, error) {
+	if pattern == "" {
+		return groups, nil
+	}
+	var kept []Group
+	patterns := strings.Split(pattern, ",")
+	for _, p := range patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, fmt.Errorf("catalogue: pattern %q: %w", p, err)
+		}
+	}
+	for _, g := range groups {
+		g.Steps = slices.DeleteFunc(slices.Clone(g.Steps), func(s Step) bool {
+			return !slices.ContainsFunc(patterns, func(p string) bool { return s.matches(p) })
+		})
+		if len(g.Steps) > 0 {
+			kept = append(kept, g)
+		}
+	}
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("catalogue: no step matches %q", pattern)
+	}
+	return kept, nil
+}
+
+func (s *Step) matches(pattern string) bool {
+	var from, to int
+	if n, _ := fmt.Sscanf(pattern, "%d-%d", &from, &to); n == 2 {
+		return s.Number >= from && s.Number <= to
+	}
+	if pattern == fmt.Sprint(s.Number) {
+		return true
+	}
+	for _, word := range []string{s.Group, s.Operation, s.Words} {
+		if ok, _ := path.Match(pattern, word); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// Sample keeps, of each group, the first step of each operation, kind of expectation and shape of
+// command, and every n-th other step.
+func Sample(groups []Group, n int) []Group {
+	var kept []Group
+	for _, g := range groups {
+		seen := map[string]bool{}
+		var steps []Step
+		for i, s := range g.Steps {
+			key := s.Operation + string(s.Expect.Kind)
+			// What builds on the steps before it cannot be thinned out.
+			if g.Name == "surface" || g.Name == "cache" || !seen[key] || i%n == 0 {
+				steps = append(steps, s)
+			}
+			seen[key] = true
+		}
+		g.Steps = steps
+		kept = append(kept, g)
+	}
+	return kept
+}
+
+// Box is everything on the primary surface that a step may change.
+func (s *Step) Box() image.Rectangle {
+	var box image.Rectangle
+	for _, c := range s.Do {
+		if d, ok := c.(*qxl.Drawable); ok && d.Surface == 0 {
+			box = box.Union(d.Box)
+		}
+	}
+	if f := s.Frames; f != nil {
+		box = box.Union(f.Box)
+		box = box.Union(image.Rectangle{Min: f.Box.Min, Max: f.Box.Max.Add(f.Grow)})
+		if f.Over != nil {
+			box = box.Union(f.Over.Box)
+		}
+	}
+	return box.Intersect(image.Rect(0, 0, Width, Height))
+}
+
+// String is the kind, and the reason if there is one.
+func (e Expect) String() string {
+	s := string(e.Kind)
+	if e.Reason != "" {
+		s += " (" + e.Reason + ")"
+	}
+	return s
+}
+
+// randomSteps is how many steps RandomGroup has.
+const randomSteps = 500
+
+// RandomGroup is steps that depend on a seed only.
+func RandomGroup(seed uint64) Group {
+	g := Group{Name: "random", First: 1, Primary: Surface{qxl.SurfaceXRGB, Width, Height}, Steps: RandomSteps(seed, randomSteps)}
+	g.number()
+	return g
+}

@@ -1,0 +1,940 @@
+package truth
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/harness/truth/qxl"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/canvas"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// Config sets up a Run. Helper and Dir are required.
+type Config struct {
+	// Helper is the path of the helper, see package truthserver.
+	Helper string
+	// Dir gets the pictures of what differs. It is made.
+	Dir string
+	// Groups are the steps; nil: all of the catalogue.
+	Groups []catalogue.Group
+	// Settings are the compressions to walk them with; nil: DefaultSettings.
+	Settings []Setting
+	// Proxy makes the way through a proxy; nil: BuiltinProxy. With NoProxy there is none.
+	Proxy   func(context.Context, Backend) (Way, error)
+	NoProxy bool
+	// Foreign, if set, makes somebody else's client that is led through the proxy and shows what
+	// it sees.
+	Foreign func(context.Context, Way) (Foreign, error)
+	// Gtk is the path of spicy-screenshot, a fourth opinion after each group; empty: none.
+	Gtk string
+	// MostFailures ends a run early; 0: 100.
+	MostFailures int
+	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
+	Memory int
+	// Record, if set, is a directory for spice-server's recordings, one a group.
+	Record string
+	// Say, if set, is told what is being done. It must not block.
+	Say func(string)
+
+	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and Look what
+	// is seen of it: tests make faults with them.
+	Spoil func(name string, cfg *spice.Config)
+	Look  func(name string, picture *canvas.Image)
+}
+
+// Foreign is somebody else's client.
+type Foreign interface {
+	// Screenshot is the primary surface as the client shows it.
+	Screenshot(context.Context) (image.Image, error)
+	Close() error
+}
+
+// DefaultSettings are all compressions, with and without what may go on top of them.
+func DefaultSettings() []Setting {
+	var all []Setting
+	for _, c := range Compressions {
+		all = append(all, Setting{Compression: c})
+	}
+	return append(all, Setting{Compression: "glz", Zlib: true}, Setting{Compression: "auto_glz", JPEG: true}, Setting{Compression: "quic", JPEG: true})
+}
+
+// Failure is a step that is not as stated.
+type Failure struct {
+	Step      int    `json:"step"`
+	Group     string `json:"group"`
+	Operation string `json:"operation"`
+	Words     string `json:"words"`
+	Setting   string `json:"setting"`
+	// Hop is who spoiled it: HopServer, HopClient, HopProxy, HopForeign.
+	Hop string `json:"hop"`
+	// What differs, in words; Message is the message that differs first, if it is a proxy's fault.
+	What    string `json:"what"`
+	Message string `json:"message,omitempty"`
+	// Dir has the pictures: server.png, direct.png, proxied.png, difference.png.
+	Dir string `json:"dir,omitempty"`
+	// Smallest is the fewest commands that show it, if it was looked for.
+	Smallest []string `json:"smallest,omitempty"`
+}
+
+func (f *Failure) String() string {
+	s := fmt.Sprintf("step %d (%s, %s) with %s: the %s is wrong: %s", f.Step, f.Operation, f.Words, f.Setting, f.Hop, f.What)
+	if f.Message != "" {
+		s += "; " + f.Message
+	}
+	if f.Dir != "" {
+		s += "; pictures in " + f.Dir
+	}
+	return s
+}
+
+// Row is what the table says of an operation.
+type Row struct {
+	Operation string                 `json:"operation"`
+	Steps     int                    `json:"steps"` // of the catalogue
+	Ran       int                    `json:"ran"`   // steps times settings
+	By        map[catalogue.Kind]int `json:"by"`    // as stated, by what was stated
+	Failed    int                    `json:"failed"`
+}
+
+// Report is how a run went.
+type Report struct {
+	Settings []string      `json:"settings"`
+	Steps    int           `json:"steps"` // of the catalogue
+	Ran      int           `json:"ran"`   // steps times settings
+	Rows     []*Row        `json:"rows"`
+	Failures []Failure     `json:"failures"`
+	Stopped  string        `json:"stopped,omitempty"` // why not everything ran
+	Fresh    int           `json:"fresh"`             // pictures of clients that connected after a group
+	Gtk      int           `json:"gtk"`               // pictures of spice-gtk
+	Foreign  int           `json:"foreign"`           // pictures of somebody else's client
+	Took     time.Duration `json:"took_ns"`
+	// Coverage is what the direct and the proxied client were sent.
+	Coverage spice.Coverage `json:"coverage"`
+}
+
+// OK reports whether every step was exact or as stated.
+func (r *Report) OK() bool { return len(r.Failures) == 0 && r.Stopped == "" }
+
+func (r *Report) row(operation string) *Row {
+	for _, row := range r.Rows {
+		if row.Operation == operation {
+			return row
+		}
+	}
+	row := &Row{Operation: operation, By: map[catalogue.Kind]int{}}
+	r.Rows = append(r.Rows, row)
+	return row
+}
+
+// runner is a run under way.
+type runner struct {
+	cfg    Config
+	report *Report
+	relay  *relay
+	way    Way
+	ticket string
+	stats  []spice.Stats
+
+	setting Setting
+	server  *Server
+	direct  *viewer
+	proxied *viewer
+	foreign Foreign
+	mark    uint32 // the last value of the sentinel
+	healed  bool   // the last step left a difference that was as expected
+	shown   bool   // the clients have shown that they take part
+	truth   canvas.Image
+	before  []byte // the primary surface before a step
+}
+
+// errStopped ends a run that has failed often enough.
+var errStopped = errors.New("truth: enough steps have failed")
+
+// Run walks the catalogue. The error is about the walk; what is wrong stands in the report.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.Groups == nil {
+		cfg.Groups = catalogue.Groups()
+	}
+	if cfg.Settings == nil {
+		cfg.Settings = DefaultSettings()
+	}
+	cfg.MostFailures = cmp.Or(cfg.MostFailures, 100)
+	if cfg.Proxy == nil {
+		cfg.Proxy = BuiltinProxy
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("truth: %w", err)
+	}
+	if cfg.Record != "" {
+		if err := os.MkdirAll(cfg.Record, 0o755); err != nil {
+			return nil, fmt.Errorf("truth: %w", err)
+		}
+	}
+	r := &runner{cfg: cfg, report: &Report{}, ticket: rand.Text()}
+	started := time.Now()
+	err := r.walk(ctx)
+	if errors.Is(err, errStopped) {
+		r.report.Stopped = fmt.Sprintf("after %d failures", len(r.report.Failures))
+		err = nil
+	}
+	r.report.Took = time.Since(started)
+	r.report.Coverage = spice.CoverageOf(r.stats...)
+	return r.report, err
+}
+
+func (r *runner) walk(ctx context.Context) (err error) {
+	for _, g := range r.cfg.Groups {
+		r.report.Steps += len(g.Steps)
+		for _, s := range g.Steps {
+			r.report.row(s.Operation).Steps++
+		}
+	}
+	for _, s := range r.cfg.Settings {
+		r.report.Settings = append(r.report.Settings, s.String())
+	}
+	if !r.cfg.NoProxy {
+		if r.relay, err = startRelay(); err != nil {
+			return fmt.Errorf("truth: %w", err)
+		}
+		defer r.relay.close()
+		if r.way, err = r.cfg.Proxy(ctx, Backend{Host: "127.0.0.1", Port: r.relay.port(), Ticket: r.ticket}); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, r.way.Close()) }()
+	}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	for i, setting := range r.cfg.Settings {
+		r.setting = setting
+		if err := r.stop(); err != nil {
+			return err
+		}
+		for _, g := range r.cfg.Groups {
+			if g.Once && i > 0 || setting.JPEG && !g.JPEG {
+				continue
+			}
+			if r.cfg.Say != nil {
+				r.cfg.Say(fmt.Sprintf("%s: %s, %d steps", setting, g.Name, len(g.Steps)))
+			}
+			if err := r.group(ctx, &g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// begin starts the server and the clients, unless they are there and fit the group.
+func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
+	if r.server != nil && (r.server.cfg.Streaming != g.Streaming || r.cfg.Record != "") {
+		if err := r.stop(); err != nil {
+			return err
+		}
+	}
+	if r.server == nil {
+		cfg := ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Streaming: g.Streaming, Ticket: r.ticket, Memory: r.cfg.Memory}
+		if r.cfg.Record != "" {
+			cfg.Record = filepath.Join(r.cfg.Record, g.Name+".replay")
+		}
+		var err error
+		if r.server, err = StartServer(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	if have, ok := r.server.surfaces[0]; !ok || have.Surface != g.Primary {
+		if err := r.server.Primary(ctx, g.Primary); err != nil {
+			return err
+		}
+	}
+	if r.direct == nil {
+		return r.dial(ctx)
+	}
+	return nil
+}
+
+// dial connects the clients that are there before the steps.
+func (r *runner) dial(ctx context.Context) (err error) {
+	if r.direct, err = r.dialDirect(ctx, "direct"); err != nil {
+		return err
+	}
+	if r.way != nil {
+		if r.proxied, err = r.dialProxied(ctx, "proxied"); err != nil {
+			return err
+		}
+		if r.cfg.Foreign != nil {
+			if r.foreign, err = r.cfg.Foreign(ctx, r.way); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *runner) dialDirect(ctx context.Context, name string) (*viewer, error) {
+	cfg := spice.Config{Host: "127.0.0.1", Port: r.server.Port(), Password: r.ticket}
+	return r.dialWith(ctx, name, cfg)
+}
+
+func (r *runner) dialProxied(ctx context.Context, name string) (*viewer, error) {
+	r.relay.server.Store(int32(r.server.Port()))
+	cfg, err := r.way.Client(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("truth: the proxy's virt-viewer file: %w", err)
+	}
+	return r.dialWith(ctx, name, cfg)
+}
+
+func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*viewer, error) {
+	if r.cfg.Spoil != nil {
+		r.cfg.Spoil(name, &cfg)
+	}
+	v, err := dialViewer(ctx, name, cfg)
+	if err == nil && r.cfg.Look != nil {
+		v.look = func(c *canvas.Image) { r.cfg.Look(name, c) }
+	}
+	return v, err
+}
+
+// hangUp ends the clients that are there before the steps.
+func (r *runner) hangUp() error {
+	var errs []error
+	for _, v := range []*viewer{r.direct, r.proxied} {
+		if v != nil {
+			r.stats = append(r.stats, v.client.Stats())
+			if r.relay != nil {
+				r.relay.forget(v.client.Session().ConnectionID)
+			}
+			errs = append(errs, v.client.Close())
+		}
+	}
+	if r.foreign != nil {
+		errs = append(errs, r.foreign.Close())
+	}
+	r.direct, r.proxied, r.foreign, r.shown = nil, nil, nil, false
+	return errors.Join(errs...)
+}
+
+// stop ends clients and server.
+func (r *runner) stop() error {
+	err := r.hangUp()
+	if r.server != nil {
+		err = errors.Join(err, r.server.Close())
+		r.server = nil
+	}
+	return err
+}
+
+// group walks the steps of a group.
+func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
+	if len(g.Steps) > 0 && g.Steps[0].Replay != "" {
+		// What a recording has made would be in the way of the next one.
+		if err := r.stop(); err != nil {
+			return err
+		}
+	}
+	for i := range g.Steps {
+		s := &g.Steps[i]
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		expect := s.ExpectedWith(cmp.Or(r.setting.Compression, "off"))
+		r.report.Ran++
+		row := r.report.row(s.Operation)
+		row.Ran++
+		var f *Failure
+		var err error
+		r.healed = false
+		if expect.Kind == catalogue.Dies {
+			f, err = r.deadly(ctx, g, s)
+		} else {
+			if err = r.begin(ctx, g); err == nil {
+				f, err = r.step(ctx, s, expect)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%w (step %s with %s)", err, s.Name(), r.setting)
+		}
+		if f == nil {
+			if r.healed && expect.Kind == catalogue.Exact {
+				row.By[catalogue.Within]++ // what JPEG loses
+			} else {
+				row.By[expect.Kind]++
+			}
+			continue
+		}
+		row.Failed++
+		if err := r.failed(f, s); err != nil {
+			return err
+		}
+		if s.Replay != "" {
+			return nil // the rest builds on it
+		}
+	}
+	if r.server == nil {
+		return nil
+	}
+	return r.afterwards(ctx, g)
+}
+
+// failed notes a failure, and begins anew: what is wrong now would be wrong in all steps after it.
+func (r *runner) failed(f *Failure, s *catalogue.Step) error {
+	f.Step, f.Group, f.Operation, f.Words, f.Setting = s.Number, s.Group, s.Operation, s.Words, r.setting.String()
+	r.report.Failures = append(r.report.Failures, *f)
+	if err := r.stop(); err != nil {
+		return err
+	}
+	if len(r.report.Failures) >= r.cfg.MostFailures {
+		return errStopped
+	}
+	return nil
+}
+
+// stepTime bounds the wait for a client after a step. Hours of a loaded host fit into it; only a lost
+// message takes all of it.
+const stepTime = 15 * time.Second
+
+// step carries out a step and looks at it. The Failure is nil if it is as expected.
+func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
+	if !r.shown {
+		// What a new client is sent to begin with is not the step's.
+		if err := r.sentinel(ctx); err != nil {
+			return r.serverFailure(err)
+		}
+		if f, err := r.await(ctx); f != nil || err != nil {
+			return f, err
+		}
+		r.direct.forget()
+		r.shown = true
+	}
+	if expect.Kind == catalogue.Dropped {
+		p := r.server.surfaces[0]
+		r.before = append(r.before[:0], r.server.mem.all[p.at:p.at+uint64(p.stride*p.Height)]...)
+	}
+	r.direct.forget()
+	if err := r.play(ctx, s); err != nil {
+		return r.serverFailure(err)
+	}
+	if expect.Kind == catalogue.Dropped {
+		p := r.server.surfaces[0]
+		if !slices.Equal(r.before, r.server.mem.all[p.at:p.at+uint64(p.stride*p.Height)]) {
+			return &Failure{Hop: HopServer, What: "it was to drop the command (" + expect.Reason + ") and drew"}, nil
+		}
+	}
+	if err := r.sentinel(ctx); err != nil {
+		return r.serverFailure(err)
+	}
+	if f, err := r.await(ctx); f != nil || err != nil {
+		return f, err
+	}
+	if expect.Kind == catalogue.Dropped {
+		if n := r.direct.draws(); n != 1 {
+			return &Failure{Hop: HopServer, What: fmt.Sprintf("it was to drop the command (%s) and sent %d drawings besides the sentinel", expect.Reason, n-1)}, nil
+		}
+	}
+	f, healed, err := r.look(ctx, s, expect)
+	r.healed = healed
+	return f, err
+}
+
+// serverFailure makes a Failure of a server that died; other errors are the walk's.
+func (r *runner) serverFailure(err error) (*Failure, error) {
+	var died *ServerDied
+	if errors.As(err, &died) {
+		return &Failure{Hop: HopServer, What: died.Error()}, nil
+	}
+	return nil, err
+}
+
+// play has the server carry out a step.
+func (r *runner) play(ctx context.Context, s *catalogue.Step) error {
+	if s.ResetCache {
+		if err := r.server.ResetCache(ctx); err != nil {
+			return err
+		}
+	}
+	for _, c := range s.Do {
+		if err := r.server.Push(ctx, c); err != nil {
+			return err
+		}
+		d, drawing := c.(*qxl.Drawable)
+		if !drawing || s.Batch {
+			continue
+		}
+		if err := r.server.Draw(ctx, d.Surface); err != nil {
+			return err
+		}
+	}
+	if s.Replay != "" {
+		if err := r.replayed(ctx, s.Replay); err != nil {
+			return err
+		}
+	}
+	if s.Monitors != nil {
+		if err := r.server.Monitors(ctx, s.Monitors); err != nil {
+			return err
+		}
+	}
+	if s.Frames != nil {
+		if err := r.frames(ctx, s.Frames); err != nil {
+			return err
+		}
+	}
+	return r.server.Draw(ctx, 0)
+}
+
+// replayed plays the next command of a recording.
+func (r *runner) replayed(ctx context.Context, path string) error {
+	if r.server.replaying != path {
+		if err := r.server.Replay(ctx, path); err != nil {
+			return err
+		}
+	}
+	_, err := r.server.Next(ctx)
+	return err
+}
+
+// frameTime is the time between the frames of a region that is to become a stream. spice-server
+// takes 20 frames that are less than 200 ms apart for a video.
+const frameTime = 15 * time.Millisecond
+
+// frames redraws a region at video rate.
+func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
+	tick := time.NewTicker(frameTime)
+	defer tick.Stop()
+	for i := range f.Count {
+		box := f.Box
+		if i >= f.Count/2 {
+			box.Max = box.Max.Add(f.Grow)
+		}
+		im := catalogue.Frame(f, i, box.Dx(), box.Dy())
+		d := &qxl.Drawable{Box: box, Clip: f.Clip, Effect: 1, Time: uint32(time.Now().UnixMilli()),
+			Op: &qxl.Copy{Src: im, Area: im.Bounds(), Rop: qxl.RopPut}}
+		if err := r.server.Push(ctx, d); err != nil {
+			return err
+		}
+		if _, err := r.server.ask(ctx, "wake"); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if f.Over == nil {
+		return nil
+	}
+	return r.server.Push(ctx, f.Over)
+}
+
+// sentinel draws a pixel of a new value in the corner: a client that has it has all before it, too.
+func (r *runner) sentinel(ctx context.Context) error {
+	r.mark = r.mark%0x7ffe + 1 // fits 15 bits
+	at := r.corner()
+	return r.server.Fill(ctx, image.Rectangle{Min: at, Max: at.Add(image.Pt(1, 1))}, r.mark)
+}
+
+func (r *runner) corner() image.Point {
+	p := r.server.surfaces[0]
+	return image.Pt(p.Width-1, p.Height-1)
+}
+
+// await waits until the clients have the sentinel.
+func (r *runner) await(ctx context.Context) (*Failure, error) {
+	for _, v := range []*viewer{r.direct, r.proxied} {
+		if v == nil {
+			continue
+		}
+		if err := r.awaitOne(ctx, v); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			f := &Failure{Hop: HopClient, What: fmt.Sprintf("the %s client does not get what was drawn last: %v", v.name, err)}
+			if v == r.proxied {
+				r.blame(f, true)
+			}
+			return f, nil
+		}
+	}
+	return nil, nil
+}
+
+func (r *runner) awaitOne(ctx context.Context, v *viewer) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, stepTime, fmt.Errorf("not within %v", stepTime))
+	defer cancel()
+	return v.await(ctx, r.corner(), r.mark, mask(r.server.surfaces[0].Format))
+}
+
+// blame says whether the proxied client received what the server said, and that it is the proxy's
+// fault if not. all says that everything the server has said must have arrived.
+func (r *runner) blame(f *Failure, all bool) {
+	if d := r.messages(all); d != "" {
+		f.Hop, f.Message = HopProxy, d
+	}
+}
+
+// messages compares what the server said to the proxied session with what its client received.
+func (r *runner) messages(all bool) string {
+	session := r.proxied.client.Session().ConnectionID
+	for _, ch := range []wire.ChannelID{displayChannel, cursorChannel} {
+		if d := firstDifference(r.relay.of(session, ch), r.proxied.of(ch), all); d != nil {
+			return "of what the server said " + d.String()
+		}
+	}
+	return ""
+}
+
+// look compares all pictures of a step. healed says that the step left a difference that is as
+// expected, and that it is gone.
+func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (f *Failure, healed bool, err error) {
+	if s.Cursor != nil {
+		if f, err := r.cursor(ctx, s); f != nil || err != nil {
+			return f, false, err
+		}
+	}
+	if s.Monitors != nil {
+		if f, err := r.heads(ctx, s); f != nil || err != nil {
+			return f, false, err
+		}
+	}
+	surfaces := touched(s, r.server)
+	for _, id := range surfaces {
+		if id != 0 {
+			if err := r.server.Draw(ctx, id); err != nil {
+				f, err := r.serverFailure(err)
+				return f, false, err
+			}
+		}
+		f, off := r.surface(id, s, expect)
+		if f != nil {
+			return f, false, nil
+		}
+		healed = healed || off
+	}
+	if r.proxied != nil {
+		if d := r.messages(false); d != "" {
+			return &Failure{Hop: HopProxy, What: "the picture is right, but not all messages have arrived as they were sent", Message: d}, false, nil
+		}
+	}
+	if r.foreign != nil {
+		if f, err := r.lookForeign(ctx, s, expect); f != nil || err != nil {
+			return f, false, err
+		}
+	}
+	if healed {
+		if err := r.heal(ctx, surfaces); err != nil {
+			f, err := r.serverFailure(err)
+			return f, false, err
+		}
+		f, err := r.await(ctx)
+		return f, true, err
+	}
+	return nil, false, nil
+}
+
+// touched are the surfaces that a step draws on and that are there.
+func touched(s *catalogue.Step, server *Server) []uint32 {
+	ids := []uint32{0}
+	for _, c := range s.Do {
+		if d, ok := c.(*qxl.Drawable); ok && !slices.Contains(ids, d.Surface) {
+			if _, there := server.surfaces[d.Surface]; there {
+				ids = append(ids, d.Surface)
+			}
+		}
+	}
+	return ids
+}
+
+// surface compares a surface of the server's with what clients have. off says that they differ and
+// that this is as expected.
+func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) (f *Failure, off bool) {
+	sf := r.server.surfaces[id]
+	want := sf.cells(r.server.mem.all, &r.truth)
+	r.truth = *want
+	direct, err := r.direct.surface(id)
+	if err != nil {
+		return &Failure{Hop: HopClient, What: fmt.Sprintf("surface %d: %v", id, err)}, false
+	}
+	d := compare(id, want, direct)
+	var proxied *canvas.Image
+	var p *Difference
+	if r.proxied != nil {
+		if proxied, err = r.proxied.surface(id); err != nil {
+			f := &Failure{Hop: HopClient, What: fmt.Sprintf("proxied, surface %d: %v", id, err)}
+			r.blame(f, true)
+			return f, false
+		}
+		if p = compare(id, want, proxied); p != nil && d != nil && compare(id, direct, proxied) == nil {
+			p = nil // as wrong as the direct one
+		}
+	}
+	if problem := r.problem(id); problem != "" {
+		return r.wrong(HopClient, "the client says itself that it cannot draw this: "+problem, s, want, direct, proxied), false
+	}
+	switch {
+	case d == nil && p == nil:
+		return nil, false
+	case expect.Kind == catalogue.ServerWrong && p == nil:
+		return nil, true
+	case r.lossy(expect) && r.within(d, s, expect) && r.within(p, s, expect):
+		return nil, true
+	case d != nil:
+		return r.wrong(HopClient, d.String(), s, want, direct, proxied), false
+	}
+	f = r.wrong(HopClient, "only behind the proxy, from the same messages: "+p.String(), s, want, direct, proxied)
+	if r.blame(f, true); f.Hop == HopProxy {
+		f.What = p.String()
+	}
+	return f, false
+}
+
+// problem is what a client says that it cannot draw.
+func (r *runner) problem(id uint32) string {
+	if info, ok := r.direct.client.Surface(0, id); ok {
+		return info.Problem
+	}
+	return ""
+}
+
+// lossy says whether a step's pictures may be coded with loss.
+func (r *runner) lossy(expect catalogue.Expect) bool {
+	return expect.Kind == catalogue.Within || r.setting.JPEG
+}
+
+// jpegMost is how far the colours of a photograph may be off in the mean when the server uses JPEG: 2 to 4
+// are, and 9 after an exclusive or.
+const jpegMost = 12
+
+// within says whether a difference is inside a step's box and small enough.
+func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expect) bool {
+	if d == nil {
+		return true
+	}
+	most := expect.Most
+	if expect.Kind != catalogue.Within {
+		most = jpegMost
+	}
+	inside := d.Surface != 0 || d.Rect.In(s.Box())
+	return inside && d.Mean <= most
+}
+
+// wrong makes a Failure with pictures.
+func (r *runner) wrong(hop, what string, s *catalogue.Step, want, direct, proxied *canvas.Image) *Failure {
+	f := &Failure{Hop: hop, What: what}
+	dir := filepath.Join(r.cfg.Dir, fmt.Sprintf("%d-%s", s.Number, r.setting))
+	other := direct
+	if proxied != nil && compare(0, want, direct) == nil {
+		other = proxied
+	}
+	pictures := map[string]image.Image{"server.png": Picture(want), "direct.png": Picture(direct), "difference.png": differencePicture(want, other)}
+	if proxied != nil {
+		pictures["proxied.png"] = Picture(proxied)
+	}
+	if err := writePictures(dir, pictures); err != nil {
+		f.What += fmt.Sprintf(" (no pictures: %v)", err)
+		return f
+	}
+	f.Dir = dir
+	return f
+}
+
+func writePictures(dir string, pictures map[string]image.Image) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, im := range pictures {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(png.Encode(f, im), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heal draws something that every client draws alike over surfaces that differ.
+func (r *runner) heal(ctx context.Context, ids []uint32) error {
+	for _, id := range ids {
+		sf := r.server.surfaces[id]
+		all := image.Rect(0, 0, sf.Width, sf.Height)
+		if err := r.server.Push(ctx, &qxl.Drawable{Surface: id, Box: all, Op: &qxl.Fill{Brush: qxl.Solid(0x123456), Rop: qxl.RopPut}}); err != nil {
+			return err
+		}
+		if err := r.server.Draw(ctx, id); err != nil {
+			return err
+		}
+	}
+	return r.sentinel(ctx)
+}
+
+// cursor waits until the clients have the pointer that they should.
+func (r *runner) cursor(ctx context.Context, s *catalogue.Step) (*Failure, error) {
+	for _, v := range []*viewer{r.direct, r.proxied} {
+		if v == nil {
+			continue
+		}
+		wait, cancel := context.WithTimeout(ctx, stepTime)
+		err := v.client.Await(wait, func() bool { return v.cursorDiffers(s.Cursor) == "" })
+		cancel()
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		f := &Failure{Hop: HopClient, What: fmt.Sprintf("%s: %s", v.name, v.cursorDiffers(s.Cursor))}
+		if v == r.proxied {
+			r.blame(f, true)
+		}
+		return f, nil
+	}
+	return nil, nil
+}
+
+// heads waits until the clients have been told of the monitors.
+func (r *runner) heads(ctx context.Context, s *catalogue.Step) (*Failure, error) {
+	for _, v := range []*viewer{r.direct, r.proxied} {
+		if v == nil {
+			continue
+		}
+		wait, cancel := context.WithTimeout(ctx, stepTime)
+		err := v.client.Await(wait, func() bool { return sameHeads(v.client.Heads(0), s.Monitors) })
+		cancel()
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		f := &Failure{Hop: HopClient, What: fmt.Sprintf("%s: its monitors are %+v, want %+v", v.name, v.client.Heads(0), s.Monitors)}
+		if v == r.proxied {
+			r.blame(f, true)
+		}
+		return f, nil
+	}
+	return nil, nil
+}
+
+func sameHeads(got []spice.Head, want []qxl.Monitor) bool {
+	if len(got) != len(want) {
+		return false
+	}
+	for i, g := range got {
+		w := want[i]
+		if g.ID != w.ID || g.Surface != w.Surface || int(g.X) != w.Area.Min.X || int(g.Y) != w.Area.Min.Y ||
+			int(g.Width) != w.Area.Dx() || int(g.Height) != w.Area.Dy() {
+			return false
+		}
+	}
+	return true
+}
+
+// deadly plays a step that the server does not survive, on a server of its own without clients: how
+// it draws does not depend on them.
+func (r *runner) deadly(ctx context.Context, g *catalogue.Group, s *catalogue.Step) (*Failure, error) {
+	server, err := StartServer(ctx, ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Memory: 64 << 20})
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	if err := server.Primary(ctx, g.Primary); err != nil {
+		return nil, err
+	}
+	old := r.server
+	r.server = server
+	err = r.play(ctx, s)
+	r.server = old
+	var died *ServerDied
+	switch {
+	case errors.As(err, &died):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &Failure{Hop: HopServer, What: "it was to die (" + s.Expect.Reason + ") and lives"}, nil
+}
+
+// afterwards has clients connect after a group, and compares what they see.
+func (r *runner) afterwards(ctx context.Context, g *catalogue.Group) error {
+	last := catalogue.Step{Number: g.First + 999, Group: g.Name, Operation: "after " + g.Name, Words: "a client that connects afterwards"}
+	fail := func(f *Failure, words string) error {
+		last.Words = words
+		return r.failed(f, &last)
+	}
+	names := []string{"fresh direct"}
+	if r.way != nil {
+		names = append(names, "fresh proxied")
+	}
+	for _, name := range names {
+		f, err := r.fresh(ctx, name)
+		if err != nil {
+			return err
+		}
+		if f != nil {
+			return fail(f, name)
+		}
+		r.report.Fresh++
+	}
+	if r.cfg.Gtk == "" || g.Primary.Format != qxl.SurfaceXRGB {
+		return nil
+	}
+	f, err := r.gtk(ctx)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		return fail(f, "spice-gtk")
+	}
+	r.report.Gtk++
+	return nil
+}
+
+// fresh compares the picture of a client that connects now.
+func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
+	dial := r.dialDirect
+	if strings.HasSuffix(name, "proxied") {
+		dial = r.dialProxied
+	}
+	v, err := dial(ctx, name)
+	if err != nil {
+		return &Failure{Hop: HopClient, What: err.Error()}, nil
+	}
+	defer func() {
+		r.stats = append(r.stats, v.client.Stats())
+		if r.relay != nil {
+			r.relay.forget(v.client.Session().ConnectionID)
+		}
+		v.client.Close()
+	}()
+	if err := r.sentinel(ctx); err != nil {
+		return r.serverFailure(err)
+	}
+	if err := r.awaitOne(ctx, v); err != nil {
+		return &Failure{Hop: HopClient, What: fmt.Sprintf("%s: %v", name, err)}, nil
+	}
+	sf := r.server.surfaces[0]
+	want := sf.cells(r.server.mem.all, nil)
+	got, err := v.surface(0)
+	if err != nil {
+		return &Failure{Hop: HopClient, What: fmt.Sprintf("%s: %v", name, err)}, nil
+	}
+	d := compare(0, want, got)
+	if d == nil || r.setting.JPEG && d.Mean <= jpegMost {
+		return nil, nil
+	}
+	s := &catalogue.Step{Number: int(r.mark)}
+	return r.wrong(HopClient, name+": "+d.String(), s, want, got, nil), nil
+}

@@ -1,0 +1,153 @@
+package truth_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spicelane/spicelane/harness/truth"
+	"github.com/spicelane/spicelane/harness/truth/catalogue"
+)
+
+// walk runs steps with a configuration and fails the test if the walk itself fails.
+func walk(t *testing.T, cfg truth.Config, settings ...string) *truth.Report {
+	t.Helper()
+	cfg.Helper = helper(t)
+	cfg.Dir = t.TempDir()
+	for _, s := range settings {
+		set, err := truth.ParseSetting(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Settings = append(cfg.Settings, set)
+	}
+	r, err := truth.Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// only returns the steps of the catalogue that a pattern names.
+func only(t *testing.T, pattern string) []catalogue.Group {
+	t.Helper()
+	groups, err := catalogue.Only(catalogue.Groups(), pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return groups
+}
+
+// wrong are words of steps of groups that the client is known to draw wrongly. Each goes when it is fixed.
+var wrong = []struct{ group, words, why string }{
+	{"text", "top-down", "the server ignores that text is top-down"},
+	{"surface", "transformed", "a transform stays on a surface for later operations"},
+	{"surface", "on 32_ARGB, copy, 16", "an image of 16 bits on ARGB has no alpha"},
+	{"surface", "on 32_ARGB, composite, over, mask 8A", "an image of 8 bits of alpha is a mask of its alpha"},
+	{"surface", "on 32_ARGB, composite, src, mask 8A", "an image of 8 bits of alpha is a mask of its alpha"},
+	{"primary-argb", "mask 8A", "an image of 8 bits of alpha is a mask of its alpha"},
+	{"surface", "on 32_ARGB, alpha_blend, 8", "an indexed image on ARGB has the alpha of its palette"},
+	{"surface", "on 32_ARGB, alpha_blend, 4BE", "an indexed image on ARGB has the alpha of its palette"},
+	{"surface", "on 32_ARGB, alpha_blend, 1BE", "an indexed image on ARGB has the alpha of its palette"},
+	{"surface", "scaled copy", "a surface of 16 bits is scaled with 16 bits"},
+}
+
+// sample is a part of the catalogue that touches every operation.
+func sample(n int) []catalogue.Group {
+	groups := catalogue.Sample(catalogue.Groups(), n)
+	for i := range groups {
+		groups[i].Steps = slices.DeleteFunc(groups[i].Steps, func(s catalogue.Step) bool {
+			for _, w := range wrong {
+				if s.Group == w.group && strings.Contains(s.Words, w.words) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	return groups
+}
+
+// TestASampleOfEveryOperationIsExact is the sample of make test; spicelane truth walks the rest.
+func TestASampleOfEveryOperationIsExact(t *testing.T) {
+	r := walk(t, truth.Config{Groups: sample(40)}, "off", "quic", "glz+zlib", "auto_lz", "auto_glz+jpeg")
+	for _, f := range r.Failures {
+		t.Error(f.String())
+	}
+	if r.Stopped != "" {
+		t.Errorf("stopped %s", r.Stopped)
+	}
+	for _, row := range r.Rows {
+		n := row.Failed
+		for _, by := range row.By {
+			n += by
+		}
+		if row.Steps == 0 || n != row.Ran || row.Ran < row.Steps && row.Operation != "jpeg" {
+			t.Errorf("%s: %d steps, of %d that ran %d are accounted for", row.Operation, row.Steps, row.Ran, n)
+		}
+	}
+	var unseen []string
+	for _, c := range r.Coverage {
+		if c.Kind == "operation" && c.Count == 0 && !strings.HasPrefix(c.Name, "stream_data_sized") {
+			unseen = append(unseen, c.Name)
+		}
+	}
+	if len(unseen) > 0 {
+		t.Errorf("never seen: %v", unseen)
+	}
+	t.Logf("%d steps in %v", r.Ran, r.Took)
+}
+
+func TestTheServerDiesWhereItIsKnownTo(t *testing.T) {
+	r := walk(t, truth.Config{Groups: only(t, "deadly"), NoProxy: true}, "off")
+	for _, f := range r.Failures {
+		t.Error(f.String())
+	}
+	if died := r.Rows[0].By[catalogue.Dies]; died != r.Steps || died < 60 {
+		t.Errorf("it died %d times in %d steps, want each time", died, r.Steps)
+	}
+}
+
+func TestAStepThatDoesNotDieAsStatedFails(t *testing.T) {
+	groups := only(t, "1001")
+	groups[0].Steps[0].Expect = catalogue.Expect{Kind: catalogue.Dies, Reason: "a test says so"}
+	r := walk(t, truth.Config{Groups: groups, NoProxy: true}, "off")
+	if len(r.Failures) != 1 || r.Failures[0].Hop != truth.HopServer || !strings.Contains(r.Failures[0].What, "lives") {
+		t.Errorf("got %+v, want the server blamed for living", r.Failures)
+	}
+}
+
+func TestAStepThatIsNotDroppedAsStatedFails(t *testing.T) {
+	groups := only(t, "1001")
+	groups[0].Steps[0].Expect = catalogue.Expect{Kind: catalogue.Dropped, Reason: "a test says so"}
+	r := walk(t, truth.Config{Groups: groups, NoProxy: true}, "off")
+	if len(r.Failures) != 1 || r.Failures[0].Hop != truth.HopServer || !strings.Contains(r.Failures[0].What, "drew") {
+		t.Errorf("got %+v, want the server blamed for drawing", r.Failures)
+	}
+}
+
+func TestAServerThatDiesUnexpectedlyIsBlamedAndTheNextStepFollows(t *testing.T) {
+	groups := only(t, "9000,1001-1003")
+	slices.Reverse(groups) // deadly first
+	for g := range groups {
+		for i := range groups[g].Steps {
+			groups[g].Steps[i].Expect = catalogue.Expect{Kind: catalogue.Exact}
+		}
+	}
+	r := walk(t, truth.Config{Groups: groups}, "off")
+	if len(r.Failures) != 1 || r.Failures[0].Hop != truth.HopServer || r.Failures[0].Step != 9000 {
+		t.Fatalf("got %+v, want one failure of the server in step 9000", r.Failures)
+	}
+	if fills := r.Rows[1]; fills.By[catalogue.Exact] != 3 {
+		t.Errorf("of the steps after it %+v", *fills)
+	}
+}
+
+func TestRandomStepsAreExact(t *testing.T) {
+	g := catalogue.RandomGroup(7)
+	g.Steps = g.Steps[:60]
+	r := walk(t, truth.Config{Groups: []catalogue.Group{g}}, "auto_glz")
+	for _, f := range r.Failures {
+		t.Error(f.String())
+	}
+}

@@ -1,0 +1,153 @@
+package truth
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"sync"
+
+	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/canvas"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// The hops that a picture takes, and that can spoil it.
+const (
+	HopServer  = "server"         // libspice-server
+	HopClient  = "client"         // the headless client
+	HopProxy   = "proxy"          // what stands between them
+	HopForeign = "foreign client" // somebody else's
+)
+
+// viewer is a client that the steps are looked at with.
+type viewer struct {
+	name   string // "direct", "proxied"
+	client *spice.Client
+	look   func(*canvas.Image) // spoils what it sees; nil: no
+
+	mu    sync.Mutex
+	notes map[wire.ChannelID]*notes
+
+	cells, pixel canvas.Image // memory
+}
+
+// dialViewer connects a client and keeps notes of what it receives.
+func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, error) {
+	v := &viewer{name: name, notes: map[wire.ChannelID]*notes{}}
+	spoil := cfg.Tap
+	cfg.Tap = func(id wire.ChannelID) wire.Tap {
+		if id.Type != wire.ChannelDisplay && id.Type != wire.ChannelCursor {
+			return nil
+		}
+		taps := tapList{v.of(id)}
+		if spoil != nil {
+			if t := spoil(id); t != nil {
+				taps = append(taps, t)
+			}
+		}
+		return taps
+	}
+	// What is small is emptied by a catalogue of small pictures, too.
+	cfg.PixmapCachePixels, cfg.GLZWindowPixels = 1<<20, 1<<20
+	var err error
+	if v.client, err = spice.Dial(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("truth: %s client: %w", name, err)
+	}
+	return v, nil
+}
+
+// tapList shows each message to several taps.
+type tapList []wire.Tap
+
+func (l tapList) Linked(i wire.LinkInfo) {
+	for _, t := range l {
+		t.Linked(i)
+	}
+}
+
+func (l tapList) Message(d wire.Direction, h wire.Header, body []byte) {
+	for _, t := range l {
+		t.Message(d, h, body)
+	}
+}
+
+// of returns the notes of a channel.
+func (v *viewer) of(id wire.ChannelID) *notes {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.notes[id] == nil {
+		v.notes[id] = &notes{channel: id}
+	}
+	return v.notes[id]
+}
+
+// draws is whether messages that draw were noted and not compared.
+func (v *viewer) draws() int { return v.of(displayChannel).draws() }
+
+// forget drops all notes.
+func (v *viewer) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, n := range v.notes {
+		n.take()
+	}
+}
+
+var (
+	displayChannel = wire.ChannelID{Type: wire.ChannelDisplay}
+	cursorChannel  = wire.ChannelID{Type: wire.ChannelCursor}
+)
+
+// await waits until a pixel of the primary surface has a value. All that the server said before it
+// has been carried out then.
+func (v *viewer) await(ctx context.Context, at image.Point, value, mask uint32) error {
+	area := image.Rectangle{Min: at, Max: at.Add(image.Pt(1, 1))}
+	return v.client.Await(ctx, func() bool {
+		c, err := v.client.Cells(0, 0, area, &v.pixel)
+		if err != nil || c.Width != 1 {
+			return false
+		}
+		got := uint32(c.Pix[0]) | uint32(c.Pix[1])<<8 | uint32(c.Pix[2])<<16 | uint32(c.Pix[3])<<24
+		return (got^value)&mask == 0
+	})
+}
+
+// surface returns a surface as the client has it, until the next call.
+func (v *viewer) surface(id uint32) (*canvas.Image, error) {
+	c, err := v.client.Cells(0, id, image.Rectangle{}, &v.cells)
+	if err == nil && v.look != nil {
+		v.look(c)
+	}
+	return c, err
+}
+
+// cursorDiffers says how a client's pointer is not what it should be; empty if it is.
+func (v *viewer) cursorDiffers(want *catalogue.Cursor) string {
+	got, ok := v.client.Cursor(0)
+	switch {
+	case !ok:
+		return "there is no pointer"
+	case got.X != want.At.X || got.Y != want.At.Y:
+		return fmt.Sprintf("the pointer is at %d,%d, want %d,%d", got.X, got.Y, want.At.X, want.At.Y)
+	case got.Visible != want.Visible:
+		return fmt.Sprintf("the pointer's visibility is %v, want %v", got.Visible, want.Visible)
+	case want.Shape == nil:
+		return ""
+	case got.Shape == nil:
+		return "the pointer has no shape"
+	}
+	s, w := got.Shape, want.Shape
+	switch {
+	case s.Width != w.Width || s.Height != w.Height:
+		return fmt.Sprintf("the pointer has %d×%d pixels, want %d×%d", s.Width, s.Height, w.Width, w.Height)
+	case s.HotX != w.Hot.X || s.HotY != w.Hot.Y:
+		return fmt.Sprintf("the hot spot is at %d,%d, want %d,%d", s.HotX, s.HotY, w.Hot.X, w.Hot.Y)
+	case !bytes.Equal(s.Pix, w.Pix):
+		return "the pointer's pixels differ"
+	case !bytes.Equal(s.Xor, w.Xor):
+		return "the pointer's inverting pixels differ"
+	}
+	return ""
+}

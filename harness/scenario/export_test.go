@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // For tests of the parts that need no lane.
@@ -45,3 +46,24 @@ var (
 	TypedParts = typedParts
 	InCommon   = inCommon
 )
+
+// What Native demands of a client: how often it receives something, and the pointer.
+type Counts = counts
+
+var (
+	NativeDemands = nativeDemands
+	Streams       = streams
+	CRC           = crc32c
+)
+
+// MissingOf is what was received too rarely for the native scene.
+func MissingOf(before, after Counts) []string { return missing(nativeDemands, before, after) }
+
+// CheckPointer holds a client's pointer against the guest's line.
+func CheckPointer(line string, got control.CursorResult) error {
+	p, err := parsePointerLine(line)
+	if err != nil {
+		return err
+	}
+	return p.check(got)
+}

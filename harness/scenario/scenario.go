@@ -53,6 +53,7 @@ var suites = []Suite{
 	{"tone", Tone},
 	{"reconnect", Reconnect},
 	{"record", Record},
+	{"native", Native},
 }
 
 // Run puts a lane through suites, each a subtest; without any, through all of

@@ -57,7 +57,11 @@ func TestTheMatrix(t *testing.T) {
 					if full {
 						scenario.Run(t, lane)
 					} else {
-						scenario.Run(t, lane, scenario.Suites("surfaces", "modes")...)
+						suites := scenario.Suites("surfaces", "modes")
+						if display != "qxl" && compression == "off" { // where it says that it is not there
+							suites = append(suites, scenario.Suites("native")...)
+						}
+						scenario.Run(t, lane, suites...)
 					}
 					st, err := lanetest.Control(t, lane).Status(lane.Context())
 					require.NoError(t, err)

@@ -1,0 +1,384 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"image"
+	"image/draw"
+	"image/png"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Native walks through the guest's native scene, in which a QXL device draws what firmware never
+// asks it for. After each step the client has to show the picture that the guest read back from the
+// device, and the one that QEMU dumps; the pointer has to be the one that the guest set. At the end
+// the client must have received each kind of drawing, clips, masks, cached images and palettes, an
+// offscreen surface and each kind of pointer, as often as the guest sent them. Then the guest is
+// back in the scene that it came from.
+//
+// With any other display device the guest has to say that the scene is not there.
+func Native(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	before := r.counts()
+
+	line, e := r.nativeKey(s)
+	if display := lane.Machine().Config().Display; display != qemu.QXL {
+		want := fmt.Sprintf("native 0/%d absent: the display is not a QXL device", e.Steps)
+		r.want(e.State == digest.NativeAbsent && line.text == want,
+			"on the display %s the guest says that its native scene is %v: %q, want %q", display, e.State, line.text, want)
+		r.complete(s, false)
+		return
+	}
+	r.want(e.State == digest.NativeEntered && e.Step == 0 && e.Steps > 0,
+		"the native scene was not entered: %q", line.text)
+
+	walk := nativeWalk{run: r, s: s, serverMode: r.understood().MouseMode == "server"}
+	for step := 1; step <= int(e.Steps); step++ {
+		walk.step(step, int(e.Steps))
+	}
+	line, e = r.nativeKey(s)
+	r.want(e.State == digest.NativeLeft && e.Step == e.Steps,
+		"the native scene was not left: %q", line.text)
+	if err := walk.shown(); err != nil {
+		walk.failed = append(walk.failed, fmt.Errorf("after the scene: %w", err))
+	}
+	demands := nativeDemands
+	if streams(lane.Machine().Config()) {
+		demands = slices.Concat(demands, streamDemands)
+	}
+	if list := missing(demands, before, r.counts()); len(list) > 0 {
+		walk.failed = append(walk.failed,
+			fmt.Errorf("the client did not receive all that the guest drew: %s", strings.Join(list, ", ")))
+	}
+	r.must(errors.Join(walk.failed...))
+	r.understood()
+	r.complete(s, false)
+}
+
+// nativeKeyName is the key that begins the native scene and takes its steps.
+const nativeKeyName = "F9"
+
+// A nativeLine is what the guest says on its serial line of a step.
+type nativeLine struct {
+	text    string
+	pointer *pointerLine // nil: the step does not change it
+}
+
+// nativeKey presses the native scene's key and waits until what it led to is on the serial line and
+// in the digest.
+func (r *run) nativeKey(s *Stream) (nativeLine, digest.Native) {
+	r.Helper()
+	mark := r.lane.Serial().Next()
+	r.tap(s, nativeKeyName)
+	e := awaitA(r, s, "the native scene's answer to "+nativeKeyName,
+		func(digest.Native) bool { return true })
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	said := serial.Func("the native scene's line", func(l serial.Line) bool {
+		return l.Complete && nativeStep.MatchString(l.Text)
+	})
+	l, err := r.lane.Serial().AwaitFrom(ctx, mark, said)
+	r.must(err)
+	line := nativeLine{text: l.Text}
+	for _, l := range r.lane.Serial().Lines()[mark:] {
+		if !strings.HasPrefix(l.Text, pointerPrefix) {
+			continue
+		}
+		p, err := parsePointerLine(l.Text)
+		r.must(err)
+		line.pointer = &p
+	}
+	m := nativeStep.FindStringSubmatch(line.text)
+	r.want(m[1] == strconv.Itoa(int(e.Step)) && m[2] == strconv.Itoa(int(e.Steps)),
+		"the digest is at step %d of %d, and the serial line says %q", e.Step, e.Steps, line.text)
+	return line, e
+}
+
+var nativeStep = regexp.MustCompile(`^native (\d+)/(\d+) (\w+): .`)
+
+// A nativeWalk is a run through the steps of the native scene.
+type nativeWalk struct {
+	*run
+	s          *Stream
+	serverMode bool // the server moves the pointer, and tells where it is
+	pointer    *pointerLine
+	failed     []error
+}
+
+// enoughFailures ends the walk: each takes the whole patience of a comparison.
+const enoughFailures = 3
+
+// step takes a step and looks at what it led to.
+func (w *nativeWalk) step(step, of int) {
+	w.Helper()
+	line, e := w.nativeKey(w.s)
+	w.want(e.State == digest.NativeDrawn && int(e.Step) == step && int(e.Steps) == of,
+		"step %d of %d: the guest said %q and %v", step, of, line.text, e)
+	err := w.shown()
+	if err == nil && line.pointer != nil {
+		err = w.pointed(*line.pointer)
+	}
+	if err != nil {
+		w.failed = append(w.failed, fmt.Errorf("%s: %w", line.text, err))
+		if len(w.failed) == enoughFailures {
+			w.must(errors.Join(w.failed...))
+		}
+	}
+}
+
+// shown demands that the client shows what QEMU dumps, and what the guest has read back.
+func (w *nativeWalk) shown() error {
+	if err := w.lane.SamePicture(w.ctx); err != nil {
+		return err
+	}
+	_, _, err := w.lane.ProvenPicture(w.ctx)
+	return err
+}
+
+// pointed demands that the client has the pointer that the guest has set.
+func (w *nativeWalk) pointed(p pointerLine) error {
+	if !w.client.Supports(control.MethodCursor) {
+		return nil
+	}
+	// In client mode it is the client that moves the pointer. The server tells it where the guest
+	// wants a pointer to be when it shows one, and not when it moves one that is shown.
+	if last := w.pointer; last != nil && last.visible && p.visible && !w.serverMode && p.same(*last) {
+		p.at = last.at
+	}
+	w.pointer = &p
+	ctx, cancel := w.within(patience)
+	defer cancel()
+	for {
+		got, err := w.client.Cursor(ctx)
+		if err != nil {
+			return err
+		}
+		wrong := p.check(got)
+		if wrong == nil {
+			return nil
+		}
+		// The pointer has a channel of its own, which the picture does not wait for.
+		if _, err := w.s.AwaitFrame(ctx, w.s.Last().FrameCounter+1); err != nil {
+			return errors.Join(wrong, err)
+		}
+	}
+}
+
+// A pointerLine is the pointer as the guest has set it.
+type pointerLine struct {
+	shape   string
+	visible bool
+	at, hot image.Point
+	size    image.Point
+	crc     uint32 // of the shape, as blue, green, red, alpha
+}
+
+const pointerPrefix = "native pointer "
+
+// parsePointerLine reads a line that says how the pointer is.
+func parsePointerLine(line string) (p pointerLine, err error) {
+	rest, ok := strings.CutPrefix(line, pointerPrefix)
+	if !ok {
+		return p, fmt.Errorf("%q: want it to begin with %q", line, pointerPrefix)
+	}
+	f, err := split(rest)
+	if err != nil {
+		return p, err
+	}
+	p.shape, p.visible = f.take("shape"), f.number("visible", 1) == 1
+	p.at = image.Pt(int(f.signed("x", 16)), int(f.signed("y", 16)))
+	p.hot = image.Pt(int(f.number("hot_x", 16)), int(f.number("hot_y", 16)))
+	p.size = image.Pt(int(f.number("width", 16)), int(f.number("height", 16)))
+	p.crc = uint32(f.hex("crc", 32))
+	if f.err != nil {
+		return p, fmt.Errorf("%q: %w", line, f.err)
+	}
+	return p, nil
+}
+
+// same tells whether both are the same shape.
+func (p pointerLine) same(q pointerLine) bool {
+	return p.shape == q.shape && p.crc == q.crc && p.hot == q.hot
+}
+
+// check says how a client's pointer differs from p.
+func (p pointerLine) check(got control.CursorResult) error {
+	if got.Visible != p.visible {
+		return fmt.Errorf("pointer: visible is %t, the guest has set %t", got.Visible, p.visible)
+	}
+	for _, f := range []struct {
+		what      string
+		got, want image.Point
+	}{
+		{"position", image.Pt(got.X, got.Y), p.at},
+		{"hot spot", image.Pt(got.HotX, got.HotY), p.hot},
+		{"size", image.Pt(got.Width, got.Height), p.size},
+	} {
+		if f.got != f.want {
+			return fmt.Errorf("pointer: its %s is %v, the guest has set %v", f.what, f.got, f.want)
+		}
+	}
+	shape, err := png.Decode(bytes.NewReader(got.Data))
+	if err != nil {
+		return fmt.Errorf("pointer: its shape cannot be read: %w", err)
+	}
+	if crc := shapeCRC(shape); crc != p.crc {
+		return fmt.Errorf("pointer: its shape has the checksum %08x, the guest has set %08x (%s)",
+			crc, p.crc, p.shape)
+	}
+	return nil
+}
+
+// shapeCRC is the CRC-32C of a shape's pixels: blue, green, red, alpha, and zero where it is
+// transparent.
+func shapeCRC(img image.Image) uint32 {
+	n := image.NewNRGBA(image.Rectangle{Max: img.Bounds().Size()})
+	draw.Draw(n, n.Rect, img, img.Bounds().Min, draw.Src)
+	for i := 0; i < len(n.Pix); i += 4 {
+		if n.Pix[i+3] == 0 {
+			clear(n.Pix[i : i+3])
+		}
+		n.Pix[i], n.Pix[i+2] = n.Pix[i+2], n.Pix[i]
+	}
+	return crc32c(n.Pix)
+}
+
+func crc32c(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
+
+// counts is how often a client has received something, by its name in the table below.
+type counts map[string]uint64
+
+// A demand is how often a client has to receive something, at least.
+type demand struct {
+	Name string
+	N    uint64
+}
+
+// streamDemands is what becomes of the scene's video where spice-server makes streams. It waits for
+// twenty pictures before it makes one.
+var streamDemands = []demand{
+	{"message display.stream_create", 1},
+	{"message display.stream_data", 10},
+	{"message display.stream_destroy", 1},
+}
+
+// streams tells whether spice-server makes streams of what changes fast.
+func streams(cfg qemu.Config) bool {
+	all := append(slices.Clone(cfg.Args), "streaming-video="+cfg.Spice.Streaming)
+	return slices.ContainsFunc(all, func(arg string) bool {
+		_, how, _ := strings.Cut(arg, "streaming-video=")
+		return strings.HasPrefix(how, "all") || strings.HasPrefix(how, "filter")
+	})
+}
+
+// nativeDemands is what the guest sends in its native scene. Nothing of it is covered before it is
+// drawn, so that all of it reaches the client.
+var nativeDemands = []demand{
+	{"operation copy_bits", 5},
+	{"operation draw_alpha_blend", 9},
+	{"operation draw_blackness", 2},
+	{"operation draw_blend", 4},
+	{"operation draw_composite", 12},
+	{"operation draw_copy", 100},
+	{"operation draw_fill", 21},
+	{"operation draw_invers", 4},
+	{"operation draw_opaque", 8},
+	{"operation draw_rop3", 8},
+	{"operation draw_stroke", 8},
+	{"operation draw_text", 6},
+	{"operation draw_transparent", 4},
+	{"operation draw_whiteness", 2},
+	{"feature brush pattern", 16},
+	{"feature clip rects", 9},
+	{"feature composite mask", 1},
+	{"feature composite transform", 4},
+	{"feature image cache_me", 2},
+	{"feature mask", 15},
+	{"feature mask inverted", 5},
+	{"feature palette cache_me", 1},
+	{"feature palette from_cache", 2},
+	{"feature scaled interpolate", 2},
+	{"feature scaled nearest", 13},
+	{"feature stroke dashed", 2},
+	{"feature text 1", 3},
+	{"feature text 4", 3},
+	{"image from_cache", 4},
+	{"image surface", 8},
+	{"message display.surface_create", 3}, // VGA's, made anew; the guest's; the offscreen one
+	{"message display.surface_destroy", 3},
+	{"feature cursor alpha", 1},
+	{"feature cursor mono", 1},
+	{"feature cursor color4", 1},
+	{"feature cursor color8", 1},
+	{"feature cursor color16", 1},
+	{"feature cursor color24", 1},
+	{"feature cursor color32", 1},
+	{"feature cursor from_cache", 1},
+	{"message cursor.hide", 2},
+	{"message cursor.move", 1},
+	{"message cursor.set", 8},
+	{"message cursor.trail", 1},
+}
+
+// counts asks the client what it has received; nil if it does not count.
+func (r *run) counts() counts {
+	r.Helper()
+	if !r.offers("what the client has received", control.MethodStats) {
+		return nil
+	}
+	var st struct {
+		Channels []struct {
+			In map[string]uint64 `json:"in"`
+		} `json:"channels"`
+		Images, Ops map[string]struct {
+			Count uint64 `json:"count"`
+		}
+		Features map[string]uint64 `json:"features"`
+	}
+	r.must(r.client.Stats(r.ctx, &st))
+	c := counts{}
+	for _, ch := range st.Channels {
+		for name, n := range ch.In {
+			c["message "+name] += n
+		}
+	}
+	for name, i := range st.Images {
+		c["image "+name] = i.Count
+	}
+	for name, o := range st.Ops {
+		c["operation "+name] = o.Count
+	}
+	for name, n := range st.Features {
+		c["feature "+name] = n
+	}
+	return c
+}
+
+// missing is what was received too rarely between two counts. A client that does not count has
+// received everything.
+func missing(demands []demand, before, after counts) (list []string) {
+	if after == nil {
+		return nil
+	}
+	for _, d := range demands {
+		if n := after[d.Name] - before[d.Name]; n < d.N {
+			list = append(list, fmt.Sprintf("%s (%d of %d)", d.Name, n, d.N))
+		}
+	}
+	slices.Sort(list)
+	return list
+}

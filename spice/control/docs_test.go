@@ -63,7 +63,7 @@ func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 	type shape struct{ params, result any }
 	verbs := map[string]shape{
 		control.MethodHello:        {control.HelloParams{}, control.HelloResult{}},
-		control.MethodStatus:       {nil, []any{control.Status{}, control.Surface{}, control.Unsupported{}, control.DigestCounts{}}},
+		control.MethodStatus:       {nil, []any{control.Status{}, control.Surface{}, control.Unsupported{}, control.DigestCounts{}, control.Locks{}}},
 		control.MethodSendKey:      {control.SendKeyParams{}, nil},
 		control.MethodPaste:        {control.PasteParams{}, nil},
 		control.MethodScreenshot:   {[]any{control.ScreenshotParams{}, control.Rect{}}, control.ScreenshotResult{}},

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,73 +11,77 @@ import (
 
 // AT set 1 make codes of keys without a character.
 const (
-	KeyEscape    uint16 = 0x01
-	KeyBackspace uint16 = 0x0e
-	KeyTab       uint16 = 0x0f
-	KeyEnter     uint16 = 0x1c
-	KeyCtrl      uint16 = 0x1d
-	KeyShift     uint16 = 0x2a
-	KeyAlt       uint16 = 0x38
-	KeySpace     uint16 = 0x39
-	KeyCapsLock  uint16 = 0x3a
-	KeyF1        uint16 = 0x3b // F2 to F10 follow
-	KeyF11       uint16 = 0x57
-	KeyF12       uint16 = 0x58
-	KeyRightCtrl uint16 = 0xe01d
-	KeyAltGr     uint16 = 0xe038
-	KeyHome      uint16 = 0xe047
-	KeyUp        uint16 = 0xe048
-	KeyPageUp    uint16 = 0xe049
-	KeyLeft      uint16 = 0xe04b
-	KeyRight     uint16 = 0xe04d
-	KeyEnd       uint16 = 0xe04f
-	KeyDown      uint16 = 0xe050
-	KeyPageDown  uint16 = 0xe051
-	KeyInsert    uint16 = 0xe052
-	KeyDelete    uint16 = 0xe053
-	KeyMeta      uint16 = 0xe05b
-	KeyMenu      uint16 = 0xe05d
+	KeyEscape      uint16 = 0x01
+	KeyBackspace   uint16 = 0x0e
+	KeyTab         uint16 = 0x0f
+	KeyEnter       uint16 = 0x1c
+	KeyCtrl        uint16 = 0x1d
+	KeyShift       uint16 = 0x2a
+	KeyRightShift  uint16 = 0x36
+	KeyAlt         uint16 = 0x38
+	KeySpace       uint16 = 0x39
+	KeyCapsLock    uint16 = 0x3a
+	KeyF1          uint16 = 0x3b // F2 to F10 follow
+	KeyNumLock     uint16 = 0x45
+	KeyScrollLock  uint16 = 0x46
+	KeyF11         uint16 = 0x57
+	KeyF12         uint16 = 0x58
+	KeyRightCtrl   uint16 = 0xe01d
+	KeyPrintScreen uint16 = 0xe037 // with Alt it is SysRq
+	KeyAltGr       uint16 = 0xe038
+	KeyPause       uint16 = 0xe046 // with Ctrl it is Break
+	KeyHome        uint16 = 0xe047
+	KeyUp          uint16 = 0xe048
+	KeyPageUp      uint16 = 0xe049
+	KeyLeft        uint16 = 0xe04b
+	KeyRight       uint16 = 0xe04d
+	KeyEnd         uint16 = 0xe04f
+	KeyDown        uint16 = 0xe050
+	KeyPageDown    uint16 = 0xe051
+	KeyInsert      uint16 = 0xe052
+	KeyDelete      uint16 = 0xe053
+	KeyMeta        uint16 = 0xe05b
+	KeyRightMeta   uint16 = 0xe05c
+	KeyMenu        uint16 = 0xe05d
 )
 
-// keyNames are the names that [ParseKey] takes, in lower case.
+// keyNames are the names that [ParseKey] takes, as people write them. Case does not
+// matter.
 var keyNames = map[string]uint16{
-	"escape": KeyEscape, "esc": KeyEscape, "backspace": KeyBackspace, "tab": KeyTab,
-	"enter": KeyEnter, "return": KeyEnter, "space": KeySpace, "capslock": KeyCapsLock,
-	"ctrl": KeyCtrl, "control": KeyCtrl, "rightctrl": KeyRightCtrl, "shift": KeyShift, "rightshift": 0x36,
-	"alt": KeyAlt, "altgr": KeyAltGr, "rightalt": KeyAltGr, "meta": KeyMeta, "super": KeyMeta, "menu": KeyMenu,
-	"home": KeyHome, "end": KeyEnd, "pageup": KeyPageUp, "pagedown": KeyPageDown,
-	"insert": KeyInsert, "delete": KeyDelete, "del": KeyDelete,
-	"up": KeyUp, "down": KeyDown, "left": KeyLeft, "right": KeyRight,
-	"f1": 0x3b, "f2": 0x3c, "f3": 0x3d, "f4": 0x3e, "f5": 0x3f, "f6": 0x40, "f7": 0x41, "f8": 0x42,
-	"f9": 0x43, "f10": 0x44, "f11": KeyF11, "f12": KeyF12,
-	"numlock": 0x45, "scrolllock": 0x46, "kpenter": 0xe01c, "kpdivide": 0xe035, "kpmultiply": 0x37,
-	"kpminus": 0x4a, "kpplus": 0x4e, "kp0": 0x52, "kp1": 0x4f, "kp2": 0x50, "kp3": 0x51, "kp4": 0x4b,
-	"kp5": 0x4c, "kp6": 0x4d, "kp7": 0x47, "kp8": 0x48, "kp9": 0x49, "kpdot": 0x53,
+	"Escape": KeyEscape, "Esc": KeyEscape, "Backspace": KeyBackspace, "Tab": KeyTab,
+	"Enter": KeyEnter, "Return": KeyEnter, "Space": KeySpace,
+	"CapsLock": KeyCapsLock, "NumLock": KeyNumLock, "ScrollLock": KeyScrollLock,
+	"Ctrl": KeyCtrl, "Control": KeyCtrl, "LeftCtrl": KeyCtrl, "RightCtrl": KeyRightCtrl,
+	"Shift": KeyShift, "LeftShift": KeyShift, "RightShift": KeyRightShift,
+	"Alt": KeyAlt, "LeftAlt": KeyAlt, "AltGr": KeyAltGr, "RightAlt": KeyAltGr,
+	"Meta": KeyMeta, "LeftMeta": KeyMeta, "Super": KeyMeta, "Win": KeyMeta,
+	"RightMeta": KeyRightMeta, "RightSuper": KeyRightMeta, "RightWin": KeyRightMeta,
+	"Menu": KeyMenu, "Apps": KeyMenu,
+	"PrintScreen": KeyPrintScreen, "Print": KeyPrintScreen, "PrtSc": KeyPrintScreen, "SysRq": KeyPrintScreen,
+	"Pause": KeyPause, "Break": KeyPause,
+	"Home": KeyHome, "End": KeyEnd, "PageUp": KeyPageUp, "PgUp": KeyPageUp, "PageDown": KeyPageDown, "PgDn": KeyPageDown,
+	"Insert": KeyInsert, "Ins": KeyInsert, "Delete": KeyDelete, "Del": KeyDelete,
+	"Up": KeyUp, "Down": KeyDown, "Left": KeyLeft, "Right": KeyRight,
+	"F1": 0x3b, "F2": 0x3c, "F3": 0x3d, "F4": 0x3e, "F5": 0x3f, "F6": 0x40, "F7": 0x41, "F8": 0x42,
+	"F9": 0x43, "F10": 0x44, "F11": KeyF11, "F12": KeyF12,
+	"KPEnter": 0xe01c, "KPDivide": 0xe035, "KPMultiply": 0x37, "KPMinus": 0x4a, "KPPlus": 0x4e, "KPDot": 0x53,
+	"KP0": 0x52, "KP1": 0x4f, "KP2": 0x50, "KP3": 0x51, "KP4": 0x4b,
+	"KP5": 0x4c, "KP6": 0x4d, "KP7": 0x47, "KP8": 0x48, "KP9": 0x49,
+	"ISO": 0x56, // the key between Shift and Z that boards with 105 keys have
 }
 
-// KeyNames are the names of keys that [ParseKey] takes, sorted, as a person
+// namedKeys are keyNames in lower case.
+var namedKeys = func() map[string]uint16 {
+	m := make(map[string]uint16, len(keyNames))
+	for name, code := range keyNames {
+		m[strings.ToLower(name)] = code
+	}
+	return m
+}()
+
+// KeyNames returns the names of keys that [ParseKey] takes, sorted, as a person
 // writes them: "Enter", "F10", "PageUp".
-func KeyNames() []string {
-	var names []string
-	for name := range keyNames {
-		names = append(names, spelled(name))
-	}
-	slices.Sort(names)
-	return names
-}
-
-// spelled is the usual spelling of a name in lower case.
-func spelled(name string) string {
-	for _, s := range []string{"CapsLock", "NumLock", "ScrollLock", "RightCtrl", "RightShift", "RightAlt", "AltGr", "PageUp", "PageDown"} {
-		if strings.EqualFold(s, name) {
-			return s
-		}
-	}
-	if rest, ok := strings.CutPrefix(name, "kp"); ok {
-		return "KP" + strings.ToUpper(rest[:1]) + rest[1:]
-	}
-	return strings.ToUpper(name[:1]) + name[1:]
-}
+func KeyNames() []string { return slices.Sorted(maps.Keys(keyNames)) }
 
 // ParseKey reads a key or a chord as a person writes it, for example "Enter",
 // "a", "F10", "0xe04b" or "Ctrl+Alt+Delete", and returns the make codes in the
@@ -91,11 +96,11 @@ func ParseKey(s string) ([]uint16, error) {
 		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 	}
 	for _, part := range parts {
-		if code, ok := keyNames[strings.ToLower(part)]; ok {
+		if code, ok := namedKeys[strings.ToLower(part)]; ok {
 			codes = append(codes, code)
 			continue
 		}
-		if r := []rune(part); len(r) == 1 {
+		if r := []rune(keyboard.Compose(part)); len(r) == 1 {
 			if strokes, ok := us.Strokes(r[0]); ok {
 				if strokes[0].Shift && !slices.Contains(codes, KeyShift) {
 					codes = append(codes, KeyShift)

@@ -194,6 +194,9 @@ type Status struct {
 	GuestName string `json:"guest_name,omitempty"`
 	// MouseMode is "server" (relative moves) or "client" (absolute ones).
 	MouseMode string `json:"mouse_mode,omitempty"`
+	// Locks are the lock keys that the guest has on, as it last said; nil if that is
+	// not known.
+	Locks *Locks `json:"locks,omitempty"`
 	// Channels are the open channels, for example "display:0".
 	Channels []string `json:"channels,omitempty"`
 	// Messages counts the messages received since the session began.
@@ -206,6 +209,13 @@ type Status struct {
 	// Digest counts what became of the pixels of the digest region since this
 	// client's first digest_updated subscription; nil before it.
 	Digest *DigestCounts `json:"digest,omitempty"`
+}
+
+// Locks are lock keys that are on.
+type Locks struct {
+	Caps   bool `json:"caps"`
+	Num    bool `json:"num"`
+	Scroll bool `json:"scroll"`
 }
 
 // Surface is one display surface.

@@ -35,7 +35,13 @@ type Console struct {
 	// the key. Set it before the console is used.
 	OnKey func(ctx context.Context, k Key) error
 
+	// StuckLocks says that the guest takes no notice of its lock keys.
+	StuckLocks bool
+
+	held server.HeldKeys
+
 	mu        sync.Mutex
+	locks     control.Locks
 	status    control.Status
 	surfaces  map[[2]uint32]*server.Picture
 	keys      []Key
@@ -176,13 +182,45 @@ func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
 			return err
 		}
 	}
+	c.held.Note(code, down)
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	locks := c.locks
+	if down && !c.StuckLocks {
+		switch code {
+		case control.KeyCapsLock:
+			c.locks.Caps = !c.locks.Caps
+		case control.KeyNumLock:
+			c.locks.Num = !c.locks.Num
+		}
+	}
+	switched := locks != c.locks
 	c.keys = append(c.keys, k)
 	close(c.keyed)
 	c.keyed = make(chan struct{})
+	c.mu.Unlock()
+	if switched {
+		c.Notify(server.LocksChanged{})
+	}
 	return nil
 }
+
+// SetLocks changes the lock keys that the guest has on.
+func (c *Console) SetLocks(locks control.Locks) {
+	c.mu.Lock()
+	c.locks = locks
+	c.mu.Unlock()
+	c.Notify(server.LocksChanged{})
+}
+
+// Locks implements [server.Keyboard].
+func (c *Console) Locks() control.Locks {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.locks
+}
+
+// Held implements [server.Keyboard].
+func (c *Console) Held() []uint16 { return c.held.Held() }
 
 // Snapshot implements [server.Console].
 func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"image"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/control"
@@ -12,7 +14,7 @@ import (
 // A Console is what the server drives: one remote console, whatever protocol
 // leads to it. All methods may be called at the same time.
 //
-// A Console may implement [Counter], [Pointer], [Clipboard], [Resizer],
+// A Console may implement [Counter], [Keyboard], [Pointer], [Clipboard], [Resizer],
 // [CursorSource], [Reconnector], [Recorder] and [StatsSource] besides; the verbs that
 // need one are offered only if it does, and if [Offerer] does not say otherwise. A
 // Console that wraps another one may have a method Unwrap() Console, through which
@@ -54,7 +56,7 @@ type Picture struct {
 }
 
 // Notice is something that happened on a console: [Drawn], [Latency],
-// [AgentChanged], [Changed] or [CursorChanged].
+// [AgentChanged], [LocksChanged], [CursorChanged] or [Changed].
 type Notice interface{ notice() }
 
 // Drawn says that a draw command changed a surface. The pixels are already in
@@ -80,6 +82,9 @@ type AgentChanged struct{ Connected bool }
 // a surface came, went or has another size.
 type Changed struct{}
 
+// LocksChanged says that the guest switched a lock key.
+type LocksChanged struct{}
+
 // CursorChanged says that the pointer's shape, place or visibility changed.
 type CursorChanged struct{}
 
@@ -87,6 +92,7 @@ func (Drawn) notice()         {}
 func (Latency) notice()       {}
 func (AgentChanged) notice()  {}
 func (Changed) notice()       {}
+func (LocksChanged) notice()  {}
 func (CursorChanged) notice() {}
 
 // Counter is a Console that counts what its session receives.
@@ -99,6 +105,16 @@ type Counter interface {
 type Offerer interface {
 	// Offers reports whether the verb may be offered to clients.
 	Offers(method string) bool
+}
+
+// Keyboard is a Console that knows the guest's keyboard. Without it a text is typed as
+// if no key were down and no lock on.
+type Keyboard interface {
+	// Locks returns the lock keys that the guest has on, as it last said.
+	Locks() control.Locks
+	// Held returns the make codes of the keys that SendKey has pressed and not
+	// released, in the order in which they went down.
+	Held() []uint16
 }
 
 // Pointer is a Console with a mouse.
@@ -190,4 +206,35 @@ func as[T any](c Console) (T, bool) {
 		}
 		c = w.Unwrap()
 	}
+}
+
+// A HeldKeys notes which keys are down: what a Console needs for [Keyboard]. The zero
+// value has none.
+type HeldKeys struct {
+	mu   sync.Mutex
+	down []uint16
+}
+
+// Note notes that a key was pressed or released.
+func (h *HeldKeys) Note(code uint16, down bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = slices.DeleteFunc(h.down, func(c uint16) bool { return c == code })
+	if down {
+		h.down = append(h.down, code)
+	}
+}
+
+// Clear notes that all keys are up.
+func (h *HeldKeys) Clear() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = nil
+}
+
+// Held returns the keys that are down, in the order in which they were pressed.
+func (h *HeldKeys) Held() []uint16 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.down)
 }

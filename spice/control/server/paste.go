@@ -116,9 +116,10 @@ func (cn *connection) pasteKeys(ctx context.Context, text string, delay time.Dur
 	if len(unmappable) > 0 {
 		return 0, fmt.Errorf("not representable in US-QWERTY: %s; nothing was typed", keyboard.NameRunes(unmappable))
 	}
-	n, err := typeChars(ctx, cn.srv.cfg.Console, chars, delay)
+	ty := &typing{console: cn.srv.cfg.Console, chars: chars, delay: delay}
+	res, err := ty.send(ctx)
 	if err != nil {
-		return n, fmt.Errorf("after %d of %d characters: %w", n, len(chars), err)
+		return res.CharsSent, fmt.Errorf("after %d of %d characters: %w", res.CharsSent, len(chars), err)
 	}
-	return n, nil
+	return res.CharsSent, nil
 }

@@ -134,8 +134,18 @@ func (t Typist) prepare(p control.TypeParams) (*typing, error) {
 	return ty, nil
 }
 
-// send types the text.
+// send types the text. Caps Lock is off meanwhile and no modifier down that was down
+// before; both are afterwards as they were.
 func (ty *typing) send(ctx context.Context) (res control.TypeResult, err error) {
+	keys, err := makeNeutral(ctx, ty.console)
+	if err != nil {
+		return res, err
+	}
+	defer func() {
+		if restoreErr := keys.restore(ctx); restoreErr != nil && err == nil {
+			res.Anomalies = append(res.Anomalies, plain(restoreErr))
+		}
+	}()
 	if ty.digests != nil {
 		err = ty.sendConfirmed(ctx, &res)
 		return res, err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
@@ -142,5 +144,122 @@ func TestEveryPrintableASCIICharacterIsOnEveryLayout(t *testing.T) {
 	for _, layout := range control.Layouts() {
 		_, err := d.Type(controltest.Within(t), control.TypeParams{Text: text, Layout: layout, DelayMS: new(uint32)})
 		require.NoError(t, err, layout)
+	}
+}
+
+// Public reports of drivers that type the opposite case because a lock is on in the
+// guest: AutoHotkey's StoreCapsLockMode and AutoIt's SendCapslockMode exist for it.
+//
+//	Caps Lock on → off by its key → the text → on again by its key
+func TestATextArrivesAsItIsWrittenWithCapsLockOn(t *testing.T) {
+	for _, via := range []string{"type", "type --confirm", "paste"} {
+		t.Run(via, func(t *testing.T) {
+			c := newGuest()
+			c.SetLocks(control.Locks{Caps: true, Num: true, Scroll: true})
+			controltest.DrawDigest(c.Console, 320, 240, 99999, 1)
+			path, _ := controltest.Open(t, server.Config{Console: c, Scan: c.scan})
+			d := controltest.Dial(t, path)
+			ctx := controltest.Within(t)
+			switch via {
+			case "paste":
+				n, err := d.Paste(ctx, control.PasteParams{Text: "ab", CharDelayMS: new(uint32)})
+				require.NoError(t, err)
+				require.Equal(t, 2, n)
+			default:
+				res, err := d.Type(ctx, control.TypeParams{Text: "ab", DelayMS: new(uint32), Confirm: via != "type"})
+				require.NoError(t, err)
+				require.Equal(t, 2, res.CharsSent)
+				require.Equal(t, 4, res.KeysSent, "the keys of the text")
+				require.Empty(t, res.Anomalies)
+			}
+			require.Equal(t, "[3a -3a 1e -1e 30 -30 3a -3a]", fmt.Sprint(c.Keys()))
+			require.Equal(t, control.Locks{Caps: true, Num: true, Scroll: true}, c.Locks(), "as it was found")
+			st, err := d.Status(ctx)
+			require.NoError(t, err)
+			require.Equal(t, &control.Locks{Caps: true, Num: true, Scroll: true}, st.Locks)
+		})
+	}
+}
+
+func TestAGuestWhoseCapsLockStaysOnIsNotTypedTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(8, 8)
+		c.StuckLocks = true
+		c.SetLocks(control.Locks{Caps: true})
+		began := time.Now()
+		_, err := server.Typist{Console: c}.Type(t.Context(), control.TypeParams{Text: "a"})
+		require.ErrorIs(t, err, &control.Error{Code: control.CodeBadState})
+		require.ErrorContains(t, err, "Caps Lock is on in the guest, and it did not switch it off within 2s of the key: nothing was typed")
+		require.Equal(t, "[3a -3a]", fmt.Sprint(c.Keys()))
+		require.Equal(t, 2*time.Second, time.Since(began))
+	})
+}
+
+// What a driver that died, or another program on the same client, has left down makes
+// Ctrl+A of an a. It is up while the text is typed, and down again afterwards. A key
+// that is no modifier changes no other key.
+func TestModifiersLeftDownDoNotChangeAText(t *testing.T) {
+	c := controltest.New(8, 8)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
+	for _, code := range []uint16{control.KeyCtrl, control.KeyRightShift, control.KeyLeft} {
+		require.NoError(t, d.SendKey(ctx, code, control.Down))
+	}
+	require.NoError(t, d.Close())
+
+	d = controltest.Dial(t, path)
+	before := len(c.Keys())
+	_, err := d.Type(ctx, control.TypeParams{Text: "A"})
+	require.NoError(t, err)
+	require.Equal(t, "[-1d -36 2a 1e -1e -2a 1d 36]", fmt.Sprint(c.Keys()[before:]))
+	require.NoError(t, d.SendKey(ctx, control.KeyCtrl, control.Up))
+	before = len(c.Keys())
+	_, err = d.Paste(ctx, control.PasteParams{Text: "a"})
+	require.NoError(t, err)
+	require.Equal(t, "[-36 1e -1e 36]", fmt.Sprint(c.Keys()[before:]))
+}
+
+// A text that is cancelled leaves the keyboard as it was found, too.
+func TestACancelledTextPutsTheKeyboardBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(8, 8)
+		c.SetLocks(control.Locks{Caps: true})
+		require.NoError(t, c.SendKey(t.Context(), control.KeyAlt, true))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := server.Typist{Console: c}.Type(ctx, control.TypeParams{Text: "aa", DelayMS: new(uint32(3_600_000))})
+			done <- err
+		}()
+		synctest.Wait()
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		require.Equal(t, "[38 -38 3a -3a 1e -1e 3a -3a 38]", fmt.Sprint(c.Keys()))
+	})
+}
+
+// macOS hands over decomposed text (NFD); everybody else composed (NFC). Both are the
+// same keys.
+func TestDecomposedTextIsTypedAsItsComposedForm(t *testing.T) {
+	for _, tc := range []struct{ layout, decomposed, composed string }{
+		{"de", "u\u0308O\u0308a\u0302", "üÖâ"},
+		{"fr", "e\u0301e\u0300c\u0327a\u0300u\u0300", "éèçàù"},
+		{"uk", "a\u0301", "á"},
+	} {
+		c := controltest.New(8, 8)
+		path, _ := controltest.Open(t, server.Config{Console: c})
+		d := controltest.Dial(t, path)
+		ctx := controltest.Within(t)
+		res, err := d.Type(ctx, control.TypeParams{Text: tc.composed, Layout: tc.layout, DelayMS: new(uint32)})
+		require.NoError(t, err)
+		want := fmt.Sprint(c.Keys())
+		before := len(c.Keys())
+		got, err := d.Type(ctx, control.TypeParams{Text: tc.decomposed, Layout: tc.layout, DelayMS: new(uint32)})
+		require.NoError(t, err)
+		require.Equal(t, want, fmt.Sprint(c.Keys()[before:]), tc.layout)
+		require.Equal(t, res, got)
+		_, err = d.Type(ctx, control.TypeParams{Text: "n\u0303", Layout: tc.layout})
+		require.ErrorContains(t, err, "U+00F1 'ñ'", "what is lacking is named as one character")
 	}
 }

@@ -45,6 +45,10 @@ func (cn *connection) status(*call) (any, error) {
 	if counter, ok := as[Counter](cn.srv.cfg.Console); ok {
 		counter.Count(&st)
 	}
+	if k, ok := as[Keyboard](cn.srv.cfg.Console); ok && st.SPICEConnected {
+		locks := k.Locks()
+		st.Locks = &locks
+	}
 	if st.Surfaces == nil {
 		st.Surfaces = []control.Surface{}
 	}

@@ -44,6 +44,8 @@ type Console struct {
 	observers []*observer // replaced, never changed
 	stop      func()      // ends the observation of client
 
+	held server.HeldKeys
+
 	pictures sync.Pool // *spice.Picture, so that a look at a corner allocates no screen
 }
 
@@ -180,6 +182,7 @@ func (c *Console) Close() error {
 // attach makes client the session that is shown.
 func (c *Console) attach(client *spice.Client) {
 	c.client.Store(client)
+	c.held.Clear() // a server releases the keys of a client that goes
 	stop := client.Observe(c.notify)
 	c.mu.Lock()
 	c.stop = stop
@@ -197,6 +200,8 @@ func (c *Console) notify(e spice.Event) {
 		c.tell(server.AgentChanged{Connected: e.Connected})
 	case spice.CursorChanged:
 		c.tell(server.CursorChanged{})
+	case spice.ModifiersChanged:
+		c.tell(server.LocksChanged{})
 	case spice.Ended:
 		c.tell(server.AgentChanged{})
 		c.tell(server.Changed{})
@@ -285,8 +290,23 @@ func (c *Console) Count(st *control.Status) {
 
 // SendKey implements [server.Console].
 func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
-	return c.Client().Key(ctx, code, down)
+	err := c.Client().Key(ctx, code, down)
+	if err == nil {
+		c.held.Note(code, down)
+	}
+	return err
 }
+
+// Locks implements [server.Keyboard].
+func (c *Console) Locks() control.Locks {
+	m := c.Client().Modifiers()
+	return control.Locks{
+		Caps: m&wire.ModifierCapsLock != 0, Num: m&wire.ModifierNumLock != 0, Scroll: m&wire.ModifierScrollLock != 0,
+	}
+}
+
+// Held implements [server.Keyboard].
+func (c *Console) Held() []uint16 { return c.held.Held() }
 
 // Snapshot implements [server.Console].
 func (c *Console) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {
@@ -385,6 +405,7 @@ var (
 	_ server.Console      = (*Console)(nil)
 	_ server.Counter      = (*Console)(nil)
 	_ server.Offerer      = (*Console)(nil)
+	_ server.Keyboard     = (*Console)(nil)
 	_ server.Pointer      = (*Console)(nil)
 	_ server.Clipboard    = (*Console)(nil)
 	_ server.Resizer      = (*Console)(nil)

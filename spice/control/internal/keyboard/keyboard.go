@@ -15,6 +15,10 @@ const (
 	AltGr     uint16 = 0xe038
 )
 
+// Modifiers are the keys that change what other keys give while they are down: both
+// Shift, Ctrl, Alt and Meta keys.
+var Modifiers = []uint16{Shift, 0x36, 0x1d, 0xe01d, 0x38, AltGr, 0xe05b, 0xe05c}
+
 // MakeCode checks a logical scancode and returns its make code. The break bit
 // may be set only where a release is asked for.
 func MakeCode(code uint16, release bool) (uint16, error) {

@@ -127,8 +127,39 @@ func (l *Layout) Keystrokes(text string) (chars [][]Stroke, unmappable []rune) {
 	return chars, unmappable
 }
 
-// Normalize makes a line break of two characters one.
-func Normalize(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+// accents are combining characters and what they make of the letters before them.
+var accents = map[rune][2]string{
+	0x300: {"AEIOUaeiou", "ÀÈÌÒÙàèìòù"},
+	0x301: {"AEIOUYaeiouy", "ÁÉÍÓÚÝáéíóúý"},
+	0x302: {"AEIOUaeiou", "ÂÊÎÔÛâêîôû"},
+	0x303: {"ANOano", "ÃÑÕãñõ"},
+	0x308: {"AEIOUaeiouy", "ÄËÏÖÜäëïöüÿ"},
+	0x30a: {"Aa", "Åå"},
+	0x327: {"Cc", "Çç"},
+}
+
+// Compose puts letters together with the accents that follow them, as far as Latin-1
+// has the result: the same text comes decomposed from macOS and composed from elsewhere
+// (Unicode's NFD and NFC).
+func Compose(text string) string {
+	if !strings.ContainsFunc(text, func(r rune) bool { _, is := accents[r]; return is }) {
+		return text
+	}
+	var out []rune
+	for _, r := range text {
+		if pair, ok := accents[r]; ok && len(out) > 0 {
+			if i := slices.Index([]rune(pair[0]), out[len(out)-1]); i >= 0 {
+				out[len(out)-1] = []rune(pair[1])[i]
+				continue
+			}
+		}
+		out = append(out, r)
+	}
+	return string(out)
+}
+
+// Normalize makes a line break of two characters one, and composes letters and accents.
+func Normalize(text string) string { return Compose(strings.ReplaceAll(text, "\r\n", "\n")) }
 
 // NameRunes lists characters for a message: U+2022 '•', U+0007.
 func NameRunes(rs []rune) string {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
 )
 
 // The zero Config boots Beacon behind the built-in proxy. Beacon's digest, a QR
@@ -41,8 +42,8 @@ func TestAKeyReachesTheGuestAndTheScreenIsRight(t *testing.T) {
 
 // Every display device and compression is one field away.
 func TestThePictureIsRightOnEveryDisplay(t *testing.T) {
-	for _, display := range []string{"qxl", "std"} {
-		t.Run(display, func(t *testing.T) {
+	for _, display := range []qemu.Display{"qxl", "std"} {
+		t.Run(string(display), func(t *testing.T) {
 			t.Parallel()
 			lane := harness.Up(t, harness.Config{Display: display, Compression: "quic"})
 			require.NoError(t, lane.AwaitScreensMatch(lane.Context()))

@@ -39,7 +39,7 @@ func TestAProgramThatNeverAsksForPartsNeverBecomesOne(t *testing.T) {
 	out, err := runChild(t, neverAsks+"=1", "SPICELANE_PLAY_PART=1")
 	require.NoError(t, err, out)
 	require.Contains(t, out, "--- PASS: TestThatRunsInAChild")
-	require.Contains(t, out, "Start says: processes: this program cannot be started once more as a proxy or client; "+
+	require.Contains(t, out, "Start says: Config.Processes: this program cannot be started once more as a proxy or client; "+
 		"call headless.Main first thing in main or TestMain", "nor can it have any")
 
 	// The same program that asks does become one.

@@ -1,23 +1,31 @@
 package harness
 
 import (
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
-	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
-	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Words that Config.Proxy and Config.Client take besides a command.
+// An Agent says whether the guest gets the agent's virtio-serial port.
+type Agent string
+
 const (
-	Builtin = "builtin"
-	None    = "none"
+	AgentAuto Agent = "auto" // as the fixture says; the default
+	AgentOn   Agent = "on"
+	AgentOff  Agent = "off"
+)
+
+// A Warm says whether the machine is restored from a state that was saved at its banner.
+type Warm string
+
+const (
+	WarmAuto    Warm = "auto"    // restore what is saved, else boot and save; the default
+	WarmOff     Warm = "off"     // boot; read and write no states
+	WarmRequire Warm = "require" // restore what is saved, else fail
 )
 
 // A Config says what lane to bring up. The zero Config boots Beacon behind the
@@ -57,12 +65,12 @@ type Config struct {
 
 	// Accel is auto, kvm or tcg. Default: $SPICELANE_ACCEL, else auto: KVM if
 	// a probe has run something on it, else TCG with the reason said.
-	Accel string `json:"accel,omitempty"`
+	Accel qemu.Accel `json:"accel,omitempty"`
 	// Display is qxl, virtio or std. Default: qxl.
-	Display string `json:"display,omitempty"`
+	Display qemu.Display `json:"display,omitempty"`
 	// Compression is off, auto_glz, auto_lz, quic, glz or lz. Default: QEMU's
 	// own default, auto_glz.
-	Compression string `json:"compression,omitempty"`
+	Compression qemu.Compression `json:"compression,omitempty"`
 	// BackendTLS puts TLS on QEMU's SPICE port, too. The client's leg to the
 	// proxy is always TLS.
 	BackendTLS bool `json:"backend_tls,omitempty"`
@@ -74,23 +82,21 @@ type Config struct {
 	SingleClient bool `json:"single_client,omitempty"`
 	// Agent is auto, on or off: whether the guest gets the agent's
 	// virtio-serial port. Default: auto, as the fixture says.
-	Agent string `json:"agent,omitempty"`
+	Agent Agent `json:"agent,omitempty"`
 
-	// Proxy is builtin, none, or a command line to run instead, with
-	// placeholders such as {sources} {tls} {port} {tls_port} {vv}, see
-	// docs/foreign-parts.md. Default: builtin.
-	Proxy string `json:"proxy,omitempty"`
-	// Client is builtin, none, or a command line to run instead, with the
-	// placeholders {vv} {socket} {dir} {ready}, see docs/foreign-parts.md.
-	// Default: builtin.
-	Client string `json:"client,omitempty"`
+	// Proxy is what stands between QEMU and the client: Builtin, None, or a Command with
+	// placeholders such as {sources} {tls} {port} {tls_port} {vv}. Default: Builtin.
+	Proxy Program `json:"proxy,omitzero"`
+	// Client is what looks at the console: Builtin, None, or a Command with the
+	// placeholders {vv} {socket} {dir} {ready}. Default: Builtin.
+	Client Program `json:"client,omitzero"`
 	// Warm is auto, off or require: whether to restore the machine from a
 	// state saved at its banner. Default: auto.
-	Warm string `json:"warm,omitempty"`
+	Warm Warm `json:"warm,omitempty"`
 
 	// Link puts a relay on the client's leg that impairs it; a zero Link impairs
 	// nothing but can be changed, cut and frozen while the lane is up. Default:
-	// none. See Lane.Link.
+	// none. see Lane.Relay.
 	Link *impair.Profile `json:"link,omitempty"`
 	// LinkIn says where Link is done: impair.InKernel, by netem, which takes a
 	// user who may make network namespaces; impair.InProcess; or impair.Auto, the
@@ -128,60 +134,8 @@ type Config struct {
 	startFailed func(*Lane, error)
 }
 
-// Check tells whether the words in c are words that it takes.
-func (c Config) Check() error {
-	for _, f := range []struct {
-		flag, value string
-		takes       []string
-	}{
-		{"accel", c.Accel, []string{"auto", "kvm", "tcg"}},
-		{"display", c.Display, []string{"qxl", "virtio", "std"}},
-		{"compression", c.Compression, []string{"off", "auto_glz", "auto_lz", "quic", "glz", "lz"}},
-		{"agent", c.Agent, []string{"auto", "on", "off"}},
-		{"warm", c.Warm, []string{"auto", "off", "require"}},
-		{"link in", string(c.LinkIn), []string{string(impair.Auto), string(impair.InKernel), string(impair.InProcess)}},
-	} {
-		if f.value != "" && !slices.Contains(f.takes, f.value) {
-			return &verdict.Error{Verdict: verdict.Harness, Op: f.flag + " " + f.value,
-				Err: fmt.Errorf("not one of %s", strings.Join(f.takes, ", "))}
-		}
-	}
-	if c.Link != nil {
-		if err := c.Link.Check(); err != nil {
-			return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
-		}
-	}
-	if c.Processes {
-		if err := headless.CanPlay(); err != nil {
-			return &verdict.Error{Verdict: verdict.Harness, Op: "processes", Err: err}
-		}
-	}
-	if p := c.proxyKind(); p != Builtin && p != None {
-		if _, err := proxyTemplate(p); err != nil {
-			return err
-		}
-	}
-	if p := c.client(); p != Builtin && p != None {
-		if _, err := clientTemplate(p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (c Config) name() string      { return or(c.Name, "lane") }
-func (c Config) fixture() string   { return or(c.Fixture, "beacon") }
-func (c Config) display() string   { return or(c.Display, "qxl") }
-func (c Config) proxyKind() string { return or(c.Proxy, Builtin) }
-func (c Config) client() string    { return or(c.Client, Builtin) }
-func (c Config) warm() string      { return or(c.Warm, WarmAuto) }
-
-func (c Config) linkIn() impair.Mode {
-	if c.LinkIn == "" {
-		return impair.Auto
-	}
-	return c.LinkIn
-}
+func (c Config) name() string    { return or(c.Name, "lane") }
+func (c Config) fixture() string { return or(c.Fixture, "beacon") }
 
 func (c Config) log() *slog.Logger {
 	if c.Logger == nil {

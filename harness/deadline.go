@@ -91,7 +91,7 @@ func (l *Lane) startKey(accel string, restored bool) string {
 	if l.cfg.Image == "" && l.fixture != nil {
 		guest = or(l.fixture.ImagePath(), guest)
 	}
-	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, l.cfg.Kernel, l.banner(), l.cfg.client() != None, accel, restored)
+	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, l.cfg.Kernel, l.banner(), l.cfg.Client != None, accel, restored)
 }
 
 // noteStart remembers what the lane took from the moment when nothing had to be

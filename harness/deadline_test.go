@@ -57,7 +57,10 @@ func TestTooShortADeadlineFailsAtOnceWithTheTimeThatIsNeeded(t *testing.T) {
 func TestWhatALaneNeedsIsLearned(t *testing.T) {
 	ownCache(t)
 	cfg := echoLane(t)
-	for _, c := range []struct{ warm, how string }{
+	for _, c := range []struct {
+		warm harness.Warm
+		how  string
+	}{
 		{harness.WarmOff, "to boot"}, // and is saved
 		{harness.WarmAuto, "to be restored"},
 	} {

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kballard/go-shellquote"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
@@ -44,47 +43,6 @@ type template struct {
 
 // filePlaceholder begins a placeholder for a file that has placeholders in it.
 const filePlaceholder = "file:"
-
-// parseTemplate reads a command line. What it is for is said in errors.
-func parseTemplate(what, s string, known []string) (*template, error) {
-	fail := func(err error, hint string) error {
-		return &verdict.Error{Verdict: verdict.Harness, Op: what + " command " + strconv.Quote(s), Err: err, Hint: hint}
-	}
-	words, err := shellquote.Split(s)
-	if err == nil && len(words) == 0 {
-		err = errors.New("it is empty")
-	}
-	if err != nil {
-		return nil, fail(err, "")
-	}
-	t := &template{words: words, files: map[string]string{}}
-	for _, w := range words {
-		for _, p := range placeholders(w) {
-			path, isFile := strings.CutPrefix(p, filePlaceholder)
-			if !isFile {
-				// What else is in braces belongs to the program: ${HOME}, a bit of JSON.
-				if near := nearly(p, known); near != "" {
-					return nil, fail(fmt.Errorf("there is no placeholder {%s}", p), "did you mean {"+near+"}?")
-				}
-				continue
-			}
-			b, err := os.ReadFile(path)
-			if err != nil {
-				return nil, fail(err, "a path in {file:…} is taken from the directory of the command that brings the lane up")
-			}
-			t.files[path] = string(b)
-		}
-	}
-	return t, nil
-}
-
-func proxyTemplate(s string) (*template, error) {
-	return parseTemplate("proxy", s, proxyPlaceholders)
-}
-
-func clientTemplate(s string) (*template, error) {
-	return parseTemplate("client", s, clientPlaceholders)
-}
 
 // environment is the values as a program finds them in its environment:
 // SPICELANE_TLS_PORT is {tls_port}.
@@ -165,38 +123,6 @@ func nearly(p string, known []string) string {
 	return ""
 }
 
-// AbsCommand is a command for Config.Proxy or Config.Client with the paths in it
-// that are relative made absolute: the program itself, if it is named by a path, and
-// those in {file:…}. A part of a lane runs in the lane's directory.
-func AbsCommand(s string) (string, error) {
-	if s == "" || s == Builtin || s == None {
-		return s, nil
-	}
-	words, err := shellquote.Split(s)
-	if err != nil || len(words) == 0 {
-		return s, nil // said when it is used
-	}
-	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
-		abs, err := filepath.Abs(first)
-		if err != nil {
-			return "", verdict.Classify("command", err)
-		}
-		s = strings.Replace(s, first, abs, 1)
-	}
-	for _, p := range placeholders(s) {
-		path, ok := strings.CutPrefix(p, filePlaceholder)
-		if !ok || filepath.IsAbs(path) {
-			continue
-		}
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return "", verdict.Classify("command", err)
-		}
-		s = strings.ReplaceAll(s, "{"+p+"}", "{"+filePlaceholder+abs+"}")
-	}
-	return s, nil
-}
-
 // freePorts finds n TCP ports on the loopback address that are free now.
 func freePorts(n int) ([]int, error) {
 	var ports []int
@@ -222,7 +148,7 @@ const serverPEM = "server.pem"
 // stunnel, haproxy, nginx), and the client then gets QEMU's own ticket; one with
 // neither is expected to write the file whose name is in its environment.
 func (l *Lane) foreignProxy(ctx context.Context) error {
-	t, err := proxyTemplate(l.cfg.Proxy)
+	t, err := l.cfg.Proxy.template(proxyPlaceholders)
 	if err != nil {
 		return err
 	}
@@ -313,7 +239,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 // foreignClient runs somebody else's client. It is ready when its control socket
 // answers.
 func (l *Lane) foreignClient(ctx context.Context, socket string) error {
-	t, err := clientTemplate(l.cfg.Client)
+	t, err := l.cfg.Client.template(clientPlaceholders)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ func TestWhatCommandsMaySay(t *testing.T) {
 		{proxy: "p -f {file:" + file + "}"},
 		{proxy: `sh -c 'echo ${HOME} {"a":1} {}; exec p {tls_port}'`},
 		{proxy: "p"},
+		{proxy: "builtin"}, // a program of that name
 		{client: "c"},
 		{client: "c {socket}"},
 		{client: "'a client' --vv={vv} {socket}"},
@@ -38,30 +39,42 @@ func TestWhatCommandsMaySay(t *testing.T) {
 		{client: "c {sockets}", wrong: "did you mean {socket}?"},
 		{client: `c \`, wrong: "Unterminated backslash-escape"},
 	} {
-		err := harness.Config{Proxy: tt.proxy, Client: tt.client}.Check()
+		cfg := harness.Config{}
+		field := "Proxy"
+		if tt.proxy != "" {
+			cfg.Proxy = harness.Command(tt.proxy)
+		} else {
+			field, cfg.Client = "Client", harness.Command(tt.client)
+		}
+		err := cfg.Check()
 		if tt.wrong == "" {
 			require.NoError(t, err, "%+v", tt)
 			continue
 		}
 		require.ErrorContains(t, err, tt.wrong, "%+v", tt)
 		require.Equal(t, verdict.Harness, verdict.Of(err))
+		var bad *harness.FieldError
+		require.ErrorAs(t, err, &bad)
+		require.Equal(t, field, bad.Field)
 	}
+	require.ErrorContains(t, harness.Config{Proxy: harness.Command("")}.Check(), "it is empty")
 }
 
 func TestPathsInCommandsAreMadeAbsolute(t *testing.T) {
 	dir, err := os.Getwd()
 	require.NoError(t, err)
 	for in, want := range map[string]string{
-		"":                                harness.Config{}.Proxy,
+		"":                                "builtin",
 		"builtin":                         "builtin",
+		"none":                            "none",
 		"haproxy -f {file:a/ha.cfg}":      "haproxy -f {file:" + dir + "/a/ha.cfg}",
 		"./p.sh ./not-this {file:/x.cfg}": dir + "/p.sh ./not-this {file:/x.cfg}",
 		"/bin/p {tls_port}":               "/bin/p {tls_port}",
 		"p 'open":                         "p 'open",
 	} {
-		got, err := harness.AbsCommand(in)
+		got, err := harness.ParseProgram(in).Abs()
 		require.NoError(t, err)
-		require.Equal(t, want, got, in)
+		require.Equal(t, want, got.String(), in)
 	}
 }
 

@@ -229,7 +229,7 @@ func (l *Lane) SyncTicket() error {
 
 // checkLink tells whether this host can do the lane's Link where it has to be done.
 func (c Config) checkLink() error {
-	if c.Link == nil || c.linkIn() != impair.InKernel {
+	if c.Link == nil || c.LinkIn != impair.InKernel {
 		return nil
 	}
 	if lack := impair.Probe(); lack != nil {

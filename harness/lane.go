@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -151,7 +152,7 @@ func (l *Lane) start(ctx context.Context) error {
 		}
 		*detail = join(string(mc.Accel), l.state.AccelReason)
 		firmware := mc.Firmware.Code != ""
-		if err = l.enoughTime(ctx, string(mc.Accel), l.cfg.warm() != WarmOff, firmware); err != nil {
+		if err = l.enoughTime(ctx, string(mc.Accel), l.cfg.Warm != WarmOff, firmware); err != nil {
 			return err
 		}
 		if err = l.findState(ctx, mc); err != nil {
@@ -274,7 +275,7 @@ func (l *Lane) directories() error {
 	l.setState(func(s *registry.State) {
 		*s = registry.State{
 			Name: l.cfg.name(), Dir: dir, Fixture: l.cfg.fixture(), Image: l.cfg.Image,
-			Display: l.cfg.display(), Compression: l.cfg.Compression,
+			Display: string(cmp.Or(l.cfg.Display, qemu.QXL)), Compression: string(l.cfg.Compression),
 			State: registry.StateStarting, RunDir: l.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
 		}
 		if l.cfg.Image != "" {
@@ -303,12 +304,12 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		Name: cfg.name(), Dir: l.dir, SocketDir: l.run.Path,
 		Image: cfg.Image, Kernel: cfg.Kernel, Initrd: cfg.Initrd, Append: cfg.Append,
 		MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs,
-		Display: qemu.Display(cfg.display()),
+		Display: cmp.Or(cfg.Display, qemu.QXL),
 		Args:    cfg.ExtraArgs,
 		UUID:    l.uuid,
 		Logger:  cfg.log(),
 		OnReset: l.noteReset,
-		Spice:   qemu.Spice{Compression: qemu.Compression(cfg.Compression), Ticket: newSecret(), SingleClient: cfg.SingleClient},
+		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: newSecret(), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
 		image, err := l.image(ctx, fx)
@@ -328,9 +329,9 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 	}
 	mc.Devices = append(slices.Clip(mc.Devices), cfg.Devices...)
 	switch cfg.Agent {
-	case "on":
+	case AgentOn:
 		mc.Agent = true
-	case "off":
+	case AgentOff:
 		mc.Agent = false
 	}
 	if mc.MemoryMiB == 0 {

@@ -35,14 +35,14 @@ func (p *part) Close() error { return p.stop() }
 
 // startClient connects the client to what leads to the console.
 func (l *Lane) startClient(ctx context.Context, detail *string) error {
-	if l.cfg.client() == None {
+	if l.cfg.Client == None {
 		*detail = "none wanted"
 		return nil
 	}
 	socket := l.run.File("control.sock")
 	var err error
 	switch {
-	case l.cfg.client() != Builtin:
+	case l.cfg.Client.IsCommand():
 		err = l.foreignClient(ctx, socket)
 	case l.cfg.Processes:
 		err = l.childClient(ctx, socket)

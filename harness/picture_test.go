@@ -21,6 +21,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -33,8 +34,8 @@ import (
 // what QEMU has, pixel for pixel, and everything must have been decoded.
 func TestThePictureIsRightUnderEveryCompression(t *testing.T) {
 	t.Parallel()
-	for _, c := range []string{"off", "auto_glz", "quic", "glz", "lz"} {
-		t.Run(c, func(t *testing.T) {
+	for _, c := range []qemu.Compression{"off", "auto_glz", "quic", "glz", "lz"} {
+		t.Run(string(c), func(t *testing.T) {
 			t.Parallel()
 			lane := harness.Up(t, harness.Config{Compression: c})
 			ctx := lane.Context()
@@ -242,8 +243,8 @@ func TestAForeignProxyTakesTheBuiltinOnesPlace(t *testing.T) {
 	if err != nil {
 		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
 	}
-	lane := harness.Up(t, harness.Config{Proxy: program +
-		" OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server-cert.pem,key={tls}/server-key.pem TCP:{spice_host}:{spice_port}"})
+	lane := harness.Up(t, harness.Config{Proxy: harness.Command(program +
+		" OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server-cert.pem,key={tls}/server-key.pem TCP:{spice_host}:{spice_port}")})
 	require.NotZero(t, lane.State().PIDs.Proxy)
 	requireSamePicture(lane.Context(), t, lane)
 }
@@ -251,7 +252,7 @@ func TestAForeignProxyTakesTheBuiltinOnesPlace(t *testing.T) {
 func TestAProxyThatEndsEndsTheStart(t *testing.T) {
 	t.Parallel()
 	harness.RequireHost(t)
-	_, err := harness.Start(t.Context(), harness.Config{Dir: t.ArtifactDir(), Proxy: "sh -c 'echo no such thing >&2; exit 7'"})
+	_, err := harness.Start(t.Context(), harness.Config{Dir: t.ArtifactDir(), Proxy: harness.Command("sh -c 'echo no such thing >&2; exit 7'")})
 	require.Error(t, err)
 	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "no such thing")

@@ -26,7 +26,7 @@ const laneSource = "spicelane"
 // unixBackend tells whether QEMU's SPICE server can be on a unix socket: our own
 // proxy takes one, other programs may not.
 func (l *Lane) unixBackend() bool {
-	return l.cfg.proxyKind() == Builtin && !l.cfg.BackendTLS
+	return l.cfg.Proxy == Builtin && !l.cfg.BackendTLS
 }
 
 // console describes QEMU's SPICE server as a source does.
@@ -78,10 +78,10 @@ func sourcesYAML(c proxy.Console) ([]byte, error) {
 func (l *Lane) startProxy(ctx context.Context, detail *string) error {
 	var err error
 	switch {
-	case l.cfg.proxyKind() == None:
+	case l.cfg.Proxy == None:
 		*detail = "none wanted"
 		return l.directVV()
-	case l.cfg.proxyKind() != Builtin:
+	case l.cfg.Proxy.IsCommand():
 		err = l.foreignProxy(ctx)
 	case l.cfg.Processes:
 		err = l.childProxy(ctx)

@@ -17,16 +17,9 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// Values of Config.Warm.
-const (
-	WarmAuto    = "auto"    // restore what is saved, else boot and save
-	WarmOff     = "off"     // boot; read and write no states
-	WarmRequire = "require" // restore what is saved, else fail
-)
-
-// WarmCache is where states of machines are kept between lanes: below CacheDir,
+// warmCache is where states of machines are kept between lanes: below CacheDir,
 // as large as SPICELANE_WARM_SIZE lets it be.
-func WarmCache() (*warm.Cache, error) {
+func warmCache() (*warm.Cache, error) {
 	size, err := warm.ParseSize(os.Getenv(warm.EnvSize))
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: warm.EnvSize, Err: err}
@@ -58,7 +51,7 @@ const makerPoll = 20 * time.Millisecond
 // restored from. The error is that of a lane that must not boot.
 func (l *Lane) findState(ctx context.Context, mc qemu.Config) error {
 	w := &l.warm
-	if l.cfg.warm() == WarmOff {
+	if l.cfg.Warm == WarmOff {
 		w.cold = &warm.ColdError{Why: "asked for"}
 		return nil
 	}
@@ -78,7 +71,7 @@ func (l *Lane) findState(ctx context.Context, mc qemu.Config) error {
 // mayBoot is the error of a lane that would boot and must not.
 func (l *Lane) mayBoot() error {
 	cold := l.warm.cold
-	if l.cfg.warm() != WarmRequire || cold == nil {
+	if l.cfg.Warm != WarmRequire || cold == nil {
 		return nil
 	}
 	f := &verdict.Error{Verdict: verdict.Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
@@ -92,7 +85,7 @@ func (l *Lane) mayBoot() error {
 // claims the right to save it. A *warm.ColdError says why the machine boots.
 func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	w := &l.warm
-	if w.cache, err = WarmCache(); err != nil {
+	if w.cache, err = warmCache(); err != nil {
 		return err
 	}
 	if l.banner() == "" {

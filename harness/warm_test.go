@@ -119,7 +119,7 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 
 	// The guest of the first lane that is restored lives, by QEMU's own screen:
 	// that nobody sees it is not the state's fault.
-	_, err := tryStart(t, harness.Config{Client: "false"})
+	_, err := tryStart(t, harness.Config{Client: harness.Command("false")})
 	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	require.NotContains(t, err.Error(), "thrown away")
 	require.NoFileExists(t, filepath.Join(entry(t, cache), "restored"))
@@ -449,7 +449,7 @@ func TestAStateThatWasNeverSeenToWorkIsNotTriedForEver(t *testing.T) {
 	cfg := echoLane(t)
 	require.NoError(t, start(t, cfg).Close())
 	blind := cfg
-	blind.Client = "false"
+	blind.Client = harness.Command("false")
 	_, err := tryStart(t, blind)
 	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off")

@@ -56,7 +56,7 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 			if lane.Proxy == harness.None {
 				return usage("--proxy none: without a proxy there is only one path to measure")
 			}
-			if lane.Client != "" && lane.Client != harness.Builtin {
+			if lane.Client != harness.Builtin {
 				return usage("--client %s: the two paths are compared with the built-in client on both", lane.Client)
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -10,19 +12,22 @@ import (
 )
 
 // laneFlags are the flags of every command that brings lanes up: what lane.
-type laneFlags struct{ cfg harness.Config }
+type laneFlags struct {
+	cfg           harness.Config
+	proxy, client string
+}
 
 func (l *laneFlags) add(cmd *cobra.Command) {
 	f, cfg := cmd.Flags(), &l.cfg
 	f.StringVar(&cfg.Fixture, "fixture", "", "guest image of the catalogue, or the YAML `FILE` of one of your own; default: beacon")
 	f.StringVar(&cfg.Image, "image", "", "boot this disk image `FILE` instead of a fixture")
-	f.StringVar(&cfg.Accel, "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
-	f.StringVar(&cfg.Display, "display", "", "display device: `qxl|virtio|std`; default: qxl")
-	f.StringVar(&cfg.Compression, "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
-	f.StringVar(&cfg.Proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
-	f.StringVar(&cfg.Client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
-	f.StringVar(&cfg.Warm, "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
-	f.StringVar(&cfg.Agent, "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
+	f.StringVar((*string)(&cfg.Accel), "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
+	f.StringVar((*string)(&cfg.Display), "display", "", "display device: `qxl|virtio|std`; default: qxl")
+	f.StringVar((*string)(&cfg.Compression), "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
+	f.StringVar(&l.proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
+	f.StringVar(&l.client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
+	f.StringVar((*string)(&cfg.Warm), "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
+	f.StringVar((*string)(&cfg.Agent), "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
 	f.StringSliceVar(&cfg.IgnoreFailures, "ignore-failures", nil, "`NAMES` of failures on the serial console that do not end the lane, or all; see docs/fixtures.md")
 	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
 }
@@ -34,15 +39,15 @@ func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 	if cfg.Image != "" && cmd.Flags().Changed("fixture") {
 		return cfg, usage("--fixture and --image exclude each other")
 	}
-	for _, command := range []*string{&cfg.Proxy, &cfg.Client} {
-		abs, err := harness.AbsCommand(*command)
-		if err != nil {
-			return cfg, err
-		}
-		*command = abs
+	var err error
+	if cfg.Proxy, err = harness.ParseProgram(l.proxy).Abs(); err != nil {
+		return cfg, err
+	}
+	if cfg.Client, err = harness.ParseProgram(l.client).Abs(); err != nil {
+		return cfg, err
 	}
 	if err := cfg.Check(); err != nil {
-		return cfg, err
+		return cfg, flagError(err)
 	}
 	for flag, path := range map[string]*string{"image": &cfg.Image, "fixture": &cfg.Fixture} {
 		if *path == "" || flag == "fixture" && !isFile(*path) {
@@ -55,6 +60,22 @@ func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 		*path = abs
 	}
 	return cfg, nil
+}
+
+// flagError says what is wrong with a field of a configuration by the name of its flag.
+func flagError(err error) error {
+	var field *harness.FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	var flag strings.Builder
+	for i, r := range field.Field {
+		if i > 0 && unicode.IsUpper(r) && !unicode.IsUpper(rune(field.Field[i-1])) {
+			flag.WriteByte('-')
+		}
+		flag.WriteRune(unicode.ToLower(r))
+	}
+	return usage("--%s: %w", flag.String(), field.Err)
 }
 
 // isFile tells whether a fixture is named by its file, see package fixtures.

@@ -157,7 +157,7 @@ func (b *bench) say(format string, args ...any) {
 }
 
 // lane is the configuration of one lane.
-func (b *bench) lane(warm string) harness.Config {
+func (b *bench) lane(warm harness.Warm) harness.Config {
 	b.n++
 	c := b.cfg.Lane
 	c.Name = fmt.Sprintf("bench-%d", b.n)
@@ -173,7 +173,7 @@ type sample struct {
 
 // start brings a lane up inside this process, times it, and lets look see it
 // before it ends.
-func (b *bench) start(ctx context.Context, warm string, look func(*harness.Lane)) (sample, error) {
+func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness.Lane)) (sample, error) {
 	var s sample
 	cfg := b.lane(warm)
 	defer os.RemoveAll(cfg.Dir)

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAMeasurementInAProgramThatPlaysNoPartsSaysWhatToCall(t *testing.T) {
 	_, err := bench.Run(t.Context(), bench.Config{})
-	require.EqualError(t, err, "processes: this program cannot be started once more as a proxy or client; "+
+	require.EqualError(t, err, "Config.Processes: this program cannot be started once more as a proxy or client; "+
 		"call headless.Main first thing in main or TestMain")
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 }

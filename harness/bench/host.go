@@ -89,7 +89,7 @@ type Memory struct {
 
 // memory looks at a cold and a warm lane after the smoke check.
 func (b *bench) memory(ctx context.Context) error {
-	for _, warm := range []string{harness.WarmOff, harness.WarmAuto} {
+	for _, warm := range []harness.Warm{harness.WarmOff, harness.WarmAuto} {
 		if warm != harness.WarmOff && b.report.Warm == nil {
 			continue
 		}
@@ -103,7 +103,7 @@ func (b *bench) memory(ctx context.Context) error {
 	return nil
 }
 
-func (b *bench) laneMemory(ctx context.Context, warm string) (m Memory, err error) {
+func (b *bench) laneMemory(ctx context.Context, warm harness.Warm) (m Memory, err error) {
 	cfg := b.cfg.parts(b.lane(warm))
 	defer os.RemoveAll(cfg.Dir)
 	lane, err := harness.Start(ctx, cfg)

@@ -11,8 +11,8 @@ import (
 // ChooseAccel decides what runs a machine: accel is auto, kvm or tcg, "" means
 // $SPICELANE_ACCEL, else auto. Whether KVM works is found out by running the
 // machine's own image on it until its banner, once for each boot of the host.
-func ChooseAccel(ctx context.Context, mc qemu.Config, banner, accel string) (qemu.Choice, error) {
-	mc.Accel = qemu.Accel(accel)
+func ChooseAccel(ctx context.Context, mc qemu.Config, banner string, accel qemu.Accel) (qemu.Choice, error) {
+	mc.Accel = accel
 	opt := qemu.AccelOptions{CacheDir: CacheDir()}
 	if banner != "" {
 		opt.Banner = serial.Contains(banner)

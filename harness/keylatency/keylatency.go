@@ -74,7 +74,7 @@ func (c Config) check() error {
 		return fmt.Errorf("%d keys cannot be pressed", c.Keys)
 	case c.Lane.Proxy == harness.None:
 		return errors.New("without a proxy there is one path only")
-	case c.Lane.Client != "" && c.Lane.Client != harness.Builtin:
+	case c.Lane.Client != harness.Builtin:
 		return errors.New("the two paths are compared with the built-in client on both")
 	}
 	if c.Key != "" {
@@ -143,13 +143,13 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	st := lane.State()
 	r := &Report{
 		Machine: machine, Fixture: st.Fixture, Accel: st.Accel, Warm: st.Warm, Display: st.Display, Compression: st.Compression,
-		Proxy: harness.Builtin, At: began, Keys: cfg.keys(), Direct: PathOf(l[0]), Proxied: PathOf(l[1]),
+		Proxy: harness.Builtin.String(), At: began, Keys: cfg.keys(), Direct: PathOf(l[0]), Proxied: PathOf(l[1]),
 	}
 	if st.Image != "" {
 		r.Fixture = filepath.Base(st.Image)
 	}
-	if lc.Proxy != "" && lc.Proxy != harness.Builtin {
-		program, _, _ := strings.Cut(strings.TrimSpace(lc.Proxy), " ")
+	if lc.Proxy.IsCommand() {
+		program, _, _ := strings.Cut(strings.TrimSpace(lc.Proxy.String()), " ")
 		r.Proxy = filepath.Base(program)
 	}
 	return r, nil

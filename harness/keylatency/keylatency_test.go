@@ -212,7 +212,7 @@ func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 	for name, cfg := range map[string]keylatency.Config{
 		"no proxy":         {Lane: harness.Config{Proxy: harness.None}},
 		"no client":        {Lane: harness.Config{Client: harness.None}},
-		"another's client": {Lane: harness.Config{Client: "ryll {vv}"}},
+		"another's client": {Lane: harness.Config{Client: harness.Command("ryll {vv}")}},
 		"minus one":        {Keys: -1},
 		"no such key":      {Key: "nokey"},
 		"no such display":  {Lane: harness.Config{Display: "vga"}},

@@ -3,7 +3,7 @@
 // worked with.
 //
 //	func TestMyProxy(t *testing.T) {
-//		lane := harness.Up(t, harness.Config{Proxy: "myproxy --sources {sources} …"})
+//		lane := harness.Up(t, harness.Config{Proxy: harness.Command("myproxy --sources {sources} …")})
 //		scenario.Run(t, lane)
 //	}
 //

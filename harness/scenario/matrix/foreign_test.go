@@ -17,7 +17,7 @@ func TestASessionThroughAForeignProxyGoesThroughTheSuites(t *testing.T) {
 	if _, err := exec.LookPath("socat"); err != nil {
 		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
 	}
-	lane := harness.Up(t, harness.Config{Proxy: "socat OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server.pem" +
-		" TCP:{spice_host}:{spice_port}"})
+	lane := harness.Up(t, harness.Config{Proxy: harness.Command("socat OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server.pem" +
+		" TCP:{spice_host}:{spice_port}")})
 	scenario.Run(t, lane, scenario.Suites("boot", "screenshot", "digest", "pointer", "clipboard", "monitors", "tone", "reconnect", "record")...)
 }

@@ -8,13 +8,14 @@ import (
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/scenario"
 )
 
 // A leg is a way to the guest's screen.
 type leg struct {
 	name  string
-	proxy string
+	proxy harness.Program
 	tls   bool // on QEMU's port
 }
 
@@ -25,8 +26,8 @@ var (
 		{"proxied-tls", harness.Builtin, true},
 		{"direct-tls", harness.None, true},
 	}
-	compressions = []string{"off", "auto_glz", "quic", "glz", "lz"}
-	displays     = []string{"qxl", "virtio", "std"}
+	compressions = []qemu.Compression{"off", "auto_glz", "quic", "glz", "lz"}
+	displays     = []qemu.Display{"qxl", "virtio", "std"}
 )
 
 // The picture is exact for every compression on every display device in all modes
@@ -51,7 +52,7 @@ func TestTheMatrix(t *testing.T) {
 				if !full && i != n%len(legs) {
 					continue
 				}
-				t.Run(display+"/"+compression+"/"+l.name, func(t *testing.T) {
+				t.Run(string(display)+"/"+string(compression)+"/"+l.name, func(t *testing.T) {
 					lanetest.AtOnce(t)
 					lane := harness.Up(t, harness.Config{Display: display, Compression: compression, Proxy: l.proxy, BackendTLS: l.tls})
 					if full {

@@ -47,7 +47,7 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	lanetest.AtOnce(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	lane := harness.Up(t, harness.Config{Client: fmt.Sprintf("'%s' %s {vv} {socket}", self, oldClient)})
+	lane := harness.Up(t, harness.Config{Client: harness.Command(fmt.Sprintf("'%s' %s {vv} {socket}", self, oldClient))})
 	require.Equal(t, methods12, lanetest.Control(t, lane).Server().SupportedMethods)
 	for _, s := range scenario.Suites() {
 		// What takes its time with pictures: one key after the other, and under the race

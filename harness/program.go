@@ -1,0 +1,156 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kballard/go-shellquote"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// A Program says what is the proxy or the client of a lane: Builtin, None or Command(line).
+// The zero Program is Builtin.
+type Program struct {
+	kind programKind
+	line string // of a command
+}
+
+type programKind uint8
+
+const (
+	builtinProgram programKind = iota
+	noProgram
+	commandProgram
+)
+
+// The programs that are no command.
+var (
+	// Builtin is this module's own proxy or client.
+	Builtin = Program{}
+	// None leaves the proxy or the client out.
+	None = Program{kind: noProgram}
+)
+
+// Command is somebody else's program. Its command line is split as a shell does, without
+// expanding anything, and has placeholders such as {tls_port} and {vv}, see
+// docs/foreign-parts.md.
+func Command(line string) Program { return Program{kind: commandProgram, line: line} }
+
+// The words of a command line for Builtin and None. A command is marked in a text that
+// programs read, so that none is taken for a word.
+const (
+	builtinWord = "builtin"
+	noneWord    = "none"
+	commandMark = "command: "
+)
+
+// ParseProgram reads a program as people write it: builtin, none, or a command line. An
+// empty text is Builtin.
+func ParseProgram(s string) Program {
+	switch s {
+	case "", builtinWord:
+		return Builtin
+	case noneWord:
+		return None
+	}
+	return Command(s)
+}
+
+// IsCommand tells whether p is somebody else's program.
+func (p Program) IsCommand() bool { return p.kind == commandProgram }
+
+// String returns p as people write it.
+func (p Program) String() string {
+	switch p.kind {
+	case noProgram:
+		return noneWord
+	case commandProgram:
+		return p.line
+	}
+	return builtinWord
+}
+
+// MarshalText returns p in a form that UnmarshalText reads back.
+func (p Program) MarshalText() ([]byte, error) {
+	if p.kind == commandProgram {
+		return []byte(commandMark + p.line), nil
+	}
+	return []byte(p.String()), nil
+}
+
+// UnmarshalText reads what MarshalText has written, or what ParseProgram takes.
+func (p *Program) UnmarshalText(b []byte) error {
+	if line, ok := strings.CutPrefix(string(b), commandMark); ok {
+		*p = Command(line)
+		return nil
+	}
+	*p = ParseProgram(string(b))
+	return nil
+}
+
+// Abs returns p with the paths in its command that are relative made absolute: the program
+// itself, if it is named by a path, and those in {file:…}. The programs of a lane run in the
+// lane's directory.
+func (p Program) Abs() (Program, error) {
+	if p.kind != commandProgram {
+		return p, nil
+	}
+	s := p.line
+	words, err := shellquote.Split(s)
+	if err != nil || len(words) == 0 {
+		return p, nil // Config.Check says so
+	}
+	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
+		abs, err := filepath.Abs(first)
+		if err != nil {
+			return p, verdict.Classify("command", err)
+		}
+		s = strings.Replace(s, first, abs, 1)
+	}
+	for _, name := range placeholders(s) {
+		path, ok := strings.CutPrefix(name, filePlaceholder)
+		if !ok || filepath.IsAbs(path) {
+			continue
+		}
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return p, verdict.Classify("command", err)
+		}
+		s = strings.ReplaceAll(s, "{"+name+"}", "{"+filePlaceholder+abs+"}")
+	}
+	return Command(s), nil
+}
+
+// template reads the command line of p, in which the known placeholders may stand.
+func (p Program) template(known []string) (*template, error) {
+	words, err := shellquote.Split(p.line)
+	if err == nil && len(words) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("command %q: %w", p.line, err)
+	}
+	t := &template{words: words, files: map[string]string{}}
+	for _, w := range words {
+		for _, name := range placeholders(w) {
+			path, isFile := strings.CutPrefix(name, filePlaceholder)
+			if !isFile {
+				// What else is in braces belongs to the program: ${HOME}, a bit of JSON.
+				if near := nearly(name, known); near != "" {
+					return nil, fmt.Errorf("command %q: there is no placeholder {%s}; did you mean {%s}?", p.line, name, near)
+				}
+				continue
+			}
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, fmt.Errorf("command %q: %w; a path in {file:…} is taken from the directory of the command that brings the lane up", p.line, err)
+			}
+			t.files[path] = string(b)
+		}
+	}
+	return t, nil
+}

@@ -208,7 +208,7 @@ func (l *Lane) ChangeTicket(ctx context.Context) error {
 func (l *Lane) ChangeTicketSilently(ctx context.Context) error { return l.changeTicket(ctx, false) }
 
 func (l *Lane) changeTicket(ctx context.Context, told bool) error {
-	ticket := newSecret()
+	ticket := l.newSecret("ticket")
 	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
 		return verdict.Classify("change ticket", err)
 	}

@@ -49,7 +49,8 @@ type Lane struct {
 
 	warm       warmth
 	backendPKI *pki.Bundle // with Config.BackendTLS
-	apiToken   string      // of the built-in proxy's HTTP API
+	secrets    secrets
+	apiToken   string // of the built-in proxy's HTTP API
 	newVV      headless.VVSource
 	source     *laneConsole  // of the built-in proxy inside this process
 	ticket     string        // after ChangeTicket; guarded by mu
@@ -309,7 +310,7 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		UUID:    l.uuid,
 		Logger:  cfg.log(),
 		OnReset: l.noteReset,
-		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: newSecret(), SingleClient: cfg.SingleClient},
+		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: l.newSecret("ticket"), SingleClient: cfg.SingleClient},
 	}
 	if fx := l.fixture; fx != nil {
 		image, err := l.image(ctx, fx)

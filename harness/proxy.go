@@ -133,6 +133,8 @@ func (l *Lane) innerProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
+	l.secrets.addKey("key of the proxy's certificate", bundle.ServerKey)
+	l.secrets.addKey("key of the proxy's CA", bundle.CAKey)
 	src := &laneConsole{}
 	if err := src.set(l.console()); err != nil {
 		return err
@@ -146,7 +148,7 @@ func (l *Lane) innerProxy(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, catalog.Close())
 	}
-	l.apiToken = newSecret()
+	l.apiToken = l.newSecret("token of the proxy's API")
 	p, err := headless.StartProxy(ctx, headless.ProxyConfig{
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
 		KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
@@ -200,7 +202,7 @@ func (l *Lane) childProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
-	l.apiToken = newSecret()
+	l.apiToken = l.newSecret("token of the proxy's API")
 	var ready headless.Ready
 	l.proxy, ready, err = l.playPart(ctx, "proxy", headless.Role{Proxy: &headless.ProxyRole{
 		Sources: string(list), APIToken: l.apiToken, KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid}})
@@ -230,6 +232,8 @@ func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 			return s, verdict.Classify("backend certificate", err)
 		}
 		l.backendPKI = b
+		l.secrets.addKey("key of QEMU's certificate", b.ServerKey)
+		l.secrets.addKey("key of QEMU's CA", b.CAKey)
 		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
 	case l.unixBackend():
 		s.Unix = l.run.File("spice.sock")

@@ -59,6 +59,9 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		if err := lane.Close(); err != nil {
 			tb.Errorf("%s fault: the lane did not end well: %v", verdict.Of(err), err)
 		}
+		if err := lane.searchSecrets(); err != nil {
+			tb.Errorf("%s fault: %v", verdict.Of(err), err)
+		}
 	})
 	cfg = noteRunning(cfg)
 	if keepFailed() {

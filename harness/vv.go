@@ -64,6 +64,7 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	if err != nil {
 		return nil, verdict.Classify("virt-viewer file", err)
 	}
+	l.secrets.add("token of a session", f.Password)
 	return l.throughRelay(ctx, f)
 }
 

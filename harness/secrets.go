@@ -1,0 +1,177 @@
+package harness
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// A lane's secrets are its tickets, tokens and private keys. None of them may be in a file
+// that the lane leaves behind (contract section 7): artifacts are uploaded and read by
+// others. They are noted where they are made, and looked for at the end of every lane of
+// a test.
+type secrets struct {
+	mu   sync.Mutex
+	what map[string]string // by secret
+}
+
+// shortestSecret keeps a word from being looked for everywhere.
+const shortestSecret = 16
+
+// add notes a secret; what says in a few words what it is.
+func (s *secrets) add(what, secret string) {
+	if len(secret) < shortestSecret {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.what == nil {
+		s.what = make(map[string]string)
+	}
+	s.what[secret] = what
+}
+
+// addKey notes the private key in a PEM file. Its first line is left out: most of it is
+// the same in every key.
+func (s *secrets) addKey(what string, key []byte) {
+	if block, _ := pem.Decode(key); block == nil {
+		return
+	}
+	for i, line := range bytes.Split(key, []byte("\n")) {
+		if i > 1 && !bytes.HasPrefix(line, []byte("-----")) {
+			s.add(what, string(line))
+		}
+	}
+}
+
+// all returns the secrets and what they are.
+func (s *secrets) all() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.what)
+}
+
+// newSecret makes a ticket or token that the lane looks for at its end.
+func (l *Lane) newSecret(what string) string {
+	secret := newSecret()
+	l.secrets.add(what, secret)
+	return secret
+}
+
+// canaryFile is planted with all secrets before the search, which must find each.
+const canaryFile = ".secrets-canary"
+
+// searchSecrets looks for the lane's secrets in everything that it leaves behind, and
+// returns a Harness error that names the files. It first plants them and finds them: a
+// search that finds nothing would otherwise look like a lane that keeps its secrets.
+func (l *Lane) searchSecrets() (err error) {
+	what := l.secrets.all()
+	if len(what) == 0 {
+		return nil
+	}
+	canary := filepath.Join(l.dir, canaryFile)
+	var planted bytes.Buffer
+	for secret := range what {
+		fmt.Fprintf(&planted, "some text before %s and behind\n", secret)
+	}
+	if err := os.WriteFile(canary, planted.Bytes(), 0o600); err != nil {
+		return verdict.Classify("search for secrets", err)
+	}
+	found, err := findSecrets(l.dir, what)
+	if err = errors.Join(err, os.Remove(canary)); err != nil {
+		return verdict.Classify("search for secrets", err)
+	}
+	var leaks []string
+	seen := 0
+	for _, f := range found {
+		if f.file == canaryFile {
+			seen++
+			continue
+		}
+		leaks = append(leaks, fmt.Sprintf("the %s is in %s", f.what, f.file))
+	}
+	switch {
+	case seen != len(what):
+		return &verdict.Error{Verdict: verdict.Harness, Op: "search for secrets",
+			Err: fmt.Errorf("%d of %d planted secrets were found in %s: it cannot be said that there are no others", seen, len(what), l.dir)}
+	case len(leaks) > 0:
+		return &verdict.Error{Verdict: verdict.Harness, Op: "search for secrets",
+			Err:  fmt.Errorf("in %s: %s", l.dir, strings.Join(leaks, ", ")),
+			Hint: "do not pass these files on"}
+	}
+	return nil
+}
+
+// A finding is one secret in one file.
+type finding struct{ file, what string }
+
+// findSecrets looks for secrets in all regular files below dir, by bytes. The findings
+// are sorted, one for each file and secret; files are named relative to dir.
+func findSecrets(dir string, what map[string]string) ([]finding, error) {
+	var found []finding
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in, err := secretsIn(f, what)
+		for _, secret := range in {
+			found = append(found, finding{name, what[secret]})
+		}
+		return err
+	})
+	slices.SortFunc(found, func(a, b finding) int {
+		return bytes.Compare([]byte(a.file+a.what), []byte(b.file+b.what))
+	})
+	return found, err
+}
+
+// secretsIn returns the secrets that r holds. It reads r in pieces that overlap by the
+// longest secret, so that none is cut in two.
+func secretsIn(r io.Reader, what map[string]string) ([]string, error) {
+	longest := 0
+	left := make(map[string]bool, len(what))
+	for secret := range what {
+		longest = max(longest, len(secret))
+		left[secret] = true
+	}
+	var in []string
+	buf := make([]byte, 0, 1<<20+longest)
+	for {
+		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		for secret := range left {
+			if bytes.Contains(buf, []byte(secret)) {
+				in = append(in, secret)
+				delete(left, secret)
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return in, nil
+		}
+		if err != nil {
+			return in, err
+		}
+		keep := min(longest-1, len(buf))
+		buf = buf[:copy(buf, buf[len(buf)-keep:])]
+	}
+}

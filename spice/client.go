@@ -52,7 +52,7 @@ type Client struct {
 // ctx bounds only that. The error is a *DialError or, for a Config that cannot work, a plain one.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
-		return nil, err
+		return nil, &ConfigError{err}
 	}
 	c := &Client{cfg: cfg, log: cfg.Logger, done: make(chan struct{}), joined: make(chan struct{}), work: make(chan *prefetched)}
 	if c.log == nil {

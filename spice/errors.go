@@ -106,3 +106,10 @@ func (e *MigratedError) Config(cfg Config) Config {
 	cfg.Host, cfg.Port, cfg.TLSPort, cfg.HostSubject = e.Host, port, e.TLSPort, e.HostSubject
 	return cfg
 }
+
+// ConfigError says that a configuration cannot work, whatever the server is.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+func (e *ConfigError) Unwrap() error { return e.Err }

@@ -167,6 +167,8 @@ func TestAChannelThatTheServerWantsPlainGoesThereUnlessTheFileForbidsIt(t *testi
 func TestSecureChannelsWithoutATLSPortAreRefused(t *testing.T) {
 	_, err := spice.Dial(t.Context(), spice.FromVV(&vv.File{Host: "a", Port: 1, SecureChannels: []string{"main", "inputs"}}))
 	require.EqualError(t, err, "spice: config wants TLS for main, inputs and has no TLSPort")
+	var config *spice.ConfigError
+	require.ErrorAs(t, err, &config)
 }
 
 // https://github.com/OpenNebula/one/issues/5393: the file's host is a name that only its

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -29,7 +30,7 @@ The protocol is described in docs/control-socket.md.`,
 				return usage("client needs --vv FILE and --socket PATH")
 			}
 			// Read once before anything else: a bad file is a usage error.
-			first, err := readVV(cmd.InOrStdin(), file)
+			first, err := readVV(cmd, file)
 			if err != nil {
 				return err
 			}
@@ -38,7 +39,7 @@ The protocol is described in docs/control-socket.md.`,
 					return first, nil
 				}
 				// Its token opens one session; whoever keeps the file renews it.
-				return readVV(nil, file)
+				return vv.ReadFile(file)
 			}
 			return headless.RunClient(cmd.Context(), headless.ClientConfig{
 				VV: source, Socket: socket, Timeline: timeline, TimelineStart: time.Now(), ConnectTimeout: wait,
@@ -54,13 +55,14 @@ The protocol is described in docs/control-socket.md.`,
 	return cmd
 }
 
-// readVV reads the virt-viewer file at path file; - is standard input.
-func readVV(stdin io.Reader, file string) (*vv.File, error) {
+// readVV reads the virt-viewer file at path file, and says on standard error what is odd about
+// it; - is standard input.
+func readVV(cmd *cobra.Command, file string) (*vv.File, error) {
 	var v *vv.File
 	var err error
 	if file == "-" {
 		var b []byte
-		if b, err = io.ReadAll(stdin); err == nil {
+		if b, err = io.ReadAll(cmd.InOrStdin()); err == nil {
 			v, err = vv.Parse(file, b)
 		}
 	} else {
@@ -68,6 +70,9 @@ func readVV(stdin io.Reader, file string) (*vv.File, error) {
 	}
 	if err != nil {
 		return nil, usage("virt-viewer file: %w", err)
+	}
+	for _, odd := range v.Warnings {
+		fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: virt-viewer file %s\n", odd)
 	}
 	return v, nil
 }

@@ -31,7 +31,7 @@ test can be looked at, too, and whoever drives the lane keeps its control socket
 It is served until it is interrupted.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			vc, err := look.config(args)
+			vc, err := look.config(cmd, args)
 			if err != nil {
 				return err
 			}

@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"image"
-	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -43,7 +43,7 @@ them is at fault.`,
 					return usage("--vv connects by itself: it takes no lane, --socket, --via or --cursor")
 				}
 				via = "a connection of its own"
-				if img, err = firstPicture(cmd.Context(), cmd.InOrStdin(), vvFile); err != nil {
+				if img, err = firstPicture(cmd, vvFile); err != nil {
 					return err
 				}
 				if img, err = crop(img, p.Region); err != nil {
@@ -150,8 +150,9 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 
 // firstPicture connects to a console, waits for its first complete picture and
 // hangs up.
-func firstPicture(ctx context.Context, stdin io.Reader, file string) (image.Image, error) {
-	v, err := readVV(stdin, file)
+func firstPicture(cmd *cobra.Command, file string) (image.Image, error) {
+	ctx := cmd.Context()
+	v, err := readVV(cmd, file)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func firstPicture(ctx context.Context, stdin io.Reader, file string) (image.Imag
 	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay} }
 	c, err := spice.Dial(ctx, cfg)
 	if err != nil {
-		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
+		return nil, &verdict.Error{Verdict: headless.Blame(err), Op: "screenshot", Err: err}
 	}
 	defer c.Close()
 	if _, err := c.AwaitPicture(ctx, 0); err != nil {

@@ -38,7 +38,7 @@ until the lane ends.`,
 			if !slices.Contains(termview.Pictures(), picture) {
 				return usage("--picture %s: it is one of %s", picture, strings.Join(termview.Pictures(), ", "))
 			}
-			cfg, err := look.config(args)
+			cfg, err := look.config(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -80,14 +80,14 @@ func (o *onlooker) flags(cmd *cobra.Command) {
 	f.StringVar(&o.dir, "dir", "", "lane's `DIR`ectory with its serial log and timeline, instead of a lane's name")
 }
 
-func (o *onlooker) config(args []string) (viewer.Config, error) {
+func (o *onlooker) config(cmd *cobra.Command, args []string) (viewer.Config, error) {
 	none := viewer.Config{}
 	if o.vv != "" || o.dir != "" {
 		if len(args) > 0 {
 			return none, usage("a lane's name excludes --vv and --dir")
 		}
 		if o.vv != "" {
-			if _, err := readVV(nil, o.vv); err != nil {
+			if _, err := readVV(cmd, o.vv); err != nil {
 				return none, err
 			}
 		}

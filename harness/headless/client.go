@@ -87,7 +87,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		defer cancel()
 	}
 	if c.console, err = spiceconsole.Dial(ctx, c.dial); err != nil {
-		return nil, errors.Join(&verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}, ln.Close(), c.log.Close())
+		return nil, errors.Join(&verdict.Error{Verdict: Blame(err), Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
 	c.srv = server.New(server.Config{Console: notedConsole{c.console, c.log}, Scan: drive.ScanDigest, Logger: cfg.Logger})
@@ -185,6 +185,16 @@ func (c *Client) follow(f failure) error {
 		return fmt.Errorf("%w, and no session could be had there: %w", f.err, err)
 	}
 	return nil
+}
+
+// Blame says whose fault it is that a session cannot be opened: the product's, unless nobody
+// could open one of that configuration.
+func Blame(err error) verdict.Kind {
+	var bad *spice.ConfigError
+	if errors.As(err, &bad) {
+		return verdict.Harness
+	}
+	return verdict.Product
 }
 
 // ignore is err, unless it only says known again.

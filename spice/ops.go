@@ -144,6 +144,7 @@ func (d *display) finish(op string, p *prepared, err error, fn func(*surface) er
 }
 
 func (d *display) drawCopy(op string, m *wire.DrawCopy) error {
+	d.scales(m.Src, m.SrcArea, &m.Base)
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertSrc, canvas.InvertDest)
 	return d.finish(op, &p, err, func(s *surface) error {
@@ -160,6 +161,7 @@ func (d *display) drawFill(m *wire.DrawFill) error {
 }
 
 func (d *display) drawOpaque(m *wire.DrawOpaque) error {
+	d.scales(m.Src, m.SrcArea, &m.Base)
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
 	rop := canvas.Descriptor(m.Rop).Rop(canvas.InvertBrush, canvas.InvertSrc)
 	return d.finish("draw_opaque", &p, err, func(s *surface) error {
@@ -173,6 +175,7 @@ func (d *display) drawFlat(op string, base *wire.DisplayBase, mask *wire.Mask, p
 }
 
 func (d *display) drawRop3(m *wire.DrawRop3) error {
+	d.scales(m.Src, m.SrcArea, &m.Base)
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, &m.Brush, nil, &m.Mask)
 	return d.finish("draw_rop3", &p, err, func(s *surface) error {
 		return s.img.Rop3(p.area, p.src, m.SrcArea.Bounds(), p.brush, m.Rop3, canvas.ScaleMode(m.Scale))
@@ -180,6 +183,7 @@ func (d *display) drawRop3(m *wire.DrawRop3) error {
 }
 
 func (d *display) drawTransparent(m *wire.DrawTransparent) error {
+	d.scales(m.Src, m.SrcArea, &m.Base)
 	p, err := d.prepare(&m.Base, m.Src, convertedSource, nil, nil, nil)
 	return d.finish("draw_transparent", &p, err, func(s *surface) error {
 		return s.img.Transparent(p.area, p.src, m.SrcArea.Bounds(), m.TrueColor)
@@ -193,7 +197,12 @@ func (d *display) drawAlphaBlend(m *wire.DrawAlphaBlend) error {
 		SrcAlpha:  m.Flags&wire.AlphaSrcSurfaceHasAlpha != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
 		DestAlpha: m.Flags&wire.AlphaDestHasAlpha != 0,
 	}
+	d.scales(m.Src, m.SrcArea, &m.Base)
+	left := d.leftover(m, b)
 	return d.finish("draw_alpha_blend", &p, err, func(s *surface) error {
+		if left != nil {
+			return s.img.Composite(p.area, canvas.OpOver, *left, evenly(m.Alpha), false)
+		}
 		return s.img.AlphaBlend(p.area, p.src, m.SrcArea.Bounds(), b)
 	})
 }
@@ -205,9 +214,7 @@ func (d *display) drawComposite(m *wire.DrawComposite) error {
 		Filter: canvas.Filter(m.Flags.SrcFilter()), Repeat: canvas.Repeat(m.Flags.SrcRepeat()),
 		Opaque: m.Flags&wire.CompositeSourceOpaque != 0 && m.Src != nil && m.Src.Type == wire.ImageSurface,
 	}
-	if m.Flags&wire.CompositeHasSrcTransform != 0 {
-		source.Transform = transform(m.SrcTransform)
-	}
+	d.sampled(&source, m.Src, m.Flags&wire.CompositeHasSrcTransform != 0, &m.SrcTransform)
 	var mask *canvas.Sampled
 	if m.Flags&wire.CompositeHasMask != 0 && p.s != nil {
 		img, e := d.source(m.Mask, &d.slots.brush, p.s, false)
@@ -217,10 +224,9 @@ func (d *display) drawComposite(m *wire.DrawComposite) error {
 		mask = &canvas.Sampled{
 			Image: img, Origin: image.Pt(int(m.MaskOrigin.X), int(m.MaskOrigin.Y)),
 			Filter: canvas.Filter(m.Flags.MaskFilter()), Repeat: canvas.Repeat(m.Flags.MaskRepeat()),
+			Opaque: m.Flags&wire.CompositeMaskOpaque != 0 && m.Mask != nil && m.Mask.Type == wire.ImageSurface,
 		}
-		if m.Flags&wire.CompositeHasMaskTransform != 0 {
-			mask.Transform = transform(m.MaskTransform)
-		}
+		d.sampled(mask, m.Mask, m.Flags&wire.CompositeHasMaskTransform != 0, &m.MaskTransform)
 	}
 	component := m.Flags&wire.CompositeComponentAlpha != 0
 	return d.finish("draw_composite", &p, err, func(s *surface) error {
@@ -228,8 +234,59 @@ func (d *display) drawComposite(m *wire.DrawComposite) error {
 	})
 }
 
-func transform(t wire.Transform) *canvas.Transform {
-	return &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
+// sampled completes how a composite reads an image. The reference sets transform, filter and repeat of a surface and never
+// takes them back: the transform counts for the composites after it. It makes a second image, for which nothing of this is so,
+// of a surface whose alpha is left out.
+func (d *display) sampled(k *canvas.Sampled, m *wire.Image, has bool, t *wire.Transform) {
+	if has {
+		k.Transform = &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
+	}
+	if m == nil || m.Type != wire.ImageSurface {
+		return
+	}
+	s := d.surfaces.byID[m.Surface]
+	if s == nil || k.Opaque && s.img.Format == canvas.ARGB {
+		return
+	}
+	if !has && s.sampled != nil {
+		k.Transform = s.sampled.Transform
+	}
+	s.sampled = &canvas.Sampled{Transform: k.Transform, Filter: k.Filter, Repeat: k.Repeat}
+}
+
+// scales notes that a surface is scaled, if it is: the reference sets another transform for that and takes it back.
+func (d *display) scales(m *wire.Image, from wire.Rect, b *wire.DisplayBase) {
+	if m == nil || m.Type != wire.ImageSurface || from.Bounds().Size() == b.Box.Bounds().Size() {
+		return
+	}
+	if s := d.surfaces.byID[m.Surface]; s != nil {
+		s.sampled = nil
+	}
+}
+
+// leftover is how the reference reads a surface in a blend that does not scale: as the last composite did. It is nil where this
+// makes no difference: for other images, and for one that the reference makes for the sake of its alpha.
+func (d *display) leftover(m *wire.DrawAlphaBlend, b canvas.Blend) *canvas.Sampled {
+	if m.Src == nil || m.Src.Type != wire.ImageSurface || b.Alpha == 0 {
+		return nil
+	}
+	s := d.surfaces.byID[m.Src.Surface]
+	if s == nil || s.sampled == nil || b.SrcAlpha && s.img.Format == canvas.XRGB {
+		return nil
+	}
+	k := *s.sampled
+	k.Image, k.Origin, k.Repeat = s.img, m.SrcArea.Bounds().Min, canvas.RepeatNone
+	return &k
+}
+
+// evenly is a mask of one alpha; nil if that is full.
+func evenly(alpha uint8) *canvas.Sampled {
+	if alpha == 255 {
+		return nil
+	}
+	m := canvas.New(canvas.A8, 1, 1)
+	m.Set(0, 0, uint32(alpha))
+	return &canvas.Sampled{Image: m, Repeat: canvas.RepeatNormal}
 }
 
 func (d *display) drawStroke(m *wire.DrawStroke) error {

@@ -55,6 +55,9 @@ type surfaces struct {
 type surface struct {
 	info SurfaceInfo
 	img  *canvas.Image
+	// sampled is how the last composite has read the surface, without the image; see display.sampled. It belongs to the
+	// goroutine that carries out messages.
+	sampled *canvas.Sampled
 }
 
 // Surfaces lists what exists now, primary ones first, then by channel and number.

@@ -246,8 +246,11 @@ func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, co
 		return &UnsupportedError{What: fmt.Sprintf("composite operator %#x with a mask and a moved source on a surface with alpha", uint8(op))}
 	}
 	if op == OpSaturate {
-		opaque := src.opaque(m.bounds(a).Sub(a.Box.Min)) && (cover == nil || !componentAlpha && cover.opaque(m.bounds(a).Sub(a.Box.Min)))
-		op = op.reduced(opaque, !m.Format.hasAlpha())
+		// pixman draws with an operator that gives the same, but for rounding, where it knows the source to be opaque.
+		r := m.bounds(a).Sub(a.Box.Min)
+		if src.opaque(r) && (cover == nil || !componentAlpha && cover.opaque(r)) {
+			op = OpOverReverse
+		}
 	}
 	// pixel combines one pixel, at x, y relative to the box, with the destination's cell.
 	pixel := func(x, y int, cell uint32) uint32 {

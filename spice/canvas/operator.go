@@ -61,18 +61,6 @@ func (op Operator) simple() Operator {
 	return op
 }
 
-// reduced is the operator that gives the same as OpSaturate, but for rounding, where the source or the destination is known to
-// be opaque. pixman draws with that one.
-func (op Operator) reduced(sourceOpaque, destOpaque bool) Operator {
-	switch {
-	case destOpaque:
-		return OpDst
-	case sourceOpaque:
-		return OpOverReverse
-	}
-	return op
-}
-
 // divides reports whether the operator divides. pixman computes such operators in floating point.
 func (op Operator) divides() bool {
 	switch op {

@@ -161,7 +161,7 @@ func (op Operator) blendFloat(s, sa, d, da float32) float32 {
 	// OpSoftLight
 	switch {
 	case isZero(da):
-		return 0
+		return d * sa
 	case float32(2*s) <= sa:
 		return float32(d*sa) - float32(float32(d*(da-d))*(sa-float32(2*s)))/da
 	case float32(4*d) <= da:

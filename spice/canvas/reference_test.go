@@ -68,6 +68,7 @@ type kase struct {
 	area  canvas.Area
 	what  string // the operation's parameters, for who looks into a failure
 	plain bool   // patterns are images, not surfaces
+	loose bool   // colours may be more than their alpha
 	near  bool   // patterns begin left of and above the box
 }
 
@@ -97,7 +98,7 @@ func cellMask(f canvas.Format) uint32 {
 	return 0xffffffff
 }
 
-// image makes an image; colours with alpha are premultiplied.
+// image makes an image; colours with alpha are premultiplied, unless loose is set.
 func (k *kase) image(f canvas.Format, w, h int) *canvas.Image {
 	m := canvas.New(f, w, h)
 	few := k.flip()
@@ -106,7 +107,7 @@ func (k *kase) image(f canvas.Format, w, h int) *canvas.Image {
 		if few {
 			v = []uint32{0, 0xffffffff, 0xff0000ff, 0x8000ff00, 0x00ffffff}[k.IntN(5)]
 		}
-		if f == canvas.ARGB {
+		if f == canvas.ARGB && !k.loose {
 			a := v >> 24
 			if k.IntN(3) == 0 {
 				a = []uint32{0, 255}[k.IntN(2)]
@@ -444,6 +445,7 @@ func (k *kase) compositeWith(op int) func() error {
 // newCase makes the drawing of a seed.
 func newCase(op int, f canvas.Format, seed uint64) (*kase, func() error) {
 	k := &kase{Rand: rand.New(rand.NewPCG(seed, uint64(op)<<32|uint64(f)))}
+	k.loose = operations[op].name == "composite_blend" && seed%2 == 1
 	k.dst = k.image(f, 8+k.IntN(24), 8+k.IntN(16))
 	k.putImage(k.dst)
 	k.put(op)

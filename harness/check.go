@@ -3,6 +3,8 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"github.com/spicelane/spicelane/harness/host"
+	"os"
 	"slices"
 	"strings"
 
@@ -30,6 +32,9 @@ func (e *FieldError) Verdict() verdict.Kind { return verdict.Harness }
 // Check returns a *FieldError if a lane cannot work with c. It looks at c only, and not at
 // the host; Start does both, before it starts anything.
 func (c Config) Check() error {
+	if err := host.CheckEnvironment(os.Getenv); err != nil {
+		return err
+	}
 	for _, check := range []func() *FieldError{c.checkWords, c.checkNumbers, c.checkGuest, c.checkParts} {
 		if err := check(); err != nil {
 			return verdict.Classify("", err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
@@ -49,7 +50,7 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 }
 
 // EnvKeep says which lanes of tests stay up after their test: "failed".
-const EnvKeep = "SPICELANE_KEEP"
+const EnvKeep = host.EnvKeep
 
 // keepFailed tells whether the lane of a failed test is to stay up.
 func keepFailed() bool { return os.Getenv(EnvKeep) == "failed" }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -39,7 +40,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := verdict.Classify("", root.ExecuteContext(ctx))
+	err := host.AbsoluteEnvironment()
+	if err == nil {
+		err = host.CheckEnvironment(os.Getenv)
+	}
+	if err == nil {
+		err = verdict.Classify("", root.ExecuteContext(ctx))
+	}
 	if err == nil {
 		return 0
 	}

@@ -28,7 +28,7 @@ func CacheDir() string {
 	if d, err := os.UserCacheDir(); err == nil {
 		return filepath.Join(d, "spicelane")
 	}
-	return filepath.Join(os.TempDir(), userDir(), "cache")
+	return filepath.Join(tempDir(), userDir(), "cache")
 }
 
 // StateDir returns where lanes are noted that outlive the command that made them. It is
@@ -41,12 +41,22 @@ func StateDir() string {
 	if h, err := os.UserHomeDir(); err == nil && filepath.IsAbs(h) {
 		return filepath.Join(h, ".local", "state", "spicelane")
 	}
-	return filepath.Join(os.TempDir(), userDir())
+	return filepath.Join(tempDir(), userDir())
+}
+
+// tempDir returns the directory for temporary files. QEMU and a lane's parts run in
+// others, so that a relative TMPDIR would be theirs.
+func tempDir() string {
+	dir := os.TempDir()
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
 }
 
 // runDirBase returns where run directories are.
 func runDirBase() string {
-	base := os.TempDir()
+	base := tempDir()
 	// A long TMPDIR (go test's artifacts, CI workspaces) leaves no room for a
 	// socket's name.
 	if len(base) > 40 {

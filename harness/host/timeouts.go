@@ -2,7 +2,6 @@ package host
 
 import (
 	"os"
-	"strconv"
 	"time"
 )
 
@@ -13,10 +12,11 @@ const EnvTimeoutScale = "SPICELANE_TIMEOUT_SCALE"
 // takes four times as long; the rest is for machines that are busy.
 const tcgFactor = 6
 
-// Scaled returns d, stretched for TCG and by $SPICELANE_TIMEOUT_SCALE.
+// Scaled returns d, stretched for TCG and by $SPICELANE_TIMEOUT_SCALE, of which
+// CheckEnvironment has said that it makes sense.
 func Scaled(d time.Duration, accel string) time.Duration {
 	f := 1.0
-	if s, err := strconv.ParseFloat(os.Getenv(EnvTimeoutScale), 64); err == nil && s > 0 {
+	if s, err := parseScale(os.Getenv(EnvTimeoutScale)); err == nil {
 		f = s
 	}
 	if accel != "kvm" {

@@ -3,12 +3,12 @@ package harness
 import (
 	"errors"
 	"fmt"
-	"github.com/spicelane/spicelane/harness/host"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"

@@ -35,7 +35,7 @@ import (
 // ended waits for the lane to end by itself and returns why.
 func ended(t *testing.T, lane *harness.Lane) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(lane.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	select {
 	case <-lane.Done():

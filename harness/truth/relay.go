@@ -18,6 +18,8 @@ import (
 type relay struct {
 	ln     net.Listener
 	server atomic.Int32 // the server's port
+	// change, if set, replaces a message of a channel by what it returns: tests make a bad proxy with it.
+	change func(wire.ChannelID, note) []note
 
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
@@ -225,8 +227,14 @@ func (r *relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 		if n != nil {
 			n.add(h, body)
 		}
-		if err := out.WriteRaw(h, body); err != nil {
-			return err
+		passed := []note{{h, body}}
+		if r.change != nil {
+			passed = r.change(mess.channel, passed[0])
+		}
+		for _, m := range passed {
+			if err := out.WriteRaw(m.header, m.body); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -154,6 +154,7 @@ type runner struct {
 	foreign Foreign
 	mark    uint32 // the last value of the sentinel
 	healed  bool   // the last step left a difference that was as expected
+	refused bool   // the clients have refused to draw something, and trust their surface no more
 	shown   bool   // the clients have shown that they take part
 	truth   canvas.Image
 	before  []byte // the primary surface before a step
@@ -632,6 +633,10 @@ func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.E
 			return f, false, err
 		}
 	}
+	if r.refused {
+		r.refused = false
+		return nil, true, r.hangUp()
+	}
 	if healed {
 		if err := r.heal(ctx, surfaces); err != nil {
 			f, err := r.serverFailure(err)
@@ -679,7 +684,12 @@ func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) 
 			p = nil // as wrong as the direct one
 		}
 	}
-	if problem := r.problem(id); problem != "" {
+	problem := r.problem(id)
+	if problem != "" && expect.Kind == catalogue.ServerWrong {
+		r.refused = true
+		return nil, true
+	}
+	if problem != "" {
 		return r.wrong(HopClient, "the client says itself that it cannot draw this: "+problem, s, want, direct, proxied), false
 	}
 	switch {
@@ -787,9 +797,10 @@ func (r *runner) cursor(ctx context.Context, s *catalogue.Step) (*Failure, error
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, stepTime)
-		err := v.client.Await(wait, func() bool { return v.cursorDiffers(s.Cursor) == "" })
+		// Each step moves, hides or shows the pointer: then it must have the shape as well.
+		err := v.client.Await(wait, func() bool { return v.cursorIsAt(s.Cursor) })
 		cancel()
-		if err == nil {
+		if err == nil && v.cursorDiffers(s.Cursor) == "" {
 			continue
 		}
 		if ctx.Err() != nil {

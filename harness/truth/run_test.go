@@ -41,7 +41,6 @@ func only(t *testing.T, pattern string) []catalogue.Group {
 // wrong are words of steps of groups that the client is known to draw wrongly. Each goes when it is fixed.
 var wrong = []struct{ group, words, why string }{
 	{"text", "top-down", "the server ignores that text is top-down"},
-	{"surface", "transformed", "a transform stays on a surface for later operations"},
 	{"surface", "on 32_ARGB, copy, 16", "an image of 16 bits on ARGB has no alpha"},
 	{"surface", "on 32_ARGB, composite, over, mask 8A", "an image of 8 bits of alpha is a mask of its alpha"},
 	{"surface", "on 32_ARGB, composite, src, mask 8A", "an image of 8 bits of alpha is a mask of its alpha"},

@@ -123,6 +123,12 @@ func (v *viewer) surface(id uint32) (*canvas.Image, error) {
 	return c, err
 }
 
+// cursorIsAt reports whether a client's pointer is where it should be, and as visible.
+func (v *viewer) cursorIsAt(want *catalogue.Cursor) bool {
+	got, ok := v.client.Cursor(0)
+	return ok && got.X == want.At.X && got.Y == want.At.Y && got.Visible == want.Visible
+}
+
 // cursorDiffers says how a client's pointer is not what it should be; empty if it is.
 func (v *viewer) cursorDiffers(want *catalogue.Cursor) string {
 	got, ok := v.client.Cursor(0)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,11 @@ Left), a character of the US layout, a make code (0xe04b), or several joined by
 				return err
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+				if st, err := d.Status(ctx); err == nil && st.Locks != nil {
+					for _, hint := range lockHints(*st.Locks, args[1:]) {
+						fmt.Fprintln(cmd.ErrOrStderr(), hint)
+					}
+				}
 				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
 					return drive.Press(ctx, d, args[1:]...)
 				})
@@ -35,6 +41,22 @@ Left), a character of the US layout, a make code (0xe04b), or several joined by
 		},
 	}
 	return cmd
+}
+
+// lockHints says of which keys a lock makes something else than their name.
+func lockHints(locks control.Locks, keys []string) []string {
+	var hints []string
+	for _, k := range keys {
+		last := k[strings.LastIndex(k[:max(len(k)-1, 0)], "+")+1:]
+		pad, isPad := strings.CutPrefix(strings.ToLower(last), "kp")
+		switch {
+		case isPad && !locks.Num && (pad == "dot" || len(pad) == 1 && pad[0] >= '0' && pad[0] <= '9'):
+			hints = append(hints, fmt.Sprintf("Num Lock is off in the guest: %s moves the cursor or deletes, and gives no digit", last))
+		case locks.Caps && len([]rune(last)) == 1 && strings.ToUpper(last) != strings.ToLower(last):
+			hints = append(hints, fmt.Sprintf("Caps Lock is on in the guest: %s arrives in the other case; type takes care of that", last))
+		}
+	}
+	return hints
 }
 
 // ackWait is how long a guest may take to show a key in its digest: it draws

@@ -30,8 +30,10 @@ var logNames = map[string]string{
 func newLogs() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
-		Use:       "logs NAME [serial|qemu|proxy|client|supervisor|timeline]",
-		Short:     "Print what a part of a lane said",
+		Use:   "logs NAME [serial|qemu|proxy|client|supervisor|timeline]",
+		Short: "Print what a part of a lane said",
+		Long: `Print what a part of a lane said. On a terminal, control characters are shown and
+not carried out (an escape as ^[); into a file or a pipe goes every byte as it is.`,
 		Args:      cobra.RangeArgs(1, 2),
 		ValidArgs: []string{"serial", "qemu", "proxy", "client", "supervisor", "timeline"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,7 +51,7 @@ func newLogs() *cobra.Command {
 			}
 			path := filepath.Join(s.Dir, name)
 			if follow {
-				return followFile(cmd.Context(), cmd.OutOrStdout(), path, s)
+				return followFile(cmd.Context(), forPeople(cmd.OutOrStdout()), path, s)
 			}
 			f, err := os.Open(path)
 			if errors.Is(err, fs.ErrNotExist) {
@@ -59,7 +61,7 @@ func newLogs() *cobra.Command {
 				return usage("%w", err)
 			}
 			defer f.Close()
-			_, err = io.Copy(cmd.OutOrStdout(), f)
+			_, err = io.Copy(forPeople(cmd.OutOrStdout()), f)
 			return err
 		},
 	}

@@ -61,9 +61,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 // oneLine folds a message into one line: the contract promises that the
-// reason is the last line on stderr.
+// reason is the last line on stderr. What a guest said may stand in it, so control
+// characters are shown and not passed on.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return inertText(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "))
 }
 
 func newRoot() *cobra.Command {

@@ -20,13 +20,19 @@ import (
 func newScreenshot() *cobra.Command {
 	var out, via, socket, region, vvFile string
 	var p control.ScreenshotParams
+	var display uint8
+	var surface uint32
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "screenshot [NAME | --socket PATH | --vv FILE] -o FILE.png",
 		Short: "Save what is on the screen",
 		Long: `Save what is on the screen as PNG: as the client has it (--via client), or as
 QEMU has it (--via qmp). They must be equal; if they are not, the way between
-them is at fault.`,
+them is at fault.
+
+A guest with several heads has several display channels, or several surfaces on
+one: --display and --surface choose. Without them it is the primary surface, that
+is surface 0 of the lowest display channel. spicelane status lists the surfaces.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
@@ -36,6 +42,13 @@ them is at fault.`,
 			if p.Region, err = parseRegion(region); err != nil {
 				return err
 			}
+			chosen := cmd.Flags().Changed("display") || cmd.Flags().Changed("surface")
+			if cmd.Flags().Changed("display") {
+				p.ChannelID = &display
+			}
+			if cmd.Flags().Changed("surface") {
+				p.SurfaceID = &surface
+			}
 			var img image.Image
 			switch {
 			case vvFile != "":
@@ -43,7 +56,7 @@ them is at fault.`,
 					return usage("--vv connects by itself: it takes no lane, --socket, --via or --cursor")
 				}
 				via = "a connection of its own"
-				if img, err = firstPicture(cmd, vvFile); err != nil {
+				if img, err = firstPicture(cmd, vvFile, display, surface); err != nil {
 					return err
 				}
 				if img, err = crop(img, p.Region); err != nil {
@@ -57,6 +70,9 @@ them is at fault.`,
 				err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
 					if p.Cursor && !d.Supports(control.MethodCursor) {
 						return usage("--cursor: the client behind this control socket (%s) does not show the pointer", d.Server().ServerName)
+					}
+					if p.ChannelID != nil && !d.Supports(control.MethodAwait) {
+						return usage("--display: the client behind this control socket (%s) shows the primary display only", d.Server().ServerName)
 					}
 					got, err := d.Image(ctx, p)
 					if err != nil {
@@ -78,6 +94,9 @@ them is at fault.`,
 				}
 				if p.Cursor {
 					return usage("--cursor: QEMU's own picture has no pointer in it; leave out --via qmp")
+				}
+				if chosen {
+					return usage("--display, --surface: QEMU's own picture is of the first head; leave out --via qmp")
 				}
 				s, err := readyLane(args[0])
 				if err != nil {
@@ -112,6 +131,8 @@ them is at fault.`,
 	f.StringVarP(&out, "output", "o", "", "the PNG `FILE`")
 	f.StringVar(&via, "via", "client", "whose picture: `client|qmp`")
 	f.StringVar(&region, "region", "", "only this part of the screen, as `WIDTHxHEIGHT+X+Y` in pixels from the top left")
+	f.Uint8Var(&display, "display", 0, "the display channel's `NUMBER`")
+	f.Uint32Var(&surface, "surface", 0, "the surface's `NUMBER` on that channel")
 	f.BoolVar(&p.Cursor, "cursor", false, "draw the pointer into the picture")
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	f.StringVar(&vvFile, "vv", "", "connect with this virt-viewer `FILE` (- is standard input), take the first picture and hang up")
@@ -150,7 +171,7 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 
 // firstPicture connects to a console, waits for its first complete picture and
 // hangs up.
-func firstPicture(cmd *cobra.Command, file string) (image.Image, error) {
+func firstPicture(cmd *cobra.Command, file string, display uint8, surface uint32) (image.Image, error) {
 	ctx := cmd.Context()
 	v, err := readVV(cmd, file)
 	if err != nil {
@@ -158,16 +179,16 @@ func firstPicture(cmd *cobra.Command, file string) (image.Image, error) {
 	}
 	cfg := spice.FromVV(v)
 	// One picture only: neither keys nor a pointer.
-	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay} }
+	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay, ID: display} }
 	c, err := spice.Dial(ctx, cfg)
 	if err != nil {
 		return nil, &verdict.Error{Verdict: headless.Blame(err), Op: "screenshot", Err: err}
 	}
 	defer c.Close()
-	if _, err := c.AwaitPicture(ctx, 0); err != nil {
+	if _, err := c.AwaitPicture(ctx, display); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
-	pic, err := c.Snapshot(0, 0, nil)
+	pic, err := c.Snapshot(display, surface, nil)
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}

@@ -179,9 +179,8 @@ func printLanes(w io.Writer, rows []laneRow, live bool) {
 
 // colourWord colours the first state word in a line if w is a terminal.
 func colourWord(w io.Writer, line, state string) string {
-	f, ok := w.(*os.File)
 	colour := stateColour[state]
-	if !ok || !isTerminal(f) || colour == "" || os.Getenv("NO_COLOR") != "" {
+	if !isTerminalWriter(w) || colour == "" || os.Getenv("NO_COLOR") != "" {
 		return line
 	}
 	return strings.Replace(line, " "+state, " \x1b["+colour+"m"+state+"\x1b[m", 1)

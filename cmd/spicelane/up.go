@@ -241,8 +241,7 @@ type progress struct {
 }
 
 func newProgress(w io.Writer) *progress {
-	f, ok := w.(*os.File)
-	return &progress{w: w, terminal: ok && isTerminal(f)}
+	return &progress{w: w, terminal: isTerminalWriter(w)}
 }
 
 func (p *progress) clear() {

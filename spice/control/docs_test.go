@@ -143,7 +143,7 @@ func jsonFields(vs []any) []string {
 		default:
 			rt := reflect.TypeOf(v)
 			for i := range rt.NumField() {
-				if tag, _, _ := strings.Cut(rt.Field(i).Tag.Get("json"), ","); tag != "" {
+				if tag, _, _ := strings.Cut(rt.Field(i).Tag.Get("json"), ","); tag != "" && tag != "-" {
 					names = append(names, tag)
 				}
 			}

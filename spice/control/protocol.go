@@ -188,6 +188,10 @@ type Status struct {
 	AgentConnected bool      `json:"agent_connected"`
 	Surfaces       []Surface `json:"surfaces"`
 
+	// HadSurface says that the session has had a surface, so that a lack of one is a
+	// change of the mode. It is not on the wire.
+	HadSurface bool `json:"-"`
+
 	// Session is the console's connection id in hex, empty while there is none.
 	Session string `json:"session,omitempty"`
 	// GuestName is the machine's name as the server tells it.

@@ -171,6 +171,7 @@ func (c *Console) Status() control.Status {
 	defer c.mu.Unlock()
 	st := c.status
 	st.Surfaces = slices.Clone(st.Surfaces)
+	st.HadSurface = true // New makes one
 	return st
 }
 

@@ -214,11 +214,11 @@ func TestAWaitThatFailsKeepsTheLastThingItSaw(t *testing.T) {
 		last string
 	}{
 		{"region", control.Condition{Region: &control.RegionCondition{Area: control.Area{Rect: &control.Rect{Width: 4, Height: 4}}, PNG: file.Bytes()}},
-			"the region 4x4 at 0,0 equal to the given picture (last seen: 16 pixels differ; at (0,0) the client has #090909, the given picture #000000; then there is no surface"},
+			"the region 4x4 at 0,0 equal to the given picture (last seen: 16 pixels differ; at (0,0) the client has #090909, the given picture #000000; then there is no surface at this moment: the guest is changing its mode"},
 		{"surface", control.Condition{Surface: &control.SurfaceCondition{Width: 7}},
-			"a surface of 7x0 (last seen: surface 0 on channel 0 of 320x240; then there is no surface"},
+			"a surface of 7x0 (last seen: surface 0 on channel 0 of 320x240; then there is no surface at this moment: the guest is changing its mode"},
 		{"stable", control.Condition{Stable: &control.StableCondition{MS: 3_600_000}},
-			"; then there is no surface"},
+			"; then there is no surface at this moment: the guest is changing its mode"},
 		{"digest", control.Condition{Digest: &control.DigestCondition{MinCounter: new(uint32(7))}},
 			"a digest with frame counter at least 7 (last seen: no digest, only a code that could not be read, 1 times)"},
 	} {

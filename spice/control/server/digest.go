@@ -83,7 +83,11 @@ func (r *DigestReader) Read() (control.Digest, error) {
 func (r *DigestReader) read() (d control.Digest, err error, damaged bool) {
 	_, _, pic := r.look()
 	if pic == nil {
-		return d, errorf(control.CodeNoSuchSurface, "there is no surface to read a digest from yet"), false
+		_, err := pickSurface(r.Console, nil, nil)
+		if err == nil { // it came in between, or it went
+			err = errorf(control.CodeNoSuchSurface, "there is no surface at this moment to read a digest from")
+		}
+		return d, err, false
 	}
 	begin := time.Now()
 	if d, err = r.scan(pic); err != nil {

@@ -510,9 +510,40 @@ func TestScreenshotsAreThePixelsOfTheSurface(t *testing.T) {
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeBadParams})
 	_, err = d.Image(ctx, control.ScreenshotParams{ChannelID: new(uint8(9))})
 	require.ErrorIs(t, err, &control.Error{Code: control.CodeNoSuchSurface})
-	c.RemoveSurfaces()
-	_, err = d.Image(ctx, control.ScreenshotParams{})
-	require.ErrorIs(t, err, &control.Error{Code: control.CodeNoSuchSurface})
+}
+
+// A picture that is asked for while the guest changes its mode is not one that is asked
+// for too early: a test that waits for the session to start would do so in vain.
+func TestALackOfASurfaceSaysWhy(t *testing.T) {
+	c := controltest.NewFull(320, 240)
+	path, _ := controltest.Open(t, server.Config{Console: starting{c}, Scan: controltest.Scan})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
+	for _, verb := range []func() error{
+		func() error { _, err := d.Image(ctx, control.ScreenshotParams{}); return err },
+		func() error { _, err := d.Image(ctx, control.ScreenshotParams{SurfaceID: new(uint32(3))}); return err },
+		func() error { _, err := d.Digest(ctx); return err },
+	} {
+		c.RemoveSurfaces()
+		c.SetConnected(true, "starting")
+		require.ErrorContains(t, verb(), "there is no surface yet: the session may still be starting")
+		c.SetConnected(true, "")
+		require.ErrorContains(t, verb(), "there is no surface at this moment: the guest is changing its mode")
+		c.SetConnected(false, "link: permission denied")
+		err := verb()
+		require.ErrorIs(t, err, &control.Error{Code: control.CodeNoSuchSurface})
+		require.ErrorContains(t, err, "there is no surface: the session is over: link: permission denied")
+	}
+}
+
+// starting is a console that has had no surface while its status has the error
+// "starting".
+type starting struct{ *controltest.Full }
+
+func (s starting) Status() control.Status {
+	st := s.Full.Status()
+	st.HadSurface = st.Error != "starting"
+	return st
 }
 
 // A client that never reads holds up nobody but itself: the console goes on,

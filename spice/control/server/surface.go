@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"image"
 
@@ -14,9 +15,9 @@ func pickSurface(c Console, channel *uint8, surface *uint32) (control.Surface, e
 	want, ok := st.Primary()
 	if !ok && channel == nil {
 		if surface == nil {
-			return want, errorf(control.CodeNoSuchSurface, "there is no surface yet: the session may still be starting")
+			return want, errorf(control.CodeNoSuchSurface, "%s", noSurface(st))
 		}
-		return want, errorf(control.CodeNoSuchSurface, "no surface %d: there is no surface at all", *surface)
+		return want, errorf(control.CodeNoSuchSurface, "no surface %d: %s", *surface, noSurface(st))
 	}
 	if channel != nil {
 		want.ChannelID, want.SurfaceID = *channel, 0
@@ -30,6 +31,18 @@ func pickSurface(c Console, channel *uint8, surface *uint32) (control.Surface, e
 		}
 	}
 	return want, errorf(control.CodeNoSuchSurface, "no surface %d on display channel %d", want.SurfaceID, want.ChannelID)
+}
+
+// noSurface says why there is no surface at all.
+func noSurface(st control.Status) string {
+	switch {
+	case !st.SPICEConnected:
+		return "there is no surface: the session is over: " + cmp.Or(st.Error, "not connected")
+	case st.HadSurface:
+		return "there is no surface at this moment: the guest is changing its mode"
+	default:
+		return "there is no surface yet: the session may still be starting"
+	}
 }
 
 // snapshot copies a surface or a part of it.

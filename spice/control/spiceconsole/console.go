@@ -45,6 +45,7 @@ type Console struct {
 	stop      func()      // ends the observation of client
 
 	held server.HeldKeys
+	had  atomic.Bool // the session has had a surface
 
 	pictures sync.Pool // *spice.Picture, so that a look at a corner allocates no screen
 }
@@ -182,6 +183,7 @@ func (c *Console) Close() error {
 // attach makes client the session that is shown.
 func (c *Console) attach(client *spice.Client) {
 	c.client.Store(client)
+	c.had.Store(false)
 	c.held.Clear() // a server releases the keys of a client that goes
 	stop := client.Observe(c.notify)
 	c.mu.Lock()
@@ -193,6 +195,7 @@ func (c *Console) attach(client *spice.Client) {
 func (c *Console) notify(e spice.Event) {
 	switch e := e.(type) {
 	case spice.Drawn:
+		c.had.Store(true)
 		c.tell(server.Drawn{Channel: e.Channel, Surface: e.Surface, Rect: e.Rect, Op: e.Op, Received: e.Received, At: e.At})
 	case spice.Latency:
 		c.tell(server.Latency{Interval: e.Interval})
@@ -270,6 +273,10 @@ func (c *Console) Status() control.Status {
 			ChannelID: s.Channel, SurfaceID: s.ID, Width: s.Width, Height: s.Height, Trusted: &trusted,
 		})
 	}
+	if len(st.Surfaces) > 0 {
+		c.had.Store(true)
+	}
+	st.HadSurface = c.had.Load()
 	return st
 }
 

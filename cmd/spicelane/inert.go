@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// An inert writer shows control characters instead of passing them on, so that what a
+// guest says cannot move the cursor of the person's terminal, retitle its window or
+// answer for its keyboard. Line breaks and tabs stay; an escape is shown as ^[.
+type inert struct {
+	w    io.Writer
+	left []byte // a carriage return, or the beginning of a character, whose rest has not come
+}
+
+// Write implements [io.Writer].
+func (t *inert) Write(p []byte) (int, error) {
+	in := append(t.left, p...)
+	t.left = nil
+	out := make([]byte, 0, len(in)+len(in)/8)
+	for len(in) > 0 {
+		if !utf8.FullRune(in) || len(in) == 1 && in[0] == '\r' {
+			t.left = append([]byte(nil), in...)
+			break
+		}
+		r, n := utf8.DecodeRune(in)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			out = fmt.Appendf(out, `\x%02x`, in[0])
+		case r == '\r' && len(in) > 1 && in[1] == '\n':
+			// A line break of two characters, as serial consoles have it.
+		case r == '\n' || r == '\t':
+			out = append(out, byte(r))
+		case r < 0x20:
+			out = append(out, '^', byte(r)+'@')
+		case r == 0x7f:
+			out = append(out, "^?"...)
+		case r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			// C1 controls, and what turns the direction of text round.
+			out = fmt.Appendf(out, "<U+%04X>", r)
+		default:
+			out = append(out, in[:n]...)
+		}
+		in = in[n:]
+	}
+	if _, err := t.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// inertText returns a text with its control characters shown.
+func inertText(s string) string {
+	var b strings.Builder
+	t := &inert{w: &b}
+	_, _ = t.Write([]byte(s)) // a Builder takes everything
+	return b.String() + strings.Repeat("\uFFFD", min(len(t.left), 1))
+}
+
+// forPeople returns a writer of what a guest or another program said: as it is, or
+// inert if w is a terminal.
+func forPeople(w io.Writer) io.Writer {
+	if isTerminalWriter(w) {
+		return &inert{w: w}
+	}
+	return w
+}

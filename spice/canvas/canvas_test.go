@@ -355,3 +355,25 @@ func TestPixelsOfSixteenBitsAreScaledWithEightBitsAChannelForASurfaceOf32(t *tes
 	require.Equal(t, uint32(0x3f), dst.At(1, 0)&0xffffff)
 	require.Equal(t, uint32(0xbf), dst.At(2, 0)&0xffffff)
 }
+
+// The line's rows are 0 and 1, 2 to 5, 6 and 7. The second falls into two pieces: the later one is written over the third row,
+// and drawn again in its place. libspice-server was seen to draw 120 random strokes this way.
+func TestASpanThatFallsIntoPiecesCostsTheNextOneAsInTheReference(t *testing.T) {
+	down := []canvas.Segment{{Begin: true, End: true, Points: []canvas.PointFix{{X: 0, Y: 0}, {X: 8 << 4, Y: 2 << 4}}}}
+	up := []canvas.Segment{{Begin: true, End: true, Points: []canvas.PointFix{{X: 8 << 4, Y: 2 << 4}, {X: 0, Y: 0}}}}
+	draw := func(path []canvas.Segment, rop canvas.Rop, clip ...image.Rectangle) [][]uint32 {
+		m := canvas.New(canvas.XRGB, 9, 3)
+		area := canvas.Area{Box: m.Bounds(), Clipped: true, Clip: clip}
+		require.NoError(t, m.Stroke(area, path, canvas.Pen{Brush: canvas.Solid(7), Rop: rop}))
+		return rows(m)
+	}
+	left, right := image.Rect(0, 0, 3, 3), image.Rect(4, 0, 9, 3)
+	require.Equal(t, [][]uint32{{7, 7, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 7, 0, 7, 7, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 0}}, draw(down, canvas.RopCopy, left, right))
+	require.Equal(t, [][]uint32{{7, 7, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 7, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 0}}, draw(down, canvas.RopXor, left, right))
+	// Upwards the rows are taken from the top, too: the lowest one is lost.
+	require.Equal(t, [][]uint32{{0, 7, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 7, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 0, 0}}, draw(up, canvas.RopXor, left, right))
+	// Columns that touch are one, and one rectangle above the other loses nothing.
+	whole := [][]uint32{{7, 7, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 7, 7, 7, 7, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 7, 7, 0}}
+	require.Equal(t, whole, draw(down, canvas.RopXor, left, image.Rect(3, 0, 9, 3)))
+	require.Equal(t, whole, draw(down, canvas.RopXor, image.Rect(0, 0, 9, 1), image.Rect(0, 1, 9, 3)))
+}

@@ -3,6 +3,7 @@ package canvas
 import (
 	"fmt"
 	"image"
+	"slices"
 )
 
 // Fixed is a coordinate with four bits after the point.
@@ -57,9 +58,17 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 	for _, l := range lines {
 		corners += len(l)
 	}
+	var rects []image.Rectangle
 	steps := 0
-	if err := m.each(Area{Box: a.Box, Clipped: a.Clipped, Clip: a.Clip}, func(r image.Rectangle) { steps += max(r.Dx(), r.Dy()) }); err != nil {
+	err = m.each(Area{Box: a.Box, Clipped: a.Clipped, Clip: a.Clip}, func(r image.Rectangle) {
+		rects = append(rects, r)
+		steps += max(r.Dx(), r.Dy())
+	})
+	if err != nil {
 		return err
+	}
+	if len(rects) > 1 {
+		steps += max(m.Width, m.Height)
 	}
 	if steps > 0 && corners > maxPathWork/steps {
 		return &ArgumentError{Problem: fmt.Sprintf("path of %d points on %d clip rectangles takes too long", corners, len(a.Clip))}
@@ -89,17 +98,114 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 			}
 		})
 	}
-	return m.each(a, func(r image.Rectangle) {
-		plot := func(x, y int) {
-			s := tile.At(mod(x-pos.X, tile.Width), mod(y-pos.Y, tile.Height))
-			m.Set(x, y, k.apply(s, m.At(x, y)))
+	plot := func(x, y int) {
+		s := tile.At(mod(x-pos.X, tile.Width), mod(y-pos.Y, tile.Height))
+		m.Set(x, y, k.apply(s, m.At(x, y)))
+	}
+	if bands := columns(rects); bands != nil {
+		var spans []span
+		for _, l := range lines {
+			for i := 1; i < len(l); i++ {
+				spans = clipInPlace(lineSpans(spans[:0], l[i-1], l[i], m.Bounds()), bands)
+				for _, s := range spans {
+					for x := s.x; x < s.x+s.w; x++ {
+						plot(x, s.y)
+					}
+				}
+			}
 		}
+		return nil
+	}
+	for _, r := range rects {
 		for _, l := range lines {
 			for i := 1; i < len(l); i++ {
 				thinLine(l[i-1], l[i], r, plot)
 			}
 		}
+	}
+	return nil
+}
+
+// band is clip rectangles that lie side by side.
+type band struct {
+	top, bottom int
+	columns     [][2]int // from and up to which x
+}
+
+// columns sorts clip rectangles, which come in bands, into bands; nil if nowhere two of them lie side by side.
+func columns(rects []image.Rectangle) []band {
+	var bands []band
+	wide := false
+	for _, r := range rects {
+		n := len(bands) - 1
+		if n < 0 || bands[n].top != r.Min.Y {
+			bands = append(bands, band{r.Min.Y, r.Max.Y, [][2]int{{r.Min.X, r.Max.X}}})
+			continue
+		}
+		last := &bands[n].columns[len(bands[n].columns)-1]
+		if r.Min.X == last[1] {
+			last[1] = r.Max.X
+			continue
+		}
+		bands[n].columns = append(bands[n].columns, [2]int{r.Min.X, r.Max.X})
+		wide = true
+	}
+	if !wide {
+		return nil
+	}
+	return bands
+}
+
+// lineSpans appends the pixels of a line within a rectangle: one span for each row, from the top down.
+func lineSpans(spans []span, p, q image.Point, within image.Rectangle) []span {
+	thinLine(p, q, within, func(x, y int) {
+		n := len(spans) - 1
+		if n < 0 || spans[n].y != y {
+			spans = append(spans, span{x: x, y: y, w: 1})
+			return
+		}
+		spans[n].x = min(spans[n].x, x)
+		spans[n].w++
 	})
+	if q.Y < p.Y {
+		slices.Reverse(spans) // the reference takes the rows from the top
+	}
+	return spans
+}
+
+// clipInPlace cuts spans to bands as the reference does: it writes the pieces over the spans that it reads. Where a span falls into
+// several pieces the next spans are lost, and the pieces that were written over them are there twice, which exclusive or shows.
+func clipInPlace(spans []span, bands []band) []span {
+	out := 0
+	for i, n := 0, len(spans); i < n; i++ {
+		s := spans[i]
+		at, found := slices.BinarySearchFunc(bands, s.y, func(b band, y int) int {
+			switch {
+			case b.bottom <= y:
+				return -1
+			case b.top > y:
+				return 1
+			}
+			return 0
+		})
+		if !found {
+			continue
+		}
+		for _, c := range bands[at].columns {
+			from, to := max(s.x, c[0]), min(s.x+s.w, c[1])
+			if from >= to {
+				continue
+			}
+			piece := span{x: from, y: s.y, w: to - from}
+			if out < len(spans) {
+				spans[out] = piece
+			} else {
+				spans = append(spans, piece)
+			}
+			out++
+		}
+	}
+	return spans[:out]
 }
 
 // dashes is the pixels of dashed lines, as far as they are within a rectangle.

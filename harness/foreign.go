@@ -17,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -202,13 +203,13 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	at := headless.Ready{}
 	plain, tls := t.has("port"), t.has("tls_port")
 	if plain {
-		at.Addr = hostPort("127.0.0.1", ports[0])
+		at.Addr = hostport.Join("127.0.0.1", ports[0])
 	}
 	if tls {
-		at.TLSAddr = hostPort("127.0.0.1", ports[1])
+		at.TLSAddr = hostport.Join("127.0.0.1", ports[1])
 	}
 	if t.has("api_port") {
-		at.API = "http://" + hostPort("127.0.0.1", ports[2])
+		at.API = "http://" + hostport.Join("127.0.0.1", ports[2])
 	}
 	for _, addr := range []string{at.Addr, at.TLSAddr} {
 		if addr == "" {

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/hostport"
 )
 
 // Faults that a test can put a lane under. What QEMU itself offers is on
@@ -346,7 +347,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()
 		if addr := m.Spice(); addr.Unix == "" {
-			s.SPICE.Addr = hostPort(addr.Host, max(addr.TLSPort, addr.Port))
+			s.SPICE.Addr = hostport.Join(addr.Host, max(addr.TLSPort, addr.Port))
 		}
 	})
 	return nil

@@ -26,6 +26,7 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/pki"
 )
@@ -460,7 +461,7 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	go l.recordSerial(m)
 	addr := m.Spice().Unix
 	if addr == "" {
-		addr = hostPort(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
+		addr = hostport.Join(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
 	}
 	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"sync/atomic"
 
@@ -241,8 +240,4 @@ func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 		s.Port = qemu.AnyPort
 	}
 	return s, nil
-}
-
-func hostPort(host string, port int) string {
-	return net.JoinHostPort(host, fmt.Sprint(port))
 }

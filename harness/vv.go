@@ -12,6 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -29,7 +30,7 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 		if f.TLSPort != 0 {
 			port = f.TLSPort
 		}
-		cfg := impair.Config{Network: "tcp", Addr: hostPort(f.Host, port), Profile: *l.cfg.Link, In: cmp.Or(l.cfg.LinkIn, impair.Auto)}
+		cfg := impair.Config{Network: "tcp", Addr: hostport.Join(f.Host, port), Profile: *l.cfg.Link, In: cmp.Or(l.cfg.LinkIn, impair.Auto)}
 		if f.UnixPath != "" {
 			cfg.Network, cfg.Addr = "unix", f.UnixPath
 		}

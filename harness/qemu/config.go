@@ -2,6 +2,8 @@ package qemu
 
 import (
 	"log/slog"
+
+	"github.com/spicelane/spicelane/internal/hostport"
 )
 
 // Accel is what executes the guest's instructions.
@@ -203,7 +205,7 @@ func (s Spice) addr() string {
 	if s.Addr == "" {
 		return "127.0.0.1"
 	}
-	return s.Addr
+	return hostport.Bare(s.Addr)
 }
 
 // NIC is a network card.

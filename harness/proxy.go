@@ -10,7 +10,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/headless"
-	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
@@ -216,28 +215,4 @@ func (l *Lane) childProxy(ctx context.Context) error {
 	}
 	l.proxyIsAt(ready, l.proxy.pid)
 	return nil
-}
-
-// spiceFor says where QEMU's SPICE server has to be for this lane's proxy.
-func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
-	switch {
-	case l.cfg.BackendTLS:
-		b, err := pki.New(pki.Config{CommonName: "qemu"})
-		if err != nil {
-			return s, verdict.Classify("backend certificate", err)
-		}
-		x509 := l.run.File("x509")
-		if err := b.WriteDir(x509); err != nil {
-			return s, verdict.Classify("backend certificate", err)
-		}
-		l.backendPKI = b
-		l.secrets.addKey("key of QEMU's certificate", b.ServerKey)
-		l.secrets.addKey("key of QEMU's CA", b.CAKey)
-		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
-	case l.unixBackend():
-		s.Unix = l.run.File("spice.sock")
-	default:
-		s.Port = qemu.AnyPort
-	}
-	return s, nil
 }

@@ -73,6 +73,7 @@ func TestControlStringsLeaveNoTrace(t *testing.T) {
 	} {
 		l := serial.NewLog(serial.Config{})
 		write(t, l, prefix+"FATAL: no disk\r\n")
+		l.End(nil)
 		assert.Equal(t, []string{"FATAL: no disk"}, texts(l.Lines()), name)
 		_, err := l.Await(boundary(t), fatal)
 		assert.NoError(t, err, name)
@@ -219,6 +220,7 @@ func TestWhatFallsAcrossA64KiBBreakIsFound(t *testing.T) {
 	for _, before := range []int{piece - 40, piece - 7, piece - 1, 2*piece - 5, piece} {
 		l := serial.NewLog(serial.Config{})
 		write(t, l, strings.Repeat(".", before)+"Kernel \x1b[1mpanic\x1b[0m - not sÿncing, Hello from Beacon\n")
+		l.End(nil)
 		for _, m := range []serial.Matcher{
 			serial.Contains("Hello from Beacon"), serial.Matches(regexp.MustCompile("panic - not sÿncing")),
 			serial.Pattern(regexp.MustCompile("Kernel panic - not sÿncing")), serial.Matches(regexp.MustCompile("Beacon$")),

@@ -112,7 +112,7 @@ func Run(ctx context.Context, path string, opts Options) []Result {
 // check is one claim.
 type check struct {
 	name string
-	run  func(*probe) error
+	run  func(*probe)
 }
 
 // skip is the reason for which a check could not be made.
@@ -122,14 +122,37 @@ func (s skip) Error() string { return string(s) }
 
 func skipf(format string, args ...any) error { return skip(fmt.Sprintf(format, args...)) }
 
-func runCheck(ctx context.Context, path string, opts Options, ch check) error {
-	if err := ctx.Err(); err != nil {
+func runCheck(ctx context.Context, path string, opts Options, ch check) (err error) {
+	if ctx.Err() != nil {
 		return fmt.Errorf("not run: %w", context.Cause(ctx))
 	}
 	p := &probe{ctx: ctx, path: path, opts: opts}
 	defer p.close()
-	return ch.run(p)
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case *outcome:
+			err = r.err
+		default:
+			panic(r)
+		}
+	}()
+	ch.run(p)
+	return nil
 }
+
+// outcome ends a check early. The methods of probe and line that check something panic
+// with it, so that a check is the list of what it says and hears.
+type outcome struct{ err error }
+
+// fail ends the check, which has failed.
+func (p *probe) fail(err error) { panic(&outcome{err}) }
+
+// failf ends the check, which has failed.
+func (p *probe) failf(format string, args ...any) { p.fail(fmt.Errorf(format, args...)) }
+
+// skipf ends the check, which cannot be made here.
+func (p *probe) skipf(format string, args ...any) { p.fail(skipf(format, args...)) }
 
 // probe is what a check works with.
 type probe struct {
@@ -202,66 +225,57 @@ type helloResult struct {
 // dial connects and says nothing. A server that is still cleaning up after the
 // client before may be busy for a moment, so a hello is tried first on
 // connections of their own.
-func (p *probe) dial() (*line, error) {
+func (p *probe) dial() *line {
 	var d net.Dialer
 	conn, err := d.DialContext(p.ctx, "unix", p.path)
 	if err != nil {
-		return nil, err
+		p.fail(err)
 	}
 	if dl, ok := p.ctx.Deadline(); ok {
 		_ = conn.SetDeadline(dl)
 	}
 	l := &line{p: p, conn: conn, r: bufio.NewReader(conn), nextID: 1000}
 	p.lines = append(p.lines, l)
-	return l, nil
+	return l
 }
 
 // free waits until the server serves a new client, and returns its connection,
 // on which nothing has been said but a request that came too early.
-func (p *probe) free() (*line, error) {
+func (p *probe) free() *line {
 	deadline := time.Now().Add(p.opts.patience())
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		l, err := p.dial()
-		if err != nil {
-			return nil, err
-		}
-		if err := l.send(`{"id":0,"method":"status","params":{}}`); err == nil {
-			m, err := l.read(p.opts.patience())
+		l := p.dial()
+		if _, err := io.WriteString(l.conn, `{"id":0,"method":"status","params":{}}`+"\n"); err == nil {
+			m, err := l.tryRead(p.opts.patience())
 			if err == nil && m.code() == "no_hello_yet" {
-				return l, nil
+				return l
 			}
 			if err == nil && m.code() != "busy" {
-				return nil, fmt.Errorf("a request before hello was answered %s, want no_hello_yet", m)
+				p.failf("a request before hello was answered %s, want no_hello_yet", m)
 			}
 		}
 		l.conn.Close()
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("the server was busy for %s after the last client had gone", p.opts.patience())
+			p.failf("the server was busy for %s after the last client had gone", p.opts.patience())
 		}
 		select {
 		case <-tick.C:
 		case <-p.ctx.Done():
-			return nil, context.Cause(p.ctx)
+			p.fail(context.Cause(p.ctx))
 		}
 	}
 }
 
 // open returns a connection on which hello has been said.
-func (p *probe) open() (*line, error) {
-	l, err := p.free()
-	if err != nil {
-		return nil, err
-	}
-	m, err := l.ask("hello", `{"client_name":"conform","protocol_version":"1.2"}`)
-	if err != nil {
-		return nil, err
-	}
+func (p *probe) open() *line {
+	l := p.free()
+	m := l.ask("hello", `{"client_name":"conform","protocol_version":"1.2"}`)
 	if err := json.Unmarshal(m["result"], &l.hello); err != nil || !m.ok() {
-		return nil, fmt.Errorf("hello was answered %s", m)
+		p.failf("hello was answered %s", m)
 	}
-	return l, nil
+	return l
 }
 
 func has(list []string, s string) bool {
@@ -274,13 +288,17 @@ func has(list []string, s string) bool {
 }
 
 // send writes one line.
-func (l *line) send(s string) error {
-	_, err := io.WriteString(l.conn, s+"\n")
-	return err
+func (l *line) send(s string) { l.write(s + "\n") }
+
+// write writes bytes.
+func (l *line) write(s string) {
+	if _, err := io.WriteString(l.conn, s); err != nil {
+		l.p.failf("the server stopped reading: %w", err)
+	}
 }
 
-// read takes the next line, whatever it is.
-func (l *line) read(within time.Duration) (message, error) {
+// tryRead takes the next line, whatever it is.
+func (l *line) tryRead(within time.Duration) (message, error) {
 	_ = l.conn.SetReadDeadline(time.Now().Add(within))
 	raw, err := l.r.ReadBytes('\n')
 	if err != nil {
@@ -297,11 +315,20 @@ func (l *line) read(within time.Duration) (message, error) {
 	return m, nil
 }
 
-// answer takes the next line that is no event; events are kept for later.
-func (l *line) answer() (message, error) {
+// read takes the next line, whatever it is.
+func (l *line) read(within time.Duration) message {
+	m, err := l.tryRead(within)
+	if err != nil {
+		l.p.fail(err)
+	}
+	return m
+}
+
+// tryAnswer takes the next line that is no event; events are kept for later.
+func (l *line) tryAnswer() (message, error) {
 	deadline := time.Now().Add(l.p.opts.patience())
 	for {
-		m, err := l.read(time.Until(deadline))
+		m, err := l.tryRead(time.Until(deadline))
 		if err != nil {
 			return nil, err
 		}
@@ -312,21 +339,26 @@ func (l *line) answer() (message, error) {
 	}
 }
 
-// event takes the next event of a name, from those kept or from the wire.
-func (l *line) event(name string) (message, error) {
-	return l.eventIn(name, l.p.opts.patience())
+// answer takes the next line that is no event; what is what it answers.
+func (l *line) answer(what string) message {
+	m, err := l.tryAnswer()
+	if err != nil {
+		l.p.failf("%s: %w", what, err)
+	}
+	return m
 }
 
-func (l *line) eventIn(name string, within time.Duration) (message, error) {
+// tryEvent takes the next event of a name, from those kept or from the wire.
+func (l *line) tryEvent(name string) (message, error) {
 	for i, m := range l.events {
 		if m.str("event") == name {
 			l.events = append(l.events[:i:i], l.events[i+1:]...)
 			return m, nil
 		}
 	}
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(l.p.opts.patience())
 	for {
-		m, err := l.read(time.Until(deadline))
+		m, err := l.tryRead(time.Until(deadline))
 		if err != nil {
 			return nil, fmt.Errorf("waiting for %s: %w", name, err)
 		}
@@ -338,80 +370,97 @@ func (l *line) eventIn(name string, within time.Duration) (message, error) {
 }
 
 // ask sends a request with an id of its own and returns its answer.
-func (l *line) ask(method, params string) (message, error) {
+func (l *line) ask(method, params string) message {
 	l.nextID++
 	return l.askID(fmt.Sprint(l.nextID), method, params)
 }
 
-func (l *line) askID(id, method, params string) (message, error) {
-	if err := l.send(fmt.Sprintf(`{"id":%s,"method":%q,"params":%s}`, id, method, params)); err != nil {
-		return nil, err
-	}
-	m, err := l.answer()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", method, clip(params), err)
-	}
+func (l *line) askID(id, method, params string) message {
+	what := method + " " + clip(params)
+	l.send(fmt.Sprintf(`{"id":%s,"method":%q,"params":%s}`, id, method, params))
+	m := l.answer(what)
 	if got := string(m["id"]); got != id {
-		return nil, fmt.Errorf("%s %s: the answer has id %s, want %s: %s", method, clip(params), got, id, m)
+		l.p.failf("%s: the answer has id %s, want %s: %s", what, got, id, m)
 	}
 	if _, has := m["ok"]; !has {
-		return nil, fmt.Errorf("%s: the answer has no ok: %s", method, m)
+		l.p.failf("%s: the answer has no ok: %s", what, m)
 	}
-	return m, nil
+	return m
 }
 
 // succeed asks and wants a success; it returns the result.
-func (l *line) succeed(method, params string) (message, error) {
-	m, err := l.ask(method, params)
-	if err != nil {
-		return nil, err
-	}
+func (l *line) succeed(method, params string) message {
+	m := l.ask(method, params)
 	if !m.ok() {
-		return nil, fmt.Errorf("%s %s was answered %s, want a success", method, clip(params), m)
+		l.p.failf("%s %s was answered %s, want a success", method, clip(params), m)
 	}
-	res, isObject := m["result"]
-	if !isObject || !strings.HasPrefix(string(res), "{") {
-		return nil, fmt.Errorf("%s: the result is no object: %s", method, m)
+	if res, isObject := m["result"]; !isObject || !strings.HasPrefix(string(res), "{") {
+		l.p.failf("%s: the result is no object: %s", method, m)
 	}
-	return m.sub("result"), nil
+	return m.sub("result")
 }
 
 // refuse asks and wants an error code.
-func (l *line) refuse(code, method, params string) error {
-	m, err := l.ask(method, params)
-	if err != nil {
-		return err
-	}
-	return wantCode(m, code, method+" "+clip(params))
+func (l *line) refuse(code, method, params string) {
+	l.wantCode(l.ask(method, params), code, method+" "+clip(params))
 }
 
-func wantCode(m message, code, what string) error {
+// wantCode wants an error of that code, with a message.
+func (l *line) wantCode(m message, code, what string) {
 	if m.ok() || m.code() != code {
-		return fmt.Errorf("%s was answered %s, want the error %s", what, m, code)
+		l.p.failf("%s was answered %s, want the error %s", what, m, code)
 	}
 	if m.sub("error").str("message") == "" {
-		return fmt.Errorf("%s: the error %s has no message", what, code)
+		l.p.failf("%s: the error %s has no message", what, code)
 	}
-	return nil
+}
+
+// wantAnswer wants a success with that id.
+func (l *line) wantAnswer(id string) {
+	if m := l.answer("request " + id); !m.ok() || string(m["id"]) != id {
+		l.p.failf("the answer was %s, want a success with the id %s", m, id)
+	}
 }
 
 // alive checks that the connection still answers.
-func (l *line) alive() error {
-	_, err := l.succeed("status", "{}")
-	if err != nil {
-		return fmt.Errorf("the connection does not live on: %w", err)
-	}
-	return nil
-}
+func (l *line) alive() { l.succeed("status", "{}") }
 
 // ended checks that the server closes the connection with nothing more to say.
-func (l *line) ended() error {
-	m, err := l.read(l.p.opts.patience())
+func (l *line) ended() {
+	m, err := l.tryRead(l.p.opts.patience())
 	if err == nil {
-		return fmt.Errorf("the connection goes on with %s, want its end", m)
+		l.p.failf("the connection goes on with %s, want its end", m)
 	}
 	if !errors.Is(err, io.EOF) {
-		return fmt.Errorf("the connection ends with %w, want a plain end", err)
+		l.p.failf("the connection ends with %w, want a plain end", err)
 	}
-	return nil
+}
+
+// wantNames checks that the field is an array of exactly these strings.
+func (l *line) wantNames(res message, field string, want ...string) {
+	var got []string
+	if err := json.Unmarshal(res[field], &got); err != nil || got == nil {
+		l.p.failf("%s is no array of strings: %s", field, res)
+	}
+	if strings.Join(got, " ") != strings.Join(want, " ") {
+		l.p.failf("%s is %q, want %q", field, got, want)
+	}
+}
+
+// number checks that a field is a number within bounds.
+func (l *line) number(data message, name string, least, most float64) {
+	var f *float64
+	if err := json.Unmarshal(data[name], &f); err != nil || f == nil {
+		l.p.failf("%s is no number: %s", name, data)
+	}
+	if *f < least || *f > most {
+		l.p.failf("%s is %v, want %v to %v", name, *f, least, most)
+	}
+}
+
+// wallclock checks that wallclock_us is near this host's clock.
+func (l *line) wallclock(data message) {
+	now := float64(time.Now().UnixMicro())
+	const hour = 3600e6
+	l.number(data, "wallclock_us", now-hour, now+hour)
 }

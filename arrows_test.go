@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -340,6 +341,40 @@ func TestEachRuleIsAboutPackagesThatAreThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a document says of where things are is true: files are there, and so are packages.
+func TestTheArchitectureDocumentNamesWhatIsThere(t *testing.T) {
+	b, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing := notThere(string(b)); len(missing) > 0 {
+		t.Errorf("docs/architecture.md names what is not there: %q", missing)
+	}
+	if missing := notThere("`harness/no.go`, `hands.go`, `spice/nothing` and `harness/host/dirs.go`"); !slices.Equal(missing, []string{"harness/no.go", "hands.go", "spice/nothing"}) {
+		t.Errorf("this test does not see what is not there: %q", missing)
+	}
+}
+
+// notThere returns the paths in backquotes that are no file or directory, of the module or of
+// harness.
+func notThere(text string) []string {
+	var missing []string
+	for i, word := range strings.Split(text, "`") {
+		isPath := strings.HasSuffix(word, ".go") || strings.HasPrefix(word, "harness/") || strings.HasPrefix(word, "spice/") || strings.HasPrefix(word, "internal/")
+		if i%2 == 0 || !isPath || strings.ContainsAny(word, " \n") {
+			continue
+		}
+		path := strings.TrimSuffix(word, "/…")
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join("harness", path)); err != nil {
+			missing = append(missing, word)
+		}
+	}
+	return missing
 }
 
 func TestABrokenRuleIsSeen(t *testing.T) {

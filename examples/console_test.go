@@ -16,6 +16,8 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // The zero Config boots Beacon behind the built-in proxy. Beacon's digest, a QR
@@ -68,6 +70,6 @@ func TestALaneWhoseGuestDiesSaysWhoseFaultItWas(t *testing.T) {
 		t.Fatal("the lane goes on without its guest")
 	}
 	require.Error(t, lane.Err())
-	require.Equal(t, harness.StateFailed, lane.State().State)
-	require.NotEmpty(t, harness.VerdictOf(lane.Err()))
+	require.Equal(t, registry.StateFailed, lane.State().State)
+	require.NotEmpty(t, verdict.Of(lane.Err()))
 }

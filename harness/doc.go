@@ -18,7 +18,7 @@
 //
 // [Up] is for tests: it skips or fails by SPICELANE_LANES on a host that cannot
 // run a lane, and ends the lane with the test. [Start] is its plain twin. Every
-// error carries a [Verdict]: whose fault it is.
+// error carries a verdict, see package verdict: whose fault it is.
 //
 // Under `go test` proxy and client run inside the test process, and QEMU dies
 // with it, SIGKILL included. What a lane leaves behind is described in section
@@ -27,6 +27,10 @@
 //
 // What can be done to a lane (stop its parts, cut its connections, make its network
 // bad) stands in docs/faults.md.
+//
+// What works without a lane has packages of its own: drive does things through anybody's
+// control socket, headless runs the proxy and the client, registry knows the lanes that are
+// up, host the computer. docs/architecture.md shows them all.
 //
 // The package does not know what the guest is for; suites that do are in
 // harness/scenario.

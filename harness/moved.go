@@ -37,8 +37,14 @@ type (
 	SmokeConfig = drive.SmokeConfig
 	// Deprecated: use drive.SmokeReport.
 	SmokeReport = drive.SmokeReport
+	// Deprecated: use drive.LatencyConfig.
+	LatencyConfig = drive.LatencyConfig
+	// Deprecated: use drive.Latencies.
+	Latencies = drive.Latencies
 	// Deprecated: use headless.ClientConfig.
 	ClientConfig = headless.ClientConfig
+	// Deprecated: use headless.ProxyConfig.
+	ProxyConfig = headless.ProxyConfig
 )
 
 // Deprecated: use the constants of packages verdict, timeline, registry and host.
@@ -102,6 +108,44 @@ func WritePNG(path string, img image.Image) error { return drive.WritePNG(path, 
 func StartClient(ctx context.Context, cfg headless.ClientConfig) (*headless.Client, error) {
 	return headless.StartClient(ctx, cfg)
 }
+
+// StartProxy starts a proxy.
+//
+// Deprecated: use headless.StartProxy.
+func StartProxy(cfg headless.ProxyConfig) (*headless.Proxy, error) {
+	return headless.StartProxy(context.Background(), cfg)
+}
+
+// KeyLatencies measures how long keys take.
+//
+// Deprecated: use drive.KeyLatencies.
+func KeyLatencies(ctx context.Context, cfg drive.LatencyConfig, drivers ...*control.Driver) ([]drive.Latencies, error) {
+	return drive.KeyLatencies(ctx, cfg, drivers...)
+}
+
+// PressKeys presses keys through a control socket.
+//
+// Deprecated: use drive.Press.
+func PressKeys(ctx context.Context, d *control.Driver, keys ...string) error {
+	return drive.Press(ctx, d, keys...)
+}
+
+// DialControl connects to a control socket.
+//
+// Deprecated: use drive.Dial.
+func DialControl(ctx context.Context, name, socket string) (*control.Driver, error) {
+	return drive.Dial(ctx, name, socket)
+}
+
+// FirstDifference says where two pictures differ first.
+//
+// Deprecated: use drive.FirstDifference.
+func FirstDifference(got, want *image.NRGBA) string { return drive.FirstDifference(got, want) }
+
+// Doctor says what this host can run.
+//
+// Deprecated: use host.Doctor.
+func Doctor(ctx context.Context) *host.Report { return host.Doctor(ctx) }
 
 // SamePicture is AwaitScreensMatch.
 //

@@ -15,6 +15,9 @@ import (
 	"os/signal"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func main() {
@@ -24,13 +27,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := lookAround(ctx, *text, *out); err != nil {
-		fmt.Fprintf(os.Stderr, "lookaround: %s fault: %v\n", harness.VerdictOf(err), err)
-		os.Exit(harness.VerdictOf(err).ExitCode())
+		fmt.Fprintf(os.Stderr, "lookaround: %s fault: %v\n", verdict.Of(err), err)
+		os.Exit(verdict.Of(err).ExitCode())
 	}
 }
 
 func lookAround(ctx context.Context, text, out string) (err error) {
-	lane, err := harness.Start(ctx, harness.Config{OnStep: func(s harness.Step) {
+	lane, err := harness.Start(ctx, harness.Config{OnStep: func(s registry.Step) {
 		fmt.Printf("%-8s %5d ms  %s\n", s.Name, s.MS, s.Detail)
 	}})
 	if err != nil {
@@ -49,5 +52,5 @@ func lookAround(ctx context.Context, text, out string) (err error) {
 	if err != nil {
 		return err
 	}
-	return harness.WritePNG(out, img)
+	return drive.WritePNG(out, img)
 }

@@ -106,20 +106,27 @@ func (l *Log) Write(p []byte) (int, error) {
 	n := len(p)
 	l.total += int64(n)
 	now := l.now()
-	for _, c := range p {
+	for len(p) > 0 {
+		c := p[0]
 		if l.row.begins(c) {
 			l.closeLine(false)
 		}
 		if len(l.open) == 0 {
 			l.openAt = now
 		}
-		l.open = append(l.open, c)
-		if c == '\n' {
-			l.endLine()
-			continue
+		n := l.row.plain(p[:min(len(p), maxLine-len(l.open))])
+		if n == 0 {
+			n = 1
+			if c != '\n' {
+				l.row.put(c)
+			}
 		}
-		l.row.put(c)
-		if len(l.open) == maxLine {
+		l.open = append(l.open, p[:n]...)
+		p = p[n:]
+		switch {
+		case c == '\n':
+			l.endLine()
+		case len(l.open) == maxLine:
 			l.closeLine(true)
 		}
 	}

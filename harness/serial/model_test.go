@@ -368,7 +368,7 @@ func FuzzLog(f *testing.F) {
 		f.Add([]byte(s), i)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		if len(b) > 4096 {
+		if len(b) > 1024 {
 			return
 		}
 		l, whole := serial.NewLog(serial.Config{}), serial.NewLog(serial.Config{})
@@ -395,7 +395,7 @@ func FuzzLog(f *testing.F) {
 			t.Errorf("%q\n got %q\nwant %q", b, texts(got), want)
 		}
 		stood := map[string]bool{}
-		const few = 200 // the model is run for each of them
+		const few = 50 // the model is run for each of them
 		for i := range b[:min(len(b), few)] {
 			lines := runModel(string(b[:i+1]))
 			stood[lines[len(lines)-1]] = true

@@ -88,13 +88,14 @@ func (r *row) newline() {
 
 // clear begins an empty line where the cursor is.
 func (r *row) clear() {
-	r.cells, r.mine = nil, r.here
+	r.cells, r.mine = r.cells[:0], r.here
 	r.before, r.beforeSize, r.moved = nil, 0, false
 }
 
 // text is what stands in the row.
 func (r *row) text() string {
 	var b strings.Builder
+	b.Grow(len(r.cells))
 	for _, c := range r.cells {
 		if c != 0 {
 			b.WriteRune(c)
@@ -109,6 +110,23 @@ func (r *row) flush() {
 		r.print(utf8.RuneError)
 	}
 	r.utf = r.utf[:0]
+}
+
+// plain takes the printable ASCII that p begins with if it goes to the end of the row, as nearly
+// everything on a console does. It returns how many bytes that are.
+func (r *row) plain(p []byte) int {
+	if r.state != ground || len(r.utf) > 0 || r.here != r.mine || r.col != len(r.cells) {
+		return 0
+	}
+	n := 0
+	for n < len(p) && p[n] >= ' ' && p[n] < 0x7f {
+		r.cells = append(r.cells, rune(p[n]))
+		n++
+	}
+	if n > 0 {
+		r.col, r.last = len(r.cells), rune(p[n-1])
+	}
+	return n
 }
 
 // put takes one byte, any but a newline.
@@ -312,7 +330,7 @@ func (r *row) pad() {
 func (r *row) print(c rune) {
 	if r.here != r.mine {
 		// NB: the row has no text that would be lost, see begins.
-		r.cells, r.mine = nil, r.here
+		r.cells, r.mine = r.cells[:0], r.here
 	}
 	r.last = c
 	r.pad()

@@ -29,7 +29,7 @@ const (
 )
 
 // A Config says what lane to bring up. The zero Config boots Beacon behind the
-// built-in proxy, with the built-in client on a TLS leg.
+// built-in proxy, and the built-in client connects to that with TLS.
 type Config struct {
 	// Name is the lane's name in paths and messages; default: "lane".
 	Name string `json:"name,omitempty"`
@@ -71,11 +71,11 @@ type Config struct {
 	// Compression is off, auto_glz, auto_lz, quic, glz or lz. Default: QEMU's
 	// own default, auto_glz.
 	Compression qemu.Compression `json:"compression,omitempty"`
-	// BackendTLS puts TLS on QEMU's SPICE port, too. The client's leg to the
-	// proxy is always TLS.
+	// BackendTLS puts TLS on QEMU's SPICE port, too. The client always
+	// uses TLS to the proxy.
 	BackendTLS bool `json:"backend_tls,omitempty"`
-	// SingleClient keeps spice-server's own rule that a new client throws the one
-	// before it out. By default several may be connected, so that a viewer can
+	// SingleClient keeps spice-server's own rule that a new client disconnects the
+	// previous one. By default several may be connected, so that a viewer can
 	// look at a lane without ending its test. Set it to test that rule, and for
 	// tests that connect and hang up in quick succession: spice-server 0.15.1
 	// crashes in that when it serves several.
@@ -94,7 +94,7 @@ type Config struct {
 	// state saved at its banner. Default: auto.
 	Warm Warm `json:"warm,omitempty"`
 
-	// Link puts a relay on the client's leg that impairs it; a zero Link impairs
+	// Link puts a relay between client and proxy that impairs the connection; a zero Link impairs
 	// nothing but can be changed, cut and frozen while the lane is up. Default:
 	// none. see Lane.Relay.
 	Link *impair.Profile `json:"link,omitempty"`

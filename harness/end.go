@@ -157,7 +157,7 @@ func (l *Lane) Err() error {
 }
 
 // Close ends the lane: client, proxy, QEMU, each bounded, then removes what is
-// not an artifact. It is idempotent: whoever calls it again, at the same time or
+// not an artifact. It is idempotent: a caller that calls it again, at the same time or
 // later, waits for the first and gets its error.
 func (l *Lane) Close() error {
 	l.mu.Lock()

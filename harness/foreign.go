@@ -132,7 +132,7 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, verdict.Classify("port", err)
 		}
-		// NB: all stay open until all are found, lest two be the same.
+		// NB: all stay open until all are found, so that no two are the same.
 		defer ln.Close()
 		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
 	}

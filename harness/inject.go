@@ -108,7 +108,7 @@ func runningThreads(pid int) (n int, err error) {
 // It is nil without Config.Link.
 func (l *Lane) Relay() *impair.Relay { return l.relay }
 
-// SetLink changes what is done to the client's leg.
+// SetLink changes what is done to the connection between client and proxy.
 func (l *Lane) SetLink(link impair.Profile) error {
 	if l.relay == nil {
 		return errNoRelay
@@ -120,9 +120,9 @@ func (l *Lane) SetLink(link impair.Profile) error {
 	return nil
 }
 
-var errNoRelay = &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: errors.New("this lane has no relay on its client's leg"), Hint: "set Config.Link; a zero Link will do"}
+var errNoRelay = &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: errors.New("this lane has no relay between its client and the proxy"), Hint: "set Config.Link; a zero Link will do"}
 
-// A ChannelConn is one SPICE channel of the lane's client on the client's leg.
+// A ChannelConn is one SPICE channel of the lane's client, at the relay.
 type ChannelConn struct {
 	// Channel is its type and number, as in "display:0".
 	Channel string
@@ -195,8 +195,8 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 	return nil
 }
 
-// ChangeTicket gives QEMU's SPICE server another ticket and tells the source, as whoever
-// rotates tickets does.
+// ChangeTicket gives QEMU's SPICE server another ticket and tells the source, as a
+// program that rotates tickets does.
 func (l *Lane) ChangeTicket(ctx context.Context) error {
 	if err := l.changeTicket(ctx, true); err != nil {
 		return err

@@ -28,7 +28,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// The lane of these tests has a relay on the client's leg:
+// The lane of these tests has a relay between client and proxy:
 //
 //	Beacon ── QEMU ── proxy ── relay ── client ── control socket ── test
 

@@ -135,7 +135,7 @@ func (l *Lane) report(tb testing.TB) {
 		fmt.Fprintf(&b, "it ended: %s fault: %v\n", verdict.Of(err), err)
 	}
 	if l.relay != nil {
-		fmt.Fprintf(&b, "client's leg: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
+		fmt.Fprintf(&b, "client side: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
 	}
 	if l.driver != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
@@ -172,7 +172,7 @@ func (l *Lane) Context() context.Context { return l.ctx }
 // to standard error: a test's own log is shown only after its end.
 func (l *Lane) keep(ctx context.Context, why string) {
 	if l.driver != nil {
-		// The socket's one place is for whoever comes to look.
+		// The socket serves one at a time: leave it to the person who comes to look.
 		_ = l.driver.Close()
 	}
 	s := l.State()

@@ -20,7 +20,7 @@ import (
 // goes, with a token that nobody has used.
 func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
 
-// throughRelay puts the relay on the client's leg and lets f lead there.
+// throughRelay starts the relay between client and proxy, and returns f with its address.
 func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 	if l.cfg.Link == nil {
 		return f, nil

@@ -13,10 +13,10 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this host can run and what would mend the rest",
+		Short: "Say what this host can run and how to fix the rest",
 		Long: `Look at this host: QEMU and its SPICE server, firmware, KVM, memory and disk,
-and the programs that the tests use besides. For each thing that is missing the
-command that mends it is said.
+and the programs that the tests use besides. For each thing that is missing it
+says the command that fixes it.
 
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,
@@ -38,8 +38,8 @@ Exit status: 0 if a lane can run here, 3 if not.`,
 						word = "no"
 					}
 					fmt.Fprintf(tw, "%s\t%s\t%s\n", word, c.Name, oneLine(c.Detail))
-					if c.Mend != "" {
-						fmt.Fprintf(tw, "\t\tmend: %s\n", c.Mend)
+					if c.Fix != "" {
+						fmt.Fprintf(tw, "\t\tfix: %s\n", c.Fix)
 					}
 				}
 				_ = tw.Flush()

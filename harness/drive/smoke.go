@@ -99,7 +99,7 @@ func (s *smoke) run(ctx context.Context) error {
 	} {
 		detail, err := check.run(ctx)
 		if err != nil {
-			// A wait that ended for want of time shows what the product did not do,
+			// A wait that timed out shows what the product did not do,
 			// unless it was the socket that did not answer.
 			v := verdict.Product
 			var f *verdict.Error

@@ -22,8 +22,8 @@ type Check struct {
 	// Required tells that no lane runs without it.
 	Required bool   `json:"required"`
 	Detail   string `json:"detail"`
-	// Mend is the command that mends it; empty if it is well.
-	Mend string `json:"mend,omitempty"`
+	// Fix is the command that fixes it; empty if nothing is wrong.
+	Fix string `json:"mend,omitempty"`
 }
 
 // A Report says what this host can run.
@@ -39,7 +39,7 @@ type Report struct {
 func (r *Report) Err() error {
 	for _, c := range r.Checks {
 		if c.Required && !c.OK {
-			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Mend}
+			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Fix}
 		}
 	}
 	return nil
@@ -51,7 +51,7 @@ func (r *Report) add(name string, required bool, detail string, err error) {
 		c.Detail = err.Error()
 		var host *qemu.HostError
 		if errors.As(err, &host) {
-			c.Detail, c.Mend = host.What, host.Hint
+			c.Detail, c.Fix = host.What, host.Hint
 		}
 	}
 	r.Checks = append(r.Checks, c)
@@ -62,7 +62,7 @@ func (r *Report) addDescriptors(err error) {
 	c := Check{Name: "open files", OK: err == nil, Required: true, Detail: "a process may open enough"}
 	var lack *verdict.Error
 	if errors.As(err, &lack) {
-		c.Detail, c.Mend = lack.Err.Error(), lack.Hint
+		c.Detail, c.Fix = lack.Err.Error(), lack.Hint
 	}
 	r.Checks = append(r.Checks, c)
 }

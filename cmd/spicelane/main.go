@@ -91,7 +91,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 	root.AddCommand(
 		newDoctor(),
 		newUp(), newStatus(), newDown(), newLogs(),
-		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(), newWatch(), newConsole(),
+		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newReport(), newSoak(), newBench(),
 		newTruth(),

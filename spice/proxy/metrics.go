@@ -55,7 +55,7 @@ func newMetrics(p *Proxy) *metrics {
 			}
 			return n
 		}),
-		gauge("spicelane_proxy_handshakes", "Connections that have not been let in yet.", p.handshaking),
+		gauge("spicelane_proxy_handshakes", "Connections that have not been let in yet.", p.Handshaking),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

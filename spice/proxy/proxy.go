@@ -143,7 +143,7 @@ func (p *Proxy) Close() error {
 	p.sessions.terminateAll(ReasonShutdown, byProxy)
 	p.cancel(nil)
 	waiting := time.AfterFunc(patience, func() {
-		p.log.Warn("proxy: close still waits", "sessions", p.Sessions(), "handshakes", p.handshaking())
+		p.log.Warn("proxy: close still waits", "sessions", p.Sessions(), "handshakes", p.Handshaking())
 	})
 	defer waiting.Stop()
 	<-p.ended
@@ -208,8 +208,8 @@ func (p *Proxy) closeListeners() {
 	}
 }
 
-// handshaking is how many connections have not been let in yet.
-func (p *Proxy) handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
+// Handshaking returns how many connections have not been let in yet.
+func (p *Proxy) Handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
 
 // neverAccepts tells whether a listener can never accept again: it is closed, shut down, or no
 // listener any more. After any other error, such as a lack of descriptors, it can.

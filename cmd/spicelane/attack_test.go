@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/spicetest"
+	"github.com/spicelane/spicelane/spice/vv"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+const attackedUUID = "6f4e2c1a-0000-0000-0000-000000000001"
+
+// attacked is a console that greets every client.
+func attacked(t *testing.T) (port int) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server, err := spicetest.NewServer(spicetest.Config{Ticket: "ticket", Scripts: map[wire.ChannelID]spicetest.Script{
+		{Type: wire.ChannelMain}: {Steps: []spicetest.Step{spicetest.Send(&wire.MainInit{SessionID: 7})}},
+	}})
+	require.NoError(t, err)
+	server.ServeListener(ln)
+	t.Cleanup(func() { ln.Close(); _ = server.Close() })
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+func attack(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newAttack()
+	cmd.SetArgs(args)
+	cmd.SetOut(&out)
+	cmd.SetErr(io.Discard)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
+	src, err := sources.NewStatic("lab", console.Console{UUID: attackedUUID, Name: "beacon", Hypervisor: "localhost",
+		HypervisorIP: "127.0.0.1", InsecurePort: attacked(t), Ticket: "ticket"})
+	require.NoError(t, err)
+	catalog, err := sources.NewCatalog(src)
+	require.NoError(t, err)
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "console.vv")
+	p, err := headless.StartProxy(t.Context(), headless.ProxyConfig{KeepVV: file, KeepSource: "lab", KeepUUID: attackedUUID,
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
+	require.NoError(t, err)
+	defer p.Close()
+	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(), "--one-session")
+	require.NoError(t, err, out)
+	assert.Regexp(t, `(?m)^PASS +token/replayed +permission_denied +want permission_denied`, out)
+	assert.Regexp(t, `(?m)^SKIP +console/dead +needs a console that can be played`, out)
+	assert.Regexp(t, `verdict: PASS, [6-9]\d cases\n$`, out)
+	assert.NotContains(t, out, "FAIL")
+}
+
+func TestAttackFailsARelayThatUnderstandsNothing(t *testing.T) {
+	port := attacked(t)
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", bundle.ServerTLS())
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { cancel(); ln.Close(); wg.Wait() }()
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				back, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+				if err != nil {
+					return
+				}
+				defer back.Close()
+				defer context.AfterFunc(ctx, func() { conn.Close(); back.Close() })()
+				wg.Go(func() { _, _ = io.Copy(back, conn); back.Close() })
+				_, _ = io.Copy(conn, back)
+			})
+		}
+	})
+	file := filepath.Join(t.TempDir(), "relay.vv")
+	text, err := vv.File{Type: "spice", Host: "127.0.0.1", TLSPort: ln.Addr().(*net.TCPAddr).Port, Password: "ticket",
+		CA: string(bundle.CACert), HostSubject: bundle.HostSubject}.MarshalText()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	out, err := attack(t, ln.Addr().String(), "--vv", file, "--patience", "300ms")
+	var fault *verdict.Error
+	require.True(t, errors.As(err, &fault), "%v\n%s", err, out)
+	assert.Equal(t, verdict.Product, fault.Verdict)
+	assert.Regexp(t, `\d+ of \d+ answers were wrong`, err.Error())
+	assert.Contains(t, out, "FAIL")
+	t.Log("\n" + out)
+}
+
+func TestAttackSaysWhenNoClientIsServedAtAll(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dead.vv")
+	require.NoError(t, os.WriteFile(file, []byte("[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port=1\npassword=x\n"), 0o600))
+	_, err := attack(t, "127.0.0.1:1", "--vv", file)
+	assert.ErrorContains(t, err, "a good client is not served at 127.0.0.1:1")
+	_, err = attack(t, "127.0.0.1:1")
+	assert.ErrorContains(t, err, "attack needs --vv FILE")
+}

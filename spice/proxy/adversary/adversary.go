@@ -1,0 +1,201 @@
+// Package adversary attacks a SPICE proxy and says which of its answers are wrong.
+//
+//	results := adversary.Run(ctx, adversary.Target{
+//		TLSAddr: "proxy.example:5901",
+//		TLS:     &tls.Config{RootCAs: pool, ServerName: "proxy.example"},
+//		Token:   func(ctx context.Context) (string, error) { … }, // opens one session
+//	}, func(r adversary.Result) {
+//		fmt.Println(r) // PASS token/replayed: permission_denied
+//	})
+//
+// A case does one thing that a proxy on a hostile network must expect, and compares
+// the answer with the exact one that the protocol and common sense demand. After each
+// case a well-behaved client must still be served. What a target cannot be asked for
+// lack of a seam (its console, its clock, its API) is skipped, with the reason.
+//
+// Every case can fail: the tests of this package run it against a relay that permits
+// everything, where it must.
+//
+// The package needs nothing of the proxy but its ports. It draws no pictures and
+// measures no speed. To see what a case does, read its function: it has one screen at
+// most.
+package adversary
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/console"
+)
+
+// Target is the proxy under attack.
+type Target struct {
+	// TLSAddr is its TLS port. Addr is its plaintext port and APIAddr its HTTP API;
+	// cases about one that is empty are skipped.
+	TLSAddr string
+	Addr    string
+	APIAddr string
+
+	// TLS says how to check its certificate; nil means that it is not checked.
+	TLS *tls.Config
+
+	// Token returns the SPICE password for one more session of the good console. Each
+	// call returns a fresh one, if the target has tokens.
+	Token func(ctx context.Context) (string, error)
+	// Spent, if not nil, is called with each token that has opened a session.
+	Spent func(token string)
+	// OneSession says that a token opens one session: a replayed or borrowed one must
+	// be refused. A relay that passes on the console's own ticket has no such thing.
+	OneSession bool
+	// Reads says that the target reads messages and refuses those that the protocol
+	// does not have.
+	Reads bool
+
+	// Lead, if not nil, tells the target that its console is elsewhere now: at a server
+	// that this package plays. Without it the cases about consoles are skipped.
+	Lead func(c console.Console)
+	// Vanish, if not nil, takes the console out of the target's sources until Lead.
+	Vanish func()
+	// Advance, if not nil, moves the clock of the target's tokens.
+	Advance func(d time.Duration)
+	// EndSessions, if not nil, ends all sessions as an operator does.
+	EndSessions func()
+
+	// Patience is how long the target may take to hang up on a client that is silent;
+	// 0 means 15 s.
+	Patience time.Duration
+}
+
+func (t *Target) patience() time.Duration {
+	if t.Patience == 0 {
+		return 15 * time.Second
+	}
+	return t.Patience
+}
+
+// Case is one attack.
+type Case struct {
+	Name string // as in "token/replayed"
+	Want string // the answer
+	// Reason is what this repository's proxy has in its audit log afterwards, if it is
+	// to have anything.
+	Reason string
+
+	needs []need
+	run   func(a *attack) string
+}
+
+// need is a seam that a case is skipped without.
+type need struct {
+	name string
+	has  func(t *Target) bool
+}
+
+var (
+	needPlain   = need{"a plaintext port", func(t *Target) bool { return t.Addr != "" }}
+	needAPI     = need{"an HTTP API", func(t *Target) bool { return t.APIAddr != "" }}
+	needLead    = need{"a console that can be played", func(t *Target) bool { return t.Lead != nil }}
+	needVanish  = need{"a console that can vanish", func(t *Target) bool { return t.Vanish != nil }}
+	needClock   = need{"a clock that can be moved", func(t *Target) bool { return t.Advance != nil }}
+	needEnd     = need{"sessions that can be ended", func(t *Target) bool { return t.EndSessions != nil }}
+	needSession = need{"tokens that open one session", func(t *Target) bool { return t.OneSession }}
+	needReads   = need{"a proxy that reads messages", func(t *Target) bool { return t.Reads }}
+)
+
+// missing returns what the target lacks for a case, "" if nothing.
+func (c *Case) missing(t *Target) string {
+	for _, n := range c.needs {
+		if !n.has(t) {
+			return n.name
+		}
+	}
+	return ""
+}
+
+// Result is what became of a case.
+type Result struct {
+	Case    Case
+	Got     string
+	Skipped string        // why it was not run; empty if it was
+	After   error         // why a good client was not served afterwards
+	Took    time.Duration // of the attack
+}
+
+// Failed reports whether the target gave a wrong answer, or did not survive.
+func (r Result) Failed() bool { return r.Skipped == "" && (r.Got != r.Case.Want || r.After != nil) }
+
+func (r Result) String() string {
+	switch {
+	case r.Skipped != "":
+		return fmt.Sprintf("SKIP %s: needs %s", r.Case.Name, r.Skipped)
+	case r.Got != r.Case.Want:
+		return fmt.Sprintf("FAIL %s: got %q, want %q", r.Case.Name, r.Got, r.Case.Want)
+	case r.After != nil:
+		return fmt.Sprintf("FAIL %s: answered %q, but a good client was not served afterwards: %v", r.Case.Name, r.Got, r.After)
+	}
+	return fmt.Sprintf("PASS %s: %s", r.Case.Name, r.Got)
+}
+
+// Cases lists all cases, by group.
+func Cases() []Case {
+	var all []Case
+	for _, group := range [][]Case{portCases(), linkCases(), tokenCases(), slowCases(), channelCases(), messageCases(), consoleCases(), apiCases()} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+// Run runs all cases against a target, one after the other, until ctx ends. It calls
+// report, if that is not nil, with each result.
+func Run(ctx context.Context, t Target, report func(Result)) []Result {
+	var results []Result
+	for _, c := range Cases() {
+		r := RunCase(ctx, t, c)
+		if ctx.Err() != nil {
+			break
+		}
+		results = append(results, r)
+		if report != nil {
+			report(r)
+		}
+	}
+	return results
+}
+
+// RunCase runs one case, and lets a good client in afterwards.
+func RunCase(ctx context.Context, t Target, c Case) Result {
+	r := Result{Case: c}
+	if r.Skipped = c.missing(&t); r.Skipped != "" {
+		return r
+	}
+	began := time.Now()
+	a := &attack{ctx: ctx, t: &t}
+	r.Got = a.attempt(c.run)
+	r.Took = time.Since(began)
+	a.close()
+	r.After = Serves(ctx, t)
+	return r
+}
+
+// Serves lets a well-behaved client in and reports why that did not work.
+func Serves(ctx context.Context, t Target) error {
+	a := &attack{ctx: ctx, t: &t}
+	defer a.close()
+	if t.Lead != nil {
+		a.good()
+	}
+	got := a.attempt(func(a *attack) string {
+		s := a.session()
+		if a.console == nil {
+			return "ok"
+		}
+		return a.echo(s)
+	})
+	if got != "ok" {
+		return errors.New(got)
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package adversary_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/proxy/adversary"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func rsaCertificate() tls.Certificate {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		panic(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// fails reports whether the relay that permits everything gives a wrong answer.
+func fails(t *testing.T, c adversary.Case) adversary.Result {
+	t.Helper()
+	p := startPermissive(t)
+	return adversary.RunCase(t.Context(), p.target(), c)
+}
+
+const (
+	source   = "source"
+	uuid     = "6f4e2c1a-0000-0000-0000-000000000001"
+	apiToken = "the-token-of-the-api"
+)
+
+// catalog is one console that the pack may lead elsewhere.
+type catalog struct {
+	mu  sync.Mutex
+	one console.Console
+	off bool
+}
+
+func (c *catalog) Consoles(context.Context) ([]console.Console, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.off {
+		return nil, nil
+	}
+	return []console.Console{c.one}, nil
+}
+
+func (c *catalog) Console(_ context.Context, source, uuid string) (console.Console, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.off || c.one.UUID != uuid {
+		return console.Console{}, &console.UnknownError{Source: source, UUID: uuid}
+	}
+	return c.one, nil
+}
+
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// own is this repository's proxy under attack.
+type own struct {
+	*proxy.Proxy
+	consoles   *catalog
+	log, audit *buffer
+	tls        *pki.Bundle
+
+	mu      sync.Mutex
+	now     time.Time
+	tokens  []string
+	reasons map[proxy.Reason]int
+}
+
+func startOwn(t *testing.T) *own {
+	t.Helper()
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	o := &own{consoles: &catalog{}, log: &buffer{}, audit: &buffer{}, tls: bundle, now: time.Now(), reasons: map[proxy.Reason]int{}}
+	o.Proxy, err = proxy.Start(t.Context(), proxy.Config{
+		TLS: bundle, Consoles: o.consoles, APIToken: apiToken, Audit: o.audit,
+		Logger:           slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		HandshakeTimeout: 600 * time.Millisecond, DialTimeout: 600 * time.Millisecond, Linger: 50 * time.Millisecond,
+		Now: func() time.Time {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			return o.now
+		},
+		OnEvent: func(e proxy.Event) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.reasons[e.Reason]++
+		},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, o.Close()) })
+	return o
+}
+
+func (o *own) target() adversary.Target {
+	return adversary.Target{
+		TLSAddr: o.TLSAddr(), Addr: o.Addr(), APIAddr: o.APIAddr(),
+		TLS: pki.ClientTLS(o.tls.CAPool(), "localhost", ""),
+		Token: func(ctx context.Context) (string, error) {
+			file, err := o.VV(ctx, source, uuid)
+			if err != nil {
+				return "", err
+			}
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.tokens = append(o.tokens, file.Password)
+			return file.Password, nil
+		},
+		OneSession: true, Reads: true,
+		Lead: func(c console.Console) {
+			c.Source, c.UUID, c.Name = source, uuid, "attacked"
+			o.consoles.mu.Lock()
+			defer o.consoles.mu.Unlock()
+			o.consoles.one, o.consoles.off = c, false
+		},
+		Vanish: func() {
+			o.consoles.mu.Lock()
+			defer o.consoles.mu.Unlock()
+			o.consoles.off = true
+		},
+		Advance: func(d time.Duration) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.now = o.now.Add(d)
+		},
+		EndSessions: func() {
+			for _, s := range o.Sessions() {
+				o.EndSession(s.ID)
+			}
+		},
+		Patience: 10 * time.Second,
+	}
+}
+
+// settled waits until nothing of a case is left in the proxy.
+func (o *own) settled(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return len(o.Sessions()) == 0 && o.Handshaking() == 0 }, 10*time.Second, 2*time.Millisecond,
+		"%d sessions and %d handshakes are left", len(o.Sessions()), o.Handshaking())
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("no /proc")
+	}
+	return len(dir)
+}
+
+// Each case must be red against a relay that permits everything, and green against our
+// proxy. After it a good client is served, nothing is left, the audit log has the
+// reason, and no log has a secret.
+func TestThePack(t *testing.T) {
+	cases := adversary.Cases()
+	names := map[string]bool{}
+	for _, c := range cases {
+		require.False(t, names[c.Name], "%q stands twice", c.Name)
+		names[c.Name] = true
+	}
+	t.Logf("the pack has %d cases", len(cases))
+	require.GreaterOrEqual(t, len(cases), 80)
+
+	t.Run("can fail", func(t *testing.T) {
+		gate := make(chan struct{}, 16)
+		for _, c := range cases {
+			t.Run(c.Name, func(t *testing.T) {
+				t.Parallel()
+				gate <- struct{}{}
+				defer func() { <-gate }()
+				r := fails(t, c)
+				assert.Empty(t, r.Skipped)
+				t.Logf("%q, want %q", r.Got, c.Want)
+				assert.NotEqual(t, c.Want, r.Got, "a relay that permits everything passes this case")
+			})
+		}
+	})
+
+	o := startOwn(t)
+	// What a first session sets up stays.
+	lead := o.target()
+	require.NoError(t, adversary.Serves(t.Context(), lead))
+	o.settled(t)
+	goroutines, open := runtime.NumGoroutine(), descriptors(t)
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			o.mu.Lock()
+			clear(o.reasons)
+			o.mu.Unlock()
+			r := adversary.RunCase(t.Context(), o.target(), c)
+			assert.Empty(t, r.Skipped)
+			assert.Equal(t, c.Want, r.Got)
+			assert.NoError(t, r.After, "a good client is served afterwards")
+			o.settled(t)
+			if c.Reason != "" {
+				o.mu.Lock()
+				assert.Positive(t, o.reasons[proxy.Reason(c.Reason)], "the audit log has no %s, but %v", c.Reason, o.reasons)
+				o.mu.Unlock()
+			}
+		})
+	}
+	// The condition has a goroutine of its own.
+	if !assert.Eventually(t, func() bool { return runtime.NumGoroutine() <= goroutines+1 && descriptors(t) <= open }, 10*time.Second, 10*time.Millisecond) {
+		stacks := make([]byte, 1<<20)
+		t.Fatalf("%d goroutines, were %d; %d descriptors, were %d\n%s", runtime.NumGoroutine(), goroutines, descriptors(t), open, stacks[:runtime.Stack(stacks, true)])
+	}
+	logs := o.log.String() + o.audit.String()
+	require.NotEmpty(t, logs)
+	for _, secret := range append(o.tokens, adversary.Ticket, apiToken) {
+		assert.NotContains(t, logs, secret)
+	}
+	assert.NotContains(t, logs, "PRIVATE KEY")
+}
+
+func TestACaseThatLacksASeamIsSkippedAndSaysWhich(t *testing.T) {
+	o := startOwn(t)
+	target := o.target()
+	target.Lead, target.APIAddr = nil, ""
+	for _, c := range adversary.Cases() {
+		if strings.HasPrefix(c.Name, "api/") {
+			r := adversary.RunCase(t.Context(), target, c)
+			assert.Equal(t, "SKIP "+c.Name+": needs an HTTP API", r.String())
+			assert.False(t, r.Failed())
+		}
+	}
+}
+
+func TestAResultSaysWhatWasWrong(t *testing.T) {
+	c := adversary.Case{Name: "token/random", Want: "permission_denied"}
+	for want, r := range map[string]adversary.Result{
+		`PASS token/random: permission_denied`:                                                                 {Case: c, Got: "permission_denied"},
+		`FAIL token/random: got "ok", want "permission_denied"`:                                                {Case: c, Got: "ok"},
+		"FAIL token/random: answered \"permission_denied\", but a good client was not served afterwards: dial": {Case: c, Got: "permission_denied", After: fmt.Errorf("dial")},
+	} {
+		assert.Equal(t, want, r.String())
+		assert.Equal(t, strings.HasPrefix(want, "FAIL"), r.Failed())
+	}
+}

@@ -1,0 +1,196 @@
+package adversary
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"time"
+
+	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// authority signs the certificates of played consoles.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func (a *attack) authority() *authority {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.fail("make a key: %v", err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "attack CA"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		a.fail("make a CA: %v", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.fail("make a CA: %v", err)
+	}
+	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+}
+
+// issue makes a server certificate for localhost that change may spoil. by nil means
+// that it signs itself.
+func (a *attack) issue(by *authority, change func(c *x509.Certificate)) *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.fail("make a key: %v", err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()),
+		Subject:   pkix.Name{Organization: []string{"Lab"}, CommonName: "node7"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+	if change != nil {
+		change(template)
+	}
+	parent, signer := template, key
+	if by != nil {
+		parent, signer = by.cert, by.key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		a.fail("make a certificate: %v", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+// consoleCases put a console behind the target that is not the right one, or is none.
+// The client must be told so, by a result and not by an end.
+func consoleCases() []Case {
+	needs := []need{needLead}
+	const bad, down = "error", "backend_down"
+	behind := func(secure func(a *attack) *tls.Config, handle func(conn net.Conn), change func(c *console.Console)) func(a *attack) string {
+		return func(a *attack) string {
+			var cfg *tls.Config
+			if secure != nil {
+				cfg = secure(a)
+			}
+			a.play(cfg, handle, change)
+			return a.try(a.token(), 0, mainChannel)
+		}
+	}
+	// secured has a certificate of an authority that the target trusts.
+	secured := func(spoil func(c *x509.Certificate), change func(c *console.Console)) func(a *attack) string {
+		return func(a *attack) string {
+			ca := a.authority()
+			a.play(a.issue(ca, spoil), nil, func(c *console.Console) {
+				c.CACert = ca.pem
+				if change != nil {
+					change(c)
+				}
+			})
+			return a.try(a.token(), 0, mainChannel)
+		}
+	}
+	pin := func(subject string) func(c *console.Console) {
+		return func(c *console.Console) { c.HostSubject = subject }
+	}
+	hang := func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+	after := func(b []byte) func(conn net.Conn) {
+		return func(conn net.Conn) {
+			_, _ = conn.Write(b)
+			hang(conn)
+		}
+	}
+	refuse := func(code wire.Result) func(conn net.Conn) {
+		return func(conn net.Conn) {
+			_, _ = io.ReadFull(conn, make([]byte, len(request(0, mainChannel))))
+			after(link.Reply{Error: code}.Append(nil))(conn)
+		}
+	}
+	cases := []Case{
+		{Name: "console/good certificate, wrong pin", run: secured(nil, pin("O=Lab,CN=node8"))},
+		{Name: "console/pin with an attribute less", run: secured(nil, pin("CN=node7"))},
+		{Name: "console/pin with an attribute more", run: secured(nil, pin("O=Lab,OU=x,CN=node7"))},
+		{Name: "console/pin in another order", run: secured(nil, pin("CN=node7,O=Lab"))},
+		{Name: "console/certificate for another name, no pin", run: secured(func(c *x509.Certificate) { c.DNSNames = []string{"node7.example"} }, nil)},
+		{Name: "console/certificate expired", run: secured(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, nil)},
+		{Name: "console/certificate expired, good pin", run: secured(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, pin("O=Lab,CN=node7"))},
+		{Name: "console/certificate not yet valid", run: secured(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }, nil)},
+		{Name: "console/certificate of a client", run: secured(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, nil)},
+		{Name: "console/certificate signs itself", run: func(a *attack) string {
+			ca := a.authority()
+			a.play(a.issue(nil, nil), nil, func(c *console.Console) { c.CACert = ca.pem })
+			return a.try(a.token(), 0, mainChannel)
+		}},
+		{Name: "console/certificate signs itself, good pin", run: func(a *attack) string {
+			ca := a.authority()
+			a.play(a.issue(nil, nil), nil, func(c *console.Console) { c.CACert, c.HostSubject = ca.pem, "O=Lab,CN=node7" })
+			return a.try(a.token(), 0, mainChannel)
+		}},
+		{Name: "console/certificate of another authority", run: func(a *attack) string {
+			ca, other := a.authority(), a.authority()
+			a.play(a.issue(other, nil), nil, func(c *console.Console) { c.CACert = ca.pem })
+			return a.try(a.token(), 0, mainChannel)
+		}},
+		{Name: "console/TLS 1.1 only", run: func(a *attack) string {
+			ca := a.authority()
+			cfg := a.issue(ca, nil)
+			cfg.MinVersion, cfg.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+			a.play(cfg, nil, func(c *console.Console) { c.CACert = ca.pem })
+			return a.try(a.token(), 0, mainChannel)
+		}},
+		{Name: "console/plaintext where TLS should be", run: behind(nil, nil, func(c *console.Console) {
+			c.InsecurePort, c.SecurePort = 0, c.InsecurePort
+		})},
+		{Name: "console/dead", run: func(a *attack) string {
+			a.play(nil, nil, nil).ln.Close()
+			return a.try(a.token(), 0, mainChannel)
+		}},
+		{Name: "console/hangs before the link", run: behind(nil, hang, nil)},
+		{Name: "console/hangs up at once", run: behind(nil, func(net.Conn) {}, nil)},
+		{Name: "console/hangs up after the link", run: behind(nil, func(conn net.Conn) { _, _ = io.ReadFull(conn, make([]byte, 16)) }, nil)},
+		{Name: "console/speaks HTTP", run: behind(nil, after([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")), nil)},
+		{Name: "console/speaks VNC", run: behind(nil, after([]byte("RFB 003.008\n")), nil)},
+		{Name: "console/talks first", run: behind(nil, after([]byte("REDQ")), nil)},
+		{Name: "console/reply of 4 GiB", run: behind(nil, after([]byte("REDQ\x02\x00\x00\x00\x02\x00\x00\x00\xff\xff\xff\xff")), nil)},
+		{Name: "console/wants TLS", run: behind(nil, refuse(wire.ResultNeedSecured), nil)},
+		{Name: "console/another version", run: behind(nil, refuse(wire.ResultVersionMismatch), nil)},
+		{Name: "console/does not know our ticket", run: behind(nil, nil, func(c *console.Console) { c.Ticket = "an old ticket" })},
+	}
+	for i := range cases {
+		cases[i].Want, cases[i].Reason, cases[i].needs = bad, down, needs
+	}
+	return append(cases,
+		Case{Name: "console/dies in the middle of a message", Want: ended, Reason: "server_closed", needs: needs, run: func(a *attack) string {
+			s := a.withSession()
+			half := message(4, make([]byte, 12))[:9]
+			a.send(s.far, half)
+			if got := a.gets(s.main, half); got != passed {
+				return got
+			}
+			s.far.Close()
+			return a.reaches(s.main)
+		}},
+		Case{Name: "console/an init too short", Want: ended, Reason: "failed", needs: []need{needLead, needReads}, run: func(a *attack) string {
+			a.good().init = message(103, []byte("abc"))
+			conn, got := a.link(a.token(), 0, mainChannel)
+			if got != ok {
+				return got
+			}
+			return a.reaches(conn)
+		}},
+		Case{Name: "console/an init of 1 MiB", Want: ended, Reason: "firewall", needs: []need{needLead, needReads}, run: func(a *attack) string {
+			a.good().init = message(103, make([]byte, 1<<20))
+			conn, got := a.link(a.token(), 0, mainChannel)
+			if got != ok {
+				return got
+			}
+			return a.reaches(conn)
+		}},
+	)
+}

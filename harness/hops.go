@@ -11,7 +11,6 @@ import (
 
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
-	"github.com/spicelane/spicelane/spice/proxy"
 )
 
 // askGrace bounds, on KVM, what is asked of the hops after a wait has failed.
@@ -79,19 +78,18 @@ func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Ho
 
 // askProxy says what the built-in proxy has relayed; empty without one.
 func (l *Lane) askProxy(ctx context.Context) string {
-	api := l.State().Proxy.API
-	if api == "" || l.apiToken == "" {
+	if l.State().Proxy.API == "" || l.apiToken == "" {
 		return ""
 	}
-	var got struct{ Sessions []proxy.SessionInfo }
-	if err := getJSON(ctx, api+"/sessions", l.apiToken, &got); err != nil {
+	sessions, err := l.proxySessions(ctx)
+	if err != nil {
 		return "the proxy cannot be asked: " + err.Error()
 	}
-	if len(got.Sessions) == 0 {
+	if len(sessions) == 0 {
 		return "the proxy has no session"
 	}
 	var said []string
-	for _, s := range got.Sessions {
+	for _, s := range sessions {
 		for _, c := range s.Channels {
 			if c.Channel == "display:0" || c.Channel == "inputs:0" {
 				said = append(said, fmt.Sprintf("%s: %d messages from QEMU, %d from the client, silent for %v", c.Channel,
@@ -99,7 +97,7 @@ func (l *Lane) askProxy(ctx context.Context) string {
 			}
 		}
 	}
-	return fmt.Sprintf("the proxy has %d session(s) (%s)", len(got.Sessions), strings.Join(said, "; "))
+	return fmt.Sprintf("the proxy has %d session(s) (%s)", len(sessions), strings.Join(said, "; "))
 }
 
 // askClient says what the client has received.

@@ -34,6 +34,12 @@ const (
 	PartClient Part = "client"
 )
 
+// noteFault notes on the timeline what a test does to the lane.
+func (l *Lane) noteFault(fields map[string]any) {
+	l.tampered.Store(true)
+	l.log.Add("fault", fields)
+}
+
 // Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
 // still (it does when Signal returns) and go on, SIGKILL kills it, which ends the lane. A part that runs inside
 // this process has none: see Config.Processes.
@@ -46,7 +52,7 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 	if pid == 0 {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Processes"}
 	}
-	l.log.Add("fault", map[string]any{"part": p, "signal": sig.String()})
+	l.noteFault(map[string]any{"part": p, "signal": sig.String()})
 	if err := syscall.Kill(pid, sig); err != nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: err}
 	}
@@ -106,14 +112,17 @@ func runningThreads(pid int) (n int, err error) {
 // Relay is the relay on the client side, with which that side can be impaired, cut
 // and frozen while the lane is up. Its Shaped says whether the kernel does that.
 // It is nil without Config.Link.
-func (l *Lane) Relay() *impair.Relay { return l.relay }
+func (l *Lane) Relay() *impair.Relay {
+	l.tampered.Store(true) // whoever has it may do anything to it
+	return l.relay
+}
 
 // SetLink changes what is done to the connection between client and proxy.
 func (l *Lane) SetLink(link impair.Profile) error {
 	if l.relay == nil {
 		return errNoRelay
 	}
-	l.log.Add("fault", map[string]any{"link": link.String()})
+	l.noteFault(map[string]any{"link": link.String()})
 	if err := l.relay.Set(link); err != nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
 	}
@@ -190,7 +199,7 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 		}
 		return &verdict.Error{Verdict: verdict.Harness, Op: what, Err: fmt.Errorf("the client has no channel %s; it has %v", name, have)}
 	}
-	l.log.Add("fault", map[string]any{"channel": name, "what": what})
+	l.noteFault(map[string]any{"channel": name, "what": what})
 	f(all[i])
 	return nil
 }
@@ -213,7 +222,7 @@ func (l *Lane) changeTicket(ctx context.Context, told bool) error {
 	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
 		return verdict.Classify("change ticket", err)
 	}
-	l.log.Add("fault", map[string]any{"what": "ticket changed", "told": told})
+	l.noteFault(map[string]any{"what": "ticket changed", "told": told})
 	l.mu.Lock()
 	l.ticket = ticket
 	l.mu.Unlock()
@@ -272,7 +281,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 		l.outage = &outage{of: m, over: make(chan struct{})}
 	}
 	l.mu.Unlock()
-	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend stopped"})
+	l.noteFault(map[string]any{"part": PartQEMU, "what": "backend stopped"})
 	return verdict.Classify("stop backend", m.Kill())
 }
 
@@ -301,7 +310,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	if err := l.succeed(m); err != nil {
 		return err
 	}
-	l.log.Add("fault", map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
+	l.noteFault(map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
 	if l.source != nil {
 		// Its port may be another.
 		if err := l.SyncTicket(); err != nil {

@@ -59,7 +59,10 @@ type Lane struct {
 	state registry.State
 
 	// outage is while the backend is stopped, see StopBackend; guarded by mu.
-	outage   *outage
+	outage *outage
+
+	// tampered tells that the test has laid hands on a part or connection.
+	tampered atomic.Bool
 	watchFor []fixtures.Failure
 	failures *consoleWatch
 	resets   resetWatch

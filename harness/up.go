@@ -47,6 +47,11 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		if lane == nil {
 			return
 		}
+		if !tb.Failed() {
+			if err := lane.checkCounts(ctx); err != nil {
+				tb.Errorf("%s fault: %v", verdict.Of(err), err)
+			}
+		}
 		if tb.Failed() {
 			lane.report(tb)
 			if keepFailed() {

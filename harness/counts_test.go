@@ -1,0 +1,70 @@
+package harness
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/proxy"
+)
+
+// miscount puts an API in front of the lane's proxy that says other numbers than it.
+func miscount(t *testing.T, lane *Lane, change func([]proxy.SessionInfo) []proxy.SessionInfo) {
+	t.Helper()
+	api := lane.State().Proxy.API
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var got struct {
+			Sessions []proxy.SessionInfo `json:"sessions"`
+		}
+		if !assert.NoError(t, getJSON(r.Context(), api+"/sessions", lane.apiToken, &got)) {
+			return
+		}
+		got.Sessions = change(got.Sessions)
+		assert.NoError(t, json.NewEncoder(w).Encode(got))
+	}))
+	t.Cleanup(s.Close)
+	lane.setState(func(st *registry.State) { st.Proxy.API = s.URL })
+	t.Cleanup(func() { lane.setState(func(st *registry.State) { st.Proxy.API = api }) })
+}
+
+func TestALostOrAddedMessageIsTheProductsFault(t *testing.T) {
+	t.Parallel()
+	lane := Up(t, Config{})
+	ctx := lane.Context()
+	require.NoError(t, lane.checkCounts(ctx), "as it is")
+	for _, by := range []uint64{1, ^uint64(0)} { // one more, one less
+		t.Run("", func(t *testing.T) {
+			miscount(t, lane, func(s []proxy.SessionInfo) []proxy.SessionInfo {
+				s[0].Channels[0].MessagesFromServer += by
+				return s
+			})
+			err := lane.checkCounts(ctx)
+			require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+			require.Equal(t, verdict.HopProxy, verdict.HopOf(err))
+			require.Regexp(t, `^count messages: the proxy took \d+ messages from QEMU \(main:0 \d+, .*\), and the client has received \d+$`, err.Error())
+		})
+	}
+	t.Run("of two sessions nobody knows which is the client's", func(t *testing.T) {
+		miscount(t, lane, func(s []proxy.SessionInfo) []proxy.SessionInfo { return append(s, s...) })
+		require.NoError(t, lane.checkCounts(ctx))
+	})
+	require.NoError(t, lane.checkCounts(ctx), "as it was")
+}
+
+func TestWhatATestDoesToALaneIsNotCounted(t *testing.T) {
+	t.Parallel()
+	lane := Up(t, Config{})
+	require.NoError(t, lane.Signal(PartQEMU, syscall.SIGCONT))
+	miscount(t, lane, func(s []proxy.SessionInfo) []proxy.SessionInfo {
+		s[0].Channels[0].MessagesFromServer++
+		return s
+	})
+	require.NoError(t, lane.checkCounts(lane.Context()))
+}

@@ -18,8 +18,8 @@ var laneFiles = []string{
 }
 
 // partLog opens the log of a part that runs inside this process.
-func (l *Lane) partLog(name string) (*slog.Logger, func() error, error) {
-	f, err := os.OpenFile(filepath.Join(l.dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+func partLog(dir, name string) (*slog.Logger, func() error, error) {
+	f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, nil, verdict.Classify(name, err)
 	}

@@ -29,9 +29,9 @@ type child struct {
 	ready *os.File
 }
 
-// start starts c with its output in the lane's directory.
-func (l *Lane) startChild(c child) (*part, error) {
-	path := filepath.Join(l.dir, c.name+".log")
+// startChild starts c with its output in dir.
+func startChild(dir string, c child) (*part, error) {
+	path := filepath.Join(dir, c.name+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, verdict.Classify(c.name, err)
@@ -39,7 +39,7 @@ func (l *Lane) startChild(c child) (*part, error) {
 	defer log.Close()
 	cmd := exec.Command(c.argv[0], c.argv[1:]...)
 	cmd.Env = append(os.Environ(), c.env...)
-	cmd.Dir = l.dir
+	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
 	if c.stdin != nil {
 		// A pipe, not a Go reader: what is written fits its buffer, and secrets
@@ -126,9 +126,9 @@ func awaitReady(ctx context.Context, p *part, r *os.File, into any) error {
 	}
 }
 
-// playPart starts this program once more in a role and waits until it is ready. The part is
+// playPart starts this program once more in a role, with its output in dir, and waits until it is ready. The part is
 // nil only if nothing was started.
-func (l *Lane) playPart(ctx context.Context, name string, role headless.Role) (*part, headless.Ready, error) {
+func playPart(ctx context.Context, dir, name string, role headless.Role) (*part, headless.Ready, error) {
 	c, err := role.Command()
 	if err != nil {
 		return nil, headless.Ready{}, err
@@ -138,7 +138,7 @@ func (l *Lane) playPart(ctx context.Context, name string, role headless.Role) (*
 		return nil, headless.Ready{}, verdict.Classify(name, err)
 	}
 	defer r.Close()
-	p, err := l.startChild(child{name: name, argv: c.Argv, env: c.Env, stdin: c.Stdin, ready: w})
+	p, err := startChild(dir, child{name: name, argv: c.Argv, env: c.Env, stdin: c.Stdin, ready: w})
 	w.Close()
 	if err != nil {
 		return nil, headless.Ready{}, err

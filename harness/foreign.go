@@ -189,7 +189,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := l.startChild(child{name: "proxy", argv: argv, env: environment(values)})
+	p, err := startChild(l.dir, child{name: "proxy", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}
@@ -262,7 +262,7 @@ func (l *Lane) foreignClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	p, err := l.startChild(child{name: "client", argv: argv, env: environment(values)})
+	p, err := startChild(l.dir, child{name: "client", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver,
 
 // innerClient runs the client inside this process.
 func (l *Lane) innerClient(ctx context.Context, socket string) error {
-	log, closeLog, err := l.partLog("client")
+	log, closeLog, err := partLog(l.dir, "client")
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (l *Lane) childClient(ctx context.Context, socket string) error {
 	// The file that is kept fresh, so that it can connect again later.
 	file := l.State().VV
 	var err error
-	l.client, _, err = l.playPart(ctx, "client", headless.Role{Client: &headless.ClientRole{
+	l.client, _, err = playPart(ctx, l.dir, "client", headless.Role{Client: &headless.ClientRole{
 		VV: file, Through: through, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start()}})
 	var known *verdict.Error
 	if err == nil || errors.As(err, &known) {

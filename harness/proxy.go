@@ -142,7 +142,7 @@ func (l *Lane) innerProxy(ctx context.Context) error {
 		return verdict.Classify("sources", err)
 	}
 	l.source = src
-	log, closeLog, err := l.partLog("proxy")
+	log, closeLog, err := partLog(l.dir, "proxy")
 	if err != nil {
 		return errors.Join(err, catalog.Close())
 	}
@@ -202,7 +202,7 @@ func (l *Lane) childProxy(ctx context.Context) error {
 	}
 	l.apiToken = l.newSecret("token of the proxy's API")
 	var ready headless.Ready
-	l.proxy, ready, err = l.playPart(ctx, "proxy", headless.Role{Proxy: &headless.ProxyRole{
+	l.proxy, ready, err = playPart(ctx, l.dir, "proxy", headless.Role{Proxy: &headless.ProxyRole{
 		Sources: string(list), APIToken: l.apiToken, KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid}})
 	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/spicelane/spicelane/harness/termview"
@@ -22,6 +23,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // An emulator understands of terminals what this package writes.
 type emulator struct {

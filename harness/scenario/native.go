@@ -69,6 +69,64 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
+// NativeInterrupted demands that the native scene bears what may happen to it: a client that goes
+// and comes back is shown everything, a key and another mode end the scene, and a machine that is
+// reset in the middle of it starts again. The guest has then booted once more.
+func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	s := r.stream()
+	walk := nativeWalk{run: r, s: s}
+	enter := func(steps int) {
+		r.Helper()
+		line, e := r.nativeKey(s)
+		r.want(e.State == digest.NativeEntered, "the native scene was not entered: %q", line.text)
+		for step := 1; step <= steps; step++ {
+			walk.step(step, int(e.Steps))
+		}
+		r.must(errors.Join(walk.failed...))
+	}
+	left := func(why string) {
+		r.Helper()
+		e := awaitA(r, s, "the end of the native scene", func(digest.Native) bool { return true })
+		r.want(e.State == digest.NativeLeft, "%s: the native scene is %v", why, e.State)
+	}
+
+	enter(3)
+	if r.offers("a client that comes back", control.MethodReconnect) {
+		r.must(r.client.Reconnect(r.ctx))
+		r.must(walk.shown(), "after the client came back")
+	}
+	r.tap(s, "Escape")
+	left("Escape was pressed")
+	r.must(walk.shown(), "after the scene")
+
+	enter(2)
+	before := r.primary()
+	if r.offers("another mode", control.MethodSetDisplay) && r.agent("another mode") {
+		for _, ask := range []image.Point{{X: 800, Y: 600}, {X: before.Width, Y: before.Height}} {
+			r.must(r.client.SetDisplay(r.ctx, ask.X, ask.Y))
+			if ask.X == 800 {
+				left("another mode was asked for")
+			}
+			r.switched(s, ask)
+		}
+		enter(2)
+	}
+
+	last := s.Last().FrameCounter
+	s.Close()
+	mark := lane.Serial().Next()
+	r.must(lane.Machine().Reset(r.ctx))
+	ctx, cancel := r.within(boot)
+	defer cancel()
+	_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))
+	r.must(err, "boot again")
+	s = r.fromBoot(func(d digest.Digest) bool { return d.FrameCounter < last })
+	walk.s = s
+	enter(1)
+}
+
 // nativeKeyName is the key that begins the native scene and takes its steps.
 const nativeKeyName = "F9"
 
@@ -292,20 +350,20 @@ var nativeDemands = []demand{
 	{"operation draw_alpha_blend", 9},
 	{"operation draw_blackness", 2},
 	{"operation draw_blend", 4},
-	{"operation draw_composite", 12},
+	{"operation draw_composite", 15},
 	{"operation draw_copy", 100},
 	{"operation draw_fill", 21},
 	{"operation draw_invers", 4},
 	{"operation draw_opaque", 8},
 	{"operation draw_rop3", 8},
-	{"operation draw_stroke", 8},
-	{"operation draw_text", 6},
+	{"operation draw_stroke", 10},
+	{"operation draw_text", 8},
 	{"operation draw_transparent", 4},
 	{"operation draw_whiteness", 2},
 	{"feature brush pattern", 16},
-	{"feature clip rects", 9},
+	{"feature clip rects", 11},
 	{"feature composite mask", 1},
-	{"feature composite transform", 4},
+	{"feature composite transform", 5},
 	{"feature image cache_me", 2},
 	{"feature mask", 15},
 	{"feature mask inverted", 5},
@@ -314,10 +372,10 @@ var nativeDemands = []demand{
 	{"feature scaled interpolate", 2},
 	{"feature scaled nearest", 13},
 	{"feature stroke dashed", 2},
-	{"feature text 1", 3},
-	{"feature text 4", 3},
+	{"feature text 1", 4},
+	{"feature text 4", 4},
 	{"image from_cache", 4},
-	{"image surface", 8},
+	{"image surface", 11},
 	{"message display.surface_create", 3}, // VGA's, made anew; the guest's; the offscreen one
 	{"message display.surface_destroy", 3},
 	{"feature cursor alpha", 1},

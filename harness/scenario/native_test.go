@@ -27,6 +27,12 @@ func TestAQXLDeviceDrawsNatively(t *testing.T) {
 	scenario.Native(t, lane)
 }
 
+func TestTheNativeSceneBearsInterruptions(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	scenario.NativeInterrupted(t, harness.Up(t, harness.Config{}))
+}
+
 // shape is a pointer of two by one pixels: one of a colour, and one that is transparent.
 func shape(c color.NRGBA) []byte {
 	img := image.NewNRGBA(image.Rect(0, 0, 2, 1))

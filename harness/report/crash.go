@@ -181,14 +181,15 @@ func (c *crash) died(t *Test) *Failure {
 // (golang/go#26325, #38063).
 var frameLine = regexp.MustCompile(`--- (PASS|FAIL|SKIP|BENCH): (\S.*?) \(\d+\.\d+s\)\r?\n?$`)
 
-// runLine is such a line with which testing begins one.
-var runLine = regexp.MustCompile(`=== RUN   (\S+)\r?\n?$`)
+// runLine is such a line with which testing begins one, or says whose output follows.
+var runLine = regexp.MustCompile(`=== (RUN|NAME|CONT) +(\S+)\r?\n?$`)
 
 // unglue takes the frame off a piece of output, and notes what it says of tests whose
 // beginning or end test2json did not see.
 func (p *Package) unglue(output string, e event) string {
 	if loc := runLine.FindStringSubmatchIndex(output); loc != nil && loc[0] > 0 {
-		if name := output[loc[2]:loc[3]]; p.current[name] == nil {
+		name := output[loc[4]:loc[5]]
+		if p.speaks = p.current[name]; p.speaks == nil && output[loc[2]:loc[3]] == "RUN" {
 			p.speaks = p.begin(name, e)
 		}
 		return output[:loc[0]] + "\n"

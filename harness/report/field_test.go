@@ -82,6 +82,7 @@ func TestRealStreamsAreJudgedByTheirStructure(t *testing.T) {
 		"printedpanic.TestPrints":           fails(verdict.Product, `banner is "a", want "b"`),
 		"printedpanic.TestLogs":             fails(verdict.Product, "got 1, want 2"),
 		"printedpanic.TestPassesAfterwards": passed,
+		"printedpanic.TestPrintsLast":       fails(verdict.Product, "got 3, want 4"),
 		"printedthenpanics.TestPrints":      passed,
 		"printedthenpanics.TestPanics":      panics("panic: of the test [recovered, repanicked]"),
 

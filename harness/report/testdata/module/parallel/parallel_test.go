@@ -2,23 +2,22 @@ package parallel
 
 import (
 	"fmt"
-	"sync"
 	"testing"
 )
 
+// The two run at once, and the bad one fails while the good one is in the middle of a line.
 func TestInterleaved(t *testing.T) {
-	var begun sync.WaitGroup
-	begun.Add(2)
-	for _, name := range []string{"good", "bad"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			fmt.Printf("%s begins\n", name)
-			begun.Done()
-			begun.Wait()
-			fmt.Printf("%s stops in the middle", name)
-			if name == "bad" {
-				t.Errorf("%s: got 1, want 2", name)
-			}
-		})
-	}
+	half, failed := make(chan struct{}), make(chan struct{})
+	t.Run("good", func(t *testing.T) {
+		t.Parallel()
+		fmt.Print("good stops in the middle")
+		close(half)
+		<-failed
+	})
+	t.Run("bad", func(t *testing.T) {
+		t.Parallel()
+		<-half
+		t.Error("bad: got 1, want 2")
+		close(failed)
+	})
 }

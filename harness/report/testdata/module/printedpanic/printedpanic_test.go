@@ -18,3 +18,8 @@ func TestLogs(t *testing.T) {
 }
 
 func TestPassesAfterwards(t *testing.T) { fmt.Print(guest) }
+
+func TestPrintsLast(t *testing.T) {
+	fmt.Print(guest)
+	t.Error("got 3, want 4")
+}

@@ -90,8 +90,12 @@ func (l *Lane) askProxy(ctx context.Context) string {
 	}
 	var said []string
 	for _, s := range sessions {
-		for _, c := range s.Channels {
-			if c.Channel == "display:0" || c.Channel == "inputs:0" {
+		// Channels come in the order in which they were opened, which is not always the same.
+		for _, name := range []string{"display:0", "inputs:0"} {
+			for _, c := range s.Channels {
+				if c.Channel != name {
+					continue
+				}
 				said = append(said, fmt.Sprintf("%s: %d messages from QEMU, %d from the client, silent for %v", c.Channel,
 					c.MessagesFromServer, c.MessagesFromClient, time.Duration(c.SilenceMS)*time.Millisecond))
 			}

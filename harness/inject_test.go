@@ -124,7 +124,11 @@ func requireStandstill(t *testing.T, lane *harness.Lane) {
 	// What was on its way may still arrive.
 	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
 	require.ErrorIs(t, err, errPatience)
-	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+	if verdict.Of(err) != verdict.Host { // a host that starved the guest meanwhile is blamed before
+		require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+		return
+	}
+	require.ErrorContains(t, err, ": the host stalled")
 }
 
 // requireKey demands that a key gets through to the guest and its picture back. What

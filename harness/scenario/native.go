@@ -200,10 +200,10 @@ func (w *nativeWalk) step(step, of int) {
 
 // shown demands that the client shows what QEMU dumps, and what the guest has read back.
 func (w *nativeWalk) shown() error {
-	if err := w.lane.SamePicture(w.ctx); err != nil {
+	if err := w.lane.AwaitScreensMatch(w.ctx); err != nil {
 		return err
 	}
-	_, _, err := w.lane.ProvenPicture(w.ctx)
+	_, _, err := w.lane.AwaitVerifiedScreenshot(w.ctx)
 	return err
 }
 

@@ -87,7 +87,7 @@ type Viewer struct {
 type State struct {
 	// Name is the lane's.
 	Name string
-	// Lane is the lane's state as harness.State has it: "ready", "failed",
+	// Lane is the lane's state as registry.State has it: "ready", "failed",
 	// "stopped"; empty if it is not known. Reason says why it ended.
 	Lane, Reason string
 	// Fixture and Accel are the lane's.

@@ -40,7 +40,7 @@ type Lane struct {
 	proxy   *part                        // nil without one
 	client  *part                        // nil without one
 
-	warm       warmth
+	warm       warmState
 	backendPKI *pki.Bundle // with Config.BackendTLS
 	secrets    secrets
 	apiToken   string // of the built-in proxy's HTTP API

@@ -122,7 +122,7 @@ func (l *Lane) startMachine(ctx context.Context, detail *string) error {
 		if !errors.As(err, &cold) {
 			return verdict.Classify("qemu", err)
 		}
-		if err := l.bootInstead(cold); err != nil {
+		if err := l.fallBackToBoot(cold); err != nil {
 			return err
 		}
 		l.slot.Release()

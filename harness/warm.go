@@ -31,8 +31,8 @@ func warmCache() (*warm.Cache, error) {
 	return &warm.Cache{Dir: dir, MaxBytes: size}, nil
 }
 
-// A warmth is what a lane has to do with saved states of its machine.
-type warmth struct {
+// A warmState is what a lane has to do with saved states of its machine.
+type warmState struct {
 	cache *warm.Cache
 	id    warm.Identity
 	// entry is what the machine is restored from; nil if it boots.
@@ -120,7 +120,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 			continue // it may have been saved between the two questions
 		}
 		if !errors.Is(err, warm.ErrBusy) {
-			return andNor(first, err)
+			return joinReasons(first, err)
 		}
 		select {
 		case <-tick.C:
@@ -132,8 +132,8 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	}
 }
 
-// andNor says why there is no state and why there will be none.
-func andNor(miss, unsaved error) error {
+// joinReasons says why there is no state and why there will be none.
+func joinReasons(miss, unsaved error) error {
 	var why, nor *warm.ColdError
 	if !errors.As(miss, &why) || !errors.As(unsaved, &nor) || why.Why == nor.Why {
 		return unsaved
@@ -142,7 +142,7 @@ func andNor(miss, unsaved error) error {
 }
 
 // release gives the right to save back, if it is held.
-func (w *warmth) release() error {
+func (w *warmState) release() error {
 	if w.claim == nil {
 		return nil
 	}
@@ -217,9 +217,9 @@ func (l *Lane) uselessState(err error) error {
 	return cold
 }
 
-// bootInstead makes a lane whose saved state was of no use one that boots, and
+// fallBackToBoot makes a lane whose saved state was of no use one that boots, and
 // saves if nobody else does.
-func (l *Lane) bootInstead(cold *warm.ColdError) error {
+func (l *Lane) fallBackToBoot(cold *warm.ColdError) error {
 	w := &l.warm
 	_ = w.entry.Close()
 	w.entry, w.cold = nil, cold

@@ -91,22 +91,22 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 	if err != nil {
 		return nil, keyFault(verdict.Harness, err)
 	}
-	var eyes []*keyEye
+	var watchers []*keyWatcher
 	for _, d := range drivers {
-		e, err := newKeyEye(ctx, d, cfg.patience())
+		e, err := newKeyWatcher(ctx, d, cfg.patience())
 		if err != nil {
 			return nil, err
 		}
 		defer e.events.Close()
-		eyes = append(eyes, e)
+		watchers = append(watchers, e)
 	}
 	var newest uint32 // the frame that showed the last key
 	for i := range cfg.keys() + 1 {
 		if cfg.OnKeys != nil && i > 0 {
 			cfg.OnKeys(i - 1)
 		}
-		for _, k := range rand.Perm(len(eyes)) {
-			e := eyes[k]
+		for _, k := range rand.Perm(len(watchers)) {
+			e := watchers[k]
 			if err := e.rest(ctx, newest); err != nil {
 				return nil, err
 			}
@@ -116,7 +116,7 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 			newest = max(newest, e.last.FrameCounter)
 		}
 		if i == 0 {
-			for _, e := range eyes {
+			for _, e := range watchers {
 				if e.sum.Lost > 0 {
 					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), cfg.patience()),
 						Hint: "the guest has to report the key in its digest"}
@@ -128,8 +128,8 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 	if cfg.OnKeys != nil {
 		cfg.OnKeys(cfg.keys())
 	}
-	out := make([]Latencies, len(eyes))
-	for i, e := range eyes {
+	out := make([]Latencies, len(watchers))
+	for i, e := range watchers {
 		out[i] = e.sum
 	}
 	return out, nil
@@ -139,8 +139,8 @@ func keyFault(v verdict.Kind, err error) error {
 	return &verdict.Error{Verdict: v, Op: "key latency", Err: err}
 }
 
-// A keyEye presses keys through one driver and sees what comes of them.
-type keyEye struct {
+// A keyWatcher presses keys through one driver and sees what comes of them.
+type keyWatcher struct {
 	driver   *control.Driver
 	patience time.Duration
 	events   *control.Subscription // surface_drawn and digest_updated, in their order
@@ -148,7 +148,7 @@ type keyEye struct {
 	sum      Latencies
 }
 
-func newKeyEye(ctx context.Context, d *control.Driver, patience time.Duration) (*keyEye, error) {
+func newKeyWatcher(ctx context.Context, d *control.Driver, patience time.Duration) (*keyWatcher, error) {
 	events, err := d.Subscribe(ctx, control.EventSurfaceDrawn, control.EventDigestUpdated)
 	if err != nil {
 		return nil, &verdict.Error{Verdict: VerdictOf(err), Op: "key latency", Err: err, Hint: "the client has to read digests itself"}
@@ -160,11 +160,11 @@ func newKeyEye(ctx context.Context, d *control.Driver, patience time.Duration) (
 		events.Close()
 		return nil, err
 	}
-	return &keyEye{driver: d, patience: patience, events: events, last: last}, nil
+	return &keyWatcher{driver: d, patience: patience, events: events, last: last}, nil
 }
 
 // next is what the next event tells of: a draw's time, or a digest, or neither.
-func (e *keyEye) next(ctx context.Context) (drawn time.Time, shown *digest.Digest, err error) {
+func (e *keyWatcher) next(ctx context.Context) (drawn time.Time, shown *digest.Digest, err error) {
 	ev, err := e.events.Next(ctx)
 	if err != nil {
 		return drawn, nil, err
@@ -185,7 +185,7 @@ func (e *keyEye) next(ctx context.Context) (drawn time.Time, shown *digest.Diges
 // rest lets the guest come to rest, and takes note of what it shows meanwhile. It
 // goes on until this client, too, shows the frame with the last key, which another
 // may have pressed.
-func (e *keyEye) rest(ctx context.Context, frame uint32) error {
+func (e *keyWatcher) rest(ctx context.Context, frame uint32) error {
 	pause, cancel := context.WithTimeout(ctx, keyRest+rand.N(keySpread))
 	defer cancel()
 	late, cancelLate := context.WithTimeoutCause(ctx, e.patience,
@@ -215,7 +215,7 @@ func (e *keyEye) rest(ctx context.Context, frame uint32) error {
 }
 
 // press presses the key and waits for the digest that shows it.
-func (e *keyEye) press(ctx context.Context, codes []uint16) error {
+func (e *keyWatcher) press(ctx context.Context, codes []uint16) error {
 	sent := time.Now()
 	began := sent.Truncate(time.Microsecond) // as the draws' times are
 	dropped := e.events.Dropped()

@@ -16,6 +16,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/spicelane/spicelane/spice/connect"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -214,7 +215,7 @@ func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
 
 func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bool) {
 	m, ok := p.mapping(node, at, "uuid", "name", "hypervisor", "hypervisor_ip", "insecure_port",
-		"ticket", "secure_port", "host_subject", "unix", "ca_cert")
+		"ticket", "secure_port", "host_subject", "unix", "ca_cert", "proxy")
 	if !ok {
 		return Console{}, false
 	}
@@ -230,10 +231,19 @@ func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bo
 		Unix:         unix,
 		CACert:       m.caCert("ca_cert", caCert),
 		HostSubject:  m.text("host_subject", false),
+		Proxy:        m.text("proxy", false),
 		Ticket:       m.ticket("ticket"),
 	}
 	if strings.Contains(c.UUID, "/") {
 		p.fail(m.nodes["uuid"], m.field("uuid"), "%q has a slash, and the uuid is part of URLs", c.UUID)
+	}
+	if c.Proxy != "" {
+		if err := connect.CheckProxy(c.Proxy); err != nil {
+			p.fail(m.nodes["proxy"], m.field("proxy"), "%w", err)
+		}
+		if c.SecurePort == 0 || c.HostSubject == "" {
+			p.fail(m.nodes["proxy"], m.field("proxy"), "needs secure_port and host_subject beside it: nothing else says who is behind an HTTP proxy")
+		}
 	}
 	ports := cmp.Or(m.nodes["secure_port"], m.nodes["insecure_port"])
 	switch {

@@ -82,6 +82,8 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		"ticket is an alias":     {edit(t, `"s3cret"`, "*31337"), "put text that begins with * into quotes"},
 		"name empty":             {edit(t, `"beacon-1"`, `""`), "s.yaml:5: consoles[0].name: is empty"},
 		"host subject malformed": {edit(t, "CN=beacon", "beacon"), `s.yaml:11: consoles[0].host_subject: "beacon" lacks "=value"`},
+		"proxy without a pin":    {edit(t, `host_subject: "CN=beacon"`, "proxy: \"http://pve:3128\""), "s.yaml:11: consoles[0].proxy: needs secure_port and host_subject beside it"},
+		"proxy by https":         {edit(t, `host_subject: "CN=beacon"`, "host_subject: \"CN=beacon\"\n      proxy: https://pve"), "s.yaml:12: consoles[0].proxy: an HTTP proxy is reached by http://, not https://"},
 		"unix path too long":     {edit(t, "/run/beacon.sock", "/"+strings.Repeat("x", 107)), "s.yaml:14: consoles[1].unix: has 108 bytes, and socket paths are limited to 107"},
 		"console is text":        {"- source: a\n  type: static\n  consoles:\n    - b\n", "s.yaml:4: consoles[0]: is no \"key: value\" block"},
 		"consoles is text":       {"- source: a\n  type: static\n  consoles: b\n", "s.yaml:3: consoles: is no list"},

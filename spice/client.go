@@ -90,7 +90,7 @@ func (c *Client) open(ctx context.Context) error {
 		return c.main.listed
 	})
 	if err != nil {
-		return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: fmt.Errorf("waiting for the list of channels: %w", err)}
+		return &DialError{Channel: mainID, Addr: c.cfg.shownAddr(c.cfg.secure(mainID)), Err: fmt.Errorf("waiting for the list of channels: %w", err)}
 	}
 	want := c.cfg.Channels
 	if want == nil {
@@ -107,7 +107,7 @@ func (c *Client) open(ctx context.Context) error {
 		}
 	}
 	if most := c.cfg.Limits.channels(); len(wanted) > most {
-		return &DialError{Channel: mainID, Addr: c.cfg.addr(c.cfg.secure(mainID)), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
+		return &DialError{Channel: mainID, Addr: c.cfg.shownAddr(c.cfg.secure(mainID)), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
 	}
 	// spice-server makes an RSA key for every link, one after the other in the order of the connections: the displays go first, for the sake of the
 	// first picture.
@@ -152,7 +152,7 @@ func (c *Client) dialError(err error) error {
 	if errors.As(err, &failed) {
 		id = failed.Channel
 	}
-	return &DialError{Channel: id, Addr: c.cfg.addr(c.cfg.secure(id)), Err: err}
+	return &DialError{Channel: id, Addr: c.cfg.shownAddr(c.cfg.secure(id)), Err: err}
 }
 
 func linkOrder(id wire.ChannelID) int {
@@ -196,7 +196,7 @@ func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tl
 func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, secure bool, tlsConfig *tls.Config, connected chan<- struct{}) (_ *channel, err error) {
 	defer func() {
 		if err != nil {
-			err = &DialError{Channel: id, Addr: c.cfg.addr(secure), Err: err}
+			err = &DialError{Channel: id, Addr: c.cfg.shownAddr(secure), Err: err}
 		}
 	}()
 	ctx, cancel := context.WithCancel(ctx)
@@ -204,7 +204,11 @@ func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, 
 	defer context.AfterFunc(c.ctx, cancel)() // a session that ends takes the links under way with it
 	network, addr := c.cfg.network(), c.cfg.addr(secure)
 	dial := c.cfg.DialFunc
-	if dial == nil {
+	switch {
+	case dial != nil:
+	case c.cfg.Proxy != "" && network == "tcp":
+		dial = c.cfg.dialThroughProxy
+	default:
 		dial = (&net.Dialer{}).DialContext
 	}
 	conn, err := dial(ctx, network, addr)

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spicelane/spicelane/internal/hostport"
+	"github.com/spicelane/spicelane/spice/connect"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -113,9 +115,13 @@ func (cfg *Config) check() error {
 	case cfg.TLSPort == 0 && len(cfg.SecureChannels) > 0:
 		return fmt.Errorf("spice: config wants TLS for %s and has no TLSPort", strings.Join(cfg.SecureChannels, ", "))
 	}
-	if cfg.Proxy != "" && cfg.DialFunc == nil && cfg.UnixPath == "" {
-		return errors.New("spice: config leads through an HTTP proxy (proxy= in a virt-viewer file), which this client cannot do yet; " +
-			"set DialFunc to a dialer that can")
+	if cfg.Proxy != "" && cfg.UnixPath == "" {
+		if err := connect.CheckProxy(cfg.Proxy); err != nil {
+			return fmt.Errorf("spice: config: %w", err)
+		}
+		if cfg.TLSPort == 0 || cfg.HostSubject == "" {
+			return errors.New("spice: config leads through an HTTP proxy without TLSPort and HostSubject: nothing else says who is behind it")
+		}
 	}
 	if err := link.CheckSecret(cfg.Password); err != nil {
 		return fmt.Errorf("spice: password: %w", err)
@@ -178,7 +184,12 @@ func (cfg *Config) tls() (*tls.Config, error) {
 			return nil, fmt.Errorf("spice: %w", err)
 		}
 	}
-	return pki.ClientTLS(roots, cfg.Host, cfg.HostSubject), nil
+	config := pki.ClientTLS(roots, cfg.Host, cfg.HostSubject)
+	if cfg.Proxy != "" {
+		// The name is the HTTP proxy's affair, and may be a secret: no SNI.
+		config.ServerName = ""
+	}
+	return config, nil
 }
 
 func (cfg *Config) pixmapCachePixels() int {
@@ -194,3 +205,19 @@ func (l Limits) totalPixels() int   { return cmp.Or(l.TotalPixels, 128<<20) }
 func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
 func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
 func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }
+
+// dialThroughProxy lets the HTTP proxy connect to the host, whose name may be one that
+// only the proxy understands. A proxied session is all TLS.
+func (cfg *Config) dialThroughProxy(ctx context.Context, _, _ string) (net.Conn, error) {
+	return connect.Dial(ctx, cfg.Proxy, connect.Target(cfg.Host, cfg.TLSPort))
+}
+
+// shownAddr is addr for errors: a host behind an HTTP proxy may hold a ticket.
+func (cfg *Config) shownAddr(secure bool) string {
+	if cfg.Proxy != "" && cfg.UnixPath == "" {
+		if u, err := url.Parse(cfg.Proxy); err == nil {
+			return "a host behind " + u.Host
+		}
+	}
+	return cfg.addr(secure)
+}

@@ -13,6 +13,7 @@ package console
 import (
 	"fmt"
 	"log/slog"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -36,6 +37,12 @@ type Console struct {
 	// none. With both, TLS is used; it never falls back to plaintext.
 	InsecurePort int
 	SecurePort   int
+
+	// Proxy is the URL of an HTTP proxy that leads to HypervisorIP or Hypervisor by
+	// CONNECT, as in "http://pve.example:3128"; empty for none. That host may then be a
+	// name that only the proxy understands, and is a secret as Ticket is. SecurePort
+	// and HostSubject are obligatory with it: nothing else says who is behind it.
+	Proxy string
 
 	// Unix is the path of a SPICE unix socket, used instead of host and ports.
 	Unix string
@@ -68,8 +75,16 @@ func CanonicalUUID(uuid string) string {
 func (c Console) TLS() bool { return c.Unix == "" && c.SecurePort != 0 }
 
 // Endpoint names what is dialled for this console, as in "unix:/run/a.sock",
-// "tls:192.0.2.7:5911" or "tcp:192.0.2.7:5910".
+// "tls:192.0.2.7:5911", "tcp:192.0.2.7:5910" or, through an HTTP proxy,
+// "connect:192.0.2.1:3128".
 func (c Console) Endpoint() string {
+	if c.Proxy != "" && c.Unix == "" {
+		// Neither the host, which may hold a ticket, nor a password in the URL.
+		if u, err := url.Parse(c.Proxy); err == nil && u.Host != "" {
+			return "connect:" + u.Host
+		}
+		return "connect:?"
+	}
 	network, address := c.Address()
 	if c.TLS() {
 		network = "tls"

@@ -70,7 +70,7 @@ func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.Fi
 		f.UnixPath = c.Unix
 		return f, nil
 	}
-	f.Host, f.Port, f.TLSPort = c.Host(), c.InsecurePort, c.SecurePort
+	f.Host, f.Port, f.TLSPort, f.Proxy = c.Host(), c.InsecurePort, c.SecurePort, c.Proxy
 	if c.SecurePort != 0 {
 		f.CA, f.HostSubject = string(c.CACert), c.HostSubject
 	}
@@ -188,6 +188,10 @@ func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 	}
 	infos := make([]ConsoleInfo, len(consoles))
 	for i, c := range consoles {
+		if c.Proxy != "" {
+			// A host behind an HTTP proxy may hold a ticket.
+			c.Hypervisor, c.HypervisorIP = c.Endpoint(), ""
+		}
 		infos[i] = ConsoleInfo{Source: c.Source, UUID: c.UUID, Name: c.Name, Hypervisor: c.Hypervisor, HypervisorIP: c.HypervisorIP,
 			InsecurePort: c.InsecurePort, SecurePort: c.SecurePort, Unix: c.Unix,
 			VV: "/console/proxy/" + url.PathEscape(c.Source) + "/" + url.PathEscape(c.UUID) + "/console.vv"}

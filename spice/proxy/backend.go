@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/spicelane/spicelane/spice/connect"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -49,9 +50,16 @@ func dialConsole(ctx context.Context, c Console, alive time.Duration, request li
 		}
 	}()
 	network, address := c.Address()
-	var dialer net.Dialer
-	if conn, err = dialer.DialContext(ctx, network, address); err != nil {
-		return conn, nil, err
+	if through := c.Proxy != "" && network == "tcp"; through {
+		if c.SecurePort == 0 || c.HostSubject == "" {
+			return nil, nil, errors.New("through an HTTP proxy a console needs a TLS port and a host subject")
+		}
+		conn, err = connect.Dial(ctx, c.Proxy, connect.Target(c.Host(), c.SecurePort))
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	keepAlive(conn, alive)
 	conn = newPollConn(conn)
@@ -65,7 +73,12 @@ func dialConsole(ctx context.Context, c Console, alive time.Duration, request li
 				return conn, nil, errors.New("its CA certificate is no PEM text")
 			}
 		}
-		secure := tls.Client(conn, pki.ClientTLS(roots, c.ServerName(), c.HostSubject))
+		config := pki.ClientTLS(roots, c.ServerName(), c.HostSubject)
+		if c.Proxy != "" {
+			// The name is the HTTP proxy's affair, and may be a secret: no SNI.
+			config.ServerName = ""
+		}
+		secure := tls.Client(conn, config)
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return conn, nil, err
 		}

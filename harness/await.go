@@ -31,6 +31,9 @@ type Digest = digest.Digest
 // the backend is stopped on purpose it waits for the next guest's lines, see
 // StopBackend.
 func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error) {
+	if l.standIn != nil {
+		return serial.Line{}, l.errGuestless("await serial line")
+	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
@@ -101,7 +104,7 @@ func (l *Lane) explain(err error) error {
 	}
 	select {
 	case <-l.closing:
-	case <-l.machine().Done():
+	case <-l.backendDone():
 	case <-l.proxy.Done():
 	case <-l.client.Done():
 	case <-l.driver.Done(): // a lost control socket is a consequence, too

@@ -35,7 +35,7 @@ func (c Config) Check() error {
 	if err := host.CheckEnvironment(os.Getenv); err != nil {
 		return err
 	}
-	for _, check := range []func() *FieldError{c.checkWords, c.checkNumbers, c.checkGuest, c.checkParts} {
+	for _, check := range []func() *FieldError{c.checkWords, c.checkNumbers, c.checkGuest, c.checkServer, c.checkParts} {
 		if err := check(); err != nil {
 			return verdict.Classify("", err)
 		}

@@ -37,6 +37,13 @@ type Config struct {
 	// fresh directory below os.TempDir; under Up, the test's artifact directory.
 	Dir string `json:"dir,omitempty"`
 
+	// Server is what serves the console: "qemu"; "truth", spice-server without a guest, on which
+	// tests draw what they like (see Truth and docs/truth.md); or HOST:PORT, a SPICE server that
+	// is up already. Default: qemu. Without QEMU there are no guest, no serial console and no QMP.
+	Server string `json:"server,omitempty"`
+	// ServerTicket is the ticket of a Server that is up already; default: it asks for none.
+	ServerTicket string `json:"-"`
+
 	// Fixture is a guest image of the catalogue, or the path of a YAML entry of
 	// the user's own. Default: "beacon".
 	Fixture string `json:"fixture,omitempty"`

@@ -18,7 +18,7 @@ func (l *Lane) release() error {
 	// The timeline is the last to be closed; whoever writes to it is joined
 	// before, which needs the machine to be gone.
 	var err error
-	if l.machine() != nil {
+	if l.machine() != nil || l.standIn != nil {
 		err = l.stopParts()
 		l.joined.Wait()
 	}
@@ -80,7 +80,7 @@ var errLaneClosed = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("th
 // later.
 func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 	m := l.machine()
-	gone := m.Done()
+	gone := l.backendDone()
 	var back <-chan struct{} // closed when another machine runs
 	for {
 		select {
@@ -89,6 +89,9 @@ func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 		case <-l.closing:
 			return errLaneClosed
 		case <-gone:
+			if l.standIn != nil {
+				return verdict.Classify("", l.backendErr())
+			}
 			o := l.outageOf(m)
 			if o == nil {
 				return l.reason(verdict.Classify("", m.Err()))
@@ -121,8 +124,8 @@ func (l *Lane) clientEnd(proxy, client *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
-	case <-l.machine().Done():
-		return verdict.Classify("", l.machine().Err())
+	case <-l.backendDone():
+		return verdict.Classify("", l.backendErr())
 	case <-proxy.Done():
 		return l.proxyEnd(proxy)
 	case <-t.C:
@@ -135,8 +138,8 @@ func (l *Lane) proxyEnd(proxy *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
 	select {
-	case <-l.machine().Done():
-		return verdict.Classify("", l.machine().Err())
+	case <-l.backendDone():
+		return verdict.Classify("", l.backendErr())
 	case <-t.C:
 		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Err: fmt.Errorf("the proxy ended: %w", proxy.Err())}
 	}

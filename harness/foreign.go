@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,13 +178,13 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err := atomicfile.Write(sourcesFile, list, 0o600); err != nil {
 		return verdict.Classify("sources", err)
 	}
-	spice := l.machine().Spice()
+	console := l.console()
 	values := map[string]string{
 		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
 		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.Path,
 		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
 		"vv": vvFile, "ready": readyFile,
-		"spice_host": spice.Host, "spice_port": strconv.Itoa(max(spice.TLSPort, spice.Port)),
+		"spice_host": console.HypervisorIP, "spice_port": strconv.Itoa(cmp.Or(console.SecurePort, console.InsecurePort)),
 	}
 	argv, err := t.fill(values, l.run.Path)
 	if err != nil {
@@ -227,7 +228,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 		}
 		return nil
 	}
-	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: l.machine().Config().Spice.Ticket, Title: l.cfg.name()}
+	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: console.Ticket, Title: l.cfg.name()}
 	if tls {
 		f.TLSPort, f.CA, f.HostSubject = ports[1], string(bundle.CACert), bundle.HostSubject
 	} else {

@@ -47,7 +47,7 @@ func (l *Lane) askHops(err error, shows func(Digest) bool) error {
 func (l *Lane) ended() bool {
 	select {
 	case <-l.closing:
-	case <-l.machine().Done():
+	case <-l.backendDone():
 	case <-l.proxy.Done():
 	case <-l.client.Done():
 	default:

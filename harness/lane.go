@@ -37,6 +37,7 @@ type Lane struct {
 	guest   qemu.Config                  // what a machine of this lane boots
 	slot    *host.Slot                   // the turn to boot, while the lane starts
 	running atomic.Pointer[qemu.Machine] // see machine
+	standIn *standIn                     // with Config.Server, instead of a machine
 	proxy   *part                        // nil without one
 	client  *part                        // nil without one
 

@@ -29,6 +29,9 @@ func (l *Lane) unixBackend() bool {
 
 // console describes QEMU's SPICE server as a source does.
 func (l *Lane) console() proxy.Console {
+	if l.standIn != nil {
+		return l.standIn.console
+	}
 	mc := l.machine().Config()
 	c := proxy.Console{
 		Source: laneSource, UUID: l.uuid, Name: l.cfg.name(), Hypervisor: "localhost",

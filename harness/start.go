@@ -28,6 +28,9 @@ func (l *Lane) start(ctx context.Context) error {
 	if err := l.directories(); err != nil {
 		return err
 	}
+	if l.cfg.guestless() {
+		return l.startGuestless(ctx, began)
+	}
 	if err := l.chooseGuest(ctx); err != nil {
 		return err
 	}
@@ -304,7 +307,7 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	}
 	began := time.Now()
 	var detail string
-	if l.machine() != nil {
+	if l.machine() != nil || l.standIn != nil {
 		var stop func()
 		ctx, stop = l.whileUp(ctx)
 		defer stop()

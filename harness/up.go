@@ -154,6 +154,11 @@ func (l *Lane) report(tb testing.TB) {
 	for _, p := range l.lastPictures() {
 		fmt.Fprintf(&b, "last picture: %s\n", p)
 	}
+	if l.standIn != nil {
+		tb.Log(b.String())
+		l.log.Add("verdict", map[string]any{"verdict": "test failed", "test": tb.Name()})
+		return
+	}
 	fmt.Fprintf(&b, "last serial lines:\n")
 	for _, line := range l.Serial().Tail(reportLines) {
 		fmt.Fprintf(&b, "\t%s\n", line)
@@ -199,8 +204,8 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	fmt.Fprint(os.Stderr, b.String())
 	select {
 	case <-ctx.Done():
-	case <-l.machine().Done():
-		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.machine().Err())
+	case <-l.backendDone():
+		fmt.Fprintf(os.Stderr, "%s ended: %v\n", s.Name, l.backendErr())
 	}
 }
 

@@ -20,6 +20,7 @@ type laneFlags struct {
 func (l *laneFlags) add(cmd *cobra.Command) {
 	f, cfg := cmd.Flags(), &l.cfg
 	f.StringVar(&cfg.Fixture, "fixture", "", "guest image of the catalogue, or the YAML `FILE` of one of your own; default: beacon")
+	f.StringVar(&cfg.Server, "server", "", "`qemu|truth|HOST:PORT`: truth is spice-server without a guest, see docs/truth.md; HOST:PORT a server that is up already; default: qemu")
 	f.StringVar(&cfg.Image, "image", "", "boot this disk image `FILE` instead of a fixture")
 	f.StringVar((*string)(&cfg.Accel), "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
 	f.StringVar((*string)(&cfg.Display), "display", "", "display device: `qxl|virtio|std`; default: qxl")

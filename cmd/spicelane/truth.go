@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/fixtures/truthserver"
-	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -25,6 +22,8 @@ func newTruth() *cobra.Command {
 		seed         uint64
 		replay       string
 		noGtk        bool
+		proxy        string
+		client       string
 		list, build  bool
 		asJSON       bool
 	)
@@ -68,7 +67,7 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 				}
 				cfg.Settings = append(cfg.Settings, s)
 			}
-			if cfg.Helper, err = truthHelper(cmd.Context()); err != nil {
+			if cfg.Helper, err = harness.TruthHelper(cmd.Context()); err != nil {
 				return err
 			}
 			if build {
@@ -77,6 +76,9 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 			}
 			if cfg.Dir == "" {
 				cfg.Dir = filepath.Join("artifacts", "truth-"+time.Now().Format("20060102-150405"))
+			}
+			if err := truthParts(&cfg, proxy, client, cfg.Dir); err != nil {
+				return err
 			}
 			if !noGtk {
 				cfg.Gtk, _ = exec.LookPath("spicy-screenshot")
@@ -108,6 +110,8 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&proxy, "proxy", "", "`builtin|none|CMD`: what stands between server and client, see docs/foreign-parts.md; default: builtin")
+	f.StringVar(&client, "client", "", "`builtin|CMD`: somebody else's client behind the proxy, asked for screenshots besides the built-in one; default: builtin alone")
 	f.StringVar(&only, "only", "", "walk only the steps that `PATTERN` names: a number, FROM-TO, or a glob of group, operation or words; several with commas")
 	f.StringSliceVar(&compressions, "compression", nil, "walk with these `MODES`, as in off,glz+zlib,quic+jpeg; default: all")
 	f.Uint64Var(&seed, "seed", 0, "walk random steps that depend on `N` instead of the catalogue, and shrink what fails")
@@ -121,14 +125,4 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	cmd.MarkFlagsMutuallyExclusive("seed", "replay")
 	return cmd
-}
-
-// truthHelper is the path of the truth server's helper, which is compiled if need be.
-func truthHelper(ctx context.Context) (string, error) {
-	path, err := truthserver.Build(ctx, filepath.Join(host.CacheDir(), "truthserver"))
-	var missing *truthserver.MissingError
-	if errors.As(err, &missing) {
-		return "", &verdict.Error{Verdict: verdict.Host, Op: "truth server", Err: err, Hint: "make setup, or apt-get install " + truthserver.Packages}
-	}
-	return path, err
 }

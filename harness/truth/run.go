@@ -36,7 +36,7 @@ type Config struct {
 	NoProxy bool
 	// Foreign, if set, makes somebody else's client that is led through the proxy and shows what
 	// it sees.
-	Foreign func(context.Context, Way) (Foreign, error)
+	Foreign func(context.Context, Backend) (Foreign, error)
 	// Gtk is the path of spicy-screenshot, a fourth opinion after each group; empty: none.
 	Gtk string
 	// MostFailures ends a run early; 0: 100.
@@ -210,7 +210,7 @@ func (r *runner) walk(ctx context.Context) (err error) {
 			return fmt.Errorf("truth: %w", err)
 		}
 		defer r.relay.close()
-		if r.way, err = r.cfg.Proxy(ctx, Backend{Host: "127.0.0.1", Port: r.relay.port(), Ticket: r.ticket}); err != nil {
+		if r.way, err = r.cfg.Proxy(ctx, r.backend()); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, r.way.Close()) }()
@@ -236,6 +236,11 @@ func (r *runner) walk(ctx context.Context) (err error) {
 	return nil
 }
 
+// backend is where proxies find the server.
+func (r *runner) backend() Backend {
+	return Backend{Host: "127.0.0.1", Port: r.relay.port(), Ticket: r.ticket}
+}
+
 // begin starts the server and the clients, unless they are there and fit the group.
 func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 	if r.server != nil && (r.server.cfg.Streaming != g.Streaming || r.cfg.Record != "") {
@@ -257,6 +262,10 @@ func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 		if err := r.server.Primary(ctx, g.Primary); err != nil {
 			return err
 		}
+		// Clients may wait for a picture of more than one colour.
+		if err := r.server.Fill(ctx, image.Rect(0, 0, g.Primary.Width/2, g.Primary.Height), 0x5555); err != nil {
+			return err
+		}
 	}
 	if r.direct == nil {
 		return r.dial(ctx)
@@ -274,7 +283,7 @@ func (r *runner) dial(ctx context.Context) (err error) {
 			return err
 		}
 		if r.cfg.Foreign != nil {
-			if r.foreign, err = r.cfg.Foreign(ctx, r.way); err != nil {
+			if r.foreign, err = r.cfg.Foreign(ctx, r.backend()); err != nil {
 				return err
 			}
 		}

@@ -128,7 +128,10 @@ type ServerDied struct {
 }
 
 func (e *ServerDied) Error() string {
-	s := fmt.Sprintf("truth: the server %s while it carried out %q", e.State, e.Doing)
+	s := "truth: the server " + e.State
+	if e.Doing != "" {
+		s += fmt.Sprintf(" while it carried out %q", e.Doing)
+	}
 	if e.Log != "" {
 		s += ": " + e.Log
 	}
@@ -259,6 +262,27 @@ func (s *Server) Port() int { return s.tcp }
 
 // TLSPort is the TLS port, 0 for none.
 func (s *Server) TLSPort() int { return s.tls }
+
+// Done is closed when the helper has ended.
+func (s *Server) Done() <-chan struct{} { return s.process.Exited() }
+
+// Err says how the helper has ended; nil while it runs.
+func (s *Server) Err() error {
+	state := s.process.State()
+	if state == nil {
+		return nil
+	}
+	return &ServerDied{State: "ended with " + state.String(), Log: lastLine(s.log)}
+}
+
+// Picture is the primary surface as the server has drawn it.
+func (s *Server) Picture() (*image.NRGBA, error) {
+	p, ok := s.surfaces[0]
+	if !ok {
+		return nil, errors.New("truth: there is no primary surface")
+	}
+	return Picture(p.cells(s.mem.all, nil)), nil
+}
 
 // PID is the helper's process id.
 func (s *Server) PID() int { return s.process.PID() }

@@ -1,0 +1,199 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/spicelane/spicelane/fixtures/truthserver"
+	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/truth"
+	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/proxy"
+)
+
+// The words for Config.Server, besides an address.
+const (
+	ServerQEMU  = "qemu"
+	ServerTruth = "truth"
+)
+
+// standIn is a SPICE server in QEMU's place: the truth server, or one that is up already.
+type standIn struct {
+	console proxy.Console
+	truth   *truth.Server   // nil for one that is up already
+	done    <-chan struct{} // closed when it has ended; nil if that is not known
+}
+
+// guestless tells whether there is no guest in the lane.
+func (c Config) guestless() bool { return c.Server != "" && c.Server != ServerQEMU }
+
+// checkServer looks at what stands in QEMU's place.
+func (c Config) checkServer() *FieldError {
+	if !c.guestless() {
+		return nil
+	}
+	if c.Image != "" || c.Fixture != "" || c.Kernel != "" {
+		return fieldError("Server", "%q has no guest, and there is one: %q", c.Server, or(c.Image, or(c.Fixture, c.Kernel)))
+	}
+	if c.BackendTLS {
+		return fieldError("BackendTLS", "%q is reached without TLS", c.Server)
+	}
+	if c.Server == ServerTruth {
+		return nil
+	}
+	if _, _, err := splitServer(c.Server); err != nil {
+		return fieldError("Server", "%q is not qemu, truth or HOST:PORT", c.Server)
+	}
+	return nil
+}
+
+// splitServer reads HOST:PORT.
+func splitServer(s string) (string, int, error) {
+	at, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err == nil && (n == 0 || at == "") {
+		err = errors.New("no host or no port")
+	}
+	return at, int(n), err
+}
+
+// TruthHelper returns the path of the truth server's helper, which it compiles if need be. The fault is
+// the host's if that lacks what it takes.
+func TruthHelper(ctx context.Context) (string, error) {
+	path, err := truthserver.Build(ctx, filepath.Join(host.CacheDir(), "truthserver"))
+	var missing *truthserver.MissingError
+	if errors.As(err, &missing) {
+		return "", &verdict.Error{Verdict: verdict.Host, Op: "truth server", Err: err, Hint: "make setup, or apt-get install " + truthserver.Packages}
+	}
+	return path, err
+}
+
+// startGuestless is start for a lane without a guest: server, proxy, client, picture.
+func (l *Lane) startGuestless(ctx context.Context, began time.Time) error {
+	l.uuid = uuid.NewString()
+	l.failures = newConsoleWatch(nil, l.log)
+	err := l.step(ctx, "host", func(context.Context, *string) error {
+		return errors.Join(host.EnoughDescriptors(), l.cfg.checkLink())
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, host.Scaled(l.cfg.timeout(), ""),
+		fmt.Errorf("the lane was not ready %v after its start", host.Scaled(l.cfg.timeout(), "")))
+	defer cancel()
+	for _, s := range []struct {
+		name string
+		run  func(context.Context, *string) error
+	}{
+		{"server", l.startServer}, {"proxy", l.startProxy}, {"client", l.startClient}, {"picture", l.awaitPicture},
+	} {
+		if err := l.step(ctx, s.name, s.run); err != nil {
+			return err
+		}
+	}
+	l.isReady(time.Since(began))
+	return nil
+}
+
+// startServer starts what stands in QEMU's place, or notes where it is.
+func (l *Lane) startServer(ctx context.Context, detail *string) error {
+	if l.cfg.Server != ServerTruth {
+		at, port, err := splitServer(l.cfg.Server)
+		if err != nil {
+			return verdict.Classify("server", err)
+		}
+		*detail = "is up already"
+		l.secrets.add("ticket", l.cfg.ServerTicket)
+		l.standsIn(&standIn{console: l.guestlessConsole(at, port, l.cfg.ServerTicket)}, 0)
+		return nil
+	}
+	helper, err := TruthHelper(ctx)
+	if err != nil {
+		return err
+	}
+	ticket := l.newSecret("ticket")
+	s, err := truth.StartServer(ctx, truth.ServerConfig{
+		Helper: helper, Dir: l.run.Path, Ticket: ticket, Setting: truth.Setting{Compression: string(l.cfg.Compression)},
+	})
+	if err != nil {
+		return verdict.Classify("truth server", err)
+	}
+	l.undo.push(s.Close)
+	l.standsIn(&standIn{console: l.guestlessConsole("127.0.0.1", s.Port(), ticket), truth: s, done: s.Done()}, s.PID())
+	if err := s.Primary(ctx, catalogue.Groups()[0].Primary); err != nil {
+		return verdict.Classify("truth server", err)
+	}
+	// Something to look at.
+	for _, c := range catalogue.Random(1, 20).Do {
+		if err := s.Push(ctx, c); err != nil {
+			return verdict.Classify("truth server", err)
+		}
+	}
+	return verdict.Classify("truth server", s.Draw(ctx, 0))
+}
+
+func (l *Lane) guestlessConsole(at string, port int, ticket string) proxy.Console {
+	return proxy.Console{Source: laneSource, UUID: l.uuid, Name: l.cfg.name(), Hypervisor: "localhost",
+		HypervisorIP: at, InsecurePort: port, Ticket: ticket}
+}
+
+func (l *Lane) standsIn(s *standIn, pid int) {
+	l.standIn = s
+	l.setState(func(st *registry.State) {
+		st.PIDs.QEMU = pid
+		st.SPICE.Addr = net.JoinHostPort(s.console.HypervisorIP, strconv.Itoa(s.console.InsecurePort))
+		st.Fixture, st.Display = "", ""
+	})
+}
+
+// Truth is the truth server of a lane with Config.Server "truth": what is drawn on it passes the
+// lane's proxy and client. It takes one caller at a time.
+func (l *Lane) Truth() (*truth.Server, error) {
+	if l.standIn == nil || l.standIn.truth == nil {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "truth", Err: errors.New("this lane's server is not the truth server"), Hint: `set Config.Server to "truth"`}
+	}
+	return l.standIn.truth, nil
+}
+
+// errGuestless is what there is for the guest of a lane that has none.
+func (l *Lane) errGuestless(op string) error {
+	return &verdict.Error{Verdict: verdict.Harness, Op: op, Err: fmt.Errorf("a lane whose server is %s has no guest", l.cfg.Server)}
+}
+
+// backendDone is closed when QEMU, or what stands in its place, has ended.
+func (l *Lane) backendDone() <-chan struct{} {
+	if l.standIn != nil {
+		return l.standIn.done
+	}
+	return l.machine().Done()
+}
+
+// backendErr says why it has ended.
+func (l *Lane) backendErr() error {
+	if l.standIn == nil {
+		return l.machine().Err()
+	}
+	return &verdict.Error{Verdict: verdict.Product, Op: "truth server", Err: l.standIn.truth.Err()}
+}
+
+// truthPicture is the truth server's own picture.
+func (l *Lane) truthPicture() (*image.NRGBA, error) {
+	s, err := l.Truth()
+	if err != nil {
+		return nil, err
+	}
+	return s.Picture()
+}

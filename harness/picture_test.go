@@ -258,3 +258,30 @@ func TestAProxyThatEndsEndsTheStart(t *testing.T) {
 	require.ErrorContains(t, err, "no such thing")
 	require.ErrorContains(t, err, "exit status 7")
 }
+
+// A checksum that does not fit says that a picture is wrong, and not who made it so.
+func TestQEMUsOwnPictureDecidesBetweenGuestAndPath(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	var right *image.NRGBA
+	require.NoError(t, lane.WhilePaused(lane.Context(), func() error {
+		var err error
+		right, err = lane.Machine().Screen(lane.Context())
+		return err
+	}))
+	hop, why := harness.JudgePixels(right)
+	// The pause may fall between the guest's two draws; then it is its picture that does
+	// not fit, which is what is said.
+	d, err := drive.ScanPicture(right)
+	require.NoError(t, err)
+	if d.FramebufferHash == drive.FramebufferCRC(right) {
+		require.Equal(t, verdict.HopPath, hop, why)
+		require.Contains(t, why, "was broken between QEMU and the client")
+	}
+	right.Pix[0] ^= 0x80 // far from the digest
+	hop, why = harness.JudgePixels(right)
+	require.Equal(t, verdict.HopGuest, hop, why)
+	require.Contains(t, why, "the guest painted wrongly")
+	hop, _ = harness.JudgePixels(image.NewNRGBA(image.Rect(0, 0, 640, 480)))
+	require.Empty(t, hop, "without a digest nothing is known")
+}

@@ -137,7 +137,11 @@ func (a *argv) kernel(cfg Config) {
 }
 
 func (a *argv) display(cfg Config) {
-	a.add("-display", "none")
+	if cfg.DBusDisplay {
+		a.add("-display", "dbus,p2p=yes")
+	} else {
+		a.add("-display", "none")
+	}
 	switch cfg.display() {
 	case QXL:
 		a.add("-device", "qxl-vga,id=video0")

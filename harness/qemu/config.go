@@ -95,6 +95,10 @@ type Config struct {
 	// Display is the graphics device; "" means QXL.
 	Display Display
 
+	// DBusDisplay lets Machine.Screen read the picture from QEMU's D-Bus display. Start
+	// sets it where this QEMU has one and there is a graphics device.
+	DBusDisplay bool
+
 	// Spice configures the SPICE server. Zero means none.
 	Spice Spice
 

@@ -71,3 +71,6 @@ func IsLoop(gaps []time.Duration, byHost int) bool {
 	}
 	return false
 }
+
+// WithoutDBusDisplay makes m the machine of a QEMU without one.
+func (m *Machine) WithoutDBusDisplay() { m.cfg.DBusDisplay = false }

@@ -47,6 +47,8 @@ type Machine struct {
 	done  chan struct{} // closed once err is set
 	gone  chan struct{} // closed once the process is reaped and all is joined
 	input serialInput
+
+	screen screen
 }
 
 // SpiceAddr is where a machine's SPICE server listens.
@@ -95,6 +97,9 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 		if cfg.Firmware, err = fw.identify(); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.display() != NoDisplay && !cfg.DBusDisplay {
+		cfg.DBusDisplay = HasDBusDisplay(ctx, cfg.Binary)
 	}
 	if cfg.Accel == "" || cfg.Accel == AccelAuto {
 		choice, err := ChooseAccel(ctx, cfg, AccelOptions{})
@@ -155,6 +160,7 @@ func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 		console:  serial.NewLog(serial.Config{}),
 		followed: make(chan struct{}),
 		watched:  make(chan struct{}),
+		screen:   newScreen(),
 		done:     make(chan struct{}),
 		gone:     make(chan struct{}),
 	}

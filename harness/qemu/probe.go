@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -101,6 +102,22 @@ func HasSPICE(ctx context.Context, binary string) error {
 		return &HostError{What: fmt.Sprintf("%s is too old: its SPICE server cannot take a ticket from a secret (QEMU 6.1 can)", binary), Hint: hintQEMU}
 	}
 	return nil
+}
+
+// HasDBusDisplay reports whether this QEMU can show a machine's screen over D-Bus.
+// Where it cannot be asked, it has none.
+func HasDBusDisplay(ctx context.Context, binary string) bool {
+	key := "display " + fileIdentity(binary)
+	if has, ok := probed.Load(key); ok {
+		return has.(bool)
+	}
+	out, err := ask(ctx, binary, "-display", "help")
+	if err != nil {
+		return false
+	}
+	has := slices.Contains(strings.Fields(out), "dbus")
+	probed.Store(key, has)
+	return has
 }
 
 // probed remembers what a QEMU binary said, by probe and identity.

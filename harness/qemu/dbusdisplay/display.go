@@ -1,0 +1,512 @@
+// Package dbusdisplay reads a machine's screen from QEMU's D-Bus display
+// (-display dbus,p2p=yes): every change as QEMU makes it, without polling and
+// without files.
+//
+//	d, err := dbusdisplay.Open(ctx, machine.QMP())
+//	if err != nil { … }
+//	defer d.Close()
+//	shot, err := d.Picture(ctx)               // the first one, or what there is
+//	shot, err = d.Await(ctx, shot.Changes)    // once something was painted since
+//
+// A Display keeps a copy of the first console's surface and carries out QEMU's
+// updates in their order. It costs nothing before Open: QEMU draws for listeners
+// only. It has no pointer in its pictures, as a screendump has none.
+//
+// It speaks to QEMU over two socket pairs, one handed over by QMP and one by a call
+// on the first; there is no bus. The interfaces are described in QEMU's
+// ui/dbus-display1.xml.
+package dbusdisplay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/spicelane/spicelane/qmp"
+)
+
+const (
+	consolePath  = "/org/qemu/Display1/Console_0"
+	registerCall = "org.qemu.Display1.Console.RegisterListener"
+	listenerName = "org.qemu.Display1.Listener"
+)
+
+// A Picture is what the screen shows at one moment.
+type Picture struct {
+	*image.NRGBA // opaque; the caller's own
+	// Changes counts what QEMU has painted or set up so far.
+	Changes uint64
+	// Scanouts counts the surfaces: it rises with each change of the mode.
+	Scanouts int
+}
+
+// A Display is a copy of a machine's screen. Its methods may be called from any
+// goroutine.
+type Display struct {
+	console *dbus.Conn
+	stale   chan struct{} // holds a token when the surface has to be told anew
+	stop    chan struct{} // closed by Close
+	joined  sync.WaitGroup
+
+	registering sync.Mutex // held while a listener is registered or asked
+
+	mu       sync.Mutex
+	closed   bool
+	listener *dbus.Conn
+	img      *image.NRGBA // nil while there is no surface, or it is not known
+	err      error        // what QEMU sent and cannot be shown; nil after a good Scanout
+	changes  uint64
+	scanouts int
+	changed  chan struct{} // closed at the next change
+}
+
+// Open makes QEMU tell a new Display of every change. ctx bounds the call. An error
+// of QEMU's is a *qmp.Error; one without a D-Bus display says so.
+func Open(ctx context.Context, c *qmp.Client) (*Display, error) {
+	d := &Display{changed: make(chan struct{}), stale: make(chan struct{}, 1), stop: make(chan struct{})}
+	err := d.open(ctx, c)
+	if err == nil {
+		err = d.register(ctx)
+	}
+	if err != nil {
+		d.Close()
+		return nil, fmt.Errorf("D-Bus display: %w", err)
+	}
+	d.joined.Go(d.follow)
+	return d, nil
+}
+
+// open connects to QEMU's console.
+func (d *Display) open(ctx context.Context, c *qmp.Client) error {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	if d.console, err = dbus.DialUnix(ours, dbus.WithIncomingInterceptor(d.resized)); err != nil {
+		return errors.Join(err, ours.Close())
+	}
+	const name = "dbus-display"
+	if err := c.GetFD(ctx, name, theirs); err != nil {
+		return err
+	}
+	if err := c.Do(ctx, "add_client", map[string]any{"protocol": "@dbus-display", "fdname": name}, nil); err != nil {
+		return err
+	}
+	return auth(ctx, d.console, ours)
+}
+
+// register makes QEMU tell this Display of all changes, beginning with the whole
+// surface. What was registered before ends.
+func (d *Display) register(ctx context.Context) error {
+	d.registering.Lock()
+	defer d.registering.Unlock()
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	// NB: the interceptor, because calls are answered by a goroutine each and so in
+	// any order, and updates must not be.
+	var conn *dbus.Conn
+	conn, err = dbus.DialUnix(ours, dbus.WithHandler(answers{}),
+		dbus.WithIncomingInterceptor(func(msg *dbus.Message) { d.receive(conn, msg) }))
+	if err != nil {
+		return errors.Join(err, ours.Close())
+	}
+	d.mu.Lock()
+	former := d.listener
+	d.listener, d.img = conn, nil
+	closed := d.closed
+	d.mu.Unlock()
+	if former != nil {
+		former.Close()
+	}
+	if closed {
+		return errors.Join(errEnded, conn.Close())
+	}
+	call := d.console.Object("", consolePath).GoWithContext(ctx, registerCall, 0, make(chan *dbus.Call, 1), dbus.UnixFD(theirs.Fd()))
+	// QEMU awaits the other side's handshake before it goes on.
+	if err := auth(ctx, conn, ours); err != nil {
+		return err
+	}
+	select {
+	case <-call.Done:
+		return call.Err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// registerLimit is how long QEMU may take to tell a surface anew.
+const registerLimit = 30 * time.Second
+
+// follow registers again whenever QEMU has another surface of which it has not told.
+func (d *Display) follow() {
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-d.console.Context().Done():
+			return
+		case <-d.stale:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), registerLimit)
+		stop := context.AfterFunc(d.console.Context(), cancel)
+		err := d.register(ctx)
+		stop()
+		cancel()
+		if d.console.Context().Err() != nil {
+			return
+		}
+		if err != nil {
+			d.mu.Lock()
+			d.err = fmt.Errorf("D-Bus display: the new surface cannot be had: %w", err)
+			d.note()
+			d.mu.Unlock()
+		}
+	}
+}
+
+// outdated notes that the surface is not the one that QEMU shows. Of a new one QEMU
+// tells with the first update of all of it, which in text modes never comes. The
+// caller holds d.mu.
+func (d *Display) outdated() {
+	d.img = nil
+	select {
+	case d.stale <- struct{}{}:
+	default:
+	}
+}
+
+// resized looks at what QEMU says of its console: a new size is a new surface.
+func (d *Display) resized(msg *dbus.Message) {
+	if msg.Type != dbus.TypeSignal || len(msg.Body) < 2 {
+		return
+	}
+	if member, _ := msg.Headers[dbus.FieldMember].Value().(string); member != "PropertiesChanged" {
+		return
+	}
+	changed, _ := msg.Body[1].(map[string]dbus.Variant)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.img == nil {
+		return
+	}
+	for name, is := range map[string]int{"Width": d.img.Rect.Dx(), "Height": d.img.Rect.Dy()} {
+		if v, ok := changed[name].Value().(uint32); ok && int(v) != is {
+			d.outdated()
+			return
+		}
+	}
+}
+
+// note wakes everybody who waits. The caller holds d.mu.
+func (d *Display) note() {
+	d.changes++
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// auth shakes hands as this user. There is no bus to say hello to.
+func auth(ctx context.Context, c *dbus.Conn, conn *net.UnixConn) error {
+	me := strconv.Itoa(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		me = u.Uid
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	err := c.Auth([]dbus.Auth{dbus.AuthExternal(me), dbus.AuthAnonymous()})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Close ends the connections. It is idempotent.
+func (d *Display) Close() error {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		close(d.stop)
+	}
+	listener := d.listener
+	d.mu.Unlock()
+	var errs []error
+	for _, c := range []*dbus.Conn{listener, d.console} {
+		if c != nil {
+			if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	d.joined.Wait()
+	return errors.Join(errs...)
+}
+
+// errEnded says that QEMU, or Close, has ended the connection.
+var errEnded = errors.New("D-Bus display: the connection has ended")
+
+// Picture returns what the screen shows now; it waits until there is a surface.
+func (d *Display) Picture(ctx context.Context) (Picture, error) { return d.await(ctx, 0) }
+
+// Await waits until QEMU has painted or set up something since a picture with that
+// many Changes, and returns what the screen shows then.
+func (d *Display) Await(ctx context.Context, since uint64) (Picture, error) {
+	return d.await(ctx, since+1)
+}
+
+func (d *Display) await(ctx context.Context, changes uint64) (Picture, error) {
+	for {
+		if d.console != nil && d.console.Context().Err() != nil {
+			return Picture{}, errEnded
+		}
+		d.mu.Lock()
+		changed, err := d.changed, d.err
+		if d.changes >= changes && d.img != nil && err == nil {
+			p := Picture{&image.NRGBA{Pix: append([]byte(nil), d.img.Pix...), Stride: d.img.Stride, Rect: d.img.Rect}, d.changes, d.scanouts}
+			d.mu.Unlock()
+			return p, nil
+		}
+		d.mu.Unlock()
+		if err != nil {
+			return Picture{}, err
+		}
+		select {
+		case <-changed:
+		case <-d.console.Context().Done():
+			return Picture{}, errEnded
+		case <-ctx.Done():
+			return Picture{}, fmt.Errorf("D-Bus display: awaiting a picture: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Sync waits until everything that QEMU has said before is carried out.
+func (d *Display) Sync(ctx context.Context) error {
+	d.registering.Lock()
+	defer d.registering.Unlock()
+	d.mu.Lock()
+	conn := d.listener
+	d.mu.Unlock()
+	// QEMU's answer comes behind what it has said before.
+	err := conn.Object("", consolePath).CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err
+	if ctx.Err() != nil {
+		return fmt.Errorf("D-Bus display: awaiting an answer: %w", context.Cause(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("D-Bus display: %w", err)
+	}
+	return nil
+}
+
+// receive carries out one call of QEMU's on conn, whose reader it runs on. A former
+// connection has nothing to say.
+func (d *Display) receive(conn *dbus.Conn, msg *dbus.Message) {
+	if msg.Type != dbus.TypeMethodCall {
+		return
+	}
+	if name, _ := msg.Headers[dbus.FieldInterface].Value().(string); name != listenerName {
+		return
+	}
+	member, _ := msg.Headers[dbus.FieldMember].Value().(string)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if conn != d.listener {
+		return
+	}
+	switch member {
+	case "Scanout":
+		d.err = d.scanout(msg.Body)
+	case "Update":
+		if err := d.update(msg.Body); err != nil {
+			d.err = err
+		}
+	case "Disable":
+		d.img = nil
+	case "ScanoutDMABUF", "UpdateDMABUF":
+		d.err = errors.New("D-Bus display: the picture is in the graphics card's memory")
+	default:
+		return // the pointer
+	}
+	d.note()
+}
+
+// scanout sets up a new surface.
+func (d *Display) scanout(body []any) error {
+	n, data, ok := arguments[uint32](body, 4)
+	if !ok {
+		return errors.New("D-Bus display: malformed Scanout")
+	}
+	w, h, stride, format := n[0], n[1], n[2], n[3]
+	if w == 0 || h == 0 || w > maxPicture || h > maxPicture {
+		return fmt.Errorf("D-Bus display: a surface of %d×%d", w, h)
+	}
+	d.scanouts++
+	d.img = image.NewNRGBA(image.Rect(0, 0, int(w), int(h)))
+	return paint(d.img, d.img.Rect, int(stride), format, data)
+}
+
+// arguments returns n numbers of one kind and the bytes that may follow. It asserts
+// types instead of letting dbus.Store copy megabytes byte by byte.
+func arguments[T any](body []any, n int) (numbers []T, data []byte, ok bool) {
+	if len(body) < n {
+		return nil, nil, false
+	}
+	for _, v := range body[:n] {
+		number, ok := v.(T)
+		if !ok {
+			return nil, nil, false
+		}
+		numbers = append(numbers, number)
+	}
+	if len(body) > n {
+		if data, ok = body[n].([]byte); !ok {
+			return nil, nil, false
+		}
+	}
+	return numbers, data, true
+}
+
+// update paints one rectangle. One that comes before the first surface is in that.
+func (d *Display) update(body []any) error {
+	if d.img == nil {
+		return nil
+	}
+	if len(body) != 7 {
+		return errors.New("D-Bus display: malformed Update")
+	}
+	at, _, ok := arguments[int32](body[:4], 4)
+	n, data, ok2 := arguments[uint32](body[4:], 2)
+	if !ok || !ok2 {
+		return errors.New("D-Bus display: malformed Update")
+	}
+	x, y, w, h, stride, format := at[0], at[1], at[2], at[3], n[0], n[1]
+	r := image.Rect(int(x), int(y), int(x)+int(w), int(y)+int(h))
+	if w < 0 || h < 0 {
+		return fmt.Errorf("D-Bus display: an update of %d×%d pixels", w, h)
+	}
+	if !r.In(d.img.Rect) {
+		d.outdated()
+		return nil
+	}
+	return paint(d.img, r, int(stride), format, data)
+}
+
+// maxPicture bounds width and height: QEMU's devices stop well below.
+const maxPicture = 16384
+
+// Formats of pixels (pixman.h, PIXMAN_x8r8g8b8 and others), in the host's byte order.
+const (
+	x8r8g8b8 = 0x20020888
+	a8r8g8b8 = 0x20028888
+	r5g6b5   = 0x10020565
+	x1r5g5b5 = 0x10020555
+)
+
+// paint copies pixels of QEMU's into r of img.
+func paint(img *image.NRGBA, r image.Rectangle, stride int, format uint32, data []byte) error {
+	size := 4
+	switch format {
+	case x8r8g8b8, a8r8g8b8:
+	case r5g6b5, x1r5g5b5:
+		size = 2
+	default:
+		return fmt.Errorf("D-Bus display: pixels of the format %#x are not read here", format)
+	}
+	if r.Empty() {
+		return nil
+	}
+	if stride < size*r.Dx() || len(data) < stride*(r.Dy()-1)+size*r.Dx() {
+		return fmt.Errorf("D-Bus display: %d bytes in lines of %d for %d×%d pixels", len(data), stride, r.Dx(), r.Dy())
+	}
+	for y := range r.Dy() {
+		in, out := data[y*stride:], img.Pix[img.PixOffset(r.Min.X, r.Min.Y+y):]
+		out = out[:4*r.Dx()]
+		switch format {
+		case x8r8g8b8, a8r8g8b8:
+			in = in[:len(out)]
+			for i := 0; i < len(out); i += 4 {
+				out[i], out[i+1], out[i+2], out[i+3] = in[i+2], in[i+1], in[i], 0xff
+			}
+		default:
+			for x := range r.Dx() {
+				v := uint16(in[2*x]) | uint16(in[2*x+1])<<8
+				red, green, blue := widen(v>>10, 5), widen(v>>5, 5), widen(v, 5)
+				if format == r5g6b5 {
+					red, green = widen(v>>11, 5), widen(v>>5, 6)
+				}
+				out[4*x], out[4*x+1], out[4*x+2], out[4*x+3] = red, green, blue, 0xff
+			}
+		}
+	}
+	return nil
+}
+
+// widen makes eight bits of the lowest n of v, the highest of them repeated.
+func widen(v uint16, n int) byte {
+	v &= 1<<n - 1
+	return byte(v<<(8-n) | v>>(2*n-8))
+}
+
+// answers answers QEMU's calls, which receive has carried out, without decoding what
+// is in them once more: a whole surface has megabytes.
+type answers struct{ method string }
+
+func (a answers) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return a, true }
+func (a answers) LookupInterface(string) (dbus.Interface, bool)          { return a, true }
+func (a answers) LookupMethod(name string) (dbus.Method, bool)           { return answers{name}, true }
+
+func (answers) DecodeArguments(*dbus.Conn, string, *dbus.Message, []any) ([]any, error) {
+	return nil, nil
+}
+
+// Call answers. Newer QEMUs ask a listener for its properties: which further ways of
+// passing pictures it knows. It knows none.
+func (a answers) Call(...any) ([]any, error) {
+	switch a.method {
+	case "Get":
+		return []any{dbus.MakeVariant([]string{})}, nil
+	case "GetAll":
+		return []any{map[string]dbus.Variant{"Interfaces": dbus.MakeVariant([]string{})}}, nil
+	}
+	return nil, nil
+}
+
+func (answers) NumArguments() int     { return 0 }
+func (answers) NumReturns() int       { return 0 }
+func (answers) ArgumentValue(int) any { return nil }
+func (answers) ReturnValue(int) any   { return nil }
+
+// socketPair returns a connected pair, the second end for QEMU.
+func socketPair() (*net.UnixConn, *os.File, error) {
+	// NB: a process started meanwhile must not inherit either end.
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "dbus"), os.NewFile(uintptr(fds[1]), "dbus-peer")
+	conn, err := net.FileConn(ours)
+	ours.Close() // FileConn has duplicated it
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}

@@ -29,6 +29,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
@@ -75,6 +76,10 @@ type Viewer struct {
 	feed    feed
 	latency latency
 	typing  chan struct{} // holds a value while a text is typed
+
+	// head is the display channel of the primary surface, as it was last asked for. What
+	// others draw is no damage of the screen that is shown.
+	head atomic.Uint32
 
 	mu      sync.Mutex
 	console *spiceconsole.Console // nil before the first session
@@ -144,6 +149,7 @@ func (v *Viewer) State() State {
 	if console != nil {
 		s.Console = console.Status()
 		if p, ok := s.Console.Primary(); ok {
+			v.head.Store(uint32(p.ChannelID))
 			s.Screen = image.Pt(p.Width, p.Height)
 		}
 	}
@@ -187,6 +193,7 @@ func (v *Viewer) Picture(r image.Rectangle) (*server.Picture, error) {
 	if !ok {
 		return nil, server.ErrNoSurface
 	}
+	v.head.Store(uint32(p.ChannelID))
 	return console.Snapshot(p.ChannelID, p.SurfaceID, r)
 }
 
@@ -362,7 +369,7 @@ func (v *Viewer) begin(console *spiceconsole.Console) (stop func()) {
 func (v *Viewer) observe(n server.Notice) {
 	switch n := n.(type) {
 	case server.Drawn:
-		if n.Surface == 0 {
+		if n.Surface == 0 && n.Channel == uint8(v.head.Load()) {
 			v.damage(n.Rect)
 			at := n.Received
 			if at.IsZero() {

@@ -390,11 +390,8 @@ func noAgent(err error) error {
 
 // Cursor implements [server.CursorSource]: the pointer of the primary display.
 func (c *Console) Cursor() server.Cursor {
-	channel := uint8(0)
-	if all := c.Client().Surfaces(); len(all) > 0 {
-		channel = all[0].Channel // primary ones come first, then by channel
-	}
-	cur, ok := c.Client().Cursor(channel)
+	primary, _ := c.Status().Primary() // channel 0 if there is none
+	cur, ok := c.Client().Cursor(primary.ChannelID)
 	if !ok {
 		return server.Cursor{}
 	}

@@ -249,7 +249,7 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 	if trial, err = Prepare(limited, trial); err != nil {
 		return kvmAnswer{}, err
 	}
-	m, err := Start(limited, trial)
+	m, err := start(limited, trial) // nobody looks at its screen
 	if err == nil {
 		_, err = m.AwaitBoot(limited, banner)
 		err = errors.Join(err, m.Close())

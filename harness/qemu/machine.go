@@ -83,13 +83,22 @@ const tailLines = 20
 // another reason, or ctx's cause.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	var err error
-	if cfg.Dir != "" {
-		if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+	if cfg.Binary == "" {
+		if cfg.Binary, err = FindQEMU(os.Getenv); err != nil {
 			return nil, err
 		}
 	}
-	if cfg.Binary == "" {
-		if cfg.Binary, err = FindQEMU(os.Getenv); err != nil {
+	if cfg.display() != NoDisplay && !cfg.DBusDisplay {
+		cfg.DBusDisplay = HasDBusDisplay(ctx, cfg.Binary)
+	}
+	return start(ctx, cfg)
+}
+
+// start is Start for a configuration that says how its screen is to be had.
+func start(ctx context.Context, cfg Config) (*Machine, error) {
+	var err error
+	if cfg.Dir != "" {
+		if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -97,9 +106,6 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 		if cfg.Firmware, err = fw.identify(); err != nil {
 			return nil, err
 		}
-	}
-	if cfg.display() != NoDisplay && !cfg.DBusDisplay {
-		cfg.DBusDisplay = HasDBusDisplay(ctx, cfg.Binary)
 	}
 	if cfg.Accel == "" || cfg.Accel == AccelAuto {
 		choice, err := ChooseAccel(ctx, cfg, AccelOptions{})

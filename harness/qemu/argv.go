@@ -29,7 +29,7 @@ const (
 // Sockets of a machine in Config.SocketDir.
 const (
 	qmpSocket    = "qmp.sock"
-	toolSocket   = "qmp-tools.sock"
+	toolSocket   = "tools.sock"
 	serialSocket = "serial.sock"
 )
 

@@ -499,3 +499,11 @@ func TestATicketThatSpiceServerWouldCutIsNotSent(t *testing.T) {
 	err := c.SetSpiceTicket(boundary(t), strings.Repeat("x", 60))
 	assert.EqualError(t, err, "qmp: set_password: the ticket has 60 bytes, and spice-server keeps only the first 59")
 }
+
+func TestAConnectionIDOfTheUpperHalfIsReadAsQEMUWritesIt(t *testing.T) {
+	for text, want := range map[string]uint32{"-575939110": 3719028186, "7": 7, "4294967295": 1<<32 - 1, "-1": 1<<32 - 1} {
+		var c qmp.SpiceChannel
+		require.NoError(t, json.Unmarshal([]byte(`{"connection-id":`+text+`,"channel-type":1,"channel-id":2,"tls":true,"host":"h","port":"p","family":"unix"}`), &c))
+		assert.Equal(t, qmp.SpiceChannel{ConnectionID: want, Type: 1, ID: 2, TLS: true, Host: "h", Port: "p", Family: "unix"}, c)
+	}
+}

@@ -2,6 +2,7 @@ package qmp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -141,6 +142,21 @@ type SpiceChannel struct {
 	Host         string `json:"host"`
 	Port         string `json:"port"`
 	Family       string `json:"family"`
+}
+
+// UnmarshalJSON reads a channel. QEMU writes the upper half of the connection ids, which
+// are 32 random bits, as negative numbers.
+func (c *SpiceChannel) UnmarshalJSON(b []byte) error {
+	type plain SpiceChannel
+	signed := struct {
+		*plain
+		ConnectionID int64 `json:"connection-id"`
+	}{plain: (*plain)(c)}
+	if err := json.Unmarshal(b, &signed); err != nil {
+		return err
+	}
+	c.ConnectionID = uint32(signed.ConnectionID)
+	return nil
 }
 
 // QuerySpice says where QEMU's SPICE server listens and who is connected.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -23,6 +24,9 @@ const settle = 50 * time.Millisecond
 type Config struct {
 	// Logger gets one line for each reload; nil means none.
 	Logger *slog.Logger
+
+	// Kinds are the types of sources that the file may have besides static.
+	Kinds map[string]Kind
 
 	// OnReload, if not nil, is called after each reload with its error, nil
 	// for a good one. It runs on the watcher's goroutine and must not call
@@ -91,7 +95,7 @@ func (c *Catalog) Reload() error {
 	if c.path == "" {
 		return nil
 	}
-	sources, err := Load(c.path)
+	sources, err := load(c.path, c.cfg.Kinds)
 	if err == nil {
 		err = c.set(sources)
 	}
@@ -115,6 +119,10 @@ func (c *Catalog) Close() error {
 		if c.watcher != nil {
 			err = c.watcher.Close()
 			<-c.done
+			c.mu.Lock()
+			opened := c.sources
+			c.mu.Unlock()
+			closeSources(opened)
 		}
 	})
 	return err
@@ -157,9 +165,21 @@ func (c *Catalog) set(sources []Source) error {
 		byName[s.Name()] = s
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	old := c.sources
 	c.sources, c.byName = sources, byName
+	c.mu.Unlock()
+	closeSources(old)
 	return nil
+}
+
+// closeSources ends what sources have running.
+func closeSources(sources []Source) {
+	for _, s := range sources {
+		if closer, ok := s.(io.Closer); ok {
+			// What a source could not end it cannot use either.
+			_ = closer.Close()
+		}
+	}
 }
 
 // watch reloads the file whenever its directory was quiet for a moment after a

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,7 +55,9 @@ func (e *FieldError) Error() string {
 func (e *FieldError) Unwrap() error { return e.Err }
 
 // Load reads and parses a sources file.
-func Load(path string) ([]Source, error) {
+func Load(path string) ([]Source, error) { return load(path, nil) }
+
+func load(path string, kinds map[string]Kind) ([]Source, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("sources: %w", err)
@@ -66,16 +69,32 @@ func Load(path string) ([]Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sources: %w", err)
 	}
-	return Parse(path, data)
+	return ParseKinds(path, data, kinds)
 }
 
 // Parse reads the text of a sources file. name stands in errors, and paths in
 // the file are relative to its directory. The error joins one [*FieldError]
 // for everything that is wrong; no ticket is ever in it.
 func Parse(name string, data []byte) ([]Source, error) {
-	p := &parser{file: name}
+	return ParseKinds(name, data, nil)
+}
+
+// A Kind makes the sources of one type of a sources file, besides static.
+type Kind struct {
+	// Keys are those that such a source needs besides source and type. Their values are
+	// text.
+	Keys []string
+	// Open makes a source. A source that is an io.Closer is closed when it leaves the
+	// catalog that opened it.
+	Open func(name string, values map[string]string) (Source, error)
+}
+
+// ParseKinds is Parse for files that have sources of the given kinds, by type.
+func ParseKinds(name string, data []byte, kinds map[string]Kind) ([]Source, error) {
+	p := &parser{file: name, kinds: kinds}
 	sources := p.parse(data)
 	if len(p.errs) > 0 {
+		closeSources(sources)
 		return nil, errors.Join(p.errs...)
 	}
 	return sources, nil
@@ -85,8 +104,9 @@ func Parse(name string, data []byte) ([]Source, error) {
 // mends the whole file. It walks YAML nodes instead of decoding into structs
 // because only nodes know their lines.
 type parser struct {
-	file string
-	errs []error
+	file  string
+	errs  []error
+	kinds map[string]Kind
 }
 
 func (p *parser) fail(node *yaml.Node, field, format string, args ...any) {
@@ -166,6 +186,9 @@ func (p *parser) parse(data []byte) []Source {
 // source reads one entry of the list. It returns the node of the name too, nil
 // if that is missing.
 func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
+	if kind, keys, ok := p.kindOf(node); ok {
+		return p.other(node, kind, keys)
+	}
 	m, ok := p.mapping(node, "", "source", "type", "consoles", "ca_cert")
 	if !ok {
 		return nil, nil
@@ -173,7 +196,7 @@ func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
 	name := m.text("source", true)
 	kind := m.text("type", true)
 	if kind != "" && kind != "static" {
-		p.fail(m.nodes["type"], "type", "%q is not a kind of source that is known here: use static", kind)
+		p.fail(m.nodes["type"], "type", "%q is not a kind of source that is known here: use %s", kind, strings.Join(append([]string{"static"}, slices.Sorted(maps.Keys(p.kinds))...), ", "))
 	}
 	caCert := m.caCert("ca_cert", nil)
 	var consoles []Console
@@ -211,6 +234,48 @@ func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
 		p.fail(node, "", "%v", err)
 	}
 	return s, m.nodes["source"]
+}
+
+// kindOf returns the kind that an entry names, if it is one of those given.
+func (p *parser) kindOf(node *yaml.Node) (Kind, []string, bool) {
+	if node.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			if node.Content[i].Value == "type" {
+				kind, ok := p.kinds[node.Content[i+1].Value]
+				return kind, append([]string{"source", "type"}, kind.Keys...), ok
+			}
+		}
+	}
+	return Kind{}, nil, false
+}
+
+// other reads an entry of a kind that was given.
+func (p *parser) other(node *yaml.Node, kind Kind, keys []string) (Source, *yaml.Node) {
+	m, ok := p.mapping(node, "", keys...)
+	if !ok {
+		return nil, nil
+	}
+	name := m.text("source", true)
+	m.text("type", true)
+	values := map[string]string{}
+	for _, key := range kind.Keys {
+		values[key] = m.text(key, true)
+	}
+	if name == "" {
+		return nil, nil
+	}
+	if strings.Contains(name, "/") {
+		p.fail(m.nodes["source"], "source", "%q has a slash, and the name is part of URLs", name)
+	}
+	if len(p.errs) > 0 {
+		return nil, m.nodes["source"]
+	}
+	source, err := kind.Open(name, values)
+	if err != nil {
+		p.fail(node, "", "%w", err)
+		return nil, m.nodes["source"]
+	}
+	return source, m.nodes["source"]
 }
 
 func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bool) {

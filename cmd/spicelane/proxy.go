@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/sources"
+	sourceqmp "github.com/spicelane/spicelane/sources/qmp"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -115,15 +116,18 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 	return f, nil
 }
 
+// kinds are the types of sources that a sources.yaml may have besides static.
+var kinds = map[string]sources.Kind{"qmp": sourceqmp.Kind}
+
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
 	if file != "-" {
-		return sources.Open(file, sources.Config{Logger: log})
+		return sources.Open(file, sources.Config{Logger: log, Kinds: kinds})
 	}
 	b, err := io.ReadAll(stdin)
 	if err != nil {
 		return nil, err
 	}
-	list, err := sources.Parse("standard input", b)
+	list, err := sources.ParseKinds("standard input", b, kinds)
 	if err != nil {
 		return nil, err
 	}

@@ -56,6 +56,18 @@ type Console struct {
 
 	// Ticket is the SPICE password of the server; empty if it asks for none.
 	Ticket string
+
+	// Done, if not nil, is to be called once the console was linked or will not be: its
+	// source keeps the next one waiting until then. See [Console.Release].
+	Done func()
+}
+
+// Release tells the source that the ticket is no longer needed. It may be called for
+// every console, and more than once.
+func (c Console) Release() {
+	if c.Done != nil {
+		c.Done()
+	}
 }
 
 // uuidForm is a UUID as RFC 9562 writes it.

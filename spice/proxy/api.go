@@ -43,6 +43,7 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked, viewer string) (*vv
 	if err != nil {
 		return nil, err
 	}
+	c.Release()
 	token := p.tokens.issue(grant{source, uuid, viewer}, p.cfg.now())
 	p.emit(Event{Kind: EventTokenIssued, Source: source, UUID: uuid, Console: c.Name, Viewer: viewer})
 	served := p.tls.Load().bundle
@@ -65,6 +66,8 @@ func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.Fi
 	if err != nil {
 		return nil, err
 	}
+	// Whoever reads the file links when it likes.
+	c.Release()
 	f := &vv.File{Type: "spice", Password: c.Ticket, Title: c.Name, DeleteThisFile: true}
 	if c.Unix != "" {
 		f.UnixPath = c.Unix

@@ -223,6 +223,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 	if err != nil {
 		return nil, Console{}, err
 	}
+	defer console.Release()
 	started := time.Now()
 	conn, linked, err := dialConsole(ctx, console, p.cfg.keepAlive(), hs.Request)
 	p.metrics.linking.Observe(time.Since(started).Seconds())

@@ -1,0 +1,230 @@
+// Package qmp is a source of consoles for QEMUs that somebody started with a QMP
+// socket: one console for each socket that a glob finds and that has a SPICE server.
+//
+//   - source: mine
+//     type: qmp
+//     sockets: /run/guests/*.qmp
+//
+// Nobody needs to know a ticket: each time that a console is asked for, QEMU gets a
+// fresh one that expires soon. It is set while no other channel is being linked, so that
+// each ticket lets one channel in.
+//
+// A QMP socket takes one client at a time: the source connects, asks and hangs up.
+package qmp
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/qmp"
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice/console"
+)
+
+const (
+	// ticketLifetime is how long QEMU takes a ticket.
+	ticketLifetime = 30 * time.Second
+	// linkTimeout is how long one channel may keep others waiting for a ticket of
+	// theirs, if nobody says that it has been linked.
+	linkTimeout = 15 * time.Second
+	// relistenTimeout is how long a socket may refuse before it counts as dead.
+	relistenTimeout = time.Second
+	// answerTimeout bounds what one QEMU may take to answer.
+	answerTimeout = 5 * time.Second
+)
+
+// Kind makes sources of "type: qmp".
+var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(name string, values map[string]string) (sources.Source, error) {
+	return New(name, values["sockets"])
+}}
+
+// Source is a glob of QMP sockets.
+type Source struct {
+	name, glob string
+
+	mu    sync.Mutex
+	turns map[string]chan struct{} // by socket: full while a channel is being linked
+}
+
+var _ sources.Source = (*Source)(nil)
+
+// New makes a source of the sockets that a glob finds, now and later.
+func New(name, glob string) (*Source, error) {
+	if _, err := filepath.Match(glob, ""); err != nil {
+		return nil, fmt.Errorf("sockets: %q: %w", glob, err)
+	}
+	return &Source{name: name, glob: glob, turns: map[string]chan struct{}{}}, nil
+}
+
+// Name returns the source's name.
+func (s *Source) Name() string { return s.name }
+
+// Consoles lists the QEMUs that answer and have a SPICE server, without tickets. One that
+// does not answer is left out: it may be starting, or somebody else's client may be there.
+func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
+	found, _, _, err := s.scan(ctx)
+	return found, err
+}
+
+// scan asks all sockets at once.
+func (s *Source) scan(ctx context.Context) (found []console.Console, at []string, failed error, _ error) {
+	paths, err := filepath.Glob(s.glob)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	slices.Sort(paths)
+	all, failures := make([]*console.Console, len(paths)), make([]error, len(paths))
+	var wg sync.WaitGroup
+	for i, path := range paths {
+		wg.Go(func() {
+			if c, err := s.ask(ctx, path, ""); err == nil {
+				all[i] = &c
+			} else {
+				failures[i] = fmt.Errorf("%s: %w", path, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return nil, nil, nil, err
+	}
+	for i, c := range all {
+		if c != nil {
+			found, at = append(found, *c), append(at, paths[i])
+		}
+	}
+	return found, at, errors.Join(failures...), nil
+}
+
+// Console returns one console with a fresh ticket. Its Release must be called once it
+// has been linked.
+func (s *Source) Console(ctx context.Context, uuid string) (console.Console, error) {
+	found, at, failed, err := s.scan(ctx)
+	if err != nil {
+		return console.Console{}, err
+	}
+	for i, c := range found {
+		if c.UUID != uuid {
+			continue
+		}
+		release, err := s.turn(ctx, at[i])
+		if err != nil {
+			return console.Console{}, err
+		}
+		c, err = s.ask(ctx, at[i], rand.Text()+rand.Text())
+		if err != nil {
+			release()
+			return console.Console{}, err
+		}
+		c.Done = release
+		return c, nil
+	}
+	if failed != nil {
+		// It may be one of those.
+		return console.Console{}, fmt.Errorf("sources: %s: %w", s.name, failed)
+	}
+	return console.Console{}, &console.UnknownError{Source: s.name, UUID: uuid}
+}
+
+// turn waits until no other channel of a QEMU is being linked.
+func (s *Source) turn(ctx context.Context, path string) (release func(), err error) {
+	s.mu.Lock()
+	turn := s.turns[path]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		s.turns[path] = turn
+	}
+	s.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for another channel of %s to be linked: %w", path, context.Cause(ctx))
+	}
+	give := sync.OnceFunc(func() { <-turn })
+	forgotten := time.AfterFunc(linkTimeout, give)
+	return func() {
+		forgotten.Stop()
+		give()
+	}, nil
+}
+
+// ask describes one QEMU, and gives it a ticket if there is one. QEMU listens again some
+// time after its last client has hung up, and nothing tells when: until then it refuses or
+// hangs up.
+func (s *Source) ask(ctx context.Context, path, ticket string) (c console.Console, err error) {
+	const pause = 10 * time.Millisecond
+	for deadline := time.Now().Add(relistenTimeout); ; {
+		c, err = s.askOnce(ctx, path, ticket)
+		if err == nil || errors.Is(err, errNoSPICE) || time.Now().After(deadline) {
+			return c, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return c, err
+		}
+	}
+}
+
+var errNoSPICE = errors.New("this QEMU has no SPICE server")
+
+func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Console, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	client, err := qmp.Dial(ctx, path, qmp.Config{})
+	if err != nil {
+		return c, err
+	}
+	defer client.Close()
+	info, err := client.QuerySpice(ctx)
+	if err != nil {
+		return c, err
+	}
+	if !info.Enabled {
+		return c, fmt.Errorf("%s: %w", path, errNoSPICE)
+	}
+	var id struct{ UUID string }
+	if err := client.Do(ctx, "query-uuid", nil, &id); err != nil {
+		return c, err
+	}
+	var name struct{ Name string }
+	if err := client.Do(ctx, "query-name", nil, &name); err != nil {
+		return c, err
+	}
+	c = console.Console{Source: s.name, UUID: id.UUID, Name: name.Name, Hypervisor: "localhost", Ticket: ticket}
+	if c.Name == "" {
+		c.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	}
+	switch {
+	case strings.HasPrefix(info.Host, "/"):
+		c.Unix = info.Host
+	default:
+		c.HypervisorIP, c.InsecurePort, c.SecurePort = reachable(info.Host), info.Port, info.TLSPort
+	}
+	if ticket == "" {
+		return c, nil
+	}
+	if err := client.SetSpiceTicket(ctx, ticket); err != nil {
+		return c, err
+	}
+	return c, client.ExpireSpiceTicket(ctx, "+"+strconv.Itoa(int(ticketLifetime.Seconds())))
+}
+
+// reachable turns "all interfaces" into an address.
+func reachable(host string) string {
+	switch host {
+	case "", "*", "0.0.0.0":
+		return "127.0.0.1"
+	case "::":
+		return "::1"
+	}
+	return host
+}

@@ -1,0 +1,165 @@
+package qmp_test
+
+// A QEMU without a machine, with a QMP socket and a SPICE server that nobody has told
+// a ticket; a proxy in front of it.
+//
+//	client ──TLS──► proxy ──unix──► QEMU
+//	                  └─────QMP──────┘
+
+import (
+	"context"
+	"crypto/tls"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/sources/qmp"
+	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/link"
+	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const uuid = "6f4e2c1a-0000-0000-0000-00000000000a"
+
+// start runs a QEMU whose sockets are in a directory.
+func start(t *testing.T) (dir string) {
+	t.Helper()
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		if os.Getenv("SPICELANE_LANES") == "require" {
+			t.Fatal(err)
+		}
+		t.Skip("no QEMU on this host")
+	}
+	dir, err = os.MkdirTemp("", "qmp")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	cmd := exec.Command(qemu, "-M", "none", "-nodefaults", "-S", "-display", "none", "-name", "guest-a", "-uuid", uuid,
+		"-qmp", "unix:"+filepath.Join(dir, "a.qmp")+",server=on,wait=off", "-spice", "unix=on,addr="+filepath.Join(dir, "a.spice"))
+	cmd.Stderr = os.Stderr
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return dir
+}
+
+func open(t *testing.T, dir string) *sources.Catalog {
+	t.Helper()
+	list, err := sources.ParseKinds("sources.yaml", []byte("- source: mine\n  type: qmp\n  sockets: "+dir+"/*.qmp\n"),
+		map[string]sources.Kind{"qmp": qmp.Kind})
+	require.NoError(t, err)
+	catalog, err := sources.NewCatalog(list...)
+	require.NoError(t, err)
+	t.Cleanup(func() { catalog.Close() })
+	return catalog
+}
+
+func TestAGuestIsReachedWithATicketForEachChannel(t *testing.T) {
+	dir := start(t)
+	catalog := open(t, dir)
+	require.Eventually(t, func() bool {
+		all, err := catalog.Consoles(t.Context())
+		return err == nil && len(all) == 1
+	}, 20*time.Second, 20*time.Millisecond)
+	all, err := catalog.Consoles(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []console.Console{{Source: "mine", UUID: uuid, Name: "guest-a", Hypervisor: "localhost", Unix: filepath.Join(dir, "a.spice")}}, all)
+
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	p, err := proxy.Start(t.Context(), proxy.Config{TLS: bundle, Consoles: catalog, OnEvent: func(e proxy.Event) { t.Log(e.Kind, e.Channel, e.Reason, e.Err) }})
+	require.NoError(t, err)
+	defer p.Close()
+	file, err := p.VV(t.Context(), "mine", uuid)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	dial := func(connectionID uint32, kind wire.ChannelType) (*tls.Conn, error) {
+		conn, err := tls.Dial("tcp", p.TLSAddr(), pki.ClientTLS(bundle.CAPool(), "localhost", ""))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		_, err = link.Client(ctx, conn, link.Config{ConnectionID: connectionID, Channel: wire.ChannelID{Type: kind}, CommonCaps: link.CommonCaps, Secret: file.Password})
+		return conn, err
+	}
+	main, err := dial(0, wire.ChannelMain)
+	require.NoError(t, err)
+	in := wire.NewFrameReader(main, wire.FrameConfig{Mini: true})
+	var init wire.MainInit
+	for h := (wire.Header{}); h.Type != init.MessageType(); {
+		h, err = in.Next()
+		require.NoError(t, err)
+		body, err := in.Body(nil)
+		require.NoError(t, err)
+		if h.Type == init.MessageType() {
+			require.NoError(t, init.Decode(body))
+		}
+	}
+	// Another channel, with a ticket of its own.
+	_, err = dial(init.SessionID, wire.ChannelInputs)
+	require.NoError(t, err)
+
+	// What was handed out once is dead as soon as another one is.
+	first, err := catalog.Console(ctx, "mine", uuid)
+	require.NoError(t, err)
+	first.Release()
+	second, err := catalog.Console(ctx, "mine", uuid)
+	require.NoError(t, err)
+	second.Release()
+	assert.NotEqual(t, first.Ticket, second.Ticket)
+}
+
+func TestTicketsAreHandedOutOneAfterTheOther(t *testing.T) {
+	dir := start(t)
+	catalog := open(t, dir)
+	require.Eventually(t, func() bool {
+		c, err := catalog.Console(t.Context(), "mine", uuid)
+		c.Release()
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	held, err := catalog.Console(t.Context(), "mine", uuid)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err = catalog.Console(ctx, "mine", uuid)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "another channel is being linked")
+	var wg sync.WaitGroup
+	wg.Go(held.Release)
+	next, err := catalog.Console(t.Context(), "mine", uuid)
+	require.NoError(t, err)
+	wg.Wait()
+	next.Release()
+	next.Release()
+}
+
+func TestWhatIsNoQEMUIsLeftOutAndWhatIsUnknownIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "odd.qmp"), nil, 0o600))
+	catalog := open(t, dir)
+	all, err := catalog.Consoles(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, all)
+	_, err = catalog.Console(t.Context(), "mine", uuid)
+	assert.ErrorContains(t, err, "odd.qmp: ", "it may be the one that does not answer")
+	require.NoError(t, os.Remove(filepath.Join(dir, "odd.qmp")))
+	_, err = catalog.Console(t.Context(), "mine", uuid)
+	var unknown *console.UnknownError
+	assert.ErrorAs(t, err, &unknown)
+	_, err = sources.ParseKinds("s.yaml", []byte("- source: mine\n  type: qmp\n  sockets: \"[\"\n"), map[string]sources.Kind{"qmp": qmp.Kind})
+	assert.ErrorContains(t, err, `s.yaml:1: sockets: "[": syntax error in pattern`)
+	_, err = sources.ParseKinds("s.yaml", []byte("- source: mine\n  type: qmp\n"), map[string]sources.Kind{"qmp": qmp.Kind})
+	assert.ErrorContains(t, err, "s.yaml:1: sockets: is missing")
+}

@@ -94,7 +94,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newSmoke(), newScreenshot(), newDigest(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newReport(), newSoak(), newBench(),
-		newTruth(),
+		newTruth(), newCoverage(),
 		newSupervise(),
 	)
 	// A command without subcommands of its own that is given an unknown word is

@@ -47,6 +47,7 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 			groups := catalogue.Groups()
 			if cmd.Flags().Changed("seed") {
 				groups = []catalogue.Group{catalogue.RandomGroup(seed)}
+				cfg.Shrink = true
 			}
 			var err error
 			if cfg.Groups, err = catalogue.Only(groups, only); err != nil {

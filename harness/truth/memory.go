@@ -84,6 +84,9 @@ func (m *memory) begin(id uint64) {
 func (m *memory) Alloc(n int) (uint64, []byte, error) {
 	size := (uint64(n) + align - 1) &^ (align - 1)
 	at := m.head
+	if m.ring+size > uint64(len(m.all)) {
+		return 0, nil, ErrMemoryFull
+	}
 	if at+size > uint64(len(m.all)) {
 		at = m.ring
 		if m.open.start != m.open.end || len(m.blocks) > 1 {

@@ -43,6 +43,8 @@ type Config struct {
 	MostFailures int
 	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
 	Memory int
+	// Shrink finds, for the first failure of each group, the fewest drawings that show it.
+	Shrink bool
 	// Record, if set, is a directory for spice-server's recordings, one a group.
 	Record string
 	// Say, if set, is told what is being done. It must not block.
@@ -96,6 +98,9 @@ func (f *Failure) String() string {
 	if f.Dir != "" {
 		s += "; pictures in " + f.Dir
 	}
+	for _, words := range f.Smallest {
+		s += "\n\tit takes " + words
+	}
 	return s
 }
 
@@ -147,6 +152,8 @@ type runner struct {
 	ticket string
 	stats  []spice.Stats
 
+	ctx     context.Context // of the walk
+	primary catalogue.Surface
 	setting Setting
 	server  *Server
 	direct  *viewer
@@ -183,7 +190,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			return nil, fmt.Errorf("truth: %w", err)
 		}
 	}
-	r := &runner{cfg: cfg, report: &Report{}, ticket: rand.Text()}
+	r := &runner{ctx: ctx, cfg: cfg, report: &Report{}, ticket: rand.Text()}
 	started := time.Now()
 	err := r.walk(ctx)
 	if errors.Is(err, errStopped) {
@@ -192,7 +199,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	r.report.Took = time.Since(started)
 	r.report.Coverage = spice.CoverageOf(r.stats...)
-	return r.report, err
+	return r.report, errors.Join(err, writeCoverage(cfg.Dir, r.report.Coverage))
 }
 
 func (r *runner) walk(ctx context.Context) (err error) {
@@ -243,16 +250,17 @@ func (r *runner) backend() Backend {
 
 // begin starts the server and the clients, unless they are there and fit the group.
 func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
-	if r.server != nil && (r.server.cfg.Streaming != g.Streaming || r.cfg.Record != "") {
+	record := ""
+	if r.cfg.Record != "" {
+		record = filepath.Join(r.cfg.Record, g.Name+".replay")
+	}
+	if r.server != nil && (r.server.cfg.Streaming != g.Streaming || r.server.cfg.Record != record) {
 		if err := r.stop(); err != nil {
 			return err
 		}
 	}
 	if r.server == nil {
-		cfg := ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Streaming: g.Streaming, Ticket: r.ticket, Memory: r.cfg.Memory}
-		if r.cfg.Record != "" {
-			cfg.Record = filepath.Join(r.cfg.Record, g.Name+".replay")
-		}
+		cfg := ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Streaming: g.Streaming, Ticket: r.ticket, Memory: r.cfg.Memory, Record: record}
 		var err error
 		if r.server, err = StartServer(ctx, cfg); err != nil {
 			return err
@@ -347,6 +355,7 @@ func (r *runner) stop() error {
 
 // group walks the steps of a group.
 func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
+	r.primary = g.Primary
 	if len(g.Steps) > 0 && g.Steps[0].Replay != "" {
 		// What a recording has made would be in the way of the next one.
 		if err := r.stop(); err != nil {
@@ -399,6 +408,9 @@ func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 
 // failed notes a failure, and begins anew: what is wrong now would be wrong in all steps after it.
 func (r *runner) failed(f *Failure, s *catalogue.Step) error {
+	if r.cfg.Shrink && !slices.ContainsFunc(r.report.Failures, func(o Failure) bool { return o.Group == s.Group }) {
+		f.Smallest = r.smallest(s)
+	}
 	f.Step, f.Group, f.Operation, f.Words, f.Setting = s.Number, s.Group, s.Operation, s.Words, r.setting.String()
 	r.report.Failures = append(r.report.Failures, *f)
 	if err := r.stop(); err != nil {
@@ -408,6 +420,45 @@ func (r *runner) failed(f *Failure, s *catalogue.Step) error {
 		return errStopped
 	}
 	return nil
+}
+
+// smallest has the drawings up to a step that failed, as few of them as show it, drawn on a server of
+// their own.
+func (r *runner) smallest(s *catalogue.Step) []string {
+	var drawings []qxl.Command
+	for _, g := range r.cfg.Groups {
+		for i := range g.Steps {
+			if g.Name == s.Group && g.Steps[i].Number <= s.Number {
+				drawings = append(drawings, g.Steps[i].Do...)
+			}
+		}
+	}
+	fails := func(some []qxl.Command) bool {
+		if r.ctx.Err() != nil {
+			return false
+		}
+		step := *s
+		step.Do, step.Batch = some, false
+		cfg := r.cfg
+		cfg.Groups = []catalogue.Group{{Name: s.Group, Primary: r.primary, Steps: []catalogue.Step{step}}}
+		cfg.Settings, cfg.Shrink, cfg.Gtk, cfg.Record, cfg.Say, cfg.Foreign = []Setting{r.setting}, false, "", "", nil, nil
+		cfg.Dir = filepath.Join(r.cfg.Dir, "shrinking")
+		report, err := Run(r.ctx, cfg)
+		return err == nil && len(report.Failures) > 0
+	}
+	defer os.RemoveAll(filepath.Join(r.cfg.Dir, "shrinking"))
+	if !fails(drawings) {
+		return nil // it takes more than these drawings
+	}
+	var words []string
+	for _, c := range shrink(drawings, fails) {
+		if d, ok := c.(*qxl.Drawable); ok {
+			words = append(words, fmt.Sprintf("%T on surface %d in %v, clip %v: %+v", d.Op, d.Surface, d.Box, d.Clip.Rects, d.Op))
+			continue
+		}
+		words = append(words, fmt.Sprintf("%T %+v", c, c))
+	}
+	return words
 }
 
 // stepTime bounds the wait for a client after a step. Hours of a loaded host fit into it; only a lost

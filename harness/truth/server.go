@@ -28,6 +28,9 @@ type ServerConfig struct {
 	Dir string
 	// Setting is how images are compressed. The zero Setting is "off".
 	Setting Setting
+	// SingleClient keeps spice-server's own rule that a new client disconnects the one before it.
+	// spice-server 0.15.1 crashes when it serves several and they connect and hang up in quick succession.
+	SingleClient bool
 	// Streaming turns regions that are redrawn fast into video.
 	Streaming bool
 	// Ticket is the SPICE password; empty: none is asked for.
@@ -199,8 +202,10 @@ func (s *Server) start(ram string) error {
 	s.log = log.Name()
 	cmd := exec.Command(s.cfg.Helper, ram)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, log
-	// Without it a new client throws the one before out.
-	cmd.Env = append(os.Environ(), "SPICE_DEBUG_ALLOW_MC=1")
+	cmd.Env = os.Environ()
+	if !s.cfg.SingleClient {
+		cmd.Env = append(cmd.Env, "SPICE_DEBUG_ALLOW_MC=1")
+	}
 	if s.cfg.Record != "" {
 		cmd.Env = append(cmd.Env, "SPICE_WORKER_RECORD_FILENAME="+s.cfg.Record)
 	}
@@ -400,6 +405,11 @@ func (s *Server) Close() error {
 		s.in.Close()
 	}
 	if s.process != nil {
+		// It ends by itself, and then a recording is whole.
+		select {
+		case <-s.process.Exited():
+		case <-time.After(spinTime):
+		}
 		errs = append(errs, s.process.Stop(time.Second))
 	}
 	if s.out != nil {
@@ -498,6 +508,9 @@ func (s *Server) create(ctx context.Context, c *qxl.CreateSurface) error {
 
 // pack writes a command into the memory. When that is full it asks the server once for what it can do without.
 func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
+	if s.broken != nil {
+		return 0, s.broken
+	}
 	for try := range 2 {
 		s.nextID++
 		s.mem.begin(s.nextID)

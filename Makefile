@@ -7,7 +7,7 @@ SOAK_COLD ?= 20
 SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency vuln clean
+.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-proxy vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -74,6 +74,9 @@ bench-lane: build ## lanes cold and warm, beside QEMU alone; their pace and memo
 
 bench-latency: build ## SAMPLES keys to the picture and to the digest, past the proxy and through it: CSV, a plot and the sums in artifacts/latency
 	bin/spicelane bench latency --samples $(SAMPLES) --dir artifacts/latency
+
+bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel
+	scripts/bench-proxy.sh
 
 vuln: ## known vulnerabilities; needs the public database
 	$(TOOL) govulncheck ./...

@@ -26,6 +26,9 @@ want spicy-screenshot spice-client-gtk
 want tmux tmux
 want socat socat
 want stunnel4 stunnel4
+# What bench-proxy compares with.
+PATH=$PATH:/usr/sbin want haproxy haproxy
+PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream
 # The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
 if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
     if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then

@@ -231,6 +231,10 @@ func Sample(groups []Group, n int) []Group {
 		var steps []Step
 		for i, s := range g.Steps {
 			key := s.Operation + string(s.Expect.Kind)
+			if g.JPEG {
+				format, _, _ := strings.Cut(s.Words, ",")
+				key += format // which decides on the codec
+			}
 			// What builds on the steps before it cannot be thinned out.
 			if g.Name == "surface" || g.Name == "cache" || !seen[key] || i%n == 0 {
 				steps = append(steps, s)

@@ -331,7 +331,7 @@ func (r *runner) hangUp() error {
 		if v != nil {
 			r.stats = append(r.stats, v.client.Stats())
 			if r.relay != nil {
-				r.relay.forget(v.client.Session().ConnectionID)
+				r.relay.forget(v.client.MainState().ConnectionID)
 			}
 			errs = append(errs, v.client.Close())
 		}
@@ -647,7 +647,7 @@ func (r *runner) blame(f *Failure, all bool) {
 
 // messages compares what the server said to the proxied session with what its client received.
 func (r *runner) messages(all bool) string {
-	session := r.proxied.client.Session().ConnectionID
+	session := r.proxied.client.MainState().ConnectionID
 	for _, ch := range []wire.ChannelID{displayChannel, cursorChannel} {
 		if d := firstDifference(r.relay.of(session, ch), r.proxied.of(ch), all); d != nil {
 			return "of what the server said " + d.String()
@@ -986,7 +986,7 @@ func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 	defer func() {
 		r.stats = append(r.stats, v.client.Stats())
 		if r.relay != nil {
-			r.relay.forget(v.client.Session().ConnectionID)
+			r.relay.forget(v.client.MainState().ConnectionID)
 		}
 		v.client.Close()
 	}()

@@ -97,9 +97,6 @@ func (b *buf) rect(r image.Rectangle) {
 	b.i32(r.Max.X)
 }
 
-// chunkHeader is the size of a QXLDataChunk without data.
-const chunkHeader = 20
-
 // chunk writes a QXLDataChunk at the end of a structure, which holds the first part of data, and
 // chains the other parts behind it.
 func (p *packer) chunk(b *buf, data []byte, parts int) {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -27,7 +26,6 @@ import (
 //	client ──anything──► permissive ──anything──► console
 type permissive struct {
 	plain, secure net.Listener
-	http          *http.Server
 	api           net.Listener
 	key           *link.ServerConfig
 	tls           *tls.Config
@@ -38,7 +36,6 @@ type permissive struct {
 	over  bool
 	wg    sync.WaitGroup
 	slots chan struct{}
-	next  uint32
 }
 
 var linkKey = sync.OnceValues(link.GenerateKey)

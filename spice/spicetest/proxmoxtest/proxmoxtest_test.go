@@ -175,7 +175,7 @@ func TestTheProxyReachesAConsoleBehindAnotherOne(t *testing.T) {
 	f := fake.Mint()
 	bundle, err := pki.New(pki.Config{})
 	require.NoError(t, err)
-	try := func(change func(c *console.Console)) (error, proxy.Event) {
+	try := func(change func(c *console.Console)) (proxy.Event, error) {
 		c := console.Console{Source: "pve", UUID: "1", Name: "vm100", HypervisorIP: f.Host, SecurePort: f.TLSPort, Proxy: f.Proxy,
 			CACert: s.bundle.CACert, HostSubject: s.bundle.HostSubject, Ticket: f.Password}
 		if change != nil {
@@ -193,12 +193,12 @@ func TestTheProxyReachesAConsoleBehindAnotherOne(t *testing.T) {
 		_, err = link.Client(t.Context(), conn, link.Config{CommonCaps: link.CommonCaps, Secret: file.Password})
 		for e := range events {
 			if e.Kind == proxy.EventBackendFailed || e.Kind == proxy.EventSessionOpened {
-				return err, e
+				return e, err
 			}
 		}
-		return nil, proxy.Event{}
+		return proxy.Event{}, nil
 	}
-	err, _ = try(nil)
+	_, err = try(nil)
 	require.NoError(t, err)
 	for want, change := range map[string]func(c *console.Console){
 		"needs a TLS port and a host subject": func(c *console.Console) { c.HostSubject = "" },
@@ -206,7 +206,7 @@ func TestTheProxyReachesAConsoleBehindAnotherOne(t *testing.T) {
 		"401 invalid ticket":                  func(c *console.Console) { c.HypervisorIP += "x" },
 		"permission_denied":                   func(c *console.Console) { c.Ticket = "old" },
 	} {
-		err, e := try(change)
+		e, err := try(change)
 		require.Error(t, err)
 		assert.ErrorContains(t, e.Err, want)
 		assert.NotContains(t, e.Err.Error(), "pvespiceproxy", "the host holds a ticket")

@@ -44,7 +44,7 @@ func (l *Lane) stopParts() error {
 // watch ends the lane when any part of it ends.
 func (l *Lane) watch() {
 	defer l.joined.Done()
-	err := l.awaitEnd(l.proxy, l.client, nil)
+	err := l.firstEnd(l.proxy, l.client, nil)
 	defer func() {
 		close(l.done)
 		l.endCtx(err)
@@ -79,6 +79,24 @@ var errLaneClosed = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("th
 // NB: proxy and client are passed, not read from the lane: while it starts they come
 // later.
 func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
+	err := l.firstEnd(proxy, client, over)
+	if err != nil && isClosed(l.closing) {
+		// Close ends the parts: what they say then is no reason. A lane that had ended
+		// before has one.
+		select {
+		case <-l.done:
+			if l.err != nil {
+				return l.err
+			}
+		default:
+		}
+		return errLaneClosed
+	}
+	return err
+}
+
+// firstEnd is awaitEnd, but for parts that Close ends.
+func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	m := l.machine()
 	gone := l.backendDone()
 	var back <-chan struct{} // closed when another machine runs

@@ -51,6 +51,3 @@ func SoftFailures(says string) string {
 	}
 	return w.softSince(time.Time{})
 }
-
-// JudgePixels is judgePixels for tests.
-var JudgePixels = judgePixels

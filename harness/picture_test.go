@@ -24,6 +24,8 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -260,28 +262,66 @@ func TestAProxyThatEndsEndsTheStart(t *testing.T) {
 }
 
 // A checksum that does not fit says that a picture is wrong, and not who made it so.
+// changed is a console that shows what take takes, with its first row another: what a
+// client would show if a row were corrupted on its way.
+func changed(t *testing.T, take func(context.Context) (*image.NRGBA, error)) (socket string) {
+	t.Helper()
+	img, err := take(t.Context())
+	require.NoError(t, err)
+	size := img.Rect.Size()
+	shown := controltest.New(size.X, size.Y)
+	shown.Draw(0, 0, img.Rect, func(pix []byte, stride int) {
+		for y := range size.Y {
+			for x := range size.X {
+				p := img.Pix[y*img.Stride+4*x:]
+				copy(pix[y*stride+4*x:], []byte{p[2], p[1], p[0], 0})
+			}
+		}
+		for x := range 4 * size.X {
+			pix[x] ^= 0x80
+		}
+	})
+	socket, _ = controltest.Open(t, server.Config{Console: shown, Scan: drive.ScanDigest})
+	return socket
+}
+
+// Timeline: the client's picture has a row that is another than in QEMU's; then QEMU's
+// own has it, too, in every frame.
 func TestQEMUsOwnPictureDecidesBetweenGuestAndPath(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
-	var right *image.NRGBA
-	require.NoError(t, lane.WhilePaused(lane.Context(), func() error {
-		var err error
-		right, err = lane.Machine().Screen(lane.Context())
-		return err
-	}))
-	hop, why := harness.JudgePixels(right)
-	// The pause may fall between the guest's two draws; then it is its picture that does
-	// not fit, which is what is said.
-	d, err := drive.ScanPicture(right)
-	require.NoError(t, err)
-	if d.FramebufferHash == drive.FramebufferCRC(right) {
-		require.Equal(t, verdict.HopPath, hop, why)
-		require.Contains(t, why, "was broken between QEMU and the client")
+	wrong := func(ctx context.Context) (*image.NRGBA, error) {
+		img, err := lane.Screendump(ctx)
+		if err == nil {
+			for x := range 4 * img.Rect.Dx() {
+				img.Pix[x] ^= 0x80 // the first row, far from the digest
+			}
+		}
+		return img, err
 	}
-	right.Pix[0] ^= 0x80 // far from the digest
-	hop, why = harness.JudgePixels(right)
-	require.Equal(t, verdict.HopGuest, hop, why)
-	require.Contains(t, why, "the guest painted wrongly")
-	hop, _ = harness.JudgePixels(image.NewNRGBA(image.Rect(0, 0, 640, 480)))
-	require.Empty(t, hop, "without a digest nothing is known")
+	socket := changed(t, lane.Screendump)
+	for _, c := range []struct {
+		name string
+		qemu func(context.Context) (*image.NRGBA, error)
+		hop  verdict.Hop
+		says string
+	}{
+		{"a row corrupted on the way", lane.Screendump, verdict.HopPath, "the pixels were changed between QEMU and the client"},
+		{"a row painted wrongly by the guest", wrong, verdict.HopGuest, "the guest painted or counted wrongly"},
+		{"QEMU cannot be asked", func(context.Context) (*image.NRGBA, error) { return nil, errors.New("gone") }, "", "QEMU's own picture cannot be had: gone"},
+		{"nobody is asked", nil, "", "saw last frame "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			report, err := drive.Smoke(lane.Context(), drive.SmokeConfig{Socket: socket, Timeout: time.Second, RequireDigest: true, QEMUPicture: c.qemu})
+			require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+			require.Equal(t, c.hop, verdict.HopOf(err), "%v", err)
+			require.ErrorContains(t, err, c.says)
+			require.Equal(t, c.hop, report.Hop)
+			require.Equal(t, 1, report.Verdict.ExitCode())
+		})
+	}
+	ctx, cancel := context.WithTimeout(lane.Context(), time.Second)
+	defer cancel()
+	hop, said := drive.BlamePixels(ctx, func(context.Context) (*image.NRGBA, error) { return image.NewNRGBA(image.Rect(0, 0, 640, 480)), nil })
+	require.Empty(t, hop, "without a digest nothing is known: %s", said)
 }

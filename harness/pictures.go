@@ -246,30 +246,9 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	// NB: not the wait's context, which has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), l.Scaled(askGrace))
 	defer cancel()
-	img, err := l.machine().Screen(ctx)
-	if err != nil {
-		failed.Known = append(failed.Known, "QEMU's own picture cannot be had: "+err.Error())
-		return ""
-	}
-	hop, known := judgePixels(img)
+	hop, known := drive.BlamePixels(ctx, l.Screendump)
 	failed.Known = append(failed.Known, known)
 	return hop
-}
-
-// judgePixels says what QEMU's own picture means for one of the client's whose digest
-// does not fit: if it fits there, the guest has painted rightly and the path is to
-// blame, else the guest.
-func judgePixels(qemu *image.NRGBA) (verdict.Hop, string) {
-	d, err := drive.ScanPicture(qemu)
-	if err != nil {
-		return "", "QEMU's own picture: " + err.Error()
-	}
-	if crc := drive.FramebufferCRC(qemu); crc != d.FramebufferHash {
-		return verdict.HopGuest, fmt.Sprintf("QEMU's own picture does not fit its digest either (%08x, the pixels have %08x): "+
-			"the guest painted wrongly", d.FramebufferHash, crc)
-	}
-	return verdict.HopPath, fmt.Sprintf("QEMU's own picture fits its digest (%08x): the picture was broken between QEMU and the client",
-		d.FramebufferHash)
 }
 
 // Screenshot takes the picture that the client holds.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"image"
 	"io"
 	"path/filepath"
 	"text/tabwriter"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -43,6 +46,10 @@ For a lane that is no longer up it is the status of that lane's own verdict.`,
 					cfg.Picture = filepath.Join(t.lane.Dir, "smoke.png")
 				}
 				cfg.RequireDigest = cfg.RequireDigest || showsDigest(t)
+				if socket := cmp.Or(t.lane.QMPTools, t.lane.QMP); socket != "" {
+					dir := t.lane.Dir
+					cfg.QEMUPicture = func(ctx context.Context) (*image.NRGBA, error) { return qemu.ScreenshotVia(ctx, socket, dir) }
+				}
 			}
 			began := time.Now()
 			var watchdog *host.Watchdog

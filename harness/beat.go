@@ -9,7 +9,8 @@ import (
 )
 
 // Beat is one step of a scenario: it runs act, takes a picture of what it led
-// to, and notes both on the timeline under name.
+// to, and notes both on the timeline under name. A beat that fails fails the test of a
+// lane of Up, whatever the test does with the error.
 func (l *Lane) Beat(ctx context.Context, name string, act func(ctx context.Context) error) error {
 	l.mu.Lock()
 	l.beats++
@@ -31,10 +32,16 @@ func (l *Lane) Beat(ctx context.Context, name string, act func(ctx context.Conte
 		}
 	}
 	l.log.Add("beat", end)
-	if err != nil {
-		return fmt.Errorf("beat %s: %w", name, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("beat %s: %w", name, err)
+	l.mu.Lock()
+	if l.beatErr == nil {
+		l.beatErr = err
+	}
+	l.mu.Unlock()
+	return err
 }
 
 func fileName(s string) string {

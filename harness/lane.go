@@ -74,6 +74,7 @@ type Lane struct {
 	ctx     context.Context
 	endCtx  context.CancelCauseFunc
 	beats   int
+	beatErr error         // of the first beat that failed; guarded by mu
 	closing chan struct{} // closed when Close begins
 	closed  chan struct{} // closed when it has ended
 	// closeErr is what Close returned; valid after closed.

@@ -47,6 +47,12 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		if lane == nil {
 			return
 		}
+		lane.mu.Lock()
+		beatErr := lane.beatErr
+		lane.mu.Unlock()
+		if beatErr != nil && !tb.Failed() {
+			tb.Errorf("%s fault: %v", verdict.Of(beatErr), beatErr)
+		}
 		if !tb.Failed() {
 			if err := lane.checkCounts(ctx); err != nil {
 				tb.Errorf("%s fault: %v", verdict.Of(err), err)

@@ -85,6 +85,26 @@ var impossible = []struct{ kind, name, why string }{
 	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
 }
 
+// unasked says why something that a server could send is never seen: nobody here asks for it.
+var unasked = []struct{ kind, name, why string }{
+	{"capability", "display.pref_compression", "compression is set on the server: the walk's client asks for none"},
+	{"message", "client display.preferred_compression", "compression is set on the server: the walk's client asks for none"},
+	{"capability", "display.pref_video_codec_type", "the client decodes one codec, and so prefers none"},
+	{"message", "client display.preferred_video_codec_type", "the client decodes one codec, and so prefers none"},
+	{"message", "client main.client_info", "the client does not send it"},
+	{"message", "client main.quality_indicator", "the client does not send it"},
+	{"message", "client main.mouse_mode_request", "the client asks for a mode when the server offers one: there is no tablet"},
+	{"message", "server main.mouse_mode", "the mode changes with a tablet or an agent: there is neither"},
+	{"message", "server main.multi_media_time", "it goes with sound: there is none"},
+	{"message", "server display.quality_indicator", "no step asks for it"},
+	{"message", "server display.stream_destroy_all", "no step ends all streams at once"},
+	{"message", "server display.inval_all_pixmaps", "no step empties the image cache of a connected client"},
+	{"message", "server wait_for_channels", "no step shares an image cache among display channels"},
+	{"image", "from_cache_lossless", "no step wants without loss what the cache has with loss"},
+	{"feature", "image cache_replace_me", "no step wants without loss what the cache has with loss"},
+	{"feature", "brush none", "no step has a brush of no kind"},
+}
+
 // impossibleHere returns why a row is never seen; empty if it could be.
 func impossibleHere(row spice.CoverageRow) string {
 	for _, i := range impossible {
@@ -95,7 +115,24 @@ func impossibleHere(row spice.CoverageRow) string {
 	return ""
 }
 
-// WriteCoverage writes what was seen, what never was, and what cannot be seen here and why.
+// unaskedHere returns why a row that could be seen never is; empty if nobody knows.
+func unaskedHere(row spice.CoverageRow) string {
+	for _, u := range unasked {
+		if u.kind == row.Kind && u.name == row.Name {
+			return u.why
+		}
+	}
+	return ""
+}
+
+// WithoutReason returns what was never seen though nothing says why.
+func WithoutReason(c spice.Coverage) spice.Coverage {
+	return slices.DeleteFunc(c.Unseen(), func(r spice.CoverageRow) bool {
+		return impossibleHere(r) != "" || unaskedHere(r) != ""
+	})
+}
+
+// WriteCoverage writes what was seen, what never was, and what cannot be seen here, with the reasons.
 func WriteCoverage(w io.Writer, c spice.Coverage) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "seen\tkind\tname\t")
@@ -106,7 +143,7 @@ func WriteCoverage(w io.Writer, c spice.Coverage) error {
 		case why != "":
 			fmt.Fprintf(tw, "impossible\t%s\t%s\t%s\n", row.Kind, row.Name, why)
 		default:
-			fmt.Fprintf(tw, "never\t%s\t%s\t\n", row.Kind, row.Name)
+			fmt.Fprintf(tw, "never\t%s\t%s\t%s\n", row.Kind, row.Name, unaskedHere(row))
 		}
 	}
 	return tw.Flush()

@@ -52,3 +52,16 @@ func TestDemandsThatAreNotMetAreNamed(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+func TestWhatIsNeverSeenWithoutAReasonIsFound(t *testing.T) {
+	c := spice.Coverage{
+		{Kind: "image", Name: "quic"},
+		{Kind: "image", Name: "from_cache_lossless"},
+		{Kind: "message", Name: "client inputs.key_down"},
+		{Kind: "operation", Name: "draw_fill", Count: 1},
+	}
+	got := truth.WithoutReason(c)
+	if len(got) != 1 || got[0].Name != "quic" {
+		t.Errorf("got %v, want quic alone", got)
+	}
+}

@@ -58,6 +58,30 @@ func TestAllTernaryOperationsFollowTheirTruthTable(t *testing.T) {
 	}
 }
 
+func TestRop3LeftOfItsPatternTakesTheEndOfTheRowAbove(t *testing.T) {
+	pattern := picture(canvas.XRGB, []uint32{1, 2, 3}, []uint32{4, 5, 6})
+	draw := func(m *canvas.Image, box image.Rectangle, pos image.Point) error {
+		const codeOfPattern = 0xf0
+		return m.Rop3(canvas.Area{Box: box}, m, box, canvas.Pattern(pattern, pos), codeOfPattern, canvas.Nearest)
+	}
+	m := canvas.New(canvas.XRGB, 6, 2)
+	require.NoError(t, draw(m, image.Rect(0, 1, 6, 2), image.Pt(2, 0)))
+	wantRows(t, m, []uint32{0, 0, 0, 0, 0, 0}, []uint32{2, 3, 4, 5, 6, 4})
+
+	for name, tc := range map[string]struct {
+		box image.Rectangle
+		pos image.Point
+	}{
+		"before the first pixel": {image.Rect(0, 0, 6, 2), image.Pt(2, 0)},
+		"above the first row":    {image.Rect(0, 0, 6, 2), image.Pt(0, 1)},
+	} {
+		m := canvas.New(canvas.XRGB, 6, 2)
+		var unsupported *canvas.UnsupportedError
+		require.ErrorAs(t, draw(m, tc.box, tc.pos), &unsupported, name)
+		wantRows(t, m, make([]uint32, 6), make([]uint32, 6))
+	}
+}
+
 func TestDescriptorsGiveTheirOperation(t *testing.T) {
 	for _, tc := range []struct {
 		d         canvas.Descriptor

@@ -30,14 +30,25 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 	}
 	part = part.Convert(m.Format)
 	tile := &Image{Format: m.Format, Width: 1, Height: 1, Stride: CellSize, Pix: make([]byte, CellSize)}
+	var start image.Point
 	switch b.kind {
 	case brushPattern:
 		var err error
 		if tile, err = b.tile(m.Format); err != nil {
 			return err
 		}
+		start = a.Box.Min.Sub(b.pos)
 	default:
 		tile.Set(0, 0, b.color&m.Format.mask())
+	}
+	origin := a.Box.Min
+	cols, rows := repeat{start.X, tile.Width}, repeat{start.Y, tile.Height}
+	if start.X < 0 || start.Y < 0 {
+		var err error
+		if tile, err = m.unwrapped(a, tile, cols, rows); err != nil {
+			return err
+		}
+		cols, rows, origin = repeat{0, tile.Width}, repeat{0, tile.Height}, box.Min
 	}
 	keep := m.Format.mask()
 	var minterm [8]uint32
@@ -48,7 +59,7 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 		for y := r.Min.Y; y < r.Max.Y; y++ {
 			dst := m.row(y, r.Min.X, r.Max.X)
 			srcRow := part.row(y+off.Y, r.Min.X+off.X, r.Max.X+off.X)
-			ty, tx := mod(y-b.pos.Y, tile.Height), mod(r.Min.X-b.pos.X, tile.Width)
+			ty, tx := rows.at(y-origin.Y), cols.at(r.Min.X-origin.X)
 			for i := 0; i < len(dst); i += CellSize {
 				p, s, d := tile.At(tx, ty), binary.LittleEndian.Uint32(srcRow[i:]), binary.LittleEndian.Uint32(dst[i:])
 				lo := ^s&^d&minterm[0] | ^s&d&minterm[1] | s&^d&minterm[2] | s&d&minterm[3]
@@ -60,6 +71,49 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 			}
 		}
 	})
+}
+
+// repeat is one direction of a pattern of n pixels, at position start of it on the box's edge.
+type repeat struct{ start, n int }
+
+// at returns the position in the pattern of the box's pixel i. Like the reference's, it is negative
+// until the pattern's own edge is reached: there the remainder of a division has the dividend's sign.
+func (p repeat) at(i int) int {
+	if p.start %= p.n; p.start+i < 0 {
+		return p.start + i
+	}
+	return (p.start + i) % p.n
+}
+
+// unwrapped returns a pattern as large as what a can touch of its box, for boxes that begin left of
+// the pattern or above it. The reference counts such pixels back from the pattern's first one, in
+// memory: left of the pattern lie the last pixels of the row above. What lies before the first pixel
+// of all, or in the unused bytes at the end of a row of 16 bits, is not the pattern's: nobody can
+// know it, and unwrapped returns an error if a touches it.
+func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat) (*Image, error) {
+	pitch := tile.Width
+	if m.Format == RGB555 || m.Format == RGB565 {
+		pitch += pitch & 1 // rows begin at a multiple of four bytes
+	}
+	b := m.bounds(a)
+	out := New(m.Format, b.Dx(), b.Dy())
+	outside := false
+	err := m.each(a, func(r image.Rectangle) {
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			for x := r.Min.X; x < r.Max.X; x++ {
+				i := rows.at(y-a.Box.Min.Y)*pitch + cols.at(x-a.Box.Min.X)
+				if i < 0 || i%pitch >= tile.Width {
+					outside = true
+					return
+				}
+				out.Set(x-b.Min.X, y-b.Min.Y, tile.At(i%pitch, i/pitch))
+			}
+		}
+	})
+	if err == nil && outside {
+		err = &UnsupportedError{What: "rop3 left of or above its pattern (the reference reads beyond it)"}
+	}
+	return out, err
 }
 
 // scaledWhole is scaled as ternary operations do it: the step is rounded down twice, and the source begins at a whole number of

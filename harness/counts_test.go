@@ -62,7 +62,7 @@ func TestALostOrAddedMessageIsTheProductsFault(t *testing.T) {
 func TestWhatATestDoesToALaneIsNotCounted(t *testing.T) {
 	t.Parallel()
 	lane := Up(t, Config{})
-	require.NoError(t, lane.Signal(PartQEMU, syscall.SIGCONT))
+	require.NoError(t, lane.Signal(lane.Context(), PartQEMU, syscall.SIGCONT))
 	miscount(t, lane, func(s []proxy.SessionInfo) []proxy.SessionInfo {
 		s[0].Channels[0].MessagesFromServer++
 		return s

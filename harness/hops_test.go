@@ -71,8 +71,8 @@ func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
 func TestAPictureThatDoesNotComeIsNoFaultOfTheHarness(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
-	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGSTOP))
-	t.Cleanup(func() { require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGCONT)) })
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGSTOP))
+	t.Cleanup(func() { require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGCONT)) })
 	for name, compare := range map[string]func(context.Context) error{
 		"same picture": lane.AwaitScreensMatch,
 		"digest": func(ctx context.Context) error {

@@ -41,9 +41,10 @@ func (l *Lane) noteFault(fields map[string]any) {
 }
 
 // Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
-// still (it does when Signal returns) and go on, SIGKILL kills it, which ends the lane. A part that runs inside
-// this process has none: see Config.Processes.
-func (l *Lane) Signal(p Part, sig syscall.Signal) error {
+// still (it does when Signal returns) and go on, SIGKILL kills it, which ends the lane. A part
+// that runs inside this process has none: see Config.Processes. ctx bounds the wait until the
+// part stands still.
+func (l *Lane) Signal(ctx context.Context, p Part, sig syscall.Signal) error {
 	s := l.State().PIDs
 	pid, ok := map[Part]int{PartQEMU: s.QEMU, PartProxy: s.Proxy, PartClient: s.Client}[p]
 	if !ok {
@@ -57,8 +58,12 @@ func (l *Lane) Signal(p Part, sig syscall.Signal) error {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: err}
 	}
 	if sig == syscall.SIGSTOP {
-		if err := awaitStopped(pid); err != nil {
-			return &verdict.Error{Verdict: verdict.Host, Op: "signal " + string(p), Err: err}
+		if err := awaitStopped(ctx, pid); err != nil {
+			e := &verdict.Error{Verdict: verdict.Host, Op: "signal " + string(p), Err: err}
+			if ctx.Err() != nil {
+				e.Verdict = verdict.Harness // its caller gave up
+			}
+			return e
 		}
 	}
 	return nil
@@ -69,7 +74,7 @@ const stoppedGrace = 5 * time.Second
 
 // awaitStopped waits until every thread of a process stands still: those that were
 // running when the signal was sent go on until they enter the kernel.
-func awaitStopped(pid int) error {
+func awaitStopped(ctx context.Context, pid int) error {
 	// Nothing tells when a process that is not our own child has stopped.
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -82,6 +87,8 @@ func awaitStopped(pid int) error {
 		}
 		select {
 		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waited until %d threads of process %d are stopped: %w", running, pid, context.Cause(ctx))
 		case <-limit.C:
 			return fmt.Errorf("%d threads of process %d are not stopped after %v", running, pid, stoppedGrace)
 		}

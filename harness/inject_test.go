@@ -191,9 +191,9 @@ func visit(t *testing.T, lane *harness.Lane) *spice.Client {
 func TestAStoppedQEMUStandsStillAndGoesOn(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
-	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGSTOP))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGSTOP))
 	requireStandstill(t, lane)
-	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGCONT))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGCONT))
 	requireKey(t, lane, 'q')
 	requireSamePicture(lane.Context(), t, lane)
 }
@@ -202,10 +202,10 @@ func TestAStoppedQEMUStandsStillAndGoesOn(t *testing.T) {
 func TestAStoppedProxyHoldsUpNobodyButItsClient(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Processes: true})
-	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGSTOP))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartProxy, syscall.SIGSTOP))
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
-	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGCONT))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartProxy, syscall.SIGCONT))
 	requireKey(t, lane, 'p')
 	requireSamePicture(lane.Context(), t, lane)
 }
@@ -213,7 +213,7 @@ func TestAStoppedProxyHoldsUpNobodyButItsClient(t *testing.T) {
 func TestAKilledProxyEndsTheLaneAndIsNamed(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Processes: true})
-	require.NoError(t, lane.Signal(harness.PartProxy, syscall.SIGKILL))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartProxy, syscall.SIGKILL))
 	err := ended(t, lane)
 	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "the proxy ended: ")
@@ -226,14 +226,14 @@ func TestAKilledProxyEndsTheLaneAndIsNamed(t *testing.T) {
 func TestAStoppedClientHoldsUpNeitherTheGuestNorWhoComes(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Processes: true})
-	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGSTOP))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartClient, syscall.SIGSTOP))
 	patience, cancel := context.WithTimeoutCause(lane.Context(), time.Second, errPatience)
 	defer cancel()
 	_, err := lanetest.Control(t, lane).Status(patience)
 	require.ErrorIs(t, err, errPatience)
 	requireGuestGoesOn(t, lane)
 	require.NoError(t, visit(t, lane).Close(), "somebody else gets in meanwhile")
-	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGCONT))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartClient, syscall.SIGCONT))
 	requireKey(t, lane, 'c')
 	requireSamePicture(lane.Context(), t, lane)
 }
@@ -241,7 +241,7 @@ func TestAStoppedClientHoldsUpNeitherTheGuestNorWhoComes(t *testing.T) {
 func TestAKilledClientEndsTheLaneAndIsNamed(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Processes: true})
-	require.NoError(t, lane.Signal(harness.PartClient, syscall.SIGKILL))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartClient, syscall.SIGKILL))
 	err := ended(t, lane)
 	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.ErrorContains(t, err, "the client ended: ")
@@ -251,10 +251,10 @@ func TestAKilledClientEndsTheLaneAndIsNamed(t *testing.T) {
 func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
-	err := lane.Signal(harness.PartProxy, syscall.SIGSTOP)
+	err := lane.Signal(lane.Context(), harness.PartProxy, syscall.SIGSTOP)
 	require.ErrorContains(t, err, "signal proxy: it is no process of its own; set Config.Processes")
 	require.Equal(t, verdict.Harness, verdict.Of(err))
-	require.ErrorContains(t, lane.Signal("printer", syscall.SIGSTOP), `a lane has no part "printer"`)
+	require.ErrorContains(t, lane.Signal(lane.Context(), "printer", syscall.SIGSTOP), `a lane has no part "printer"`)
 }
 
 func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
@@ -332,7 +332,7 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	require.NoError(t, visit(t, lane).Close())
 
 	// From now on its end is nobody's wish again.
-	require.NoError(t, lane.Signal(harness.PartQEMU, syscall.SIGKILL))
+	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGKILL))
 	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
 }
 

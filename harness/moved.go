@@ -45,6 +45,30 @@ type (
 	ClientConfig = headless.ClientConfig
 	// Deprecated: use headless.ProxyConfig.
 	ProxyConfig = headless.ProxyConfig
+	// Deprecated: use registry.Registry.
+	Registry = registry.Registry
+	// Deprecated: use registry.Addr.
+	Addr = registry.Addr
+	// Deprecated: use registry.ProxyAddrs.
+	ProxyAddrs = registry.ProxyAddrs
+	// Deprecated: use registry.PIDs.
+	PIDs = registry.PIDs
+	// Deprecated: use timeline.Writer.
+	Timeline = timeline.Writer
+	// Deprecated: use drive.SmokeCheck.
+	SmokeCheck = drive.SmokeCheck
+	// Deprecated: use host.Progress.
+	Progress = host.Progress
+	// Deprecated: use host.Report.
+	DoctorReport = host.Report
+	// Deprecated: use host.Check.
+	DoctorCheck = host.Check
+	// Deprecated: use headless.Client.
+	Client = headless.Client
+	// Deprecated: use headless.Proxy.
+	Proxy = headless.Proxy
+	// Deprecated: use ScreenshotFunc.
+	Shot = ScreenshotFunc
 )
 
 // Deprecated: use the constants of packages verdict, timeline, registry and host.
@@ -147,10 +171,56 @@ func FirstDifference(got, want *image.NRGBA) string { return drive.FirstDifferen
 // Deprecated: use host.Doctor.
 func Doctor(ctx context.Context) *host.Report { return host.Doctor(ctx) }
 
+// DefaultRegistry returns the registry of this user's lanes.
+//
+// Deprecated: use the zero registry.Registry.
+func DefaultRegistry() Registry { return Registry{} }
+
+// RunningTests returns the lanes of tests that run now.
+//
+// Deprecated: use registry.RunningTests.
+func RunningTests() []State { return registry.RunningTests() }
+
+// CheckName says what is wrong with a lane's name.
+//
+// Deprecated: use registry.CheckName.
+func CheckName(name string) error { return registry.CheckName(name) }
+
+// Alive tells whether a process runs.
+//
+// Deprecated: use host.Alive.
+func Alive(pid int) bool { return host.Alive(pid) }
+
+// AwaitSurface waits for a primary surface with something on it.
+//
+// Deprecated: use drive.AwaitSurface.
+func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, error) {
+	return drive.AwaitSurface(ctx, d)
+}
+
+// FramebufferCRC returns the checksum that a digest has of the picture that it is in.
+//
+// Deprecated: use drive.FramebufferCRC.
+func FramebufferCRC(img *image.NRGBA) uint32 { return drive.FramebufferCRC(img) }
+
+// ScanDigest reads the digest in raw pixels.
+//
+// Deprecated: use drive.ScanDigest.
+func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
+	return drive.ScanDigest(pix, stride, w, h)
+}
+
 // SamePicture is AwaitScreensMatch.
 //
 // Deprecated: use AwaitScreensMatch.
 func (l *Lane) SamePicture(ctx context.Context) error { return l.AwaitScreensMatch(ctx) }
+
+// SamePictureAs is AwaitScreensMatchOf.
+//
+// Deprecated: use AwaitScreensMatchOf.
+func (l *Lane) SamePictureAs(ctx context.Context, shot Shot, next func(context.Context) error) error {
+	return l.AwaitScreensMatchOf(ctx, shot, next)
+}
 
 // ProvenPicture is AwaitVerifiedScreenshot.
 //

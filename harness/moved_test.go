@@ -3,14 +3,18 @@ package harness
 import (
 	"context"
 	"errors"
+	"image"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -29,6 +33,27 @@ func TestOldNamesMeanTheNewOnes(t *testing.T) {
 	require.Equal(t, verdict.Harness, VerdictOf(err))
 	var await *AwaitError
 	require.ErrorAs(t, &drive.AwaitError{Wanted: "x", Err: context.Canceled}, &await)
+
+	reg := DefaultRegistry()
+	require.Equal(t, (registry.Registry{}).Entry("x"), reg.Entry("x"))
+	require.Equal(t, registry.CheckName("a/b"), CheckName("a/b"))
+	require.Error(t, CheckName("a/b"))
+	require.True(t, Alive(os.Getpid()))
+	img := image.NewNRGBA(image.Rect(0, 0, 3, 2))
+	require.Equal(t, drive.FramebufferCRC(img), FramebufferCRC(img))
+	_, err = ScanDigest(make([]byte, 4*8*8), 4*8, 8, 8)
+	require.True(t, drive.NoDigestYet(err), "%v", err)
+	var (
+		_ *host.Report      = &DoctorReport{Checks: []DoctorCheck{}}
+		_ *timeline.Writer  = (*Timeline)(nil)
+		_ drive.SmokeReport = SmokeReport{Checks: []SmokeCheck{}}
+		_ registry.State    = State{PIDs: PIDs{}, SPICE: Addr{}, Proxy: ProxyAddrs{}}
+		_ *headless.Client  = (*Client)(nil)
+		_ *headless.Proxy   = (*Proxy)(nil)
+		_ ScreenshotFunc    = Shot(nil)
+		_ host.Progress     = Progress{}
+		_ func() []State    = RunningTests
+	)
 
 	l := &Lane{}
 	_, err = l.Client()

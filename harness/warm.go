@@ -45,7 +45,7 @@ type warmState struct {
 
 // makerPoll is how often a lane looks whether another one has saved the state
 // that both want: file locks wake nobody who may have to give up.
-const makerPoll = 20 * time.Millisecond
+const makerPoll = 100 * time.Millisecond
 
 // findState decides whether the machine is restored, and pins what it is
 // restored from. The error is that of a lane that must not boot.

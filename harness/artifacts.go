@@ -10,8 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneFiles are the files of a lane that are begun anew with each lane (contract
-// section 7).
+// laneFiles are the files of a lane that are begun anew with each lane.
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
 	"proxy.log", "client.log", timeline.File, "verdict.json",

@@ -21,9 +21,8 @@
 // error carries a verdict, see package verdict: whose fault it is.
 //
 // Under `go test` proxy and client run inside the test process, and QEMU dies
-// with it, SIGKILL included. What a lane leaves behind is described in section
-// 7 of the contract: with `go test -artifacts -outputdir DIR` it is kept, and
-// docs/reading-a-red-lane.md says how to read it.
+// with it, SIGKILL included. `go test -artifacts -outputdir DIR` keeps the files that a
+// lane leaves behind, and docs/reading-a-red-lane.md says how to read them.
 //
 // What can be done to a lane (stop its parts, cut its connections, make its network
 // bad) stands in docs/faults.md.

@@ -49,7 +49,7 @@ func (l *Lane) console() proxy.Console {
 	return c
 }
 
-// sourcesYAML is console as a sources.yaml (contract section 2).
+// sourcesYAML is console as a sources.yaml.
 func sourcesYAML(c proxy.Console) ([]byte, error) {
 	type entry struct {
 		UUID         string `yaml:"uuid"`

@@ -18,7 +18,7 @@ import (
 )
 
 // A lane's secrets are its tickets, tokens and private keys. None of them may be in a file
-// that the lane leaves behind (contract section 7): artifacts are uploaded and read by
+// that the lane leaves behind: artifacts are uploaded and read by
 // others. They are noted where they are made, and looked for at the end of every lane of
 // a test.
 type secrets struct {

@@ -60,8 +60,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return verdict.Of(err).ExitCode()
 }
 
-// oneLine folds a message into one line: the contract promises that the
-// reason is the last line on stderr. What a guest said may stand in it, so control
+// oneLine folds a message into one line: scripts rely on the
+// reason being the last line on stderr. What a guest said may stand in it, so control
 // characters are shown and not passed on.
 func oneLine(s string) string {
 	return inertText(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "))

@@ -236,7 +236,7 @@ func (r *Run) Verdict() verdict.Kind {
 	return ""
 }
 
-// ExitCode is the exit status that stands for the run (contract section 1).
+// ExitCode is the exit status that stands for the run.
 func (r *Run) ExitCode() int {
 	if v := r.Verdict(); v != "" {
 		return v.ExitCode()

@@ -10,7 +10,7 @@ import (
 )
 
 // A Drain is what a guest says on its serial line before it switches the machine
-// off: every event since its start, and a summary (contract section 6).
+// off: every event since its start, and a summary.
 type Drain struct {
 	// Events are the events, oldest first.
 	Events []digest.Event

@@ -12,7 +12,7 @@ import (
 	"fmt"
 )
 
-// A Kind says whose fault a failure is. The words are those of the contract and the
+// A Kind says whose fault a failure is. The words are those of verdict.json and the
 // same everywhere: test output, exit codes, timeline.
 type Kind string
 
@@ -47,7 +47,7 @@ const (
 )
 
 // ExitCode returns the exit status that stands for k on a command line: 1 for
-// Product, 2 for Harness, 3 for Host (contract section 1).
+// Product, 2 for Harness, 3 for Host.
 func (k Kind) ExitCode() int {
 	switch k {
 	case Product:

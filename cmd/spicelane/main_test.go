@@ -153,14 +153,21 @@ func cmdNeeds(ts *testscript.TestScript, neg bool, args []string) {
 			if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {
 				ts.Fatalf("%s is not installed: run scripts/setup.sh", name)
 			}
+			continue
+		}
+		if name == "tmux" {
+			// A script that fails does not get to its own kill-server.
+			server := ts.MkAbs("tmux")
+			ts.Defer(func() { _ = exec.Command("tmux", "-S", server, "kill-server").Run() })
 		}
 	}
 }
 
-// await REGEXP CMD... runs CMD until its output matches, for at most 20 seconds.
+// await REGEXP CMD... runs CMD until its output matches, for at most two minutes: a busy
+// host draws late.
 func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	re := regexp.MustCompile("(?m)" + args[0])
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

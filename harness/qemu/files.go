@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,31 +52,6 @@ func filledPipe(s string) (*os.File, error) {
 		return nil, err
 	}
 	return r, nil
-}
-
-// socketPair returns a connected pair: our end as a connection, the other to
-// be inherited.
-func socketPair() (net.Conn, *os.File, error) {
-	// NB: a process started meanwhile must not inherit either end, or the
-	// other would never see it closed.
-	syscall.ForkLock.RLock()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fds[0])
-		syscall.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "qmp"), os.NewFile(uintptr(fds[1]), "qmp-peer")
-	conn, err := net.FileConn(ours)
-	ours.Close() // FileConn has duplicated it
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn, theirs, nil
 }
 
 // tailBytes is how much of a log's end is looked at for its last lines.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/internal/socketpair"
 	"github.com/spicelane/spicelane/qmp"
 )
 
@@ -229,7 +230,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 
 	// The owner's QMP connection is one end of a socket pair: there is no path
 	// to wait for, and no second client can take it.
-	ours, theirs, err := socketPair()
+	ours, theirs, err := socketpair.New("qmp")
 	if err != nil {
 		return fmt.Errorf("make a QMP connection: %w", err)
 	}

@@ -27,11 +27,11 @@ import (
 	"os/user"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
 
+	"github.com/spicelane/spicelane/internal/socketpair"
 	"github.com/spicelane/spicelane/qmp"
 )
 
@@ -88,7 +88,7 @@ func Open(ctx context.Context, c *qmp.Client) (*Display, error) {
 
 // open connects to QEMU's console.
 func (d *Display) open(ctx context.Context, c *qmp.Client) error {
-	ours, theirs, err := socketPair()
+	ours, theirs, err := socketpair.New("dbus")
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (d *Display) open(ctx context.Context, c *qmp.Client) error {
 func (d *Display) register(ctx context.Context) error {
 	d.registering.Lock()
 	defer d.registering.Unlock()
-	ours, theirs, err := socketPair()
+	ours, theirs, err := socketpair.New("dbus")
 	if err != nil {
 		return err
 	}
@@ -487,26 +487,3 @@ func (answers) NumArguments() int     { return 0 }
 func (answers) NumReturns() int       { return 0 }
 func (answers) ArgumentValue(int) any { return nil }
 func (answers) ReturnValue(int) any   { return nil }
-
-// socketPair returns a connected pair, the second end for QEMU.
-func socketPair() (*net.UnixConn, *os.File, error) {
-	// NB: a process started meanwhile must not inherit either end.
-	syscall.ForkLock.RLock()
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err == nil {
-		syscall.CloseOnExec(fds[0])
-		syscall.CloseOnExec(fds[1])
-	}
-	syscall.ForkLock.RUnlock()
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "dbus"), os.NewFile(uintptr(fds[1]), "dbus-peer")
-	conn, err := net.FileConn(ours)
-	ours.Close() // FileConn has duplicated it
-	if err != nil {
-		theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
-}

@@ -1,0 +1,34 @@
+// Package socketpair makes connected unix sockets of which one end is for a child
+// process.
+package socketpair
+
+import (
+	"net"
+	"os"
+	"syscall"
+)
+
+// New returns a connected pair of stream sockets: our end as a connection, the other as
+// a file that a child can inherit or be sent. Both are named after name in errors.
+func New(name string) (*net.UnixConn, *os.File, error) {
+	// NB: a process started meanwhile must not inherit either end, or the
+	// other would never see it closed.
+	syscall.ForkLock.RLock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name+"-peer")
+	conn, err := net.FileConn(ours)
+	ours.Close() // FileConn has duplicated it
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}

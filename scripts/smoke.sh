@@ -24,7 +24,7 @@ else
     seen="what it left is in $dir"
 fi
 case $status in
-    0) echo "smoke: it holds; $seen" ;;
+    0) echo "smoke: PASS; $seen" ;;
     1) echo "smoke: the product failed; $seen" >&2 ;;
     2) echo "smoke: the harness failed; $seen" >&2 ;;
     3) echo "smoke: this host lacks something, see above; $seen" >&2 ;;

@@ -32,7 +32,7 @@ else may be connected to the socket meanwhile.
 
 A check that this server or guest gives no occasion for is skipped and says why.
 
-Exit status: 0 it holds, 1 a check failed, 2 the socket could not be asked.`,
+Exit status: 0 all checks passed, 1 one failed, 2 the socket could not be asked.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := nameOrSocket(args[0])

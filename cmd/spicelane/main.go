@@ -2,7 +2,7 @@
 // it and a headless client behind that), drives them and says whether what is
 // on the screen is right.
 //
-// Exit status: 0 it holds, 1 an assertion about the product failed, 2 usage,
+// Exit status: 0 all assertions passed, 1 an assertion about the product failed, 2 usage,
 // socket, RPC or parse error, 3 the host lacks something. The one-line reason
 // is the last line on stderr.
 package main
@@ -79,7 +79,7 @@ SPICE proxy in front of it and a headless client behind that.
   spicelane screenshot a -o a.png
   spicelane down a
 
-Exit status: 0 it holds, 1 an assertion about the product failed, 2 usage,
+Exit status: 0 all assertions passed, 1 an assertion about the product failed, 2 usage,
 socket, RPC or parse error, 3 the host lacks something.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -444,7 +444,9 @@ func TestAwaitLooksAgainWheneverSomethingChanged(t *testing.T) {
 	require.ErrorIs(t, c.Await(ctx, func() bool { return false }), io.ErrNoProgress)
 }
 
-// slowClose takes its time to close, so that the links under way end before the session is seen to be over.
+// slowClose takes its time to close, so that the links under way end before the session is
+// seen to be over. Nothing tells when they have; a slower host only hides the fault that
+// this makes certain.
 type slowClose struct{ net.Conn }
 
 func (c slowClose) Close() error {

@@ -3,6 +3,7 @@ package qemu_test
 import (
 	"context"
 	"image"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,6 +17,9 @@ import (
 func needDBus(t *testing.T, m *qemu.Machine) *dbusdisplay.Display {
 	t.Helper()
 	if !m.Config().DBusDisplay {
+		if os.Getenv(qemu.EnvLanes) == string(qemu.LanesRequire) {
+			t.Fatal("this QEMU has no D-Bus display, and lanes are required")
+		}
 		t.Skip("this QEMU has no D-Bus display")
 	}
 	d, release, err := m.Display(boundary(t))

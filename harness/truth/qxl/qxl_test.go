@@ -129,6 +129,9 @@ func TestTheTableOfStructuresIsWhatCPrints(t *testing.T) {
 	program := filepath.Join(dir, "layout")
 	flags, err := exec.Command("pkg-config", "--cflags", "spice-protocol").Output()
 	if err != nil {
+		if os.Getenv("SPICELANE_LANES") == "require" {
+			t.Fatalf("pkg-config spice-protocol: %v; run scripts/setup.sh", err)
+		}
 		t.Skipf("pkg-config spice-protocol: %v", err)
 	}
 	args := append(strings.Fields(string(flags)), "-o", program, "testdata/layout.c")

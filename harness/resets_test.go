@@ -14,7 +14,6 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
-	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -31,7 +30,21 @@ func resetLane(t *testing.T) *harness.Lane {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "echo.img"), disk, 0o600))
 	entry := filepath.Join(dir, "echo.yaml")
 	require.NoError(t, os.WriteFile(entry, []byte("name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 32\nbanner: READY\n"), 0o600))
-	return harness.Up(t, harness.Config{Fixture: entry, Warm: "off", Dir: t.ArtifactDir()})
+	lane := harness.Up(t, harness.Config{Fixture: entry, Warm: "off", Dir: t.ArtifactDir()})
+	require.NoError(t, awaitReady(lane, 0))
+	return lane
+}
+
+// awaitReady waits for READY in line number n or later, and for the end of that line. A
+// line is seen before it ends: a wait for the next READY would find the same one again.
+func awaitReady(lane *harness.Lane, n int) error {
+	lines := lane.Machine().Serial().Reader(n)
+	for {
+		line, err := lines.Next(lane.Context())
+		if err != nil || strings.Contains(line.Text, "READY") {
+			return err
+		}
+	}
 }
 
 // tell sends the guest one byte and, if it resets, waits until it is back.
@@ -40,8 +53,7 @@ func tell(t *testing.T, lane *harness.Lane, command string) error {
 	if _, err := lane.Machine().WriteSerial(lane.Context(), []byte(command)); err != nil {
 		return err
 	}
-	_, err := lane.Machine().Serial().AwaitFrom(lane.Context(), mark, serial.Contains("READY"))
-	return err
+	return awaitReady(lane, mark)
 }
 
 func events(t *testing.T, lane *harness.Lane, name string) (n int) {
@@ -104,8 +116,7 @@ func TestAResetThatIsExpectedOrAskedForFailsNoWait(t *testing.T) {
 	done()
 	mark := lane.Serial().Next()
 	require.NoError(t, lane.Machine().Reset(lane.Context()))
-	_, err := lane.Serial().AwaitFrom(lane.Context(), mark, serial.Contains("READY"))
-	require.NoError(t, err)
+	require.NoError(t, awaitReady(lane, mark))
 	cancel(errors.New("it was waiting all the time"))
 	require.ErrorContains(t, <-waited, "it was waiting all the time")
 	require.NoError(t, lane.Err())
@@ -125,7 +136,7 @@ func TestAGuestThatResetsItselfForEverFailsALaneThatWasReady(t *testing.T) {
 	var exit *qemu.ExitError
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, qemu.KindResetLoop, exit.Kind)
-	require.ErrorContains(t, err, "the guest resets itself over and over: 10 times in ")
+	require.ErrorContains(t, err, "the guest resets itself over and over: ")
 	require.Equal(t, verdict.Product, verdict.Of(err))
 	require.Equal(t, verdict.HopGuest, verdict.HopOf(err))
 	require.Equal(t, registry.StateFailed, lane.State().State)

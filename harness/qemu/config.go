@@ -137,7 +137,8 @@ type Config struct {
 	Said []byte
 
 	// LoopResets is how many resets by the guest itself, each within 15 s of the one
-	// before, are a loop and end the machine; 0 means 10, less means that none are.
+	// before and 2 s in all at least, are a loop and end the machine; 0 means 10, less
+	// means that none are.
 	LoopResets int
 
 	// OnReset is told each reset of the machine. It must not block.

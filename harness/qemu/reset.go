@@ -20,11 +20,12 @@ type Reset struct {
 }
 
 // A guest that resets itself again and again, each time within resetGap, is in a
-// loop after loopResets of them. An installation reboots two or three times, and
-// takes longer between. QEMU's BIOS doubles each: it resets once more when it finds
-// that it has run before.
+// loop after loopResets of them, if they took loopTime. An installation reboots two or
+// three times, and takes longer between. QEMU's BIOS makes several of one: it resets
+// again, within milliseconds, when it finds that it has run before.
 const (
 	loopResets = 10
+	loopTime   = 2 * time.Second
 	resetGap   = 15 * time.Second
 )
 
@@ -49,7 +50,7 @@ func (r *resets) add(now time.Time, guest bool, limit int) (loop bool) {
 		r.inRow++
 	}
 	r.last = now
-	return limit > 0 && r.inRow >= limit
+	return limit > 0 && r.inRow >= limit && now.Sub(r.first) >= loopTime
 }
 
 // noteReset notes a RESET event, tells Config.OnReset, and ends a machine whose

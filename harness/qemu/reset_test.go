@@ -38,7 +38,7 @@ func TestAGuestThatResetsItselfForEverEndsTheMachine(t *testing.T) {
 	var end *qemu.ExitError
 	require.ErrorAs(t, err, &end)
 	assert.Equal(t, qemu.KindResetLoop, end.Kind)
-	assert.Regexp(t, `^the guest resets itself over and over: 10 times in \d+\.\d s \(guest-reset\)$`, end.Reason)
+	assert.Regexp(t, `^the guest resets itself over and over: \d+ times in \d+\.\d s \(guest-reset\)$`, end.Reason)
 	require.NoError(t, m.Close())
 	for n := 1; n <= 10; n++ {
 		r := <-seen
@@ -68,6 +68,8 @@ func TestResetsFarApartOrAskedForAreNoLoop(t *testing.T) {
 	}{
 		{"ten in a row", repeat(second, 10), 0, true},
 		{"nine", repeat(second, 9), 0, false},
+		{"three, of which a BIOS makes four each", repeat(second/9, 12), 0, false},
+		{"a BIOS without end", repeat(second/9, 20), 0, true},
 		{"a minute apart", repeat(60*second, 30), 0, false},
 		{"each after a reset button", repeat(second, 30), 2, false},
 		{"a pause among them", append(append(repeat(second, 8), 20*second), repeat(second, 8)...), 0, false},

@@ -107,12 +107,12 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 		case <-l.closing:
 			return errLaneClosed
 		case <-gone:
-			if l.standIn != nil {
-				return verdict.Classify("", l.backendErr())
+			var o *outage
+			if l.standIn == nil {
+				o = l.outageOf(m)
 			}
-			o := l.outageOf(m)
 			if o == nil {
-				return l.reason(verdict.Classify("", m.Err()))
+				return l.backendEnd()
 			}
 			gone, back = nil, o.over
 		case <-back:
@@ -136,6 +136,33 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 // reaped.
 const consequenceGrace = 500 * time.Millisecond
 
+// backendEnd says why QEMU, or what stands in its place, has ended: by what the guest said
+// of its failure, if it said anything.
+func (l *Lane) backendEnd() error {
+	if l.standIn == nil {
+		l.awaitLastWords(l.machine())
+	}
+	return l.reason(verdict.Classify("", l.backendErr()))
+}
+
+// awaitLastWords waits, after a machine has ended, until what the guest said last was
+// looked at. It comes on another socket than the end: a guest that says why it panics
+// has said it before QEMU tells of the panic, and is heard after.
+func (l *Lane) awaitLastWords(m *qemu.Machine) {
+	if l.failures == nil {
+		return
+	}
+	read, _ := l.consoles.Load(m)
+	ended, _ := read.(chan struct{})
+	t := time.NewTimer(consequenceGrace)
+	defer t.Stop()
+	select {
+	case <-l.failures.failed:
+	case <-ended:
+	case <-t.C: // a machine that is paused in its panic keeps its console
+	}
+}
+
 // clientEnd says why the client ended, which may be a consequence of the proxy's
 // or of QEMU's end.
 func (l *Lane) clientEnd(proxy, client *part) error {
@@ -143,7 +170,7 @@ func (l *Lane) clientEnd(proxy, client *part) error {
 	defer t.Stop()
 	select {
 	case <-l.backendDone():
-		return verdict.Classify("", l.backendErr())
+		return l.backendEnd()
 	case <-proxy.Done():
 		return l.proxyEnd(proxy)
 	case <-t.C:
@@ -157,7 +184,7 @@ func (l *Lane) proxyEnd(proxy *part) error {
 	defer t.Stop()
 	select {
 	case <-l.backendDone():
-		return verdict.Classify("", l.backendErr())
+		return l.backendEnd()
 	case <-t.C:
 		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Err: fmt.Errorf("the proxy ended: %w", proxy.Err())}
 	}

@@ -358,7 +358,7 @@ func (l *Lane) succeed(m *qemu.Machine) error {
 	close(l.outage.over)
 	l.outage = nil
 	l.mu.Unlock()
-	go l.recordSerial(m)
+	l.startConsole(m)
 	l.watchdog.Follow(m.PID())
 	l.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()

@@ -62,6 +62,9 @@ type Lane struct {
 	// outage is while the backend is stopped, see StopBackend; guarded by mu.
 	outage *outage
 
+	// consoles has a channel for each machine, closed when its console was read to its
+	// end.
+	consoles sync.Map
 	// tampered tells that the test has laid hands on a part or connection.
 	tampered atomic.Bool
 	watchFor []fixtures.Failure

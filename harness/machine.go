@@ -177,7 +177,7 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	l.watchdog = host.StartWatchdog(m.PID())
 	l.undo.push(l.watchdog.Close)
 	l.joined.Add(1)
-	go l.recordSerial(m)
+	l.startConsole(m)
 	addr := m.Spice().Unix
 	if addr == "" {
 		addr = hostport.Join(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
@@ -193,9 +193,18 @@ func (l *Lane) machineIsUp(m *qemu.Machine) {
 	})
 }
 
-// recordSerial copies the guest's lines to the timeline until the console ends.
-func (l *Lane) recordSerial(m *qemu.Machine) {
+// startConsole begins to read m's console. The caller has added to l.joined.
+func (l *Lane) startConsole(m *qemu.Machine) {
+	read := make(chan struct{})
+	l.consoles.Store(m, read)
+	go l.recordSerial(m, read)
+}
+
+// recordSerial copies the guest's lines to the timeline until the console ends, and
+// closes read then.
+func (l *Lane) recordSerial(m *qemu.Machine, read chan struct{}) {
 	defer l.joined.Done()
+	defer close(read)
 	c := m.Serial().Reader(0)
 	scan := l.failures.scan(m.Serial())
 	for {

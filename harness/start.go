@@ -314,9 +314,14 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 	}
 	if err := f(ctx, &detail); err != nil {
 		err = l.reason(l.judgeWait(began, verdict.Classify(name, err)))
-		// What ended the wait may only be a consequence of QEMU's end.
+		// What ended the wait may only be a consequence of QEMU's end, or of what the guest
+		// said before that.
 		if l.machine() != nil {
 			if end := l.machine().Err(); end != nil {
+				l.awaitLastWords(l.machine())
+				if said := l.reason(nil); said != nil {
+					return verdict.Classify(name, said)
+				}
 				var exit *qemu.ExitError
 				if !errors.As(err, &exit) {
 					return verdict.Classify(name, end)

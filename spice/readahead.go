@@ -346,8 +346,13 @@ func (d *decoders) decode(m *wire.Image, s *slot) (*canvas.Image, error) {
 			return nil, err
 		}
 		img := s.make(alphaFormat(head.Format.HasAlpha()), w, h)
-		_, err = d.lz4.Decode(img.Pix, img.Stride, w, h, m.Data)
-		return img, err
+		if _, err = d.lz4.Decode(img.Pix, img.Stride, w, h, m.Data); err != nil {
+			return nil, err
+		}
+		if head.Format == lz4.A8 {
+			toA8(img)
+		}
+		return img, nil
 	case wire.ImageJPEG, wire.ImageJPEGAlpha:
 		head, err := jpeg.ParseHeader(m.Data)
 		if err != nil {

@@ -37,26 +37,25 @@ const (
 	RGB24                   // X decodes to 0
 	RGB32                   // X is kept as it is
 	RGBA
+	A8 // alpha alone; decoded to 0,0,0,A. spice-server sends it, spice-common's own client refuses it
 )
 
-var formatNames = [...]string{RGB16: "rgb16", RGB24: "rgb24", RGB32: "rgb32", RGBA: "rgba"}
+var formatNames = [...]string{RGB16: "rgb16", RGB24: "rgb24", RGB32: "rgb32", RGBA: "rgba", A8: "a8"}
 
 func (f Format) String() string {
-	if f >= RGB16 && f <= RGBA {
+	if f >= RGB16 && f <= A8 {
 		return formatNames[f]
 	}
 	return fmt.Sprintf("format %d", uint8(f))
 }
 
 // HasAlpha reports whether the fourth byte of the decoded pixels means something.
-func (f Format) HasAlpha() bool { return f == RGBA }
+func (f Format) HasAlpha() bool { return f >= RGBA }
 
-func (f Format) bytes() int {
-	if f == RGBA {
-		return 4
-	}
-	return int(f) - 4
-}
+var formatBytes = [...]int{RGB16: 2, RGB24: 3, RGB32: 4, RGBA: 4, A8: 1}
+
+// bytes returns the size of a pixel in the blocks.
+func (f Format) bytes() int { return formatBytes[f] }
 
 // Header is what an LZ4 image says of itself; its size is in the image descriptor.
 type Header struct {
@@ -71,7 +70,7 @@ func ParseHeader(src []byte) (Header, error) {
 		return Header{}, &codec.FormatError{Codec: name, Offset: len(src), Reason: "truncated header"}
 	}
 	h := Header{Format: Format(src[1]), TopDown: src[0] != 0}
-	if h.Format < RGB16 || h.Format > RGBA {
+	if h.Format < RGB16 || h.Format > A8 {
 		return Header{}, &codec.UnsupportedError{Codec: name, Feature: h.Format.String()}
 	}
 	return h, nil
@@ -79,8 +78,8 @@ func ParseHeader(src []byte) (Header, error) {
 
 // Decoder decodes LZ4 images, one at a time. The zero value is ready. It keeps
 // memory from one image to the next, so that decoding images of the same size
-// allocates nothing: an image for 16-bit and 24-bit formats and for destinations whose
-// stride is not four times the width, otherwise a row at most.
+// allocates nothing: an image for pixels of less than 32 bits and for destinations
+// whose stride is not four times the width, otherwise a row at most.
 type Decoder struct {
 	image []byte
 	row   []byte
@@ -130,6 +129,8 @@ func (d *Decoder) Decode(dst []byte, stride, width, height int, src []byte) (Hea
 			pixel.Expand555(out, row)
 		case RGB24:
 			pixel.Expand888(out, row)
+		case A8:
+			pixel.ExpandAlpha(out, row)
 		default:
 			copy(out, row)
 		}

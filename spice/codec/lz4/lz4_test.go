@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice/codec/lz4"
 )
 
-var formats = []lz4.Format{lz4.RGB16, lz4.RGB24, lz4.RGB32, lz4.RGBA}
+var formats = []lz4.Format{lz4.RGB16, lz4.RGB24, lz4.RGB32, lz4.RGBA, lz4.A8}
 
 // encode returns the picture as an LZ4 image and what it decodes to.
 func encode(p *codectest.Picture, f lz4.Format, topDown bool, rows int) ([]byte, *codectest.Picture) {
@@ -25,6 +25,8 @@ func encode(p *codectest.Picture, f lz4.Format, topDown bool, rows int) ([]byte,
 		_, p = p.RGB555()
 	case lz4.RGB24:
 		p = p.Opaque()
+	case lz4.A8:
+		p = p.AlphaOnly()
 	}
 	return data, p
 }
@@ -97,6 +99,20 @@ func TestBytesMeanWhatTheyShould(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, lz4.Header{Format: lz4.RGB32, TopDown: true}, h)
 	assert.Equal(t, []byte{1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8}, dst)
+}
+
+func TestAnImageOfAlphaAloneHasAByteAPixel(t *testing.T) {
+	data := []byte{
+		0, 10, // bottom-up, SPICE_BITMAP_FMT_8BIT_A
+		0, 0, 0, 7, 0x60, 1, 2, 3, 4, 5, 6, // six literals
+	}
+	dst := make([]byte, 24)
+	var dec lz4.Decoder
+	h, err := dec.Decode(dst, 12, 3, 2, data)
+	require.NoError(t, err)
+	assert.Equal(t, lz4.Header{Format: lz4.A8}, h)
+	assert.True(t, h.Format.HasAlpha())
+	assert.Equal(t, []byte{0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3}, dst)
 }
 
 func TestBlocksHoldSomething(t *testing.T) {

@@ -1,5 +1,5 @@
-// Package spicelane_test holds the one test that is about the whole tree: who
-// may import whom.
+// Package spicelane_test has the tests that are about the whole tree: which package may
+// import which, and whether the documents are true.
 package spicelane_test
 
 import (
@@ -343,14 +343,11 @@ func TestEachRuleIsAboutPackagesThatAreThere(t *testing.T) {
 	}
 }
 
-// What a document says of where things are is true: files are there, and so are packages.
-func TestTheArchitectureDocumentNamesWhatIsThere(t *testing.T) {
-	b, err := os.ReadFile("docs/architecture.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if missing := notThere(string(b)); len(missing) > 0 {
-		t.Errorf("docs/architecture.md names what is not there: %q", missing)
+func TestTheDocumentsNameFilesAndPackagesThatAreThere(t *testing.T) {
+	for path, page := range documents(t) {
+		if missing := notThere(prose(page)); len(missing) > 0 {
+			t.Errorf("%s names what is not there: %q", path, missing)
+		}
 	}
 	if missing := notThere("`harness/no.go`, `hands.go`, `spice/nothing` and `harness/host/dirs.go`"); !slices.Equal(missing, []string{"harness/no.go", "hands.go", "spice/nothing"}) {
 		t.Errorf("this test does not see what is not there: %q", missing)

@@ -103,6 +103,40 @@ func TestTheByteWithoutMeaningIsSetWhereTheServerSaysSo(t *testing.T) {
 	require.Equal(t, []string{"112233"}, shown(t, c))
 }
 
+func TestRop3LeftOfItsPatternIsRefusedUnlessThePatternIsInTheMessage(t *testing.T) {
+	const codeOfPattern = 0xf0
+	box := image.Rect(0, 0, 2, 1)
+	rop3 := func(pattern *wire.Image) *wire.DrawRop3 {
+		return &wire.DrawRop3{Base: base(box), Src: bitmap(1, 2, 1, 0), SrcArea: wire.RectOf(box), Rop3: codeOfPattern,
+			Brush: wire.Brush{Type: wire.BrushPattern, Pattern: pattern, Pos: wire.Point{X: 1}}}
+	}
+	kept := bitmap(2, 2, 2, 0x112233)
+	kept.Flags = wire.ImageFlagCacheMe
+	for name, tc := range map[string]struct {
+		pattern *wire.Image
+		refused bool
+	}{
+		"in the message": {bitmap(3, 2, 2, 0x112233), false},
+		"kept":           {kept, true},
+		"from the cache": {&wire.Image{ID: 4, Type: wire.ImageFromCache, Width: 2, Height: 2}, true},
+		"a surface":      {&wire.Image{Type: wire.ImageSurface, Width: 2, Height: 2}, true},
+	} {
+		s := serve(t, displayID)
+		c := s.dial(spice.Config{})
+		d := s.peer(displayID)
+		before := bitmap(4, 2, 2, 0x112233)
+		before.Flags = wire.ImageFlagCacheMe
+		d.send(primary(2, 2), drawCopy(image.Point{}, before), rop3(tc.pattern))
+		d.sync()
+		if tc.refused {
+			require.Len(t, c.Stats().Unsupported, 1, name)
+		} else {
+			require.Empty(t, c.Stats().Unsupported, name)
+			require.Equal(t, "112233 112233", shown(t, c)[0], name)
+		}
+	}
+}
+
 func TestALossyImageDoesNotPassForALosslessOne(t *testing.T) {
 	p := codectest.UI(16, 16).Opaque()
 	var jpg bytes.Buffer

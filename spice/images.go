@@ -126,6 +126,15 @@ type slot struct {
 // keepFlags have an image stay in the pixmap cache.
 const keepFlags = wire.ImageFlagCacheMe | wire.ImageFlagCacheReplaceMe
 
+// inMessage reports whether an image is in its message alone: no surface, and not of the cache.
+func inMessage(m *wire.Image) bool {
+	switch m.Type {
+	case wire.ImageSurface, wire.ImageFromCache, wire.ImageFromCacheLossless:
+		return false
+	}
+	return m.Flags&keepFlags == 0
+}
+
 // maxSlot is the largest memory that a slot keeps between messages, in bytes.
 const maxSlot = 16 << 20
 

@@ -49,7 +49,11 @@ func (d *display) brush(b *wire.Brush, memory *slot, s *surface) (canvas.Brush, 
 		if err != nil {
 			return canvas.Brush{}, err
 		}
-		return canvas.Pattern(img, pt(b.Pos)), nil
+		pattern := canvas.Pattern(img, pt(b.Pos))
+		if !inMessage(b.Pattern) {
+			pattern = pattern.InUnknownMemory()
+		}
+		return pattern, nil
 	}
 	return canvas.Brush{}, protocolErrorf("brush of type %d", b.Type)
 }

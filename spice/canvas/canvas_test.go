@@ -58,28 +58,35 @@ func TestAllTernaryOperationsFollowTheirTruthTable(t *testing.T) {
 	}
 }
 
-func TestRop3LeftOfItsPatternTakesTheEndOfTheRowAbove(t *testing.T) {
+func TestRop3LeftOfItsPatternTakesTheEndOfTheNextRow(t *testing.T) {
 	pattern := picture(canvas.XRGB, []uint32{1, 2, 3}, []uint32{4, 5, 6})
-	draw := func(m *canvas.Image, box image.Rectangle, pos image.Point) error {
+	draw := func(m *canvas.Image, box image.Rectangle, b canvas.Brush) error {
 		const codeOfPattern = 0xf0
-		return m.Rop3(canvas.Area{Box: box}, m, box, canvas.Pattern(pattern, pos), codeOfPattern, canvas.Nearest)
+		return m.Rop3(canvas.Area{Box: box}, m, box, b, codeOfPattern, canvas.Nearest)
 	}
 	m := canvas.New(canvas.XRGB, 6, 2)
-	require.NoError(t, draw(m, image.Rect(0, 1, 6, 2), image.Pt(2, 0)))
-	wantRows(t, m, []uint32{0, 0, 0, 0, 0, 0}, []uint32{2, 3, 4, 5, 6, 4})
+	require.NoError(t, draw(m, image.Rect(0, 0, 6, 1), canvas.Pattern(pattern, image.Pt(2, 0))))
+	wantRows(t, m, []uint32{5, 6, 1, 2, 3, 1}, []uint32{0, 0, 0, 0, 0, 0})
+	m = canvas.New(canvas.XRGB, 6, 2)
+	require.NoError(t, draw(m, image.Rect(0, 0, 2, 1), canvas.Pattern(pattern, image.Pt(2, 1))), "above and left: the first row")
+	wantRows(t, m, []uint32{2, 3, 0, 0, 0, 0}, []uint32{0, 0, 0, 0, 0, 0})
 
 	for name, tc := range map[string]struct {
-		box image.Rectangle
-		pos image.Point
+		box   image.Rectangle
+		brush canvas.Brush
 	}{
-		"before the first pixel": {image.Rect(0, 0, 6, 2), image.Pt(2, 0)},
-		"above the first row":    {image.Rect(0, 0, 6, 2), image.Pt(0, 1)},
+		"left of the last row":      {image.Rect(0, 0, 6, 2), canvas.Pattern(pattern, image.Pt(2, 0))},
+		"above the first row":       {image.Rect(0, 0, 6, 2), canvas.Pattern(pattern, image.Pt(0, 1))},
+		"left, in memory not known": {image.Rect(0, 0, 6, 1), canvas.Pattern(pattern, image.Pt(2, 0)).InUnknownMemory()},
 	} {
 		m := canvas.New(canvas.XRGB, 6, 2)
 		var unsupported *canvas.UnsupportedError
-		require.ErrorAs(t, draw(m, tc.box, tc.pos), &unsupported, name)
+		require.ErrorAs(t, draw(m, tc.box, tc.brush), &unsupported, name)
 		wantRows(t, m, make([]uint32, 6), make([]uint32, 6))
 	}
+	m = canvas.New(canvas.XRGB, 6, 2)
+	require.NoError(t, draw(m, image.Rect(0, 0, 6, 1), canvas.Pattern(pattern, image.Point{}).InUnknownMemory()), "not beyond it")
+	wantRows(t, m, []uint32{1, 2, 3, 1, 2, 3}, []uint32{0, 0, 0, 0, 0, 0})
 }
 
 func TestDescriptorsGiveTheirOperation(t *testing.T) {

@@ -11,6 +11,8 @@ type Brush struct {
 	color   uint32
 	pattern *Image
 	pos     image.Point
+
+	unknownMemory bool // see InUnknownMemory
 }
 
 type brushKind uint8
@@ -30,6 +32,13 @@ func Solid(value uint32) Brush { return Brush{kind: brushSolid, color: value} }
 // Pattern is a brush that repeats an image in all directions, its top left pixel at pos of the destination.
 func Pattern(m *Image, pos image.Point) Brush {
 	return Brush{kind: brushPattern, pattern: m, pos: pos}
+}
+
+// InUnknownMemory returns b as a pattern of which nobody can say how the reference has it in memory: a
+// surface, or an image of the cache. Rop3, which may read beyond its pattern's edge, then refuses to.
+func (b Brush) InUnknownMemory() Brush {
+	b.unknownMemory = true
+	return b
 }
 
 // Fill draws a brush through a raster operation.

@@ -45,7 +45,7 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 	cols, rows := repeat{start.X, tile.Width}, repeat{start.Y, tile.Height}
 	if start.X < 0 || start.Y < 0 {
 		var err error
-		if tile, err = m.unwrapped(a, tile, cols, rows); err != nil {
+		if tile, err = m.unwrapped(a, tile, cols, rows, b.unknownMemory); err != nil {
 			return err
 		}
 		cols, rows, origin = repeat{0, tile.Width}, repeat{0, tile.Height}, box.Min
@@ -87,26 +87,31 @@ func (p repeat) at(i int) int {
 
 // unwrapped returns a pattern as large as what a can touch of its box, for boxes that begin left of
 // the pattern or above it. The reference counts such pixels back from the pattern's first one, in
-// memory: left of the pattern lie the last pixels of the row above. What lies before the first pixel
-// of all, or in the unused bytes at the end of a row of 16 bits, is not the pattern's: nobody can
-// know it, and unwrapped returns an error if a touches it.
-func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat) (*Image, error) {
+// memory, where it has the rows of images last to first: left of a row lie the last pixels of the
+// next one. What lies beyond the pattern's memory, or in the unused bytes at the end of a row of 16
+// bits, is not the pattern's: nobody can know it, and unwrapped returns an error if a touches it.
+func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat, unknown bool) (*Image, error) {
 	pitch := tile.Width
 	if m.Format == RGB555 || m.Format == RGB565 {
 		pitch += pitch & 1 // rows begin at a multiple of four bytes
 	}
+	last := tile.Height - 1
 	b := m.bounds(a)
 	out := New(m.Format, b.Dx(), b.Dy())
 	outside := false
 	err := m.each(a, func(r image.Rectangle) {
 		for y := r.Min.Y; y < r.Max.Y; y++ {
 			for x := r.Min.X; x < r.Max.X; x++ {
-				i := rows.at(y-a.Box.Min.Y)*pitch + cols.at(x-a.Box.Min.X)
-				if i < 0 || i%pitch >= tile.Width {
-					outside = true
-					return
+				tx, ty := cols.at(x-a.Box.Min.X), rows.at(y-a.Box.Min.Y)
+				if tx < 0 || ty < 0 {
+					i := (last-ty)*pitch + tx
+					if unknown || i < 0 || i/pitch > last || i%pitch >= tile.Width {
+						outside = true
+						return
+					}
+					tx, ty = i%pitch, last-i/pitch
 				}
-				out.Set(x-b.Min.X, y-b.Min.Y, tile.At(i%pitch, i/pitch))
+				out.Set(x-b.Min.X, y-b.Min.Y, tile.At(tx, ty))
 			}
 		}
 	})

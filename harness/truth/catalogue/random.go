@@ -85,7 +85,7 @@ func randomDrawing(r *dice) *qxl.Drawable {
 		for unneeded[code] {
 			code = (code + 1) % 256
 		}
-		// Above the pattern or left of it the server reads memory beyond it.
+		// Above the pattern or left of its last row the server reads memory beyond it.
 		brush.Pos = image.Pt(min(brush.Pos.X, b.Min.X), min(brush.Pos.Y, b.Min.Y))
 		d.Op = &qxl.Rop3{Src: picture(qxl.Bit32, b.Dx(), b.Dy(), Noise, uint64(r.roll(1<<20))), Area: all, Brush: brush, Code: uint8(code), Mask: mask}
 	case 7:

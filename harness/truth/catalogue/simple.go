@@ -244,5 +244,29 @@ func rop3s() []Step {
 			&qxl.Rop3{Src: picture(qxl.Bit32, sc.v.w, sc.v.h, Noise, n), Area: sc.v.area, Brush: brushes(n)[0].v, Code: uint8(code),
 				Scale: sc.v.mode, Mask: mask.v}))
 	}
-	return refreshed(steps, 16)
+	return append(refreshed(steps, 16), rop3sLeftOfTheirPattern()...)
+}
+
+// rop3sLeftOfTheirPattern begin left of the pattern's origin. There the server takes the last pixels
+// of the pattern's next row, and left of its last row memory that is not the pattern's.
+func rop3sLeftOfTheirPattern() []Step {
+	rop3 := func(words string, code uint8, b image.Rectangle, clip qxl.Clip) Step {
+		// The box's rows 0 to 6 show the pattern's rows 10 to 16, the last one, and row 7 its row 0.
+		brush := qxl.Pattern(picture(qxl.Bit32, 23, 17, Noise, uint64(code)), image.Pt(box.Min.X+12, box.Min.Y-10))
+		src := picture(qxl.Bit32, b.Dx(), b.Dy(), Noise, uint64(code)+1)
+		s := draw("rop3", join(fmt.Sprintf("%02x", code), words), clip, &qxl.Rop3{Src: src, Area: src.Bounds(), Brush: brush, Code: code})
+		s.Do[0].(*qxl.Drawable).Box = b
+		return s
+	}
+	last := box.Min.Y + 6 // the row that shows the pattern's last one
+	above := rect(box.Min.X, box.Min.Y, box.Max.X, last)
+	below := rect(box.Min.X, last+1, box.Max.X, last+17)
+	unknown := rop3("left of its pattern's last row", 0x96, box, qxl.Clip{})
+	unknown.Expect = Expect{Kind: ServerWrong, Reason: "the pixels left of the pattern's last row are from memory before the pattern"}
+	return []Step{
+		refresh(30),
+		rop3("left of its pattern", 0xca, below, qxl.Clip{}),
+		rop3("left of its pattern, clip leaves out its last row", 0xb8, box, qxl.ClipTo(above, below)),
+		unknown,
+	}
 }

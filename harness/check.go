@@ -56,6 +56,7 @@ func (c Config) checkWords() *FieldError {
 			qemu.CompressionQUIC, qemu.CompressionGLZ, qemu.CompressionLZ),
 		oneOf("Agent", c.Agent, AgentAuto, AgentOn, AgentOff),
 		oneOf("Warm", c.Warm, WarmAuto, WarmOff, WarmRequire),
+		oneOf("ImpairMode", c.ImpairMode, impair.Auto, impair.InKernel, impair.InProcess),
 		oneOf("LinkIn", c.LinkIn, impair.Auto, impair.InKernel, impair.InProcess),
 	)
 }

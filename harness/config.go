@@ -101,14 +101,15 @@ type Config struct {
 	// state saved at its banner. Default: auto.
 	Warm Warm `json:"warm,omitempty"`
 
-	// Link puts a relay between client and proxy that impairs the connection; a zero Link impairs
-	// nothing but can be changed, cut and frozen while the lane is up. Default:
-	// none. see Lane.Relay.
+	// Link puts a relay between client and proxy that impairs the connection. A zero Link impairs
+	// nothing, but lets a test change, cut and freeze the connection while the lane is up. Default:
+	// none. See Lane.Relay.
 	Link *impair.Profile `json:"link,omitempty"`
-	// LinkIn says where Link is done: impair.InKernel, by netem, which takes a
-	// user who may make network namespaces; impair.InProcess; or impair.Auto, the
-	// first if it can be had. Default: impair.Auto. The timeline says which it is,
-	// and why.
+	// ImpairMode says where Link is impaired: impair.InKernel, by netem, which needs a user who
+	// may make network namespaces; impair.InProcess; or impair.Auto, which uses the kernel if
+	// possible. Default: impair.Auto. The timeline says which one is used, and why.
+	ImpairMode impair.Mode `json:"impair_mode,omitempty"`
+	// Deprecated: use ImpairMode, which wins if both are set.
 	LinkIn impair.Mode `json:"link_in,omitempty"`
 
 	// Devices are values for further -device options, after the fixture's.

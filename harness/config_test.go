@@ -23,6 +23,7 @@ func TestAConfigThatCannotWorkIsRefusedByTheFieldsName(t *testing.T) {
 		{harness.Config{Compression: "fast"}, `Config.Compression: "fast" is not one of off, auto_glz, auto_lz, quic, glz, lz`},
 		{harness.Config{Agent: "yes"}, `Config.Agent: "yes" is not one of auto, on, off`},
 		{harness.Config{Warm: "Auto"}, `Config.Warm: "Auto" is not one of auto, off, require`},
+		{harness.Config{ImpairMode: "cloud"}, `Config.ImpairMode: "cloud" is not one of auto, kernel, process`},
 		{harness.Config{LinkIn: "cloud"}, `Config.LinkIn: "cloud" is not one of auto, kernel, process`},
 		{harness.Config{MemoryMiB: -1}, `Config.MemoryMiB: -1 MiB is less than none`},
 		{harness.Config{CPUs: -2}, `Config.CPUs: -2 processors are less than none`},
@@ -51,7 +52,7 @@ func TestAConfigThatCannotWorkIsRefusedByTheFieldsName(t *testing.T) {
 	require.ErrorContains(t, err, "Config.Link: ")
 	require.NoError(t, harness.Config{}.Check())
 	require.NoError(t, harness.Config{Accel: "auto", Display: "std", Compression: "lz", Agent: "auto", Warm: "auto",
-		LinkIn: impair.InProcess, Link: &impair.Profile{}, Name: "lane-1", Append: "quiet", Proxy: harness.None}.Check())
+		ImpairMode: impair.InProcess, Link: &impair.Profile{}, Name: "lane-1", Append: "quiet", Proxy: harness.None}.Check())
 }
 
 func TestAProgramIsWhatPeopleWrite(t *testing.T) {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,7 +227,7 @@ func (l *Lane) ChangeTicketSilently(ctx context.Context) error { return l.change
 
 func (l *Lane) changeTicket(ctx context.Context, told bool) error {
 	ticket := l.newSecret("ticket")
-	if err := l.machine().QMP().SetSpiceTicket(ctx, ticket); err != nil {
+	if err := l.machine().QMP().SetSPICETicket(ctx, ticket); err != nil {
 		return verdict.Classify("change ticket", err)
 	}
 	l.noteFault(map[string]any{"what": "ticket changed", "told": told})
@@ -244,13 +245,16 @@ func (l *Lane) SyncTicket() error {
 	return l.source.set(l.console())
 }
 
-// checkLink tells whether this host can do the lane's Link where it has to be done.
+// impairMode returns where the lane's Link is impaired.
+func (c Config) impairMode() impair.Mode { return cmp.Or(c.ImpairMode, c.LinkIn, impair.Auto) }
+
+// checkLink returns an error if this host cannot impair the lane's Link in the demanded place.
 func (c Config) checkLink() error {
-	if c.Link == nil || c.LinkIn != impair.InKernel {
+	if c.Link == nil || c.impairMode() != impair.InKernel {
 		return nil
 	}
 	if lack := impair.Probe(); lack != nil {
-		return &verdict.Error{Verdict: verdict.Host, Op: "link in the kernel", Err: lack, Hint: "set Config.LinkIn to impair.Auto or impair.InProcess"}
+		return &verdict.Error{Verdict: verdict.Host, Op: "link in the kernel", Err: lack, Hint: "set Config.ImpairMode to impair.Auto or impair.InProcess"}
 	}
 	return nil
 }

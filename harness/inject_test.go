@@ -273,7 +273,7 @@ func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 }
 
 // Half open: neither end is told, and only who waits notices.
-func TestAFrozenChannelIsFoundOutByWhoWaitsAndMendedByAReconnect(t *testing.T) {
+func TestAFrozenChannelIsNoticedByWaitsAndFixedByAReconnect(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	require.NoError(t, lane.FreezeChannel("display:0"))
@@ -426,7 +426,7 @@ func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	}
 	for _, place := range places {
 		t.Run(string(place), func(t *testing.T) {
-			lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, LinkIn: place})
+			lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, ImpairMode: place})
 			requireSlowPath(t, lane)
 		})
 	}
@@ -478,7 +478,7 @@ func TestALinkThatTheKernelCannotMakeIsTheHostsFault(t *testing.T) {
 		t.Skip("this kernel can make bad networks")
 	}
 	dir := t.ArtifactDir()
-	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Profile{}, LinkIn: impair.InKernel})
+	_, err := harness.Start(t.Context(), harness.Config{Dir: dir, Link: &impair.Profile{}, ImpairMode: impair.InKernel})
 	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 	require.ErrorContains(t, err, impair.Probe().Error())
 	require.ErrorContains(t, err, "impair.Auto")

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,7 +29,7 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 		if f.TLSPort != 0 {
 			port = f.TLSPort
 		}
-		cfg := impair.Config{Network: "tcp", Addr: hostport.Join(f.Host, port), Profile: *l.cfg.Link, In: cmp.Or(l.cfg.LinkIn, impair.Auto)}
+		cfg := impair.Config{Network: "tcp", Addr: hostport.Join(f.Host, port), Profile: *l.cfg.Link, In: l.cfg.impairMode()}
 		if f.UnixPath != "" {
 			cfg.Network, cfg.Addr = "unix", f.UnixPath
 		}

@@ -61,7 +61,7 @@ func TestACommandIsAnswered(t *testing.T) {
 	st, err := c.QueryStatus(boundary(t))
 	require.NoError(t, err)
 	assert.Equal(t, qmp.Status{State: qmp.StateInternalError}, st)
-	require.NoError(t, c.SetSpiceTicket(boundary(t), "p"))
+	require.NoError(t, c.SetSPICETicket(boundary(t), "p"))
 }
 
 func TestARefusalIsATypedError(t *testing.T) {
@@ -435,7 +435,7 @@ func TestTheTranscriptHasEveryLineAndNoSecret(t *testing.T) {
 		qmptest.Refuse("cont", "GenericError", "no"),
 	)
 	ctx := boundary(t)
-	require.NoError(t, c.SetSpiceTicket(ctx, "hush-1"))
+	require.NoError(t, c.SetSPICETicket(ctx, "hush-1"))
 	require.NoError(t, c.Do(ctx, "object-add", map[string]any{"qom-type": "secret", "id": "s", "data": "hush-2"}, nil))
 	var data string
 	require.NoError(t, c.Do(ctx, "qom-get", map[string]any{"path": "/objects/s", "property": "data"}, &data))
@@ -496,14 +496,14 @@ func TestRedactCommandBlotsSecretsAndNothingElse(t *testing.T) {
 func TestATicketThatSpiceServerWouldCutIsNotSent(t *testing.T) {
 	t.Parallel()
 	c := connect(t, qmp.Config{})
-	err := c.SetSpiceTicket(boundary(t), strings.Repeat("x", 60))
+	err := c.SetSPICETicket(boundary(t), strings.Repeat("x", 60))
 	assert.EqualError(t, err, "qmp: set_password: the ticket has 60 bytes, and spice-server keeps only the first 59")
 }
 
 func TestAConnectionIDOfTheUpperHalfIsReadAsQEMUWritesIt(t *testing.T) {
 	for text, want := range map[string]uint32{"-575939110": 3719028186, "7": 7, "4294967295": 1<<32 - 1, "-1": 1<<32 - 1} {
-		var c qmp.SpiceChannel
+		var c qmp.SPICEChannel
 		require.NoError(t, json.Unmarshal([]byte(`{"connection-id":`+text+`,"channel-type":1,"channel-id":2,"tls":true,"host":"h","port":"p","family":"unix"}`), &c))
-		assert.Equal(t, qmp.SpiceChannel{ConnectionID: want, Type: 1, ID: 2, TLS: true, Host: "h", Port: "p", Family: "unix"}, c)
+		assert.Equal(t, qmp.SPICEChannel{ConnectionID: want, Type: 1, ID: 2, TLS: true, Host: "h", Port: "p", Family: "unix"}, c)
 	}
 }

@@ -120,8 +120,8 @@ func (c *Client) Screendump(ctx context.Context, file string) (ImageFormat, erro
 	return PPM, c.Do(ctx, "screendump", map[string]any{"filename": file}, nil)
 }
 
-// SpiceInfo is the answer to query-spice.
-type SpiceInfo struct {
+// SPICEInfo is the answer to query-spice.
+type SPICEInfo struct {
 	Enabled   bool           `json:"enabled"`
 	Migrated  bool           `json:"migrated"`
 	Host      string         `json:"host"` // address, or the path of a unix socket
@@ -130,11 +130,11 @@ type SpiceInfo struct {
 	Auth      string         `json:"auth"` // "none" or "spice"
 	Version   string         `json:"compiled-version"`
 	MouseMode string         `json:"mouse-mode"` // "client", "server" or "unknown"
-	Channels  []SpiceChannel `json:"channels"`
+	Channels  []SPICEChannel `json:"channels"`
 }
 
-// SpiceChannel is one channel that is connected now.
-type SpiceChannel struct {
+// SPICEChannel is one channel that is connected now.
+type SPICEChannel struct {
 	ConnectionID uint32 `json:"connection-id"`
 	Type         int    `json:"channel-type"` // spice-protocol enums.h, SPICE_CHANNEL_…
 	ID           int    `json:"channel-id"`
@@ -146,8 +146,8 @@ type SpiceChannel struct {
 
 // UnmarshalJSON reads a channel. QEMU writes the upper half of the connection ids, which
 // are 32 random bits, as negative numbers.
-func (c *SpiceChannel) UnmarshalJSON(b []byte) error {
-	type plain SpiceChannel
+func (c *SPICEChannel) UnmarshalJSON(b []byte) error {
+	type plain SPICEChannel
 	signed := struct {
 		*plain
 		ConnectionID int64 `json:"connection-id"`
@@ -159,29 +159,29 @@ func (c *SpiceChannel) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// QuerySpice says where QEMU's SPICE server listens and who is connected.
-func (c *Client) QuerySpice(ctx context.Context) (SpiceInfo, error) {
-	var info SpiceInfo
+// QuerySPICE says where QEMU's SPICE server listens and who is connected.
+func (c *Client) QuerySPICE(ctx context.Context) (SPICEInfo, error) {
+	var info SPICEInfo
 	err := c.Do(ctx, "query-spice", nil, &info)
 	return info, err
 }
 
-// maxSpiceTicket is how many bytes of a ticket spice-server keeps. QEMU reports no error for a
+// maxTicket is how many bytes of a ticket spice-server keeps. QEMU reports no error for a
 // longer one, and no client's would match it.
-const maxSpiceTicket = 59
+const maxTicket = 59
 
-// SetSpiceTicket changes the ticket for clients that connect from now on;
+// SetSPICETicket changes the ticket for clients that connect from now on;
 // those connected stay.
-func (c *Client) SetSpiceTicket(ctx context.Context, ticket string) error {
-	if len(ticket) > maxSpiceTicket {
-		return fmt.Errorf("qmp: set_password: the ticket has %d bytes, and spice-server keeps only the first %d", len(ticket), maxSpiceTicket)
+func (c *Client) SetSPICETicket(ctx context.Context, ticket string) error {
+	if len(ticket) > maxTicket {
+		return fmt.Errorf("qmp: set_password: the ticket has %d bytes, and spice-server keeps only the first %d", len(ticket), maxTicket)
 	}
 	return c.Do(ctx, "set_password", map[string]any{"protocol": "spice", "password": ticket, "connected": "keep"}, nil)
 }
 
-// ExpireSpiceTicket makes the ticket invalid at a time in QEMU's notation:
+// ExpireSPICETicket makes the ticket invalid at a time in QEMU's notation:
 // "now", "never", "+SECONDS" or seconds since 1970.
-func (c *Client) ExpireSpiceTicket(ctx context.Context, when string) error {
+func (c *Client) ExpireSPICETicket(ctx context.Context, when string) error {
 	return c.Do(ctx, "expire_password", map[string]any{"protocol": "spice", "time": when}, nil)
 }
 

@@ -42,12 +42,12 @@ func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 		cfg.NoProxy = true
 		return nil
 	case proxy.IsCommand():
-		cfg.Proxy = func(ctx context.Context, b truth.Backend) (truth.Way, error) {
+		cfg.Proxy = func(ctx context.Context, b truth.Backend) (truth.Path, error) {
 			l, err := lane(ctx, b, harness.None)
 			if err != nil {
 				return nil, err
 			}
-			return &laneWay{lane: l, ticket: b.Ticket}, nil
+			return &lanePath{lane: l, ticket: b.Ticket}, nil
 		}
 	}
 	if client == harness.None {
@@ -70,8 +70,8 @@ func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 	return nil
 }
 
-// laneWay is somebody else's proxy.
-type laneWay struct {
+// lanePath is somebody else's proxy.
+type lanePath struct {
 	lane   *harness.Lane
 	ticket string
 	last   string // the token that was used last
@@ -82,7 +82,7 @@ type laneWay struct {
 const freshToken = 5 * time.Second
 
 // Client returns what the proxy's virt-viewer file says, when its token is a new one.
-func (w *laneWay) Client(ctx context.Context) (spice.Config, error) {
+func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 	limit := time.NewTimer(freshToken)
 	defer limit.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
@@ -107,7 +107,7 @@ func (w *laneWay) Client(ctx context.Context) (spice.Config, error) {
 	}
 }
 
-func (w *laneWay) Close() error { return w.lane.Close() }
+func (w *lanePath) Close() error { return w.lane.Close() }
 
 // laneClient is somebody else's client, asked through its control socket.
 type laneClient struct {

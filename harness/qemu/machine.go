@@ -33,7 +33,7 @@ type Machine struct {
 	console    *serial.Log
 	transcript *os.File
 	stderrFrom int64 // where this machine's output begins in qemu.log
-	spice      SpiceAddr
+	spice      SPICEAddr
 
 	stopFollowing context.CancelFunc
 	followed      chan struct{} // closed when the console is read to its end
@@ -52,8 +52,8 @@ type Machine struct {
 	screen screen
 }
 
-// SpiceAddr is where a machine's SPICE server listens.
-type SpiceAddr struct {
+// SPICEAddr is where a machine's SPICE server listens.
+type SPICEAddr struct {
 	Unix    string // path of the socket, or ""
 	Host    string // with Port or TLSPort
 	Port    int    // 0: none
@@ -305,11 +305,11 @@ func (m *Machine) connected(ctx context.Context) error {
 		}
 	}
 	if m.cfg.Spice.enabled() {
-		info, err := m.qmp.QuerySpice(ctx)
+		info, err := m.qmp.QuerySPICE(ctx)
 		if err != nil {
 			return m.orEnd(fmt.Errorf("ask where SPICE listens: %w", err))
 		}
-		m.spice = SpiceAddr{Unix: m.cfg.Spice.Unix, Port: info.Port, TLSPort: info.TLSPort}
+		m.spice = SPICEAddr{Unix: m.cfg.Spice.Unix, Port: info.Port, TLSPort: info.TLSPort}
 		if m.spice.Unix == "" {
 			m.spice.Host = m.cfg.Spice.addr()
 		}
@@ -503,7 +503,7 @@ func (m *Machine) QMP() *qmp.Client { return m.qmp }
 func (m *Machine) Serial() *serial.Log { return m.console }
 
 // Spice returns where the SPICE server listens.
-func (m *Machine) Spice() SpiceAddr { return m.spice }
+func (m *Machine) Spice() SPICEAddr { return m.spice }
 
 // Started returns when QEMU was started.
 func (m *Machine) Started() time.Time { return m.start }

@@ -235,10 +235,10 @@ func TestATicketReachesQEMUButNoFile(t *testing.T) {
 	m := startEcho(t, func(cfg *qemu.Config) {
 		cfg.Spice = qemu.Spice{Unix: filepath.Join(cfg.Dir, "spice.sock"), Ticket: ticket}
 	})
-	info, err := m.QMP().QuerySpice(boundary(t))
+	info, err := m.QMP().QuerySPICE(boundary(t))
 	require.NoError(t, err)
 	assert.Equal(t, "spice", info.Auth)
-	require.NoError(t, m.QMP().SetSpiceTicket(boundary(t), ticket))
+	require.NoError(t, m.QMP().SetSPICETicket(boundary(t), ticket))
 	// Read back, it is what was given; and not in the transcript either.
 	var data string
 	require.NoError(t, m.QMP().Do(boundary(t), "qom-get", map[string]any{"path": "/objects/ticket", "property": "file"}, &data))

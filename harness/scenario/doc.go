@@ -26,7 +26,7 @@
 // What reached it is read from the digest on its screen: a [Stream] follows it,
 // demands a frame counter that rises, and recomputes the rolling hashes from
 // the events that it has seen. At the end of its life the guest says the same on
-// its serial line, which a [Drain] is read from.
+// its serial line, from which [ReadFinalReport] reads it.
 //
 // To look into a failure: the test's artifact directory has a picture of each
 // beat, and timeline.ndjson says what happened when.

@@ -237,19 +237,19 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 		}
 		r.must(s.take(d))
 	}
-	drain := r.drain(ctx, why, func() string { return "the last digest has " + describe(s.Last().Events) })
+	report := r.finalReport(ctx, why, func() string { return "the last digest has " + describe(s.Last().Events) })
 	r.must(s.complete(true))
-	if err := drain.Follows(s); err != nil {
+	if err := report.Follows(s); err != nil {
 		r.want(false, "%v", err)
 	}
 	r.Logf("%d digests and %d lines on the serial line agree; refreshes took %d µs on average, %d at most",
-		s.Frames(), len(drain.Events), drain.Stats["mean_us"], drain.Stats["max_us"])
+		s.Frames(), len(report.Events), report.Stats["mean_us"], report.Stats["max_us"])
 }
 
-// drain waits until the guest has switched the machine off, for the reason given,
+// finalReport waits until the guest has switched the machine off, for the reason given,
 // and is what it said before on its serial line. Last says what was seen of it, for
 // the error if it does not.
-func (r *run) drain(ctx context.Context, why digest.PowerOffReason, last func() string) *Drain {
+func (r *run) finalReport(ctx context.Context, why digest.PowerOffReason, last func() string) *FinalReport {
 	r.Helper()
 	select {
 	case <-r.lane.Done(): // which ends ctx, too
@@ -262,12 +262,12 @@ func (r *run) drain(ctx context.Context, why digest.PowerOffReason, last func() 
 	for _, l := range r.lane.Serial().Lines() {
 		lines = append(lines, l.Text)
 	}
-	drain, err := ReadDrain(lines)
+	report, err := ReadFinalReport(lines)
 	if err != nil {
 		err = &verdict.Error{Verdict: verdict.Product, Op: "serial line", Err: err}
 	}
 	r.must(err)
-	e, ok := drain.Events[len(drain.Events)-1].(digest.PowerOff)
-	r.want(ok && e.Reason == why, "the last event on the serial line is %s, want power_off because of %v", describe(drain.Events[len(drain.Events)-1:]), why)
-	return drain
+	e, ok := report.Events[len(report.Events)-1].(digest.PowerOff)
+	r.want(ok && e.Reason == why, "the last event on the serial line is %s, want power_off because of %v", describe(report.Events[len(report.Events)-1:]), why)
+	return report
 }

@@ -74,7 +74,7 @@ func typing(tb testing.TB, lane *harness.Lane, text string) {
 	r.must(lane.Machine().QMP().Powerdown(r.ctx))
 	ctx, cancel := r.within(countdown)
 	defer cancel()
-	parts := typedParts(r.drain(ctx, digest.PowerOffButton, func() string { return "its power button was pressed" }).Events)
+	parts := typedParts(r.finalReport(ctx, digest.PowerOffButton, func() string { return "its power button was pressed" }).Events)
 	r.want(len(parts) == 3, "the serial line has %d parts between the marks, want 3", len(parts))
 	r.want(parts[0] == text, "typed closed-loop, and the guest got by its serial line\n%q, want\n%q", parts[0], text)
 	r.want(parts[2] == after, "typed closed-loop after the flood, and the guest got by its serial line\n%q, want\n%q", parts[2], after)

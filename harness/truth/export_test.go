@@ -15,8 +15,8 @@ type Passed struct {
 
 // BadProxy is the built-in proxy with something between it and the server that does to messages what
 // change says, one call at a time.
-func BadProxy(change func(wire.ChannelID, Passed) []Passed) func(context.Context, Backend) (Way, error) {
-	return func(ctx context.Context, b Backend) (Way, error) {
+func BadProxy(change func(wire.ChannelID, Passed) []Passed) func(context.Context, Backend) (Path, error) {
+	return func(ctx context.Context, b Backend) (Path, error) {
 		r, err := startRelay()
 		if err != nil {
 			return nil, err
@@ -39,17 +39,17 @@ func BadProxy(change func(wire.ChannelID, Passed) []Passed) func(context.Context
 			r.close()
 			return nil, err
 		}
-		return &badWay{way, r}, nil
+		return &badPath{way, r}, nil
 	}
 }
 
-type badWay struct {
-	Way
+type badPath struct {
+	Path
 	relay *relay
 }
 
-func (w *badWay) Close() error {
-	err := w.Way.Close()
+func (w *badPath) Close() error {
+	err := w.Path.Close()
 	w.relay.close()
 	return errors.Join(err)
 }

@@ -31,8 +31,8 @@ type Config struct {
 	Groups []catalogue.Group
 	// Settings are the compressions to walk them with; nil: DefaultSettings.
 	Settings []Setting
-	// Proxy makes the way through a proxy; nil: BuiltinProxy. With NoProxy there is none.
-	Proxy   func(context.Context, Backend) (Way, error)
+	// Proxy returns the path through a proxy; nil: BuiltinProxy. With NoProxy there is none.
+	Proxy   func(context.Context, Backend) (Path, error)
 	NoProxy bool
 	// Foreign, if set, makes somebody else's client that is led through the proxy and shows what
 	// it sees.
@@ -148,7 +148,7 @@ type runner struct {
 	cfg    Config
 	report *Report
 	relay  *relay
-	way    Way
+	path   Path
 	ticket string
 	stats  []spice.Stats
 
@@ -217,10 +217,10 @@ func (r *runner) walk(ctx context.Context) (err error) {
 			return fmt.Errorf("truth: %w", err)
 		}
 		defer r.relay.close()
-		if r.way, err = r.cfg.Proxy(ctx, r.backend()); err != nil {
+		if r.path, err = r.cfg.Proxy(ctx, r.backend()); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, r.way.Close()) }()
+		defer func() { err = errors.Join(err, r.path.Close()) }()
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
 	for i, setting := range r.cfg.Settings {
@@ -286,7 +286,7 @@ func (r *runner) dial(ctx context.Context) (err error) {
 	if r.direct, err = r.dialDirect(ctx, "direct"); err != nil {
 		return err
 	}
-	if r.way != nil {
+	if r.path != nil {
 		if r.proxied, err = r.dialProxied(ctx, "proxied"); err != nil {
 			return err
 		}
@@ -306,7 +306,7 @@ func (r *runner) dialDirect(ctx context.Context, name string) (*viewer, error) {
 
 func (r *runner) dialProxied(ctx context.Context, name string) (*viewer, error) {
 	r.relay.server.Store(int32(r.server.Port()))
-	cfg, err := r.way.Client(ctx)
+	cfg, err := r.path.Client(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("truth: the proxy's virt-viewer file: %w", err)
 	}
@@ -946,7 +946,7 @@ func (r *runner) afterwards(ctx context.Context, g *catalogue.Group) error {
 		return r.failed(f, &last)
 	}
 	names := []string{"fresh direct"}
-	if r.way != nil {
+	if r.path != nil {
 		names = append(names, "fresh proxied")
 	}
 	for _, name := range names {

@@ -184,7 +184,7 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 		return c, err
 	}
 	defer client.Close()
-	info, err := client.QuerySpice(ctx)
+	info, err := client.QuerySPICE(ctx)
 	if err != nil {
 		return c, err
 	}
@@ -212,10 +212,10 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 	if ticket == "" {
 		return c, nil
 	}
-	if err := client.SetSpiceTicket(ctx, ticket); err != nil {
+	if err := client.SetSPICETicket(ctx, ticket); err != nil {
 		return c, err
 	}
-	return c, client.ExpireSpiceTicket(ctx, "+"+strconv.Itoa(int(ticketLifetime.Seconds())))
+	return c, client.ExpireSPICETicket(ctx, "+"+strconv.Itoa(int(ticketLifetime.Seconds())))
 }
 
 // reachable turns "all interfaces" into an address.

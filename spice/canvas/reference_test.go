@@ -42,25 +42,25 @@ func cases(operation string) uint64 {
 var operations = []struct {
 	name    string
 	formats []canvas.Format
-	make    func(*kase) func() error
+	make    func(*drawing) func() error
 }{
-	{"fill", all, (*kase).fill},
-	{"copy", all, (*kase).copy},
-	{"opaque", all, (*kase).opaque},
-	{"copy_bits", all, (*kase).copyBits},
-	{"transparent", all[:4], (*kase).transparent},
-	{"alpha_blend", all, (*kase).alphaBlend},
-	{"rop3", all[:4], (*kase).rop3},
-	{"text", all, (*kase).text},
-	{"stroke", all, (*kase).stroke},
-	{"composite", all, (*kase).composite},
-	{"composite_blend", all, (*kase).compositeBlend},
+	{"fill", all, (*drawing).fill},
+	{"copy", all, (*drawing).copy},
+	{"opaque", all, (*drawing).opaque},
+	{"copy_bits", all, (*drawing).copyBits},
+	{"transparent", all[:4], (*drawing).transparent},
+	{"alpha_blend", all, (*drawing).alphaBlend},
+	{"rop3", all[:4], (*drawing).rop3},
+	{"text", all, (*drawing).text},
+	{"stroke", all, (*drawing).stroke},
+	{"composite", all, (*drawing).composite},
+	{"composite_blend", all, (*drawing).compositeBlend},
 }
 
 var all = []canvas.Format{canvas.XRGB, canvas.ARGB, canvas.RGB555, canvas.RGB565, canvas.A8}
 
-// kase is one drawing: its random numbers, its destination, and its words for another implementation.
-type kase struct {
+// drawing is one drawing: its random numbers, its destination, and its words for another implementation.
+type drawing struct {
 	*rand.Rand
 	words []byte
 	dst   *canvas.Image
@@ -72,15 +72,15 @@ type kase struct {
 	near  bool   // patterns begin left of and above the box
 }
 
-func (k *kase) put(values ...int) {
+func (k *drawing) put(values ...int) {
 	for _, v := range values {
 		k.words = binary.LittleEndian.AppendUint32(k.words, uint32(v))
 	}
 }
 
-func (k *kase) flip() bool { return k.IntN(2) == 0 }
+func (k *drawing) flip() bool { return k.IntN(2) == 0 }
 
-func (k *kase) note(format string, args ...any) { k.what += fmt.Sprintf(format, args...) }
+func (k *drawing) note(format string, args ...any) { k.what += fmt.Sprintf(format, args...) }
 
 func cellMask(f canvas.Format) uint32 {
 	switch f {
@@ -99,7 +99,7 @@ func cellMask(f canvas.Format) uint32 {
 }
 
 // image makes an image; colours with alpha are premultiplied, unless loose is set.
-func (k *kase) image(f canvas.Format, w, h int) *canvas.Image {
+func (k *drawing) image(f canvas.Format, w, h int) *canvas.Image {
 	m := canvas.New(f, w, h)
 	few := k.flip()
 	for i := range w * h {
@@ -119,22 +119,22 @@ func (k *kase) image(f canvas.Format, w, h int) *canvas.Image {
 	return m
 }
 
-func (k *kase) putImage(m *canvas.Image) {
+func (k *drawing) putImage(m *canvas.Image) {
 	k.put(int(m.Format), m.Width, m.Height)
 	for i := range m.Width * m.Height {
 		k.put(int(m.At(i%m.Width, i/m.Width)))
 	}
 }
 
-func (k *kase) rect(w, h int) image.Rectangle {
+func (k *drawing) rect(w, h int) image.Rectangle {
 	x, y := k.IntN(w), k.IntN(h)
 	return image.Rect(x, y, x+1+k.IntN(w-x), y+1+k.IntN(h-y))
 }
 
-func (k *kase) putRect(r image.Rectangle) { k.put(r.Min.X, r.Min.Y, r.Max.X, r.Max.Y) }
+func (k *drawing) putRect(r image.Rectangle) { k.put(r.Min.X, r.Min.Y, r.Max.X, r.Max.Y) }
 
 // source is an image to draw from. What is no surface is brought to the destination's format unless as it is, as package spice does.
-func (k *kase) source(w, h int, asIs bool) (m *canvas.Image, surface bool) {
+func (k *drawing) source(w, h int, asIs bool) (m *canvas.Image, surface bool) {
 	surface = !k.plain && k.IntN(3) == 0
 	f := []canvas.Format{canvas.XRGB, canvas.ARGB, canvas.RGB555}[k.IntN(3)]
 	if surface {
@@ -155,7 +155,7 @@ func (k *kase) source(w, h int, asIs bool) (m *canvas.Image, surface bool) {
 }
 
 // part is a source and the part of it that is drawn: of the box's size twice in three times.
-func (k *kase) part(asIs bool) (m *canvas.Image, from image.Rectangle, surface bool) {
+func (k *drawing) part(asIs bool) (m *canvas.Image, from image.Rectangle, surface bool) {
 	w, h := k.box.Dx(), k.box.Dy()
 	m, surface = k.source(w, h, asIs)
 	from = image.Rect(0, 0, w, h).Add(image.Pt(k.IntN(m.Width-w+1), k.IntN(m.Height-h+1)))
@@ -167,7 +167,7 @@ func (k *kase) part(asIs bool) (m *canvas.Image, from image.Rectangle, surface b
 	return m, from, surface
 }
 
-func (k *kase) descriptor() canvas.Descriptor {
+func (k *drawing) descriptor() canvas.Descriptor {
 	d := canvas.OpPut
 	if k.flip() {
 		d <<= k.IntN(7)
@@ -177,14 +177,14 @@ func (k *kase) descriptor() canvas.Descriptor {
 	return d
 }
 
-func (k *kase) mode() canvas.ScaleMode {
+func (k *drawing) mode() canvas.ScaleMode {
 	m := k.IntN(2)
 	k.note(" mode %d", m)
 	k.put(m)
 	return canvas.ScaleMode(m)
 }
 
-func (k *kase) brush() canvas.Brush {
+func (k *drawing) brush() canvas.Brush {
 	switch k.IntN(4) {
 	case 0:
 		c := int(k.Uint32() & cellMask(k.dst.Format) & 0xffffff)
@@ -205,7 +205,7 @@ func (k *kase) brush() canvas.Brush {
 	return canvas.Pattern(m, at)
 }
 
-func (k *kase) mask() {
+func (k *drawing) mask() {
 	if k.flip() {
 		k.put(0, 0, 0, 0)
 		return
@@ -218,14 +218,14 @@ func (k *kase) mask() {
 	k.area.Mask = &canvas.Mask{Image: m, Pos: at, Invert: invert == 1}
 }
 
-func (k *kase) fill() func() error {
+func (k *drawing) fill() func() error {
 	b, d := k.brush(), k.descriptor()
 	k.put(int(d))
 	k.mask()
 	return func() error { return k.dst.Fill(k.area, b, d.Rop(canvas.InvertBrush, canvas.InvertDest)) }
 }
 
-func (k *kase) copy() func() error {
+func (k *drawing) copy() func() error {
 	m, from, _ := k.part(false)
 	d := k.descriptor()
 	k.put(int(d))
@@ -236,7 +236,7 @@ func (k *kase) copy() func() error {
 	}
 }
 
-func (k *kase) opaque() func() error {
+func (k *drawing) opaque() func() error {
 	m, from, _ := k.part(false)
 	b, d := k.brush(), k.descriptor()
 	k.put(int(d))
@@ -247,14 +247,14 @@ func (k *kase) opaque() func() error {
 	}
 }
 
-func (k *kase) copyBits() func() error {
+func (k *drawing) copyBits() func() error {
 	at := image.Pt(k.IntN(k.dst.Width), k.IntN(k.dst.Height))
 	k.note(" from %v", at)
 	k.put(at.X, at.Y)
 	return func() error { return k.dst.CopyBits(k.area, at) }
 }
 
-func (k *kase) transparent() func() error {
+func (k *drawing) transparent() func() error {
 	m, from, _ := k.part(false)
 	key := m.Convert(canvas.XRGB).At(k.IntN(m.Width), k.IntN(m.Height)) & 0xffffff
 	k.note(" key %#x", key)
@@ -262,7 +262,7 @@ func (k *kase) transparent() func() error {
 	return func() error { return k.dst.Transparent(k.area, m, from, key) }
 }
 
-func (k *kase) alphaBlend() func() error {
+func (k *drawing) alphaBlend() func() error {
 	flags, alpha := k.IntN(4), []int{0, 1, 100, 254, 255}[k.IntN(5)]
 	k.note(" flags %d alpha %d", flags, alpha)
 	k.put(flags, alpha)
@@ -275,7 +275,7 @@ func (k *kase) alphaBlend() func() error {
 // operations.
 const rop3Missing = "\x00\x03\x05\x0a\x0c\x0f\x11\x22\x30\x33\x3c\x3f\x44\x50\x55\x5a\x5f\x66\x77\x88\x99\xa0\xa5\xaa\xaf\xbb\xc0\xc3\xcc\xcf\xdd\xee\xf0\xf3\xf5\xfa\xfc\xff"
 
-func (k *kase) rop3() func() error {
+func (k *drawing) rop3() func() error {
 	m, from, _ := k.part(false)
 	k.near = true
 	b := k.brush()
@@ -290,7 +290,7 @@ func (k *kase) rop3() func() error {
 	return func() error { return k.dst.Rop3(k.area, m, from, b, code, mode) }
 }
 
-func (k *kase) text() func() error {
+func (k *drawing) text() func() error {
 	fore, back := k.brush(), k.brush()
 	var behind image.Rectangle
 	if k.flip() {
@@ -314,7 +314,7 @@ func (k *kase) text() func() error {
 	return func() error { return k.dst.Text(k.area, s, fore, back, behind) }
 }
 
-func (k *kase) stroke() func() error {
+func (k *drawing) stroke() func() error {
 	k.plain = true
 	b, d := k.brush(), k.descriptor()
 	pen := canvas.Pen{Brush: b, Rop: d.Rop(canvas.InvertBrush, canvas.InvertDest)}
@@ -380,13 +380,13 @@ var blendOperators = func() (all []int) {
 	return all
 }()
 
-func (k *kase) composite() func() error { return k.compositeWith(k.IntN(13)) }
+func (k *drawing) composite() func() error { return k.compositeWith(k.IntN(13)) }
 
-func (k *kase) compositeBlend() func() error {
+func (k *drawing) compositeBlend() func() error {
 	return k.compositeWith(blendOperators[k.IntN(len(blendOperators))])
 }
 
-func (k *kase) compositeWith(op int) func() error {
+func (k *drawing) compositeWith(op int) func() error {
 	var filter, repeat [2]int
 	for i := range 2 {
 		filter[i], repeat[i] = k.IntN(5), k.IntN(4)
@@ -443,8 +443,8 @@ func (k *kase) compositeWith(op int) func() error {
 }
 
 // newCase makes the drawing of a seed.
-func newCase(op int, f canvas.Format, seed uint64) (*kase, func() error) {
-	k := &kase{Rand: rand.New(rand.NewPCG(seed, uint64(op)<<32|uint64(f)))}
+func newCase(op int, f canvas.Format, seed uint64) (*drawing, func() error) {
+	k := &drawing{Rand: rand.New(rand.NewPCG(seed, uint64(op)<<32|uint64(f)))}
 	k.loose = operations[op].name == "composite_blend" && seed%2 == 1
 	k.dst = k.image(f, 8+k.IntN(24), 8+k.IntN(16))
 	k.putImage(k.dst)
@@ -529,7 +529,7 @@ func TestEveryOperationDrawsWhatTheReferenceDraws(t *testing.T) {
 }
 
 // startReference is what runs a case on the program that CANVAS_REFERENCE names; nil if it names none.
-func startReference(t *testing.T) func(*kase) []byte {
+func startReference(t *testing.T) func(*drawing) []byte {
 	program := os.Getenv("CANVAS_REFERENCE")
 	if program == "" {
 		return nil
@@ -546,7 +546,7 @@ func startReference(t *testing.T) func(*kase) []byte {
 		cmd.Wait()
 	})
 	r := bufio.NewReader(out)
-	return func(k *kase) []byte {
+	return func(k *drawing) []byte {
 		_, err := in.Write(k.words)
 		require.NoError(t, err, k.what)
 		b := make([]byte, 4*k.dst.Width*k.dst.Height)
@@ -556,7 +556,7 @@ func startReference(t *testing.T) func(*kase) []byte {
 	}
 }
 
-func compare(t *testing.T, k *kase, before *canvas.Image, got, want []byte) {
+func compare(t *testing.T, k *drawing, before *canvas.Image, got, want []byte) {
 	t.Helper()
 	for i := range len(got) / 4 {
 		g, w := binary.LittleEndian.Uint32(got[4*i:]), binary.LittleEndian.Uint32(want[4*i:])&cellMask(k.dst.Format)

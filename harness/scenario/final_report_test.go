@@ -13,7 +13,7 @@ import (
 )
 
 // Every kind of line, as Beacon's own tests have it.
-var drainLines = []struct {
+var reportLines = []struct {
 	line string
 	want digest.Event
 }{
@@ -45,9 +45,9 @@ var drainLines = []struct {
 		digest.Native{TimestampMS: 12, State: digest.NativeDrawn, Step: 7, Steps: 50}},
 }
 
-func TestEveryLineOfADrainIsAnEvent(t *testing.T) {
+func TestEveryLineOfAFinalReportIsAnEvent(t *testing.T) {
 	t.Parallel()
-	for _, tt := range drainLines {
+	for _, tt := range reportLines {
 		got, err := scenario.ParseLine(tt.line)
 		require.NoError(t, err)
 		require.Equal(t, tt.want, got, tt.line)
@@ -92,10 +92,10 @@ func TestALineThatIsNoEventIsRefused(t *testing.T) {
 
 const stats = "type=refresh_stats count=3 total_ms=255 mean_us=850 max_us=1000 p99_us=954 events=2 dropped=0"
 
-func TestADrainIsReadFromTheEndOfTheConsole(t *testing.T) {
+func TestAFinalReportIsReadFromTheEndOfTheConsole(t *testing.T) {
 	t.Parallel()
 	console := []string{"BdsDxe: starting", "Hello from Beacon", "available GOP modes: 640x480", "t=1 type=line row=0", "t=1 type=line row=1", stats, ""}
-	d, err := scenario.ReadDrain(console)
+	d, err := scenario.ReadFinalReport(console)
 	require.NoError(t, err)
 	require.Equal(t, []digest.Event{digest.LineRendered{TimestampMS: 1}, digest.LineRendered{TimestampMS: 1, Row: 1}}, d.Events)
 	require.Equal(t, uint64(954), d.Stats["p99_us"])
@@ -109,13 +109,13 @@ func TestADrainIsReadFromTheEndOfTheConsole(t *testing.T) {
 		"line 1":                           func(c []string) []string { c[4] = "t=1 type=line"; return c },
 		"events=many is no number":         func(c []string) []string { c[5] = strings.Replace(stats, "events=2", "events=many", 1); return c },
 	} {
-		_, err := scenario.ReadDrain(damage(slices.Clone(console)))
+		_, err := scenario.ReadFinalReport(damage(slices.Clone(console)))
 		require.ErrorContains(t, err, why)
 	}
 }
 
 func FuzzParseLine(f *testing.F) {
-	for _, tt := range drainLines {
+	for _, tt := range reportLines {
 		f.Add(tt.line)
 	}
 	f.Add(stats)
@@ -164,7 +164,7 @@ func TestAStreamPutsTheWindowsTogether(t *testing.T) {
 		}
 		require.Equal(t, events[:last], s.Events())
 		require.NoError(t, s.Complete(t.Context(), true))
-		require.NoError(t, (&scenario.Drain{Events: events}).Follows(s), "a drain may say more than was seen")
+		require.NoError(t, (&scenario.FinalReport{Events: events}).Follows(s), "a final report may say more than was seen")
 	}
 }
 
@@ -195,7 +195,7 @@ func TestAFrameCounterThatDoesNotRiseIsAFault(t *testing.T) {
 	}
 }
 
-func TestADrainThatSaysOtherwiseIsNoticed(t *testing.T) {
+func TestAFinalReportThatSaysOtherwiseIsNoticed(t *testing.T) {
 	t.Parallel()
 	events := painted(6)
 	ds := digests(t, events)
@@ -205,7 +205,7 @@ func TestADrainThatSaysOtherwiseIsNoticed(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		what, why string
-		drained   []digest.Event
+		reported  []digest.Event
 	}{
 		{"one is missing", "event 2 of the digest is not in it", slices.Delete(slices.Clone(events), 2, 3)},
 		{"two have changed places", "event 3 of the digest is not in it, or in another place",
@@ -213,6 +213,6 @@ func TestADrainThatSaysOtherwiseIsNoticed(t *testing.T) {
 		{"one is another", "event 5 of the digest is not in it", append(slices.Clone(events[:5]), digest.LineRendered{TimestampMS: 5, Row: 6})},
 		{"there is one more", "its events have the hashes", slices.Insert(slices.Clone(events), 3, digest.Event(digest.LineRendered{TimestampMS: 3, Row: 9}))},
 	} {
-		require.ErrorContains(t, (&scenario.Drain{Events: tt.drained}).Follows(s), tt.why, tt.what)
+		require.ErrorContains(t, (&scenario.FinalReport{Events: tt.reported}).Follows(s), tt.why, tt.what)
 	}
 }

@@ -19,8 +19,8 @@ type Backend struct {
 	Ticket string
 }
 
-// A Way leads clients to the server through a proxy.
-type Way interface {
+// A Path leads clients to the server through a proxy.
+type Path interface {
 	// Client returns how a client connects: each time with a token of its own.
 	Client(ctx context.Context) (spice.Config, error)
 	Close() error
@@ -30,7 +30,7 @@ type Way interface {
 const uuid = "7e57ab1e-0000-4000-8000-000000000001"
 
 // BuiltinProxy is the project's own proxy, in this process.
-func BuiltinProxy(ctx context.Context, b Backend) (Way, error) {
+func BuiltinProxy(ctx context.Context, b Backend) (Path, error) {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
 		return nil, fmt.Errorf("truth: %w", err)
@@ -48,15 +48,15 @@ func BuiltinProxy(ctx context.Context, b Backend) (Way, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("truth: %w", err), catalog.Close())
 	}
-	return &builtinWay{p, catalog}, nil
+	return &builtinPath{p, catalog}, nil
 }
 
-type builtinWay struct {
+type builtinPath struct {
 	proxy   *proxy.Proxy
 	catalog *sources.Catalog
 }
 
-func (w *builtinWay) Client(ctx context.Context) (spice.Config, error) {
+func (w *builtinPath) Client(ctx context.Context) (spice.Config, error) {
 	f, err := w.proxy.VV(ctx, "truth", uuid)
 	if err != nil {
 		return spice.Config{}, err
@@ -64,4 +64,7 @@ func (w *builtinWay) Client(ctx context.Context) (spice.Config, error) {
 	return spice.FromVV(f), nil
 }
 
-func (w *builtinWay) Close() error { return errors.Join(w.proxy.Close(), w.catalog.Close()) }
+func (w *builtinPath) Close() error { return errors.Join(w.proxy.Close(), w.catalog.Close()) }
+
+// Deprecated: use Path.
+type Way = Path

@@ -9,69 +9,69 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 )
 
-// A Drain is what a guest says on its serial line before it switches the machine
+// A FinalReport is what a guest says on its serial line before it switches the machine
 // off: every event since its start, and a summary.
-type Drain struct {
+type FinalReport struct {
 	// Events are the events, oldest first.
 	Events []digest.Event
 	// Stats are the numbers of the last line.
 	Stats map[string]uint64
 }
 
-// ReadDrain reads the drain at the end of the lines of a serial console. It
+// ReadFinalReport reads the final report at the end of the lines of a serial console. It
 // demands that it is there, in order of time, and complete.
-func ReadDrain(lines []string) (*Drain, error) {
+func ReadFinalReport(lines []string) (*FinalReport, error) {
 	end := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "type=refresh_stats ") })
 	if end < 0 {
-		return nil, fmt.Errorf("drain: the line type=refresh_stats is missing")
+		return nil, fmt.Errorf("final report: the line type=refresh_stats is missing")
 	}
 	for _, l := range lines[end+1:] {
 		if strings.TrimSpace(l) != "" {
-			return nil, fmt.Errorf("drain: %q comes after type=refresh_stats", l)
+			return nil, fmt.Errorf("final report: %q comes after type=refresh_stats", l)
 		}
 	}
 	begin := end
 	for begin > 0 && strings.HasPrefix(lines[begin-1], "t=") {
 		begin--
 	}
-	d := &Drain{Stats: map[string]uint64{}}
+	d := &FinalReport{Stats: map[string]uint64{}}
 	for i, l := range lines[begin:end] {
 		e, err := ParseLine(l)
 		if err != nil {
-			return nil, fmt.Errorf("drain: line %d: %w", i, err)
+			return nil, fmt.Errorf("final report: line %d: %w", i, err)
 		}
 		// NB: the clock of some records is cut to 32 bits; a lane does not live for
 		// the 49 days that this takes.
 		if n := len(d.Events); n > 0 && d.Events[n-1].At() > e.At() {
-			return nil, fmt.Errorf("drain: line %d: %q is older than the line before it", i, l)
+			return nil, fmt.Errorf("final report: line %d: %q is older than the line before it", i, l)
 		}
 		d.Events = append(d.Events, e)
 	}
 	f, err := split(lines[end])
 	if err != nil {
-		return nil, fmt.Errorf("drain: %w", err)
+		return nil, fmt.Errorf("final report: %w", err)
 	}
 	delete(f.m, "type")
 	for k := range f.m {
 		d.Stats[k] = f.number(k, 64)
 	}
 	if f.err != nil {
-		return nil, fmt.Errorf("drain: %q: %w", lines[end], f.err)
+		return nil, fmt.Errorf("final report: %q: %w", lines[end], f.err)
 	}
 	switch {
 	case d.Stats["dropped"] != 0:
-		return nil, fmt.Errorf("drain: the guest has dropped %d events", d.Stats["dropped"])
+		return nil, fmt.Errorf("final report: the guest has dropped %d events", d.Stats["dropped"])
 	case d.Stats["events"] != uint64(len(d.Events)):
-		return nil, fmt.Errorf("drain: %d lines of events, and the guest counted %d", len(d.Events), d.Stats["events"])
+		return nil, fmt.Errorf("final report: %d lines of events, and the guest counted %d", len(d.Events), d.Stats["events"])
 	}
 	return d, nil
 }
 
-// Follows tells whether the drain says the same as a stream that was open since
-// the guest's start: the drain has all events of the stream in its order, and up
+// Follows tells whether the final report says the same as a stream that was open since
+// the guest's start: the final report has all events of the stream in its order, and up
 // to the last of them its events have the rolling hashes of the stream's last
 // digest, which is to say that it has no other events of the published kinds.
-func (d *Drain) Follows(s *Stream) error {
+func (d *FinalReport) Follows(s *Stream) error {
 	var hashes digest.ChannelHashes
 	at := 0
 	for i, want := range s.events {
@@ -83,16 +83,16 @@ func (d *Drain) Follows(s *Stream) error {
 			}
 		}
 		if !found {
-			return fmt.Errorf("drain: event %d of the digest is not in it, or in another place: %s", i, describe([]digest.Event{want}))
+			return fmt.Errorf("final report: event %d of the digest is not in it, or in another place: %s", i, describe([]digest.Event{want}))
 		}
 	}
 	if hashes != s.hashes {
-		return fmt.Errorf("drain: its events have the hashes %v, the last digest says %v", hashes.Map(), s.hashes.Map())
+		return fmt.Errorf("final report: its events have the hashes %v, the last digest says %v", hashes.Map(), s.hashes.Map())
 	}
 	return nil
 }
 
-// ParseLine reads one line of a drain.
+// ParseLine reads one line of a final report.
 func ParseLine(line string) (digest.Event, error) {
 	f, err := split(line)
 	if err != nil {
@@ -113,7 +113,7 @@ func ParseLine(line string) (digest.Event, error) {
 	return e, nil
 }
 
-// The words of the drain for the values of enumerations and the bits of sets;
+// The words of the final report for the values of enumerations and the bits of sets;
 // they are those of fixtures/guest/README.md.
 var (
 	phaseWords     = []string{"awaiting", "booting", "parked"}
@@ -135,7 +135,7 @@ var (
 	powerOffWords  = []string{1: "key", "countdown", "button"}
 )
 
-func (f *drainFields) event() digest.Event {
+func (f *reportFields) event() digest.Event {
 	t := f.number("t", 64)
 	ms := uint32(t)
 	switch kind := f.take("type"); kind {
@@ -196,15 +196,15 @@ func (f *drainFields) event() digest.Event {
 	}
 }
 
-// drainFields are the key=value pairs of a line. Taking one removes it; the
+// reportFields are the key=value pairs of a line. Taking one removes it; the
 // first failure is kept.
-type drainFields struct {
+type reportFields struct {
 	m   map[string]string
 	err error
 }
 
-func split(line string) (*drainFields, error) {
-	f := &drainFields{m: map[string]string{}}
+func split(line string) (*reportFields, error) {
+	f := &reportFields{m: map[string]string{}}
 	for _, word := range strings.Split(line, " ") {
 		k, v, ok := strings.Cut(word, "=")
 		if _, again := f.m[k]; !ok || k == "" || again {
@@ -215,13 +215,13 @@ func split(line string) (*drainFields, error) {
 	return f, nil
 }
 
-func (f *drainFields) fail(format string, args ...any) {
+func (f *reportFields) fail(format string, args ...any) {
 	if f.err == nil {
 		f.err = fmt.Errorf(format, args...)
 	}
 }
 
-func (f *drainFields) take(key string) string {
+func (f *reportFields) take(key string) string {
 	v, ok := f.m[key]
 	if !ok {
 		f.fail("%s= is missing", key)
@@ -230,7 +230,7 @@ func (f *drainFields) take(key string) string {
 	return v
 }
 
-func (f *drainFields) parse(key string, base, bits int) uint64 {
+func (f *reportFields) parse(key string, base, bits int) uint64 {
 	v := f.take(key)
 	n, err := strconv.ParseUint(v, base, bits)
 	if err != nil {
@@ -239,10 +239,10 @@ func (f *drainFields) parse(key string, base, bits int) uint64 {
 	return n
 }
 
-func (f *drainFields) number(key string, bits int) uint64 { return f.parse(key, 10, bits) }
-func (f *drainFields) hex(key string, bits int) uint64    { return f.parse(key, 16, bits) }
+func (f *reportFields) number(key string, bits int) uint64 { return f.parse(key, 10, bits) }
+func (f *reportFields) hex(key string, bits int) uint64    { return f.parse(key, 16, bits) }
 
-func (f *drainFields) signed(key string, bits int) int64 {
+func (f *reportFields) signed(key string, bits int) int64 {
 	v := f.take(key)
 	n, err := strconv.ParseInt(v, 10, bits)
 	if err != nil {
@@ -251,7 +251,7 @@ func (f *drainFields) signed(key string, bits int) int64 {
 	return n
 }
 
-func (f *drainFields) bool(key string) bool {
+func (f *reportFields) bool(key string) bool {
 	v := f.take(key)
 	if v != "true" && v != "false" {
 		f.fail("%s=%s: want true or false", key, v)
@@ -259,7 +259,7 @@ func (f *drainFields) bool(key string) bool {
 	return v == "true"
 }
 
-func (f *drainFields) size(key string) (w, h uint16) {
+func (f *reportFields) size(key string) (w, h uint16) {
 	v := f.take(key)
 	a, b, ok := strings.Cut(v, "x")
 	x, err1 := strconv.ParseUint(a, 10, 16)
@@ -270,7 +270,7 @@ func (f *drainFields) size(key string) (w, h uint16) {
 	return uint16(x), uint16(y)
 }
 
-func (f *drainFields) word(key string, words []string) int {
+func (f *reportFields) word(key string, words []string) int {
 	v := f.take(key)
 	i := slices.Index(words, v)
 	if i < 0 || v == "" {
@@ -280,7 +280,7 @@ func (f *drainFields) word(key string, words []string) int {
 	return i
 }
 
-func (f *drainFields) set(key string, words []string) (bits uint) {
+func (f *reportFields) set(key string, words []string) (bits uint) {
 	v := f.take(key)
 	if v == "none" {
 		return 0
@@ -295,3 +295,11 @@ func (f *drainFields) set(key string, words []string) (bits uint) {
 	}
 	return bits
 }
+
+// Deprecated: use FinalReport.
+type Drain = FinalReport
+
+// ReadDrain is ReadFinalReport.
+//
+// Deprecated: use ReadFinalReport.
+func ReadDrain(lines []string) (*FinalReport, error) { return ReadFinalReport(lines) }

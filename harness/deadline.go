@@ -86,19 +86,19 @@ func readStarts() starts {
 }
 
 // startKey names lanes that take alike to be ready.
-func (l *Lane) startKey(accel string, restored bool) string {
-	guest := or(l.cfg.Image, l.cfg.fixture())
-	if l.cfg.Image == "" && l.fixture != nil {
-		guest = or(l.fixture.ImagePath(), guest)
+func (b *bringUp) startKey(accel string, restored bool) string {
+	guest := or(b.cfg.Image, b.cfg.fixture())
+	if b.cfg.Image == "" && b.fixture != nil {
+		guest = or(b.fixture.ImagePath(), guest)
 	}
-	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, l.cfg.Kernel, l.banner(), l.cfg.Client != None, accel, restored)
+	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, b.cfg.Kernel, b.banner(), b.cfg.Client != None, accel, restored)
 }
 
 // noteStart remembers what the lane took from the moment when nothing had to be
 // waited for but the machine. That it cannot be remembered is no matter.
-func (l *Lane) noteStart(took time.Duration) {
+func (b *bringUp) noteStart(took time.Duration) {
 	s := readStarts()
-	key := l.startKey(l.State().Accel, l.State().Warm)
+	key := b.startKey(b.State().Accel, b.State().Warm)
 	t := s[key]
 	if ms := took.Milliseconds(); t.Count == 0 || ms < t.FastestMS {
 		t.FastestMS = ms
@@ -108,15 +108,15 @@ func (l *Lane) noteStart(took time.Duration) {
 	for len(s) > guestsKept {
 		delete(s, slices.MinFunc(slices.Collect(maps.Keys(s)), func(a, b string) int { return s[a].At.Compare(s[b].At) }))
 	}
-	if b, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(host.CacheDir(), 0o700) == nil {
-		_ = atomicfile.Write(filepath.Join(host.CacheDir(), startsFile), append(b, '\n'), 0o600)
+	if text, err := json.MarshalIndent(s, "", "  "); err == nil && os.MkdirAll(host.CacheDir(), 0o700) == nil {
+		_ = atomicfile.Write(filepath.Join(host.CacheDir(), startsFile), append(text, '\n'), 0o600)
 	}
 }
 
 // needs is what the lane takes to be ready at the least, 0 if that is not known,
 // and of how many starts that is the fastest.
-func (l *Lane) needs(accel string, restored, firmware bool) (time.Duration, int) {
-	if t := readStarts()[l.startKey(accel, restored)]; t.Count > 0 {
+func (b *bringUp) needs(accel string, restored, firmware bool) (time.Duration, int) {
+	if t := readStarts()[b.startKey(accel, restored)]; t.Count > 0 {
 		return time.Duration(t.FastestMS) * time.Millisecond, t.Count
 	}
 	if firmware && !restored && accel == string(qemu.TCG) {
@@ -127,12 +127,12 @@ func (l *Lane) needs(accel string, restored, firmware bool) (time.Duration, int)
 
 // enoughTime is a *DeadlineError if the lane cannot be ready in time. An expired
 // context is one, too, whatever is known.
-func (l *Lane) enoughTime(ctx context.Context, accel string, restored, firmware bool) error {
-	e := &DeadlineError{How: "to boot", Left: host.Scaled(l.cfg.timeout(), accel), Deadline: "Config.Timeout"}
+func (b *bringUp) enoughTime(ctx context.Context, accel string, restored, firmware bool) error {
+	e := &DeadlineError{How: "to boot", Left: host.Scaled(b.cfg.timeout(), accel), Deadline: "Config.Timeout"}
 	if restored {
 		e.How = "to be restored"
 	}
-	e.Needed, e.measured = l.needs(accel, restored, firmware)
+	e.Needed, e.measured = b.needs(accel, restored, firmware)
 	if at, ok := ctx.Deadline(); ok && time.Until(at) < e.Left {
 		e.Left, e.Deadline = time.Until(at), "the context's deadline"
 		if name, ok := ctx.Value(deadlineName{}).(string); ok {

@@ -149,8 +149,8 @@ const serverPEM = "server.pem"
 // with a port and without {vv} is taken for one that passes SPICE through (socat,
 // stunnel, haproxy, nginx), and the client then gets QEMU's own ticket; one with
 // neither is expected to write the file whose name is in its environment.
-func (l *Lane) foreignProxy(ctx context.Context) error {
-	t, err := l.cfg.Proxy.template(proxyPlaceholders)
+func (b *bringUp) foreignProxy(ctx context.Context) error {
+	t, err := b.cfg.Proxy.template(proxyPlaceholders)
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
-	tlsDir := l.run.File("tls")
+	tlsDir := b.run.File("tls")
 	if err := bundle.WriteDir(tlsDir); err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
@@ -170,31 +170,31 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 	if err := atomicfile.Write(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
-	list, err := sourcesYAML(l.console())
+	list, err := sourcesYAML(b.console())
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
-	sourcesFile, vvFile, readyFile := l.run.File("sources.yaml"), l.run.File("console.vv"), l.run.File("proxy.ready")
+	sourcesFile, vvFile, readyFile := b.run.File("sources.yaml"), b.run.File("console.vv"), b.run.File("proxy.ready")
 	if err := atomicfile.Write(sourcesFile, list, 0o600); err != nil {
 		return verdict.Classify("sources", err)
 	}
-	console := l.console()
+	console := b.console()
 	values := map[string]string{
-		"sources": sourcesFile, "source": laneSource, "uuid": l.uuid,
-		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": l.run.Path,
+		"sources": sourcesFile, "source": laneSource, "uuid": b.uuid,
+		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": b.run.Path,
 		"port": strconv.Itoa(ports[0]), "tls_port": strconv.Itoa(ports[1]), "api_port": strconv.Itoa(ports[2]),
 		"vv": vvFile, "ready": readyFile,
 		"spice_host": console.HypervisorIP, "spice_port": strconv.Itoa(cmp.Or(console.SecurePort, console.InsecurePort)),
 	}
-	argv, err := t.fill(values, l.run.Path)
+	argv, err := t.fill(values, b.run.Path)
 	if err != nil {
 		return err
 	}
-	p, err := startChild(l.dir, child{name: "proxy", argv: argv, env: environment(values)})
+	p, err := startChild(b.dir, child{name: "proxy", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}
-	l.proxy = p
+	b.proxy = p
 	notReady := func(err error) error { return &verdict.Error{Verdict: verdict.Product, Op: "proxy", Err: err} }
 	if t.has("ready") {
 		if err := awaitFile(ctx, p, readyFile); err != nil {
@@ -220,54 +220,54 @@ func (l *Lane) foreignProxy(ctx context.Context) error {
 			return notReady(err)
 		}
 	}
-	l.proxyIsAt(at, p.pid)
+	b.proxyIsAt(at, p.pid)
 	if t.has("vv") || !plain && !tls {
-		l.newVV = func(context.Context) (*vv.File, error) { return vv.ReadFile(vvFile) }
+		b.newVV = func(context.Context) (*vv.File, error) { return vv.ReadFile(vvFile) }
 		if err := awaitVV(ctx, p, vvFile); err != nil {
 			return notReady(err)
 		}
 		return nil
 	}
-	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: console.Ticket, Title: l.cfg.name()}
+	f := &vv.File{Type: "spice", Host: "127.0.0.1", Password: console.Ticket, Title: b.cfg.name()}
 	if tls {
 		f.TLSPort, f.CA, f.HostSubject = ports[1], string(bundle.CACert), bundle.HostSubject
 	} else {
 		f.Port = ports[0]
 	}
-	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
-	return l.publishVV(f)
+	b.newVV = func(context.Context) (*vv.File, error) { return f, nil }
+	return b.publishVV(f)
 }
 
 // foreignClient runs somebody else's client. It is ready when its control socket
 // answers.
-func (l *Lane) foreignClient(ctx context.Context, socket string) error {
-	t, err := l.cfg.Client.template(clientPlaceholders)
+func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
+	t, err := b.cfg.Client.template(clientPlaceholders)
 	if err != nil {
 		return err
 	}
 	// The file that is kept fresh, so that it can connect again later.
-	path, readyFile := l.State().VV, l.run.File("client.ready")
-	if l.cfg.Link != nil {
+	path, readyFile := b.State().VV, b.run.File("client.ready")
+	if b.cfg.Link != nil {
 		// One that leads through the relay is not kept.
-		file, err := l.consoleVV(ctx)
+		file, err := b.consoleVV(ctx)
 		if err != nil {
 			return err
 		}
-		path = l.run.File("client.vv")
+		path = b.run.File("client.vv")
 		if err := headless.WriteVV(path, file); err != nil {
 			return err
 		}
 	}
-	values := map[string]string{"vv": path, "socket": socket, "dir": l.dir, "ready": readyFile}
-	argv, err := t.fill(values, l.run.Path)
+	values := map[string]string{"vv": path, "socket": socket, "dir": b.dir, "ready": readyFile}
+	argv, err := t.fill(values, b.run.Path)
 	if err != nil {
 		return err
 	}
-	p, err := startChild(l.dir, child{name: "client", argv: argv, env: environment(values)})
+	p, err := startChild(b.dir, child{name: "client", argv: argv, env: environment(values)})
 	if err != nil {
 		return err
 	}
-	l.client = p
+	b.client = p
 	if t.has("ready") {
 		if err := awaitFile(ctx, p, readyFile); err != nil {
 			return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}

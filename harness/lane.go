@@ -35,13 +35,11 @@ type Lane struct {
 	ready   time.Duration
 
 	guest   qemu.Config                  // what a machine of this lane boots
-	slot    *host.Slot                   // the turn to boot, while the lane starts
 	running atomic.Pointer[qemu.Machine] // see machine
 	standIn *standIn                     // with Config.Server, instead of a machine
 	proxy   *part                        // nil without one
 	client  *part                        // nil without one
 
-	warm       warmState
 	backendPKI *pki.Bundle // with Config.BackendTLS
 	secrets    secrets
 	apiToken   string // of the built-in proxy's HTTP API
@@ -99,9 +97,10 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 		return nil, err
 	}
 	l := &Lane{cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{})}
-	if err := l.start(ctx); err != nil {
-		err = verdict.Classify("", l.blameState(err))
-		l.failed(err)
+	b := &bringUp{Lane: l}
+	if err := b.start(ctx); err != nil {
+		err = verdict.Classify("", b.blameState(err))
+		b.failed(err)
 		return nil, err
 	}
 	return l, nil

@@ -23,21 +23,21 @@ import (
 // machineConfig looks at the host and says what machine to start. It makes no
 // files: the disk image and the firmware's variables are still those that the
 // machine's own are made from.
-func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
-	cfg := l.cfg
+func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
+	cfg := b.cfg
 	mc := qemu.Config{
-		Name: cfg.name(), Dir: l.dir, SocketDir: l.run.Path,
+		Name: cfg.name(), Dir: b.dir, SocketDir: b.run.Path,
 		Image: cfg.Image, Kernel: cfg.Kernel, Initrd: cfg.Initrd, Append: cfg.Append,
 		MemoryMiB: cfg.MemoryMiB, CPUs: cfg.CPUs,
 		Display: cmp.Or(cfg.Display, qemu.QXL),
 		Args:    cfg.ExtraArgs,
-		UUID:    l.uuid,
+		UUID:    b.uuid,
 		Logger:  cfg.log(),
-		OnReset: l.noteReset,
-		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: l.newSecret("ticket"), SingleClient: cfg.SingleClient},
+		OnReset: b.noteReset,
+		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: b.newSecret("ticket"), SingleClient: cfg.SingleClient},
 	}
-	if fx := l.fixture; fx != nil {
-		image, err := l.image(ctx, fx)
+	if fx := b.fixture; fx != nil {
+		image, err := b.image(ctx, fx)
 		if err != nil {
 			return mc, verdict.Classify("fixture "+fx.Name, err)
 		}
@@ -73,34 +73,34 @@ func (l *Lane) machineConfig(ctx context.Context) (qemu.Config, error) {
 		}
 		mc.Firmware = fw
 	}
-	choice, err := host.ChooseAccel(ctx, mc, l.banner(), cfg.Accel)
+	choice, err := host.ChooseAccel(ctx, mc, b.banner(), cfg.Accel)
 	if err != nil {
 		return mc, verdict.Classify("", err)
 	}
 	mc.Accel = choice.Accel
-	if mc.Spice, err = l.spiceFor(mc.Spice); err != nil {
+	if mc.Spice, err = b.spiceFor(mc.Spice); err != nil {
 		return mc, err
 	}
-	l.setState(func(s *registry.State) {
+	b.setState(func(s *registry.State) {
 		s.Accel, s.AccelReason = string(choice.Accel), choice.Reason
-		s.ConsoleUUID = l.uuid
+		s.ConsoleUUID = b.uuid
 	})
 	return mc, nil
 }
 
 // image is the file of a fixture's image. Where the cache cannot hold it, it is
 // the lane's own.
-func (l *Lane) image(ctx context.Context, fx *fixtures.Fixture) (string, error) {
+func (b *bringUp) image(ctx context.Context, fx *fixtures.Fixture) (string, error) {
 	cache := filepath.Join(host.CacheDir(), "fixtures")
-	if n := fx.Unread(cache); n > slowImage && l.cfg.OnBegin != nil {
-		l.cfg.OnBegin(fmt.Sprintf("host (reads %d MiB of %s for its checksum)", n>>20, fx.ImagePath()))
+	if n := fx.Unread(cache); n > slowImage && b.cfg.OnBegin != nil {
+		b.cfg.OnBegin(fmt.Sprintf("host (reads %d MiB of %s for its checksum)", n>>20, fx.ImagePath()))
 	}
 	image, err := fx.Materialize(ctx, cache)
 	var damaged *fixtures.ImageError
 	if err == nil || errors.As(err, &damaged) {
 		return image, err
 	}
-	own, ownErr := fx.Materialize(ctx, l.run.Path)
+	own, ownErr := fx.Materialize(ctx, b.run.Path)
 	if ownErr != nil {
 		return "", err
 	}
@@ -109,33 +109,33 @@ func (l *Lane) image(ctx context.Context, fx *fixtures.Fixture) (string, error) 
 
 // startMachine restores the machine or boots it, as findState has decided. A machine whose
 // state turns out to be of no use boots, which takes another turn.
-func (l *Lane) startMachine(ctx context.Context, detail *string) error {
-	own := l.ownFiles(l.guest)
-	if l.warm.entry != nil {
-		m, err := l.restore(ctx, own)
+func (b *bringUp) startMachine(ctx context.Context, detail *string) error {
+	own := b.ownFiles(b.guest)
+	if b.warm.entry != nil {
+		m, err := b.restore(ctx, own)
 		if err == nil {
-			l.machineIsUp(m)
-			*detail = fmt.Sprintf("pid %d, restored from a state of %s", m.PID(), l.warm.entry.SavedAt().Local().Format(time.DateTime))
+			b.machineIsUp(m)
+			*detail = fmt.Sprintf("pid %d, restored from a state of %s", m.PID(), b.warm.entry.SavedAt().Local().Format(time.DateTime))
 			return nil
 		}
 		var cold *warm.ColdError
 		if !errors.As(err, &cold) {
 			return verdict.Classify("qemu", err)
 		}
-		if err := l.fallBackToBoot(cold); err != nil {
+		if err := b.fallBackToBoot(cold); err != nil {
 			return err
 		}
-		l.slot.Release()
-		if l.slot, err = host.TakeBootSlot(ctx, string(l.guest.Accel), l.guest.MemoryMiB); err != nil {
+		b.slot.Release()
+		if b.slot, err = host.TakeBootSlot(ctx, string(b.guest.Accel), b.guest.MemoryMiB); err != nil {
 			return err
 		}
 	}
-	m, err := l.boot(ctx, own, l.guest)
+	m, err := b.boot(ctx, own, b.guest)
 	if err != nil {
 		return verdict.Classify("qemu", err)
 	}
-	l.machineIsUp(m)
-	*detail = fmt.Sprintf("pid %d, cold: %s", m.PID(), l.warm.cold.Why)
+	b.machineIsUp(m)
+	*detail = fmt.Sprintf("pid %d, cold: %s", m.PID(), b.warm.cold.Why)
 	return nil
 }
 
@@ -170,25 +170,25 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 }
 
 // machineIsUp takes over the machine that was started.
-func (l *Lane) machineIsUp(m *qemu.Machine) {
-	l.running.Store(m)
-	l.undo.push(m.Close)
-	l.failures = newConsoleWatch(l.watchFor, l.log)
-	l.watchdog = host.StartWatchdog(m.PID())
-	l.undo.push(l.watchdog.Close)
-	l.joined.Add(1)
-	l.startConsole(m)
+func (b *bringUp) machineIsUp(m *qemu.Machine) {
+	b.running.Store(m)
+	b.undo.push(m.Close)
+	b.failures = newConsoleWatch(b.watchFor, b.log)
+	b.watchdog = host.StartWatchdog(m.PID())
+	b.undo.push(b.watchdog.Close)
+	b.joined.Add(1)
+	b.startConsole(m)
 	addr := m.Spice().Unix
 	if addr == "" {
 		addr = hostport.Join(m.Spice().Host, max(m.Spice().TLSPort, m.Spice().Port))
 	}
-	l.setState(func(s *registry.State) {
+	b.setState(func(s *registry.State) {
 		s.PIDs.QEMU = m.PID()
 		s.QMP, s.QMPTools = m.Config().QMPSocket(), m.Config().ToolSocket()
 		s.SPICE.Addr = addr
-		s.Warm = l.warm.entry != nil
+		s.Warm = b.warm.entry != nil
 		if !s.Warm {
-			s.ColdReason = l.warm.cold.Why
+			s.ColdReason = b.warm.cold.Why
 		}
 	})
 }
@@ -221,23 +221,23 @@ func (l *Lane) recordSerial(m *qemu.Machine, read chan struct{}) {
 }
 
 // spiceFor says where QEMU's SPICE server has to be for this lane's proxy.
-func (l *Lane) spiceFor(s qemu.Spice) (qemu.Spice, error) {
+func (b *bringUp) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 	switch {
-	case l.cfg.BackendTLS:
-		b, err := pki.New(pki.Config{CommonName: "qemu"})
+	case b.cfg.BackendTLS:
+		bundle, err := pki.New(pki.Config{CommonName: "qemu"})
 		if err != nil {
 			return s, verdict.Classify("backend certificate", err)
 		}
-		x509 := l.run.File("x509")
-		if err := b.WriteDir(x509); err != nil {
+		x509 := b.run.File("x509")
+		if err := bundle.WriteDir(x509); err != nil {
 			return s, verdict.Classify("backend certificate", err)
 		}
-		l.backendPKI = b
-		l.secrets.addKey("key of QEMU's certificate", b.ServerKey)
-		l.secrets.addKey("key of QEMU's CA", b.CAKey)
+		b.backendPKI = bundle
+		b.secrets.addKey("key of QEMU's certificate", bundle.ServerKey)
+		b.secrets.addKey("key of QEMU's CA", bundle.CAKey)
 		s.TLSPort, s.X509Dir = qemu.AnyPort, x509
-	case l.unixBackend():
-		s.Unix = l.run.File("spice.sock")
+	case b.unixBackend():
+		s.Unix = b.run.File("spice.sock")
 	default:
 		s.Port = qemu.AnyPort
 	}

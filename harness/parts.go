@@ -34,31 +34,31 @@ func (p *part) Err() error   { return p.err() }
 func (p *part) Close() error { return p.stop() }
 
 // startClient connects the client to what leads to the console.
-func (l *Lane) startClient(ctx context.Context, detail *string) error {
-	if l.cfg.Client == None {
+func (b *bringUp) startClient(ctx context.Context, detail *string) error {
+	if b.cfg.Client == None {
 		*detail = "none wanted"
 		return nil
 	}
-	socket := l.run.File("control.sock")
+	socket := b.run.File("control.sock")
 	var err error
 	switch {
-	case l.cfg.Client.IsCommand():
-		err = l.foreignClient(ctx, socket)
-	case l.cfg.Processes:
-		err = l.childClient(ctx, socket)
+	case b.cfg.Client.IsCommand():
+		err = b.foreignClient(ctx, socket)
+	case b.cfg.Processes:
+		err = b.childClient(ctx, socket)
 	default:
-		err = l.innerClient(ctx, socket)
+		err = b.innerClient(ctx, socket)
 	}
 	if err != nil {
 		return err
 	}
-	d, err := l.dialControl(ctx, socket)
+	d, err := b.dialControl(ctx, socket)
 	if err != nil {
 		return err
 	}
-	l.driver = d
-	l.setState(func(s *registry.State) {
-		s.PIDs.Client = l.client.pid
+	b.driver = d
+	b.setState(func(s *registry.State) {
+		s.PIDs.Client = b.client.pid
 		s.ControlSocket = socket
 	})
 	*detail = fmt.Sprintf("%s, protocol %s", d.Server().ServerName, d.Server().ProtocolVersion)
@@ -66,8 +66,8 @@ func (l *Lane) startClient(ctx context.Context, detail *string) error {
 }
 
 // dialControl connects to the client's control socket as soon as it is there.
-func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver, error) {
-	ctx, stop := l.whileUp(ctx)
+func (b *bringUp) dialControl(ctx context.Context, socket string) (*control.Driver, error) {
+	ctx, stop := b.whileUp(ctx)
 	defer stop()
 	d, err := control.DriverConfig{}.DialWait(ctx, socket)
 	if err == nil {
@@ -80,35 +80,35 @@ func (l *Lane) dialControl(ctx context.Context, socket string) (*control.Driver,
 }
 
 // innerClient runs the client inside this process.
-func (l *Lane) innerClient(ctx context.Context, socket string) error {
-	log, closeLog, err := partLog(l.dir, "client")
+func (b *bringUp) innerClient(ctx context.Context, socket string) error {
+	log, closeLog, err := partLog(b.dir, "client")
 	if err != nil {
 		return err
 	}
-	c, err := headless.StartClient(ctx, headless.ClientConfig{VV: l.consoleVV, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start(), Logger: log})
+	c, err := headless.StartClient(ctx, headless.ClientConfig{VV: b.consoleVV, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Logger: log})
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}
-	l.client = &part{done: c.Done(), err: c.Wait, stop: sync.OnceValue(func() error {
+	b.client = &part{done: c.Done(), err: c.Wait, stop: sync.OnceValue(func() error {
 		return errors.Join(c.Close(), closeLog())
 	})}
 	return nil
 }
 
 // childClient runs the client as a process of its own.
-func (l *Lane) childClient(ctx context.Context, socket string) error {
+func (b *bringUp) childClient(ctx context.Context, socket string) error {
 	through := ""
-	if l.cfg.Link != nil {
-		if _, err := l.consoleVV(ctx); err != nil {
+	if b.cfg.Link != nil {
+		if _, err := b.consoleVV(ctx); err != nil {
 			return err
 		}
-		through = l.relay.Addr()
+		through = b.relay.Addr()
 	}
 	// The file that is kept fresh, so that it can connect again later.
-	file := l.State().VV
+	file := b.State().VV
 	var err error
-	l.client, _, err = playPart(ctx, l.dir, "client", headless.Role{Client: &headless.ClientRole{
-		VV: file, Through: through, Socket: socket, Timeline: l.log.Path(), TimelineStart: l.log.Start()}})
+	b.client, _, err = playPart(ctx, b.dir, "client", headless.Role{Client: &headless.ClientRole{
+		VV: file, Through: through, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start()}})
 	var known *verdict.Error
 	if err == nil || errors.As(err, &known) {
 		return err

@@ -76,23 +76,23 @@ func sourcesYAML(c proxy.Console) ([]byte, error) {
 }
 
 // startProxy puts the proxy in front of QEMU's SPICE server.
-func (l *Lane) startProxy(ctx context.Context, detail *string) error {
+func (b *bringUp) startProxy(ctx context.Context, detail *string) error {
 	var err error
 	switch {
-	case l.cfg.Proxy == None:
+	case b.cfg.Proxy == None:
 		*detail = "none wanted"
-		return l.directVV()
-	case l.cfg.Proxy.IsCommand():
-		err = l.foreignProxy(ctx)
-	case l.cfg.Processes:
-		err = l.childProxy(ctx)
+		return b.directVV()
+	case b.cfg.Proxy.IsCommand():
+		err = b.foreignProxy(ctx)
+	case b.cfg.Processes:
+		err = b.childProxy(ctx)
 	default:
-		err = l.innerProxy(ctx)
+		err = b.innerProxy(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	s := l.State()
+	s := b.State()
 	*detail = "tls on " + s.Proxy.TLSAddr
 	return nil
 }
@@ -129,30 +129,30 @@ func (s *laneConsole) Console(ctx context.Context, uuid string) (sources.Console
 }
 
 // innerProxy runs the proxy inside this process.
-func (l *Lane) innerProxy(ctx context.Context) error {
+func (b *bringUp) innerProxy(ctx context.Context) error {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
-	l.secrets.addKey("key of the proxy's certificate", bundle.ServerKey)
-	l.secrets.addKey("key of the proxy's CA", bundle.CAKey)
+	b.secrets.addKey("key of the proxy's certificate", bundle.ServerKey)
+	b.secrets.addKey("key of the proxy's CA", bundle.CAKey)
 	src := &laneConsole{}
-	if err := src.set(l.console()); err != nil {
+	if err := src.set(b.console()); err != nil {
 		return err
 	}
 	catalog, err := sources.NewCatalog(src)
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
-	l.source = src
-	log, closeLog, err := partLog(l.dir, "proxy")
+	b.source = src
+	log, closeLog, err := partLog(b.dir, "proxy")
 	if err != nil {
 		return errors.Join(err, catalog.Close())
 	}
-	l.apiToken = l.newSecret("token of the proxy's API")
+	b.apiToken = b.newSecret("token of the proxy's API")
 	p, err := headless.StartProxy(ctx, headless.ProxyConfig{
-		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: l.apiToken, Logger: log, OnEvent: l.proxyEvent},
-		KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid,
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: b.apiToken, Logger: log, OnEvent: b.proxyEvent},
+		KeepVV: b.run.File("console.vv"), KeepSource: laneSource, KeepUUID: b.uuid,
 	})
 	if err != nil {
 		return errors.Join(err, closeLog(), catalog.Close())
@@ -162,14 +162,14 @@ func (l *Lane) innerProxy(ctx context.Context) error {
 		defer close(done)
 		_ = p.Wait() // which err says, too
 	}()
-	l.proxy = &part{done: done, err: p.Wait, stop: sync.OnceValue(func() error {
+	b.proxy = &part{done: done, err: p.Wait, stop: sync.OnceValue(func() error {
 		err := p.Close()
 		<-done
 		return errors.Join(err, catalog.Close(), closeLog())
 	})}
-	l.ownProxy = p
-	l.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, l.uuid) }
-	l.proxyIsAt(headless.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
+	b.ownProxy = p
+	b.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, b.uuid) }
+	b.proxyIsAt(headless.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
 	return nil
 }
 
@@ -188,34 +188,34 @@ func (l *Lane) proxyEvent(e proxy.Event) {
 	l.log.AddAt(e.Time, "proxy", f)
 }
 
-func (l *Lane) proxyIsAt(r headless.Ready, pid int) {
-	l.setState(func(s *registry.State) {
+func (b *bringUp) proxyIsAt(r headless.Ready, pid int) {
+	b.setState(func(s *registry.State) {
 		s.PIDs.Proxy = pid
 		s.Proxy = registry.ProxyAddrs{Addr: r.Addr, TLSAddr: r.TLSAddr, API: r.API}
-		s.VV = l.run.File("console.vv")
+		s.VV = b.run.File("console.vv")
 	})
 }
 
 // childProxy runs the proxy as a process of its own. It gets its sources and the API's token
 // through a pipe, so that no file ever holds them.
-func (l *Lane) childProxy(ctx context.Context) error {
-	list, err := sourcesYAML(l.console())
+func (b *bringUp) childProxy(ctx context.Context) error {
+	list, err := sourcesYAML(b.console())
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
-	l.apiToken = l.newSecret("token of the proxy's API")
+	b.apiToken = b.newSecret("token of the proxy's API")
 	var ready headless.Ready
-	l.proxy, ready, err = playPart(ctx, l.dir, "proxy", headless.Role{Proxy: &headless.ProxyRole{
-		Sources: string(list), APIToken: l.apiToken, KeepVV: l.run.File("console.vv"), KeepSource: laneSource, KeepUUID: l.uuid}})
+	b.proxy, ready, err = playPart(ctx, b.dir, "proxy", headless.Role{Proxy: &headless.ProxyRole{
+		Sources: string(list), APIToken: b.apiToken, KeepVV: b.run.File("console.vv"), KeepSource: laneSource, KeepUUID: b.uuid}})
 	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}
 	} else if err != nil {
 		return err
 	}
-	l.newVV = func(ctx context.Context) (*vv.File, error) {
-		return fetchVV(ctx, fmt.Sprintf("%s/console/proxy/%s/%s/console.vv", ready.API, laneSource, l.uuid), l.apiToken)
+	b.newVV = func(ctx context.Context) (*vv.File, error) {
+		return fetchVV(ctx, fmt.Sprintf("%s/console/proxy/%s/%s/console.vv", ready.API, laneSource, b.uuid), b.apiToken)
 	}
-	l.proxyIsAt(ready, l.proxy.pid)
+	b.proxyIsAt(ready, b.proxy.pid)
 	return nil
 }

@@ -82,57 +82,57 @@ func TruthHelper(ctx context.Context) (string, error) {
 }
 
 // startGuestless is start for a lane without a guest: server, proxy, client, picture.
-func (l *Lane) startGuestless(ctx context.Context, began time.Time) error {
-	l.uuid = uuid.NewString()
-	l.failures = newConsoleWatch(nil, l.log)
-	err := l.step(ctx, "host", func(context.Context, *string) error {
-		return errors.Join(host.EnoughDescriptors(), l.cfg.checkLink())
+func (b *bringUp) startGuestless(ctx context.Context, began time.Time) error {
+	b.uuid = uuid.NewString()
+	b.failures = newConsoleWatch(nil, b.log)
+	err := b.step(ctx, "host", func(context.Context, *string) error {
+		return errors.Join(host.EnoughDescriptors(), b.cfg.checkLink())
 	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, host.Scaled(l.cfg.timeout(), ""),
-		fmt.Errorf("the lane was not ready %v after its start", host.Scaled(l.cfg.timeout(), "")))
+	ctx, cancel := context.WithTimeoutCause(ctx, host.Scaled(b.cfg.timeout(), ""),
+		fmt.Errorf("the lane was not ready %v after its start", host.Scaled(b.cfg.timeout(), "")))
 	defer cancel()
 	for _, s := range []struct {
 		name string
 		run  func(context.Context, *string) error
 	}{
-		{"server", l.startServer}, {"proxy", l.startProxy}, {"client", l.startClient}, {"picture", l.awaitPicture},
+		{"server", b.startServer}, {"proxy", b.startProxy}, {"client", b.startClient}, {"picture", b.awaitPicture},
 	} {
-		if err := l.step(ctx, s.name, s.run); err != nil {
+		if err := b.step(ctx, s.name, s.run); err != nil {
 			return err
 		}
 	}
-	l.isReady(time.Since(began))
+	b.isReady(time.Since(began))
 	return nil
 }
 
 // startServer starts what stands in QEMU's place, or notes where it is.
-func (l *Lane) startServer(ctx context.Context, detail *string) error {
-	if l.cfg.Server != ServerTruth {
-		at, port, err := splitServer(l.cfg.Server)
+func (b *bringUp) startServer(ctx context.Context, detail *string) error {
+	if b.cfg.Server != ServerTruth {
+		at, port, err := splitServer(b.cfg.Server)
 		if err != nil {
 			return verdict.Classify("server", err)
 		}
 		*detail = "is up already"
-		l.secrets.add("ticket", l.cfg.ServerTicket)
-		l.standsIn(&standIn{console: l.guestlessConsole(at, port, l.cfg.ServerTicket)}, 0)
+		b.secrets.add("ticket", b.cfg.ServerTicket)
+		b.standsIn(&standIn{console: b.guestlessConsole(at, port, b.cfg.ServerTicket)}, 0)
 		return nil
 	}
 	helper, err := TruthHelper(ctx)
 	if err != nil {
 		return err
 	}
-	ticket := l.newSecret("ticket")
+	ticket := b.newSecret("ticket")
 	s, err := truth.StartServer(ctx, truth.ServerConfig{
-		Helper: helper, Dir: l.run.Path, Ticket: ticket, Setting: truth.Setting{Compression: string(l.cfg.Compression)},
+		Helper: helper, Dir: b.run.Path, Ticket: ticket, Setting: truth.Setting{Compression: string(b.cfg.Compression)},
 	})
 	if err != nil {
 		return verdict.Classify("truth server", err)
 	}
-	l.undo.push(s.Close)
-	l.standsIn(&standIn{console: l.guestlessConsole("127.0.0.1", s.Port(), ticket), truth: s, done: s.Done()}, s.PID())
+	b.undo.push(s.Close)
+	b.standsIn(&standIn{console: b.guestlessConsole("127.0.0.1", s.Port(), ticket), truth: s, done: s.Done()}, s.PID())
 	if err := s.Primary(ctx, catalogue.Groups()[0].Primary); err != nil {
 		return verdict.Classify("truth server", err)
 	}
@@ -150,9 +150,9 @@ func (l *Lane) guestlessConsole(at string, port int, ticket string) proxy.Consol
 		HypervisorIP: at, InsecurePort: port, Ticket: ticket}
 }
 
-func (l *Lane) standsIn(s *standIn, pid int) {
-	l.standIn = s
-	l.setState(func(st *registry.State) {
+func (b *bringUp) standsIn(s *standIn, pid int) {
+	b.standIn = s
+	b.setState(func(st *registry.State) {
 		st.PIDs.QEMU = pid
 		st.SPICE.Addr = net.JoinHostPort(s.console.HypervisorIP, strconv.Itoa(s.console.InsecurePort))
 		st.Fixture, st.Display = "", ""

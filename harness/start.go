@@ -21,152 +21,159 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
+// A bringUp is a lane that comes up, and what only its start needs.
+type bringUp struct {
+	*Lane
+	slot *host.Slot // the turn to boot
+	warm warmState
+}
+
 // start is the one straight way from a Config to a ready lane. What it makes it
 // pushes on the undo stack.
-func (l *Lane) start(ctx context.Context) error {
+func (b *bringUp) start(ctx context.Context) error {
 	began := time.Now()
-	if err := l.directories(); err != nil {
+	if err := b.directories(); err != nil {
 		return err
 	}
-	if l.cfg.guestless() {
-		return l.startGuestless(ctx, began)
+	if b.cfg.guestless() {
+		return b.startGuestless(ctx, began)
 	}
-	if err := l.chooseGuest(ctx); err != nil {
+	if err := b.chooseGuest(ctx); err != nil {
 		return err
 	}
-	defer func() { l.slot.Release() }()
-	if err := l.step(ctx, "host", l.prepareHost); err != nil {
+	defer func() { b.slot.Release() }()
+	if err := b.step(ctx, "host", b.prepareHost); err != nil {
 		return err
 	}
 	// How long a boot may take is known only now that the accelerator is.
 	turn := time.Now()
-	limit := host.Scaled(l.cfg.timeout(), string(l.guest.Accel))
+	limit := host.Scaled(b.cfg.timeout(), string(b.guest.Accel))
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the lane was not ready %v after its start", limit))
 	defer cancel()
-	if err := l.step(ctx, "qemu", l.startMachine); err != nil {
+	if err := b.step(ctx, "qemu", b.startMachine); err != nil {
 		return err
 	}
-	if err := l.startParts(ctx); err != nil {
+	if err := b.startParts(ctx); err != nil {
 		return err
 	}
-	l.proved()
-	l.noteStart(time.Since(turn))
-	l.isReady(time.Since(began))
+	b.proved()
+	b.noteStart(time.Since(turn))
+	b.isReady(time.Since(began))
 	return nil
 }
 
 // chooseGuest says what the guest is: its fixture, what counts as its failure, its UUID.
-func (l *Lane) chooseGuest(ctx context.Context) (err error) {
-	if l.cfg.Image == "" {
-		if l.fixture, err = fixtures.Find(l.cfg.fixture()); err != nil {
+func (b *bringUp) chooseGuest(ctx context.Context) (err error) {
+	if b.cfg.Image == "" {
+		if b.fixture, err = fixtures.Find(b.cfg.fixture()); err != nil {
 			return verdict.Classify("fixture", err)
 		}
 	}
-	if l.watchFor, err = consoleFailures(l.fixture, l.cfg); err != nil {
+	if b.watchFor, err = consoleFailures(b.fixture, b.cfg); err != nil {
 		return err
 	}
-	l.uuid = uuid.NewString()
+	b.uuid = uuid.NewString()
 	if ctx.Err() != nil {
 		// What it would take is known only roughly before the host was looked at.
-		return l.enoughTime(ctx, string(qemu.TCG), false, true)
+		return b.enoughTime(ctx, string(qemu.TCG), false, true)
 	}
 	return nil
 }
 
 // prepareHost looks at the host, decides what machine to start and whether it is restored,
 // and waits for its turn.
-func (l *Lane) prepareHost(ctx context.Context, detail *string) (err error) {
+func (b *bringUp) prepareHost(ctx context.Context, detail *string) (err error) {
 	if err = host.EnoughDescriptors(); err != nil {
 		return err
 	}
-	if err = l.cfg.checkLink(); err != nil {
+	if err = b.cfg.checkLink(); err != nil {
 		return err
 	}
-	if l.guest, err = l.machineConfig(ctx); err != nil {
+	if b.guest, err = b.machineConfig(ctx); err != nil {
 		return err
 	}
-	accel, firmware := string(l.guest.Accel), l.guest.Firmware.Code != ""
-	*detail = join(accel, l.state.AccelReason)
-	if err = l.enoughTime(ctx, accel, l.cfg.Warm != WarmOff, firmware); err != nil {
+	accel, firmware := string(b.guest.Accel), b.guest.Firmware.Code != ""
+	*detail = join(accel, b.state.AccelReason)
+	if err = b.enoughTime(ctx, accel, b.cfg.Warm != WarmOff, firmware); err != nil {
 		return err
 	}
-	if err = l.findState(ctx, l.guest); err != nil {
+	if err = b.findState(ctx, b.guest); err != nil {
 		return err
 	}
 	// Before it waits for its turn, and after.
-	if err = l.enoughTime(ctx, accel, l.warm.entry != nil, firmware); err != nil {
+	if err = b.enoughTime(ctx, accel, b.warm.entry != nil, firmware); err != nil {
 		return err
 	}
-	if l.warm.entry != nil {
-		l.slot, err = host.TakeRestoreSlot(ctx, l.guest.MemoryMiB)
+	if b.warm.entry != nil {
+		b.slot, err = host.TakeRestoreSlot(ctx, b.guest.MemoryMiB)
 	} else {
-		l.slot, err = host.TakeBootSlot(ctx, accel, l.guest.MemoryMiB)
+		b.slot, err = host.TakeBootSlot(ctx, accel, b.guest.MemoryMiB)
 	}
 	if err != nil {
 		return err
 	}
-	return l.enoughTime(ctx, accel, l.warm.entry != nil, firmware)
+	return b.enoughTime(ctx, accel, b.warm.entry != nil, firmware)
 }
 
 // startParts puts proxy and client in front of the machine and waits until the guest is up
 // and its picture there.
-func (l *Lane) startParts(ctx context.Context) error {
+func (b *bringUp) startParts(ctx context.Context) error {
 	type step struct {
 		name string
 		run  func(context.Context, *string) error
 	}
 	steps := []step{
-		{"proxy", l.startProxy},
-		{"client", l.startClient},
-		{"banner", l.awaitBanner},
-		{"picture", l.awaitPicture},
-		{"digest", l.awaitFirstDigest},
+		{"proxy", b.startProxy},
+		{"client", b.startClient},
+		{"banner", b.awaitBanner},
+		{"picture", b.awaitPicture},
+		{"digest", b.awaitFirstDigest},
 	}
 	booted := "banner"
-	if l.warm.claim != nil {
+	if b.warm.claim != nil {
 		booted = "save"
 		// What is saved is a guest that no client has reached yet: each restored
 		// one meets its first client anew.
 		steps = []step{
-			{"proxy", l.startProxy},
-			{"banner", l.awaitBanner},
-			{"save", l.saveState},
-			{"client", l.startClient},
-			{"picture", l.awaitPicture},
-			{"digest", l.awaitFirstDigest},
+			{"proxy", b.startProxy},
+			{"banner", b.awaitBanner},
+			{"save", b.saveState},
+			{"client", b.startClient},
+			{"picture", b.awaitPicture},
+			{"digest", b.awaitFirstDigest},
 		}
 	}
 	for _, s := range steps {
-		if err := l.step(ctx, s.name, s.run); err != nil {
+		if err := b.step(ctx, s.name, s.run); err != nil {
 			return err
 		}
-		if s.name == booted && l.warm.entry == nil {
-			l.slot.Release()
+		if s.name == booted && b.warm.entry == nil {
+			b.slot.Release()
 		}
 	}
 	return nil
 }
 
 // isReady says that the lane is ready, and watches it from now on.
-func (l *Lane) isReady(after time.Duration) {
-	if l.cfg.ReleaseControl && l.driver != nil {
-		_ = l.driver.Close()
-		l.driver = nil
+func (b *bringUp) isReady(after time.Duration) {
+	if b.cfg.ReleaseControl && b.driver != nil {
+		_ = b.driver.Close()
+		b.driver = nil
 	}
-	l.ready = after
-	l.setState(func(s *registry.State) {
+	b.ready = after
+	b.setState(func(s *registry.State) {
 		s.State = registry.StateReady
 		s.ReadyMS = after.Milliseconds()
 	})
-	l.log.Add("lane", map[string]any{"state": registry.StateReady, "ready_ms": after.Milliseconds()})
-	l.ctx, l.endCtx = context.WithCancelCause(context.Background())
-	l.joined.Add(1)
-	go l.watch()
+	b.log.Add("lane", map[string]any{"state": registry.StateReady, "ready_ms": after.Milliseconds()})
+	b.ctx, b.endCtx = context.WithCancelCause(context.Background())
+	b.joined.Add(1)
+	go b.watch()
 }
 
 // directories makes the artifact and the run directory and opens the timeline.
-func (l *Lane) directories() error {
-	dir := l.cfg.Dir
+func (b *bringUp) directories() error {
+	dir := b.cfg.Dir
 	if dir == "" {
 		var err error
 		if dir, err = os.MkdirTemp("", "spicelane-lane-"); err != nil {
@@ -186,25 +193,25 @@ func (l *Lane) directories() error {
 			return directoryFault(err)
 		}
 	}
-	l.dir = dir
+	b.dir = dir
 	if err := host.RoomForLane(dir); err != nil {
 		return err
 	}
-	if l.log, err = timeline.Open(filepath.Join(dir, timeline.File), time.Now()); err != nil {
+	if b.log, err = timeline.Open(filepath.Join(dir, timeline.File), time.Now()); err != nil {
 		return directoryFault(err)
 	}
-	l.undo.push(l.log.Close)
-	if l.run, err = host.NewRunDir(); err != nil {
+	b.undo.push(b.log.Close)
+	if b.run, err = host.NewRunDir(); err != nil {
 		return err
 	}
-	l.undo.push(l.run.Remove)
-	l.setState(func(s *registry.State) {
+	b.undo.push(b.run.Remove)
+	b.setState(func(s *registry.State) {
 		*s = registry.State{
-			Name: l.cfg.name(), Dir: dir, Fixture: l.cfg.fixture(), Image: l.cfg.Image,
-			Display: string(cmp.Or(l.cfg.Display, qemu.QXL)), Compression: string(l.cfg.Compression),
-			State: registry.StateStarting, RunDir: l.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
+			Name: b.cfg.name(), Dir: dir, Fixture: b.cfg.fixture(), Image: b.cfg.Image,
+			Display: string(cmp.Or(b.cfg.Display, qemu.QXL)), Compression: string(b.cfg.Compression),
+			State: registry.StateStarting, RunDir: b.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
 		}
-		if l.cfg.Image != "" {
+		if b.cfg.Image != "" {
 			s.Fixture = ""
 		}
 	})
@@ -231,13 +238,13 @@ func (l *Lane) banner() string {
 	return ""
 }
 
-func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
-	banner := l.banner()
+func (b *bringUp) awaitBanner(ctx context.Context, detail *string) error {
+	banner := b.banner()
 	if banner == "" {
 		*detail = "none expected"
 		return nil
 	}
-	line, err := l.machine().AwaitBoot(ctx, serial.Contains(banner))
+	line, err := b.machine().AwaitBoot(ctx, serial.Contains(banner))
 	if err != nil {
 		return verdict.Classify("boot", err)
 	}
@@ -245,19 +252,19 @@ func (l *Lane) awaitBanner(ctx context.Context, detail *string) error {
 	return nil
 }
 
-func (l *Lane) awaitPicture(ctx context.Context, detail *string) error {
-	if l.driver == nil {
+func (b *bringUp) awaitPicture(ctx context.Context, detail *string) error {
+	if b.driver == nil {
 		*detail = "no client"
 		return nil
 	}
 	var s control.Surface
 	var err error
-	if l.wantsDigest() {
+	if b.wantsDigest() {
 		// What can be read is a picture; to have all of it sent to be looked at
 		// takes longer than reading it.
-		s, err = l.awaitReadable(ctx)
+		s, err = b.awaitReadable(ctx)
 	} else {
-		s, err = l.awaitSurface(ctx)
+		s, err = b.awaitSurface(ctx)
 	}
 	if err != nil {
 		return err
@@ -267,13 +274,13 @@ func (l *Lane) awaitPicture(ctx context.Context, detail *string) error {
 }
 
 // awaitReadable waits until the client's picture shows a digest.
-func (l *Lane) awaitReadable(ctx context.Context) (control.Surface, error) {
-	if _, err := l.AwaitDigest(ctx, "any digest", func(Digest) bool { return true }); err != nil {
+func (b *bringUp) awaitReadable(ctx context.Context) (control.Surface, error) {
+	if _, err := b.AwaitDigest(ctx, "any digest", func(Digest) bool { return true }); err != nil {
 		return control.Surface{}, err
 	}
-	st, err := l.driver.Status(ctx)
+	st, err := b.driver.Status(ctx)
 	if err != nil {
-		return control.Surface{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "status", Err: err})
+		return control.Surface{}, b.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "status", Err: err})
 	}
 	if s, ok := st.Primary(); ok {
 		return s, nil
@@ -286,12 +293,12 @@ func (l *Lane) wantsDigest() bool {
 	return l.driver != nil && l.fixture != nil && l.fixture.Digest != nil
 }
 
-func (l *Lane) awaitFirstDigest(ctx context.Context, detail *string) error {
-	if !l.wantsDigest() {
+func (b *bringUp) awaitFirstDigest(ctx context.Context, detail *string) error {
+	if !b.wantsDigest() {
 		*detail = "none expected"
 		return nil
 	}
-	d, err := l.AwaitDigest(ctx, "any digest", func(Digest) bool { return true })
+	d, err := b.AwaitDigest(ctx, "any digest", func(Digest) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -301,25 +308,25 @@ func (l *Lane) awaitFirstDigest(ctx context.Context, detail *string) error {
 
 // step runs one part of the start, says what is being waited for and notes how
 // long it took.
-func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context, detail *string) error) error {
-	if l.cfg.OnBegin != nil {
-		l.cfg.OnBegin(name)
+func (b *bringUp) step(ctx context.Context, name string, f func(ctx context.Context, detail *string) error) error {
+	if b.cfg.OnBegin != nil {
+		b.cfg.OnBegin(name)
 	}
 	began := time.Now()
 	var detail string
-	if l.machine() != nil || l.standIn != nil {
+	if b.machine() != nil || b.standIn != nil {
 		var stop func()
-		ctx, stop = l.whileUp(ctx)
+		ctx, stop = b.whileUp(ctx)
 		defer stop()
 	}
 	if err := f(ctx, &detail); err != nil {
-		err = l.reason(l.judgeWait(began, verdict.Classify(name, err)))
+		err = b.reason(b.judgeWait(began, verdict.Classify(name, err)))
 		// What ended the wait may only be a consequence of QEMU's end, or of what the guest
 		// said before that.
-		if l.machine() != nil {
-			if end := l.machine().Err(); end != nil {
-				l.awaitLastWords(l.machine())
-				if said := l.reason(nil); said != nil {
+		if b.machine() != nil {
+			if end := b.machine().Err(); end != nil {
+				b.awaitLastWords(b.machine())
+				if said := b.reason(nil); said != nil {
 					return verdict.Classify(name, said)
 				}
 				var exit *qemu.ExitError
@@ -331,31 +338,31 @@ func (l *Lane) step(ctx context.Context, name string, f func(ctx context.Context
 		return verdict.Classify(name, err)
 	}
 	s := registry.Step{Name: name, MS: time.Since(began).Milliseconds(), Detail: detail}
-	l.log.Add("step", map[string]any{"name": name, "ms": s.MS, "detail": detail})
-	l.setState(func(st *registry.State) { st.Steps = append(st.Steps, s) })
-	if l.cfg.OnStep != nil {
-		l.cfg.OnStep(s)
+	b.log.Add("step", map[string]any{"name": name, "ms": s.MS, "detail": detail})
+	b.setState(func(st *registry.State) { st.Steps = append(st.Steps, s) })
+	if b.cfg.OnStep != nil {
+		b.cfg.OnStep(s)
 	}
 	return nil
 }
 
 // failed ends what there is of a lane that did not come up.
-func (l *Lane) failed(err error) {
-	if l.log != nil {
-		l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
+func (b *bringUp) failed(err error) {
+	if b.log != nil {
+		b.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	}
-	l.lastPictures()
-	if l.log != nil {
-		l.setState(func(s *registry.State) {
+	b.lastPictures()
+	if b.log != nil {
+		b.setState(func(s *registry.State) {
 			s.State, s.Reason = registry.StateFailed, err.Error()
 			s.Verdict, s.Hop = verdict.Of(err), verdict.HopOf(err)
 		})
-		l.writeVerdict(err)
+		b.writeVerdict(err)
 	}
-	if l.cfg.startFailed != nil {
-		l.cfg.startFailed(l, err)
+	if b.cfg.startFailed != nil {
+		b.cfg.startFailed(b.Lane, err)
 	}
-	close(l.closing)
-	l.closeErr = l.release()
-	close(l.closed)
+	close(b.closing)
+	b.closeErr = b.release()
+	close(b.closed)
 }

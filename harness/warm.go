@@ -49,29 +49,29 @@ const makerPoll = 100 * time.Millisecond
 
 // findState decides whether the machine is restored, and pins what it is
 // restored from. The error is that of a lane that must not boot.
-func (l *Lane) findState(ctx context.Context, mc qemu.Config) error {
-	w := &l.warm
-	if l.cfg.Warm == WarmOff {
+func (b *bringUp) findState(ctx context.Context, mc qemu.Config) error {
+	w := &b.warm
+	if b.cfg.Warm == WarmOff {
 		w.cold = &warm.ColdError{Why: "asked for"}
 		return nil
 	}
-	err := l.lookUp(ctx, mc)
+	err := b.lookUp(ctx, mc)
 	if w.entry != nil {
-		l.undo.push(w.entry.Close)
+		b.undo.push(w.entry.Close)
 	}
 	if w.claim != nil {
-		l.undo.push(w.claim.Close)
+		b.undo.push(w.claim.Close)
 	}
 	if err != nil && !errors.As(err, &w.cold) {
 		return err
 	}
-	return l.mayBoot()
+	return b.mayBoot()
 }
 
 // mayBoot is the error of a lane that would boot and must not.
-func (l *Lane) mayBoot() error {
-	cold := l.warm.cold
-	if l.cfg.Warm != WarmRequire || cold == nil {
+func (b *bringUp) mayBoot() error {
+	cold := b.warm.cold
+	if b.cfg.Warm != WarmRequire || cold == nil {
 		return nil
 	}
 	f := &verdict.Error{Verdict: verdict.Harness, Op: "warm=require", Err: cold, Hint: "bring such a lane up once with warm=auto: it saves its state"}
@@ -83,12 +83,12 @@ func (l *Lane) mayBoot() error {
 
 // lookUp finds the state, or waits for another lane that is about to save it, or
 // claims the right to save it. A *warm.ColdError says why the machine boots.
-func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
-	w := &l.warm
+func (b *bringUp) lookUp(ctx context.Context, mc qemu.Config) (err error) {
+	w := &b.warm
 	if w.cache, err = warmCache(); err != nil {
 		return err
 	}
-	if l.banner() == "" {
+	if b.banner() == "" {
 		return &warm.ColdError{Why: "its guest has no banner that tells when it is up"}
 	}
 	if w.id, err = w.cache.Identify(ctx, mc); err != nil {
@@ -99,7 +99,7 @@ func (l *Lane) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	defer tick.Stop()
 	// Another lane that needs longer than a boot may take is not going to save
 	// anything.
-	limit := time.NewTimer(host.Scaled(l.cfg.timeout(), string(mc.Accel)))
+	limit := time.NewTimer(host.Scaled(b.cfg.timeout(), string(mc.Accel)))
 	defer limit.Stop()
 	var first error // why there was none; that it was thrown away is said once
 	for {
@@ -154,14 +154,14 @@ func (w *warmState) release() error {
 // restore starts the machine from the saved state. An error that wraps a
 // *warm.ColdError is the state's; the state is then thrown away, and nothing is
 // left of the machine.
-func (l *Lane) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, error) {
-	e := l.warm.entry
+func (b *bringUp) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, error) {
+	e := b.warm.entry
 	if err := e.Apply(&mc, mc.Disk, mc.Firmware.Vars); err != nil {
 		var host *qemu.HostError
 		if errors.As(err, &host) {
 			return nil, err // nor could it boot
 		}
-		return nil, l.uselessState(err)
+		return nil, b.uselessState(err)
 	}
 	// QEMU takes its time to start; the checksums are compared meanwhile. The
 	// guest does not run before they are.
@@ -174,7 +174,7 @@ func (l *Lane) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, erro
 			bad = e.Unchanged()
 		}
 		if bad == nil {
-			bad = l.wake(ctx, m)
+			bad = b.wake(ctx, m)
 		}
 		if bad == nil {
 			return m, nil
@@ -188,15 +188,15 @@ func (l *Lane) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, erro
 	var exit *qemu.ExitError
 	switch {
 	case bad != nil:
-		return nil, errors.Join(l.uselessState(bad), err)
+		return nil, errors.Join(b.uselessState(bad), err)
 	case errors.As(err, &state), errors.As(err, &exit):
-		return nil, l.uselessState(err)
+		return nil, b.uselessState(err)
 	}
 	return nil, err
 }
 
 // wake lets a restored machine run on and sees that it does.
-func (l *Lane) wake(ctx context.Context, m *qemu.Machine) error {
+func (b *bringUp) wake(ctx context.Context, m *qemu.Machine) error {
 	if err := m.Resume(ctx); err != nil {
 		return err
 	}
@@ -208,9 +208,9 @@ func (l *Lane) wake(ctx context.Context, m *qemu.Machine) error {
 }
 
 // uselessState throws the state away and says why the machine boots.
-func (l *Lane) uselessState(err error) error {
+func (b *bringUp) uselessState(err error) error {
 	cold := &warm.ColdError{Why: fmt.Sprintf("its saved state was thrown away: %v", err), Err: err}
-	if derr := l.warm.entry.Discard(); derr != nil {
+	if derr := b.warm.entry.Discard(); derr != nil {
 		cold.Why = fmt.Sprintf("its saved state is of no use and cannot be thrown away (%v): %v", derr, err)
 		cold.Host = true
 	}
@@ -219,19 +219,19 @@ func (l *Lane) uselessState(err error) error {
 
 // fallBackToBoot makes a lane whose saved state was of no use one that boots, and
 // saves if nobody else does.
-func (l *Lane) fallBackToBoot(cold *warm.ColdError) error {
-	w := &l.warm
+func (b *bringUp) fallBackToBoot(cold *warm.ColdError) error {
+	w := &b.warm
 	_ = w.entry.Close()
 	w.entry, w.cold = nil, cold
-	if err := l.mayBoot(); err != nil {
+	if err := b.mayBoot(); err != nil {
 		return err
 	}
 	if c, err := w.cache.Claim(w.id); err == nil {
 		w.claim = c
-		l.undo.push(c.Close)
+		b.undo.push(c.Close)
 	}
 	// What the restored machine had said is not what the booted one says.
-	if err := os.Remove(filepath.Join(l.dir, qemu.SerialLog)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(filepath.Join(b.dir, qemu.SerialLog)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return verdict.Classify("lane directory", err)
 	}
 	return nil
@@ -239,20 +239,20 @@ func (l *Lane) fallBackToBoot(cold *warm.ColdError) error {
 
 // saveState saves the machine at its banner and lets it run on. That it cannot
 // be saved is no reason for the lane not to come up.
-func (l *Lane) saveState(ctx context.Context, detail *string) error {
-	w := &l.warm
+func (b *bringUp) saveState(ctx context.Context, detail *string) error {
+	w := &b.warm
 	defer w.release()
-	err := l.awaitSettled(ctx)
+	err := b.awaitSettled(ctx)
 	var size int64
 	var took time.Duration
 	if err == nil {
-		size, took, err = l.writeState(ctx)
+		size, took, err = b.writeState(ctx)
 	}
 	if err == nil {
 		*detail = fmt.Sprintf("%d MiB, the guest stood still for %.2f s", size>>20, took.Seconds())
 		return nil
 	}
-	if end := l.machine().Err(); end != nil {
+	if end := b.machine().Err(); end != nil {
 		return end
 	}
 	if ctx.Err() != nil {
@@ -278,22 +278,22 @@ const settlePoll = 100 * time.Millisecond
 
 // awaitSettled waits until the guest shows its digest, so that a lane that is
 // restored has it at once. Without a digest the banner is all there is.
-func (l *Lane) awaitSettled(ctx context.Context) error {
-	if l.fixture == nil || l.fixture.Digest == nil {
+func (b *bringUp) awaitSettled(ctx context.Context) error {
+	if b.fixture == nil || b.fixture.Digest == nil {
 		return nil
 	}
-	limit := host.Scaled(settleLimit, l.State().Accel)
+	limit := host.Scaled(settleLimit, b.State().Accel)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the guest showed no digest within %v of its banner", limit))
 	defer cancel()
-	return l.watchScreen(ctx, func(Digest) bool { return true })
+	return b.watchScreen(ctx, func(Digest) bool { return true })
 }
 
 // watchScreen looks at QEMU's own screen until it shows a digest that f accepts.
-func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
+func (b *bringUp) watchScreen(ctx context.Context, f func(Digest) bool) error {
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
 	for {
-		img, err := l.machine().Screenshot(ctx)
+		img, err := b.machine().Screenshot(ctx)
 		if err == nil {
 			var d Digest
 			if d, err = drive.ScanPicture(img); err == nil && f(d) {
@@ -303,8 +303,8 @@ func (l *Lane) watchScreen(ctx context.Context, f func(Digest) bool) error {
 		select {
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), err)
-		case <-l.machine().Done():
-			return l.machine().Err()
+		case <-b.machine().Done():
+			return b.machine().Err()
 		case <-tick.C:
 		}
 	}
@@ -318,15 +318,15 @@ func (e *pausedError) Unwrap() error { return e.err }
 
 // writeState saves the paused machine. It returns the size of what was saved and
 // how long the guest stood still.
-func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration, err error) {
-	d, err := l.warm.claim.Draft()
+func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Duration, err error) {
+	d, err := b.warm.claim.Draft()
 	if err != nil {
 		return 0, 0, err
 	}
-	m := l.machine()
+	m := b.machine()
 	began := time.Now()
 	if err = m.Pause(ctx); err == nil {
-		err = l.writeParts(ctx, d)
+		err = b.writeParts(ctx, d)
 		// NB: even when ctx has ended: nothing else would wake the guest again.
 		resumeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		rerr := m.Resume(resumeCtx)
@@ -344,15 +344,15 @@ func (l *Lane) writeState(ctx context.Context) (size int64, stood time.Duration,
 }
 
 // writeParts writes what makes up the state of the paused machine.
-func (l *Lane) writeParts(ctx context.Context, d *warm.Draft) error {
-	if err := l.machine().SaveState(ctx, d.Path(warm.StatePart)); err != nil {
+func (b *bringUp) writeParts(ctx context.Context, d *warm.Draft) error {
+	if err := b.machine().SaveState(ctx, d.Path(warm.StatePart)); err != nil {
 		return err
 	}
-	mc := l.machine().Config()
+	mc := b.machine().Config()
 	for _, part := range []struct{ name, from string }{
 		{warm.DiskPart, mc.Disk},
 		{warm.VarsPart, mc.Firmware.Vars},
-		{warm.SaidPart, filepath.Join(l.dir, qemu.SerialLog)},
+		{warm.SaidPart, filepath.Join(b.dir, qemu.SerialLog)},
 	} {
 		if part.from == "" {
 			continue
@@ -380,8 +380,8 @@ func copyFile(from, to string) error {
 }
 
 // proved notes that a restored lane became ready.
-func (l *Lane) proved() {
-	if e := l.warm.entry; e != nil && l.driver != nil && !e.Restored() {
+func (b *bringUp) proved() {
+	if e := b.warm.entry; e != nil && b.driver != nil && !e.Restored() {
 		e.MarkRestored()
 	}
 }
@@ -389,8 +389,8 @@ func (l *Lane) proved() {
 // blameState is err, and what it means for the saved state: one from which no
 // guest has ever come back to life is not used again for now, and no other lane
 // waits for a machine that did not boot.
-func (l *Lane) blameState(err error) error {
-	w := &l.warm
+func (b *bringUp) blameState(err error) error {
+	w := &b.warm
 	if verdict.Of(err) != verdict.Product {
 		return err
 	}
@@ -398,7 +398,7 @@ func (l *Lane) blameState(err error) error {
 		_ = w.cache.Quarantine(w.id, "it did not come up: "+err.Error())
 		return err
 	}
-	if w.entry == nil || w.entry.Restored() || l.guestLives() {
+	if w.entry == nil || w.entry.Restored() || b.guestLives() {
 		return err
 	}
 	_ = w.cache.Quarantine(w.id, "restored, it did not come up: "+err.Error())
@@ -408,14 +408,14 @@ func (l *Lane) blameState(err error) error {
 
 // guestLives tells whether the guest goes on painting by QEMU's own screen: then
 // it is not the restored guest that is at fault.
-func (l *Lane) guestLives() bool {
-	if l.machine() == nil || l.machine().Err() != nil || l.fixture == nil || l.fixture.Digest == nil {
+func (b *bringUp) guestLives() bool {
+	if b.machine() == nil || b.machine().Err() != nil || b.fixture == nil || b.fixture.Digest == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), host.Scaled(settleLimit, l.State().Accel))
+	ctx, cancel := context.WithTimeout(context.Background(), host.Scaled(settleLimit, b.State().Accel))
 	defer cancel()
 	var first *Digest
-	return l.watchScreen(ctx, func(d Digest) bool {
+	return b.watchScreen(ctx, func(d Digest) bool {
 		if first == nil {
 			first = &d
 		}

@@ -45,6 +45,7 @@ type terminal struct {
 	cell    image.Point // pixels of a cell; 0 if not known
 	kitty   bool
 	sixel   bool
+	tmux    bool // it is tmux, with a terminal around it that nobody has asked
 	depth   Depth
 }
 
@@ -125,7 +126,8 @@ const askTime = 300 * time.Millisecond
 // question, so that nobody waits for an answer that does not come.
 func (t *terminal) ask(getenv func(string) string) {
 	q := "\x1b[16t"
-	if getenv("TMUX") == "" {
+	t.tmux = getenv("TMUX") != ""
+	if !t.tmux {
 		// A picture of one pixel that is not kept; tmux would print it.
 		q += "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 	}

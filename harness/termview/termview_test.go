@@ -205,6 +205,26 @@ func TestWhatTerminalsSayOfThemselves(t *testing.T) {
 	require.False(t, termview.Answered([]byte("\x1b[6;20;10tc")))
 }
 
+// tmux 3.5 of Debian 13 says that it knows sixel, and leaves an empty place where the
+// terminal around it does not.
+func TestThePictureIsOneThatIsSureToBeSeen(t *testing.T) {
+	for _, tt := range []struct {
+		asked              termview.Picture
+		kitty, sixel, tmux bool
+		depth              termview.Depth
+		want               termview.Picture
+	}{
+		{termview.Auto, true, true, false, termview.TrueColor, termview.Kitty},
+		{termview.Auto, false, true, false, termview.TrueColor, termview.Sixel},
+		{termview.Auto, false, true, true, termview.TrueColor, termview.Blocks},
+		{termview.Sixel, false, true, true, termview.TrueColor, termview.Sixel},
+		{"", false, false, false, termview.Colour256, termview.Blocks},
+		{"", false, false, false, termview.NoColour, termview.Text},
+	} {
+		require.Equal(t, tt.want, termview.How(tt.asked, tt.kitty, tt.sixel, tt.tmux, tt.depth), "%+v", tt)
+	}
+}
+
 func FuzzTerminalAnswers(f *testing.F) {
 	for _, s := range []string{"\x1b[6;20;10t\x1b_Gi=31;OK\x1b\\\x1b[?62;52;c", "\x1b[?1;2c", "\x1b[6;;t\x1b[?;c", "\x1b["} {
 		f.Add([]byte(s))

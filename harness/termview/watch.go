@@ -155,7 +155,9 @@ func how(p Picture, t *terminal) Picture {
 	switch {
 	case t.kitty:
 		return Kitty
-	case t.sixel:
+	case t.sixel && !t.tmux:
+		// tmux 3.4 and newer say that they know it, and show nothing where the terminal
+		// around them does not.
 		return Sixel
 	case t.depth == NoColour:
 		return Text

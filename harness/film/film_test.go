@@ -1,0 +1,436 @@
+package film_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/harness/film"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A screen is one display that a test draws on.
+type screen struct {
+	mu      sync.Mutex
+	size    image.Point
+	pix     []byte
+	session int
+	rec     *film.Recorder
+}
+
+func newScreen(w, h int) *screen {
+	return &screen{size: image.Pt(w, h), pix: make([]byte, 4*w*h), session: 1}
+}
+
+func (s *screen) Displays() []film.Display {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pix == nil {
+		return nil
+	}
+	return []film.Display{{Number: 0, Size: s.size, Session: s.session}}
+}
+
+func (s *screen) Copy(_ uint8, r image.Rectangle, dst *film.Pixels) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pix == nil || !r.In(image.Rectangle{Max: s.size}) {
+		return false
+	}
+	dst.Rect, dst.Stride, dst.Pix = r, 4*r.Dx(), dst.Pix[:0]
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		dst.Pix = append(dst.Pix, s.pix[4*(y*s.size.X+r.Min.X):4*(y*s.size.X+r.Max.X)]...)
+	}
+	return true
+}
+
+// fill draws a rectangle with what colour returns for each pixel.
+func (s *screen) fill(r image.Rectangle, colour func() uint32) {
+	s.mu.Lock()
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			c, p := colour(), s.pix[4*(y*s.size.X+x):]
+			p[0], p[1], p[2], p[3] = byte(c), byte(c>>8), byte(c>>16), byte(c>>24)
+		}
+	}
+	at := time.Now()
+	s.mu.Unlock()
+	s.rec.Drawn(0, r, at)
+}
+
+func (s *screen) change(size image.Point, pix []byte) {
+	s.mu.Lock()
+	s.size, s.pix = size, pix
+	s.session++
+	s.mu.Unlock()
+	s.rec.Changed()
+}
+
+// take takes a picture, and returns it with its moment.
+func (s *screen) take(t *testing.T, clock time.Time) (time.Duration, *image.NRGBA) {
+	t.Helper()
+	var img *image.NRGBA
+	at, err := s.rec.Take(0, func() (*film.Pixels, error) {
+		var p film.Pixels
+		if !s.Copy(0, image.Rectangle{Max: s.size}, &p) {
+			return nil, errors.New("no picture")
+		}
+		img = picture(&p)
+		return &p, nil
+	})
+	require.NoError(t, err)
+	return at.Sub(clock), img
+}
+
+func picture(p *film.Pixels) *image.NRGBA {
+	img := image.NewNRGBA(p.Rect)
+	for i := 0; i < len(p.Pix); i += 4 {
+		copy(img.Pix[i:], []byte{p.Pix[i+2], p.Pix[i+1], p.Pix[i], 0xff})
+	}
+	return img
+}
+
+func start(t *testing.T, s *screen, change func(*film.Config)) (clock time.Time, path string) {
+	t.Helper()
+	path, clock = filepath.Join(t.TempDir(), film.File), time.Now()
+	cfg := film.Config{Path: path, Clock: clock, Screen: s, Settle: time.Millisecond, Share: 1}
+	if change != nil {
+		change(&cfg)
+	}
+	rec, err := film.Start(cfg)
+	require.NoError(t, err)
+	s.rec = rec
+	t.Cleanup(func() { _ = rec.Close() })
+	return clock, path
+}
+
+func randomRect(rnd *rand.Rand, size image.Point) image.Rectangle {
+	x, y := rnd.IntN(size.X), rnd.IntN(size.Y)
+	return image.Rect(x, y, x+1+rnd.IntN(size.X-x), y+1+rnd.IntN(size.Y-y))
+}
+
+// shown is a picture that was taken.
+type shown struct {
+	at  time.Duration
+	img *image.NRGBA
+}
+
+func requireShown(t *testing.T, f *film.Film, all []shown) {
+	t.Helper()
+	for _, s := range all {
+		got, err := f.At(0, s.at)
+		require.NoError(t, err)
+		require.NotNil(t, got, "the film shows nothing at %v", s.at)
+		require.Equal(t, s.img.Rect, got.Rect)
+		require.True(t, bytes.Equal(s.img.Pix, got.Pix), "the film shows other pixels at %v", s.at)
+	}
+}
+
+// colours returns colours of which there are n.
+func colours(rnd *rand.Rand, n int) func() uint32 {
+	return func() uint32 { return uint32(rnd.IntN(n))*0x10307 | rnd.Uint32()&0xff000000 }
+}
+
+func TestEveryPictureThatIsTakenIsInTheFilmToThePixel(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 256, 1 << 16} {
+		t.Run(fmt.Sprint(n, " colours"), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(1, uint64(n)))
+			s := newScreen(97, 61)
+			clock, path := start(t, s, nil)
+			var all []shown
+			for range 300 {
+				for range rnd.IntN(4) {
+					s.fill(randomRect(rnd, s.size), colours(rnd, n))
+				}
+				if rnd.IntN(2) == 0 {
+					at, img := s.take(t, clock)
+					all = append(all, shown{at, img})
+				}
+			}
+			s.fill(image.Rect(1, 1, 3, 3), colours(rnd, n))
+			var last film.Pixels
+			require.True(t, s.Copy(0, image.Rectangle{Max: s.size}, &last))
+			all = append(all, shown{time.Hour, picture(&last)})
+			require.NoError(t, s.rec.Close())
+			f, err := film.ReadFile(path)
+			require.NoError(t, err)
+			require.False(t, f.Torn)
+			requireShown(t, f, all)
+			require.NotNil(t, f.Stats)
+			require.Equal(t, len(f.Frames), f.Stats.Frames)
+			keys := 0
+			for _, fr := range f.Frames {
+				if fr.Key {
+					keys++
+				}
+			}
+			require.Greater(t, keys, 1, "a film of one group cannot be seeked in")
+			require.Less(t, keys, len(f.Frames))
+		})
+	}
+}
+
+func TestOnlyWhatChangedIsInAFrame(t *testing.T) {
+	t.Parallel()
+	s := newScreen(200, 100)
+	clock, path := start(t, s, nil)
+	s.take(t, clock)
+	white := func() uint32 { return 0xffffff }
+	s.fill(image.Rect(10, 10, 12, 12), white)
+	s.fill(image.Rect(100, 90, 101, 91), white)
+	s.take(t, clock)
+	s.fill(image.Rect(0, 0, 200, 100), func() uint32 { return 0xffffff })
+	s.take(t, clock)
+	// What is drawn over with the same pixels, or differs in the byte that means nothing, is no change.
+	s.fill(image.Rect(0, 0, 200, 100), func() uint32 { return 0x77ffffff })
+	s.take(t, clock)
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	require.Len(t, f.Frames, 3)
+	require.True(t, f.Frames[0].Key)
+	require.Equal(t, []image.Rectangle{image.Rect(10, 10, 12, 12), image.Rect(100, 90, 101, 91)},
+		[]image.Rectangle{f.Frames[1].Patches[0].Rect, f.Frames[1].Patches[1].Rect})
+	require.Equal(t, image.Rect(0, 0, 200, 100), f.Frames[2].Patches[0].Rect)
+}
+
+func TestADisplayThatGoesComesBackAndChangesItsSizeIsFilmed(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(3, 3))
+	s := newScreen(40, 30)
+	clock, path := start(t, s, nil)
+	var all []shown
+	add := func() {
+		at, img := s.take(t, clock)
+		all = append(all, shown{at, img})
+	}
+	s.fill(image.Rect(0, 0, 40, 30), colours(rnd, 9))
+	add()
+	s.change(image.Point{}, nil)
+	_, err := s.rec.Take(0, func() (*film.Pixels, error) { return nil, errors.New("no picture") })
+	require.EqualError(t, err, "no picture")
+	s.change(image.Pt(64, 10), make([]byte, 4*640))
+	s.fill(image.Rect(0, 0, 64, 9), colours(rnd, 9))
+	add()
+	// The same size, but another session: what was on the screen is not there any more.
+	s.change(image.Pt(64, 10), make([]byte, 4*640))
+	add()
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	requireShown(t, f, all)
+	img, err := f.At(0, all[0].at)
+	require.NoError(t, err)
+	require.NotNil(t, img)
+	none := 0
+	for _, fr := range f.Frames {
+		if fr.Gone {
+			none++
+			img, err := f.At(0, fr.At)
+			require.NoError(t, err)
+			require.Nil(t, img)
+		}
+	}
+	require.Equal(t, 1, none)
+	img, err = f.At(0, -time.Hour)
+	require.NoError(t, err)
+	require.Nil(t, img, "nothing is shown before the beginning")
+	img, err = f.At(7, time.Hour)
+	require.NoError(t, err)
+	require.Nil(t, img, "there is no such display")
+}
+
+func TestAFilmStaysWithinItsLimitAndSaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	const limit = 600 << 10
+	rnd := rand.New(rand.NewPCG(5, 5))
+	s := newScreen(64, 64)
+	clock, path := start(t, s, func(c *film.Config) { c.MaxBytes = limit })
+	var all []shown
+	for range 2000 {
+		s.fill(randomRect(rnd, s.size), colours(rnd, 1<<16))
+		at, img := s.take(t, clock)
+		all = append(all, shown{at, img})
+	}
+	require.NoError(t, s.rec.Close())
+	st, err := os.Stat(path)
+	require.NoError(t, err)
+	require.LessOrEqual(t, st.Size(), int64(limit+32<<10))
+	require.NoFileExists(t, path+".new")
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	require.Greater(t, f.Stats.Bytes, int64(2*limit), "this film is thinned several times")
+	require.Greater(t, f.Left.Frames, 0)
+	require.Greater(t, f.Left.Before, all[0].at)
+	require.Less(t, f.Left.Before, all[len(all)-1].at, "the end is not thinned")
+	exact := 0
+	for _, s := range all {
+		if s.at >= f.Left.Before {
+			requireShown(t, f, []shown{s})
+			exact++
+		}
+	}
+	require.Greater(t, exact, 20)
+	// What is left of the time before is right, too: each frame that is there.
+	taken := map[time.Duration]*image.NRGBA{}
+	for _, s := range all {
+		taken[s.at.Truncate(time.Microsecond)] = s.img
+	}
+	old := 0
+	for _, fr := range f.Frames {
+		if img := taken[fr.At]; img != nil && fr.At < f.Left.Before {
+			requireShown(t, f, []shown{{fr.At, img}})
+			old++
+		}
+	}
+	require.Greater(t, old, 1, "the beginning is thinned, not lost")
+	require.Equal(t, f.Stats.Frames, len(f.Frames)+f.Left.Frames)
+}
+
+func TestAFilmThatIsCutOffIsReadAsFarAsItGoes(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(7, 7))
+	s := newScreen(16, 48)
+	clock, path := start(t, s, nil)
+	var all []shown
+	for range 4 {
+		s.fill(image.Rect(0, 0, 3, 3), colours(rnd, 3))
+		s.fill(image.Rect(0, 40, 3, 43), colours(rnd, 3))
+		at, img := s.take(t, clock)
+		all = append(all, shown{at, img})
+	}
+	require.NoError(t, s.rec.Close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	whole, err := film.Read(bytes.NewReader(b))
+	require.NoError(t, err)
+	torn := 0
+	for n := range b {
+		f, err := film.Read(bytes.NewReader(b[:n]))
+		require.NoError(t, err, "cut off after %d bytes", n)
+		require.Nil(t, f.Stats)
+		require.LessOrEqual(t, len(f.Frames), len(whole.Frames))
+		for i, fr := range f.Frames {
+			if i < len(f.Frames)-1 {
+				require.Equal(t, whole.Frames[i], fr)
+			}
+		}
+		if f.Torn {
+			torn++
+			if len(f.Frames) > 0 {
+				require.Equal(t, whole.Frames[:len(f.Frames)], f.Frames, "no frame is there in part, cut off after %d bytes", n)
+			}
+		}
+	}
+	require.Greater(t, torn, len(b)/2)
+}
+
+func TestWhatIsNoFilmIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"<html>\n":                    "film: record 0: it does not begin with a header",
+		`{"png":-1}` + "\n":           "film: record 0: a PNG of -1 bytes",
+		`{"png":999999999999}` + "\n": "film: record 0: a PNG of 999999999999 bytes",
+		`{"size":[0,5],"rect":[0,0,1,1],"png":1}` + "\nx\n":                   "film: record 0: a screen of 0×5 pixels",
+		`{"size":[40000,5],"rect":[0,0,1,1],"png":1}` + "\nx\n":               "film: record 0: a screen of 40000×5 pixels",
+		`{"size":[5,5],"rect":[1,0,5,1],"png":1}` + "\nx\n":                   "film: record 0: a rectangle of 5×1 at 1,0 on a screen of 5×5",
+		`{"size":[5,5],"rect":[-1,0,5,1],"png":1}` + "\nx\n":                  "film: record 0: a rectangle of 5×1 at -1,0 on a screen of 5×5",
+		`{"size":[5,5],"rect":[0,9223372036854775807,1,9],"png":1}` + "\nx\n": "film: record 0: a rectangle of 1×9 at 0,9223372036854775807 on a screen of 5×5",
+		`{"size":[5,5],"rect":[0,0,1,1],"png":1}` + "\nxy\n":                  "film: record 0: a PNG does not end where its header says",
+		string(bytes.Repeat([]byte("x"), 70<<10)):                             "film: record 0: it does not begin with a header",
+	} {
+		_, err := film.Read(bytes.NewReader([]byte(text)))
+		require.ErrorContains(t, err, says, "%.60q", text)
+	}
+	f, err := film.Read(bytes.NewReader(nil))
+	require.NoError(t, err)
+	require.Empty(t, f.Frames)
+	// A PNG that is none, or of another size, is an error of the moment that shows it.
+	f, err = film.Read(bytes.NewReader([]byte(`{"size":[5,5],"rect":[0,0,5,5],"key":true,"png":1}` + "\nx\n")))
+	require.NoError(t, err)
+	_, err = f.At(0, 0)
+	require.ErrorContains(t, err, "film: frame at 0s:")
+}
+
+// A clock that is set back must not change which frame stands on which.
+func TestAClockThatIsSetBackDoesNotMixUpTheFrames(t *testing.T) {
+	t.Parallel()
+	s := newScreen(8, 8)
+	clock, path := start(t, s, nil)
+	s.take(t, clock)
+	for i := range 3 {
+		s.fill(image.Rect(i, 0, i+1, 1), func() uint32 { return 0xff })
+		s.take(t, clock)
+	}
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	want, err := f.At(0, time.Hour)
+	require.NoError(t, err)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	// The third frame's time is set an hour back.
+	old := fmt.Appendf(nil, `{"t_us":%d,`, f.Frames[2].At.Microseconds())
+	require.Equal(t, 1, bytes.Count(b, old))
+	back, err := film.Read(bytes.NewReader(bytes.Replace(b, old, []byte(`{"t_us":-3600000000,`), 1)))
+	require.NoError(t, err)
+	require.Len(t, back.Frames, len(f.Frames))
+	got, err := back.At(0, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, want.Pix, got.Pix)
+	require.Equal(t, back.Frames[1].At+time.Microsecond, back.Frames[2].At)
+}
+
+func TestAFilmThatCannotBeWrittenSaysSo(t *testing.T) {
+	t.Parallel()
+	_, err := film.Start(film.Config{Path: filepath.Join(t.TempDir(), "none", "film"), Screen: newScreen(1, 1)})
+	require.ErrorContains(t, err, "film: ")
+	s := newScreen(300, 300)
+	rec, err := film.Start(film.Config{Path: "/dev/full", Screen: s})
+	require.NoError(t, err)
+	s.rec = rec
+	require.ErrorContains(t, rec.Close(), "no space left on device")
+	require.ErrorContains(t, rec.Close(), "no space left on device")
+}
+
+func TestNoRecorderFilmsNothing(t *testing.T) {
+	t.Parallel()
+	var rec *film.Recorder
+	rec.Drawn(0, image.Rect(0, 0, 1, 1), time.Now())
+	rec.Changed()
+	_, err := rec.Take(0, func() (*film.Pixels, error) { return nil, errors.New("asked") })
+	require.EqualError(t, err, "asked")
+	require.NoError(t, rec.Close())
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte(`{"t_us":5,"size":[1,1],"rect":[0,0,1,1],"key":true,"png":1}` + "\nx\n" + `{"gone":true,"t_us":1}` + "\n"))
+	f.Add([]byte(`{"left_out":{"frames":3,"before_ns":7},"png":0}` + "\n" + `{"stats":{"frames":3}}` + "\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		film, err := film.Read(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		for i, fr := range film.Frames {
+			if i > 0 && fr.At < film.Frames[i-1].At {
+				t.Fatalf("frame %d is at %v, the one before it at %v", i, fr.At, film.Frames[i-1].At)
+			}
+			if fr.Size.X*fr.Size.Y < 1<<16 {
+				_, _ = film.At(fr.Display, fr.At)
+			}
+		}
+	})
+}

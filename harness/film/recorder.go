@@ -1,0 +1,446 @@
+package film
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"sync"
+	"time"
+)
+
+// A Screen is what a Recorder films. Its methods are called from one goroutine at a time.
+type Screen interface {
+	// Displays lists what has a picture now.
+	Displays() []Display
+	// Copy copies the part r of a display's picture into dst, whose memory it may use. It is
+	// false if the display is not there any more, or is not that large.
+	Copy(display uint8, r image.Rectangle, dst *Pixels) bool
+}
+
+// A Display is one picture of a Screen.
+type Display struct {
+	Number uint8
+	Size   image.Point
+	// Session tells pictures apart: a display with another one is to be looked at anew.
+	Session any
+}
+
+// A Config says what to film and where to.
+type Config struct {
+	// Path is the file, which is begun anew.
+	Path string
+	// Clock is when the timeline of the lane began.
+	Clock time.Time
+	// Screen is what is filmed.
+	Screen Screen
+	// MaxBytes is how large the file grows. Beyond it the older half is thinned: key frames stay,
+	// then every second of them. Default: 8 MiB.
+	MaxBytes int64
+	// Share is how much of one processor filming may take in the long run; a screen that
+	// changes all the time is filmed less often. Default: 0.02.
+	Share float64
+	// Settle is for how long what is drawn is put together in one frame. Default: 30 ms.
+	Settle time.Duration
+}
+
+func (c Config) maxBytes() int64 {
+	if c.MaxBytes > 0 {
+		return c.MaxBytes
+	}
+	return 8 << 20
+}
+
+func (c Config) share() float64 {
+	if c.Share > 0 {
+		return c.Share
+	}
+	return 0.02
+}
+
+func (c Config) settle() time.Duration {
+	if c.Settle > 0 {
+		return c.Settle
+	}
+	return 30 * time.Millisecond
+}
+
+// A Recorder films a Screen until Close. A nil Recorder films nothing.
+type Recorder struct {
+	cfg  Config
+	wake chan struct{}
+	stop context.CancelFunc
+	done chan struct{}
+
+	// noted has what was drawn since the last look. Its lock is never held for long: Drawn is
+	// called by whoever draws.
+	noted struct {
+		sync.Mutex
+		dirty   map[uint8][]image.Rectangle
+		last    time.Time // when something was drawn last
+		changed bool      // displays may have come or gone
+	}
+
+	// looking is held while pixels are copied, so that a picture that somebody takes and
+	// the film's frames have one order. It guards what follows.
+	looking  sync.Mutex
+	displays map[uint8]*display
+	floor    time.Time // the time of the newest frame or picture
+	queue    []shot    // frames to be written
+	waiting  int       // pixels in the queue
+	copied   Pixels
+
+	out writer // of the goroutine run
+	err error  // valid after done
+}
+
+// A display is what is known of a picture that is filmed.
+type display struct {
+	Display
+	pix     []byte // what the film shows
+	wantKey bool   // the next frame is to be a key frame
+	frames  int    // since the last key frame
+}
+
+// A shot is a frame that is to be compressed.
+type shot struct {
+	at      time.Time
+	display uint8
+	size    image.Point
+	key     bool
+	gone    bool
+	patches []Pixels
+}
+
+// maxWaiting is how many pixels may wait to be compressed. Pictures that are taken when there are
+// more are not put into the film.
+const maxWaiting = 8 << 20
+
+// maxDirty is how many rectangles of a display are looked at one by one.
+const maxDirty = 24
+
+// Start begins to film.
+func Start(cfg Config) (*Recorder, error) {
+	r := &Recorder{cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{}), displays: map[uint8]*display{}}
+	r.noted.dirty = map[uint8][]image.Rectangle{}
+	r.noted.changed = true
+	if err := r.out.open(cfg.Path, cfg.maxBytes()); err != nil {
+		return nil, fmt.Errorf("film: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	go r.run(ctx)
+	r.ring()
+	return r, nil
+}
+
+// Drawn notes that pixels of a display changed at a moment. It never blocks.
+func (r *Recorder) Drawn(number uint8, rect image.Rectangle, at time.Time) {
+	if r == nil || rect.Empty() {
+		return
+	}
+	n := &r.noted
+	n.Lock()
+	n.dirty[number] = addRect(n.dirty[number], rect)
+	n.last = at
+	n.Unlock()
+	r.ring()
+}
+
+// addRect adds a rectangle to those that are to be looked at.
+func addRect(list []image.Rectangle, rect image.Rectangle) []image.Rectangle {
+	for i, known := range list {
+		if rect.In(known) {
+			return list
+		}
+		if known.In(rect) {
+			list[i] = rect
+			return list
+		}
+	}
+	if len(list) < maxDirty {
+		return append(list, rect)
+	}
+	for _, known := range list {
+		rect = rect.Union(known)
+	}
+	return append(list[:0], rect)
+}
+
+// Changed notes that displays may have come or gone, or are of another session. It never blocks.
+func (r *Recorder) Changed() {
+	if r == nil {
+		return
+	}
+	r.noted.Lock()
+	r.noted.changed = true
+	r.noted.Unlock()
+	r.ring()
+}
+
+func (r *Recorder) ring() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Take takes a picture with snapshot, which returns all of a display, and puts it into the film:
+// what the film shows at the returned moment is that picture to the pixel, unless so much waits
+// to be written that the film leaves it out.
+func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Time, error) {
+	if r == nil {
+		_, err := snapshot()
+		return time.Now(), err
+	}
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	// NB: before the picture, which then is what differs from this.
+	r.findDisplays(time.Now())
+	p, err := snapshot()
+	at := r.moment(time.Now())
+	if err != nil || p == nil || r.waiting > maxWaiting {
+		return at, err
+	}
+	d := r.displays[number]
+	if d == nil || p.Rect != (image.Rectangle{Max: d.Size}) {
+		return at, nil // it came or changed its size in between: the next look will see it
+	}
+	r.add(d, at, d.compare(p, nil))
+	r.ring()
+	return at, nil
+}
+
+// moment returns the time for a frame of something that happened at t: after all others.
+func (r *Recorder) moment(t time.Time) time.Time {
+	if !t.After(r.floor) {
+		t = r.floor.Add(time.Microsecond)
+	}
+	r.floor = t
+	return t
+}
+
+// run looks at the screen when something was drawn on it, and writes what it sees.
+func (r *Recorder) run(ctx context.Context) {
+	defer close(r.done)
+	var rest time.Duration // what this has cost and has not been waited for
+	for {
+		select {
+		case <-ctx.Done():
+			r.err = r.finish()
+			return
+		case <-r.wake:
+		}
+		began := time.Now()
+		pause(ctx, max(r.cfg.settle(), rest))
+		rest = max(0, rest-time.Since(began))
+		end := stopwatch()
+		r.look()
+		err := r.write()
+		spent := end()
+		r.out.stats.CPU += spent
+		rest += time.Duration(float64(spent) / r.cfg.share())
+		if err != nil {
+			r.err = err
+			<-ctx.Done()
+			r.err = errors.Join(err, r.out.close())
+			return
+		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// finish writes what is on the screen at the end, and ends the file.
+func (r *Recorder) finish() error {
+	end := stopwatch()
+	r.look()
+	err := r.write()
+	r.out.stats.CPU += end()
+	if err == nil {
+		err = r.out.end()
+	}
+	return errors.Join(err, r.out.close())
+}
+
+// Close films what the screen shows now, ends the film and says what could not be written.
+func (r *Recorder) Close() error {
+	if r == nil {
+		return nil
+	}
+	r.stop()
+	<-r.done
+	if r.err != nil {
+		return fmt.Errorf("film: %w", r.err)
+	}
+	return nil
+}
+
+// look copies what was drawn since the last look, and queues what differs from what the film
+// shows.
+func (r *Recorder) look() {
+	r.looking.Lock()
+	defer r.looking.Unlock()
+	n := &r.noted
+	n.Lock()
+	dirty, last := n.dirty, n.last
+	n.dirty = map[uint8][]image.Rectangle{}
+	n.Unlock()
+	now := time.Now()
+	r.findDisplays(now)
+	if last.IsZero() || last.After(now) {
+		last = now
+	}
+	for number, rects := range dirty {
+		d := r.displays[number]
+		if d == nil {
+			continue
+		}
+		var patches []Pixels
+		for _, rect := range rects {
+			rect = rect.Intersect(image.Rectangle{Max: d.Size})
+			if rect.Empty() {
+				continue
+			}
+			if !r.cfg.Screen.Copy(number, rect, &r.copied) || r.copied.Rect != rect {
+				r.Changed()
+				break
+			}
+			patches = d.compare(&r.copied, patches)
+		}
+		if len(patches) > 0 {
+			r.add(d, r.moment(last), patches)
+		}
+	}
+}
+
+// findDisplays looks which displays there are, if that may have changed. One that has come is
+// filmed as it is.
+func (r *Recorder) findDisplays(now time.Time) {
+	n := &r.noted
+	n.Lock()
+	changed := n.changed
+	n.changed = false
+	n.Unlock()
+	if !changed {
+		return
+	}
+	there := map[uint8]bool{}
+	for _, info := range r.cfg.Screen.Displays() {
+		there[info.Number] = true
+		d := r.displays[info.Number]
+		if d != nil && d.Display == info {
+			continue
+		}
+		fresh := &display{Display: info, wantKey: true}
+		if !r.cfg.Screen.Copy(info.Number, image.Rectangle{Max: info.Size}, &r.copied) ||
+			r.copied.Rect != (image.Rectangle{Max: info.Size}) {
+			r.Changed() // it has gone or changed meanwhile, which is told again
+			there[info.Number] = d != nil
+			continue
+		}
+		fresh.pix = make([]byte, 4*info.Size.X*info.Size.Y)
+		r.displays[info.Number] = fresh
+		fresh.compare(&r.copied, nil)
+		r.add(fresh, r.moment(now), nil)
+	}
+	for number, d := range r.displays {
+		if there[number] {
+			continue
+		}
+		delete(r.displays, number)
+		r.queue = append(r.queue, shot{at: r.moment(now), display: d.Number, gone: true})
+	}
+}
+
+// gap is how many equal rows part two patches of a frame.
+const gap = 12
+
+// compare takes over what of p differs from what the film shows, and adds it to patches: a
+// rectangle for each run of rows.
+func (d *display) compare(p *Pixels, patches []Pixels) []Pixels {
+	stride := 4 * d.Size.X
+	var run image.Rectangle
+	flush := func() {
+		if !run.Empty() {
+			patches = append(patches, d.cut(run))
+		}
+		run = image.Rectangle{}
+	}
+	for y := p.Rect.Min.Y; y < p.Rect.Max.Y; y++ {
+		got := p.row(y, p.Rect.Min.X, p.Rect.Max.X)
+		have := d.pix[y*stride+4*p.Rect.Min.X:][:len(got)]
+		from, to := differ(have, got)
+		if from == to {
+			continue
+		}
+		if !run.Empty() && y-run.Max.Y >= gap {
+			flush()
+		}
+		copy(have, got)
+		run = run.Union(image.Rect(p.Rect.Min.X+from, y, p.Rect.Min.X+to, y+1))
+	}
+	flush()
+	return patches
+}
+
+// cut copies a rectangle of what the film shows.
+func (d *display) cut(r image.Rectangle) Pixels {
+	out := Pixels{Rect: r, Stride: 4 * r.Dx(), Pix: make([]byte, 0, 4*r.Dx()*r.Dy())}
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		out.Pix = append(out.Pix, d.pix[4*(y*d.Size.X+r.Min.X):4*(y*d.Size.X+r.Max.X)]...)
+	}
+	return out
+}
+
+// add queues a frame: what has changed, or all of the screen if a key frame is wanted.
+func (r *Recorder) add(d *display, at time.Time, patches []Pixels) {
+	if len(patches) == 0 && !d.wantKey {
+		return
+	}
+	if d.frames++; d.frames >= groupFrames {
+		d.wantKey = true
+	}
+	if d.wantKey {
+		d.frames = 0
+		patches = []Pixels{d.cut(image.Rectangle{Max: d.Size})}
+	}
+	r.queue = append(r.queue, shot{at: at, display: d.Number, size: d.Size, key: d.wantKey, patches: patches})
+	d.wantKey = false
+	for _, p := range patches {
+		r.waiting += len(p.Pix) / 4
+	}
+}
+
+// write compresses and writes the queue.
+func (r *Recorder) write() error {
+	for {
+		r.looking.Lock()
+		queue := r.queue
+		r.queue, r.waiting = nil, 0
+		r.looking.Unlock()
+		if len(queue) == 0 {
+			return nil
+		}
+		for _, s := range queue {
+			if err := r.out.add(s, s.at.Sub(r.cfg.Clock)); err != nil {
+				return err
+			}
+			if r.out.wantsKey(s.display) {
+				r.looking.Lock()
+				if d := r.displays[s.display]; d != nil {
+					d.wantKey = true
+				}
+				r.looking.Unlock()
+			}
+		}
+	}
+}

@@ -207,7 +207,9 @@ func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, 
 	switch {
 	case dial != nil:
 	case c.cfg.Proxy != "" && network == "tcp":
-		dial = c.cfg.dialThroughProxy
+		dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return c.cfg.dialThroughProxy(ctx, c.cfg.port(secure))
+		}
 	default:
 		dial = (&net.Dialer{}).DialContext
 	}

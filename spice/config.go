@@ -138,13 +138,18 @@ func (cfg *Config) network() string {
 
 // addr is where a channel is dialled, on the TLS port or the other one.
 func (cfg *Config) addr(secure bool) string {
-	switch {
-	case cfg.UnixPath != "":
+	if cfg.UnixPath != "" {
 		return cfg.UnixPath
-	case secure:
-		return hostport.Join(cfg.Host, cfg.TLSPort)
 	}
-	return hostport.Join(cfg.Host, cfg.Port)
+	return hostport.Join(cfg.Host, cfg.port(secure))
+}
+
+// port is the TLS port or the other one.
+func (cfg *Config) port(secure bool) int {
+	if secure {
+		return cfg.TLSPort
+	}
+	return cfg.Port
 }
 
 // secure tells whether a channel uses TLS.
@@ -206,10 +211,10 @@ func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
 func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
 func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }
 
-// dialThroughProxy lets the HTTP proxy connect to the host, whose name may be one that
-// only the proxy understands. A proxied session is all TLS.
-func (cfg *Config) dialThroughProxy(ctx context.Context, _, _ string) (net.Conn, error) {
-	return connect.Dial(ctx, cfg.Proxy, connect.Target(cfg.Host, cfg.TLSPort))
+// dialThroughProxy lets the HTTP proxy connect to a port of the host, whose name may be
+// one that only the proxy understands.
+func (cfg *Config) dialThroughProxy(ctx context.Context, port int) (net.Conn, error) {
+	return connect.Dial(ctx, cfg.Proxy, connect.Target(cfg.Host, port))
 }
 
 // shownAddr is addr for errors: a host behind an HTTP proxy may hold a ticket.

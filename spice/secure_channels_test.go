@@ -1,14 +1,17 @@
 package spice_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -189,5 +192,78 @@ func TestAnIPv6HostMayHaveBrackets(t *testing.T) {
 		c, err := spice.Dial(t.Context(), cfg)
 		require.NoError(t, err)
 		require.NoError(t, c.Close())
+	}
+}
+
+// connects is an HTTP proxy that leads to ports, and notes what it is asked for.
+func connects(t *testing.T, ports *twoPorts) (url string, asked func() []string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var mu sync.Mutex
+	var targets []string
+	serve := func(conn net.Conn) {
+		defer conn.Close()
+		// Nothing follows the request before its answer.
+		request, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		mu.Lock()
+		targets = append(targets, request.Method+" "+request.RequestURI)
+		mu.Unlock()
+		back, err := ports.dial(t.Context(), "tcp", request.RequestURI)
+		if err != nil {
+			return
+		}
+		defer back.Close()
+		io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\n")
+		ports.wg.Go(func() {
+			io.Copy(back, conn)
+			back.Close()
+		})
+		io.Copy(conn, back)
+	}
+	ports.wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			ports.wg.Go(func() { serve(conn) })
+		}
+	})
+	t.Cleanup(func() { ln.Close() })
+	return "http://" + ln.Addr().String(), func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		slices.Sort(targets)
+		return slices.Clone(targets)
+	}
+}
+
+func TestBehindAnHTTPProxyAPlainChannelGoesToThePlainPort(t *testing.T) {
+	const plain, secure = "CONNECT kvm.example:5930", "CONNECT kvm.example:5931"
+	for _, tc := range []struct {
+		channels []string
+		want     []string
+	}{
+		{[]string{"main"}, []string{plain, plain, secure}},
+		{[]string{"display", "inputs"}, []string{plain, secure, secure}},
+		{[]string{"all"}, []string{secure, secure, secure}},
+		{nil, []string{secure, secure, secure}},
+	} {
+		t.Run(fmt.Sprint(tc.channels), func(t *testing.T) {
+			s := serve(t, displayID, wire.ChannelID{Type: wire.ChannelInputs})
+			ports, file := newTwoPorts(t, s.path)
+			proxy, asked := connects(t, ports)
+			file.Proxy, file.SecureChannels = proxy, tc.channels
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			c, err := spice.Dial(ctx, spice.FromVV(&file))
+			require.NoError(t, err)
+			require.NoError(t, c.Close())
+			require.Equal(t, tc.want, asked())
+		})
 	}
 }

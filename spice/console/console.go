@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,9 +35,15 @@ type Console struct {
 	HypervisorIP string
 
 	// InsecurePort and SecurePort are SPICE's plaintext and TLS ports, 0 for
-	// none. With both, TLS is used; it never falls back to plaintext.
+	// none. With both, every channel uses TLS unless SecureChannels says otherwise; it
+	// never falls back to plaintext.
 	InsecurePort int
 	SecurePort   int
+
+	// SecureChannels names the types of channels that use SecurePort where there are both
+	// ports, as in "main"; "all" stands for every type. The others use InsecurePort. Empty
+	// means that all use SecurePort.
+	SecureChannels []string
 
 	// Proxy is the URL of an HTTP proxy that leads to HypervisorIP or Hypervisor by
 	// CONNECT, as in "http://pve.example:3128"; empty for none. That host may then be a
@@ -81,6 +88,20 @@ func CanonicalUUID(uuid string) string {
 		return strings.ToLower(uuid)
 	}
 	return uuid
+}
+
+// ForChannel returns the console as channels of a type reach it: of its two ports only
+// the one that they use.
+func (c Console) ForChannel(channel string) Console {
+	if c.Unix != "" || c.InsecurePort == 0 || c.SecurePort == 0 {
+		return c
+	}
+	if len(c.SecureChannels) == 0 || slices.Contains(c.SecureChannels, "all") || slices.Contains(c.SecureChannels, channel) {
+		c.InsecurePort = 0
+	} else {
+		c.SecurePort = 0
+	}
+	return c
 }
 
 // TLS reports whether the SPICE server is reached over TLS.
@@ -152,4 +173,33 @@ type UnknownError struct{ Source, UUID string }
 
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("no console %s in source %s", strconv.Quote(e.UUID), strconv.Quote(e.Source))
+}
+
+// SourceError says that a source could not be asked for its consoles.
+type SourceError struct {
+	Source string
+	Err    error
+}
+
+func (e *SourceError) Error() string { return e.Source + ": " + e.Err.Error() }
+
+func (e *SourceError) Unwrap() error { return e.Err }
+
+// PartialError says that some sources could not be asked, and others could.
+type PartialError struct{ Failed []*SourceError }
+
+func (e *PartialError) Error() string {
+	texts := make([]string, len(e.Failed))
+	for i, failed := range e.Failed {
+		texts[i] = failed.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (e *PartialError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, failed := range e.Failed {
+		errs[i] = failed
+	}
+	return errs
 }

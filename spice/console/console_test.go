@@ -1,7 +1,9 @@
 package console_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -49,4 +51,35 @@ func TestAUUIDsCanonicalFormHasSmallLetters(t *testing.T) {
 	for _, other := range []string{"", "Desktop", "6F4E2C1A-00AB-4000-8000-0000000000F", "X6F4E2C1A-00AB-4000-8000-0000000000FF"} {
 		assert.Equal(t, other, console.CanonicalUUID(other))
 	}
+}
+
+func TestEachTypeOfChannelHasOneOfTheTwoPorts(t *testing.T) {
+	for _, tc := range []struct {
+		secure []string
+		want   string
+	}{
+		{nil, "tls:kvm:5911"},
+		{[]string{"all"}, "tls:kvm:5911"},
+		{[]string{"inputs", "main"}, "tls:kvm:5911"},
+		{[]string{"inputs"}, "tcp:kvm:5910"},
+	} {
+		c := console.Console{Hypervisor: "kvm", InsecurePort: 5910, SecurePort: 5911, SecureChannels: tc.secure}
+		assert.Equal(t, tc.want, c.ForChannel("main").Endpoint(), tc.secure)
+	}
+	// With one way in, there is nothing to choose.
+	for _, c := range []console.Console{{InsecurePort: 1}, {SecurePort: 1}, {Unix: "/s", InsecurePort: 1, SecurePort: 2}} {
+		c.SecureChannels = []string{"inputs"}
+		assert.Equal(t, c, c.ForChannel("main"))
+	}
+}
+
+func TestSourcesThatFailAreNamedAndFound(t *testing.T) {
+	down := errors.New("libvirtd is down")
+	err := error(&console.PartialError{Failed: []*console.SourceError{{Source: "a", Err: down}, {Source: "b", Err: io.EOF}}})
+	assert.EqualError(t, err, "a: libvirtd is down; b: EOF")
+	assert.ErrorIs(t, err, down)
+	assert.ErrorIs(t, err, io.EOF)
+	var one *console.SourceError
+	assert.ErrorAs(t, err, &one)
+	assert.Equal(t, "a", one.Source)
 }

@@ -73,7 +73,7 @@ func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.Fi
 		f.UnixPath = c.Unix
 		return f, nil
 	}
-	f.Host, f.Port, f.TLSPort, f.Proxy = c.Host(), c.InsecurePort, c.SecurePort, c.Proxy
+	f.Host, f.Port, f.TLSPort, f.SecureChannels, f.Proxy = c.Host(), c.InsecurePort, c.SecurePort, c.SecureChannels, c.Proxy
 	if c.SecurePort != 0 {
 		f.CA, f.HostSubject = string(c.CACert), c.HostSubject
 	}
@@ -174,18 +174,45 @@ func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 	defer cancel()
-	if _, err := p.cfg.Consoles.Consoles(ctx); err != nil {
+	_, err := p.cfg.Consoles.Consoles(ctx)
+	failed, ok := failedSources(err)
+	if !ok {
 		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	answer := map[string]any{"status": "ok"}
+	if failed != nil {
+		answer = map[string]any{"status": "degraded", "failed_sources": len(failed)}
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// FailedSource is a source of consoles that could not be asked, as GET /consoles lists
+// it.
+type FailedSource struct {
+	Source  string `json:"source"`
+	Message string `json:"message"`
+}
+
+// failedSources returns the sources that an error of Catalog.Consoles is about; ok is
+// false if it is about all of them.
+func failedSources(err error) (failed []FailedSource, ok bool) {
+	var partial *console.PartialError
+	if !errors.As(err, &partial) {
+		return nil, err == nil
+	}
+	for _, e := range partial.Failed {
+		failed = append(failed, FailedSource{e.Source, e.Err.Error()})
+	}
+	return failed, true
 }
 
 func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
 	defer cancel()
 	consoles, err := p.cfg.Consoles.Consoles(ctx)
-	if err != nil {
+	failed, ok := failedSources(err)
+	if !ok {
 		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
 		return
 	}
@@ -199,7 +226,11 @@ func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 			InsecurePort: c.InsecurePort, SecurePort: c.SecurePort, Unix: c.Unix,
 			VV: "/console/proxy/" + url.PathEscape(c.Source) + "/" + url.PathEscape(c.UUID) + "/console.vv"}
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"consoles": infos})
+	answer := map[string]any{"consoles": infos}
+	if failed != nil {
+		answer["failed_sources"] = failed
+	}
+	writeJSON(w, http.StatusOK, answer)
 }
 
 func (p *Proxy) getSessions(w http.ResponseWriter, _ *http.Request) {

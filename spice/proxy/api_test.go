@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	consoles "github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -221,14 +224,102 @@ func TestMetricsCountEventsSessionsAndBytes(t *testing.T) {
 	for _, line := range []string{
 		`spicelane_proxy_events_total{event="session_opened",reason=""} 1`,
 		`spicelane_proxy_relayed_bytes_total{channel="main",from="server"} 38`,
-		"spicelane_proxy_sessions 1", "spicelane_proxy_channels 1",
-		"spicelane_proxy_backend_link_seconds_count 1",
+		"spicelane_proxy_sessions 1", `spicelane_proxy_channels{channel="main"} 1`,
+		"spicelane_proxy_backend_connect_seconds_count 1", "spicelane_proxy_backend_link_seconds_count 1",
+		"spicelane_proxy_handshake_seconds_count 2",
+		`spicelane_proxy_relay_seconds_count{channel="main",from="server"} 1`,
 	} {
 		assert.Contains(t, body, line+"\n")
 	}
 	l.event(proxy.EventLinkRefused)
 	_, body = l.ask("GET", "/metrics")
 	assert.Contains(t, body, `spicelane_proxy_events_total{event="link_refused",reason="token_unknown"} 1`+"\n")
+	assert.Regexp(t, `spicelane_proxy_build_info\{go="go1[^"]*",revision="[^"]*",version="[^"]+"\} 1\n`, body)
+}
+
+// counting is a catalog that counts the errors of its sources, of which some answer.
+type counting struct{ *lab }
+
+func (c counting) Consoles(ctx context.Context) ([]proxy.Console, error) {
+	all, _ := c.lab.Consoles(ctx)
+	return all, &consoles.PartialError{Failed: []*consoles.SourceError{{Source: "kvm7", Err: errors.New("libvirtd is down")}}}
+}
+
+func (counting) SourceErrors() map[string]uint64 { return map[string]uint64{"kvm7": 3, "lab": 0} }
+
+func TestASourceThatFailsDoesNotTakeTheOthersConsolesAway(t *testing.T) {
+	c := newConsole(t, "tcp", nil)
+	l := up(t, c, func(cfg *proxy.Config) { cfg.Consoles = counting{&lab{consoles: []*console{c}}} })
+	resp, body := l.ask("GET", "/consoles")
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	var list struct {
+		Consoles []proxy.ConsoleInfo
+		Failed   []proxy.FailedSource `json:"failed_sources"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &list))
+	require.Len(t, list.Consoles, 1)
+	assert.Equal(t, uuid, list.Consoles[0].UUID)
+	assert.Equal(t, []proxy.FailedSource{{Source: "kvm7", Message: "libvirtd is down"}}, list.Failed)
+	resp, body = l.ask("GET", "/healthz")
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	assert.JSONEq(t, `{"status":"degraded","failed_sources":1}`, body)
+	l.open()
+	_, body = l.ask("GET", "/metrics")
+	for _, line := range []string{`spicelane_proxy_source_errors_total{source="kvm7"} 3`, `spicelane_proxy_source_errors_total{source="lab"} 0`} {
+		assert.Contains(t, body, line+"\n")
+	}
+}
+
+// Timeline: the console sets a window of 5, the client knows it; the console sends 7
+// messages, the client acknowledges 5; the console sets another window.
+func TestMessagesThatAClientHasNotAcknowledgedAreCounted(t *testing.T) {
+	// With the firewall off: what is looked at is not limited by it.
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Firewall.Mode = proxy.FirewallOff })
+	token, _, _ := l.open()
+	client, err := l.link(token, session, display)
+	require.NoError(t, err)
+	server := l.console.next(t)
+	say := func(from, to net.Conn, msg []byte) {
+		write(t, from, msg)
+		expect(t, to, msg)
+	}
+	pending := func(want uint64) {
+		t.Helper()
+		ch := l.Sessions()[0].Channels[1]
+		require.NotNil(t, ch.Unacknowledged)
+		assert.Equal(t, want, *ch.Unacknowledged)
+		_, body := l.ask("GET", "/metrics")
+		assert.Contains(t, body, fmt.Sprintf("spicelane_proxy_channel_unacknowledged_messages{channel=\"display\"} %d\n", want))
+	}
+	assert.Nil(t, l.Sessions()[0].Channels[1].Unacknowledged)
+	_, body := l.ask("GET", "/metrics")
+	assert.NotContains(t, body, "spicelane_proxy_channel_unacknowledged_messages{")
+	ack := message(2, nil)
+
+	say(server, client, message(4, make([]byte, 12)))
+	say(server, client, message(3, (&wire.SetAck{Generation: 1, Window: 5}).Append(nil)))
+	pending(0)
+	say(client, server, ack) // of the window before
+	say(client, server, message(1, (&wire.AckSync{Generation: 1}).Append(nil)))
+	for range 7 {
+		say(server, client, message(4, make([]byte, 12)))
+	}
+	pending(7)
+	say(client, server, ack)
+	pending(2)
+	say(client, server, ack) // of what it has not got
+	pending(0)
+	say(server, client, message(3, (&wire.SetAck{Generation: 2, Window: 5}).Append(nil)))
+	say(server, client, message(4, nil))
+	say(client, server, ack)
+	pending(1)
+	say(client, server, message(1, (&wire.AckSync{Generation: 7}).Append(nil)))
+	say(client, server, ack)
+	pending(1)
+	// Nonsense is between the two of them.
+	say(server, client, message(3, []byte("abc")))
+	say(client, server, message(1, nil))
+	say(client, server, message(2, make([]byte, 100_000)))
 }
 
 func TestTheHostOfAVVFileIsOneThatClientsReach(t *testing.T) {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/spicelane/spicelane/spice/connect"
 	"github.com/spicelane/spicelane/spice/link"
@@ -38,53 +41,35 @@ func (e *BackendError) result() wire.Result {
 	return wire.ResultError
 }
 
-// dialConsole connects to a console and links a channel as the client asked for
-// it. The error is a *BackendError.
-func dialConsole(ctx context.Context, c Console, alive time.Duration, request link.Request) (conn net.Conn, ch *link.Channel, err error) {
-	defer func() {
-		if err != nil {
-			if conn != nil {
-				conn.Close()
-			}
-			conn, ch, err = nil, nil, &BackendError{Endpoint: c.Endpoint(), Err: err}
-		}
-	}()
-	network, address := c.Address()
-	if through := c.Proxy != "" && network == "tcp"; through {
-		if c.SecurePort == 0 || c.HostSubject == "" {
-			return nil, nil, errors.New("through an HTTP proxy a console needs a TLS port and a host subject")
-		}
-		conn, err = connect.Dial(ctx, c.Proxy, connect.Target(c.Host(), c.SecurePort))
-	} else {
-		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+// dialConsole connects to a console and links a channel as the client asked for it, on
+// the port that the console has for such channels. A console that wants TLS for a
+// channel on its plaintext port gets that. The error is a *BackendError.
+func dialConsole(ctx context.Context, c Console, alive time.Duration, request link.Request, connecting prometheus.Observer) (net.Conn, *link.Channel, error) {
+	if c.Proxy != "" && c.Unix == "" && (c.SecurePort == 0 || c.HostSubject == "") {
+		return nil, nil, &BackendError{Endpoint: c.Endpoint(), Err: errors.New("through an HTTP proxy a console needs a TLS port and a host subject")}
 	}
+	at := c.ForChannel(request.Channel.Type.String())
+	conn, ch, err := dialPort(ctx, at, alive, request, connecting)
+	var refused *link.Error
+	if errors.As(err, &refused) && refused.Code == wire.ResultNeedSecured && !at.TLS() && c.TLS() {
+		at.InsecurePort, at.SecurePort = 0, c.SecurePort
+		conn, ch, err = dialPort(ctx, at, alive, request, connecting)
+	}
+	if err != nil {
+		return nil, nil, &BackendError{Endpoint: at.Endpoint(), Err: err}
+	}
+	return conn, ch, nil
+}
+
+// dialPort connects to the port of a console and links a channel.
+func dialPort(ctx context.Context, c Console, alive time.Duration, request link.Request, connecting prometheus.Observer) (net.Conn, *link.Channel, error) {
+	began := time.Now()
+	conn, err := dialSecured(ctx, c, alive)
+	connecting.Observe(time.Since(began).Seconds())
 	if err != nil {
 		return nil, nil, err
 	}
-	keepAlive(conn, alive)
-	conn = newPollConn(conn)
-	if c.TLS() {
-		// Without certificates of its own a console is checked against the
-		// system's (nil).
-		var roots *x509.CertPool
-		if c.CACert != nil {
-			roots = x509.NewCertPool()
-			if !roots.AppendCertsFromPEM(c.CACert) {
-				return conn, nil, errors.New("its CA certificate is no PEM text")
-			}
-		}
-		config := pki.ClientTLS(roots, c.ServerName(), c.HostSubject)
-		if c.Proxy != "" {
-			// The name is the HTTP proxy's affair, and may be a secret: no SNI.
-			config.ServerName = ""
-		}
-		secure := tls.Client(conn, config)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			return conn, nil, err
-		}
-		conn = secure
-	}
-	ch, err = link.Client(ctx, conn, link.Config{
+	ch, err := link.Client(ctx, conn, link.Config{
 		ConnectionID: request.ConnectionID,
 		Channel:      request.Channel,
 		// Of the common capabilities only those that the client was offered
@@ -93,5 +78,57 @@ func dialConsole(ctx context.Context, c Console, alive time.Duration, request li
 		ChannelCaps: request.ChannelCaps,
 		Secret:      c.Ticket,
 	})
-	return conn, ch, err
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, ch, nil
+}
+
+// dialSecured connects to the port of a console, up to the end of TLS if it has that.
+func dialSecured(ctx context.Context, c Console, alive time.Duration) (net.Conn, error) {
+	network, address := c.Address()
+	var conn net.Conn
+	var err error
+	if c.Proxy != "" && network == "tcp" {
+		conn, err = connect.Dial(ctx, c.Proxy, connect.Target(c.Host(), cmp.Or(c.SecurePort, c.InsecurePort)))
+	} else {
+		conn, err = new(net.Dialer).DialContext(ctx, network, address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keepAlive(conn, alive)
+	conn = newPollConn(conn)
+	if !c.TLS() {
+		return conn, nil
+	}
+	secure, err := startTLS(ctx, c, conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// startTLS checks who is behind a connection to a console's TLS port.
+func startTLS(ctx context.Context, c Console, conn net.Conn) (net.Conn, error) {
+	// Without certificates of its own a console is checked against the system's (nil).
+	var roots *x509.CertPool
+	if c.CACert != nil {
+		roots = x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(c.CACert) {
+			return nil, errors.New("its CA certificate is no PEM text")
+		}
+	}
+	config := pki.ClientTLS(roots, c.ServerName(), c.HostSubject)
+	if c.Proxy != "" {
+		// The name is the HTTP proxy's affair, and may be a secret: no SNI.
+		config.ServerName = ""
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secure, nil
 }

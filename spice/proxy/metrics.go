@@ -1,7 +1,9 @@
 package proxy
 
 import (
-	"time"
+	"cmp"
+	"runtime"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,12 +17,15 @@ type metrics struct {
 	registry *prometheus.Registry
 	events   *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
-	linking  prometheus.Histogram
-	silence  *prometheus.HistogramVec
 	verdicts *prometheus.CounterVec
-	latency  *prometheus.HistogramVec
 	lost     prometheus.Counter
+
+	handshake, connecting, linking prometheus.Histogram
+	latency, silence               *prometheus.HistogramVec
 }
+
+// Each bucket of a connection's steps ends at twice the one before: 1 ms to 8 s.
+var stepBuckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 func newMetrics(p *Proxy) *metrics {
 	m := &metrics{
@@ -31,7 +36,13 @@ func newMetrics(p *Proxy) *metrics {
 			Help: "Bytes passed on after the link, by channel type and sender."}, []string{"channel", "from"}),
 		linking: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "spicelane_proxy_backend_link_seconds",
 			Help:    "Time to connect to a console and link a channel, failures included.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+			Buckets: stepBuckets}),
+		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "spicelane_proxy_handshake_seconds",
+			Help:    "Time from accepting a connection on the TLS port to having its token, good or not.",
+			Buckets: stepBuckets}),
+		connecting: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "spicelane_proxy_backend_connect_seconds",
+			Help:    "Time to connect to a console, TLS included, before the channel is linked; failures included.",
+			Buckets: stepBuckets}),
 	}
 	m.silence = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "spicelane_proxy_channel_longest_silence_seconds",
 		Help:    "Longest time for which a channel carried nothing, observed when it closes, by channel type.",
@@ -46,15 +57,12 @@ func newMetrics(p *Proxy) *metrics {
 	gauge := func(name, help string, value func() int) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
-	m.registry.MustRegister(m.events, m.bytes, m.linking, m.silence, m.verdicts, m.latency, m.lost, silenceNow{p},
+	build := prometheus.NewGauge(prometheus.GaugeOpts{Name: "spicelane_proxy_build_info",
+		Help: "Always 1; the labels say which build this is.", ConstLabels: buildLabels(debug.ReadBuildInfo())})
+	build.Set(1)
+	m.registry.MustRegister(m.events, m.bytes, m.handshake, m.connecting, m.linking, m.silence, m.verdicts, m.latency, m.lost,
+		build, channelsNow{p}, sourceErrors{p.cfg.Consoles},
 		gauge("spicelane_proxy_sessions", "Sessions that are alive.", func() int { return len(p.Sessions()) }),
-		gauge("spicelane_proxy_channels", "Channels of these sessions.", func() int {
-			n := 0
-			for _, s := range p.Sessions() {
-				n += len(s.Channels)
-			}
-			return n
-		}),
 		gauge("spicelane_proxy_handshakes", "Connections that have not been let in yet.", p.Handshaking),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -74,22 +82,74 @@ func channelLabel(t wire.ChannelType) string {
 	return "other"
 }
 
-// silenceNow collects the longest silence that lasts now, by channel type.
-type silenceNow struct{ p *Proxy }
+// buildLabels are what the Go toolchain noted in the binary. Without a version control
+// system beside the build, the revision is empty.
+func buildLabels(info *debug.BuildInfo, ok bool) prometheus.Labels {
+	labels := prometheus.Labels{"version": "unknown", "revision": "", "go": runtime.Version()}
+	if !ok {
+		return labels
+	}
+	labels["version"] = cmp.Or(info.Main.Version, "unknown")
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			labels["revision"] = s.Value
+		}
+	}
+	return labels
+}
 
-var silenceNowDesc = prometheus.NewDesc("spicelane_proxy_channel_silence_seconds",
-	"For how long the most silent open channel has carried nothing, by channel type.", []string{"channel"}, nil)
+// channelsNow collects what there is to say of the channels that are open, by type.
+type channelsNow struct{ p *Proxy }
 
-func (c silenceNow) Describe(descs chan<- *prometheus.Desc) { descs <- silenceNowDesc }
+var (
+	channelsDesc = prometheus.NewDesc("spicelane_proxy_channels",
+		"Channels of the sessions that are alive, by type.", []string{"channel"}, nil)
+	silenceDesc = prometheus.NewDesc("spicelane_proxy_channel_silence_seconds",
+		"For how long the most silent open channel has carried nothing, by channel type.", []string{"channel"}, nil)
+	unacknowledgedDesc = prometheus.NewDesc("spicelane_proxy_channel_unacknowledged_messages",
+		"Messages from the console that a client has not acknowledged, on the open channel with most of them, by channel type.",
+		[]string{"channel"}, nil)
+)
 
-func (c silenceNow) Collect(out chan<- prometheus.Metric) {
-	longest := map[string]time.Duration{}
+func (c channelsNow) Describe(descs chan<- *prometheus.Desc) {
+	descs <- channelsDesc
+	descs <- silenceDesc
+	descs <- unacknowledgedDesc
+}
+
+func (c channelsNow) Collect(out chan<- prometheus.Metric) {
+	number, silent, unacknowledged := map[string]float64{}, map[string]float64{}, map[string]float64{}
+	now := c.p.cfg.now()
 	c.p.sessions.each(func(ch *channel) {
-		current, _ := ch.silence.at(c.p.cfg.now())
 		label := channelLabel(ch.id.Type)
-		longest[label] = max(longest[label], current)
+		number[label]++
+		current, _ := ch.silence.at(now)
+		silent[label] = max(silent[label], current.Seconds())
+		if n, ok := ch.acks.pending(ch.fromServer.messages.Load()); ok {
+			unacknowledged[label] = max(unacknowledged[label], float64(n))
+		}
 	})
-	for label, d := range longest {
-		out <- prometheus.MustNewConstMetric(silenceNowDesc, prometheus.GaugeValue, d.Seconds(), label)
+	for desc, values := range map[*prometheus.Desc]map[string]float64{channelsDesc: number, silenceDesc: silent, unacknowledgedDesc: unacknowledged} {
+		for label, value := range values {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, label)
+		}
+	}
+}
+
+// sourceErrors collects the errors that a catalog has counted, if it counts them.
+type sourceErrors struct{ catalog Catalog }
+
+var sourceErrorsDesc = prometheus.NewDesc("spicelane_proxy_source_errors_total",
+	"Errors of a source of consoles: it could not be asked, or has lost who it asks.", []string{"source"}, nil)
+
+func (c sourceErrors) Describe(descs chan<- *prometheus.Desc) { descs <- sourceErrorsDesc }
+
+func (c sourceErrors) Collect(out chan<- prometheus.Metric) {
+	counting, ok := c.catalog.(SourceErrors)
+	if !ok {
+		return
+	}
+	for source, n := range counting.SourceErrors() {
+		out <- prometheus.MustNewConstMetric(sourceErrorsDesc, prometheus.CounterValue, float64(n), source)
 	}
 }

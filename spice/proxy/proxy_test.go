@@ -621,7 +621,6 @@ func TestTicketsThatCannotBeOpenedAreRefused(t *testing.T) {
 func TestAConsoleThatSendsNonsenseLosesItsChannel(t *testing.T) {
 	for name, msg := range map[string][]byte{
 		"init too short": message(mainInitType, []byte("abc")),
-		"init too long":  message(mainInitType, make([]byte, 4097)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := up(t, newConsole(t, "tcp", nil))
@@ -633,6 +632,21 @@ func TestAConsoleThatSendsNonsenseLosesItsChannel(t *testing.T) {
 			assert.Equal(t, proxy.ReasonFailed, e.Reason)
 			assert.Error(t, e.Err)
 		})
+	}
+}
+
+// Later versions of the protocol may append to MAIN_INIT.
+func TestALongMainInitIsReadAndPassedOn(t *testing.T) {
+	for _, mode := range []proxy.FirewallMode{proxy.FirewallEnforce, proxy.FirewallOff} {
+		l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Firewall.Mode = mode })
+		token := l.token()
+		client, err := l.link(token, 0, mainChannel)
+		require.NoError(t, err)
+		msg := message(mainInitType, append(mainInit(session), make([]byte, 10_000)...))
+		write(t, l.console.next(t), msg)
+		expect(t, client, msg)
+		_, err = l.link(token, session, display)
+		assert.NoError(t, err, "the connection id was read")
 	}
 }
 

@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// maxCaptured bounds the message that a scanner may collect, in bytes. A
-// MAIN_INIT has 32; later versions of the protocol may append to it.
+// maxCaptured is how much of a message a scanner collects at most, in bytes. A
+// MAIN_INIT has 32, and all else that is watched has less. What later versions of the
+// protocol append is passed on like the rest: looking at a message must not limit it.
 const maxCaptured = 4096
 
 // scanner finds the messages in a stream that passes by in pieces of any size. It
@@ -21,8 +21,8 @@ type scanner struct {
 	// judge says whether a message may pass; nil lets all pass.
 	judge func(kind uint16, size uint32) error
 
-	// watched are the types of messages whose bodies are looked at, before any byte
-	// that follows the body is passed on.
+	// watched are the types of messages whose bodies are looked at, up to maxCaptured
+	// bytes of each, before any byte that follows the body is passed on.
 	watched []watch
 
 	left     int64 // bytes of the current message's body that have not passed
@@ -58,7 +58,7 @@ func (s *scanner) feed(b []byte) (pass int, err error) {
 		if s.left > 0 {
 			n := int(min(s.left, int64(len(b)-at)))
 			if s.captured != nil {
-				s.capture = append(s.capture, b[at:at+n]...)
+				s.capture = append(s.capture, b[at:at+min(n, maxCaptured-len(s.capture))]...)
 			}
 			at += n
 			if s.left -= int64(n); s.left == 0 {
@@ -86,10 +86,7 @@ func (s *scanner) feed(b []byte) (pass int, err error) {
 		}
 		for i := range s.watched {
 			if s.watched[i].kind == kind {
-				if body > maxCaptured {
-					return at, fmt.Errorf("message type %d has %d bytes, want at most %d", kind, body, maxCaptured)
-				}
-				s.captured, s.capture = s.watched[i].see, make([]byte, 0, body)
+				s.captured, s.capture = s.watched[i].see, make([]byte, 0, min(body, maxCaptured))
 			}
 		}
 		began = at

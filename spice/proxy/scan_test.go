@@ -48,13 +48,20 @@ func TestScannerFindsMessagesInPiecesOfAnySize(t *testing.T) {
 	}
 }
 
-func TestScannerRefusesToCollectWithoutEnd(t *testing.T) {
-	huge := wire.Header{Type: mainInitType, Size: 1 << 30}.AppendMini(nil)
-	_, _, _, err := proxy.ScanMessages(huge, true, mainInitType, nil, 6)
-	assert.ErrorContains(t, err, "1073741824 bytes")
-	messages, _, _, err := proxy.ScanMessages(huge, true, 0, nil, 6)
-	assert.NoError(t, err, "what is not collected may have any size")
-	assert.Equal(t, uint64(1), messages)
+// Who looks at a message must not limit it: only the firewall does that.
+func TestScannerCollectsTheBeginningOfAHugeMessageAndPassesItAll(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	s := append(wire.Header{Type: mainInitType, Size: uint32(len(body))}.AppendMini(nil), body...)
+	for _, size := range []int{1000, 4096, 4102, len(s)} {
+		messages, found, passed, err := proxy.ScanMessages(s, true, mainInitType, nil, size)
+		require.NoError(t, err)
+		assert.Equal(t, uint64(1), messages)
+		assert.Equal(t, body[:4096], found, "pieces of %d", size)
+		assert.True(t, bytes.Equal(s, passed), "pieces of %d: what was passed on differs", size)
+	}
+	// What is only announced takes no memory.
+	huge := wire.Header{Type: mainInitType, Size: 1<<32 - 1}.AppendMini(nil)
+	assert.Less(t, testing.AllocsPerRun(1, func() { _, _, _, _ = proxy.ScanMessages(huge, true, mainInitType, nil, 6) }), 20.0)
 }
 
 // FuzzScanner checks that the size of the pieces makes no difference, and that

@@ -37,6 +37,7 @@ func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 
 // serveTLS takes one channel from its first byte to its last.
 func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
+	accepted := time.Now()
 	conn := tls.Server(newPollConn(raw), p.tls.Load().config)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
@@ -55,6 +56,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 		}
 		return
 	}
+	p.metrics.handshake.Observe(time.Since(accepted).Seconds())
 	if p.forbidden(hs.Request.Channel.Type) {
 		refused.Reason, refused.Err = ReasonChannelForbidden, hs.Finish(ctx, wire.ResultChannelNotAvailable)
 		p.emit(refused)
@@ -225,7 +227,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 	}
 	defer console.Release()
 	started := time.Now()
-	conn, linked, err := dialConsole(ctx, console, p.cfg.keepAlive(), hs.Request)
+	conn, linked, err := dialConsole(ctx, console, p.cfg.keepAlive(), hs.Request, p.metrics.connecting)
 	p.metrics.linking.Observe(time.Since(started).Seconds())
 	if err != nil {
 		return nil, console, err
@@ -247,6 +249,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
 	fromClient := p.pump(ch, wire.FromClient, mini, client, server)
 	fromServer := p.pump(ch, wire.FromServer, mini, server, client)
+	followAcks(ch, fromClient, fromServer)
 	if ch.id.Type == wire.ChannelMain {
 		var first wire.MainInit
 		seen := false

@@ -65,6 +65,7 @@ type channel struct {
 	relaying               atomic.Bool
 	first                  end // the first end of its two directions
 	silence                silence
+	acks                   acks
 	verdicts               verdicts
 	farewell               atomic.Pointer[func(text string)] // of the main channel, once it relays
 }
@@ -125,6 +126,9 @@ type ChannelInfo struct {
 	BytesFromServer    uint64    `json:"bytes_from_server"`
 	MessagesFromClient uint64    `json:"messages_from_client"`
 	MessagesFromServer uint64    `json:"messages_from_server"`
+	// Messages from the server that the client has not acknowledged; nil if the channel
+	// has no acknowledgements.
+	Unacknowledged *uint64 `json:"unacknowledged,omitempty"`
 	// For how long nothing was relayed in either direction: now, and at most.
 	SilenceMS        int64 `json:"silence_ms"`
 	LongestSilenceMS int64 `json:"longest_silence_ms"`
@@ -368,6 +372,9 @@ func (ss *sessions) list(now time.Time) []SessionInfo {
 				Channel: ch.id.String(), Client: ch.client, Started: ch.started, Relaying: ch.relaying.Load(),
 				BytesFromClient: ch.fromClient.bytes.Load(), BytesFromServer: ch.fromServer.bytes.Load(),
 				MessagesFromClient: ch.fromClient.messages.Load(), MessagesFromServer: ch.fromServer.messages.Load()}
+			if n, ok := ch.acks.pending(channels[j].MessagesFromServer); ok {
+				channels[j].Unacknowledged = &n
+			}
 		}
 		infos[i] = SessionInfo{ID: s.id, Source: s.source, UUID: s.uuid, Name: s.name, Viewer: s.viewer, Client: s.client,
 			Started: s.started, Channels: channels}

@@ -249,7 +249,7 @@ func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 		size, took, err = b.writeState(ctx)
 	}
 	if err == nil {
-		*detail = fmt.Sprintf("%d MiB, the guest stood still for %.2f s", size>>20, took.Seconds())
+		*detail = fmt.Sprintf("%d MiB, the guest was paused for %.2f s", size>>20, took.Seconds())
 		return nil
 	}
 	if end := b.machine().Err(); end != nil {
@@ -310,14 +310,14 @@ func (b *bringUp) watchScreen(ctx context.Context, f func(Digest) bool) error {
 	}
 }
 
-// A pausedError says that the guest stands still and should not.
+// A pausedError says that the guest is paused and should not be.
 type pausedError struct{ err error }
 
 func (e *pausedError) Error() string { return "the machine does not run on: " + e.err.Error() }
 func (e *pausedError) Unwrap() error { return e.err }
 
 // writeState saves the paused machine. It returns the size of what was saved and
-// how long the guest stood still.
+// how long the guest was paused.
 func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Duration, err error) {
 	d, err := b.warm.claim.Draft()
 	if err != nil {

@@ -110,7 +110,7 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	st := cold.State()
 	require.False(t, st.Warm)
 	require.Equal(t, "no state of this machine is saved yet", st.ColdReason)
-	require.Contains(t, stepOf(t, cold, "save").Detail, " MiB, the guest stood still for ")
+	require.Contains(t, stepOf(t, cold, "save").Detail, " MiB, the guest was paused for ")
 	said := cold.Serial().Lines()
 	ctx := t.Context()
 	// The one that was saved goes on as if nothing had been.

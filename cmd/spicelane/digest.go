@@ -51,7 +51,7 @@ to the guest before this command is in it.`,
 					var fresh bool
 					d, fresh, err = freshDigest(ctx, drv)
 					if err == nil && !fresh {
-						fmt.Fprintf(cmd.ErrOrStderr(), "the guest's frame counter stands still at %d\n", d.FrameCounter)
+						fmt.Fprintf(cmd.ErrOrStderr(), "the guest's frame counter has stopped at %d\n", d.FrameCounter)
 					}
 					return err
 				})

@@ -164,7 +164,7 @@ func (p Progress) String() string {
 	case p.Stalled():
 		return s + ": the host stalled"
 	case pct(p.CPU) < 1:
-		return s + ": the guest stands still"
+		return s + ": the guest is idle"
 	case pct(p.CPU+p.Starved) > 95: // it wants the processor all the time, and gets its share
 		return s + ": the guest spins"
 	}

@@ -52,7 +52,7 @@ func TestAFailedWaitIsExplainedByWhatTheHostLetQEMUDo(t *testing.T) {
 		hop          verdict.Hop
 		says, ending string
 	}{
-		{"idle", watched(0, 0), product, verdict.Product, verdict.HopGuest, "await: awaited a key: too late; in the last 2s", ": the guest stands still"},
+		{"idle", watched(0, 0), product, verdict.Product, verdict.HopGuest, "await: awaited a key: too late; in the last 2s", ": the guest is idle"},
 		{"spins", watched(2*time.Second, 0), product, verdict.Product, verdict.HopGuest, "await: ", ": the guest spins"},
 		{"spins on a busy host", watched(1600*time.Millisecond, 350*time.Millisecond), product, verdict.Product, verdict.HopGuest, "await: ", ": the guest spins"},
 		{"starved", watched(0, 1500*time.Millisecond), product, verdict.Host, "", "await: ", ": the host stalled"},

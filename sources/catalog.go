@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -41,8 +43,8 @@ type Catalog struct {
 	cfg  Config
 
 	mu      sync.Mutex
-	sources []Source
-	byName  map[string]Source
+	sources []*source
+	byName  map[string]*source
 	err     error
 
 	watcher *fsnotify.Watcher
@@ -50,11 +52,46 @@ type Catalog struct {
 	close   sync.Once
 }
 
-// NewCatalog makes a catalog of the given sources. It is an error if two have
-// the same name.
+// source is one that is in force.
+type source struct {
+	Source
+	declaration
+	opened bool // by the catalog, which closes it
+
+	errors atomic.Uint64
+	mu     sync.Mutex
+	last   string // the error that was said last; empty if all is well
+}
+
+// Name returns the source's name, also while the source is being made.
+func (s *source) Name() string { return s.name }
+
+// NewCatalog makes a catalog of the given sources, which it does not close. It is an
+// error if two have the same name.
 func NewCatalog(sources ...Source) (*Catalog, error) {
-	c := &Catalog{}
-	return c, c.set(sources)
+	c := &Catalog{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
+	list := make([]*source, len(sources))
+	for i, s := range sources {
+		list[i] = &source{Source: s, declaration: declaration{name: s.Name()}}
+	}
+	return c, c.set(list)
+}
+
+// OpenText makes a catalog of the text of a sources file, which nobody watches. name
+// stands in errors. Close ends what its sources have running.
+func OpenText(name string, data []byte, cfg Config) (*Catalog, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Catalog{cfg: cfg}
+	declared, err := parse(name, data, cfg.Kinds)
+	if err == nil {
+		err = c.open(declared)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Open loads a sources file and watches it until Close. If the file is bad now,
@@ -95,9 +132,9 @@ func (c *Catalog) Reload() error {
 	if c.path == "" {
 		return nil
 	}
-	sources, err := load(c.path, c.cfg.Kinds)
+	declared, err := load(c.path, c.cfg.Kinds)
 	if err == nil {
-		err = c.set(sources)
+		err = c.open(declared)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -112,40 +149,64 @@ func (c *Catalog) Err() error {
 	return c.err
 }
 
-// Close ends the watch. The catalog keeps answering from what it has.
+// Close ends the watch and what the sources have running. The catalog keeps answering
+// from what it has.
 func (c *Catalog) Close() error {
 	var err error
 	c.close.Do(func() {
 		if c.watcher != nil {
 			err = c.watcher.Close()
 			<-c.done
-			c.mu.Lock()
-			opened := c.sources
-			c.mu.Unlock()
-			closeSources(opened)
 		}
+		c.mu.Lock()
+		sources := c.sources
+		c.mu.Unlock()
+		closeSources(sources)
 	})
 	return err
 }
 
-// Consoles returns the consoles of all sources, in the order of the sources.
+// Consoles returns the consoles of all sources, in the order of the sources. It asks all
+// of them at once. If some cannot be asked, the error is a [*console.PartialError]; the
+// consoles of the others are there all the same.
 func (c *Catalog) Consoles(ctx context.Context) ([]Console, error) {
 	c.mu.Lock()
 	sources := c.sources
 	c.mu.Unlock()
-	var all []Console
-	for _, s := range sources {
-		consoles, err := s.Consoles(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("sources: %s: %w", s.Name(), err)
-		}
-		all = append(all, consoles...)
+	found, errs := make([][]Console, len(sources)), make([]error, len(sources))
+	var wg sync.WaitGroup
+	for i, s := range sources {
+		wg.Go(func() { found[i], errs[i] = s.Consoles(ctx) })
 	}
-	return all, nil
+	wg.Wait()
+	var failed []*console.SourceError
+	for i, s := range sources {
+		if errs[i] != nil {
+			failed = append(failed, &console.SourceError{Source: s.Name(), Err: errs[i]})
+		}
+		c.note(ctx, s, errs[i])
+	}
+	switch len(failed) {
+	case 0:
+	case len(sources):
+		return nil, fmt.Errorf("sources: %w", errors.Join(errorsOf(failed)...))
+	default:
+		return slices.Concat(found...), &console.PartialError{Failed: failed}
+	}
+	return slices.Concat(found...), nil
+}
+
+func errorsOf(failed []*console.SourceError) []error {
+	errs := make([]error, len(failed))
+	for i, e := range failed {
+		errs[i] = e
+	}
+	return errs
 }
 
 // Console returns one console with its ticket. The error is a
-// [*console.UnknownError] if there is no such source or console.
+// [*console.UnknownError] if there is no such source or console, and a
+// [*console.UnusableError] if nobody can be led to it as it is.
 func (c *Catalog) Console(ctx context.Context, source, uuid string) (Console, error) {
 	c.mu.Lock()
 	s := c.byName[source]
@@ -153,11 +214,76 @@ func (c *Catalog) Console(ctx context.Context, source, uuid string) (Console, er
 	if s == nil {
 		return Console{}, &console.UnknownError{Source: source, UUID: uuid}
 	}
-	return s.Console(ctx, uuid)
+	found, err := s.Console(ctx, uuid)
+	if unknown, unusable := (*console.UnknownError)(nil), (*console.UnusableError)(nil); err != nil && !errors.As(err, &unknown) && !errors.As(err, &unusable) {
+		c.note(ctx, s, err)
+	}
+	return found, err
 }
 
-func (c *Catalog) set(sources []Source) error {
-	byName := make(map[string]Source, len(sources))
+// SourceErrors returns how many errors each source has had: it could not be asked, or
+// it has reported that it has lost who it asks.
+func (c *Catalog) SourceErrors() map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := make(map[string]uint64, len(c.sources))
+	for _, s := range c.sources {
+		n[s.Name()] = s.errors.Load()
+	}
+	return n
+}
+
+// note counts an error of a source, and logs it if it was not the last one already. A
+// nil error says that the source is well again.
+func (c *Catalog) note(ctx context.Context, s *source, err error) {
+	text := ""
+	if err != nil {
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return // whoever asked has gone
+		}
+		s.errors.Add(1)
+		text = err.Error()
+	}
+	s.mu.Lock()
+	said := s.last
+	s.last = text
+	s.mu.Unlock()
+	switch {
+	case text == said:
+	case err != nil:
+		c.cfg.Logger.Error("sources: a source is in trouble", "source", s.Name(), "error", err)
+	default:
+		c.cfg.Logger.Info("sources: the source is well again", "source", s.Name())
+	}
+}
+
+// open makes the sources of a file and puts them in force. A source whose declaration
+// has not changed stays as it is: it may be connected, or have handed out a ticket.
+func (c *Catalog) open(declared []declaration) error {
+	c.mu.Lock()
+	before := c.sources
+	c.mu.Unlock()
+	var list, fresh []*source
+	for _, d := range declared {
+		if i := slices.IndexFunc(before, func(s *source) bool { return s.same(d) }); i >= 0 {
+			list = append(list, before[i])
+			continue
+		}
+		s := &source{declaration: d, opened: true}
+		var err error
+		s.Source, err = d.make(func(err error) { c.note(context.Background(), s, err) })
+		if err != nil {
+			closeSources(fresh)
+			return err
+		}
+		list, fresh = append(list, s), append(fresh, s)
+	}
+	return c.set(list)
+}
+
+// set puts sources in force, and closes those that no longer are.
+func (c *Catalog) set(sources []*source) error {
+	byName := make(map[string]*source, len(sources))
 	for _, s := range sources {
 		if byName[s.Name()] != nil {
 			return fmt.Errorf("sources: the name %q is used twice", s.Name())
@@ -168,14 +294,14 @@ func (c *Catalog) set(sources []Source) error {
 	old := c.sources
 	c.sources, c.byName = sources, byName
 	c.mu.Unlock()
-	closeSources(old)
+	closeSources(slices.DeleteFunc(slices.Clone(old), func(s *source) bool { return slices.Contains(sources, s) }))
 	return nil
 }
 
-// closeSources ends what sources have running.
-func closeSources(sources []Source) {
+// closeSources ends what those sources have running that the catalog has opened.
+func closeSources(sources []*source) {
 	for _, s := range sources {
-		if closer, ok := s.(io.Closer); ok {
+		if closer, ok := s.Source.(io.Closer); ok && s.opened {
 			// What a source could not end it cannot use either.
 			_ = closer.Close()
 		}

@@ -1,11 +1,14 @@
 package sources_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,10 +165,204 @@ func TestACatalogAnswersForAllItsSources(t *testing.T) {
 
 	_, err = sources.NewCatalog(a, a)
 	assert.ErrorContains(t, err, `"a" is used twice`)
-	c, err = sources.NewCatalog(a, failing{})
+	c, err = sources.NewCatalog(failing{})
 	require.NoError(t, err)
 	_, err = c.Consoles(t.Context())
-	assert.ErrorContains(t, err, "sources: failing: libvirtd is down")
+	assert.EqualError(t, err, "sources: failing: libvirtd is down")
+	var partial *console.PartialError
+	assert.False(t, errors.As(err, &partial), "nobody answered")
+}
+
+func TestASourceThatFailsDoesNotTakeTheOthersConsolesAway(t *testing.T) {
+	a, err := sources.NewStatic("a", sources.Console{UUID: "1", Name: "one"})
+	require.NoError(t, err)
+	c, err := sources.NewCatalog(failing{}, a)
+	require.NoError(t, err)
+	all, err := c.Consoles(t.Context())
+	var partial *console.PartialError
+	require.ErrorAs(t, err, &partial)
+	assert.EqualError(t, err, "failing: libvirtd is down")
+	require.Len(t, all, 1)
+	assert.Equal(t, "one", all[0].Name)
+}
+
+// hanging answers only when it is told to stop.
+type hanging struct{ failing }
+
+func (hanging) Name() string { return "hanging" }
+
+func (hanging) Consoles(ctx context.Context) ([]sources.Console, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestASourceThatHangsDoesNotTakeTheOthersConsolesAway(t *testing.T) {
+	a, err := sources.NewStatic("a", sources.Console{UUID: "1", Name: "one"})
+	require.NoError(t, err)
+	c, err := sources.NewCatalog(hanging{}, a, alive{a})
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	all, err := c.Consoles(ctx)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Len(t, all, 2, "those before it and behind it")
+	assert.Equal(t, map[string]uint64{"hanging": 1, "a": 0, "b": 0}, c.SourceErrors())
+	// Whoever asked has gone: that is no error of the source.
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Consoles(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, map[string]uint64{"hanging": 1, "a": 0, "b": 0}, c.SourceErrors())
+}
+
+// alive is a source that answers only while its context lives.
+type alive struct{ sources.Source }
+
+func (alive) Name() string { return "b" }
+
+func (a alive) Consoles(ctx context.Context) ([]sources.Console, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return a.Source.Consoles(ctx)
+}
+
+// made is a source that a kind has opened.
+type made struct {
+	sources.Source
+	declared sources.Declared
+	closed   atomic.Bool
+	err      atomic.Pointer[error]
+}
+
+func (m *made) Name() string { return m.declared.Name }
+
+func (m *made) Close() error { m.closed.Store(true); return nil }
+
+func (m *made) Console(context.Context, string) (sources.Console, error) {
+	if err := m.err.Load(); err != nil {
+		return sources.Console{}, *err
+	}
+	return sources.Console{Name: m.declared.Values["key"]}, nil
+}
+
+func (m *made) Consoles(ctx context.Context) ([]sources.Console, error) {
+	c, err := m.Console(ctx, "")
+	return []sources.Console{c}, err
+}
+
+// making returns a kind, and the sources that it has made.
+func making() (sources.Kind, *[]*made) {
+	var all []*made
+	return sources.Kind{Keys: []string{"key"}, Optional: []string{"more", "ca_cert"}, Open: func(d sources.Declared) (sources.Source, error) {
+		if d.Values["key"] == "bad" {
+			return nil, errors.New("key: nobody can open that")
+		}
+		all = append(all, &made{declared: d})
+		return all[len(all)-1], nil
+	}}, &all
+}
+
+// Timeline: two sources; one of them is changed; a third is bad; all but one are gone;
+// the catalog is closed.
+func TestAnEditLeavesTheSourcesAloneThatItDoesNotChange(t *testing.T) {
+	kind, all := making()
+	path := filepath.Join(t.TempDir(), "sources.yaml")
+	const a, b, static = "- {source: a, type: made, key: one}\n", "- {source: b, type: made, key: two}\n", "- {source: s, type: static, consoles: []}\n"
+	write(t, path, a+b)
+	reloads := make(chan error, 100)
+	c, err := sources.Open(path, sources.Config{Kinds: map[string]sources.Kind{"made": kind}, OnReload: func(err error) { reloads <- err }})
+	require.NoError(t, err)
+	require.Len(t, *all, 2)
+	closed := func() (names []string) {
+		for _, m := range *all {
+			if m.closed.Load() {
+				names = append(names, m.declared.Name+"="+m.declared.Values["key"])
+			}
+		}
+		return names
+	}
+
+	write(t, path, static+strings.Replace(b, "two", "three", 1)+a)
+	require.NoError(t, next(t, reloads))
+	require.Len(t, *all, 3, "a was not made again")
+	assert.Equal(t, []string{"b=two"}, closed())
+	got, err := c.Console(t.Context(), "b", "1")
+	require.NoError(t, err)
+	assert.Equal(t, "three", got.Name)
+
+	// A bad edit changes nothing, and leaves nothing open.
+	write(t, path, a+"- {source: d, type: made, key: four}\n- {source: e, type: made, key: bad}\n")
+	assert.EqualError(t, next(t, reloads), path+":3: key: nobody can open that")
+	assert.Equal(t, []string{"b=two", "d=four"}, closed())
+	_, err = c.Console(t.Context(), "b", "1")
+	assert.NoError(t, err)
+
+	write(t, path, a)
+	require.NoError(t, next(t, reloads))
+	assert.Equal(t, []string{"b=two", "b=three", "d=four"}, closed())
+	require.NoError(t, c.Close())
+	assert.Equal(t, []string{"a=one", "b=two", "b=three", "d=four"}, closed())
+}
+
+func TestOptionalKeysOfASourceMayBeMissingAndUnknownOnesMayNotBeThere(t *testing.T) {
+	kind, all := making()
+	cfg := sources.Config{Kinds: map[string]sources.Kind{"made": kind}}
+	c, err := sources.OpenText("s.yaml", []byte("- {source: a, type: made, key: one}\n- {source: b, type: made, key: two, more: x}\n"), cfg)
+	require.NoError(t, err)
+	assert.Equal(t, map[string]string{"key": "one"}, (*all)[0].declared.Values)
+	assert.Equal(t, map[string]string{"key": "two", "more": "x"}, (*all)[1].declared.Values)
+	require.NoError(t, c.Close())
+	assert.True(t, (*all)[1].closed.Load())
+	for text, want := range map[string]string{
+		"- {source: a, type: made}\n":                               "s.yaml:1: key: is missing",
+		"- {source: a, type: made, key: one, url: x}\n":             "s.yaml:1: url: is not a key that is known here: source, type, key, more, ca_cert",
+		"- {source: a/b, type: made, key: one}\n":                   `s.yaml:1: source: "a/b" has a slash`,
+		"- {source: a, type: made, key: one, more: 7}\n":            "s.yaml:1: more: is no text",
+		"- {source: a, type: made, key: one, ca_cert: nowhere}\n":   "s.yaml:1: ca_cert: open nowhere: no such file",
+		"- {source: a, type: makes, key: one}\n":                    "s.yaml:1: type: \"makes\" is not a kind of source that is known here: use static, made",
+		"- {source: a, type: made, key: o}\n- {type: made, key: o}": "s.yaml:2: source: is missing",
+	} {
+		_, err := sources.OpenText("s.yaml", []byte(text), cfg)
+		assert.ErrorContains(t, err, want)
+	}
+	assert.Len(t, *all, 2, "nothing is opened of a file that is bad")
+}
+
+// Timeline: a source is asked in vain, twice for one reason, then for another; it is well
+// again; it reports trouble of its own; one console of it cannot be used.
+func TestTheTroubleOfASourceIsCountedAndSaidOnce(t *testing.T) {
+	kind, all := making()
+	var log bytes.Buffer
+	c, err := sources.OpenText("s.yaml", []byte("- {source: a, type: made, key: one}\n- {source: b, type: made, key: two}\n"),
+		sources.Config{Kinds: map[string]sources.Kind{"made": kind}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	defer c.Close()
+	m := (*all)[0]
+	fail := func(err error) {
+		if m.err.Store(&err); err == nil {
+			m.err.Store(nil)
+		}
+		_, _ = c.Console(t.Context(), "a", "1")
+	}
+	fail(errors.New("nobody is there"))
+	fail(errors.New("nobody is there"))
+	fail(errors.New("permission denied"))
+	_, _ = c.Consoles(t.Context())
+	assert.Equal(t, map[string]uint64{"a": 4, "b": 0}, c.SourceErrors())
+	assert.Equal(t, 1, strings.Count(log.String(), `source=a error="nobody is there"`))
+	assert.Equal(t, 1, strings.Count(log.String(), `source=a error="permission denied"`))
+	fail(nil)
+	_, _ = c.Consoles(t.Context())
+	assert.Equal(t, 1, strings.Count(log.String(), `"sources: the source is well again" source=a`))
+	m.declared.Report(errors.New("the connection was lost"))
+	m.declared.Report(nil)
+	assert.Equal(t, map[string]uint64{"a": 5, "b": 0}, c.SourceErrors())
+	assert.Equal(t, 2, strings.Count(log.String(), "well again"))
+	// These are no trouble of the source.
+	fail(&console.UnknownError{Source: "a", UUID: "1"})
+	fail(&console.UnusableError{Source: "a", UUID: "1", Why: "its password has expired"})
+	assert.Equal(t, map[string]uint64{"a": 5, "b": 0}, c.SourceErrors())
 }
 
 func TestStaticSourcesRefuseWhatCannotBeAddressed(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 const (
@@ -54,10 +55,13 @@ func (e *FieldError) Error() string {
 
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Load reads and parses a sources file.
-func Load(path string) ([]Source, error) { return load(path, nil) }
+// Load reads and parses a sources file whose sources are all static.
+func Load(path string) ([]Source, error) {
+	declared, err := load(path, nil)
+	return statics(declared), err
+}
 
-func load(path string, kinds map[string]Kind) ([]Source, error) {
+func load(path string, kinds map[string]Kind) ([]declaration, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("sources: %w", err)
@@ -69,35 +73,82 @@ func load(path string, kinds map[string]Kind) ([]Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sources: %w", err)
 	}
-	return ParseKinds(path, data, kinds)
+	return parse(path, data, kinds)
 }
 
-// Parse reads the text of a sources file. name stands in errors, and paths in
-// the file are relative to its directory. The error joins one [*FieldError]
-// for everything that is wrong; no ticket is ever in it.
+// Parse reads the text of a sources file whose sources are all static. name stands in
+// errors, and paths in the file are relative to its directory. The error joins one
+// [*FieldError] for everything that is wrong; no ticket is ever in it.
 func Parse(name string, data []byte) ([]Source, error) {
-	return ParseKinds(name, data, nil)
+	declared, err := parse(name, data, nil)
+	return statics(declared), err
 }
 
 // A Kind makes the sources of one type of a sources file, besides static.
 type Kind struct {
-	// Keys are those that such a source needs besides source and type. Their values are
-	// text.
-	Keys []string
-	// Open makes a source. A source that is an io.Closer is closed when it leaves the
-	// catalog that opened it.
-	Open func(name string, values map[string]string) (Source, error)
+	// Keys are those that such a source needs besides source and type, and Optional
+	// those that it may have. Their values are text; that of ca_cert is the PEM text, or
+	// the path of a file that holds it.
+	Keys, Optional []string
+	// Open makes a source. It must not wait for anybody: a source that needs a
+	// connection makes it afterwards. A source that is an io.Closer is closed when it
+	// leaves the catalog that opened it.
+	Open func(Declared) (Source, error)
 }
 
-// ParseKinds is Parse for files that have sources of the given kinds, by type.
-func ParseKinds(name string, data []byte, kinds map[string]Kind) ([]Source, error) {
+// Declared is a source as its file declares it.
+type Declared struct {
+	Name   string
+	Values map[string]string // by key, those that the file has; ca_cert is PEM text
+
+	// Report is to be called when the source is in trouble that nobody has asked about,
+	// and with nil when that is over. The catalog counts and logs it.
+	Report func(error)
+}
+
+// declaration is one entry of a sources file that is right as far as its text goes.
+type declaration struct {
+	file   string
+	line   int
+	name   string
+	kind   string // the type
+	values map[string]string
+	open   func(Declared) (Source, error)
+	static *Static // instead of open
+}
+
+// same reports whether a source that was opened for one declaration does for another.
+func (d declaration) same(other declaration) bool {
+	return d.static == nil && other.static == nil && d.name == other.name && d.kind == other.kind && maps.Equal(d.values, other.values)
+}
+
+// make makes the source.
+func (d declaration) make(report func(error)) (Source, error) {
+	if d.static != nil {
+		return d.static, nil
+	}
+	s, err := d.open(Declared{Name: d.name, Values: maps.Clone(d.values), Report: report})
+	if err != nil {
+		return nil, &FieldError{File: d.file, Line: d.line, Err: err}
+	}
+	return s, nil
+}
+
+func statics(declared []declaration) []Source {
+	var list []Source
+	for _, d := range declared {
+		list = append(list, d.static)
+	}
+	return list
+}
+
+func parse(name string, data []byte, kinds map[string]Kind) ([]declaration, error) {
 	p := &parser{file: name, kinds: kinds}
-	sources := p.parse(data)
+	declared := p.parse(data)
 	if len(p.errs) > 0 {
-		closeSources(sources)
 		return nil, errors.Join(p.errs...)
 	}
-	return sources, nil
+	return declared, nil
 }
 
 // parser collects everything that is wrong, so that one look at the error
@@ -124,7 +175,7 @@ var (
 	yamlAnchor = regexp.MustCompile(`anchor '.*'`)
 )
 
-func (p *parser) parse(data []byte) []Source {
+func (p *parser) parse(data []byte) []declaration {
 	if len(data) > MaxFileSize {
 		p.fail(nil, "", "has %d bytes, more than a sources file may have (%d)", len(data), MaxFileSize)
 		return nil
@@ -164,10 +215,10 @@ func (p *parser) parse(data []byte) []Source {
 		p.fail(list, "", "is no list of sources: begin each with \"- source: NAME\"")
 		return nil
 	}
-	var sources []Source
+	var declared []declaration
 	lines := map[string]int{}
 	for _, node := range list.Content {
-		source, name := p.source(node)
+		d, name := p.source(node)
 		if name == nil {
 			continue
 		}
@@ -176,24 +227,23 @@ func (p *parser) parse(data []byte) []Source {
 			continue
 		}
 		lines[name.Value] = name.Line
-		if source != nil {
-			sources = append(sources, source)
-		}
+		d.file, d.line, d.name = p.file, node.Line, name.Value
+		declared = append(declared, d)
 	}
-	return sources
+	return declared
 }
 
 // source reads one entry of the list. It returns the node of the name too, nil
 // if that is missing.
-func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
-	if kind, keys, ok := p.kindOf(node); ok {
-		return p.other(node, kind, keys)
+func (p *parser) source(node *yaml.Node) (declaration, *yaml.Node) {
+	if name, kind, ok := p.kindOf(node); ok {
+		return p.other(node, name, kind)
 	}
 	m, ok := p.mapping(node, "", "source", "type", "consoles", "ca_cert")
 	if !ok {
-		return nil, nil
+		return declaration{}, nil
 	}
-	name := m.text("source", true)
+	name := m.name()
 	kind := m.text("type", true)
 	if kind != "" && kind != "static" {
 		p.fail(m.nodes["type"], "type", "%q is not a kind of source that is known here: use %s", kind, strings.Join(append([]string{"static"}, slices.Sorted(maps.Keys(p.kinds))...), ", "))
@@ -220,67 +270,65 @@ func (p *parser) source(node *yaml.Node) (Source, *yaml.Node) {
 			consoles = append(consoles, c)
 		}
 	}
-	if name == "" {
-		return nil, nil
-	}
-	if strings.Contains(name, "/") {
-		p.fail(m.nodes["source"], "source", "%q has a slash, and the name is part of URLs", name)
-	}
-	if len(p.errs) > 0 {
-		return nil, m.nodes["source"]
+	if name == "" || len(p.errs) > 0 {
+		return declaration{}, m.nodes["source"]
 	}
 	s, err := NewStatic(name, consoles...)
 	if err != nil {
 		p.fail(node, "", "%v", err)
 	}
-	return s, m.nodes["source"]
+	return declaration{kind: kind, static: s}, m.nodes["source"]
 }
 
 // kindOf returns the kind that an entry names, if it is one of those given.
-func (p *parser) kindOf(node *yaml.Node) (Kind, []string, bool) {
+func (p *parser) kindOf(node *yaml.Node) (string, Kind, bool) {
 	if node.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(node.Content); i += 2 {
 			if node.Content[i].Value == "type" {
-				kind, ok := p.kinds[node.Content[i+1].Value]
-				return kind, append([]string{"source", "type"}, kind.Keys...), ok
+				name := node.Content[i+1].Value
+				kind, ok := p.kinds[name]
+				return name, kind, ok
 			}
 		}
 	}
-	return Kind{}, nil, false
+	return "", Kind{}, false
 }
 
 // other reads an entry of a kind that was given.
-func (p *parser) other(node *yaml.Node, kind Kind, keys []string) (Source, *yaml.Node) {
-	m, ok := p.mapping(node, "", keys...)
+func (p *parser) other(node *yaml.Node, name string, kind Kind) (declaration, *yaml.Node) {
+	m, ok := p.mapping(node, "", slices.Concat([]string{"source", "type"}, kind.Keys, kind.Optional)...)
 	if !ok {
-		return nil, nil
+		return declaration{}, nil
 	}
-	name := m.text("source", true)
+	m.name()
 	m.text("type", true)
 	values := map[string]string{}
-	for _, key := range kind.Keys {
-		values[key] = m.text(key, true)
+	for _, key := range slices.Concat(kind.Keys, kind.Optional) {
+		var value string
+		if key == "ca_cert" {
+			value = string(m.caCert(key, nil))
+		} else {
+			value = m.text(key, slices.Contains(kind.Keys, key))
+		}
+		if value != "" {
+			values[key] = value
+		}
 	}
-	if name == "" {
-		return nil, nil
-	}
+	return declaration{kind: name, values: values, open: kind.Open}, m.nodes["source"]
+}
+
+// name returns the name of a source, "" if it has none that can be used.
+func (m *mapping) name() string {
+	name := m.text("source", true)
 	if strings.Contains(name, "/") {
-		p.fail(m.nodes["source"], "source", "%q has a slash, and the name is part of URLs", name)
+		m.fail(m.nodes["source"], "source", "%q has a slash, and the name is part of URLs", name)
 	}
-	if len(p.errs) > 0 {
-		return nil, m.nodes["source"]
-	}
-	source, err := kind.Open(name, values)
-	if err != nil {
-		p.fail(node, "", "%w", err)
-		return nil, m.nodes["source"]
-	}
-	return source, m.nodes["source"]
+	return name
 }
 
 func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bool) {
 	m, ok := p.mapping(node, at, "uuid", "name", "hypervisor", "hypervisor_ip", "insecure_port",
-		"ticket", "secure_port", "host_subject", "unix", "ca_cert", "proxy")
+		"ticket", "secure_port", "secure_channels", "host_subject", "unix", "ca_cert", "proxy")
 	if !ok {
 		return Console{}, false
 	}
@@ -298,6 +346,11 @@ func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bo
 		HostSubject:  m.text("host_subject", false),
 		Proxy:        m.text("proxy", false),
 		Ticket:       m.ticket("ticket"),
+
+		SecureChannels: m.channels("secure_channels"),
+	}
+	if node := m.nodes["secure_channels"]; node != nil && (m.nodes["insecure_port"] == nil || m.nodes["secure_port"] == nil) {
+		p.fail(node, m.field("secure_channels"), "needs insecure_port and secure_port beside it: it says which channels use which")
 	}
 	if strings.Contains(c.UUID, "/") {
 		p.fail(m.nodes["uuid"], m.field("uuid"), "%q has a slash, and the uuid is part of URLs", c.UUID)
@@ -404,6 +457,28 @@ func (m *mapping) ticket(key string) string {
 		m.fail(m.nodes[key], m.field(key), "%w", err)
 	}
 	return ticket
+}
+
+// channels returns a list of types of channels, or "all".
+func (m *mapping) channels(key string) []string {
+	node := m.nodes[key]
+	if node == nil {
+		return nil
+	}
+	if node.Kind != yaml.SequenceNode || len(node.Content) == 0 {
+		m.fail(node, m.field(key), "is no list of channels, as in [main, inputs] or [all]")
+		return nil
+	}
+	var channels []string
+	for _, entry := range node.Content {
+		known := func(t wire.ChannelType) bool { return t.String() == entry.Value }
+		if entry.Kind != yaml.ScalarNode || entry.Value != "all" && !slices.ContainsFunc(wire.ChannelTypes(), known) {
+			m.fail(entry, m.field(key), "%q is not a type of channel", entry.Value)
+			continue
+		}
+		channels = append(channels, entry.Value)
+	}
+	return channels
 }
 
 // port returns a port number, 0 if there is none.

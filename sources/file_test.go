@@ -84,6 +84,10 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		"host subject malformed": {edit(t, "CN=beacon", "beacon"), `s.yaml:11: consoles[0].host_subject: "beacon" lacks "=value"`},
 		"proxy without a pin":    {edit(t, `host_subject: "CN=beacon"`, "proxy: \"http://pve:3128\""), "s.yaml:11: consoles[0].proxy: needs secure_port and host_subject beside it"},
 		"proxy by https":         {edit(t, `host_subject: "CN=beacon"`, "host_subject: \"CN=beacon\"\n      proxy: https://pve"), "s.yaml:12: consoles[0].proxy: an HTTP proxy is reached by http://, not https://"},
+		"channels of one port":   {edit(t, "unix: /run/beacon.sock", "unix: /run/beacon.sock\n      secure_channels: [main]"), "s.yaml:15: consoles[1].secure_channels: needs insecure_port and secure_port"},
+		"channel unknown":        {edit(t, "secure_port: 5911", "secure_port: 5911\n      secure_channels: [main, mian]"), `s.yaml:11: consoles[0].secure_channels: "mian" is not a type of channel`},
+		"channels are text":      {edit(t, "secure_port: 5911", "secure_port: 5911\n      secure_channels: main"), "s.yaml:11: consoles[0].secure_channels: is no list of channels"},
+		"no channels":            {edit(t, "secure_port: 5911", "secure_port: 5911\n      secure_channels: []"), "s.yaml:11: consoles[0].secure_channels: is no list of channels"},
 		"unix path too long":     {edit(t, "/run/beacon.sock", "/"+strings.Repeat("x", 107)), "s.yaml:14: consoles[1].unix: has 108 bytes, and socket paths are limited to 107"},
 		"console is text":        {"- source: a\n  type: static\n  consoles:\n    - b\n", "s.yaml:4: consoles[0]: is no \"key: value\" block"},
 		"consoles is text":       {"- source: a\n  type: static\n  consoles: b\n", "s.yaml:3: consoles: is no list"},
@@ -161,6 +165,15 @@ func TestCACertIsPEMOrAPathBesideTheFile(t *testing.T) {
 			assert.Equal(t, strings.TrimSpace(string(bundle.CACert)), strings.TrimSpace(string(consoles[0].CACert)))
 		})
 	}
+}
+
+func TestChannelsOfAConsoleWithTwoPortsMayBeSecureOneByOne(t *testing.T) {
+	list, err := sources.Parse("s.yaml", []byte(edit(t, "secure_port: 5911", "secure_port: 5911\n      secure_channels: [main, inputs]")))
+	require.NoError(t, err)
+	c, err := list[0].Console(t.Context(), "6f4e2c1a-0000-0000-0000-000000000001")
+	require.NoError(t, err)
+	assert.Equal(t, "tls:127.0.0.1:5911", c.ForChannel("inputs").Endpoint())
+	assert.Equal(t, "tcp:127.0.0.1:5910", c.ForChannel("display").Endpoint())
 }
 
 func TestFilesThatAreTooLargeAreNotParsed(t *testing.T) {

@@ -120,18 +120,15 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 var kinds = map[string]sources.Kind{"qmp": sourceqmp.Kind}
 
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
+	cfg := sources.Config{Logger: log, Kinds: kinds}
 	if file != "-" {
-		return sources.Open(file, sources.Config{Logger: log, Kinds: kinds})
+		return sources.Open(file, cfg)
 	}
 	b, err := io.ReadAll(stdin)
 	if err != nil {
 		return nil, err
 	}
-	list, err := sources.ParseKinds("standard input", b, kinds)
-	if err != nil {
-		return nil, err
-	}
-	return sources.NewCatalog(list...)
+	return sources.OpenText("standard input", b, cfg)
 }
 
 func loadTLS(dir string) (*pki.Bundle, error) {

@@ -42,8 +42,8 @@ const (
 )
 
 // Kind makes sources of "type: qmp".
-var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(name string, values map[string]string) (sources.Source, error) {
-	return New(name, values["sockets"])
+var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(d sources.Declared) (sources.Source, error) {
+	return New(d.Name, d.Values["sockets"])
 }}
 
 // Source is a glob of QMP sockets.
@@ -111,6 +111,8 @@ func (s *Source) Console(ctx context.Context, uuid string) (console.Console, err
 	if err != nil {
 		return console.Console{}, err
 	}
+
+	uuid = console.CanonicalUUID(uuid)
 	for i, c := range found {
 		if c.UUID != uuid {
 			continue
@@ -199,7 +201,7 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 	if err := client.Do(ctx, "query-name", nil, &name); err != nil {
 		return c, err
 	}
-	c = console.Console{Source: s.name, UUID: id.UUID, Name: name.Name, Hypervisor: "localhost", Ticket: ticket}
+	c = console.Console{Source: s.name, UUID: console.CanonicalUUID(id.UUID), Name: name.Name, Hypervisor: "localhost", Ticket: ticket}
 	if c.Name == "" {
 		c.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 	}

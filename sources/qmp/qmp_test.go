@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,12 +58,11 @@ func start(t *testing.T) (dir string) {
 	return dir
 }
 
+var kinds = sources.Config{Kinds: map[string]sources.Kind{"qmp": qmp.Kind}}
+
 func open(t *testing.T, dir string) *sources.Catalog {
 	t.Helper()
-	list, err := sources.ParseKinds("sources.yaml", []byte("- source: mine\n  type: qmp\n  sockets: "+dir+"/*.qmp\n"),
-		map[string]sources.Kind{"qmp": qmp.Kind})
-	require.NoError(t, err)
-	catalog, err := sources.NewCatalog(list...)
+	catalog, err := sources.OpenText("sources.yaml", []byte("- source: mine\n  type: qmp\n  sockets: "+dir+"/*.qmp\n"), kinds)
 	require.NoError(t, err)
 	t.Cleanup(func() { catalog.Close() })
 	return catalog
@@ -116,7 +116,7 @@ func TestAGuestIsReachedWithATicketForEachChannel(t *testing.T) {
 	first, err := catalog.Console(ctx, "mine", uuid)
 	require.NoError(t, err)
 	first.Release()
-	second, err := catalog.Console(ctx, "mine", uuid)
+	second, err := catalog.Console(ctx, "mine", strings.ToUpper(uuid))
 	require.NoError(t, err)
 	second.Release()
 	assert.NotEqual(t, first.Ticket, second.Ticket)
@@ -158,8 +158,8 @@ func TestWhatIsNoQEMUIsLeftOutAndWhatIsUnknownIsSaid(t *testing.T) {
 	_, err = catalog.Console(t.Context(), "mine", uuid)
 	var unknown *console.UnknownError
 	assert.ErrorAs(t, err, &unknown)
-	_, err = sources.ParseKinds("s.yaml", []byte("- source: mine\n  type: qmp\n  sockets: \"[\"\n"), map[string]sources.Kind{"qmp": qmp.Kind})
+	_, err = sources.OpenText("s.yaml", []byte("- source: mine\n  type: qmp\n  sockets: \"[\"\n"), kinds)
 	assert.ErrorContains(t, err, `s.yaml:1: sockets: "[": syntax error in pattern`)
-	_, err = sources.ParseKinds("s.yaml", []byte("- source: mine\n  type: qmp\n"), map[string]sources.Kind{"qmp": qmp.Kind})
+	_, err = sources.OpenText("s.yaml", []byte("- source: mine\n  type: qmp\n"), kinds)
 	assert.ErrorContains(t, err, "s.yaml:1: sockets: is missing")
 }

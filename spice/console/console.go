@@ -175,6 +175,17 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("no console %s in source %s", strconv.Quote(e.UUID), strconv.Quote(e.Source))
 }
 
+// UnusableError says that nobody can be led to a console as it is: its password has
+// expired, for one. Its source is well.
+type UnusableError struct {
+	Source, UUID, Name string
+	Why                string // with what to do about it
+}
+
+func (e *UnusableError) Error() string {
+	return fmt.Sprintf("console %s (%s/%s): %s", e.Name, e.Source, e.UUID, e.Why)
+}
+
 // SourceError says that a source could not be asked for its consoles.
 type SourceError struct {
 	Source string

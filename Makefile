@@ -1,4 +1,4 @@
-# What CI runs and what people run are the same targets. "make smoke" and "make test" install what is missing themselves.
+# CI and people run the same targets. "make smoke" and "make test" install what is missing.
 
 .DEFAULT_GOAL := build
 FUZZTIME ?= 30s
@@ -15,17 +15,17 @@ build: ## the binary, bin/spicelane
 truthserver: build ## the truth server's helper, from fixtures/truthserver, into the cache directory
 	@bin/spicelane truth --build
 
-truth: build ## every drawing of a real spice-server through every compression, direct and proxied
+truth: build ## compare every drawing of a real spice-server, in every compression, direct and proxied
 	bin/spicelane truth --dir artifacts/truth
 
-corpus: build ## recordings of the catalogue as spice-server plays them, compressed, in artifacts/corpus
+corpus: build ## recordings of the catalogue for spice-server to play, compressed, in artifacts/corpus
 	bin/spicelane truth --compression off --no-gtk --record artifacts/corpus --dir artifacts/corpus-run
 	gzip -9f artifacts/corpus/*.replay
 
 setup: ## install what this host lacks: QEMU with SPICE, OVMF, the guest's toolchain
 	scripts/setup.sh
 
-check: ## everything that needs no lane and no test run
+check: ## all checks that need neither lanes nor tests
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted (gofmt -w):"; echo "$$files"; exit 1; fi
 	go vet ./...
 	$(TOOL) staticcheck ./...
@@ -35,8 +35,7 @@ check: ## everything that needs no lane and no test run
 	cd tools && go mod tidy -diff
 	cd examples && go vet ./... && go mod tidy -diff
 
-# The lanes run without the race detector, under which their timing would be another; what they run inside the test process
-# is raced by the packages' own tests.
+# Lanes run without the race detector, which would change their timing. The packages' own tests run the same code with it.
 test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples
@@ -46,18 +45,18 @@ test: setup truthserver check ## everything, lanes required; results in artifact
 lanes: build ## only the tests that boot machines
 	SPICELANE_LANES=require scripts/test.sh lanes -count 1 -timeout 15m ./harness/... ./cmd/...
 
-examples: build ## the tests of examples/, a module of its own that uses this one
+examples: build ## the tests of examples/, a separate module that uses this one
 	SPICELANE_LANES=require scripts/test.sh examples -C examples -timeout 10m ./...
 
-smoke: ## one lane from nothing to a verdict and a screenshot
+smoke: ## one lane, from nothing to a verdict and a screenshot
 	@scripts/smoke.sh
 
-soak: build ## SOAK lanes warm, SOAK_COLD cold, and a hundred test processes killed at random moments
+soak: build ## SOAK warm lanes, SOAK_COLD cold ones, and a hundred test processes killed at random moments
 	bin/spicelane soak $(SOAK) --dir artifacts/soak-warm
 	bin/spicelane soak $(SOAK_COLD) --cold --dir artifacts/soak-cold
 	SPICELANE_SOAK=full SPICELANE_LANES=require scripts/test.sh storm -count 1 -timeout 30m -run KilledAtAnyMoment ./harness
 
-fixtures: ## rebuild the guest images and note their checksums
+fixtures: ## rebuild the guest images and update their checksums
 	scripts/fixtures.sh
 
 record: build ## refresh the recorded conversations from real servers
@@ -69,10 +68,10 @@ fuzz: ## every fuzz test for FUZZTIME
 bench: ## every benchmark
 	SPICELANE_LANES=off go test -run '^$$' -bench . -benchmem ./...
 
-bench-lane: build ## lanes cold and warm, beside QEMU alone; their pace and memory
+bench-lane: build ## lanes cold and warm, QEMU alone, lanes per minute, memory
 	bin/spicelane bench lane -o artifacts/bench-lane.json
 
-bench-latency: build ## SAMPLES keys to the picture and to the digest, past the proxy and through it: CSV, a plot and the sums in artifacts/latency
+bench-latency: build ## time from SAMPLES keys to picture and digest, direct and proxied: CSV, a plot and figures in artifacts/latency
 	bin/spicelane bench latency --samples $(SAMPLES) --dir artifacts/latency
 
 bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel

@@ -28,18 +28,18 @@ func newAttack() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "attack ADDR --vv FILE",
-		Short: "Attack a SPICE proxy, anybody's, and say which answers are wrong",
-		Long: `Attack the TLS port ADDR of a SPICE proxy: malformed links, tokens that must not
-open anything, silent and slow clients, floods. After each case a well-behaved
-client must still be served. The password, the CA and the host subject come from
-a virt-viewer file; with --one-session it must be kept fresh, as the built-in
-proxy does with --keep-vv. Attack only what is yours: the proxy will be busy.
+		Short: "Attack any SPICE proxy and report wrong answers",
+		Long: `Attack the TLS port ADDR of a SPICE proxy with malformed links, invalid tokens,
+silent and slow clients, and floods. After each case the proxy must still serve a
+well-behaved client. The virt-viewer FILE has the password, the CA and the host
+subject. With --one-session the file must be kept fresh, as the built-in proxy
+does with --keep-vv. Attack only your own proxies: the attack keeps them busy.
 
-A case that needs more than the proxy's ports (its console, its clock) is
-skipped and says so; package spice/proxy/adversary runs those too.
+Some cases need more than the proxy's ports, such as its console or its clock.
+They are skipped and say so; package spice/proxy/adversary runs those, too.
 
-Exit status: 0 every answer was right, 1 one was wrong, 2 no good client was
-served to begin with.`,
+Exit status: 0 every answer was right, 1 an answer was wrong, 2 the proxy did not
+serve a well-behaved client even before the attack.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t.TLSAddr = args[0]
@@ -57,7 +57,7 @@ served to begin with.`,
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("the attack took longer than %v", timeout))
 			defer cancel()
 			if err := adversary.Serves(ctx, t); err != nil {
-				return usage("a good client is not served at %s: %w", t.TLSAddr, err)
+				return usage("%s does not serve a well-behaved client: %w", t.TLSAddr, err)
 			}
 			out := cmd.OutOrStdout()
 			table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -105,18 +105,18 @@ served to begin with.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&vvFile, "vv", "", "virt-viewer `FILE` that leads through the proxy")
-	f.BoolVar(&t.OneSession, "one-session", false, "a password opens one session: a replayed or borrowed one must be refused")
+	f.StringVar(&vvFile, "vv", "", "virt-viewer `FILE` of a console behind the proxy")
+	f.BoolVar(&t.OneSession, "one-session", false, "each password opens only one session, so a replayed or borrowed one must be refused")
 	f.StringVar(&t.Addr, "plain", "", "`ADDR` of the plaintext port")
 	f.StringVar(&t.APIAddr, "api", "", "`ADDR` of the HTTP API")
-	f.DurationVar(&t.Patience, "patience", 15*time.Second, "how long the proxy may take to hang up on a silent client")
-	f.DurationVar(&timeout, "timeout", 10*time.Minute, "bound of the whole attack")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object a case")
+	f.DurationVar(&t.Patience, "patience", 15*time.Second, "how long the proxy may take to disconnect a silent client")
+	f.DurationVar(&timeout, "timeout", 10*time.Minute, "limit for the whole attack")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per case")
 	return cmd
 }
 
-// freshTokens returns the passwords that stand in a file one after the other. If each
-// opens one session it waits until there is one that has opened none.
+// freshTokens returns the password of the file, and waits for a new one if each password opens only
+// one session.
 func freshTokens(t *adversary.Target, path string) {
 	var mu sync.Mutex
 	spent := map[string]bool{}
@@ -127,7 +127,7 @@ func freshTokens(t *adversary.Target, path string) {
 	}
 	t.Token = func(ctx context.Context) (string, error) {
 		const pause = 20 * time.Millisecond // nothing tells that a file was replaced
-		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("%s is not kept fresh", path))
+		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("nothing replaces %s after its token was used", path))
 		defer cancel()
 		for {
 			file, err := vv.ReadFile(path)
@@ -152,7 +152,7 @@ func trustOf(file *vv.File) (*tls.Config, error) {
 	if file.CA != "" {
 		roots = x509.NewCertPool()
 		if !roots.AppendCertsFromPEM([]byte(file.CA)) {
-			return nil, errors.New("ca= holds no certificate in PEM form")
+			return nil, errors.New("ca= has no certificate in PEM form")
 		}
 	}
 	return pki.ClientTLS(roots, file.Host, file.HostSubject), nil

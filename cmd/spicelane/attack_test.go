@@ -122,7 +122,7 @@ func TestAttackSaysWhenNoClientIsServedAtAll(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dead.vv")
 	require.NoError(t, os.WriteFile(file, []byte("[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port=1\npassword=x\n"), 0o600))
 	_, err := attack(t, "127.0.0.1:1", "--vv", file)
-	assert.ErrorContains(t, err, "a good client is not served at 127.0.0.1:1")
+	assert.ErrorContains(t, err, "127.0.0.1:1 does not serve a well-behaved client")
 	_, err = attack(t, "127.0.0.1:1")
 	assert.ErrorContains(t, err, "attack needs --vv FILE")
 }

@@ -21,7 +21,7 @@ func newBench() *cobra.Command {
 		Short: "Measure",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usage("bench what? See: spicelane bench --help")
+			return usage("bench needs a subcommand; see: spicelane bench --help")
 		},
 	}
 	cmd.AddCommand(newBenchLane(), newBenchLatency())
@@ -45,13 +45,17 @@ func newBenchLane() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "lane",
-		Short: "Measure how long lanes take to come up, their pace and their memory",
-		Long: `Measure lanes, cold and warm: the time to the banner, to the first picture at
-the client and to the first digest; a bare QEMU with the same command line, and
-what the harness adds to it; how many lanes go up, through the smoke check and
-down in a minute; how much memory a lane's processes hold.
+		Short: "Measure how long lanes take to come up, lanes per minute, and their memory",
+		Long: `Measure lanes, cold and warm:
 
-What is compared is measured in turns, so that a busy machine slows all of it.`,
+  - the time to the banner, to the first picture at the client, and to the first
+    digest;
+  - the time of QEMU alone with the same command line, and what the harness adds;
+  - how many lanes per minute come up, pass the smoke check and end;
+  - the memory of a lane's processes.
+
+The measurements to be compared run in turns, so that a busy machine slows all of
+them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Rounds < 1 || cfg.Pace < 1 || cfg.Parallel < 1 {
@@ -90,11 +94,11 @@ What is compared is measured in turns, so that a busy machine slows all of it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&cfg.Rounds, "rounds", 5, "how often each start is measured")
-	f.IntVar(&cfg.Pace, "pace", 20, "how many warm lanes find out the pace; a quarter of them cold")
-	f.IntVar(&cfg.Parallel, "parallel", 2, "how many of them are up at once, after one at a time")
+	f.IntVar(&cfg.Rounds, "rounds", 5, "how many times to measure each start")
+	f.IntVar(&cfg.Pace, "pace", 20, "how many warm lanes to run for the lanes per minute; cold ones are a quarter of that")
+	f.IntVar(&cfg.Parallel, "parallel", 2, "how many of them to run at once, after a first pass one at a time")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
-	f.StringVarP(&output, "output", "o", "", "write them as JSON to this `FILE`, too")
+	f.StringVarP(&output, "output", "o", "", "also write the figures to this `FILE` as JSON")
 	flags.add(cmd)
 	return cmd
 }

@@ -27,20 +27,21 @@ func newBenchLatency() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "latency",
-		Short: "Measure how long keys take to the picture and to the digest",
-		Long: `Bring a lane up and press keys, one after the other, in turns past the proxy and
-through it; say how long each took from being sent until the first pixels that it
-changed had arrived, and until the digest that shows it had been read.
+		Short: "Measure the time from a key to the picture and to the digest",
+		Long: `Bring a lane up and press keys one after the other, in turns directly and through
+the proxy. For each key, measure the time until its first pixels arrive, and until
+the digest that shows it is read.
 
---dir gets the single measurements as CSV (seconds, one a line: a file each for
+--dir gets the single measurements as CSV (seconds, one per line, in the files
 key-to-picture-direct, key-to-picture-proxied, key-to-digest-direct and
-key-to-digest-proxied), a plot of their distributions (latency.svg) and the
-figures below (latency.json); and if the lane fails, what it left behind (lane).
+key-to-digest-proxied), a plot (latency.svg) and the figures below (latency.json).
+If the lane fails, its files are in the subdirectory lane.
 
-The guest has to show a digest and to report keys in it. Somebody else's proxy can
-be measured with --proxy; the client is ours on both paths.
+The guest has to show a digest and report keys in it. --proxy measures another
+proxy; the client on both paths is the built-in one.
 
-Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
+Exit status: 0 every key was seen, 1 some keys were never seen; 2 and 3 as for
+other commands.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Keys < 1 {
@@ -97,8 +98,8 @@ Exit status: 0 every key was seen; 1 some never were; 2 and 3 as everywhere.`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&cfg.Keys, "samples", 200, "how many keys are pressed on each path")
-	f.StringVar(&cfg.Key, "key", "a", "the `KEY` that is pressed; the guest must do nothing but report it")
+	f.IntVar(&cfg.Keys, "samples", 200, "how many keys to press on each path")
+	f.StringVar(&cfg.Key, "key", "a", "the `KEY` to press; the guest must only report it")
 	f.StringVar(&dir, "dir", "", "`DIR`ectory for the CSV files, the plot and the figures; default: artifacts/latency-TIME")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	flags.add(cmd)
@@ -144,7 +145,7 @@ func printLatency(w io.Writer, r *keylatency.Report, dir string) error {
 			fmt.Fprintf(w, "never seen, %s: %d\n", path.name, path.Lost)
 		}
 		if path.Unclear > 0 {
-			fmt.Fprintf(w, "too little seen to time, %s: %d\n", path.name, path.Unclear)
+			fmt.Fprintf(w, "seen, but not clearly enough to time, %s: %d\n", path.name, path.Unclear)
 		}
 	}
 	fmt.Fprintf(w, "\nCSV, plot and figures: %s\n", dir)

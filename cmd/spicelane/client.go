@@ -21,15 +21,15 @@ func newClient() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "client --vv FILE --socket PATH",
 		Short: "Run the headless SPICE client by itself",
-		Long: `Connect to the console that a virt-viewer file leads to and open a control
-socket to drive it; run until the session ends or the process is told to end.
-The protocol is described in docs/control-socket.md.`,
+		Long: `Connect to the console of a virt-viewer file and open a control socket to drive
+it. Run until the session ends or the process is told to end.
+docs/control-socket.md describes the protocol.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || socket == "" {
 				return usage("client needs --vv FILE and --socket PATH")
 			}
-			// Read once before anything else: a bad file is a usage error.
+			// Read the file before anything else, so that a bad file is a usage error.
 			first, err := readVV(cmd, file)
 			if err != nil {
 				return err
@@ -38,7 +38,7 @@ The protocol is described in docs/control-socket.md.`,
 				if file == "-" {
 					return first, nil
 				}
-				// Its token opens one session; whoever keeps the file renews it.
+				// The token opens one session; the process that keeps the file renews it.
 				return vv.ReadFile(file)
 			}
 			return headless.RunClient(cmd.Context(), headless.ClientConfig{
@@ -48,15 +48,14 @@ The protocol is described in docs/control-socket.md.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "vv", "", "virt-viewer `FILE` that leads to the console; - is standard input")
+	f.StringVar(&file, "vv", "", "virt-viewer `FILE` of the console; - is standard input")
 	f.StringVar(&socket, "socket", "", "`PATH` of the control socket to open")
 	f.StringVar(&timeline, "timeline", "", "append keys and frames to this NDJSON `FILE`")
-	f.DurationVar(&wait, "timeout", 30*time.Second, "bound of connecting")
+	f.DurationVar(&wait, "timeout", 30*time.Second, "limit for connecting")
 	return cmd
 }
 
-// readVV reads the virt-viewer file at path file, and says on standard error what is odd about
-// it; - is standard input.
+// readVV reads the virt-viewer file and prints its oddities on standard error; - is standard input.
 func readVV(cmd *cobra.Command, file string) (*vv.File, error) {
 	var v *vv.File
 	var err error

@@ -13,11 +13,11 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Completion in shells: `spicelane completion bash|zsh|fish|powershell` prints
-// the script, and the shell then asks this program what could come next.
+// `spicelane completion bash|zsh|fish|powershell` prints a script for the shell. The shell then
+// asks this program for completions.
 
-// A completer says what the word at index i of the arguments could be, given
-// those before it. Nil: nothing is known, and the shell offers nothing.
+// A completer returns the possible words at index i of the arguments, given those before it. Nil
+// means that nothing is known, and the shell offers nothing.
 type completer func(args []string, i int) []string
 
 // argCompleters are the completers of commands' arguments, by path.
@@ -39,7 +39,7 @@ var argCompleters = map[string]completer{
 		return control.KeyNames()
 	},
 	"down": func(args []string, _ int) []string {
-		// Lanes of tests end with their tests.
+		// Lanes of tests end with their tests, so they are not offered.
 		return slices.DeleteFunc(upNames(), func(n string) bool { return slices.Contains(args, n) })
 	},
 	"mouse": func(args []string, i int) []string {
@@ -58,15 +58,13 @@ var argCompleters = map[string]completer{
 	"fixture verify": func([]string, int) []string { return fixtureNames() },
 }
 
-// flagCompleters are the completers of flags of which more is known than their
-// placeholder says.
+// flagCompleters are the completers of flags for which more is known than their placeholder says.
 var flagCompleters = map[string]func() []string{
 	"--fixture": fixtureNames,
 	"--layout":  control.Layouts,
 }
 
-// addCompletions makes every command below root complete its arguments and
-// flags.
+// addCompletions adds completion of arguments and flags to every command below root.
 func addCompletions(root *cobra.Command) {
 	var walk func(cmd *cobra.Command, path string)
 	walk = func(cmd *cobra.Command, path string) {
@@ -81,8 +79,8 @@ func addCompletions(root *cobra.Command) {
 			if values == nil && directive == cobra.ShellCompDirectiveDefault {
 				return
 			}
-			// It fails only for a flag that is not there, or one that the command
-			// itself completes.
+			// RegisterFlagCompletionFunc fails only for a flag that does not exist, or that the
+			// command completes itself.
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 				if values == nil {
 					return nil, directive
@@ -97,9 +95,9 @@ func addCompletions(root *cobra.Command) {
 	walk(root, "")
 }
 
-// flagValues is what a flag's value can be: what its placeholder in the help says.
-// Words with bars between them are the values, those in capitals apart; a DIR is a
-// directory; a FILE or a PATH is left to the shell; anything else nobody knows.
+// flagValues returns the possible values of a flag from its placeholder in the help. Lower-case
+// words with bars between them are values. A DIR is a directory; a FILE or a PATH is left to the
+// shell; other placeholders have no completion.
 func flagValues(f *pflag.Flag) (func() []string, cobra.ShellCompDirective) {
 	if c, ok := flagCompleters["--"+f.Name]; ok {
 		return c, cobra.ShellCompDirectiveNoFileComp
@@ -162,8 +160,7 @@ func names(states []registry.State, want func(registry.State) bool) []string {
 	return out
 }
 
-// fixtureNames are the fixtures of the catalogue and the entries in this
-// directory.
+// fixtureNames returns the built-in fixtures and the entries of this directory.
 func fixtureNames() []string {
 	var names []string
 	if all, err := fixtures.Catalogue(); err == nil {

@@ -23,23 +23,23 @@ func newConform() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "conform NAME|SOCKET",
-		Short: "Check that a control socket, anybody's, keeps protocol 1.2",
-		Long: `Check that a control socket keeps protocol 1.2: every verb, event and error
-code, framing, ordering, and what happens to clients that are rude, slow or
-gone. The argument is a lane's name or, with a slash in it, a socket's path.
-The guest behind it gets a few harmless keys and the text "conform". Nothing
-else may be connected to the socket meanwhile.
+		Short: "Check that any control socket follows protocol 1.2",
+		Long: `Check that a control socket follows protocol 1.2: every verb, event and error
+code, framing, ordering, and how it handles clients that are rude, slow or gone.
+The argument is a lane's name or, if it contains a slash, a socket's path. The
+guest gets a few harmless keys and the text "conform". No other client may be
+connected to the socket meanwhile.
 
-A check that this server or guest gives no occasion for is skipped and says why.
+A check that is impossible with this server or guest is skipped and says why.
 
-Exit status: 0 all checks passed, 1 one failed, 2 the socket could not be asked.`,
+Exit status: 0 all checks passed, 1 a check failed, 2 the socket did not answer.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := nameOrSocket(args[0])
 			if err != nil {
 				return err
 			}
-			// Whether anybody is there is not a question of the protocol.
+			// If nothing answers at all, that is not a matter of the protocol.
 			if err := withDriver(cmd, t, func(context.Context, *control.Driver) error { return nil }); err != nil {
 				return err
 			}
@@ -71,13 +71,14 @@ Exit status: 0 all checks passed, 1 one failed, 2 the socket could not be asked.
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&opts.Patience, "patience", 5*time.Second, "how long one answer, or an event that the guest causes, may take")
-	f.DurationVar(&timeout, "timeout", 5*time.Minute, "bound of all checks")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object a check")
+	f.DurationVar(&opts.Patience, "patience", 5*time.Second, "how long to wait for an answer, or for an event that the guest causes")
+	f.DurationVar(&timeout, "timeout", 5*time.Minute, "limit for all checks")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per check")
 	return cmd
 }
 
-// nameOrSocket is the target that one word means: a path if it has a slash.
+// nameOrSocket returns the target that one word means: a path if it contains a slash, otherwise a
+// lane.
 func nameOrSocket(word string) (target, error) {
 	if strings.Contains(word, "/") {
 		return resolveTarget("", word)

@@ -21,14 +21,14 @@ func newConsole() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "console [NAME | --vv FILE --dir DIR]",
-		Short: "Open a lane's console on a browser page",
+		Short: "Serve a lane's console on a browser page",
 		Long: `Serve a page with a lane's live picture, keyboard and mouse, its serial log and
-what the guest reports in its digest, and print the link to it. The link opens
-once, in one browser; press Enter here for another. The page is served to this
-computer only: from another one, forward the port with ssh -L. A lane of a running
-test can be looked at, too, and whoever drives the lane keeps its control socket.
+its guest's digest, and print the link to it. The link opens once, in one browser;
+press Enter here for another link. The page is served only to this computer: from
+another one, forward the port with ssh -L. This also works for the lane of a
+running test. The control socket stays free for other programs.
 
-It is served until it is interrupted.`,
+The page is served until the command is interrupted.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			vc, err := look.config(cmd, args)
@@ -79,7 +79,8 @@ It is served until it is interrupted.`,
 	return cmd
 }
 
-// enterPressed has a value for each Enter on the terminal; never without one.
+// enterPressed returns a channel that gets a value for each Enter on the terminal, and none without
+// a terminal.
 func enterPressed(cmd *cobra.Command) <-chan struct{} {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !isTerminal(in) {

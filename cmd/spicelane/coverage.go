@@ -13,10 +13,10 @@ func newCoverage() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "coverage [FILE|DIR]...",
-		Short: "Say which messages, drawings and image codecs runs have carried, and which never",
-		Long: `Add up what runs of spicelane truth left in coverage.json, and print what was
-seen, what never was, and what cannot be seen there and why. Without arguments
-these are the runs in artifacts/.`,
+		Short: "List which messages, drawings and image codecs runs have covered, and which not",
+		Long: `Add up the coverage.json files that runs of spicelane truth have left, and print
+what was seen, what never was, and what cannot be seen there and why. Without
+arguments, use the runs in artifacts/.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{filepath.Join("artifacts", "*")}

@@ -26,10 +26,9 @@ func newDigest() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "digest [NAME | --socket PATH | --png FILE]",
-		Short: "Read what the guest says of itself on its screen",
-		Long: `Read what the guest says of itself on its screen. Of a running guest this is
-the next digest that it draws, not one that was there before: whatever was done
-to the guest before this command is in it.`,
+		Short: "Read the digest on the guest's screen",
+		Long: `Read the digest on the guest's screen. For a running guest this is the next digest
+that it draws, so it includes everything that was done before this command.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d digest.Digest
@@ -67,17 +66,15 @@ to the guest before this command is in it.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
-	f.StringVar(&file, "png", "", "read it from this picture `FILE`")
-	f.BoolVar(&asJSON, "json", false, "print it as JSON, with the names of digest_updated")
+	f.StringVar(&file, "png", "", "read the digest from this picture `FILE`")
+	f.BoolVar(&asJSON, "json", false, "print the digest as JSON, with the field names of digest_updated")
 	return cmd
 }
 
-// freshWait is how long the next digest of a guest may take: Beacon draws two a
-// second.
+// freshWait is how long a guest may take to draw its next digest: Beacon draws two per second.
 const freshWait = 3 * time.Second
 
-// freshDigest is the next digest that the guest draws, or the one that is there
-// if it draws none.
+// freshDigest returns the next digest that the guest draws, or the present one if it draws none.
 func freshDigest(ctx context.Context, drv *control.Driver) (d digest.Digest, fresh bool, err error) {
 	first, err := awaitDigest(ctx, drv, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {

@@ -13,10 +13,10 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this host can run and how to fix the rest",
-		Long: `Look at this host: QEMU and its SPICE server, firmware, KVM, memory and disk,
-and the programs that the tests use besides. For each thing that is missing it
-says the command that fixes it.
+		Short: "Check what this host can run and how to fix the rest",
+		Long: `Check this host: QEMU and its SPICE server, firmware, KVM, memory and disk, and the
+programs that tests use. For each thing that is missing, print the command that
+installs it.
 
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,

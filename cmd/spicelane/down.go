@@ -14,8 +14,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Bounds of an orderly end. The supervisor itself bounds each of its steps;
-// these are for a supervisor that hangs.
+// Limits for an orderly end. The supervisor limits each of its own steps; these limits are for a
+// supervisor that hangs.
 const (
 	downGrace = 20 * time.Second
 	killGrace = 5 * time.Second
@@ -29,7 +29,7 @@ func newDown() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reg := registry.Registry{}
 			if all == (len(args) > 0) {
-				return usage("down takes the names of lanes, or --all")
+				return usage("down needs the names of lanes, or --all")
 			}
 			if all {
 				states, err := reg.List()
@@ -58,7 +58,7 @@ func newDown() *cobra.Command {
 	return cmd
 }
 
-// down ends one lane and waits for its supervisor to be gone.
+// down ends one lane and waits until its supervisor has ended.
 func down(ctx context.Context, reg registry.Registry, name string) (string, error) {
 	s, err := reg.Load(name)
 	if err != nil {
@@ -71,11 +71,11 @@ func down(ctx context.Context, reg registry.Registry, name string) (string, erro
 	if !host.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
 		s.Terminate(syscall.SIGKILL)
 		if !host.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
-			return "", &verdict.Error{Verdict: verdict.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) does not end, even when killed", s.PIDs.Supervisor)}
+			return "", &verdict.Error{Verdict: verdict.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) did not end, even after SIGKILL", s.PIDs.Supervisor)}
 		}
 		forced = " (its supervisor had to be killed)"
 	}
-	// Loading writes down what a killed supervisor could not.
+	// Load records what a killed supervisor could not.
 	if _, err := reg.Load(name); err != nil {
 		return "", err
 	}

@@ -17,10 +17,10 @@ import (
 func newFixture() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fixture list|verify|build",
-		Short: "The guest images: what they are, and that they are what they claim",
+		Short: "List, verify and build guest images",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usage("fixture takes list, verify or build")
+			return usage("fixture needs a subcommand: list, verify or build")
 		},
 	}
 	cmd.AddCommand(newFixtureList(), newFixtureVerify(), newFixtureBuild())
@@ -44,7 +44,7 @@ func newFixtureList() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "Say which guest images there are",
+		Short: "List the guest images",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := fixtures.Catalogue()
@@ -71,7 +71,7 @@ func newFixtureList() *cobra.Command {
 			return tw.Flush()
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a fixture")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per fixture")
 	return cmd
 }
 
@@ -85,7 +85,7 @@ func yesNo(b bool) string {
 func newFixtureVerify() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify [NAME|FILE.yaml]...",
-		Short: "Check the images against the checksums of their entries; default: all of the catalogue",
+		Short: "Verify the images' checksums; default: all built-in fixtures",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var list []*fixtures.Fixture
 			if len(args) == 0 {
@@ -107,10 +107,10 @@ func newFixtureVerify() *cobra.Command {
 				sum, err := f.Verify(cmd.Context())
 				switch {
 				case err != nil:
-					// The image is not what its entry promises: an assertion failed.
+					// The image does not have the checksum of its entry: an assertion failed.
 					errs = append(errs, &verdict.Error{Verdict: verdict.Product, Err: err})
 				case f.SHA256 == "":
-					fmt.Fprintf(cmd.OutOrStdout(), "%s: its entry promises no checksum; it is %s\n", f.Name, sum)
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: no sha256 to compare with; the image has %s\n", f.Name, sum)
 				default:
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, sha256 %s\n", f.Name, sum)
 				}
@@ -123,7 +123,7 @@ func newFixtureVerify() *cobra.Command {
 func newFixtureBuild() *cobra.Command {
 	return &cobra.Command{
 		Use:   "build",
-		Short: "Build the catalogue's images from their source, in a checkout of this repository",
+		Short: "Build the built-in images from source, in a checkout of this repository",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			script := filepath.Join("scripts", "fixtures.sh")

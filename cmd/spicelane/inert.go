@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// An inert writer shows control characters instead of passing them on, so that what a
-// guest says cannot move the cursor of the person's terminal, retitle its window or
-// answer for its keyboard. Line breaks and tabs stay; an escape is shown as ^[.
+// An inert writer shows control characters as text. So a guest's output cannot move the cursor of
+// the user's terminal, change its window title or make it type answers. Line breaks and tabs stay;
+// an escape is shown as ^[.
 type inert struct {
 	w    io.Writer
-	left []byte // a carriage return, or the beginning of a character, whose rest has not come
+	left []byte // a carriage return, or the beginning of a character, that waits for the rest
 }
 
 // Write implements [io.Writer].
@@ -30,7 +30,7 @@ func (t *inert) Write(p []byte) (int, error) {
 		case r == utf8.RuneError && n == 1:
 			out = fmt.Appendf(out, `\x%02x`, in[0])
 		case r == '\r' && len(in) > 1 && in[1] == '\n':
-			// A line break of two characters, as serial consoles have it.
+			// A line break of two characters, as serial consoles print it.
 		case r == '\n' || r == '\t':
 			out = append(out, byte(r))
 		case r < 0x20:
@@ -38,7 +38,7 @@ func (t *inert) Write(p []byte) (int, error) {
 		case r == 0x7f:
 			out = append(out, "^?"...)
 		case r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
-			// C1 controls, and what turns the direction of text round.
+			// C1 controls, and characters that change the direction of text.
 			out = fmt.Appendf(out, "<U+%04X>", r)
 		default:
 			out = append(out, in[:n]...)
@@ -51,16 +51,16 @@ func (t *inert) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// inertText returns a text with its control characters shown.
+// inertText returns s with its control characters shown as text.
 func inertText(s string) string {
 	var b strings.Builder
 	t := &inert{w: &b}
-	_, _ = t.Write([]byte(s)) // a Builder takes everything
+	_, _ = t.Write([]byte(s)) // a Builder never fails
 	return b.String() + strings.Repeat("\uFFFD", min(len(t.left), 1))
 }
 
-// forPeople returns a writer of what a guest or another program said: as it is, or
-// inert if w is a terminal.
+// forPeople returns a writer for output of a guest or another program: inert if w is a terminal,
+// otherwise w itself.
 func forPeople(w io.Writer) io.Writer {
 	if isTerminalWriter(w) {
 		return &inert{w: w}

@@ -19,9 +19,9 @@ func newKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "key NAME KEY...",
 		Short: "Press keys, one after the other",
-		Long: `Press and release keys, one after the other. A key is a name (Enter, F10,
-Left), a character of the US layout, a make code (0xe04b), or several joined by
-+ that are held together (Ctrl+Alt+Delete).`,
+		Long: `Press and release keys, one after the other. A key is a name (Enter, F10, Left), a
+character of the US layout, a make code (0xe04b), or several of these joined by +,
+which are held together (Ctrl+Alt+Delete).`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := resolveTarget(args[0], "")
@@ -43,7 +43,7 @@ Left), a character of the US layout, a make code (0xe04b), or several joined by
 	return cmd
 }
 
-// lockHints says of which keys a lock makes something else than their name.
+// lockHints says for which keys a lock changes the character.
 func lockHints(locks control.Locks, keys []string) []string {
 	var hints []string
 	for _, k := range keys {
@@ -59,13 +59,13 @@ func lockHints(locks control.Locks, keys []string) []string {
 	return hints
 }
 
-// ackWait is how long a guest may take to show a key in its digest: it draws
-// one for every key, under TCG within some 100 ms.
+// ackWait is how long a guest may take to show a key in its digest. It draws a digest for every
+// key, under TCG within some 100 ms.
 const ackWait = 2 * time.Second
 
-// pressAndSee runs press and waits until the guest's digest shows that a key
-// arrived, if the guest is one that shows a digest. A key without a character of
-// its own (Shift, say) may not show: that is said, and no error.
+// pressAndSee runs press and waits until the guest's digest shows that a key arrived, if the guest
+// shows digests. A key without a character, such as Shift, may not show: then it prints that, and
+// returns no error.
 func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Driver, press func() error) error {
 	if !showsDigest(t) {
 		return press()
@@ -81,7 +81,7 @@ func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Dri
 		return now.ChannelHashes.Keypress != before.ChannelHashes.Keypress
 	})
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(stderr, "sent; the guest's digest showed no key within %v\n", ackWait)
+		fmt.Fprintf(stderr, "sent, but the guest's digest showed no key within %v\n", ackWait)
 	}
 	return ctx.Err()
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// laneFlags are the flags of every command that brings lanes up: what lane.
+// laneFlags are the flags that describe a lane, shared by all commands that bring lanes up.
 type laneFlags struct {
 	cfg           harness.Config
 	proxy, client string
@@ -19,22 +19,22 @@ type laneFlags struct {
 
 func (l *laneFlags) add(cmd *cobra.Command) {
 	f, cfg := cmd.Flags(), &l.cfg
-	f.StringVar(&cfg.Fixture, "fixture", "", "guest image of the catalogue, or the YAML `FILE` of one of your own; default: beacon")
-	f.StringVar(&cfg.Server, "server", "", "`qemu|truth|HOST:PORT`: truth is spice-server without a guest, see docs/truth.md; HOST:PORT a server that is up already; default: qemu")
+	f.StringVar(&cfg.Fixture, "fixture", "", "name of a built-in guest image, or the YAML `FILE` of your own; default: beacon")
+	f.StringVar(&cfg.Server, "server", "", "`qemu|truth|HOST:PORT`: truth is spice-server without a guest, see docs/truth.md; HOST:PORT is a running server; default: qemu")
 	f.StringVar(&cfg.Image, "image", "", "boot this disk image `FILE` instead of a fixture")
-	f.StringVar((*string)(&cfg.Accel), "accel", "", "`auto|kvm|tcg`; auto takes KVM only if a probe has run something on it; default: $SPICELANE_ACCEL, else auto")
+	f.StringVar((*string)(&cfg.Accel), "accel", "", "`auto|kvm|tcg`; auto uses KVM if a probe guest runs on it; default: $SPICELANE_ACCEL, else auto")
 	f.StringVar((*string)(&cfg.Display), "display", "", "display device: `qxl|virtio|std`; default: qxl")
 	f.StringVar((*string)(&cfg.Compression), "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
 	f.StringVar(&l.proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
 	f.StringVar(&l.client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
 	f.StringVar((*string)(&cfg.Warm), "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
-	f.StringVar((*string)(&cfg.Agent), "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: as the fixture says")
+	f.StringVar((*string)(&cfg.Agent), "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: from the fixture")
 	f.StringSliceVar(&cfg.IgnoreFailures, "ignore-failures", nil, "`NAMES` of failures on the serial console that do not end the lane, or all; see docs/fixtures.md")
-	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "TLS on QEMU's own SPICE port, too")
+	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "also use TLS on QEMU's own SPICE port")
 }
 
-// config is what the flags say, with absolute paths: a supervisor has another
-// working directory.
+// config returns the configuration that the flags describe. Its paths are absolute, because a
+// supervisor has another working directory.
 func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 	cfg := l.cfg
 	if cfg.Image != "" && cmd.Flags().Changed("fixture") {
@@ -63,7 +63,7 @@ func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 	return cfg, nil
 }
 
-// flagError says what is wrong with a field of a configuration by the name of its flag.
+// flagError turns an error about a field of the configuration into one about its flag.
 func flagError(err error) error {
 	var field *harness.FieldError
 	if !errors.As(err, &field) {
@@ -79,7 +79,7 @@ func flagError(err error) error {
 	return usage("--%s: %w", flag.String(), field.Err)
 }
 
-// isFile tells whether a fixture is named by its file, see package fixtures.
+// isFile tells whether a fixture is named by its file; see package fixtures.
 func isFile(fixture string) bool {
 	return strings.ContainsRune(fixture, filepath.Separator) || strings.HasSuffix(fixture, ".yaml") || strings.HasSuffix(fixture, ".yml")
 }

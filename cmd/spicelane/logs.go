@@ -31,9 +31,9 @@ func newLogs() *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
 		Use:   "logs NAME [serial|qemu|proxy|client|supervisor|timeline]",
-		Short: "Print what a part of a lane said",
-		Long: `Print what a part of a lane said. On a terminal, control characters are shown and
-not carried out (an escape as ^[); into a file or a pipe goes every byte as it is.`,
+		Short: "Print the log of a part of a lane",
+		Long: `Print the log of a part of a lane. On a terminal, control characters are shown as
+text (an escape as ^[). Files and pipes get every byte unchanged.`,
 		Args:      cobra.RangeArgs(1, 2),
 		ValidArgs: []string{"serial", "qemu", "proxy", "client", "supervisor", "timeline"},
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,7 +47,7 @@ not carried out (an escape as ^[); into a file or a pipe goes every byte as it i
 			}
 			name, ok := logNames[which]
 			if !ok {
-				return usage("no log is called %q; there are serial, qemu, proxy, client, supervisor and timeline", which)
+				return usage("there is no log %q; the logs are serial, qemu, proxy, client, supervisor and timeline", which)
 			}
 			path := filepath.Join(s.Dir, name)
 			if follow {
@@ -65,7 +65,7 @@ not carried out (an escape as ^[); into a file or a pipe goes every byte as it i
 			return err
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the lane ends")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "follow the log until the lane ends")
 	return cmd
 }
 
@@ -76,7 +76,7 @@ func followFile(ctx context.Context, w io.Writer, path string, s registry.State)
 		return &verdict.Error{Verdict: verdict.Host, Op: "follow", Err: err}
 	}
 	defer watch.Close()
-	// The directory, not the file: the file may not be there yet.
+	// Watch the directory, not the file, which may not exist yet.
 	if err := watch.Add(filepath.Dir(path)); err != nil {
 		return usage("%w", err)
 	}

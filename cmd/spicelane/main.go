@@ -1,10 +1,8 @@
-// Command spicelane brings up lanes (a QEMU guest, a SPICE proxy in front of
-// it and a headless client behind that), drives them and says whether what is
-// on the screen is right.
+// Command spicelane brings up lanes, drives them and says whether the screen is right. A lane is a
+// QEMU guest, a SPICE proxy in front of it and a headless client that connects through the proxy.
 //
-// Exit status: 0 all assertions passed, 1 an assertion about the product failed, 2 usage,
-// socket, RPC or parse error, 3 the host lacks something. The one-line reason
-// is the last line on stderr.
+// Exit status: 0 all assertions passed, 1 an assertion about the product failed, 2 usage, socket,
+// RPC or parse error, 3 the host lacks something. The last line on stderr is the reason.
 package main
 
 import (
@@ -60,9 +58,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return verdict.Of(err).ExitCode()
 }
 
-// oneLine folds a message into one line: scripts rely on the
-// reason being the last line on stderr. What a guest said may stand in it, so control
-// characters are shown and not passed on.
+// oneLine folds a message into one line, because scripts rely on the reason being the last line on
+// stderr. The message may quote a guest, so control characters are shown as text.
 func oneLine(s string) string {
 	return inertText(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "))
 }
@@ -97,19 +94,18 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newTruth(), newCoverage(),
 		newSupervise(),
 	)
-	// A command without subcommands of its own that is given an unknown word is
-	// a usage error; cobra says so only with this.
+	// Without this, cobra does not report an unknown subcommand as a usage error.
 	root.TraverseChildren = true
 	addCompletions(root)
 	return root
 }
 
-// usage makes a usage error: exit status 2.
+// usage returns a usage error: exit status 2.
 func usage(format string, args ...any) error {
 	return &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf(format, args...)}
 }
 
-// printJSON writes v as one indented object.
+// printJSON writes v as one indented JSON object.
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -20,15 +20,15 @@ func newMouse() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
 		Use:   "mouse [NAME | --socket PATH] move X Y | by DX DY | button BUTTON down|up|click | wheel STEPS",
-		Short: "Move the pointer, press its buttons, turn its wheel",
+		Short: "Move the pointer, press mouse buttons, turn the wheel",
 		Long: `Move the pointer, press its buttons, turn its wheel.
 
-  spicelane mouse a move 300 200          to a place on the screen, in pixels
+  spicelane mouse a move 300 200          to a position on the screen, in pixels
   spicelane mouse a by -10 4              relative, for a guest without a tablet
   spicelane mouse a button left click     left, middle, right, side or extra
   spicelane mouse a wheel -3              positive is away from the user
 
-Of a guest that reports its pointer in the digest, what it reported is printed.`,
+If the guest reports its pointer in the digest, print that report.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""
@@ -45,34 +45,33 @@ Of a guest that reports its pointer in the digest, what it reported is printed.`
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
 				if !d.Supports(control.MethodMouseMove) {
-					return usage("the client behind this control socket (%s) has no hand for a mouse", d.Server().ServerName)
+					return usage("the client behind this control socket (%s) does not support a mouse", d.Server().ServerName)
 				}
 				return pointAndSee(ctx, cmd.OutOrStdout(), cmd.ErrOrStderr(), t, d, act)
 			})
 		},
 	}
-	// Numbers may be negative: what follows the first word is no flag.
+	// Numbers may be negative, so after the first word nothing is a flag.
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	return cmd
 }
 
-// A mouseAct is something to do with the mouse, and how to see in the guest's
-// reports of its pointer that it has been done.
+// A mouseAct is a mouse action, and how to see in the guest's pointer records that it has happened.
 type mouseAct struct {
 	do   func(context.Context, *control.Driver) error
 	seen func(before, now digest.Pointer) bool
 }
 
-// parseMouse reads what the mouse is to do.
+// parseMouse parses the arguments of the mouse command.
 func parseMouse(args []string) (act mouseAct, err error) {
 	if len(args) == 0 {
-		return act, usage("the mouse is to do what? move X Y, by DX DY, button BUTTON down|up|click, or wheel STEPS")
+		return act, usage("mouse needs an action: move X Y, by DX DY, button BUTTON down|up|click, or wheel STEPS")
 	}
 	want := map[string]int{"move": 3, "by": 3, "button": 3, "wheel": 2}[args[0]]
 	switch {
 	case want == 0:
-		return act, usage("the mouse cannot %q: it is move, by, button or wheel", args[0])
+		return act, usage("unknown mouse action %q; use move, by, button or wheel", args[0])
 	case len(args) != want:
 		return act, usage("mouse %s takes %d words, not %d", args[0], want-1, len(args)-1)
 	}
@@ -80,9 +79,9 @@ func parseMouse(args []string) (act mouseAct, err error) {
 		state, ok := map[string]control.KeyState{"down": control.Down, "up": control.Up, "click": control.Press}[args[2]]
 		switch {
 		case !slices.Contains(mouseButtons, args[1]):
-			return act, usage("mouse button %s: it is one of %s", args[1], strings.Join(mouseButtons, ", "))
+			return act, usage("unknown mouse button %s; use one of %s", args[1], strings.Join(mouseButtons, ", "))
 		case !ok:
-			return act, usage("mouse button %s %s: it is down, up or click", args[1], args[2])
+			return act, usage("mouse button %s: unknown action %s; use down, up or click", args[1], args[2])
 		}
 		act.do = func(ctx context.Context, d *control.Driver) error { return d.MouseButton(ctx, args[1], state) }
 		act.seen = func(before, now digest.Pointer) bool {
@@ -110,8 +109,8 @@ func parseMouse(args []string) (act mouseAct, err error) {
 	return act, nil
 }
 
-// pointAndSee does act and prints what the guest's digest then says of the
-// pointer, if the guest is one that shows a digest.
+// pointAndSee does act. If the guest shows digests, it then prints what the digest says about the
+// pointer.
 func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *control.Driver, act mouseAct) error {
 	if !showsDigest(t) {
 		return act.do(ctx, d)
@@ -137,7 +136,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 		return ctx.Err()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "sent; the guest's digest did not show it within %v\n", ackWait)
+		fmt.Fprintf(stderr, "sent, but the guest's digest did not show it within %v\n", ackWait)
 	}
 	if any {
 		fmt.Fprintf(stdout, "the guest reports: pointer at %d,%d, buttons %d, wheel %d (%s)\n", last.X, last.Y, last.Buttons, last.Wheel, last.Source)
@@ -145,7 +144,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 	return nil
 }
 
-// newestPointer is the newest pointer record in a digest.
+// newestPointer returns the newest pointer record in a digest.
 func newestPointer(d digest.Digest) (digest.Pointer, bool) {
 	for _, e := range slices.Backward(d.Events) {
 		if p, ok := e.(digest.Pointer); ok {

@@ -30,9 +30,9 @@ func newProxy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "proxy --sources FILE",
 		Short: "Run the SPICE proxy by itself",
-		Long: `Lead SPICE clients to the consoles of a sources.yaml without telling them where
-those are or what their tickets are. Virt-viewer files come from the HTTP API;
-its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
+		Long: `Connect SPICE clients to the consoles of a sources.yaml without revealing the
+consoles' addresses or tickets. The HTTP API hands out virt-viewer files; its token
+is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
@@ -77,30 +77,30 @@ its token is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&sourcesFile, "sources", "", "sources.yaml `FILE`, watched for edits; - is standard input, not watched")
-	f.StringVar(&tlsDir, "tls", "", "`DIR` with CA, certificate and key, as `spicelane tls` makes it; default: fresh ones in memory")
-	f.StringVar(&cfg.Listen, "listen", proxy.DefaultAddr, "`ADDR` of the plaintext port, which only says that TLS is needed")
+	f.StringVar(&tlsDir, "tls", "", "`DIR` with CA, certificate and key, as `spicelane tls` makes it; default: generated in memory")
+	f.StringVar(&cfg.Listen, "listen", proxy.DefaultAddr, "`ADDR` of the plaintext port, which only answers that TLS is needed")
 	f.StringVar(&cfg.ListenTLS, "tls-listen", proxy.DefaultAddr, "`ADDR` of the TLS port")
 	f.StringVar(&cfg.ListenAPI, "api", proxy.DefaultAddr, "`ADDR` of the HTTP API")
 	f.StringVar(&cfg.Host, "host", "", "`NAME` or address of this proxy in virt-viewer files; default: the TLS port's address")
 	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+headless.EnvAPIToken)
-	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "hand out virt-viewer files that lead past the proxy, with the console's ticket")
+	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "also hand out virt-viewer files that bypass the proxy, with the console's ticket")
 	f.DurationVar(&cfg.TokenLifetime, "token-lifetime", proxy.DefaultTokenLifetime, "how long a token may stay unused")
-	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with a token that can still be used")
+	f.StringVar(&cfg.KeepVV, "keep-vv", "", "keep a virt-viewer `FILE` with an unused token")
 	f.StringVar(&keep, "keep-console", "", "the console of --keep-vv, as `SOURCE/UUID`")
 	f.StringVar(&readyFile, "ready-file", "", "write the addresses to this `FILE` as JSON when ready")
-	f.StringVar(&auditFile, "audit-log", "", "append one JSON object a line for each event to `FILE`: who, what, how much, why it ended")
-	f.StringVar(&firewall, "firewall", "enforce", "what becomes of a message that the protocol does not have: `MODE` enforce, warn or off")
-	f.StringSliceVar(&permit, "permit", nil, "also let clients open `CHANNELS` of these types: record, usbredir, smartcard, webdav, port")
-	f.StringVar(&takeover, "takeover", string(proxy.TakeoverShare), "what a second viewer of a console does: `POLICY` share, refuse or replace")
-	f.IntVar(&cfg.MaxSessions, "max-sessions", proxy.DefaultMaxSessions, "sessions at most")
-	f.IntVar(&cfg.MaxHandshakes, "max-handshakes", proxy.DefaultMaxHandshakes, "connections that have not shown a token, at most, on each port")
-	f.IntVar(&cfg.MaxConnectionsPerAddress, "max-per-address", proxy.DefaultMaxConnectionsPerAddress, "connections from one address at most")
-	f.DurationVar(&cfg.KeepAlive, "keepalive", proxy.DefaultKeepAlive, "probe a connection that is silent for so long")
+	f.StringVar(&auditFile, "audit-log", "", "append each event to `FILE` as one JSON object per line: who, what, how much, why it ended")
+	f.StringVar(&firewall, "firewall", "enforce", "how to treat messages that the protocol does not allow: `MODE` enforce, warn or off")
+	f.StringSliceVar(&permit, "permit", nil, "also allow `CHANNELS` of these types: record, usbredir, smartcard, webdav, port")
+	f.StringVar(&takeover, "takeover", string(proxy.TakeoverShare), "what happens when a second viewer opens a console: `POLICY` share, refuse or replace")
+	f.IntVar(&cfg.MaxSessions, "max-sessions", proxy.DefaultMaxSessions, "maximum number of sessions")
+	f.IntVar(&cfg.MaxHandshakes, "max-handshakes", proxy.DefaultMaxHandshakes, "maximum number of connections without a token yet, on each port")
+	f.IntVar(&cfg.MaxConnectionsPerAddress, "max-per-address", proxy.DefaultMaxConnectionsPerAddress, "maximum number of connections from one address")
+	f.DurationVar(&cfg.KeepAlive, "keepalive", proxy.DefaultKeepAlive, "probe connections that have been silent for this long")
 	cmd.MarkFlagsRequiredTogether("keep-vv", "keep-console")
 	return cmd
 }
 
-// firewallOf reads the flags of the firewall.
+// firewallOf returns the firewall that the flags describe.
 func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 	f := proxy.Firewall{Mode: proxy.FirewallMode(mode), Permit: proxy.DefaultPermit()}
 	if mode == "enforce" {
@@ -116,7 +116,7 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 	return f, nil
 }
 
-// kinds are the types of sources that a sources.yaml may have besides static.
+// kinds are the types of sources that a sources.yaml may have besides static ones.
 var kinds = map[string]sources.Kind{"qmp": sourceqmp.Kind}
 
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
@@ -146,8 +146,8 @@ func loadTLS(dir string) (*pki.Bundle, error) {
 	return b, nil
 }
 
-// apiToken reads the API's token from a file or the environment, and takes it
-// out of the environment.
+// apiToken reads the API's token from a file or the environment, and removes it from the
+// environment.
 func apiToken(file string) (string, error) {
 	if file == "" {
 		t := os.Getenv(headless.EnvAPIToken)
@@ -165,7 +165,7 @@ func apiToken(file string) (string, error) {
 	return t, nil
 }
 
-// announce writes where the proxy is to file, for whoever started it.
+// announce writes the proxy's addresses to file, for the program that started it.
 func announce(file string, r headless.Ready) error {
 	if file == "" {
 		return nil

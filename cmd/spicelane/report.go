@@ -22,19 +22,19 @@ func newReport() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "report [FILE | -]",
-		Short: "Make JUnit XML and a summary of the results of go test -json",
+		Short: "Convert the results of go test -json to JUnit XML and a summary",
 		Long: `Read the results of a go test -json run from a file, or from standard input as
-they come, and say what failed, whose fault it was, and where the evidence is:
+they arrive. Print each failure, whose fault it was, and where the evidence is:
 
   go test -json -artifacts -outputdir "$PWD/artifacts" ./... |
       spicelane report --junit artifacts/junit.xml --summary artifacts/summary.md
 
-Each test that ran more than once (-count) gets its flake rate, with a confidence
+Each test that ran more than once (-count) gets its failure rate, with a confidence
 interval.
 
-Exit status: 0 all passed; 1 a test failed that asserted something of the product;
-2 nothing did, but the harness failed, a package did not build, panicked or
-timed out, or the results are incomplete; 3 only the host lacked something.`,
+Exit status: 0 all passed; 1 an assertion about the product failed; 2 none did, but
+the harness failed, a package did not build, panicked or timed out, or the results
+are incomplete; 3 only the host lacked something.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
@@ -46,7 +46,7 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 				defer f.Close()
 				in = f
 				if url != "" {
-					// An archive is of the directory that the results are in.
+					// Archive the directory that the results are in.
 					dir = filepath.Dir(name)
 				}
 			}
@@ -64,7 +64,7 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 			for _, p := range run.Problems {
 				fmt.Fprintf(cmd.ErrOrStderr(), "about the results: %s\n", p)
 			}
-			// What could be read is written even if not all could.
+			// Write what could be read, even if not all could.
 			errs := []error{err}
 			if junit != "" {
 				errs = append(errs, writeReport(junit, run.WriteJUnit))
@@ -82,14 +82,14 @@ timed out, or the results are incomplete; 3 only the host lacked something.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&junit, "junit", "", "write JUnit XML to this `FILE`")
-	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE` ($GITHUB_STEP_SUMMARY, for one)")
+	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE`, such as $GITHUB_STEP_SUMMARY")
 	f.StringVar(&title, "title", "", "the summary's heading; default: Tests")
-	f.StringVar(&url, "artifacts-url", "", "where the directory of FILE, with the artifacts, can be downloaded; default: links are relative to the summary")
+	f.StringVar(&url, "artifacts-url", "", "`URL` of the artifacts for the summary's links; default: links are relative to the summary")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
 	return cmd
 }
 
-// runError is nil for a run that passed.
+// runError returns nil for a run that passed.
 func runError(run *report.Run) error {
 	v := run.Verdict()
 	if v == "" {
@@ -107,7 +107,7 @@ func runError(run *report.Run) error {
 	return &verdict.Error{Verdict: v, Op: "report", Err: errors.New(run.Problems[0])}
 }
 
-// writeReport writes what write writes to path.
+// writeReport creates path and fills it with write.
 func writeReport(path string, write func(io.Writer) error) error {
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
@@ -116,6 +116,7 @@ func writeReport(path string, write func(io.Writer) error) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	// NB: not renamed into place: $GITHUB_STEP_SUMMARY is somebody else's file.
+	// NB: the file is not renamed into place, because $GITHUB_STEP_SUMMARY belongs to another
+	// program.
 	return os.WriteFile(path, b.Bytes(), 0o644)
 }

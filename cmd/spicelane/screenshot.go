@@ -25,18 +25,18 @@ func newScreenshot() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "screenshot [NAME | --socket PATH | --vv FILE] -o FILE.png",
-		Short: "Save what is on the screen",
-		Long: `Save what is on the screen as PNG: as the client has it (--via client), or as
-QEMU has it (--via qmp). They must be equal; if they are not, the way between
-them is at fault.
+		Short: "Save the screen as a PNG file",
+		Long: `Save the screen as PNG: the client's picture (--via client), or QEMU's own
+(--via qmp). The two must be equal; if they differ, the fault is on the path between
+QEMU and the client.
 
 A guest with several heads has several display channels, or several surfaces on
-one: --display and --surface choose. Without them it is the primary surface, that
-is surface 0 of the lowest display channel. spicelane status lists the surfaces.`,
+one channel; choose with --display and --surface. The default is the primary
+surface: surface 0 of the lowest display channel. spicelane status lists surfaces.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
-				return usage("where to? Give -o FILE.png")
+				return usage("screenshot needs -o FILE.png")
 			}
 			var err error
 			if p.Region, err = parseRegion(region); err != nil {
@@ -53,7 +53,7 @@ is surface 0 of the lowest display channel. spicelane status lists the surfaces.
 			switch {
 			case vvFile != "":
 				if len(args) > 0 || socket != "" || cmd.Flags().Changed("via") || p.Cursor {
-					return usage("--vv connects by itself: it takes no lane, --socket, --via or --cursor")
+					return usage("--vv makes its own connection: leave out the lane, --socket, --via and --cursor")
 				}
 				via = "a connection of its own"
 				if img, err = firstPicture(cmd, vvFile, display, surface); err != nil {
@@ -80,7 +80,7 @@ is surface 0 of the lowest display channel. spicelane status lists the surfaces.
 					}
 					img = got
 					if p.Region != nil && got.Rect.Size() != image.Pt(p.Region.Width, p.Region.Height) {
-						// Regions are ours: another client sent the whole screen.
+						// Regions are our extension: another client has sent the whole screen.
 						img, err = crop(got, p.Region)
 					}
 					return err
@@ -93,7 +93,7 @@ is surface 0 of the lowest display channel. spicelane status lists the surfaces.
 					return usage("--via qmp needs a lane's name")
 				}
 				if p.Cursor {
-					return usage("--cursor: QEMU's own picture has no pointer in it; leave out --via qmp")
+					return usage("--cursor: QEMU's own picture has no pointer; leave out --via qmp")
 				}
 				if chosen {
 					return usage("--display, --surface: QEMU's own picture is of the first head; leave out --via qmp")
@@ -109,7 +109,7 @@ is surface 0 of the lowest display channel. spicelane status lists the surfaces.
 					return err
 				}
 			default:
-				return usage("--via %s: it is client or qmp", via)
+				return usage("--via %s: use client or qmp", via)
 			}
 			if err := drive.WritePNG(out, img); err != nil {
 				return err
@@ -135,12 +135,12 @@ is surface 0 of the lowest display channel. spicelane status lists the surfaces.
 	f.Uint32Var(&surface, "surface", 0, "the surface's `NUMBER` on that channel")
 	f.BoolVar(&p.Cursor, "cursor", false, "draw the pointer into the picture")
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
-	f.StringVar(&vvFile, "vv", "", "connect with this virt-viewer `FILE` (- is standard input), take the first picture and hang up")
+	f.StringVar(&vvFile, "vv", "", "connect with this virt-viewer `FILE` (- is standard input), take the first picture and disconnect")
 	f.BoolVar(&asJSON, "json", false, "print what was saved as JSON")
 	return cmd
 }
 
-// parseRegion reads a part of the screen; nil for all of it.
+// parseRegion parses a part of the screen. It returns nil for the whole screen.
 func parseRegion(s string) (*control.Rect, error) {
 	if s == "" {
 		return nil, nil
@@ -154,7 +154,7 @@ func parseRegion(s string) (*control.Rect, error) {
 	return &r, nil
 }
 
-// crop cuts the region out of a picture; nil is all of it.
+// crop returns the region of a picture; nil means all of it.
 func crop(img image.Image, r *control.Rect) (image.Image, error) {
 	if r == nil {
 		return img, nil
@@ -169,8 +169,7 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 	return sub.SubImage(rect), nil
 }
 
-// firstPicture connects to a console, waits for its first complete picture and
-// hangs up.
+// firstPicture connects to a console, waits for its first complete picture and disconnects.
 func firstPicture(cmd *cobra.Command, file string, display uint8, surface uint32) (image.Image, error) {
 	ctx := cmd.Context()
 	v, err := readVV(cmd, file)
@@ -178,7 +177,7 @@ func firstPicture(cmd *cobra.Command, file string, display uint8, surface uint32
 		return nil, err
 	}
 	cfg := spice.FromVV(v)
-	// One picture only: neither keys nor a pointer.
+	// One picture needs neither keys nor a pointer.
 	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay, ID: display} }
 	c, err := spice.Dial(ctx, cfg)
 	if err != nil {

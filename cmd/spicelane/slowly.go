@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// slowly runs f and, if that takes longer than a second and stderr is a
-// terminal, shows a person what is being waited for and for how long already.
+// slowly runs f. If that takes longer than a second and stderr is a terminal, it shows what is
+// being waited for, and for how long.
 func slowly(stderr io.Writer, what string, f func() error) error {
 	file, ok := stderr.(*os.File)
 	if !ok || !isTerminal(file) {

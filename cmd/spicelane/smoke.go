@@ -27,13 +27,13 @@ func newSmoke() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "smoke [NAME | --socket PATH]",
-		Short: "Say whether the console behind a control socket is right",
-		Long: `Ask a control socket whether the console behind it is right: the session is
-up, everything that came was decoded, the primary surface shows a picture, and
-a digest on it agrees with the pixels around it and goes on counting.
+		Short: "Check that the console behind a control socket works",
+		Long: `Check the console behind a control socket: the session is up, everything was
+decoded, the primary surface shows a picture, and if there is a digest, it agrees
+with the pixels around it and keeps counting.
 
-Exit status: 0 all checks passed, 1 one failed, 2 the socket could not be asked.
-For a lane that is no longer up it is the status of that lane's own verdict.`,
+Exit status: 0 all checks passed, 1 a check failed, 2 the socket did not answer.
+For a lane that has ended, the exit status is that of the lane's own verdict.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := resolveTarget(arg(args, 0), socket)
@@ -75,15 +75,15 @@ For a lane that is no longer up it is the status of that lane's own verdict.`,
 	f := cmd.Flags()
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	f.BoolVar(&cfg.RequireAgent, "require-agent", false, "fail unless the guest's agent is connected")
-	f.BoolVar(&cfg.RequireDigest, "require-digest", false, "fail unless there is a digest on the screen; a fixture that shows one implies it")
+	f.BoolVar(&cfg.RequireDigest, "require-digest", false, "fail unless there is a digest on the screen; implied by a fixture with a digest")
 	f.StringVarP(&cfg.Picture, "output", "o", "", "write the screenshot to this PNG `FILE`; default: smoke.png in the lane's directory")
-	f.DurationVar(&cfg.Timeout, "timeout", 15*time.Second, "bound of the whole check")
+	f.DurationVar(&cfg.Timeout, "timeout", 15*time.Second, "limit for the whole check")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	return cmd
 }
 
-// smokeReason returns why the smoke check of a lane failed with err: because the lane
-// has ended, with the verdict of that, or because of something that the host did.
+// smokeReason returns why the smoke check of a lane failed with err. If the lane has ended, that is
+// the lane's own verdict; otherwise the host may be the reason.
 func smokeReason(ctx context.Context, s registry.State, err error, w *host.Watchdog, began time.Time) error {
 	if partsAlive(s) {
 		return w.Explain(began, err)
@@ -94,7 +94,7 @@ func smokeReason(ctx context.Context, s registry.State, err error, w *host.Watch
 	return err
 }
 
-// partsAlive tells whether every process of a lane runs.
+// partsAlive tells whether every process of a lane is running.
 func partsAlive(s registry.State) bool {
 	for _, pid := range []int{s.PIDs.QEMU, s.PIDs.Proxy, s.PIDs.Client} {
 		if pid != 0 && !host.Alive(pid) {
@@ -104,15 +104,15 @@ func partsAlive(s registry.State) bool {
 	return true
 }
 
-// endGrace is how long the owner of a lane may take to note why a part of it ended.
+// endGrace is how long the owner of a lane may take to record why a part of it ended.
 const endGrace = 5 * time.Second
 
-// awaitLaneEnd waits until the owner of a lane has noted its end, and returns that. It
-// returns nil if nothing was noted.
+// awaitLaneEnd waits until the owner of a lane has recorded its end, and returns that error. It
+// returns nil if nothing was recorded.
 func awaitLaneEnd(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, endGrace)
 	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond) // a note in a file wakes nobody
+	tick := time.NewTicker(100 * time.Millisecond) // nothing notifies of a change in the state file
 	defer tick.Stop()
 	for {
 		if _, err := readyLane(name); err != nil {
@@ -146,7 +146,7 @@ func printSmoke(w io.Writer, r *drive.SmokeReport) {
 	fmt.Fprintf(w, "verdict: %s after %.2f s\n", result, float64(r.TookMS)/1000)
 }
 
-// arg is the i-th argument, or "".
+// arg returns the i-th argument, or "".
 func arg(args []string, i int) string {
 	if i < len(args) {
 		return args[i]

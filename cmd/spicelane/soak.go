@@ -29,27 +29,27 @@ func newSoak() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "soak [N]",
-		Short: "Bring N lanes up, check each, and say how often that fails",
-		Long: `Bring lanes up one after the other (or --parallel at once), run the smoke check
-on each and end it; then say how many failed, what rate of failure that shows
-with 95 % confidence, whose fault the failures were, and how long lanes took.
+		Short: "Bring up N lanes, check each, and count the failures",
+		Long: `Bring lanes up one after the other (or --parallel at once), run the smoke check on
+each, and end it. Print how many failed, the failure rate with its 95 % confidence
+interval, whose fault the failures were, and how long lanes took.
 
-The directories of lanes that failed are kept, those of the others are removed.
-A soak whose lanes fail one after the other is stopped (--stop-after).
+The directories of failed lanes are kept, the others are removed. If lanes fail one
+after the other, the soak stops (--stop-after).
 
-Exit status: 0 none failed; else that of the failures: 1 the product's, 2 the
-harness's, 3 the host's.`,
+Exit status: 0 no lane failed; otherwise that of the failures: 1 product, 2 harness,
+3 host.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg.N = 200
 			if n := arg(args, 0); n != "" {
 				var err error
 				if cfg.N, err = strconv.Atoi(n); err != nil || cfg.N < 1 {
-					return usage("soak takes the number of lanes, not %q", n)
+					return usage("soak needs the number of lanes, not %q", n)
 				}
 			}
 			if cfg.Parallel < 1 {
-				return usage("--parallel %d: at least one lane has to be up", cfg.Parallel)
+				return usage("--parallel %d: it has to be at least 1", cfg.Parallel)
 			}
 			lane, err := flags.config(cmd)
 			if err != nil {
@@ -91,17 +91,17 @@ harness's, 3 the host's.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&cold, "cold", false, "boot every lane, and save and restore nothing: --warm off")
-	f.IntVar(&cfg.Parallel, "parallel", 1, "how many lanes are up at once")
-	f.IntVar(&cfg.StopAfter, "stop-after", 0, "stop when so many lanes in a row have failed; default: 5; -1: never")
+	f.BoolVar(&cold, "cold", false, "boot every lane (the same as --warm off)")
+	f.IntVar(&cfg.Parallel, "parallel", 1, "how many lanes to run at once")
+	f.IntVar(&cfg.StopAfter, "stop-after", 0, "stop after this many failures in a row; default: 5; -1: never")
 	f.StringVar(&cfg.Dir, "dir", "", "`DIR`ectory for the evidence and soak.json; default: artifacts/soak-TIME")
-	f.BoolVar(&cfg.Smoke.RequireAgent, "require-agent", false, "a lane whose guest agent is not connected fails")
+	f.BoolVar(&cfg.Smoke.RequireAgent, "require-agent", false, "fail lanes whose guest agent is not connected")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	flags.add(cmd)
 	return cmd
 }
 
-// soakProgress shows how far a soak is: each failure, and now and then a line.
+// soakProgress shows the progress of a soak: each failure, and now and then a line.
 type soakProgress struct {
 	p         *progress
 	n         int
@@ -109,8 +109,7 @@ type soakProgress struct {
 	said      time.Time
 }
 
-// soakSays is how often a soak says how far it is where lines cannot be
-// rewritten.
+// soakSays is how often a soak prints its progress if lines cannot be rewritten.
 const soakSays = 10 * time.Second
 
 func (s *soakProgress) lane(l soak.Lane) {
@@ -155,7 +154,7 @@ func printSoak(w io.Writer, r *soak.Report) error {
 		soak.Times
 	}{{soak.Up, r.Up}, {soak.Smoke, r.Smoke}, {soak.Down, r.Down}}
 	if r.Rate.Failed == r.Runs {
-		passed = nil // there are no times of lanes that passed
+		passed = nil // no lane passed, so there are no times
 	}
 	for _, t := range passed {
 		fmt.Fprintf(tw, "%s\tp50 %d ms, p95 %d ms, max %d ms\n", t.name, t.P50, t.P95, t.Max)
@@ -167,7 +166,7 @@ func printSoak(w io.Writer, r *soak.Report) error {
 	return tw.Flush()
 }
 
-// soakError is nil if every lane passed.
+// soakError returns nil if every lane passed.
 func soakError(r *soak.Report) error {
 	v := r.Verdict()
 	if v == "" {

@@ -20,10 +20,10 @@ func newStatus() *cobra.Command {
 	var asJSON, live, tests bool
 	cmd := &cobra.Command{
 		Use:   "status [NAME]",
-		Short: "Say which lanes are up and what became of those that are not",
-		Long: `Say which lanes are up and what became of those that are not. Lanes of tests
-that run at this moment are found by name, and listed with --tests. Of a single
-lane the console's state is asked for, too, which --live does for all.`,
+		Short: "List lanes and how they are",
+		Long: `List the lanes, running and ended. --tests also lists the lanes of running tests; a
+test's lane can always be named. For a single lane, the state of its console is
+shown, too; --live shows it for all.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var states []registry.State
@@ -69,32 +69,32 @@ lane the console's state is asked for, too, which --live does for all.`,
 			}
 			printLanes(cmd.OutOrStdout(), rows, live)
 			if n := len(registry.RunningTests()); n > 0 && !tests {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d more of running tests (--tests)\n", n)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%d more lanes of running tests (--tests)\n", n)
 			}
 			return nil
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&asJSON, "json", false, "print one JSON object a lane")
-	f.BoolVar(&live, "live", false, "ask each lane's client how its console is")
-	f.BoolVar(&tests, "tests", false, "list the lanes of running tests, too")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per lane")
+	f.BoolVar(&live, "live", false, "show the state of each lane's console, from its client")
+	f.BoolVar(&tests, "tests", false, "also list the lanes of running tests")
 	return cmd
 }
 
-// A laneRow is a lane and, if it was asked, what its client says.
+// A laneRow is a lane and, if its client was asked, the client's answer.
 type laneRow struct {
 	registry.State
 	Console *consoleState `json:"console,omitempty"`
 }
 
-// A consoleState is what a client says of its console, or why it did not.
+// A consoleState is a client's answer about its console, or why there is none.
 type consoleState struct {
 	*control.Status
 	Unasked string `json:"unasked,omitempty"`
 }
 
-// liveWait is how long status waits for one client: it is a look, and whoever
-// drives the lane at this moment goes first.
+// liveWait is how long status waits for one client. It is short, because the program that drives
+// the lane has priority.
 const liveWait = 500 * time.Millisecond
 
 func liveConsole(ctx context.Context, s registry.State) *consoleState {
@@ -117,7 +117,7 @@ func liveConsole(ctx context.Context, s registry.State) *consoleState {
 	return &consoleState{Unasked: oneLine(err.Error())}
 }
 
-// summary is one line about the console.
+// summary describes the console in one line.
 func (c *consoleState) summary() string {
 	switch {
 	case c == nil:
@@ -145,8 +145,7 @@ func (c *consoleState) summary() string {
 	return strings.Join(parts, ", ")
 }
 
-// stateColour is the colour in which a state stands on a terminal, as an SGR
-// parameter.
+// stateColour has the terminal colour of each state, as an SGR parameter.
 var stateColour = map[string]string{registry.StateReady: "32", registry.StateFailed: "31", registry.StateStarting: "33"}
 
 func printLanes(w io.Writer, rows []laneRow, live bool) {
@@ -168,7 +167,7 @@ func printLanes(w io.Writer, rows []laneRow, live bool) {
 		fmt.Fprintln(tw, oneLine(r.Reason))
 	}
 	_ = tw.Flush()
-	// Coloured after the columns are laid out: colours have no width.
+	// Colours come after the layout, because the columns must not count them.
 	for i, line := range strings.SplitAfter(b.String(), "\n") {
 		if i > 0 && i <= len(rows) {
 			line = colourWord(w, line, rows[i-1].State.State)
@@ -200,7 +199,7 @@ func printLane(w io.Writer, r laneRow) {
 	}
 }
 
-// printState shows one lane to a person.
+// printState prints one lane for a person.
 func printState(w io.Writer, s registry.State) {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := func(k, v string) {
@@ -232,7 +231,7 @@ func printState(w io.Writer, s registry.State) {
 	_ = tw.Flush()
 }
 
-// endedBy says who ended a lane in words.
+// endedBy says in words who ended a lane.
 func endedBy(s registry.State) string {
 	switch s.EndedBy {
 	case registry.EndedByGuest:
@@ -243,8 +242,8 @@ func endedBy(s registry.State) string {
 	return ""
 }
 
-// startedHow is "warm" for a machine that was restored, "cold" for one that booted,
-// empty for one that has not been started.
+// startedHow returns "warm" for a restored machine, "cold" for one that booted, and "" for one that
+// was never started.
 func startedHow(s registry.State) string {
 	switch {
 	case s.Warm:

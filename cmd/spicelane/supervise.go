@@ -18,9 +18,9 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// newSupervise is the process that owns a lane which `up` leaves behind. It is
-// not for people: its configuration comes as JSON on stdin, its news go as JSON
-// lines to descriptor 3, and it holds the lane's lock on descriptor 4.
+// newSupervise returns the hidden command of the process that owns a lane of `up`. It reads its
+// configuration as JSON from stdin and writes JSON lines to descriptor 3. Descriptor 4 is the
+// lane's lock.
 func newSupervise() *cobra.Command {
 	return &cobra.Command{
 		Use:    "supervise",
@@ -43,15 +43,15 @@ func newSupervise() *cobra.Command {
 			if err := dec.Decode(&cfg); err != nil {
 				return usage("supervise is started by `spicelane up`, not by hand: its configuration: %w", err)
 			}
-			// NB: held until the end: whoever has the lock owns the lane's name.
+			// NB: held until the end, because the holder of the lock owns the lane's name.
 			defer lock.Close()
 			return supervise(cmd.Context(), cfg, w, slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
 		},
 	}
 }
 
-// notes writes to the waiting `up`. When nobody waits any more (it was killed)
-// the lane is of no use to anybody: gone is closed.
+// notes writes to the waiting `up`. If `up` was killed, nobody needs the lane: then notes closes
+// gone.
 type notes struct {
 	mu   sync.Mutex
 	enc  *json.Encoder
@@ -67,10 +67,9 @@ func (n *notes) send(x note) {
 	}
 }
 
-// supervise brings one lane up and stays with it until a part of it ends or it
-// is asked to end it.
+// supervise brings one lane up and stays with it until a part of it ends or it is told to end.
 func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Logger) error {
-	// A write to the pipe of a killed `up` must be an error, not a signal.
+	// After `up` was killed, a write to the pipe must be an error, not a signal.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	reg := registry.Registry{}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -84,8 +83,8 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 		}
 	}()
 
-	// Proxy and client can be stopped and killed one by one, and the control socket is for
-	// whoever comes.
+	// Proxy and client are processes, so that they can be stopped and killed separately. The
+	// control socket is free for any driver.
 	cfg.Processes, cfg.ReleaseControl = true, true
 	cfg.Logger = log
 	cfg.OnBegin = func(name string) { n.send(note{Begin: name}) }

@@ -14,15 +14,14 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A target is a control socket to talk to, named by a lane or by its path.
+// A target is a control socket, given by a lane's name or by its path.
 type target struct {
 	socket string
-	// lane is set if the target was named so.
+	// lane is set if the target was given by a lane's name.
 	lane *registry.State
 }
 
-// resolveTarget finds the control socket of the lane called name, or takes
-// socket, whichever is given.
+// resolveTarget returns the control socket of the lane called name, or socket, whichever is given.
 func resolveTarget(name, socket string) (target, error) {
 	switch {
 	case name != "" && socket != "":
@@ -42,7 +41,7 @@ func resolveTarget(name, socket string) (target, error) {
 	return target{socket: s.ControlSocket, lane: &s}, nil
 }
 
-// findLane loads a lane: one that `up` made, or else one of a running test.
+// findLane loads a lane of `up`, or else of a running test.
 func findLane(name string) (registry.State, error) {
 	s, err := registry.Registry{}.Load(name)
 	if err == nil {
@@ -56,8 +55,8 @@ func findLane(name string) (registry.State, error) {
 	return s, err
 }
 
-// readyLane loads a lane that must be up. The error for one that has ended has the
-// verdict of its end.
+// readyLane loads a lane, which must be up. If the lane has ended, the error has the verdict of its
+// end.
 func readyLane(name string) (registry.State, error) {
 	s, err := findLane(name)
 	if err != nil {
@@ -77,11 +76,10 @@ func readyLane(name string) (registry.State, error) {
 	return s, nil
 }
 
-// socketWait is how long a command waits for its turn on a control socket,
-// which serves one at a time.
+// socketWait is how long a command waits for a control socket, which serves one client at a time.
 const socketWait = 5 * time.Second
 
-// withDriver runs f with a connection to the target.
+// withDriver connects to the target and runs f with the connection.
 func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *control.Driver) error) error {
 	ctx := cmd.Context()
 	dialCtx, cancel := context.WithTimeout(ctx, socketWait)

@@ -14,9 +14,9 @@ func newTLS() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tls DIR",
 		Short: "Make a CA and a proxy certificate and key in DIR",
-		Long: `Make a fresh CA and a server certificate with its key (ECDSA P-256) in DIR:
-ca-cert.pem, ca-key.pem, server-cert.pem, server-key.pem, keys with mode 0600.
-QEMU takes the same directory as x509-dir.`,
+		Long: `Make a CA and a server certificate with its key (ECDSA P-256) in DIR: ca-cert.pem,
+ca-key.pem, server-cert.pem, server-key.pem; keys have mode 0600. QEMU accepts the
+same directory as x509-dir.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := pki.New(cfg)
@@ -31,7 +31,7 @@ QEMU takes the same directory as x509-dir.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringSliceVar(&cfg.Hosts, "host", nil, "a further DNS `NAME` or IP address of the server (localhost, 127.0.0.1 and ::1 are always in); repeatable")
+	cmd.Flags().StringSliceVar(&cfg.Hosts, "host", nil, "another DNS `NAME` or IP address of the server, besides localhost, 127.0.0.1 and ::1; repeatable")
 	cmd.Flags().StringVar(&cfg.CommonName, "cn", "", "the subject's common `NAME`; default: localhost")
 	return cmd
 }

@@ -29,17 +29,17 @@ func newTruth() *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "truth",
-		Short: "Compare every drawing of a real spice-server with what clients see, past a proxy and through it",
-		Long: `Have a real spice-server draw a catalogue of more than 3,000 steps, and compare
-after each one the server's own memory, the picture of a client that is
-connected to it, and that of a client behind a proxy. A step that is not as
-stated fails; the report names the hop that spoiled it, the message that differs
-first, and where the pictures are.
+		Short: "Compare a real spice-server's drawings with clients' pictures, direct and proxied",
+		Long: `Have a real spice-server draw a catalogue of more than 3,000 steps. After each step,
+compare the server's own memory, the picture of a client that is connected directly,
+and the picture of a client behind a proxy. A step whose result is not the stated
+one fails. The report names the hop that caused it, the first message that differs,
+and the files with the pictures.
 
-The server is a helper on libspice-server that is compiled when it is first
-needed (or by make truthserver). docs/truth.md says what the catalogue holds.
+The server is a helper on libspice-server, which is compiled when it is first needed
+(or by make truthserver). docs/truth.md describes the catalogue.
 
-Exit status: 0 every step is exact or as stated, 1 one is not, 2 the walk itself
+Exit status: 0 every step has the stated result, 1 a step has not, 2 the walk itself
 failed, 3 the host lacks libspice-server's headers or a compiler.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -111,18 +111,18 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&proxy, "proxy", "", "`builtin|none|CMD`: what stands between server and client, see docs/foreign-parts.md; default: builtin")
-	f.StringVar(&client, "client", "", "`builtin|CMD`: somebody else's client behind the proxy, asked for screenshots besides the built-in one; default: builtin alone")
-	f.StringVar(&only, "only", "", "walk only the steps that `PATTERN` names: a number, FROM-TO, or a glob of group, operation or words; several with commas")
-	f.StringSliceVar(&compressions, "compression", nil, "walk with these `MODES`, as in off,glz+zlib,quic+jpeg; default: all")
+	f.StringVar(&proxy, "proxy", "", "`builtin|none|CMD`: the proxy between server and client, see docs/foreign-parts.md; default: builtin")
+	f.StringVar(&client, "client", "", "`builtin|CMD`: another client behind the proxy, besides the built-in one; default: builtin")
+	f.StringVar(&only, "only", "", "take only the steps that `PATTERN` names: a number, FROM-TO, or a glob of group, operation or words; several with commas")
+	f.StringSliceVar(&compressions, "compression", nil, "use these `MODES`, such as off,glz+zlib,quic+jpeg; default: all")
 	f.Uint64Var(&seed, "seed", 0, "walk random steps that depend on `N` instead of the catalogue, and shrink what fails")
-	f.StringVar(&replay, "replay", "", "play a recording of SPICE_WORKER_RECORD_FILENAME, as it is or compressed (.gz), instead of the catalogue")
-	f.BoolVar(&noGtk, "no-gtk", false, "do not ask spice-gtk (spicy-screenshot) for its opinion after each group")
-	f.IntVar(&cfg.MostFailures, "stop-after", 100, "end when so many steps have failed")
+	f.StringVar(&replay, "replay", "", "play a recording made with SPICE_WORKER_RECORD_FILENAME, plain or .gz, instead of the catalogue")
+	f.BoolVar(&noGtk, "no-gtk", false, "do not compare with spice-gtk (spicy-screenshot) after each group")
+	f.IntVar(&cfg.MostFailures, "stop-after", 100, "stop after this many failed steps")
 	f.StringVar(&cfg.Record, "record", "", "have spice-server record each group into this `DIR`ectory")
-	f.StringVar(&cfg.Dir, "dir", "", "`DIR`ectory for pictures of what differs; default: artifacts/truth-TIME")
-	f.BoolVar(&list, "list", false, "print the steps and what is expected of them, and walk nothing")
-	f.BoolVar(&build, "build", false, "compile the helper, print its path, and walk nothing")
+	f.StringVar(&cfg.Dir, "dir", "", "`DIR`ectory for pictures that differ; default: artifacts/truth-TIME")
+	f.BoolVar(&list, "list", false, "only print the steps and their expected results")
+	f.BoolVar(&build, "build", false, "only compile the helper and print its path")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
 	cmd.MarkFlagsMutuallyExclusive("seed", "replay")
 	return cmd

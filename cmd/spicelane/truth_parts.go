@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// truthParts sets cfg up with the proxy and the client that the flags name: programs are run as in any
-// other lane, whose server is the truth server.
+// truthParts sets cfg's proxy and client from the flags. It runs programs as in any other lane; the
+// lane's server is the truth server.
 func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 	proxy, err := harness.ParseProgram(proxyFlag).Abs()
 	if err != nil {
@@ -37,7 +37,7 @@ func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 	switch {
 	case proxy == harness.None:
 		if client.IsCommand() {
-			return usage("--client needs a proxy: it is led through it")
+			return usage("--client needs a proxy, because it connects through it")
 		}
 		cfg.NoProxy = true
 		return nil
@@ -70,18 +70,18 @@ func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 	return nil
 }
 
-// lanePath is somebody else's proxy.
+// lanePath is the path through another program's proxy.
 type lanePath struct {
 	lane   *harness.Lane
 	ticket string
 	last   string // the token that was used last
 }
 
-// freshToken is how long a proxy may take to replace a token that was used. One that always gives the same
-// is taken to accept it again.
+// freshToken is how long a proxy may take to replace a used token. If the token stays the same, it
+// is assumed to be reusable.
 const freshToken = 5 * time.Second
 
-// Client returns what the proxy's virt-viewer file says, when its token is a new one.
+// Client returns the configuration of the proxy's virt-viewer file, once its token is a new one.
 func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 	limit := time.NewTimer(freshToken)
 	defer limit.Stop()
@@ -109,7 +109,7 @@ func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 
 func (w *lanePath) Close() error { return w.lane.Close() }
 
-// laneClient is somebody else's client, asked through its control socket.
+// laneClient is another program's client, driven through its control socket.
 type laneClient struct {
 	lane   *harness.Lane
 	driver *control.Driver

@@ -25,12 +25,12 @@ func newType() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "type [NAME | --socket PATH] TEXT...",
 		Short: "Type text on the guest's keyboard",
-		Long: `Type text on the guest's keyboard; several words are joined by blanks, and a
-single - stands for standard input. A line break is Enter.
+		Long: `Type text on the guest's keyboard. Several words are joined by spaces, and a single
+- means standard input. A line break becomes Enter.
 
-With --confirm the next key goes when the guest's digest has shown the last one,
-and the answer says what was sent, seen, lost and reordered and how long it took
-from key to picture.
+With --confirm, the next key is sent only after the guest's digest has shown the
+last one. The output says what was sent, seen, lost and reordered, and how long it
+took from key to picture.
 
 Exit status: 1 if --confirm found a key lost or out of order.`,
 		Args: cobra.MinimumNArgs(1),
@@ -73,7 +73,7 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 				}
 				if p.Confirm && res.Lost+res.Reordered+res.Unexpected > 0 {
 					return &verdict.Error{Verdict: verdict.Product, Op: "type",
-						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and %d presses were shown that nobody sent",
+						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and the guest showed %d presses that nobody sent",
 							res.CharsSent, res.Lost, res.Reordered, res.Unexpected)}
 				}
 				return nil
@@ -83,25 +83,25 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 	f := cmd.Flags()
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	f.StringVar(&p.Layout, "layout", "us", "the guest's keyboard `layout`: "+strings.Join(control.Layouts(), "|"))
-	f.BoolVar(&p.Confirm, "confirm", false, "wait for each character to be shown in the guest's digest")
+	f.BoolVar(&p.Confirm, "confirm", false, "wait until the guest's digest shows each character")
 	f.DurationVar(&delay, "delay", 10*time.Millisecond, "pause between characters; default with --confirm: none")
 	f.DurationVar(&within, "within", 2*time.Second, "with --confirm: how long a character may take before it counts as lost")
 	f.BoolVar(&asJSON, "json", false, "print what was typed and seen as JSON")
 	return cmd
 }
 
-// typedText is what is to be typed: the words, or standard input for "-".
+// typedText returns the text to type: the words, or standard input for "-".
 func typedText(stdin io.Reader, words []string) (string, error) {
 	switch {
 	case len(words) == 0:
-		return "", usage("type what? Give the text, or - for standard input")
+		return "", usage("type needs a text, or - for standard input")
 	case len(words) == 1 && words[0] == "-":
 		b, err := io.ReadAll(io.LimitReader(stdin, control.MaxRequestLine))
 		if err != nil {
 			return "", usage("standard input: %w", err)
 		}
 		if !utf8.Valid(b) {
-			return "", usage("standard input is not text in UTF-8")
+			return "", usage("standard input is not valid UTF-8")
 		}
 		return string(b), nil
 	default:
@@ -109,7 +109,7 @@ func typedText(stdin io.Reader, words []string) (string, error) {
 	}
 }
 
-// milliseconds is a duration as the control socket takes it.
+// milliseconds converts a duration for the control socket.
 func milliseconds(flag string, d time.Duration) (*uint32, error) {
 	if d < 0 || d.Milliseconds() > math.MaxUint32 {
 		return nil, usage("%s %v: it must not be negative or longer than %v", flag, d, time.Duration(math.MaxUint32)*time.Millisecond)
@@ -118,8 +118,8 @@ func milliseconds(flag string, d time.Duration) (*uint32, error) {
 	return &n, nil
 }
 
-// typeText types through a client that offers the verb type, and through one
-// that offers protocol 1.2 alone as far as that goes.
+// typeText types through a client with the verb type. Through a client with only protocol 1.2, it
+// uses paste if that is enough.
 func typeText(ctx context.Context, stderr io.Writer, t target, d *control.Driver, p control.TypeParams) (res control.TypeResult, err error) {
 	what := fmt.Sprintf("typing %d characters", utf8.RuneCountInString(p.Text))
 	if d.Supports(control.MethodType) {
@@ -139,7 +139,7 @@ func typeText(ctx context.Context, stderr io.Writer, t target, d *control.Driver
 		return res, err
 	}
 	if p.Confirm || p.Layout != "us" {
-		return res, usage("the client behind this control socket (%s) types on a US keyboard and without --confirm only", d.Server().ServerName)
+		return res, usage("the client behind this control socket (%s) supports only a US keyboard, without --confirm", d.Server().ServerName)
 	}
 	err = pressAndSee(ctx, stderr, t, d, func() error {
 		return slowly(stderr, what, func() error {

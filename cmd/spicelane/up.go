@@ -31,10 +31,10 @@ func newUp() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring a lane up and leave it running",
-		Long: `Bring a lane up: boot the guest in QEMU, put the proxy in front of it, connect
-the headless client, wait until the guest's banner is on the serial line and
-its picture at the client; then print the lane's state and leave it running
-under a supervisor process of its own.`,
+		Long: `Bring a lane up: boot the guest in QEMU, put the proxy in front of it, connect the
+headless client, and wait for the guest's banner on the serial line and its picture
+at the client. Then print the lane's state and leave it running under a separate
+supervisor process.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := flags.config(cmd)
@@ -67,15 +67,15 @@ under a supervisor process of its own.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&name, "name", "", "the lane's `NAME`; default: the first free of lane-1, lane-2, …")
+	f.StringVar(&name, "name", "", "the lane's `NAME`; default: the first free name of lane-1, lane-2, …")
 	flags.add(cmd)
-	f.StringVar(&dir, "dir", "", "the lane's `DIR`ectory: logs, timeline, screenshots; default: under the user's state directory")
+	f.StringVar(&dir, "dir", "", "the lane's `DIR`ectory, for logs, timeline, screenshots; default: under the user's state directory")
 	f.BoolVar(&asJSON, "json", false, "print the lane's state as JSON")
 	return cmd
 }
 
-// A claim is the right to use a lane's name: a lock that the supervisor
-// inherits and holds for as long as it lives.
+// A claim is the right to use a lane's name: a lock that the supervisor inherits and holds while it
+// lives.
 type claim struct {
 	name string
 	lock *os.File
@@ -91,7 +91,7 @@ func claimLane(reg registry.Registry, name string) (*claim, error) {
 		}
 		c, err := tryClaim(reg, name)
 		if errors.Is(err, host.ErrLocked) {
-			return nil, usage("lane %s is up already; end it first (spicelane down %s) or choose another --name", name, name)
+			return nil, usage("lane %s is already up; end it first (spicelane down %s) or choose another --name", name, name)
 		}
 		return c, err
 	}
@@ -134,14 +134,14 @@ type failNote struct {
 func (f *failNote) Error() string   { return f.Message }
 func (f *failNote) Details() string { return f.Detail }
 
-// File descriptors that a supervisor inherits beyond the standard three.
+// File descriptors that a supervisor inherits, besides the standard three.
 const (
 	superviseNotes = 3
 	superviseLock  = 4
 )
 
-// startSupervisor runs `spicelane supervise` in a session of its own and waits
-// until its lane is ready or has failed. Cancelling ctx ends the lane.
+// startSupervisor runs `spicelane supervise` in a new session and waits until its lane is ready or
+// has failed. Cancelling ctx ends the lane.
 func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progress) (registry.State, error) {
 	none := registry.State{}
 	if err := host.EnoughDescriptors(); err != nil {
@@ -174,8 +174,8 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 	sup.Stdout, sup.Stderr = logf, logf
 	sup.ExtraFiles = []*os.File{w, c.lock} // superviseNotes, superviseLock
 	sup.Dir = "/"
-	// A session of its own: it outlives this command, and Ctrl-C in the
-	// terminal does not reach it.
+	// In a new session the supervisor outlives this command, and Ctrl-C in the terminal does not
+	// reach it.
 	sup.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = sup.Start()
 	w.Close()
@@ -209,7 +209,7 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 			case !ok:
 				err := <-exited
 				return none, &verdict.Error{Verdict: verdict.Harness, Op: "supervisor",
-					Err:  fmt.Errorf("ended without a word (%s)", describeExit(err)),
+					Err:  fmt.Errorf("ended without a message (%s)", describeExit(err)),
 					Hint: "see " + logf.Name()}
 			case n.Begin != "":
 				p.begin(n.Begin)
@@ -232,8 +232,8 @@ func describeExit(err error) string {
 	return err.Error()
 }
 
-// progress shows a person what is being waited for and how long it took. On a
-// terminal the line in waiting is rewritten; elsewhere only results are printed.
+// progress shows what is being waited for and how long each step took. On a terminal it rewrites
+// the current line; elsewhere it prints only results.
 type progress struct {
 	w        io.Writer
 	terminal bool

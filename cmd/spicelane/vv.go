@@ -17,14 +17,14 @@ func newVV() *cobra.Command {
 	var out string
 	cmd := &cobra.Command{
 		Use:   "vv NAME [-o FILE.vv]",
-		Short: "Print or save a virt-viewer file that leads to a lane's console",
-		Long: `Print a virt-viewer file that leads to the lane's console, or save it with mode
-0600, for remote-viewer and other SPICE clients:
+		Short: "Print or save a virt-viewer file for a lane's console",
+		Long: `Print a virt-viewer file for the lane's console, or save it with mode 0600, for
+remote-viewer and other SPICE clients:
 
   spicelane vv a -o a.vv && remote-viewer a.vv
 
-The file holds a secret. Behind the built-in proxy that is a token which opens
-one session within a minute; it is renewed as soon as it has been used.`,
+The file contains a secret. Behind the built-in proxy that is a token, which opens
+one session within a minute and is replaced as soon as it has been used.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := readyLane(args[0])
@@ -35,7 +35,7 @@ one session within a minute; it is renewed as soon as it has been used.`,
 			if err != nil {
 				return err
 			}
-			// Whoever gets the file may read it more than once.
+			// A reader of the file may read it more than once.
 			f.DeleteThisFile = false
 			if out == "" {
 				b, err := f.MarshalText()
@@ -54,7 +54,7 @@ one session within a minute; it is renewed as soon as it has been used.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&out, "output", "o", "", "save it to this `FILE` instead")
+	cmd.Flags().StringVarP(&out, "output", "o", "", "save the file as `FILE` instead")
 	return cmd
 }
 
@@ -73,8 +73,7 @@ func readLaneVV(s registry.State) (*vv.File, error) {
 	return f, nil
 }
 
-// writeSecret writes a virt-viewer file that only its owner can read, whatever
-// was there before.
+// writeSecret writes a virt-viewer file that only its owner can read, whatever was there before.
 func writeSecret(path string, f *vv.File) error {
 	b, err := f.MarshalText()
 	if err != nil {
@@ -84,7 +83,7 @@ func writeSecret(path string, f *vv.File) error {
 	if err != nil {
 		return err
 	}
-	// A file that was there keeps its mode when it is opened.
+	// Opening an existing file does not change its mode.
 	if err = file.Chmod(0o600); err == nil {
 		_, err = file.Write(b)
 	}

@@ -24,19 +24,18 @@ func newWatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [NAME | --vv FILE --dir DIR]",
 		Short: "Show a lane live in the terminal",
-		Long: `Show a lane live in the terminal: its picture, how it stands, the last lines on
-its serial console, what the guest reports in its digest, and how long it takes
-from key to picture. A lane of a running test can be watched, too. Whoever drives
-the lane is not disturbed.
+		Long: `Show a lane live in the terminal: its picture, its state, the last lines on its
+serial console, the guest's digest, and the time from key to picture. This also
+works for the lane of a running test, and does not disturb its driver.
 
-Keys: p another kind of picture, r draw everything anew, q quit.
+Keys: p another kind of picture, r redraw everything, q quit.
 
-Without a terminal, and with --json, what the lane says is printed line by line
-until the lane ends.`,
+Without a terminal, and with --json, print the lane's events line by line until the
+lane ends.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(termview.Pictures(), picture) {
-				return usage("--picture %s: it is one of %s", picture, strings.Join(termview.Pictures(), ", "))
+				return usage("--picture %s: use one of %s", picture, strings.Join(termview.Pictures(), ", "))
 			}
 			cfg, err := look.config(cmd, args)
 			if err != nil {
@@ -67,16 +66,16 @@ until the lane ends.`,
 	look.flags(cmd)
 	f := cmd.Flags()
 	f.StringVar(&picture, "picture", string(termview.Auto), "how to show the picture: `"+strings.Join(termview.Pictures(), "|")+"`")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object a line instead")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per line instead")
 	return cmd
 }
 
-// An onlooker says which lane to look at, by name or by what it left where.
+// An onlooker selects the lane to look at, by its name or by its files.
 type onlooker struct{ vv, dir string }
 
 func (o *onlooker) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.vv, "vv", "", "virt-viewer `FILE` that leads to a console, instead of a lane's name")
+	f.StringVar(&o.vv, "vv", "", "virt-viewer `FILE` of a console, instead of a lane's name")
 	f.StringVar(&o.dir, "dir", "", "lane's `DIR`ectory with its serial log and timeline, instead of a lane's name")
 }
 
@@ -93,7 +92,7 @@ func (o *onlooker) config(cmd *cobra.Command, args []string) (viewer.Config, err
 		}
 		if o.dir != "" {
 			if st, err := os.Stat(o.dir); err != nil || !st.IsDir() {
-				return none, usage("--dir %s is no directory", o.dir)
+				return none, usage("--dir %s is not a directory", o.dir)
 			}
 		}
 		name := o.dir
@@ -112,7 +111,7 @@ func (o *onlooker) config(cmd *cobra.Command, args []string) (viewer.Config, err
 	return viewer.Of(s, func() (registry.State, error) {
 		now, err := findLane(args[0])
 		if err != nil {
-			// A test's lane is noted only while the test runs.
+			// A test's lane is registered only while the test runs.
 			now = s
 			now.State, now.Reason = registry.StateStopped, "its test has ended"
 		}

@@ -129,6 +129,16 @@ func (c Config) checkParts() *FieldError {
 			return &FieldError{Field: "Processes", Err: err}
 		}
 	}
+	if c.Witness {
+		switch {
+		case c.Proxy == None:
+			return &FieldError{Field: "Witness", Err: errors.New("without a Proxy there is nothing to be a witness of")}
+		case c.Client != Builtin || c.Processes:
+			return &FieldError{Field: "Witness", Err: errors.New("only the built-in client inside this process says what it receives")}
+		case c.BackendTLS:
+			return &FieldError{Field: "Witness", Err: errors.New("it does not read what is encrypted with BackendTLS")}
+		}
+	}
 	if c.ReleaseControl && c.Client == None {
 		return &FieldError{Field: "ReleaseControl", Err: errors.New("without a Client there is no control socket")}
 	}

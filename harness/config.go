@@ -8,6 +8,9 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/witness"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // An Agent says whether the guest gets the agent's virtio-serial port.
@@ -121,6 +124,13 @@ type Config struct {
 	// under TCG and by $SPICELANE_TIMEOUT_SCALE. Default: 30 s.
 	Timeout time.Duration `json:"timeout,omitempty"`
 
+	// Witness puts a relay between QEMU and the proxy that notes what QEMU says, and compares it
+	// with what the client receives, byte by byte, on all channels but main. A message that did
+	// not arrive as it was said ends the lane as the proxy's fault; a wrong picture of which all
+	// messages arrived is the client's. It takes a proxy, the built-in client inside this process,
+	// and a QEMU that is reached without TLS. Default: a wrong picture is the path's.
+	Witness bool `json:"witness,omitempty"`
+
 	// Processes runs the built-in proxy and client as processes of their own, so
 	// that they can be stopped and killed, see Lane.Signal. They are this program
 	// (os.Executable), started once more; it must call headless.Main first thing in
@@ -140,10 +150,21 @@ type Config struct {
 
 	// startFailed gets a lane that did not come up before it is undone.
 	startFailed func(*Lane, error)
+	// defect is what a test makes wrong with the lane's parts.
+	defect defect
+	// patience bounds the waits for pictures that agree, on KVM. Default: samePatience.
+	patience time.Duration
 }
 
 func (c Config) name() string    { return or(c.Name, "lane") }
 func (c Config) fixture() string { return or(c.Fixture, "beacon") }
+
+func (c Config) samePatience() time.Duration {
+	if c.patience > 0 {
+		return c.patience
+	}
+	return samePatience
+}
 
 func (c Config) log() *slog.Logger {
 	if c.Logger == nil {
@@ -157,6 +178,16 @@ func (c Config) timeout() time.Duration {
 		return c.Timeout
 	}
 	return 30 * time.Second
+}
+
+// A defect is a proxy or a client that is wrong, for tests that it is noticed.
+type defect struct {
+	// proxy replaces a message on its way through the proxy by what it returns.
+	proxy func(wire.ChannelID, witness.Message) []witness.Message
+	// tap may change what the client receives before it decodes it.
+	tap func(wire.ChannelID) wire.Tap
+	// console is what the client's control socket drives instead.
+	console func(server.Console) server.Console
 }
 
 func or(s, def string) string {

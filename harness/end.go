@@ -120,6 +120,8 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 			gone, back = m.Done(), nil
 		case <-l.failures.failed:
 			return verdict.Classify("", l.failures.err)
+		case <-l.witness.failed():
+			return l.witness.err()
 		case <-l.log.Failed():
 			// Whoever looks for the reason of a failure later would not find it.
 			return verdict.Classify("", l.log.Err())
@@ -174,7 +176,7 @@ func (l *Lane) clientEnd(proxy, client *part) error {
 	case <-proxy.Done():
 		return l.proxyEnd(proxy)
 	case <-t.C:
-		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopClient, Err: fmt.Errorf("the client ended: %w", client.Err())}
+		return l.reason(&verdict.Error{Verdict: verdict.Product, Hop: verdict.HopClient, Err: fmt.Errorf("the client ended: %w", client.Err())})
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/witness"
+	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // ConsoleFailures names the failures that a guest's line matches which is watched for by cfg and
@@ -50,4 +53,18 @@ func SoftFailures(says string) string {
 		scan.look(line) // each is noted once
 	}
 	return w.softSince(time.Time{})
+}
+
+// A Defect is a proxy or a client that is wrong.
+type Defect struct {
+	Proxy   func(wire.ChannelID, witness.Message) []witness.Message
+	Tap     func(wire.ChannelID) wire.Tap
+	Console func(server.Console) server.Console
+}
+
+// WithDefect returns cfg for a lane with a defect and a witness, whose pictures have to agree
+// within the patience, which is for KVM.
+func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
+	cfg.Witness, cfg.defect, cfg.patience = true, defect{f.Proxy, f.Tap, f.Console}, patience
+	return cfg
 }

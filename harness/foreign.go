@@ -170,7 +170,7 @@ func (b *bringUp) foreignProxy(ctx context.Context) error {
 	if err := atomicfile.Write(filepath.Join(tlsDir, serverPEM), both, 0o600); err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
-	list, err := sourcesYAML(b.console())
+	list, err := sourcesYAML(b.proxiedConsole())
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}
@@ -178,7 +178,7 @@ func (b *bringUp) foreignProxy(ctx context.Context) error {
 	if err := atomicfile.Write(sourcesFile, list, 0o600); err != nil {
 		return verdict.Classify("sources", err)
 	}
-	console := b.console()
+	console := b.proxiedConsole()
 	values := map[string]string{
 		"sources": sourcesFile, "source": laneSource, "uuid": b.uuid,
 		"tls": tlsDir, "host_subject": bundle.HostSubject, "dir": b.run.Path,

@@ -73,7 +73,8 @@ func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Ho
 	if now, err := drive.ReadDigest(ctx, l.driver); err == nil && shows(now) {
 		return "", "it came too late: by now QEMU and the client show it"
 	}
-	return verdict.HopPath, "QEMU's own picture shows it: it was lost between QEMU and the client"
+	hop, known := l.BlamePath(ctx)
+	return hop, "QEMU's own picture shows it: " + known
 }
 
 // askProxy says what the built-in proxy has relayed; empty without one.

@@ -242,7 +242,7 @@ func (l *Lane) SyncTicket() error {
 	if l.source == nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
 	}
-	return l.source.set(l.console())
+	return l.source.set(l.proxiedConsole())
 }
 
 // impairMode returns where the lane's Link is impaired.

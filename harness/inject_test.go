@@ -340,7 +340,7 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 // comes from the second guest.
 func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{})
+	lane := harness.Up(t, harness.Config{Witness: true})
 	ctx := lane.Context()
 	requireKey(t, lane, 'a')
 	before, err := drive.ReadDigest(ctx, lanetest.Control(t, lane))

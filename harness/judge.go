@@ -18,6 +18,17 @@ import (
 type testNote struct {
 	name   string
 	failed bool
+	why    error // the first that NoteFailure was told
+}
+
+// NoteFailure notes why the lane's test is about to fail: verdict.json then has that verdict,
+// hop and reason. Of several errors the first counts. Suites of harness/scenario call it.
+func (l *Lane) NoteFailure(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.test.why == nil {
+		l.test.why = err
+	}
 }
 
 // writeVerdict notes how the lane ended: by itself, with err, or because it was
@@ -37,6 +48,8 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	switch {
 	case err != nil:
 		r.Verdict, r.Hop, r.Reason = verdict.Of(err), verdict.HopOf(err), err.Error()
+	case test.failed && test.why != nil:
+		r.Verdict, r.Hop, r.Reason = verdict.Of(test.why), verdict.HopOf(test.why), test.why.Error()
 	case test.failed:
 		r.Reason = "an assertion of the test failed"
 	}
@@ -55,18 +68,16 @@ const EnvKeep = host.EnvKeep
 // keepFailed tells whether the lane of a failed test is to stay up.
 func keepFailed() bool { return os.Getenv(EnvKeep) == "failed" }
 
-// reason prefers what the guest itself said of its failure to everything that
-// followed from it.
+// reason prefers what the guest itself said of its failure, and a message that did not come
+// through the proxy as it was said, to everything that followed from it.
 func (l *Lane) reason(err error) error {
-	if l.failures == nil {
-		return err
-	}
-	select {
-	case <-l.failures.failed:
+	if l.failures != nil && isClosed(l.failures.failed) {
 		return verdict.Classify("", l.failures.err)
-	default:
-		return err
 	}
+	if changed := l.witness.err(); changed != nil {
+		return changed
+	}
+	return err
 }
 
 // judgeWait adds to a wait that began then and failed what the host did meanwhile, and

@@ -47,6 +47,7 @@ type Lane struct {
 	source     *laneConsole  // of the built-in proxy inside this process
 	ticket     string        // after ChangeTicket; guarded by mu
 	relay      *impair.Relay // with Config.Link
+	witness    *witnessOf    // with Config.Witness
 
 	// ownProxy is the built-in proxy if it runs inside this process, else nil.
 	ownProxy *headless.Proxy

@@ -85,7 +85,10 @@ func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	c, err := headless.StartClient(ctx, headless.ClientConfig{VV: b.consoleVV, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Logger: log})
+	c, err := headless.StartClient(ctx, headless.ClientConfig{
+		VV: b.consoleVV, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Logger: log,
+		Tap: b.clientTap, Console: b.cfg.defect.console,
+	})
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}

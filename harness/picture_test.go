@@ -246,7 +246,7 @@ func TestAForeignProxyTakesTheBuiltinOnesPlace(t *testing.T) {
 		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
 	}
 	lane := harness.Up(t, harness.Config{Proxy: harness.Command(program +
-		" OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server-cert.pem,key={tls}/server-key.pem TCP:{spice_host}:{spice_port}")})
+		" OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server-cert.pem,key={tls}/server-key.pem TCP:{spice_host}:{spice_port}"), Witness: true})
 	require.NotZero(t, lane.State().PIDs.Proxy)
 	requireSamePicture(lane.Context(), t, lane)
 }

@@ -46,7 +46,7 @@ func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
 // next waits until something has been drawn.
 func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, next func(context.Context) error) error {
 	began := time.Now()
-	limit := l.Scaled(samePatience)
+	limit := l.Scaled(l.cfg.samePatience())
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
 	ctx, stop := l.whileUp(ctx)
@@ -73,8 +73,9 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 				return l.explain(err)
 			}
 			// A picture that did not come in time hides no difference that was seen.
-			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.hop(), Op: "compare pictures", Err: &drive.AwaitError{
-				Wanted: "client and QEMU to show the same picture", Last: c.last, Err: errors.Join(err, l.keepPair(c.client, c.qemu))}}))
+			failed := &drive.AwaitError{Wanted: "client and QEMU to show the same picture", Last: c.last,
+				Err: errors.Join(err, l.keepPair(c.client, c.qemu))}
+			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.blame(failed), Op: "compare pictures", Err: failed}))
 		}
 	}
 }
@@ -89,12 +90,18 @@ type comparison struct {
 	last         string       // how the last pair that differed did
 }
 
-// hop returns where it failed: on the path, if a difference was seen.
-func (c *comparison) hop() verdict.Hop {
+// blame returns where it failed, if a difference was seen, and notes in failed why there.
+func (c *comparison) blame(failed *drive.AwaitError) verdict.Hop {
 	if c.last == "" {
 		return ""
 	}
-	return verdict.HopPath
+	if c.lane.witness == nil {
+		return verdict.HopPath
+	}
+	// NB: not the wait's context, which has ended.
+	hop, known := c.lane.BlamePath(context.Background())
+	failed.Known = append(failed.Known, known)
+	return hop
 }
 
 // timedOut tells whether err is a deadline's, of a context or of a connection.
@@ -194,7 +201,7 @@ func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 // of the pixels around it, and returns both.
 func (l *Lane) AwaitVerifiedScreenshot(ctx context.Context) (*image.NRGBA, Digest, error) {
 	began := time.Now()
-	limit := l.Scaled(samePatience)
+	limit := l.Scaled(l.cfg.samePatience())
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
 	if l.driver == nil {
@@ -248,6 +255,10 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	defer cancel()
 	hop, known := drive.BlamePixels(ctx, l.Screendump)
 	failed.Known = append(failed.Known, known)
+	if hop == verdict.HopPath && l.witness != nil {
+		hop, known = l.BlamePath(ctx)
+		failed.Known = append(failed.Known, known)
+	}
 	return hop
 }
 

@@ -49,6 +49,15 @@ func (l *Lane) console() proxy.Console {
 	return c
 }
 
+// proxiedConsole is console as the proxy is to see it: at the witness, if there is one.
+func (l *Lane) proxiedConsole() proxy.Console {
+	c := l.console()
+	if l.witness != nil {
+		c.Unix, c.HypervisorIP, c.InsecurePort = "", "127.0.0.1", l.witness.relay.Port()
+	}
+	return c
+}
+
 // sourcesYAML is console as a sources.yaml.
 func sourcesYAML(c proxy.Console) ([]byte, error) {
 	type entry struct {
@@ -137,7 +146,7 @@ func (b *bringUp) innerProxy(ctx context.Context) error {
 	b.secrets.addKey("key of the proxy's certificate", bundle.ServerKey)
 	b.secrets.addKey("key of the proxy's CA", bundle.CAKey)
 	src := &laneConsole{}
-	if err := src.set(b.console()); err != nil {
+	if err := src.set(b.proxiedConsole()); err != nil {
 		return err
 	}
 	catalog, err := sources.NewCatalog(src)
@@ -199,7 +208,7 @@ func (b *bringUp) proxyIsAt(r headless.Ready, pid int) {
 // childProxy runs the proxy as a process of its own. It gets its sources and the API's token
 // through a pipe, so that no file ever holds them.
 func (b *bringUp) childProxy(ctx context.Context) error {
-	list, err := sourcesYAML(b.console())
+	list, err := sourcesYAML(b.proxiedConsole())
 	if err != nil {
 		return verdict.Classify("sources", err)
 	}

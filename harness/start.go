@@ -35,6 +35,10 @@ func (b *bringUp) start(ctx context.Context) error {
 	if err := b.directories(); err != nil {
 		return err
 	}
+	// NB: before whatever watches the lane.
+	if err := b.startWitness(); err != nil {
+		return err
+	}
 	if b.cfg.guestless() {
 		return b.startGuestless(ctx, began)
 	}

@@ -51,11 +51,16 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		beatErr := lane.beatErr
 		lane.mu.Unlock()
 		if beatErr != nil && !tb.Failed() {
-			tb.Errorf("%s fault: %v", verdict.Of(beatErr), beatErr)
+			lane.fail(tb, beatErr)
 		}
 		if !tb.Failed() {
 			if err := lane.checkCounts(ctx); err != nil {
-				tb.Errorf("%s fault: %v", verdict.Of(err), err)
+				lane.fail(tb, err)
+			}
+		}
+		if !tb.Failed() {
+			if err := lane.checkWitness(ctx); err != nil {
+				lane.fail(tb, err)
 			}
 		}
 		if tb.Failed() {
@@ -65,7 +70,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 			}
 		}
 		lane.mu.Lock()
-		lane.test = testNote{tb.Name(), tb.Failed()}
+		lane.test.name, lane.test.failed = tb.Name(), tb.Failed()
 		lane.mu.Unlock()
 		if err := lane.Close(); err != nil {
 			tb.Errorf("%s fault: the lane did not end well: %v", verdict.Of(err), err)
@@ -94,6 +99,13 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	}
 	lane.ctx = ctx
 	return lane
+}
+
+// fail fails a test with err, which verdict.json then tells.
+func (l *Lane) fail(tb testing.TB, err error) {
+	tb.Helper()
+	l.NoteFailure(err)
+	tb.Errorf("%s fault: %v", verdict.Of(err), err)
 }
 
 // laneContext lives until the test's cleanup, and ends in time for it if the

@@ -227,7 +227,11 @@ func (r *ReceivedDraw) stream(id, width, height uint32, data []byte) *ReceivedDr
 // String describes the message in one line.
 func (r Received) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "display:%d message %d %s", r.Channel, r.Number, r.Name)
+	channel, _, own := strings.Cut(r.Name, ".")
+	if !own { // every channel has such messages
+		channel = "channel"
+	}
+	fmt.Fprintf(&b, "%s:%d message %d %s", channel, r.Channel, r.Number, r.Name)
 	if d := r.Draw; d != nil {
 		fmt.Fprintf(&b, " on surface %d in %v", d.Surface, d.Box)
 		if d.Clipped {

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/control/spiceconsole"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // A ClientConfig says which console a headless client connects to and where it
@@ -34,6 +35,11 @@ type ClientConfig struct {
 	TimelineStart time.Time
 	// ConnectTimeout bounds connecting, besides the context. Default: only the context does.
 	ConnectTimeout time.Duration
+	// Tap, if not nil, is asked for a tap of each channel of each session.
+	Tap func(wire.ChannelID) wire.Tap
+	// Console, if not nil, replaces what the control socket drives. Tests make a client with it
+	// that shows something else than it has.
+	Console func(server.Console) server.Console
 	// Logger gets the client's news; nil discards them.
 	Logger *slog.Logger
 }
@@ -90,7 +96,11 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		return nil, errors.Join(&verdict.Error{Verdict: Blame(err), Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
-	c.srv = server.New(server.Config{Console: notedConsole{c.console, c.log}, Scan: drive.ScanDigest, Logger: cfg.Logger})
+	var driven server.Console = notedConsole{c.console, c.log}
+	if cfg.Console != nil {
+		driven = cfg.Console(driven)
+	}
+	c.srv = server.New(server.Config{Console: driven, Scan: drive.ScanDigest, Logger: cfg.Logger})
 	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()
@@ -112,6 +122,14 @@ func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Cli
 	}
 	untaped := cfg
 	tape(&cfg)
+	if own, taped := c.cfg.Tap, cfg.Tap; own != nil {
+		cfg.Tap = func(id wire.ChannelID) wire.Tap {
+			if taped == nil {
+				return own(id)
+			}
+			return wire.JoinTaps(own(id), taped(id))
+		}
+	}
 	session, err := spice.Dial(ctx, cfg)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -207,6 +208,10 @@ func (w *nativeWalk) shown() error {
 	return err
 }
 
+// pointerFrames is how many further frames of the guest's a client has shown when a pointer
+// that it has received must be shown, too.
+const pointerFrames = 3
+
 // pointed demands that the client has the pointer that the guest has set.
 func (w *nativeWalk) pointed(p pointerLine) error {
 	if !w.client.Supports(control.MethodCursor) {
@@ -220,7 +225,7 @@ func (w *nativeWalk) pointed(p pointerLine) error {
 	w.pointer = &p
 	ctx, cancel := w.within(patience)
 	defer cancel()
-	for {
+	for frames := 0; ; frames++ {
 		got, err := w.client.Cursor(ctx)
 		if err != nil {
 			return err
@@ -230,8 +235,12 @@ func (w *nativeWalk) pointed(p pointerLine) error {
 			return nil
 		}
 		// The pointer has a channel of its own, which the picture does not wait for.
-		if _, err := w.s.AwaitFrame(ctx, w.s.Last().FrameCounter+1); err != nil {
-			return errors.Join(wrong, err)
+		_, err = w.s.AwaitFrame(ctx, w.s.Last().FrameCounter+1)
+		if err == nil && frames < pointerFrames {
+			continue
+		}
+		if hop, known := w.lane.BlamePath(w.ctx); err != nil || hop == verdict.HopClient {
+			return &verdict.Error{Verdict: verdict.Product, Hop: hop, Err: fmt.Errorf("%w; %s", errors.Join(wrong, err), known)}
 		}
 	}
 }

@@ -173,16 +173,17 @@ func (r *run) must(err error, doing ...any) {
 	}
 	what := fmt.Sprint(doing...)
 	if what != "" {
-		what += ": "
+		err = fmt.Errorf("%s: %w", what, err)
 	}
-	r.Fatalf("%s fault: %s%v", verdictOf(err), what, err)
+	r.lane.NoteFailure(&verdict.Error{Verdict: verdictOf(err), Hop: verdict.HopOf(err), Err: err})
+	r.Fatalf("%s fault: %v", verdictOf(err), err)
 }
 
 // want ends the suite if ok is false: the product did something else.
 func (r *run) want(ok bool, format string, args ...any) {
 	r.Helper()
 	if !ok {
-		r.Fatalf("%s fault: %s", verdict.Product, fmt.Sprintf(format, args...))
+		r.must(&verdict.Error{Verdict: verdict.Product, Err: fmt.Errorf(format, args...)})
 	}
 }
 

@@ -24,14 +24,14 @@ import (
 // The canary: what every change runs.
 func TestALaneIsUpToTheBasics(t *testing.T) {
 	lanetest.AtOnce(t)
-	lane := harness.Up(t, harness.Config{})
+	lane := harness.Up(t, harness.Config{Witness: true})
 	scenario.Run(t, lane, scenario.Suites("boot", "surfaces", "screenshot", "digest", "pointer", "clipboard")...)
 }
 
 func TestALaneGoesThroughAllSuites(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
-	lane := harness.Up(t, harness.Config{})
+	lane := harness.Up(t, harness.Config{Witness: true})
 	scenario.Run(t, lane)
 }
 

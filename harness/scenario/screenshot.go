@@ -3,6 +3,7 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"image"
 	"testing"
 
@@ -54,12 +55,37 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 	}))
 	_, _, err := lane.AwaitVerifiedScreenshot(r.ctx)
 	r.must(err)
+	r.fresh()
 
 	none := uint32(4711)
 	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{SurfaceID: &none})
 	r.want(isCode(err, control.CodeNoSuchSurface), "a picture of surface %d was answered %v, want %s", none, err, control.CodeNoSuchSurface)
 	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{Format: "bmp"})
 	r.want(isCode(err, control.CodeUnsupportedFormat), "a picture as bmp was answered %v, want %s", err, control.CodeUnsupportedFormat)
+}
+
+// fresh demands that a picture is not older than the frames that were seen before it was
+// taken. Of a guest that is left alone nearly all pixels stay, so that its counter tells.
+func (r *run) fresh() {
+	r.Helper()
+	s := r.stream()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for {
+		seen, err := s.AwaitFrame(ctx, s.Last().FrameCounter)
+		r.must(err)
+		shown, err := s.look(ctx)
+		if drive.NoDigestYet(err) {
+			continue // it was being drawn
+		}
+		r.must(err)
+		if shown.FrameCounter < seen.FrameCounter {
+			r.must(&verdict.Error{Verdict: verdict.Product, Hop: verdict.HopClient, Op: "screenshot",
+				Err: fmt.Errorf("the client had seen frame %d, and its next picture is older: it shows frame %d",
+					seen.FrameCounter, shown.FrameCounter)})
+		}
+		return
+	}
 }
 
 // quietFrames is how many digests are read of a guest that is left alone; it

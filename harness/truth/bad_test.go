@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spicelane/spicelane/harness/internal/wrong"
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 	"github.com/spicelane/spicelane/spice"
-	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // start starts a server of its own with a primary surface.
@@ -209,11 +209,7 @@ func TestARecordingIsPlayedCompressedOrNot(t *testing.T) {
 
 func TestAFaultIsSeenInARecording(t *testing.T) {
 	path := recorded(t)
-	cfg := badClient(wire.ChannelDisplay, func(m uint16, body []byte) {
-		if m == drawFill {
-			body[behindClip(body)+1] ^= 0xff // the brush's colour
-		}
-	})
+	cfg := badClient(wrong.WrongColour())
 	cfg.Helper, cfg.Dir, cfg.Settings = helper(t), t.TempDir(), []truth.Setting{{Compression: "off"}}
 	r, err := truth.Replay(t.Context(), cfg, path)
 	if err != nil {
@@ -285,11 +281,7 @@ func TestARecordingThatIsReorderedEndsAndHangsNobody(t *testing.T) {
 func TestAFailureOfRandomStepsIsShrunk(t *testing.T) {
 	g := catalogue.RandomGroup(11)
 	g.Steps = g.Steps[:200]
-	cfg := badClient(wire.ChannelDisplay, func(m uint16, body []byte) {
-		if m == drawFill && body[behindClip(body)] == 1 && body[12]-body[4] > 1 {
-			body[behindClip(body)+1] ^= 0xff
-		}
-	})
+	cfg := badClient(wrong.WrongColour())
 	cfg.Groups, cfg.Shrink, cfg.MostFailures, cfg.NoProxy = []catalogue.Group{g}, true, 1, true
 	r := walk(t, cfg, "off")
 	if len(r.Failures) != 1 {

@@ -3,41 +3,26 @@ package truth
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
+	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Passed is a message on its way through a bad proxy.
-type Passed struct {
-	Type uint16
-	Body []byte
-}
-
 // BadProxy is the built-in proxy with something between it and the server that does to messages what
-// change says, one call at a time.
-func BadProxy(change func(wire.ChannelID, Passed) []Passed) func(context.Context, Backend) (Path, error) {
+// change says.
+func BadProxy(change func(wire.ChannelID, witness.Message) []witness.Message) func(context.Context, Backend) (Path, error) {
 	return func(ctx context.Context, b Backend) (Path, error) {
-		r, err := startRelay()
+		var port atomic.Int32
+		port.Store(int32(b.Port))
+		r, err := witness.Start(witness.Config{Dial: dialPort(&port), Change: change})
 		if err != nil {
 			return nil, err
 		}
-		r.server.Store(int32(b.Port))
-		r.change = func(ch wire.ChannelID, n note) []note {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			var all []note
-			for _, p := range change(ch, Passed{n.header.Type, n.body}) {
-				h := n.header
-				h.Type = p.Type
-				all = append(all, note{h, p.Body})
-			}
-			return all
-		}
-		b.Port = r.port()
+		b.Port = r.Port()
 		way, err := BuiltinProxy(ctx, b)
 		if err != nil {
-			r.close()
-			return nil, err
+			return nil, errors.Join(err, r.Close())
 		}
 		return &badPath{way, r}, nil
 	}
@@ -45,11 +30,9 @@ func BadProxy(change func(wire.ChannelID, Passed) []Passed) func(context.Context
 
 type badPath struct {
 	Path
-	relay *relay
+	relay *witness.Relay
 }
 
 func (w *badPath) Close() error {
-	err := w.Path.Close()
-	w.relay.close()
-	return errors.Join(err)
+	return errors.Join(w.Path.Close(), w.relay.Close())
 }

@@ -8,14 +8,18 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 	"github.com/spicelane/spicelane/harness/truth/qxl"
+	"github.com/spicelane/spicelane/harness/witness"
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/canvas"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -147,7 +151,8 @@ func (r *Report) row(operation string) *Row {
 type runner struct {
 	cfg    Config
 	report *Report
-	relay  *relay
+	relay  *witness.Relay
+	port   atomic.Int32 // the server's, to which relay leads
 	path   Path
 	ticket string
 	stats  []spice.Stats
@@ -213,10 +218,10 @@ func (r *runner) walk(ctx context.Context) (err error) {
 		r.report.Settings = append(r.report.Settings, s.String())
 	}
 	if !r.cfg.NoProxy {
-		if r.relay, err = startRelay(); err != nil {
+		if r.relay, err = witness.Start(witness.Config{Dial: dialPort(&r.port)}); err != nil {
 			return fmt.Errorf("truth: %w", err)
 		}
-		defer r.relay.close()
+		defer r.relay.Close()
 		if r.path, err = r.cfg.Proxy(ctx, r.backend()); err != nil {
 			return err
 		}
@@ -243,9 +248,16 @@ func (r *runner) walk(ctx context.Context) (err error) {
 	return nil
 }
 
+// dialPort returns what connects to a port of the loopback address that may change.
+func dialPort(port *atomic.Int32) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", hostport.Join("127.0.0.1", int(port.Load())))
+	}
+}
+
 // backend is where proxies find the server.
 func (r *runner) backend() Backend {
-	return Backend{Host: "127.0.0.1", Port: r.relay.port(), Ticket: r.ticket}
+	return Backend{Host: "127.0.0.1", Port: r.relay.Port(), Ticket: r.ticket}
 }
 
 // begin starts the server and the clients, unless they are there and fit the group.
@@ -305,7 +317,7 @@ func (r *runner) dialDirect(ctx context.Context, name string) (*viewer, error) {
 }
 
 func (r *runner) dialProxied(ctx context.Context, name string) (*viewer, error) {
-	r.relay.server.Store(int32(r.server.Port()))
+	r.port.Store(int32(r.server.Port()))
 	cfg, err := r.path.Client(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("truth: the proxy's virt-viewer file: %w", err)
@@ -331,7 +343,7 @@ func (r *runner) hangUp() error {
 		if v != nil {
 			r.stats = append(r.stats, v.client.Stats())
 			if r.relay != nil {
-				r.relay.forget(v.client.MainState().ConnectionID)
+				r.relay.Forget(v.client.MainState().ConnectionID)
 			}
 			errs = append(errs, v.client.Close())
 		}
@@ -649,7 +661,7 @@ func (r *runner) blame(f *Failure, all bool) {
 func (r *runner) messages(all bool) string {
 	session := r.proxied.client.MainState().ConnectionID
 	for _, ch := range []wire.ChannelID{displayChannel, cursorChannel} {
-		if d := firstDifference(r.relay.of(session, ch), r.proxied.of(ch), all); d != nil {
+		if d := witness.FirstDifference(r.relay.Of(session, ch), r.proxied.of(ch), all); d != nil {
 			return "of what the server said " + d.String()
 		}
 	}
@@ -986,7 +998,7 @@ func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 	defer func() {
 		r.stats = append(r.stats, v.client.Stats())
 		if r.relay != nil {
-			r.relay.forget(v.client.MainState().ConnectionID)
+			r.relay.Forget(v.client.MainState().ConnectionID)
 		}
 		v.client.Close()
 	}()

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/canvas"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -28,26 +29,24 @@ type viewer struct {
 	look   func(*canvas.Image) // spoils what it sees; nil: no
 
 	mu    sync.Mutex
-	notes map[wire.ChannelID]*notes
+	notes map[wire.ChannelID]*witness.Notes
 
 	cells, pixel canvas.Image // memory
 }
 
 // dialViewer connects a client and keeps notes of what it receives.
 func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, error) {
-	v := &viewer{name: name, notes: map[wire.ChannelID]*notes{}}
+	v := &viewer{name: name, notes: map[wire.ChannelID]*witness.Notes{}}
 	spoil := cfg.Tap
 	cfg.Tap = func(id wire.ChannelID) wire.Tap {
 		if id.Type != wire.ChannelDisplay && id.Type != wire.ChannelCursor {
 			return nil
 		}
-		taps := tapList{v.of(id)}
+		var bad wire.Tap
 		if spoil != nil {
-			if t := spoil(id); t != nil {
-				taps = append(taps, t)
-			}
+			bad = spoil(id)
 		}
-		return taps
+		return wire.JoinTaps(v.of(id), bad)
 	}
 	// What is small is emptied by a catalogue of small pictures, too.
 	cfg.PixmapCachePixels, cfg.GLZWindowPixels = 1<<20, 1<<20
@@ -58,40 +57,25 @@ func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, er
 	return v, nil
 }
 
-// tapList shows each message to several taps.
-type tapList []wire.Tap
-
-func (l tapList) Linked(i wire.LinkInfo) {
-	for _, t := range l {
-		t.Linked(i)
-	}
-}
-
-func (l tapList) Message(d wire.Direction, h wire.Header, body []byte) {
-	for _, t := range l {
-		t.Message(d, h, body)
-	}
-}
-
 // of returns the notes of a channel.
-func (v *viewer) of(id wire.ChannelID) *notes {
+func (v *viewer) of(id wire.ChannelID) *witness.Notes {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.notes[id] == nil {
-		v.notes[id] = &notes{channel: id}
+		v.notes[id] = witness.NewNotes(id)
 	}
 	return v.notes[id]
 }
 
 // draws is whether messages that draw were noted and not compared.
-func (v *viewer) draws() int { return v.of(displayChannel).draws() }
+func (v *viewer) draws() int { return v.of(displayChannel).Draws() }
 
 // forget drops all notes.
 func (v *viewer) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, n := range v.notes {
-		n.take()
+		n.Clear()
 	}
 }
 

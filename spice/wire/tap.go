@@ -33,3 +33,35 @@ type CapSets struct {
 	Common  Caps
 	Channel Caps
 }
+
+// JoinTaps returns a Tap that shows everything to each of taps, in their order. It is nil if
+// all of them are.
+func JoinTaps(taps ...Tap) Tap {
+	var all joinedTaps
+	for _, t := range taps {
+		if t != nil {
+			all = append(all, t)
+		}
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return all
+}
+
+type joinedTaps []Tap
+
+func (l joinedTaps) Linked(i LinkInfo) {
+	for _, t := range l {
+		t.Linked(i)
+	}
+}
+
+func (l joinedTaps) Message(d Direction, h Header, body []byte) {
+	for _, t := range l {
+		t.Message(d, h, body)
+	}
+}

@@ -54,7 +54,8 @@ func TestTheMatrix(t *testing.T) {
 				}
 				t.Run(string(display)+"/"+string(compression)+"/"+l.name, func(t *testing.T) {
 					lanetest.AtOnce(t)
-					lane := harness.Up(t, harness.Config{Display: display, Compression: compression, Proxy: l.proxy, BackendTLS: l.tls})
+					lane := harness.Up(t, harness.Config{Display: display, Compression: compression, Proxy: l.proxy, BackendTLS: l.tls,
+						Witness: l.proxy == harness.Builtin && !l.tls})
 					if full {
 						scenario.Run(t, lane)
 					} else {

@@ -1,29 +1,52 @@
-package truth
+// Package witness listens to what a SPICE server says, in front of a proxy, and to what a
+// client receives behind it, so that a message that was lost, added, reordered or changed on
+// the way is the proxy's fault and any other wrong picture the client's.
+//
+//	relay, err := witness.Start(witness.Config{Dial: dialServer})
+//	ledger := witness.NewLedger(relay)
+//	// lead the proxy to relay.Port(), and give the client ledger.Tap as its Tap
+//	<-ledger.Failed()
+//	fmt.Println(ledger.Err())
+//
+// It compares bytes and decodes no pixels. It does not read TLS: the server must be reached
+// without it. Of the main channel it says nothing: its messages come before the session has
+// an id by which both ends could be told to be the same.
+package witness
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// relay stands between the server and a proxy, and notes what the server says to each session:
-// what a client behind the proxy has not received then got lost in the proxy. It changes nothing.
+// A Config says where a Relay leads.
+type Config struct {
+	// Dial connects to the server. It is called for each connection, so the server may move.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Change, if set, replaces a message of a channel by what it returns, after the message
+	// was noted. Tests make a bad proxy with it. It is called from a goroutine for each
+	// channel.
+	Change func(wire.ChannelID, Message) []Message
+}
+
+// A Relay stands between a server and a proxy, and notes what the server says to each
+// session. It changes nothing, unless it is told to.
 //
-// Its address stays when the server is started again, so that a proxy need not be told.
-type relay struct {
-	ln     net.Listener
-	server atomic.Int32 // the server's port
-	// change, if set, replaces a message of a channel by what it returns: tests make a bad proxy with it.
-	change func(wire.ChannelID, note) []note
+// Its address stays when the server moves, so that a proxy need not be told.
+type Relay struct {
+	cfg  Config
+	ln   net.Listener
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
 
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
-	noted  map[sessionChannel]*notes
+	noted  map[sessionChannel]*Notes
 	closed bool
 	wg     sync.WaitGroup
 }
@@ -34,31 +57,42 @@ type sessionChannel struct {
 	channel wire.ChannelID
 }
 
-func startRelay() (*relay, error) {
+// Start makes a relay that listens on a port of the loopback address. The caller owes a Close.
+func Start(cfg Config) (*Relay, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &relay{ln: ln, conns: map[net.Conn]bool{}, noted: map[sessionChannel]*notes{}}
+	r := &Relay{cfg: cfg, ln: ln, conns: map[net.Conn]bool{}, noted: map[sessionChannel]*Notes{}}
+	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.wg.Go(r.accept)
 	return r, nil
 }
 
-func (r *relay) port() int { return r.ln.Addr().(*net.TCPAddr).Port }
+// Port is where it listens.
+func (r *Relay) Port() int { return r.ln.Addr().(*net.TCPAddr).Port }
 
-// of returns what the server said to a channel of a session.
-func (r *relay) of(session uint32, channel wire.ChannelID) *notes {
+// Of returns what the server said to a channel of a session.
+func (r *Relay) Of(session uint32, channel wire.ChannelID) *Notes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := sessionChannel{session, channel}
 	if r.noted[k] == nil {
-		r.noted[k] = &notes{channel: channel}
+		r.noted[k] = NewNotes(channel)
 	}
 	return r.noted[k]
 }
 
-// forget drops what is known of a session.
-func (r *relay) forget(session uint32) {
+// known returns what the server said to a channel of a session, nil if no such channel has
+// been opened here.
+func (r *Relay) known(session uint32, channel wire.ChannelID) *Notes {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.noted[sessionChannel{session, channel}]
+}
+
+// Forget drops what is known of a session.
+func (r *Relay) Forget(session uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for k := range r.noted {
@@ -68,8 +102,10 @@ func (r *relay) forget(session uint32) {
 	}
 }
 
-func (r *relay) close() {
+// Close ends all connections and joins everything. It is idempotent.
+func (r *Relay) Close() error {
 	r.ln.Close()
+	r.stop()
 	r.mu.Lock()
 	r.closed = true
 	for c := range r.conns {
@@ -77,10 +113,11 @@ func (r *relay) close() {
 	}
 	r.mu.Unlock()
 	r.wg.Wait()
+	return nil
 }
 
-// keep has close end a connection; false if it is too late for that.
-func (r *relay) keep(c net.Conn) bool {
+// keep has Close end a connection; false if it is too late for that.
+func (r *Relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -91,14 +128,14 @@ func (r *relay) keep(c net.Conn) bool {
 	return true
 }
 
-func (r *relay) drop(c net.Conn) {
+func (r *Relay) drop(c net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, c)
 	c.Close()
 }
 
-func (r *relay) accept() {
+func (r *Relay) accept() {
 	for {
 		c, err := r.ln.Accept()
 		if err != nil {
@@ -111,9 +148,9 @@ func (r *relay) accept() {
 }
 
 // serve passes a connection on.
-func (r *relay) serve(client net.Conn) {
+func (r *Relay) serve(client net.Conn) {
 	defer r.drop(client)
-	server, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(r.server.Load())})
+	server, err := r.cfg.Dial(r.ctx)
 	if err != nil || !r.keep(server) {
 		return
 	}
@@ -129,7 +166,9 @@ func (r *relay) serve(client net.Conn) {
 	go func() {
 		defer close(done)
 		_, _ = io.Copy(server, client)
-		_ = server.CloseWrite()
+		if c, ok := server.(interface{ CloseWrite() error }); ok {
+			_ = c.CloseWrite()
+		}
 	}()
 	_ = r.down(client, server, mess)
 	client.Close()
@@ -193,7 +232,7 @@ func readLink(c io.Reader) (linkMess, []byte, error) {
 }
 
 // down passes on what the server says, and notes its messages.
-func (r *relay) down(client io.Writer, server io.Reader, mess linkMess) error {
+func (r *Relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	all, body, err := linkBody(server)
 	if err != nil || len(body) < linkReplyFixed {
 		return errors.Join(err, errLink)
@@ -209,9 +248,9 @@ func (r *relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	if _, err := client.Write(result[:]); err != nil {
 		return err
 	}
-	var n *notes
+	var n *Notes
 	if mess.session != 0 {
-		n = r.of(mess.session, mess.channel)
+		n = r.Of(mess.session, mess.channel)
 	}
 	in := wire.NewFrameReader(server, wire.FrameConfig{Mini: mini})
 	out := wire.NewFrameWriter(client, wire.FrameConfig{Mini: mini})
@@ -224,15 +263,16 @@ func (r *relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 		if err != nil {
 			return err
 		}
+		said := Message{h, body}
 		if n != nil {
-			n.add(h, body)
+			n.add(said)
 		}
-		passed := []note{{h, body}}
-		if r.change != nil {
-			passed = r.change(mess.channel, passed[0])
+		passed := []Message{said}
+		if r.cfg.Change != nil {
+			passed = r.cfg.Change(mess.channel, said)
 		}
 		for _, m := range passed {
-			if err := out.WriteRaw(m.header, m.body); err != nil {
+			if err := out.WriteRaw(m.Header, m.Body); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,108 @@
+package wrong
+
+import (
+	"bytes"
+	"encoding/binary"
+	"sync"
+
+	"github.com/spicelane/spicelane/harness/witness"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// A Proxy is a proxy that is wrong: a witness.Config's Change.
+type Proxy = func(wire.ChannelID, witness.Message) []witness.Message
+
+// proxy makes a proxy that does something to the messages that which chooses, counted from 1.
+func proxy(which func(wire.ChannelID, witness.Message) bool, do func(n int, m witness.Message) []witness.Message) Proxy {
+	var mu sync.Mutex
+	n := 0
+	return func(id wire.ChannelID, m witness.Message) []witness.Message {
+		mu.Lock()
+		defer mu.Unlock()
+		if !which(id, m) {
+			return []witness.Message{m}
+		}
+		n++
+		return do(n, m)
+	}
+}
+
+// isDrawing tells whether a message draws more than one row.
+func isDrawing(id wire.ChannelID, m witness.Message) bool {
+	if id.Type != wire.ChannelDisplay || !draws(m.Header.Type) {
+		return false
+	}
+	top, bottom := binary.LittleEndian.Uint32(m.Body[4:]), binary.LittleEndian.Uint32(m.Body[12:])
+	return bottom-top > 1
+}
+
+// onDrawing does something to the n-th drawing.
+func onDrawing(n int, do func(witness.Message) []witness.Message) Proxy {
+	return proxy(isDrawing, func(i int, m witness.Message) []witness.Message {
+		if i != n {
+			return []witness.Message{m}
+		}
+		return do(m)
+	})
+}
+
+// Drops loses the n-th drawing.
+func Drops(n int) Proxy {
+	return onDrawing(n, func(witness.Message) []witness.Message { return nil })
+}
+
+// Doubles passes the n-th drawing on twice.
+func Doubles(n int) Proxy {
+	return onDrawing(n, func(m witness.Message) []witness.Message { return []witness.Message{m, m} })
+}
+
+// Swaps passes the n-th drawing on behind the next.
+func Swaps(n int) Proxy {
+	var held witness.Message
+	return proxy(isDrawing, func(i int, m witness.Message) []witness.Message {
+		switch i {
+		case n:
+			held = m
+			return nil
+		case n + 1:
+			return []witness.Message{m, held}
+		}
+		return []witness.Message{m}
+	})
+}
+
+// CutsCursors leaves out the last byte of pointers.
+func CutsCursors() Proxy {
+	return proxy(func(id wire.ChannelID, m witness.Message) bool {
+		return id.Type == wire.ChannelCursor && m.Header.Type == cursorSet
+	}, func(_ int, m witness.Message) []witness.Message {
+		m.Body = m.Body[:len(m.Body)-1]
+		return []witness.Message{m}
+	})
+}
+
+// flip changes one byte of a message.
+func flip(m witness.Message, at int) []witness.Message {
+	m.Body = bytes.Clone(m.Body)
+	m.Body[at] ^= 0x40
+	return []witness.Message{m}
+}
+
+// Flips changes the last byte of one drawing in every.
+func Flips(every int) Proxy {
+	return proxy(func(id wire.ChannelID, m witness.Message) bool {
+		return id.Type == wire.ChannelDisplay && m.Header.Type >= drawFill
+	}, func(n int, m witness.Message) []witness.Message {
+		if n%every != every-1 {
+			return []witness.Message{m}
+		}
+		return flip(m, len(m.Body)-1)
+	})
+}
+
+// SpoilsLarge changes the middle of drawings that are larger than so many bytes.
+func SpoilsLarge(size int) Proxy {
+	return proxy(func(id wire.ChannelID, m witness.Message) bool {
+		return id.Type == wire.ChannelDisplay && len(m.Body) > size
+	}, func(_ int, m witness.Message) []witness.Message { return flip(m, len(m.Body)/2) })
+}

@@ -1,0 +1,163 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/harness/witness"
+	"github.com/spicelane/spicelane/internal/hostport"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// A witnessOf is the witness of a lane; nil is none.
+type witnessOf struct {
+	relay  *witness.Relay
+	ledger *witness.Ledger
+}
+
+// startWitness puts a witness between QEMU and the proxy, if the lane is to have one.
+func (l *Lane) startWitness() error {
+	if !l.cfg.Witness {
+		return nil
+	}
+	r, err := witness.Start(witness.Config{Dial: l.dialBackend, Change: l.cfg.defect.proxy})
+	if err != nil {
+		return verdict.Classify("witness", err)
+	}
+	l.undo.push(r.Close)
+	l.witness = &witnessOf{r, witness.NewLedger(r)}
+	return nil
+}
+
+// dialBackend connects to QEMU's SPICE server, or to what stands in its place, wherever that
+// is now.
+func (l *Lane) dialBackend(ctx context.Context) (net.Conn, error) {
+	c := l.console()
+	if c.Unix != "" {
+		return (&net.Dialer{}).DialContext(ctx, "unix", c.Unix)
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", hostport.Join(c.HypervisorIP, c.InsecurePort))
+}
+
+// clientTap is what the built-in client shows its messages to.
+func (l *Lane) clientTap(id wire.ChannelID) wire.Tap {
+	var noted, bad wire.Tap
+	if l.witness != nil {
+		noted = l.witness.ledger.Tap(id)
+	}
+	if l.cfg.defect.tap != nil {
+		bad = l.cfg.defect.tap(id)
+	}
+	return wire.JoinTaps(noted, bad)
+}
+
+// failed is closed when a message did not come through the proxy as it was said.
+func (w *witnessOf) failed() <-chan struct{} {
+	if w == nil {
+		return nil
+	}
+	return w.ledger.Failed()
+}
+
+// err is what did not come through the proxy as it was said: the proxy's fault.
+func (w *witnessOf) err() error {
+	if w == nil {
+		return nil
+	}
+	err := w.ledger.Err()
+	if err == nil {
+		return nil
+	}
+	return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "witness", Err: err}
+}
+
+// witnessPoll is how often it is looked whether all messages have arrived: nothing tells of
+// one that changes no picture.
+const witnessPoll = 100 * time.Millisecond
+
+// arrived waits until the client has received all that was said to it, and returns how many
+// messages are still under way when ctx ends. Nothing may draw meanwhile.
+func (w *witnessOf) arrived(ctx context.Context) (under int) {
+	tick := time.NewTicker(witnessPoll)
+	defer tick.Stop()
+	for {
+		under, _ = w.ledger.Under()
+		if under == 0 || w.ledger.Err() != nil {
+			return under
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return under
+		}
+	}
+}
+
+// BlamePath says who is to blame for a client that shows something else than QEMU's own
+// picture: the proxy or the client, in a lane with a Witness; or the path between QEMU and
+// the client, where nobody knows. The text says it for a person.
+func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
+	if l.witness == nil {
+		return verdict.HopPath, "it was lost between QEMU and the client"
+	}
+	if err := l.witness.err(); err != nil {
+		return verdict.HopProxy, err.Error()
+	}
+	if _, ok := l.witness.ledger.Under(); !ok || l.ended() {
+		return verdict.HopPath, "it was lost between QEMU and the client"
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.Scaled(askGrace))
+	defer cancel()
+	under := 0
+	err := l.WhilePaused(ctx, func() error {
+		under = l.witness.arrived(ctx)
+		return nil
+	})
+	switch bad := l.witness.err(); {
+	case bad != nil:
+		return verdict.HopProxy, bad.Error()
+	case err != nil || under > 0:
+		return verdict.HopPath, fmt.Sprintf("%d messages of QEMU's have not arrived at the client", under)
+	}
+	return verdict.HopClient, "the client has received all that QEMU said, byte by byte, and shows something else"
+}
+
+// checkWitness looks, when a lane ends, whether all that QEMU said has arrived. The error is
+// the product's.
+func (l *Lane) checkWitness(ctx context.Context) error {
+	if l.witness == nil {
+		return nil
+	}
+	if err := l.witness.err(); err != nil {
+		return err
+	}
+	if l.driver == nil || l.tampered.Load() || l.ended() || isClosed(l.driver.Done()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, l.Scaled(countGrace), errors.New("they did not arrive"))
+	defer cancel()
+	if st, err := l.driver.Status(ctx); err != nil || !st.SPICEConnected {
+		return nil // what a client that has gone did not read, it need not
+	}
+	under := 0
+	err := l.WhilePaused(ctx, func() error {
+		under = l.witness.arrived(ctx)
+		return nil
+	})
+	switch bad := l.witness.err(); {
+	case bad != nil:
+		return bad
+	case l.ended():
+		return nil // the end has a verdict of its own
+	case err != nil:
+		return verdict.Classify("witness", err)
+	case under > 0:
+		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "witness",
+			Err: fmt.Errorf("%d messages of QEMU's did not arrive at the client", under)}
+	}
+	return nil
+}

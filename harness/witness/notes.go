@@ -1,0 +1,167 @@
+package witness
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// firstDraw is the lowest number of a display message that draws (SPICE_MSG_DISPLAY_DRAW_FILL).
+const firstDraw = 302
+
+// A Message is one message of a server.
+type Message struct {
+	Header wire.Header
+	Body   []byte
+}
+
+// Notes are the messages that one end of a channel has seen and that have not been compared.
+// They are a wire.Tap. Their methods may be called from any goroutine.
+type Notes struct {
+	channel wire.ChannelID
+
+	mu       sync.Mutex
+	list     []Message
+	bytes    int  // in list
+	compared int  // messages that were the same at both ends
+	given    bool // up: nobody compares them
+}
+
+// mostKept bounds the bytes that are kept of one channel. What is under way on a channel is
+// bounded by its sockets' buffers: notes that are larger are compared by nobody.
+const mostKept = 128 << 20
+
+// NewNotes returns empty notes of a channel.
+func NewNotes(channel wire.ChannelID) *Notes { return &Notes{channel: channel} }
+
+// add keeps a message, whose body is not the caller's any more.
+func (n *Notes) add(m Message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.given {
+		return
+	}
+	if n.bytes += len(m.Body); n.bytes > mostKept {
+		n.list, n.given = nil, true
+		return
+	}
+	n.list = append(n.list, m)
+}
+
+// Linked does nothing.
+func (n *Notes) Linked(wire.LinkInfo) {}
+
+// Message keeps what the server says.
+func (n *Notes) Message(d wire.Direction, h wire.Header, body []byte) {
+	if d == wire.FromServer {
+		n.add(Message{h, bytes.Clone(body)})
+	}
+}
+
+// Draws counts the messages that were noted, not compared, and draw something.
+func (n *Notes) Draws() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	count := 0
+	for _, m := range n.list {
+		if m.Header.Type >= firstDraw {
+			count++
+		}
+	}
+	return count
+}
+
+// Len counts the messages that were noted and not compared.
+func (n *Notes) Len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.list)
+}
+
+// Clear forgets all messages.
+func (n *Notes) Clear() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.list, n.bytes = nil, 0
+}
+
+// drop forgets the first messages, which were the same at both ends.
+func (n *Notes) drop(count int) {
+	for _, m := range n.list[:count] {
+		n.bytes -= len(m.Body)
+	}
+	clear(n.list[:count]) // the bodies of a busy channel are large
+	n.list = n.list[count:]
+	n.compared += count
+}
+
+// FirstDifference compares what a server said with what a client received, and forgets what
+// was the same; nil is no difference. What the client has not received yet is a difference
+// only if all of it must be there.
+func FirstDifference(server, client *Notes, all bool) *spice.TraceDifference {
+	match(server, client)
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	if server.given || client.given || len(client.list) == 0 && (!all || len(server.list) == 0) {
+		return nil
+	}
+	d := spice.CompareTraces(server.describe(), client.describe())
+	if d != nil {
+		d.Index += server.compared
+	}
+	return d
+}
+
+// match forgets what is the same at both ends.
+func match(server, client *Notes) {
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	client.mu.Lock()
+	defer client.mu.Unlock()
+	i := 0
+	for i < len(server.list) && i < len(client.list) && server.list[i].same(&client.list[i]) {
+		i++
+	}
+	server.drop(i)
+	client.drop(i)
+}
+
+func (m *Message) same(o *Message) bool {
+	return m.Header.Type == o.Header.Type && bytes.Equal(m.Body, o.Body)
+}
+
+// mostDescribed bounds the messages that are put into words for one difference: the first
+// ones tell of which kind it is.
+const mostDescribed = 64
+
+// describe puts the messages into words.
+func (n *Notes) describe() []spice.Received {
+	var all []spice.Received
+	for i, m := range n.list[:min(len(n.list), mostDescribed)] {
+		r := m.describe(n.channel)
+		r.Number = n.compared + i + 1
+		all = append(all, r)
+	}
+	return all
+}
+
+func (m *Message) describe(channel wire.ChannelID) spice.Received {
+	var trace spice.Trace
+	if tap := trace.Tap(channel); tap != nil {
+		tap.Message(wire.FromServer, m.Header, m.Body)
+		if words := trace.Take(); len(words) > 0 {
+			return words[len(words)-1]
+		}
+	}
+	sum := sha256.Sum256(m.Body)
+	return spice.Received{
+		Channel: channel.ID, Bytes: len(m.Body), Digest: hex.EncodeToString(sum[:8]),
+		Name: wire.MessageName(channel.Type, wire.FromServer, m.Header.Type),
+	}
+}

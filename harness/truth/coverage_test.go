@@ -56,7 +56,7 @@ func TestDemandsThatAreNotMetAreNamed(t *testing.T) {
 func TestWhatIsNeverSeenWithoutAReasonIsFound(t *testing.T) {
 	c := spice.Coverage{
 		{Kind: "image", Name: "quic"},
-		{Kind: "image", Name: "from_cache_lossless"},
+		{Kind: "message", Name: "server display.inval_all_pixmaps"},
 		{Kind: "message", Name: "client inputs.key_down"},
 		{Kind: "operation", Name: "draw_fill", Count: 1},
 	}

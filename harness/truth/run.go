@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -166,6 +165,7 @@ type runner struct {
 	foreign Foreign
 	mark    uint32 // the last value of the sentinel
 	healed  bool   // the last step left a difference that was as expected
+	lost    *lost  // since the direct client was paused; nil: it was not
 	refused bool   // the clients have refused to draw something, and trust their surface no more
 	shown   bool   // the clients have shown that they take part
 	truth   canvas.Image
@@ -326,6 +326,9 @@ func (r *runner) dialProxied(ctx context.Context, name string) (*viewer, error) 
 }
 
 func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*viewer, error) {
+	if name == freshProxied {
+		cfg.PreferredCompression = r.setting.preferred()
+	}
 	if r.cfg.Spoil != nil {
 		r.cfg.Spoil(name, &cfg)
 	}
@@ -515,6 +518,12 @@ func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.E
 			return &Failure{Hop: HopServer, What: fmt.Sprintf("it was to drop the command (%s) and sent %d drawings besides the sentinel", expect.Reason, n-1)}, nil
 		}
 	}
+	if l := r.lost; l != nil {
+		r.lost = nil
+		if n := l.frames(r); n < fewest {
+			return &Failure{Hop: HopServer, What: fmt.Sprintf("it was to leave out frames for a client that does not read, and left out %d of %d", n, l.offered(r))}, nil
+		}
+	}
 	f, healed, err := r.look(ctx, s, expect)
 	r.healed = healed
 	return f, err
@@ -531,6 +540,14 @@ func (r *runner) serverFailure(err error) (*Failure, error) {
 
 // play has the server carry out a step.
 func (r *runner) play(ctx context.Context, s *catalogue.Step) error {
+	if s.Reset {
+		if err := r.server.Reset(ctx); err != nil {
+			return err
+		}
+		if err := r.server.Primary(ctx, r.primary); err != nil {
+			return err
+		}
+	}
 	if s.ResetCache {
 		if err := r.server.ResetCache(ctx); err != nil {
 			return err
@@ -581,14 +598,35 @@ func (r *runner) replayed(ctx context.Context, path string) error {
 // takes 20 frames that are less than 200 ms apart for a video.
 const frameTime = 15 * time.Millisecond
 
-// frames redraws a region at video rate.
+// patience is how many times as many frames as planned are drawn until a region has become a stream: on a
+// busy host some come too late for the server to take the region for a video.
+const patience = 20
+
+// unread is how many frames a client gets while another one reads nothing, and fewest how many of them
+// that one must lose: without an acknowledgement spice-server sends 40 messages at most.
+const (
+	unread = 60
+	fewest = 10
+)
+
+// frames redraws a region at video rate, and for longer if it has not become a stream by then. Where
+// it is to grow or to lose frames, it does so as a stream.
 func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	tick := time.NewTicker(frameTime)
 	defer tick.Stop()
-	for i := range f.Count {
+	before := r.direct.streamed()
+	for i, drawn := 0, 0; drawn < f.Count; i++ {
 		box := f.Box
-		if i >= f.Count/2 {
+		if drawn >= f.Count/2 {
 			box.Max = box.Max.Add(f.Grow)
+		}
+		if f.Lose && drawn == f.Count/2 {
+			var err error
+			if r.lost, err = r.paused(ctx); err != nil {
+				return err
+			}
+			r.direct.pause.Lock()
+			defer r.direct.pause.Unlock()
 		}
 		im := catalogue.Frame(f, i, box.Dx(), box.Dy())
 		d := &qxl.Drawable{Box: box, Clip: f.Clip, Effect: 1, Time: uint32(time.Now().UnixMilli()),
@@ -598,6 +636,16 @@ func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 		}
 		if _, err := r.server.ask(ctx, "wake"); err != nil {
 			return err
+		}
+		waiting := false
+		switch drawn + 1 {
+		case f.Count / 2:
+			waiting = r.direct.streamed() == before
+		case f.Count:
+			waiting = r.lost != nil && r.lost.offered(r) < unread
+		}
+		if !waiting || i >= patience*f.Count {
+			drawn++
 		}
 		select {
 		case <-tick.C:
@@ -610,6 +658,29 @@ func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	}
 	return r.server.Push(ctx, f.Over)
 }
+
+// lost is how many frames of a stream the direct client has shown less than the proxied one since it was
+// paused.
+type lost struct{ direct, proxied uint64 }
+
+// paused notes what both clients have shown, when they have shown all there is.
+func (r *runner) paused(ctx context.Context) (*lost, error) {
+	if r.proxied == nil {
+		return nil, nil
+	}
+	if err := r.sentinel(ctx); err != nil {
+		return nil, err
+	}
+	if f, err := r.await(ctx); f != nil || err != nil {
+		return nil, err // the step's own wait says whose fault it is
+	}
+	return &lost{r.direct.streamed(), r.proxied.streamed()}, nil
+}
+
+// offered is how many frames the server has sent to a client that reads.
+func (l *lost) offered(r *runner) int { return int(r.proxied.streamed() - l.proxied) }
+
+func (l *lost) frames(r *runner) int { return l.offered(r) - int(r.direct.streamed()-l.direct) }
 
 // sentinel draws a pixel of a new value in the corner: a client that has it has all before it, too.
 func (r *runner) sentinel(ctx context.Context) error {
@@ -957,9 +1028,9 @@ func (r *runner) afterwards(ctx context.Context, g *catalogue.Group) error {
 		last.Words = words
 		return r.failed(f, &last)
 	}
-	names := []string{"fresh direct"}
+	names := []string{freshDirect}
 	if r.path != nil {
-		names = append(names, "fresh proxied")
+		names = append(names, freshProxied)
 	}
 	for _, name := range names {
 		f, err := r.fresh(ctx, name)
@@ -985,10 +1056,25 @@ func (r *runner) afterwards(ctx context.Context, g *catalogue.Group) error {
 	return nil
 }
 
+// The clients that connect after a group.
+const (
+	freshDirect  = "fresh direct"
+	freshProxied = "fresh proxied"
+)
+
+// preferred is what the client that connects through the proxy after a group asks for instead of the
+// compression that the server is set to.
+func (s Setting) preferred() wire.ImageCompression {
+	if s.Compression == "lz" {
+		return wire.CompressionQuic
+	}
+	return wire.CompressionLZ
+}
+
 // fresh compares the picture of a client that connects now.
 func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 	dial := r.dialDirect
-	if strings.HasSuffix(name, "proxied") {
+	if name == freshProxied {
 		dial = r.dialProxied
 	}
 	v, err := dial(ctx, name)

@@ -1,12 +1,14 @@
 package truth_test
 
 import (
+	"net"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/spice"
 )
 
 // walk runs steps with a configuration and fails the test if the walk itself fails.
@@ -40,7 +42,7 @@ func only(t *testing.T, pattern string) []catalogue.Group {
 
 // TestASampleOfEveryOperationIsExact is the sample of make test; spicelane truth walks the rest.
 func TestASampleOfEveryOperationIsExact(t *testing.T) {
-	r := walk(t, truth.Config{Groups: catalogue.Sample(catalogue.Groups(), 100)}, "off", "quic", "glz+zlib", "auto_lz", "auto_glz+jpeg")
+	r := walk(t, truth.Config{Groups: catalogue.Sample(catalogue.Groups(), 100)}, "off", "quic", "glz+zlib", "lz4", "auto_glz+jpeg")
 	for _, f := range r.Failures {
 		t.Error(f.String())
 	}
@@ -61,13 +63,24 @@ func TestASampleOfEveryOperationIsExact(t *testing.T) {
 		"draw_invers", "draw_opaque", "draw_rop3", "draw_stroke", "draw_text", "draw_transparent", "draw_whiteness", "stream_data"} {
 		demands = append(demands, truth.Demand{Kind: "operation", Name: op})
 	}
-	for _, codec := range []string{"bitmap", "quic", "lz_rgb", "lz_plt", "glz_rgb", "zlib_glz_rgb", "jpeg", "jpeg_alpha", "from_cache", "surface"} {
+	for _, codec := range []string{"bitmap", "quic", "lz_rgb", "lz_plt", "glz_rgb", "zlib_glz_rgb", "lz4", "jpeg", "jpeg_alpha", "from_cache", "surface"} {
 		demands = append(demands, truth.Demand{Kind: "image", Name: codec})
 	}
 	if err := truth.Check(r.Coverage, demands...); err != nil {
 		t.Error(err)
 	}
+	for _, row := range truth.WithoutReason(r.Coverage) {
+		t.Errorf("%s %s was never seen, and nothing says why: it needs a step, or a reason", row.Kind, row.Name)
+	}
 	t.Logf("%d steps in %v", r.Ran, r.Took)
+}
+
+func TestAStreamThatLosesNoFramesAsStatedFails(t *testing.T) {
+	read := func(_ string, cfg *spice.Config) { cfg.DialFunc = new(net.Dialer).DialContext } // it cannot be paused
+	r := walk(t, truth.Config{Groups: only(t, "frames lost"), Spoil: read}, "off")
+	if len(r.Failures) != 1 || !strings.Contains(r.Failures[0].What, "was to leave out frames") {
+		t.Errorf("got %+v, want the server blamed for leaving out no frames", r.Failures)
+	}
 }
 
 func TestTheServerDiesWhereItIsKnownTo(t *testing.T) {

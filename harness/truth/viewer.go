@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"net"
 	"sync"
 
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
@@ -31,6 +32,8 @@ type viewer struct {
 	mu    sync.Mutex
 	notes map[wire.ChannelID]*witness.Notes
 
+	pause sync.Mutex // held while the client is to read nothing
+
 	cells, pixel canvas.Image // memory
 }
 
@@ -50,11 +53,30 @@ func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, er
 	}
 	// What is small is emptied by a catalogue of small pictures, too.
 	cfg.PixmapCachePixels, cfg.GLZWindowPixels = 1<<20, 1<<20
+	if cfg.DialFunc == nil {
+		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+			return &pausable{Conn: conn, pause: &v.pause}, err
+		}
+	}
 	var err error
 	if v.client, err = spice.Dial(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("truth: %s client: %w", name, err)
 	}
 	return v, nil
+}
+
+// pausable is a connection from which nothing is read while pause is held.
+type pausable struct {
+	net.Conn
+	pause *sync.Mutex
+}
+
+func (c *pausable) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.pause.Lock()
+	defer c.pause.Unlock()
+	return n, err
 }
 
 // of returns the notes of a channel.
@@ -65,6 +87,12 @@ func (v *viewer) of(id wire.ChannelID) *witness.Notes {
 		v.notes[id] = witness.NewNotes(id)
 	}
 	return v.notes[id]
+}
+
+// streamed is how many frames of streams the client has shown.
+func (v *viewer) streamed() uint64 {
+	ops := v.client.Stats().Ops
+	return ops["stream_data"].Count + ops["stream_data_sized"].Count
 }
 
 // draws is whether messages that draw were noted and not compared.

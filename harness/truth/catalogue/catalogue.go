@@ -32,6 +32,8 @@ type Step struct {
 	Cursor *Cursor
 	// ResetCache has the device empty the clients' caches first.
 	ResetCache bool
+	// Reset has the device do first what it does when its guest is reset: all surfaces and streams end.
+	Reset bool
 	// Replay is a recording whose next command is played; empty: none.
 	Replay string
 	// Batch says that nothing is drawn between the commands: the server may leave out what is covered.
@@ -97,7 +99,7 @@ type Frames struct {
 	Seed  uint64
 	// Grow is added to the box after half of the frames.
 	Grow image.Point
-	// Lose has the direct client read slowly, so that the server drops frames.
+	// Lose has the direct client read nothing during the second half, so that the server leaves out frames.
 	Lose bool
 	// Over is drawn over the region afterwards; nil for nothing.
 	Over *qxl.Drawable
@@ -223,20 +225,28 @@ func (s *Step) matches(pattern string) bool {
 }
 
 // Sample keeps, of each group, the first step of each operation, kind of expectation and shape of
-// command, and every n-th other step.
+// command, and every n-th other step: with a server of each kind it shows all that the catalogue shows.
 func Sample(groups []Group, n int) []Group {
 	var kept []Group
 	for _, g := range groups {
+		if whole[g.Name] {
+			kept = append(kept, g)
+			continue
+		}
 		seen := map[string]bool{}
 		var steps []Step
 		for i, s := range g.Steps {
 			key := s.Operation + string(s.Expect.Kind)
-			if g.JPEG {
-				format, _, _ := strings.Cut(s.Words, ",")
-				key += format // which decides on the codec
+			words := strings.SplitN(s.Words, ", ", 3)
+			switch {
+			case g.JPEG:
+				key += words[0] // the format, which decides on the codec
+			case g.Name == "fill":
+				key += strings.Join(words[:min(2, len(words))], "") // operation and what is inverted
+			case g.Name == "stroke" && len(words) > 1:
+				key += words[1] // the dashes
 			}
-			// What builds on the steps before it cannot be thinned out.
-			if g.Name == "surface" || g.Name == "cache" || !seen[key] || i%n == 0 {
+			if !seen[key] || i%n == 0 {
 				steps = append(steps, s)
 			}
 			seen[key] = true
@@ -246,6 +256,9 @@ func Sample(groups []Group, n int) []Group {
 	}
 	return kept
 }
+
+// whole are the groups that Sample leaves as they are: their steps build on those before them.
+var whole = map[string]bool{"surface": true, "cache": true, "cursor": true, "stream": true}
 
 // Box is everything on the primary surface that a step may change.
 func (s *Step) Box() image.Rectangle {

@@ -89,7 +89,15 @@ func jpegs() []Step {
 			draw("jpeg", join(f.String(), "from the cache, without loss"), qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopXor}))
 	}
 	steps = append(steps, soft(), draw("jpeg", "moved", qxl.Clip{}, &qxl.CopyBits{From: image.Pt(60, 70)}))
-	return steps
+	// An operation that must not lose anything with an image that the cache has with loss: the server sends
+	// it again, to replace that one.
+	kept := cached(qxl.Bit32, 160, 100, Gradient, n+1)
+	and := &qxl.Opaque{Src: kept, Area: kept.Bounds(), Brush: qxl.Solid(0xf0f0f0), Rop: qxl.RopAnd}
+	return append(steps, soft(),
+		draw("jpeg", "kept with loss", qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopPut}),
+		draw("jpeg", "replaced in the cache without loss", qxl.Clip{}, and),
+		draw("jpeg", "from the cache without loss", qxl.Clip{}, and),
+		draw("jpeg", "from the cache where loss is allowed", qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopPut}))
 }
 
 // firstID is the first of the ids of images that are cached; those of others are smaller.

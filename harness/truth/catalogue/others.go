@@ -200,8 +200,10 @@ func streams() []Step {
 	add("drawn over", Frames{Box: area, Count: 50, Over: &qxl.Drawable{Box: rect(80, 60, 120, 90), Op: &qxl.Fill{Brush: qxl.Solid(0xff0000), Rop: qxl.RopPut}}})
 	add("resized", Frames{Box: area, Count: 60, Grow: image.Pt(40, 30)})
 	add("elsewhere", Frames{Box: rect(100, 80, 300, 220), Count: 50})
-	add("frames lost", Frames{Box: area, Count: 60, Lose: true})
-	return steps
+	add("frames lost", Frames{Box: area, Count: 140, Lose: true})
+	reset := refresh(98)
+	reset.Operation, reset.Words, reset.Reset = "stream", "stopped by a reset of the device", true
+	return append(steps, reset)
 }
 
 // drops are what the server ignores.

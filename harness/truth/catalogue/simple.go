@@ -62,7 +62,12 @@ func fills() []Step {
 			}
 		}
 	}
-	return refreshed(steps, 16)
+	var none []Step
+	for i, rop := range rops {
+		clip := clips[i%len(clips)]
+		none = append(none, draw("fill", join(rop.words, "no brush", clip.words), clip.v, &qxl.Fill{Rop: rop.v}))
+	}
+	return append(refreshed(steps, 16), refreshed(none, 16)...)
 }
 
 func copyBits() []Step {

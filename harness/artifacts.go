@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneFiles are the files of a lane that are begun anew with each lane.
+// laneFiles are the files that each lane starts anew.
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
 	"proxy.log", "client.log", timeline.File, "verdict.json",

@@ -15,21 +15,19 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Scaled is d, a time that is long enough with KVM, stretched by what this
-// lane's accelerator and $SPICELANE_TIMEOUT_SCALE make of it.
+// Scaled returns d, a time that is long enough with KVM, scaled for this lane's accelerator and by
+// $SPICELANE_TIMEOUT_SCALE.
 func (l *Lane) Scaled(d time.Duration) time.Duration { return host.Scaled(d, l.State().Accel) }
 
-// Attribute annotates a failed wait with what the host did since began, and changes its
-// verdict to Host if the host starved the guest. The waits of this package are attributed
-// already.
+// Attribute annotates a failed wait with what the host did since began, and changes its verdict to
+// Host if the host starved the guest. The waits of this package have done so already.
 func (l *Lane) Attribute(began time.Time, err error) error { return l.judgeWait(began, err) }
 
-// A Digest is what the guest says of itself on its screen.
+// A Digest is the guest's report on its screen.
 type Digest = digest.Digest
 
-// AwaitSerial waits for a line on the guest's serial console that holds text. While
-// the backend is stopped on purpose it waits for the next guest's lines, see
-// StopBackend.
+// AwaitSerial waits for a line on the guest's serial console that contains text. While the backend
+// is stopped on purpose, it waits for lines of the next guest; see StopBackend.
 func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error) {
 	if l.standIn != nil {
 		return serial.Line{}, l.errGuestless("await serial line")
@@ -54,8 +52,8 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 	}
 }
 
-// nextMachine tells whether another machine takes m's place, after it has waited for
-// that. It is false at once if m was not stopped on purpose.
+// nextMachine waits for the machine that replaces m, and tells whether there is one. It returns
+// false at once if m was not stopped on purpose.
 func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
 	if l.machine() != m {
 		return true
@@ -72,8 +70,8 @@ func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
 	}
 }
 
-// AwaitDigest waits until the client's picture shows a digest that f accepts and
-// returns it. What says in the error what was awaited.
+// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. The
+// error uses what to say what was awaited.
 func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool) (Digest, error) {
 	if l.driver == nil {
 		return Digest{}, errNoClient
@@ -93,8 +91,8 @@ func (l *Lane) awaitSurface(ctx context.Context) (control.Surface, error) {
 	return s, l.explain(err)
 }
 
-// explain replaces an error by what it is a consequence of, if that is known: what the
-// guest said of its failure, or the end of a part.
+// explain replaces an error by its cause, if that is known: a failure that the guest reported, or
+// the end of a part.
 func (l *Lane) explain(err error) error {
 	if err == nil || l.client == nil {
 		return err
@@ -107,7 +105,7 @@ func (l *Lane) explain(err error) error {
 	case <-l.backendDone():
 	case <-l.proxy.Done():
 	case <-l.client.Done():
-	case <-l.driver.Done(): // a lost control socket is a consequence, too
+	case <-l.driver.Done(): // the end of a part also closes the control socket
 	default:
 		return err
 	}
@@ -119,8 +117,8 @@ func (l *Lane) explain(err error) error {
 	return err
 }
 
-// whileUp returns a copy of ctx that is cancelled when a part of the lane ends or the
-// guest resets itself unexpectedly, with the reason as its cause.
+// whileUp returns a copy of ctx that is cancelled when a part of the lane ends or the guest resets
+// itself unexpectedly. The cause of the cancellation is the reason.
 func (l *Lane) whileUp(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	proxy, client := l.proxy, l.client

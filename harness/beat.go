@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Beat is one step of a scenario: it runs act, takes a picture of what it led
-// to, and notes both on the timeline under name. A beat that fails fails the test of a
-// lane of Up, whatever the test does with the error.
+// Beat runs one step of a scenario: it runs act, takes a picture of the result, and notes both on
+// the timeline under name. In a lane of Up, a failed beat fails the test, whatever the test does
+// with the error.
 func (l *Lane) Beat(ctx context.Context, name string, act func(ctx context.Context) error) error {
 	l.mu.Lock()
 	l.beats++

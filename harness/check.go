@@ -15,22 +15,22 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A FieldError says that a field of a Config has a value with which no lane can work.
+// A FieldError reports a field of a Config whose value cannot work.
 type FieldError struct {
 	// Field is the field's name: "Display".
 	Field string
-	// Err says what is wrong with it.
+	// Err says what is wrong with the value.
 	Err error
 }
 
 func (e *FieldError) Error() string { return "Config." + e.Field + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Verdict is Harness: whoever wrote the Config can change it.
+// Verdict returns Harness: the author of the Config can fix it.
 func (e *FieldError) Verdict() verdict.Kind { return verdict.Harness }
 
-// Check returns a *FieldError if a lane cannot work with c. It looks at c only, and not at
-// the host; Start does both, before it starts anything.
+// Check returns a *FieldError if no lane can work with c. It checks only c, not the host; Start
+// checks both before it starts anything.
 func (c Config) Check() error {
 	if err := host.CheckEnvironment(os.Getenv); err != nil {
 		return err
@@ -47,7 +47,7 @@ func fieldError(field, format string, args ...any) *FieldError {
 	return &FieldError{Field: field, Err: fmt.Errorf(format, args...)}
 }
 
-// checkWords looks at the fields that take one of a few words.
+// checkWords checks the fields that accept one of a few words.
 func (c Config) checkWords() *FieldError {
 	return cmpFirst(
 		oneOf("Accel", c.Accel, qemu.AccelAuto, qemu.KVM, qemu.TCG),
@@ -61,7 +61,7 @@ func (c Config) checkWords() *FieldError {
 	)
 }
 
-// oneOf returns an error if value is neither empty nor one of those that the field takes.
+// oneOf returns an error if value is neither empty nor one of the accepted words.
 func oneOf[T ~string](field string, value T, takes ...T) *FieldError {
 	if value == "" || slices.Contains(takes, value) {
 		return nil
@@ -73,7 +73,7 @@ func oneOf[T ~string](field string, value T, takes ...T) *FieldError {
 	return fieldError(field, "%q is not one of %s", value, strings.Join(words, ", "))
 }
 
-// cmpFirst returns the first error that there is.
+// cmpFirst returns the first error that is not nil.
 func cmpFirst(errs ...*FieldError) *FieldError {
 	for _, err := range errs {
 		if err != nil {
@@ -95,7 +95,7 @@ func (c Config) checkNumbers() *FieldError {
 	return nil
 }
 
-// checkGuest looks at what names the lane and its guest.
+// checkGuest checks the names of the lane, and what describes its guest.
 func (c Config) checkGuest() *FieldError {
 	if c.Name != "" {
 		if err := registry.CheckName(c.Name); err != nil {
@@ -117,7 +117,7 @@ func (c Config) checkGuest() *FieldError {
 	return nil
 }
 
-// checkParts looks at the proxy, the client and what is between them.
+// checkParts checks the proxy, the client and the link between them.
 func (c Config) checkParts() *FieldError {
 	if c.Link != nil {
 		if err := c.Link.Check(); err != nil {

@@ -24,8 +24,8 @@ type child struct {
 	name  string   // "proxy" or "client"; its output goes to <name>.log
 	argv  []string // program first
 	env   []string // added to this process's
-	stdin []byte   // what it reads on its standard input
-	// ready is given to the child as descriptor 3; nil for none.
+	stdin []byte   // what the child reads on its standard input
+	// ready becomes the child's descriptor 3; nil for none.
 	ready *os.File
 }
 
@@ -42,8 +42,7 @@ func startChild(dir string, c child) (*part, error) {
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
 	if c.stdin != nil {
-		// A pipe, not a Go reader: what is written fits its buffer, and secrets
-		// leave no file.
+		// A pipe, not a Go reader: the data fits its buffer, and secrets leave no file.
 		r, err := filledPipe(c.stdin)
 		if err != nil {
 			return nil, verdict.Classify(c.name, err)
@@ -71,7 +70,7 @@ func startChild(dir string, c child) (*part, error) {
 	}, nil
 }
 
-// lastLine is the last line of a log, made to stand behind an error.
+// lastLine returns the last line of a log, in the form of a suffix for an error.
 func lastLine(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -87,7 +86,7 @@ func lastLine(path string) string {
 // pipeBuffer is what a Linux pipe holds without a reader (pipe(7)).
 const pipeBuffer = 64 << 10
 
-// filledPipe is the reading end of a pipe that holds b and then ends.
+// filledPipe returns the reading end of a pipe that contains b and then ends.
 func filledPipe(b []byte) (*os.File, error) {
 	if len(b) > pipeBuffer {
 		return nil, fmt.Errorf("%d bytes for a child's input; a pipe holds %d", len(b), pipeBuffer)
@@ -104,8 +103,7 @@ func filledPipe(b []byte) (*os.File, error) {
 	return r, nil
 }
 
-// awaitReady reads the one JSON object that a child writes to its descriptor 3
-// when it is ready.
+// awaitReady reads the one JSON object that a child writes to its descriptor 3 when it is ready.
 func awaitReady(ctx context.Context, p *part, r *os.File, into any) error {
 	read := make(chan error, 1)
 	go func() { read <- json.NewDecoder(r).Decode(into) }()
@@ -114,7 +112,7 @@ func awaitReady(ctx context.Context, p *part, r *os.File, into any) error {
 		if err == nil {
 			return nil
 		}
-		// It closed its end: it is ending.
+		// The child has closed its end, so it is ending.
 		select {
 		case <-p.done:
 			return p.Err()
@@ -126,8 +124,8 @@ func awaitReady(ctx context.Context, p *part, r *os.File, into any) error {
 	}
 }
 
-// playPart starts this program once more in a role, with its output in dir, and waits until it is ready. The part is
-// nil only if nothing was started.
+// playPart starts this program again in a role, with its output in dir, and waits until it is
+// ready. The part is nil only if nothing was started.
 func playPart(ctx context.Context, dir, name string, role headless.Role) (*part, headless.Ready, error) {
 	c, err := role.Command()
 	if err != nil {

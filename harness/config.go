@@ -17,7 +17,7 @@ import (
 type Agent string
 
 const (
-	AgentAuto Agent = "auto" // as the fixture says; the default
+	AgentAuto Agent = "auto" // as in the fixture; the default
 	AgentOn   Agent = "on"
 	AgentOff  Agent = "off"
 )
@@ -26,79 +26,76 @@ const (
 type Warm string
 
 const (
-	WarmAuto    Warm = "auto"    // restore what is saved, else boot and save; the default
+	WarmAuto    Warm = "auto"    // restore a saved state, otherwise boot and save; the default
 	WarmOff     Warm = "off"     // boot; read and write no states
-	WarmRequire Warm = "require" // restore what is saved, else fail
+	WarmRequire Warm = "require" // restore a saved state, otherwise fail
 )
 
-// A Config says what lane to bring up. The zero Config boots Beacon behind the
-// built-in proxy, and the built-in client connects to that with TLS.
+// A Config describes the lane to bring up. The zero Config boots Beacon behind the built-in proxy,
+// to which the built-in client connects with TLS.
 type Config struct {
 	// Name is the lane's name in paths and messages; default: "lane".
 	Name string `json:"name,omitempty"`
-	// Dir is the artifact directory; it must exist or be creatable. Default: a
-	// fresh directory below os.TempDir; under Up, the test's artifact directory.
+	// Dir is the artifact directory. Start creates it if necessary. Default: a new directory below
+	// os.TempDir; under Up, the test's artifact directory.
 	Dir string `json:"dir,omitempty"`
 
-	// Server is what serves the console: "qemu"; "truth", spice-server without a guest, on which
-	// tests draw what they like (see Truth and docs/truth.md); or HOST:PORT, a SPICE server that
-	// is up already. Default: qemu. Without QEMU there are no guest, no serial console and no QMP.
+	// Server is what serves the console: "qemu"; "truth", which is spice-server without a guest, on
+	// which the test itself draws (see Truth and docs/truth.md); or HOST:PORT, a running SPICE
+	// server. Default: qemu. Without QEMU there are no guest, no serial console and no QMP.
 	Server string `json:"server,omitempty"`
-	// ServerTicket is the ticket of a Server that is up already; default: it asks for none.
+	// ServerTicket is the ticket of a running Server. Default: none.
 	ServerTicket string `json:"-"`
 
-	// Fixture is a guest image of the catalogue, or the path of a YAML entry of
-	// the user's own. Default: "beacon".
+	// Fixture is the name of a built-in guest image, or the path of a YAML entry of your own.
+	// Default: "beacon".
 	Fixture string `json:"fixture,omitempty"`
-	// Image boots this disk image (qcow2 or raw, never written to) instead of
-	// a fixture. Nothing is then known of a banner: see Banner.
+	// Image boots this disk image (qcow2 or raw, never written to) instead of a fixture. It has no
+	// known banner; see Banner.
 	Image string `json:"image,omitempty"`
-	// Banner is the text on the serial line that says that the guest is up.
-	// Default: the fixture's; none with Image, and then the lane is ready with
-	// its first picture.
+	// Banner is the text on the serial line that shows that the guest is up. Default: the
+	// fixture's. With Image there is none, and the lane is ready with its first picture.
 	Banner string `json:"banner,omitempty"`
-	// Failures are lines on the serial console that mean that the guest has failed, besides
-	// those that every guest and the fixture's are watched for. One that has the name of
-	// another takes its place. See docs/fixtures.md.
+	// Failures are lines on the serial console that mean that the guest has failed, in addition to
+	// the built-in ones and the fixture's. A failure with the name of another one replaces it. See
+	// docs/fixtures.md.
 	Failures []fixtures.Failure `json:"failures,omitempty"`
-	// IgnoreFailures are names of failures that this lane is not watched for; "all" stands
-	// for all but those in Failures. Default: none.
+	// IgnoreFailures are names of failures that this lane ignores; "all" means all except those in
+	// Failures. Default: none.
 	IgnoreFailures []string `json:"ignore_failures,omitempty"`
 	// Kernel, Initrd and Append boot a kernel directly.
 	Kernel string `json:"kernel,omitempty"`
 	Initrd string `json:"initrd,omitempty"`
 	Append string `json:"append,omitempty"`
-	// MemoryMiB is the guest's memory. Default: the fixture's, else 256.
+	// MemoryMiB is the guest's memory in MiB. Default: the fixture's, else 256.
 	MemoryMiB int `json:"memory_mib,omitempty"`
 	// CPUs is the number of virtual processors. Default: 1.
 	CPUs int `json:"cpus,omitempty"`
 
-	// Accel is auto, kvm or tcg. Default: $SPICELANE_ACCEL, else auto: KVM if
-	// a probe has run something on it, else TCG with the reason said.
+	// Accel is auto, kvm or tcg. Default: $SPICELANE_ACCEL, else auto. If a probe guest runs on
+	// KVM, auto uses KVM; otherwise it uses TCG and says why.
 	Accel qemu.Accel `json:"accel,omitempty"`
 	// Display is qxl, virtio or std. Default: qxl.
 	Display qemu.Display `json:"display,omitempty"`
 	// Compression is off, auto_glz, auto_lz, quic, glz or lz. Default: QEMU's
 	// own default, auto_glz.
 	Compression qemu.Compression `json:"compression,omitempty"`
-	// BackendTLS puts TLS on QEMU's SPICE port, too. The client always
-	// uses TLS to the proxy.
+	// BackendTLS also uses TLS on QEMU's SPICE port. Between client and proxy there is always TLS.
 	BackendTLS bool `json:"backend_tls,omitempty"`
-	// SingleClient keeps spice-server's own rule that a new client disconnects the
-	// previous one. By default several may be connected, so that a viewer can
-	// look at a lane without ending its test. Set it to test that rule, and for
-	// tests that connect and hang up in quick succession: spice-server 0.15.1
-	// crashes in that when it serves several.
+	// SingleClient keeps spice-server's rule that a new client disconnects the previous one. By
+	// default several clients may be connected, so that a viewer can look at a lane without ending
+	// its test. Set it to test that rule, and in tests that connect and disconnect in quick
+	// succession: spice-server 0.15.1 crashes then if it serves several clients.
 	SingleClient bool `json:"single_client,omitempty"`
-	// Agent is auto, on or off: whether the guest gets the agent's
-	// virtio-serial port. Default: auto, as the fixture says.
+	// Agent is auto, on or off: whether the guest gets the agent's virtio-serial port. Default:
+	// auto, as in the fixture.
 	Agent Agent `json:"agent,omitempty"`
 
-	// Proxy is what stands between QEMU and the client: Builtin, None, or a Command with
-	// placeholders such as {sources} {tls} {port} {tls_port} {vv}. Default: Builtin.
+	// Proxy is the proxy between QEMU and the client: Builtin, None, or a Command with placeholders
+	// such as {sources} {tls} {port} {tls_port} {vv}. Default: Builtin.
 	Proxy Program `json:"proxy,omitzero"`
-	// Client is what looks at the console: Builtin, None, or a Command with the
-	// placeholders {vv} {socket} {dir} {ready}. Default: Builtin.
+	// Client is the client of the console: Builtin, None, or a Command with the placeholders {vv}
+	// {socket} {dir} {ready}. Default: Builtin.
 	Client Program `json:"client,omitzero"`
 	// Warm is auto, off or require: whether to restore the machine from a
 	// state saved at its banner. Default: auto.
@@ -120,39 +117,38 @@ type Config struct {
 	// ExtraArgs are added at the end of QEMU's argv.
 	ExtraArgs []string `json:"extra_args,omitempty"`
 
-	// Timeout bounds the way from start to ready, on KVM; it is multiplied
-	// under TCG and by $SPICELANE_TIMEOUT_SCALE. Default: 30 s.
+	// Timeout limits the time from start to ready under KVM. It is multiplied under TCG and by
+	// $SPICELANE_TIMEOUT_SCALE. Default: 30 s.
 	Timeout time.Duration `json:"timeout,omitempty"`
 
-	// Witness puts a relay between QEMU and the proxy that notes what QEMU says, and compares it
-	// with what the client receives, byte by byte, on all channels but main. A message that did
-	// not arrive as it was said ends the lane as the proxy's fault; a wrong picture of which all
-	// messages arrived is the client's. It takes a proxy, the built-in client inside this process,
-	// and a QEMU that is reached without TLS. Default: a wrong picture is the path's.
+	// Witness puts a relay between QEMU and the proxy that records QEMU's messages. It compares them
+	// byte by byte with those that the client receives, on all channels except main. A message that
+	// did not arrive as it was sent ends the lane with a fault of the proxy. If all messages arrived
+	// and a picture is wrong, the client is at fault. Witness needs a proxy, the built-in client
+	// inside this process, and a QEMU without TLS. Default: a wrong picture is the path's fault.
 	Witness bool `json:"witness,omitempty"`
 
-	// Processes runs the built-in proxy and client as processes of their own, so
-	// that they can be stopped and killed, see Lane.Signal. They are this program
-	// (os.Executable), started once more; it must call headless.Main first thing in
-	// main or TestMain. Default: they run inside this process.
+	// Processes runs the built-in proxy and client as separate processes, so that they can be
+	// stopped and killed; see Lane.Signal. They run this program (os.Executable) again, which must
+	// call headless.Main first in main or TestMain. Default: they run inside this process.
 	Processes bool `json:"processes,omitempty"`
-	// ReleaseControl leaves the client's control socket to others once the lane is
-	// ready: a socket serves one at a time. The lane itself then cannot be driven.
+	// ReleaseControl leaves the client's control socket to other programs once the lane is ready,
+	// because a socket serves one client at a time. The lane itself then cannot be driven.
 	ReleaseControl bool `json:"release_control,omitempty"`
-	// Logger gets the harness's own news; default: none.
+	// Logger gets the harness's log messages. Default: none.
 	Logger *slog.Logger `json:"-"`
-	// OnBegin and OnStep are told what is being waited for and, afterwards,
-	// how long it took. They must not block.
+	// OnBegin is called when a step begins, and OnStep when it ends, with its duration. They must
+	// not block.
 	OnBegin func(name string)   `json:"-"`
 	OnStep  func(registry.Step) `json:"-"`
-	// OnState is told each change of the lane's state. It must not block.
+	// OnState is called on each change of the lane's state. It must not block.
 	OnState func(registry.State) `json:"-"`
 
-	// startFailed gets a lane that did not come up before it is undone.
+	// startFailed gets a lane that did not come up, before it is torn down.
 	startFailed func(*Lane, error)
-	// defect is what a test makes wrong with the lane's parts.
+	// defect is a fault that a test puts into the lane's parts.
 	defect defect
-	// patience bounds the waits for pictures that agree, on KVM. Default: samePatience.
+	// patience limits, under KVM, the waits for equal pictures. Default: samePatience.
 	patience time.Duration
 }
 

@@ -15,14 +15,14 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// kernel is what Linux puts before its messages on a console: with printk.time=1 (every
-// distribution's default) the time, and a thread or processor if it was built so.
+// kernel matches what Linux puts before its messages on a console: with printk.time=1, the default
+// of every distribution, the time; in some builds also a thread or processor.
 const kernel = `^(?:<\d+>)?(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?`
 
-// defaultFailures are lines on a serial console that mean that a guest has failed, whatever guest
-// it is. Each is tied to the way in which the one speaks who can know: a kernel, firmware, a boot
-// loader, an initial RAM disk, systemd. Where the boot goes on, or where anybody may print such a
-// line, the failure is soft.
+// defaultFailures are lines on a serial console that mean that a guest has failed, whatever the
+// guest. Each pattern is tied to the format of one program that can know: a kernel, firmware, a
+// boot loader, an initial RAM disk, systemd. If the boot may continue, or other programs may print
+// such a line, the failure is soft.
 var defaultFailures = []fixtures.Failure{
 	{Name: "kernel panic", Pattern: regexp.MustCompile(kernel + `Kernel panic - not syncing|^panic\(cpu \d|` +
 		`^KDB: enter: panic|^Stopped at +\S+\+0x[0-9a-f]+:|^cpu\d+: Begin traceback`)}, // Linux, XNU, FreeBSD, OpenBSD, NetBSD
@@ -45,11 +45,11 @@ var defaultFailures = []fixtures.Failure{
 	{Name: "kernel warning", Soft: true, Pattern: regexp.MustCompile(kernel + `WARNING: CPU: \d+ PID: \d+ at `)},
 }
 
-// allFailures, among the failures to ignore, stands for all of them.
+// allFailures, among the failures to ignore, means all of them.
 const allFailures = "all"
 
-// consoleFailures are the failures that a lane is watched for: the default ones, changed by what
-// the fixture says, changed by what the lane says.
+// consoleFailures returns the failures that a lane is watched for: the default ones, changed by the
+// fixture, changed by the lane.
 func consoleFailures(fx *fixtures.Fixture, cfg Config) ([]fixtures.Failure, error) {
 	list := defaultFailures
 	var err error
@@ -69,8 +69,8 @@ func consoleFailures(fx *fixtures.Fixture, cfg Config) ([]fixtures.Failure, erro
 	return list, nil
 }
 
-// changeFailures leaves out of list what is to be ignored, and adds more. A failure of more takes
-// the place of those that have its name.
+// changeFailures returns list without the ignored failures, and with more. A failure of more
+// replaces the one with its name.
 func changeFailures(list []fixtures.Failure, ignore []string, more []fixtures.Failure) ([]fixtures.Failure, error) {
 	known := map[string]bool{allFailures: true}
 	for _, f := range list {
@@ -91,10 +91,10 @@ func changeFailures(list []fixtures.Failure, ignore []string, more []fixtures.Fa
 	return append(list, more...), nil
 }
 
-// consoleWatch looks for failures in what a guest says.
+// A consoleWatch looks for failures in a guest's serial output.
 type consoleWatch struct {
 	failures []fixtures.Failure
-	matchers []serial.Matcher // one for each
+	matchers []serial.Matcher // one for each failure
 	log      *timeline.Writer
 
 	once   sync.Once
@@ -105,13 +105,13 @@ type consoleWatch struct {
 	soft []softFailure // the newest
 }
 
-// softFailure is one that did not end the lane.
+// A softFailure is a failure that did not end the lane.
 type softFailure struct {
 	at   time.Time
 	text string
 }
 
-// maxSoft is how many soft failures an error tells of.
+// maxSoft is how many soft failures an error mentions.
 const maxSoft = 3
 
 func newConsoleWatch(failures []fixtures.Failure, log *timeline.Writer) *consoleWatch {
@@ -122,7 +122,7 @@ func newConsoleWatch(failures []fixtures.Failure, log *timeline.Writer) *console
 	return w
 }
 
-// softSince returns the newest soft failures since then, in words; empty for none.
+// softSince describes the newest soft failures since then; empty if there are none.
 func (w *consoleWatch) softSince(then time.Time) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -142,7 +142,7 @@ func (w *consoleWatch) softSince(then time.Time) string {
 type consoleScan struct {
 	*consoleWatch
 	console *serial.Log
-	n       int          // the line that was looked at last
+	n       int          // the newest line that was checked
 	noted   map[int]bool // the failures that were found in it
 }
 
@@ -150,7 +150,7 @@ func (w *consoleWatch) scan(console *serial.Log) *consoleScan {
 	return &consoleScan{consoleWatch: w, console: console, n: -1}
 }
 
-// look judges one line of console, which may be one that it knows and that has grown.
+// look checks one line of console, which may be a line that has grown since.
 func (w *consoleScan) look(line serial.Line) {
 	if line.N != w.n {
 		w.n, w.noted = line.N, map[int]bool{}

@@ -11,26 +11,26 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// countGrace bounds, on KVM, how long messages may be under way when a lane ends.
+// countGrace limits, under KVM, how long messages may be in flight when a lane ends.
 const countGrace = time.Second
 
-// countPoll is how often the counts are compared until they agree: nothing tells that a
-// message has arrived that changed no picture.
+// countPoll is how often the counts are compared until they agree. Nothing notifies when a message
+// arrives that changes no picture.
 const countPoll = 100 * time.Millisecond
 
-// checkCounts compares the messages that the built-in proxy has taken from QEMU with
-// those that the built-in client has received. A message that was lost, doubled or added
-// on the way may leave no trace on the screen, if the next paint repairs it.
+// checkCounts compares the messages that the built-in proxy has received from QEMU with those that
+// the built-in client has received. If a message is lost, duplicated or added on the way, the next
+// paint may hide that on the screen.
 //
-// It says nothing of a lane with another proxy or client, with several sessions, or on
-// whose connections the test has laid hands. The error is the product's.
+// It checks nothing in a lane with another proxy or client, with several sessions, or whose
+// connections the test has tampered with. The error is a product fault.
 func (l *Lane) checkCounts(ctx context.Context) error {
 	if l.cfg.Proxy != Builtin || l.cfg.Client != Builtin || l.driver == nil || l.tampered.Load() || l.ended() || isClosed(l.driver.Done()) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Scaled(countGrace), errors.New("the counts did not agree"))
 	defer cancel()
-	// A guest that draws all the time always has messages under way.
+	// A guest that draws all the time always has messages in flight.
 	return l.WhilePaused(ctx, func() error { return l.compareCounts(ctx) })
 }
 
@@ -57,7 +57,7 @@ func (l *Lane) compareCounts(ctx context.Context) error {
 		case <-tick.C:
 		case <-ctx.Done():
 			if l.ended() {
-				return nil // the end has a verdict of its own
+				return nil // the lane's end has a separate verdict
 			}
 			if last == nil {
 				return verdict.Classify("count messages", err)
@@ -76,17 +76,17 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// errNoSingleSession says that whose messages the proxy has counted is not certain.
+// errNoSingleSession says that the proxy's counts cannot be assigned to one session.
 var errNoSingleSession = errors.New("the proxy has not exactly one session")
 
-// relayedCounts are the messages that a proxy has taken from QEMU in one session.
+// relayedCounts are the messages that a proxy has received from QEMU in one session.
 type relayedCounts struct {
 	total    uint64
 	channels string // for a person
 }
 
-// counts asks proxy and client. The client is asked last: a message that it has
-// received, the proxy has counted.
+// counts asks proxy and client. It asks the client last, so the proxy has counted every message
+// that the client has received.
 func (l *Lane) counts(ctx context.Context) (relayed relayedCounts, received uint64, err error) {
 	sessions, err := l.proxySessions(ctx)
 	if err != nil {
@@ -111,7 +111,7 @@ func (l *Lane) counts(ctx context.Context) (relayed relayedCounts, received uint
 	return relayed, st.Messages, nil
 }
 
-// proxySessions asks the built-in proxy for its sessions.
+// proxySessions returns the built-in proxy's sessions.
 func (l *Lane) proxySessions(ctx context.Context) ([]proxy.SessionInfo, error) {
 	var got struct{ Sessions []proxy.SessionInfo }
 	err := getJSON(ctx, l.State().Proxy.API+"/sessions", l.apiToken, &got)

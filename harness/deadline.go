@@ -16,21 +16,21 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// A lane that cannot be ready in time fails at once instead of at its deadline: how
-// long the fastest start of such a lane took on this host is remembered, and less
-// time than that is not enough.
+// A lane that cannot be ready in time fails at once instead of at its deadline. For that, the
+// harness remembers how long the fastest start of such a lane took on this host. Less time than
+// that is not enough.
 
 // A DeadlineError says that there is less time than a lane needs.
 type DeadlineError struct {
-	// Left is what there was until the deadline, below zero after it.
+	// Left is the time that was left until the deadline, negative after it.
 	Left time.Duration
-	// Needed is what a lane like this takes to be ready here, at the least.
+	// Needed is the least time that such a lane needs to be ready on this host.
 	Needed time.Duration
-	// How is what takes the time: "to boot" or "to be restored".
+	// How says what takes the time: "to boot" or "to be restored".
 	How string
-	// Deadline says which one it is: "the context's deadline" or "Config.Timeout".
+	// Deadline names the deadline: "the context's deadline" or "Config.Timeout".
 	Deadline string
-	// measured is how many starts Needed is the fastest of; 0: it is known of all.
+	// measured is the number of starts of which Needed is the fastest; 0 for the general minimum.
 	measured int
 }
 
@@ -51,27 +51,26 @@ func (e *DeadlineError) Error() string {
 
 func shown(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
 
-// deadlineName is the key of a context's value that says what its deadline is.
+// deadlineName is the key of a context's value that names its deadline.
 type deadlineName struct{}
 
-// firmwareBoot is less than any host needs from QEMU's start to the banner of a
-// guest with UEFI firmware under TCG: a third of what was measured, on cores that
-// are not slow. Of KVM, and of guests without firmware, nothing is known before
-// one has been started.
+// firmwareBoot is less than any host needs from QEMU's start to the banner of a guest with UEFI
+// firmware under TCG: a third of the time measured on reasonably fast cores. For KVM, and for
+// guests without firmware, nothing is known before the first start.
 const firmwareBoot = 1500 * time.Millisecond
 
 const startsFile = "starts.json"
 
-// guestsKept is of how many guests that is kept, those started last.
+// guestsKept is for how many guests the times are kept: those started last.
 const guestsKept = 64
 
-// starts are how long lanes took on this host to be ready, by what they are.
+// starts are how long lanes took to be ready on this host, by startKey.
 type starts map[string]startTimes
 
 type startTimes struct {
-	// At is when the last of them was ready.
+	// At is when the newest of them was ready.
 	At time.Time `json:"at"`
-	// Count is how many they are, FastestMS what the fastest took in milliseconds.
+	// Count is the number of starts, FastestMS the time of the fastest in milliseconds.
 	Count     int   `json:"count"`
 	FastestMS int64 `json:"fastest_ms"`
 }
@@ -80,12 +79,12 @@ func readStarts() starts {
 	s := starts{}
 	b, err := os.ReadFile(filepath.Join(host.CacheDir(), startsFile))
 	if err != nil || json.Unmarshal(b, &s) != nil {
-		return starts{} // it is made anew
+		return starts{} // it will be written again
 	}
 	return s
 }
 
-// startKey names lanes that take alike to be ready.
+// startKey returns the same key for lanes that take equally long to be ready.
 func (b *bringUp) startKey(accel string, restored bool) string {
 	guest := or(b.cfg.Image, b.cfg.fixture())
 	if b.cfg.Image == "" && b.fixture != nil {
@@ -94,8 +93,8 @@ func (b *bringUp) startKey(accel string, restored bool) string {
 	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, b.cfg.Kernel, b.banner(), b.cfg.Client != None, accel, restored)
 }
 
-// noteStart remembers what the lane took from the moment when nothing had to be
-// waited for but the machine. That it cannot be remembered is no matter.
+// noteStart remembers how long the lane took, measured from when only the machine had to be waited
+// for. An error in that is ignored.
 func (b *bringUp) noteStart(took time.Duration) {
 	s := readStarts()
 	key := b.startKey(b.State().Accel, b.State().Warm)
@@ -113,8 +112,8 @@ func (b *bringUp) noteStart(took time.Duration) {
 	}
 }
 
-// needs is what the lane takes to be ready at the least, 0 if that is not known,
-// and of how many starts that is the fastest.
+// needs returns the least time that the lane needs to be ready, and of how many starts that is the
+// fastest. The time is 0 if it is not known.
 func (b *bringUp) needs(accel string, restored, firmware bool) (time.Duration, int) {
 	if t := readStarts()[b.startKey(accel, restored)]; t.Count > 0 {
 		return time.Duration(t.FastestMS) * time.Millisecond, t.Count
@@ -125,8 +124,8 @@ func (b *bringUp) needs(accel string, restored, firmware bool) (time.Duration, i
 	return 0, 0
 }
 
-// enoughTime is a *DeadlineError if the lane cannot be ready in time. An expired
-// context is one, too, whatever is known.
+// enoughTime returns a *DeadlineError if the lane cannot be ready in time, or if the context has
+// already expired.
 func (b *bringUp) enoughTime(ctx context.Context, accel string, restored, firmware bool) error {
 	e := &DeadlineError{How: "to boot", Left: host.Scaled(b.cfg.timeout(), accel), Deadline: "Config.Timeout"}
 	if restored {

@@ -10,13 +10,13 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// release undoes everything and joins everybody.
+// release undoes everything and waits for all goroutines.
 func (l *Lane) release() error {
 	if l.driver != nil {
 		_ = l.driver.Close()
 	}
-	// The timeline is the last to be closed; whoever writes to it is joined
-	// before, which needs the machine to be gone.
+	// The timeline is closed last. Those who write to it must have ended before, and that needs the
+	// machine to be gone.
 	var err error
 	if l.machine() != nil || l.standIn != nil {
 		err = l.stopParts()
@@ -25,8 +25,8 @@ func (l *Lane) release() error {
 	return errors.Join(err, l.undo.run())
 }
 
-// stopParts ends client, proxy and machine, in this order, so that none of them
-// complains about the others.
+// stopParts ends client, proxy and machine, in this order, so that none of them complains about the
+// end of another.
 func (l *Lane) stopParts() error {
 	var errs []error
 	if l.client != nil {
@@ -62,27 +62,26 @@ func (l *Lane) watch() {
 			s.State, s.EndedBy = registry.StateStopped, registry.EndedByGuest
 		}
 	}
-	// NB: the file first: who sees the lane ended reads it.
+	// NB: write the file first, because a reader looks at it after seeing the lane's end.
 	s := l.State()
 	ended(&s)
 	l.writeVerdictOf(s, err)
 	l.setState(ended)
 }
 
-// errLaneClosed ends what still waits for something when the lane is closed.
+// errLaneClosed ends pending waits when the lane is closed.
 var errLaneClosed = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("the lane was closed")}
 
-// awaitEnd waits until the lane is closed or a part of it ends by itself, and says
-// why. It returns nil when over is closed. A backend that was stopped on purpose is no
-// end, see StopBackend.
+// awaitEnd waits until the lane is closed or a part of it ends by itself, and returns the reason.
+// It returns nil when over is closed. A backend that was stopped on purpose does not count; see
+// StopBackend.
 //
-// NB: proxy and client are passed, not read from the lane: while it starts they come
-// later.
+// NB: proxy and client are parameters, because a starting lane sets its fields later.
 func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 	err := l.firstEnd(proxy, client, over)
 	if err != nil && isClosed(l.closing) {
-		// Close ends the parts: what they say then is no reason. A lane that had ended
-		// before has one.
+		// Close ends the parts, so their ends are no reason. But a lane that had ended before has a
+		// reason.
 		select {
 		case <-l.done:
 			if l.err != nil {
@@ -95,7 +94,7 @@ func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 	return err
 }
 
-// firstEnd is awaitEnd, but for parts that Close ends.
+// firstEnd is awaitEnd, but also reports the ends of parts that Close ends.
 func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	m := l.machine()
 	gone := l.backendDone()
@@ -123,7 +122,7 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 		case <-l.witness.failed():
 			return l.witness.err()
 		case <-l.log.Failed():
-			// Whoever looks for the reason of a failure later would not find it.
+			// Record it now: nobody could find the reason later.
 			return verdict.Classify("", l.log.Err())
 		case <-proxy.Done():
 			return l.proxyEnd(proxy)
@@ -133,13 +132,12 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	}
 }
 
-// consequenceGrace is how long the end of QEMU or the proxy may lag behind the end
-// of what was connected to it: the kernel closes its sockets before it can be
-// reaped.
+// consequenceGrace is how long the end of QEMU or the proxy may be noticed after the end of a part
+// that was connected to it. The kernel closes a process's sockets before the process can be reaped.
 const consequenceGrace = 500 * time.Millisecond
 
-// backendEnd says why QEMU, or what stands in its place, has ended: by what the guest said
-// of its failure, if it said anything.
+// backendEnd returns why QEMU, or the server in its place, has ended: the failure that the guest
+// reported, if there is one.
 func (l *Lane) backendEnd() error {
 	if l.standIn == nil {
 		l.awaitLastWords(l.machine())
@@ -147,9 +145,9 @@ func (l *Lane) backendEnd() error {
 	return l.reason(verdict.Classify("", l.backendErr()))
 }
 
-// awaitLastWords waits, after a machine has ended, until what the guest said last was
-// looked at. It comes on another socket than the end: a guest that says why it panics
-// has said it before QEMU tells of the panic, and is heard after.
+// awaitLastWords waits, after a machine has ended, until the guest's last output has been checked.
+// It arrives on another socket than the end. A guest that panics prints why before QEMU reports the
+// panic, but the line may be read later.
 func (l *Lane) awaitLastWords(m *qemu.Machine) {
 	if l.failures == nil {
 		return
@@ -161,12 +159,11 @@ func (l *Lane) awaitLastWords(m *qemu.Machine) {
 	select {
 	case <-l.failures.failed:
 	case <-ended:
-	case <-t.C: // a machine that is paused in its panic keeps its console
+	case <-t.C: // a machine that is paused in its panic keeps its console open
 	}
 }
 
-// clientEnd says why the client ended, which may be a consequence of the proxy's
-// or of QEMU's end.
+// clientEnd returns why the client ended. The reason may be the end of the proxy or of QEMU.
 func (l *Lane) clientEnd(proxy, client *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
@@ -180,7 +177,7 @@ func (l *Lane) clientEnd(proxy, client *part) error {
 	}
 }
 
-// proxyEnd says why the proxy ended, which may be a consequence of QEMU's end.
+// proxyEnd returns why the proxy ended. The reason may be the end of QEMU.
 func (l *Lane) proxyEnd(proxy *part) error {
 	t := time.NewTimer(consequenceGrace)
 	defer t.Stop()
@@ -192,11 +189,11 @@ func (l *Lane) proxyEnd(proxy *part) error {
 	}
 }
 
-// Done is closed when any part of the lane has ended, or Close was called.
+// Done returns a channel that is closed when any part of the lane has ended, or Close was called.
 func (l *Lane) Done() <-chan struct{} { return l.done }
 
-// Err says why the lane ended by itself; nil while it is up or when it was
-// closed.
+// Err returns why the lane ended by itself. It returns nil while the lane is up, and after a normal
+// Close.
 func (l *Lane) Err() error {
 	select {
 	case <-l.done:
@@ -206,9 +203,9 @@ func (l *Lane) Err() error {
 	}
 }
 
-// Close ends the lane: client, proxy, QEMU, each bounded, then removes what is
-// not an artifact. It is idempotent: a caller that calls it again, at the same time or
-// later, waits for the first and gets its error.
+// Close ends the lane: client, proxy, QEMU, each within a time limit. Then it removes everything
+// except the artifacts. It is idempotent: further calls, even concurrent ones, wait for the first
+// and return its error.
 func (l *Lane) Close() error {
 	l.mu.Lock()
 	select {
@@ -222,8 +219,8 @@ func (l *Lane) Close() error {
 	l.mu.Unlock()
 	defer close(l.closed)
 	<-l.done
-	// What everybody was told to do is noted before it is done: whoever sees
-	// the supervisor gone finds the final word.
+	// Record the final state before ending anything: who sees that the supervisor has ended must
+	// find it.
 	err := l.stopParts()
 	l.setState(func(s *registry.State) {
 		if s.State == registry.StateReady || s.State == registry.StateStarting {

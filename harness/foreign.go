@@ -23,13 +23,12 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// Somebody else's proxy or client is a command line with placeholders, see
-// docs/foreign-parts.md. What the command line speaks of is what the program is
-// expected to do: one that has {tls_port} in it will listen there, one that has
-// {vv} (a proxy's) will write that file. Each value is in the program's environment
-// as well, for programs that take nothing on their command lines.
+// A foreign proxy or client is a command line with placeholders; see docs/foreign-parts.md. Each
+// placeholder declares what the program will do: with {tls_port} it will listen there, with {vv} a
+// proxy will write that file. The program's environment has each value, too, for programs that do
+// not take them as arguments.
 
-// proxyPlaceholders and clientPlaceholders are what a command line may hold.
+// proxyPlaceholders and clientPlaceholders are the placeholders that a command line may contain.
 var (
 	proxyPlaceholders = []string{"sources", "source", "uuid", "tls", "host_subject", "dir", "port", "tls_port", "api_port", "vv", "ready",
 		"spice_host", "spice_port"}
@@ -39,15 +38,14 @@ var (
 // A template is a command line with placeholders.
 type template struct {
 	words []string
-	// files are the files that {file:PATH} names, read.
+	// files are the contents of the files that {file:PATH} names.
 	files map[string]string
 }
 
-// filePlaceholder begins a placeholder for a file that has placeholders in it.
+// filePlaceholder begins a placeholder for a file that itself has placeholders.
 const filePlaceholder = "file:"
 
-// environment is the values as a program finds them in its environment:
-// SPICELANE_TLS_PORT is {tls_port}.
+// environment returns the values as environment variables: {tls_port} becomes SPICELANE_TLS_PORT.
 func environment(values map[string]string) []string {
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -56,8 +54,7 @@ func environment(values map[string]string) []string {
 	return env
 }
 
-// has tells whether the command line or one of its files speaks of a
-// placeholder.
+// has tells whether the command line or one of its files contains a placeholder.
 func (t *template) has(name string) bool {
 	name = "{" + name + "}"
 	in := func(s string) bool { return strings.Contains(s, name) }
@@ -72,7 +69,7 @@ func (t *template) has(name string) bool {
 	return false
 }
 
-// fill puts the values in and writes the files, filled in, into dir.
+// fill replaces the placeholders, and writes the files with theirs replaced into dir.
 func (t *template) fill(values map[string]string, dir string) ([]string, error) {
 	var pairs []string
 	for k, v := range values {
@@ -93,7 +90,7 @@ func (t *template) fill(values map[string]string, dir string) ([]string, error) 
 	return argv, nil
 }
 
-// placeholders are the words in braces.
+// placeholders returns the words in braces.
 func placeholders(s string) []string {
 	var out []string
 	for {
@@ -108,8 +105,8 @@ func placeholders(s string) []string {
 	}
 }
 
-// nearly is the known placeholder that an unknown one is probably meant to be;
-// empty if it is known, or like none.
+// nearly returns the known placeholder that p is probably a misspelling of. It returns "" if p is
+// known, or similar to none.
 func nearly(p string, known []string) string {
 	if slices.Contains(known, p) {
 		return ""
@@ -125,7 +122,7 @@ func nearly(p string, known []string) string {
 	return ""
 }
 
-// freePorts finds n TCP ports on the loopback address that are free now.
+// freePorts returns n TCP ports that are free on the loopback address.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {
@@ -133,22 +130,20 @@ func freePorts(n int) ([]int, error) {
 		if err != nil {
 			return nil, verdict.Classify("port", err)
 		}
-		// NB: all stay open until all are found, so that no two are the same.
+		// NB: all listeners stay open until all ports are found, so that no two are the same.
 		defer ln.Close()
 		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
 
-// serverPEM is a file in {tls} with certificate and key in one, as some programs
-// want it.
+// serverPEM is a file in {tls} with certificate and key in one, because some programs need that.
 const serverPEM = "server.pem"
 
-// foreignProxy runs somebody else's proxy and waits until it is ready: for
-// {ready}, for the ports, for {vv}, as far as its command line speaks of them. One
-// with a port and without {vv} is taken for one that passes SPICE through (socat,
-// stunnel, haproxy, nginx), and the client then gets QEMU's own ticket; one with
-// neither is expected to write the file whose name is in its environment.
+// foreignProxy runs another proxy and waits until it is ready. It waits for {ready}, the ports and
+// {vv}, if the command line mentions them. A proxy with a port and without {vv} is assumed to pass
+// SPICE through (socat, stunnel, haproxy, nginx); the client then gets QEMU's own ticket. A proxy
+// with neither has to write the file that its environment names.
 func (b *bringUp) foreignProxy(ctx context.Context) error {
 	t, err := b.cfg.Proxy.template(proxyPlaceholders)
 	if err != nil {
@@ -238,17 +233,16 @@ func (b *bringUp) foreignProxy(ctx context.Context) error {
 	return b.publishVV(f)
 }
 
-// foreignClient runs somebody else's client. It is ready when its control socket
-// answers.
+// foreignClient runs another client. It is ready when its control socket answers.
 func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 	t, err := b.cfg.Client.template(clientPlaceholders)
 	if err != nil {
 		return err
 	}
-	// The file that is kept fresh, so that it can connect again later.
+	// Use the file that is kept up to date, so that the client can connect again later.
 	path, readyFile := b.State().VV, b.run.File("client.ready")
 	if b.cfg.Link != nil {
-		// One that leads through the relay is not kept.
+		// A file for the relay is not kept up to date.
 		file, err := b.consoleVV(ctx)
 		if err != nil {
 			return err
@@ -276,8 +270,7 @@ func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 	return nil
 }
 
-// lookAgain is how often a foreign program is looked at that cannot say that it
-// is ready.
+// lookAgain is how often a foreign program is checked that cannot report that it is ready.
 const lookAgain = 20 * time.Millisecond
 
 // awaitPort waits until something listens on addr or the part has ended.
@@ -299,8 +292,7 @@ func awaitFile(ctx context.Context, p *part, path string) error {
 	})
 }
 
-// awaitVV waits for a virt-viewer file that is whole: its writer may be in the
-// middle of it.
+// awaitVV waits for a complete virt-viewer file: its writer may not have finished.
 func awaitVV(ctx context.Context, p *part, path string) error {
 	return p.until(ctx, "the virt-viewer file "+path, func() error {
 		_, err := vv.ReadFile(path)
@@ -308,8 +300,7 @@ func awaitVV(ctx context.Context, p *part, path string) error {
 	})
 }
 
-// until looks again and again until look finds nothing wrong, the part's end or
-// ctx's.
+// until calls look until it returns nil, the part ends or ctx does.
 func (p *part) until(ctx context.Context, what string, look func() error) error {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()

@@ -20,8 +20,8 @@ func RequireHost(tb testing.TB) {
 	}
 }
 
-// SkipOrFail is for tests that need a program beside QEMU: it skips the test with
-// the reason, or fails it if SPICELANE_LANES=require.
+// SkipOrFail is for tests that need a program besides QEMU. It skips the test with the reason, or
+// fails it if SPICELANE_LANES=require.
 func SkipOrFail(tb testing.TB, reason string) {
 	tb.Helper()
 	if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {

@@ -13,19 +13,19 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// askGrace bounds, on KVM, what is asked of the hops after a wait has failed.
+// askGrace limits, under KVM, how long the hops are asked after a failed wait.
 const askGrace = 2 * time.Second
 
-// askHops adds to a failed wait for a digest what each hop between guest and client
-// knows, and names the hop if that tells. Shows tells whether a digest is what was
-// awaited. Other errors stay as they are.
+// askHops adds to a failed wait for a digest what each hop between guest and client knows, and
+// names the hop at fault if that is clear. shows tells whether a digest is the awaited one. Other
+// errors stay as they are.
 func (l *Lane) askHops(err error, shows func(Digest) bool) error {
 	var e *verdict.Error
 	var wait *drive.AwaitError
 	if !errors.As(err, &wait) || !errors.As(err, &e) || l.ended() {
 		return err
 	}
-	// NB: not the wait's context, which has ended.
+	// NB: not the wait's context, which has expired.
 	ctx, cancel := context.WithTimeout(context.Background(), l.Scaled(askGrace))
 	defer cancel()
 	hop, qemu := l.askQEMU(ctx, shows)
@@ -56,8 +56,8 @@ func (l *Lane) ended() bool {
 	return true
 }
 
-// askQEMU says whether QEMU's own picture shows what was awaited. If it does and the
-// client's does not, it was lost between the two.
+// askQEMU says whether QEMU's own picture shows the awaited digest. If it does and the client's
+// does not, the digest was lost between the two.
 func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Hop, string) {
 	img, err := l.Screendump(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (l *Lane) askQEMU(ctx context.Context, shows func(Digest) bool) (verdict.Ho
 	return hop, "QEMU's own picture shows it: " + known
 }
 
-// askProxy says what the built-in proxy has relayed; empty without one.
+// askProxy describes what the built-in proxy has relayed; empty without one.
 func (l *Lane) askProxy(ctx context.Context) string {
 	if l.State().Proxy.API == "" || l.apiToken == "" {
 		return ""
@@ -91,7 +91,7 @@ func (l *Lane) askProxy(ctx context.Context) string {
 	}
 	var said []string
 	for _, s := range sessions {
-		// Channels come in the order in which they were opened, which is not always the same.
+		// Channels are listed in the order in which they were opened, which varies.
 		for _, name := range []string{"display:0", "inputs:0"} {
 			for _, c := range s.Channels {
 				if c.Channel != name {
@@ -105,7 +105,7 @@ func (l *Lane) askProxy(ctx context.Context) string {
 	return fmt.Sprintf("the proxy has %d session(s) (%s)", len(sessions), strings.Join(said, "; "))
 }
 
-// askClient says what the client has received.
+// askClient describes what the client has received.
 func (l *Lane) askClient(ctx context.Context) string {
 	st, err := l.driver.Status(ctx)
 	switch {
@@ -117,7 +117,7 @@ func (l *Lane) askClient(ctx context.Context) string {
 	return fmt.Sprintf("the client has received %d messages", st.Messages)
 }
 
-// getJSON asks a proxy's HTTP API.
+// getJSON sends a GET request to a proxy's HTTP API and decodes the answer.
 func getJSON(ctx context.Context, url, token string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

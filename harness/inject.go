@@ -22,8 +22,8 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 )
 
-// Faults that a test can put a lane under. What QEMU itself offers is on
-// Lane.Machine: Pause, Resume, Reset, Kill.
+// Faults that a test can inject into a lane. QEMU's own ones are on Lane.Machine: Pause, Resume,
+// Reset, Kill.
 
 // A Part names a process of a lane.
 type Part string
@@ -35,16 +35,15 @@ const (
 	PartClient Part = "client"
 )
 
-// noteFault notes on the timeline what a test does to the lane.
+// noteFault records on the timeline what a test does to the lane.
 func (l *Lane) noteFault(fields map[string]any) {
 	l.tampered.Store(true)
 	l.log.Add("fault", fields)
 }
 
-// Signal sends sig to the process of a part: SIGSTOP and SIGCONT make it stand
-// still (it does when Signal returns) and go on, SIGKILL kills it, which ends the lane. A part
-// that runs inside this process has none: see Config.Processes. ctx bounds the wait until the
-// part stands still.
+// Signal sends sig to the process of a part. SIGSTOP stops the part; Signal returns when it has
+// stopped. SIGCONT continues it. SIGKILL kills it, which ends the lane. A part inside this process
+// cannot get signals; see Config.Processes. ctx limits the wait until the part has stopped.
 func (l *Lane) Signal(ctx context.Context, p Part, sig syscall.Signal) error {
 	s := l.State().PIDs
 	pid, ok := map[Part]int{PartQEMU: s.QEMU, PartProxy: s.Proxy, PartClient: s.Client}[p]
@@ -73,8 +72,8 @@ func (l *Lane) Signal(ctx context.Context, p Part, sig syscall.Signal) error {
 // stoppedGrace is how long the kernel may take to stop a process.
 const stoppedGrace = 5 * time.Second
 
-// awaitStopped waits until every thread of a process stands still: those that were
-// running when the signal was sent go on until they enter the kernel.
+// awaitStopped waits until every thread of a process has stopped. A thread that is running when the
+// signal is sent continues until it enters the kernel.
 func awaitStopped(ctx context.Context, pid int) error {
 	// Nothing tells when a process that is not our own child has stopped.
 	tick := time.NewTicker(time.Millisecond)
@@ -96,8 +95,8 @@ func awaitStopped(ctx context.Context, pid int) error {
 	}
 }
 
-// runningThreads counts the threads that are not stopped (proc(5): state T, or t
-// under a tracer), nor gone.
+// runningThreads counts the threads that are neither stopped (proc(5): state T, or t under a
+// tracer) nor gone.
 func runningThreads(pid int) (n int, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil {
@@ -108,7 +107,7 @@ func runningThreads(pid int) (n int, err error) {
 		if err != nil {
 			continue // it has just ended
 		}
-		// The state follows the name, which stands in brackets and may hold some.
+		// The state follows the name, which is in brackets and may contain brackets.
 		_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
 		if !strings.HasPrefix(rest, "T") && !strings.HasPrefix(rest, "t") && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X") {
 			n++
@@ -117,15 +116,15 @@ func runningThreads(pid int) (n int, err error) {
 	return n, nil
 }
 
-// Relay is the relay on the client side, with which that side can be impaired, cut
-// and frozen while the lane is up. Its Shaped says whether the kernel does that.
-// It is nil without Config.Link.
+// Relay returns the relay between client and proxy, which can impair, cut and freeze the client's
+// connections while the lane is up. Its method Shaped says whether the kernel does that. It is nil
+// without Config.Link.
 func (l *Lane) Relay() *impair.Relay {
-	l.tampered.Store(true) // whoever has it may do anything to it
+	l.tampered.Store(true) // the caller may do anything with it
 	return l.relay
 }
 
-// SetLink changes what is done to the connection between client and proxy.
+// SetLink changes how the connection between client and proxy is impaired.
 func (l *Lane) SetLink(link impair.Profile) error {
 	if l.relay == nil {
 		return errNoRelay
@@ -139,15 +138,14 @@ func (l *Lane) SetLink(link impair.Profile) error {
 
 var errNoRelay = &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: errors.New("this lane has no relay between its client and the proxy"), Hint: "set Config.Link; a zero Link will do"}
 
-// A ChannelConn is one SPICE channel of the lane's client, at the relay.
+// A ChannelConn is one SPICE channel of the lane's client, as seen by the relay.
 type ChannelConn struct {
-	// Channel is its type and number, as in "display:0".
+	// Channel is its type and number, such as "display:0".
 	Channel string
 	*impair.Conn
 }
 
-// Channels are the client's connections, told apart by what the built-in proxy
-// knows of them.
+// Channels returns the client's connections. The built-in proxy says which channel each of them is.
 func (l *Lane) Channels() ([]ChannelConn, error) {
 	if l.relay == nil {
 		return nil, errNoRelay
@@ -170,21 +168,20 @@ func (l *Lane) Channels() ([]ChannelConn, error) {
 	return out, nil
 }
 
-// CutChannel resets the connection of one of the client's channels, as
-// "display:0".
+// CutChannel resets the connection of one of the client's channels, such as "display:0".
 func (l *Lane) CutChannel(name string) error {
 	return l.onChannel("cut", name, func(c ChannelConn) { c.Cut() })
 }
 
-// FreezeChannel makes one of the client's channels half open: nothing passes any
-// more, and neither end is told.
+// FreezeChannel makes one of the client's channels half open: no data passes any more, and neither
+// end gets an error.
 func (l *Lane) FreezeChannel(name string) error {
 	return l.onChannel("freeze", name, func(c ChannelConn) { c.Freeze() })
 }
 
-// HoldChannel makes the client a slow reader of one of its channels: what the
-// server sends there is kept back until ReleaseChannel, nothing is lost, and when
-// the buffers on the way are full the server cannot send.
+// HoldChannel makes the client a slow reader of one of its channels. The relay keeps back what the
+// server sends there until ReleaseChannel. Nothing is lost, and when the buffers on the way are
+// full, the server cannot send.
 func (l *Lane) HoldChannel(name string) error {
 	return l.onChannel("hold", name, func(c ChannelConn) { c.Hold() })
 }
@@ -212,8 +209,8 @@ func (l *Lane) onChannel(what, name string, f func(ChannelConn)) error {
 	return nil
 }
 
-// ChangeTicket gives QEMU's SPICE server another ticket and tells the source, as a
-// program that rotates tickets does.
+// ChangeTicket gives QEMU's SPICE server a new ticket and tells the source, like a program that
+// rotates tickets.
 func (l *Lane) ChangeTicket(ctx context.Context) error {
 	if err := l.changeTicket(ctx, true); err != nil {
 		return err
@@ -221,8 +218,8 @@ func (l *Lane) ChangeTicket(ctx context.Context) error {
 	return l.SyncTicket()
 }
 
-// ChangeTicketSilently gives QEMU's SPICE server another ticket and does not tell the source:
-// the proxy goes on with the old one, and new channels are refused until SyncTicket.
+// ChangeTicketSilently gives QEMU's SPICE server a new ticket and does not tell the source. The
+// proxy continues with the old one, and new channels are refused until SyncTicket.
 func (l *Lane) ChangeTicketSilently(ctx context.Context) error { return l.changeTicket(ctx, false) }
 
 func (l *Lane) changeTicket(ctx context.Context, told bool) error {
@@ -237,7 +234,7 @@ func (l *Lane) changeTicket(ctx context.Context, told bool) error {
 	return nil
 }
 
-// SyncTicket tells the source the ticket that QEMU has now.
+// SyncTicket tells the source QEMU's present ticket.
 func (l *Lane) SyncTicket() error {
 	if l.source == nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
@@ -265,7 +262,7 @@ type outage struct {
 	over chan struct{} // closed when another machine runs
 }
 
-// outageOf is the outage that m's end belongs to; nil if it ended by itself.
+// outageOf returns the outage during which m ended; nil if m ended by itself.
 func (l *Lane) outageOf(m *qemu.Machine) *outage {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -275,9 +272,9 @@ func (l *Lane) outageOf(m *qemu.Machine) *outage {
 	return nil
 }
 
-// StopBackend kills QEMU as a power failure does, and the lane stays: the proxy has
-// a console that is not there, until StartBackend. The lane's own client is
-// disconnected before, since a client ends with its session.
+// StopBackend kills QEMU like a power failure, but the lane stays: until StartBackend the proxy's
+// console is unreachable. It first disconnects the lane's own client, because a client ends with
+// its session.
 func (l *Lane) StopBackend(ctx context.Context) error {
 	if l.driver == nil {
 		return errNoClient
@@ -287,7 +284,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 	}
 	m := l.machine()
 	l.mu.Lock()
-	// One that did not come up again is not another outage.
+	// If the machine did not come up again, this is still the same outage.
 	if l.outage == nil {
 		l.outage = &outage{of: m, over: make(chan struct{})}
 	}
@@ -296,9 +293,9 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 	return verdict.Classify("stop backend", m.Kill())
 }
 
-// StartBackend boots the machine that StopBackend has killed, with its disk and its
-// firmware's variables as they were, at the same address, waits for its banner and
-// connects the lane's client again. ctx bounds it; boots take turns.
+// StartBackend boots the machine that StopBackend has killed, at the same address, with its disk
+// and firmware variables as they were. It waits for the banner and connects the lane's client
+// again. ctx limits the time; boots take turns.
 func (l *Lane) StartBackend(ctx context.Context) error {
 	l.mu.Lock()
 	o := l.outage
@@ -311,7 +308,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 		return err
 	}
 	defer slot.Release()
-	defer l.ExpectReset()() // firmware may reset the machine on its way
+	defer l.ExpectReset()() // firmware may reset the machine during boot
 	cfg := l.ownFiles(l.guest)
 	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
 	m, err := qemu.Start(ctx, cfg)
@@ -323,7 +320,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	}
 	l.noteFault(map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
 	if l.source != nil {
-		// Its port may be another.
+		// The new machine may listen on another port.
 		if err := l.SyncTicket(); err != nil {
 			return err
 		}
@@ -339,7 +336,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	return nil
 }
 
-// RestartBackend is StopBackend and then StartBackend.
+// RestartBackend calls StopBackend and then StartBackend.
 func (l *Lane) RestartBackend(ctx context.Context) error {
 	if err := l.StopBackend(ctx); err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 
 var errNoClient = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("this lane has no client")}
 
-// Press presses and releases keys, one after the other. A key is written as
-// control.ParseKey takes it: "Enter", "a", "F10", "Ctrl+Alt+Delete".
+// Press presses and releases keys, one after the other. control.ParseKey defines how to write them:
+// "Enter", "a", "F10", "Ctrl+Alt+Delete".
 func (l *Lane) Press(ctx context.Context, keys ...string) error {
 	if l.driver == nil {
 		return errNoClient
@@ -20,8 +20,7 @@ func (l *Lane) Press(ctx context.Context, keys ...string) error {
 	return l.explain(drive.Press(ctx, l.driver, keys...))
 }
 
-// Type types text on the guest's US keyboard and returns when all of it was
-// sent.
+// Type types text on the guest's US keyboard and returns when all of it is sent.
 func (l *Lane) Type(ctx context.Context, text string) error {
 	if l.driver == nil {
 		return errNoClient

@@ -14,15 +14,15 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// A testNote is what a lane knows of its test.
+// A testNote is what a lane knows about its test.
 type testNote struct {
 	name   string
 	failed bool
-	why    error // the first that NoteFailure was told
+	why    error // the first error given to NoteFailure
 }
 
-// NoteFailure notes why the lane's test is about to fail: verdict.json then has that verdict,
-// hop and reason. Of several errors the first counts. Suites of harness/scenario call it.
+// NoteFailure records why the lane's test is about to fail: verdict.json then has the verdict, hop
+// and reason of err. Of several errors the first counts. The suites of harness/scenario call it.
 func (l *Lane) NoteFailure(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -31,11 +31,10 @@ func (l *Lane) NoteFailure(err error) {
 	}
 }
 
-// writeVerdict notes how the lane ended: by itself, with err, or because it was
-// closed.
+// writeVerdict records how the lane ended: by itself, with err, or because it was closed.
 func (l *Lane) writeVerdict(err error) { l.writeVerdictOf(l.State(), err) }
 
-// writeVerdictOf is writeVerdict for a lane that is in state s.
+// writeVerdictOf is writeVerdict for a lane in state s.
 func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	l.mu.Lock()
 	test := l.test
@@ -65,11 +64,11 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 // EnvKeep says which lanes of tests stay up after their test: "failed".
 const EnvKeep = host.EnvKeep
 
-// keepFailed tells whether the lane of a failed test is to stay up.
+// keepFailed tells whether the lane of a failed test should stay up.
 func keepFailed() bool { return os.Getenv(EnvKeep) == "failed" }
 
-// reason prefers what the guest itself said of its failure, and a message that did not come
-// through the proxy as it was said, to everything that followed from it.
+// reason returns the root cause of err, if that is known: a failure that the guest itself reported,
+// or a message that the proxy changed.
 func (l *Lane) reason(err error) error {
 	if l.failures != nil && isClosed(l.failures.failed) {
 		return verdict.Classify("", l.failures.err)
@@ -80,8 +79,8 @@ func (l *Lane) reason(err error) error {
 	return err
 }
 
-// judgeWait adds to a wait that began then and failed what the host did meanwhile, and
-// blames the host if it did not let the guest run.
+// judgeWait adds to a wait that began at began and failed what the host did meanwhile. It blames
+// the host if that did not let the guest run.
 func (l *Lane) judgeWait(began time.Time, err error) error {
 	if m := l.machine(); m == nil || m.Err() != nil {
 		return err
@@ -89,8 +88,7 @@ func (l *Lane) judgeWait(began time.Time, err error) error {
 	return l.noteSoft(began, l.watchdog.Explain(began, err))
 }
 
-// noteSoft adds what the guest said during a wait that does not look well, though it may have
-// gone on after it.
+// noteSoft adds soft failures that the guest printed during a wait.
 func (l *Lane) noteSoft(began time.Time, err error) error {
 	var known *verdict.Error
 	said := ""

@@ -22,8 +22,8 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-// A Lane is a guest in QEMU, the proxy in front of it and a client behind
-// that, all up. Its methods may be called from any goroutine.
+// A Lane is a running guest in QEMU, the proxy in front of it and a client that connects through
+// the proxy. Its methods may be called from any goroutine.
 type Lane struct {
 	cfg     Config
 	fixture *fixtures.Fixture // nil with Config.Image
@@ -49,7 +49,7 @@ type Lane struct {
 	relay      *impair.Relay // with Config.Link
 	witness    *witnessOf    // with Config.Witness
 
-	// ownProxy is the built-in proxy if it runs inside this process, else nil.
+	// ownProxy is the built-in proxy if it runs inside this process, otherwise nil.
 	ownProxy *headless.Proxy
 
 	// driver drives the client; nil without one, and with Config.ReleaseControl.
@@ -58,13 +58,13 @@ type Lane struct {
 	mu    sync.Mutex
 	state registry.State
 
-	// outage is while the backend is stopped, see StopBackend; guarded by mu.
+	// outage is set while the backend is stopped, see StopBackend; guarded by mu.
 	outage *outage
 
-	// consoles has a channel for each machine, closed when its console was read to its
-	// end.
+	// consoles has a channel for each machine, which is closed when the machine's console has been
+	// read to its end.
 	consoles sync.Map
-	// tampered tells that the test has laid hands on a part or connection.
+	// tampered is set when the test has interfered with a part or a connection.
 	tampered atomic.Bool
 	watchFor []fixtures.Failure
 	failures *consoleWatch
@@ -72,7 +72,7 @@ type Lane struct {
 	watchdog *host.Watchdog
 	test     testNote // guarded by mu
 
-	// ctx is what Context returns: the test's, or one that endCtx ends with the lane.
+	// ctx is what Context returns: the test's context, or one that endCtx ends with the lane.
 	ctx     context.Context
 	endCtx  context.CancelCauseFunc
 	beats   int
@@ -86,13 +86,12 @@ type Lane struct {
 	joined   sync.WaitGroup
 }
 
-// Start brings a lane up and returns when it is ready: the guest's banner is on
-// its serial line, and the client holds its picture, with a readable digest if
-// the fixture shows one. ctx bounds the start only; the lane then lives until
-// Close, which the caller owes.
+// Start brings a lane up and returns when it is ready: the guest's banner is on its serial line,
+// and the client has its picture, with a readable digest if the fixture shows one. ctx limits only
+// the start. The lane then runs until Close, which the caller must call.
 //
-// Every error has a verdict, see verdict.Of. When Start fails nothing is left
-// running, and the artifact directory tells what happened.
+// Every error has a verdict, see verdict.Of. If Start fails, nothing is left running, and the
+// artifact directory has the evidence.
 func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -107,10 +106,10 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	return l, nil
 }
 
-// slowImage is from what size on it is said that an image is read.
+// slowImage is the size from which the start says that it reads an image.
 const slowImage = 512 << 20
 
-// State describes the lane as it is now.
+// State returns the lane's present state.
 func (l *Lane) State() registry.State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,11 +126,11 @@ func (l *Lane) setState(change func(*registry.State)) {
 	}
 }
 
-// Dir is the artifact directory.
+// Dir returns the artifact directory.
 func (l *Lane) Dir() string { return l.dir }
 
-// Control drives the lane's client over its control socket. There is an error in a lane
-// without a client, and in one whose control socket was left to others.
+// Control returns the driver of the lane's client. It returns an error in a lane without a client,
+// and if Config.ReleaseControl left the control socket to others.
 func (l *Lane) Control() (*control.Driver, error) {
 	switch {
 	case l.driver != nil:
@@ -142,7 +141,7 @@ func (l *Lane) Control() (*control.Driver, error) {
 	return nil, errNoClient
 }
 
-// Proxy is the built-in proxy. There is an error if it does not run inside this process.
+// Proxy returns the built-in proxy. It returns an error if that does not run inside this process.
 func (l *Lane) Proxy() (*headless.Proxy, error) {
 	if l.ownProxy == nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: errors.New("the built-in proxy does not run inside this process")}
@@ -150,22 +149,23 @@ func (l *Lane) Proxy() (*headless.Proxy, error) {
 	return l.ownProxy, nil
 }
 
-// Machine is QEMU: QMP, pause, reset, kill. After StartBackend it is another.
+// Machine returns QEMU, to pause, reset or kill it, or to use QMP. After StartBackend it returns
+// the new machine.
 func (l *Lane) Machine() *qemu.Machine { return l.machine() }
 
-// machine is QEMU, nil before it has been started.
+// machine returns QEMU, or nil before it is started.
 func (l *Lane) machine() *qemu.Machine { return l.running.Load() }
 
-// Serial is what the guest says on its serial console.
+// Serial returns the log of the guest's serial console.
 func (l *Lane) Serial() *serial.Log { return l.machine().Serial() }
 
-// Fixture is the entry that the lane was started from; nil with Config.Image.
+// Fixture returns the lane's fixture; nil with Config.Image.
 func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }
 
-// ReadyAfter is how long the lane took from Start to ready.
+// ReadyAfter returns the time from Start to ready.
 func (l *Lane) ReadyAfter() time.Duration { return l.ready }
 
-// newSecret is 160 random bits in hex: a ticket or API token.
+// newSecret returns 160 random bits in hex: a ticket or an API token.
 func newSecret() string {
 	var b [20]byte
 	_, _ = rand.Read(b[:])

@@ -20,9 +20,8 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-// machineConfig looks at the host and says what machine to start. It makes no
-// files: the disk image and the firmware's variables are still those that the
-// machine's own are made from.
+// machineConfig checks the host and returns the configuration of the machine to start. It creates
+// no files: disk image and firmware variables are still the templates of the machine's own.
 func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 	cfg := b.cfg
 	mc := qemu.Config{
@@ -88,8 +87,8 @@ func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 	return mc, nil
 }
 
-// image is the file of a fixture's image. Where the cache cannot hold it, it is
-// the lane's own.
+// image returns the file of a fixture's image. If the cache cannot store it, the lane gets a
+// private copy.
 func (b *bringUp) image(ctx context.Context, fx *fixtures.Fixture) (string, error) {
 	cache := filepath.Join(host.CacheDir(), "fixtures")
 	if n := fx.Unread(cache); n > slowImage && b.cfg.OnBegin != nil {
@@ -107,8 +106,8 @@ func (b *bringUp) image(ctx context.Context, fx *fixtures.Fixture) (string, erro
 	return own, nil
 }
 
-// startMachine restores the machine or boots it, as findState has decided. A machine whose
-// state turns out to be of no use boots, which takes another turn.
+// startMachine restores the machine or boots it, as findState has decided. If the saved state turns
+// out to be unusable, the machine boots, which takes another turn.
 func (b *bringUp) startMachine(ctx context.Context, detail *string) error {
 	own := b.ownFiles(b.guest)
 	if b.warm.entry != nil {
@@ -139,7 +138,7 @@ func (b *bringUp) startMachine(ctx context.Context, detail *string) error {
 	return nil
 }
 
-// ownFiles is mc with names for the machine's own disk and variables.
+// ownFiles returns mc with the names of the machine's own disk and variables.
 func (l *Lane) ownFiles(mc qemu.Config) qemu.Config {
 	if mc.Image != "" {
 		mc.Disk = l.run.File("disk.qcow2")
@@ -150,8 +149,7 @@ func (l *Lane) ownFiles(mc qemu.Config) qemu.Config {
 	return mc
 }
 
-// boot makes the machine's own files from those of the template and starts it
-// from nothing.
+// boot creates the machine's own files from those of the template and boots it.
 func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machine, error) {
 	if err := qemu.HasSPICE(ctx, mc.Binary); err != nil {
 		return nil, err
@@ -169,7 +167,7 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 	return qemu.Start(ctx, mc)
 }
 
-// machineIsUp takes over the machine that was started.
+// machineIsUp makes m the lane's machine.
 func (b *bringUp) machineIsUp(m *qemu.Machine) {
 	b.running.Store(m)
 	b.undo.push(m.Close)
@@ -193,22 +191,22 @@ func (b *bringUp) machineIsUp(m *qemu.Machine) {
 	})
 }
 
-// startConsole begins to read m's console. The caller has added to l.joined.
+// startConsole starts to read m's console. The caller has added to l.joined.
 func (l *Lane) startConsole(m *qemu.Machine) {
 	read := make(chan struct{})
 	l.consoles.Store(m, read)
 	go l.recordSerial(m, read)
 }
 
-// recordSerial copies the guest's lines to the timeline until the console ends, and
-// closes read then.
+// recordSerial copies the guest's lines to the timeline until the console ends. Then it closes
+// read.
 func (l *Lane) recordSerial(m *qemu.Machine, read chan struct{}) {
 	defer l.joined.Done()
 	defer close(read)
 	c := m.Serial().Reader(0)
 	scan := l.failures.scan(m.Serial())
 	for {
-		// NB: not bounded: the console ends with the machine.
+		// NB: no time limit is needed: the console ends with the machine.
 		line, err := c.Look(context.Background())
 		if err != nil {
 			return
@@ -220,7 +218,7 @@ func (l *Lane) recordSerial(m *qemu.Machine, read chan struct{}) {
 	}
 }
 
-// spiceFor says where QEMU's SPICE server has to be for this lane's proxy.
+// spiceFor returns where QEMU's SPICE server must listen for this lane's proxy.
 func (b *bringUp) spiceFor(s qemu.Spice) (qemu.Spice, error) {
 	switch {
 	case b.cfg.BackendTLS:

@@ -12,18 +12,19 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A part is a lane's proxy or client: inside this process, a child from our own
-// binary, or somebody else's program.
+// A part is a lane's proxy or client: inside this process, a child of this program, or another
+// program.
 type part struct {
 	// pid is 0 for a part inside this process.
 	pid  int
 	done <-chan struct{}
-	// err says why the part ended, once it has.
+	// err is why the part ended; valid after it has ended.
 	err  func() error
 	stop func() error
 }
 
-// Done is closed when the part has ended. It is nil, which never is, for no part.
+// Done returns a channel that is closed when the part has ended. For no part it is nil, which is
+// never closed.
 func (p *part) Done() <-chan struct{} {
 	if p == nil {
 		return nil
@@ -33,7 +34,7 @@ func (p *part) Done() <-chan struct{} {
 func (p *part) Err() error   { return p.err() }
 func (p *part) Close() error { return p.stop() }
 
-// startClient connects the client to what leads to the console.
+// startClient connects the client to the proxy, or to QEMU without one.
 func (b *bringUp) startClient(ctx context.Context, detail *string) error {
 	if b.cfg.Client == None {
 		*detail = "none wanted"
@@ -65,7 +66,7 @@ func (b *bringUp) startClient(ctx context.Context, detail *string) error {
 	return nil
 }
 
-// dialControl connects to the client's control socket as soon as it is there.
+// dialControl connects to the client's control socket as soon as it exists.
 func (b *bringUp) dialControl(ctx context.Context, socket string) (*control.Driver, error) {
 	ctx, stop := b.whileUp(ctx)
 	defer stop()
@@ -98,7 +99,7 @@ func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 	return nil
 }
 
-// childClient runs the client as a process of its own.
+// childClient runs the client as a separate process.
 func (b *bringUp) childClient(ctx context.Context, socket string) error {
 	through := ""
 	if b.cfg.Link != nil {
@@ -107,7 +108,7 @@ func (b *bringUp) childClient(ctx context.Context, socket string) error {
 		}
 		through = b.relay.Addr()
 	}
-	// The file that is kept fresh, so that it can connect again later.
+	// Use the file that is kept up to date, so that the client can connect again later.
 	file := b.State().VV
 	var err error
 	b.client, _, err = playPart(ctx, b.dir, "client", headless.Role{Client: &headless.ClientRole{

@@ -14,18 +14,17 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// samePatience bounds the waits for pictures that agree, on KVM. They do as soon as the guest
-// stands still for as long as two pictures take.
+// samePatience limits, under KVM, the waits for equal pictures. Pictures are equal as soon as the
+// guest changes nothing for as long as it takes to take two of them.
 const samePatience = 10 * time.Second
 
 // A ScreenshotFunc takes a picture of the lane's screen.
 type ScreenshotFunc func(ctx context.Context) (*image.NRGBA, error)
 
-// AwaitScreensMatch waits until the client shows the same pixels as QEMU. A cursor
-// that blinks and a digest that counts make a pair of pictures fall on both
-// sides of a change; between two changes every pair is equal. Where pictures take
-// longer than the guest stands still, the guest is paused for some of them. If no
-// pair ever is equal, the last is left in the lane's directory and the verdict is
+// AwaitScreensMatch waits until the client shows the same pixels as QEMU. A blinking cursor or a
+// counting digest can change the screen between the two pictures of a pair; between two changes
+// every pair is equal. If taking pictures is slower than the changes, the guest is paused for some
+// pairs. If no pair is equal, the last one stays in the lane's directory, and the verdict is
 // Product.
 func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
 	if l.driver == nil {
@@ -42,8 +41,8 @@ func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
 	})
 }
 
-// AwaitScreensMatchOf is AwaitScreensMatch for a further client: shot takes its picture, and
-// next waits until something has been drawn.
+// AwaitScreensMatchOf is AwaitScreensMatch for another client: shot takes that client's picture,
+// and next waits until something has been drawn.
 func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, next func(context.Context) error) error {
 	began := time.Now()
 	limit := l.Scaled(l.cfg.samePatience())
@@ -72,7 +71,7 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 			} else if !timedOut(err) {
 				return l.explain(err)
 			}
-			// A picture that did not come in time hides no difference that was seen.
+			// A picture that did not come in time does not hide a difference that was seen.
 			failed := &drive.AwaitError{Wanted: "client and QEMU to show the same picture", Last: c.last,
 				Err: errors.Join(err, l.keepPair(c.client, c.qemu))}
 			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.blame(failed), Op: "compare pictures", Err: failed}))
@@ -80,17 +79,17 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 	}
 }
 
-// A comparison is of pictures of a client and of QEMU.
+// A comparison compares pictures of a client with those of QEMU.
 type comparison struct {
 	lane *Lane
 	shot ScreenshotFunc
 	next func(context.Context) error
 
 	client, qemu *image.NRGBA // the last pair
-	last         string       // how the last pair that differed did
+	last         string       // how the last unequal pair differed
 }
 
-// blame returns where it failed, if a difference was seen, and notes in failed why there.
+// blame returns the hop at fault if a difference was seen, and adds to failed why it is that hop.
 func (c *comparison) blame(failed *drive.AwaitError) verdict.Hop {
 	if c.last == "" {
 		return ""
@@ -104,14 +103,13 @@ func (c *comparison) blame(failed *drive.AwaitError) verdict.Hop {
 	return hop
 }
 
-// timedOut tells whether err is a deadline's, of a context or of a connection.
+// timedOut tells whether err is an exceeded deadline, of a context or of a connection.
 func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// once asks client and QEMU at the same moment (what then takes time is encoding
-// and decoding, and the guest may change its screen meanwhile) and says how they
-// differ.
+// once asks client and QEMU for pictures at the same moment and returns how they differ. Encoding
+// and decoding take time, in which the guest may change its screen.
 func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	var (
 		client, qemu *image.NRGBA
@@ -129,7 +127,7 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 		return "", qemuErr
 	case err != nil && !drive.NoDigestYet(err):
 		return "", err
-	case err != nil: // a guest that changes its mode has no surface for a moment
+	case err != nil: // during a mode change the guest has no surface for a moment
 		diff = "the client has no surface"
 	default:
 		c.client, c.qemu = client, qemu
@@ -141,17 +139,17 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	return diff, nil
 }
 
-// lag is how long what a paused machine has drawn may be on its way to the client.
+// lag is how long drawings of a paused machine may take to reach the client.
 const lag = 500 * time.Millisecond
 
-// atRest compares while the guest stands still: until the pictures are equal, or
-// nothing comes any more. Then the pause has fallen into a change that QEMU
-// carries out when the machine runs on.
+// atRest compares while the guest is paused, until the pictures are equal or nothing more arrives.
+// If they still differ, the pause interrupted a change that QEMU completes when the machine
+// continues.
 func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 	past, cancel := context.WithCancel(ctx)
 	cancel()
 	for {
-		for c.next(past) == nil { // what has been drawn before
+		for c.next(past) == nil { // drawn before the pause
 		}
 		if diff, err = c.once(ctx); diff == "" || err != nil {
 			return diff, err

@@ -21,23 +21,23 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// The words for Config.Server, besides an address.
+// The words for Config.Server; other values are addresses.
 const (
 	ServerQEMU  = "qemu"
 	ServerTruth = "truth"
 )
 
-// standIn is a SPICE server in QEMU's place: the truth server, or one that is up already.
+// A standIn is a SPICE server instead of QEMU: the truth server, or a running one.
 type standIn struct {
 	console proxy.Console
-	truth   *truth.Server   // nil for one that is up already
-	done    <-chan struct{} // closed when it has ended; nil if that is not known
+	truth   *truth.Server   // nil for a running server
+	done    <-chan struct{} // closed when the server has ended; nil if that cannot be known
 }
 
-// guestless tells whether there is no guest in the lane.
+// guestless tells whether the lane has no guest.
 func (c Config) guestless() bool { return c.Server != "" && c.Server != ServerQEMU }
 
-// checkServer looks at what stands in QEMU's place.
+// checkServer checks Server and the fields that exclude it.
 func (c Config) checkServer() *FieldError {
 	if !c.guestless() {
 		return nil
@@ -57,7 +57,7 @@ func (c Config) checkServer() *FieldError {
 	return nil
 }
 
-// splitServer reads HOST:PORT.
+// splitServer parses HOST:PORT.
 func splitServer(s string) (string, int, error) {
 	at, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -70,8 +70,8 @@ func splitServer(s string) (string, int, error) {
 	return at, int(n), err
 }
 
-// TruthHelper returns the path of the truth server's helper, which it compiles if need be. The fault is
-// the host's if that lacks what it takes.
+// TruthHelper returns the path of the truth server's helper, and compiles it if necessary. If the
+// host lacks what that needs, the error is a host fault.
 func TruthHelper(ctx context.Context) (string, error) {
 	path, err := truthserver.Build(ctx, filepath.Join(host.CacheDir(), "truthserver"))
 	var missing *truthserver.MissingError
@@ -81,7 +81,7 @@ func TruthHelper(ctx context.Context) (string, error) {
 	return path, err
 }
 
-// startGuestless is start for a lane without a guest: server, proxy, client, picture.
+// startGuestless starts a lane without a guest: server, proxy, client, picture.
 func (b *bringUp) startGuestless(ctx context.Context, began time.Time) error {
 	b.uuid = uuid.NewString()
 	b.failures = newConsoleWatch(nil, b.log)
@@ -108,7 +108,7 @@ func (b *bringUp) startGuestless(ctx context.Context, began time.Time) error {
 	return nil
 }
 
-// startServer starts what stands in QEMU's place, or notes where it is.
+// startServer starts the server that replaces QEMU, or records its address.
 func (b *bringUp) startServer(ctx context.Context, detail *string) error {
 	if b.cfg.Server != ServerTruth {
 		at, port, err := splitServer(b.cfg.Server)
@@ -136,7 +136,7 @@ func (b *bringUp) startServer(ctx context.Context, detail *string) error {
 	if err := s.Primary(ctx, catalogue.Groups()[0].Primary); err != nil {
 		return verdict.Classify("truth server", err)
 	}
-	// Something to look at.
+	// A picture to look at.
 	for _, c := range catalogue.Random(1, 20).Do {
 		if err := s.Push(ctx, c); err != nil {
 			return verdict.Classify("truth server", err)
@@ -159,8 +159,8 @@ func (b *bringUp) standsIn(s *standIn, pid int) {
 	})
 }
 
-// Truth is the truth server of a lane with Config.Server "truth": what is drawn on it passes the
-// lane's proxy and client. It takes one caller at a time.
+// Truth returns the truth server of a lane with Config.Server "truth". Drawings on it go through
+// the lane's proxy and client. It serves one caller at a time.
 func (l *Lane) Truth() (*truth.Server, error) {
 	if l.standIn == nil || l.standIn.truth == nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "truth", Err: errors.New("this lane's server is not the truth server"), Hint: `set Config.Server to "truth"`}
@@ -168,12 +168,12 @@ func (l *Lane) Truth() (*truth.Server, error) {
 	return l.standIn.truth, nil
 }
 
-// errGuestless is what there is for the guest of a lane that has none.
+// errGuestless returns the error of operations that need a guest.
 func (l *Lane) errGuestless(op string) error {
 	return &verdict.Error{Verdict: verdict.Harness, Op: op, Err: fmt.Errorf("a lane whose server is %s has no guest", l.cfg.Server)}
 }
 
-// backendDone is closed when QEMU, or what stands in its place, has ended.
+// backendDone returns a channel that is closed when QEMU, or the server in its place, has ended.
 func (l *Lane) backendDone() <-chan struct{} {
 	if l.standIn != nil {
 		return l.standIn.done
@@ -181,7 +181,7 @@ func (l *Lane) backendDone() <-chan struct{} {
 	return l.machine().Done()
 }
 
-// backendErr says why it has ended.
+// backendErr returns why it has ended.
 func (l *Lane) backendErr() error {
 	if l.standIn == nil {
 		return l.machine().Err()
@@ -189,7 +189,7 @@ func (l *Lane) backendErr() error {
 	return &verdict.Error{Verdict: verdict.Product, Op: "truth server", Err: l.standIn.truth.Err()}
 }
 
-// truthPicture is the truth server's own picture.
+// truthPicture returns the truth server's own picture.
 func (l *Lane) truthPicture() (*image.NRGBA, error) {
 	s, err := l.Truth()
 	if err != nil {

@@ -21,15 +21,15 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A bringUp is a lane that comes up, and what only its start needs.
+// A bringUp is a lane that is coming up, with what only its start needs.
 type bringUp struct {
 	*Lane
 	slot *host.Slot // the turn to boot
 	warm warmState
 }
 
-// start is the one straight way from a Config to a ready lane. What it makes it
-// pushes on the undo stack.
+// start takes the lane from its Config to ready. For everything it makes, it pushes a step on the
+// undo stack.
 func (b *bringUp) start(ctx context.Context) error {
 	began := time.Now()
 	if err := b.directories(); err != nil {
@@ -49,7 +49,7 @@ func (b *bringUp) start(ctx context.Context) error {
 	if err := b.step(ctx, "host", b.prepareHost); err != nil {
 		return err
 	}
-	// How long a boot may take is known only now that the accelerator is.
+	// Only now, with the accelerator, is the length of a boot known.
 	turn := time.Now()
 	limit := host.Scaled(b.cfg.timeout(), string(b.guest.Accel))
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the lane was not ready %v after its start", limit))
@@ -66,7 +66,7 @@ func (b *bringUp) start(ctx context.Context) error {
 	return nil
 }
 
-// chooseGuest says what the guest is: its fixture, what counts as its failure, its UUID.
+// chooseGuest determines the guest: its fixture, its failures, its UUID.
 func (b *bringUp) chooseGuest(ctx context.Context) (err error) {
 	if b.cfg.Image == "" {
 		if b.fixture, err = fixtures.Find(b.cfg.fixture()); err != nil {
@@ -78,14 +78,14 @@ func (b *bringUp) chooseGuest(ctx context.Context) (err error) {
 	}
 	b.uuid = uuid.NewString()
 	if ctx.Err() != nil {
-		// What it would take is known only roughly before the host was looked at.
+		// Before the host has been checked, the time needed is known only roughly.
 		return b.enoughTime(ctx, string(qemu.TCG), false, true)
 	}
 	return nil
 }
 
-// prepareHost looks at the host, decides what machine to start and whether it is restored,
-// and waits for its turn.
+// prepareHost checks the host, decides which machine to start and whether to restore it, and waits
+// for its turn.
 func (b *bringUp) prepareHost(ctx context.Context, detail *string) (err error) {
 	if err = host.EnoughDescriptors(); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (b *bringUp) prepareHost(ctx context.Context, detail *string) (err error) {
 	if err = b.findState(ctx, b.guest); err != nil {
 		return err
 	}
-	// Before it waits for its turn, and after.
+	// Check before waiting for a turn, and again after it.
 	if err = b.enoughTime(ctx, accel, b.warm.entry != nil, firmware); err != nil {
 		return err
 	}
@@ -119,8 +119,7 @@ func (b *bringUp) prepareHost(ctx context.Context, detail *string) (err error) {
 	return b.enoughTime(ctx, accel, b.warm.entry != nil, firmware)
 }
 
-// startParts puts proxy and client in front of the machine and waits until the guest is up
-// and its picture there.
+// startParts starts proxy and client, and waits until the guest is up and its picture has arrived.
 func (b *bringUp) startParts(ctx context.Context) error {
 	type step struct {
 		name string
@@ -136,8 +135,8 @@ func (b *bringUp) startParts(ctx context.Context) error {
 	booted := "banner"
 	if b.warm.claim != nil {
 		booted = "save"
-		// What is saved is a guest that no client has reached yet: each restored
-		// one meets its first client anew.
+		// The saved guest must not have met a client: each restored one meets its first client
+		// anew.
 		steps = []step{
 			{"proxy", b.startProxy},
 			{"banner", b.awaitBanner},
@@ -158,7 +157,7 @@ func (b *bringUp) startParts(ctx context.Context) error {
 	return nil
 }
 
-// isReady says that the lane is ready, and watches it from now on.
+// isReady marks the lane as ready and starts to watch it.
 func (b *bringUp) isReady(after time.Duration) {
 	if b.cfg.ReleaseControl && b.driver != nil {
 		_ = b.driver.Close()
@@ -175,7 +174,7 @@ func (b *bringUp) isReady(after time.Duration) {
 	go b.watch()
 }
 
-// directories makes the artifact and the run directory and opens the timeline.
+// directories creates the artifact directory and the run directory, and opens the timeline.
 func (b *bringUp) directories() error {
 	dir := b.cfg.Dir
 	if dir == "" {
@@ -191,7 +190,7 @@ func (b *bringUp) directories() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return directoryFault(err)
 	}
-	// QEMU appends to its logs, and a lane's files are one lane's.
+	// QEMU appends to its logs, but the files must be of one lane only.
 	for _, name := range laneFiles {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return directoryFault(err)
@@ -264,8 +263,7 @@ func (b *bringUp) awaitPicture(ctx context.Context, detail *string) error {
 	var s control.Surface
 	var err error
 	if b.wantsDigest() {
-		// What can be read is a picture; to have all of it sent to be looked at
-		// takes longer than reading it.
+		// Read the digest in the client: sending the whole picture to this process takes longer.
 		s, err = b.awaitReadable(ctx)
 	} else {
 		s, err = b.awaitSurface(ctx)
@@ -292,7 +290,7 @@ func (b *bringUp) awaitReadable(ctx context.Context) (control.Surface, error) {
 	return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
 }
 
-// wantsDigest tells whether the guest shows a digest where the client looks.
+// wantsDigest tells whether the guest shows a digest at the client's corner.
 func (l *Lane) wantsDigest() bool {
 	return l.driver != nil && l.fixture != nil && l.fixture.Digest != nil
 }
@@ -310,8 +308,7 @@ func (b *bringUp) awaitFirstDigest(ctx context.Context, detail *string) error {
 	return nil
 }
 
-// step runs one part of the start, says what is being waited for and notes how
-// long it took.
+// step runs one step of the start, reports what is being waited for, and records how long it took.
 func (b *bringUp) step(ctx context.Context, name string, f func(ctx context.Context, detail *string) error) error {
 	if b.cfg.OnBegin != nil {
 		b.cfg.OnBegin(name)
@@ -325,8 +322,8 @@ func (b *bringUp) step(ctx context.Context, name string, f func(ctx context.Cont
 	}
 	if err := f(ctx, &detail); err != nil {
 		err = b.reason(b.judgeWait(began, verdict.Classify(name, err)))
-		// What ended the wait may only be a consequence of QEMU's end, or of what the guest
-		// said before that.
+		// The wait may have ended only because QEMU ended, or because of a failure that the guest
+		// reported before.
 		if b.machine() != nil {
 			if end := b.machine().Err(); end != nil {
 				b.awaitLastWords(b.machine())
@@ -350,7 +347,7 @@ func (b *bringUp) step(ctx context.Context, name string, f func(ctx context.Cont
 	return nil
 }
 
-// failed ends what there is of a lane that did not come up.
+// failed tears down a lane that did not come up.
 func (b *bringUp) failed(err error) {
 	if b.log != nil {
 		b.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})

@@ -5,9 +5,8 @@ import (
 	"sync"
 )
 
-// undoStack holds what has to be released, in the order in which it was made.
-// run calls each step once, last first, and joins their errors; later calls
-// return what the first returned.
+// An undoStack contains what has to be released, in the order in which it was made. run calls each
+// step once, last first, and joins their errors. Later calls return the result of the first.
 type undoStack struct {
 	mu    sync.Mutex
 	steps []func() error

@@ -19,17 +19,16 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// teardownGrace is kept free at the end of a test's time, twice: once for the
-// last pictures and once for ending the lane.
+// teardownGrace is reserved twice at the end of a test's time: for the last pictures, and for
+// ending the lane.
 const teardownGrace = 5 * time.Second
 
-// Up brings a lane up for a test and ends it with the test. It returns when the
-// lane is ready, and fails the test if it does not get there. On a host that
-// cannot run a lane the test is skipped with the reason, or fails if
-// SPICELANE_LANES=require.
+// Up brings a lane up for a test and ends it with the test. It returns when the lane is ready, and
+// fails the test if the lane does not get ready. On a host that cannot run a lane, it skips the
+// test with the reason, or fails it if SPICELANE_LANES=require.
 //
-// When the test fails, its log gets what is known: the last serial lines, the
-// last digest, where the last picture is, and QEMU's command line to paste.
+// If the test fails, Up logs what is known of the lane: the last serial lines, the last digest, the
+// files of the last pictures, and QEMU's command line.
 func Up(tb testing.TB, cfg Config) *Lane {
 	tb.Helper()
 	RequireHost(tb)
@@ -40,7 +39,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	if cfg.Dir == "" {
 		cfg.Dir = tb.ArtifactDir()
 	}
-	// Registered before anything is started: what follows may panic.
+	// Register the report before anything is started, because what follows may panic.
 	var lane *Lane
 	tb.Cleanup(func() {
 		defer cancel(nil)
@@ -101,16 +100,16 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	return lane
 }
 
-// fail fails a test with err, which verdict.json then tells.
+// fail fails a test with err, and records err for verdict.json.
 func (l *Lane) fail(tb testing.TB, err error) {
 	tb.Helper()
 	l.NoteFailure(err)
 	tb.Errorf("%s fault: %v", verdict.Of(err), err)
 }
 
-// laneContext lives until the test's cleanup, and ends in time for it if the
-// test has a deadline. It is not tb.Context(), which ends before the cleanups:
-// a lane on that would be gone before its last picture.
+// laneContext returns a context that lives until the test's cleanup, and ends early enough for it
+// if the test has a deadline. It is not tb.Context(), which ends before the cleanups: the lane
+// would be gone before its last picture.
 func laneContext(tb testing.TB) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(tb.Context()))
 	t, ok := tb.(interface{ Deadline() (time.Time, bool) })
@@ -130,7 +129,7 @@ func laneContext(tb testing.TB) (context.Context, context.CancelCauseFunc) {
 	}
 }
 
-// laneName makes a lane's name of a test's.
+// laneName makes a lane's name from a test's.
 func laneName(test string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {
@@ -145,11 +144,11 @@ func laneName(test string) string {
 	return strings.TrimLeft(name, "._-")
 }
 
-// reportLines is how many serial lines a failure shows.
+// reportLines is how many serial lines a failed test shows.
 const reportLines = 15
 
-// report logs what a person needs to understand a failure without running it
-// again, and keeps the last pictures.
+// report logs what a person needs to understand a failure without running it again, and saves the
+// last pictures.
 func (l *Lane) report(tb testing.TB) {
 	tb.Helper()
 	var b strings.Builder
@@ -189,18 +188,19 @@ func (l *Lane) report(tb testing.TB) {
 	l.log.Add("verdict", map[string]any{"verdict": "test failed", "test": tb.Name()})
 }
 
-// Context lives as long as the lane's test: use it for everything that the test waits for.
-// It ends a little before the test's deadline, so that a wait that hangs is reported and the
-// lane can be looked at. The context of a lane made by Start ends with the lane, and its
-// cause says why that ended.
+// Context returns a context that lives as long as the lane's test; use it for all waits of the
+// test. It ends a little before the test's deadline, so that a hanging wait is reported and the
+// lane can be examined. For a lane of Start, it ends with the lane, and its cause is why the lane
+// ended.
 func (l *Lane) Context() context.Context { return l.ctx }
 
-// keep leaves the lane of a failed test up until the test is interrupted, its time
-// is up or QEMU ends, and says how to look at it; why is how it failed. It prints
-// to standard error: a test's own log is shown only after its end.
+// keep leaves the lane of a failed test up until the test is interrupted, its time is over or QEMU
+// ends. It prints how to look at the lane, and why the test failed. It prints to standard error,
+// because a test's own log is shown only after the test.
 func (l *Lane) keep(ctx context.Context, why string) {
 	if l.driver != nil {
-		// The socket serves one at a time: leave it to the person who comes to look.
+		// The control socket serves one client at a time: leave it to the person who looks at the
+		// lane.
 		_ = l.driver.Close()
 	}
 	s := l.State()
@@ -216,7 +216,7 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	fmt.Fprintf(&b, "\tsocat - UNIX-CONNECT:%s    # QMP\n", s.QMP)
 	fmt.Fprintf(&b, "\ttail -f %s\n", s.SerialLog)
 	fmt.Fprintf(&b, "everything it left is in %s\n", l.dir)
-	// Before it is said: who reads it may interrupt at once.
+	// Do it before printing: a reader may interrupt at once.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fmt.Fprint(os.Stderr, b.String())
@@ -227,16 +227,16 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	}
 }
 
-// keepStarted is keep for a lane that did not come up. Without a machine there is
-// nothing to look at.
+// keepStarted is keep for a lane that did not come up. Without a machine there is nothing to look
+// at.
 func (l *Lane) keepStarted(ctx context.Context, err error) {
 	if l.machine() != nil && l.machine().Err() == nil {
 		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", verdict.Of(err), err))
 	}
 }
 
-// noteRunning returns cfg with each change of the lane's state noted for people who
-// look for lanes of tests.
+// noteRunning returns cfg with a hook that registers each change of the lane's state, so that
+// people can find lanes of tests.
 func noteRunning(cfg Config) Config {
 	next := cfg.OnState
 	cfg.OnState = func(s registry.State) {

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// VV is a virt-viewer file that leads to the lane's console the way its client
-// goes, with a token that nobody has used.
+// VV returns a virt-viewer file for the lane's console, on the same path as its client, with an
+// unused token.
 func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
 
 // throughRelay starts the relay between client and proxy, and returns f with its address.
@@ -44,8 +44,8 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 	return f.Through(l.relay.Addr())
 }
 
-// DirectVV leads past the lane's proxy to QEMU itself, with its ticket: for
-// comparing a way with and without the proxy.
+// DirectVV returns a virt-viewer file for QEMU itself, with its ticket, to compare the paths with
+// and without the proxy.
 func (l *Lane) DirectVV() *vv.File {
 	c := l.console()
 	host := c.HypervisorIP
@@ -58,7 +58,7 @@ func (l *Lane) DirectVV() *vv.File {
 	}
 }
 
-// consoleVV is a fresh virt-viewer file for the lane's console.
+// consoleVV returns a new virt-viewer file for the lane's console.
 func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	f, err := l.newVV(ctx)
 	if err != nil {
@@ -68,14 +68,14 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 	return l.throughRelay(ctx, f)
 }
 
-// directVV leads straight to QEMU.
+// directVV makes the lane's virt-viewer file one for QEMU itself.
 func (l *Lane) directVV() error {
 	f := l.DirectVV()
 	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
 	return l.publishVV(f)
 }
 
-// publishVV writes f to where the lane's state says.
+// publishVV writes f to the file that the lane's state names.
 func (l *Lane) publishVV(f *vv.File) error {
 	path := l.run.File("console.vv")
 	if err := headless.WriteVV(path, f); err != nil {
@@ -85,10 +85,10 @@ func (l *Lane) publishVV(f *vv.File) error {
 	return nil
 }
 
-// maxVV bounds what is read as a virt-viewer file; real ones have 2 KiB.
+// maxVV limits the size of a virt-viewer file; real ones have 2 KiB.
 const maxVV = 64 << 10
 
-// fetchVV asks a proxy's API for a virt-viewer file.
+// fetchVV gets a virt-viewer file from a proxy's API.
 func fetchVV(ctx context.Context, url, token string) (*vv.File, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// warmCache is where states of machines are kept between lanes: below CacheDir,
-// as large as SPICELANE_WARM_SIZE lets it be.
+// warmCache returns the cache of saved machines, below CacheDir. SPICELANE_WARM_SIZE limits its
+// size.
 func warmCache() (*warm.Cache, error) {
 	size, err := warm.ParseSize(os.Getenv(warm.EnvSize))
 	if err != nil {
@@ -31,24 +31,24 @@ func warmCache() (*warm.Cache, error) {
 	return &warm.Cache{Dir: dir, MaxBytes: size}, nil
 }
 
-// A warmState is what a lane has to do with saved states of its machine.
+// A warmState is what a lane knows about saved states of its machine.
 type warmState struct {
 	cache *warm.Cache
 	id    warm.Identity
-	// entry is what the machine is restored from; nil if it boots.
+	// entry is the state from which the machine is restored; nil if it boots.
 	entry *warm.Entry
-	// claim is the right to save the machine that boots; nil if it is not saved.
+	// claim is the right to save the booting machine; nil if it is not saved.
 	claim *warm.Claim
-	// cold says why it boots; nil if it is restored.
+	// cold is why the machine boots; nil if it is restored.
 	cold *warm.ColdError
 }
 
-// makerPoll is how often a lane looks whether another one has saved the state
-// that both want: file locks wake nobody who may have to give up.
+// makerPoll is how often a lane checks whether another one has saved the state that both want.
+// Waiting for a file lock could not be interrupted.
 const makerPoll = 100 * time.Millisecond
 
-// findState decides whether the machine is restored, and pins what it is
-// restored from. The error is that of a lane that must not boot.
+// findState decides whether the machine is restored, and pins the state. It returns an error if the
+// lane must not boot.
 func (b *bringUp) findState(ctx context.Context, mc qemu.Config) error {
 	w := &b.warm
 	if b.cfg.Warm == WarmOff {
@@ -68,7 +68,7 @@ func (b *bringUp) findState(ctx context.Context, mc qemu.Config) error {
 	return b.mayBoot()
 }
 
-// mayBoot is the error of a lane that would boot and must not.
+// mayBoot returns an error if the lane would boot and must not.
 func (b *bringUp) mayBoot() error {
 	cold := b.warm.cold
 	if b.cfg.Warm != WarmRequire || cold == nil {
@@ -81,8 +81,8 @@ func (b *bringUp) mayBoot() error {
 	return f
 }
 
-// lookUp finds the state, or waits for another lane that is about to save it, or
-// claims the right to save it. A *warm.ColdError says why the machine boots.
+// lookUp finds the state, waits for another lane that is about to save it, or claims the right to
+// save it. A *warm.ColdError says why the machine boots.
 func (b *bringUp) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	w := &b.warm
 	if w.cache, err = warmCache(); err != nil {
@@ -97,11 +97,10 @@ func (b *bringUp) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	w.cache.Sweep()
 	tick := time.NewTicker(makerPoll)
 	defer tick.Stop()
-	// Another lane that needs longer than a boot may take is not going to save
-	// anything.
+	// A lane that takes longer than a boot may take will not save anything.
 	limit := time.NewTimer(host.Scaled(b.cfg.timeout(), string(mc.Accel)))
 	defer limit.Stop()
-	var first error // why there was none; that it was thrown away is said once
+	var first error // why there was none; that an entry was deleted is said only once
 	for {
 		entry, miss := w.cache.Open(w.id)
 		if miss == nil {
@@ -117,7 +116,7 @@ func (b *bringUp) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 		claim, err := w.cache.Claim(w.id)
 		if err == nil {
 			w.claim = claim
-			continue // it may have been saved between the two questions
+			continue // it may have been saved between the two checks
 		}
 		if !errors.Is(err, warm.ErrBusy) {
 			return joinReasons(first, err)
@@ -132,7 +131,7 @@ func (b *bringUp) lookUp(ctx context.Context, mc qemu.Config) (err error) {
 	}
 }
 
-// joinReasons says why there is no state and why there will be none.
+// joinReasons says why there is no state and why none will be saved.
 func joinReasons(miss, unsaved error) error {
 	var why, nor *warm.ColdError
 	if !errors.As(miss, &why) || !errors.As(unsaved, &nor) || why.Why == nor.Why {
@@ -141,7 +140,7 @@ func joinReasons(miss, unsaved error) error {
 	return &warm.ColdError{Why: why.Why + "; " + nor.Why, Host: why.Host || nor.Host, Err: unsaved}
 }
 
-// release gives the right to save back, if it is held.
+// release returns the right to save, if this lane has it.
 func (w *warmState) release() error {
 	if w.claim == nil {
 		return nil
@@ -151,20 +150,18 @@ func (w *warmState) release() error {
 	return c.Close()
 }
 
-// restore starts the machine from the saved state. An error that wraps a
-// *warm.ColdError is the state's; the state is then thrown away, and nothing is
-// left of the machine.
+// restore starts the machine from the saved state. If the error wraps a *warm.ColdError, the state
+// was unusable and has been deleted, and nothing is left of the machine.
 func (b *bringUp) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, error) {
 	e := b.warm.entry
 	if err := e.Apply(&mc, mc.Disk, mc.Firmware.Vars); err != nil {
 		var host *qemu.HostError
 		if errors.As(err, &host) {
-			return nil, err // nor could it boot
+			return nil, err // the machine could not boot either
 		}
 		return nil, b.uselessState(err)
 	}
-	// QEMU takes its time to start; the checksums are compared meanwhile. The
-	// guest does not run before they are.
+	// Compare the checksums while QEMU starts. The guest does not run before that is done.
 	verified := make(chan error, 1)
 	go func() { verified <- e.Verify(ctx) }()
 	m, err := qemu.Start(ctx, mc)
@@ -195,7 +192,7 @@ func (b *bringUp) restore(ctx context.Context, mc qemu.Config) (*qemu.Machine, e
 	return nil, err
 }
 
-// wake lets a restored machine run on and sees that it does.
+// wake continues a restored machine and checks that it runs.
 func (b *bringUp) wake(ctx context.Context, m *qemu.Machine) error {
 	if err := m.Resume(ctx); err != nil {
 		return err
@@ -207,7 +204,7 @@ func (b *bringUp) wake(ctx context.Context, m *qemu.Machine) error {
 	return err
 }
 
-// uselessState throws the state away and says why the machine boots.
+// uselessState deletes the state and says why the machine boots.
 func (b *bringUp) uselessState(err error) error {
 	cold := &warm.ColdError{Why: fmt.Sprintf("its saved state was thrown away: %v", err), Err: err}
 	if derr := b.warm.entry.Discard(); derr != nil {
@@ -217,8 +214,7 @@ func (b *bringUp) uselessState(err error) error {
 	return cold
 }
 
-// fallBackToBoot makes a lane whose saved state was of no use one that boots, and
-// saves if nobody else does.
+// fallBackToBoot makes a lane with an unusable saved state boot, and save if no other lane does.
 func (b *bringUp) fallBackToBoot(cold *warm.ColdError) error {
 	w := &b.warm
 	_ = w.entry.Close()
@@ -230,15 +226,15 @@ func (b *bringUp) fallBackToBoot(cold *warm.ColdError) error {
 		w.claim = c
 		b.undo.push(c.Close)
 	}
-	// What the restored machine had said is not what the booted one says.
+	// The restored machine's console output is not the booted one's.
 	if err := os.Remove(filepath.Join(b.dir, qemu.SerialLog)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return verdict.Classify("lane directory", err)
 	}
 	return nil
 }
 
-// saveState saves the machine at its banner and lets it run on. That it cannot
-// be saved is no reason for the lane not to come up.
+// saveState saves the machine at its banner and lets it continue. If it cannot be saved, the lane
+// still comes up.
 func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 	w := &b.warm
 	defer w.release()
@@ -263,21 +259,20 @@ func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 	if errors.As(err, &paused) {
 		return err
 	}
-	// The others need not try for now.
+	// Other lanes need not try for now.
 	_ = w.cache.Quarantine(w.id, "it could not be saved: "+err.Error())
 	return nil
 }
 
-// settleLimit is how long a guest may take from its banner to its first digest,
-// on KVM.
+// settleLimit is how long a guest may take from its banner to its first digest, under KVM.
 const settleLimit = 5 * time.Second
 
-// settlePoll is how often QEMU's own screen is looked at meanwhile: no client is
-// connected yet who would be told of a new picture.
+// settlePoll is how often QEMU's own screen is checked meanwhile: no client is connected yet that
+// would be notified of a new picture.
 const settlePoll = 100 * time.Millisecond
 
-// awaitSettled waits until the guest shows its digest, so that a lane that is
-// restored has it at once. Without a digest the banner is all there is.
+// awaitSettled waits until the guest shows its digest, so that a restored lane has it at once. For
+// a guest without a digest, the banner is enough.
 func (b *bringUp) awaitSettled(ctx context.Context) error {
 	if b.fixture == nil || b.fixture.Digest == nil {
 		return nil
@@ -288,7 +283,7 @@ func (b *bringUp) awaitSettled(ctx context.Context) error {
 	return b.watchScreen(ctx, func(Digest) bool { return true })
 }
 
-// watchScreen looks at QEMU's own screen until it shows a digest that f accepts.
+// watchScreen reads QEMU's own screen until it shows a digest that f accepts.
 func (b *bringUp) watchScreen(ctx context.Context, f func(Digest) bool) error {
 	tick := time.NewTicker(settlePoll)
 	defer tick.Stop()
@@ -327,7 +322,7 @@ func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Durati
 	began := time.Now()
 	if err = m.Pause(ctx); err == nil {
 		err = b.writeParts(ctx, d)
-		// NB: even when ctx has ended: nothing else would wake the guest again.
+		// NB: do this even when ctx has ended: nothing else would continue the guest.
 		resumeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 		rerr := m.Resume(resumeCtx)
 		cancel()
@@ -343,7 +338,7 @@ func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Durati
 	return size, stood, err
 }
 
-// writeParts writes what makes up the state of the paused machine.
+// writeParts writes the parts of the paused machine's state.
 func (b *bringUp) writeParts(ctx context.Context, d *warm.Draft) error {
 	if err := b.machine().SaveState(ctx, d.Path(warm.StatePart)); err != nil {
 		return err
@@ -364,7 +359,7 @@ func (b *bringUp) writeParts(ctx context.Context, d *warm.Draft) error {
 	return nil
 }
 
-// copyFile copies a file; where the file system can, the copy shares its blocks.
+// copyFile copies a file. If the file system supports it, the copy shares its blocks.
 func copyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -379,16 +374,15 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// proved notes that a restored lane became ready.
+// proved records that a restored lane became ready.
 func (b *bringUp) proved() {
 	if e := b.warm.entry; e != nil && b.driver != nil && !e.Restored() {
 		e.MarkRestored()
 	}
 }
 
-// blameState is err, and what it means for the saved state: one from which no
-// guest has ever come back to life is not used again for now, and no other lane
-// waits for a machine that did not boot.
+// blameState returns err and draws its consequences for the saved state. A state from which no
+// guest has ever run is quarantined. And no other lane should wait for a machine that did not boot.
 func (b *bringUp) blameState(err error) error {
 	w := &b.warm
 	if verdict.Of(err) != verdict.Product {
@@ -406,8 +400,8 @@ func (b *bringUp) blameState(err error) error {
 	return &verdict.Error{Verdict: verdict.Product, Err: err, Hint: "it was restored from a saved state that had not been used before and that is now thrown away: try again, or use warm=off"}
 }
 
-// guestLives tells whether the guest goes on painting by QEMU's own screen: then
-// it is not the restored guest that is at fault.
+// guestLives tells from QEMU's own screen whether the guest continues to paint. If so, the restored
+// guest is not at fault.
 func (b *bringUp) guestLives() bool {
 	if b.machine() == nil || b.machine().Err() != nil || b.fixture == nil || b.fixture.Digest == nil {
 		return false

@@ -1,27 +1,46 @@
 #!/bin/sh
-# Our proxy against a direct connection, a relay of io.Copy, nginx, haproxy and stunnel, in one run: throughput from the
-# console and the round trip of a small message. A peer that is not installed is skipped.
+# Compares our proxy, its firewall on, with a direct connection, a relay of io.Copy, nginx, haproxy and stunnel. Prints
+# the median of several rounds, in which the peers take turns. A peer that is not installed is skipped.
 #
-#   scripts/bench-proxy.sh [BENCHTIME]      default 1s
+#   scripts/bench-proxy.sh [ROUNDS [BENCHTIME]]      default 5 1s
 set -eu
 cd "$(dirname "$0")/.."
+rounds=${1:-5} benchtime=${2:-1s}
+test=$(mktemp)
+trap 'rm -f "$test" "$test.out"' EXIT
+go test -c -o "$test" ./spice/proxy
+
 echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) processors, load $(cut -d' ' -f1 /proc/loadavg)"
-go test -run '^$' -bench '^BenchmarkPeers$' -benchtime "${1:-1s}" ./spice/proxy | awk '
+for _ in $(seq "$rounds"); do
+    for what in throughput 'round trip' links; do
+        (cd spice/proxy && "$test" -test.run '^$' -test.bench "^BenchmarkPeers\$/./^$what\$" -test.benchtime "$benchtime")
+    done
+done >"$test.out" || { cat "$test.out"; exit 1; }
+# Each of these takes 15 s: the sessions do nothing, and are watched.
+(cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkPeers$/./^idle$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
+(cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkChurn$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
+
+awk '
+function median(peer, unit,    n, i, j, swap, v) {
+    n = count[peer, unit]
+    if (!n) return "-"
+    for (i = 1; i <= n; i++) v[i] = value[peer, unit, i]
+    for (i = 1; i <= n; i++) for (j = i + 1; j <= n; j++) if (v[j] < v[i]) { swap = v[i]; v[i] = v[j]; v[j] = swap }
+    return v[int((n + 1) / 2)]
+}
+/^BenchmarkChurn/ { churn = $3 / 1e4 / 1e3 }
 /^BenchmarkPeers\// {
     split($1, at, "/"); peer = at[2]
-    if (!(peer in seen)) { seen[peer] = 1; order[++n] = peer }
-    for (i = 3; i < NF; i++) {
-        if ($(i+1) == "MB/s") rate[peer] = $i
-        if ($(i+1) == "p50-us") p50[peer] = $i
-        if ($(i+1) == "p99-us") p99[peer] = $i
-    }
+    if (!(peer in seen)) { seen[peer] = 1; order[++peers] = peer }
+    for (i = 3; i < NF; i += 2) value[peer, $(i+1), ++count[peer, $(i+1)]] = $i
 }
-/^(---|FAIL|panic)/ { print; failed = 1 }
 END {
-    printf "%-12s %10s %8s %10s %10s\n", "peer", "MB/s", "ratio", "p50 us", "p99 us"
-    for (i = 1; i <= n; i++) {
-        p = order[i]
-        printf "%-12s %10.0f %8.2f %10.1f %10.1f\n", p, rate[p], rate[p] / rate["direct"], p50[p], p99[p]
+    format = "%-10s %6s %9s %7s %7s %8s %11s %8s %10s\n"
+    printf format, "peer", "MB/s", "CPU ms/GB", "p50 us", "p99 us", "links/s", "CPU us/link", "idle MB", "idle CPU"
+    for (i = 1; i <= peers; i++) {
+        p = order[i]; direct = p == "direct"
+        printf format, p, median(p, "MB/s"), direct ? "-" : median(p, "cpu-ms/GB"), median(p, "p50-us"), median(p, "p99-us"), \
+            median(p, "links/s"), direct ? "-" : median(p, "cpu-us/link"), median(p, "idle-MB"), direct ? "-" : median(p, "idle-cpu-ms/s") / 10 "%"
     }
-    exit failed
-}'
+    printf "10,000 clients came and went, %.0f us each, and left nothing behind.\n", churn
+}' "$test.out"

@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -30,7 +31,15 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == asPeer {
+		if err := runPeer(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	source  = "lab"

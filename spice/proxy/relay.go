@@ -114,10 +114,11 @@ func (p *pump) watch(kind uint16, see func(body []byte) error) {
 	p.scan.watched = append(p.scan.watched, watch{kind, see})
 }
 
-func (p *pump) run(ctx context.Context, ends chan<- error) {
+// run copies until the end of this direction, and reports it.
+func (p *pump) run(ctx context.Context, ended func(err error)) {
 	e := p.copy(ctx)
 	p.first.note(e)
-	ends <- e.err
+	ended(e.err)
 }
 
 // copy passes on what comes from src until it ends, and then ends that half of
@@ -313,17 +314,21 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	stop := context.AfterFunc(ctx, cut)
 	defer stop()
 
-	ends := make(chan error, 2)
-	go fromClient.run(ctx, ends)
-	go fromServer.run(ctx, ends)
-	err := <-ends
+	var once sync.Once
 	var lingering *time.Timer
-	if err != nil {
-		cut()
-	} else {
-		lingering = time.AfterFunc(linger, cut)
+	ends := make(chan error, 2)
+	ended := func(err error) {
+		if err != nil {
+			cut()
+		} else {
+			once.Do(func() { lingering = time.AfterFunc(linger, cut) })
+		}
+		ends <- err
 	}
-	err2 := <-ends
+	// One direction has this goroutine: an idle channel is little but its stacks.
+	go fromClient.run(ctx, ended)
+	fromServer.run(ctx, ended)
+	err, err2 := <-ends, <-ends
 	if lingering != nil {
 		lingering.Stop()
 	}

@@ -110,6 +110,7 @@ type own struct {
 	now     time.Time
 	tokens  []string
 	reasons map[proxy.Reason]int
+	open    int // sessions whose end is not in the audit log yet
 }
 
 func startOwn(t *testing.T) *own {
@@ -130,6 +131,12 @@ func startOwn(t *testing.T) *own {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.reasons[e.Reason]++
+			switch e.Kind {
+			case proxy.EventSessionOpened:
+				o.open++
+			case proxy.EventSessionClosed:
+				o.open--
+			}
 		},
 	})
 	require.NoError(t, err)
@@ -177,10 +184,15 @@ func (o *own) target() adversary.Target {
 	}
 }
 
-// settled waits until nothing of a case is left in the proxy.
+// settled waits until nothing of a case is left in the proxy, and the audit log has it all.
 func (o *own) settled(t *testing.T) {
 	t.Helper()
-	require.Eventually(t, func() bool { return len(o.Sessions()) == 0 && o.Handshaking() == 0 }, 10*time.Second, 2*time.Millisecond,
+	logged := func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.open == 0
+	}
+	require.Eventually(t, func() bool { return len(o.Sessions()) == 0 && o.Handshaking() == 0 && logged() }, 10*time.Second, 2*time.Millisecond,
 		"%d sessions and %d handshakes are left", len(o.Sessions()), o.Handshaking())
 }
 

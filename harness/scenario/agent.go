@@ -6,6 +6,7 @@ import (
 	"image"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
@@ -61,12 +62,37 @@ func Clipboard(tb testing.TB, lane *harness.Lane) {
 			c, ok := e.(digest.Clipboard)
 			return ok && c.What == digest.GrabSent && int(c.Size) == size && c.CRC == crc
 		})
-		got := r.clipboard()
+		got := r.clipboardBecomes(text)
 		r.want(got == text, "the guest has %d bytes on its clipboard, and %d came, equal in the first %d", size, len(got), common(got, text))
 
 		r.tap(s, "F8")
 		awaitA(r, s, "the guest's release of the clipboard", func(e digest.Clipboard) bool { return e.What == digest.ReleaseSent })
-		r.want(r.clipboard() == "", "the guest released the clipboard, and there still is something on it")
+		r.want(r.clipboardBecomes("") == "", "the guest released the clipboard, and there still is something on it")
+	}
+}
+
+// clipboardPoll is how often the client is asked what it knows of the guest's clipboard,
+// of whose change no event tells.
+const clipboardPoll = 100 * time.Millisecond
+
+// clipboardBecomes gets the guest's text until it is the one that is wanted, and returns
+// what came last. The picture says that the guest has offered or released it, and comes on
+// another channel: the client may hear of it later.
+func (r *run) clipboardBecomes(text string) (got string) {
+	r.Helper()
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	tick := time.NewTicker(clipboardPoll)
+	defer tick.Stop()
+	for {
+		if got = r.clipboard(); got == text {
+			return got
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return got
+		}
 	}
 }
 

@@ -169,7 +169,7 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 // WhilePaused runs f while the guest is paused.
 func (l *Lane) WhilePaused(ctx context.Context, f func() error) (err error) {
 	if l.standIn != nil {
-		return f() // it draws only what it is told to
+		return f() // the truth server draws only on request
 	}
 	if err := l.machine().Pause(ctx); err != nil {
 		return verdict.Classify("pause", err)
@@ -184,7 +184,7 @@ func (l *Lane) WhilePaused(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// keepPair leaves two pictures that differ in the lane's directory.
+// keepPair saves two pictures that differ in the lane's directory.
 func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 	var errs []error
 	for name, img := range map[string]*image.NRGBA{"differs-client.png": client, "differs-qemu.png": qemu} {
@@ -195,8 +195,8 @@ func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
 	return errors.Join(errs...)
 }
 
-// AwaitVerifiedScreenshot waits for a picture of the client's whose digest has the checksum
-// of the pixels around it, and returns both.
+// AwaitVerifiedScreenshot waits for a picture of the client whose digest has the checksum of the
+// pixels around it, and returns both.
 func (l *Lane) AwaitVerifiedScreenshot(ctx context.Context) (*image.NRGBA, Digest, error) {
 	began := time.Now()
 	limit := l.Scaled(l.cfg.samePatience())
@@ -242,13 +242,13 @@ func (l *Lane) AwaitVerifiedScreenshot(ctx context.Context) (*image.NRGBA, Diges
 	}
 }
 
-// blamePixels asks QEMU's own picture who is to blame for a digest whose checksum is not
-// that of the pixels around it, and notes the answer in failed.
+// blamePixels uses QEMU's own picture to find the hop at fault for a digest whose checksum does not
+// match the pixels around it. It adds the reason to failed.
 func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	if l.ended() {
 		return ""
 	}
-	// NB: not the wait's context, which has ended.
+	// NB: not the wait's context, which has expired.
 	ctx, cancel := context.WithTimeout(context.Background(), l.Scaled(askGrace))
 	defer cancel()
 	hop, known := drive.BlamePixels(ctx, l.Screendump)
@@ -260,7 +260,7 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	return hop
 }
 
-// Screenshot takes the picture that the client holds.
+// Screenshot returns the client's picture.
 func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	if l.driver == nil {
 		return nil, errNoClient
@@ -272,7 +272,7 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// Screendump takes the picture that QEMU itself has of the guest's screen.
+// Screendump returns QEMU's own picture of the guest's screen.
 func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
 	if l.standIn != nil {
 		img, err := l.truthPicture()
@@ -285,10 +285,10 @@ func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// pictureGrace bounds each last picture of a lane that is ending.
+// pictureGrace limits the time for each last picture of a lane that is ending.
 const pictureGrace = 3 * time.Second
 
-// savePicture writes what the client shows to path.
+// savePicture writes the client's picture to path.
 func (l *Lane) savePicture(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, pictureGrace)
 	defer cancel()
@@ -299,8 +299,8 @@ func (l *Lane) savePicture(ctx context.Context, path string) error {
 	return drive.WritePNG(path, img)
 }
 
-// lastPictures saves what client and QEMU show now, as far as they still can,
-// and says where.
+// lastPictures saves the present pictures of client and QEMU, if they can still be had, and returns
+// the files.
 func (l *Lane) lastPictures() []string {
 	if l.machine() == nil {
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Program says what is the proxy or the client of a lane: Builtin, None or Command(line).
-// The zero Program is Builtin.
+// A Program is the proxy or the client of a lane: Builtin, None or Command(line). The zero Program
+// is Builtin.
 type Program struct {
 	kind programKind
 	line string // of a command
@@ -27,29 +27,28 @@ const (
 	commandProgram
 )
 
-// The programs that are no command.
+// The programs that are not commands.
 var (
 	// Builtin is this module's own proxy or client.
 	Builtin = Program{}
-	// None leaves the proxy or the client out.
+	// None leaves out the proxy or the client.
 	None = Program{kind: noProgram}
 )
 
-// Command is somebody else's program. Its command line is split as a shell does, without
-// expanding anything, and has placeholders such as {tls_port} and {vv}, see
-// docs/foreign-parts.md.
+// Command is another program. Its command line is split as a shell does, without expanding
+// anything. It may contain placeholders such as {tls_port} and {vv}; see docs/foreign-parts.md.
 func Command(line string) Program { return Program{kind: commandProgram, line: line} }
 
-// The words of a command line for Builtin and None. A command is marked in a text that
-// programs read, so that none is taken for a word.
+// The words of a command line for Builtin and None. MarshalText marks a command, so that no command
+// is taken for one of these words.
 const (
 	builtinWord = "builtin"
 	noneWord    = "none"
 	commandMark = "command: "
 )
 
-// ParseProgram reads a program as people write it: builtin, none, or a command line. An
-// empty text is Builtin.
+// ParseProgram parses a program as people write it: builtin, none, or a command line. An empty text
+// is Builtin.
 func ParseProgram(s string) Program {
 	switch s {
 	case "", builtinWord:
@@ -60,7 +59,7 @@ func ParseProgram(s string) Program {
 	return Command(s)
 }
 
-// IsCommand tells whether p is somebody else's program.
+// IsCommand tells whether p is another program.
 func (p Program) IsCommand() bool { return p.kind == commandProgram }
 
 // String returns p as people write it.
@@ -74,7 +73,7 @@ func (p Program) String() string {
 	return builtinWord
 }
 
-// MarshalText returns p in a form that UnmarshalText reads back.
+// MarshalText returns p in a form for UnmarshalText.
 func (p Program) MarshalText() ([]byte, error) {
 	if p.kind == commandProgram {
 		return []byte(commandMark + p.line), nil
@@ -82,7 +81,7 @@ func (p Program) MarshalText() ([]byte, error) {
 	return []byte(p.String()), nil
 }
 
-// UnmarshalText reads what MarshalText has written, or what ParseProgram takes.
+// UnmarshalText parses the output of MarshalText, and what ParseProgram accepts.
 func (p *Program) UnmarshalText(b []byte) error {
 	if line, ok := strings.CutPrefix(string(b), commandMark); ok {
 		*p = Command(line)
@@ -92,9 +91,8 @@ func (p *Program) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Abs returns p with the paths in its command that are relative made absolute: the program
-// itself, if it is named by a path, and those in {file:…}. The programs of a lane run in the
-// lane's directory.
+// Abs returns p with the relative paths of its command made absolute: the program itself, if it is
+// a path, and those in {file:…}. The programs of a lane run in the lane's directory.
 func (p Program) Abs() (Program, error) {
 	if p.kind != commandProgram {
 		return p, nil
@@ -102,7 +100,7 @@ func (p Program) Abs() (Program, error) {
 	s := p.line
 	words, err := shellquote.Split(s)
 	if err != nil || len(words) == 0 {
-		return p, nil // Config.Check says so
+		return p, nil // Config.Check reports it
 	}
 	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
 		abs, err := filepath.Abs(first)
@@ -125,7 +123,7 @@ func (p Program) Abs() (Program, error) {
 	return Command(s), nil
 }
 
-// template reads the command line of p, in which the known placeholders may stand.
+// template parses the command line of p, which may contain the known placeholders.
 func (p Program) template(known []string) (*template, error) {
 	words, err := shellquote.Split(p.line)
 	if err == nil && len(words) == 0 {
@@ -139,7 +137,7 @@ func (p Program) template(known []string) (*template, error) {
 		for _, name := range placeholders(w) {
 			path, isFile := strings.CutPrefix(name, filePlaceholder)
 			if !isFile {
-				// What else is in braces belongs to the program: ${HOME}, a bit of JSON.
+				// Other words in braces belong to the program: ${HOME}, a bit of JSON.
 				if near := nearly(name, known); near != "" {
 					return nil, fmt.Errorf("command %q: there is no placeholder {%s}; did you mean {%s}?", p.line, name, near)
 				}

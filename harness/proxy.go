@@ -18,16 +18,16 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// laneSource is the name of the source that a lane's console belongs to.
+// laneSource is the name of the source of a lane's console.
 const laneSource = "spicelane"
 
-// unixBackend tells whether QEMU's SPICE server can be on a unix socket: our own
-// proxy takes one, other programs may not.
+// unixBackend tells whether QEMU's SPICE server can use a unix socket: our own proxy supports that,
+// other programs may not.
 func (l *Lane) unixBackend() bool {
 	return l.cfg.Proxy == Builtin && !l.cfg.BackendTLS
 }
 
-// console describes QEMU's SPICE server as a source does.
+// console describes QEMU's SPICE server in the form of a source.
 func (l *Lane) console() proxy.Console {
 	if l.standIn != nil {
 		return l.standIn.console
@@ -49,7 +49,7 @@ func (l *Lane) console() proxy.Console {
 	return c
 }
 
-// proxiedConsole is console as the proxy is to see it: at the witness, if there is one.
+// proxiedConsole returns the console for the proxy: that of the witness, if there is one.
 func (l *Lane) proxiedConsole() proxy.Console {
 	c := l.console()
 	if l.witness != nil {
@@ -58,7 +58,7 @@ func (l *Lane) proxiedConsole() proxy.Console {
 	return c
 }
 
-// sourcesYAML is console as a sources.yaml.
+// sourcesYAML returns the console as a sources.yaml.
 func sourcesYAML(c proxy.Console) ([]byte, error) {
 	type entry struct {
 		UUID         string `yaml:"uuid"`
@@ -84,7 +84,7 @@ func sourcesYAML(c proxy.Console) ([]byte, error) {
 	}}}})
 }
 
-// startProxy puts the proxy in front of QEMU's SPICE server.
+// startProxy starts the proxy in front of QEMU's SPICE server.
 func (b *bringUp) startProxy(ctx context.Context, detail *string) error {
 	var err error
 	switch {
@@ -106,14 +106,14 @@ func (b *bringUp) startProxy(ctx context.Context, detail *string) error {
 	return nil
 }
 
-// currentTicket is QEMU's ticket now: the first one until ChangeTicket.
+// currentTicket returns QEMU's present ticket: first until ChangeTicket.
 func (l *Lane) currentTicket(first string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return or(l.ticket, first)
 }
 
-// laneConsole is a source of one console that can be told a new ticket.
+// A laneConsole is a source of one console, whose ticket can be changed.
 type laneConsole struct {
 	now atomic.Pointer[sources.Static]
 }
@@ -169,7 +169,7 @@ func (b *bringUp) innerProxy(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = p.Wait() // which err says, too
+		_ = p.Wait() // err has it, too
 	}()
 	b.proxy = &part{done: done, err: p.Wait, stop: sync.OnceValue(func() error {
 		err := p.Close()
@@ -182,7 +182,7 @@ func (b *bringUp) innerProxy(ctx context.Context) error {
 	return nil
 }
 
-// proxyEvent notes the proxy's audit on the timeline.
+// proxyEvent writes the proxy's audit events to the timeline.
 func (l *Lane) proxyEvent(e proxy.Event) {
 	f := map[string]any{"event": e.Kind}
 	if e.Channel != "" {
@@ -205,8 +205,8 @@ func (b *bringUp) proxyIsAt(r headless.Ready, pid int) {
 	})
 }
 
-// childProxy runs the proxy as a process of its own. It gets its sources and the API's token
-// through a pipe, so that no file ever holds them.
+// childProxy runs the proxy as a separate process. It passes sources and API token through a pipe,
+// so that no file ever contains them.
 func (b *bringUp) childProxy(ctx context.Context) error {
 	list, err := sourcesYAML(b.proxiedConsole())
 	if err != nil {

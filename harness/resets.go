@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// resetWatch tells resets that somebody expects from those that nobody does.
+// A resetWatch tells expected resets from unexpected ones.
 type resetWatch struct {
 	mu       sync.Mutex
 	expected int           // calls of ExpectReset that are open
@@ -20,12 +20,12 @@ type resetWatch struct {
 	err      error         // of the last one
 }
 
-// afterButton is how long after its reset button a guest may reset itself once more
-// while it boots, as QEMU's BIOS does at once.
+// afterButton is how long after its reset button a guest may reset itself once more. QEMU's BIOS
+// does so at once.
 const afterButton = 15 * time.Second
 
-// noteReset notes a reset of the machine, and fails the waits of a lane that was
-// ready if nobody expects it.
+// noteReset records a reset of the machine. If it is unexpected, and the lane was ready, the
+// pending waits fail.
 func (l *Lane) noteReset(r qemu.Reset) {
 	l.log.Add("reset", map[string]any{"n": r.Total, "guest": r.Guest, "reason": r.Reason})
 	if !r.Guest {
@@ -53,9 +53,9 @@ func (l *Lane) noteReset(r qemu.Reset) {
 	}
 }
 
-// ExpectReset tells the lane that the guest is going to reset itself until done is
-// called. Any other time a reset by the guest fails the waits under way, with that as
-// the reason; one by Lane.Machine's Reset does not.
+// ExpectReset tells the lane that the guest may reset itself until done is called. At any other
+// time, a reset by the guest fails the pending waits with that reason; a reset by Lane.Machine's
+// Reset does not.
 func (l *Lane) ExpectReset() (done func()) {
 	w := &l.resets
 	w.mu.Lock()

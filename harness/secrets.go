@@ -17,19 +17,18 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A lane's secrets are its tickets, tokens and private keys. None of them may be in a file
-// that the lane leaves behind: artifacts are uploaded and read by
-// others. They are noted where they are made, and looked for at the end of every lane of
-// a test.
+// secrets are a lane's tickets, tokens and private keys. No file that the lane leaves may contain
+// them, because artifacts are uploaded and read by others. They are recorded when they are made,
+// and searched for at the end of every lane of a test.
 type secrets struct {
 	mu   sync.Mutex
 	what map[string]string // by secret
 }
 
-// shortestSecret keeps a word from being looked for everywhere.
+// shortestSecret is the least length of a secret; shorter words would be found everywhere.
 const shortestSecret = 16
 
-// add notes a secret; what says in a few words what it is.
+// add records a secret; what describes it in a few words.
 func (s *secrets) add(what, secret string) {
 	if len(secret) < shortestSecret {
 		return
@@ -42,8 +41,8 @@ func (s *secrets) add(what, secret string) {
 	s.what[secret] = what
 }
 
-// addKey notes the private key in a PEM file. Its first line is left out: most of it is
-// the same in every key.
+// addKey records the private key in a PEM file. It omits the first line, which is nearly the same
+// in every key.
 func (s *secrets) addKey(what string, key []byte) {
 	if block, _ := pem.Decode(key); block == nil {
 		return
@@ -62,19 +61,19 @@ func (s *secrets) all() map[string]string {
 	return maps.Clone(s.what)
 }
 
-// newSecret makes a ticket or token that the lane looks for at its end.
+// newSecret returns a new ticket or token, which the lane searches for at its end.
 func (l *Lane) newSecret(what string) string {
 	secret := newSecret()
 	l.secrets.add(what, secret)
 	return secret
 }
 
-// canaryFile is planted with all secrets before the search, which must find each.
+// canaryFile is planted with all secrets before the search, which must find each of them.
 const canaryFile = ".secrets-canary"
 
-// searchSecrets looks for the lane's secrets in everything that it leaves behind, and
-// returns a Harness error that names the files. It first plants them and finds them: a
-// search that finds nothing would otherwise look like a lane that keeps its secrets.
+// searchSecrets looks for the lane's secrets in everything that the lane leaves, and returns a
+// Harness error that names the files. It first plants the secrets and finds them; otherwise a
+// search that finds nothing would look like success.
 func (l *Lane) searchSecrets() (err error) {
 	what := l.secrets.all()
 	if len(what) == 0 {
@@ -116,8 +115,8 @@ func (l *Lane) searchSecrets() (err error) {
 // A finding is one secret in one file.
 type finding struct{ file, what string }
 
-// findSecrets looks for secrets in all regular files below dir, by bytes. The findings
-// are sorted, one for each file and secret; files are named relative to dir.
+// findSecrets looks for secrets, as bytes, in all regular files below dir. The findings are sorted,
+// one for each file and secret; files are named relative to dir.
 func findSecrets(dir string, what map[string]string) ([]finding, error) {
 	var found []finding
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -145,8 +144,8 @@ func findSecrets(dir string, what map[string]string) ([]finding, error) {
 	return found, err
 }
 
-// secretsIn returns the secrets that r holds. It reads r in pieces that overlap by the
-// longest secret, so that none is cut in two.
+// secretsIn returns the secrets that r contains. It reads pieces that overlap by the longest
+// secret, so that none is split.
 func secretsIn(r io.Reader, what map[string]string) ([]string, error) {
 	longest := 0
 	left := make(map[string]bool, len(what))

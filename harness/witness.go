@@ -19,7 +19,7 @@ type witnessOf struct {
 	ledger *witness.Ledger
 }
 
-// startWitness puts a witness between QEMU and the proxy, if the lane is to have one.
+// startWitness puts a witness between QEMU and the proxy, if the lane has one.
 func (l *Lane) startWitness() error {
 	if !l.cfg.Witness {
 		return nil
@@ -33,8 +33,8 @@ func (l *Lane) startWitness() error {
 	return nil
 }
 
-// dialBackend connects to QEMU's SPICE server, or to what stands in its place, wherever that
-// is now.
+// dialBackend connects to the present address of QEMU's SPICE server, or of the server in its
+// place.
 func (l *Lane) dialBackend(ctx context.Context) (net.Conn, error) {
 	c := l.console()
 	if c.Unix != "" {
@@ -43,7 +43,7 @@ func (l *Lane) dialBackend(ctx context.Context) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "tcp", hostport.Join(c.HypervisorIP, c.InsecurePort))
 }
 
-// clientTap is what the built-in client shows its messages to.
+// clientTap returns the tap to which the built-in client shows its messages.
 func (l *Lane) clientTap(id wire.ChannelID) wire.Tap {
 	var noted, bad wire.Tap
 	if l.witness != nil {
@@ -55,7 +55,7 @@ func (l *Lane) clientTap(id wire.ChannelID) wire.Tap {
 	return wire.JoinTaps(noted, bad)
 }
 
-// failed is closed when a message did not come through the proxy as it was said.
+// failed returns a channel that is closed when a message has not passed the proxy as it was sent.
 func (w *witnessOf) failed() <-chan struct{} {
 	if w == nil {
 		return nil
@@ -63,7 +63,7 @@ func (w *witnessOf) failed() <-chan struct{} {
 	return w.ledger.Failed()
 }
 
-// err is what did not come through the proxy as it was said: the proxy's fault.
+// err returns the message that has not passed the proxy as it was sent: a fault of the proxy.
 func (w *witnessOf) err() error {
 	if w == nil {
 		return nil
@@ -75,12 +75,12 @@ func (w *witnessOf) err() error {
 	return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "witness", Err: err}
 }
 
-// witnessPoll is how often it is looked whether all messages have arrived: nothing tells of
-// one that changes no picture.
+// witnessPoll is how often to check whether all messages have arrived. Nothing notifies of a
+// message that changes no picture.
 const witnessPoll = 100 * time.Millisecond
 
-// arrived waits until the client has received all that was said to it, and returns how many
-// messages are still under way when ctx ends. Nothing may draw meanwhile.
+// arrived waits until the client has received all that was sent to it. It returns how many messages
+// are still in flight when ctx ends. Nothing may draw meanwhile.
 func (w *witnessOf) arrived(ctx context.Context) (under int) {
 	tick := time.NewTicker(witnessPoll)
 	defer tick.Stop()
@@ -97,9 +97,9 @@ func (w *witnessOf) arrived(ctx context.Context) (under int) {
 	}
 }
 
-// BlamePath says who is to blame for a client that shows something else than QEMU's own
-// picture: the proxy or the client, in a lane with a Witness; or the path between QEMU and
-// the client, where nobody knows. The text says it for a person.
+// BlamePath returns the hop at fault for a client that shows another picture than QEMU: the proxy
+// or the client in a lane with a Witness, otherwise the path between QEMU and the client. The text
+// explains it.
 func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
 	if l.witness == nil {
 		return verdict.HopPath, "it was lost between QEMU and the client"
@@ -126,8 +126,8 @@ func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
 	return verdict.HopClient, "the client has received all that QEMU said, byte by byte, and shows something else"
 }
 
-// checkWitness looks, when a lane ends, whether all that QEMU said has arrived. The error is
-// the product's.
+// checkWitness checks, when a lane ends, whether all of QEMU's messages have arrived. The error is
+// a product fault.
 func (l *Lane) checkWitness(ctx context.Context) error {
 	if l.witness == nil {
 		return nil

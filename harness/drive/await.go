@@ -2,15 +2,15 @@ package drive
 
 import "fmt"
 
-// An AwaitError says that something did not come to be seen on the screen.
+// An AwaitError says that something awaited was not seen on the screen.
 type AwaitError struct {
 	// Wanted says what was awaited.
 	Wanted string
-	// Last is what was seen last, as text; empty if nothing was.
+	// Last describes what was seen last; empty if nothing was.
 	Last string
-	// Err says why waiting ended.
+	// Err says why the wait ended.
 	Err error
-	// Known is what each hop between guest and client knows of it, a sentence each.
+	// Known is what each hop between guest and client knows about it, one sentence each.
 	Known []string
 }
 

@@ -9,25 +9,24 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// blameFrames is how many frames of the guest's must not fit in QEMU's own picture
-// before the guest is blamed. A picture may fall between the guest's drawing and its
-// digest of that; several of them do not.
+// blameFrames is how many frames must be wrong in QEMU's own picture before the guest is blamed.
+// One picture may fall between a drawing and the digest that describes it; several do not.
 const blameFrames = 3
 
-// blamePoll is how often QEMU is asked for its picture: as often as people see a change,
-// far more often than a guest that counts its frames draws one.
+// blamePoll is how often QEMU is asked for its picture. It is far more often than a guest that
+// counts frames draws one.
 const blamePoll = 100 * time.Millisecond
 
-// BlamePixels says who is to blame for a picture of the client's whose digest does not
-// have the checksum of the pixels around it. Take takes QEMU's own picture. If one of
-// those fits its digest, the pixels were changed on the path; if several frames do not,
-// the guest painted or counted wrongly. The hop is empty if neither is seen before ctx
-// ends. The text says it for a person.
+// BlamePixels finds the hop at fault for a picture of the client whose digest does not have the
+// checksum of the pixels around it. take returns QEMU's own picture. If one of these matches its
+// digest, the pixels were changed on the path; if several frames do not, the guest painted or
+// counted wrongly. The hop is empty if neither is seen before ctx ends. The text explains the
+// answer.
 func BlamePixels(ctx context.Context, take func(context.Context) (*image.NRGBA, error)) (verdict.Hop, string) {
 	tick := time.NewTicker(blamePoll)
 	defer tick.Stop()
 	said := "QEMU's own picture cannot be had"
-	wrong := make(map[uint32]bool) // frames that did not fit
+	wrong := make(map[uint32]bool) // frames that did not match
 	for {
 		img, err := take(ctx)
 		if err != nil {

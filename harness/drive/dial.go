@@ -1,6 +1,5 @@
-// Package drive does what can be done to a console through a control driver, ours or
-// another client's: keys, digests, waits, pictures, the smoke check, latencies. It needs no
-// lane. Its errors carry verdicts.
+// Package drive acts on a console through a control driver, of our client or another one: keys,
+// digests, waits, pictures, the smoke check, latencies. It needs no lane. Its errors have verdicts.
 package drive
 
 import (
@@ -11,9 +10,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// VerdictOf tells whose fault an answer on the control socket is: a client
-// that answers with an error of its own is the product, everything else (a bad
-// request, a lost socket) the harness.
+// VerdictOf returns whose fault an error of the control socket is. If the client answers with an
+// error, it is Product; everything else (a bad request, a lost socket) is Harness.
 func VerdictOf(err error) verdict.Kind {
 	var e *control.Error
 	if errors.As(err, &e) {
@@ -25,9 +23,8 @@ func VerdictOf(err error) verdict.Kind {
 	return verdict.Harness
 }
 
-// Dial connects to a control socket. While it serves another client,
-// which is not for long, it waits for its turn until ctx ends; every other
-// error is final.
+// Dial connects to a control socket. If the socket is busy with another client, Dial waits for its
+// turn until ctx ends. Other errors are returned at once.
 func Dial(ctx context.Context, name, socket string) (*control.Driver, error) {
 	cfg := control.DriverConfig{Name: name}
 	d, err := cfg.Dial(ctx, socket)

@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// ScanDigest is the server.DigestScanner of Beacon's and Sextant's digest.
+// ScanDigest is the server.DigestScanner for the digests of Beacon and Sextant.
 func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
 	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
 	if err != nil {
@@ -25,7 +25,7 @@ func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
 	return controlDigest(res.Digest)
 }
 
-// controlDigest is d in the words of the control socket.
+// controlDigest converts d to the form of the control socket.
 func controlDigest(d *digest.Digest) (control.Digest, error) {
 	b, err := json.Marshal(d)
 	if err != nil {
@@ -36,9 +36,9 @@ func controlDigest(d *digest.Digest) (control.Digest, error) {
 	return c, err
 }
 
-// AwaitDigest waits until the client's picture shows a digest that f accepts and returns
-// it. What says in the error what was awaited. A client that does not read digests itself
-// is asked for pictures.
+// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. The
+// error uses what to say what was awaited. If the client does not read digests itself, AwaitDigest
+// asks it for pictures.
 func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(digest.Digest) bool) (digest.Digest, error) {
 	var last string
 	fail := func(err error) (digest.Digest, error) {
@@ -56,7 +56,7 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(dig
 	if !d.SupportsEvent(events) {
 		events = control.EventSurfaceDrawn
 	}
-	// NB: subscribed before the first look, so that no change is missed.
+	// NB: subscribe before the first look, so that no change is missed.
 	sub, err := d.Subscribe(ctx, events)
 	if err != nil {
 		return fail(err)
@@ -75,7 +75,7 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(dig
 		case last == "":
 			last = err.Error()
 		}
-		// Digests that came by while the last was being looked at count, too.
+		// Also check the digests that arrived during the last check.
 		for {
 			ev, err := sub.Next(ctx)
 			if err != nil {
@@ -85,7 +85,7 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(dig
 				continue
 			}
 			if ev.Name != control.EventDigestUpdated {
-				break // a picture changed: look
+				break // a picture changed: look again
 			}
 			got, err := digestOf(ev.Data)
 			if err != nil {
@@ -99,9 +99,8 @@ func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(dig
 	}
 }
 
-// ReadDigest reads the digest that the client's picture shows now. Without one
-// the error is a *control.Error with CodeNoDigest or CodeNoSuchSurface, or a
-// *qrscan.Error.
+// ReadDigest reads the digest of the client's present picture. Without a digest, the error is a
+// *control.Error with CodeNoDigest or CodeNoSuchSurface, or a *qrscan.Error.
 func ReadDigest(ctx context.Context, d *control.Driver) (digest.Digest, error) {
 	if d.Supports(control.MethodDigest) {
 		var raw json.RawMessage
@@ -121,7 +120,7 @@ func ReadDigest(ctx context.Context, d *control.Driver) (digest.Digest, error) {
 	return *res.Digest, nil
 }
 
-// digestOf reads the data of digest_updated or the result of digest.
+// digestOf decodes the data of digest_updated or the result of digest.
 func digestOf(raw json.RawMessage) (digest.Digest, error) {
 	var d digest.Digest
 	if err := json.Unmarshal(raw, &d); err != nil {
@@ -130,7 +129,7 @@ func digestOf(raw json.RawMessage) (digest.Digest, error) {
 	return d, nil
 }
 
-// NoDigestYet tells whether err only says that there is nothing to read now.
+// NoDigestYet tells whether err only says that there is no digest to read now.
 func NoDigestYet(err error) bool {
 	var scan *qrscan.Error
 	var e *control.Error

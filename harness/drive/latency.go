@@ -12,19 +12,18 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A LatencyConfig says what KeyLatencies measures. The zero LatencyConfig is
-// useful.
+// A LatencyConfig says what KeyLatencies measures. The zero value is useful.
 type LatencyConfig struct {
-	// Key is what is pressed, as control.ParseKey takes it. The guest must show it
-	// in its digest as a key press and do nothing else with it. Default: "a".
+	// Key is the key to press, in the form of control.ParseKey. The guest must show it in its
+	// digest as a key press and do nothing else with it. Default: "a".
 	Key string
-	// Keys is how many each driver presses. Default, and if negative: 200.
+	// Keys is how many keys each driver presses. Default, and if negative: 200.
 	Keys int
-	// Patience is after how long a key counts as lost. Default: 12 s, which is enough for a
-	// guest that runs without KVM.
+	// Patience is the time after which a key counts as lost. Default: 12 s, which is enough for a
+	// guest without KVM.
 	Patience time.Duration
-	// OnKeys is told how many each driver has pressed, beginning with 0. It must
-	// not block. Default: nobody is told.
+	// OnKeys is called with the number of keys that each driver has pressed, beginning with 0. It
+	// must not block. Default: none.
 	OnKeys func(pressed int)
 }
 
@@ -49,43 +48,41 @@ func (c LatencyConfig) patience() time.Duration {
 	return c.Patience
 }
 
-// Latencies are how long keys took on one way, in the order in which they were
-// pressed. Every key is in both lists or in none.
+// Latencies are the times of keys on one path, in the order in which they were pressed. Every key
+// is in both lists or in none.
 type Latencies struct {
-	// Picture is from sending a key to the first pixels that it changed: to the
-	// draw, as the client's surface_drawn tells of it.
+	// Picture is the time from sending a key to the first pixels that it changed: to the draw that
+	// the client's surface_drawn reports.
 	Picture []time.Duration
-	// Digest is from sending a key to being told of the digest that shows it.
+	// Digest is the time from sending a key to receiving the digest that shows it.
 	Digest []time.Duration
-	// Lost are the keys that no digest showed in time.
+	// Lost is the number of keys that no digest showed in time.
 	Lost int
-	// Unclear are the keys of which too little was seen to tell: the client
-	// dropped events, or no draw came before the digest.
+	// Unclear is the number of keys that could not be timed: the client dropped events, or no draw
+	// came before the digest.
 	Unclear int
 }
 
 const (
-	// keyRest is how long the guest is left alone after a key: two refreshes of
-	// QEMU's display, 30 ms each, in which it shows that the key was released.
+	// keyRest is the pause after a key: two refreshes of QEMU's display, 30 ms each, in which the
+	// guest shows the key's release.
 	keyRest = 60 * time.Millisecond
-	// keySpread is how much longer at most, at random: keys that all come at the
-	// same moment between two refreshes would measure that moment.
+	// keySpread is the longest additional pause, at random. Without it, keys would always come at
+	// the same moment between two refreshes.
 	keySpread = 60 * time.Millisecond
 )
 
-// KeyLatencies presses keys through each of the drivers and measures how long
-// each takes to the picture and to the digest, one Latencies a driver. The
-// drivers lead to the same guest; with several, say one through the proxy and one
-// past it, keys are pressed in turns, in an order that changes: whatever slows the
-// machine slows all alike. A first key each is not counted, as what is slow once is
-// not the way; if one of those is lost, that is an error.
+// KeyLatencies presses keys through each of the drivers and measures how long each takes to the
+// picture and to the digest. It returns one Latencies per driver. All drivers must be connected to
+// the same guest. With several drivers, for example one through the proxy and one without it, keys
+// are pressed in turns, in a changing order, so that a slow machine affects all alike. The first
+// key of each driver is not counted, because it may be slow for other reasons. If a first key is
+// lost, that is an error.
 //
-// The clients must read digests themselves, as ours do. What the guest draws
-// without having been asked, a blinking cursor for one, is not taken for the
-// answer to a key: such a picture ends with a digest that does not show the key.
-// Only if the guest's own picture and the one with the key arrive so close
-// together that the client reads one digest for both, the key's picture begins
-// with the guest's.
+// The clients must read digests themselves, as ours do. What the guest draws by itself, such as a
+// blinking cursor, is not taken for the answer to a key, because its digest does not show the key.
+// But if such a picture and the key's picture arrive so close together that the client reads one
+// digest for both, the key's picture starts with the first.
 func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Driver) ([]Latencies, error) {
 	codes, err := control.ParseKey(cfg.key())
 	if err != nil {
@@ -139,7 +136,7 @@ func keyFault(v verdict.Kind, err error) error {
 	return &verdict.Error{Verdict: v, Op: "key latency", Err: err}
 }
 
-// A keyWatcher presses keys through one driver and sees what comes of them.
+// A keyWatcher presses keys through one driver and watches the results.
 type keyWatcher struct {
 	driver   *control.Driver
 	patience time.Duration
@@ -163,7 +160,7 @@ func newKeyWatcher(ctx context.Context, d *control.Driver, patience time.Duratio
 	return &keyWatcher{driver: d, patience: patience, events: events, last: last}, nil
 }
 
-// next is what the next event tells of: a draw's time, or a digest, or neither.
+// next returns what the next event reports: the time of a draw, or a digest, or neither.
 func (e *keyWatcher) next(ctx context.Context) (drawn time.Time, shown *digest.Digest, err error) {
 	ev, err := e.events.Next(ctx)
 	if err != nil {
@@ -182,9 +179,8 @@ func (e *keyWatcher) next(ctx context.Context) (drawn time.Time, shown *digest.D
 	return drawn, shown, err
 }
 
-// rest lets the guest come to rest, and takes note of what it shows meanwhile. It
-// goes on until this client, too, shows the frame with the last key, which another
-// may have pressed.
+// rest waits until the guest is idle, and records what it shows meanwhile. It waits until this
+// client, too, has shown the frame with the last key, which another driver may have pressed.
 func (e *keyWatcher) rest(ctx context.Context, frame uint32) error {
 	pause, cancel := context.WithTimeout(ctx, keyRest+rand.N(keySpread))
 	defer cancel()
@@ -217,7 +213,7 @@ func (e *keyWatcher) rest(ctx context.Context, frame uint32) error {
 // press presses the key and waits for the digest that shows it.
 func (e *keyWatcher) press(ctx context.Context, codes []uint16) error {
 	sent := time.Now()
-	began := sent.Truncate(time.Microsecond) // as the draws' times are
+	began := sent.Truncate(time.Microsecond) // with the resolution of the draws' times
 	dropped := e.events.Dropped()
 	if err := e.driver.Chord(ctx, codes...); err != nil {
 		return keyFault(VerdictOf(err), err)

@@ -14,8 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// FirstDifference says where two pictures differ first, or nothing if they are
-// equal.
+// FirstDifference describes the first difference of two pictures. It returns "" if they are equal.
 func FirstDifference(got, want *image.NRGBA) string {
 	if got.Rect.Size() != want.Rect.Size() {
 		return fmt.Sprintf("the client's picture is %v, QEMU's is %v", got.Rect.Size(), want.Rect.Size())
@@ -35,8 +34,7 @@ func FirstDifference(got, want *image.NRGBA) string {
 	return ""
 }
 
-// AwaitSurface waits until the client has a primary surface that is not all of
-// one colour.
+// AwaitSurface waits until the client has a primary surface that is not all one colour.
 func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, error) {
 	last := "no surface"
 	fail := func(err error) (control.Surface, error) {
@@ -89,7 +87,7 @@ func oneColour(img *image.NRGBA) bool {
 	return true
 }
 
-// WritePNG writes a picture to path.
+// WritePNG writes a picture to path as PNG.
 func WritePNG(path string, img image.Image) error {
 	var b bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
@@ -111,7 +109,8 @@ func ScanPicture(img image.Image) (digest.Digest, error) {
 	return *res.Digest, nil
 }
 
-// FramebufferCRC is the checksum of a picture as a guest's digest has it.
+// FramebufferCRC returns the checksum of a picture as it is in a guest's digest: CRC-32C of all
+// pixels outside the digest.
 func FramebufferCRC(img *image.NRGBA) uint32 {
 	f := qrscan.FrameOf(img)
 	stride := f.Stride

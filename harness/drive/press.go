@@ -7,8 +7,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Press presses and releases keys, one after the other. A key is written as
-// control.ParseKey takes it: "Enter", "a", "F10", "Ctrl+Alt+Delete".
+// Press presses and releases keys, one after the other. control.ParseKey defines how to write them:
+// "Enter", "a", "F10", "Ctrl+Alt+Delete".
 func Press(ctx context.Context, d *control.Driver, keys ...string) error {
 	for _, k := range keys {
 		codes, err := control.ParseKey(k)

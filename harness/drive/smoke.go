@@ -14,35 +14,35 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A SmokeConfig says what the smoke check demands beyond what it always does.
+// A SmokeConfig says what the smoke check demands, besides what it always does.
 type SmokeConfig struct {
 	// Socket is the control socket.
 	Socket string
 	// RequireAgent demands a connected guest agent.
 	RequireAgent bool
-	// RequireDigest demands a digest on the screen. Without it a digest is only
-	// checked if there is one.
+	// RequireDigest demands a digest on the screen. Without it, a digest is checked only if there
+	// is one.
 	RequireDigest bool
-	// Picture, if not empty, is where the screenshot goes, as PNG.
+	// Picture, if not empty, is the file for the screenshot, as PNG.
 	Picture string
-	// Timeout bounds the whole check. Default: 15 s.
+	// Timeout limits the whole check. Default: 15 s.
 	Timeout time.Duration
-	// QEMUPicture takes QEMU's own picture. It decides between guest and path if a
-	// digest does not fit the client's; nil: nobody is named.
+	// QEMUPicture returns QEMU's own picture. It decides between guest and path if a digest does
+	// not match the client's picture. If it is nil, no hop is named.
 	QEMUPicture func(ctx context.Context) (*image.NRGBA, error)
 }
 
-// qemuPatience bounds what QEMU is asked after the check has failed.
+// qemuPatience limits how long QEMU is asked after a failed check.
 const qemuPatience = 10 * time.Second
 
-// A SmokeCheck is one thing that was looked at.
+// A SmokeCheck is the result of one check.
 type SmokeCheck struct {
 	Name   string `json:"name"`
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`
 }
 
-// A SmokeReport is what the smoke check found.
+// A SmokeReport is the result of the smoke check.
 type SmokeReport struct {
 	OK      bool         `json:"ok"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
@@ -53,13 +53,12 @@ type SmokeReport struct {
 	TookMS  int64        `json:"took_ms"`
 }
 
-// Smoke asks a control socket, ours or another client's, whether the console
-// behind it is right: the session is up, nothing came that could not be
-// decoded, the primary surface shows a picture, and a digest on it agrees with
-// the pixels around it and goes on counting.
+// Smoke checks the console behind a control socket, of our client or another one. The session must
+// be up, and everything must have been decoded. The primary surface must show a picture. If there
+// is a digest, it must match the pixels around it, and keep counting.
 //
-// The error is nil if all holds; its verdict is Product if something does not,
-// and Harness if the socket could not be asked. The report is good either way.
+// The error is nil if all checks passed. Its verdict is Product if a check failed, and Harness if
+// the socket did not answer. The report is valid in all cases.
 func Smoke(ctx context.Context, cfg SmokeConfig) (*SmokeReport, error) {
 	timeout := cfg.Timeout
 	if timeout <= 0 {
@@ -105,8 +104,8 @@ func (s *smoke) run(ctx context.Context) error {
 	} {
 		detail, err := check.run(ctx)
 		if err != nil {
-			// A wait that timed out shows what the product did not do,
-			// unless it was the socket that did not answer.
+			// A wait that timed out shows what the product did not do, unless the socket did not
+			// answer.
 			v := verdict.Product
 			var f *verdict.Error
 			var e *control.Error
@@ -156,8 +155,7 @@ func (s *smoke) session(ctx context.Context) (string, error) {
 	return "connected", nil
 }
 
-// picture demands a primary surface with something on it and a screenshot of
-// the same size.
+// picture demands a primary surface with content, and a screenshot of the same size.
 func (s *smoke) picture(ctx context.Context) (string, error) {
 	surface, err := AwaitSurface(ctx, s.driver)
 	if err != nil {
@@ -193,8 +191,8 @@ func (s *smoke) save() error {
 	return nil
 }
 
-// digest demands of a digest that its checksum is that of the pixels around it
-// and that its frame counter rises.
+// digest demands that the digest's checksum matches the pixels around it, and that its frame
+// counter rises.
 func (s *smoke) digest(ctx context.Context) (string, error) {
 	res, err := qrscan.Scan(qrscan.FrameOf(s.img))
 	if err != nil && !s.cfg.RequireDigest {
@@ -203,8 +201,8 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 			return "none on the screen", nil
 		}
 	}
-	// A screenshot may fall between two draws of the guest, and then the digest
-	// describes other pixels; one of the next ones does not.
+	// A screenshot may fall between two drawings of the guest; then the digest describes other
+	// pixels. One of the next screenshots does not.
 	sub, err := s.driver.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
 		return "", &verdict.Error{Verdict: verdict.Harness, Op: "subscribe", Err: err}
@@ -233,7 +231,7 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 				last = res.Digest
 				if first == nil {
 					first = last
-					// The picture that was proven right is the one to keep.
+					// Keep the picture that was verified.
 					s.img = img
 					if err := s.save(); err != nil {
 						return "", err
@@ -253,7 +251,7 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 			if !misfit || s.cfg.QEMUPicture == nil {
 				return "", failed
 			}
-			// NB: not the check's context, which has ended.
+			// NB: not the check's context, which has expired.
 			ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), qemuPatience)
 			defer cancel()
 			hop, known := BlamePixels(ask, s.cfg.QEMUPicture)
@@ -263,7 +261,7 @@ func (s *smoke) digest(ctx context.Context) (string, error) {
 	}
 }
 
-// decoded demands that everything that came was understood.
+// decoded demands that the client understood everything that it received.
 func (s *smoke) decoded(ctx context.Context) (string, error) {
 	st, err := s.status(ctx)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package headless is the two daemons of a lane: the client with its control socket
+// Package headless has the two daemons of a lane: the client with its control socket
 // ([StartClient]), and the proxy with a virt-viewer file that always works ([StartProxy]).
 package headless
 
@@ -21,26 +21,26 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A ClientConfig says which console a headless client connects to and where it
-// is driven from.
+// A ClientConfig says which console a headless client connects to, and where to drive it.
 type ClientConfig struct {
-	// VV gives the virt-viewer file that leads to the console. It is called for
-	// each session: the token in a file opens one only.
+	// VV returns the virt-viewer file of the console. It is called for each session, because a
+	// token opens only one.
 	VV VVSource
-	// Socket is where the control socket goes.
+	// Socket is the path of the control socket.
 	Socket string
-	// Timeline, if not empty, is a file to which keys, the pointer and frames are
-	// added, on the clock that started at TimelineStart.
+	// Timeline, if not empty, is a file to which keys, pointer moves and frames are appended. Its
+	// clock started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
-	// ConnectTimeout bounds connecting, besides the context. Default: only the context does.
+	// ConnectTimeout limits connecting, in addition to the context. Default: only the context
+	// limits it.
 	ConnectTimeout time.Duration
-	// Tap, if not nil, is asked for a tap of each channel of each session.
+	// Tap, if not nil, returns a tap for each channel of each session.
 	Tap func(wire.ChannelID) wire.Tap
-	// Console, if not nil, replaces what the control socket drives. Tests make a client with it
-	// that shows something else than it has.
+	// Console, if not nil, replaces the console that the control socket drives. Tests use it to
+	// make a client that shows wrong pictures.
 	Console func(server.Console) server.Console
-	// Logger gets the client's news; nil discards them.
+	// Logger gets the client's log messages; nil discards them.
 	Logger *slog.Logger
 }
 
@@ -50,7 +50,7 @@ type Client struct {
 	console *spiceconsole.Console
 	srv     *server.Server
 	log     *timeline.Writer
-	// moved is where the guest has gone; nil as long as it is where it was.
+	// moved is where the guest has migrated to; nil before that.
 	moved atomic.Pointer[spice.Config]
 
 	joined sync.WaitGroup
@@ -59,25 +59,24 @@ type Client struct {
 	close  chan struct{}
 	done   chan struct{}
 	err    error // why it ended by itself; valid after done
-	// closeErr is what went wrong with ending it; valid after done.
+	// closeErr is the error of ending the client; valid after done.
 	closeErr error
 }
 
-// A failure is why a session ended by itself, and what had led to it, or why the
-// socket did.
+// A failure is why a session or the socket ended by itself, and the cause of that.
 type failure struct {
 	err error
 	cfg spice.Config
 }
 
-// StartClient connects to the console and opens the control socket. ctx bounds
-// connecting only. The client lives until its SPICE session ends by itself (the
-// verb disconnect does not count) or Close. When the guest moves to another QEMU the
-// client goes along, with the same password and CA: it opens a session there.
+// StartClient connects to the console and opens the control socket. ctx limits only connecting. The
+// client runs until its SPICE session ends by itself (the verb disconnect does not count) or Close
+// is called. If the guest migrates to another QEMU, the client opens a session there, with the same
+// password and CA.
 func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	c := &Client{cfg: cfg, failed: make(chan failure, 1), close: make(chan struct{}), done: make(chan struct{})}
-	// The socket first: that it cannot be had is said before anything is dialled,
-	// and who connects early waits for the session.
+	// Open the socket first: if that fails, nothing has been dialled. A client that connects early
+	// waits for the session.
 	ln, err := server.Listen(cfg.Socket)
 	if err != nil {
 		return nil, verdict.Classify("control socket", err)
@@ -107,7 +106,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	return c, nil
 }
 
-// dial opens a session and watches it. Tape is for the verb record_start.
+// dial opens a session and watches it. tape sets up recording for the verb record_start.
 func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Client, error) {
 	var cfg spice.Config
 	if there := c.moved.Load(); there != nil {
@@ -151,8 +150,8 @@ func (c *Client) fail(f failure) {
 	}
 }
 
-// serve answers on the control socket until it is closed. A socket that fails
-// by itself ends the client: nobody could drive it.
+// serve answers on the control socket until it is closed. If the socket fails by itself, the client
+// ends, because nobody could drive it.
 func (c *Client) serve(ln net.Listener) {
 	defer c.joined.Done()
 	if err := c.srv.Serve(ln); err != nil && !errors.Is(err, server.ErrClosed) {
@@ -160,7 +159,7 @@ func (c *Client) serve(ln net.Listener) {
 	}
 }
 
-// run follows the guest, and owns the client's end.
+// run follows the guest through migrations, and ends the client.
 func (c *Client) run() {
 	defer close(c.done)
 	for over := false; !over; {
@@ -176,12 +175,12 @@ func (c *Client) run() {
 	c.joined.Wait()
 }
 
-// followTime bounds the connection to where the guest has moved.
+// followTime limits connecting to the place to which the guest has migrated.
 const followTime = 30 * time.Second
 
-// follow opens a session where the guest is now, if the last one ended because it
-// has moved. Otherwise it returns why that ended. It does not fall back to where the
-// guest was: what is there is only what it left behind.
+// follow opens a session where the guest is now, if the last session ended because of migration.
+// Otherwise it returns why the session ended. It never returns to the old place, where only the
+// migrated guest's remains are.
 func (c *Client) follow(f failure) error {
 	var moved *spice.MigratedError
 	if !errors.As(f.err, &moved) {
@@ -205,8 +204,8 @@ func (c *Client) follow(f failure) error {
 	return nil
 }
 
-// Blame says whose fault it is that a session cannot be opened: the product's, unless nobody
-// could open one of that configuration.
+// Blame returns whose fault it is that a session cannot be opened: Product, unless no client could
+// open a session with that configuration.
 func Blame(err error) verdict.Kind {
 	var bad *spice.ConfigError
 	if errors.As(err, &bad) {
@@ -215,7 +214,7 @@ func Blame(err error) verdict.Kind {
 	return verdict.Product
 }
 
-// ignore is err, unless it only says known again.
+// ignore returns err, or nil if err only repeats known.
 func ignore(err, known error) error {
 	if errors.Is(err, known) {
 		return nil
@@ -223,7 +222,7 @@ func ignore(err, known error) error {
 	return err
 }
 
-// Done is closed when the client has ended and its socket is gone.
+// Done returns a channel that is closed when the client has ended and its socket is removed.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Wait returns why the client ended; nil after Close.
@@ -232,15 +231,15 @@ func (c *Client) Wait() error {
 	return c.err
 }
 
-// Close ends the session and joins everything. It is idempotent. The error says
-// what went wrong with that, not why the client ended before.
+// Close ends the session and waits for all goroutines. It is idempotent. Its error reports problems
+// of ending, not why the client ended before.
 func (c *Client) Close() error {
 	c.once.Do(func() { close(c.close) })
 	<-c.done
 	return c.closeErr
 }
 
-// record notes on log what a console shows.
+// record writes what a console shows to log.
 func record(c server.Console, log *timeline.Writer) {
 	if log == nil {
 		return
@@ -255,7 +254,7 @@ func record(c server.Console, log *timeline.Writer) {
 	})
 }
 
-// A notedConsole notes on a timeline what is done to it.
+// A notedConsole writes what is done to it to a timeline.
 type notedConsole struct {
 	*spiceconsole.Console
 	log *timeline.Writer
@@ -282,8 +281,7 @@ func (c notedConsole) MouseButton(ctx context.Context, button int, down bool) er
 	return err
 }
 
-// note says what was done at the given moment, and what came of it if that was
-// an error.
+// note records what was done at the given moment, and its error, if any.
 func (c notedConsole) note(at time.Time, err error, kind string, fields map[string]any) {
 	if err != nil {
 		fields["error"] = err.Error()

@@ -19,25 +19,22 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// A lane's proxy and client can be processes of their own. No binary has to be there for
-// that: the program that brings the lane up is started once more and plays the part. It is
-// the one way to do that, for `spicelane up` as for tests; and a program takes part in it
-// only by calling Main.
+// A lane's proxy and client can be separate processes. That needs no extra binary: the program that
+// brings the lane up starts itself again in a role. `spicelane up` and tests both use this. A
+// program supports it only by calling Main.
 
-// envPart tells a process that it was started to play a part. What the part is stands as
-// JSON on the process's standard input, secrets too. The process says on descriptor 3 that
-// it is ready.
+// envPart tells a process that it was started for a role. The process reads the role as JSON, with
+// its secrets, from standard input. On descriptor 3 it reports that it is ready.
 const envPart = "SPICELANE_PLAY_PART"
 
-// readyFD is the descriptor on which a part says that it is ready.
+// readyFD is the descriptor on which a part reports that it is ready.
 const readyFD = 3
 
-// mainCalled tells that Main was called and that this process plays no part.
+// mainCalled is set when Main was called in a process without a role.
 var mainCalled atomic.Bool
 
-// Main plays the part of a lane that this process was started for, and ends the process. In
-// a process that was started for anything else it returns at once. Call it first thing in
-// main, or in TestMain:
+// Main runs the role for which this process was started, and then exits. In any other process it
+// returns at once. Call it first in main, or in TestMain:
 //
 //	func TestMain(m *testing.M) {
 //		headless.Main()
@@ -56,8 +53,8 @@ func Main() {
 	os.Exit(0)
 }
 
-// CanPlay returns an error in a program that has not called Main. Started once more, it
-// would do again whatever it does.
+// CanPlay returns an error if this program has not called Main. Started again, it would repeat its
+// normal work.
 func CanPlay() error {
 	if mainCalled.Load() {
 		return nil
@@ -66,19 +63,18 @@ func CanPlay() error {
 		Hint: "call headless.Main first thing in main or TestMain"}
 }
 
-// A Role is the part that a process is to play, with what it has to know. Either Proxy or
-// Client is set.
+// A Role is what a process should run, with its configuration. Either Proxy or Client is set.
 type Role struct {
 	Proxy  *ProxyRole  `json:"proxy,omitempty"`
 	Client *ClientRole `json:"client,omitempty"`
 }
 
-// A ProxyRole is the role of a proxy with certificates of its own.
+// A ProxyRole is the role of a proxy with its own certificates.
 type ProxyRole struct {
 	// Sources is the text of a sources.yaml.
 	Sources  string `json:"sources"`
 	APIToken string `json:"api_token"`
-	// KeepVV, KeepSource and KeepUUID are those of ProxyConfig.
+	// KeepVV, KeepSource and KeepUUID are as in ProxyConfig.
 	KeepVV     string `json:"keep_vv"`
 	KeepSource string `json:"keep_source"`
 	KeepUUID   string `json:"keep_uuid"`
@@ -86,17 +82,17 @@ type ProxyRole struct {
 
 // A ClientRole is the role of a client.
 type ClientRole struct {
-	// VV is a virt-viewer file. It is read for each session.
+	// VV is the path of a virt-viewer file. It is read for each session.
 	VV string `json:"vv"`
-	// Through, if not empty, is the host:port to connect to instead of where VV leads.
+	// Through, if not empty, is the host:port to connect to instead of VV's address.
 	Through string `json:"through,omitempty"`
-	// Socket, Timeline and TimelineStart are those of ClientConfig.
+	// Socket, Timeline and TimelineStart are as in ClientConfig.
 	Socket        string    `json:"socket"`
 	Timeline      string    `json:"timeline"`
 	TimelineStart time.Time `json:"timeline_start"`
 }
 
-// A Command starts this program once more in a role.
+// A Command starts this program again in a role.
 type Command struct {
 	Argv []string
 	// Env is added to this process's environment.
@@ -105,8 +101,8 @@ type Command struct {
 	Stdin []byte
 }
 
-// Command returns the command that starts this program once more in the role. Its process
-// writes a Ready to descriptor 3.
+// Command returns the command that starts this program again in the role. The process writes a
+// Ready to descriptor 3.
 func (r Role) Command() (*Command, error) {
 	if err := CanPlay(); err != nil {
 		return nil, err
@@ -122,8 +118,8 @@ func (r Role) Command() (*Command, error) {
 	return &Command{Argv: []string{exe}, Env: []string{envPart + "=1"}, Stdin: b}, nil
 }
 
-// A Ready is what a daemon says when it can be used: a proxy its addresses, a client its
-// control socket.
+// A Ready is what a daemon reports when it can be used: a proxy its addresses, a client its control
+// socket.
 type Ready struct {
 	Addr    string `json:"addr,omitempty"`
 	TLSAddr string `json:"tls_addr,omitempty"`
@@ -185,11 +181,11 @@ func (r *ClientRole) play(ctx context.Context, log *slog.Logger, say func(Ready)
 	}, say)
 }
 
-// shutdownTimeout is how long a proxy that is told to end waits for its sessions.
+// shutdownTimeout is how long a terminating proxy waits for its sessions.
 const shutdownTimeout = 10 * time.Second
 
-// RunProxy runs a proxy until ctx ends, and returns why it ended before. When it can be
-// used it says so to ready, whose error ends it.
+// RunProxy runs a proxy until ctx ends. If the proxy ends earlier, it returns why. It calls ready
+// when the proxy can be used; an error of ready ends the proxy.
 func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) error {
 	p, err := StartProxy(ctx, cfg)
 	if err != nil {
@@ -202,7 +198,7 @@ func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) err
 	go func() { ended <- p.Wait() }()
 	select {
 	case <-ctx.Done():
-		// Each viewer is told. What is left after the bound is cut.
+		// Each viewer gets a notice. Sessions that remain after the limit are cut.
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		return errors.Join(p.Shutdown(bounded), p.Close())
@@ -214,8 +210,8 @@ func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) err
 	}
 }
 
-// RunClient runs a client until ctx ends, and returns why it ended before. When its socket
-// can be used it says so to ready, whose error ends it.
+// RunClient runs a client until ctx ends. If the client ends earlier, it returns why. It calls
+// ready when the socket can be used; an error of ready ends the client.
 func RunClient(ctx context.Context, cfg ClientConfig, ready func(Ready) error) error {
 	c, err := StartClient(ctx, cfg)
 	if err != nil {

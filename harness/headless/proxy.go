@@ -12,18 +12,18 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// EnvAPIToken is where the proxy's API token may come from.
+// EnvAPIToken is the environment variable for the proxy's API token.
 const EnvAPIToken = "SPICELANE_API_TOKEN"
 
-// A ProxyConfig sets up the built-in proxy as a daemon of its own.
+// A ProxyConfig configures the built-in proxy as a daemon.
 type ProxyConfig struct {
 	proxy.Config
-	// KeepVV, if not empty, is a file that always holds a virt-viewer file with
-	// a token that can still be used, for the console KeepSource and KeepUUID.
+	// KeepVV, if not empty, is the path of a virt-viewer file for the console KeepSource and
+	// KeepUUID. Its token is always kept valid.
 	KeepVV, KeepSource, KeepUUID string
 }
 
-// A Proxy is a running proxy, and the keeper of its virt-viewer file.
+// A Proxy is a running proxy with the keeper of its virt-viewer file.
 type Proxy struct {
 	*proxy.Proxy
 	keeper *vvKeeper
@@ -31,7 +31,7 @@ type Proxy struct {
 	err    error
 }
 
-// StartProxy starts the proxy; ctx bounds only the start.
+// StartProxy starts the proxy. ctx limits only the start.
 func StartProxy(ctx context.Context, cfg ProxyConfig) (*Proxy, error) {
 	var k *vvKeeper
 	if cfg.KeepVV != "" {
@@ -78,8 +78,8 @@ func (p *Proxy) Close() error {
 	return p.err
 }
 
-// A vvKeeper renews a virt-viewer file when its token may have been spent and
-// before it expires, so that whoever opens it finds one that works.
+// A vvKeeper replaces a virt-viewer file when its token may have been used and before it expires.
+// So a reader always finds a working file.
 type vvKeeper struct {
 	path     string
 	make     VVSource
@@ -108,7 +108,8 @@ func (k *vvKeeper) renew() error {
 
 func (k *vvKeeper) run() {
 	defer close(k.stopped)
-	// Half a lifetime: what is read from the file can be used for as long again.
+	// Renew after half a lifetime, so that a token read from the file lasts at least the other
+	// half.
 	tick := time.NewTicker(k.lifetime / 2)
 	defer tick.Stop()
 	for {
@@ -119,7 +120,7 @@ func (k *vvKeeper) run() {
 		case <-k.wake:
 		case <-tick.C:
 		}
-		// A console that cannot be had now may be back for the next one.
+		// A console that is unavailable now may be back at the next attempt.
 		_ = k.renew()
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// WriteVV writes f to path, where another reader finds it whole.
+// WriteVV writes f to path atomically, so that a reader finds a complete file.
 func WriteVV(path string, f *vv.File) error {
 	b, err := f.MarshalText()
 	if err == nil {
@@ -17,5 +17,5 @@ func WriteVV(path string, f *vv.File) error {
 	return verdict.Classify("virt-viewer file", err)
 }
 
-// A VVSource makes a virt-viewer file with a token of its own each time.
+// A VVSource returns a virt-viewer file, each time with a new token.
 type VVSource func(ctx context.Context) (*vv.File, error)

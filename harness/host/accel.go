@@ -8,9 +8,9 @@ import (
 	"github.com/spicelane/spicelane/harness/serial"
 )
 
-// ChooseAccel decides what runs a machine: accel is auto, kvm or tcg, "" means
-// $SPICELANE_ACCEL, else auto. Whether KVM works is found out by running the
-// machine's own image on it until its banner, once for each boot of the host.
+// ChooseAccel decides how a machine runs: accel is auto, kvm or tcg; "" means $SPICELANE_ACCEL,
+// else auto. To find out whether KVM works, it runs the machine's own image on it until its banner,
+// once for each boot of the host.
 func ChooseAccel(ctx context.Context, mc qemu.Config, banner string, accel qemu.Accel) (qemu.Choice, error) {
 	mc.Accel = accel
 	opt := qemu.AccelOptions{CacheDir: CacheDir()}

@@ -15,11 +15,10 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A guest that boots under TCG keeps one core busy for seconds; several at
-// once on too few cores only make each other time out. Boots therefore take a
-// slot: a lock file that all processes of this user share, which the kernel
-// gives back when its holder dies. Once a guest is at its banner it is idle
-// and its slot is free again.
+// A guest that boots under TCG keeps one core busy for seconds. Several boots at once on too few
+// cores only make each other time out. So each boot takes a slot: a lock file that all processes of
+// this user share. The kernel releases it when its holder dies. A guest at its banner is idle, so
+// its slot is free again.
 
 // bootSlots is how many guests may boot at once.
 func bootSlots(accel string) int {
@@ -29,14 +28,13 @@ func bootSlots(accel string) int {
 	return max(1, runtime.NumCPU()/2)
 }
 
-// A guest that is restored does not boot, but what it takes keeps a core busy
-// for a moment, too.
+// Restoring a guest also keeps a core busy, but only for a moment.
 func restoreSlots() int { return max(1, runtime.NumCPU()) }
 
 // A Slot is the turn of one guest. It is held from before QEMU starts until the guest is up.
 type Slot struct{ f *os.File }
 
-// Release gives the slot back; more than once is fine.
+// Release frees the slot. It may be called more than once.
 func (s *Slot) Release() {
 	if s != nil && s.f != nil {
 		s.f.Close()
@@ -44,17 +42,17 @@ func (s *Slot) Release() {
 	}
 }
 
-// admissionPoll is how often a waiting lane looks for a free slot: file locks
-// wake nobody who waits for any one of several.
+// admissionPoll is how often a waiting lane checks for a free slot. There is no way to wait for any
+// one of several file locks.
 const admissionPoll = 25 * time.Millisecond
 
-// TakeBootSlot waits for its turn to boot a guest on accel, and until memoryMiB of memory
-// are available.
+// TakeBootSlot waits for a turn to boot a guest on accel, and until memoryMiB MiB of memory are
+// available.
 func TakeBootSlot(ctx context.Context, accel string, memoryMiB int) (*Slot, error) {
 	return takeSlot(ctx, "boot", bootSlots(accel), memoryMiB)
 }
 
-// TakeRestoreSlot is TakeBootSlot for a guest that is restored.
+// TakeRestoreSlot is TakeBootSlot for a guest that will be restored.
 func TakeRestoreSlot(ctx context.Context, memoryMiB int) (*Slot, error) {
 	return takeSlot(ctx, "restore", restoreSlots(), memoryMiB)
 }
@@ -103,16 +101,16 @@ func trySlot(dir, kind string, n int) (*Slot, error) {
 	return nil, nil
 }
 
-// headroomMiB is what a lane needs beside the guest's memory: QEMU itself, the
-// video memory, proxy and client.
+// headroomMiB is what a lane needs in addition to the guest's memory: QEMU itself, the video
+// memory, proxy and client.
 const headroomMiB = 192
 
-// shortOfMemory says what is missing, or "" if there is enough. A host whose
-// whole memory cannot hold the guest is an error: waiting does not help.
+// shortOfMemory says what is missing, or returns "" if there is enough. If the host's whole memory
+// is too small for the guest, it returns an error, because waiting does not help.
 func shortOfMemory(memoryMiB int) (string, error) {
 	total, available, err := meminfo()
 	if err != nil {
-		// Not Linux, or /proc is hidden: let it try.
+		// Without /proc/meminfo, let the lane try.
 		return "", nil
 	}
 	need := memoryMiB + headroomMiB
@@ -125,7 +123,7 @@ func shortOfMemory(memoryMiB int) (string, error) {
 	return "", nil
 }
 
-// meminfo reads total and available memory in MiB.
+// meminfo returns total and available memory in MiB.
 func meminfo() (total, available int, err error) {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {

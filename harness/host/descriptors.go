@@ -8,13 +8,13 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneDescriptors is how many files a process must be able to open for one more lane.
-// One with proxy and client inside the process was seen to take 31. QEMU has the same
-// limit and takes 97 if it can; with 25 it says that it "failed to find romfile".
+// laneDescriptors is how many files a process must be able to open for one more lane. A lane with
+// proxy and client inside the process needed 31. QEMU has the same limit and opens up to 97; with
+// only 25 it reports "failed to find romfile".
 const laneDescriptors = 48
 
-// EnoughDescriptors returns a Host error if this process cannot open the files that one
-// more lane takes.
+// EnoughDescriptors returns a Host error if this process cannot open as many files as one more lane
+// needs.
 func EnoughDescriptors() error {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
@@ -32,8 +32,7 @@ func enoughDescriptors(limit, open uint64) error {
 		Hint: "raise that limit (ulimit -n 1024)"}
 }
 
-// openDescriptors returns how many files this process has open; 0 where that cannot be
-// told.
+// openDescriptors returns how many files this process has open, or 0 if that is unknown.
 func openDescriptors() uint64 {
 	fds, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

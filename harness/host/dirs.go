@@ -10,14 +10,14 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Where this program keeps what. Nothing is made here.
+// The directories that this program uses. The functions here create nothing.
 
-// EnvCacheDir overrides where the cache is.
+// EnvCacheDir overrides the cache directory.
 const EnvCacheDir = "SPICELANE_CACHE_DIR"
 
-// CacheDir returns where lanes keep what they can make again: fixtures, saved states, whether
-// KVM works. It is $SPICELANE_CACHE_DIR, else spicelane below the user's cache directory, else
-// below the temporary directory; always an absolute path.
+// CacheDir returns the directory for data that lanes can make again: fixtures, saved states,
+// whether KVM works. It is $SPICELANE_CACHE_DIR, else spicelane below the user's cache directory,
+// else below the temporary directory. The path is always absolute.
 func CacheDir() string {
 	if d := os.Getenv(EnvCacheDir); d != "" {
 		if abs, err := filepath.Abs(d); err == nil {
@@ -31,8 +31,8 @@ func CacheDir() string {
 	return filepath.Join(tempDir(), userDir(), "cache")
 }
 
-// StateDir returns where lanes are noted that outlive the command that made them. It is
-// $XDG_STATE_HOME/spicelane, else ~/.local/state/spicelane, else a directory below the
+// StateDir returns the directory with the states of lanes that outlive the command that made them.
+// It is $XDG_STATE_HOME/spicelane, else ~/.local/state/spicelane, else a directory below the
 // temporary directory.
 func StateDir() string {
 	if d := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(d) {
@@ -44,8 +44,8 @@ func StateDir() string {
 	return filepath.Join(tempDir(), userDir())
 }
 
-// tempDir returns the directory for temporary files. QEMU and a lane's parts run in
-// others, so that a relative TMPDIR would be theirs.
+// tempDir returns the directory for temporary files as an absolute path, because QEMU and a lane's
+// parts run in other directories.
 func tempDir() string {
 	dir := os.TempDir()
 	if abs, err := filepath.Abs(dir); err == nil {
@@ -54,25 +54,23 @@ func tempDir() string {
 	return dir
 }
 
-// runDirBase returns where run directories are.
+// runDirBase returns the parent of run directories.
 func runDirBase() string {
 	base := tempDir()
-	// A long TMPDIR (go test's artifacts, CI workspaces) leaves no room for a
-	// socket's name.
+	// With a long TMPDIR (go test's artifacts, CI workspaces), a socket's path would be too long.
 	if len(base) > 40 {
 		base = "/tmp"
 	}
 	return filepath.Join(base, userDir())
 }
 
-// sharedBase is the directory that all processes of this user find, whatever their
-// TMPDIR is.
+// sharedBase returns the directory that all processes of this user share, whatever their TMPDIR is.
 func sharedBase() string { return filepath.Join("/tmp", userDir()) }
 
 func userDir() string { return "spicelane-" + strconv.Itoa(os.Getuid()) }
 
-// ownDir makes a directory of this user's and returns it. A directory that others
-// own or can write to is refused: they could put a link or a lock there.
+// ownDir creates a private directory of this user and returns it. It refuses a directory that
+// others own or can write to: they could put a link or a lock there.
 func ownDir(dir, op string) (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", &verdict.Error{Verdict: verdict.Host, Op: op, Err: err}

@@ -10,23 +10,23 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneRoomMiB is what the directory of a lane must have room for at its start: logs,
-// timeline and pictures. A lane that comes up and then cannot write them is of no use to
-// whoever looks for the reason of a failure.
+// laneRoomMiB is how much room a lane's directory must have at the start, for logs, timeline and
+// pictures. A lane that cannot write them is useless to somebody who looks for the reason of a
+// failure.
 const laneRoomMiB = 16
 
 // RoomForLane returns a Host error if the disk of a lane's directory is full.
 func RoomForLane(dir string) error {
 	free, err := freeMiB(dir)
 	if err != nil || free >= laneRoomMiB {
-		return nil // what cannot be told is tried
+		return nil // if it is unknown, try
 	}
 	return &verdict.Error{Verdict: verdict.Host, Op: "lane directory",
 		Err:  fmt.Errorf("the disk is full: %d MiB are free for %s, a lane needs %d", free, dir, laneRoomMiB),
 		Hint: "free some space or choose another directory"}
 }
 
-// freeMiB is how much this user may still write at dir, or where it will be.
+// freeMiB returns how much this user may still write at dir, or at its nearest existing parent.
 func freeMiB(dir string) (int, error) {
 	for {
 		var st syscall.Statfs_t

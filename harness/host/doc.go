@@ -1,4 +1,4 @@
-// Package host is the computer that lanes run on: what it has ([Doctor], [ChooseAccel]),
-// how lanes share it ([TakeBootSlot], [RunDir]), where they keep what they can use again
-// ([CacheDir]), and what it did while something was awaited ([Watchdog]).
+// Package host is about the computer that lanes run on: what it has ([Doctor], [ChooseAccel]), how
+// lanes share it ([TakeBootSlot], [RunDir]), where they keep reusable data ([CacheDir]), and what
+// it did during a wait ([Watchdog]).
 package host

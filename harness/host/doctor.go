@@ -15,11 +15,11 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Check is one thing that a lane or a test needs of the host.
+// A Check is one thing that a lane or a test needs from the host.
 type Check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`
-	// Required tells that no lane runs without it.
+	// Required means that no lane runs without it.
 	Required bool   `json:"required"`
 	Detail   string `json:"detail"`
 	// Fix is the command that fixes it; empty if nothing is wrong.
@@ -28,14 +28,14 @@ type Check struct {
 
 // A Report says what this host can run.
 type Report struct {
-	// OK tells that a lane can run.
+	// OK means that a lane can run.
 	OK bool `json:"ok"`
-	// Accel is what a lane would run on: "kvm" or "tcg"; empty if none can.
+	// Accel is how a lane would run: "kvm" or "tcg"; empty if none can.
 	Accel  string  `json:"accel"`
 	Checks []Check `json:"checks"`
 }
 
-// Err is nil if a lane can run, else a Host fault that names what is missing.
+// Err returns nil if a lane can run, otherwise a Host error that names what is missing.
 func (r *Report) Err() error {
 	for _, c := range r.Checks {
 		if c.Required && !c.OK {
@@ -57,7 +57,7 @@ func (r *Report) add(name string, required bool, detail string, err error) {
 	r.Checks = append(r.Checks, c)
 }
 
-// addDescriptors says whether a process of this user may open enough files.
+// addDescriptors reports whether a process of this user may open enough files.
 func (r *Report) addDescriptors(err error) {
 	c := Check{Name: "open files", OK: err == nil, Required: true, Detail: "a process may open enough"}
 	var lack *verdict.Error
@@ -67,7 +67,7 @@ func (r *Report) addDescriptors(err error) {
 	r.Checks = append(r.Checks, c)
 }
 
-// addLink says where a lane's Link would be done, and lack why not in the kernel.
+// addLink reports where a lane's Link would be impaired; lack is why not in the kernel.
 func (r *Report) addLink(lack error) {
 	c := Check{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
 	if lack != nil {
@@ -76,8 +76,7 @@ func (r *Report) addLink(lack error) {
 	r.Checks = append(r.Checks, c)
 }
 
-// doctorTools are programs that only some tests or fixture builds use, with the
-// Debian package that brings each.
+// doctorTools are programs that only some tests or fixture builds use, with their Debian packages.
 var doctorTools = []struct{ program, pkg, use string }{
 	{"clang", "clang", "building fixtures"},
 	{"lld-link", "lld", "building fixtures"},
@@ -89,8 +88,8 @@ var doctorTools = []struct{ program, pkg, use string }{
 // diskNeedMiB is what a lane may write: overlay, logs, pictures.
 const diskNeedMiB = 256
 
-// Doctor looks at this host. It starts a guest only to find out whether KVM can
-// run one, and remembers the answer.
+// Doctor checks this host. It starts a guest only to find out whether KVM works, and remembers the
+// answer.
 func Doctor(ctx context.Context) *Report {
 	r := &Report{}
 	binary, err := qemu.FindQEMU(os.Getenv)
@@ -119,7 +118,7 @@ func Doctor(ctx context.Context) *Report {
 			r.Accel = string(choice.Accel)
 		}
 		if err == nil && choice.Accel != qemu.KVM {
-			// Slow, but it runs.
+			// TCG is slow, but it works.
 			r.Checks = append(r.Checks, Check{Name: "kvm", Detail: choice.Reason})
 		} else {
 			r.add("kvm", false, choice.Reason, err)

@@ -16,17 +16,17 @@ import (
 // EnvKeep says which lanes of tests stay up after their test: "failed", or none.
 const EnvKeep = "SPICELANE_KEEP"
 
-// A variable is one environment variable that lanes obey.
+// A variable is one environment variable that lanes use.
 type variable struct {
 	name string
-	// check says what is wrong with a value that is not empty; nil takes any.
+	// check returns what is wrong with a value that is not empty; nil accepts any value.
 	check func(string) error
-	// isPath is whether the value is a path, to be taken from where it was given.
+	// isPath means that the value is a path, relative to the directory where it was set.
 	isPath bool
 }
 
-// variables are all that this package and those below it read. One list, so that none
-// is checked in one place and ignored in another.
+// variables are all variables that this package and its subpackages read. They are in one list, so
+// that none is checked in one place and ignored in another.
 var variables = []variable{
 	{name: EnvTimeoutScale, check: func(s string) error { _, err := parseScale(s); return err }},
 	{name: EnvKeep, check: oneOf("failed")},
@@ -39,8 +39,8 @@ var variables = []variable{
 	{name: "TMPDIR", isPath: true},
 }
 
-// CheckEnvironment returns what is wrong with the first variable that has a value it
-// does not take, as a fault of the harness's user, or nil.
+// CheckEnvironment returns an error about the first variable with an invalid value, with verdict
+// Harness, or nil.
 func CheckEnvironment(getenv func(string) string) error {
 	for _, v := range variables {
 		s := getenv(v.name)
@@ -54,9 +54,9 @@ func CheckEnvironment(getenv func(string) string) error {
 	return nil
 }
 
-// AbsoluteEnvironment makes the paths in this process's environment absolute. A program
-// that starts others in another directory calls it first. A name without a slash, such
-// as that of a QEMU, is looked up in PATH and stays.
+// AbsoluteEnvironment makes the paths in this process's environment absolute. A program that starts
+// others in another directory has to call it first. A name without a slash, such as that of a QEMU,
+// is looked up in PATH and stays.
 func AbsoluteEnvironment() error {
 	for _, v := range variables {
 		s := os.Getenv(v.name)

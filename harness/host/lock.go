@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// ErrLocked says that somebody else holds a lock.
+// ErrLocked means that another process holds a lock.
 var ErrLocked = errors.New("somebody else holds it")
 
-// TryLock locks the file at path, which it makes if need be, and never waits. The lock lives
-// as long as the file, or a copy of it in another process, is open: it goes with its holder,
-// however that ends. The error is ErrLocked if somebody else holds it.
+// TryLock locks the file at path, which it creates if necessary. It never waits. The lock lasts
+// while the file, or a copy of it in another process, is open, so it ends with its holder. The
+// error is ErrLocked if another process holds the lock.
 func TryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -10,28 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AwaitExit waits at most d for the process pid, which need not be a child, to
-// end, and tells whether it did.
+// AwaitExit waits up to d until the process pid, which need not be a child, has ended, and tells
+// whether it has.
 func AwaitExit(ctx context.Context, pid int, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		// No such process, or a kernel before 5.3: ask /proc instead.
+		// There is no such process, or the kernel is older than 5.3: look into /proc instead.
 		return awaitGone(ctx, pid)
 	}
 	defer unix.Close(fd)
 	for Alive(pid) && ctx.Err() == nil {
 		deadline, _ := ctx.Deadline()
-		// Bounded, so that a cancelled ctx is noticed.
+		// The wait is limited, so that a cancelled ctx is noticed.
 		wait := min(time.Until(deadline), 100*time.Millisecond)
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(wait.Milliseconds(), 1)))
 	}
 	return !Alive(pid)
 }
 
-// awaitGone is for kernels without pidfd: nothing wakes it, so it looks again
-// and again.
+// awaitGone is for kernels without pidfd. It polls, because nothing notifies there.
 func awaitGone(ctx context.Context, pid int) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -45,15 +44,14 @@ func awaitGone(ctx context.Context, pid int) bool {
 	return true
 }
 
-// ProcessStart reads a process's start time (clock ticks since boot) and
-// whether it lives. A zombie is not alive: where PID 1 does not reap, signal 0
-// still reaches one.
+// ProcessStart returns a process's start time (clock ticks since boot) and whether it is alive. A
+// zombie is not alive: if PID 1 does not reap, signal 0 still reaches one.
 func ProcessStart(pid int) (start uint64, alive bool) {
 	state, start := readStat(pid)
 	return start, state != "" && state != "Z" && state != "X"
 }
 
-// Alive tells whether the process pid runs (a zombie does not).
+// Alive tells whether the process pid is running. A zombie is not.
 func Alive(pid int) bool {
 	_, ok := ProcessStart(pid)
 	return ok
@@ -65,15 +63,15 @@ func stopped(pid int) bool {
 	return state == "T" || state == "t"
 }
 
-// readStat reads a process's state, one letter, and start time from /proc (proc(5)). The
-// state is empty if there is no such process.
+// readStat reads a process's state, one letter, and its start time from /proc (proc(5)). The state
+// is empty if there is no such process.
 func readStat(pid int) (state string, start uint64) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return "", 0
 	}
-	// The command name, in parentheses, may hold anything; fields count from
-	// the last ')': state is the first behind it, starttime the twentieth.
+	// The command name, in parentheses, may contain anything. Fields count from the last ')': state
+	// is the first after it, starttime the twentieth.
 	s := string(b)
 	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 	if len(f) < 20 {

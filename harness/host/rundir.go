@@ -11,24 +11,22 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// runDirPrefix starts the name of every run directory, so that nothing else is
-// ever taken for one.
+// runDirPrefix begins the name of every run directory, so that no other directory is taken for one.
 const runDirPrefix = "spl-"
 
-// A RunDir holds what must not outlive a lane: sockets, the overlay,
-// the private copy of the firmware's variables, the .vv file. Its path is
-// short, because a socket's path may have 107 bytes at most.
+// A RunDir contains what must not outlive a lane: sockets, the overlay, the private copy of the
+// firmware's variables, the .vv file. Its path is short, because a socket's path may have at most
+// 107 bytes.
 //
-// It is locked for as long as its owner lives, and goes with it even if that is
-// killed: the janitor sees to it and, if that was killed too, whoever makes the
-// next one.
+// It is locked while its owner lives, and removed with it, even if the owner is killed. Then the
+// janitor removes it, or else the process that makes the next run directory.
 type RunDir struct {
 	Path    string
 	lock    *os.File
 	janitor *janitor
 }
 
-// NewRunDir makes a run directory, and removes those that killed lanes left.
+// NewRunDir creates a run directory, and removes those that killed lanes have left.
 func NewRunDir() (*RunDir, error) {
 	base, err := ownDir(runDirBase(), "run directory")
 	if err != nil {
@@ -38,14 +36,13 @@ func NewRunDir() (*RunDir, error) {
 	var random [5]byte
 	_, _ = rand.Read(random[:]) // never fails, see crypto/rand
 	path := filepath.Join(base, runDirPrefix+hex.EncodeToString(random[:]))
-	// The janitor first: there is no moment at which the directory is there and
-	// nobody to remove it.
+	// Start the janitor first, so that the directory never exists without one.
 	janitor := startJanitor(path)
 	if err := os.Mkdir(path, 0o700); err != nil {
-		janitor.kill() // it is not ours to remove
+		janitor.kill() // the directory is not ours to remove
 		return nil, &verdict.Error{Verdict: verdict.Host, Op: "run directory", Err: err}
 	}
-	// Locked before it has its name: a sweeper never finds it unlocked.
+	// Lock it before it gets its name, so that a sweeper never finds it unlocked.
 	lock, err := TryLock(filepath.Join(path, ".owner.new"))
 	if err == nil {
 		err = os.Rename(lock.Name(), filepath.Join(path, ownerFile))
@@ -58,16 +55,15 @@ func NewRunDir() (*RunDir, error) {
 	return &RunDir{Path: path, lock: lock, janitor: janitor}, nil
 }
 
-// ownerless is how old a run directory without its lock file must be to belong to
-// nobody: making one takes no time.
+// ownerless is the age from which a run directory without a lock file belongs to nobody. Creating
+// one takes far less time.
 const ownerless = time.Minute
 
 // ownerFile is the lock of a run directory.
 const ownerFile = ".owner"
 
-// SweepRunDirs removes what killed lanes of this user left in the place for
-// sockets and scratch files. Lanes that are up are not touched; every new lane
-// does this, too.
+// SweepRunDirs removes the run directories that killed lanes of this user have left. It does not
+// touch running lanes. Every new lane calls it, too.
 func SweepRunDirs() {
 	base := runDirBase()
 	es, _ := os.ReadDir(base)
@@ -76,8 +72,8 @@ func SweepRunDirs() {
 			continue
 		}
 		path := filepath.Join(base, e.Name())
-		// One without its lock file is being made or removed at this moment, or its
-		// owner was killed doing that.
+		// A directory without a lock file is just being made or removed, or its owner was killed
+		// doing that.
 		owner := filepath.Join(path, ownerFile)
 		if _, err := os.Stat(owner); err != nil {
 			if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > ownerless {
@@ -98,8 +94,8 @@ func RunDirs() []string {
 	return dirs
 }
 
-// RemoveRunDir removes the run directory of a lane whose owner was killed. It removes
-// nothing that is not named as a run directory is.
+// RemoveRunDir removes the run directory of a lane whose owner was killed. It removes only
+// directories with the name of a run directory.
 func RemoveRunDir(path string) {
 	if strings.HasPrefix(filepath.Base(path), runDirPrefix) {
 		_ = os.RemoveAll(path)

@@ -8,12 +8,12 @@ import (
 // EnvTimeoutScale multiplies every timeout of a lane.
 const EnvTimeoutScale = "SPICELANE_TIMEOUT_SCALE"
 
-// tcgFactor is how much longer things may take without KVM: measured, a boot
-// takes four times as long; the rest is for machines that are busy.
+// tcgFactor is how much longer things may take without KVM. A boot was measured to take four times
+// as long; the rest is for busy machines.
 const tcgFactor = 6
 
-// Scaled returns d, stretched for TCG and by $SPICELANE_TIMEOUT_SCALE, of which
-// CheckEnvironment has said that it makes sense.
+// Scaled returns d, scaled for TCG and by $SPICELANE_TIMEOUT_SCALE, which CheckEnvironment has
+// checked.
 func Scaled(d time.Duration, accel string) time.Duration {
 	f := 1.0
 	if s, err := parseScale(os.Getenv(EnvTimeoutScale)); err == nil {

@@ -13,10 +13,9 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Watchdog tells a guest that does nothing from a host that does not let it: an overloaded
-// CI machine, a suspended virtual machine, a disk that hangs. It measures how late its own
-// ticks come, how long QEMU's threads wanted a processor and did not get one, and how much
-// processor QEMU used.
+// A Watchdog tells an idle guest from a host that does not let the guest run: an overloaded CI
+// machine, a suspended virtual machine, a hanging disk. It measures how late its own ticks come,
+// how long QEMU's threads waited for a processor, and how much processor time QEMU used.
 type Watchdog struct {
 	stop chan struct{}
 	done chan struct{}
@@ -26,12 +25,12 @@ type Watchdog struct {
 	samples []hostSample // of pid; the newest last; at most watchdogKeep
 }
 
-// A hostSample is what was seen at one tick.
+// A hostSample is one tick's measurements.
 type hostSample struct {
 	at      time.Time
 	late    time.Duration // how late the tick came
 	cpu     time.Duration // QEMU's processor time since its start
-	waiting time.Duration // how long that of its threads which waited longest was ready to run and did not, since its start
+	waiting time.Duration // the longest time that one of its threads was ready but did not run, since its start
 }
 
 const (
@@ -86,8 +85,8 @@ func (w *Watchdog) watched() int {
 	return w.pid
 }
 
-// add keeps what was seen of pid, unless another process is watched by now: the
-// difference of two processes' times says nothing.
+// add keeps a sample of pid, unless w watches another process by now: differences between the times
+// of two processes mean nothing.
 func (w *Watchdog) add(pid int, s hostSample) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -100,10 +99,10 @@ func (w *Watchdog) add(pid int, s hostSample) {
 	}
 }
 
-// schedulerTimes is what the scheduler says of a process's threads (Linux,
-// Documentation/scheduler/sched-stats.rst: time on a processor and time waiting
-// on a run queue, both in nanoseconds): the processor time of all, and the
-// waiting of the one that waited longest. Zeros where it says nothing.
+// schedulerTimes returns the scheduler's times of a process's threads (Linux,
+// Documentation/scheduler/sched-stats.rst: time on a processor, and time waiting on a run queue,
+// both in nanoseconds). cpu is the total, waiting that of the thread that waited longest. They are
+// 0 if the kernel does not report them.
 func schedulerTimes(pid int) (cpu, waiting time.Duration) {
 	files, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
 	for _, f := range files {
@@ -125,24 +124,21 @@ func schedulerTimes(pid int) (cpu, waiting time.Duration) {
 
 // A Progress is what the host let QEMU do during a wait.
 type Progress struct {
-	// Over is how long was looked at.
+	// Over is the length of the observed time.
 	Over time.Duration
-	// HeldUp is for how long this process itself did not run when it should
-	// have.
+	// HeldUp is how long this process itself did not run when it should have.
 	HeldUp time.Duration
-	// CPU is what QEMU used, Starved for how long one of its threads wanted a
-	// processor and did not get one.
+	// CPU is the processor time that QEMU used. Starved is how long one of its threads waited for a
+	// processor.
 	CPU, Starved time.Duration
-	// Stopped tells that QEMU is stopped by a signal (SIGSTOP) or a debugger.
+	// Stopped means that a signal (SIGSTOP) or a debugger has stopped QEMU.
 	Stopped bool
 }
 
-// stallShare is the part of a wait that must have been taken from the lane for
-// the host to be blamed.
+// stallShare is the part of a wait that the host must have taken before it is blamed.
 const stallShare = 0.5
 
-// Stalled tells whether the host, not the guest, explains that nothing
-// happened.
+// Stalled tells whether the host, not the guest, explains that nothing happened.
 func (p Progress) Stalled() bool {
 	if p.Over < time.Second {
 		return false
@@ -171,7 +167,7 @@ func (p Progress) String() string {
 	return s
 }
 
-// Since says what happened from a moment until now.
+// Since returns what happened from a moment until now.
 func (w *Watchdog) Since(from time.Time) Progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -191,16 +187,16 @@ func (w *Watchdog) Since(from time.Time) Progress {
 	return p
 }
 
-// A wait is an error that says that something did not come.
+// A wait is an error that says that something awaited did not come.
 type wait interface {
 	error
-	// Awaited returns what was waited for.
+	// Awaited returns what was awaited.
 	Awaited() string
 }
 
-// Explain adds to a wait that began then and failed what the host let QEMU do meanwhile.
-// It blames the host if that did not let the guest run. Other errors, and those that are
-// not the product's, stay as they are.
+// Explain adds to a wait that began at began and failed what the host let QEMU do meanwhile. It
+// blames the host if that did not let the guest run. Errors that are no waits, or no product
+// faults, stay as they are.
 func (w *Watchdog) Explain(began time.Time, err error) error {
 	var (
 		e *verdict.Error

@@ -5,12 +5,12 @@
 //	<-p.Exited()
 //	fmt.Println(p.State())
 //
-// A child is the leader of a process group of its own, dies with this process
-// (on Linux, SIGKILL and a test's -timeout panic included), takes what is left
-// of its group with it, and is reaped by exactly one goroutine.
+// Each child is the leader of a new process group. It dies with this process (on Linux, even after
+// SIGKILL or a test's -timeout panic). When it ends, the rest of its group is killed, and exactly
+// one goroutine reaps it.
 //
-// It does not do pipes: give the command files for its output, so that what it
-// said is there when this process is killed.
+// The package has no pipes. Give the command files for its output, so that the output survives when
+// this process is killed.
 package proc
 
 import (
@@ -27,14 +27,14 @@ import (
 type Process struct {
 	pid    int
 	exited chan struct{}
-	state  *os.ProcessState // valid after exited; nil when waiting failed
+	state  *os.ProcessState // valid after exited; nil if waiting failed
 
 	mu     sync.Mutex
-	reaped bool // the pid may belong to somebody else
+	reaped bool // the pid may belong to another process
 }
 
-// Start starts cmd. Its SysProcAttr is replaced; its output has to go to files,
-// not to Go writers.
+// Start starts cmd. It replaces cmd's SysProcAttr. The output has to go to files, not to Go
+// writers.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	setGroupAndDeathSignal(cmd)
 	p := &Process{exited: make(chan struct{})}
@@ -46,9 +46,8 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// own starts the child and waits for it. It is locked to a thread for as long
-// as the child lives: on Linux the death signal is sent when the *thread* that
-// made the child ends.
+// own starts the child and waits for it. Its goroutine is locked to a thread while the child lives:
+// on Linux the death signal is sent when the *thread* that made the child ends.
 func (p *Process) own(cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 	defer close(p.exited)
@@ -62,13 +61,13 @@ func (p *Process) own(cmd *exec.Cmd, started chan<- error) {
 	p.reap(cmd)
 }
 
-// PID is the child's process id.
+// PID returns the child's process id.
 func (p *Process) PID() int { return p.pid }
 
-// Exited is closed once the child has ended and was reaped.
+// Exited returns a channel that is closed when the child has ended and was reaped.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// State is how the child ended; nil before it has.
+// State returns how the child ended; nil before it has.
 func (p *Process) State() *os.ProcessState {
 	select {
 	case <-p.exited:
@@ -78,7 +77,7 @@ func (p *Process) State() *os.ProcessState {
 	}
 }
 
-// Signal sends sig to the whole group, unless the child is gone.
+// Signal sends sig to the whole group, unless the child has been reaped.
 func (p *Process) Signal(sig syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,8 +86,8 @@ func (p *Process) Signal(sig syscall.Signal) {
 	}
 }
 
-// Stop ends the group: SIGTERM, after grace SIGKILL. It returns when the child
-// is reaped, with an error only if even SIGKILL does not end it in 5 s.
+// Stop ends the group with SIGTERM, and after grace with SIGKILL. It returns when the child is
+// reaped. It returns an error only if SIGKILL does not end the child within 5 s.
 func (p *Process) Stop(grace time.Duration) error {
 	p.Signal(syscall.SIGTERM)
 	if p.within(grace) {
@@ -101,8 +100,8 @@ func (p *Process) Stop(grace time.Duration) error {
 	return fmt.Errorf("process %d does not end, even when killed", p.pid)
 }
 
-// killGrace is how long a killed process may take to be gone; longer means
-// that the kernel cannot end it (a hung file system, for example).
+// killGrace is how long a killed process may take to end. If it takes longer, the kernel cannot end
+// it, for example because of a hung file system.
 const killGrace = 5 * time.Second
 
 func (p *Process) within(d time.Duration) bool {

@@ -7,15 +7,14 @@ import (
 	"syscall"
 )
 
-// setGroupAndDeathSignal can arrange only for the group here: only Linux tells
-// a child of its parent's death.
+// setGroupAndDeathSignal sets only the group here: only Linux signals the death of a parent.
 func setGroupAndDeathSignal(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// reap waits for the child and kills what it leaves of its group.
+// reap waits for the child and kills the rest of its group.
 func (p *Process) reap(cmd *exec.Cmd) {
-	_ = cmd.Wait() // what it returns is in ProcessState as well
+	_ = cmd.Wait() // ProcessState has its result, too
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 	p.mu.Lock()
 	defer p.mu.Unlock()

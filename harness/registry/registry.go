@@ -16,13 +16,13 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// MaxName is how long a lane's name may be, in bytes.
+// MaxName is the greatest length of a lane's name, in bytes.
 const MaxName = 41
 
 var nameRE = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,40}$`)
 
-// CheckName tells whether name can be a lane's name: letters, digits, dot,
-// underscore and dash, at most MaxName, the first a letter or digit.
+// CheckName returns an error if name cannot be a lane's name. A name has letters, digits, dots,
+// underscores and dashes, at most MaxName, and begins with a letter or digit.
 func CheckName(name string) error {
 	if !nameRE.MatchString(name) {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "lane name " + strconv.Quote(name),
@@ -32,10 +32,10 @@ func CheckName(name string) error {
 	return nil
 }
 
-// A Registry is where a user's lanes are noted: one directory a lane, with a
-// lane.json in it. Lanes of `go test` are not noted.
+// A Registry has a user's lanes: one directory for each lane, with a lane.json in it. Lanes of `go
+// test` are not in it.
 //
-// The zero Registry is where `spicelane up` notes its lanes.
+// The zero Registry is that of `spicelane up`.
 type Registry struct {
 	// Root is the directory. Default: lanes in host.StateDir.
 	Root string
@@ -48,12 +48,12 @@ func (r Registry) root() string {
 	return filepath.Join(host.StateDir(), "lanes")
 }
 
-// Entry returns the directory that notes the lane called name.
+// Entry returns the directory of the lane called name.
 func (r Registry) Entry(name string) string { return filepath.Join(r.root(), name) }
 
 func (r Registry) file(name string) string { return filepath.Join(r.Entry(name), "lane.json") }
 
-// Save notes s, atomically.
+// Save writes s atomically.
 func (r Registry) Save(s State) error {
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -65,9 +65,8 @@ func (r Registry) Save(s State) error {
 	return atomicfile.Write(r.file(s.Name), append(b, '\n'), 0o644)
 }
 
-// Load reads the note of one lane and corrects it by what is alive: a lane
-// whose supervisor is gone without a word is failed, and its sockets and
-// scratch files are removed.
+// Load reads the state of one lane and corrects it. If the supervisor is gone without having
+// recorded an end, the lane is failed, and its sockets and scratch files are removed.
 func (r Registry) Load(name string) (State, error) {
 	if err := CheckName(name); err != nil {
 		return State{}, err
@@ -92,8 +91,7 @@ func (r Registry) Load(name string) (State, error) {
 		s.Verdict = verdict.Harness
 		s.Reason = fmt.Sprintf("the supervisor (pid %d) was killed %s; QEMU, proxy and client ended with it", s.PIDs.Supervisor, what)
 		host.RemoveRunDir(s.RunDir)
-		// Another reader may come to the same conclusion at the same moment; both
-		// write the same words.
+		// Another reader may do the same at the same moment; both write the same words.
 		if err := r.Save(s); err != nil {
 			return s, verdict.Classify("lane "+name, err)
 		}
@@ -101,8 +99,7 @@ func (r Registry) Load(name string) (State, error) {
 	return s, nil
 }
 
-// List returns every noted lane, by name. A note that cannot be read is reported
-// beside the others.
+// List returns every lane, by name. It reports states that cannot be read together with the others.
 func (r Registry) List() ([]State, error) {
 	es, err := os.ReadDir(r.root())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -10,25 +10,25 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// A lane of a test is not in the registry, which is for lanes that outlive the
-// command that made them. It is noted in its own run directory instead, so that
-// a person can look at it while the test runs.
+// A lane of a test is not in the registry, which is for lanes that outlive the command that made
+// them. Its state is in its run directory instead, so that people can look at the lane while the
+// test runs.
 
-// runningFile is the note's name.
+// runningFile is the name of the state file.
 const runningFile = "lane.json"
 
-// NoteTest notes the state of a lane of a test that runs in this process. A lane that
-// cannot be looked at is no reason for a test to fail: no error is returned.
+// NoteTest records the state of a lane of a test in this process. It returns no error, because a
+// test should not fail only because people cannot look at its lane.
 func NoteTest(s State) {
 	s.SetSupervisor(os.Getpid())
 	if b, err := json.MarshalIndent(s, "", "  "); err == nil && s.RunDir != "" {
-		// The directory is gone before the last change is told.
+		// The directory is removed before the last change.
 		_ = atomicfile.Write(filepath.Join(s.RunDir, runningFile), b, 0o600)
 	}
 }
 
-// RunningTests returns the lanes of tests of this user that run now, by name. Their
-// PIDs.Supervisor is the test process.
+// RunningTests returns this user's lanes of running tests, by name. Their PIDs.Supervisor is the
+// test process.
 func RunningTests() []State {
 	var out []State
 	for _, dir := range host.RunDirs() {

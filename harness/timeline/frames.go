@@ -6,18 +6,18 @@ import (
 	"time"
 )
 
-// frameInterval is for how long what is drawn is put together in one entry. A busy desktop draws
-// thousands of rectangles a second.
+// frameInterval is the length of time whose drawings go into one entry. A busy desktop draws
+// thousands of rectangles per second.
 const frameInterval = 250 * time.Millisecond
 
-// maxRects is how many rectangles one entry lists; their bounds are always there.
+// maxRects is how many rectangles one entry lists. It always has the bounds of all.
 const maxRects = 16
 
-// hands are kinds after which the next frame is written at once, with its time: it may be the
-// answer.
+// hands are the kinds after which the next frame is written at once, with its time, because it may
+// be the answer.
 var hands = map[string]bool{"key": true, "button": true}
 
-// Frame is one rectangle that was drawn.
+// A Frame is one rectangle that was drawn.
 type Frame struct {
 	At      time.Time
 	Channel uint8
@@ -26,21 +26,21 @@ type Frame struct {
 	Rect    image.Rectangle
 }
 
-// frames is one interval on a display channel. What its first frame was is written already.
+// frames is one interval on a display channel. Its first frame has already been written.
 type frames struct {
 	timer *time.Timer
 	count int // since then
 	first time.Time
 	last  Frame
 	rects []image.Rectangle
-	all   image.Rectangle // their bounds, the unlisted ones included
+	all   image.Rectangle // their bounds, with those of unlisted ones
 	mixed bool            // they are of several surfaces
 	ops   map[string]int
 }
 
-// AddFrame writes a frame at once if the channel was quiet, or if a key or button was
-// pressed since the last one. Otherwise it goes into one entry with the others of the same quarter of a
-// second: their number, their bounds and the first of them.
+// AddFrame writes a frame at once if the channel was quiet, or if a key or button was pressed since
+// the last frame. Otherwise it goes into one entry with the others of the same quarter of a second:
+// their number, their bounds and the first of them.
 func (t *Writer) AddFrame(f Frame) {
 	if t == nil {
 		return
@@ -71,7 +71,7 @@ func (t *Writer) AddFrame(f Frame) {
 	p.last = f
 }
 
-// nextInterval writes what was drawn in an interval, and begins another one if anything was.
+// nextInterval writes the drawings of an interval, and begins another one if there were any.
 func (t *Writer) nextInterval(channel uint8, p *frames) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,7 +86,7 @@ func (t *Writer) nextInterval(channel uint8, p *frames) {
 	p.timer.Reset(frameInterval)
 }
 
-// flushFrames writes what was drawn since the last entry, and ends the intervals.
+// flushFrames writes the drawings since the last entry, and ends the intervals.
 func (t *Writer) flushFrames() {
 	for channel, p := range t.frames {
 		p.timer.Stop()
@@ -119,5 +119,5 @@ func (t *Writer) addFrames(channel uint8, p *frames) {
 	p.count = 0
 }
 
-// numbers is a rectangle as x, y, width and height.
+// numbers returns a rectangle as x, y, width and height.
 func numbers(r image.Rectangle) []int { return []int{r.Min.X, r.Min.Y, r.Dx(), r.Dy()} }

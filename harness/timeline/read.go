@@ -12,27 +12,27 @@ import (
 	"time"
 )
 
-// Entry is one line of a timeline.ndjson.
+// An Entry is one line of a timeline.ndjson.
 type Entry struct {
-	At   time.Duration // since the lane began
+	At   time.Duration // since the lane's start
 	Kind string
-	Raw  json.RawMessage // all of it
+	Raw  json.RawMessage // the whole line
 }
 
-// Decode reads the entry's fields into v.
+// Decode decodes the entry's fields into v.
 func (e Entry) Decode(v any) error { return json.Unmarshal(e.Raw, v) }
 
-// LeftOut is what a timeline lacks.
+// LeftOut says what a timeline lacks.
 type LeftOut struct {
-	// LimitBytes is how large the file was to grow at most, and has; 0 if nothing is left out.
+	// LimitBytes is the size limit that the file has reached; 0 if nothing is left out.
 	LimitBytes int64
-	// Entries are how many were left out, by kind. They are not known of a writer that was killed.
+	// Entries are how many were left out, by kind. They are unknown if the writer was killed.
 	Entries map[string]int
-	// Torn is the number of lines that are no entries: a killed writer's last.
+	// Torn is the number of lines that are not entries, such as the last line of a killed writer.
 	Torn int
 }
 
-// String is LeftOut in words; empty if nothing is.
+// String returns LeftOut in words; empty if nothing is left out.
 func (l LeftOut) String() string {
 	if l.LimitBytes == 0 {
 		return ""
@@ -48,8 +48,8 @@ func (l LeftOut) String() string {
 	return s + strings.Join(kinds, ", ")
 }
 
-// Read calls f for every entry of a timeline.ndjson, in the order in which they were written,
-// which is not that of their times. It returns what the timeline lacks. An error of f ends it.
+// Read calls f for every entry of a timeline.ndjson, in file order, which is not the order of their
+// times. It returns what the timeline lacks. An error of f ends it.
 func Read(r io.Reader, f func(Entry) error) (LeftOut, error) {
 	left := LeftOut{}
 	br := bufio.NewReaderSize(r, 64<<10)

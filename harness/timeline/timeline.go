@@ -1,5 +1,5 @@
-// Package timeline writes a lane's timeline.ndjson: everything that happened to the
-// lane on one clock. Several processes may write to one file.
+// Package timeline writes a lane's timeline.ndjson: everything that happened to the lane, on one
+// clock. Several processes may write to one file.
 package timeline
 
 import (
@@ -10,24 +10,25 @@ import (
 	"time"
 )
 
-// File is the timeline's name in a lane's directory.
+// File is the name of a lane's timeline.
 const File = "timeline.ndjson"
 
 // Kinds of entries that this package writes by itself.
 const (
-	// KindFrame is what was drawn, see AddFrame.
+	// KindFrame is a drawing, see AddFrame.
 	KindFrame = "frame"
-	// KindFull says that the file has its limit and what can be spared is left out from now on.
+	// KindFull says that the file has reached its limit, and that some kinds of entries are omitted
+	// from now on.
 	KindFull = "timeline_full"
-	// KindLeftOut is a writer's last entry if it left any out: how many of each kind.
+	// KindLeftOut is a writer's last entry if it omitted any: how many of each kind.
 	KindLeftOut = "left_out"
 )
 
-// A Writer adds to timeline.ndjson: everything that happened to a lane on one
-// clock, one JSON object a line with t_us (microseconds since the lane began)
-// and kind, written as it happens so that a killed run still has it.
+// A Writer appends to timeline.ndjson. Each entry is one JSON object on one line with t_us
+// (microseconds since the lane's start) and kind. It is written at once, so that a killed run still
+// has it.
 //
-// It is safe for use by several goroutines. A nil Writer swallows entries.
+// A Writer may be used by several goroutines. A nil Writer discards entries.
 type Writer struct {
 	path  string
 	start time.Time
@@ -36,30 +37,29 @@ type Writer struct {
 	w      *os.File
 	err    error
 	failed chan struct{}     // closed when a write has failed
-	frames map[uint8]*frames // by display channel: an interval that is going on
+	frames map[uint8]*frames // by display channel: its open interval
 
 	limit   int64 // of the file, in bytes
-	unseen  int64 // written since the file's size was looked at
-	size    int64 // then
+	unseen  int64 // bytes written since the file's size was last checked
+	size    int64 // when last checked
 	full    bool
 	leftOut map[string]int // entries, by kind
 }
 
-// MaxBytes is how large a timeline.ndjson grows, in bytes, by entries that can be spared: frames,
-// lines of the serial console (serial.log has them all) and moves of the pointer. After that only
-// the others are written: keys, digests, verdicts and whatever else happens.
+// MaxBytes is the size in bytes at which a timeline.ndjson stops growing by frames, serial lines
+// (serial.log has them all) and pointer moves. After that, only other entries are written: keys,
+// digests, verdicts and so on.
 const MaxBytes = 64 << 20
 
-// spared are the kinds that are left out of a file that is full.
+// spared are the kinds that a full file omits.
 var spared = map[string]bool{KindFrame: true, "serial": true, "pointer": true}
 
-// lookEvery is after how many bytes a Writer looks at the size of the file, which others
-// write to as well.
+// lookEvery is after how many bytes a Writer checks the size of the file, to which others write,
+// too.
 const lookEvery = 64 << 10
 
-// Open opens the file at path for appending, with a clock that starts at
-// start. Several processes may append to one file with the same start: each
-// entry is one write.
+// Open opens the file at path for appending, with a clock that starts at start. Several processes
+// may append to one file with the same start, because each entry is one write.
 func Open(path string, start time.Time) (*Writer, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -69,8 +69,7 @@ func Open(path string, start time.Time) (*Writer, error) {
 		unseen: lookEvery, leftOut: map[string]int{}}, nil
 }
 
-// Add writes one entry now. Fields must be marshalable; "t_us" and "kind" are
-// the timeline's own and win.
+// Add writes one entry now. fields must be marshalable; "t_us" and "kind" are set by the timeline.
 func (t *Writer) Add(kind string, fields map[string]any) {
 	if t == nil {
 		return
@@ -91,7 +90,7 @@ func (t *Writer) AddAt(at time.Time, kind string, fields map[string]any) {
 	t.add(at, kind, fields)
 }
 
-// add writes one entry, unless it is one to spare and the file is full.
+// add writes one entry, unless the file is full and its kind can be omitted.
 func (t *Writer) add(at time.Time, kind string, fields map[string]any) {
 	if t.w == nil || t.err != nil {
 		return
@@ -112,15 +111,15 @@ func (t *Writer) add(at time.Time, kind string, fields map[string]any) {
 	}
 	line = append(line, '\n')
 	t.unseen += int64(len(line))
-	// One write a line: another reader never sees half of one.
+	// One write per line, so that another reader never sees half of one.
 	if _, err := t.w.Write(line); err != nil {
 		t.err = fmt.Errorf("timeline: %w", err)
 		close(t.failed)
 	}
 }
 
-// Failed is closed when an entry could not be written; Close says why. It is nil, which
-// never is, for a nil Writer.
+// Failed returns a channel that is closed when an entry could not be written; Close returns the
+// error. For a nil Writer it is nil, which is never closed.
 func (t *Writer) Failed() <-chan struct{} {
 	if t == nil {
 		return nil
@@ -128,7 +127,7 @@ func (t *Writer) Failed() <-chan struct{} {
 	return t.failed
 }
 
-// Err returns the first write that failed, nil if none has.
+// Err returns the error of the first failed write, or nil.
 func (t *Writer) Err() error {
 	if t == nil {
 		return nil
@@ -138,7 +137,7 @@ func (t *Writer) Err() error {
 	return t.err
 }
 
-// isFull tells whether the file has its limit, and says so in it the first time.
+// isFull tells whether the file has reached its limit, and writes that to the file the first time.
 func (t *Writer) isFull() bool {
 	if t.full || t.size+t.unseen < t.limit && t.unseen < lookEvery {
 		return t.full
@@ -158,10 +157,10 @@ func (t *Writer) Path() string { return t.path }
 // Start returns the moment at which the timeline's clock began.
 func (t *Writer) Start() time.Time { return t.start }
 
-// Since is the lane's clock: the time since the timeline began.
+// Since returns the time since the timeline's start.
 func (t *Writer) Since() time.Duration { return time.Since(t.start) }
 
-// Close ends the file and reports the first write that failed.
+// Close closes the file and returns the error of the first failed write.
 func (t *Writer) Close() error {
 	if t == nil {
 		return nil

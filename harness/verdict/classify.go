@@ -7,19 +7,18 @@ import (
 	"syscall"
 )
 
-// A Judge is an error that knows whose fault it is. The package that declares an
-// error gives it the method, so that this one needs to know none of them.
+// A Judge is an error that knows whose fault it is. Errors of other packages implement it, so this
+// package need not import them.
 type Judge interface {
 	error
 	Verdict() Kind
 }
 
-// Classify gives err a verdict and says in op what was being done. An error that
-// has a verdict keeps it; then a [Judge] is asked; then what the system said counts:
-// a full disk, a place that cannot be written, a port that is taken. Anything else
-// is the harness's fault.
+// Classify returns err with a verdict; op says what was being done. An error with a verdict keeps
+// it. Otherwise a [Judge] decides. Otherwise a system error does: a full disk, a directory that is
+// not writable, a port that is in use. Any other error is Harness.
 //
-// A lack of descriptors goes before all that: whatever failed by it did no wrong.
+// A lack of file descriptors comes before all that, because it can make anything fail.
 func Classify(op string, err error) error {
 	if err == nil {
 		return nil
@@ -50,8 +49,7 @@ func Classify(op string, err error) error {
 	return &Error{Verdict: Harness, Op: op, Err: err}
 }
 
-// outOfDescriptors tells whether this process or the whole host ran out of file
-// descriptors.
+// outOfDescriptors tells whether this process or the whole host ran out of file descriptors.
 func outOfDescriptors(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

@@ -2,12 +2,11 @@ package verdict
 
 import "fmt"
 
-// A ConsoleError says that the guest reported its own failure on its serial
-// console.
+// A ConsoleError says that the guest reported its own failure on its serial console.
 type ConsoleError struct {
-	// Name is what it is called: "kernel panic".
+	// Name is the failure's name: "kernel panic".
 	Name string
-	// Line is what the guest said.
+	// Line is the line that the guest printed.
 	Line string
 	// Context are the lines before it, oldest first, and the line itself.
 	Context []string
@@ -17,13 +16,13 @@ func (e *ConsoleError) Error() string {
 	return fmt.Sprintf("the guest failed: %s: %q on its serial console", e.Name, e.Line)
 }
 
-// Verdict is Product: the guest itself said that it failed.
+// Verdict returns Product, because the guest itself reported the failure.
 func (e *ConsoleError) Verdict() Kind { return Product }
 
-// Hop is the guest.
+// Hop returns HopGuest.
 func (e *ConsoleError) Hop() Hop { return HopGuest }
 
-// Report returns everything known, over several lines.
+// Report returns everything that is known, in several lines.
 func (e *ConsoleError) Report() string {
 	s := e.Error() + "\nthe guest's last lines:\n"
 	for _, l := range e.Context {

@@ -1,10 +1,9 @@
-// Package verdict says whose fault a failure is: the product's, the harness's or
-// the host's. It has the error that carries the verdict, the rule that gives one to
-// any other error, and the file that a lane leaves behind.
+// Package verdict says whose fault a failure is: the product's, the harness's or the host's. It has
+// the error with a verdict, the rule that gives any other error a verdict, and the file
+// verdict.json.
 //
-// It needs nothing but the standard library, so that a program that reads verdicts
-// links no QEMU. An error of another package takes part by having a method, see
-// [Judge].
+// It imports only the standard library, so that a program that reads verdicts does not link QEMU's
+// package. An error of another package takes part by its methods, see [Judge].
 package verdict
 
 import (
@@ -12,28 +11,26 @@ import (
 	"fmt"
 )
 
-// A Kind says whose fault a failure is. The words are those of verdict.json and the
-// same everywhere: test output, exit codes, timeline.
+// A Kind says whose fault a failure is. verdict.json, test output, exit statuses and the timeline
+// all use these words.
 type Kind string
 
 const (
-	// Product: what is under test (guest, QEMU as the guest's machine,
-	// proxy, client) did not do what was asserted.
+	// Product: what is under test (guest, QEMU as the guest's machine, proxy, client) did not do
+	// what was asserted.
 	Product Kind = "product"
-	// Harness: the harness was used wrongly or broke: usage, sockets,
-	// parsing, a timeout of its own machinery.
+	// Harness: the harness was used wrongly or broke: usage, sockets, parsing, an internal timeout.
 	Harness Kind = "harness"
-	// Host: this computer lacks something: QEMU, firmware, KVM, disk, a
-	// free port.
+	// Host: this computer lacks something: QEMU, firmware, KVM, disk, a free port.
 	Host Kind = "host"
 )
 
-// A Hop is a place on the way of a picture from the guest to whoever looks, or of a key
-// the other way. It says where a product failed.
+// A Hop is a place on the path of a picture from the guest to the viewer, or of a key the other
+// way. It says where a product failed.
 type Hop string
 
 const (
-	// HopGuest: what runs in the machine, its firmware included.
+	// HopGuest: the software in the machine, firmware included.
 	HopGuest Hop = "guest"
 	// HopQEMU: the machine itself and its SPICE server.
 	HopQEMU Hop = "qemu"
@@ -41,13 +38,12 @@ const (
 	HopProxy Hop = "proxy"
 	// HopClient: the client.
 	HopClient Hop = "client"
-	// HopPath: somewhere between QEMU's own picture and the client's; which of SPICE
-	// server, proxy and client it was is not known.
+	// HopPath: somewhere between QEMU's own picture and the client's. It is not known whether the
+	// SPICE server, the proxy or the client is at fault.
 	HopPath Hop = "path"
 )
 
-// ExitCode returns the exit status that stands for k on a command line: 1 for
-// Product, 2 for Harness, 3 for Host.
+// ExitCode returns the exit status for k: 1 for Product, 2 for Harness, 3 for Host.
 func (k Kind) ExitCode() int {
 	switch k {
 	case Product:
@@ -59,17 +55,17 @@ func (k Kind) ExitCode() int {
 	}
 }
 
-// An Error is a failure with its verdict. Every error that leaves package harness is
-// one, or wraps one.
+// An Error is a failure with its verdict. Every error that package harness returns is one, or wraps
+// one.
 type Error struct {
 	Verdict Kind
-	// Hop says where it failed; empty if that is not known.
+	// Hop says where it failed; empty if unknown.
 	Hop Hop
-	// Op is what was being done, a few words: "qemu", "await banner".
+	// Op says what was being done, in a few words: "qemu", "await banner".
 	Op string
-	// Err is what went wrong.
+	// Err says what went wrong.
 	Err error
-	// Hint is what the reader can do about it; may be empty.
+	// Hint says what the reader can do about it; may be empty.
 	Hint string
 }
 
@@ -86,8 +82,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Format writes the verdict before the message for %+v, which is how assertions
-// of tests print an error.
+// Format writes the verdict before the message for %+v, which test assertions use to print an
+// error.
 func (e *Error) Format(s fmt.State, verb rune) {
 	if verb == 'v' && s.Flag('+') {
 		fmt.Fprintf(s, "%s fault", e.Verdict)
@@ -99,14 +95,13 @@ func (e *Error) Format(s fmt.State, verb rune) {
 	fmt.Fprintf(s, fmt.FormatString(plainState{s}, verb), e.Error())
 }
 
-// plainState is a fmt.State without the plus flag, which means quoting for text.
+// plainState is a fmt.State without the plus flag, which would mean quoting for text.
 type plainState struct{ fmt.State }
 
 func (p plainState) Flag(c int) bool { return c != '+' && p.State.Flag(c) }
 
-// Of returns whose fault err is. An error that no [Error] wraps counts as the
-// harness's: it should have been classified. A lack of descriptors is the host's,
-// whatever failed by it.
+// Of returns whose fault err is. An error without a verdict counts as Harness. A lack of file
+// descriptors is Host, whatever failed because of it.
 func Of(err error) Kind {
 	if outOfDescriptors(err) {
 		return Host
@@ -118,8 +113,8 @@ func Of(err error) Kind {
 	return Harness
 }
 
-// HopOf returns where err says that it failed: by the outermost [Error] that knows, or
-// by an error with a method of that name. It is empty if nobody knows.
+// HopOf returns where err says that it failed. It asks the outermost [Error] with a hop, or an
+// error with a method Hop. It returns "" if none knows.
 func HopOf(err error) Hop {
 	for {
 		var e *Error
@@ -138,8 +133,8 @@ func HopOf(err error) Hop {
 	return ""
 }
 
-// Details returns the long form of what stands behind an error: QEMU's argv, the last
-// lines on the serial console and on its stderr. It is empty if there is none.
+// Details returns the long form of an error: QEMU's argv, the last lines on the serial console and
+// on stderr. It returns "" if there is none.
 func (e *Error) Details() string {
 	var r interface{ Report() string }
 	if errors.As(e.Err, &r) {

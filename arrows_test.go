@@ -121,6 +121,11 @@ var rules = []rule{
 		why:  "everything has verdicts and may write to the timeline: they must cost nothing",
 	},
 	{
+		from: []string{"harness/film"},
+		only: []string{"std", "github.com/klauspost/compress/...", "golang.org/x/sys/unix"},
+		why:  "a film is made of pixels, whoever draws them, and read where nothing is drawn",
+	},
+	{
 		from:  []string{"harness/report"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
 		why:   "a report is made of what a run left behind, also where no lane can run",

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -13,7 +14,7 @@ import (
 // laneFiles are the files that each lane starts anew.
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
-	"proxy.log", "client.log", timeline.File, "verdict.json",
+	"proxy.log", "client.log", timeline.File, "verdict.json", film.File,
 }
 
 // partLog opens the log of a part that runs inside this process.

@@ -55,6 +55,7 @@ func (c Config) checkWords() *FieldError {
 		oneOf("Compression", c.Compression, qemu.CompressionOff, qemu.CompressionAutoGLZ, qemu.CompressionAutoLZ,
 			qemu.CompressionQUIC, qemu.CompressionGLZ, qemu.CompressionLZ),
 		oneOf("Agent", c.Agent, AgentAuto, AgentOn, AgentOff),
+		oneOf("Film", c.Film, FilmOff, FilmFailures, FilmAlways),
 		oneOf("Warm", c.Warm, WarmAuto, WarmOff, WarmRequire),
 		oneOf("ImpairMode", c.ImpairMode, impair.Auto, impair.InKernel, impair.InProcess),
 		oneOf("LinkIn", c.LinkIn, impair.Auto, impair.InKernel, impair.InProcess),

@@ -112,6 +112,11 @@ type Config struct {
 	// Deprecated: use ImpairMode, which wins if both are set.
 	LinkIn impair.Mode `json:"link_in,omitempty"`
 
+	// Film is off, failures or always: whether what the client shows is filmed, and of which
+	// lanes the film is kept, see lane.html in docs/reading-a-red-lane.md. Only the built-in
+	// client films. Default: $SPICELANE_FILM, else failures.
+	Film Film `json:"film,omitempty"`
+
 	// Devices are values for further -device options, after the fixture's.
 	Devices []string `json:"devices,omitempty"`
 	// ExtraArgs are added at the end of QEMU's argv.
@@ -144,6 +149,8 @@ type Config struct {
 	// OnState is called on each change of the lane's state. It must not block.
 	OnState func(registry.State) `json:"-"`
 
+	// test is the name of the lane's test, or empty without one.
+	test string
 	// startFailed gets a lane that did not come up, before it is torn down.
 	startFailed func(*Lane, error)
 	// defect is a fault that a test puts into the lane's parts.

@@ -232,5 +232,6 @@ func (l *Lane) Close() error {
 		l.writeVerdict(nil)
 	}
 	l.closeErr = errors.Join(err, l.release())
+	l.settleFilm(l.hasFailed())
 	return l.closeErr
 }

@@ -171,6 +171,7 @@ func (l *Lane) boot(ctx context.Context, mc, template qemu.Config) (*qemu.Machin
 func (b *bringUp) machineIsUp(m *qemu.Machine) {
 	b.running.Store(m)
 	b.undo.push(m.Close)
+	b.log.Add("machine", map[string]any{"pid": m.PID(), "warm": b.warm.entry != nil, "qmp_us": m.QMPBegan().Sub(b.log.Start()).Microseconds()})
 	b.failures = newConsoleWatch(b.watchFor, b.log)
 	b.watchdog = host.StartWatchdog(m.PID())
 	b.undo.push(b.watchdog.Close)

@@ -218,6 +218,7 @@ func (b *bringUp) directories() error {
 			s.Fixture = ""
 		}
 	})
+	b.noteBegin()
 	return nil
 }
 

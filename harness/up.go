@@ -39,6 +39,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	if cfg.Dir == "" {
 		cfg.Dir = tb.ArtifactDir()
 	}
+	cfg.test = tb.Name()
 	// Register the report before anything is started, because what follows may panic.
 	var lane *Lane
 	tb.Cleanup(func() {

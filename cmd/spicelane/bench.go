@@ -128,6 +128,9 @@ func printBench(w io.Writer, r *bench.Report) error {
 	if r.NotWarm != "" {
 		fmt.Fprintf(tw, "no lane was warm\t%s\n", oneLine(r.NotWarm))
 	}
+	for _, f := range r.Film {
+		fmt.Fprintf(tw, "to film a %s lane, processor time\t%s\t%.1f %% of the lane's; %d KiB\n", coldWarm(f.Warm), times(f.CPU), f.Share, f.Bytes>>10)
+	}
 	fmt.Fprintln(tw)
 	fmt.Fprintln(tw, "lanes a minute (up, smoke, down)\t\t")
 	for _, p := range r.Pace {

@@ -28,6 +28,7 @@ func (l *laneFlags) add(cmd *cobra.Command) {
 	f.StringVar(&l.proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
 	f.StringVar(&l.client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
 	f.StringVar((*string)(&cfg.Warm), "warm", "", "restore a saved machine: `auto|off|require`; default: auto")
+	f.StringVar((*string)(&cfg.Film), "film", "", "film what the client shows, and keep the film: `off|failures|always`; default: $SPICELANE_FILM, else failures")
 	f.StringVar((*string)(&cfg.Agent), "agent", "", "the guest agent's virtio-serial port: `auto|on|off`; default: from the fixture")
 	f.StringSliceVar(&cfg.IgnoreFailures, "ignore-failures", nil, "`NAMES` of failures on the serial console that do not end the lane, or all; see docs/fixtures.md")
 	f.BoolVar(&cfg.BackendTLS, "backend-tls", false, "also use TLS on QEMU's own SPICE port")

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
@@ -96,9 +97,11 @@ type Report struct {
 	Bare *Times `json:"bare,omitempty"`
 	// Overhead is what the harness adds to that: how much later the banner of
 	// the cold lane came in the same round, a little before or after.
-	Overhead *Times   `json:"overhead,omitempty"`
-	Pace     []Pace   `json:"pace"`
-	Memory   []Memory `json:"memory"`
+	Overhead *Times `json:"overhead,omitempty"`
+	// Film is what filming a lane costs; empty if none was filmed.
+	Film   []Film   `json:"film,omitempty"`
+	Pace   []Pace   `json:"pace"`
+	Memory []Memory `json:"memory"`
 }
 
 // parts returns lane with its parts as processes, and its control socket for the smoke check.
@@ -169,13 +172,15 @@ func (b *bench) lane(warm harness.Warm) harness.Config {
 // A sample is one start.
 type sample struct {
 	banner, picture, digest, down, cpu time.Duration
+
+	film *filmCost // nil without one
 }
 
 // start brings a lane up inside this process, times it, and lets look see it
 // before it ends.
 func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness.Lane)) (sample, error) {
 	var s sample
-	cfg := b.lane(warm)
+	cfg := filmed(b.lane(warm))
 	defer os.RemoveAll(cfg.Dir)
 	began, cpu := time.Now(), ownCPU()
 	cfg.OnStep = func(st registry.Step) {
@@ -194,9 +199,13 @@ func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness
 	}
 	s.cpu = ownCPU() - cpu
 	look(lane)
+	qemuCPU := processCPU(lane.Machine().PID())
 	began = time.Now()
 	err = lane.Close()
 	s.down = time.Since(began)
+	if cost, ok := filmCostOf(cfg.Dir, ownCPU()-cpu+qemuCPU); ok {
+		s.film = &cost
+	}
 	return s, err
 }
 
@@ -253,6 +262,17 @@ func (b *bench) starts(ctx context.Context) error {
 		}
 	}
 	r.Cold = startsOf(cold)
+	for i, all := range [][]sample{cold, warm} {
+		var costs []filmCost
+		for _, s := range all {
+			if s.film != nil {
+				costs = append(costs, *s.film)
+			}
+		}
+		if len(costs) > 0 {
+			r.Film = append(r.Film, filmOf(i == 1, costs))
+		}
+	}
 	if len(warm) > 0 {
 		w := startsOf(warm)
 		r.Warm = &w
@@ -326,6 +346,11 @@ func startsOf(s []sample) Starts {
 		Down:    pick(func(s sample) time.Duration { return s.down }),
 		CPU:     pick(func(s sample) time.Duration { return s.cpu }),
 	}
+}
+
+func median(of []int64) int64 {
+	of = slices.Sorted(slices.Values(of))
+	return of[len(of)/2]
 }
 
 func timesOf(d []time.Duration) Times {

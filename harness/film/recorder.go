@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,8 +14,9 @@ import (
 type Screen interface {
 	// Displays lists what has a picture now.
 	Displays() []Display
-	// Copy copies the part r of a display's picture into dst, whose memory it may use. It is
-	// false if the display is not there any more, or is not that large.
+	// Copy copies the part r of a display's picture into dst, without padding between its rows.
+	// It may use dst's memory, and keeps none of it. It is false if the display is not
+	// there any more, or is not that large.
 	Copy(display uint8, r image.Rectangle, dst *Pixels) bool
 }
 
@@ -89,6 +91,7 @@ type Recorder struct {
 	queue    []shot    // frames to be written
 	waiting  int       // pixels in the queue
 	copied   Pixels
+	spare    []byte // of a key frame that was written
 
 	out writer // of the goroutine run
 	err error  // valid after done
@@ -342,14 +345,14 @@ func (r *Recorder) findDisplays(now time.Time) {
 		}
 		fresh := &display{Display: info, wantKey: true}
 		if !r.cfg.Screen.Copy(info.Number, image.Rectangle{Max: info.Size}, &r.copied) ||
-			r.copied.Rect != (image.Rectangle{Max: info.Size}) {
+			r.copied.Rect != (image.Rectangle{Max: info.Size}) || r.copied.Stride != 4*info.Size.X {
 			r.Changed() // it has gone or changed meanwhile, which is told again
 			there[info.Number] = d != nil
 			continue
 		}
-		fresh.pix = make([]byte, 4*info.Size.X*info.Size.Y)
+		fresh.pix = r.copied.Pix
+		r.copied = Pixels{}
 		r.displays[info.Number] = fresh
-		fresh.compare(&r.copied, nil)
 		r.add(fresh, r.moment(now), nil)
 	}
 	for number, d := range r.displays {
@@ -371,7 +374,7 @@ func (d *display) compare(p *Pixels, patches []Pixels) []Pixels {
 	var run image.Rectangle
 	flush := func() {
 		if !run.Empty() {
-			patches = append(patches, d.cut(run))
+			patches = append(patches, d.cut(run, nil))
 		}
 		run = image.Rectangle{}
 	}
@@ -392,9 +395,9 @@ func (d *display) compare(p *Pixels, patches []Pixels) []Pixels {
 	return patches
 }
 
-// cut copies a rectangle of what the film shows.
-func (d *display) cut(r image.Rectangle) Pixels {
-	out := Pixels{Rect: r, Stride: 4 * r.Dx(), Pix: make([]byte, 0, 4*r.Dx()*r.Dy())}
+// cut copies a rectangle of what the film shows. It uses the memory of spare if that is enough.
+func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
+	out := Pixels{Rect: r, Stride: 4 * r.Dx(), Pix: slices.Grow(spare[:0], 4*r.Dx()*r.Dy())}
 	for y := r.Min.Y; y < r.Max.Y; y++ {
 		out.Pix = append(out.Pix, d.pix[4*(y*d.Size.X+r.Min.X):4*(y*d.Size.X+r.Max.X)]...)
 	}
@@ -411,7 +414,8 @@ func (r *Recorder) add(d *display, at time.Time, patches []Pixels) {
 	}
 	if d.wantKey {
 		d.frames = 0
-		patches = []Pixels{d.cut(image.Rectangle{Max: d.Size})}
+		patches = []Pixels{d.cut(image.Rectangle{Max: d.Size}, r.spare)}
+		r.spare = nil
 	}
 	r.queue = append(r.queue, shot{at: at, display: d.Number, size: d.Size, key: d.wantKey, patches: patches})
 	d.wantKey = false
@@ -434,13 +438,14 @@ func (r *Recorder) write() error {
 			if err := r.out.add(s, s.at.Sub(r.cfg.Clock)); err != nil {
 				return err
 			}
-			if r.out.wantsKey(s.display) {
-				r.looking.Lock()
-				if d := r.displays[s.display]; d != nil {
-					d.wantKey = true
-				}
-				r.looking.Unlock()
+			r.looking.Lock()
+			if s.key {
+				r.spare = s.patches[0].Pix
 			}
+			if d := r.displays[s.display]; d != nil && r.out.wantsKey(s.display) {
+				d.wantKey = true
+			}
+			r.looking.Unlock()
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -32,6 +33,9 @@ type ClientConfig struct {
 	// clock started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
+	// Film, if not empty, is a file that the client films what the console shows to, on the same
+	// clock; see package film.
+	Film string
 	// ConnectTimeout limits connecting, in addition to the context. Default: only the context
 	// limits it.
 	ConnectTimeout time.Duration
@@ -50,6 +54,7 @@ type Client struct {
 	console *spiceconsole.Console
 	srv     *server.Server
 	log     *timeline.Writer
+	film    *film.Recorder // nil without a film
 	// moved is where the guest has migrated to; nil before that.
 	moved atomic.Pointer[spice.Config]
 
@@ -95,7 +100,10 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 		return nil, errors.Join(&verdict.Error{Verdict: Blame(err), Op: "client", Err: err}, ln.Close(), c.log.Close())
 	}
 	record(c.console, c.log)
-	var driven server.Console = notedConsole{c.console, c.log}
+	if err := c.startFilm(); err != nil {
+		return nil, errors.Join(verdict.Classify("film", err), ln.Close(), c.console.Close(), c.log.Close())
+	}
+	var driven server.Console = notedConsole{c.console, c.log, c.film}
 	if cfg.Console != nil {
 		driven = cfg.Console(driven)
 	}
@@ -171,6 +179,8 @@ func (c *Client) run() {
 			over = true
 		}
 	}
+	// The film's last picture is of a session that is still there.
+	c.endFilm()
 	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err), c.log.Close())
 	c.joined.Wait()
 }
@@ -257,7 +267,8 @@ func record(c server.Console, log *timeline.Writer) {
 // A notedConsole writes what is done to it to a timeline.
 type notedConsole struct {
 	*spiceconsole.Console
-	log *timeline.Writer
+	log  *timeline.Writer
+	film *film.Recorder
 }
 
 func (c notedConsole) SendKey(ctx context.Context, code uint16, down bool) error {

@@ -86,10 +86,11 @@ type ClientRole struct {
 	VV string `json:"vv"`
 	// Through, if not empty, is the host:port to connect to instead of VV's address.
 	Through string `json:"through,omitempty"`
-	// Socket, Timeline and TimelineStart are as in ClientConfig.
+	// Socket, Timeline, TimelineStart and Film are as in ClientConfig.
 	Socket        string    `json:"socket"`
 	Timeline      string    `json:"timeline"`
 	TimelineStart time.Time `json:"timeline_start"`
+	Film          string    `json:"film,omitempty"`
 }
 
 // A Command starts this program again in a role.
@@ -177,7 +178,7 @@ func (r *ClientRole) play(ctx context.Context, log *slog.Logger, say func(Ready)
 			}
 			return f.Through(r.Through)
 		},
-		Socket: r.Socket, Timeline: r.Timeline, TimelineStart: r.TimelineStart, Logger: log,
+		Socket: r.Socket, Timeline: r.Timeline, TimelineStart: r.TimelineStart, Film: r.Film, Logger: log,
 	}, say)
 }
 

@@ -16,6 +16,9 @@ import (
 // EnvKeep says which lanes of tests stay up after their test: "failed", or none.
 const EnvKeep = "SPICELANE_KEEP"
 
+// EnvFilm says which lanes are filmed: "off", "failures" or "always".
+const EnvFilm = "SPICELANE_FILM"
+
 // A variable is one environment variable that lanes use.
 type variable struct {
 	name string
@@ -30,6 +33,7 @@ type variable struct {
 var variables = []variable{
 	{name: EnvTimeoutScale, check: func(s string) error { _, err := parseScale(s); return err }},
 	{name: EnvKeep, check: oneOf("failed")},
+	{name: EnvFilm, check: oneOf("off", "failures", "always")},
 	{name: qemu.EnvLanes, check: oneOf("off", "auto", "require")},
 	{name: qemu.EnvAccel, check: oneOf("auto", "kvm", "tcg")},
 	{name: EnvCacheDir, isPath: true},

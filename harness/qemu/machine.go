@@ -31,6 +31,7 @@ type Machine struct {
 	proc       *proc.Process
 	qmp        *qmp.Client
 	console    *serial.Log
+	qmpBegan   time.Time
 	transcript *os.File
 	stderrFrom int64 // where this machine's output begins in qemu.log
 	spice      SPICEAddr
@@ -274,6 +275,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	go m.follow(followCtx, serialPath, serialFrom)
 	undo = append(undo, func() { stop(); <-m.followed })
 
+	m.qmpBegan = time.Now()
 	m.qmp, err = qmp.NewClient(ctx, ours, qmp.Config{Transcript: m.transcript, Logger: m.log})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -494,6 +496,9 @@ func (m *Machine) Argv() []string { return m.argv }
 
 // PID returns QEMU's process id.
 func (m *Machine) PID() int { return m.proc.PID() }
+
+// QMPBegan returns when the clock of qmp.ndjson began.
+func (m *Machine) QMPBegan() time.Time { return m.qmpBegan }
 
 // QMP returns the machine's QMP connection. It is the machine's: do not
 // close it.

@@ -1,0 +1,143 @@
+package harness
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+
+	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/harness/host"
+)
+
+// A Film says whether what the client shows is filmed, and of which lanes the film is kept.
+type Film string
+
+const (
+	FilmOff      Film = "off"      // nothing is filmed
+	FilmFailures Film = "failures" // every lane is filmed, and the films of those that fail are kept; the default
+	FilmAlways   Film = "always"   // every lane's film is kept
+)
+
+// EnvFilm says what is filmed where Config.Film is empty: off, failures or always.
+const EnvFilm = host.EnvFilm
+
+func (c Config) film() Film {
+	return Film(or(or(string(c.Film), os.Getenv(EnvFilm)), string(FilmFailures)))
+}
+
+// filmFile is where the built-in client films to; empty if it does not.
+func (b *bringUp) filmFile() string {
+	if b.cfg.film() == FilmOff {
+		return ""
+	}
+	return filepath.Join(b.dir, film.File)
+}
+
+// KindBegin is the first entry of a timeline: which lane it is of, and when its clock began.
+const KindBegin = "begin"
+
+// noteBegin writes the timeline's first entry.
+func (b *bringUp) noteBegin() {
+	s := b.State()
+	fields := map[string]any{
+		"wall": b.log.Start().Format(time.RFC3339Nano), "name": s.Name, "display": s.Display, "film": b.cfg.film(),
+		"command": b.command(),
+	}
+	for k, v := range map[string]string{
+		"fixture": s.Fixture, "image": s.Image, "compression": s.Compression, "test": b.cfg.test, "spicelane": ownVersion(),
+	} {
+		if v != "" {
+			fields[k] = v
+		}
+	}
+	b.log.AddAt(b.log.Start(), KindBegin, fields)
+}
+
+// ownVersion says which Spicelane this program has; empty if that is not known.
+func ownVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	const module = "github.com/spicelane/spicelane"
+	for _, m := range info.Deps {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	if info.Main.Path != module {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) > 12 {
+			return s.Value[:12]
+		}
+	}
+	return strings.Trim(info.Main.Version, "()")
+}
+
+// command returns the command that runs the lane again.
+func (b *bringUp) command() string {
+	if b.cfg.test == "" {
+		return b.upCommand()
+	}
+	var pattern []string
+	for name := range strings.SplitSeq(b.cfg.test, "/") {
+		pattern = append(pattern, "^"+name+"$")
+	}
+	pkg := "."
+	if info, ok := debug.ReadBuildInfo(); ok && strings.HasSuffix(info.Path, ".test") {
+		pkg = strings.TrimSuffix(info.Path, ".test")
+	}
+	return shellquote.Join("go", "test", "-count=1", "-run", strings.Join(pattern, "/"), pkg)
+}
+
+// upCommand returns the command that brings up a lane of this configuration, as far as that has flags.
+func (b *bringUp) upCommand() string {
+	words := []string{"spicelane", "up"}
+	for _, f := range []struct{ flag, value string }{
+		{"name", b.cfg.Name}, {"server", b.cfg.Server}, {"fixture", b.cfg.Fixture}, {"image", b.cfg.Image}, {"accel", string(b.cfg.Accel)},
+		{"display", string(b.cfg.Display)}, {"compression", string(b.cfg.Compression)}, {"agent", string(b.cfg.Agent)},
+		{"warm", string(b.cfg.Warm)}, {"proxy", plainProgram(b.cfg.Proxy)}, {"client", plainProgram(b.cfg.Client)},
+	} {
+		if f.value != "" {
+			words = append(words, "--"+f.flag, f.value)
+		}
+	}
+	if b.cfg.BackendTLS {
+		words = append(words, "--backend-tls")
+	}
+	return shellquote.Join(words...)
+}
+
+// plainProgram returns a program as a flag has it; empty for the default.
+func plainProgram(p Program) string {
+	if p == Builtin {
+		return ""
+	}
+	return p.String()
+}
+
+// settleFilm removes the film of a lane that has not failed, unless all are kept. The lane has
+// ended.
+func (l *Lane) settleFilm(failed bool) {
+	if failed || l.cfg.film() != FilmFailures {
+		return
+	}
+	if err := os.Remove(filepath.Join(l.dir, film.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		l.cfg.log().Error("cannot remove the film", "err", err)
+	}
+}
+
+// hasFailed tells whether the lane or its test has.
+func (l *Lane) hasFailed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err != nil || l.test.failed
+}

@@ -1,0 +1,116 @@
+package harness_test
+
+import (
+	"image"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/timeline"
+)
+
+// A test types, and takes a picture at each line. What the film shows at the moment that the
+// timeline names is that picture, whether the client is a process of its own or not.
+func TestTheFilmOfALaneHasEveryScreenshotToThePixel(t *testing.T) {
+	for name, processes := range map[string]bool{"in this process": false, "in processes": true} {
+		t.Run(name, func(t *testing.T) {
+			lanetest.AtOnce(t)
+			harness.RequireHost(t)
+			lane, err := tryStart(t, harness.Config{Film: harness.FilmAlways, Processes: processes})
+			require.NoError(t, err)
+			var taken []*image.NRGBA
+			for range 5 {
+				require.NoError(t, lane.Press(t.Context(), "a", "Enter"))
+				img, err := lane.Screenshot(t.Context())
+				require.NoError(t, err)
+				taken = append(taken, img)
+			}
+			require.NoError(t, lane.Close())
+			var shots []time.Duration
+			for _, e := range entries(t, lane.Dir()) {
+				if e.Kind == headless.KindScreenshot {
+					shots = append(shots, e.At)
+				}
+			}
+			shots = shots[len(shots)-len(taken):]
+			require.True(t, slices.IsSorted(shots))
+			f, err := film.ReadFile(filepath.Join(lane.Dir(), film.File))
+			require.NoError(t, err)
+			require.False(t, f.Torn)
+			require.Zero(t, f.Left)
+			t.Logf("%d frames, %d bytes, %v of processor time", f.Stats.Frames, f.Stats.Bytes, f.Stats.CPU)
+			distinct := map[string]bool{}
+			for i, img := range taken {
+				got, err := f.At(0, shots[i])
+				require.NoError(t, err)
+				require.NotNil(t, got)
+				require.Equal(t, img.Rect, got.Rect)
+				require.True(t, slices.Equal(img.Pix, got.Pix), "picture %d, taken at %v, is not in the film", i, shots[i])
+				distinct[string(img.Pix)] = true
+			}
+			require.Greater(t, len(distinct), 1, "a guest that never changes its screen proves nothing")
+		})
+	}
+}
+
+func TestALaneThatIsNotToBeFilmedIsNot(t *testing.T) {
+	lanetest.AtOnce(t)
+	harness.RequireHost(t)
+	lane, err := tryStart(t, harness.Config{Film: harness.FilmOff})
+	require.NoError(t, err)
+	require.NoError(t, lane.Close())
+	require.NoFileExists(t, filepath.Join(lane.Dir(), film.File))
+}
+
+// The default films every lane and keeps the films of those that fail.
+func TestTheFilmOfALaneIsKeptIfItFails(t *testing.T) {
+	lanetest.AtOnce(t)
+	for name, c := range map[string]struct {
+		film harness.Film
+		fail bool
+		kept bool
+	}{
+		"it passed":                 {"", false, false},
+		"it failed":                 {"", true, true},
+		"it passed, all are kept":   {harness.FilmAlways, false, true},
+		"it failed, none is filmed": {harness.FilmOff, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			lanetest.Failing(t, func(tb testing.TB) {
+				harness.Up(tb, harness.Config{Dir: dir, Film: c.film})
+				if c.fail {
+					tb.Errorf("a stone")
+				}
+			})
+			path := filepath.Join(dir, film.File)
+			if !c.kept {
+				require.NoFileExists(t, path)
+				return
+			}
+			f, err := film.ReadFile(path)
+			require.NoError(t, err)
+			require.NotEmpty(t, f.Frames)
+		})
+	}
+}
+
+// entries reads the timeline of a lane.
+func entries(t *testing.T, dir string) []timeline.Entry {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, timeline.File))
+	require.NoError(t, err)
+	defer f.Close()
+	var all []timeline.Entry
+	_, err = timeline.Read(f, func(e timeline.Entry) error { all = append(all, e); return nil })
+	require.NoError(t, err)
+	return all
+}

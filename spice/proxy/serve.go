@@ -71,6 +71,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	// Who has shown a good token is no stranger any more: it counts as a channel
 	// of its session, and does not crowd out others while its console is slow.
 	mine.leave()
+	cancel() // the timer, too: thousands of channels would wake up to nothing
 	depart := sync.OnceFunc(func() { p.depart(ch) })
 	defer depart()
 
@@ -111,7 +112,9 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	closed := ch.event(EventChannelClosed)
 	ctx, cancel = context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
-	if err := hs.Finish(ctx, wire.ResultOK); err != nil {
+	err = hs.Finish(ctx, wire.ResultOK)
+	cancel()
+	if err != nil {
 		closed.Reason, closed.Err = ReasonFailed, err
 	} else {
 		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)

@@ -11,29 +11,29 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// agentCaps is what this side can do towards the guest's agent.
+// agentCaps are the capabilities that this side announces to the guest's agent.
 var agentCaps = wire.MakeCaps(
 	wire.AgentCapMonitorsConfig, wire.AgentCapReply, wire.AgentCapClipboardByDemand, wire.AgentCapClipboardSelection,
 	wire.AgentCapSparseMonitorsConfig, wire.AgentCapMonitorsConfigPosition,
 )
 
-// maxAgentQueue bounds what waits for the agent to take it, in bytes.
+// maxAgentQueue limits the data that waits for the agent to accept it, in bytes.
 const maxAgentQueue = 2 * wire.DefaultMaxAgentMessage
 
 // agentState is the conversation with the guest's agent.
 type agentState struct {
 	mu        sync.Mutex
 	connected bool
-	tokens    uint64    // messages that may be sent
+	tokens    uint64    // messages that may still be sent
 	caps      wire.Caps // of both sides
-	announced bool      // the agent has told its capabilities
+	announced bool      // the agent has sent its capabilities
 	queue     [][]byte
 	queued    int           // bytes in queue
 	turn      chan struct{} // holds a value while pieces are sent, or the conversation begins or ends; taken before mu
 	in        wire.AgentAssembler
 
-	offer   map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we have for the guest
-	guest   map[wire.ClipboardSelection][]wire.ClipboardType          // what the guest has for us
+	offer   map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we offer to the guest
+	guest   map[wire.ClipboardSelection][]wire.ClipboardType          // what the guest offers to us
 	content map[clipKey]clipContent                                   // the last answers
 	replies uint64                                                    // counts answers
 }
@@ -48,7 +48,8 @@ type clipContent struct {
 	number uint64 // of the answer, from 1
 }
 
-// ClipboardGrabbed says that the guest has something on a clipboard, or, without Types, no longer has.
+// ClipboardGrabbed says that the guest has put something on a clipboard. Without Types, the
+// clipboard is released.
 type ClipboardGrabbed struct {
 	Selection wire.ClipboardSelection
 	Types     []wire.ClipboardType
@@ -68,7 +69,8 @@ func (m *mainChannel) agentConnected(tokens uint32) error {
 	return m.sendAgent(&wire.AgentAnnounceCapabilities{Request: true, Caps: agentCaps})
 }
 
-// startAgent begins a conversation. No piece of the one before comes after the server has been told.
+// startAgent begins a conversation with the agent. After the server gets this message, no piece of
+// the previous conversation follows.
 func (m *mainChannel) startAgent(tokens uint32) error {
 	a := &m.c.agent
 	a.turn <- struct{}{}
@@ -78,7 +80,7 @@ func (m *mainChannel) startAgent(tokens uint32) error {
 	a.connected = true
 	a.tokens = uint64(tokens)
 	a.mu.Unlock()
-	// All the tokens that there are: what the agent may send is bounded by the assembler instead.
+	// Grant the server all tokens: the assembler limits what the agent may send.
 	return m.ch.send(&wire.MainAgentStart{Tokens: math.MaxUint32})
 }
 
@@ -113,8 +115,8 @@ func (m *mainChannel) granted(tokens uint32) error {
 	return a.flush(m.ch)
 }
 
-// sendAgent queues a message for the agent and sends as much of the queue as the agent takes. Only the main channel's
-// reader calls it.
+// sendAgent queues a message for the agent and sends as much of the queue as the tokens allow. Only
+// the main channel's reader calls it.
 func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
 	if err := m.c.agent.enqueue(msg); err != nil {
 		return err
@@ -122,7 +124,8 @@ func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
 	return m.c.flushAgent(m.ch)
 }
 
-// askAgent does the same for a caller outside of the readers. If ctx ends, what is queued is sent without the caller.
+// askAgent is sendAgent for a caller that is not one of the readers. If ctx ends, the queue is sent
+// without the caller.
 func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -163,7 +166,7 @@ func (c *Client) flushAgent(ch *channel) error {
 	return nil
 }
 
-// flush sends what tokens allow. The turn keeps the pieces in order; mu is free while one of them is written.
+// flush sends what the tokens allow. turn keeps the pieces in order; mu is not held during a write.
 func (a *agentState) flush(ch *channel) error {
 	a.turn <- struct{}{}
 	defer func() { <-a.turn }()
@@ -178,7 +181,7 @@ func (a *agentState) flush(ch *channel) error {
 	}
 }
 
-// next takes the next piece that may be sent out of the queue; nil if there is none.
+// next removes the next piece that may be sent from the queue; nil if there is none.
 func (a *agentState) next() []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -209,7 +212,7 @@ func (m *mainChannel) agentData(data []byte) error {
 			return err
 		}
 		if err := m.agentMessage(msg); err != nil {
-			// An agent that is not there any more is no reason to end the session.
+			// If the agent has disconnected, that does not end the session.
 			if errors.Is(err, ErrAgent) {
 				continue
 			}
@@ -257,7 +260,7 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		if a.content == nil {
 			a.content = map[clipKey]clipContent{}
 		}
-		// Only the newest answer is kept: the guest chooses how many types there are.
+		// Keep only the newest answer: the guest chooses how many types there are.
 		clear(a.content)
 		a.content[clipKey{msg.Selection, msg.Type}] = clipContent{slices.Clone(msg.Data), a.replies}
 		a.mu.Unlock()
@@ -276,13 +279,14 @@ func (m *mainChannel) grabbed(s wire.ClipboardSelection, types []wire.ClipboardT
 		a.guest = map[wire.ClipboardSelection][]wire.ClipboardType{}
 	}
 	a.guest[s] = types
-	delete(a.offer, s) // whoever grabbed last has the clipboard
+	delete(a.offer, s) // the side that grabbed last has the clipboard
 	a.mu.Unlock()
 	m.c.observers.emit(ClipboardGrabbed{Selection: s, Types: types})
 	m.c.notifier.notify()
 }
 
-// AgentReady reports whether the guest's agent is connected and has told what it can do; caps is what both sides can.
+// AgentReady reports whether the guest's agent is connected and has sent its capabilities. caps are
+// those that both sides have.
 func (c *Client) AgentReady() (caps wire.Caps, ok bool) {
 	a := &c.agent
 	a.mu.Lock()
@@ -290,8 +294,9 @@ func (c *Client) AgentReady() (caps wire.Caps, ok bool) {
 	return a.caps.Clone(), a.connected && a.announced
 }
 
-// ClipboardSet offers content to the guest, by type; the guest fetches it when something is pasted there. It waits, bounded by ctx, for the agent to say
-// what it can do; without an agent it returns ErrAgent at once.
+// ClipboardSet offers content to the guest, by type. The guest fetches it when something is pasted
+// there. ClipboardSet waits for the agent's capabilities until ctx ends. Without an agent it
+// returns ErrAgent at once.
 func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, content map[wire.ClipboardType][]byte) error {
 	if err := c.awaitAgent(ctx); err != nil {
 		return err
@@ -316,8 +321,8 @@ func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, co
 	return c.askAgent(ctx, &wire.AgentClipboardGrab{Selection: s, Types: types})
 }
 
-// ClipboardGet fetches what the guest has on a clipboard, waiting for it bounded by ctx. Empty without an error means that the guest has nothing of
-// that type.
+// ClipboardGet fetches the content of a guest's clipboard in type t. It waits for it until ctx
+// ends. If the result is empty and there is no error, the guest has nothing of that type.
 func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t wire.ClipboardType) ([]byte, error) {
 	if err := c.awaitAgent(ctx); err != nil {
 		return nil, err
@@ -358,7 +363,7 @@ func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t 
 	return data, nil
 }
 
-// SetMonitors asks the guest's agent to set its monitors up. What came of it shows in the surfaces.
+// SetMonitors asks the guest's agent to configure its monitors. The result shows in the surfaces.
 func (c *Client) SetMonitors(ctx context.Context, monitors []wire.AgentMonitor) error {
 	if err := c.awaitAgent(ctx); err != nil {
 		return err

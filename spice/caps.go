@@ -4,7 +4,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// handlerFor is what interprets a channel.
+// handlerFor returns the handler that interprets a channel.
 func (c *Client) handlerFor(ch *channel) handler {
 	switch ch.id.Type {
 	case wire.ChannelMain:
@@ -22,7 +22,8 @@ func (c *Client) handlerFor(ch *channel) handler {
 	return counted{}
 }
 
-// channelCaps is what this side can do on a channel of that type: nothing that is not implemented.
+// channelCaps returns the capabilities that this side announces for a channel type: only what is
+// implemented.
 func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 	switch t {
 	case wire.ChannelMain:
@@ -31,7 +32,7 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 		caps := wire.MakeCaps(
 			wire.CapDisplaySizedStream, wire.CapDisplayMonitorsConfig, wire.CapDisplayA8Surface, wire.CapDisplayComposite,
 			wire.CapDisplayStreamReport, wire.CapDisplayLZ4Compression,
-			// With these two a server does not send any other codec.
+			// With these two, a server sends no other codec.
 			wire.CapDisplayMultiCodec, wire.CapDisplayCodecMJPEG,
 		)
 		if c.cfg.PreferredCompression != 0 {
@@ -46,7 +47,7 @@ func (c *Client) channelCaps(t wire.ChannelType) wire.Caps {
 	return nil
 }
 
-// counted is a channel whose messages are counted and otherwise left alone.
+// counted handles a channel whose messages are only counted.
 type counted struct{}
 
 func (counted) begin() error                               { return nil }

@@ -15,11 +15,12 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// writeTimeout bounds one write. A server that takes nothing for so long is gone: spice-server reads from every channel even
-// while it is busy drawing.
+// writeTimeout limits one write. A server that reads nothing for so long is gone: spice-server
+// reads from every channel even while it is drawing.
 const writeTimeout = 30 * time.Second
 
-// channel is one open channel. One goroutine reads and carries out its messages, two on a display; writers take turns.
+// channel is one open channel. One goroutine reads its messages and carries them out; on a display
+// there are two. Writers take turns.
 type channel struct {
 	client  *Client
 	id      wire.ChannelID
@@ -29,44 +30,47 @@ type channel struct {
 	handler handler
 	traffic traffic
 
-	in *wire.FrameReader // the reader's own
+	in *wire.FrameReader // used only by the reader
 
-	// Of the goroutine that carries out messages.
+	// Used only by the goroutine that carries out messages.
 	ackWindow uint32 // messages between two acks; 0 for none
 	ackLeft   uint32
 
-	// handled is the serial of the last message that was carried out, for messages on other channels that
-	// have to wait for it.
+	// handled is the serial of the last message that was carried out. Messages on other channels
+	// may have to wait for it.
 	handled atomic.Uint64
 	ended   atomic.Bool
 
-	turn chan struct{} // holds a value while somebody writes; guards what follows
+	turn chan struct{} // holds a value while a message is written; guards what follows
 	out  *wire.FrameWriter
 	raw  []byte
 }
 
-// handler interprets the messages of one channel that are not common to all. It runs on one goroutine of the channel.
+// A handler interprets the messages of one channel that are not common to all. It runs on one
+// goroutine of the channel.
 type handler interface {
 	// begin is called before the first message is read.
 	begin() error
-	// handle carries out a message: in's own, or one inside of it. m and what it points to are void after it returns.
+	// handle carries out a message: in's own message, or one inside it. m and what it points to are
+	// invalid after it returns.
 	handle(m wire.ServerMessage, in *incoming) error
 }
 
-// incoming is a message on its way from the connection to being carried out, with the memory that it needs.
+// incoming is a message between the connection and being carried out, with its memory.
 type incoming struct {
 	header     wire.Header
 	received   time.Time
 	message    wire.ServerMessage
 	body       []byte
-	messages   map[uint16]wire.ServerMessage // by type: what message was decoded into, for the next one of the type
+	messages   map[uint16]wire.ServerMessage // by type: the message last decoded, to be reused for the next of its type
 	err        error                         // instead of a message: why there are no more
 	prefetched prefetched                    // its image, decoded ahead of its turn
-	cost       int                           // bytes that it counts for while it waits for its turn
-	held       int                           // bytes of memory that it counts for afterwards
+	cost       int                           // bytes that it counts while it waits for its turn
+	held       int                           // bytes of memory that it counts afterwards
 }
 
-// read reads and carries out one message after the other. It is the goroutine of a channel that is not a display.
+// read reads the messages and carries them out one by one. It is the goroutine of a channel that is
+// not a display.
 func (ch *channel) read() {
 	defer ch.client.wg.Done()
 	err := ch.handler.begin()
@@ -79,7 +83,7 @@ func (ch *channel) read() {
 	ch.finish(err)
 }
 
-// finish ends the session because this channel has come to its end.
+// finish ends the session because this channel has ended.
 func (ch *channel) finish(err error) {
 	ch.conn.Close()
 	var typed *ChannelError
@@ -91,11 +95,13 @@ func (ch *channel) finish(err error) {
 	ch.client.notifier.notify()
 }
 
-// lastWords is how long the main channel has, after the server has hung up on another one, to say why.
+// lastWords is how long to wait for the main channel's reason after the server has closed another
+// channel.
 const lastWords = 500 * time.Millisecond
 
-// endWith ends the session with the error of a channel. A server that sends its clients elsewhere says so on the main channel and then hangs up on all,
-// which is seen in any order: what the main channel ends with is the reason then.
+// endWith ends the session with the error of a channel. A server that sends its clients elsewhere
+// says so on the main channel and then closes all channels. Their ends are seen in any order, so
+// the main channel's reason counts.
 func (c *Client) endWith(id wire.ChannelID, err error) {
 	if id != mainID && errors.Is(err, errServerGone) {
 		wait := time.NewTimer(lastWords)
@@ -132,7 +138,7 @@ func (ch *channel) fetch(in *incoming) error {
 	return nil
 }
 
-// decode decodes a message into the memory of the last one of its type.
+// decode decodes a message into the memory of the last message of its type.
 func (ch *channel) decode(in *incoming, t uint16, body []byte) (wire.ServerMessage, error) {
 	m := in.messages[t]
 	if m == nil {
@@ -152,7 +158,7 @@ func (ch *channel) decode(in *incoming, t uint16, body []byte) (wire.ServerMessa
 	return m, err
 }
 
-// carryOut does what a message says, and acknowledges it if it is time to.
+// carryOut carries out a message, and acknowledges it if an acknowledgement is due.
 func (ch *channel) carryOut(in *incoming) error {
 	fail := func(m wire.ServerMessage, err error) error {
 		var typed *ChannelError
@@ -161,7 +167,7 @@ func (ch *channel) carryOut(in *incoming) error {
 		}
 		return &ChannelError{Channel: ch.id, Message: m.MessageName(), Serial: in.header.Serial, Err: err}
 	}
-	// Messages inside of this one come first. Only servers without mini headers have them.
+	// Messages inside this one come first. Only servers without mini headers send them.
 	subs, err := wire.SubMessages(in.header, in.body)
 	if err != nil {
 		return fail(in.message, err)
@@ -189,12 +195,12 @@ func (ch *channel) carryOut(in *incoming) error {
 	return nil
 }
 
-// keepBody is the largest message body whose memory is used for the next one, in bytes.
+// keepBody is the largest message body, in bytes, whose memory is reused for the next one.
 const keepBody = 8 << 20
 
 var errServerGone = errors.New("the server closed the connection")
 
-// serverGone returns errServerGone for the many ways in which a connection says so, and err otherwise.
+// serverGone returns errServerGone if err means that the connection has ended, and err otherwise.
 func serverGone(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return errServerGone
@@ -209,7 +215,7 @@ func (ch *channel) headerSize() int {
 	return wire.FullHeaderSize
 }
 
-// handle carries out the messages that all channels have and passes on the others.
+// handle carries out the messages that are common to all channels and passes on the others.
 func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	c := ch.client
 	switch m := m.(type) {
@@ -220,7 +226,7 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 		return ch.send(&wire.Pong{ID: m.ID, Timestamp: m.Timestamp})
 	case *wire.SetAck:
 		ch.ackWindow, ch.ackLeft = m.Window, m.Window
-		// The message that sets the window is not counted in it.
+		// The message that sets the window does not count.
 		if m.Window > 0 {
 			ch.ackLeft++
 		}
@@ -229,7 +235,7 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 		return &DisconnectedError{Reason: m.Reason}
 	case *wire.Notify:
 		e := Notified{Channel: ch.id, Severity: m.Severity.String(), Text: m.Message}
-		level := slog.LevelDebug // servers warn of every channel without TLS
+		level := slog.LevelDebug // servers warn about every channel without TLS
 		if m.Severity == wire.NotifyError {
 			level = slog.LevelWarn
 		}
@@ -239,14 +245,15 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	case *wire.WaitForChannels:
 		return ch.waitFor(m)
 	case *wire.Migrate:
-		// Nothing more is to be sent here than has been; a server that waits for the mark would hold up the migration.
+		// This side sends nothing more on this channel. A server that waits for the mark would hold
+		// up the migration.
 		if m.Flags&wire.MigrateNeedFlush != 0 {
 			return ch.send(&wire.MigrateFlushMark{})
 		}
 		return nil
-	case *wire.MigrateData: // there is no connection to the target to pass it to
+	case *wire.MigrateData: // there is no connection to the target that could get it
 		return c.main.moved()
-	case *wire.List: // what it lists has been carried out
+	case *wire.List: // the messages that it lists have been carried out
 		return nil
 	case *wire.Unknown:
 		c.miss("message " + ch.id.Type.String() + ".type-" + strconv.Itoa(int(m.Type)))
@@ -255,12 +262,12 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	return ch.handler.handle(m, in)
 }
 
-// waitFor blocks until other channels have carried out messages that this one builds on.
+// waitFor blocks until other channels have carried out messages that this one depends on.
 func (ch *channel) waitFor(m *wire.WaitForChannels) error {
 	for _, w := range m.Wait {
 		other := ch.client.channel(w.Channel)
 		if other == nil || other == ch {
-			continue // not open here: what it carries is not waited for by anything that we show
+			continue // not open here, so nothing that is shown depends on it
 		}
 		for {
 			rung := ch.client.notifier.next()
@@ -284,7 +291,7 @@ func (ch *channel) send(m wire.ClientMessage) error {
 	return ch.write(m)
 }
 
-// write writes one message. The caller has the turn.
+// write writes one message. The caller must have the turn.
 func (ch *channel) write(m wire.ClientMessage) error {
 	if err := ch.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
@@ -301,9 +308,9 @@ func (ch *channel) write(m wire.ClientMessage) error {
 	return nil
 }
 
-// ask sends a message on behalf of a caller outside of the readers: its error is the session's. If ctx ends before it is
-// the message's turn, the message is not sent. If ctx ends while the message is written, writing goes on without the caller,
-// because half a message would end the session.
+// ask sends a message for a caller that is not one of the readers. A write error ends the session.
+// If ctx ends before the message's turn, it is not sent. If ctx ends during the write, the write
+// continues without the caller, because half a message would end the session.
 func (c *Client) ask(ctx context.Context, id wire.ChannelID, m wire.ClientMessage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -333,8 +340,9 @@ func (c *Client) ask(ctx context.Context, id wire.ChannelID, m wire.ClientMessag
 	}, func() { <-ch.turn })
 }
 
-// await runs fn on a goroutine of the session and returns its error, or ctx's cause if that ends first; fn goes on then. If
-// the session is over it calls instead, if that is not nil, and returns what ended the session.
+// await runs fn on a goroutine of the session and returns its error. If ctx ends first, it returns
+// ctx's cause, and fn continues. If the session is over, it calls instead, if that is not nil, and
+// returns the error that ended the session.
 func (c *Client) await(ctx context.Context, fn func() error, instead func()) error {
 	result := make(chan error, 1)
 	if !c.spawn(func() { result <- fn() }) {

@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Client is one session with a SPICE server. Make one with Dial.
+// Client is one session with a SPICE server. Dial makes one.
 type Client struct {
 	cfg Config
 	log *slog.Logger
@@ -34,7 +34,7 @@ type Client struct {
 	glz       *glz.Window
 	work      chan *prefetched // images to decode ahead of their turn
 
-	// ctx lives as long as the session and bounds its goroutines.
+	// ctx lasts as long as the session and ends its goroutines.
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -43,13 +43,14 @@ type Client struct {
 
 	mu       sync.Mutex
 	closed   bool  // by Close or by an error
-	err      error // what ended the session; nil while it lives and if Close ended it
+	err      error // what ended the session; nil before that, and after Close
 	channels []*channel
 	decoding bool // the decoders run
 }
 
-// Dial connects, and returns when the main channel and all channels that the server offered and Config.Channels chose are open.
-// ctx bounds only that. The error is a *DialError or, for a Config that cannot work, a plain one.
+// Dial connects. It returns when the main channel is open, and all channels that the server offers
+// and Config.Channels chooses. ctx limits only that. The error is a *DialError, or a *ConfigError
+// for a Config that cannot work.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, &ConfigError{err}
@@ -71,7 +72,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// open links main, waits for the list of channels, and links those.
+// open links the main channel, waits for the list of channels, and links those.
 func (c *Client) open(ctx context.Context) error {
 	tlsConfig, err := c.cfg.tls()
 	if err != nil {
@@ -109,8 +110,8 @@ func (c *Client) open(ctx context.Context) error {
 	if most := c.cfg.Limits.channels(); len(wanted) > most {
 		return &DialError{Channel: mainID, Addr: c.cfg.shownAddr(c.cfg.secure(mainID)), Err: &LimitError{What: "channels offered", Got: int64(len(wanted)), Want: int64(most)}}
 	}
-	// spice-server makes an RSA key for every link, one after the other in the order of the connections: the displays go first, for the sake of the
-	// first picture.
+	// spice-server makes an RSA key for each link, in the order of the connections. The displays go
+	// first, so that the first picture comes early.
 	slices.SortStableFunc(wanted, func(a, b wire.ChannelID) int {
 		return cmp.Compare(linkOrder(a), linkOrder(b))
 	})
@@ -136,7 +137,7 @@ func (c *Client) open(ctx context.Context) error {
 		c.start(r.ch)
 	}
 	if len(errs) > 0 {
-		// A session that ended meanwhile took the links with it, and knows why.
+		// If the session has ended meanwhile, it has closed the links and knows why.
 		if err := c.ended(); err != nil {
 			return c.dialError(err)
 		}
@@ -145,7 +146,8 @@ func (c *Client) open(ctx context.Context) error {
 	return nil
 }
 
-// dialError is what Dial returns when the session ended before it was open. It names the channel that ended it.
+// dialError returns Dial's error for a session that ended before it was open. It names the channel
+// that ended it.
 func (c *Client) dialError(err error) error {
 	id := mainID
 	var failed *ChannelError
@@ -168,7 +170,7 @@ func closedChan() chan struct{} {
 	return c
 }
 
-// wanted is which channels are opened unless Config.Channels says otherwise.
+// wanted tells which channels are opened unless Config.Channels decides.
 func (c *Client) wanted(id wire.ChannelID) bool {
 	switch id.Type {
 	case wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor:
@@ -179,8 +181,9 @@ func (c *Client) wanted(id wire.ChannelID) bool {
 	return false
 }
 
-// link makes the connection of one channel and its handshake. connected is closed when there is a connection, or an
-// error. A server that wants the channel on its other port gets it there, if the configuration allows that.
+// link connects one channel and does its handshake. It closes connected when there is a connection
+// or an error. If the server wants the channel on its other port, link connects there, if the
+// configuration allows that.
 func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tlsConfig *tls.Config, connected chan<- struct{}) (*channel, error) {
 	secure := c.cfg.secure(id)
 	ch, err := c.linkAt(ctx, id, session, secure, tlsConfig, connected)
@@ -201,7 +204,7 @@ func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, 
 	}()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.ctx, cancel)() // a session that ends takes the links under way with it
+	defer context.AfterFunc(c.ctx, cancel)() // a session that ends also ends its pending links
 	network, addr := c.cfg.network(), c.cfg.addr(secure)
 	dial := c.cfg.DialFunc
 	switch {
@@ -262,7 +265,7 @@ func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, 
 	return ch, nil
 }
 
-// start makes the channel part of the session and reads it.
+// start adds the channel to the session and reads it.
 func (c *Client) start(ch *channel) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -283,7 +286,7 @@ func (c *Client) start(ch *channel) {
 	go ahead.carryOut()
 }
 
-// end ends the session with an error, or with nil for a Close. Only the first call counts.
+// end ends the session with an error, or with nil for Close. Only the first call counts.
 func (c *Client) end(err error) {
 	c.mu.Lock()
 	if c.closed {
@@ -306,14 +309,14 @@ func (c *Client) end(err error) {
 	go c.conclude(err)
 }
 
-// conclude emits Ended when no goroutine of the session can emit anything else.
+// conclude emits Ended when no goroutine of the session can emit another event.
 func (c *Client) conclude(err error) {
 	c.wg.Wait()
 	c.observers.emit(Ended{Err: err})
 	close(c.joined)
 }
 
-// spawn runs fn on a goroutine that the session joins; false if the session is over.
+// spawn runs fn on a goroutine that Close joins. It returns false if the session is over.
 func (c *Client) spawn(fn func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -324,7 +327,7 @@ func (c *Client) spawn(fn func()) bool {
 	return true
 }
 
-// ended is what calls on a session return that is over; nil while it lives.
+// ended returns the error for calls on a session that is over; nil before that.
 func (c *Client) ended() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -337,11 +340,11 @@ func (c *Client) ended() error {
 	return nil
 }
 
-// Done is closed when the session is over.
+// Done returns a channel that is closed when the session is over.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Wait blocks until the session is over and says why: nil if Close ended it, otherwise a *ChannelError. Every caller gets the same
-// answer.
+// Wait blocks until the session is over and returns why: nil if Close ended it, otherwise a
+// *ChannelError. Every caller gets the same answer.
 func (c *Client) Wait() error {
 	<-c.done
 	c.mu.Lock()
@@ -349,15 +352,15 @@ func (c *Client) Wait() error {
 	return c.err
 }
 
-// Close ends the session and returns when its goroutines have ended and observers have had Ended. It may be called several times. The surfaces can
-// still be looked at.
+// Close ends the session. It returns when the goroutines have ended and observers have received
+// Ended. It may be called several times. The surfaces can still be read.
 func (c *Client) Close() error {
 	c.end(nil)
 	c.join()
 	return nil
 }
 
-// join waits for the readers; after five seconds it logs that it does.
+// join waits for the readers. After five seconds it logs that it is waiting.
 func (c *Client) join() {
 	slow := time.AfterFunc(5*time.Second, func() {
 		var ids []string
@@ -378,7 +381,7 @@ func (c *Client) openChannels() []*channel {
 	return slices.Clone(c.channels)
 }
 
-// channel is the channel of that name, nil if it is not open.
+// channel returns the channel of that name, or nil if it is not open.
 func (c *Client) channel(id wire.ChannelID) *channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -409,7 +412,7 @@ func (c *Client) display(id uint8) *display {
 	return nil
 }
 
-// miss counts what cannot be interpreted.
+// miss counts something that cannot be interpreted.
 func (c *Client) miss(name string) {
 	if c.counters.miss(name) {
 		c.log.Warn("unsupported", "what", name)

@@ -21,79 +21,82 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Config says where to connect and how. Either UnixPath, or Host with Port or TLSPort, is required; every other zero
-// value is a working default.
+// Config says where and how to connect. Either UnixPath, or Host with Port or TLSPort, is required.
+// Every other zero value is a working default.
 type Config struct {
-	// Host is a name or an IP address. With TLS it is also the name that the server's certificate must have,
+	// Host is a name or an IP address. With TLS, the server's certificate must have this name,
 	// unless HostSubject is set.
 	Host string
-	// Port is the plaintext port and TLSPort the TLS port; 0 for none. If both are set, every channel uses TLS,
-	// unless SecureChannels says otherwise.
+	// Port is the plaintext port and TLSPort the TLS port; 0 means none. If both are set, every
+	// channel uses TLS, unless SecureChannels says otherwise.
 	Port, TLSPort int
-	// SecureChannels names the channels that use TLSPort, as in "main"; the others use Port, or TLSPort if there is
-	// no Port. "all" stands for every channel. Empty means all.
+	// SecureChannels names the channels that use TLSPort, such as "main"; the others use Port, or
+	// TLSPort if there is no Port. "all" means every channel. Empty means all.
 	SecureChannels []string
-	// Proxy is the URL of an HTTP proxy that leads to Host by CONNECT; empty for none.
+	// Proxy is the URL of an HTTP proxy through which to reach Host by CONNECT; empty for none.
 	Proxy string
 	// UnixPath is a SPICE unix socket, always plaintext, used instead of Host and the ports.
 	UnixPath string
 
-	// Password is the ticket of a SPICE server or the token of a proxy; empty for a server without ticketing.
-	// It is never logged and never part of an error.
+	// Password is the ticket of a SPICE server or the token of a proxy; empty for a server without
+	// ticketing. It is never logged and never in an error.
 	Password string
 
-	// CA is the certificates to trust, in PEM; empty means the system's.
+	// CA is the trusted certificates in PEM form; empty means the system's.
 	CA []byte
-	// HostSubject, if set, is the subject that the server's certificate must have, in SPICE's form
+	// HostSubject, if set, is the required subject of the server's certificate, in SPICE's form
 	// ("O=Spicelane,CN=proxy"). Then Host is not compared.
 	HostSubject string
-	// TLS replaces the TLS configuration that CA and HostSubject would give. For unusual needs only.
+	// TLS replaces the TLS configuration made from CA and HostSubject. For unusual needs only.
 	TLS *tls.Config
 
 	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp" or "unix".
 	DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Sound takes what the guest plays; nil leaves the playback channel closed. With it Opus is announced, which a server then prefers to raw samples;
-	// Sound gets samples either way.
+	// Sound receives what the guest plays; nil leaves the playback channel closed. With a Sound,
+	// the client announces Opus, which servers then prefer to raw samples. Sound gets samples in
+	// both cases.
 	Sound Sound
 
-	// Channels chooses among the channels that the server offers; nil means all display, inputs and cursor
-	// channels, and playback if there is a Sound. Main is always open. A channel of another type is read and counted but not interpreted.
+	// Channels chooses among the channels that the server offers. nil means all display, inputs and
+	// cursor channels, and playback if there is a Sound. Main is always open. A channel of another
+	// type is read and counted, but not interpreted.
 	Channels func(wire.ChannelID) bool
 
-	// PixmapCachePixels and GLZWindowPixels are announced to the server as the memory it may count on, in pixels;
-	// 0 means 20 Mi (80 MiB) and 8 Mi (32 MiB), negative means none, with which a server sends only self-contained images.
+	// PixmapCachePixels and GLZWindowPixels are the memory that the client offers to the server, in
+	// pixels. 0 means 20 Mi (80 MiB) and 8 Mi (32 MiB). Negative means none; a server then sends
+	// only self-contained images.
 	PixmapCachePixels, GLZWindowPixels int
-	// PreferredCompression asks the server for an image compression other than its configured one. 0 asks for nothing,
-	// which is right for whoever tests the server.
+	// PreferredCompression asks the server for another image compression than the configured one. 0
+	// asks for nothing, which is right for tests of the server.
 	PreferredCompression wire.ImageCompression
 
-	// Limits bounds the memory a server can make the client take.
+	// Limits limits the memory that a server can make the client use.
 	Limits Limits
 
-	// Logger gets what an operator would want to know; nil discards it.
+	// Logger gets log messages for operators; nil discards them.
 	Logger *slog.Logger
-	// Tap, if set, is called once for each channel. If the result is not nil it sees every message.
+	// Tap, if set, is called once per channel. If the result is not nil, it observes every message.
 	Tap func(wire.ChannelID) wire.Tap
 }
 
-// Limits bounds what is taken for granted from a server. 0 means the default.
+// Limits limits what a server may demand. 0 means the default.
 type Limits struct {
-	// SurfacePixels bounds one surface; default 64 Mi pixels (8192×8192, 256 MiB).
+	// SurfacePixels limits one surface; default 64 Mi pixels (8192×8192, 256 MiB).
 	SurfacePixels int
-	// TotalPixels bounds all surfaces of the session together; default 128 Mi pixels.
+	// TotalPixels limits all surfaces of the session together; default 128 Mi pixels.
 	TotalPixels int
-	// ImagePixels bounds one decoded image; default 64 Mi pixels.
+	// ImagePixels limits one decoded image; default 64 Mi pixels.
 	ImagePixels int
-	// Surfaces bounds the number of surfaces of one display channel; default 4096.
+	// Surfaces limits the number of surfaces of one display channel; default 4096.
 	Surfaces int
-	// Channels bounds the number of channels of the session; default 64.
+	// Channels limits the number of channels of the session; default 64.
 	Channels int
-	// MessageBytes bounds one message; default wire.DefaultMaxBody.
+	// MessageBytes limits one message; default wire.DefaultMaxBody.
 	MessageBytes uint32
 }
 
-// FromVV is the configuration that a virt-viewer file asks for.
+// FromVV returns the configuration that a virt-viewer file describes.
 func FromVV(f *vv.File) Config {
 	return Config{
 		Host: f.Host, Port: f.Port, TLSPort: f.TLSPort, UnixPath: f.UnixPath,
@@ -102,7 +105,7 @@ func FromVV(f *vv.File) Config {
 	}
 }
 
-// check finds what cannot work.
+// check returns an error for a configuration that cannot work.
 func (cfg *Config) check() error {
 	switch {
 	case cfg.UnixPath != "":
@@ -136,7 +139,7 @@ func (cfg *Config) network() string {
 	return "tcp"
 }
 
-// addr is where a channel is dialled, on the TLS port or the other one.
+// addr returns the address of a channel, on the TLS port or the plaintext port.
 func (cfg *Config) addr(secure bool) string {
 	if cfg.UnixPath != "" {
 		return cfg.UnixPath
@@ -144,7 +147,7 @@ func (cfg *Config) addr(secure bool) string {
 	return hostport.Join(cfg.Host, cfg.port(secure))
 }
 
-// port is the TLS port or the other one.
+// port returns the TLS port or the plaintext port.
 func (cfg *Config) port(secure bool) int {
 	if secure {
 		return cfg.TLSPort
@@ -160,8 +163,8 @@ func (cfg *Config) secure(id wire.ChannelID) bool {
 	return cfg.Port == 0 || len(cfg.SecureChannels) == 0 || cfg.named(id)
 }
 
-// mayBePlain tells whether a channel may go to the plaintext port at the wish of a server that
-// has proved who it is.
+// mayBePlain tells whether a channel may use the plaintext port if an authenticated server asks for
+// that.
 func (cfg *Config) mayBePlain(id wire.ChannelID) bool { return cfg.Port != 0 && !cfg.named(id) }
 
 // named tells whether the configuration demands TLS for a channel.
@@ -169,7 +172,7 @@ func (cfg *Config) named(id wire.ChannelID) bool {
 	return slices.Contains(cfg.SecureChannels, "all") || slices.Contains(cfg.SecureChannels, id.Type.String())
 }
 
-// tls is the configuration for all channels; nil for plaintext.
+// tls returns the TLS configuration of all channels; nil for plaintext.
 func (cfg *Config) tls() (*tls.Config, error) {
 	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
 		return nil, nil
@@ -191,7 +194,7 @@ func (cfg *Config) tls() (*tls.Config, error) {
 	}
 	config := pki.ClientTLS(roots, cfg.Host, cfg.HostSubject)
 	if cfg.Proxy != "" {
-		// The name is the HTTP proxy's affair, and may be a secret: no SNI.
+		// Only the HTTP proxy understands the name, which may be a secret: send no SNI.
 		config.ServerName = ""
 	}
 	return config, nil
@@ -211,13 +214,14 @@ func (l Limits) imagePixels() int   { return cmp.Or(l.ImagePixels, 64<<20) }
 func (l Limits) surfaces() int      { return cmp.Or(l.Surfaces, 4096) }
 func (l Limits) channels() int      { return cmp.Or(l.Channels, 64) }
 
-// dialThroughProxy lets the HTTP proxy connect to a port of the host, whose name may be
-// one that only the proxy understands.
+// dialThroughProxy connects to a port of the host through the HTTP proxy. Only the proxy may be
+// able to resolve the host's name.
 func (cfg *Config) dialThroughProxy(ctx context.Context, port int) (net.Conn, error) {
 	return connect.Dial(ctx, cfg.Proxy, connect.Target(cfg.Host, port))
 }
 
-// shownAddr is addr for errors: a host behind an HTTP proxy may hold a ticket.
+// shownAddr returns addr for errors. The name of a host behind an HTTP proxy may contain a ticket,
+// so it is not shown.
 func (cfg *Config) shownAddr(secure bool) string {
 	if cfg.Proxy != "" && cfg.UnixPath == "" {
 		if u, err := url.Parse(cfg.Proxy); err == nil {

@@ -10,31 +10,31 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// CoverageRow is one thing that the client models, and how often sessions used it.
+// CoverageRow is one thing that the client implements, and how often sessions used it.
 type CoverageRow struct {
 	// Kind is "message", "image", "operation", "feature" or "capability".
 	Kind string `json:"kind"`
 	// Name is "server display.draw_copy", "quic", "draw_copy", "clip rects", "display.composite".
 	Name  string `json:"name"`
 	Count uint64 `json:"count"` // 0: never seen. Of a capability: the sessions in which both sides had it
-	// Time is what decoding took, of an image, and everything, of an operation.
+	// Time is how long decoding took for an image, and how long everything took for an operation.
 	Time time.Duration `json:"time_ns,omitempty"`
 }
 
-// Coverage is everything that the client models for the channels that it interprets, and how often the sessions used it, in a
-// stable order.
+// Coverage lists everything that the client implements for the channels that it interprets, and how
+// often sessions used it, in a stable order.
 type Coverage []CoverageRow
 
-// operations are the names under which drawing is counted.
+// operations are the names under which drawing operations are counted.
 var operations = []string{
 	"copy_bits", "draw_alpha_blend", "draw_blackness", "draw_blend", "draw_composite", "draw_copy", "draw_fill", "draw_invers",
 	"draw_opaque", "draw_rop3", "draw_stroke", "draw_text", "draw_transparent", "draw_whiteness", "stream_data", "stream_data_sized",
 }
 
-// interpreted are the channels whose messages are more than counted.
+// interpreted are the channel types whose messages are interpreted, not only counted.
 var interpreted = []wire.ChannelType{wire.ChannelMain, wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor}
 
-// CoverageOf adds up what sessions have seen.
+// CoverageOf adds up the statistics of sessions.
 func CoverageOf(sessions ...Stats) Coverage {
 	rows := map[[2]string]*CoverageRow{}
 	row := func(kind, name string) *CoverageRow {
@@ -107,12 +107,12 @@ func CoverageOf(sessions ...Stats) Coverage {
 	return all
 }
 
-// Unseen is what is modelled and was never seen.
+// Unseen returns the rows that were never seen.
 func (c Coverage) Unseen() Coverage {
 	return slices.DeleteFunc(slices.Clone(c), func(r CoverageRow) bool { return r.Count > 0 })
 }
 
-// String is a table of what was seen, and below it, for each kind, the names of what was not.
+// String returns a table of what was seen. Below it, it lists for each kind what was not.
 func (c Coverage) String() string {
 	var b strings.Builder
 	unseen := map[string][]string{}

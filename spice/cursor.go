@@ -12,23 +12,26 @@ import (
 // Cursor is the pointer of a cursor channel.
 type Cursor struct {
 	Visible bool
-	// X, Y is where the hot spot lies on the display. In client mouse mode servers do not tell; it is where the pointer was last put by the guest.
+	// X, Y is the position of the hot spot on the display. In client mouse mode servers do not
+	// report it; then it is where the guest last placed the pointer.
 	X, Y  int
-	Shape *CursorShape // nil before there was one; never changed after it was handed out
+	Shape *CursorShape // nil before the first shape; never changed after it was returned
 }
 
-// CursorShape is what the pointer looks like.
+// CursorShape is the pointer's image.
 type CursorShape struct {
 	Type          wire.CursorType
 	Width, Height int // pixels
 	HotX, HotY    int
-	// Pix is rows of B, G, R, A, not premultiplied.
+	// Pix has the rows of pixels in the order B, G, R, A, not premultiplied.
 	Pix []byte
-	// Xor is nil, or rows of B, G, R, X: where a pixel of Pix has alpha 0, what lies below it is combined with this by exclusive or.
+	// Xor is nil, or rows of B, G, R, X. Where a pixel of Pix has alpha 0, the picture below is
+	// combined with it by exclusive or.
 	Xor []byte
 }
 
-// Image returns the cursor's shape in the byte order R, G, B, A; nil if it has none. What Xor does is not in it.
+// Image returns the cursor's shape in the byte order R, G, B, A, without Xor; nil if there is no
+// shape.
 func (k Cursor) Image() *image.NRGBA {
 	if k.Shape == nil {
 		return nil
@@ -38,10 +41,11 @@ func (k Cursor) Image() *image.NRGBA {
 	return img
 }
 
-// maxCursors bounds the shapes that a server can have a channel keep. spice-server itself keeps 256 (CLIENT_CURSOR_CACHE_SIZE).
+// maxCursors limits the shapes that a server can make a channel cache. spice-server itself caches
+// 256 (CLIENT_CURSOR_CACHE_SIZE).
 const maxCursors = 1024
 
-// maxCursorSide bounds the width and height of a shape, in pixels.
+// maxCursorSide limits the width and height of a shape, in pixels.
 const maxCursorSide = 1024
 
 // cursorChannel interprets one cursor channel.
@@ -52,8 +56,8 @@ type cursorChannel struct {
 	mu    sync.Mutex
 	state Cursor
 
-	cache map[uint64]*CursorShape // the reader's own
-	used  featureList             // the reader's own
+	cache map[uint64]*CursorShape // used only by the reader
+	used  featureList             // used only by the reader
 }
 
 func (k *cursorChannel) begin() error { return nil }
@@ -72,7 +76,7 @@ func (k *cursorChannel) handle(msg wire.ServerMessage, _ *incoming) error {
 	case *wire.CursorReset:
 		clear(k.cache)
 		k.update(func(s *Cursor) { *s = Cursor{} })
-	case *wire.CursorTrail: // a trail of former positions is never drawn
+	case *wire.CursorTrail: // trails are never drawn
 	case *wire.CursorInvalOne:
 		delete(k.cache, m.ID)
 	case *wire.CursorInvalAll:
@@ -107,7 +111,7 @@ func (k *cursorChannel) set(at wire.Point16, visible bool, m *wire.Cursor) error
 	return nil
 }
 
-// shape is the shape of a message; nil for none.
+// shape returns the shape of a message; nil for none.
 func (k *cursorChannel) shape(m *wire.Cursor) (*CursorShape, error) {
 	if m.Flags&wire.CursorFlagNone != 0 {
 		return nil, nil
@@ -135,7 +139,7 @@ func (k *cursorChannel) shape(m *wire.Cursor) (*CursorShape, error) {
 	return s, err
 }
 
-// decodeCursor turns a shape's data into pixels.
+// decodeCursor decodes a shape's data into pixels.
 func decodeCursor(m *wire.Cursor) (*CursorShape, error) {
 	w, h := int(m.Width), int(m.Height)
 	if w > maxCursorSide || h > maxCursorSide {
@@ -175,7 +179,7 @@ func decodeCursor(m *wire.Cursor) (*CursorShape, error) {
 		}
 		return s, nil
 	}
-	var pixels, colors int // size of the pixels in bytes, number of colours
+	var pixels, colors int // size of the pixels in bytes, and number of colours
 	var pixel func(i int) uint32
 	switch m.Type {
 	case wire.CursorColor4:
@@ -219,7 +223,7 @@ func decodeCursor(m *wire.Cursor) (*CursorShape, error) {
 	return s, nil
 }
 
-// put sets a pixel: opaque, or where masked exclusive or with what lies below.
+// put sets a pixel: opaque, or if masked, combined with the picture below by exclusive or.
 func (s *CursorShape) put(i int, color uint32, masked bool) {
 	if !masked {
 		binary.LittleEndian.PutUint32(s.Pix[4*i:], color|0xff000000)
@@ -233,7 +237,7 @@ func (s *CursorShape) put(i int, color uint32, masked bool) {
 	}
 }
 
-// Cursor is the pointer of a cursor channel; false if there is no such channel.
+// Cursor returns the pointer of a cursor channel; false if there is no such channel.
 func (c *Client) Cursor(channel uint8) (Cursor, bool) {
 	ch := c.channel(wire.ChannelID{Type: wire.ChannelCursor, ID: channel})
 	if ch == nil {
@@ -245,7 +249,7 @@ func (c *Client) Cursor(channel uint8) (Cursor, bool) {
 	return k.state, true
 }
 
-// DrawCursor draws a visible cursor on a picture as a viewer would show it.
+// DrawCursor draws a visible cursor on a picture, as a viewer would show it.
 func (p *Picture) DrawCursor(k Cursor) {
 	s := k.Shape
 	if !k.Visible || s == nil {

@@ -12,10 +12,10 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Head is one monitor: which part of which surface it shows.
+// Head is one monitor: the part of a surface that it shows.
 type Head = wire.Head
 
-// budget is the pixels that all surfaces of a session may take together.
+// budget counts the pixels that all surfaces of a session use together.
 type budget struct {
 	mu    sync.Mutex
 	used  int64
@@ -48,8 +48,8 @@ type display struct {
 	heads      []Head
 	generation uint64 // of the last change of any surface; guarded by surfaces.mu
 
-	// Of the goroutine that carries out messages.
-	in      *incoming // the message that is carried out
+	// Used only by the goroutine that carries out messages.
+	in      *incoming // the message that is being carried out
 	images  images
 	streams streams
 	clip    []image.Rectangle
@@ -64,7 +64,8 @@ func newDisplay(ch *channel) *display {
 	return d
 }
 
-// sharedCache is the number under which all display channels share one pixmap cache and one GLZ window.
+// sharedCache is the number under which all display channels share one pixmap cache and one GLZ
+// window.
 const sharedCache = 1
 
 func (d *display) begin() error {
@@ -146,14 +147,16 @@ func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 	if done, err := d.invalidate(msg); done {
 		return err
 	}
-	// What is left may have been meant to draw something: nothing of this channel can be trusted any more.
+	// The unknown message may have drawn something, so nothing of this channel can be trusted any
+	// more.
 	name := "message " + msg.MessageName()
 	d.c.miss(name)
 	d.distrustAll(name)
 	return nil
 }
 
-// lookup is a surface to draw on. Only the reader changes the set of surfaces, so it needs no lock to look.
+// lookup returns a surface to draw on. Only the reader changes the set of surfaces, so reading it
+// needs no lock.
 func (d *display) lookup(id uint32) (*surface, error) {
 	if s := d.surfaces.byID[id]; s != nil {
 		return s, nil
@@ -161,7 +164,8 @@ func (d *display) lookup(id uint32) (*surface, error) {
 	return nil, protocolErrorf("surface %d does not exist", id)
 }
 
-// draw carries out an operation on a surface and tells everybody. fn runs with the surfaces locked.
+// draw carries out an operation on a surface and notifies observers. fn runs with the surfaces
+// locked.
 func (d *display) draw(op string, base *wire.DisplayBase, fn func(*surface) error) error {
 	s, err := d.lookup(base.Surface)
 	if err != nil {
@@ -170,7 +174,7 @@ func (d *display) draw(op string, base *wire.DisplayBase, fn func(*surface) erro
 	return d.change(op, s, base.Box.Bounds(), fn)
 }
 
-// change carries out an operation on s that changes nothing outside of box.
+// change carries out an operation on s that changes nothing outside box.
 func (d *display) change(op string, s *surface, box image.Rectangle, fn func(*surface) error) error {
 	d.surfaces.mu.Lock()
 	err := fn(s)
@@ -194,7 +198,8 @@ func (d *display) change(op string, s *surface, box image.Rectangle, fn func(*su
 	return nil
 }
 
-// failed decides what an operation's error means: what is not supported is noted on the surface, everything else ends the session.
+// failed decides what an operation's error means. If something is not supported, it is noted on the
+// surface; other errors end the session.
 func (d *display) failed(op string, s *surface, err error) error {
 	what, ok := unsupported(err)
 	if !ok {
@@ -292,7 +297,7 @@ func (d *display) destroy(id uint32) error {
 	return nil
 }
 
-// mark notes whether the primary surface is complete.
+// mark records whether the primary surface is complete.
 func (d *display) mark(on bool) {
 	d.surfaces.mu.Lock()
 	d.marked = on
@@ -303,7 +308,8 @@ func (d *display) mark(on bool) {
 	d.c.notifier.notify()
 }
 
-// reset blackens the primary surface and empties the palette cache, as a server asks for before it sets a mode.
+// reset clears the primary surface to black and empties the palette cache. Servers request that
+// before they set a mode.
 func (d *display) reset() {
 	clear(d.images.palettes)
 	d.surfaces.mu.Lock()
@@ -319,7 +325,7 @@ func (d *display) reset() {
 	d.mark(false)
 }
 
-// Heads is the monitors of a display channel, as the server last described them.
+// Heads returns the monitors of a display channel, as the server last described them.
 func (c *Client) Heads(channel uint8) []Head {
 	d := c.display(channel)
 	if d == nil {
@@ -330,7 +336,8 @@ func (c *Client) Heads(channel uint8) []Head {
 	return slices.Clone(d.heads)
 }
 
-// AwaitPicture waits until the primary surface of a display channel exists and the server has said that it is complete.
+// AwaitPicture waits until the primary surface of a display channel exists and the server has
+// marked it as complete.
 func (c *Client) AwaitPicture(ctx context.Context, channel uint8) (SurfaceInfo, error) {
 	var found SurfaceInfo
 	err := c.Await(ctx, func() bool {

@@ -8,16 +8,16 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// ErrClosed is what calls on a session return that this side has closed.
+// ErrClosed is returned by calls on a session that this side has closed.
 var ErrClosed = errors.New("spice: session closed")
 
-// ErrNoSurface says that the channel or the surface asked for does not exist.
+// ErrNoSurface means that the requested channel or surface does not exist.
 var ErrNoSurface = errors.New("spice: no such surface")
 
-// ErrAgent says that the guest has no agent connected.
+// ErrAgent means that the guest has no agent connected.
 var ErrAgent = errors.New("spice: the guest's agent is not connected")
 
-// DialError is a session that did not come about. Err is a *link.Error when the server refused.
+// DialError says that a session could not be opened. Err is a *link.Error if the server refused.
 type DialError struct {
 	Channel wire.ChannelID
 	Addr    string
@@ -33,12 +33,13 @@ func (e *DialError) Error() string {
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// ChannelError is what ended a session: something on one of its channels. Err is a *wire.DecodeError for a malformed message, a
-// *codec.FormatError for malformed pixels, a *LimitError, a *DisconnectedError, or what the connection said.
+// ChannelError is the error of one channel that ended a session. Err is a *wire.DecodeError for a
+// malformed message, a *codec.FormatError for malformed pixels, a *LimitError, a
+// *DisconnectedError, or the connection's error.
 type ChannelError struct {
 	Channel wire.ChannelID
 	Message string // what was being handled, as in "display.draw_copy"; empty between messages
-	Serial  uint64 // of a message from the server, counted from 1; 0 otherwise
+	Serial  uint64 // of a message from the server, counted from 1; otherwise 0
 	Err     error
 }
 
@@ -54,14 +55,14 @@ func (e *ChannelError) Error() string {
 
 func (e *ChannelError) Unwrap() error { return e.Err }
 
-// DisconnectedError says that the server said goodbye.
+// DisconnectedError says that the server ended the session with a reason.
 type DisconnectedError struct{ Reason wire.Result }
 
 func (e *DisconnectedError) Error() string {
 	return fmt.Sprintf("server disconnected: %v", e.Reason)
 }
 
-// LimitError says that the server asked for more than Config.Limits allows, or than it may itself ask for.
+// LimitError says that the server demanded more than Config.Limits or the protocol allows.
 type LimitError struct {
 	What      string
 	Got, Want int64 // Want is the limit
@@ -80,11 +81,13 @@ func protocolErrorf(format string, args ...any) error {
 	return &ProtocolError{Problem: fmt.Sprintf(format, args...)}
 }
 
-// MigratedError ends a session whose guest has moved to another host: dial again there, with Config. Zero ports are absent.
+// MigratedError ends a session whose guest has moved to another host. Dial that host with Config.
+// Absent ports are 0.
 //
-// The client does not keep a session across a migration. It announces neither seamless nor semi-seamless migration
-// (SPICE_MAIN_CAP_SEAMLESS_MIGRATE, SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE), answers a server that asks nevertheless with
-// SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR, and ends with this error when the guest has moved.
+// The client does not keep a session across a migration. It announces neither seamless nor
+// semi-seamless migration (SPICE_MAIN_CAP_SEAMLESS_MIGRATE, SPICE_MAIN_CAP_SEMI_SEAMLESS_MIGRATE).
+// If a server asks anyway, it answers SPICE_MSGC_MAIN_MIGRATE_CONNECT_ERROR. When the guest has
+// moved, the session ends with this error.
 type MigratedError struct {
 	Host          string
 	Port, TLSPort int
@@ -95,8 +98,9 @@ func (e *MigratedError) Error() string {
 	return fmt.Sprintf("the guest has moved to %s (port %d, TLS port %d)", e.Host, e.Port, e.TLSPort)
 }
 
-// Config is cfg, which led to where the guest was, changed so that it leads to where the guest is now. Password and CA stay: both
-// hosts have the same ones. TLS stays, too: if cfg has it and the new host does not, the result has no port, and Dial refuses it.
+// Config returns cfg, the configuration for the old host, changed for the new host. Password and CA
+// stay, because both hosts have the same ones. TLS stays, too: if cfg uses TLS and the new host
+// does not, the result has no port, and Dial refuses it.
 func (e *MigratedError) Config(cfg Config) Config {
 	port := e.Port
 	if cfg.UnixPath == "" && cfg.TLSPort != 0 && len(cfg.SecureChannels) == 0 {
@@ -107,7 +111,7 @@ func (e *MigratedError) Config(cfg Config) Config {
 	return cfg
 }
 
-// ConfigError says that a configuration cannot work, whatever the server is.
+// ConfigError says that a configuration cannot work with any server.
 type ConfigError struct{ Err error }
 
 func (e *ConfigError) Error() string { return e.Err.Error() }

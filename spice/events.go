@@ -14,13 +14,14 @@ import (
 // [CursorChanged], [ClipboardGrabbed], [ModifiersChanged], [MouseModeChanged], [Notified] or [Ended].
 type Event interface{ event() }
 
-// Drawn says that an operation changed pixels. They are already in what Snapshot returns.
+// Drawn says that an operation changed pixels. Snapshot already returns the new ones.
 type Drawn struct {
 	Channel uint8
 	Surface uint32
 	Rect    image.Rectangle // the pixels that may have changed, within the surface
 	Op      string          // as in "draw_copy", "copy_bits", "stream_data"
-	// Received is when the last byte of the message had been read, At when it had been carried out.
+	// Received is when the last byte of the message was read, At when the message had been carried
+	// out.
 	Received, At time.Time
 	Generation   uint64 // of the surface, after the operation
 }
@@ -31,7 +32,7 @@ type Latency struct {
 	At       time.Time
 }
 
-// AgentChanged says that the guest's agent came or went.
+// AgentChanged says that the guest's agent connected or disconnected.
 type AgentChanged struct{ Connected bool }
 
 // SurfaceChanged says that a surface was created (Width and Height are its size) or destroyed (both 0).
@@ -41,10 +42,10 @@ type SurfaceChanged struct {
 	Width, Height int
 }
 
-// CursorChanged says that the pointer's shape, place or visibility changed.
+// CursorChanged says that the pointer's shape, position or visibility changed.
 type CursorChanged struct{ Channel uint8 }
 
-// ModifiersChanged says which lock keys the guest has on.
+// ModifiersChanged says which lock keys are on in the guest.
 type ModifiersChanged struct{ Modifiers Modifiers }
 
 // MouseModeChanged says how mouse events have to be sent.
@@ -70,10 +71,10 @@ func (MouseModeChanged) event() {}
 func (Notified) event()         {}
 func (Ended) event()            {}
 
-// observers hands events to observers. No lock is held across observers while one of them runs.
+// observers passes events to observers. It holds no lock while an observer runs.
 type observers struct {
 	mu  sync.Mutex
-	all []*observer // replaced, never changed, so that emit can range over it
+	all []*observer // replaced, never modified, so that emit can range over it
 }
 
 // observer runs its function for one event at a time.
@@ -91,12 +92,13 @@ func (o *observer) observe(e Event) {
 	}
 }
 
-// Observe calls fn with everything that happens from now on, one event at a time and each channel's in order, until
-// stop is called. When stop has returned, fn is not running and will not be called again.
+// Observe calls fn for every event from now on, until stop is called. Calls do not overlap, and the
+// events of one channel are in order. After stop has returned, fn is not running and will not be
+// called again.
 //
-// NB: fn runs on the goroutine that carries out a channel's messages: it must be quick, must not block, and must not
-// call its own stop or Close. It may call the methods that only look, such as Surfaces, but Snapshot in fn holds up
-// the session.
+// NB: fn runs on the goroutine that carries out a channel's messages. It must be quick, must not
+// block, and must not call its own stop or Close. It may call methods that only read, such as
+// Surfaces, but Snapshot in fn delays the session.
 func (c *Client) Observe(fn func(Event)) (stop func()) {
 	o := &observer{fn: fn}
 	h := &c.observers
@@ -125,16 +127,17 @@ func (h *observers) emit(e Event) {
 	}
 }
 
-// active reports whether anybody listens, so that an event need not be made.
+// active reports whether there are observers, so that unneeded events are not made.
 func (h *observers) active() bool { return len(h.list()) > 0 }
 
-// notifier wakes everybody who waits. The zero value is ready. Ringing costs nothing while nobody waits.
+// notifier wakes all waiters. The zero value is ready. Without waiters, ring costs nothing.
 type notifier struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
-// next is closed by the next ring. Take it before looking at the condition that is waited for.
+// next returns a channel that the next ring closes. Call it before checking the condition to wait
+// for.
 func (b *notifier) next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -153,8 +156,9 @@ func (b *notifier) notify() {
 	}
 }
 
-// Await blocks until cond is true, looking at it now and whenever anything in the session changed: pixels, surfaces, agent, cursor, modifiers. It returns nil when
-// cond was true, what ended the session, or ctx's cause. cond is called on the caller's goroutine.
+// Await blocks until cond returns true. It calls cond now, and whenever anything in the session
+// changes: pixels, surfaces, agent, cursor, modifiers. It returns nil when cond was true, the error
+// that ended the session, or ctx's cause. cond runs on the caller's goroutine.
 func (c *Client) Await(ctx context.Context, cond func() bool) error {
 	for {
 		changed := c.notifier.next()

@@ -100,7 +100,7 @@ func (f *featureList) image(m *wire.Image) {
 	}
 }
 
-// scaled notes the scale mode if an image does not fit its box.
+// scaled adds the scale mode if an image does not fit its box.
 func (f *featureList) scaled(b *wire.DisplayBase, from image.Rectangle, mode wire.ScaleMode) {
 	if from.Size() == b.Box.Bounds().Size() {
 		return
@@ -113,7 +113,7 @@ func (f *featureList) rop(rop wire.Rop, src, dest canvas.Descriptor) {
 	f.add(ropNames[canvas.Descriptor(rop).Rop(src, dest)])
 }
 
-// of lists the features of a display message.
+// of adds the features of a display message.
 func (f *featureList) of(m wire.ServerMessage) {
 	switch m := m.(type) {
 	case *wire.DrawCopy:
@@ -189,7 +189,7 @@ func (f *featureList) of(m wire.ServerMessage) {
 	}
 }
 
-// ofCursor lists the features of a cursor's shape.
+// ofCursor adds the features of a cursor's shape.
 func (f *featureList) ofCursor(m *wire.Cursor) {
 	switch i := int(m.Type); {
 	case m.Flags&wire.CursorFlagNone != 0:

@@ -15,12 +15,13 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// unsupportedError is something that is not interpreted: it is counted under its name, and the session goes on.
+// unsupportedError names something that is not interpreted. It is counted under its name, and the
+// session continues.
 type unsupportedError struct{ what string }
 
 func (e *unsupportedError) Error() string { return "unsupported " + e.what }
 
-// unsupported finds in err what is not supported, as a name to count, or says that err is something else.
+// unsupported returns the name of what err reports as unsupported; ok is false for other errors.
 func unsupported(err error) (what string, ok bool) {
 	if err == nil {
 		return "", false
@@ -39,8 +40,9 @@ func unsupported(err error) (what string, ok bool) {
 	return "", false
 }
 
-// pixmapCache is the images that the server has the client keep. All display channels of a session share it. The server decides what
-// leaves; limit only stops one that does not.
+// pixmapCache has the images that the server makes the client cache. All display channels of a
+// session share it. The server decides which ones are evicted; limit only stops a server that
+// evicts none.
 type pixmapCache struct {
 	mu     sync.Mutex
 	byID   map[uint64]cachedImage
@@ -49,12 +51,13 @@ type pixmapCache struct {
 }
 
 type cachedImage struct {
-	img   *canvas.Image // nil: it was not supported
-	what  string        // then: what
+	img   *canvas.Image // nil: it was unsupported
+	what  string        // the name of what was unsupported
 	lossy bool
 }
 
-// cachedCost is what an entry counts at least, in pixels, so that tiny images cannot fill the memory unseen.
+// cachedCost is the least cost of an entry, in pixels, so that tiny images cannot fill the memory
+// unnoticed.
 const cachedCost = 64
 
 func (c cachedImage) cost() int64 {
@@ -104,10 +107,11 @@ func (p *pixmapCache) clear() {
 	p.pixels = 0
 }
 
-// maxPalettes bounds the palettes that a server can have a channel keep. spice-server itself keeps 64 (CLIENT_PALETTE_CACHE_SIZE).
+// maxPalettes limits the palettes that a server can make a channel cache. spice-server itself
+// caches 64 (CLIENT_PALETTE_CACHE_SIZE).
 const maxPalettes = 1024
 
-// images turns the images of one display channel's messages into pixels.
+// images decodes the images of one display channel's messages.
 type images struct {
 	c        *Client
 	d        *display
@@ -117,16 +121,17 @@ type images struct {
 	colors   []uint32 // a palette widened for a 16-bit surface
 }
 
-// slot is memory for one decoded image of a message, used again for the next message.
+// slot is the memory of one decoded image of a message. The next message reuses it.
 type slot struct {
 	img canvas.Image
 	pix []byte
 }
 
-// keepFlags have an image stay in the pixmap cache.
+// keepFlags are the flags that put an image into the pixmap cache.
 const keepFlags = wire.ImageFlagCacheMe | wire.ImageFlagCacheReplaceMe
 
-// inMessage reports whether an image is in its message alone: no surface, and not of the cache.
+// inMessage reports whether an image depends only on its message, and not on a surface or the
+// cache.
 func inMessage(m *wire.Image) bool {
 	switch m.Type {
 	case wire.ImageSurface, wire.ImageFromCache, wire.ImageFromCacheLossless:
@@ -135,7 +140,7 @@ func inMessage(m *wire.Image) bool {
 	return m.Flags&keepFlags == 0
 }
 
-// maxSlot is the largest memory that a slot keeps between messages, in bytes.
+// maxSlot is the most memory that a slot keeps between messages, in bytes.
 const maxSlot = 16 << 20
 
 func (s *slot) make(f canvas.Format, w, h int) *canvas.Image {
@@ -148,14 +153,15 @@ func (s *slot) make(f canvas.Format, w, h int) *canvas.Image {
 }
 
 func (s *slot) release() {
-	s.img = canvas.Image{} // it may refer to the message's memory
+	s.img = canvas.Image{} // it may point into the message's memory
 	if cap(s.pix) > maxSlot {
 		s.pix = nil
 	}
 }
 
-// decode is the pixels of an image. They are in memory of s, of the cache, or of a surface, and must not be changed. format is that of the surface to be
-// drawn on; with asMask an indexed image of one bit is a stencil.
+// decode returns the pixels of an image. They are in memory of s, of the cache or of a surface, and
+// must not be changed. format is that of the surface to draw on. With asMask, an indexed image of
+// one bit is a stencil.
 func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
 	switch m.Type {
 	case wire.ImageFromCache, wire.ImageFromCacheLossless:
@@ -262,8 +268,8 @@ func (im *images) pixels(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	return nil, &unsupportedError{"image type " + m.Type.String()}
 }
 
-// glzSlack is how much larger than its pixels a GLZ image may be: its header, besides the overhead of pixels that do not compress is
-// a byte for each 32 of them.
+// glzSlack is how much larger than its pixels a GLZ image may be, for its header. In addition,
+// incompressible pixels cost one byte per 32.
 const glzSlack = 4096
 
 func (im *images) decodeGLZ(m *wire.Image, s *slot, data []byte) (*canvas.Image, error) {
@@ -279,7 +285,8 @@ func (im *images) decodeGLZ(m *wire.Image, s *slot, data []byte) (*canvas.Image,
 	return img, err
 }
 
-// invalidate forgets what the server no longer counts on; done is false if msg says nothing of the kind.
+// invalidate removes what the server has invalidated; done is false if msg does not invalidate
+// anything.
 func (d *display) invalidate(msg wire.ServerMessage) (done bool, err error) {
 	switch m := msg.(type) {
 	case *wire.DisplayInvalList:
@@ -305,7 +312,8 @@ func (d *display) invalidate(msg wire.ServerMessage) (done bool, err error) {
 	return false, nil
 }
 
-// imageSize checks the dimensions of an image, against the most pixels it may have, before memory is taken for it.
+// imageSize checks an image's dimensions against the greatest number of pixels, before memory is
+// allocated for it.
 func imageSize(width, height uint32, most int) (w, h int, err error) {
 	if width < 1 || height < 1 || width > codec.MaxDimension || height > codec.MaxDimension {
 		return 0, 0, protocolErrorf("image of %d×%d pixels, want 1 to %d each way", width, height, codec.MaxDimension)
@@ -330,7 +338,7 @@ func alphaFormat(alpha bool) canvas.Format {
 	return canvas.XRGB
 }
 
-// toA8 makes cells of alpha out of pixels that have alpha only.
+// toA8 converts pixels that have only alpha to cells of alpha.
 func toA8(img *canvas.Image) {
 	img.Format = canvas.A8
 	for i := 0; i+3 < len(img.Pix); i += canvas.CellSize {
@@ -338,14 +346,14 @@ func toA8(img *canvas.Image) {
 	}
 }
 
-// setHighBits sets the byte of each cell that is no colour.
+// setHighBits sets the byte of each cell that is not a colour.
 func setHighBits(img *canvas.Image) {
 	for i := 3; i < len(img.Pix); i += canvas.CellSize {
 		img.Pix[i] = 0xff
 	}
 }
 
-// stencilPalette makes cells of format A1 out of an indexed image of one bit.
+// stencilPalette converts an indexed image of one bit to cells of format A1.
 var stencilPalette = []uint32{0, 1}
 
 func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
@@ -374,7 +382,7 @@ func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bo
 		}
 	}
 	if b.Format == bitmap.Format32Bit && b.TopDown && m.Flags&keepFlags == 0 {
-		// These are pixels as they are drawn with; nobody changes them.
+		// These pixels are drawn with as they are; nothing changes them.
 		if n, err := b.Size(); err != nil || n > len(m.Data) {
 			return nil, protocolErrorf("bitmap of %d×%d pixels with %d bytes", w, h, len(m.Data))
 		}
@@ -394,7 +402,7 @@ func (im *images) bitmap(m *wire.Image, s *slot, format canvas.Format, asMask bo
 	return img, nil
 }
 
-// palette is the colours of an indexed image, from the message or the cache, in 0x00RRGGBB.
+// palette returns the colours of an indexed image, from the message or the cache, as 0x00RRGGBB.
 func (im *images) palette(m *wire.Image, format canvas.Format) ([]uint32, error) {
 	var colors []uint32
 	switch {
@@ -417,7 +425,7 @@ func (im *images) palette(m *wire.Image, format canvas.Format) ([]uint32, error)
 			im.palettes[m.Palette.Unique] = append([]uint32(nil), colors...)
 		}
 	}
-	// The colours have the format of the surface they are drawn on.
+	// The colours have the format of the surface on which they are drawn.
 	switch format {
 	case canvas.XRGB, canvas.ARGB:
 		return colors, nil

@@ -8,16 +8,16 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Modifiers are the lock keys that the guest has on.
+// Modifiers are the lock keys that are on in the guest.
 type Modifiers = wire.Modifiers
 
 var inputsID = wire.ChannelID{Type: wire.ChannelInputs}
 
-// motionWindow is how many mouse messages may be under way without an acknowledgement: the server drops further ones. It is twice
-// the bunch in which servers acknowledge, as in spice-server's inputs channel.
+// motionWindow is how many mouse messages may be unacknowledged; the server drops further ones. It
+// is twice the number after which servers acknowledge, as in spice-server's inputs channel.
 const motionWindow = 2 * wire.MotionAckBunch
 
-// inputsState is what the inputs channel has told, and the mouse as it was sent.
+// inputsState is what the inputs channel has reported, and the mouse state that was last sent.
 type inputsState struct {
 	mu        sync.Mutex
 	modifiers Modifiers
@@ -59,20 +59,22 @@ func (i *inputsChannel) modifiers(m Modifiers) {
 	i.c.notifier.notify()
 }
 
-// Modifiers are the lock keys that the guest has on, as it last said.
+// Modifiers returns the lock keys that are on in the guest, from its last report.
 func (c *Client) Modifiers() Modifiers {
 	c.inputs.mu.Lock()
 	defer c.inputs.mu.Unlock()
 	return c.inputs.modifiers
 }
 
-// SetModifiers asks the guest to switch its lock keys. It returns when the message has been written, or when ctx ends.
+// SetModifiers asks the guest to switch its lock keys. It returns when the message has been
+// written, or when ctx ends.
 func (c *Client) SetModifiers(ctx context.Context, m Modifiers) error {
 	return c.ask(ctx, inputsID, &wire.InputsClientKeyModifiers{Modifiers: m})
 }
 
-// Key presses or releases a key. code is its AT set 1 make code as tables have it, with a prefix of 0xe0 in the high byte: 0x1c is
-// Enter, 0xe04b the left arrow. It returns when the message has been written, or when ctx ends.
+// Key presses or releases a key. code is its AT set 1 make code, with a prefix of 0xe0 in the high
+// byte: 0x1c is Enter, 0xe04b the left arrow. It returns when the message has been written, or when
+// ctx ends.
 func (c *Client) Key(ctx context.Context, code uint16, down bool) error {
 	wired, err := scancode(code, down)
 	if err != nil {
@@ -84,7 +86,8 @@ func (c *Client) Key(ctx context.Context, code uint16, down bool) error {
 	return c.ask(ctx, inputsID, &wire.InputsKeyUp{Code: wired})
 }
 
-// scancode is the code as it goes over the wire: first byte lowest, and the top bit of the last byte set for a release.
+// scancode returns the code in wire form: first byte lowest, and for a release the top bit of the
+// last byte set.
 func scancode(code uint16, down bool) (uint32, error) {
 	prefix, make := uint32(code>>8), uint32(code&0xff)
 	if make == 0 || make > 0x7f || prefix != 0 && prefix != 0xe0 {
@@ -99,16 +102,16 @@ func scancode(code uint16, down bool) (uint32, error) {
 	return make, nil
 }
 
-// MouseMove moves the pointer by dx, dy. The server must be in server mouse mode (Session.MouseMode). It waits, bounded by ctx, while too many
-// moves are unacknowledged.
+// MouseMove moves the pointer by dx, dy. The server must be in server mouse mode
+// (MainState.MouseMode). While too many moves are unacknowledged, it waits until ctx ends.
 func (c *Client) MouseMove(ctx context.Context, dx, dy int) error {
 	return c.moveMouse(ctx, func(b wire.MouseButtons) wire.ClientMessage {
 		return &wire.InputsMouseMotion{DX: int32(dx), DY: int32(dy), Buttons: b}
 	})
 }
 
-// MousePosition places the pointer on the display of a display channel. The server must be in client mouse mode. It waits, bounded by ctx, while too
-// many moves are unacknowledged.
+// MousePosition places the pointer at x, y on the display of a display channel. The server must be
+// in client mouse mode. While too many moves are unacknowledged, it waits until ctx ends.
 func (c *Client) MousePosition(ctx context.Context, display uint8, x, y int) error {
 	if x < 0 || y < 0 {
 		return fmt.Errorf("spice: mouse position %d,%d is negative", x, y)
@@ -137,8 +140,8 @@ func (c *Client) moveMouse(ctx context.Context, message func(wire.MouseButtons) 
 	return c.ask(ctx, inputsID, m)
 }
 
-// MouseButton presses or releases a button. Wheel steps are a press and a release of the up and down buttons. It returns
-// when the message has been written, or when ctx ends.
+// MouseButton presses or releases a button. A wheel step is a press and a release of the up or down
+// button. It returns when the message has been written, or when ctx ends.
 func (c *Client) MouseButton(ctx context.Context, b wire.MouseButton, down bool) error {
 	s := &c.inputs
 	s.mu.Lock()

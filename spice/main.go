@@ -8,31 +8,31 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// MainState is what the main channel says. It is a copy.
+// MainState is what the main channel has reported. It is a copy.
 type MainState struct {
 	// ConnectionID is the server's number for this session.
 	ConnectionID uint32
-	Name         string   // the guest's; empty if the server does not tell
-	UUID         [16]byte // the guest's; zero if the server does not tell
-	// MouseModes are the supported ones, MouseMode is the current one.
+	Name         string   // the guest's; empty if the server does not report it
+	UUID         [16]byte // the guest's; zero if the server does not report it
+	// MouseModes are the supported modes, MouseMode is the current one.
 	MouseModes, MouseMode wire.MouseMode
 	AgentConnected        bool
-	// MultiMediaTime is the server's clock in milliseconds, as last told.
+	// MultiMediaTime is the server's clock in milliseconds, as last reported.
 	MultiMediaTime uint32
-	// Offered is every channel the server has, opened or not.
+	// Offered has every channel that the server offers, opened or not.
 	Offered []wire.ChannelID
 }
 
-// mainState is what the main channel has told.
+// mainState is what the main channel has reported.
 type mainState struct {
 	mu       sync.Mutex
 	session  MainState
 	offered  []wire.ChannelID
 	listed   bool
-	mediaAt  time.Time // when session.MultiMediaTime was told
+	mediaAt  time.Time // when session.MultiMediaTime was reported
 	lastPing time.Time
 	latency  time.Duration
-	target   *wire.MigrationTarget // of the migration that has begun; nil without one
+	target   *wire.MigrationTarget // of a migration that has begun; otherwise nil
 }
 
 // Session is the old name of MainState.
@@ -45,7 +45,7 @@ type Session = MainState
 // Deprecated: use MainState.
 func (c *Client) Session() MainState { return c.MainState() }
 
-// MainState returns what the main channel has said so far.
+// MainState returns what the main channel has reported so far.
 func (c *Client) MainState() MainState {
 	c.main.mu.Lock()
 	defer c.main.mu.Unlock()
@@ -54,21 +54,22 @@ func (c *Client) MainState() MainState {
 	return s
 }
 
-// Latency is the time between the last two pings of the server on the main channel; 0 before the second one.
+// Latency returns the time between the last two pings of the server on the main channel; 0 before
+// the second one.
 func (c *Client) Latency() time.Duration {
 	c.main.mu.Lock()
 	defer c.main.mu.Unlock()
 	return c.main.latency
 }
 
-// mediaTime is the server's multimedia clock at a time, in milliseconds.
+// mediaTime returns the server's multimedia clock at a time, in milliseconds.
 func (s *mainState) mediaTime(at time.Time) uint32 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.session.MultiMediaTime + uint32(at.Sub(s.mediaAt).Milliseconds())
 }
 
-// pinged notes a ping of the server.
+// pinged records a ping of the server.
 func (s *mainState) pinged(c *Client, at time.Time) {
 	s.mu.Lock()
 	last := s.lastPing
@@ -161,9 +162,9 @@ func (m *mainChannel) handle(msg wire.ServerMessage, in *incoming) error {
 	return nil
 }
 
-// migrationBegins notes where the guest is going, and declines to be taken along. Neither seamless nor semi-seamless migration is
-// announced among the capabilities, so that a server does not ask; the answer lets one that does go on, and switch the client to the other
-// host at the end.
+// migrationBegins records where the guest is moving, and declines to migrate with it. The client
+// announces neither seamless nor semi-seamless migration, so servers should not ask. If one does,
+// the answer lets it continue and switch the client to the other host at the end.
 func (m *mainChannel) migrationBegins(target wire.MigrationTarget) error {
 	s := &m.c.main
 	s.mu.Lock()
@@ -172,7 +173,8 @@ func (m *mainChannel) migrationBegins(target wire.MigrationTarget) error {
 	return m.ch.send(&wire.MainMigrateConnectError{})
 }
 
-// moved is the error that a session ends with whose guest is now where the last migration went.
+// moved returns the error that ends a session whose guest has arrived at the target of the last
+// migration.
 func (s *mainState) moved() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +188,7 @@ func migratedTo(t wire.MigrationTarget) error {
 	return &MigratedError{Host: t.Host, Port: portOf(t.Port), TLSPort: portOf(t.SecurePort), HostSubject: t.CertSubject}
 }
 
-// portOf is a port of a migration's target; QEMU has -1 for one that is absent, in the 16 bits that it is sent in.
+// portOf returns a port of a migration's target. QEMU sends -1, in 16 bits, for an absent one.
 func portOf(p uint16) int {
 	if p == 0xffff {
 		return 0
@@ -194,7 +196,7 @@ func portOf(p uint16) int {
 	return int(p)
 }
 
-// mouseMode notes the mode and asks for positions instead of motion where that is possible.
+// mouseMode records the mode. If possible, it asks the server for positions instead of motion.
 func (m *mainChannel) mouseMode(supported, current wire.MouseMode) error {
 	s := &m.c.main
 	s.mu.Lock()

@@ -9,7 +9,7 @@ import (
 
 func pt(p wire.Point) image.Point { return image.Pt(int(p.X), int(p.Y)) }
 
-// area is a message's box and clip.
+// area returns a message's box and clip.
 func (d *display) area(b *wire.DisplayBase) canvas.Area {
 	a := canvas.Area{Box: b.Box.Bounds()}
 	switch b.Clip.Type {
@@ -37,7 +37,7 @@ func (d *display) masked(a canvas.Area, m *wire.Mask, s *surface) (canvas.Area, 
 	return a, nil
 }
 
-// brush turns a message's brush into one to draw with.
+// brush converts a message's brush to one for the canvas.
 func (d *display) brush(b *wire.Brush, memory *slot, s *surface) (canvas.Brush, error) {
 	switch b.Type {
 	case wire.BrushNone:
@@ -58,7 +58,7 @@ func (d *display) brush(b *wire.Brush, memory *slot, s *surface) (canvas.Brush, 
 	return canvas.Brush{}, protocolErrorf("brush of type %d", b.Type)
 }
 
-// source decodes an image to draw from, and brings it to the surface's format unless as is set.
+// source decodes an image to draw from, and converts it to the surface's format unless as is set.
 func (d *display) source(m *wire.Image, memory *slot, s *surface, as asIs) (*canvas.Image, error) {
 	if m == nil {
 		return nil, protocolErrorf("no image to draw from")
@@ -68,25 +68,26 @@ func (d *display) source(m *wire.Image, memory *slot, s *surface, as asIs) (*can
 		return img, err
 	}
 	if s.img.Format == canvas.ARGB {
-		// The reference brings images that have no alpha of a colour's own to the format without alpha.
+		// The reference converts images without alpha of their own to the format without alpha.
 		return img.Convert(canvas.XRGB), nil
 	}
 	return img.Convert(s.img.Format), nil
 }
 
-// asIs keeps an image in the format that it was sent in. Blending does, for the alpha; everything else, scaling in particular, works
-// with the surface's precision.
+// asIs keeps an image in the format in which it was sent. Blending does that, for the alpha.
+// Everything else, in particular scaling, works with the surface's precision.
 type asIs bool
 
-// prepare finds the surface of an operation and decodes its images: all of them, even if one fails, since later messages may refer to
-// any that is to be cached. What is not asked for is nil.
+// prepare looks up the surface of an operation and decodes its images. It decodes all of them even
+// if one fails, because later messages may refer to any that is to be cached. What is not requested
+// is nil.
 func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, need need, b, back *wire.Brush, mask *wire.Mask) (p prepared, err error) {
 	if p.s, err = d.lookup(base.Surface); err != nil {
 		return p, err
 	}
 	p.area = d.area(base)
 	note := func(e error) {
-		// Malformed outranks unsupported.
+		// A malformed image is more important than an unsupported one.
 		if _, soft := unsupported(err); err == nil || soft && e != nil {
 			if _, softer := unsupported(e); err == nil || !softer {
 				err = e
@@ -116,7 +117,7 @@ func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, need need, b,
 	return p, err
 }
 
-// need says what an operation wants of its source image.
+// need says what an operation needs of its source image.
 type need uint8
 
 const (
@@ -133,7 +134,7 @@ type prepared struct {
 	brush, back canvas.Brush
 }
 
-// finish carries out a prepared operation, or decides what the error of prepare means.
+// finish carries out a prepared operation, or decides what prepare's error means.
 func (d *display) finish(op string, p *prepared, err error, fn func(*surface) error) error {
 	if err == nil {
 		err = d.change(op, p.s, p.area.Box, fn)
@@ -238,9 +239,9 @@ func (d *display) drawComposite(m *wire.DrawComposite) error {
 	})
 }
 
-// sampled completes how a composite reads an image. The reference sets transform, filter and repeat of a surface and never
-// takes them back: the transform counts for the composites after it. It makes a second image, for which nothing of this is so,
-// of a surface whose alpha is left out.
+// sampled completes how a composite reads an image. The reference sets transform, filter and repeat
+// of a surface and never resets them, so the transform also affects later composites. If the alpha
+// of a surface is left out, the reference uses a second image, which has none of these.
 func (d *display) sampled(k *canvas.Sampled, m *wire.Image, has bool, t *wire.Transform) {
 	if has {
 		k.Transform = &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
@@ -258,7 +259,8 @@ func (d *display) sampled(k *canvas.Sampled, m *wire.Image, has bool, t *wire.Tr
 	s.sampled = &canvas.Sampled{Transform: k.Transform, Filter: k.Filter, Repeat: k.Repeat}
 }
 
-// scales notes that a surface is scaled, if it is: the reference sets another transform for that and takes it back.
+// scales records that a surface is scaled, if it is: the reference then sets another transform and
+// resets it.
 func (d *display) scales(m *wire.Image, from wire.Rect, b *wire.DisplayBase) {
 	if m == nil || m.Type != wire.ImageSurface || from.Bounds().Size() == b.Box.Bounds().Size() {
 		return
@@ -268,8 +270,9 @@ func (d *display) scales(m *wire.Image, from wire.Rect, b *wire.DisplayBase) {
 	}
 }
 
-// leftover is how the reference reads a surface in a blend that does not scale: as the last composite did. It is nil where this
-// makes no difference: for other images, and for one that the reference makes for the sake of its alpha.
+// leftover returns how the reference reads a surface in a blend that does not scale: as the last
+// composite did. It returns nil where that makes no difference: for other images, and for the
+// second image that the reference makes because of alpha.
 func (d *display) leftover(m *wire.DrawAlphaBlend, b canvas.Blend) *canvas.Sampled {
 	if m.Src == nil || m.Src.Type != wire.ImageSurface || b.Alpha == 0 {
 		return nil
@@ -283,7 +286,7 @@ func (d *display) leftover(m *wire.DrawAlphaBlend, b canvas.Blend) *canvas.Sampl
 	return &k
 }
 
-// evenly is a mask of one alpha; nil if that is full.
+// evenly returns a mask of uniform alpha; nil if that is opaque.
 func evenly(alpha uint8) *canvas.Sampled {
 	if alpha == 255 {
 		return nil
@@ -326,7 +329,7 @@ func (d *display) drawText(m *wire.DrawText) error {
 	if err == nil && !back.Empty() && m.ForeMode != wire.RopPut {
 		err = &unsupportedError{"text over a background with raster operation " + m.ForeMode.String()}
 	}
-	text := canvas.String{Depth: m.Flags.Depth()} // which way up it is, the reference does not ask
+	text := canvas.String{Depth: m.Flags.Depth()} // the reference ignores which way up it is
 	for _, g := range m.Glyphs {
 		at := pt(g.RenderPos).Add(pt(g.Origin))
 		text.Glyphs = append(text.Glyphs, canvas.Glyph{

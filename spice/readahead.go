@@ -14,22 +14,24 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A display channel is read ahead of what is carried out, so that images that depend on nothing else are decoded on all cores while the
-// ones before them are drawn. The order of everything that can be seen stays that of the messages.
+// A display channel reads ahead: images that depend on nothing else are decoded on all cores while
+// earlier messages are drawn. All visible effects keep the order of the messages.
 
 const (
-	// aheadMessages bounds the messages that are read and not carried out.
+	// aheadMessages limits the messages that are read and not yet carried out.
 	aheadMessages = 16
-	// aheadBytes bounds the memory of these, bodies and pixels, and the memory that is kept for later ones. A single message may
-	// take more. Two screens of 1280×800 that are decoded at the same time fit.
+	// aheadBytes limits the memory of these, bodies and pixels, and the memory kept for later ones,
+	// in bytes. A single message may need more. Two screens of 1280×800 that are decoded at the
+	// same time fit.
 	aheadBytes = 10 << 20
-	// aheadPixels is the size from which an image is worth handing to another goroutine, which costs some microseconds.
+	// aheadPixels is the size from which an image is handed to another goroutine, which costs some
+	// microseconds.
 	aheadPixels = 64 * 64
-	// maxDecoders bounds the goroutines that decode ahead.
+	// maxDecoders limits the goroutines that decode ahead.
 	maxDecoders = 8
 )
 
-// readAhead is a display channel's reading and carrying out.
+// readAhead reads a display channel's messages and carries them out.
 type readAhead struct {
 	ch    *channel
 	queue chan *incoming
@@ -50,7 +52,8 @@ func newReadAhead(ch *channel) *readAhead {
 	return a
 }
 
-// read is the goroutine that reads. It ends when there is nothing more to read, or the session is over.
+// read is the goroutine that reads. It ends when there is nothing more to read, or the session is
+// over.
 func (a *readAhead) read() {
 	c := a.ch.client
 	defer c.wg.Done()
@@ -65,7 +68,7 @@ func (a *readAhead) read() {
 			return
 		}
 		if in.err = a.ch.fetch(in); in.err != nil {
-			// What was read before is carried out first.
+			// Earlier messages are carried out first.
 			a.queue <- in
 			return
 		}
@@ -88,7 +91,7 @@ func (a *readAhead) read() {
 	}
 }
 
-// carryOut is the goroutine that carries out, and ends the session with the channel.
+// carryOut is the goroutine that carries messages out. It ends the session when the channel ends.
 func (a *readAhead) carryOut() {
 	ch := a.ch
 	defer ch.client.wg.Done()
@@ -98,7 +101,7 @@ func (a *readAhead) carryOut() {
 			err = ch.carryOut(in)
 		}
 		if err == nil && in.prefetched.image != nil {
-			// Nobody asked for it, and its memory is needed again.
+			// Nothing has used it, and its memory is needed again.
 			_, _, _ = in.prefetched.result(ch.client)
 		}
 		if err != nil {
@@ -114,7 +117,8 @@ func (a *readAhead) carryOut() {
 	}
 }
 
-// await waits until cond, which is called with mu held, is true; false means that the session is over.
+// await waits until cond, which it calls with mu held, returns true. It returns false if the
+// session is over.
 func (a *readAhead) await(cond func() bool) bool {
 	for {
 		a.mu.Lock()
@@ -131,7 +135,7 @@ func (a *readAhead) await(cond func() bool) bool {
 	}
 }
 
-// next is the free message that has the most memory; nil if there is none.
+// next returns the free message that has the most memory; nil if none is free.
 func (a *readAhead) next() *incoming {
 	if len(a.free) == 0 {
 		return nil
@@ -147,7 +151,7 @@ func (a *readAhead) next() *incoming {
 	return in
 }
 
-// take counts a message among those that were read, if there is room.
+// take counts a message as read, if there is room for it.
 func (a *readAhead) take(cost int) bool {
 	if a.taken > 0 && a.taken+cost > aheadBytes {
 		return false
@@ -156,7 +160,7 @@ func (a *readAhead) take(cost int) bool {
 	return true
 }
 
-// give takes a message back that was carried out.
+// give takes back a message that was carried out.
 func (a *readAhead) give(in *incoming) {
 	a.mu.Lock()
 	a.taken -= in.cost
@@ -168,7 +172,7 @@ func (a *readAhead) give(in *incoming) {
 	in.prefetched.slot = slot{}
 	in.held = cap(in.body)
 	if a.held+in.held > aheadBytes {
-		// The decoded messages have windows into the body.
+		// The decoded messages point into the body.
 		in.message, in.messages, in.body, in.held = nil, nil, nil, 0
 	}
 	a.held += in.held
@@ -180,7 +184,7 @@ func (a *readAhead) give(in *incoming) {
 	}
 }
 
-// pixels is memory for pixels, none if there is none to spare.
+// pixels returns spare memory for pixels; nil if there is none.
 func (a *readAhead) pixels() []byte {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -194,7 +198,7 @@ func (a *readAhead) pixels() []byte {
 	return pix
 }
 
-// imageOf is the image that a message draws from, nil if it does not.
+// imageOf returns the image that a message draws from; nil if it uses none.
 func imageOf(m wire.ServerMessage) *wire.Image {
 	switch m := m.(type) {
 	case *wire.DrawCopy:
@@ -227,7 +231,7 @@ type prefetched struct {
 	took time.Duration
 }
 
-// start has an image decoded.
+// start starts to decode an image.
 func (e *prefetched) start(c *Client, m *wire.Image) {
 	if e.done == nil {
 		e.done = make(chan struct{}, 1)
@@ -252,7 +256,7 @@ func (e *prefetched) result(c *Client) (*canvas.Image, time.Duration, error) {
 	}
 }
 
-// decoders are what images that stand alone are decoded with. One goroutine uses them at a time.
+// decoders decode images that stand alone. Only one goroutine uses them at a time.
 type decoders struct {
 	most int // pixels of an image
 	quic quic.Decoder
@@ -294,7 +298,7 @@ func (c *Client) decodeAhead() {
 	}
 }
 
-// standsAlone reports whether images of a type need nothing but their own data.
+// standsAlone reports whether images of a type need only their own data.
 func standsAlone(t wire.ImageType) bool {
 	switch t {
 	case wire.ImageQuic, wire.ImageLZRGB, wire.ImageLZ4, wire.ImageJPEG, wire.ImageJPEGAlpha:

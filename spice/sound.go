@@ -12,27 +12,29 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Sound takes what the guest plays. Its methods are called on the goroutine that reads the playback channel, in the order of the
-// messages, and must not block. After an error it is not called again, and the session goes on.
+// Sound receives what the guest plays. Its methods are called in message order, on the goroutine
+// that reads the playback channel, and must not block. After an error it is not called again, and
+// the session continues.
 type Sound interface {
-	// Start says what the samples to come are like: signed 16 bits, little-endian, the channels interleaved.
+	// Start gives the format of the following samples: signed 16 bits, little-endian, channels
+	// interleaved.
 	Start(rate, channels int) error
-	// Samples is some of them, to be played at a time of the server's multimedia clock, in milliseconds. pcm is only
-	// valid during the call.
+	// Samples gives samples to be played at a time of the server's multimedia clock, in
+	// milliseconds. pcm is valid only during the call.
 	Samples(time uint32, pcm []byte) error
-	// Stop says that the guest plays nothing more for now.
+	// Stop says that the guest has stopped playing.
 	Stop() error
 }
 
-// playback interprets a playback channel: raw samples, and Opus (RFC 6716), which a server sends because it was announced
-// (SPICE_PLAYBACK_CAP_OPUS). CELT 0.5.1 is not announced.
+// playback interprets a playback channel: raw samples, and Opus (RFC 6716), which servers send if
+// it is announced (SPICE_PLAYBACK_CAP_OPUS). CELT 0.5.1 is not announced.
 type playback struct {
 	c              *Client
 	sound          Sound
 	started        bool
-	rate, channels int // since the start
+	rate, channels int // from the start message
 	mode           wire.AudioMode
-	opus           *opus.Decoder // since the first packet after the start or a change of the mode
+	opus           *opus.Decoder // created at the first packet after a start or a change of mode
 	samples        []int16
 	pcm            []byte
 	failed         bool
@@ -77,17 +79,18 @@ func (p *playback) handle(msg wire.ServerMessage, _ *incoming) error {
 			p.do(p.sound.Stop)
 		}
 		p.started = false
-	case *wire.PlaybackVolume, *wire.PlaybackMute, *wire.PlaybackLatency: // samples are kept as they are
+	case *wire.PlaybackVolume, *wire.PlaybackMute, *wire.PlaybackLatency: // samples are passed on unchanged
 	default:
 		p.c.miss("message " + msg.MessageName())
 	}
 	return nil
 }
 
-// opusPacketMilliseconds is the longest an Opus packet can last (RFC 6716, section 3.2.5).
+// opusPacketMilliseconds is the longest duration of an Opus packet (RFC 6716, section 3.2.5).
 const opusPacketMilliseconds = 120
 
-// decode decodes one Opus packet. The samples are valid until the next call, and nil for sound at a rate that Opus does not have.
+// decode decodes one Opus packet. The samples are valid until the next call. They are nil if Opus
+// does not have the sample rate.
 func (p *playback) decode(packet []byte) ([]byte, error) {
 	if p.opus == nil {
 		d, err := opus.NewDecoderWithOutput(p.rate, p.channels)
@@ -119,8 +122,8 @@ func (p *playback) do(fn func() error) {
 	}
 }
 
-// WAV is a Sound that writes a RIFF WAVE file. Pauses are left out; all that is played must have the rate and
-// channels of the first.
+// WAV is a Sound that writes a RIFF WAVE file. It omits pauses. All samples must have the rate and
+// channels of the first ones.
 type WAV struct {
 	mu             sync.Mutex
 	w              io.WriteSeeker
@@ -128,10 +131,11 @@ type WAV struct {
 	written        int64 // bytes of samples
 }
 
-// NewWAV writes to w from its beginning. The file is playable at any time; after Close it also says its length.
+// NewWAV returns a WAV that writes to w from its beginning. The file can be played at any time; its
+// header has the length only after Close.
 func NewWAV(w io.WriteSeeker) *WAV { return &WAV{w: w} }
 
-// wavHeaderSize is the bytes before the samples.
+// wavHeaderSize is the number of bytes before the samples.
 const wavHeaderSize = 44
 
 func (v *WAV) header(size uint32) []byte {
@@ -156,7 +160,8 @@ func (v *WAV) Start(rate, channels int) error {
 	defer v.mu.Unlock()
 	if v.rate == 0 {
 		v.rate, v.channels = rate, channels
-		// Until Close the size is the largest one, which players take for "to the end of the file".
+		// Until Close the size is the largest possible one, which players take for "to the end of
+		// the file".
 		_, err := v.w.Write(v.header(math.MaxUint32))
 		return err
 	}
@@ -175,7 +180,7 @@ func (v *WAV) Samples(_ uint32, pcm []byte) error {
 	return err
 }
 
-// Stop does nothing: what is played next is appended.
+// Stop does nothing: the next samples are appended.
 func (v *WAV) Stop() error { return nil }
 
 // Close writes the length into the header. It does not close the file.

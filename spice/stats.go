@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Stats is what a session has seen so far. It is a copy.
+// Stats are a session's counts so far. It is a copy.
 type Stats struct {
 	Channels []ChannelStats `json:"channels"`
 	// Images counts decoded images by type ("quic", "glz_rgb", …).
@@ -16,12 +16,12 @@ type Stats struct {
 	Ops map[string]OpStats `json:"ops"`
 	// Features counts properties of drawing messages by name ("clip rects", "rop xor", "mask", …).
 	Features map[string]uint64 `json:"features"`
-	// Unsupported counts what could not be interpreted, by name. A session in which it is not empty may show a wrong picture, and
-	// the surfaces concerned say so.
+	// Unsupported counts what could not be interpreted, by name. If it is not empty, a picture may
+	// be wrong, and the affected surfaces say so.
 	Unsupported map[string]uint64 `json:"unsupported"`
 }
 
-// ChannelStats is one channel's traffic. Bytes include message headers, not the link.
+// ChannelStats are one channel's counts. Bytes include message headers, but not the link.
 type ChannelStats struct {
 	Channel     string `json:"channel"` // "display:0"
 	BytesIn     uint64 `json:"bytes_in"`
@@ -34,7 +34,7 @@ type ChannelStats struct {
 	Out map[string]uint64 `json:"out"`
 }
 
-// ImageStats is the images of one type.
+// ImageStats are the counts of images of one type.
 type ImageStats struct {
 	Count  uint64        `json:"count"`
 	Pixels uint64        `json:"pixels"`
@@ -44,15 +44,15 @@ type ImageStats struct {
 	Slowest time.Duration `json:"slowest_ns"`
 }
 
-// OpStats is the operations of one name.
+// OpStats are the counts of operations of one name.
 type OpStats struct {
 	Count  uint64 `json:"count"`
-	Pixels uint64 `json:"pixels"` // within the operations' rectangles
-	// Time is everything from the decoded message to the finished picture, images included.
+	Pixels uint64 `json:"pixels"` // within the operations' boxes
+	// Time is the time from decoded messages to finished pictures, images included.
 	Time time.Duration `json:"time_ns"`
 }
 
-// counters is the part of Stats that channels share.
+// counters is the part of Stats that all channels share.
 type counters struct {
 	mu          sync.Mutex
 	images      map[string]*ImageStats
@@ -108,10 +108,10 @@ func (s *counters) use(features []string) {
 	}
 }
 
-// maxUnsupportedNames bounds the names kept: some contain numbers from the wire.
+// maxUnsupportedNames limits the number of names, because some contain numbers from the wire.
 const maxUnsupportedNames = 256
 
-// miss counts something that is not supported and reports whether it is the first of its name.
+// miss counts something unsupported and reports whether it is the first of its name.
 func (s *counters) miss(name string) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (t *traffic) sent(name string, bytes int) {
 	t.bytesOut += uint64(bytes)
 }
 
-// Stats is what the session has seen so far.
+// Stats returns the session's counts so far.
 func (c *Client) Stats() Stats {
 	s := Stats{Images: map[string]ImageStats{}, Ops: map[string]OpStats{}}
 	for _, ch := range c.openChannels() {

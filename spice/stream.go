@@ -17,11 +17,11 @@ type stream struct {
 	dest    image.Rectangle
 	clipped bool
 	clip    []image.Rectangle
-	problem string // what the last frame was not shown for; empty if it was
+	problem string // why the last frame was not shown; empty if it was
 	report  streamReport
 }
 
-// streamReport is what the server wants to know about a stream; zero if it does not.
+// streamReport is what the server wants to know about a stream; zero if it does not ask.
 type streamReport struct {
 	active  bool
 	id      uint32
@@ -33,10 +33,10 @@ type streamReport struct {
 	drops   uint32 // frames that could not be decoded since the last report
 }
 
-// streamImage is the name under which frames are counted among the images.
+// streamImage is the name under which frames are counted as images.
 const streamImage = "stream_mjpeg"
 
-// streams is the videos of one display channel.
+// streams are the videos of one display channel.
 type streams struct {
 	byID map[uint32]*stream
 	jpeg jpeg.Decoder
@@ -77,7 +77,7 @@ func (d *display) streamCreate(m *wire.DisplayStreamCreate) error {
 		return err
 	}
 	if m.Codec != wire.VideoMJPEG {
-		// Never announced, so this server does not listen; it is told again.
+		// The client has not announced this codec. Report again that it does not show such streams.
 		d.c.miss("stream codec " + m.Codec.String())
 		delete(d.streams.byID, m.Stream)
 		return d.streamInvalid(m.Stream)
@@ -98,7 +98,7 @@ func (s *stream) setClip(c *wire.Clip) {
 	}
 }
 
-// streamInvalid tells the server that a stream is not shown.
+// streamInvalid reports to the server that a stream is not shown.
 func (d *display) streamInvalid(id uint32) error {
 	if !d.ch.link.ChannelCaps.Has(wire.CapDisplayStreamReport) {
 		return nil
@@ -106,8 +106,9 @@ func (d *display) streamInvalid(id uint32) error {
 	return d.ch.send(&wire.DisplayStreamReport{Stream: id, NumDrops: wire.StreamUnsupported})
 }
 
-// streamFrame shows a frame at once: nobody looks at the picture who would care for a smooth motion. sized is nil unless the
-// message tells the frame's size. A frame that cannot be decoded is counted and left out, as other clients do.
+// streamFrame shows a frame at once, because nobody watches for smooth motion. sized is nil unless
+// the message has the frame's size. If a frame cannot be decoded, it is counted and skipped, as in
+// other clients.
 func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDataSized, stamp uint32, data []byte) error {
 	st := d.streams.byID[id]
 	if st == nil {
@@ -146,7 +147,7 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	return d.reportFrame(id, st, stamp)
 }
 
-// decodeFrame decodes a frame into the memory of all frames.
+// decodeFrame decodes a frame into the memory that all frames share.
 func (d *display) decodeFrame(sized *wire.DisplayStreamDataSized, data []byte) (*canvas.Image, error) {
 	head, err := jpeg.ParseHeader(data)
 	if err != nil {
@@ -181,7 +182,7 @@ func (d *display) streamLost(id uint32, st *stream, s *surface, op string, err e
 	d.c.notifier.notify()
 }
 
-// flip turns the rows of img upside down.
+// flip reverses the order of img's rows.
 func flip(img *canvas.Image) {
 	for y := range img.Height / 2 {
 		a, b := img.Pix[y*img.Stride:][:4*img.Width], img.Pix[(img.Height-1-y)*img.Stride:][:4*img.Width]
@@ -191,7 +192,7 @@ func flip(img *canvas.Image) {
 	}
 }
 
-// reportFrame notes that a frame was shown and reports if it is time to.
+// reportFrame records that a frame was shown, and sends a report if one is due.
 func (d *display) reportFrame(id uint32, st *stream, stamp uint32) error {
 	r := &st.report
 	if !r.active {

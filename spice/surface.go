@@ -17,27 +17,28 @@ type SurfaceInfo struct {
 	ID            uint32
 	Width, Height int
 	Format        canvas.Format
-	Primary       bool // the one that is shown; the others are drawn from
-	// Marked says that the server has called the primary surface complete.
+	Primary       bool // the surface that is shown; others are drawn from
+	// Marked means that the server has marked the primary surface as complete.
 	Marked bool
-	// Generation rises with every change of the pixels, from 1 at creation; it never repeats within a session.
+	// Generation rises with every change of the pixels, from 1 at creation. It never repeats within
+	// a session.
 	Generation uint64
 	// Drawn is when the pixels last changed.
 	Drawn time.Time
-	// Problem is empty, or says why the picture may be wrong: something was drawn that is not supported. It is counted in
-	// Stats.Unsupported too.
+	// Problem says why the picture may be wrong: an unsupported operation drew on it. It is empty
+	// if nothing did. Stats.Unsupported counts it, too.
 	Problem string
 }
 
-// Picture is a copy of a surface: rows top down, 32 bits a pixel in the byte order B, G, R, X. A surface of another format
-// is widened.
+// Picture is a copy of a surface: rows top down, 32 bits per pixel in the byte order B, G, R, X.
+// Surfaces of other formats are converted.
 type Picture struct {
 	SurfaceInfo
 	Pix    []byte
 	Stride int // bytes
 }
 
-// Image returns the picture in the byte order R, G, B, A, opaque and unpadded.
+// Image returns the picture in the byte order R, G, B, A, opaque and without padding.
 func (p *Picture) Image() *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {
@@ -46,7 +47,7 @@ func (p *Picture) Image() *image.NRGBA {
 	return img
 }
 
-// surfaces is what one display channel draws on.
+// surfaces are the surfaces of one display channel.
 type surfaces struct {
 	mu   sync.Mutex
 	byID map[uint32]*surface
@@ -55,12 +56,12 @@ type surfaces struct {
 type surface struct {
 	info SurfaceInfo
 	img  *canvas.Image
-	// sampled is how the last composite has read the surface, without the image; see display.sampled. It belongs to the
-	// goroutine that carries out messages.
+	// sampled is how the last composite has read the surface, without the image; see
+	// display.sampled. Only the goroutine that carries out messages uses it.
 	sampled *canvas.Sampled
 }
 
-// Surfaces lists what exists now, primary ones first, then by channel and number.
+// Surfaces returns all existing surfaces, primary ones first, then by channel and number.
 func (c *Client) Surfaces() []SurfaceInfo {
 	var all []SurfaceInfo
 	for _, d := range c.displays() {
@@ -82,7 +83,7 @@ func (c *Client) Surfaces() []SurfaceInfo {
 	return all
 }
 
-// Surface describes one surface; false if it does not exist.
+// Surface returns one surface; false if it does not exist.
 func (c *Client) Surface(channel uint8, id uint32) (SurfaceInfo, bool) {
 	d := c.display(channel)
 	if d == nil {
@@ -97,8 +98,9 @@ func (c *Client) Surface(channel uint8, id uint32) (SurfaceInfo, bool) {
 	return s.info, true
 }
 
-// Snapshot copies a surface as it is between two drawing operations. It uses the memory of dst.Pix if that is large enough; dst may be nil. The result is dst unless that
-// was nil. The error is ErrNoSurface.
+// Snapshot copies a surface as it is between two drawing operations. It reuses the memory of
+// dst.Pix if that is large enough; dst may be nil. It returns dst unless that was nil. The error is
+// ErrNoSurface.
 func (c *Client) Snapshot(channel uint8, id uint32, dst *Picture) (*Picture, error) {
 	d := c.display(channel)
 	if d == nil {
@@ -127,10 +129,10 @@ func (c *Client) Snapshot(channel uint8, id uint32, dst *Picture) (*Picture, err
 	return dst, nil
 }
 
-// Cells copies raw cells of a surface, alpha and unused bytes included, in the surface's own
-// format: see canvas.Image, whose 0,0 is then the top left corner of area within the surface.
-// An empty area means the whole surface. Cells uses the memory of dst if that is large enough;
-// dst may be nil. The error is ErrNoSurface.
+// Cells copies the raw cells of a surface, alpha and unused bytes included, in the surface's own
+// format. In the resulting canvas.Image, 0,0 is the top left corner of area within the surface. An
+// empty area means the whole surface. Cells reuses the memory of dst if that is large enough; dst
+// may be nil. The error is ErrNoSurface.
 func (c *Client) Cells(channel uint8, id uint32, area image.Rectangle, dst *canvas.Image) (*canvas.Image, error) {
 	d := c.display(channel)
 	if d == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Trace notes the messages that display channels receive, so that two sessions can be compared.
+// Trace records the messages that display channels receive, so that two sessions can be compared.
 // The zero value is ready. Set Config.Tap to its Tap method:
 //
 //	var direct, proxied spice.Trace
@@ -19,21 +19,21 @@ import (
 //	...
 //	if d := spice.CompareTraces(direct.Take(), proxied.Take()); d != nil { fmt.Println(d) }
 //
-// A Trace leaves out what each connection has for itself: pings, acks, notices and waits.
+// A Trace omits what is specific to each connection: pings, acks, notices and waits.
 type Trace struct {
 	mu     sync.Mutex
 	number map[uint8]int
 	noted  []Received
 }
 
-// Received describes one message of a display channel as it arrived.
+// Received describes one received message of a display channel.
 type Received struct {
 	Channel uint8 `json:"channel"`
-	// Number counts the channel's noted messages from 1.
+	// Number counts the channel's recorded messages from 1.
 	Number int `json:"number"`
-	// Name is the message's name, as in "display.draw_copy".
+	// Name is the message's name, such as "display.draw_copy".
 	Name string `json:"name"`
-	// Bytes is the length of the body, and Digest the first eight bytes of its SHA-256 in hex.
+	// Bytes is the length of the body. Digest is the first eight bytes of its SHA-256, in hex.
 	Bytes  int    `json:"bytes"`
 	Digest string `json:"digest"`
 	// Draw is nil unless the message draws.
@@ -47,9 +47,10 @@ type ReceivedDraw struct {
 	Surface uint32          `json:"surface"`
 	Box     image.Rectangle `json:"box"`
 	Clipped bool            `json:"clipped"`
-	// Clip counts the clip's rectangles.
+	// Clip is the number of the clip's rectangles.
 	Clip int `json:"clip"`
-	// How names the raster operation, the rop3 code or the composite operator; empty without one.
+	// How names the raster operation, the rop3 code or the composite operator; empty if there is
+	// none.
 	How    string          `json:"how,omitempty"`
 	Images []ReceivedImage `json:"images,omitempty"`
 }
@@ -58,7 +59,7 @@ type ReceivedDraw struct {
 type ReceivedImage struct {
 	// Role is "source", "brush", "background", "mask" or "stream".
 	Role string `json:"role"`
-	// Type is the image's codec, as in "quic"; Format is the layout of a bitmap, as in "8bit".
+	// Type is the image's codec, such as "quic". Format is the layout of a bitmap, such as "8bit".
 	Type   string `json:"type"`
 	Format string `json:"format,omitempty"`
 	Width  uint32 `json:"width"`
@@ -69,7 +70,7 @@ type ReceivedImage struct {
 	Bytes int    `json:"bytes"`
 }
 
-// Tap returns what notes a channel's messages; nil for all channels but displays.
+// Tap returns the tap for a channel; nil for all channels except displays.
 func (t *Trace) Tap(id wire.ChannelID) wire.Tap {
 	if id.Type != wire.ChannelDisplay {
 		return nil
@@ -77,7 +78,7 @@ func (t *Trace) Tap(id wire.ChannelID) wire.Tap {
 	return &traceTap{t, id.ID}
 }
 
-// Take returns what was noted since the last Take. Numbers go on.
+// Take returns the messages recorded since the last Take. Numbering continues.
 func (t *Trace) Take() []Received {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -97,7 +98,7 @@ func (t *traceTap) Message(d wire.Direction, h wire.Header, body []byte) {
 	if d != wire.FromServer {
 		return
 	}
-	// The client carries out messages inside of others first.
+	// The client carries out messages inside others first.
 	subs, _ := wire.SubMessages(h, body) // the reader ends the session with the error
 	for _, sub := range subs {
 		t.note(sub.Type, sub.Body)
@@ -252,23 +253,24 @@ func (r Received) String() string {
 	return b.String()
 }
 
-// same reports whether two messages say the same, wherever they stand in their sequences.
+// same reports whether two messages are equal, apart from their numbers.
 func (r *Received) same(o *Received) bool {
 	return r.Channel == o.Channel && r.Name == o.Name && r.Bytes == o.Bytes && r.Digest == o.Digest
 }
 
-// TraceDifference is the first place at which two sequences of messages differ.
+// TraceDifference is the first difference of two sequences of messages.
 type TraceDifference struct {
-	// Kind is "lost" (the second sequence lacks First), "added" (Second is too many),
-	// "reordered" (the second sequence has the two messages in the other order), or "changed".
+	// Kind is "lost" (the second sequence lacks First), "added" (the second sequence has Second in
+	// addition), "reordered" (the second sequence has the two messages in the other order), or
+	// "changed".
 	Kind string
-	// Index counts the messages before it, which are the same in both.
+	// Index is the number of messages before the difference; they are equal in both.
 	Index int
-	// First and Second are the messages there; nil where a sequence has ended.
+	// First and Second are the messages at Index; nil where a sequence has ended.
 	First, Second *Received
 }
 
-// String says what differs.
+// String describes the difference.
 func (d *TraceDifference) String() string {
 	word := func(r *Received) string {
 		if r == nil {
@@ -280,7 +282,7 @@ func (d *TraceDifference) String() string {
 		d.Index, d.Kind, word(d.First), word(d.Second))
 }
 
-// CompareTraces finds the first difference of two sequences of one channel; nil if there is none.
+// CompareTraces returns the first difference of two sequences of one channel; nil if there is none.
 func CompareTraces(first, second []Received) *TraceDifference {
 	i := 0
 	for i < len(first) && i < len(second) && first[i].same(&second[i]) {

@@ -1,14 +1,14 @@
-// Package connect reaches a SPICE server through an HTTP proxy by CONNECT, as the
-// proxy= of a virt-viewer file asks for.
+// Package connect reaches a SPICE server through an HTTP proxy by CONNECT, for the proxy= of a
+// virt-viewer file.
 //
 //	conn, err := connect.Dial(ctx, "http://pve.example:3128", connect.Target(host, 61000))
 //
-// The host of such a file may be a name that only the proxy understands. Proxmox makes
-// one that holds a ticket and has colons in it; it is sent as it stands, as the request
-// target and in the Host header. TLS, if there is any, is spoken inside, by the caller.
+// The host of such a file may be a name that only the proxy can resolve. Proxmox makes names that
+// contain a ticket and colons. They are sent unchanged, as the request target and in the Host
+// header. The caller adds TLS inside, if it is needed.
 //
-// The package speaks plain HTTP to the proxy and no other method than CONNECT. Its
-// errors never contain the target or the proxy's password.
+// The package speaks plain HTTP to the proxy, and only the method CONNECT. Its errors never contain
+// the target or the proxy's password.
 package connect
 
 import (
@@ -27,11 +27,10 @@ import (
 )
 
 const (
-	// DefaultPort is that of a proxy whose URL has none: the one of Proxmox's
-	// spiceproxy.
+	// DefaultPort is the port of a proxy whose URL has none, as with Proxmox's spiceproxy.
 	DefaultPort = "3128"
 
-	// maxAnswer bounds the head of the proxy's answer, in bytes.
+	// maxAnswer limits the head of the proxy's answer, in bytes.
 	maxAnswer = 16 << 10
 )
 
@@ -49,8 +48,8 @@ func (e *RefusedError) Error() string {
 	return s
 }
 
-// Target returns what CONNECT asks for: host and port. A host with colons that is no
-// IPv6 address is a name of the proxy's own, and is left as it stands.
+// Target returns the target for CONNECT: host and port. A host with colons that is not an IPv6
+// address is a name of the proxy, and stays unchanged.
 func Target(host string, port int) string {
 	if strings.Contains(host, ":") && net.ParseIP(hostport.Bare(host)) == nil {
 		return host + ":" + strconv.Itoa(port)
@@ -58,7 +57,7 @@ func Target(host string, port int) string {
 	return hostport.Join(host, port)
 }
 
-// CheckProxy says why a URL does not lead to a proxy, or nil.
+// CheckProxy returns an error if a URL does not describe a proxy.
 func CheckProxy(proxy string) error {
 	_, _, err := parse(proxy)
 	return err
@@ -84,8 +83,8 @@ func parse(proxy string) (addr string, user *url.Userinfo, err error) {
 	return net.JoinHostPort(u.Hostname(), port), u.User, nil
 }
 
-// Dial connects to a proxy and lets it connect to a target. Not one byte beyond the
-// proxy's answer is read.
+// Dial connects to a proxy and makes it connect to a target. It does not read a byte beyond the
+// proxy's answer.
 func Dial(ctx context.Context, proxy, target string) (_ net.Conn, err error) {
 	addr, user, err := parse(proxy)
 	if err != nil {

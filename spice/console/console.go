@@ -1,13 +1,12 @@
-// Package console describes a remote console: who it is, where its SPICE server
-// listens, how to know that it is the right one, and its ticket.
+// Package console describes a remote console: its name, the address of its SPICE server, how to
+// verify that server, and its ticket.
 //
 //	c := console.Console{Source: "ci", UUID: uuid, Name: "beacon-1",
 //		HypervisorIP: "192.0.2.7", SecurePort: 5911, Ticket: ticket}
 //	fmt.Println(c) // beacon-1 (ci/6f4e… at tls:192.0.2.7:5911)
 //
-// Package sources makes these descriptions, and package proxy connects to what they
-// describe. This package does neither. Printing and logging a Console never shows
-// its ticket.
+// Package sources makes these descriptions, and package proxy connects to the consoles. This
+// package does neither. Printing and logging a Console never shows its ticket.
 package console
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 )
 
-// Console is one remote console that a proxy can lead sessions to.
+// Console is one remote console.
 type Console struct {
 	Source string // the name of the source that offers it
 	UUID   string // unique within the source, see [CanonicalUUID]
@@ -31,7 +30,7 @@ type Console struct {
 	// Hypervisor is the host's name. A TLS certificate is checked against it
 	// when HostSubject is empty.
 	Hypervisor string
-	// HypervisorIP is dialled; empty means that Hypervisor is.
+	// HypervisorIP is the address to dial; empty means Hypervisor.
 	HypervisorIP string
 
 	// InsecurePort and SecurePort are SPICE's plaintext and TLS ports, 0 for
@@ -45,10 +44,10 @@ type Console struct {
 	// means that all use SecurePort.
 	SecureChannels []string
 
-	// Proxy is the URL of an HTTP proxy that leads to HypervisorIP or Hypervisor by
-	// CONNECT, as in "http://pve.example:3128"; empty for none. That host may then be a
-	// name that only the proxy understands, and is a secret as Ticket is. SecurePort
-	// and HostSubject are obligatory with it: nothing else says who is behind it.
+	// Proxy is the URL of an HTTP proxy through which to reach HypervisorIP or Hypervisor by
+	// CONNECT, such as "http://pve.example:3128"; empty for none. The host may then be a name that
+	// only the proxy can resolve, and is secret like Ticket. SecurePort and HostSubject are
+	// required then, because nothing else identifies the server.
 	Proxy string
 
 	// Unix is the path of a SPICE unix socket, used instead of host and ports.
@@ -57,15 +56,15 @@ type Console struct {
 	// CACert is the PEM text of the authorities that may sign the server's
 	// certificate; nil means the system's.
 	CACert []byte
-	// HostSubject, when set, is what the subject of the server's certificate
-	// must be, instead of the host name matching.
+	// HostSubject, if set, is the required subject of the server's certificate. Then the host name
+	// is not compared.
 	HostSubject string
 
 	// Ticket is the SPICE password of the server; empty if it asks for none.
 	Ticket string
 
-	// Done, if not nil, is to be called once the console was linked or will not be: its
-	// source keeps the next one waiting until then. See [Console.Release].
+	// Done, if not nil, must be called when the console has been linked or will not be. Until then,
+	// its source holds back the next ticket. See [Console.Release].
 	Done func()
 }
 
@@ -80,9 +79,9 @@ func (c Console) Release() {
 // uuidForm is a UUID as RFC 9562 writes it.
 var uuidForm = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// CanonicalUUID returns the form in which two UUIDs are compared: letters are small, as
-// RFC 9562 wants them written. Some hypervisors and web consoles write capitals. A
-// name that has not the form of a UUID is returned as it is.
+// CanonicalUUID returns the form in which UUIDs are compared: in lower case, as RFC 9562 wants them
+// written. Some hypervisors and web consoles use upper case. A name that is not a UUID is returned
+// unchanged.
 func CanonicalUUID(uuid string) string {
 	if uuidForm.MatchString(uuid) {
 		return strings.ToLower(uuid)
@@ -90,8 +89,7 @@ func CanonicalUUID(uuid string) string {
 	return uuid
 }
 
-// ForChannel returns the console as channels of a type reach it: of its two ports only
-// the one that they use.
+// ForChannel returns the console for channels of one type: with only the port that they use.
 func (c Console) ForChannel(channel string) Console {
 	if c.Unix != "" || c.InsecurePort == 0 || c.SecurePort == 0 {
 		return c
@@ -107,12 +105,11 @@ func (c Console) ForChannel(channel string) Console {
 // TLS reports whether the SPICE server is reached over TLS.
 func (c Console) TLS() bool { return c.Unix == "" && c.SecurePort != 0 }
 
-// Endpoint names what is dialled for this console, as in "unix:/run/a.sock",
-// "tls:192.0.2.7:5911", "tcp:192.0.2.7:5910" or, through an HTTP proxy,
-// "connect:192.0.2.1:3128".
+// Endpoint returns the console's address for people, such as "unix:/run/a.sock",
+// "tls:192.0.2.7:5911", "tcp:192.0.2.7:5910" or, through an HTTP proxy, "connect:192.0.2.1:3128".
 func (c Console) Endpoint() string {
 	if c.Proxy != "" && c.Unix == "" {
-		// Neither the host, which may hold a ticket, nor a password in the URL.
+		// Show neither the host, which may contain a ticket, nor a password of the URL.
 		if u, err := url.Parse(c.Proxy); err == nil && u.Host != "" {
 			return "connect:" + u.Host
 		}
@@ -125,7 +122,7 @@ func (c Console) Endpoint() string {
 	return network + ":" + address
 }
 
-// Address returns what a net.Dialer takes.
+// Address returns network and address for a net.Dialer.
 func (c Console) Address() (network, address string) {
 	if c.Unix != "" {
 		return "unix", c.Unix
@@ -137,7 +134,7 @@ func (c Console) Address() (network, address string) {
 	return "tcp", hostport.Join(c.Host(), port)
 }
 
-// Host returns the host that is dialled, an IPv6 address without brackets.
+// Host returns the host to dial, an IPv6 address without brackets.
 func (c Console) Host() string {
 	if c.HypervisorIP != "" {
 		return hostport.Bare(c.HypervisorIP)
@@ -154,29 +151,29 @@ func (c Console) ServerName() string {
 	return c.Host()
 }
 
-// String returns the name, where the console comes from and where it is.
+// String returns the console's name, source and endpoint.
 func (c Console) String() string {
 	return fmt.Sprintf("%s (%s/%s at %s)", c.Name, c.Source, c.UUID, c.Endpoint())
 }
 
-// GoString is String, so that %#v does not show the ticket either.
+// GoString returns String, so that %#v does not show the ticket either.
 func (c Console) GoString() string { return "console.Console{" + c.String() + "}" }
 
-// LogValue leaves the ticket out.
+// LogValue omits the ticket.
 func (c Console) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("source", c.Source), slog.String("uuid", c.UUID),
 		slog.String("name", c.Name), slog.String("endpoint", c.Endpoint()))
 }
 
-// UnknownError says that no source offers this console.
+// UnknownError says that no source has this console.
 type UnknownError struct{ Source, UUID string }
 
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("no console %s in source %s", strconv.Quote(e.UUID), strconv.Quote(e.Source))
 }
 
-// UnusableError says that nobody can be led to a console as it is: its password has
-// expired, for one. Its source is well.
+// UnusableError says that a console cannot be used at present, for example because its password has
+// expired. Its source works.
 type UnusableError struct {
 	Source, UUID, Name string
 	Why                string // with what to do about it
@@ -186,7 +183,7 @@ func (e *UnusableError) Error() string {
 	return fmt.Sprintf("console %s (%s/%s): %s", e.Name, e.Source, e.UUID, e.Why)
 }
 
-// SourceError says that a source could not be asked for its consoles.
+// SourceError says that a source failed to list its consoles.
 type SourceError struct {
 	Source string
 	Err    error
@@ -196,7 +193,7 @@ func (e *SourceError) Error() string { return e.Source + ": " + e.Err.Error() }
 
 func (e *SourceError) Unwrap() error { return e.Err }
 
-// PartialError says that some sources could not be asked, and others could.
+// PartialError says that some sources failed and others did not.
 type PartialError struct{ Failed []*SourceError }
 
 func (e *PartialError) Error() string {

@@ -26,24 +26,22 @@ type Condition struct {
 	Stable *StableCondition `json:"stable,omitempty"`
 	// Region compares pixels.
 	Region *RegionCondition `json:"region,omitempty"`
-	// Digest looks at the guest's digest.
+	// Digest checks the guest's digest.
 	Digest *DigestCondition `json:"digest,omitempty"`
 	// Agent waits for the guest's agent to be connected, or not.
 	Agent *bool `json:"agent,omitempty"`
-	// Cursor looks at the pointer.
+	// Cursor checks the pointer.
 	Cursor *CursorCondition `json:"cursor,omitempty"`
 }
 
-// An Area says which pixels are meant: a surface, the primary one if nothing is
-// said, and a part of it, everything if nothing is said.
+// An Area selects pixels: a surface, by default the primary one, and a part of it, by default all.
 type Area struct {
 	ChannelID *uint8  `json:"channel_id,omitempty"`
 	SurfaceID *uint32 `json:"surface_id,omitempty"`
 	Rect      *Rect   `json:"rect,omitempty"`
 }
 
-// SurfaceCondition holds when the surface exists and, where they are not 0, has
-// the width and height.
+// SurfaceCondition is met when the surface exists and has the width and height, if these are not 0.
 type SurfaceCondition struct {
 	ChannelID *uint8  `json:"channel_id,omitempty"`
 	SurfaceID *uint32 `json:"surface_id,omitempty"`
@@ -51,45 +49,41 @@ type SurfaceCondition struct {
 	Height    int     `json:"height,omitempty"`
 }
 
-// StableCondition holds when no pixel has changed for MS milliseconds.
+// StableCondition is met when no pixel has changed for MS milliseconds.
 type StableCondition struct {
 	Area
 	MS uint32 `json:"ms"`
 }
 
-// RegionCondition holds when the pixels are what is given, by PNG or by SHA256,
-// or with Differs when they are not.
+// RegionCondition is met when the pixels are as given, by PNG or by SHA256, or with Differs when
+// they are not.
 type RegionCondition struct {
 	Area
 	// PNG is a picture of the region's size, in base64.
 	PNG []byte `json:"png,omitempty"`
-	// SHA256 is the hex digest of the region in the form in which screenshot
-	// gives it as rgba.
+	// SHA256 is the hex digest of the region's pixels in the form of a screenshot as rgba.
 	SHA256 string `json:"sha256,omitempty"`
-	// Differs turns the comparison round.
+	// Differs inverts the comparison.
 	Differs bool `json:"differs,omitempty"`
-	// Tolerance is how far a colour channel of a pixel may be off, 0 to 255.
-	// For PNG only.
+	// Tolerance is how far a colour channel of a pixel may differ, 0 to 255. For PNG only.
 	Tolerance uint8 `json:"tolerance,omitempty"`
-	// MaxPixels is how many pixels may be off by more than that. For PNG only.
+	// MaxPixels is how many pixels may differ by more than Tolerance. For PNG only.
 	MaxPixels int `json:"max_pixels,omitempty"`
-	// Masks are parts of the region, relative to it, that are not compared. For
-	// PNG only.
+	// Masks are parts of the region, relative to it, that are ignored. For PNG only.
 	Masks []Rect `json:"masks,omitempty"`
 }
 
-// DigestCondition holds when a digest that was shown since the wait began, the
-// one on the screen at that moment included, meets everything that is set. With
-// nothing set any digest does.
+// DigestCondition is met when a digest has everything that is set. Digests shown since the wait
+// began count, and the one on the screen at its beginning. With nothing set, any digest meets it.
 type DigestCondition struct {
 	// MinCounter is the least frame counter.
 	MinCounter *uint32 `json:"min_counter,omitempty"`
-	// Event is the kind of an event that is among the newest, as "keypress".
+	// Event is the kind of an event that must be among the newest, such as "keypress".
 	Event string `json:"event,omitempty"`
-	// Fields are values that this event has.
+	// Fields are values that this event must have.
 	Fields map[string]json.RawMessage `json:"fields,omitempty"`
-	// AfterMS asks for an event whose timestamp_ms is greater, so that one from
-	// before does not count.
+	// AfterMS demands an event whose timestamp_ms is greater, so that an earlier one does not
+	// count.
 	AfterMS *uint64 `json:"after_ms,omitempty"`
 	// Hashes are values of channel_hashes.
 	Hashes map[string]uint32 `json:"hashes,omitempty"`
@@ -97,7 +91,7 @@ type DigestCondition struct {
 	FramebufferHash *uint32 `json:"framebuffer_hash,omitempty"`
 }
 
-// CursorCondition holds when the pointer has everything that is set.
+// CursorCondition is met when the pointer has everything that is set.
 type CursorCondition struct {
 	Visible *bool `json:"visible,omitempty"`
 	X       *int  `json:"x,omitempty"`
@@ -107,8 +101,8 @@ type CursorCondition struct {
 // AwaitResult is the result of await.
 type AwaitResult struct {
 	WaitedMS float64 `json:"waited_ms"`
-	// Seen is what each condition saw last, in the order in which they stand in
-	// the request. In the error timeout it is in the error's data.
+	// Seen is what each condition saw last, in the order of the request. In the error timeout it is
+	// in the error's data.
 	Seen []ConditionResult `json:"seen"`
 }
 

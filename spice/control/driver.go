@@ -31,8 +31,8 @@ const maxAnswerLine = 192 << 20
 type DriverConfig struct {
 	// Name is sent as client_name. Empty is "spicelane".
 	Name string
-	// Version is the protocol version asked for. Empty is [Version]; leave it
-	// alone unless you test a server.
+	// Version is the protocol version to ask for. Empty is [Version]; leave it empty unless you
+	// test a server.
 	Version string
 }
 
@@ -53,8 +53,8 @@ type Driver struct {
 	done    chan struct{}
 }
 
-// Dial connects to the control socket at path and says hello. A server that is
-// serving another client gives an *[Error] with the code busy.
+// Dial connects to the control socket at path and sends hello. If the server is busy with another
+// client, the error is an *[Error] with the code busy.
 func Dial(ctx context.Context, path string) (*Driver, error) {
 	return DriverConfig{}.Dial(ctx, path)
 }
@@ -79,8 +79,8 @@ func (cfg DriverConfig) Dial(ctx context.Context, path string) (*Driver, error) 
 	return cfg.Hello(ctx, conn)
 }
 
-// DialWait is [Dial] for a socket that may not be there yet or may still be
-// serving another client: it tries until it succeeds or ctx ends.
+// DialWait is [Dial] for a socket that may not exist yet, or may still serve another client. It
+// tries until it succeeds or ctx ends.
 func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, error) {
 	const pause = 25 * time.Millisecond // short against a lane's start, long against a dial
 	tick := time.NewTicker(pause)
@@ -94,8 +94,8 @@ func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, err
 		case errors.Is(err, &Error{Code: CodeBusy}), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			last = err
 		case last != nil && (ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)):
-			// It was ctx that ended the dial or what was said on the connection, be it
-			// by a hair before ctx says so.
+			// The cause is ctx, even if the deadline of the connection expired a moment before ctx
+			// reported it.
 		default:
 			return nil, err
 		}
@@ -107,8 +107,8 @@ func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, err
 	}
 }
 
-// Hello says hello on a connection and returns the driver that owns it from now
-// on. On an error the connection is closed.
+// Hello sends hello on a connection and returns a driver, which owns the connection from then on.
+// On an error the connection is closed.
 func (cfg DriverConfig) Hello(ctx context.Context, conn net.Conn) (*Driver, error) {
 	d := &Driver{
 		conn:    conn,
@@ -132,7 +132,7 @@ func (cfg DriverConfig) Hello(ctx context.Context, conn net.Conn) (*Driver, erro
 	return d, nil
 }
 
-// Server returns what the server said of itself.
+// Server returns what the server said about itself.
 func (d *Driver) Server() HelloResult { return d.hello }
 
 // Supports reports whether the server offers the method.
@@ -145,20 +145,20 @@ func (d *Driver) SupportsEvent(event string) bool {
 	return slices.Contains(d.hello.SupportedEvents, event)
 }
 
-// Done is closed when the connection is over.
+// Done returns a channel that is closed when the connection is over.
 func (d *Driver) Done() <-chan struct{} { return d.done }
 
-// Err says why the connection is over; nil while it is not.
+// Err returns why the connection is over; nil before that.
 func (d *Driver) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
 }
 
-// ErrDriverClosed is what calls return after Close.
+// ErrDriverClosed is the error of calls after Close.
 var ErrDriverClosed = errors.New("control: driver closed")
 
-// Close hangs up. The server cancels the pastes that are still running.
+// Close closes the connection. The server cancels pastes that are still running.
 func (d *Driver) Close() error {
 	d.end(ErrDriverClosed)
 	d.conn.Close()
@@ -175,8 +175,7 @@ func (d *Driver) end(err error) {
 	}
 }
 
-// read takes lines off the connection until it ends, then lets everyone who
-// waits know.
+// read reads lines until the connection ends, and then wakes all waiters.
 func (d *Driver) read() {
 	r := ndjson.NewReader(d.conn)
 	for {
@@ -208,7 +207,7 @@ func (d *Driver) read() {
 	}
 }
 
-// take hands one line to whom it is for.
+// take passes one line to its receiver.
 func (d *Driver) take(line []byte) error {
 	var resp Response
 	var ev Event
@@ -242,7 +241,7 @@ func (d *Driver) take(line []byte) error {
 			s.pushLocked(ev)
 		}
 	case resp.ID != nil:
-		// NB: a call that was given up is still pending, so that its answer has an owner.
+		// NB: an abandoned call is still pending, so that its answer has an owner.
 		ch, ok := d.pending[string(resp.ID)]
 		if !ok {
 			return fmt.Errorf("control: the server sent an answer with an unknown id: %s", ndjson.Abbreviate(resp.ID))
@@ -250,7 +249,7 @@ func (d *Driver) take(line []byte) error {
 		delete(d.pending, string(resp.ID))
 		ch <- resp
 	case resp.Error != nil && len(d.pending) == 1 && resp.Error.Code != CodeBusy:
-		// A server that could not read a request cannot name it.
+		// A server that could not parse a request cannot name it.
 		for id, ch := range d.pending {
 			delete(d.pending, id)
 			ch <- resp
@@ -261,9 +260,8 @@ func (d *Driver) take(line []byte) error {
 	return nil
 }
 
-// Call sends a request and decodes the result into result, a pointer, or drops
-// it if that is nil. It serves verbs that have no method of their own. An error
-// answer is an *[Error].
+// Call sends a request and decodes the result into result, a pointer, or discards it if that is
+// nil. Use it for verbs that have no method here. An error answer is an *[Error].
 func (d *Driver) Call(ctx context.Context, method string, params, result any) error {
 	_, ch, err := d.send(ctx, method, params)
 	if err != nil {
@@ -272,7 +270,7 @@ func (d *Driver) Call(ctx context.Context, method string, params, result any) er
 	return d.await(ctx, method, ch, result)
 }
 
-// send writes a request; its answer will come through the channel.
+// send writes a request. Its answer will come through the channel.
 func (d *Driver) send(ctx context.Context, method string, params any) (id string, ch chan Response, err error) {
 	if params == nil {
 		params = struct{}{}
@@ -314,8 +312,8 @@ func (d *Driver) send(ctx context.Context, method string, params any) (id string
 	return id, ch, nil
 }
 
-// write puts a line on the wire, for as long as ctx lasts. A line cut short
-// ends the connection: its rest could never be told from the next request.
+// write writes a line until ctx ends. A truncated line ends the connection, because its rest could
+// not be told from the next request.
 func (d *Driver) write(ctx context.Context, line []byte) error {
 	select {
 	case d.writing <- struct{}{}:
@@ -327,8 +325,8 @@ func (d *Driver) write(ctx context.Context, line []byte) error {
 	if err == nil || n == 0 && ctx.Err() != nil {
 		return err
 	}
-	// What the server said last, busy for example, is worth more than
-	// the broken pipe: let the reader come to its end first.
+	// The server's last line, for example busy, says more than the broken pipe. Let the reader come
+	// to its end first.
 	if c, ok := d.conn.(interface{ CloseWrite() error }); ok && ctx.Err() == nil && c.CloseWrite() == nil {
 		select {
 		case <-d.done:
@@ -376,7 +374,7 @@ func (d *Driver) await(ctx context.Context, method string, ch chan Response, res
 	return nil
 }
 
-// methodErr is the connection's end as the error of one call.
+// methodErr returns the connection's end as the error of one call.
 func (d *Driver) methodErr(method string) error {
 	err := d.Err()
 	if e := new(Error); errors.As(err, &e) {
@@ -385,7 +383,7 @@ func (d *Driver) methodErr(method string) error {
 	return fmt.Errorf("control: %s: %w", method, err)
 }
 
-// Status asks how things stand.
+// Status returns the state of the console.
 func (d *Driver) Status(ctx context.Context) (Status, error) {
 	var st Status
 	err := d.Call(ctx, MethodStatus, nil, &st)
@@ -398,8 +396,7 @@ func (d *Driver) SendKey(ctx context.Context, code uint16, state KeyState) error
 	return d.Call(ctx, MethodSendKey, SendKeyParams{Scancode: code, State: state}, nil)
 }
 
-// Chord presses the keys in order and releases them in the opposite order, also
-// when one of them fails.
+// Chord presses the keys in order and releases them in reverse order, even if one of them fails.
 func (d *Driver) Chord(ctx context.Context, codes ...uint16) error {
 	var err error
 	n := 0
@@ -414,8 +411,8 @@ func (d *Driver) Chord(ctx context.Context, codes ...uint16) error {
 	return err
 }
 
-// Paste types a text and waits until the guest has been sent all of it. It
-// returns the number of characters sent.
+// Paste types a text and waits until all of it has been sent to the guest. It returns the number of
+// characters sent.
 func (d *Driver) Paste(ctx context.Context, p PasteParams) (int, error) {
 	sub, err := d.Subscribe(ctx, EventPasteCompleted, EventPasteFailed)
 	if err != nil {
@@ -455,21 +452,20 @@ func (d *Driver) Paste(ctx context.Context, p PasteParams) (int, error) {
 	}
 }
 
-// PasteError says that a paste was begun and failed.
+// PasteError says that a paste began and then failed.
 type PasteError struct{ Reason string }
 
 // Error says why.
 func (e *PasteError) Error() string { return "control: paste failed: " + e.Reason }
 
-// Screenshot takes a picture as the params say.
+// Screenshot takes a picture according to the params.
 func (d *Driver) Screenshot(ctx context.Context, p ScreenshotParams) (ScreenshotResult, error) {
 	var res ScreenshotResult
 	err := d.Call(ctx, MethodScreenshot, p, &res)
 	return res, err
 }
 
-// Image takes a picture and decodes it. It asks for raw pixels unless the params
-// say otherwise.
+// Image takes a picture and decodes it. It requests raw pixels unless the params say otherwise.
 func (d *Driver) Image(ctx context.Context, p ScreenshotParams) (*image.NRGBA, error) {
 	if p.Format == "" {
 		p.Format = "rgba"
@@ -503,8 +499,8 @@ func (r ScreenshotResult) Image() (*image.NRGBA, error) {
 	}
 }
 
-// Digest returns the digest that is on the screen. From a server without the
-// digest verb it waits for the next digest_updated.
+// Digest returns the digest on the screen. If the server lacks the verb digest, it waits for the
+// next digest_updated.
 func (d *Driver) Digest(ctx context.Context) (Digest, error) {
 	var dig Digest
 	if d.Supports(MethodDigest) {
@@ -533,7 +529,7 @@ func (d *Driver) Digest(ctx context.Context) (Digest, error) {
 // PathError says why a path cannot be the control socket.
 type PathError struct {
 	Path string
-	// InUse is true when another process answers on the socket.
+	// InUse means that another process answers on the socket.
 	InUse bool
 	// Hint says what to do.
 	Hint string

@@ -4,18 +4,17 @@ import (
 	"context"
 )
 
-// Await waits on the server's side for a condition. When it does not hold in
-// time the error is an *[Error] with the code timeout, whose data is an
-// [AwaitResult]. ctx should last longer than the params' timeout.
+// Await waits in the server for a condition. If it is not met in time, the error is an *[Error]
+// with the code timeout, whose data is an [AwaitResult]. ctx should last longer than the params'
+// timeout.
 func (d *Driver) Await(ctx context.Context, p AwaitParams) (AwaitResult, error) {
 	var res AwaitResult
 	err := d.Call(ctx, MethodAwait, p, &res)
 	return res, err
 }
 
-// Type types a text in the guest's keyboard layout and returns when it has been
-// typed. Closed-loop typing, which waits for the guest to show each character,
-// is asked for in the params.
+// Type types a text in the guest's keyboard layout and returns when that is done. With Confirm in
+// the params, it waits until the guest shows each character.
 func (d *Driver) Type(ctx context.Context, p TypeParams) (TypeResult, error) {
 	var res TypeResult
 	err := d.Call(ctx, MethodType, p, &res)
@@ -50,43 +49,41 @@ func (d *Driver) ClipboardSet(ctx context.Context, text string) error {
 	return d.Call(ctx, MethodClipboardSet, ClipboardText{text}, nil)
 }
 
-// SetDisplay asks the guest's agent for another resolution. When the guest has
-// it is told by await and status.
+// SetDisplay asks the guest's agent for another resolution, in pixels. Use Await or Status to see
+// whether the guest has set it.
 func (d *Driver) SetDisplay(ctx context.Context, width, height int) error {
 	return d.Call(ctx, MethodSetDisplay, SetDisplayParams{width, height}, nil)
 }
 
-// Cursor returns the pointer's place and shape.
+// Cursor returns the pointer's position and shape.
 func (d *Driver) Cursor(ctx context.Context) (CursorResult, error) {
 	var res CursorResult
 	err := d.Call(ctx, MethodCursor, nil, &res)
 	return res, err
 }
 
-// Stats decodes what the server has counted into v.
+// Stats decodes the server's counters into v.
 func (d *Driver) Stats(ctx context.Context, v any) error {
 	return d.Call(ctx, MethodStats, nil, v)
 }
 
-// RecordStart begins to record the conversation with the guest's server into a
-// directory of the server's host, which must not hold a recording yet. The session
-// is opened anew for it.
+// RecordStart starts to record the conversation with the guest's server into a directory of the
+// server's host, which must not contain a recording. It opens a new session for that.
 func (d *Driver) RecordStart(ctx context.Context, dir string) error {
 	return d.Call(ctx, MethodRecordStart, RecordStartParams{dir}, nil)
 }
 
-// RecordStop ends the recording and says what it has left.
+// RecordStop ends the recording and returns its files.
 func (d *Driver) RecordStop(ctx context.Context) (RecordStopResult, error) {
 	var res RecordStopResult
 	err := d.Call(ctx, MethodRecordStop, nil, &res)
 	return res, err
 }
 
-// Disconnect ends the session that the server drives. The control socket stays.
+// Disconnect ends the server's session with the guest. The control socket stays open.
 func (d *Driver) Disconnect(ctx context.Context) error {
 	return d.Call(ctx, MethodDisconnect, nil, nil)
 }
 
-// Reconnect ends the session that the server drives, if it has not ended, and
-// opens another.
+// Reconnect ends the server's session with the guest, if there is one, and opens another.
 func (d *Driver) Reconnect(ctx context.Context) error { return d.Call(ctx, MethodReconnect, nil, nil) }

@@ -4,9 +4,9 @@ package control
 type MouseMoveParams struct {
 	X int `json:"x"`
 	Y int `json:"y"`
-	// Relative moves by X, Y instead of to them.
+	// Relative means that X, Y are distances.
 	Relative bool `json:"relative,omitempty"`
-	// ChannelID is the display that X, Y are on; nil is the primary one.
+	// ChannelID is the display of X, Y; nil is the primary one.
 	ChannelID *uint8 `json:"channel_id,omitempty"`
 }
 
@@ -19,8 +19,7 @@ type MouseButtonParams struct {
 
 // MouseWheelParams are the params of mouse_wheel.
 type MouseWheelParams struct {
-	// Steps is how far to turn, positive away from the user; at most 100 either
-	// way.
+	// Steps is how far to turn the wheel, positive away from the user, from -100 to 100.
 	Steps int `json:"steps"`
 }
 
@@ -44,13 +43,13 @@ type SetDisplayParams struct {
 // CursorResult is the result of cursor.
 type CursorResult struct {
 	Visible bool `json:"visible"`
-	// X, Y is where the hot spot is on the display.
+	// X, Y is the hot spot's position on the display.
 	X int `json:"x"`
 	Y int `json:"y"`
-	// HotX, HotY is where the hot spot is in the shape.
+	// HotX, HotY is the hot spot's position in the shape.
 	HotX int `json:"hot_x"`
 	HotY int `json:"hot_y"`
-	// Width and Height are the shape's.
+	// Width and Height are the shape's size.
 	Width  int `json:"width"`
 	Height int `json:"height"`
 	// Data is the shape as a PNG file; nil if there is none.
@@ -59,8 +58,8 @@ type CursorResult struct {
 
 // RecordStartParams are the params of record_start.
 type RecordStartParams struct {
-	// Dir is the absolute path of a directory on the server's host. It is made if
-	// it does not exist, and must not hold a recording yet.
+	// Dir is the absolute path of a directory on the server's host. It is created if necessary, and
+	// must not contain a recording.
 	Dir string `json:"dir"`
 }
 
@@ -68,7 +67,7 @@ type RecordStartParams struct {
 type RecordStopResult struct {
 	// Dir is the directory that record_start was given.
 	Dir string `json:"dir"`
-	// Files are the names in it of what was written, and Bytes their size together.
+	// Files are the names of the recorded files in Dir, and Bytes their total size.
 	Files []string `json:"files"`
 	Bytes int64    `json:"bytes"`
 }
@@ -88,28 +87,26 @@ type TypeParams struct {
 	ConfirmMS *uint32 `json:"confirm_ms,omitempty"`
 }
 
-// TypeResult is the result of type. All but the first two are of closed-loop
-// typing.
+// TypeResult is the result of type. Only the first two fields are set without Confirm.
 type TypeResult struct {
-	// CharsSent are the characters typed, KeysSent the key events, down and up.
+	// CharsSent is the number of characters typed, KeysSent the number of key events, down and up.
 	CharsSent int `json:"chars_sent"`
 	KeysSent  int `json:"keys_sent"`
-	// Seen are the characters that the guest showed, in time and in order.
+	// Seen is the number of characters that the guest showed in time and in order.
 	Seen int `json:"seen"`
-	// Lost are the characters that it did not show.
+	// Lost is the number of characters that the guest did not show.
 	Lost int `json:"lost"`
-	// Reordered are those that it showed after a later one.
+	// Reordered is the number of characters that the guest showed after a later one.
 	Reordered int `json:"reordered"`
-	// Unexpected are the key presses it showed that nobody had sent.
+	// Unexpected is the number of key presses that the guest showed and nobody had sent.
 	Unexpected int `json:"unexpected"`
-	// Latency is from sending a character to the arrival of the pixels that
-	// show it.
+	// Latency is the time from sending a character to the arrival of the pixels that show it.
 	Latency *Percentiles `json:"latency,omitempty"`
-	// Anomalies name the first of what was lost, reordered or unexpected.
+	// Anomalies describe the first lost, reordered or unexpected characters.
 	Anomalies []string `json:"oddities,omitempty"`
 }
 
-// Percentiles sum up durations, in milliseconds.
+// Percentiles summarise durations, in milliseconds.
 type Percentiles struct {
 	P50MS float64 `json:"p50_ms"`
 	P95MS float64 `json:"p95_ms"`

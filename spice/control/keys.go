@@ -45,8 +45,7 @@ const (
 	KeyMenu        uint16 = 0xe05d
 )
 
-// keyNames are the names that [ParseKey] takes, as people write them. Case does not
-// matter.
+// keyNames are the names that [ParseKey] accepts, as people write them. Case does not matter.
 var keyNames = map[string]uint16{
 	"Escape": KeyEscape, "Esc": KeyEscape, "Backspace": KeyBackspace, "Tab": KeyTab,
 	"Enter": KeyEnter, "Return": KeyEnter, "Space": KeySpace,
@@ -79,14 +78,13 @@ var namedKeys = func() map[string]uint16 {
 	return m
 }()
 
-// KeyNames returns the names of keys that [ParseKey] takes, sorted, as a person
-// writes them: "Enter", "F10", "PageUp".
+// KeyNames returns the names of keys that [ParseKey] accepts, sorted, as people write them:
+// "Enter", "F10", "PageUp".
 func KeyNames() []string { return slices.Sorted(maps.Keys(keyNames)) }
 
-// ParseKey reads a key or a chord as a person writes it, for example "Enter",
-// "a", "F10", "0xe04b" or "Ctrl+Alt+Delete", and returns the make codes in the
-// order in which they go down. A single character is the key it stands on in
-// the US layout; one that needs Shift brings Shift with it.
+// ParseKey parses a key or a chord, for example "Enter", "a", "F10", "0xe04b" or "Ctrl+Alt+Delete".
+// It returns the make codes in the order in which they go down. A single character is its key in
+// the US layout, with Shift if it needs that.
 func ParseKey(s string) ([]uint16, error) {
 	us, _ := keyboard.Named("us")
 	var codes []uint16
@@ -121,5 +119,5 @@ func ParseKey(s string) ([]uint16, error) {
 	return codes, nil
 }
 
-// Layouts names the keyboard layouts that type knows.
+// Layouts returns the names of the keyboard layouts that type supports.
 func Layouts() []string { return keyboard.Names() }

@@ -11,11 +11,11 @@ import (
 // errObject says that a line is not one JSON object.
 var errObject = errors.New("not a JSON object")
 
-// splitObject cuts a JSON object into its fields without looking into them: what
-// each returns is checked when it is decoded. encoding/json would go over a
-// picture of some megabytes four times, at 150 MB/s, to find where it ends.
+// splitObject splits a JSON object into its fields without parsing them: each value is checked when
+// it is decoded. encoding/json would scan a picture of some megabytes four times, at 150 MB/s, to
+// find its end.
 //
-// A value handed to each is a part of b. An error from each ends the walk.
+// The values passed to each are parts of b. An error of each ends the walk.
 func splitObject(b []byte, each func(name string, value json.RawMessage) error) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {
@@ -62,7 +62,7 @@ func splitObject(b []byte, each func(name string, value json.RawMessage) error) 
 	}
 }
 
-// endOf wants nothing but space after i.
+// endOf returns an error unless only white space follows i.
 func endOf(b []byte, i int) error {
 	if skipSpace(b, i) != len(b) {
 		return errObject
@@ -136,7 +136,7 @@ func skipValue(b []byte, i int) (int, bool) {
 	}
 }
 
-// decode reads the result of screenshot.
+// decode decodes the result of screenshot.
 func (r *ScreenshotResult) decode(raw json.RawMessage) error {
 	return splitObject(raw, func(name string, value json.RawMessage) error {
 		switch name {

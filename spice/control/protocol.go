@@ -11,12 +11,12 @@ const Version = "1.2"
 
 // Limits of the protocol.
 const (
-	// MaxRequestLine is the longest request line the server reads, in bytes,
-	// its newline not counted. A longer one is answered bad_params and skipped.
+	// MaxRequestLine is the longest request line that the server reads, in bytes, without its
+	// newline. A longer line is skipped and answered bad_params.
 	MaxRequestLine = 1 << 20
 
-	// QueueLen is how many events wait for a client that reads slowly. When a
-	// further one comes, the oldest is dropped and counted.
+	// QueueLen is how many events are queued for a client that reads slowly. When another one
+	// comes, the oldest is dropped and counted.
 	QueueLen = 256
 
 	// MaxSocketPath is the longest path of a Unix socket in bytes: sun_path of
@@ -85,36 +85,33 @@ const (
 
 // Error codes beyond protocol 1.2.
 const (
-	// CodeNoDigest answers digest when there is no readable code on the screen.
+	// CodeNoDigest answers digest if the screen has no readable digest.
 	CodeNoDigest Code = "no_digest"
-	// CodeTimeout answers await when the condition did not hold in time, and
-	// clipboard_get when the guest did not hand its text over. The data of
-	// await's says what was seen last.
+	// CodeTimeout answers await if the condition was not met in time, and clipboard_get if the
+	// guest did not send its text. For await, the data says what was seen last.
 	CodeTimeout Code = "timeout"
-	// CodeDisconnected answers what needs the session after it has ended.
+	// CodeDisconnected answers verbs that need the session after it has ended.
 	CodeDisconnected Code = "disconnected"
 	// CodeUnmappable answers type when the layout lacks a character. Nothing
 	// has been typed; the message names the characters.
 	CodeUnmappable Code = "unmappable"
-	// CodeMouseMode answers mouse_move when the guest takes only the other kind
-	// of moves.
+	// CodeMouseMode answers mouse_move if the guest accepts only the other kind of moves.
 	CodeMouseMode Code = "wrong_mouse_mode"
-	// CodeRecording answers record_start while a recording runs, and record_stop
-	// while none does.
+	// CodeRecording answers record_start during a recording, and record_stop without one.
 	CodeRecording Code = "wrong_recording_state"
 )
 
 // Error is an error answer of the protocol, as the server sends it and the
 // driver returns it.
 type Error struct {
-	// Method is the verb that was answered; empty for an answer to no request.
+	// Method is the verb that was answered; empty if no request was answered.
 	Method string `json:"-"`
-	// Code is stable and may be branched on.
+	// Code is stable; programs may check it.
 	Code Code `json:"code"`
-	// Message is for a person.
+	// Message is for people.
 	Message string `json:"message"`
-	// Data is what some of the additional verbs say beyond the message, for
-	// example what an await saw last. Nil for every verb of protocol 1.2.
+	// Data has details of some of our verbs, for example what an await saw last. It is nil for the
+	// verbs of protocol 1.2.
 	Data json.RawMessage `json:"data,omitempty"`
 }
 
@@ -126,15 +123,15 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("control: %s: %s: %s", e.Method, e.Code, e.Message)
 }
 
-// Is makes errors.Is(err, &Error{Code: CodeBusy}) match by the code alone, and
-// by method and code if the target names a method.
+// Is makes errors.Is(err, &Error{Code: CodeBusy}) match by the code alone, or by method and code if
+// the target names a method.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
 	return ok && t.Code == e.Code && (t.Method == "" || t.Method == e.Method)
 }
 
-// ID is a request's correlation token as it stood on the wire: a JSON integer
-// or a JSON string. The server echoes it byte for byte. Nil is no id.
+// ID is a request's id as it was on the wire: a JSON integer or a JSON string. The server repeats
+// it byte for byte. Nil is no id.
 type ID = json.RawMessage
 
 // Request is one request line.
@@ -144,8 +141,8 @@ type Request struct {
 	Params json.RawMessage `json:"params"`
 }
 
-// Response is one response line. ID is nil where the request had none that
-// could be read, and in the busy answer.
+// Response is one response line. ID is nil if the request had none that could be read, and in the
+// busy answer.
 type Response struct {
 	ID     ID              `json:"id,omitempty"`
 	OK     bool            `json:"ok"`
@@ -159,7 +156,7 @@ type Event struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// Decode reads the event's data into v, one of the …Data types.
+// Decode decodes the event's data into v, one of the …Data types.
 func (e Event) Decode(v any) error {
 	if err := json.Unmarshal(e.Data, v); err != nil {
 		return fmt.Errorf("control: event %s: %w", e.Name, err)
@@ -181,37 +178,36 @@ type HelloResult struct {
 	SupportedEvents  []string `json:"supported_events"`
 }
 
-// Status is the result of status. The first three fields are protocol 1.2, the
-// others are ours and absent from other servers.
+// Status is the result of status. The first three fields are protocol 1.2; the others are ours, and
+// other servers omit them.
 type Status struct {
 	SPICEConnected bool      `json:"spice_connected"`
 	AgentConnected bool      `json:"agent_connected"`
 	Surfaces       []Surface `json:"surfaces"`
 
-	// HadSurface says that the session has had a surface, so that a lack of one is a
-	// change of the mode. It is not on the wire.
+	// HadSurface means that the session has had a surface, so that a missing one means a mode
+	// change. It is not on the wire.
 	HadSurface bool `json:"-"`
 
 	// Session is the console's connection id in hex, empty while there is none.
 	Session string `json:"session,omitempty"`
-	// GuestName is the machine's name as the server tells it.
+	// GuestName is the machine's name, from its server.
 	GuestName string `json:"guest_name,omitempty"`
 	// MouseMode is "server" (relative moves) or "client" (absolute ones).
 	MouseMode string `json:"mouse_mode,omitempty"`
-	// Locks are the lock keys that the guest has on, as it last said; nil if that is
-	// not known.
+	// Locks are the lock keys that are on in the guest, from its last report; nil if unknown.
 	Locks *Locks `json:"locks,omitempty"`
 	// Channels are the open channels, for example "display:0".
 	Channels []string `json:"channels,omitempty"`
 	// Messages counts the messages received since the session began.
 	Messages uint64 `json:"messages,omitempty"`
-	// Unsupported lists what was received and could not be honoured. A surface
-	// that such a message touched is not trusted.
+	// Unsupported lists what the client received and could not carry out. A surface that such a
+	// message touched is not trusted.
 	Unsupported []Unsupported `json:"unsupported,omitempty"`
 	// Error says why the session ended, if it has.
 	Error string `json:"error,omitempty"`
-	// Digest counts what became of the pixels of the digest region since this
-	// client's first digest_updated subscription; nil before it.
+	// Digest counts the results of reading the digest's region since this client's first
+	// digest_updated subscription; nil before it.
 	Digest *DigestCounts `json:"digest,omitempty"`
 }
 
@@ -228,25 +224,24 @@ type Surface struct {
 	SurfaceID uint32 `json:"surface_id"`
 	Width     int    `json:"width"`
 	Height    int    `json:"height"`
-	// Trusted is false after something drew on the surface that could not be
-	// decoded. Nil from servers that do not say.
+	// Trusted is false after a drawing on the surface could not be decoded. Nil from servers that
+	// do not report it.
 	Trusted *bool `json:"trusted,omitempty"`
 }
 
-// Unsupported is a kind of message or image that could not be honoured, and
-// how often it came.
+// Unsupported is a kind of message or image that could not be carried out, and how often it came.
 type Unsupported struct {
 	What  string `json:"what"`
 	Count uint64 `json:"count"`
 }
 
-// DigestCounts says what became of changed pixels in the digest region.
+// DigestCounts counts the results of reading changed pixels in the digest's region.
 type DigestCounts struct {
-	// Decoded digests, those with an unchanged frame counter included.
+	// Decoded counts digests, including those with an unchanged frame counter.
 	Decoded uint64 `json:"decoded"`
-	// Damaged, clipped or half-drawn codes: seen, and reported nowhere else.
+	// Damaged counts clipped or half-drawn codes, which are reported nowhere else.
 	Damaged uint64 `json:"damaged"`
-	// Absent counts changes of the region that showed no code at all.
+	// Absent counts changes of the region that showed no code.
 	Absent uint64 `json:"absent"`
 }
 
@@ -262,9 +257,8 @@ const (
 
 // SendKeyParams are the params of send_key.
 type SendKeyParams struct {
-	// Scancode is the AT set 1 make code in logical form: 0x01–0x7f, or with
-	// the prefix in the high byte, 0xe001–0xe07f. For "up" the break bit may be
-	// set already.
+	// Scancode is the AT set 1 make code: 0x01–0x7f, or with the prefix in the high byte,
+	// 0xe001–0xe07f. For "up" the break bit may be set.
 	Scancode uint16   `json:"scancode"`
 	State    KeyState `json:"state"`
 }
@@ -284,9 +278,9 @@ type ScreenshotParams struct {
 	SurfaceID *uint32 `json:"surface_id,omitempty"`
 	// Format is "png" (also if empty) or "rgba".
 	Format string `json:"format,omitempty"`
-	// ChannelID is the display channel; nil is the one of the primary surface. Ours.
+	// ChannelID is the display channel; nil is that of the primary surface. Ours.
 	ChannelID *uint8 `json:"channel_id,omitempty"`
-	// Region cuts out a part; nil is everything. Ours.
+	// Region selects a part; nil is everything. Ours.
 	Region *Rect `json:"region,omitempty"`
 	// Cursor draws the pointer into the picture. Ours.
 	Cursor bool `json:"cursor,omitempty"`
@@ -305,8 +299,8 @@ type ScreenshotResult struct {
 	Width  int    `json:"width"`
 	Height int    `json:"height"`
 	Format string `json:"format"`
-	// Data is a PNG file, or pixels in the byte order R, G, B, A, rows top down
-	// without padding, A always 255.
+	// Data is a PNG file, or pixels in the byte order R, G, B, A, rows top down without padding, A
+	// always 255.
 	Data []byte `json:"data_base64"`
 }
 
@@ -364,12 +358,12 @@ type SurfaceDrawnData struct {
 	Op               string  `json:"op,omitempty"`
 }
 
-// ErrNoDigest is what a server's digest scanner wraps when the picture shows no code.
+// ErrNoDigest is wrapped by errors of a server's digest scanner when the picture has no code.
 var ErrNoDigest = errors.New("control: no digest in the picture")
 
-// Digest is what the guest says about itself in its QR code: the data of
-// digest_updated, and the result of digest. A server's digest scanner fills the first
-// four fields; the server sets the others.
+// Digest is the guest's report about itself in its QR code: the data of digest_updated, and the
+// result of digest. A server's digest scanner fills the first four fields; the server sets the
+// others.
 type Digest struct {
 	FrameCounter    uint32 `json:"frame_counter"`
 	FramebufferHash uint32 `json:"framebuffer_hash"`

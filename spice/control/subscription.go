@@ -10,17 +10,15 @@ import (
 	"time"
 )
 
-// subscriptionLen is how many events a [Subscription] keeps for a reader that
-// is late. It is deep enough that what a test does between two looks is not
-// lost, and what is lost is counted.
+// subscriptionLen is how many events a [Subscription] queues for a slow reader. It is enough for
+// what happens while a test does something else; lost events are counted.
 const subscriptionLen = 4096
 
-// unsubscribeTime bounds telling the server that events are no longer wanted.
+// unsubscribeTime limits how long unsubscribing at the server may take.
 const unsubscribeTime = 250 * time.Millisecond
 
-// Subscription is an interest in events. It never holds up the driver: when its
-// reader is late by more than its queue, the oldest events go and are counted
-// in Dropped.
+// Subscription receives events. It never delays the driver: if its reader is late by more than the
+// queue, the oldest events are dropped, and counted in Dropped.
 type Subscription struct {
 	d      *Driver
 	events []string
@@ -33,9 +31,8 @@ type Subscription struct {
 	close   sync.Once
 }
 
-// Subscribe asks for events. Names that the server does not know are an *Error
-// with the code bad_params: an event that can never come is no use to wait for.
-// The event dropped always comes along.
+// Subscribe subscribes to events. Names that the server does not know give an *Error with the code
+// bad_params, because such an event would never come. The event dropped is always included.
 func (d *Driver) Subscribe(ctx context.Context, events ...string) (*Subscription, error) {
 	s := &Subscription{d: d, events: slices.Clone(events), ready: make(chan struct{}, 1)}
 	if err := s.open(ctx); err != nil {
@@ -48,8 +45,8 @@ func (d *Driver) Subscribe(ctx context.Context, events ...string) (*Subscription
 // open registers the subscription and asks the server for its events.
 func (s *Subscription) open(ctx context.Context) error {
 	d := s.d
-	// Registered first: the first event may stand right behind the answer.
-	// subMu keeps an unsubscribe of another one from slipping in between.
+	// Register first: the first event may directly follow the answer. subMu keeps another
+	// subscription from unsubscribing in between.
 	d.subMu.Lock()
 	d.mu.Lock()
 	d.subs[s] = true
@@ -71,7 +68,7 @@ func (s *Subscription) open(ctx context.Context) error {
 	return nil
 }
 
-// pushLocked adds an event if the subscription is for it.
+// pushLocked adds an event if the subscription includes it.
 func (s *Subscription) pushLocked(ev Event) {
 	if ev.Name == EventDropped {
 		var data DroppedData
@@ -96,9 +93,9 @@ func (s *Subscription) wakeLocked() {
 	}
 }
 
-// Next returns the next event, in the order in which they came. When the
-// connection is over it returns what is still queued and then why it ended.
-// One goroutine at a time may wait in Next.
+// Next returns the next event, in the order of arrival. When the connection is over, it first
+// returns the queued events, and then why the connection ended. Only one goroutine at a time may
+// wait in Next.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		s.d.mu.Lock()
@@ -115,7 +112,7 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 		}
 		select {
 		case <-s.d.done:
-			// Nothing can come after what was queued by now.
+			// No event can follow those that are queued now.
 			s.d.mu.Lock()
 			empty := len(s.queue) == 0
 			s.d.mu.Unlock()
@@ -134,16 +131,16 @@ func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Dropped counts the events that were lost, by the server because the driver
-// read slowly, or here because nobody called Next.
+// Dropped returns how many events were lost: by the server because the driver read slowly, or here
+// because nobody called Next.
 func (s *Subscription) Dropped() uint64 {
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
 	return s.dropped
 }
 
-// Close ends the subscription. Events that no other subscription of the driver
-// wants are cancelled at the server, without waiting for its answer.
+// Close ends the subscription. It cancels events at the server that no other subscription of the
+// driver needs, without waiting for the answer.
 func (s *Subscription) Close() {
 	s.close.Do(func() {
 		d := s.d

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/recording"
 )
 
-// A capture is a recording under way.
+// A capture is a running recording.
 type capture struct {
 	dir      string
 	recorder *recording.Recorder // of the newest session
@@ -35,7 +35,7 @@ func (c *Console) RecordStart(ctx context.Context, dir string) error {
 		return &control.Error{Code: control.CodeRecording,
 			Message: fmt.Sprintf("a recording into %s is running: record_stop ends it", c.capture.dir)}
 	}
-	// What is wrong with the directory is said before the session is cut off.
+	// Report a bad directory before the session is ended.
 	rec, err := recording.NewRecorder(recording.Config{Dir: dir})
 	if err != nil {
 		return &control.Error{Code: control.CodeBadParams, Message: fmt.Sprintf("params.dir: %s", err)}
@@ -47,8 +47,7 @@ func (c *Console) RecordStart(ctx context.Context, dir string) error {
 	return nil
 }
 
-// abandon ends a recording that has not come to a session, and removes it. The
-// caller holds changing.
+// abandon ends a recording that has not got a session, and removes it. The caller holds changing.
 func (c *Console) abandon() error {
 	left, err := c.endCapture()
 	for _, name := range left.Files {
@@ -58,7 +57,7 @@ func (c *Console) abandon() error {
 	return err
 }
 
-// RecordStop implements [server.Recorder]. The session goes on.
+// RecordStop implements [server.Recorder]. The session continues.
 func (c *Console) RecordStop(ctx context.Context) (server.Recorded, error) {
 	if err := c.lock(ctx); err != nil {
 		return server.Recorded{}, err
@@ -78,8 +77,8 @@ func (c *Console) endCapture() (server.Recorded, error) {
 	return t.end()
 }
 
-// session is the recorder of the session that is about to be opened; nil if there
-// can be none, which is said at the end and no reason to go without the session.
+// session returns the recorder for the session that is about to be opened. It returns nil if that
+// fails: the session is opened anyway, and RecordStop reports the error.
 func (t *capture) session() *recording.Recorder {
 	if t.opened++; t.opened == 1 {
 		return t.recorder
@@ -94,7 +93,7 @@ func (t *capture) session() *recording.Recorder {
 	return next
 }
 
-// turn closes the recorder and adds up what it has left.
+// turn closes the recorder and adds up its files.
 func (t *capture) turn() {
 	if err := t.recorder.Close(); err != nil {
 		t.errs = append(t.errs, err)
@@ -109,7 +108,7 @@ func (t *capture) turn() {
 	t.left.Bytes += t.recorder.Size()
 }
 
-// end closes the capture and returns what it has left.
+// end closes the capture and returns its files.
 func (t *capture) end() (server.Recorded, error) {
 	t.turn()
 	slices.Sort(t.left.Files)

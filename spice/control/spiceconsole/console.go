@@ -7,8 +7,8 @@
 //	})
 //	srv, err := server.Open("/run/lane/control.sock", server.Config{Console: c})
 //
-// What it does not do: it opens no socket and keeps no session alive. When a
-// session ends it stays ended until somebody reconnects.
+// It opens no socket, and it does not reopen sessions by itself: an ended session stays ended until
+// a driver reconnects.
 package spiceconsole
 
 import (
@@ -32,7 +32,7 @@ import (
 type Console struct {
 	client atomic.Pointer[spice.Client]
 
-	// dial opens a session; nil if there is no way to open another.
+	// dial opens a session; nil if no other session can be opened.
 	dial func(ctx context.Context, capture func(*spice.Config)) (*spice.Client, error)
 
 	// changing holds a value while the session is replaced, or a capture begins or
@@ -56,24 +56,22 @@ type observer struct {
 	fn func(server.Notice)
 }
 
-// New makes a console of an open session. The caller still owns the client and
-// closes it. The console offers neither to reconnect nor to record: it knows no way
-// to open another session.
+// New makes a console of an open session. The caller still owns the client and closes it. The
+// console does not offer reconnect or record_start, because it cannot open another session.
 func New(client *spice.Client) *Console {
 	c := &Console{changing: make(chan struct{}, 1)}
 	c.attach(client)
 	return c
 }
 
-// Dial makes a console that opens its sessions with dial, the first one now. The
-// function dial passes its configuration, complete but for the Tap, to capture before
-// it uses it. Close ends the session that is open then, and the recording.
+// Dial makes a console that opens its sessions with dial, the first one now. dial must pass its
+// complete configuration, without a Tap, to capture before it uses it. Close ends the open session
+// and the recording.
 //
-// A recording is of use only with its beginning, the link and all that the server
-// tells a client that has just come. RecordStart therefore ends the session and
-// opens another, which is recorded from its first byte. Each session that is opened
-// while the recording runs has a directory of its own: the first the one that was
-// given, the following ones session-2, session-3, … in it.
+// A recording needs the beginning of a session: the link, and what a server sends to a new client.
+// So RecordStart ends the session and opens another, which is recorded from its first byte. Each
+// session that is opened during the recording has a separate directory. The first uses the given
+// one, the next ones session-2, session-3, … in it.
 func Dial(ctx context.Context, dial func(ctx context.Context, capture func(*spice.Config)) (*spice.Client, error)) (*Console, error) {
 	c := &Console{dial: dial, changing: make(chan struct{}, 1)}
 	client, err := c.open(ctx)
@@ -84,8 +82,7 @@ func Dial(ctx context.Context, dial func(ctx context.Context, capture func(*spic
 	return c, nil
 }
 
-// Offers implements [server.Offerer]: reconnecting and recording need a way to open
-// another session.
+// Offers implements [server.Offerer]: reconnecting and recording need dial.
 func (c *Console) Offers(method string) bool {
 	switch method {
 	case control.MethodDisconnect, control.MethodReconnect, control.MethodRecordStart, control.MethodRecordStop:
@@ -94,10 +91,10 @@ func (c *Console) Offers(method string) bool {
 	return true
 }
 
-// Client returns the session that the console is on now.
+// Client returns the console's present session.
 func (c *Console) Client() *spice.Client { return c.client.Load() }
 
-// lock waits until nobody else changes the session.
+// lock waits until no other call changes the session.
 func (c *Console) lock(ctx context.Context) error {
 	select {
 	case c.changing <- struct{}{}:
@@ -109,11 +106,11 @@ func (c *Console) lock(ctx context.Context) error {
 
 func (c *Console) unlock() { <-c.changing }
 
-// errNoDial answers what would need another session on a console made with [New].
+// errNoDial is the error of verbs that need another session, on a console made with [New].
 var errNoDial = errors.New("this console was given no way to open another session")
 
-// open opens a session, recorded if a recording runs. The caller holds changing, or
-// is the only one who has the console.
+// open opens a session, and records it if a recording runs. The caller holds changing, or is the
+// only user of the console.
 func (c *Console) open(ctx context.Context) (*spice.Client, error) {
 	if c.dial == nil {
 		return nil, errNoDial
@@ -167,8 +164,7 @@ func (c *Console) replace(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the session and the recording, if one is running. The error is of
-// either.
+// Close ends the session and the recording, if there are any. The error is from either.
 func (c *Console) Close() error {
 	c.changing <- struct{}{} // what holds it is bounded by its own context
 	defer c.unlock()
@@ -180,7 +176,7 @@ func (c *Console) Close() error {
 	return err
 }
 
-// attach makes client the session that is shown.
+// attach makes client the console's session.
 func (c *Console) attach(client *spice.Client) {
 	c.client.Store(client)
 	c.had.Store(false)
@@ -191,7 +187,7 @@ func (c *Console) attach(client *spice.Client) {
 	c.mu.Unlock()
 }
 
-// notify translates what happened in the session.
+// notify translates events of the session.
 func (c *Console) notify(e spice.Event) {
 	switch e := e.(type) {
 	case spice.Drawn:
@@ -242,7 +238,7 @@ func (c *Console) Observe(fn func(server.Notice)) (stop func()) {
 	}
 }
 
-// Status implements [server.Console]. What is dear to count is added by Count.
+// Status implements [server.Console]. Count adds what is expensive to count.
 func (c *Console) Status() control.Status {
 	client := c.Client()
 	session := client.MainState()
@@ -375,12 +371,12 @@ func (c *Console) ClipboardSet(ctx context.Context, text string) error {
 	return noAgent(c.Client().ClipboardSet(ctx, wire.SelectionClipboard, map[wire.ClipboardType][]byte{wire.ClipboardUTF8: []byte(text)}))
 }
 
-// SetDisplay implements [server.Resizer]: the guest is to have one monitor of that size.
+// SetDisplay implements [server.Resizer]: it gives the guest one monitor of that size.
 func (c *Console) SetDisplay(ctx context.Context, width, height int) error {
 	return noAgent(c.Client().SetMonitors(ctx, []wire.AgentMonitor{{Width: uint32(width), Height: uint32(height), Depth: 32}}))
 }
 
-// noAgent is a lack of the agent as an answer of the protocol.
+// noAgent translates a lack of the agent to an answer of the protocol.
 func noAgent(err error) error {
 	if errors.Is(err, spice.ErrAgent) {
 		return &control.Error{Code: control.CodeAgentNotConnected, Message: "the guest's agent has gone"}

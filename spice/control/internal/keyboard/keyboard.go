@@ -1,5 +1,5 @@
-// Package keyboard knows make codes and keyboard layouts: what both halves of the
-// control socket need to turn a text into keys.
+// Package keyboard has make codes and keyboard layouts, which both sides of the control socket need
+// to convert text to keys.
 package keyboard
 
 import "fmt"
@@ -15,12 +15,12 @@ const (
 	AltGr     uint16 = 0xe038
 )
 
-// Modifiers are the keys that change what other keys give while they are down: both
-// Shift, Ctrl, Alt and Meta keys.
+// Modifiers are the keys that change the characters of other keys while they are down: both Shift,
+// Ctrl, Alt and Meta keys.
 var Modifiers = []uint16{Shift, 0x36, 0x1d, 0xe01d, 0x38, AltGr, 0xe05b, 0xe05c}
 
-// MakeCode checks a logical scancode and returns its make code. The break bit
-// may be set only where a release is asked for.
+// MakeCode checks a logical scancode and returns its make code. The break bit may be set only for a
+// release.
 func MakeCode(code uint16, release bool) (uint16, error) {
 	prefix, low := code>>8, code&0xff
 	if prefix != 0 && prefix != 0xe0 {
@@ -32,7 +32,7 @@ func MakeCode(code uint16, release bool) (uint16, error) {
 			`0x%04x is a break code: send the make code 0x%04x, or the state "up"`, code, code&^0x80)
 	}
 	low &^= 0x80
-	// 0x60 and 0x61 are what is left of a prefix byte, and no keys.
+	// 0x60 and 0x61 are what remains of a prefix byte; they are not keys.
 	if low == 0 || low == 0x60 || low == 0x61 {
 		return 0, fmt.Errorf("0x%04x is no key", code)
 	}

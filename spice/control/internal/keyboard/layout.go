@@ -19,8 +19,7 @@ type Layout struct {
 	dead map[rune]Stroke // by the accent they put on the next character
 }
 
-// keyRow is a run of physically adjacent keys and what they give. A blank is no
-// character.
+// keyRow is a run of physically adjacent keys and their characters. A blank is no character.
 type keyRow struct {
 	first               uint16
 	plain, shift, altgr string
@@ -43,7 +42,7 @@ func newLayout(dead map[rune]Stroke, rows ...keyRow) *Layout {
 	return l
 }
 
-// composed are characters that a dead key and a base give.
+// composed are characters made of a dead key and a base.
 var composed = map[rune][2]rune{
 	'â': {'^', 'a'}, 'ê': {'^', 'e'}, 'î': {'^', 'i'}, 'ô': {'^', 'o'}, 'û': {'^', 'u'},
 	'Â': {'^', 'A'}, 'Ê': {'^', 'E'}, 'Î': {'^', 'I'}, 'Ô': {'^', 'O'}, 'Û': {'^', 'U'},
@@ -56,8 +55,7 @@ var composed = map[rune][2]rune{
 	'^': {'^', ' '}, '´': {'´', ' '}, '`': {'`', ' '}, '¨': {'¨', ' '},
 }
 
-// layouts are the keyboard layouts that type knows, after X11's of the same
-// names (us, gb, de, fr).
+// layouts are the supported keyboard layouts, after X11's layouts (us, gb, de, fr).
 var layouts = map[string]*Layout{
 	"us": newLayout(nil,
 		keyRow{0x02, "1234567890-=", "!@#$%^&*()_+", ""},
@@ -84,7 +82,7 @@ var layouts = map[string]*Layout{
 		keyRow{0x56, "<", ">", ""}),
 }
 
-// names are the layouts' names in the order in which people are told them.
+// names are the layouts' names in the order for messages.
 var names = []string{"us", "uk", "de", "fr"}
 
 // Names returns the names of the layouts.
@@ -96,7 +94,7 @@ func Named(name string) (*Layout, bool) {
 	return l, ok
 }
 
-// Strokes says how to type a character.
+// Strokes returns how to type a character.
 func (l *Layout) Strokes(r rune) ([]Stroke, bool) {
 	if s, ok := l.keys[r]; ok {
 		return []Stroke{s}, true
@@ -113,9 +111,8 @@ func (l *Layout) Strokes(r rune) ([]Stroke, bool) {
 	return []Stroke{dead, base}, ok
 }
 
-// Keystrokes says how to type each character of a text. A line break of two
-// characters is one Enter. unmappable are the characters that the layout does
-// not have, each once.
+// Keystrokes returns how to type each character of a text. A line break of two characters is one
+// Enter. unmappable are the characters that the layout lacks, each once.
 func (l *Layout) Keystrokes(text string) (chars [][]Stroke, unmappable []rune) {
 	for _, r := range Normalize(text) {
 		strokes, ok := l.Strokes(r)
@@ -127,7 +124,7 @@ func (l *Layout) Keystrokes(text string) (chars [][]Stroke, unmappable []rune) {
 	return chars, unmappable
 }
 
-// accents are combining characters and what they make of the letters before them.
+// accents are combining characters and the letters that they make.
 var accents = map[rune][2]string{
 	0x300: {"AEIOUaeiou", "ÀÈÌÒÙàèìòù"},
 	0x301: {"AEIOUYaeiouy", "ÁÉÍÓÚÝáéíóúý"},
@@ -138,9 +135,8 @@ var accents = map[rune][2]string{
 	0x327: {"Cc", "Çç"},
 }
 
-// Compose puts letters together with the accents that follow them, as far as Latin-1
-// has the result: the same text comes decomposed from macOS and composed from elsewhere
-// (Unicode's NFD and NFC).
+// Compose combines letters with the accents that follow them, if Latin-1 has the result. The same
+// text is decomposed on macOS and composed elsewhere (Unicode's NFD and NFC).
 func Compose(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { _, is := accents[r]; return is }) {
 		return text
@@ -158,7 +154,7 @@ func Compose(text string) string {
 	return string(out)
 }
 
-// Normalize makes a line break of two characters one, and composes letters and accents.
+// Normalize converts line breaks of two characters to one, and composes letters and accents.
 func Normalize(text string) string { return Compose(strings.ReplaceAll(text, "\r\n", "\n")) }
 
 // NameRunes lists characters for a message: U+2022 '•', U+0007.

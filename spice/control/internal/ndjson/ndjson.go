@@ -14,8 +14,8 @@ import (
 // A Reader reads lines. Make it with [NewReader].
 type Reader struct {
 	r *bufio.Reader
-	// last is the length of the last line that did not fit into the buffer of r. The
-	// next of its kind is as long: reading it into place saves copying it as it grows.
+	// last is the length of the last line that did not fit into r's buffer. The next such line
+	// probably has the same length, so reading into a buffer of that size saves copying.
 	last int
 }
 
@@ -25,10 +25,10 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, usual)}
 }
 
-// Read reads up to a newline and returns the line without it and without
-// surrounding white space. Of a line longer than limit it returns the first
-// limit bytes and tooLong, having read it to its end. A last line without a
-// newline is no line: the client went in the middle of it.
+// Read reads up to a newline and returns the line without it and without surrounding white space.
+// If the line is longer than limit, it skips the rest and returns the first limit bytes and
+// tooLong. A last line without a newline does not count: the client disconnected in the middle of
+// it.
 func (r *Reader) Read(limit int) (text []byte, tooLong bool, err error) {
 	for {
 		part, err := r.r.ReadSlice('\n')
@@ -54,7 +54,7 @@ func (r *Reader) Read(limit int) (text []byte, tooLong bool, err error) {
 	}
 }
 
-// trimSpace cuts JSON's white space off both ends.
+// trimSpace removes JSON's white space at both ends.
 func trimSpace(b []byte) []byte {
 	isSpace := func(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 	for len(b) > 0 && isSpace(b[0]) {

@@ -26,6 +26,9 @@ want spicy-screenshot spice-client-gtk
 want tmux tmux
 want socat socat
 want stunnel4 stunnel4
+# The libvirt source is tested against a libvirtd that the test starts itself.
+PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system
+want virsh libvirt-clients
 # What bench-proxy compares with.
 PATH=$PATH:/usr/sbin want haproxy haproxy
 PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream

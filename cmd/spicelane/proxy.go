@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/sources"
+	sourcelibvirt "github.com/spicelane/spicelane/sources/libvirt"
 	sourceqmp "github.com/spicelane/spicelane/sources/qmp"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -117,7 +118,7 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 }
 
 // kinds are the types of sources that a sources.yaml may have besides static ones.
-var kinds = map[string]sources.Kind{"qmp": sourceqmp.Kind}
+var kinds = map[string]sources.Kind{"libvirt": sourcelibvirt.Kind, "qmp": sourceqmp.Kind}
 
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
 	cfg := sources.Config{Logger: log, Kinds: kinds}

@@ -29,3 +29,15 @@ func Bare(host string) string {
 func Join(host string, port int) string {
 	return net.JoinHostPort(Bare(host), strconv.Itoa(port))
 }
+
+// Loopback returns the address of this machine at which a server is reached that listens on
+// all interfaces. ok is false for a host that means anything else.
+func Loopback(host string) (address string, ok bool) {
+	switch host {
+	case "", "*", "0.0.0.0":
+		return "127.0.0.1", true
+	case "::", "[::]":
+		return "::1", true
+	}
+	return "", false
+}

@@ -24,3 +24,16 @@ func TestAnIPv6AddressMayHaveBracketsOrNot(t *testing.T) {
 		assert.Equal(t, host, hostport.Bare(host))
 	}
 }
+
+func TestAllInterfacesMeansThisMachine(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1", "[::]": "::1"} {
+		got, ok := hostport.Loopback(host)
+		assert.True(t, ok, "%q", host)
+		assert.Equal(t, want, got, "%q", host)
+	}
+	for _, host := range []string{"127.0.0.1", "0.0.0.1", "::1", "kvm.example"} {
+		_, ok := hostport.Loopback(host)
+		assert.False(t, ok, "%q", host)
+	}
+}

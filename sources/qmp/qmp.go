@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/qmp"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/console"
@@ -209,7 +210,10 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 	case strings.HasPrefix(info.Host, "/"):
 		c.Unix = info.Host
 	default:
-		c.HypervisorIP, c.InsecurePort, c.SecurePort = reachable(info.Host), info.Port, info.TLSPort
+		c.HypervisorIP, c.InsecurePort, c.SecurePort = info.Host, info.Port, info.TLSPort
+		if address, all := hostport.Loopback(info.Host); all {
+			c.HypervisorIP = address
+		}
 	}
 	if ticket == "" {
 		return c, nil
@@ -218,15 +222,4 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 		return c, err
 	}
 	return c, client.ExpireSPICETicket(ctx, "+"+strconv.Itoa(int(ticketLifetime.Seconds())))
-}
-
-// reachable turns "all interfaces" into an address.
-func reachable(host string) string {
-	switch host {
-	case "", "*", "0.0.0.0":
-		return "127.0.0.1"
-	case "::":
-		return "::1"
-	}
-	return host
 }

@@ -1,0 +1,314 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+)
+
+// location is where a libvirtd is, and what it is asked for.
+type location struct {
+	uri     golibvirt.ConnectURI // as libvirtd wants it, as in "qemu:///system"
+	sockets []string             // the first that is there is used
+}
+
+func (l location) wrap(err error) error { return fmt.Errorf("libvirt %s: %w", l.uri, err) }
+
+// parseURI reads a libvirt URI that leads to a unix socket of this machine
+// (https://libvirt.org/uri.html).
+func parseURI(text string) (location, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" {
+		return location{}, fmt.Errorf("%q is no libvirt URI, as in qemu:///system", text)
+	}
+	driver, transport, _ := strings.Cut(u.Scheme, "+")
+	if u.Host != "" || transport != "" && transport != "unix" {
+		return location{}, fmt.Errorf("%q leads to another machine, and only unix sockets are spoken to: forward its socket "+
+			"(ssh -L /run/it.sock:/run/libvirt/libvirt-sock HOST) and write %s://%s?socket=/run/it.sock", u.Redacted(), driver, u.Path)
+	}
+	l := location{uri: golibvirt.ConnectURI(driver + "://" + u.Path)}
+	query := u.Query()
+	for key := range query {
+		if key != "socket" {
+			return location{}, fmt.Errorf("%q has the parameter %q, which is not known here: only socket= is", text, key)
+		}
+	}
+	// virtqemud and the like have taken libvirtd's place on newer systems.
+	names := []string{"virt" + driver + "d-sock", "libvirt-sock"}
+	switch socket := query.Get("socket"); {
+	case socket != "":
+		if !filepath.IsAbs(socket) {
+			return location{}, fmt.Errorf("%q: the socket's path is not absolute", text)
+		}
+		l.sockets = []string{socket}
+	case u.Path == "/system":
+		for _, name := range names {
+			l.sockets = append(l.sockets, filepath.Join("/run/libvirt", name))
+		}
+	case u.Path == "/session":
+		dir := os.Getenv("XDG_RUNTIME_DIR")
+		if dir == "" {
+			if dir, err = os.UserCacheDir(); err != nil {
+				return location{}, err
+			}
+		}
+		for _, name := range names {
+			l.sockets = append(l.sockets, filepath.Join(dir, "libvirt", name))
+		}
+	default:
+		return location{}, fmt.Errorf("%q has neither /system nor /session nor a socket=", text)
+	}
+	return l, nil
+}
+
+// dial connects to the socket.
+func (l location) dial(ctx context.Context) (net.Conn, error) {
+	path := l.sockets[len(l.sockets)-1]
+	for _, p := range l.sockets {
+		if _, err := os.Stat(p); err == nil {
+			path = p
+			break
+		}
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("%w (may this user speak to libvirtd? its group is often called libvirt)", err)
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w (is libvirtd running?)", err)
+	}
+	return conn, err
+}
+
+// conn is one connection to a libvirtd. One goroutine at a time makes calls.
+//
+// NB: of the library, only calls that answer once are used, and none that takes a
+// stream. Disconnect and Disconnected are not: after a connection that has broken at the
+// wrong moment they wait for ever. To end a subscription blocks the reader for ever if an
+// event comes meanwhile, so it ends when the reader has.
+type conn struct {
+	at          location
+	rpc         *golibvirt.Libvirt
+	wire        *guard
+	told        <-chan golibvirt.DomainEventLifecycleMsg // nil if there is no subscription
+	unsubscribe context.CancelFunc
+}
+
+// connect connects and opens the URI.
+func (l location) connect(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	raw, err := l.dial(ctx)
+	if err != nil {
+		return nil, l.wrap(err)
+	}
+	c := &conn{at: l, wire: newGuard(raw)}
+	c.rpc = golibvirt.NewWithDialer(dialed{c.wire})
+	err = c.call(ctx, "open", func() error { return c.rpc.ConnectToURI(l.uri) })
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	close(c.wire.open)
+	return c, nil
+}
+
+// dialed is a dialer whose connection is there.
+type dialed struct{ conn net.Conn }
+
+func (d dialed) Dial() (net.Conn, error) { return d.conn, nil }
+
+// call makes a call. If ctx ends or no answer comes, the connection is closed: nothing
+// else ends a call.
+func (c *conn) call(ctx context.Context, what string, f func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { c.wire.fail(context.Cause(ctx)) })
+	err := f()
+	stop()
+	var refused golibvirt.Error
+	if err != nil && !errors.As(err, &refused) {
+		// The library says that it was interrupted, and not by what.
+		if why := c.wire.why(); why != nil {
+			err = why
+		}
+	}
+	if err != nil {
+		return c.at.wrap(fmt.Errorf("%s: %w", what, err))
+	}
+	return nil
+}
+
+// events subscribes to what happens to domains. The channel is closed when the
+// connection ends.
+func (c *conn) events(ctx context.Context) (<-chan golibvirt.DomainEventLifecycleMsg, error) {
+	var subscribed context.Context
+	subscribed, c.unsubscribe = context.WithCancel(context.Background())
+	err := c.call(ctx, "subscribe to events", func() (err error) {
+		c.told, err = c.rpc.LifecycleEvents(subscribed)
+		return err
+	})
+	return c.told, err
+}
+
+// ended returns why the connection ended.
+func (c *conn) ended() error {
+	if why := c.wire.why(); why != nil {
+		return why
+	}
+	return errors.New("the connection has ended")
+}
+
+// close ends the connection and the subscription.
+func (c *conn) close() {
+	c.wire.fail(net.ErrClosed)
+	if c.unsubscribe == nil {
+		return
+	}
+	<-c.wire.readerGone
+	c.unsubscribe()
+	if c.told != nil {
+		for range c.told {
+		}
+	}
+}
+
+// Packets of libvirt's protocol: five numbers, then the body
+// (https://libvirt.org/kbase/internals/rpc.html).
+const (
+	packetHead = 28      // length, program, version, procedure, type, serial, status
+	maxPacket  = 1 << 25 // VIR_NET_MESSAGE_MAX, and some
+
+	remoteProgram    = 0x20008086
+	qemuProgram      = 0x20008087
+	keepaliveProgram = 0x6b656570
+
+	procConnectOpen = 1
+	typeReply       = 1
+)
+
+// guard is a connection that lets only packets of libvirt's protocol pass to the library,
+// which allocates whatever length is announced, panics if that is too small, and never
+// returns from a call that is answered twice.
+type guard struct {
+	net.Conn
+	open chan struct{} // is closed when ConnectToURI has returned
+
+	head   []byte // of the packet, what has not been passed
+	body   int    // of the packet, what has not been read
+	opened bool   // the answer to ConnectToURI's last call has passed
+	serial int32  // of the last answer
+
+	readerGone chan struct{} // is closed when Read has returned an error
+	gone       sync.Once
+
+	closed chan struct{}
+	once   sync.Once
+	err    error // why it was closed
+}
+
+func newGuard(c net.Conn) *guard {
+	return &guard{Conn: c, open: make(chan struct{}), closed: make(chan struct{}), readerGone: make(chan struct{})}
+}
+
+// fail closes the connection for a reason. The first reason counts.
+func (g *guard) fail(err error) {
+	g.once.Do(func() {
+		g.err = err
+		close(g.closed)
+		g.Conn.Close()
+	})
+}
+
+// Close closes the connection.
+func (g *guard) Close() error {
+	g.fail(net.ErrClosed)
+	return nil
+}
+
+// why returns why the connection was closed, nil if it is open.
+func (g *guard) why() error {
+	select {
+	case <-g.closed:
+		return g.err
+	default:
+		return nil
+	}
+}
+
+// Read reads what may pass. Whatever is wrong ends the connection.
+func (g *guard) Read(b []byte) (int, error) {
+	n, err := g.read(b)
+	if errors.Is(err, io.EOF) {
+		err = errors.New("libvirtd has closed the connection")
+	}
+	if err != nil {
+		g.fail(err)
+		g.gone.Do(func() { close(g.readerGone) })
+		return n, g.why()
+	}
+	return n, nil
+}
+
+func (g *guard) read(b []byte) (int, error) {
+	if len(g.head) == 0 && g.body == 0 {
+		if g.opened {
+			// ConnectToURI writes a variable of the library's that its end of a
+			// connection reads.
+			select {
+			case <-g.open:
+			case <-g.closed:
+			}
+		}
+		g.head = make([]byte, packetHead)
+		if _, err := io.ReadFull(g.Conn, g.head); err != nil {
+			return 0, err
+		}
+		if err := g.check(g.head); err != nil {
+			return 0, err
+		}
+	}
+	if len(g.head) > 0 {
+		n := copy(b, g.head)
+		g.head = g.head[n:]
+		return n, nil
+	}
+	n, err := g.Conn.Read(b[:min(len(b), g.body)])
+	g.body -= n
+	return n, err
+}
+
+// check says what is wrong with the head of a packet.
+func (g *guard) check(head []byte) error {
+	var field [packetHead / 4]uint32
+	for i := range field {
+		field[i] = binary.BigEndian.Uint32(head[4*i:])
+	}
+	length, program, procedure, kind, serial := field[0], field[1], field[3], field[4], int32(field[5])
+	switch {
+	case !slices.Contains([]uint32{remoteProgram, qemuProgram, keepaliveProgram}, program):
+		return fmt.Errorf("this is no libvirtd: it begins with % x", head[:8])
+	case length < packetHead || length > maxPacket:
+		return fmt.Errorf("a packet has %d bytes, want %d to %d", length, packetHead, maxPacket)
+	case program == remoteProgram && kind == typeReply && serial <= g.serial:
+		return fmt.Errorf("call %d was answered twice", serial)
+	}
+	if program == remoteProgram && kind == typeReply {
+		g.serial = serial
+		g.opened = g.opened || procedure == procConnectOpen
+	}
+	g.body = int(length) - packetHead
+	return nil
+}

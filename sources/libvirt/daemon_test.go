@@ -1,0 +1,262 @@
+package libvirt_test
+
+// A libvirtd of the tests' own: a session daemon whose sockets and files are in one
+// directory. Root's libvirtd has its places compiled in, so root runs it as nobody.
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/spice/pki"
+)
+
+// nobody is the user that runs what root starts.
+const nobody = 65534
+
+func TestMain(m *testing.M) {
+	if dialAs() {
+		return
+	}
+	goleak.VerifyTestMain(tests{m})
+}
+
+// tests ends the daemon when they have run, before goroutines are counted.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer shared.end()
+	return m.M.Run()
+}
+
+// daemon is a libvirtd.
+type daemon struct {
+	dir    string
+	bundle *pki.Bundle // of the SPICE servers of its domains
+	cmd    *exec.Cmd
+	log    bytes.Buffer
+
+	stopped chan struct{} // is closed when cmd has ended
+}
+
+// shared is started by the first test that needs it: its first start takes seconds.
+var shared daemon
+
+var begin = sync.OnceValue(shared.make)
+
+// libvirtd returns the daemon, which runs.
+func libvirtd(t *testing.T) *daemon {
+	t.Helper()
+	for _, program := range []string{"libvirtd", "virsh", "qemu-system-x86_64"} {
+		if _, err := lookPath(program); err != nil {
+			if os.Getenv("SPICELANE_LANES") == "require" {
+				t.Fatalf("%v; install what is missing with: scripts/setup.sh", err)
+			}
+			t.Skip(err)
+		}
+	}
+	require.NoError(t, begin())
+	return &shared
+}
+
+// lookPath also looks where Debian puts what is for administrators.
+func lookPath(program string) (string, error) {
+	path, err := exec.LookPath(program)
+	if errors.Is(err, exec.ErrNotFound) {
+		return exec.LookPath("/usr/sbin/" + program)
+	}
+	return path, err
+}
+
+// make makes the directory and starts the daemon.
+func (d *daemon) make() error {
+	var err error
+	if d.dir, err = os.MkdirTemp("", "lv"); err != nil {
+		return err
+	}
+	if d.bundle, err = pki.New(pki.Config{CommonName: "kvm"}); err != nil {
+		return err
+	}
+	tls := filepath.Join(d.dir, "tls")
+	err = errors.Join(os.MkdirAll(filepath.Join(d.dir, "config/libvirt"), 0o755), os.Mkdir(filepath.Join(d.dir, "run"), 0o700),
+		os.Mkdir(filepath.Join(d.dir, "home"), 0o755), d.bundle.WriteDir(tls),
+		os.WriteFile(filepath.Join(d.dir, "config/libvirt/qemu.conf"), fmt.Appendf(nil, "spice_tls = 1\nspice_tls_x509_cert_dir = %q\n", tls), 0o644))
+	if err != nil {
+		return err
+	}
+	if os.Getuid() == 0 {
+		err = filepath.WalkDir(d.dir, func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Chown(path, nobody, nobody))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return d.start()
+}
+
+// run makes a command that the daemon's user runs in the daemon's places.
+func (d *daemon) run(program string, args ...string) (*exec.Cmd, error) {
+	path, err := lookPath(program)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir = d.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	}
+	cmd.Env = append(os.Environ(), "HOME="+filepath.Join(d.dir, "home"))
+	for key, name := range map[string]string{"CONFIG_HOME": "config", "RUNTIME_DIR": "run", "CACHE_HOME": "cache", "DATA_HOME": "data"} {
+		cmd.Env = append(cmd.Env, "XDG_"+key+"="+filepath.Join(d.dir, name))
+	}
+	return cmd, nil
+}
+
+func (d *daemon) socket() string { return filepath.Join(d.dir, "run/libvirt/libvirt-sock") }
+
+func (d *daemon) uri() string { return "qemu:///session?socket=" + d.socket() }
+
+// start starts the daemon and waits until it takes connections.
+func (d *daemon) start() error {
+	var err error
+	if d.cmd, err = d.run("libvirtd"); err != nil {
+		return err
+	}
+	d.cmd.Stderr = &d.log
+	// It dies with this process: with the thread that has started it, to be exact.
+	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started := make(chan error)
+	d.stopped = make(chan struct{})
+	go lockedStart(d.cmd, started, d.stopped)
+	if err := <-started; err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("unix", d.socket())
+		if err == nil {
+			return conn.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("libvirtd does not come up: %w\n%s", err, d.log.String())
+		}
+	}
+}
+
+// stop ends the daemon; its domains live on.
+func (d *daemon) stop() error {
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	_ = d.cmd.Wait() // with whatever status
+	close(d.stopped)
+	return nil
+}
+
+// virsh runs a command of virsh's.
+func (d *daemon) virsh(args ...string) (string, error) {
+	cmd, err := d.run("virsh", append([]string{"-q", "-c", d.uri()}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("virsh %v: %w: %s", args, err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// end ends everything.
+func (d *daemon) end() {
+	if d.cmd == nil || d.cmd.Process == nil {
+		return
+	}
+	if names, err := d.virsh("list", "--name"); err == nil {
+		for name := range strings.FieldsSeq(names) {
+			_, _ = d.virsh("destroy", name)
+		}
+	}
+	_ = d.stop()
+	// A QEMU that the daemon has lost sight of.
+	pids, _ := filepath.Glob(filepath.Join(d.dir, "run/libvirt/qemu/run/*.pid"))
+	for _, path := range pids {
+		text, _ := os.ReadFile(path)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	_ = os.RemoveAll(d.dir)
+}
+
+// domain is a domain of a test's own.
+type domain struct {
+	t          *testing.T
+	d          *daemon
+	name, uuid string
+}
+
+// create starts a paused domain without a disk, whose devices are those given.
+func (d *daemon) create(t *testing.T, name, uuid, devices string) domain {
+	t.Helper()
+	return d.createXML(t, name, uuid, `<domain type='qemu'><name>`+name+`</name><uuid>`+uuid+`</uuid><memory unit='MiB'>16</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os><devices><controller type='usb' model='none'/><memballoon model='none'/>
+`+devices+`<video><model type='qxl'/></video></devices></domain>`, "--paused")
+}
+
+func (d *daemon) createXML(t *testing.T, name, uuid, xml string, flags ...string) domain {
+	t.Helper()
+	path := d.file(t, name+".xml", xml)
+	_, err := d.virsh(append([]string{"create", path}, flags...)...)
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = d.virsh("destroy", name) })
+	return domain{t, d, name, uuid}
+}
+
+// file writes a file that the daemon can read.
+func (d *daemon) file(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(d.dir, "home", name)
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+	if os.Getuid() == 0 {
+		require.NoError(t, os.Chown(path, nobody, nobody))
+	}
+	return path
+}
+
+// destroy ends the domain.
+func (m domain) destroy() {
+	m.t.Helper()
+	_, err := m.d.virsh("destroy", m.name)
+	require.NoError(m.t, err)
+}
+
+// update changes the domain's graphics.
+func (m domain) update(graphics string) {
+	m.t.Helper()
+	_, err := m.d.virsh("update-device", m.name, m.d.file(m.t, m.name+"-graphics.xml", graphics))
+	require.NoError(m.t, err)
+}
+
+// graphics returns what the daemon itself says of the domain's first graphics.
+func (m domain) graphics(attribute string) string {
+	m.t.Helper()
+	text, err := m.d.virsh("dumpxml", "--xpath", "/domain/devices/graphics/@"+attribute, m.name)
+	require.NoError(m.t, err)
+	_, text, _ = strings.Cut(text, `"`)
+	return strings.TrimSuffix(text, `"`)
+}

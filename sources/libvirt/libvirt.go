@@ -1,0 +1,293 @@
+// Package libvirt is a source of consoles for the domains of a libvirtd: each one that
+// runs and has SPICE graphics.
+//
+//   - source: kvm7
+//     type: libvirt
+//     uri: qemu:///system
+//     ca_cert: /etc/pki/libvirt-spice/ca-cert.pem # for domains with a TLS port
+//
+// Domains appear and disappear as libvirtd tells of them. Ports and address come from the
+// domain's XML, and so does the password, which is asked for anew each time that somebody
+// is led to the console. When libvirtd goes away, the source connects again.
+//
+// Only unix sockets are spoken to, and libvirtd is trusted: it hands out the passwords. To
+// see why a console is missing, ask "virsh dumpxml DOMAIN" for its <graphics>, and look for
+// "sources" in the log.
+package libvirt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
+
+	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/pki"
+)
+
+const (
+	// answerTimeout bounds each answer of libvirtd.
+	answerTimeout = 5 * time.Second
+	// The source connects again after a pause that doubles with each failure.
+	shortestPause = 50 * time.Millisecond
+	longestPause  = 2 * time.Second
+)
+
+// Kind makes sources of "type: libvirt".
+var Kind = sources.Kind{
+	Keys:     []string{"uri"},
+	Optional: []string{"ca_cert", "host_subject", "hypervisor_ip"},
+	Open:     func(d sources.Declared) (sources.Source, error) { return Open(d) },
+}
+
+// Source is the running domains of a libvirtd that have SPICE graphics.
+type Source struct {
+	name   string
+	at     location
+	about  about
+	report func(error)
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	asked  chan struct{} // closed when libvirtd has been asked once, with or without success
+
+	mu       sync.Mutex
+	consoles map[string]console.Console // by UUID, without tickets; nil if there is no connection
+	err      error                      // why not
+}
+
+var _ sources.Source = (*Source)(nil)
+
+// Open makes a source, which connects to its libvirtd by itself. The values are those of
+// [Kind]. Close ends it.
+func Open(d sources.Declared) (*Source, error) {
+	at, err := parseURI(d.Values["uri"])
+	if err != nil {
+		return nil, fmt.Errorf("uri: %w", err)
+	}
+	if subject := d.Values["host_subject"]; subject != "" {
+		if err := pki.ValidHostSubject(subject); err != nil {
+			return nil, fmt.Errorf("host_subject: %w", err)
+		}
+	}
+	s := &Source{name: d.Name, at: at, report: d.Report, asked: make(chan struct{}),
+		about: about{source: d.Name, hostSubject: d.Values["host_subject"], everywhere: d.Values["hypervisor_ip"]}}
+	if ca := d.Values["ca_cert"]; ca != "" {
+		s.about.caCert = []byte(ca)
+	}
+	if s.report == nil {
+		s.report = func(error) {}
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.wg.Go(s.run)
+	return s, nil
+}
+
+// Close ends the source and its connections.
+func (s *Source) Close() error {
+	s.cancel()
+	s.wg.Wait()
+	return nil
+}
+
+// Name returns the source's name.
+func (s *Source) Name() string { return s.name }
+
+// Consoles lists the running domains that somebody can be led to, by name, without their
+// passwords. The error says why libvirtd cannot be asked.
+func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
+	select {
+	case <-s.asked:
+	case <-ctx.Done():
+		return nil, s.at.wrap(fmt.Errorf("it has not answered yet: %w", context.Cause(ctx)))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	list := slices.Collect(maps.Values(s.consoles))
+	slices.SortFunc(list, func(a, b console.Console) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.UUID, b.UUID))
+	})
+	return list, nil
+}
+
+// Console returns one console with the password that its domain has now. It asks over a
+// connection of its own, so that a libvirtd that hangs holds up nobody else.
+func (s *Source) Console(ctx context.Context, id string) (console.Console, error) {
+	// Not every spelling that can be parsed: whoever compares consoles compares text.
+	parsed, err := uuid.Parse(id)
+	if err != nil || parsed.String() != console.CanonicalUUID(id) {
+		return console.Console{}, &console.UnknownError{Source: s.name, UUID: id}
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	c, err := s.at.connect(ctx)
+	if err != nil {
+		return console.Console{}, err
+	}
+	defer c.close()
+	var text, host string
+	err = c.call(ctx, "read the domain", func() error {
+		domain, err := c.rpc.DomainLookupByUUID(golibvirt.UUID(parsed))
+		if err != nil {
+			return err
+		}
+		if host, err = c.rpc.ConnectGetHostname(); err != nil {
+			return err
+		}
+		text, err = c.rpc.DomainGetXMLDesc(domain, golibvirt.DomainXMLSecure)
+		return err
+	})
+	if golibvirt.IsNotFound(err) {
+		return console.Console{}, &console.UnknownError{Source: s.name, UUID: id}
+	}
+	if err != nil {
+		return console.Console{}, err
+	}
+	d, err := parseDomain(text)
+	if err != nil {
+		return console.Console{}, s.at.wrap(fmt.Errorf("domain %s: %w", id, err))
+	}
+	found, why := d.console(s.about, host)
+	switch {
+	case !d.running() || d.spice() == nil:
+		return console.Console{}, &console.UnknownError{Source: s.name, UUID: id}
+	case why == "":
+		why = d.spice().locked(time.Now())
+	}
+	if why != "" {
+		return console.Console{}, &console.UnusableError{Source: s.name, UUID: found.UUID, Name: found.Name, Why: why}
+	}
+	found.Ticket = d.spice().ticket()
+	return found, nil
+}
+
+// run keeps a connection to libvirtd that tells of domains, until Close.
+func (s *Source) run() {
+	pause := shortestPause
+	for s.ctx.Err() == nil {
+		began := time.Now()
+		err := s.follow()
+		if s.ctx.Err() != nil {
+			return
+		}
+		s.lost(err)
+		if time.Since(began) > longestPause {
+			pause = shortestPause
+		}
+		select {
+		case <-time.After(pause):
+		case <-s.ctx.Done():
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+// lost notes why there is no connection.
+func (s *Source) lost(err error) {
+	s.mu.Lock()
+	s.consoles, s.err = nil, err
+	s.mu.Unlock()
+	s.hasAsked()
+	s.report(err)
+}
+
+func (s *Source) hasAsked() {
+	select {
+	case <-s.asked:
+	default:
+		close(s.asked)
+	}
+}
+
+// follow connects to libvirtd and follows what it tells of its domains, until the
+// connection ends.
+func (s *Source) follow() error {
+	c, err := s.at.connect(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	// First the events, then the list: what happens between is told twice.
+	events, err := c.events(s.ctx)
+	if err != nil {
+		return err
+	}
+	var host string
+	var running []golibvirt.Domain
+	err = c.call(s.ctx, "list the domains", func() (err error) {
+		if host, err = c.rpc.ConnectGetHostname(); err == nil {
+			running, _, err = c.rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsActive)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	consoles := map[string]console.Console{}
+	for _, domain := range running {
+		if err := s.look(c, host, domain, consoles); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.consoles, s.err = consoles, nil
+	s.mu.Unlock()
+	s.hasAsked()
+	s.report(nil)
+	for {
+		select {
+		case event, ok := <-events:
+			if !ok {
+				return s.at.wrap(c.ended())
+			}
+			changed := map[string]console.Console{}
+			if err := s.look(c, host, event.Dom, changed); err != nil {
+				return err
+			}
+			s.mu.Lock()
+			delete(s.consoles, uuid.UUID(event.Dom.UUID).String())
+			maps.Copy(s.consoles, changed)
+			s.mu.Unlock()
+		case <-s.ctx.Done():
+			return s.ctx.Err()
+		}
+	}
+}
+
+// look asks for a domain and adds its console, if there is one. The error is about the
+// connection: a domain that has gone, or whose XML nobody can read, is none.
+func (s *Source) look(c *conn, host string, domain golibvirt.Domain, consoles map[string]console.Console) error {
+	var text string
+	err := c.call(s.ctx, "read a domain", func() (err error) {
+		text, err = c.rpc.DomainGetXMLDesc(domain, 0)
+		return err
+	})
+	var refused golibvirt.Error
+	switch {
+	case errors.As(err, &refused):
+		return nil
+	case err != nil:
+		return err
+	}
+	d, err := parseDomain(text)
+	if err != nil || !d.running() || d.spice() == nil {
+		return nil
+	}
+	if found, why := d.console(s.about, host); why == "" {
+		consoles[found.UUID] = found
+	}
+	return nil
+}

@@ -77,8 +77,9 @@ type Config struct {
 	Accel qemu.Accel `json:"accel,omitempty"`
 	// Display is qxl, virtio or std. Default: qxl.
 	Display qemu.Display `json:"display,omitempty"`
-	// Compression is off, auto_glz, auto_lz, quic, glz or lz. Default: QEMU's
-	// own default, auto_glz.
+	// Compression is off, auto_glz, auto_lz, quic, glz or lz. QEMU's SPICE server is then on a
+	// TCP port: on a unix socket it does not compress. Default: QEMU's own default, auto_glz,
+	// which a unix socket makes the same as off.
 	Compression qemu.Compression `json:"compression,omitempty"`
 	// BackendTLS also uses TLS on QEMU's SPICE port. Between client and proxy there is always TLS.
 	BackendTLS bool `json:"backend_tls,omitempty"`

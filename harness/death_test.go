@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/headless"
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(partEnv) == "hold a lane" {
 		holdLane()
 	}
-	goleak.VerifyTestMain(m)
+	lanetest.Main(m)
 }
 
 // holdLane brings a lane up as a test would, says so, and waits to be killed.

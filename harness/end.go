@@ -222,6 +222,8 @@ func (l *Lane) Close() error {
 	// Record the final state before ending anything: who sees that the supervisor has ended must
 	// find it.
 	err := l.stopParts()
+	l.covered = l.carried()
+	noteCarried(l.covered)
 	l.setState(func(s *registry.State) {
 		if s.State == registry.StateReady || s.State == registry.StateStarting {
 			s.State, s.Reason, s.EndedBy = registry.StateStopped, "it was ended on request", registry.EndedByRequest

@@ -42,7 +42,7 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	r := verdict.Report{
 		OK: err == nil && !test.failed, Test: test.name, Name: s.Name, Fixture: s.Fixture, Accel: s.Accel, Warm: s.Warm, ReadyMS: s.ReadyMS,
 		UpMS: l.log.Since().Milliseconds(), Dir: l.dir,
-		State: s.State, EndedBy: s.EndedBy,
+		State: s.State, EndedBy: s.EndedBy, Carried: l.covered,
 	}
 	switch {
 	case err != nil:

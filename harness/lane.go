@@ -76,9 +76,10 @@ type Lane struct {
 	ctx     context.Context
 	endCtx  context.CancelCauseFunc
 	beats   int
-	beatErr error         // of the first beat that failed; guarded by mu
-	closing chan struct{} // closed when Close begins
-	closed  chan struct{} // closed when it has ended
+	beatErr error             // of the first beat that failed; guarded by mu
+	covered map[string]uint64 // what the client was sent; set by Close when that has ended
+	closing chan struct{}     // closed when Close begins
+	closed  chan struct{}     // closed when it has ended
 	// closeErr is what Close returned; valid after closed.
 	closeErr error
 	done     chan struct{} // closed when a part has ended, or Close has begun

@@ -21,10 +21,11 @@ import (
 // laneSource is the name of the source of a lane's console.
 const laneSource = "spicelane"
 
-// unixBackend tells whether QEMU's SPICE server can use a unix socket: our own proxy supports that,
-// other programs may not.
+// unixBackend tells whether QEMU's SPICE server uses a unix socket: our own proxy supports that,
+// other programs may not. A lane that asks for a compression has a TCP port: on a unix socket
+// spice-server sends bitmaps as they are, whatever it was told.
 func (l *Lane) unixBackend() bool {
-	return l.cfg.Proxy == Builtin && !l.cfg.BackendTLS
+	return l.cfg.Proxy == Builtin && !l.cfg.BackendTLS && l.cfg.Compression == ""
 }
 
 // console describes QEMU's SPICE server in the form of a source.

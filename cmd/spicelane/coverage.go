@@ -1,11 +1,13 @@
 package main
 
 import (
-	"path/filepath"
+	"errors"
+	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/spicelane/spicelane/harness/truth"
+	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -14,40 +16,27 @@ func newCoverage() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "coverage [FILE|DIR]...",
 		Short: "List which messages, drawings and image codecs runs have covered, and which not",
-		Long: `Add up the coverage.json files that runs of spicelane truth have left, and print
-what was seen, what never was, and what cannot be seen there and why. Without
-arguments, use the runs in artifacts/.`,
+		Long: `Add up what runs of spicelane truth have left in coverage.json and lanes on their
+timelines, and print what was seen, what never was, and what cannot be seen there
+and why. Directories are searched for both. Without arguments, search artifacts/.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				args = []string{filepath.Join("artifacts", "*")}
+				args = []string{"artifacts"}
 			}
-			var files []string
-			for _, arg := range args {
-				found, err := filepath.Glob(filepath.Join(arg, truth.CoverageFile))
-				if err != nil {
-					return usage("%s: %w", arg, err)
-				}
-				if len(found) == 0 {
-					if found, err = filepath.Glob(arg); err != nil {
-						return usage("%s: %w", arg, err)
-					}
-					if filepath.Ext(arg) != ".json" {
-						found = nil
-					}
-				}
-				files = append(files, found...)
+			found, err := coverage.Find(args...)
+			if errors.Is(err, fs.ErrNotExist) {
+				return usage("%w", err)
 			}
-			if len(files) == 0 {
-				return usage("no %s in %v: run spicelane truth first", truth.CoverageFile, args)
-			}
-			c, err := truth.ReadCoverage(files...)
 			if err != nil {
 				return verdict.Classify("coverage", err)
 			}
-			if asJSON {
-				return printJSON(cmd.OutOrStdout(), c)
+			if found.Runs == 0 && found.Lanes == 0 {
+				return usage("no %s and no lane's timeline with coverage in %s: run spicelane truth or a lane first", coverage.File, strings.Join(args, ", "))
 			}
-			return truth.WriteCoverage(cmd.OutOrStdout(), c)
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), found.Rows)
+			}
+			return found.Print(cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the rows as JSON")

@@ -56,6 +56,9 @@ are incomplete; 3 only the host lacked something.`,
 			}
 			run, err := report.Read(in, report.ReadOptions{Console: out})
 			fmt.Fprintln(out, run.Headline())
+			if carried := run.Carried(); carried != "" {
+				fmt.Fprintf(out, "the lanes carried %s\n", carried)
+			}
 			for _, f := range run.Flakes() {
 				if f.Failed > 0 {
 					fmt.Fprintf(out, "flaky: %s.%s: %s\n", f.Package, f.Name, f.Rate)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/timeline"
@@ -144,7 +145,9 @@ func (c *Client) dial(ctx context.Context, tape func(*spice.Config)) (*spice.Cli
 	c.joined.Add(1)
 	go func() {
 		defer c.joined.Done()
-		if err := session.Wait(); err != nil {
+		err := session.Wait()
+		c.log.Add(coverage.Kind, coverage.Entry(session.Stats()))
+		if err != nil {
 			c.fail(failure{err, untaped})
 		}
 	}()
@@ -181,8 +184,9 @@ func (c *Client) run() {
 	}
 	// The film's last picture is of a session that is still there.
 	c.endFilm()
-	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err), c.log.Close())
-	c.joined.Wait()
+	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err))
+	c.joined.Wait() // what a session was sent is noted at its end
+	c.closeErr = errors.Join(c.closeErr, c.log.Close())
 }
 
 // followTime limits connecting to the place to which the guest has migrated.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/bench"
@@ -26,7 +26,7 @@ import (
 // What is measured needs a machine: cmd/spicelane/testdata/lane-latency.txt. How a
 // key is told from other things, in package harness: latency_test.go.
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { lanetest.Main(m) }
 
 func ms(all ...float64) (d []time.Duration) {
 	for _, f := range all {

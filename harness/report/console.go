@@ -73,6 +73,25 @@ func faultOf(f *Failure) string {
 	return s
 }
 
+// Carried says in words what the lanes of the run have carried: draw types and image codecs,
+// and how often. It is empty if that is not known.
+func (r *Run) Carried() string {
+	carried := r.Count().Carried
+	var parts []string
+	for _, kind := range []struct{ name, words string }{{"operation", "drawings"}, {"image", "images"}} {
+		var list []string
+		for _, name := range slices.Sorted(mapKeys(carried)) {
+			if what, ok := strings.CutPrefix(name, kind.name+" "); ok {
+				list = append(list, fmt.Sprintf("%s %d", what, carried[name]))
+			}
+		}
+		if list != nil {
+			parts = append(parts, kind.words+": "+strings.Join(list, ", "))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
 // Headline is the run in a line.
 func (r *Run) Headline() string {
 	c := r.Count()

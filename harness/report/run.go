@@ -152,11 +152,13 @@ type Counts struct {
 	// among those.
 	Lanes, Warm int
 	Accels      map[string]int
+	// Carried is how often their clients were sent what draws, see verdict.Report.
+	Carried map[string]uint64
 }
 
 // Count counts.
 func (r *Run) Count() Counts {
-	c := Counts{Packages: len(r.Packages), Verdicts: map[verdict.Kind]int{}, Accels: map[string]int{}}
+	c := Counts{Packages: len(r.Packages), Verdicts: map[verdict.Kind]int{}, Accels: map[string]int{}, Carried: map[string]uint64{}}
 	r.Tests(func(t *Test) {
 		c.Tests++
 		switch t.Outcome {
@@ -173,6 +175,9 @@ func (r *Run) Count() Counts {
 			c.Accels[l.Accel]++
 			if l.Warm {
 				c.Warm++
+			}
+			for name, n := range l.Carried {
+				c.Carried[name] += n
 			}
 		}
 	})

@@ -252,6 +252,9 @@ func (s *summary) lanes(b *strings.Builder) {
 		fmt.Fprintf(b, "| … and %d more | | | |\n", i-summaryEachList)
 	}
 	b.WriteString("\n</details>\n")
+	if carried := s.run.Carried(); carried != "" {
+		fmt.Fprintf(b, "\nThe lanes carried %s.\n", text(carried))
+	}
 }
 
 // skipped groups what was skipped by its reason.

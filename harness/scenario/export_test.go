@@ -47,17 +47,13 @@ var (
 	InCommon   = inCommon
 )
 
-// What Native demands of a client: how often it receives something, and the pointer.
-type Counts = counts
-
+// What Native demands of a client.
 var (
 	NativeDemands = nativeDemands
 	Streams       = streams
 	CRC           = crc32c
+	Codecs        = compressed // that a compression leads to
 )
-
-// MissingOf is what was received too rarely for the native scene.
-func MissingOf(before, after Counts) []string { return missing(nativeDemands, before, after) }
 
 // CheckPointer holds a client's pointer against the guest's line.
 func CheckPointer(line string, got control.CursorResult) error {

@@ -3,7 +3,7 @@ package scenario_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { lanetest.Main(m) }

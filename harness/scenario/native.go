@@ -16,6 +16,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -34,7 +35,7 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
 	s := r.stream()
-	before := r.counts()
+	before := r.covered()
 
 	line, e := r.nativeKey(s)
 	if display := lane.Machine().Config().Display; display != qemu.QXL {
@@ -61,9 +62,8 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	if streams(lane.Machine().Config()) {
 		demands = slices.Concat(demands, streamDemands)
 	}
-	if list := missing(demands, before, r.counts()); len(list) > 0 {
-		walk.failed = append(walk.failed,
-			fmt.Errorf("the client did not receive all that the guest drew: %s", strings.Join(list, ", ")))
+	if err := r.carried(before, demands); err != nil {
+		walk.failed = append(walk.failed, fmt.Errorf("the client did not receive all that the guest drew: %w", err))
 	}
 	r.must(errors.Join(walk.failed...))
 	r.understood()
@@ -326,21 +326,12 @@ func shapeCRC(img image.Image) uint32 {
 
 func crc32c(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
 
-// counts is how often a client has received something, by its name in the table below.
-type counts map[string]uint64
-
-// A demand is how often a client has to receive something, at least.
-type demand struct {
-	Name string
-	N    uint64
-}
-
 // streamDemands is what becomes of the scene's video where spice-server makes streams. It waits for
 // twenty pictures before it makes one.
-var streamDemands = []demand{
-	{"message display.stream_create", 1},
-	{"message display.stream_data", 10},
-	{"message display.stream_destroy", 1},
+var streamDemands = []coverage.Demand{
+	{Kind: "message", Name: "server display.stream_create", Count: 1},
+	{Kind: "message", Name: "server display.stream_data", Count: 10},
+	{Kind: "message", Name: "server display.stream_destroy", Count: 1},
 }
 
 // streams tells whether spice-server makes streams of what changes fast.
@@ -354,98 +345,49 @@ func streams(cfg qemu.Config) bool {
 
 // nativeDemands is what the guest sends in its native scene. Nothing of it is covered before it is
 // drawn, so that all of it reaches the client.
-var nativeDemands = []demand{
-	{"operation copy_bits", 5},
-	{"operation draw_alpha_blend", 9},
-	{"operation draw_blackness", 2},
-	{"operation draw_blend", 4},
-	{"operation draw_composite", 15},
-	{"operation draw_copy", 100},
-	{"operation draw_fill", 21},
-	{"operation draw_invers", 4},
-	{"operation draw_opaque", 8},
-	{"operation draw_rop3", 8},
-	{"operation draw_stroke", 10},
-	{"operation draw_text", 8},
-	{"operation draw_transparent", 4},
-	{"operation draw_whiteness", 2},
-	{"feature brush pattern", 16},
-	{"feature clip rects", 11},
-	{"feature composite mask", 1},
-	{"feature composite transform", 5},
-	{"feature image cache_me", 2},
-	{"feature mask", 15},
-	{"feature mask inverted", 5},
-	{"feature palette cache_me", 1},
-	{"feature palette from_cache", 2},
-	{"feature scaled interpolate", 2},
-	{"feature scaled nearest", 13},
-	{"feature stroke dashed", 2},
-	{"feature text 1", 4},
-	{"feature text 4", 4},
-	{"image from_cache", 4},
-	{"image surface", 11},
-	{"message display.surface_create", 3}, // VGA's, made anew; the guest's; the offscreen one
-	{"message display.surface_destroy", 3},
-	{"feature cursor alpha", 1},
-	{"feature cursor mono", 1},
-	{"feature cursor color4", 1},
-	{"feature cursor color8", 1},
-	{"feature cursor color16", 1},
-	{"feature cursor color24", 1},
-	{"feature cursor color32", 1},
-	{"feature cursor from_cache", 1},
-	{"message cursor.hide", 2},
-	{"message cursor.move", 1},
-	{"message cursor.set", 8},
-	{"message cursor.trail", 1},
-}
-
-// counts asks the client what it has received; nil if it does not count.
-func (r *run) counts() counts {
-	r.Helper()
-	if !r.offers("what the client has received", control.MethodStats) {
-		return nil
-	}
-	var st struct {
-		Channels []struct {
-			In map[string]uint64 `json:"in"`
-		} `json:"channels"`
-		Images, Ops map[string]struct {
-			Count uint64 `json:"count"`
-		}
-		Features map[string]uint64 `json:"features"`
-	}
-	r.must(r.client.Stats(r.ctx, &st))
-	c := counts{}
-	for _, ch := range st.Channels {
-		for name, n := range ch.In {
-			c["message "+name] += n
-		}
-	}
-	for name, i := range st.Images {
-		c["image "+name] = i.Count
-	}
-	for name, o := range st.Ops {
-		c["operation "+name] = o.Count
-	}
-	for name, n := range st.Features {
-		c["feature "+name] = n
-	}
-	return c
-}
-
-// missing is what was received too rarely between two counts. A client that does not count has
-// received everything.
-func missing(demands []demand, before, after counts) (list []string) {
-	if after == nil {
-		return nil
-	}
-	for _, d := range demands {
-		if n := after[d.Name] - before[d.Name]; n < d.N {
-			list = append(list, fmt.Sprintf("%s (%d of %d)", d.Name, n, d.N))
-		}
-	}
-	slices.Sort(list)
-	return list
+var nativeDemands = []coverage.Demand{
+	{Kind: "operation", Name: "copy_bits", Count: 5},
+	{Kind: "operation", Name: "draw_alpha_blend", Count: 9},
+	{Kind: "operation", Name: "draw_blackness", Count: 2},
+	{Kind: "operation", Name: "draw_blend", Count: 4},
+	{Kind: "operation", Name: "draw_composite", Count: 15},
+	{Kind: "operation", Name: "draw_copy", Count: 100},
+	{Kind: "operation", Name: "draw_fill", Count: 21},
+	{Kind: "operation", Name: "draw_invers", Count: 4},
+	{Kind: "operation", Name: "draw_opaque", Count: 8},
+	{Kind: "operation", Name: "draw_rop3", Count: 8},
+	{Kind: "operation", Name: "draw_stroke", Count: 10},
+	{Kind: "operation", Name: "draw_text", Count: 8},
+	{Kind: "operation", Name: "draw_transparent", Count: 4},
+	{Kind: "operation", Name: "draw_whiteness", Count: 2},
+	{Kind: "feature", Name: "brush pattern", Count: 16},
+	{Kind: "feature", Name: "clip rects", Count: 11},
+	{Kind: "feature", Name: "composite mask", Count: 1},
+	{Kind: "feature", Name: "composite transform", Count: 5},
+	{Kind: "feature", Name: "image cache_me", Count: 2},
+	{Kind: "feature", Name: "mask", Count: 15},
+	{Kind: "feature", Name: "mask inverted", Count: 5},
+	{Kind: "feature", Name: "palette cache_me", Count: 1},
+	{Kind: "feature", Name: "palette from_cache", Count: 2},
+	{Kind: "feature", Name: "scaled interpolate", Count: 2},
+	{Kind: "feature", Name: "scaled nearest", Count: 13},
+	{Kind: "feature", Name: "stroke dashed", Count: 2},
+	{Kind: "feature", Name: "text 1", Count: 4},
+	{Kind: "feature", Name: "text 4", Count: 4},
+	{Kind: "image", Name: "from_cache", Count: 4},
+	{Kind: "image", Name: "surface", Count: 11},
+	{Kind: "message", Name: "server display.surface_create", Count: 3}, // VGA's, made anew; the guest's; the offscreen one
+	{Kind: "message", Name: "server display.surface_destroy", Count: 3},
+	{Kind: "feature", Name: "cursor alpha", Count: 1},
+	{Kind: "feature", Name: "cursor mono", Count: 1},
+	{Kind: "feature", Name: "cursor color4", Count: 1},
+	{Kind: "feature", Name: "cursor color8", Count: 1},
+	{Kind: "feature", Name: "cursor color16", Count: 1},
+	{Kind: "feature", Name: "cursor color24", Count: 1},
+	{Kind: "feature", Name: "cursor color32", Count: 1},
+	{Kind: "feature", Name: "cursor from_cache", Count: 1},
+	{Kind: "message", Name: "server cursor.hide", Count: 2},
+	{Kind: "message", Name: "server cursor.move", Count: 1},
+	{Kind: "message", Name: "server cursor.set", Count: 8},
+	{Kind: "message", Name: "server cursor.trail", Count: 1},
 }

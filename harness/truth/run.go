@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 	"github.com/spicelane/spicelane/harness/witness"
@@ -204,7 +205,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	r.report.Took = time.Since(started)
 	r.report.Coverage = spice.CoverageOf(r.stats...)
-	return r.report, errors.Join(err, writeCoverage(cfg.Dir, r.report.Coverage))
+	return r.report, errors.Join(err, coverage.Write(cfg.Dir, r.report.Coverage))
 }
 
 func (r *runner) walk(ctx context.Context) (err error) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 	"github.com/spicelane/spicelane/spice"
@@ -58,18 +59,18 @@ func TestASampleOfEveryOperationIsExact(t *testing.T) {
 			t.Errorf("%s: %d steps, of %d that ran %d are accounted for", row.Operation, row.Steps, row.Ran, n)
 		}
 	}
-	var demands []truth.Demand
+	var demands []coverage.Demand
 	for _, op := range []string{"copy_bits", "draw_alpha_blend", "draw_blackness", "draw_blend", "draw_composite", "draw_copy", "draw_fill",
 		"draw_invers", "draw_opaque", "draw_rop3", "draw_stroke", "draw_text", "draw_transparent", "draw_whiteness", "stream_data"} {
-		demands = append(demands, truth.Demand{Kind: "operation", Name: op})
+		demands = append(demands, coverage.Demand{Kind: "operation", Name: op})
 	}
 	for _, codec := range []string{"bitmap", "quic", "lz_rgb", "lz_plt", "glz_rgb", "zlib_glz_rgb", "lz4", "jpeg", "jpeg_alpha", "from_cache", "surface"} {
-		demands = append(demands, truth.Demand{Kind: "image", Name: codec})
+		demands = append(demands, coverage.Demand{Kind: "image", Name: codec})
 	}
-	if err := truth.Check(r.Coverage, demands...); err != nil {
+	if err := coverage.Check(r.Coverage, demands...); err != nil {
 		t.Error(err)
 	}
-	for _, row := range truth.WithoutReason(r.Coverage) {
+	for _, row := range (coverage.Found{Runs: 1, Rows: r.Coverage}).WithoutReason() {
 		t.Errorf("%s %s was never seen, and nothing says why: it needs a step, or a reason", row.Kind, row.Name)
 	}
 	t.Logf("%d steps in %v", r.Ran, r.Took)

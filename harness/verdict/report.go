@@ -25,4 +25,7 @@ type Report struct {
 	// UpMS is how long the lane was up, in milliseconds.
 	UpMS int64  `json:"up_ms"`
 	Dir  string `json:"dir"`
+	// Carried is how often the lane's client was sent what draws, by kind and name: "operation
+	// draw_copy", "image quic". It is empty if that is not known.
+	Carried map[string]uint64 `json:"carried,omitempty"`
 }

@@ -64,6 +64,7 @@ func TestTheMatrix(t *testing.T) {
 							suites = append(suites, scenario.Suites("native")...)
 						}
 						scenario.Run(t, lane, suites...)
+						scenario.Compressed(t, lane)
 					}
 					st, err := lanetest.Control(t, lane).Status(lane.Context())
 					require.NoError(t, err)

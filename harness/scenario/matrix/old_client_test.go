@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/headless"
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m)
+	lanetest.Main(m)
 }
 
 func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {

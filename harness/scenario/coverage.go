@@ -1,0 +1,80 @@
+package scenario
+
+import (
+	"testing"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/coverage"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// Covers is a suite that demands that the client's session has carried something: message
+// types, draw types, image codecs, each at least so many times. It comes last, after the
+// suites that make the guest draw. A client that does not count its messages is not asked.
+func Covers(demands ...coverage.Demand) Suite {
+	return Suite{Name: "covers", Run: func(tb testing.TB, lane *harness.Lane) {
+		r := begin(tb, lane)
+		defer r.end()
+		r.must(r.carried(nil, demands))
+	}}
+}
+
+// Compressed is Covers for what a lane's compression must have led to. A compression that is
+// asked for and does not happen makes a lane prove less than it says: spice-server does not
+// compress on a unix socket.
+func Compressed(tb testing.TB, lane *harness.Lane) {
+	Covers(compressed(lane.State().Compression)...).Run(tb, lane)
+}
+
+// codecs are the image types that a compression must have led to: those for what firmware and
+// Beacon draw.
+var codecs = map[qemu.Compression]string{
+	qemu.CompressionOff:     "bitmap",
+	qemu.CompressionAutoGLZ: "glz_rgb",
+	qemu.CompressionAutoLZ:  "lz_rgb",
+	qemu.CompressionQUIC:    "quic",
+	qemu.CompressionGLZ:     "glz_rgb",
+	qemu.CompressionLZ:      "lz_rgb",
+}
+
+// compressed is what a lane with a compression must have carried.
+func compressed(c string) []coverage.Demand {
+	codec := codecs[qemu.Compression(c)]
+	if codec == "" {
+		return nil
+	}
+	return []coverage.Demand{
+		{Kind: "image", Name: codec, Count: 3},
+		{Kind: "operation", Name: "draw_copy", Count: 10},
+		{Kind: "message", Name: "server display.surface_create"},
+	}
+}
+
+// covered is what the client's session has carried so far; nil if the client does not count.
+func (r *run) covered() spice.Coverage {
+	r.Helper()
+	if !r.offers("what the client has received", control.MethodStats) {
+		return nil
+	}
+	var st spice.Stats
+	r.must(r.client.Stats(r.ctx, &st))
+	return spice.CoverageOf(st)
+}
+
+// carried returns what the session has carried too rarely since before. A client that does not
+// count has carried everything.
+func (r *run) carried(before spice.Coverage, demands []coverage.Demand) error {
+	r.Helper()
+	now := r.covered()
+	if now == nil {
+		return nil
+	}
+	err := coverage.Check(coverage.Since(before, now), demands...)
+	if err == nil {
+		return nil
+	}
+	return &verdict.Error{Verdict: verdict.Product, Err: err}
+}

@@ -6,19 +6,19 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// acks follows the acknowledgements of one channel: how many messages of the console
-// its client has not acknowledged yet. A console stops sending when that is twice the
-// window, so a channel that stays there has a client that does not keep up.
+// acks counts the acknowledgements of one channel: how many of the console's messages the client
+// has not acknowledged yet. At twice the window the console stops sending, so a channel that stays
+// there has a slow client.
 type acks struct {
 	mu         sync.Mutex
 	generation uint32
-	window     uint64 // messages that one acknowledgement is about; 0: there are none
+	window     uint64 // messages per acknowledgement; 0: the channel has none
 	since      uint64 // messages that the console had sent when it set the window
 	synced     bool   // the client knows the window
-	count      uint64 // acknowledgements since
+	count      uint64 // acknowledgements since then
 }
 
-// set notes a window, and how many messages the console has sent so far.
+// set records a window, and how many messages the console has sent so far.
 func (a *acks) set(m wire.SetAck, sent uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -26,15 +26,15 @@ func (a *acks) set(m wire.SetAck, sent uint64) {
 	a.synced, a.count = false, 0
 }
 
-// sync notes that the client knows a window. Acknowledgements before that are about the
-// window before.
+// sync records that the client knows a window. Earlier acknowledgements belong to the previous
+// window.
 func (a *acks) sync(m wire.AckSync) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.synced = m.Generation == a.generation
 }
 
-// acknowledge notes an acknowledgement.
+// acknowledge records an acknowledgement.
 func (a *acks) acknowledge() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -43,8 +43,8 @@ func (a *acks) acknowledge() {
 	}
 }
 
-// pending returns how many of the messages that the console has sent are not
-// acknowledged. ok is false if the channel has no acknowledgements.
+// pending returns how many of the console's messages are not acknowledged. ok is false if the
+// channel has no acknowledgements.
 func (a *acks) pending(sent uint64) (n uint64, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -55,8 +55,8 @@ func (a *acks) pending(sent uint64) (n uint64, ok bool) {
 	return sent - min(sent, done), true
 }
 
-// followAcks watches the acknowledgements of a channel. It looks only: whatever is wrong
-// with such a message is between its sender and its receiver.
+// followAcks watches the acknowledgements of a channel. It only observes: an invalid one is a
+// matter between its sender and its receiver.
 func followAcks(ch *channel, fromClient, fromServer *pump) {
 	var set wire.SetAck
 	fromServer.watch(set.MessageType(), func(body []byte) error {

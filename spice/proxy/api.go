@@ -21,18 +21,16 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// sourcesTimeout bounds how long an API call waits for the sources.
+// sourcesTimeout limits how long an API call waits for the sources.
 const sourcesTimeout = 5 * time.Second
 
-// VVFor is VV for a viewer whose name stands in the audit log, in /sessions and nowhere
-// else.
+// VVFor is VV for a viewer. The viewer's name appears only in the audit log and in /sessions.
 func (p *Proxy) VVFor(ctx context.Context, source, uuid, viewer string) (*vv.File, error) {
 	return p.vv(ctx, source, uuid, "", viewer)
 }
 
-// VV returns what a .vv file says that leads to a console through the proxy.
-// Its password is a fresh token. The error is an [*UnknownConsoleError] if
-// there is no such console.
+// VV returns a virt-viewer file for a console through the proxy, with a new token as its password.
+// The error is an [*UnknownConsoleError] if there is no such console.
 func (p *Proxy) VV(ctx context.Context, source, uuid string) (*vv.File, error) {
 	return p.vv(ctx, source, uuid, "", "")
 }
@@ -60,13 +58,13 @@ func (p *Proxy) vv(ctx context.Context, source, uuid, asked, viewer string) (*vv
 	}, nil
 }
 
-// directVV leads to the console itself.
+// directVV returns a virt-viewer file for the console itself.
 func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.File, error) {
 	c, err := p.cfg.Consoles.Console(ctx, source, console.CanonicalUUID(uuid))
 	if err != nil {
 		return nil, err
 	}
-	// Whoever reads the file links when it likes.
+	// The reader of the file links at any time, so the source need not wait.
 	c.Release()
 	f := &vv.File{Type: "spice", Password: c.Ticket, Title: c.Name, DeleteThisFile: true}
 	if c.Unix != "" {
@@ -80,8 +78,8 @@ func (p *Proxy) directVV(ctx context.Context, source, uuid, _, _ string) (*vv.Fi
 	return f, nil
 }
 
-// publicHost is the host that clients connect to; asked is the Host header of
-// the request, if there was one.
+// publicHost returns the host that clients connect to. asked is the Host header of the request, if
+// there was one.
 func (p *Proxy) publicHost(asked string) string {
 	if p.cfg.Host != "" {
 		return p.cfg.Host
@@ -95,7 +93,7 @@ func (p *Proxy) publicHost(asked string) string {
 	return cmp.Or(strings.Trim(asked, "[]"), "127.0.0.1")
 }
 
-// ConsoleInfo is one console as GET /consoles lists it.
+// ConsoleInfo is one console in the answer to GET /consoles.
 type ConsoleInfo struct {
 	Source       string `json:"source"`
 	UUID         string `json:"uuid"`
@@ -105,11 +103,11 @@ type ConsoleInfo struct {
 	InsecurePort int    `json:"insecure_port,omitempty"`
 	SecurePort   int    `json:"secure_port,omitempty"`
 	Unix         string `json:"unix,omitempty"`
-	VV           string `json:"vv"` // path of its .vv through the proxy
+	VV           string `json:"vv"` // path of its virt-viewer file for the proxy
 }
 
-// handler routes the API. Everything but /healthz and /metrics, unknown paths
-// included, wants the token first.
+// handler routes the API. It demands the token for everything except /healthz and /metrics, even
+// for unknown paths.
 func (p *Proxy) handler() http.Handler {
 	private := http.NewServeMux()
 	route(private, "GET", "/consoles", p.getConsoles)
@@ -139,8 +137,8 @@ func (p *Proxy) handler() http.Handler {
 	})
 }
 
-// route serves one method of a pattern and answers all others as JSON too. GET
-// includes HEAD.
+// route serves one method of a pattern, and answers others with an error in JSON. GET includes
+// HEAD.
 func route(mux *http.ServeMux, method, pattern string, serve http.HandlerFunc) {
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && (method != "GET" || r.Method != "HEAD") {
@@ -187,15 +185,14 @@ func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
-// FailedSource is a source of consoles that could not be asked, as GET /consoles lists
-// it.
+// FailedSource is a source of consoles that failed, in the answer to GET /consoles.
 type FailedSource struct {
 	Source  string `json:"source"`
 	Message string `json:"message"`
 }
 
-// failedSources returns the sources that an error of Catalog.Consoles is about; ok is
-// false if it is about all of them.
+// failedSources returns the sources that an error of Catalog.Consoles names. ok is false if the
+// error concerns all of them.
 func failedSources(err error) (failed []FailedSource, ok bool) {
 	var partial *console.PartialError
 	if !errors.As(err, &partial) {
@@ -219,7 +216,7 @@ func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 	infos := make([]ConsoleInfo, len(consoles))
 	for i, c := range consoles {
 		if c.Proxy != "" {
-			// A host behind an HTTP proxy may hold a ticket.
+			// The name of a host behind an HTTP proxy may contain a ticket.
 			c.Hypervisor, c.HypervisorIP = c.Endpoint(), ""
 		}
 		infos[i] = ConsoleInfo{Source: c.Source, UUID: c.UUID, Name: c.Name, Hypervisor: c.Hypervisor, HypervisorIP: c.HypervisorIP,
@@ -245,11 +242,10 @@ func (p *Proxy) deleteSession(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// maxViewer bounds the name of a viewer, in bytes: it stands in every line about its
-// session.
+// maxViewer limits the name of a viewer, in bytes: every line about its session has it.
 const maxViewer = 128
 
-// getVV serves what make returns for the console in the path.
+// getVV serves the result of make for the console in the path.
 func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer string) (*vv.File, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), sourcesTimeout)
@@ -276,7 +272,7 @@ func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer
 		w.Header().Set("Content-Type", "application/x-virt-viewer")
 		w.Header().Set("Content-Disposition", `attachment; filename="console.vv"`)
 		w.Header().Set("Cache-Control", "no-store")
-		// The rest is between the client and the network.
+		// Errors from here on are between the client and the network.
 		_, _ = w.Write(text)
 	}
 }

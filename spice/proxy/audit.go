@@ -10,16 +10,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// auditLog writes one JSON object a line for each event.
+// auditLog writes each event as one JSON object per line.
 type auditLog struct {
 	mu     sync.Mutex
-	out    io.Writer // nil if nobody asked for it
+	out    io.Writer // nil if there is no audit log
 	failed bool      // the last line could not be written
 	log    *slog.Logger
 	lost   prometheus.Counter
 }
 
-// auditLine is an event as it stands in the audit log.
+// auditLine is an event in the form of the audit log.
 type auditLine struct {
 	Time            time.Time `json:"time"`
 	Event           EventKind `json:"event"`
@@ -39,7 +39,7 @@ type auditLine struct {
 	Error           string    `json:"error,omitempty"`
 }
 
-// MarshalJSON writes the event as the audit log has it.
+// MarshalJSON returns the event in the form of the audit log.
 func (e Event) MarshalJSON() ([]byte, error) {
 	line := auditLine{Time: e.Time.UTC(), Event: e.Kind, Reason: e.Reason, EndedBy: e.EndedBy, Session: e.Session,
 		Source: e.Source, UUID: e.UUID, Console: e.Console, Channel: e.Channel, Client: e.Client, Viewer: e.Viewer, Verdicts: e.Verdicts}
@@ -53,8 +53,8 @@ func (e Event) MarshalJSON() ([]byte, error) {
 	return json.Marshal(line)
 }
 
-// write appends an event. An event that cannot be written is counted, and the first of
-// several is logged: a full disk must not end anybody's session.
+// write appends an event. If that fails, the loss is counted, and the first of several is logged: a
+// full disk must not end sessions.
 func (a *auditLog) write(e Event) {
 	if a.out == nil {
 		return

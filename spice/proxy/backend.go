@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// BackendError is a console that could not be linked.
+// BackendError says that a console could not be linked.
 type BackendError struct {
 	Endpoint string // as [Console.Endpoint] writes it
 	Err      error
@@ -28,8 +28,8 @@ func (e *BackendError) Error() string { return fmt.Sprintf("console at %s: %v", 
 
 func (e *BackendError) Unwrap() error { return e.Err }
 
-// result is what the client is told. A ticket that the console refuses is the
-// proxy's trouble: the client must not ask its user for another password.
+// result returns the result for the client. A ticket that the console refuses is the proxy's
+// problem: the client must not ask its user for another password.
 func (e *BackendError) result() wire.Result {
 	var refused *link.Error
 	if errors.As(e.Err, &refused) {
@@ -41,9 +41,9 @@ func (e *BackendError) result() wire.Result {
 	return wire.ResultError
 }
 
-// dialConsole connects to a console and links a channel as the client asked for it, on
-// the port that the console has for such channels. A console that wants TLS for a
-// channel on its plaintext port gets that. The error is a *BackendError.
+// dialConsole connects to a console and links the requested channel, on the console's port for such
+// channels. If the console demands TLS on its plaintext port, it uses the TLS port. The error is a
+// *BackendError.
 func dialConsole(ctx context.Context, c Console, alive time.Duration, request link.Request, connecting prometheus.Observer) (net.Conn, *link.Channel, error) {
 	if c.Proxy != "" && c.Unix == "" && (c.SecurePort == 0 || c.HostSubject == "") {
 		return nil, nil, &BackendError{Endpoint: c.Endpoint(), Err: errors.New("through an HTTP proxy a console needs a TLS port and a host subject")}
@@ -72,8 +72,8 @@ func dialPort(ctx context.Context, c Console, alive time.Duration, request link.
 	ch, err := link.Client(ctx, conn, link.Config{
 		ConnectionID: request.ConnectionID,
 		Channel:      request.Channel,
-		// Of the common capabilities only those that the client was offered
-		// as well: they change how messages are framed.
+		// Of the common capabilities, pass on only those that the client was offered: they change
+		// how messages are framed.
 		CommonCaps:  request.CommonCaps.And(offeredCommon),
 		ChannelCaps: request.ChannelCaps,
 		Secret:      c.Ticket,
@@ -85,7 +85,7 @@ func dialPort(ctx context.Context, c Console, alive time.Duration, request link.
 	return conn, ch, nil
 }
 
-// dialSecured connects to the port of a console, up to the end of TLS if it has that.
+// dialSecured connects to the port of a console, and does the TLS handshake if that port has TLS.
 func dialSecured(ctx context.Context, c Console, alive time.Duration) (net.Conn, error) {
 	network, address := c.Address()
 	var conn net.Conn
@@ -111,9 +111,9 @@ func dialSecured(ctx context.Context, c Console, alive time.Duration) (net.Conn,
 	return secure, nil
 }
 
-// startTLS checks who is behind a connection to a console's TLS port.
+// startTLS does the TLS handshake with a console and verifies its certificate.
 func startTLS(ctx context.Context, c Console, conn net.Conn) (net.Conn, error) {
-	// Without certificates of its own a console is checked against the system's (nil).
+	// A console without its own certificates is verified against the system's (nil).
 	var roots *x509.CertPool
 	if c.CACert != nil {
 		roots = x509.NewCertPool()
@@ -123,7 +123,7 @@ func startTLS(ctx context.Context, c Console, conn net.Conn) (net.Conn, error) {
 	}
 	config := pki.ClientTLS(roots, c.ServerName(), c.HostSubject)
 	if c.Proxy != "" {
-		// The name is the HTTP proxy's affair, and may be a secret: no SNI.
+		// Only the HTTP proxy understands the name, which may be a secret: send no SNI.
 		config.ServerName = ""
 	}
 	secure := tls.Client(conn, config)

@@ -9,12 +9,12 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// offeredCommon is what the proxy can do on every channel.
+// offeredCommon are the common capabilities that the proxy supports on every channel.
 var offeredCommon = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice, wire.CapMiniHeader)
 
-// offeredCaps are what the proxy announces on behalf of a console that it has not
-// linked yet. It must do so before the client says which console it wants, so this is
-// what spice-server announces on the channels of a QEMU (read off 0.15.1).
+// offeredCaps are what the proxy announces for a console that it has not linked yet. It has to
+// announce them before the client names a console. So they are what spice-server 0.15.1 announces
+// in a QEMU.
 var offeredCaps = map[wire.ChannelType]wire.Caps{
 	wire.ChannelMain: wire.MakeCaps(wire.CapMainSemiSeamlessMigrate, wire.CapMainNameAndUUID,
 		wire.CapMainAgentConnectedTokens, wire.CapMainSeamlessMigrate),
@@ -28,7 +28,7 @@ var offeredCaps = map[wire.ChannelType]wire.Caps{
 	wire.ChannelWebDAV:   wire.MakeCaps(wire.CapSpicevmcDataCompressLZ4),
 }
 
-// knownCaps are the channel capabilities that consoles answered with.
+// knownCaps are the channel capabilities with which consoles have answered.
 type knownCaps struct {
 	mu  sync.Mutex
 	all map[capsKey]wire.Caps
@@ -39,7 +39,7 @@ type capsKey struct {
 	channel      wire.ChannelType
 }
 
-// maxKnownCaps bounds the memory for consoles that have come and gone.
+// maxKnownCaps limits the memory for consoles that no longer exist.
 const maxKnownCaps = 10_000
 
 func (k *knownCaps) learn(key capsKey, caps wire.Caps) {
@@ -58,10 +58,9 @@ func (k *knownCaps) lookup(key capsKey) (wire.Caps, bool) {
 	return caps, ok
 }
 
-// offer returns the channel capabilities to answer a client with. Once a console has
-// answered for a type of channel, further channels of its sessions get just that
-// answer; until then, and where two sessions share a connection id and their consoles
-// differ, they get what a QEMU has.
+// offer returns the channel capabilities to offer to a client. Once a console has answered for a
+// channel type, later channels of its sessions get exactly that answer. Before that, they get what
+// a QEMU has. So do sessions that share a connection id but have different consoles.
 func (p *Proxy) offer(request link.Request) wire.Caps {
 	t := request.Channel.Type
 	var answer wire.Caps
@@ -79,8 +78,8 @@ func (p *Proxy) offer(request link.Request) wire.Caps {
 	return offeredCaps[t]
 }
 
-// PromiseError says that a console lacks capabilities that its client was offered and
-// wants to use. The next channel to this console is offered what it has.
+// PromiseError says that a console lacks capabilities that its client was offered and uses. The
+// next channel to this console is offered only what the console has.
 type PromiseError struct {
 	Channel wire.ChannelID
 	Lacks   wire.Caps
@@ -90,8 +89,8 @@ func (e *PromiseError) Error() string {
 	return fmt.Sprintf("channel %s lacks the capabilities %s that the client was offered", e.Channel, e.Lacks.ChannelNames(e.Channel.Type))
 }
 
-// brokenPromise returns what the client was offered and wants to use, and the console
-// does not have. A capability matters only if both sides have it.
+// brokenPromise returns the capabilities that the client was offered and uses, and the console
+// lacks. A capability matters only if both sides have it.
 func brokenPromise(offered wire.Caps, request link.Request, has wire.Caps) error {
 	lacks := offered.And(request.ChannelCaps).Without(has.List()...)
 	if len(lacks.List()) == 0 {

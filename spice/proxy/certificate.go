@@ -11,27 +11,27 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-// certificate is what clients see, and what .vv files say of it.
+// certificate is the certificate for clients, and what virt-viewer files say about it.
 type certificate struct {
 	bundle *pki.Bundle
 	config *tls.Config
 }
 
-// SetTLS replaces the certificate that new connections get and new .vv files carry.
-// Channels that are open go on.
+// SetTLS replaces the certificate for new connections and new virt-viewer files. Open channels
+// continue.
 func (p *Proxy) SetTLS(bundle *pki.Bundle) {
 	config := bundle.ServerTLS()
-	// Pictures come in bursts after silence: the small records with which
-	// crypto/tls starts each burst cost a system call a kilobyte.
+	// Pictures come in bursts after silence. crypto/tls starts each burst with small records, which
+	// cost one system call per kilobyte.
 	config.DynamicRecordSizingDisabled = true
 	p.tls.Store(&certificate{bundle, config})
 }
 
-// certificateSettles is how long the directory must be quiet before it is read: the
-// files of a certificate are replaced one after the other.
+// certificateSettles is how long the directory must be unchanged before it is read, because the
+// files of a certificate are replaced one by one.
 const certificateSettles = 100 * time.Millisecond
 
-// watchCertificate begins to watch the directory of the certificate.
+// watchCertificate starts to watch the directory of the certificate.
 func (p *Proxy) watchCertificate(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
@@ -50,9 +50,8 @@ func (p *Proxy) watchCertificate(dir string) error {
 	return nil
 }
 
-// followCertificate takes a new certificate whenever the directory was quiet for a
-// moment after a change. One that cannot be used is reported, and the last good one
-// stays.
+// followCertificate loads a new certificate when the directory has been unchanged for a moment
+// after a change. If the certificate cannot be used, it is reported, and the last good one stays.
 func (p *Proxy) followCertificate(watcher *fsnotify.Watcher, dir string) {
 	defer watcher.Close()
 	quiet := time.NewTimer(certificateSettles)

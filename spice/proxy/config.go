@@ -21,135 +21,125 @@ const (
 	DefaultLinger           = 5 * time.Second
 	DefaultMaxHandshakes    = 256
 	DefaultMaxSessions      = 2000
-	// DefaultMaxChannels is more than a guest with four displays, sound and a
-	// dozen redirected devices needs.
+	// DefaultMaxChannels is more than what a guest with four displays, sound and a dozen redirected
+	// devices needs.
 	DefaultMaxChannels              = 48
 	DefaultMaxChannelsOfType        = 16
 	DefaultMaxConnectionsPerAddress = 1024
 	DefaultKeepAlive                = 30 * time.Second
 )
 
-// Config sets up a proxy. TLS and Consoles are required; everything else has a
-// default.
+// Config configures a proxy. TLS and Consoles are required; everything else has a default.
 type Config struct {
-	// TLS is the certificate that clients see, and the CA that .vv files carry.
+	// TLS is the certificate for clients, and the CA for virt-viewer files.
 	TLS *pki.Bundle
 
-	// TLSDir, if not empty, is a directory as [pki.Bundle.WriteDir] makes it. The
-	// certificate comes from there if TLS is nil. The directory is watched: a new
-	// certificate is for new connections, a bad one changes nothing.
+	// TLSDir, if not empty, is a directory written by [pki.Bundle.WriteDir]. If TLS is nil, the
+	// certificate is loaded from there. The directory is watched: new connections use a new
+	// certificate, and an invalid one changes nothing.
 	TLSDir string
 
-	// Consoles knows where the consoles are. The proxy never closes it.
+	// Consoles lists the consoles. The proxy never closes it.
 	Consoles Catalog
 
-	// Listen, ListenTLS and ListenAPI are the TCP addresses of the plaintext
-	// port, the TLS port and the HTTP API; empty means DefaultAddr, a free
-	// port on loopback. The API is plain HTTP and carries tokens: bind it to
-	// loopback or a trusted network.
+	// Listen, ListenTLS and ListenAPI are the TCP addresses of the plaintext port, the TLS port and
+	// the HTTP API. Empty means DefaultAddr, a free port on loopback. The API is plain HTTP and
+	// carries tokens: use loopback or a trusted network.
 	Listen    string
 	ListenTLS string
 	ListenAPI string
 
-	// Listener, TLSListener and APIListener replace the addresses if they are
-	// not nil. All three listen for plain TCP, TLS is added by the proxy. The
-	// proxy closes them, also when Start fails.
+	// Listener, TLSListener and APIListener, if not nil, replace the addresses. All three listen
+	// for plain TCP; the proxy adds TLS. The proxy closes them, even if Start fails.
 	Listener    net.Listener
 	TLSListener net.Listener
 	APIListener net.Listener
 
-	// Host is the name or address that .vv files give to clients. Empty means
-	// the address of the TLS listener or, if that is all interfaces, the host
-	// by which the API was asked.
+	// Host is the name or address of this proxy in virt-viewer files. Empty means the address of
+	// the TLS listener, or if that listens on all interfaces, the host in the API request.
 	Host string
 
-	// APIToken is what the API wants as bearer token; empty means that all
-	// but /healthz and /metrics is refused.
+	// APIToken is the bearer token of the API. Empty means that the API refuses everything except
+	// /healthz and /metrics.
 	APIToken string
 
-	// AllowDirect enables .vv files that lead to the hypervisor itself and
-	// hold the console's ticket.
+	// AllowDirect enables virt-viewer files that bypass the proxy. They contain the console's
+	// ticket.
 	AllowDirect bool
 
 	// TokenLifetime is how long a token may stay unused; 0 means
 	// DefaultTokenLifetime.
 	TokenLifetime time.Duration
 
-	// HandshakeTimeout bounds the time from accepting a connection to having
-	// its token; 0 means DefaultHandshakeTimeout.
+	// HandshakeTimeout limits the time from accepting a connection to having its token; 0 means
+	// DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 
-	// DialTimeout bounds the time to link a channel to the console; 0 means
-	// DefaultDialTimeout.
+	// DialTimeout limits the time to link a channel to the console; 0 means DefaultDialTimeout.
 	DialTimeout time.Duration
 
-	// Linger is how long one direction of a channel may go on when the other
-	// has ended, and the other channels of a session when its main channel
-	// has; 0 means DefaultLinger.
+	// Linger is how long one direction of a channel may continue after the other has ended, and the
+	// other channels of a session after its main channel has ended; 0 means DefaultLinger.
 	Linger time.Duration
 
-	// MaxHandshakes bounds the connections of each port that have not shown a
-	// good token yet. A newcomer takes the place of the handshake that has stood
-	// still for longest. 0 means DefaultMaxHandshakes.
+	// MaxHandshakes limits the connections on each port that have not sent a valid token yet. If
+	// there is no room for a new connection, the handshake that has been idle longest is closed. 0
+	// means DefaultMaxHandshakes.
 	MaxHandshakes int
 
-	// MaxSessions bounds the sessions that are alive. A client that comes
-	// beyond is refused and keeps its token. 0 means DefaultMaxSessions.
+	// MaxSessions limits the number of sessions. Further clients are refused and keep their tokens.
+	// 0 means DefaultMaxSessions.
 	MaxSessions int
 
-	// MaxChannels and MaxChannelsOfType bound the channels of one session, all
-	// and those of one type; each channel can be open once. 0 means
-	// DefaultMaxChannels and DefaultMaxChannelsOfType.
+	// MaxChannels and MaxChannelsOfType limit the channels of one session, in total and per type.
+	// Each channel can be open only once. 0 means DefaultMaxChannels and DefaultMaxChannelsOfType.
 	MaxChannels       int
 	MaxChannelsOfType int
 
-	// MaxConnectionsPerAddress bounds the connections to the TLS port that come
-	// from one IPv4 address or IPv6 /64 network. Raise it if the clients are
-	// behind one address. 0 means DefaultMaxConnectionsPerAddress.
+	// MaxConnectionsPerAddress limits the connections to the TLS port from one IPv4 address or IPv6
+	// /64 network. Raise it if many clients share an address. 0 means
+	// DefaultMaxConnectionsPerAddress.
 	MaxConnectionsPerAddress int
 
-	// Firewall says which channels and messages may pass. The zero value is on.
+	// Firewall says which channels and messages are allowed. The zero value is on.
 	Firewall Firewall
 
-	// KeepAlive is how long a connection to a client or to a console may be
-	// silent before the kernel probes it. Let it be shorter than the idle limit
-	// of the firewalls on the way. 0 means DefaultKeepAlive.
+	// KeepAlive is how long a connection to a client or a console may be silent before the kernel
+	// probes it. It should be shorter than the idle timeout of firewalls on the way. 0 means
+	// DefaultKeepAlive.
 	KeepAlive time.Duration
 
-	// Takeover is what happens when a second viewer comes to a console; empty means
-	// TakeoverShare.
+	// Takeover says what happens when a second viewer opens a console; empty means TakeoverShare.
 	Takeover Takeover
 
-	// Audit, if not nil, gets one JSON object a line for each event: who, which
-	// console, session and channel, how many bytes each way, what the firewall said,
-	// why it ended and who ended it. The proxy never closes it.
+	// Audit, if not nil, gets each event as one JSON object per line: who, which console, session
+	// and channel, bytes in each direction, the firewall's verdicts, why it ended and who ended it.
+	// The proxy never closes it.
 	Audit io.Writer
 
-	// Logger gets the audit lines and what goes wrong; nil means none.
+	// Logger gets the audit lines and problems; nil means none.
 	Logger *slog.Logger
 
-	// OnEvent, if not nil, is called with every event, from many goroutines at
-	// once. It must not block: the channel that the event is about waits.
+	// OnEvent, if not nil, is called with every event, from many goroutines at once. It must not
+	// block, because the event's channel waits for it.
 	OnEvent func(Event)
 
-	// Now is the clock of tokens and events; nil means time.Now. Only tests
-	// set it.
+	// Now is the clock for tokens and events; nil means time.Now. Only tests set it.
 	Now func() time.Time
 }
 
-// Takeover is what happens when a second viewer comes to a console.
+// Takeover says what happens when a second viewer opens a console.
 type Takeover string
 
 // The values of Takeover.
 const (
-	// TakeoverShare leaves it to the console: spice-server disconnects the first
-	// viewer, unless it was started in its multiple-client mode.
+	// TakeoverShare leaves it to the console: spice-server disconnects the first viewer, unless it
+	// runs in its multiple-client mode.
 	TakeoverShare Takeover = "share"
-	// TakeoverRefuse refuses the second viewer with channel_not_available. Its token
-	// stays good.
+	// TakeoverRefuse refuses the second viewer with channel_not_available. Its token stays valid.
 	TakeoverRefuse Takeover = "refuse"
-	// TakeoverReplace tells the first viewer why, and ends its session before the
-	// second one is linked.
+	// TakeoverReplace ends the first viewer's session, with a notice, before it links the second
+	// one.
 	TakeoverReplace Takeover = "replace"
 )
 
@@ -186,7 +176,7 @@ func (c *Config) now() time.Time {
 	return c.Now()
 }
 
-// check says what makes the Config unusable.
+// check returns an error for a Config that cannot work.
 func (c *Config) check() error {
 	switch {
 	case c.TLS == nil:

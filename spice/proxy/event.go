@@ -8,45 +8,44 @@ import (
 // EventKind says what happened.
 type EventKind string
 
-// The kinds of events. Their text is what the log and the metrics say.
+// The kinds of events. The log and the metrics use these texts.
 const (
-	EventTokenIssued   EventKind = "token_issued"   // a .vv was handed out
-	EventSessionOpened EventKind = "session_opened" // a main channel spent its token and is linked
+	EventTokenIssued   EventKind = "token_issued"   // a virt-viewer file was handed out
+	EventSessionOpened EventKind = "session_opened" // a main channel used its token and is linked
 	EventChannelOpened EventKind = "channel_opened" // a channel is linked on both sides
 	EventChannelClosed EventKind = "channel_closed" // Reason says who ended it
-	EventSessionClosed EventKind = "session_closed" // the last channel is gone, or it was ended
-	EventLinkRefused   EventKind = "link_refused"   // a client was not let in, see Reason
-	EventVerdict       EventKind = "verdict"        // the firewall said something of a channel for the first time
-	EventBackendFailed EventKind = "backend_failed" // a console did not let us in, see Err
+	EventSessionClosed EventKind = "session_closed" // the last channel has ended, or the session was ended
+	EventLinkRefused   EventKind = "link_refused"   // a client was refused, see Reason
+	EventVerdict       EventKind = "verdict"        // the firewall has a new verdict on a channel
+	EventBackendFailed EventKind = "backend_failed" // a console refused the proxy, see Err
 )
 
-// Reason says why a link was refused or a channel closed. Clients are told
-// less.
+// Reason says why a link was refused or a channel closed. Clients get less detail.
 type Reason string
 
 // The reasons of EventLinkRefused.
 const (
-	ReasonTokenUnknown       Reason = "token_unknown"        // never issued, or long forgotten
+	ReasonTokenUnknown       Reason = "token_unknown"        // never issued, or forgotten long ago
 	ReasonTokenExpired       Reason = "token_expired"        // not used in time
-	ReasonTokenReplayed      Reason = "token_replayed"       // spent before
+	ReasonTokenReplayed      Reason = "token_replayed"       // already used
 	ReasonSessionOver        Reason = "session_over"         // its session has ended
-	ReasonWrongConnectionID  Reason = "wrong_connection_id"  // not the one of the token's session
-	ReasonSecondMain         Reason = "second_main"          // the session has a main channel
+	ReasonWrongConnectionID  Reason = "wrong_connection_id"  // not that of the token's session
+	ReasonSecondMain         Reason = "second_main"          // the session already has a main channel
 	ReasonNeedSecured        Reason = "need_secured"         // came to the plaintext port
-	ReasonMalformed          Reason = "malformed"            // no SPICE, a broken handshake, or too slow
-	ReasonTooManyHandshakes  Reason = "too_many_handshakes"  // stood still when its place was needed, see Config.MaxHandshakes
+	ReasonMalformed          Reason = "malformed"            // not SPICE, a broken handshake, or too slow
+	ReasonTooManyHandshakes  Reason = "too_many_handshakes"  // idle when its place was needed, see Config.MaxHandshakes
 	ReasonTooManySessions    Reason = "too_many_sessions"    // see Config.MaxSessions
 	ReasonTooManyChannels    Reason = "too_many_channels"    // see Config.MaxChannels
 	ReasonTooManyConnections Reason = "too_many_connections" // see Config.MaxConnectionsPerAddress
 	ReasonChannelForbidden   Reason = "channel_forbidden"    // see Firewall.Permit
 	ReasonChannelTaken       Reason = "channel_taken"        // the session has this channel already
-	ReasonConsoleUnknown     Reason = "console_unknown"      // the console is gone from its source
-	ReasonConsoleTaken       Reason = "console_taken"        // somebody else has the console, see TakeoverRefuse
+	ReasonConsoleUnknown     Reason = "console_unknown"      // the console is no longer in its source
+	ReasonConsoleTaken       Reason = "console_taken"        // another viewer has the console, see TakeoverRefuse
 	ReasonBackendDown        Reason = "backend_down"         // the console could not be linked
 )
 
-// The reasons of EventChannelClosed and EventSessionClosed. A session closes for the
-// reason of its main channel, unless it was ended.
+// The reasons of EventChannelClosed and EventSessionClosed. A session has the reason of its main
+// channel, unless it was ended.
 const (
 	ReasonClientClosed Reason = "client_closed"
 	ReasonServerClosed Reason = "server_closed"
@@ -54,41 +53,41 @@ const (
 	ReasonSessionEnded Reason = "session_ended" // of a channel: its session was ended, or its main channel did
 	ReasonDeleted      Reason = "deleted"       // of a session: EndSession
 	ReasonReplaced     Reason = "replaced"      // of a session: another viewer took the console over
-	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy ends
+	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy was shut down
 )
 
-// ReasonFirewall is why a channel closed that carried a message which the firewall
-// does not let pass. Its session is ended with it.
+// ReasonFirewall is the reason for a channel that carried a message which the firewall refuses. Its
+// session is ended, too.
 const ReasonFirewall Reason = "firewall"
 
-// Event is one line of the audit log. It never holds a token or a ticket.
+// Event is one line of the audit log. It never contains a token or a ticket.
 type Event struct {
 	Time    time.Time
 	Kind    EventKind
 	Session string // the session's id; empty before there is one
-	Source  string // the console's source and uuid; empty if not known yet
+	Source  string // the console's source and UUID; empty if not known yet
 	UUID    string
 	Console string // its name; empty if not known yet
 	Channel string // as in "display:0"; empty if the event is about no channel
 	Client  string // the client's address
-	Viewer  string // who the token was issued for, as the API was told
+	Viewer  string // the viewer for whom the token was issued, as named to the API
 	Reason  Reason
-	Err     error // nil if the reason says it all
+	Err     error // nil if the reason says everything
 
 	// EndedBy says who ended a channel or session: "client", "server", "proxy",
 	// "operator", or "session ID" of the session that took the console over.
 	EndedBy string
-	// Lasted and the bytes relayed are those of a channel or session that closed.
+	// Lasted and the byte counts are of a channel or session that closed.
 	Lasted          time.Duration
 	BytesFromClient uint64
 	BytesFromServer uint64
 
-	// Verdicts are what the firewall said: in EventVerdict the one that is new, in
-	// EventChannelClosed all of that channel with their numbers.
+	// Verdicts are the firewall's: in EventVerdict the new one, in EventChannelClosed all of that
+	// channel with their counts.
 	Verdicts []Verdict
 }
 
-// Who ended a channel or a session, see [Event].
+// The values of Event.EndedBy.
 const (
 	byClient   = "client"
 	byServer   = "server"
@@ -96,7 +95,7 @@ const (
 	byOperator = "operator"
 )
 
-// endedBy says who is behind the end of a channel.
+// endedBy returns who ended a channel that closed for the reason.
 func endedBy(reason Reason) string {
 	switch reason {
 	case ReasonClientClosed:
@@ -107,7 +106,7 @@ func endedBy(reason Reason) string {
 	return byProxy
 }
 
-// emit logs an event, counts it and passes it on.
+// emit logs an event, counts it, and passes it to OnEvent.
 func (p *Proxy) emit(e Event) {
 	e.Time = p.cfg.now()
 	p.metrics.events.WithLabelValues(string(e.Kind), string(e.Reason)).Inc()
@@ -122,7 +121,7 @@ func (p *Proxy) emit(e Event) {
 		}
 	}
 	level := slog.LevelInfo
-	// That a client comes to the plaintext port first is how its .vv works.
+	// That a client first comes to the plaintext port is normal for its virt-viewer file.
 	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed || e.Kind == EventVerdict {
 		level = slog.LevelWarn
 	}

@@ -10,22 +10,22 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Firewall says which channels and messages may pass. The zero value refuses every
-// channel type that is not in DefaultPermit, every message type that the protocol
-// does not know on its channel and in its direction, and every message that is larger
-// than the protocol has use for. A message is judged by its header, before any byte of
-// it is passed on; a session that breaks a rule is ended.
+// Firewall says which channels and messages are allowed. The zero value refuses every channel type
+// that is not in DefaultPermit, every message type that the protocol does not have on its channel
+// and in its direction, and every message that is larger than the protocol needs. It checks a
+// message's header before any byte of the message is passed on. A session that breaks a rule is
+// ended.
 type Firewall struct {
-	// Mode is what becomes of a violation.
+	// Mode says what happens to a violation.
 	Mode FirewallMode
 
-	// Permit lists the channel types that clients may open; nil means
-	// DefaultPermit. The main channel needs no permission.
+	// Permit lists the channel types that clients may open; nil means DefaultPermit. The main
+	// channel is always allowed.
 	Permit []wire.ChannelType
 
-	// Rates are ceilings on what a client may send on channels of a type. Beyond
-	// one, the proxy reads from that channel only as fast as it allows: nothing is
-	// lost, and no other channel waits. A type that is not in the map has none.
+	// Rates limit what a client may send on channels of a type. Beyond the limit, the proxy reads
+	// from that channel only at the permitted rate. Nothing is lost, and no other channel waits. A
+	// type that is not in the map has no limit.
 	Rates map[wire.ChannelType]Rate
 }
 
@@ -35,18 +35,18 @@ type FirewallMode string
 // The modes of a Firewall.
 const (
 	FirewallEnforce FirewallMode = ""     // refuse it
-	FirewallWarn    FirewallMode = "warn" // let it pass, and record what would have been refused
-	FirewallOff     FirewallMode = "off"  // look at nothing
+	FirewallWarn    FirewallMode = "warn" // let it through, and record what would have been refused
+	FirewallOff     FirewallMode = "off"  // check nothing
 )
 
-// Rate is a ceiling on messages.
+// Rate is a limit on messages.
 type Rate struct {
 	PerSecond float64 // messages
 	Burst     int     // messages that may come at once after a pause; 0 means 1
 }
 
-// DefaultPermit lists the channel types that carry a picture, sound from the guest,
-// and a person's hands. Microphone, devices and files need a permission each.
+// DefaultPermit returns the channel types for pictures, sound from the guest, and input.
+// Microphone, devices and files have to be permitted separately.
 func DefaultPermit() []wire.ChannelType {
 	return []wire.ChannelType{wire.ChannelMain, wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor, wire.ChannelPlayback}
 }
@@ -73,9 +73,9 @@ func (f *Firewall) check() error {
 	return nil
 }
 
-// Sizes that messages of a kind may have, in bytes. Those of pictures come from
-// spice-server's limits on surfaces; all others are a multiple of the largest message
-// that QEMU, spice-server and spice-gtk send.
+// The largest messages of each kind, in bytes. Those of pictures come from spice-server's limits on
+// surfaces. All others are a multiple of the largest message that QEMU, spice-server and spice-gtk
+// send.
 const (
 	maxControl = 64 << 10  // lists of rectangles, channels, monitors; agent data comes in pieces of 2 KiB
 	maxSmall   = 4 << 10   // messages of a fixed size: keys, buttons, acknowledgements, modes
@@ -85,14 +85,14 @@ const (
 	maxDevice  = 16 << 20  // redirected devices, files
 )
 
-// maxBody is the largest body that a message may have.
+// maxBody returns the largest body that a message may have, in bytes.
 func maxBody(t wire.ChannelType, from wire.Direction, kind uint16) uint32 {
 	const notify, migrateData = 7, 2
 	server := from == wire.FromServer
 	switch {
 	case kind < 100:
-		// Messages of all channels. A ping carries up to 250 kB to measure the line
-		// (spice-server, NET_TEST_BYTES), a pong nothing.
+		// Messages of all channels. A ping may carry up to 250 kB to measure the line
+		// (spice-server, NET_TEST_BYTES); a pong carries nothing.
 		const ping, clientMigrateData = 4, 5
 		switch {
 		case server && kind == ping, server && kind == migrateData, !server && kind == clientMigrateData:
@@ -117,8 +117,8 @@ func maxBody(t wire.ChannelType, from wire.Direction, kind uint16) uint32 {
 	return maxDevice
 }
 
-// policy is what may pass in one direction of a channel: one more than the largest
-// body by message type, 0 for what may not pass.
+// policy has the allowed messages of one direction of a channel. By message type, it has the
+// largest body plus one, or 0 for a forbidden type.
 type policy []uint64
 
 func (p policy) judge(kind uint16, size uint32) (why string) {
@@ -131,7 +131,7 @@ func (p policy) judge(kind uint16, size uint32) (why string) {
 	return ""
 }
 
-// policies has the policy for each channel type and direction.
+// policies has the policies of each channel type, one per direction.
 var policies = sync.OnceValue(func() map[wire.ChannelType][2]policy {
 	all := map[wire.ChannelType][2]policy{}
 	for n := range 256 {
@@ -174,8 +174,8 @@ const (
 	VerdictWouldDelayed = "would_delay"  // in mode FirewallWarn
 )
 
-// Verdict is what the firewall said of one kind of message in one direction of a
-// channel, and how often.
+// Verdict is the firewall's verdict on one kind of message in one direction of a channel, and how
+// often it applied.
 type Verdict struct {
 	Verdict string `json:"verdict"`           // one of the Verdict constants
 	Why     string `json:"why"`               // one of the Why constants
@@ -185,7 +185,7 @@ type Verdict struct {
 	Count   uint64 `json:"count"`
 }
 
-// RefusedError is a message that the firewall does not let pass.
+// RefusedError is a message that the firewall refuses.
 type RefusedError struct {
 	Channel wire.ChannelID
 	From    wire.Direction
@@ -203,8 +203,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("message type %d from the %s is not one that the protocol has on a %s channel", e.Type, e.From, e.Channel.Type)
 }
 
-// forbidden reports whether clients may not open channels of a type, and counts a
-// verdict if not.
+// forbidden reports whether clients may not open channels of a type. If so, it counts a verdict.
 func (p *Proxy) forbidden(t wire.ChannelType) bool {
 	f := &p.cfg.Firewall
 	if f.permits(t) {
@@ -218,7 +217,7 @@ func (p *Proxy) forbidden(t wire.ChannelType) bool {
 	return f.Mode != FirewallWarn
 }
 
-// verdicts are those of one channel, both directions.
+// verdicts are those of one channel, in both directions.
 type verdicts struct {
 	mu    sync.Mutex
 	all   map[verdictKey]*Verdict
@@ -235,7 +234,7 @@ type verdictKey struct {
 func (v *verdicts) add(key verdictKey, name string, size uint32) (first bool, one Verdict) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	// A sender chooses the type: what the protocol does not know is one kind.
+	// A sender chooses the type, so all unknown types count as one kind.
 	found := v.all[key]
 	if found == nil {
 		if v.all == nil {
@@ -265,9 +264,9 @@ type inspector struct {
 	p      *Proxy
 	ch     *channel
 	from   wire.Direction
-	policy policy // nil: everything passes
+	policy policy // nil: everything is allowed
 	warn   bool
-	rate   *bucket // nil: no ceiling
+	rate   *bucket // nil: no limit
 }
 
 func (p *Proxy) inspector(ch *channel, from wire.Direction) *inspector {
@@ -283,7 +282,7 @@ func (p *Proxy) inspector(ch *channel, from wire.Direction) *inspector {
 	return i
 }
 
-// judge returns why a message may not pass, as a *RefusedError.
+// judge returns why a message is refused, as a *RefusedError; nil if it is allowed.
 func (i *inspector) judge(kind uint16, size uint32) error {
 	if i == nil || i.policy == nil {
 		return nil
@@ -303,7 +302,7 @@ func (i *inspector) judge(kind uint16, size uint32) error {
 	return &RefusedError{Channel: i.ch.id, From: i.from, Type: kind, Size: size, Why: why}
 }
 
-// wait blocks until the ceiling lets n more messages pass, or ctx ends.
+// wait blocks until the rate allows n more messages, or ctx ends.
 func (i *inspector) wait(ctx context.Context, n uint64) {
 	if i == nil || i.rate == nil || n == 0 {
 		return
@@ -325,8 +324,8 @@ func (i *inspector) wait(ctx context.Context, n uint64) {
 	}
 }
 
-// note counts a verdict; the first one of its kind on a channel gets a line in the
-// audit log at once, the sum is in the line about the channel's end.
+// note counts a verdict. The first one of its kind on a channel gets a line in the audit log at
+// once; the totals are in the line about the channel's end.
 func (i *inspector) note(verdict, why string, kind uint16, size uint32) {
 	name := ""
 	key := verdictKey{verdict: verdict, why: why, from: i.from, kind: kind}
@@ -335,7 +334,7 @@ func (i *inspector) note(verdict, why string, kind uint16, size uint32) {
 	case int(kind) < len(i.policy) && i.policy[kind] != 0:
 		name = wire.MessageName(i.ch.id.Type, i.from, kind)
 	default:
-		// The sender chooses the number: those without a meaning are one kind.
+		// The sender chooses the number, so all unknown ones count as one kind.
 		key.kind = 0
 		name = fmt.Sprintf("%s.%d", i.ch.id.Type, kind)
 	}
@@ -358,7 +357,7 @@ func newBucket(r Rate, now time.Time) *bucket {
 	return &bucket{rate: r.PerSecond, burst: burst, tokens: burst, at: now}
 }
 
-// take takes n tokens and returns how long to wait until they are there.
+// take takes n tokens and returns how long to wait until they are available.
 func (b *bucket) take(n float64, now time.Time) time.Duration {
 	b.tokens = min(b.burst, b.tokens+b.rate*now.Sub(b.at).Seconds()) - n
 	b.at = now

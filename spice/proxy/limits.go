@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// stallBeforeEviction is how long a handshake must have made no progress before a
-// newcomer may take its place. A client on a slow line needs one round trip for
-// each step, which is less.
+// stallBeforeEviction is how long a handshake must have made no progress before a new connection
+// may take its place. Even on a slow line, a client needs less for each step, which is one round
+// trip.
 const stallBeforeEviction = 500 * time.Millisecond
 
-// handshakes are the connections of one listener that have not shown a good token
-// yet. When there is no room for a newcomer, the one that has stood still for
-// longest gives up its place; so hundreds of idle connections keep nobody out.
+// handshakes are the connections of one listener that have not sent a valid token yet. When there
+// is no room for a new one, the one that has been idle longest is closed. So hundreds of idle
+// connections do not keep others out.
 type handshakes struct {
 	limit int
 
 	mu     sync.Mutex
 	places map[*place]struct{}
 	of     map[netip.Addr]int // places by address
-	freed  chan struct{}      // has an element if a place may have become free
+	freed  chan struct{}      // has an element if a place may be free
 }
 
 // place is a connection's place among the handshakes.
@@ -31,16 +31,16 @@ type place struct {
 	conn       net.Conn
 	addr       netip.Addr
 	progressed time.Time // when the last step of the handshake was done
-	evicted    bool      // a newcomer has the place
+	evicted    bool      // a new connection has the place
 }
 
 func newHandshakes(limit int) *handshakes {
 	return &handshakes{limit: limit, places: map[*place]struct{}{}, of: map[netip.Addr]int{}, freed: make(chan struct{}, 1)}
 }
 
-// enter gives a connection a place. It waits as long as all places belong to
-// handshakes that make progress, and returns nil when ctx ends. The second result
-// is the place that was given up for it, if any.
+// enter gives a connection a place. It waits while all places belong to handshakes that make
+// progress. It returns nil when ctx ends. The second result is the place that was evicted for it,
+// if any.
 func (h *handshakes) enter(ctx context.Context, conn net.Conn) (mine, evicted *place) {
 	mine = &place{all: h, conn: conn, addr: addressOf(conn)}
 	for {
@@ -60,7 +60,7 @@ func (h *handshakes) enter(ctx context.Context, conn net.Conn) (mine, evicted *p
 	}
 }
 
-// try gives mine a place, or says how long to wait until it is worth another try.
+// try gives mine a place, or returns how long to wait before the next attempt.
 func (h *handshakes) try(mine *place) (evicted *place, wait time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,8 +80,8 @@ func (h *handshakes) try(mine *place) (evicted *place, wait time.Duration) {
 	return evicted, 0
 }
 
-// stalest returns the place whose handshake stands still for longest, of the
-// address that has most of them: one address cannot crowd out the others.
+// stalest returns the place whose handshake has been idle longest, of the address that has the most
+// places. So one address cannot crowd out the others.
 func (h *handshakes) stalest() *place {
 	most := 0
 	for _, n := range h.of {
@@ -116,28 +116,28 @@ func (h *handshakes) len() int {
 	return len(h.places)
 }
 
-// progress notes that a step of the handshake is done.
+// progress records that a step of the handshake is done.
 func (p *place) progress() {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
 	p.progressed = time.Now()
 }
 
-// leave gives the place back. It may be called more than once.
+// leave frees the place. It may be called more than once.
 func (p *place) leave() {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
 	p.all.remove(p)
 }
 
-// wasEvicted reports whether a newcomer has taken the place.
+// wasEvicted reports whether a new connection has taken the place.
 func (p *place) wasEvicted() bool {
 	p.all.mu.Lock()
 	defer p.all.mu.Unlock()
 	return p.evicted
 }
 
-// addresses counts connections by the address that they come from.
+// addresses counts connections by their remote address.
 type addresses struct {
 	limit int
 
@@ -145,8 +145,8 @@ type addresses struct {
 	n  map[netip.Addr]int
 }
 
-// enter counts a connection and reports whether its address may have one more. If
-// so, leave must be called once.
+// enter counts a connection and reports whether its address may have one more. If it returns true,
+// leave must be called once.
 func (a *addresses) enter(addr netip.Addr) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -165,8 +165,8 @@ func (a *addresses) leave(addr netip.Addr) {
 	}
 }
 
-// addressOf returns what counts as one address: for IPv6 the first 64 bits, which
-// is what one subscriber has at least.
+// addressOf returns what counts as one address. For IPv6 that is the first 64 bits, because one
+// subscriber has at least that much.
 func addressOf(conn net.Conn) netip.Addr {
 	tcp, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -181,24 +181,23 @@ func addressOf(conn net.Conn) netip.Addr {
 	return addr
 }
 
-// internalErrorAlert is a TLS record with the fatal alert internal_error (RFC 8446
-// section 6.2), so that a client that is turned away before its handshake reads
-// more than the bare end of the connection.
+// internalErrorAlert is a TLS record with the fatal alert internal_error (RFC 8446 section 6.2). A
+// client that is refused before its handshake gets it, and not only the end of the connection.
 var internalErrorAlert = []byte{21, 3, 3, 0, 2, 2, 80}
 
-// turnAway ends a TLS connection that will not be served.
+// turnAway refuses a TLS connection.
 func turnAway(conn net.Conn) {
-	// Seven bytes fit into any socket's empty buffer: this does not wait.
+	// Seven bytes fit into any socket's empty buffer, so this does not wait.
 	_, _ = conn.Write(internalErrorAlert)
 	conn.Close()
 }
 
-// keepAlive lets the kernel probe a silent connection. spice-server pings the main
-// and display channels every 15 s, but inputs and cursor only every 300 s, and
-// middle boxes forget a connection that is silent for a minute.
+// keepAlive lets the kernel probe a silent connection. spice-server pings the main and display
+// channels every 15 s, but inputs and cursor only every 300 s. Many middleboxes drop connections
+// that are silent for a minute.
 func keepAlive(conn net.Conn, idle time.Duration) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		// A connection that is closed already fails at its first use.
+		// A closed connection fails at its first use.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: idle, Interval: idle / 3, Count: 4})
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// metrics are what /metrics serves. Each proxy has a registry of its own, so
-// that several can live in one process.
+// metrics are the metrics of /metrics. Each proxy has a separate registry, so that several can run
+// in one process.
 type metrics struct {
 	registry *prometheus.Registry
 	events   *prometheus.CounterVec
@@ -24,7 +24,7 @@ type metrics struct {
 	latency, silence               *prometheus.HistogramVec
 }
 
-// Each bucket of a connection's steps ends at twice the one before: 1 ms to 8 s.
+// The buckets for steps of a connection double from 1 ms to 8 s.
 var stepBuckets = prometheus.ExponentialBuckets(0.001, 2, 14)
 
 func newMetrics(p *Proxy) *metrics {
@@ -68,13 +68,13 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
-// relayed is the counter of one direction of a channel. Types that the protocol
-// does not know share one label: a client chooses the number.
+// relayed returns the counter of one direction of a channel. Unknown channel types share one label,
+// because the client chooses the number.
 func (m *metrics) relayed(t wire.ChannelType, from wire.Direction) prometheus.Counter {
 	return m.bytes.WithLabelValues(channelLabel(t), from.String())
 }
 
-// channelLabel bounds the values of a label that a client chooses.
+// channelLabel limits the values of a label that a client chooses.
 func channelLabel(t wire.ChannelType) string {
 	if t.Known() {
 		return t.String()
@@ -82,8 +82,8 @@ func channelLabel(t wire.ChannelType) string {
 	return "other"
 }
 
-// buildLabels are what the Go toolchain noted in the binary. Without a version control
-// system beside the build, the revision is empty.
+// buildLabels returns what the Go toolchain recorded in the binary. Without version control during
+// the build, the revision is empty.
 func buildLabels(info *debug.BuildInfo, ok bool) prometheus.Labels {
 	labels := prometheus.Labels{"version": "unknown", "revision": "", "go": runtime.Version()}
 	if !ok {
@@ -98,7 +98,7 @@ func buildLabels(info *debug.BuildInfo, ok bool) prometheus.Labels {
 	return labels
 }
 
-// channelsNow collects what there is to say of the channels that are open, by type.
+// channelsNow collects metrics of the open channels, by type.
 type channelsNow struct{ p *Proxy }
 
 var (

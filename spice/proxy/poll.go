@@ -6,9 +6,8 @@ import (
 	"syscall"
 )
 
-// errNoData says that a pollConn has nothing to read now. It is temporary, as a
-// deadline that has passed is: crypto/tls keeps what it has of a record and can be
-// called again.
+// errNoData says that a pollConn has nothing to read now. It is temporary, like an expired
+// deadline: crypto/tls keeps a partial record and can be called again.
 var errNoData net.Error = noData{}
 
 type noData struct{}
@@ -17,22 +16,22 @@ func (noData) Error() string   { return "no data yet" }
 func (noData) Timeout() bool   { return true }
 func (noData) Temporary() bool { return true }
 
-// pollConn is a socket whose reader can wait for data without holding a buffer for
-// it: thousands of silent channels share a few buffers. Its writer can collect what it
-// writes, so that several TLS records take one system call.
+// pollConn is a socket whose reader can wait for data without holding a buffer, so thousands of
+// silent channels share a few buffers. Its writer can collect its output, so that several TLS
+// records take one system call.
 type pollConn struct {
 	net.Conn
 	raw  syscall.RawConn
-	poll *poller // the reader's
+	poll *poller // used only by the reader
 
-	// nowait lets Read return errNoData instead of waiting. Only the reader sets it.
+	// nowait makes Read return errNoData instead of waiting. Only the reader sets it.
 	nowait bool
 
-	mu    sync.Mutex // of whoever writes: TLS answers a key update while it reads
-	batch []byte     // what was written since collect; nil if it is not collected
+	mu    sync.Mutex // of the writers: TLS answers a key update while it reads
+	batch []byte     // written since collect; nil if nothing is collected
 }
 
-// newPollConn wraps a socket. A connection that is none is returned as it is.
+// newPollConn wraps a socket. It returns other connections unchanged.
 func newPollConn(conn net.Conn) net.Conn {
 	sys, ok := conn.(syscall.Conn)
 	if !ok || !canPoll {
@@ -45,17 +44,17 @@ func newPollConn(conn net.Conn) net.Conn {
 	return &pollConn{Conn: conn, raw: raw, poll: newPoller()}
 }
 
-// CloseWrite ends the direction towards the peer.
+// CloseWrite closes the direction towards the peer.
 func (c *pollConn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// collect keeps what is written from now on in buf, until flush.
+// collect collects all output from now on in buf, until flush.
 func (c *pollConn) collect(buf []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.batch = buf[:0]
 }
 
-// flush writes what was collected, and returns its memory.
+// flush writes the collected output, and returns its memory.
 func (c *pollConn) flush() (buf []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -77,7 +76,7 @@ func (c *pollConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// pollOf returns the pollConn that a connection reads from, nil if there is none.
+// pollOf returns the pollConn that a connection reads from; nil if there is none.
 func pollOf(conn net.Conn) *pollConn {
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = wrapped.NetConn()

@@ -10,7 +10,7 @@ import (
 
 const canPoll = true
 
-// poller is what a reader asks the kernel with. Its functions are made once: a
+// poller has the functions with which a reader asks the kernel. They are made once, because a
 // closure for each read would be an allocation for each read.
 type poller struct {
 	buf []byte
@@ -31,15 +31,15 @@ func newPoller() *poller {
 		}
 	}
 	p.peek = func(fd uintptr) bool {
-		// Asked again under the poller's eyes: what came since the last Read would
-		// wake nobody.
+		// Ask again inside the poller: data that came since the last Read would not wake the
+		// reader.
 		_, _, p.err = syscall.Recvfrom(int(fd), p.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		return p.err != syscall.EAGAIN && p.err != syscall.EINTR
 	}
 	return p
 }
 
-// Read reads what there is. With nowait it returns errNoData if there is nothing.
+// Read reads what is available. With nowait it returns errNoData if nothing is.
 func (c *pollConn) Read(b []byte) (int, error) {
 	if !c.nowait || len(b) == 0 {
 		return c.Conn.Read(b)
@@ -66,6 +66,6 @@ func (c *pollConn) wait() error {
 	if closed := c.raw.Read(c.poll.peek); closed != nil {
 		return closed
 	}
-	// The kernel tells an error once: the next Read would find the end instead.
+	// The kernel reports an error only once; the next Read would see the end instead.
 	return os.NewSyscallError("read", c.poll.err)
 }

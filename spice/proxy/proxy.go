@@ -19,14 +19,14 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-// patience is how long Close waits before it says what it waits for.
+// patience is how long Close waits before it logs what it waits for.
 const patience = 5 * time.Second
 
 // Proxy is a running proxy.
 type Proxy struct {
 	cfg      Config
 	log      *slog.Logger
-	key      *rsa.PrivateKey // opens the tickets of clients: one a process, as in spice-server
+	key      *rsa.PrivateKey // decrypts the clients' secrets: one per process, as in spice-server
 	tls      atomic.Pointer[certificate]
 	caps     knownCaps
 	tokens   *tokens
@@ -35,14 +35,14 @@ type Proxy struct {
 	audit    *auditLog
 	draining atomic.Bool
 
-	// Who is connected and not let in yet, by port, and who is connected at all.
+	// The connections that are not admitted yet, by port, and all connections.
 	plainHandshakes, tlsHandshakes *handshakes
 	addresses                      *addresses
 
 	plain, secure, api net.Listener
 	http               *http.Server
 	answering          sync.RWMutex // read-held by each API request
-	answered           bool         // no further ones are
+	answered           bool         // no more are accepted
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -50,8 +50,8 @@ type Proxy struct {
 	ended  chan struct{} // closed when nothing of the proxy runs any more
 }
 
-// Start opens the listeners and serves until Close; ctx bounds only the start. When it
-// returns without an error, clients can connect.
+// Start opens the listeners and serves until Close. ctx limits only the start. When Start returns
+// without an error, clients can connect.
 func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p := &Proxy{
 		cfg: cfg, log: cfg.logger(),
@@ -105,7 +105,7 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p.audit = &auditLog{out: cfg.Audit, log: p.log, lost: p.metrics.lost}
 	p.http = &http.Server{
 		Handler: p.handler(),
-		// Requests have no body and answers are small.
+		// Requests have no body, and answers are small.
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -127,17 +127,17 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	return p, nil
 }
 
-// Addr is the address of the plaintext port, as in "127.0.0.1:5900".
+// Addr returns the address of the plaintext port, such as "127.0.0.1:5900".
 func (p *Proxy) Addr() string { return p.plain.Addr().String() }
 
-// TLSAddr is the address of the TLS port.
+// TLSAddr returns the address of the TLS port.
 func (p *Proxy) TLSAddr() string { return p.secure.Addr().String() }
 
-// APIAddr is the address of the HTTP API.
+// APIAddr returns the address of the HTTP API.
 func (p *Proxy) APIAddr() string { return p.api.Addr().String() }
 
-// Close ends all sessions, stops listening, and returns when nothing of the
-// proxy runs any more. It may be called more than once.
+// Close ends all sessions and closes the listeners. It returns when nothing of the proxy runs any
+// more. It may be called more than once.
 func (p *Proxy) Close() error {
 	p.draining.Store(true)
 	p.sessions.terminateAll(ReasonShutdown, byProxy)
@@ -150,9 +150,9 @@ func (p *Proxy) Close() error {
 	return nil
 }
 
-// Shutdown ends the proxy gracefully: it takes no more connections, tells each viewer
-// and ends its session, and returns when all have gone. /healthz says 503 meanwhile.
-// When ctx ends first, what is left is cut. In any case nothing runs afterwards.
+// Shutdown ends the proxy gracefully: it accepts no more connections, sends each viewer a notice,
+// ends the sessions, and returns when all have ended. Until then /healthz answers 503. If ctx ends
+// first, it cuts the remaining sessions. In all cases nothing runs afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.draining.Store(true)
 	p.plain.Close()
@@ -167,8 +167,8 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	return errors.Join(err, p.Close())
 }
 
-// Wait blocks until the proxy has ended, and says why: nil after Close, else
-// the error of the listener that broke.
+// Wait blocks until the proxy has ended and returns why: nil after Close, otherwise the error of
+// the listener that broke.
 func (p *Proxy) Wait() error {
 	<-p.ended
 	if err := context.Cause(p.ctx); !errors.Is(err, context.Canceled) {
@@ -177,23 +177,23 @@ func (p *Proxy) Wait() error {
 	return nil
 }
 
-// Sessions lists the sessions that are alive, oldest first.
+// Sessions returns the sessions that are alive, oldest first.
 func (p *Proxy) Sessions() []SessionInfo { return p.sessions.list(p.cfg.now()) }
 
-// EndSession cuts every channel of a session and lets no further one in. It
-// reports whether there was such a session.
+// EndSession cuts every channel of a session and admits no more. It reports whether there was such
+// a session.
 func (p *Proxy) EndSession(id string) bool {
 	s := p.sessions.get(id)
 	return s != nil && p.sessions.terminate(s, ReasonDeleted, byOperator)
 }
 
-// finish ends everything once ctx is done, by Close or by a broken listener.
+// finish ends everything once ctx is done, because of Close or a broken listener.
 func (p *Proxy) finish() {
 	defer close(p.ended)
 	<-p.ctx.Done()
 	p.closeListeners()
 	p.http.Close()
-	// That ends the requests' contexts, and does not wait for them.
+	// This cancels the requests' contexts, but does not wait for them.
 	p.answering.Lock()
 	p.answered = true
 	p.answering.Unlock()
@@ -208,18 +208,18 @@ func (p *Proxy) closeListeners() {
 	}
 }
 
-// Handshaking returns how many connections have not been let in yet.
+// Handshaking returns how many connections have not been admitted yet.
 func (p *Proxy) Handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
 
 // neverAccepts tells whether a listener can never accept again: it is closed, shut down, or no
-// listener any more. After any other error, such as a lack of descriptors, it can.
+// longer a listener. After any other error, such as a lack of file descriptors, it can.
 func neverAccepts(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EINVAL) ||
 		errors.Is(err, syscall.EBADF) || errors.Is(err, syscall.ENOTSOCK)
 }
 
-// acceptLoop gives each connection to serve, on a goroutine of its own and with a
-// place among the handshakes that serve gives back.
+// acceptLoop passes each connection to serve, on a new goroutine, with a place among the
+// handshakes. serve frees the place.
 func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn net.Conn, mine *place)) {
 	const shortest, longest = 5 * time.Millisecond, time.Second
 	pause := shortest
@@ -235,8 +235,7 @@ func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn
 			p.cancel(fmt.Errorf("proxy: accept on %s: %w", ln.Addr(), err))
 			return
 		case err != nil:
-			// Out of descriptors, mostly: nothing tells when there are some
-			// again.
+			// Usually a lack of file descriptors; nothing notifies when there are some again.
 			p.log.Error("proxy: accept", "addr", ln.Addr().String(), "error", err, "retry_in", pause)
 			select {
 			case <-time.After(pause):

@@ -16,24 +16,22 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Sizes of the buffers of a direction in bytes. A client sends little, and
-// crypto/tls gives out one record (16 KiB) at a time anyway; pictures come in bulk. A
-// direction takes a buffer when there is something to read, and gives it back when
-// that is passed on: what a channel holds is at most one of each and a batch, while
-// its peers take nothing away.
+// Sizes of the buffers of a direction, in bytes. A client sends little, and crypto/tls returns one
+// record (16 KiB) at a time; pictures come in bulk. A direction takes a buffer when there is
+// something to read, and frees it when that is passed on. So a channel holds at most one of each
+// and a batch, if its peers do not read.
 const (
 	fromClientBuffer = 16 << 10
 	fromServerBuffer = 64 << 10
 
-	// lastWord is how long a peer has to take what precedes the end.
+	// lastWord is how long a peer may take to read what precedes the end.
 	lastWord = time.Second
 
-	// A batch is what one piece becomes in TLS records, which add 22 to 29 bytes to
-	// each 16 KiB.
+	// A batch is one piece of data as TLS records, which add 22 to 29 bytes to each 16 KiB.
 	batchBuffer = fromServerBuffer + 1<<10
 )
 
-// buffers of one size that are in use by nobody.
+// buffers are the free buffers of one size.
 type buffers struct{ sync.Pool }
 
 func newBuffers(size int) *buffers {
@@ -60,24 +58,24 @@ type pump struct {
 	inspect          *inspector // nil: no rules
 	traffic          *traffic
 	total            prometheus.Counter
-	latency          prometheus.Observer // of each piece, from having been read to having been written
-	srcGone, dstGone Reason              // what it means that one of them has ended
-	records          bool                // where TLS records end matters to dst, see write
+	latency          prometheus.Observer // from reading a piece to having written it
+	srcGone, dstGone Reason              // the reasons if one of them has ended
+	records          bool                // dst needs TLS records to end with messages, see write
 	first            *end                // of both directions
 	silence          *silence
-	refused          func() // is called when the firewall has refused a message
+	refused          func() // called when the firewall has refused a message
 	now              func() time.Time
 
-	poll, dstPoll *pollConn // of src and dst, nil if they have none
+	poll, dstPoll *pollConn // of src and dst; nil if they have none
 	carry         [wire.FullHeaderSize]byte
 	carried       int // bytes of an incomplete header, at the start of carry
 
-	// writing is held by whoever writes to dst, and guards scan and carried too: a
-	// message of the proxy's own must stand between two others.
+	// writing is held by the writer to dst. It also guards scan and carried, because the proxy's
+	// own messages must be between two others.
 	writing gate
 }
 
-// gate is a mutex that can be waited for with a bound.
+// gate is a mutex whose Lock can have a time limit.
 type gate chan struct{}
 
 func newGate() gate { return make(gate, 1) }
@@ -103,13 +101,13 @@ type pumpEnd struct {
 	err    error
 }
 
-// end is the first end of the two directions of a channel. An end is noted before
-// it is passed on, since the other one may be the answer to it.
+// end is the first end of the two directions of a channel. An end is recorded before it is passed
+// on, because the other end may be the answer to it.
 type end struct{ atomic.Pointer[pumpEnd] }
 
 func (e *end) note(p pumpEnd) { e.CompareAndSwap(nil, &p) }
 
-// watch calls see with each message of a type that passes.
+// watch calls see for each message of a type that passes.
 func (p *pump) watch(kind uint16, see func(body []byte) error) {
 	p.scan.watched = append(p.scan.watched, watch{kind, see})
 }
@@ -121,8 +119,8 @@ func (p *pump) run(ctx context.Context, ended func(err error)) {
 	ended(e.err)
 }
 
-// copy passes on what comes from src until it ends, and then ends that half of
-// dst. It looks at each piece before it passes it on, and changes nothing.
+// copy passes on what comes from src until it ends, and then ends that direction of dst. It
+// inspects each piece before it passes it on, and changes nothing.
 func (p *pump) copy(ctx context.Context) pumpEnd {
 	if p.poll = pollOf(p.src); p.poll != nil {
 		p.poll.nowait = true
@@ -152,9 +150,8 @@ func (p *pump) copy(ctx context.Context) pumpEnd {
 	}
 }
 
-// next waits for something to read. Only then it takes a buffer, which begins with
-// what was carried over; n is how much has been read behind that. The buffer, if
-// there is one, is the caller's to give back.
+// next waits for data and only then takes a buffer. The buffer begins with what was carried over; n
+// is how much has been read after that. The caller has to free the buffer, if there is one.
 func (p *pump) next() (buf *[]byte, n int, err error) {
 	for {
 		buf = p.buffers.get()
@@ -173,15 +170,15 @@ func (p *pump) next() (buf *[]byte, n int, err error) {
 	}
 }
 
-// pass passes on a piece as far as it may pass, and keeps an incomplete header at its
-// end for the next one. It reports whether that was the end.
+// pass passes on a piece as far as it is allowed, and keeps an incomplete header at its end for the
+// next piece. It reports whether that was the end.
 func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 	began := time.Now()
 	p.writing.lock()
 	defer p.writing.unlock()
 	before := p.scan.messages
 	n, err := p.scan.feed(piece)
-	// Counted first: who got them finds them counted.
+	// Count first, so that a receiver of these messages finds them counted.
 	p.silence.broken(p.now())
 	p.traffic.messages.Store(p.scan.messages)
 	p.traffic.bytes.Add(uint64(n))
@@ -193,8 +190,8 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 		if errors.As(err, new(*RefusedError)) {
 			reason = ReasonFirewall
 		}
-		// Noted before what precedes the message is passed on: the peer may answer
-		// by hanging up.
+		// Record it before passing on what precedes the message: the peer may answer by
+		// disconnecting.
 		p.first.note(pumpEnd{reason, err})
 		_ = p.dst.SetWriteDeadline(time.Now().Add(lastWord))
 		_ = p.write(piece[:n])
@@ -214,8 +211,8 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 	return false, pumpEnd{}
 }
 
-// farewell tells the client of a main channel why its session ends. It does so only if
-// that takes nearly no time: between two messages, and with room in the socket.
+// farewell sends the client of a main channel a notice of why its session ends. It does so only if
+// that takes almost no time: between two messages, and with room in the socket.
 func (p *pump) farewell(text string) {
 	if !p.writing.lockWithin(lastWord / 10) {
 		return
@@ -248,11 +245,10 @@ func (p *pump) farewell(text string) {
 // notifyHigh is SPICE_NOTIFY_VISIBILITY_HIGH (spice/enums.h).
 const notifyHigh = 2
 
-// write passes on the piece that was scanned last. The last message that ends in
-// it has its own TLS records: spice-gtk (0.42, spice_channel_iterate_read) takes
-// one message whenever its socket can be read, and then waits for the socket,
-// although OpenSSL may hold more of the same record. As long as there is another
-// record it goes on.
+// write passes on the piece that was scanned last. The last message that ends in it gets separate
+// TLS records. spice-gtk (0.42, spice_channel_iterate_read) reads one message whenever its socket
+// is readable, and then waits for the socket, although OpenSSL may hold more of the same record. If
+// there is another record, it continues.
 func (p *pump) write(piece []byte) (err error) {
 	if !p.records {
 		_, err = p.dst.Write(piece)
@@ -280,10 +276,10 @@ func (p *pump) write(piece []byte) (err error) {
 	return err
 }
 
-// broken is the end by an error of one side's connection. That side has gone
-// if it hung up with data on the way, which is how spice-gtk does it.
+// broken returns the end because of an error of one side's connection. If that side closed it with
+// data in flight, as spice-gtk does, it has simply ended.
 func broken(gone Reason, err error) pumpEnd {
-	// ErrUnexpectedEOF is the end in the middle of a TLS record.
+	// ErrUnexpectedEOF means the end in the middle of a TLS record.
 	for _, hangup := range []error{syscall.ECONNRESET, syscall.EPIPE, io.ErrUnexpectedEOF} {
 		if errors.Is(err, hangup) {
 			return pumpEnd{gone, err}
@@ -292,8 +288,8 @@ func broken(gone Reason, err error) pumpEnd {
 	return pumpEnd{ReasonFailed, err}
 }
 
-// closeWrite ends the direction towards the peer and leaves the other open. All
-// conns that the proxy relays (TCP, unix, TLS) can do this.
+// closeWrite closes the direction towards the peer and leaves the other one open. All conns that
+// the proxy relays (TCP, unix, TLS) support it.
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -301,13 +297,12 @@ func closeWrite(conn net.Conn) error {
 	return fmt.Errorf("%T cannot end one direction", conn)
 }
 
-// relay runs both directions of a channel until both have ended, one has
-// failed, ctx is done, or linger has passed since the first one ended. It
-// closes both connections and returns why the channel ended.
+// relay runs both directions of a channel until both have ended, one has failed, ctx is done, or
+// linger has passed since the first one ended. It closes both connections and returns why the
+// channel ended.
 func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pump) (Reason, error) {
 	cut := sync.OnceFunc(func() {
-		// The TLS layer would say goodbye first and wait for a peer that does
-		// not read.
+		// TLS would first send a close alert and wait for a peer that does not read.
 		closeNow(fromClient.src)
 		closeNow(fromServer.src)
 	})
@@ -325,7 +320,7 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 		}
 		ends <- err
 	}
-	// One direction has this goroutine: an idle channel is little but its stacks.
+	// One direction uses this goroutine, so an idle channel costs little but its stacks.
 	go fromClient.run(ctx, ended)
 	fromServer.run(ctx, ended)
 	err, err2 := <-ends, <-ends
@@ -340,12 +335,12 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 	if e := fromClient.first.Load(); ctx.Err() != nil && e.reason != ReasonFirewall {
 		return ReasonSessionEnded, nil
 	}
-	// What came after it, be it the end of linger, is the consequence.
+	// Whatever came after it, such as the end of linger, is a consequence.
 	e := fromClient.first.Load()
 	return e.reason, e.err
 }
 
-// closeNow closes a connection without a word.
+// closeNow closes a connection without a TLS close alert.
 func closeNow(conn net.Conn) {
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = wrapped.NetConn()

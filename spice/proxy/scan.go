@@ -6,35 +6,35 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// maxCaptured is how much of a message a scanner collects at most, in bytes. A
-// MAIN_INIT has 32, and all else that is watched has less. What later versions of the
-// protocol append is passed on like the rest: looking at a message must not limit it.
+// maxCaptured is how much of a message a scanner captures, in bytes. A MAIN_INIT has 32, and all
+// other watched messages have less. What later versions of the protocol append is passed on like
+// the rest, because watching a message must not limit it.
 const maxCaptured = 4096
 
-// scanner finds the messages in a stream that passes by in pieces of any size. It
-// changes nothing and, but for the messages that are watched, keeps nothing.
+// scanner finds the messages in a stream that comes in pieces of any size. It changes nothing, and
+// keeps nothing except the bodies of watched messages.
 type scanner struct {
 	mini     bool
 	messages uint64
 	serial   uint64 // of the last full header
 
-	// judge says whether a message may pass; nil lets all pass.
+	// judge returns an error for a message that is not allowed; nil allows all.
 	judge func(kind uint16, size uint32) error
 
-	// watched are the types of messages whose bodies are looked at, up to maxCaptured
-	// bytes of each, before any byte that follows the body is passed on.
+	// watched are the types of messages whose bodies are captured, up to maxCaptured bytes of each,
+	// before any byte after the body is passed on.
 	watched []watch
 
-	left     int64 // bytes of the current message's body that have not passed
+	left     int64 // bytes of the current message's body that have not passed yet
 	capture  []byte
 	captured func(body []byte) error
 
-	// end is where the last message that ends in the piece does so, and lastAt
-	// where the one before it did; 0 if there is none.
+	// end is the offset where the last message that ends in the piece does so, and lastAt that of
+	// the one before it; 0 if there is none.
 	end, lastAt int
 }
 
-// watch is a function that is called with each message of a type.
+// watch is a function that is called for each message of a type.
 type watch struct {
 	kind uint16
 	see  func(body []byte) error
@@ -47,13 +47,13 @@ func (s *scanner) headerSize() int {
 	return wire.FullHeaderSize
 }
 
-// feed looks at the next bytes of the stream and returns how many of them may be
-// passed on: all but an incomplete header at the end, which must be fed again with
-// what follows, or all before the message that the error is about.
+// feed scans the next bytes of the stream and returns how many of them may be passed on. That is
+// all of them except an incomplete header at the end, which must be fed again with the bytes that
+// follow. With an error, it is all before the message that the error is about.
 func (s *scanner) feed(b []byte) (pass int, err error) {
 	s.end, s.lastAt = 0, 0
 	size := s.headerSize()
-	at, began := 0, 0 // began: where the current message does, in this piece
+	at, began := 0, 0 // began: where the current message begins, in this piece
 	for at < len(b) {
 		if s.left > 0 {
 			n := int(min(s.left, int64(len(b)-at)))
@@ -71,7 +71,7 @@ func (s *scanner) feed(b []byte) (pass int, err error) {
 		if len(b)-at < size {
 			return at, nil
 		}
-		// Where type and size stand: SpiceMiniDataHeader begins with them, in
+		// The offsets of type and size: SpiceMiniDataHeader begins with them, and in
 		// SpiceDataHeader the serial comes first.
 		header := b[at : at+size]
 		if !s.mini {
@@ -101,8 +101,8 @@ func (s *scanner) feed(b []byte) (pass int, err error) {
 	return at, nil
 }
 
-// endBody notes that a message ends at a place in the piece, and hands over what
-// was captured of it.
+// endBody records that a message ends at an offset of the piece, and passes its captured body to
+// the watchers.
 func (s *scanner) endBody(at int) error {
 	s.end, s.lastAt = at, s.end
 	if s.captured == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// servePlain sends a client to the TLS port, whatever it asks for.
+// servePlain redirects a client to the TLS port, whatever it asks for.
 func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
@@ -35,7 +35,7 @@ func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 	}
 }
 
-// serveTLS takes one channel from its first byte to its last.
+// serveTLS serves one channel from its first byte to its last.
 func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	accepted := time.Now()
 	conn := tls.Server(newPollConn(raw), p.tls.Load().config)
@@ -49,7 +49,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 		refused.Channel = hs.Request.Channel.String()
 	}
 	if err != nil {
-		// A connection that says nothing is somebody's health check.
+		// A connection without any data is probably a health check.
 		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) && !mine.wasEvicted() {
 			refused.Reason, refused.Err = ReasonMalformed, err
 			p.emit(refused)
@@ -68,10 +68,10 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 		p.emit(refused)
 		return
 	}
-	// Who has shown a good token is no stranger any more: it counts as a channel
-	// of its session, and does not crowd out others while its console is slow.
+	// A client with a valid token counts as a channel of its session from now on. It must not crowd
+	// out others while its console is slow.
 	mine.leave()
-	cancel() // the timer, too: thousands of channels would wake up to nothing
+	cancel() // the timer, too: otherwise thousands of channels would wake up for nothing
 	depart := sync.OnceFunc(func() { p.depart(ch) })
 	defer depart()
 
@@ -79,7 +79,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	if err != nil {
 		cut := ch.session.ctx.Err() != nil
 		depart()
-		// The time that the client took so far is not the console's fault.
+		// The time that the client has used so far is not the console's fault.
 		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 		defer cancel()
 		e := ch.event(EventBackendFailed)
@@ -96,13 +96,13 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 			code = backend.result()
 		}
 		p.emit(e)
-		// Who has gone meanwhile needs no answer.
+		// A client that has disconnected needs no answer.
 		_ = hs.Finish(ctx, code)
 		return
 	}
 	defer server.Close()
-	// From here on the channel is as good as open: who waits for the session
-	// to appear finds it before the client goes on.
+	// From here on the channel counts as open, so that the session is visible before the client
+	// continues.
 	ch.name = console.Name
 	if p.sessions.markLinked(ch.session, console.Name) {
 		p.emit(ch.event(EventSessionOpened))
@@ -132,9 +132,8 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 	p.emit(closed)
 }
 
-// greet does the client's link up to its token. The handshake is returned as
-// soon as there is one, with the capabilities that the client was offered. It calls
-// progress after each step.
+// greet does the client's link up to its token. It returns the handshake as soon as there is one,
+// with the capabilities that the client was offered. It calls progress after each step.
 func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (hs *link.Handshake, offered wire.Caps, token string, err error) {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		var header tls.RecordHeaderError
@@ -163,9 +162,8 @@ func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (hs 
 	return hs, offered, token, nil
 }
 
-// admit finds the session that a token and a connection id lead to, or makes
-// one. Without a channel it returns what the client is told, and completes the
-// event that says more.
+// admit finds or makes the session for a token and a connection id. Without a channel, it returns
+// the result for the client and completes the event with the details.
 func (p *Proxy) admit(request link.Request, token string, refused *Event) (*channel, wire.Result) {
 	hash, now := hashToken(token), p.cfg.now()
 	if request.ConnectionID == 0 && request.Channel.Type == wire.ChannelMain {
@@ -194,8 +192,7 @@ func (p *Proxy) admit(request link.Request, token string, refused *Event) (*chan
 	case ch != nil:
 		return ch, wire.ResultOK
 	case s == nil:
-		// Without a session it is the token that decides. One that is still
-		// good stays so.
+		// Without a session the token decides. A valid one stays valid.
 		var g grant
 		g, refused.Reason = p.tokens.lookup(hash, now)
 		refused.concerns(g)
@@ -219,7 +216,7 @@ func (p *Proxy) admit(request link.Request, token string, refused *Event) (*chan
 	return nil, wire.ResultPermissionDenied
 }
 
-// linkConsole links a channel onward.
+// linkConsole links a channel to its console.
 func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) (net.Conn, Console, error) {
 	s := ch.session
 	ctx, cancel := context.WithTimeout(s.ctx, p.cfg.dialTimeout())
@@ -248,7 +245,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 	return conn, console, nil
 }
 
-// relay passes a linked channel on until it ends.
+// relay passes data between the sides of a linked channel until it ends.
 func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, error) {
 	fromClient := p.pump(ch, wire.FromClient, mini, client, server)
 	fromServer := p.pump(ch, wire.FromServer, mini, server, client)
@@ -275,7 +272,7 @@ func (p *Proxy) relay(ch *channel, mini bool, client, server net.Conn) (Reason, 
 	return relay(ch.session.ctx, p.cfg.linger(), fromClient, fromServer)
 }
 
-// pump makes one direction of a channel.
+// pump returns one direction of a channel.
 func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.Conn) *pump {
 	one := &pump{src: src, dst: dst, scan: scanner{mini: mini}, inspect: p.inspector(ch, from),
 		total: p.metrics.relayed(ch.id.Type, from), latency: p.metrics.latency.WithLabelValues(channelLabel(ch.id.Type), from.String()),
@@ -292,14 +289,12 @@ func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.C
 	return one
 }
 
-// depart takes a channel out of its session, and the others with it if it was
-// the main one.
+// depart removes a channel from its session, and the others with it if it was the main channel.
 func (p *Proxy) depart(ch *channel) {
 	orphans, closed := p.sessions.leave(ch)
 	s := ch.session
 	if orphans {
-		// spice-server hangs up on them by itself; this is for one that does
-		// not.
+		// spice-server disconnects them itself; this is for a server that does not.
 		cut := time.AfterFunc(p.cfg.linger(), s.end)
 		context.AfterFunc(s.ctx, func() { cut.Stop() })
 	}
@@ -313,11 +308,11 @@ func (p *Proxy) depart(ch *channel) {
 	}
 }
 
-// event begins an event about a channel.
+// event returns a new event about a channel.
 func (ch *channel) event(kind EventKind) Event {
 	s := ch.session
 	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Console: ch.name, Viewer: s.viewer, Channel: ch.id.String(), Client: ch.client}
 }
 
-// concerns notes what a token was good for.
+// concerns adds what a token is for.
 func (e *Event) concerns(g grant) { e.Source, e.UUID, e.Viewer = g.source, g.uuid, g.viewer }

@@ -14,8 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// sessions are those that are alive. All fields of a session that change are
-// guarded by its mutex.
+// sessions are the sessions that are alive. Its mutex guards all fields of a session that change.
 type sessions struct {
 	limit, channelLimit, typeLimit int
 	takeover                       Takeover
@@ -26,37 +25,37 @@ type sessions struct {
 	onEmpty []chan struct{}
 }
 
-// session is the channels of one client that came with one token.
+// session has the channels of one client with one token.
 type session struct {
 	id    string
 	token tokenHash
 	grant
 	client  string
 	started time.Time
-	order   uint64 // sessions are listed as they came
+	order   uint64 // sessions are listed in order of arrival
 
-	// ctx ends when the session does; every channel lives under it.
+	// ctx ends when the session does; every channel uses it.
 	ctx context.Context
 	end context.CancelFunc
 
-	name         string // of the console, once that is known
-	linked       bool   // the main channel was let in
+	name         string // of the console, once known
+	linked       bool   // the main channel was admitted
 	connectionID uint32
-	known        bool // connectionID is: the console sent its MAIN_INIT
+	known        bool // connectionID is known: the console sent its MAIN_INIT
 	mainEnded    bool
 	channels     []*channel
 
-	// Why the session ended and by whom; the first reason stays.
+	// Why and by whom the session was ended; the first reason stays.
 	endReason Reason
 	endedBy   string
-	// What its channels that have left relayed.
+	// What its ended channels have relayed.
 	bytesFromClient, bytesFromServer uint64
 }
 
 // channel is one connection of a session, on both sides.
 type channel struct {
 	session *session
-	name    string // of the console; set once it is linked, by the channel's goroutine
+	name    string // of the console; set by the channel's goroutine when the channel is linked
 	id      wire.ChannelID
 	client  string
 	started time.Time
@@ -79,10 +78,10 @@ func newChannel(s *session, id wire.ChannelID, client string, now time.Time) *ch
 // traffic counts one direction of a channel.
 type traffic struct{ bytes, messages atomic.Uint64 }
 
-// silence measures how long a channel carries nothing in either direction.
+// silence measures how long a channel relays nothing in either direction.
 type silence struct{ last, longest atomic.Int64 } // Unix time and duration in ns
 
-// broken notes that something is on its way.
+// broken records that data is passing.
 func (s *silence) broken(now time.Time) {
 	at := now.UnixNano()
 	s.extend(at - s.last.Swap(at))
@@ -97,52 +96,52 @@ func (s *silence) extend(length int64) {
 	}
 }
 
-// at returns how long the channel has been silent now, and the longest time it was.
+// at returns how long the channel has been silent now, and its longest silence.
 func (s *silence) at(now time.Time) (current, longest time.Duration) {
 	current = max(0, time.Duration(now.UnixNano()-s.last.Load()))
 	return current, max(current, time.Duration(s.longest.Load()))
 }
 
-// SessionInfo describes a session that is alive.
+// SessionInfo describes a live session.
 type SessionInfo struct {
 	ID       string        `json:"id"`
 	Source   string        `json:"source"`
 	UUID     string        `json:"uuid"`
 	Name     string        `json:"name"`
-	Viewer   string        `json:"viewer,omitempty"` // who the token was issued for
+	Viewer   string        `json:"viewer,omitempty"` // the viewer for whom the token was issued
 	Client   string        `json:"client"`           // address of the main channel's client
 	Started  time.Time     `json:"started"`
 	Channels []ChannelInfo `json:"channels"`
 }
 
-// ChannelInfo describes one channel of a session. What is on its way is counted
-// already.
+// ChannelInfo describes one channel of a session. Data in flight is already counted.
 type ChannelInfo struct {
 	Channel            string    `json:"channel"` // as in "display:0"
 	Client             string    `json:"client"`
 	Started            time.Time `json:"started"`
-	Relaying           bool      `json:"relaying"` // false while the console is being linked
+	Relaying           bool      `json:"relaying"` // false until the console is linked
 	BytesFromClient    uint64    `json:"bytes_from_client"`
 	BytesFromServer    uint64    `json:"bytes_from_server"`
 	MessagesFromClient uint64    `json:"messages_from_client"`
 	MessagesFromServer uint64    `json:"messages_from_server"`
-	// Messages from the server that the client has not acknowledged; nil if the channel
-	// has no acknowledgements.
+	// Unacknowledged is the number of messages from the server that the client has not
+	// acknowledged; nil if the channel has no acknowledgements.
 	Unacknowledged *uint64 `json:"unacknowledged,omitempty"`
-	// For how long nothing was relayed in either direction: now, and at most.
+	// SilenceMS and LongestSilenceMS are how long nothing was relayed in either direction: now, and
+	// at most.
 	SilenceMS        int64 `json:"silence_ms"`
 	LongestSilenceMS int64 `json:"longest_silence_ms"`
 }
 
 var sessionOrder atomic.Uint64
 
-// open makes a session, with its main channel as the first one, if there is room
-// for one more and spend says that the token is good. It ends with ctx.
+// open makes a session, with its main channel as the first one, if there is room for one more and
+// spend accepts the token. It ends with ctx.
 func (ss *sessions) open(ctx context.Context, token tokenHash, client string, id wire.ChannelID, now time.Time,
 	look, spend func() (grant, Reason)) (_ *channel, replaced []*session, _ Reason) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	// Before the token is spent: it must stay good for another try.
+	// Check before using the token up: it must stay valid for another attempt.
 	if len(ss.byID) >= ss.limit {
 		return nil, nil, ReasonTooManySessions
 	}
@@ -172,8 +171,8 @@ func (ss *sessions) open(ctx context.Context, token tokenHash, client string, id
 	return ch, replaced, ""
 }
 
-// join adds a further channel to the session of a token. A refusal without a
-// session means that the token has none that is alive.
+// join adds another channel to the session of a token. A refusal without a session means that the
+// token has no live session.
 func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id wire.ChannelID, now time.Time) (*channel, *session, Reason) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -205,8 +204,7 @@ func (ss *sessions) join(token tokenHash, connectionID uint32, client string, id
 	return ch, s, ""
 }
 
-// of returns the sessions that have a connection id; several consoles may have given
-// out the same.
+// of returns the sessions with a connection id; several consoles may have given out the same one.
 func (ss *sessions) of(connectionID uint32) []*session {
 	if connectionID == 0 {
 		return nil
@@ -222,15 +220,14 @@ func (ss *sessions) of(connectionID uint32) []*session {
 	return all
 }
 
-// learn notes the connection id that the console gave the session.
+// learn records the connection id that the console gave to the session.
 func (ss *sessions) learn(s *session, connectionID uint32) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	s.connectionID, s.known = connectionID, true
 }
 
-// markLinked notes that a channel was let in. It reports whether that opened
-// the session.
+// markLinked records that a channel was admitted. It reports whether that opened the session.
 func (ss *sessions) markLinked(s *session, name string) (opened bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -239,10 +236,9 @@ func (ss *sessions) markLinked(s *session, name string) (opened bool) {
 	return opened
 }
 
-// leave takes a channel out of its session. The end of the main channel closes
-// the session for newcomers; the end of the last one ends it. It reports
-// whether channels remain without a main channel, and whether this was the end
-// of a session that had been opened.
+// leave removes a channel from its session. After the main channel, no new channels may join; after
+// the last channel, the session has ended. It reports whether channels remain without a main
+// channel, and whether this ended a session that had been opened.
 func (ss *sessions) leave(ch *channel) (orphans, closed bool) {
 	s := ch.session
 	ss.mu.Lock()
@@ -271,9 +267,8 @@ func (ss *sessions) leave(ch *channel) (orphans, closed bool) {
 	return false, s.linked
 }
 
-// terminate ends a session for a reason, and reports whether there was one that had
-// not ended. Its client is told why, if it can be told at once. Its channels leave by
-// themselves.
+// terminate ends a session for a reason. It reports whether there was one that had not ended. If
+// possible at once, it sends the client a notice. The channels end by themselves.
 func (ss *sessions) terminate(s *session, reason Reason, by string) bool {
 	ss.mu.Lock()
 	if s.ctx.Err() != nil || ss.byID[s.id] != s {
@@ -297,7 +292,7 @@ func (ss *sessions) terminate(s *session, reason Reason, by string) bool {
 	return true
 }
 
-// farewells are what a client is told when its session is ended.
+// farewells are the notices to clients whose session is ended.
 var farewells = map[Reason]string{
 	ReasonDeleted:  "An operator has ended this session.",
 	ReasonReplaced: "Another viewer has taken over this console.",
@@ -305,8 +300,8 @@ var farewells = map[Reason]string{
 	ReasonFirewall: "The console proxy has ended this session: it carried a message that is not allowed.",
 }
 
-// empty returns a channel that is closed when no session is left. No session may be
-// opened meanwhile.
+// empty returns a channel that is closed when no session is left. No session may be opened
+// meanwhile.
 func (ss *sessions) empty() <-chan struct{} {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -319,14 +314,14 @@ func (ss *sessions) empty() <-chan struct{} {
 	return done
 }
 
-// len returns how many sessions have channels, those that were ended included.
+// len returns how many sessions have channels, including ended ones.
 func (ss *sessions) len() int {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	return len(ss.byID)
 }
 
-// get returns a session, nil if there is none with that id.
+// get returns a session; nil if there is none with that id.
 func (ss *sessions) get(id string) *session {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -338,7 +333,7 @@ func (ss *sessions) terminateAll(reason Reason, by string) {
 	ss.mu.Lock()
 	all := slices.Collect(maps.Values(ss.byID))
 	ss.mu.Unlock()
-	// At once: a client that reads nothing takes a moment to say goodbye to.
+	// In parallel: the notice takes a moment for a client that does not read.
 	var wg sync.WaitGroup
 	for _, s := range all {
 		wg.Go(func() { ss.terminate(s, reason, by) })
@@ -382,7 +377,7 @@ func (ss *sessions) list(now time.Time) []SessionInfo {
 	return infos
 }
 
-// each calls f with every channel that is alive.
+// each calls f with every live channel.
 func (ss *sessions) each(f func(ch *channel)) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// tokenMemory is how long a token is remembered after it expired, so that the
-// audit log can say "expired" or "replayed" instead of "unknown".
+// tokenMemory is how long an expired token is remembered, so that the audit log can say "expired"
+// or "replayed" instead of "unknown".
 const tokenMemory = 10 * time.Minute
 
-// tokenHash identifies a token. Looking it up takes no time that depends on
-// how much of a guess is right, as comparing the token itself would.
+// tokenHash identifies a token. Its lookup takes the same time however much of a guess is right;
+// comparing the token itself would not.
 type tokenHash [sha256.Size]byte
 
 func hashToken(token string) tokenHash { return sha256.Sum256([]byte(token)) }
 
-// tokens are those that were issued and are not yet forgotten.
+// tokens are the issued tokens that are not forgotten yet.
 type tokens struct {
 	mu       sync.Mutex
 	lifetime time.Duration
@@ -26,7 +26,7 @@ type tokens struct {
 	swept    time.Time
 }
 
-// grant is what a token is good for, and who it was issued for.
+// grant says what a token is for, and for whom it was issued.
 type grant struct{ source, uuid, viewer string }
 
 type tokenEntry struct {
@@ -39,8 +39,8 @@ func newTokens(lifetime time.Duration) *tokens {
 	return &tokens{lifetime: lifetime, entries: map[tokenHash]*tokenEntry{}}
 }
 
-// issue returns a new token for a console: 256 random bits in 43 characters,
-// which fits into a SPICE password.
+// issue returns a new token for a console: 256 random bits in 43 characters, which fits into a
+// SPICE password.
 func (t *tokens) issue(g grant, now time.Time) string {
 	var raw [32]byte
 	rand.Read(raw[:])
@@ -52,7 +52,7 @@ func (t *tokens) issue(g grant, now time.Time) string {
 	return token
 }
 
-// spend takes a token out of use and returns what it was good for, or why it is not.
+// spend uses a token up and returns its grant, or why it is refused.
 func (t *tokens) spend(hash tokenHash, now time.Time) (_ grant, refused Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -67,7 +67,7 @@ func (t *tokens) spend(hash tokenHash, now time.Time) (_ grant, refused Reason) 
 	return e.grant, ""
 }
 
-// lookup says what there is to say about a token that belongs to no session.
+// lookup returns the grant of a token that belongs to no session, or why it is refused.
 func (t *tokens) lookup(hash tokenHash, now time.Time) (_ grant, refused Reason) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,7 +88,7 @@ func (e *tokenEntry) refused(now time.Time) Reason {
 	return ""
 }
 
-// sweep forgets what is long over, at most once a minute.
+// sweep forgets old tokens, at most once a minute.
 func (t *tokens) sweep(now time.Time) {
 	if now.Sub(t.swept) < time.Minute {
 		return

@@ -42,15 +42,14 @@ func checkDropped(p *probe) {
 	}
 	l := p.open()
 	l.succeed("subscribe", `{"events":["surface_drawn","dropped"]}`)
-	// Enough to fill the socket, which holds some hundred kilobytes, and the
-	// queue, which holds 256.
+	// Enough to fill the socket, which buffers some hundred kilobytes, and the queue of 256 events.
 	const n = 20000
 	begin := time.Now()
 	p.opts.Burst(n)
 	if took := time.Since(begin); took > p.opts.patience() {
 		p.failf("the console waited %s for a client that does not read", took)
 	}
-	// Everything is either read or counted.
+	// Every event is either read or counted.
 	seen, dropped, drops := 0, 0, 0
 	for seen+dropped < n {
 		m, err := l.tryRead(p.opts.patience())

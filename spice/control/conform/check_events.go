@@ -39,7 +39,7 @@ func checkUnsubscribe(p *probe) {
 		res := l.succeed("unsubscribe", c.params)
 		l.wantNames(res, "unsubscribed", c.want...)
 	}
-	// The paste ends silently now; the next answer is the next line.
+	// From now on the paste ends without an event, so the next line is the next answer.
 	l.succeed("paste", `{"text":"","char_delay_ms":0}`)
 	l.alive()
 	if len(l.events) > 0 {
@@ -70,8 +70,7 @@ func checkSilence(p *probe) {
 	}
 }
 
-// first subscribes to one event and waits for the first of it, or returns a
-// reason to skip.
+// first subscribes to an event and waits for its first occurrence, or returns a reason to skip.
 func (p *probe) first(name string) (*line, message) {
 	l := p.open()
 	if !has(l.hello.SupportedEvents, name) {
@@ -111,7 +110,7 @@ func checkDrawn(p *probe) {
 		}
 		m, err := l.tryEvent("surface_drawn")
 		if err != nil {
-			return // the guest fell silent; what came was right
+			return // the guest causes no more events; what came was right
 		}
 		data = m.sub("data")
 	}

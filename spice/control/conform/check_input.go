@@ -8,8 +8,8 @@ import (
 
 func checkKeys(p *probe) {
 	l := p.open()
-	// Shift, right Control, and the right arrow with the break bit set by the
-	// driver, as some drivers do.
+	// Shift, right Control, and the right arrow with the break bit set by the driver, as some
+	// drivers do.
 	for _, params := range []string{
 		`{"scancode":42,"state":"down"}`, `{"scancode":42,"state":"up"}`, `{"scancode":42,"state":"press"}`,
 		`{"scancode":42,"state":"down"}`, `{"scancode":170,"state":"up"}`,
@@ -41,8 +41,7 @@ func checkKeyBad(p *probe) {
 	l.alive()
 }
 
-// paste sends a paste and returns the event that ends it, having checked that
-// the answer came first.
+// paste sends a paste and returns the event that ends it. It checks that the answer came first.
 func (l *line) paste(id, params string) message {
 	l.send(fmt.Sprintf(`{"id":%s,"method":"paste","params":%s}`, id, params))
 	l.wantAnswer(id)
@@ -98,11 +97,11 @@ func checkPasteBad(p *probe) {
 
 func checkPasteCancelled(p *probe) {
 	l := p.open()
-	// Would last a hundred minutes.
+	// This would take a hundred minutes.
 	l.succeed("paste", `{"text":"`+strings.Repeat(" ", 100)+`","char_delay_ms":60000}`)
 	l.conn.Close()
 	l = p.open()
-	// A paste that were still running would hold this one up.
+	// If the paste were still running, it would delay this one.
 	l.succeed("subscribe", `{"events":["paste_completed","paste_failed"]}`)
 	m := l.paste("903", `{"text":"","char_delay_ms":0}`)
 	if m.str("event") != "paste_completed" {

@@ -104,7 +104,7 @@ func checkPipeline(p *probe) {
 	}
 }
 
-// padded is a status request of exactly n bytes.
+// padded returns a status request of exactly n bytes.
 func padded(id, n int) string {
 	head := fmt.Sprintf(`{"id":%d,"method":"status","params":{"padding":"`, id)
 	return head + strings.Repeat("x", n-len(head)-3) + `"}}`
@@ -128,8 +128,8 @@ func checkTooLong(p *probe) {
 
 func checkLateReader(p *probe) {
 	l := p.open()
-	// More than the socket holds: the server has to wait for us, and we for it,
-	// so the requests are written beside the reading.
+	// More than the socket can buffer: the server has to wait for us, and we for it. So the
+	// requests are written on another goroutine than the one that reads.
 	const n = 5000
 	sent := make(chan error, 1)
 	var writing sync.WaitGroup

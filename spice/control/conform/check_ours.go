@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// offers opens a connection to a server that offers the verb, or skips.
+// offers opens a connection to a server that offers the verb, or skips the check.
 func (p *probe) offers(method string) *line {
 	l := p.open()
 	if !has(l.hello.SupportedMethods, method) {
@@ -36,7 +36,7 @@ func checkAwait(p *probe) {
 	want := l.primary()
 	res := l.succeed("await", fmt.Sprintf(`{"surface":{"width":%d,"height":%d}}`, *want.Width, *want.Height))
 	l.number(res, "waited_ms", 0, float64(p.opts.patience().Milliseconds()))
-	// One that does not come true is overtaken by what is asked after it.
+	// An await that is not met must not delay later requests.
 	const never = `{"surface":{"width":1,"height":1},"timeout_ms":200}`
 	l.send(`{"id":"late","method":"await","params":` + never + `}`)
 	l.alive()

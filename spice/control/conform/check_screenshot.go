@@ -20,7 +20,7 @@ type surface struct {
 	Height    *uint32 `json:"height"`
 }
 
-// surfaces returns the surfaces that status names, having checked its form.
+// surfaces returns the surfaces in status, and checks their form.
 func (l *line) surfaces() []surface {
 	m := l.ask("status", "{}")
 	var st struct {
@@ -64,7 +64,7 @@ type shot struct {
 	DataBase64 string `json:"data_base64"`
 }
 
-// shoot takes a picture and returns it with its bytes decoded.
+// shoot takes a picture and returns it with its decoded bytes.
 func (l *line) shoot(params string) (shot, []byte) {
 	m := l.ask("screenshot", params)
 	var s shot

@@ -1,6 +1,6 @@
 package conform
 
-// checks are made in this order.
+// checks are the checks in the order in which they run.
 var checks = []check{
 	{"the socket file is for its owner alone", checkMode},
 	{"a request before hello is answered no_hello_yet and the connection stays", checkHelloFirst},

@@ -1,18 +1,16 @@
-// Package conform checks that a control socket, anybody's, keeps protocol 1.2:
-// every verb, event and error code, framing, ordering, and what happens to
-// clients that are rude, slow or gone.
+// Package conform checks that any control socket follows protocol 1.2: every verb, event and error
+// code, framing, ordering, and how it handles clients that are rude, slow or gone.
 //
 //	for _, r := range conform.Run(ctx, "/run/lane/control.sock", conform.Options{}) {
 //		fmt.Println(r)
 //	}
 //
-// It speaks to the socket in bytes and not through control.Driver, so that a
-// mistake which both halves share is still found. The console behind the socket
-// gets a few harmless keys (Shift, Control, an arrow) and the text "conform".
-// Nothing else may be connected to the socket meanwhile.
+// It writes and reads bytes instead of using control.Driver, so that it also finds mistakes that
+// driver and server share. The console gets a few harmless keys (Shift, Control, an arrow) and the
+// text "conform". No other client may be connected to the socket meanwhile.
 //
-// A check that cannot be made, because the guest draws nothing or the server
-// does not offer the verb, is skipped with the reason, not passed.
+// A check that is impossible, because the guest draws nothing or the server does not offer the
+// verb, is skipped with the reason. It does not pass.
 package conform
 
 import (
@@ -27,7 +25,7 @@ import (
 	"time"
 )
 
-// Outcome is how a check ended.
+// Outcome says how a check ended.
 type Outcome string
 
 // The outcomes.
@@ -37,15 +35,15 @@ const (
 	Skip Outcome = "skip"
 )
 
-// Result is one check.
+// Result is the result of one check.
 type Result struct {
-	Name    string        `json:"name"`    // what is claimed, as a sentence
+	Name    string        `json:"name"`    // the claim, as a sentence
 	Outcome Outcome       `json:"outcome"` // pass, fail or skip
 	Detail  string        `json:"detail,omitempty"`
 	Took    time.Duration `json:"took_ns"`
 }
 
-// String is one line for a person.
+// String returns the result in one line.
 func (r Result) String() string {
 	s := fmt.Sprintf("%-4s  %s", r.Outcome, r.Name)
 	if r.Detail != "" {
@@ -65,18 +63,17 @@ func Failed(rs []Result) []Result {
 	return failed
 }
 
-// Options tune a run. The zero value is useful.
+// Options configure a run. The zero value is useful.
 type Options struct {
-	// Patience is how long a check waits for an answer, and for an event that
-	// the guest has to cause. Zero is 5 s.
+	// Patience is how long a check waits for an answer, and for an event that the guest has to
+	// cause. Zero means 5 s.
 	Patience time.Duration
 
-	// Burst makes the console behind the socket cause n surface_drawn events
-	// at once. Nil: dropping is checked only if the guest draws fast enough by
-	// itself.
+	// Burst makes the console cause n surface_drawn events at once. Nil: the check of dropped
+	// events needs a guest that draws fast enough by itself.
 	Burst func(n int)
 
-	// OnResult is told each result as it comes; nil tells nobody.
+	// OnResult, if not nil, is called with each result as it comes.
 	OnResult func(Result)
 }
 
@@ -87,8 +84,8 @@ func (o Options) patience() time.Duration {
 	return o.Patience
 }
 
-// Run makes all checks against the socket, one after another, and returns one
-// result for each. When ctx ends, what is left fails with its reason.
+// Run runs all checks against the socket, one after another, and returns one result for each. When
+// ctx ends, the remaining checks fail with that reason.
 func Run(ctx context.Context, path string, opts Options) []Result {
 	var results []Result
 	for _, ch := range checks {
@@ -115,7 +112,7 @@ type check struct {
 	run  func(*probe)
 }
 
-// skip is the reason for which a check could not be made.
+// skip is the reason why a check is impossible.
 type skip string
 
 func (s skip) Error() string { return string(s) }
@@ -141,20 +138,20 @@ func runCheck(ctx context.Context, path string, opts Options, ch check) (err err
 	return nil
 }
 
-// outcome ends a check early. The methods of probe and line that check something panic
-// with it, so that a check is the list of what it says and hears.
+// outcome ends a check early. The checking methods of probe and line panic with it, so that a check
+// is a plain list of what it sends and expects.
 type outcome struct{ err error }
 
-// fail ends the check, which has failed.
+// fail ends the check as failed.
 func (p *probe) fail(err error) { panic(&outcome{err}) }
 
-// failf ends the check, which has failed.
+// failf ends the check as failed.
 func (p *probe) failf(format string, args ...any) { p.fail(fmt.Errorf(format, args...)) }
 
-// skipf ends the check, which cannot be made here.
+// skipf ends the check as skipped.
 func (p *probe) skipf(format string, args ...any) { p.fail(skipf(format, args...)) }
 
-// probe is what a check works with.
+// probe is the environment of a check.
 type probe struct {
 	ctx   context.Context
 	path  string
@@ -173,12 +170,12 @@ type line struct {
 	p      *probe
 	conn   net.Conn
 	r      *bufio.Reader
-	events []message // those that came while an answer was awaited
+	events []message // events that came before an expected answer
 	nextID int
 	hello  helloResult
 }
 
-// message is any line from the server, its fields as they stood.
+// message is any line from the server, with its raw fields.
 type message map[string]json.RawMessage
 
 func (m message) String() string {
@@ -197,7 +194,7 @@ func clip(s string) string {
 	return s
 }
 
-// str returns a field as a string, "" if it is none.
+// str returns a field as a string; "" if it is not one.
 func (m message) str(name string) string {
 	var s string
 	_ = json.Unmarshal(m[name], &s)
@@ -222,9 +219,8 @@ type helloResult struct {
 	SupportedEvents  []string `json:"supported_events"`
 }
 
-// dial connects and says nothing. A server that is still cleaning up after the
-// client before may be busy for a moment, so a hello is tried first on
-// connections of their own.
+// dial connects and sends nothing. A server that is still cleaning up after the previous client may
+// be busy for a moment, so dial first tries a hello on other connections.
 func (p *probe) dial() *line {
 	var d net.Dialer
 	conn, err := d.DialContext(p.ctx, "unix", p.path)
@@ -239,8 +235,8 @@ func (p *probe) dial() *line {
 	return l
 }
 
-// free waits until the server serves a new client, and returns its connection,
-// on which nothing has been said but a request that came too early.
+// free waits until the server serves a new client, and returns its connection. Only one premature
+// request has been sent on it.
 func (p *probe) free() *line {
 	deadline := time.Now().Add(p.opts.patience())
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -268,7 +264,7 @@ func (p *probe) free() *line {
 	}
 }
 
-// open returns a connection on which hello has been said.
+// open returns a connection after a successful hello.
 func (p *probe) open() *line {
 	l := p.free()
 	m := l.ask("hello", `{"client_name":"conform","protocol_version":"1.2"}`)
@@ -297,7 +293,7 @@ func (l *line) write(s string) {
 	}
 }
 
-// tryRead takes the next line, whatever it is.
+// tryRead reads the next line, whatever it is.
 func (l *line) tryRead(within time.Duration) (message, error) {
 	_ = l.conn.SetReadDeadline(time.Now().Add(within))
 	raw, err := l.r.ReadBytes('\n')
@@ -315,7 +311,7 @@ func (l *line) tryRead(within time.Duration) (message, error) {
 	return m, nil
 }
 
-// read takes the next line, whatever it is.
+// read reads the next line, whatever it is.
 func (l *line) read(within time.Duration) message {
 	m, err := l.tryRead(within)
 	if err != nil {
@@ -324,7 +320,7 @@ func (l *line) read(within time.Duration) message {
 	return m
 }
 
-// tryAnswer takes the next line that is no event; events are kept for later.
+// tryAnswer reads the next line that is not an event; it keeps events for later.
 func (l *line) tryAnswer() (message, error) {
 	deadline := time.Now().Add(l.p.opts.patience())
 	for {
@@ -339,7 +335,7 @@ func (l *line) tryAnswer() (message, error) {
 	}
 }
 
-// answer takes the next line that is no event; what is what it answers.
+// answer reads the next line that is not an event; what names the request.
 func (l *line) answer(what string) message {
 	m, err := l.tryAnswer()
 	if err != nil {
@@ -348,7 +344,7 @@ func (l *line) answer(what string) message {
 	return m
 }
 
-// tryEvent takes the next event of a name, from those kept or from the wire.
+// tryEvent returns the next event of a name, from those kept or from the connection.
 func (l *line) tryEvent(name string) (message, error) {
 	for i, m := range l.events {
 		if m.str("event") == name {
@@ -369,7 +365,7 @@ func (l *line) tryEvent(name string) (message, error) {
 	}
 }
 
-// ask sends a request with an id of its own and returns its answer.
+// ask sends a request with a new id and returns its answer.
 func (l *line) ask(method, params string) message {
 	l.nextID++
 	return l.askID(fmt.Sprint(l.nextID), method, params)
@@ -388,7 +384,7 @@ func (l *line) askID(id, method, params string) message {
 	return m
 }
 
-// succeed asks and wants a success; it returns the result.
+// succeed sends a request, demands success, and returns the result.
 func (l *line) succeed(method, params string) message {
 	m := l.ask(method, params)
 	if !m.ok() {
@@ -400,12 +396,12 @@ func (l *line) succeed(method, params string) message {
 	return m.sub("result")
 }
 
-// refuse asks and wants an error code.
+// refuse sends a request and demands an error code.
 func (l *line) refuse(code, method, params string) {
 	l.wantCode(l.ask(method, params), code, method+" "+clip(params))
 }
 
-// wantCode wants an error of that code, with a message.
+// wantCode demands an error with that code and a message.
 func (l *line) wantCode(m message, code, what string) {
 	if m.ok() || m.code() != code {
 		l.p.failf("%s was answered %s, want the error %s", what, m, code)
@@ -415,7 +411,7 @@ func (l *line) wantCode(m message, code, what string) {
 	}
 }
 
-// wantAnswer wants a success with that id.
+// wantAnswer demands success with that id.
 func (l *line) wantAnswer(id string) {
 	if m := l.answer("request " + id); !m.ok() || string(m["id"]) != id {
 		l.p.failf("the answer was %s, want a success with the id %s", m, id)
@@ -425,7 +421,7 @@ func (l *line) wantAnswer(id string) {
 // alive checks that the connection still answers.
 func (l *line) alive() { l.succeed("status", "{}") }
 
-// ended checks that the server closes the connection with nothing more to say.
+// ended checks that the server closes the connection without another line.
 func (l *line) ended() {
 	m, err := l.tryRead(l.p.opts.patience())
 	if err == nil {

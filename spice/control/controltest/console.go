@@ -1,6 +1,5 @@
-// Package controltest has a console for tests of what stands before a control
-// socket: its screen and its events are made by the test, and it remembers the
-// keys it was sent. It is no model of a guest; lanes are for that.
+// Package controltest has a console for tests of the control socket. The test makes its screen and
+// its events, and it records the keys it receives. It does not model a guest; use lanes for that.
 package controltest
 
 import (
@@ -15,13 +14,13 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// Key is one key event as the console got it.
+// Key is one key event that the console received.
 type Key struct {
 	Code uint16
 	Down bool
 }
 
-// String writes the make code in hex, with a leading - for a release.
+// String returns the make code in hex, with a leading - for a release.
 func (k Key) String() string {
 	if k.Down {
 		return fmt.Sprintf("%02x", k.Code)
@@ -29,13 +28,13 @@ func (k Key) String() string {
 	return fmt.Sprintf("-%02x", k.Code)
 }
 
-// Console is a [server.Console] made of memory. Make it with [New].
+// Console is a [server.Console] in memory. Make it with [New].
 type Console struct {
-	// OnKey is called for each key before it is remembered; an error refuses
-	// the key. Set it before the console is used.
+	// OnKey is called for each key before it is recorded; an error refuses the key. Set it before
+	// the console is used.
 	OnKey func(ctx context.Context, k Key) error
 
-	// StuckLocks says that the guest takes no notice of its lock keys.
+	// StuckLocks makes the guest ignore its lock keys.
 	StuckLocks bool
 
 	held server.HeldKeys
@@ -54,8 +53,7 @@ type observer struct {
 	fn func(server.Notice)
 }
 
-// New makes a connected console with one primary surface of w×h pixels that
-// shows a gradient.
+// New makes a connected console with one primary surface of w×h pixels that shows a gradient.
 func New(w, h int) *Console {
 	c := &Console{
 		status:    control.Status{SPICEConnected: true},
@@ -67,8 +65,8 @@ func New(w, h int) *Console {
 	return c
 }
 
-// AddSurface adds a surface, or replaces it, and fills it with a gradient that
-// differs from surface to surface.
+// AddSurface adds or replaces a surface and fills it with a gradient that differs from surface to
+// surface.
 func (c *Console) AddSurface(channel uint8, surface uint32, w, h int) {
 	pic := &server.Picture{Pix: make([]byte, 4*w*h), Stride: 4 * w, Width: w, Height: h, Surface: image.Pt(w, h)}
 	for y := range h {
@@ -88,7 +86,7 @@ func (c *Console) AddSurface(channel uint8, surface uint32, w, h int) {
 	c.Notify(server.Changed{})
 }
 
-// RemoveSurfaces takes all surfaces away.
+// RemoveSurfaces removes all surfaces.
 func (c *Console) RemoveSurfaces() {
 	c.mu.Lock()
 	clear(c.surfaces)
@@ -97,7 +95,7 @@ func (c *Console) RemoveSurfaces() {
 	c.Notify(server.Changed{})
 }
 
-// SetAgent lets the guest's agent come or go.
+// SetAgent connects or disconnects the guest's agent.
 func (c *Console) SetAgent(connected bool) {
 	c.mu.Lock()
 	c.status.AgentConnected = connected
@@ -105,8 +103,8 @@ func (c *Console) SetAgent(connected bool) {
 	c.Notify(server.AgentChanged{Connected: connected})
 }
 
-// Draw changes pixels of a surface: fn gets them in the byte order B, G, R, X
-// and the rectangle is what is reported as drawn.
+// Draw changes pixels of a surface. fn gets them in the byte order B, G, R, X; r is reported as
+// drawn.
 func (c *Console) Draw(channel uint8, surface uint32, r image.Rectangle, fn func(pix []byte, stride int)) {
 	now := time.Now()
 	c.mu.Lock()
@@ -117,7 +115,7 @@ func (c *Console) Draw(channel uint8, surface uint32, r image.Rectangle, fn func
 	c.Notify(server.Drawn{Channel: channel, Surface: surface, Rect: r, Op: "draw_copy", At: now})
 }
 
-// Notify tells all observers of something.
+// Notify passes a notice to all observers.
 func (c *Console) Notify(n server.Notice) {
 	c.mu.Lock()
 	obs := make([]*observer, 0, len(c.observers))
@@ -134,14 +132,14 @@ func (c *Console) Notify(n server.Notice) {
 	}
 }
 
-// Keys returns the keys sent so far.
+// Keys returns the keys received so far.
 func (c *Console) Keys() []Key {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.keys)
 }
 
-// AwaitKeys waits until at least n key events have been sent.
+// AwaitKeys waits until at least n key events have been received.
 func (c *Console) AwaitKeys(ctx context.Context, n int) error {
 	for {
 		c.mu.Lock()
@@ -158,7 +156,7 @@ func (c *Console) AwaitKeys(ctx context.Context, n int) error {
 	}
 }
 
-// Observers returns how many observers there are.
+// Observers returns the number of observers.
 func (c *Console) Observers() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -171,7 +169,7 @@ func (c *Console) Status() control.Status {
 	defer c.mu.Unlock()
 	st := c.status
 	st.Surfaces = slices.Clone(st.Surfaces)
-	st.HadSurface = true // New makes one
+	st.HadSurface = true // New makes a surface
 	return st
 }
 
@@ -205,7 +203,7 @@ func (c *Console) SendKey(ctx context.Context, code uint16, down bool) error {
 	return nil
 }
 
-// SetLocks changes the lock keys that the guest has on.
+// SetLocks changes the lock keys that are on in the guest.
 func (c *Console) SetLocks(locks control.Locks) {
 	c.mu.Lock()
 	c.locks = locks

@@ -10,8 +10,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// Full is a [Console] that can do everything a console may be able to. What it
-// is told besides keys is noted in Deeds.
+// Full is a [Console] that implements everything that a console can. Deeds returns what it was
+// asked to do, except keys.
 type Full struct {
 	*Console
 
@@ -19,19 +19,19 @@ type Full struct {
 	deeds  []string
 	cursor server.Cursor
 	text   string
-	hasTxt chan struct{} // closed once there is text to get
+	hasTxt chan struct{} // closed when there is text
 
 	recorded string // the directory of the recording that runs, "" if none does
 }
 
-// NewFull makes a console like [New] with everything else, and an agent.
+// NewFull makes a console like [New], with everything else, and with an agent.
 func NewFull(w, h int) *Full {
 	f := &Full{Console: New(w, h), hasTxt: make(chan struct{})}
 	f.SetAgent(true)
 	return f
 }
 
-// Deeds returns what the console was told to do, one line each.
+// Deeds returns what the console was asked to do, one line each.
 func (f *Full) Deeds() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -61,7 +61,7 @@ func (f *Full) SetCursor(c server.Cursor) {
 	f.Notify(server.CursorChanged{})
 }
 
-// SetConnected lets the session end for a reason, or begin.
+// SetConnected ends the session for a reason, or begins it.
 func (f *Full) SetConnected(on bool, reason string) {
 	f.Console.mu.Lock()
 	f.status.SPICEConnected, f.status.Error = on, reason
@@ -79,8 +79,7 @@ func (f *Full) MouseButton(_ context.Context, button int, down bool) error {
 	return f.did("button %d %v", button, down)
 }
 
-// ClipboardGet implements [server.Clipboard]. It waits for the first
-// ClipboardSet.
+// ClipboardGet implements [server.Clipboard]. It waits for the first ClipboardSet.
 func (f *Full) ClipboardGet(ctx context.Context) (string, error) {
 	select {
 	case <-f.hasTxt:
@@ -105,7 +104,7 @@ func (f *Full) ClipboardSet(_ context.Context, text string) error {
 	return nil
 }
 
-// SetDisplay implements [server.Resizer]: the primary surface gets the size.
+// SetDisplay implements [server.Resizer]: the primary surface gets that size.
 func (f *Full) SetDisplay(_ context.Context, w, h int) error {
 	f.AddSurface(0, 0, w, h)
 	return f.did("display %dx%d", w, h)
@@ -153,8 +152,8 @@ func (f *Full) Disconnect(context.Context) error {
 	return f.did("disconnect")
 }
 
-// Reconnect implements [server.Reconnector]. It fails while the text "refuse"
-// is on the clipboard.
+// Reconnect implements [server.Reconnector]. It fails while the clipboard contains the text
+// "refuse".
 func (f *Full) Reconnect(context.Context) error {
 	f.mu.Lock()
 	refuse := f.text == "refuse"
@@ -166,7 +165,7 @@ func (f *Full) Reconnect(context.Context) error {
 	return f.did("reconnect")
 }
 
-// An error here says that Full has lost an interface.
+// A compile error here means that Full lacks an interface.
 var (
 	_ server.Console      = (*Full)(nil)
 	_ server.Pointer      = (*Full)(nil)

@@ -21,11 +21,10 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// patience bounds a test that waits; nothing in it takes a second on a host of its
-// own.
+// patience limits the waits of a test; on an idle host nothing takes a second.
 const patience = 20 * time.Second
 
-// SocketPath returns a path short enough for a socket, whatever the test is called.
+// SocketPath returns a path that is short enough for a socket, whatever the test's name.
 func SocketPath(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "ctl")
@@ -48,8 +47,8 @@ func Open(tb testing.TB, cfg server.Config) (path string, srv *server.Server) {
 	return path, srv
 }
 
-// Pipe serves a console on one connection inside the process until the test ends,
-// for tests in a bubble of testing/synctest. It returns the client's end.
+// Pipe serves a console on one connection inside the process until the test ends, for tests in a
+// testing/synctest bubble. It returns the client's end.
 func Pipe(tb testing.TB, cfg server.Config) net.Conn {
 	tb.Helper()
 	ours, theirs := net.Pipe()
@@ -71,7 +70,7 @@ func Pipe(tb testing.TB, cfg server.Config) net.Conn {
 	return ours
 }
 
-// pipeListener has one connection to give.
+// pipeListener accepts a single connection.
 type pipeListener struct {
 	conns  chan net.Conn
 	once   sync.Once
@@ -94,7 +93,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
-// Within returns a context that bounds a test that waits.
+// Within returns a context that limits the waits of a test.
 func Within(tb testing.TB) context.Context {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -102,8 +101,8 @@ func Within(tb testing.TB) context.Context {
 	return ctx
 }
 
-// Dial returns a driver, closed when the test ends. It waits for a server that is
-// still cleaning up.
+// Dial returns a driver, which is closed when the test ends. It waits for a server that is still
+// cleaning up.
 func Dial(tb testing.TB, path string) *control.Driver {
 	tb.Helper()
 	d, err := control.DriverConfig{}.DialWait(Within(tb), path)
@@ -114,14 +113,14 @@ func Dial(tb testing.TB, path string) *control.Driver {
 	return d
 }
 
-// Raw is a connection that speaks bytes.
+// Raw is a connection for raw lines.
 type Raw struct {
 	tb   testing.TB
 	Conn net.Conn
 	r    *bufio.Reader
 }
 
-// DialRaw connects to a socket, without a hello.
+// DialRaw connects to a socket, without sending hello.
 func DialRaw(tb testing.TB, path string) *Raw {
 	tb.Helper()
 	conn, err := net.Dial("unix", path)
@@ -135,7 +134,7 @@ func DialRaw(tb testing.TB, path string) *Raw {
 	return RawOn(tb, conn)
 }
 
-// RawOn returns a connection that speaks bytes.
+// RawOn returns a connection for raw lines.
 func RawOn(tb testing.TB, conn net.Conn) *Raw { return &Raw{tb, conn, bufio.NewReader(conn)} }
 
 // Send writes lines.
@@ -156,7 +155,7 @@ func (r *Raw) Line() string {
 	return strings.TrimSuffix(s, "\n")
 }
 
-// Hello says hello and reads the answer.
+// Hello sends hello and reads the answer.
 func (r *Raw) Hello() {
 	r.tb.Helper()
 	r.Send(`{"id":0,"method":"hello","params":{"client_name":"test","protocol_version":"1.2"}}`)
@@ -165,8 +164,8 @@ func (r *Raw) Hello() {
 	}
 }
 
-// Scan reads a digest that [DrawDigest] has put into the region: the frame counter
-// in the first pixel, and in the second whether it is whole.
+// Scan reads a digest that [DrawDigest] has drawn into the region: the frame counter in the first
+// pixel, and in the second whether it is complete.
 func Scan(pix []byte, stride, w, h int) (control.Digest, error) {
 	switch pix[4] {
 	case 1:
@@ -183,8 +182,8 @@ func Scan(pix []byte, stride, w, h int) (control.Digest, error) {
 	}
 }
 
-// DrawDigest draws what [Scan] reads into the corner of a w×h surface: kind 1 is a
-// whole digest, 2 a damaged one.
+// DrawDigest draws a digest for [Scan] into the corner of a w×h surface: kind 1 is complete, 2
+// damaged.
 func DrawDigest(c *Console, w, h int, counter uint32, kind byte) {
 	r := server.DefaultDigestRegion(w, h)
 	c.Draw(0, 0, r, func(pix []byte, stride int) {
@@ -194,8 +193,8 @@ func DrawDigest(c *Console, w, h int, counter uint32, kind byte) {
 	})
 }
 
-// Noticer returns what lets the checks of package conform cause events on a console
-// of 320×240 pixels.
+// Noticer returns a function with which the checks of package conform cause events on a console of
+// 320×240 pixels.
 func Noticer(c *Console) func(n int) {
 	var counter atomic.Uint32
 	everything := image.Rect(0, 0, 320, 240)

@@ -13,14 +13,14 @@ import (
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
-// defaultAwait is how long await waits if it is not told.
+// defaultAwait is how long await waits by default.
 const defaultAwait = 10 * time.Second
 
 // awaitCondition is the verb await.
 func (cn *connection) awaitCondition(c *call) (any, error) {
 	var p control.AwaitParams
-	// Unlike elsewhere an unknown field is an error: a misspelled condition
-	// would be waited for in vain, or not at all.
+	// Unlike elsewhere, an unknown field is an error: a misspelled condition would never be met, or
+	// not be checked at all.
 	dec := json.NewDecoder(bytes.NewReader(c.Params))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&p); err != nil {
@@ -37,14 +37,14 @@ func (cn *connection) awaitCondition(c *call) (any, error) {
 // An Awaiter waits for conditions on a console.
 type Awaiter struct {
 	Console Console
-	// Digests returns what reads the console's digests; it is called only for
-	// conditions that look at them. If it is nil, or returns nil, those are refused.
+	// Digests returns the watcher of the console's digests. It is called only for conditions that
+	// need it. If it is nil or returns nil, these conditions are refused.
 	Digests func() *DigestWatcher
 }
 
-// Await waits until the condition holds, looking at it now and whenever something
-// happened on the console. The error is a *control.Error with the code timeout or
-// disconnected, whose data is a control.AwaitResult, or bad_params, or that of ctx.
+// Await waits until the condition is met. It checks it now, and whenever something happens on the
+// console. The error is a *control.Error with the code timeout or disconnected, whose data is a
+// control.AwaitResult, or one with the code bad_params, or ctx's error.
 func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.AwaitResult, error) {
 	w := &wait{console: a.Console}
 	root, err := w.compile(p.Condition, "params")
@@ -66,10 +66,10 @@ func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.Awai
 	return w.run(ctx, root, timeout)
 }
 
-// wait is one await.
+// A wait is one call of await.
 type wait struct {
 	console Console
-	// digests is set before the first look if looksAtDigests is.
+	// digests is set before the first check if looksAtDigests is.
 	digests        *DigestWatcher
 	looksAtDigests bool
 
@@ -77,29 +77,29 @@ type wait struct {
 	leaves []*leaf
 }
 
-// leaf is a condition that is no combination, and what it saw last.
+// A leaf is a condition that combines no others, and what it saw last.
 type leaf struct {
 	want string
 	look func() sight
 	met  bool
 	saw  string
-	last string // the last that was seen when there was something to look at
+	last string // the last thing seen that was not blind
 }
 
 // A sight is what a condition sees at one moment.
 type sight struct {
 	met bool
 	saw string // for a person
-	// blind says that there was nothing to look at, and saw why.
+	// blind means that there was nothing to check; saw says why.
 	blind bool
-	// again is when the condition may hold without anything happening; zero is never.
+	// again is when the condition may be met without a new event; zero means never.
 	again time.Time
 }
 
-// node is a condition: it looks again and says whether it holds now.
+// A node is a condition: it checks it again and returns whether it is met now.
 type node func(again *time.Time) bool
 
-// run looks now, and whenever something has happened, until the condition holds.
+// run checks now, and whenever something has happened, until the condition is met.
 func (w *wait) run(ctx context.Context, root node, timeout time.Duration) (control.AwaitResult, error) {
 	wake, stop := wakeOn(w.console, w.digests)
 	defer stop()
@@ -142,7 +142,7 @@ func (w *wait) seen() []control.ConditionResult {
 	return results
 }
 
-// fail says which conditions did not hold and what they saw last.
+// fail returns an error that says which conditions were not met and what they saw last.
 func (w *wait) fail(code control.Code, why string) error {
 	var missing []string
 	for _, l := range w.leaves {
@@ -158,7 +158,7 @@ func (w *wait) fail(code control.Code, why string) error {
 	return e
 }
 
-// compile checks a condition and makes it ready to be looked at.
+// compile validates a condition and prepares it for checking.
 func (w *wait) compile(c control.Condition, at string) (node, error) {
 	var found []string
 	var n node
@@ -187,8 +187,8 @@ func (w *wait) compile(c control.Condition, at string) (node, error) {
 	return n, nil
 }
 
-// combine makes a condition of conditions. All of them are looked at each time,
-// so that the report is of one moment.
+// combine makes a condition of several. All of them are checked each time, so that the report is of
+// one moment.
 func (w *wait) combine(cs []control.Condition, at string, all bool) (node, error) {
 	if len(cs) == 0 {
 		return nil, errorf(control.CodeBadParams, "%s is empty", at)
@@ -212,7 +212,7 @@ func (w *wait) combine(cs []control.Condition, at string, all bool) (node, error
 	}, nil
 }
 
-// leaf adds a condition that is no combination.
+// leaf adds a condition that combines no others.
 func (w *wait) leaf(want string, look func() sight) (node, error) {
 	l := &leaf{want: want, look: look}
 	w.leaves = append(w.leaves, l)
@@ -223,7 +223,7 @@ func (w *wait) leaf(want string, look func() sight) (node, error) {
 		case !now.blind:
 			l.last = now.saw
 		case l.last != "":
-			// What was on the screen before it went helps more than that it went.
+			// What was on the screen before it disappeared helps more than its absence.
 			l.saw = l.last + "; then " + now.saw
 		}
 		if at := now.again; !l.met && !at.IsZero() && (again.IsZero() || at.Before(*again)) {

@@ -40,7 +40,7 @@ func (w *wait) surface(c control.SurfaceCondition) (node, error) {
 	})
 }
 
-// plain is an error's message without its code.
+// plain returns an error's message without its code.
 func plain(err error) string {
 	if e := new(control.Error); errors.As(err, &e) {
 		return e.Message
@@ -48,7 +48,7 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// pixels copies an area.
+// pixels copies the pixels of an area.
 func (w *wait) pixels(a control.Area) (*Picture, error) {
 	sf, err := pickSurface(w.console, a.ChannelID, a.SurfaceID)
 	if err != nil {
@@ -104,7 +104,7 @@ func (w *wait) region(c control.RegionCondition) (node, error) {
 	})
 }
 
-// comparer makes the function that compares pixels with what the condition gives.
+// comparer returns the function that compares pixels with those of the condition.
 func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw string), error) {
 	if c.SHA256 != "" {
 		want, err := hex.DecodeString(c.SHA256)
@@ -135,8 +135,8 @@ func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw str
 	}, nil
 }
 
-// comparePixels counts the pixels of two pictures of one size that are further
-// apart than the tolerance in some colour channel, outside the masks.
+// comparePixels counts the pixels, outside the masks, in which two pictures of the same size differ
+// by more than the tolerance in some colour channel.
 func comparePixels(want, got *image.NRGBA, tolerance int, masks []control.Rect) (off int, first image.Point) {
 	masked := func(x, y int) bool {
 		return slices.ContainsFunc(masks, func(m control.Rect) bool {
@@ -200,7 +200,7 @@ func noDigest(n control.DigestCounts) string {
 	return "no digest"
 }
 
-// matches says whether a digest meets the condition, and what there is of it.
+// matches tells whether a digest meets the condition, and describes the digest.
 func matches(c control.DigestCondition, d control.Digest) (met bool, saw string) {
 	saw = fmt.Sprintf("counter %d, framebuffer hash %#x, events %s", d.FrameCounter, d.FramebufferHash, bytes.Join(rawBytes(d.Events), []byte(" ")))
 	if c.MinCounter != nil && d.FrameCounter < *c.MinCounter ||

@@ -19,17 +19,17 @@ import (
 // verb is one method of the protocol.
 type verb struct {
 	name string
-	// offered says whether the server can do it; nil is always.
+	// offered tells whether the server supports the verb; nil means always.
 	offered func(*Config) bool
-	// waits marks verbs that wait for the guest. They run beside the requests
-	// that come after them; all others are answered in the order they came.
+	// waits marks verbs that wait for the guest. They run concurrently with later requests; all
+	// others are answered in order.
 	waits bool
 	// types marks verbs that type: each waits for those that came before it.
 	types bool
 	run   func(*connection, *call) (any, error)
 }
 
-// verbs lists all methods in the order in which hello names them.
+// verbs lists all methods in the order of the hello answer.
 var verbs = []verb{
 	{name: control.MethodHello, run: (*connection).hello},
 	{name: control.MethodStatus, run: (*connection).status},
@@ -55,30 +55,30 @@ var verbs = []verb{
 	{name: control.MethodReconnect, run: (*connection).reconnect, offered: has[Reconnector], waits: true},
 }
 
-// call is one request being answered.
+// A call is one request being answered.
 type call struct {
 	control.Request
 	ctx context.Context // ends with the connection
-	// commit is run right before the answer is written, while no event can be:
-	// what a subscribe begins cannot overtake its answer and loses nothing.
+	// commit runs right before the answer is written, while no event can be written. So events of a
+	// new subscription cannot precede its answer, and none is lost.
 	commit func()
-	// after is run once the answer is on the wire.
+	// after runs when the answer has been written.
 	after func()
 	// hangUp closes the connection after the answer.
 	hangUp bool
-	// turn is the place in the queue of those who type.
+	// turn is the place in the queue of verbs that type.
 	turn turn
 }
 
-// turn is a place in a queue: its holder may begin when before is closed, and
-// closes done when it has ended.
+// A turn is a place in a queue: its holder may begin when before is closed, and closes done when it
+// has ended.
 type turn struct {
 	before <-chan struct{}
 	done   chan struct{}
 }
 
-// chanMutex is a mutex made of a channel of room for one. Package testing/synctest
-// sees that whoever waits for it is blocked.
+// chanMutex is a mutex made of a channel with a capacity of one. Unlike a sync.Mutex, it counts as
+// blocked in testing/synctest.
 type chanMutex chan struct{}
 
 func (m chanMutex) Lock()   { m <- struct{}{} }
@@ -92,7 +92,7 @@ type connection struct {
 	cancel context.CancelFunc
 	events *queue
 	wg     sync.WaitGroup // verbs that wait, pastes
-	typing chan struct{}  // closed when the last one who types is done; of readRequests only
+	typing chan struct{}  // closed when the last verb that types is done; used only by readRequests
 
 	wmu chanMutex // held while a line is written
 
@@ -119,15 +119,14 @@ func newConnection(s *Server, conn net.Conn) *connection {
 	}
 }
 
-// serve answers requests until the client goes, then cancels what it left
-// behind and waits for that.
+// serve answers requests until the client disconnects. Then it cancels what is still running and
+// waits for that.
 func (cn *connection) serve() {
 	log := cn.srv.cfg.logger()
 	log.Info("control client connected")
 	console := cn.srv.cfg.Console
 	stop := console.Observe(cn.observe)
-	// The state before the first notice. Asking earlier could miss a change
-	// between the question and Observe.
+	// The state before the first notice. Reading it before Observe could miss a change in between.
 	connected := console.Status().AgentConnected
 	cn.mu.Lock()
 	if !cn.agentHeard {
@@ -157,8 +156,8 @@ func (cn *connection) serve() {
 	log.Info("control client gone")
 }
 
-// readRequests answers one line after another. It returns nil when the client
-// has closed or is to be hung up on.
+// readRequests answers one line after another. It returns nil when the client has disconnected or
+// will be disconnected.
 func (cn *connection) readRequests() error {
 	r := ndjson.NewReader(cn.conn)
 	for {
@@ -186,8 +185,8 @@ func (cn *connection) readRequests() error {
 	}
 }
 
-// dispatch answers one request line, or starts what will answer it. The error
-// is the connection's; one of the request has been answered.
+// dispatch answers one request line, or starts what will answer it. The error is that of the
+// connection; errors of the request have been answered.
 func (cn *connection) dispatch(line []byte) (hangUp bool, err error) {
 	req, err := ParseRequest(line)
 	if err != nil {
@@ -225,7 +224,7 @@ func (cn *connection) dispatch(line []byte) (hangUp bool, err error) {
 		result, err := cn.run(verbs[i], c)
 		release()
 		if cn.ctx.Err() != nil {
-			return // nobody is there to be answered
+			return // the client has disconnected
 		}
 		if err := cn.answerCall(c, result, err); err != nil {
 			cn.conn.Close()
@@ -250,8 +249,8 @@ func (cn *connection) reserve(id control.ID) (release func(), err error) {
 	}, nil
 }
 
-// run calls the verb and turns a panic into an error of the request: a fault in
-// one verb must not take the connection, let alone the session, with it.
+// run calls the verb and turns a panic into an error of the request: a bug in one verb must not end
+// the connection or the session.
 func (cn *connection) run(v verb, c *call) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -262,12 +261,12 @@ func (cn *connection) run(v verb, c *call) (result any, err error) {
 	return v.run(cn, c)
 }
 
-// answer writes a response line that belongs to no call.
+// answer writes a response line for no call.
 func (cn *connection) answer(id control.ID, result any, err error) error {
 	return cn.answerCall(&call{Request: control.Request{ID: id}}, result, err)
 }
 
-// answerCall writes the response line. The returned error is the connection's.
+// answerCall writes the response line. Its error is that of the connection.
 func (cn *connection) answerCall(c *call, result any, err error) error {
 	if pic, ok := result.(control.ScreenshotResult); ok && err == nil {
 		return cn.answerPicture(c, pic)
@@ -302,12 +301,12 @@ func (cn *connection) answerCall(c *call, result any, err error) error {
 	return cn.write(line)
 }
 
-// pictureChunk is how much of a picture is encoded at a time. It is a multiple of 3,
-// so that the pieces of base64 can stand side by side.
+// pictureChunk is how much of a picture is encoded at a time. It is a multiple of 3, so that the
+// pieces of base64 can be joined.
 const pictureChunk = 48 << 10
 
-// answerPicture writes the response line of screenshot. What encoding/json would copy
-// three times, it encodes on the way out.
+// answerPicture writes the response line of screenshot. It encodes the picture while writing;
+// encoding/json would copy it three times.
 func (cn *connection) answerPicture(c *call, pic control.ScreenshotResult) error {
 	cn.wmu.Lock()
 	defer cn.wmu.Unlock()
@@ -332,7 +331,7 @@ func (cn *connection) writePart(b []byte) error {
 	return nil
 }
 
-// write puts one whole line on the wire. The caller holds wmu.
+// write writes one whole line. The caller holds wmu.
 func (cn *connection) write(line []byte) error {
 	return cn.writePart(append(line, '\n'))
 }
@@ -357,8 +356,8 @@ func (cn *connection) writeEvents() {
 
 // writeEvent writes the next queued event, if there is one.
 func (cn *connection) writeEvent() (more bool, err error) {
-	// NB: the event is taken off the queue with the lock held, so that none is
-	// on its way when unsubscribe is answered.
+	// NB: the event is taken from the queue with the lock held, so that none is in flight when
+	// unsubscribe is answered.
 	cn.wmu.Lock()
 	defer cn.wmu.Unlock()
 	ev, ok := cn.events.pop()
@@ -376,8 +375,8 @@ func (cn *connection) writeEvent() (more bool, err error) {
 	return true, cn.write(line)
 }
 
-// emit queues an event if the client subscribed to it. Only dropped needs no
-// subscription: whoever loses events is told.
+// emit queues an event if the client has subscribed to it. Only dropped needs no subscription:
+// every client that loses events is told.
 func (cn *connection) emit(name string, data any) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -386,7 +385,7 @@ func (cn *connection) emit(name string, data any) {
 	}
 }
 
-// observe takes what happens on the console. It does not block.
+// observe receives notices of the console. It does not block.
 func (cn *connection) observe(n Notice) {
 	now := time.Now()
 	switch n := n.(type) {
@@ -417,8 +416,8 @@ func (cn *connection) observe(n Notice) {
 	}
 }
 
-// watchDigest returns the connection's digest watcher and starts it if it is not
-// running yet. It returns nil if the server does not read digests.
+// watchDigest returns the connection's digest watcher, and starts it if necessary. It returns nil
+// if the server does not read digests.
 func (cn *connection) watchDigest() *DigestWatcher {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
@@ -428,7 +427,7 @@ func (cn *connection) watchDigest() *DigestWatcher {
 	return cn.digests
 }
 
-// typist returns what types on the console.
+// typist returns the Typist of the console.
 func (cn *connection) typist() Typist {
 	return Typist{Console: cn.srv.cfg.Console, Digests: cn.watchDigest}
 }

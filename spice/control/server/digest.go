@@ -12,33 +12,32 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// digestSide is the width and height of the digest region in pixels: a version
-// 5 QR code has 37 modules and 4 of quiet zone on each side, at 4 pixels a module.
+// digestSide is the width and height of the digest region in pixels: a version 5 QR code has 37
+// modules and a quiet zone of 4 on each side, at 4 pixels per module.
 const digestSide = 180
 
-// DefaultDigestRegion returns where the digest stands on a surface of w×h pixels:
-// 180×180 in the bottom right corner, less if the surface is smaller.
+// DefaultDigestRegion returns the place of the digest on a surface of w×h pixels: 180×180 in the
+// bottom right corner, less if the surface is smaller.
 func DefaultDigestRegion(w, h int) image.Rectangle {
 	return image.Rect(w-digestSide, h-digestSide, w, h).Intersect(image.Rect(0, 0, w, h))
 }
 
-// DigestScanner reads the digest from pixels in the byte order B, G, R, X. They
-// are the digest region and nothing else. It returns an error that wraps
-// [control.ErrNoDigest] if there is no code at all, and another one if there is a code
-// that cannot be read or whose payload is wrong. A [DigestReader] never calls it
-// from two goroutines at a time.
+// A DigestScanner reads the digest from pixels in the byte order B, G, R, X. They are exactly the
+// digest region. If there is no code, the error wraps [control.ErrNoDigest]; if the code cannot be
+// read or its payload is wrong, it is another error. A [DigestReader] never calls it from two
+// goroutines at a time.
 type DigestScanner func(pix []byte, stride, w, h int) (control.Digest, error)
 
-// A DigestReader reads the digest on a console's screen. Console and Scan must be
-// set. Its methods may be called at the same time.
+// A DigestReader reads the digest on a console's screen. Console and Scan must be set. Its methods
+// may be called concurrently.
 type DigestReader struct {
 	Console Console
 	Scan    DigestScanner
-	// Region says where the digest stands on a primary surface of w×h pixels. Nil
-	// is [DefaultDigestRegion].
+	// Region returns the place of the digest on a primary surface of w×h pixels. Nil means
+	// [DefaultDigestRegion].
 	Region func(w, h int) image.Rectangle
 
-	scanning sync.Mutex // held while the scanner runs, so that it may keep buffers
+	scanning sync.Mutex // held while the scanner runs, so that it may reuse buffers
 }
 
 func (r *DigestReader) region(w, h int) image.Rectangle {
@@ -66,25 +65,24 @@ func (r *DigestReader) look() (control.Surface, image.Rectangle, *Picture) {
 	}
 	pic, err := r.Console.Snapshot(sf.ChannelID, sf.SurfaceID, region)
 	if err != nil {
-		return sf, region, nil // the surface went; its end is noticed as a change
+		return sf, region, nil // the surface is gone; another notice says so
 	}
 	return sf, region, pic
 }
 
-// Read reads the digest that is on the screen now. The error is a *control.Error:
-// no_such_surface if there is no screen, no_digest if no digest can be read from
-// it.
+// Read reads the digest on the screen. The error is a *control.Error: no_such_surface if there is
+// no screen, no_digest if it has no readable digest.
 func (r *DigestReader) Read() (control.Digest, error) {
 	d, err, _ := r.read()
 	return d, err
 }
 
-// read is Read. damaged says that there is a code that cannot be read.
+// read is Read. damaged means that there is a code that cannot be read.
 func (r *DigestReader) read() (d control.Digest, err error, damaged bool) {
 	_, _, pic := r.look()
 	if pic == nil {
 		_, err := pickSurface(r.Console, nil, nil)
-		if err == nil { // it came in between, or it went
+		if err == nil { // the surface appeared or disappeared in between
 			err = errorf(control.CodeNoSuchSurface, "there is no surface at this moment to read a digest from")
 		}
 		return d, err, false
@@ -97,7 +95,7 @@ func (r *DigestReader) read() (d control.Digest, err error, damaged bool) {
 	return d, nil, false
 }
 
-// stamp fills in the times.
+// stamp sets the times.
 func stamp(d *control.Digest, drawn, begin time.Time) {
 	now := time.Now()
 	d.WallclockUS = now.UnixMicro()
@@ -110,8 +108,8 @@ func stamp(d *control.Digest, drawn, begin time.Time) {
 	}
 }
 
-// A DigestWatcher decodes the digest whenever the pixels of its region have
-// changed, and does nothing otherwise. Make it with [DigestReader.Watch].
+// A DigestWatcher decodes the digest whenever pixels of its region have changed, and is idle
+// otherwise. Make it with [DigestReader.Watch].
 type DigestWatcher struct {
 	reader  *DigestReader
 	publish func(control.Digest)
@@ -127,17 +125,17 @@ type DigestWatcher struct {
 	sizes  int             // how often these may have changed
 	at     time.Time       // of the newest draw on the region
 	n      control.DigestCounts
-	recent []control.Digest // the newest ones, at most recentDigests
+	recent []control.Digest // the newest, at most recentDigests
 	count  int              // how many there have been
 }
 
-// recentDigests is how many digests are kept for those who wait: one who is
-// woken late must not miss an event that a later digest no longer has.
+// recentDigests is how many digests are kept for waits: one that wakes late must not miss an event
+// that a later digest no longer has.
 const recentDigests = 64
 
-// Watch starts to decode the digest on the screen now and whenever it changes. It
-// calls publish, if that is not nil, with each digest that has another frame counter
-// than the one before. Close the watcher when done.
+// Watch decodes the digest now on the screen, and again whenever it changes. It calls publish, if
+// that is not nil, with each digest whose frame counter differs from the previous one. Close the
+// watcher when done.
 func (r *DigestReader) Watch(publish func(control.Digest)) *DigestWatcher {
 	w := &DigestWatcher{
 		reader: r, publish: publish,
@@ -151,14 +149,14 @@ func (r *DigestReader) Watch(publish func(control.Digest)) *DigestWatcher {
 	return w
 }
 
-// Close ends the watcher and joins it. Publish is not called any more.
+// Close ends the watcher and joins it. publish is not called any more.
 func (w *DigestWatcher) Close() {
 	w.unwatch()
 	close(w.stop)
 	<-w.done
 }
 
-// Counts returns what became of the changes of the region.
+// Counts returns the results of reading the region so far.
 func (w *DigestWatcher) Counts() control.DigestCounts {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -175,8 +173,8 @@ func (w *DigestWatcher) Newest() (control.Digest, bool) {
 	return w.recent[len(w.recent)-1], true
 }
 
-// since returns the digests after number seq, as far as they are kept, and the
-// number of the newest. A negative seq asks for the newest only.
+// since returns the digests after number seq, if they are still kept, and the number of the newest.
+// A negative seq returns only the newest.
 func (w *DigestWatcher) since(seq int) ([]control.Digest, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -190,7 +188,7 @@ func (w *DigestWatcher) since(seq int) ([]control.Digest, int) {
 
 func (w *DigestWatcher) poke() { poke(w.dirty) }
 
-// observe takes what happens on the console, on the producer's path.
+// observe receives notices of the console, on the producer's goroutine.
 func (w *DigestWatcher) observe(n Notice) {
 	switch n := n.(type) {
 	case Drawn:
@@ -216,7 +214,7 @@ func (w *DigestWatcher) drawn(n Drawn) {
 	}
 }
 
-// resized notes that the primary surface may be another one.
+// resized records that the primary surface may have changed.
 func (w *DigestWatcher) resized() {
 	w.mu.Lock()
 	w.region = image.Rectangle{}
@@ -227,7 +225,7 @@ func (w *DigestWatcher) resized() {
 
 func (w *DigestWatcher) run() {
 	defer close(w.done)
-	var seen []byte // the pixels that were looked at last
+	var seen []byte // the pixels of the last check
 	for {
 		select {
 		case <-w.stop:
@@ -254,8 +252,8 @@ func (w *DigestWatcher) run() {
 	}
 }
 
-// look copies the digest region, asking for its place only if that may have
-// changed: a guest draws its code in a thousand pieces, and asking is dear.
+// look copies the digest region. It asks for the region's place only if that may have changed: a
+// guest draws its code in a thousand pieces, and asking is expensive.
 func (w *DigestWatcher) look() *Picture {
 	w.mu.Lock()
 	region, onto, sizes := w.region, w.onto, w.sizes
@@ -267,14 +265,14 @@ func (w *DigestWatcher) look() *Picture {
 	}
 	onto, region, pic := w.reader.look()
 	w.mu.Lock()
-	if w.sizes == sizes { // what was answered still stands
+	if w.sizes == sizes { // the answer is still valid
 		w.region, w.onto = region, onto
 	}
 	w.mu.Unlock()
 	return pic
 }
 
-// note counts the outcome of a scan and publishes a digest that is new.
+// note counts the result of a scan and publishes a new digest.
 func (w *DigestWatcher) note(d control.Digest, err error, at, begin time.Time) {
 	w.mu.Lock()
 	switch {
@@ -302,12 +300,12 @@ func (w *DigestWatcher) note(d control.Digest, err error, at, begin time.Time) {
 	w.waiting.wake()
 }
 
-// digest answers the digest that is on the screen now.
+// digest answers with the digest on the screen.
 func (cn *connection) digest(*call) (any, error) {
 	d, err, damaged := cn.srv.digests.read()
 	if damaged {
-		// A code that is being drawn at this moment is no news: the last good
-		// one still stands, if somebody has been watching.
+		// While a new code is being drawn, answer with the last complete one, if there is a
+		// watcher.
 		cn.mu.Lock()
 		w := cn.digests
 		cn.mu.Unlock()

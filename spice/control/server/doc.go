@@ -1,14 +1,12 @@
-// Package server is the server half of the control socket, for any remote console:
-// whoever implements [Console] can be driven through it.
+// Package server is the server side of the control socket, for any remote console that implements
+// [Console].
 //
 //	srv, err := server.Open("/run/lane/control.sock", server.Config{Console: c, Scan: scan})
 //	defer srv.Close()
 //
-// What the additional verbs do is of use without a socket, too: a [Typist] types on
-// a Console, a [DigestReader] and a [DigestWatcher] read its digest, and an [Awaiter]
-// waits for conditions on it.
+// Some types are useful without a socket, too: a [Typist] types on a Console, a [DigestReader] and
+// a [DigestWatcher] read its digest, and an [Awaiter] waits for conditions on it.
 //
-// What it does not do: it knows no protocol that leads to a console (package
-// spiceconsole is for SPICE), and it knows nothing of QR codes: a [DigestScanner]
-// comes from outside.
+// The package knows no protocol of consoles (package spiceconsole is for SPICE), and no QR codes:
+// the caller provides a [DigestScanner].
 package server

@@ -26,13 +26,13 @@ const (
 	maxSteps  = 100
 )
 
-// has is a verb's condition that the console implements an interface.
+// has returns a verb's condition that the console implements an interface.
 func has[T any](cfg *Config) bool {
 	_, ok := as[T](cfg.Console)
 	return ok
 }
 
-// failed turns an error of the console into an answer.
+// failed converts an error of the console to an answer.
 func failed(what string, err error) error {
 	if e := new(control.Error); errors.As(err, &e) {
 		return e
@@ -124,7 +124,7 @@ func (cn *connection) mouseWheel(c *call) (any, error) {
 	return nil, nil
 }
 
-// agentClipboard is the console's clipboard, if the guest's agent is there.
+// agentClipboard returns the console's clipboard, if the guest's agent is connected.
 func (cn *connection) agentClipboard() (Clipboard, error) {
 	board, ok := as[Clipboard](cn.srv.cfg.Console)
 	if !ok || !cn.srv.cfg.Console.Status().AgentConnected {

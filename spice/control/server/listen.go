@@ -14,16 +14,14 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// listener is a Unix listener that removes its own socket file when it closes,
-// and nobody else's.
+// A listener is a Unix listener that removes its own socket file when it closes, and no other.
 type listener struct {
 	*net.UnixListener
 	path string
 	file fs.FileInfo
 }
 
-// Close stops listening and removes the socket file, unless another has taken
-// its place.
+// Close stops listening and removes the socket file, unless another one has replaced it.
 func (l *listener) Close() error {
 	if fi, err := os.Lstat(l.path); err == nil && os.SameFile(fi, l.file) {
 		_ = os.Remove(l.path)
@@ -31,17 +29,16 @@ func (l *listener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Listen opens the Unix socket at path, mode 0600 from its first moment. A
-// socket file that nobody listens on any more is replaced. One that somebody
-// does listen on, a file of another kind, and a path of more than
-// [MaxSocketPath] bytes are a *[PathError].
+// Listen opens the Unix socket at path, with mode 0600 from the beginning. It replaces a socket
+// file on which nothing listens. If something listens there, or the file is of another kind, or the
+// path has more than [MaxSocketPath] bytes, it returns a *[PathError].
 func Listen(path string) (net.Listener, error) {
 	if n := len(path); n > control.MaxSocketPath {
 		return nil, &control.PathError{Path: path, Hint: fmt.Sprintf(
 			"the path has %d bytes and the system takes %d: choose a shorter directory", n, control.MaxSocketPath)}
 	}
-	// Two servers that start at once must not both find the same stale file.
-	// The lock is on the directory, so it leaves nothing behind.
+	// Two servers that start at once must not both find the same stale file. The lock is on the
+	// directory, so it leaves no file behind.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return nil, &control.PathError{Path: path, Err: err, Hint: "make the directory first"}
@@ -53,8 +50,7 @@ func Listen(path string) (net.Listener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	// NB: bind gives the socket file the mode of the socket, so there is no
-	// moment in which others could connect.
+	// NB: bind gives the socket file the mode of the socket, so at no moment can others connect.
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var chmodErr error
 		if err := c.Control(func(fd uintptr) { chmodErr = syscall.Fchmod(int(fd), 0o600) }); err != nil {
@@ -80,7 +76,7 @@ func Listen(path string) (net.Listener, error) {
 	return &listener{UnixListener: ul, path: path, file: fi}, nil
 }
 
-// removeStale removes the socket file at path if nobody listens on it.
+// removeStale removes the socket file at path if nothing listens on it.
 func removeStale(path string) error {
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,8 +92,7 @@ func removeStale(path string) error {
 	if err == nil {
 		conn.Close()
 	}
-	// Anything but a refusal, a full backlog for example, means that somebody
-	// is there.
+	// Any other error, such as a full backlog, means that something listens.
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return &control.PathError{Path: path, InUse: true, Hint: "another process is serving it: stop that one or choose another path"}
 	}

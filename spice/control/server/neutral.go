@@ -9,12 +9,11 @@ import (
 	"github.com/spicelane/spicelane/spice/control/internal/keyboard"
 )
 
-// lockTime bounds how long a guest may take to say that a lock key has switched. It
-// is some milliseconds even under TCG; a guest that reads no keyboard never does.
+// lockTime limits how long a guest may take to report that a lock key has switched. It takes some
+// milliseconds even under TCG. A guest that does not read its keyboard never reports it.
 const lockTime = 2 * time.Second
 
-// A neutral is a keyboard that has been made ready for a text: Caps Lock is off and no
-// modifier is down.
+// A neutral is a keyboard prepared for a text: Caps Lock is off and no modifier is down.
 type neutral struct {
 	console Console
 	keys    Keyboard
@@ -22,9 +21,8 @@ type neutral struct {
 	held    []uint16 // modifiers that were down
 }
 
-// makeNeutral releases the modifiers that somebody has left down and switches Caps
-// Lock off, as far as the console knows of them: a text is to arrive as it is written.
-// Nothing has been changed if it returns an error.
+// makeNeutral releases modifiers that are down and switches Caps Lock off, if the console knows
+// about them, so that the text arrives as written. If it returns an error, it has changed nothing.
 func makeNeutral(ctx context.Context, c Console) (*neutral, error) {
 	keys, ok := as[Keyboard](c)
 	if !ok {
@@ -54,7 +52,7 @@ func makeNeutral(ctx context.Context, c Console) (*neutral, error) {
 	return n, nil
 }
 
-// restore puts the keyboard back as it was found. It says what it could not.
+// restore puts the keyboard back into its previous state. Its error says what failed.
 func (n *neutral) restore(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin+lockTime)
 	defer cancel()
@@ -70,7 +68,7 @@ func (n *neutral) restore(ctx context.Context) error {
 	return err
 }
 
-// switchCaps presses Caps Lock and waits until the guest says that it is on, or off.
+// switchCaps presses Caps Lock and waits until the guest reports that it is on, or off.
 func (n *neutral) switchCaps(ctx context.Context, on bool) error {
 	wake, stop := wakeOn(n.console, nil)
 	defer stop()

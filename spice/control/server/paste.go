@@ -13,14 +13,13 @@ import (
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
-// defaultCharDelay is the pause between pasted characters that the protocol
-// names.
+// defaultCharDelay is the protocol's default pause between pasted characters.
 const defaultCharDelay = 10 * time.Millisecond
 
-// paste starts to type a text and answers at once; how it went comes as an event.
+// paste starts to type a text and answers at once. An event reports the outcome.
 func (cn *connection) paste(c *call) (any, error) {
 	defer func() {
-		if c.after == nil { // nothing was begun
+		if c.after == nil { // nothing was started
 			cn.pass(c)
 		}
 	}()
@@ -54,24 +53,24 @@ func (cn *connection) paste(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The answer comes first, so the paste begins when it is on the wire. If it
-	// cannot be written the connection is over, and the id with it.
+	// The answer comes first, so the paste begins when it has been written. If it cannot be
+	// written, the connection is over, and the id with it.
 	c.after = func() {
 		cn.wg.Go(func() {
-			defer close(c.turn.done) // when it has been reported, so that reports keep their order
+			defer close(c.turn.done) // after the report, so that reports stay in order
 			n := 0
 			err := cn.inTurn(c, func(ctx context.Context) (err error) {
 				n, err = work(ctx)
 				return err
 			})
-			release() // before the event: whoever hears it may use the id again
+			release() // before the event, after which the client may reuse the id
 			cn.reportPaste(c.ID, n, err)
 		})
 	}
 	return nil, nil
 }
 
-// reportPaste tells how a paste went.
+// reportPaste reports the outcome of a paste.
 func (cn *connection) reportPaste(id control.ID, n int, err error) {
 	if err != nil {
 		cn.emit(control.EventPasteFailed, control.PasteFailedData{RequestID: id, Reason: err.Error()})
@@ -80,7 +79,7 @@ func (cn *connection) reportPaste(id control.ID, n int, err error) {
 	cn.emit(control.EventPasteCompleted, control.PasteCompletedData{RequestID: id, CharsSent: uint32(min(n, math.MaxUint32))})
 }
 
-// pass gives up a turn that has not been begun.
+// pass gives up a turn that has not begun.
 func (cn *connection) pass(c *call) {
 	cn.wg.Go(func() {
 		defer close(c.turn.done)
@@ -91,8 +90,8 @@ func (cn *connection) pass(c *call) {
 	})
 }
 
-// inTurn runs work when those who were to type before are done. The caller ends
-// the turn. A panic becomes an error.
+// inTurn runs work when earlier verbs that type are done. The caller ends the turn. A panic becomes
+// an error.
 func (cn *connection) inTurn(c *call, work func(context.Context) error) (err error) {
 	select {
 	case <-c.turn.before:
@@ -108,8 +107,7 @@ func (cn *connection) inTurn(c *call, work func(context.Context) error) (err err
 	return work(c.ctx)
 }
 
-// pasteKeys types a text in the US layout. A text with a character that the
-// layout does not have is not begun.
+// pasteKeys types a text in the US layout. If the layout lacks a character, it types nothing.
 func (cn *connection) pasteKeys(ctx context.Context, text string, delay time.Duration) (int, error) {
 	us, _ := keyboard.Named("us")
 	chars, unmappable := us.Keystrokes(text)

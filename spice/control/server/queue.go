@@ -8,32 +8,30 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// droppedAfter is how long a client that never catches up waits to be told
-// that it lost events.
+// droppedAfter is after how long a client that never catches up is told that it lost events.
 const droppedAfter = time.Second
 
-// outEvent is an event that waits for the writer. Its data is encoded there,
-// off the producer's path.
+// An outEvent is an event that waits for the writer, which encodes its data.
 type outEvent struct {
 	name string
 	data any
 }
 
-// queue holds the events of one client. Producers never wait: when it is full
-// the oldest goes.
+// A queue has the queued events of one client. Producers never wait: if it is full, the oldest
+// event is dropped.
 type queue struct {
 	mu      sync.Mutex
 	ring    [control.QueueLen]outEvent
 	head, n int
 	dropped uint64
-	since   time.Time // when the first of the dropped ones went
+	since   time.Time // when the first of the dropped ones was dropped
 
 	ready chan struct{} // has a value when there may be something to take
 }
 
 func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
 
-// push appends an event and drops the oldest if there is no room.
+// push appends an event, and drops the oldest if there is no room.
 func (q *queue) push(ev outEvent) {
 	q.mu.Lock()
 	if q.n == control.QueueLen {
@@ -53,8 +51,8 @@ func (q *queue) push(ev outEvent) {
 	}
 }
 
-// pop takes the next event to write: the oldest queued one, or the count of
-// dropped ones once the queue has been emptied or the loss is droppedAfter old.
+// pop returns the next event to write: the oldest queued one, or the count of dropped ones once the
+// queue is empty or the loss is droppedAfter old.
 func (q *queue) pop() (outEvent, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -73,7 +71,7 @@ func (q *queue) pop() (outEvent, bool) {
 	return ev, true
 }
 
-// discard removes queued events with the given names, as unsubscribing does.
+// discard removes queued events with the given names, for unsubscribe.
 func (q *queue) discard(names map[string]bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

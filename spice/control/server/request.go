@@ -13,9 +13,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
-// ParseRequest reads one request line. On an error it still returns the id if
-// the line has a good one, so that the answer reaches whoever waits for it; the
-// error's code is bad_params always.
+// ParseRequest parses one request line. With an error it still returns the id if the line has a
+// valid one, so that the answer can have it. The error's code is always bad_params.
 func ParseRequest(line []byte) (control.Request, error) {
 	var req control.Request
 	if !utf8.Valid(line) {
@@ -54,8 +53,7 @@ func ParseRequest(line []byte) (control.Request, error) {
 	return req, nil
 }
 
-// validID reports whether the JSON value is a string or an integer, of
-// whatever size.
+// validID reports whether the JSON value is a string or an integer of any size.
 func validID(raw json.RawMessage) bool {
 	if len(raw) == 0 {
 		return false
@@ -67,8 +65,8 @@ func validID(raw json.RawMessage) bool {
 	return len(digits) > 0 && len(bytes.Trim(digits, "0123456789")) == 0
 }
 
-// idOfPrefix finds the id in the beginning of a line that was too long to
-// keep; nil if it does not stand there.
+// idOfPrefix finds the id in the beginning of a line that was too long to keep; nil if it is not
+// there.
 func idOfPrefix(prefix []byte) control.ID {
 	dec := json.NewDecoder(bytes.NewReader(prefix))
 	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
@@ -90,10 +88,9 @@ func idOfPrefix(prefix []byte) control.ID {
 	return nil
 }
 
-// decodeParams reads params into the struct that v points to. Unlike
-// encoding/json it takes field names exactly as they are written, treats null
-// as absent, and insists on every field that has no omitempty. Unknown fields
-// are ignored.
+// decodeParams decodes params into the struct that v points to. Unlike encoding/json it matches
+// field names exactly, treats null as absent, and requires every field without omitempty. Unknown
+// fields are ignored.
 func decodeParams(params json.RawMessage, v any) *control.Error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(params, &fields); err != nil {
@@ -119,7 +116,7 @@ func decodeParams(params json.RawMessage, v any) *control.Error {
 	return nil
 }
 
-// describe says in a person's words what a field takes.
+// describe says in plain words which values a field accepts.
 func describe(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -144,7 +141,7 @@ func describe(t reflect.Type) string {
 	}
 }
 
-// jsonReason is an error of encoding/json without Go's words.
+// jsonReason returns an error of encoding/json without Go's terms.
 func jsonReason(err error) string {
 	if e := new(json.UnmarshalTypeError); errors.As(err, &e) {
 		return "it is a JSON " + e.Value

@@ -20,11 +20,10 @@ func (b *pngBuffers) Get() *png.EncoderBuffer {
 }
 func (b *pngBuffers) Put(buf *png.EncoderBuffer) { b.pool.Put(buf) }
 
-// pngEncoder takes about 8 ms for a screen of 1280×800, half of what the
-// default level takes.
+// pngEncoder takes about 8 ms for a screen of 1280×800, half as long as the default level.
 var pngEncoder = png.Encoder{CompressionLevel: png.BestSpeed, BufferPool: new(pngBuffers)}
 
-// screenshot answers a picture of a surface.
+// screenshot answers with a picture of a surface.
 func (cn *connection) screenshot(c *call) (any, error) {
 	var p control.ScreenshotParams
 	if err := decodeParams(c.Params, &p); err != nil {
@@ -59,7 +58,7 @@ func (cn *connection) screenshot(c *call) (any, error) {
 	return res, nil
 }
 
-// Image returns the picture in the byte order R, G, B, A, opaque and unpadded.
+// Image returns the picture in the byte order R, G, B, A, opaque and without padding.
 func (p *Picture) Image() *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {
@@ -68,8 +67,8 @@ func (p *Picture) Image() *image.NRGBA {
 	return img
 }
 
-// intoImage is Image in the memory of the picture, if that has no padding. The
-// picture must not be used any more.
+// intoImage is Image, but reuses the picture's memory if that has no padding. The picture must not
+// be used any more.
 func (p *Picture) intoImage() *image.NRGBA {
 	n := 4 * p.Width * p.Height
 	if p.Stride != 4*p.Width || len(p.Pix) < n {

@@ -15,38 +15,34 @@ import (
 )
 
 const (
-	// busyGrace is how long a new connection waits for the previous client's to
-	// be cleaned up before it is told busy: a driver that closes and dials
-	// again at once is not a second client.
+	// busyGrace is how long a new connection waits for the end of the previous client's before it
+	// is answered busy. A driver that closes and dials again at once is not a second client.
 	busyGrace = 100 * time.Millisecond
 
-	// lingerFor is how long the server waits for the other end to close after
-	// it has written its last line. Closing with unread bytes in the socket
-	// would show the client a reset instead of the end.
+	// lingerFor is how long the server waits for the other end to close after its own last line.
+	// Closing with unread bytes in the socket would show the client a reset instead of the end.
 	lingerFor = 250 * time.Millisecond
 
-	// closeWait is how long Close waits before it says what it waits for.
+	// closeWait is how long Close waits before it logs what it waits for.
 	closeWait = 5 * time.Second
 )
 
 // Config configures a [Server]. Only Console must be set.
 type Config struct {
-	// Console is what the server drives.
+	// Console is the console to drive.
 	Console Console
 
-	// Scan reads the digest. Nil: digest_updated and digest are not offered.
+	// Scan reads the digest. If it is nil, digest_updated and digest are not offered.
 	Scan DigestScanner
 
-	// DigestRegion says where the digest stands on a primary surface of w×h
-	// pixels. Nil is [DefaultDigestRegion]; leave it alone unless your guest
-	// draws its code elsewhere.
+	// DigestRegion returns the place of the digest on a primary surface of w×h pixels. Nil means
+	// [DefaultDigestRegion]; set it only if your guest draws its code elsewhere.
 	DigestRegion func(w, h int) image.Rectangle
 
-	// Name is what hello answers as server_name. Empty is "spicelane".
+	// Name is the server_name of the hello answer. Empty means "spicelane".
 	Name string
 
-	// Logger gets connections coming and going and what went wrong. Nil is
-	// silence. What is typed and pasted is never logged.
+	// Logger gets connections and problems; nil means none. Typed and pasted text is never logged.
 	Logger *slog.Logger
 }
 
@@ -64,8 +60,8 @@ func (c *Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// Server is the server half of the control socket. It serves one client at a
-// time and never makes the console wait for it.
+// Server is the server side of the control socket. It serves one client at a time and never makes
+// the console wait for it.
 type Server struct {
 	cfg     Config
 	start   time.Time
@@ -110,8 +106,8 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Open serves the console on a Unix socket at path until the server is closed.
-// See [Listen] for what can be wrong with a path.
+// Open serves the console on a Unix socket at path until the server is closed. [Listen] documents
+// the errors about the path.
 func Open(path string, cfg Config) (*Server, error) {
 	l, err := Listen(path)
 	if err != nil {
@@ -130,7 +126,7 @@ func Open(path string, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// ErrClosed is what Serve returns after Close.
+// ErrClosed is Serve's error after Close.
 var ErrClosed = errors.New("control: server closed")
 
 // Serve accepts clients from l until the server is closed or accepting fails.
@@ -147,7 +143,7 @@ func (s *Server) Serve(l net.Listener) error {
 	return ErrClosed
 }
 
-// add registers the listener and the caller as one who uses it.
+// add registers the listener and its user.
 func (s *Server) add(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,7 +155,7 @@ func (s *Server) add(l net.Listener) bool {
 	return true
 }
 
-// accept takes connections until the listener ends; nil if Close ended it.
+// accept accepts connections until the listener ends. It returns nil if Close ended it.
 func (s *Server) accept(l net.Listener) error {
 	defer func() {
 		s.mu.Lock()
@@ -188,7 +184,7 @@ func (s *Server) accept(l net.Listener) error {
 	}
 }
 
-// handle serves one connection, or tells it that another one is served.
+// handle serves one connection, or answers busy.
 func (s *Server) handle(conn net.Conn) {
 	defer s.wg.Done()
 	defer func() {
@@ -217,8 +213,8 @@ func (s *Server) handle(conn net.Conn) {
 	newConnection(s, conn).serve()
 }
 
-// linger ends the sending direction and waits a little for the other end to
-// close, so that it sees the end and not a reset.
+// linger closes the sending direction and waits a little for the other end to close, so that it
+// sees the end and not a reset.
 func linger(conn net.Conn) {
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		_ = conn.SetReadDeadline(time.Now().Add(lingerFor))
@@ -231,8 +227,8 @@ func linger(conn net.Conn) {
 	}
 }
 
-// Close stops listening, removes the socket file, hangs up on the client,
-// cancels its pastes and waits for all of it.
+// Close stops listening, removes the socket file, disconnects the client, cancels its pastes, and
+// waits for all that.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true

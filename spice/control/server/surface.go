@@ -8,8 +8,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// pickSurface finds the surface that a request means: without a surface the
-// primary one, without a channel the primary one's.
+// pickSurface returns the surface that a request selects: by default the primary one, on the
+// primary one's channel.
 func pickSurface(c Console, channel *uint8, surface *uint32) (control.Surface, error) {
 	st := c.Status()
 	want, ok := st.Primary()
@@ -33,7 +33,7 @@ func pickSurface(c Console, channel *uint8, surface *uint32) (control.Surface, e
 	return want, errorf(control.CodeNoSuchSurface, "no surface %d on display channel %d", want.SurfaceID, want.ChannelID)
 }
 
-// noSurface says why there is no surface at all.
+// noSurface says why there is no surface.
 func noSurface(st control.Status) string {
 	switch {
 	case !st.SPICEConnected:

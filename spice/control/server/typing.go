@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// defaultConfirm is how long closed-loop typing waits for the guest to show
-	// a key before it counts it as lost.
+	// defaultConfirm is how long typing with Confirm waits for the guest to show a key before it
+	// counts as lost.
 	defaultConfirm = 2 * time.Second
 
-	// maxAnomalies bounds how many anomalies a type answer lists.
+	// maxAnomalies limits how many anomalies a type answer lists.
 	maxAnomalies = 32
 )
 
-// percentiles sums up durations by nearest rank; nil if there are none.
+// percentiles summarises durations by nearest rank; nil if there are none.
 func percentiles(ds []time.Duration) *control.Percentiles {
 	if len(ds) == 0 {
 		return nil
@@ -71,13 +71,12 @@ func (cn *connection) typeText(c *call) (any, error) {
 // console.
 type Typist struct {
 	Console Console
-	// Digests returns what reads the console's digests; it is called only for
-	// closed-loop typing. If it is nil, or returns nil, that is refused.
+	// Digests returns the watcher of the console's digests. It is called only for typing with
+	// Confirm. If it is nil or returns nil, that is refused.
 	Digests func() *DigestWatcher
 }
 
-// Type types a text and returns when it has been typed. The error is a
-// *control.Error, or ctx's.
+// Type types a text and returns when that is done. The error is a *control.Error, or ctx's.
 func (t Typist) Type(ctx context.Context, p control.TypeParams) (control.TypeResult, error) {
 	text, err := t.prepare(p)
 	if err != nil {
@@ -86,19 +85,19 @@ func (t Typist) Type(ctx context.Context, p control.TypeParams) (control.TypeRes
 	return text.send(ctx)
 }
 
-// A typing is one text that can be typed.
+// A typing is one text, ready to be typed.
 type typing struct {
 	console Console
 	text    []rune
 	chars   [][]keyboard.Stroke // how to type each character of text
 	delay   time.Duration       // between characters
 
-	// Of closed-loop typing; digests is nil otherwise.
+	// Only with Confirm; otherwise digests is nil.
 	digests *DigestWatcher
 	limit   time.Duration // how long the guest may take to show a character
 }
 
-// prepare checks the params. Nothing has been typed if it returns an error.
+// prepare validates the params. If it returns an error, nothing has been typed.
 func (t Typist) prepare(p control.TypeParams) (*typing, error) {
 	if p.Layout == "" {
 		p.Layout = "us"
@@ -134,8 +133,8 @@ func (t Typist) prepare(p control.TypeParams) (*typing, error) {
 	return ty, nil
 }
 
-// send types the text. Caps Lock is off meanwhile and no modifier down that was down
-// before; both are afterwards as they were.
+// send types the text. Meanwhile Caps Lock is off and no modifier is down that was down before;
+// afterwards both are as before.
 func (ty *typing) send(ctx context.Context) (res control.TypeResult, err error) {
 	keys, err := makeNeutral(ctx, ty.console)
 	if err != nil {
@@ -155,7 +154,7 @@ func (ty *typing) send(ctx context.Context) (res control.TypeResult, err error) 
 	return res, err
 }
 
-// keyEvents counts what typeStrokes sends.
+// keyEvents counts the key events of typeStrokes.
 func keyEvents(chars [][]keyboard.Stroke) int {
 	n := 0
 	for _, strokes := range chars {
@@ -172,16 +171,16 @@ func keyEvents(chars [][]keyboard.Stroke) int {
 	return n
 }
 
-// loop is closed-loop typing under way.
+// A loop is the state of typing with Confirm.
 type loop struct {
 	typing  *typing
 	res     *control.TypeResult
 	wake    <-chan struct{}
 	timer   *time.Timer
-	seq     int    // of the newest digest that was looked at
-	late    []rune // characters given up on
+	seq     int    // of the newest digest that was checked
+	late    []rune // characters that counted as lost
 	latency []time.Duration
-	prev    []json.RawMessage // keypresses of the digest before
+	prev    []json.RawMessage // keypresses of the previous digest
 }
 
 // sendConfirmed types each character and waits until a digest shows it.
@@ -216,7 +215,7 @@ func (ty *typing) sendConfirmed(ctx context.Context, res *control.TypeResult) er
 	return nil
 }
 
-// begin notes what is on the screen now: it is the past.
+// begin records what is on the screen now, so that it does not count.
 func (lp *loop) begin(ctx context.Context) error {
 	for {
 		if d, ok := lp.typing.digests.Newest(); ok {
@@ -264,11 +263,10 @@ func (lp *loop) await(ctx context.Context, i int, sent time.Time) error {
 	}
 }
 
-// take looks at a new digest and reports whether it shows the character that is
-// being waited for.
+// take checks a new digest and reports whether it shows the awaited character.
 func (lp *loop) take(d control.Digest, want rune, sent time.Time) bool {
 	now := keypresses(d)
-	// Two presses of one key have different times, so no event is taken for another.
+	// Two presses of one key have different times, so events are never confused.
 	news := fresh.After(lp.prev, now, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
 	lp.prev = now
 	shown := false
@@ -303,7 +301,7 @@ func (lp *loop) anomaly(format string, args ...any) {
 	}
 }
 
-// keypresses are the key presses among a digest's newest events, oldest first.
+// keypresses returns the key presses among a digest's newest events, oldest first.
 func keypresses(d control.Digest) []json.RawMessage {
 	var keys []json.RawMessage
 	for _, raw := range d.Events {
@@ -315,8 +313,8 @@ func keypresses(d control.Digest) []json.RawMessage {
 	return keys
 }
 
-// keypressIs reports whether a keypress event is of the character. Enter is
-// shown as a carriage return.
+// keypressIs reports whether a keypress event is of the character. Enter shows as a carriage
+// return.
 func keypressIs(raw json.RawMessage, want rune) bool {
 	var ev struct {
 		Keypress struct {
@@ -339,11 +337,10 @@ func keypressIs(raw json.RawMessage, want rune) bool {
 	return slices.Equal(got, wanted)
 }
 
-// releaseWithin bounds how long letting go of the keys of a cancelled text may take.
+// releaseWithin limits how long releasing the keys of a cancelled text may take.
 const releaseWithin = 2 * time.Second
 
-// typeChars types characters with a pause between them. It returns how many it
-// typed.
+// typeChars types characters with a pause between them. It returns how many it has typed.
 func typeChars(ctx context.Context, c Console, chars [][]keyboard.Stroke, delay time.Duration) (int, error) {
 	pause := newPause(delay)
 	defer pause.stop()
@@ -386,8 +383,8 @@ func (p *pause) wait(ctx context.Context) error {
 	}
 }
 
-// typeStrokes types one character. Whatever goes down comes up again, also when
-// ctx ends in between.
+// typeStrokes types one character. Every key that goes down comes up again, even if ctx ends in
+// between.
 func typeStrokes(ctx context.Context, console Console, strokes []keyboard.Stroke) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control/internal/ndjson"
 )
 
-// hello answers the version, the methods and the events.
+// hello answers with the version, the methods and the events.
 func (cn *connection) hello(c *call) (any, error) {
 	var p control.HelloParams
 	if err := decodeParams(c.Params, &p); err != nil {
@@ -39,7 +39,7 @@ func (cn *connection) hello(c *call) (any, error) {
 	}, nil
 }
 
-// status answers how things stand.
+// status answers with the present state.
 func (cn *connection) status(*call) (any, error) {
 	st := cn.srv.cfg.Console.Status()
 	if counter, ok := as[Counter](cn.srv.cfg.Console); ok {
@@ -87,8 +87,8 @@ func (cn *connection) subscribe(c *call) (any, error) {
 	return res, nil
 }
 
-// unsubscribe removes events, the queued ones with them; names that were not
-// subscribed are ignored.
+// unsubscribe removes subscriptions and their queued events; it ignores names without a
+// subscription.
 func (cn *connection) unsubscribe(c *call) (any, error) {
 	var p control.SubscribeParams
 	if err := decodeParams(c.Params, &p); err != nil {
@@ -142,7 +142,7 @@ func (cn *connection) key(c *call, code uint16, down bool) error {
 	return nil
 }
 
-// parseVersion reads a "major.minor" version.
+// parseVersion parses a "major.minor" version.
 func parseVersion(s string) (major, minor uint32, err error) {
 	a, b, ok := strings.Cut(s, ".")
 	maj, err1 := strconv.ParseUint(a, 10, 32)

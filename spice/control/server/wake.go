@@ -2,15 +2,14 @@ package server
 
 import "sync"
 
-// wakers are the channels of those who wait for something to happen. The zero
-// value is ready.
+// wakers are the channels of goroutines that wait for something to happen. The zero value is ready.
 type wakers struct {
 	mu  sync.Mutex
 	all map[chan<- struct{}]bool
 }
 
-// add has a value sent to ch, if it has room, whenever something happened, until
-// remove is called.
+// add registers ch: whenever something happens, ch gets a value if it has room, until remove is
+// called.
 func (w *wakers) add(ch chan<- struct{}) (remove func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -33,7 +32,7 @@ func (w *wakers) wake() {
 	}
 }
 
-// poke sends a value to a channel of room for one, unless it has one.
+// poke sends a value to a channel of capacity one, unless it has one already.
 func poke(ch chan<- struct{}) {
 	select {
 	case ch <- struct{}{}:
@@ -41,8 +40,8 @@ func poke(ch chan<- struct{}) {
 	}
 }
 
-// wakeOn returns a channel that has a value after something happened on the console
-// or, if digests is not nil, a digest was read, until stop is called.
+// wakeOn returns a channel that gets a value when something happens on the console, or a digest is
+// read if digests is not nil, until stop is called.
 func wakeOn(c Console, digests *DigestWatcher) (wake <-chan struct{}, stop func()) {
 	ch := make(chan struct{}, 1)
 	unobserve := c.Observe(func(Notice) { poke(ch) })

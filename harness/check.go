@@ -13,6 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/proxy"
 )
 
 // A FieldError reports a field of a Config whose value cannot work.
@@ -57,6 +58,7 @@ func (c Config) checkWords() *FieldError {
 		oneOf("Agent", c.Agent, AgentAuto, AgentOn, AgentOff),
 		oneOf("Film", c.Film, FilmOff, FilmFailures, FilmAlways),
 		oneOf("Warm", c.Warm, WarmAuto, WarmOff, WarmRequire),
+		oneOf("Takeover", c.Takeover, proxy.TakeoverShare, proxy.TakeoverRefuse, proxy.TakeoverReplace),
 		oneOf("ImpairMode", c.ImpairMode, impair.Auto, impair.InKernel, impair.InProcess),
 		oneOf("LinkIn", c.LinkIn, impair.Auto, impair.InKernel, impair.InProcess),
 	)

@@ -10,6 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice/control/server"
+	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -95,6 +96,9 @@ type Config struct {
 	// Proxy is the proxy between QEMU and the client: Builtin, None, or a Command with placeholders
 	// such as {sources} {tls} {port} {tls_port} {vv}. Default: Builtin.
 	Proxy Program `json:"proxy,omitzero"`
+	// Takeover says what the built-in proxy does with a second viewer: proxy.TakeoverShare,
+	// TakeoverRefuse or TakeoverReplace. Default: TakeoverShare, which leaves it to the console.
+	Takeover proxy.Takeover `json:"takeover,omitempty"`
 	// Client is the client of the console: Builtin, None, or a Command with the placeholders {vv}
 	// {socket} {dir} {ready}. Default: Builtin.
 	Client Program `json:"client,omitzero"`

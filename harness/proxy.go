@@ -161,7 +161,7 @@ func (b *bringUp) innerProxy(ctx context.Context) error {
 	}
 	b.apiToken = b.newSecret("token of the proxy's API")
 	p, err := headless.StartProxy(ctx, headless.ProxyConfig{
-		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: b.apiToken, Logger: log, OnEvent: b.proxyEvent},
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: b.apiToken, Logger: log, OnEvent: b.proxyEvent, Takeover: b.cfg.Takeover},
 		KeepVV: b.run.File("console.vv"), KeepSource: laneSource, KeepUUID: b.uuid,
 	})
 	if err != nil {
@@ -216,7 +216,8 @@ func (b *bringUp) childProxy(ctx context.Context) error {
 	b.apiToken = b.newSecret("token of the proxy's API")
 	var ready headless.Ready
 	b.proxy, ready, err = playPart(ctx, b.dir, "proxy", headless.Role{Proxy: &headless.ProxyRole{
-		Sources: string(list), APIToken: b.apiToken, KeepVV: b.run.File("console.vv"), KeepSource: laneSource, KeepUUID: b.uuid}})
+		Sources: string(list), APIToken: b.apiToken, Takeover: b.cfg.Takeover,
+		KeepVV: b.run.File("console.vv"), KeepSource: laneSource, KeepUUID: b.uuid}})
 	var known *verdict.Error
 	if err != nil && !errors.As(err, &known) {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "proxy", Err: err}

@@ -74,10 +74,11 @@ type ProxyRole struct {
 	// Sources is the text of a sources.yaml.
 	Sources  string `json:"sources"`
 	APIToken string `json:"api_token"`
-	// KeepVV, KeepSource and KeepUUID are as in ProxyConfig.
-	KeepVV     string `json:"keep_vv"`
-	KeepSource string `json:"keep_source"`
-	KeepUUID   string `json:"keep_uuid"`
+	// Takeover, KeepVV, KeepSource and KeepUUID are as in ProxyConfig.
+	Takeover   proxy.Takeover `json:"takeover,omitempty"`
+	KeepVV     string         `json:"keep_vv"`
+	KeepSource string         `json:"keep_source"`
+	KeepUUID   string         `json:"keep_uuid"`
 }
 
 // A ClientRole is the role of a client.
@@ -164,7 +165,7 @@ func (r *ProxyRole) play(ctx context.Context, log *slog.Logger, say func(Ready) 
 		return err
 	}
 	return RunProxy(ctx, ProxyConfig{
-		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: r.APIToken, Logger: log},
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, APIToken: r.APIToken, Logger: log, Takeover: r.Takeover},
 		KeepVV: r.KeepVV, KeepSource: r.KeepSource, KeepUUID: r.KeepUUID,
 	}, say)
 }

@@ -137,7 +137,9 @@ func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
 func (r *run) shift(c *spice.Client) {
 	r.Helper()
 	for _, state := range []digest.KeyState{digest.KeyDown, digest.KeyUp} {
-		r.must(c.Key(r.ctx, control.KeyShift, state == digest.KeyDown))
+		if err := c.Key(r.ctx, control.KeyShift, state == digest.KeyDown); err != nil {
+			r.must(&verdict.Error{Verdict: verdict.Product, Op: "a key of another client", Err: err})
+		}
 		awaitShown(r, c, "the Shift key", func(e digest.Scancode) bool { return e.Code == control.KeyShift && e.State == state })
 	}
 }

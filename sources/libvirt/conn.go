@@ -251,15 +251,33 @@ func (g *guard) why() error {
 // Read reads what may pass. Whatever is wrong ends the connection.
 func (g *guard) Read(b []byte) (int, error) {
 	n, err := g.read(b)
-	if errors.Is(err, io.EOF) {
-		err = errors.New("libvirtd has closed the connection")
-	}
 	if err != nil {
-		g.fail(err)
+		g.fail(hungUp(err))
 		g.gone.Do(func() { close(g.readerGone) })
 		return n, g.why()
 	}
 	return n, nil
+}
+
+// Write writes b. An error ends the connection.
+func (g *guard) Write(b []byte) (int, error) {
+	n, err := g.Conn.Write(b)
+	if err != nil {
+		g.fail(hungUp(err))
+		return n, g.why()
+	}
+	return n, nil
+}
+
+// hungUp names the errors by which one learns that libvirtd has hung up: which it is
+// depends on what was on its way.
+func hungUp(err error) error {
+	for _, hangup := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, hangup) {
+			return errors.New("libvirtd has closed the connection")
+		}
+	}
+	return err
 }
 
 func (g *guard) read(b []byte) (int, error) {

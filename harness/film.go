@@ -31,7 +31,7 @@ func (c Config) film() Film {
 	return Film(or(or(string(c.Film), os.Getenv(EnvFilm)), string(FilmFailures)))
 }
 
-// filmFile is where the built-in client films to; empty if it does not.
+// filmFile returns where the built-in client films to; empty if it does not.
 func (b *bringUp) filmFile() string {
 	if b.cfg.film() == FilmOff {
 		return ""

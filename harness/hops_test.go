@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// soon is a context in which a test does not wait for long for what does not come.
+// soon returns a context in which a test does not wait for long for what does not come.
 func soon(t *testing.T, lane *harness.Lane) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), 3*time.Second, errPatience)

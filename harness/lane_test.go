@@ -70,7 +70,7 @@ func firmwareLine(s string) bool {
 	return strings.HasPrefix(s, "BdsDxe: ") || strings.TrimSpace(s) == ""
 }
 
-// keypress is the newest press of a printable key in a digest, or nil.
+// keypress returns the newest press of a printable key in a digest, or nil.
 func keypress(d harness.Digest, char rune) *digest.Keypress {
 	for i := len(d.Events) - 1; i >= 0; i-- {
 		if k, ok := d.Events[i].(digest.Keypress); ok && rune(k.Unicode) == char {

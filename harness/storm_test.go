@@ -41,7 +41,7 @@ const (
 	stormGrace  = 2 * time.Second
 )
 
-// stormSize is how many processes are killed: SPICELANE_SOAK=full is for nights.
+// stormSize returns how many processes are killed: SPICELANE_SOAK=full is for nights.
 func stormSize() int {
 	switch {
 	case os.Getenv("SPICELANE_SOAK") == "full":
@@ -194,7 +194,7 @@ func awaitNothing(ctx context.Context, tmp, marker string) error {
 	}
 }
 
-// processesWith are the living processes with the marker in their environment,
+// processesWith returns the living processes with the marker in their environment,
 // which children inherit.
 func processesWith(marker string) []string {
 	var found []string

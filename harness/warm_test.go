@@ -44,7 +44,7 @@ func ownCache(t *testing.T) (dir string) {
 	return dir
 }
 
-// echoLane is a lane of the sector, with nothing in front of it.
+// echoLane returns a lane of the sector, with nothing in front of it.
 func echoLane(t *testing.T) harness.Config {
 	t.Helper()
 	dir := t.TempDir()
@@ -81,7 +81,7 @@ func tryStart(t *testing.T, cfg harness.Config) (*harness.Lane, error) {
 	return lane, err
 }
 
-// entry is the one entry of a cache.
+// entry returns the one entry of a cache.
 func entry(t *testing.T, cache string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(cache, "warm", strings.Repeat("[0-9a-f]", 64)))

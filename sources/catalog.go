@@ -142,7 +142,7 @@ func (c *Catalog) Reload() error {
 	return err
 }
 
-// Err is the error of the last reload, nil if that was good.
+// Err returns the error of the last reload, nil if that was good.
 func (c *Catalog) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// argb is rows of pixels as AARRGGBB words.
+// argb returns rows of pixels as AARRGGBB words.
 func argb(pix []byte) []uint32 {
 	var all []uint32
 	for ; len(pix) > 0; pix = pix[4:] {

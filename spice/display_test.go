@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// shown is the rows of the primary surface.
+// shown returns the rows of the primary surface.
 func shown(t *testing.T, c *spice.Client) []string {
 	t.Helper()
 	pic, err := c.Snapshot(0, 0, nil)

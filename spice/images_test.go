@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// coded is an image that is coded already.
+// coded returns an image that is coded already.
 func coded(t wire.ImageType, p *codectest.Picture, data []byte) *wire.Image {
 	return &wire.Image{Type: t, Width: uint32(p.Width), Height: uint32(p.Height), Data: data}
 }

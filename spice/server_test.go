@@ -240,7 +240,7 @@ func fill(r image.Rectangle, color uint32) *wire.DrawFill {
 	return &wire.DrawFill{Base: base(r), Brush: wire.Brush{Type: wire.BrushSolid, Color: color}, Rop: wire.RopPut}
 }
 
-// bitmap is an uncompressed 32-bit image of one colour a pixel.
+// bitmap returns an uncompressed 32-bit image of one colour a pixel.
 func bitmap(id uint64, w, h int, colors ...uint32) *wire.Image {
 	m := &wire.Image{
 		ID: id, Type: wire.ImageBitmap, Width: uint32(w), Height: uint32(h),
@@ -258,7 +258,7 @@ func drawCopy(at image.Point, src *wire.Image) *wire.DrawCopy {
 	return &wire.DrawCopy{Base: base(size.Add(at)), Src: src, SrcArea: wire.RectOf(size), Rop: wire.RopPut}
 }
 
-// pixels is a picture as rows of RRGGBB.
+// pixels returns a picture as rows of RRGGBB.
 func pixels(p *spice.Picture) []string {
 	var rows []string
 	for y := range p.Height {

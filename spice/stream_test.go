@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// fieldFrame is a frame of 504×504 pixels that spice-server sent in the middle of a stream, without Huffman tables.
+// fieldFrame returns a frame of 504×504 pixels that spice-server sent in the middle of a stream, without Huffman tables.
 func fieldFrame(t *testing.T) []byte {
 	t.Helper()
 	frame, err := os.ReadFile("codec/jpeg/testdata/stream/no-tables-504x504.jpg")

@@ -159,7 +159,7 @@ func (b *bench) say(format string, args ...any) {
 	}
 }
 
-// lane is the configuration of one lane.
+// lane returns the configuration of one lane.
 func (b *bench) lane(warm harness.Warm) harness.Config {
 	b.n++
 	c := b.cfg.Lane

@@ -56,7 +56,7 @@ func filmOf(warm bool, costs []filmCost) Film {
 	return out
 }
 
-// processCPU is what a process has used of the processors; 0 if that cannot be had. See proc(5):
+// processCPU returns what a process has used of the processors; 0 if that cannot be had. See proc(5):
 // fields 14 and 15 of its stat, in ticks of a hundredth of a second.
 func processCPU(pid int) time.Duration {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -73,7 +73,7 @@ func processCPU(pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// filmed is a lane's configuration with its film kept, unless it is not to be filmed.
+// filmed returns a lane's configuration with its film kept, unless it is not to be filmed.
 func filmed(c harness.Config) harness.Config {
 	if c.Film == "" {
 		c.Film = harness.FilmAlways

@@ -54,7 +54,7 @@ func ThisMachine(ctx context.Context) (Machine, error) {
 	return m, nil
 }
 
-// field is the value behind "name:" in one of /proc's files; empty if there is
+// field returns the value behind "name:" in one of /proc's files; empty if there is
 // none.
 func field(path, name string) string {
 	f, err := os.Open(path)
@@ -136,7 +136,7 @@ func resident(pid int) (rss, pss float64) {
 	return mib("Rss"), mib("Pss")
 }
 
-// ownCPU is what this process has used of the processors so far.
+// ownCPU returns what this process has used of the processors so far.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

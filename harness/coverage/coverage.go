@@ -44,7 +44,7 @@ func Write(dir string, c spice.Coverage) error {
 	return nil
 }
 
-// Entry is what a session leaves on its lane's timeline: what was seen, without times.
+// Entry returns what a session leaves on its lane's timeline: what was seen, without times.
 func Entry(s spice.Stats) map[string]any {
 	seen := slices.DeleteFunc(spice.CoverageOf(s), func(r spice.CoverageRow) bool { return r.Count == 0 })
 	for i := range seen {
@@ -72,7 +72,7 @@ func Sum(list ...spice.Coverage) spice.Coverage {
 	return all
 }
 
-// Since is what after has more than before.
+// Since returns what after has more than before.
 func Since(before, after spice.Coverage) spice.Coverage {
 	had := map[[2]string]spice.CoverageRow{}
 	for _, row := range before {

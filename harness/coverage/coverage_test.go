@@ -24,7 +24,7 @@ func count(rows spice.Coverage, kind, name string) uint64 {
 	return 0
 }
 
-// printed is a table with one space between words.
+// printed returns a table with one space between words.
 func printed(t *testing.T, f coverage.Found) string {
 	t.Helper()
 	var b strings.Builder

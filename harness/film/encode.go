@@ -152,7 +152,7 @@ func (e *encoder) findColours(p *Pixels) bool {
 	return true
 }
 
-// indexBits is how many bits an index takes in a PNG with so many colours.
+// indexBits returns how many bits an index takes in a PNG with so many colours.
 func indexBits(colours int) int {
 	switch {
 	case colours <= 2:

@@ -59,7 +59,7 @@ type Frame struct {
 	Patches []Patch
 }
 
-// Bytes is how much the frame's PNGs take.
+// Bytes returns how much the frame's PNGs take.
 func (f Frame) Bytes() int {
 	n := 0
 	for _, p := range f.Patches {

@@ -20,7 +20,7 @@ import (
 // this user share. The kernel releases it when its holder dies. A guest at its banner is idle, so
 // its slot is free again.
 
-// bootSlots is how many guests may boot at once.
+// bootSlots returns how many guests may boot at once.
 func bootSlots(accel string) int {
 	if accel == "kvm" {
 		return max(1, runtime.NumCPU())

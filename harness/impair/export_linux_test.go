@@ -10,13 +10,13 @@ import (
 // Netem is what netem is told.
 var Netem = netem
 
-// InKernelBy is a Config that has a Profile done in the kernel by something else.
+// InKernelBy returns a Config that has a Profile done in the kernel by something else.
 func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Profile) netlink.Qdisc) Config {
 	cfg.In, cfg.shape = InKernel, shape
 	return cfg
 }
 
-// MayMakeNamespaces is nil if this user may.
+// MayMakeNamespaces returns nil if this user may.
 func MayMakeNamespaces() error {
 	s, err := newSide(nearIP)
 	if err != nil {

@@ -201,7 +201,7 @@ func (r *Relay) Shaped() string {
 	return "in this process, on the byte streams"
 }
 
-// Addr is where the relay listens, host:port.
+// Addr returns where the relay listens, host:port.
 func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
 // Set changes what is done to all connections from now on. Bytes that are on
@@ -241,7 +241,7 @@ func (r *Relay) SetDown(down bool) {
 	r.down = down
 }
 
-// Conns are the connections that are open, oldest first.
+// Conns returns the connections that are open, oldest first.
 func (r *Relay) Conns() []*Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -376,11 +376,11 @@ type Conn struct {
 
 func (c *Conn) ends() []net.Conn { return append([]net.Conn{c.near, c.far}, c.way...) }
 
-// NearAddr is the address of the end that connected; FarAddr is the address from
+// NearAddr returns the address of the end that connected; FarAddr is the address from
 // which the relay connected onward, as the far end sees it.
 func (c *Conn) NearAddr() net.Addr { return c.near.RemoteAddr() }
 
-// FarAddr is the relay's own address on the far side.
+// FarAddr returns the relay's own address on the far side.
 func (c *Conn) FarAddr() net.Addr { return c.far.LocalAddr() }
 
 // Cut ends the connection on both sides with a reset.
@@ -515,7 +515,7 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 	}
 }
 
-// travel is how long n bytes are on their way beyond the bottleneck.
+// travel returns how long n bytes are on their way beyond the bottleneck.
 func (r *Relay) travel(profile Profile, n int) time.Duration {
 	d := profile.Delay
 	if profile.Jitter == 0 && profile.Loss == 0 {

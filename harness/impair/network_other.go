@@ -16,7 +16,7 @@ type (
 
 var errOnlyLinux = errors.New("only Linux has network namespaces")
 
-// Probe is nil if this user can have a Profile done in network namespaces on this
+// Probe returns nil if this user can have a Profile done in network namespaces on this
 // host, else it says what is lacking.
 func Probe() error { return errOnlyLinux }
 

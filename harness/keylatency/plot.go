@@ -74,7 +74,7 @@ func (r *Report) WritePlot(w io.Writer) error {
 	return err
 }
 
-// caption is one line about what was measured.
+// caption returns one line about what was measured.
 func (r *Report) caption() string {
 	parts := []string{
 		fmt.Sprintf("%s under %s", r.Fixture, r.Accel),
@@ -158,7 +158,7 @@ func legendText(s Series) string {
 	return fmt.Sprintf("%s: %s, slowest %s ms; n = %d", s.Path, strings.Join(parts, ", "), ms(s.Max), s.N)
 }
 
-// steps is the path of a distribution: it rises by one key's share at each key's
+// steps returns the path of a distribution: it rises by one key's share at each key's
 // time, and ends at the right edge.
 func steps(times []time.Duration, x axis, y func(float64) string) string {
 	var p strings.Builder
@@ -203,15 +203,15 @@ func timeAxis(all []Series) axis {
 	}
 }
 
-// at is where on the plot a time is.
+// at returns where on the plot a time is.
 func (a axis) at(ms float64) float64 { return plotLeft + ms/a.to*(plotRight-plotLeft) }
 
-// pixel is a coordinate, to a tenth of a pixel.
+// pixel returns a coordinate, to a tenth of a pixel.
 func pixel(f float64) string {
 	return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64)
 }
 
-// number is a tick's number: no more than the microseconds that times have.
+// number returns a tick's number: no more than the microseconds that times have.
 func number(f float64) string {
 	return strconv.FormatFloat(math.Round(f*1000)/1000, 'f', -1, 64)
 }

@@ -81,10 +81,10 @@ type Series struct {
 	Times []time.Duration
 }
 
-// Name is what the series' file is called, without ".csv".
+// Name returns what the series' file is called, without ".csv".
 func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Path }
 
-// Series are the series, those that are to be compared next to each other.
+// Series returns the series, those that are to be compared next to each other.
 func (r *Report) Series() []Series {
 	return []Series{
 		{"direct", "picture", r.Direct.Picture, r.Direct.Times.Picture},

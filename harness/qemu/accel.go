@@ -257,7 +257,7 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 	return judgeTrial(ctx, err)
 }
 
-// trialParent is where the directory of a trial goes: beside the machine's
+// trialParent returns where the directory of a trial goes: beside the machine's
 // sockets, so that whoever clears up after a killed process finds it, unless
 // the paths of the trial's own sockets would get too long there.
 func trialParent(cfg Config) string {

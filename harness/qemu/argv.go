@@ -47,11 +47,11 @@ func (c Config) socket(name string) string {
 	return filepath.Join(c.Dir, name)
 }
 
-// QMPSocket is the path of the QMP socket for other programs. It serves one
+// QMPSocket returns the path of the QMP socket for other programs. It serves one
 // connection at a time; the machine's owner has one of its own.
 func (c Config) QMPSocket() string { return c.socket(qmpSocket) }
 
-// ToolSocket is the path of the QMP socket of this program's own commands. A person
+// ToolSocket returns the path of the QMP socket of this program's own commands. A person
 // who is connected to QMPSocket for hours must not keep them waiting.
 func (c Config) ToolSocket() string { return c.socket(toolSocket) }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// full is a configuration with everything that fits together.
+// full returns a configuration with everything that fits together.
 func full() qemu.Config {
 	return qemu.Config{
 		Name:      "lane, the first",

@@ -195,7 +195,7 @@ const AnyPort = -1
 // than one client at a time.
 const manyClients = "SPICE_DEBUG_ALLOW_MC=1"
 
-// env is what the server needs in QEMU's environment.
+// env returns what the server needs in QEMU's environment.
 func (s Spice) env() []string {
 	if s.enabled() && !s.SingleClient {
 		return []string{manyClients}

@@ -80,7 +80,7 @@ func (e *ExitError) Error() string {
 	return s
 }
 
-// Hop is the guest if it ended the machine, else QEMU.
+// Hop returns the guest if it ended the machine, else QEMU.
 func (e *ExitError) Hop() verdict.Hop {
 	switch e.Kind {
 	case KindShutdown, KindPanicked, KindResetLoop:
@@ -191,7 +191,7 @@ func (e *BootError) Unwrap() error { return e.Err }
 // Awaited returns what was awaited.
 func (e *BootError) Awaited() string { return e.Wanted }
 
-// Hop is the guest: the machine ran.
+// Hop returns the guest: the machine ran.
 func (e *BootError) Hop() verdict.Hop { return verdict.HopGuest }
 
 // Verdict is Product: the machine ran, and its guest did not boot.

@@ -25,7 +25,7 @@ const (
 	varsGUID = "8d2bf1ff96768b4ca9852747075b4f50"
 )
 
-// flash is the beginning of a flash image with one firmware volume.
+// flash returns the beginning of a flash image with one firmware volume.
 func flash(guid string) []byte {
 	b := make([]byte, 4096)
 	g, _ := hex.DecodeString(guid)

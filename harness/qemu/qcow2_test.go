@@ -162,7 +162,7 @@ func TestAnImagesFilesAreFoundDownToTheLast(t *testing.T) {
 	}
 }
 
-// externalData is an image whose incompatible features have bit 2 set.
+// externalData returns an image whose incompatible features have bit 2 set.
 func externalData(t *testing.T) []byte {
 	b, err := qemu.EmptyOverlay("/x", "raw", 1<<20)
 	require.NoError(t, err)

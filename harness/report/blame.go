@@ -99,7 +99,7 @@ func (p *Package) failureOf(t *Test) *Failure {
 	return f
 }
 
-// faultIn is the verdict and the reason in a line, nil if it has none.
+// faultIn returns the verdict and the reason in a line, nil if it has none.
 func faultIn(line string) []string {
 	line = strings.TrimRight(line, "\r\n")
 	if m := faultWords.FindStringSubmatch(line); m != nil {
@@ -121,7 +121,7 @@ func logged(line string) (said string, ok bool) {
 	return m[1], true
 }
 
-// scriptFailure is why a script of package testscript failed: its log is one entry that begins
+// scriptFailure returns why a script of package testscript failed: its log is one entry that begins
 // with the script's environment.
 func scriptFailure(text string) string {
 	in := false
@@ -138,7 +138,7 @@ func scriptFailure(text string) string {
 
 var scriptFail = regexp.MustCompile(`^\s+FAIL: (.+:\d+: .*)$`)
 
-// exampleFailure is why an Example failed: what it printed is not its output comment.
+// exampleFailure returns why an Example failed: what it printed is not its output comment.
 func (t *Test) exampleFailure(text string) string {
 	m := exampleFail.FindStringSubmatch(text)
 	if m == nil || !strings.HasPrefix(t.Name, "Example") {
@@ -179,7 +179,7 @@ var (
 	ended = regexp.MustCompile(`^\s+it ended: (product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 )
 
-// withoutDump is a test's output without what harness.Up logged of its lanes.
+// withoutDump returns a test's output without what harness.Up logged of its lanes.
 func withoutDump(text string) string {
 	var b strings.Builder
 	in := false
@@ -194,7 +194,7 @@ func withoutDump(text string) string {
 	return b.String()
 }
 
-// dumpedLanes is what such a dump says of the lanes, for a run whose artifact
+// dumpedLanes returns what such a dump says of the lanes, for a run whose artifact
 // directories were not kept.
 func dumpedLanes(text string) []Lane {
 	var lanes []Lane
@@ -214,7 +214,7 @@ func dumpedLanes(text string) []Lane {
 	return lanes
 }
 
-// assertion is what testify says went wrong, in a line.
+// assertion returns what testify says went wrong, in a line.
 func assertion(text string) string {
 	var words []string
 	in := false
@@ -241,7 +241,7 @@ block:
 	return strings.TrimPrefix(strings.Join(words, " "), "Received unexpected error: ")
 }
 
-// lastLog is the last thing that a test logged.
+// lastLog returns the last thing that a test logged.
 func lastLog(text string) string {
 	last := ""
 	for line := range strings.Lines(text) {
@@ -308,7 +308,7 @@ func (t *Test) within(outer *Test) bool {
 	return false
 }
 
-// root is the test of the package's own that t is in.
+// root returns the test of the package's own that t is in.
 func (t *Test) root() *Test {
 	for t.parent != nil {
 		t = t.parent

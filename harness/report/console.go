@@ -63,7 +63,7 @@ func (c console) pkg(p *Package) {
 	fmt.Fprintf(c.w, "%s  %-50s %9s  %s\n", word, p.Path, took, or(strings.Join(what, ", "), "no tests"))
 }
 
-// faultOf is how a failure is called: "product fault", with the kind where that
+// faultOf returns how a failure is called: "product fault", with the kind where that
 // is not simply what a test asserted.
 func faultOf(f *Failure) string {
 	s := string(f.Verdict) + " fault"
@@ -92,7 +92,7 @@ func (r *Run) Carried() string {
 	return strings.Join(parts, "; ")
 }
 
-// Headline is the run in a line.
+// Headline returns the run in a line.
 func (r *Run) Headline() string {
 	c := r.Count()
 	var b strings.Builder
@@ -140,7 +140,7 @@ func mapKeys[V any](m map[string]V) func(yield func(string) bool) {
 	}
 }
 
-// short is a duration for people: "0.12 s", "3 min 20 s".
+// short returns a duration for people: "0.12 s", "3 min 20 s".
 func short(d time.Duration) string {
 	switch {
 	case d < 10*time.Second:
@@ -153,7 +153,7 @@ func short(d time.Duration) string {
 	}
 }
 
-// brief is the test's output without QEMU's command lines, if they are among the
+// brief returns the test's output without QEMU's command lines, if they are among the
 // evidence: they are long.
 func (t *Test) brief() string {
 	if dir, _ := t.evidence(); dir == "" {

@@ -120,7 +120,7 @@ func (p *Package) decide(action string) {
 	}
 }
 
-// culpritOf is the test in whose code it was. Test2json gives a panic to the test that
+// culpritOf returns the test in whose code it was. Test2json gives a panic to the test that
 // spoke last, or to the one whose subtest it was.
 func (p *Package) culpritOf(c *crash) *Test {
 	byTrace := p.current[c.fn]
@@ -152,7 +152,7 @@ func (c *crash) wasRunning(name string) bool {
 	return false
 }
 
-// died is what the crash makes of a test that it took along: one that has no end, or that
+// died returns what the crash makes of a test that it took along: one that has no end, or that
 // test2json ended for it.
 func (c *crash) died(t *Test) *Failure {
 	f := &Failure{Kind: Unfinished, Reason: "the test process ended before it did"}

@@ -167,7 +167,7 @@ func (c *xmlCase) fail(f *Failure, output string) {
 	}
 }
 
-// junitProblems is a suite for what is wrong with the stream.
+// junitProblems returns a suite for what is wrong with the stream.
 func (r *Run) junitProblems() xmlSuite {
 	s := xmlSuite{Name: "(input)", Time: xmlSeconds(0)}
 	if r.Incomplete {

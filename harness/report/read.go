@@ -205,7 +205,7 @@ func (rd *reader) close(p *Package, action string, now time.Time, why string) {
 	}
 }
 
-// parentOf is the test that name is a subtest of, nil for none. A subtest's own
+// parentOf returns the test that name is a subtest of, nil for none. A subtest's own
 // name may have slashes in it.
 func parentOf(p *Package, name string) *Test {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {

@@ -147,7 +147,7 @@ func TestARunsExitStatusIsThatOfTheWorstCertainty(t *testing.T) {
 	}
 }
 
-// event is one line of a stream for the package p.
+// event returns one line of a stream for the package p.
 func event(action, test, output string) string {
 	b, _ := json.Marshal(map[string]string{"Action": action, "Package": "p", "Test": test, "Output": output})
 	return string(b) + "\n"

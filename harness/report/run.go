@@ -195,7 +195,7 @@ type Finding struct {
 	Test    *Test
 }
 
-// Name is the test's name, or that of its package.
+// Name returns the test's name, or that of its package.
 func (f Finding) Name() string {
 	if f.Test == nil {
 		return f.Package.Path
@@ -203,7 +203,7 @@ func (f Finding) Name() string {
 	return f.Package.Path + "." + f.Test.Name
 }
 
-// Failures are what failed, package by package; what only was cut short by
+// Failures returns what failed, package by package; what only was cut short by
 // another's failure comes after that. A test that failed only in its subtests
 // is not among them, the subtests are.
 func (r *Run) Failures() []Finding {
@@ -241,7 +241,7 @@ func (r *Run) Verdict() verdict.Kind {
 	return ""
 }
 
-// ExitCode is the exit status that stands for the run.
+// ExitCode returns the exit status that stands for the run.
 func (r *Run) ExitCode() int {
 	if v := r.Verdict(); v != "" {
 		return v.ExitCode()
@@ -274,7 +274,7 @@ func (c *clip) add(s string) {
 	}
 }
 
-// String is what was kept.
+// String returns what was kept.
 func (c *clip) String() string {
 	switch {
 	case c.dropped > 0 || len(c.tail) > clipTail:

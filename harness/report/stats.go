@@ -13,7 +13,7 @@ type Rate struct {
 	Runs   int `json:"runs"`
 }
 
-// Value is the share of failures, 0 to 1; 0 without runs.
+// Value returns the share of failures, 0 to 1; 0 without runs.
 func (r Rate) Value() float64 {
 	if r.Runs == 0 {
 		return 0
@@ -59,7 +59,7 @@ type Flake struct {
 	Times []time.Duration
 }
 
-// Flakes are the tests that ran more than once, those that failed most often
+// Flakes returns the tests that ran more than once, those that failed most often
 // first. A run that was skipped does not count.
 func (r *Run) Flakes() []Flake {
 	type key struct{ pkg, name string }

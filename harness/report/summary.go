@@ -331,7 +331,7 @@ func (s *summary) packages(b *strings.Builder) {
 	b.WriteString("\n</details>\n")
 }
 
-// describeLanes is what lanes were in a few words: "tcg, warm, ready in 0.61 s".
+// describeLanes returns what lanes were in a few words: "tcg, warm, ready in 0.61 s".
 func describeLanes(lanes []Lane) string {
 	var out []string
 	for _, l := range lanes {
@@ -429,7 +429,7 @@ func code(s string) string {
 	return fence + s + fence
 }
 
-// fenceFor is a fence that none of the lines can end.
+// fenceFor returns a fence that none of the lines can end.
 func fenceFor(lines []string) string {
 	fence := "```"
 	for _, l := range lines {

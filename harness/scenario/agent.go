@@ -105,7 +105,7 @@ func (r *run) clipboard() string {
 	return got.Text
 }
 
-// clipboardText is a text of n bytes that does not repeat itself soon, with
+// clipboardText returns a text of n bytes that does not repeat itself soon, with
 // characters of two, three and four bytes.
 func clipboardText(n int) string {
 	var b strings.Builder

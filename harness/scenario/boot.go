@@ -48,7 +48,7 @@ func (r *run) understood() control.Status {
 	return st
 }
 
-// primary is the primary surface.
+// primary returns the primary surface.
 func (r *run) primary() control.Surface {
 	r.Helper()
 	x, ok := r.understood().Primary()

@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Covers is a suite that demands that the client's session has carried something: message
+// Covers returns a suite that demands that the client's session has carried something: message
 // types, draw types, image codecs, each at least so many times. It comes last, after the
 // suites that make the guest draw. A client that does not count its messages is not asked.
 func Covers(demands ...coverage.Demand) Suite {
@@ -40,7 +40,7 @@ var codecs = map[qemu.Compression]string{
 	qemu.CompressionLZ:      "lz_rgb",
 }
 
-// compressed is what a lane with a compression must have carried.
+// compressed returns what a lane with a compression must have carried.
 func compressed(c string) []coverage.Demand {
 	codec := codecs[qemu.Compression(c)]
 	if codec == "" {
@@ -53,7 +53,7 @@ func compressed(c string) []coverage.Demand {
 	}
 }
 
-// covered is what the client's session has carried so far; nil if the client does not count.
+// covered returns what the client's session has carried so far; nil if the client does not count.
 func (r *run) covered() spice.Coverage {
 	r.Helper()
 	if !r.offers("what the client has received", control.MethodStats) {

@@ -93,7 +93,7 @@ func Walk(tb testing.TB, lane *harness.Lane) {
 
 var modesLine = regexp.MustCompile(`^available GOP modes:((?: \d+x\d+)+)$`)
 
-// offered are the modes that the guest says its display has.
+// offered returns the modes that the guest says its display has.
 func (r *run) offered() map[image.Point]bool {
 	r.Helper()
 	ctx, cancel := r.within(patience)

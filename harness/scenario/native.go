@@ -310,7 +310,7 @@ func (p pointerLine) check(got control.CursorResult) error {
 	return nil
 }
 
-// shapeCRC is the CRC-32C of a shape's pixels: blue, green, red, alpha, and zero where it is
+// shapeCRC returns the CRC-32C of a shape's pixels: blue, green, red, alpha, and zero where it is
 // transparent.
 func shapeCRC(img image.Image) uint32 {
 	n := image.NewNRGBA(image.Rectangle{Max: img.Bounds().Size()})

@@ -32,7 +32,7 @@ func TestTheNativeSceneBearsInterruptions(t *testing.T) {
 	scenario.NativeInterrupted(t, harness.Up(t, harness.Config{}))
 }
 
-// shape is a pointer of two by one pixels: one of a colour, and one that is transparent.
+// shape returns a pointer of two by one pixels: one of a colour, and one that is transparent.
 func shape(c color.NRGBA) []byte {
 	img := image.NewNRGBA(image.Rect(0, 0, 2, 1))
 	img.SetNRGBA(0, 0, c)

@@ -224,7 +224,7 @@ func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept fun
 	return e
 }
 
-// nrgba is a picture of a session as one of the image package.
+// nrgba returns a picture of a session as one of the image package.
 func nrgba(p *spice.Picture) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {

@@ -113,7 +113,7 @@ func (r *run) unsaid(res control.RecordStopResult, secret string) (messages int)
 	return messages
 }
 
-// played is the picture in which a recording ends.
+// played returns the picture in which a recording ends.
 func (r *run) played(dir string) *image.NRGBA {
 	r.Helper()
 	conversation, err := spicetest.Load(dir)

@@ -22,7 +22,7 @@ type Suite struct {
 	Run  func(tb testing.TB, lane *harness.Lane)
 }
 
-// Suites are the suites that leave the lane as they found it, in an order in
+// Suites returns the suites that leave the lane as they found it, in an order in
 // which one lane can go through all of them: those with the given names, or without
 // any name all. It panics if there is none of a name.
 func Suites(names ...string) []Suite {
@@ -302,7 +302,7 @@ const (
 	guestPause uint16 = 0xe11d
 )
 
-// guestCode is what the guest reports for a key of the control socket.
+// guestCode returns what the guest reports for a key of the control socket.
 func guestCode(code uint16) uint16 {
 	if code == keyPause {
 		return guestPause

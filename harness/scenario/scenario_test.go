@@ -119,7 +119,7 @@ func TestThePointerMovesOnATablet(t *testing.T) {
 	scenario.Run(t, lane, scenario.Suites("pointer")...)
 }
 
-// bare is an entry for Beacon on a machine without tablet, agent and sound.
+// bare returns an entry for Beacon on a machine without tablet, agent and sound.
 func bare(t *testing.T) string {
 	t.Helper()
 	fx, err := fixtures.Find("beacon")

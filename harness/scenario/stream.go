@@ -265,13 +265,13 @@ func describe(events []digest.Event) string {
 	return head + string(b)
 }
 
-// Last is the newest digest.
+// Last returns the newest digest.
 func (s *Stream) Last() digest.Digest { return s.last }
 
-// Events are all events seen, oldest first, those in the first digest included.
+// Events returns all events seen, oldest first, those in the first digest included.
 func (s *Stream) Events() []digest.Event { return slices.Clone(s.events) }
 
-// Frames is how many digests were read.
+// Frames returns how many digests were read.
 func (s *Stream) Frames() int { return s.frames }
 
 // Complete tells whether every event with a rolling hash was seen: the hashes of

@@ -150,7 +150,7 @@ func typedParts(events []digest.Event) (parts []string) {
 	return parts
 }
 
-// inCommon is the length of the longest text that both a and b become when
+// inCommon returns the length of the longest text that both a and b become when
 // characters are left out.
 func inCommon(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -185,7 +185,7 @@ func (l Line) lastCharacters(n int) string {
 	return s
 }
 
-// whole is a text of the line with what precedes it in a line that was cut. The dots in front say
+// whole returns a text of the line with what precedes it in a line that was cut. The dots in front say
 // that the line did not begin there.
 func (l Line) whole(text string) string {
 	if l.carry == "" {

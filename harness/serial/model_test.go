@@ -207,7 +207,7 @@ func (m *model) sequence(chars []rune, i int) int {
 	return i
 }
 
-// control is the end of a control string.
+// control returns the end of a control string.
 func control(chars []rune, i int, bell bool) int {
 	for ; i < len(chars); i++ {
 		switch c := chars[i]; {

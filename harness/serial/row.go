@@ -92,7 +92,7 @@ func (r *row) clear() {
 	r.before, r.beforeSize, r.moved = nil, 0, false
 }
 
-// text is what stands in the row.
+// text returns what stands in the row.
 func (r *row) text() string {
 	var b strings.Builder
 	b.Grow(len(r.cells))
@@ -282,7 +282,7 @@ func (r *row) function(c byte) {
 	}
 }
 
-// down is the row n below the cursor's.
+// down returns the row n below the cursor's.
 func (r *row) down(n int) int {
 	if r.here > 0 {
 		return min(max(r.here+n, 1), maxRow)
@@ -474,5 +474,5 @@ func (p parameters) at(i, otherwise int) int {
 	return p[i]
 }
 
-// count is the first parameter where that counts something: 0 is 1.
+// count returns the first parameter where that counts something: 0 is 1.
 func (p parameters) count() int { return max(p.at(0, 1), 1) }

@@ -177,7 +177,7 @@ func (s *soak) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// begin is the number of the next lane, 0 if there is to be none.
+// begin returns the number of the next lane, 0 if there is to be none.
 func (s *soak) begin(ctx context.Context) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +210,7 @@ func (s *soak) ended(l Lane) {
 	}
 }
 
-// lane is the life of one.
+// lane returns the life of one.
 func (s *soak) lane(ctx context.Context, n int) Lane {
 	l := Lane{N: n}
 	cfg := s.cfg.Lane

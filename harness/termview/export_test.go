@@ -70,7 +70,7 @@ func SixelStrip(rgb []byte, w, h int) []byte {
 
 func (l layout) Parts() (picture, side, serial image.Rectangle) { return l.picture, l.side, l.serial }
 
-// How is the way to show pictures on a terminal that was asked.
+// How returns the way to show pictures on a terminal that was asked.
 func How(p Picture, kitty, sixel, tmux bool, d Depth) Picture {
 	return how(p, &terminal{kitty: kitty, sixel: sixel, tmux: tmux, depth: d})
 }

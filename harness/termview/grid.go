@@ -172,7 +172,7 @@ func (c colour) write(out *bytes.Buffer, ground string, depth Depth) {
 	out.WriteString(strconv.Itoa(index256(r, g, b)))
 }
 
-// index256 is the nearest colour of the 256 that terminals have: a cube of
+// index256 returns the nearest colour of the 256 that terminals have: a cube of
 // 6×6×6, and 24 greys that lie between its own.
 func index256(r, g, b uint8) int {
 	cube := func(v uint8) (i, level int) {

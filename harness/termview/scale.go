@@ -18,7 +18,7 @@ func (p *pixels) rows(y, n int) []byte {
 	return p.pix[3*p.w*y : 3*p.w*end]
 }
 
-// fit is the largest size of the aspect of src that fits into max.
+// fit returns the largest size of the aspect of src that fits into max.
 func fit(src, max image.Point) image.Point {
 	if src.X <= 0 || src.Y <= 0 || max.X <= 0 || max.Y <= 0 {
 		return image.Point{}

@@ -12,7 +12,7 @@ import (
 // that a change sends only the strips that it touches, whatever a terminal makes
 // of pictures that lie over others.
 
-// strips is how many there are of a picture.
+// strips returns how many there are of a picture.
 func strips(p *pixels, cellH int) int { return (p.h + cellH - 1) / cellH }
 
 // kittyStrip shows a strip at the cursor by kitty's graphics protocol, as the

@@ -32,7 +32,7 @@ const (
 	None Picture = "none"
 )
 
-// Pictures are the names of the ways.
+// Pictures returns the names of the ways.
 func Pictures() []string {
 	return []string{string(Auto), string(Kitty), string(Sixel), string(Blocks), string(Text), string(None)}
 }

@@ -147,7 +147,7 @@ func readKeys(ctx context.Context, t *terminal, keys chan<- byte) {
 	}
 }
 
-// how is the way to show pictures on this terminal.
+// how returns the way to show pictures on this terminal.
 func how(p Picture, t *terminal) Picture {
 	if p != Auto && p != "" {
 		return p

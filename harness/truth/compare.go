@@ -27,7 +27,7 @@ func (d *Difference) String() string {
 	return fmt.Sprintf("surface %d: %d pixels in %v differ, the first at %v is %08x and not %08x, colours are %.1f off", d.Surface, d.Pixels, d.Rect, d.At, d.Got, d.Want, d.Mean)
 }
 
-// mask is which bits of a surface's pixels mean something.
+// mask returns which bits of a surface's pixels mean something.
 func mask(f qxl.SurfaceFormat) uint32 {
 	switch f {
 	case qxl.SurfaceA1:

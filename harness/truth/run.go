@@ -67,7 +67,7 @@ type Foreign interface {
 	Close() error
 }
 
-// DefaultSettings are all compressions, with and without what may go on top of them.
+// DefaultSettings returns all compressions, with and without what may go on top of them.
 func DefaultSettings() []Setting {
 	var all []Setting
 	for _, c := range Compressions {
@@ -256,7 +256,7 @@ func dialPort(port *atomic.Int32) func(context.Context) (net.Conn, error) {
 	}
 }
 
-// backend is where proxies find the server.
+// backend returns where proxies find the server.
 func (r *runner) backend() Backend {
 	return Backend{Host: "127.0.0.1", Port: r.relay.Port(), Ticket: r.ticket}
 }
@@ -678,7 +678,7 @@ func (r *runner) paused(ctx context.Context) (*lost, error) {
 	return &lost{r.direct.streamed(), r.proxied.streamed()}, nil
 }
 
-// offered is how many frames the server has sent to a client that reads.
+// offered returns how many frames the server has sent to a client that reads.
 func (l *lost) offered(r *runner) int { return int(r.proxied.streamed() - l.proxied) }
 
 func (l *lost) frames(r *runner) int { return l.offered(r) - int(r.direct.streamed()-l.direct) }
@@ -792,7 +792,7 @@ func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.E
 	return nil, false, nil
 }
 
-// touched are the surfaces that a step draws on and that are there.
+// touched returns the surfaces that a step draws on and that are there.
 func touched(s *catalogue.Step, server *Server) []uint32 {
 	ids := []uint32{0}
 	for _, c := range s.Do {
@@ -853,7 +853,7 @@ func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) 
 	return f, false
 }
 
-// problem is what a client says that it cannot draw.
+// problem returns what a client says that it cannot draw.
 func (r *runner) problem(id uint32) string {
 	if info, ok := r.direct.client.Surface(0, id); ok {
 		return info.Problem
@@ -1063,7 +1063,7 @@ const (
 	freshProxied = "fresh proxied"
 )
 
-// preferred is what the client that connects through the proxy after a group asks for instead of the
+// preferred returns what the client that connects through the proxy after a group asks for instead of the
 // compression that the server is set to.
 func (s Setting) preferred() wire.ImageCompression {
 	if s.Compression == "lz" {

@@ -81,7 +81,7 @@ func ParseSetting(s string) (Setting, error) {
 	return set, nil
 }
 
-// String is what ParseSetting reads.
+// String returns what ParseSetting reads.
 func (s Setting) String() string {
 	words := s.Compression
 	if words == "" {
@@ -262,10 +262,10 @@ func (s *Server) setUp(ctx context.Context) error {
 	return nil
 }
 
-// Port is the TCP port, 0 on a unix socket.
+// Port returns the TCP port, 0 on a unix socket.
 func (s *Server) Port() int { return s.tcp }
 
-// TLSPort is the TLS port, 0 for none.
+// TLSPort returns the TLS port, 0 for none.
 func (s *Server) TLSPort() int { return s.tls }
 
 // Done is closed when the helper has ended.
@@ -289,7 +289,7 @@ func (s *Server) Picture() (*image.NRGBA, error) {
 	return Picture(p.cells(s.mem.all, nil)), nil
 }
 
-// PID is the helper's process id.
+// PID returns the helper's process id.
 func (s *Server) PID() int { return s.process.PID() }
 
 // ask says a line and returns the answer; an empty line only waits for an answer.
@@ -353,7 +353,7 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 	}
 }
 
-// processorTime is how much of the processors a process has used; 0 where that cannot be read.
+// processorTime returns how much of the processors a process has used; 0 where that cannot be read.
 func processorTime(pid int) time.Duration {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	// The name of the program, in parentheses, may have spaces in it.
@@ -385,7 +385,7 @@ func (s *Server) died(line string) *ServerDied {
 	return e
 }
 
-// lastLine is the last line of a file that says something.
+// lastLine returns the last line of a file that says something.
 func lastLine(path string) string {
 	b, _ := os.ReadFile(path)
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")

@@ -70,7 +70,7 @@ func count(n int) string {
 	return fmt.Sprint(n)
 }
 
-// Err is nil if the report is OK, and otherwise says whose fault most failures are.
+// Err returns nil if the report is OK, and otherwise says whose fault most failures are.
 func (r *Report) Err() error {
 	if r.OK() {
 		return nil

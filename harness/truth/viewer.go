@@ -89,13 +89,13 @@ func (v *viewer) of(id wire.ChannelID) *witness.Notes {
 	return v.notes[id]
 }
 
-// streamed is how many frames of streams the client has shown.
+// streamed returns how many frames of streams the client has shown.
 func (v *viewer) streamed() uint64 {
 	ops := v.client.Stats().Ops
 	return ops["stream_data"].Count + ops["stream_data_sized"].Count
 }
 
-// draws is whether messages that draw were noted and not compared.
+// draws returns whether messages that draw were noted and not compared.
 func (v *viewer) draws() int { return v.of(displayChannel).Draws() }
 
 // forget drops all notes.

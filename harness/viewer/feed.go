@@ -110,7 +110,7 @@ func freshEvents(before, now *control.Digest) []Entry {
 	return out
 }
 
-// eventEntry is an event for people: {"keypress":{"scancode":0,"unicode":"a"}} is
+// eventEntry returns an event for people: {"keypress":{"scancode":0,"unicode":"a"}} is
 // the keypress `scancode=0 unicode="a"`.
 func eventEntry(raw json.RawMessage) Entry {
 	e := Entry{Kind: Event, Name: "event", Text: string(raw)}

@@ -58,7 +58,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Of is the configuration for a lane that is up. reload says later how it is
+// Of returns the configuration for a lane that is up. reload says later how it is
 // then; nil if it is as s says for as long as anybody looks.
 func Of(s registry.State, reload func() (registry.State, error)) Config {
 	if reload == nil {
@@ -140,7 +140,7 @@ func (v *Viewer) Close() error {
 	return nil
 }
 
-// State is how things stand now.
+// State returns how things stand now.
 func (v *Viewer) State() State {
 	v.mu.Lock()
 	s, console := v.state, v.console

@@ -544,7 +544,7 @@ func TestADirectoryThatCannotBeWrittenServesWhatIsInIt(t *testing.T) {
 	require.Contains(t, out, "permission denied")
 }
 
-// openBinary is a copy of the test binary that any user may run.
+// openBinary returns a copy of the test binary that any user may run.
 func openBinary(t *testing.T) string {
 	t.Helper()
 	b, err := os.ReadFile(os.Args[0])

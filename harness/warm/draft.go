@@ -83,7 +83,7 @@ func (c *Claim) Draft() (*Draft, error) {
 	return &Draft{claim: c, dir: l}, nil
 }
 
-// Path is where the part called name is to be written.
+// Path returns where the part called name is to be written.
 func (d *Draft) Path(name string) string { return filepath.Join(d.dir.path, name) }
 
 // Abandon throws the draft away.

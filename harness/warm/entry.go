@@ -160,7 +160,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 // SavedAt is when the state was saved.
 func (e *Entry) SavedAt() time.Time { return e.Saved.At }
 
-// Size is how many bytes the parts have together.
+// Size returns how many bytes the parts have together.
 func (e *Entry) Size() int64 {
 	var n int64
 	for _, p := range e.Parts {
@@ -169,7 +169,7 @@ func (e *Entry) Size() int64 {
 	return n
 }
 
-// Path is the file of a part, "" if the entry has no such part. It must not be
+// Path returns the file of a part, "" if the entry has no such part. It must not be
 // written to.
 func (e *Entry) Path(name string) string {
 	for _, p := range e.Parts {

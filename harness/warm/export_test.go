@@ -1,6 +1,6 @@
 package warm
 
-// ManifestProblem is what parseManifest has against b.
+// ManifestProblem returns what parseManifest has against b.
 func ManifestProblem(b []byte) error {
 	_, err := parseManifest(b)
 	return err

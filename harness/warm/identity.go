@@ -30,7 +30,7 @@ const format = 1
 // A Key names an entry: 64 hex digits.
 type Key string
 
-// Short is what a person needs of a key to tell it from others.
+// Short returns what a person needs of a key to tell it from others.
 func (k Key) Short() string { return string(k[:min(12, len(k))]) }
 
 func isKey(name string) bool {
@@ -62,7 +62,7 @@ type File struct {
 	Stat   *fileIdentity `json:"stat,omitempty"`
 }
 
-// Key is the identity's name.
+// Key returns the identity's name.
 func (id Identity) Key() Key {
 	b, err := json.Marshal(id)
 	if err != nil {

@@ -50,7 +50,7 @@ func (l *lock) Close() error {
 	return nil
 }
 
-// offset is the byte that stands for a name. Two names share one about never.
+// offset returns the byte that stands for a name. Two names share one about never.
 func (p purpose) offset(name string) int64 {
 	sum := sha256.Sum256([]byte(string(p) + " " + name))
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 2) // off_t is signed

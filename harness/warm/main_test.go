@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// play is the other process. Its cache's directory is dir, and its machine the
+// play returns the other process. Its cache's directory is dir, and its machine the
 // one of machineIn(dir).
 func play(act, dir string) error {
 	cache := &warm.Cache{Dir: filepath.Join(dir, "warm"), MaxBytes: 1 << 30}

@@ -26,7 +26,7 @@ import (
 	"github.com/spicelane/spicelane/harness/webconsole"
 )
 
-// findBrowser is the path of a Chromium; without one the test is skipped, or
+// findBrowser returns the path of a Chromium; without one the test is skipped, or
 // fails where lanes are required.
 func findBrowser(t *testing.T) string {
 	t.Helper()
@@ -39,7 +39,7 @@ func findBrowser(t *testing.T) string {
 	return ""
 }
 
-// profileDir is a fresh directory for the browser's own files. A snap may only
+// profileDir returns a fresh directory for the browser's own files. A snap may only
 // write to its own place.
 func profileDir(t *testing.T, browser string) string {
 	t.Helper()
@@ -127,7 +127,7 @@ func complaints(t *testing.T, ctx context.Context) func() []string {
 	}
 }
 
-// canvasPicture is what the page's canvas holds.
+// canvasPicture returns what the page's canvas holds.
 func canvasPicture(t *testing.T, ctx context.Context) *image.NRGBA {
 	t.Helper()
 	url := run(t, ctx, "the canvas", chromedp.Evaluate[string](`document.getElementById("screen").toDataURL("image/png")`))

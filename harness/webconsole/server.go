@@ -136,10 +136,10 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Addr is where the page is served, host:port.
+// Addr returns where the page is served, host:port.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// Link is a fresh link that opens the page once. It is a secret until then.
+// Link returns a fresh link that opens the page once. It is a secret until then.
 func (s *Server) Link() string {
 	lifetime := s.cfg.LinkLifetime
 	if lifetime <= 0 {

@@ -40,7 +40,7 @@ func serve(t *testing.T, cfg webconsole.Config) *webconsole.Server {
 	return s
 }
 
-// person is a browser of its own.
+// person returns a browser of its own.
 func person(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)

@@ -293,7 +293,7 @@ func (st *stream) sendPicture(ctx context.Context, damage *viewer.Damage) error 
 	return st.conn.Write(ctx, websocket.MessageBinary, pictureMessage(pic, rects))
 }
 
-// pictureMessage is a picture message of the parts of a picture.
+// pictureMessage returns a picture message of the parts of a picture.
 func pictureMessage(pic *server.Picture, rects []image.Rectangle) []byte {
 	size, whole := pictureHeader, image.Rect(0, 0, pic.Width, pic.Height)
 	kept := rects[:0]
@@ -439,7 +439,7 @@ func (st *stream) letGo() {
 	}
 }
 
-// cursorPNG is the pointer's shape; nil if there is none.
+// cursorPNG returns the pointer's shape; nil if there is none.
 func cursorPNG(c server.Cursor) []byte {
 	img := c.Image()
 	if img == nil {
@@ -452,7 +452,7 @@ func cursorPNG(c server.Cursor) []byte {
 	return b.Bytes()
 }
 
-// newsOf is a state as the page gets it.
+// newsOf returns a state as the page gets it.
 func newsOf(s viewer.State) stateNews {
 	n := stateNews{
 		Name: s.Name, Lane: s.Lane, Reason: s.Reason, Fixture: s.Fixture, Accel: s.Accel, Problem: s.Problem,

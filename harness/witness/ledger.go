@@ -39,7 +39,7 @@ func (d *Difference) Error() string {
 	return fmt.Sprintf("of what the server said on %v, %v", d.Channel, d.TraceDifference)
 }
 
-// Tap is a spice.Config's Tap for the sessions that are to be compared.
+// Tap returns a spice.Config's Tap for the sessions that are to be compared.
 func (l *Ledger) Tap(id wire.ChannelID) wire.Tap {
 	if id.Type == wire.ChannelMain {
 		return nil

@@ -69,7 +69,7 @@ func Start(cfg Config) (*Relay, error) {
 	return r, nil
 }
 
-// Port is where it listens.
+// Port returns where it listens.
 func (r *Relay) Port() int { return r.ln.Addr().(*net.TCPAddr).Port }
 
 // Of returns what the server said to a channel of a session.

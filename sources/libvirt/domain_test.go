@@ -14,7 +14,7 @@ import (
 
 const uuidA = "6f4e2c1a-0000-0000-0000-00000000000a"
 
-// running is the XML of a running domain with that in its devices.
+// running returns the XML of a running domain with that in its devices.
 func running(devices string) string {
 	return "<domain type='qemu' id='3'><name>guest-a</name><uuid>" + uuidA + "</uuid><devices>" + devices + "</devices></domain>"
 }

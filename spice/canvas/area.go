@@ -65,7 +65,7 @@ func (m *Image) each(a Area, fn func(image.Rectangle)) error {
 	return nil
 }
 
-// bounds is the smallest rectangle around the area within m, the mask's holes included.
+// bounds returns the smallest rectangle around the area within m, the mask's holes included.
 func (m *Image) bounds(a Area) image.Rectangle {
 	box := a.Box.Intersect(m.Bounds())
 	if !a.Clipped {
@@ -78,7 +78,7 @@ func (m *Image) bounds(a Area) image.Rectangle {
 	return all
 }
 
-// Extent is the smallest rectangle around what an operation on this area can change.
+// Extent returns the smallest rectangle around what an operation on this area can change.
 func (m *Image) Extent(a Area) image.Rectangle { return m.bounds(a) }
 
 func (k *Mask) check() error {

@@ -145,7 +145,7 @@ func (p *sampler) cell(x, y int) (uint32, bool) {
 	return m.At(x, y), true
 }
 
-// pixel is the colour at a whole position; zero outside.
+// pixel returns the colour at a whole position; zero outside.
 func (p *sampler) pixel(x, y int) uint32 {
 	if v, ok := p.cell(x, y); ok {
 		return toARGB(p.format, v)
@@ -171,7 +171,7 @@ func (p *sampler) start(y int) (sx, sy int64) {
 	return row(p.matrix[0]), row(p.matrix[1])
 }
 
-// at is the colour for destination pixel x, y, relative to the box.
+// at returns the colour for destination pixel x, y, relative to the box.
 func (p *sampler) at(x, y int) uint32 {
 	if p.whole {
 		return p.pixel(x+p.Origin.X+p.shift.X, y+p.Origin.Y+p.shift.Y)

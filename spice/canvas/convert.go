@@ -5,7 +5,7 @@ import (
 	"image"
 )
 
-// Convert is the image in another format: m itself if its cells can be used as they are, a copy otherwise. Colours lose their low bits on
+// Convert returns the image in another format: m itself if its cells can be used as they are, a copy otherwise. Colours lose their low bits on
 // the way to 16 bits and repeat their high bits on the way back; alpha alone becomes black, and an opaque colour
 // becomes full alpha.
 func (m *Image) Convert(f Format) *Image {

@@ -45,7 +45,7 @@ func (d *edge) down() {
 	}
 }
 
-// ceil is what the reference rounds up with: negative numbers towards zero.
+// ceil returns what the reference rounds up with: negative numbers towards zero.
 func ceil(x float64) int {
 	n := int(x)
 	if float64(n) == x || x < 0 {
@@ -330,7 +330,7 @@ func dashed(points []image.Point, dash []int, skip int, once bool, budget *int, 
 	return spans, nil
 }
 
-// merged is the same pixels without any twice. It changes the order of all.
+// merged returns the same pixels without any twice. It changes the order of all.
 func merged(all []span) []span {
 	slices.SortFunc(all, func(a, b span) int { return cmp.Or(cmp.Compare(a.y, b.y), cmp.Compare(a.x, b.x)) })
 	out := all[:0]

@@ -23,13 +23,13 @@ const (
 	brushPattern
 )
 
-// NoBrush is the zero Brush. Operations that need a source take zero from it.
+// NoBrush returns the zero Brush. Operations that need a source take zero from it.
 func NoBrush() Brush { return Brush{} }
 
-// Solid is a brush of one cell value, in the format of the destination: 0xRRGGBB on 32-bit surfaces.
+// Solid returns a brush of one cell value, in the format of the destination: 0xRRGGBB on 32-bit surfaces.
 func Solid(value uint32) Brush { return Brush{kind: brushSolid, color: value} }
 
-// Pattern is a brush that repeats an image in all directions, its top left pixel at pos of the destination.
+// Pattern returns a brush that repeats an image in all directions, its top left pixel at pos of the destination.
 func Pattern(m *Image, pos image.Point) Brush {
 	return Brush{kind: brushPattern, pattern: m, pos: pos}
 }
@@ -112,7 +112,7 @@ func (m *Image) tileRect(r image.Rectangle, tile *Image, pos image.Point, rop Ro
 	}
 }
 
-// mod is the remainder of a/n that is not negative.
+// mod returns the remainder of a/n that is not negative.
 func mod(a, n int) int {
 	if a %= n; a < 0 {
 		a += n

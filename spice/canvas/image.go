@@ -44,7 +44,7 @@ func (f Format) Known() bool {
 	return false
 }
 
-// String is the name of the format in lower case, "format-N" if it is unknown.
+// String returns the name of the format in lower case, "format-N" if it is unknown.
 func (f Format) String() string {
 	switch f {
 	case A1:
@@ -63,7 +63,7 @@ func (f Format) String() string {
 	return fmt.Sprintf("format-%d", uint32(f))
 }
 
-// mask is the bits of a cell that the format uses.
+// mask returns the bits of a cell that the format uses.
 func (f Format) mask() uint32 {
 	switch f {
 	case A1:
@@ -99,10 +99,10 @@ func New(f Format, width, height int) *Image {
 	return &Image{Format: f, Width: width, Height: height, Stride: width * CellSize, Pix: make([]byte, width*height*CellSize)}
 }
 
-// Bounds is the rectangle from 0,0 to the image's size.
+// Bounds returns the rectangle from 0,0 to the image's size.
 func (m *Image) Bounds() image.Rectangle { return image.Rect(0, 0, m.Width, m.Height) }
 
-// At is the cell at x, y, which must be within Bounds.
+// At returns the cell at x, y, which must be within Bounds.
 func (m *Image) At(x, y int) uint32 {
 	return binary.LittleEndian.Uint32(m.Pix[y*m.Stride+x*CellSize:])
 }
@@ -112,13 +112,13 @@ func (m *Image) Set(x, y int, v uint32) {
 	binary.LittleEndian.PutUint32(m.Pix[y*m.Stride+x*CellSize:], v)
 }
 
-// row is the cells from x0 up to x1 of row y.
+// row returns the cells from x0 up to x1 of row y.
 func (m *Image) row(y, x0, x1 int) []byte {
 	o := y * m.Stride
 	return m.Pix[o+x0*CellSize : o+x1*CellSize : o+x1*CellSize]
 }
 
-// Clone is a copy with memory of its own and no padding between rows.
+// Clone returns a copy with memory of its own and no padding between rows.
 func (m *Image) Clone() *Image {
 	c := New(m.Format, m.Width, m.Height)
 	for y := range m.Height {

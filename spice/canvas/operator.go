@@ -52,7 +52,7 @@ func (op Operator) disjoint() bool { return op >= OpDisjoint && op <= OpDisjoint
 func (op Operator) conjoint() bool { return op >= OpConjoint && op <= OpConjoint+OpXorAlpha }
 func (op Operator) hsl() bool      { return op >= OpHSLHue && op <= OpHSLLuminosity }
 
-// simple is the operator of Porter and Duff that op is by another name: nothing, source and destination are the same whether or
+// simple returns the operator of Porter and Duff that op is by another name: nothing, source and destination are the same whether or
 // not shapes overlap.
 func (op Operator) simple() Operator {
 	if (op.disjoint() || op.conjoint()) && op&0xf <= OpDst {
@@ -80,7 +80,7 @@ func mulEach(a, b uint32) uint32 {
 	return v
 }
 
-// grey is a word whose four channels are v.
+// grey returns a word whose four channels are v.
 func grey(v uint32) uint32 { return v * 0x01010101 }
 
 // combine applies the operator, which does not divide, to a source colour, the source's alpha for each channel of the

@@ -172,12 +172,12 @@ func (op Operator) blendFloat(s, sa, d, da float32) float32 {
 	return float32(d*sa) + float32((root-d)*(float32(2*s)-sa))
 }
 
-// luminosity is how bright a colour is.
+// luminosity returns how bright a colour is.
 func (c colorF) luminosity() float32 {
 	return float32(c.r*0.3) + float32(c.g*0.59) + float32(c.b*0.11)
 }
 
-// saturation is how far a colour is from grey.
+// saturation returns how far a colour is from grey.
 func (c colorF) saturation() float32 { return max(c.r, c.g, c.b) - min(c.r, c.g, c.b) }
 
 // hslBlend blends hue, saturation or luminosity of a source with the rest of a destination.

@@ -28,7 +28,7 @@ import (
 // is set, and, with CANVAS_UPDATE=1, writes the file anew. The program reads cases from standard input as 32-bit little-endian words, in the order in which the code below puts
 // them, and answers each with the destination's cells.
 
-// cases is how many drawings of an operation there are for each format.
+// cases returns how many drawings of an operation there are for each format.
 func cases(operation string) uint64 {
 	if operation == "composite_blend" {
 		if n, err := strconv.Atoi(os.Getenv("CANVAS_CASES")); err == nil {
@@ -476,7 +476,7 @@ func newCase(op int, f canvas.Format, seed uint64) (*drawing, func() error) {
 	return k, operations[op].make(k)
 }
 
-// cells is the picture in the form that is summed.
+// cells returns the picture in the form that is summed.
 func cells(m *canvas.Image) []byte {
 	var b []byte
 	for i := range m.Width * m.Height {
@@ -528,7 +528,7 @@ func TestEveryOperationDrawsWhatTheReferenceDraws(t *testing.T) {
 	}
 }
 
-// startReference is what runs a case on the program that CANVAS_REFERENCE names; nil if it names none.
+// startReference returns what runs a case on the program that CANVAS_REFERENCE names; nil if it names none.
 func startReference(t *testing.T) func(*drawing) []byte {
 	program := os.Getenv("CANVAS_REFERENCE")
 	if program == "" {

@@ -42,7 +42,7 @@ const (
 	InvertRes   Descriptor = 1 << 10
 )
 
-// Rop is the raster operation of a descriptor. src is the flag that inverts what is the source there, InvertSrc for an image
+// Rop returns the raster operation of a descriptor. src is the flag that inverts what is the source there, InvertSrc for an image
 // and InvertBrush for a brush; dest likewise, InvertDest, or InvertSrc where a brush is put over an image.
 // With several operations set the lowest counts; with none it is RopCopy.
 func (d Descriptor) Rop(src, dest Descriptor) Rop {

@@ -20,7 +20,7 @@ const maxScaleSource = 1<<15 - 1
 // bilinearBits is the precision of a weight in bilinear interpolation, in bits.
 const bilinearBits = 7
 
-// step is the distance in source pixels, 16.16, between two destination pixels.
+// step returns the distance in source pixels, 16.16, between two destination pixels.
 func step(src, dst int) int64 { return int64(src) << 16 / int64(dst) }
 
 // axis is one direction of scaling in 16.16: the source position of the middle of destination pixel i is first+i*step.
@@ -97,7 +97,7 @@ func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode, fill bool
 	return out
 }
 
-// pixel is the colour at x, y with alpha, zero outside of m.
+// pixel returns the colour at x, y with alpha, zero outside of m.
 func (m *Image) pixel(x, y int) uint32 {
 	if uint(x) >= uint(m.Width) || uint(y) >= uint(m.Height) {
 		return 0
@@ -105,7 +105,7 @@ func (m *Image) pixel(x, y int) uint32 {
 	return toARGB(m.Format, m.At(x, y))
 }
 
-// bilinear is the colour at a position in 16.16, interpolated between the four pixels around it.
+// bilinear returns the colour at a position in 16.16, interpolated between the four pixels around it.
 func (m *Image) bilinear(x, y int64) uint32 {
 	x -= 0x8000
 	y -= 0x8000

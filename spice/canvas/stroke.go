@@ -9,7 +9,7 @@ import (
 // Fixed is a coordinate with four bits after the point.
 type Fixed int32
 
-// round is the nearest whole number; exactly half is rounded down.
+// round returns the nearest whole number; exactly half is rounded down.
 func (f Fixed) round() int {
 	if f&15 > 8 {
 		return int(f>>4) + 1

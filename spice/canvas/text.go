@@ -91,7 +91,7 @@ func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangl
 	})
 }
 
-// coverage is a byte of coverage for each pixel of r, row by row.
+// coverage returns a byte of coverage for each pixel of r, row by row.
 func (s String) coverage(r image.Rectangle) []byte {
 	out := make([]byte, r.Dx()*r.Dy())
 	for _, g := range s.Glyphs {

@@ -132,7 +132,7 @@ func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 	}
 }
 
-// jsonFields are the JSON names of the fields of structs.
+// jsonFields returns the JSON names of the fields of structs.
 func jsonFields(vs []any) []string {
 	var names []string
 	for _, v := range vs {
@@ -152,7 +152,7 @@ func jsonFields(vs []any) []string {
 	return names
 }
 
-// errorCodes are the codes that the source declares.
+// errorCodes returns the codes that the source declares.
 func errorCodes(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile("protocol.go")

@@ -35,7 +35,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// refused is the error for a code that the peer sent.
+// refused returns the error for a code that the peer sent.
 func refused(op string, code wire.Result) *Error {
 	e := &Error{Op: op, Code: code}
 	switch code {

@@ -24,7 +24,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// testKey is a committed RSA-1024 key, so that literal bytes stay what they are.
+// testKey returns a committed RSA-1024 key, so that literal bytes stay what they are.
 func testKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	text, err := os.ReadFile("testdata/ticket.key")
@@ -36,7 +36,7 @@ func testKey(t testing.TB) *rsa.PrivateKey {
 	return key
 }
 
-// replyBytes is a Reply with testKey, two common capabilities and one channel
+// replyBytes returns a Reply with testKey, two common capabilities and one channel
 // word, header included.
 func replyBytes(t testing.TB) []byte {
 	t.Helper()

@@ -200,7 +200,7 @@ func subjectOf(cert *x509.Certificate) ([]attribute, error) {
 	return attrs, nil
 }
 
-// canonical is the form in which values are compared: no white space around,
+// canonical returns the form in which values are compared: no white space around,
 // single spaces inside, ASCII letters small.
 func canonical(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {

@@ -77,7 +77,7 @@ func (l *lane) churn(n int) {
 	l.vv()
 }
 
-// churning is a proxy whose log and events are not kept.
+// churning returns a proxy whose log and events are not kept.
 func churning(t testing.TB) *lane {
 	return up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) {
 		c.Logger, c.OnEvent, c.Linger = nil, nil, 10*time.Millisecond

@@ -85,7 +85,7 @@ func (w *writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Held is how many sessions the proxy keeps in memory.
+// Held returns how many sessions the proxy keeps in memory.
 func (p *Proxy) Held() int {
 	p.sessions.mu.Lock()
 	defer p.sessions.mu.Unlock()
@@ -97,7 +97,7 @@ func Judge(t wire.ChannelType, from wire.Direction, kind uint16, size uint32) st
 	return policyOf(t, from).judge(kind, size)
 }
 
-// OfferedCaps is what the proxy announces for a console that it has not linked yet.
+// OfferedCaps returns what the proxy announces for a console that it has not linked yet.
 func OfferedCaps(t wire.ChannelType) wire.Caps { return offeredCaps[t] }
 
 // Drain lets the proxy say that it shuts down, and nothing else.

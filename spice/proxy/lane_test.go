@@ -176,7 +176,7 @@ func (c *console) link(conn net.Conn) bool {
 	return true
 }
 
-// next is the next channel that the proxy linked.
+// next returns the next channel that the proxy linked.
 func (c *console) next(t testing.TB) *served {
 	t.Helper()
 	select {
@@ -308,7 +308,7 @@ func up(t testing.TB, c *console, change ...func(*proxy.Config)) *lane {
 	return l
 }
 
-// token is the password of a fresh .vv.
+// token returns the password of a fresh .vv.
 func (l *lane) token() string {
 	l.t.Helper()
 	file := l.vv()
@@ -392,7 +392,7 @@ func assertCode(t testing.TB, err error, code wire.Result) {
 	assert.NoError(t, refused.Err, "the peer must have said so")
 }
 
-// message is one message with a mini header.
+// message returns one message with a mini header.
 func message(kind uint16, body []byte) []byte {
 	return append(wire.Header{Type: kind, Size: uint32(len(body))}.AppendMini(nil), body...)
 }

@@ -42,7 +42,7 @@ func (g *spiceGTK) wake() {
 	}
 }
 
-// size is how many bytes of the message are known to be needed.
+// size returns how many bytes of the message are known to be needed.
 func (g *spiceGTK) size() int {
 	header, sizeAt := wire.FullHeaderSize, 10
 	if g.mini {

@@ -75,7 +75,7 @@ func NewRecorder(cfg Config) (*Recorder, error) {
 	return &Recorder{cfg: cfg, start: cfg.Now(), used: map[string]int{}}, nil
 }
 
-// Tap is a tap that records one connection of a channel. A second connection of
+// Tap returns a tap that records one connection of a channel. A second connection of
 // the same channel goes into a file of its own.
 func (r *Recorder) Tap(id wire.ChannelID) wire.Tap {
 	return &recorded{rec: r, link: wire.LinkInfo{Channel: id}}
@@ -88,17 +88,17 @@ func (r *Recorder) Hide(secret string) {
 	r.cfg.Secrets = append(slices.Clip(r.cfg.Secrets), secret)
 }
 
-// Dir is the directory that the files are in.
+// Dir returns the directory that the files are in.
 func (r *Recorder) Dir() string { return r.cfg.Dir }
 
-// Files are the names of the files in Dir, sorted.
+// Files returns the names of the files in Dir, sorted.
 func (r *Recorder) Files() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(slices.Values(r.names))
 }
 
-// Size is how many bytes have been written.
+// Size returns how many bytes have been written.
 func (r *Recorder) Size() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -52,7 +52,7 @@ func (c *Conversation) Config() Config {
 	return cfg
 }
 
-// Steps is the script that plays the recording of one channel.
+// Steps returns the script that plays the recording of one channel.
 func Steps(r *recording.Channel) []Step {
 	channel := r.Link.Channel.Type
 	steps := []Step{{"compare capabilities", func(c *Channel) error {

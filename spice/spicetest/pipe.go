@@ -173,10 +173,10 @@ func (c *PipeConn) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// LocalAddr is "pipe".
+// LocalAddr returns "pipe".
 func (*PipeConn) LocalAddr() net.Addr { return pipeAddr{} }
 
-// RemoteAddr is "pipe".
+// RemoteAddr returns "pipe".
 func (*PipeConn) RemoteAddr() net.Addr { return pipeAddr{} }
 
 type pipeAddr struct{}

@@ -53,7 +53,7 @@ func conversations() []conversation {
 	return all
 }
 
-// clientConfig is how the client connects, recorded and played. The caches are
+// clientConfig returns how the client connects, recorded and played. The caches are
 // those of a usual client, so that images come from them.
 func clientConfig() spice.Config {
 	return spice.Config{Host: "localhost", Password: "the-ticket"}
@@ -75,7 +75,7 @@ func describePicture(img image.Image) string {
 	return fmt.Sprintf("%dx%d %x\n", size.Dx(), size.Dy(), sha256.Sum256(rgb))
 }
 
-// asImage is a snapshot as package image has it.
+// asImage returns a snapshot as package image has it.
 func asImage(p *spice.Picture) image.Image {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {

@@ -271,7 +271,7 @@ func (s *Server) AwaitScripts(ctx context.Context, n int) error {
 	}
 }
 
-// Received is what came on a channel's connections so far, in order, Acks
+// Received returns what came on a channel's connections so far, in order, Acks
 // included.
 func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	s.mu.Lock()

@@ -279,5 +279,5 @@ func AwaitHangUp() Step {
 	}}
 }
 
-// Do is a step of the test's own.
+// Do returns a step of the test's own.
 func Do(name string, run func(*Channel) error) Step { return Step{name, run} }

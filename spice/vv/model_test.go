@@ -115,7 +115,7 @@ func (k keyFile) integer(key string) int {
 	return n
 }
 
-// usable is a port that spice-gtk connects to.
+// usable returns a port that spice-gtk connects to.
 func usable(n int) int {
 	if n < 1 || n > 65535 {
 		return 0

@@ -438,7 +438,7 @@ func unescape(raw string) (value string, unknown bool, err error) {
 	return b.String(), unknown, nil
 }
 
-// escape is the inverse of unescape. A leading blank would be lost and is written as \s.
+// escape returns the inverse of unescape. A leading blank would be lost and is written as \s.
 func escape(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 8)

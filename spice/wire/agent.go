@@ -47,7 +47,7 @@ var agentTypeNames = map[uint32]string{1: "mouse_state", 2: "monitors_config", 3
 	9: "clipboard_release", 10: "file_xfer_start", 11: "file_xfer_status", 12: "file_xfer_data",
 	13: "client_disconnected", 14: "max_clipboard", 15: "audio_volume_sync", 16: "graphics_device_info"}
 
-// String is "mouse_state", … or "agent-N".
+// String returns "mouse_state", … or "agent-N".
 func (t AgentType) String() string { return enumName("agent", uint32(t), agentTypeNames) }
 
 // Capabilities of agents (VD_AGENT_CAP_*), as AgentAnnounceCapabilities holds
@@ -79,7 +79,7 @@ var agentCapNames = []string{"mouse_state", "monitors_config", "reply", "clipboa
 	"file_xfer_disabled", "file_xfer_detailed_errors", "graphics_device_info",
 	"clipboard_no_release_on_regrab", "clipboard_grab_serial"}
 
-// AgentNames is the set read as capabilities of an agent.
+// AgentNames returns the set read as capabilities of an agent.
 func (s Caps) AgentNames() string { return s.names(agentCapNames) }
 
 // RawAgentMessage is an agent message with its data not looked into.
@@ -234,7 +234,7 @@ type AgentUnknown struct {
 	Data []byte
 }
 
-// AgentType is the type it came with.
+// AgentType returns the type it came with.
 func (m *AgentUnknown) AgentType() AgentType { return m.Type }
 
 // AppendData appends the data as it came.
@@ -260,7 +260,7 @@ type AgentMouseState struct {
 	Display uint8
 }
 
-// AgentType is AgentTypeMouseState.
+// AgentType returns AgentTypeMouseState.
 func (*AgentMouseState) AgentType() AgentType { return AgentTypeMouseState }
 
 // AppendData appends VDAgentMouseState.
@@ -300,7 +300,7 @@ type AgentMonitorsConfig struct {
 	Monitors []AgentMonitor
 }
 
-// AgentType is AgentTypeMonitorsConfig.
+// AgentType returns AgentTypeMonitorsConfig.
 func (*AgentMonitorsConfig) AgentType() AgentType { return AgentTypeMonitorsConfig }
 
 // AppendData appends VDAgentMonitorsConfig.
@@ -350,7 +350,7 @@ type AgentReply struct {
 	Error uint32 // AgentSuccess or AgentError
 }
 
-// AgentType is AgentTypeReply.
+// AgentType returns AgentTypeReply.
 func (*AgentReply) AgentType() AgentType { return AgentTypeReply }
 
 // AppendData appends VDAgentReply.
@@ -411,7 +411,7 @@ type AgentClipboard struct {
 	Data      []byte
 }
 
-// AgentType is AgentTypeClipboard.
+// AgentType returns AgentTypeClipboard.
 func (*AgentClipboard) AgentType() AgentType { return AgentTypeClipboard }
 
 // AppendData appends VDAgentClipboard.
@@ -433,7 +433,7 @@ type AgentDisplayConfig struct {
 	Depth uint32 // bits a pixel
 }
 
-// AgentType is AgentTypeDisplayConfig.
+// AgentType returns AgentTypeDisplayConfig.
 func (*AgentDisplayConfig) AgentType() AgentType { return AgentTypeDisplayConfig }
 
 // AppendData appends VDAgentDisplayConfig.
@@ -452,7 +452,7 @@ type AgentAnnounceCapabilities struct {
 	Caps    Caps // AgentCap*
 }
 
-// AgentType is AgentTypeAnnounceCapabilities.
+// AgentType returns AgentTypeAnnounceCapabilities.
 func (*AgentAnnounceCapabilities) AgentType() AgentType { return AgentTypeAnnounceCapabilities }
 
 // AppendData appends VDAgentAnnounceCapabilities.
@@ -490,7 +490,7 @@ type AgentClipboardGrab struct {
 	Types     []ClipboardType
 }
 
-// AgentType is AgentTypeClipboardGrab.
+// AgentType returns AgentTypeClipboardGrab.
 func (*AgentClipboardGrab) AgentType() AgentType { return AgentTypeClipboardGrab }
 
 // AppendData appends VDAgentClipboardGrab.
@@ -523,7 +523,7 @@ type AgentClipboardRequest struct {
 	Type      ClipboardType
 }
 
-// AgentType is AgentTypeClipboardRequest.
+// AgentType returns AgentTypeClipboardRequest.
 func (*AgentClipboardRequest) AgentType() AgentType { return AgentTypeClipboardRequest }
 
 // AppendData appends VDAgentClipboardRequest.
@@ -541,7 +541,7 @@ func (m *AgentClipboardRequest) decode(r *Reader, caps Caps) {
 // AgentClipboardRelease takes a grab back.
 type AgentClipboardRelease struct{ Selection ClipboardSelection }
 
-// AgentType is AgentTypeClipboardRelease.
+// AgentType returns AgentTypeClipboardRelease.
 func (*AgentClipboardRelease) AgentType() AgentType { return AgentTypeClipboardRelease }
 
 // AppendData appends VDAgentClipboardRelease.
@@ -559,7 +559,7 @@ type AgentFileXferStart struct {
 	Data []byte
 }
 
-// AgentType is AgentTypeFileXferStart.
+// AgentType returns AgentTypeFileXferStart.
 func (*AgentFileXferStart) AgentType() AgentType { return AgentTypeFileXferStart }
 
 // AppendData appends VDAgentFileXferStartMessage.
@@ -592,7 +592,7 @@ type AgentFileXferStatus struct {
 	Data   []byte
 }
 
-// AgentType is AgentTypeFileXferStatus.
+// AgentType returns AgentTypeFileXferStatus.
 func (*AgentFileXferStatus) AgentType() AgentType { return AgentTypeFileXferStatus }
 
 // AppendData appends VDAgentFileXferStatusMessage.
@@ -614,7 +614,7 @@ type AgentFileXferData struct {
 	Data []byte
 }
 
-// AgentType is AgentTypeFileXferData.
+// AgentType returns AgentTypeFileXferData.
 func (*AgentFileXferData) AgentType() AgentType { return AgentTypeFileXferData }
 
 // AppendData appends VDAgentFileXferDataMessage.
@@ -634,7 +634,7 @@ func (m *AgentFileXferData) decode(r *Reader, _ Caps) {
 // AgentClientDisconnected tells the agent that the client is gone.
 type AgentClientDisconnected struct{}
 
-// AgentType is AgentTypeClientDisconnected.
+// AgentType returns AgentTypeClientDisconnected.
 func (*AgentClientDisconnected) AgentType() AgentType { return AgentTypeClientDisconnected }
 
 // AppendData appends nothing.
@@ -644,7 +644,7 @@ func (*AgentClientDisconnected) decode(*Reader, Caps)               {}
 // AgentMaxClipboard is the most that the sender takes, -1 for no limit.
 type AgentMaxClipboard struct{ Max int32 } // bytes
 
-// AgentType is AgentTypeMaxClipboard.
+// AgentType returns AgentTypeMaxClipboard.
 func (*AgentMaxClipboard) AgentType() AgentType { return AgentTypeMaxClipboard }
 
 // AppendData appends VDAgentMaxClipboard.
@@ -661,7 +661,7 @@ type AgentAudioVolumeSync struct {
 	Volumes  []uint16
 }
 
-// AgentType is AgentTypeAudioVolumeSync.
+// AgentType returns AgentTypeAudioVolumeSync.
 func (*AgentAudioVolumeSync) AgentType() AgentType { return AgentTypeAudioVolumeSync }
 
 // AppendData appends VDAgentAudioVolumeSync.
@@ -689,7 +689,7 @@ type AgentDevice struct {
 // AgentGraphicsDeviceInfo tells the agent what the displays are.
 type AgentGraphicsDeviceInfo struct{ Devices []AgentDevice }
 
-// AgentType is AgentTypeGraphicsDeviceInfo.
+// AgentType returns AgentTypeGraphicsDeviceInfo.
 func (*AgentGraphicsDeviceInfo) AgentType() AgentType { return AgentTypeGraphicsDeviceInfo }
 
 // AppendData appends VDAgentGraphicsDeviceInfo.

@@ -15,10 +15,10 @@ const (
 // Migrate asks the client to move this channel to the target server.
 type Migrate struct{ Flags MigrateFlags }
 
-// MessageType is 1.
+// MessageType returns 1.
 func (*Migrate) MessageType() uint16 { return 1 }
 
-// MessageName is "migrate".
+// MessageName returns "migrate".
 func (*Migrate) MessageName() string { return "migrate" }
 
 func (*Migrate) fromServer() {}
@@ -30,7 +30,7 @@ func (m *Migrate) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *Migrate) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -44,10 +44,10 @@ func (m *Migrate) encode(w *writer) { w.u32(uint32(m.Flags)) }
 // the target server as ClientMigrateData.
 type MigrateData struct{ Data []byte }
 
-// MessageType is 2.
+// MessageType returns 2.
 func (*MigrateData) MessageType() uint16 { return 2 }
 
-// MessageName is "migrate_data".
+// MessageName returns "migrate_data".
 func (*MigrateData) MessageName() string { return "migrate_data" }
 
 func (*MigrateData) fromServer() {}
@@ -59,7 +59,7 @@ func (m *MigrateData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MigrateData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -77,10 +77,10 @@ type SetAck struct {
 	Window     uint32 // messages
 }
 
-// MessageType is 3.
+// MessageType returns 3.
 func (*SetAck) MessageType() uint16 { return 3 }
 
-// MessageName is "set_ack".
+// MessageName returns "set_ack".
 func (*SetAck) MessageName() string { return "set_ack" }
 
 func (*SetAck) fromServer() {}
@@ -92,7 +92,7 @@ func (m *SetAck) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *SetAck) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -109,10 +109,10 @@ type Ping struct {
 	Data      []byte
 }
 
-// MessageType is 4.
+// MessageType returns 4.
 func (*Ping) MessageType() uint16 { return 4 }
 
-// MessageName is "ping".
+// MessageName returns "ping".
 func (*Ping) MessageName() string { return "ping" }
 
 func (*Ping) fromServer() {}
@@ -124,7 +124,7 @@ func (m *Ping) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *Ping) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -165,10 +165,10 @@ func (w *writer) waits(list []WaitForChannel) {
 // channels have been handled.
 type WaitForChannels struct{ Wait []WaitForChannel }
 
-// MessageType is 5.
+// MessageType returns 5.
 func (*WaitForChannels) MessageType() uint16 { return 5 }
 
-// MessageName is "wait_for_channels".
+// MessageName returns "wait_for_channels".
 func (*WaitForChannels) MessageName() string { return "wait_for_channels" }
 
 func (*WaitForChannels) fromServer() {}
@@ -180,7 +180,7 @@ func (m *WaitForChannels) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *WaitForChannels) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -196,10 +196,10 @@ type Disconnecting struct {
 	Reason Result
 }
 
-// MessageType is 6.
+// MessageType returns 6.
 func (*Disconnecting) MessageType() uint16 { return 6 }
 
-// MessageName is "disconnecting".
+// MessageName returns "disconnecting".
 func (*Disconnecting) MessageName() string { return "disconnecting" }
 
 func (*Disconnecting) fromServer() {}
@@ -211,7 +211,7 @@ func (m *Disconnecting) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *Disconnecting) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -231,7 +231,7 @@ const (
 	NotifyError NotifySeverity = 2
 )
 
-// String is "info", "warn" or "error".
+// String returns "info", "warn" or "error".
 func (s NotifySeverity) String() string { return enumName("severity", uint32(s), notifySeverityNames) }
 
 var notifySeverityNames = map[uint32]string{0: "info", 1: "warn", 2: "error"}
@@ -245,10 +245,10 @@ type Notify struct {
 	Message    string // without the zero byte that spice-server puts behind it
 }
 
-// MessageType is 7.
+// MessageType returns 7.
 func (*Notify) MessageType() uint16 { return 7 }
 
-// MessageName is "notify".
+// MessageName returns "notify".
 func (*Notify) MessageName() string { return "notify" }
 
 func (*Notify) fromServer() {}
@@ -260,7 +260,7 @@ func (m *Notify) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *Notify) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -288,10 +288,10 @@ func (m *Notify) encode(w *writer) {
 // List carries other messages and nothing of its own; see SubMessages.
 type List struct{ Data []byte }
 
-// MessageType is 8.
+// MessageType returns 8.
 func (*List) MessageType() uint16 { return 8 }
 
-// MessageName is "list".
+// MessageName returns "list".
 func (*List) MessageName() string { return "list" }
 
 func (*List) fromServer() {}
@@ -303,7 +303,7 @@ func (m *List) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *List) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -316,10 +316,10 @@ func (m *List) encode(w *writer) { w.bytes(m.Data) }
 // AckSync answers SetAck.
 type AckSync struct{ Generation uint32 }
 
-// MessageType is 1.
+// MessageType returns 1.
 func (*AckSync) MessageType() uint16 { return 1 }
 
-// MessageName is "ack_sync".
+// MessageName returns "ack_sync".
 func (*AckSync) MessageName() string { return "ack_sync" }
 
 func (*AckSync) fromClient() {}
@@ -331,7 +331,7 @@ func (m *AckSync) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *AckSync) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -344,10 +344,10 @@ func (m *AckSync) encode(w *writer) { w.u32(m.Generation) }
 // Ack says that another window of messages has been received.
 type Ack struct{}
 
-// MessageType is 2.
+// MessageType returns 2.
 func (*Ack) MessageType() uint16 { return 2 }
 
-// MessageName is "ack".
+// MessageName returns "ack".
 func (*Ack) MessageName() string { return "ack" }
 
 func (*Ack) fromClient() {}
@@ -355,7 +355,7 @@ func (*Ack) fromClient() {}
 // Append appends the body.
 func (m *Ack) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *Ack) Decode([]byte) error { return nil }
 
 // Pong answers Ping with its id and timestamp.
@@ -364,10 +364,10 @@ type Pong struct {
 	Timestamp uint64
 }
 
-// MessageType is 3.
+// MessageType returns 3.
 func (*Pong) MessageType() uint16 { return 3 }
 
-// MessageName is "pong".
+// MessageName returns "pong".
 func (*Pong) MessageName() string { return "pong" }
 
 func (*Pong) fromClient() {}
@@ -379,7 +379,7 @@ func (m *Pong) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *Pong) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -393,10 +393,10 @@ func (m *Pong) encode(w *writer) { w.u32(m.ID); w.u64(m.Timestamp) }
 // the source server.
 type MigrateFlushMark struct{}
 
-// MessageType is 4.
+// MessageType returns 4.
 func (*MigrateFlushMark) MessageType() uint16 { return 4 }
 
-// MessageName is "migrate_flush_mark".
+// MessageName returns "migrate_flush_mark".
 func (*MigrateFlushMark) MessageName() string { return "migrate_flush_mark" }
 
 func (*MigrateFlushMark) fromClient() {}
@@ -404,16 +404,16 @@ func (*MigrateFlushMark) fromClient() {}
 // Append appends the body.
 func (m *MigrateFlushMark) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MigrateFlushMark) Decode([]byte) error { return nil }
 
 // ClientMigrateData hands MigrateData to the target server.
 type ClientMigrateData struct{ Data []byte }
 
-// MessageType is 5.
+// MessageType returns 5.
 func (*ClientMigrateData) MessageType() uint16 { return 5 }
 
-// MessageName is "migrate_data".
+// MessageName returns "migrate_data".
 func (*ClientMigrateData) MessageName() string { return "migrate_data" }
 
 func (*ClientMigrateData) fromClient() {}
@@ -425,7 +425,7 @@ func (m *ClientMigrateData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *ClientMigrateData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -441,10 +441,10 @@ type ClientDisconnecting struct {
 	Reason Result
 }
 
-// MessageType is 6.
+// MessageType returns 6.
 func (*ClientDisconnecting) MessageType() uint16 { return 6 }
 
-// MessageName is "disconnecting".
+// MessageName returns "disconnecting".
 func (*ClientDisconnecting) MessageName() string { return "disconnecting" }
 
 func (*ClientDisconnecting) fromClient() {}
@@ -456,7 +456,7 @@ func (m *ClientDisconnecting) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *ClientDisconnecting) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

@@ -109,7 +109,7 @@ type Caps []uint32
 // protocol uses one word today; an announcement beyond this is malformed.
 const MaxCapWords = 16
 
-// MakeCaps is the set of the given capabilities. A number of 32*MaxCapWords or
+// MakeCaps returns the set of the given capabilities. A number of 32*MaxCapWords or
 // more cannot be expressed on the wire and is left out.
 func MakeCaps(caps ...Cap) Caps {
 	var set Caps
@@ -144,10 +144,10 @@ func (s Caps) Clear(c Cap) {
 	}
 }
 
-// Clone is a copy with words of its own.
+// Clone returns a copy with words of its own.
 func (s Caps) Clone() Caps { return append(Caps(nil), s...) }
 
-// Without is a copy that lacks the given capabilities.
+// Without returns a copy that lacks the given capabilities.
 func (s Caps) Without(caps ...Cap) Caps {
 	out := s.Clone()
 	for _, c := range caps {
@@ -156,7 +156,7 @@ func (s Caps) Without(caps ...Cap) Caps {
 	return out
 }
 
-// And is the set of what both have.
+// And returns the set of what both have.
 func (s Caps) And(other Caps) Caps {
 	out := make(Caps, min(len(s), len(other)))
 	for i := range out {
@@ -165,7 +165,7 @@ func (s Caps) And(other Caps) Caps {
 	return out
 }
 
-// List is the numbers in the set, ascending.
+// List returns the numbers in the set, ascending.
 func (s Caps) List() []Cap {
 	var list []Cap
 	for i, word := range s {
@@ -176,10 +176,10 @@ func (s Caps) List() []Cap {
 	return list
 }
 
-// CommonNames is the set read as common capabilities: "auth_spice,mini_header".
+// CommonNames returns the set read as common capabilities: "auth_spice,mini_header".
 func (s Caps) CommonNames() string { return s.names(commonCapNames) }
 
-// ChannelNames is the set read as capabilities of channel type t.
+// ChannelNames returns the set read as capabilities of channel type t.
 func (s Caps) ChannelNames(t ChannelType) string { return s.names(channelCapNames[t]) }
 
 func (s Caps) names(names []string) string {

@@ -31,7 +31,7 @@ var channelNames = [...]string{
 	ChannelPort: "port", ChannelWebDAV: "webdav",
 }
 
-// String is the name that spice.proto gives the channel ("main", "display",
+// String returns the name that spice.proto gives the channel ("main", "display",
 // …), or "channel-N" for a type that the protocol does not know.
 func (t ChannelType) String() string {
 	if int(t) < len(channelNames) && channelNames[t] != "" {
@@ -63,7 +63,7 @@ type ChannelID struct {
 	ID   uint8
 }
 
-// String is "display:0".
+// String returns "display:0".
 func (c ChannelID) String() string { return fmt.Sprintf("%s:%d", c.Type, c.ID) }
 
 // ParseChannelID reads what [ChannelID.String] writes.
@@ -95,7 +95,7 @@ const (
 	FromClient
 )
 
-// String is "server" or "client": who sends.
+// String returns "server" or "client": who sends.
 func (d Direction) String() string {
 	if d == FromClient {
 		return "client"

@@ -15,7 +15,7 @@ const (
 	CursorColor32 CursorType = 6
 )
 
-// String is "alpha", "mono", "color4", …
+// String returns "alpha", "mono", "color4", …
 func (t CursorType) String() string { return enumName("cursor", uint32(t), cursorTypeNames) }
 
 var cursorTypeNames = map[uint32]string{0: "alpha", 1: "mono", 2: "color4", 3: "color8", 4: "color16", 5: "color24", 6: "color32"}
@@ -75,10 +75,10 @@ type CursorInit struct {
 	Cursor         Cursor
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*CursorInit) MessageType() uint16 { return 101 }
 
-// MessageName is "cursor.init".
+// MessageName returns "cursor.init".
 func (*CursorInit) MessageName() string { return "cursor.init" }
 
 func (*CursorInit) fromServer() {}
@@ -90,7 +90,7 @@ func (m *CursorInit) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *CursorInit) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -115,10 +115,10 @@ func (m *CursorInit) encode(w *writer) {
 // CursorReset takes the cursor away and empties its cache.
 type CursorReset struct{}
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*CursorReset) MessageType() uint16 { return 102 }
 
-// MessageName is "cursor.reset".
+// MessageName returns "cursor.reset".
 func (*CursorReset) MessageName() string { return "cursor.reset" }
 
 func (*CursorReset) fromServer() {}
@@ -126,7 +126,7 @@ func (*CursorReset) fromServer() {}
 // Append appends the body.
 func (m *CursorReset) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *CursorReset) Decode([]byte) error { return nil }
 
 // CursorSet changes shape, position and visibility.
@@ -136,10 +136,10 @@ type CursorSet struct {
 	Cursor   Cursor
 }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*CursorSet) MessageType() uint16 { return 103 }
 
-// MessageName is "cursor.set".
+// MessageName returns "cursor.set".
 func (*CursorSet) MessageName() string { return "cursor.set" }
 
 func (*CursorSet) fromServer() {}
@@ -151,7 +151,7 @@ func (m *CursorSet) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *CursorSet) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -173,10 +173,10 @@ func (m *CursorSet) encode(w *writer) {
 // CursorMove places the cursor and shows it.
 type CursorMove struct{ Position Point16 }
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*CursorMove) MessageType() uint16 { return 104 }
 
-// MessageName is "cursor.move".
+// MessageName returns "cursor.move".
 func (*CursorMove) MessageName() string { return "cursor.move" }
 
 func (*CursorMove) fromServer() {}
@@ -188,7 +188,7 @@ func (m *CursorMove) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *CursorMove) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -201,10 +201,10 @@ func (m *CursorMove) encode(w *writer) { w.point16(m.Position) }
 // CursorHide hides the cursor.
 type CursorHide struct{}
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*CursorHide) MessageType() uint16 { return 105 }
 
-// MessageName is "cursor.hide".
+// MessageName returns "cursor.hide".
 func (*CursorHide) MessageName() string { return "cursor.hide" }
 
 func (*CursorHide) fromServer() {}
@@ -212,7 +212,7 @@ func (*CursorHide) fromServer() {}
 // Append appends the body.
 func (m *CursorHide) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *CursorHide) Decode([]byte) error { return nil }
 
 // CursorTrail sets the trail.
@@ -221,10 +221,10 @@ type CursorTrail struct {
 	Frequency uint16
 }
 
-// MessageType is 106.
+// MessageType returns 106.
 func (*CursorTrail) MessageType() uint16 { return 106 }
 
-// MessageName is "cursor.trail".
+// MessageName returns "cursor.trail".
 func (*CursorTrail) MessageName() string { return "cursor.trail" }
 
 func (*CursorTrail) fromServer() {}
@@ -236,7 +236,7 @@ func (m *CursorTrail) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *CursorTrail) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -249,10 +249,10 @@ func (m *CursorTrail) encode(w *writer) { w.u16(m.Length); w.u16(m.Frequency) }
 // CursorInvalOne drops one shape from the cache.
 type CursorInvalOne struct{ ID uint64 }
 
-// MessageType is 107.
+// MessageType returns 107.
 func (*CursorInvalOne) MessageType() uint16 { return 107 }
 
-// MessageName is "cursor.inval_one".
+// MessageName returns "cursor.inval_one".
 func (*CursorInvalOne) MessageName() string { return "cursor.inval_one" }
 
 func (*CursorInvalOne) fromServer() {}
@@ -264,7 +264,7 @@ func (m *CursorInvalOne) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *CursorInvalOne) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -277,10 +277,10 @@ func (m *CursorInvalOne) encode(w *writer) { w.u64(m.ID) }
 // CursorInvalAll empties the cache.
 type CursorInvalAll struct{}
 
-// MessageType is 108.
+// MessageType returns 108.
 func (*CursorInvalAll) MessageType() uint16 { return 108 }
 
-// MessageName is "cursor.inval_all".
+// MessageName returns "cursor.inval_all".
 func (*CursorInvalAll) MessageName() string { return "cursor.inval_all" }
 
 func (*CursorInvalAll) fromServer() {}
@@ -288,5 +288,5 @@ func (*CursorInvalAll) fromServer() {}
 // Append appends the body.
 func (m *CursorInvalAll) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *CursorInvalAll) Decode([]byte) error { return nil }

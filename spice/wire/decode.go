@@ -27,13 +27,13 @@ func Decode(t ChannelType, d Direction, messageType uint16, body []byte) (Messag
 	return DecodeServer(t, messageType, body)
 }
 
-// NewServerMessage is an empty message to decode into; *Unknown if the type is
+// NewServerMessage returns an empty message to decode into; *Unknown if the type is
 // not modelled.
 func NewServerMessage(t ChannelType, messageType uint16) ServerMessage {
 	return lookup(serverTables, t, messageType, func() ServerMessage { return &Unknown{Type: messageType} })
 }
 
-// NewClientMessage is an empty message to decode into, as NewServerMessage.
+// NewClientMessage returns an empty message to decode into, as NewServerMessage.
 func NewClientMessage(t ChannelType, messageType uint16) ClientMessage {
 	return lookup(clientTables, t, messageType, func() ClientMessage { return &Unknown{Type: messageType} })
 }

@@ -7,10 +7,10 @@ type DisplayMode struct {
 	Bits   uint32 // a pixel
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*DisplayMode) MessageType() uint16 { return 101 }
 
-// MessageName is "display.mode".
+// MessageName returns "display.mode".
 func (*DisplayMode) MessageName() string { return "display.mode" }
 
 func (*DisplayMode) fromServer() {}
@@ -22,7 +22,7 @@ func (m *DisplayMode) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayMode) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -37,10 +37,10 @@ func (m *DisplayMode) encode(w *writer) { w.u32(m.Width); w.u32(m.Height); w.u32
 // DisplayMark says that the primary surface is complete and may be shown.
 type DisplayMark struct{}
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*DisplayMark) MessageType() uint16 { return 102 }
 
-// MessageName is "display.mark".
+// MessageName returns "display.mark".
 func (*DisplayMark) MessageName() string { return "display.mark" }
 
 func (*DisplayMark) fromServer() {}
@@ -48,16 +48,16 @@ func (*DisplayMark) fromServer() {}
 // Append appends the body.
 func (m *DisplayMark) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *DisplayMark) Decode([]byte) error { return nil }
 
 // DisplayReset forgets all surfaces and caches.
 type DisplayReset struct{}
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*DisplayReset) MessageType() uint16 { return 103 }
 
-// MessageName is "display.reset".
+// MessageName returns "display.reset".
 func (*DisplayReset) MessageName() string { return "display.reset" }
 
 func (*DisplayReset) fromServer() {}
@@ -65,7 +65,7 @@ func (*DisplayReset) fromServer() {}
 // Append appends the body.
 func (m *DisplayReset) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *DisplayReset) Decode([]byte) error { return nil }
 
 // ResourcePixmap is the only type of Resource (SPICE_RES_TYPE_PIXMAP).
@@ -80,10 +80,10 @@ type Resource struct {
 // DisplayInvalList drops images from the pixmap cache.
 type DisplayInvalList struct{ Resources []Resource }
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*DisplayInvalList) MessageType() uint16 { return 105 }
 
-// MessageName is "display.inval_list".
+// MessageName returns "display.inval_list".
 func (*DisplayInvalList) MessageName() string { return "display.inval_list" }
 
 func (*DisplayInvalList) fromServer() {}
@@ -95,7 +95,7 @@ func (m *DisplayInvalList) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayInvalList) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -121,10 +121,10 @@ func (m *DisplayInvalList) encode(w *writer) {
 // other channels have been handled.
 type DisplayInvalAllPixmaps struct{ Wait []WaitForChannel }
 
-// MessageType is 106.
+// MessageType returns 106.
 func (*DisplayInvalAllPixmaps) MessageType() uint16 { return 106 }
 
-// MessageName is "display.inval_all_pixmaps".
+// MessageName returns "display.inval_all_pixmaps".
 func (*DisplayInvalAllPixmaps) MessageName() string { return "display.inval_all_pixmaps" }
 
 func (*DisplayInvalAllPixmaps) fromServer() {}
@@ -136,7 +136,7 @@ func (m *DisplayInvalAllPixmaps) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayInvalAllPixmaps) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -149,10 +149,10 @@ func (m *DisplayInvalAllPixmaps) encode(w *writer) { w.waits(m.Wait) }
 // DisplayInvalPalette drops a palette from the cache.
 type DisplayInvalPalette struct{ ID uint64 }
 
-// MessageType is 107.
+// MessageType returns 107.
 func (*DisplayInvalPalette) MessageType() uint16 { return 107 }
 
-// MessageName is "display.inval_palette".
+// MessageName returns "display.inval_palette".
 func (*DisplayInvalPalette) MessageName() string { return "display.inval_palette" }
 
 func (*DisplayInvalPalette) fromServer() {}
@@ -164,7 +164,7 @@ func (m *DisplayInvalPalette) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayInvalPalette) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -177,10 +177,10 @@ func (m *DisplayInvalPalette) encode(w *writer) { w.u64(m.ID) }
 // DisplayInvalAllPalettes empties the palette cache.
 type DisplayInvalAllPalettes struct{}
 
-// MessageType is 108.
+// MessageType returns 108.
 func (*DisplayInvalAllPalettes) MessageType() uint16 { return 108 }
 
-// MessageName is "display.inval_all_palettes".
+// MessageName returns "display.inval_all_palettes".
 func (*DisplayInvalAllPalettes) MessageName() string { return "display.inval_all_palettes" }
 
 func (*DisplayInvalAllPalettes) fromServer() {}
@@ -188,7 +188,7 @@ func (*DisplayInvalAllPalettes) fromServer() {}
 // Append appends the body.
 func (m *DisplayInvalAllPalettes) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *DisplayInvalAllPalettes) Decode([]byte) error { return nil }
 
 // SurfaceFormat is the pixels of a surface (SPICE_SURFACE_FMT_*).
@@ -206,10 +206,10 @@ const (
 
 var surfaceFormatNames = map[uint32]string{1: "1_a", 8: "8_a", 16: "16_555", 32: "32_xrgb", 80: "16_565", 96: "32_argb"}
 
-// String is "32_xrgb", …
+// String returns "32_xrgb", …
 func (f SurfaceFormat) String() string { return enumName("surface", uint32(f), surfaceFormatNames) }
 
-// BitsPerPixel is 1, 8, 16 or 32, and 0 for an unknown format.
+// BitsPerPixel returns 1, 8, 16 or 32, and 0 for an unknown format.
 func (f SurfaceFormat) BitsPerPixel() int {
 	switch f {
 	case Surface1A:
@@ -242,10 +242,10 @@ type DisplaySurfaceCreate struct {
 	Flags   SurfaceFlags
 }
 
-// MessageType is 314.
+// MessageType returns 314.
 func (*DisplaySurfaceCreate) MessageType() uint16 { return 314 }
 
-// MessageName is "display.surface_create".
+// MessageName returns "display.surface_create".
 func (*DisplaySurfaceCreate) MessageName() string { return "display.surface_create" }
 
 func (*DisplaySurfaceCreate) fromServer() {}
@@ -257,7 +257,7 @@ func (m *DisplaySurfaceCreate) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplaySurfaceCreate) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -280,10 +280,10 @@ func (m *DisplaySurfaceCreate) encode(w *writer) {
 // DisplaySurfaceDestroy ends a surface.
 type DisplaySurfaceDestroy struct{ Surface uint32 }
 
-// MessageType is 315.
+// MessageType returns 315.
 func (*DisplaySurfaceDestroy) MessageType() uint16 { return 315 }
 
-// MessageName is "display.surface_destroy".
+// MessageName returns "display.surface_destroy".
 func (*DisplaySurfaceDestroy) MessageName() string { return "display.surface_destroy" }
 
 func (*DisplaySurfaceDestroy) fromServer() {}
@@ -295,7 +295,7 @@ func (m *DisplaySurfaceDestroy) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplaySurfaceDestroy) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -322,10 +322,10 @@ type DisplayMonitorsConfig struct {
 	Heads      []Head
 }
 
-// MessageType is 317.
+// MessageType returns 317.
 func (*DisplayMonitorsConfig) MessageType() uint16 { return 317 }
 
-// MessageName is "display.monitors_config".
+// MessageName returns "display.monitors_config".
 func (*DisplayMonitorsConfig) MessageName() string { return "display.monitors_config" }
 
 func (*DisplayMonitorsConfig) fromServer() {}
@@ -337,7 +337,7 @@ func (m *DisplayMonitorsConfig) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayMonitorsConfig) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -373,10 +373,10 @@ type DisplayGLScanoutUnix struct {
 	Flags  uint32 // SPICE_GL_SCANOUT_FLAGS_*: 1 is Y0TOP
 }
 
-// MessageType is 320.
+// MessageType returns 320.
 func (*DisplayGLScanoutUnix) MessageType() uint16 { return 320 }
 
-// MessageName is "display.gl_scanout_unix".
+// MessageName returns "display.gl_scanout_unix".
 func (*DisplayGLScanoutUnix) MessageName() string { return "display.gl_scanout_unix" }
 
 func (*DisplayGLScanoutUnix) fromServer() {}
@@ -388,7 +388,7 @@ func (m *DisplayGLScanoutUnix) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayGLScanoutUnix) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -408,10 +408,10 @@ func (m *DisplayGLScanoutUnix) encode(w *writer) {
 // DisplayGLDraw says that a part of the DMA buffer changed.
 type DisplayGLDraw struct{ X, Y, Width, Height uint32 }
 
-// MessageType is 321.
+// MessageType returns 321.
 func (*DisplayGLDraw) MessageType() uint16 { return 321 }
 
-// MessageName is "display.gl_draw".
+// MessageName returns "display.gl_draw".
 func (*DisplayGLDraw) MessageName() string { return "display.gl_draw" }
 
 func (*DisplayGLDraw) fromServer() {}
@@ -423,7 +423,7 @@ func (m *DisplayGLDraw) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayGLDraw) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -443,10 +443,10 @@ func (m *DisplayGLDraw) encode(w *writer) {
 // DisplayQualityIndicator is a server's opinion of the line.
 type DisplayQualityIndicator struct{ Data []byte }
 
-// MessageType is 322.
+// MessageType returns 322.
 func (*DisplayQualityIndicator) MessageType() uint16 { return 322 }
 
-// MessageName is "display.quality_indicator".
+// MessageName returns "display.quality_indicator".
 func (*DisplayQualityIndicator) MessageName() string { return "display.quality_indicator" }
 
 func (*DisplayQualityIndicator) fromServer() {}
@@ -458,7 +458,7 @@ func (m *DisplayQualityIndicator) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayQualityIndicator) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -476,10 +476,10 @@ type DisplayInit struct {
 	GLZWindowSize   int32 // pixels
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*DisplayInit) MessageType() uint16 { return 101 }
 
-// MessageName is "display.init".
+// MessageName returns "display.init".
 func (*DisplayInit) MessageName() string { return "display.init" }
 
 func (*DisplayInit) fromClient() {}
@@ -491,7 +491,7 @@ func (m *DisplayInit) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayInit) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -514,10 +514,10 @@ func (m *DisplayInit) encode(w *writer) {
 // CapDisplayPrefCompression.
 type DisplayPreferredCompression struct{ Compression ImageCompression }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*DisplayPreferredCompression) MessageType() uint16 { return 103 }
 
-// MessageName is "display.preferred_compression".
+// MessageName returns "display.preferred_compression".
 func (*DisplayPreferredCompression) MessageName() string { return "display.preferred_compression" }
 
 func (*DisplayPreferredCompression) fromClient() {}
@@ -529,7 +529,7 @@ func (m *DisplayPreferredCompression) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayPreferredCompression) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -542,10 +542,10 @@ func (m *DisplayPreferredCompression) encode(w *writer) { w.u8(uint8(m.Compressi
 // DisplayGLDrawDone answers DisplayGLDraw.
 type DisplayGLDrawDone struct{}
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*DisplayGLDrawDone) MessageType() uint16 { return 104 }
 
-// MessageName is "display.gl_draw_done".
+// MessageName returns "display.gl_draw_done".
 func (*DisplayGLDrawDone) MessageName() string { return "display.gl_draw_done" }
 
 func (*DisplayGLDrawDone) fromClient() {}
@@ -553,17 +553,17 @@ func (*DisplayGLDrawDone) fromClient() {}
 // Append appends the body.
 func (m *DisplayGLDrawDone) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *DisplayGLDrawDone) Decode([]byte) error { return nil }
 
 // DisplayPreferredVideoCodecType lists codecs, best first; needs
 // CapDisplayPrefVideoCodecType.
 type DisplayPreferredVideoCodecType struct{ Codecs []VideoCodec }
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*DisplayPreferredVideoCodecType) MessageType() uint16 { return 105 }
 
-// MessageName is "display.preferred_video_codec_type".
+// MessageName returns "display.preferred_video_codec_type".
 func (*DisplayPreferredVideoCodecType) MessageName() string {
 	return "display.preferred_video_codec_type"
 }
@@ -577,7 +577,7 @@ func (m *DisplayPreferredVideoCodecType) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayPreferredVideoCodecType) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

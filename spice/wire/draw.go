@@ -143,7 +143,7 @@ const (
 	RopInversRes   Rop = 1 << 10
 )
 
-// String names the bits.
+// String returns the names of the bits.
 func (r Rop) String() string {
 	return flagNames(uint32(r), []string{"invers_src", "invers_brush", "invers_dest", "put", "or", "and", "xor",
 		"blackness", "whiteness", "invers", "invers_res"})
@@ -164,10 +164,10 @@ type DisplayCopyBits struct {
 	SrcPos Point
 }
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*DisplayCopyBits) MessageType() uint16 { return 104 }
 
-// MessageName is "display.copy_bits".
+// MessageName returns "display.copy_bits".
 func (*DisplayCopyBits) MessageName() string { return "display.copy_bits" }
 
 func (*DisplayCopyBits) fromServer() {}
@@ -179,7 +179,7 @@ func (m *DisplayCopyBits) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayCopyBits) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -197,10 +197,10 @@ type DrawFill struct {
 	Mask  Mask
 }
 
-// MessageType is 302.
+// MessageType returns 302.
 func (*DrawFill) MessageType() uint16 { return 302 }
 
-// MessageName is "display.draw_fill".
+// MessageName returns "display.draw_fill".
 func (*DrawFill) MessageName() string { return "display.draw_fill" }
 
 func (*DrawFill) fromServer() {}
@@ -212,7 +212,7 @@ func (m *DrawFill) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawFill) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -244,10 +244,10 @@ type DrawOpaque struct {
 	Mask    Mask
 }
 
-// MessageType is 303.
+// MessageType returns 303.
 func (*DrawOpaque) MessageType() uint16 { return 303 }
 
-// MessageName is "display.draw_opaque".
+// MessageName returns "display.draw_opaque".
 func (*DrawOpaque) MessageName() string { return "display.draw_opaque" }
 
 func (*DrawOpaque) fromServer() {}
@@ -259,7 +259,7 @@ func (m *DrawOpaque) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawOpaque) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -296,10 +296,10 @@ type DrawCopy struct {
 	Mask    Mask
 }
 
-// MessageType is 304.
+// MessageType returns 304.
 func (*DrawCopy) MessageType() uint16 { return 304 }
 
-// MessageName is "display.draw_copy".
+// MessageName returns "display.draw_copy".
 func (*DrawCopy) MessageName() string { return "display.draw_copy" }
 
 func (*DrawCopy) fromServer() {}
@@ -311,7 +311,7 @@ func (m *DrawCopy) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawCopy) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -346,10 +346,10 @@ type DrawBlend struct {
 	Mask    Mask
 }
 
-// MessageType is 305.
+// MessageType returns 305.
 func (*DrawBlend) MessageType() uint16 { return 305 }
 
-// MessageName is "display.draw_blend".
+// MessageName returns "display.draw_blend".
 func (*DrawBlend) MessageName() string { return "display.draw_blend" }
 
 func (*DrawBlend) fromServer() {}
@@ -361,7 +361,7 @@ func (m *DrawBlend) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawBlend) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -377,10 +377,10 @@ type DrawBlackness struct {
 	Mask Mask
 }
 
-// MessageType is 306.
+// MessageType returns 306.
 func (*DrawBlackness) MessageType() uint16 { return 306 }
 
-// MessageName is "display.draw_blackness".
+// MessageName returns "display.draw_blackness".
 func (*DrawBlackness) MessageName() string { return "display.draw_blackness" }
 
 func (*DrawBlackness) fromServer() {}
@@ -392,7 +392,7 @@ func (m *DrawBlackness) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawBlackness) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -408,10 +408,10 @@ type DrawWhiteness struct {
 	Mask Mask
 }
 
-// MessageType is 307.
+// MessageType returns 307.
 func (*DrawWhiteness) MessageType() uint16 { return 307 }
 
-// MessageName is "display.draw_whiteness".
+// MessageName returns "display.draw_whiteness".
 func (*DrawWhiteness) MessageName() string { return "display.draw_whiteness" }
 
 func (*DrawWhiteness) fromServer() {}
@@ -423,7 +423,7 @@ func (m *DrawWhiteness) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawWhiteness) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -439,10 +439,10 @@ type DrawInvers struct {
 	Mask Mask
 }
 
-// MessageType is 308.
+// MessageType returns 308.
 func (*DrawInvers) MessageType() uint16 { return 308 }
 
-// MessageName is "display.draw_invers".
+// MessageName returns "display.draw_invers".
 func (*DrawInvers) MessageName() string { return "display.draw_invers" }
 
 func (*DrawInvers) fromServer() {}
@@ -454,7 +454,7 @@ func (m *DrawInvers) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawInvers) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -476,10 +476,10 @@ type DrawRop3 struct {
 	Mask    Mask
 }
 
-// MessageType is 309.
+// MessageType returns 309.
 func (*DrawRop3) MessageType() uint16 { return 309 }
 
-// MessageName is "display.draw_rop3".
+// MessageName returns "display.draw_rop3".
 func (*DrawRop3) MessageName() string { return "display.draw_rop3" }
 
 func (*DrawRop3) fromServer() {}
@@ -491,7 +491,7 @@ func (m *DrawRop3) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawRop3) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -555,10 +555,10 @@ type DrawStroke struct {
 	BackMode  Rop
 }
 
-// MessageType is 310.
+// MessageType returns 310.
 func (*DrawStroke) MessageType() uint16 { return 310 }
 
-// MessageName is "display.draw_stroke".
+// MessageName returns "display.draw_stroke".
 func (*DrawStroke) MessageName() string { return "display.draw_stroke" }
 
 func (*DrawStroke) fromServer() {}
@@ -570,7 +570,7 @@ func (m *DrawStroke) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawStroke) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -643,7 +643,7 @@ func (m *DrawStroke) encode(w *writer) {
 	w.u16(uint16(m.BackMode))
 }
 
-// required is a cursor at an offset that is read here and must not be 0.
+// required returns a cursor at an offset that is read here and must not be 0.
 func (r *Reader) required(what string) Reader {
 	offset := r.Uint32()
 	if offset == 0 {
@@ -663,7 +663,7 @@ const (
 	StringRasterTopDown StringFlags = 1 << 3
 )
 
-// Depth is the bits of one glyph pixel: 1, 4 or 8, and 0 without raster flag.
+// Depth returns the bits of one glyph pixel: 1, 4 or 8, and 0 without raster flag.
 func (f StringFlags) Depth() int {
 	switch {
 	case f&StringRasterA1 != 0:
@@ -702,10 +702,10 @@ type DrawText struct {
 	BackMode  Rop
 }
 
-// MessageType is 311.
+// MessageType returns 311.
 func (*DrawText) MessageType() uint16 { return 311 }
 
-// MessageName is "display.draw_text".
+// MessageName returns "display.draw_text".
 func (*DrawText) MessageName() string { return "display.draw_text" }
 
 func (*DrawText) fromServer() {}
@@ -717,7 +717,7 @@ func (m *DrawText) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawText) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -776,10 +776,10 @@ type DrawTransparent struct {
 	TrueColor uint32 // 0x00rrggbb
 }
 
-// MessageType is 312.
+// MessageType returns 312.
 func (*DrawTransparent) MessageType() uint16 { return 312 }
 
-// MessageName is "display.draw_transparent".
+// MessageName returns "display.draw_transparent".
 func (*DrawTransparent) MessageName() string { return "display.draw_transparent" }
 
 func (*DrawTransparent) fromServer() {}
@@ -791,7 +791,7 @@ func (m *DrawTransparent) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawTransparent) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -831,10 +831,10 @@ type DrawAlphaBlend struct {
 	SrcArea Rect
 }
 
-// MessageType is 313.
+// MessageType returns 313.
 func (*DrawAlphaBlend) MessageType() uint16 { return 313 }
 
-// MessageName is "display.draw_alpha_blend".
+// MessageName returns "display.draw_alpha_blend".
 func (*DrawAlphaBlend) MessageName() string { return "display.draw_alpha_blend" }
 
 func (*DrawAlphaBlend) fromServer() {}
@@ -846,7 +846,7 @@ func (m *DrawAlphaBlend) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawAlphaBlend) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -883,19 +883,19 @@ const (
 	CompositeDestOpaque       CompositeFlags = 1 << 24
 )
 
-// Op is the Porter-Duff operator, numbered as in X Render.
+// Op returns the Porter-Duff operator, numbered as in X Render.
 func (f CompositeFlags) Op() uint8 { return uint8(f) }
 
 // SrcFilter and MaskFilter are numbered as in pixman.
 func (f CompositeFlags) SrcFilter() uint8 { return uint8(f >> 8 & 7) }
 
-// MaskFilter is the filter of the mask.
+// MaskFilter returns the filter of the mask.
 func (f CompositeFlags) MaskFilter() uint8 { return uint8(f >> 11 & 7) }
 
 // SrcRepeat is numbered as in pixman: none, normal, pad, reflect.
 func (f CompositeFlags) SrcRepeat() uint8 { return uint8(f >> 14 & 3) }
 
-// MaskRepeat is the repeat of the mask.
+// MaskRepeat returns the repeat of the mask.
 func (f CompositeFlags) MaskRepeat() uint8 { return uint8(f >> 16 & 3) }
 
 // DrawComposite is an operation of X Render; needs CapDisplayComposite.
@@ -910,10 +910,10 @@ type DrawComposite struct {
 	MaskOrigin    Point16
 }
 
-// MessageType is 318.
+// MessageType returns 318.
 func (*DrawComposite) MessageType() uint16 { return 318 }
 
-// MessageName is "display.draw_composite".
+// MessageName returns "display.draw_composite".
 func (*DrawComposite) MessageName() string { return "display.draw_composite" }
 
 func (*DrawComposite) fromServer() {}
@@ -925,7 +925,7 @@ func (m *DrawComposite) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DrawComposite) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// enumName is the name of v, or "what-N".
+// enumName returns the name of v, or "what-N".
 func enumName(what string, v uint32, names map[uint32]string) string {
 	if name, ok := names[v]; ok {
 		return name
@@ -14,7 +14,7 @@ func enumName(what string, v uint32, names map[uint32]string) string {
 	return fmt.Sprintf("%s-%d", what, v)
 }
 
-// flagNames is the names of the bits of v in order, joined by "|"; bits without
+// flagNames returns the names of the bits of v in order, joined by "|"; bits without
 // a name follow in hex, and no bit at all is "0".
 func flagNames(v uint32, names []string) string {
 	var parts []string
@@ -30,7 +30,7 @@ func flagNames(v uint32, names []string) string {
 	return strings.Join(parts, "|")
 }
 
-// resize is a slice of n elements, in the memory of s if that suffices.
+// resize returns a slice of n elements, in the memory of s if that suffices.
 func resize[T any](s []T, n int) []T {
 	if n <= cap(s) {
 		return s[:n]

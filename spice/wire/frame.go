@@ -188,7 +188,7 @@ func (f *FrameReader) Body(buf []byte) ([]byte, error) {
 // and is void after the next call of Next.
 func (f *FrameReader) BodyReader() io.Reader { return (*bodyReader)(f) }
 
-// Buffered is the number of bytes that were read ahead of the current position.
+// Buffered returns the number of bytes that were read ahead of the current position.
 func (f *FrameReader) Buffered() int { return f.in.Buffered() }
 
 type bodyReader FrameReader
@@ -266,5 +266,5 @@ func (f *FrameWriter) write(b []byte, h Header) error {
 	return err
 }
 
-// Serial is the serial of the last message written, 0 before the first.
+// Serial returns the serial of the last message written, 0 before the first.
 func (f *FrameWriter) Serial() uint64 { return f.serial }

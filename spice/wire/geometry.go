@@ -18,7 +18,7 @@ type PointFix struct{ X, Y Fixed }
 // outside. The order is that of the wire.
 type Rect struct{ Top, Left, Bottom, Right int32 }
 
-// Bounds is the same area as a rectangle of package image. It is not made
+// Bounds returns the same area as a rectangle of package image. It is not made
 // canonical: a malformed one is Empty.
 func (r Rect) Bounds() image.Rectangle {
 	return image.Rectangle{
@@ -27,7 +27,7 @@ func (r Rect) Bounds() image.Rectangle {
 	}
 }
 
-// RectOf is the reverse of Rect.Bounds. Coordinates must fit 32 bits.
+// RectOf returns the reverse of Rect.Bounds. Coordinates must fit 32 bits.
 func RectOf(r image.Rectangle) Rect {
 	return Rect{Top: int32(r.Min.Y), Left: int32(r.Min.X), Bottom: int32(r.Max.Y), Right: int32(r.Max.X)}
 }

@@ -23,7 +23,7 @@ var imageTypeNames = map[uint32]string{0: "bitmap", 1: "quic", 100: "lz_plt", 10
 	103: "from_cache", 104: "surface", 105: "jpeg", 106: "from_cache_lossless", 107: "zlib_glz_rgb",
 	108: "jpeg_alpha", 109: "lz4"}
 
-// String is "bitmap", "quic", … or "image-N".
+// String returns "bitmap", "quic", … or "image-N".
 func (t ImageType) String() string { return enumName("image", uint32(t), imageTypeNames) }
 
 // ImageTypes lists the types that the protocol knows, in numeric order.
@@ -49,7 +49,7 @@ const (
 
 var compressionNames = map[uint32]string{1: "off", 2: "auto_glz", 3: "auto_lz", 4: "quic", 5: "glz", 6: "lz", 7: "lz4"}
 
-// String is the name that QEMU's image-compression option takes.
+// String returns the name that QEMU's image-compression option takes.
 func (c ImageCompression) String() string {
 	return enumName("compression", uint32(c), compressionNames)
 }
@@ -65,7 +65,7 @@ const (
 	ImageFlagCacheReplaceMe ImageFlags = 1 << 2 // lossless, takes the place of the lossy one in the cache
 )
 
-// String names the flags.
+// String returns the names of the flags.
 func (f ImageFlags) String() string {
 	return flagNames(uint32(f), []string{"cache_me", "high_bits_set", "cache_replace_me"})
 }
@@ -90,7 +90,7 @@ const (
 var bitmapFormatNames = map[uint32]string{1: "1bit_le", 2: "1bit_be", 3: "4bit_le", 4: "4bit_be", 5: "8bit",
 	6: "16bit", 7: "24bit", 8: "32bit", 9: "rgba", 10: "8bit_a"}
 
-// String is "1bit_le", … "rgba".
+// String returns "1bit_le", … "rgba".
 func (f BitmapFormat) String() string { return enumName("bitmap", uint32(f), bitmapFormatNames) }
 
 // Indexed reports whether pixels of the format are numbers in a palette.
@@ -107,7 +107,7 @@ const (
 	BitmapFlagTopDown          BitmapFlags = 1 << 2
 )
 
-// String names the flags.
+// String returns the names of the flags.
 func (f BitmapFlags) String() string {
 	return flagNames(uint32(f), []string{"pal_cache_me", "pal_from_cache", "top_down"})
 }

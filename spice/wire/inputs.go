@@ -10,7 +10,7 @@ const (
 	ModifierCapsLock   Modifiers = 1 << 2
 )
 
-// String names the keys that are on.
+// String returns the names of the keys that are on.
 func (m Modifiers) String() string {
 	return flagNames(uint32(m), []string{"scroll_lock", "num_lock", "caps_lock"})
 }
@@ -30,12 +30,12 @@ const (
 	ButtonExtra  MouseButton = 7
 )
 
-// String is "left", "middle", …
+// String returns "left", "middle", …
 func (b MouseButton) String() string { return enumName("button", uint32(b), mouseButtonNames) }
 
 var mouseButtonNames = map[uint32]string{1: "left", 2: "middle", 3: "right", 4: "up", 5: "down", 6: "side", 7: "extra"}
 
-// Mask is the button's bit in a MouseButtons, 0 for a button out of range.
+// Mask returns the button's bit in a MouseButtons, 0 for a button out of range.
 func (b MouseButton) Mask() MouseButtons {
 	if b < ButtonLeft || b > ButtonExtra {
 		return 0
@@ -46,7 +46,7 @@ func (b MouseButton) Mask() MouseButtons {
 // MouseButtons is the buttons held (SPICE_MOUSE_BUTTON_MASK_*).
 type MouseButtons uint16
 
-// String names the buttons held.
+// String returns the names of the buttons held.
 func (b MouseButtons) String() string {
 	return flagNames(uint32(b), []string{"left", "middle", "right", "up", "down", "side", "extra"})
 }
@@ -59,10 +59,10 @@ const MotionAckBunch = 4
 // InputsInit is the first message of the channel.
 type InputsInit struct{ Modifiers Modifiers }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*InputsInit) MessageType() uint16 { return 101 }
 
-// MessageName is "inputs.init".
+// MessageName returns "inputs.init".
 func (*InputsInit) MessageName() string { return "inputs.init" }
 
 func (*InputsInit) fromServer() {}
@@ -74,7 +74,7 @@ func (m *InputsInit) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsInit) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -87,10 +87,10 @@ func (m *InputsInit) encode(w *writer) { w.u16(uint16(m.Modifiers)) }
 // InputsKeyModifiers says that the guest changed its lock keys.
 type InputsKeyModifiers struct{ Modifiers Modifiers }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*InputsKeyModifiers) MessageType() uint16 { return 102 }
 
-// MessageName is "inputs.key_modifiers".
+// MessageName returns "inputs.key_modifiers".
 func (*InputsKeyModifiers) MessageName() string { return "inputs.key_modifiers" }
 
 func (*InputsKeyModifiers) fromServer() {}
@@ -102,7 +102,7 @@ func (m *InputsKeyModifiers) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsKeyModifiers) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -115,10 +115,10 @@ func (m *InputsKeyModifiers) encode(w *writer) { w.u16(uint16(m.Modifiers)) }
 // InputsMouseMotionAck acknowledges MotionAckBunch motions or positions.
 type InputsMouseMotionAck struct{}
 
-// MessageType is 111.
+// MessageType returns 111.
 func (*InputsMouseMotionAck) MessageType() uint16 { return 111 }
 
-// MessageName is "inputs.mouse_motion_ack".
+// MessageName returns "inputs.mouse_motion_ack".
 func (*InputsMouseMotionAck) MessageName() string { return "inputs.mouse_motion_ack" }
 
 func (*InputsMouseMotionAck) fromServer() {}
@@ -126,17 +126,17 @@ func (*InputsMouseMotionAck) fromServer() {}
 // Append appends the body.
 func (m *InputsMouseMotionAck) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *InputsMouseMotionAck) Decode([]byte) error { return nil }
 
 // InputsKeyDown presses a key. Code is the AT set 1 make code as it is sent on
 // the wire, first byte lowest: 0x1e for A, 0x1de0 for right control.
 type InputsKeyDown struct{ Code uint32 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*InputsKeyDown) MessageType() uint16 { return 101 }
 
-// MessageName is "inputs.key_down".
+// MessageName returns "inputs.key_down".
 func (*InputsKeyDown) MessageName() string { return "inputs.key_down" }
 
 func (*InputsKeyDown) fromClient() {}
@@ -148,7 +148,7 @@ func (m *InputsKeyDown) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsKeyDown) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -162,10 +162,10 @@ func (m *InputsKeyDown) encode(w *writer) { w.u32(m.Code) }
 // for A, 0x9de0 for right control.
 type InputsKeyUp struct{ Code uint32 }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*InputsKeyUp) MessageType() uint16 { return 102 }
 
-// MessageName is "inputs.key_up".
+// MessageName returns "inputs.key_up".
 func (*InputsKeyUp) MessageName() string { return "inputs.key_up" }
 
 func (*InputsKeyUp) fromClient() {}
@@ -177,7 +177,7 @@ func (m *InputsKeyUp) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsKeyUp) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -190,10 +190,10 @@ func (m *InputsKeyUp) encode(w *writer) { w.u32(m.Code) }
 // InputsClientKeyModifiers asks the guest to have these lock keys on.
 type InputsClientKeyModifiers struct{ Modifiers Modifiers }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*InputsClientKeyModifiers) MessageType() uint16 { return 103 }
 
-// MessageName is "inputs.key_modifiers".
+// MessageName returns "inputs.key_modifiers".
 func (*InputsClientKeyModifiers) MessageName() string { return "inputs.key_modifiers" }
 
 func (*InputsClientKeyModifiers) fromClient() {}
@@ -205,7 +205,7 @@ func (m *InputsClientKeyModifiers) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsClientKeyModifiers) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -218,10 +218,10 @@ func (m *InputsClientKeyModifiers) encode(w *writer) { w.u16(uint16(m.Modifiers)
 // InputsKeyScancode sends raw scancodes; needs CapInputsKeyScancode.
 type InputsKeyScancode struct{ Codes []byte }
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*InputsKeyScancode) MessageType() uint16 { return 104 }
 
-// MessageName is "inputs.key_scancode".
+// MessageName returns "inputs.key_scancode".
 func (*InputsKeyScancode) MessageName() string { return "inputs.key_scancode" }
 
 func (*InputsKeyScancode) fromClient() {}
@@ -233,7 +233,7 @@ func (m *InputsKeyScancode) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsKeyScancode) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -249,10 +249,10 @@ type InputsMouseMotion struct {
 	Buttons MouseButtons
 }
 
-// MessageType is 111.
+// MessageType returns 111.
 func (*InputsMouseMotion) MessageType() uint16 { return 111 }
 
-// MessageName is "inputs.mouse_motion".
+// MessageName returns "inputs.mouse_motion".
 func (*InputsMouseMotion) MessageName() string { return "inputs.mouse_motion" }
 
 func (*InputsMouseMotion) fromClient() {}
@@ -264,7 +264,7 @@ func (m *InputsMouseMotion) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsMouseMotion) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -285,10 +285,10 @@ type InputsMousePosition struct {
 	Display uint8 // the id of a display channel
 }
 
-// MessageType is 112.
+// MessageType returns 112.
 func (*InputsMousePosition) MessageType() uint16 { return 112 }
 
-// MessageName is "inputs.mouse_position".
+// MessageName returns "inputs.mouse_position".
 func (*InputsMousePosition) MessageName() string { return "inputs.mouse_position" }
 
 func (*InputsMousePosition) fromClient() {}
@@ -300,7 +300,7 @@ func (m *InputsMousePosition) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsMousePosition) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -324,10 +324,10 @@ type InputsMousePress struct {
 	Buttons MouseButtons
 }
 
-// MessageType is 113.
+// MessageType returns 113.
 func (*InputsMousePress) MessageType() uint16 { return 113 }
 
-// MessageName is "inputs.mouse_press".
+// MessageName returns "inputs.mouse_press".
 func (*InputsMousePress) MessageName() string { return "inputs.mouse_press" }
 
 func (*InputsMousePress) fromClient() {}
@@ -339,7 +339,7 @@ func (m *InputsMousePress) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsMousePress) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -358,10 +358,10 @@ type InputsMouseRelease struct {
 	Buttons MouseButtons
 }
 
-// MessageType is 114.
+// MessageType returns 114.
 func (*InputsMouseRelease) MessageType() uint16 { return 114 }
 
-// MessageName is "inputs.mouse_release".
+// MessageName returns "inputs.mouse_release".
 func (*InputsMouseRelease) MessageName() string { return "inputs.mouse_release" }
 
 func (*InputsMouseRelease) fromClient() {}
@@ -373,7 +373,7 @@ func (m *InputsMouseRelease) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *InputsMouseRelease) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

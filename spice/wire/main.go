@@ -12,7 +12,7 @@ const (
 	MouseModeClient MouseMode = 1 << 1 // the client sends positions
 )
 
-// String is "server", "client" or both.
+// String returns "server", "client" or both.
 func (m MouseMode) String() string { return flagNames(uint32(m), []string{"server", "client"}) }
 
 // MigrationTarget is where a migrating guest will be found (DstInfo).
@@ -65,10 +65,10 @@ func (w *writer) stringAt(s string, required bool) {
 // MainMigrateBegin asks the client to connect to the target beforehand.
 type MainMigrateBegin struct{ Target MigrationTarget }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*MainMigrateBegin) MessageType() uint16 { return 101 }
 
-// MessageName is "main.migrate_begin".
+// MessageName returns "main.migrate_begin".
 func (*MainMigrateBegin) MessageName() string { return "main.migrate_begin" }
 
 func (*MainMigrateBegin) fromServer() {}
@@ -80,7 +80,7 @@ func (m *MainMigrateBegin) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMigrateBegin) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -93,10 +93,10 @@ func (m *MainMigrateBegin) encode(w *writer) { m.Target.encode(w) }
 // MainMigrateCancel calls a migration off.
 type MainMigrateCancel struct{}
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*MainMigrateCancel) MessageType() uint16 { return 102 }
 
-// MessageName is "main.migrate_cancel".
+// MessageName returns "main.migrate_cancel".
 func (*MainMigrateCancel) MessageName() string { return "main.migrate_cancel" }
 
 func (*MainMigrateCancel) fromServer() {}
@@ -104,7 +104,7 @@ func (*MainMigrateCancel) fromServer() {}
 // Append appends the body.
 func (m *MainMigrateCancel) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateCancel) Decode([]byte) error { return nil }
 
 // MainInit is the first message of a session.
@@ -119,10 +119,10 @@ type MainInit struct {
 	RAMHint             uint32 // bytes of the guest's video memory, or 0
 }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*MainInit) MessageType() uint16 { return 103 }
 
-// MessageName is "main.init".
+// MessageName returns "main.init".
 func (*MainInit) MessageName() string { return "main.init" }
 
 func (*MainInit) fromServer() {}
@@ -134,7 +134,7 @@ func (m *MainInit) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainInit) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -166,10 +166,10 @@ func (m *MainInit) encode(w *writer) {
 // MainChannelsList says which channels the client may link.
 type MainChannelsList struct{ Channels []ChannelID }
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*MainChannelsList) MessageType() uint16 { return 104 }
 
-// MessageName is "main.channels_list".
+// MessageName returns "main.channels_list".
 func (*MainChannelsList) MessageName() string { return "main.channels_list" }
 
 func (*MainChannelsList) fromServer() {}
@@ -181,7 +181,7 @@ func (m *MainChannelsList) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainChannelsList) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -209,10 +209,10 @@ type MainMouseMode struct {
 	Current   MouseMode
 }
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*MainMouseMode) MessageType() uint16 { return 105 }
 
-// MessageName is "main.mouse_mode".
+// MessageName returns "main.mouse_mode".
 func (*MainMouseMode) MessageName() string { return "main.mouse_mode" }
 
 func (*MainMouseMode) fromServer() {}
@@ -224,7 +224,7 @@ func (m *MainMouseMode) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMouseMode) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -243,10 +243,10 @@ func (m *MainMouseMode) encode(w *writer) {
 // MainMultiMediaTime sets the clock of sound and video, in milliseconds.
 type MainMultiMediaTime struct{ Time uint32 }
 
-// MessageType is 106.
+// MessageType returns 106.
 func (*MainMultiMediaTime) MessageType() uint16 { return 106 }
 
-// MessageName is "main.multi_media_time".
+// MessageName returns "main.multi_media_time".
 func (*MainMultiMediaTime) MessageName() string { return "main.multi_media_time" }
 
 func (*MainMultiMediaTime) fromServer() {}
@@ -258,7 +258,7 @@ func (m *MainMultiMediaTime) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMultiMediaTime) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -272,10 +272,10 @@ func (m *MainMultiMediaTime) encode(w *writer) { w.u32(m.Time) }
 // CapMainAgentConnectedTokens.
 type MainAgentConnected struct{}
 
-// MessageType is 107.
+// MessageType returns 107.
 func (*MainAgentConnected) MessageType() uint16 { return 107 }
 
-// MessageName is "main.agent_connected".
+// MessageName returns "main.agent_connected".
 func (*MainAgentConnected) MessageName() string { return "main.agent_connected" }
 
 func (*MainAgentConnected) fromServer() {}
@@ -283,16 +283,16 @@ func (*MainAgentConnected) fromServer() {}
 // Append appends the body.
 func (m *MainAgentConnected) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainAgentConnected) Decode([]byte) error { return nil }
 
 // MainAgentDisconnected says that the guest's agent is gone.
 type MainAgentDisconnected struct{ Reason Result }
 
-// MessageType is 108.
+// MessageType returns 108.
 func (*MainAgentDisconnected) MessageType() uint16 { return 108 }
 
-// MessageName is "main.agent_disconnected".
+// MessageName returns "main.agent_disconnected".
 func (*MainAgentDisconnected) MessageName() string { return "main.agent_disconnected" }
 
 func (*MainAgentDisconnected) fromServer() {}
@@ -304,7 +304,7 @@ func (m *MainAgentDisconnected) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainAgentDisconnected) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -317,10 +317,10 @@ func (m *MainAgentDisconnected) encode(w *writer) { w.u32(uint32(m.Reason)) }
 // MainAgentData is the next piece of the agent's stream; see AgentAssembler.
 type MainAgentData struct{ Data []byte }
 
-// MessageType is 109.
+// MessageType returns 109.
 func (*MainAgentData) MessageType() uint16 { return 109 }
 
-// MessageName is "main.agent_data".
+// MessageName returns "main.agent_data".
 func (*MainAgentData) MessageName() string { return "main.agent_data" }
 
 func (*MainAgentData) fromServer() {}
@@ -332,7 +332,7 @@ func (m *MainAgentData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainAgentData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -345,10 +345,10 @@ func (m *MainAgentData) encode(w *writer) { w.bytes(m.Data) }
 // MainAgentToken allows the client as many agent data messages more.
 type MainAgentToken struct{ Tokens uint32 }
 
-// MessageType is 110.
+// MessageType returns 110.
 func (*MainAgentToken) MessageType() uint16 { return 110 }
 
-// MessageName is "main.agent_token".
+// MessageName returns "main.agent_token".
 func (*MainAgentToken) MessageName() string { return "main.agent_token" }
 
 func (*MainAgentToken) fromServer() {}
@@ -360,7 +360,7 @@ func (m *MainAgentToken) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainAgentToken) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -374,10 +374,10 @@ func (m *MainAgentToken) encode(w *writer) { w.u32(m.Tokens) }
 // anew.
 type MainMigrateSwitchHost struct{ Target MigrationTarget }
 
-// MessageType is 111.
+// MessageType returns 111.
 func (*MainMigrateSwitchHost) MessageType() uint16 { return 111 }
 
-// MessageName is "main.migrate_switch_host".
+// MessageName returns "main.migrate_switch_host".
 func (*MainMigrateSwitchHost) MessageName() string { return "main.migrate_switch_host" }
 
 func (*MainMigrateSwitchHost) fromServer() {}
@@ -389,7 +389,7 @@ func (m *MainMigrateSwitchHost) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMigrateSwitchHost) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -402,10 +402,10 @@ func (m *MainMigrateSwitchHost) encode(w *writer) { m.Target.encode(w) }
 // MainMigrateEnd says that the guest has moved.
 type MainMigrateEnd struct{}
 
-// MessageType is 112.
+// MessageType returns 112.
 func (*MainMigrateEnd) MessageType() uint16 { return 112 }
 
-// MessageName is "main.migrate_end".
+// MessageName returns "main.migrate_end".
 func (*MainMigrateEnd) MessageName() string { return "main.migrate_end" }
 
 func (*MainMigrateEnd) fromServer() {}
@@ -413,16 +413,16 @@ func (*MainMigrateEnd) fromServer() {}
 // Append appends the body.
 func (m *MainMigrateEnd) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateEnd) Decode([]byte) error { return nil }
 
 // MainName is the guest's name.
 type MainName struct{ Name string }
 
-// MessageType is 113.
+// MessageType returns 113.
 func (*MainName) MessageType() uint16 { return 113 }
 
-// MessageName is "main.name".
+// MessageName returns "main.name".
 func (*MainName) MessageName() string { return "main.name" }
 
 func (*MainName) fromServer() {}
@@ -434,7 +434,7 @@ func (m *MainName) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainName) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -452,10 +452,10 @@ func (m *MainName) encode(w *writer) {
 // MainUUID is the guest's UUID.
 type MainUUID struct{ UUID [16]byte }
 
-// MessageType is 114.
+// MessageType returns 114.
 func (*MainUUID) MessageType() uint16 { return 114 }
 
-// MessageName is "main.uuid".
+// MessageName returns "main.uuid".
 func (*MainUUID) MessageName() string { return "main.uuid" }
 
 func (*MainUUID) fromServer() {}
@@ -467,7 +467,7 @@ func (m *MainUUID) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainUUID) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -481,10 +481,10 @@ func (m *MainUUID) encode(w *writer) { w.bytes(m.UUID[:]) }
 // agent data messages the client may send.
 type MainAgentConnectedTokens struct{ Tokens uint32 }
 
-// MessageType is 115.
+// MessageType returns 115.
 func (*MainAgentConnectedTokens) MessageType() uint16 { return 115 }
 
-// MessageName is "main.agent_connected_tokens".
+// MessageName returns "main.agent_connected_tokens".
 func (*MainAgentConnectedTokens) MessageName() string { return "main.agent_connected_tokens" }
 
 func (*MainAgentConnectedTokens) fromServer() {}
@@ -496,7 +496,7 @@ func (m *MainAgentConnectedTokens) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainAgentConnectedTokens) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -513,10 +513,10 @@ type MainMigrateBeginSeamless struct {
 	SourceVersion uint32
 }
 
-// MessageType is 116.
+// MessageType returns 116.
 func (*MainMigrateBeginSeamless) MessageType() uint16 { return 116 }
 
-// MessageName is "main.migrate_begin_seamless".
+// MessageName returns "main.migrate_begin_seamless".
 func (*MainMigrateBeginSeamless) MessageName() string { return "main.migrate_begin_seamless" }
 
 func (*MainMigrateBeginSeamless) fromServer() {}
@@ -528,7 +528,7 @@ func (m *MainMigrateBeginSeamless) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMigrateBeginSeamless) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -548,10 +548,10 @@ func (m *MainMigrateBeginSeamless) encode(w *writer) {
 // MainMigrateDstSeamlessAck accepts MainMigrateDstDoSeamless.
 type MainMigrateDstSeamlessAck struct{}
 
-// MessageType is 117.
+// MessageType returns 117.
 func (*MainMigrateDstSeamlessAck) MessageType() uint16 { return 117 }
 
-// MessageName is "main.migrate_dst_seamless_ack".
+// MessageName returns "main.migrate_dst_seamless_ack".
 func (*MainMigrateDstSeamlessAck) MessageName() string { return "main.migrate_dst_seamless_ack" }
 
 func (*MainMigrateDstSeamlessAck) fromServer() {}
@@ -559,16 +559,16 @@ func (*MainMigrateDstSeamlessAck) fromServer() {}
 // Append appends the body.
 func (m *MainMigrateDstSeamlessAck) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateDstSeamlessAck) Decode([]byte) error { return nil }
 
 // MainMigrateDstSeamlessNack declines it.
 type MainMigrateDstSeamlessNack struct{}
 
-// MessageType is 118.
+// MessageType returns 118.
 func (*MainMigrateDstSeamlessNack) MessageType() uint16 { return 118 }
 
-// MessageName is "main.migrate_dst_seamless_nack".
+// MessageName returns "main.migrate_dst_seamless_nack".
 func (*MainMigrateDstSeamlessNack) MessageName() string { return "main.migrate_dst_seamless_nack" }
 
 func (*MainMigrateDstSeamlessNack) fromServer() {}
@@ -576,16 +576,16 @@ func (*MainMigrateDstSeamlessNack) fromServer() {}
 // Append appends the body.
 func (m *MainMigrateDstSeamlessNack) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateDstSeamlessNack) Decode([]byte) error { return nil }
 
 // MainClientInfo tells the size of the client's cache.
 type MainClientInfo struct{ CacheSize uint64 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*MainClientInfo) MessageType() uint16 { return 101 }
 
-// MessageName is "main.client_info".
+// MessageName returns "main.client_info".
 func (*MainClientInfo) MessageName() string { return "main.client_info" }
 
 func (*MainClientInfo) fromClient() {}
@@ -597,7 +597,7 @@ func (m *MainClientInfo) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainClientInfo) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -610,10 +610,10 @@ func (m *MainClientInfo) encode(w *writer) { w.u64(m.CacheSize) }
 // MainMigrateConnected says that the client is connected to the target.
 type MainMigrateConnected struct{}
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*MainMigrateConnected) MessageType() uint16 { return 102 }
 
-// MessageName is "main.migrate_connected".
+// MessageName returns "main.migrate_connected".
 func (*MainMigrateConnected) MessageName() string { return "main.migrate_connected" }
 
 func (*MainMigrateConnected) fromClient() {}
@@ -621,16 +621,16 @@ func (*MainMigrateConnected) fromClient() {}
 // Append appends the body.
 func (m *MainMigrateConnected) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateConnected) Decode([]byte) error { return nil }
 
 // MainMigrateConnectError says that the client could not connect to the target.
 type MainMigrateConnectError struct{}
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*MainMigrateConnectError) MessageType() uint16 { return 103 }
 
-// MessageName is "main.migrate_connect_error".
+// MessageName returns "main.migrate_connect_error".
 func (*MainMigrateConnectError) MessageName() string { return "main.migrate_connect_error" }
 
 func (*MainMigrateConnectError) fromClient() {}
@@ -638,16 +638,16 @@ func (*MainMigrateConnectError) fromClient() {}
 // Append appends the body.
 func (m *MainMigrateConnectError) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateConnectError) Decode([]byte) error { return nil }
 
 // MainAttachChannels asks for MainChannelsList.
 type MainAttachChannels struct{}
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*MainAttachChannels) MessageType() uint16 { return 104 }
 
-// MessageName is "main.attach_channels".
+// MessageName returns "main.attach_channels".
 func (*MainAttachChannels) MessageName() string { return "main.attach_channels" }
 
 func (*MainAttachChannels) fromClient() {}
@@ -655,16 +655,16 @@ func (*MainAttachChannels) fromClient() {}
 // Append appends the body.
 func (m *MainAttachChannels) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainAttachChannels) Decode([]byte) error { return nil }
 
 // MainMouseModeRequest asks for a mouse mode.
 type MainMouseModeRequest struct{ Mode MouseMode }
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*MainMouseModeRequest) MessageType() uint16 { return 105 }
 
-// MessageName is "main.mouse_mode_request".
+// MessageName returns "main.mouse_mode_request".
 func (*MainMouseModeRequest) MessageName() string { return "main.mouse_mode_request" }
 
 func (*MainMouseModeRequest) fromClient() {}
@@ -676,7 +676,7 @@ func (m *MainMouseModeRequest) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMouseModeRequest) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -690,10 +690,10 @@ func (m *MainMouseModeRequest) encode(w *writer) { w.u16(uint16(m.Mode)) }
 // data messages.
 type MainAgentStart struct{ Tokens uint32 }
 
-// MessageType is 106.
+// MessageType returns 106.
 func (*MainAgentStart) MessageType() uint16 { return 106 }
 
-// MessageName is "main.agent_start".
+// MessageName returns "main.agent_start".
 func (*MainAgentStart) MessageName() string { return "main.agent_start" }
 
 func (*MainAgentStart) fromClient() {}
@@ -705,7 +705,7 @@ func (m *MainAgentStart) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainAgentStart) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -719,10 +719,10 @@ func (m *MainAgentStart) encode(w *writer) { w.u32(m.Tokens) }
 // stream to the agent. Each costs a token.
 type MainClientAgentData struct{ Data []byte }
 
-// MessageType is 107.
+// MessageType returns 107.
 func (*MainClientAgentData) MessageType() uint16 { return 107 }
 
-// MessageName is "main.agent_data".
+// MessageName returns "main.agent_data".
 func (*MainClientAgentData) MessageName() string { return "main.agent_data" }
 
 func (*MainClientAgentData) fromClient() {}
@@ -734,7 +734,7 @@ func (m *MainClientAgentData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainClientAgentData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -747,10 +747,10 @@ func (m *MainClientAgentData) encode(w *writer) { w.bytes(m.Data) }
 // MainClientAgentToken allows the server as many agent data messages more.
 type MainClientAgentToken struct{ Tokens uint32 }
 
-// MessageType is 108.
+// MessageType returns 108.
 func (*MainClientAgentToken) MessageType() uint16 { return 108 }
 
-// MessageName is "main.agent_token".
+// MessageName returns "main.agent_token".
 func (*MainClientAgentToken) MessageName() string { return "main.agent_token" }
 
 func (*MainClientAgentToken) fromClient() {}
@@ -762,7 +762,7 @@ func (m *MainClientAgentToken) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainClientAgentToken) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -775,10 +775,10 @@ func (m *MainClientAgentToken) encode(w *writer) { w.u32(m.Tokens) }
 // MainClientMigrateEnd says that the client has switched to the target.
 type MainClientMigrateEnd struct{}
 
-// MessageType is 109.
+// MessageType returns 109.
 func (*MainClientMigrateEnd) MessageType() uint16 { return 109 }
 
-// MessageName is "main.migrate_end".
+// MessageName returns "main.migrate_end".
 func (*MainClientMigrateEnd) MessageName() string { return "main.migrate_end" }
 
 func (*MainClientMigrateEnd) fromClient() {}
@@ -786,16 +786,16 @@ func (*MainClientMigrateEnd) fromClient() {}
 // Append appends the body.
 func (m *MainClientMigrateEnd) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainClientMigrateEnd) Decode([]byte) error { return nil }
 
 // MainMigrateDstDoSeamless asks the target for a seamless migration.
 type MainMigrateDstDoSeamless struct{ SourceVersion uint32 }
 
-// MessageType is 110.
+// MessageType returns 110.
 func (*MainMigrateDstDoSeamless) MessageType() uint16 { return 110 }
 
-// MessageName is "main.migrate_dst_do_seamless".
+// MessageName returns "main.migrate_dst_do_seamless".
 func (*MainMigrateDstDoSeamless) MessageName() string { return "main.migrate_dst_do_seamless" }
 
 func (*MainMigrateDstDoSeamless) fromClient() {}
@@ -807,7 +807,7 @@ func (m *MainMigrateDstDoSeamless) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainMigrateDstDoSeamless) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -820,10 +820,10 @@ func (m *MainMigrateDstDoSeamless) encode(w *writer) { w.u32(m.SourceVersion) }
 // MainMigrateConnectedSeamless says that the target accepted it.
 type MainMigrateConnectedSeamless struct{}
 
-// MessageType is 111.
+// MessageType returns 111.
 func (*MainMigrateConnectedSeamless) MessageType() uint16 { return 111 }
 
-// MessageName is "main.migrate_connected_seamless".
+// MessageName returns "main.migrate_connected_seamless".
 func (*MainMigrateConnectedSeamless) MessageName() string { return "main.migrate_connected_seamless" }
 
 func (*MainMigrateConnectedSeamless) fromClient() {}
@@ -831,16 +831,16 @@ func (*MainMigrateConnectedSeamless) fromClient() {}
 // Append appends the body.
 func (m *MainMigrateConnectedSeamless) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *MainMigrateConnectedSeamless) Decode([]byte) error { return nil }
 
 // MainQualityIndicator is a client's opinion of the line; servers ignore it.
 type MainQualityIndicator struct{ Data []byte }
 
-// MessageType is 112.
+// MessageType returns 112.
 func (*MainQualityIndicator) MessageType() uint16 { return 112 }
 
-// MessageName is "main.quality_indicator".
+// MessageName returns "main.quality_indicator".
 func (*MainQualityIndicator) MessageName() string { return "main.quality_indicator" }
 
 func (*MainQualityIndicator) fromClient() {}
@@ -852,7 +852,7 @@ func (m *MainQualityIndicator) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *MainQualityIndicator) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

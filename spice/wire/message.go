@@ -38,10 +38,10 @@ type Unknown struct {
 func (*Unknown) fromServer() {}
 func (*Unknown) fromClient() {}
 
-// MessageType is the number it came with.
+// MessageType returns the number it came with.
 func (m *Unknown) MessageType() uint16 { return m.Type }
 
-// MessageName is "unknown".
+// MessageName returns "unknown".
 func (m *Unknown) MessageName() string { return "unknown" }
 
 // Append appends the body as it came.

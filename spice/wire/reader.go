@@ -33,7 +33,7 @@ type Reader struct {
 // NewReader reads body from its first byte.
 func NewReader(body []byte) Reader { return Reader{body: body} }
 
-// Err is the first thing that went wrong, as a *DecodeError without the
+// Err returns the first thing that went wrong, as a *DecodeError without the
 // message's name, or nil.
 func (r *Reader) Err() error {
 	if r.err == nil {
@@ -42,10 +42,10 @@ func (r *Reader) Err() error {
 	return r.err
 }
 
-// Offset is the position of the next field in the body.
+// Offset returns the position of the next field in the body.
 func (r *Reader) Offset() int { return r.pos }
 
-// Left is the number of bytes from the cursor to the end of the body.
+// Left returns the number of bytes from the cursor to the end of the body.
 func (r *Reader) Left() int { return len(r.body) - r.pos }
 
 // Failf records an error at the cursor, unless there is one already.
@@ -55,7 +55,7 @@ func (r *Reader) Failf(format string, args ...any) {
 	}
 }
 
-// take is the next n bytes, or nil after an error.
+// take returns the next n bytes, or nil after an error.
 func (r *Reader) take(n int) []byte {
 	if r.err != nil {
 		return nil
@@ -107,7 +107,7 @@ func (r *Reader) Int16() int16 { return int16(r.Uint16()) }
 // Int32 reads four bytes as a signed number.
 func (r *Reader) Int32() int32 { return int32(r.Uint32()) }
 
-// Bytes is the next n bytes as a window into the body. n may come straight
+// Bytes returns the next n bytes as a window into the body. n may come straight
 // from the wire.
 func (r *Reader) Bytes(n uint64) []byte {
 	if r.err == nil && n > uint64(r.Left()) {
@@ -119,7 +119,7 @@ func (r *Reader) Bytes(n uint64) []byte {
 	return r.take(int(n))
 }
 
-// Rest is everything up to the end of the body, as a window into it; empty, not
+// Rest returns everything up to the end of the body, as a window into it; empty, not
 // nil, at the end.
 func (r *Reader) Rest() []byte {
 	if r.err != nil {
@@ -141,7 +141,7 @@ func (r *Reader) Count(n uint64, size int) int {
 	return int(n)
 }
 
-// At is a second cursor over the same body at an absolute offset, as messages
+// At returns a second cursor over the same body at an absolute offset, as messages
 // use them to refer to images, palettes and paths. An error there must be
 // handed back with Adopt.
 func (r *Reader) At(offset uint32) Reader {

@@ -23,7 +23,7 @@ const (
 var resultNames = [...]string{"ok", "error", "invalid_magic", "invalid_data", "version_mismatch",
 	"need_secured", "need_unsecured", "permission_denied", "bad_connection_id", "channel_not_available"}
 
-// String is the protocol's name in lower case ("permission_denied"), or
+// String returns the protocol's name in lower case ("permission_denied"), or
 // "result-N" for a number that it does not know.
 func (r Result) String() string {
 	if int64(r) < int64(len(resultNames)) {

@@ -19,7 +19,7 @@ const (
 var smartcardTypeNames = map[uint32]string{1: "init", 2: "error", 3: "reader_add", 4: "reader_remove", 5: "atr",
 	6: "card_remove", 7: "apdu", 8: "flush", 9: "flush_complete"}
 
-// String is "init", "error", …
+// String returns "init", "error", …
 func (t SmartcardType) String() string { return enumName("smartcard", uint32(t), smartcardTypeNames) }
 
 // SmartcardData is the one message of the channel, in either direction. What it
@@ -30,10 +30,10 @@ type SmartcardData struct {
 	Data   []byte // a window into the message
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*SmartcardData) MessageType() uint16 { return 101 }
 
-// MessageName is "smartcard.data".
+// MessageName returns "smartcard.data".
 func (*SmartcardData) MessageName() string { return "smartcard.data" }
 
 func (*SmartcardData) fromServer() {}
@@ -46,7 +46,7 @@ func (m *SmartcardData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *SmartcardData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

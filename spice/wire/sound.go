@@ -12,7 +12,7 @@ const (
 
 var audioModeNames = map[uint32]string{1: "raw", 2: "celt_0_5_1", 3: "opus"}
 
-// String is "raw", "celt_0_5_1" or "opus".
+// String returns "raw", "celt_0_5_1" or "opus".
 func (m AudioMode) String() string { return enumName("audio", uint32(m), audioModeNames) }
 
 // AudioS16 is the only sample format: signed 16 bit, little-endian, channels
@@ -44,10 +44,10 @@ type PlaybackData struct {
 	Data []byte // a window into the message
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*PlaybackData) MessageType() uint16 { return 101 }
 
-// MessageName is "playback.data".
+// MessageName returns "playback.data".
 func (*PlaybackData) MessageName() string { return "playback.data" }
 
 func (*PlaybackData) fromServer() {}
@@ -59,7 +59,7 @@ func (m *PlaybackData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -76,10 +76,10 @@ type PlaybackMode struct {
 	Data []byte
 }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*PlaybackMode) MessageType() uint16 { return 102 }
 
-// MessageName is "playback.mode".
+// MessageName returns "playback.mode".
 func (*PlaybackMode) MessageName() string { return "playback.mode" }
 
 func (*PlaybackMode) fromServer() {}
@@ -91,7 +91,7 @@ func (m *PlaybackMode) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackMode) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -111,10 +111,10 @@ type PlaybackStart struct {
 	Time      uint32
 }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*PlaybackStart) MessageType() uint16 { return 103 }
 
-// MessageName is "playback.start".
+// MessageName returns "playback.start".
 func (*PlaybackStart) MessageName() string { return "playback.start" }
 
 func (*PlaybackStart) fromServer() {}
@@ -126,7 +126,7 @@ func (m *PlaybackStart) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackStart) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -147,10 +147,10 @@ func (m *PlaybackStart) encode(w *writer) {
 // PlaybackStop ends a sound.
 type PlaybackStop struct{}
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*PlaybackStop) MessageType() uint16 { return 104 }
 
-// MessageName is "playback.stop".
+// MessageName returns "playback.stop".
 func (*PlaybackStop) MessageName() string { return "playback.stop" }
 
 func (*PlaybackStop) fromServer() {}
@@ -158,16 +158,16 @@ func (*PlaybackStop) fromServer() {}
 // Append appends the body.
 func (m *PlaybackStop) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *PlaybackStop) Decode([]byte) error { return nil }
 
 // PlaybackVolume is the guest's volume of each channel, 65535 is full.
 type PlaybackVolume struct{ Volumes []uint16 }
 
-// MessageType is 105.
+// MessageType returns 105.
 func (*PlaybackVolume) MessageType() uint16 { return 105 }
 
-// MessageName is "playback.volume".
+// MessageName returns "playback.volume".
 func (*PlaybackVolume) MessageName() string { return "playback.volume" }
 
 func (*PlaybackVolume) fromServer() {}
@@ -179,7 +179,7 @@ func (m *PlaybackVolume) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackVolume) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -192,10 +192,10 @@ func (m *PlaybackVolume) encode(w *writer) { w.volumes(m.Volumes) }
 // PlaybackMute says whether the guest is mute.
 type PlaybackMute struct{ Mute bool }
 
-// MessageType is 106.
+// MessageType returns 106.
 func (*PlaybackMute) MessageType() uint16 { return 106 }
 
-// MessageName is "playback.mute".
+// MessageName returns "playback.mute".
 func (*PlaybackMute) MessageName() string { return "playback.mute" }
 
 func (*PlaybackMute) fromServer() {}
@@ -207,7 +207,7 @@ func (m *PlaybackMute) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackMute) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -221,10 +221,10 @@ func (m *PlaybackMute) encode(w *writer) { w.bool(m.Mute) }
 // CapPlaybackLatency.
 type PlaybackLatency struct{ Latency uint32 } // milliseconds
 
-// MessageType is 107.
+// MessageType returns 107.
 func (*PlaybackLatency) MessageType() uint16 { return 107 }
 
-// MessageName is "playback.latency".
+// MessageName returns "playback.latency".
 func (*PlaybackLatency) MessageName() string { return "playback.latency" }
 
 func (*PlaybackLatency) fromServer() {}
@@ -236,7 +236,7 @@ func (m *PlaybackLatency) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PlaybackLatency) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -253,10 +253,10 @@ type RecordStart struct {
 	Frequency uint32 // samples a second
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*RecordStart) MessageType() uint16 { return 101 }
 
-// MessageName is "record.start".
+// MessageName returns "record.start".
 func (*RecordStart) MessageName() string { return "record.start" }
 
 func (*RecordStart) fromServer() {}
@@ -268,7 +268,7 @@ func (m *RecordStart) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordStart) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -284,10 +284,10 @@ func (m *RecordStart) encode(w *writer) { w.u32(m.Channels); w.u16(m.Format); w.
 // RecordStop ends it.
 type RecordStop struct{}
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*RecordStop) MessageType() uint16 { return 102 }
 
-// MessageName is "record.stop".
+// MessageName returns "record.stop".
 func (*RecordStop) MessageName() string { return "record.stop" }
 
 func (*RecordStop) fromServer() {}
@@ -295,16 +295,16 @@ func (*RecordStop) fromServer() {}
 // Append appends the body.
 func (m *RecordStop) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *RecordStop) Decode([]byte) error { return nil }
 
 // RecordVolume is the guest's recording volume of each channel.
 type RecordVolume struct{ Volumes []uint16 }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*RecordVolume) MessageType() uint16 { return 103 }
 
-// MessageName is "record.volume".
+// MessageName returns "record.volume".
 func (*RecordVolume) MessageName() string { return "record.volume" }
 
 func (*RecordVolume) fromServer() {}
@@ -316,7 +316,7 @@ func (m *RecordVolume) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordVolume) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -329,10 +329,10 @@ func (m *RecordVolume) encode(w *writer) { w.volumes(m.Volumes) }
 // RecordMute says whether the guest has muted its recording.
 type RecordMute struct{ Mute bool }
 
-// MessageType is 104.
+// MessageType returns 104.
 func (*RecordMute) MessageType() uint16 { return 104 }
 
-// MessageName is "record.mute".
+// MessageName returns "record.mute".
 func (*RecordMute) MessageName() string { return "record.mute" }
 
 func (*RecordMute) fromServer() {}
@@ -344,7 +344,7 @@ func (m *RecordMute) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordMute) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -360,10 +360,10 @@ type RecordData struct {
 	Data []byte
 }
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*RecordData) MessageType() uint16 { return 101 }
 
-// MessageName is "record.data".
+// MessageName returns "record.data".
 func (*RecordData) MessageName() string { return "record.data" }
 
 func (*RecordData) fromClient() {}
@@ -375,7 +375,7 @@ func (m *RecordData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -392,10 +392,10 @@ type RecordMode struct {
 	Data []byte
 }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*RecordMode) MessageType() uint16 { return 102 }
 
-// MessageName is "record.mode".
+// MessageName returns "record.mode".
 func (*RecordMode) MessageName() string { return "record.mode" }
 
 func (*RecordMode) fromClient() {}
@@ -407,7 +407,7 @@ func (m *RecordMode) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordMode) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -422,10 +422,10 @@ func (m *RecordMode) encode(w *writer) { w.u32(m.Time); w.u16(uint16(m.Mode)); w
 // RecordStartMark is the multimedia time at which recording began.
 type RecordStartMark struct{ Time uint32 }
 
-// MessageType is 103.
+// MessageType returns 103.
 func (*RecordStartMark) MessageType() uint16 { return 103 }
 
-// MessageName is "record.start_mark".
+// MessageName returns "record.start_mark".
 func (*RecordStartMark) MessageName() string { return "record.start_mark" }
 
 func (*RecordStartMark) fromClient() {}
@@ -437,7 +437,7 @@ func (m *RecordStartMark) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *RecordStartMark) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

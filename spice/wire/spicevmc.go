@@ -7,10 +7,10 @@ package wire
 // SpicevmcData is the next piece of a stream, in either direction.
 type SpicevmcData struct{ Data []byte } // a window into the message
 
-// MessageType is 101.
+// MessageType returns 101.
 func (*SpicevmcData) MessageType() uint16 { return 101 }
 
-// MessageName is "spicevmc.data".
+// MessageName returns "spicevmc.data".
 func (*SpicevmcData) MessageName() string { return "spicevmc.data" }
 
 func (*SpicevmcData) fromServer() {}
@@ -23,7 +23,7 @@ func (m *SpicevmcData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *SpicevmcData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -51,10 +51,10 @@ type SpicevmcCompressedData struct {
 	Data []byte // a window into the message
 }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*SpicevmcCompressedData) MessageType() uint16 { return 102 }
 
-// MessageName is "spicevmc.compressed_data".
+// MessageName returns "spicevmc.compressed_data".
 func (*SpicevmcCompressedData) MessageName() string { return "spicevmc.compressed_data" }
 
 func (*SpicevmcCompressedData) fromServer() {}
@@ -67,7 +67,7 @@ func (m *SpicevmcCompressedData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *SpicevmcCompressedData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -106,10 +106,10 @@ type PortInit struct {
 	Opened bool
 }
 
-// MessageType is 201.
+// MessageType returns 201.
 func (*PortInit) MessageType() uint16 { return 201 }
 
-// MessageName is "port.init".
+// MessageName returns "port.init".
 func (*PortInit) MessageName() string { return "port.init" }
 
 func (*PortInit) fromServer() {}
@@ -121,7 +121,7 @@ func (m *PortInit) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PortInit) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -138,10 +138,10 @@ func (m *PortInit) encode(w *writer) { w.stringAt(m.Name, true); w.bool(m.Opened
 // PortEvent says that the guest's end changed.
 type PortEvent struct{ Event PortEventKind }
 
-// MessageType is 202.
+// MessageType returns 202.
 func (*PortEvent) MessageType() uint16 { return 202 }
 
-// MessageName is "port.event".
+// MessageName returns "port.event".
 func (*PortEvent) MessageName() string { return "port.event" }
 
 func (*PortEvent) fromServer() {}
@@ -153,7 +153,7 @@ func (m *PortEvent) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PortEvent) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -166,10 +166,10 @@ func (m *PortEvent) encode(w *writer) { w.u8(uint8(m.Event)) }
 // PortClientEvent says that the client's end changed.
 type PortClientEvent struct{ Event PortEventKind }
 
-// MessageType is 201.
+// MessageType returns 201.
 func (*PortClientEvent) MessageType() uint16 { return 201 }
 
-// MessageName is "port.event".
+// MessageName returns "port.event".
 func (*PortClientEvent) MessageName() string { return "port.event" }
 
 func (*PortClientEvent) fromClient() {}
@@ -181,7 +181,7 @@ func (m *PortClientEvent) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *PortClientEvent) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

@@ -14,7 +14,7 @@ const (
 
 var videoCodecNames = map[uint32]string{1: "mjpeg", 2: "vp8", 3: "h264", 4: "vp9", 5: "h265"}
 
-// String is "mjpeg", …
+// String returns "mjpeg", …
 func (c VideoCodec) String() string { return enumName("codec", uint32(c), videoCodecNames) }
 
 // MaxStreams bounds stream ids: they lie in [0, MaxStreams)
@@ -40,10 +40,10 @@ type DisplayStreamCreate struct {
 	Clip         Clip
 }
 
-// MessageType is 122.
+// MessageType returns 122.
 func (*DisplayStreamCreate) MessageType() uint16 { return 122 }
 
-// MessageName is "display.stream_create".
+// MessageName returns "display.stream_create".
 func (*DisplayStreamCreate) MessageName() string { return "display.stream_create" }
 
 func (*DisplayStreamCreate) fromServer() {}
@@ -55,7 +55,7 @@ func (m *DisplayStreamCreate) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamCreate) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -92,10 +92,10 @@ type DisplayStreamData struct {
 	Data   []byte // a window into the message
 }
 
-// MessageType is 123.
+// MessageType returns 123.
 func (*DisplayStreamData) MessageType() uint16 { return 123 }
 
-// MessageName is "display.stream_data".
+// MessageName returns "display.stream_data".
 func (*DisplayStreamData) MessageName() string { return "display.stream_data" }
 
 func (*DisplayStreamData) fromServer() {}
@@ -107,7 +107,7 @@ func (m *DisplayStreamData) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamData) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -132,10 +132,10 @@ type DisplayStreamClip struct {
 	Clip   Clip
 }
 
-// MessageType is 124.
+// MessageType returns 124.
 func (*DisplayStreamClip) MessageType() uint16 { return 124 }
 
-// MessageName is "display.stream_clip".
+// MessageName returns "display.stream_clip".
 func (*DisplayStreamClip) MessageName() string { return "display.stream_clip" }
 
 func (*DisplayStreamClip) fromServer() {}
@@ -147,7 +147,7 @@ func (m *DisplayStreamClip) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamClip) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -160,10 +160,10 @@ func (m *DisplayStreamClip) encode(w *writer) { w.u32(m.Stream); m.Clip.encode(w
 // DisplayStreamDestroy ends a stream.
 type DisplayStreamDestroy struct{ Stream uint32 }
 
-// MessageType is 125.
+// MessageType returns 125.
 func (*DisplayStreamDestroy) MessageType() uint16 { return 125 }
 
-// MessageName is "display.stream_destroy".
+// MessageName returns "display.stream_destroy".
 func (*DisplayStreamDestroy) MessageName() string { return "display.stream_destroy" }
 
 func (*DisplayStreamDestroy) fromServer() {}
@@ -175,7 +175,7 @@ func (m *DisplayStreamDestroy) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamDestroy) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -188,10 +188,10 @@ func (m *DisplayStreamDestroy) encode(w *writer) { w.u32(m.Stream) }
 // DisplayStreamDestroyAll ends all streams.
 type DisplayStreamDestroyAll struct{}
 
-// MessageType is 126.
+// MessageType returns 126.
 func (*DisplayStreamDestroyAll) MessageType() uint16 { return 126 }
 
-// MessageName is "display.stream_destroy_all".
+// MessageName returns "display.stream_destroy_all".
 func (*DisplayStreamDestroyAll) MessageName() string { return "display.stream_destroy_all" }
 
 func (*DisplayStreamDestroyAll) fromServer() {}
@@ -199,7 +199,7 @@ func (*DisplayStreamDestroyAll) fromServer() {}
 // Append appends the body.
 func (m *DisplayStreamDestroyAll) Append(b []byte) []byte { return b }
 
-// Decode takes any body: the message has none.
+// Decode accepts any body, because the message has none.
 func (m *DisplayStreamDestroyAll) Decode([]byte) error { return nil }
 
 // DisplayStreamDataSized is one frame of another size than the stream's, for
@@ -213,10 +213,10 @@ type DisplayStreamDataSized struct {
 	Data   []byte // a window into the message
 }
 
-// MessageType is 316.
+// MessageType returns 316.
 func (*DisplayStreamDataSized) MessageType() uint16 { return 316 }
 
-// MessageName is "display.stream_data_sized".
+// MessageName returns "display.stream_data_sized".
 func (*DisplayStreamDataSized) MessageName() string { return "display.stream_data_sized" }
 
 func (*DisplayStreamDataSized) fromServer() {}
@@ -228,7 +228,7 @@ func (m *DisplayStreamDataSized) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamDataSized) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -260,10 +260,10 @@ type DisplayStreamActivateReport struct {
 	Timeout       uint32 // milliseconds
 }
 
-// MessageType is 319.
+// MessageType returns 319.
 func (*DisplayStreamActivateReport) MessageType() uint16 { return 319 }
 
-// MessageName is "display.stream_activate_report".
+// MessageName returns "display.stream_activate_report".
 func (*DisplayStreamActivateReport) MessageName() string { return "display.stream_activate_report" }
 
 func (*DisplayStreamActivateReport) fromServer() {}
@@ -275,7 +275,7 @@ func (m *DisplayStreamActivateReport) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamActivateReport) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)
@@ -313,10 +313,10 @@ type DisplayStreamReport struct {
 	AudioDelay     uint32 // milliseconds
 }
 
-// MessageType is 102.
+// MessageType returns 102.
 func (*DisplayStreamReport) MessageType() uint16 { return 102 }
 
-// MessageName is "display.stream_report".
+// MessageName returns "display.stream_report".
 func (*DisplayStreamReport) MessageName() string { return "display.stream_report" }
 
 func (*DisplayStreamReport) fromClient() {}
@@ -328,7 +328,7 @@ func (m *DisplayStreamReport) Append(b []byte) []byte {
 	return w.finish()
 }
 
-// Decode reads the body; see Message.
+// Decode decodes the body; see Message.
 func (m *DisplayStreamReport) Decode(body []byte) error {
 	r := NewReader(body)
 	m.decode(&r)

@@ -30,7 +30,7 @@ func NewTracer(w io.Writer, channel ChannelID) *Tracer {
 	return &Tracer{mu: new(sync.Mutex), out: w, channel: channel}
 }
 
-// For is a tracer of another channel with the same writer and clock.
+// For returns a tracer of another channel with the same writer and clock.
 func (t *Tracer) For(channel ChannelID) *Tracer {
 	return &Tracer{mu: t.mu, out: t.out, channel: channel, Clock: t.Clock}
 }

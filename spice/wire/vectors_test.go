@@ -68,7 +68,7 @@ func quicImage() *wire.Image {
 		Width: 2, Height: 1, Data: []byte{0xaa, 0xbb, 0xcc}}
 }
 
-// copyOf is a draw_copy of an image that follows at offset 57 = 0x39.
+// copyOf returns a draw_copy of an image that follows at offset 57 = 0x39.
 func copyOf(image string) string {
 	return drawBase + "39000000 " + area + "0800 01" + noMask + image
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// Main is the TestMain of a package whose tests bring lanes up: it looks for goroutines that
+// Main returns the TestMain of a package whose tests bring lanes up: it looks for goroutines that
 // are left, and says last what the lanes have carried. go test shows that with -v, and in a
 // package that fails.
 func Main(m *testing.M) { goleak.VerifyTestMain(counting{m}) }

@@ -32,7 +32,7 @@ func draws(messageType uint16) bool {
 	return messageType >= drawFill && messageType < drawFill+12 || messageType == drawComposite
 }
 
-// behindClip is the offset of what follows a drawing's box and clip.
+// behindClip returns the offset of what follows a drawing's box and clip.
 func behindClip(body []byte) int {
 	if body[clipType] == 0 {
 		return clipType + 1

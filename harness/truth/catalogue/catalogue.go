@@ -44,7 +44,7 @@ type Step struct {
 	Compressed Expect
 }
 
-// Name is the number and the words, as a report says them.
+// Name returns the number and the words, as a report says them.
 func (s *Step) Name() string { return fmt.Sprintf("%d %s %s", s.Number, s.Operation, s.Words) }
 
 // ExpectedWith returns what is expected with a compression ("off", "quic", …).
@@ -260,7 +260,7 @@ func Sample(groups []Group, n int) []Group {
 // whole are the groups that Sample leaves as they are: their steps build on those before them.
 var whole = map[string]bool{"surface": true, "cache": true, "cursor": true, "stream": true}
 
-// Box is everything on the primary surface that a step may change.
+// Box returns everything on the primary surface that a step may change.
 func (s *Step) Box() image.Rectangle {
 	var box image.Rectangle
 	for _, c := range s.Do {
@@ -278,7 +278,7 @@ func (s *Step) Box() image.Rectangle {
 	return box.Intersect(image.Rect(0, 0, Width, Height))
 }
 
-// String is the kind, and the reason if there is one.
+// String returns the kind, and the reason if there is one.
 func (e Expect) String() string {
 	s := string(e.Kind)
 	if e.Reason != "" {

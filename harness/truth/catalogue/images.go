@@ -53,7 +53,7 @@ func images() []Step {
 	return refreshed(steps, 20)
 }
 
-// jpegs are what a server that may use JPEG codes with loss, and what it then draws from it.
+// jpegs returns what a server that may use JPEG codes with loss, and what it then draws from it.
 func jpegs() []Step {
 	var steps []Step
 	n := uint64(30000)
@@ -198,7 +198,7 @@ func caches() []Step {
 	return steps
 }
 
-// Sampled is an image as it is.
+// Sampled returns an image as it is.
 func Sampled(im *qxl.Image) qxl.Sampled { return qxl.Sampled{Image: im} }
 
 // points makes a path of whole pixels.

@@ -206,7 +206,7 @@ func streams() []Step {
 	return append(steps, reset)
 }
 
-// drops are what the server ignores.
+// drops returns what the server ignores.
 func drops() []Step {
 	var steps []Step
 	add := func(words, reason string, c ...qxl.Command) {
@@ -238,7 +238,7 @@ func drops() []Step {
 	return append([]Step{refresh(97)}, steps...)
 }
 
-// deaths are what the server does not survive.
+// deaths returns what the server does not survive.
 func deaths() []Step {
 	var steps []Step
 	add := func(words, reason string, c ...qxl.Command) {

@@ -18,7 +18,7 @@ func (d *dice) roll(sides int) int {
 	return int(hash(d.seed, d.n, 17) % uint64(sides))
 }
 
-// Random is a step of n drawings on the primary surface that depend on the seed only: what the
+// Random returns a step of n drawings on the primary surface that depend on the seed only: what the
 // first k of them are does not depend on n.
 func Random(seed uint64, n int) Step {
 	s := Step{Operation: "random", Words: fmt.Sprintf("seed %d, %d commands", seed, n)}

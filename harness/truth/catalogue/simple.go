@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// refresh is a step that gives the ones after it something to draw on.
+// refresh returns a step that gives the ones after it something to draw on.
 func refresh(seed uint64) Step {
 	return Step{Operation: "copy", Words: fmt.Sprintf("backdrop %d", seed), Do: []qxl.Command{backdrop(0, Width, Height, seed)}}
 }
@@ -24,7 +24,7 @@ func refreshed(steps []Step, n int) []Step {
 	return all
 }
 
-// brushes are the kinds of brushes.
+// brushes returns the kinds of brushes.
 func brushes(seed uint64) []named[qxl.Brush] {
 	return []named[qxl.Brush]{
 		{"solid", qxl.Solid(uint32(hash(seed, 1, 2)) & 0xffffff)},

@@ -198,7 +198,7 @@ func surfaces() []Step {
 	return steps
 }
 
-// primaries are the operations on a primary surface of another format.
+// primaries returns the operations on a primary surface of another format.
 func primaries(name string) []Step {
 	var steps []Step
 	format := qxl.SurfaceARGB

@@ -27,7 +27,7 @@ type Texture struct {
 	Opaque bool
 }
 
-// hash is a random-looking number of a seed and a place.
+// hash returns a random-looking number of a seed and a place.
 func hash(seed uint64, x, y int) uint64 {
 	// The constants are those of splitmix64.
 	z := seed*0x9e3779b97f4a7c15 + uint64(x)*0xbf58476d1ce4e5b9 + uint64(y)*0x94d049bb133111eb
@@ -127,7 +127,7 @@ func premultiply(c uint32) uint32 {
 	return a<<24 | mul(c>>16)<<16 | mul(c>>8)<<8 | mul(c)
 }
 
-// picture is an image with a texture.
+// picture returns an image with a texture.
 func picture(f qxl.Format, w, h int, look Look, seed uint64) *qxl.Image {
 	im := &qxl.Image{Format: f, Width: w, Height: h, TopDown: true, Data: Texture{Look: look, Seed: seed}}
 	switch f {
@@ -146,7 +146,7 @@ func palette(seed uint64, n int) *qxl.Palette {
 	return p
 }
 
-// bits is a mask: one bit a pixel, no palette.
+// bits returns a mask: one bit a pixel, no palette.
 func bits(f qxl.Format, w, h int, seed uint64) *qxl.Image {
 	// Rectangles and noise: runs of both lengths.
 	return &qxl.Image{Format: f, Width: w, Height: h, TopDown: true, Data: stencil{seed}}
@@ -181,7 +181,7 @@ func (s stencil) Pixels(im *qxl.Image) []byte {
 	return all
 }
 
-// fromSurface is a surface as an image.
+// fromSurface returns a surface as an image.
 func fromSurface(id uint32, w, h int) *qxl.Image {
 	return &qxl.Image{FromSurface: true, Surface: id, Width: w, Height: h}
 }
@@ -249,12 +249,12 @@ func join(words ...string) string {
 	return s
 }
 
-// draw is a step of one drawing in box.
+// draw returns a step of one drawing in box.
 func draw(operation, words string, clip qxl.Clip, op qxl.Op) Step {
 	return Step{Operation: operation, Words: words, Do: []qxl.Command{&qxl.Drawable{Box: box, Clip: clip, Op: op}}}
 }
 
-// Frame is the n-th picture of a video: a gradient that moves, as cameras show it.
+// Frame returns the n-th picture of a video: a gradient that moves, as cameras show it.
 func Frame(f *Frames, n, w, h int) *qxl.Image {
 	return &qxl.Image{Format: qxl.Bit32, Width: w, Height: h, TopDown: true, Data: moving{Texture{Look: Gradient, Seed: f.Seed}, 3 * n}}
 }

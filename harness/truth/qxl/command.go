@@ -18,10 +18,10 @@ const (
 var surfaceNames = map[SurfaceFormat]string{SurfaceA1: "1_A", SurfaceA8: "8_A", Surface555: "16_555", SurfaceXRGB: "32_xRGB",
 	Surface565: "16_565", SurfaceARGB: "32_ARGB"}
 
-// String is "32_xRGB", ….
+// String returns "32_xRGB", ….
 func (f SurfaceFormat) String() string { return surfaceNames[f] }
 
-// Bits is the size of a pixel.
+// Bits returns the size of a pixel.
 func (f SurfaceFormat) Bits() int {
 	switch f {
 	case SurfaceA1:
@@ -34,7 +34,7 @@ func (f SurfaceFormat) Bits() int {
 	return 32
 }
 
-// Stride is the bytes of a row of w pixels: whole 32-bit words, as pixman wants them.
+// Stride returns the bytes of a row of w pixels: whole 32-bit words, as pixman wants them.
 func (f SurfaceFormat) Stride(w int) int { return (w*f.Bits() + 31) / 32 * 4 }
 
 // CreateSurface makes an offscreen surface whose pixels lie at Data.

@@ -52,7 +52,7 @@ type Clip struct {
 	Lie int
 }
 
-// ClipTo is a clip to rectangles.
+// ClipTo returns a clip to rectangles.
 func ClipTo(rects ...image.Rectangle) Clip { return Clip{Clipped: true, Rects: rects} }
 
 func (p *packer) clip(b *buf, c Clip) {
@@ -79,10 +79,10 @@ type Brush struct {
 	Pos     image.Point
 }
 
-// Solid is a brush of one colour.
+// Solid returns a brush of one colour.
 func Solid(color uint32) Brush { return Brush{Type: 1, Color: color} }
 
-// Pattern is a brush that repeats an image.
+// Pattern returns a brush that repeats an image.
 func Pattern(im *Image, pos image.Point) Brush { return Brush{Type: 2, Pattern: im, Pos: pos} }
 
 func (p *packer) brush(b *buf, br Brush) {

@@ -22,10 +22,10 @@ const (
 var formatNames = map[Format]string{Bit1LE: "1LE", Bit1BE: "1BE", Bit4LE: "4LE", Bit4BE: "4BE", Bit8: "8", Bit16: "16",
 	Bit24: "24", Bit32: "32", RGBA: "RGBA", Bit8A: "8A"}
 
-// String is "1BE", "32", "RGBA", ….
+// String returns "1BE", "32", "RGBA", ….
 func (f Format) String() string { return formatNames[f] }
 
-// Bits is the size of a pixel.
+// Bits returns the size of a pixel.
 func (f Format) Bits() int {
 	switch f {
 	case Bit1LE, Bit1BE:
@@ -42,7 +42,7 @@ func (f Format) Bits() int {
 	return 32
 }
 
-// Stride is the bytes of a row of w pixels without padding.
+// Stride returns the bytes of a row of w pixels without padding.
 func (f Format) Stride(w int) int { return (w*f.Bits() + 7) / 8 }
 
 // The flags of images (QXL_IMAGE_*).
@@ -118,10 +118,10 @@ func (n Nowhere) address(good uint64) uint64 {
 	return good
 }
 
-// Stride is the bytes of a row.
+// Stride returns the bytes of a row.
 func (im *Image) Stride() int { return im.Format.Stride(im.Width) + im.Pad }
 
-// Bounds is the image's rectangle.
+// Bounds returns the image's rectangle.
 func (im *Image) Bounds() image.Rectangle { return image.Rect(0, 0, im.Width, im.Height) }
 
 // The types of images that a driver may use (SPICE_IMAGE_TYPE_*).

@@ -55,7 +55,7 @@ func (s *source) reset(src []byte) {
 	s.image.Reset(src)
 }
 
-// left is how much of the image has not been read.
+// left returns how much of the image has not been read.
 func (s *source) left() int { return s.image.Len() }
 
 // Read reads the tables and then the image.

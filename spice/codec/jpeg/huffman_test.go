@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/codec/jpeg"
 )
 
-// withoutTables is an image without its Huffman tables, as spice-server sends all frames of a stream but the first.
+// withoutTables returns an image without its Huffman tables, as spice-server sends all frames of a stream but the first.
 func withoutTables(tb testing.TB, data []byte) []byte {
 	tb.Helper()
 	out := bytes.Clone(data[:2])
@@ -43,7 +43,7 @@ func decoded(t *testing.T, data []byte) []byte {
 	return dst
 }
 
-// decodedAnyway is what comes out of an image, with an error or without.
+// decodedAnyway returns what comes out of an image, with an error or without.
 func decodedAnyway(data []byte) []byte {
 	h, err := jpeg.ParseHeader(data)
 	if err != nil {

@@ -78,7 +78,7 @@ func (t Type) NeedsPalette() bool { return t >= PLT1LE && t <= PLT8 }
 // HasAlpha reports whether the fourth byte of the decoded pixels means something.
 func (t Type) HasAlpha() bool { return t >= RGBA && t <= A8 }
 
-// rowBytes is the stride that the header must state.
+// rowBytes returns the stride that the header must state.
 func (t Type) rowBytes(width int) int {
 	switch t {
 	case PLT1LE, PLT1BE:

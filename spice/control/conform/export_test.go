@@ -2,7 +2,7 @@ package conform
 
 import "context"
 
-// Names are the checks in their order.
+// Names returns the checks in their order.
 func Names() []string {
 	var names []string
 	for _, ch := range checks {

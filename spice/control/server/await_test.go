@@ -134,7 +134,7 @@ func TestAwaitStableWaitsForQuiet(t *testing.T) {
 	})
 }
 
-// stableFor is a wait for ms of quiet that ends after timeout ms.
+// stableFor returns a wait for ms of quiet that ends after timeout ms.
 func stableFor(ms, timeout uint32) control.AwaitParams {
 	return control.AwaitParams{Condition: control.Condition{Stable: &control.StableCondition{MS: ms}}, TimeoutMS: &timeout}
 }

@@ -292,12 +292,12 @@ func (a *attack) send(conn net.Conn, b []byte) {
 	}
 }
 
-// message is one message with a mini header.
+// message returns one message with a mini header.
 func message(kind uint16, body []byte) []byte {
 	return append(wire.Header{Type: kind, Size: uint32(len(body))}.AppendMini(nil), body...)
 }
 
-// request is a well-formed link request.
+// request returns a well-formed link request.
 func request(connectionID uint32, id wire.ChannelID) []byte {
 	return link.Request{ConnectionID: connectionID, Channel: id, CommonCaps: link.CommonCaps}.Append(nil)
 }

@@ -68,7 +68,7 @@ func portCases() []Case {
 	}
 }
 
-// sslHello is the start of an SSL 3.0 client hello.
+// sslHello returns the start of an SSL 3.0 client hello.
 func sslHello() []byte {
 	body := append([]byte{3, 0}, make([]byte, 32)...)    // version, random
 	body = append(body, 0, 0, 4, 0, 0x2f, 0, 0x0a, 1, 0) // no session, two suites, no compression

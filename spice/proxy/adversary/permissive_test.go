@@ -218,7 +218,7 @@ func (p *peeked) Read(b []byte) (int, error) {
 	return p.Conn.Read(b)
 }
 
-// target is the relay as the pack sees it.
+// target returns the relay as the pack sees it.
 func (p *permissive) target() adversary.Target {
 	return adversary.Target{
 		TLSAddr: p.secure.Addr().String(), Addr: p.plain.Addr().String(), APIAddr: p.api.Addr().String(),

@@ -71,7 +71,7 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			}
 			cfg.Consoles, cfg.Logger = catalog, log
 			return headless.RunProxy(cmd.Context(), cfg, func(ready headless.Ready) error {
-				log.Info("proxy is ready", "addr", ready.Addr, "tls_addr", ready.TLSAddr, "api", ready.API)
+				log.Info("proxy is ready", "addr", ready.Addr, "tls_addr", ready.TLSAddr, "api", ready.API, "websocket", ready.WebSocket)
 				return announce(readyFile, ready)
 			})
 		},
@@ -82,6 +82,8 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.StringVar(&cfg.Listen, "listen", proxy.DefaultAddr, "`ADDR` of the plaintext port, which only answers that TLS is needed")
 	f.StringVar(&cfg.ListenTLS, "tls-listen", proxy.DefaultAddr, "`ADDR` of the TLS port")
 	f.StringVar(&cfg.ListenAPI, "api", proxy.DefaultAddr, "`ADDR` of the HTTP API")
+	f.StringVar(&cfg.ListenWebSocket, "websocket", "", "`ADDR` of a port for clients in browsers: WebSockets at "+proxy.WebSocketPath+", over TLS; default: none")
+	f.StringSliceVar(&cfg.AllowedOrigins, "allow-origin", nil, "let web pages from `ORIGIN` open WebSockets, as in https://console.example; default: same host and port only")
 	f.StringVar(&cfg.Host, "host", "", "`NAME` or address of this proxy in virt-viewer files; default: the TLS port's address")
 	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+headless.EnvAPIToken)
 	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "also hand out virt-viewer files that bypass the proxy, with the console's ticket")

@@ -126,7 +126,9 @@ type Ready struct {
 	Addr    string `json:"addr,omitempty"`
 	TLSAddr string `json:"tls_addr,omitempty"`
 	API     string `json:"api,omitempty"`
-	Socket  string `json:"socket,omitempty"`
+	// WebSocket is the address of the proxy's WebSocket port, if it has one.
+	WebSocket string `json:"websocket,omitempty"`
+	Socket    string `json:"socket,omitempty"`
 }
 
 func play() error {
@@ -193,7 +195,7 @@ func RunProxy(ctx context.Context, cfg ProxyConfig, ready func(Ready) error) err
 	if err != nil {
 		return err
 	}
-	if err := ready(Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}); err != nil {
+	if err := ready(Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr(), WebSocket: p.WebSocketAddr()}); err != nil {
 		return errors.Join(err, p.Close())
 	}
 	ended := make(chan error, 1)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/pki"
@@ -49,11 +51,23 @@ type Config struct {
 	ListenTLS string
 	ListenAPI string
 
-	// Listener, TLSListener and APIListener, if not nil, replace the addresses. All three listen
-	// for plain TCP; the proxy adds TLS. The proxy closes them, even if Start fails.
-	Listener    net.Listener
-	TLSListener net.Listener
-	APIListener net.Listener
+	// ListenWebSocket is the TCP address of the WebSocket port for clients in browsers; empty means
+	// that there is none. The port speaks HTTPS with the certificate of the TLS port, and accepts
+	// WebSockets at [WebSocketPath].
+	ListenWebSocket string
+
+	// AllowedOrigins lists the origins of web pages that may open a WebSocket, such as
+	// "https://console.example". In the host, * stands for any letters, see [path.Match]. Pages from
+	// the WebSocket port's own host and port are always allowed, and so are clients that send no
+	// Origin, because they are not browsers.
+	AllowedOrigins []string
+
+	// Listener, TLSListener, APIListener and WebSocketListener, if not nil, replace the addresses.
+	// All listen for plain TCP; the proxy adds TLS. The proxy closes them, even if Start fails.
+	Listener          net.Listener
+	TLSListener       net.Listener
+	APIListener       net.Listener
+	WebSocketListener net.Listener
 
 	// Host is the name or address of this proxy in virt-viewer files. Empty means the address of
 	// the TLS listener, or if that listens on all interfaces, the host in the API request.
@@ -96,8 +110,8 @@ type Config struct {
 	MaxChannels       int
 	MaxChannelsOfType int
 
-	// MaxConnectionsPerAddress limits the connections to the TLS port from one IPv4 address or IPv6
-	// /64 network. Raise it if many clients share an address. 0 means
+	// MaxConnectionsPerAddress limits the connections to the TLS and WebSocket ports from one IPv4
+	// address or IPv6 /64 network. Raise it if many clients share an address. 0 means
 	// DefaultMaxConnectionsPerAddress.
 	MaxConnectionsPerAddress int
 
@@ -199,6 +213,12 @@ func (c *Config) check() error {
 	}
 	if t := c.takeover(); t != TakeoverShare && t != TakeoverRefuse && t != TakeoverReplace {
 		return fmt.Errorf("proxy: Config.Takeover is %q, want %q, %q or %q", t, TakeoverShare, TakeoverRefuse, TakeoverReplace)
+	}
+	for _, origin := range c.AllowedOrigins {
+		scheme, host, _ := strings.Cut(origin, "://")
+		if _, err := path.Match(origin, ""); err != nil || (scheme != "https" && scheme != "http") || host == "" || strings.Contains(host, "/") {
+			return fmt.Errorf("proxy: Config.AllowedOrigins has %q, want an origin as in \"https://console.example:8443\"", origin)
+		}
 	}
 	return c.Firewall.check()
 }

@@ -14,6 +14,9 @@
 // client. From then on it passes on every byte of every channel unchanged. The plaintext port only
 // redirects clients to the TLS port.
 //
+// A client in a browser uses the WebSocket port, see [Config.ListenWebSocket]. Apart from the
+// transport, it is a client like any other.
+//
 // The channels of one client form a session. Its first main channel uses the token up. Its other
 // channels need the same token, and the connection id that the console gave to the main channel.
 //

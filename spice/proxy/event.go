@@ -33,6 +33,7 @@ const (
 	ReasonSecondMain         Reason = "second_main"          // the session already has a main channel
 	ReasonNeedSecured        Reason = "need_secured"         // came to the plaintext port
 	ReasonMalformed          Reason = "malformed"            // not SPICE, a broken handshake, or too slow
+	ReasonForeignOrigin      Reason = "foreign_origin"       // a web page of another site, see Config.AllowedOrigins
 	ReasonTooManyHandshakes  Reason = "too_many_handshakes"  // idle when its place was needed, see Config.MaxHandshakes
 	ReasonTooManySessions    Reason = "too_many_sessions"    // see Config.MaxSessions
 	ReasonTooManyChannels    Reason = "too_many_channels"    // see Config.MaxChannels
@@ -71,8 +72,10 @@ type Event struct {
 	Channel string // as in "display:0"; empty if the event is about no channel
 	Client  string // the client's address
 	Viewer  string // the viewer for whom the token was issued, as named to the API
-	Reason  Reason
-	Err     error // nil if the reason says everything
+	// Transport is "websocket" if the client came to the WebSocket port, else empty.
+	Transport string
+	Reason    Reason
+	Err       error // nil if the reason says everything
 
 	// EndedBy says who ended a channel or session: "client", "server", "proxy",
 	// "operator", or "session ID" of the session that took the console over.
@@ -114,7 +117,8 @@ func (p *Proxy) emit(e Event) {
 	attrs = append(attrs, slog.String("event", string(e.Kind)))
 	for _, a := range []struct{ key, value string }{
 		{"reason", string(e.Reason)}, {"session", e.Session}, {"source", e.Source}, {"uuid", e.UUID},
-		{"console", e.Console}, {"channel", e.Channel}, {"client", e.Client}, {"viewer", e.Viewer}, {"ended_by", e.EndedBy},
+		{"console", e.Console}, {"channel", e.Channel}, {"client", e.Client}, {"viewer", e.Viewer}, {"transport", e.Transport},
+		{"ended_by", e.EndedBy},
 	} {
 		if a.value != "" {
 			attrs = append(attrs, slog.String(a.key, a.value))

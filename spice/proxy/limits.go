@@ -30,6 +30,7 @@ type place struct {
 	all        *handshakes
 	conn       net.Conn
 	addr       netip.Addr
+	entered    time.Time // when the connection was accepted
 	progressed time.Time // when the last step of the handshake was done
 	evicted    bool      // a new connection has the place
 }
@@ -42,7 +43,7 @@ func newHandshakes(limit int) *handshakes {
 // progress. It returns nil when ctx ends. The second result is the place that was evicted for it,
 // if any.
 func (h *handshakes) enter(ctx context.Context, conn net.Conn) (mine, evicted *place) {
-	mine = &place{all: h, conn: conn, addr: addressOf(conn)}
+	mine = &place{all: h, conn: conn, addr: addressOf(conn), entered: time.Now()}
 	for {
 		evicted, wait := h.try(mine)
 		if wait == 0 {

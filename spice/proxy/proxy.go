@@ -36,10 +36,11 @@ type Proxy struct {
 	draining atomic.Bool
 
 	// The connections that are not admitted yet, by port, and all connections.
-	plainHandshakes, tlsHandshakes *handshakes
-	addresses                      *addresses
+	plainHandshakes, tlsHandshakes, webHandshakes *handshakes
+	addresses                                     *addresses
 
 	plain, secure, api net.Listener
+	web                net.Listener // nil if there is no WebSocket port
 	http               *http.Server
 	answering          sync.RWMutex // read-held by each API request
 	answered           bool         // no more are accepted
@@ -55,7 +56,7 @@ type Proxy struct {
 func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p := &Proxy{
 		cfg: cfg, log: cfg.logger(),
-		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener,
+		plain: cfg.Listener, secure: cfg.TLSListener, api: cfg.APIListener, web: cfg.WebSocketListener,
 		tokens: newTokens(cfg.tokenLifetime()),
 		sessions: &sessions{limit: cfg.maxSessions(), channelLimit: cfg.maxChannels(), typeLimit: cfg.maxChannelsOfType(), takeover: cfg.takeover(),
 			byID: map[string]*session{}, byToken: map[tokenHash]*session{}},
@@ -63,6 +64,7 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 
 		plainHandshakes: newHandshakes(cfg.maxHandshakes()),
 		tlsHandshakes:   newHandshakes(cfg.maxHandshakes()),
+		webHandshakes:   newHandshakes(cfg.maxHandshakes()),
 		addresses:       &addresses{limit: cfg.maxConnectionsPerAddress(), n: map[netip.Addr]int{}},
 	}
 	defer func() {
@@ -89,10 +91,14 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 		ln   *net.Listener
 		addr string
 	}{
-		{"plaintext", &p.plain, cfg.Listen}, {"TLS", &p.secure, cfg.ListenTLS}, {"API", &p.api, cfg.ListenAPI},
+		{"plaintext", &p.plain, cmp.Or(cfg.Listen, DefaultAddr)}, {"TLS", &p.secure, cmp.Or(cfg.ListenTLS, DefaultAddr)},
+		{"API", &p.api, cmp.Or(cfg.ListenAPI, DefaultAddr)}, {"WebSocket", &p.web, cfg.ListenWebSocket},
 	} {
 		if *l.ln == nil {
-			if *l.ln, err = listening.Listen(ctx, "tcp", cmp.Or(l.addr, DefaultAddr)); err != nil {
+			if l.addr == "" {
+				continue
+			}
+			if *l.ln, err = listening.Listen(ctx, "tcp", l.addr); err != nil {
 				return nil, fmt.Errorf("proxy: %s port: %w", l.what, err)
 			}
 		}
@@ -122,8 +128,11 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p.wg.Go(func() { p.acceptLoop(p.plain, p.plainHandshakes, p.servePlain) })
 	p.wg.Go(func() { p.acceptLoop(p.secure, p.tlsHandshakes, p.serveTLS) })
 	p.wg.Go(p.serveAPI)
+	if p.web != nil {
+		p.wg.Go(func() { p.acceptLoop(p.web, p.webHandshakes, p.serveWebSocket) })
+	}
 	go p.finish()
-	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr())
+	p.log.Info("proxy: listening", "addr", p.Addr(), "tls_addr", p.TLSAddr(), "api", p.APIAddr(), "websocket", p.WebSocketAddr())
 	return p, nil
 }
 
@@ -135,6 +144,14 @@ func (p *Proxy) TLSAddr() string { return p.secure.Addr().String() }
 
 // APIAddr returns the address of the HTTP API.
 func (p *Proxy) APIAddr() string { return p.api.Addr().String() }
+
+// WebSocketAddr returns the address of the WebSocket port, or "" if there is none.
+func (p *Proxy) WebSocketAddr() string {
+	if p.web == nil {
+		return ""
+	}
+	return p.web.Addr().String()
+}
 
 // Close ends all sessions and closes the listeners. It returns when nothing of the proxy runs any
 // more. It may be called more than once.
@@ -157,6 +174,9 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.draining.Store(true)
 	p.plain.Close()
 	p.secure.Close()
+	if p.web != nil {
+		p.web.Close()
+	}
 	p.sessions.terminateAll(ReasonShutdown, byProxy)
 	var err error
 	select {
@@ -201,7 +221,7 @@ func (p *Proxy) finish() {
 }
 
 func (p *Proxy) closeListeners() {
-	for _, ln := range []net.Listener{p.plain, p.secure, p.api} {
+	for _, ln := range []net.Listener{p.plain, p.secure, p.api, p.web} {
 		if ln != nil {
 			ln.Close()
 		}
@@ -209,7 +229,9 @@ func (p *Proxy) closeListeners() {
 }
 
 // Handshaking returns how many connections have not been admitted yet.
-func (p *Proxy) Handshaking() int { return p.plainHandshakes.len() + p.tlsHandshakes.len() }
+func (p *Proxy) Handshaking() int {
+	return p.plainHandshakes.len() + p.tlsHandshakes.len() + p.webHandshakes.len()
+}
 
 // neverAccepts tells whether a listener can never accept again: it is closed, shut down, or no
 // longer a listener. After any other error, such as a lack of file descriptors, it can.
@@ -247,7 +269,7 @@ func (p *Proxy) acceptLoop(ln net.Listener, waiting *handshakes, serve func(conn
 		pause = shortest
 		keepAlive(conn, p.cfg.keepAlive())
 		addr := addressOf(conn)
-		counted := waiting == p.tlsHandshakes
+		counted := waiting != p.plainHandshakes
 		if counted && !p.addresses.enter(addr) {
 			p.emit(Event{Kind: EventLinkRefused, Reason: ReasonTooManyConnections, Client: conn.RemoteAddr().String()})
 			turnAway(conn)

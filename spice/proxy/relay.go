@@ -289,7 +289,7 @@ func broken(gone Reason, err error) pumpEnd {
 }
 
 // closeWrite closes the direction towards the peer and leaves the other one open. All conns that
-// the proxy relays (TCP, unix, TLS) support it.
+// the proxy relays (TCP, unix, TLS, WebSocket) support it.
 func closeWrite(conn net.Conn) error {
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

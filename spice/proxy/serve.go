@@ -37,95 +37,154 @@ func (p *Proxy) servePlain(conn net.Conn, mine *place) {
 
 // serveTLS serves one channel from its first byte to its last.
 func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
-	accepted := time.Now()
 	conn := tls.Server(newPollConn(raw), p.tls.Load().config)
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
-	refused := Event{Kind: EventLinkRefused, Client: raw.RemoteAddr().String()}
+	if err := secure(ctx, conn); err != nil {
+		p.malformed(Event{Kind: EventLinkRefused, Client: raw.RemoteAddr().String()}, err, mine)
+		return
+	}
+	mine.progress()
+	p.serveChannel(ctx, cancel, conn, "", mine)
+}
 
+// secure does the TLS handshake.
+func secure(ctx context.Context, conn *tls.Conn) error {
+	err := conn.HandshakeContext(ctx)
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
+		return fmt.Errorf("%w: SPICE without TLS, is the client told the wrong port?", err)
+	}
+	return err
+}
+
+// malformed emits the event about a handshake that came to no token.
+func (p *Proxy) malformed(refused Event, err error, mine *place) {
+	// A connection without any data is probably a health check.
+	if p.ctx.Err() == nil && !errors.Is(err, io.EOF) && !mine.wasEvicted() {
+		refused.Reason, refused.Err = ReasonMalformed, err
+		p.emit(refused)
+	}
+}
+
+// serveChannel takes one channel from the first byte of its link to its last, over a
+// connection that is secure. ctx bounds the time until the client has shown a token;
+// cancel ends it.
+//
+// NB: a goroutine waits here for as long as the channel is open. Each step that needs a
+// large frame is a function, so that the goroutine's stack can shrink.
+func (p *Proxy) serveChannel(ctx context.Context, cancel context.CancelFunc, conn net.Conn, transport string, mine *place) {
+	ch, hs, offered := p.letIn(ctx, conn, transport, mine)
+	cancel() // the timer, too: thousands of channels would wake up to nothing
+	if ch == nil {
+		return
+	}
+	depart := sync.OnceFunc(func() { p.depart(ch) })
+	defer depart()
+	server := p.reachConsole(ch, hs, offered, depart)
+	if server == nil {
+		return
+	}
+	defer server.Close()
+	var reason Reason
+	err := p.finishLink(ch, hs)
+	if err != nil {
+		reason = ReasonFailed
+	} else {
+		reason, err = p.relay(ch, hs.Mini(), conn, server)
+	}
+	p.channelClosed(ch, reason, err)
+}
+
+// letIn links a client up to its token, and returns the channel that the token opens.
+// Without one the client has been told so.
+func (p *Proxy) letIn(ctx context.Context, conn net.Conn, transport string, mine *place) (*channel, *link.Handshake, wire.Caps) {
+	refused := Event{Kind: EventLinkRefused, Client: conn.RemoteAddr().String(), Transport: transport}
 	hs, offered, token, err := p.greet(ctx, conn, mine.progress)
 	if hs != nil {
 		refused.Channel = hs.Request.Channel.String()
 	}
 	if err != nil {
-		// A connection without any data is probably a health check.
-		if p.ctx.Err() == nil && !errors.Is(err, io.EOF) && !mine.wasEvicted() {
-			refused.Reason, refused.Err = ReasonMalformed, err
-			p.emit(refused)
-		}
-		return
+		p.malformed(refused, err, mine)
+		return nil, nil, nil
 	}
-	p.metrics.handshake.Observe(time.Since(accepted).Seconds())
+	p.metrics.handshake.Observe(time.Since(mine.entered).Seconds())
 	if p.forbidden(hs.Request.Channel.Type) {
 		refused.Reason, refused.Err = ReasonChannelForbidden, hs.Finish(ctx, wire.ResultChannelNotAvailable)
 		p.emit(refused)
-		return
+		return nil, nil, nil
 	}
 	ch, code := p.admit(hs.Request, token, &refused)
 	if ch == nil {
 		refused.Err = hs.Finish(ctx, code)
 		p.emit(refused)
-		return
+		return nil, nil, nil
 	}
 	// A client with a valid token counts as a channel of its session from now on. It must not crowd
 	// out others while its console is slow.
 	mine.leave()
-	cancel() // the timer, too: otherwise thousands of channels would wake up for nothing
-	depart := sync.OnceFunc(func() { p.depart(ch) })
-	defer depart()
+	ch.transport = transport
+	return ch, hs, offered
+}
 
+// reachConsole links a channel onward. If that fails the channel departs, and the client
+// is told why.
+func (p *Proxy) reachConsole(ch *channel, hs *link.Handshake, offered wire.Caps, depart func()) net.Conn {
 	server, console, err := p.linkConsole(ch, hs, offered)
-	if err != nil {
-		cut := ch.session.ctx.Err() != nil
-		depart()
-		// The time that the client has used so far is not the console's fault.
-		ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
-		defer cancel()
-		e := ch.event(EventBackendFailed)
-		code := wire.ResultError
-		e.Reason, e.Err = ReasonBackendDown, err
-		var unknown *UnknownConsoleError
-		var backend *BackendError
-		switch {
-		case cut:
-			e.Kind, e.Reason = EventLinkRefused, ReasonSessionOver
-		case errors.As(err, &unknown):
-			e.Kind, e.Reason = EventLinkRefused, ReasonConsoleUnknown
-		case errors.As(err, &backend):
-			code = backend.result()
-		}
-		p.emit(e)
-		// A client that has disconnected needs no answer.
-		_ = hs.Finish(ctx, code)
-		return
+	if err == nil {
+		ch.name = console.Name
+		return server
 	}
-	defer server.Close()
+	cut := ch.session.ctx.Err() != nil
+	depart()
+	// The time that the client has used so far is not the console's fault.
+	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
+	defer cancel()
+	e := ch.event(EventBackendFailed)
+	code := wire.ResultError
+	e.Reason, e.Err = ReasonBackendDown, err
+	var unknown *UnknownConsoleError
+	var backend *BackendError
+	switch {
+	case cut:
+		e.Kind, e.Reason = EventLinkRefused, ReasonSessionOver
+	case errors.As(err, &unknown):
+		e.Kind, e.Reason = EventLinkRefused, ReasonConsoleUnknown
+	case errors.As(err, &backend):
+		code = backend.result()
+	}
+	p.emit(e)
+	// A client that has disconnected needs no answer.
+	_ = hs.Finish(ctx, code)
+	return nil
+}
+
+// finishLink tells the client that its channel is open.
+func (p *Proxy) finishLink(ch *channel, hs *link.Handshake) error {
 	// From here on the channel counts as open, so that the session is visible before the client
 	// continues.
-	ch.name = console.Name
-	if p.sessions.markLinked(ch.session, console.Name) {
+	if p.sessions.markLinked(ch.session, ch.name) {
 		p.emit(ch.event(EventSessionOpened))
 	}
 	ch.relaying.Store(true)
 	p.emit(ch.event(EventChannelOpened))
-	closed := ch.event(EventChannelClosed)
-	ctx, cancel = context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
+	ctx, cancel := context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
-	err = hs.Finish(ctx, wire.ResultOK)
-	cancel()
-	if err != nil {
-		closed.Reason, closed.Err = ReasonFailed, err
-	} else {
-		closed.Reason, closed.Err = p.relay(ch, hs.Mini(), conn, server)
-	}
+	return hs.Finish(ctx, wire.ResultOK)
+}
+
+// channelClosed emits the event about a channel's end.
+func (p *Proxy) channelClosed(ch *channel, reason Reason, err error) {
+	closed := ch.event(EventChannelClosed)
+	closed.Reason, closed.Err = reason, err
 	now := p.cfg.now()
 	_, longest := ch.silence.at(now)
 	closed.Verdicts = ch.verdicts.list()
 	closed.Lasted = now.Sub(ch.started)
 	closed.BytesFromClient, closed.BytesFromServer = ch.fromClient.bytes.Load(), ch.fromServer.bytes.Load()
-	closed.EndedBy = endedBy(closed.Reason)
-	if closed.Reason == ReasonSessionEnded {
+	closed.EndedBy = endedBy(reason)
+	if reason == ReasonSessionEnded {
 		_, closed.EndedBy = p.sessions.ending(ch.session)
 	}
 	p.metrics.silence.WithLabelValues(channelLabel(ch.id.Type)).Observe(longest.Seconds())
@@ -134,15 +193,7 @@ func (p *Proxy) serveTLS(raw net.Conn, mine *place) {
 
 // greet does the client's link up to its token. It returns the handshake as soon as there is one,
 // with the capabilities that the client was offered. It calls progress after each step.
-func (p *Proxy) greet(ctx context.Context, conn *tls.Conn, progress func()) (hs *link.Handshake, offered wire.Caps, token string, err error) {
-	if err := conn.HandshakeContext(ctx); err != nil {
-		var header tls.RecordHeaderError
-		if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
-			err = fmt.Errorf("%w: SPICE without TLS, is the client told the wrong port?", err)
-		}
-		return nil, nil, "", err
-	}
-	progress()
+func (p *Proxy) greet(ctx context.Context, conn net.Conn, progress func()) (hs *link.Handshake, offered wire.Caps, token string, err error) {
 	if hs, err = link.Accept(ctx, conn, link.ServerConfig{Key: p.key}); err != nil {
 		return nil, nil, "", err
 	}
@@ -311,7 +362,8 @@ func (p *Proxy) depart(ch *channel) {
 // event returns a new event about a channel.
 func (ch *channel) event(kind EventKind) Event {
 	s := ch.session
-	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Console: ch.name, Viewer: s.viewer, Channel: ch.id.String(), Client: ch.client}
+	return Event{Kind: kind, Session: s.id, Source: s.source, UUID: s.uuid, Console: ch.name, Viewer: s.viewer, Channel: ch.id.String(), Client: ch.client,
+		Transport: ch.transport}
 }
 
 // concerns adds what a token is for.

@@ -60,6 +60,8 @@ type channel struct {
 	client  string
 	started time.Time
 
+	transport string // as in Event; set before the console is linked, by the channel's goroutine
+
 	fromClient, fromServer traffic
 	relaying               atomic.Bool
 	first                  end // the first end of its two directions

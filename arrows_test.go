@@ -146,6 +146,11 @@ var rules = []rule{
 		why:   "which lanes are up, and what the computer can do, is known without any console",
 	},
 	{
+		from: []string{"harness/screen/..."},
+		only: []string{"std", "internal/atomicfile"},
+		why:  "what can be said of a picture takes no lane and no control socket: it is as true of a file",
+	},
+	{
 		from: []string{"harness/truth/qxl", "harness/truth/catalogue"},
 		only: []string{"std"},
 		why:  "the catalogue is data: whoever has another server can walk it",

@@ -1,0 +1,164 @@
+package needle
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"image"
+
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+)
+
+// compiled is a needle that is ready to be matched. It keeps the pixels of its areas only:
+// a directory of needles has many pictures, and most of each is never looked at.
+type compiled struct {
+	size      image.Point // of the picture
+	templates []*template
+}
+
+// A template is a match area.
+type template struct {
+	area   *Area
+	pix    []byte // 4*w bytes a row
+	w, h   int
+	rows   [][]span // what is compared in each row
+	pixels int      // how many pixels that is
+
+	// The anchor is the place in the template of two neighbouring pixels that stand in few
+	// other places of it. It is compared first.
+	anchor    image.Point
+	anchored  bool
+	anchorPix uint64
+
+	// The probes are some of the compared pixels. Where they are off by too much, the others
+	// need not be looked at.
+	probes []probe
+}
+
+// A probe is a pixel of a template.
+type probe struct {
+	at  image.Point
+	pix [4]byte
+}
+
+// A span is pixels of a row from x0 up to x1.
+type span struct{ x0, x1 int }
+
+// compile reads the picture and cuts the areas out of it, once.
+func (n *Needle) compile() (*compiled, error) {
+	n.once.Do(func() {
+		var p *pixmap.Picture
+		if p, n.err = n.picture(); n.err == nil {
+			n.ready, n.err = n.compileWith(p)
+		}
+	})
+	return n.ready, n.err
+}
+
+func (n *Needle) compileWith(p *pixmap.Picture) (*compiled, error) {
+	c := &compiled{size: image.Pt(p.Width, p.Height)}
+	var excluded []image.Rectangle
+	for i := range n.Areas {
+		a := &n.Areas[i]
+		if !a.Rect().In(p.Bounds()) {
+			return nil, fmt.Errorf("needle %s: area %d, %d×%d pixels at (%d,%d), is not within the picture, which has %d×%d",
+				n.Name, i+1, a.Width, a.Height, a.X, a.Y, p.Width, p.Height)
+		}
+		if a.Type == TypeExclude {
+			excluded = append(excluded, a.Rect())
+		}
+	}
+	for i := range n.Areas {
+		a := &n.Areas[i]
+		if a.Type != TypeMatch {
+			continue
+		}
+		t := newTemplate(a, p, excluded)
+		if t.pixels == 0 {
+			return nil, fmt.Errorf("needle %s: area %d is excluded completely: it would match every screen", n.Name, i+1)
+		}
+		c.templates = append(c.templates, t)
+	}
+	return c, nil
+}
+
+func newTemplate(a *Area, p *pixmap.Picture, excluded []image.Rectangle) *template {
+	t := &template{area: a, pix: p.Crop(a.Rect()).Pix, w: a.Width, h: a.Height, rows: make([][]span, a.Height)}
+	for y := range t.h {
+		t.rows[y] = []span{{0, t.w}}
+		for _, r := range excluded {
+			if y+a.Y >= r.Min.Y && y+a.Y < r.Max.Y {
+				t.rows[y] = without(t.rows[y], r.Min.X-a.X, r.Max.X-a.X)
+			}
+		}
+		for _, s := range t.rows[y] {
+			t.pixels += s.x1 - s.x0
+		}
+	}
+	t.chooseAnchor()
+	t.chooseProbes()
+	return t
+}
+
+// without takes the pixels from x0 up to x1 out of a row.
+func without(spans []span, x0, x1 int) []span {
+	var left []span
+	for _, s := range spans {
+		if s.x0 < min(s.x1, x0) {
+			left = append(left, span{s.x0, min(s.x1, x0)})
+		}
+		if max(s.x0, x1) < s.x1 {
+			left = append(left, span{max(s.x0, x1), s.x1})
+		}
+	}
+	return left
+}
+
+// chooseAnchor picks the pair of pixels that is rarest within the template.
+func (t *template) chooseAnchor() {
+	count := make(map[uint64]int)
+	each := func(f func(x, y int, pair uint64)) {
+		for y, spans := range t.rows {
+			for _, s := range spans {
+				for x := s.x0; x+1 < s.x1; x++ {
+					f(x, y, binary.LittleEndian.Uint64(t.pix[4*(y*t.w+x):]))
+				}
+			}
+		}
+	}
+	each(func(_, _ int, pair uint64) { count[pair]++ })
+	each(func(x, y int, pair uint64) {
+		if !t.anchored || count[pair] < count[t.anchorPix] {
+			t.anchored, t.anchor, t.anchorPix = true, image.Pt(x, y), pair
+		}
+	})
+}
+
+// chooseProbes picks pixels from all over the template that are not of its first colour, which
+// is often the background; of a template of one colour it picks any.
+func (t *template) chooseProbes() {
+	const most = 32
+	var all, marks []image.Point
+	var first []byte
+	for y, spans := range t.rows {
+		for _, sp := range spans {
+			for x := sp.x0; x < sp.x1; x++ {
+				pixel := t.pix[4*(y*t.w+x):][:4]
+				if first == nil {
+					first = pixel
+				}
+				all = append(all, image.Pt(x, y))
+				if !bytes.Equal(pixel, first) {
+					marks = append(marks, image.Pt(x, y))
+				}
+			}
+		}
+	}
+	if len(marks) == 0 {
+		marks = all
+	}
+	for i := range min(most, len(marks)) {
+		at := marks[i*len(marks)/min(most, len(marks))]
+		t.probes = append(t.probes, probe{at, [4]byte(t.pix[4*(at.Y*t.w+at.X):])})
+	}
+}

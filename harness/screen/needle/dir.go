@@ -1,0 +1,200 @@
+package needle
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"image"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+)
+
+// A Dir is a directory of needles, those of its subdirectories included.
+type Dir struct {
+	Path string
+	// Needles are sorted by name.
+	Needles []*Needle
+	// Problems are the files that are no needles, by what is wrong with them. They fail only
+	// queries for them.
+	Problems []Problem
+}
+
+// A Problem is a JSON file that is no needle.
+type Problem struct {
+	// Name is what the needle would be called.
+	Name string
+	// Err says which file it is and what is wrong.
+	Err error
+}
+
+// Open reads the needles of a directory. Their pictures are read when they are first needed.
+func Open(dir string) (*Dir, error) {
+	d := &Dir{Path: dir}
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && path != dir && strings.HasPrefix(e.Name(), "."):
+			return fs.SkipDir // .git, and thumbnails
+		case e.IsDir() || filepath.Ext(path) != ".json":
+			return nil
+		}
+		n, err := ReadFile(path)
+		if err != nil {
+			d.Problems = append(d.Problems, Problem{Name: strings.TrimSuffix(e.Name(), ".json"), Err: err})
+			return nil
+		}
+		d.Needles = append(d.Needles, n)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("needles: %w", err)
+	}
+	slices.SortStableFunc(d.Needles, func(a, b *Needle) int { return cmp.Compare(a.Name, b.Name) })
+	return d, nil
+}
+
+// Lookup returns the needles that a name stands for: those with the tag, or with all of several
+// tags that have spaces between them. If there are none, it is the name of one needle.
+func (d *Dir) Lookup(tag string) ([]*Needle, error) {
+	var found []*Needle
+	for _, n := range d.Needles {
+		if n.HasTags(tag) {
+			found = append(found, n)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, n := range d.Needles {
+		if n.Name == tag {
+			found = append(found, n)
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	for _, p := range d.Problems {
+		if p.Name == tag {
+			return nil, p.Err
+		}
+	}
+	err := fmt.Errorf("no needle in %s has the tag or the name %q", d.Path, tag)
+	if near := d.like(tag); near != "" {
+		err = fmt.Errorf("%w (did you mean %q?)", err, near)
+	}
+	if n := len(d.Problems); n > 0 {
+		err = fmt.Errorf("%w; %d files there are no needles, the first: %w", err, n, d.Problems[0].Err)
+	}
+	return nil, err
+}
+
+// like returns the tag that is spelt most like one that is not there, or nothing.
+func (d *Dir) like(tag string) string {
+	best, near := len(tag)/2+1, ""
+	for _, n := range d.Needles {
+		for _, t := range append(slices.Clone(n.Tags), n.Name) {
+			if far := distance(tag, t); far < best || far == best && t < near {
+				best, near = far, t
+			}
+		}
+	}
+	return near
+}
+
+// distance counts the letters that have to be changed to make one word of the other.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		last := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := last
+			if a[i] != b[j] {
+				change++
+			}
+			last = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// A Query says what to look for.
+type Query struct {
+	// Tag is a tag, several tags with spaces between them, or the name of a needle.
+	Tag string
+	// Masks are parts of the screen that are not compared: the pointer, a cursor that blinks.
+	// Where they cover more than half of an area, it does not match.
+	Masks []image.Rectangle
+	// Scale scales a screen of another size to that of the needle's picture. Without it such a
+	// screen does not match.
+	Scale bool
+}
+
+// Match looks for the needles that a query means. The error says that there are none, or that
+// one of them cannot be used.
+func (d *Dir) Match(q Query, screen *pixmap.Picture) (*Result, error) {
+	needles, err := d.Lookup(q.Tag)
+	if err != nil {
+		return nil, err
+	}
+	return Match(needles, q, screen)
+}
+
+// Match looks for needles that are alternatives of each other.
+func Match(needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) {
+	if len(needles) == 0 {
+		return nil, errors.New("no needle to match")
+	}
+	r := &Result{Tag: q.Tag, Candidates: len(needles), screen: screen}
+	scenes := map[image.Point]*scene{{X: screen.Width, Y: screen.Height}: {Picture: screen, masks: q.Masks}}
+	var losers []*candidate
+	for _, n := range needles {
+		c, err := n.compile()
+		if err != nil {
+			return nil, err
+		}
+		s := scenes[c.size]
+		if s == nil && q.Scale {
+			s = scaled(screen, c.size, q.Masks)
+			scenes[c.size] = s
+		}
+		found := n.look(c, s, screen)
+		if found.reason == "" && !slices.ContainsFunc(found.areas, func(a lookedAt) bool { return !a.ok }) {
+			found.ok = true
+		}
+		if !found.ok {
+			losers = append(losers, found)
+		} else if r.Match == nil || better(found, r.winner) {
+			r.winner = found
+			r.Match = found.describe()
+		}
+	}
+	if r.Match == nil {
+		r.Nearest = slices.MinFunc(losers, func(a, b *candidate) int {
+			if better(a, b) {
+				return -1
+			}
+			return 1
+		}).diagnose()
+	}
+	return r, nil
+}
+
+func scaled(screen *pixmap.Picture, size image.Point, masks []image.Rectangle) *scene {
+	s := &scene{Picture: screen.Scaled(size.X, size.Y)}
+	for _, m := range masks {
+		s.masks = append(s.masks, image.Rect(
+			m.Min.X*size.X/screen.Width, m.Min.Y*size.Y/screen.Height,
+			(m.Max.X*size.X+screen.Width-1)/screen.Width, (m.Max.Y*size.Y+screen.Height-1)/screen.Height))
+	}
+	return s
+}

@@ -1,0 +1,242 @@
+package needle
+
+import (
+	"cmp"
+	"fmt"
+	"image"
+	"strings"
+
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+)
+
+// A Result is what became of a query.
+type Result struct {
+	Tag string
+	// Candidates is how many needles were tried.
+	Candidates int
+	// Match is the needle that matched best; nil if none did.
+	Match *Found
+	// Nearest is the needle that came nearest if none matched.
+	Nearest *Found
+
+	winner *candidate
+	screen *pixmap.Picture
+}
+
+// Matched tells whether a needle matched.
+func (r *Result) Matched() bool { return r.Match != nil }
+
+// Found is what was found of one needle.
+type Found struct {
+	Needle *Needle
+	// Reason says why no area was compared, if so.
+	Reason string
+	// Areas are the needle's match areas, in its order.
+	Areas []FoundArea
+
+	scene *scene
+	scale func(image.Rectangle) image.Rectangle
+}
+
+// FoundArea is what was found of one area.
+type FoundArea struct {
+	Area *Area
+	// OK says that the area has the similarity that it needs.
+	OK bool
+	// At is where on the screen it fits best.
+	At image.Rectangle
+	// Similarity is how well, in percent: 100 only if each compared pixel is equal.
+	Similarity float64
+	// Need is the similarity that the needle asks for.
+	Need float64
+	// Pixels counts the compared ones, Differ those that differ.
+	Pixels, Differ int
+	// First is the first pixel that differs, in the screen's coordinates, with the colours
+	// there and in the needle. They mean nothing if Differ is 0.
+	First     image.Point
+	Got, Want pixmap.RGB
+	// Reason says why the area could not be compared, if so.
+	Reason string
+
+	template *template
+	at       image.Point // in the scene
+}
+
+// A candidate is a needle that has been looked for.
+type candidate struct {
+	needle *Needle
+	scene  *scene
+	screen *pixmap.Picture
+	reason string
+	ok     bool
+	areas  []lookedAt
+}
+
+type lookedAt struct {
+	t   *template
+	fit fit
+	ok  bool
+}
+
+// look looks for the areas of a needle on a scene; nil is one that has another size.
+func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate {
+	found := &candidate{needle: n, scene: s, screen: screen}
+	switch {
+	case s == nil:
+		found.reason = fmt.Sprintf("its picture has %d×%d pixels, the screen has %d×%d (ask for scaling, or make a needle of this size)",
+			c.size.X, c.size.Y, screen.Width, screen.Height)
+		return found
+	case len(c.templates) == 0:
+		found.reason = "it has only areas of type ocr, and reading proves nothing"
+		return found
+	}
+	for _, t := range c.templates {
+		a := lookedAt{t: t}
+		a.fit, a.ok = t.search(s)
+		if !a.ok {
+			// How well it fits at its place ranks the needles that do not match.
+			a.fit = fit{at: t.area.Rect().Min, sum: 1 << 40, pixels: t.pixels}
+			if t.visible(s, a.fit.at) > 0 {
+				a.fit, _ = t.errorAt(s, a.fit.at, 1<<62)
+			}
+		}
+		found.areas = append(found.areas, a)
+	}
+	return found
+}
+
+// error returns the mean square of what the areas lack.
+func (c *candidate) error() float64 {
+	if c.reason != "" {
+		return 2 // worse than anything that was compared
+	}
+	sum := 0.0
+	for _, a := range c.areas {
+		lack := 1 - a.fit.similarity()/100
+		sum += lack * lack
+	}
+	return sum / float64(len(c.areas))
+}
+
+// better tells whether a is to be preferred to b: the one with the smaller error, then one that
+// is a workaround, then by name.
+func better(a, b *candidate) bool {
+	if c := cmp.Compare(a.error(), b.error()); c != 0 {
+		return c < 0
+	}
+	if x, y := a.needle.HasProperty("workaround"), b.needle.HasProperty("workaround"); x != y {
+		return x
+	}
+	return a.needle.Name < b.needle.Name
+}
+
+// diagnose searches for the areas that did not match where they fit best.
+func (c *candidate) diagnose() *Found {
+	for i := range c.areas {
+		a := &c.areas[i]
+		if a.ok {
+			continue
+		}
+		if f, found := a.t.nearest(c.scene); found {
+			a.fit = f
+		} else {
+			a.fit.pixels = 0
+		}
+	}
+	return c.describe()
+}
+
+func (c *candidate) describe() *Found {
+	f := &Found{Needle: c.needle, Reason: c.reason, scene: c.scene}
+	if c.scene != nil {
+		size, screen := c.scene.Bounds().Max, c.screen.Bounds().Max
+		f.scale = func(r image.Rectangle) image.Rectangle {
+			if size == screen {
+				return r
+			}
+			return image.Rect(r.Min.X*screen.X/size.X, r.Min.Y*screen.Y/size.Y, r.Max.X*screen.X/size.X, r.Max.Y*screen.Y/size.Y)
+		}
+	}
+	for _, a := range c.areas {
+		fa := FoundArea{Area: a.t.area, OK: a.ok, Need: a.t.area.Need(), Pixels: a.fit.pixels, template: a.t, at: a.fit.at}
+		fa.At = f.scale(image.Rect(a.fit.at.X, a.fit.at.Y, a.fit.at.X+a.t.w, a.fit.at.Y+a.t.h))
+		switch {
+		case a.fit.pixels > 0:
+			fa.Similarity = a.fit.similarity()
+			if a.fit.equal {
+				break
+			}
+			n, first := a.t.differences(c.scene, a.fit.at)
+			if fa.Differ = n; n > 0 {
+				p := a.fit.at.Add(first)
+				fa.First = f.scale(image.Rectangle{Min: p, Max: p}).Min
+				fa.Got = c.scene.At(p.X, p.Y)
+				i := 4 * (first.Y*a.t.w + first.X)
+				fa.Want = pixmap.RGB{R: a.t.pix[i], G: a.t.pix[i+1], B: a.t.pix[i+2]}
+			}
+		default:
+			fa.Reason = "masks cover more than half of it"
+		}
+		f.Areas = append(f.Areas, fa)
+	}
+	return f
+}
+
+// ClickPoint returns where on the screen to click: at the needle's click point, or else in the
+// middle of its last area.
+func (f *Found) ClickPoint() image.Point {
+	last := f.Areas[len(f.Areas)-1]
+	for _, a := range f.Areas {
+		if c := a.Area.Click; c != nil && !c.Center {
+			at := a.at.Add(image.Pt(c.X, c.Y))
+			return f.scale(image.Rectangle{Min: at, Max: at}).Min
+		} else if c != nil {
+			last = a
+		}
+	}
+	return last.At.Min.Add(last.At.Max).Div(2)
+}
+
+// String says which needle matched, where and how well, or what the nearest one lacked.
+func (r *Result) String() string {
+	if r.Match != nil {
+		return fmt.Sprintf("%q is on the screen: %s", r.Tag, r.Match)
+	}
+	s := fmt.Sprintf("%q is not on the screen", r.Tag)
+	if r.Candidates > 1 {
+		s += fmt.Sprintf(": the nearest of %d needles is %s", r.Candidates, r.Nearest)
+	} else {
+		s += fmt.Sprintf(": %s", r.Nearest)
+	}
+	return s
+}
+
+// String says what was found of each area.
+func (f *Found) String() string {
+	if f.Reason != "" {
+		return fmt.Sprintf("needle %s: %s", f.Needle.Name, f.Reason)
+	}
+	var parts []string
+	for i, a := range f.Areas {
+		parts = append(parts, fmt.Sprintf("area %d %s", i+1, a))
+	}
+	return fmt.Sprintf("needle %s, %s", f.Needle.Name, strings.Join(parts, "; "))
+}
+
+// String says where an area is and how well it fits.
+func (a FoundArea) String() string {
+	at := fmt.Sprintf("at (%d,%d)", a.At.Min.X, a.At.Min.Y)
+	if home := a.Area.Rect().Min; a.At.Min != home {
+		at += fmt.Sprintf(" instead of (%d,%d)", home.X, home.Y)
+	}
+	switch {
+	case a.Reason != "":
+		return "cannot be compared: " + a.Reason
+	case a.OK && a.Similarity == Exact:
+		return at + " is equal"
+	case a.OK:
+		return fmt.Sprintf("%s has %.2f %% of the %v %% that it needs", at, a.Similarity, a.Need)
+	}
+	return fmt.Sprintf("%s has only %.2f %% of the %v %% that it needs: %d of %d pixels differ, the first at (%d,%d), which is %v and should be %v",
+		at, a.Similarity, a.Need, a.Differ, a.Pixels, a.First.X, a.First.Y, a.Got, a.Want)
+}

@@ -411,7 +411,7 @@ func (d *Decoder) alpha(dst []byte) string {
 		if distance > op {
 			return beforeStart
 		}
-		pixel.CopyAlpha(dst[op:op+n], dst[op-distance:])
+		pixel.RepeatAlpha(dst, op, distance, n)
 		op += n
 	}
 	return ""

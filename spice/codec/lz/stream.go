@@ -225,7 +225,7 @@ func decodeAlpha(dst, src []byte, ip int) (int, string) {
 			return ip - 1, pastEnd
 		}
 		ip = next
-		pixel.CopyAlpha(dst[op:op+n], dst[op-distance:])
+		pixel.RepeatAlpha(dst, op, distance, n)
 		op += n
 	}
 	return ip, ""

@@ -69,21 +69,67 @@ func Expand555Swapped(dst, src []byte) {
 
 // SetAlpha writes each byte of src as the fourth byte of a pixel of dst.
 func SetAlpha(dst, src []byte) {
-	for _, a := range src {
-		if len(dst) < 4 {
-			return
-		}
-		dst[3] = a
-		dst = dst[4:]
+	for len(src) >= 4 && len(dst) >= 16 {
+		dst[3], dst[7], dst[11], dst[15] = src[0], src[1], src[2], src[3]
+		dst, src = dst[16:], src[4:]
+	}
+	for len(src) >= 1 && len(dst) >= 4 {
+		dst[3] = src[0]
+		dst, src = dst[4:], src[1:]
 	}
 }
 
-// CopyAlpha copies the fourth bytes of src's pixels to dst's, one after the other, so that
-// src may begin shortly before dst and what is written is read again.
+// alphaOfTwo has the bits of the fourth bytes of two pixels.
+const alphaOfTwo = 0xff000000_ff000000
+
+// putAlpha writes the fourth bytes of two pixels; the other bytes of a are zero.
+func putAlpha(dst []byte, a uint64) {
+	binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(dst)&^alphaOfTwo|a)
+}
+
+// CopyAlpha copies the fourth bytes of src's pixels to dst's. src may begin two pixels or more before
+// dst in the same memory: what is written is then read again.
 func CopyAlpha(dst, src []byte) {
 	src = src[:len(dst)]
-	for i := 3; i < len(dst); i += 4 {
-		dst[i] = src[i]
+	for len(dst) >= 32 && len(src) >= 32 {
+		putAlpha(dst[:8], binary.LittleEndian.Uint64(src[:8])&alphaOfTwo)
+		putAlpha(dst[8:16], binary.LittleEndian.Uint64(src[8:16])&alphaOfTwo)
+		putAlpha(dst[16:24], binary.LittleEndian.Uint64(src[16:24])&alphaOfTwo)
+		putAlpha(dst[24:32], binary.LittleEndian.Uint64(src[24:32])&alphaOfTwo)
+		dst, src = dst[32:], src[32:]
+	}
+	for len(dst) >= 8 && len(src) >= 8 {
+		putAlpha(dst, binary.LittleEndian.Uint64(src)&alphaOfTwo)
+		dst, src = dst[8:], src[8:]
+	}
+	if len(dst) >= 4 && len(src) >= 4 {
+		dst[3] = src[3]
+	}
+}
+
+// RepeatAlpha copies the fourth bytes of n bytes of pixels within dst, from distance before op to op,
+// pixel after pixel from the front.
+func RepeatAlpha(dst []byte, op, distance, n int) {
+	d := dst[op : op+n]
+	if distance > 4 {
+		CopyAlpha(d, dst[op-distance:])
+		return
+	}
+	a := uint64(dst[op-1]) << 24
+	a |= a << 32
+	for len(d) >= 32 {
+		putAlpha(d[:8], a)
+		putAlpha(d[8:16], a)
+		putAlpha(d[16:24], a)
+		putAlpha(d[24:32], a)
+		d = d[32:]
+	}
+	for len(d) >= 8 {
+		putAlpha(d, a)
+		d = d[8:]
+	}
+	if len(d) >= 4 {
+		d[3] = byte(a >> 24)
 	}
 }
 

@@ -168,14 +168,25 @@ func decodeRGB16(dst, src []byte, ip int) (int, string) {
 				return len(src), truncated
 			}
 			// In the stream, unlike in memory, the high byte comes first.
-			pixel.Expand555Swapped(dst[op:op+4*n], src[ip:ip+2*n])
+			most := n
+			if n < 4 && len(src)-ip >= 8 && len(dst)-op >= 16 {
+				most = 4 // what is too much is written over
+			}
+			pixel.Expand555Swapped(dst[op:op+4*most], src[ip:ip+2*most])
 			op += 4 * n
 			ip += 2 * n
 			continue
 		}
-		next, n, distance := match(src, ip, c)
-		if next == 0 {
-			return len(src), truncated
+		// NB: photographs are hundreds of thousands of matches of three pixels, so that a call costs more
+		// than its work. This is what match and pixel.Repeat do with short ones.
+		next, n, distance := ip+1, int(c>>5)-1, int(c&31)<<8+1
+		if ip < len(src) {
+			distance += int(src[ip])
+		}
+		if n == 6 || distance > farMarker || ip >= len(src) {
+			if next, n, distance = match(src, ip, c); next == 0 {
+				return len(src), truncated
+			}
 		}
 		n, distance = 4*(n+2), 4*distance
 		if distance > op {
@@ -185,7 +196,11 @@ func decodeRGB16(dst, src []byte, ip int) (int, string) {
 			return ip - 1, pastEnd
 		}
 		ip = next
-		pixel.Repeat(dst, op, distance, n)
+		if n <= 32 && distance >= 32 && 32 <= len(dst)-op {
+			*(*[32]byte)(dst[op:]) = *(*[32]byte)(dst[op-distance:])
+		} else {
+			pixel.Repeat(dst, op, distance, n)
+		}
 		op += n
 	}
 	return ip, ""

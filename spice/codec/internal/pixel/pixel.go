@@ -212,8 +212,13 @@ func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 
 // Repeat copies n bytes within dst from distance before op to op, byte after byte
 // from the front, so that a distance below n repeats what lies between. It may write
-// up to 7 bytes more, of what is still to come.
+// up to 31 bytes more, of what is still to come.
 func Repeat(dst []byte, op, distance, n int) {
+	if n <= 32 && distance >= 32 && 32 <= len(dst)-op {
+		// As many bytes for every length, because a loop's end is hard to predict.
+		*(*[32]byte)(dst[op:]) = *(*[32]byte)(dst[op-distance:])
+		return
+	}
 	if n <= 64 && n+8 <= len(dst)-op {
 		// Most matches are shorter than a call of copy is worth.
 		if distance >= 8 {

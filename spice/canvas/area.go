@@ -6,19 +6,19 @@ import (
 	"slices"
 )
 
-// Area says which pixels of the destination an operation may touch: those of Box that are within the destination, the
-// clip and the mask.
+// Area says which pixels of the destination an operation may change: those of Box that are within
+// the destination, the clip and the mask.
 type Area struct {
 	Box image.Rectangle
-	// Clipped says that Clip counts; it may then be empty and nothing is drawn.
+	// Clipped enables Clip. If Clip is then empty, nothing is drawn.
 	Clipped bool
 	Clip    []image.Rectangle
-	// Mask, if not nil, leaves out single pixels.
+	// Mask, if not nil, excludes single pixels.
 	Mask *Mask
 }
 
-// Mask is a stencil: a pixel is drawn where the bit is set (or clear, with Invert). Pixels outside of Image are
-// never drawn.
+// Mask is a stencil: a pixel is drawn where the bit is set (or clear, with Invert). Pixels outside
+// Image are never drawn.
 type Mask struct {
 	Image *Image      // format A1
 	Pos   image.Point // the pixel of Image that lies on the top left corner of Area.Box
@@ -26,18 +26,19 @@ type Mask struct {
 	Invert bool
 }
 
-// maxLooseRects bounds the clip rectangles that have to be made disjoint first, which takes time that grows
-// with the square of their number. Real servers send rectangles that are disjoint already, in bands.
+// maxLooseRects limits the clip rectangles that have to be made disjoint first. That takes time
+// that grows with the square of their number. Real servers send disjoint rectangles, in bands.
 const maxLooseRects = 2048
 
-// each calls fn with disjoint rectangles that together are the area within m. fn must not keep them.
+// each calls fn with disjoint rectangles that together are the area within m. fn must not keep
+// them.
 func (m *Image) each(a Area, fn func(image.Rectangle)) error {
 	box := a.Box.Intersect(m.Bounds())
 	if a.Mask != nil {
 		if err := a.Mask.check(); err != nil {
 			return err
 		}
-		// Positions in the mask are relative to the box as it was sent, not to what is left of it.
+		// Positions in the mask are relative to the box as it was sent, not to the remaining part.
 		off := a.Mask.Pos.Sub(a.Box.Min)
 		box = box.Intersect(a.Mask.Image.Bounds().Sub(off))
 		inner := fn
@@ -115,8 +116,8 @@ func (k *Mask) each(r image.Rectangle, off image.Point, fn func(image.Rectangle)
 	}
 }
 
-// banded reports whether rectangles are sorted in bands from top to bottom and from left to right within a band, none
-// overlapping: the order in which regions are kept, and sent, everywhere.
+// banded reports whether rectangles are disjoint and sorted in bands from top to bottom, and from
+// left to right within a band. Regions are stored and sent in this order.
 func banded(rects []image.Rectangle) bool {
 	var last image.Rectangle
 	for i, r := range rects {
@@ -132,7 +133,7 @@ func banded(rects []image.Rectangle) bool {
 	return true
 }
 
-// disjoint gives the union of rects within box as disjoint rectangles in bands.
+// disjoint returns the union of rects within box as disjoint rectangles in bands.
 func disjoint(rects []image.Rectangle, box image.Rectangle) ([]image.Rectangle, error) {
 	in := make([]image.Rectangle, 0, min(len(rects), maxLooseRects))
 	edges := make([]int, 0, 2*cap(in))

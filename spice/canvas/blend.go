@@ -25,21 +25,23 @@ func add8(a, b uint32) uint32 {
 	return rb&low | ag&low<<8
 }
 
-// over puts a premultiplied colour over another.
+// over draws a premultiplied colour over another.
 func over(s, d uint32) uint32 { return add8(s, scale8(d, 255-s>>24)) }
 
 // Blend says how AlphaBlend reads its images.
 type Blend struct {
 	// Alpha scales the whole source: 0 draws nothing, 255 leaves it as it is.
 	Alpha uint8
-	// SrcAlpha has the top byte of an XRGB source count as alpha (SPICE_ALPHA_FLAGS_SRC_SURFACE_HAS_ALPHA).
+	// SrcAlpha makes the top byte of an XRGB source count as alpha
+	// (SPICE_ALPHA_FLAGS_SRC_SURFACE_HAS_ALPHA).
 	SrcAlpha bool
-	// DestAlpha has the top byte of an XRGB destination take part (SPICE_ALPHA_FLAGS_DEST_HAS_ALPHA). Colours are the same
-	// either way.
+	// DestAlpha includes the top byte of an XRGB destination (SPICE_ALPHA_FLAGS_DEST_HAS_ALPHA).
+	// The colours are the same either way.
 	DestAlpha bool
 }
 
-// AlphaBlend puts the part from of src, premultiplied with its alpha, over the area, scaled to the nearest pixel if the sizes differ.
+// AlphaBlend draws the part from of src over the area, premultiplied with its alpha. It scales to
+// the nearest pixel if the sizes differ.
 func (m *Image) AlphaBlend(a Area, src *Image, from image.Rectangle, b Blend) error {
 	if b.Alpha == 0 {
 		return nil

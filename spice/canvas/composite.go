@@ -6,7 +6,7 @@ import (
 	"image"
 )
 
-// Repeat says what lies outside of an image (X render's repeat attribute).
+// Repeat says what is outside an image (X render's repeat attribute).
 type Repeat uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	RepeatReflect               // the image mirrored
 )
 
-// Filter says how pixels between pixels are made, with the numbers of pixman's filters.
+// Filter says how to interpolate between pixels, with the numbers of pixman's filters.
 type Filter uint8
 
 const (
@@ -33,7 +33,7 @@ type Transform [2][3]int32
 // Sampled is an image as a source or mask of Composite.
 type Sampled struct {
 	Image *Image
-	// Opaque has the alpha of an ARGB image count as full.
+	// Opaque makes an ARGB image opaque.
 	Opaque    bool
 	Transform *Transform // nil is the identity
 	Filter    Filter
@@ -80,7 +80,7 @@ func (s Sampled) sampler(what string) (*sampler, error) {
 	return p, nil
 }
 
-// opaque reports whether every pixel that is read for r, relative to the box, has full alpha.
+// opaque reports whether every pixel read for r, relative to the box, has full alpha.
 func (p *sampler) opaque(r image.Rectangle) bool {
 	switch p.format {
 	case XRGB, RGB555, RGB565:
@@ -117,12 +117,14 @@ func (p *sampler) opaque(r image.Rectangle) bool {
 	return area.In(p.Image.Bounds())
 }
 
-// plain reports whether the image is read as it is: not transformed, and not continued beyond its border.
+// plain reports whether the image is read unchanged: not transformed, and not repeated beyond its
+// border.
 func (p *sampler) plain() bool {
 	return p.whole && p.shift == image.Point{} && p.Repeat <= RepeatNormal
 }
 
-// cell is the cell at a whole position, repeated as asked for; false outside of an image that is not repeated.
+// cell returns the cell at a whole position, repeated if requested. It returns false outside an
+// image that is not repeated.
 func (p *sampler) cell(x, y int) (uint32, bool) {
 	m := p.Image
 	if uint(x) >= uint(m.Width) || uint(y) >= uint(m.Height) {
@@ -214,8 +216,9 @@ func (p *sampler) floatAt(x, y int) colorF {
 	return colorF{mix(tl.a, tr.a, bl.a, br.a), mix(tl.r, tr.r, bl.r, br.r), mix(tl.g, tr.g, bl.g, br.g), mix(tl.b, tr.b, bl.b, br.b)}
 }
 
-// Composite combines a source, reduced by a mask unless that is nil, with the area. With componentAlpha every channel of the mask counts
-// for its own channel, otherwise the mask's alpha counts for all.
+// Composite combines a source, multiplied by a mask unless that is nil, with the area. With
+// componentAlpha, every channel of the mask applies to its own channel; otherwise the mask's alpha
+// applies to all.
 func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, componentAlpha bool) error {
 	if !op.known() {
 		return &UnsupportedError{What: fmt.Sprintf("composite operator %#x", uint8(op))}
@@ -242,11 +245,12 @@ func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, co
 		}
 	}
 	if op.hsl() && cover != nil && m.Format.hasAlpha() && !src.plain() {
-		// pixman reads memory that it never wrote where the mask is zero.
+		// pixman reads uninitialised memory where the mask is zero.
 		return &UnsupportedError{What: fmt.Sprintf("composite operator %#x with a mask and a moved source on a surface with alpha", uint8(op))}
 	}
 	if op == OpSaturate {
-		// pixman draws with an operator that gives the same, but for rounding, where it knows the source to be opaque.
+		// If pixman knows that the source is opaque, it uses a simpler operator, which differs only
+		// in rounding.
 		r := m.bounds(a).Sub(a.Box.Min)
 		if src.opaque(r) && (cover == nil || !componentAlpha && cover.opaque(r)) {
 			op = OpOverReverse
@@ -273,7 +277,8 @@ func (m *Image) Composite(a Area, op Operator, source Sampled, mask *Sampled, co
 				c := cover.floatAt(x, y)
 				switch {
 				case op.hsl():
-					// pixman takes the mask's alpha for all channels here, and twice for green but never for blue.
+					// pixman uses the mask's alpha for all channels here, and applies it twice to
+					// green but never to blue.
 					s = colorF{s.a * c.a, s.r * c.a, float32(s.g*c.a) * c.a, s.b}
 				case !componentAlpha:
 					c = colorF{c.a, c.a, c.a, c.a}

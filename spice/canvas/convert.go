@@ -5,9 +5,9 @@ import (
 	"image"
 )
 
-// Convert returns the image in another format: m itself if its cells can be used as they are, a copy otherwise. Colours lose their low bits on
-// the way to 16 bits and repeat their high bits on the way back; alpha alone becomes black, and an opaque colour
-// becomes full alpha.
+// Convert returns the image in another format: m itself if its cells can be used unchanged,
+// otherwise a copy. Colours lose their low bits when converted to 16 bits, and repeat their high
+// bits on the way back. Alpha alone becomes black, and an opaque colour gets full alpha.
 func (m *Image) Convert(f Format) *Image {
 	if m.Format == f || m.Format.bits32() && f.bits32() {
 		return m
@@ -17,7 +17,8 @@ func (m *Image) Convert(f Format) *Image {
 	return out
 }
 
-// convertRect copies cells, converted, from src at r moved by off to r. Both lie within their images.
+// convertRect copies cells, converted, from src at r moved by off to r. Both must be within their
+// images.
 func (m *Image) convertRect(r image.Rectangle, src *Image, off image.Point) {
 	for y := r.Min.Y; y < r.Max.Y; y++ {
 		d := m.row(y, r.Min.X, r.Max.X)

@@ -4,8 +4,9 @@ import (
 	"image"
 )
 
-// Copy draws the part from of src over the area's box through a raster operation, scaled if the sizes differ. Pixels outside of src leave the
-// destination alone when nothing is scaled, and are zero otherwise. src may be m itself.
+// Copy draws the part from of src over the area's box through a raster operation, scaled if the
+// sizes differ. Without scaling, pixels outside src leave the destination unchanged; with scaling
+// they are zero. src may be m itself.
 func (m *Image) Copy(a Area, src *Image, from image.Rectangle, rop Rop, mode ScaleMode) error {
 	if from.Size() != a.Box.Size() {
 		return m.copyScaled(a, src, from, rop, mode)
@@ -17,7 +18,8 @@ func (m *Image) Copy(a Area, src *Image, from image.Rectangle, rop Rop, mode Sca
 	return m.each(a, func(r image.Rectangle) { m.blitRect(r, src, off, rop) })
 }
 
-// within is a copy of what an operation on a would read of m at an offset, and the offset in that copy.
+// within returns a copy of the pixels of m that an operation on a would read at an offset, and the
+// offset in that copy.
 func (m *Image) within(a Area, off image.Point) (*Image, image.Point) {
 	r := m.bounds(a).Add(off).Intersect(m.Bounds())
 	c := New(m.Format, r.Dx(), r.Dy())
@@ -27,7 +29,8 @@ func (m *Image) within(a Area, off image.Point) (*Image, image.Point) {
 	return c, off.Sub(r.Min)
 }
 
-// blitRect draws src at r moved by off on r, which lies within m. What lies outside of src is left alone.
+// blitRect draws src at r moved by off on r, which must be within m. Pixels outside src leave the
+// destination unchanged.
 func (m *Image) blitRect(r image.Rectangle, src *Image, off image.Point, rop Rop) {
 	r = r.Intersect(src.Bounds().Sub(off))
 	if r.Empty() {
@@ -61,8 +64,8 @@ func (m *Image) Opaque(a Area, src *Image, from image.Rectangle, b Brush, rop Ro
 	return m.Fill(a, b, rop)
 }
 
-// CopyBits moves pixels within m: what lies at src goes to the top left corner of the area's box, and so on. Overlapping is
-// allowed. Pixels from outside of m leave the destination alone.
+// CopyBits moves pixels within m: the pixel at src goes to the top left corner of the area's box,
+// and so on. The two may overlap. Pixels from outside m leave the destination unchanged.
 func (m *Image) CopyBits(a Area, src image.Point) error {
 	off := src.Sub(a.Box.Min)
 	if off == (image.Point{}) {
@@ -91,8 +94,9 @@ func (m *Image) CopyBits(a Area, src image.Point) error {
 	return nil
 }
 
-// Transparent draws the part from of src, scaled to the nearest pixel if the sizes differ, except pixels of the value key: 0xRRGGBB on 32-bit
-// surfaces, reduced to their precision on 16-bit ones.
+// Transparent draws the part from of src, except pixels of the value key. It scales to the nearest
+// pixel if the sizes differ. key is 0xRRGGBB on 32-bit surfaces, reduced to their precision on
+// 16-bit ones.
 func (m *Image) Transparent(a Area, src *Image, from image.Rectangle, key uint32) error {
 	mask := m.Format.mask()
 	switch m.Format {

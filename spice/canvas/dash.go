@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// Dashes are drawn as the X server draws them (its mi layer, "wide dashes" one pixel wide), which is what the reference does: every dash is a
-// rectangle one wide along the line, and where a dash goes around a corner the gap between two rectangles is filled.
-// The arithmetic, floating point here and whole numbers there, decides which pixels are hit and follows
-// the reference step by step.
+// Dashes are drawn as in the X server's mi layer ("wide dashes" one pixel wide), because the
+// reference does so. Every dash is a rectangle one pixel wide along the line. Where a dash goes
+// around a corner, the gap between two rectangles is filled. The arithmetic, partly floating point
+// and partly integer, decides which pixels are hit, so it follows the reference step by step.
 
-// maxDashes bounds the dashes and gaps of one stroke.
+// maxDashes limits the dashes and gaps of one stroke.
 const maxDashes = 1 << 16
 
 // span is a run of pixels of a row.
@@ -34,7 +34,7 @@ type face struct {
 	xa, ya, k    float64
 }
 
-// edge is a side of a polygon as it is walked down, row by row.
+// edge is a side of a polygon during the walk down, row by row.
 type edge struct{ height, x, step, sign, e, dx, dy int }
 
 func (d *edge) down() {
@@ -45,7 +45,7 @@ func (d *edge) down() {
 	}
 }
 
-// ceil returns what the reference rounds up with: negative numbers towards zero.
+// ceil rounds up as the reference does: negative numbers towards zero.
 func ceil(x float64) int {
 	n := int(x)
 	if float64(n) == x || x < 0 {
@@ -54,7 +54,8 @@ func ceil(x float64) int {
 	return n + 1
 }
 
-// newEdge is a side that begins at y0, and the row it begins in. add is 1 for sides on the left, whose pixels are inside.
+// newEdge returns a side that begins at y0, and the row in which it begins. add is 1 for sides on
+// the left, whose pixels are inside.
 func newEdge(y0 float64, s slope, at image.Point, add int) (edge, int) {
 	if s.dy < 0 {
 		s.dx, s.dy, s.k = -s.dx, -s.dy, -s.k
@@ -79,7 +80,7 @@ func newEdge(y0 float64, s slope, at image.Point, add int) (edge, int) {
 	return d, y + at.Y
 }
 
-// polygon gives the pixels of a convex polygon. sides[i] leads from corner i to the next.
+// polygon passes the pixels of a convex polygon to fill. sides[i] leads from corner i to the next.
 func polygon(corners []corner, sides []slope, at image.Point, fill func(span)) {
 	n := len(corners)
 	top, bottom := 0, 0
@@ -153,7 +154,7 @@ type dasher struct {
 	fill   func(span)
 }
 
-// skip moves by a distance, as the offset of the first dash asks for.
+// skip moves by a distance, for the offset of the first dash.
 func (d *dasher) skip(dist int) {
 	if dist < d.dash[d.index]-d.offset {
 		d.offset += dist
@@ -175,7 +176,7 @@ func (d *dasher) skip(dist int) {
 	d.offset = dist
 }
 
-// segment draws the dashes from p to q, which differ, and gives the faces of its ends.
+// segment draws the dashes from p to q, which must differ, and returns the faces of its ends.
 func (d *dasher) segment(p, q image.Point) (start, end face, ok bool) {
 	const top, right, bottom, left = 0, 1, 2, 3 // of a line that goes right and down
 	dx, dy := q.X-p.X, q.Y-p.Y
@@ -217,7 +218,7 @@ func (d *dasher) segment(p, q image.Point) (start, end face, ok bool) {
 		sides[left].k = -sides[right].k
 	}
 	if d.index%2 == 0 {
-		// What is left is drawn from the far end, so that it meets the next line.
+		// The rest is drawn from the far end, so that it meets the next line.
 		for _, i := range []int{top, left} {
 			corners[i].x -= fx
 			corners[i].y -= fy
@@ -238,8 +239,9 @@ func (d *dasher) segment(p, q image.Point) (start, end face, ok bool) {
 	return start, end, true
 }
 
-// join fills the gap at the outside of a corner where the lines of two faces meet. single says that pixels are drawn as they come; then a
-// line that goes right, or straight down, covers the corner itself.
+// join fills the gap at the outside of a corner where the lines of two faces meet. single means
+// that pixels are drawn one by one. Then a line that goes right, or straight down, covers the
+// corner itself.
 func join(l, r face, single bool, fill func(span)) {
 	denom := float64(-l.dx)*float64(r.dy) + float64(r.dx)*float64(l.dy)
 	if single {
@@ -285,8 +287,8 @@ func join(l, r face, single bool, fill func(span)) {
 	polygon(corners, sides, image.Pt(l.x, l.y), fill)
 }
 
-// dashed gives the pixels of a dashed line through points, as far as they are within a rectangle. Where once is set, a pixel is given once
-// at most.
+// dashed returns the pixels of a dashed line through points that are within a rectangle. With once,
+// it returns each pixel at most once.
 func dashed(points []image.Point, dash []int, skip int, once bool, budget *int, within image.Rectangle, spans []span) ([]span, error) {
 	before := len(spans)
 	emit := func(s span) {
@@ -315,7 +317,7 @@ func dashed(points []image.Point, dash []int, skip int, once bool, budget *int, 
 					join(start, last, !once, emit)
 				}
 			}
-			// Even with an offset or odd without one means that the line ended within a dash.
+			// If it is even with an offset, or odd without one, the line ended within a dash.
 			lastDrawn = (d.index&1 != 0) != (d.offset != 0)
 			last, begun = end, true
 		}
@@ -330,7 +332,7 @@ func dashed(points []image.Point, dash []int, skip int, once bool, budget *int, 
 	return spans, nil
 }
 
-// merged returns the same pixels without any twice. It changes the order of all.
+// merged returns the pixels without duplicates. It changes the order of all.
 func merged(all []span) []span {
 	slices.SortFunc(all, func(a, b span) int { return cmp.Or(cmp.Compare(a.y, b.y), cmp.Compare(a.x, b.x)) })
 	out := all[:0]
@@ -344,7 +346,7 @@ func merged(all []span) []span {
 	return out
 }
 
-// lengths is the dashes of a pen in pixels, and how far into them lines begin.
+// lengths returns the dashes of a pen in pixels, and the offset at which lines begin.
 func (p *Pen) lengths() (dash []int, skip int, err error) {
 	total := 0
 	for _, f := range p.Dash {

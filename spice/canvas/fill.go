@@ -5,7 +5,7 @@ import (
 	"image"
 )
 
-// Brush is what an area is filled with: nothing, a colour or a pattern.
+// Brush fills an area: with nothing, a colour or a pattern.
 type Brush struct {
 	kind    brushKind
 	color   uint32
@@ -23,7 +23,7 @@ const (
 	brushPattern
 )
 
-// NoBrush returns the zero Brush. Operations that need a source take zero from it.
+// NoBrush returns the zero Brush. Operations that need a source then use zero.
 func NoBrush() Brush { return Brush{} }
 
 // Solid returns a brush of one cell value, in the format of the destination: 0xRRGGBB on 32-bit surfaces.
@@ -34,8 +34,9 @@ func Pattern(m *Image, pos image.Point) Brush {
 	return Brush{kind: brushPattern, pattern: m, pos: pos}
 }
 
-// InUnknownMemory returns b as a pattern of which nobody can say how the reference has it in memory: a
-// surface, or an image of the cache. Rop3, which may read beyond its pattern's edge, then refuses to.
+// InUnknownMemory returns b as a pattern whose layout in the reference's memory is unknown: a
+// surface, or an image of the cache. Rop3, which may read beyond its pattern's edge, then refuses
+// to draw.
 func (b Brush) InUnknownMemory() Brush {
 	b.unknownMemory = true
 	return b
@@ -70,7 +71,7 @@ func (m *Image) Whiteness(a Area) error { return m.Fill(a, Solid(0xffffffff), Ro
 // Invert inverts every bit of the area.
 func (m *Image) Invert(a Area) error { return m.Fill(a, Solid(0), RopInvert) }
 
-// solidRect draws on r, which lies within m.
+// solidRect draws on r, which must be within m.
 func (m *Image) solidRect(r image.Rectangle, value uint32, rop Rop) {
 	if rop != RopCopy {
 		k := rop.masks(m.Format)
@@ -90,7 +91,7 @@ func (m *Image) solidRect(r image.Rectangle, value uint32, rop Rop) {
 	}
 }
 
-// tileRect draws on r, which lies within m; tile has m's format and at least one pixel.
+// tileRect draws on r, which must be within m. tile must have m's format and at least one pixel.
 func (m *Image) tileRect(r image.Rectangle, tile *Image, pos image.Point, rop Rop) {
 	k := rop.masks(m.Format)
 	x0, ty := mod(r.Min.X-pos.X, tile.Width), mod(r.Min.Y-pos.Y, tile.Height)
@@ -112,7 +113,7 @@ func (m *Image) tileRect(r image.Rectangle, tile *Image, pos image.Point, rop Ro
 	}
 }
 
-// mod returns the remainder of a/n that is not negative.
+// mod returns the non-negative remainder of a/n.
 func mod(a, n int) int {
 	if a %= n; a < 0 {
 		a += n

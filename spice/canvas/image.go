@@ -1,19 +1,19 @@
-// Package canvas draws on SPICE surfaces: the operations of the display channel, pixel for pixel as the
-// reference implementation (spice-common's software canvas over pixman) defines them.
+// Package canvas draws on SPICE surfaces. It implements the operations of the display channel pixel
+// for pixel as the reference implementation does (spice-common's software canvas over pixman).
 //
 //	s := canvas.New(canvas.XRGB, 1024, 768)
 //	box := image.Rect(10, 10, 20, 20)
 //	err := s.Fill(canvas.Area{Box: box}, canvas.Solid(0xff8000), canvas.RopCopy)
 //
-// Every image, source or destination, is one type: rows of 32-bit cells, little-endian, so that a
-// 32-bit pixel lies in memory as B, G, R, X or B, G, R, A. The narrower formats keep their
-// value in the low bits of a cell, which lets every operation be written once and still be exact for raster
-// operations on 16-bit and 8-bit surfaces.
+// Every image, source or destination, has one type: rows of 32-bit cells, little-endian, so that a
+// 32-bit pixel is in memory as B, G, R, X or B, G, R, A. Narrower formats have their value in the
+// low bits of a cell. So every operation is written once, and is exact for raster operations on
+// 16-bit and 8-bit surfaces, too.
 //
-// The package knows no messages and no compression: package spice turns messages into calls,
-// codec packages fill images. It holds no state beyond the images, and starts no goroutines.
-// What it cannot draw exactly it does not draw: such a call returns an *UnsupportedError and leaves the
-// destination as it was.
+// The package knows no messages and no compression: package spice translates messages to calls, and
+// codec packages fill images. It has no state besides the images, and starts no goroutines. If it
+// cannot draw something exactly, it returns an *UnsupportedError and leaves the destination
+// unchanged.
 package canvas
 
 import (
@@ -22,7 +22,7 @@ import (
 	"image"
 )
 
-// Format says what the cells of an image mean. The values are those of SPICE_SURFACE_FMT_* in
+// Format is the meaning of an image's cells. The values are those of SPICE_SURFACE_FMT_* in
 // spice/enums.h.
 type Format uint32
 
@@ -93,8 +93,8 @@ type Image struct {
 	Pix           []byte
 }
 
-// New makes an image of zero cells. Width and height must not be negative, and their product must be within
-// what the caller is willing to take memory for: four bytes a pixel.
+// New returns an image of zero cells. Width and height must not be negative. It allocates four
+// bytes per pixel, so the caller must limit their product.
 func New(f Format, width, height int) *Image {
 	return &Image{Format: f, Width: width, Height: height, Stride: width * CellSize, Pix: make([]byte, width*height*CellSize)}
 }
@@ -118,7 +118,7 @@ func (m *Image) row(y, x0, x1 int) []byte {
 	return m.Pix[o+x0*CellSize : o+x1*CellSize : o+x1*CellSize]
 }
 
-// Clone returns a copy with memory of its own and no padding between rows.
+// Clone returns a copy with separate memory and no padding between rows.
 func (m *Image) Clone() *Image {
 	c := New(m.Format, m.Width, m.Height)
 	for y := range m.Height {
@@ -127,8 +127,8 @@ func (m *Image) Clone() *Image {
 	return c
 }
 
-// UnsupportedError is a drawing that this package cannot do exactly. What names it for counting, as in
-// "composite operator 0x3f".
+// UnsupportedError is a drawing that this package cannot do exactly. What names it for counting,
+// such as "composite operator 0x3f".
 type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return "canvas: unsupported " + e.What }

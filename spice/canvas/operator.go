@@ -21,8 +21,9 @@ const (
 	OpAdd
 	OpSaturate
 
-	// OpDisjoint and OpConjoint are the first of twelve each, in the order from OpClear to OpXorAlpha: the operators of
-	// Porter and Duff for shapes that never overlap, and that overlap as much as they can.
+	// OpDisjoint and OpConjoint are the first of twelve each, in the order from OpClear to
+	// OpXorAlpha: Porter and Duff's operators for shapes that never overlap, and that overlap as
+	// much as possible.
 	OpDisjoint Operator = 0x10
 	OpConjoint Operator = 0x20
 
@@ -52,8 +53,8 @@ func (op Operator) disjoint() bool { return op >= OpDisjoint && op <= OpDisjoint
 func (op Operator) conjoint() bool { return op >= OpConjoint && op <= OpConjoint+OpXorAlpha }
 func (op Operator) hsl() bool      { return op >= OpHSLHue && op <= OpHSLLuminosity }
 
-// simple returns the operator of Porter and Duff that op is by another name: nothing, source and destination are the same whether or
-// not shapes overlap.
+// simple returns the Porter and Duff operator that is equivalent to op: nothing, source and
+// destination are the same whether or not shapes overlap.
 func (op Operator) simple() Operator {
 	if (op.disjoint() || op.conjoint()) && op&0xf <= OpDst {
 		return op & 0xf
@@ -83,8 +84,8 @@ func mulEach(a, b uint32) uint32 {
 // grey returns a word whose four channels are v.
 func grey(v uint32) uint32 { return v * 0x01010101 }
 
-// combine applies the operator, which does not divide, to a source colour, the source's alpha for each channel of the
-// destination, and a destination colour.
+// combine applies the operator, which must not divide, to a source colour, the source's alpha for
+// each channel of the destination, and a destination colour.
 func (op Operator) combine(s, sa, d uint32) uint32 {
 	da := d >> 24
 	switch op {
@@ -120,7 +121,7 @@ func (op Operator) combine(s, sa, d uint32) uint32 {
 	return op.blend(s, sa, d)
 }
 
-// blend applies an operator that blends each colour by itself.
+// blend applies an operator that blends each channel separately.
 func (op Operator) blend(s, sa, d uint32) uint32 {
 	const one = 255
 	da := int(d >> 24)

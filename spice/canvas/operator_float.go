@@ -45,13 +45,13 @@ func (c colorF) timesEach(d colorF) colorF {
 	return colorF{c.a * d.a, c.r * d.r, c.g * d.g, c.b * d.b}
 }
 
-// isZero is true of numbers that must not divide others.
+// isZero reports whether f is too small to divide by.
 func isZero(f float32) bool {
 	const smallest = 0x1p-126 // the smallest normal float32
 	return -smallest < f && f < smallest
 }
 
-// share is n/d between 0 and 1, and otherwise where d is zero.
+// share returns n/d limited to 0 to 1, or otherwise if d is zero.
 func share(n, d, otherwise float32) float32 {
 	if isZero(d) {
 		return otherwise
@@ -61,7 +61,8 @@ func share(n, d, otherwise float32) float32 {
 
 func unit(f float32) float32 { return max(0, min(f, 1)) }
 
-// factors are what Porter and Duff's operators multiply source and destination with, given their alphas.
+// factors returns the factors of Porter and Duff's operators for source and destination, given
+// their alphas.
 func (op Operator) factors(sa, da float32) (fs, fd float32) {
 	var sOut, sIn, dOut, dIn float32 // what of the source lies outside and inside of the destination, and the reverse
 	basic := op
@@ -114,8 +115,8 @@ func (op Operator) factors(sa, da float32) (fs, fd float32) {
 	return 0, 0 // OpClear
 }
 
-// combineFloat applies the operator, which divides, to a source colour, the source's alpha for each channel of the destination,
-// and a destination colour.
+// combineFloat applies the operator, which divides, to a source colour, the source's alpha for each
+// channel of the destination, and a destination colour.
 func (op Operator) combineFloat(s, sa, d colorF) colorF {
 	if op.hsl() {
 		return op.hslBlend(s, d)
@@ -180,7 +181,7 @@ func (c colorF) luminosity() float32 {
 // saturation returns how far a colour is from grey.
 func (c colorF) saturation() float32 { return max(c.r, c.g, c.b) - min(c.r, c.g, c.b) }
 
-// hslBlend blends hue, saturation or luminosity of a source with the rest of a destination.
+// hslBlend combines hue, saturation or luminosity of a source with the rest of a destination.
 func (op Operator) hslBlend(s, d colorF) colorF {
 	both := s.a * d.a
 	var c colorF
@@ -227,7 +228,8 @@ func (c colorF) withSaturation(sat float32) colorF {
 	return c
 }
 
-// withLuminosity shifts a colour to a luminosity, and towards grey as far as its channels leave the range up to alpha.
+// withLuminosity shifts a colour to a luminosity, and towards grey if its channels leave the range
+// up to alpha.
 func (c colorF) withLuminosity(alpha, lum float32) colorF {
 	shift := lum - c.luminosity()
 	c.r, c.g, c.b = c.r+shift, c.g+shift, c.b+shift

@@ -25,7 +25,8 @@ const (
 	RopSet          Rop = 0b1111
 )
 
-// Descriptor is SPICE_ROPD_* of spice/enums.h: which inputs to invert, the operation, whether to invert the result.
+// Descriptor is SPICE_ROPD_* of spice/enums.h: which inputs to invert, the operation, and whether
+// to invert the result.
 type Descriptor uint16
 
 const (
@@ -42,9 +43,10 @@ const (
 	InvertRes   Descriptor = 1 << 10
 )
 
-// Rop returns the raster operation of a descriptor. src is the flag that inverts what is the source there, InvertSrc for an image
-// and InvertBrush for a brush; dest likewise, InvertDest, or InvertSrc where a brush is put over an image.
-// With several operations set the lowest counts; with none it is RopCopy.
+// Rop returns the raster operation of a descriptor. src is the flag that inverts the source:
+// InvertSrc for an image, InvertBrush for a brush. dest is the one for the destination: InvertDest,
+// or InvertSrc where a brush is drawn over an image. If several operations are set, the lowest
+// counts; with none it is RopCopy.
 func (d Descriptor) Rop(src, dest Descriptor) Rop {
 	const s, t = RopCopy, RopNoop // the truth tables of the source and of the destination alone
 	a, b := s, t
@@ -79,7 +81,7 @@ func (d Descriptor) Rop(src, dest Descriptor) Rop {
 	return r
 }
 
-// ropMasks is a Rop spread to whole words: which minterms are in the result.
+// ropMasks is a Rop expanded to whole words: which minterms are in the result.
 type ropMasks struct{ nsnd, nsd, snd, sd, keep uint32 }
 
 func (r Rop) masks(f Format) ropMasks {

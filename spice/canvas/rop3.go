@@ -7,10 +7,11 @@ import (
 	"math"
 )
 
-// Rop3 draws through one of the 256 ternary raster operations: bit 4*p+2*s+d of code is the result for a pattern bit p (from the brush), a
-// source bit s and a destination bit d, as in the Windows GDI.
+// Rop3 draws through one of the 256 ternary raster operations. Bit 4*p+2*s+d of code is the result
+// for a pattern bit p (from the brush), a source bit s and a destination bit d, as in the Windows
+// GDI.
 //
-// When the sizes of from and the area's box are equal, from must lie within src.
+// If from and the area's box have the same size, from must be within src.
 func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uint8, mode ScaleMode) error {
 	box := m.bounds(a)
 	if box.Empty() {
@@ -85,11 +86,11 @@ func (p repeat) at(i int) int {
 	return (p.start + i) % p.n
 }
 
-// unwrapped returns a pattern as large as what a can touch of its box, for boxes that begin left of
-// the pattern or above it. The reference counts such pixels back from the pattern's first one, in
-// memory, where it has the rows of images last to first: left of a row lie the last pixels of the
-// next one. What lies beyond the pattern's memory, or in the unused bytes at the end of a row of 16
-// bits, is not the pattern's: nobody can know it, and unwrapped returns an error if a touches it.
+// unwrapped returns a pattern as large as the part of its box that a can touch, for boxes that
+// begin left of the pattern or above it. The reference counts such pixels back in memory from the
+// pattern's first one. It stores the rows of images last to first, so left of a row are the last
+// pixels of the next one. Memory outside the pattern, and the unused bytes at the end of a row of
+// 16 bits, are unknown: if a touches them, unwrapped returns an error.
 func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat, unknown bool) (*Image, error) {
 	pitch := tile.Width
 	if m.Format == RGB555 || m.Format == RGB565 {
@@ -121,8 +122,8 @@ func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat, unknown bool) 
 	return out, err
 }
 
-// scaledWhole is scaled as ternary operations do it: the step is rounded down twice, and the source begins at a whole number of
-// destination pixels.
+// scaledWhole is scaled for ternary operations: the step is rounded down twice, and the source
+// begins at a whole number of destination pixels.
 func (m *Image) scaledWhole(dst *Image, a Area, from image.Rectangle, mode ScaleMode) (*Image, error) {
 	if _, err := m.scaled(dst, Area{Box: a.Box, Clipped: true}, from, mode, false); err != nil {
 		return nil, err

@@ -14,7 +14,8 @@ const (
 	Nearest     ScaleMode = 1
 )
 
-// maxScaleSource bounds the width and height of what is scaled, so that positions fit into 16.16 fixed point.
+// maxScaleSource limits the width and height of a scaled image, so that positions fit into 16.16
+// fixed point.
 const maxScaleSource = 1<<15 - 1
 
 // bilinearBits is the precision of a weight in bilinear interpolation, in bits.
@@ -33,9 +34,9 @@ func newAxis(src, dst, start int) axis {
 
 func (a axis) at(i int) int64 { return a.first + int64(i)*a.step }
 
-// scaled is the part from of m, scaled to the area's box of dst, restricted to what the area can touch: its pixel 0,0 lies at
-// dst.bounds(a).Min. What lies outside of m is zero. The result has m's format or, with fill, which is for putting it on a
-// surface with alpha, ARGB in place of XRGB.
+// scaled returns the part from of m, scaled to the area's box of dst and restricted to what the
+// area can touch. Its pixel 0,0 is at dst.bounds(a).Min. Pixels outside m are zero. The result has
+// m's format; with fill, which is for drawing on a surface with alpha, it has ARGB instead of XRGB.
 func (m *Image) scaled(dst *Image, a Area, from image.Rectangle, mode ScaleMode, fill bool) (*Image, error) {
 	if mode != Interpolate && mode != Nearest {
 		return nil, &UnsupportedError{What: fmt.Sprintf("scale mode %d", mode)}
@@ -69,7 +70,8 @@ func (m *Image) resample(x, y axis, r image.Rectangle, mode ScaleMode, fill bool
 	}
 	if mode == Nearest {
 		for j := range out.Height {
-			// The middle of a pixel belongs to the pixel before: pixman subtracts the smallest step.
+			// The middle of a pixel belongs to the previous pixel: pixman subtracts the smallest
+			// step.
 			sy := int((y.at(r.Min.Y+j) - 1) >> 16)
 			if sy < 0 || sy >= m.Height {
 				continue
@@ -115,7 +117,8 @@ func (m *Image) bilinear(x, y int64) uint32 {
 	return interpolate(m.pixel(ix, iy), m.pixel(ix+1, iy), m.pixel(ix, iy+1), m.pixel(ix+1, iy+1), dx, dy)
 }
 
-// interpolate weighs four pixels, dx and dy being the weights of right and bottom out of 128. The result is rounded down.
+// interpolate averages four pixels; dx and dy are the weights of right and bottom, out of 128. The
+// result is rounded down.
 func interpolate(tl, tr, bl, br, dx, dy uint32) uint32 {
 	const one = 1 << bilinearBits
 	wtl, wtr, wbl, wbr := (one-dx)*(one-dy), dx*(one-dy), (one-dx)*dy, dx*dy

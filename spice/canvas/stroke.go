@@ -29,26 +29,28 @@ type Segment struct {
 	Points []PointFix
 }
 
-// Pen is how a path is stroked: one pixel wide, through a raster operation, its last point left out.
+// Pen says how to stroke a path: one pixel wide, through a raster operation, without its last
+// point.
 type Pen struct {
 	Brush Brush
 	Rop   Rop
-	// Dash is the lengths of drawn and left out pieces in turn; nil for a solid line.
+	// Dash has the lengths of drawn and omitted pieces in turn; nil for a solid line.
 	Dash []Fixed
-	// StartWithGap has the first length of Dash be left out.
+	// StartWithGap makes the first length of Dash a gap.
 	StartWithGap bool
 }
 
 const (
-	// maxPathPoints bounds the corners of a stroke, those of flattened curves included.
+	// maxPathPoints limits the corners of a stroke, including those of flattened curves.
 	maxPathPoints = 1 << 18
-	// maxPathWork bounds the steps that drawing a stroke may take, one for a pixel: a second or two.
+	// maxPathWork limits the steps of drawing a stroke, one per pixel: a second or two.
 	maxPathWork = 1 << 28
-	// maxCurveDepth bounds how often a curve is halved. 2^16 pieces are enough for one as long as coordinates reach.
+	// maxCurveDepth limits how often a curve is halved. 2^16 pieces are enough for the longest
+	// curve that coordinates allow.
 	maxCurveDepth = 16
 )
 
-// Stroke draws the lines of a path. Where lines cross, or a line crosses itself, the raster operation is applied each time.
+// Stroke draws the lines of a path. Where lines cross, the raster operation is applied each time.
 func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 	lines, err := flatten(path)
 	if err != nil {
@@ -126,13 +128,14 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 	return nil
 }
 
-// band is clip rectangles that lie side by side.
+// band is a set of clip rectangles side by side.
 type band struct {
 	top, bottom int
 	columns     [][2]int // from and up to which x
 }
 
-// columns sorts clip rectangles, which come in bands, into bands; nil if nowhere two of them lie side by side.
+// columns sorts clip rectangles, which come in bands, into bands. It returns nil if no two of them
+// are side by side.
 func columns(rects []image.Rectangle) []band {
 	var bands []band
 	wide := false
@@ -173,8 +176,9 @@ func lineSpans(spans []span, p, q image.Point, within image.Rectangle) []span {
 	return spans
 }
 
-// clipInPlace cuts spans to bands as the reference does: it writes the pieces over the spans that it reads. Where a span falls into
-// several pieces the next spans are lost, and the pieces that were written over them are there twice, which exclusive or shows.
+// clipInPlace clips spans to bands as the reference does: it writes the pieces over the spans that
+// it reads. If a span is split into several pieces, the next spans are lost. The pieces that
+// overwrote them are drawn twice, which shows with exclusive or.
 func clipInPlace(spans []span, bands []band) []span {
 	out := 0
 	for i, n := 0, len(spans); i < n; i++ {
@@ -208,13 +212,13 @@ func clipInPlace(spans []span, bands []band) []span {
 	return spans[:out]
 }
 
-// dashes is the pixels of dashed lines, as far as they are within a rectangle.
+// dashes returns the pixels of dashed lines that are within a rectangle.
 func (p *Pen) dashes(lines [][]image.Point, within image.Rectangle) ([]span, error) {
 	dash, skip, err := p.lengths()
 	if err != nil {
 		return nil, err
 	}
-	// For operations that undo themselves, a pixel of several dashes of a line counts once.
+	// With operations that undo themselves, a pixel of several dashes of a line counts once.
 	careful := false
 	switch p.Rop {
 	case RopNor, RopEquiv, RopInvert, RopOrReverse, RopAndReverse, RopXor, RopNand:
@@ -230,8 +234,8 @@ func (p *Pen) dashes(lines [][]image.Point, within image.Rectangle) ([]span, err
 	return spans, nil
 }
 
-// thinLine plots the pixels of a line from p up to, but without, q that lie in r: Bresenham's, where a tie goes the way that the
-// X server's zero-width lines go in that octant.
+// thinLine plots the pixels in r of a line from p to q, without q. It uses Bresenham's algorithm;
+// ties go as in the X server's zero-width lines of that octant.
 func thinLine(p, q image.Point, r image.Rectangle, plot func(x, y int)) {
 	dx, dy := q.X-p.X, q.Y-p.Y
 	adx, ady := abs(dx), abs(dy)
@@ -263,7 +267,8 @@ func thinLine(p, q image.Point, r image.Rectangle, plot func(x, y int)) {
 	}
 }
 
-// along is the range of steps, out of n, for which start moved by one in the direction of d each step lies from low up to high.
+// along returns the range of steps, out of n, in which start, moved by one in the direction of d
+// each step, is from low up to high.
 func along(start, d, n, low, high int) (from, to int) {
 	if d < 0 {
 		return max(0, start-high+1), min(n, start-low+1)
@@ -285,7 +290,7 @@ func sign(v int) int {
 	return 1
 }
 
-// flatten gives the lines of a path in whole pixels, curves as short straight pieces.
+// flatten returns the lines of a path in whole pixels, with curves as short straight pieces.
 func flatten(path []Segment) ([][]image.Point, error) {
 	var lines [][]image.Point
 	var line []image.Point

@@ -8,23 +8,25 @@ import (
 
 // Glyph is one raster glyph of a string.
 type Glyph struct {
-	// Box is where it lies on the destination: its render position plus its origin.
+	// Box is its place on the destination: its render position plus its origin.
 	Box image.Rectangle
-	// Data is its coverage in the string's depth: rows from the bottom up, padded to bytes, leftmost pixel in the
-	// highest bits.
+	// Data is its coverage in the string's depth: rows from the bottom up, padded to bytes,
+	// leftmost pixel in the highest bits.
 	Data []byte
 }
 
 // String is a run of raster glyphs.
 type String struct {
-	// Depth is 1 or 4 bits of coverage a pixel. The reference takes the rows of glyphs of 8 bits from one row further,
-	// and so the first one from beyond the glyph: what it draws is not defined.
+	// Depth is 1 or 4 bits of coverage per pixel. With 8 bits, the reference takes each row of a
+	// glyph from one row further, and so reads the first one from beyond the glyph: the result is
+	// undefined.
 	Depth  int
 	Glyphs []Glyph
 }
 
-// Text draws a string. Where glyphs overlap the larger coverage counts. Before it, back fills the part of the area in backArea, if
-// that is not empty. A pattern as fore begins at the top left of the string.
+// Text draws a string. Where glyphs overlap, the larger coverage counts. Before that, back fills
+// the part of the area in backArea, if that is not empty. If fore is a pattern, it begins at the
+// top left of the string.
 func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangle) error {
 	switch s.Depth {
 	case 1, 4:
@@ -63,7 +65,8 @@ func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangl
 	cover := s.coverage(within)
 	color := toARGB(m.Format, fore.color) | 0xff000000
 	if m.Format == RGB565 {
-		// The reference takes the colours of all 16-bit text for 15-bit ones, and QEMU's own picture of the screen does too.
+		// The reference treats the colours of all 16-bit text as 15-bit ones, and so does QEMU's
+		// own picture of the screen.
 		color = toARGB(RGB555, fore.color)
 	}
 	origin := all.Min.Add(fore.pos)
@@ -107,8 +110,9 @@ func (s String) coverage(r image.Rectangle) []byte {
 				case 1:
 					c = -(src[i/8] >> (7 - i%8) & 1)
 				case 4:
-					// Four bits of coverage fill the upper half of a byte only: full coverage is 240 of 255. Of two pixels that share
-					// a byte, the right one replaces what is there unless the left one is empty, however large that is.
+					// Four bits of coverage fill only the upper half of a byte: full coverage is
+					// 240 of 255. If two pixels share a byte, the right one replaces the pixel
+					// below it unless the left one is empty, however large that is.
 					c = src[i/2] << (i % 2 * 4) & 0xf0
 					if i%2 == 1 && src[i/2] >= 16 {
 						dst[x-r.Min.X] = c

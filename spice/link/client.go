@@ -17,19 +17,19 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Config is what a client asks for. The zero value asks for main channel 0 of a
-// new session without capabilities and with an empty ticket; set Channel at
-// least, and CommonCaps to link.CommonCaps unless you imitate somebody.
+// Config is what a client requests. The zero value requests main channel 0 of a new session without
+// capabilities and with an empty ticket. Set at least Channel, and normally CommonCaps to
+// link.CommonCaps.
 type Config struct {
 	// ConnectionID is 0 for the first channel, and MainInit.SessionID after it.
 	ConnectionID uint32
-	// Channel asked for. Type 0 means main.
+	// Channel is the requested channel. Type 0 means main.
 	Channel wire.ChannelID
-	// CommonCaps and ChannelCaps are announced exactly as they stand.
+	// CommonCaps and ChannelCaps are announced exactly as given.
 	CommonCaps  wire.Caps
 	ChannelCaps wire.Caps
-	// Secret is QEMU's ticket or the proxy's token, at most MaxSecret bytes and
-	// without a zero byte. Empty is right for a server without ticketing.
+	// Secret is QEMU's ticket or the proxy's token, at most MaxSecret bytes and without a zero
+	// byte. Leave it empty for a server without ticketing.
 	Secret string
 	// Rand pads the ticket; nil means crypto/rand. Only tests set it.
 	Rand io.Reader
@@ -43,9 +43,9 @@ func (c Config) request() Request {
 	return Request{ConnectionID: c.ConnectionID, Channel: channel, CommonCaps: c.CommonCaps, ChannelCaps: c.ChannelCaps}
 }
 
-// Channel is what both sides agreed on.
+// Channel is the result of a handshake.
 type Channel struct {
-	// Request is what the client asked for.
+	// Request is the client's request.
 	Request Request
 	// CommonCaps and ChannelCaps are the server's.
 	CommonCaps  wire.Caps
@@ -57,9 +57,8 @@ func (c *Channel) Mini() bool {
 	return c.Request.CommonCaps.Has(wire.CapMiniHeader) && c.CommonCaps.Has(wire.CapMiniHeader)
 }
 
-// Client links one channel over conn, whose first byte has not been sent yet,
-// and authenticates. The error is an *Error; after it conn is of no further
-// use, and still the caller's to close.
+// Client links one channel over conn, on which nothing has been sent yet, and authenticates. The
+// error is an *Error. After an error conn is unusable; the caller still has to close it.
 func Client(ctx context.Context, conn net.Conn, cfg Config) (*Channel, error) {
 	p, err := Open(ctx, conn, cfg)
 	if err != nil {
@@ -71,9 +70,9 @@ func Client(ctx context.Context, conn net.Conn, cfg Config) (*Channel, error) {
 	return &p.Channel, nil
 }
 
-// Pending is a client's handshake between the server's reply and the ticket:
-// the capabilities are known, nothing is proved yet. A proxy that must learn
-// what the server can do before it answers its own client stops here.
+// Pending is a client's handshake between the server's reply and the ticket: the capabilities are
+// known, but the client is not authenticated. A proxy stops here to learn the server's capabilities
+// before it answers its own client.
 type Pending struct {
 	Channel
 	conn net.Conn
@@ -127,20 +126,19 @@ func Open(ctx context.Context, conn net.Conn, cfg Config) (*Pending, error) {
 	return p, nil
 }
 
-// selection reports whether the client names the mechanism: both sides said so.
+// selection reports whether the client names the mechanism, which it does if both sides announced
+// that.
 func (c *Channel) selection() bool {
 	return c.Request.CommonCaps.Has(wire.CapAuthSelection) && c.CommonCaps.Has(wire.CapAuthSelection)
 }
 
-// Authenticate does the second half of Client: it sends the ticket and reads
-// the result.
+// Authenticate does the second half of Client: it sends the ticket and reads the result.
 func (p *Pending) Authenticate(ctx context.Context, secret string) error {
 	const op = "read result"
 	if err := CheckSecret(secret); err != nil {
 		return &Error{Op: "send ticket", Code: wire.ResultInvalidData, Err: err}
 	}
-	// The zero byte that ends the password goes along (spice-server compares C
-	// strings).
+	// The password is sent with its terminating zero byte, because spice-server compares C strings.
 	sealed, err := rsa.EncryptOAEP(sha1.New(), p.rand, p.key, append([]byte(secret), 0), nil)
 	if err != nil {
 		return &Error{Op: "send ticket", Code: wire.ResultError, Err: err}
@@ -171,8 +169,8 @@ func (p *Pending) Authenticate(ctx context.Context, secret string) error {
 	return nil
 }
 
-// CheckSecret says why a ticket or token cannot be sent, or nil. It never
-// repeats the secret.
+// CheckSecret returns an error if a ticket or token cannot be sent. The error never repeats the
+// secret.
 func CheckSecret(secret string) error {
 	if len(secret) > MaxSecret {
 		return fmt.Errorf("the ticket has %d bytes, and spice-server keeps only the first %d of one, so that it would never match; use a shorter one",
@@ -186,7 +184,7 @@ func CheckSecret(secret string) error {
 	return nil
 }
 
-// parsePublicKey reads the DER at the start of a Reply's key, whatever pads it.
+// parsePublicKey parses the DER at the start of a Reply's key and ignores the padding.
 func parsePublicKey(b []byte) (*rsa.PublicKey, error) {
 	var der asn1.RawValue
 	if _, err := asn1.Unmarshal(b, &der); err != nil {

@@ -1,5 +1,5 @@
-// Package link makes a channel out of a connection: the SPICE link handshake
-// and its RSA ticket, the client's and the server's half, over any net.Conn.
+// Package link turns a connection into a channel: it does the SPICE link handshake and its RSA
+// ticket over any net.Conn, for the client side and the server side.
 //
 // A client does it in one call per channel:
 //
@@ -20,12 +20,11 @@
 //	ticket, err := hs.Secret(ctx)                                  // decrypted
 //	err = hs.Finish(ctx, wire.ResultOK)
 //
-// Not one byte beyond the handshake is read from the connection. Deadline and
-// cancellation of the context interrupt every step; the connection's own
-// deadlines are cleared when a step returns.
+// No byte beyond the handshake is read from the connection. The context's deadline and cancellation
+// interrupt every step. The connection's own deadlines are cleared when a step returns.
 //
-// Layouts are SpiceLinkHeader, SpiceLinkMess, SpiceLinkReply and their
-// companions in spice/protocol.h. SASL is refused with an error that says so.
+// The layouts are SpiceLinkHeader, SpiceLinkMess, SpiceLinkReply and their companions in
+// spice/protocol.h. SASL is refused with an error that says so.
 //
 // Tickets and tokens never appear in an error of this package.
 package link

@@ -6,17 +6,17 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Error is a handshake that did not end in a channel.
+// Error says that a handshake failed.
 type Error struct {
 	// Op is the step: "read request", "read reply", "reply", "send ticket",
 	// "read ticket", "read result", "finish", …
 	Op string
-	// Code is the result that the peer sent, or that a server should answer
-	// with: wire.ResultError where neither is the case (the connection broke).
+	// Code is the result that the peer sent, or that a server should answer with. If neither
+	// applies, for example because the connection broke, it is wire.ResultError.
 	Code wire.Result
-	// Err is the cause, nil if the peer's Code says it all.
+	// Err is the cause; nil if the peer's Code says everything.
 	Err error
-	// Hint is what to look at, if that is known.
+	// Hint says what to check, if that is known.
 	Hint string
 }
 
@@ -55,7 +55,7 @@ func refused(op string, code wire.Result) *Error {
 	return e
 }
 
-// foreignHint guesses what speaks, from bytes that should be "REDQ".
+// foreignHint guesses which protocol the peer speaks, from bytes that should be "REDQ".
 func foreignHint(b []byte) string {
 	if len(b) < 4 {
 		return ""

@@ -12,18 +12,16 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// guard runs one step on conn under ctx, whose end interrupts what blocks.
+// guard runs one step on conn. The end of ctx interrupts it.
 func guard(ctx context.Context, conn net.Conn, step func() error) error {
 	return ctxio.Do(ctx, conn.SetDeadline, step)
 }
 
-// readHeader reads and judges a link header. The code of its error is what a
-// server answers.
+// readHeader reads and checks a link header. Its error has the code with which a server answers.
 func readHeader(conn io.Reader, op string, least int) (Header, error) {
 	var b [HeaderSize]byte
 	var h Header
-	// The magic by itself first: who speaks something else may send less than a
-	// header and wait.
+	// Read the magic first: a peer with another protocol may send less than a header and then wait.
 	n, err := io.ReadFull(conn, b[:4])
 	if err != nil {
 		return h, readError(op, n, err)
@@ -49,7 +47,7 @@ func readHeader(conn io.Reader, op string, least int) (Header, error) {
 	return h, nil
 }
 
-// readBody reads what a link header announced; it is at most MaxBody bytes.
+// readBody reads the body that a link header announced, at most MaxBody bytes.
 func readBody(conn io.Reader, op string, size uint32) ([]byte, error) {
 	body := make([]byte, size)
 	if n, err := io.ReadFull(conn, body); err != nil {
@@ -58,7 +56,7 @@ func readBody(conn io.Reader, op string, size uint32) ([]byte, error) {
 	return body, nil
 }
 
-// readError makes any end of the stream inside the handshake an unexpected one.
+// readError returns an end of the stream inside the handshake as io.ErrUnexpectedEOF.
 func readError(op string, n int, err error) *Error {
 	e := &Error{Op: op, Code: wire.ResultError, Err: err}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -67,7 +65,7 @@ func readError(op string, n int, err error) *Error {
 	return e
 }
 
-// stepError wraps what guard returned, unless it is an *Error already.
+// stepError wraps guard's error, unless it is already an *Error.
 func stepError(op string, err error) error {
 	if err == nil {
 		return nil

@@ -9,36 +9,37 @@ import (
 
 // Numbers of the handshake (spice/protocol.h).
 const (
-	// Magic is what both halves begin with: "REDQ", read as a little-endian word.
+	// Magic begins the messages of both sides: "REDQ", read as a little-endian word.
 	Magic uint32 = 'R' | 'E'<<8 | 'D'<<16 | 'Q'<<24
 	// Major is the protocol version that both sides must share. The minor
 	// version is informative.
 	Major uint32 = 2
-	// Minor is what this package announces.
+	// Minor is the minor version that this package announces.
 	Minor uint32 = 2
 	// HeaderSize is the size of SpiceLinkHeader in bytes.
 	HeaderSize = 16
-	// PublicKeySize is the room for the server's RSA-1024 key in a Reply, in
-	// bytes (SPICE_TICKET_PUBKEY_BYTES).
+	// PublicKeySize is the space for the server's RSA-1024 key in a Reply, in bytes
+	// (SPICE_TICKET_PUBKEY_BYTES).
 	PublicKeySize = 162
 	// TicketSize is the size of the encrypted ticket in bytes.
 	TicketSize = 128
-	// MaxSecret is the longest ticket or token in bytes. SPICE_MAX_PASSWORD_LENGTH is 60 with
-	// the closing zero: spice-server silently cuts a longer ticket, and then no client's matches.
+	// MaxSecret is the greatest length of a ticket or token in bytes. SPICE_MAX_PASSWORD_LENGTH is
+	// 60 with the terminating zero. spice-server silently truncates a longer ticket, and then no
+	// client's ticket matches.
 	MaxSecret = 59
-	// MaxBody bounds what a link header may announce, in bytes. A real Request or
-	// Reply has under 250; spice-server itself takes up to 4096.
+	// MaxBody limits what a link header may announce, in bytes. A real Request or Reply has under
+	// 250; spice-server itself accepts up to 4096.
 	MaxBody = 4096
 
 	requestSize = 18
 	replySize   = 4 + PublicKeySize + 12
 )
 
-// CommonCaps is what a client of this package can do on every channel:
-// naming its mechanism, the ticket, and mini headers. Clone it before changing.
+// CommonCaps are the common capabilities of this package's client: it names its mechanism, uses
+// tickets, and reads mini headers. Clone them before changing them.
 var CommonCaps = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice, wire.CapMiniHeader)
 
-// Header is SpiceLinkHeader: what both Request and Reply begin with.
+// Header is SpiceLinkHeader, with which both Request and Reply begin.
 type Header struct {
 	Magic uint32
 	Major uint32
@@ -54,7 +55,7 @@ func (h Header) Append(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, h.Size)
 }
 
-// Decode reads a header from its 16 bytes and judges nothing.
+// Decode decodes the 16 bytes of a header without checking the values.
 func (h *Header) Decode(b []byte) error {
 	if len(b) < HeaderSize {
 		return fmt.Errorf("link: header: want %d bytes, got %d", HeaderSize, len(b))
@@ -66,7 +67,7 @@ func (h *Header) Decode(b []byte) error {
 	return nil
 }
 
-// Request (SpiceLinkMess) asks for a channel. A client sends it first.
+// Request (SpiceLinkMess) requests a channel. The client sends it first.
 type Request struct {
 	ConnectionID uint32 // 0 for the first channel of a session, then MainInit.SessionID
 	Channel      wire.ChannelID
@@ -100,8 +101,8 @@ func (m *Request) Decode(body []byte) error {
 	return err
 }
 
-// Reply is SpiceLinkReply: the server's answer. With an Error other than
-// wire.ResultOK the rest is empty, and the server hangs up.
+// Reply is SpiceLinkReply, the server's answer. If Error is not wire.ResultOK, the rest is empty,
+// and the server disconnects.
 type Reply struct {
 	Error       wire.Result
 	PublicKey   [PublicKeySize]byte // SubjectPublicKeyInfo in DER, zeros after it
@@ -130,8 +131,8 @@ func (r *Reply) Decode(body []byte) error {
 	return err
 }
 
-// appendCaps appends the last three fields of a Request or Reply, and the words
-// that they speak of directly behind them, at offset fixed.
+// appendCaps appends the last three fields of a Request or Reply, and directly after them, at
+// offset fixed, the capability words.
 func appendCaps(b []byte, fixed uint32, common, channel wire.Caps) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(common)))
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(channel)))
@@ -144,7 +145,7 @@ func appendCaps(b []byte, fixed uint32, common, channel wire.Caps) []byte {
 	return b
 }
 
-// decodeCaps reads the three fields that end at fixed, and the words.
+// decodeCaps decodes the three fields that end at fixed, and the capability words.
 func decodeCaps(what string, body []byte, fixed int) (common, channel wire.Caps, err error) {
 	numCommon := binary.LittleEndian.Uint32(body[fixed-12:])
 	numChannel := binary.LittleEndian.Uint32(body[fixed-8:])
@@ -155,7 +156,7 @@ func decodeCaps(what string, body []byte, fixed int) (common, channel wire.Caps,
 	}
 	words := int(numCommon + numChannel)
 	if words == 0 {
-		// An error reply of spice-server has offset 0 here.
+		// spice-server's error replies have offset 0 here.
 		return nil, nil, nil
 	}
 	if int64(offset) < int64(fixed) || int64(offset)+int64(4*words) > int64(len(body)) {

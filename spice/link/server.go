@@ -16,15 +16,15 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// ServerConfig is what a server's handshakes share.
+// ServerConfig is the configuration of a server's handshakes.
 type ServerConfig struct {
-	// Key decrypts tickets: RSA of exactly 1024 bits, see GenerateKey. nil makes
-	// a fresh one for each Reply, which takes some milliseconds.
+	// Key decrypts secrets: RSA of exactly 1024 bits, see GenerateKey. nil generates a new one for
+	// each Reply, which takes some milliseconds.
 	Key *rsa.PrivateKey
 }
 
-// GenerateKey makes a key for ServerConfig. The protocol fixes its size at 1024
-// bits, the least that crypto/rsa still makes without GODEBUG=rsa1024min=0.
+// GenerateKey generates a key for ServerConfig. The protocol requires 1024 bits, the least that
+// crypto/rsa supports without GODEBUG=rsa1024min=0.
 func GenerateKey() (*rsa.PrivateKey, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 8*TicketSize)
 	if err != nil {
@@ -33,7 +33,7 @@ func GenerateKey() (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-// Handshake is a server's half after the client's Request. Its steps are Reply,
+// Handshake is the server side of a handshake after the client's Request. Its steps are Reply,
 // Secret, Finish, in this order; Refuse ends it instead of Reply.
 type Handshake struct {
 	// Request is what the client asked for.
@@ -44,9 +44,8 @@ type Handshake struct {
 	common wire.Caps // what Reply offered
 }
 
-// Accept reads the Request from conn. On a malformed one it tells the client why,
-// as spice-server does, before it returns the error. Other parts of conn's
-// life, its closing included, are the caller's.
+// Accept reads the Request from conn. If it is malformed, Accept sends the client a result, as
+// spice-server does, and returns the error. The caller has to close conn.
 func Accept(ctx context.Context, conn net.Conn, cfg ServerConfig) (*Handshake, error) {
 	const op = "read request"
 	hs := &Handshake{conn: conn, cfg: cfg}
@@ -68,7 +67,7 @@ func Accept(ctx context.Context, conn net.Conn, cfg ServerConfig) (*Handshake, e
 		return hs, nil
 	}
 	err = stepError(op, err)
-	// Who does not speak SPICE, or vanished, is told nothing.
+	// A peer that does not speak SPICE, or has disconnected, gets no answer.
 	if e := (*Error)(nil); errors.As(err, &e) && (e.Code == wire.ResultInvalidData || e.Code == wire.ResultVersionMismatch) {
 		if said := hs.Refuse(ctx, e.Code); said != nil {
 			err = errors.Join(err, said)
@@ -82,8 +81,8 @@ func (hs *Handshake) Refuse(ctx context.Context, code wire.Result) error {
 	return hs.write(ctx, "refuse", Reply{Error: code}.Append(nil))
 }
 
-// Reply offers capabilities and sends the public key. Whether the client names
-// its mechanism depends on wire.CapAuthSelection in both sides' common set.
+// Reply sends the capabilities and the public key. Whether the client then names its mechanism
+// depends on wire.CapAuthSelection in both sides' common set.
 func (hs *Handshake) Reply(ctx context.Context, common, channel wire.Caps) error {
 	const op = "reply"
 	if hs.cfg.Key == nil {
@@ -111,9 +110,9 @@ func (hs *Handshake) Mini() bool {
 	return hs.Request.CommonCaps.Has(wire.CapMiniHeader) && hs.common.Has(wire.CapMiniHeader)
 }
 
-// Secret reads the mechanism, if one is due, and the encrypted secret (a
-// server's ticket or a proxy's token), and decrypts it. A secret that does not decrypt is an *Error with wire.ResultPermissionDenied:
-// pass that code to Finish, as for one that is merely wrong.
+// Secret reads the mechanism, if there is one, and the encrypted secret (a server's ticket or a
+// proxy's token), and decrypts it. If decryption fails, the error is an *Error with
+// wire.ResultPermissionDenied. Pass that code to Finish, as for a wrong secret.
 func (hs *Handshake) Secret(ctx context.Context) (string, error) {
 	const op = "read ticket"
 	if hs.cfg.Key == nil {
@@ -153,8 +152,8 @@ func (hs *Handshake) Secret(ctx context.Context) (string, error) {
 // Deprecated: use Secret.
 func (hs *Handshake) Ticket(ctx context.Context) (string, error) { return hs.Secret(ctx) }
 
-// Finish sends the result of the authentication. After wire.ResultOK the
-// channel is open; after anything else the caller closes conn.
+// Finish sends the result of the authentication. After wire.ResultOK the channel is open; after any
+// other result the caller closes conn.
 func (hs *Handshake) Finish(ctx context.Context, code wire.Result) error {
 	return hs.write(ctx, "finish", binary.LittleEndian.AppendUint32(nil, uint32(code)))
 }

@@ -1,20 +1,20 @@
-// Package pki makes the certificates that a SPICE endpoint needs: a
-// certificate authority and one server certificate signed by it.
+// Package pki makes the certificates that a SPICE endpoint needs: a certificate authority, and one
+// server certificate signed by it.
 //
 //	bundle, err := pki.New(pki.Config{Hosts: []string{"proxy.example"}})
 //	if err != nil { … }
 //	if err := bundle.WriteDir(dir); err != nil { … }
 //
-// The files have the names that QEMU looks for in the directory of
-// "-spice x509-dir=…", so one directory serves a proxy and a QEMU alike.
+// The files have the names that QEMU expects in the directory of "-spice x509-dir=…", so a proxy
+// and a QEMU can use the same directory.
 //
-// SPICE identifies a server either by its host name or by its whole subject,
-// written in a form of its own (the "host-subject" of a .vv file);
-// [HostSubject] writes that form and [MatchHostSubject] compares with it.
+// SPICE identifies a server either by its host name or by its whole subject, written in a special
+// form (the "host-subject" of a .vv file). [HostSubject] returns that form and [MatchHostSubject]
+// compares with it.
 //
-// The package does not run an authority: nothing is revoked or renewed, and
-// the key of the CA is used once. When a client rejects a certificate,
-// compare what it was given with `openssl x509 -in server-cert.pem -text`.
+// The package does not run an authority: nothing is revoked or renewed, and the CA's key is used
+// once. If a client rejects a certificate, look at the certificate with `openssl x509 -in
+// server-cert.pem -text`.
 package pki
 
 import (
@@ -44,38 +44,36 @@ const (
 )
 
 const (
-	// DefaultValidity is how long certificates hold when Config.Validity is 0.
+	// DefaultValidity is how long certificates are valid if Config.Validity is 0.
 	DefaultValidity = 365 * 24 * time.Hour
 
-	// Backdate is how far before now a certificate starts to be valid, so
-	// that a client whose clock is a little behind still accepts it.
+	// Backdate is how long before now a certificate becomes valid, so that a client whose clock is
+	// a little slow still accepts it.
 	Backdate = 5 * time.Minute
 
 	// DefaultCommonName names the server when Config.CommonName is empty.
 	DefaultCommonName = "localhost"
 
-	// organization stands in both subjects, so that a certificate found
-	// somewhere says who made it.
+	// organization is in both subjects, so that a certificate shows who made it.
 	organization = "Spicelane"
 )
 
-// defaultHosts are the names that every server certificate carries.
+// defaultHosts are the names in every server certificate.
 var defaultHosts = []string{"localhost", "127.0.0.1", "::1"}
 
-// Config says what to put into the certificates. The zero value makes a
-// certificate for localhost, 127.0.0.1 and ::1.
+// Config says what to put into the certificates. The zero value makes a certificate for localhost,
+// 127.0.0.1 and ::1.
 type Config struct {
-	// Hosts are further DNS names and IP addresses of the server, added to
-	// localhost, 127.0.0.1 and ::1.
+	// Hosts are additional DNS names and IP addresses of the server, besides localhost, 127.0.0.1
+	// and ::1.
 	Hosts []string
 
-	// CommonName is the CN of the server's subject; empty means
-	// DefaultCommonName. Clients that know subject alternative names ignore
-	// it; it is a part of the host subject.
+	// CommonName is the CN of the server's subject; empty means DefaultCommonName. Clients that
+	// support subject alternative names ignore it, but it is part of the host subject.
 	CommonName string
 
-	// Validity is how long from now the certificates hold; 0 means
-	// DefaultValidity, negative is an error.
+	// Validity is how long from now the certificates are valid; 0 means DefaultValidity, negative
+	// is an error.
 	Validity time.Duration
 
 	// Now is the time from which validity counts; zero means time.Now. Only
@@ -97,7 +95,7 @@ type Bundle struct {
 	pool *x509.CertPool
 }
 
-// New makes a fresh CA and server certificate with ECDSA P-256 keys.
+// New makes a new CA and server certificate with ECDSA P-256 keys.
 func New(cfg Config) (*Bundle, error) {
 	now := cfg.Now
 	if now.IsZero() {
@@ -175,7 +173,7 @@ func New(cfg Config) (*Bundle, error) {
 	return newBundle(pemCert(caDER), caKeyPEM, pemCert(der), keyPEM)
 }
 
-// newBundle parses the PEM texts once, so that a Bundle that exists is usable.
+// newBundle parses the PEM texts once, so that every Bundle is usable.
 func newBundle(caCert, caKey, serverCert, serverKey []byte) (*Bundle, error) {
 	b := &Bundle{CACert: caCert, CAKey: caKey, ServerCert: serverCert, ServerKey: serverKey}
 	var err error
@@ -190,19 +188,18 @@ func newBundle(caCert, caKey, serverCert, serverKey []byte) (*Bundle, error) {
 	return b, nil
 }
 
-// ServerTLS returns a TLS configuration that serves the server certificate.
-// TLS 1.2 is the oldest version: spice-gtk of every current distribution
-// speaks it.
+// ServerTLS returns a TLS configuration with the server certificate. The oldest version is TLS 1.2,
+// which spice-gtk of every current distribution supports.
 func (b *Bundle) ServerTLS() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{b.pair}, MinVersion: tls.VersionTLS12}
 }
 
-// CAPool returns a pool with the CA alone.
+// CAPool returns a pool with only the CA.
 func (b *Bundle) CAPool() *x509.CertPool { return b.pool.Clone() }
 
-// WriteDir writes the four files into dir, which it makes with mode 0700 if it
-// does not exist. Keys have mode 0600. A file that is already there is never
-// replaced: the error wraps [fs.ErrExist] and nothing is left behind.
+// WriteDir writes the four files into dir. It creates dir with mode 0700 if necessary; keys have
+// mode 0600. It never replaces an existing file: then the error wraps [fs.ErrExist], and no file is
+// left behind.
 func (b *Bundle) WriteDir(dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("pki: %w", err)
@@ -229,8 +226,8 @@ func (b *Bundle) WriteDir(dir string) (err error) {
 			continue
 		}
 		path := filepath.Join(dir, f.name)
-		// O_EXCL: a key never lands in a file that somebody else made (and
-		// may read), and a CA in use is not overwritten.
+		// O_EXCL: a key must never go into a file that somebody else made (and may read), and a CA
+		// in use must not be overwritten.
 		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.mode)
 		if errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("pki: %w: choose an empty directory or remove the old certificates", err)
@@ -247,10 +244,9 @@ func (b *Bundle) WriteDir(dir string) (err error) {
 	return nil
 }
 
-// LoadDir reads what [Bundle.WriteDir] wrote. The CA key is not needed to serve
-// and may be missing. The server certificate must belong to its key, lead to the CA and be
-// valid now. As with QEMU, the intermediate certificates between the two may follow it in the
-// same file.
+// LoadDir loads the files of [Bundle.WriteDir]. The CA key is not needed to serve and may be
+// missing. The server certificate must match its key, chain to the CA, and be valid now. As with
+// QEMU, intermediate certificates may follow it in the same file.
 func LoadDir(dir string) (*Bundle, error) {
 	var errs []error
 	read := func(name string) []byte {

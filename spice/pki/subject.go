@@ -9,9 +9,8 @@ import (
 	"strings"
 )
 
-// subjectKeys are the attribute names that a host subject may use, with their
-// object identifiers (RFC 4519, PKCS #9). The first name of an identifier is
-// the one that HostSubject writes.
+// subjectKeys are the attribute names that a host subject may use, with their object identifiers
+// (RFC 4519, PKCS #9). HostSubject writes the first name of an identifier.
 var subjectKeys = []struct {
 	name string
 	oid  string
@@ -38,8 +37,8 @@ var subjectKeys = []struct {
 // attribute is one KEY=value of a subject; oid is dotted.
 type attribute struct{ oid, value string }
 
-// SubjectError says why a certificate is not the one that a host subject
-// names, or why the host subject itself cannot be read.
+// SubjectError says that a certificate does not have a host subject, or that the host subject
+// itself is malformed.
 type SubjectError struct {
 	Want string // the host subject
 	Got  string // the certificate's, in the same form; empty if Want is malformed
@@ -55,9 +54,8 @@ func (e *SubjectError) Error() string {
 
 func (e *SubjectError) Unwrap() error { return e.Err }
 
-// HostSubject writes the subject of cert the way SPICE does: KEY=value pairs
-// in the order of the certificate, joined by commas, with a backslash before a
-// comma or a backslash of a value.
+// HostSubject returns the subject of cert in SPICE's form: KEY=value pairs in the order of the
+// certificate, joined by commas, with a backslash before a comma or a backslash of a value.
 func HostSubject(cert *x509.Certificate) string {
 	attrs, err := subjectOf(cert)
 	if err != nil {
@@ -78,9 +76,9 @@ func HostSubject(cert *x509.Certificate) string {
 	return strings.Join(parts, ",")
 }
 
-// MatchHostSubject compares the subject of cert with a host subject the way
-// SPICE clients do: same attributes, same order, values equal without regard
-// to ASCII case and to runs of white space. The error is a [*SubjectError].
+// MatchHostSubject compares the subject of cert with a host subject as SPICE clients do: same
+// attributes, same order, and values equal except for ASCII case and runs of white space. The error
+// is a [*SubjectError].
 func MatchHostSubject(cert *x509.Certificate, hostSubject string) error {
 	want, err := parseHostSubject(hostSubject)
 	if err != nil {
@@ -99,8 +97,7 @@ func MatchHostSubject(cert *x509.Certificate, hostSubject string) error {
 	return nil
 }
 
-// ValidHostSubject returns nil if s has the form of a host subject and a
-// [*SubjectError] if not.
+// ValidHostSubject returns nil if s has the form of a host subject, and a [*SubjectError] if not.
 func ValidHostSubject(s string) error {
 	if _, err := parseHostSubject(s); err != nil {
 		return &SubjectError{Want: s, Err: err}
@@ -108,8 +105,8 @@ func ValidHostSubject(s string) error {
 	return nil
 }
 
-// parseHostSubject reads KEY=value pairs as described at HostSubject. Spaces
-// before a key are skipped; a key is one of subjectKeys or a dotted OID.
+// parseHostSubject parses KEY=value pairs as described at HostSubject. It skips spaces before a
+// key. A key is one of subjectKeys or a dotted OID.
 func parseHostSubject(s string) ([]attribute, error) {
 	var (
 		attrs    []attribute
@@ -179,8 +176,8 @@ func keyOID(key string) (string, error) {
 	return "", fmt.Errorf("unknown attribute %q", key)
 }
 
-// subjectOf reads the subject from the raw certificate, because pkix.Name
-// loses the order. A relative name with several attributes has no host subject.
+// subjectOf parses the subject from the raw certificate, because pkix.Name loses the order. A
+// relative name with several attributes has no host subject.
 func subjectOf(cert *x509.Certificate) ([]attribute, error) {
 	var rdns pkix.RDNSequence
 	if _, err := asn1.Unmarshal(cert.RawSubject, &rdns); err != nil {
@@ -200,8 +197,8 @@ func subjectOf(cert *x509.Certificate) ([]attribute, error) {
 	return attrs, nil
 }
 
-// canonical returns the form in which values are compared: no white space around,
-// single spaces inside, ASCII letters small.
+// canonical returns the form in which values are compared: trimmed, with single spaces inside, and
+// ASCII letters in lower case.
 func canonical(s string) string {
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool {
 		return r == ' ' || (r >= '\t' && r <= '\r')

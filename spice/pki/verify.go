@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// ClientTLS returns a TLS configuration that accepts a server whose chain ends
-// in roots and that is identified by hostSubject if that is not empty, else by
-// host, a DNS name or an IP address.
+// ClientTLS returns a TLS configuration that accepts a server whose chain ends in roots. It
+// identifies the server by hostSubject if that is not empty, otherwise by host, a DNS name or an IP
+// address.
 //
-// Names are compared as SPICE clients do, see [MatchHost]: a certificate without
-// alternative names is identified by its common name, which crypto/tls alone refuses.
+// Names are compared as SPICE clients do, see [MatchHost]: a certificate without alternative names
+// is identified by its common name, which crypto/tls does not support.
 func ClientTLS(roots *x509.CertPool, host, hostSubject string) *tls.Config {
 	identify := func(leaf *x509.Certificate) error { return MatchHost(leaf, host) }
 	if hostSubject != "" {
@@ -22,8 +22,8 @@ func ClientTLS(roots *x509.CertPool, host, hostSubject string) *tls.Config {
 	}
 	return &tls.Config{
 		RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12,
-		// crypto/tls has no way to check the chain without its own idea of the name: its check is
-		// switched off, and VerifyConnection does the same one without DNSName.
+		// crypto/tls cannot verify a chain without its own check of the name. So its verification
+		// is switched off, and VerifyConnection does the same without DNSName.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			err := verifyChain(state.PeerCertificates, roots)
@@ -38,8 +38,8 @@ func ClientTLS(roots *x509.CertPool, host, hostSubject string) *tls.Config {
 	}
 }
 
-// verifyChain checks that chain, which begins with the server's certificate, ends in
-// roots and holds now. Nil roots are the system's.
+// verifyChain checks that chain, which begins with the server's certificate, ends in roots and is
+// valid now. Nil roots are the system's.
 func verifyChain(chain []*x509.Certificate, roots *x509.CertPool) error {
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
 	for _, cert := range chain[1:] {
@@ -49,7 +49,7 @@ func verifyChain(chain []*x509.Certificate, roots *x509.CertPool) error {
 	return err
 }
 
-// HostError says that a certificate without alternative names is another host's.
+// HostError says that a certificate without alternative names belongs to another host.
 type HostError struct {
 	Host        string
 	CommonNames []string // of the certificate
@@ -62,9 +62,9 @@ func (e *HostError) Error() string {
 	return fmt.Sprintf("certificate is for the common name %q, want %q", strings.Join(e.CommonNames, ", "), e.Host)
 }
 
-// MatchHost checks that cert is host's, a DNS name or an IP address, the way SPICE
-// clients do: by the alternative names, or by the common name if the certificate has no DNS name
-// and no address among them. The error is an [x509.HostnameError] or a [*HostError].
+// MatchHost checks that cert belongs to host, a DNS name or an IP address, as SPICE clients do: by
+// the alternative names, or by the common name if these contain no DNS name and no address. The
+// error is an [x509.HostnameError] or a [*HostError].
 func MatchHost(cert *x509.Certificate, host string) error {
 	host, _, _ = strings.Cut(host, "%") // the zone of a link-local address is this machine's
 	if len(cert.DNSNames)+len(cert.IPAddresses) > 0 {
@@ -79,7 +79,7 @@ func MatchHost(cert *x509.Certificate, host string) error {
 	return &HostError{Host: host, CommonNames: names}
 }
 
-// commonNames returns all common names of the subject. pkix.Name has the last alone.
+// commonNames returns all common names of the subject; pkix.Name has only the last one.
 func commonNames(cert *x509.Certificate) []string {
 	commonName := asn1.ObjectIdentifier{2, 5, 4, 3}
 	var names []string
@@ -91,8 +91,8 @@ func commonNames(cert *x509.Certificate) []string {
 	return names
 }
 
-// matchName compares without regard to the case of ASCII letters. A star stands for the whole
-// first label of a DNS name (RFC 9525, section 6.3).
+// matchName compares names, ignoring the case of ASCII letters. A star matches the whole first
+// label of a DNS name (RFC 9525, section 6.3).
 func matchName(pattern, host string) bool {
 	if canonical(pattern) == canonical(host) {
 		return host != ""

@@ -39,11 +39,11 @@ import (
 //	0000000000040000000300002000000001000000
 const firstLine = "spicelane conversation 1"
 
-// lineBytes is how many bytes of a body stand in a line of a recording.
+// lineBytes is how many bytes of a body are in one line of a recording.
 const lineBytes = 32
 
-// maxRecordedBody bounds a body that a recording may announce; what a
-// FrameReader takes can be recorded.
+// maxRecordedBody limits the size of a body in a recording. Everything that a FrameReader accepts
+// can be recorded.
 const maxRecordedBody = wire.DefaultMaxBody
 
 // Message is one message of a recording.
@@ -54,14 +54,14 @@ type Message struct {
 	Body   []byte
 }
 
-// Channel is what went over one channel.
+// Channel is the recording of one channel.
 type Channel struct {
 	Link     wire.LinkInfo
 	Comments []string // of "comment:" headers
 	Messages []Message
 }
 
-// appendHeader appends what stands before the messages.
+// appendHeader appends the lines before the messages.
 func appendHeader(b []byte, link wire.LinkInfo, comments []string) []byte {
 	b = append(b, firstLine...)
 	b = fmt.Appendf(b, "\nchannel: %s\nconnection-id: %d\n", link.Channel, link.ConnectionID)
@@ -124,7 +124,7 @@ func (r *Channel) Append(b []byte) []byte {
 	return b
 }
 
-// Parse reads the recording of one channel.
+// Parse parses the recording of one channel.
 func Parse(in io.Reader) (*Channel, error) {
 	p := parser{lines: bufio.NewScanner(in)}
 	p.lines.Buffer(nil, 1<<16)
@@ -228,8 +228,8 @@ func parseCaps(value string) (wire.Caps, error) {
 	return caps, nil
 }
 
-// parseMessageLine reads the line before a body, and how long that will be. The
-// name is for readers; the number counts.
+// parseMessageLine parses the line before a body, and returns the body's length. The name is only
+// for readers; the number decides.
 func parseMessageLine(line string) (m Message, size int, err error) {
 	fields := strings.Fields(line)
 	if len(fields) < 5 {
@@ -278,7 +278,7 @@ func parseMessageLine(line string) (m Message, size int, err error) {
 	return m, size, nil
 }
 
-// body reads size bytes, and the line after them.
+// body reads a body of size bytes, and the line after it.
 func (p *parser) body(m *Message, size int) (line string, ok bool, err error) {
 	var last []byte
 	for line, ok = p.next(); ok; line, ok = p.next() {
@@ -312,9 +312,9 @@ func (p *parser) body(m *Message, size int) (line string, ok bool, err error) {
 	return line, ok, nil
 }
 
-// Load reads the recording of a session from the files *.txt and *.txt.gz of a
-// directory: main first, then by channel. A channel that was connected twice is
-// an error, because no client would do so again when it is played.
+// Load loads the recording of a session from the files *.txt and *.txt.gz of a directory: main
+// first, then by channel. If a channel was connected twice, it returns an error, because a client
+// that plays the recording would not do so.
 func Load(dir string) ([]*Channel, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.txt*"))
 	if err != nil {

@@ -14,9 +14,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Recorder writes what goes over the channels of one session into a directory,
-// one text file each, as it happens. Make it with [NewRecorder]; its Tap fits
-// spice.Config.Tap.
+// Recorder writes the conversation of one session into a directory as it happens, one text file per
+// channel. Make it with [NewRecorder]; its Tap fits spice.Config.Tap.
 type Recorder struct {
 	cfg   Config
 	start time.Time
@@ -30,28 +29,28 @@ type Recorder struct {
 	closed bool
 }
 
-// Config sets a Recorder up. Dir is required.
+// Config configures a Recorder. Dir is required.
 type Config struct {
-	// Dir is made if it does not exist. It must not hold a recording yet: files
-	// of two sessions in one directory could not be told apart.
+	// Dir is created if necessary. It must not contain a recording: the files of two sessions could
+	// not be told apart.
 	Dir string
-	// Secrets are replaced by as many "x" wherever they stand in a message; one of
-	// fewer than six bytes not in pixels and sound, where it stands by chance.
+	// Secrets are replaced by the same number of "x" in all messages. A secret of fewer than six
+	// bytes is not replaced in pixels and sound, where it occurs by chance.
 	Secrets []string
-	// Comments stand in every file: what was recorded, with which options.
+	// Comments are written to every file: what was recorded, with which options.
 	Comments []string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// NewRecorder makes the directory and sees that it can be written to.
+// NewRecorder creates the directory and checks that it is writable.
 func NewRecorder(cfg Config) (*Recorder, error) {
 	for _, c := range cfg.Comments {
 		if strings.ContainsAny(c, "\r\n") {
 			return nil, fmt.Errorf("recording: the comment %q has more than one line", c)
 		}
 	}
-	// NB: what a session shows and what is typed in it is its user's business.
+	// NB: the contents of a session are private to its user.
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
@@ -75,8 +74,8 @@ func NewRecorder(cfg Config) (*Recorder, error) {
 	return &Recorder{cfg: cfg, start: cfg.Now(), used: map[string]int{}}, nil
 }
 
-// Tap returns a tap that records one connection of a channel. A second connection of
-// the same channel goes into a file of its own.
+// Tap returns a tap that records one connection of a channel. A second connection of the same
+// channel gets a separate file.
 func (r *Recorder) Tap(id wire.ChannelID) wire.Tap {
 	return &recorded{rec: r, link: wire.LinkInfo{Channel: id}}
 }
@@ -105,9 +104,8 @@ func (r *Recorder) Size() int64 {
 	return r.size
 }
 
-// Close ends the recording and returns what went wrong in it, from its first
-// message on. What comes after is not recorded. It may be called again and says
-// the same.
+// Close ends the recording and returns the first error, from the first message on. Later messages
+// are not recorded. Further calls return the same error.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,7 +119,7 @@ func (r *Recorder) Close() error {
 	return errors.Join(r.errs...)
 }
 
-// fail keeps an error; r.mu is held.
+// fail records an error; the caller holds r.mu.
 func (r *Recorder) fail(err error) {
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("recording: %w", err))
@@ -157,7 +155,7 @@ func (t *recorded) Message(d wire.Direction, h wire.Header, body []byte) {
 	t.write()
 }
 
-// begin opens the file once; rec.mu is held.
+// begin opens the file once; the caller holds rec.mu.
 func (t *recorded) begin() {
 	r := t.rec
 	if t.file != nil || t.bad || r.closed {
@@ -181,7 +179,7 @@ func (t *recorded) begin() {
 	t.write()
 }
 
-// write writes buf; rec.mu is held.
+// write writes buf; the caller holds rec.mu.
 func (t *recorded) write() {
 	n, err := t.file.Write(t.buf)
 	t.rec.size += int64(n)
@@ -194,13 +192,12 @@ func (t *recorded) write() {
 	}
 }
 
-// minAnywhere is the length from which a secret is looked for in pixels and
-// sound, too: six given bytes stand in a gigabyte by chance once in 300,000 times,
-// three stand in it everywhere, and replacing them would spoil the picture.
+// minAnywhere is the length from which a secret is also replaced in pixels and sound. Six given
+// bytes occur in a gigabyte by chance once in 300,000 times. Three bytes occur everywhere, and
+// replacing them would spoil the picture.
 const minAnywhere = 6
 
-// redact replaces secrets; rec.mu is held. The result is body itself if there is
-// none in it.
+// redact replaces secrets; the caller holds rec.mu. It returns body itself if it contains none.
 func (r *Recorder) redact(channel wire.ChannelType, body []byte) []byte {
 	raw := channel == wire.ChannelDisplay || channel == wire.ChannelCursor ||
 		channel == wire.ChannelPlayback || channel == wire.ChannelRecord

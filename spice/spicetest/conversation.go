@@ -21,19 +21,18 @@ func Load(dir string) (*Conversation, error) {
 	return &Conversation{Recordings: channels}, nil
 }
 
-// awaited are the client's messages that a server does not speak before: played
-// back, they are waited for where they stand in the recording. All others of
-// the client's depend on what drives it, and are only collected.
+// awaited tells whether a played server waits for this message of the client where it is in the
+// recording, because a server does not continue without it. All other messages of the client depend
+// on what drives it, and are only collected.
 func awaited(channel wire.ChannelType, messageType uint16) bool {
 	return channel == wire.ChannelDisplay && messageType == (*wire.DisplayInit)(nil).MessageType() ||
 		channel == wire.ChannelMain && messageType == (*wire.MainAttachChannels)(nil).MessageType()
 }
 
-// Config plays the conversation: what the server said is said again, byte for
-// byte and as fast as the client takes it, and at the end of each channel the
-// script syncs with the client, so that AwaitScripts returns when everything
-// has been handled. Any ticket is right. The client must announce at least what
-// it announced when it was recorded.
+// Config returns a configuration that plays the conversation: the server sends what the recorded
+// server sent, byte for byte, as fast as the client reads it. At the end of each channel the script
+// syncs with the client, so AwaitScripts returns when everything has been handled. Any ticket is
+// accepted. The client must announce at least the capabilities that it announced in the recording.
 func (c *Conversation) Config() Config {
 	cfg := Config{Scripts: map[wire.ChannelID]Script{}, CommonCaps: wire.Caps{}}
 	for i, r := range c.Recordings {

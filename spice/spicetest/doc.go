@@ -1,7 +1,6 @@
-// Package spicetest plays the other end of a SPICE connection in tests: a
-// scripted server that can say anything, illegal bytes included, an in-memory
-// pipe to reach it by, and recorded conversations with real servers that are
-// played back.
+// Package spicetest plays the other end of a SPICE connection in tests. It has a scripted server
+// that can send anything, even illegal bytes, an in-memory pipe to reach it, and it plays recorded
+// conversations with real servers.
 //
 // A script is a list of steps for each channel:
 //
@@ -15,16 +14,15 @@
 //			}},
 //		},
 //	})
-//	client, err := spice.Connect(ctx, spice.Config{Host: "test", Port: 1, DialFunc: srv.Dial})
+//	client, err := spice.Dial(ctx, spice.Config{Host: "test", Port: 1, DialFunc: srv.Dial})
 //
-// A conversation that package recording wrote, with a Recorder as the client's Tap
-// or by the control socket's record_start, is played by the same server:
+// The same server plays a conversation that package recording wrote, with a Recorder as the
+// client's Tap or by the control socket's record_start:
 //
 //	conversation, err := spicetest.Load("testdata/qxl-glz")
 //	srv := spicetest.Start(t, conversation.Config())
 //
-// The server never decides by itself what a good answer is; what the protocol
-// asks of a server (acknowledging motions, sending pings) is up to the script.
-// When a test hangs, the error names channel, step and the last message that
-// came.
+// The server never decides by itself what to answer. What the protocol demands of a server
+// (acknowledging motions, sending pings) is up to the script. If a test hangs, the error names
+// channel, step and the last message received.
 package spicetest

@@ -8,13 +8,11 @@ import (
 	"time"
 )
 
-// PipeBuffer is how many bytes each direction of a Pipe holds before writes
-// block.
+// PipeBuffer is how many bytes each direction of a Pipe buffers before writes block.
 const PipeBuffer = 256 << 10
 
-// Pipe is a connection within the process: what is written to one end is read
-// from the other. Unlike net.Pipe it is buffered, so that both ends can write
-// first, and has the half-close of TCP. The ends are *PipeConn.
+// Pipe returns the two ends of a connection within the process. Unlike net.Pipe it is buffered, so
+// both ends can write first, and it has the half-close of TCP.
 func Pipe() (client, server *PipeConn) {
 	up, down := newHalf(), newHalf()
 	return &PipeConn{in: down, out: up}, &PipeConn{in: up, out: down}
@@ -25,7 +23,7 @@ type half struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	buf     []byte
-	// ended is set when no more will be written, deaf when no more will be read.
+	// ended is set when nothing more will be written, deaf when nothing more will be read.
 	ended, deaf bool
 	read, write deadline
 }
@@ -138,8 +136,7 @@ func (c *PipeConn) Write(p []byte) (int, error) {
 	}
 }
 
-// CloseWrite ends this direction; the other end reads io.EOF after what is
-// buffered.
+// CloseWrite closes this direction; the other end reads io.EOF after the buffered data.
 func (c *PipeConn) CloseWrite() error {
 	c.out.set(&c.out.ended)
 	return nil
@@ -155,19 +152,19 @@ func (c *PipeConn) Close() error {
 	return nil
 }
 
-// SetDeadline bounds reads and writes.
+// SetDeadline limits reads and writes.
 func (c *PipeConn) SetDeadline(t time.Time) error {
 	_ = c.SetReadDeadline(t)
 	return c.SetWriteDeadline(t)
 }
 
-// SetReadDeadline bounds reads; they fail with os.ErrDeadlineExceeded.
+// SetReadDeadline limits reads; then they fail with os.ErrDeadlineExceeded.
 func (c *PipeConn) SetReadDeadline(t time.Time) error {
 	c.in.setDeadline(&c.in.read, t)
 	return nil
 }
 
-// SetWriteDeadline bounds writes; they fail with os.ErrDeadlineExceeded.
+// SetWriteDeadline limits writes; then they fail with os.ErrDeadlineExceeded.
 func (c *PipeConn) SetWriteDeadline(t time.Time) error {
 	c.out.setDeadline(&c.out.write, t)
 	return nil

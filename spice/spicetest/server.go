@@ -17,25 +17,22 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Config is what a Server says. The zero value takes any ticket and offers no
-// channel.
+// Config configures a Server. The zero value accepts any ticket and offers no channel.
 type Config struct {
-	// Ticket is the only one that is taken; empty takes any.
+	// Ticket is the only accepted ticket; empty accepts any.
 	Ticket string
-	// SessionID is the connection id that channels other than the first must
-	// come with; 0 takes any. A script should say the same in its MainInit.
+	// SessionID is the required connection id of all channels except the first; 0 accepts any. A
+	// script should send the same one in its MainInit.
 	SessionID uint32
-	// CommonCaps are offered on every channel; nil means link.CommonCaps, empty
-	// none.
+	// CommonCaps are offered on every channel; nil means link.CommonCaps, empty means none.
 	CommonCaps wire.Caps
-	// Scripts are the channels on offer. A script runs anew for every
-	// connection to its channel.
+	// Scripts are the offered channels. A script runs again for every connection to its channel.
 	Scripts map[wire.ChannelID]Script
-	// TLS, if set, is spoken on every connection.
+	// TLS, if set, is used on every connection.
 	TLS *tls.Config
-	// Key decrypts tickets; nil makes one for the server.
+	// Key decrypts tickets; nil generates one for the server.
 	Key *rsa.PrivateKey
-	// Timeout bounds every step, the link included; 0 means 10 s.
+	// Timeout limits every step, and the link; 0 means 10 s.
 	Timeout time.Duration
 }
 
@@ -55,22 +52,21 @@ func (c Config) commonCaps() wire.Caps {
 
 // Script is what one channel does.
 type Script struct {
-	// Refuse, if not wire.ResultOK, answers the link instead of a key.
+	// Refuse, if not wire.ResultOK, is the answer to the link, instead of a key.
 	Refuse wire.Result
-	// Deny, if not wire.ResultOK, answers even a right ticket.
+	// Deny, if not wire.ResultOK, is the answer even to a correct ticket.
 	Deny wire.Result
 	// Caps are the channel's capabilities.
 	Caps wire.Caps
-	// MayHangUp says that the client may close the connection before the last
-	// step is done, as it does on malformed messages.
+	// MayHangUp allows the client to close the connection before the last step, as it does on
+	// malformed messages.
 	MayHangUp bool
-	// Steps run one after the other once the link is done. After the last one
-	// the channel is read until the client hangs up.
+	// Steps run one after the other after the link. After the last one the channel is read until
+	// the client disconnects.
 	Steps []Step
 }
 
-// Server plays scripts. Each connection has a goroutine of its own, which Close
-// joins.
+// Server plays scripts. Each connection has a goroutine, which Close joins.
 type Server struct {
 	cfg    Config
 	ctx    context.Context
@@ -86,7 +82,7 @@ type Server struct {
 	changed  chan struct{}
 }
 
-// NewServer is a server without a connection. Close it.
+// NewServer returns a server without connections. Close it when done.
 func NewServer(cfg Config) (*Server, error) {
 	if cfg.Key == nil {
 		key, err := link.GenerateKey()
@@ -100,8 +96,8 @@ func NewServer(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Start is NewServer for a test: at its end the server is closed, and what went
-// wrong in a script fails the test.
+// Start is NewServer for a test: it closes the server at the end of the test, and errors of scripts
+// fail the test.
 func Start(tb testing.TB, cfg Config) *Server {
 	tb.Helper()
 	s, err := NewServer(cfg)
@@ -133,8 +129,8 @@ func (s *Server) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return client, nil
 }
 
-// ServeListener takes connections from l until l or the server is closed. It
-// returns at once; Close closes l.
+// ServeListener accepts connections from l until l or the server is closed. It returns at once;
+// Close closes l.
 func (s *Server) ServeListener(l net.Listener) {
 	s.wg.Add(1)
 	context.AfterFunc(s.ctx, func() { _ = l.Close() })
@@ -158,7 +154,7 @@ func (s *Server) serveAndRelease(conn net.Conn) {
 	s.keep(s.serve(conn))
 }
 
-// keep remembers what went wrong, unless it comes from closing the server.
+// keep records an error, unless it comes from closing the server.
 func (s *Server) keep(err error) {
 	if err == nil || s.ctx.Err() != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled)) {
 		return
@@ -169,7 +165,7 @@ func (s *Server) keep(err error) {
 	s.announce()
 }
 
-// serve plays one connection.
+// serve runs the script of one connection.
 func (s *Server) serve(conn net.Conn) error {
 	defer conn.Close()
 	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
@@ -237,20 +233,19 @@ func (s *Server) count(n *int) {
 	s.announce()
 }
 
-// announce wakes who waits; s.mu is held.
+// announce wakes waiters; the caller holds s.mu.
 func (s *Server) announce() {
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// hungUp reports whether err is the client's closing the connection.
+// hungUp reports whether err means that the client closed the connection.
 func hungUp(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// AwaitScripts waits until n scripts have come to their end, and returns the
-// first error of one.
+// AwaitScripts waits until n scripts have ended, and returns their first error.
 func (s *Server) AwaitScripts(ctx context.Context, n int) error {
 	for {
 		s.mu.Lock()
@@ -271,8 +266,7 @@ func (s *Server) AwaitScripts(ctx context.Context, n int) error {
 	}
 }
 
-// Received returns what came on a channel's connections so far, in order, Acks
-// included.
+// Received returns the messages received so far on a channel's connections, in order, with Acks.
 func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -285,9 +279,8 @@ func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	return all
 }
 
-// Close hangs up everywhere, joins the scripts and returns what went wrong in
-// them. A script that is not at its end by then has gone wrong, unless it only
-// waits for the client.
+// Close closes all connections, joins the scripts and returns their errors. A script that has not
+// ended by then has failed, unless it only waits for the client.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true

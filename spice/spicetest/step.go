@@ -15,7 +15,7 @@ import (
 
 // Channel is the server's end of one connection, for steps.
 type Channel struct {
-	// Request is what the client asked for.
+	// Request is the client's link request.
 	Request link.Request
 
 	server *Server
@@ -29,11 +29,11 @@ type Channel struct {
 	syncs    uint32
 }
 
-// Step is one thing that a script does.
+// Step is one step of a script.
 type Step struct {
-	// Name says what, for errors.
+	// Name names the step in errors.
 	Name string
-	// Run does it.
+	// Run carries out the step.
 	Run func(*Channel) error
 }
 
@@ -47,7 +47,7 @@ func (c *Channel) play(steps []Step) error {
 	return nil
 }
 
-// drain reads until the client hangs up.
+// drain reads until the client disconnects.
 func (c *Channel) drain() {
 	for {
 		if _, err := c.receive(time.Time{}); err != nil {
@@ -56,8 +56,7 @@ func (c *Channel) drain() {
 	}
 }
 
-// Send writes a message, of either direction: sending one that belongs to the
-// client is a mistake that tests make on purpose.
+// Send writes a message of either direction: tests send a client's message on purpose.
 func (c *Channel) Send(m wire.Message) error {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
@@ -67,8 +66,8 @@ func (c *Channel) Send(m wire.Message) error {
 	return c.out.WriteMessage(m)
 }
 
-// SendRaw writes a message whose body is at hand. h.Serial 0 is the next one.
-// h.Size is corrected.
+// SendRaw writes a message with an encoded body. If h.Serial is 0, the next serial is used. h.Size
+// is set.
 func (c *Channel) SendRaw(h wire.Header, body []byte) error {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
@@ -78,7 +77,7 @@ func (c *Channel) SendRaw(h wire.Header, body []byte) error {
 	if h.Serial == 0 {
 		h.Serial = c.out.Serial() + 1
 	}
-	// A ping of a Sync that was recorded: later ones count on from it.
+	// A recorded ping of a Sync: later ones continue from its number.
 	var ping wire.Ping
 	if h.Type == ping.MessageType() && ping.Decode(body) == nil && ping.ID > syncID && ping.ID < syncID+1<<24 {
 		c.syncs = max(c.syncs, ping.ID-syncID)
@@ -86,7 +85,7 @@ func (c *Channel) SendRaw(h wire.Header, body []byte) error {
 	return c.out.WriteRaw(h, body)
 }
 
-// SendBytes writes anything at all.
+// SendBytes writes arbitrary bytes.
 func (c *Channel) SendBytes(b []byte) error {
 	c.outMu.Lock()
 	defer c.outMu.Unlock()
@@ -100,7 +99,7 @@ func (c *Channel) SendBytes(b []byte) error {
 // Mini reports whether the channel has the 6-byte header.
 func (c *Channel) Mini() bool { return c.mini }
 
-// Receive reads the next message. It owns its memory.
+// Receive reads the next message, which owns its memory.
 func (c *Channel) Receive() (wire.ClientMessage, error) {
 	return c.receive(time.Now().Add(c.server.cfg.timeout()))
 }
@@ -127,7 +126,7 @@ func (c *Channel) receive(deadline time.Time) (wire.ClientMessage, error) {
 	return m, nil
 }
 
-// lastHeard adds to err what came last.
+// lastHeard adds the last received message to err.
 func (c *Channel) lastHeard(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("the client hung up: %w", io.ErrUnexpectedEOF)
@@ -144,8 +143,7 @@ func describe(m wire.Message) string {
 	return fmt.Sprintf("%s %+v", m.MessageName(), reflect.Indirect(reflect.ValueOf(m)))
 }
 
-// skip reports whether a step that waits for want passes over m: Acks come when
-// they come.
+// skip reports whether a step that waits for want ignores m: Acks may come at any time.
 func skip(m wire.ClientMessage, want reflect.Type) bool {
 	_, ack := m.(*wire.Ack)
 	return ack && reflect.TypeOf(m) != want
@@ -174,13 +172,13 @@ func SendRaw(messageType uint16, body []byte) Step {
 	}}
 }
 
-// SendBytes sends anything at all.
+// SendBytes sends arbitrary bytes.
 func SendBytes(b []byte) Step {
 	return Step{fmt.Sprintf("send %d bytes", len(b)), func(c *Channel) error { return c.SendBytes(b) }}
 }
 
-// Expect waits for exactly this message. Acks are passed over, unless want is
-// one; anything else that comes is an error.
+// Expect waits for exactly this message. It ignores Acks, unless want is one; any other message is
+// an error.
 func Expect(want wire.ClientMessage) Step {
 	return Step{"expect " + want.MessageName(), func(c *Channel) error {
 		for {
@@ -191,7 +189,7 @@ func Expect(want wire.ClientMessage) Step {
 			if skip(m, reflect.TypeOf(want)) {
 				continue
 			}
-			// Compared as bytes: an empty and a nil slice are the same message.
+			// Compare the bytes: an empty and a nil slice are the same message.
 			if m.MessageType() != want.MessageType() || string(m.Append(nil)) != string(want.Append(nil)) {
 				return fmt.Errorf("got %s, want %s", describe(m), describe(want))
 			}
@@ -200,8 +198,8 @@ func Expect(want wire.ClientMessage) Step {
 	}}
 }
 
-// ExpectA waits for a message of a type, and shows it to check if that is not
-// nil. Acks are passed over, anything else that comes is an error.
+// ExpectA waits for a message of a type, and calls check with it if that is not nil. It ignores
+// Acks; any other message is an error.
 func ExpectA[M wire.ClientMessage](check func(M) error) Step {
 	want := reflect.TypeFor[M]()
 	return Step{"expect a " + want.String(), func(c *Channel) error {
@@ -225,8 +223,7 @@ func ExpectA[M wire.ClientMessage](check func(M) error) Step {
 	}}
 }
 
-// Await passes over everything until a message of a type comes that check, if
-// not nil, agrees to.
+// Await ignores messages until one of a type comes that check, if not nil, accepts.
 func Await[M wire.ClientMessage](check func(M) bool) Step {
 	want := reflect.TypeFor[M]()
 	return Step{"await a " + want.String(), func(c *Channel) error {
@@ -245,8 +242,8 @@ func Await[M wire.ClientMessage](check func(M) bool) Step {
 // syncID marks the pings of Sync among others.
 const syncID = 0x5f000000
 
-// Sync waits until the client has handled all that was sent on the channel: it
-// sends a ping and passes over everything until its pong comes.
+// Sync waits until the client has handled all that was sent on the channel: it sends a ping and
+// ignores everything until its pong comes.
 func Sync() Step {
 	return Step{"sync", func(c *Channel) error {
 		c.syncs++
@@ -263,7 +260,7 @@ func HangUp() Step {
 	return Step{"hang up", func(c *Channel) error { return c.conn.Close() }}
 }
 
-// AwaitHangUp passes over everything until the client closes the connection.
+// AwaitHangUp ignores all messages until the client closes the connection.
 func AwaitHangUp() Step {
 	return Step{"await the client's hanging up", func(c *Channel) error {
 		for {
@@ -279,5 +276,5 @@ func AwaitHangUp() Step {
 	}}
 }
 
-// Do returns a step of the test's own.
+// Do returns a step with the test's own function.
 func Do(name string, run func(*Channel) error) Step { return Step{name, run} }

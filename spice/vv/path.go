@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// ReadFile reads the virt-viewer file at path. Whoever keeps such a file renews it when its
-// token has been spent, so read it again for each session.
+// ReadFile parses the virt-viewer file at path. The program that keeps such a file replaces it when
+// its token has been used, so read it again for each session.
 func ReadFile(path string) (*File, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -17,7 +17,7 @@ func ReadFile(path string) (*File, error) {
 	return Parse(path, b)
 }
 
-// Through returns a copy of f that connects to addr (host:port) instead, with TLS if f does.
+// Through returns a copy of f that connects to addr (host:port) instead, with TLS if f uses it.
 func (f *File) Through(addr string) (*File, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

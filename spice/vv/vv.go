@@ -1,23 +1,22 @@
-// Package vv reads and writes virt-viewer connection files (.vv): the small INI
-// files that a web console hands to a SPICE client and that say where to connect,
-// with which password and whom to trust.
+// Package vv parses and writes virt-viewer connection files (.vv). A web console hands such a small
+// INI file to a SPICE client. It says where to connect, with which password, and whom to trust.
 //
 //	f, err := vv.Parse("console.vv", data)
 //	if err != nil { … }          // one sentence that names file and line
 //	fmt.Println(f.Host, f.TLSPort, f.Warnings)
 //
-// The format is GLib's key file: groups in brackets, key=value lines, '#' comments and
-// the escapes \s \n \t \r and \\ in values, so that a CA certificate in PEM fits in one line.
-// Only the group [virt-viewer] is read.
+// The format is GLib's key file: groups in brackets, key=value lines, '#' comments, and the escapes
+// \s \n \t \r and \\ in values, so that a CA certificate in PEM fits into one line. Only the group
+// [virt-viewer] is read.
 //
-// Parse accepts what remote-viewer opens, odd as it may be, and says in
-// File.Warnings what it made of it: a port that is not a number, a title that is not UTF-8,
-// an unknown escape or key. It refuses a file that leads nowhere. It also refuses a value
-// that decides who is trusted and that cannot be read, where remote-viewer would go on without it.
+// Parse accepts what remote-viewer opens. File.Warnings lists oddities and how they were treated: a
+// port that is not a number, a title that is not UTF-8, an unknown escape or key. Parse refuses a
+// file without an address. It also refuses an unreadable value that decides whom to trust;
+// remote-viewer would ignore such a value.
 //
-// The package opens no connection and no file. A File holds secrets: its String and LogValue
-// methods leave the password out, and no error or warning of this package quotes a
-// value of the password or proxy line.
+// The package opens no connections. A File contains secrets: its methods String and LogValue omit
+// the password, and no error or warning of this package quotes a value of the password or proxy
+// line.
 package vv
 
 import (
@@ -34,19 +33,19 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 )
 
-// MaxSize is the largest file that Parse accepts, in bytes. Real files are below 16 KiB, nearly all
-// of it the CA certificate.
+// MaxSize is the largest file that Parse accepts, in bytes. Real files are below 16 KiB, most of it
+// the CA certificate.
 const MaxSize = 1 << 20
 
 const group = "virt-viewer"
 
-// File is the content of one .vv file, as far as it concerns a SPICE session. The zero value of a
-// field means that the file does not have it.
+// File is the content of a .vv file, as far as it concerns a SPICE session. A zero field means that
+// the file does not have it.
 type File struct {
-	// Type is the protocol and always "spice" in a parsed File; empty is written as "spice".
+	// Type is the protocol, always "spice" in a parsed File; empty is written as "spice".
 	Type string
-	// Host is a host name or an IP address without brackets. With Proxy it may be a name that
-	// only the proxy understands.
+	// Host is a host name or an IP address without brackets. With Proxy it may be a name that only
+	// the proxy can resolve.
 	Host string
 	// Port is the plaintext port, 1 to 65535; 0 for none.
 	Port int
@@ -56,32 +55,34 @@ type File struct {
 	UnixPath string
 	// Password is the SPICE ticket, or the token of a proxy.
 	Password string
-	// CA holds the certificates to trust, in PEM, with real newlines.
+	// CA has the trusted certificates in PEM form, with real newlines.
 	CA string
-	// SecureChannels names the channels that use TLSPort where the file has a Port, too, as in
-	// "main"; "all" stands for every channel. The others use Port. Empty means that the
-	// file does not say.
+	// SecureChannels names the channels that use TLSPort if the file also has a Port, such as
+	// "main"; "all" means every channel. The others use Port. Empty means that the file has no such
+	// key.
 	SecureChannels []string
-	// Proxy is the URL of an HTTP proxy that leads to Host by CONNECT. It may hold a password.
+	// Proxy is the URL of an HTTP proxy through which to reach Host by CONNECT. It may contain a
+	// password.
 	Proxy string
-	// HostSubject is the subject that the server's certificate must have, as in "O=Spicelane,CN=proxy".
+	// HostSubject is the required subject of the server's certificate, such as
+	// "O=Spicelane,CN=proxy".
 	HostSubject string
 	// Title is the window title; for people only.
 	Title string
-	// DeleteThisFile asks the reader to delete the file after reading it. Whoever opens the file
-	// decides; Parse does not.
+	// DeleteThisFile asks the reader to delete the file after reading it. Parse does not; the
+	// caller decides.
 	DeleteThisFile bool
 
-	// Warnings says what is odd about the file that was parsed, and what became of it: one
-	// sentence each, with file and line. AppendText does not write them.
+	// Warnings lists oddities of the parsed file and how they were treated, one sentence each, with
+	// file and line. AppendText does not write them.
 	Warnings []string
 }
 
-// maxWarnings bounds File.Warnings: a file may have a hundred thousand odd lines.
+// maxWarnings limits File.Warnings: a file may have a hundred thousand odd lines.
 const maxWarnings = 20
 
-// Error says what is wrong with a file. Name and Line (counted from 1; 0 when it concerns the whole file)
-// locate it; Problem is for a person and never contains the password.
+// Error says what is wrong with a file. Name and Line (counted from 1; 0 for the whole file) say
+// where. Problem is for people and never contains the password.
 type Error struct {
 	Name    string
 	Line    int
@@ -95,10 +96,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("vv: %s:%d: %s", e.Name, e.Line, e.Problem)
 }
 
-// Parse reads a file; name is used in errors and warnings only. Every error is an *Error.
+// Parse parses a file; name is used only in errors and warnings. Every error is an *Error.
 //
-// A File that Parse returns can be connected to: it has type spice and either a unix path or a
-// host with at least one port.
+// A File that Parse returns can be dialled: it has type spice, and either a unix path or a host
+// with at least one port.
 func Parse(name string, data []byte) (*File, error) {
 	p := parser{name: name, pairs: map[string]pair{}}
 	if len(data) > MaxSize {
@@ -142,7 +143,7 @@ func (p *parser) warnf(line int, format string, args ...any) {
 	p.file.Warnings = append(p.file.Warnings, strings.TrimPrefix(e.Error(), "vv: "))
 }
 
-// blanks is what GLib skips before keys and values, and after keys.
+// blanks are the characters that GLib skips before keys and values, and after keys.
 const blanks = " \t\f\r"
 
 // split finds the key=value lines of the group.
@@ -193,8 +194,8 @@ func groupHeader(line string) (name string, ok bool) {
 	return name, ok && strings.Trim(rest, blanks) == ""
 }
 
-// interpret turns the lines into a File. It goes by key, so that the warnings about
-// what is used come in the order in which it is explained here.
+// interpret makes a File of the lines. It goes through the keys in this order, so that the warnings
+// about them come in the same order.
 func (p *parser) interpret() error {
 	f := &p.file
 	for _, text := range []struct {
@@ -234,7 +235,7 @@ func (p *parser) interpret() error {
 	return nil
 }
 
-// lead reads the type and the ports, and refuses a file that leads nowhere.
+// lead parses the type and the ports, and refuses a file without an address.
 func (p *parser) lead() error {
 	f := &p.file
 	switch typ, ok := p.pairs["type"]; {
@@ -271,8 +272,8 @@ func (p *parser) lead() error {
 	return nil
 }
 
-// text returns a value with its escapes undone, empty for none. A value that cannot be read
-// is an error if the file needs it, and otherwise as good as none.
+// text returns a value with its escapes decoded; empty if there is none. If need is set, an
+// unreadable value is an error; otherwise it counts as absent.
 func (p *parser) text(key string, need bool) (string, error) {
 	pair := p.pairs[key]
 	value, unknown, err := unescape(pair.raw)
@@ -288,7 +289,7 @@ func (p *parser) text(key string, need bool) (string, error) {
 	return value, nil
 }
 
-// channels returns the channels' names in a value where semicolons stand between them.
+// channels returns the channels' names in a value separated by semicolons.
 func (p *parser) channels(key string) ([]string, error) {
 	pair := p.pairs[key]
 	var out []string
@@ -309,14 +310,14 @@ func (p *parser) channels(key string) ([]string, error) {
 	return out, nil
 }
 
-// listElement is what stands between semicolons; a backslash takes one's meaning away.
+// listElement matches the text between semicolons; a backslash escapes a semicolon.
 var listElement = regexp.MustCompile(`(?s)(?:[^;\\]|\\.|\\$)+`)
 
-// channelNames are what secure-channels may hold.
+// channelNames are the names that secure-channels may contain.
 var channelNames = []string{"all", "main", "display", "inputs", "cursor", "playback", "record", "tunnel", "smartcard", "usbredir", "port", "webdav"}
 
-// port returns the number of a port line, 0 for none, and what is wrong with the line. Web
-// consoles write an empty value, 0 or -1 for "no such port"; that is not worth a word.
+// port returns the number of a port line, 0 for none, and what is wrong with the line. Web consoles
+// write an empty value, 0 or -1 for "no such port"; that causes no warning.
 func (p *parser) port(key string) (port int, problem string) {
 	pair := p.pairs[key]
 	if strings.Trim(pair.raw, blanks) == "" {
@@ -332,7 +333,8 @@ func (p *parser) port(key string) (port int, problem string) {
 	return max(n, 0), ""
 }
 
-// deleteThisFile reads a number, as virt-viewer does: any but 0 is yes, any other word is no.
+// deleteThisFile parses a number, as virt-viewer does: any number except 0 means yes, anything else
+// no.
 func (p *parser) deleteThisFile() {
 	const key = "delete-this-file"
 	pair, ok := p.pairs[key]
@@ -347,7 +349,7 @@ func (p *parser) deleteThisFile() {
 	}
 }
 
-// leadingNumber reads an integer as GLib does: it ends at the first blank, and rest is what
+// leadingNumber parses an integer as GLib does: it ends at the first blank, and rest is what
 // follows. GLib's integers have 32 bits.
 func leadingNumber(raw string) (n int, rest string, ok bool) {
 	word := strings.TrimLeft(raw, blanks+"\v")
@@ -358,8 +360,8 @@ func leadingNumber(raw string) (n int, rest string, ok bool) {
 	return int(n64), rest, err == nil
 }
 
-// Keys of virt-viewer's that say nothing about the connection, and those that do and are not
-// supported here.
+// virt-viewer's keys that do not concern the connection, and those that do but are not supported
+// here.
 var (
 	harmlessKeys = []string{
 		"type", "host", "unix-path", "password", "ca", "host-subject", "proxy", "title",
@@ -391,7 +393,7 @@ func (p *parser) ignored() {
 	}
 }
 
-// quote shortens what goes into an error: a .vv file is foreign data.
+// quote shortens a value for an error, because a .vv file may contain anything.
 func quote(s string) string {
 	const most = 40
 	if len(s) > most {
@@ -400,9 +402,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// unescape undoes GLib's key file escapes. As GLib does, it leaves an unknown escape as it
-// stands; unknown tells that there is one. Its errors do not quote the value, which may be
-// a secret.
+// unescape decodes GLib's key file escapes. Like GLib, it leaves an unknown escape as it is;
+// unknown tells that there is one. Its errors do not quote the value, which may be a secret.
 func unescape(raw string) (value string, unknown bool, err error) {
 	if !utf8.ValidString(raw) {
 		return "", false, fmt.Errorf("value is not UTF-8")
@@ -416,7 +417,7 @@ func unescape(raw string) (value string, unknown bool, err error) {
 		}
 		i++
 		if i == len(raw) {
-			// Versions of GLib differ in what they make of it.
+			// Versions of GLib treat it differently.
 			return "", false, fmt.Errorf(`value ends in a single backslash; write \\ for a backslash`)
 		}
 		switch raw[i] {
@@ -438,7 +439,7 @@ func unescape(raw string) (value string, unknown bool, err error) {
 	return b.String(), unknown, nil
 }
 
-// escape returns the inverse of unescape. A leading blank would be lost and is written as \s.
+// escape is the inverse of unescape. It writes a leading blank, which would be lost, as \s.
 func escape(s string) string {
 	var b strings.Builder
 	b.Grow(len(s) + 8)
@@ -464,8 +465,8 @@ func escape(s string) string {
 	return b.String()
 }
 
-// AppendText appends the file in .vv form, password included, to b. Parse of the result gives the same
-// File. It fails only for values that no .vv file can hold: text that is not UTF-8.
+// AppendText appends the file in .vv form, password included, to b. Parsing the result gives the
+// same File. It fails only for values that no .vv file can contain: text that is not UTF-8.
 func (f File) AppendText(b []byte) ([]byte, error) {
 	b = append(b, "[virt-viewer]\ntype="...)
 	b = append(b, escape(cmp.Or(f.Type, "spice"))...)
@@ -497,10 +498,10 @@ func (f File) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// MarshalText is AppendText into a new slice.
+// MarshalText returns AppendText's result in a new slice.
 func (f File) MarshalText() ([]byte, error) { return f.AppendText(nil) }
 
-// String describes where the file leads, without the password.
+// String returns the file's address, without the password.
 func (f File) String() string {
 	if f.UnixPath != "" {
 		return "spice+unix://" + f.UnixPath
@@ -518,10 +519,10 @@ func (f File) String() string {
 	return s
 }
 
-// GoString is String: %#v must not print the password either.
+// GoString returns String, so that %#v does not print the password either.
 func (f File) GoString() string { return "vv.File{" + f.String() + "}" }
 
-// LogValue is String, for log/slog.
+// LogValue returns String, for log/slog.
 func (f File) LogValue() slog.Value { return slog.StringValue(f.String()) }
 
 func number(n int) string {

@@ -1,4 +1,4 @@
-// Package adversary attacks a SPICE proxy and says which of its answers are wrong.
+// Package adversary attacks a SPICE proxy and reports wrong answers.
 //
 //	results := adversary.Run(ctx, adversary.Target{
 //		TLSAddr: "proxy.example:5901",
@@ -8,17 +8,16 @@
 //		fmt.Println(r) // PASS token/replayed: permission_denied
 //	})
 //
-// A case does one thing that a proxy on a hostile network must expect, and compares
-// the answer with the exact one that the protocol and common sense demand. After each
-// case a well-behaved client must still be served. What a target cannot be asked for
-// lack of a seam (its console, its clock, its API) is skipped, with the reason.
+// Each case does one thing that a proxy on a hostile network must expect, and compares the answer
+// with the exact one that the protocol and common sense demand. After each case the proxy must
+// still serve a well-behaved client. Cases that need more of the target than it offers (its
+// console, its clock, its API) are skipped, with the reason.
 //
-// Every case can fail: the tests of this package run it against a relay that permits
-// everything, where it must.
+// Every case can fail: the package's tests run each one against a relay that permits everything,
+// where it must fail.
 //
-// The package needs nothing of the proxy but its ports. It draws no pictures and
-// measures no speed. To see what a case does, read its function: it has one screen at
-// most.
+// The package needs only the proxy's ports. It draws no pictures and measures no speed. To see what
+// a case does, read its function, which fits one screen.
 package adversary
 
 import (
@@ -31,7 +30,7 @@ import (
 	"github.com/spicelane/spicelane/spice/console"
 )
 
-// Target is the proxy under attack.
+// Target is the proxy to attack.
 type Target struct {
 	// TLSAddr is its TLS port. Addr is its plaintext port and APIAddr its HTTP API;
 	// cases about one that is empty are skipped.
@@ -39,33 +38,31 @@ type Target struct {
 	Addr    string
 	APIAddr string
 
-	// TLS says how to check its certificate; nil means that it is not checked.
+	// TLS says how to verify its certificate; nil means not at all.
 	TLS *tls.Config
 
-	// Token returns the SPICE password for one more session of the good console. Each
-	// call returns a fresh one, if the target has tokens.
+	// Token returns the SPICE password for another session of the good console. If the target has
+	// tokens, each call returns a new one.
 	Token func(ctx context.Context) (string, error)
 	// Spent, if not nil, is called with each token that has opened a session.
 	Spent func(token string)
-	// OneSession says that a token opens one session: a replayed or borrowed one must
-	// be refused. A relay that passes on the console's own ticket has no such thing.
+	// OneSession says that a token opens only one session, so a replayed or borrowed one must be
+	// refused. A relay that passes on the console's own ticket has no such rule.
 	OneSession bool
-	// Reads says that the target reads messages and refuses those that the protocol
-	// does not have.
+	// Reads says that the target reads messages and refuses those that the protocol does not have.
 	Reads bool
 
-	// Lead, if not nil, tells the target that its console is elsewhere now: at a server
-	// that this package plays. Without it the cases about consoles are skipped.
+	// Lead, if not nil, tells the target that its console is now a server of this package. Without
+	// it the cases about consoles are skipped.
 	Lead func(c console.Console)
-	// Vanish, if not nil, takes the console out of the target's sources until Lead.
+	// Vanish, if not nil, removes the console from the target's sources until Lead.
 	Vanish func()
 	// Advance, if not nil, moves the clock of the target's tokens.
 	Advance func(d time.Duration)
-	// EndSessions, if not nil, ends all sessions as an operator does.
+	// EndSessions, if not nil, ends all sessions as an operator would.
 	EndSessions func()
 
-	// Patience is how long the target may take to hang up on a client that is silent;
-	// 0 means 15 s.
+	// Patience is how long the target may take to disconnect a silent client; 0 means 15 s.
 	Patience time.Duration
 }
 
@@ -80,15 +77,15 @@ func (t *Target) patience() time.Duration {
 type Case struct {
 	Name string // as in "token/replayed"
 	Want string // the answer
-	// Reason is what this repository's proxy has in its audit log afterwards, if it is
-	// to have anything.
+	// Reason is the reason that this repository's proxy must then have in its audit log; empty for
+	// none.
 	Reason string
 
 	needs []need
 	run   func(a *attack) string
 }
 
-// need is a seam that a case is skipped without.
+// need is something that a case needs of the target.
 type need struct {
 	name string
 	has  func(t *Target) bool
@@ -105,7 +102,7 @@ var (
 	needReads   = need{"a proxy that reads messages", func(t *Target) bool { return t.Reads }}
 )
 
-// missing returns what the target lacks for a case, "" if nothing.
+// missing returns what the target lacks for a case; "" if nothing.
 func (c *Case) missing(t *Target) string {
 	for _, n := range c.needs {
 		if !n.has(t) {
@@ -115,7 +112,7 @@ func (c *Case) missing(t *Target) string {
 	return ""
 }
 
-// Result is what became of a case.
+// Result is the result of a case.
 type Result struct {
 	Case    Case
 	Got     string
@@ -124,7 +121,7 @@ type Result struct {
 	Took    time.Duration // of the attack
 }
 
-// Failed reports whether the target gave a wrong answer, or did not survive.
+// Failed reports whether the target gave a wrong answer, or no longer serves a good client.
 func (r Result) Failed() bool { return r.Skipped == "" && (r.Got != r.Case.Want || r.After != nil) }
 
 func (r Result) String() string {
@@ -148,8 +145,8 @@ func Cases() []Case {
 	return all
 }
 
-// Run runs all cases against a target, one after the other, until ctx ends. It calls
-// report, if that is not nil, with each result.
+// Run runs all cases against a target, one after the other, until ctx ends. If report is not nil,
+// it calls it with each result.
 func Run(ctx context.Context, t Target, report func(Result)) []Result {
 	var results []Result
 	for _, c := range Cases() {
@@ -165,7 +162,7 @@ func Run(ctx context.Context, t Target, report func(Result)) []Result {
 	return results
 }
 
-// RunCase runs one case, and lets a good client in afterwards.
+// RunCase runs one case, and then connects a good client.
 func RunCase(ctx context.Context, t Target, c Case) Result {
 	r := Result{Case: c}
 	if r.Skipped = c.missing(&t); r.Skipped != "" {
@@ -180,7 +177,7 @@ func RunCase(ctx context.Context, t Target, c Case) Result {
 	return r
 }
 
-// Serves lets a well-behaved client in and reports why that did not work.
+// Serves connects a well-behaved client and returns why that failed.
 func Serves(ctx context.Context, t Target) error {
 	a := &attack{ctx: ctx, t: &t}
 	defer a.close()

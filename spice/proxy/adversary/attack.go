@@ -16,7 +16,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// The answers that cases want. Codes of the link are written as wire.Result does.
+// The answers that cases demand. Codes of the link are written like wire.Result's String.
 const (
 	ok      = "ok"
 	closed  = "closed"  // hung up without a word of SPICE
@@ -32,7 +32,7 @@ var (
 	inputs      = wire.ChannelID{Type: wire.ChannelInputs}
 )
 
-// attack is one case under way. What it opens, it closes.
+// attack is the state of one running case. It closes what it opens.
 type attack struct {
 	ctx     context.Context
 	t       *Target
@@ -40,8 +40,8 @@ type attack struct {
 	console *Console // that is played, if any
 }
 
-// failure is what the steps of a case panic with when the target did not get that far;
-// the text is the answer.
+// failure is the value with which the steps of a case panic if the target did not get that far; the
+// text is the answer.
 type failure string
 
 // attempt returns the answer of a case.
@@ -118,7 +118,7 @@ func (a *attack) link(token string, connectionID uint32, id wire.ChannelID) (net
 	return conn, answer(err)
 }
 
-// spent tells whoever hands out tokens that one has opened a session.
+// spent reports that a token has opened a session.
 func (a *attack) spent(token string, err error) {
 	if err == nil && a.t.Spent != nil {
 		a.t.Spent(token)
@@ -131,7 +131,7 @@ func (a *attack) try(token string, connectionID uint32, id wire.ChannelID) strin
 	return got
 }
 
-// answer puts the outcome of a link in a word.
+// answer describes the outcome of a link in one word.
 func answer(err error) string {
 	var e *link.Error
 	switch {
@@ -165,7 +165,7 @@ type session struct {
 	far   *Linked // the console's end of main; nil if the console is not played
 }
 
-// session opens one.
+// session opens a session of a good client.
 func (a *attack) session() session {
 	token := a.token()
 	conn, got := a.link(token, 0, mainChannel)
@@ -232,8 +232,8 @@ func (a *attack) echo(s session) string {
 	return ok
 }
 
-// hears says what a connection answers: the code of a link's reply or result, or that
-// it was closed or is still open.
+// hears returns what a connection answers: the code of a link's reply or result, or that it was
+// closed or is still open.
 func (a *attack) hears(conn net.Conn) string {
 	_ = conn.SetReadDeadline(a.deadline())
 	var b [20]byte
@@ -270,7 +270,7 @@ func (a *attack) result(conn net.Conn) string {
 	return closed
 }
 
-// reaches says whether a connection gets bytes, or the end, or neither.
+// reaches tells whether a connection gets bytes, or the end, or neither.
 func (a *attack) reaches(conn net.Conn) string {
 	_ = conn.SetReadDeadline(a.deadline())
 	var b [1]byte
@@ -287,7 +287,7 @@ func (a *attack) reaches(conn net.Conn) string {
 func (a *attack) send(conn net.Conn, b []byte) {
 	_ = conn.SetWriteDeadline(a.deadline())
 	if _, err := conn.Write(b); err != nil {
-		// The target may have hung up on what came before: what it says decides.
+		// The target may already have disconnected; then its answer decides.
 		return
 	}
 }
@@ -302,7 +302,7 @@ func request(connectionID uint32, id wire.ChannelID) []byte {
 	return link.Request{ConnectionID: connectionID, Channel: id, CommonCaps: link.CommonCaps}.Append(nil)
 }
 
-// tlsAnswer says how a TLS handshake ended.
+// tlsAnswer describes how a TLS handshake ended.
 func tlsAnswer(err error) string {
 	switch {
 	case err == nil:
@@ -315,7 +315,7 @@ func tlsAnswer(err error) string {
 	return closed
 }
 
-// gets says whether the next bytes of a connection are those.
+// gets tells whether the next bytes of a connection are want.
 func (a *attack) gets(conn net.Conn, want []byte) string {
 	_ = conn.SetReadDeadline(a.deadline())
 	got := make([]byte, len(want))
@@ -329,8 +329,7 @@ func (a *attack) gets(conn net.Conn, want []byte) string {
 	return passed
 }
 
-// pendingRaw asks for a channel of any type, also one that means something else to
-// link.Config.
+// pendingRaw requests a channel of any type, even one with another meaning in link.Config.
 func (a *attack) pendingRaw(connectionID uint32, t wire.ChannelType) (net.Conn, *link.Pending) {
 	conn := a.dial()
 	var wrapped net.Conn = conn

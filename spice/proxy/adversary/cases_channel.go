@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// channelCases ask for channels that a session must not have.
+// channelCases request channels that a session must not have.
 func channelCases() []Case {
 	const unavailable = "channel_not_available"
 	asks := func(id wire.ChannelID) func(a *attack) string {
@@ -49,7 +49,7 @@ func channelCases() []Case {
 	return cases
 }
 
-// asksRaw asks for a channel type that link.Config might read as another one.
+// asksRaw requests a channel type that link.Config might take for another one.
 func asksRaw(t wire.ChannelType) func(a *attack) string {
 	return func(a *attack) string {
 		s := a.withSession()
@@ -59,8 +59,8 @@ func asksRaw(t wire.ChannelType) func(a *attack) string {
 	}
 }
 
-// messageCases send messages that the protocol does not have, in both directions of
-// each channel, after one that it has. None may reach the other side.
+// messageCases send messages that the protocol does not have, in both directions of each channel,
+// after a valid one. None may reach the other side.
 func messageCases() []Case {
 	type kind struct {
 		t                        wire.ChannelType

@@ -43,8 +43,8 @@ func (a *attack) authority() *authority {
 	return &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
 }
 
-// issue makes a server certificate for localhost that change may spoil. by nil means
-// that it signs itself.
+// issue makes a server certificate for localhost, which change may corrupt. If by is nil, it is
+// self-signed.
 func (a *attack) issue(by *authority, change func(c *x509.Certificate)) *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -68,8 +68,8 @@ func (a *attack) issue(by *authority, change func(c *x509.Certificate)) *tls.Con
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-// consoleCases put a console behind the target that is not the right one, or is none.
-// The client must be told so, by a result and not by an end.
+// consoleCases give the target a console that is wrong, or is not a console. The client must get a
+// result, not just the end of the connection.
 func consoleCases() []Case {
 	needs := []need{needLead}
 	const bad, down = "error", "backend_down"

@@ -90,11 +90,11 @@ func word(b []byte, at int, to uint32) []byte {
 	return b
 }
 
-// linkCases send link requests that are no good.
+// linkCases send invalid link requests.
 func linkCases() []Case {
 	good := request(0, mainChannel)
-	// Where the fields stand: 16 bytes of header, connection id, type, id, numbers of
-	// common and channel capabilities, their offset (SpiceLinkMess in spice/protocol.h).
+	// The offsets of the fields: 16 bytes of header, connection id, type, id, numbers of common and
+	// channel capabilities, their offset (SpiceLinkMess in spice/protocol.h).
 	const major, size, commons, channels, offset = 4, 12, 22, 26, 30
 	say := func(b []byte) func(a *attack) string {
 		return func(a *attack) string {
@@ -111,7 +111,7 @@ func linkCases() []Case {
 			return a.hears(conn)
 		}
 	}
-	// A link is good up to the ticket whatever its type: then comes the refusal.
+	// A link is accepted up to the ticket, whatever its type; then comes the refusal.
 	asks := func(id wire.ChannelID) func(a *attack) string {
 		return func(a *attack) string { return a.try("no-token-at-all", 0, id) }
 	}

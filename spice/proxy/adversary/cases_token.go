@@ -26,7 +26,7 @@ func (a *attack) linkOver(conn net.Conn, token string) string {
 	return answer(err)
 }
 
-// tickets sends what should be a mechanism and an encrypted ticket.
+// tickets returns a case that sends a mechanism and an encrypted ticket.
 func tickets(mechanism uint32, sealed []byte) func(a *attack) string {
 	return func(a *attack) string {
 		conn, _ := a.pending(0, mainChannel)
@@ -35,7 +35,7 @@ func tickets(mechanism uint32, sealed []byte) func(a *attack) string {
 	}
 }
 
-// tokenCases show tokens that must not open anything.
+// tokenCases send tokens that must not open anything.
 func tokenCases() []Case {
 	const denied = "permission_denied"
 	session := []need{needSession}
@@ -73,7 +73,7 @@ func tokenCases() []Case {
 			s := a.withSession()
 			s.main.Close()
 			s.far.Close()
-			// Until the target has noticed, the answer may be another one.
+			// Before the target has noticed, the answer may differ.
 			var got string
 			for deadline := a.deadline(); time.Now().Before(deadline); {
 				if got = a.try(s.token, s.id, inputs); got == denied {
@@ -158,7 +158,7 @@ func tokenCases() []Case {
 	}
 }
 
-// withSession opens a session on a console that is played if it can be.
+// withSession opens a session, on a played console if possible.
 func (a *attack) withSession() session {
 	if a.t.Lead != nil && a.console == nil {
 		a.good()
@@ -175,13 +175,13 @@ func swapCase(s string) string {
 	}, s)
 }
 
-// slowCases take their time, or hang up.
+// slowCases are slow, or disconnect.
 func slowCases() []Case {
 	const bad = "malformed"
 	silentAfter := func(steps func(a *attack) net.Conn) func(a *attack) string {
 		return func(a *attack) string { return a.hears(steps(a)) }
 	}
-	// What a reset leaves behind is seen at the console: nothing may be linked there.
+	// The effect of a reset shows at the console: nothing may be linked there.
 	resetAfter := func(steps func(a *attack) net.Conn) func(a *attack) string {
 		return func(a *attack) string {
 			a.good()
@@ -191,7 +191,7 @@ func slowCases() []Case {
 			}
 			_ = conn.(*net.TCPConn).SetLinger(0)
 			conn.Close()
-			// A session after it is the first thing that the console sees.
+			// The console must first see the session that follows.
 			s := a.session()
 			if n := len(a.console.linked); n > 0 {
 				return fmt.Sprintf("%d channels without a client", n)

@@ -13,11 +13,11 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Ticket is what the consoles that this package plays want to hear. It must appear in
-// no log of the target.
+// Ticket is the ticket of the consoles that this package plays. It must not appear in any log of
+// the target.
 const Ticket = "the-played-consoles-ticket"
 
-// connectionID is the one that a played console gives its first session.
+// connectionID is the connection id that a played console gives its first session.
 const connectionID = 0x5eed
 
 // Console is a SPICE server that this package plays.
@@ -42,8 +42,8 @@ type Linked struct {
 
 var ticketKey = sync.OnceValues(link.GenerateKey)
 
-// play starts a console and leads the target to it. change may alter how the target
-// is to reach it.
+// play starts a console and directs the target to it. change may alter how the target is to reach
+// it.
 func (a *attack) play(secure *tls.Config, handle func(conn net.Conn), change func(c *console.Console)) *Console {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -67,7 +67,7 @@ func (a *attack) play(secure *tls.Config, handle func(conn net.Conn), change fun
 	return c
 }
 
-// good plays a console that does all right.
+// good plays a console that behaves correctly.
 func (a *attack) good() *Console { return a.play(nil, nil, nil) }
 
 func (c *Console) accept(secure *tls.Config) {

@@ -1,13 +1,13 @@
-// Package proxmoxtest is a fake of the way in which Proxmox VE hands out SPICE consoles: an
-// HTTP proxy that takes CONNECT to an opaque host which holds a ticket, and a SPICE
-// password, both good for some seconds, by a clock that tests move.
+// Package proxmoxtest imitates how Proxmox VE hands out SPICE consoles. An HTTP proxy accepts
+// CONNECT to an opaque host name that contains a ticket. That ticket and a SPICE password are valid
+// for some seconds, by a clock that tests move.
 //
 //	fake := proxmoxtest.Start(t, console.Addr().String(), func(password string) { … })
 //	file := fake.Mint()       // as POST …/spiceproxy answers
-//	fake.Advance(31 * time.Second) // the password is dead, the proxy's ticket is not
+//	fake.Advance(31 * time.Second) // the password has expired, the proxy's ticket has not
 //
-// It is no Proxmox: nothing is signed, there is one virtual machine, and the SPICE
-// server behind it is the test's.
+// It does not imitate more than that: nothing is signed, there is one virtual machine, and the test
+// provides the SPICE server.
 package proxmoxtest
 
 import (
@@ -25,16 +25,16 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// How long what is handed out is good.
+// The lifetimes of passwords and tickets.
 const (
 	PasswordLifetime = 30 * time.Second // of the SPICE password
 	TicketLifetime   = 40 * time.Second // of the ticket in the host
 )
 
-// TLSPort is the port that files name. Only the proxy understands it.
+// TLSPort is the port in the files. Only the proxy understands it.
 const TLSPort = 61000
 
-// Fake is a running fake.
+// Fake is a running imitation.
 type Fake struct {
 	ln      net.Listener
 	backend string
@@ -50,8 +50,8 @@ type Fake struct {
 	wg       sync.WaitGroup
 }
 
-// Start starts a fake in front of the SPICE server at backend. set is called with each
-// password that the server must take from then on, "" for none.
+// Start starts an imitation in front of the SPICE server at backend. It calls set with each
+// password that the server must accept from then on, "" for none.
 func Start(tb testing.TB, backend string, set func(password string)) *Fake {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -75,7 +75,7 @@ func Start(tb testing.TB, backend string, set func(password string)) *Fake {
 // Proxy returns the proxy's URL.
 func (f *Fake) Proxy() string { return "http://" + f.ln.Addr().String() }
 
-// Advance moves the clock. A password whose time is over is taken back.
+// Advance moves the clock. An expired password is revoked.
 func (f *Fake) Advance(d time.Duration) {
 	f.mu.Lock()
 	f.now = f.now.Add(d)
@@ -89,8 +89,7 @@ func (f *Fake) Advance(d time.Duration) {
 	}
 }
 
-// Mint hands out a virt-viewer file without CA and host subject, and revokes the one
-// before.
+// Mint returns a virt-viewer file without CA and host subject, and revokes the previous one.
 func (f *Fake) Mint() *vv.File {
 	f.mu.Lock()
 	f.ticket, f.password, f.minted = rand.Text(), rand.Text(), f.now
@@ -101,7 +100,7 @@ func (f *Fake) Mint() *vv.File {
 	return file
 }
 
-// Asked returns the targets and Host headers of all requests, in turn.
+// Asked returns the targets and Host headers of all requests, in order.
 func (f *Fake) Asked() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

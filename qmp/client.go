@@ -20,31 +20,30 @@ import (
 // Config configures a Client. The zero value works.
 type Config struct {
 	// Transcript gets every line in both directions as one JSON object
-	// {"t_us":…,"dir":"out"|"in","msg":…}, t_us in microseconds since the
-	// connection was made, with secrets redacted. Writes are serialised;
-	// a write that fails ends the transcript, not the connection. Nil: none.
+	// {"t_us":…,"dir":"out"|"in","msg":…}, with secrets redacted; t_us is microseconds since the
+	// connection was made. Writes are serialised. A failed write ends the transcript, but not the
+	// connection. Nil: none.
 	Transcript io.Writer
 
-	// Logger gets what is odd but not an error, such as a reply nobody
-	// waits for. Nil discards.
+	// Logger gets what is odd but not an error, such as a reply that nobody waits for. Nil discards
+	// it.
 	Logger *slog.Logger
 
-	// Timeout bounds each command, and in Dial the wait for the greeting, besides
-	// the caller's context; 0 means DefaultTimeout, less means no bound. The error
-	// is then a *NoAnswerError.
+	// Timeout limits each command, and in Dial the wait for the greeting, in addition to the
+	// caller's context. 0 means DefaultTimeout, negative means no limit. The error is a
+	// *NoAnswerError.
 	Timeout time.Duration
 
-	// MaxLine bounds a line from QEMU in bytes; 0 means DefaultMaxLine.
-	// Leave it alone unless QEMU's output is hostile.
+	// MaxLine limits a line from QEMU, in bytes; 0 means DefaultMaxLine. Set it only if QEMU's
+	// output may be hostile.
 	MaxLine int
 }
 
-// DefaultTimeout is how long QEMU may take for a command. On an idle host it takes
-// milliseconds; writing a large screen to a busy disk was seen to take seconds.
+// DefaultTimeout is how long QEMU may take for a command. On an idle host it takes milliseconds,
+// but writing a large screen to a busy disk has taken seconds.
 const DefaultTimeout = time.Minute
 
-// bounded returns ctx with the configured deadline. Its error then says that
-// QEMU has not done what.
+// bounded returns ctx with the configured deadline. Its error then says what QEMU has not done.
 func (c Config) bounded(ctx context.Context, what string) (context.Context, context.CancelFunc) {
 	limit := c.Timeout
 	if limit < 0 {
@@ -63,9 +62,8 @@ func (c Config) logger() *slog.Logger {
 	return c.Logger
 }
 
-// A Client is one QMP connection in command mode. Its methods may be called
-// from any goroutine; commands under way at once are answered by QEMU in the
-// order in which they were sent.
+// A Client is one QMP connection in command mode. Its methods may be called from any goroutine.
+// QEMU answers concurrent commands in the order in which they were sent.
 type Client struct {
 	cfg        Config
 	conn       net.Conn
@@ -92,9 +90,9 @@ type call struct {
 	answered chan message
 }
 
-// Dial connects to QEMU's unix socket at path and negotiates capabilities.
-// It waits for the greeting until ctx ends or Config.Timeout has passed: QEMU
-// serves one connection a socket at a time and lets a second one wait.
+// Dial connects to QEMU's unix socket at path and negotiates capabilities. It waits for the
+// greeting until ctx ends or Config.Timeout has passed, because QEMU serves one connection per
+// socket at a time and makes a second one wait.
 func Dial(ctx context.Context, path string, cfg Config) (*Client, error) {
 	ctx, cancel := cfg.bounded(ctx, "greet")
 	defer cancel()
@@ -110,12 +108,11 @@ func Dial(ctx context.Context, path string, cfg Config) (*Client, error) {
 	return NewClient(ctx, conn, cfg)
 }
 
-// ErrTaken says that the socket's one place is taken: another client is connected
-// to it, and yet others wait.
+// ErrTaken means that another client is connected to the socket, and further ones are waiting.
 var ErrTaken = errors.New("another client is connected to this QMP socket")
 
-// NewClient takes over conn, waits for the greeting and negotiates
-// capabilities. conn is closed when that fails. ctx bounds only this call.
+// NewClient takes ownership of conn, waits for the greeting and negotiates capabilities. If that
+// fails, conn is closed. ctx limits only this call.
 func NewClient(ctx context.Context, conn net.Conn, cfg Config) (*Client, error) {
 	c := &Client{
 		cfg:        cfg,
@@ -129,8 +126,8 @@ func NewClient(ctx context.Context, conn net.Conn, cfg Config) (*Client, error) 
 		done:       make(chan struct{}),
 		finished:   make(chan struct{}),
 	}
-	// NB: the reader runs before qmp_capabilities is sent. QEMU may send
-	// events around the handshake's reply, and they must not be taken for it.
+	// NB: the reader starts before qmp_capabilities is sent, because QEMU may send events around
+	// the handshake's reply.
 	go c.read(cfg.MaxLine)
 
 	err := c.handshake(ctx)
@@ -153,7 +150,7 @@ func (c *Client) handshake(ctx context.Context) error {
 	return err
 }
 
-// Greeting returns what QEMU said first.
+// Greeting returns QEMU's first message.
 func (c *Client) Greeting() Greeting { return c.greeting }
 
 // Version returns QEMU's version.
@@ -165,7 +162,7 @@ func (c *Client) AtLeast(major, minor int) bool {
 	return q.Major > major || q.Major == major && q.Minor >= minor
 }
 
-// Done is closed when the connection has ended.
+// Done returns a channel that is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
 // Wait blocks until the connection has ended and returns why, the same for
@@ -175,8 +172,8 @@ func (c *Client) Wait() error {
 	return c.closedErr()
 }
 
-// Close ends the connection and joins its reader. Calls under way get a
-// *ClosedError. It is idempotent and safe to call at any time.
+// Close ends the connection and joins its reader. Pending calls get a *ClosedError. It is
+// idempotent and may be called at any time.
 func (c *Client) Close() error {
 	c.end(ErrClosed)
 	<-c.done
@@ -189,8 +186,8 @@ func (c *Client) closedErr() error {
 	return &ClosedError{Err: c.err}
 }
 
-// end notes the first reason and wakes everyone; the reader then returns
-// because the connection is closed.
+// end records the first reason and wakes everyone. The reader then returns, because the connection
+// is closed.
 func (c *Client) end(err error) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -206,15 +203,15 @@ func (c *Client) end(err error) {
 	c.conn.Close()
 }
 
-// Run sends a command and returns what QEMU answers: a JSON value on
-// success, an *Error when QEMU refuses, a *ClosedError when the connection
-// ends first, or ctx's cause. A command whose ctx ends may still be carried out.
+// Run sends a command and returns QEMU's answer: a JSON value on success, an *Error if QEMU
+// refuses, a *ClosedError if the connection ends first, or ctx's cause. If ctx ends, QEMU may still
+// carry the command out.
 func (c *Client) Run(ctx context.Context, cmd Command) (json.RawMessage, error) {
 	return c.RunFiles(ctx, cmd)
 }
 
-// Do is Run with the arguments and the result as Go values. args must encode
-// to a JSON object and may be nil; result may be nil when it is of no interest.
+// Do is Run with Go values. args must encode to a JSON object and may be nil. result may be nil if
+// it is not needed.
 func (c *Client) Do(ctx context.Context, command string, args, result any) error {
 	ret, err := c.Run(ctx, Command{Execute: command, Args: args})
 	if err != nil || result == nil {
@@ -223,8 +220,8 @@ func (c *Client) Do(ctx context.Context, command string, args, result any) error
 	return unmarshal(command, ret, result)
 }
 
-// RunFiles is Run with open files passed along, for getfd and add-fd. It
-// needs a unix socket. The files stay the caller's; QEMU gets duplicates.
+// RunFiles is Run with open files for QEMU, for getfd and add-fd. It needs a unix socket. The
+// caller keeps the files; QEMU gets duplicates.
 func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (json.RawMessage, error) {
 	if _, unix := c.conn.(*net.UnixConn); len(files) > 0 && !unix {
 		return nil, fmt.Errorf("qmp: %s: files can be passed over a unix socket only", cmd.Execute)
@@ -268,7 +265,7 @@ func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (
 	case <-ctx.Done():
 		return nil, fmt.Errorf("qmp: %s: no reply yet: %w", cmd.Execute, context.Cause(ctx))
 	case <-c.finished:
-		// The reply may have come in just before the end.
+		// The reply may have arrived just before the end.
 		select {
 		case m := <-cl.answered:
 			return m.unpack(cmd.Execute)
@@ -285,8 +282,8 @@ func (m message) unpack(command string) (json.RawMessage, error) {
 	return m.Return, nil
 }
 
-// send writes one line. A line cut in the middle by ctx ends the connection,
-// because the rest of it could never be told from the next command.
+// send writes one line. If ctx ends in the middle of it, the connection ends, because the rest
+// could not be told from the next command.
 func (c *Client) send(ctx context.Context, line []byte, files []*os.File) error {
 	select {
 	case c.sending <- struct{}{}:
@@ -384,7 +381,7 @@ func (c *Client) dispatch(m message, line []byte) error {
 	case m.ID == "" && m.Error != nil:
 		return fmt.Errorf("QEMU did not understand a command: %w", m.Error)
 	default:
-		// Its caller's context ended before the answer came.
+		// The caller's context ended before the answer came.
 		c.log.Debug("qmp: reply nobody waits for", "id", m.ID)
 	}
 	return nil

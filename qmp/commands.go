@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Names of the events that a machine's owner watches, from QEMU's qapi/*.json.
+// Names of the events that a machine's owner watches; see QEMU's qapi/*.json.
 const (
 	EventShutdown      = "SHUTDOWN"
 	EventPowerdown     = "POWERDOWN"
@@ -53,7 +53,7 @@ type Status struct {
 	State   RunState `json:"status"`
 }
 
-// QueryStatus says what the machine is doing.
+// QueryStatus returns what the machine is doing.
 func (c *Client) QueryStatus(ctx context.Context) (Status, error) {
 	var st Status
 	err := c.Do(ctx, "query-status", nil, &st)
@@ -63,7 +63,7 @@ func (c *Client) QueryStatus(ctx context.Context) (Status, error) {
 // Stop pauses the machine's processors. The machine emits STOP.
 func (c *Client) Stop(ctx context.Context) error { return c.Do(ctx, "stop", nil, nil) }
 
-// Cont lets a paused machine run on. The machine emits RESUME.
+// Cont continues a paused machine. The machine emits RESUME.
 func (c *Client) Cont(ctx context.Context) error { return c.Do(ctx, "cont", nil, nil) }
 
 // SystemReset resets the machine as its reset button would.
@@ -72,8 +72,8 @@ func (c *Client) SystemReset(ctx context.Context) error { return c.Do(ctx, "syst
 // Powerdown presses the ACPI power button; the guest may ignore it.
 func (c *Client) Powerdown(ctx context.Context) error { return c.Do(ctx, "system_powerdown", nil, nil) }
 
-// Quit ends QEMU. The connection ends soon after; QEMU closing it before the
-// reply arrives counts as success.
+// Quit ends QEMU. The connection ends soon after. If QEMU closes it before the reply arrives, that
+// counts as success.
 func (c *Client) Quit(ctx context.Context) error {
 	err := c.Do(ctx, "quit", nil, nil)
 	var closed *ClosedError
@@ -86,8 +86,8 @@ func (c *Client) Quit(ctx context.Context) error {
 // InjectNMI sends the machine a non-maskable interrupt.
 func (c *Client) InjectNMI(ctx context.Context) error { return c.Do(ctx, "inject-nmi", nil, nil) }
 
-// HumanMonitor runs a line of QEMU's human monitor and returns what it prints.
-// Use it for what QMP has no command for.
+// HumanMonitor runs a line of QEMU's human monitor and returns its output. Use it if QMP has no
+// command for something.
 func (c *Client) HumanMonitor(ctx context.Context, line string) (string, error) {
 	var out string
 	err := c.Do(ctx, "human-monitor-command", map[string]any{"command-line": line}, &out)
@@ -102,10 +102,9 @@ const (
 	PPM ImageFormat = "ppm" // every QEMU
 )
 
-// Screendump writes what the primary display shows to the file, an absolute
-// path in QEMU's view, and returns the format written. It asks for PNG and
-// falls back to PPM where QEMU is too old for it, was built without it, or is
-// 7.1, which crashes on it.
+// Screendump writes the primary display's picture to file, an absolute path as QEMU sees it, and
+// returns the format. It asks for PNG. It falls back to PPM if QEMU is too old for PNG, was built
+// without it, or is 7.1, which crashes on it.
 func (c *Client) Screendump(ctx context.Context, file string) (ImageFormat, error) {
 	if !filepath.IsAbs(file) {
 		return "", fmt.Errorf("qmp: screendump: %q is not an absolute path; QEMU may have another working directory", file)
@@ -133,7 +132,7 @@ type SPICEInfo struct {
 	Channels  []SPICEChannel `json:"channels"`
 }
 
-// SPICEChannel is one channel that is connected now.
+// SPICEChannel is one connected channel.
 type SPICEChannel struct {
 	ConnectionID uint32 `json:"connection-id"`
 	Type         int    `json:"channel-type"` // spice-protocol enums.h, SPICE_CHANNEL_…
@@ -144,8 +143,8 @@ type SPICEChannel struct {
 	Family       string `json:"family"`
 }
 
-// UnmarshalJSON reads a channel. QEMU writes the upper half of the connection ids, which
-// are 32 random bits, as negative numbers.
+// UnmarshalJSON decodes a channel. Connection ids are 32 random bits; QEMU writes the upper half of
+// them as negative numbers.
 func (c *SPICEChannel) UnmarshalJSON(b []byte) error {
 	type plain SPICEChannel
 	signed := struct {
@@ -159,19 +158,18 @@ func (c *SPICEChannel) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// QuerySPICE says where QEMU's SPICE server listens and who is connected.
+// QuerySPICE returns where QEMU's SPICE server listens and which channels are connected.
 func (c *Client) QuerySPICE(ctx context.Context) (SPICEInfo, error) {
 	var info SPICEInfo
 	err := c.Do(ctx, "query-spice", nil, &info)
 	return info, err
 }
 
-// maxTicket is how many bytes of a ticket spice-server keeps. QEMU reports no error for a
-// longer one, and no client's would match it.
+// maxTicket is how many bytes of a ticket spice-server keeps. QEMU reports no error for a longer
+// ticket, and then no client's ticket matches.
 const maxTicket = 59
 
-// SetSPICETicket changes the ticket for clients that connect from now on;
-// those connected stay.
+// SetSPICETicket changes the ticket for clients that connect from now on; connected ones stay.
 func (c *Client) SetSPICETicket(ctx context.Context, ticket string) error {
 	if len(ticket) > maxTicket {
 		return fmt.Errorf("qmp: set_password: the ticket has %d bytes, and spice-server keeps only the first %d", len(ticket), maxTicket)
@@ -185,8 +183,8 @@ func (c *Client) ExpireSPICETicket(ctx context.Context, when string) error {
 	return c.Do(ctx, "expire_password", map[string]any{"protocol": "spice", "time": when}, nil)
 }
 
-// AddClient hands a connected socket to QEMU's SPICE server as if the peer
-// had connected to it. The file stays the caller's.
+// AddClient gives a connected socket to QEMU's SPICE server, as if the peer had connected to it.
+// The caller keeps the file.
 func (c *Client) AddClient(ctx context.Context, conn *os.File, tls bool) error {
 	const name = "spice-client"
 	if err := c.GetFD(ctx, name, conn); err != nil {
@@ -195,8 +193,8 @@ func (c *Client) AddClient(ctx context.Context, conn *os.File, tls bool) error {
 	return c.Do(ctx, "add_client", map[string]any{"protocol": "spice", "fdname": name, "tls": tls}, nil)
 }
 
-// GetFD gives QEMU a duplicate of the file under a name, for commands such as
-// migrate with "fd:NAME". A file of that name given before is closed.
+// GetFD gives QEMU a duplicate of the file under a name, for commands such as migrate with
+// "fd:NAME". An earlier file of that name is closed.
 func (c *Client) GetFD(ctx context.Context, name string, f *os.File) error {
 	_, err := c.RunFiles(ctx, Command{Execute: "getfd", Args: map[string]any{"fdname": name}}, f)
 	return err
@@ -228,8 +226,8 @@ func (c *Client) RemoveFD(ctx context.Context, set int) error {
 	return c.Do(ctx, "remove-fd", map[string]any{"fdset-id": set}, nil)
 }
 
-// SendKey presses and releases the keys together, by QEMU's names (QKeyCode
-// in qapi/ui.json), past any SPICE client.
+// SendKey presses and releases the keys together, by QEMU's names (QKeyCode in qapi/ui.json),
+// without a SPICE client.
 func (c *Client) SendKey(ctx context.Context, qcodes ...string) error {
 	keys := make([]map[string]any, len(qcodes))
 	for i, q := range qcodes {

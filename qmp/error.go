@@ -33,9 +33,8 @@ func (e *Error) Error() string {
 	return s
 }
 
-// ClosedError is the end of a connection. Every call under way or made later
-// gets it; Err says why it ended and is ErrClosed after Close, io.EOF when
-// QEMU closed.
+// ClosedError says that the connection has ended. Every pending or later call gets it. Err says
+// why: ErrClosed after Close, io.EOF if QEMU closed it.
 type ClosedError struct {
 	Err error
 }
@@ -43,11 +42,11 @@ type ClosedError struct {
 func (e *ClosedError) Error() string { return fmt.Sprintf("qmp: connection ended: %v", e.Err) }
 func (e *ClosedError) Unwrap() error { return e.Err }
 
-// ErrClosed is why a connection ended that its owner closed.
+// ErrClosed means that the connection's owner closed it.
 var ErrClosed = errors.New("closed by this side")
 
-// NoAnswerError says that QEMU was connected and silent: Config.Timeout has passed.
-// Its main loop may be stuck, or its process stopped.
+// NoAnswerError says that QEMU did not answer before Config.Timeout. Its main loop may be stuck, or
+// its process stopped.
 type NoAnswerError struct {
 	What  string // what QEMU did not do: "answer" or "greet"
 	After time.Duration

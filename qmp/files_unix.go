@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// writeFiles sends the line with the files' descriptors beside its first
-// byte (SCM_RIGHTS), which is where QEMU looks for them.
+// writeFiles sends the line, with the files' descriptors beside its first byte (SCM_RIGHTS), where
+// QEMU expects them.
 func writeFiles(conn *net.UnixConn, line []byte, files []*os.File) (int, error) {
 	fds := make([]int, len(files))
 	for i, f := range files {

@@ -26,8 +26,8 @@ type Timestamp struct {
 // Time returns the timestamp as a time.
 func (t Timestamp) Time() time.Time { return time.Unix(t.Seconds, t.Microseconds*1000) }
 
-// A Command is a command with its arguments. Args must encode to a JSON object;
-// nil leaves the arguments out.
+// A Command is a command with its arguments. Args must encode to a JSON object; nil omits the
+// arguments.
 type Command struct {
 	Execute string `json:"execute"`
 	Args    any    `json:"arguments,omitempty"`
@@ -67,15 +67,15 @@ type message struct {
 	Error    *Error          // Command is empty: only the sender knows it
 }
 
-// DefaultMaxLine bounds one line from QEMU, in bytes. The longest reply in
-// use is query-qmp-schema with about 200 KiB; human-monitor-command can
-// return a few megabytes for "info mtree" on a large machine.
+// DefaultMaxLine limits one line from QEMU, in bytes. The longest reply in use is query-qmp-schema
+// with about 200 KiB. human-monitor-command can return a few megabytes for "info mtree" on a large
+// machine.
 const DefaultMaxLine = 16 << 20
 
 // ErrLineTooLong is returned for a line over the limit.
 var ErrLineTooLong = errors.New("line from QEMU is over the limit")
 
-// A decoder reads messages from QEMU, one a line.
+// A decoder reads messages from QEMU, one per line.
 type decoder struct {
 	r     *bufio.Reader
 	limit int
@@ -91,9 +91,9 @@ func newDecoder(r io.Reader, limit int) *decoder {
 	return &decoder{r: bufio.NewReaderSize(r, 4096), limit: limit}
 }
 
-// decode returns the next message. It returns io.EOF at an end between lines,
-// io.ErrUnexpectedEOF inside one, ErrLineTooLong, or an error that says what
-// is wrong with the line. Any error is final: the stream is out of step.
+// decode returns the next message. At an end between lines it returns io.EOF, inside one
+// io.ErrUnexpectedEOF. It may also return ErrLineTooLong, or an error that says what is wrong with
+// the line. Any error is final, because the stream is out of step.
 func (d *decoder) decode() (message, error) {
 	line, err := d.line()
 	if err != nil {
@@ -130,7 +130,7 @@ func (d *decoder) line() ([]byte, error) {
 	}
 }
 
-// wireMessage is any message as it stands on the line.
+// wireMessage is any message in the form of the line.
 type wireMessage struct {
 	QMP    *wireGreeting   `json:"QMP"`
 	Event  *string         `json:"event"`
@@ -149,7 +149,7 @@ type wireError struct {
 	Desc  string `json:"desc"`
 }
 
-// parseMessage reads one line, without keeping a reference to it.
+// parseMessage parses one line, without keeping a reference to it.
 func parseMessage(line []byte) (message, error) {
 	var w wireMessage
 	if err := json.Unmarshal(line, &w); err != nil {
@@ -173,7 +173,7 @@ func parseMessage(line []byte) (message, error) {
 		}
 		m.Greeting = &Greeting{Version: *w.QMP.Version}
 		for _, c := range w.QMP.Capabilities {
-			// Capabilities may one day be objects; those are none of ours.
+			// Capabilities may be objects in the future; those are unknown here.
 			var name string
 			if json.Unmarshal(c, &name) == nil {
 				m.Greeting.Capabilities = append(m.Greeting.Capabilities, name)

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// MigrationInfo is the answer to query-migrate, as far as it is used.
+// MigrationInfo has the used part of the answer to query-migrate.
 type MigrationInfo struct {
 	Status    string        `json:"status"` // "" before the first, then setup, active, completed, failed, …
 	Error     string        `json:"error-desc"`
@@ -22,15 +22,15 @@ type MigrationRAM struct {
 	Total       int64 `json:"total"`
 }
 
-// QueryMigrate says how a migration in or out is getting on.
+// QueryMigrate returns the progress of a migration in or out.
 func (c *Client) QueryMigrate(ctx context.Context) (MigrationInfo, error) {
 	var info MigrationInfo
 	err := c.Do(ctx, "query-migrate", nil, &info)
 	return info, err
 }
 
-// Migrate starts to send the machine's state to a QEMU URI, such as
-// "fd:NAME" after GetFD, and returns at once; AwaitMigration tells the end.
+// Migrate starts to send the machine's state to a QEMU URI, such as "fd:NAME" after GetFD, and
+// returns at once. AwaitMigration waits for the end.
 func (c *Client) Migrate(ctx context.Context, uri string) error {
 	return c.Do(ctx, "migrate", map[string]any{"uri": uri}, nil)
 }
@@ -60,14 +60,13 @@ func (c *Client) SetMigrationParameters(ctx context.Context, params map[string]a
 	return c.Do(ctx, "migrate-set-parameters", params, nil)
 }
 
-// unlimited is a bandwidth, in bytes a second, that no local file reaches.
-// QEMU's default of 128 MiB/s would make saving a lane's state wait.
+// unlimited is a bandwidth, in bytes per second, that no local file reaches. QEMU's default of 128
+// MiB/s would delay saving a lane's state.
 const unlimited = 1 << 40
 
-// SaveState writes the state of the paused or running machine (processors,
-// devices, memory; not the disks) to f from its current offset on, and waits
-// for the end. The machine is left paused in state postmigrate; Cont makes it
-// run on.
+// SaveState writes the state of the paused or running machine (processors, devices, memory, but not
+// the disks) to f from its current offset on, and waits for the end. It leaves the machine paused
+// in state postmigrate; Cont continues it.
 func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	const name = "save-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
@@ -82,9 +81,8 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	if err := c.transfer(ctx, func() error { return c.Migrate(ctx, "fd:"+name) }); err != nil {
 		return err
 	}
-	// QEMU tells the completion a moment before it leaves finish-migrate, in
-	// which it refuses to go on. It sends no event for that; it takes less
-	// than a few of these questions.
+	// QEMU reports completion a moment before it leaves finish-migrate, in which it refuses to
+	// continue. No event announces that it has left; a few of these queries are enough.
 	for {
 		st, err := c.QueryStatus(ctx)
 		if err != nil || st.State != StateFinishMigrate {
@@ -93,9 +91,9 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	}
 }
 
-// LoadState reads state that SaveState wrote, from f's current offset on, into
-// a machine started with -incoming defer and the same devices, and waits for
-// the end. The machine is then in the state in which it was saved.
+// LoadState reads state of SaveState, from f's current offset on, into a machine started with
+// -incoming defer and the same devices, and waits for the end. The machine is then in the state in
+// which it was saved.
 func (c *Client) LoadState(ctx context.Context, f *os.File) error {
 	const name = "load-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
@@ -109,7 +107,7 @@ func (c *Client) LoadState(ctx context.Context, f *os.File) error {
 
 // transfer starts a migration in either direction and waits for its end.
 func (c *Client) transfer(ctx context.Context, start func() error) error {
-	// NB: subscribed before the start, or a fast end would be missed.
+	// NB: subscribe before the start, or a fast end would be missed.
 	sub := c.Subscribe(EventMigration)
 	defer sub.Close()
 	if err := start(); err != nil {

@@ -6,12 +6,11 @@ import (
 	"sync"
 )
 
-// DefaultQueue is how many events a subscription holds before it drops the
-// oldest.
+// DefaultQueue is how many events a subscription queues before it drops the oldest.
 const DefaultQueue = 256
 
-// A Subscription is a bounded queue of events. It never makes the reader
-// wait: when it is full the oldest event is dropped and counted.
+// A Subscription is a bounded queue of events. It never makes the reader wait: if it is full, the
+// oldest event is dropped and counted.
 type Subscription struct {
 	c     *Client
 	names []string // nil: all
@@ -43,9 +42,9 @@ func (c *Client) SubscribeN(size int, names ...string) *Subscription {
 	return s
 }
 
-// Next returns the oldest event that is queued or the next one that comes. It
-// returns ctx's cause, or a *ClosedError once the connection has ended and
-// the queue is empty. One goroutine at a time may call it.
+// Next returns the oldest queued event or waits for the next one. It returns ctx's cause, or a
+// *ClosedError once the connection has ended and the queue is empty. Only one goroutine at a time
+// may call it.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		s.mu.Lock()
@@ -84,8 +83,7 @@ func (s *Subscription) Dropped() uint64 {
 	return s.dropped
 }
 
-// Close takes the subscription off the connection; a Next under way returns
-// once the queue is empty. It is idempotent.
+// Close ends the subscription; a pending Next returns once the queue is empty. It is idempotent.
 func (s *Subscription) Close() {
 	s.c.mu.Lock()
 	delete(s.c.subs, s)

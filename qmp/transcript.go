@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Redacted stands in a transcript where a secret stood.
+// Redacted replaces secrets in a transcript.
 const Redacted = "(redacted)"
 
 // Blotted is the former name of Redacted.
@@ -40,7 +40,7 @@ func (t *transcript) out(line []byte) {
 	}
 }
 
-// in notes a line from QEMU; secret says that its return value is one.
+// in writes a line from QEMU; secret means that its return value is secret.
 func (t *transcript) in(line []byte, secret bool) {
 	if t == nil {
 		return
@@ -86,10 +86,9 @@ func quote(s string) json.RawMessage {
 	return b
 }
 
-// redactCommand returns a command line with every secret in it replaced by
-// Redacted: any argument whose name speaks of a password, the data of a secret
-// object, keystrokes of a monitor command that sets a password. A line that is
-// not JSON is redacted whole.
+// redactCommand returns a command line with every secret in it replaced by Redacted: arguments
+// whose names mention a password, the data of a secret object, and the keystrokes of a monitor
+// command that sets a password. A line that is not JSON is redacted completely.
 func redactCommand(line []byte) []byte {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber() // numbers must come out as they went in
@@ -135,15 +134,15 @@ func speaksOfPassword(name string) bool {
 	return strings.Contains(name, "password") && name != "password-secret"
 }
 
-// monitorLineIsSecret reports whether a human monitor command line carries a
-// secret: set_password, change vnc password, object_add secret,…, qom-set.
+// monitorLineIsSecret reports whether a human monitor command line contains a secret: set_password,
+// change vnc password, object_add secret,…, qom-set.
 func monitorLineIsSecret(line string) bool {
 	return strings.Contains(line, "password") || strings.Contains(line, "secret") ||
 		strings.HasPrefix(strings.TrimSpace(line), "qom-set")
 }
 
-// replyIsSecret reports whether the reply to cmd holds a secret: the data of
-// a secret object can be read back.
+// replyIsSecret reports whether the reply to cmd contains a secret: the data of a secret object can
+// be read back.
 func replyIsSecret(cmd Command) bool {
 	if !slices.Contains([]string{"qom-get", "human-monitor-command"}, cmd.Execute) {
 		return false

@@ -17,27 +17,24 @@ import (
 	"github.com/spicelane/spicelane/spice/console"
 )
 
-// settle is how long a watched file must be quiet before it is read. Editors
-// and copy programs truncate, write in pieces and rename; without the wait
-// half a file is read and reported.
+// settle is how long a watched file must be unchanged before it is read. Editors and copy programs
+// truncate, write in pieces and rename; without the wait, half a file would be read and reported.
 const settle = 50 * time.Millisecond
 
-// Config sets up a watched catalog. The zero value is useful.
+// Config configures a watched catalog. The zero value is useful.
 type Config struct {
 	// Logger gets one line for each reload; nil means none.
 	Logger *slog.Logger
 
-	// Kinds are the types of sources that the file may have besides static.
+	// Kinds are the types of sources that the file may have, besides static.
 	Kinds map[string]Kind
 
-	// OnReload, if not nil, is called after each reload with its error, nil
-	// for a good one. It runs on the watcher's goroutine and must not call
-	// Close.
+	// OnReload, if not nil, is called after each reload with its error, nil for a good one. It runs
+	// on the watcher's goroutine and must not call Close.
 	OnReload func(error)
 }
 
-// Catalog is the set of sources in force. It is safe for concurrent use, and
-// is what a proxy asks for consoles.
+// Catalog is a set of sources. It is safe for concurrent use, and gives a proxy its consoles.
 type Catalog struct {
 	path string // empty if there is no file
 	cfg  Config
@@ -52,7 +49,7 @@ type Catalog struct {
 	close   sync.Once
 }
 
-// source is one that is in force.
+// source is a source in use.
 type source struct {
 	Source
 	declaration
@@ -63,11 +60,11 @@ type source struct {
 	last   string // the error that was said last; empty if all is well
 }
 
-// Name returns the source's name, also while the source is being made.
+// Name returns the source's name, even while the source is being opened.
 func (s *source) Name() string { return s.name }
 
-// NewCatalog makes a catalog of the given sources, which it does not close. It is an
-// error if two have the same name.
+// NewCatalog makes a catalog of the given sources, which it does not close. Two sources with the
+// same name are an error.
 func NewCatalog(sources ...Source) (*Catalog, error) {
 	c := &Catalog{cfg: Config{Logger: slog.New(slog.DiscardHandler)}}
 	list := make([]*source, len(sources))
@@ -77,8 +74,8 @@ func NewCatalog(sources ...Source) (*Catalog, error) {
 	return c, c.set(list)
 }
 
-// OpenText makes a catalog of the text of a sources file, which nobody watches. name
-// stands in errors. Close ends what its sources have running.
+// OpenText makes a catalog from the text of a sources file, which is not watched. Errors use name.
+// Close closes its sources.
 func OpenText(name string, data []byte, cfg Config) (*Catalog, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -94,16 +91,15 @@ func OpenText(name string, data []byte, cfg Config) (*Catalog, error) {
 	return c, nil
 }
 
-// Open loads a sources file and watches it until Close. If the file is bad now,
-// that is the error; what happens to it later is reported through cfg and
-// [Catalog.Err].
+// Open loads a sources file and watches it until Close. If the file is bad now, Open returns the
+// error. Later errors are reported through cfg and [Catalog.Err].
 func Open(path string, cfg Config) (*Catalog, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("sources: %w", err)
 	}
-	// Links on the way to the directory are resolved once; whether the file
-	// itself is one is looked up at each change.
+	// Symbolic links to the directory are resolved once; whether the file itself is one is checked
+	// at each change.
 	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		path = filepath.Join(dir, filepath.Base(path))
 	}
@@ -115,7 +111,7 @@ func Open(path string, cfg Config) (*Catalog, error) {
 		return nil, fmt.Errorf("sources: watch: %w", err)
 	}
 	c := &Catalog{path: path, cfg: cfg, watcher: watcher, done: make(chan struct{})}
-	// The watch comes first, so that no edit falls between.
+	// Start the watch first, so that no edit is missed.
 	if err = c.follow(); err == nil {
 		err = c.Reload()
 	}
@@ -126,8 +122,8 @@ func Open(path string, cfg Config) (*Catalog, error) {
 	return c, nil
 }
 
-// Reload reads the file again now. If that fails, the last good state stays.
-// Catalogs without a file have nothing to reload.
+// Reload reads the file again now. If that fails, the last good state stays. Catalogs without a
+// file do nothing.
 func (c *Catalog) Reload() error {
 	if c.path == "" {
 		return nil
@@ -142,15 +138,14 @@ func (c *Catalog) Reload() error {
 	return err
 }
 
-// Err returns the error of the last reload, nil if that was good.
+// Err returns the error of the last reload, or nil.
 func (c *Catalog) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close ends the watch and what the sources have running. The catalog keeps answering
-// from what it has.
+// Close ends the watch and closes the sources. The catalog continues to answer with what it has.
 func (c *Catalog) Close() error {
 	var err error
 	c.close.Do(func() {
@@ -166,9 +161,9 @@ func (c *Catalog) Close() error {
 	return err
 }
 
-// Consoles returns the consoles of all sources, in the order of the sources. It asks all
-// of them at once. If some cannot be asked, the error is a [*console.PartialError]; the
-// consoles of the others are there all the same.
+// Consoles returns the consoles of all sources, in the order of the sources. It asks all of them at
+// once. If some fail, the error is a [*console.PartialError], and the result has the consoles of
+// the others.
 func (c *Catalog) Consoles(ctx context.Context) ([]Console, error) {
 	c.mu.Lock()
 	sources := c.sources
@@ -204,9 +199,9 @@ func errorsOf(failed []*console.SourceError) []error {
 	return errs
 }
 
-// Console returns one console with its ticket. The error is a
-// [*console.UnknownError] if there is no such source or console, and a
-// [*console.UnusableError] if nobody can be led to it as it is.
+// Console returns one console with its ticket. The error is a [*console.UnknownError] if there is
+// no such source or console, and a [*console.UnusableError] if the console cannot be used at
+// present.
 func (c *Catalog) Console(ctx context.Context, source, uuid string) (Console, error) {
 	c.mu.Lock()
 	s := c.byName[source]
@@ -221,8 +216,8 @@ func (c *Catalog) Console(ctx context.Context, source, uuid string) (Console, er
 	return found, err
 }
 
-// SourceErrors returns how many errors each source has had: it could not be asked, or
-// it has reported that it has lost who it asks.
+// SourceErrors returns how many errors each source has had: failed queries, and lost connections
+// that it reported.
 func (c *Catalog) SourceErrors() map[string]uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,8 +228,8 @@ func (c *Catalog) SourceErrors() map[string]uint64 {
 	return n
 }
 
-// note counts an error of a source, and logs it if it was not the last one already. A
-// nil error says that the source is well again.
+// note counts an error of a source, and logs it unless it repeats the last one. A nil error means
+// that the source works again.
 func (c *Catalog) note(ctx context.Context, s *source, err error) {
 	text := ""
 	if err != nil {
@@ -257,8 +252,8 @@ func (c *Catalog) note(ctx context.Context, s *source, err error) {
 	}
 }
 
-// open makes the sources of a file and puts them in force. A source whose declaration
-// has not changed stays as it is: it may be connected, or have handed out a ticket.
+// open opens the sources of a file and puts them into use. A source with an unchanged declaration
+// stays, because it may be connected, or have handed out a ticket.
 func (c *Catalog) open(declared []declaration) error {
 	c.mu.Lock()
 	before := c.sources
@@ -281,7 +276,7 @@ func (c *Catalog) open(declared []declaration) error {
 	return c.set(list)
 }
 
-// set puts sources in force, and closes those that no longer are.
+// set puts sources into use, and closes those that are no longer in use.
 func (c *Catalog) set(sources []*source) error {
 	byName := make(map[string]*source, len(sources))
 	for _, s := range sources {
@@ -298,18 +293,18 @@ func (c *Catalog) set(sources []*source) error {
 	return nil
 }
 
-// closeSources ends what those sources have running that the catalog has opened.
+// closeSources closes the sources that the catalog has opened.
 func closeSources(sources []*source) {
 	for _, s := range sources {
 		if closer, ok := s.Source.(io.Closer); ok && s.opened {
-			// What a source could not end it cannot use either.
+			// A source that fails to close cannot be used any more either.
 			_ = closer.Close()
 		}
 	}
 }
 
-// watch reloads the file whenever its directory was quiet for a moment after a
-// change. It ends when the watcher is closed.
+// watch reloads the file whenever its directory has been unchanged for a moment after a change. It
+// ends when the watcher is closed.
 func (c *Catalog) watch() {
 	defer close(c.done)
 	quiet := time.NewTimer(settle)
@@ -328,8 +323,7 @@ func (c *Catalog) watch() {
 			if !ok {
 				return
 			}
-			// An overflow of the kernel's queue: what was lost may have been
-			// the one event that matters.
+			// The kernel's queue has overflowed; the lost event may have been the one that matters.
 			c.cfg.Logger.Warn("sources: watch", "file", c.path, "error", err)
 			quiet.Reset(settle)
 		case <-quiet.C:
@@ -349,12 +343,12 @@ func (c *Catalog) watch() {
 	}
 }
 
-// follow watches the directory of the file and, if a symbolic link leads from
-// there to another one, that too. Directories, not the file: an editor that
-// renames a new file into place would leave a watch on the old one.
+// follow watches the directory of the file and, if a symbolic link leads to another one, that too.
+// It watches directories, because an editor that renames a new file into place would leave a watch
+// on the old file.
 func (c *Catalog) follow() error {
 	dirs := []string{filepath.Dir(c.path)}
-	// A link that leads nowhere is for Reload to report.
+	// Reload reports a broken link.
 	if target, err := filepath.EvalSymlinks(c.path); err == nil {
 		dirs = append(dirs, filepath.Dir(target))
 	}
@@ -366,9 +360,8 @@ func (c *Catalog) follow() error {
 	return nil
 }
 
-// concerns reports whether a change of that file can change what Reload reads:
-// the file itself, or, where symbolic links lead to it, anything beside it
-// (Kubernetes swaps a linked directory).
+// concerns reports whether a change of that file can change what Reload reads: the file itself, or
+// with symbolic links, anything beside it (Kubernetes swaps a linked directory).
 func (c *Catalog) concerns(name string) bool {
 	if name == c.path {
 		return true

@@ -25,8 +25,7 @@ import (
 )
 
 const (
-	// MaxFileSize bounds a sources.yaml, in bytes: room for some ten thousand
-	// consoles.
+	// MaxFileSize limits a sources.yaml, in bytes: enough for some ten thousand consoles.
 	MaxFileSize = 4 << 20
 
 	// maxUnixPath is the longest path of a unix socket on Linux, in bytes
@@ -34,7 +33,7 @@ const (
 	maxUnixPath = 107
 )
 
-// FieldError is one thing wrong with a sources file.
+// FieldError is one error in a sources file.
 type FieldError struct {
 	File  string
 	Line  int    // from 1; 0 if the whole file is meant
@@ -76,23 +75,22 @@ func load(path string, kinds map[string]Kind) ([]declaration, error) {
 	return parse(path, data, kinds)
 }
 
-// Parse reads the text of a sources file whose sources are all static. name stands in
-// errors, and paths in the file are relative to its directory. The error joins one
-// [*FieldError] for everything that is wrong; no ticket is ever in it.
+// Parse parses the text of a sources file whose sources are all static. Errors use name, and paths
+// in the file are relative to its directory. The error joins one [*FieldError] for each problem; it
+// never contains a ticket.
 func Parse(name string, data []byte) ([]Source, error) {
 	declared, err := parse(name, data, nil)
 	return statics(declared), err
 }
 
-// A Kind makes the sources of one type of a sources file, besides static.
+// A Kind opens sources of one type of a sources file, besides static.
 type Kind struct {
-	// Keys are those that such a source needs besides source and type, and Optional
-	// those that it may have. Their values are text; that of ca_cert is the PEM text, or
-	// the path of a file that holds it.
+	// Keys are the keys that such a source needs besides source and type, and Optional those that
+	// it may have. Their values are text. For ca_cert that is the PEM text, or the path of a file
+	// with it.
 	Keys, Optional []string
-	// Open makes a source. It must not wait for anybody: a source that needs a
-	// connection makes it afterwards. A source that is an io.Closer is closed when it
-	// leaves the catalog that opened it.
+	// Open opens a source. It must not wait for others: a source that needs a connection makes it
+	// later. If the source is an io.Closer, it is closed when it leaves the catalog that opened it.
 	Open func(Declared) (Source, error)
 }
 
@@ -101,12 +99,12 @@ type Declared struct {
 	Name   string
 	Values map[string]string // by key, those that the file has; ca_cert is PEM text
 
-	// Report is to be called when the source is in trouble that nobody has asked about,
-	// and with nil when that is over. The catalog counts and logs it.
+	// Report must be called when the source has a problem that no query has shown, and with nil
+	// when that is over. The catalog counts and logs it.
 	Report func(error)
 }
 
-// declaration is one entry of a sources file that is right as far as its text goes.
+// declaration is one entry of a sources file, with valid text.
 type declaration struct {
 	file   string
 	line   int
@@ -117,7 +115,7 @@ type declaration struct {
 	static *Static // instead of open
 }
 
-// same reports whether a source that was opened for one declaration does for another.
+// same reports whether a source that was opened for one declaration can be used for another.
 func (d declaration) same(other declaration) bool {
 	return d.static == nil && other.static == nil && d.name == other.name && d.kind == other.kind && maps.Equal(d.values, other.values)
 }
@@ -151,9 +149,8 @@ func parse(name string, data []byte, kinds map[string]Kind) ([]declaration, erro
 	return declared, nil
 }
 
-// parser collects everything that is wrong, so that one look at the error
-// mends the whole file. It walks YAML nodes instead of decoding into structs
-// because only nodes know their lines.
+// parser collects all errors, so that one look at the error is enough to fix the whole file. It
+// walks YAML nodes instead of decoding into structs, because only nodes know their lines.
 type parser struct {
 	file  string
 	errs  []error
@@ -199,14 +196,14 @@ func (p *parser) parse(data []byte) []declaration {
 				line++
 			}
 		}
-		// An unquoted ticket that begins with an asterisk reads as an alias,
-		// and yaml.v3 repeats it.
+		// YAML reads an unquoted ticket that begins with an asterisk as an alias, and yaml.v3
+		// repeats it in the error.
 		text = yamlAnchor.ReplaceAllString(text, "anchor (put text that begins with * into quotes)")
 		p.errs = append(p.errs, &FieldError{File: p.file, Line: line, Err: errors.New(text)})
 		return nil
 	}
 	if doc.Kind == 0 || isNull(doc.Content[0]) {
-		// Also what a reader sees while an editor rewrites the file.
+		// A reader also sees this while an editor rewrites the file.
 		p.fail(nil, "", "is empty: write [] if there are no sources")
 		return nil
 	}
@@ -233,8 +230,8 @@ func (p *parser) parse(data []byte) []declaration {
 	return declared
 }
 
-// source reads one entry of the list. It returns the node of the name too, nil
-// if that is missing.
+// source parses one entry of the list. It also returns the node of the name; nil if that is
+// missing.
 func (p *parser) source(node *yaml.Node) (declaration, *yaml.Node) {
 	if name, kind, ok := p.kindOf(node); ok {
 		return p.other(node, name, kind)
@@ -280,7 +277,7 @@ func (p *parser) source(node *yaml.Node) (declaration, *yaml.Node) {
 	return declaration{kind: kind, static: s}, m.nodes["source"]
 }
 
-// kindOf returns the kind that an entry names, if it is one of those given.
+// kindOf returns the kind that an entry names, if it is one of the given ones.
 func (p *parser) kindOf(node *yaml.Node) (string, Kind, bool) {
 	if node.Kind == yaml.MappingNode {
 		for i := 0; i+1 < len(node.Content); i += 2 {
@@ -294,7 +291,7 @@ func (p *parser) kindOf(node *yaml.Node) (string, Kind, bool) {
 	return "", Kind{}, false
 }
 
-// other reads an entry of a kind that was given.
+// other parses an entry of a given kind.
 func (p *parser) other(node *yaml.Node, name string, kind Kind) (declaration, *yaml.Node) {
 	m, ok := p.mapping(node, "", slices.Concat([]string{"source", "type"}, kind.Keys, kind.Optional)...)
 	if !ok {
@@ -317,7 +314,7 @@ func (p *parser) other(node *yaml.Node, name string, kind Kind) (declaration, *y
 	return declaration{kind: name, values: values, open: kind.Open}, m.nodes["source"]
 }
 
-// name returns the name of a source, "" if it has none that can be used.
+// name returns the name of a source; "" if it has no valid one.
 func (m *mapping) name() string {
 	name := m.text("source", true)
 	if strings.Contains(name, "/") {
@@ -381,8 +378,8 @@ func (p *parser) console(node *yaml.Node, at string, caCert []byte) (Console, bo
 	return c, true
 }
 
-// mapping is a YAML mapping whose keys are all known and unique. A null value
-// counts as no value at all, as kerbside's files have it.
+// mapping is a YAML mapping with known and unique keys. As in kerbside's files, a null value counts
+// as absent.
 type mapping struct {
 	*parser
 	node  *yaml.Node
@@ -406,7 +403,7 @@ func (p *parser) mapping(node *yaml.Node, at string, known ...string) (*mapping,
 			p.fail(key, m.field(key.Value), "stands twice")
 		default:
 			seen[key.Value] = true
-			// Aliases of scalars only: an aliased list can grow without end.
+			// Only aliases of scalars: an aliased list can grow without end.
 			if value.Kind == yaml.AliasNode && value.Alias.Kind == yaml.ScalarNode {
 				target := *value.Alias
 				target.Line = value.Line
@@ -427,8 +424,8 @@ func (m *mapping) field(key string) string {
 	return m.at + "." + key
 }
 
-// text returns a string. Numbers and booleans are refused, because another
-// reader of the same file would not see the text that stands there.
+// text returns a string. It refuses numbers and booleans, because another reader of the same file
+// might see a different text.
 func (m *mapping) text(key string, required bool) string {
 	node := m.nodes[key]
 	switch {
@@ -446,8 +443,7 @@ func (m *mapping) text(key string, required bool) string {
 	return node.Value
 }
 
-// ticket is text with the one difference that it may be empty: that is a server
-// without ticketing.
+// ticket is text, except that it may be empty, for a server without ticketing.
 func (m *mapping) ticket(key string) string {
 	if node := m.nodes[key]; node != nil && node.Tag == "!!str" && node.Value == "" {
 		return ""
@@ -499,7 +495,7 @@ func (m *mapping) port(key string) int {
 	return port
 }
 
-// caCert returns certificates that stand in the file or in another one.
+// caCert returns certificates from the file itself or from another one.
 func (m *mapping) caCert(key string, otherwise []byte) []byte {
 	text := m.text(key, false)
 	if text == "" {

@@ -11,28 +11,28 @@ import (
 // Console is one console of a source, see [console.Console].
 type Console = console.Console
 
-// Source offers consoles. It must be safe for concurrent use.
+// Source lists consoles. It must be safe for concurrent use.
 type Source interface {
 	// Name is unique in a catalog and part of the URLs of its consoles.
 	Name() string
 
-	// Consoles lists what it offers, in a stable order.
+	// Consoles lists the source's consoles, in a stable order.
 	Consoles(ctx context.Context) ([]Console, error)
 
-	// Console returns one console with its ticket. The error is a
-	// [*console.UnknownError] if it does not offer that.
+	// Console returns one console with its ticket. The error is a [*console.UnknownError] if the
+	// source does not have it.
 	Console(ctx context.Context, uuid string) (Console, error)
 }
 
-// Static is a source whose consoles are known beforehand.
+// Static is a source with a fixed list of consoles.
 type Static struct {
 	name     string
 	consoles []Console
 	byUUID   map[string]int
 }
 
-// NewStatic makes a source of the given consoles, whose Source field it sets.
-// It is an error if a name or uuid is empty or a uuid occurs twice.
+// NewStatic makes a source of the given consoles, whose Source field it sets. An empty name or uuid
+// is an error, and so is a repeated uuid.
 func NewStatic(name string, consoles ...Console) (*Static, error) {
 	if name == "" {
 		return nil, fmt.Errorf("sources: a source has no name")

@@ -7,12 +7,11 @@
 //	)
 //	c, err := qmp.NewClient(ctx, srv.Conn(), qmp.Config{})
 //
-// Steps are carried out in order, one at a time. A command that is not the one
-// expected fails the test and ends the connection. When the script is over the
-// server stays connected and answers every further command with an error,
+// Steps run in order, one at a time. An unexpected command fails the test and ends the connection.
+// After the script, the server stays connected and answers every further command with an error,
 // unless the last step is Hangup.
 //
-// It checks what a client says; it is no model of QEMU.
+// It checks what a client sends; it does not model QEMU.
 package qmptest
 
 import (
@@ -29,7 +28,7 @@ import (
 	"testing"
 )
 
-// A Step is one thing that the server does.
+// A Step is one step of the server's script.
 type Step struct {
 	name string
 	run  func(*Server) error
@@ -90,7 +89,7 @@ func Refuse(command, class, desc string) Step {
 	}}
 }
 
-// Hold reads a command, checks its name and does not answer; Release does.
+// Hold reads a command and checks its name. Release answers it later.
 func Hold(command string) Step {
 	return Step{"expect " + command, func(s *Server) error {
 		id, err := s.expect(command, nil)
@@ -99,8 +98,7 @@ func Hold(command string) Step {
 	}}
 }
 
-// Release answers every command held, the newest first, each with its name as
-// the value.
+// Release answers every held command, the newest first, each with its name as the value.
 func Release() Step {
 	return Step{"release", func(s *Server) error {
 		for i := len(s.held) - 1; i >= 0; i-- {
@@ -113,7 +111,7 @@ func Release() Step {
 	}}
 }
 
-// Await goes on once ch is closed.
+// Await continues once ch is closed.
 func Await(ch <-chan struct{}) Step {
 	return Step{"await", func(s *Server) error {
 		select {
@@ -130,8 +128,8 @@ func Do(f func()) Step {
 	return Step{"do", func(*Server) error { f(); return nil }}
 }
 
-// Files checks that n files came with the command before, and gives them to f,
-// which must close them. It needs ListenUnix.
+// Files checks that n files came with the previous command, and passes them to f, which must close
+// them. It needs ListenUnix.
 func Files(n int, f func([]*os.File)) Step {
 	return Step{"files", func(s *Server) error {
 		if len(s.files) != n {
@@ -149,8 +147,7 @@ func Hangup() Step {
 	return Step{"hang up", func(s *Server) error { return s.conn.Close() }}
 }
 
-// A Server plays a script on one connection. Its test's end closes and joins
-// it.
+// A Server plays a script on one connection. It is closed and joined at the end of its test.
 type Server struct {
 	tb    testing.TB
 	steps []Step
@@ -167,8 +164,8 @@ type Server struct {
 	once    sync.Once
 }
 
-// NewServer plays steps on an in-memory connection without any buffer: a
-// client that does not read makes the script wait.
+// NewServer plays steps on an in-memory connection without a buffer: a client that does not read
+// makes the script wait.
 func NewServer(tb testing.TB, steps ...Step) *Server {
 	tb.Helper()
 	ours, theirs := net.Pipe()
@@ -178,8 +175,7 @@ func NewServer(tb testing.TB, steps ...Step) *Server {
 	return s
 }
 
-// NewUnixServer plays steps on a connected pair of unix sockets, over which
-// files can be passed.
+// NewUnixServer plays steps on a connected pair of unix sockets, which can transfer files.
 func NewUnixServer(tb testing.TB, steps ...Step) *Server {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "qmp")
@@ -221,7 +217,7 @@ func (s *Server) serve(conn net.Conn) {
 // Conn returns the client's end.
 func (s *Server) Conn() net.Conn { return s.peer }
 
-// Done is closed when the script is over and the connection has ended.
+// Done returns a channel that is closed when the script is over and the connection has ended.
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close ends the connection and joins the server. It is idempotent.
@@ -258,7 +254,7 @@ func (s *Server) play() {
 	}
 }
 
-// command is what a client sends.
+// command is a client's command.
 type command struct {
 	Execute   string          `json:"execute"`
 	Arguments json.RawMessage `json:"arguments"`
@@ -309,7 +305,7 @@ func (s *Server) answer(id, body string) error {
 	return err
 }
 
-// reader reads from the connection and keeps the files that come along.
+// reader reads from the connection and keeps the files that come with it.
 type reader struct{ s *Server }
 
 func (r reader) Read(p []byte) (int, error) {

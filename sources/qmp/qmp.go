@@ -1,15 +1,15 @@
-// Package qmp is a source of consoles for QEMUs that somebody started with a QMP
-// socket: one console for each socket that a glob finds and that has a SPICE server.
+// Package qmp is a source of consoles for running QEMUs with a QMP socket. Each socket that a glob
+// finds, and whose QEMU has a SPICE server, is one console.
 //
 //   - source: mine
 //     type: qmp
 //     sockets: /run/guests/*.qmp
 //
-// Nobody needs to know a ticket: each time that a console is asked for, QEMU gets a
-// fresh one that expires soon. It is set while no other channel is being linked, so that
-// each ticket lets one channel in.
+// Nobody needs to know a ticket: each time a console is requested, QEMU gets a new ticket that
+// expires soon. It is set while no other channel is being linked, so that each ticket admits one
+// channel.
 //
-// A QMP socket takes one client at a time: the source connects, asks and hangs up.
+// A QMP socket serves one client at a time, so the source connects, asks and disconnects.
 package qmp
 
 import (
@@ -31,18 +31,18 @@ import (
 )
 
 const (
-	// ticketLifetime is how long QEMU takes a ticket.
+	// ticketLifetime is how long QEMU accepts a ticket.
 	ticketLifetime = 30 * time.Second
-	// linkTimeout is how long one channel may keep others waiting for a ticket of
-	// theirs, if nobody says that it has been linked.
+	// linkTimeout is how long one channel may make others wait for their tickets, if nobody reports
+	// that it has been linked.
 	linkTimeout = 15 * time.Second
-	// relistenTimeout is how long a socket may refuse before it counts as dead.
+	// relistenTimeout is how long a socket may refuse connections before it counts as dead.
 	relistenTimeout = time.Second
-	// answerTimeout bounds what one QEMU may take to answer.
+	// answerTimeout limits the time that one QEMU may take to answer.
 	answerTimeout = 5 * time.Second
 )
 
-// Kind makes sources of "type: qmp".
+// Kind opens sources of "type: qmp".
 var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(d sources.Declared) (sources.Source, error) {
 	return New(d.Name, d.Values["sockets"])
 }}
@@ -68,8 +68,8 @@ func New(name, glob string) (*Source, error) {
 // Name returns the source's name.
 func (s *Source) Name() string { return s.name }
 
-// Consoles lists the QEMUs that answer and have a SPICE server, without tickets. One that
-// does not answer is left out: it may be starting, or somebody else's client may be there.
+// Consoles lists the QEMUs that answer and have a SPICE server, without tickets. It omits those
+// that do not answer: they may be starting, or another client may be connected.
 func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
 	found, _, _, err := s.scan(ctx)
 	return found, err
@@ -105,8 +105,8 @@ func (s *Source) scan(ctx context.Context) (found []console.Console, at []string
 	return found, at, errors.Join(failures...), nil
 }
 
-// Console returns one console with a fresh ticket. Its Release must be called once it
-// has been linked.
+// Console returns one console with a new ticket. The caller must call its Release once it has been
+// linked.
 func (s *Source) Console(ctx context.Context, uuid string) (console.Console, error) {
 	found, at, failed, err := s.scan(ctx)
 	if err != nil {
@@ -159,9 +159,9 @@ func (s *Source) turn(ctx context.Context, path string) (release func(), err err
 	}, nil
 }
 
-// ask describes one QEMU, and gives it a ticket if there is one. QEMU listens again some
-// time after its last client has hung up, and nothing tells when: until then it refuses or
-// hangs up.
+// ask describes one QEMU, and sets its ticket if one is given. QEMU listens again only some time
+// after its last client has disconnected, and nothing tells when. Until then it refuses or
+// disconnects.
 func (s *Source) ask(ctx context.Context, path, ticket string) (c console.Console, err error) {
 	const pause = 10 * time.Millisecond
 	for deadline := time.Now().Add(relistenTimeout); ; {

@@ -1,8 +1,8 @@
-// Package codec holds what the SPICE image decoders have in common: the shape
-// of a picture, the two kinds of error, and the check of a destination.
+// Package codec has what the SPICE image decoders share: the form of a picture, the two kinds of
+// errors, and the check of a destination.
 //
-// The decoders are leaves below it, one package a format of
-// spice-protocol/spice/enums.h (SpiceImageType):
+// The decoders are separate packages below it, one per format of spice-protocol/spice/enums.h
+// (SpiceImageType):
 //
 //	bitmap  SPICE_IMAGE_TYPE_BITMAP
 //	quic    SPICE_IMAGE_TYPE_QUIC
@@ -11,33 +11,30 @@
 //	lz4     SPICE_IMAGE_TYPE_LZ4
 //	jpeg    SPICE_IMAGE_TYPE_JPEG, JPEG_ALPHA, and the frames of an MJPEG stream
 //
-// All of them write the same pixels: 32 bits in the byte order blue, green, red,
-// X or alpha, rows from the top down, into memory that the caller supplies:
+// All of them write pixels in the same form into memory of the caller: 32 bits in the byte order
+// blue, green, red, X or alpha, rows from the top down:
 //
 //	h, err := quic.ParseHeader(data)   // cheap: no memory is taken
 //	...                                // the caller compares h with its limits
 //	dst := make([]byte, 4*h.Width*h.Height)
 //	_, err = dec.Decode(dst, 4*h.Width, data)
 //
-// A stride is the distance in bytes from the start of a row to the start of the
-// next; it is at least four times the width, and the bytes between two rows are
-// left alone. The fourth byte of a pixel is its alpha where the header says
-// so. Elsewhere it is X, without a meaning: zero, what the server sent in
-// uncompressed 32-bit formats, or in GLZ images the alpha of an earlier one. A caller that is told
-// SPICE_IMAGE_FLAGS_HIGH_BITS_SET sets it to 0xff itself.
+// A stride is the distance in bytes from the start of a row to the start of the next. It is at
+// least four times the width, and the bytes between two rows are not written. The fourth byte of a
+// pixel is its alpha if the header says so. Otherwise it is X, which has no meaning: zero, or in
+// uncompressed 32-bit formats what the server sent, or in GLZ images the alpha of an earlier image.
+// If SPICE_IMAGE_FLAGS_HIGH_BITS_SET is set, the caller sets it to 0xff.
 //
-// After an error the destination holds a part of the picture or rubbish; it must
-// not be shown.
+// After an error the destination contains a partial picture or garbage; do not show it.
 //
-// The package decodes nothing itself, knows no messages and keeps no state.
+// The package itself decodes nothing, knows no messages and has no state.
 package codec
 
 import "fmt"
 
-// MaxDimension is the largest width or height, in pixels, that any decoder
-// accepts. No SPICE surface comes near it (spice-server and QEMU's devices stop
-// at 16384); it keeps products of two dimensions and four bytes
-// within an int on every platform.
+// MaxDimension is the largest width or height, in pixels, that any decoder accepts. No SPICE
+// surface comes near it: spice-server and QEMU's devices stop at 16384. It keeps products of two
+// dimensions and four bytes within an int on every platform.
 const MaxDimension = 1 << 15
 
 // FormatError says that the bytes are not a valid image: truncated, damaged or
@@ -61,7 +58,7 @@ func (e *FormatError) Error() string {
 type UnsupportedError struct {
 	// Codec is the format's short name: "quic", "lz", ….
 	Codec string
-	// Feature names what the image asks for, with its number.
+	// Feature names what the image needs, with its number.
 	Feature string
 }
 
@@ -69,9 +66,8 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("%s: unsupported image: %s", e.Codec, e.Feature)
 }
 
-// DestinationError says that the memory given for the pixels does not fit the
-// image: the caller's mistake, not the image's. It is returned as
-// *DestinationError.
+// DestinationError says that the memory for the pixels does not fit the image, which is the
+// caller's mistake. It is returned as *DestinationError.
 type DestinationError struct {
 	Codec         string
 	Width, Height int // of the image, in pixels

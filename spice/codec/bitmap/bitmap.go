@@ -73,7 +73,7 @@ func (f Format) NeedsPalette() bool { return f >= Format1BitLE && f <= Format8Bi
 // HasAlpha reports whether the fourth byte of the decoded pixels means something.
 func (f Format) HasAlpha() bool { return f == FormatRGBA || f == Format8BitA }
 
-// Image is what a bitmap message says of its data.
+// Image has the properties of a bitmap message's data.
 type Image struct {
 	Format        Format
 	TopDown       bool     // SPICE_BITMAP_FLAGS_TOP_DOWN; otherwise the last row comes first
@@ -82,9 +82,8 @@ type Image struct {
 	Palette       []uint32 // 0xAARRGGBB, as on the wire for 32-bit surfaces; nil if the format needs none
 }
 
-// Size returns the number of bytes of data that the image needs: the last row may
-// be short of the stride. It returns the same errors as Decode for an
-// image that no data could satisfy.
+// Size returns the number of bytes of data that the image needs; the last row may be shorter than
+// the stride. It returns the same errors as Decode for an image that no data could satisfy.
 func (im *Image) Size() (int, error) {
 	bits := im.Format.Bits()
 	if bits == 0 {
@@ -94,8 +93,8 @@ func (im *Image) Size() (int, error) {
 		return 0, err
 	}
 	row := im.rowBytes()
-	// Real strides are the row rounded up to 4 bytes; the upper bound, twice the
-	// widest row, keeps a hostile one from overflowing.
+	// Real strides are the row rounded up to 4 bytes. The upper limit, twice the widest row, keeps
+	// a hostile stride from overflowing.
 	if im.Stride < row || im.Stride > 8*codec.MaxDimension {
 		return 0, &codec.FormatError{Codec: name, Reason: fmt.Sprintf("stride %d for %d pixels of %s", im.Stride, im.Width, im.Format)}
 	}
@@ -111,13 +110,13 @@ func (im *Image) Size() (int, error) {
 
 func (im *Image) rowBytes() int { return (im.Width*im.Format.Bits() + 7) / 8 }
 
-// Decode writes the image's pixels to dst, rows stride bytes apart, in B,G,R,X
-// from the top down; X is the fourth byte of a palette's colour. Bytes of src beyond the last row are ignored: servers
-// round rows up.
+// Decode writes the image's pixels to dst, rows stride bytes apart, in B,G,R,X from the top down; X
+// is the fourth byte of a palette's colour. It ignores bytes of src beyond the last row, because
+// servers round rows up.
 //
-// It returns *codec.FormatError for short data, a bad stride, a missing palette or
-// an index beyond its end, *codec.UnsupportedError for an unknown format, and
-// *codec.DestinationError if dst is too small.
+// It returns *codec.FormatError for short data, a bad stride, a missing palette or an index beyond
+// its end, *codec.UnsupportedError for an unknown format, and *codec.DestinationError if dst is too
+// small.
 func Decode(dst []byte, stride int, im Image, src []byte) error {
 	need, err := im.Size()
 	if err != nil {

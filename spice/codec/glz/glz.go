@@ -1,27 +1,26 @@
-// Package glz decodes SPICE's GLZ images (SPICE_IMAGE_TYPE_GLZ_RGB and
-// ZLIB_GLZ_RGB): an LZ whose matches may also lie in earlier images of the
-// session. spice-gtk's src/decode-glz.c is the reference.
+// Package glz decodes SPICE's GLZ images (SPICE_IMAGE_TYPE_GLZ_RGB and ZLIB_GLZ_RGB): an LZ
+// compression whose matches may also be in earlier images of the session. spice-gtk's
+// src/decode-glz.c is the reference.
 //
-// The earlier images make up the Window. All display channels of a session share one,
-// and each has a Decoder of its own:
+// The earlier images form the Window. All display channels of a session share one, and each channel
+// has a separate Decoder:
 //
 //	window := glz.NewWindow(pixels)     // as announced in SPICE_MSGC_DISPLAY_INIT
-//	dec := window.NewDecoder()          // one a channel
+//	dec := window.NewDecoder()          // one per channel
 //	h, err := glz.ParseHeader(data)
 //	...
 //	_, err = dec.Decode(ctx, dst, 4*h.Width, data)
 //
-// Images carry consecutive ids across the channels. Since every channel has
-// its own connection, an image can arrive before one that it refers to; Decode then
-// waits until another Decoder has decoded that one, and so has to run on the
-// channel's own goroutine with a context that ends with the session.
+// Images have consecutive ids across the channels. Every channel has its own connection, so an
+// image can arrive before one that it refers to. Decode then waits until another Decoder has
+// decoded that one. So it must run on the channel's own goroutine, with a context that ends with
+// the session.
 //
-// Each image says how far back the server's dictionary reaches. What is older is
-// dropped, once all images before have arrived. A server that never lets go
-// of anything meets the limit given to NewWindow.
+// Each image says how far back the server's dictionary reaches. Older images are dropped, once all
+// earlier images have arrived. A server that never releases images runs into the limit given to
+// NewWindow.
 //
-// Every GLZ image must be decoded, whether or not it is shown, because later
-// ones may refer to it.
+// Every GLZ image must be decoded, shown or not, because later ones may refer to it.
 package glz
 
 import (
@@ -65,7 +64,7 @@ func (t Type) String() string {
 // HasAlpha reports whether the fourth byte of the decoded pixels means something.
 func (t Type) HasAlpha() bool { return t == RGBA }
 
-// Header is what a GLZ image says of itself.
+// Header is the header of a GLZ image.
 type Header struct {
 	Type          Type
 	Width, Height int    // pixels

@@ -34,14 +34,12 @@ type entry struct {
 	pix      []byte // B,G,R,A; nil if the image could not be decoded
 }
 
-// NewWindow returns an empty window for a server that has been told a dictionary
-// of the given number of pixels (glz_dictionary_window_size in
-// SPICE_MSGC_DISPLAY_INIT).
+// NewWindow returns an empty window for a server that was told a dictionary of the given number of
+// pixels (glz_dictionary_window_size in SPICE_MSGC_DISPLAY_INIT).
 //
-// The window takes at most twice that, 8 bytes for each of the pixels: the
-// dictionary, and as much again for images that arrived before their
-// predecessors did on another channel, and for memory kept for the next image.
-// A server that needs more gets a *codec.FormatError.
+// The window uses at most 8 bytes per pixel. Half of that is the dictionary. The other half is for
+// images that arrived before their predecessors on another channel, and for memory kept for the
+// next image. If a server needs more, it gets a *codec.FormatError.
 func NewWindow(pixels int) *Window {
 	return &Window{limit: 8 * pixels, images: make(map[uint64]*entry), changed: make(chan struct{})}
 }
@@ -81,7 +79,7 @@ func (w *Window) begin(h Header) (*entry, error) {
 		return nil, &codec.FormatError{Codec: name, Offset: 21, Reason: fmt.Sprintf("image %d for the second time", h.ID)}
 	}
 	if h.ID == w.tail {
-		// Everything before it has arrived, so what it does not need, nobody does.
+		// All earlier images have arrived, so nobody needs what this image does not need.
 		w.release(head)
 	}
 	if size > w.limit-w.bytes {
@@ -168,7 +166,7 @@ func (w *Window) has(id uint64) bool {
 	return false
 }
 
-// release lets go of the images below head that no image being decoded may refer to.
+// release drops the images below head that no image being decoded may refer to.
 func (w *Window) release(head uint64) {
 	for _, b := range w.busy {
 		head = min(head, b.head)

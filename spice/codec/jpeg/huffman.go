@@ -5,9 +5,10 @@ import (
 	"encoding/hex"
 )
 
-// prelude is the start of an image and the Huffman tables that section K.3 of ITU-T T.81 gives as typical. Decoders read it in
-// front of every image: spice-server leaves the tables out of all frames of a stream but the first, and Motion JPEG
-// generally takes these for granted. An image's own tables come later and replace them.
+// prelude is the start of an image with the Huffman tables that section K.3 of ITU-T T.81 gives as
+// typical. The decoder reads it before every image: spice-server omits the tables in all frames of
+// a stream except the first, and Motion JPEG generally assumes them. An image's own tables come
+// later and replace them.
 var prelude = makePrelude()
 
 func makePrelude() []byte {

@@ -31,7 +31,7 @@ import (
 
 const name = "jpeg"
 
-// Header is what a JPEG image says of itself.
+// Header has the size of a JPEG image.
 type Header struct {
 	Width, Height int // pixels
 	Gray          bool

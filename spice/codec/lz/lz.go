@@ -95,7 +95,7 @@ func (t Type) rowBytes(width int) int {
 	return 4 * width
 }
 
-// Header is what an LZ image says of itself.
+// Header is the header of an LZ image.
 type Header struct {
 	Type          Type
 	Width, Height int  // pixels

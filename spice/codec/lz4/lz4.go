@@ -57,7 +57,7 @@ var formatBytes = [...]int{RGB16: 2, RGB24: 3, RGB32: 4, RGBA: 4, A8: 1}
 // bytes returns the size of a pixel in the blocks.
 func (f Format) bytes() int { return formatBytes[f] }
 
-// Header is what an LZ4 image says of itself; its size is in the image descriptor.
+// Header is the header of an LZ4 image; the image's size is in the image descriptor.
 type Header struct {
 	Format  Format
 	TopDown bool // otherwise the last row comes first; Decode turns it over

@@ -57,7 +57,7 @@ func (t Type) String() string {
 // HasAlpha reports whether the fourth byte of the decoded pixels means something.
 func (t Type) HasAlpha() bool { return t == RGBA }
 
-// Header is what a QUIC image says of itself. QUIC images are always top-down.
+// Header is the header of a QUIC image. QUIC images are always top-down.
 type Header struct {
 	Type          Type
 	Width, Height int // pixels

@@ -49,6 +49,26 @@ func (c *staleConsole) Snapshot(channel uint8, surface uint32, r image.Rectangle
 	return before, nil
 }
 
+// A forgetfulConsole does not tell of every seventh draw.
+type forgetfulConsole struct{ server.Console }
+
+func forgetful(c server.Console) server.Console { return forgetfulConsole{c} }
+
+// Unwrap lets the other verbs through.
+func (c forgetfulConsole) Unwrap() server.Console { return c.Console }
+
+func (c forgetfulConsole) Observe(fn func(server.Notice)) (stop func()) {
+	n := 0
+	return c.Console.Observe(func(notice server.Notice) {
+		if _, ok := notice.(server.Drawn); ok {
+			if n++; n%7 == 0 {
+				return
+			}
+		}
+		fn(notice)
+	})
+}
+
 // guest ── QEMU ── witness, and what is wrong with the proxy ── proxy ── TLS ── client, and what is wrong with it ── suite
 //
 // The suites are those of every lane, and know of no fault. They end with the first thing that
@@ -69,6 +89,7 @@ func TestDeliberateFaultsAreCaughtByALaneAndBlamedOnTheRightHop(t *testing.T) {
 		{"a client with one wrong operator", harness.Defect{Tap: wrong.WrongOperator()}, "native", verdict.HopClient, "shows something else"},
 		{"a client whose hot spots are off by one", harness.Defect{Tap: wrong.HotSpotsOff()}, "native", verdict.HopClient, "hot spot"},
 		{"a client that takes stale screenshots", harness.Defect{Console: stale}, "screenshot", verdict.HopClient, "older"},
+		{"a client that forgets events", harness.Defect{Console: forgetful}, "events", verdict.HopClient, "0 dropped, and the client has drawn"},
 		{"a proxy that cuts the last byte of cursors", harness.Defect{Proxy: wrong.CutsCursors()}, "native", verdict.HopProxy, "cursor.set"},
 		{"a proxy that drops a message", harness.Defect{Proxy: wrong.Drops(7)}, "digest", verdict.HopProxy, "lost"},
 		{"a proxy that doubles a message", harness.Defect{Proxy: wrong.Doubles(7)}, "digest", verdict.HopProxy, "added"},

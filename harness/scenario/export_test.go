@@ -53,6 +53,9 @@ var (
 	Streams       = streams
 	CRC           = crc32c
 	Codecs        = compressed // that a compression leads to
+
+	DrawsAddUp  = drawsAddUp
+	FramesAddUp = framesAddUp
 )
 
 // CheckPointer holds a client's pointer against the guest's line.

@@ -76,6 +76,7 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 	defer r.end()
 	s := r.stream()
 	r.hold(s)
+	account := r.account()
 	now := uint32(0)
 	sent, err := r.client.Paste(r.ctx, control.PasteParams{Text: strings.Repeat("flood ", flood/6), CharDelayMS: &now})
 	r.must(err)
@@ -94,6 +95,7 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 		}
 	}
 	r.Logf("of %d characters %d were seen in digests", sent, keys)
+	account.settle()
 	r.must(lane.AwaitScreensMatch(r.ctx))
 	_, _, err = lane.AwaitVerifiedScreenshot(r.ctx)
 	r.must(err)

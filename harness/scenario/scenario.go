@@ -45,6 +45,8 @@ var suites = []Suite{
 	{"surfaces", Surfaces},
 	{"screenshot", Screenshot},
 	{"digest", Digest},
+	{"events", Events},
+	{"type", Type},
 	{"keyboard", Keyboard},
 	{"pointer", Pointer},
 	{"clipboard", Clipboard},

@@ -25,7 +25,7 @@ import (
 func TestALaneIsUpToTheBasics(t *testing.T) {
 	lanetest.AtOnce(t)
 	lane := harness.Up(t, harness.Config{Witness: true})
-	scenario.Run(t, lane, scenario.Suites("boot", "surfaces", "screenshot", "digest", "pointer", "clipboard")...)
+	scenario.Run(t, lane, scenario.Suites("boot", "surfaces", "screenshot", "digest", "events", "type", "pointer", "clipboard")...)
 }
 
 func TestALaneGoesThroughAllSuites(t *testing.T) {

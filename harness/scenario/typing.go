@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +168,72 @@ func inCommon(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// Type demands that the verb type types all 95 printable characters of the keyboard as they are
+// written, and letters also under Caps Lock, by what the guest's digests say it has seen.
+func Type(tb testing.TB, lane *harness.Lane) {
+	r := begin(tb, lane)
+	defer r.end()
+	if !r.offers("typing", control.MethodType) {
+		return
+	}
+	s := r.stream()
+	r.hold(s)
+	r.typed(s, typedText(95))
+	r.capsLock(s, true)
+	r.restore(func() { r.capsLock(s, false) })
+	r.typed(s, "Caps Lock is ON: aZ Az 1!")
+}
+
+// typed types a text and demands that the guest has seen just that.
+func (r *run) typed(s *Stream, text string) {
+	r.Helper()
+	from := len(s.events)
+	within := uint32(r.lane.Scaled(2 * time.Second).Milliseconds())
+	res, err := r.client.Type(r.ctx, control.TypeParams{Text: text, Confirm: true, ConfirmMS: &within})
+	r.must(err)
+	r.want(res.Lost+res.Reordered+res.Unexpected == 0, "typed %q, and the client says that the guest saw something else: %v", text, res.Anomalies)
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for {
+		seen := typedIn(s.events[from:])
+		if len(seen) >= len(text) {
+			r.want(seen == text, "typed %q, and the guest's digests say that it saw %q", text, seen)
+			r.complete(s, false)
+			return
+		}
+		if _, err := s.AwaitFrame(ctx, s.Last().FrameCounter); err != nil {
+			r.must(fmt.Errorf("typed %q, and the guest's digests say that it saw %q: %w", text, seen, err))
+		}
+	}
+}
+
+// typedIn is what a guest has seen of printable characters.
+func typedIn(events []digest.Event) string {
+	var b strings.Builder
+	for _, e := range events {
+		if k, ok := e.(digest.Keypress); ok && k.Unicode >= ' ' {
+			b.WriteRune(rune(k.Unicode))
+		}
+	}
+	return b.String()
+}
+
+// capsLock presses Caps Lock and waits until the client knows that it is on, or off: the guest
+// lights it, and QEMU tells.
+func (r *run) capsLock(s *Stream, on bool) {
+	r.Helper()
+	r.tap(s, "CapsLock")
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	for {
+		st, err := r.client.Status(ctx)
+		r.must(err)
+		if st.Locks != nil && st.Locks.Caps == on {
+			return
+		}
+		_, err = s.AwaitFrame(ctx, s.Last().FrameCounter)
+		r.must(err, fmt.Sprintf("Caps Lock was pressed, and the client's locks are %+v", st.Locks))
+	}
 }

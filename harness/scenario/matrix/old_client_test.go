@@ -51,7 +51,7 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	for _, s := range scenario.Suites() {
 		// What takes its time with pictures: one key after the other, and under the race
 		// detector every mode.
-		if s.Name != "keyboard" && s.Name != "native" && (s.Name != "modes" || !lanetest.Racing) {
+		if s.Name != "keyboard" && s.Name != "type" && s.Name != "native" && (s.Name != "modes" || !lanetest.Racing) {
 			scenario.Run(t, lane, s)
 		}
 	}

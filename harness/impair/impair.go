@@ -171,7 +171,8 @@ func Start(ctx context.Context, cfg Config) (*Relay, error) {
 		return nil, errors.Join(fmt.Errorf("impair: start a relay: %w", context.Cause(ctx)), r.net.Close())
 	}
 	var err error
-	var lc net.ListenConfig
+	// A path sends nothing by itself: keepalive probes are those of the two ends.
+	lc := net.ListenConfig{KeepAlive: -1}
 	if r.ln, err = lc.Listen(ctx, "tcp", "127.0.0.1:0"); err != nil {
 		return nil, errors.Join(fmt.Errorf("impair: %w", err), r.net.Close())
 	}
@@ -285,7 +286,7 @@ func (r *Relay) dial() (net.Conn, error) {
 	if r.cfg.Dial != nil {
 		return r.cfg.Dial(r.ctx)
 	}
-	var d net.Dialer
+	d := net.Dialer{KeepAlive: -1}
 	return d.DialContext(r.ctx, r.cfg.Network, r.cfg.Addr)
 }
 
@@ -441,6 +442,12 @@ func (c *Conn) mayPass(dst net.Conn) {
 			return
 		}
 	}
+}
+
+// Heard is how much the two ends of a connection have sent.
+type Heard struct {
+	Segments uint64 // of TCP, those without data included
+	Bytes    uint64 // of data
 }
 
 // Done is closed when the connection is over.

@@ -16,6 +16,7 @@
 // [Native], the last that Suites lists, has a QXL device draw what firmware never asks it for.
 // [NativeInterrupted] leaves a guest that has booted again. [Takeover] holds the proxy's
 // policy for a second viewer of a console against what two sessions of its own live through.
+// [Idle] leaves a guest whose keyboard is silent longer than a firewall on the way bears.
 //
 // Suites ask no more of a client than version 1.2 of the control socket. What
 // needs more, the pointer for example, they leave out with a line in the test's

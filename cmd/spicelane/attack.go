@@ -109,6 +109,8 @@ serve a well-behaved client even before the attack.`,
 	f.BoolVar(&t.OneSession, "one-session", false, "each password opens only one session, so a replayed or borrowed one must be refused")
 	f.StringVar(&t.Addr, "plain", "", "`ADDR` of the plaintext port")
 	f.StringVar(&t.APIAddr, "api", "", "`ADDR` of the HTTP API")
+	f.StringVar(&t.WebSocketAddr, "websocket", "", "`ADDR` of the port for WebSockets in TLS")
+	f.StringVar(&t.WebSocketPath, "websocket-path", "/websockify", "`PATH` of WebSockets")
 	f.DurationVar(&t.Patience, "patience", 15*time.Second, "how long the proxy may take to disconnect a silent client")
 	f.DurationVar(&timeout, "timeout", 10*time.Minute, "limit for the whole attack")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per case")

@@ -65,14 +65,16 @@ func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "console.vv")
 	p, err := headless.StartProxy(t.Context(), headless.ProxyConfig{KeepVV: file, KeepSource: "lab", KeepUUID: attackedUUID,
-		Config: proxy.Config{TLS: bundle, Consoles: catalog, HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, ListenWebSocket: proxy.DefaultAddr, HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
 	require.NoError(t, err)
 	defer p.Close()
-	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(), "--one-session")
+	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(),
+		"--websocket", p.WebSocketAddr(), "--one-session")
 	require.NoError(t, err, out)
 	assert.Regexp(t, `(?m)^PASS +token/replayed +permission_denied +want permission_denied`, out)
+	assert.Regexp(t, `(?m)^PASS +websocket/text +close 1003 +want close 1003`, out)
 	assert.Regexp(t, `(?m)^SKIP +console/dead +needs a console that can be played`, out)
-	assert.Regexp(t, `verdict: PASS, [6-9]\d cases\n$`, out)
+	assert.Regexp(t, `verdict: PASS, 1[0-3]\d cases\n$`, out)
 	assert.NotContains(t, out, "FAIL")
 }
 

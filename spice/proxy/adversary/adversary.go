@@ -25,6 +25,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/console"
@@ -37,6 +38,11 @@ type Target struct {
 	TLSAddr string
 	Addr    string
 	APIAddr string
+
+	// WebSocketAddr is its port for WebSockets in TLS, and WebSocketPath the path there; empty
+	// means /websockify. Without the address the cases about WebSockets are skipped.
+	WebSocketAddr string
+	WebSocketPath string
 
 	// TLS says how to verify its certificate; nil means not at all.
 	TLS *tls.Config
@@ -92,14 +98,15 @@ type need struct {
 }
 
 var (
-	needPlain   = need{"a plaintext port", func(t *Target) bool { return t.Addr != "" }}
-	needAPI     = need{"an HTTP API", func(t *Target) bool { return t.APIAddr != "" }}
-	needLead    = need{"a console that can be played", func(t *Target) bool { return t.Lead != nil }}
-	needVanish  = need{"a console that can vanish", func(t *Target) bool { return t.Vanish != nil }}
-	needClock   = need{"a clock that can be moved", func(t *Target) bool { return t.Advance != nil }}
-	needEnd     = need{"sessions that can be ended", func(t *Target) bool { return t.EndSessions != nil }}
-	needSession = need{"tokens that open one session", func(t *Target) bool { return t.OneSession }}
-	needReads   = need{"a proxy that reads messages", func(t *Target) bool { return t.Reads }}
+	needPlain     = need{"a plaintext port", func(t *Target) bool { return t.Addr != "" }}
+	needWebSocket = need{"a WebSocket port", func(t *Target) bool { return t.WebSocketAddr != "" }}
+	needAPI       = need{"an HTTP API", func(t *Target) bool { return t.APIAddr != "" }}
+	needLead      = need{"a console that can be played", func(t *Target) bool { return t.Lead != nil }}
+	needVanish    = need{"a console that can vanish", func(t *Target) bool { return t.Vanish != nil }}
+	needClock     = need{"a clock that can be moved", func(t *Target) bool { return t.Advance != nil }}
+	needEnd       = need{"sessions that can be ended", func(t *Target) bool { return t.EndSessions != nil }}
+	needSession   = need{"tokens that open one session", func(t *Target) bool { return t.OneSession }}
+	needReads     = need{"a proxy that reads messages", func(t *Target) bool { return t.Reads }}
 )
 
 // missing returns what the target lacks for a case; "" if nothing.
@@ -139,7 +146,7 @@ func (r Result) String() string {
 // Cases lists all cases, by group.
 func Cases() []Case {
 	var all []Case
-	for _, group := range [][]Case{portCases(), linkCases(), tokenCases(), slowCases(), channelCases(), messageCases(), consoleCases(), apiCases()} {
+	for _, group := range [][]Case{portCases(), linkCases(), tokenCases(), slowCases(), channelCases(), messageCases(), consoleCases(), apiCases(), webSocketCases()} {
 		all = append(all, group...)
 	}
 	return all
@@ -174,12 +181,17 @@ func RunCase(ctx context.Context, t Target, c Case) Result {
 	r.Took = time.Since(began)
 	a.close()
 	r.After = Serves(ctx, t)
+	if r.After == nil && slices.ContainsFunc(c.needs, func(n need) bool { return n.name == needWebSocket.name }) {
+		r.After = serves(ctx, t, true)
+	}
 	return r
 }
 
 // Serves connects a well-behaved client and returns why that failed.
-func Serves(ctx context.Context, t Target) error {
-	a := &attack{ctx: ctx, t: &t}
+func Serves(ctx context.Context, t Target) error { return serves(ctx, t, false) }
+
+func serves(ctx context.Context, t Target, overWeb bool) error {
+	a := &attack{ctx: ctx, t: &t, overWeb: overWeb}
 	defer a.close()
 	if t.Lead != nil {
 		a.good()

@@ -119,7 +119,7 @@ func startOwn(t *testing.T) *own {
 	require.NoError(t, err)
 	o := &own{consoles: &catalog{}, log: &buffer{}, audit: &buffer{}, tls: bundle, now: time.Now(), reasons: map[proxy.Reason]int{}}
 	o.Proxy, err = proxy.Start(t.Context(), proxy.Config{
-		TLS: bundle, Consoles: o.consoles, APIToken: apiToken, Audit: o.audit,
+		TLS: bundle, Consoles: o.consoles, APIToken: apiToken, Audit: o.audit, ListenWebSocket: proxy.DefaultAddr,
 		Logger:           slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		HandshakeTimeout: 600 * time.Millisecond, DialTimeout: 600 * time.Millisecond, Linger: 50 * time.Millisecond,
 		Now: func() time.Time {
@@ -146,7 +146,7 @@ func startOwn(t *testing.T) *own {
 
 func (o *own) target() adversary.Target {
 	return adversary.Target{
-		TLSAddr: o.TLSAddr(), Addr: o.Addr(), APIAddr: o.APIAddr(),
+		TLSAddr: o.TLSAddr(), Addr: o.Addr(), APIAddr: o.APIAddr(), WebSocketAddr: o.WebSocketAddr(),
 		TLS: pki.ClientTLS(o.tls.CAPool(), "localhost", ""),
 		Token: func(ctx context.Context) (string, error) {
 			file, err := o.VV(ctx, source, uuid)

@@ -38,6 +38,7 @@ type attack struct {
 	t       *Target
 	undo    []func()
 	console *Console // that is played, if any
+	overWeb bool     // channels come in WebSockets
 }
 
 // failure is the value with which the steps of a case panic if the target did not get that far; the
@@ -89,15 +90,12 @@ func (a *attack) tlsConfig() *tls.Config {
 	return a.t.TLS.Clone()
 }
 
-// dial connects to the TLS port.
+// dial connects to the TLS port, or opens a WebSocket if the attack goes over those.
 func (a *attack) dial() net.Conn {
-	conn := tls.Client(a.tcp(a.t.TLSAddr), a.tlsConfig())
-	ctx, cancel := context.WithTimeout(a.ctx, a.t.patience())
-	defer cancel()
-	if err := conn.HandshakeContext(ctx); err != nil {
-		a.fail("TLS: %v", err)
+	if a.overWeb {
+		return a.upgraded()
 	}
-	return conn
+	return a.tlsTo(a.t.TLSAddr)
 }
 
 func (a *attack) token() string {

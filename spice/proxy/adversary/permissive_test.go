@@ -1,6 +1,8 @@
 package adversary_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -26,7 +28,7 @@ import (
 //	client ──anything──► permissive ──anything──► console
 type permissive struct {
 	plain, secure net.Listener
-	api           net.Listener
+	api, web      net.Listener
 	key           *link.ServerConfig
 	tls           *tls.Config
 
@@ -60,19 +62,20 @@ func startPermissive(t *testing.T) *permissive {
 	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
 		p.tls.CipherSuites = append(p.tls.CipherSuites, s.ID)
 	}
-	for _, ln := range []*net.Listener{&p.plain, &p.secure, &p.api} {
+	for _, ln := range []*net.Listener{&p.plain, &p.secure, &p.api, &p.web} {
 		*ln, err = net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 	}
 	p.wg.Go(func() { p.accept(p.plain) })
 	p.wg.Go(func() { p.accept(p.secure) })
 	p.wg.Go(func() { p.accept(p.api) })
+	p.wg.Go(func() { p.accept(p.web) })
 	t.Cleanup(p.close)
 	return p
 }
 
 func (p *permissive) close() {
-	for _, ln := range []net.Listener{p.plain, p.secure, p.api} {
+	for _, ln := range []net.Listener{p.plain, p.secure, p.api, p.web} {
 		ln.Close()
 	}
 	p.mu.Lock()
@@ -101,8 +104,12 @@ func (p *permissive) accept(ln net.Listener) {
 		}
 		p.track(conn)
 		p.wg.Go(func() {
-			if ln == p.api {
+			switch ln {
+			case p.api:
 				p.answerHTTP(conn)
+				return
+			case p.web:
+				p.serveWebSocket(conn)
 				return
 			}
 			select {
@@ -119,6 +126,80 @@ func (p *permissive) answerHTTP(conn net.Conn) {
 	_, _ = conn.Read(make([]byte, 1))
 	_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 	_, _ = io.Copy(io.Discard, conn)
+}
+
+// serveWebSocket takes anything for a request for a WebSocket, with or without TLS, and then
+// any frame for a part of the stream.
+func (p *permissive) serveWebSocket(raw net.Conn) {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(raw, first); err != nil {
+		return
+	}
+	conn := net.Conn(&peeked{Conn: raw, first: first})
+	if first[0] == 22 {
+		secure := tls.Server(conn, p.tls)
+		if secure.Handshake() != nil {
+			return
+		}
+		conn = secure
+	}
+	r := bufio.NewReader(conn)
+	_, _ = r.Peek(1)
+	head, _ := r.Peek(r.Buffered())
+	if end := bytes.Index(head, []byte("\r\n\r\n")); end >= 0 {
+		head = head[:end+4]
+	}
+	_, _ = r.Discard(len(head))
+	_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"))
+	p.link(&unframed{Conn: conn, r: r})
+}
+
+// unframed is what is in the frames of a WebSocket, whatever those are.
+type unframed struct {
+	net.Conn
+	r    *bufio.Reader
+	left uint64
+	key  [4]byte
+	at   int
+}
+
+func (u *unframed) Read(b []byte) (int, error) {
+	for u.left == 0 {
+		var head [2]byte
+		if _, err := io.ReadFull(u.r, head[:]); err != nil {
+			return 0, err
+		}
+		var size [8]byte
+		switch u.left = uint64(head[1] & 0x7f); u.left {
+		case 126:
+			_, _ = io.ReadFull(u.r, size[6:])
+			u.left = binary.BigEndian.Uint64(size[:])
+		case 127:
+			_, _ = io.ReadFull(u.r, size[:])
+			u.left = binary.BigEndian.Uint64(size[:])
+		}
+		u.key, u.at = [4]byte{}, 0
+		if head[1]&0x80 != 0 {
+			_, _ = io.ReadFull(u.r, u.key[:])
+		}
+		if head[0]&8 != 0 { // close, ping, pong: nothing of the stream
+			_, _ = u.r.Discard(int(u.left))
+			u.left = 0
+		}
+	}
+	n, err := u.r.Read(b[:min(uint64(len(b)), u.left)])
+	for i := range n {
+		b[i] ^= u.key[u.at%4]
+		u.at++
+	}
+	u.left -= uint64(n)
+	return n, err
+}
+
+func (u *unframed) Write(b []byte) (int, error) {
+	head := binary.BigEndian.AppendUint64([]byte{0x82, 127}, uint64(len(b)))
+	_, err := u.Conn.Write(append(head, b...))
+	return len(b), err
 }
 
 // serve links a client with whatever it says.
@@ -139,6 +220,11 @@ func (p *permissive) serve(raw net.Conn) {
 		}
 		conn = secure
 	}
+	p.link(conn)
+}
+
+// link links a client whose connection is up.
+func (p *permissive) link(conn net.Conn) {
 	// 34 bytes make a request of a client without capabilities, further ones come
 	// with it or do not matter.
 	b := make([]byte, 4096)
@@ -222,8 +308,9 @@ func (p *peeked) Read(b []byte) (int, error) {
 func (p *permissive) target() adversary.Target {
 	return adversary.Target{
 		TLSAddr: p.secure.Addr().String(), Addr: p.plain.Addr().String(), APIAddr: p.api.Addr().String(),
-		Token:      func(context.Context) (string, error) { return "any", nil },
-		OneSession: true, Reads: true,
+		WebSocketAddr: p.web.Addr().String(),
+		Token:         func(context.Context) (string, error) { return "any", nil },
+		OneSession:    true, Reads: true,
 		Lead: func(c console.Console) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

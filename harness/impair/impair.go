@@ -1,26 +1,24 @@
-// Package impair is a bad network in a box: a relay for TCP or unix stream
-// connections that delays, throttles, stalls, cuts and forgets.
+// Package impair simulates a bad network: a relay for TCP or unix stream connections that delays,
+// throttles, stalls, cuts and drops.
 //
 //	r, err := impair.Start(ctx, impair.Config{Network: "tcp", Addr: proxyAddr,
 //		Profile: impair.Profile{Delay: 40 * time.Millisecond}})
 //	if err != nil { … }
 //	defer r.Close()
-//	dial(r.Addr())        // what the client is told
+//	dial(r.Addr())        // the address for the client
 //	r.Set(impair.Profile{})  // from now on nothing is impaired
 //	r.Conns()[0].Cut()    // and one connection ends with a reset
 //
-// What a [Profile] says is done in one of two places. Inside this process it is done
-// to the byte streams, in order and without loss, as TCP shows a bad path to its
-// two ends. In the kernel ([InKernel]) each connection is led, as TCP, from one
-// network namespace to another, and netem impairs the packets between them: what
-// is lost is really sent again, windows open as slowly as they would, and a
-// connection takes a round trip to be made. That needs Linux with sch_netem and a
-// user who may make network namespaces; [Auto] takes it where it can be had, and
-// [Relay.Shaped] says what was taken and why.
+// A [Profile] is applied in one of two places. Inside this process it is applied to the byte
+// streams, in order and without loss, as TCP shows a bad path to its two ends. In the kernel
+// ([InKernel]) each connection passes as TCP from one network namespace to another, and netem
+// impairs the packets between them. Then lost packets are really retransmitted, windows open as
+// slowly as on a real network, and a connection takes a round trip. That needs Linux with
+// sch_netem, and a user who may make network namespaces. [Auto] uses the kernel if possible, and
+// [Relay.Shaped] says what is used and why.
 //
-// The relay decodes nothing: what a connection carries is the caller's to know.
-// What goes wrong with a connection by itself ends it on both sides as a polite
-// end or a reset, as it came.
+// The relay decodes nothing; the caller knows what a connection carries. If a connection ends by
+// itself, the relay ends both sides in the same way: with a normal end or a reset.
 package impair
 
 import (
@@ -35,28 +33,27 @@ import (
 	"time"
 )
 
-// A Profile is what a network path does to each direction of a connection. The
-// zero Profile does nothing.
+// A Profile says how a network path impairs each direction of a connection. The zero Profile
+// changes nothing.
 type Profile struct {
-	// Delay is how long bytes travel, one way.
+	// Delay is the delay of bytes, one way.
 	Delay time.Duration
-	// Jitter is by how much Delay varies up or down, evenly. Order is kept.
+	// Jitter is how much Delay varies up or down, evenly distributed. The order is kept.
 	Jitter time.Duration
-	// Rate is how many bytes pass in a second; 0 means any number.
+	// Rate is the number of bytes per second; 0 means no limit.
 	Rate int64
-	// Loss is the probability, 0 to 1, that a segment of 1460 bytes is lost on
-	// its way. What TCP makes of it is a pause until it was sent again.
+	// Loss is the probability, 0 to 1, that a segment of 1460 bytes is lost. TCP turns that into a
+	// pause until the retransmission.
 	Loss float64
 }
 
 // segment is the payload of an Ethernet frame's TCP segment, in bytes.
 const segment = 1460
 
-// minRTO is the least time after which Linux sends a segment again
-// (TCP_RTO_MIN).
+// minRTO is the shortest time after which Linux retransmits a segment (TCP_RTO_MIN).
 const minRTO = 200 * time.Millisecond
 
-// Check tells what is wrong with the values, nil if nothing is.
+// Check returns an error if a value is invalid.
 func (l Profile) Check() error {
 	switch {
 	case l.Delay < 0 || l.Jitter < 0:
@@ -92,7 +89,7 @@ func (l Profile) String() string {
 // Deprecated: use Profile.
 type Link = Profile
 
-// maxDelay bounds a Profile's delay: TCP itself gives up beyond.
+// maxDelay limits a Profile's delay; beyond it TCP itself gives up.
 const maxDelay = time.Minute
 
 // A Mode says what impairs the connections: this process or the kernel.
@@ -105,35 +102,33 @@ type Place = Mode
 
 // The modes.
 const (
-	// InProcess impairs byte streams inside this process. It works everywhere; an
-	// empty Mode means it.
+	// InProcess impairs byte streams inside this process. It works everywhere, and is the default.
 	InProcess Mode = "process"
 	// InKernel impairs packets between two network namespaces, by netem.
 	InKernel Mode = "kernel"
-	// Auto is InKernel where that works, else InProcess.
+	// Auto is InKernel if that works, otherwise InProcess.
 	Auto Mode = "auto"
 )
 
-// A Config says what a relay leads to.
+// A Config configures a relay.
 type Config struct {
-	// Network and Addr are where connections are led: "tcp" or "unix".
+	// Network and Addr are the address to connect to; Network is "tcp" or "unix".
 	Network, Addr string
-	// Profile is what is done to them at first.
+	// Profile is the initial profile.
 	Profile Profile
-	// In says what impairs them. Default: InProcess.
+	// In says where connections are impaired. Default: InProcess.
 	In Mode
-	// Seed makes jitter and loss repeatable, in this process only; 0 is a seed like
-	// any other.
+	// Seed makes jitter and loss repeatable, only in this process; 0 is a valid seed.
 	Seed uint64
 	// Dial replaces a plain dial to Network and Addr.
 	Dial func(ctx context.Context) (net.Conn, error)
 
-	// shape takes netem's place in tests, whose kernel may lack it.
+	// shape replaces netem in tests, whose kernel may lack it.
 	shape shaper
 }
 
-// A Relay listens on a free TCP port on loopback and leads every connection to
-// one place. Its methods may be called from any goroutine.
+// A Relay listens on a free TCP port on loopback and connects every connection to one address. Its
+// methods may be called from any goroutine.
 type Relay struct {
 	cfg    Config
 	net    *network // nil in process
@@ -150,9 +145,8 @@ type Relay struct {
 	down    bool // new connections are reset
 }
 
-// Start opens a relay, which lives until Close; ctx bounds only the call. The error
-// is that of listening, of a Profile or a Mode that makes no sense, or an
-// *Unavailable.
+// Start opens a relay, which runs until Close; ctx limits only the call. The error comes from
+// listening, from an invalid Profile or Mode, or is an *Unavailable.
 func Start(ctx context.Context, cfg Config) (*Relay, error) {
 	if err := cfg.Profile.Check(); err != nil {
 		return nil, err
@@ -182,16 +176,16 @@ func Start(ctx context.Context, cfg Config) (*Relay, error) {
 	return r, nil
 }
 
-// An Unavailable says that a Profile cannot be done in the kernel here.
+// An Unavailable says that the kernel cannot apply a Profile here.
 type Unavailable struct {
-	// Err is what is lacking.
+	// Err says what is missing.
 	Err error
 }
 
 func (e *Unavailable) Error() string { return "impair: not in the kernel: " + e.Err.Error() }
 func (e *Unavailable) Unwrap() error { return e.Err }
 
-// Shaped says where and by what connections are impaired, and why there.
+// Shaped says where and how connections are impaired, and why there.
 func (r *Relay) Shaped() string {
 	switch {
 	case r.net != nil:
@@ -202,11 +196,11 @@ func (r *Relay) Shaped() string {
 	return "in this process, on the byte streams"
 }
 
-// Addr returns where the relay listens, host:port.
+// Addr returns the relay's address, host:port.
 func (r *Relay) Addr() string { return r.ln.Addr().String() }
 
-// Set changes what is done to all connections from now on. Bytes that are on
-// their way keep the delay they set out with.
+// Set changes the profile of all connections from now on. Bytes in flight keep the delay they
+// started with.
 func (r *Relay) Set(l Profile) error {
 	if err := l.Check(); err != nil {
 		return err
@@ -227,15 +221,14 @@ func (r *Relay) Set(l Profile) error {
 // Deprecated: use Profile.
 func (r *Relay) Link() Profile { return r.Profile() }
 
-// Profile returns what is done to connections now.
+// Profile returns the present profile.
 func (r *Relay) Profile() Profile {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.profile
 }
 
-// SetDown makes the relay reset every new connection at once, as a host does
-// where nothing listens, or lead them again.
+// SetDown makes the relay reset every new connection at once, or accept connections again.
 func (r *Relay) SetDown(down bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -249,7 +242,7 @@ func (r *Relay) Conns() []*Conn {
 	return slices.Clone(r.conns)
 }
 
-// Close ends the relay and every connection and joins them.
+// Close ends the relay and all its connections and joins them.
 func (r *Relay) Close() error {
 	r.cancel()
 	err := r.ln.Close()
@@ -290,10 +283,10 @@ func (r *Relay) dial() (net.Conn, error) {
 	return d.DialContext(r.ctx, r.cfg.Network, r.cfg.Addr)
 }
 
-// lead joins near to where the relay leads, until both directions have ended.
+// lead connects near to the relay's address, until both directions have ended.
 func (r *Relay) lead(near net.Conn) {
 	defer r.joined.Done()
-	// The way there first: the far end hears of a connection when it arrives.
+	// Connect in this order: the far end learns of a connection when it arrives.
 	var way []net.Conn
 	if r.net != nil {
 		a, b, err := r.net.pair(r.ctx)
@@ -334,7 +327,7 @@ func (r *Relay) lead(near net.Conn) {
 			outer.Wait()
 			select {
 			case <-c.frozen:
-				// Neither end is there any more, and the way has not been told.
+				// Both ends have gone, but the connection between has not been told.
 				reset(way[0])
 				reset(way[1])
 			default:
@@ -351,8 +344,7 @@ func (r *Relay) lead(near net.Conn) {
 	r.mu.Unlock()
 }
 
-// reset closes a connection so that the other end gets ECONNRESET instead of a
-// polite end.
+// reset closes a connection so that the other end gets ECONNRESET instead of a normal end.
 func reset(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
@@ -364,8 +356,8 @@ func reset(c net.Conn) {
 type Conn struct {
 	relay     *Relay
 	near, far net.Conn
-	// way is the connection between them that the kernel impairs, its near end
-	// first; none in process.
+	// way is the connection between them that the kernel impairs, its near end first; nil in
+	// process.
 	way    []net.Conn
 	frozen chan struct{}
 	freeze sync.Once
@@ -392,13 +384,13 @@ func (c *Conn) Cut() {
 	}
 }
 
-// Freeze makes the connection half open: nothing passes any more in either
-// direction, and neither end is told, until one of them closes it.
+// Freeze makes the connection half open: no data passes any more in either direction, and neither
+// end gets an error until one of them closes it.
 func (c *Conn) Freeze() { c.freeze.Do(func() { close(c.frozen) }) }
 
-// Hold makes the near end a reader that does not read: what the far end sends is
-// not lost but stays where it is, until the buffers on the way are full and the far
-// end cannot send any more. What the near end sends passes.
+// Hold makes the near end a reader that does not read. What the far end sends is not lost, but
+// waits until the buffers on the way are full and the far end cannot send any more. What the near
+// end sends passes.
 func (c *Conn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -417,14 +409,14 @@ func (c *Conn) Release() {
 	}
 }
 
-// releaseIf releases a near end that has ended: nobody is held any more.
+// releaseIf releases a near end that has ended.
 func (c *Conn) releaseIf(src net.Conn) {
 	if src == c.near {
 		c.Release()
 	}
 }
 
-// mayPass waits for as long as dst is the near end and is held.
+// mayPass waits while dst is the near end and held.
 func (c *Conn) mayPass(dst net.Conn) {
 	if dst != c.near {
 		return
@@ -450,17 +442,17 @@ type Heard struct {
 	Bytes    uint64 // of data
 }
 
-// Done is closed when the connection is over.
+// Done returns a channel that is closed when the connection is over.
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// A parcel is bytes on their way.
+// A parcel is a piece of data in flight.
 type parcel struct {
 	b   []byte
 	due time.Time
 }
 
-// inFlight bounds the parcels on their way in one direction: what the socket
-// buffers of a path would hold. A sender beyond it waits, as with a full window.
+// inFlight limits the parcels in flight in one direction, like the socket buffers of a path. Beyond
+// it the sender waits, as with a full window.
 const inFlight = 256
 
 // pipe carries src to dst until either ends, one direction of a connection.
@@ -482,8 +474,7 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 	var clear time.Time // when what was sent before has left the bottleneck
 	var last time.Time  // when it arrives
 	for {
-		// Small pieces where the rate is low, so that they flow instead of
-		// coming in bursts.
+		// Use small pieces if the rate is low, so that data flows instead of coming in bursts.
 		size := 32 << 10
 		if rate := c.relay.Profile().Rate; rate > 0 {
 			size = int(min(int64(size), max(segment, rate/100)))
@@ -494,7 +485,7 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 		if n > 0 {
 			select {
 			case <-c.frozen:
-				// Read and forgotten: the sender is not told.
+				// Read and dropped: the sender gets no error.
 				continue
 			default:
 			}
@@ -522,7 +513,7 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 	}
 }
 
-// travel returns how long n bytes are on their way beyond the bottleneck.
+// travel returns how long n bytes are in flight after the bottleneck.
 func (r *Relay) travel(profile Profile, n int) time.Duration {
 	d := profile.Delay
 	if profile.Jitter == 0 && profile.Loss == 0 {
@@ -565,7 +556,7 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 	}
 	select {
 	case <-c.frozen:
-		// Whoever is at the other end is not told.
+		// The other end gets no error.
 		return
 	default:
 	}
@@ -574,11 +565,10 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 	}
 }
 
-// pumpBuffer is read at once on the way to or from the kernel's impaired one.
+// pumpBuffer is how much is read at once to or from the kernel's impaired connection.
 const pumpBuffer = 32 << 10
 
-// pump carries src to dst as it comes, one direction of a hop, and passes on how
-// it ends.
+// pump copies src to dst, one direction of a hop, and passes on how it ends.
 func (c *Conn) pump(dst, src net.Conn) {
 	defer c.releaseIf(src)
 	b := make([]byte, pumpBuffer)
@@ -587,7 +577,7 @@ func (c *Conn) pump(dst, src net.Conn) {
 		c.mayPass(dst)
 		select {
 		case <-c.frozen:
-			// Read and forgotten: the sender is not told, nor is anybody of the end.
+			// Read and dropped: the sender gets no error, and nobody gets the end.
 			if err != nil {
 				return
 			}

@@ -28,8 +28,8 @@ type network struct {
 	shape     shaper
 }
 
-// A shaper makes the queueing discipline that does l to what leaves a device. It
-// must be of the same kind each time.
+// A shaper returns the queueing discipline that applies l to what leaves a device. It must be of
+// the same kind each time.
 type shaper func(attrs netlink.QdiscAttrs, l Profile) netlink.Qdisc
 
 // A side is one of the two namespaces.
@@ -48,15 +48,15 @@ var (
 
 const (
 	legName = "leg"
-	// ethernetMTU makes a frame's TCP segment what Profile.Loss speaks of.
+	// ethernetMTU is the MTU with which a frame's TCP segment has the size used by Profile.Loss.
 	ethernetMTU = 1500
-	// queueDevice is only there for the kernel's own idea of a device's queue; what
-	// may wait is netem's limit.
+	// queueDevice is only for the kernel's own queue of a device; netem's limit decides what may
+	// wait.
 	queueDevice = 1000
 )
 
-// newNetwork makes the namespaces and what is in them. The error says what the
-// host or this user lacks.
+// newNetwork makes the namespaces and their devices. The error says what the host or this user
+// lacks.
 func newNetwork(ctx context.Context, l Profile, shape shaper) (_ *network, err error) {
 	if shape == nil {
 		shape = netem
@@ -125,18 +125,18 @@ func attrsOf(leg netlink.Link) netlink.QdiscAttrs {
 	return netlink.QdiscAttrs{LinkIndex: leg.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
 }
 
-// setUp makes the side's device ready to lead to that of the other.
+// setUp configures the side's device to reach the other side.
 func (s *side) setUp(other *side, q netlink.Qdisc) error {
-	// One segment a packet: a loss is to be that of a segment, not of the 64 KiB
-	// that the kernel hands to a device at once.
+	// One segment per packet: a loss must be that of a segment, not of the 64 KiB that the kernel
+	// passes to a device at once.
 	if err := s.handle.LinkSetGSOMaxSegs(s.leg, 1); err != nil {
 		return fmt.Errorf("the device's segments: %w", err)
 	}
 	if err := s.handle.AddrAdd(s.leg, &netlink.Addr{IPNet: &net.IPNet{IP: s.ip, Mask: net.CIDRMask(30, 32)}}); err != nil {
 		return fmt.Errorf("the device's address: %w", err)
 	}
-	// Nobody asks across an ocean for a neighbour's address, so nothing is to be lost
-	// of that.
+	// Real networks do not resolve a neighbour's address across an ocean, so that must not be
+	// impaired.
 	err := s.handle.NeighAdd(&netlink.Neigh{LinkIndex: s.leg.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
 		IP: other.ip, HardwareAddr: other.leg.Attrs().HardwareAddr})
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *side) setUp(other *side, q netlink.Qdisc) error {
 	return nil
 }
 
-// set changes what is done to what leaves the sides from now on.
+// set changes how what leaves the sides is impaired from now on.
 func (n *network) set(l Profile) error {
 	for _, s := range []*side{n.near, n.far} {
 		q := n.shape(attrsOf(s.leg), l)
@@ -162,9 +162,9 @@ func (n *network) set(l Profile) error {
 	return nil
 }
 
-// pair is a new TCP connection through the network, both ends of it.
+// pair returns both ends of a new TCP connection through the network.
 func (n *network) pair(ctx context.Context) (near, far net.Conn, err error) {
-	// A listener for each: whose connection it is that comes is then no question.
+	// A separate listener for each, so that it is clear whose connection arrives.
 	var ln net.Listener
 	err = n.far.do(func() (err error) {
 		var cfg net.ListenConfig
@@ -203,8 +203,8 @@ func (s *side) do(f func() error) error {
 	})
 }
 
-// onThreadOfItsOwn runs f, which may change the thread's network namespace.
-// Afterwards the thread is in the one where it was, or gone.
+// onThreadOfItsOwn runs f, which may change the thread's network namespace. Afterwards the thread
+// is back in its namespace, or gone.
 func onThreadOfItsOwn(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -212,7 +212,7 @@ func onThreadOfItsOwn(f func() error) error {
 		home, err := netns.Get()
 		if err == nil {
 			err = f()
-			// A goroutine that ends with its thread locked takes the thread along.
+			// A goroutine that ends with its thread locked ends the thread, too.
 			if netns.Set(home) == nil {
 				runtime.UnlockOSThread()
 			}
@@ -223,8 +223,7 @@ func onThreadOfItsOwn(f func() error) error {
 	return <-done
 }
 
-// Close lets go of the namespaces, which end with their last socket. A nil
-// network has none.
+// Close releases the namespaces, which end with their last socket. A nil network has none.
 func (n *network) Close() error {
 	if n == nil {
 		return nil
@@ -240,25 +239,23 @@ func (n *network) Close() error {
 }
 
 const (
-	// unlimited is the rate of a Profile without one, in bytes a second: 100 Gbit/s.
-	// With a rate netem keeps packets in order whatever the jitter, and a change
-	// without one would leave that which was before.
+	// unlimited is the rate of a Profile without one, in bytes per second: 100 Gbit/s. With a rate,
+	// netem keeps packets in order whatever the jitter, and a change without one would keep the
+	// previous one.
 	unlimited = 12_500_000_000
-	// patience is how much may wait at a bottleneck before it drops, in seconds of
-	// its rate.
+	// patience is how much may wait at a bottleneck before it drops, in seconds of its rate.
 	patience = 1.0
-	// longQueue is a limit that windows of TCP do not reach, and shortQueue holds
-	// the beginning of a connection, both in packets.
+	// longQueue is a limit that TCP's windows do not reach, and shortQueue is enough for the
+	// beginning of a connection, both in packets.
 	longQueue, shortQueue = 100_000, 100
 )
 
-// netem does l as the kernel does (tc-netem(8)).
+// netem returns l as the kernel's netem (tc-netem(8)).
 func netem(attrs netlink.QdiscAttrs, l Profile) netlink.Qdisc {
 	rate, limit := uint64(unlimited), uint32(longQueue)
 	if l.Rate > 0 {
 		rate = uint64(l.Rate)
-		// What is on its way waits in the same queue as what stands before the
-		// bottleneck.
+		// Packets in flight wait in the same queue as those before the bottleneck.
 		held := (l.Delay + l.Jitter).Seconds() + patience
 		limit = uint32(min(longQueue, max(shortQueue, math.Ceil(held*float64(l.Rate)/ethernetMTU))))
 	}
@@ -271,8 +268,8 @@ func netem(attrs netlink.QdiscAttrs, l Profile) netlink.Qdisc {
 	})
 }
 
-// Probe returns nil if this user can impair connections in network namespaces on
-// this host, else what is lacking. It makes the namespaces and releases them.
+// Probe returns nil if this user can impair connections in network namespaces on this host,
+// otherwise what is missing. It makes the namespaces and releases them.
 func Probe() error {
 	n, err := newNetwork(context.Background(), Profile{}, nil)
 	if err != nil {

@@ -16,8 +16,7 @@ type (
 
 var errOnlyLinux = errors.New("only Linux has network namespaces")
 
-// Probe returns nil if this user can have a Profile done in network namespaces on this
-// host, else it says what is lacking.
+// Probe returns what is missing to impair connections in network namespaces.
 func Probe() error { return errOnlyLinux }
 
 func newNetwork(context.Context, Profile, shaper) (*network, error) { return nil, errOnlyLinux }

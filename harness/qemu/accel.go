@@ -18,14 +18,13 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// AccelOptions says how ChooseAccel may find out. The zero value works.
+// AccelOptions configures ChooseAccel. The zero value works.
 type AccelOptions struct {
-	// Banner is what the guest's console shows when KVM works. Zero means
-	// anything at all.
+	// Banner is what the guest's console shows if KVM works. The zero value accepts any output.
 	Banner serial.Matcher
 
-	// CacheDir is where answers are remembered until the next boot of the
-	// host. Default: every process asks anew.
+	// CacheDir is the directory in which answers are remembered until the next boot of the host.
+	// Default: every process tries again.
 	CacheDir string
 
 	// Getenv reads the environment; nil means os.Getenv.
@@ -49,26 +48,26 @@ func (o AccelOptions) device() string {
 	return o.Device
 }
 
-// Choice is an accelerator and why.
+// Choice is an accelerator and the reason for it.
 type Choice struct {
 	Accel  Accel
 	Reason string // one sentence without its full stop
 }
 
-// probeLimit is how long a guest may take under KVM to say something. Where
-// KVM works UEFI firmware does so in about a second.
+// probeLimit is how long a guest may take under KVM to print something. If KVM works, UEFI firmware
+// does so in about a second.
 const probeLimit = 20 * time.Second
 
-// unsureFor is how long the answer is believed that the guest said nothing
-// under KVM: a host that was busy may have been the reason.
+// unsureFor is how long the answer is kept that the guest printed nothing under KVM, because a busy
+// host may have been the reason.
 const unsureFor = 10 * time.Minute
 
-// ChooseAccel decides what runs the machine. cfg.Accel of kvm or tcg is a
-// decision; auto or "" is decided by SPICELANE_ACCEL, or else by whether KVM
-// can be opened and the machine described by cfg, run on it in a temporary
-// directory, says something on its console. That answer is cached.
+// ChooseAccel decides how the machine runs. If cfg.Accel is kvm or tcg, that is the answer. If it
+// is auto or "", SPICELANE_ACCEL decides. Otherwise ChooseAccel tries KVM: it runs the machine
+// described by cfg on it, in a temporary directory, until the guest prints something on its
+// console. That answer is cached.
 //
-// KVM that is asked for and does not work is a *HostError.
+// If KVM is requested and does not work, the error is a *HostError.
 func ChooseAccel(ctx context.Context, cfg Config, opt AccelOptions) (Choice, error) {
 	want, by := cfg.Accel, "asked for"
 	if want == "" || want == AccelAuto {
@@ -97,7 +96,7 @@ func ChooseAccel(ctx context.Context, cfg Config, opt AccelOptions) (Choice, err
 	}
 }
 
-// kvmUnusable returns why KVM cannot be used, nil when it can.
+// kvmUnusable returns why KVM cannot be used; nil if it can.
 func kvmUnusable(ctx context.Context, cfg Config, opt AccelOptions) (*HostError, error) {
 	if lacks := openKVM(opt.device()); lacks != nil {
 		return lacks, nil
@@ -146,7 +145,7 @@ func openKVM(device string) *HostError {
 	}
 }
 
-// kvmAnswer is what a trial found out.
+// kvmAnswer is the result of a trial.
 type kvmAnswer struct {
 	Works  bool      `json:"works"`
 	Reason string    `json:"reason,omitempty"`
@@ -155,8 +154,8 @@ type kvmAnswer struct {
 
 func (a kvmAnswer) stale(now time.Time) bool { return !a.Until.IsZero() && now.After(a.Until) }
 
-// trials are the answers that this process knows and those that it is finding out.
-// Callers that want the same answer share one trial.
+// trials are the answers that this process has, and those that it is finding out. Callers that want
+// the same answer share one trial.
 type trials struct {
 	mu      sync.Mutex
 	known   map[string]kvmAnswer     // by key
@@ -165,9 +164,8 @@ type trials struct {
 
 var kvmTrials = &trials{known: make(map[string]kvmAnswer), running: make(map[string]chan struct{})}
 
-// answer returns the answer for key. If it is not known, one caller finds it out
-// while the others wait for that, each until its own ctx ends. Where that caller
-// finds no answer, the next one tries.
+// answer returns the answer for key. If it is unknown, one caller runs the trial while the others
+// wait, each until its own ctx ends. If that caller gets no answer, the next one tries.
 func (t *trials) answer(ctx context.Context, key string, try func() (kvmAnswer, error)) (kvmAnswer, error) {
 	for {
 		if ctx.Err() != nil {
@@ -194,7 +192,7 @@ func (t *trials) answer(ctx context.Context, key string, try func() (kvmAnswer, 
 	}
 }
 
-// lead finds the answer out for everybody.
+// lead runs the trial for all callers.
 func (t *trials) lead(key string, ended chan struct{}, try func() (kvmAnswer, error)) (kvmAnswer, error) {
 	defer func() {
 		t.mu.Lock()
@@ -211,15 +209,15 @@ func (t *trials) lead(key string, ended chan struct{}, try func() (kvmAnswer, er
 	return a, err
 }
 
-// forget makes this process one that knows no answer yet.
+// forget makes this process forget all answers.
 func (t *trials) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.known)
 }
 
-// tryKVM runs the machine on KVM until its console shows the banner. The error
-// is one that says nothing of KVM.
+// tryKVM runs the machine on KVM until its console shows the banner. An error means that the trial
+// says nothing about KVM.
 func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, error) {
 	dir, err := os.MkdirTemp(trialParent(cfg), "kvm")
 	if err != nil {
@@ -235,7 +233,7 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 	trial.Spice, trial.Agent = Spice{}, false
 	trial.LoadState, trial.Paused, trial.OnReset = "", false, nil
 	if cfg.Disk != "" {
-		// NB: the machine's own disk stays untouched.
+		// NB: the machine's own disk is not changed.
 		trial.Image, trial.Disk = cfg.Disk, ""
 	}
 	if fw := cfg.Firmware; fw.Vars != "" {
@@ -257,9 +255,9 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 	return judgeTrial(ctx, err)
 }
 
-// trialParent returns where the directory of a trial goes: beside the machine's
-// sockets, so that whoever clears up after a killed process finds it, unless
-// the paths of the trial's own sockets would get too long there.
+// trialParent returns the parent of a trial's directory. It is beside the machine's sockets, so
+// that a killed process's files are found and removed, unless the paths of the trial's own sockets
+// would be too long there.
 func trialParent(cfg Config) string {
 	const below = len("/kvm4294967295/") + len(serialSocket)
 	if dir := cfg.SocketDir; dir != "" && len(dir)+below <= maxSocketPath {
@@ -272,7 +270,7 @@ func trialParent(cfg Config) string {
 
 var errNoLife = errors.New("no sign of life")
 
-// judgeTrial tells faults of KVM from others.
+// judgeTrial tells failures of KVM from others.
 func judgeTrial(ctx context.Context, err error) (kvmAnswer, error) {
 	var end *ExitError
 	var host *HostError
@@ -295,9 +293,9 @@ func judgeTrial(ctx context.Context, err error) (kvmAnswer, error) {
 	}
 }
 
-// kvmKey names everything that the answer depends on.
+// kvmKey returns everything that the answer depends on.
 func kvmKey(cfg Config, opt AccelOptions) string {
-	// The disk may be a fresh overlay: the image below it is what counts.
+	// The disk may be a new overlay, so the image below it counts.
 	image := cfg.Image
 	if image == "" {
 		image = cfg.Disk
@@ -314,7 +312,7 @@ func kvmKey(cfg Config, opt AccelOptions) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// bootID names this boot of the host: a new kernel may have fixed KVM.
+// bootID identifies this boot of the host: a new kernel may have fixed KVM.
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -340,8 +338,8 @@ func readAnswer(dir, key string) (kvmAnswer, bool) {
 	return a, true
 }
 
-// writeAnswer keeps the answer if it can: without it the next process asks
-// again, which is no harm but to its patience.
+// writeAnswer saves the answer if possible. Otherwise the next process tries again, which only
+// takes time.
 func writeAnswer(dir, key string, a kvmAnswer) {
 	if dir == "" || os.MkdirAll(dir, 0o755) != nil {
 		return

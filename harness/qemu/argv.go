@@ -10,12 +10,12 @@ import (
 	"strings"
 )
 
-// maxSocketPath is how long the path of a unix socket may be, in bytes:
-// sockaddr_un holds 108 with the closing zero (unix(7)).
+// maxSocketPath is the greatest length of a unix socket's path, in bytes: sockaddr_un has 108 with
+// the terminating zero (unix(7)).
 const maxSocketPath = 107
 
-// maxTicket is how long a ticket may be, in bytes. spice-protocol's
-// SPICE_MAX_PASSWORD_LENGTH is 60 with the closing zero; spice-server cuts the rest.
+// maxTicket is the greatest length of a ticket, in bytes. spice-protocol's
+// SPICE_MAX_PASSWORD_LENGTH is 60 with the terminating zero; spice-server cuts off the rest.
 const maxTicket = 59
 
 // Files of a machine in Config.Dir.
@@ -33,8 +33,8 @@ const (
 	serialSocket = "serial.sock"
 )
 
-// ticketFile is where QEMU reads the ticket: a pipe that it inherits from Start,
-// so that the ticket is never in a file, whoever is killed when.
+// ticketFile is where QEMU reads the ticket: a pipe that it inherits from Start. So the ticket is
+// never in a file, even if a process is killed.
 const (
 	ticketFD   = 4
 	ticketFile = "/dev/fd/4"
@@ -47,17 +47,16 @@ func (c Config) socket(name string) string {
 	return filepath.Join(c.Dir, name)
 }
 
-// QMPSocket returns the path of the QMP socket for other programs. It serves one
-// connection at a time; the machine's owner has one of its own.
+// QMPSocket returns the path of the QMP socket for other programs. It serves one connection at a
+// time; the machine's owner uses a separate connection.
 func (c Config) QMPSocket() string { return c.socket(qmpSocket) }
 
-// ToolSocket returns the path of the QMP socket of this program's own commands. A person
-// who is connected to QMPSocket for hours must not keep them waiting.
+// ToolSocket returns the path of the QMP socket for this program's own commands. Somebody who is
+// connected to QMPSocket for hours must not make them wait.
 func (c Config) ToolSocket() string { return c.socket(toolSocket) }
 
-// Argv returns the command line for the machine, program first. It looks at
-// nothing but cfg. CommandLine makes its result a text to paste into a shell.
-// The ticket is never in it.
+// Argv returns the command line for the machine, program first. It depends only on cfg. CommandLine
+// converts it to a text for a shell. It never contains the ticket.
 func Argv(cfg Config) ([]string, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -92,16 +91,16 @@ type argv struct{ args []string }
 func (a *argv) add(args ...string) { a.args = append(a.args, args...) }
 
 func (a *argv) machine(cfg Config) {
-	// vmport is VMware's backdoor: nothing here uses it, and with it the
-	// PS/2 mouse may turn into an absolute one.
+	// vmport is VMware's backdoor. Nothing here uses it, and with it the PS/2 mouse may turn into
+	// an absolute one.
 	a.add("-machine", "q35,vmport=off")
 	a.add("-accel", string(cfg.Accel))
 	a.add("-cpu", cfg.cpu())
 	a.add("-smp", strconv.Itoa(cfg.cpus()))
 	a.add("-m", strconv.Itoa(cfg.memory())+"M")
 	a.add("-rtc", "base=utc")
-	// A guest that panics tells QEMU through this device (GUEST_PANICKED), and
-	// then stands still, so that its screen can still be looked at.
+	// A guest that panics tells QEMU through this device (GUEST_PANICKED). It then stops, so that
+	// its screen can still be read.
 	a.add("-device", "pvpanic", "-action", "panic=pause")
 }
 
@@ -117,8 +116,7 @@ func (a *argv) disk(cfg Config) {
 	if cfg.Disk == "" {
 		return
 	}
-	// The overlay is thrown away with the lane: flushing it to the platter
-	// only costs time.
+	// The overlay is deleted with the lane, so flushing it to the disk only costs time.
 	a.add("-drive", option("if=none", "id=disk0", "format=qcow2", "cache=unsafe", "file="+escape(cfg.Disk)))
 	a.add("-device", "virtio-blk-pci,drive=disk0,bootindex=0")
 }
@@ -187,8 +185,8 @@ func (a *argv) spice(cfg Config) {
 	a.add("-spice", option(opts...))
 }
 
-// consoles adds what the harness listens to: the serial console, which QEMU
-// writes into the log by itself so that nothing is lost whoever dies, and QMP.
+// consoles adds the serial console and QMP. QEMU itself writes the console into the log, so nothing
+// is lost if another process dies.
 func (a *argv) consoles(cfg Config) {
 	a.add("-chardev", option("socket", "id=com1", "path="+escape(cfg.socket(serialSocket)), "server=on", "wait=off",
 		"logfile="+escape(filepath.Join(cfg.Dir, SerialLog)), "logappend=on"))
@@ -329,8 +327,8 @@ func (s Spice) check() error {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// CommandLine writes a command line for a POSIX shell, an option with its
-// values a line. Where QEMU is to read a ticket, it gets "ticket".
+// CommandLine returns a command line for a POSIX shell, one option with its values per line. Where
+// QEMU reads a ticket, it gets "ticket".
 func CommandLine(args []string) string {
 	var b strings.Builder
 	asksTicket := slices.ContainsFunc(args, func(a string) bool { return strings.HasSuffix(a, "file="+ticketFile) })

@@ -6,7 +6,7 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 )
 
-// Accel is what executes the guest's instructions.
+// Accel is the accelerator, which executes the guest's instructions.
 type Accel string
 
 const (
@@ -22,7 +22,7 @@ const (
 	QXL    Display = "qxl" // the default
 	Virtio Display = "virtio"
 	Std    Display = "std"
-	// NoDisplay is no graphics device; SPICE then offers inputs only.
+	// NoDisplay means no graphics device; SPICE then offers only inputs.
 	NoDisplay Display = "none"
 )
 
@@ -43,8 +43,8 @@ func Compressions() []Compression {
 	return []Compression{CompressionOff, CompressionAutoGLZ, CompressionAutoLZ, CompressionQUIC, CompressionGLZ, CompressionLZ}
 }
 
-// Config describes a machine. Dir is required by Start; everything else has a
-// default. Prepare fills in what it takes files or a look at the host to know.
+// Config describes a machine. Start requires Dir; everything else has a default. Prepare fills in
+// what needs files or a look at the host.
 type Config struct {
 	// Name is the machine's name in QEMU and in errors; "" means "machine".
 	Name string
@@ -52,12 +52,12 @@ type Config struct {
 	// UUID is the machine's SMBIOS UUID; "" leaves it to QEMU (zeros).
 	UUID string
 
-	// Dir is where serial.log, qemu.log, qemu.argv and qmp.ndjson go; it is
-	// made if it is missing. Files there are appended to.
+	// Dir is the directory of serial.log, qemu.log, qemu.argv and qmp.ndjson. It is created if
+	// missing. Existing files are appended to.
 	Dir string
 
-	// SocketDir is where sockets go that are not given by a full path; ""
-	// means Dir. It has to be short: a socket path has at most 107 bytes.
+	// SocketDir is the directory of sockets without a full path; "" means Dir. It must be short: a
+	// socket path has at most 107 bytes.
 	SocketDir string
 
 	// Binary is QEMU's program; "" means FindQEMU's.
@@ -67,7 +67,7 @@ type Config struct {
 	// fills in FindOVMF's unless BIOS is set.
 	Firmware Firmware
 
-	// BIOS keeps Prepare from looking for UEFI firmware.
+	// BIOS stops Prepare from looking for UEFI firmware.
 	BIOS bool
 
 	// Image is the guest's disk image. Prepare puts a qcow2 overlay above it
@@ -89,20 +89,20 @@ type Config struct {
 	// CPU is the processor model; "" means "host" under KVM, "max" under TCG.
 	CPU string
 
-	// Accel is the accelerator; "" means auto. Argv takes only a chosen one.
+	// Accel is the accelerator; "" means auto. Argv accepts only a decided one.
 	Accel Accel
 
 	// Display is the graphics device; "" means QXL.
 	Display Display
 
-	// DBusDisplay lets Machine.Screen read the picture from QEMU's D-Bus display. Start
-	// sets it where this QEMU has one and there is a graphics device.
+	// DBusDisplay makes Machine.Screen read the picture from QEMU's D-Bus display. Start sets it if
+	// this QEMU supports it and there is a graphics device.
 	DBusDisplay bool
 
 	// Spice configures the SPICE server. Zero means none.
 	Spice Spice
 
-	// Agent adds the virtio port that SPICE's guest agent talks on.
+	// Agent adds the virtio port that SPICE's guest agent uses.
 	Agent bool
 
 	// Audio adds a sound card connected to SPICE's playback and record
@@ -112,8 +112,7 @@ type Config struct {
 	// Tablet adds a USB tablet: absolute pointer positions.
 	Tablet bool
 
-	// NICs are network cards. None has an option ROM: iPXE costs about 5 s a
-	// card at boot.
+	// NICs are network cards, without option ROMs: iPXE costs about 5 s per card at boot.
 	NICs []NIC
 
 	// Devices are values for further -device options.
@@ -125,26 +124,25 @@ type Config struct {
 	// Paused starts the machine with its processors stopped.
 	Paused bool
 
-	// LoadState is a file with state saved by Machine.SaveState, restored by
-	// Start instead of a boot; "" boots. The rest of the configuration has to
-	// be that of the machine saved, and Disk and Firmware.Vars have to be
-	// copies made while it was paused after saving.
+	// LoadState is a file with state from Machine.SaveState, which Start restores instead of
+	// booting; "" boots. The rest of the configuration must be that of the saved machine. Disk and
+	// Firmware.Vars must be copies made while it was paused after saving.
 	LoadState string
 
-	// Said is what the guest had said on its console when LoadState was saved.
-	// It begins the machine's console, so that that reads like the one of a
-	// guest that has booted. Without LoadState it is ignored.
+	// Said is what the guest had printed on its console when LoadState was saved. The machine's
+	// console begins with it, so that it looks like the console of a guest that has booted. Without
+	// LoadState it is ignored.
 	Said []byte
 
-	// LoopResets is how many resets by the guest itself, each within 15 s of the one
-	// before and 2 s in all at least, are a loop and end the machine; 0 means 10, less
-	// means that none are.
+	// LoopResets is how many resets by the guest itself count as a loop, which ends the machine.
+	// Each must come within 15 s of the previous one, and all together must take at least 2 s. 0
+	// means 10, negative means no limit.
 	LoopResets int
 
-	// OnReset is told each reset of the machine. It must not block.
+	// OnReset is called for each reset of the machine. It must not block.
 	OnReset func(Reset)
 
-	// Logger gets what happens to the machine. Nil discards.
+	// Logger gets the machine's events. Nil discards them.
 	Logger *slog.Logger
 }
 
@@ -157,30 +155,27 @@ type Spice struct {
 	// Addr is the IP address to listen on; "" means 127.0.0.1.
 	Addr string
 
-	// Port and TLSPort are TCP ports, 1 to 65535. 0 means none. With AnyPort
-	// Start picks a free one, and another one should that be taken
-	// meanwhile; Machine.Spice says which.
+	// Port and TLSPort are TCP ports, 1 to 65535. 0 means none. With AnyPort, Start picks a free
+	// port, and another one if that is taken meanwhile; Machine.Spice says which.
 	Port, TLSPort int
 
-	// X509Dir holds ca-cert.pem, server-cert.pem and server-key.pem. Required
-	// with TLSPort.
+	// X509Dir contains ca-cert.pem, server-cert.pem and server-key.pem. Required with TLSPort.
 	X509Dir string
 
-	// TLSChannels names the channels to allow over TLS only, such as "main"
-	// or "inputs"; "default" means all.
+	// TLSChannels names the channels that are allowed only over TLS, such as "main" or "inputs";
+	// "default" means all.
 	TLSChannels []string
 
-	// Ticket is the password of clients, at most 59 bytes; "" means none is
-	// asked. It reaches QEMU through a pipe.
+	// Ticket is the clients' password, at most 59 bytes; "" means none. It reaches QEMU through a
+	// pipe.
 	Ticket string
 
 	// Compression is the image compression; "" leaves it to QEMU.
 	Compression Compression
 
-	// SingleClient keeps the server's own rule that a new client throws the
-	// one before it out. By default several may look at once, so that a
-	// person's viewer does not end a test; the server has a switch for that
-	// in its environment.
+	// SingleClient keeps the server's own rule that a new client disconnects the previous one. By
+	// default several may be connected, so that a person's viewer does not end a test. The server
+	// has a switch for that in its environment.
 	SingleClient bool
 
 	// Streaming is streaming-video: "off", "all" or "filter"; "" leaves it
@@ -188,7 +183,7 @@ type Spice struct {
 	Streaming string
 }
 
-// AnyPort asks Start to pick a free TCP port.
+// AnyPort tells Start to pick a free TCP port.
 const AnyPort = -1
 
 // manyClients is the environment variable that lets spice-server serve more

@@ -11,9 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
 )
 
-// screen is a machine's D-Bus display. It is open while somebody uses it: QEMU draws
-// for a listener whatever the guest paints, which costs time and makes a QXL device
-// render more often than it would.
+// screen is a machine's D-Bus display. It is open only while it is used. For a listener QEMU draws
+// everything that the guest paints, which costs time and makes a QXL device render more often.
 type screen struct {
 	turn    chan struct{} // a semaphore of one: who may open and close it
 	display *dbusdisplay.Display
@@ -22,13 +21,11 @@ type screen struct {
 
 func newScreen() screen { return screen{turn: make(chan struct{}, 1)} }
 
-// ErrNoDBusDisplay says that this QEMU has no D-Bus display, or the machine no
-// graphics device.
+// ErrNoDBusDisplay means that this QEMU has no D-Bus display, or the machine no graphics device.
 var ErrNoDBusDisplay = errors.New("this machine has no D-Bus display")
 
-// Display returns the machine's screen as QEMU paints it, with every change, until
-// release is called. The error is ErrNoDBusDisplay where QEMU has none; Screenshot
-// works everywhere.
+// Display returns the machine's screen as QEMU paints it, with every change, until release is
+// called. The error is ErrNoDBusDisplay if QEMU has none; Screenshot always works.
 func (m *Machine) Display(ctx context.Context) (d *dbusdisplay.Display, release func(), err error) {
 	if !m.cfg.DBusDisplay {
 		return nil, nil, ErrNoDBusDisplay
@@ -55,8 +52,8 @@ func (m *Machine) Display(ctx context.Context) (d *dbusdisplay.Display, release 
 	return s.display, sync.OnceFunc(s.release), nil
 }
 
-// refresh makes QEMU look at its graphics device: as long as nobody looked, it has
-// told the surface of the last time. A screendump is how QMP asks for that.
+// refresh makes QEMU read its graphics device. As long as nothing reads it, QEMU reports the
+// previous surface. With QMP, a screendump does that.
 func (m *Machine) refresh(ctx context.Context, d *dbusdisplay.Display) error {
 	if err := m.qmp.Do(ctx, "screendump", map[string]any{"filename": os.DevNull}, nil); err != nil {
 		return err
@@ -73,8 +70,8 @@ func (s *screen) release() {
 	}
 }
 
-// Screen returns what the primary display shows: from QEMU's D-Bus display, else by
-// Screenshot. Every pixel is opaque.
+// Screen returns the primary display's picture, from QEMU's D-Bus display or else by Screenshot.
+// Every pixel is opaque.
 func (m *Machine) Screen(ctx context.Context) (*image.NRGBA, error) {
 	d, release, err := m.Display(ctx)
 	if err == nil {

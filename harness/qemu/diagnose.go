@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// portBusyError is a *HostError that Start may try to get round.
+// portBusyError is a *HostError that Start may avoid with another port.
 type portBusyError struct{ HostError }
 
 func (e *portBusyError) Unwrap() error { return &e.HostError }
 
-// A symptom is a text in QEMU's output that tells why it did not start.
+// A symptom is a text in QEMU's output that says why it did not start.
 type symptom struct {
 	text  *regexp.Regexp
 	blame func(cfg Config, line string) error
@@ -38,7 +38,7 @@ var symptoms = []symptom{
 	{regexp.MustCompile(`Could not access KVM kernel module|failed to initialize kvm|KVM is not supported`), func(_ Config, line string) error {
 		return &HostError{What: "KVM cannot be used: " + line, Hint: "use --accel auto or tcg, or see that this user may open /dev/kvm"}
 	}},
-	// The file stands in the next line.
+	// The file is in the next line.
 	{regexp.MustCompile(`Is another process using the image \[`), func(_ Config, line string) error {
 		_, rest, _ := strings.Cut(line, "[")
 		path, _, _ := strings.Cut(rest, "]")
@@ -73,8 +73,8 @@ var adornment = regexp.MustCompile(`^(\d\S+T\S+ )?(\S*qemu\S*: )?`)
 
 func unadorned(line string) string { return adornment.ReplaceAllString(line, "") }
 
-// diagnose turns the end of a QEMU that did not start into the host's or the
-// configuration's fault where its output says so.
+// diagnose turns the end of a QEMU that did not start into a host or configuration error, if QEMU's
+// output says so.
 func (m *Machine) diagnose(e *ExitError) error {
 	if e.Kind != KindExit {
 		return e

@@ -15,9 +15,9 @@ import (
 	"syscall"
 )
 
-// Overlay makes a qcow2 image at path that holds only what differs from base,
-// another image that stays as it is. base may be qcow2 or raw. A base that is
-// missing, damaged or in use is a *ConfigError, a full disk a *HostError.
+// Overlay makes a qcow2 image at path that contains only the differences from base, which stays
+// unchanged. base may be qcow2 or raw. If base is missing, damaged or in use, the error is a
+// *ConfigError; if the disk is full, a *HostError.
 func Overlay(ctx context.Context, base, path string) error {
 	tool, err := FindImageTool(os.Getenv)
 	if err != nil {
@@ -34,7 +34,7 @@ func Overlay(ctx context.Context, base, path string) error {
 	return writeOverlay(path, image.name, image.format, image.size)
 }
 
-// An imageInfo is what an overlay says of the image below it.
+// An imageInfo describes the image below an overlay.
 type imageInfo struct {
 	name   string // see layer.name
 	format string
@@ -47,7 +47,7 @@ const (
 	checkNothing = 63 // the format has nothing that could be checked
 )
 
-// checkImage says whether a guest can be started from the image at path.
+// checkImage returns an error if no guest can be started from the image at path.
 func checkImage(ctx context.Context, tool, path string) (imageInfo, error) {
 	var image imageInfo
 	if err := readable(path); err != nil {
@@ -81,19 +81,18 @@ func checkImage(ctx context.Context, tool, path string) (imageInfo, error) {
 		return failed("qemu-img info made no sense", err)
 	}
 	image.format, image.size = info.Format, info.Size
-	// QEMU takes whatever it does not know for a raw image. One that is named
-	// qcow2 and does not begin so is damaged; a raw one below one sector is
-	// no disk.
+	// QEMU treats whatever it does not recognise as a raw image. A file that is named qcow2 and
+	// does not begin like one is damaged. A raw image smaller than one sector is not a disk.
 	if strings.HasSuffix(path, ".qcow2") && image.format != "qcow2" {
 		return failed("its name says qcow2, its content does not", nil)
 	}
 	if image.size < 512 {
 		return failed(fmt.Sprintf("it holds %d bytes", image.size), nil)
 	}
-	// The reference counts of an image that was not closed are known to be stale.
-	// Only a writer needs them, and QEMU puts them right before it writes.
+	// The reference counts of an image that was not closed are stale. Only a writer needs them, and
+	// QEMU repairs them before it writes.
 	if top.qcow2 == nil || !top.qcow2.dirty {
-		// Formats that cannot be checked are opened, which shows a lock.
+		// Formats that cannot be checked are opened, which reveals a lock.
 		out, err := runTool(ctx, tool, "check", "-q", image.name)
 		var exit *exec.ExitError
 		if errors.As(err, &exit) && (exit.ExitCode() == checkLeaks || exit.ExitCode() == checkNothing) {
@@ -106,12 +105,12 @@ func checkImage(ctx context.Context, tool, path string) (imageInfo, error) {
 	return image, nil
 }
 
-// lockedImage is what QEMU and its tool say of an image that a running machine
-// has, in versions 2.10 to 10.0.
+// lockedImage matches the messages of QEMU and its tool, in versions 2.10 to 10.0, for an image
+// that a running machine uses.
 var lockedImage = regexp.MustCompile(`Failed to get (shared )?"?[a-z ]+"? lock`)
 
-// unusable says why the tool could not use the image at path: it is in use, or not
-// yet complete, or else damaged.
+// unusable returns why the tool could not use the image at path: it is in use, incomplete, or
+// damaged.
 func unusable(path, out string, err error) error {
 	if text := lockedImage.FindString(out); text != "" {
 		return inUse(path, text)
@@ -139,7 +138,7 @@ func runTool(ctx context.Context, tool string, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// said returns the tool's last line without its name, or the error.
+// said returns the last line of the tool's output without its name, or the error.
 func said(out string, err error) string {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	last := strings.TrimPrefix(strings.TrimSpace(lines[len(lines)-1]), "qemu-img: ")
@@ -149,8 +148,8 @@ func said(out string, err error) string {
 	return last
 }
 
-// CopyVars makes the machine's own copy of firmware variables. A template that
-// cannot be read and a full disk are *HostErrors.
+// CopyVars copies firmware variables for one machine. An unreadable template and a full disk are
+// *HostErrors.
 func CopyVars(template, path string) (err error) {
 	in, err := os.Open(template)
 	if err != nil {
@@ -187,10 +186,9 @@ const (
 	varsFile = "vars.fd"
 )
 
-// Prepare finds QEMU and firmware where cfg names none, makes the machine's
-// directory, its overlay above cfg.Image and its copy of the firmware's
-// variables, and returns cfg with these filled in. What cannot be had on this
-// host is a *HostError. Files are left in Dir whatever happens.
+// Prepare fills in a Config. It finds QEMU and firmware if cfg names none, and creates the
+// machine's directory, its overlay over cfg.Image and its copy of the firmware's variables. If the
+// host lacks something, the error is a *HostError. Files stay in Dir in any case.
 func Prepare(ctx context.Context, cfg Config) (Config, error) {
 	var err error
 	if cfg.Dir == "" {

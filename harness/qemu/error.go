@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// HostError says what the host lacks and what would mend it. A command that
-// ends in one exits 3; a test skips or fails by its Policy.
+// HostError says what the host lacks and how to fix that. A command that ends with one exits 3; a
+// test skips or fails according to its Policy.
 type HostError struct {
 	What string // a sentence without its full stop
 	Hint string // what to do, often a command; may be empty
@@ -20,11 +20,11 @@ type HostError struct {
 func (e *HostError) Error() string { return withHint(e.What, e.Hint) }
 func (e *HostError) Unwrap() error { return e.Err }
 
-// Verdict is Host.
+// Verdict returns Host.
 func (e *HostError) Verdict() verdict.Kind { return verdict.Host }
 
-// ConfigError says what is wrong with the configuration of a machine or with
-// a file that it names. A command that ends in one exits 2.
+// ConfigError says what is wrong with the configuration of a machine, or with a file that it names.
+// A command that ends with one exits 2.
 type ConfigError struct {
 	What string // a sentence without its full stop
 	Hint string // what to do; may be empty
@@ -34,7 +34,7 @@ type ConfigError struct {
 func (e *ConfigError) Error() string { return withHint(e.What, e.Hint) }
 func (e *ConfigError) Unwrap() error { return e.Err }
 
-// Verdict is Harness: whoever configured the machine can change it.
+// Verdict returns Harness: the author of the configuration can fix it.
 func (e *ConfigError) Verdict() verdict.Kind { return verdict.Harness }
 
 func withHint(what, hint string) string {
@@ -44,7 +44,7 @@ func withHint(what, hint string) string {
 	return what + "; " + hint
 }
 
-// Kind is how a machine ended.
+// Kind says how a machine ended.
 type Kind string
 
 const (
@@ -61,8 +61,7 @@ const (
 	KindClosed        Kind = "closed"         // Machine.Close
 )
 
-// ExitError is the end of a machine. Everybody who waits for something of the
-// machine gets it at once.
+// ExitError is the end of a machine. Everyone who waits for the machine gets it at once.
 type ExitError struct {
 	Kind   Kind
 	Reason string   // one sentence without its full stop
@@ -80,7 +79,7 @@ func (e *ExitError) Error() string {
 	return s
 }
 
-// Hop returns the guest if it ended the machine, else QEMU.
+// Hop returns HopGuest if the guest ended the machine, otherwise HopQEMU.
 func (e *ExitError) Hop() verdict.Hop {
 	switch e.Kind {
 	case KindShutdown, KindPanicked, KindResetLoop:
@@ -89,22 +88,21 @@ func (e *ExitError) Hop() verdict.Hop {
 	return verdict.HopQEMU
 }
 
-// Verdict says whose fault the end of the machine is.
+// Verdict returns whose fault the end of the machine is.
 func (e *ExitError) Verdict() verdict.Kind {
 	switch e.Kind {
 	case KindShutdown, KindPanicked, KindResetLoop, KindCrash:
 		return verdict.Product
 	case KindInternalError, KindDiskFull, KindIOError, KindSignal:
-		// Nobody here sends QEMU a signal unasked: the kernel does (out of memory), or
-		// a person.
+		// The harness sends QEMU no signal by itself; the kernel does (out of memory), or a person.
 		return verdict.Host
 	default:
 		return verdict.Harness
 	}
 }
 
-// errorLine picks the line of QEMU's output that says most: the first that
-// speaks of an error, else the last; "" if there is nothing but what we asked for.
+// errorLine returns the most useful line of QEMU's output: the first that mentions an error,
+// otherwise the last. It returns "" if QEMU printed only what was requested.
 func errorLine(lines []string) string {
 	lines = slices.DeleteFunc(slices.Clone(lines), func(l string) bool {
 		return strings.Contains(l, "allowing multiple client connections")
@@ -142,9 +140,8 @@ func section(b *strings.Builder, title string, lines []string) {
 	}
 }
 
-// StateError says that a machine could not take up from a saved state, because
-// the state is damaged or belongs to another machine. The machine can still be
-// booted.
+// StateError says that a machine could not be restored from a saved state, because the state is
+// damaged or belongs to another machine. The machine can still boot.
 type StateError struct {
 	Path string // the state's file
 	Said string // what QEMU says about it; may be empty
@@ -162,8 +159,7 @@ func (e *StateError) Error() string {
 
 func (e *StateError) Unwrap() error { return e.Err }
 
-// BootError says that the machine ran but its guest did not say what shows
-// that it booted.
+// BootError says that the machine ran, but its guest did not print what shows that it has booted.
 type BootError struct {
 	Wanted string        // what was awaited on the console
 	Resets int           // how often the machine was reset meanwhile
@@ -191,10 +187,10 @@ func (e *BootError) Unwrap() error { return e.Err }
 // Awaited returns what was awaited.
 func (e *BootError) Awaited() string { return e.Wanted }
 
-// Hop returns the guest: the machine ran.
+// Hop returns HopGuest: the machine ran.
 func (e *BootError) Hop() verdict.Hop { return verdict.HopGuest }
 
-// Verdict is Product: the machine ran, and its guest did not boot.
+// Verdict returns Product: the machine ran, and its guest did not boot.
 func (e *BootError) Verdict() verdict.Kind { return verdict.Product }
 
 // Report returns everything known, over several lines.

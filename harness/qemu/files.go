@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// appendTo opens a log that may hold what an earlier machine said.
+// appendTo opens a log that may contain output of an earlier machine.
 func appendTo(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
@@ -19,19 +19,17 @@ func appendTo(path string) (*os.File, error) {
 	return f, nil
 }
 
-// discard removes a file that was not finished. It spares what is no regular
-// file: a user may well name a device.
+// discard removes an unfinished file, but only a regular one: a user may well name a device.
 func discard(path string) {
 	if st, err := os.Lstat(path); err == nil && st.Mode().IsRegular() {
-		// QEMU may have it open for a moment longer, and a file that is only
-		// unlinked keeps its room for as long.
+		// QEMU may have it open for a moment longer, and an unlinked open file still uses its
+		// space.
 		os.Truncate(path, 0)
 		os.Remove(path)
 	}
 }
 
-// fileError blames the host for a full disk and the configuration for the
-// rest.
+// fileError blames the host for a full disk, and the configuration for all other errors.
 func fileError(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return diskFull(path, err)
@@ -39,8 +37,8 @@ func fileError(path string, err error) error {
 	return &ConfigError{What: fmt.Sprintf("the machine's file cannot be written: %v", err), Hint: "choose another directory", Err: err}
 }
 
-// filledPipe returns the reading end of a pipe that holds s and ends there. s
-// has to fit into the pipe's buffer, which has a page at least.
+// filledPipe returns the reading end of a pipe that contains s and then ends. s must fit into the
+// pipe's buffer, which has at least a page.
 func filledPipe(s string) (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -54,7 +52,7 @@ func filledPipe(s string) (*os.File, error) {
 	return r, nil
 }
 
-// tailBytes is how much of a log's end is looked at for its last lines.
+// tailBytes is how much of a log's end is searched for its last lines.
 const tailBytes = 16 << 10
 
 // tailOf returns the last n lines of the file that begin at from or later,

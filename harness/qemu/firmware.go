@@ -16,8 +16,8 @@ type Firmware struct {
 	Code string // read-only
 	Vars string // the machine's own writable copy; Prepare makes it
 
-	// CodeFormat and VarsFormat are FormatRaw or FormatQcow2. "" lets Start look at
-	// the files; Argv, which looks at nothing, takes it for raw.
+	// CodeFormat and VarsFormat are FormatRaw or FormatQcow2. With "", Start checks the files;
+	// Argv, which reads no files, assumes raw.
 	CodeFormat, VarsFormat string
 }
 
@@ -34,9 +34,9 @@ func formatOr(format string) string {
 	return format
 }
 
-// firmwarePlaces are where systems put split x86-64 UEFI firmware without
-// Secure Boot, code and variables, in order of preference: 4 MiB builds first,
-// because newer systems no longer have the others.
+// firmwarePlaces are where systems install split x86-64 UEFI firmware without Secure Boot, code and
+// variables, in order of preference. 4 MiB builds come first, because newer systems have only
+// those.
 var firmwarePlaces = [][2]string{
 	// Debian, Ubuntu
 	{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"},
@@ -56,10 +56,10 @@ var firmwarePlaces = [][2]string{
 	{"/usr/share/qemu/edk2-x86_64-code.fd", "/usr/share/qemu/edk2-i386-vars.fd"},
 }
 
-// FindOVMF returns UEFI firmware: SPICELANE_OVMF_CODE and SPICELANE_OVMF_VARS
-// if getenv has them, else the first complete pair in the usual places. Vars is
-// the system's template, to be copied before use. Paths are absolute. Only one of
-// the variables is a *ConfigError, a file that is no firmware a *HostError.
+// FindOVMF returns UEFI firmware: SPICELANE_OVMF_CODE and SPICELANE_OVMF_VARS if getenv has them,
+// otherwise the first complete pair in the usual places. Vars is the system's template, to be
+// copied before use. Paths are absolute. If only one of the variables is set, the error is a
+// *ConfigError; if a file is not firmware, a *HostError.
 func FindOVMF(getenv func(string) string) (Firmware, error) {
 	return findOVMF(getenv, "/")
 }
@@ -92,8 +92,8 @@ func findOVMF(getenv func(string) string, root string) (Firmware, error) {
 	return Firmware{}, &HostError{What: "UEFI firmware (OVMF) was not found in any of the usual places", Hint: hintOVMF}
 }
 
-// identify returns fw with the formats of its files, which it looks at. A guest
-// would stand before a blank screen with what it refuses; that is a *HostError.
+// identify returns fw with the formats of its files, which it reads. Firmware that it refuses would
+// leave the guest with a blank screen; the error is a *HostError.
 func (fw Firmware) identify() (Firmware, error) {
 	code, codeFormat, err := readFlash(fw.Code)
 	if err != nil {
@@ -107,7 +107,7 @@ func (fw Firmware) identify() (Firmware, error) {
 	bad := func(format string, args ...any) (Firmware, error) {
 		return fw, &HostError{What: fmt.Sprintf(format, args...), Hint: hintOVMF}
 	}
-	// What cannot be read here is for QEMU to judge.
+	// If it cannot be read here, QEMU decides.
 	if code != nil {
 		switch has := volumes(code); {
 		case !has.code && has.vars:
@@ -132,11 +132,11 @@ func (fw Firmware) identify() (Firmware, error) {
 	return fw, nil
 }
 
-// maxFlash is how large flash may be: QEMU's limit is 8 MiB, unless it is raised.
+// maxFlash is the largest flash; QEMU's limit is 8 MiB by default.
 const maxFlash = 64 << 20
 
-// readFlash returns what a flash image holds and its format. The content is nil
-// where it cannot be told.
+// readFlash returns the content of a flash image and its format. The content is nil if it cannot be
+// determined.
 func readFlash(path string) (content []byte, format string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -173,7 +173,7 @@ var (
 	variablesGUID = []byte{0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c, 0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50}
 )
 
-// contents says what firmware volumes there are.
+// contents says which firmware volumes a flash image has.
 type contents struct{ code, vars bool }
 
 func volumes(flash []byte) (has contents) {
@@ -194,7 +194,7 @@ func volumes(flash []byte) (has contents) {
 	}
 }
 
-// errUnread says that an image uses what is not read here.
+// errUnread means that an image uses features that are not supported here.
 var errUnread = errors.New("is not read here")
 
 // qcow2Content reads the whole disk of a small image without a backing file.

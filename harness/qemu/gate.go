@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Policy is what to do with tests of real machines: SPICELANE_LANES.
+// Policy says what to do with tests of real machines: SPICELANE_LANES.
 type Policy string
 
 const (
@@ -15,7 +15,7 @@ const (
 	LanesRequire Policy = "require" // a host that cannot is a failure
 )
 
-// ParsePolicy reads the value of SPICELANE_LANES; "" means auto.
+// ParsePolicy parses the value of SPICELANE_LANES; "" means auto.
 func ParsePolicy(s string) (Policy, error) {
 	switch p := Policy(s); p {
 	case "":
@@ -36,16 +36,15 @@ const (
 	Fail Action = "fail"
 )
 
-// Decision is what a test of real machines does on this host, and why when
-// it does not run.
+// Decision says what a test of real machines does on this host, and why if it does not run.
 type Decision struct {
 	Action Action
 	Reason string // a sentence; empty with Run
 	Err    error  // what stands behind the reason; may be nil
 }
 
-// Decide applies the policy to what the host lacks, nil being nothing. An
-// error that is not a *HostError is nobody's excuse to skip.
+// Decide applies the policy to what the host lacks; nil means nothing. An error that is not a
+// *HostError is never a reason to skip.
 func (p Policy) Decide(lacks error) Decision {
 	var host *HostError
 	switch {
@@ -60,9 +59,8 @@ func (p Policy) Decide(lacks error) Decision {
 	}
 }
 
-// Gate decides by the environment and by a look at the host (QEMU, its image
-// tool, SPICE, UEFI firmware) whether tests of real machines run. It starts
-// no machine.
+// Gate decides whether tests of real machines run, from the environment and the host (QEMU, its
+// image tool, SPICE, UEFI firmware). It starts no machine.
 func Gate(ctx context.Context, getenv func(string) string) Decision {
 	policy, err := ParsePolicy(getenv(EnvLanes))
 	if err != nil {

@@ -20,8 +20,8 @@ type holder struct {
 
 func (h holder) String() string { return fmt.Sprintf("process %d (%s)", h.pid, h.command) }
 
-// holders returns the processes that have the file open, writers first, as far as
-// this user may know: root sees all, others see their own and who holds a lock.
+// holders returns the processes that have the file open, writers first, as far as this user can
+// see: root sees all, others see their own and those that hold a lock.
 func holders(path string) []holder {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -71,8 +71,8 @@ func mayWrite(pid, fd string) bool {
 	return err == nil && flags&syscall.O_ACCMODE != syscall.O_RDONLY
 }
 
-// lockers returns who has locked a file, from /proc/locks (proc_locks(5)), which
-// everybody may read. The locks of an open file description have no process there.
+// lockers returns the processes that have locked a file, from /proc/locks (proc_locks(5)), which
+// everybody may read. Locks of an open file description have no process there.
 func lockers(st os.FileInfo) []int {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -106,7 +106,7 @@ func commandOf(pid int) string {
 	return strings.TrimSpace(string(b))
 }
 
-// inUse says that an image is in use, and by whom if that can be known.
+// inUse returns the error for an image in use, with the processes if they can be found.
 func inUse(path, said string) *ConfigError {
 	by := "another process"
 	if all := holders(path); len(all) > 0 {

@@ -10,8 +10,7 @@ import (
 	"github.com/spicelane/spicelane/internal/ctxio"
 )
 
-// serialInput is the way to the guest's serial port, opened at the first
-// write.
+// serialInput is the connection to the guest's serial port, opened at the first write.
 type serialInput struct {
 	mu      sync.Mutex
 	conn    net.Conn
@@ -19,8 +18,8 @@ type serialInput struct {
 	closed  bool
 }
 
-// WriteSerial sends bytes to the guest's first serial port, as if typed on a
-// terminal. It blocks while the guest does not take them, until ctx ends.
+// WriteSerial sends bytes to the guest's first serial port, as if typed on a terminal. It blocks
+// while the guest does not read them, until ctx ends.
 func (m *Machine) WriteSerial(ctx context.Context, p []byte) (int, error) {
 	in := &m.input
 	in.mu.Lock()
@@ -35,8 +34,7 @@ func (m *Machine) WriteSerial(ctx context.Context, p []byte) (int, error) {
 			return 0, fmt.Errorf("write to the serial console: %w", err)
 		}
 		in.conn, in.drained = conn, make(chan struct{})
-		// What the guest says comes through the log as well; left unread
-		// here it would make the guest wait.
+		// The guest's output also goes to the log. If it were not read here, the guest would wait.
 		go drain(conn, in.drained)
 	}
 	n, err := ctxio.Write(ctx, in.conn, p)

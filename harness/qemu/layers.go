@@ -11,26 +11,26 @@ import (
 	"strings"
 )
 
-// A layer is one image of those that lie above each other and make up a disk.
+// A layer is one of the stacked images that form a disk.
 type layer struct {
 	path  string
 	qcow2 *qcow2Info // nil for other formats
 	data  string     // path of the external data file; "" if there is none
 	below *layer     // nil at the bottom
-	// unknown says what else the disk consists of, if it is no file here.
+	// unknown describes another component of the disk, if it is not a file here.
 	unknown string
 }
 
-// maxBackingChain is how many images may lie above each other. QEMU knows no
-// limit; more than a few are a loop.
+// maxBackingChain is how many images may be stacked. QEMU has no limit; more than a few mean a
+// loop.
 const maxBackingChain = 32
 
 func imageError(path, why string, err error) *ConfigError {
 	return &ConfigError{What: fmt.Sprintf("the disk image %s %s", path, why), Err: err}
 }
 
-// layersOf returns the topmost layer of the disk that the image at path holds. The
-// error is a *ConfigError: a file is missing, or is no regular file, or is damaged.
+// layersOf returns the topmost layer of the disk in the image at path. The error is a *ConfigError:
+// a file is missing, not a regular file, or damaged.
 func layersOf(path string) (*layer, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -51,7 +51,7 @@ func layersOf(path string) (*layer, error) {
 	return nil, imageError(l.path, fmt.Sprintf("lies above more than %d others", maxBackingChain), nil)
 }
 
-// read looks at the layer and returns what lies below it, still to be read.
+// read reads the layer's header and returns the layer below, which has not been read.
 func (l *layer) read() (*layer, error) {
 	if err := readable(l.path); err != nil {
 		var pe *os.PathError
@@ -91,15 +91,14 @@ func (l *layer) read() (*layer, error) {
 	return &layer{path: beside(l.path, info.backing)}, nil
 }
 
-// isProtocol tells whether QEMU takes a name for something else than a file: a
-// colon before the first slash names a protocol (QEMU's path_has_protocol), as in
-// json:, nbd:, https:.
+// isProtocol tells whether QEMU would not take a name for a file: a colon before the first slash
+// names a protocol (QEMU's path_has_protocol), such as json:, nbd:, https:.
 func isProtocol(name string) bool {
 	head, _, _ := strings.Cut(name, "/")
 	return strings.Contains(head, ":")
 }
 
-// beside returns name as seen from the directory of the image at path.
+// beside returns name relative to the directory of the image at path.
 func beside(path, name string) string {
 	if filepath.IsAbs(name) {
 		return name
@@ -110,9 +109,9 @@ func beside(path, name string) string {
 // jsonName begins a name that describes an image instead of naming a file.
 const jsonName = "json:"
 
-// name is how QEMU finds the layer from any working directory: its path, or a
-// description if a file with its data, or that of a layer below, has a relative
-// name. QEMU takes that from its working directory.
+// name returns a name with which QEMU finds the layer from any working directory. That is its path,
+// or a description if its data file, or that of a layer below, has a relative name, which QEMU
+// would resolve from its working directory.
 func (l *layer) name() (string, error) {
 	if !l.needsDescription() {
 		return l.path, nil
@@ -132,8 +131,8 @@ func (l *layer) needsDescription() bool {
 	return l.qcow2 != nil && l.data != "" && !filepath.IsAbs(l.qcow2.data) || l.below != nil && l.below.needsDescription()
 }
 
-// description describes the layer as QEMU's blockdev-add does. format is what the
-// layer above says of its format.
+// description describes the layer in the form of QEMU's blockdev-add. format is its format
+// according to the layer above.
 func (l *layer) description(format string) map[string]any {
 	file := func(path string) map[string]any { return map[string]any{"driver": "file", "filename": path} }
 	d := map[string]any{"driver": format, "file": file(l.path)}
@@ -152,9 +151,9 @@ func (l *layer) description(format string) map[string]any {
 	return d
 }
 
-// ImageFiles returns the files that a disk image consists of: path itself and the
-// file that holds its data, then what lies below it, as absolute paths. An image
-// that has its data elsewhere (another host, a block device) is a *ConfigError.
+// ImageFiles returns the files of a disk image as absolute paths: path itself and its data file,
+// then the images below it. If an image has its data elsewhere (another host, a block device), the
+// error is a *ConfigError.
 func ImageFiles(path string) ([]string, error) {
 	top, err := layersOf(path)
 	if err != nil {
@@ -173,8 +172,8 @@ func ImageFiles(path string) ([]string, error) {
 	return files, nil
 }
 
-// otherFormat names the format of an image that may refer to other files, as
-// far as QEMU can tell it by its first bytes; "" for all others.
+// otherFormat names the format of an image that may refer to other files, if QEMU can recognise it
+// by its first bytes; "" for all others.
 func otherFormat(path string) string {
 	f, err := os.Open(path)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// A Machine is a running QEMU and everything that listens to it. Its methods
+// A Machine is a running QEMU with its console, its QMP connection and its watchers. Its methods
 // may be called from any goroutine.
 type Machine struct {
 	cfg   Config
@@ -53,7 +53,7 @@ type Machine struct {
 	screen screen
 }
 
-// SPICEAddr is where a machine's SPICE server listens.
+// SPICEAddr is the address of a machine's SPICE server.
 type SPICEAddr struct {
 	Unix    string // path of the socket, or ""
 	Host    string // with Port or TLSPort
@@ -61,28 +61,27 @@ type SPICEAddr struct {
 	TLSPort int    // 0: none
 }
 
-// Limits of what QEMU may take for a step. They bound waits on a QEMU that
-// does not react; ctx bounds them further.
+// Limits for the steps of QEMU. They limit waits for a QEMU that does not react; ctx limits them
+// further.
 const (
 	queryLimit = 5 * time.Second // one QMP query while watching
 	quitGrace  = 3 * time.Second // each of QMP quit, SIGTERM and SIGKILL
 	stopLimit  = 5 * time.Second // from closing its QMP connection to the end of the process
 )
 
-// portTries is how often Start tries again when somebody else took the port
-// that was free a moment ago.
+// portTries is how often Start tries again if another process took the port that was free a moment
+// ago.
 const portTries = 8
 
-// tailLines is how many lines of each log an error carries.
+// tailLines is how many lines of each log an error contains.
 const tailLines = 20
 
-// Start starts the machine and returns once QEMU answers on QMP; with
-// LoadState, once the state is restored. ctx bounds the start only: the
-// machine runs until Close, which the caller owes. Accel auto (or "") is
-// decided here, see ChooseAccel.
+// Start starts the machine and returns once QEMU answers on QMP, or with LoadState, once the state
+// is restored. ctx limits only the start: the machine runs until Close, which the caller must call.
+// If Accel is auto (or ""), Start decides, see ChooseAccel.
 //
-// The error is a *HostError, a *ConfigError, an *ExitError when QEMU ended for
-// another reason, or ctx's cause.
+// The error is a *HostError, a *ConfigError, an *ExitError if QEMU ended for another reason, or
+// ctx's cause.
 func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	var err error
 	if cfg.Binary == "" {
@@ -96,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	return start(ctx, cfg)
 }
 
-// start is Start for a configuration that says how its screen is to be had.
+// start is Start for a configuration that already says how to read the screen.
 func start(ctx context.Context, cfg Config) (*Machine, error) {
 	var err error
 	if cfg.Dir != "" {
@@ -133,14 +132,14 @@ func start(ctx context.Context, cfg Config) (*Machine, error) {
 	}
 }
 
-// pickPorts replaces AnyPort by ports that are free now.
+// pickPorts replaces AnyPort by free ports.
 func pickPorts(ctx context.Context, s *Spice) error {
 	for _, port := range []*int{&s.Port, &s.TLSPort} {
 		if *port != AnyPort {
 			continue
 		}
 		var lc net.ListenConfig
-		// NB: both stay open until both are picked, lest they be the same.
+		// NB: both listeners stay open until both ports are picked, so that they differ.
 		ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(s.addr(), "0"))
 		if err != nil {
 			return &HostError{What: fmt.Sprintf("no TCP port to be had on %s: %v", s.addr(), err), Err: err}
@@ -151,7 +150,7 @@ func pickPorts(ctx context.Context, s *Spice) error {
 	return nil
 }
 
-// startOnce starts QEMU with a configuration in which nothing is left open.
+// startOnce starts QEMU with a complete configuration.
 func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 	args, err := Argv(cfg)
 	if err != nil {
@@ -181,8 +180,8 @@ func startOnce(ctx context.Context, cfg Config) (*Machine, error) {
 	return m, nil
 }
 
-// launch starts the process and its listeners and shakes hands on QMP. When it
-// fails, nothing is left running.
+// launch starts the process and its listeners and does the handshake on QMP. If it fails, nothing
+// is left running.
 func (m *Machine) launch(ctx context.Context) (err error) {
 	cfg := m.cfg
 	var undo []func()
@@ -211,7 +210,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 		return fileError(serialPath, err)
 	}
 	if cfg.LoadState != "" {
-		// Another try must not begin with the same lines again.
+		// Another attempt must not begin with the same lines again.
 		undo = append(undo, func() { os.Truncate(serialPath, serialFrom) })
 	}
 	stderr, err := appendTo(filepath.Join(cfg.Dir, QEMULog))
@@ -229,8 +228,8 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 
 	m.removeSockets() // left by a machine that was killed here
 
-	// The owner's QMP connection is one end of a socket pair: there is no path
-	// to wait for, and no second client can take it.
+	// The owner's QMP connection is one end of a socket pair: there is no path to wait for, and no
+	// other client can take it.
 	ours, theirs, err := socketpair.New("qmp")
 	if err != nil {
 		return fmt.Errorf("make a QMP connection: %w", err)
@@ -281,7 +280,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 		if ctx.Err() != nil {
 			return fmt.Errorf("start QEMU: %w", context.Cause(ctx))
 		}
-		// It closed the connection: it is ending.
+		// QEMU has closed the connection, so it is ending.
 		select {
 		case <-m.proc.Exited():
 			return m.diagnose(m.exitError())
@@ -292,11 +291,11 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	return nil
 }
 
-// connected does what needs the QMP connection. From here on the machine has
-// its watchers, and Close undoes everything.
+// connected does what needs the QMP connection. From here on the machine has its watchers, and
+// Close undoes everything.
 func (m *Machine) connected(ctx context.Context) error {
-	// NB: subscribed before the state is asked, so that no change is missed;
-	// what happened before the handshake shows in the state.
+	// NB: subscribe before asking for the state, so that no change is missed. Events before the
+	// handshake show in the state.
 	events := m.qmp.Subscribe()
 	go m.watch(events)
 	go m.join()
@@ -330,7 +329,7 @@ func (m *Machine) loadState(ctx context.Context, path string) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
-	// QEMU says why on its standard error, and most versions then exit.
+	// QEMU prints the reason on its standard error, and most versions then exit.
 	m.awaitGone(stopLimit)
 	e := &StateError{Path: path, Err: err}
 	if tail := m.StderrTail(tailLines); len(tail) > 0 {
@@ -339,8 +338,8 @@ func (m *Machine) loadState(ctx context.Context, path string) error {
 	return e
 }
 
-// orEnd returns why the machine ended when err is only a consequence of that,
-// else err.
+// orEnd returns why the machine ended, if err is only a consequence of that; otherwise it returns
+// err.
 func (m *Machine) orEnd(err error) error {
 	var closed *qmp.ClosedError
 	if !errors.As(err, &closed) {
@@ -354,7 +353,7 @@ func (m *Machine) orEnd(err error) error {
 	}
 }
 
-// follow owns the console's log file.
+// follow reads the console's log file.
 func (m *Machine) follow(ctx context.Context, path string, from int64) {
 	defer close(m.followed)
 	if err := serial.FollowFrom(ctx, path, from, m.console); err != nil {
@@ -393,8 +392,7 @@ func (m *Machine) watch(events *qmp.Subscription) {
 	}
 }
 
-// checkState ends the machine if it stands still for a reason from which it
-// does not recover.
+// checkState ends the machine if it has stopped for a reason from which it does not recover.
 func (m *Machine) checkState() {
 	ctx, cancel := context.WithTimeout(context.Background(), queryLimit)
 	defer cancel()
@@ -463,20 +461,19 @@ func (m *Machine) exitError() *ExitError {
 	return e
 }
 
-// end notes the first reason why the machine makes no more progress and wakes
-// every waiter.
+// end records the first reason why the machine makes no more progress, and wakes every waiter.
 func (m *Machine) end(kind Kind, reason string) {
 	m.mu.Lock()
 	if m.err != nil {
 		m.mu.Unlock()
 		return
 	}
-	// Reserved here, complete before done is closed.
+	// Complete the error before done is closed.
 	e := &ExitError{Kind: kind, Reason: reason, Argv: m.argv}
 	m.err = e
 	m.mu.Unlock()
 
-	// What the guest said before its end is in the log before the end is.
+	// The guest's last output is in the log before the end is reported.
 	m.stopFollowing()
 	<-m.followed
 	e.Stderr, e.Serial = m.StderrTail(tailLines), m.console.Tail(tailLines)
@@ -487,37 +484,35 @@ func (m *Machine) end(kind Kind, reason string) {
 	}
 }
 
-// Config returns the configuration, with what Start decided filled in.
+// Config returns the configuration, with Start's decisions filled in.
 func (m *Machine) Config() Config { return m.cfg }
 
-// Argv returns the command line, program first; CommandLine makes it one to
-// paste.
+// Argv returns the command line, program first; CommandLine converts it to a text for a shell.
 func (m *Machine) Argv() []string { return m.argv }
 
 // PID returns QEMU's process id.
 func (m *Machine) PID() int { return m.proc.PID() }
 
-// QMPBegan returns when the clock of qmp.ndjson began.
+// QMPBegan returns when the clock of qmp.ndjson started.
 func (m *Machine) QMPBegan() time.Time { return m.qmpBegan }
 
-// QMP returns the machine's QMP connection. It is the machine's: do not
-// close it.
+// QMP returns the machine's QMP connection, which belongs to the machine: do not close it.
 func (m *Machine) QMP() *qmp.Client { return m.qmp }
 
-// Serial returns what the guest says on its first serial port.
+// Serial returns the log of the guest's first serial port.
 func (m *Machine) Serial() *serial.Log { return m.console }
 
-// Spice returns where the SPICE server listens.
+// Spice returns the address of the SPICE server.
 func (m *Machine) Spice() SPICEAddr { return m.spice }
 
 // Started returns when QEMU was started.
 func (m *Machine) Started() time.Time { return m.start }
 
-// Done is closed when the machine can make no more progress. QEMU may still
-// be there to be looked at (a picture, say) until Close.
+// Done returns a channel that is closed when the machine can make no more progress. Until Close,
+// QEMU may still be there, for example for a last picture.
 func (m *Machine) Done() <-chan struct{} { return m.done }
 
-// Gone is closed when QEMU's process is gone and everything is joined.
+// Gone returns a channel that is closed when QEMU's process is gone and everything is joined.
 func (m *Machine) Gone() <-chan struct{} { return m.gone }
 
 // Err returns nil while the machine runs, then why it ended: an *ExitError.
@@ -530,8 +525,8 @@ func (m *Machine) Err() error {
 	}
 }
 
-// Wait blocks until the machine has ended and returns why: nil if it was
-// closed or shut down as asked, else an *ExitError, the same for everybody.
+// Wait blocks until the machine has ended and returns why: nil if it was closed or shut down as
+// asked, otherwise an *ExitError, the same for every caller.
 func (m *Machine) Wait() error {
 	<-m.done
 	if m.err.Kind == KindClosed {
@@ -540,8 +535,8 @@ func (m *Machine) Wait() error {
 	return m.err
 }
 
-// AwaitBoot waits for the line that shows that the guest has booted. The
-// error is an *ExitError when the machine ended first, else a *BootError.
+// AwaitBoot waits for the line that shows that the guest has booted. If the machine ended first,
+// the error is an *ExitError, otherwise a *BootError.
 func (m *Machine) AwaitBoot(ctx context.Context, banner serial.Matcher) (serial.Line, error) {
 	line, err := m.console.Await(ctx, banner)
 	if err == nil {
@@ -569,15 +564,15 @@ func (m *Machine) AwaitBoot(ctx context.Context, banner serial.Matcher) (serial.
 // Pause stops the processors. It is idempotent.
 func (m *Machine) Pause(ctx context.Context) error { return m.qmp.Stop(ctx) }
 
-// Resume lets a paused machine run on. It is idempotent.
+// Resume continues a paused machine. It is idempotent.
 func (m *Machine) Resume(ctx context.Context) error { return m.qmp.Cont(ctx) }
 
 // Reset presses the reset button.
 func (m *Machine) Reset(ctx context.Context) error { return m.qmp.SystemReset(ctx) }
 
-// SaveState writes the machine's state to a new file at path and leaves the
-// machine paused; Resume lets it run on. Copies of Disk and Firmware.Vars made
-// while it is paused belong to the state (Config.LoadState).
+// SaveState writes the machine's state to a new file at path and leaves the machine paused; Resume
+// continues it. Copies of Disk and Firmware.Vars made while it is paused belong to the state
+// (Config.LoadState).
 func (m *Machine) SaveState(ctx context.Context, path string) (err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -597,16 +592,15 @@ func (m *Machine) SaveState(ctx context.Context, path string) (err error) {
 	return nil
 }
 
-// Freeze stops QEMU itself (SIGSTOP), SPICE server and QMP included, as a
-// host that stalls would. Pause stops only the guest.
+// Freeze stops QEMU itself (SIGSTOP), with its SPICE server and QMP, as a stalled host would. Pause
+// stops only the guest.
 func (m *Machine) Freeze() { m.proc.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen QEMU go on.
+// Thaw continues a frozen QEMU.
 func (m *Machine) Thaw() { m.proc.Signal(syscall.SIGCONT) }
 
-// Kill kills QEMU at once, as a fault to test with, and waits for its end, which
-// takes no longer than the kernel needs. Wait then returns an *ExitError of
-// KindKilled. An error means that QEMU outlived SIGKILL.
+// Kill kills QEMU at once, as a fault for tests, and waits until the kernel has ended it. Wait then
+// returns an *ExitError of KindKilled. An error means that QEMU survived SIGKILL.
 func (m *Machine) Kill() error {
 	m.ask(KindKilled)
 	m.proc.Signal(syscall.SIGKILL)
@@ -616,7 +610,7 @@ func (m *Machine) Kill() error {
 	return m.stuck()
 }
 
-// stuck says what a killed QEMU still waits for.
+// stuck says what a killed QEMU is still waiting for.
 func (m *Machine) stuck() error {
 	select {
 	case <-m.proc.Exited():
@@ -636,8 +630,8 @@ func (m *Machine) stuck() error {
 	return fmt.Errorf("QEMU (process %d) has ended, but its files were not closed within %v", m.proc.PID(), quitGrace)
 }
 
-// Shutdown presses the power button and waits until the guest has switched
-// itself off, or returns ctx's cause: not every guest does.
+// Shutdown presses the power button and waits until the guest has switched itself off, or returns
+// ctx's cause: not every guest reacts.
 func (m *Machine) Shutdown(ctx context.Context) error {
 	if err := m.qmp.Powerdown(ctx); err != nil {
 		return m.orEnd(err)
@@ -661,9 +655,9 @@ func (m *Machine) ask(kind Kind) {
 	}
 }
 
-// Close ends QEMU (QMP quit, then SIGTERM, then SIGKILL to its process group,
-// each bounded) and joins everything that listened to it. It is idempotent
-// and may be called at any time. An error means that QEMU outlived SIGKILL.
+// Close ends QEMU (QMP quit, then SIGTERM, then SIGKILL to its process group, each with a time
+// limit) and joins everything. It is idempotent and may be called at any time. An error means that
+// QEMU survived SIGKILL.
 func (m *Machine) Close() error {
 	m.ask(KindClosed)
 	m.Thaw() // a frozen process takes no notice of anything but SIGKILL
@@ -695,7 +689,7 @@ func (m *Machine) awaitGone(limit time.Duration) bool {
 	}
 }
 
-// StderrTail returns the last n lines that QEMU printed.
+// StderrTail returns the last n lines of QEMU's output.
 func (m *Machine) StderrTail(n int) []string {
 	return tailOf(filepath.Join(m.cfg.Dir, QEMULog), m.stderrFrom, n)
 }

@@ -19,7 +19,7 @@ import (
 
 const defaultBinary = "qemu-system-x86_64"
 
-// Environment variables that overrule what is found on the host.
+// Environment variables that override what is found on the host.
 const (
 	EnvQEMU     = "SPICELANE_QEMU"
 	EnvOVMFCode = "SPICELANE_OVMF_CODE"
@@ -73,7 +73,7 @@ func FindImageTool(getenv func(string) string) (string, error) {
 
 // readable reports why a regular file cannot be read, or nil.
 func readable(path string) error {
-	// An open of a pipe in its place would hang.
+	// Opening a pipe in its place would hang.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
@@ -87,9 +87,8 @@ func readable(path string) error {
 	return nil
 }
 
-// HasSPICE reports whether this QEMU has a SPICE server that takes the options
-// used here; nil means yes. Nothing is started but "-spice help". The error is
-// a *HostError.
+// HasSPICE returns nil if this QEMU has a SPICE server with the options used here. It only runs
+// "-spice help". The error is a *HostError.
 func HasSPICE(ctx context.Context, binary string) error {
 	opts, err := spiceOptions(ctx, binary)
 	if err != nil {
@@ -104,8 +103,8 @@ func HasSPICE(ctx context.Context, binary string) error {
 	return nil
 }
 
-// HasDBusDisplay reports whether this QEMU can show a machine's screen over D-Bus.
-// Where it cannot be asked, it has none.
+// HasDBusDisplay reports whether this QEMU can show a machine's screen over D-Bus. If QEMU cannot
+// be asked, it returns false.
 func HasDBusDisplay(ctx context.Context, binary string) bool {
 	key := "display " + fileIdentity(binary)
 	if has, ok := probed.Load(key); ok {
@@ -120,7 +119,7 @@ func HasDBusDisplay(ctx context.Context, binary string) bool {
 	return has
 }
 
-// probed remembers what a QEMU binary said, by probe and identity.
+// probed has the answers of QEMU binaries, by probe and identity.
 var probed sync.Map
 
 var spiceOption = regexp.MustCompile(`(?m)^\s*([a-z0-9-]+)=`)
@@ -130,8 +129,8 @@ func spiceOptions(ctx context.Context, binary string) (map[string]bool, error) {
 	if opts, ok := probed.Load(key); ok {
 		return opts.(map[string]bool), nil
 	}
-	// NB: the exit code says nothing: a QEMU without SPICE fails here, and
-	// some that have it do as well.
+	// NB: the exit status says nothing: a QEMU without SPICE fails here, and so do some that have
+	// it.
 	out, err := ask(ctx, binary, "-spice", "help")
 	if err != nil {
 		return nil, err
@@ -164,11 +163,11 @@ func Version(ctx context.Context, binary string) (string, error) {
 	return line, nil
 }
 
-// askLimit is how long QEMU may take to answer a question about itself; it
-// takes some 50 ms, and more when every core is busy.
+// askLimit is how long QEMU may take to answer a question about itself. It takes some 50 ms, and
+// longer if every core is busy.
 const askLimit = 20 * time.Second
 
-// ask runs QEMU for what it prints about itself, whatever its exit code.
+// ask runs QEMU and returns what it prints about itself, whatever its exit status.
 func ask(ctx context.Context, binary string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
@@ -186,7 +185,7 @@ func ask(ctx context.Context, binary string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// fileIdentity tells one version of a file from another.
+// fileIdentity identifies one version of a file.
 func fileIdentity(path string) string {
 	if found, err := exec.LookPath(path); err == nil {
 		path = found

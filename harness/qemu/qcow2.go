@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// What is needed of the qcow2 format to put an empty image above another one
-// and to find the images below one. Offsets and names are those of QEMU's
-// docs/interop/qcow2.txt; all integers are big-endian.
+// The part of the qcow2 format that is needed to put an empty image above another one, and to find
+// the images below one. Offsets and names are those of QEMU's docs/interop/qcow2.txt; all integers
+// are big-endian.
 const (
 	qcow2Magic       = "QFI\xfb"
 	qcow2HeaderBytes = 104 // of version 3 without optional fields
@@ -38,7 +38,7 @@ const (
 	maxL1Bytes = 32 << 20
 )
 
-// A qcow2Info is what the first cluster of a qcow2 image says.
+// A qcow2Info has the properties in the first cluster of a qcow2 image.
 type qcow2Info struct {
 	size     int64  // of the disk, in bytes
 	backing  string // name of the file below, as written; "" if there is none
@@ -51,7 +51,7 @@ type qcow2Info struct {
 	l1          int64 // where the first-level table is
 }
 
-// errNotQcow2 says that bytes do not begin a qcow2 image.
+// errNotQcow2 means that bytes do not begin a qcow2 image.
 var errNotQcow2 = errors.New("is not a qcow2 image")
 
 // readQcow2 reads the header of an image.
@@ -109,8 +109,7 @@ func readQcow2(r io.ReaderAt) (qcow2Info, error) {
 	return info, nil
 }
 
-// readExtensions reads the names that stand between the header and its backing
-// file's name.
+// readExtensions reads the names between the header and the backing file's name.
 func (info *qcow2Info) readExtensions(r io.ReaderAt, at int64) error {
 	const most = 64 // QEMU writes five at most
 	for range most {
@@ -148,9 +147,8 @@ func (info *qcow2Info) readExtensions(r io.ReaderAt, at int64) error {
 	return nil
 }
 
-// emptyOverlay returns the bytes of a qcow2 image of size bytes in which
-// everything comes from base: an absolute path, or a description of an image
-// (see layer.name).
+// emptyOverlay returns the bytes of a qcow2 image of size bytes whose content comes completely from
+// base: an absolute path, or a description of an image (see layer.name).
 func emptyOverlay(base, format string, size int64) ([]byte, error) {
 	if !filepath.IsAbs(base) && !strings.HasPrefix(base, jsonName) || len(base) > maxBackingName || strings.ContainsRune(base, 0) {
 		return nil, fmt.Errorf("%q cannot be the name of a backing file", base)
@@ -198,13 +196,12 @@ func writeOverlay(path, base, format string, size int64) error {
 	if err != nil {
 		return fmt.Errorf("make an overlay at %s: %w", path, err)
 	}
-	// A file cut short is an image that QEMU refuses; one that is there already
-	// is overwritten whole.
+	// QEMU refuses a truncated file; an existing file is overwritten completely.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fileError(path, err)
 	}
-	// What is zero need not take room on the disk.
+	// Zeros need no space on the disk.
 	last := bytes.TrimRight(b, "\x00")
 	_, err = f.Write(last)
 	if err == nil {
@@ -217,11 +214,10 @@ func writeOverlay(path, base, format string, size int64) error {
 	return nil
 }
 
-// OverlayState makes the disk of a machine that is restored (Config.LoadState):
-// an image at path in which everything comes from base, the qcow2 image that
-// was copied when the state was saved and that is known to be whole. No program
-// is run and nothing of the disk is copied. The error is a *ConfigError if base
-// cannot be used, a *HostError for a full disk.
+// OverlayState makes the disk of a restored machine (Config.LoadState): an image at path whose
+// content comes completely from base. base is the qcow2 image that was copied when the state was
+// saved, and is known to be intact. No program runs, and nothing of the disk is copied. If base
+// cannot be used, the error is a *ConfigError; if the disk is full, a *HostError.
 func OverlayState(base, path string) error {
 	base, err := filepath.Abs(base)
 	if err != nil {

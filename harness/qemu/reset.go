@@ -10,26 +10,26 @@ import (
 // A Reset says that the machine was reset.
 type Reset struct {
 	Time time.Time
-	// Guest is whether the guest did it, not somebody at its reset button.
+	// Guest is true if the guest did it, and false for the reset button.
 	Guest bool
 	// Reason is QEMU's word (ShutdownCause in its qapi/run-state.json), such as
 	// "guest-reset" or "host-qmp-system-reset"; "" from a QEMU that gives none.
 	Reason string
-	// Total is how often the machine has been reset, this one included.
+	// Total is how many times the machine has been reset, including this one.
 	Total int
 }
 
-// A guest that resets itself again and again, each time within resetGap, is in a
-// loop after loopResets of them, if they took loopTime. An installation reboots two or
-// three times, and takes longer between. QEMU's BIOS makes several of one: it resets
-// again, within milliseconds, when it finds that it has run before.
+// A guest that resets itself again and again, each time within resetGap, is in a loop after
+// loopResets of them, if they took at least loopTime. An installation reboots two or three times,
+// with longer pauses. QEMU's BIOS makes several resets of one: it resets again within milliseconds
+// if it finds that it has run before.
 const (
 	loopResets = 10
 	loopTime   = 2 * time.Second
 	resetGap   = 15 * time.Second
 )
 
-// resets are what is remembered of a machine's resets.
+// resets has the history of a machine's resets.
 type resets struct {
 	total int
 	inRow int // by the guest, each soon after the one before
@@ -37,8 +37,8 @@ type resets struct {
 	last  time.Time
 }
 
-// add notes a reset and tells whether the guest is in a loop. limit is how many make
-// one; less than 1 means that nothing does.
+// add records a reset and tells whether the guest is in a loop. limit is how many resets make a
+// loop; less than 1 means no limit.
 func (r *resets) add(now time.Time, guest bool, limit int) (loop bool) {
 	r.total++
 	switch {
@@ -53,8 +53,8 @@ func (r *resets) add(now time.Time, guest bool, limit int) (loop bool) {
 	return limit > 0 && r.inRow >= limit && now.Sub(r.first) >= loopTime
 }
 
-// noteReset notes a RESET event, tells Config.OnReset, and ends a machine whose
-// guest is in a loop.
+// noteReset records a RESET event, calls Config.OnReset, and ends a machine whose guest is in a
+// loop.
 func (m *Machine) noteReset(ev qmp.Event) {
 	guest, _ := ev.Data["guest"].(bool)
 	reason, _ := ev.Data["reason"].(string)

@@ -18,8 +18,8 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// Screenshot returns what the primary display shows, asked of QEMU past any
-// SPICE client (screendump). Every pixel is opaque.
+// Screenshot returns the primary display's picture from QEMU itself (screendump), without a SPICE
+// client. Every pixel is opaque.
 func (m *Machine) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	img, err := screendump(ctx, m.qmp, m.cfg.Dir)
 	if err != nil {
@@ -28,13 +28,12 @@ func (m *Machine) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// toolPatience is how long a command waits for a turn on a QMP socket, and for each
-// answer: another command has it for as long as a picture takes.
+// toolPatience is how long a command waits for a turn on a QMP socket, and for each answer. Another
+// command uses the socket for as long as a picture takes.
 const toolPatience = 15 * time.Second
 
-// ScreenshotVia is Machine.Screenshot for a machine that another process owns,
-// asked on its QMP socket, which should be Config.ToolSocket. QEMU's file passes
-// through dir.
+// ScreenshotVia is Machine.Screenshot for a machine of another process. It uses that machine's QMP
+// socket, which should be Config.ToolSocket. QEMU's file is in dir temporarily.
 func ScreenshotVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
 	c, err := qmp.Dial(ctx, socket, qmp.Config{Timeout: toolPatience})
 	if err != nil {
@@ -52,8 +51,8 @@ func screendump(ctx context.Context, c *qmp.Client, dir string) (*image.NRGBA, e
 	defer os.Remove(f.Name())
 	defer f.Close()
 
-	// NB: QEMU's file is a new one under this name or this one cut to zero,
-	// by version; so it is opened again.
+	// NB: depending on its version, QEMU creates a new file under this name or truncates this one,
+	// so it is opened again.
 	format, err := c.Screendump(ctx, f.Name())
 	if err != nil {
 		return nil, fmt.Errorf("take a picture: %w", err)
@@ -69,7 +68,7 @@ func screendump(ctx context.Context, c *qmp.Client, dir string) (*image.NRGBA, e
 	return img, nil
 }
 
-// SaveScreenshot writes what the primary display shows to a PNG file.
+// SaveScreenshot writes the primary display's picture to a PNG file.
 func (m *Machine) SaveScreenshot(ctx context.Context, path string) (err error) {
 	img, err := m.Screenshot(ctx)
 	if err != nil {
@@ -106,12 +105,11 @@ func decodeScreendump(format qmp.ImageFormat, b []byte) (*image.NRGBA, error) {
 	return out, nil
 }
 
-// maxPicture bounds width and height of a picture: SPICE and QEMU's devices
-// stop well below.
+// maxPicture limits width and height of a picture; SPICE and QEMU's devices stop well below.
 const maxPicture = 16384
 
-// decodePPM reads the binary form of a portable pixmap (netpbm's ppm(5), P6)
-// with 8 bits a sample, as QEMU writes it.
+// decodePPM decodes a binary portable pixmap (netpbm's ppm(5), P6) with 8 bits per sample, as QEMU
+// writes it.
 func decodePPM(b []byte) (*image.NRGBA, error) {
 	r := bufio.NewReader(bytes.NewReader(b))
 	magic, err := ppmToken(r)
@@ -152,8 +150,7 @@ func decodePPM(b []byte) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// ppmToken returns the next word of a PPM header and eats the one white space
-// after it.
+// ppmToken returns the next word of a PPM header and skips one white space after it.
 func ppmToken(r *bufio.Reader) (string, error) {
 	const longest = 16
 	var tok []byte

@@ -1,20 +1,18 @@
-// Package dbusdisplay reads a machine's screen from QEMU's D-Bus display
-// (-display dbus,p2p=yes): every change as QEMU makes it, without polling and
-// without files.
+// Package dbusdisplay reads a machine's screen from QEMU's D-Bus display (-display dbus,p2p=yes):
+// every change as QEMU makes it, without polling and without files.
 //
 //	d, err := dbusdisplay.Open(ctx, machine.QMP())
 //	if err != nil { … }
 //	defer d.Close()
-//	shot, err := d.Picture(ctx)               // the first one, or what there is
-//	shot, err = d.Await(ctx, shot.Changes)    // once something was painted since
+//	shot, err := d.Picture(ctx)               // the first one, or the present one
+//	shot, err = d.Await(ctx, shot.Changes)    // after something was painted
 //
-// A Display keeps a copy of the first console's surface and carries out QEMU's
-// updates in their order. It costs nothing before Open: QEMU draws for listeners
-// only. It has no pointer in its pictures, as a screendump has none.
+// A Display keeps a copy of the first console's surface and applies QEMU's updates in order. Before
+// Open it costs nothing, because QEMU draws only for listeners. Like a screendump, its pictures do
+// not contain the pointer.
 //
-// It speaks to QEMU over two socket pairs, one handed over by QMP and one by a call
-// on the first; there is no bus. The interfaces are described in QEMU's
-// ui/dbus-display1.xml.
+// It talks to QEMU over two socket pairs without a bus: QMP hands over the first, a call on the
+// first the second. QEMU's ui/dbus-display1.xml describes the interfaces.
 package dbusdisplay
 
 import (
@@ -41,10 +39,10 @@ const (
 	listenerName = "org.qemu.Display1.Listener"
 )
 
-// A Picture is what the screen shows at one moment.
+// A Picture is the screen at one moment.
 type Picture struct {
 	*image.NRGBA // opaque; the caller's own
-	// Changes counts what QEMU has painted or set up so far.
+	// Changes is how many times QEMU has painted or set up something so far.
 	Changes uint64
 	// Scanouts counts the surfaces: it rises with each change of the mode.
 	Scanouts int
@@ -70,8 +68,8 @@ type Display struct {
 	changed  chan struct{} // closed at the next change
 }
 
-// Open makes QEMU tell a new Display of every change. ctx bounds the call. An error
-// of QEMU's is a *qmp.Error; one without a D-Bus display says so.
+// Open makes QEMU report every change to a new Display. ctx limits the call. An error of QEMU is a
+// *qmp.Error; without a D-Bus display the error says so.
 func Open(ctx context.Context, c *qmp.Client) (*Display, error) {
 	d := &Display{changed: make(chan struct{}), stale: make(chan struct{}, 1), stop: make(chan struct{})}
 	err := d.open(ctx, c)
@@ -106,8 +104,8 @@ func (d *Display) open(ctx context.Context, c *qmp.Client) error {
 	return auth(ctx, d.console, ours)
 }
 
-// register makes QEMU tell this Display of all changes, beginning with the whole
-// surface. What was registered before ends.
+// register makes QEMU report all changes to this Display, beginning with the whole surface. It ends
+// an earlier registration.
 func (d *Display) register(ctx context.Context) error {
 	d.registering.Lock()
 	defer d.registering.Unlock()
@@ -116,8 +114,8 @@ func (d *Display) register(ctx context.Context) error {
 		return err
 	}
 	defer theirs.Close()
-	// NB: the interceptor, because calls are answered by a goroutine each and so in
-	// any order, and updates must not be.
+	// NB: use the interceptor, because each call is answered by a separate goroutine, so in any
+	// order, and updates must stay in order.
 	var conn *dbus.Conn
 	conn, err = dbus.DialUnix(ours, dbus.WithHandler(answers{}),
 		dbus.WithIncomingInterceptor(func(msg *dbus.Message) { d.receive(conn, msg) }))
@@ -136,7 +134,7 @@ func (d *Display) register(ctx context.Context) error {
 		return errors.Join(errEnded, conn.Close())
 	}
 	call := d.console.Object("", consolePath).GoWithContext(ctx, registerCall, 0, make(chan *dbus.Call, 1), dbus.UnixFD(theirs.Fd()))
-	// QEMU awaits the other side's handshake before it goes on.
+	// QEMU waits for the other side's handshake before it continues.
 	if err := auth(ctx, conn, ours); err != nil {
 		return err
 	}
@@ -148,10 +146,10 @@ func (d *Display) register(ctx context.Context) error {
 	}
 }
 
-// registerLimit is how long QEMU may take to tell a surface anew.
+// registerLimit is how long QEMU may take to send a surface again.
 const registerLimit = 30 * time.Second
 
-// follow registers again whenever QEMU has another surface of which it has not told.
+// follow registers again whenever QEMU has a surface that it has not sent.
 func (d *Display) follow() {
 	for {
 		select {
@@ -178,9 +176,8 @@ func (d *Display) follow() {
 	}
 }
 
-// outdated notes that the surface is not the one that QEMU shows. Of a new one QEMU
-// tells with the first update of all of it, which in text modes never comes. The
-// caller holds d.mu.
+// outdated records that QEMU shows another surface. QEMU sends a new surface with its first full
+// update, which never comes in text modes. The caller holds d.mu.
 func (d *Display) outdated() {
 	d.img = nil
 	select {
@@ -189,7 +186,7 @@ func (d *Display) outdated() {
 	}
 }
 
-// resized looks at what QEMU says of its console: a new size is a new surface.
+// resized checks the properties of QEMU's console: a new size means a new surface.
 func (d *Display) resized(msg *dbus.Message) {
 	if msg.Type != dbus.TypeSignal || len(msg.Body) < 2 {
 		return
@@ -211,14 +208,14 @@ func (d *Display) resized(msg *dbus.Message) {
 	}
 }
 
-// note wakes everybody who waits. The caller holds d.mu.
+// note wakes all waiters. The caller holds d.mu.
 func (d *Display) note() {
 	d.changes++
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
 
-// auth shakes hands as this user. There is no bus to say hello to.
+// auth authenticates as this user. There is no bus that needs a Hello.
 func auth(ctx context.Context, c *dbus.Conn, conn *net.UnixConn) error {
 	me := strconv.Itoa(os.Getuid())
 	if u, err := user.Current(); err == nil {
@@ -254,14 +251,14 @@ func (d *Display) Close() error {
 	return errors.Join(errs...)
 }
 
-// errEnded says that QEMU, or Close, has ended the connection.
+// errEnded means that QEMU, or Close, has ended the connection.
 var errEnded = errors.New("D-Bus display: the connection has ended")
 
-// Picture returns what the screen shows now; it waits until there is a surface.
+// Picture returns the present screen; it waits until there is a surface.
 func (d *Display) Picture(ctx context.Context) (Picture, error) { return d.await(ctx, 0) }
 
-// Await waits until QEMU has painted or set up something since a picture with that
-// many Changes, and returns what the screen shows then.
+// Await waits until QEMU has painted or set up something since a picture with that many Changes,
+// and returns the screen.
 func (d *Display) Await(ctx context.Context, since uint64) (Picture, error) {
 	return d.await(ctx, since+1)
 }
@@ -292,14 +289,14 @@ func (d *Display) await(ctx context.Context, changes uint64) (Picture, error) {
 	}
 }
 
-// Sync waits until everything that QEMU has said before is carried out.
+// Sync waits until everything that QEMU sent before has been applied.
 func (d *Display) Sync(ctx context.Context) error {
 	d.registering.Lock()
 	defer d.registering.Unlock()
 	d.mu.Lock()
 	conn := d.listener
 	d.mu.Unlock()
-	// QEMU's answer comes behind what it has said before.
+	// QEMU's answer follows what it sent before.
 	err := conn.Object("", consolePath).CallWithContext(ctx, "org.freedesktop.DBus.Peer.Ping", 0).Err
 	if ctx.Err() != nil {
 		return fmt.Errorf("D-Bus display: awaiting an answer: %w", context.Cause(ctx))
@@ -310,8 +307,8 @@ func (d *Display) Sync(ctx context.Context) error {
 	return nil
 }
 
-// receive carries out one call of QEMU's on conn, whose reader it runs on. A former
-// connection has nothing to say.
+// receive handles one call of QEMU on conn, on the goroutine of conn's reader. It ignores calls on
+// a former connection.
 func (d *Display) receive(conn *dbus.Conn, msg *dbus.Message) {
 	if msg.Type != dbus.TypeMethodCall {
 		return
@@ -357,8 +354,8 @@ func (d *Display) scanout(body []any) error {
 	return paint(d.img, d.img.Rect, int(stride), format, data)
 }
 
-// arguments returns n numbers of one kind and the bytes that may follow. It asserts
-// types instead of letting dbus.Store copy megabytes byte by byte.
+// arguments returns n numbers of one kind and the bytes that may follow. It asserts types, because
+// dbus.Store would copy megabytes byte by byte.
 func arguments[T any](body []any, n int) (numbers []T, data []byte, ok bool) {
 	if len(body) < n {
 		return nil, nil, false
@@ -378,7 +375,7 @@ func arguments[T any](body []any, n int) (numbers []T, data []byte, ok bool) {
 	return numbers, data, true
 }
 
-// update paints one rectangle. One that comes before the first surface is in that.
+// update paints one rectangle. It ignores updates before the first surface, which contains them.
 func (d *Display) update(body []any) error {
 	if d.img == nil {
 		return nil
@@ -403,7 +400,7 @@ func (d *Display) update(body []any) error {
 	return paint(d.img, r, int(stride), format, data)
 }
 
-// maxPicture bounds width and height: QEMU's devices stop well below.
+// maxPicture limits width and height; QEMU's devices stop well below.
 const maxPicture = 16384
 
 // Formats of pixels (pixman.h, PIXMAN_x8r8g8b8 and others), in the host's byte order.
@@ -453,14 +450,14 @@ func paint(img *image.NRGBA, r image.Rectangle, stride int, format uint32, data 
 	return nil
 }
 
-// widen makes eight bits of the lowest n of v, the highest of them repeated.
+// widen expands the lowest n bits of v to eight bits by repeating the highest of them.
 func widen(v uint16, n int) byte {
 	v &= 1<<n - 1
 	return byte(v<<(8-n) | v>>(2*n-8))
 }
 
-// answers answers QEMU's calls, which receive has carried out, without decoding what
-// is in them once more: a whole surface has megabytes.
+// answers answers QEMU's calls, which receive has handled, without decoding them again: a whole
+// surface has megabytes.
 type answers struct{ method string }
 
 func (a answers) LookupObject(dbus.ObjectPath) (dbus.ServerObject, bool) { return a, true }
@@ -471,8 +468,8 @@ func (answers) DecodeArguments(*dbus.Conn, string, *dbus.Message, []any) ([]any,
 	return nil, nil
 }
 
-// Call answers. Newer QEMUs ask a listener for its properties: which further ways of
-// passing pictures it knows. It knows none.
+// Call answers a call. Newer QEMUs ask a listener for its properties, the other ways of passing
+// pictures that it supports. It supports none.
 func (a answers) Call(...any) ([]any, error) {
 	switch a.method {
 	case "Get":

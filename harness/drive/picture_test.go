@@ -1,0 +1,43 @@
+package drive_test
+
+import (
+	"image"
+	"image/color"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/spicelane/spicelane/harness/drive"
+)
+
+func TestTheFirstDifferenceOfTwoPicturesIsNamed(t *testing.T) {
+	t.Parallel()
+	paint := func(r image.Rectangle) *image.NRGBA {
+		img := image.NewNRGBA(r)
+		for y := r.Min.Y; y < r.Max.Y; y++ {
+			for x := r.Min.X; x < r.Max.X; x++ {
+				img.Set(x, y, color.NRGBA{byte(x - r.Min.X), byte(y - r.Min.Y), 7, 255})
+			}
+		}
+		return img
+	}
+	want := paint(image.Rect(0, 0, 5, 3))
+	assert.Empty(t, drive.FirstDifference(paint(image.Rect(0, 0, 5, 3)), want))
+	assert.Empty(t, drive.FirstDifference(paint(image.Rect(10, 20, 15, 23)), want), "where it lies makes no difference")
+	larger := image.NewNRGBA(image.Rect(0, 0, 9, 9))
+	part := larger.SubImage(image.Rect(2, 2, 7, 5)).(*image.NRGBA)
+	for y := range 3 {
+		copy(part.Pix[y*part.Stride:][:20], want.Pix[y*want.Stride:][:20])
+	}
+	assert.Empty(t, drive.FirstDifference(part, want), "nor how far its rows are apart")
+
+	assert.Equal(t, "the client's picture is (5,2), QEMU's is (5,3)", drive.FirstDifference(paint(image.Rect(0, 0, 5, 2)), want))
+	for i := range want.Pix {
+		got := paint(image.Rect(0, 0, 5, 3))
+		got.Pix[i] ^= 1
+		assert.NotEmpty(t, drive.FirstDifference(got, want), "byte %d", i)
+	}
+	got := paint(image.Rect(0, 0, 5, 3))
+	got.SetNRGBA(4, 2, color.NRGBA{4, 2, 8, 255})
+	assert.Equal(t, "at (4,2) the client has 04 02 08 ff, QEMU has 04 02 07 ff (RGBA)", drive.FirstDifference(got, want))
+}

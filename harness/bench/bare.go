@@ -15,9 +15,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// bareBoot starts QEMU with mc's command line, on fresh copies of what the guest
-// may write to, and tells how long its banner takes. Nobody connects to it: no
-// QMP, no SPICE.
+// bareBoot starts QEMU with mc's command line, on fresh copies of the files that the guest may
+// write to, and returns how long its banner takes. Nothing connects to it: no QMP, no SPICE.
 func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Duration, err error) {
 	// Short: a socket's path may have 107 bytes.
 	dir, err := os.MkdirTemp("", "slb-")

@@ -1,16 +1,14 @@
-// Package bench measures lanes: how long they take to come up, cold and warm, how
-// much of that is the harness's and not QEMU's, how many fit into a minute, and
-// how much memory they need.
+// Package bench measures lanes: how long they take to come up, cold and warm, how much of that is
+// the harness's and not QEMU's, how many fit into a minute, and how much memory they need.
 //
 //	r, err := bench.Run(ctx, bench.Config{})
 //	fmt.Println(r.Cold.Banner.P50, r.Bare.P50, r.Overhead.P50)
 //
-// What is compared is measured in turns, a round of everything after the other,
-// so that a machine that is busy for a while slows down all alike. Times are
-// those of a `go test`: proxy and client run inside this process. Memory is that
-// of `spicelane up`, where each is a process of its own and can be told apart.
+// What is compared is measured in turns, one round of everything after the other, so that a busy
+// machine slows down all alike. Times are those of a `go test`: proxy and client run inside this
+// process. Memory is that of `spicelane up`, where each is a separate process.
 //
-// Figures hold for one machine, QEMU, fixture and load; a Report names them.
+// Figures are valid for one machine, QEMU, fixture and load; a Report names them.
 package bench
 
 import (
@@ -32,23 +30,22 @@ import (
 
 // A Config says what to measure. The zero Config measures Beacon.
 type Config struct {
-	// Lane is the configuration of each lane; Name, Dir, Warm, Processes, ReleaseControl
-	// and OnStep are set here. It has to have a client.
+	// Lane is the configuration of each lane. Run sets Name, Dir, Warm, Processes, ReleaseControl
+	// and OnStep. It must have a client.
 	Lane harness.Config
 	// Rounds is how often each start is measured. Default: 5.
 	Rounds int
-	// Pace is how many lanes are brought up and ended to find out how many fit
-	// into a minute, warm; a quarter of them cold, but two for each that is up at
-	// once. Default: 20.
+	// Pace is how many warm lanes are brought up and ended to find out how many fit into a minute.
+	// Of cold lanes it takes a quarter of that, but at least two for each that runs at once.
+	// Default: 20.
 	Pace int
-	// Parallel is how many of them are up at once in the second half of that.
-	// Default: 2.
+	// Parallel is how many of them run at once in the second half of that. Default: 2.
 	Parallel int
-	// OnStep is told what is being measured; may be nil.
+	// OnStep, if not nil, is called with what is being measured.
 	OnStep func(what string)
 }
 
-// Times are of the rounds of one measurement, in milliseconds.
+// Times are the rounds of one measurement, in milliseconds.
 type Times struct {
 	N   int     `json:"n"`
 	Min float64 `json:"min_ms"`
@@ -56,8 +53,7 @@ type Times struct {
 	Max float64 `json:"max_ms"`
 }
 
-// Starts are the times from the call of harness.Start until a lane has got so
-// far.
+// Starts are the times from the call of harness.Start until a lane has reached a point.
 type Starts struct {
 	// Banner: the guest's banner is on its serial line.
 	Banner Times `json:"banner"`
@@ -67,12 +63,11 @@ type Starts struct {
 	Digest Times `json:"digest"`
 	// Down is the time that Close takes.
 	Down Times `json:"down"`
-	// CPU is what this process (harness, proxy, client) used of the processors
-	// until the lane was ready.
+	// CPU is the processor time of this process (harness, proxy, client) until the lane was ready.
 	CPU Times `json:"cpu"`
 }
 
-// A Pace is how many lanes go up, through the smoke check and down in a minute.
+// A Pace is how many lanes per minute come up, pass the smoke check and end.
 type Pace struct {
 	Warm      bool    `json:"warm"`
 	Parallel  int     `json:"parallel"`
@@ -81,22 +76,20 @@ type Pace struct {
 	PerMinute float64 `json:"per_minute"`
 }
 
-// A Report is what was measured.
+// A Report has the results.
 type Report struct {
 	Machine Machine `json:"machine"`
 	Fixture string  `json:"fixture"`
 	Accel   string  `json:"accel"`
-	// Cold lanes boot; Warm ones are restored. Warm is nil if none was, for
-	// the reason in NotWarm.
+	// Cold lanes boot; Warm ones are restored. Warm is nil if none was restored; NotWarm says why.
 	Cold    Starts  `json:"cold"`
 	Warm    *Starts `json:"warm,omitempty"`
 	NotWarm string  `json:"not_warm,omitempty"`
-	// Bare is the time from the start of a QEMU with the cold lane's command line
-	// until its banner, with nobody connected to it. Nil if the lane's machine
-	// needs more than a command line.
+	// Bare is the time from the start of a QEMU with the cold lane's command line to its banner,
+	// with nothing connected to it. It is nil if the lane's machine needs more than a command line.
 	Bare *Times `json:"bare,omitempty"`
-	// Overhead is what the harness adds to that: how much later the banner of
-	// the cold lane came in the same round, a little before or after.
+	// Overhead is what the harness adds to that: how much later the banner of the cold lane came in
+	// the same round.
 	Overhead *Times `json:"overhead,omitempty"`
 	// Film is what filming a lane costs; empty if none was filmed.
 	Film   []Film   `json:"film,omitempty"`
@@ -176,8 +169,7 @@ type sample struct {
 	film *filmCost // nil without one
 }
 
-// start brings a lane up inside this process, times it, and lets look see it
-// before it ends.
+// start brings a lane up inside this process, times it, and calls look before it ends.
 func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness.Lane)) (sample, error) {
 	var s sample
 	cfg := filmed(b.lane(warm))
@@ -214,8 +206,8 @@ func (b *bench) starts(ctx context.Context) error {
 	r := b.report
 	var cold, warm []sample
 	var bare, overhead []time.Duration
-	// What is found out once (does KVM work, what does QEMU offer) and the state
-	// that warm lanes are restored from are not what is measured.
+	// One-time costs do not count: whether KVM works, what QEMU offers, and saving the state for
+	// warm lanes.
 	b.say("the first lane, which is not measured")
 	if _, err := b.start(ctx, harness.WarmAuto, func(*harness.Lane) {}); err != nil {
 		return err
@@ -358,7 +350,7 @@ func timesOf(d []time.Duration) Times {
 	return Times{N: len(d), Min: ms(0), P50: ms(0.5), Max: ms(1)}
 }
 
-// round keeps a tenth: more would pretend.
+// round keeps one decimal; more would pretend precision.
 func round(f float64) float64 { return float64(int64(f*10+0.5*sign(f))) / 10 }
 
 func sign(f float64) float64 {

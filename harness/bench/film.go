@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 )
 
-// A Film is what it costs to film a lane (harness.Config.Film) that comes up and is ended at once:
-// little else is done in it, so that a longer lane pays a smaller share.
+// A Film is what it costs to film a lane (harness.Config.Film) that comes up and ends at once.
+// Little else happens in it, so a longer lane has a smaller share.
 type Film struct {
 	Warm bool `json:"warm"`
 	// CPU is the processor time that filming took.

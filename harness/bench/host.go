@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Machine is what figures depend on.
+// A Machine describes what the figures depend on.
 type Machine struct {
 	CPU       string `json:"cpu"`
 	CPUs      int    `json:"cpus"`
@@ -30,7 +30,7 @@ type Machine struct {
 	Load float64 `json:"load"`
 }
 
-// ThisMachine is the machine that this runs on. The error is a host's fault.
+// ThisMachine returns the machine that this runs on. The error is a host fault.
 func ThisMachine(ctx context.Context) (Machine, error) {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	binary, err := qemu.FindQEMU(os.Getenv)
@@ -71,9 +71,8 @@ func field(path, name string) string {
 	return ""
 }
 
-// A Memory is what the processes of a lane hold, in MiB. RSS is what is resident
-// of a process; PSS is its share of it, pages that several processes use being
-// divided among them: what one more lane costs.
+// A Memory is the memory of a lane's processes, in MiB. RSS is what is resident. PSS divides shared
+// pages among the processes that use them: what one more lane costs.
 type Memory struct {
 	Warm    bool    `json:"warm"`
 	QEMURSS float64 `json:"qemu_rss_mib"`
@@ -87,7 +86,7 @@ type Memory struct {
 	PSS       float64 `json:"pss_mib"`
 }
 
-// memory looks at a cold and a warm lane after the smoke check.
+// memory measures a cold and a warm lane after the smoke check.
 func (b *bench) memory(ctx context.Context) error {
 	for _, warm := range []harness.Warm{harness.WarmOff, harness.WarmAuto} {
 		if warm != harness.WarmOff && b.report.Warm == nil {
@@ -123,7 +122,7 @@ func (b *bench) laneMemory(ctx context.Context, warm harness.Warm) (m Memory, er
 	return m, err
 }
 
-// resident is what a process holds, in MiB; 0 if there is none.
+// resident returns the memory of a process, in MiB; 0 if there is no process.
 func resident(pid int) (rss, pss float64) {
 	if pid == 0 {
 		return 0, 0
@@ -136,7 +135,7 @@ func resident(pid int) (rss, pss float64) {
 	return mib("Rss"), mib("Pss")
 }
 
-// ownCPU returns what this process has used of the processors so far.
+// ownCPU returns the processor time of this process so far.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {

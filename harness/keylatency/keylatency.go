@@ -1,22 +1,20 @@
-// Package keylatency measures the latency of a key: from the client that sends it to the
-// pixels that it changes and to the digest that shows it, past the proxy and
-// through it.
+// Package keylatency measures the latency of a key: from the client that sends it to the pixels
+// that it changes, and to the digest that shows it, directly and through the proxy.
 //
 //	r, err := keylatency.Measure(ctx, keylatency.Config{Keys: 200})
 //	if err != nil { … }
-//	err = r.Write("artifacts/latency") // CSV, a plot, the sums
+//	err = r.Write("artifacts/latency") // CSV, a plot, the figures
 //
-// Two clients look at one guest, one through the proxy and one not, and press
-// their keys in turns: whatever slows the machine slows both. How a key is told
-// from what the guest draws by itself, see [drive.KeyLatencies].
+// Two clients are connected to one guest, one through the proxy and one directly, and press their
+// keys in turns, so that a slow machine affects both. [drive.KeyLatencies] explains how a key is
+// told from what the guest draws by itself.
 //
-// It is for guests that show a digest and report keys in it, and is meant for
-// Beacon, which F10 makes report them and do nothing else with them. Most of a
-// latency is QEMU's: it looks for what the guest has drawn every 30 ms, so that even
-// without any network a key takes between nothing and that, 15 ms in the median.
+// The guest must show a digest and report keys in it. Beacon does, and after F10 it does nothing
+// else with them. Most of a latency is QEMU's: it reads the guest's screen every 30 ms, so that
+// even without any network a key takes between 0 and 30 ms, 15 ms in the median.
 //
-// It asserts nothing: figures hold for one machine, QEMU, fixture and load. A test
-// that holds the two paths against each other is in package harness.
+// It asserts nothing: figures are valid for one machine, QEMU, fixture and load. A test that
+// compares the two paths is in package harness.
 package keylatency
 
 import (
@@ -41,17 +39,15 @@ import (
 // A Config says what to measure. The zero Config measures Beacon behind the
 // built-in proxy.
 type Config struct {
-	// Lane is the lane to measure on. It has to have a proxy, ours or another,
-	// and the built-in client: the two paths must differ in nothing else. It is
-	// brought up inside this process: Processes and ReleaseControl are ignored. Its Dir is by default
-	// one that is removed.
+	// Lane is the lane to measure. It must have a proxy, ours or another, and the built-in client,
+	// because the two paths must differ in nothing else. It is brought up inside this process:
+	// Processes and ReleaseControl are ignored. By default its Dir is temporary.
 	Lane harness.Config
-	// Key is what is pressed, see drive.LatencyConfig. Default: "a".
+	// Key is the key to press, see drive.LatencyConfig. Default: "a".
 	Key string
-	// Keys is how many each path gets. Default: 200.
+	// Keys is how many keys to press on each path. Default: 200.
 	Keys int
-	// OnStep is told what is going on, every few keys. It must not block. Default:
-	// nobody is told.
+	// OnStep, if not nil, is called with the progress, every few keys. It must not block.
 	OnStep func(what string)
 }
 
@@ -85,12 +81,11 @@ func (c Config) check() error {
 	return c.Lane.Check()
 }
 
-// saysEvery is after how many keys OnStep is told how many there have been.
+// saysEvery is after how many keys OnStep is called.
 const saysEvery = 20
 
-// Measure brings a lane up, measures on it and ends it. Every error has a
-// verdict, see verdict.Of. Keys that get lost are counted and no error, but
-// for the first.
+// Measure brings a lane up, measures it and ends it. Every error has a verdict, see verdict.Of.
+// Lost keys are counted and are no error, except the first one.
 func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, fault(verdict.Harness, err)
@@ -155,7 +150,7 @@ func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	return r, nil
 }
 
-// measure presses the keys, past the proxy and through it.
+// measure presses the keys, directly and through the proxy.
 func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct, proxied *control.Driver) ([]drive.Latencies, error) {
 	fx := lane.Fixture()
 	if fx == nil || fx.Digest == nil {
@@ -185,14 +180,13 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct, proxie
 	return drive.KeyLatencies(ctx, lc, direct, proxied)
 }
 
-// keyPatience is after how long a key counts as lost, on KVM.
+// keyPatience is after how long a key counts as lost, under KVM.
 const keyPatience = 2 * time.Second
 
-// digestTime is how long a guest of which nothing is known may take to show a
-// digest, on KVM. Its picture is there.
+// digestTime is how long an unknown guest with a picture may take to show a digest, under KVM.
 const digestTime = 2 * time.Second
 
-// why is err, or if a client has gone, what was behind that.
+// why returns err, or if a client has ended, the reason for that.
 func why(lane *harness.Lane, direct, proxied *control.Driver, err error) error {
 	select {
 	case <-direct.Done():
@@ -200,7 +194,7 @@ func why(lane *harness.Lane, direct, proxied *control.Driver, err error) error {
 	default:
 		return err
 	}
-	// The lane knows in a moment if it was one of its parts.
+	// If it was one of the lane's parts, the lane knows it in a moment.
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {

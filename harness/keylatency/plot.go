@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The plot is an SVG of our own making: what it needs of a plotting library is
-// less than what one brings along.
+// The plot is an SVG that this file writes itself: it needs less than a plotting library brings
+// along.
 
 // Its measures, in pixels.
 const (
@@ -26,8 +26,8 @@ const (
 	plotHeight = firstTop + panelStep + axesHeight + 54
 )
 
-// A look is how a path is drawn: colours that people who see few can tell apart, and
-// marks for those who see none.
+// A look is how a path is drawn: in colours that colour-blind people can tell apart, and with
+// marks.
 type look struct {
 	path, colour string
 	mark         func(x, y string, colour string) string
@@ -42,7 +42,7 @@ var looks = []look{
 	}},
 }
 
-// marked are the quantiles that are drawn in.
+// marked are the quantiles that are drawn.
 var marked = []struct {
 	name string
 	q    float64
@@ -53,9 +53,9 @@ var marked = []struct {
 	{"p99", 0.99, func(s Sums) float64 { return s.P99 }},
 }
 
-// WritePlot draws the distributions as SVG: over the time, which share of the keys
-// took no longer, with the picture above, the digest below, and p50, p95 and p99
-// marked. What took much longer than p99 is beyond the right edge.
+// WritePlot draws the distributions as SVG: over the time, the share of the keys that took no
+// longer. The picture is above, the digest below, with p50, p95 and p99 marked. What took much
+// longer than p99 is beyond the right edge.
 func (r *Report) WritePlot(w io.Writer) error {
 	all := r.Series()
 	x := timeAxis(all)
@@ -87,7 +87,7 @@ func (r *Report) caption() string {
 	return strings.Join(parts, " · ")
 }
 
-// escaped is s as XML text.
+// escaped returns s as XML text.
 func escaped(s string) string {
 	var b bytes.Buffer
 	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
@@ -180,11 +180,11 @@ type axis struct {
 	ticks []float64
 }
 
-// maxTicks is how many ticks an axis has at most, besides that at 0.
+// maxTicks is the greatest number of ticks of an axis, besides the one at 0.
 const maxTicks = 10
 
-// timeAxis reaches a little beyond the slowest p99, to the next tick; ticks are
-// at multiples of 1, 2 or 5 times a power of ten.
+// timeAxis returns an axis that reaches a little beyond the slowest p99, to the next tick. Ticks
+// are at multiples of 1, 2 or 5 times a power of ten.
 func timeAxis(all []Series) axis {
 	most := 0.01
 	for _, s := range all {
@@ -203,15 +203,15 @@ func timeAxis(all []Series) axis {
 	}
 }
 
-// at returns where on the plot a time is.
+// at returns the position of a time on the plot.
 func (a axis) at(ms float64) float64 { return plotLeft + ms/a.to*(plotRight-plotLeft) }
 
-// pixel returns a coordinate, to a tenth of a pixel.
+// pixel formats a coordinate, to a tenth of a pixel.
 func pixel(f float64) string {
 	return strconv.FormatFloat(math.Round(f*10)/10, 'f', -1, 64)
 }
 
-// number returns a tick's number: no more than the microseconds that times have.
+// number formats a tick's number, with no more digits than microseconds.
 func number(f float64) string {
 	return strconv.FormatFloat(math.Round(f*1000)/1000, 'f', -1, 64)
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/spicelane/spicelane/internal/quantile"
 )
 
-// A Report is what was measured.
+// A Report has the results.
 type Report struct {
 	Machine bench.Machine `json:"machine"`
-	// Fixture is the catalogue's name of the guest, or its image's file name.
+	// Fixture is the name of the built-in guest, or its image's file name.
 	Fixture string `json:"fixture"`
 	Accel   string `json:"accel"`
 	// Warm tells that the machine was restored from a saved state.
@@ -28,17 +28,17 @@ type Report struct {
 	// Proxy is "builtin", or the program that was measured instead.
 	Proxy string    `json:"proxy"`
 	At    time.Time `json:"at"`
-	// Keys is how many were pressed on each path.
+	// Keys is how many keys were pressed on each path.
 	Keys    int  `json:"keys"`
 	Direct  Path `json:"direct"`
 	Proxied Path `json:"proxied"`
 }
 
-// A Path is what was measured on one path to the guest: past the proxy, or through it.
+// A Path has the results of one path to the guest: direct, or through the proxy.
 type Path struct {
 	Picture Sums `json:"picture"`
 	Digest  Sums `json:"digest"`
-	// Lost and Unclear are the keys that are in neither.
+	// Lost and Unclear are the numbers of keys that are in neither.
 	Lost    int `json:"lost"`
 	Unclear int `json:"unclear"`
 	// Times are the single measurements. They are not in the JSON, but in the CSV
@@ -46,13 +46,13 @@ type Path struct {
 	Times drive.Latencies `json:"-"`
 }
 
-// PathOf sums up what was measured on one path.
+// PathOf summarises the results of one path.
 func PathOf(l drive.Latencies) Path {
 	return Path{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
 }
 
-// Sums are of one series of times, in milliseconds; quantiles are by the nearest
-// rank. Without times all are 0.
+// Sums are the figures of one series of times, in milliseconds; quantiles are by the nearest rank.
+// Without times all are 0.
 type Sums struct {
 	N   int     `json:"n"`
 	Min float64 `json:"min_ms"`
@@ -67,24 +67,24 @@ func sumsOf(times []time.Duration) Sums {
 	return Sums{N: len(times), Min: q(0), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: q(1)}
 }
 
-// milliseconds is d to the microsecond: what it is measured with.
+// milliseconds returns d in milliseconds, rounded to the microseconds of the measurement.
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)/time.Microsecond) / 1000
 }
 
-// A Series is one of the four that a report holds.
+// A Series is one of the four series of a report.
 type Series struct {
 	// Path is "direct" or "proxied", To "picture" or "digest".
 	Path, To string
 	Sums
-	// Times are in the order in which the keys were pressed.
+	// Times are in the order of the key presses.
 	Times []time.Duration
 }
 
-// Name returns what the series' file is called, without ".csv".
+// Name returns the name of the series' file, without ".csv".
 func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Path }
 
-// Series returns the series, those that are to be compared next to each other.
+// Series returns the series; those to be compared are next to each other.
 func (r *Report) Series() []Series {
 	return []Series{
 		{"direct", "picture", r.Direct.Picture, r.Direct.Times.Picture},
@@ -94,7 +94,7 @@ func (r *Report) Series() []Series {
 	}
 }
 
-// WriteCSV writes times as seconds, one a line, without a heading.
+// WriteCSV writes times as seconds, one per line, without a heading.
 func WriteCSV(w io.Writer, times []time.Duration) error {
 	var b bytes.Buffer
 	for _, t := range times {
@@ -104,14 +104,14 @@ func WriteCSV(w io.Writer, times []time.Duration) error {
 	return err
 }
 
-// Names of the files that Write makes besides a CSV file a series.
+// Names of the files that Write makes besides a CSV file per series.
 const (
 	PlotFile = "latency.svg"
 	SumsFile = "latency.json"
 )
 
-// Write writes a CSV file for each series, a plot of their distributions, and the
-// report itself as JSON, to a directory that is made if need be.
+// Write writes a CSV file for each series, a plot of their distributions, and the report itself as
+// JSON, to a directory, which it creates if necessary.
 func (r *Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return unwritten(err)

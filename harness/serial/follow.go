@@ -12,14 +12,13 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// pollEvery is how often Follow looks at the file where the system can watch
-// no more files (Linux: fs.inotify.max_user_instances).
+// pollEvery is how often Follow checks the file if the system can watch no more files (Linux:
+// fs.inotify.max_user_instances).
 const pollEvery = 20 * time.Millisecond
 
-// Follow copies the file at path to w, from its beginning and then whatever
-// another process appends, until ctx ends. It then copies what is still there
-// and returns nil; a read or write error ends it too and is returned. The
-// file must exist.
+// Follow copies the file at path to w, from its beginning, and then whatever another process
+// appends, until ctx ends. Then it copies the rest and returns nil. A read or write error also ends
+// it, and is returned. The file must exist.
 func Follow(ctx context.Context, path string, w io.Writer) error {
 	return FollowFrom(ctx, path, 0, w)
 }
@@ -56,10 +55,10 @@ func FollowFrom(ctx context.Context, path string, offset int64, w io.Writer) err
 	}
 }
 
-// newWatcher is replaced by a test that plays a system out of watches.
+// newWatcher is replaced by a test that simulates a system without free watches.
 var newWatcher = fsnotify.NewWatcher
 
-// watch returns a channel that holds a token after the file may have grown.
+// watch returns a channel that gets a token when the file may have grown.
 func watch(path string) (grown <-chan struct{}, stop func()) {
 	out := make(chan struct{}, 1)
 	quit, gone := make(chan struct{}), make(chan struct{})

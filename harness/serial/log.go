@@ -16,15 +16,15 @@ import (
 
 // Limits of a Log.
 const (
-	// DefaultMaxBytes is how much of a console a Log keeps: a chatty kernel
-	// prints well under a megabyte, a guest in a panic loop prints for ever.
+	// DefaultMaxBytes is how much of a console a Log keeps. A chatty kernel prints well under a
+	// megabyte; a guest in a panic loop prints without end.
 	DefaultMaxBytes = 16 << 20
 
-	// maxLine is where a line without an end is broken, in bytes.
+	// maxLine is the length at which a line without an end is split, in bytes.
 	maxLine = 64 << 10
 
-	// overlap is how much of a broken line's end its next piece is looked at with, in
-	// characters, so that nothing is missed because it falls across the break.
+	// overlap is how many characters of a split line's end are searched together with its next
+	// piece, so that nothing is missed across the split.
 	overlap = 1024
 )
 
@@ -33,28 +33,28 @@ type Config struct {
 	// Now is the clock that stamps lines; nil means time.Now.
 	Now func() time.Time
 
-	// MaxBytes is how much is kept in memory, in bytes; the oldest lines go
-	// first. 0 means DefaultMaxBytes. Line numbers keep counting.
+	// MaxBytes is how much is kept in memory, in bytes; the oldest lines are dropped first. 0 means
+	// DefaultMaxBytes. Line numbers keep counting.
 	MaxBytes int
 }
 
-// A Line is one line of the console, as a terminal shows it. It ends with a newline, or where the
-// guest goes on writing in another row.
+// A Line is one line of the console, as a terminal shows it. It ends with a newline, or when the
+// guest continues in another row.
 type Line struct {
 	N    int       // number, from 0
 	Time time.Time // when its first byte came
 	Raw  []byte    // the bytes with their line end; do not change them
-	// Text is what stands in the line in the end. A carriage return, a backspace, cursor movement
-	// and erasing redraw it; other control sequences leave no trace.
+	// Text is the final text of the line. Carriage returns, backspaces, cursor movements and
+	// erasing have been applied; other control sequences leave no trace.
 	Text string
-	// Before is what stood in the line before it was drawn over, oldest first: the steps of a
-	// progress display. Of very many the oldest are missing.
+	// Before has the texts that were in the line before they were overwritten, oldest first, such
+	// as the steps of a progress display. If there are very many, the oldest are missing.
 	Before   []string
 	Complete bool // false for the last line while the guest may go on with it
-	// Still tells of an incomplete line that the guest has stopped writing: a prompt. Only
-	// LineReader.Look says so.
+	// Still says that the guest has stopped writing an incomplete line, such as a prompt. Only
+	// LineReader.Look sets it.
 	Still bool
-	// Cut tells of a very long line that it goes on in the next Line.
+	// Cut says that a very long line continues in the next Line.
 	Cut bool
 
 	carry string // the end of the piece before
@@ -92,8 +92,8 @@ func NewLog(cfg Config) *Log {
 	return l
 }
 
-// Write appends what the guest sent. It never waits for a reader, and fails
-// only after End, with io.ErrClosedPipe.
+// Write appends the guest's output. It never waits for a reader, and fails only after End, with
+// io.ErrClosedPipe.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,14 +134,14 @@ func (l *Log) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// endLine closes the open line for good.
+// endLine completes the open line.
 func (l *Log) endLine() {
 	l.row.flush()
 	l.closeLine(false)
 	l.row.newline()
 }
 
-// closeLine moves the open line to the complete ones. cut says that it goes on.
+// closeLine moves the open line to the complete ones. cut means that it continues.
 func (l *Log) closeLine(cut bool) {
 	line := l.openLine()
 	line.Complete, line.Cut = true, cut
@@ -172,7 +172,7 @@ func (l *Log) openLine() Line {
 		Before: slices.Clone(l.row.before), carry: l.carry}
 }
 
-// lastCharacters returns the end of what is looked at in the line.
+// lastCharacters returns the end of the line's searched text.
 func (l Line) lastCharacters(n int) string {
 	s := l.whole(l.Text)
 	for i := len(s); i > 0; {
@@ -185,8 +185,8 @@ func (l Line) lastCharacters(n int) string {
 	return s
 }
 
-// whole returns a text of the line with what precedes it in a line that was cut. The dots in front say
-// that the line did not begin there.
+// whole returns a text of the line together with what precedes it in a split line. The dots in
+// front show that the line did not begin there.
 func (l Line) whole(text string) string {
 	if l.carry == "" {
 		return text
@@ -194,8 +194,8 @@ func (l Line) whole(text string) string {
 	return "…" + l.carry + text
 }
 
-// Find returns the text that re matches: what stands in the line or, if it does not match that,
-// the last that stood there before. Empty if re matches none.
+// Find returns the text that re matches: the line's text or, if that does not match, the newest
+// earlier text. It returns "" if none matches.
 func (l Line) Find(re *regexp.Regexp) string {
 	if re.MatchString(l.whole(l.Text)) {
 		return l.whole(l.Text)
@@ -208,7 +208,7 @@ func (l Line) Find(re *regexp.Regexp) string {
 	return ""
 }
 
-// any tells whether match holds for what stands in the line, or stood there.
+// any tells whether match accepts the line's text, or an earlier one.
 func (l Line) any(match func(string) bool) bool {
 	if match(l.whole(l.Text)) {
 		return true
@@ -216,8 +216,8 @@ func (l Line) any(match func(string) bool) bool {
 	return slices.ContainsFunc(l.Before, func(text string) bool { return match(l.whole(text)) })
 }
 
-// End says that no more will come and why; nil means the console simply
-// ended. Every waiter is woken. Only the first call counts.
+// End marks the end of the console; nil means that it simply ended. Every waiter is woken. Only the
+// first call counts.
 func (l *Log) End(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -236,15 +236,15 @@ func (l *Log) wake() {
 	l.changed = make(chan struct{})
 }
 
-// Len returns how many bytes came so far.
+// Len returns the number of bytes so far.
 func (l *Log) Len() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total
 }
 
-// Next returns the number that the next line to begin will have: a mark for
-// AwaitFrom, to wait for something new.
+// Next returns the number of the next line to begin: a mark for AwaitFrom, to wait for something
+// new.
 func (l *Log) Next() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -269,7 +269,7 @@ func (l *Log) Tail(n int) []string {
 	return l.tail(n)
 }
 
-// Bytes returns the console's bytes as they came, as far as they are kept.
+// Bytes returns the console's bytes unchanged, if they are still kept.
 func (l *Log) Bytes() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -308,12 +308,11 @@ func (l *Log) tail(n int) []string {
 	return out
 }
 
-// tailLines is how many lines an AwaitError carries.
+// tailLines is how many lines an AwaitError contains.
 const tailLines = 10
 
-// Await returns the first line of the console that matches, be it there
-// already or still to come. Otherwise it returns an *AwaitError that wraps
-// ctx's cause or the reason why the console ended.
+// Await returns the first line of the console that matches, now or later. Otherwise it returns an
+// *AwaitError that wraps ctx's cause or the reason why the console ended.
 func (l *Log) Await(ctx context.Context, m Matcher) (Line, error) {
 	return l.AwaitFrom(ctx, 0, m)
 }
@@ -345,7 +344,7 @@ func (l *Log) AwaitFrom(ctx context.Context, n int, m Matcher) (Line, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			// What came at the same moment counts: look once more.
+			// Include what came at the same moment: look once more.
 			gaveUp = context.Cause(ctx)
 		}
 	}
@@ -355,9 +354,9 @@ func (l *Log) awaitError(m Matcher, err error) error {
 	return &AwaitError{Wanted: m.String(), Tail: l.Tail(tailLines), Err: err}
 }
 
-// A LineReader reads a log line by line at its own pace. It holds a place in the
-// log, not a queue: it never holds the writer up, and needs no closing. Lines
-// that the log had to let go before they were read are counted in Missed.
+// A LineReader reads a log line by line at its own pace. It is a position in the log, not a queue:
+// it never delays the writer, and need not be closed. Lines that the log dropped before they were
+// read are counted in Missed.
 type LineReader struct {
 	l      *Log
 	n      int
@@ -369,19 +368,19 @@ type LineReader struct {
 // Reader returns a reader that begins with line number n.
 func (l *Log) Reader(n int) *LineReader { return &LineReader{l: l, n: max(n, 0)} }
 
-// Missed returns how many lines were gone before they could be read.
+// Missed returns how many lines were dropped before they could be read.
 func (r *LineReader) Missed() int { return r.missed }
 
-// Next returns the next complete line, waiting for it. At the end it returns
-// the reason given to End, io.EOF for nil.
+// Next returns the next complete line, waiting for it. At the end it returns the reason given to
+// End, or io.EOF for nil.
 func (r *LineReader) Next(ctx context.Context) (Line, error) { return r.next(ctx, false) }
 
-// stillAfter is how long a guest must have written nothing for its unfinished line to
-// be a prompt.
+// stillAfter is how long a guest must have written nothing before its unfinished line counts as a
+// prompt.
 const stillAfter = 3 * time.Second
 
-// Look is Next that returns the unfinished line, too, each time it has grown, and once
-// more when it is Still.
+// Look is Next, but also returns the unfinished line, each time it has grown, and once more when it
+// is Still.
 func (r *LineReader) Look(ctx context.Context) (Line, error) { return r.next(ctx, true) }
 
 func (r *LineReader) next(ctx context.Context, wantUnfinished bool) (Line, error) {
@@ -441,7 +440,7 @@ func (r *LineReader) stillLine() (Line, bool) {
 	return line, true
 }
 
-// ErrEnded is why an Await failed on a console that ended without a reason.
+// ErrEnded is the error of an Await on a console that ended without a reason.
 var ErrEnded = errors.New("the console ended")
 
 // AwaitError says that a line did not come.

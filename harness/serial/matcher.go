@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// A Matcher picks a line of a console.
+// A Matcher selects a line of a console.
 type Matcher struct {
 	what  string
 	match func(Line) bool
@@ -17,22 +17,22 @@ type Matcher struct {
 // IsZero reports whether m is the zero Matcher, which matches nothing.
 func (m Matcher) IsZero() bool { return m.match == nil }
 
-// Match reports whether the line is the one.
+// Match reports whether the line matches.
 func (m Matcher) Match(l Line) bool { return m.match != nil && m.match(l) }
 
-// String says what is looked for.
+// String describes the wanted line.
 func (m Matcher) String() string { return m.what }
 
-// Contains matches a line with the substring in its text, as soon as it is
-// there: the line need not be complete, and may be redrawn later.
+// Contains matches a line with the substring in its text as soon as it is there. The line need not
+// be complete, and may be redrawn later.
 func Contains(sub string) Matcher {
 	return Matcher{fmt.Sprintf("%q", sub), func(l Line) bool {
 		return l.any(func(text string) bool { return strings.Contains(text, sub) })
 	}}
 }
 
-// Matches matches a complete line by a regular expression, so that a number
-// at its end is never cut short.
+// Matches matches a complete line by a regular expression, so that a number at its end is never cut
+// short.
 func Matches(re *regexp.Regexp) Matcher {
 	looksAtEnd := looksAtEnd(re)
 	return Matcher{"a line matching /" + re.String() + "/", func(l Line) bool {
@@ -46,9 +46,9 @@ func Prompt(re *regexp.Regexp) Matcher {
 	return Matcher{"a prompt matching /" + re.String() + "/", func(l Line) bool { return l.any(re.MatchString) }}
 }
 
-// Pattern matches by a regular expression a line that may be incomplete, as soon as no further
-// text can undo the match. An expression that looks at the end of its text
-// (as "$" and "\b" do) matches a line that is complete or Still.
+// Pattern matches by a regular expression a line that may be incomplete, as soon as no further text
+// can undo the match. An expression that depends on the end of its text (as "$" and "\b" do)
+// matches a line that is complete or Still.
 func Pattern(re *regexp.Regexp) Matcher {
 	looksAtEnd := looksAtEnd(re)
 	return Matcher{"a line matching /" + re.String() + "/", func(l Line) bool {
@@ -59,7 +59,7 @@ func Pattern(re *regexp.Regexp) Matcher {
 	}}
 }
 
-// looksAtEnd tells whether more text behind a match of re can undo it.
+// looksAtEnd tells whether more text after a match of re can undo it.
 func looksAtEnd(re *regexp.Regexp) bool {
 	tree, err := syntax.Parse(re.String(), syntax.Perl)
 	if err != nil {
@@ -76,6 +76,6 @@ func endOps(re *syntax.Regexp) bool {
 	return slices.ContainsFunc(re.Sub, endOps)
 }
 
-// Func matches by f; what says in an error what was looked for. f is called
-// again for an incomplete line that has grown.
+// Func matches by f; errors use what to describe the wanted line. f is called again for an
+// incomplete line that has grown.
 func Func(what string, f func(Line) bool) Matcher { return Matcher{what, f} }

@@ -5,18 +5,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxColumn is how far right an escape sequence can put the cursor. No console is wider, and a
-// guest could otherwise make a line of any length with a few bytes.
+// maxColumn is how far right an escape sequence can move the cursor. No console is wider, and
+// without it a guest could make a line of any length with a few bytes.
 const maxColumn = 1000
 
-// maxRow bounds row numbers and distances for the same reason.
+// maxRow limits row numbers and distances for the same reason.
 const maxRow = 9999
 
-// row is the terminal as far as one line of a log needs it: one row of cells, and a cursor that
-// may be on it or elsewhere. Bytes are put in one by one, so that it is of no consequence
-// how they were cut into writes.
+// row is a terminal reduced to one line of a log: one row of cells, and a cursor on it or
+// elsewhere. It takes bytes one by one, so it does not matter how they were split into writes.
 //
-// It knows the control functions that redraw a line (carriage return, backspace, tab, and the
+// It implements the control functions that redraw a line (carriage return, backspace, tab, and the
 // cursor and erase functions of ECMA-48) and drops all others. Each character takes one cell.
 type row struct {
 	cells []rune // '\t' is followed by zeros up to its stop
@@ -58,8 +57,8 @@ func newRow() row {
 	return r
 }
 
-// begins tells whether c begins a character on another row than the one that shows
-// something: then the line is over before it.
+// begins tells whether c begins a character on another row than the one with text. Then the line is
+// complete before it.
 func (r *row) begins(c byte) bool {
 	if r.here == r.mine || len(r.utf) > 0 {
 		return false
@@ -75,8 +74,8 @@ func (r *row) begins(c byte) bool {
 	return strings.Trim(r.text(), " \t") != ""
 }
 
-// newline ends the row. A control sequence that the newline cuts is over: a guest
-// that dies in the middle of one must not take what follows with it.
+// newline ends the row, and any control sequence that it interrupts: a guest that dies in the
+// middle of one must not swallow what follows.
 func (r *row) newline() {
 	r.state = ground
 	r.params, r.utf = r.params[:0], r.utf[:0]
@@ -92,7 +91,7 @@ func (r *row) clear() {
 	r.before, r.beforeSize, r.moved = nil, 0, false
 }
 
-// text returns what stands in the row.
+// text returns the text of the row.
 func (r *row) text() string {
 	var b strings.Builder
 	b.Grow(len(r.cells))
@@ -112,8 +111,8 @@ func (r *row) flush() {
 	r.utf = r.utf[:0]
 }
 
-// plain takes the printable ASCII that p begins with if it goes to the end of the row, as nearly
-// everything on a console does. It returns how many bytes that are.
+// plain handles the printable ASCII at the beginning of p if it goes to the end of the row, as
+// nearly everything on a console does. It returns the number of bytes.
 func (r *row) plain(p []byte) int {
 	if r.state != ground || len(r.utf) > 0 || r.here != r.mine || r.col != len(r.cells) {
 		return 0
@@ -129,7 +128,7 @@ func (r *row) plain(p []byte) int {
 	return n
 }
 
-// put takes one byte, any but a newline.
+// put handles one byte, any except a newline.
 func (r *row) put(c byte) {
 	if c < utf8.RuneSelf {
 		r.flush()
@@ -168,7 +167,7 @@ func (r *row) put(c byte) {
 	}
 }
 
-// decode takes one byte of a character of several.
+// decode handles one byte of a multi-byte character.
 func (r *row) decode(c byte) {
 	r.utf = append(r.utf, c)
 	for len(r.utf) > 0 && utf8.FullRune(r.utf) {
@@ -194,7 +193,7 @@ func (r *row) control(c byte) {
 	}
 }
 
-// escaped carries out ESC and one byte.
+// escaped handles the byte after ESC.
 func (r *row) escaped(c byte) {
 	switch c {
 	case '[':
@@ -342,14 +341,14 @@ func (r *row) print(c rune) {
 	r.col++
 }
 
-// overwrite puts c where something stands.
+// overwrite writes c over an existing character.
 func (r *row) overwrite(col int, c rune) {
 	r.snapshot()
 	r.untab(col)
 	r.cells[col] = c
 }
 
-// untab turns the tab that a cell belongs to into blanks.
+// untab turns the tab of a cell into blanks.
 func (r *row) untab(col int) {
 	if r.cells[col] != '\t' && r.cells[col] != 0 {
 		return
@@ -363,8 +362,7 @@ func (r *row) untab(col int) {
 	}
 }
 
-// snapshot keeps what stands in the row before the first change after the
-// cursor went back.
+// snapshot saves the row's text before the first change after the cursor went back.
 func (r *row) snapshot() {
 	if !r.moved {
 		return
@@ -381,7 +379,7 @@ func (r *row) snapshot() {
 	}
 }
 
-// erase clears the cells from a to b, b itself not.
+// erase clears the cells from a up to b, without b.
 func (r *row) erase(a, b int) {
 	b = min(b, len(r.cells))
 	if a >= b {
@@ -450,7 +448,7 @@ func (r *row) insert(n int) {
 // parameters are the numbers of a CSI function; -1 for one that was left out.
 type parameters []int
 
-// parameters reads them. ok is false if there is anything but numbers.
+// parameters parses them. ok is false if there is anything except numbers.
 func (r *row) parameters() (p parameters, ok bool) {
 	n := -1
 	for _, c := range r.params {
@@ -466,7 +464,7 @@ func (r *row) parameters() (p parameters, ok bool) {
 	return append(p, n), true
 }
 
-// at is parameter i, otherwise where it was left out.
+// at returns parameter i, or otherwise if it was omitted.
 func (p parameters) at(i, otherwise int) int {
 	if i >= len(p) || p[i] < 0 {
 		return otherwise
@@ -474,5 +472,5 @@ func (p parameters) at(i, otherwise int) int {
 	return p[i]
 }
 
-// count returns the first parameter where that counts something: 0 is 1.
+// count returns the first parameter as a count: 0 means 1.
 func (p parameters) count() int { return max(p.at(0, 1), 1) }

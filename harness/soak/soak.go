@@ -1,16 +1,15 @@
-// Package soak brings many lanes up, checks each console and ends it, and says
-// how often that fails.
+// Package soak brings many lanes up, checks each console, ends the lanes, and reports how often
+// that fails.
 //
 //	r, err := soak.Run(ctx, soak.Config{N: 200, Dir: "artifacts/soak"})
 //	fmt.Println(r.Rate) // 0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)
 //
-// A lane fails if it does not come up, if the smoke check finds something, if it
-// does not end well, or if it leaves a process or a directory of sockets behind.
-// The evidence of lanes that failed is kept, that of the others is removed.
+// A lane fails if it does not come up, if the smoke check finds something, if it does not end
+// cleanly, or if it leaves a process or a directory of sockets behind. The evidence of failed lanes
+// is kept; the rest is removed.
 //
-// What varies from lane to lane is only chance: every lane has the same
-// configuration. For a matrix of configurations see harness/scenario; for tests
-// that run several times, `go test -count` and package harness/report.
+// Every lane has the same configuration, so only chance differs. For a matrix of configurations see
+// harness/scenario; for tests that run several times, `go test -count` and package harness/report.
 package soak
 
 import (
@@ -36,21 +35,20 @@ import (
 type Config struct {
 	// N is the number of lanes. It must be at least 1.
 	N int
-	// Parallel is how many are up at once. Default: 1.
+	// Parallel is how many lanes run at once. Default: 1.
 	Parallel int
-	// Lane is the configuration of each lane. Its Name, Dir, Processes and ReleaseControl are
-	// set here: the lanes' parts are processes, and the smoke check gets the control socket.
+	// Lane is the configuration of each lane. Run sets Name, Dir, Processes and ReleaseControl: the
+	// lanes' parts are processes, and the smoke check gets the control socket.
 	Lane harness.Config
-	// Smoke is what is demanded of each console; its Socket and Picture are set
-	// here, and so is RequireDigest if the fixture shows one.
+	// Smoke configures the check of each console. Run sets Socket and Picture, and RequireDigest if
+	// the fixture shows a digest.
 	Smoke drive.SmokeConfig
-	// Dir gets a directory for each lane, and soak.json. It is made if need be.
+	// Dir gets a directory for each lane, and soak.json. It is created if necessary.
 	Dir string
-	// StopAfter ends the soak when so many lanes in a row have failed: what
-	// fails always is not a flake, and the rest would only take time. Default:
-	// 5; negative: never.
+	// StopAfter ends the soak after this many failures in a row: what always fails is not a flake,
+	// and the rest would only take time. Default: 5; negative: never.
 	StopAfter int
-	// OnLane is told how each lane ended, one call at a time; may be nil.
+	// OnLane, if not nil, is called with each lane's result, one call at a time.
 	OnLane func(Lane)
 }
 
@@ -61,12 +59,12 @@ const (
 	Down  = "down"
 )
 
-// A Lane is how one of them went.
+// A Lane is the result of one lane.
 type Lane struct {
-	// N counts from 1 in the order in which they began.
+	// N counts from 1 in the order of their starts.
 	N  int  `json:"n"`
 	OK bool `json:"ok"`
-	// Stage is what failed: Up, Smoke or Down.
+	// Stage is the stage that failed: Up, Smoke or Down.
 	Stage   string       `json:"stage,omitempty"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
@@ -75,7 +73,7 @@ type Lane struct {
 	UpMS    int64        `json:"up_ms"`
 	SmokeMS int64        `json:"smoke_ms"`
 	DownMS  int64        `json:"down_ms"`
-	// Dir is the evidence; empty for a lane that passed.
+	// Dir is the directory with the evidence; empty for a lane that passed.
 	Dir string `json:"dir,omitempty"`
 }
 
@@ -86,10 +84,10 @@ type Times struct {
 	Max int64 `json:"max_ms"`
 }
 
-// A Report is what a soak came to. Times are those of lanes that passed.
+// A Report is the result of a soak. Times are those of lanes that passed.
 type Report struct {
 	report.Rate
-	// Low and High bound the rate of failures with 95 % confidence.
+	// Low and High are the limits of the failure rate with 95 % confidence.
 	Low      float64              `json:"low"`
 	High     float64              `json:"high"`
 	Wanted   int                  `json:"wanted"`
@@ -100,16 +98,16 @@ type Report struct {
 	Up       Times                `json:"up"`
 	Smoke    Times                `json:"smoke"`
 	Down     Times                `json:"down"`
-	// PerMinute is how many lanes ended in a minute, on average.
+	// PerMinute is the average number of lanes per minute.
 	PerMinute float64 `json:"per_minute"`
 	TookMS    int64   `json:"took_ms"`
-	// Stopped says why not all lanes were brought up; empty if they were.
+	// Stopped says why the soak ended early; empty if it did not.
 	Stopped  string `json:"stopped,omitempty"`
 	Failures []Lane `json:"failures,omitempty"`
 }
 
-// Verdict is that of the whole soak, empty if nothing failed: a lane that
-// failed in the product outweighs others.
+// Verdict returns the verdict of the whole soak; empty if nothing failed. A product failure
+// outweighs others.
 func (r *Report) Verdict() verdict.Kind {
 	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {
 		if r.Verdicts[v] > 0 {
@@ -119,9 +117,9 @@ func (r *Report) Verdict() verdict.Kind {
 	return ""
 }
 
-// Run brings the lanes up, one after the other or Parallel at once. The error is
-// that of a soak that could not be run; failing lanes are in the report. When
-// ctx ends, lanes that are up are ended and not counted.
+// Run brings the lanes up, one after the other or Parallel at once. It returns an error only if the
+// soak could not run; failing lanes are in the report. When ctx ends, running lanes are ended and
+// not counted.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.N < 1 || cfg.Parallel < 0 || cfg.Dir == "" {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "soak", Err: errors.New("it needs at least one lane and a directory")}
@@ -210,14 +208,14 @@ func (s *soak) ended(l Lane) {
 	}
 }
 
-// lane returns the life of one.
+// lane runs one lane and returns its result.
 func (s *soak) lane(ctx context.Context, n int) Lane {
 	l := Lane{N: n}
 	cfg := s.cfg.Lane
 	cfg.Name = fmt.Sprintf("soak-%d", n)
 	cfg.Dir = filepath.Join(s.cfg.Dir, fmt.Sprintf("%04d", n))
 
-	// What is found wrong first is what failed.
+	// The first problem is what failed.
 	failed := func(stage string, err error) {
 		if err != nil && l.Stage == "" {
 			l.Stage, l.Verdict, l.Reason = stage, verdict.Of(err), err.Error()
@@ -240,7 +238,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 		began = time.Now()
 		_, err = drive.Smoke(ctx, check)
 		l.SmokeMS = time.Since(began).Milliseconds()
-		// A check that failed because the lane broke did not fail of the console.
+		// If a check failed because the lane broke, the console is not at fault.
 		if end := lane.Err(); end != nil {
 			err = end
 		}
@@ -264,7 +262,7 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 	return l
 }
 
-// leftovers says what a lane that was ended has left behind.
+// leftovers returns an error that names what an ended lane has left behind.
 func leftovers(s registry.State) error {
 	for name, pid := range map[string]int{"QEMU": s.PIDs.QEMU, "the proxy": s.PIDs.Proxy, "the client": s.PIDs.Client} {
 		if pid != 0 && host.Alive(pid) {
@@ -277,9 +275,8 @@ func leftovers(s registry.State) error {
 	return nil
 }
 
-// note writes the lane's verdict into its directory, for of a smoke check that
-// failed the lane itself does not know; of a lane that did not come up it learns
-// from there what it was.
+// note writes the verdict of a failed smoke check into the lane's directory, because the lane
+// itself does not know it. For a lane that did not come up, it reads the verdict from there.
 func (l *Lane) note(name string) {
 	path := filepath.Join(l.Dir, verdict.File)
 	v := verdict.Report{Name: name, Accel: l.Accel, Warm: l.Warm, Dir: l.Dir}
@@ -289,7 +286,7 @@ func (l *Lane) note(name string) {
 	l.Accel, l.Warm = v.Accel, v.Warm
 	v.OK, v.Verdict, v.Reason = false, l.Verdict, l.Stage+": "+l.Reason
 	if b, err := json.MarshalIndent(v, "", "  "); err == nil {
-		// A disk that is full is reported by soak.json, which comes last.
+		// soak.json, which is written last, reports a full disk.
 		_ = os.WriteFile(path, append(b, '\n'), 0o644)
 	}
 }

@@ -18,26 +18,24 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// EnvSize is the environment variable that says how many bytes a cache may
-// hold; see ParseSize.
+// EnvSize is the environment variable for the size of a cache in bytes; see ParseSize.
 const EnvSize = "SPICELANE_WARM_SIZE"
 
-// DefaultMaxBytes is how much a cache holds if nobody says otherwise: some
-// forty states of Beacon, four of a guest that has filled half a gigabyte.
+// DefaultMaxBytes is the default size of a cache: some forty states of Beacon, or four of a guest
+// that has filled half a gigabyte.
 const DefaultMaxBytes = 2 << 30
 
 // A Cache is a directory of saved states. Its methods may be called from any
 // goroutine, and many Caches, in as many processes, may share a directory.
 type Cache struct {
-	// Dir is the directory; it is made, with mode 0700, when it is needed.
+	// Dir is the directory; it is created with mode 0700 when it is needed.
 	Dir string
-	// MaxBytes bounds what its entries take together, in bytes; 0 or less keeps
-	// nothing.
+	// MaxBytes limits the total size of the entries, in bytes; 0 or less keeps nothing.
 	MaxBytes int64
 }
 
-// ParseSize reads a size: a whole number of bytes, or one followed by K, M, G or
-// T for powers of 1024. Empty is DefaultMaxBytes; 0 keeps nothing.
+// ParseSize parses a size: a whole number of bytes, or one followed by K, M, G or T for powers of
+// 1024. Empty means DefaultMaxBytes; 0 keeps nothing.
 func ParseSize(s string) (int64, error) {
 	if s == "" {
 		return DefaultMaxBytes, nil
@@ -59,7 +57,7 @@ const (
 	quarantineDir  = "quarantine"
 )
 
-// make makes the directory.
+// make creates the directory.
 func (c *Cache) make() error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
@@ -67,9 +65,9 @@ func (c *Cache) make() error {
 	return c.trusted()
 }
 
-// trusted tells whether nobody but this user can put states into the directory:
-// what is restored runs with this user's rights. A directory that is not there
-// is fs.ErrNotExist.
+// trusted returns nil if only this user can put states into the directory, because a restored
+// machine runs with this user's rights. If the directory does not exist, the error is
+// fs.ErrNotExist.
 func (c *Cache) trusted() error {
 	st, err := os.Stat(c.Dir)
 	if err != nil {
@@ -82,12 +80,12 @@ func (c *Cache) trusted() error {
 	return nil
 }
 
-// cold says that the directory is the reason for a boot.
+// cold returns a ColdError that blames the directory.
 func cold(what string, err error) *ColdError {
 	return &ColdError{Why: fmt.Sprintf("%s: %v", what, err), Host: hostFault(err), Err: err}
 }
 
-// hostFault tells whether err is the computer's: full or not writable.
+// hostFault tells whether err is the computer's fault: full or not writable.
 func hostFault(err error) bool {
 	for _, e := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ENOTDIR} {
 		if errors.Is(err, e) {
@@ -97,9 +95,9 @@ func hostFault(err error) bool {
 	return false
 }
 
-// Open looks the identity's entry up and pins it: until its Close nobody removes
-// it to make room. Its manifest is checked here, its parts by Entry.Verify. The
-// error is a *ColdError, whose cause is fs.ErrNotExist if nothing is saved.
+// Open looks up the identity's entry and pins it: until its Close it is not removed to make room.
+// Open checks the manifest; Entry.Verify checks the parts. The error is a *ColdError, whose cause
+// is fs.ErrNotExist if nothing is saved.
 func (c *Cache) Open(id Identity) (*Entry, error) {
 	key := id.Key()
 	if err := c.trusted(); err != nil {
@@ -129,8 +127,8 @@ func (c *Cache) Open(id Identity) (*Entry, error) {
 		}
 		return nil, errors.Join(cold(what, err), e.Close())
 	}
-	// For whoever makes room next: this one is of use. It is no harm if the
-	// directory cannot be written.
+	// Mark the entry as used, for the next process that makes room. If the directory is not
+	// writable, that does no harm.
 	now := time.Now()
 	_ = os.Chtimes(filepath.Join(e.dir, manifestFile), now, now)
 	return e, nil
@@ -148,15 +146,14 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-// A leftover is a name for a directory that is being made or removed, locked so
-// that nobody takes it for one that a killed process has left.
+// A leftover is a name for a directory that is being created or removed. It is locked, so that it
+// is not taken for the leftover of a killed process.
 type leftover struct {
 	path string
 	lock *lock
 }
 
-// newLeftover makes up such a name. The directory itself is the caller's to
-// make, or to rename to it.
+// newLeftover makes up such a name. The caller creates the directory, or renames it.
 func (c *Cache) newLeftover() (*leftover, error) {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
@@ -168,12 +165,12 @@ func (c *Cache) newLeftover() (*leftover, error) {
 	return &leftover{filepath.Join(c.Dir, name), l}, nil
 }
 
-// remove removes the directory and gives the name back.
+// remove removes the directory and releases the name.
 func (l *leftover) remove() error {
 	return errors.Join(os.RemoveAll(l.path), l.lock.Close())
 }
 
-// drop removes an entry from sight at once, then from the disk.
+// drop first renames an entry away at once, and then removes it from the disk.
 func (c *Cache) drop(dir string) error {
 	gone, err := c.newLeftover()
 	if err != nil {
@@ -189,7 +186,7 @@ func (c *Cache) drop(dir string) error {
 	return gone.remove()
 }
 
-// Sweep removes what killed processes have left.
+// Sweep removes the leftovers of killed processes.
 func (c *Cache) Sweep() {
 	if c.trusted() != nil {
 		return
@@ -203,7 +200,7 @@ func (c *Cache) Sweep() {
 			_ = (&leftover{filepath.Join(c.Dir, n.Name()), l}).remove()
 		}
 	}
-	// A small file takes no time to write: one this old has nobody left.
+	// Writing a small file takes no time, so one this old has no writer.
 	const old = time.Minute
 	for _, dir := range []string{sumsDir, quarantineDir} {
 		names, _ := os.ReadDir(filepath.Join(c.Dir, dir))
@@ -216,8 +213,8 @@ func (c *Cache) Sweep() {
 	}
 }
 
-// MakeRoom removes the entries that were not used for the longest time until
-// all of them take at most MaxBytes. Those in use stay.
+// MakeRoom evicts the least recently used entries until all together have at most MaxBytes. Entries
+// in use stay.
 func (c *Cache) MakeRoom() error {
 	type kept struct {
 		key   string
@@ -245,7 +242,7 @@ func (c *Cache) MakeRoom() error {
 				continue
 			}
 			k.bytes += st.Size()
-			// An entry without a manifest is of no use: it goes first.
+			// An entry without a manifest is useless and is removed first.
 			if f.Name() == manifestFile {
 				k.used = st.ModTime()
 			}
@@ -274,20 +271,18 @@ func (c *Cache) MakeRoom() error {
 	return errors.Join(errs...)
 }
 
-// ErrQuarantined is the cause of a ColdError for as long as Quarantine says.
+// ErrQuarantined is the cause of a ColdError for a machine in quarantine.
 var ErrQuarantined = errors.New("warm: states of this machine are of no use for now")
 
-// quarantineFor is how long no state is used or saved for a machine after
-// Quarantine: what was restored may have been sound, and what was to see it alive
-// at fault.
+// quarantineFor is how long no state of a machine is used or saved after Quarantine. The restored
+// state may have been sound, and the check that found it dead at fault.
 const quarantineFor = 10 * time.Minute
 
-// maxQuarantine is how much is kept of why, in bytes.
+// maxQuarantine is how much of the reason is kept, in bytes.
 const maxQuarantine = 1 << 10
 
-// Quarantine keeps states from being used or saved for a machine for some minutes:
-// it cannot be saved, or what is restored does not come back to life. Why is one
-// sentence for the next who asks.
+// Quarantine prevents states of a machine from being used or saved for some minutes, because it
+// cannot be saved, or a restored one shows no sign of life. why is one sentence for later callers.
 func (c *Cache) Quarantine(id Identity, why string) error {
 	why = strings.Join(strings.Fields(why), " ")
 	return writeWhole(filepath.Join(c.Dir, quarantineDir, string(id.Key())), []byte(why[:min(len(why), maxQuarantine)]))

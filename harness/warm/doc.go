@@ -1,5 +1,5 @@
-// Package warm keeps saved states of machines, so that the next machine of the
-// same making goes on where the first one was instead of booting.
+// Package warm keeps saved states of machines, so that the next machine with the same configuration
+// continues from there instead of booting.
 //
 //	cache := &warm.Cache{Dir: dir, MaxBytes: warm.DefaultMaxBytes}
 //	id, err := cache.Identify(ctx, machine) // a *ColdError: it can only boot
@@ -10,32 +10,28 @@
 //		…                              // start it, while entry.Verify runs
 //	}
 //
-// A machine that has booted is saved by whoever holds the claim:
+// The holder of the claim saves a machine that has booted:
 //
-//	claim, err := cache.Claim(id)      // ErrBusy: somebody else is at it
+//	claim, err := cache.Claim(id)      // ErrBusy: another process is saving it
 //	defer claim.Close()
 //	draft, err := claim.Draft()
 //	…                                  // pause, write the parts, resume
 //	err = draft.Publish(ctx, warm.Saved{…})
 //
-// Under Dir there is one directory an entry, called by its key: the SHA-256 of
-// everything that the state depends on (an [Identity]). Entries are complete
-// or not there at all: a draft is made under another name and renamed. Their
-// files are never written to again; several machines may be restored from one
-// at the same time. Every use compares sizes and checksums of all parts, and
-// what does not match is thrown away. The entries that were used last stay,
-// as many as fit.
+// Under Dir each entry has one directory, named by its key: the SHA-256 of everything that the
+// state depends on (an [Identity]). Entries are complete or absent: a draft is made under another
+// name and then renamed. Their files are never written again, and several machines may be restored
+// from one entry at the same time. Every use verifies sizes and checksums of all parts, and deletes
+// an entry that does not match. If the cache is full, the least recently used entries are evicted.
 //
-// Any number of processes may work on one directory. They exclude each other
-// with locks that the kernel gives back when a process dies, and each removes
-// what killed ones have left. A directory that cannot be written serves what
-// is in it.
+// Any number of processes may use one directory. They exclude each other with locks that the kernel
+// releases when a process dies, and each removes the leftovers of killed ones. A directory that is
+// not writable still serves its entries.
 //
-// The package starts no machine and knows nothing of SPICE. It does not defend
-// against an owner who wants to deceive himself: whoever can write to the
-// directory runs code here anyway. It only refuses a directory of somebody else,
-// or one open to others.
+// The package starts no machine and knows nothing about SPICE. It does not defend against the
+// directory's owner, who can run code here anyway. It only refuses a directory that belongs to
+// another user, or that others can write to.
 //
-// To debug, read an entry's manifest.json: its identity is what the key is made
-// of. Two entries that should have been one differ there.
+// To debug, read an entry's manifest.json: its identity is the source of the key. Compare those of
+// two entries that should have been one.
 package warm

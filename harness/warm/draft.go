@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Claim is the right to make one entry. While somebody has it others wait for
-// the entry rather than make it, too.
+// A Claim is the right to make one entry. While it is held, others wait for the entry instead of
+// making it, too.
 type Claim struct {
 	cache *Cache
 	id    Identity
 	lock  *lock
 }
 
-// Claim takes the right to make the identity's entry. The error is ErrBusy if
-// somebody else has it, else a *ColdError: nothing can be saved here.
+// Claim takes the right to make the identity's entry. The error is ErrBusy if another process has
+// it, otherwise a *ColdError: nothing can be saved here.
 func (c *Cache) Claim(id Identity) (*Claim, error) {
 	if c.MaxBytes <= 0 {
 		return nil, &ColdError{Why: "nothing is kept: " + EnvSize + " is 0"}
@@ -31,7 +31,7 @@ func (c *Cache) Claim(id Identity) (*Claim, error) {
 	if err := c.make(); err != nil {
 		return nil, cold("no state can be saved", err)
 	}
-	// Said before a machine is stopped to be saved for nothing.
+	// Report it before a machine is paused for nothing.
 	if err := unix.Access(c.Dir, unix.W_OK|unix.X_OK); err != nil {
 		return nil, cold("no state can be saved", pathError("write to", c.Dir, err))
 	}
@@ -48,8 +48,8 @@ func (c *Cache) Claim(id Identity) (*Claim, error) {
 	return &Claim{cache: c, id: id, lock: l}, nil
 }
 
-// minFree is how much room a disk has to have for a state to be begun: less than
-// the smallest that was seen. Whether a larger one fits shows when it is written.
+// minFree is how much space a disk must have before a state is begun: less than the smallest state
+// seen. Whether a larger one fits shows when it is written.
 const minFree = 32 << 20
 
 func freeBytes(dir string) (int64, error) {
@@ -60,7 +60,7 @@ func freeBytes(dir string) (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// Close gives the right back. It is idempotent.
+// Close releases the right. It is idempotent.
 func (c *Claim) Close() error { return c.lock.Close() }
 
 // A Draft is an entry that is being made.
@@ -69,7 +69,7 @@ type Draft struct {
 	dir   *leftover
 }
 
-// Draft begins the entry. The caller owes Publish or Abandon.
+// Draft begins the entry. The caller must call Publish or Abandon.
 func (c *Claim) Draft() (*Draft, error) {
 	l, err := c.cache.newLeftover()
 	if err == nil {
@@ -83,16 +83,15 @@ func (c *Claim) Draft() (*Draft, error) {
 	return &Draft{claim: c, dir: l}, nil
 }
 
-// Path returns where the part called name is to be written.
+// Path returns the path for the part called name.
 func (d *Draft) Path(name string) string { return filepath.Join(d.dir.path, name) }
 
-// Abandon throws the draft away.
+// Abandon deletes the draft.
 func (d *Draft) Abandon() error { return d.dir.remove() }
 
-// Publish makes the draft the entry, whole and at once, in the place of the one
-// that may be there, makes room for it and returns its size in bytes. It reads all
-// of the draft once. A draft that is not published is removed. The error is a
-// *ColdError.
+// Publish makes the draft the entry, in one step, instead of an existing one, makes room for it and
+// returns its size in bytes. It reads the whole draft once. If it fails, it removes the draft. The
+// error is a *ColdError.
 func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 	defer func() {
 		if err != nil {
@@ -118,7 +117,7 @@ func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	// What could not be read back is not worth keeping.
+	// A part that cannot be read back is not worth keeping.
 	if _, err := parseManifest(b); err != nil {
 		return 0, err
 	}
@@ -132,7 +131,7 @@ func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 	entry := filepath.Join(cache.Dir, string(d.claim.id.Key()))
 	err = os.Rename(d.dir.path, entry)
 	if errors.Is(err, fs.ErrExist) {
-		// Whoever has it open keeps what they have.
+		// Machines that have the old files open keep them.
 		if err = cache.drop(entry); err == nil {
 			err = os.Rename(d.dir.path, entry)
 		}
@@ -141,13 +140,13 @@ func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 		return 0, err
 	}
 	_ = d.dir.lock.Close()
-	// The entry is there: that there may be too many is no reason to say it is
-	// not. Who publishes next tries again.
+	// The entry exists, even if there may now be too many. The next process that publishes makes
+	// room again.
 	_ = cache.MakeRoom()
 	return size, nil
 }
 
-// seal makes a part read-only and sums it up.
+// seal makes a part read-only and computes its checksum.
 func seal(ctx context.Context, path string) (part, error) {
 	f, err := openRegular(path)
 	if err != nil {

@@ -30,10 +30,10 @@ const (
 	restoredFile = "restored"
 )
 
-// maxManifest bounds what is read as a manifest, in bytes; real ones have 4 KiB.
+// maxManifest limits the size of a manifest, in bytes; real ones have 4 KiB.
 const maxManifest = 1 << 20
 
-// maxSaid bounds what is kept of a guest's console, in bytes.
+// maxSaid limits the saved console output of a guest, in bytes.
 const maxSaid = 16 << 20
 
 // A Saved describes a state that was saved, for people.
@@ -49,15 +49,15 @@ type manifest struct {
 	Parts    []part   `json:"parts"`
 }
 
-// A part is a file of an entry. CRC32C is no protection against malice, see the
-// package's comment, and checks 44 MB in a few milliseconds.
+// A part is a file of an entry. CRC32C does not protect against malice, see the package's comment,
+// and checks 44 MB in a few milliseconds.
 type part struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	CRC32C uint32 `json:"crc32c"`
 }
 
-// parseManifest reads a manifest and holds it against itself.
+// parseManifest parses a manifest and checks that it is consistent.
 func parseManifest(b []byte) (manifest, error) {
 	var m manifest
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -96,8 +96,8 @@ type Entry struct {
 	gone bool                    // discarded
 }
 
-// read reads the manifest and demands that it is of the entry looked for. The
-// error is fs.ErrNotExist if there is no entry.
+// read reads the manifest and checks that it belongs to the wanted entry. The error is
+// fs.ErrNotExist if there is no entry.
 func (e *Entry) read(id Identity) error {
 	b, err := e.readManifest()
 	if err != nil {
@@ -125,7 +125,7 @@ func (e *Entry) readManifest() ([]byte, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return b, errors.Join(err, dir.Close())
 		}
-		// Is it without one, or is the entry that was there being removed?
+		// Either it has no manifest, or it is just being removed.
 		was, err := dir.Stat()
 		dir.Close()
 		if err != nil {
@@ -160,7 +160,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 // SavedAt is when the state was saved.
 func (e *Entry) SavedAt() time.Time { return e.Saved.At }
 
-// Size returns how many bytes the parts have together.
+// Size returns the total size of the parts in bytes.
 func (e *Entry) Size() int64 {
 	var n int64
 	for _, p := range e.Parts {
@@ -169,8 +169,7 @@ func (e *Entry) Size() int64 {
 	return n
 }
 
-// Path returns the file of a part, "" if the entry has no such part. It must not be
-// written to.
+// Path returns the file of a part; "" if the entry has no such part. It must not be written to.
 func (e *Entry) Path(name string) string {
 	for _, p := range e.Parts {
 		if p.Name == name {
@@ -180,9 +179,9 @@ func (e *Entry) Path(name string) string {
 	return ""
 }
 
-// Apply makes cfg describe a machine that is restored from e, with a disk and
-// variables of its own in files at the given paths; these share with e what the
-// machine does not change. Nothing is verified here.
+// Apply makes cfg describe a machine that is restored from e, with separate disk and variables in
+// files at the given paths. These share with e what the machine does not change. Apply verifies
+// nothing.
 func (e *Entry) Apply(cfg *qemu.Config, disk, vars string) error {
 	cfg.LoadState = e.Path(StatePart)
 	if path := e.Path(SaidPart); path != "" {
@@ -206,10 +205,9 @@ func (e *Entry) Apply(cfg *qemu.Config, disk, vars string) error {
 	return nil
 }
 
-// Verify reads all parts and compares their sizes and checksums with what was
-// saved. It takes some 10 ms for 44 MB and may run while a machine is restored
-// from e, which must then not run on before Verify and Unchanged are satisfied.
-// It ends early with ctx's cause.
+// Verify reads all parts and compares their sizes and checksums with the saved ones. It takes some
+// 10 ms for 44 MB and may run while a machine is being restored from e. That machine must not run
+// before Verify and Unchanged have succeeded. Verify ends early with ctx's cause.
 func (e *Entry) Verify(ctx context.Context) error {
 	seen := make(map[string]fileIdentity, len(e.Parts))
 	for _, p := range e.Parts {
@@ -251,8 +249,8 @@ func (e *Entry) verify(ctx context.Context, p part) (fileIdentity, error) {
 	return id, nil
 }
 
-// Unchanged tells whether the parts are still the files that Verify has read,
-// untouched since.
+// Unchanged returns an error if the parts are not the files that Verify has read, or have changed
+// since.
 func (e *Entry) Unchanged() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -273,8 +271,7 @@ func (e *Entry) Unchanged() error {
 	return nil
 }
 
-// openRegular opens a file that must be one: somebody may have put a pipe in its
-// place, on which an open would hang.
+// openRegular opens a file that must be a regular one: opening a pipe in its place would hang.
 func openRegular(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -293,7 +290,7 @@ func openRegular(path string) (*os.File, error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is the CRC-32C of what f holds from its offset on, and its length.
+// checksum returns the CRC-32C of f from its offset on, and the number of bytes.
 func checksum(ctx context.Context, f *os.File) (sum uint32, n int64, err error) {
 	buf := make([]byte, 1<<20)
 	for {
@@ -315,7 +312,7 @@ func checksum(ctx context.Context, f *os.File) (sum uint32, n int64, err error) 
 // Restored tells whether a lane restored from e has become ready before.
 func (e *Entry) Restored() bool { return isThere(filepath.Join(e.dir, restoredFile)) }
 
-// MarkRestored notes that a lane restored from e has become ready.
+// MarkRestored records that a lane restored from e has become ready.
 func (e *Entry) MarkRestored() {
 	if f, err := os.OpenFile(filepath.Join(e.dir, restoredFile), os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		f.Close()
@@ -332,8 +329,8 @@ func (e *Entry) Proven() bool { return e.Restored() }
 // Deprecated: use MarkRestored.
 func (e *Entry) Prove() { e.MarkRestored() }
 
-// Discard throws the entry away: it was found to be of no use. Machines that were
-// restored from it keep what they have open. It is idempotent.
+// Discard deletes the entry, because it was found to be unusable. Machines that were restored from
+// it keep their open files. It is idempotent.
 func (e *Entry) Discard() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

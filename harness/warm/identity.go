@@ -23,14 +23,14 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// format is the version of what is kept, and of the meaning of an Identity. A
-// change of either makes all that was saved before unknown.
+// format is the version of the stored data, and of the meaning of an Identity. A change of either
+// makes all earlier states unknown.
 const format = 1
 
 // A Key names an entry: 64 hex digits.
 type Key string
 
-// Short returns what a person needs of a key to tell it from others.
+// Short returns enough of a key for people to tell it from others.
 func (k Key) Short() string { return string(k[:min(12, len(k))]) }
 
 func isKey(name string) bool {
@@ -38,23 +38,20 @@ func isKey(name string) bool {
 	return err == nil && len(b) == sha256.Size && strings.ToLower(name) == name
 }
 
-// An Identity is everything that decides whether the state of one machine can
-// be restored in another. What differs from lane to lane and does not reach
-// the guest is not in it: names, directories, sockets, ports, the ticket, how
-// the SPICE server compresses, the UUID.
+// An Identity is everything that decides whether the state of one machine can be restored in
+// another. It does not contain what differs between lanes and does not reach the guest: names,
+// directories, sockets, ports, the ticket, the SPICE server's compression, the UUID.
 type Identity struct {
 	Format int      `json:"format"`
 	Argv   []string `json:"argv"`
-	// Files are QEMU itself, the firmware and every file that the machine is
-	// made of.
+	// Files are QEMU itself, the firmware and every file of the machine.
 	Files []File `json:"files"`
-	// Host is the processor that the guest may have seen or measured, and under
-	// KVM the kernel.
+	// Host is the processor, which the guest may have seen or measured, and under KVM the kernel.
 	Host string `json:"host"`
 }
 
-// A File is a file that a machine depends on. It is known by its content, or, if it
-// is large, by what the file system says of it.
+// A File is a file that a machine depends on. It is identified by its content, or if it is large,
+// by its file system metadata.
 type File struct {
 	Role   string        `json:"role"`
 	Path   string        `json:"path"`
@@ -75,8 +72,7 @@ func (id Identity) Key() Key {
 // A ColdError says why a machine has to boot.
 type ColdError struct {
 	Why string // one sentence without its full stop
-	// Host is whether this computer is to blame: a disk that is full or cannot
-	// be written or read.
+	// Host means that this computer is at fault: a disk that is full, or not readable or writable.
 	Host bool
 	Err  error // the cause; may be nil
 }
@@ -84,17 +80,15 @@ type ColdError struct {
 func (e *ColdError) Error() string { return e.Why }
 func (e *ColdError) Unwrap() error { return e.Err }
 
-// unkept are options with which a machine has more state than is kept, or a
-// state of its own.
+// unkept are options with which a machine has more state than is saved.
 var unkept = []string{
 	"-drive", "-blockdev", "-hda", "-hdb", "-hdc", "-hdd", "-fda", "-fdb", "-cdrom", "-sd", "-mtdblock", "-pflash",
 	"-virtfs", "-fsdev", "-snapshot", "-loadvm", "-incoming", "-S", "-s", "-gdb", "-icount", "-record", "-readconfig",
 }
 
-// Identify looks at the machine that cfg describes. Accel has to be chosen; Image
-// is what its Disk lies above, and Firmware.Vars is the template that its
-// variables are copied from. Files of up to 256 MiB are read once in their life. The
-// error is a *ColdError, or ctx's cause.
+// Identify returns the identity of the machine that cfg describes. Accel must be decided; Image is
+// the image below its Disk, and Firmware.Vars is the template of its variables. It reads files of
+// up to 256 MiB only once and remembers their checksums. The error is a *ColdError, or ctx's cause.
 func (c *Cache) Identify(ctx context.Context, cfg qemu.Config) (Identity, error) {
 	id := Identity{Format: format, Host: hostCPU()}
 	if cfg.Accel == qemu.KVM {
@@ -144,7 +138,7 @@ func (c *Cache) Identify(ctx context.Context, cfg qemu.Config) (Identity, error)
 	return id, nil
 }
 
-// commonArgv is the command line without what is each lane's own.
+// commonArgv returns the command line without what is specific to each lane.
 func commonArgv(cfg qemu.Config) ([]string, error) {
 	const lane = "/lane"
 	cfg.Name, cfg.UUID = "", ""
@@ -157,14 +151,14 @@ func commonArgv(cfg qemu.Config) ([]string, error) {
 		cfg.Firmware.Vars = lane + "/vars.fd"
 	}
 	if cfg.Spice.Unix != "" || cfg.Spice.Port != 0 || cfg.Spice.TLSPort != 0 {
-		// The server is no part of the machine: a client finds what it is told
-		// now, whatever it was when the state was saved.
+		// The server is not part of the machine: a client gets the present settings, whatever they
+		// were when the state was saved.
 		cfg.Spice = qemu.Spice{Unix: lane + "/spice.sock", Ticket: "ticket"}
 	}
 	return qemu.Argv(cfg)
 }
 
-// namedFiles finds the files that free-form options name.
+// namedFiles returns the files that free-form options name.
 func namedFiles(options []string) []string {
 	var files []string
 	for _, opt := range options {
@@ -183,7 +177,7 @@ func namedFiles(options []string) []string {
 	return files
 }
 
-// hostCPU names the processor by what a guest can measure or, under KVM, see.
+// hostCPU identifies the processor by what a guest can measure or, under KVM, see.
 var hostCPU = sync.OnceValue(func() string {
 	f, err := os.Open("/proc/cpuinfo")
 	if err != nil {
@@ -199,8 +193,8 @@ var hostCPU = sync.OnceValue(func() string {
 		case "vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags":
 			said = append(said, strings.TrimSpace(value))
 		case "bogomips":
-			// Twice the rate of the time stamp counter in MHz. The kernel measures it
-			// at each boot, a little differently.
+			// This is twice the rate of the time stamp counter in MHz. The kernel measures it at
+			// each boot, with slightly different results.
 			if rate, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
 				said = append(said, strconv.FormatFloat(math.Round(rate/100), 'f', 0, 64))
 			}
@@ -218,10 +212,10 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Version[:])
 }
 
-// errChanging says that a file was written to while it was read.
+// errChanging means that a file was written to while it was read.
 var errChanging = errors.New("is being written to")
 
-// pathError is err with the path that it is about.
+// pathError returns err with the path that it is about.
 func pathError(op, path string, err error) error {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {

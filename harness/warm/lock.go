@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All locks of a directory are on single bytes of one file, so that they leave
-// nothing behind. A lock belongs to the open file (fcntl_locking(2), open file
-// description locks): it excludes other goroutines of this process as well as
-// other processes, and goes when the file is closed or its process dies.
+// All locks of a directory are on single bytes of one file, so that they leave nothing behind. A
+// lock belongs to the open file (fcntl_locking(2), open file description locks). It excludes other
+// goroutines of this process as well as other processes, and is released when the file is closed or
+// its process dies.
 
 const locksFile = "locks"
 
-// A purpose separates the locks on one name.
+// A purpose distinguishes the locks on one name.
 type purpose string
 
 const (
@@ -27,7 +27,7 @@ const (
 	making purpose = "making" // exclusive: somebody makes this entry, draft or leftover
 )
 
-// ErrBusy says that somebody else has what was asked for.
+// ErrBusy means that another process holds the lock.
 var ErrBusy = errors.New("warm: somebody else is at it")
 
 // A lock is held until it is closed. Closing is idempotent.
@@ -37,8 +37,8 @@ type lock struct {
 }
 
 func (l *lock) Close() error {
-	// NB: closing alone is not enough: a child that is just being started has a
-	// copy of the descriptor until its exec, and with it the lock.
+	// NB: closing alone is not enough: a child that is just being started has a copy of the
+	// descriptor, and with it the lock, until its exec.
 	lk := unix.Flock_t{Type: unix.F_UNLCK, Start: l.at, Len: 1}
 	conn, err := l.f.SyscallConn()
 	if err == nil {
@@ -50,14 +50,14 @@ func (l *lock) Close() error {
 	return nil
 }
 
-// offset returns the byte that stands for a name. Two names share one about never.
+// offset returns the byte for a name. It practically never happens that two names share one.
 func (p purpose) offset(name string) int64 {
 	sum := sha256.Sum256([]byte(string(p) + " " + name))
 	return int64(binary.BigEndian.Uint64(sum[:]) >> 2) // off_t is signed
 }
 
-// tryLock takes a lock or returns ErrBusy. A shared one can be had in a
-// directory that cannot be written.
+// tryLock takes a lock or returns ErrBusy. A shared lock works even in a directory that is not
+// writable.
 func (c *Cache) tryLock(p purpose, name string, exclusive bool) (*lock, error) {
 	path := filepath.Join(c.Dir, locksFile)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)

@@ -17,9 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Checksums of the files that machines are made of are remembered, because
-// QEMU and firmware are tens of megabytes. A file is taken to be the same as long
-// as all of this is the same.
+// Checksums of the files of machines are remembered, because QEMU and firmware have tens of
+// megabytes. A file counts as unchanged as long as all of this is unchanged.
 type fileIdentity struct {
 	Dev   uint64 `json:"dev"`
 	Ino   uint64 `json:"ino"`
@@ -39,9 +38,8 @@ func identityOf(f *os.File) (fileIdentity, error) {
 	}, nil
 }
 
-// settled tells whether a later change would have to show in the identity: file
-// systems stamp with a coarse clock, so a file that was changed just now may be
-// changed again and keep its stamp.
+// settled tells whether a later change would be visible in the identity. File systems use coarse
+// timestamps, so a file that was changed just now may be changed again without a new timestamp.
 func (id fileIdentity) settled(now time.Time) bool {
 	const coarse = 2 * time.Second // FAT and some network file systems
 	return now.UnixNano()-max(id.Mtime, id.Ctime) > int64(coarse)
@@ -49,15 +47,14 @@ func (id fileIdentity) settled(now time.Time) bool {
 
 const sumsDir = "sums"
 
-// A noted checksum is a file of its own, so that processes that note several do
-// not disturb each other.
+// A noted checksum is stored in a separate file, so that processes do not disturb each other.
 type noted struct {
 	Path   string       `json:"path"`
 	File   fileIdentity `json:"file"`
 	SHA256 string       `json:"sha256"`
 }
 
-// known are the checksums that this process has seen or noted.
+// known has the checksums that this process has read or stored.
 var known sync.Map // of knownKey to string
 
 type knownKey struct {
@@ -65,9 +62,9 @@ type knownKey struct {
 	id          fileIdentity
 }
 
-// maxHashed is how large a file may be to be known by its checksum. Reading a larger
-// one, which may have holes of any size, would take longer than the boot that a
-// saved state spares: it is known by its fileIdentity.
+// maxHashed is the largest file that is identified by its checksum. Reading a larger one, which may
+// have holes of any size, would take longer than the boot that a saved state saves. It is
+// identified by its fileIdentity.
 const maxHashed = 256 << 20
 
 // file describes the file at path, by content if it is not too large.
@@ -97,11 +94,11 @@ func (c *Cache) file(ctx context.Context, role, path string) (File, error) {
 	return described, nil
 }
 
-// errJustChanged says that a large file was written to a moment ago: a further
-// change may leave no trace in its times.
+// errJustChanged means that a large file was written to a moment ago: another change may leave no
+// trace in its times.
 var errJustChanged = errors.New("was changed a moment ago")
 
-// sum returns the SHA-256 of f, which is at path and was id, in hex.
+// sum returns the SHA-256 of f in hex; path is its path and id its identity.
 func (c *Cache) sum(ctx context.Context, f *os.File, path string, id fileIdentity) (string, error) {
 	if sum, ok := known.Load(knownKey{c.Dir, path, id}); ok {
 		return sum.(string), nil
@@ -131,7 +128,7 @@ func (c *Cache) sum(ctx context.Context, f *os.File, path string, id fileIdentit
 	sum := hex.EncodeToString(h.Sum(nil))
 	if id.settled(time.Now()) {
 		known.Store(knownKey{c.Dir, path, id}, sum)
-		// Where it cannot be noted it is computed again.
+		// If it cannot be stored, it is computed again next time.
 		if b, err := json.Marshal(noted{path, id, sum}); distrusted == nil && err == nil {
 			_ = writeWhole(note, b)
 		}
@@ -152,7 +149,7 @@ func (i interruptible) Read(p []byte) (int, error) {
 	return i.r.Read(p)
 }
 
-// writeWhole makes file hold b; a reader sees all of it or what was before.
+// writeWhole writes b to file atomically: a reader sees all of it, or the previous content.
 func writeWhole(file string, b []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/internal/race"
 )
 
 // The lanes of these tests:
@@ -55,7 +56,7 @@ func TestClosedLoopTypingLosesNothing(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
 	n := 2000
-	if lanetest.Racing { // each waits for a picture
+	if race.Enabled { // each waits for a picture
 		n = 200
 	}
 	scenario.Typing(n)(t, harness.Up(t, harness.Config{}))

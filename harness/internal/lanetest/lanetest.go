@@ -4,6 +4,8 @@ package lanetest
 import (
 	"runtime"
 	"testing"
+
+	"github.com/spicelane/spicelane/internal/race"
 )
 
 // AtOnce is t.Parallel for tests with a lane. Under the race detector a lane
@@ -11,7 +13,7 @@ import (
 func AtOnce(t *testing.T) {
 	t.Helper()
 	t.Parallel()
-	if Racing {
+	if race.Enabled {
 		slots <- struct{}{}
 		t.Cleanup(func() { <-slots })
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/internal/race"
 )
 
 // A leg is a way to the guest's screen.
@@ -45,7 +46,7 @@ func TestTheMatrix(t *testing.T) {
 	n := 0
 	for d, display := range displays {
 		for c, compression := range compressions {
-			if lanetest.Racing && !full && c%len(displays) != d {
+			if race.Enabled && !full && c%len(displays) != d {
 				continue
 			}
 			for i, l := range legs {

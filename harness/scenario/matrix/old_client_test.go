@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/internal/race"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/vv"
 )
@@ -51,12 +52,12 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	for _, s := range scenario.Suites() {
 		// What takes its time with pictures: one key after the other, and under the race
 		// detector every mode.
-		if s.Name != "keyboard" && s.Name != "type" && s.Name != "native" && (s.Name != "modes" || !lanetest.Racing) {
+		if s.Name != "keyboard" && s.Name != "type" && s.Name != "native" && (s.Name != "modes" || !race.Enabled) {
 			scenario.Run(t, lane, s)
 		}
 	}
 	scenario.Run(t, lane, scenario.Suite{Name: "reset", Run: scenario.Reset})
-	if !lanetest.Racing {
+	if !race.Enabled {
 		scenario.Run(t, lane, scenario.Suite{Name: "full", Run: scenario.Full})
 	}
 }

@@ -1,5 +1,0 @@
-//go:build !race
-
-package lanetest
-
-const Racing = false

@@ -25,3 +25,11 @@ func TicketOf(text string, now time.Time) (ticket, why string, err error) {
 	}
 	return d.spice().ticket(), d.spice().locked(now), nil
 }
+
+// Impatient makes sources that are opened from now on wait less, until the function that it
+// returns is called.
+func Impatient(answer, beat time.Duration) (restore func()) {
+	oldAnswer, oldBeat := answerTimeout, heartbeat
+	answerTimeout, heartbeat = answer, beat
+	return func() { answerTimeout, heartbeat = oldAnswer, oldBeat }
+}

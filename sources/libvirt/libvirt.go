@@ -33,10 +33,15 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-const (
+var (
 	// answerTimeout bounds each answer of libvirtd.
 	answerTimeout = 5 * time.Second
-	// The source connects again after a pause that doubles with each failure.
+	// heartbeat is how often a libvirtd that tells nothing is asked whether it is alive.
+	heartbeat = 15 * time.Second
+)
+
+// The source connects again after a pause that doubles with each failure.
+const (
 	shortestPause = 50 * time.Millisecond
 	longestPause  = 2 * time.Second
 )
@@ -247,8 +252,18 @@ func (s *Source) follow() error {
 	s.mu.Unlock()
 	s.hasAsked()
 	s.report(nil)
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
 	for {
 		select {
+		case <-beat.C:
+			err := c.call(s.ctx, "ask whether it is alive", func() error {
+				_, err := c.rpc.ConnectGetLibVersion()
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		case event, ok := <-events:
 			if !ok {
 				return s.at.wrap(c.ended())

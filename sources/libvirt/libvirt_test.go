@@ -233,6 +233,23 @@ func TestALibvirtdThatHangsHoldsUpNobody(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// Timeline: libvirtd stops without a word; its consoles are an error; it goes on, and they
+// are back.
+func TestALibvirtdThatSaysNothingAnyMoreIsNoticed(t *testing.T) {
+	d := libvirtd(t)
+	d.create(t, "guest-a", uuidA, `<graphics type='spice' autoport='yes' listen='127.0.0.1'/>`)
+	restore := libvirt.Impatient(time.Second, 10*time.Millisecond)
+	t.Cleanup(restore) // after the source is closed
+	c, _ := open(t, d.uri(), "")
+	await(t, c, "guest-a")
+	require.NoError(t, d.cmd.Process.Signal(syscall.SIGSTOP))
+	var err error
+	require.Eventually(t, func() bool { _, err = listed(t, c); return err != nil }, most, 5*time.Millisecond)
+	assert.ErrorContains(t, err, ": no answer within 1s")
+	require.NoError(t, d.cmd.Process.Signal(syscall.SIGCONT))
+	await(t, c, "guest-a")
+}
+
 func TestALibvirtdThatIsNotThereIsSaid(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "libvirt-sock")
 	c, log := open(t, "qemu:///system?socket="+path, "")

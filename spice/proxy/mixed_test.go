@@ -8,7 +8,12 @@ package proxy_test
 //	                      ──plain──► console, insecure port  display
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,6 +88,53 @@ func TestAChannelNeverFallsBackToPlaintext(t *testing.T) {
 	e := l.event(proxy.EventBackendFailed)
 	assert.ErrorContains(t, e.Err, "console at tls:127.0.0.1:"+strconv.Itoa(secure.SecurePort)+": ")
 	assert.Empty(t, plain.linked)
+}
+
+// The HTTP proxy is asked for the port of each channel.
+func TestBehindAnHTTPProxyEachChannelHasItsPortToo(t *testing.T) {
+	l, plain, secure := mixed(t, "main")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	lead := func(conn net.Conn) {
+		defer conn.Close()
+		request, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		back, err := net.Dial("tcp", request.RequestURI)
+		if err != nil {
+			return
+		}
+		defer back.Close()
+		io.WriteString(conn, "HTTP/1.0 200 OK\r\n\r\n")
+		wg.Go(func() {
+			io.Copy(back, conn)
+			back.Close()
+		})
+		io.Copy(conn, back)
+	}
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { lead(conn) })
+		}
+	})
+	l.lab.consoles[0].set(func(c *console) { c.Proxy, c.HostSubject = "http://"+ln.Addr().String(), testBundle().HostSubject })
+	token := l.token()
+	client, err := l.link(token, 0, mainChannel)
+	require.NoError(t, err)
+	server := secure.next(t)
+	msg := message(mainInitType, mainInit(session))
+	write(t, server, msg)
+	expect(t, client, msg)
+	_, err = l.link(token, session, display)
+	require.NoError(t, err)
+	assert.Equal(t, display, plain.next(t).request.Channel)
 }
 
 func TestADirectVVFileNamesTheSecureChannels(t *testing.T) {

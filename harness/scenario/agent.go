@@ -13,8 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// agent waits for the guest's agent if the lane has one, and says what is left
-// out otherwise.
+// agent waits for the guest's agent if the lane has one, and otherwise logs what is left out.
 func (r *run) agent(what string) bool {
 	r.Helper()
 	if !r.lane.Machine().Config().Agent {
@@ -37,12 +36,12 @@ func (r *run) agent(what string) bool {
 	}
 }
 
-// clipboardSizes are the lengths of the texts that go both ways, in bytes. A
-// megabyte in base ten leaves room for the request around it on the control socket.
+// clipboardSizes are the lengths of the texts for both directions, in bytes. A decimal megabyte
+// leaves room for the request around it on the control socket.
 var clipboardSizes = []int{1, 64 << 10, 1_000_000}
 
-// Clipboard demands that text goes through the agent both ways unharmed, and
-// that what is taken back is gone.
+// Clipboard demands that text passes through the agent unchanged in both directions, and that a
+// released clipboard is empty.
 func Clipboard(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -71,13 +70,13 @@ func Clipboard(tb testing.TB, lane *harness.Lane) {
 	}
 }
 
-// clipboardPoll is how often the client is asked what it knows of the guest's clipboard,
-// of whose change no event tells.
+// clipboardPoll is how often the client is asked for the guest's clipboard: no event reports its
+// changes.
 const clipboardPoll = 100 * time.Millisecond
 
-// clipboardBecomes gets the guest's text until it is the one that is wanted, and returns
-// what came last. The picture says that the guest has offered or released it, and comes on
-// another channel: the client may hear of it later.
+// clipboardBecomes reads the guest's text until it is the wanted one, and returns the last one. The
+// picture shows that the guest has offered or released it, and comes on another channel, so the
+// client may learn of it later.
 func (r *run) clipboardBecomes(text string) (got string) {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -96,7 +95,7 @@ func (r *run) clipboardBecomes(text string) (got string) {
 	}
 }
 
-// clipboard gets the guest's text.
+// clipboard returns the guest's text.
 func (r *run) clipboard() string {
 	r.Helper()
 	ms := uint32(r.lane.Scaled(patience).Milliseconds())
@@ -127,8 +126,8 @@ func common(a, b string) int {
 	return n
 }
 
-// Monitors demands that the guest takes the size that a monitors config asks for,
-// the nearest one if it does not have it, and that the client then shows it.
+// Monitors demands that the guest sets the size of a monitors config, or the nearest one that it
+// has, and that the client then shows it.
 func Monitors(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -151,8 +150,8 @@ func Monitors(tb testing.TB, lane *harness.Lane) {
 	}
 }
 
-// switched waits for a switch of the mode and demands that client and QEMU show
-// it. It returns the size that was applied.
+// switched waits for a mode switch and demands that client and QEMU show it. It returns the new
+// size.
 func (r *run) switched(s *Stream, ask image.Point) image.Point {
 	r.Helper()
 	e := awaitA(r, s, fmt.Sprintf("a switch to %v", ask), func(digest.ModeSwitch) bool { return true })

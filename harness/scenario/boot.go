@@ -11,9 +11,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Boot demands that the guest is up: its banner stands on the serial line alone
-// and with the right line end, QEMU runs, the client is connected and has
-// understood everything, and the guest goes on by itself.
+// Boot demands that the guest is up: its banner is on a separate serial line with the right line
+// end, QEMU runs, the client is connected and has understood everything, and the guest continues by
+// itself.
 func Boot(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -57,9 +57,9 @@ func (r *run) primary() control.Surface {
 	return x
 }
 
-// Surfaces demands that the client knows the screen: its primary surface has the
-// size of QEMU's screen and of the screenshot, it says when and where it is drawn on,
-// and it shows what QEMU shows.
+// Surfaces demands that the client knows the screen. Its primary surface has the size of QEMU's
+// screen and of the screenshot. It reports when and where something is drawn on it, and it shows
+// what QEMU shows.
 func Surfaces(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

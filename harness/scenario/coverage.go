@@ -11,9 +11,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Covers returns a suite that demands that the client's session has carried something: message
-// types, draw types, image codecs, each at least so many times. It comes last, after the
-// suites that make the guest draw. A client that does not count its messages is not asked.
+// Covers returns a suite that demands that the client's session has received something: message
+// types, draw types, image codecs, each at least a given number of times. Run it last, after the
+// suites that make the guest draw. It skips a client that does not count its messages.
 func Covers(demands ...coverage.Demand) Suite {
 	return Suite{Name: "covers", Run: func(tb testing.TB, lane *harness.Lane) {
 		r := begin(tb, lane)
@@ -22,15 +22,13 @@ func Covers(demands ...coverage.Demand) Suite {
 	}}
 }
 
-// Compressed is Covers for what a lane's compression must have led to. A compression that is
-// asked for and does not happen makes a lane prove less than it says: spice-server does not
-// compress on a unix socket.
+// Compressed is Covers for the effects of a lane's compression. If a requested compression does not
+// happen, the lane proves less than it claims: spice-server does not compress on a unix socket.
 func Compressed(tb testing.TB, lane *harness.Lane) {
 	Covers(compressed(lane.State().Compression)...).Run(tb, lane)
 }
 
-// codecs are the image types that a compression must have led to: those for what firmware and
-// Beacon draw.
+// codecs are the image types that each compression must produce for what firmware and Beacon draw.
 var codecs = map[qemu.Compression]string{
 	qemu.CompressionOff:     "bitmap",
 	qemu.CompressionAutoGLZ: "glz_rgb",
@@ -40,7 +38,7 @@ var codecs = map[qemu.Compression]string{
 	qemu.CompressionLZ:      "lz_rgb",
 }
 
-// compressed returns what a lane with a compression must have carried.
+// compressed returns what a lane with a compression must have received.
 func compressed(c string) []coverage.Demand {
 	codec := codecs[qemu.Compression(c)]
 	if codec == "" {
@@ -53,7 +51,7 @@ func compressed(c string) []coverage.Demand {
 	}
 }
 
-// covered returns what the client's session has carried so far; nil if the client does not count.
+// covered returns what the client's session has received so far; nil if the client does not count.
 func (r *run) covered() spice.Coverage {
 	r.Helper()
 	if !r.offers("what the client has received", control.MethodStats) {
@@ -64,8 +62,8 @@ func (r *run) covered() spice.Coverage {
 	return spice.CoverageOf(st)
 }
 
-// carried returns what the session has carried too rarely since before. A client that does not
-// count has carried everything.
+// carried returns an error for what the session has received too rarely since before. It returns
+// nil for a client that does not count.
 func (r *run) carried(before spice.Coverage, demands []coverage.Demand) error {
 	r.Helper()
 	now := r.covered()

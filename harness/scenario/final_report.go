@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 )
 
-// A FinalReport is what a guest says on its serial line before it switches the machine
-// off: every event since its start, and a summary.
+// A FinalReport is what a guest prints on its serial line before it switches the machine off: every
+// event since its start, and a summary.
 type FinalReport struct {
 	// Events are the events, oldest first.
 	Events []digest.Event
@@ -18,8 +18,8 @@ type FinalReport struct {
 	Stats map[string]uint64
 }
 
-// ReadFinalReport reads the final report at the end of the lines of a serial console. It
-// demands that it is there, in order of time, and complete.
+// ReadFinalReport parses the final report at the end of the lines of a serial console. It demands
+// that the report exists, is in order of time, and complete.
 func ReadFinalReport(lines []string) (*FinalReport, error) {
 	end := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, "type=refresh_stats ") })
 	if end < 0 {
@@ -40,8 +40,7 @@ func ReadFinalReport(lines []string) (*FinalReport, error) {
 		if err != nil {
 			return nil, fmt.Errorf("final report: line %d: %w", i, err)
 		}
-		// NB: the clock of some records is cut to 32 bits; a lane does not live for
-		// the 49 days that this takes.
+		// NB: the clock of some records has only 32 bits; a lane does not live for 49 days.
 		if n := len(d.Events); n > 0 && d.Events[n-1].At() > e.At() {
 			return nil, fmt.Errorf("final report: line %d: %q is older than the line before it", i, l)
 		}
@@ -67,10 +66,10 @@ func ReadFinalReport(lines []string) (*FinalReport, error) {
 	return d, nil
 }
 
-// Follows tells whether the final report says the same as a stream that was open since
-// the guest's start: the final report has all events of the stream in its order, and up
-// to the last of them its events have the rolling hashes of the stream's last
-// digest, which is to say that it has no other events of the published kinds.
+// Follows returns an error unless the final report agrees with a stream that was open since the
+// guest's start. The final report must have all events of the stream in the same order. Up to the
+// last of them, its events must have the rolling hashes of the stream's last digest, so it has no
+// other events of the published kinds.
 func (d *FinalReport) Follows(s *Stream) error {
 	var hashes digest.ChannelHashes
 	at := 0
@@ -196,8 +195,7 @@ func (f *reportFields) event() digest.Event {
 	}
 }
 
-// reportFields are the key=value pairs of a line. Taking one removes it; the
-// first failure is kept.
+// reportFields are the key=value pairs of a line. Taking one removes it; the first error is kept.
 type reportFields struct {
 	m   map[string]string
 	err error

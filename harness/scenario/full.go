@@ -15,15 +15,14 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Full takes a guest through all of its story:
+// Full takes a guest through its whole story:
 //
 //	awaiting → booting → prompt ─a→ cold reset
 //	awaiting → booting → prompt ─r→ prompt ─i→ paste (wrong, right) → parked → power off
 //
-// and holds what happened against both of its reports: the digests, whose
-// counter rises, which show every event and whose eight hashes follow from them, and the serial
-// line, which says the same at the end. The lane has to be fresh; afterwards its
-// machine is gone.
+// It compares what happened with both of the guest's reports. The digests have a rising counter,
+// show every event, and have eight hashes that follow from the events. The serial line says the
+// same at the end. The lane must be fresh; afterwards its machine is gone.
 func Full(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -81,9 +80,9 @@ func Full(tb testing.TB, lane *harness.Lane) {
 	r.powerOff(s, digest.PowerOffKey)
 }
 
-// Countdown answers three times wrongly and demands that the guest says so, and
-// that it switches the machine off after its countdown, with a full account. The
-// lane has to be fresh; afterwards its machine is gone.
+// Countdown gives three wrong answers and demands that the guest says so, and that it switches the
+// machine off after its countdown, with a complete final report. The lane must be fresh; afterwards
+// its machine is gone.
 func Countdown(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -109,20 +108,19 @@ func Countdown(tb testing.TB, lane *harness.Lane) {
 const (
 	keyA = 0x1e
 
-	// boot is how long a guest may take from a reset to its banner, on KVM.
+	// boot is how long a guest may take from a reset to its banner, under KVM.
 	boot = 20 * time.Second
 
-	// countdown is how long the guest's own clock makes us wait for its end: 30 s
-	// of countdown and 5 s of last words.
+	// countdown is how long the guest's own clock takes: 30 s of countdown and 5 s of last words.
 	countdown = 60 * time.Second
 
-	// charDelay is the pause between characters of an answer, in milliseconds. In
-	// that time a digest with the character reaches the client.
+	// charDelay is the pause between characters of an answer, in milliseconds. In that time a
+	// digest with the character reaches the client.
 	charDelay = 250
 )
 
-// fromBoot follows the digest from the guest's start on, and returns when nothing
-// more happens there by itself.
+// fromBoot follows the digest from the guest's start on, and returns when nothing more happens
+// there by itself.
 func (r *run) fromBoot(accept func(digest.Digest) bool) *Stream {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -169,9 +167,8 @@ func (r *run) toPrompt(s *Stream) {
 	r.tap(s, "b")
 	t := awaitA(r, s, "the booting scene", func(digest.SceneTransition) bool { return true })
 	r.want(t.From == digest.Awaiting && t.To == digest.Booting, "the guest went from %v to %v", t.From, t.To)
-	// The lines come one by one from row 0 on. How many there are is the guest's
-	// business: the prompt is the one after which nothing more is painted while
-	// the cursor blinks.
+	// The lines come one by one from row 0 on. The guest decides how many there are. The prompt is
+	// there when the cursor blinks and nothing more is painted.
 	ctx, cancel := r.within(boot)
 	defer cancel()
 	row, quiet := uint16(0), 0
@@ -191,8 +188,8 @@ func (r *run) toPrompt(s *Stream) {
 	}
 }
 
-// blinks of the cursor, half a second each on the guest's clock, are longer than
-// the pause between two lines of the booting scene.
+// blinks is a number of cursor blinks, half a second each on the guest's clock. They are longer
+// than the pause between two lines of the booting scene.
 const blinks = 3
 
 // rows waits until n rows of the paste scene have been painted, after which the
@@ -204,7 +201,7 @@ func (r *run) rows(s *Stream, n int) {
 	}
 }
 
-// paste types an answer and demands the guest's judgement of it.
+// paste types an answer and demands the expected reaction of the guest.
 func (r *run) paste(s *Stream, text string, right bool) {
 	r.Helper()
 	if r.client.Supports(control.MethodType) {
@@ -246,9 +243,9 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 		s.Frames(), len(report.Events), report.Stats["mean_us"], report.Stats["max_us"])
 }
 
-// finalReport waits until the guest has switched the machine off, for the reason given,
-// and is what it said before on its serial line. Last says what was seen of it, for
-// the error if it does not.
+// finalReport waits until the guest has switched the machine off, for the reason why, and returns
+// its final report on the serial line. If the guest does not switch off, the error uses last to say
+// what was seen last.
 func (r *run) finalReport(ctx context.Context, why digest.PowerOffReason, last func() string) *FinalReport {
 	r.Helper()
 	select {

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Bare is for a machine without an agent's port and a sound device: the guest
-// says so when it is asked for what needs them, and goes on.
+// Bare is for a machine without an agent's port and a sound device. It demands that the guest says
+// so when it needs them, and continues.
 func Bare(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -39,9 +39,8 @@ func Bare(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
-// Reset resets the machine from outside in the middle of a scene and demands
-// that the guest begins anew, with a digest that counts from the start, and that
-// the client goes along.
+// Reset resets the machine from outside in the middle of a scene. It demands that the guest starts
+// again, with a digest that counts from the start, and that the client stays connected.
 func Reset(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -65,12 +64,12 @@ func Reset(tb testing.TB, lane *harness.Lane) {
 
 const keyF9 = control.KeyF1 + 8
 
-// flood is how many characters are typed as fast as the socket takes them: a
-// hundred times what the keyboard of a PC keeps.
+// flood is how many characters are typed as fast as the socket accepts them: a hundred times what a
+// PC's keyboard buffers.
 const flood = 20_000
 
-// Flood types far faster than a keyboard can and demands that the guest is there
-// afterwards, shows what QEMU shows, and takes keys.
+// Flood types far faster than a keyboard can. It demands that afterwards the guest is still there,
+// shows what QEMU shows, and accepts keys.
 func Flood(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -101,8 +100,8 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 	r.must(err)
 }
 
-// ForeignClipboard offers the guest what is no text or too much and demands that it
-// reports it, takes nothing of it, and goes on.
+// ForeignClipboard offers the guest data that is not text or too much. It demands that the guest
+// reports it, accepts nothing of it, and continues.
 func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -134,8 +133,7 @@ func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
 	r.shift(c)
 }
 
-// shift demands that a key sent by a session of the test's own reaches the guest.
-// It is one that drives no scene.
+// shift demands that a key from a session of the test reaches the guest. The key drives no scene.
 func (r *run) shift(c *spice.Client) {
 	r.Helper()
 	for _, state := range []digest.KeyState{digest.KeyDown, digest.KeyUp} {

@@ -8,15 +8,15 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A key is one of a keyboard, by its code on the control socket, and what it
-// types on a US keyboard, plain and with Shift; 0 for nothing.
+// A key is one key of a keyboard: its code on the control socket, and what it types on a US
+// keyboard, without and with Shift; 0 for nothing.
 type key struct {
 	code           uint16
 	plain, shifted rune
 }
 
-// keyboard104 is the keyboard of 104 keys: 17 rows of the AT set 1 codes, as the
-// keys lie on the desk.
+// keyboard104 is the keyboard of 104 keys: 17 rows of AT set 1 codes, in the order of the keys on
+// the desk.
 var keyboard104 = func() []key {
 	var keys []key
 	codes := func(codes ...uint16) {
@@ -55,13 +55,12 @@ var keyboard104 = func() []key {
 	return keys
 }()
 
-// locks are the keys that stay, and what they light.
+// locks are the lock keys, and the modifiers that they switch.
 var locks = map[uint16]digest.Modifiers{0x3a: digest.CapsLock, 0x45: digest.NumLock, 0x46: digest.ScrollLock}
 
-// Keyboard demands that every key of a keyboard of 104 keys is seen by the guest
-// going down and going up, that those with a character give it, with Shift and
-// without, that modifiers hold and locks stay, and that a key that is down
-// repeats.
+// Keyboard demands that the guest sees every key of a keyboard of 104 keys go down and up. Keys
+// with a character must give it, with Shift and without. Modifiers must hold, locks must stay, and
+// a key that is down must repeat.
 func Keyboard(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -93,8 +92,7 @@ func Keyboard(tb testing.TB, lane *harness.Lane) {
 	r.up(s, control.KeySpace)
 }
 
-// key presses and releases a key and demands what comes with it: a character, a
-// lock and its light.
+// key presses and releases a key and demands its effects: a character, or a lock and its LED.
 func (r *run) key(s *Stream, code uint16, char rune) {
 	r.Helper()
 	before := modifiers(s)

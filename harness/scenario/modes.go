@@ -15,9 +15,9 @@ import (
 // digitModes are the modes that the keys 1 to 6 set.
 var digitModes = []image.Point{{X: 640, Y: 480}, {X: 800, Y: 600}, {X: 1024, Y: 768}, {X: 1280, Y: 720}, {X: 1280, Y: 1024}, {X: 1920, Y: 1080}}
 
-// Modes sets each mode that has a key and demands that the guest says truly
-// which one it has, that the client's surface has its size, and that it shows the
-// same pixels as QEMU, with the digest's checksum. Then it goes back.
+// Modes sets each mode that has a key. It demands that the guest reports the actual mode, that the
+// client's surface has its size, and that it shows the same pixels as QEMU, with the digest's
+// checksum. Then it goes back to the first mode.
 func Modes(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -46,8 +46,8 @@ func Modes(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
-// Walk has the guest walk through all modes of its display, once to the end and
-// once until a key ends it.
+// Walk makes the guest walk through all modes of its display, once to the end, and once until a key
+// ends it.
 func Walk(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -93,7 +93,7 @@ func Walk(tb testing.TB, lane *harness.Lane) {
 
 var modesLine = regexp.MustCompile(`^available GOP modes:((?: \d+x\d+)+)$`)
 
-// offered returns the modes that the guest says its display has.
+// offered returns the modes that the guest reports for its display.
 func (r *run) offered() map[image.Point]bool {
 	r.Helper()
 	ctx, cancel := r.within(patience)

@@ -24,13 +24,13 @@ import (
 )
 
 // Native walks through the guest's native scene, in which a QXL device draws what firmware never
-// asks it for. After each step the client has to show the picture that the guest read back from the
-// device, and the one that QEMU dumps; the pointer has to be the one that the guest set. At the end
+// requests. After each step the client must show the picture that the guest read back from the
+// device, and the one that QEMU dumps. The pointer must be the one that the guest set. At the end
 // the client must have received each kind of drawing, clips, masks, cached images and palettes, an
 // offscreen surface and each kind of pointer, as often as the guest sent them. Then the guest is
-// back in the scene that it came from.
+// back in its previous scene.
 //
-// With any other display device the guest has to say that the scene is not there.
+// With any other display device the guest must say that the scene is absent.
 func Native(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -70,9 +70,9 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
-// NativeInterrupted demands that the native scene bears what may happen to it: a client that goes
-// and comes back is shown everything, a key and another mode end the scene, and a machine that is
-// reset in the middle of it starts again. The guest has then booted once more.
+// NativeInterrupted interrupts the native scene. A client that leaves and comes back must be shown
+// everything; a key and a mode change must end the scene; and a machine that is reset in the middle
+// of it must start again. The guest has then booted once more.
 func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -131,14 +131,14 @@ func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
 // nativeKeyName is the key that begins the native scene and takes its steps.
 const nativeKeyName = "F9"
 
-// A nativeLine is what the guest says on its serial line of a step.
+// A nativeLine is the guest's serial line about a step.
 type nativeLine struct {
 	text    string
 	pointer *pointerLine // nil: the step does not change it
 }
 
-// nativeKey presses the native scene's key and waits until what it led to is on the serial line and
-// in the digest.
+// nativeKey presses the native scene's key and waits until the result is on the serial line and in
+// the digest.
 func (r *run) nativeKey(s *Stream) (nativeLine, digest.Native) {
 	r.Helper()
 	mark := r.lane.Serial().Next()
@@ -178,10 +178,11 @@ type nativeWalk struct {
 	failed     []error
 }
 
-// enoughFailures ends the walk: each takes the whole patience of a comparison.
+// enoughFailures is the number of failures that ends the walk: each takes the whole patience of a
+// comparison.
 const enoughFailures = 3
 
-// step takes a step and looks at what it led to.
+// step takes a step and checks its result.
 func (w *nativeWalk) step(step, of int) {
 	w.Helper()
 	line, e := w.nativeKey(w.s)
@@ -208,8 +209,8 @@ func (w *nativeWalk) shown() error {
 	return err
 }
 
-// pointerFrames is how many further frames of the guest's a client has shown when a pointer
-// that it has received must be shown, too.
+// pointerFrames is after how many further frames of the guest the client must have a new pointer,
+// too.
 const pointerFrames = 3
 
 // pointed demands that the client has the pointer that the guest has set.
@@ -217,8 +218,8 @@ func (w *nativeWalk) pointed(p pointerLine) error {
 	if !w.client.Supports(control.MethodCursor) {
 		return nil
 	}
-	// In client mode it is the client that moves the pointer. The server tells it where the guest
-	// wants a pointer to be when it shows one, and not when it moves one that is shown.
+	// In client mode the client moves the pointer. The server tells it where the guest wants a
+	// pointer to be when it shows one, and not when it moves a visible one.
 	if last := w.pointer; last != nil && last.visible && p.visible && !w.serverMode && p.same(*last) {
 		p.at = last.at
 	}
@@ -234,7 +235,7 @@ func (w *nativeWalk) pointed(p pointerLine) error {
 		if wrong == nil {
 			return nil
 		}
-		// The pointer has a channel of its own, which the picture does not wait for.
+		// The pointer has a separate channel, for which the picture does not wait.
 		_, err = w.s.AwaitFrame(ctx, w.s.Last().FrameCounter+1)
 		if err == nil && frames < pointerFrames {
 			continue
@@ -256,7 +257,7 @@ type pointerLine struct {
 
 const pointerPrefix = "native pointer "
 
-// parsePointerLine reads a line that says how the pointer is.
+// parsePointerLine parses a line about the pointer.
 func parsePointerLine(line string) (p pointerLine, err error) {
 	rest, ok := strings.CutPrefix(line, pointerPrefix)
 	if !ok {
@@ -277,12 +278,12 @@ func parsePointerLine(line string) (p pointerLine, err error) {
 	return p, nil
 }
 
-// same tells whether both are the same shape.
+// same tells whether both have the same shape.
 func (p pointerLine) same(q pointerLine) bool {
 	return p.shape == q.shape && p.crc == q.crc && p.hot == q.hot
 }
 
-// check says how a client's pointer differs from p.
+// check returns an error if a client's pointer differs from p.
 func (p pointerLine) check(got control.CursorResult) error {
 	if got.Visible != p.visible {
 		return fmt.Errorf("pointer: visible is %t, the guest has set %t", got.Visible, p.visible)
@@ -326,15 +327,15 @@ func shapeCRC(img image.Image) uint32 {
 
 func crc32c(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
 
-// streamDemands is what becomes of the scene's video where spice-server makes streams. It waits for
-// twenty pictures before it makes one.
+// streamDemands are the demands for the scene's video if spice-server makes streams. It makes one
+// only after twenty pictures.
 var streamDemands = []coverage.Demand{
 	{Kind: "message", Name: "server display.stream_create", Count: 1},
 	{Kind: "message", Name: "server display.stream_data", Count: 10},
 	{Kind: "message", Name: "server display.stream_destroy", Count: 1},
 }
 
-// streams tells whether spice-server makes streams of what changes fast.
+// streams tells whether spice-server makes streams of fast changes.
 func streams(cfg qemu.Config) bool {
 	all := append(slices.Clone(cfg.Args), "streaming-video="+cfg.Spice.Streaming)
 	return slices.ContainsFunc(all, func(arg string) bool {
@@ -343,8 +344,8 @@ func streams(cfg qemu.Config) bool {
 	})
 }
 
-// nativeDemands is what the guest sends in its native scene. Nothing of it is covered before it is
-// drawn, so that all of it reaches the client.
+// nativeDemands are the demands for the native scene. Nothing in it is covered before it is drawn,
+// so everything reaches the client.
 var nativeDemands = []coverage.Demand{
 	{Kind: "operation", Name: "copy_bits", Count: 5},
 	{Kind: "operation", Name: "draw_alpha_blend", Count: 9},

@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// buttons are those of the control socket and what the guest calls them.
+// buttons are the buttons of the control socket and the guest's names for them.
 var buttons = []struct {
 	name string
 	bit  digest.Buttons
@@ -19,9 +19,9 @@ var buttons = []struct {
 	{"side", digest.SideButton}, {"extra", digest.ExtraButton},
 }
 
-// Pointer demands that the pointer gets into every corner, that each button is
-// seen there going down and going up, and that the wheel turns both ways. It
-// moves as the guest takes it, to places or by distances.
+// Pointer demands that the pointer reaches every corner, that each button goes down and up there,
+// and that the wheel turns both ways. The pointer moves to positions or by distances, as the guest
+// accepts it.
 func Pointer(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -52,8 +52,8 @@ func Pointer(tb testing.TB, lane *harness.Lane) {
 	}
 	turns := []int{1, 3, -5, 1}
 	if mode == "server" {
-		// A PS/2 mouse keeps four packets, and QEMU sends what does not fit with the
-		// next event only.
+		// A PS/2 mouse buffers four packets, and QEMU sends what does not fit only with the next
+		// event.
 		turns = []int{1, -1, -1, 1}
 	}
 	at := int16(0)
@@ -67,8 +67,8 @@ func Pointer(tb testing.TB, lane *harness.Lane) {
 	}
 }
 
-// move puts the pointer somewhere and waits until it is there. By distances it
-// goes to a corner only; the guest stops at the edges.
+// move moves the pointer to a position and waits until it is there. By distances it moves only to a
+// corner, because the guest stops at the edges.
 func (r *run) move(s *Stream, mode string, screen image.Rectangle, to image.Point) {
 	r.Helper()
 	at, known := lastPointer(s)
@@ -80,8 +80,8 @@ func (r *run) move(s *Stream, mode string, screen image.Rectangle, to image.Poin
 		awaitA(r, s, fmt.Sprintf("the pointer at %v", to), func(e digest.Pointer) bool { return is(e, to) })
 		return
 	}
-	// A PS/2 mouse keeps what four packets carry, 508 pixels, and QEMU sends the
-	// rest with the next move: one after the other.
+	// A PS/2 mouse buffers what four packets carry, 508 pixels, and QEMU sends the rest with the
+	// next move. So move in steps.
 	const step = 120
 	m := control.MouseMoveParams{Relative: true, X: step, Y: step}
 	if to.X < screen.Max.X {

@@ -18,12 +18,12 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// visitors is how many further clients come one after the other.
+// visitors is how many further clients connect, one after the other.
 const visitors = 4
 
-// Reconnect demands that sessions can be had again and again: further clients
-// come with files of their own, see what QEMU shows, are heard by the guest and leave, while
-// the lane's client stays. Then the lane's client itself leaves and comes back.
+// Reconnect demands that sessions can be opened again and again. Further clients connect with
+// separate files, see what QEMU shows, reach the guest and leave, while the lane's client stays.
+// Then the lane's client itself leaves and comes back.
 func Reconnect(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -62,8 +62,8 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 
 const keyR = 0x13
 
-// dial opens a session of its own with the lane's console, as the lane's client
-// does; with may change how.
+// dial opens another session with the lane's console, on the path of the lane's client; with may
+// change the configuration.
 func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -83,7 +83,7 @@ func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	return c
 }
 
-// samePicture is Lane.SamePicture for a session of the test's own.
+// samePicture is Lane.AwaitScreensMatch for a session of the test.
 func (r *run) samePicture(c *spice.Client) error {
 	changed, stop := watch(c)
 	defer stop()
@@ -109,7 +109,7 @@ func (r *run) samePicture(c *spice.Client) error {
 	})
 }
 
-// watch has something in changed whenever something has happened in a session.
+// watch returns a channel that gets a value whenever something has happened in a session.
 func watch(c *spice.Client) (changed <-chan struct{}, stop func()) {
 	ch := make(chan struct{}, 1)
 	return ch, c.Observe(func(spice.Event) {
@@ -120,8 +120,8 @@ func watch(c *spice.Client) (changed <-chan struct{}, stop func()) {
 	})
 }
 
-// visit looks whenever something has happened in a session, until look has
-// nothing to say any more.
+// visit calls look whenever something has happened in a session, until look returns nothing more to
+// wait for.
 func (r *run) visit(c *spice.Client, what string, look func() (saw string, err error)) error {
 	began := time.Now()
 	ctx, cancel := r.within(patience)
@@ -144,7 +144,7 @@ func (r *run) visit(c *spice.Client, what string, look func() (saw string, err e
 	}
 }
 
-// alone has the lane's client leave until the suite's end, if it can.
+// alone disconnects the lane's client until the suite's end, if possible.
 func (r *run) alone(what string) bool {
 	r.Helper()
 	if !r.offers(what, control.MethodDisconnect, control.MethodReconnect) {
@@ -152,7 +152,7 @@ func (r *run) alone(what string) bool {
 	}
 	r.must(r.client.Disconnect(r.ctx))
 	r.later(func() {
-		// Also after a failure: without its client the lane is no good to anybody.
+		// Even after a failure: without its client the lane is useless.
 		if err := r.client.Reconnect(r.ctx); !r.Failed() {
 			r.must(err)
 			r.returned()
@@ -169,8 +169,8 @@ func (r *run) returned() {
 	}
 }
 
-// greets tells whether the guest's agent is, or will be, told of the client. Of
-// somebody else's client that is known only when it has seen the agent.
+// greets tells whether the guest's agent knows, or will know, about the client. For another client
+// that is known only once it has seen the agent.
 func (r *run) greets() bool {
 	r.Helper()
 	fx := r.lane.Fixture()
@@ -185,10 +185,9 @@ func (r *run) greets() bool {
 	return st.AgentConnected
 }
 
-// greeted waits until the guest's agent knows the client, and does not if that was
-// the last thing that happened. It is told some time after the connection or its
-// own start, and its report of that would push others out of the digest. What
-// another client did before was more than to be greeted.
+// greeted waits until the guest's agent knows about the client, unless that was the last thing that
+// happened. The agent learns of the client some time after the connection or its own start, and its
+// report would displace others in the digest.
 func (r *run) greeted(s *Stream) {
 	r.Helper()
 	greeting := func(e digest.Event) bool {
@@ -200,8 +199,7 @@ func (r *run) greeted(s *Stream) {
 	}
 }
 
-// awaitShown waits until the newest event of a type in the digest that a session
-// shows is accepted.
+// awaitShown waits until accept accepts the newest event of a type in the digest of a session.
 func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept func(E) bool) (e E) {
 	r.Helper()
 	r.must(r.visit(c, what+" in the digest", func() (saw string, err error) {

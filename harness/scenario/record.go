@@ -22,14 +22,12 @@ import (
 	"github.com/spicelane/spicelane/spice/spicetest"
 )
 
-// quiet is how long nothing is drawn once the client has what a paused machine has
-// drawn.
+// quiet is how long nothing is drawn after the client has the drawings of a paused machine.
 const quiet = 500 * time.Millisecond
 
-// Record has the client record its session while keys are pressed and the mode is
-// changed, plays the recording to a client without a guest, and demands that this
-// ends in the very picture that the lane's client had, and that QEMU's ticket is not
-// in the files.
+// Record makes the client record its session while keys are pressed and the mode changes, and plays
+// the recording to a client without a guest. It demands that this ends in the same picture as the
+// lane's client, and that QEMU's ticket is not in the files.
 func Record(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -48,7 +46,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	r.tap(s, "Ctrl")
 	ticket := lane.DirectVV().Password
 	if direct := lane.State().Proxy == (registry.ProxyAddrs{}); direct && agent {
-		// What opened this session is nowhere in it, unless somebody says it.
+		// The secret of this session must not be in the recording.
 		r.must(r.client.ClipboardSet(r.ctx, "the ticket is "+ticket))
 		awaitA(r, s, "the clipboard", func(e digest.Clipboard) bool { return e.What == digest.DataReceived })
 	}
@@ -87,8 +85,7 @@ func Record(tb testing.TB, lane *harness.Lane) {
 	r.Logf("the recording has %d messages in %d files of %d bytes", messages, len(res.Files), res.Bytes)
 }
 
-// unsaid demands that a secret is in none of a recording's files, and counts what
-// they hold.
+// unsaid demands that a secret is in none of a recording's files, and counts the messages.
 func (r *run) unsaid(res control.RecordStopResult, secret string) (messages int) {
 	r.Helper()
 	if secret == "" {
@@ -99,7 +96,7 @@ func (r *run) unsaid(res control.RecordStopResult, secret string) (messages int)
 		text, err := os.ReadFile(filepath.Join(res.Dir, name))
 		r.must(err)
 		size += int64(len(text))
-		// NB: a body stands in lines of hex, which a secret could be cut by.
+		// NB: a body is in lines of hex, which could split a secret.
 		c, err := recording.Parse(bytes.NewReader(text))
 		r.must(err, name)
 		messages += len(c.Messages)
@@ -113,7 +110,7 @@ func (r *run) unsaid(res control.RecordStopResult, secret string) (messages int)
 	return messages
 }
 
-// played returns the picture in which a recording ends.
+// played returns the picture at the end of a recording.
 func (r *run) played(dir string) *image.NRGBA {
 	r.Helper()
 	conversation, err := spicetest.Load(dir)

@@ -14,17 +14,16 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A Suite asks something of a lane. Run fails the test if the lane is not up to
-// it.
+// A Suite checks something of a lane. Run fails the test if the lane does not pass.
 type Suite struct {
 	// Name is one word.
 	Name string
 	Run  func(tb testing.TB, lane *harness.Lane)
 }
 
-// Suites returns the suites that leave the lane as they found it, in an order in
-// which one lane can go through all of them: those with the given names, or without
-// any name all. It panics if there is none of a name.
+// Suites returns the suites that leave the lane as they found it, in an order in which one lane can
+// go through all of them: those with the given names, or all without names. It panics if a name is
+// unknown.
 func Suites(names ...string) []Suite {
 	if len(names) == 0 {
 		return slices.Clone(suites)
@@ -58,8 +57,7 @@ var suites = []Suite{
 	{"native", Native},
 }
 
-// Run puts a lane through suites, each a subtest; without any, through all of
-// [Suites].
+// Run runs suites on a lane, each as a subtest; without suites, all of [Suites].
 func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
@@ -70,22 +68,22 @@ func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	}
 }
 
-// patience bounds every single wait of a suite, on KVM: what is waited for takes
-// a tenth of a second or, where the guest's own clock says so, two.
+// patience limits every single wait of a suite, under KVM. What is awaited takes a tenth of a
+// second, or two seconds of the guest's own clock.
 const patience = 10 * time.Second
 
-// A run is a suite under way.
+// A run is a running suite.
 type run struct {
 	testing.TB
 	lane   *harness.Lane
 	client *control.Driver
 	// ctx ends with the suite and with the lane.
 	ctx context.Context
-	// undo is what end does, last first.
+	// undo has the steps for end, which runs them last to first.
 	undo []func()
 }
 
-// begin starts a suite, which the caller owes an end.
+// begin starts a suite. The caller must call end.
 func begin(tb testing.TB, lane *harness.Lane) *run {
 	tb.Helper()
 	client, err := lane.Control()
@@ -127,8 +125,8 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 	return r
 }
 
-// settled waits until nothing more happens by itself in a guest that has only just
-// started: until its agent, if it has one, has been greeted.
+// settled waits until nothing more happens by itself in a guest that has just started: until its
+// agent, if it has one, has been greeted.
 func (r *run) settled(s *Stream) {
 	r.Helper()
 	driven := s.Last().ChannelHashes != (digest.ChannelHashes{}) || slices.ContainsFunc(s.events, func(e digest.Event) bool {
@@ -143,11 +141,11 @@ func (r *run) settled(s *Stream) {
 	}
 }
 
-// later has f done at the suite's end, also if it fails.
+// later makes end call f, even after a failure.
 func (r *run) later(f func()) { r.undo = append(r.undo, f) }
 
-// restore has f done at the suite's end if it has not failed: a lane that is at
-// odds with what a suite expects is left as it is, to be looked at.
+// restore makes end call f, unless the suite has failed: a lane in an unexpected state is left
+// alone, so that it can be examined.
 func (r *run) restore(f func()) {
 	r.later(func() {
 		if !r.Failed() {
@@ -156,8 +154,8 @@ func (r *run) restore(f func()) {
 	})
 }
 
-// end undoes what the suite has made. It is deferred, so that it is done when a
-// failure ends the test's goroutine, too.
+// end undoes what the suite has made. It is deferred, so that it also runs when a failure ends the
+// test's goroutine.
 func (r *run) end() {
 	if n := len(r.undo); n > 0 {
 		f := r.undo[n-1]
@@ -181,7 +179,7 @@ func (r *run) must(err error, doing ...any) {
 	r.Fatalf("%s fault: %v", verdictOf(err), err)
 }
 
-// want ends the suite if ok is false: the product did something else.
+// want ends the suite as a product failure if ok is false.
 func (r *run) want(ok bool, format string, args ...any) {
 	r.Helper()
 	if !ok {
@@ -189,8 +187,7 @@ func (r *run) want(ok bool, format string, args ...any) {
 	}
 }
 
-// verdictOf is verdict.Of, which knows nothing of errors that a client
-// answered itself.
+// verdictOf is verdict.Of for errors that a client may have answered itself.
 func verdictOf(err error) verdict.Kind {
 	var f *verdict.Error
 	var e *control.Error
@@ -203,14 +200,13 @@ func verdictOf(err error) verdict.Kind {
 // isCode tells whether err is an answer with that code.
 func isCode(err error, code control.Code) bool { return errors.Is(err, &control.Error{Code: code}) }
 
-// left says in the test's log what is not being shown, and why.
+// left logs what is not tested, and why.
 func (r *run) left(what, why string) {
 	r.Helper()
 	r.Logf("left out: %s: %s", what, why)
 }
 
-// offers tells whether the client has all of the verbs, and says what is left
-// out if it does not.
+// offers tells whether the client has all of the verbs, and otherwise logs what is left out.
 func (r *run) offers(what string, methods ...string) bool {
 	r.Helper()
 	for _, m := range methods {
@@ -222,7 +218,7 @@ func (r *run) offers(what string, methods ...string) bool {
 	return true
 }
 
-// within bounds one wait, and names it.
+// within limits one wait, and names it.
 func (r *run) within(d time.Duration) (context.Context, context.CancelFunc) {
 	d = r.lane.Scaled(d)
 	return context.WithTimeoutCause(r.ctx, d, fmt.Errorf("not within %v", d))
@@ -247,7 +243,7 @@ func (r *run) complete(s *Stream, fromBoot bool) {
 	r.must(s.Complete(ctx, fromBoot))
 }
 
-// await waits for an event that nobody has waited for yet.
+// await waits for an event that no wait has returned yet.
 func (r *run) await(s *Stream, what string, match func(digest.Event) bool) digest.Event {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -267,8 +263,8 @@ func awaitA[E digest.Event](r *run, s *Stream, what string, match func(E) bool) 
 	return e.(E)
 }
 
-// tap presses a key and waits until the guest has seen it, then releases it and
-// waits again: of what happens at once the guest's digest can show only so much.
+// tap presses a key, waits until the guest has seen it, releases it, and waits again. The guest's
+// digest can show only so many events of one moment.
 func (r *run) tap(s *Stream, key string) {
 	r.Helper()
 	codes, err := control.ParseKey(key)
@@ -297,8 +293,8 @@ func (r *run) up(s *Stream, code uint16) digest.Scancode {
 	})
 }
 
-// What the control socket calls Pause is Control and Pause on the wire; a
-// keyboard sends a code of three bytes for it alone.
+// What the control socket calls Pause is Control and Pause on the wire; only a keyboard sends a
+// code of three bytes for it.
 const (
 	keyPause   uint16 = 0xe046
 	guestPause uint16 = 0xe11d
@@ -319,7 +315,7 @@ func (r *run) hold(s *Stream) {
 	r.restore(func() { r.holding(s, false) })
 }
 
-// holding makes the guest only report keys, or do what they are for again.
+// holding makes the guest only report keys, or act on them again.
 func (r *run) holding(s *Stream, on bool) {
 	r.Helper()
 	for range 2 { // it may be as it should already

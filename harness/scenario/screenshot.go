@@ -13,10 +13,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Screenshot demands pictures that are right in every form: PNG and raw pixels
-// are the same, a region is a part of the whole, the digest in a picture has
-// the checksum of its pixels, and what cannot be had is refused in the words of
-// the protocol.
+// Screenshot demands correct pictures in every form: PNG and raw pixels are equal, a region is a
+// part of the whole, the digest in a picture has the checksum of its pixels, and impossible
+// requests are refused in the protocol's words.
 func Screenshot(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -27,7 +26,7 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 		r.must(err)
 		return img
 	}
-	// While the guest stands still only what is on its way can change the picture.
+	// While the guest is paused, only drawings in flight can change the picture.
 	r.must(lane.WhilePaused(r.ctx, func() error {
 		ctx, cancel := r.within(patience)
 		defer cancel()
@@ -64,8 +63,8 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 	r.want(isCode(err, control.CodeUnsupportedFormat), "a picture as bmp was answered %v, want %s", err, control.CodeUnsupportedFormat)
 }
 
-// fresh demands that a picture is not older than the frames that were seen before it was
-// taken. Of a guest that is left alone nearly all pixels stay, so that its counter tells.
+// fresh demands that a picture is not older than the frames that were seen before it. In an idle
+// guest nearly all pixels stay the same, so its frame counter decides.
 func (r *run) fresh() {
 	r.Helper()
 	s := r.stream()
@@ -88,12 +87,11 @@ func (r *run) fresh() {
 	}
 }
 
-// quietFrames is how many digests are read of a guest that is left alone; it
-// shows two a second.
+// quietFrames is how many digests are read of an idle guest; it shows two per second.
 const quietFrames = 4
 
-// Digest demands a digest that counts while nothing happens, whose hashes then
-// stand still, and which agrees with the pixels around it.
+// Digest demands a digest that counts while nothing happens, whose hashes do not change then, and
+// which agrees with the pixels around it.
 func Digest(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

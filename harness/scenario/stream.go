@@ -17,20 +17,20 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A Stream is what the guest's digest said from one moment on. It puts the
-// windows of newest events that each digest holds together into one list, demands
-// that the frame counter rises with each, and recomputes the rolling hashes from
-// the events, so that an event that never was in a window is noticed.
+// A Stream is the guest's digests from one moment on. Each digest has the newest events; a Stream
+// combines them into one list. It demands that the frame counter rises with each digest. It
+// recomputes the rolling hashes from the events, so that it notices an event that no digest has
+// shown.
 //
 // A Stream is for one goroutine.
 type Stream struct {
 	lane   *harness.Lane
 	client *control.Driver
 	sub    *control.Subscription
-	// byPicture: the client does not read digests, and pictures are looked at here.
+	// byPicture means that the client does not read digests, so the Stream reads them in pictures.
 	byPicture bool
-	// hashless: the client leaves the hashes out of its digests, as version 1.2 has
-	// it; Complete has a look at them in a picture.
+	// hashless means that the client omits the hashes, as in version 1.2; Complete then reads them
+	// in a picture.
 	hashless bool
 
 	last   digest.Digest        // with the recomputed hashes if it had none
@@ -41,12 +41,12 @@ type Stream struct {
 	missed []string             // what no window showed
 }
 
-// OpenStream begins with the digest that is on the screen.
+// OpenStream starts with the present digest.
 func OpenStream(ctx context.Context, lane *harness.Lane) (*Stream, error) {
 	return openStream(ctx, lane, func(digest.Digest) bool { return true })
 }
 
-// openStream begins with the first digest that is accepted.
+// openStream starts with the first digest that is accepted.
 func openStream(ctx context.Context, lane *harness.Lane, accept func(digest.Digest) bool) (*Stream, error) {
 	client, err := lane.Control()
 	if err != nil {
@@ -58,7 +58,7 @@ func openStream(ctx context.Context, lane *harness.Lane, accept func(digest.Dige
 	if s.byPicture {
 		event = control.EventSurfaceDrawn
 	}
-	// NB: subscribed before the first look, so that nothing falls between.
+	// NB: subscribe before the first look, so that nothing is missed.
 	if s.sub, err = client.Subscribe(ctx, event); err != nil {
 		return nil, s.fault(began, err)
 	}
@@ -118,8 +118,7 @@ func (s *Stream) next(ctx context.Context) (digest.Digest, error) {
 	}
 }
 
-// nextPicture looks at pictures until one shows a digest with another counter
-// than the last.
+// nextPicture reads pictures until one shows a digest with another counter.
 func (s *Stream) nextPicture(ctx context.Context) (digest.Digest, error) {
 	past, cancel := context.WithCancel(ctx)
 	cancel()
@@ -150,7 +149,7 @@ func (s *Stream) look(ctx context.Context) (digest.Digest, error) {
 	return drive.ScanPicture(img)
 }
 
-// pump waits for the next digest and takes it in.
+// pump waits for the next digest and adds it.
 func (s *Stream) pump(ctx context.Context) error {
 	d, err := s.next(ctx)
 	if err != nil {
@@ -165,7 +164,7 @@ func (s *Stream) take(d digest.Digest) error {
 		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
 	}
-	// Events have their time, so that hardly any two are equal.
+	// Events have their time, so hardly any two are equal.
 	news := fresh.After(s.events, d.Events, func(a, b digest.Event) bool { return a == b })
 	for _, e := range news {
 		if err := s.hashes.Add(e); err != nil {
@@ -198,8 +197,8 @@ func differing(a, b digest.ChannelHashes) string {
 	return strings.Join(kinds, ", ")
 }
 
-// Await returns the first event that match accepts, among those that come after
-// the one it returned last. What says in the error what was awaited.
+// Await returns the first event that match accepts, among those after the one that it returned
+// last. The error uses what to say what was awaited.
 func (s *Stream) Await(ctx context.Context, what string, match func(digest.Event) bool) (digest.Event, error) {
 	began, from := time.Now(), len(s.events)
 	for {
@@ -231,7 +230,7 @@ func (s *Stream) AwaitFrame(ctx context.Context, n uint32) (digest.Digest, error
 	return s.last, nil
 }
 
-// fault gives an error of a wait its verdict.
+// fault adds a verdict to an error of a wait.
 func (s *Stream) fault(began time.Time, err error) error {
 	var f *verdict.Error
 	if errors.As(err, &f) {
@@ -274,10 +273,9 @@ func (s *Stream) Events() []digest.Event { return slices.Clone(s.events) }
 // Frames returns how many digests were read.
 func (s *Stream) Frames() int { return s.frames }
 
-// Complete tells whether every event with a rolling hash was seen: the hashes of
-// every digest followed from the events in it and before it. FromBoot demands
-// besides that the stream began before the first of them. From a client whose
-// digests have no hashes those of a picture are taken.
+// Complete returns an error unless every event with a rolling hash was seen: the hashes of every
+// digest followed from the events in it and before it. With fromBoot, the stream must have begun
+// before the first of them. If the client's digests have no hashes, those of a picture are used.
 func (s *Stream) Complete(ctx context.Context, fromBoot bool) error {
 	if s.hashless {
 		began := time.Now()
@@ -288,8 +286,7 @@ func (s *Stream) Complete(ctx context.Context, fromBoot bool) error {
 	return s.complete(fromBoot)
 }
 
-// checkPicture compares the recomputed hashes with those in a picture of a frame
-// that the stream has come to.
+// checkPicture compares the recomputed hashes with those in a picture of the stream's newest frame.
 func (s *Stream) checkPicture(ctx context.Context) error {
 	for {
 		d, err := s.look(ctx)
@@ -308,7 +305,7 @@ func (s *Stream) checkPicture(ctx context.Context) error {
 			}
 			return nil
 		}
-		// Another frame, or a code that was being drawn: the next will do.
+		// The picture has another frame, or a code that is being drawn: try the next.
 		if err := s.pump(ctx); err != nil {
 			return err
 		}

@@ -25,8 +25,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A viewer is a session of a takeover. It leaves the cursor channel alone, so that a
-// suite can ask whether the token still opens a channel.
+// A viewer is a session of a takeover. It does not open the cursor channel, so that a suite can
+// test whether the token still opens a channel.
 type viewer struct {
 	*spice.Client
 	file *vv.File
@@ -35,7 +35,7 @@ type viewer struct {
 	notices []string
 }
 
-// cursorChannel is the channel that tokens are tried with.
+// cursorChannel is the channel with which tokens are tested.
 var cursorChannel = wire.ChannelID{Type: wire.ChannelCursor}
 
 // Takeover demands that a second viewer of the console gets what a policy of the proxy
@@ -79,7 +79,7 @@ func Takeover(policy proxy.Takeover) func(tb testing.TB, lane *harness.Lane) {
 	}
 }
 
-// file returns a virt-viewer file with a token of its own.
+// file returns a virt-viewer file with a new token.
 func (r *run) file() *vv.File {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -115,7 +115,7 @@ func (r *run) tryViewer(file *vv.File) (*viewer, error) {
 	}
 	r.later(func() { v.Close() })
 	v.Observe(func(e spice.Event) {
-		// spice-server warns of each channel without TLS.
+		// spice-server warns about each channel without TLS.
 		if n, ok := e.(spice.Notified); ok && !strings.HasSuffix(n.Text, "channel is insecure") {
 			v.mu.Lock()
 			defer v.mu.Unlock()
@@ -125,8 +125,8 @@ func (r *run) tryViewer(file *vv.File) (*viewer, error) {
 	return v, nil
 }
 
-// awaitViewer opens a session with a file as soon as the console is free: the proxy may not
-// have noticed yet that the viewer before has left.
+// awaitViewer opens a session with a file as soon as the console is free: the proxy may not have
+// noticed yet that the previous viewer has left.
 func (r *run) awaitViewer(file *vv.File) *viewer {
 	r.Helper()
 	began := time.Now()
@@ -149,15 +149,15 @@ func (r *run) awaitViewer(file *vv.File) *viewer {
 	}
 }
 
-// told returns what a viewer was told.
+// told returns the notices that a viewer received.
 func (v *viewer) told() []string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return slices.Clone(v.notices)
 }
 
-// opens demands an answer to one more channel of a viewer's session. A session that has
-// just ended may take a moment.
+// opens demands an answer to one more channel of a viewer's session. After the session has ended,
+// that may take a moment.
 func (r *run) opens(who string, v *viewer, want wire.Result) {
 	r.Helper()
 	began := time.Now()
@@ -178,7 +178,7 @@ func (r *run) opens(who string, v *viewer, want wire.Result) {
 	}
 }
 
-// tryChannel asks for the cursor channel of a session and returns the answer.
+// tryChannel requests the cursor channel of a session and returns the answer.
 func (r *run) tryChannel(ctx context.Context, f *vv.File, connectionID uint32) (wire.Result, error) {
 	conn, err := connect(ctx, f)
 	if err != nil {
@@ -193,7 +193,7 @@ func (r *run) tryChannel(ctx context.Context, f *vv.File, connectionID uint32) (
 	return wire.ResultOK, err
 }
 
-// connect makes the connection that a virt-viewer file leads to.
+// connect connects to the address of a virt-viewer file.
 func connect(ctx context.Context, f *vv.File) (net.Conn, error) {
 	network, addr := "tcp", hostport.Join(f.Host, cmp.Or(f.TLSPort, f.Port))
 	if f.UnixPath != "" {
@@ -213,8 +213,8 @@ func connect(ctx context.Context, f *vv.File) (net.Conn, error) {
 	return secure, nil
 }
 
-// overcome demands that the first viewer's session has ended, that it was told why, and that
-// the second one's goes on.
+// overcome demands that the first viewer's session has ended with a notice, and that the second
+// one's continues.
 func (r *run) overcome(first, second *viewer, began time.Time, notice string) {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -240,7 +240,7 @@ func (r *run) overcome(first, second *viewer, began time.Time, notice string) {
 	r.opens("the second viewer", second, wire.ResultOK)
 }
 
-// shared demands that two viewers have the console at once.
+// shared demands that two viewers use the console at the same time.
 func (r *run) shared(first, second *viewer) {
 	r.Helper()
 	for name, v := range map[string]*viewer{"first": first, "second": second} {
@@ -252,8 +252,8 @@ func (r *run) shared(first, second *viewer) {
 	r.opens("the second viewer", second, wire.ResultOK)
 }
 
-// refused demands that a second viewer is kept out until the first one has left, and that its
-// token stays good.
+// refused demands that a second viewer is refused until the first one has left, and that its token
+// stays valid.
 func (r *run) refused(first *viewer, file *vv.File) {
 	r.Helper()
 	began := time.Now()
@@ -263,7 +263,7 @@ func (r *run) refused(first *viewer, file *vv.File) {
 	r.want(len(first.told()) == 0, "the first viewer was told %q", first.told())
 	r.shift(first.Client)
 	r.opens("the first viewer", first, wire.ResultOK)
-	// Not into the first viewer's session either.
+	// Nor into the first viewer's session.
 	got, err := r.tryChannel(r.ctx, file, first.MainState().ConnectionID)
 	r.must(err)
 	r.want(got == wire.ResultBadConnectionID, "the second viewer's token was answered %s in the first one's session, want %s", got, wire.ResultBadConnectionID)
@@ -272,7 +272,7 @@ func (r *run) refused(first *viewer, file *vv.File) {
 	second := r.awaitViewer(file)
 	r.shift(second.Client)
 	r.must(second.Close())
-	// The lane's client may come back when the proxy knows of that.
+	// The lane's client may come back once the proxy has noticed that.
 	r.opens("the second viewer", second, wire.ResultPermissionDenied)
 }
 

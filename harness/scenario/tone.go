@@ -19,19 +19,18 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// listenFor is how much of a tone is looked at, and tolerance how far its
-// frequency may be off, as a part of it.
+// listenFor is how much of a tone is analysed. tolerance is how far its frequency may differ, as a
+// fraction of it.
 const (
 	listenFor = 800 * time.Millisecond
 	tolerance = 0.01
 )
 
-// Tone has the guest sound its two tones and demands that they are heard on a
-// playback channel: the strongest frequency in what comes is the one that the
-// guest says it plays, within one percent.
+// Tone makes the guest play its two tones and demands that they are heard on a playback channel.
+// The strongest frequency must be the one that the guest reports, within one percent.
 //
-// A SPICE server gives sound to the first of several clients only, so that the
-// lane's client has to leave meanwhile.
+// A SPICE server sends sound only to the first of several clients, so the lane's client has to
+// leave meanwhile.
 func Tone(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -68,7 +67,7 @@ const (
 	keyF6 = control.KeyF1 + 5
 )
 
-// An ear keeps what it hears. It is a spice.Sound.
+// An ear is a spice.Sound that keeps what it hears.
 type ear struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at every change
@@ -103,7 +102,7 @@ func (e *ear) Samples(_ uint32, pcm []byte) error {
 // Stop implements spice.Sound.
 func (e *ear) Stop() error { return nil }
 
-// forget begins anew.
+// forget starts again.
 func (e *ear) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -136,8 +135,8 @@ func dominant(samples []float64, rate int) (hz, peak float64) {
 	if len(samples) == 0 {
 		return 0, 0
 	}
-	// A Hann window keeps the ends from looking like a frequency of their own; a
-	// power of two is what the transform takes.
+	// A Hann window keeps the ends from looking like a frequency. The transform needs a power of
+	// two.
 	n := 1 << (bits.Len(uint(len(samples))) - 1)
 	x := make([]complex128, n)
 	for i := range x {
@@ -153,7 +152,7 @@ func dominant(samples []float64, rate int) (hz, peak float64) {
 	}
 	at := float64(best)
 	if best+1 < n/2 {
-		// The peak lies between bins: a parabola through the three highest.
+		// The peak is between bins: use a parabola through the three highest.
 		a, b, c := cmplx.Abs(x[best-1]), cmplx.Abs(x[best]), cmplx.Abs(x[best+1])
 		if d := a - 2*b + c; d != 0 {
 			at += (a - c) / (2 * d)

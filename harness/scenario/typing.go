@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// typedText is n characters: all that a US keyboard types, in ever other orders,
-// each order's last one twice.
+// typedText returns n characters: all those of a US keyboard, in changing orders, with each order's
+// last one twice.
 func typedText(n int) string {
 	const first, count = ' ', '~' - ' ' + 1
 	var b strings.Builder
@@ -28,11 +28,10 @@ func typedText(n int) string {
 	return b.String()[:n]
 }
 
-// Typing is a suite that types n characters closed-loop and demands that the guest
-// got every one, in order and once, by its digests and by what it says on its serial line.
-// Then it types the same as fast as the socket takes it, which no keyboard stands,
-// says how much of that was lost, and demands that the guest takes keys as before.
-// Afterwards the machine is switched off.
+// Typing returns a suite that types n characters with Confirm. It demands that the guest got every
+// one, in order and once, by its digests and by its final report. Then it types the same text as
+// fast as the socket accepts it, which no keyboard can keep up with. It logs how much of that was
+// lost, and demands that the guest accepts keys as before. Afterwards the machine is switched off.
 func Typing(n int) func(testing.TB, *harness.Lane) {
 	return func(tb testing.TB, lane *harness.Lane) { typing(tb, lane, typedText(n)) }
 }
@@ -87,7 +86,7 @@ func typing(tb testing.TB, lane *harness.Lane, text string) {
 
 func lost(sent, seen int) float64 { return 100 * float64(sent-seen) / float64(sent) }
 
-// confirmed types closed-loop and demands that nothing was lost.
+// confirmed types with Confirm and demands that nothing was lost.
 func (r *run) confirmed(text string) {
 	r.Helper()
 	within := uint32(r.lane.Scaled(2 * time.Second).Milliseconds())
@@ -103,9 +102,8 @@ func (r *run) confirmed(text string) {
 		n, took.Round(time.Millisecond), float64(n)/took.Seconds(), res.Latency.P50MS, res.Latency.P95MS, res.Latency.P99MS, res.Latency.MaxMS)
 }
 
-// mark presses F9 until the guest has seen it, which divides what was typed before
-// from what comes after. What is still on its way fills the keyboard, which loses
-// what comes then.
+// mark presses F9 until the guest has seen it, to separate the next text from the previous one.
+// Keys in flight may fill the keyboard, which then loses further ones.
 func (r *run) mark(s *Stream) {
 	r.Helper()
 	for range 10 {
@@ -123,8 +121,8 @@ func (r *run) mark(s *Stream) {
 	r.want(false, "the guest sees no key any more; it saw last %s", describe(s.Events()))
 }
 
-// typedParts are the characters that came between F10 and F9, and between F9 and
-// F9. Keys of a row are one mark.
+// typedParts returns the characters between F10 and F9, and between F9 and F9. Several F9 in a row
+// are one mark.
 func typedParts(events []digest.Event) (parts []string) {
 	var part strings.Builder
 	held, marked := false, true
@@ -151,8 +149,8 @@ func typedParts(events []digest.Event) (parts []string) {
 	return parts
 }
 
-// inCommon returns the length of the longest text that both a and b become when
-// characters are left out.
+// inCommon returns the length of the longest text that remains of both a and b if characters are
+// left out.
 func inCommon(a, b string) int {
 	row := make([]int, len(b)+1)
 	for i := range len(a) {

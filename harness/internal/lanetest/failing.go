@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Failing runs f as a test within a test, which may fail, its cleanups included, and returns
-// what it said when it failed: nothing if it passed. What it logs goes to t's log.
+// Failing runs f, with its cleanups, as a test within a test that may fail. It returns the messages
+// of the failure; none if it passed. Log output goes to t's log.
 func Failing(t *testing.T, f func(tb testing.TB)) (said []string) {
 	t.Helper()
 	inner := &failing{TB: t}
@@ -36,7 +36,7 @@ type failing struct {
 	cleanups []func()
 }
 
-// run calls f on a goroutine of its own, which FailNow may end.
+// run calls f on a new goroutine, which FailNow may end.
 func (f *failing) run(do func()) {
 	done := make(chan struct{})
 	go func() {

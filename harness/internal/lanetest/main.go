@@ -9,9 +9,9 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// Main returns the TestMain of a package whose tests bring lanes up: it looks for goroutines that
-// are left, and says last what the lanes have carried. go test shows that with -v, and in a
-// package that fails.
+// Main runs the tests of a package whose tests bring lanes up. It checks for leaked goroutines, and
+// finally prints what the lanes have received. go test shows that with -v, and in a package that
+// fails.
 func Main(m *testing.M) { goleak.VerifyTestMain(counting{m}) }
 
 // counting says what was carried when the tests have run.

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Control returns what drives the lane's client. A lane without one fails the test.
+// Control returns the driver of the lane's client. It fails the test of a lane without one.
 func Control(tb testing.TB, lane *harness.Lane) *control.Driver {
 	tb.Helper()
 	d, err := lane.Control()
@@ -18,7 +18,7 @@ func Control(tb testing.TB, lane *harness.Lane) *control.Driver {
 	return d
 }
 
-// Proxy returns the lane's own proxy. A lane without one inside this process fails the test.
+// Proxy returns the lane's own proxy. It fails the test of a lane without one inside this process.
 func Proxy(tb testing.TB, lane *harness.Lane) *headless.Proxy {
 	tb.Helper()
 	p, err := lane.Proxy()

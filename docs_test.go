@@ -73,7 +73,9 @@ var importPaths = map[string]string{
 	"harness":  module + "harness",
 	"headless": module + "harness/headless",
 	"impair":   module + "harness/impair",
+	"pixmap":   module + "harness/screen/pixmap",
 	"qxl":      module + "harness/truth/qxl",
+	"text":     module + "harness/screen/text",
 }
 
 // given declares what an example may use without declaring it.

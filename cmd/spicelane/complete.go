@@ -27,6 +27,7 @@ var argCompleters = map[string]completer{
 	"smoke":      first(readyNames),
 	"screenshot": first(readyNames),
 	"digest":     first(readyNames),
+	"text":       first(readyNames),
 	"vv":         first(readyNames),
 	"watch":      first(readyNames),
 	"console":    first(readyNames),

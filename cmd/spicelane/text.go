@@ -1,0 +1,222 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+func newText() *cobra.Command {
+	var socket, file, pattern, region, known, cell, learn string
+	var fonts, origin []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "text [NAME | --socket PATH | --png FILE]",
+		Short: "Print what is written on the screen",
+		Long: `Print the text of a screen with fixed cells: firmware, VGA text modes, Linux's console. A character is
+printed only if each pixel of its cell is as the font has it; the others are printed as \uFFFD.
+
+The fonts of OVMF and Beacon are built in. --font adds one: the name of a console font of this host,
+such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose text is known.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := textReader(fonts, origin)
+			if err != nil {
+				return err
+			}
+			var re *regexp.Regexp
+			if pattern != "" {
+				if re, err = regexp.Compile(pattern); err != nil {
+					return usage("--find: %w", err)
+				}
+			}
+			part, err := parseRegion(region)
+			if err != nil {
+				return err
+			}
+			screen, err := screenOf(cmd, arg(args, 0), socket, file)
+			if err != nil {
+				return err
+			}
+			if learn != "" {
+				return learnFont(screen, learn, known, cell, r.Origin)
+			}
+			g, err := r.Read(screen)
+			if err != nil {
+				return &verdict.Error{Verdict: verdict.Product, Op: "text", Err: err, Hint: "name its font with --font, or learn it with --learn"}
+			}
+			var rect image.Rectangle
+			if part != nil {
+				rect = image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)
+			}
+			if err := printText(cmd, g, re, rect, asJSON); err != nil {
+				return err
+			}
+			if re != nil && len(g.Find(re, rect)) == 0 {
+				return &verdict.Error{Verdict: verdict.Product, Op: "text", Err: fmt.Errorf("nothing on the screen is %q", pattern)}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
+	f.StringVar(&file, "png", "", "read it from this picture `FILE`")
+	f.StringArrayVar(&fonts, "font", nil, "a further `FONT`: its name or its file; may be given more than once")
+	f.StringSliceVar(&origin, "origin", nil, "the upper left pixel of a cell as `X,Y`, if the grid is not to be looked for")
+	f.StringVar(&pattern, "find", "", "print where this regular `EXPRESSION` is, line by line; exit status 1 if nowhere")
+	f.StringVar(&region, "region", "", "with --find: only within `WIDTHxHEIGHT+X+Y` in pixels")
+	f.StringVar(&learn, "learn", "", "make a font of the screen and write it to this `FILE`")
+	f.StringVar(&known, "known", "", "with --learn: the `FILE` with the screen's text from the first cell at --origin")
+	f.StringVar(&cell, "cell", "", "with --learn: a cell's size as `WIDTHxHEIGHT`")
+	f.BoolVar(&asJSON, "json", false, "print the grid as JSON")
+	return cmd
+}
+
+// textReader makes a reader of the flags.
+func textReader(fonts, origin []string) (text.Reader, error) {
+	var r text.Reader
+	for _, name := range fonts {
+		f, err := text.Load(name)
+		if err != nil {
+			return r, usage("--font: %w", err)
+		}
+		r.Fonts = append(r.Fonts, f)
+		if f.Width == 8 {
+			r.Fonts = append(r.Fonts, f.NineWide())
+		}
+	}
+	r.Fonts = append(r.Fonts, text.Fonts()...)
+	if len(origin) > 0 {
+		var at image.Point
+		s := strings.Join(origin, ",")
+		if n, err := fmt.Sscanf(s+".", "%d,%d.", &at.X, &at.Y); err != nil || n != 2 {
+			return r, usage("--origin %s: want X,Y in pixels", s)
+		}
+		r.Origin = &at
+	}
+	return r, nil
+}
+
+// screenOf takes the picture of a lane, of a control socket or of a file.
+func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, error) {
+	if file != "" {
+		if name != "" || socket != "" {
+			return nil, usage("--png, --socket and a lane's name exclude each other")
+		}
+		p, err := pixmap.ReadFile(file)
+		if err != nil {
+			return nil, usage("%w", err)
+		}
+		return p, nil
+	}
+	t, err := resolveTarget(name, socket)
+	if err != nil {
+		return nil, err
+	}
+	var p *pixmap.Picture
+	err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+		img, err := d.Image(ctx, control.ScreenshotParams{})
+		if err == nil {
+			p = pixmap.Of(img)
+		}
+		return err
+	})
+	return p, err
+}
+
+func learnFont(screen *pixmap.Picture, out, known, cell string, origin *image.Point) error {
+	var w, h int
+	if n, err := fmt.Sscanf(cell+".", "%dx%d.", &w, &h); err != nil || n != 2 {
+		return usage("--learn needs --cell WIDTHxHEIGHT, got %q", cell)
+	}
+	if known == "" {
+		return usage("--learn needs --known FILE, the text that is on the screen")
+	}
+	b, err := os.ReadFile(known)
+	if err != nil {
+		return usage("--known: %w", err)
+	}
+	if origin == nil {
+		origin = &image.Point{}
+	}
+	f, err := text.Learn("learnt", screen, w, h, *origin, strings.Split(string(bytes.TrimRight(b, "\r\n")), "\n"))
+	if err != nil {
+		return usage("%w", err)
+	}
+	if err := atomicfile.Write(out, f.Hex(), 0o644); err != nil {
+		return verdict.Classify("text", err)
+	}
+	return nil
+}
+
+// A cellPlace is a cell's place in what --json prints.
+type cellPlace struct {
+	Col int `json:"col"`
+	Row int `json:"row"`
+}
+
+type jsonHit struct {
+	cellPlace
+	Text   string `json:"text"`
+	X      int    `json:"x"`
+	Y      int    `json:"y"`
+	Width  int    `json:"width"`
+	Height int    `json:"height"`
+}
+
+func printText(cmd *cobra.Command, g *text.Grid, re *regexp.Regexp, region image.Rectangle, asJSON bool) error {
+	var hits []text.Hit
+	if re != nil {
+		hits = g.Find(re, region)
+	}
+	out := cmd.OutOrStdout()
+	switch {
+	case asJSON:
+		v := struct {
+			Font    string     `json:"font"`
+			X       int        `json:"x"`
+			Y       int        `json:"y"`
+			Cols    int        `json:"cols"`
+			Rows    int        `json:"rows"`
+			Lines   []string   `json:"lines"`
+			Unknown int        `json:"unknown"`
+			Cursor  *cellPlace `json:"cursor,omitempty"`
+			Hits    []jsonHit  `json:"hits,omitempty"`
+		}{Font: g.Font.Name, X: g.Origin.X, Y: g.Origin.Y, Cols: g.Cols, Rows: g.Rows, Lines: g.Lines(), Unknown: g.UnknownCells()}
+		if col, row, ok := g.Cursor(); ok {
+			v.Cursor = &cellPlace{col, row}
+		}
+		for _, h := range hits {
+			v.Hits = append(v.Hits, jsonHit{cellPlace{h.Col, h.Row}, h.Text, h.Rect.Min.X, h.Rect.Min.Y, h.Rect.Dx(), h.Rect.Dy()})
+		}
+		return printJSON(out, v)
+	case re != nil:
+		for _, h := range hits {
+			fmt.Fprintf(out, "%d,%d: %s\n", h.Col, h.Row, inertText(h.Text))
+		}
+		return nil
+	}
+	_, err := fmt.Fprintln(out, inertLines(g.Text()))
+	return err
+}
+
+// inertLines makes lines of a guest harmless to a terminal.
+func inertLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = inertText(line)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,0 +1,244 @@
+package text
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"image"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+)
+
+//go:embed fonts/*.hex
+var fontFiles embed.FS
+
+// Fonts returns the fonts that come with this package.
+var Fonts = sync.OnceValue(func() []*Font {
+	entries, err := fontFiles.ReadDir("fonts")
+	if err != nil {
+		panic(err)
+	}
+	var fonts []*Font
+	for _, e := range entries {
+		b, err := fontFiles.ReadFile(path.Join("fonts", e.Name()))
+		if err != nil {
+			panic(err)
+		}
+		f, err := ParseHex(strings.TrimSuffix(e.Name(), ".hex"), b)
+		if err != nil {
+			panic(fmt.Errorf("fonts/%s: %w", e.Name(), err))
+		}
+		fonts = append(fonts, f)
+	}
+	return fonts
+})
+
+// A Reader reads the text of pictures.
+type Reader struct {
+	// Fonts are those that the screen may have; nil means [Fonts].
+	Fonts []*Font
+	// Origin is the upper left pixel of a cell, if it is known: then it is not looked for.
+	Origin *image.Point
+}
+
+// ErrNoText says that no font that is known is on a picture.
+var ErrNoText = errors.New("no text in a font that is known here")
+
+// Read finds the font and the place of the grid, and reads it.
+func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
+	fonts := r.Fonts
+	if fonts == nil {
+		fonts = Fonts()
+	}
+	var best *Grid
+	bestScore := 0
+	try := func(f *Font, at image.Point) (sure bool) {
+		g := read(p, f, at)
+		s := g.score()
+		if s > bestScore {
+			best, bestScore = g, s
+		}
+		return s >= enough && g.UnknownCells() <= s
+	}
+	for _, f := range fonts {
+		for _, at := range r.likely(p, f) {
+			if try(f, at) {
+				return best, nil
+			}
+		}
+	}
+	if r.Origin == nil {
+		for _, f := range fonts {
+			for y := range min(f.Height, p.Height) {
+				for x := range min(f.Width, p.Width) {
+					if mayBegin(p, f, x, y) {
+						try(f, image.Pt(x, y))
+					}
+				}
+			}
+		}
+	}
+	if bestScore < enough {
+		var names []string
+		for _, f := range fonts {
+			names = append(names, f.String())
+		}
+		return nil, fmt.Errorf("%w (%s)", ErrNoText, strings.Join(names, ", "))
+	}
+	return best, nil
+}
+
+// enough is how many characters of some complexity make a grid: a few dots or lines fit
+// anywhere by chance.
+const enough = 3
+
+// likely returns the places where grids usually begin: the corner, or where firmware puts the
+// one that it centres.
+func (r Reader) likely(p *pixmap.Picture, f *Font) []image.Point {
+	if r.Origin != nil {
+		return []image.Point{{X: mod(r.Origin.X, f.Width), Y: mod(r.Origin.Y, f.Height)}}
+	}
+	places := []image.Point{{}}
+	for _, cells := range []image.Point{{X: p.Width / f.Width, Y: p.Height / f.Height}, {X: 80, Y: 25}, {X: 100, Y: 31}, {X: 80, Y: 50}} {
+		x, y := p.Width-cells.X*f.Width, p.Height-cells.Y*f.Height
+		if x < 0 || y < 0 {
+			continue
+		}
+		if at := image.Pt(x/2%f.Width, y/2%f.Height); !slices.Contains(places, at) {
+			places = append(places, at)
+		}
+	}
+	return places
+}
+
+func mod(a, n int) int { return (a%n + n) % n }
+
+// score counts the cells that a grid in the wrong place would not have: characters that are not
+// just dots and lines.
+func (g *Grid) score() (n int) {
+	for _, c := range g.cells {
+		if c.Rune == Unknown || c.Rune == ' ' {
+			continue
+		}
+		if g.Font.telling(c.Rune) {
+			n++
+		}
+	}
+	return n
+}
+
+// telling tells whether a glyph has so many different rows that it is not there by chance.
+func (f *Font) telling(r rune) bool {
+	glyph := f.glyphs[r]
+	rows := make(map[string]bool, 4)
+	for y := range f.Height {
+		rows[string(glyph[y*f.stride():][:f.stride()])] = true
+	}
+	return len(rows) >= 4
+}
+
+// mayBegin tells whether a grid can begin at a place: some cell that begins there is of a glyph
+// that is telling. It looks only at a few rows of cells with marks in them.
+func mayBegin(p *pixmap.Picture, f *Font, x, y int) bool {
+	c := newCellReader(p, f)
+	var cell Cell
+	hits, looks := 0, 0
+	for row := y; row+f.Height <= p.Height; row += f.Height {
+		for col := x; col+f.Width <= p.Width; col += f.Width {
+			cell = Cell{}
+			switch {
+			case c.read(col, row, &cell) == known && cell.Rune == ' ':
+				continue
+			case cell.Rune != Unknown && f.telling(cell.Rune):
+				if hits++; hits >= enough {
+					return true
+				}
+			}
+			if looks++; looks > 4000 {
+				return false
+			}
+		}
+	}
+	return false
+}
+
+// Learn makes a font of a picture whose text is known. The lines are the grid's from its first
+// row; a space in a line teaches nothing, and what a line does not reach is not looked at. The
+// background is the most frequent colour of the cells.
+func Learn(name string, p *pixmap.Picture, width, height int, origin image.Point, lines []string) (*Font, error) {
+	if err := checkSize(width, height); err != nil {
+		return nil, fmt.Errorf("learn font %s: %w", name, err)
+	}
+	f := &Font{Name: name, Width: width, Height: height}
+	c := newCellReader(p, f)
+	each := func(do func(r rune, x, y int) error) error {
+		for row, line := range lines {
+			for col, r := range []rune(line) {
+				x, y := origin.X+col*width, origin.Y+row*height
+				if x < 0 || y < 0 || x+width > p.Width || y+height > p.Height {
+					return fmt.Errorf("learn font %s: %q in line %d is not within the picture", name, r, row+1)
+				}
+				if err := do(r, x, y); err != nil {
+					return fmt.Errorf("learn font %s: %q in line %d, column %d: %w", name, r, row+1, col+1, err)
+				}
+			}
+		}
+		return nil
+	}
+	count := make(map[pixmap.RGB]int)
+	var background pixmap.RGB
+	err := each(func(_ rune, x, y int) error {
+		for i := range width * height {
+			colour := p.At(x+i%width, y+i/width)
+			if count[colour]++; count[colour] > count[background] {
+				background = colour
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	glyphs := make(map[rune][]byte)
+	owner := make(map[string]rune)
+	err = each(func(r rune, x, y int) error {
+		if r == ' ' || r == Unknown {
+			return nil
+		}
+		switch c.load(x, y) {
+		case 1:
+			return errors.New("the cell is empty")
+		case 3:
+			return errors.New("the cell has more than two colours")
+		}
+		glyph := slices.Clone(c.bits)
+		switch background {
+		case rgb(c.a):
+		case rgb(c.b):
+			for i := range glyph {
+				glyph[i] = ^glyph[i] & c.mask[i%len(c.mask)]
+			}
+		default:
+			return fmt.Errorf("none of the cell's colours is the background, %v", background)
+		}
+		if was, there := glyphs[r]; there && !slices.Equal(was, glyph) {
+			return errors.New("it looks different elsewhere")
+		}
+		if other, there := owner[string(glyph)]; there && other != r {
+			return fmt.Errorf("it looks like %q: is the text right, and is the font complete?", other)
+		}
+		glyphs[r], owner[string(glyph)] = glyph, r
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(glyphs) == 0 {
+		return nil, fmt.Errorf("learn font %s: the text has no characters", name)
+	}
+	return newFont(name, width, height, glyphs, false), nil
+}

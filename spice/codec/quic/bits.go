@@ -9,52 +9,44 @@ import (
 // the end it reads zeros, and exhausted tells.
 type bitReader struct {
 	src []byte
-	pos int // bits passed over
+
+	// acc has the next bits, the first one highest. 32 at least are valid, and below them there may be more
+	// of the same data or zeros. at is where the word lies that comes after the valid ones.
+	acc   uint64
+	valid uint
+	at    uint
 }
 
-// window returns the next 64 bits, the first one highest.
-func (r *bitReader) window() uint64 { return window(r.src, r.pos) }
+// reset begins to read src at byte start.
+func (r *bitReader) reset(src []byte, start int) {
+	*r = bitReader{src: src, at: uint(start)}
+	r.skip(0)
+	r.skip(0)
+}
 
-// window returns the 64 bits of src from bit pos on.
-func window(src []byte, pos int) uint64 {
-	// Inlined where it counts: two words, and what shifting leaves of a third.
-	at, shift := pos>>5*4, uint(pos)&31
-	if uint(at)+12 > uint(len(src)) {
-		return lastWindow(src, pos)
+// skip passes over n bits, at most 32.
+func (r *bitReader) skip(n int) {
+	r.acc <<= uint(n) & 63
+	if r.valid -= uint(n); r.valid >= 32 {
+		return
 	}
-	src = src[at : at+12]
-	return bits.RotateLeft64(binary.LittleEndian.Uint64(src), 32)<<shift |
-		uint64(binary.LittleEndian.Uint32(src[8:]))>>(32-shift)
+	if r.at+4 <= uint(len(r.src)) {
+		r.acc |= uint64(binary.LittleEndian.Uint32(r.src[r.at:])) << 32 >> r.valid
+	}
+	// Of a word that is not complete, exhausted says that it is missing.
+	r.at += 4
+	r.valid += 32
 }
 
-// ahead returns the next bits in acc, how many of them are valid, at least 32, and where the
-// word after them lies. The rest of acc is zero.
-func (r *bitReader) ahead() (acc uint64, valid, at uint) {
-	shift := uint(r.pos) & 31
-	first, second := uint(r.pos)>>5*4, uint(r.pos)>>5*4+4
-	if second+4 > uint(len(r.src)) {
-		return r.window() &^ (1<<shift - 1), 64 - shift, second + 4
-	}
-	acc = uint64(binary.LittleEndian.Uint32(r.src[first:]))<<32 | uint64(binary.LittleEndian.Uint32(r.src[second:]))
-	return acc << shift, 64 - shift, second + 4
-}
-
-// lastWindow is window near the end of src or beyond it.
-func lastWindow(src []byte, pos int) uint64 {
-	var last [12]byte
-	if at := pos >> 5 * 4; at < len(src) {
-		// Of a word that is not complete, exhausted says that it is missing.
-		copy(last[:], src[at:])
-	}
-	return window(last[:], pos&31)
-}
+// pos returns how many bits have been passed over.
+func (r *bitReader) pos() int { return int(8*r.at - r.valid) }
 
 // offset returns the position of the next bit in bytes, rounded up.
-func (r *bitReader) offset() int { return min((r.pos+7)/8, len(r.src)) }
+func (r *bitReader) offset() int { return min((r.pos()+7)/8, len(r.src)) }
 
 // exhausted reports whether the word after the one that holds the last bit
 // read is missing. Encoders write it, and reference decoders read it ahead.
-func (r *bitReader) exhausted() bool { return (r.pos+31)/32*4+4 > len(r.src) }
+func (r *bitReader) exhausted() bool { return (r.pos()+31)/32*4+4 > len(r.src) }
 
 // run reads the length of a run: ones, each of which stands for as many pixels as the
 // state says and raises the state, a zero, and the rest in as many bits as the
@@ -62,27 +54,25 @@ func (r *bitReader) exhausted() bool { return (r.pos+31)/32*4+4 > len(r.src) }
 // above limit.
 func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
-	acc := r.window()
-	for {
-		ones := bits.LeadingZeros64(^acc)
-		for range min(ones, 32) {
+	ones := bits.LeadingZeros64(^r.acc)
+	for ; ones >= 32; ones = bits.LeadingZeros64(^r.acc) {
+		for range 32 {
 			length += 1 << runBits[s.run&31]
 			s.run = min(s.run+1, len(runBits)-1)
-		}
-		if ones < 32 {
-			acc <<= ones + 1
-			r.pos += ones + 1
-			break
 		}
 		if length > limit {
 			return length
 		}
-		r.pos += 32
-		acc = r.window()
+		r.skip(32)
 	}
-	// 32 bits at least are left in acc.
-	n := runBits[s.run&31]
-	r.pos += int(n)
+	for range ones {
+		length += 1 << runBits[s.run&31]
+		s.run = min(s.run+1, len(runBits)-1)
+	}
+	r.skip(ones + 1)
+	n := int(runBits[s.run&31])
+	length += int(uint32(r.acc>>32) >> (32 - n))
+	r.skip(n)
 	s.run = max(s.run-1, 0)
-	return length + int(uint32(acc>>32)>>(32-n))
+	return length
 }

@@ -157,7 +157,7 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 }
 
 func (d *Decoder) reset(f *family, src []byte, width int) {
-	d.in = bitReader{src, 8 * HeaderSize}
+	d.in.reset(src, HeaderSize)
 	d.rgb.reset(false, width)
 	d.alpha.reset(true, width)
 	for i := range d.chans {

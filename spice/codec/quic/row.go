@@ -68,20 +68,14 @@ func mean(a, b uint32) uint32 { return a&b + (a^b)>>1&0x7f7f7f7f }
 // decode decodes the numbers of a pixel in the contexts of c. It reports whether an
 // encoder could have written them.
 func (d *Decoder) decode(g *group, f *family, c uint32) (numbers uint32, ok bool) {
-	acc, used := d.in.window(), 0
 	for k := g.first; k >= g.last; k-- {
-		n, length := f.number(acc, d.chans[k].best[c>>(8*k)&255])
+		n, length := f.number(d.in.acc, d.chans[k].best[c>>(8*k)&255])
 		if n > f.max {
 			return 0, false
 		}
 		numbers |= n << (8 * k)
-		acc <<= length
-		if used += length; used > 64-codeLimit {
-			d.in.pos += used
-			acc, used = d.in.window(), 0
-		}
+		d.in.skip(length)
 	}
-	d.in.pos += used
 	return numbers, true
 }
 
@@ -220,7 +214,7 @@ func (g *group) repeat(row []uint32) {
 // words that are fetched a pixel ahead.
 func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 	src := d.in.src
-	acc, valid, at := d.in.ahead()
+	acc, valid, at := d.in.acc, d.in.valid, d.in.at
 	left, c := row[0], contexts[0]
 	row, contexts = row[1:], contexts[1:]
 	row, contexts = row[:len(above)], contexts[:len(above)]
@@ -228,18 +222,18 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 	for x, up := range above {
 		// Three short codewords are 30 bits; 32 are valid.
 		r := f.short[d.chans[2].best[c>>16&255]&7][acc>>(64-shortBits)]
-		acc <<= r & 63
-		g := f.short[d.chans[1].best[c>>8&255]&7][acc>>(64-shortBits)]
-		acc <<= g & 63
-		b := f.short[d.chans[0].best[c&255]&7][acc>>(64-shortBits)]
-		acc <<= b & 63
+		rest := acc << (r & 63)
+		g := f.short[d.chans[1].best[c>>8&255]&7][rest>>(64-shortBits)]
+		rest <<= g & 63
+		b := f.short[d.chans[0].best[c&255]&7][rest>>(64-shortBits)]
+		rest <<= b & 63
 		if r&g&b&isShort == 0 || at+4 > uint(len(src)) {
 			n = x
 			break
 		}
 		valid -= uint(r+g+b) & 63
 		// What is there already of the next word is put there once more.
-		acc |= uint64(binary.LittleEndian.Uint32(src[at:at+4])) << 32 >> (valid & 63)
+		acc = rest | uint64(binary.LittleEndian.Uint32(src[at:at+4]))<<32>>(valid&63)
 		more := (valid - 32) >> (bits.UintSize - 1) // 1 if the word was needed
 		at += more * 4
 		valid += more * 32
@@ -253,14 +247,14 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 			break
 		}
 	}
-	d.in.pos = int(8*at - valid)
+	d.in.acc, d.in.valid, d.in.at = acc, valid, at
 	return n
 }
 
 // alphas is colours for the fourth byte; it leaves the other three alone.
 func (d *Decoder) alphas(f *family, row, above, contexts []uint32) int {
 	src := d.in.src
-	acc, valid, at := d.in.ahead()
+	acc, valid, at := d.in.acc, d.in.valid, d.in.at
 	left, c := row[0]>>24, contexts[0]>>24
 	row, contexts = row[1:], contexts[1:]
 	row, contexts = row[:len(above)], contexts[:len(above)]
@@ -286,6 +280,6 @@ func (d *Decoder) alphas(f *family, row, above, contexts []uint32) int {
 			break
 		}
 	}
-	d.in.pos = int(8*at - valid)
+	d.in.acc, d.in.valid, d.in.at = acc, valid, at
 	return n
 }

@@ -163,22 +163,24 @@ func (d *Decoder) segment(g *group, f *family, cur, prev []uint32, i, end int) b
 		}
 		// Up to the next update, or to where a run may begin.
 		till := min(i+g.wait+1, end)
-		var n int
+		var next int
+		var long bool
 		if g.first == 2 {
-			n = d.colours(f, cur[i-1:till], prev[i:till], g.contexts[i-1:till])
+			next, long = d.colours(f, cur[:till], prev[:till], g.contexts[:till], i)
 		} else {
-			n = d.alphas(f, cur[i-1:till], prev[i:till], g.contexts[i-1:till])
+			next, long = d.alphas(f, cur[:till], prev[:till], g.contexts[:till], i)
 		}
-		if n == 0 {
+		if next > i {
+			g.wait -= next - i - 1
+			i = next
+			d.count(g, f, g.contexts[i-2], g.contexts[i-1])
+		}
+		if long {
 			if !d.pixel(g, f, cur, i, g.contexts[i-1], mean(cur[i-1], prev[i])) {
 				return false
 			}
 			i++
-			continue
 		}
-		i += n
-		g.wait -= n - 1
-		d.count(g, f, g.contexts[i-2], g.contexts[i-1])
 	}
 	return true
 }
@@ -202,24 +204,24 @@ func (g *group) repeat(row []uint32) {
 	}
 }
 
-// colours decodes the colours of pixels, zeroing the fourth byte, until one is equal to its
-// left neighbour. It stops before a pixel that has a codeword that is not in
-// f.short, or that is near the end of the data, and returns how many pixels it
-// decoded. above is the row above; row and contexts begin one column to the left,
-// with a pixel whose fourth byte is zero.
+// colours decodes the colours of the pixels from i on, zeroing the fourth byte, to the end of above,
+// or until a run may begin: the last two are equal, and so are those above the last one and the next.
+// It stops before a pixel with a codeword that is not in f.short, or that is near the end of the
+// data, and reports that as long. It returns where it stopped. The fourth byte of the pixel
+// before i is zero.
 //
 // NB: this is the inner loop of most images. It calls nothing, so that its state stays
 // in registers. What bounds it is how soon a codeword's length is known after the one
 // before it: hence a table, with the length where a shift can use it as it is, and
 // words that are fetched a pixel ahead.
-func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
+func (d *Decoder) colours(f *family, row, above, contexts []uint32, i int) (next int, long bool) {
 	src := d.in.src
 	acc, valid, at := d.in.acc, d.in.valid, d.in.at
-	left, c := row[0], contexts[0]
-	row, contexts = row[1:], contexts[1:]
 	row, contexts = row[:len(above)], contexts[:len(above)]
-	n := len(above)
-	for x, up := range above {
+	left, c := row[i-1], contexts[i-1]
+	x := uint(i)
+	for x < uint(len(above)) {
+		up := above[x]
 		// Three short codewords are 30 bits; 32 are valid.
 		r := f.short[d.chans[2].best[c>>16&255]&7][acc>>(64-shortBits)]
 		rest := acc << (r & 63)
@@ -228,7 +230,7 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 		b := f.short[d.chans[0].best[c&255]&7][rest>>(64-shortBits)]
 		rest <<= b & 63
 		if r&g&b&isShort == 0 || at+4 > uint(len(src)) {
-			n = x
+			long = true
 			break
 		}
 		valid -= uint(r+g+b) & 63
@@ -242,27 +244,27 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32) int {
 		was := left
 		left = add(mean(left, up&0xffffff), unfold(c)) & f.fold
 		row[x], contexts[x] = left, c
-		if left == was {
-			n = x + 1
+		x++
+		if left == was && (x >= uint(len(above)) || (up^above[x])&0xffffff == 0) {
 			break
 		}
 	}
 	d.in.acc, d.in.valid, d.in.at = acc, valid, at
-	return n
+	return int(x), long
 }
 
 // alphas is colours for the fourth byte; it leaves the other three alone.
-func (d *Decoder) alphas(f *family, row, above, contexts []uint32) int {
+func (d *Decoder) alphas(f *family, row, above, contexts []uint32, i int) (next int, long bool) {
 	src := d.in.src
 	acc, valid, at := d.in.acc, d.in.valid, d.in.at
-	left, c := row[0]>>24, contexts[0]>>24
-	row, contexts = row[1:], contexts[1:]
 	row, contexts = row[:len(above)], contexts[:len(above)]
-	n := len(above)
-	for x, up := range above {
+	left, c := row[i-1]>>24, contexts[i-1]>>24
+	x := uint(i)
+	for x < uint(len(above)) {
+		up := above[x]
 		a := f.short[d.chans[3].best[c&255]&7][acc>>(64-shortBits)]
 		if a&isShort == 0 || at+4 > uint(len(src)) {
-			n = x
+			long = true
 			break
 		}
 		valid -= uint(a & 63)
@@ -275,11 +277,11 @@ func (d *Decoder) alphas(f *family, row, above, contexts []uint32) int {
 		was := left
 		left = ((was+up>>24)>>1 + unfold(c)) & 255
 		row[x], contexts[x] = row[x]&0x00ffffff|left<<24, c<<24
-		if left == was {
-			n = x + 1
+		x++
+		if left == was && (x >= uint(len(above)) || (up^above[x])>>24 == 0) {
 			break
 		}
 	}
 	d.in.acc, d.in.valid, d.in.at = acc, valid, at
-	return n
+	return int(x), long
 }

@@ -56,19 +56,13 @@ func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
 	ones := bits.LeadingZeros64(^r.acc)
 	for ; ones >= 32; ones = bits.LeadingZeros64(^r.acc) {
-		for range 32 {
-			length += 1 << runBits[s.run&31]
-			s.run = min(s.run+1, len(runBits)-1)
-		}
+		length += s.raise(32)
 		if length > limit {
 			return length
 		}
 		r.skip(32)
 	}
-	for range ones {
-		length += 1 << runBits[s.run&31]
-		s.run = min(s.run+1, len(runBits)-1)
-	}
+	length += s.raise(ones)
 	r.skip(ones + 1)
 	n := int(runBits[s.run&31])
 	length += int(uint32(r.acc>>32) >> (32 - n))

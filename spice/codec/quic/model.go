@@ -155,6 +155,14 @@ func (s *modelState) next() int {
 	return int(waits[s.seed]) & (1<<s.waitBits - 1)
 }
 
+// raise raises the state of the run length code n times, at most 32, and returns how many pixels the bits
+// that do it stand for.
+func (s *modelState) raise(n int) int {
+	was := s.run
+	s.run = min(was+n, len(runBits)-1)
+	return int(runPixels[(was+n)&63] - runPixels[was&63])
+}
+
 // triggers is the row of besttrigtab for DEFevol 3, by waitBits.
 var triggers = [waitMax + 1]uint32{110, 550, 900, 800, 550, 400, 350}
 
@@ -162,6 +170,15 @@ var triggers = [waitMax + 1]uint32{110, 550, 900, 800, 550, 400, 350}
 var runBits = [32]uint8{
 	0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 }
+
+// runPixels is, by state, the pixels that the bits from state 0 up to it stand for; beyond the last state
+// each bit stands for as many as in that one.
+var runPixels = func() (sum [64]uint32) {
+	for s := range len(sum) - 1 {
+		sum[s+1] = sum[s] + 1<<runBits[min(s, len(runBits)-1)]
+	}
+	return sum
+}()
 
 // waits is the part of tabrand_chaos that a mask of waitMax bits lets through.
 var waits = [256]uint8{

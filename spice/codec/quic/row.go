@@ -157,7 +157,7 @@ func (d *Decoder) segment(g *group, f *family, cur, prev []uint32, i, end int) b
 			if n > end-i {
 				return false
 			}
-			g.repeat(cur[i-1 : i+n])
+			g.repeat(cur, i, n)
 			i += n
 			continue
 		}
@@ -185,16 +185,27 @@ func (d *Decoder) segment(g *group, f *family, cur, prev []uint32, i, end int) b
 	return true
 }
 
-// repeat copies the group's bytes of the first pixel to the others.
-func (g *group) repeat(row []uint32) {
+// repeat copies the group's bytes of pixel i-1 to the n pixels from i on. What comes after them in the
+// row is still to be decoded, and may be written.
+func (g *group) repeat(row []uint32, i, n int) {
+	v := row[i-1]
 	if g.keep != 0 {
-		v := row[0] & g.mask
-		for x := range row {
-			row[x] = row[x]&g.keep | v
+		v &= g.mask
+		for x, was := range row[i : i+n] {
+			row[i+x] = was&g.keep | v
 		}
 		return
 	}
-	v := row[0]
+	if n <= 16 && 16 <= len(row)-i {
+		// Most runs are as short. A loop of so many pixels would end where nobody expects it.
+		p := (*[16]uint32)(row[i:])
+		p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7] = v, v, v, v, v, v, v, v
+		if n > 8 {
+			p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15] = v, v, v, v, v, v, v, v
+		}
+		return
+	}
+	row = row[i : i+n]
 	few := row[:min(len(row), 16)]
 	for x := range few {
 		few[x] = v

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/filewatch"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
@@ -270,13 +271,16 @@ func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 	return nil
 }
 
-// lookAgain is how often a foreign program is checked that cannot report that it is ready.
-const lookAgain = 20 * time.Millisecond
+// lookAgain is how often a port of another program is tried: nothing notifies of one that
+// listens.
+const lookAgain = 100 * time.Millisecond
 
 // awaitPort waits until something listens on addr or the part has ended.
 func awaitPort(ctx context.Context, p *part, addr string) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
 	var d net.Dialer
-	return p.until(ctx, "its port "+addr, func() error {
+	return until(ctx, p, "its port "+addr, tick.C, func() error {
 		conn, err := d.DialContext(ctx, "tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -285,8 +289,11 @@ func awaitPort(ctx context.Context, p *part, addr string) error {
 	})
 }
 
+// awaitFile waits until there is a file or the part has ended.
 func awaitFile(ctx context.Context, p *part, path string) error {
-	return p.until(ctx, "the file "+path, func() error {
+	changed, stop := filewatch.Watch(filepath.Dir(path))
+	defer stop()
+	return until(ctx, p, "the file "+path, changed, func() error {
 		_, err := os.Stat(path)
 		return err
 	})
@@ -294,16 +301,17 @@ func awaitFile(ctx context.Context, p *part, path string) error {
 
 // awaitVV waits for a complete virt-viewer file: its writer may not have finished.
 func awaitVV(ctx context.Context, p *part, path string) error {
-	return p.until(ctx, "the virt-viewer file "+path, func() error {
+	changed, stop := filewatch.Watch(filepath.Dir(path))
+	defer stop()
+	return until(ctx, p, "the virt-viewer file "+path, changed, func() error {
 		_, err := vv.ReadFile(path)
 		return err
 	})
 }
 
-// until calls look until it returns nil, the part ends or ctx does.
-func (p *part) until(ctx context.Context, what string, look func() error) error {
-	tick := time.NewTicker(lookAgain)
-	defer tick.Stop()
+// until calls look, and again whenever again has a value, until it returns nil, the part ends or
+// ctx does.
+func until[T any](ctx context.Context, p *part, what string, again <-chan T, look func() error) error {
 	for {
 		err := look()
 		if err == nil {
@@ -317,7 +325,7 @@ func (p *part) until(ctx context.Context, what string, look func() error) error 
 				return fmt.Errorf("waited for %s: %w", what, context.Cause(ctx))
 			}
 			return fmt.Errorf("waited for %s (%w): %w", what, err, context.Cause(ctx))
-		case <-tick.C:
+		case <-again:
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/filewatch"
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -85,8 +86,8 @@ const freshToken = 5 * time.Second
 func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 	limit := time.NewTimer(freshToken)
 	defer limit.Stop()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
+	changed, stop := filewatch.Watch(filepath.Dir(w.lane.State().VV))
+	defer stop()
 	for {
 		f, err := w.lane.VV(ctx)
 		if err != nil {
@@ -95,7 +96,7 @@ func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 		old := f.Password == w.last && f.Password != w.ticket
 		if old {
 			select {
-			case <-look.C:
+			case <-changed:
 				continue
 			case <-ctx.Done():
 				return spice.Config{}, context.Cause(ctx)

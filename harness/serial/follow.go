@@ -6,15 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"github.com/spicelane/spicelane/harness/filewatch"
 )
-
-// pollEvery is how often Follow checks the file if the system can watch no more files (Linux:
-// fs.inotify.max_user_instances).
-const pollEvery = 20 * time.Millisecond
 
 // Follow copies the file at path to w, from its beginning, and then whatever another process
 // appends, until ctx ends. Then it copies the rest and returns nil. A read or write error also ends
@@ -34,7 +28,7 @@ func FollowFrom(ctx context.Context, path string, offset int64, w io.Writer) err
 		return fmt.Errorf("follow the console: %w", err)
 	}
 
-	grown, stop := watch(path)
+	grown, stop := filewatch.Watch(path)
 	defer stop()
 	for {
 		if _, err := io.Copy(w, f); err != nil {
@@ -51,62 +45,6 @@ func FollowFrom(ctx context.Context, path string, offset int64, w io.Writer) err
 				return fmt.Errorf("follow the console %s: %w", path, err)
 			}
 			return nil
-		}
-	}
-}
-
-// newWatcher is replaced by a test that simulates a system without free watches.
-var newWatcher = fsnotify.NewWatcher
-
-// watch returns a channel that gets a token when the file may have grown.
-func watch(path string) (grown <-chan struct{}, stop func()) {
-	out := make(chan struct{}, 1)
-	quit, gone := make(chan struct{}), make(chan struct{})
-	tell := func() {
-		select {
-		case out <- struct{}{}:
-		default:
-		}
-	}
-	w, err := newWatcher()
-	if err == nil {
-		if err = w.Add(filepath.Clean(path)); err != nil {
-			w.Close()
-		}
-	}
-	if err == nil {
-		go watchEvents(w, tell, quit, gone)
-	} else {
-		go watchClock(tell, quit, gone)
-	}
-	return out, func() { close(quit); <-gone }
-}
-
-func watchEvents(w *fsnotify.Watcher, tell func(), quit, gone chan struct{}) {
-	defer close(gone)
-	defer w.Close()
-	for {
-		select {
-		case <-w.Events:
-			tell()
-		case <-w.Errors: // an overflow: something happened
-			tell()
-		case <-quit:
-			return
-		}
-	}
-}
-
-func watchClock(tell func(), quit, gone chan struct{}) {
-	defer close(gone)
-	t := time.NewTicker(pollEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			tell()
-		case <-quit:
-			return
 		}
 	}
 }

@@ -40,6 +40,8 @@ if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/
         packages="$packages chromium"
     fi
 fi
+# The pages of the WebSocket port's test.
+[ -e /usr/share/spice-html5/spice_auto.html ] || packages="$packages spice-html5"
 # The truth server's helper is compiled when it is first needed.
 if ! pkg-config --exists spice-server glib-2.0 pixman-1 2>/dev/null; then
     packages="$packages pkg-config libspice-server-dev libglib2.0-dev libspice-protocol-dev libpixman-1-dev"

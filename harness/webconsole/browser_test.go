@@ -59,14 +59,14 @@ func profileDir(t *testing.T, browser string) string {
 }
 
 // openBrowser starts a Chromium with nothing in it.
-func openBrowser(t *testing.T, ctx context.Context) context.Context {
+func openBrowser(t *testing.T, ctx context.Context, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	browser := findBrowser(t)
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(profileDir(t, browser)), chromedp.WindowSize(1500, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 	)
-	ctx, stopAllocator := chromedp.NewExecAllocator(ctx, opts...)
+	ctx, stopAllocator := chromedp.NewExecAllocator(ctx, append(opts, more...)...)
 	t.Cleanup(stopAllocator)
 	ctx, stop := chromedp.NewContext(ctx)
 	t.Cleanup(stop)
@@ -127,10 +127,10 @@ func complaints(t *testing.T, ctx context.Context) func() []string {
 	}
 }
 
-// canvasPicture returns what the page's canvas holds.
-func canvasPicture(t *testing.T, ctx context.Context) *image.NRGBA {
+// canvasPicture returns what a canvas of the page holds.
+func canvasPicture(t *testing.T, ctx context.Context, id string) *image.NRGBA {
 	t.Helper()
-	url := run(t, ctx, "the canvas", chromedp.Evaluate[string](`document.getElementById("screen").toDataURL("image/png")`))
+	url := run(t, ctx, "the canvas", chromedp.Evaluate[string](`document.getElementById("`+id+`").toDataURL("image/png")`))
 	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(url, "data:image/png;base64,"))
 	require.NoError(t, err)
 	img, err := png.Decode(bytes.NewReader(b))
@@ -180,7 +180,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		want, err = lane.Screenshot(ctx)
 		require.NoError(t, err)
-		got = canvasPicture(t, tab)
+		got = canvasPicture(t, tab, "screen")
 		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
 			break
 		}

@@ -10,16 +10,16 @@ import (
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
-// Difference is where two pictures of a surface differ.
+// Difference is the difference of two pictures of a surface.
 type Difference struct {
 	Surface uint32
-	// Rect is around all pixels that differ, Pixels counts them.
+	// Rect encloses all pixels that differ; Pixels is their number.
 	Rect   image.Rectangle
 	Pixels int
-	// At is the first of them, Want and Got what is there.
+	// At is the first of them; Want and Got are the values there.
 	At        image.Point
 	Want, Got uint32
-	// Mean is how far the colours in Rect are off.
+	// Mean is the mean difference of the colours in Rect.
 	Mean float64
 }
 
@@ -27,7 +27,7 @@ func (d *Difference) String() string {
 	return fmt.Sprintf("surface %d: %d pixels in %v differ, the first at %v is %08x and not %08x, colours are %.1f off", d.Surface, d.Pixels, d.Rect, d.At, d.Got, d.Want, d.Mean)
 }
 
-// mask returns which bits of a surface's pixels mean something.
+// mask returns the bits of a surface's pixels that have a meaning.
 func mask(f qxl.SurfaceFormat) uint32 {
 	switch f {
 	case qxl.SurfaceA1:
@@ -58,7 +58,7 @@ func (s *surface) pixel(mem []byte, x, y int) uint32 {
 	return binary.LittleEndian.Uint32(row[4*x:])
 }
 
-// cells copies a surface of the server's into cells as a client has them.
+// cells copies a surface of the server into cells in the client's form.
 func (s *surface) cells(mem []byte, dst *canvas.Image) *canvas.Image {
 	if dst == nil || dst.Width != s.Width || dst.Height != s.Height {
 		dst = canvas.New(canvas.Format(s.Format), s.Width, s.Height)
@@ -77,7 +77,7 @@ func (s *surface) cells(mem []byte, dst *canvas.Image) *canvas.Image {
 	return dst
 }
 
-// compare finds where two surfaces of a format differ; nil if they do not.
+// compare returns the difference of two surfaces of a format; nil if they are equal.
 func compare(id uint32, want, got *canvas.Image) *Difference {
 	m := mask(qxl.SurfaceFormat(want.Format))
 	if want.Format != got.Format || want.Width != got.Width || want.Height != got.Height {
@@ -128,7 +128,7 @@ func rowSame(a, b []byte, m uint64) bool {
 	return len(a) == 0 || (binary.LittleEndian.Uint32(a)^binary.LittleEndian.Uint32(b))&uint32(m) == 0
 }
 
-// Picture is cells as an image that can be looked at.
+// Picture returns cells as an image for people.
 func Picture(c *canvas.Image) *image.NRGBA {
 	im := image.NewNRGBA(c.Bounds())
 	wide := c.Convert(canvas.XRGB)
@@ -141,7 +141,8 @@ func Picture(c *canvas.Image) *image.NRGBA {
 	return im
 }
 
-// differencePicture is black where two pictures agree and bright where they differ.
+// differencePicture returns a picture that is black where two pictures agree and bright where they
+// differ.
 func differencePicture(want, got *canvas.Image) *image.NRGBA {
 	im := image.NewNRGBA(want.Bounds())
 	m := mask(qxl.SurfaceFormat(want.Format))

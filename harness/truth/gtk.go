@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
-// gtk has spice-gtk take a picture, straight from the server, and compares it. Where it agrees with the
-// headless client and not with the server, the server is the one that is wrong.
+// gtk makes spice-gtk take a picture, directly from the server, and compares it. If it agrees with
+// the headless client and not with the server, the server is wrong.
 func (r *runner) gtk(ctx context.Context) (*Failure, error) {
 	path := filepath.Join(r.cfg.Dir, "gtk.ppm")
 	cmd := exec.CommandContext(ctx, r.cfg.Gtk, "-h", "127.0.0.1", "-p", strconv.Itoa(r.server.Port()), "-w", r.ticket, "-o", path)
@@ -46,7 +46,7 @@ func (r *runner) gtk(ctx context.Context) (*Failure, error) {
 	return r.wrong(hop, "spice-gtk: "+d.String(), &catalogue.Step{Number: int(r.mark)}, want, direct, got), nil
 }
 
-// readPPM reads what spicy-screenshot writes.
+// readPPM decodes spicy-screenshot's output.
 func readPPM(path string) (*canvas.Image, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -86,7 +86,7 @@ func fromImage(im image.Image) *canvas.Image {
 	return c
 }
 
-// lookForeign compares what somebody else's client shows, which may be late: it is asked again
+// lookForeign compares the picture of another client. That may be late, so it is requested again
 // until it shows the sentinel.
 func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
 	sf := r.server.surfaces[0]

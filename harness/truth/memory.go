@@ -7,11 +7,12 @@ import (
 	"syscall"
 )
 
-// ErrMemoryFull says that the device has no memory for a command: the server has not given enough back.
+// ErrMemoryFull means that the device has no memory for a command: the server has not released
+// enough.
 var ErrMemoryFull = errors.New("truth: the device's memory is full")
 
-// memory is the device's memory, shared with the helper. Surfaces lie at the beginning. The
-// rest is a ring of commands: the server gives them back in about the order in which it got them.
+// memory is the device's memory, shared with the helper. Surfaces are at the beginning. The rest is
+// a ring of commands, which the server releases roughly in order.
 type memory struct {
 	file     *os.File
 	all      []byte
@@ -34,7 +35,7 @@ const (
 	// DefaultMemory is the size of the device's memory: under GLZ the server keeps images of up to 8 Mi pixels.
 	DefaultMemory = 192 << 20
 	surfaceMemory = 32 << 20
-	// align is what everything is aligned to. 0 is no address: the first thing is put here.
+	// align is the alignment of everything. 0 is not an address: the first structure is put here.
 	align = 64
 )
 
@@ -73,14 +74,14 @@ func (m *memory) surface(n int) (uint64, error) {
 	return at, nil
 }
 
-// begin makes what is allocated from now on the memory of a command.
+// begin assigns the following allocations to a command.
 func (m *memory) begin(id uint64) {
 	m.open = &block{id: id, start: m.head, end: m.head}
 	m.blocks = append(m.blocks, m.open)
 	m.byID[id] = m.open
 }
 
-// Alloc returns n zeroed bytes of the command that was begun last.
+// Alloc returns n zeroed bytes for the command of the last begin.
 func (m *memory) Alloc(n int) (uint64, []byte, error) {
 	size := (uint64(n) + align - 1) &^ (align - 1)
 	at := m.head
@@ -90,7 +91,8 @@ func (m *memory) Alloc(n int) (uint64, []byte, error) {
 	if at+size > uint64(len(m.all)) {
 		at = m.ring
 		if m.open.start != m.open.end || len(m.blocks) > 1 {
-			// The block that wraps would not be one piece: close it and open another for the same command.
+			// A block that wraps would not be contiguous: close it and open another for the same
+			// command.
 			rest := &block{id: m.open.id, start: at, end: at}
 			m.blocks = append(m.blocks, rest)
 			m.open = rest
@@ -110,7 +112,7 @@ func (m *memory) Alloc(n int) (uint64, []byte, error) {
 	return at, b, nil
 }
 
-// release takes a command's memory back.
+// release frees a command's memory.
 func (m *memory) release(id uint64) {
 	if b := m.byID[id]; b != nil {
 		b.released = true

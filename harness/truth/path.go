@@ -12,24 +12,24 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// Backend is where a proxy finds the server. It does not change while the server is restarted.
+// Backend is the server's address for a proxy. It does not change when the server restarts.
 type Backend struct {
 	Host   string
 	Port   int
 	Ticket string
 }
 
-// A Path leads clients to the server through a proxy.
+// A Path connects clients to the server through a proxy.
 type Path interface {
-	// Client returns how a client connects: each time with a token of its own.
+	// Client returns the configuration of a client, each time with a new token.
 	Client(ctx context.Context) (spice.Config, error)
 	Close() error
 }
 
-// uuid is the console's in the sources of the built-in proxy.
+// uuid is the console's UUID in the sources of the built-in proxy.
 const uuid = "7e57ab1e-0000-4000-8000-000000000001"
 
-// BuiltinProxy is the project's own proxy, in this process.
+// BuiltinProxy starts the project's own proxy in this process and returns the path through it.
 func BuiltinProxy(ctx context.Context, b Backend) (Path, error) {
 	bundle, err := pki.New(pki.Config{})
 	if err != nil {

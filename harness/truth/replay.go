@@ -16,7 +16,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// BadRecording says that a file is not a recording of spice-server, or damaged.
+// BadRecording says that a file is not a recording of spice-server, or is damaged.
 type BadRecording struct {
 	Path string
 	Line int
@@ -29,20 +29,20 @@ func (e *BadRecording) Error() string {
 
 func (e *BadRecording) Unwrap() error { return e.Err }
 
-// recording is a file of SPICE_WORKER_RECORD_FILENAME, cut where the primary surface is made: the memory of
-// one that the library makes itself cannot be read.
+// recording is a file of SPICE_WORKER_RECORD_FILENAME, cut where the primary surface is created: if
+// the library itself creates that, its memory cannot be read.
 type recording struct {
 	parts []recordingPart
 }
 
-// recordingPart is what was recorded with one primary surface.
+// recordingPart is the part of a recording with one primary surface.
 type recordingPart struct {
 	primary  catalogue.Surface
 	commands int
 	text     []byte // a recording that can be played
 }
 
-// The kinds of events, and the numbers of the messages that are left out (red-worker.h of spice-server).
+// The kinds of events, and the numbers of the omitted messages (red-worker.h of spice-server).
 const (
 	eventCommand   = 0
 	eventMessage   = 1
@@ -52,9 +52,9 @@ const (
 
 const (
 	recordingHeader = "SPICE_REPLAY 1\n"
-	// mostRecording bounds what is read of a file, in bytes.
+	// mostRecording limits how much of a file is read, in bytes.
 	mostRecording = 1 << 30
-	// mostSide bounds the primary surface of a recording; the helper's memory is made for it.
+	// mostSide limits the primary surface of a recording; the helper's memory is made for it.
 	mostSide = 4096
 )
 
@@ -84,7 +84,7 @@ func readRecording(path string) (*recording, error) {
 	return parseRecording(path, text)
 }
 
-// parseRecording cuts a recording at its events.
+// parseRecording splits a recording into its events.
 func parseRecording(path string, text []byte) (*recording, error) {
 	line := 1
 	bad := func(format string, args ...any) error {
@@ -150,7 +150,7 @@ func firstLine(b []byte) string {
 	return string(b[:min(len(b), 400)])
 }
 
-// eventSize is how long an event is: to the next one that is not in the bytes of a binary.
+// eventSize returns the length of an event: up to the next one that is not inside binary data.
 func eventSize(b []byte) (size, lines int, err error) {
 	at := 0
 	for {
@@ -185,7 +185,8 @@ func eventSize(b []byte) (size, lines int, err error) {
 	}
 }
 
-// Replay plays a recording of SPICE_WORKER_RECORD_FILENAME, anybody's, and compares after each command.
+// Replay plays any recording made with SPICE_WORKER_RECORD_FILENAME, and compares after each
+// command.
 func Replay(ctx context.Context, cfg Config, path string) (*Report, error) {
 	rec, err := readRecording(path)
 	if err != nil {

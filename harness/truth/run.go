@@ -25,11 +25,11 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Config sets up a Run. Helper and Dir are required.
+// Config configures a Run. Helper and Dir are required.
 type Config struct {
 	// Helper is the path of the helper, see package truthserver.
 	Helper string
-	// Dir gets the pictures of what differs. It is made.
+	// Dir is the directory for the pictures of differences. It is created.
 	Dir string
 	// Groups are the steps; nil: all of the catalogue.
 	Groups []catalogue.Group
@@ -38,36 +38,36 @@ type Config struct {
 	// Proxy returns the path through a proxy; nil: BuiltinProxy. With NoProxy there is none.
 	Proxy   func(context.Context, Backend) (Path, error)
 	NoProxy bool
-	// Foreign, if set, makes somebody else's client that is led through the proxy and shows what
-	// it sees.
+	// Foreign, if set, starts another client, which connects through the proxy and shows its
+	// picture.
 	Foreign func(context.Context, Backend) (Foreign, error)
-	// Gtk is the path of spicy-screenshot, a fourth opinion after each group; empty: none.
+	// Gtk is the path of spicy-screenshot, to compare with after each group; empty for none.
 	Gtk string
 	// MostFailures ends a run early; 0: 100.
 	MostFailures int
 	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
 	Memory int
-	// Shrink finds, for the first failure of each group, the fewest drawings that show it.
+	// Shrink searches, for the first failure of each group, the fewest drawings that show it.
 	Shrink bool
-	// Record, if set, is a directory for spice-server's recordings, one a group.
+	// Record, if set, is a directory for spice-server's recordings, one per group.
 	Record string
-	// Say, if set, is told what is being done. It must not block.
+	// Say, if set, is called with the progress. It must not block.
 	Say func(string)
 
-	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and Look what
-	// is seen of it: tests make faults with them.
+	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and
+	// Look its picture. Tests inject faults with them.
 	Spoil func(name string, cfg *spice.Config)
 	Look  func(name string, picture *canvas.Image)
 }
 
-// Foreign is somebody else's client.
+// Foreign is another client.
 type Foreign interface {
-	// Screenshot is the primary surface as the client shows it.
+	// Screenshot returns the primary surface as the client shows it.
 	Screenshot(context.Context) (image.Image, error)
 	Close() error
 }
 
-// DefaultSettings returns all compressions, with and without what may go on top of them.
+// DefaultSettings returns all compressions, with and without the additional ones.
 func DefaultSettings() []Setting {
 	var all []Setting
 	for _, c := range Compressions {
@@ -76,21 +76,22 @@ func DefaultSettings() []Setting {
 	return append(all, Setting{Compression: "glz", Zlib: true}, Setting{Compression: "auto_glz", JPEG: true}, Setting{Compression: "quic", JPEG: true})
 }
 
-// Failure is a step that is not as stated.
+// Failure is a step whose result is not the stated one.
 type Failure struct {
 	Step      int    `json:"step"`
 	Group     string `json:"group"`
 	Operation string `json:"operation"`
 	Words     string `json:"words"`
 	Setting   string `json:"setting"`
-	// Hop is who spoiled it: HopServer, HopClient, HopProxy, HopForeign.
+	// Hop is the hop at fault: HopServer, HopClient, HopProxy, HopForeign.
 	Hop string `json:"hop"`
-	// What differs, in words; Message is the message that differs first, if it is a proxy's fault.
+	// What says what differs. Message is the first message that differs, if it is the proxy's
+	// fault.
 	What    string `json:"what"`
 	Message string `json:"message,omitempty"`
-	// Dir has the pictures: server.png, direct.png, proxied.png, difference.png.
+	// Dir contains the pictures: server.png, direct.png, proxied.png, difference.png.
 	Dir string `json:"dir,omitempty"`
-	// Smallest is the fewest commands that show it, if it was looked for.
+	// Smallest has the fewest commands that show the failure, if they were searched.
 	Smallest []string `json:"smallest,omitempty"`
 }
 
@@ -108,7 +109,7 @@ func (f *Failure) String() string {
 	return s
 }
 
-// Row is what the table says of an operation.
+// Row is the table's row for an operation.
 type Row struct {
 	Operation string                 `json:"operation"`
 	Steps     int                    `json:"steps"` // of the catalogue
@@ -117,7 +118,7 @@ type Row struct {
 	Failed    int                    `json:"failed"`
 }
 
-// Report is how a run went.
+// Report is the result of a run.
 type Report struct {
 	Settings []string      `json:"settings"`
 	Steps    int           `json:"steps"` // of the catalogue
@@ -129,11 +130,11 @@ type Report struct {
 	Gtk      int           `json:"gtk"`               // pictures of spice-gtk
 	Foreign  int           `json:"foreign"`           // pictures of somebody else's client
 	Took     time.Duration `json:"took_ns"`
-	// Coverage is what the direct and the proxied client were sent.
+	// Coverage is what the direct and the proxied client received.
 	Coverage spice.Coverage `json:"coverage"`
 }
 
-// OK reports whether every step was exact or as stated.
+// OK reports whether every step had the stated result.
 func (r *Report) OK() bool { return len(r.Failures) == 0 && r.Stopped == "" }
 
 func (r *Report) row(operation string) *Row {
@@ -147,7 +148,7 @@ func (r *Report) row(operation string) *Row {
 	return row
 }
 
-// runner is a run under way.
+// runner is a running walk.
 type runner struct {
 	cfg    Config
 	report *Report
@@ -176,7 +177,7 @@ type runner struct {
 // errStopped ends a run that has failed often enough.
 var errStopped = errors.New("truth: enough steps have failed")
 
-// Run walks the catalogue. The error is about the walk; what is wrong stands in the report.
+// Run walks the catalogue. The error is about the walk itself; failed steps are in the report.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Groups == nil {
 		cfg.Groups = catalogue.Groups()
@@ -249,19 +250,19 @@ func (r *runner) walk(ctx context.Context) (err error) {
 	return nil
 }
 
-// dialPort returns what connects to a port of the loopback address that may change.
+// dialPort returns a function that connects to a port of the loopback address; the port may change.
 func dialPort(port *atomic.Int32) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "tcp", hostport.Join("127.0.0.1", int(port.Load())))
 	}
 }
 
-// backend returns where proxies find the server.
+// backend returns the server's address for proxies.
 func (r *runner) backend() Backend {
 	return Backend{Host: "127.0.0.1", Port: r.relay.Port(), Ticket: r.ticket}
 }
 
-// begin starts the server and the clients, unless they are there and fit the group.
+// begin starts the server and the clients, unless the present ones fit the group.
 func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 	record := ""
 	if r.cfg.Record != "" {
@@ -294,7 +295,7 @@ func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 	return nil
 }
 
-// dial connects the clients that are there before the steps.
+// dial connects the clients that are connected before the steps.
 func (r *runner) dial(ctx context.Context) (err error) {
 	if r.direct, err = r.dialDirect(ctx, "direct"); err != nil {
 		return err
@@ -340,7 +341,7 @@ func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*
 	return v, err
 }
 
-// hangUp ends the clients that are there before the steps.
+// hangUp disconnects these clients.
 func (r *runner) hangUp() error {
 	var errs []error
 	for _, v := range []*viewer{r.direct, r.proxied} {
@@ -373,7 +374,7 @@ func (r *runner) stop() error {
 func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 	r.primary = g.Primary
 	if len(g.Steps) > 0 && g.Steps[0].Replay != "" {
-		// What a recording has made would be in the way of the next one.
+		// The surfaces of a recording would disturb the next one.
 		if err := r.stop(); err != nil {
 			return err
 		}
@@ -422,7 +423,8 @@ func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 	return r.afterwards(ctx, g)
 }
 
-// failed notes a failure, and begins anew: what is wrong now would be wrong in all steps after it.
+// failed records a failure and restarts server and clients: otherwise all later steps would fail,
+// too.
 func (r *runner) failed(f *Failure, s *catalogue.Step) error {
 	if r.cfg.Shrink && !slices.ContainsFunc(r.report.Failures, func(o Failure) bool { return o.Group == s.Group }) {
 		f.Smallest = r.smallest(s)
@@ -438,8 +440,8 @@ func (r *runner) failed(f *Failure, s *catalogue.Step) error {
 	return nil
 }
 
-// smallest has the drawings up to a step that failed, as few of them as show it, drawn on a server of
-// their own.
+// smallest returns the fewest drawings that still show the failure of a step, drawn on a separate
+// server.
 func (r *runner) smallest(s *catalogue.Step) []string {
 	var drawings []qxl.Command
 	for _, g := range r.cfg.Groups {
@@ -477,14 +479,15 @@ func (r *runner) smallest(s *catalogue.Step) []string {
 	return words
 }
 
-// stepTime bounds the wait for a client after a step. Hours of a loaded host fit into it; only a lost
-// message takes all of it.
+// stepTime limits the wait for a client after a step. It is enough for a heavily loaded host; only
+// a lost message takes all of it.
 const stepTime = 15 * time.Second
 
-// step carries out a step and looks at it. The Failure is nil if it is as expected.
+// step carries out a step and compares the pictures. The Failure is nil if the result is the stated
+// one.
 func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
 	if !r.shown {
-		// What a new client is sent to begin with is not the step's.
+		// The first messages to a new client do not belong to the step.
 		if err := r.sentinel(ctx); err != nil {
 			return r.serverFailure(err)
 		}
@@ -530,7 +533,7 @@ func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.E
 	return f, err
 }
 
-// serverFailure makes a Failure of a server that died; other errors are the walk's.
+// serverFailure returns a Failure for a server that died; other errors are the walk's.
 func (r *runner) serverFailure(err error) (*Failure, error) {
 	var died *ServerDied
 	if errors.As(err, &died) {
@@ -539,7 +542,7 @@ func (r *runner) serverFailure(err error) (*Failure, error) {
 	return nil, err
 }
 
-// play has the server carry out a step.
+// play makes the server carry out a step.
 func (r *runner) play(ctx context.Context, s *catalogue.Step) error {
 	if s.Reset {
 		if err := r.server.Reset(ctx); err != nil {
@@ -595,23 +598,23 @@ func (r *runner) replayed(ctx context.Context, path string) error {
 	return err
 }
 
-// frameTime is the time between the frames of a region that is to become a stream. spice-server
-// takes 20 frames that are less than 200 ms apart for a video.
+// frameTime is the time between the frames of a region that should become a stream. spice-server
+// makes a video of 20 frames that are less than 200 ms apart.
 const frameTime = 15 * time.Millisecond
 
-// patience is how many times as many frames as planned are drawn until a region has become a stream: on a
-// busy host some come too late for the server to take the region for a video.
+// patience is the factor by which more frames than planned are drawn until a region has become a
+// stream. On a busy host some frames come too late for the server to see a video.
 const patience = 20
 
-// unread is how many frames a client gets while another one reads nothing, and fewest how many of them
-// that one must lose: without an acknowledgement spice-server sends 40 messages at most.
+// unread is how many frames a client gets while another one reads nothing. fewest is how many of
+// them that one must lose: without an acknowledgement spice-server sends at most 40 messages.
 const (
 	unread = 60
 	fewest = 10
 )
 
-// frames redraws a region at video rate, and for longer if it has not become a stream by then. Where
-// it is to grow or to lose frames, it does so as a stream.
+// frames redraws a region at video rate, and for longer if it has not become a stream by then. If
+// it should grow or lose frames, it does so as a stream.
 func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	tick := time.NewTicker(frameTime)
 	defer tick.Stop()
@@ -660,11 +663,11 @@ func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	return r.server.Push(ctx, f.Over)
 }
 
-// lost is how many frames of a stream the direct client has shown less than the proxied one since it was
+// lost counts how many frames fewer the direct client has shown than the proxied one since it was
 // paused.
 type lost struct{ direct, proxied uint64 }
 
-// paused notes what both clients have shown, when they have shown all there is.
+// paused records what both clients have shown, once they have shown everything.
 func (r *runner) paused(ctx context.Context) (*lost, error) {
 	if r.proxied == nil {
 		return nil, nil
@@ -683,7 +686,8 @@ func (l *lost) offered(r *runner) int { return int(r.proxied.streamed() - l.prox
 
 func (l *lost) frames(r *runner) int { return l.offered(r) - int(r.direct.streamed()-l.direct) }
 
-// sentinel draws a pixel of a new value in the corner: a client that has it has all before it, too.
+// sentinel draws a pixel of a new value in the corner: a client that has it has everything before
+// it, too.
 func (r *runner) sentinel(ctx context.Context) error {
 	r.mark = r.mark%0x7ffe + 1 // fits 15 bits
 	at := r.corner()
@@ -721,15 +725,15 @@ func (r *runner) awaitOne(ctx context.Context, v *viewer) error {
 	return v.await(ctx, r.corner(), r.mark, mask(r.server.surfaces[0].Format))
 }
 
-// blame says whether the proxied client received what the server said, and that it is the proxy's
-// fault if not. all says that everything the server has said must have arrived.
+// blame checks whether the proxied client received what the server sent, and otherwise blames the
+// proxy. all means that everything the server has sent must have arrived.
 func (r *runner) blame(f *Failure, all bool) {
 	if d := r.messages(all); d != "" {
 		f.Hop, f.Message = HopProxy, d
 	}
 }
 
-// messages compares what the server said to the proxied session with what its client received.
+// messages compares what the server sent to the proxied session with what its client received.
 func (r *runner) messages(all bool) string {
 	session := r.proxied.client.MainState().ConnectionID
 	for _, ch := range []wire.ChannelID{displayChannel, cursorChannel} {
@@ -740,8 +744,8 @@ func (r *runner) messages(all bool) string {
 	return ""
 }
 
-// look compares all pictures of a step. healed says that the step left a difference that is as
-// expected, and that it is gone.
+// look compares all pictures of a step. healed means that the step left a difference as expected,
+// and that the difference is gone.
 func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (f *Failure, healed bool, err error) {
 	if s.Cursor != nil {
 		if f, err := r.cursor(ctx, s); f != nil || err != nil {
@@ -792,7 +796,7 @@ func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.E
 	return nil, false, nil
 }
 
-// touched returns the surfaces that a step draws on and that are there.
+// touched returns the existing surfaces on which a step draws.
 func touched(s *catalogue.Step, server *Server) []uint32 {
 	ids := []uint32{0}
 	for _, c := range s.Do {
@@ -805,8 +809,8 @@ func touched(s *catalogue.Step, server *Server) []uint32 {
 	return ids
 }
 
-// surface compares a surface of the server's with what clients have. off says that they differ and
-// that this is as expected.
+// surface compares a surface of the server with the clients'. off means that they differ as
+// expected.
 func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) (f *Failure, off bool) {
 	sf := r.server.surfaces[id]
 	want := sf.cells(r.server.mem.all, &r.truth)
@@ -853,7 +857,7 @@ func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) 
 	return f, false
 }
 
-// problem returns what a client says that it cannot draw.
+// problem returns what a client reports that it cannot draw.
 func (r *runner) problem(id uint32) string {
 	if info, ok := r.direct.client.Surface(0, id); ok {
 		return info.Problem
@@ -861,16 +865,16 @@ func (r *runner) problem(id uint32) string {
 	return ""
 }
 
-// lossy says whether a step's pictures may be coded with loss.
+// lossy tells whether a step's pictures may be encoded with loss.
 func (r *runner) lossy(expect catalogue.Expect) bool {
 	return expect.Kind == catalogue.Within || r.setting.JPEG
 }
 
-// jpegMost is how far the colours of a photograph may be off in the mean when the server uses JPEG: 2 to 4
-// are, and 9 after an exclusive or.
+// jpegMost is how much the colours of a photograph may differ in the mean if the server uses JPEG.
+// Real differences are 2 to 4, and 9 after an exclusive or.
 const jpegMost = 12
 
-// within says whether a difference is inside a step's box and small enough.
+// within tells whether a difference is inside a step's box and small enough.
 func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expect) bool {
 	if d == nil {
 		return true
@@ -883,7 +887,7 @@ func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expec
 	return inside && d.Mean <= most
 }
 
-// wrong makes a Failure with pictures.
+// wrong returns a Failure and writes the pictures.
 func (r *runner) wrong(hop, what string, s *catalogue.Step, want, direct, proxied *canvas.Image) *Failure {
 	f := &Failure{Hop: hop, What: what}
 	dir := filepath.Join(r.cfg.Dir, fmt.Sprintf("%d-%s", s.Number, r.setting))
@@ -919,7 +923,7 @@ func writePictures(dir string, pictures map[string]image.Image) error {
 	return nil
 }
 
-// heal draws something that every client draws alike over surfaces that differ.
+// heal draws something that every client draws equally over surfaces that differ.
 func (r *runner) heal(ctx context.Context, ids []uint32) error {
 	for _, id := range ids {
 		sf := r.server.surfaces[id]
@@ -934,14 +938,14 @@ func (r *runner) heal(ctx context.Context, ids []uint32) error {
 	return r.sentinel(ctx)
 }
 
-// cursor waits until the clients have the pointer that they should.
+// cursor waits until the clients have the expected pointer.
 func (r *runner) cursor(ctx context.Context, s *catalogue.Step) (*Failure, error) {
 	for _, v := range []*viewer{r.direct, r.proxied} {
 		if v == nil {
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, stepTime)
-		// Each step moves, hides or shows the pointer: then it must have the shape as well.
+		// Each step moves, hides or shows the pointer: then it must also have the shape.
 		err := v.client.Await(wait, func() bool { return v.cursorIsAt(s.Cursor) })
 		cancel()
 		if err == nil && v.cursorDiffers(s.Cursor) == "" {
@@ -959,7 +963,7 @@ func (r *runner) cursor(ctx context.Context, s *catalogue.Step) (*Failure, error
 	return nil, nil
 }
 
-// heads waits until the clients have been told of the monitors.
+// heads waits until the clients have received the monitors.
 func (r *runner) heads(ctx context.Context, s *catalogue.Step) (*Failure, error) {
 	for _, v := range []*viewer{r.direct, r.proxied} {
 		if v == nil {
@@ -997,8 +1001,8 @@ func sameHeads(got []spice.Head, want []qxl.Monitor) bool {
 	return true
 }
 
-// deadly plays a step that the server does not survive, on a server of its own without clients: how
-// it draws does not depend on them.
+// deadly plays a step that ends the server, on a separate server without clients, because its
+// drawing does not depend on them.
 func (r *runner) deadly(ctx context.Context, g *catalogue.Group, s *catalogue.Step) (*Failure, error) {
 	server, err := StartServer(ctx, ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Memory: 64 << 20})
 	if err != nil {
@@ -1022,7 +1026,7 @@ func (r *runner) deadly(ctx context.Context, g *catalogue.Group, s *catalogue.St
 	return &Failure{Hop: HopServer, What: "it was to die (" + s.Expect.Reason + ") and lives"}, nil
 }
 
-// afterwards has clients connect after a group, and compares what they see.
+// afterwards connects clients after a group and compares their pictures.
 func (r *runner) afterwards(ctx context.Context, g *catalogue.Group) error {
 	last := catalogue.Step{Number: g.First + 999, Group: g.Name, Operation: "after " + g.Name, Words: "a client that connects afterwards"}
 	fail := func(f *Failure, words string) error {
@@ -1063,8 +1067,8 @@ const (
 	freshProxied = "fresh proxied"
 )
 
-// preferred returns what the client that connects through the proxy after a group asks for instead of the
-// compression that the server is set to.
+// preferred returns the compression that the client that connects through the proxy after a group
+// requests, instead of the server's.
 func (s Setting) preferred() wire.ImageCompression {
 	if s.Compression == "lz" {
 		return wire.CompressionQuic
@@ -1072,7 +1076,7 @@ func (s Setting) preferred() wire.ImageCompression {
 	return wire.CompressionLZ
 }
 
-// fresh compares the picture of a client that connects now.
+// fresh compares the picture of a new client.
 func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 	dial := r.dialDirect
 	if name == freshProxied {

@@ -20,27 +20,28 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// ServerConfig sets up a Server. Helper and Dir are required.
+// ServerConfig configures a Server. Helper and Dir are required.
 type ServerConfig struct {
 	// Helper is the path of the helper, see package truthserver.
 	Helper string
-	// Dir is where the device's memory and the helper's log are.
+	// Dir is the directory of the device's memory and the helper's log.
 	Dir string
 	// Setting is how images are compressed. The zero Setting is "off".
 	Setting Setting
-	// SingleClient keeps spice-server's own rule that a new client disconnects the one before it.
-	// spice-server 0.15.1 crashes when it serves several and they connect and hang up in quick succession.
+	// SingleClient keeps spice-server's own rule that a new client disconnects the previous one.
+	// spice-server 0.15.1 crashes if it serves several that connect and disconnect in quick
+	// succession.
 	SingleClient bool
 	// Streaming turns regions that are redrawn fast into video.
 	Streaming bool
-	// Ticket is the SPICE password; empty: none is asked for.
+	// Ticket is the SPICE password; empty for none.
 	Ticket string
 	// Unix is the path of a SPICE unix socket to listen on instead of a TCP port. spice-server does not
 	// compress images for it.
 	Unix string
 	// Port is the TCP port on the loopback address; 0: any.
 	Port int
-	// TLSDir, if set, holds ca-cert.pem, server-cert.pem and server-key.pem for a TLS port.
+	// TLSDir, if set, contains ca-cert.pem, server-cert.pem and server-key.pem for a TLS port.
 	TLSDir string
 	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
 	Memory int
@@ -61,7 +62,7 @@ var Compressions = []string{"off", "quic", "lz", "glz", "auto_glz", "auto_lz", "
 // compressionNumbers are those of spice-server.h.
 var compressionNumbers = map[string]int{"": 1, "off": 1, "auto_glz": 2, "auto_lz": 3, "quic": 4, "glz": 5, "lz": 6, "lz4": 7}
 
-// ParseSetting reads "glz", "glz+zlib", "auto_glz+jpeg+zlib".
+// ParseSetting parses "glz", "glz+zlib", "auto_glz+jpeg+zlib".
 func ParseSetting(s string) (Setting, error) {
 	words := strings.Split(s, "+")
 	set := Setting{Compression: words[0]}
@@ -81,7 +82,7 @@ func ParseSetting(s string) (Setting, error) {
 	return set, nil
 }
 
-// String returns what ParseSetting reads.
+// String returns the setting in the form for ParseSetting.
 func (s Setting) String() string {
 	words := s.Compression
 	if words == "" {
@@ -96,8 +97,8 @@ func (s Setting) String() string {
 	return words
 }
 
-// Server is a running spice-server with a device that this process plays. It is not safe for
-// concurrent use.
+// Server is a running spice-server whose device this process plays. It is not safe for concurrent
+// use.
 type Server struct {
 	cfg     ServerConfig
 	process *proc.Process
@@ -116,7 +117,7 @@ type Server struct {
 	broken    error // why nothing more can be asked
 }
 
-// surface is where the pixels of a surface are.
+// surface is the place of a surface's pixels.
 type surface struct {
 	catalogue.Surface
 	at     uint64
@@ -141,8 +142,8 @@ func (e *ServerDied) Error() string {
 	return s
 }
 
-// A helper draws what a step asks for in milliseconds. One that has used spinTime of the processor for
-// a line spins for ever; one that has used none waits for the host, which may take answerTime.
+// A helper needs milliseconds for the drawings of a step. If it has used spinTime of processor time
+// for a line, it spins. If it has used none, it waits for the host, which may take answerTime.
 const (
 	spinTime   = 2 * time.Second
 	answerTime = time.Minute
@@ -215,7 +216,7 @@ func (s *Server) start(ram string) error {
 	return nil
 }
 
-// setUp says everything that comes before "start", and that.
+// setUp sends all lines up to and including "start".
 func (s *Server) setUp(ctx context.Context) error {
 	jpeg, zlib, streaming := 3, 3, 1 // never, never, off
 	if s.cfg.Setting.JPEG {
@@ -268,10 +269,10 @@ func (s *Server) Port() int { return s.tcp }
 // TLSPort returns the TLS port, 0 for none.
 func (s *Server) TLSPort() int { return s.tls }
 
-// Done is closed when the helper has ended.
+// Done returns a channel that is closed when the helper has ended.
 func (s *Server) Done() <-chan struct{} { return s.process.Exited() }
 
-// Err says how the helper has ended; nil while it runs.
+// Err returns how the helper has ended; nil while it runs.
 func (s *Server) Err() error {
 	state := s.process.State()
 	if state == nil {
@@ -280,7 +281,7 @@ func (s *Server) Err() error {
 	return &ServerDied{State: "ended with " + state.String(), Log: lastLine(s.log)}
 }
 
-// Picture is the primary surface as the server has drawn it.
+// Picture returns the primary surface as the server has drawn it.
 func (s *Server) Picture() (*image.NRGBA, error) {
 	p, ok := s.surfaces[0]
 	if !ok {
@@ -292,7 +293,7 @@ func (s *Server) Picture() (*image.NRGBA, error) {
 // PID returns the helper's process id.
 func (s *Server) PID() int { return s.process.PID() }
 
-// ask says a line and returns the answer; an empty line only waits for an answer.
+// ask sends a line and returns the answer; with an empty line it only waits for an answer.
 func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	if s.broken != nil {
 		return "", s.broken
@@ -322,7 +323,7 @@ func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	return answer, nil
 }
 
-// answer reads a line. The error is os.ErrDeadlineExceeded if there will be none.
+// answer reads a line. The error is os.ErrDeadlineExceeded if none will come.
 func (s *Server) answer(ctx context.Context) (string, error) {
 	deadline := time.Now().Add(answerTime)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -346,14 +347,14 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return answer, err
 		}
-		// What was read of a line would be lost; the helper writes whole ones.
+		// A partly read line would be lost; the helper writes whole ones.
 		if !time.Now().Before(deadline) || processorTime(s.process.PID())-used > spinTime {
 			return "", err
 		}
 	}
 }
 
-// processorTime returns how much of the processors a process has used; 0 where that cannot be read.
+// processorTime returns the processor time that a process has used; 0 if it cannot be read.
 func processorTime(pid int) time.Duration {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	// The name of the program, in parentheses, may have spaces in it.
@@ -367,7 +368,7 @@ func processorTime(pid int) time.Duration {
 	return time.Duration(user+system) * (time.Second / 100) // USER_HZ, which is 100 on every Linux
 }
 
-// died makes the error for a helper that is not there any more.
+// died returns the error for a helper that has ended.
 func (s *Server) died(line string) *ServerDied {
 	word, _, _ := strings.Cut(line, " ")
 	if word != "ticket" {
@@ -385,12 +386,12 @@ func (s *Server) died(line string) *ServerDied {
 	return e
 }
 
-// lastLine returns the last line of a file that says something.
+// lastLine returns the last meaningful line of a file.
 func lastLine(path string) string {
 	b, _ := os.ReadFile(path)
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	for _, l := range slices.Backward(lines) {
-		// The library prints where it is after it has said what is wrong.
+		// The library prints its source position after the error.
 		if strings.Contains(l, "Spice-") || strings.Contains(l, "CRITICAL") || strings.Contains(l, "ERROR") {
 			return l
 		}
@@ -398,14 +399,14 @@ func lastLine(path string) string {
 	return lines[len(lines)-1]
 }
 
-// Close ends the helper and gives the memory back.
+// Close ends the helper and releases the memory.
 func (s *Server) Close() error {
 	var errs []error
 	if s.in != nil {
 		s.in.Close()
 	}
 	if s.process != nil {
-		// It ends by itself, and then a recording is whole.
+		// If it ends by itself, a recording is complete.
 		select {
 		case <-s.process.Exited():
 		case <-time.After(spinTime):
@@ -423,7 +424,7 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// Primary makes the primary surface; one that is there goes first.
+// Primary creates the primary surface; it destroys an existing one first.
 func (s *Server) Primary(ctx context.Context, want catalogue.Surface) error {
 	if _, there := s.surfaces[0]; there {
 		if _, err := s.ask(ctx, "unprimary"); err != nil {
@@ -449,7 +450,7 @@ func (s *Server) Reset(ctx context.Context) error {
 	return err
 }
 
-// askReleased says a line whose answer is what the server has given back.
+// askReleased sends a line whose answer lists what the server has released.
 func (s *Server) askReleased(ctx context.Context, line string) error {
 	answer, err := s.ask(ctx, line)
 	if err != nil {
@@ -466,7 +467,8 @@ func (s *Server) askReleased(ctx context.Context, line string) error {
 	return nil
 }
 
-// Push gives the server a command. Draw or a later Push to another ring has it carried out.
+// Push gives the server a command. Draw, or a later Push to another ring, makes the server carry it
+// out.
 func (s *Server) Push(ctx context.Context, c qxl.Command) error {
 	if c, ok := c.(*qxl.CreateSurface); ok {
 		return s.create(ctx, c)
@@ -486,7 +488,7 @@ func (s *Server) Push(ctx context.Context, c qxl.Command) error {
 	return err
 }
 
-// create makes an offscreen surface, with memory of the server's choice.
+// create creates an offscreen surface in memory that the server provides.
 func (s *Server) create(ctx context.Context, c *qxl.CreateSurface) error {
 	sf := surface{Surface: catalogue.Surface{Format: c.Format, Width: c.Width, Height: c.Height}, stride: c.Format.Stride(c.Width)}
 	var err error
@@ -506,7 +508,8 @@ func (s *Server) create(ctx context.Context, c *qxl.CreateSurface) error {
 	return nil
 }
 
-// pack writes a command into the memory. When that is full it asks the server once for what it can do without.
+// pack writes a command into the memory. If that is full, it asks the server once to release what
+// it can.
 func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
 	if s.broken != nil {
 		return 0, s.broken
@@ -530,7 +533,7 @@ func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
 	panic("unreachable")
 }
 
-// Draw has the server carry out everything that was pushed and draw a surface.
+// Draw makes the server carry out everything that was pushed and draw a surface.
 func (s *Server) Draw(ctx context.Context, id uint32) error {
 	sf, ok := s.surfaces[id]
 	if !ok {
@@ -547,7 +550,7 @@ func (s *Server) Fill(ctx context.Context, r image.Rectangle, value uint32) erro
 	return s.askReleased(ctx, fmt.Sprintf("update 0 %d %d %d %d", r.Min.X, r.Min.Y, r.Max.X, r.Max.Y))
 }
 
-// Monitors says which parts of the surfaces monitors show.
+// Monitors sets which parts of the surfaces the monitors show.
 func (s *Server) Monitors(ctx context.Context, monitors []qxl.Monitor) error {
 	s.nextID++
 	s.mem.begin(s.nextID)

@@ -14,7 +14,7 @@ import (
 // Kinds are the columns of the table, besides what failed.
 var kinds = []catalogue.Kind{catalogue.Exact, catalogue.Within, catalogue.Dropped, catalogue.Dies, catalogue.ServerWrong}
 
-// WriteTable writes the table by operation, what was compared besides, and what failed.
+// WriteTable writes the table by operation, the additional comparisons, and the failures.
 func (r *Report) WriteTable(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(tw, "operation\tsteps\tran\t")
@@ -62,7 +62,7 @@ func (row *Row) write(w io.Writer) {
 	fmt.Fprintf(w, "%s\t\n", count(row.Failed))
 }
 
-// count leaves out zeros: what is there is seen.
+// count omits zeros, so that other numbers stand out.
 func count(n int) string {
 	if n == 0 {
 		return "-"

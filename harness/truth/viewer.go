@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// The hops that a picture takes, and that can spoil it.
+// The hops of a picture that can be at fault.
 const (
 	HopServer  = "server"         // libspice-server
 	HopClient  = "client"         // the headless client
@@ -23,7 +23,7 @@ const (
 	HopForeign = "foreign client" // somebody else's
 )
 
-// viewer is a client that the steps are looked at with.
+// viewer is a client whose pictures are compared.
 type viewer struct {
 	name   string // "direct", "proxied"
 	client *spice.Client
@@ -37,7 +37,7 @@ type viewer struct {
 	cells, pixel canvas.Image // memory
 }
 
-// dialViewer connects a client and keeps notes of what it receives.
+// dialViewer connects a client and records what it receives.
 func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, error) {
 	v := &viewer{name: name, notes: map[wire.ChannelID]*witness.Notes{}}
 	spoil := cfg.Tap
@@ -51,7 +51,7 @@ func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, er
 		}
 		return wire.JoinTaps(v.of(id), bad)
 	}
-	// What is small is emptied by a catalogue of small pictures, too.
+	// Small limits are also reached by a catalogue of small pictures.
 	cfg.PixmapCachePixels, cfg.GLZWindowPixels = 1<<20, 1<<20
 	if cfg.DialFunc == nil {
 		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -79,7 +79,7 @@ func (c *pausable) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// of returns the notes of a channel.
+// of returns the recorded messages of a channel.
 func (v *viewer) of(id wire.ChannelID) *witness.Notes {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -95,10 +95,10 @@ func (v *viewer) streamed() uint64 {
 	return ops["stream_data"].Count + ops["stream_data_sized"].Count
 }
 
-// draws returns whether messages that draw were noted and not compared.
+// draws returns whether there are recorded drawing messages that were not compared.
 func (v *viewer) draws() int { return v.of(displayChannel).Draws() }
 
-// forget drops all notes.
+// forget drops all recorded messages.
 func (v *viewer) forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -112,8 +112,8 @@ var (
 	cursorChannel  = wire.ChannelID{Type: wire.ChannelCursor}
 )
 
-// await waits until a pixel of the primary surface has a value. All that the server said before it
-// has been carried out then.
+// await waits until a pixel of the primary surface has a value. Then everything that the server
+// sent before has been carried out.
 func (v *viewer) await(ctx context.Context, at image.Point, value, mask uint32) error {
 	area := image.Rectangle{Min: at, Max: at.Add(image.Pt(1, 1))}
 	return v.client.Await(ctx, func() bool {
@@ -135,13 +135,13 @@ func (v *viewer) surface(id uint32) (*canvas.Image, error) {
 	return c, err
 }
 
-// cursorIsAt reports whether a client's pointer is where it should be, and as visible.
+// cursorIsAt reports whether a client's pointer has the expected position and visibility.
 func (v *viewer) cursorIsAt(want *catalogue.Cursor) bool {
 	got, ok := v.client.Cursor(0)
 	return ok && got.X == want.At.X && got.Y == want.At.Y && got.Visible == want.Visible
 }
 
-// cursorDiffers says how a client's pointer is not what it should be; empty if it is.
+// cursorDiffers says how a client's pointer differs from the expected one; empty if it does not.
 func (v *viewer) cursorDiffers(want *catalogue.Cursor) string {
 	got, ok := v.client.Cursor(0)
 	switch {

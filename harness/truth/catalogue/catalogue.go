@@ -1,8 +1,8 @@
-// Package catalogue is the steps that spicelane truth walks: drawing commands of a QXL device,
-// and what is expected of each. It is data; harness/truth carries it out.
+// Package catalogue has the steps that spicelane truth walks: drawing commands of a QXL device, and
+// the expected result of each. It is data; harness/truth carries it out.
 //
-// A step is known by its number and its words, which do not change: a report of today can be
-// compared with one of next year. New steps are added at the end of their group.
+// Each step has a fixed number and a fixed description, so that today's report can be compared with
+// next year's. New steps are added at the end of their group.
 package catalogue
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// Step is one thing that a guest does, and what is expected of the server and of a client.
+// Step is one action of a guest, with the expected result for the server and a client.
 type Step struct {
 	Number    int
 	Group     string
@@ -24,30 +24,32 @@ type Step struct {
 
 	// Do are the commands, in order.
 	Do []qxl.Command
-	// Monitors, if not nil, is what the driver says of its monitors.
+	// Monitors, if not nil, are the monitors that the driver reports.
 	Monitors []qxl.Monitor
 	// Frames are drawn one after the other at video rate after Do.
 	Frames *Frames
-	// Cursor is what the pointer is expected to be; nil if the step is not about it.
+	// Cursor is the expected pointer; nil if the step is not about it.
 	Cursor *Cursor
-	// ResetCache has the device empty the clients' caches first.
+	// ResetCache makes the device empty the clients' caches first.
 	ResetCache bool
-	// Reset has the device do first what it does when its guest is reset: all surfaces and streams end.
+	// Reset makes the device first do what it does when its guest is reset: all surfaces and
+	// streams end.
 	Reset bool
-	// Replay is a recording whose next command is played; empty: none.
+	// Replay is a recording whose next command is played; empty for none.
 	Replay string
-	// Batch says that nothing is drawn between the commands: the server may leave out what is covered.
+	// Batch means that nothing is drawn between the commands, so the server may omit what is
+	// covered.
 	Batch bool
 
 	Expect Expect
-	// Compressed replaces Expect where images are compressed; its Kind "" does not.
+	// Compressed replaces Expect if images are compressed, unless its Kind is "".
 	Compressed Expect
 }
 
-// Name returns the number and the words, as a report says them.
+// Name returns the number and the words, as in a report.
 func (s *Step) Name() string { return fmt.Sprintf("%d %s %s", s.Number, s.Operation, s.Words) }
 
-// ExpectedWith returns what is expected with a compression ("off", "quic", …).
+// ExpectedWith returns the expected result with a compression ("off", "quic", …).
 func (s *Step) ExpectedWith(compression string) Expect {
 	if compression != "off" && s.Compressed.Kind != "" {
 		return s.Compressed
@@ -55,7 +57,7 @@ func (s *Step) ExpectedWith(compression string) Expect {
 	return s.Expect
 }
 
-// Kind is what is expected of a step.
+// Kind is the kind of an expected result.
 type Kind string
 
 // The kinds of expectations.
@@ -67,22 +69,22 @@ const (
 	ServerWrong Kind = "server wrong" // its memory is not what it tells clients to draw
 )
 
-// Expect is what is expected of a step, and why, if that is not "exact".
+// Expect is the expected result of a step, and the reason if that is not "exact".
 type Expect struct {
 	Kind   Kind
 	Reason string
-	// Most is how far a colour may be off in the mean, for Within.
+	// Most is how much a colour may differ in the mean, for Within.
 	Most float64
 }
 
-// Cursor is a pointer as a client must have it.
+// Cursor is the pointer that a client must have.
 type Cursor struct {
 	At      image.Point
 	Visible bool
 	Shape   *CursorShape // nil: no shape was ever set
 }
 
-// CursorShape is the shape that the data of a qxl.Shape was made from.
+// CursorShape is the shape from which the data of a qxl.Shape was made.
 type CursorShape struct {
 	Type          qxl.CursorType
 	Width, Height int
@@ -99,24 +101,25 @@ type Frames struct {
 	Seed  uint64
 	// Grow is added to the box after half of the frames.
 	Grow image.Point
-	// Lose has the direct client read nothing during the second half, so that the server leaves out frames.
+	// Lose makes the direct client read nothing during the second half, so that the server drops
+	// frames.
 	Lose bool
 	// Over is drawn over the region afterwards; nil for nothing.
 	Over *qxl.Drawable
 }
 
-// Group is steps that share a primary surface. They are played in order.
+// Group is a list of steps that share a primary surface. They are played in order.
 type Group struct {
 	Name    string
 	First   int // the number of its first step
 	Primary Surface
 	Steps   []Step
-	// Streaming says that the server turns regions that are redrawn fast into video.
+	// Streaming makes the server turn regions that are redrawn fast into video.
 	Streaming bool
-	// JPEG says that its images look like photographs, so that a bound on what JPEG loses is narrow. A
-	// server that may use JPEG is walked with these groups only.
+	// JPEG means that its images look like photographs, so that the bound on JPEG's losses can be
+	// narrow. With a server that may use JPEG, only these groups are walked.
 	JPEG bool
-	// Once says that a compression makes no difference to the group.
+	// Once means that a compression makes no difference to the group.
 	Once bool
 }
 
@@ -126,7 +129,7 @@ type Surface struct {
 	Width, Height int
 }
 
-// The size of the primary surface: the smallest on which all steps have room.
+// The size of the primary surface: the smallest with room for all steps.
 const (
 	Width  = 320
 	Height = 240
@@ -181,8 +184,9 @@ func (g *Group) number() {
 	}
 }
 
-// Only keeps the steps that a pattern names: a number, "FROM-TO", or a glob (see path.Match) of a
-// group, an operation, or the words. Several patterns are separated by commas. Empty keeps all.
+// Only returns the steps that a pattern names: a number, "FROM-TO", or a glob (see path.Match) of a
+// group, an operation, or the words. Several patterns are separated by commas. An empty pattern
+// keeps all.
 func Only(groups []Group, pattern string) ([]Group, error) {
 	if pattern == "" {
 		return groups, nil
@@ -224,8 +228,9 @@ func (s *Step) matches(pattern string) bool {
 	return false
 }
 
-// Sample keeps, of each group, the first step of each operation, kind of expectation and shape of
-// command, and every n-th other step: with a server of each kind it shows all that the catalogue shows.
+// Sample returns, of each group, the first step of each operation, kind of expectation and form of
+// command, and every n-th other step. So with a server of each kind it still covers what the
+// catalogue covers.
 func Sample(groups []Group, n int) []Group {
 	var kept []Group
 	for _, g := range groups {
@@ -257,7 +262,7 @@ func Sample(groups []Group, n int) []Group {
 	return kept
 }
 
-// whole are the groups that Sample leaves as they are: their steps build on those before them.
+// whole are the groups that Sample does not change: their steps depend on earlier ones.
 var whole = map[string]bool{"surface": true, "cache": true, "cursor": true, "stream": true}
 
 // Box returns everything on the primary surface that a step may change.
@@ -290,7 +295,7 @@ func (e Expect) String() string {
 // randomSteps is how many steps RandomGroup has.
 const randomSteps = 500
 
-// RandomGroup is steps that depend on a seed only.
+// RandomGroup returns a group of random steps that depend only on a seed.
 func RandomGroup(seed uint64) Group {
 	g := Group{Name: "random", First: 1, Primary: Surface{qxl.SurfaceXRGB, Width, Height}, Steps: RandomSteps(seed, randomSteps)}
 	g.number()

@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// formats are those that spice-server takes from a driver.
+// formats are the formats that spice-server accepts from a driver.
 var formats = []qxl.Format{qxl.Bit1BE, qxl.Bit4BE, qxl.Bit8, qxl.Bit16, qxl.Bit24, qxl.Bit32, qxl.RGBA, qxl.Bit8A}
 
 // show copies a whole image to box's corner.
@@ -53,7 +53,7 @@ func images() []Step {
 	return refreshed(steps, 20)
 }
 
-// jpegs returns what a server that may use JPEG codes with loss, and what it then draws from it.
+// jpegs returns steps that a server with JPEG encodes with loss, and later drawings on the result.
 func jpegs() []Step {
 	var steps []Step
 	n := uint64(30000)
@@ -89,8 +89,8 @@ func jpegs() []Step {
 			draw("jpeg", join(f.String(), "from the cache, without loss"), qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopXor}))
 	}
 	steps = append(steps, soft(), draw("jpeg", "moved", qxl.Clip{}, &qxl.CopyBits{From: image.Pt(60, 70)}))
-	// An operation that must not lose anything with an image that the cache has with loss: the server sends
-	// it again, to replace that one.
+	// An operation that must be lossless with an image that the cache has in lossy form: the server
+	// sends it again to replace that one.
 	kept := cached(qxl.Bit32, 160, 100, Gradient, n+1)
 	and := &qxl.Opaque{Src: kept, Area: kept.Bounds(), Brush: qxl.Solid(0xf0f0f0), Rop: qxl.RopAnd}
 	return append(steps, soft(),
@@ -100,7 +100,7 @@ func jpegs() []Step {
 		draw("jpeg", "from the cache where loss is allowed", qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopPut}))
 }
 
-// firstID is the first of the ids of images that are cached; those of others are smaller.
+// firstID is the first id of cached images; those of others are smaller.
 const firstID = 0xf0000000
 
 func cached(f qxl.Format, w, h int, look Look, id uint64) *qxl.Image {
@@ -128,14 +128,14 @@ func caches() []Step {
 			again(join("from the cache", f.String(), look.String()), uint64(10*i)+uint64(look), f, look)
 		}
 	}
-	// As something else than the source of a copy.
+	// As another operand than the source of a copy.
 	im := cached(qxl.Bit32, 90, 60, Noise, 0)
 	steps = append(steps,
 		draw("cache", "as a pattern", qxl.Clip{}, &qxl.Fill{Brush: qxl.Pattern(im, image.Point{}), Rop: qxl.RopXor}),
 		draw("cache", "scaled", qxl.Clip{}, &qxl.Copy{Src: im, Area: im.Bounds(), Rop: qxl.RopPut}),
 		draw("cache", "blended", qxl.Clip{}, &qxl.AlphaBlend{Src: cached(qxl.RGBA, 90, 60, Noise, 30), Alpha: 180, Area: im.Bounds()}),
 		draw("cache", "composite", qxl.Clip{}, &qxl.Composite{Operator: 3, Src: Sampled(cached(qxl.RGBA, 90, 60, Gradient, 31))}))
-	// More than the client has room for: the oldest are thrown out and sent again.
+	// More than the client can cache: the oldest are evicted and sent again.
 	for i := range 40 {
 		s := show(fmt.Sprintf("filling, %d", i), cached(qxl.Bit32, 200, 160, Look(i%3), uint64(100+i)))
 		s.Operation = "cache"
@@ -150,7 +150,7 @@ func caches() []Step {
 	reset := show("the device empties the caches", cached(qxl.Bit32, 90, 60, Noise, 0))
 	reset.Operation, reset.ResetCache = "cache", true
 	steps = append(steps, reset)
-	// Palettes are kept, too.
+	// Palettes are cached, too.
 	for round, words := range []string{"palette kept", "palette from the cache", "palette from the cache again"} {
 		for i, f := range []qxl.Format{qxl.Bit1BE, qxl.Bit4BE, qxl.Bit8} {
 			im := picture(f, 100, 70, Noise, uint64(500+10*round+i))
@@ -183,7 +183,7 @@ func caches() []Step {
 		s.Operation = "cache"
 		steps = append(steps, s)
 	}
-	// The same pixels again and again, and moved: what a dictionary of former images is for.
+	// The same pixels again and again, and moved: a case for a dictionary of earlier images.
 	for i := range 24 {
 		im := picture(qxl.Bit32, 150, 90, Flat, uint64(3000+i/8))
 		s := show(fmt.Sprintf("seen before, %d", i), im)
@@ -201,7 +201,7 @@ func caches() []Step {
 // Sampled returns an image as it is.
 func Sampled(im *qxl.Image) qxl.Sampled { return qxl.Sampled{Image: im} }
 
-// points makes a path of whole pixels.
+// points returns a path of whole pixels.
 func points(xy ...int) [][2]qxl.Fixed {
 	var p [][2]qxl.Fixed
 	for i := 0; i < len(xy); i += 2 {
@@ -255,7 +255,7 @@ func strokes() []Step {
 	return refreshed(steps, 12)
 }
 
-// glyphs are characters of a depth.
+// glyphs returns n characters of a depth.
 func glyphs(flags uint16, n int, seed uint64) []qxl.Glyph {
 	bits := map[uint16]int{qxl.TextA1: 1, qxl.TextA4: 4, qxl.TextA8: 8}[flags&7]
 	var all []qxl.Glyph
@@ -316,7 +316,7 @@ var operators = []named[uint8]{{"clear", 0}, {"src", 1}, {"dst", 2}, {"over", 3}
 
 const one = 1 << 16
 
-// transforms lead from the destination to the image.
+// transforms map the destination to the image.
 var transforms = []named[*qxl.Transform]{
 	{"", nil},
 	{"moved", &qxl.Transform{{one, 0, 9 * one}, {0, one, -5 * one}}},

@@ -11,7 +11,7 @@ import (
 var cursorNames = []named[qxl.CursorType]{{"alpha", qxl.CursorAlpha}, {"mono", qxl.CursorMono}, {"color4", qxl.CursorColor4},
 	{"color8", qxl.CursorColor8}, {"color16", qxl.CursorColor16}, {"color24", qxl.CursorColor24}, {"color32", qxl.CursorColor32}}
 
-// shape makes a cursor's data and what it must look like from the same pixels.
+// shape makes a cursor's data and its expected image from the same pixels.
 func shape(t qxl.CursorType, w, h int, hot image.Point, seed uint64) (*qxl.Shape, *CursorShape) {
 	s := &qxl.Shape{CursorType: t, Width: w, Height: h, Hot: hot}
 	k := &CursorShape{Type: t, Width: w, Height: h, Hot: hot, Pix: make([]byte, 4*w*h)}
@@ -139,7 +139,7 @@ func cursors() []Step {
 	s, k = shape(qxl.CursorAlpha, 40, 40, image.Pt(1, 1), 901)
 	s.Chunks = 3
 	set("data in 3 chunks", s, k, image.Pt(50, 60), true)
-	// Kept by the client, and more of them than it keeps (CLIENT_CURSOR_CACHE_SIZE is 256).
+	// Cached by the client, and more of them than it caches (CLIENT_CURSOR_CACHE_SIZE is 256).
 	kept := func(words string, id int) {
 		s, k := shape(qxl.CursorAlpha, 12, 12, image.Pt(id%12, id/12%12), uint64(1000+id))
 		s.Unique = uint64(100 + id)
@@ -206,7 +206,7 @@ func streams() []Step {
 	return append(steps, reset)
 }
 
-// drops returns what the server ignores.
+// drops returns steps that the server ignores.
 func drops() []Step {
 	var steps []Step
 	add := func(words, reason string, c ...qxl.Command) {
@@ -238,7 +238,7 @@ func drops() []Step {
 	return append([]Step{refresh(97)}, steps...)
 }
 
-// deaths returns what the server does not survive.
+// deaths returns steps that end the server.
 func deaths() []Step {
 	var steps []Step
 	add := func(words, reason string, c ...qxl.Command) {

@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// dice are numbers that look random and depend on a seed only.
+// dice returns numbers that look random and depend only on a seed.
 type dice struct {
 	seed uint64
 	n    int
@@ -18,8 +18,8 @@ func (d *dice) roll(sides int) int {
 	return int(hash(d.seed, d.n, 17) % uint64(sides))
 }
 
-// Random returns a step of n drawings on the primary surface that depend on the seed only: what the
-// first k of them are does not depend on n.
+// Random returns a step of n drawings on the primary surface that depend only on the seed. The
+// first k of them do not depend on n.
 func Random(seed uint64, n int) Step {
 	s := Step{Operation: "random", Words: fmt.Sprintf("seed %d, %d commands", seed, n)}
 	for i := range n {
@@ -28,7 +28,7 @@ func Random(seed uint64, n int) Step {
 	return s
 }
 
-// RandomSteps are n steps of one drawing each.
+// RandomSteps returns n steps of one drawing each.
 func RandomSteps(seed uint64, n int) []Step {
 	var steps []Step
 	for i := range n {

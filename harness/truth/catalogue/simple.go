@@ -7,12 +7,12 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// refresh returns a step that gives the ones after it something to draw on.
+// refresh returns a step that draws a background for the following steps.
 func refresh(seed uint64) Step {
 	return Step{Operation: "copy", Words: fmt.Sprintf("backdrop %d", seed), Do: []qxl.Command{backdrop(0, Width, Height, seed)}}
 }
 
-// refreshed puts a backdrop before every n-th step.
+// refreshed adds a background before every n-th step.
 func refreshed(steps []Step, n int) []Step {
 	var all []Step
 	for i, s := range steps {
@@ -33,7 +33,7 @@ func brushes(seed uint64) []named[qxl.Brush] {
 	}
 }
 
-// inversions are what may be inverted for an operation; some are of brushes and some of images.
+// inversions are the possible inversions of an operation; some are of brushes and some of images.
 var (
 	brushInversions = []named[qxl.Rop]{{"", 0}, {"inverted brush", qxl.InversBrush}, {"inverted dest", qxl.InversDest}, {"inverted result", qxl.InversRes}}
 	srcInversions   = []named[qxl.Rop]{{"", 0}, {"inverted src", qxl.InversSrc}, {"inverted dest", qxl.InversDest}, {"inverted result", qxl.InversRes}}
@@ -84,14 +84,14 @@ func copyBits() []Step {
 	return refreshed(steps, 8)
 }
 
-// scaled is how much of an image goes into box.
+// scaled is a part of an image to be scaled into box.
 type scaled struct {
 	w, h int
 	area image.Rectangle
 	mode uint8
 }
 
-// scales are the ways to bring an image into box.
+// scales are the ways to scale an image into box.
 var scales = []named[scaled]{
 	{"", scaled{160, 100, rect(0, 0, 160, 100), 0}},
 	{"part", scaled{200, 140, rect(17, 23, 177, 123), 0}},
@@ -225,8 +225,8 @@ func flats() []Step {
 	return refreshed(steps, 9)
 }
 
-// unneeded are the codes that do not need all of pattern, source and destination: drivers send
-// something simpler for them, and spice-server has no code for them.
+// unneeded are the codes that do not use all of pattern, source and destination. Drivers send
+// simpler commands for them, and spice-server has no code for them.
 var unneeded = map[int]bool{0x00: true, 0x03: true, 0x05: true, 0x0a: true, 0x0c: true, 0x0f: true, 0x11: true, 0x22: true,
 	0x30: true, 0x33: true, 0x3c: true, 0x3f: true, 0x44: true, 0x50: true, 0x55: true, 0x5a: true, 0x5f: true, 0x66: true,
 	0x77: true, 0x88: true, 0x99: true, 0xa0: true, 0xa5: true, 0xaa: true, 0xaf: true, 0xbb: true, 0xc0: true, 0xc3: true,
@@ -252,8 +252,9 @@ func rop3s() []Step {
 	return append(refreshed(steps, 16), rop3sLeftOfTheirPattern()...)
 }
 
-// rop3sLeftOfTheirPattern begin left of the pattern's origin. There the server takes the last pixels
-// of the pattern's next row, and left of its last row memory that is not the pattern's.
+// rop3sLeftOfTheirPattern returns drawings that begin left of the pattern's origin. There the
+// server uses the last pixels of the pattern's next row, and left of its last row memory outside
+// the pattern.
 func rop3sLeftOfTheirPattern() []Step {
 	rop3 := func(words string, code uint8, b image.Rectangle, clip qxl.Clip) Step {
 		// The box's rows 0 to 6 show the pattern's rows 10 to 16, the last one, and row 7 its row 0.

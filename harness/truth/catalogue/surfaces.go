@@ -17,8 +17,8 @@ const (
 var offFormats = []struct {
 	format qxl.SurfaceFormat
 	id     uint32
-	// palettes says that images with a palette can be drawn on it, and source that it can be drawn to others
-	// by all operations. Where not, spice-server aborts.
+	// palettes means that images with a palette can be drawn on it, and source that all operations
+	// can draw from it. Otherwise spice-server aborts.
 	palettes, source bool
 }{
 	{qxl.SurfaceXRGB, 10, true, true},
@@ -30,7 +30,7 @@ var offFormats = []struct {
 
 const argbUnused = "the alpha that decoders give to images without alpha is not what the server's memory has"
 
-// opsOn are drawings on a surface, in area.
+// opsOn returns drawings on a surface, in area.
 func opsOn(surface uint32, area image.Rectangle, format qxl.SurfaceFormat, palettes bool, seed uint64) []Step {
 	var steps []Step
 	add := func(operation, words string, clip qxl.Clip, op qxl.Op) *Step {
@@ -171,7 +171,7 @@ func surfaces() []Step {
 			Step{Operation: "surface", Words: join("second "+name, "destroyed"), Do: []qxl.Command{&qxl.DestroySurface{Surface: id + 1}}},
 		)
 		if off.format == qxl.SurfaceXRGB {
-			// The number is used again.
+			// The surface number is reused.
 			steps = append(steps, Step{Operation: "surface", Words: "the same number again, smaller", Do: []qxl.Command{
 				&qxl.CreateSurface{Surface: id + 1, Format: off.format, Width: 90, Height: 70},
 				backdrop(id+1, 90, 70, 65),
@@ -180,7 +180,7 @@ func surfaces() []Step {
 		}
 		steps = append(steps, Step{Operation: "surface", Words: join(name, "destroyed"), Do: []qxl.Command{&qxl.DestroySurface{Surface: id}}})
 	}
-	// One bit of alpha: what the server draws right on it.
+	// One bit of alpha: what the server draws correctly on it.
 	const id = 60
 	steps = append(steps, Step{Operation: "surface", Words: "1_A made", Do: []qxl.Command{
 		&qxl.CreateSurface{Surface: id, Format: qxl.SurfaceA1, Width: 160, Height: 120},
@@ -223,7 +223,8 @@ func primaries(name string) []Step {
 	return refreshed(steps, 12)
 }
 
-// batches are several commands without an update between them: the server leaves out what is covered.
+// batches returns several commands without an update between them, so the server omits what is
+// covered.
 func batches() []Step {
 	var steps []Step
 	for i := range 40 {

@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// Look is what an image looks like. Codecs choose by it.
+// Look is the look of an image. Codecs are chosen by it.
 type Look uint8
 
 // The looks of images.
@@ -19,7 +19,7 @@ const (
 
 func (l Look) String() string { return [...]string{"noise", "gradient", "flat"}[l] }
 
-// Texture is pixels that are made from a seed when they are needed.
+// Texture generates pixels from a seed when they are needed.
 type Texture struct {
 	Look Look
 	Seed uint64
@@ -27,7 +27,7 @@ type Texture struct {
 	Opaque bool
 }
 
-// hash returns a random-looking number of a seed and a place.
+// hash returns a pseudo-random number for a seed and a place.
 func hash(seed uint64, x, y int) uint64 {
 	// The constants are those of splitmix64.
 	z := seed*0x9e3779b97f4a7c15 + uint64(x)*0xbf58476d1ce4e5b9 + uint64(y)*0x94d049bb133111eb
@@ -56,7 +56,7 @@ func (t Texture) At(x, y int) uint32 {
 
 var flatColors = [...]uint32{0xffffff, 0x000000, 0xd4d0c8, 0x336699, 0xff8000, 0x808080, 0x00a000, 0x2040c0}
 
-// tri goes up and down between 0 and 255.
+// tri returns a triangle wave between 0 and 255.
 func tri(v uint32) uint32 {
 	if v &= 0x1ff; v > 0xff {
 		return 0x1ff - v
@@ -64,7 +64,7 @@ func tri(v uint32) uint32 {
 	return v
 }
 
-// Pixels makes the bytes of an image.
+// Pixels returns the bytes of an image.
 func (t Texture) Pixels(im *qxl.Image) []byte {
 	stride := im.Stride()
 	all := make([]byte, stride*im.Height)
@@ -79,7 +79,7 @@ func (t Texture) Pixels(im *qxl.Image) []byte {
 		}
 		for x := range im.Width {
 			c := t.At(x, y)
-			// An index, where one is wanted, by all of the colour.
+			// An index is made from the whole colour.
 			index := int(c&0xff+c>>8&0xff+c>>16&0xff) % colors
 			switch im.Format {
 			case qxl.Bit1BE:
@@ -119,8 +119,8 @@ func (t Texture) Pixels(im *qxl.Image) []byte {
 
 func to555(c uint32) uint16 { return uint16(c>>19&31<<10 | c>>11&31<<5 | c>>3&31) }
 
-// premultiply keeps colours below the alpha: what is above it overflows in ways that no two
-// implementations share.
+// premultiply keeps colours below the alpha: larger ones overflow in ways in which implementations
+// differ.
 func premultiply(c uint32) uint32 {
 	a := c >> 24
 	mul := func(v uint32) uint32 { return (v&0xff*a + 127) / 255 }
@@ -137,7 +137,7 @@ func picture(f qxl.Format, w, h int, look Look, seed uint64) *qxl.Image {
 	return im
 }
 
-// palette is n colours of a seed.
+// palette returns n colours of a seed.
 func palette(seed uint64, n int) *qxl.Palette {
 	p := &qxl.Palette{}
 	for i := range n {
@@ -152,7 +152,7 @@ func bits(f qxl.Format, w, h int, seed uint64) *qxl.Image {
 	return &qxl.Image{Format: f, Width: w, Height: h, TopDown: true, Data: stencil{seed}}
 }
 
-// stencil is the pixels of a mask.
+// stencil has the pixels of a mask.
 type stencil struct{ seed uint64 }
 
 func (s stencil) Pixels(im *qxl.Image) []byte {
@@ -191,7 +191,7 @@ func rect(x0, y0, x1, y1 int) image.Rectangle { return image.Rect(x0, y0, x1, y1
 // box is where most steps draw.
 var box = rect(40, 30, 200, 130)
 
-// backdrop draws a picture over the whole surface, so that what follows has something to work on.
+// backdrop draws a picture over the whole surface as a background for the following steps.
 func backdrop(surface uint32, w, h int, seed uint64) *qxl.Drawable {
 	return &qxl.Drawable{Surface: surface, Box: rect(0, 0, w, h), Op: &qxl.Copy{
 		Src: picture(qxl.Bit32, w, h, Noise, seed), Area: rect(0, 0, w, h), Rop: qxl.RopPut,
@@ -259,7 +259,7 @@ func Frame(f *Frames, n, w, h int) *qxl.Image {
 	return &qxl.Image{Format: qxl.Bit32, Width: w, Height: h, TopDown: true, Data: moving{Texture{Look: Gradient, Seed: f.Seed}, 3 * n}}
 }
 
-// moving is a texture that is looked at from elsewhere.
+// moving is a texture that moves.
 type moving struct {
 	texture Texture
 	by      int

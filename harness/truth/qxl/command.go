@@ -2,7 +2,7 @@ package qxl
 
 import "image"
 
-// SurfaceFormat is what the pixels of a surface mean (SPICE_SURFACE_FMT_*).
+// SurfaceFormat is the format of a surface's pixels (SPICE_SURFACE_FMT_*).
 type SurfaceFormat uint32
 
 // The formats of surfaces.
@@ -21,7 +21,7 @@ var surfaceNames = map[SurfaceFormat]string{SurfaceA1: "1_A", SurfaceA8: "8_A", 
 // String returns "32_xRGB", ….
 func (f SurfaceFormat) String() string { return surfaceNames[f] }
 
-// Bits returns the size of a pixel.
+// Bits returns the size of a pixel in bits.
 func (f SurfaceFormat) Bits() int {
 	switch f {
 	case SurfaceA1:
@@ -34,10 +34,10 @@ func (f SurfaceFormat) Bits() int {
 	return 32
 }
 
-// Stride returns the bytes of a row of w pixels: whole 32-bit words, as pixman wants them.
+// Stride returns the bytes of a row of w pixels: whole 32-bit words, as pixman requires.
 func (f SurfaceFormat) Stride(w int) int { return (w*f.Bits() + 31) / 32 * 4 }
 
-// CreateSurface makes an offscreen surface whose pixels lie at Data.
+// CreateSurface creates an offscreen surface whose pixels are at Data.
 type CreateSurface struct {
 	Surface       uint32
 	Format        SurfaceFormat
@@ -94,7 +94,7 @@ const (
 	CursorColor32 CursorType = 6
 )
 
-// Shape is what a cursor looks like.
+// Shape is the image of a cursor.
 type Shape struct {
 	Unique        uint64 // key in the clients' cursor caches; 0: not kept
 	CursorType    CursorType
@@ -104,7 +104,7 @@ type Shape struct {
 	Chunks        int // 0 is 1
 }
 
-// SetCursor gives the pointer a shape and a place.
+// SetCursor sets the pointer's shape and position.
 type SetCursor struct {
 	At      image.Point
 	Visible bool
@@ -117,7 +117,7 @@ type MoveCursor struct{ To image.Point }
 // HideCursor hides the pointer.
 type HideCursor struct{}
 
-// TrailCursor asks for a trail behind the pointer.
+// TrailCursor requests a trail behind the pointer.
 type TrailCursor struct{ Length, Frequency uint16 }
 
 // Type is CmdCursor.
@@ -188,7 +188,7 @@ func (c *TrailCursor) pack(p *packer, id uint64) uint64 {
 	})
 }
 
-// Monitor is a part of a surface that one monitor shows.
+// Monitor is the part of a surface that one monitor shows.
 type Monitor struct {
 	ID, Surface uint32
 	Area        image.Rectangle
@@ -196,7 +196,7 @@ type Monitor struct {
 }
 
 // PackMonitors writes a QXLMonitorsConfig and returns its address. most is how many monitors the
-// driver can have, 0 for no limit.
+// driver supports, 0 for no limit.
 func PackMonitors(mem Memory, most int, monitors ...Monitor) (uint64, error) {
 	var b buf
 	b.u16(uint16(len(monitors)))

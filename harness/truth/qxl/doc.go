@@ -1,14 +1,14 @@
-// Package qxl packs the commands of a QXL device into its memory: what a guest's driver
-// writes and spice-server reads. Layouts and numbers are those of spice/qxl_dev.h.
+// Package qxl packs the commands of a QXL device into its memory, as a guest's driver writes them
+// and spice-server reads them. Layouts and numbers are those of spice/qxl_dev.h.
 //
 //	off, err := qxl.Pack(mem, &qxl.Drawable{
 //		Box: image.Rect(10, 10, 20, 20),
 //		Op:  &qxl.Fill{Brush: qxl.Solid(0xff8000), Rop: qxl.RopPut},
 //	}, 1)
 //
-// All structures are packed and little-endian. An address is an offset in the memory; 0 is
-// no address, so Memory must not hand it out. The package checks nothing: a harness has to be
-// able to write what a broken driver would.
+// All structures are packed and little-endian. An address is an offset in the memory. 0 is not an
+// address, so Memory must not return it. The package checks nothing, because a test must be able to
+// write what a broken driver would.
 package qxl
 
 import (
@@ -16,17 +16,17 @@ import (
 	"image"
 )
 
-// Memory is where structures are put.
+// Memory allocates space for structures.
 type Memory interface {
 	// Alloc returns n zeroed bytes and their address, which is not 0.
 	Alloc(n int) (addr uint64, b []byte, err error)
 }
 
-// A Command is something that the device's rings carry.
+// A Command is a command for the device's rings.
 type Command interface {
-	// Type is the QXL_CMD_* of the command.
+	// Type returns the command's QXL_CMD_*.
 	Type() uint32
-	// pack writes the command, which is known to the device by id.
+	// pack writes the command. The device knows it by id.
 	pack(p *packer, id uint64) uint64
 }
 
@@ -38,15 +38,15 @@ const (
 	CmdSurface = 5
 )
 
-// Pack writes a command into mem and returns its address. The device gets the memory back when
-// the server releases id.
+// Pack writes a command into mem and returns its address. Its memory is free again when the server
+// releases id.
 func Pack(mem Memory, c Command, id uint64) (addr uint64, err error) {
 	p := packer{mem: mem, ids: id << 8}
 	addr = c.pack(&p, id)
 	return addr, p.err
 }
 
-// packer allocates and remembers the first error.
+// packer allocates memory and remembers the first error.
 type packer struct {
 	mem Memory
 	err error
@@ -66,7 +66,7 @@ func (p *packer) put(b []byte) uint64 {
 	return addr
 }
 
-// buf is a structure while it is written.
+// buf is a structure being written.
 type buf []byte
 
 func (b *buf) u8(v uint8)   { *b = append(*b, v) }
@@ -97,8 +97,8 @@ func (b *buf) rect(r image.Rectangle) {
 	b.i32(r.Max.X)
 }
 
-// chunk writes a QXLDataChunk at the end of a structure, which holds the first part of data, and
-// chains the other parts behind it.
+// chunk writes a QXLDataChunk with the first part of data at the end of a structure, and chains the
+// other parts behind it.
 func (p *packer) chunk(b *buf, data []byte, parts int) {
 	first, rest := split(data, parts)
 	b.u32(uint32(len(first)))
@@ -107,8 +107,8 @@ func (p *packer) chunk(b *buf, data []byte, parts int) {
 	*b = append(*b, first...)
 }
 
-// chain writes data as a chain of QXLDataChunks and returns where it begins. The links back stay 0:
-// no server reads them.
+// chain writes data as a chain of QXLDataChunks and returns the address of the first. The links
+// back stay 0, because no server reads them.
 func (p *packer) chain(data []byte, parts int) uint64 {
 	if parts < 1 {
 		return 0

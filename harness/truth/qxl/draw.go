@@ -44,7 +44,7 @@ const (
 	ScaleNearest     = 1
 )
 
-// Clip bounds what is drawn. The zero Clip does not.
+// Clip limits what is drawn. The zero Clip does not.
 type Clip struct {
 	Clipped bool // to Rects, of which there may be none
 	Rects   []image.Rectangle
@@ -97,7 +97,7 @@ func (p *packer) brush(b *buf, br Brush) {
 	b.u32(0)
 }
 
-// Mask chooses the pixels that are drawn. Without an Image all are.
+// Mask selects the pixels that are drawn. Without an Image all are.
 type Mask struct {
 	Invers bool
 	Pos    image.Point
@@ -119,27 +119,28 @@ type Drawable struct {
 	Box      image.Rectangle
 	Clip     Clip
 	Time     uint32 // multimedia time, ms
-	// Unnamed leaves out that it draws from other surfaces, which the server has to know.
+	// Unnamed omits the other surfaces that it draws from, which the server should know.
 	Unnamed bool
 	Op      Op
 }
 
-// Op is what a Drawable draws.
+// Op is the operation of a Drawable.
 type Op interface {
 	drawType() uint8
 	// packOp writes the operation.
 	packOp(p *packer, b *buf)
-	// images are what it draws from; some may be nil.
+	// images returns the images that it draws from; some may be nil.
 	images() []*Image
 }
 
 // Type is CmdDraw.
 func (*Drawable) Type() uint32 { return CmdDraw }
 
-// drawableSize is the size of a QXLDrawable, and more: a server reads the largest of the operations.
+// drawableSize is more than the size of a QXLDrawable: a server reads the largest of the
+// operations.
 const drawableSize = 160 + 160
 
-// surfaces is how many surfaces besides its own a drawing may name.
+// surfaces is how many other surfaces a drawing may name.
 const surfaces = 3
 
 func (d *Drawable) pack(p *packer, id uint64) uint64 {
@@ -243,7 +244,7 @@ func (o *Copy) packOp(p *packer, b *buf) {
 	p.mask(b, o.Mask)
 }
 
-// Blend is a Copy that may combine with what is there.
+// Blend is a Copy that may combine with the destination.
 type Blend Copy
 
 func (*Blend) drawType() uint8            { return DrawBlend }
@@ -272,7 +273,7 @@ const (
 	AlphaSrcSurface = 2
 )
 
-// AlphaBlend blends an image over what is there.
+// AlphaBlend blends an image over the destination.
 type AlphaBlend struct {
 	Flags uint16
 	Alpha uint8
@@ -289,7 +290,7 @@ func (o *AlphaBlend) packOp(p *packer, b *buf) {
 	b.rect(o.Area)
 }
 
-// CopyBits moves what is there.
+// CopyBits moves pixels of the destination.
 type CopyBits struct{ From image.Point }
 
 func (*CopyBits) drawType() uint8            { return DrawCopyBits }
@@ -317,7 +318,7 @@ func (*Invers) drawType() uint8            { return DrawInvers }
 func (o *Invers) images() []*Image         { return []*Image{o.Mask.Image} }
 func (o *Invers) packOp(p *packer, b *buf) { p.mask(b, o.Mask) }
 
-// Rop3 combines a brush, an image and what is there by one of 256 codes.
+// Rop3 combines a brush, an image and the destination by one of 256 codes.
 type Rop3 struct {
 	Src   *Image
 	Area  image.Rectangle
@@ -454,7 +455,7 @@ func (o *Text) packOp(p *packer, b *buf) {
 	b.u16(uint16(o.BackRop))
 }
 
-// Sampled is an image of a Composite and how it is looked at.
+// Sampled is an image of a Composite and how to read it.
 type Sampled struct {
 	Image     *Image
 	Transform *Transform
@@ -463,7 +464,7 @@ type Sampled struct {
 	Repeat    uint32 // 0 none, 1 normal, 2 pad, 3 reflect
 }
 
-// Transform leads from the destination to the image, in 16.16 fixed point.
+// Transform maps the destination to the image, in 16.16 fixed point.
 type Transform [2][3]int32
 
 func (p *packer) transform(t *Transform) uint64 {
@@ -504,7 +505,7 @@ func (o *Composite) packOp(p *packer, b *buf) {
 	b.i16(o.Mask.Origin.Y)
 }
 
-// Raw is an operation of a type that does not exist.
+// Raw is an operation of a nonexistent type.
 type Raw struct{ DrawType uint8 }
 
 func (o *Raw) drawType() uint8    { return o.DrawType }

@@ -2,7 +2,7 @@ package qxl
 
 import "image"
 
-// Format is how the pixels of an image lie in memory (SPICE_BITMAP_FMT_*).
+// Format is the layout of an image's pixels in memory (SPICE_BITMAP_FMT_*).
 type Format uint8
 
 // The formats of images.
@@ -25,7 +25,7 @@ var formatNames = map[Format]string{Bit1LE: "1LE", Bit1BE: "1BE", Bit4LE: "4LE",
 // String returns "1BE", "32", "RGBA", ….
 func (f Format) String() string { return formatNames[f] }
 
-// Bits returns the size of a pixel.
+// Bits returns the size of a pixel in bits.
 func (f Format) Bits() int {
 	switch f {
 	case Bit1LE, Bit1BE:
@@ -57,13 +57,13 @@ const (
 	BitmapUnstable = 2 // the guest may change them
 )
 
-// Pixels is where an image's bytes come from. They are asked for when the image is packed.
+// Pixels provides an image's bytes. They are requested when the image is packed.
 type Pixels interface {
-	// Pixels returns rows of stride bytes in the order in which they lie in memory.
+	// Pixels returns rows of stride bytes in the order in memory.
 	Pixels(im *Image) []byte
 }
 
-// Bytes is pixels as they lie in memory.
+// Bytes are pixels in the order in memory.
 type Bytes []byte
 
 // Pixels returns b.
@@ -93,7 +93,7 @@ type Image struct {
 	Chunks        int // of the pixels, each of whole rows; 0 is 1
 	Data          Pixels
 
-	// Nowhere makes the image's address one that does not exist, and PixelsNowhere that of its pixels.
+	// Nowhere gives the image an address that does not exist, and PixelsNowhere its pixels.
 	Nowhere       Nowhere
 	PixelsNowhere Nowhere
 }
@@ -130,7 +130,7 @@ const (
 	imageSurface = 104
 )
 
-// imageSize is the least that a server reads of an image: its size must be mapped.
+// imageSize is the least that a server reads of an image, which must be mapped.
 const imageSize = 64
 
 // image packs im and returns its address; nil has address 0.
@@ -186,8 +186,8 @@ func (p *packer) bitmap(b *buf, im *Image) {
 	b.u64(im.PixelsNowhere.address(at))
 }
 
-// rows writes rows of pixels as a chain of chunks. A chunk ends with a row: spice-server may abort
-// when it compresses others ("more lines failed").
+// rows writes rows of pixels as a chain of chunks. Each chunk ends with a row: spice-server may
+// abort when it compresses others ("more lines failed").
 func (p *packer) rows(pixels []byte, stride, parts int) uint64 {
 	if parts <= 1 || stride == 0 {
 		return p.chain(pixels, 1)

@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// faultWords are what harness.Up prints before the reason, behind the place
-// that testing puts first.
+// faultWords match what harness.Up prints before the reason, after the position that testing prints
+// first.
 var faultWords = regexp.MustCompile(`^(?:\s*[^\s:]+\.go:\d+: )?\s*(product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 
 // logLine is a line of t.Log and t.Error.
@@ -19,7 +19,7 @@ var logLine = regexp.MustCompile(`(?:^|\S)(?: {4})+[^\s:]+\.go:\d+: (.*)$`)
 // maxReason is how long a reason may be, in runes.
 const maxReason = 400
 
-// settle says how a test that has an end ended.
+// settle records how a test with an end ended.
 func (t *Test) settle(p *Package, action string) {
 	t.readLanes()
 	switch action {
@@ -34,7 +34,7 @@ func (t *Test) settle(p *Package, action string) {
 	t.out.free()
 }
 
-// abandon says it of one that has none. why is said where nothing is known of the process.
+// abandon does so for a test without an end. why is the reason if nothing is known of the process.
 func (t *Test) abandon(p *Package, why string) {
 	t.readLanes()
 	f := &Failure{Kind: Unfinished, Reason: why}
@@ -50,8 +50,8 @@ func (t *Test) abandon(p *Package, why string) {
 	t.out.free()
 }
 
-// processEnd is what go test prints of a process that it waited for, behind what that printed
-// without a newline.
+// processEnd matches what go test prints about the end of a process, after any output without a
+// newline.
 var processEnd = regexp.MustCompile(`(?:signal: [a-z][a-z ]*(?: \(core dumped\))?|exit status \d+)$`)
 
 func (t *Test) fail(f *Failure) {
@@ -66,7 +66,7 @@ func (t *Test) fail(f *Failure) {
 	}
 }
 
-// failureOf finds out why t failed, and whose fault it is.
+// failureOf returns why t failed, and whose fault it is.
 func (p *Package) failureOf(t *Test) *Failure {
 	text := t.out.String()
 	f := &Failure{Kind: Assertion}
@@ -99,7 +99,7 @@ func (p *Package) failureOf(t *Test) *Failure {
 	return f
 }
 
-// faultIn returns the verdict and the reason in a line, nil if it has none.
+// faultIn returns the verdict and the reason in a line; nil if it has none.
 func faultIn(line string) []string {
 	line = strings.TrimRight(line, "\r\n")
 	if m := faultWords.FindStringSubmatch(line); m != nil {
@@ -111,8 +111,8 @@ func faultIn(line string) []string {
 	return nil
 }
 
-// logged is what a line of t.Log says. It may stand behind what the test printed without a
-// newline; testing indents it by four blanks for each level.
+// logged returns the text of a line of t.Log. It may follow the test's own output without a
+// newline; testing indents it by four blanks per level.
 func logged(line string) (said string, ok bool) {
 	m := logLine.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
 	if m == nil {
@@ -138,7 +138,7 @@ func scriptFailure(text string) string {
 
 var scriptFail = regexp.MustCompile(`^\s+FAIL: (.+:\d+: .*)$`)
 
-// exampleFailure returns why an Example failed: what it printed is not its output comment.
+// exampleFailure returns why an Example failed: its output is not that of its comment.
 func (t *Test) exampleFailure(text string) string {
 	m := exampleFail.FindStringSubmatch(text)
 	if m == nil || !strings.HasPrefix(t.Name, "Example") {
@@ -149,10 +149,9 @@ func (t *Test) exampleFailure(text string) string {
 
 var exampleFail = regexp.MustCompile(`(?s)(?:^|\n)got:\n(.*?)\n?want( \(unordered\))?:\n(.*)$`)
 
-// ofLanes takes the verdict of the test's lanes, if one of them has any that the
-// test failed of: it never came up, or the test says the same reason. A lane
-// that a test breaks on purpose has a verdict, too, and does not explain what
-// the test then asserts.
+// ofLanes uses the verdict of one of the test's lanes if that made the test fail: the lane never
+// came up, or the test gives the same reason. A lane that a test breaks on purpose also has a
+// verdict, which does not explain the test's failure.
 func (t *Test) ofLanes(f *Failure) bool {
 	said := oneLine(withoutDump(t.out.String()), clipHead+clipTail)
 	for _, l := range t.Lanes {
@@ -172,14 +171,14 @@ func (t *Test) ofLanes(f *Failure) bool {
 	return false
 }
 
-// dump is the first line of what harness.Up logs of the lane of a failed test,
-// ended what it says of a lane that has ended.
+// dump is the first line of what harness.Up logs about the lane of a failed test, ended its line
+// about a lane that has ended.
 var (
 	dump  = regexp.MustCompile(`^\s+up\.go:\d+: lane (\S+), (\w+), .*; everything it left is in (.*)$`)
 	ended = regexp.MustCompile(`^\s+it ended: (product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 )
 
-// withoutDump returns a test's output without what harness.Up logged of its lanes.
+// withoutDump returns a test's output without what harness.Up logged about its lanes.
 func withoutDump(text string) string {
 	var b strings.Builder
 	in := false
@@ -194,8 +193,7 @@ func withoutDump(text string) string {
 	return b.String()
 }
 
-// dumpedLanes returns what such a dump says of the lanes, for a run whose artifact
-// directories were not kept.
+// dumpedLanes returns the lanes in such a log, for a run whose artifact directories were not kept.
 func dumpedLanes(text string) []Lane {
 	var lanes []Lane
 	in := false
@@ -214,7 +212,7 @@ func dumpedLanes(text string) []Lane {
 	return lanes
 }
 
-// assertion returns what testify says went wrong, in a line.
+// assertion returns testify's message in one line.
 func assertion(text string) string {
 	var words []string
 	in := false
@@ -252,7 +250,7 @@ func lastLog(text string) string {
 	return oneLine(last, maxReason)
 }
 
-// blame says why a package failed, nil if its tests say so.
+// blame returns why a package failed; nil if its tests say so.
 func (p *Package) blame(failedBuild string, builds map[string]*clip) *Failure {
 	if failedBuild != "" || buildFailed.MatchString(p.Output) {
 		f := &Failure{Kind: Build, Verdict: Build.verdict(), Reason: "it does not build"}
@@ -295,7 +293,7 @@ func (p *Package) blame(failedBuild string, builds map[string]*clip) *Failure {
 	return f
 }
 
-// buildFailed is how Go before 1.24 says so.
+// buildFailed matches how Go before 1.24 reports it.
 var buildFailed = regexp.MustCompile(`(?m)^FAIL\t\S+ \[(build|setup) failed\]`)
 
 // within tells whether t is a subtest of outer, at any depth.
@@ -308,7 +306,7 @@ func (t *Test) within(outer *Test) bool {
 	return false
 }
 
-// root returns the test of the package's own that t is in.
+// root returns the top-level test that contains t.
 func (t *Test) root() *Test {
 	for t.parent != nil {
 		t = t.parent

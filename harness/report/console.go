@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// console prints for people, as things happen. With a nil writer it does not.
+// console prints results for people as they come. With a nil writer it prints nothing.
 type console struct{ w io.Writer }
 
 // consoleLines is how much of a failed test's output is printed.
@@ -63,8 +63,7 @@ func (c console) pkg(p *Package) {
 	fmt.Fprintf(c.w, "%s  %-50s %9s  %s\n", word, p.Path, took, or(strings.Join(what, ", "), "no tests"))
 }
 
-// faultOf returns how a failure is called: "product fault", with the kind where that
-// is not simply what a test asserted.
+// faultOf names a failure: "product fault", with the kind unless that is an ordinary assertion.
 func faultOf(f *Failure) string {
 	s := string(f.Verdict) + " fault"
 	if f.Kind != Assertion && f.Kind != Subtests {
@@ -73,8 +72,8 @@ func faultOf(f *Failure) string {
 	return s
 }
 
-// Carried says in words what the lanes of the run have carried: draw types and image codecs,
-// and how often. It is empty if that is not known.
+// Carried describes what the lanes of the run have received: draw types and image codecs, and how
+// often. It is empty if that is unknown.
 func (r *Run) Carried() string {
 	carried := r.Count().Carried
 	var parts []string
@@ -92,7 +91,7 @@ func (r *Run) Carried() string {
 	return strings.Join(parts, "; ")
 }
 
-// Headline returns the run in a line.
+// Headline summarises the run in one line.
 func (r *Run) Headline() string {
 	c := r.Count()
 	var b strings.Builder
@@ -153,8 +152,8 @@ func short(d time.Duration) string {
 	}
 }
 
-// brief returns the test's output without QEMU's command lines, if they are among the
-// evidence: they are long.
+// brief returns the test's output. It omits QEMU's command lines, which are long, if they are among
+// the evidence.
 func (t *Test) brief() string {
 	if dir, _ := t.evidence(); dir == "" {
 		return t.Output
@@ -174,8 +173,8 @@ func (t *Test) brief() string {
 	return b.String()
 }
 
-// excerpt is at most n lines of text: more of its end than of its beginning, for
-// the reason tends to be last and its circumstances first.
+// excerpt returns at most n lines of text, more of its end than of its beginning: the reason tends
+// to be last, and the circumstances first.
 func excerpt(text string, n int) []string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) == 1 && lines[0] == "" {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// A crash is what may be the end of a test process: a line like "panic: boom". Tests print such
-// lines, too, of a guest for one. Which it was is known when the package ends: a process that
-// panicked never comes to say PASS or FAIL.
+// A crash is a possible end of a test process: a line like "panic: boom". Tests print such lines,
+// too, for example from a guest. Only when the package ends is it clear which it was: a process
+// that panicked never prints PASS or FAIL.
 type crash struct {
 	line   string
 	in     *Test   // whose output it is, according to the stream; nil for the package
@@ -18,7 +18,7 @@ type crash struct {
 	traced bool   // a stack trace follows
 	fn     string // the test function that it names first
 
-	// timedOut is set for go test -timeout, and running is what that lists.
+	// timedOut is set for go test -timeout; running is the list in its message.
 	timedOut string
 	running  map[string]bool
 	listing  bool
@@ -27,7 +27,7 @@ type crash struct {
 }
 
 var (
-	// crashLine may stand behind output without a newline, but not in a line of t.Log.
+	// crashLine may follow output without a newline, but not in a line of t.Log.
 	crashLine = regexp.MustCompile(`(?:panic: |fatal error: |SIG(?:ABRT|BUS|FPE|ILL|QUIT|SEGV|TRAP): ).*$`)
 
 	traceLine = regexp.MustCompile(`^goroutine \d+ .*\[.*\]:$`)
@@ -35,12 +35,12 @@ var (
 	// runningTest is a line of the list that a -timeout panic begins with.
 	runningTest = regexp.MustCompile(`^\t\t(\S+) \(.*\)$`)
 
-	// testFunc is a line of a stack trace with a test's function, or one inside it.
+	// testFunc matches a line of a stack trace with a test's function, or one inside it.
 	testFunc = regexp.MustCompile(`^\S*\.((?:Test|Example|Benchmark|Fuzz)\w*)(?:\.func[\w.]*)?\(`)
 )
 
-// watch looks at one piece of output, of t or, with t nil, of the package, for the end of
-// the process.
+// watch checks one piece of output, of t or if t is nil, of the package, for the end of the
+// process.
 func (p *Package) watch(t *Test, output string) {
 	line := strings.TrimRight(output, "\r\n")
 	if line != "" && !strings.HasPrefix(line, "FAIL\t") {
@@ -65,17 +65,17 @@ func (p *Package) watch(t *Test, output string) {
 	if strings.HasPrefix(said, "panic: test timed out after ") {
 		c.timedOut, c.running = strings.TrimPrefix(said, "panic: "), map[string]bool{}
 	}
-	// The one with a trace stays: another goroutine may print while the process dies.
+	// The crash with a trace stays: another goroutine may print while the process dies.
 	p.crashes = append(slices.DeleteFunc(p.crashes, func(c *crash) bool { return !c.traced }), c)
 	if n := len(p.crashes); n > maxCrashes {
 		p.crashes = p.crashes[n-maxCrashes:]
 	}
 }
 
-// maxCrashes bounds what is kept of tests that print a thousand panics.
+// maxCrashes limits what is kept of tests that print a thousand panics.
 const maxCrashes = 8
 
-// follow reads what comes after the line.
+// follow reads the output after the line.
 func (c *crash) follow(line, output string) {
 	c.out.add(output)
 	switch {
@@ -95,7 +95,7 @@ func (c *crash) follow(line, output string) {
 	}
 }
 
-// decide finds out, at the end, whether the process died and in which test.
+// decide determines at the end whether the process died, and in which test.
 func (p *Package) decide(action string) {
 	if p.finished || action == "pass" || action == "skip" || len(p.crashes) == 0 {
 		return
@@ -107,7 +107,7 @@ func (p *Package) decide(action string) {
 			break
 		}
 	}
-	// Without a trace it must at least be the last word, in a stream that was not cut off.
+	// Without a trace it must at least be the last output, in a stream that was not cut off.
 	if !c.traced && c.timedOut == "" && (action == "" || c.in != nil && p.lastRoot != c.in.root()) {
 		return
 	}
@@ -120,8 +120,8 @@ func (p *Package) decide(action string) {
 	}
 }
 
-// culpritOf returns the test in whose code it was. Test2json gives a panic to the test that
-// spoke last, or to the one whose subtest it was.
+// culpritOf returns the test whose code crashed. Test2json attributes a panic to the test that
+// printed last, or to the parent of the subtest.
 func (p *Package) culpritOf(c *crash) *Test {
 	byTrace := p.current[c.fn]
 	if len(c.failed) > 0 {
@@ -152,8 +152,8 @@ func (c *crash) wasRunning(name string) bool {
 	return false
 }
 
-// died returns what the crash makes of a test that it took along: one that has no end, or that
-// test2json ended for it.
+// died returns the failure of a test that ended with the crash: it has no end, or test2json ended
+// it.
 func (c *crash) died(t *Test) *Failure {
 	f := &Failure{Kind: Unfinished, Reason: "the test process ended before it did"}
 	switch {
@@ -176,15 +176,15 @@ func (c *crash) died(t *Test) *Failure {
 	return f
 }
 
-// frameLine is a line with which testing ends a test. Where the test has printed without
-// a newline before it, test2json takes it for output if go test was called with -v
-// (golang/go#26325, #38063).
+// frameLine is a line with which testing ends a test. If the test has printed without a newline
+// before it, test2json takes it for output when go test was called with -v (golang/go#26325,
+// #38063).
 var frameLine = regexp.MustCompile(`--- (PASS|FAIL|SKIP|BENCH): (\S.*?) \(\d+\.\d+s\)\r?\n?$`)
 
-// runLine is such a line with which testing begins one, or says whose output follows.
+// runLine is a line with which testing begins a test, or says whose output follows.
 var runLine = regexp.MustCompile(`=== (RUN|NAME|CONT) +(\S+)\r?\n?$`)
 
-// unglue takes the frame off a piece of output, and notes what it says of tests whose
+// unglue removes the frame from a piece of output, and records what it says about tests whose
 // beginning or end test2json did not see.
 func (p *Package) unglue(output string, e event) string {
 	if loc := runLine.FindStringSubmatchIndex(output); loc != nil && loc[0] > 0 {
@@ -209,8 +209,8 @@ func (p *Package) unglue(output string, e event) string {
 	return output[:loc[0]] + "\n"
 }
 
-// over tells whether a test without an end is known to have one all the same: its package
-// passed, its process came to its own end, or a test began that had to wait for it.
+// over tells whether a test without an end must have ended: its package passed, its process ended
+// normally, or a test began that had to wait for it.
 func (p *Package) over(t *Test, action string) bool {
 	root := t.root()
 	return action == "pass" || p.finished || !root.parallel && p.lastRoot != root

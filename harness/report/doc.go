@@ -1,6 +1,5 @@
-// Package report turns the results of a `go test -json` run into what people
-// and CI systems read: JUnit XML, a summary in Markdown and a few lines on a
-// terminal.
+// Package report converts the results of a `go test -json` run for people and CI systems: JUnit
+// XML, a summary in Markdown, and a few lines on a terminal.
 //
 //	run, err := report.Read(os.Stdin, report.ReadOptions{Console: os.Stdout})
 //	if err != nil { … }
@@ -8,17 +7,14 @@
 //	err = run.WriteSummary(mdFile, report.SummaryOptions{})
 //	os.Exit(run.ExitCode())
 //
-// Any test's results do, whether it has lanes or not. Of those that have, the
-// report says more: whose fault a failure is (from verdict.json in the test's
-// artifact directory, else from the words "product fault:", "harness fault:" or
-// "host fault:" in its output), the accelerator, warm or cold, how long the lane
-// took to be ready, and where the evidence is. A test that ran several times
-// (-count) gets its flake rate, with a confidence interval.
+// It accepts any test's results, with or without lanes. For tests with lanes the report says more:
+// whose fault a failure is (from verdict.json in the test's artifact directory, or else from the
+// words "product fault:", "harness fault:" or "host fault:" in its output), the accelerator, warm
+// or cold, the time to ready, and where the evidence is. A test that ran several times (-count)
+// gets its failure rate, with a confidence interval.
 //
-// Input that is cut off, mixed with other output or not a test's at all is
-// reported as such, beside what could be read of it: see [Run.Problems]. A test
-// that has no end in the stream has not passed.
+// If the input is cut off, mixed with other output, or not a test's, [Run.Problems] says so, and
+// the rest is still reported. A test that has no end in the stream has not passed.
 //
-// The package runs nothing. Artifact directories are looked at, if they can be
-// reached, and never changed.
+// The package runs nothing. It reads artifact directories if they exist, and never changes them.
 package report

@@ -23,15 +23,14 @@ type event struct {
 	Path        string // of the action "artifacts"
 }
 
-// maxLine bounds one line of the stream, in bytes. Test2json cuts output into
-// lines or, where there are none, into pieces of a few KiB; what is longer is
-// not its.
+// maxLine limits one line of the stream, in bytes. Test2json splits output into lines or, if there
+// are none, into pieces of a few KiB. A longer line is not from test2json.
 const maxLine = 4 << 20
 
-// errForeign says that a line is not an event.
+// errForeign means that a line is not an event.
 var errForeign = errors.New("not a line of go test -json")
 
-// parseEvent reads one line without its newline.
+// parseEvent parses one line without its newline.
 func parseEvent(line []byte) (event, error) {
 	line = bytes.TrimSpace(line)
 	var e event
@@ -44,8 +43,8 @@ func parseEvent(line []byte) (event, error) {
 	return e, nil
 }
 
-// eachLine calls f with every line, without its newline. A line longer than
-// maxLine is cut. Cut says of the last line that the stream ended inside it.
+// eachLine calls f with every line, without its newline. A line longer than maxLine is truncated.
+// cut means that the stream ended inside the last line.
 func eachLine(r io.Reader, f func(line []byte, cut bool)) error {
 	br := bufio.NewReaderSize(r, 64<<10)
 	var line []byte

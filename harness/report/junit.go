@@ -9,10 +9,9 @@ import (
 	"time"
 )
 
-// The elements of JUnit's XML, as far as CI systems agree on them. Failures that
-// are the product's are <failure>, the others <error>: nothing was found out
-// about the product. Evidence is named the way Jenkins and GitLab look for
-// attachments, and as a property.
+// The elements of JUnit's XML, as far as CI systems agree on them. Product failures are <failure>;
+// the others are <error>, because they say nothing about the product. Evidence is named as Jenkins
+// and GitLab look for attachments, and also a property.
 type (
 	xmlSuites struct {
 		XMLName  xml.Name   `xml:"testsuites"`
@@ -167,7 +166,7 @@ func (c *xmlCase) fail(f *Failure, output string) {
 	}
 }
 
-// junitProblems returns a suite for what is wrong with the stream.
+// junitProblems returns a suite for the problems of the stream.
 func (r *Run) junitProblems() xmlSuite {
 	s := xmlSuite{Name: "(input)", Time: xmlSeconds(0)}
 	if r.Incomplete {
@@ -182,7 +181,7 @@ func (r *Run) junitProblems() xmlSuite {
 	return s
 }
 
-// with is p and one property more; p may be nil.
+// with returns p with one more property; p may be nil.
 func (p *xmlProperties) with(name, value string) *xmlProperties {
 	if p == nil {
 		p = &xmlProperties{}
@@ -191,9 +190,8 @@ func (p *xmlProperties) with(name, value string) *xmlProperties {
 	return p
 }
 
-// xmlText10 is s with what no XML 1.0 document may hold (section 2.2) replaced:
-// the escape sequences of a coloured output, for one. Attributes are seen to by
-// the encoder.
+// xmlText10 returns s without what no XML 1.0 document may contain (section 2.2), such as the
+// escape sequences of coloured output. The encoder handles attributes.
 func xmlText10(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -9,26 +9,25 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Lane is one that a test brought up.
+// A Lane is a lane of a test.
 type Lane struct {
-	// VerdictReport is what its verdict.json says.
+	// VerdictReport is the content of its verdict.json.
 	verdict.Report
-	// Gone tells that there is no verdict.json to be found (go test without
-	// -artifacts): name, accelerator and reason are from the test's output, the
-	// rest is not known.
+	// Gone means that verdict.json was not found (go test without -artifacts). Then name,
+	// accelerator and reason are from the test's output, and the rest is unknown.
 	Gone bool
 }
 
-// Bounds of the search for verdicts in a test's artifact directory: lanes have
-// directories of their own there, and hold much else.
+// Limits for the search for verdicts in a test's artifact directory. Lanes have separate
+// directories there, and much other data.
 const (
 	maxDepth   = 3
 	maxEntries = 2000
 	maxVerdict = 1 << 20 // bytes
 )
 
-// readLanes reads the verdicts of the test's lanes. One that cannot be read, or
-// is somebody else's file of that name, says nothing.
+// readLanes reads the verdicts of the test's lanes. It ignores those that cannot be read, and other
+// files of that name.
 func (t *Test) readLanes() {
 	t.findVerdicts()
 	if len(t.Lanes) == 0 {
@@ -41,7 +40,7 @@ func (t *Test) findVerdicts() {
 		return
 	}
 	seen := 0
-	// NB: the error is only ever that of a callback here: there are none.
+	// NB: the error can only come from the callback, which returns none.
 	_ = filepath.WalkDir(t.Artifacts, func(path string, d fs.DirEntry, err error) error {
 		if seen++; seen > maxEntries {
 			return fs.SkipAll
@@ -92,8 +91,8 @@ func readVerdict(path string) (verdict.Report, bool) {
 	return l, l.OK || l.Verdict != "" || l.Accel != "" || l.Name != ""
 }
 
-// evidence is the directory to look into when t failed: its own, or that of the
-// test that it is a subtest of, whose lane it used. Lanes are those of it.
+// evidence returns the directory to look into when t failed: its own, or that of the test whose
+// subtest it is, and whose lane it used. The lanes are those of that test.
 func (t *Test) evidence() (dir string, lanes []Lane) {
 	for ; t != nil; t = t.parent {
 		if t.Artifacts != "" || len(t.Lanes) > 0 {

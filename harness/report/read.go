@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// ReadOptions are for Read. The zero value is fine.
+// ReadOptions configure Read. The zero value is useful.
 type ReadOptions struct {
-	// Console gets a line a package and the output of what failed, as it
-	// happens; nil for none.
+	// Console gets one line per package and the output of failures, as they come; nil for none.
 	Console io.Writer
 }
 
-// Read reads a stream to its end. The error is that of r; what is wrong with
-// the stream's content is in Run.Problems.
+// Read reads a stream to its end. The error is that of r; Run.Problems has the problems of the
+// content.
 func Read(r io.Reader, opt ReadOptions) (*Run, error) {
 	rd := &reader{
 		run:      &Run{},
@@ -93,7 +92,7 @@ func (rd *reader) event(e event) {
 	}
 	p := rd.packages[e.Package]
 	if p == nil || p.ended {
-		// A stream of several runs, one after the other, has packages again.
+		// A stream of several runs, one after the other, repeats packages.
 		p = &Package{Path: e.Package, current: map[string]*Test{}}
 		rd.packages[e.Package] = p
 		rd.run.Packages = append(rd.run.Packages, p)
@@ -164,7 +163,7 @@ type held struct {
 	action string
 }
 
-// release settles the tests that were held.
+// release settles the held tests.
 func (rd *reader) release(p *Package) {
 	for _, h := range p.held {
 		h.t.settle(p, h.action)
@@ -173,8 +172,8 @@ func (rd *reader) release(p *Package) {
 	p.held = nil
 }
 
-// close settles every test of a package that has ended. A test that has no end in the stream has
-// failed, unless it is known to be over and what it was.
+// close settles every test of a package that has ended. A test without an end in the stream has
+// failed, unless it must have ended and its result is known.
 func (rd *reader) close(p *Package, action string, now time.Time, why string) {
 	p.decide(action)
 	for _, t := range p.Tests {
@@ -183,7 +182,7 @@ func (rd *reader) close(p *Package, action string, now time.Time, why string) {
 		}
 	}
 	rd.release(p)
-	// Subtests first: their test counts those that failed.
+	// Subtests first, because their test counts the failed ones.
 	for _, t := range slices.Backward(p.Tests) {
 		if t.ended {
 			continue
@@ -205,8 +204,8 @@ func (rd *reader) close(p *Package, action string, now time.Time, why string) {
 	}
 }
 
-// parentOf returns the test that name is a subtest of, nil for none. A subtest's own
-// name may have slashes in it.
+// parentOf returns the test whose subtest name is; nil for none. A subtest's own name may contain
+// slashes.
 func parentOf(p *Package, name string) *Test {
 	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
 		if t := p.current[name[:i]]; t != nil {
@@ -251,7 +250,7 @@ func (rd *reader) endPackage(p *Package, e event) {
 	rd.console.pkg(p)
 }
 
-// end is the end of the stream.
+// end handles the end of the stream.
 func (rd *reader) end() {
 	r := rd.run
 	for _, p := range r.Packages {
@@ -303,7 +302,7 @@ func anyFailed(p *Package) bool {
 	return false
 }
 
-// frame tells the lines that testing prints around a test's own output.
+// frame recognises the lines that testing prints around a test's own output.
 func frame(s string) bool {
 	return strings.HasPrefix(s, "=== ") || frameEnd.MatchString(s)
 }

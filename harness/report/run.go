@@ -17,7 +17,7 @@ const (
 	Skipped Outcome = "skipped"
 )
 
-// A Kind says in what way a failure came to be known.
+// A Kind says how a failure showed.
 type Kind string
 
 const (
@@ -33,15 +33,14 @@ const (
 	Build Kind = "build"
 	// Exit: the test process ended badly though no test failed. Only packages.
 	Exit Kind = "exit"
-	// Unfinished: the test has no end, because its process or the stream ended
-	// before.
+	// Unfinished: the test has no end, because its process or the stream ended first.
 	Unfinished Kind = "unfinished"
-	// Subtests: subtests failed, nothing more is known of the test itself.
+	// Subtests: subtests failed; nothing more is known about the test itself.
 	Subtests Kind = "subtests"
 )
 
-// verdict is whose fault a failure of this kind is when nothing says more: what
-// a test asserts, it asserts of the product.
+// verdict returns whose fault a failure of this kind is if nothing says more. A test's assertions
+// are about the product.
 func (k Kind) verdict() verdict.Kind {
 	switch k {
 	case Assertion, Race, Subtests:
@@ -66,15 +65,15 @@ type Test struct {
 	Outcome Outcome
 	// Failure is set if Outcome is Failed.
 	Failure *Failure
-	// Reason says why it was skipped.
+	// Reason says why the test was skipped.
 	Reason  string
 	Elapsed time.Duration
-	// Output is what the test printed, without the lines that frame it; long
-	// output lacks its middle. That of a test that passed is not kept.
+	// Output is the test's output, without the lines that frame it. Long output lacks its middle.
+	// The output of a passed test is not kept.
 	Output string
-	// Artifacts is its artifact directory; empty if it has none.
+	// Artifacts is the test's artifact directory; empty if it has none.
 	Artifacts string
-	// Lanes are those that the test brought up, as far as is known.
+	// Lanes are the known lanes of the test.
 	Lanes []Lane
 
 	began    time.Time
@@ -91,11 +90,11 @@ type Test struct {
 type Package struct {
 	Path    string
 	Outcome Outcome
-	// Failure is set if the package failed otherwise than by a test.
+	// Failure is set if the package failed for another reason than a test.
 	Failure *Failure
 	Elapsed time.Duration
 	Cached  bool
-	// Output is what was printed outside of tests, or by the compiler.
+	// Output is what was printed outside tests, or by the compiler.
 	Output string
 	// Tests are in the order in which they began.
 	Tests []*Test
@@ -115,19 +114,18 @@ type Package struct {
 	notFound   bool     // no test files
 }
 
-// A Run is all of a stream.
+// A Run is the content of a stream.
 type Run struct {
-	// Packages are in the order in which they began; those without tests are
-	// left out.
+	// Packages are in the order in which they began, without those that have no tests.
 	Packages []*Package
 	// Began and Ended are the first and last time in the stream; zero if it
 	// has none.
 	Began, Ended time.Time
-	// Problems says what is wrong with the stream itself, a line each.
+	// Problems are the problems of the stream itself, one line each.
 	Problems []string
 	// Foreign is the number of lines that are not go test's.
 	Foreign int
-	// Incomplete tells that the stream ends too early, or holds no results.
+	// Incomplete means that the stream ends too early, or contains no results.
 	Incomplete bool
 }
 
@@ -143,16 +141,16 @@ func (r *Run) Tests(f func(*Test)) {
 // Counts are the numbers of a run.
 type Counts struct {
 	Tests, Passed, Failed, Skipped int
-	// Packages that failed otherwise than by a test count among Failed, too.
+	// Packages counts packages. Those that failed for another reason than a test also count among
+	// Failed.
 	Packages int
-	// Verdicts counts failures by whose fault they are; a test that failed only
-	// in its subtests is not counted again.
+	// Verdicts counts failures by verdict; a test that failed only in its subtests is not counted
+	// again.
 	Verdicts map[verdict.Kind]int
-	// Lanes that were started and left a verdict.json; Warm and Accels count
-	// among those.
+	// Lanes counts the lanes that left a verdict.json; Warm and Accels count among those.
 	Lanes, Warm int
 	Accels      map[string]int
-	// Carried is how often their clients were sent what draws, see verdict.Report.
+	// Carried is how often their clients received drawings, see verdict.Report.
 	Carried map[string]uint64
 }
 
@@ -195,7 +193,7 @@ type Finding struct {
 	Test    *Test
 }
 
-// Name returns the test's name, or that of its package.
+// Name returns the name of the test, or of its package.
 func (f Finding) Name() string {
 	if f.Test == nil {
 		return f.Package.Path
@@ -203,9 +201,8 @@ func (f Finding) Name() string {
 	return f.Package.Path + "." + f.Test.Name
 }
 
-// Failures returns what failed, package by package; what only was cut short by
-// another's failure comes after that. A test that failed only in its subtests
-// is not among them, the subtests are.
+// Failures returns the failures, package by package. Those that were only cut short by another
+// failure come last. If a test failed only in its subtests, the list has the subtests instead.
 func (r *Run) Failures() []Finding {
 	var out []Finding
 	for _, p := range r.Packages {
@@ -223,8 +220,8 @@ func (r *Run) Failures() []Finding {
 	return out
 }
 
-// Verdict is that of the whole run: empty if it passed. What certainly failed
-// in the product outweighs what was never asked for want of a harness or host.
+// Verdict returns the verdict of the whole run; empty if it passed. A failure of the product
+// outweighs those in which the harness or the host prevented the test.
 func (r *Run) Verdict() verdict.Kind {
 	c := r.Count()
 	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness} {
@@ -241,7 +238,7 @@ func (r *Run) Verdict() verdict.Kind {
 	return ""
 }
 
-// ExitCode returns the exit status that stands for the run.
+// ExitCode returns the exit status for the run.
 func (r *Run) ExitCode() int {
 	if v := r.Verdict(); v != "" {
 		return v.ExitCode()
@@ -255,7 +252,7 @@ type clip struct {
 	dropped    int
 }
 
-// Bounds of what is kept of one test's output, in bytes each.
+// Limits for one test's kept output, in bytes each.
 const (
 	clipHead = 32 << 10
 	clipTail = 96 << 10
@@ -274,7 +271,7 @@ func (c *clip) add(s string) {
 	}
 }
 
-// String returns what was kept.
+// String returns the kept text.
 func (c *clip) String() string {
 	switch {
 	case c.dropped > 0 || len(c.tail) > clipTail:

@@ -15,18 +15,18 @@ import (
 	"github.com/spicelane/spicelane/internal/quantile"
 )
 
-// SummaryOptions are for WriteSummary. The zero value is fine.
+// SummaryOptions configure WriteSummary. The zero value is useful.
 type SummaryOptions struct {
 	// Title is the heading. Default: "Tests".
 	Title string
-	// Dir is the directory that the summary will be in: links to evidence are
-	// relative to it. Default: the working directory.
+	// Dir is the directory of the summary: links to evidence are relative to it. Default: the
+	// working directory.
 	Dir string
-	// ArtifactsURL is where the artifact directories can be had if not beside
-	// the summary: a CI run's archive. Links then lead there.
+	// ArtifactsURL is where the artifact directories are if they are not beside the summary, such
+	// as a CI run's archive. Links then use it.
 	ArtifactsURL string
-	// Bytes is the summary's size at most. Default: 1 MB less some room, what
-	// a GitHub job summary may have.
+	// Bytes limits the summary's size. Default: 1 MB less some room, the limit of a GitHub job
+	// summary.
 	Bytes int
 }
 
@@ -37,9 +37,8 @@ const (
 	summaryEachList = 200
 )
 
-// WriteSummary writes the run in Markdown: the failures with their verdicts,
-// reasons and evidence first, then what repeated tests came to, the lanes, what
-// was skipped, and the packages.
+// WriteSummary writes the run in Markdown: first the failures with their verdicts, reasons and
+// evidence, then the results of repeated tests, the lanes, the skipped tests, and the packages.
 func (r *Run) WriteSummary(w io.Writer, opt SummaryOptions) error {
 	s := summary{run: r, opt: opt, left: cmp.Or(opt.Bytes, summaryBytes)}
 	for _, part := range []func(*strings.Builder){s.head, s.problems, s.failures, s.flakes, s.lanes, s.skipped, s.packages} {
@@ -59,7 +58,7 @@ type summary struct {
 	full bool
 }
 
-// put adds a part if there is room for it, else says so, once.
+// put adds a part if there is room for it. Otherwise it says so, once.
 func (s *summary) put(part string) bool {
 	if s.full {
 		return false
@@ -115,8 +114,7 @@ func (s *summary) failures(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| **%s**%s | %s | %s | %s | %s | %s |\n", f.Verdict, kindNote(f.Kind), code(shortName(f)), cell(oneLine(f.Reason, 160)), short(took), cell(lane), s.link("directory", dir))
 	}
-	// Each failure's own part goes out by itself: a summary that is too long
-	// loses the last of them, not all.
+	// Each failure is a separate part: a summary that is too long loses the last ones, not all.
 	s.put(b.String())
 	b.Reset()
 	for i, f := range all {
@@ -147,7 +145,7 @@ func (s *summary) failure(b *strings.Builder, f Finding) {
 	b.WriteString("\n</details>\n")
 }
 
-// evidenceFiles are what to look at first, in this order.
+// evidenceFiles are the files to look at first, in this order.
 var evidenceFiles = []string{verdict.File, timeline.File, "serial.log", "qemu.log", "qemu.argv", "proxy.log", "client.log"}
 
 func (s *summary) evidence(b *strings.Builder, dir string, lanes []Lane) {
@@ -188,7 +186,7 @@ func quoteGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(s)
 }
 
-// flakes are of tests that ran several times.
+// flakes writes the tests that ran several times.
 func (s *summary) flakes(b *strings.Builder) {
 	all := s.run.Flakes()
 	if len(all) == 0 {
@@ -257,7 +255,7 @@ func (s *summary) lanes(b *strings.Builder) {
 	}
 }
 
-// skipped groups what was skipped by its reason.
+// skipped writes the skipped tests, grouped by reason.
 func (s *summary) skipped(b *strings.Builder) {
 	by := map[string][]string{}
 	var reasons []string
@@ -331,7 +329,7 @@ func (s *summary) packages(b *strings.Builder) {
 	b.WriteString("\n</details>\n")
 }
 
-// describeLanes returns what lanes were in a few words: "tcg, warm, ready in 0.61 s".
+// describeLanes describes lanes in a few words: "tcg, warm, ready in 0.61 s".
 func describeLanes(lanes []Lane) string {
 	var out []string
 	for _, l := range lanes {
@@ -374,7 +372,7 @@ func lastName(pkg string) string {
 	return pkg[strings.LastIndexByte(pkg, '/')+1:]
 }
 
-// rel is path as seen from the summary, if that is not a long way up.
+// rel returns path relative to the summary, unless that is a long way up.
 func (s *summary) rel(path string) string {
 	from := cmp.Or(s.opt.Dir, ".")
 	abs, err := filepath.Abs(from)
@@ -388,32 +386,32 @@ func (s *summary) rel(path string) string {
 	return rel
 }
 
-// link leads to a file or directory; empty without one.
+// link returns a link to a file or directory; empty without one.
 func (s *summary) link(label, path string) string {
 	if path == "" {
 		return ""
 	}
 	if s.opt.ArtifactsURL != "" {
-		// An archive has one address for all that is in it.
+		// An archive has one address for everything in it.
 		return "[" + code(s.rel(path)) + "](" + s.opt.ArtifactsURL + ")"
 	}
 	rel := filepath.ToSlash(s.rel(path))
 	return "[" + cell(label) + "](" + (&url.URL{Path: rel}).EscapedPath() + ")"
 }
 
-// text makes s harmless in running Markdown, cell in a table as well.
+// text escapes s for running Markdown; cell does so for a table.
 func text(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "`", "\\`", `*`, `\*`, `_`, `\_`, `[`, `\[`, `]`, `\]`, `<`, `&lt;`, `&`, `&amp;`, "~", `\~`).Replace(oneLine(s, 10*maxReason))
 }
 
 func cell(s string) string { return strings.ReplaceAll(text(s), "|", `\|`) }
 
-// html is for text inside HTML tags.
+// html escapes text inside HTML tags.
 func html(s string) string {
 	return strings.NewReplacer(`<`, `&lt;`, `&`, `&amp;`).Replace(oneLine(s, 10*maxReason))
 }
 
-// code is s in a code span that it cannot end, good in tables as well.
+// code returns s in a code span that it cannot end, in tables as well.
 func code(s string) string {
 	if s == "" {
 		return ""

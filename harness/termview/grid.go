@@ -24,7 +24,7 @@ type cell struct {
 	bold   bool
 }
 
-// A grid is what a screen of characters shows.
+// A grid is the content of a screen of characters.
 type grid struct {
 	w, h  int
 	cells []cell
@@ -50,8 +50,8 @@ type style struct {
 	bold   bool
 }
 
-// text writes s from x, y on, at most max cells of it, and returns how many it
-// took. A text that is longer ends in an ellipsis.
+// text writes s from x, y on, at most max cells, and returns how many it used. A longer text ends
+// in an ellipsis.
 func (g *grid) text(x, y, max int, st style, s string) int {
 	runes := printable(s)
 	if len(runes) > max {
@@ -66,15 +66,15 @@ func (g *grid) text(x, y, max int, st style, s string) int {
 	return len(runes)
 }
 
-// fill gives a row from x on a background.
+// fill fills n cells of a row from x on with a background.
 func (g *grid) fill(x, y, n int, st style) {
 	for i := range max(n, 0) {
 		g.set(x+i, y, cell{r: ' ', fg: st.fg, bg: st.bg})
 	}
 }
 
-// printable is s as runes of one cell each: what is wider, narrower or a control
-// is replaced, so that a guest's line cannot move what stands beside it.
+// printable returns s as runes of one cell each. Wider or narrower characters and controls are
+// replaced, so that a guest's line cannot move what is beside it.
 func printable(s string) []rune {
 	var out []rune
 	for _, r := range s {
@@ -94,7 +94,7 @@ func printable(s string) []rune {
 	return out
 }
 
-// A Depth is how many colours a terminal shows.
+// A Depth is the number of colours of a terminal.
 type Depth int
 
 // The depths.
@@ -104,8 +104,8 @@ const (
 	TrueColor Depth = 24
 )
 
-// diff writes what makes a terminal that shows old show g. old may be nil or of
-// another size: then everything is written.
+// diff writes what turns a terminal that shows old into one that shows g. If old is nil or has
+// another size, everything is written.
 func (g *grid) diff(out *bytes.Buffer, old *grid, depth Depth) {
 	fresh := old == nil || old.w != g.w || old.h != g.h
 	var pen style
@@ -133,7 +133,7 @@ func (g *grid) diff(out *bytes.Buffer, old *grid, depth Depth) {
 	}
 }
 
-// moveTo puts the cursor on a cell.
+// moveTo moves the cursor to a cell.
 func moveTo(out *bytes.Buffer, x, y int) {
 	out.WriteString("\x1b[")
 	out.WriteString(strconv.Itoa(y + 1))
@@ -172,8 +172,8 @@ func (c colour) write(out *bytes.Buffer, ground string, depth Depth) {
 	out.WriteString(strconv.Itoa(index256(r, g, b)))
 }
 
-// index256 returns the nearest colour of the 256 that terminals have: a cube of
-// 6×6×6, and 24 greys that lie between its own.
+// index256 returns the nearest of a terminal's 256 colours: a cube of 6×6×6, and 24 greys between
+// its own.
 func index256(r, g, b uint8) int {
 	cube := func(v uint8) (i, level int) {
 		levels := [6]int{0, 95, 135, 175, 215, 255}

@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// A layout says what goes where, in cells.
+// A layout has the places of all parts, in cells.
 //
 //	title
 //	picture | side
@@ -29,8 +29,8 @@ const (
 	maxSerial = 12
 )
 
-// arrange divides a terminal of w×h cells. screen is the size of the guest's
-// screen, cell that of a cell in pixels (1×2 will do for blocks).
+// arrange divides a terminal of w×h cells. screen is the size of the guest's screen, cell that of a
+// cell in pixels (1×2 is enough for blocks).
 func arrange(w, h int, screen, cell image.Point, picture bool) layout {
 	l := layout{w: w, h: h}
 	serial := clamp(h/4, minSerial, maxSerial)
@@ -70,7 +70,7 @@ var (
 	boldStyle  = style{bold: true}
 )
 
-// drawWords draws everything but the picture.
+// drawWords draws everything except the picture.
 func drawWords(g *grid, l layout, s viewer.State, entries []viewer.Entry, note string) {
 	drawTitle(g, s, note)
 	if !l.side.Empty() {

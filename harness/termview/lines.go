@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// Lines prints what a lane says, one line an entry, until the lane or ctx ends: the
-// time, where it comes from, and what it is; with asJSON one object a line.
+// Lines prints a lane's entries, one per line, until the lane or ctx ends: the time, the source,
+// and the text; with asJSON one JSON object per line.
 func Lines(ctx context.Context, v *viewer.Viewer, w io.Writer, asJSON bool) error {
 	from := 0
 	for {

@@ -6,19 +6,19 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// pixels is a picture made small: rows of R, G, B without padding.
+// pixels is a scaled picture: rows of R, G, B without padding.
 type pixels struct {
 	w, h int
 	pix  []byte
 }
 
-// row returns the rows y to y+n, fewer at the end.
+// rows returns the rows y to y+n, fewer at the end.
 func (p *pixels) rows(y, n int) []byte {
 	end := min(y+n, p.h)
 	return p.pix[3*p.w*y : 3*p.w*end]
 }
 
-// fit returns the largest size of the aspect of src that fits into max.
+// fit returns the largest size with the aspect ratio of src that fits into max.
 func fit(src, max image.Point) image.Point {
 	if src.X <= 0 || src.Y <= 0 || max.X <= 0 || max.Y <= 0 {
 		return image.Point{}
@@ -31,7 +31,7 @@ func fit(src, max image.Point) image.Point {
 
 func clamp(n, low, high int) int { return min(max(n, low), high) }
 
-// scale makes each pixel of the result the mean of those that it stands for.
+// scale makes each pixel of the result the mean of the pixels that it represents.
 func scale(src *server.Picture, w, h int) *pixels {
 	out := &pixels{w: w, h: h, pix: make([]byte, 3*w*h)}
 	if src.Width == 0 || src.Height == 0 {
@@ -60,8 +60,8 @@ func scale(src *server.Picture, w, h int) *pixels {
 	return out
 }
 
-// drawBlocks draws a picture into a grid, two pixels a cell: the upper one is the
-// foreground of a half block, the lower one its background.
+// drawBlocks draws a picture into a grid, two pixels per cell: the upper one is the foreground of a
+// half block, the lower one its background.
 func drawBlocks(g *grid, x, y int, p *pixels) {
 	at := func(px, py int) colour {
 		if py >= p.h {

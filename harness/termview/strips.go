@@ -8,15 +8,14 @@ import (
 	"strconv"
 )
 
-// Pictures of real pixels are sent in strips of one row of characters each, so
-// that a change sends only the strips that it touches, whatever a terminal makes
-// of pictures that lie over others.
+// Pictures of real pixels are sent in strips of one row of characters each. So a change sends only
+// the strips that it touches, however a terminal treats overlapping pictures.
 
-// strips returns how many there are of a picture.
+// strips returns the number of strips of a picture.
 func strips(p *pixels, cellH int) int { return (p.h + cellH - 1) / cellH }
 
-// kittyStrip shows a strip at the cursor by kitty's graphics protocol, as the
-// picture number id, which replaces what it was before.
+// kittyStrip shows a strip at the cursor with kitty's graphics protocol. Its picture number is id,
+// and it replaces the previous picture of that number.
 func kittyStrip(out *bytes.Buffer, id int, rgb []byte, w, h, cols int) {
 	var packed bytes.Buffer
 	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed) // fails only for a level that is not there
@@ -50,7 +49,7 @@ const kittyForget = "\x1b_Ga=d,d=A,q=2\x1b\\"
 // sixelStrip shows a strip at the cursor as a sixel picture.
 func sixelStrip(out *bytes.Buffer, rgb []byte, w, h int) {
 	palette, pix := quantize(rgb)
-	// 1: pixels that no colour is given stay as they are; aspect 1:1.
+	// 1: pixels without a colour stay as they are; aspect 1:1.
 	fmt.Fprintf(out, "\x1bP0;1;0q\"1;1;%d;%d", w, h)
 	for i, c := range palette {
 		pct := func(v uint8) int { return (int(v)*100 + 127) / 255 }
@@ -88,7 +87,7 @@ func sixelStrip(out *bytes.Buffer, rgb []byte, w, h int) {
 	out.WriteString("\x1b\\")
 }
 
-// runs writes sixels, equal ones in a row once with their number.
+// runs writes sixels; equal ones in a row are written once with their number.
 func runs(out *bytes.Buffer, row []byte) {
 	for i := 0; i < len(row); {
 		n := 1
@@ -106,8 +105,8 @@ func runs(out *bytes.Buffer, row []byte) {
 	}
 }
 
-// quantize gives a picture at most 256 colours: its own if it has no more, else
-// those of a cube of 6×7×6, which is finer in the green that eyes see best.
+// quantize reduces a picture to at most 256 colours: its own if it has no more, otherwise those of
+// a cube of 6×7×6, which is finer in green, which eyes see best.
 func quantize(rgb []byte) (palette [][3]uint8, pix []uint8) {
 	pix = make([]uint8, len(rgb)/3)
 	seen := map[[3]uint8]uint8{}

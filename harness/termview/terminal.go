@@ -17,14 +17,14 @@ import (
 // A Picture is a way to show a picture in a terminal.
 type Picture string
 
-// The ways.
+// The ways to show a picture.
 const (
-	// Auto asks the terminal what it can do.
+	// Auto asks the terminal what it supports.
 	Auto Picture = "auto"
 	// Kitty and Sixel are protocols for real pixels.
 	Kitty Picture = "kitty"
 	Sixel Picture = "sixel"
-	// Blocks are half blocks in colour, which every terminal has.
+	// Blocks are coloured half blocks, which every terminal supports.
 	Blocks Picture = "blocks"
 	// Text is letters without colour.
 	Text Picture = "text"
@@ -32,7 +32,7 @@ const (
 	None Picture = "none"
 )
 
-// Pictures returns the names of the ways.
+// Pictures returns the names of these ways.
 func Pictures() []string {
 	return []string{string(Auto), string(Kitty), string(Sixel), string(Blocks), string(Text), string(None)}
 }
@@ -49,10 +49,10 @@ type terminal struct {
 	depth   Depth
 }
 
-// ErrNoTerminal says that there is no terminal to draw on.
+// ErrNoTerminal means that there is no terminal to draw on.
 var ErrNoTerminal = errors.New("this is no terminal")
 
-// openTerminal takes the terminal over. getenv is os.Getenv.
+// openTerminal takes over the terminal. getenv is os.Getenv.
 func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, error) {
 	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoTerminal, err)
@@ -79,7 +79,7 @@ func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, erro
 	return t, err
 }
 
-// close gives the terminal back as it was.
+// close restores the terminal.
 func (t *terminal) close() {
 	if t.kitty {
 		_, _ = t.out.WriteString(kittyForget)
@@ -90,7 +90,7 @@ func (t *terminal) close() {
 	t.wake[1].Close()
 }
 
-// depthOf tells how many colours there are by the environment.
+// depthOf determines the number of colours from the environment.
 func depthOf(getenv func(string) string) Depth {
 	term := getenv("TERM")
 	switch c := getenv("COLORTERM"); {
@@ -105,7 +105,7 @@ func depthOf(getenv func(string) string) Depth {
 	}
 }
 
-// size is the terminal's in cells, and of a cell in pixels if that is known.
+// size returns the terminal's size in cells, and that of a cell in pixels if known.
 func (t *terminal) size() (w, h int, cell image.Point) {
 	ws, err := unix.IoctlGetWinsize(int(t.out.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Col == 0 || ws.Row == 0 {
@@ -118,12 +118,12 @@ func (t *terminal) size() (w, h int, cell image.Point) {
 	return int(ws.Col), int(ws.Row), cell
 }
 
-// askTime is how long a terminal may take to say what it can do. One across a
-// slow link that takes longer gets blocks.
+// askTime is how long a terminal may take to answer. One that takes longer, across a slow
+// connection, gets blocks.
 const askTime = 300 * time.Millisecond
 
-// ask asks the terminal what it can do. Every terminal answers the last
-// question, so that nobody waits for an answer that does not come.
+// ask asks the terminal what it supports. Every terminal answers the last question, so the wait
+// always ends.
 func (t *terminal) ask(getenv func(string) string) {
 	q := "\x1b[16t"
 	t.tmux = getenv("TMUX") != ""
@@ -147,13 +147,13 @@ func (t *terminal) ask(getenv func(string) string) {
 	t.cell, t.kitty, t.sixel = parseAnswers(got)
 }
 
-// answered tells whether the answer to the last question is there: CSI ? … c.
+// answered tells whether the answer to the last question has arrived: CSI ? … c.
 func answered(b []byte) bool {
 	i := bytes.Index(b, []byte("\x1b[?"))
 	return i >= 0 && bytes.IndexByte(b[i:], 'c') >= 0
 }
 
-// parseAnswers reads what a terminal said of itself.
+// parseAnswers parses a terminal's answers.
 func parseAnswers(b []byte) (cell image.Point, kitty, sixel bool) {
 	s := string(b)
 	kitty = strings.Contains(s, "\x1b_Gi=31;OK")

@@ -1,15 +1,15 @@
-// Package termview shows a lane live in a terminal: its picture, how it stands,
-// the last lines on its serial console and what the guest reports in its digest.
+// Package termview shows a lane live in a terminal: its picture, its state, the last lines on its
+// serial console, and the guest's digest.
 //
 //	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
 //	err := termview.Run(ctx, v, termview.Config{})   // until q is pressed
 //
-// The picture is real pixels where the terminal takes them (kitty's protocol or
-// sixel, found out by asking it), and half blocks in colour elsewhere, in tmux
-// for example. Only what changes is written: nothing while nothing changes.
+// If the terminal supports it (kitty's protocol or sixel; Run asks the terminal), the picture has
+// real pixels. Otherwise, for example in tmux, it has coloured half blocks. Only changes are
+// written, so nothing is written while nothing changes.
 //
-// Lines prints the same without a picture, line by line, for what is no terminal.
+// Lines prints the same without a picture, line by line, if there is no terminal.
 package termview
 
 import (
@@ -27,23 +27,23 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// A Config says where and how to show. The zero Config is this process's
-// terminal, with the best picture that it can show.
+// A Config says where and how to show the lane. The zero Config uses this process's terminal, with
+// the best picture that it supports.
 type Config struct {
-	// In and Out are the terminal; nil is standard input and output.
+	// In and Out are the terminal; nil means standard input and output.
 	In, Out *os.File
-	// Picture is how to show the picture; empty is Auto.
+	// Picture is how to show the picture; empty means Auto.
 	Picture Picture
-	// Getenv reads the environment; nil is os.Getenv.
+	// Getenv reads the environment; nil means os.Getenv.
 	Getenv func(string) string
 }
 
-// frameTime bounds how often the screen is written: a terminal across a network
-// has little room, and a person sees no more.
+// frameTime limits how often the screen is written: a terminal across a network is slow, and people
+// see no more.
 const frameTime = 50 * time.Millisecond
 
-// Run shows a lane until q, Escape or Ctrl-C is pressed, or ctx ends. Then the
-// terminal is as it was. The error wraps ErrNoTerminal if there is none.
+// Run shows a lane until q, Escape or Ctrl-C is pressed, or ctx ends. Then it restores the
+// terminal. The error wraps ErrNoTerminal if there is none.
 func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 	in, out, getenv := cfg.In, cfg.Out, cfg.Getenv
 	if in == nil {
@@ -70,7 +70,7 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 		defer close(ended)
 		readKeys(ctx, t, keys)
 	}()
-	// The reader is joined before the terminal is given back.
+	// Join the reader before restoring the terminal.
 	defer func() {
 		cancel()
 		<-ended
@@ -86,7 +86,7 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 		if err := s.draw(t); err != nil {
 			return err
 		}
-		// What comes until the next frame is shown with it.
+		// Changes until the next frame are shown with it.
 		pace.Reset(frameTime)
 		waiting, due := true, false
 		for !due || waiting {
@@ -119,8 +119,8 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 	}
 }
 
-// readKeys gives single keys on. An Escape that begins a sequence, as of an arrow
-// key, is none.
+// readKeys sends single keys. It ignores an Escape that begins a sequence, such as that of an arrow
+// key.
 func readKeys(ctx context.Context, t *terminal, keys chan<- byte) {
 	for {
 		b, err := t.read(ctx)
@@ -156,8 +156,8 @@ func how(p Picture, t *terminal) Picture {
 	case t.kitty:
 		return Kitty
 	case t.sixel && !t.tmux:
-		// tmux 3.4 and newer say that they know it, and show nothing where the terminal
-		// around them does not.
+		// tmux 3.4 and newer announce support, and show nothing if the terminal around them has
+		// none.
 		return Sixel
 	case t.depth == NoColour:
 		return Text
@@ -166,7 +166,7 @@ func how(p Picture, t *terminal) Picture {
 	}
 }
 
-// A screen knows what the terminal shows.
+// A screen is what the terminal shows.
 type screen struct {
 	v       *viewer.Viewer
 	picture Picture
@@ -188,7 +188,7 @@ func newScreen(v *viewer.Viewer, p Picture, d Depth) *screen {
 
 func (s *screen) resized() { s.clear, s.stale = true, true }
 
-// nextPicture goes through the ways that this terminal can.
+// nextPicture selects the next way that this terminal supports.
 func (s *screen) nextPicture(t *terminal) {
 	ways := []Picture{Blocks, Text, None}
 	if t.sixel || s.picture == Sixel {
@@ -201,14 +201,14 @@ func (s *screen) nextPicture(t *terminal) {
 	s.resized()
 }
 
-// blockCell is a cell in the pixels of half blocks.
+// blockCell is the size of a cell in pixels of half blocks.
 var blockCell = image.Pt(1, 2)
 
-// fallbackCell is a usual cell, for terminals that take pixels and do not say how
-// many a cell has.
+// fallbackCell is a usual cell size, for terminals that accept pixels and do not report how many a
+// cell has.
 var fallbackCell = image.Pt(8, 16)
 
-// draw writes to the terminal what has changed.
+// draw writes the changes to the terminal.
 func (s *screen) draw(t *terminal) error {
 	w, h, cell := t.size()
 	s.out.Reset()
@@ -216,7 +216,7 @@ func (s *screen) draw(t *terminal) error {
 	if s.out.Len() == 0 {
 		return nil
 	}
-	// Between these a terminal that knows them shows nothing half done.
+	// A terminal that supports this shows nothing half done.
 	_, err := t.out.Write(slices.Concat([]byte("\x1b[?2026h"), s.out.Bytes(), []byte("\x1b[?2026l")))
 	if errors.Is(err, syscall.EAGAIN) {
 		return nil
@@ -224,7 +224,7 @@ func (s *screen) draw(t *terminal) error {
 	return err
 }
 
-// render puts what a terminal of w×h cells has to be sent into s.out.
+// render writes what a terminal of w×h cells needs into s.out.
 func (s *screen) render(w, h int, cell image.Point) {
 	switch s.picture {
 	case Kitty, Sixel:
@@ -286,13 +286,13 @@ func (s *screen) render(w, h int, cell image.Point) {
 // cellOfPicture is a cell that is covered by real pixels.
 var cellOfPicture = cell{}
 
-// scaleInto makes a picture as small as its place.
+// scaleInto scales a picture to its place.
 func scaleInto(pic *server.Picture, place image.Rectangle, cell image.Point) *pixels {
 	size := fit(image.Pt(pic.Width, pic.Height), image.Pt(place.Dx()*cell.X, place.Dy()*cell.Y))
 	return scale(pic, size.X, size.Y)
 }
 
-// sendStrips sends the strips that differ from those of before; nil is none.
+// sendStrips sends the strips that differ from those of before; nil means none.
 func (s *screen) sendStrips(l layout, cell image.Point, before *pixels) {
 	p := s.small
 	cols := (p.w + cell.X - 1) / cell.X

@@ -6,12 +6,12 @@ import (
 	"sync"
 )
 
-// maxRects is how many rectangles a Damage tells apart before it takes what
-// encloses them all: a guest may draw its digest in a thousand pieces.
+// maxRects is how many rectangles a Damage keeps separate before it uses their bounds: a guest may
+// draw its digest in a thousand pieces.
 const maxRects = 16
 
-// A Damage collects which parts of the primary surface have changed since it
-// was asked last, for one onlooker that redraws only those.
+// A Damage collects the changed parts of the primary surface since the last Take, for one viewer
+// that redraws only those.
 type Damage struct {
 	v     *Viewer
 	ready chan struct{}
@@ -21,8 +21,7 @@ type Damage struct {
 	all   bool
 }
 
-// Damage returns a new collection, in which everything has changed. Close it
-// when done.
+// Damage returns a new collection, in which everything has changed. Close it when done.
 func (v *Viewer) Damage() *Damage {
 	d := &Damage{v: v, ready: make(chan struct{}, 1), all: true}
 	d.wake()
@@ -39,11 +38,11 @@ func (d *Damage) Close() {
 	d.v.mu.Unlock()
 }
 
-// Ready has a value when something has changed.
+// Ready returns a channel that has a value when something has changed.
 func (d *Damage) Ready() <-chan struct{} { return d.ready }
 
-// Take returns what has changed and forgets it. all says that it is everything,
-// the size perhaps, too.
+// Take returns what has changed and forgets it. all means that everything has changed, possibly the
+// size, too.
 func (d *Damage) Take() (rects []image.Rectangle, all bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

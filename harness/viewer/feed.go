@@ -12,39 +12,39 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A Kind tells entries apart.
+// A Kind is the kind of an entry.
 type Kind string
 
 // The kinds of entries.
 const (
 	// Serial is a line on the guest's serial console.
 	Serial Kind = "serial"
-	// Event is something that the guest reports in its digest.
+	// Event is an event in the guest's digest.
 	Event Kind = "event"
-	// Session is the viewer's own SPICE session coming and going.
+	// Session is the beginning or end of the viewer's own SPICE session.
 	Session Kind = "session"
 	// Lane is the lane's end.
 	Lane Kind = "lane"
 )
 
-// An Entry is one thing that a lane said.
+// An Entry is one thing that happened in a lane.
 type Entry struct {
 	// N counts entries from 0.
 	N int `json:"n"`
-	// At is when it was seen here.
+	// At is when the viewer saw it.
 	At time.Time `json:"at"`
 	// Kind says where it comes from.
 	Kind Kind `json:"kind"`
-	// Name is an event's ("keypress"); empty for a serial line.
+	// Name is the name of an event ("keypress"); empty for a serial line.
 	Name string `json:"name,omitempty"`
-	// Text is for a person.
+	// Text is for people.
 	Text string `json:"text"`
 }
 
-// keptEntries is how many entries are kept for whoever comes late.
+// keptEntries is how many entries are kept for late readers.
 const keptEntries = 2000
 
-// feed keeps the newest entries and wakes whoever waits for more.
+// feed keeps the newest entries and wakes readers that wait for more.
 type feed struct {
 	mu      sync.Mutex
 	entries []Entry
@@ -96,8 +96,8 @@ func (f *feed) since(from int) ([]Entry, int) {
 	return slices.Clone(f.entries[len(f.entries)-n:]), f.next
 }
 
-// freshEvents returns the events of now that before did not have: a digest shows the
-// newest ones, so most of them have been shown already.
+// freshEvents returns the events of now that before did not have. A digest shows the newest events,
+// so most of them have been shown already.
 func freshEvents(before, now *control.Digest) []Entry {
 	var seen []json.RawMessage
 	if before != nil {
@@ -110,8 +110,8 @@ func freshEvents(before, now *control.Digest) []Entry {
 	return out
 }
 
-// eventEntry returns an event for people: {"keypress":{"scancode":0,"unicode":"a"}} is
-// the keypress `scancode=0 unicode="a"`.
+// eventEntry returns an event for people: {"keypress":{"scancode":0,"unicode":"a"}} becomes the
+// keypress `scancode=0 unicode="a"`.
 func eventEntry(raw json.RawMessage) Entry {
 	e := Entry{Kind: Event, Name: "event", Text: string(raw)}
 	var named map[string]json.RawMessage
@@ -128,7 +128,7 @@ func eventEntry(raw json.RawMessage) Entry {
 		for k := range fields {
 			keys = append(keys, k)
 		}
-		// The time last: it is the least interesting and the longest.
+		// The time comes last: it is the least interesting and the longest.
 		slices.SortFunc(keys, func(a, b string) int {
 			if ta, tb := a == "timestamp_ms", b == "timestamp_ms"; ta != tb {
 				if ta {

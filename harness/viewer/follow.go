@@ -14,20 +14,20 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// tailBytes is how much of a file that was there before is read: what a person
-// can scroll through, and not an hour's frames.
+// tailBytes is how much of an existing file is read: what a person can scroll through, and not an
+// hour's frames.
 const tailBytes = 256 << 10
 
 // followSerial copies the lines of the guest's console to the feed.
 func (v *Viewer) followSerial(ctx context.Context) {
-	// A log of its own takes the bytes apart and the control sequences out.
+	// A separate log splits the bytes into lines and removes control sequences.
 	log := serial.NewLog(serial.Config{})
 	v.joined.Go(func() {
 		v.followFile(ctx, qemu.SerialLog, log)
 		log.End(nil)
 	})
 	for c := log.Reader(0); ; {
-		// NB: not bounded: the log is ended with ctx.
+		// NB: no time limit is needed: the log is ended with ctx.
 		line, err := c.Next(context.Background())
 		if err != nil {
 			return
@@ -44,7 +44,7 @@ func (v *Viewer) followTimeline(ctx context.Context) {
 			Kind string `json:"kind"`
 			Down *bool  `json:"down"`
 		}
-		// Most lines are frames that nobody waits for.
+		// Most lines are frames that are not needed.
 		if json.Unmarshal(b, &e) != nil {
 			return
 		}
@@ -59,8 +59,8 @@ func (v *Viewer) followTimeline(ctx context.Context) {
 	}})
 }
 
-// followFile copies the end of a file in the lane's directory, and then what
-// comes, to w until ctx ends. It waits for the file to be there.
+// followFile copies the end of a file in the lane's directory, and then what is appended, to w
+// until ctx ends. It waits until the file exists.
 func (v *Viewer) followFile(ctx context.Context, name string, w io.Writer) {
 	path := filepath.Join(v.cfg.Dir, name)
 	again := time.NewTicker(retry)
@@ -89,7 +89,7 @@ func (v *Viewer) followFile(ctx context.Context, name string, w io.Writer) {
 	}
 }
 
-// afterNewline drops what comes before the first line end: half a line.
+// afterNewline drops everything up to the first line end, because it may be half a line.
 type afterNewline struct {
 	w     io.Writer
 	begun bool
@@ -110,7 +110,7 @@ func (a *afterNewline) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// maxLine is the longest line of a timeline that is looked at.
+// maxLine is the longest line of a timeline that is parsed.
 const maxLine = 64 << 10
 
 // lineWriter calls line with each complete line.

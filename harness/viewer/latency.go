@@ -8,22 +8,21 @@ import (
 	"github.com/spicelane/spicelane/internal/quantile"
 )
 
-// Latencies sum up how long something took, of the newest samples.
+// Latencies summarise the newest samples of a time.
 type Latencies struct {
 	N              int // samples
 	Last, P50, P95 time.Duration
 }
 
 const (
-	// keptSamples is how many samples the sums are over.
+	// keptSamples is how many samples are summarised.
 	keptSamples = 100
-	// forgotten is after how long what is drawn is no answer to a key any more.
+	// forgotten is after how long a drawing no longer counts as the answer to a key.
 	forgotten = 2 * time.Second
 )
 
-// latency measures from keys to what they lead to. What a guest draws by itself
-// at that moment, such as a cursor, is taken for the answer: medians are to be
-// trusted, single figures are not.
+// latency measures the time from keys to their effects. It takes what a guest draws by itself at
+// that moment, such as a cursor, for the answer. So trust medians, not single figures.
 type latency struct {
 	mu               sync.Mutex
 	picture, digest  []time.Duration
@@ -38,14 +37,14 @@ func (l *latency) pressed(at time.Time) {
 	l.toPicture, l.toQR = at, at
 }
 
-// drawn notes that pixels arrived at that time.
+// drawn records that pixels arrived at a time.
 func (l *latency) drawn(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.picture = answer(l.picture, &l.toPicture, at)
 }
 
-// shown notes that a digest arrived that shows a key.
+// shown records that a digest arrived that shows a key.
 func (l *latency) shown(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,8 +70,7 @@ func keep(samples []time.Duration, d time.Duration) []time.Duration {
 	return append(samples, d)
 }
 
-// otherPressed and otherDrawn are of the lane's own client, as its timeline has
-// them.
+// otherPressed and otherDrawn are for the keys of the lane's own client, from its timeline.
 func (l *latency) otherPressed(us int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

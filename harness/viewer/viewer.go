@@ -1,9 +1,9 @@
-// Package viewer looks at a lane while somebody else drives it.
+// Package viewer looks at a lane while another program drives it.
 //
 //	v := viewer.Open(viewer.Of(state))
 //	defer v.Close()
 //	pic, err := v.Picture(image.Rectangle{})     // the screen
-//	v.Key(ctx, 0x1c, true)                       // a hand in it, too
+//	v.Key(ctx, 0x1c, true)                       // it can also send input
 //	for n := 0; ; {
 //		changed := v.Changed()
 //		var entries []viewer.Entry
@@ -12,13 +12,12 @@
 //		<-changed
 //	}
 //
-// A viewer opens a SPICE session of its own with the lane's virt-viewer file
-// and reads the files in the lane's directory. It never touches the lane's
-// control socket, whose one place belongs to whoever drives the lane. When its
-// session ends it opens another, for as long as it is open itself.
+// A viewer opens a separate SPICE session with the lane's virt-viewer file, and reads the files in
+// the lane's directory. It never uses the lane's control socket, which serves only one client: the
+// program that drives the lane. When its session ends it opens another, until it is closed.
 //
-// What it does not do: it shows nothing. Package termview draws it in a
-// terminal, package webconsole on a browser page.
+// It shows nothing itself. Package termview draws it in a terminal, package webconsole on a browser
+// page.
 package viewer
 
 import (
@@ -44,22 +43,21 @@ import (
 
 // A Config says what to look at. Each part may be missing.
 type Config struct {
-	// Name is what to call it in front of people.
+	// Name is the name for people.
 	Name string
-	// VV is the path of a virt-viewer file that leads to the console. It is read
-	// for each session.
+	// VV is the path of a virt-viewer file of the console. It is read for each session.
 	VV string
 	// Dir is the lane's directory, for its serial log and timeline.
 	Dir string
-	// Lane, if not nil, says how the lane is now. It is asked again when the
-	// process that owns the lane (its PIDs.Supervisor) has ended.
+	// Lane, if not nil, returns the lane's state. It is called again when the process that owns the
+	// lane (its PIDs.Supervisor) has ended.
 	Lane func() (registry.State, error)
-	// Logger gets the session's news; nil discards them.
+	// Logger gets log messages about the session; nil discards them.
 	Logger *slog.Logger
 }
 
-// Of returns the configuration for a lane that is up. reload says later how it is
-// then; nil if it is as s says for as long as anybody looks.
+// Of returns the configuration for a running lane. reload returns its later state; nil if s stays
+// valid.
 func Of(s registry.State, reload func() (registry.State, error)) Config {
 	if reload == nil {
 		reload = func() (registry.State, error) { return s, nil }
@@ -67,7 +65,7 @@ func Of(s registry.State, reload func() (registry.State, error)) Config {
 	return Config{Name: s.Name, VV: s.VV, Dir: s.Dir, Lane: reload}
 }
 
-// A Viewer is an onlooker. All methods may be called at the same time.
+// A Viewer looks at one lane. All methods may be called concurrently.
 type Viewer struct {
 	cfg    Config
 	cancel context.CancelFunc
@@ -77,8 +75,8 @@ type Viewer struct {
 	latency latency
 	typing  chan struct{} // holds a value while a text is typed
 
-	// head is the display channel of the primary surface, as it was last asked for. What
-	// others draw is no damage of the screen that is shown.
+	// head is the display channel of the primary surface, as last determined. Drawings on others do
+	// not damage the shown screen.
 	head atomic.Uint32
 
 	mu      sync.Mutex
@@ -88,30 +86,30 @@ type Viewer struct {
 	damages map[*Damage]bool
 }
 
-// A State is how things stand.
+// A State is a lane's state for people.
 type State struct {
-	// Name is the lane's.
+	// Name is the lane's name.
 	Name string
-	// Lane is the lane's state as registry.State has it: "ready", "failed",
-	// "stopped"; empty if it is not known. Reason says why it ended.
+	// Lane is the lane's state as in registry.State: "ready", "failed", "stopped"; empty if
+	// unknown. Reason says why it ended.
 	Lane, Reason string
 	// Fixture and Accel are the lane's.
 	Fixture, Accel string
-	// Problem says why there is no session now; empty while there is one.
+	// Problem says why there is no session; empty while there is one.
 	Problem string
 	// Screen is the size of the primary surface; zero if there is none.
 	Screen image.Point
-	// Console is what the session says.
+	// Console is the session's status.
 	Console control.Status
 	// Digest is the newest digest that was read; nil before the first.
 	Digest *control.Digest
-	// Picture is from a key to the pixels that it changed, and ToDigest from a
-	// key to the digest that shows it: of the keys of this viewer, and Picture of
-	// those of the lane's own client, too.
+	// Picture is the time from a key to the pixels that it changed, and ToDigest that to the digest
+	// that shows it. Both are for keys of this viewer; Picture also includes keys of the lane's own
+	// client.
 	Picture, ToDigest Latencies
 }
 
-// Open begins to look. It does not wait for anything.
+// Open starts to look at a lane. It does not wait.
 func Open(cfg Config) *Viewer {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Viewer{
@@ -140,7 +138,7 @@ func (v *Viewer) Close() error {
 	return nil
 }
 
-// State returns how things stand now.
+// State returns the present state.
 func (v *Viewer) State() State {
 	v.mu.Lock()
 	s, console := v.state, v.console
@@ -156,12 +154,12 @@ func (v *Viewer) State() State {
 	return s
 }
 
-// Changed returns a channel that is closed when State or Entries have news. Take
-// it before looking.
+// Changed returns a channel that is closed when State or Entries have changed. Call it before
+// reading them.
 func (v *Viewer) Changed() <-chan struct{} { return v.feed.changed() }
 
-// Entries returns what was said from entry number from on, as far as it is kept,
-// and the number to ask for next.
+// Entries returns the entries from number from on that are still kept, and the number to ask for
+// next.
 func (v *Viewer) Entries(from int) ([]Entry, int) { return v.feed.since(from) }
 
 func (v *Viewer) set(change func(*State)) {
@@ -171,7 +169,7 @@ func (v *Viewer) set(change func(*State)) {
 	v.feed.wake()
 }
 
-// ErrNoSession says that there is no SPICE session at this moment.
+// ErrNoSession means that there is no SPICE session at this moment.
 var ErrNoSession = errors.New("viewer: no SPICE session")
 
 func (v *Viewer) session() (*spiceconsole.Console, error) {
@@ -183,7 +181,7 @@ func (v *Viewer) session() (*spiceconsole.Console, error) {
 	return v.console, nil
 }
 
-// Picture copies a part of the primary surface; an empty r is all of it.
+// Picture copies a part of the primary surface; an empty r means all of it.
 func (v *Viewer) Picture(r image.Rectangle) (*server.Picture, error) {
 	console, err := v.session()
 	if err != nil {
@@ -197,7 +195,7 @@ func (v *Viewer) Picture(r image.Rectangle) (*server.Picture, error) {
 	return console.Snapshot(p.ChannelID, p.SurfaceID, r)
 }
 
-// Cursor is the guest's pointer; false without a session.
+// Cursor returns the guest's pointer; false without a session.
 func (v *Viewer) Cursor() (server.Cursor, bool) {
 	console, err := v.session()
 	if err != nil {
@@ -206,8 +204,8 @@ func (v *Viewer) Cursor() (server.Cursor, bool) {
 	return console.Cursor(), true
 }
 
-// Type types a text on this viewer's own session and returns when it has been typed.
-// Texts are typed one after another.
+// Type types a text through this viewer's own session and returns when that is done. Texts are
+// typed one after another.
 func (v *Viewer) Type(ctx context.Context, p control.TypeParams) (control.TypeResult, error) {
 	console, err := v.session()
 	if err != nil {
@@ -227,8 +225,8 @@ func (v *Viewer) Type(ctx context.Context, p control.TypeParams) (control.TypeRe
 	return t.Type(ctx, p)
 }
 
-// Key presses or releases the key with the AT set 1 make code, the prefix 0xe0
-// in the high byte, and measures how long the guest takes to show it.
+// Key presses or releases the key with the AT set 1 make code, the prefix 0xe0 in the high byte,
+// and measures how long the guest takes to show it.
 func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
 	console, err := v.session()
 	if err != nil {
@@ -240,8 +238,8 @@ func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
 	return console.SendKey(ctx, code, down)
 }
 
-// MouseMove places the pointer at x, y, or moves it by x, y, whichever the guest
-// takes: State().Console.MouseMode says it.
+// MouseMove moves the pointer to x, y, or by x, y. State().Console.MouseMode says which one the
+// guest accepts.
 func (v *Viewer) MouseMove(ctx context.Context, x, y int, relative bool) error {
 	console, err := v.session()
 	if err != nil {
@@ -264,14 +262,14 @@ func (v *Viewer) MouseButton(ctx context.Context, button int, down bool) error {
 	return console.MouseButton(ctx, button, down)
 }
 
-// retry is how long to wait before another session is tried, so that a lane that
-// refuses is not asked without end.
+// retry is the pause before another session is opened, so that a lane that refuses is not asked
+// without pause.
 const retry = time.Second
 
-// dialTime bounds opening one session.
+// dialTime limits opening one session.
 const dialTime = 10 * time.Second
 
-// keepSession opens a session and opens another whenever it has ended.
+// keepSession opens a session, and another one whenever it has ended.
 func (v *Viewer) keepSession(ctx context.Context) {
 	stop := func() {}
 	defer func() { stop() }()
@@ -324,7 +322,7 @@ func (v *Viewer) over() bool {
 	return v.state.Lane != "" && v.state.Lane != registry.StateReady && v.state.Lane != registry.StateStarting
 }
 
-// trouble notes why there is no session, once.
+// trouble records why there is no session, once.
 func (v *Viewer) trouble(err error) {
 	text := "the session ended"
 	if err != nil {
@@ -349,8 +347,8 @@ func (v *Viewer) dial(ctx context.Context, _ func(*spice.Config)) (*spice.Client
 	return spice.Dial(ctx, cfg)
 }
 
-// begin watches the console of the first session and reads its digests. It returns
-// what ends both, and the session.
+// begin watches the console of the first session and reads its digests. It returns a function that
+// ends both, and the session.
 func (v *Viewer) begin(console *spiceconsole.Console) (stop func()) {
 	reader := &server.DigestReader{Console: console, Scan: drive.ScanDigest}
 	digests := reader.Watch(v.read)
@@ -365,7 +363,7 @@ func (v *Viewer) begin(console *spiceconsole.Console) (stop func()) {
 	}
 }
 
-// observe takes what happens on the console. It must not block.
+// observe receives notices of the console. It must not block.
 func (v *Viewer) observe(n server.Notice) {
 	switch n := n.(type) {
 	case server.Drawn:
@@ -385,7 +383,7 @@ func (v *Viewer) observe(n server.Notice) {
 	}
 }
 
-// read takes a digest that is new.
+// read records a new digest.
 func (v *Viewer) read(d control.Digest) {
 	v.mu.Lock()
 	before := v.state.Digest
@@ -399,8 +397,7 @@ func (v *Viewer) read(d control.Digest) {
 	v.set(func(s *State) { s.Digest = &d })
 }
 
-// watchLane notes how the lane is, and how it is when the process that owns it
-// has ended.
+// watchLane records the lane's state now, and again when the process that owns it has ended.
 func (v *Viewer) watchLane(ctx context.Context) {
 	for range 2 {
 		s, err := v.cfg.Lane()
@@ -412,7 +409,7 @@ func (v *Viewer) watchLane(ctx context.Context) {
 			v.feed.add(Entry{Kind: Lane, Name: s.State, Text: s.Reason})
 			return
 		}
-		// A day: long, and not for ever.
+		// A day: long, but not for ever.
 		if s.PIDs.Supervisor == 0 || !host.AwaitExit(ctx, s.PIDs.Supervisor, 24*time.Hour) {
 			return
 		}

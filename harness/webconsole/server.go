@@ -1,6 +1,5 @@
-// Package webconsole shows a lane on a browser page: its picture, live, with
-// keyboard and mouse, and beside it the serial log and what the guest reports in
-// its digest.
+// Package webconsole shows a lane on a browser page: its live picture, with keyboard and mouse, the
+// serial log, and the guest's digest.
 //
 //	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
@@ -8,18 +7,16 @@
 //	defer s.Close()
 //	fmt.Println(s.Link())       // opens once, in one browser
 //
-// The page is one file of our own, loads nothing from anywhere, and is served on
-// the loopback address only. A link holds a token behind the #, where no server
-// and no proxy sees it in an address; the page exchanges it for a cookie, and then
-// the token is dead. Everything but the page itself needs the cookie. Requests
-// under another host name than the loopback's are refused, so that no other site
-// can reach the console through a name that it has pointed here.
+// The page is one file, loads nothing from elsewhere, and is served only on the loopback address. A
+// link contains a token after the #, which browsers do not send to servers or proxies. The page
+// exchanges the token for a cookie, and then the token is invalid. Everything except the page
+// itself needs the cookie. Requests with another host name than the loopback's are refused, so that
+// no other site can reach the console through a name that points here.
 //
-// The picture is sent as it is, without loss: what the canvas holds is what a
-// screenshot shows.
+// The picture is sent without loss: the canvas has the same pixels as a screenshot.
 //
-// To see what goes over the WebSocket, look at the browser's network tools; text
-// messages are JSON, binary ones are pictures (see stream.go).
+// To see what goes over the WebSocket, use the browser's network tools. Text messages are JSON,
+// binary ones are pictures (see stream.go).
 package webconsole
 
 import (
@@ -61,8 +58,8 @@ type Config struct {
 	// LinkLifetime is how long a link may stay unused. Default:
 	// DefaultLinkLifetime.
 	LinkLifetime time.Duration
-	// Logger gets who came and what went wrong; nil discards it. Tokens and what
-	// is typed are never in it.
+	// Logger gets connections and problems; nil discards them. Tokens and typed text are never
+	// logged.
 	Logger *slog.Logger
 }
 
@@ -89,7 +86,7 @@ type Server struct {
 	cookies map[string]bool
 }
 
-// NotLoopbackError says that the page would have been open to the network.
+// NotLoopbackError says that the page would be open to the network.
 type NotLoopbackError struct{ Addr string }
 
 func (e *NotLoopbackError) Error() string {
@@ -136,10 +133,10 @@ func Start(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Addr returns where the page is served, host:port.
+// Addr returns the page's address, host:port.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// Link returns a fresh link that opens the page once. It is a secret until then.
+// Link returns a new link that opens the page once. Until then it is a secret.
 func (s *Server) Link() string {
 	lifetime := s.cfg.LinkLifetime
 	if lifetime <= 0 {
@@ -177,8 +174,8 @@ func newSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// onlyHere refuses requests that were not meant for this server: a site whose
-// name points to the loopback address is not this one.
+// onlyHere refuses requests for another host name: a site whose name points to the loopback address
+// is not this one.
 func (s *Server) onlyHere(next http.Handler) http.Handler {
 	_, port, _ := net.SplitHostPort(s.Addr())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -205,13 +202,13 @@ func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, strings.ReplaceAll(page, "{{nonce}}", nonce))
 }
 
-// cookieName has the port in it: cookies of one host are shared by its ports.
+// cookieName returns a name that contains the port, because the ports of one host share cookies.
 func (s *Server) cookieName() string {
 	_, port, _ := net.SplitHostPort(s.Addr())
 	return "spicelane-console-" + port
 }
 
-// maxToken bounds what is read as a token.
+// maxToken limits the size of a token.
 const maxToken = 128
 
 // login exchanges a link's token for the cookie.
@@ -241,7 +238,7 @@ func (s *Server) spend(token string) bool {
 	defer s.mu.Unlock()
 	found, good := "", false
 	for t, until := range s.links {
-		// Looking at all of them in constant time tells nothing about any.
+		// Comparing all of them in constant time reveals nothing about any.
 		if subtle.ConstantTimeCompare([]byte(t), []byte(token)) == 1 {
 			found, good = t, time.Now().Before(until)
 		}
@@ -250,7 +247,7 @@ func (s *Server) spend(token string) bool {
 	return good
 }
 
-// guarded lets only who has the cookie through.
+// guarded serves only requests with the cookie.
 func (s *Server) guarded(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := r.Cookie(s.cookieName())
@@ -265,7 +262,7 @@ func (s *Server) guarded(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// screenshot is the picture as a PNG file.
+// screenshot serves the picture as a PNG file.
 func (s *Server) screenshot(w http.ResponseWriter, _ *http.Request) {
 	pic, err := s.cfg.Viewer.Picture(image.Rectangle{})
 	if err != nil {

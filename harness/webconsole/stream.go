@@ -30,23 +30,22 @@ import (
 //	u16 x, y, width, height
 //	width×height times R, G, B, 255
 //
-// The page answers each with an acknowledgement, and no picture is sent before
-// the last one was acknowledged: a page that is slow sees fewer pictures, never
-// older ones.
+// The page acknowledges each one, and no picture is sent before the last one was acknowledged. So a
+// slow page sees fewer pictures, but never older ones.
 
 const (
 	pictureHeader = 6
 	rectHeader    = 8
 )
 
-// An update is a text message to the page; only what is news is in it.
+// An update is a text message to the page; it contains only what is new.
 type update struct {
 	State   *stateNews     `json:"state,omitempty"`
 	Entries []viewer.Entry `json:"entries,omitempty"`
 	Cursor  *cursorNews    `json:"cursor,omitempty"`
-	// Typed says what became of text that the page sent.
+	// Typed is the result of text that the page sent.
 	Typed *typedNews `json:"typed,omitempty"`
-	// Error is what went wrong with something that the page asked for.
+	// Error is the error of a request of the page.
 	Error string `json:"error,omitempty"`
 }
 
@@ -121,17 +120,16 @@ type textRequest struct {
 }
 
 const (
-	// maxRequest bounds one message of the page: text to be typed is the longest.
+	// maxRequest limits one message of the page; text to be typed is the longest.
 	maxRequest = 256 << 10
-	// frameTime bounds how often news is sent: what a person can see.
+	// frameTime limits how often updates are sent: people see no more.
 	frameTime = 33 * time.Millisecond
-	// sendTime is how long the page may take to take one message. A page that is
-	// in the background still takes them.
+	// sendTime is how long the page may take to accept one message. A page in the background still
+	// accepts them.
 	sendTime = 20 * time.Second
-	// handTime bounds one movement of a hand: SPICE makes the pointer wait for
-	// the guest's acknowledgement.
+	// handTime limits one input: SPICE makes the pointer wait for the guest's acknowledgement.
 	handTime = 2 * time.Second
-	// maxWheel bounds the steps of one turn of the wheel.
+	// maxWheel limits the steps of one turn of the wheel.
 	maxWheel = 30
 )
 
@@ -144,7 +142,7 @@ type stream struct {
 	typing sync.Mutex    // held while text is typed
 	extra  chan update   // what others than send have to say
 
-	// What is held down, so that it comes up when the page goes.
+	// The keys and buttons that are down, to be released when the page disconnects.
 	keys    map[uint16]bool
 	buttons map[int]bool
 }
@@ -156,8 +154,8 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.joined.Done()
-	// The library refuses a page of another origin. Pictures do not get smaller
-	// by what it could compress them with in the time there is.
+	// The library refuses a page of another origin. In the available time its compression would not
+	// make pictures smaller.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
 		return // answered already
@@ -191,7 +189,7 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// send sends what is news until ctx ends or the page does not take it.
+// send sends updates until ctx ends or the page does not accept them.
 func (st *stream) send(ctx context.Context) {
 	damage := st.v.Damage()
 	defer damage.Close()
@@ -233,7 +231,7 @@ func (st *stream) send(ctx context.Context) {
 		first = false
 		pace.Reset(frameTime)
 		for due, news := false, false; !due || !news; {
-			// A picture is due when something changed and the page is ready for it.
+			// A picture is sent when something changed and the page is ready for it.
 			acked := st.acked
 			if !dirty {
 				acked = nil
@@ -276,8 +274,8 @@ func (st *stream) write(ctx context.Context, u update) error {
 	return st.conn.Write(ctx, websocket.MessageText, b)
 }
 
-// sendPicture sends what has changed. If there is no picture now, there will be
-// other damage when there is one.
+// sendPicture sends the changes. If there is no picture now, there will be other damage when there
+// is one.
 func (st *stream) sendPicture(ctx context.Context, damage *viewer.Damage) error {
 	rects, all := damage.Take()
 	pic, err := st.v.Picture(image.Rectangle{})
@@ -337,7 +335,7 @@ func (st *stream) ack() {
 	}
 }
 
-// receive does what the page asks for until the connection ends.
+// receive handles the page's requests until the connection ends.
 func (st *stream) receive(ctx context.Context, joined *sync.WaitGroup) {
 	defer st.letGo()
 	for {
@@ -361,7 +359,7 @@ func (st *stream) receive(ctx context.Context, joined *sync.WaitGroup) {
 	}
 }
 
-// say has send tell the page something; a page that takes nothing misses it.
+// say queues an update for send; a page that accepts nothing misses it.
 func (st *stream) say(u update) {
 	select {
 	case st.extra <- u:
@@ -411,7 +409,7 @@ func isMakeCode(code uint16) bool {
 	return (prefix == 0 || prefix == 0xe0) && low > 0 && low < 0x80
 }
 
-// typeText types a text, after those before it.
+// typeText types a text, after earlier ones.
 func (st *stream) typeText(ctx context.Context, t textRequest) {
 	st.typing.Lock()
 	defer st.typing.Unlock()
@@ -423,7 +421,7 @@ func (st *stream) typeText(ctx context.Context, t textRequest) {
 	st.say(update{Typed: news})
 }
 
-// letGo releases what the page held down.
+// letGo releases the keys and buttons that the page held down.
 func (st *stream) letGo() {
 	ctx, cancel := context.WithTimeout(context.Background(), handTime)
 	defer cancel()
@@ -452,7 +450,7 @@ func cursorPNG(c server.Cursor) []byte {
 	return b.Bytes()
 }
 
-// newsOf returns a state as the page gets it.
+// newsOf converts a state for the page.
 func newsOf(s viewer.State) stateNews {
 	n := stateNews{
 		Name: s.Name, Lane: s.Lane, Reason: s.Reason, Fixture: s.Fixture, Accel: s.Accel, Problem: s.Problem,

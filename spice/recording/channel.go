@@ -1,6 +1,7 @@
 package recording
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
 	"cmp"
@@ -9,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -312,24 +313,41 @@ func (p *parser) body(m *Message, size int) (line string, ok bool, err error) {
 	return line, ok, nil
 }
 
-// Load loads the recording of a session from the files *.txt and *.txt.gz of a directory: main
-// first, then by channel. If a channel was connected twice, it returns an error, because a client
-// that plays the recording would not do so.
-func Load(dir string) ([]*Channel, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.txt*"))
+// Load loads the recording of a session: main first, then by channel. name is a directory, whose
+// files *.txt and *.txt.gz are loaded, or a file that [Pack] has written. If a channel was connected
+// twice, it returns an error, because a client that plays the recording would not do so.
+func Load(name string) ([]*Channel, error) {
+	channels, err := load(name)
 	if err != nil {
-		return nil, fmt.Errorf("recording: load %s: %w", dir, err)
+		return nil, fmt.Errorf("recording: load %s: %w", name, err)
+	}
+	return channels, nil
+}
+
+func load(name string) ([]*Channel, error) {
+	files := os.DirFS(name)
+	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+		packed, err := zip.OpenReader(name)
+		if err != nil {
+			return nil, err
+		}
+		defer packed.Close()
+		files = packed
+	}
+	names, err := fs.Glob(files, "*.txt*")
+	if err != nil {
+		return nil, err
 	}
 	var channels []*Channel
 	for _, name := range names {
-		c, err := loadFile(name)
+		c, err := loadFile(files, name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		channels = append(channels, c)
 	}
 	if len(channels) == 0 {
-		return nil, fmt.Errorf("recording: load %s: no recording there", dir)
+		return nil, errors.New("no recording there")
 	}
 	order := func(a, b *Channel) int {
 		x, y := a.Link.Channel, b.Link.Channel
@@ -338,15 +356,15 @@ func Load(dir string) ([]*Channel, error) {
 	slices.SortFunc(channels, order)
 	for i, c := range channels[1:] {
 		if order(channels[i], c) == 0 {
-			return nil, fmt.Errorf("recording: load %s: two recordings of %s: a session that can be played has one connection a channel",
-				dir, c.Link.Channel)
+			return nil, fmt.Errorf("two recordings of %s: a session that can be played has one connection a channel",
+				c.Link.Channel)
 		}
 	}
 	return channels, nil
 }
 
-func loadFile(name string) (*Channel, error) {
-	f, err := os.Open(name)
+func loadFile(files fs.FS, name string) (*Channel, error) {
+	f, err := files.Open(name)
 	if err != nil {
 		return nil, err
 	}

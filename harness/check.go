@@ -55,6 +55,7 @@ func (c Config) checkWords() *FieldError {
 		oneOf("Display", c.Display, qemu.QXL, qemu.Virtio, qemu.Std),
 		oneOf("Compression", c.Compression, qemu.CompressionOff, qemu.CompressionAutoGLZ, qemu.CompressionAutoLZ,
 			qemu.CompressionQUIC, qemu.CompressionGLZ, qemu.CompressionLZ),
+		oneOf("Streaming", c.Streaming, "off", "filter", "all"),
 		oneOf("Agent", c.Agent, AgentAuto, AgentOn, AgentOff),
 		oneOf("Film", c.Film, FilmOff, FilmFailures, FilmAlways),
 		oneOf("Warm", c.Warm, WarmAuto, WarmOff, WarmRequire),

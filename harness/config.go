@@ -82,6 +82,9 @@ type Config struct {
 	// TCP port: on a unix socket it does not compress. Default: QEMU's own default, auto_glz,
 	// which a unix socket makes the same as off.
 	Compression qemu.Compression `json:"compression,omitempty"`
+	// Streaming is off, filter or all: whether spice-server makes video of what changes fast.
+	// Default: QEMU's own default, off.
+	Streaming string `json:"streaming,omitempty"`
 	// BackendTLS also uses TLS on QEMU's SPICE port. Between client and proxy there is always TLS.
 	BackendTLS bool `json:"backend_tls,omitempty"`
 	// SingleClient keeps spice-server's rule that a new client disconnects the previous one. By

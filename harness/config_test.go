@@ -21,6 +21,7 @@ func TestAConfigThatCannotWorkIsRefusedByTheFieldsName(t *testing.T) {
 		{harness.Config{Accel: "hvf"}, `Config.Accel: "hvf" is not one of auto, kvm, tcg`},
 		{harness.Config{Display: "vga"}, `Config.Display: "vga" is not one of qxl, virtio, std`},
 		{harness.Config{Compression: "fast"}, `Config.Compression: "fast" is not one of off, auto_glz, auto_lz, quic, glz, lz`},
+		{harness.Config{Streaming: "on"}, `Config.Streaming: "on" is not one of off, filter, all`},
 		{harness.Config{Agent: "yes"}, `Config.Agent: "yes" is not one of auto, on, off`},
 		{harness.Config{Warm: "Auto"}, `Config.Warm: "Auto" is not one of auto, off, require`},
 		{harness.Config{ImpairMode: "cloud"}, `Config.ImpairMode: "cloud" is not one of auto, kernel, process`},

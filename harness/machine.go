@@ -33,7 +33,7 @@ func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 		UUID:    b.uuid,
 		Logger:  cfg.log(),
 		OnReset: b.noteReset,
-		Spice:   qemu.Spice{Compression: cfg.Compression, Ticket: b.newSecret("ticket"), SingleClient: cfg.SingleClient},
+		Spice:   qemu.Spice{Compression: cfg.Compression, Streaming: cfg.Streaming, Ticket: b.newSecret("ticket"), SingleClient: cfg.SingleClient},
 	}
 	if fx := b.fixture; fx != nil {
 		image, err := b.image(ctx, fx)

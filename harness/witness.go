@@ -21,7 +21,7 @@ type witnessOf struct {
 
 // startWitness puts a witness between QEMU and the proxy, if the lane has one.
 func (l *Lane) startWitness() error {
-	if !l.cfg.Witness {
+	if !l.cfg.Witness && l.cfg.defect.proxy == nil {
 		return nil
 	}
 	r, err := witness.Start(witness.Config{Dial: l.dialBackend, Change: l.cfg.defect.proxy})
@@ -46,7 +46,7 @@ func (l *Lane) dialBackend(ctx context.Context) (net.Conn, error) {
 // clientTap returns the tap to which the built-in client shows its messages.
 func (l *Lane) clientTap(id wire.ChannelID) wire.Tap {
 	var noted, bad wire.Tap
-	if l.witness != nil {
+	if l.cfg.Witness {
 		noted = l.witness.ledger.Tap(id)
 	}
 	if l.cfg.defect.tap != nil {

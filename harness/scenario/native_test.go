@@ -14,16 +14,27 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// QEMU makes a stream of the scene's video.
+// With filter and all, spice-server makes a stream of the scene's video.
 func TestAQXLDeviceDrawsNatively(t *testing.T) {
+	for _, streaming := range []string{"off", "filter", "all"} {
+		t.Run("video "+streaming, func(t *testing.T) { drawsNatively(t, streaming) })
+	}
+}
+
+func drawsNatively(t *testing.T, streaming string) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
-	lane := harness.Up(t, harness.Config{Witness: true, Compression: "auto_glz",
-		ExtraArgs: []string{"-spice", "streaming-video=all"}})
+	lane := harness.Up(t, harness.Config{Witness: true, Compression: "auto_glz", Streaming: streaming})
 	scenario.Native(t, lane)
+	var st spice.Stats
+	require.NoError(t, lanetest.Control(t, lane).Stats(lane.Context(), &st))
+	if streaming == "off" {
+		require.Zero(t, st.Ops["stream_data"].Count)
+	}
 }
 
 func TestTheNativeSceneBearsInterruptions(t *testing.T) {

@@ -20,10 +20,12 @@ const (
 	drawCopy      = 304
 	drawComposite = 318
 	cursorSet     = 103
+	streamData    = 123
 
 	clipType  = 20 // in a drawing: behind surface and box
 	clipRects = 25 // behind the type and the number
 	fromCache = 103
+	frameData = 12 // in a frame of video: behind stream, time and size
 )
 
 // draws tells whether a display message draws; surfaces are made and destroyed with those

@@ -106,3 +106,32 @@ func SpoilsLarge(size int) Proxy {
 		return id.Type == wire.ChannelDisplay && len(m.Body) > size
 	}, func(_ int, m witness.Message) []witness.Message { return flip(m, len(m.Body)/2) })
 }
+
+// isFrame tells whether a message is a frame of a video stream.
+func isFrame(id wire.ChannelID, m witness.Message) bool {
+	return id.Type == wire.ChannelDisplay && m.Header.Type == streamData
+}
+
+// LosesFrames loses one frame of video in every.
+func LosesFrames(every int) Proxy {
+	return proxy(isFrame, func(n int, m witness.Message) []witness.Message {
+		if n%every == 0 {
+			return nil
+		}
+		return []witness.Message{m}
+	})
+}
+
+// SpoilsFrame makes the n-th frame of video something that is no picture.
+func SpoilsFrame(n int) Proxy {
+	return proxy(isFrame, func(i int, m witness.Message) []witness.Message {
+		if i != n {
+			return []witness.Message{m}
+		}
+		m.Body = bytes.Clone(m.Body)
+		for at := frameData; at < len(m.Body); at++ {
+			m.Body[at] = 0x55
+		}
+		return []witness.Message{m}
+	})
+}

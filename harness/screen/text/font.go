@@ -44,9 +44,10 @@ type Font struct {
 	// not known.
 	Source, Licence string
 
-	glyphs map[rune][]byte // the bits of each row from the left, whole bytes a row
-	smear  bool            // there is a bold weight, each row smeared by a pixel to the right
-	lookup map[string]entry
+	glyphs  map[rune][]byte // the bits of each row from the left, whole bytes a row
+	telling map[rune]bool   // glyphs with so many different rows that they are nowhere by chance
+	smear   bool            // there is a bold weight, each row smeared by a pixel to the right
+	lookup  map[string]entry
 }
 
 // An entry is what a pattern of pixels stands for.
@@ -72,8 +73,14 @@ func newFont(name string, width, height int, glyphs map[rune][]byte, smear bool)
 	if _, there := glyphs[' ']; !there {
 		glyphs[' '] = make([]byte, f.stride()*height)
 	}
+	f.telling = make(map[rune]bool, len(glyphs))
 	for _, r := range f.Runes() {
 		f.add(string(glyphs[r]), r, false)
+		rows := make(map[string]bool)
+		for y := range height {
+			rows[string(glyphs[r][y*f.stride():][:f.stride()])] = true
+		}
+		f.telling[r] = len(rows) >= 4
 	}
 	if smear {
 		for _, r := range f.Runes() {

@@ -124,21 +124,11 @@ func (g *Grid) score() (n int) {
 		if c.Rune == Unknown || c.Rune == ' ' {
 			continue
 		}
-		if g.Font.telling(c.Rune) {
+		if g.Font.telling[c.Rune] {
 			n++
 		}
 	}
 	return n
-}
-
-// telling tells whether a glyph has so many different rows that it is not there by chance.
-func (f *Font) telling(r rune) bool {
-	glyph := f.glyphs[r]
-	rows := make(map[string]bool, 4)
-	for y := range f.Height {
-		rows[string(glyph[y*f.stride():][:f.stride()])] = true
-	}
-	return len(rows) >= 4
 }
 
 // mayBegin tells whether a grid can begin at a place: some cell that begins there is of a glyph
@@ -153,7 +143,7 @@ func mayBegin(p *pixmap.Picture, f *Font, x, y int) bool {
 			switch {
 			case c.read(col, row, &cell) == known && cell.Rune == ' ':
 				continue
-			case cell.Rune != Unknown && f.telling(cell.Rune):
+			case cell.Rune != Unknown && f.telling[cell.Rune]:
 				if hits++; hits >= enough {
 					return true
 				}

@@ -338,10 +338,11 @@ func tableUCS2(b []byte) (runes []rune, rest []byte, err error) {
 
 // ParseHex reads a font in a text format: lines of a character's number and its rows, both in
 // hexadecimal, as in the files of GNU Unifont. Before them stand lines such as "# size: 8x16".
-// The other words are source, licence, and "bold: smear" for a font that also has a bold weight.
+// The other words are source, licence, "leading: N" for N empty rows below each glyph, and
+// "bold: smear" for a font that also has a bold weight.
 func ParseHex(name string, b []byte) (*Font, error) {
 	f := &Font{Name: name}
-	smear := false
+	smear, leading := false, 0
 	glyphs := make(map[rune][]byte)
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	for n := 1; lines.Scan(); n++ {
@@ -364,6 +365,12 @@ func ParseHex(name string, b []byte) (*Font, error) {
 				f.Source = value
 			case "licence":
 				f.Licence = value
+			case "leading":
+				n, err := strconv.Atoi(value)
+				if err != nil || n < 0 || checkSize(f.Width, f.Height+n) != nil {
+					return bad("leading is %q: want the number of empty rows between lines", value)
+				}
+				leading = n
 			case "bold":
 				if smear = value == "smear"; !smear {
 					return bad("bold is %q: want smear", value)
@@ -395,7 +402,10 @@ func ParseHex(name string, b []byte) (*Font, error) {
 		return nil, errors.New("the font has no glyphs")
 	}
 	delete(glyphs, ' ') // it is what it is
-	n := newFont(name, f.Width, f.Height, glyphs, smear)
+	for r, glyph := range glyphs {
+		glyphs[r] = append(glyph, make([]byte, leading*f.stride())...)
+	}
+	n := newFont(name, f.Width, f.Height+leading, glyphs, smear)
 	n.Source, n.Licence = f.Source, f.Licence
 	return n, nil
 }

@@ -209,6 +209,31 @@ func TestTheFirmwaresSetupIsReadWithItsColours(t *testing.T) {
 	}
 }
 
+// Beacon's console has a bold and a plain weight, a lighthouse beside it, gradients and a code.
+func TestBeaconsConsoleIsReadAmongPictures(t *testing.T) {
+	p, err := pixmap.ReadFile("testdata/beacon.png")
+	require.NoError(t, err)
+	g, err := text.Reader{}.Read(p)
+	require.NoError(t, err)
+	for _, line := range []string{
+		"Hello from Beacon",
+		"Any key goes on. 1 to 6 set the mode, 0 walks through all of them.",
+		"F5 and F6 sound a tone. F7 offers the clipboard, F8 takes it back.",
+		"F10 holds: keys are then only reported.",
+		"F9 draws natively, step by step, if the display is a QXL device.",
+	} {
+		hits := g.Find(regexp.MustCompile(regexp.QuoteMeta(line)+" *(\uFFFD|$)"), image.Rectangle{})
+		require.Len(t, hits, 1, "%s in\n%s", line, g.Text())
+		require.Equal(t, 32, hits[0].Rect.Min.X)
+		require.True(t, g.At(hits[0].Col, hits[0].Row).Bold, line)
+	}
+	// The status line at the bottom of the console stands on a grid of its own.
+	g, err = text.Reader{}.Read(p.Crop(image.Rect(0, 520, 1024, 566)))
+	require.NoError(t, err)
+	bottom := regexp.MustCompile("\uFFFD").ReplaceAllString(g.Text(), " ")
+	require.Equal(t, "t=813 type=agent state=capabilities capabilities=000010e6", strings.TrimSpace(strings.Split(bottom, "\n")[0]))
+}
+
 func TestTheFontsSayWhereTheyAreFromAndUnderWhichTerms(t *testing.T) {
 	require.Len(t, text.Fonts(), 2)
 	for _, f := range text.Fonts() {
@@ -227,9 +252,9 @@ func TestBeaconsFontIsThatOfItsSource(t *testing.T) {
 	art := regexp.MustCompile(`(?m)^    "([#. ]+)",$`).FindAllStringSubmatch(string(b), -1)
 	require.Len(t, art, 12*12)
 	f := font(t, "beacon")
-	require.Equal(t, []int{8, 16}, []int{f.Width, f.Height})
+	require.Equal(t, []int{8, 18}, []int{f.Width, f.Height}, "the console has two empty rows between lines")
 	for g := range 95 {
-		for y := range 16 {
+		for y := range 18 {
 			for x := range 8 {
 				want := y >= 2 && y < 14 && x >= 1 && x < 7 && art[g/8*12+y-2][1][g%8*7+x-1] == '#'
 				before := y >= 2 && y < 14 && x >= 2 && x < 8 && art[g/8*12+y-2][1][g%8*7+x-2] == '#'
@@ -303,7 +328,7 @@ func TestTextOnAGradientIsUnknownAndNotWrong(t *testing.T) {
 	require.ErrorIs(t, err, text.ErrNoText)
 	g, err := text.Reader{}.Read(p)
 	require.Nil(t, g)
-	require.EqualError(t, err, "no text in a font that is known here (beacon 8×16, ovmf 8×19)")
+	require.EqualError(t, err, "no text in a font that is known here (beacon 8×18, ovmf 8×19)")
 	// Beside text that can be read.
 	write(p, f, image.Pt(0, 0), white, black, "Boot Manager")
 	g, err = text.Reader{}.Read(p)
@@ -320,9 +345,9 @@ func TestNearMissesGiveNoWrongCharacter(t *testing.T) {
 		runes := font(t, "ovmf").Runes()
 		draw(full, font(t, "ovmf"), image.Pt(i%100*8, i/100*19), runes[r.IntN(len(runes))], false, grey, black)
 	}
-	beacon := blank(80*8, 25*16, black)
+	beacon := blank(80*8, 25*18, black)
 	for i := range 80 * 25 {
-		draw(beacon, font(t, "beacon"), image.Pt(i%80*8, i/80*16), rune('!'+r.IntN(94)), i%3 == 0, sixteen[1+r.IntN(15)], black)
+		draw(beacon, font(t, "beacon"), image.Pt(i%80*8, i/80*18), rune('!'+r.IntN(94)), i%3 == 0, sixteen[1+r.IntN(15)], black)
 	}
 	var pixels, colours, unknown, same, wrong int
 	for _, screen := range []*pixmap.Picture{ovmf(t), full, beacon} {
@@ -417,7 +442,7 @@ func TestACellThatIsAnotherCharacterInOppositeColoursTakesItsNeighboursBackgroun
 }
 
 func TestACellThatIsOneCharacterInBoldAndAnotherInPlainIsUnknown(t *testing.T) {
-	f, err := text.ParseHex("x", append(font(t, "beacon").Hex(), []byte("00a6:"+strings.Repeat("18", 16)+"\n00a8:"+strings.Repeat("10", 16)+"\n")...))
+	f, err := text.ParseHex("x", append(font(t, "beacon").Hex(), []byte("00a6:"+strings.Repeat("18", 18)+"\n00a8:"+strings.Repeat("10", 18)+"\n")...))
 	require.NoError(t, err)
 	p := blank(400, 100, black)
 	write(p, f, image.Pt(0, 0), white, black, "Hello \u00a6 \u00a8")

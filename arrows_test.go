@@ -126,6 +126,12 @@ var rules = []rule{
 		why:  "a film is made of pixels, whoever draws them, and read where nothing is drawn",
 	},
 	{
+		from: []string{"harness/replay"},
+		only: []string{"std", "harness/film", "harness/timeline", "harness/verdict", "internal/atomicfile", "github.com/klauspost/compress/...",
+			"golang.org/x/sys/unix"},
+		why: "a page is made of what a lane left behind, also where no lane can run",
+	},
+	{
 		from:  []string{"harness/report"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
 		why:   "a report is made of what a run left behind, also where no lane can run",

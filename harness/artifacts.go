@@ -7,6 +7,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -14,7 +15,7 @@ import (
 // laneFiles are the files that each lane starts anew.
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
-	"proxy.log", "client.log", timeline.File, "verdict.json", film.File,
+	"proxy.log", "client.log", timeline.File, "verdict.json", film.File, replay.File,
 }
 
 // partLog opens the log of a part that runs inside this process.

@@ -234,6 +234,6 @@ func (l *Lane) Close() error {
 		l.writeVerdict(nil)
 	}
 	l.closeErr = errors.Join(err, l.release())
-	l.settleFilm(l.hasFailed())
+	l.leaveReplay(l.hasFailed())
 	return l.closeErr
 }

@@ -6,13 +6,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/kballard/go-shellquote"
 
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/replay"
+	"github.com/spicelane/spicelane/harness/serial"
 )
 
 // A Film says whether what the client shows is filmed, and of which lanes the film is kept.
@@ -124,15 +129,53 @@ func plainProgram(p Program) string {
 	return p.String()
 }
 
-// settleFilm removes the film of a lane that has not failed, unless all are kept. The lane has
-// ended.
-func (l *Lane) settleFilm(failed bool) {
-	if failed || l.cfg.film() != FilmFailures {
+// leaveReplay makes the lane's page of what it has left, and removes the film of a lane that
+// did not fail, unless all are kept. The lane has ended. A page that cannot be made is no reason
+// to fail a lane: its files are there.
+func (l *Lane) leaveReplay(failed bool) {
+	drop := !failed && l.cfg.film() == FilmFailures
+	if err := replay.Write(l.dir, replay.Options{LastPicture: drop}); err != nil {
+		l.cfg.log().Error("cannot make the page of the lane", "err", err)
+	}
+	if !drop {
 		return
 	}
 	if err := os.Remove(filepath.Join(l.dir, film.File)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		l.cfg.log().Error("cannot remove the film", "err", err)
 	}
+}
+
+// noteWait writes a wait that failed to the timeline: how long it took, what was awaited and what
+// was seen last.
+func (l *Lane) noteWait(began time.Time, err error) {
+	if err == nil {
+		return
+	}
+	fields := map[string]any{"ms": time.Since(began).Milliseconds(), "error": err.Error()}
+	var (
+		await  *drive.AwaitError
+		serial *serial.AwaitError
+		boot   *qemu.BootError
+	)
+	switch {
+	case errors.As(err, &await):
+		fields["awaited"], fields["saw"] = await.Wanted, await.Last
+	case errors.As(err, &boot):
+		fields["awaited"], fields["saw"] = boot.Wanted, lastOf(boot.Serial)
+	case errors.As(err, &serial):
+		fields["awaited"], fields["saw"] = serial.Wanted, lastOf(serial.Tail)
+	}
+	l.log.Add("wait", fields)
+}
+
+// lastOf returns the last line that says anything.
+func lastOf(lines []string) string {
+	for _, line := range slices.Backward(lines) {
+		if strings.TrimSpace(line) != "" {
+			return line
+		}
+	}
+	return ""
 }
 
 // hasFailed tells whether the lane or its test has.

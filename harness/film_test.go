@@ -27,36 +27,32 @@ func TestTheFilmOfALaneHasEveryScreenshotToThePixel(t *testing.T) {
 			lane, err := tryStart(t, harness.Config{Film: harness.FilmAlways, Processes: processes})
 			require.NoError(t, err)
 			var taken []*image.NRGBA
+			var shots []time.Duration
 			for range 5 {
 				require.NoError(t, lane.Press(t.Context(), "a", "Enter"))
+				// Until the screen is another one: pictures that are all the same prove nothing.
 				img, err := lane.Screenshot(t.Context())
+				for err == nil && len(taken) > 0 && slices.Equal(img.Pix, taken[len(taken)-1].Pix) {
+					img, err = lane.Screenshot(t.Context())
+				}
 				require.NoError(t, err)
 				taken = append(taken, img)
+				all := moments(t, lane.Dir())
+				shots = append(shots, all[len(all)-1])
 			}
 			require.NoError(t, lane.Close())
-			var shots []time.Duration
-			for _, e := range entries(t, lane.Dir()) {
-				if e.Kind == headless.KindScreenshot {
-					shots = append(shots, e.At)
-				}
-			}
-			shots = shots[len(shots)-len(taken):]
-			require.True(t, slices.IsSorted(shots))
 			f, err := film.ReadFile(filepath.Join(lane.Dir(), film.File))
 			require.NoError(t, err)
 			require.False(t, f.Torn)
 			require.Zero(t, f.Left)
 			t.Logf("%d frames, %d bytes, %v of processor time", f.Stats.Frames, f.Stats.Bytes, f.Stats.CPU)
-			distinct := map[string]bool{}
 			for i, img := range taken {
 				got, err := f.At(0, shots[i])
 				require.NoError(t, err)
 				require.NotNil(t, got)
 				require.Equal(t, img.Rect, got.Rect)
 				require.True(t, slices.Equal(img.Pix, got.Pix), "picture %d, taken at %v, is not in the film", i, shots[i])
-				distinct[string(img.Pix)] = true
 			}
-			require.Greater(t, len(distinct), 1, "a guest that never changes its screen proves nothing")
 		})
 	}
 }
@@ -103,14 +99,19 @@ func TestTheFilmOfALaneIsKeptIfItFails(t *testing.T) {
 	}
 }
 
-// entries reads the timeline of a lane.
-func entries(t *testing.T, dir string) []timeline.Entry {
+// moments returns when pictures were taken of a lane.
+func moments(t *testing.T, dir string) []time.Duration {
 	t.Helper()
 	f, err := os.Open(filepath.Join(dir, timeline.File))
 	require.NoError(t, err)
 	defer f.Close()
-	var all []timeline.Entry
-	_, err = timeline.Read(f, func(e timeline.Entry) error { all = append(all, e); return nil })
+	var all []time.Duration
+	_, err = timeline.Read(f, func(e timeline.Entry) error {
+		if e.Kind == headless.KindScreenshot {
+			all = append(all, e.At)
+		}
+		return nil
+	})
 	require.NoError(t, err)
 	return all
 }

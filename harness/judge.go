@@ -81,7 +81,8 @@ func (l *Lane) reason(err error) error {
 
 // judgeWait adds to a wait that began at began and failed what the host did meanwhile. It blames
 // the host if that did not let the guest run.
-func (l *Lane) judgeWait(began time.Time, err error) error {
+func (l *Lane) judgeWait(began time.Time, err error) (judged error) {
+	defer func() { l.noteWait(began, judged) }()
 	if m := l.machine(); m == nil || m.Err() != nil {
 		return err
 	}

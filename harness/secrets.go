@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -133,6 +134,9 @@ func findSecrets(dir string, what map[string]string) ([]finding, error) {
 		}
 		defer f.Close()
 		in, err := secretsIn(f, what)
+		if err == nil && filepath.Base(path) == replay.File {
+			in, err = secretsInPage(f, in, what)
+		}
 		for _, secret := range in {
 			found = append(found, finding{name, what[secret]})
 		}
@@ -142,6 +146,24 @@ func findSecrets(dir string, what map[string]string) ([]finding, error) {
 		return bytes.Compare([]byte(a.file+a.what), []byte(b.file+b.what))
 	})
 	return found, err
+}
+
+// secretsInPage adds to in the secrets that are in the text of a lane's page, which is compressed.
+func secretsInPage(f io.ReadSeeker, in []string, what map[string]string) ([]string, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return in, err
+	}
+	text, err := replay.Text(f)
+	if err != nil {
+		return in, err
+	}
+	more, err := secretsIn(text, what)
+	for _, secret := range more {
+		if !slices.Contains(in, secret) {
+			in = append(in, secret)
+		}
+	}
+	return in, err
 }
 
 // secretsIn returns the secrets that r contains. It reads pieces that overlap by the longest

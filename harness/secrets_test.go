@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/pki"
 )
@@ -68,6 +69,16 @@ func TestALanesSecretInOneOfItsFilesIsSaid(t *testing.T) {
 			require.EqualError(t, err, "search for secrets: in "+lane.Dir()+": the ticket is in below/leak.log; do not pass these files on")
 			require.Equal(t, verdict.Harness, verdict.Of(err))
 			require.NoError(t, os.Remove(leak))
+			// The text in a lane's page is compressed.
+			other := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(other, "timeline.ndjson"), []byte(`{"t_us":1,"kind":"serial","text":"`+lane.console().Ticket+`"}`), 0o600))
+			page, err := replay.Make(other, replay.Options{})
+			require.NoError(t, err)
+			require.NotContains(t, string(page), lane.console().Ticket)
+			require.NoError(t, os.WriteFile(filepath.Join(below, replay.File), page, 0o600))
+			err = lane.searchSecrets()
+			require.EqualError(t, err, "search for secrets: in "+lane.Dir()+": the ticket is in below/lane.html; do not pass these files on")
+			require.NoError(t, os.Remove(filepath.Join(below, replay.File)))
 		})
 	}
 }

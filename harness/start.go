@@ -366,5 +366,8 @@ func (b *bringUp) failed(err error) {
 	}
 	close(b.closing)
 	b.closeErr = b.release()
+	if b.log != nil {
+		b.leaveReplay(true)
+	}
 	close(b.closed)
 }

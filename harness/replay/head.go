@@ -1,0 +1,134 @@
+package replay
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// A Head is what stands on top of the page.
+type Head struct {
+	Name, Test string
+	// Outcome is passed, failed, product, harness, host, or unknown: of a lane that was killed.
+	Outcome string
+	// Sentence is the verdict in a sentence.
+	Sentence string
+	// Why is what is known of a failure besides; may be empty.
+	Why string
+	// Awaited and Saw are of the wait that failed; empty if none did.
+	Awaited, Saw string
+	Facts        []Fact
+	// Command runs the lane again.
+	Command string
+	// Left is what the page lacks, a sentence each.
+	Left []string
+
+	Fixture, Image, Display, Compression, Accel, Start, QEMU, Spicelane, Film string
+	Warm                                                                      bool
+}
+
+// A Fact is a word and what it is for this lane; More is what else there is to say of it.
+type Fact struct{ Name, Value, More string }
+
+// Badge is the outcome in a word or two.
+func (h Head) Badge() string {
+	switch h.Outcome {
+	case "product", "harness", "host":
+		return h.Outcome + " fault"
+	case "unknown":
+		return "no verdict"
+	}
+	return h.Outcome
+}
+
+// Title is the page's.
+func (h Head) Title() string { return h.Badge() + ": " + cmp.Or(h.Test, h.Name, "a lane") }
+
+// describe makes the head of what was read.
+func (l *lane) describe() {
+	h := &l.head
+	v := l.verdict
+	up := l.last
+	if v != nil {
+		h.Name, h.Test = cmp.Or(h.Name, plain(v.Name)), cmp.Or(h.Test, plain(v.Test))
+		h.Fixture, h.Accel = cmp.Or(h.Fixture, plain(v.Fixture)), cmp.Or(h.Accel, plain(v.Accel))
+		h.Warm = h.Warm || v.Warm
+		up = max(up, time.Duration(v.UpMS)*time.Millisecond)
+	}
+	l.judge(up)
+	if l.wait != nil && l.wait.Awaited != "" && h.Outcome != "passed" {
+		h.Awaited, h.Saw = l.wait.Awaited, l.wait.Saw
+	}
+	start := "cold"
+	if h.Warm {
+		start = "warm"
+	}
+	if v != nil && v.ReadyMS > 0 {
+		start += fmt.Sprintf(", ready after %s", seconds(time.Duration(v.ReadyMS)*time.Millisecond))
+	}
+	accel, why, _ := strings.Cut(h.Accel, ": ")
+	name := h.Name
+	if strings.HasSuffix(h.Test, name) {
+		name = "" // a lane is called after its test
+	}
+	for _, f := range []Fact{
+		{"Test", h.Test, ""}, {"Lane", name, ""}, {"Guest", cmp.Or(h.Fixture, h.Image), ""}, {"Accelerator", accel, why},
+		{"Start", start, h.Start}, {"Lived", seconds(up), ""}, {"Display", strings.Trim(h.Display+", "+h.Compression, ", "), ""},
+		{"QEMU", h.QEMU, ""}, {"Spicelane", h.Spicelane, ""},
+	} {
+		if f.Value != "" {
+			h.Facts = append(h.Facts, f)
+		}
+	}
+	if l.film == nil && h.Film == "off" {
+		l.lack("this lane was not filmed (film: off)")
+	} else if l.film == nil {
+		l.lack("there is no film: only the built-in client makes one")
+	}
+	h.Left = l.left
+}
+
+// judge says how the lane ended.
+func (l *lane) judge(up time.Duration) {
+	h, v := &l.head, l.verdict
+	what := "lane"
+	if h.Test != "" {
+		what = "test"
+	}
+	switch {
+	case v == nil:
+		h.Outcome = "unknown"
+		h.Sentence = fmt.Sprintf("The %s has no verdict: what ran it was killed. The timeline ends after %s.", what, seconds(l.last))
+	case v.OK:
+		h.Outcome = "passed"
+		h.Sentence = fmt.Sprintf("The %s passed; its lane lived for %s.", what, seconds(up))
+	case v.Verdict == verdict.Product, v.Verdict == verdict.Harness, v.Verdict == verdict.Host:
+		h.Outcome = string(v.Verdict)
+		where := ""
+		if v.Hop != "" {
+			where = fmt.Sprintf(" (%s)", plain(string(v.Hop)))
+		}
+		h.Sentence, h.Why = split(v.Reason)
+		h.Sentence = fmt.Sprintf("%s fault%s: %s", strings.ToUpper(h.Outcome[:1])+h.Outcome[1:], where, h.Sentence)
+	default:
+		h.Outcome = "failed"
+		h.Sentence, h.Why = split(cmp.Or(v.Reason, "nothing is known of why"))
+		h.Sentence = "The test failed: " + h.Sentence
+		if l.wait != nil && l.wait.Awaited != "" {
+			h.Sentence = "The test failed after it awaited " + l.wait.Awaited
+			_, h.Why = split(l.wait.Err)
+		}
+	}
+}
+
+// split parts a reason in what fits into a headline and the rest.
+func split(reason string) (sentence, rest string) {
+	reason = plain(reason)
+	if at := strings.Index(reason, "; "); at > 0 {
+		return reason[:at], reason[at+2:]
+	}
+	return reason, ""
+}

@@ -1,0 +1,665 @@
+(function () {
+'use strict';
+const $ = id => document.getElementById(id);
+const make = (name, cls, text) => {
+  const e = document.createElement(name);
+  if (cls) e.className = cls;
+  if (text !== undefined) e.textContent = text;
+  return e;
+};
+// One colour a track, told apart also by those who see fewer of them by name and order.
+const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', screen: '#8a56c9', serial: '#2a8a9e',
+  qemu: '#a0623d', qmp: '#b58a2c', proxy: '#c04f8f', client: '#5568b8', test: '#4a7a2a', other: '#7a7f87'};
+
+function bytes(base64) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
+  const s = atob(base64), out = new Uint8Array(s.length);
+  for (let i = 0; i < s.length; i++) out[i] = s.charCodeAt(i);
+  return out;
+}
+async function unpack(base64) {
+  const stream = new Blob([bytes(base64)]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return JSON.parse(await new Response(stream).text());
+}
+// last returns the index of the last element of a sorted list that is at most t; -1 for none.
+function last(list, t, at = i => list[i]) {
+  let lo = 0, hi = list.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (at(mid) <= t) lo = mid + 1; else hi = mid;
+  }
+  return lo - 1;
+}
+function seconds(us) { return (us / 1e6).toFixed(3); }
+function say(text) { $('message').textContent = text; $('message').hidden = !text; }
+
+// ---- pictures ----
+
+let pictures = '';
+// A frame's PNG is decoded when it is wanted first.
+function bitmap(at, length) {
+  const png = new Blob([bytes(pictures.substr(at, length))], {type: 'image/png'});
+  return createImageBitmap(png, {colorSpaceConversion: 'none', premultiplyAlpha: 'none'});
+}
+function context(canvas) { return canvas.getContext('2d', {alpha: false, willReadFrequently: true}); }
+
+// A Reel paints the frames of one display onto a canvas of its own.
+class Reel {
+  constructor(frames) {
+    this.frames = frames;
+    this.canvas = document.createElement('canvas');
+    this.at = -1; // the frame that is painted
+    this.turn = Promise.resolve();
+  }
+  index(t) { return last(this.frames, t, i => this.frames[i].t); }
+  // show paints the frame with that index; one call after the other.
+  show(index) { return this.turn = this.turn.then(() => this.paint(index)); }
+  async paint(index) {
+    if (index === this.at) return;
+    let from = index;
+    while (from > 0 && !this.frames[from].key && !this.frames[from].gone && from !== this.at + 1) from--;
+    if (index < 0 || this.frames[index].gone) { this.at = index; return; }
+    const todo = this.frames.slice(from, index + 1);
+    const decoded = await Promise.all(todo.flatMap(f => (f.p || []).map(p => bitmap(p[4], p[5]))));
+    let n = 0;
+    for (const f of todo) {
+      if (f.key && (this.canvas.width !== f.size[0] || this.canvas.height !== f.size[1])) {
+        this.canvas.width = f.size[0];
+        this.canvas.height = f.size[1];
+      }
+      const c = context(this.canvas);
+      for (const p of f.p || []) {
+        c.drawImage(decoded[n], p[0], p[1]);
+        decoded[n++].close();
+      }
+    }
+    this.at = index;
+  }
+}
+
+// ---- state ----
+
+let data, T, D, K, X, bad; // events
+let shown = null;          // indexes of the events that pass the filter; null: all
+let now = 0, current = -1; // the moment; the place of its event among those shown
+let view = [0, 1];         // of the tracks
+let reels = new Map(), reel = null, thumbs = null;
+const hidden = new Set();
+let needle = '';
+let playing = 0;
+const count = () => shown ? shown.length : T.length;
+const event = i => shown ? shown[i] : i;
+const place = t => last({length: count()}, t, i => T[event(i)]);
+
+function seek(t, where) {
+  now = Math.min(Math.max(t, data.from), data.to);
+  current = where === undefined ? place(now) : where;
+  drawRows(true);
+  drawCursor();
+  $('now').textContent = seconds(now) + ' s of ' + seconds(data.to) + ' s';
+  const s = $('tracks');
+  s.setAttribute('aria-valuenow', seconds(now));
+  s.setAttribute('aria-valuetext', seconds(now) + ' seconds');
+  remember();
+  return drawScreen();
+}
+let remembering = 0;
+function remember() {
+  clearTimeout(remembering);
+  remembering = setTimeout(() => { try { history.replaceState(null, '', '#t=' + seconds(now)); } catch { /* not everywhere */ } }, 200);
+}
+function deepLink() {
+  const m = /[#&]t=(-?\d+(?:\.\d+)?)/.exec(location.hash);
+  return m ? Math.round(parseFloat(m[1]) * 1e6) : null;
+}
+
+// ---- the screen ----
+
+let wanted = 0;
+async function drawScreen() {
+  const mine = ++wanted;
+  if (reel) await reel.show(reel.index(now));
+  if (mine !== wanted) return; // there is a newer one
+  const none = !reel || reel.at < 0 || !!reel.frames[reel.at].gone;
+  const other = picked();
+  $('view').classList.toggle('none', none && !other);
+  const screen = $('screen');
+  screen.hidden = none;
+  if (!none) {
+    if (screen.width !== reel.canvas.width || screen.height !== reel.canvas.height) {
+      screen.width = reel.canvas.width;
+      screen.height = reel.canvas.height;
+    }
+    context(screen).drawImage(reel.canvas, 0, 0);
+    screen.setAttribute('aria-label', 'The client\'s picture at ' + seconds(reel.frames[reel.at].t) + ' seconds, ' + screen.width + ' by ' + screen.height);
+  }
+  await drawOther(other, none);
+  layout();
+}
+function picked() {
+  const i = parseInt($('picture').value, 10);
+  return Number.isNaN(i) ? null : data.pics[i];
+}
+async function drawOther(pic, none) {
+  const other = $('other'), mode = none ? 'side' : $('compare').value;
+  other.hidden = !pic;
+  $('split').hidden = !pic || mode !== 'swipe';
+  $('frame').className = pic ? (mode === 'side' ? 'side' : 'over') : '';
+  other.style.clipPath = '';
+  $('difference').textContent = '';
+  if (!pic) return;
+  pic.bitmap = pic.bitmap || await bitmap(pic.at[0], pic.at[1]);
+  other.width = pic.bitmap.width;
+  other.height = pic.bitmap.height;
+  const c = context(other);
+  c.drawImage(pic.bitmap, 0, 0);
+  other.setAttribute('aria-label', pic.name + ', from ' + pic.via);
+  if (none) return;
+  $('difference').textContent = markDifference(c, other, mode === 'difference');
+  if (mode === 'swipe') swipe(split);
+}
+// markDifference says how the film's picture and the other one differ, and shows where if it is to.
+function markDifference(c, other, show) {
+  const screen = $('screen'), w = Math.min(screen.width, other.width), h = Math.min(screen.height, other.height);
+  if (!w || !h) return '';
+  const a = context(screen).getImageData(0, 0, w, h), b = c.getImageData(0, 0, w, h);
+  const pa = new Uint32Array(a.data.buffer), pb = new Uint32Array(b.data.buffer);
+  let n = 0, first = -1, x0 = w, y0 = h, x1 = 0, y1 = 0;
+  for (let i = 0; i < pa.length; i++) {
+    if (pa[i] !== pb[i]) {
+      const x = i % w, y = (i / w) | 0;
+      if (!n++) first = i;
+      x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y);
+      if (show) pb[i] = 0xff2030f0;
+    } else if (show) {
+      const v = (pa[i] & 255) * .3 + (pa[i] >> 8 & 255) * .59 + (pa[i] >> 16 & 255) * .11, g = 150 + v * .35 | 0;
+      pb[i] = 0xff000000 | g << 16 | g << 8 | g;
+    }
+  }
+  if (show) c.putImageData(b, 0, 0);
+  const sizes = screen.width === other.width && screen.height === other.height ? '' :
+    'the sizes differ, ' + screen.width + '×' + screen.height + ' and ' + other.width + '×' + other.height + '; ';
+  if (!n) return sizes + 'no pixel differs at this moment';
+  return sizes + n + (n === 1 ? ' pixel differs' : ' pixels differ') + ', the first at ' + first % w + ', ' + ((first / w) | 0) +
+    '; all within ' + (x1 - x0 + 1) + '×' + (y1 - y0 + 1) + ' at ' + x0 + ', ' + y0;
+}
+let split = .5;
+function swipe(part) {
+  split = Math.min(Math.max(part, 0), 1);
+  $('other').style.clipPath = 'inset(0 0 0 ' + split * 100 + '%)';
+  $('split').style.left = split * 100 + '%';
+}
+function layout() {
+  const v = $('view'), screen = $('screen'), other = $('other'), zoom = $('zoom').value;
+  const base = screen.hidden ? other : screen;
+  if (!base.width || base.hidden) return;
+  const two = !other.hidden && !screen.hidden && $('frame').className === 'side';
+  const column = getComputedStyle($('frame')).flexDirection === 'column';
+  let scale = parseFloat(zoom);
+  if (zoom === 'fit') {
+    const style = getComputedStyle(v), pad = parseFloat(style.paddingLeft) * 2;
+    const w = base.width * (two && !column ? 2 : 1), h = base.height;
+    scale = (v.clientWidth - pad - (two ? 8 : 0)) / w;
+    if (innerWidth > 820) scale = Math.min(scale, (v.clientHeight - pad) / h);
+    scale = Math.max(.05, Math.min(scale, 3));
+  }
+  for (const c of [screen, other]) {
+    c.style.width = c.width * scale + 'px';
+    c.style.height = c.height * scale + 'px';
+    c.style.imageRendering = scale < 1 ? 'auto' : 'pixelated';
+  }
+}
+function inspect(e) {
+  const c = e.currentTarget, box = c.getBoundingClientRect();
+  const x = Math.floor((e.clientX - box.left) / box.width * c.width), y = Math.floor((e.clientY - box.top) / box.height * c.height);
+  if (x < 0 || y < 0 || x >= c.width || y >= c.height) return;
+  const p = context(c).getImageData(x, y, 1, 1).data;
+  $('pixel').textContent = x + ', ' + y + '  #' + [p[0], p[1], p[2]].map(v => v.toString(16).padStart(2, '0')).join('');
+}
+
+// ---- events and logs ----
+
+const rowHeight = 20, tallest = 8e6; // browsers do not scroll much farther
+function filter() {
+  const low = needle.toLowerCase();
+  const off = data.tracks.map(t => hidden.has(t.id));
+  if (!low && !off.includes(true)) shown = null;
+  else {
+    const list = [];
+    for (let i = 0; i < X.length; i++) if (!off[K[i]] && (!low || X[i].toLowerCase().includes(low))) list.push(i);
+    shown = list;
+  }
+  current = place(now);
+  $('found').textContent = count() === T.length ? T.length + ' lines' : count() + ' of ' + T.length;
+  $('spacer').style.height = Math.min(count() * rowHeight, tallest) + 'px';
+  drawRows(true);
+  drawTracks();
+  if (!$('table').hidden) drawTable();
+}
+// The list scrolls in pixels as long as browsers let it, and in proportion beyond.
+function topRow() {
+  const box = $('rows'), all = count() * rowHeight;
+  if (all <= tallest) return box.scrollTop / rowHeight;
+  const room = box.clientHeight / rowHeight;
+  return box.scrollTop / Math.max(1, tallest - box.clientHeight) * (count() - room);
+}
+function scrollToRow(row) {
+  const box = $('rows'), room = box.clientHeight / rowHeight, all = count() * rowHeight;
+  row = Math.max(0, Math.min(row, count() - room));
+  box.scrollTop = all <= tallest ? row * rowHeight : row / Math.max(1, count() - room) * (tallest - box.clientHeight);
+}
+let following = false;
+function drawRows(follow) {
+  const box = $('rows'), room = box.clientHeight / rowHeight;
+  if (follow && room > 0) {
+    const top = topRow();
+    if (current < top + 1 || current > top + room - 2) {
+      following = true;
+      scrollToRow(current - room * .4);
+    }
+  }
+  const top = topRow(), first = Math.max(0, Math.floor(top)), end = Math.min(count(), Math.ceil(top + room) + 1);
+  const w = $('window');
+  const list = [];
+  for (let i = first; i < end; i++) {
+    const e = event(i), t = data.tracks[K[e]];
+    const row = make('div', 'row' + (bad.has(e) ? ' bad' : '') + (T[e] > now ? ' later' : ''));
+    row.id = 'row-' + i;
+    row.dataset.i = i;
+    row.setAttribute('role', 'option');
+    row.setAttribute('aria-setsize', count());
+    row.setAttribute('aria-posinset', i + 1);
+    row.setAttribute('aria-selected', i === current);
+    row.style.setProperty('--c', colours[t.id]);
+    row.append(make('time', '', seconds(T[e])), highlighted(X[e].slice(0, 400)), make('em', '', t.name));
+    list.push(row);
+  }
+  w.replaceChildren(...list);
+  w.style.top = box.scrollTop - (top - first) * rowHeight + 'px';
+  if (current >= first && current < end) box.setAttribute('aria-activedescendant', 'row-' + current);
+  else box.removeAttribute('aria-activedescendant');
+  const e = current >= 0 ? event(current) : -1;
+  $('detail').textContent = e < 0 ? '' : seconds(T[e]) + ' s  ' + data.tracks[K[e]].name + (D[e] ? '  took ' + seconds(D[e]) + ' s' : '') + '\n' + X[e];
+}
+function highlighted(text) {
+  const span = make('span');
+  if (!needle) { span.textContent = text; return span; }
+  const low = text.toLowerCase(), n = needle.toLowerCase();
+  let from = 0;
+  for (let at = low.indexOf(n); at >= 0 && low.length === text.length; at = low.indexOf(n, from)) {
+    span.append(text.slice(from, at), make('mark', '', text.slice(at, at + n.length)));
+    from = at + n.length;
+  }
+  span.append(text.slice(from));
+  return span;
+}
+const page = 200;
+let tableFrom = -1;
+function drawTable(from) {
+  if (from === undefined) from = Math.max(0, Math.floor(current / page) * page);
+  tableFrom = from;
+  const end = Math.min(count(), from + page), rows = [];
+  for (let i = from; i < end; i++) {
+    const e = event(i), row = make('tr');
+    row.append(make('td', '', seconds(T[e])), make('td', '', data.tracks[K[e]].name), make('td', '', X[e]));
+    rows.push(row);
+  }
+  $('table-body').replaceChildren(...rows);
+  $('table-page').textContent = count() ? 'lines ' + (from + 1) + ' to ' + end + ' of ' + count() : 'no lines';
+  $('table-back').disabled = from <= 0;
+  $('table-on').disabled = end >= count();
+}
+function chips() {
+  const sum = data.tracks.map(() => 0);
+  for (let i = 0; i < K.length; i++) sum[K[i]]++;
+  $('chips').replaceChildren(...data.tracks.map((t, k) => {
+    const b = make('button');
+    b.type = 'button';
+    b.title = 'Show or hide; double click: only this';
+    b.style.setProperty('--c', colours[t.id]);
+    b.append(make('i'), t.name, make('b', '', sum[k]));
+    const press = () => b.setAttribute('aria-pressed', !hidden.has(t.id));
+    press();
+    b.onclick = () => { if (!hidden.delete(t.id)) hidden.add(t.id); press(); filter(); };
+    b.ondblclick = () => {
+      const only = data.tracks.every(o => o.id === t.id || hidden.has(o.id));
+      hidden.clear();
+      if (!only) for (const o of data.tracks) if (o.id !== t.id) hidden.add(o.id);
+      chips();
+      filter();
+    };
+    return b;
+  }));
+}
+
+// ---- the tracks ----
+
+const trackHeight = 17, top0 = 18;
+let gutter = 62, byTrack = [], strip = 0;
+const x = t => gutter + (t - view[0]) / (view[1] - view[0]) * (width() - gutter - 10);
+const timeAt = px => view[0] + (px - gutter) / (width() - gutter - 10) * (view[1] - view[0]);
+const width = () => $('tracks').clientWidth;
+function drawTracks() {
+  const canvas = $('ruler'), w = width();
+  if (!w) return;
+  strip = thumbs ? 46 : 0;
+  const h = top0 + strip + data.tracks.length * trackHeight + 4, dpr = devicePixelRatio || 1;
+  canvas.width = w * dpr;
+  canvas.height = h * dpr;
+  canvas.style.height = h + 'px';
+  const c = canvas.getContext('2d'), css = getComputedStyle(document.documentElement);
+  const ink = css.getPropertyValue('--ink'), soft = css.getPropertyValue('--soft'), line = css.getPropertyValue('--line'), red = css.getPropertyValue('--bad');
+  c.scale(dpr, dpr);
+  c.font = '11px system-ui, sans-serif';
+  c.textBaseline = 'middle';
+  // the ruler
+  const span = view[1] - view[0], step = niceStep(span / Math.max(2, w / 110));
+  c.fillStyle = soft;
+  for (let t = Math.ceil(view[0] / step) * step; t <= view[1]; t += step) {
+    c.fillRect(Math.round(x(t)), top0 - 4, 1, 4);
+    const label = (t / 1e6).toFixed(step >= 1e6 ? 0 : step >= 1e5 ? 1 : step >= 1e4 ? 2 : 3) + ' s';
+    c.fillText(label, Math.min(x(t) + 3, w - c.measureText(label).width - 2), 8);
+  }
+  drawThumbs(c, line);
+  // marks go over all tracks: below the events
+  for (const m of data.marks) {
+    const left = x(m.t), wide = Math.max(1, x(m.t + m.d) - left);
+    if (left + wide < gutter || left > w) continue;
+    c.globalAlpha = m.kind === 'wait' ? .13 : .55;
+    c.fillStyle = m.kind === 'fault' ? colours.fault : red;
+    c.fillRect(Math.max(gutter, left), top0 + strip, wide, h);
+    c.globalAlpha = 1;
+  }
+  data.tracks.forEach((t, k) => {
+    const y = top0 + strip + k * trackHeight, mid = y + trackHeight / 2;
+    c.fillStyle = line;
+    c.fillRect(0, y, w, 1);
+    c.globalAlpha = hidden.has(t.id) ? .4 : 1;
+    c.fillStyle = ink;
+    c.fillText(t.name, 10, mid + 1);
+    const list = byTrack[k], from = Math.max(0, last(list, view[0], i => T[list[i]]) - 50), to = last(list, view[1], i => T[list[i]]);
+    c.fillStyle = colours[t.id];
+    if (to - from < 4000) {
+      for (let i = from; i <= to; i++) tick(c, list[i], y, red, colours[t.id]);
+    } else { // more than pixels
+      let i = from;
+      for (let px = gutter; px < w - 8 && i <= to; px++) {
+        const upTo = last(list, timeAt(px + 1), j => T[list[j]]);
+        if (upTo >= i) {
+          c.globalAlpha = Math.min(1, .35 + (upTo - i) / 20);
+          c.fillRect(px, y + 4, 1, trackHeight - 7);
+          i = upTo + 1;
+        }
+      }
+    }
+    c.globalAlpha = 1;
+  });
+  drawCursor();
+}
+function tick(c, e, y, red, colour) {
+  const left = x(T[e]), wide = D[e] ? Math.max(2, x(T[e] + D[e]) - left) : 2;
+  if (left + wide < gutter) return;
+  const from = Math.max(gutter, left);
+  c.fillStyle = bad.has(e) ? red : colour;
+  if (D[e]) {
+    c.globalAlpha *= .45;
+    c.fillRect(from, y + 4, left + wide - from, trackHeight - 7);
+    c.globalAlpha /= .45;
+    c.fillRect(from, y + 4, 2, trackHeight - 7);
+  } else c.fillRect(from, y + 3, 2, trackHeight - 5);
+}
+function niceStep(us) {
+  for (const s of [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 3e7, 6e7, 12e7, 3e8, 6e8, 18e8, 36e8]) if (s >= us) return s;
+  return Math.ceil(us / 36e8) * 36e8;
+}
+function drawCursor() {
+  const px = x(now), c = $('cursor');
+  c.hidden = px < gutter - 1 || px > width();
+  c.style.left = px + 'px';
+  c.style.height = $('ruler').style.height;
+}
+// The strip of small pictures is made when nothing else is to be done.
+let stripRun = 0;
+async function makeThumbs() {
+  if (!reel || !reel.frames.length) { thumbs = null; return; }
+  const mine = ++stripRun, height = 40;
+  const own = new Reel(reel.frames), key = reel.frames.find(f => f.key);
+  if (!key) return;
+  const wide = Math.max(20, Math.round(height * key.size[0] / key.size[1])), room = width() - gutter - 10;
+  const n = Math.max(1, Math.floor(room / (wide + 4))), list = [];
+  for (let i = 0; i < n; i++) {
+    const t = timeAt(gutter + (i + .5) * room / n), index = own.index(t);
+    await own.show(index);
+    if (mine !== stripRun) return;
+    const small = document.createElement('canvas');
+    if (index >= 0 && !own.frames[index].gone) {
+      small.width = wide * 2;
+      small.height = height * 2;
+      small.getContext('2d').drawImage(own.canvas, 0, 0, wide * 2, height * 2);
+    }
+    list.push({canvas: small, at: gutter + (i + .5) * room / n - wide / 2, wide, height});
+  }
+  thumbs = list;
+  drawTracks();
+}
+function drawThumbs(c, line) {
+  for (const t of thumbs || []) {
+    c.fillStyle = line;
+    c.fillRect(t.at - .5, top0 + 2.5, t.wide + 1, t.height + 1);
+    if (t.canvas.width && t.canvas.height !== 150) c.drawImage(t.canvas, t.at, top0 + 3, t.wide, t.height);
+  }
+}
+function zoomTime(factor, around) {
+  const all = data.to - data.from || 1;
+  let span = Math.min(Math.max((view[1] - view[0]) * factor, 2000), all * 1.02 || 2000);
+  let from = around - (around - view[0]) / (view[1] - view[0]) * span;
+  show(from, from + span);
+}
+function show(from, to) {
+  const pad = (data.to - data.from) * .01 || 1000, span = to - from;
+  from = Math.max(data.from - pad, Math.min(from, data.to + pad - span));
+  view = [from, from + span];
+  $('whole').hidden = span >= data.to - data.from;
+  drawTracks();
+  makeThumbs();
+}
+function showAll() { const pad = (data.to - data.from) * .01 || 1000; show(data.from - pad, data.to + pad); }
+
+// ---- playing ----
+
+function play(on) {
+  if (playing) cancelAnimationFrame(playing);
+  playing = 0;
+  const b = $('play');
+  b.setAttribute('aria-pressed', !!on);
+  b.textContent = on ? '❚❚' : '▶';
+  if (!on) return;
+  if (now >= data.to) seek(data.from);
+  let before = performance.now();
+  const tickOn = at => {
+    let t = now + (at - before) * 1000 * parseFloat($('speed').value);
+    before = at;
+    if ($('skip').checked) {
+      const next = Math.min(nextEvent(now), nextFrame(now));
+      if (next - now > 1e6 && t < next - 2e5) t = next - 2e5;
+    }
+    seek(t);
+    if (now >= data.to) return play(false);
+    playing = requestAnimationFrame(tickOn);
+  };
+  playing = requestAnimationFrame(tickOn);
+}
+function nextEvent(t) { const i = place(t) + 1; return i < count() ? T[event(i)] : data.to; }
+function nextFrame(t) { if (!reel) return data.to; const f = reel.frames[reel.index(t) + 1]; return f ? f.t : data.to; }
+function stepEvent(by) {
+  const i = Math.min(Math.max(current + by, 0), count() - 1);
+  if (i >= 0) seek(T[event(i)], i);
+}
+function stepFrame(by) {
+  if (!reel) return;
+  let i = reel.index(now);
+  if (by < 0 && i >= 0 && reel.frames[i].t < now) i++;
+  const f = reel.frames[Math.min(Math.max(i + by, 0), reel.frames.length - 1)];
+  if (f) seek(f.t);
+}
+
+// ---- what people do ----
+
+function keys(e) {
+  if (e.ctrlKey || e.altKey || e.metaKey || $('help').open) return;
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== 'checkbox';
+  if (typing) { if (e.key === 'Escape') e.target.blur(); return; }
+  if (e.key === ' ' && /^(BUTTON|SUMMARY|INPUT)$/.test(e.target.tagName)) return;
+  const act = {
+    ArrowLeft: () => e.shiftKey ? stepFrame(-1) : stepEvent(-1), ArrowRight: () => e.shiftKey ? stepFrame(1) : stepEvent(1),
+    ArrowUp: () => stepEvent(-1), ArrowDown: () => stepEvent(1), ' ': () => play(!playing), Home: () => seek(data.from), End: () => seek(data.to),
+    f: () => seek(data.focus), '/': () => $('search').focus(), d: () => cycle($('compare')), z: () => cycle($('zoom')), s: () => cycle($('speed')),
+    '+': () => zoomTime(.5, now), '=': () => zoomTime(.5, now), '-': () => zoomTime(2, now), 0: showAll, '?': () => $('help').showModal(),
+  }[e.key];
+  if (!act) return;
+  e.preventDefault();
+  act();
+}
+function cycle(select) {
+  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+  select.dispatchEvent(new Event('change'));
+}
+function drag(element, move) {
+  element.addEventListener('pointerdown', e => {
+    if (e.button) return;
+    element.setPointerCapture(e.pointerId);
+    move(e);
+    element.addEventListener('pointermove', move);
+    element.addEventListener('pointerup', () => element.removeEventListener('pointermove', move), {once: true});
+    element.addEventListener('pointercancel', () => element.removeEventListener('pointermove', move), {once: true});
+  });
+}
+function wire() {
+  document.addEventListener('keydown', keys);
+  $('back').onclick = () => stepEvent(-1);
+  $('on').onclick = () => stepEvent(1);
+  $('to-start').onclick = () => seek(data.from);
+  $('to-end').onclick = () => seek(data.to);
+  $('play').onclick = () => play(!playing);
+  $('whole').onclick = showAll;
+  $('help-button').onclick = () => $('help').showModal();
+  $('rows').addEventListener('scroll', () => { if (following) { following = false; return; } drawRows(false); });
+  $('rows').addEventListener('click', e => {
+    const row = e.target.closest('.row');
+    if (row) { const i = +row.dataset.i; play(false); seek(T[event(i)], i); }
+  });
+  let waiting = 0;
+  $('search').addEventListener('input', e => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { needle = e.target.value; filter(); }, T.length > 50000 ? 250 : 0);
+  });
+  drag($('tracks'), e => { play(false); seek(timeAt(e.clientX - $('tracks').getBoundingClientRect().left)); });
+  $('tracks').addEventListener('wheel', e => {
+    if (!e.ctrlKey && Math.abs(e.deltaY) < Math.abs(e.deltaX)) { const by = e.deltaX / width() * (view[1] - view[0]); show(view[0] + by, view[1] + by); }
+    else if (e.ctrlKey || e.shiftKey) zoomTime(Math.exp(e.deltaY / 300), timeAt(e.clientX - $('tracks').getBoundingClientRect().left));
+    else return;
+    e.preventDefault();
+  }, {passive: false});
+  drag($('split'), e => { const box = $('frame').getBoundingClientRect(); swipe((e.clientX - box.left) / box.width); });
+  for (const id of ['compare', 'zoom']) $(id).addEventListener('change', drawScreen);
+  $('picture').addEventListener('change', () => { const p = picked(); if (p) seek(p.t); else drawScreen(); });
+  $('display').addEventListener('change', () => { reel = reels.get(+$('display').value); drawScreen(); makeThumbs(); });
+  for (const id of ['screen', 'other']) $(id).addEventListener('pointermove', inspect);
+  $('view').addEventListener('pointerleave', () => { $('pixel').textContent = ''; });
+  $('as-table').onclick = () => {
+    const on = $('table').hidden;
+    $('table').hidden = !on;
+    $('rows').hidden = on;
+    $('as-table').setAttribute('aria-pressed', on);
+    if (on) drawTable(); else drawRows(true);
+  };
+  $('table-back').onclick = () => drawTable(Math.max(0, tableFrom - page));
+  $('table-on').onclick = () => drawTable(tableFrom + page);
+  addEventListener('beforeprint', () => drawTable());
+  addEventListener('hashchange', () => { const t = deepLink(); if (t !== null) seek(t); });
+  new ResizeObserver(() => { drawTracks(); drawRows(true); makeThumbs(); }).observe($('main'));
+  new ResizeObserver(layout).observe($('view'));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', drawTracks);
+}
+function theme() {
+  const root = document.documentElement, key = 'spicelane-theme', order = ['', 'light', 'dark'];
+  const set = v => { if (v) root.dataset.theme = v; else delete root.dataset.theme; $('theme').textContent = v ? 'Theme: ' + v : 'Theme'; if (data) drawTracks(); };
+  let value = '';
+  try { value = localStorage.getItem(key) || ''; } catch { /* not for files, in some browsers */ }
+  set(order.includes(value) ? value : '');
+  $('theme').onclick = () => {
+    value = order[(order.indexOf(root.dataset.theme || '') + 1) % 3];
+    set(value);
+    try { localStorage.setItem(key, value); } catch { /* it is not remembered then */ }
+  };
+}
+function copy() {
+  if (!$('copy')) return;
+  $('copy').onclick = async () => {
+    try { await navigator.clipboard.writeText($('command').textContent); }
+    catch { getSelection().selectAllChildren($('command')); document.execCommand('copy'); }
+    $('copy').textContent = 'Copied';
+    setTimeout(() => { $('copy').textContent = 'Copy'; }, 1500);
+  };
+}
+function fill() {
+  const byDisplay = new Map();
+  for (const f of data.film) {
+    const s = f.s || 0;
+    if (!byDisplay.has(s)) byDisplay.set(s, []);
+    byDisplay.get(s).push(f);
+  }
+  for (const [s, frames] of [...byDisplay].sort((a, b) => a[0] - b[0])) {
+    reels.set(s, new Reel(frames));
+    const o = make('option', '', s);
+    o.value = s;
+    $('display').append(o);
+  }
+  reel = reels.values().next().value || null;
+  $('display-label').hidden = reels.size < 2;
+  const none = make('option', '', 'nothing');
+  none.value = '';
+  $('picture').append(none);
+  data.pics.forEach((p, i) => {
+    const o = make('option', '', p.name + ' (' + seconds(p.t) + ' s)');
+    o.value = i;
+    $('picture').append(o);
+  });
+  $('picture').disabled = $('compare').disabled = !data.pics.length;
+  for (const m of data.marks.slice(-4)) {
+    const b = make('button', m.kind + '-mark', (m.kind === 'wait' ? 'failed wait' : m.kind) + ' ' + seconds(m.t + m.d) + ' s');
+    b.type = 'button';
+    b.title = m.text;
+    b.onclick = () => seek(m.t + m.d);
+    $('marks').append(b);
+  }
+  $('tracks').setAttribute('aria-valuemin', seconds(data.from));
+  $('tracks').setAttribute('aria-valuemax', seconds(data.to));
+}
+
+async function open() {
+  theme();
+  copy();
+  if (typeof DecompressionStream === 'undefined') return say('This browser is too old for the film, the timeline and the logs: it needs DecompressionStream (2023).');
+  try { data = await unpack($('data').textContent); } catch (e) { return say('What is in this page cannot be read: ' + e); }
+  pictures = $('pictures').textContent;
+  const n = data.t.length;
+  T = new Float64Array(n); D = Float64Array.from(data.d); K = Uint8Array.from(data.k); X = data.x; bad = new Set(data.bad || []);
+  for (let i = 0, t = 0; i < n; i++) T[i] = t += data.t[i];
+  data.t = data.d = data.k = null;
+  data.marks = data.marks || []; data.film = data.film || []; data.pics = data.pics || []; data.tracks = data.tracks || [];
+  byTrack = data.tracks.map(() => []);
+  for (let i = 0; i < n; i++) byTrack[K[i]].push(i);
+  fill();
+  $('main').hidden = false;
+  chips();
+  const pad = (data.to - data.from) * .01 || 1000;
+  view = [data.from - pad, data.to + pad];
+  filter();
+  const t = deepLink();
+  await seek(t === null ? data.focus : t);
+  wire();
+}
+// For tests, and for people with a console: seek ends when the picture is there.
+window.lane = {ready: open(), seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; }};
+})();

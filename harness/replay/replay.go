@@ -1,0 +1,246 @@
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/spicelane/spicelane/internal/atomicfile"
+)
+
+// File is the page's name in a lane's directory.
+const File = "lane.html"
+
+// DefaultMaxBytes is how large a page grows.
+const DefaultMaxBytes = 10 << 20
+
+// Options say what to put into a page.
+type Options struct {
+	// MaxBytes is how large the page grows. Beyond that, frames of the film are left out first, those
+	// around the failure last; then entries of logs and timeline. Default: DefaultMaxBytes.
+	MaxBytes int
+	// LastPicture leaves out all of the film but its end: of a lane that passed, only its last
+	// picture is of interest.
+	LastPicture bool
+	// TestOutput is what the lane's test printed; empty if that is not known.
+	TestOutput string
+}
+
+func (o Options) maxBytes() int {
+	if o.MaxBytes > 0 {
+		return o.MaxBytes
+	}
+	return DefaultMaxBytes
+}
+
+// Write makes the page of the lane in dir, as dir/lane.html.
+func Write(dir string, o Options) error {
+	b, err := Make(dir, o)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, File), b, 0o644)
+}
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+//go:embed page.js
+var pageJS string
+
+var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
+
+// digest returns what a content security policy calls a script or style by.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// Policy is the content security policy of the page: its own script and style, and nothing
+// else from anywhere.
+func Policy() string {
+	return fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'",
+		digest(pageJS), digest(pageCSS))
+}
+
+// Make returns the page of the lane in dir. It is an error only if there is no lane in dir.
+func Make(dir string, o Options) ([]byte, error) {
+	l, err := gather(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	pictures, film := l.pack(o)
+	data, err := l.data(film, pictures, o.maxBytes()-len(pictures)-len(pageJS)-len(pageCSS)-len(pageHTML))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	// Only the head is anybody's text, and the template escapes it. The rest is this package's
+	// own, or base64.
+	fmt.Fprintf(&b, pageTop, template.HTMLEscapeString(Policy()), template.HTMLEscapeString(l.head.Title()), pageCSS)
+	if err := pageTemplate.Execute(&b, l.head); err != nil {
+		return nil, fmt.Errorf("replay: %w", err)
+	}
+	fmt.Fprintf(&b, pageEnd, data, pictures, pageJS)
+	return b.Bytes(), nil
+}
+
+const (
+	pageTop = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="%s">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>%s</title>
+<style>%s</style>
+</head>
+`
+	pageEnd = dataBegin + "%s" + dataEnd + `
+<script type="application/octet-stream" id="pictures">%s</script>
+<script>%s</script>
+</body>
+</html>
+`
+)
+
+// What begins and ends the block of a page that has the lane's text.
+const (
+	dataBegin = `<script type="application/octet-stream" id="data">`
+	dataEnd   = `</script>`
+)
+
+// Text returns the text in a page, which is compressed there: whoever looks for something in a
+// lane's files looks for it in this, too. It is empty if r is no page.
+func Text(r io.Reader) (io.Reader, error) {
+	br := bufio.NewReaderSize(r, 64<<10)
+	for {
+		// The block is one line.
+		line, err := br.ReadString('\n')
+		if _, data, ok := strings.Cut(line, dataBegin); ok {
+			data, _, _ = strings.Cut(data, dataEnd)
+			packed, err := base64.StdEncoding.DecodeString(data)
+			if err != nil {
+				return nil, fmt.Errorf("replay: %w", err)
+			}
+			z, err := gzip.NewReader(bytes.NewReader(packed))
+			if err != nil {
+				return nil, fmt.Errorf("replay: %w", err)
+			}
+			return z, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return strings.NewReader(""), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("replay: %w", err)
+		}
+	}
+}
+
+// pageData is what the page's script gets. Its names are those that page.js uses.
+type pageData struct {
+	From   int64         `json:"from"` // of the timeline, in microseconds
+	To     int64         `json:"to"`
+	Focus  int64         `json:"focus"` // what is shown first
+	Tracks []track       `json:"tracks"`
+	T      []int64       `json:"t"` // of each event; the difference to the one before
+	D      []int64       `json:"d"` // how long it took
+	K      []int         `json:"k"` // its track
+	X      []string      `json:"x"` // its text
+	Bad    []int         `json:"bad"`
+	Marks  []mark        `json:"marks"`
+	Film   []pageFrame   `json:"film"`
+	Pics   []pagePicture `json:"pics"`
+	Left   []string      `json:"left"`
+	Name   string        `json:"name"`
+}
+
+type track struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// A mark is something that is pointed out on all tracks.
+type mark struct {
+	T    int64  `json:"t"`
+	D    int64  `json:"d"`
+	Kind string `json:"kind"` // verdict, wait, fault
+	Text string `json:"text"`
+}
+
+// A pageFrame is a frame of the film. Its patches are x, y, width, height, and where in the
+// block of pictures their PNG is.
+type pageFrame struct {
+	T       int64    `json:"t"`
+	Display uint8    `json:"s"`
+	Key     bool     `json:"key,omitempty"`
+	Gone    bool     `json:"gone,omitempty"`
+	Size    [2]int   `json:"size,omitzero"`
+	Patches [][6]int `json:"p,omitempty"`
+}
+
+// A pagePicture is a picture besides the film.
+type pagePicture struct {
+	T    int64  `json:"t"`
+	Name string `json:"name"`
+	Via  string `json:"via"`
+	At   [2]int `json:"at"`
+}
+
+// data returns what the page's script gets, compressed and in base64. Events are left out until it
+// is no longer than limit.
+func (l *lane) data(film []pageFrame, pictures string, limit int) (string, error) {
+	for try := 0; ; try++ {
+		d := l.pageData(film)
+		text, err := json.Marshal(d)
+		if err != nil {
+			return "", fmt.Errorf("replay: %w", err)
+		}
+		var packed bytes.Buffer
+		z, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+		if err != nil {
+			return "", fmt.Errorf("replay: %w", err)
+		}
+		if _, err = z.Write(text); err == nil {
+			err = z.Close()
+		}
+		if err != nil {
+			return "", fmt.Errorf("replay: %w", err)
+		}
+		size := base64.StdEncoding.EncodedLen(packed.Len())
+		limit := max(limit, minText)
+		if size <= limit || try == 4 {
+			return base64.StdEncoding.EncodeToString(packed.Bytes()), nil
+		}
+		l.thinEvents(0.9 * float64(limit) / float64(size))
+	}
+}
+
+// minText is how much of a page is for text, however large its pictures are.
+const minText = 1 << 20
+
+func us(d time.Duration) int64 { return d.Microseconds() }
+
+// exists tells whether there is a regular file.
+func exists(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode().IsRegular()
+}

@@ -96,7 +96,7 @@ var rules = []rule{
 	{
 		from: []string{"fixtures/digest"},
 		only: []string{"std"},
-		why:  "whoever writes a guest or a driver of their own can take the digest without anything else",
+		why:  "authors of other guests and drivers can import the digest without anything else",
 	},
 	{
 		from:  []string{"harness/qemu", "harness/serial"},
@@ -123,7 +123,7 @@ var rules = []rule{
 	{
 		from: []string{"harness/film"},
 		only: []string{"std", "github.com/klauspost/compress/...", "golang.org/x/sys/unix"},
-		why:  "a film is made of pixels, whoever draws them, and read where nothing is drawn",
+		why:  "a film is made of pixels from any source, and is also read where nothing draws",
 	},
 	{
 		from: []string{"harness/replay"},
@@ -159,7 +159,7 @@ var rules = []rule{
 	{
 		from: []string{"harness/truth/qxl", "harness/truth/catalogue"},
 		only: []string{"std"},
-		why:  "the catalogue is data: whoever has another server can walk it",
+		why:  "the catalogue is data: it can also be sent to another server",
 	},
 	{
 		from:   []string{"..."},

@@ -13,8 +13,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// A test's cleanup and its own Close may come together. Whoever comes second finds
-// the lane closed, and does not take away what the first still uses.
+// A test's cleanup and its own Close may run at once. The second call waits until the lane is closed,
+// and does not remove anything that the first still uses.
 func TestASecondCloseWaitsForTheFirst(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -141,7 +141,7 @@ func TestAWaitThatFailsTellsOfSoftFailures(t *testing.T) {
 	require.Empty(t, harness.SoftFailures("Linux\n"))
 }
 
-// saying returns the fixture of a guest that says a text on COM1 and then stands still:
+// saying returns the fixture of a guest that writes a text to COM1 and then halts:
 //
 //	mov si, text; next: lodsb; test al, al; jz halt; wait until COM1 takes a byte; out; jmp next; halt: hlt; jmp halt
 func saying(t *testing.T, text, more string) string {

@@ -23,7 +23,7 @@ func miscount(t *testing.T, lane *Lane, change func([]proxy.SessionInfo) []proxy
 			Sessions []proxy.SessionInfo `json:"sessions"`
 		}
 		if err := getJSON(r.Context(), api+"/sessions", lane.apiToken, &got); err != nil {
-			// Whoever asked has gone, or is told so.
+			// The client has gone, or gets this error.
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}

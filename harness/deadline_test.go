@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// requireTooShort demands that a lane was not begun for want of time.
+// requireTooShort demands that a lane was not started because the time was too short.
 func requireTooShort(t *testing.T, dir string, err error) *harness.DeadlineError {
 	t.Helper()
 	var short *harness.DeadlineError

@@ -58,7 +58,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, st.SPICEConnected)
 
-	// A storm of them, each with a token of its own. Each sees the screen before
+	// Many of them, each with its own token. Each sees the screen before
 	// the next: spice-server 0.15.1 crashes if a client hangs up while its
 	// channels are still being set up.
 	for range 10 {
@@ -110,7 +110,7 @@ func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 		case d.FrameCounter > first+2:
 			return
 		}
-		require.NoError(t, ctx.Err(), "the guest stands still")
+		require.NoError(t, ctx.Err(), "the guest does nothing")
 	}
 }
 
@@ -272,14 +272,14 @@ func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 	requireSamePicture(ctx, t, lane)
 }
 
-// Half open: neither end is told, and only who waits notices.
+// The connection is half open: neither end gets an error, and only waits notice it.
 func TestAFrozenChannelIsNoticedByWaitsAndFixedByAReconnect(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	require.NoError(t, lane.FreezeChannel("display:0"))
 	requireStandstill(t, lane)
 	requireGuestGoesOn(t, lane)
-	require.NoError(t, lane.Err(), "nobody was told")
+	require.NoError(t, lane.Err(), "no part has noticed")
 	require.NoError(t, lanetest.Control(t, lane).Reconnect(lane.Context()))
 	requireSamePicture(lane.Context(), t, lane)
 	requireKey(t, lane, 'f')
@@ -353,7 +353,7 @@ func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 		return err
 	})
 	waits.Go(func() error {
-		_, err := lane.AwaitSerial(ctx, "type=refresh_stats") // what the guest says when it is told to end
+		_, err := lane.AwaitSerial(ctx, "type=refresh_stats") // the guest writes this when it has to end
 		return err
 	})
 	require.NoError(t, lane.RestartBackend(ctx))
@@ -415,7 +415,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Whoever does it, the kernel or this process: what a slow path does is the same.
+// A slow path has the same effects whether the kernel or this process makes it slow.
 func TestASlowPathDelaysThePictureAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	places := []impair.Mode{impair.InProcess}
@@ -497,7 +497,7 @@ func TestAGuestThatPowersItselfOffFailsTheLane(t *testing.T) {
 	require.Equal(t, registry.StateStopped, lane.State().State)
 }
 
-// The guest did nothing; whoever holds the QMP socket did.
+// The holder of the QMP socket ended QEMU, not the guest.
 func TestAQEMUThatWasToldToQuitIsTheHarnesssFault(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})

@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A guest that moves to another QEMU while clients look at it: a session of one's own
-// is told where to, and dials there; the lane's client goes along by itself.
+// A guest moves to another QEMU while clients are connected. QEMU tells a session of the test where
+// the guest went, and the test dials there. The lane's client follows by itself.
 func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Proxy: harness.None})
@@ -50,7 +50,7 @@ func TestClientsFollowAGuestThatMoves(t *testing.T) {
 		})
 	})
 	require.NoError(t, err)
-	// Whoever is driven can also come back there.
+	// The lane's client can also disconnect and reconnect there.
 	require.NoError(t, lanetest.Control(t, lane).Disconnect(ctx))
 	require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
 	_, err = lane.AwaitDigest(ctx, "the guest after that", func(d harness.Digest) bool { return d.FrameCounter > after.FrameCounter })

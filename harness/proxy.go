@@ -23,7 +23,7 @@ const laneSource = "spicelane"
 
 // unixBackend tells whether QEMU's SPICE server uses a unix socket: our own proxy supports that,
 // other programs may not. A lane that asks for a compression has a TCP port: on a unix socket
-// spice-server sends bitmaps as they are, whatever it was told.
+// spice-server sends bitmaps as they are, whatever its configuration asks for.
 func (l *Lane) unixBackend() bool {
 	return l.cfg.Proxy == Builtin && !l.cfg.BackendTLS && l.cfg.Compression == ""
 }

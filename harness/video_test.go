@@ -17,7 +17,7 @@ import (
 )
 
 // withVideo is a lane whose QEMU makes video of what changes fast, and what is on its way to the
-// proxy is spoilt; nobody is told.
+// proxy is spoilt; no part reports it.
 func withVideo(proxy wrong.Proxy) harness.Config {
 	cfg := harness.WithDefect(harness.Config{Streaming: "all"}, harness.Defect{Proxy: proxy}, 10*time.Second)
 	cfg.Witness = false

@@ -234,7 +234,7 @@ func (c *Catalog) note(ctx context.Context, s *source, err error) {
 	text := ""
 	if err != nil {
 		if errors.Is(context.Cause(ctx), context.Canceled) {
-			return // whoever asked has gone
+			return // the caller has gone
 		}
 		s.errors.Add(1)
 		text = err.Error()

@@ -186,7 +186,7 @@ func TestASourceThatFailsDoesNotTakeTheOthersConsolesAway(t *testing.T) {
 	assert.Equal(t, "one", all[0].Name)
 }
 
-// hanging answers only when it is told to stop.
+// hanging answers only when its context ends.
 type hanging struct{ failing }
 
 func (hanging) Name() string { return "hanging" }
@@ -207,7 +207,7 @@ func TestASourceThatHangsDoesNotTakeTheOthersConsolesAway(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Len(t, all, 2, "those before it and behind it")
 	assert.Equal(t, map[string]uint64{"hanging": 1, "a": 0, "b": 0}, c.SourceErrors())
-	// Whoever asked has gone: that is no error of the source.
+	// The caller has gone: that is no error of the source.
 	ctx, cancel = context.WithCancel(t.Context())
 	cancel()
 	_, err = c.Consoles(ctx)
@@ -329,8 +329,8 @@ func TestOptionalKeysOfASourceMayBeMissingAndUnknownOnesMayNotBeThere(t *testing
 	assert.Len(t, *all, 2, "nothing is opened of a file that is bad")
 }
 
-// Timeline: a source is asked in vain, twice for one reason, then for another; it is well
-// again; it reports trouble of its own; one console of it cannot be used.
+// Timeline: a source fails twice for one reason, then for another; it works again; it reports
+// trouble itself; one of its consoles cannot be used.
 func TestTheTroubleOfASourceIsCountedAndSaidOnce(t *testing.T) {
 	kind, all := making()
 	var log bytes.Buffer

@@ -113,7 +113,7 @@ func TestWhatIsDrawnIsInTheSnapshot(t *testing.T) {
 
 	d.send(fill(image.Rect(0, 0, 9, 9), 0))
 	d.sync()
-	require.Len(t, drawn, 3, "nobody is told after stop")
+	require.Len(t, drawn, 3, "no callback after stop")
 	again, err := c.Snapshot(0, 0, pic)
 	require.NoError(t, err)
 	require.Same(t, pic, again)

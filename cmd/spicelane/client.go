@@ -22,7 +22,7 @@ func newClient() *cobra.Command {
 		Use:   "client --vv FILE --socket PATH",
 		Short: "Run the headless SPICE client by itself",
 		Long: `Connect to the console of a virt-viewer file and open a control socket to drive
-it. Run until the session ends or the process is told to end.
+it. Run until the session ends or a signal ends the process.
 docs/control-socket.md describes the protocol.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

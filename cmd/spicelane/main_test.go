@@ -178,7 +178,7 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			ts.Fatalf("waited in vain for %q", args[0])
+			ts.Fatalf("%q did not come", args[0])
 		}
 	}
 }

@@ -1,6 +1,6 @@
 package main
 
-// What a proxy of its own does within a second while a session is open: its operator
+// What a standalone proxy does within a second while a session is open: its operator
 // ends the session, ends the proxy, edits the sources, or replaces the certificate.
 //
 //	client ──TLS──► spicelane proxy ──► console
@@ -363,7 +363,7 @@ func TestAReplacedCertificateIsServedWithinASecondAndEndsNoSession(t *testing.T)
 	_, err = p.link(file, 0, mainID)
 	require.NoError(t, err)
 	s.carries()
-	// Whoever holds an older file is told by its TLS, not by a session with somebody else.
+	// A client with an older file gets a TLS error, not a session with the wrong server.
 	old := *file
 	old.CA, old.HostSubject = string(p.bundle.CACert), p.bundle.HostSubject
 	_, err = p.link(&old, 0, mainID)

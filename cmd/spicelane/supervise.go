@@ -67,7 +67,7 @@ func (n *notes) send(x note) {
 	}
 }
 
-// supervise brings one lane up and stays with it until a part of it ends or it is told to end.
+// supervise brings one lane up and stays with it until a part of it ends or a signal ends it.
 func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Logger) error {
 	// After `up` was killed, a write to the pipe must be an error, not a signal.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)

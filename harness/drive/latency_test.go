@@ -19,7 +19,7 @@ import (
 )
 
 // A keyGuest is a control socket behind which a guest answers keys as a test says,
-// on a clock that stands still but for the pauses between keys.
+// on a clock that moves only in the pauses between keys.
 type keyGuest struct {
 	conn   net.Conn
 	offers []string // events

@@ -22,7 +22,7 @@ func changes(t *testing.T, changed <-chan struct{}) {
 	select {
 	case <-changed:
 	case <-time.After(20 * time.Second):
-		t.Fatal("nothing was told")
+		t.Fatal("no change was reported")
 	}
 }
 
@@ -33,7 +33,7 @@ func TestAFileThatComesOrGrowsIsTold(t *testing.T) {
 	defer stop()
 	select {
 	case <-changed:
-		t.Fatal("a change was told before there was one")
+		t.Fatal("a change was reported before there was one")
 	default:
 	}
 	require.NoError(t, os.WriteFile(file, []byte("a"), 0o600))

@@ -74,8 +74,8 @@ type Recorder struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	// noted has what was drawn since the last look. Its lock is never held for long: Drawn is
-	// called by whoever draws.
+	// noted has what was drawn since the last look. Its lock is never held for long, because
+	// Drawn must not delay the code that draws.
 	noted struct {
 		sync.Mutex
 		dirty   map[uint8][]image.Rectangle
@@ -346,7 +346,7 @@ func (r *Recorder) findDisplays(now time.Time) {
 		fresh := &display{Display: info, wantKey: true}
 		if !r.cfg.Screen.Copy(info.Number, image.Rectangle{Max: info.Size}, &r.copied) ||
 			r.copied.Rect != (image.Rectangle{Max: info.Size}) || r.copied.Stride != 4*info.Size.X {
-			r.Changed() // it has gone or changed meanwhile, which is told again
+			r.Changed() // it has gone or changed meanwhile; look again
 			there[info.Number] = d != nil
 			continue
 		}

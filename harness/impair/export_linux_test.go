@@ -7,7 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Netem is what netem is told.
+// Netem returns the arguments for netem.
 var Netem = netem
 
 // InKernelBy returns a Config that has a Profile done in the kernel by something else.

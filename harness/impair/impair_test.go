@@ -187,7 +187,7 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 		require.True(t, timeout.Timeout())
 		select {
 		case err := <-ended:
-			require.Fail(t, "the far end was told", "%v", err)
+			require.Fail(t, "the far end has noticed", "%v", err)
 		case <-conn.Done():
 			require.Fail(t, "the connection is over")
 		default:

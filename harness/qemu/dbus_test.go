@@ -28,7 +28,7 @@ func needDBus(t *testing.T, m *qemu.Machine) *dbusdisplay.Display {
 	return d
 }
 
-// samePicture asserts that a picture of a guest that stands still is QEMU's own.
+// samePicture asserts that a picture of an idle guest equals QEMU's own screenshot.
 func samePicture(t *testing.T, m *qemu.Machine, got *image.NRGBA) {
 	t.Helper()
 	want, err := m.Screenshot(boundary(t))
@@ -80,7 +80,7 @@ func TestDamageWakesWhoWaitsForIt(t *testing.T) {
 		require.NoError(t, err)
 	}
 
-	// Nothing is told while nothing changes: the wait ends with its context.
+	// Without changes there is no notification: the wait ends with its context.
 	require.NoError(t, m.Pause(boundary(t)))
 	why := context.Canceled
 	ctx, cancel := context.WithCancel(t.Context())
@@ -89,7 +89,7 @@ func TestDamageWakesWhoWaitsForIt(t *testing.T) {
 	require.ErrorIs(t, err, why)
 }
 
-// Whoever looks, one after the other or at once, sees the machine.
+// Several callers see the machine, one after the other or at once.
 func TestADisplayIsSharedAndOpenedAgain(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)

@@ -215,8 +215,8 @@ func TestAnImageThatIsStillBeingWrittenIsNotCalledDamaged(t *testing.T) {
 	require.ErrorContains(t, qemu.Overlay(t.Context(), image, filepath.Join(t.TempDir(), "overlay.qcow2")), "is damaged or not an image")
 }
 
-// QEMU takes the name of an external data file from its working directory, which
-// for whoever made it was the image's (GNS3/gns3-server#2622).
+// QEMU looks for an external data file relative to its working directory. Users who made the image in
+// its directory expect a name relative to the image (GNS3/gns3-server#2622).
 func TestAnImageWithARelativeDataOrBackingFileIsTaken(t *testing.T) {
 	t.Parallel()
 	needMachines(t)

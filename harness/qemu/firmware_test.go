@@ -77,7 +77,7 @@ func TestAGuestBootsFromFirmwareInAnyMixtureOfFormats(t *testing.T) {
 	assert.Contains(t, argv, "if=pflash,unit=1,format=raw,file=v")
 }
 
-// QEMU starts with any file as its flash, and the guest stands still.
+// QEMU starts with any file as its flash, and then the guest does nothing.
 func TestAFileThatIsNoFirmwareIsTheHostsFaultAtOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -173,7 +173,7 @@ func TestTheGateDecidesByPolicyAndHost(t *testing.T) {
 	assert.Equal(t, `SPICELANE_LANES is "sometimes"; use off, auto or require`, d.Reason)
 }
 
-// What QEMU prints when it does not start is told as the fault of the host or
+// What QEMU prints when it does not start is reported as the fault of the host or
 // of the configuration, in one sentence. The lines are QEMU's own.
 func TestAQEMUThatDoesNotStartIsDiagnosed(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,7 @@ func TestTheEndOfAMachineWakesEveryWaiterWithItsReason(t *testing.T) {
 	}
 }
 
-// A machine that stands still for good can still be looked at.
+// A machine that will never run again can still show its screen.
 func TestAPanickedMachineStillShowsItsScreen(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)

@@ -47,7 +47,7 @@ func (r *run) account() *account {
 	ctx, cancel := r.within(patience)
 	defer cancel()
 	counts := r.offers("events against draws", control.MethodStats)
-	// While the guest stands still nothing is drawn between the questions.
+	// While the guest is paused it draws nothing between the two requests.
 	r.must(r.lane.WhilePaused(ctx, func() error {
 		for {
 			var err error
@@ -107,7 +107,7 @@ const settlePoll = 100 * time.Millisecond
 // settlePatience bounds how long events may be on their way, on KVM.
 const settlePatience = 3 * time.Second
 
-// settle demands that the account adds up once the guest stands still.
+// settle demands that the account adds up once the guest is idle.
 func (a *account) settle() {
 	a.Helper()
 	ctx, cancel := a.within(settlePatience)

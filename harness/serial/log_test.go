@@ -304,8 +304,8 @@ func TestAReaderReadsEveryLineAtItsOwnPace(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A guest that says its last words and dies: its end may wake whoever waits before the
-// line does, and the line counts.
+// A guest writes a last line and dies. The end may wake a waiting caller before the line does; the
+// line still counts.
 func TestALineThatComesWithTheEndOfTheWaitIsSeen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -387,7 +387,7 @@ func FuzzLog(f *testing.F) {
 		}
 		got := l.Lines()
 		want := runModel(string(b))
-		// The model has a line after the last newline, be it empty; the log has one if a byte came.
+		// The model always has a line after the last newline; the log has one only if a byte came.
 		if len(want) == len(got)+1 && want[len(got)] == "" {
 			want = want[:len(got)]
 		}

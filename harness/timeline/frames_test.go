@@ -79,7 +79,7 @@ func TestFramesOfOneIntervalAreOneEntry(t *testing.T) {
 	})
 }
 
-// Whoever measures latencies by the timeline needs the time of the first frame after a key.
+// To measure latencies by the timeline, readers need the time of the first frame after a key.
 func TestTheFirstFrameAfterAKeyIsAnEntryOfItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

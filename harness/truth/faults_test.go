@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
-// badClient has all clients carry out something else than they are told.
+// badClient makes all clients draw something other than the server asked for.
 func badClient(client wrong.Client) truth.Config {
 	return truth.Config{Spoil: func(_ string, cfg *spice.Config) { cfg.Tap = client }}
 }

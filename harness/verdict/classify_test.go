@@ -53,8 +53,8 @@ func TestAnErrorIsClassifiedByTheFirstThatKnows(t *testing.T) {
 	require.NoError(t, verdict.Classify("step", nil))
 }
 
-// Whoever runs out of descriptors first gets the blame otherwise: the client that
-// cannot dial, the QEMU that cannot be started.
+// Without this rule the part that runs out of descriptors first would get the blame: the client
+// that cannot dial, or the QEMU that cannot start.
 func TestALackOfDescriptorsIsTheHostsFaultWhateverFailedByIt(t *testing.T) {
 	t.Parallel()
 	var limit syscall.Rlimit

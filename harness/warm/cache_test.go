@@ -394,7 +394,7 @@ func TestAnAbandonedDraftLeavesNothing(t *testing.T) {
 
 // Topology: another process publishes and discards the same entry as fast as it
 // can and is killed at any moment; this one reads. Whatever it opens is whole.
-func TestWhateverIsOpenedIsWholeWhoeverIsKilledWhen(t *testing.T) {
+func TestAnOpenedEntryIsWholeAlthoughItsWriterIsKilled(t *testing.T) {
 	t.Parallel()
 	cache, dir, machine := newCache(t)
 	id := identify(t, cache, machine)
@@ -434,13 +434,13 @@ func TestAQuarantinedMachineIsLeftAloneForAWhile(t *testing.T) {
 	require.False(t, e.Restored())
 	e.MarkRestored()
 	require.True(t, e.Restored())
-	require.NoError(t, cache.Quarantine(id, "it stands\nstill"))
+	require.NoError(t, cache.Quarantine(id, "it does\nnothing"))
 	require.NoError(t, e.Discard())
 	_, err := cache.Open(id)
 	require.ErrorIs(t, err, warm.ErrQuarantined)
 	var cold *warm.ColdError
 	require.ErrorAs(t, err, &cold)
-	require.Equal(t, "it stands still", cold.Why)
+	require.Equal(t, "it does nothing", cold.Why)
 
 	note := filepath.Join(cache.Dir, "quarantine", string(id.Key()))
 	old := time.Now().Add(-time.Hour)

@@ -167,7 +167,7 @@ func machineIn(dir string) qemu.Config {
 	}
 }
 
-// newCache is a cache in a directory of its own, with the machine of machineIn.
+// newCache returns a cache in its own directory, with the machine of machineIn.
 func newCache(t *testing.T) (cache *warm.Cache, dir string, machine qemu.Config) {
 	t.Helper()
 	dir = t.TempDir()

@@ -80,7 +80,7 @@ func (t *ledgerTap) Message(d wire.Direction, h wire.Header, body []byte) {
 }
 
 // enough is how many messages that do not fit a client must have received before they are
-// judged: two that were swapped are told from one that was lost by the second.
+// judged: the second tells whether two were swapped or one was lost.
 const enough = 2
 
 // compare looks for a difference in a pair of which the client has received at least so

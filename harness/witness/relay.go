@@ -35,7 +35,7 @@ type Config struct {
 }
 
 // A Relay stands between a server and a proxy, and notes what the server says to each
-// session. It changes nothing, unless it is told to.
+// session. It changes nothing unless a test asks for that.
 //
 // Its address stays when the server moves, so that a proxy need not be told.
 type Relay struct {

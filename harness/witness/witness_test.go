@@ -28,7 +28,7 @@ func play(t *testing.T, change func(wire.ChannelID, witness.Message) []witness.M
 	require.NoError(t, err)
 	server, err := spicetest.NewServer(conversation.Config())
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = server.Close() }) // a client that is told something else does something else
+	t.Cleanup(func() { _ = server.Close() }) // a client that gets something else does something else
 	relay, err := witness.Start(witness.Config{Change: change, Dial: func(ctx context.Context) (net.Conn, error) {
 		return server.Dial(ctx, "", "")
 	}})

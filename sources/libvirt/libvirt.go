@@ -127,10 +127,10 @@ func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
 	return list, nil
 }
 
-// Console returns one console with the password that its domain has now. It asks over a
-// connection of its own, so that a libvirtd that hangs holds up nobody else.
+// Console returns one console with the password that its domain has now. It uses a
+// separate connection, so that a libvirtd that hangs delays no other caller.
 func (s *Source) Console(ctx context.Context, id string) (console.Console, error) {
-	// Not every spelling that can be parsed: whoever compares consoles compares text.
+	// Only the canonical spelling is accepted, because callers compare UUIDs as text.
 	parsed, err := uuid.Parse(id)
 	if err != nil || parsed.String() != console.CanonicalUUID(id) {
 		return console.Console{}, &console.UnknownError{Source: s.name, UUID: id}
@@ -225,7 +225,7 @@ func (s *Source) follow() error {
 		return err
 	}
 	defer c.close()
-	// First the events, then the list: what happens between is told twice.
+	// Subscribe first, then list: a change in between is then seen twice, but never missed.
 	events, err := c.events(s.ctx)
 	if err != nil {
 		return err

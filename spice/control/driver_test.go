@@ -300,9 +300,9 @@ func TestAContextThatEndsDuringAWriteDoesNotEndTheDriver(t *testing.T) {
 	})
 }
 
-// An answer to nothing is a server that has lost count: the next answer could be
-// anybody's. Before, it was dropped, and whoever waited did so until its context
-// ended, without a reason.
+// An answer to no request means that the server has lost count: the next answer could belong to any
+// request. An earlier version dropped it, and the caller waited until its context ended, without a
+// reason.
 func TestAnAnswerWithAnUnknownIDEndsTheDriverWithThoseWords(t *testing.T) {
 	for _, tc := range []struct{ name, answer, want string }{
 		{"another number", `{"id":99,"ok":true,"result":{}}`, "control: the server sent an answer with an unknown id: 99"},

@@ -94,7 +94,7 @@ func TestMalformedCapabilitiesAreRefused(t *testing.T) {
 	assert.Equal(t, wire.Caps{7}, m.CommonCaps)
 }
 
-// script plays a peer that says what it is told to, then says no more;
+// script plays a peer that sends the given bytes, then nothing more;
 // everything it was sent until the other side hung up is the result.
 func script(t *testing.T, conn net.Conn, say []byte) <-chan []byte {
 	t.Helper()
@@ -207,7 +207,7 @@ func TestASecretThatCannotBeSentIsRefusedWithoutRepeatingIt(t *testing.T) {
 func TestAServerAnswersAMalformedMessAndNobodyElse(t *testing.T) {
 	for name, tc := range map[string]struct {
 		say  []byte
-		told wire.Result // what the client is told; ok for nothing at all
+		told wire.Result // the result that the client gets; ok for none at all
 		code wire.Result
 	}{
 		"another version":   {unhex(t, "52454451 03000000 00000000 16000000"), wire.ResultVersionMismatch, wire.ResultVersionMismatch},
@@ -376,7 +376,7 @@ func FuzzAccept(f *testing.F) {
 	})
 }
 
-// deaf is a connection that says what in holds and drops what it is told.
+// deaf is a connection that sends what in holds and drops what it receives.
 type deaf struct {
 	net.Conn
 	in io.Reader

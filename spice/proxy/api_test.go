@@ -219,7 +219,7 @@ func TestMetricsCountEventsSessionsAndBytes(t *testing.T) {
 	l.open()
 	_, err := l.link("never issued", 0, mainChannel)
 	require.Error(t, err)
-	// Counted before the client is told.
+	// It is counted before the client gets its result.
 	_, body := l.ask("GET", "/metrics")
 	for _, line := range []string{
 		`spicelane_proxy_events_total{event="session_opened",reason=""} 1`,
@@ -350,7 +350,7 @@ func TestTheHostOfAVVFileIsOneThatClientsReach(t *testing.T) {
 	}
 }
 
-// stuck is a source that answers only when it is told to stop.
+// stuck is a source that answers only when its context ends.
 type stuck struct {
 	asked    chan struct{}
 	answered atomic.Bool

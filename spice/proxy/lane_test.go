@@ -55,8 +55,8 @@ var (
 	inputs      = wire.ChannelID{Type: wire.ChannelInputs}
 )
 
-// console is a SPICE server played by the test. It lets in whoever knows the
-// ticket, and hands each linked channel to the test.
+// console is a SPICE server played by the test. It admits each client that
+// knows the ticket, and passes each linked channel to the test.
 type console struct {
 	proxy.Console
 	ln     net.Listener

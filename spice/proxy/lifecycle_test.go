@@ -1,6 +1,6 @@
 package proxy_test
 
-// How sessions end, who is told what, and what the audit log says of it.
+// How sessions end, what viewers get to know of it, and what the audit log says.
 
 import (
 	"bufio"
@@ -140,7 +140,7 @@ func TestASecondViewer(t *testing.T) {
 		_, err = l.link(token, 0, mainChannel)
 		assert.NoError(t, err)
 	})
-	t.Run("replaces the first, who is told", func(t *testing.T) {
+	t.Run("replaces the first, which gets a notice", func(t *testing.T) {
 		l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Takeover = proxy.TakeoverReplace })
 		token, client, _ := l.open()
 		picture, err := l.link(token, session, display)

@@ -128,8 +128,8 @@ func (p *Proxy) letIn(ctx context.Context, conn net.Conn, transport string, mine
 	return ch, hs, offered
 }
 
-// reachConsole links a channel onward. If that fails the channel departs, and the client
-// is told why.
+// reachConsole links a channel onward. If that fails, the channel departs, and the client
+// gets the reason.
 func (p *Proxy) reachConsole(ch *channel, hs *link.Handshake, offered wire.Caps, depart func()) net.Conn {
 	server, console, err := p.linkConsole(ch, hs, offered)
 	if err == nil {

@@ -79,7 +79,7 @@ func (p *Proxy) serveWebSocket(raw net.Conn, mine *place) {
 var errForeignOrigin = errors.New("the page's origin is not allowed")
 
 // upgrade answers the one HTTP request of a connection, and returns its WebSocket. raw is
-// what conn runs on. Who asks for something else is told what is wrong.
+// what conn runs on. A client that asks for something else gets an HTTP error that says what is wrong.
 func upgrade(ctx context.Context, conn, raw net.Conn, origins []string) (*webSocket, error) {
 	limited := &io.LimitedReader{R: conn, N: maxRequest}
 	a := &answer{conn: conn, reader: bufio.NewReader(limited), header: http.Header{}}
@@ -240,8 +240,8 @@ type webSocket struct {
 	message io.Reader // the one that is being read; nil between two
 	failed  error     // of Read: the first one stays
 
-	// writing is held by whoever writes messages or pings. The library's own frames are
-	// one write each, and need no lock.
+	// writing serialises messages and pings. The frames that the library writes itself
+	// are one write each, and need no lock.
 	writing sync.Mutex
 
 	closing sync.Once

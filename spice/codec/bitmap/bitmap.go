@@ -4,7 +4,7 @@
 //	im := bitmap.Image{Format: bitmap.Format8Bit, Width: w, Height: h, Stride: w, Palette: pal}
 //	err := bitmap.Decode(dst, 4*w, im, data)
 //
-// It does not keep palettes: a caller that is told to take one from the cache
+// It does not keep palettes: a caller whose message refers to a cached palette
 // looks it up first. It is safe for concurrent use, allocates nothing, and has no
 // state.
 package bitmap

@@ -81,7 +81,7 @@ func TestExpectedKnowsItsForms(t *testing.T) {
 	}
 }
 
-// record is a testing.TB that keeps what it is told.
+// record is a testing.TB that keeps its messages.
 type record struct {
 	testing.TB
 	failures []string

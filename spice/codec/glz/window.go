@@ -34,7 +34,7 @@ type entry struct {
 	pix      []byte // B,G,R,A; nil if the image could not be decoded
 }
 
-// NewWindow returns an empty window for a server that was told a dictionary of the given number of
+// NewWindow returns an empty window for a server whose client announced a dictionary of the given number of
 // pixels (glz_dictionary_window_size in SPICE_MSGC_DISPLAY_INIT).
 //
 // The window uses at most 8 bytes per pixel. Half of that is the dictionary. The other half is for

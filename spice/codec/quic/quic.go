@@ -11,7 +11,7 @@
 // The data is a sequence of little-endian 32-bit words whose bits are used from the
 // highest down; the first five words are the header. Every image starts from the
 // same state, so images can be decoded in any order and on several
-// decoders at once. How a pixel is coded is told at the head of model.go.
+// decoders at once. The comment at the top of model.go says how a pixel is coded.
 //
 // The package only decodes; codectest has an encoder for tests.
 package quic

@@ -20,7 +20,7 @@ var checks = []check{
 	{"a line of 1 MB is a request like any other", checkLong},
 	{"a line of more than 1 MB costs at most itself", checkTooLong},
 	{"answers wait for a client that reads late", checkLateReader},
-	{"a second client is told busy without an id and closed, the first one stays", checkBusy},
+	{"a second client gets busy without an id and is closed, the first one stays", checkBusy},
 	{"a client that goes in the middle of a line makes room for the next", checkHalfLine},
 	{"subscriptions end with the connection", checkForget},
 	{"status tells the connection, the agent and the surfaces", checkStatus},
@@ -45,5 +45,5 @@ var checks = []check{
 	{"await, where offered, waits, says what it saw, and holds up nobody", checkAwait},
 	{"type, where offered, types or names what it cannot", checkType},
 	{"record_start and record_stop, where offered, record into a directory, one recording at a time", checkRecord},
-	{"a client that does not read loses the oldest events and is told how many", checkDropped},
+	{"a client that does not read loses the oldest events and learns how many", checkDropped},
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// With SPICELANE_SOCKET set the checks run against that socket, whoever serves
+// With SPICELANE_SOCKET set the checks run against that socket, whatever program serves
 // it; otherwise against our server on a console made of memory.
 func TestAControlSocketKeepsProtocol12(t *testing.T) {
 	path, opts := os.Getenv("SPICELANE_SOCKET"), conform.Options{}

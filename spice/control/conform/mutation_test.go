@@ -304,7 +304,7 @@ var mutants = []mutant{
 		}
 		return []object{m}
 	}},
-	{check: "a second client is told busy", line: func(_ *link, m object) []object {
+	{check: "a second client gets busy", line: func(_ *link, m object) []object {
 		if e, ok := m["error"].(object); ok && e["code"] == "busy" {
 			m["id"] = nil
 		}
@@ -414,7 +414,7 @@ func TestEachCheckFindsAServerThatIsWrongInWhatItChecks(t *testing.T) {
 			t.Parallel()
 			path, opts := origin(t)
 			if mu.keeps || strings.HasPrefix(mu.check, "answers wait") {
-				opts.Patience = time.Second // it is waited for in vain
+				opts.Patience = time.Second // the wait for it fails
 			}
 			err := conform.RunOne(t.Context(), mu.serve(t, path), opts, name)
 			require.Error(t, err)

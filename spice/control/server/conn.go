@@ -376,7 +376,7 @@ func (cn *connection) writeEvent() (more bool, err error) {
 }
 
 // emit queues an event if the client has subscribed to it. Only dropped needs no subscription:
-// every client that loses events is told.
+// every client that loses events gets a notice.
 func (cn *connection) emit(name string, data any) {
 	cn.mu.Lock()
 	defer cn.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// droppedAfter is after how long a client that never catches up is told that it lost events.
+// droppedAfter is the time after which a client that never catches up gets the notice that it lost events.
 const droppedAfter = time.Second
 
 // An outEvent is an event that waits for the writer, which encodes its data.

@@ -513,7 +513,7 @@ func TestScreenshotsAreThePixelsOfTheSurface(t *testing.T) {
 }
 
 // A picture that is asked for while the guest changes its mode is not one that is asked
-// for too early: a test that waits for the session to start would do so in vain.
+// for too early: a test that waits for the session to start would wait forever.
 func TestALackOfASurfaceSaysWhy(t *testing.T) {
 	c := controltest.NewFull(320, 240)
 	path, _ := controltest.Open(t, server.Config{Console: starting{c}, Scan: controltest.Scan})

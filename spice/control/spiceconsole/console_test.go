@@ -92,7 +92,7 @@ func TestASPICESessionCanBeDrivenThroughTheSocket(t *testing.T) {
 	require.Equal(t, client.Stats().Channels, stats.Channels)
 	require.False(t, d.Supports(control.MethodReconnect), "this console was given no way to dial again")
 
-	// The session's end is told at once, with its reason.
+	// The session's end is reported at once, with its reason.
 	over := make(chan error, 1)
 	go func() {
 		agent := true

@@ -35,6 +35,7 @@ type channel struct {
 	// Used only by the goroutine that carries out messages.
 	ackWindow uint32 // messages between two acks; 0 for none
 	ackLeft   uint32
+	notice    string // the text of a notice, if that was the last message
 
 	// handled is the serial of the last message that was carried out. Messages on other channels
 	// may have to wait for it.
@@ -218,6 +219,8 @@ func (ch *channel) headerSize() int {
 // handle carries out the messages that are common to all channels and passes on the others.
 func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	c := ch.client
+	notice := ch.notice
+	ch.notice = ""
 	switch m := m.(type) {
 	case *wire.Ping:
 		if ch.id.Type == wire.ChannelMain {
@@ -232,8 +235,9 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 		}
 		return ch.send(&wire.AckSync{Generation: m.Generation})
 	case *wire.Disconnecting:
-		return &DisconnectedError{Reason: m.Reason}
+		return &DisconnectedError{Reason: m.Reason, Notice: notice}
 	case *wire.Notify:
+		ch.notice = m.Message
 		e := Notified{Channel: ch.id, Severity: m.Severity.String(), Text: m.Message}
 		level := slog.LevelDebug // servers warn about every channel without TLS
 		if m.Severity == wire.NotifyError {

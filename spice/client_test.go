@@ -271,7 +271,25 @@ func TestAServerThatGoesAwayIsNamed(t *testing.T) {
 	s.peer(mainID).send(&wire.Disconnecting{Reason: wire.ResultPermissionDenied})
 	var said *spice.DisconnectedError
 	require.ErrorAs(t, c.Wait(), &said)
-	require.Equal(t, wire.ResultPermissionDenied, said.Reason)
+	require.Equal(t, &spice.DisconnectedError{Reason: wire.ResultPermissionDenied}, said)
+}
+
+func TestANoticeJustBeforeTheEndSaysWhyTheSessionEnds(t *testing.T) {
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	s.peer(mainID).send(&wire.Notify{Message: "Somebody else is here."})
+	s.peer(mainID).send(&wire.Disconnecting{})
+	require.EqualError(t, c.Wait(), `spice: main:0: message 4 disconnecting: server disconnected: ok: "Somebody else is here."`)
+
+	// One that is about something else does not.
+	s = serve(t, displayID)
+	c = s.dial(spice.Config{})
+	s.peer(mainID).send(&wire.Notify{Message: "keyboard channel is insecure"})
+	s.peer(mainID).send(&wire.Ping{})
+	s.peer(mainID).send(&wire.Disconnecting{})
+	var said *spice.DisconnectedError
+	require.ErrorAs(t, c.Wait(), &said)
+	require.Empty(t, said.Notice)
 }
 
 func TestAGuestThatMovesEndsTheSessionWithItsNewHost(t *testing.T) {

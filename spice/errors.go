@@ -56,10 +56,19 @@ func (e *ChannelError) Error() string {
 func (e *ChannelError) Unwrap() error { return e.Err }
 
 // DisconnectedError says that the server ended the session with a reason.
-type DisconnectedError struct{ Reason wire.Result }
+type DisconnectedError struct {
+	Reason wire.Result
+	// Notice is the text of the notice that came just before, if any: why the session ends, in
+	// the words of the server or proxy.
+	Notice string
+}
 
 func (e *DisconnectedError) Error() string {
-	return fmt.Sprintf("server disconnected: %v", e.Reason)
+	if e.Notice == "" {
+		return fmt.Sprintf("server disconnected: %v", e.Reason)
+	}
+	// NB: whoever is on the other side chose the text.
+	return fmt.Sprintf("server disconnected: %v: %.200q", e.Reason, e.Notice)
 }
 
 // LimitError says that the server demanded more than Config.Limits or the protocol allows.

@@ -229,7 +229,7 @@ func (r *run) overcome(first, second *viewer, began time.Time, notice string) {
 	var said *spice.DisconnectedError
 	if notice != "" {
 		r.want(slices.Contains(first.told(), notice), "the first viewer was told %q, want %q", first.told(), notice)
-		r.want(errors.As(first.Wait(), &said), "the first viewer's session ended with %v, want a farewell of the proxy's", first.Wait())
+		r.want(errors.As(first.Wait(), &said) && said.Notice == notice, "the first viewer's session ended with %v, want a farewell of the proxy's", first.Wait())
 	} else {
 		r.want(len(first.told()) == 0, "the first viewer was told %q, and the proxy does not share consoles", first.told())
 	}

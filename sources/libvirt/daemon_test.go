@@ -5,14 +5,15 @@ package libvirt_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,7 +52,18 @@ type daemon struct {
 	log    bytes.Buffer
 
 	stopped chan struct{} // is closed when cmd has ended
+
+	// What libvirtd leaves is cleared away when this pipe is closed: by end, or by the
+	// death of this process, however it dies. The QEMUs of a libvirtd live on without it.
+	alive io.Closer
+	clear *exec.Cmd
 }
+
+const clearAway = `cat >/dev/null
+for pid in "$1"/run/libvirt/qemu/run/*.pid; do
+	[ -e "$pid" ] && kill -9 "$(cat "$pid")"
+done
+rm -rf "$1"`
 
 // shared is started by the first test that needs it: its first start takes seconds.
 var shared daemon
@@ -91,6 +103,14 @@ func (d *daemon) make() error {
 	if d.dir, err = os.MkdirTemp("", "lv"); err != nil {
 		return err
 	}
+	d.clear = exec.Command("sh", "-c", clearAway, "sh", d.dir)
+	d.clear.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's signals are not for it
+	if d.alive, err = d.clear.StdinPipe(); err != nil {
+		return err
+	}
+	if err := d.clear.Start(); err != nil {
+		return err
+	}
 	if d.bundle, err = pki.New(pki.Config{CommonName: "kvm"}); err != nil {
 		return err
 	}
@@ -113,12 +133,12 @@ func (d *daemon) make() error {
 }
 
 // run makes a command that the daemon's user runs in the daemon's places.
-func (d *daemon) run(program string, args ...string) (*exec.Cmd, error) {
+func (d *daemon) run(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
 	path, err := lookPath(program)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = d.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	if os.Getuid() == 0 {
@@ -138,7 +158,7 @@ func (d *daemon) uri() string { return "qemu:///session?socket=" + d.socket() }
 // start starts the daemon and waits until it takes connections.
 func (d *daemon) start() error {
 	var err error
-	if d.cmd, err = d.run("libvirtd"); err != nil {
+	if d.cmd, err = d.run(context.Background(), "libvirtd"); err != nil {
 		return err
 	}
 	d.cmd.Stderr = &d.log
@@ -173,7 +193,9 @@ func (d *daemon) stop() error {
 
 // virsh runs a command of virsh's.
 func (d *daemon) virsh(args ...string) (string, error) {
-	cmd, err := d.run("virsh", append([]string{"-q", "-c", d.uri()}, args...)...)
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	cmd, err := d.run(ctx, "virsh", append([]string{"-q", "-c", d.uri()}, args...)...)
 	if err != nil {
 		return "", err
 	}
@@ -186,24 +208,15 @@ func (d *daemon) virsh(args ...string) (string, error) {
 
 // end ends everything.
 func (d *daemon) end() {
-	if d.cmd == nil || d.cmd.Process == nil {
-		return
+	if d.cmd != nil && d.cmd.Process != nil {
+		_ = d.cmd.Process.Kill()
+		_ = d.cmd.Wait()
+		close(d.stopped)
 	}
-	if names, err := d.virsh("list", "--name"); err == nil {
-		for name := range strings.FieldsSeq(names) {
-			_, _ = d.virsh("destroy", name)
-		}
+	if d.alive != nil {
+		_ = d.alive.Close()
+		_ = d.clear.Wait()
 	}
-	_ = d.stop()
-	// A QEMU that the daemon has lost sight of.
-	pids, _ := filepath.Glob(filepath.Join(d.dir, "run/libvirt/qemu/run/*.pid"))
-	for _, path := range pids {
-		text, _ := os.ReadFile(path)
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}
-	_ = os.RemoveAll(d.dir)
 }
 
 // domain is a domain of a test's own.

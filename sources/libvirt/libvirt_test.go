@@ -243,6 +243,7 @@ func TestALibvirtdThatSaysNothingAnyMoreIsNoticed(t *testing.T) {
 	c, _ := open(t, d.uri(), "")
 	await(t, c, "guest-a")
 	require.NoError(t, d.cmd.Process.Signal(syscall.SIGSTOP))
+	defer d.cmd.Process.Signal(syscall.SIGCONT)
 	var err error
 	require.Eventually(t, func() bool { _, err = listed(t, c); return err != nil }, most, 5*time.Millisecond)
 	assert.ErrorContains(t, err, ": no answer within 1s")

@@ -27,6 +27,7 @@ func newProxy() *cobra.Command {
 		sourcesFile, tlsDir, tokenFile, keep, readyFile string
 		auditFile, firewall, takeover                   string
 		permit                                          []string
+		recordSession, recordTotal                      int64 // MiB
 	)
 	cmd := &cobra.Command{
 		Use:   "proxy --sources FILE",
@@ -51,6 +52,7 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			if cfg.APIToken, err = apiToken(tokenFile); err != nil {
 				return err
 			}
+			cfg.Recording.MaxSession, cfg.Recording.MaxTotal = recordSession<<20, recordTotal<<20
 			cfg.TLSDir, cfg.Takeover = tlsDir, proxy.Takeover(takeover)
 			if cfg.Firewall, err = firewallOf(firewall, permit); err != nil {
 				return err
@@ -92,6 +94,10 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.StringVar(&keep, "keep-console", "", "the console of --keep-vv, as `SOURCE/UUID`")
 	f.StringVar(&readyFile, "ready-file", "", "write the addresses to this `FILE` as JSON when ready")
 	f.StringVar(&auditFile, "audit-log", "", "append each event to `FILE` as one JSON object per line: who, what, how much, why it ended")
+	f.StringVar(&cfg.Recording.Dir, "record", "", "record each session in a file in `DIR`, everything seen and typed; default: nothing is recorded")
+	f.Int64Var(&recordSession, "record-max-session", proxy.DefaultRecordingMaxSession>>20, "end a recording, not its session, at `MIB` mebibytes before compression")
+	f.Int64Var(&recordTotal, "record-max-total", proxy.DefaultRecordingMaxTotal>>20, "delete the oldest recordings when all take more than `MIB` mebibytes")
+	f.DurationVar(&cfg.Recording.MaxAge, "record-max-age", proxy.DefaultRecordingMaxAge, "delete recordings that are older")
 	f.StringVar(&firewall, "firewall", "enforce", "how to treat messages that the protocol does not allow: `MODE` enforce, warn or off")
 	f.StringSliceVar(&permit, "permit", nil, "also allow `CHANNELS` of these types: record, usbredir, smartcard, webdav, port")
 	f.StringVar(&takeover, "takeover", string(proxy.TakeoverShare), "what happens when a second viewer opens a console: `POLICY` share, refuse or replace")

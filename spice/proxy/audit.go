@@ -33,6 +33,7 @@ type auditLine struct {
 	Client          string    `json:"client,omitempty"`
 	Viewer          string    `json:"viewer,omitempty"`
 	Transport       string    `json:"transport,omitempty"`
+	Recording       string    `json:"recording,omitempty"`
 	LastedMS        *int64    `json:"lasted_ms,omitempty"`
 	BytesFromClient *uint64   `json:"bytes_from_client,omitempty"`
 	BytesFromServer *uint64   `json:"bytes_from_server,omitempty"`
@@ -43,7 +44,7 @@ type auditLine struct {
 // MarshalJSON returns the event in the form of the audit log.
 func (e Event) MarshalJSON() ([]byte, error) {
 	line := auditLine{Time: e.Time.UTC(), Event: e.Kind, Reason: e.Reason, EndedBy: e.EndedBy, Session: e.Session,
-		Source: e.Source, UUID: e.UUID, Console: e.Console, Channel: e.Channel, Client: e.Client, Viewer: e.Viewer, Transport: e.Transport, Verdicts: e.Verdicts}
+		Source: e.Source, UUID: e.UUID, Console: e.Console, Channel: e.Channel, Client: e.Client, Viewer: e.Viewer, Transport: e.Transport, Recording: e.Recording, Verdicts: e.Verdicts}
 	if e.Kind == EventChannelClosed || e.Kind == EventSessionClosed {
 		ms := e.Lasted.Milliseconds()
 		line.LastedMS, line.BytesFromClient, line.BytesFromServer = &ms, &e.BytesFromClient, &e.BytesFromServer

@@ -118,6 +118,9 @@ type Config struct {
 	// Firewall says which channels and messages are allowed. The zero value is on.
 	Firewall Firewall
 
+	// Recording records sessions. The zero value records nothing.
+	Recording Recording
+
 	// KeepAlive is how long a connection to a client or a console may be silent before the kernel
 	// probes it. It should be shorter than the idle timeout of firewalls on the way. 0 means
 	// DefaultKeepAlive.
@@ -206,6 +209,8 @@ func (c *Config) check() error {
 		{"DialTimeout", int64(c.DialTimeout)}, {"Linger", int64(c.Linger)}, {"MaxHandshakes", int64(c.MaxHandshakes)},
 		{"MaxSessions", int64(c.MaxSessions)}, {"MaxChannels", int64(c.MaxChannels)}, {"MaxChannelsOfType", int64(c.MaxChannelsOfType)},
 		{"MaxConnectionsPerAddress", int64(c.MaxConnectionsPerAddress)}, {"KeepAlive", int64(c.KeepAlive)},
+		{"Recording.MaxSession", c.Recording.MaxSession}, {"Recording.MaxTotal", c.Recording.MaxTotal},
+		{"Recording.MaxAge", int64(c.Recording.MaxAge)},
 	} {
 		if d.value < 0 {
 			return fmt.Errorf("proxy: Config.%s is negative", d.name)

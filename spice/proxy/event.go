@@ -10,14 +10,15 @@ type EventKind string
 
 // The kinds of events. The log and the metrics use these texts.
 const (
-	EventTokenIssued   EventKind = "token_issued"   // a virt-viewer file was handed out
-	EventSessionOpened EventKind = "session_opened" // a main channel used its token and is linked
-	EventChannelOpened EventKind = "channel_opened" // a channel is linked on both sides
-	EventChannelClosed EventKind = "channel_closed" // Reason says who ended it
-	EventSessionClosed EventKind = "session_closed" // the last channel has ended, or the session was ended
-	EventLinkRefused   EventKind = "link_refused"   // a client was refused, see Reason
-	EventVerdict       EventKind = "verdict"        // the firewall has a new verdict on a channel
-	EventBackendFailed EventKind = "backend_failed" // a console refused the proxy, see Err
+	EventTokenIssued    EventKind = "token_issued"    // a virt-viewer file was handed out
+	EventSessionOpened  EventKind = "session_opened"  // a main channel used its token and is linked
+	EventChannelOpened  EventKind = "channel_opened"  // a channel is linked on both sides
+	EventChannelClosed  EventKind = "channel_closed"  // Reason says who ended it
+	EventSessionClosed  EventKind = "session_closed"  // the last channel has ended, or the session was ended
+	EventLinkRefused    EventKind = "link_refused"    // a client was refused, see Reason
+	EventRecordingEnded EventKind = "recording_ended" // a session's recording is complete, or see Reason
+	EventVerdict        EventKind = "verdict"         // the firewall has a new verdict on a channel
+	EventBackendFailed  EventKind = "backend_failed"  // a console refused the proxy, see Err
 )
 
 // Reason says why a link was refused or a channel closed. Clients get less detail.
@@ -57,6 +58,10 @@ const (
 	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy was shut down
 )
 
+// ReasonRecordingTooLarge is why an EventRecordingEnded is about a recording that ended before its
+// session did, see Recording. ReasonFailed is the other reason that such an event may have.
+const ReasonRecordingTooLarge Reason = "recording_too_large"
+
 // ReasonFirewall is the reason for a channel that carried a message which the firewall refuses. Its
 // session is ended, too.
 const ReasonFirewall Reason = "firewall"
@@ -74,6 +79,8 @@ type Event struct {
 	Viewer  string // the viewer for whom the token was issued, as named to the API
 	// Transport is "websocket" if the client came to the WebSocket port, else empty.
 	Transport string
+	// Recording is the name of the file that the session is recorded in, see Config.Recording.
+	Recording string
 	Reason    Reason
 	Err       error // nil if the reason says everything
 
@@ -117,7 +124,7 @@ func (p *Proxy) emit(e Event) {
 	attrs = append(attrs, slog.String("event", string(e.Kind)))
 	for _, a := range []struct{ key, value string }{
 		{"reason", string(e.Reason)}, {"session", e.Session}, {"source", e.Source}, {"uuid", e.UUID},
-		{"console", e.Console}, {"channel", e.Channel}, {"client", e.Client}, {"viewer", e.Viewer}, {"transport", e.Transport},
+		{"console", e.Console}, {"channel", e.Channel}, {"client", e.Client}, {"viewer", e.Viewer}, {"transport", e.Transport}, {"recording", e.Recording},
 		{"ended_by", e.EndedBy},
 	} {
 		if a.value != "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
@@ -102,3 +103,33 @@ func OfferedCaps(t wire.ChannelType) wire.Caps { return offeredCaps[t] }
 
 // Drain lets the proxy say that it shuts down, and nothing else.
 func (p *Proxy) Drain() { p.draining.Store(true) }
+
+// Recorded returns the messages of a stream that comes in pieces, as a recording gets them. The
+// last of the sizes is repeated.
+func Recorded(stream []byte, mini bool, sizes ...int) []recording.Message {
+	var all collected
+	m := messages{mini: mini, from: wire.FromServer, to: &all}
+	for len(stream) > 0 {
+		n := min(max(sizes[0], 1), len(stream))
+		if len(sizes) > 1 {
+			sizes = sizes[1:]
+		}
+		m.feed(stream[:n])
+		stream = stream[n:]
+	}
+	return all.messages
+}
+
+// collected keeps all messages.
+type collected struct {
+	messages []recording.Message
+	stopped  bool
+}
+
+func (c *collected) Message(d wire.Direction, h wire.Header, body []byte) {
+	c.messages = append(c.messages, recording.Message{From: d, Header: h, Body: slices.Clone(body)})
+}
+
+func (c *collected) done() bool { return c.stopped }
+
+func (c *collected) stop() { c.stopped = true }

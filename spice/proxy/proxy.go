@@ -38,6 +38,7 @@ type Proxy struct {
 	// The connections that are not admitted yet, by port, and all connections.
 	plainHandshakes, tlsHandshakes, webHandshakes *handshakes
 	addresses                                     *addresses
+	recordings                                    *recordings // nil if nothing is recorded
 
 	plain, secure, api net.Listener
 	web                net.Listener // nil if there is no WebSocket port
@@ -84,6 +85,9 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	if p.key, err = link.GenerateKey(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	if p.recordings, err = newRecordings(&cfg); err != nil {
+		return nil, err
+	}
 	p.SetTLS(cfg.TLS)
 	var listening net.ListenConfig
 	for _, l := range []struct {
@@ -128,6 +132,9 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	p.wg.Go(func() { p.acceptLoop(p.plain, p.plainHandshakes, p.servePlain) })
 	p.wg.Go(func() { p.acceptLoop(p.secure, p.tlsHandshakes, p.serveTLS) })
 	p.wg.Go(p.serveAPI)
+	if p.recordings != nil {
+		p.wg.Go(func() { p.recordings.keepSweeping(p.ctx) })
+	}
 	if p.web != nil {
 		p.wg.Go(func() { p.acceptLoop(p.web, p.webHandshakes, p.serveWebSocket) })
 	}

@@ -56,6 +56,7 @@ type pump struct {
 	buffers          *buffers
 	scan             scanner
 	inspect          *inspector // nil: no rules
+	record           *messages  // nil: the session is not recorded
 	traffic          *traffic
 	total            prometheus.Counter
 	latency          prometheus.Observer // from reading a piece to having written it
@@ -184,6 +185,9 @@ func (p *pump) pass(ctx context.Context, piece []byte) (bool, pumpEnd) {
 	p.traffic.bytes.Add(uint64(n))
 	p.total.Add(float64(n))
 	p.carried = copy(p.carry[:], piece[n:])
+	if p.record != nil {
+		p.record.feed(piece[:n])
+	}
 	if err != nil {
 		p.carried = 0
 		reason := ReasonFailed

@@ -92,6 +92,7 @@ func (p *Proxy) serveChannel(ctx context.Context, cancel context.CancelFunc, con
 	if err != nil {
 		reason = ReasonFailed
 	} else {
+		ch.startTap(hs.Request, offered)
 		reason, err = p.relay(ch, hs.Mini(), conn, server)
 	}
 	p.channelClosed(ch, reason, err)
@@ -125,6 +126,7 @@ func (p *Proxy) letIn(ctx context.Context, conn net.Conn, transport string, mine
 	// out others while its console is slow.
 	mine.leave()
 	ch.transport = transport
+	p.keepOut(ch, token)
 	return ch, hs, offered
 }
 
@@ -165,7 +167,12 @@ func (p *Proxy) finishLink(ch *channel, hs *link.Handshake) error {
 	// From here on the channel counts as open, so that the session is visible before the client
 	// continues.
 	if p.sessions.markLinked(ch.session, ch.name) {
-		p.emit(ch.event(EventSessionOpened))
+		p.record(ch)
+		e := ch.event(EventSessionOpened)
+		if r := ch.session.recording; r != nil {
+			e.Recording = r.file()
+		}
+		p.emit(e)
 	}
 	ch.relaying.Store(true)
 	p.emit(ch.event(EventChannelOpened))
@@ -277,6 +284,7 @@ func (p *Proxy) linkConsole(ch *channel, hs *link.Handshake, offered wire.Caps) 
 		return nil, Console{}, err
 	}
 	defer console.Release()
+	p.keepOut(ch, console.Ticket)
 	started := time.Now()
 	conn, linked, err := dialConsole(ctx, console, p.cfg.keepAlive(), hs.Request, p.metrics.connecting)
 	p.metrics.linking.Observe(time.Since(started).Seconds())
@@ -329,6 +337,9 @@ func (p *Proxy) pump(ch *channel, from wire.Direction, mini bool, src, dst net.C
 		total: p.metrics.relayed(ch.id.Type, from), latency: p.metrics.latency.WithLabelValues(channelLabel(ch.id.Type), from.String()),
 		first: &ch.first, silence: &ch.silence, now: p.cfg.now, writing: newGate()}
 	one.scan.judge = one.inspect.judge
+	if ch.tap != nil {
+		one.record = &messages{to: ch.tap, from: from, mini: mini}
+	}
 	one.refused = func() { p.sessions.terminate(ch.session, ReasonFirewall, byProxy) }
 	if from == wire.FromClient {
 		one.buffers, one.traffic = clientBuffers, &ch.fromClient
@@ -350,6 +361,7 @@ func (p *Proxy) depart(ch *channel) {
 		context.AfterFunc(s.ctx, func() { cut.Stop() })
 	}
 	if closed {
+		p.endRecording(ch)
 		e := ch.event(EventSessionClosed)
 		e.Channel, e.Client = "", s.client
 		e.Reason, e.EndedBy = s.endReason, s.endedBy

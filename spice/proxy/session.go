@@ -38,6 +38,11 @@ type session struct {
 	ctx context.Context
 	end context.CancelFunc
 
+	// The recording, if there is one: set before the main channel is relayed. Until then secrets has
+	// what must not be in it. Both belong to the main channel's goroutine up to there.
+	recording *sessionRecording
+	secrets   []string
+
 	name         string // of the console, once known
 	linked       bool   // the main channel was admitted
 	connectionID uint32
@@ -61,6 +66,8 @@ type channel struct {
 	started time.Time
 
 	transport string // as in Event; set before the console is linked, by the channel's goroutine
+
+	tap *boundedTap // nil if the session is not recorded; set before the channel is relayed
 
 	fromClient, fromServer traffic
 	relaying               atomic.Bool

@@ -3,7 +3,6 @@ package webconsole_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"image"
 	"net/http"
@@ -97,7 +96,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		last := errors.New("no picture yet")
+		var last error
 		for {
 			d, err := digestOn(canvasPicture(t, tab, canvasID))
 			if err == nil && f(d) {

@@ -10,7 +10,7 @@ import (
 )
 
 // Failing runs f, with its cleanups, as a test within a test that may fail. It returns the messages
-// of the failure; none if it passed. Log output goes to t's log.
+// of the failure; none if it passed. Log output goes to t's log. If f skips, t is skipped.
 func Failing(t *testing.T, f func(tb testing.TB)) (said []string) {
 	t.Helper()
 	inner := &failing{TB: t}
@@ -20,6 +20,9 @@ func Failing(t *testing.T, f func(tb testing.TB)) (said []string) {
 	}
 	inner.mu.Lock()
 	defer inner.mu.Unlock()
+	if inner.skipped && !inner.failed {
+		t.SkipNow()
+	}
 	if inner.failed && len(inner.said) == 0 {
 		return []string{"it failed without a word"}
 	}
@@ -32,6 +35,7 @@ type failing struct {
 
 	mu       sync.Mutex
 	failed   bool
+	skipped  bool
 	said     []string
 	cleanups []func()
 }
@@ -77,6 +81,21 @@ func (f *failing) Failed() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.failed
+}
+
+func (f *failing) Skip(args ...any)                 { f.skip(fmt.Sprintln(args...)) }
+func (f *failing) Skipf(format string, args ...any) { f.skip(fmt.Sprintf(format, args...)) }
+func (f *failing) SkipNow()                         { f.skip("") }
+
+func (f *failing) skip(text string) {
+	f.TB.Helper()
+	if text != "" {
+		f.TB.Log(strings.TrimRight(text, "\n"))
+	}
+	f.mu.Lock()
+	f.skipped = true
+	f.mu.Unlock()
+	runtime.Goexit()
 }
 
 func (f *failing) Fail()                             { f.fail("") }

@@ -285,7 +285,7 @@ func ParsePSF(name string, b []byte) (*Font, error) {
 			runes, rest, err = tableUCS2(rest)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("Unicode table, glyph %d: %w", i, err)
+			return nil, fmt.Errorf("the Unicode table, glyph %d: %w", i, err)
 		}
 		for _, r := range runes {
 			if _, there := glyphs[r]; !there {

@@ -660,12 +660,12 @@ func TestAFontIsLearntFromAScreenWhoseTextIsKnown(t *testing.T) {
 }
 
 func FuzzParsePSF(f *testing.F) {
-	one, two := make([]byte, 4+256*2), []byte{}
+	one := make([]byte, 4+256*2)
 	copy(one, []byte{0x36, 0x04, 2, 2})
 	for range 256 {
 		one = append(one, 'a', 0, 0xff, 0xff)
 	}
-	two, _ = hex.DecodeString("72b54a86" + "00000000" + "20000000" + "01000000" + "01000000" + "02000000" + "02000000" + "08000000" + "1824" + "41ff")
+	two, _ := hex.DecodeString("72b54a86" + "00000000" + "20000000" + "01000000" + "01000000" + "02000000" + "02000000" + "08000000" + "1824" + "41ff")
 	f.Add(one)
 	f.Add(two)
 	if _, err := text.ParsePSF("seed", one); err != nil {

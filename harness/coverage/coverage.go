@@ -1,6 +1,6 @@
-// Package coverage adds up which messages, drawings and image codecs runs have carried, and says
-// what they never did, and why. A run of spicelane truth leaves it in a file, a lane on its
-// timeline.
+// Package coverage adds up which messages, drawings and image codecs the runs carried. It also says
+// what they never carried, and why. A run of spicelane truth writes its coverage to a file, and a
+// lane writes it to its timeline.
 //
 //	found, err := coverage.Find("artifacts")
 //	err = coverage.Check(found.Rows, coverage.Demand{Kind: "image", Name: "quic", Count: 20})
@@ -25,14 +25,14 @@ import (
 	"github.com/spicelane/spicelane/spice"
 )
 
-// File is where a run of spicelane truth leaves what its clients were sent.
+// File is the name of the file in which a run of spicelane truth writes what its clients received.
 const File = "coverage.json"
 
-// Kind is the kind of the entries that a lane's client leaves on its timeline, one for each
-// session: what that was sent, as rows.
+// Kind is the kind of the timeline entries with coverage. A lane's client writes one for each
+// session: the rows of what the session received.
 const Kind = "coverage"
 
-// Write leaves the coverage of a run in its directory.
+// Write writes the coverage of a run to File in dir.
 func Write(dir string, c spice.Coverage) error {
 	b, err := json.Marshal(c)
 	if err == nil {
@@ -44,7 +44,7 @@ func Write(dir string, c spice.Coverage) error {
 	return nil
 }
 
-// Entry returns what a session leaves on its lane's timeline: what was seen, without times.
+// Entry returns a session's timeline entry: what it received, without times.
 func Entry(s spice.Stats) map[string]any {
 	seen := slices.DeleteFunc(spice.CoverageOf(s), func(r spice.CoverageRow) bool { return r.Count == 0 })
 	for i := range seen {
@@ -53,7 +53,7 @@ func Entry(s spice.Stats) map[string]any {
 	return map[string]any{"rows": seen}
 }
 
-// Sum adds coverages up.
+// Sum returns the sum of coverages.
 func Sum(list ...spice.Coverage) spice.Coverage {
 	sum := map[[2]string]spice.CoverageRow{}
 	for _, rows := range list {
@@ -72,7 +72,7 @@ func Sum(list ...spice.Coverage) spice.Coverage {
 	return all
 }
 
-// Since returns what after has more than before.
+// Since returns the counts of after minus those of before.
 func Since(before, after spice.Coverage) spice.Coverage {
 	had := map[[2]string]spice.CoverageRow{}
 	for _, row := range before {
@@ -87,16 +87,16 @@ func Since(before, after spice.Coverage) spice.Coverage {
 	return news
 }
 
-// Found is what was read from files.
+// Found is what Find read.
 type Found struct {
-	// Rows has everything that is modelled, also what was never seen.
+	// Rows has a row for everything that is modelled, also for what no run carried.
 	Rows spice.Coverage
 	// Runs counts the runs of spicelane truth, and Lanes the lanes.
 	Runs, Lanes int
 }
 
-// Find reads what paths have: files of runs, timelines of lanes, and directories with either
-// in or below them.
+// Find reads coverage from paths: files of runs, timelines of lanes, and directories with either in
+// or below them.
 func Find(paths ...string) (Found, error) {
 	var f Found
 	list := []spice.Coverage{spice.CoverageOf()}
@@ -142,8 +142,8 @@ func readFile(path string) (rows spice.Coverage, err error) {
 	return rows, nil
 }
 
-// OfLane adds up the sessions of the client of the lane with that directory; nil if none has
-// left anything.
+// OfLane returns the sum over the client's sessions of the lane with that directory, or nil if
+// there is none.
 func OfLane(dir string) (spice.Coverage, error) {
 	path := filepath.Join(dir, timeline.File)
 	file, err := os.Open(path)
@@ -154,7 +154,7 @@ func OfLane(dir string) (spice.Coverage, error) {
 	var list []spice.Coverage
 	in := bufio.NewReaderSize(file, 64<<10)
 	for {
-		// NB: most lines are frames: only those that may be of the kind are decoded.
+		// NB: most lines are frames, so only lines that may be of this kind are decoded.
 		line, err := in.ReadBytes('\n')
 		if bytes.Contains(line, []byte(`"`+Kind+`"`)) {
 			var entry struct {
@@ -178,21 +178,21 @@ func OfLane(dir string) (spice.Coverage, error) {
 	return Sum(list...), nil
 }
 
-// A Demand is something that a run must have carried: a kind and name of a spice.CoverageRow, at least
-// Count times; 0 is once.
+// A Demand asks that a run carried a kind and name of a spice.CoverageRow at least Count times; 0
+// means once.
 type Demand struct {
 	Kind, Name string
 	Count      uint64
 }
 
-// MissingError is what a run was to carry and did not.
+// MissingError lists the demands that a run did not meet.
 type MissingError struct{ Missing []string }
 
 func (e *MissingError) Error() string {
 	return "coverage: missing " + strings.Join(e.Missing, ", ")
 }
 
-// Check returns a *MissingError if a coverage lacks something that is demanded.
+// Check returns a *MissingError if a coverage does not meet all demands.
 func Check(c spice.Coverage, demands ...Demand) error {
 	var missing []string
 	for _, d := range demands {

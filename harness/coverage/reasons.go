@@ -24,10 +24,10 @@ func why(list []reason, row spice.CoverageRow) string {
 	return ""
 }
 
-// A source is where coverage comes from: what it cannot carry, and what nobody asks of it.
+// A source is where coverage comes from: what it cannot carry, and what no test asks it to carry.
 type source struct{ impossible, unasked []reason }
 
-// sources are those that have left something.
+// sources returns the sources that this coverage comes from.
 func (f Found) sources() (all []source) {
 	if f.Runs > 0 {
 		all = append(all, source{truthImpossible, nil})
@@ -38,8 +38,8 @@ func (f Found) sources() (all []source) {
 	return all
 }
 
-// never returns why a row that was not seen never is, and whether it cannot be: neither, if a
-// source could have carried it and nobody knows why it did not.
+// never returns why a row was never seen, and whether that is impossible. It returns neither if a
+// source could have carried the row and no reason is known.
 func (f Found) never(row spice.CoverageRow) (says string, impossible bool) {
 	var reasons []string
 	impossible = true
@@ -58,7 +58,7 @@ func (f Found) never(row spice.CoverageRow) (says string, impossible bool) {
 	return strings.Join(reasons, "; "), impossible
 }
 
-// WithoutReason returns what was never seen though nothing says why.
+// WithoutReason returns the rows that were never seen and for which no reason is known.
 func (f Found) WithoutReason() spice.Coverage {
 	return slices.DeleteFunc(f.Rows.Unseen(), func(r spice.CoverageRow) bool {
 		says, _ := f.never(r)
@@ -66,7 +66,7 @@ func (f Found) WithoutReason() spice.Coverage {
 	})
 }
 
-// Print writes what was seen, what never was, and what cannot be seen here, with the reasons.
+// Print writes what was seen, what never was, and what cannot be seen here, each with its reason.
 func (f Found) Print(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tw, "seen\tkind\tname\t")
@@ -84,8 +84,8 @@ func (f Found) Print(w io.Writer) error {
 	return tw.Flush()
 }
 
-// truthImpossible is what the truth server cannot carry. What the server can be made to send
-// needs a step, not a line here.
+// truthImpossible lists what the truth server cannot carry. If the server can be made to send
+// something, add a step for it, not a line here.
 var truthImpossible = []reason{
 	{"message", "client inputs.*", "the truth server has no keyboard and no mouse"},
 	{"message", "server inputs.*", "the truth server has no keyboard and no mouse"},
@@ -121,7 +121,7 @@ var truthImpossible = []reason{
 	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
 }
 
-// laneImpossible is what a lane cannot carry.
+// laneImpossible lists what a lane cannot carry.
 var laneImpossible = []reason{
 	{"capability", "display.a8_surface", "only clients announce it"},
 	{"capability", "display.codec_*", "only clients announce it"},
@@ -143,7 +143,7 @@ var laneImpossible = []reason{
 	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
 }
 
-// laneUnasked is what a lane could carry, and nobody asks it to.
+// laneUnasked lists what a lane could carry but no test asks for.
 var laneUnasked = []reason{
 	{"capability", "display.pref_compression", "compression is set on QEMU: the client asks for none"},
 	{"message", "client display.preferred_compression", "compression is set on QEMU: the client asks for none"},

@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A Ledger compares, message by message and while they pass, what a server says at a Relay
-// with what its client receives.
+// A Ledger compares the messages that a server sends to a Relay with those that its client
+// receives. It does so message by message, while they pass.
 type Ledger struct {
 	relay  *Relay
 	failed chan struct{}
@@ -21,15 +21,15 @@ type Ledger struct {
 	diff    *Difference
 }
 
-// A pair is what both ends of one channel have seen.
+// A pair has the notes of both ends of one channel.
 type pair struct{ server, client *Notes }
 
-// NewLedger makes a ledger of what passes a relay.
+// NewLedger returns a ledger for the sessions that pass r.
 func NewLedger(r *Relay) *Ledger {
 	return &Ledger{relay: r, failed: make(chan struct{}), pairs: map[wire.ChannelID]*pair{}}
 }
 
-// A Difference says that a client did not receive what its server had said.
+// A Difference says that a client did not receive what its server sent.
 type Difference struct {
 	Channel wire.ChannelID
 	*spice.TraceDifference
@@ -39,7 +39,7 @@ func (d *Difference) Error() string {
 	return fmt.Sprintf("of what the server said on %v, %v", d.Channel, d.TraceDifference)
 }
 
-// Tap returns a spice.Config's Tap for the sessions that are to be compared.
+// Tap returns the function for spice.Config.Tap of the sessions to compare.
 func (l *Ledger) Tap(id wire.ChannelID) wire.Tap {
 	if id.Type == wire.ChannelMain {
 		return nil
@@ -47,14 +47,14 @@ func (l *Ledger) Tap(id wire.ChannelID) wire.Tap {
 	return &ledgerTap{ledger: l, channel: id}
 }
 
-// A ledgerTap notes what a client receives on one channel.
+// A ledgerTap notes the messages that a client receives on one channel.
 type ledgerTap struct {
 	ledger  *Ledger
 	channel wire.ChannelID
 	pair    *pair // nil: the channel does not come by the relay
 }
 
-// Linked finds the other end's notes: the relay has made them before the link was answered.
+// Linked finds the other end's notes. The relay made them before the link was answered.
 func (t *ledgerTap) Linked(i wire.LinkInfo) {
 	server := t.ledger.relay.known(i.ConnectionID, t.channel)
 	if server == nil {
@@ -70,7 +70,7 @@ func (t *ledgerTap) Linked(i wire.LinkInfo) {
 	t.ledger.pairs[t.channel] = t.pair
 }
 
-// Message compares what came with what was said.
+// Message compares what the client received with what the server sent.
 func (t *ledgerTap) Message(d wire.Direction, h wire.Header, body []byte) {
 	if d != wire.FromServer || t.pair == nil {
 		return
@@ -79,12 +79,12 @@ func (t *ledgerTap) Message(d wire.Direction, h wire.Header, body []byte) {
 	t.ledger.compare(t.channel, t.pair, enough)
 }
 
-// enough is how many messages that do not fit a client must have received before they are
-// judged: the second tells whether two were swapped or one was lost.
+// enough is the number of differing messages after which a client is judged. With the second
+// message, compare can tell whether two were swapped or one was lost.
 const enough = 2
 
-// compare looks for a difference in a pair of which the client has received at least so
-// many messages that are not the server's next ones.
+// compare looks for a difference in a pair whose client has received at least the given number of
+// messages that are not the server's next ones.
 func (l *Ledger) compare(channel wire.ChannelID, p *pair, least int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,11 +103,11 @@ func (l *Ledger) compare(channel wire.ChannelID, p *pair, least int) {
 	}
 }
 
-// Failed is closed when a difference has been found.
+// Failed returns a channel that is closed when the ledger has found a difference.
 func (l *Ledger) Failed() <-chan struct{} { return l.failed }
 
-// Err looks once more and returns a *Difference if there is one. What is still on its way is
-// none.
+// Err compares again and returns a *Difference if there is one. Messages in flight are no
+// difference.
 func (l *Ledger) Err() error {
 	l.mu.Lock()
 	pairs := make(map[wire.ChannelID]*pair, len(l.pairs))
@@ -126,8 +126,9 @@ func (l *Ledger) Err() error {
 	return l.diff
 }
 
-// Under counts the messages that the server has said in the newest session and the client has
-// not received yet. Ok is false if nothing is compared: no session came by the relay.
+// Under returns the number of messages that the server sent in the newest session and the client
+// has not received yet. Ok is false if nothing is compared, because no session came through the
+// relay.
 func (l *Ledger) Under() (way int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

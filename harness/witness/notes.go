@@ -13,14 +13,14 @@ import (
 // firstDraw is the lowest number of a display message that draws (SPICE_MSG_DISPLAY_DRAW_FILL).
 const firstDraw = 302
 
-// A Message is one message of a server.
+// A Message is one message from a server.
 type Message struct {
 	Header wire.Header
 	Body   []byte
 }
 
-// Notes are the messages that one end of a channel has seen and that have not been compared.
-// They are a wire.Tap. Their methods may be called from any goroutine.
+// Notes keeps the messages that one end of a channel has seen and that have not been compared. It
+// is a wire.Tap. Any goroutine may call its methods.
 type Notes struct {
 	channel wire.ChannelID
 
@@ -31,14 +31,14 @@ type Notes struct {
 	given    bool // up: nobody compares them
 }
 
-// mostKept bounds the bytes that are kept of one channel. What is under way on a channel is
-// bounded by its sockets' buffers: notes that are larger are compared by nobody.
+// mostKept limits the bytes kept for one channel. Sockets' buffers limit the bytes in flight, so
+// larger notes mean that nothing compares them.
 const mostKept = 128 << 20
 
 // NewNotes returns empty notes of a channel.
 func NewNotes(channel wire.ChannelID) *Notes { return &Notes{channel: channel} }
 
-// add keeps a message, whose body is not the caller's any more.
+// add keeps a message. The caller must not use its body again.
 func (n *Notes) add(m Message) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -55,14 +55,14 @@ func (n *Notes) add(m Message) {
 // Linked does nothing.
 func (n *Notes) Linked(wire.LinkInfo) {}
 
-// Message keeps what the server says.
+// Message keeps a message that the server sent.
 func (n *Notes) Message(d wire.Direction, h wire.Header, body []byte) {
 	if d == wire.FromServer {
 		n.add(Message{h, bytes.Clone(body)})
 	}
 }
 
-// Draws counts the messages that were noted, not compared, and draw something.
+// Draws returns the number of noted, uncompared messages that draw.
 func (n *Notes) Draws() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -75,7 +75,7 @@ func (n *Notes) Draws() int {
 	return count
 }
 
-// Len counts the messages that were noted and not compared.
+// Len returns the number of noted, uncompared messages.
 func (n *Notes) Len() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -89,7 +89,7 @@ func (n *Notes) Clear() {
 	n.list, n.bytes = nil, 0
 }
 
-// drop forgets the first messages, which were the same at both ends.
+// drop removes the first count messages, which were the same at both ends.
 func (n *Notes) drop(count int) {
 	for _, m := range n.list[:count] {
 		n.bytes -= len(m.Body)
@@ -99,9 +99,9 @@ func (n *Notes) drop(count int) {
 	n.compared += count
 }
 
-// FirstDifference compares what a server said with what a client received, and forgets what
-// was the same; nil is no difference. What the client has not received yet is a difference
-// only if all of it must be there.
+// FirstDifference compares what a server sent with what a client received, and drops the messages
+// that are the same. It returns nil if there is no difference. Messages that the client has not
+// received yet are a difference only if all is set.
 func FirstDifference(server, client *Notes, all bool) *spice.TraceDifference {
 	match(server, client)
 	server.mu.Lock()
@@ -118,7 +118,7 @@ func FirstDifference(server, client *Notes, all bool) *spice.TraceDifference {
 	return d
 }
 
-// match forgets what is the same at both ends.
+// match drops the messages that are the same at both ends.
 func match(server, client *Notes) {
 	server.mu.Lock()
 	defer server.mu.Unlock()
@@ -136,11 +136,11 @@ func (m *Message) same(o *Message) bool {
 	return m.Header.Type == o.Header.Type && bytes.Equal(m.Body, o.Body)
 }
 
-// mostDescribed bounds the messages that are put into words for one difference: the first
-// ones tell of which kind it is.
+// mostDescribed limits the number of messages that one difference describes. The first ones show
+// what kind of difference it is.
 const mostDescribed = 64
 
-// describe puts the messages into words.
+// describe returns descriptions of the messages.
 func (n *Notes) describe() []spice.Received {
 	var all []spice.Received
 	for i, m := range n.list[:min(len(n.list), mostDescribed)] {

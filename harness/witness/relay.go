@@ -1,16 +1,16 @@
-// Package witness listens to what a SPICE server says, in front of a proxy, and to what a
-// client receives behind it, so that a message that was lost, added, reordered or changed on
-// the way is the proxy's fault and any other wrong picture the client's.
+// Package witness records what a SPICE server sends, in front of a proxy, and what a client
+// receives behind it. A message that was lost, added, reordered or changed in between is the
+// proxy's fault. Any other wrong picture is the client's fault.
 //
 //	relay, err := witness.Start(witness.Config{Dial: dialServer})
 //	ledger := witness.NewLedger(relay)
-//	// lead the proxy to relay.Port(), and give the client ledger.Tap as its Tap
+//	// make the proxy connect to relay.Port(), and give the client ledger.Tap as its Tap
 //	<-ledger.Failed()
 //	fmt.Println(ledger.Err())
 //
-// It compares bytes and decodes no pixels. It does not read TLS: the server must be reached
-// without it. Of the main channel it says nothing: its messages come before the session has
-// an id by which both ends could be told to be the same.
+// The package compares bytes and decodes no pixels. It does not read TLS, so the connection to the
+// server must have none. It ignores the main channel: messages there come before the session has
+// the id that connects both ends.
 package witness
 
 import (
@@ -24,20 +24,19 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A Config says where a Relay leads.
+// A Config says which server a Relay connects to.
 type Config struct {
-	// Dial connects to the server. It is called for each connection, so the server may move.
+	// Dial connects to the server. The relay calls it for each connection, so the server may move.
 	Dial func(ctx context.Context) (net.Conn, error)
-	// Change, if set, replaces a message of a channel by what it returns, after the message
-	// was noted. Tests make a bad proxy with it. It is called from a goroutine for each
-	// channel.
+	// Change, if set, replaces a message of a channel by its result, after the message was noted.
+	// Tests use it to make a bad proxy. Each channel calls it from another goroutine.
 	Change func(wire.ChannelID, Message) []Message
 }
 
-// A Relay stands between a server and a proxy, and notes what the server says to each
-// session. It changes nothing unless a test asks for that.
+// A Relay sits between a server and a proxy, and notes what the server sends to each session. It
+// changes nothing unless a test asks for that.
 //
-// Its address stays when the server moves, so that a proxy need not be told.
+// Its address stays the same when the server moves, so the proxy needs no new configuration.
 type Relay struct {
 	cfg  Config
 	ln   net.Listener
@@ -57,7 +56,7 @@ type sessionChannel struct {
 	channel wire.ChannelID
 }
 
-// Start makes a relay that listens on a port of the loopback address. The caller owes a Close.
+// Start returns a relay that listens on a port of the loopback address. The caller must close it.
 func Start(cfg Config) (*Relay, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,10 +68,10 @@ func Start(cfg Config) (*Relay, error) {
 	return r, nil
 }
 
-// Port returns where it listens.
+// Port returns the relay's port.
 func (r *Relay) Port() int { return r.ln.Addr().(*net.TCPAddr).Port }
 
-// Of returns what the server said to a channel of a session.
+// Of returns the notes of what the server sent to a channel of a session.
 func (r *Relay) Of(session uint32, channel wire.ChannelID) *Notes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,15 +82,14 @@ func (r *Relay) Of(session uint32, channel wire.ChannelID) *Notes {
 	return r.noted[k]
 }
 
-// known returns what the server said to a channel of a session, nil if no such channel has
-// been opened here.
+// known returns the notes of a channel of a session, or nil if the channel was not opened here.
 func (r *Relay) known(session uint32, channel wire.ChannelID) *Notes {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.noted[sessionChannel{session, channel}]
 }
 
-// Forget drops what is known of a session.
+// Forget drops the notes of a session.
 func (r *Relay) Forget(session uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +100,7 @@ func (r *Relay) Forget(session uint32) {
 	}
 }
 
-// Close ends all connections and joins everything. It is idempotent.
+// Close closes all connections and waits for all goroutines. It may be called again.
 func (r *Relay) Close() error {
 	r.ln.Close()
 	r.stop()
@@ -116,7 +114,7 @@ func (r *Relay) Close() error {
 	return nil
 }
 
-// keep has Close end a connection; false if it is too late for that.
+// keep makes Close close a connection. It returns false if Close was called already.
 func (r *Relay) keep(c net.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,7 +174,7 @@ func (r *Relay) serve(client net.Conn) {
 	<-done
 }
 
-// linkMess is what a client says of a channel in its link message (SpiceLinkMess).
+// linkMess is what a client announces of a channel in its link message (SpiceLinkMess).
 type linkMess struct {
 	session uint32
 	channel wire.ChannelID
@@ -194,7 +192,7 @@ const (
 
 var errLink = errors.New("not a SPICE link")
 
-// linkBody reads a link header and what follows it.
+// linkBody reads a link header and its body.
 func linkBody(c io.Reader) (all, body []byte, err error) {
 	all = make([]byte, linkHeader)
 	if _, err := io.ReadFull(c, all); err != nil {
@@ -209,8 +207,8 @@ func linkBody(c io.Reader) (all, body []byte, err error) {
 	return all, all[linkHeader:], err
 }
 
-// hasMini looks for the short header in the first word of the common capabilities, whose number and
-// offset stand at counts.
+// hasMini looks for the short header in the first word of the common capabilities. Their number and
+// offset are at counts.
 func hasMini(body []byte, counts int) bool {
 	n, offset := binary.LittleEndian.Uint32(body[counts:]), binary.LittleEndian.Uint32(body[counts+8:])
 	if n == 0 || uint64(offset)+4 > uint64(len(body)) {
@@ -231,7 +229,7 @@ func readLink(c io.Reader) (linkMess, []byte, error) {
 	}, all, nil
 }
 
-// down passes on what the server says, and notes its messages.
+// down passes on what the server sends, and notes its messages.
 func (r *Relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	all, body, err := linkBody(server)
 	if err != nil || len(body) < linkReplyFixed {

@@ -1,4 +1,5 @@
-// Package atomicfile writes files that no reader ever sees half of.
+// Package atomicfile replaces files so that readers see either the old or the new content, never
+// half of it.
 package atomicfile
 
 import (
@@ -7,14 +8,14 @@ import (
 	"path/filepath"
 )
 
-// Prefix begins the names of files that are being written. A process that is killed
-// meanwhile leaves one behind.
+// Prefix is the start of the names of files that are being written. A process that is killed during
+// a write leaves such a file behind.
 const Prefix = ".tmp-"
 
-// Write writes b to the file at path, which another reader finds whole: as it was before,
-// or as it is now. A file that is new has the given mode, and so has one that was there.
-// Nothing is left beside it, whatever fails. The file survives the end of this process, but
-// not necessarily the end of power: it is not synced.
+// Write writes b to the file at path. Other readers see its old or its new content. The file gets
+// the given mode, whether it is new or not. After an error no temporary file is left. The file
+// survives the end of this process, but perhaps not a loss of power, because Write does not sync
+// it.
 func Write(path string, b []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), Prefix+"*")
 	if err != nil {

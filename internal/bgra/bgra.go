@@ -1,4 +1,5 @@
-// Package bgra turns pixels as SPICE has them, B, G, R and a fourth byte, into those of package image.
+// Package bgra converts pixels from SPICE's form (B, G, R and a fourth byte) to that of package
+// image.
 package bgra
 
 // Opaque writes pixels B, G, R, X from src to dst as R, G, B, 255. dst must be as long as src, and may be src.

@@ -1,10 +1,10 @@
-// Package ctxio lets a context interrupt what reads from or writes to a connection.
+// Package ctxio lets a context interrupt reads from and writes to a connection.
 //
 //	n, err := ctxio.Write(ctx, conn, p)
 //	err := ctxio.Do(ctx, conn.SetDeadline, func() error { _, err := io.ReadFull(conn, b); return err })
 //
-// What it does not do: it keeps nobody from setting deadlines at the same time.
-// While Do runs, the connection's deadline is its own.
+// While Do runs, it owns the connection's deadline. The package does not keep other code from
+// setting deadlines at the same time.
 package ctxio
 
 import (
@@ -17,13 +17,12 @@ import (
 // longAgo is a deadline that has passed. It ends what blocks at once.
 var longAgo = time.Unix(1, 0)
 
-// Do calls op, which uses a connection, and interrupts it when ctx ends: it sets the
-// deadline with setDeadline, which is the connection's SetDeadline, SetReadDeadline
-// or SetWriteDeadline. When Do returns, the connection has no deadline of Do's, and
-// none will be set.
+// Do calls op, which uses a connection, and interrupts it when ctx ends. To interrupt it, Do sets a
+// deadline with setDeadline, which is the connection's SetDeadline, SetReadDeadline or
+// SetWriteDeadline. When Do returns, it has cleared that deadline, and will not set another.
 //
-// The error is op's. If ctx ended before op was called, or op failed because of the
-// deadline, it is the context's cause.
+// The error is op's. If ctx ended before op was called, or op failed because of the deadline, the
+// error is the context's cause.
 func Do(ctx context.Context, setDeadline func(time.Time) error, op func() error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -35,8 +34,8 @@ func Do(ctx context.Context, setDeadline func(time.Time) error, op func() error)
 	})
 	err := op()
 	if !stop() {
-		// NB: without this wait the deadline could be set after it was cleared, and
-		// every later use of the connection would time out.
+		// NB: without this wait the deadline could be set after it was cleared. Then every later
+		// use of the connection would time out.
 		<-interrupted
 		_ = setDeadline(time.Time{})
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -52,8 +51,8 @@ type Writer interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// Write writes p until ctx ends. It returns how much was written, like the method
-// Write of a connection, and an error as Do does.
+// Write writes p until ctx ends. It returns the number of bytes that it wrote, and an error as Do
+// does.
 func Write(ctx context.Context, w Writer, p []byte) (n int, err error) {
 	err = Do(ctx, w.SetWriteDeadline, func() error {
 		n, err = w.Write(p)

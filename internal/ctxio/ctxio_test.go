@@ -38,7 +38,7 @@ func TestAWriteEndsWithItsContextAndSaysWhatItWrote(t *testing.T) {
 		cancel(errEnough)
 		require.Equal(t, outcome{2, errEnough}, <-done)
 
-		// The connection is as good as before.
+		// The connection works as before.
 		go func() { _, _ = io.ReadFull(theirs, make([]byte, 3)) }()
 		n, err := ctxio.Write(t.Context(), ours, []byte("678"))
 		require.NoError(t, err)
@@ -83,8 +83,8 @@ func TestNothingIsDoneForAContextThatHasEnded(t *testing.T) {
 	require.ErrorIs(t, err, errEnough)
 }
 
-// lateDeadlines is a connection on which setting a deadline in the past takes until
-// release is closed.
+// lateDeadlines is a connection. Setting a deadline in the past blocks there until release is
+// closed.
 type lateDeadlines struct {
 	net.Conn
 	entered, release chan struct{}
@@ -98,8 +98,8 @@ func (c lateDeadlines) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// The context ends during the write, which succeeds all the same. The deadline that
-// was to interrupt it arrives late.
+// The context ends during the write, and the write still succeeds. The deadline that should have
+// interrupted it comes late.
 func TestNoDeadlineIsLeftBehindWhenTheContextEndsDuringTheWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

@@ -1,11 +1,11 @@
-// Package fresh tells what is new in a window that moves over a list, such as the newest
-// events that a guest's digest shows.
+// Package fresh finds what is new in a window that moves over a list, such as the newest events in
+// a guest's digest.
 package fresh
 
 import "slices"
 
-// After returns those of window that come after seen: what is left when the longest end of
-// seen that window begins with is taken away. Without such an end all of window is new.
+// After returns the part of window that is not in seen. It removes the longest end of seen with
+// which window begins. If there is none, all of window is new.
 func After[E any](seen, window []E, equal func(a, b E) bool) []E {
 	for n := min(len(seen), len(window)); n > 0; n-- {
 		if slices.EqualFunc(seen[len(seen)-n:], window[:n], equal) {

@@ -1,4 +1,4 @@
-// Package hostport reads and writes the hosts that people put into configurations.
+// Package hostport reads and writes host names as people write them in configurations.
 package hostport
 
 import (
@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Bare returns host without the brackets that people write around an IPv6 address, as
-// in "[::1]". Any other text is returned as it is.
+// Bare returns host without the brackets of an IPv6 address, as in "[::1]". It returns any other
+// text unchanged.
 func Bare(host string) string {
 	inside, ok := strings.CutPrefix(host, "[")
 	if !ok {
@@ -25,13 +25,13 @@ func Bare(host string) string {
 	return inside
 }
 
-// Join returns "host:port" for a dialer. An IPv6 host may have brackets or not.
+// Join returns "host:port" for a dialer. An IPv6 host may have brackets.
 func Join(host string, port int) string {
 	return net.JoinHostPort(Bare(host), strconv.Itoa(port))
 }
 
-// Loopback returns the address of this machine at which a server is reached that listens on
-// all interfaces. ok is false for a host that means anything else.
+// Loopback returns the loopback address that reaches a server which listens on all interfaces. Ok
+// is false if host does not mean all interfaces.
 func Loopback(host string) (address string, ok bool) {
 	switch host {
 	case "", "*", "0.0.0.0":

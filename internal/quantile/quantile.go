@@ -1,4 +1,4 @@
-// Package quantile sums up times.
+// Package quantile computes quantiles of durations.
 package quantile
 
 import (
@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Of returns the q-quantile (0 to 1) of times by the nearest rank: a time that was measured,
-// not one between two. It is 0 without times. Times is not changed.
+// Of returns the q-quantile (0 to 1) of times by the nearest rank. So the result is a measured
+// time, not a value between two. Without times it is 0. Of does not change times.
 func Of(times []time.Duration, q float64) time.Duration {
 	return OfSorted(slices.Sorted(slices.Values(times)), q)
 }
 
-// OfSorted is Of for times that are sorted.
+// OfSorted does the same as Of, for sorted times.
 func OfSorted(times []time.Duration, q float64) time.Duration {
 	if len(times) == 0 {
 		return 0

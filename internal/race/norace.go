@@ -1,7 +1,8 @@
 //go:build !race
 
-// Package race says whether the race detector is in this program.
+// Package race says whether this program was built with the race detector.
 package race
 
-// Enabled is whether it is. What runs then takes about ten times as long, and more memory.
+// Enabled says whether the race detector is on. It makes code about ten times as slow, and uses
+// more memory.
 const Enabled = false

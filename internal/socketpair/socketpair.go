@@ -1,5 +1,4 @@
-// Package socketpair makes connected unix sockets of which one end is for a child
-// process.
+// Package socketpair makes connected unix sockets, one end for this process and one for a child.
 package socketpair
 
 import (
@@ -8,11 +7,11 @@ import (
 	"syscall"
 )
 
-// New returns a connected pair of stream sockets: our end as a connection, the other as
-// a file that a child can inherit or be sent. Both are named after name in errors.
+// New returns a connected pair of stream sockets: this process's end as a connection, and the other
+// as a file that a child can inherit or receive. Errors contain name.
 func New(name string) (*net.UnixConn, *os.File, error) {
-	// NB: a process started meanwhile must not inherit either end, or the
-	// other would never see it closed.
+	// NB: a process that starts meanwhile must not inherit either end, or the other would never see
+	// it closed.
 	syscall.ForkLock.RLock()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err == nil {

@@ -18,7 +18,7 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 )
 
-// location is where a libvirtd is, and what it is asked for.
+// location says where a libvirtd is, and which driver to open there.
 type location struct {
 	uri     golibvirt.ConnectURI // as libvirtd wants it, as in "qemu:///system"
 	sockets []string             // the first that is there is used
@@ -26,7 +26,7 @@ type location struct {
 
 func (l location) wrap(err error) error { return fmt.Errorf("libvirt %s: %w", l.uri, err) }
 
-// parseURI reads a libvirt URI that leads to a unix socket of this machine
+// parseURI reads a libvirt URI that means a unix socket of this machine
 // (https://libvirt.org/uri.html).
 func parseURI(text string) (location, error) {
 	u, err := url.Parse(text)
@@ -45,7 +45,7 @@ func parseURI(text string) (location, error) {
 			return location{}, fmt.Errorf("%q has the parameter %q, which is not known here: only socket= is", text, key)
 		}
 	}
-	// virtqemud and the like have taken libvirtd's place on newer systems.
+	// On newer systems virtqemud and similar daemons replace libvirtd.
 	names := []string{"virt" + driver + "d-sock", "libvirt-sock"}
 	switch socket := query.Get("socket"); {
 	case socket != "":
@@ -92,12 +92,12 @@ func (l location) dial(ctx context.Context) (net.Conn, error) {
 	return conn, err
 }
 
-// conn is one connection to a libvirtd. One goroutine at a time makes calls.
+// conn is one connection to a libvirtd. Only one goroutine at a time makes calls.
 //
-// NB: of the library, only calls that answer once are used, and none that takes a
-// stream. Disconnect and Disconnected are not: after a connection that has broken at the
-// wrong moment they wait for ever. To end a subscription blocks the reader for ever if an
-// event comes meanwhile, so it ends when the reader has.
+// NB: use only calls of the library with one answer and without a stream. Do not use Disconnect and
+// Disconnected: they wait forever if the connection broke at the wrong moment. Ending a
+// subscription blocks the reader forever if an event comes meanwhile, so end it only after the
+// reader has ended.
 type conn struct {
 	at          location
 	rpc         *golibvirt.Libvirt
@@ -125,13 +125,13 @@ func (l location) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// dialed is a dialer whose connection is there.
+// dialed is a dialer that returns an existing connection.
 type dialed struct{ conn net.Conn }
 
 func (d dialed) Dial() (net.Conn, error) { return d.conn, nil }
 
-// call makes a call. If ctx ends or no answer comes, the connection is closed: nothing
-// else ends a call.
+// call makes a call. If ctx ends or no answer comes, it closes the connection, because nothing else
+// ends a call.
 func (c *conn) call(ctx context.Context, what string, f func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, fmt.Errorf("no answer within %s", answerTimeout))
 	defer cancel()
@@ -140,7 +140,7 @@ func (c *conn) call(ctx context.Context, what string, f func() error) error {
 	stop()
 	var refused golibvirt.Error
 	if err != nil && !errors.As(err, &refused) {
-		// The library says that it was interrupted, and not by what.
+		// The library says that it was interrupted, but not why.
 		if why := c.wire.why(); why != nil {
 			err = why
 		}
@@ -151,8 +151,8 @@ func (c *conn) call(ctx context.Context, what string, f func() error) error {
 	return nil
 }
 
-// events subscribes to what happens to domains. The channel is closed when the
-// connection ends.
+// events subscribes to the lifecycle events of domains. The channel is closed when the connection
+// ends.
 func (c *conn) events(ctx context.Context) (<-chan golibvirt.DomainEventLifecycleMsg, error) {
 	var subscribed context.Context
 	subscribed, c.unsubscribe = context.WithCancel(context.Background())
@@ -199,9 +199,9 @@ const (
 	typeReply       = 1
 )
 
-// guard is a connection that lets only packets of libvirt's protocol pass to the library,
-// which allocates whatever length is announced, panics if that is too small, and never
-// returns from a call that is answered twice.
+// guard is a connection that passes only packets of libvirt's protocol to the library. Without it
+// the library allocates any announced length, panics if the length is too small, and never returns
+// from a call with two answers.
 type guard struct {
 	net.Conn
 	open chan struct{} // is closed when ConnectToURI has returned
@@ -248,7 +248,7 @@ func (g *guard) why() error {
 	}
 }
 
-// Read reads what may pass. Whatever is wrong ends the connection.
+// Read reads well-formed packets. Anything else ends the connection.
 func (g *guard) Read(b []byte) (int, error) {
 	n, err := g.read(b)
 	if err != nil {
@@ -269,8 +269,8 @@ func (g *guard) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// hungUp names the errors by which one learns that libvirtd has hung up: which it is
-// depends on what was on its way.
+// hungUp returns true for the errors that mean that libvirtd has closed the connection. Which one
+// it is depends on the bytes in flight.
 func hungUp(err error) error {
 	for _, hangup := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, hangup) {
@@ -283,8 +283,7 @@ func hungUp(err error) error {
 func (g *guard) read(b []byte) (int, error) {
 	if len(g.head) == 0 && g.body == 0 {
 		if g.opened {
-			// ConnectToURI writes a variable of the library's that its end of a
-			// connection reads.
+			// ConnectToURI writes a variable of the library that the library's reader reads.
 			select {
 			case <-g.open:
 			case <-g.closed:
@@ -308,7 +307,7 @@ func (g *guard) read(b []byte) (int, error) {
 	return n, err
 }
 
-// check says what is wrong with the head of a packet.
+// check returns what is wrong with the head of a packet.
 func (g *guard) check(head []byte) error {
 	var field [packetHead / 4]uint32
 	for i := range field {

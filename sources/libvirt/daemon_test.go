@@ -1,7 +1,7 @@
 package libvirt_test
 
-// A libvirtd of the tests' own: a session daemon whose sockets and files are in one
-// directory. Root's libvirtd has its places compiled in, so root runs it as nobody.
+// A libvirtd for the tests: a session daemon whose sockets and files are in one directory. The
+// paths of root's libvirtd are compiled in, so root runs this one as the user nobody.
 
 import (
 	"bytes"
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(tests{m})
 }
 
-// tests ends the daemon when they have run, before goroutines are counted.
+// tests ends the daemon after the tests, before goroutines are counted.
 type tests struct{ *testing.M }
 
 func (m tests) Run() int {
@@ -53,8 +53,8 @@ type daemon struct {
 
 	stopped chan struct{} // is closed when cmd has ended
 
-	// What libvirtd leaves is cleared away when this pipe is closed: by end, or by the
-	// death of this process, however it dies. The QEMUs of a libvirtd live on without it.
+	// clear removes libvirtd's files and QEMUs when this pipe is closed: by end, or by the
+	// death of this process. The QEMUs of a libvirtd survive it.
 	alive io.Closer
 	clear *exec.Cmd
 }
@@ -65,12 +65,13 @@ for pid in "$1"/run/libvirt/qemu/run/*.pid; do
 done
 rm -rf "$1"`
 
-// shared is started by the first test that needs it: its first start takes seconds.
+// shared is the daemon of all tests. The first test that needs it starts it, because that takes
+// seconds.
 var shared daemon
 
 var begin = sync.OnceValue(shared.make)
 
-// libvirtd returns the daemon, which runs.
+// libvirtd returns the running daemon.
 func libvirtd(t *testing.T) *daemon {
 	t.Helper()
 	if os.Getenv("SPICELANE_LANES") == "off" {
@@ -88,7 +89,7 @@ func libvirtd(t *testing.T) *daemon {
 	return &shared
 }
 
-// lookPath also looks where Debian puts what is for administrators.
+// lookPath also looks where Debian puts programs for administrators.
 func lookPath(program string) (string, error) {
 	path, err := exec.LookPath(program)
 	if errors.Is(err, exec.ErrNotFound) {
@@ -132,7 +133,7 @@ func (d *daemon) make() error {
 	return d.start()
 }
 
-// run makes a command that the daemon's user runs in the daemon's places.
+// run returns a command that runs as the daemon's user and with the daemon's directories.
 func (d *daemon) run(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
 	path, err := lookPath(program)
 	if err != nil {
@@ -162,7 +163,7 @@ func (d *daemon) start() error {
 		return err
 	}
 	d.cmd.Stderr = &d.log
-	// It dies with this process: with the thread that has started it, to be exact.
+	// The daemon dies with the thread that started it, so with this process.
 	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	started := make(chan error)
 	d.stopped = make(chan struct{})
@@ -191,7 +192,7 @@ func (d *daemon) stop() error {
 	return nil
 }
 
-// virsh runs a command of virsh's.
+// virsh runs virsh with the given arguments.
 func (d *daemon) virsh(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
@@ -219,14 +220,14 @@ func (d *daemon) end() {
 	}
 }
 
-// domain is a domain of a test's own.
+// domain is a test's domain.
 type domain struct {
 	t          *testing.T
 	d          *daemon
 	name, uuid string
 }
 
-// create starts a paused domain without a disk, whose devices are those given.
+// create starts a paused domain without a disk and with the given devices.
 func (d *daemon) create(t *testing.T, name, uuid, devices string) domain {
 	t.Helper()
 	return d.createXML(t, name, uuid, `<domain type='qemu'><name>`+name+`</name><uuid>`+uuid+`</uuid><memory unit='MiB'>16</memory>
@@ -268,7 +269,7 @@ func (m domain) update(graphics string) {
 	require.NoError(m.t, err)
 }
 
-// graphics returns what the daemon itself says of the domain's first graphics.
+// graphics returns what the daemon reports of the domain's first graphics.
 func (m domain) graphics(attribute string) string {
 	m.t.Helper()
 	text, err := m.d.virsh("dumpxml", "--xpath", "/domain/devices/graphics/@"+attribute, m.name)

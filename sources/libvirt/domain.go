@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// domain is what a domain's XML says of its console
+// domain is the part of a domain's XML that describes its console
 // (https://libvirt.org/formatdomain.html#graphical-framebuffers).
 type domain struct {
 	ID       string     `xml:"id,attr"` // only running domains have one
@@ -47,7 +47,7 @@ type listen struct {
 	Socket  string `xml:"socket,attr"`
 }
 
-// about is what a source knows of all its consoles.
+// about is what a source knows about all its consoles.
 type about struct {
 	source      string
 	caCert      []byte
@@ -79,8 +79,8 @@ func (d *domain) spice() *graphics {
 	return nil
 }
 
-// console describes the console without its password. why says why nobody can be led
-// there; it is empty if somebody can. host is the name of the machine.
+// console describes the console without its password. If no client can reach it, why says the
+// reason; else why is empty. Host is the name of the machine.
 func (d *domain) console(a about, host string) (c console.Console, why string) {
 	c = console.Console{Source: a.source, UUID: console.CanonicalUUID(d.UUID), Name: d.Name, Hypervisor: host}
 	g := d.spice()
@@ -121,7 +121,7 @@ func (d *domain) console(a about, host string) (c console.Console, why string) {
 	return c, ""
 }
 
-// port reads a port; 0 is none. libvirt writes -1 for one that it has yet to choose.
+// port reads a port; 0 means none. libvirt writes -1 for a port that it has not chosen yet.
 func port(text string) (int, error) {
 	if text == "" {
 		return 0, nil
@@ -146,7 +146,7 @@ func (g *graphics) address() string {
 	return g.Listen
 }
 
-// reach returns the address at which a server is reached that listens on one.
+// reach returns the address at which clients reach a server that listens on address.
 func (a about) reach(address string) string {
 	if here, all := hostport.Loopback(address); all {
 		return cmp.Or(a.everywhere, here)

@@ -154,8 +154,8 @@ func (a about) reach(address string) string {
 	return address
 }
 
-// secureChannels names the channels that use TLS where both ports are open. A channel
-// whose mode is "any" takes TLS.
+// secureChannels returns the channels that use TLS when both ports are open. A channel whose mode
+// is "any" uses TLS.
 func (g *graphics) secureChannels() []string {
 	modes := map[string]string{}
 	for _, c := range g.Channels {
@@ -173,7 +173,7 @@ func (g *graphics) secureChannels() []string {
 	return secure
 }
 
-// locked says why the password lets nobody in now; empty if it may.
+// locked says why the server refuses the password now; empty if it does not.
 func (g *graphics) locked(now time.Time) string {
 	if g.Password == nil {
 		return ""

@@ -6,8 +6,7 @@ import (
 	"github.com/spicelane/spicelane/spice/console"
 )
 
-// ConsoleOf returns what a domain's XML says of its console, or why nobody can be led
-// there.
+// ConsoleOf returns the console that a domain's XML describes, or why no client can reach it.
 func ConsoleOf(text, host, everywhere string) (console.Console, string, error) {
 	d, err := parseDomain(text)
 	if err != nil {
@@ -17,7 +16,7 @@ func ConsoleOf(text, host, everywhere string) (console.Console, string, error) {
 	return c, why, nil
 }
 
-// TicketOf returns the password in a domain's XML, and why it lets nobody in.
+// TicketOf returns the password in a domain's XML, and why the server refuses it.
 func TicketOf(text string, now time.Time) (ticket, why string, err error) {
 	d, err := parseDomain(text)
 	if err != nil {
@@ -26,8 +25,8 @@ func TicketOf(text string, now time.Time) (ticket, why string, err error) {
 	return d.spice().ticket(), d.spice().locked(now), nil
 }
 
-// Impatient makes sources that are opened from now on wait less, until the function that it
-// returns is called.
+// Impatient sets shorter timeouts for sources that are opened from now on. The returned function
+// restores them.
 func Impatient(answer, beat time.Duration) (restore func()) {
 	oldAnswer, oldBeat := answerTimeout, heartbeat
 	answerTimeout, heartbeat = answer, beat

@@ -1,6 +1,6 @@
 package libvirt_test
 
-// Sockets behind which there is no libvirtd, or one that breaks its protocol.
+// Tests with servers that are no libvirtd, or that break its protocol.
 
 import (
 	"context"
@@ -65,7 +65,7 @@ func answers(f func(procedure, serial uint32) []byte) func(net.Conn) {
 	}
 }
 
-// well answers as an empty libvirtd does, with the host name "kvm".
+// well answers like a libvirtd without domains, with the host name "kvm".
 func well(procedure, serial uint32) []byte {
 	switch procedure {
 	case authList, listDomains:
@@ -78,7 +78,7 @@ func well(procedure, serial uint32) []byte {
 	return reply(procedure, serial)
 }
 
-// play serves a unix socket and returns a source that asks it.
+// play serves a unix socket and returns a source that connects to it.
 func play(t *testing.T, serve func(net.Conn)) *libvirt.Source {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -180,8 +180,8 @@ func TestALibvirtdThatRefusesToOpenIsQuoted(t *testing.T) {
 	assert.EqualError(t, err, "libvirt qemu:///system: open: authentication unavailable: no polkit agent")
 }
 
-// Timeline: the connection is there; then events come without end, of a domain that
-// nobody can read, while the source is closed.
+// Timeline: the source is connected; then events arrive without end, about a domain whose XML
+// cannot be parsed, while the source is closed.
 func TestASourceCanBeClosedWhileEventsCome(t *testing.T) {
 	flooding := make(chan struct{})
 	s := play(t, func(conn net.Conn) {

@@ -1,18 +1,18 @@
-// Package libvirt is a source of consoles for the domains of a libvirtd: each one that
-// runs and has SPICE graphics.
+// Package libvirt is a source of the consoles of a libvirtd's domains. It has a console for each
+// running domain with SPICE graphics.
 //
 //   - source: kvm7
 //     type: libvirt
 //     uri: qemu:///system
 //     ca_cert: /etc/pki/libvirt-spice/ca-cert.pem # for domains with a TLS port
 //
-// Domains appear and disappear as libvirtd tells of them. Ports and address come from the
-// domain's XML, and so does the password, which is asked for anew each time that somebody
-// is led to the console. When libvirtd goes away, the source connects again.
+// The source follows libvirtd's events, so domains appear and disappear at once. Ports and
+// addresses come from the domain's XML. So does the password, which the source reads again for each
+// session. When the connection to libvirtd ends, the source connects again.
 //
-// Only unix sockets are spoken to, and libvirtd is trusted: it hands out the passwords. To
-// see why a console is missing, ask "virsh dumpxml DOMAIN" for its <graphics>, and look for
-// "sources" in the log.
+// The source uses unix sockets only, and trusts libvirtd, which knows the passwords. To see why a
+// console is missing, look at <graphics> in the output of "virsh dumpxml DOMAIN", and for "sources"
+// in the log.
 package libvirt
 
 import (
@@ -34,9 +34,9 @@ import (
 )
 
 var (
-	// answerTimeout bounds each answer of libvirtd.
+	// answerTimeout limits the wait for each answer of libvirtd.
 	answerTimeout = 5 * time.Second
-	// heartbeat is how often a libvirtd that tells nothing is asked whether it is alive.
+	// heartbeat is the interval at which the source asks a silent libvirtd whether it is alive.
 	heartbeat = 15 * time.Second
 )
 
@@ -72,8 +72,8 @@ type Source struct {
 
 var _ sources.Source = (*Source)(nil)
 
-// Open makes a source, which connects to its libvirtd by itself. The values are those of
-// [Kind]. Close ends it.
+// Open returns a source, which connects to its libvirtd by itself. The values are those of [Kind].
+// The caller must close it.
 func Open(d sources.Declared) (*Source, error) {
 	at, err := parseURI(d.Values["uri"])
 	if err != nil {
@@ -107,8 +107,8 @@ func (s *Source) Close() error {
 // Name returns the source's name.
 func (s *Source) Name() string { return s.name }
 
-// Consoles lists the running domains that somebody can be led to, by name, without their
-// passwords. The error says why libvirtd cannot be asked.
+// Consoles returns the running domains that clients can reach, sorted by name and without their
+// passwords. The error says why there is no connection to libvirtd.
 func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
 	select {
 	case <-s.asked:
@@ -179,7 +179,7 @@ func (s *Source) Console(ctx context.Context, id string) (console.Console, error
 	return found, nil
 }
 
-// run keeps a connection to libvirtd that tells of domains, until Close.
+// run keeps a connection to libvirtd and follows its events, until Close.
 func (s *Source) run() {
 	pause := shortestPause
 	for s.ctx.Err() == nil {
@@ -217,8 +217,7 @@ func (s *Source) hasAsked() {
 	}
 }
 
-// follow connects to libvirtd and follows what it tells of its domains, until the
-// connection ends.
+// follow connects to libvirtd and follows its domains' events, until the connection ends.
 func (s *Source) follow() error {
 	c, err := s.at.connect(s.ctx)
 	if err != nil {
@@ -282,8 +281,8 @@ func (s *Source) follow() error {
 	}
 }
 
-// look asks for a domain and adds its console, if there is one. The error is about the
-// connection: a domain that has gone, or whose XML nobody can read, is none.
+// look reads a domain and adds its console, if there is one. The error is about the connection. A
+// domain that has gone, or whose XML cannot be parsed, has no console.
 func (s *Source) look(c *conn, host string, domain golibvirt.Domain, consoles map[string]console.Console) error {
 	var text string
 	err := c.call(s.ctx, "read a domain", func() (err error) {

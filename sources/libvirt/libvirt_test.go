@@ -27,8 +27,7 @@ const (
 	uuidB = "6f4e2c1a-0000-0000-0000-00000000000b"
 	uuidC = "6f4e2c1a-0000-0000-0000-00000000000c"
 
-	// most bounds what a test waits for: libvirtd asks QEMU what it can do before it
-	// starts the first one.
+	// most limits the waits of a test: before its first QEMU, libvirtd asks QEMU for its features.
 	most = time.Minute
 )
 
@@ -57,8 +56,7 @@ func (l *logged) String() string {
 	return l.b.String()
 }
 
-// open makes a catalog with a libvirt source "kvm" that has further keys, and one static
-// console beside it.
+// open makes a catalog with one static console and a libvirt source "kvm" with the keys in more.
 func open(t *testing.T, uri, more string) (*sources.Catalog, *logged) {
 	t.Helper()
 	text := fmt.Sprintf(`- source: beside
@@ -76,7 +74,7 @@ func open(t *testing.T, uri, more string) (*sources.Catalog, *logged) {
 	return c, log
 }
 
-// listed returns the names of the consoles of libvirt's, and its error.
+// listed returns the names of the libvirt source's consoles, and its error.
 func listed(t *testing.T, c *sources.Catalog) (names []string, err error) {
 	t.Helper()
 	all, err := c.Consoles(t.Context())
@@ -89,7 +87,7 @@ func listed(t *testing.T, c *sources.Catalog) (names []string, err error) {
 	return names, err
 }
 
-// await waits until the consoles of libvirt's are those.
+// await waits until the libvirt source has exactly the given consoles.
 func await(t *testing.T, c *sources.Catalog, want ...string) {
 	t.Helper()
 	var got []string
@@ -217,7 +215,7 @@ func TestTheSourceConnectsAgainWhenLibvirtdIsBack(t *testing.T) {
 	await(t, c, "guest-a", "guest-b")
 }
 
-// A libvirtd that has stopped takes connections and answers nothing.
+// A stopped libvirtd accepts connections and answers nothing.
 func TestALibvirtdThatHangsHoldsUpNobody(t *testing.T) {
 	d := libvirtd(t)
 	c, _ := open(t, d.uri(), "")
@@ -233,8 +231,8 @@ func TestALibvirtdThatHangsHoldsUpNobody(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// Timeline: libvirtd stops without a word; its consoles are an error; it goes on, and they
-// are back.
+// Timeline: libvirtd stops without closing connections; its consoles are an error; it continues,
+// and they are back.
 func TestALibvirtdThatSaysNothingAnyMoreIsNoticed(t *testing.T) {
 	d := libvirtd(t)
 	d.create(t, "guest-a", uuidA, `<graphics type='spice' autoport='yes' listen='127.0.0.1'/>`)
@@ -261,8 +259,8 @@ func TestALibvirtdThatIsNotThereIsSaid(t *testing.T) {
 	assert.Equal(t, 1, bytes.Count([]byte(log.String()), []byte("in trouble")), "said once")
 }
 
-// dialAs is what a child process of TestALibvirtdThatRefusesThisUserIsSaid does: it
-// prints what a source says of the socket in the environment.
+// dialAs is the child process of TestALibvirtdThatRefusesThisUserIsSaid. It prints what a source
+// reports of the socket in the environment.
 func dialAs() bool {
 	socket := os.Getenv("TEST_LIBVIRT_SOCKET")
 	if socket == "" {
@@ -277,7 +275,7 @@ func dialAs() bool {
 	return true
 }
 
-// Root may go everywhere, so another user asks.
+// Root may use every socket, so another user connects.
 func TestALibvirtdThatRefusesThisUserIsSaid(t *testing.T) {
 	dir, err := os.MkdirTemp("", "lv")
 	require.NoError(t, err)

@@ -28,7 +28,7 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// connect makes a session through a proxy to a domain, with all channels that it has.
+// connect opens a session with all channels through a proxy to a domain.
 func connect(t *testing.T, c *sources.Catalog, uuid string) *spice.Client {
 	t.Helper()
 	bundle, err := pki.New(pki.Config{})
@@ -79,9 +79,9 @@ func TestADomainThatListensOnASocketIsReached(t *testing.T) {
 	connect(t, c, uuidA)
 }
 
-// Timeline: a domain is defined and started; its guest says its banner; a session
-// through the proxy shows what libvirt's own screenshot shows; the domain is destroyed,
-// and the session ends.
+// Timeline: a domain is defined and started; its guest writes its banner; a session through the
+// proxy shows the same picture as libvirt's screenshot; the domain is destroyed, and the session
+// ends.
 func TestASessionShowsThePictureOfADomainsGuest(t *testing.T) {
 	d := libvirtd(t)
 	firmware, err := qemu.FindOVMF(os.Getenv)
@@ -90,7 +90,7 @@ func TestASessionShowsThePictureOfADomainsGuest(t *testing.T) {
 	require.NoError(t, err)
 	disk, err := beacon.Materialize(t.Context(), t.TempDir())
 	require.NoError(t, err)
-	// Files that the guest writes to are the daemon's own.
+	// Files that the guest writes to must belong to the daemon's user.
 	own := func(name, from string) string {
 		text, err := os.ReadFile(from)
 		require.NoError(t, err)
@@ -129,8 +129,8 @@ func TestASessionShowsThePictureOfADomainsGuest(t *testing.T) {
 	}
 	surface, err := client.AwaitPicture(ctx, 0)
 	require.NoError(t, err)
-	// The guest draws meanwhile: the client's picture is one of two that libvirt took,
-	// or they are taken again.
+	// The guest draws meanwhile: the client's picture must equal one of two that libvirt took, or
+	// all are taken again.
 	for {
 		before := screenshot()
 		picture, err := client.Snapshot(0, surface.ID, nil)
@@ -139,7 +139,7 @@ func TestASessionShowsThePictureOfADomainsGuest(t *testing.T) {
 		got := picture.Image()
 		diff := drive.FirstDifference(got, after)
 		if diff == "" || drive.FirstDifference(got, before) == "" {
-			// Something is on it: it would be equal to nothing else.
+			// The picture is not empty: an empty one could be equal by chance.
 			got.Pix[0] ^= 0xff
 			require.NotEmpty(t, drive.FirstDifference(got, after))
 			break

@@ -23,31 +23,30 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// WebSocketPath is where the WebSocket port takes clients. It is the path that
-// spice-html5 asks for.
+// WebSocketPath is the path on which the WebSocket port accepts clients. It is the path that
+// spice-html5 requests.
 const WebSocketPath = "/websockify"
 
 const (
-	// webSubprotocol is what websockify and its clients call a stream of bytes.
+	// webSubprotocol is the name that websockify and its clients use for a stream of bytes.
 	webSubprotocol = "binary"
 
-	// maxRequest bounds the HTTP request of a WebSocket, in bytes.
+	// maxRequest limits the HTTP request of a WebSocket, in bytes.
 	maxRequest = 16 << 10
 
-	// maxWebMessage bounds a WebSocket message in bytes. Browser clients send one SPICE
-	// message in each.
+	// maxWebMessage limits a WebSocket message, in bytes. Browser clients send one SPICE message in
+	// each.
 	maxWebMessage = maxDevice + wire.FullHeaderSize
 
-	// unansweredPings is how many pings in a row a client may leave without an answer
-	// while the proxy waits for it. TCP's keepalive counts the same.
+	// unansweredPings is the number of consecutive pings that a client may leave unanswered while
+	// the proxy waits for it. TCP's keepalive uses the same number.
 	unansweredPings = 4
 )
 
 // transportWebSocket is the transport of channels that came to the WebSocket port.
 const transportWebSocket = "websocket"
 
-// serveWebSocket takes one channel that comes in a WebSocket, from its first byte to its
-// last.
+// serveWebSocket serves one channel that arrives in a WebSocket, until the channel ends.
 func (p *Proxy) serveWebSocket(raw net.Conn, mine *place) {
 	conn := tls.Server(raw, p.tls.Load().config)
 	defer conn.Close()
@@ -78,8 +77,9 @@ func (p *Proxy) serveWebSocket(raw net.Conn, mine *place) {
 // errForeignOrigin says that a page of another site asked for a WebSocket.
 var errForeignOrigin = errors.New("the page's origin is not allowed")
 
-// upgrade answers the one HTTP request of a connection, and returns its WebSocket. raw is
-// what conn runs on. A client that asks for something else gets an HTTP error that says what is wrong.
+// upgrade answers the one HTTP request of a connection, and returns its WebSocket. Raw is the
+// connection below conn. A client that asks for something else gets an HTTP error that says what is
+// wrong.
 func upgrade(ctx context.Context, conn, raw net.Conn, origins []string) (*webSocket, error) {
 	limited := &io.LimitedReader{R: conn, N: maxRequest}
 	a := &answer{conn: conn, reader: bufio.NewReader(limited), header: http.Header{}}
@@ -113,7 +113,7 @@ func upgrade(ctx context.Context, conn, raw net.Conn, origins []string) (*webSoc
 	return web, err
 }
 
-// accept judges a request for a WebSocket, and answers it if it may have one.
+// accept checks a request for a WebSocket, and answers it if it is allowed.
 func (a *answer) accept(r *http.Request, raw net.Conn, origins []string) (*webSocket, error) {
 	if r.URL.Path != WebSocketPath {
 		http.Error(a, "WebSockets are at "+WebSocketPath, http.StatusNotFound)
@@ -123,7 +123,7 @@ func (a *answer) accept(r *http.Request, raw net.Conn, origins []string) (*webSo
 		http.Error(a, "the request has no Host", http.StatusBadRequest)
 		return nil, errors.New("the request has no Host")
 	}
-	// Clients that name no subprotocol are taken, as websockify does.
+	// Clients without a subprotocol are accepted, as websockify does.
 	offered := strings.Join(r.Header.Values("Sec-WebSocket-Protocol"), ",")
 	if offered != "" && !slices.ContainsFunc(strings.Split(offered, ","), func(s string) bool {
 		return strings.EqualFold(strings.TrimSpace(s), webSubprotocol)
@@ -162,7 +162,7 @@ func (a *answer) WriteHeader(status int) { a.status = status }
 
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
 
-// Hijack answers the request and gives the connection away.
+// Hijack answers the request and passes the connection to the caller.
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err := a.send(); err != nil {
 		return nil, nil, err
@@ -184,8 +184,8 @@ func (a *answer) send() error {
 	return err
 }
 
-// carrier is the connection that a WebSocket runs on. It notes how that ended: the
-// WebSocket's errors do not tell the end of the connection from a broken rule.
+// carrier is the connection that a WebSocket runs on. It notes how that connection ended, because
+// the WebSocket's errors are the same for an ended connection and a broken rule.
 type carrier struct {
 	net.Conn
 	waiting atomic.Bool   // somebody waits in Read
@@ -230,8 +230,8 @@ func (c *carrier) why(err error) error {
 	}
 }
 
-// webSocket is a connection whose bytes travel in the binary messages of a WebSocket.
-// Where a message ends means nothing.
+// webSocket is a connection whose bytes are in the binary messages of a WebSocket. The boundaries
+// of the messages mean nothing.
 type webSocket struct {
 	*carrier
 	raw net.Conn // what carrier runs on
@@ -251,10 +251,10 @@ type webSocket struct {
 	over    sync.Once
 }
 
-// NetConn returns the connection that closing at once is about.
+// NetConn returns the raw connection, for callers that close it at once.
 func (c *webSocket) NetConn() net.Conn { return c.raw }
 
-// Read reads what binary messages carry. A close frame is the end.
+// Read reads the content of binary messages. A close frame ends the stream.
 func (c *webSocket) Read(b []byte) (int, error) {
 	for c.failed == nil {
 		if c.message == nil {
@@ -283,7 +283,7 @@ func (c *webSocket) Read(b []byte) (int, error) {
 	return 0, c.failed
 }
 
-// fail notes why there is nothing more to read.
+// fail stores why Read has ended.
 func (c *webSocket) fail(err error) {
 	switch {
 	case websocket.CloseStatus(err) != -1:
@@ -295,13 +295,13 @@ func (c *webSocket) fail(err error) {
 	}
 }
 
-// refuse tells a client that has broken a rule. It waits a moment for an answer: closing
-// a connection with bytes left to read would take back what was said.
+// refuse sends the reason to a client that broke a rule. It waits a moment for an answer, because
+// closing a connection with unread bytes could discard the reason.
 func (c *webSocket) refuse(code websocket.StatusCode, err error) {
 	const most = 123 // bytes of a reason, RFC 6455 section 5.5
 	c.failed = fmt.Errorf("websocket: %w", err)
 	_ = c.SetDeadline(time.Now().Add(lastWord))
-	// The library has said it already of what it found itself; then this only waits.
+	// The library has already sent the reason for what it found itself; then this only waits.
 	reason := err.Error()
 	_ = c.ws.Close(code, reason[:min(len(reason), most)])
 }
@@ -316,7 +316,8 @@ func (c *webSocket) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// CloseWrite sends the close frame. What the client sends before its own is still read.
+// CloseWrite sends the close frame. Read still returns what the client sends before its close
+// frame.
 func (c *webSocket) CloseWrite() error {
 	c.closing.Do(func() {
 		go func() {
@@ -327,7 +328,7 @@ func (c *webSocket) CloseWrite() error {
 	return nil
 }
 
-// Close ends the WebSocket properly, if the client does its part in a moment.
+// Close ends the WebSocket with a closing handshake, if the client answers within a moment.
 func (c *webSocket) Close() error {
 	c.over.Do(func() {
 		_ = c.SetDeadline(time.Now().Add(lastWord))
@@ -342,9 +343,9 @@ func (c *webSocket) Close() error {
 // pingFrame is a ping without payload (RFC 6455 section 5.5.2).
 var pingFrame = []byte{0x89, 0}
 
-// keepAlive pings the client until Close: reverse proxies forget a connection that is
-// silent. A client that answers nothing is gone; one that the console keeps waiting
-// cannot be heard, and is not.
+// keepAlive pings the client until Close, because reverse proxies drop silent connections. A client
+// that answers no ping is gone. A client whose answers are not read, because the console is slow,
+// is not.
 func (c *webSocket) keepAlive(every time.Duration) {
 	c.alive.Go(func() {
 		tick := time.NewTicker(every)
@@ -364,8 +365,8 @@ func (c *webSocket) keepAlive(every time.Duration) {
 				closeNow(c)
 				return
 			}
-			// NB: not the library's Ping, which closes the connection when it cannot write
-			// for five seconds. A slow reader is no dead one.
+			// NB: do not use the library's Ping: it closes the connection when it cannot write for
+			// five seconds. A slow reader is not a dead one.
 			c.writing.Lock()
 			_, err := c.carrier.Write(pingFrame)
 			c.writing.Unlock()

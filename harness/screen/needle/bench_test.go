@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// console returns a screen that is as a text console's: black, with marks of 8×16 pixels.
+// console returns a screen like a text console's: black, with marks of 8×16 pixels.
 func console(w, h int, seed uint64) *pixmap.Picture {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for i := 3; i < len(img.Pix); i += 4 {
@@ -75,8 +75,8 @@ func BenchmarkAbsentWithAMarginOf100(b *testing.B) {
 	benchmark(b, one(b, p, needle.Area{X: 160, Y: 160, Width: 400, Height: 300, Margin: margin(100)}), needle.Query{}, console(1280, 800, 2), false)
 }
 
-// The worst for a search: an area of one colour on a screen of one colour, save for pixels that
-// stand where each place covers one.
+// The worst case for a search: an area of one colour on a screen of that colour, except for single
+// pixels that spoil each place.
 func BenchmarkOneColourWithAMarginOf100(b *testing.B) {
 	p := pixmap.Of(image.NewNRGBA(image.Rect(0, 0, 1280, 800)))
 	n := one(b, p, needle.Area{X: 160, Y: 160, Width: 400, Height: 300, Margin: margin(100)})

@@ -9,14 +9,14 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// compiled is a needle that is ready to be matched. It keeps the pixels of its areas only:
-// a directory of needles has many pictures, and most of each is never looked at.
+// compiled is a needle that is ready for matching. It keeps only the pixels of its areas: a
+// directory of needles has many pictures, and most of each is never compared.
 type compiled struct {
 	size      image.Point // of the picture
 	templates []*template
 }
 
-// A template is a match area.
+// A template is the pixels of a match area.
 type template struct {
 	area   *Area
 	pix    []byte // 4*w bytes a row
@@ -24,14 +24,14 @@ type template struct {
 	rows   [][]span // what is compared in each row
 	pixels int      // how many pixels that is
 
-	// The anchor is the place in the template of two neighbouring pixels that stand in few
-	// other places of it. It is compared first.
+	// The anchor is the place of two neighbouring pixels that occur in few other places of the
+	// template. They are compared first.
 	anchor    image.Point
 	anchored  bool
 	anchorPix uint64
 
-	// The probes are some of the compared pixels. Where they are off by too much, the others
-	// need not be looked at.
+	// The probes are some of the compared pixels. If they differ too much, the others need no
+	// comparison.
 	probes []probe
 }
 
@@ -41,10 +41,10 @@ type probe struct {
 	pix [4]byte
 }
 
-// A span is pixels of a row from x0 up to x1.
+// A span is the pixels of a row from x0 up to x1.
 type span struct{ x0, x1 int }
 
-// compile reads the picture and cuts the areas out of it, once.
+// compile reads the picture and copies the areas' pixels, once.
 func (n *Needle) compile() (*compiled, error) {
 	n.once.Do(func() {
 		var p *pixmap.Picture
@@ -100,7 +100,7 @@ func newTemplate(a *Area, p *pixmap.Picture, excluded []image.Rectangle) *templa
 	return t
 }
 
-// without takes the pixels from x0 up to x1 out of a row.
+// without removes the pixels from x0 up to x1 from a row.
 func without(spans []span, x0, x1 int) []span {
 	var left []span
 	for _, s := range spans {
@@ -134,8 +134,8 @@ func (t *template) chooseAnchor() {
 	})
 }
 
-// chooseProbes picks pixels from all over the template that are not of its first colour, which
-// is often the background; of a template of one colour it picks any.
+// chooseProbes picks pixels from all over the template that differ from its first colour, which is
+// often the background. In a template of one colour it picks any.
 func (t *template) chooseProbes() {
 	const most = 32
 	var all, marks []image.Point

@@ -13,13 +13,13 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// A Dir is a directory of needles, those of its subdirectories included.
+// A Dir is the needles of a directory and its subdirectories.
 type Dir struct {
 	Path string
 	// Needles are sorted by name.
 	Needles []*Needle
-	// Problems are the files that are no needles, by what is wrong with them. They fail only
-	// queries for them.
+	// Problems are the JSON files that are no needles, with what is wrong with each. Only a query
+	// for such a file fails.
 	Problems []Problem
 }
 
@@ -58,8 +58,8 @@ func Open(dir string) (*Dir, error) {
 	return d, nil
 }
 
-// Lookup returns the needles that a name stands for: those with the tag, or with all of several
-// tags that have spaces between them. If there are none, it is the name of one needle.
+// Lookup returns the needles for a name. These are the needles with that tag, or with all of
+// several tags separated by spaces. If there are none, the name is that of one needle.
 func (d *Dir) Lookup(tag string) ([]*Needle, error) {
 	var found []*Needle
 	for _, n := range d.Needles {
@@ -93,7 +93,7 @@ func (d *Dir) Lookup(tag string) ([]*Needle, error) {
 	return nil, err
 }
 
-// like returns the tag that is spelt most like one that is not there, or nothing.
+// like returns the existing tag whose spelling is nearest to a missing one, or nothing.
 func (d *Dir) like(tag string) string {
 	best, near := len(tag)/2+1, ""
 	for _, n := range d.Needles {
@@ -106,7 +106,7 @@ func (d *Dir) like(tag string) string {
 	return near
 }
 
-// distance counts the letters that have to be changed to make one word of the other.
+// distance returns how many letters must change to make one word from the other.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -131,16 +131,16 @@ func distance(a, b string) int {
 type Query struct {
 	// Tag is a tag, several tags with spaces between them, or the name of a needle.
 	Tag string
-	// Masks are parts of the screen that are not compared: the pointer, a cursor that blinks.
-	// Where they cover more than half of an area, it does not match.
+	// Masks are parts of the screen that are not compared, such as the pointer or a blinking
+	// cursor. If they cover more than half of an area, it does not match.
 	Masks []image.Rectangle
 	// Scale scales a screen of another size to that of the needle's picture. Without it such a
 	// screen does not match.
 	Scale bool
 }
 
-// Match looks for the needles that a query means. The error says that there are none, or that
-// one of them cannot be used.
+// Match looks for the needles that a query names. The error says that there are none, or that one
+// of them cannot be used.
 func (d *Dir) Match(q Query, screen *pixmap.Picture) (*Result, error) {
 	needles, err := d.Lookup(q.Tag)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// WriteEvidence leaves in dir what a person needs to judge a mismatch: the needle's picture,
-// the screen, and each area as it should be, as it is, and the difference. It returns the
-// files. Of a match it writes nothing.
+// WriteEvidence writes to dir what a person needs to judge a mismatch: the needle's picture, the
+// screen, and for each area the wanted pixels, the actual ones, and the difference. It returns the
+// paths of the files. For a match it writes nothing.
 func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	if r.Matched() {
 		return nil, nil
@@ -54,7 +54,7 @@ func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	return written, nil
 }
 
-// fileName makes a file name of a needle's.
+// fileName returns a file name for a needle's name.
 func fileName(s string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`/\:*?"<>|`, r) || r < ' ' {
@@ -64,8 +64,8 @@ func fileName(s string) string {
 	}, s)
 }
 
-// sideBySide shows an area as it should be, as it is, and the difference: pixels that differ in
-// red, those that are not compared in blue, equal ones dimmed.
+// sideBySide shows the wanted pixels of an area, the actual ones, and the difference. There, pixels
+// that differ are red, those that are not compared are blue, and equal ones are dimmed.
 func (f *Found) sideBySide(a FoundArea) *pixmap.Picture {
 	const gap = 4
 	t := a.template

@@ -1,14 +1,15 @@
-// Package needle matches pictures of screens with reference images in the format of
-// os-autoinst, which openQA's users call needles.
+// Package needle compares pictures of screens with reference images in the format of os-autoinst.
+// Users of openQA call these images needles.
 //
 //	dir, err := needle.Open("needles")
 //	…
 //	r, err := dir.Match(needle.Query{Tag: "login"}, pixmap.Of(screenshot))
 //	if !r.Matched() {
-//		fmt.Println(r) // which came nearest, and what it lacked
+//		fmt.Println(r) // the nearest needle, and what did not match
 //	}
 //
-// A needle is a PNG and a JSON file of the same name beside it. The JSON names areas of the PNG:
+// A needle is a PNG and a JSON file with the same name in the same directory. The JSON names areas
+// of the PNG:
 //
 //	{
 //	  "area": [
@@ -19,10 +20,10 @@
 //	  "tags": ["login"]
 //	}
 //
-// The package reads a needle and writes it again without a change, including members that
-// it does not know. docs/screens.md states where matching differs from os-autoinst's.
+// The package reads a needle and writes it again without a change, including members that it does
+// not know. docs/screens.md lists the differences from os-autoinst's matching.
 //
-// It does not take pictures and waits for nothing: package harness does.
+// The package takes no pictures and waits for nothing; package harness does.
 package needle
 
 import (
@@ -49,18 +50,18 @@ const (
 	TypeMatch = "match"
 	// TypeExclude areas are left out of the others.
 	TypeExclude = "exclude"
-	// TypeOCR areas have text that is to be read. They do not decide a match.
+	// TypeOCR areas contain text to read. They do not decide a match.
 	TypeOCR = "ocr"
 )
 
-// DefaultMargin is how far, in pixels, an area may be from its place if the needle does not say.
+// DefaultMargin is how far, in pixels, an area may be from its place if the needle has no margin.
 const DefaultMargin = 50
 
-// maxMargin bounds the search: no screen is larger.
+// maxMargin limits the search: no screen is larger.
 const maxMargin = 1 << 14
 
-// Exact is the similarity of an area of which each pixel is equal. A needle that names no
-// similarity asks for it.
+// Exact is the similarity, in percent, of an area whose pixels are all equal. It is the default of
+// needles without a similarity.
 const Exact = 100
 
 // A Needle is one reference image.
@@ -71,7 +72,7 @@ type Needle struct {
 	Path string
 
 	Areas []Area
-	// Tags are what tests ask for. Several needles with one tag are alternatives.
+	// Tags are the names that tests ask for. Several needles with one tag are alternatives.
 	Tags []string
 	// Properties are notes such as "workaround".
 	Properties []Property
@@ -91,11 +92,11 @@ type Area struct {
 	X, Y, Width, Height int
 	// Type is one of the Type constants.
 	Type string
-	// Match is the similarity that is asked for, up to 100; 0 means [Exact].
+	// Match is the similarity that the area needs, in percent; 0 means [Exact].
 	Match float64
-	// Margin is how far from its place the area is looked for; nil means [DefaultMargin].
+	// Margin is how far from its place, in pixels, the area may be; nil means [DefaultMargin].
 	Margin *int
-	// Click is where to click; nil if the needle does not say.
+	// Click is the place to click; nil if the needle has none.
 	Click *Click
 
 	object object
@@ -103,7 +104,7 @@ type Area struct {
 
 // A Click is a place to click, from the area's upper left corner.
 type Click struct {
-	// Center says that it is the middle of the area, wherever that is.
+	// Center means the middle of the area; X and Y are then ignored.
 	Center bool
 	X, Y   int
 }
@@ -121,7 +122,7 @@ func (a *Area) Rect() image.Rectangle {
 	return image.Rect(a.X, a.Y, a.X+a.Width, a.Y+a.Height)
 }
 
-// Need returns the similarity that the area must have.
+// Need returns the similarity that the area needs, in percent.
 func (a *Area) Need() float64 {
 	if a.Match == 0 {
 		return Exact
@@ -129,7 +130,7 @@ func (a *Area) Need() float64 {
 	return a.Match
 }
 
-// SearchMargin returns how far from its place the area is looked for.
+// SearchMargin returns how far from its place, in pixels, the area may be.
 func (a *Area) SearchMargin() int {
 	if a.Margin == nil {
 		return DefaultMargin
@@ -137,7 +138,7 @@ func (a *Area) SearchMargin() int {
 	return *a.Margin
 }
 
-// HasTags tells whether the needle has every tag of a list with spaces between them.
+// HasTags returns whether the needle has every tag of a list separated by spaces.
 func (n *Needle) HasTags(tags string) bool {
 	words := strings.Fields(tags)
 	for _, word := range words {
@@ -148,7 +149,7 @@ func (n *Needle) HasTags(tags string) bool {
 	return len(words) > 0
 }
 
-// HasProperty tells whether the needle has a property.
+// HasProperty returns whether the needle has a property of that name.
 func (n *Needle) HasProperty(name string) bool {
 	return slices.ContainsFunc(n.Properties, func(p Property) bool { return p.Name == name })
 }
@@ -216,7 +217,7 @@ func describe(b []byte, err error) error {
 	return err
 }
 
-// check says what is wrong with a needle apart from its picture.
+// check returns what is wrong with a needle apart from its picture.
 func (n *Needle) check() error {
 	wanted, clicks := 0, 0
 	for i := range n.Areas {
@@ -320,7 +321,8 @@ func (c *Click) unmarshal(raw json.RawMessage) (err error) {
 	return err
 }
 
-// MarshalJSON implements json.Marshaler. It changes in what was read only what is different now.
+// MarshalJSON implements json.Marshaler. It keeps the text that was read, except for members that
+// have changed.
 func (a Area) MarshalJSON() ([]byte, error) {
 	var was Area
 	if len(a.object.names) > 0 {
@@ -398,7 +400,8 @@ func (p Property) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"name": p.Name, "value": p.Value})
 }
 
-// Encode returns the needle's JSON: byte for byte as it was read if nothing has been changed.
+// Encode returns the needle's JSON. If nothing has changed, it is the text that was read, byte for
+// byte.
 func (n *Needle) Encode() ([]byte, error) {
 	if err := n.check(); err != nil {
 		return nil, err
@@ -426,7 +429,7 @@ func (n *Needle) Encode() ([]byte, error) {
 	return pretty.Bytes(), nil
 }
 
-// New makes a needle of a picture of a whole screen.
+// New returns a needle with a picture of a whole screen.
 func New(name string, areas []Area, tags []string, picture *pixmap.Picture) (*Needle, error) {
 	n := &Needle{Name: name, Areas: slices.Clone(areas), Tags: slices.Clone(tags), made: picture}
 	if name == "" || name != fileName(name) || strings.HasPrefix(name, ".") {
@@ -441,8 +444,8 @@ func New(name string, areas []Area, tags []string, picture *pixmap.Picture) (*Ne
 	return n, nil
 }
 
-// Save writes the needle's files into a directory: the picture first, so that a JSON file never
-// stands without one.
+// Save writes the needle's files into a directory. It writes the picture first, so that no JSON
+// file is ever without one.
 func (n *Needle) Save(dir string) error {
 	b, err := n.Encode()
 	if err != nil {

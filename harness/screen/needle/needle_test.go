@@ -162,7 +162,7 @@ func TestWhatIsNoNeedleIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-// picture has pixels that differ from their neighbours.
+// picture returns a picture whose neighbouring pixels differ.
 func picture(w, h int) *pixmap.Picture {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -180,7 +180,7 @@ func changed(p *pixmap.Picture, x, y int, c pixmap.RGB) *pixmap.Picture {
 	return q
 }
 
-// writePair leaves a needle's two files.
+// writePair writes a needle's two files.
 func writePair(t *testing.T, dir, name, text string, img image.Image) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))
@@ -265,7 +265,7 @@ func TestOfAlternativesTheBestIsNamedAndOfLosersTheNearest(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "good", r.Match.Needle.Name)
 	require.Less(t, r.Match.Areas[0].Similarity, 99.0)
-	// Of equal ones it is a workaround, so that people hear of it, and then the name decides.
+	// Among equal needles a workaround wins, so that people notice it; then the name decides.
 	copied, err := needle.New("zcopy", []needle.Area{exact}, nil, p)
 	require.NoError(t, err)
 	r, err = needle.Match([]*needle.Needle{copied, best}, needle.Query{}, p)
@@ -308,7 +308,7 @@ func TestExcludedAndMaskedPixelsAreNotComparedAndOthersAre(t *testing.T) {
 	mask := needle.Query{Masks: []image.Rectangle{image.Rect(9, 5, 12, 9)}}
 	require.True(t, match(t, n, mask, changed(p, 9, 7, pixmap.RGB{})).Matched())
 	require.False(t, match(t, n, mask, changed(p, 12, 7, pixmap.RGB{})).Matched())
-	// What is hidden proves nothing.
+	// Hidden pixels prove nothing.
 	half := needle.Query{Masks: []image.Rectangle{image.Rect(0, 0, 40, 10)}}
 	r := match(t, n, half, p)
 	require.False(t, r.Matched())

@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// An object is a JSON object that keeps the order of its members, and those that nobody here
-// knows: a needle that is read and written has lost nothing.
+// An object is a JSON object that keeps the order of its members and the members that this package
+// does not know. So reading and writing a needle loses nothing.
 type object struct {
 	names  []string
 	values map[string]json.RawMessage
@@ -65,8 +65,8 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// set gives a member a value, or a new member its place in the alphabet: that is the order in
-// which needles are usually written.
+// set sets a member's value. It inserts a new member in alphabetical order, the usual order in
+// needles.
 func (o *object) set(name string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -90,8 +90,8 @@ func (o *object) remove(name string) {
 	o.names = slices.DeleteFunc(o.names, func(n string) bool { return n == name })
 }
 
-// number reads a member as a number. Needles are written by programs that do not tell 96 from
-// "96". Absent, null and empty are not set.
+// number reads a member as a number. Some programs that write needles do not distinguish 96 from
+// "96". A member that is absent, null or empty is not set.
 func (o *object) number(name string) (v float64, set bool, err error) {
 	raw, ok := o.values[name]
 	if !ok || string(raw) == "null" || string(raw) == `""` {
@@ -110,7 +110,7 @@ func (o *object) number(name string) (v float64, set bool, err error) {
 	return v, true, nil
 }
 
-// maxNumber is larger than any number of a needle, and can be added without care.
+// maxNumber is larger than any number of a needle, and sums of such numbers cannot overflow.
 const maxNumber = 1 << 24
 
 // integer reads a member as a whole number, 0 if it is not set.

@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// A placed area is what the obvious implementation finds.
+// A placed area is a result of the obvious implementation.
 type placed struct {
 	ok         bool
 	at         image.Point
@@ -22,8 +22,8 @@ type placed struct {
 	differ     int
 }
 
-// obvious looks for an area as the documentation says it: at each place within the margin it
-// looks at each pixel.
+// obvious looks for an area exactly as the documentation says: it compares each pixel at each place
+// within the margin.
 func obvious(reference, screen *image.NRGBA, a needle.Area, excluded, masks []image.Rectangle) placed {
 	inside := func(p image.Point, rects []image.Rectangle) bool {
 		for _, r := range rects {

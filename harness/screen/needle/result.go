@@ -9,27 +9,27 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// A Result is what became of a query.
+// A Result is the outcome of a query.
 type Result struct {
 	Tag string
-	// Candidates is how many needles were tried.
+	// Candidates is the number of needles that were tried.
 	Candidates int
 	// Match is the needle that matched best; nil if none did.
 	Match *Found
-	// Nearest is the needle that came nearest if none matched.
+	// Nearest is the needle with the smallest error if none matched.
 	Nearest *Found
 
 	winner *candidate
 	screen *pixmap.Picture
 }
 
-// Matched tells whether a needle matched.
+// Matched returns whether a needle matched.
 func (r *Result) Matched() bool { return r.Match != nil }
 
-// Found is what was found of one needle.
+// Found is the outcome for one needle.
 type Found struct {
 	Needle *Needle
-	// Reason says why no area was compared, if so.
+	// Reason says why no area was compared; empty if they were.
 	Reason string
 	// Areas are the needle's match areas, in its order.
 	Areas []FoundArea
@@ -38,31 +38,31 @@ type Found struct {
 	scale func(image.Rectangle) image.Rectangle
 }
 
-// FoundArea is what was found of one area.
+// FoundArea is the outcome for one area.
 type FoundArea struct {
 	Area *Area
 	// OK says that the area has the similarity that it needs.
 	OK bool
-	// At is where on the screen it fits best.
+	// At is the place on the screen where the area fits best.
 	At image.Rectangle
-	// Similarity is how well, in percent: 100 only if each compared pixel is equal.
+	// Similarity is in percent. It is 100 only if all compared pixels are equal.
 	Similarity float64
-	// Need is the similarity that the needle asks for.
+	// Need is the similarity that the needle asks for, in percent.
 	Need float64
-	// Pixels counts the compared ones, Differ those that differ.
+	// Pixels is the number of compared pixels, and Differ the number of those that differ.
 	Pixels, Differ int
 	// First is the first pixel that differs, in the screen's coordinates, with the colours
 	// there and in the needle. They mean nothing if Differ is 0.
 	First     image.Point
 	Got, Want pixmap.RGB
-	// Reason says why the area could not be compared, if so.
+	// Reason says why the area could not be compared; empty if it was.
 	Reason string
 
 	template *template
 	at       image.Point // in the scene
 }
 
-// A candidate is a needle that has been looked for.
+// A candidate is a needle after the search for it.
 type candidate struct {
 	needle *Needle
 	scene  *scene
@@ -78,7 +78,7 @@ type lookedAt struct {
 	ok  bool
 }
 
-// look looks for the areas of a needle on a scene; nil is one that has another size.
+// look searches for the areas of a needle on a scene; a nil scene means that the sizes differ.
 func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate {
 	found := &candidate{needle: n, scene: s, screen: screen}
 	switch {
@@ -118,8 +118,8 @@ func (c *candidate) error() float64 {
 	return sum / float64(len(c.areas))
 }
 
-// better tells whether a is to be preferred to b: the one with the smaller error, then one that
-// is a workaround, then by name.
+// better returns whether a ranks before b: the smaller error first, then a workaround, then by
+// name.
 func better(a, b *candidate) bool {
 	if c := cmp.Compare(a.error(), b.error()); c != 0 {
 		return c < 0
@@ -130,7 +130,7 @@ func better(a, b *candidate) bool {
 	return a.needle.Name < b.needle.Name
 }
 
-// diagnose searches for the areas that did not match where they fit best.
+// diagnose searches for the best place of each area that did not match.
 func (c *candidate) diagnose() *Found {
 	for i := range c.areas {
 		a := &c.areas[i]
@@ -182,8 +182,8 @@ func (c *candidate) describe() *Found {
 	return f
 }
 
-// ClickPoint returns where on the screen to click: at the needle's click point, or else in the
-// middle of its last area.
+// ClickPoint returns the place on the screen to click: the needle's click point, or else the middle
+// of its last area.
 func (f *Found) ClickPoint() image.Point {
 	last := f.Areas[len(f.Areas)-1]
 	for _, a := range f.Areas {

@@ -12,14 +12,14 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// Similarity. A pixel's error is the mean of the squares of what its three colours are off by;
-// less than slightly counts as nothing. The mean over the compared pixels is mapped to a
-// percentage as os-autoinst does it: a mean of 2 is 100, of 40 is 90.
+// Similarity. A pixel's error is the mean of the squares of the differences of its three colours;
+// an error below slightly counts as 0. The mean over the compared pixels becomes a percentage as in
+// os-autoinst: a mean of 2 is 100, of 40 is 90.
 const (
 	slightly = 16
 	ninety   = 40.0
 	perPoint = 3.8
-	// almost is the most that an area with a pixel that differs can have.
+	// almost is the highest similarity of an area in which a pixel differs.
 	almost = 99.99
 )
 
@@ -36,7 +36,7 @@ func similarity(sum int64, pixels int, equal bool) float64 {
 // limit returns the largest sum of squares that an area with a similarity of need may have.
 func limit(need float64, pixels int) int64 {
 	most := math.Floor((ninety + perPoint*(90-need)) * float64(3*pixels))
-	// The last place of a float decides nothing: the percentage does.
+	// Rounding in the last digit of a float must not decide; the percentage decides.
 	sum := int64(most) + 1
 	for sum >= 0 && similarity(sum, pixels, false) < need {
 		sum--
@@ -44,13 +44,13 @@ func limit(need float64, pixels int) int64 {
 	return sum
 }
 
-// A scene is a screen and what is not compared on it.
+// A scene is a screen and the masks on it.
 type scene struct {
 	*pixmap.Picture
 	masks []image.Rectangle
 }
 
-// A fit is how well a template fits somewhere.
+// A fit is how well a template fits at a place.
 type fit struct {
 	at     image.Point
 	sum    int64
@@ -60,8 +60,8 @@ type fit struct {
 
 func (f fit) similarity() float64 { return similarity(f.sum, f.pixels, f.equal) }
 
-// search looks for the template within its margin. Of the places where it fits it takes the
-// best one, and of equally good ones the nearest.
+// search looks for the template within its margin. It returns the best place that fits; of equally
+// good ones, the nearest.
 func (t *template) search(s *scene) (best fit, ok bool) {
 	need, home := t.area.Need(), t.area.Rect().Min
 	if need >= Exact {
@@ -93,7 +93,7 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 			return best, ok
 		}
 	}
-	// To go through the rows is much faster than to go round.
+	// Going row by row is much faster than going in a spiral.
 	for y := places.Min.Y; y < places.Max.Y; y++ {
 		for x := places.Min.X; x < places.Max.X; x++ {
 			try(image.Pt(x, y))
@@ -102,7 +102,7 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 	return best, ok
 }
 
-// far returns how far a way leads, in the direction in which it leads farther.
+// far returns the length of the longer of d's two directions.
 func far(d image.Point) int { return max(d.X, -d.X, d.Y, -d.Y) }
 
 // places returns where the template's upper left corner may be: within the margin, so that all
@@ -114,8 +114,8 @@ func (t *template) places(s *scene, home image.Point) image.Rectangle {
 
 // searchExact looks for the nearest place where each pixel is equal.
 func (t *template) searchExact(s *scene, home image.Point) (fit, bool) {
-	// The pixel of the screen that was the last to differ: if the template's pixels are all of
-	// one colour, it rules out every place that covers it.
+	// The pixel of the screen that differed last. If all pixels of the template have one colour, it
+	// rules out every place that covers it.
 	odd := image.Pt(-1, -1)
 	for d := range t.promising(s, home) {
 		at := home.Add(d)
@@ -141,8 +141,8 @@ func (t *template) searchExact(s *scene, home image.Point) (fit, bool) {
 	return fit{}, false
 }
 
-// promising returns the ways to the places within the margin and the screen where the anchor
-// is, nearest first. Places that masks touch are always among them.
+// promising returns the offsets, nearest first, of the places within the margin and the screen that
+// have the anchor. Places that masks touch are always among them.
 func (t *template) promising(s *scene, home image.Point) iter.Seq[image.Point] {
 	places := t.places(s, home)
 	masked := len(s.masks) > 0
@@ -172,12 +172,12 @@ func (t *template) promising(s *scene, home image.Point) iter.Seq[image.Point] {
 	return slices.Values(ways)
 }
 
-// compares tells whether a pixel of the template is compared.
+// compares returns whether a pixel of the template is compared.
 func (t *template) compares(p image.Point) bool {
 	return slices.ContainsFunc(t.rows[p.Y], func(s span) bool { return p.X >= s.x0 && p.X < s.x1 })
 }
 
-// firstDifference returns where on the screen the first pixel is that differs.
+// firstDifference returns the place on the screen of the first pixel that differs.
 func (t *template) firstDifference(s *scene, at image.Point) (bool, image.Point) {
 	for y, spans := range t.rows {
 		for _, sp := range spans {
@@ -196,13 +196,13 @@ func (t *template) firstDifference(s *scene, at image.Point) (bool, image.Point)
 	return false, image.Point{}
 }
 
-// within tells whether the template would be within the screen.
+// within returns whether the template at that place is within the screen.
 func (t *template) within(s *scene, at image.Point) bool {
 	return at.X >= 0 && at.Y >= 0 && at.X+t.w <= s.Width && at.Y+t.h <= s.Height
 }
 
-// visible returns how many pixels can be compared at a place. It is 0 if masks cover more than
-// half of them: what is hidden is no evidence.
+// visible returns the number of pixels that can be compared at a place. It is 0 if masks cover more
+// than half of them: hidden pixels are no evidence.
 func (t *template) visible(s *scene, at image.Point) int {
 	if !t.touched(s, at) {
 		return t.pixels
@@ -218,7 +218,7 @@ func (t *template) visible(s *scene, at image.Point) int {
 	return n
 }
 
-// touched tells whether a mask covers anything of the template at a place.
+// touched returns whether a mask covers any pixel of the template at a place.
 func (t *template) touched(s *scene, at image.Point) bool {
 	r := image.Rect(at.X, at.Y, at.X+t.w, at.Y+t.h)
 	return slices.ContainsFunc(s.masks, r.Overlaps)
@@ -243,8 +243,8 @@ func (t *template) eachSpan(s *scene, at image.Point, f func(y int, sp span) boo
 	}
 }
 
-// errorAt sums up the errors at a place. It gives up, and is not done, as soon as the sum is
-// above most.
+// errorAt sums up the errors at a place. It stops, with done false, as soon as the sum is above
+// most.
 func (t *template) errorAt(s *scene, at image.Point, most int64) (f fit, done bool) {
 	f = fit{at: at, equal: true}
 	t.eachSpan(s, at, func(y int, sp span) bool {
@@ -269,8 +269,8 @@ func (t *template) errorAt(s *scene, at image.Point, most int64) (f fit, done bo
 	return f, f.sum <= most
 }
 
-// probed sums up the errors of the probes, and no others, at a place that no mask touches. It
-// ends when the sum is above most.
+// probed sums up the errors of the probes only, at a place that no mask touches. It stops when the
+// sum is above most.
 func (t *template) probed(s *scene, at image.Point, most int64) (sum int64) {
 	home := at.Y*s.Stride + 4*at.X
 	for i := range t.probes {
@@ -296,8 +296,8 @@ func squares(want, got []byte) (sum int64) {
 	return sum
 }
 
-// nearest returns where the template fits best, for a person. It compares some pixels at each
-// place, and all of them at the places where these fit best.
+// nearest returns the place where the template fits best, to show to a person. It compares some
+// pixels at each place, and all pixels at the best of these places.
 func (t *template) nearest(s *scene) (best fit, found bool) {
 	home := t.area.Rect().Min
 	type place struct {
@@ -347,9 +347,9 @@ func (t *template) differences(s *scene, at image.Point) (n int, first image.Poi
 	return n, first
 }
 
-// spiral returns the ways from an area's place to the places within a margin, nearest first:
-// the farther of the two directions counts. Of equally near ones the upper is first, and then
-// the left one.
+// spiral returns the offsets from an area's place to the places within a margin, nearest first. The
+// distance is the longer of the two directions. Among equally near places the upper comes first,
+// then the left.
 func spiral(margin int, p *pixmap.Picture) iter.Seq[image.Point] {
 	margin = min(margin, max(p.Width, p.Height))
 	return func(yield func(image.Point) bool) {

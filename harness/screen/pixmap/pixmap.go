@@ -1,4 +1,4 @@
-// Package pixmap has pictures of screens in one form: opaque, 8 bits a colour channel,
+// Package pixmap holds pictures of screens in one form: opaque, 8 bits for each colour channel,
 // starting at (0,0). Package needle searches in them and package text reads them.
 package pixmap
 
@@ -13,12 +13,12 @@ import (
 	"os"
 )
 
-// MaxPixels bounds the pictures that are read from files: 16384×8192, twice what the largest
-// screens have. A PNG of a few bytes can claim to be of any size.
+// MaxPixels limits the pictures that are read from files: 16384×8192, twice the largest screens. A
+// PNG of a few bytes can claim any size.
 const MaxPixels = 16384 * 8192
 
-// A Picture is a screen. Pix has R, G, B and 255 for each pixel. It is not changed after it
-// has been made.
+// A Picture is a screen. Pix has R, G, B and 255 for each pixel. Nothing changes a Picture after it
+// was made.
 type Picture struct {
 	Pix    []byte
 	Stride int
@@ -26,8 +26,8 @@ type Picture struct {
 	Height int
 }
 
-// Of returns img as a Picture. It shares img's pixels where their form is right. Translucent
-// pixels are taken without their alpha: a screen has nothing behind it.
+// Of returns img as a Picture. It shares img's pixels if they have the right form. It ignores the
+// alpha of translucent pixels, because a screen has nothing behind it.
 func Of(img image.Image) *Picture {
 	b := img.Bounds()
 	p := &Picture{Width: b.Dx(), Height: b.Dy()}
@@ -74,8 +74,8 @@ func (p *Picture) copyOf(img image.Image) *Picture {
 	return p.share(dst.Pix, dst.Stride)
 }
 
-// ReadFile reads a PNG file of any kind: palette, grey, 8 or 16 bits. Of 16 bits a colour
-// channel it keeps the upper 8.
+// ReadFile reads a PNG file of any kind: palette, grey, 8 or 16 bits. Of 16 bits it keeps the upper
+// 8.
 func ReadFile(path string) (*Picture, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -91,7 +91,7 @@ func ReadFile(path string) (*Picture, error) {
 
 // Read reads a PNG, see [ReadFile].
 func Read(r io.Reader) (*Picture, error) {
-	// The size is judged before memory is taken for it.
+	// Check the size before allocating memory for it.
 	var head bytes.Buffer
 	cfg, err := png.DecodeConfig(io.TeeReader(r, &head))
 	if err != nil {
@@ -116,7 +116,7 @@ func (p *Picture) Row(y, x0, x1 int) []byte {
 	return p.Pix[at+4*x0 : at+4*x1]
 }
 
-// At returns a pixel.
+// At returns the colour of a pixel.
 func (p *Picture) At(x, y int) RGB {
 	i := y*p.Stride + 4*x
 	return RGB{p.Pix[i], p.Pix[i+1], p.Pix[i+2]}
@@ -137,8 +137,8 @@ func (p *Picture) Crop(r image.Rectangle) *Picture {
 	return c
 }
 
-// Scaled returns p with another size. Each pixel becomes the nearest of p: what was enlarged by
-// a whole number comes back exactly.
+// Scaled returns p scaled to another size. Each pixel is the nearest one of p, so a picture that
+// was enlarged by a whole number is restored exactly.
 func (p *Picture) Scaled(width, height int) *Picture {
 	s := &Picture{Pix: make([]byte, 4*width*height), Stride: 4 * width, Width: width, Height: height}
 	for y := range height {
@@ -154,8 +154,8 @@ func (p *Picture) Scaled(width, height int) *Picture {
 // RGB is the colour of a pixel.
 type RGB struct{ R, G, B uint8 }
 
-// String returns the colour as web pages have it: #1e90ff.
+// String returns the colour as in web pages: #1e90ff.
 func (c RGB) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
-// RGBA makes c a color.Color.
+// RGBA implements color.Color.
 func (c RGB) RGBA() (r, g, b, a uint32) { return color.NRGBA{c.R, c.G, c.B, 255}.RGBA() }

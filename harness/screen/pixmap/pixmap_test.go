@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// colours has a picture of 4×3 pixels in each form that PNG files come in. All show the same.
+// colours returns a picture of 4×3 pixels in each form of PNG files. All show the same.
 func colours(t *testing.T) map[string]image.Image {
 	t.Helper()
 	r := image.Rect(10, 20, 14, 23)
@@ -62,7 +62,7 @@ func TestAPNGThatClaimsToBeHugeIsRefusedBeforeMemoryIsTaken(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1))))
 	data := b.Bytes()
-	// IHDR stands behind the signature, a length and a name.
+	// IHDR comes after the signature, a length and a name.
 	binary.BigEndian.PutUint32(data[16:], 100_000)
 	binary.BigEndian.PutUint32(data[20:], 100_000)
 	binary.BigEndian.PutUint32(data[29:], crc32.ChecksumIEEE(data[12:29]))

@@ -1,14 +1,14 @@
-// Package text reads the text on pictures of consoles with fixed cells: firmware, VGA text
-// modes, Linux's framebuffer console. It reads exactly: a cell has a character only if each of
-// its pixels is as the font has it, in two colours. Any other cell is unknown.
+// Package text reads the text in pictures of consoles with fixed cells: firmware, VGA text modes,
+// Linux's framebuffer console. It reads exactly: a cell has a character only if all its pixels
+// equal the font's, in two colours. Any other cell is unknown.
 //
 //	g, err := text.Reader{}.Read(pixmap.Of(screenshot))
 //	if err != nil {
-//		return err // no font that is known here is on the screen
+//		return err // no known font is on the screen
 //	}
 //	fmt.Println(g.Text())
 //
-// It does not read proportional or smoothed fonts.
+// The package does not read proportional or smoothed fonts.
 package text
 
 import (
@@ -29,19 +29,19 @@ import (
 	"unicode/utf8"
 )
 
-// The largest cells: those of the kernel's and console-setup's fonts.
+// The largest cells, which are those of the kernel's and console-setup's fonts.
 const (
 	maxWidth  = 64
 	maxHeight = 128
 )
 
-// A Font is glyphs of one size. It is not changed after it has been made.
+// A Font is glyphs of one size. Nothing changes a Font after it was made.
 type Font struct {
 	Name string
-	// Width and Height are a cell's pixels.
+	// Width and Height are the size of a cell in pixels.
 	Width, Height int
-	// Source says where the glyphs are from, and Licence under which terms; empty if that is
-	// not known.
+	// Source says where the glyphs come from, and Licence is their licence; each is empty if
+	// unknown.
 	Source, Licence string
 
 	glyphs  map[rune][]byte // the bits of each row from the left, whole bytes a row
@@ -50,11 +50,11 @@ type Font struct {
 	lookup  map[string]entry
 }
 
-// An entry is what a pattern of pixels stands for.
+// An entry is the meaning of a pattern of pixels.
 type entry struct {
 	runes []rune // characters that look the same, the lowest first
 	bold  bool
-	// unclear says that it is one character in one weight and another in the other.
+	// unclear means that the pattern is one character in one weight and another in the other.
 	unclear bool
 }
 
@@ -120,10 +120,10 @@ func (f *Font) bold(glyph []byte) []byte {
 	return b
 }
 
-// Has tells whether the font has a character.
+// Has returns whether the font has a character.
 func (f *Font) Has(r rune) bool { return f.glyphs[r] != nil }
 
-// Drawn tells whether a pixel of a character's cell has the character's colour.
+// Drawn returns whether a pixel of a character's cell has the character's colour.
 func (f *Font) Drawn(r rune, bold bool, x, y int) bool {
 	glyph := f.glyphs[r]
 	if glyph == nil {
@@ -135,8 +135,8 @@ func (f *Font) Drawn(r rune, bold bool, x, y int) bool {
 	return glyph[y*f.stride()+x/8]&(0x80>>(x%8)) != 0
 }
 
-// NineWide returns the font as VGA text modes show it in cells of 9 pixels: box drawing and
-// blocks are continued into the ninth column, and it is empty behind other characters.
+// NineWide returns the font as VGA text modes show it in cells of 9 pixels. Box drawing and blocks
+// continue into the ninth column; for other characters it is empty.
 func (f *Font) NineWide() *Font {
 	glyphs := make(map[rune][]byte, len(f.glyphs))
 	for r, glyph := range f.glyphs {
@@ -162,8 +162,8 @@ func checkSize(width, height int) error {
 	return nil
 }
 
-// ReadFile reads a font: PSF of either version, also compressed with gzip, or the text format
-// of [ParseHex], told by what is in it.
+// ReadFile reads a font file. Its content decides the format: PSF of either version, perhaps
+// compressed with gzip, or the text format of [ParseHex].
 func ReadFile(path string) (*Font, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -192,11 +192,11 @@ func ReadFile(path string) (*Font, error) {
 	return f, nil
 }
 
-// consoleFonts is where Debian's console-setup and kbd leave fonts.
+// consoleFonts is the directory of the fonts of Debian's console-setup and kbd.
 const consoleFonts = "/usr/share/consolefonts"
 
-// Load returns a font by its name, one of [Fonts] or of this host's console fonts, or by the path
-// of its file.
+// Load returns a font by its name, which is one of [Fonts] or of this host's console fonts, or by
+// the path of its file.
 func Load(name string) (*Font, error) {
 	for _, f := range Fonts() {
 		if f.Name == name {
@@ -218,7 +218,7 @@ func Load(name string) (*Font, error) {
 	return nil, fmt.Errorf("no font %q: it is neither one of this program's (beacon, ovmf), nor in %s, nor a file", name, consoleFonts)
 }
 
-// maxFile bounds a font's file: 65536 glyphs of 32×64 pixels.
+// maxFile limits a font's file: 65536 glyphs of 32×64 pixels.
 const maxFile = 16 << 20
 
 func unzip(b []byte) ([]byte, error) {
@@ -296,7 +296,7 @@ func ParsePSF(name string, b []byte) (*Font, error) {
 	return newFont(name, width, height, glyphs, false), nil
 }
 
-// trim clears the bits behind the last column.
+// trim clears the bits after the last column.
 func (f *Font) trim(glyph []byte) []byte {
 	g := bytes.Clone(glyph)
 	if spare := 8*f.stride() - f.Width; spare > 0 {
@@ -307,8 +307,7 @@ func (f *Font) trim(glyph []byte) []byte {
 	return g
 }
 
-// tableUTF8 reads the characters of a glyph. Sequences of characters, which follow 0xfe, are
-// left out.
+// tableUTF8 reads the characters of a glyph. It skips sequences of characters, which follow 0xfe.
 func tableUTF8(b []byte) (runes []rune, rest []byte, err error) {
 	end := bytes.IndexByte(b, 0xff)
 	if end < 0 {
@@ -336,10 +335,10 @@ func tableUCS2(b []byte) (runes []rune, rest []byte, err error) {
 	return nil, nil, io.ErrUnexpectedEOF
 }
 
-// ParseHex reads a font in a text format: lines of a character's number and its rows, both in
-// hexadecimal, as in the files of GNU Unifont. Before them stand lines such as "# size: 8x16".
-// The other words are source, licence, "leading: N" for N empty rows below each glyph, and
-// "bold: smear" for a font that also has a bold weight.
+// ParseHex reads a font in a text format. Its lines have a character's number and its rows, both in
+// hexadecimal, as in the files of GNU Unifont. Lines such as "# size: 8x16" come first. The other
+// keys are source, licence, "leading: N" for N empty rows below each glyph, and "bold: smear" for a
+// font that also has a bold weight.
 func ParseHex(name string, b []byte) (*Font, error) {
 	f := &Font{Name: name}
 	smear, leading := false, 0

@@ -12,22 +12,22 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// Unknown is the character of a cell that fits no glyph.
+// Unknown is the character of a cell that equals no glyph.
 const Unknown = '\uFFFD'
 
 // A Cell is one place of a grid.
 type Cell struct {
 	// Rune is the character, a space if all pixels have one colour, or [Unknown].
 	Rune rune
-	// Also has further characters that look the same in this font; of an unknown cell they are
-	// those that it may be.
+	// Also has further characters that look the same in this font. For an unknown cell, they are
+	// its possible characters.
 	Also []rune
-	// FG and BG are the colours of the character and of what is around it. Both are the same in
-	// a space, and mean nothing in an unknown cell.
+	// FG and BG are the colours of the character and of its background. They are equal in a space,
+	// and mean nothing in an unknown cell.
 	FG, BG pixmap.RGB
-	// Bold says that it has the font's bold weight.
+	// Bold means that the cell has the font's bold weight.
 	Bold bool
-	// Cursor says that a cursor underlines it.
+	// Cursor means that a cursor underlines the cell.
 	Cursor bool
 }
 
@@ -50,7 +50,7 @@ func (g *Grid) Rect(col, row int) image.Rectangle {
 	return image.Rectangle{Min: at, Max: at.Add(image.Pt(g.Font.Width, g.Font.Height))}
 }
 
-// Line returns a row's characters without the spaces at its end. There is a rune for each cell.
+// Line returns a row's characters without the spaces at its end. Each cell gives one rune.
 func (g *Grid) Line(row int) string {
 	runes := make([]rune, g.Cols)
 	for col := range runes {
@@ -71,7 +71,7 @@ func (g *Grid) Lines() []string {
 // Text returns the rows with newlines between them, without empty ones at the end.
 func (g *Grid) Text() string { return strings.TrimRight(strings.Join(g.Lines(), "\n"), "\n") }
 
-// UnknownCells returns how many cells fit no glyph.
+// UnknownCells returns the number of cells that equal no glyph.
 func (g *Grid) UnknownCells() (n int) {
 	for _, c := range g.cells {
 		if c.Rune == Unknown {
@@ -90,23 +90,23 @@ func (g *Grid) Cursor() (col, row int, ok bool) {
 	return i % g.Cols, i / g.Cols, true
 }
 
-// A Hit is where a pattern is on a grid.
+// A Hit is a match of a pattern on a grid.
 type Hit struct {
 	Text     string
 	Col, Row int
-	// Rect is its pixels.
+	// Rect is the rectangle of its pixels.
 	Rect image.Rectangle
 }
 
-// Find returns where a pattern is, line by line. Region is the pixels within which its cells must
-// be; empty is everywhere.
+// Find returns the matches of a pattern, line by line. Region is the pixels within which its cells
+// must be; empty means everywhere.
 func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	var hits []Hit
 	for row := range g.Rows {
 		line := g.Line(row)
 		start := 0
 		if !region.Empty() {
-			// The pattern sees only what is in the region: ^ and $ are its edges.
+			// The pattern sees only the text in the region: ^ and $ are its edges.
 			from, to := g.Cols, 0
 			for col := range g.Cols {
 				if g.Rect(col, row).In(region) {
@@ -131,7 +131,7 @@ func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	return hits
 }
 
-// read reads the cells of a picture that begin at an origin within the first cell.
+// read reads the cells of a picture. Their grid begins at origin, within the first cell.
 func read(p *pixmap.Picture, f *Font, origin image.Point) *Grid {
 	g := &Grid{Font: f, Origin: origin, Cols: max(0, (p.Width-origin.X)/f.Width), Rows: max(0, (p.Height-origin.Y)/f.Height)}
 	g.cells = make([]Cell, g.Cols*g.Rows)
@@ -155,7 +155,7 @@ func read(p *pixmap.Picture, f *Font, origin image.Point) *Grid {
 	return g
 }
 
-// What became of a cell.
+// The outcomes for a cell.
 type outcome int
 
 const (
@@ -183,7 +183,7 @@ func newCellReader(p *pixmap.Picture, f *Font) *cellReader {
 	return c
 }
 
-// load takes the pattern of a cell. Its colours are one, two, or too many: 3.
+// load reads the pattern of a cell. It returns the number of colours: 1, 2, or 3 for too many.
 func (c *cellReader) load(x, y int) (colours int) {
 	row := c.p.Pix[y*c.p.Stride+4*x:]
 	a := binary.LittleEndian.Uint32(row)
@@ -256,7 +256,7 @@ func (c *cellReader) read(x, y int, cell *Cell) outcome {
 	return odd1
 }
 
-// take gives a cell what its pattern stands for.
+// take sets a cell to the meaning of its pattern.
 func (cell *Cell) take(e entry, fg, bg uint32) outcome {
 	if e.unclear {
 		cell.Rune = Unknown
@@ -266,9 +266,9 @@ func (cell *Cell) take(e entry, fg, bg uint32) outcome {
 	return known
 }
 
-// settle decides on cells such as ▀ that look like another character, ▄, in the opposite
-// colours. The background is that of the nearest cell to the left that is settled, or else to
-// the right. If it is neither colour, the cell stays unknown.
+// settle decides on cells such as ▀, which look like another character, ▄, in the opposite colours.
+// It uses the background of the nearest settled cell to the left, or else to the right. If that is
+// neither colour, the cell stays unknown.
 func (g *Grid) settle(c *cellReader, unclear []int) {
 	for _, i := range unclear {
 		col, row := i%g.Cols, i/g.Cols
@@ -306,8 +306,8 @@ func (g *Grid) background(col, row int) (pixmap.RGB, bool) {
 	return pixmap.RGB{}, false
 }
 
-// seekCursor looks among cells that fit no glyph for the one that a cursor underlines: all pixels
-// of some rows in the lower half have one colour. There can be only one.
+// seekCursor looks for a cursor among the cells that equal no glyph: a cell in whose lower half
+// some rows have one colour. There can be only one.
 func (g *Grid) seekCursor(c *cellReader, odd []int) {
 	found := -1
 	var cell Cell
@@ -330,8 +330,8 @@ func (g *Grid) seekCursor(c *cellReader, odd []int) {
 	}
 }
 
-// underlined says what a cell is whose lower part has rows of one colour. It is known if only one
-// character fits its other rows.
+// underlined returns the cell without the cursor, if its lower part has rows of one colour. The
+// cell is known if its other rows fit only one character.
 func (c *cellReader) underlined() (Cell, bool) {
 	stride, h := c.f.stride(), c.f.Height
 	full := func(y int) bool { return bytes.Equal(c.bits[y*stride:][:stride], c.mask) }

@@ -16,7 +16,7 @@ import (
 //go:embed fonts/*.hex
 var fontFiles embed.FS
 
-// Fonts returns the fonts that come with this package.
+// Fonts returns the fonts that are part of this package.
 var Fonts = sync.OnceValue(func() []*Font {
 	entries, err := fontFiles.ReadDir("fonts")
 	if err != nil {
@@ -39,16 +39,17 @@ var Fonts = sync.OnceValue(func() []*Font {
 
 // A Reader reads the text of pictures.
 type Reader struct {
-	// Fonts are those that the screen may have; nil means [Fonts].
+	// Fonts are the fonts to look for; nil means [Fonts].
 	Fonts []*Font
-	// Origin is the upper left pixel of a cell, if it is known: then it is not looked for.
+	// Origin is the upper left pixel of a cell if the caller knows it; Read then does not search
+	// for the grid.
 	Origin *image.Point
 }
 
-// ErrNoText says that no font that is known is on a picture.
+// ErrNoText says that a picture has no text in a known font.
 var ErrNoText = errors.New("no text in a font that is known here")
 
-// Read finds the font and the place of the grid, and reads it.
+// Read finds the font and the place of the grid, and reads the text.
 func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 	fonts := r.Fonts
 	if fonts == nil {
@@ -92,12 +93,11 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 	return best, nil
 }
 
-// enough is how many characters of some complexity make a grid: a few dots or lines fit
-// anywhere by chance.
+// enough is the number of complex characters that prove a grid: a few dots or lines fit anywhere by
+// chance.
 const enough = 3
 
-// likely returns the places where grids usually begin: the corner, or where firmware puts the
-// one that it centres.
+// likely returns the usual origins of grids: the corner, and where firmware centres one.
 func (r Reader) likely(p *pixmap.Picture, f *Font) []image.Point {
 	if r.Origin != nil {
 		return []image.Point{{X: mod(r.Origin.X, f.Width), Y: mod(r.Origin.Y, f.Height)}}
@@ -117,8 +117,8 @@ func (r Reader) likely(p *pixmap.Picture, f *Font) []image.Point {
 
 func mod(a, n int) int { return (a%n + n) % n }
 
-// score counts the cells that a grid in the wrong place would not have: characters that are not
-// just dots and lines.
+// score returns the number of cells that a grid in the wrong place would not have: characters more
+// complex than dots and lines.
 func (g *Grid) score() (n int) {
 	for _, c := range g.cells {
 		if c.Rune == Unknown || c.Rune == ' ' {
@@ -131,8 +131,8 @@ func (g *Grid) score() (n int) {
 	return n
 }
 
-// mayBegin tells whether a grid can begin at a place: some cell that begins there is of a glyph
-// that is telling. It looks only at a few rows of cells with marks in them.
+// mayBegin returns whether a grid can begin at a place: some cell there has a telling glyph. It
+// looks only at a few rows of cells that are not empty.
 func mayBegin(p *pixmap.Picture, f *Font, x, y int) bool {
 	c := newCellReader(p, f)
 	var cell Cell
@@ -156,9 +156,9 @@ func mayBegin(p *pixmap.Picture, f *Font, x, y int) bool {
 	return false
 }
 
-// Learn makes a font of a picture whose text is known. The lines are the grid's from its first
-// row; a space in a line teaches nothing, and what a line does not reach is not looked at. The
-// background is the most frequent colour of the cells.
+// Learn makes a font from a picture whose text is known. The lines are those of the grid, from its
+// first row. Learn ignores cells with a space and cells without text in lines. It takes the most
+// frequent colour of the cells as background.
 func Learn(name string, p *pixmap.Picture, width, height int, origin image.Point, lines []string) (*Font, error) {
 	if err := checkSize(width, height); err != nil {
 		return nil, fmt.Errorf("learn font %s: %w", name, err)

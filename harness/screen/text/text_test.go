@@ -20,7 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/text"
 )
 
-// font returns one of the fonts that come with the package.
+// font returns one of the package's fonts.
 func font(t testing.TB, name string) *text.Font {
 	t.Helper()
 	i := slices.IndexFunc(text.Fonts(), func(f *text.Font) bool { return f.Name == name })
@@ -60,7 +60,7 @@ func write(p *pixmap.Picture, f *text.Font, origin image.Point, fg, bg pixmap.RG
 	}
 }
 
-// shows tells whether a cell's pixels are those of the character that was read there.
+// shows returns whether a cell's pixels equal those of the character that was read there.
 func shows(p *pixmap.Picture, g *text.Grid, col, row int) bool {
 	c, r := g.At(col, row), g.Rect(col, row)
 	for y := range g.Font.Height {
@@ -96,7 +96,7 @@ func vgaColours() []pixmap.RGB {
 	return all
 }
 
-// The firmware's shell has printed a file with each character of its font.
+// The firmware's shell has printed a file with all characters of its font.
 const ovmfShell = `|A|!"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\
 |B|]^_` + "`" + `abcdefghijklmnopqrstuvwxyz{|}~
 |C|¡¢£¤¥¦§¨©ª«¬` + "\u00ad" + `®¯°±²³´µ¶·¸¹º»¼½¾¿ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖ×ØÙÚÛÜ
@@ -193,7 +193,7 @@ func TestTheFirmwaresSetupIsReadWithItsColours(t *testing.T) {
 		require.Equal(t, want, g.Text())
 		require.Zero(t, g.UnknownCells())
 		if file == "testdata/ovmf-setup.png" {
-			// What is chosen is in inverse video.
+			// The selected line is in inverse video.
 			at := g.Find(regexp.MustCompile("<Standard English>"), image.Rectangle{})[0]
 			for col := range len(at.Text) {
 				c := g.At(at.Col+col, at.Row)
@@ -227,7 +227,7 @@ func TestBeaconsConsoleIsReadAmongPictures(t *testing.T) {
 		require.Equal(t, 32, hits[0].Rect.Min.X)
 		require.True(t, g.At(hits[0].Col, hits[0].Row).Bold, line)
 	}
-	// The status line at the bottom of the console stands on a grid of its own.
+	// The status line at the bottom of the console has a separate grid.
 	g, err = text.Reader{}.Read(p.Crop(image.Rect(0, 520, 1024, 566)))
 	require.NoError(t, err)
 	bottom := regexp.MustCompile("\uFFFD").ReplaceAllString(g.Text(), " ")
@@ -245,7 +245,7 @@ func TestTheFontsSayWhereTheyAreFromAndUnderWhichTerms(t *testing.T) {
 	}
 }
 
-// The picture in the guest's source is the data there.
+// The data is the picture in the guest's source.
 func TestBeaconsFontIsThatOfItsSource(t *testing.T) {
 	b, err := os.ReadFile("../../../fixtures/guest/src/font.c")
 	require.NoError(t, err)
@@ -329,7 +329,7 @@ func TestTextOnAGradientIsUnknownAndNotWrong(t *testing.T) {
 	g, err := text.Reader{}.Read(p)
 	require.Nil(t, g)
 	require.EqualError(t, err, "no text in a font that is known here (beacon 8×18, ovmf 8×19)")
-	// Beside text that can be read.
+	// There is readable text on the same screen.
 	write(p, f, image.Pt(0, 0), white, black, "Boot Manager")
 	g, err = text.Reader{}.Read(p)
 	require.NoError(t, err)
@@ -436,7 +436,7 @@ func TestACellThatIsAnotherCharacterInOppositeColoursTakesItsNeighboursBackgroun
 	require.Equal(t, "Bar ▀▄", g.Line(0))
 	require.Equal(t, "Bar ▀▄", g.Line(1))
 	require.Equal(t, []pixmap.RGB{white, black}, []pixmap.RGB{g.At(4, 0).FG, g.At(4, 0).BG})
-	// Nothing says which of both it is.
+	// The picture does not decide between the two.
 	require.Equal(t, strings.Repeat(string(text.Unknown), 80), g.Line(2))
 	require.ElementsMatch(t, []rune{'▀', '▄'}, g.At(7, 2).Also)
 }
@@ -507,7 +507,7 @@ func TestACursorUnderACharacterLeavesItReadableAndTwoAreNone(t *testing.T) {
 	require.Equal(t, "Shell> h�l�", g.Text())
 	_, _, ok = g.Cursor()
 	require.False(t, ok)
-	// A cursor that hides what tells characters apart: a space or an underscore.
+	// A cursor hides the difference between a space and an underscore.
 	p = blank(400, 300, black)
 	write(p, f, image.Pt(0, 0), white, black, "Shell> ")
 	under(7, 13, 16)

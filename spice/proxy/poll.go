@@ -65,15 +65,21 @@ func (c *pollConn) flush() (buf []byte, err error) {
 	return buf, err
 }
 
-// Write writes b, or collects it.
+// Write writes b, or collects it. What would not fit is written first.
 func (c *pollConn) Write(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.batch != nil {
-		c.batch = append(c.batch, b...)
-		return len(b), nil
+	if c.batch == nil {
+		return c.Conn.Write(b)
 	}
-	return c.Conn.Write(b)
+	if len(c.batch)+len(b) > cap(c.batch) {
+		if _, err := c.Conn.Write(c.batch); err != nil {
+			return 0, err
+		}
+		c.batch = c.batch[:0]
+	}
+	c.batch = append(c.batch, b...)
+	return len(b), nil
 }
 
 // pollOf returns the pollConn that a connection reads from; nil if there is none.

@@ -22,13 +22,14 @@ import (
 // and a batch, if its peers do not read.
 const (
 	fromClientBuffer = 16 << 10
-	fromServerBuffer = 64 << 10
+	fromServerBuffer = 128 << 10
 
 	// lastWord is how long a peer may take to read what precedes the end.
 	lastWord = time.Second
 
-	// A batch is one piece of data as TLS records, which add 22 to 29 bytes to each 16 KiB.
-	batchBuffer = fromServerBuffer + 1<<10
+	// A batch is what one system call writes: four full TLS records, which add 22 to 29 bytes to
+	// each 16 KiB. The client reads the first half of a piece while the other one is encrypted.
+	batchBuffer = 64<<10 + 1<<10
 )
 
 // buffers are the free buffers of one size.

@@ -19,7 +19,8 @@ truth: build ## compare every drawing of a real spice-server, in every compressi
 	bin/spicelane truth --dir artifacts/truth
 
 corpus: build ## recordings of the catalogue for spice-server to play, compressed, in artifacts/corpus
-	bin/spicelane truth --compression off --no-gtk --record artifacts/corpus --dir artifacts/corpus-run
+	rm -rf artifacts/corpus
+	bin/spicelane truth --compression off --no-gtk --coarse --record artifacts/corpus --dir artifacts/corpus-run
 	gzip -9f artifacts/corpus/*.replay
 
 setup: ## install what this host lacks: QEMU with SPICE, OVMF, the guest's toolchain

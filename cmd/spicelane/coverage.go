@@ -25,7 +25,7 @@ and why. Directories are searched for both. Without arguments, search artifacts/
 			}
 			found, err := coverage.Find(args...)
 			if errors.Is(err, fs.ErrNotExist) {
-				return usage("%w", err)
+				return usage("%w: run spicelane truth or a lane first", err)
 			}
 			if err != nil {
 				return verdict.Classify("coverage", err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 )
@@ -58,21 +59,28 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// condition knows [lanes], whether scripts that boot guests run here, and
-// [file:PATH], whether there is such a file.
+// condition knows [lanes], whether scripts that boot guests run here, [truth],
+// whether those that start the truth server do, and [file:PATH], whether there is such a file.
 func condition(cond string) (bool, error) {
 	if path, ok := strings.CutPrefix(cond, "file:"); ok {
 		_, err := os.Stat(path)
 		return err == nil, nil
 	}
-	if cond != "lanes" {
+	if cond != "lanes" && cond != "truth" {
 		return false, fmt.Errorf("there is no condition %q", cond)
 	}
 	d := qemu.Gate(context.Background(), os.Getenv)
 	if d.Action == qemu.Fail {
 		return false, errors.New(d.Reason)
 	}
-	return d.Action == qemu.Run, nil
+	if cond == "lanes" || d.Action != qemu.Run {
+		return d.Action == qemu.Run, nil
+	}
+	_, err := harness.TruthHelper(context.Background())
+	if err != nil && os.Getenv(qemu.EnvLanes) == "require" {
+		return false, err
+	}
+	return err == nil, nil
 }
 
 // lanes ends the script's lanes when the script ends. A script that gets here

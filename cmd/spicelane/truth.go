@@ -25,6 +25,7 @@ func newTruth() *cobra.Command {
 		proxy        string
 		client       string
 		list, build  bool
+		coarse       bool
 		asJSON       bool
 	)
 	cmd := &cobra.Command{
@@ -67,6 +68,9 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 					return usage("%w", err)
 				}
 				cfg.Settings = append(cfg.Settings, s)
+			}
+			if coarse {
+				cfg.Pixels = catalogue.Coarse
 			}
 			if cfg.Helper, err = harness.TruthHelper(cmd.Context()); err != nil {
 				return err
@@ -119,6 +123,7 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 	f.StringVar(&replay, "replay", "", "play a recording made with SPICE_WORKER_RECORD_FILENAME, plain or .gz, instead of the catalogue")
 	f.BoolVar(&noGtk, "no-gtk", false, "do not compare with spice-gtk (spicy-screenshot) after each group")
 	f.IntVar(&cfg.MostFailures, "stop-after", 100, "stop after this many failed steps")
+	f.BoolVar(&coarse, "coarse", false, "draw images in squares of one colour, so that recordings compress well")
 	f.StringVar(&cfg.Record, "record", "", "have spice-server record each group into this `DIR`ectory")
 	f.StringVar(&cfg.Dir, "dir", "", "`DIR`ectory for pictures that differ; default: artifacts/truth-TIME")
 	f.BoolVar(&list, "list", false, "only print the steps and their expected results")

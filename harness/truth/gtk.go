@@ -94,12 +94,17 @@ func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect cata
 	wait, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	at := r.corner()
+	var got *canvas.Image
 	for {
 		im, err := r.foreign.Screenshot(wait)
-		if err != nil {
+		switch {
+		case err == nil:
+			got = fromImage(im)
+		case ctx.Err() != nil:
+			return nil, err
+		case wait.Err() == nil || got == nil:
 			return &Failure{Hop: HopForeign, What: err.Error()}, nil
 		}
-		got := fromImage(im)
 		seen := got.Width == want.Width && got.Height == want.Height &&
 			[3]byte(got.Pix[at.Y*got.Stride+4*at.X:]) == [3]byte{byte(r.mark), byte(r.mark >> 8), 0}
 		if !seen && wait.Err() == nil {

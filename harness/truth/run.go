@@ -47,9 +47,13 @@ type Config struct {
 	MostFailures int
 	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
 	Memory int
+	// Pixels makes the pixels of images; nil is what each image says itself. catalogue.Coarse makes small
+	// recordings.
+	Pixels func(*qxl.Image) []byte
 	// Shrink searches, for the first failure of each group, the fewest drawings that show it.
 	Shrink bool
-	// Record, if set, is a directory for spice-server's recordings, one per group.
+	// Record, if set, is a directory for spice-server's recordings, one per group. Groups that cannot be
+	// recorded are left out, and steps whose picture nobody can know.
 	Record string
 	// Say, if set, is called with the progress. It must not block.
 	Say func(string)
@@ -236,7 +240,7 @@ func (r *runner) walk(ctx context.Context) (err error) {
 			return err
 		}
 		for _, g := range r.cfg.Groups {
-			if g.Once && i > 0 || setting.JPEG && !g.JPEG {
+			if g.Once && i > 0 || setting.JPEG && !g.JPEG || r.cfg.Record != "" && g.Unrecorded {
 				continue
 			}
 			if r.cfg.Say != nil {
@@ -274,7 +278,8 @@ func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 		}
 	}
 	if r.server == nil {
-		cfg := ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Streaming: g.Streaming, Ticket: r.ticket, Memory: r.cfg.Memory, Record: record}
+		cfg := ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Streaming: g.Streaming, Ticket: r.ticket, Memory: r.cfg.Memory,
+			Record: record, Pixels: r.cfg.Pixels}
 		var err error
 		if r.server, err = StartServer(ctx, cfg); err != nil {
 			return err
@@ -385,6 +390,9 @@ func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 			return context.Cause(ctx)
 		}
 		expect := s.ExpectedWith(cmp.Or(r.setting.Compression, "off"))
+		if r.cfg.Record != "" && expect.Kind == catalogue.ServerWrong {
+			continue // a recording cannot say that
+		}
 		r.report.Ran++
 		row := r.report.row(s.Operation)
 		row.Ran++

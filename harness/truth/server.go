@@ -47,6 +47,8 @@ type ServerConfig struct {
 	Memory int
 	// Record, if set, is a file to which spice-server records all commands.
 	Record string
+	// Pixels makes the pixels of images; nil is what each image says itself.
+	Pixels func(*qxl.Image) []byte
 }
 
 // Setting is how a server compresses images.
@@ -517,7 +519,7 @@ func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
 	for try := range 2 {
 		s.nextID++
 		s.mem.begin(s.nextID)
-		addr, err := qxl.Pack(s.mem, c, s.nextID)
+		addr, err := qxl.Pack(s.mem, c, s.nextID, s.cfg.Pixels)
 		if !errors.Is(err, ErrMemoryFull) || try > 0 {
 			return addr, err
 		}

@@ -156,3 +156,19 @@ func TestASampleTouchesEveryOperation(t *testing.T) {
 		}
 	}
 }
+
+func TestCoarsePixelsAreSquaresOfTheImagesOwn(t *testing.T) {
+	for _, f := range []qxl.Format{qxl.Bit8, qxl.Bit16, qxl.Bit24, qxl.Bit32, qxl.RGBA, qxl.Bit8A} {
+		im := &qxl.Image{Format: f, Width: 21, Height: 19, Pad: 4, TopDown: true, Data: catalogue.Texture{Seed: 5}}
+		own, got := im.Data.Pixels(im), catalogue.Coarse(im)
+		size := f.Bits() / 8
+		at := func(b []byte, x, y int) string { return string(b[y*im.Stride()+x*size:][:size]) }
+		for y := range im.Height {
+			for x := range im.Width {
+				if at(got, x, y) != at(own, x-x%8, y-y%8) {
+					t.Fatalf("%v: the pixel at %d,%d is not that of its square", f, x, y)
+				}
+			}
+		}
+	}
+}

@@ -40,8 +40,10 @@ const (
 
 // Pack writes a command into mem and returns its address. Its memory is free again when the server
 // releases id.
-func Pack(mem Memory, c Command, id uint64) (addr uint64, err error) {
-	p := packer{mem: mem, ids: id << 8}
+//
+// pixels makes the pixels of images; nil is what each Image says itself.
+func Pack(mem Memory, c Command, id uint64, pixels func(*Image) []byte) (addr uint64, err error) {
+	p := packer{mem: mem, ids: id << 8, pixels: pixels}
 	addr = c.pack(&p, id)
 	return addr, p.err
 }
@@ -51,6 +53,8 @@ type packer struct {
 	mem Memory
 	err error
 	ids uint64 // images without an id of their own get the next one
+
+	pixels func(*Image) []byte // see Pack
 }
 
 func (p *packer) put(b []byte) uint64 {

@@ -176,7 +176,11 @@ func (p *packer) bitmap(b *buf, im *Image) {
 	b.u32(uint32(im.Height))
 	b.u32(uint32(im.Stride()))
 	b.u64(p.palette(im.Palette))
-	pixels := im.Data.Pixels(im)
+	pixelsOf := p.pixels
+	if pixelsOf == nil {
+		pixelsOf = im.Data.Pixels
+	}
+	pixels := pixelsOf(im)
 	var at uint64
 	if flags&BitmapDirect != 0 {
 		at = p.put(pixels)

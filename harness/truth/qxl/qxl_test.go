@@ -42,7 +42,7 @@ func (m *blocks) Alloc(n int) (uint64, []byte, error) {
 func packed(t *testing.T, c qxl.Command) (command []byte, m *blocks) {
 	t.Helper()
 	m = &blocks{}
-	at, err := qxl.Pack(m, c, 7)
+	at, err := qxl.Pack(m, c, 7, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestADrawingNamesTheSurfacesThatItDrawsFrom(t *testing.T) {
 }
 
 func TestMemoryThatIsFullIsAnError(t *testing.T) {
-	_, err := qxl.Pack(&blocks{room: 100}, drawable(&qxl.Copy{Src: &qxl.Image{Format: qxl.Bit32, Width: 64, Height: 64, Data: qxl.Bytes(make([]byte, 64*64*4))}}), 1)
+	_, err := qxl.Pack(&blocks{room: 100}, drawable(&qxl.Copy{Src: &qxl.Image{Format: qxl.Bit32, Width: 64, Height: 64, Data: qxl.Bytes(make([]byte, 64*64*4))}}), 1, nil)
 	if !errors.Is(err, errFull) {
 		t.Errorf("got %v, want the memory's own error", err)
 	}

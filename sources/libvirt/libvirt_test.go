@@ -28,7 +28,7 @@ const (
 	uuidC = "6f4e2c1a-0000-0000-0000-00000000000c"
 
 	// most limits the waits of a test: before its first QEMU, libvirtd asks QEMU for its features.
-	most = time.Minute
+	most = 2 * time.Minute
 )
 
 // lockedStart starts a command on a thread that lives until stop is closed.

@@ -75,6 +75,7 @@ var importPaths = map[string]string{
 	"impair":   module + "harness/impair",
 	"pixmap":   module + "harness/screen/pixmap",
 	"qxl":      module + "harness/truth/qxl",
+	"screen":   module + "harness/screen",
 	"text":     module + "harness/screen/text",
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -120,6 +121,13 @@ type Config struct {
 	// Deprecated: use ImpairMode, which wins if both are set.
 	LinkIn impair.Mode `json:"link_in,omitempty"`
 
+	// Needles is the directory of reference images, see Lane.AwaitScreen. Default:
+	// "testdata/needles".
+	Needles string `json:"needles,omitempty"`
+	// Fonts are further fonts that the guest may write in, see Lane.Text. Default: only those of
+	// package text.
+	Fonts []*text.Font `json:"-"`
+
 	// Film is off, failures or always: whether what the client shows is filmed, and of which
 	// lanes the film is kept, see lane.html in docs/reading-a-red-lane.md. Only the built-in
 	// client films. Default: $SPICELANE_FILM, else failures.
@@ -168,6 +176,7 @@ type Config struct {
 }
 
 func (c Config) name() string    { return or(c.Name, "lane") }
+func (c Config) needles() string { return or(c.Needles, "testdata/needles") }
 func (c Config) fixture() string { return or(c.Fixture, "beacon") }
 
 func (c Config) samePatience() time.Duration {

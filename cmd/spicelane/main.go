@@ -88,7 +88,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 	root.AddCommand(
 		newDoctor(),
 		newUp(), newStatus(), newDown(), newLogs(),
-		newSmoke(), newScreenshot(), newDigest(), newText(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
+		newSmoke(), newScreenshot(), newDigest(), newText(), newNeedle(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newReport(), newSoak(), newBench(),
 		newTruth(), newCoverage(),

@@ -99,32 +99,39 @@ type Hit struct {
 }
 
 // Find returns the matches of a pattern, line by line. Region is the pixels within which its cells
-// must be; empty means everywhere.
+// must be; empty means everywhere. The pattern sees only what is within it: ^ and $ are its edges. A line
+// ends with its last character, or with spaces behind that if the pattern needs some.
 func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	var hits []Hit
 	for row := range g.Rows {
-		line := g.Line(row)
-		start := 0
+		from, to := 0, g.Cols
 		if !region.Empty() {
-			// The pattern sees only the text in the region: ^ and $ are its edges.
-			from, to := g.Cols, 0
+			from, to = g.Cols, 0
 			for col := range g.Cols {
 				if g.Rect(col, row).In(region) {
 					from, to = min(from, col), col+1
 				}
 			}
-			if from >= to {
-				continue
-			}
-			runes := []rune(line)
-			start = from
-			line = strings.TrimRight(string(runes[min(from, len(runes)):min(to, len(runes))]), " ")
 		}
-		for _, m := range re.FindAllStringIndex(line, -1) {
-			col := start + len([]rune(line[:m[0]]))
-			n := len([]rune(line[m[0]:m[1]]))
+		if from >= to {
+			continue
+		}
+		runes := make([]rune, to-from)
+		for i := range runes {
+			runes[i] = g.At(from+i, row).Rune
+		}
+		all := string(runes)
+		line := strings.TrimRight(all, " ")
+		found := re.FindAllStringIndex(line, -1)
+		for _, longer := range []string{line + " ", all} {
+			if len(found) == 0 && len(longer) <= len(all) {
+				line, found = longer, re.FindAllStringIndex(longer, -1)
+			}
+		}
+		for _, m := range found {
+			col := from + len([]rune(line[:m[0]]))
 			r := g.Rect(col, row)
-			r.Max.X = r.Min.X + n*g.Font.Width
+			r.Max.X = r.Min.X + len([]rune(line[m[0]:m[1]]))*g.Font.Width
 			hits = append(hits, Hit{Text: line[m[0]:m[1]], Col: col, Row: row, Rect: r})
 		}
 	}

@@ -480,6 +480,10 @@ func TestAPatternIsFoundInARegionWithTheEdgesThatItHas(t *testing.T) {
 	require.Equal(t, []text.Hit{{Text: "login:", Col: 0, Row: 1, Rect: image.Rect(0, 19, 48, 38)}}, g.Find(re, image.Rectangle{}))
 	require.Equal(t, []text.Hit{{Text: "login:", Col: 3, Row: 0, Rect: image.Rect(24, 0, 72, 19)}}, g.Find(re, image.Rect(24, 0, 400, 25)))
 	require.Equal(t, []text.Hit{{Text: "login:", Col: 3, Row: 0, Rect: image.Rect(24, 0, 72, 19)}}, g.Find(regexp.MustCompile(`login:$`), image.Rect(0, 0, 80, 19)))
+	// A prompt ends with a space, and with nothing else.
+	for pattern, n := range map[string]int{`login: $`: 1, `login: `: 3, `login:  `: 1, `login:$`: 1, `cd $`: 1, `cd x`: 0} {
+		require.Len(t, g.Find(regexp.MustCompile(pattern), image.Rectangle{}), n, pattern)
+	}
 	require.Empty(t, g.Find(re, image.Rect(25, 0, 400, 300)))
 	require.Empty(t, g.Find(re, image.Rect(390, 290, 400, 300)))
 }

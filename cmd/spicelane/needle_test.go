@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
+)
+
+const managerScreen = "../../harness/screen/text/testdata/ovmf-device-manager.png"
+
+func TestAReferenceImageThatIsMadeOfAScreenIsOnItAndNotOnAnother(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "needles")
+	status, out, stderr := spicelane(t, "needle", "new", "--png", setupScreen, "setup", "--dir", dir, "--tag", "menu", "--tag", "ovmf",
+		"--area", "200x19+8+21,match=97,margin=5,click=3+4", "--area", "144x19+240+135", "--area", "16x19+240+135,exclude")
+	require.Zero(t, status, stderr)
+	require.Equal(t, filepath.Join(dir, "setup.json")+": 3 areas of a screen of 640×480\n", out)
+	b, err := os.ReadFile(filepath.Join(dir, "setup.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"area": [
+		{"xpos": 8, "ypos": 21, "width": 200, "height": 19, "type": "match", "match": 97, "margin": 5, "click_point": {"xpos": 3, "ypos": 4}},
+		{"xpos": 240, "ypos": 135, "width": 144, "height": 19, "type": "match", "margin": 0},
+		{"xpos": 240, "ypos": 135, "width": 16, "height": 19, "type": "exclude"}
+	], "properties": [], "tags": ["menu", "ovmf"]}`, string(b))
+
+	status, out, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "menu", "--dir", dir)
+	require.Zero(t, status, stderr)
+	require.Equal(t, "\"menu\" is on the screen: needle setup, area 1 at (8,21) is equal; area 2 at (240,135) is equal\n", out)
+
+	evidence := t.TempDir()
+	status, out, stderr = spicelane(t, "needle", "match", "--png", managerScreen, "menu", "--dir", dir, "--json", "--evidence", evidence)
+	require.Equal(t, 1, status)
+	require.Contains(t, stderr, `spicelane: needle: "menu" is not on the screen: needle setup, area 1 at`)
+	var r needleMatch
+	require.NoError(t, json.Unmarshal([]byte(out), &r))
+	require.False(t, r.Matched)
+	require.Equal(t, "setup", r.Needle)
+	require.Len(t, r.Areas, 2)
+	require.Positive(t, r.Areas[1].Differ)
+	require.Len(t, r.Evidence, 4)
+	for _, file := range r.Evidence {
+		require.FileExists(t, file)
+	}
+
+	status, out, _ = spicelane(t, "needle", "list", dir)
+	require.Zero(t, status)
+	require.Equal(t, "NAME   AREAS  TAGS\nsetup  3      menu ovmf\n", out)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "bad.json"), []byte("{"), 0o600))
+	status, out, stderr = spicelane(t, "needle", "list", dir, "--json")
+	require.Equal(t, 2, status)
+	require.Contains(t, out, `"name": "setup"`)
+	require.Contains(t, stderr, "bad.json: line 1")
+	require.Contains(t, stderr, "spicelane: 1 files in "+dir+" are no reference images")
+}
+
+func TestAReferenceImageIsAlsoMadeOfAClientsScreen(t *testing.T) {
+	dir := t.TempDir()
+	c := controltest.New(64, 48)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	status, _, stderr := spicelane(t, "needle", "new", "--socket", path, "all", "--dir", dir, "--area", "64x48+0+0")
+	require.Zero(t, status, stderr)
+	status, _, stderr = spicelane(t, "needle", "match", "--socket", path, "all", "--dir", dir)
+	require.Zero(t, status, stderr)
+	for want, args := range map[string][]string{
+		"all.json is there already; --force replaces it":     {"new", "--socket", path, "all", "--area", "64x48+0+0"},
+		"area 1, 65×48 pixels at (0,0), is not within":       {"new", "--socket", path, "x", "--area", "65x48+0+0"},
+		"no area of type match or ocr":                       {"new", "--socket", path, "x", "--area", "6x4+0+0,exclude"},
+		"--area big: want WIDTHxHEIGHT+X+Y":                  {"new", "--socket", path, "x", "--area", "big"},
+		`unknown word "blur"`:                                {"new", "--socket", path, "x", "--area", "6x4+0+0,blur"},
+		`match is "much": want a percentage`:                 {"new", "--socket", path, "x", "--area", "6x4+0+0,match=much"},
+		`margin is "wide": want pixels`:                      {"new", "--socket", path, "x", "--area", "6x4+0+0,margin=wide"},
+		`click is "here": want X+Y`:                          {"new", "--socket", path, "x", "--area", "6x4+0+0,click=here"},
+		"want a lane's name and the NAME":                    {"new", "x", "--area", "6x4+0+0"},
+		"with --socket or --png want only a TAG":             {"match", "--socket", path, "a", "b"},
+		`has the tag or the name "al" (did you mean "all"?)`: {"match", "--socket", path, "al"},
+	} {
+		status, _, stderr := spicelane(t, append(append([]string{"needle"}, args...), "--dir", dir)...)
+		require.Equal(t, 2, status, want)
+		require.Contains(t, stderr, want)
+	}
+	status, _, stderr = spicelane(t, "needle")
+	require.Equal(t, 2, status)
+	require.Contains(t, stderr, "new, match or list")
+}

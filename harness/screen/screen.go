@@ -1,0 +1,265 @@
+// Package screen waits for what is to be seen on a screen: reference images, text, stillness and
+// change. It looks when something has been drawn, and not in between: a screen that is idle costs
+// nothing.
+//
+// The screen is a [Source], which may be a lane's, or pictures of a test.
+package screen
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"regexp"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/screen/text"
+)
+
+// A Source is a screen to watch.
+type Source interface {
+	// Picture takes a picture. The error ErrNoPicture says that there is none at the moment.
+	Picture(ctx context.Context) (*pixmap.Picture, error)
+	// Changed waits until something has been drawn since the last picture was begun.
+	Changed(ctx context.Context) error
+}
+
+// ErrNoPicture says that a screen shows nothing at the moment, for example because the guest
+// changes its mode.
+var ErrNoPicture = errors.New("the screen shows nothing")
+
+// An Error says that what was waited for did not come.
+type Error struct {
+	// Wanted and Last say what was waited for and what was seen last.
+	Wanted, Last string
+	// Err says why waiting ended.
+	Err error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("awaited %s, saw last %s: %v", e.Wanted, e.Last, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Await looks at the screen now and after each change, until look returns true. Saw says what it
+// saw, for the error. An error of look ends the wait.
+func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Picture) (ok bool, saw string, err error)) error {
+	last := "nothing"
+	for {
+		p, err := src.Picture(ctx)
+		switch {
+		case errors.Is(err, ErrNoPicture):
+			last = err.Error()
+		case err == nil:
+			var ok bool
+			if ok, last, err = look(p); ok {
+				return nil
+			}
+		}
+		if err == nil || errors.Is(err, ErrNoPicture) {
+			err = src.Changed(ctx)
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return &Error{Wanted: wanted, Last: last, Err: err}
+		}
+	}
+}
+
+// AwaitNeedle waits until a needle of dir that q means is on the screen. If it fails, it also
+// returns the last result that there was, for its evidence.
+func AwaitNeedle(ctx context.Context, src Source, dir *needle.Dir, q needle.Query) (*needle.Result, error) {
+	if _, err := dir.Lookup(q.Tag); err != nil {
+		return nil, err
+	}
+	var r *needle.Result
+	err := Await(ctx, src, fmt.Sprintf("%q on the screen", q.Tag), func(p *pixmap.Picture) (bool, string, error) {
+		now, err := dir.Match(q, p)
+		if err != nil {
+			return false, "a needle that cannot be used", err
+		}
+		r = now
+		return r.Matched(), r.String(), nil
+	})
+	return r, err
+}
+
+// A TextQuery is text to look for.
+type TextQuery struct {
+	// Pattern must be found within a line.
+	Pattern *regexp.Regexp
+	// Region is the pixels within which it must be; empty is everywhere.
+	Region image.Rectangle
+	// Cursor asks that the cell behind the text has the cursor, as behind a prompt.
+	Cursor bool
+}
+
+func (q TextQuery) String() string {
+	s := fmt.Sprintf("text %q", q.Pattern)
+	if !q.Region.Empty() {
+		s += fmt.Sprintf(" within %v", q.Region)
+	}
+	if q.Cursor {
+		s += " with the cursor behind it"
+	}
+	return s
+}
+
+// find returns the first hit.
+func (q TextQuery) find(g *text.Grid) (text.Hit, bool) {
+	col, row, cursor := g.Cursor()
+	for _, h := range g.Find(q.Pattern, q.Region) {
+		if !q.Cursor || cursor && row == h.Row && col == h.Col+len([]rune(h.Text)) {
+			return h, true
+		}
+	}
+	return text.Hit{}, false
+}
+
+// AwaitText waits until text is on the screen. The error has all of the text that was there last.
+func AwaitText(ctx context.Context, src Source, r text.Reader, q TextQuery) (text.Hit, error) {
+	var hit text.Hit
+	var known *text.Grid
+	err := Await(ctx, src, q.String(), func(p *pixmap.Picture) (bool, string, error) {
+		g, err := readAgain(r, known, p)
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		known = g
+		var ok bool
+		hit, ok = q.find(g)
+		return ok, Quote(g), nil
+	})
+	return hit, err
+}
+
+// readAgain reads a picture where the last one had its grid, or else looks for the grid.
+func readAgain(r text.Reader, known *text.Grid, p *pixmap.Picture) (*text.Grid, error) {
+	if known != nil {
+		g, err := text.Reader{Fonts: []*text.Font{known.Font}, Origin: &known.Origin}.Read(p)
+		if err == nil && g.UnknownCells() <= known.UnknownCells() {
+			return g, nil
+		}
+	}
+	return r.Read(p)
+}
+
+// Quote returns a screen's text for an error.
+func Quote(g *text.Grid) string {
+	return fmt.Sprintf("%d×%d cells with %q", g.Cols, g.Rows, g.Text())
+}
+
+// A Still is a wait for a screen that does not change.
+type Still struct {
+	// For is how long nothing must change.
+	For time.Duration
+	// Region is the pixels that count; empty is all of them.
+	Region image.Rectangle
+	// IgnoreBlink takes a cursor that blinks for no change: an area no larger than a character
+	// that goes to and fro between two pictures.
+	IgnoreBlink bool
+}
+
+// The largest cell that a blinking cursor fills, in pixels.
+const (
+	blinkWidth  = 32
+	blinkHeight = 64
+)
+
+// Await waits until the screen has been still. The error says where it changed last.
+func (s Still) Await(ctx context.Context, src Source) error {
+	wanted := fmt.Sprintf("a screen that is still for %v", s.For)
+	var now, before *pixmap.Picture
+	last := "nothing"
+	since := time.Now()
+	for {
+		p, err := src.Picture(ctx)
+		switch {
+		case errors.Is(err, ErrNoPicture):
+			now, before, since = nil, nil, time.Now()
+			last = err.Error()
+		case err != nil:
+			return s.fail(ctx, wanted, last, err)
+		default:
+			where := Difference(now, p, s.Region)
+			switch {
+			case where.Empty():
+			case s.IgnoreBlink && where.Dx() <= blinkWidth && where.Dy() <= blinkHeight && Difference(before, p, s.Region).Empty():
+				before, now = now, p
+			default:
+				before, now, since = now, p, time.Now()
+				last = fmt.Sprintf("a change of %d×%d pixels at (%d,%d)", where.Dx(), where.Dy(), where.Min.X, where.Min.Y)
+			}
+			if time.Since(since) >= s.For {
+				return nil
+			}
+		}
+		soon, cancel := ctx, context.CancelFunc(func() {})
+		if now != nil {
+			soon, cancel = context.WithDeadline(ctx, since.Add(s.For))
+		}
+		err = src.Changed(soon)
+		expired := soon.Err() != nil
+		cancel()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || !expired:
+			return s.fail(ctx, wanted, last, err)
+		default:
+			return nil // nothing has been drawn for long enough
+		}
+	}
+}
+
+func (s Still) fail(ctx context.Context, wanted, last string, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return &Error{Wanted: wanted, Last: last, Err: err}
+}
+
+// AwaitChange waits until pixels of a region, or of all if it is empty, are not as in a picture.
+// It returns the smallest rectangle with what has changed.
+func AwaitChange(ctx context.Context, src Source, from *pixmap.Picture, region image.Rectangle) (image.Rectangle, error) {
+	var where image.Rectangle
+	err := Await(ctx, src, "a change of the screen", func(p *pixmap.Picture) (bool, string, error) {
+		where = Difference(from, p, region)
+		return !where.Empty(), "no change", nil
+	})
+	return where, err
+}
+
+// Difference returns the smallest rectangle with all pixels in which two pictures differ within a
+// region, or anywhere if it is empty. Of pictures of different sizes, and of none, all differ.
+func Difference(a, b *pixmap.Picture, region image.Rectangle) image.Rectangle {
+	if a == nil || a.Bounds() != b.Bounds() {
+		return b.Bounds()
+	}
+	if region.Empty() {
+		region = b.Bounds()
+	}
+	region = region.Intersect(b.Bounds())
+	where := image.Rectangle{}
+	for y := region.Min.Y; y < region.Max.Y; y++ {
+		p, q := a.Row(y, region.Min.X, region.Max.X), b.Row(y, region.Min.X, region.Max.X)
+		if bytes.Equal(p, q) {
+			continue
+		}
+		x0 := 0
+		for p[x0] == q[x0] {
+			x0++
+		}
+		x1 := len(p) - 1
+		for p[x1] == q[x1] {
+			x1--
+		}
+		where = where.Union(image.Rect(region.Min.X+x0/4, y, region.Min.X+x1/4+1, y+1))
+	}
+	return where
+}

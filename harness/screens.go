@@ -1,0 +1,267 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/screen"
+	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control"
+)
+
+// A Screen is what the client shows at one moment.
+type Screen struct {
+	// Picture is nil if it could not be taken.
+	Picture *pixmap.Picture
+
+	lane *Lane
+	err  error
+}
+
+// Screen takes a picture, to look at with Matches and Text. If that fails, these return why.
+func (l *Lane) Screen(ctx context.Context) *Screen {
+	img, err := l.Screenshot(ctx)
+	if err != nil {
+		return &Screen{lane: l, err: err}
+	}
+	return &Screen{Picture: pixmap.Of(img), lane: l}
+}
+
+// Matches looks for the reference images with a tag, or of a name. That none of them is on the
+// screen is no error.
+func (s *Screen) Matches(tag string) (*needle.Result, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	dir, err := s.lane.needles()
+	if err != nil {
+		return nil, err
+	}
+	r, err := dir.Match(needle.Query{Tag: tag}, s.Picture)
+	return r, verdict.Classify("match screen", err)
+}
+
+// Text reads what is written on the screen.
+func (s *Screen) Text() (*text.Grid, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	g, err := s.lane.textReader().Read(s.Picture)
+	if err != nil {
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: "read text", Err: err}
+	}
+	return g, nil
+}
+
+// Text takes a picture and reads what is written on it.
+func (l *Lane) Text(ctx context.Context) (*text.Grid, error) { return l.Screen(ctx).Text() }
+
+func (l *Lane) textReader() text.Reader {
+	if len(l.cfg.Fonts) == 0 {
+		return text.Reader{}
+	}
+	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, text.Fonts())}
+}
+
+// needles reads the directory of reference images. It is read again for each question: a test may
+// add some.
+func (l *Lane) needles() (*needle.Dir, error) {
+	dir, err := needle.Open(l.cfg.needles())
+	return dir, verdict.Classify("match screen", err)
+}
+
+// AwaitScreen waits until a reference image with a tag, or of a name, is on the screen. If none
+// comes, the error says which one came nearest and what it lacked, and the lane's directory has
+// that one, the screen, and their difference, area by area.
+func (l *Lane) AwaitScreen(ctx context.Context, tag string) (*needle.Result, error) {
+	return l.AwaitNeedle(ctx, needle.Query{Tag: tag})
+}
+
+// AwaitNeedle is AwaitScreen with masks, or on a screen of another size.
+func (l *Lane) AwaitNeedle(ctx context.Context, q needle.Query) (*needle.Result, error) {
+	dir, err := l.needles()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dir.Lookup(q.Tag); err != nil {
+		return nil, verdict.Classify("await screen", err)
+	}
+	var r *needle.Result
+	err = l.watchScreen(ctx, "await screen", func(ctx context.Context, src screen.Source) error {
+		var err error
+		r, err = screen.AwaitNeedle(ctx, src, dir, q)
+		return err
+	})
+	if err != nil && r != nil && !r.Matched() {
+		files, werr := r.WriteEvidence(l.dir)
+		if werr != nil {
+			err = errors.Join(err, fmt.Errorf("evidence: %w", werr))
+		}
+		for _, file := range files {
+			l.log.Add("needle", map[string]any{"tag": q.Tag, "file": file})
+		}
+	}
+	return r, err
+}
+
+// AwaitText waits until a text is on the screen, within one line. If it does not come, the error
+// has all the text that was on the screen last.
+func (l *Lane) AwaitText(ctx context.Context, s string) (text.Hit, error) {
+	return l.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(s))})
+}
+
+// AwaitTextMatch is AwaitText for a pattern, a part of the screen, and the cursor's place.
+func (l *Lane) AwaitTextMatch(ctx context.Context, q screen.TextQuery) (text.Hit, error) {
+	if q.Pattern == nil {
+		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "await text", Err: errors.New("the query has no pattern")}
+	}
+	var hit text.Hit
+	err := l.watchScreen(ctx, "await text", func(ctx context.Context, src screen.Source) error {
+		var err error
+		hit, err = screen.AwaitText(ctx, src, l.textReader(), q)
+		return err
+	})
+	return hit, err
+}
+
+// AwaitStill waits until no pixel of a part of the screen, or of all of it if region is empty, has
+// changed for d. A cursor that blinks does not count as a change.
+func (l *Lane) AwaitStill(ctx context.Context, d time.Duration, region image.Rectangle) error {
+	return l.watchScreen(ctx, "await still screen", screen.Still{For: d, Region: region, IgnoreBlink: true}.Await)
+}
+
+// AwaitChange waits until a part of the screen, or anything if region is empty, is not as it was
+// on an earlier one. It returns the smallest rectangle with all that has changed.
+func (l *Lane) AwaitChange(ctx context.Context, from *Screen, region image.Rectangle) (image.Rectangle, error) {
+	if from.err != nil {
+		return image.Rectangle{}, from.err
+	}
+	var where image.Rectangle
+	err := l.watchScreen(ctx, "await change", func(ctx context.Context, src screen.Source) error {
+		var err error
+		where, err = screen.AwaitChange(ctx, src, from.Picture, region)
+		return err
+	})
+	return where, err
+}
+
+// Click waits until a reference image or a text is on the screen, clicks on it with the left
+// button, and waits until that has changed something. It returns what has changed. What is first
+// taken as the tag or the name of a reference image; if there is none, it is a text. The click is
+// at the image's click point, or in the middle of the text.
+func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) {
+	at, err := l.locate(ctx, what)
+	if err != nil {
+		return image.Rectangle{}, err
+	}
+	before := l.Screen(ctx)
+	if err := l.driver.MouseMove(ctx, control.MouseMoveParams{X: at.X, Y: at.Y}); err != nil {
+		return image.Rectangle{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "click", Err: err})
+	}
+	if err := l.driver.MouseButton(ctx, "left", control.Press); err != nil {
+		return image.Rectangle{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "click", Err: err})
+	}
+	where, err := l.AwaitChange(ctx, before, image.Rectangle{})
+	if err != nil {
+		return where, fmt.Errorf("after a click on %q at (%d,%d): %w", what, at.X, at.Y, err)
+	}
+	return where, nil
+}
+
+// locate waits for a reference image or a text, and returns where to click.
+func (l *Lane) locate(ctx context.Context, what string) (image.Point, error) {
+	if dir, err := needle.Open(l.cfg.needles()); err == nil {
+		if _, err := dir.Lookup(what); err == nil {
+			r, err := l.AwaitScreen(ctx, what)
+			if err != nil {
+				return image.Point{}, err
+			}
+			return r.Match.ClickPoint(), nil
+		}
+	}
+	hit, err := l.AwaitText(ctx, what)
+	if err != nil {
+		return image.Point{}, err
+	}
+	return hit.Rect.Min.Add(hit.Rect.Max).Div(2), nil
+}
+
+// TypeInto clicks on what, types a line of text there, and waits until it is to be read on the
+// screen.
+func (l *Lane) TypeInto(ctx context.Context, what, line string) (text.Hit, error) {
+	if strings.ContainsAny(line, "\r\n") {
+		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "type into", Err: errors.New("want one line: what is typed must be to be read")}
+	}
+	if _, err := l.Click(ctx, what); err != nil {
+		return text.Hit{}, err
+	}
+	if err := l.Type(ctx, line); err != nil {
+		return text.Hit{}, err
+	}
+	return l.AwaitText(ctx, line)
+}
+
+// watchScreen lets wait watch the client's screen, and says what the lane knows of its end.
+func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Context, screen.Source) error) error {
+	if l.driver == nil {
+		return errNoClient
+	}
+	ctx, stop := l.whileUp(ctx)
+	defer stop()
+	began := time.Now()
+	sub, err := l.driver.Subscribe(ctx, control.EventSurfaceDrawn)
+	if err != nil {
+		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: op, Err: err})
+	}
+	defer sub.Close()
+	err = wait(ctx, &clientScreen{lane: l, sub: sub})
+	var missing *screen.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &missing):
+		err = &drive.AwaitError{Wanted: missing.Wanted, Last: missing.Last, Err: missing.Err}
+	}
+	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: op, Err: err}))
+}
+
+// A clientScreen is the client's screen as something to watch.
+type clientScreen struct {
+	lane *Lane
+	sub  *control.Subscription
+}
+
+// Picture implements [screen.Source].
+func (s *clientScreen) Picture(ctx context.Context) (*pixmap.Picture, error) {
+	past, cancel := context.WithCancel(ctx)
+	cancel()
+	for { // what has been drawn before is on the picture
+		if _, err := s.sub.Next(past); err != nil {
+			break
+		}
+	}
+	img, err := s.lane.driver.Image(ctx, control.ScreenshotParams{Format: "rgba"})
+	if err != nil && drive.NoDigestYet(err) {
+		return nil, screen.ErrNoPicture
+	}
+	if err != nil {
+		return nil, err
+	}
+	return pixmap.Of(img), nil
+}
+
+// Changed implements [screen.Source].
+func (s *clientScreen) Changed(ctx context.Context) error {
+	_, err := s.sub.Next(ctx)
+	return err
+}

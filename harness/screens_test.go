@@ -1,0 +1,119 @@
+package harness_test
+
+import (
+	"context"
+	"image"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/screen"
+	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// Beacon's console is text beside pictures that move.
+func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
+	lanetest.AtOnce(t)
+	dir := t.TempDir()
+	lane := harness.Up(t, harness.Config{Needles: dir})
+	ctx := lane.Context()
+	hit, err := lane.AwaitText(ctx, "Hello from Beacon")
+	require.NoError(t, err)
+	grid, err := lane.Text(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "beacon", grid.Font.Name)
+	require.Contains(t, grid.Text(), "Any key goes on. 1 to 6 set the mode, 0 walks through all of them.")
+
+	// What is not there is not found, and the error has what is.
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err = lane.AwaitTextMatch(short, screen.TextQuery{Pattern: regexp.MustCompile("Goodbye")})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "Hello from Beacon")
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{})
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+
+	// A reference image of that line, and one that is a pixel off.
+	_, err = lane.Screen(ctx).Matches("hello")
+	require.ErrorContains(t, err, `has the tag or the name "hello"`)
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+	now := lane.Screen(ctx)
+	area := needle.Area{X: hit.Rect.Min.X, Y: hit.Rect.Min.Y, Width: hit.Rect.Dx(), Height: hit.Rect.Dy(), Type: needle.TypeMatch}
+	good, err := needle.New("hello-good", []needle.Area{area}, []string{"hello"}, now.Picture)
+	require.NoError(t, err)
+	require.NoError(t, good.Save(dir))
+	bad := now.Picture.Crop(now.Picture.Bounds())
+	bad.Pix[hit.Rect.Min.Y*bad.Stride+4*hit.Rect.Min.X] ^= 1
+	wrong, err := needle.New("wrong", []needle.Area{area}, []string{"wrong"}, bad)
+	require.NoError(t, err)
+	require.NoError(t, wrong.Save(dir))
+	r, err := lane.AwaitScreen(ctx, "hello")
+	require.NoError(t, err)
+	require.Equal(t, hit.Rect, r.Match.Areas[0].At)
+	r, err = lane.Screen(ctx).Matches("wrong")
+	require.NoError(t, err)
+	require.False(t, r.Matched())
+	require.Equal(t, 1, r.Nearest.Areas[0].Differ)
+	short, cancel = context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err = lane.AwaitScreen(short, "wrong")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "needle wrong, area 1 at")
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	for _, name := range []string{"needle-wrong-screen.png", "needle-wrong-reference.png", "needle-wrong-area1.png"} {
+		_, err := pixmap.ReadFile(filepath.Join(lane.State().Dir, name))
+		require.NoError(t, err)
+	}
+	_, err = os.Stat(filepath.Join(lane.State().Dir, "needle-hello-good-screen.png"))
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	// The console changes when a key comes; the picture of the lighthouse does not.
+	before := lane.Screen(ctx)
+	require.NoError(t, lane.Press(ctx, "F10"))
+	where, err := lane.AwaitChange(ctx, before, image.Rect(16, 520, 768, 570))
+	require.NoError(t, err)
+	require.False(t, where.Empty())
+	require.NoError(t, lane.AwaitStill(ctx, time.Second, image.Rect(860, 150, 960, 500)))
+}
+
+// The firmware without any guest: its setup, walked by what is written there.
+func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
+	lanetest.AtOnce(t)
+	disk := filepath.Join(t.TempDir(), "empty.raw")
+	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
+	lane := harness.Up(t, harness.Config{Image: disk, Display: "std"})
+	ctx := lane.Context()
+	prompt := screen.TextQuery{Pattern: regexp.MustCompile(`Shell> $`), Cursor: true}
+	_, err := lane.AwaitTextMatch(ctx, prompt)
+	require.NoError(t, err)
+	require.NoError(t, lane.Type(ctx, "echo it is 42 of {3}\n"))
+	hit, err := lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^\s*it is 42 of \{3\}$`)})
+	require.NoError(t, err)
+	grid, err := lane.Text(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "ovmf", grid.Font.Name)
+	require.Contains(t, grid.Line(hit.Row-1), "Shell> echo it is 42 of {3}")
+	_, err = lane.AwaitTextMatch(ctx, prompt)
+	require.NoError(t, err)
+	require.NoError(t, lane.AwaitStill(ctx, 3*time.Second, image.Rectangle{}), "only the cursor blinks")
+	require.NoError(t, lane.Type(ctx, "exit\n"))
+	for _, line := range []string{"Boot Manager", "Boot Maintenance Manager", "Select Language"} {
+		_, err := lane.AwaitText(ctx, line)
+		require.NoError(t, err)
+	}
+	require.NoError(t, lane.Press(ctx, "Down"))
+	require.NoError(t, lane.Press(ctx, "Enter"))
+	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^│ +Device Manager +│$`)})
+	require.NoError(t, err)
+	_, err = lane.AwaitText(ctx, "Secure Boot Configuration")
+	require.NoError(t, err)
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# go test ARGS, and what came of it in artifacts/: NAME.json is the stream, NAME.xml JUnit, NAME.md a summary. Prints what
+# go test ARGS, and what came of it in artifacts/: NAME.json is the stream, NAME.xml JUnit, NAME.md a summary, NAME.html a page. Prints what
 # failed, whose fault it was, and a line a package.
 #
 #   scripts/test.sh NAME ARGS...      needs bin/spicelane (make build)
@@ -13,4 +13,4 @@ dir=$PWD/artifacts
 mkdir -p "$dir"
 go test "$@" -json -artifacts -outputdir "$dir" |
     tee "$dir/$name.json" |
-    bin/spicelane report --title "$name" --junit "$dir/$name.xml" --summary "$dir/$name.md" -
+    bin/spicelane report --title "$name" --junit "$dir/$name.xml" --summary "$dir/$name.md" --html "$dir/$name.html" -

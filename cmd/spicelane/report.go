@@ -11,23 +11,32 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newReport() *cobra.Command {
 	var (
-		junit, summary, title, url string
-		quiet                      bool
+		junit, summary, html, title, url string
+		quiet                            bool
 	)
 	cmd := &cobra.Command{
-		Use:   "report [FILE | -]",
-		Short: "Convert the results of go test -json to JUnit XML and a summary",
+		Use:   "report [FILE | - | DIR]",
+		Short: "Convert the results of go test -json to JUnit XML, a summary and a page",
 		Long: `Read the results of a go test -json run from a file, or from standard input as
 they arrive. Print each failure, whose fault it was, and where the evidence is:
 
   go test -json -artifacts -outputdir "$PWD/artifacts" ./... |
-      spicelane report --junit artifacts/junit.xml --summary artifacts/summary.md
+      spicelane report --junit artifacts/junit.xml --summary artifacts/summary.md \
+          --html artifacts/index.html
+
+The page of the run has each lane's last picture and a link to its lane.html, in
+which the lane can be seen again. --html makes those that are missing, and makes
+those of failed tests again, with what the test printed.
+
+With a directory, make lane.html of what each lane in it left behind, such as one
+that was killed.
 
 Each test that ran more than once (-count) gets its failure rate, with a confidence
 interval.
@@ -37,6 +46,9 @@ the harness failed, a package did not build, panicked or timed out, or the resul
 are incomplete; 3 only the host lacked something.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if name := arg(args, 0); name != "" && isDir(name) {
+				return makePages(cmd.OutOrStdout(), name)
+			}
 			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
 			if name := arg(args, 0); name != "" && name != "-" {
 				f, err := os.Open(name)
@@ -77,6 +89,12 @@ are incomplete; 3 only the host lacked something.`,
 					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: dir, ArtifactsURL: url})
 				}))
 			}
+			if html != "" {
+				_, err := run.MakePages()
+				errs = append(errs, err, writeReport(html, func(w io.Writer) error {
+					return run.WriteIndex(w, report.IndexOptions{Title: title, Dir: filepath.Dir(html)})
+				}))
+			}
 			if err := errors.Join(errs...); err != nil {
 				return usage("report: %w", err)
 			}
@@ -86,10 +104,28 @@ are incomplete; 3 only the host lacked something.`,
 	f := cmd.Flags()
 	f.StringVar(&junit, "junit", "", "write JUnit XML to this `FILE`")
 	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE`, such as $GITHUB_STEP_SUMMARY")
-	f.StringVar(&title, "title", "", "the summary's heading; default: Tests")
+	f.StringVar(&html, "html", "", "write a page of the run to this `FILE`, and pages of lanes that have none")
+	f.StringVar(&title, "title", "", "the heading of summary and page; default: Tests")
 	f.StringVar(&url, "artifacts-url", "", "`URL` of the artifacts for the summary's links; default: links are relative to the summary")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
 	return cmd
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// makePages makes the pages of the lanes in dir and below.
+func makePages(w io.Writer, dir string) error {
+	pages, err := replay.WriteAll(dir)
+	for _, page := range pages {
+		fmt.Fprintln(w, page)
+	}
+	if err != nil {
+		return usage("report: %w", err)
+	}
+	return nil
 }
 
 // runError returns nil for a run that passed.

@@ -121,12 +121,18 @@ func (b *browser) await(what, js string) {
 // open opens a file from file://, and waits until its script has shown it.
 func (b *browser) open(path, hash string) {
 	b.t.Helper()
+	b.visit(path, hash)
+	b.await("the page of "+path, `!!window.lane && (window.lane.ready.then(() => { window.opened = true; }), window.opened === true)`)
+}
+
+// visit opens a file from file://.
+func (b *browser) visit(path, hash string) {
+	b.t.Helper()
 	u := url.URL{Scheme: "file", Path: path, Fragment: hash}
 	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
 	defer cancel()
 	// A page that only changes its fragment is not loaded again.
 	require.NoError(b.t, chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(u.String())))
-	b.await("the page of "+path, `!!window.lane && (window.lane.ready.then(() => { window.opened = true; }), window.opened === true)`)
 }
 
 // seek shows the screen at a moment.
@@ -167,7 +173,7 @@ func (b *browser) quiet(page string) {
 	defer b.mu.Unlock()
 	require.Empty(b.t, b.complaints)
 	for _, r := range b.requests {
-		ok := strings.HasPrefix(r, "file://"+page) || r == "about:blank" || strings.HasPrefix(r, "blob:null/") || strings.HasPrefix(r, "blob:file:")
+		ok := strings.HasPrefix(r, "file://"+page) || r == "about:blank" || strings.HasPrefix(r, "data:image/") || strings.HasPrefix(r, "blob:null/") || strings.HasPrefix(r, "blob:file:")
 		require.True(b.t, ok, "the page asked for %s", r)
 	}
 }

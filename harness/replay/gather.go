@@ -74,7 +74,7 @@ const (
 // gather reads what the lane in dir left behind.
 func gather(dir string, o Options) (*lane, error) {
 	l := &lane{dir: dir}
-	if !exists(filepath.Join(dir, timeline.File)) && !exists(filepath.Join(dir, verdict.File)) {
+	if !isLane(dir) {
 		return nil, fmt.Errorf("replay: %s has no %s: it is not the directory of a lane", dir, timeline.File)
 	}
 	l.readVerdict()

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
@@ -53,6 +56,35 @@ func Write(dir string, o Options) error {
 		return err
 	}
 	return atomicfile.Write(filepath.Join(dir, File), b, 0o644)
+}
+
+// WriteAll makes the pages of the lanes in dir and below, and returns their paths. It is an error
+// if there is none, or if one could not be made; the others are made all the same.
+func WriteAll(dir string) (pages []string, err error) {
+	var errs []error
+	walked := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || !isLane(path) {
+			return err
+		}
+		if werr := Write(path, Options{}); werr != nil {
+			errs = append(errs, werr)
+		} else {
+			pages = append(pages, filepath.Join(path, File))
+		}
+		return nil
+	})
+	if walked != nil {
+		errs = append(errs, fmt.Errorf("replay: %w", walked))
+	}
+	if len(pages) == 0 && len(errs) == 0 {
+		errs = append(errs, fmt.Errorf("replay: no lane has left anything in %s: there is no %s", dir, timeline.File))
+	}
+	return pages, errors.Join(errs...)
+}
+
+// isLane tells whether dir is the directory of a lane.
+func isLane(dir string) bool {
+	return exists(filepath.Join(dir, timeline.File)) || exists(filepath.Join(dir, verdict.File))
 }
 
 //go:embed page.html

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/quantile"
@@ -146,7 +147,7 @@ func (s *summary) failure(b *strings.Builder, f Finding) {
 }
 
 // evidenceFiles are the files to look at first, in this order.
-var evidenceFiles = []string{verdict.File, timeline.File, "serial.log", "qemu.log", "qemu.argv", "proxy.log", "client.log"}
+var evidenceFiles = []string{replay.File, verdict.File, timeline.File, "serial.log", "qemu.log", "qemu.argv", "proxy.log", "client.log"}
 
 func (s *summary) evidence(b *strings.Builder, dir string, lanes []Lane) {
 	dirs := []string{dir}

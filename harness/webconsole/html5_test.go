@@ -83,8 +83,9 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 
 	address, err := url.Parse("wss://" + p.WebSocketAddr())
 	require.NoError(t, err)
-	// The page asks the guest for a mode that fits the window. 1366x768 would be a bad one: QEMU cuts
-	// its width to 1360 and the firmware does not, so that every line of the picture is shifted.
+	// The page asks the guest for a mode that fits the window. In a window of 1500x900 that was a bad
+	// one: QEMU's own picture was 1360 pixels wide, and each of its lines was shifted against the
+	// one before. The firmware also offers 1366x768.
 	tab := openBrowser(t, ctx, chromedp.Flag("ignore-certificate-errors", true), chromedp.WindowSize(1064, 960),
 		chromedp.Flag("disable-features", "BackForwardCache")) // a page that was left would keep its channels
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(pages.URL+"/spice_auto.html?"+url.Values{

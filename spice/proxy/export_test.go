@@ -133,3 +133,12 @@ func (c *collected) Message(d wire.Direction, h wire.Header, body []byte) {
 func (c *collected) done() bool { return c.stopped }
 
 func (c *collected) stop() { c.stopped = true }
+
+// Upgrade answers the HTTP request of a connection and returns its WebSocket.
+func Upgrade(ctx context.Context, conn net.Conn, origins ...string) (net.Conn, error) {
+	web, err := upgrade(ctx, conn, conn, origins)
+	if err != nil {
+		return nil, err
+	}
+	return web, nil
+}

@@ -274,6 +274,8 @@ func (c *webSocket) Read(b []byte) (int, error) {
 		case err == io.EOF:
 			c.message = nil
 		case err != nil:
+			// NB: what the library (v1.8.15) returns with an error is still masked.
+			n = 0
 			c.fail(err)
 		}
 		if n > 0 {

@@ -426,11 +426,13 @@ func TestTheEndOfEitherSideIsPassedThroughAWebSocket(t *testing.T) {
 		assert.Equal(t, proxy.ReasonClientClosed, e.Reason, name)
 		assert.NoError(t, e.Err, name)
 	}
-	// The client vanishes.
+	// The client vanishes in the middle of a frame.
 	w := l.rawWeb()
 	_, err = link.Client(t.Context(), &framed{rawWeb: w}, link.Config{Channel: mainChannel, CommonCaps: link.CommonCaps, Secret: l.token()})
 	require.NoError(t, err)
 	server = l.console.next(t)
+	cut := frame(fin|binaryFrame, message(104, []byte("in two pieces")))
+	write(t, w, cut[:len(cut)-3])
 	require.NoError(t, w.NetConn().Close())
 	ends(t, server)
 	assert.Equal(t, proxy.ReasonClientClosed, l.event(proxy.EventChannelClosed).Reason)

@@ -51,7 +51,7 @@ func (l *Lane) Signal(ctx context.Context, p Part, sig syscall.Signal) error {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "signal", Err: fmt.Errorf("a lane has no part %q", p)}
 	}
 	if pid == 0 {
-		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: errors.New("it is no process of its own"), Hint: "set Config.Processes"}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "signal " + string(p), Err: errors.New("it is not a separate process"), Hint: "set Config.Processes"}
 	}
 	l.noteFault(map[string]any{"part": p, "signal": sig.String()})
 	if err := syscall.Kill(pid, sig); err != nil {
@@ -237,7 +237,7 @@ func (l *Lane) changeTicket(ctx context.Context, told bool) error {
 // SyncTicket tells the source QEMU's present ticket.
 func (l *Lane) SyncTicket() error {
 	if l.source == nil {
-		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can be told a ticket")}
+		return &verdict.Error{Verdict: verdict.Harness, Op: "ticket", Err: errors.New("only the built-in proxy inside this process can get a ticket")}
 	}
 	return l.source.set(l.proxiedConsole())
 }

@@ -252,7 +252,7 @@ func TestAPartInsideTheTestHasNoProcess(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
 	err := lane.Signal(lane.Context(), harness.PartProxy, syscall.SIGSTOP)
-	require.ErrorContains(t, err, "signal proxy: it is no process of its own; set Config.Processes")
+	require.ErrorContains(t, err, "signal proxy: it is not a separate process; set Config.Processes")
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 	require.ErrorContains(t, lane.Signal(lane.Context(), "printer", syscall.SIGSTOP), `a lane has no part "printer"`)
 }

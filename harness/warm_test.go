@@ -393,7 +393,7 @@ func TestASizeThatIsNoneIsSaid(t *testing.T) {
 	ownCache(t)
 	t.Setenv("SPICELANE_WARM_SIZE", "2 gigabytes")
 	_, err := tryStart(t, echoLane(t))
-	require.ErrorContains(t, err, `SPICELANE_WARM_SIZE: "2 gigabytes" is no size`)
+	require.ErrorContains(t, err, `SPICELANE_WARM_SIZE: "2 gigabytes" is not a size`)
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 	t.Setenv("SPICELANE_WARM_SIZE", "0")
 	lane := start(t, echoLane(t))

@@ -316,11 +316,11 @@ func TestOptionalKeysOfASourceMayBeMissingAndUnknownOnesMayNotBeThere(t *testing
 	assert.True(t, (*all)[1].closed.Load())
 	for text, want := range map[string]string{
 		"- {source: a, type: made}\n":                               "s.yaml:1: key: is missing",
-		"- {source: a, type: made, key: one, url: x}\n":             "s.yaml:1: url: is not a key that is known here: source, type, key, more, ca_cert",
+		"- {source: a, type: made, key: one, url: x}\n":             "s.yaml:1: url: is not a known key: source, type, key, more, ca_cert",
 		"- {source: a/b, type: made, key: one}\n":                   `s.yaml:1: source: "a/b" has a slash`,
 		"- {source: a, type: made, key: one, more: 7}\n":            "s.yaml:1: more: is no text",
 		"- {source: a, type: made, key: one, ca_cert: nowhere}\n":   "s.yaml:1: ca_cert: open nowhere: no such file",
-		"- {source: a, type: makes, key: one}\n":                    "s.yaml:1: type: \"makes\" is not a kind of source that is known here: use static, made",
+		"- {source: a, type: makes, key: one}\n":                    "s.yaml:1: type: \"makes\" is not a known kind of source: use static, made",
 		"- {source: a, type: made, key: o}\n- {type: made, key: o}": "s.yaml:2: source: is missing",
 	} {
 		_, err := sources.OpenText("s.yaml", []byte(text), cfg)

@@ -243,7 +243,7 @@ func (p *parser) source(node *yaml.Node) (declaration, *yaml.Node) {
 	name := m.name()
 	kind := m.text("type", true)
 	if kind != "" && kind != "static" {
-		p.fail(m.nodes["type"], "type", "%q is not a kind of source that is known here: use %s", kind, strings.Join(append([]string{"static"}, slices.Sorted(maps.Keys(p.kinds))...), ", "))
+		p.fail(m.nodes["type"], "type", "%q is not a known kind of source: use %s", kind, strings.Join(append([]string{"static"}, slices.Sorted(maps.Keys(p.kinds))...), ", "))
 	}
 	caCert := m.caCert("ca_cert", nil)
 	var consoles []Console
@@ -398,7 +398,7 @@ func (p *parser) mapping(node *yaml.Node, at string, known ...string) (*mapping,
 		key, value := node.Content[i], node.Content[i+1]
 		switch {
 		case !slices.Contains(known, key.Value):
-			p.fail(key, m.field(key.Value), "is not a key that is known here: %s", strings.Join(known, ", "))
+			p.fail(key, m.field(key.Value), "is not a known key: %s", strings.Join(known, ", "))
 		case seen[key.Value]:
 			p.fail(key, m.field(key.Value), "stands twice")
 		default:
@@ -485,7 +485,7 @@ func (m *mapping) port(key string) int {
 	}
 	var port int
 	if node.Kind != yaml.ScalarNode || node.Tag != "!!int" || node.Decode(&port) != nil {
-		m.fail(node, m.field(key), "is no port number: write it without quotes, 1 to 65535")
+		m.fail(node, m.field(key), "is not a port number: write it without quotes, 1 to 65535")
 		return 0
 	}
 	if port < 1 || port > 65535 {

@@ -337,7 +337,7 @@ func TestAnEditOfTheSourcesTakesEffectWithinASecondAndEndsNoSession(t *testing.T
 	bad := strings.Replace(string(text), "insecure_port: ", "insecure_prot: ", 1)
 	require.NoError(t, os.WriteFile(p.path("sources.yaml"), []byte(bad), 0o600))
 	withinASecond(t, "the mistake is not named", func() bool {
-		return strings.Contains(p.said(), p.path("sources.yaml")+":8: consoles[0].insecure_prot: is not a key that is known here")
+		return strings.Contains(p.said(), p.path("sources.yaml")+":8: consoles[0].insecure_prot: is not a known key")
 	})
 	assert.True(t, offers("beacon", "lighthouse")(), "the last good state stays")
 	s.carries()

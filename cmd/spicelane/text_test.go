@@ -62,7 +62,7 @@ func TestTextOfAPictureWithoutTextIsAFailureOfTheProduct(t *testing.T) {
 	status, out, stderr := spicelane(t, "text", "--socket", path)
 	require.Equal(t, 1, status)
 	require.Empty(t, out)
-	require.Contains(t, stderr, "text: no text in a font that is known here (beacon 8×18, ovmf 8×19); name its font with --font")
+	require.Contains(t, stderr, "text: no text in a known font (beacon 8×18, ovmf 8×19); name its font with --font")
 	for want, args := range map[string][]string{
 		"no such file":          {"text", "--png", "nothing.png"},
 		"exclude each other":    {"text", "a", "--png", setupScreen},

@@ -73,7 +73,7 @@ Exit status: 1 if --confirm found a key lost or out of order.`,
 				}
 				if p.Confirm && res.Lost+res.Reordered+res.Unexpected > 0 {
 					return &verdict.Error{Verdict: verdict.Product, Op: "type",
-						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and the guest showed %d presses that nobody sent",
+						Err: fmt.Errorf("of %d characters %d were lost and %d reordered, and the guest showed %d presses that no command sent",
 							res.CharsSent, res.Lost, res.Reordered, res.Unexpected)}
 				}
 				return nil

@@ -45,7 +45,7 @@ var symptoms = []symptom{
 		return inUse(path, "QEMU gets no lock on it")
 	}},
 	{regexp.MustCompile(`Failed to get .* lock`), func(_ Config, line string) error {
-		return &ConfigError{What: "a disk image is in use by another process: " + line, Hint: "give each machine an overlay of its own"}
+		return &ConfigError{What: "a disk image is in use by another process: " + line, Hint: "give each machine its own overlay"}
 	}},
 	{regexp.MustCompile(`No space left on device`), func(cfg Config, line string) error {
 		return &HostError{What: "the disk is full: " + line, Hint: "free some space or choose another directory"}

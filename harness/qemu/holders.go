@@ -114,6 +114,6 @@ func inUse(path, said string) *ConfigError {
 	}
 	return &ConfigError{
 		What: fmt.Sprintf("the disk image %s is in use by %s (%s)", path, by, said),
-		Hint: "end that, or give this machine a copy or an overlay of its own",
+		Hint: "end that process, or give this machine its own copy or overlay",
 	}
 }

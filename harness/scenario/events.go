@@ -193,13 +193,13 @@ func framesAddUp(first uint32, frames []uint32, dropped uint64, last uint32) err
 			continue // it was on its way when the counter was read
 		}
 		if f <= before || f > last {
-			return fmt.Errorf("digest_updated told of frame %d after frame %d, and the guest is at frame %d", f, before, last)
+			return fmt.Errorf("digest_updated reported frame %d after frame %d, and the guest is at frame %d", f, before, last)
 		}
 		before = f
 	}
 	switch told := uint64(len(frames)); {
 	case before != last && dropped == 0:
-		return fmt.Errorf("digest_updated told of frame %d last, and the guest is at frame %d", before, last)
+		return fmt.Errorf("digest_updated reported frame %d last, and the guest is at frame %d", before, last)
 	case told+dropped > uint64(last-first)+1:
 		return fmt.Errorf("%d digest_updated events were received and %d dropped, of %d frames", told, dropped, last-first)
 	}

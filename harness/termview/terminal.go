@@ -50,7 +50,7 @@ type terminal struct {
 }
 
 // ErrNoTerminal means that there is no terminal to draw on.
-var ErrNoTerminal = errors.New("this is no terminal")
+var ErrNoTerminal = errors.New("this is not a terminal")
 
 // openTerminal takes over the terminal. getenv is os.Getenv.
 func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, error) {

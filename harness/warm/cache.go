@@ -46,7 +46,7 @@ func ParseSize(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 || n<<shift>>shift != n {
-		return 0, fmt.Errorf("%q is no size: use bytes, or a number and K, M, G or T", s)
+		return 0, fmt.Errorf("%q is not a size: use bytes, or a number and K, M, G or T", s)
 	}
 	return n << shift, nil
 }

@@ -28,7 +28,7 @@ const (
 )
 
 // ErrBusy means that another process holds the lock.
-var ErrBusy = errors.New("warm: somebody else is at it")
+var ErrBusy = errors.New("warm: another process holds the lock")
 
 // A lock is held until it is closed. Closing is idempotent.
 type lock struct {

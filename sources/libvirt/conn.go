@@ -31,18 +31,18 @@ func (l location) wrap(err error) error { return fmt.Errorf("libvirt %s: %w", l.
 func parseURI(text string) (location, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" {
-		return location{}, fmt.Errorf("%q is no libvirt URI, as in qemu:///system", text)
+		return location{}, fmt.Errorf("%q is not a libvirt URI, as in qemu:///system", text)
 	}
 	driver, transport, _ := strings.Cut(u.Scheme, "+")
 	if u.Host != "" || transport != "" && transport != "unix" {
-		return location{}, fmt.Errorf("%q leads to another machine, and only unix sockets are spoken to: forward its socket "+
+		return location{}, fmt.Errorf("%q is on another machine, and only unix sockets work: forward its socket "+
 			"(ssh -L /run/it.sock:/run/libvirt/libvirt-sock HOST) and write %s://%s?socket=/run/it.sock", u.Redacted(), driver, u.Path)
 	}
 	l := location{uri: golibvirt.ConnectURI(driver + "://" + u.Path)}
 	query := u.Query()
 	for key := range query {
 		if key != "socket" {
-			return location{}, fmt.Errorf("%q has the parameter %q, which is not known here: only socket= is", text, key)
+			return location{}, fmt.Errorf("%q has the parameter %q, which is unknown: only socket= works", text, key)
 		}
 	}
 	// On newer systems virtqemud and similar daemons replace libvirtd.
@@ -316,7 +316,7 @@ func (g *guard) check(head []byte) error {
 	length, program, procedure, kind, serial := field[0], field[1], field[3], field[4], int32(field[5])
 	switch {
 	case !slices.Contains([]uint32{remoteProgram, qemuProgram, keepaliveProgram}, program):
-		return fmt.Errorf("this is no libvirtd: it begins with % x", head[:8])
+		return fmt.Errorf("this is not a libvirtd: it begins with % x", head[:8])
 	case length < packetHead || length > maxPacket:
 		return fmt.Errorf("a packet has %d bytes, want %d to %d", length, packetHead, maxPacket)
 	case program == remoteProgram && kind == typeReply && serial <= g.serial:

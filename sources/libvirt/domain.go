@@ -129,7 +129,7 @@ func port(text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	switch {
 	case err != nil || n > 65535:
-		return 0, fmt.Errorf("%q is no port", text)
+		return 0, fmt.Errorf("%q is not a port", text)
 	case n < 0:
 		return 0, nil
 	}

@@ -116,7 +116,7 @@ func TestWhatIsNoLibvirtdIsNamed(t *testing.T) {
 			io.WriteString(conn, `{"QMP": {"version": {"qemu": {}}}}`+"\r\n")
 			io.Copy(io.Discard, conn)
 		},
-			"open: this is no libvirtd: it begins with 7b 22 51 4d 50 22 3a 20"},
+			"open: this is not a libvirtd: it begins with 7b 22 51 4d 50 22 3a 20"},
 		"nobody":          {func(net.Conn) {}, "open: libvirtd has closed the connection"},
 		"half a packet":   {func(conn net.Conn) { conn.Write(packet(100, authList, 1, 1)[:20]) }, "open: libvirtd has closed the connection"},
 		"half an answer":  {func(conn net.Conn) { conn.Write(packet(100, authList, 1, 1)) }, "open: libvirtd has closed the connection"},

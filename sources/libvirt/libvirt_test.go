@@ -300,11 +300,11 @@ func TestALibvirtdThatRefusesThisUserIsSaid(t *testing.T) {
 
 func TestAURIThatLeadsNowhereIsRefused(t *testing.T) {
 	for uri, want := range map[string]string{
-		"system":                             `sources.yaml:4: uri: "system" is no libvirt URI`,
-		"qemu://%zz/system":                  "is no libvirt URI",
-		"qemu+ssh://root:geheim@kvm7/system": "leads to another machine, and only unix sockets are spoken to: forward its socket",
-		"qemu+tls:///system":                 "leads to another machine",
-		"qemu://kvm7/system":                 "leads to another machine",
+		"system":                             `sources.yaml:4: uri: "system" is not a libvirt URI`,
+		"qemu://%zz/system":                  "is not a libvirt URI",
+		"qemu+ssh://root:geheim@kvm7/system": "is on another machine, and only unix sockets work: forward its socket",
+		"qemu+tls:///system":                 "is on another machine",
+		"qemu://kvm7/system":                 "is on another machine",
 		"qemu:///system?mode=direct":         `has the parameter "mode"`,
 		"qemu:///system?socket=run/sock":     "the socket's path is not absolute",
 		"qemu:///":                           "has neither /system nor /session nor a socket=",

@@ -355,7 +355,7 @@ func (d *Driver) await(ctx context.Context, method string, ch chan Response, res
 	}
 	if !resp.OK {
 		if resp.Error == nil {
-			return fmt.Errorf("control: %s: the server said no and not why", method)
+			return fmt.Errorf("control: %s: the server refused and gave no reason", method)
 		}
 		resp.Error.Method = method
 		return resp.Error

@@ -190,7 +190,7 @@ func subjectOf(cert *x509.Certificate) ([]attribute, error) {
 		}
 		value, ok := rdn[0].Value.(string)
 		if !ok {
-			return nil, fmt.Errorf("attribute %v is no string", rdn[0].Type)
+			return nil, fmt.Errorf("attribute %v is not a string", rdn[0].Type)
 		}
 		attrs = append(attrs, attribute{rdn[0].Type.String(), value})
 	}

@@ -118,7 +118,7 @@ func startTLS(ctx context.Context, c Console, conn net.Conn) (net.Conn, error) {
 	if c.CACert != nil {
 		roots = x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(c.CACert) {
-			return nil, errors.New("its CA certificate is no PEM text")
+			return nil, errors.New("its CA certificate is not PEM text")
 		}
 	}
 	config := pki.ClientTLS(roots, c.ServerName(), c.HostSubject)

@@ -489,7 +489,7 @@ func TestWhatIsWrongWithAConsoleIsLoggedAndNotBlamedOnTheToken(t *testing.T) {
 		"no mini headers":    {"tcp", false, func(c *console) { c.common = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSpice) }, wire.ResultError, "mini headers are needed"},
 		"SASL only":          {"tcp", false, func(c *console) { c.common = wire.MakeCaps(wire.CapAuthSelection, wire.CapAuthSASL) }, wire.ResultError, "SASL"},
 		"other CA":           {"tcp", true, func(c *console) { c.CACert = other.CACert }, wire.ResultError, "unknown authority"},
-		"CA is no PEM":       {"tcp", true, func(c *console) { c.CACert = []byte("x") }, wire.ResultError, "no PEM text"},
+		"CA is no PEM":       {"tcp", true, func(c *console) { c.CACert = []byte("x") }, wire.ResultError, "not PEM text"},
 		"system's CAs":       {"tcp", true, func(c *console) { c.CACert = nil }, wire.ResultError, "certificate"},
 		"other name":         {"tcp", true, func(c *console) { c.Hypervisor = "node7" }, wire.ResultError, "node7"},
 		"other host subject": {"tcp", true, func(c *console) { c.HostSubject = "CN=node7" }, wire.ResultError, `want host subject "CN=node7"`},

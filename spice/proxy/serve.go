@@ -54,7 +54,7 @@ func secure(ctx context.Context, conn *tls.Conn) error {
 	err := conn.HandshakeContext(ctx)
 	var header tls.RecordHeaderError
 	if errors.As(err, &header) && string(header.RecordHeader[:4]) == "REDQ" {
-		return fmt.Errorf("%w: SPICE without TLS, is the client told the wrong port?", err)
+		return fmt.Errorf("%w: SPICE without TLS, does the client use the wrong port?", err)
 	}
 	return err
 }

@@ -87,7 +87,7 @@ func upgrade(ctx context.Context, conn, raw net.Conn, origins []string) (*webSoc
 	err := ctxio.Do(ctx, conn.SetDeadline, func() error {
 		if head, err := a.reader.Peek(4); string(head) == "REDQ" {
 			http.Error(a, "this port takes SPICE in WebSockets only", http.StatusBadRequest)
-			return errors.Join(errors.New("SPICE without WebSocket, is the client told the wrong port?"), a.send())
+			return errors.Join(errors.New("SPICE without WebSocket, does the client use the wrong port?"), a.send())
 		} else if len(head) == 0 {
 			return err
 		}

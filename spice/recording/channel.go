@@ -186,7 +186,7 @@ func (p *parser) headers(r *Channel) error {
 		key, value, found := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		if !found {
-			return fmt.Errorf("%q is no header", line)
+			return fmt.Errorf("%q is not a header", line)
 		}
 		var err error
 		switch key {
@@ -234,7 +234,7 @@ func parseCaps(value string) (wire.Caps, error) {
 func parseMessageLine(line string) (m Message, size int, err error) {
 	fields := strings.Fields(line)
 	if len(fields) < 5 {
-		return m, 0, fmt.Errorf("%q is no message: want who, when, number, name and size", line)
+		return m, 0, fmt.Errorf("%q is not a message: want who, when, number, name and size", line)
 	}
 	switch fields[0] {
 	case wire.FromServer.String():

@@ -74,7 +74,7 @@ func TestAMalformedRecordingNamesTheLine(t *testing.T) {
 	for name, tc := range map[string]struct{ old, new, want string }{
 		"another format":       {"conversation 1", "conversation 2", `line 1: got "spicelane conversation 2"`},
 		"an unknown header":    {"comment:", "remark:", "line 8: remark: unknown header"},
-		"no header":            {"comment: QEMU", "QEMU", "is no header"},
+		"no header":            {"comment: QEMU", "QEMU", "is not a header"},
 		"no channel":           {"channel: display:0\n", "", "no channel header"},
 		"a bad channel":        {"display:0\n", "sound:0\n", "line 2: channel: wire: channel"},
 		"bad capabilities":     {"00000012", "xyz", "line 7: server-caps"},
@@ -86,7 +86,7 @@ func TestAMalformedRecordingNamesTheLine(t *testing.T) {
 		"an unknown field":     {"sublist=4", "list=4", "unknown field"},
 		"a body too short":     {"0203\n", "02\n", "129 bytes of the body, want 130"},
 		"a body too long":      {"0203\n", "020304\n", "128 bytes of the body, then 3 more, want 130"},
-		"a body that goes on":  {"size=0 serial=1\n", "size=0 serial=1\n00\n", `"00" is no message`},
+		"a body that goes on":  {"size=0 serial=1\n", "size=0 serial=1\n00\n", `"00" is not a message`},
 		"no hex":               {"0203\n", "020g\n", "128 of 130 bytes of the body, then encoding/hex"},
 		"repeats beyond size":  {"* 2", "* 4000000000", "repeat 4000000000 times goes beyond the size of 130 bytes"},
 		"one repeat too many":  {"* 2", "* 4", "repeat 4 times goes beyond the size of 130 bytes"},

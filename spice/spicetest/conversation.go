@@ -57,7 +57,7 @@ func Steps(r *recording.Channel) []Step {
 	steps := []Step{{"compare capabilities", func(c *Channel) error {
 		gone := r.Link.Client.Channel.Without(c.Request.ChannelCaps.List()...)
 		if len(gone.List()) > 0 {
-			return fmt.Errorf("the client no longer announces %s, which the server relied on: record anew", gone.ChannelNames(channel))
+			return fmt.Errorf("the client no longer announces %s, which the server relied on: record it again", gone.ChannelNames(channel))
 		}
 		return nil
 	}}}

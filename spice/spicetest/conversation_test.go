@@ -147,7 +147,7 @@ func TestPlayingNeedsTheRecordedCapabilities(t *testing.T) {
 	s, err := spicetest.NewServer((&spicetest.Conversation{Recordings: []*recording.Channel{display}}).Config())
 	require.NoError(t, err)
 	assert.Error(t, converse(t, s, wire.Caps{1}, deafTap{}, 1), "the server hangs up")
-	assert.ErrorContains(t, s.Close(), "the client no longer announces monitors_config, which the server relied on: record anew")
+	assert.ErrorContains(t, s.Close(), "the client no longer announces monitors_config, which the server relied on: record it again")
 
 	s = spicetest.Start(t, (&spicetest.Conversation{Recordings: []*recording.Channel{display}}).Config())
 	require.NoError(t, converse(t, s, wire.Caps{3}, deafTap{}, 1), "more is no harm")

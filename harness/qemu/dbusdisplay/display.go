@@ -169,7 +169,7 @@ func (d *Display) follow() {
 		}
 		if err != nil {
 			d.mu.Lock()
-			d.err = fmt.Errorf("D-Bus display: the new surface cannot be had: %w", err)
+			d.err = fmt.Errorf("D-Bus display: cannot get the new surface: %w", err)
 			d.note()
 			d.mu.Unlock()
 		}

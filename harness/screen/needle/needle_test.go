@@ -152,7 +152,7 @@ func TestWhatIsNoNeedleIsRefusedWithTheReason(t *testing.T) {
 		area(`{"width": 1, "height": 1, "margin": 99999}`):                       "margin is 99999",
 		area(`{"width": 1, "height": 1, "click_point": "left"}`):                 `"left": want "center"`,
 		area(`{"width": 1, "height": 1, "click_point": {"xpos": 1, "ypos": 0}}`): "click_point (1,0) is outside the area",
-		area(`{"width": 1, "height": 1, "width": 2}`):                            `"width" stands there twice`,
+		area(`{"width": 1, "height": 1, "width": 2}`):                            `"width" is there twice`,
 		area(`7`): "want an object, not 7",
 		`{"area": [{"width": 1, "height": 1, "click_point": "center"}, {"width": 1, "height": 1, "click_point": "center"}]}`: "2 areas have a click_point",
 		`{"area": [{"width": 1, "height": 1}], "properties": [{"value": 1}]}`:                                                "has no name",

@@ -37,7 +37,7 @@ func (o *object) UnmarshalJSON(b []byte) error {
 			return err
 		}
 		if _, twice := o.values[name]; twice {
-			return fmt.Errorf("%q stands there twice", name)
+			return fmt.Errorf("%q is there twice", name)
 		}
 		o.names = append(o.names, name)
 		o.values[name] = v

@@ -258,7 +258,7 @@ func ParsePSF(name string, b []byte) (*Font, error) {
 		head, count, size, height, width = int(u[2]), int(u[4]), int(u[5]), int(u[6]), int(u[7])
 		table, utf8Table = u[3]&1 != 0, true
 	default:
-		return nil, errors.New("not a PSF font: neither version's mark is there")
+		return nil, errors.New("not a PSF font: it has the mark of neither version")
 	}
 	if err := checkSize(width, height); err != nil {
 		return nil, err
@@ -315,7 +315,7 @@ func tableUTF8(b []byte) (runes []rune, rest []byte, err error) {
 	}
 	one, _, _ := bytes.Cut(b[:end], []byte{0xfe})
 	if !utf8.Valid(one) {
-		return nil, nil, fmt.Errorf("% x is no UTF-8", one)
+		return nil, nil, fmt.Errorf("% x is not UTF-8", one)
 	}
 	return []rune(string(one)), b[end+1:], nil
 }
@@ -390,7 +390,7 @@ func ParseHex(name string, b []byte) (*Font, error) {
 			return bad("want a character's number, a colon and %d hexadecimal digits", 2*f.stride()*f.Height)
 		}
 		if _, twice := glyphs[rune(r)]; twice {
-			return bad("character %04x stands there twice", r)
+			return bad("character %04x is there twice", r)
 		}
 		glyphs[rune(r)] = f.trim(glyph)
 	}

@@ -47,7 +47,7 @@ type Reader struct {
 }
 
 // ErrNoText says that a picture has no text in a known font.
-var ErrNoText = errors.New("no text in a font that is known here")
+var ErrNoText = errors.New("no text in a known font")
 
 // Read finds the font and the place of the grid, and reads the text.
 func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {

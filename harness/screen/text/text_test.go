@@ -328,7 +328,7 @@ func TestTextOnAGradientIsUnknownAndNotWrong(t *testing.T) {
 	require.ErrorIs(t, err, text.ErrNoText)
 	g, err := text.Reader{}.Read(p)
 	require.Nil(t, g)
-	require.EqualError(t, err, "no text in a font that is known here (beacon 8×18, ovmf 8×19)")
+	require.EqualError(t, err, "no text in a known font (beacon 8×18, ovmf 8×19)")
 	// There is readable text on the same screen.
 	write(p, f, image.Pt(0, 0), white, black, "Boot Manager")
 	g, err = text.Reader{}.Read(p)
@@ -611,7 +611,7 @@ func TestAFontInTextIsRefusedWithTheLine(t *testing.T) {
 		head + "0041:00":            "line 2: want a character's number, a colon and 4 hexadecimal digits",
 		head + "41;0011":            "line 2: want",
 		head + "d800:0011":          "line 2: want",
-		head + "41:0011\n0041:0011": "line 3: character 0041 stands there twice",
+		head + "41:0011\n0041:0011": "line 3: character 0041 is there twice",
 		head + "# bold: thick":      `line 2: bold is "thick"`,
 	} {
 		_, err := text.ParseHex("x", []byte(in))

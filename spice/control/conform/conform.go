@@ -306,7 +306,7 @@ func (l *line) tryRead(within time.Duration) (message, error) {
 	}
 	var m message
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("the server sent what is no JSON object: %s", clip(string(raw)))
+		return nil, fmt.Errorf("the server sent something other than a JSON object: %s", clip(string(raw)))
 	}
 	return m, nil
 }

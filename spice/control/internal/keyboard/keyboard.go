@@ -34,7 +34,7 @@ func MakeCode(code uint16, release bool) (uint16, error) {
 	low &^= 0x80
 	// 0x60 and 0x61 are what remains of a prefix byte; they are not keys.
 	if low == 0 || low == 0x60 || low == 0x61 {
-		return 0, fmt.Errorf("0x%04x is no key", code)
+		return 0, fmt.Errorf("0x%04x is not a key", code)
 	}
 	return prefix<<8 | low, nil
 }

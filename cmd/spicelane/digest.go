@@ -7,7 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"image"
-	_ "image/png" // --png
+	_ "image/jpeg" // --png
+	_ "image/png"  // --png
 	"io"
 	"os"
 	"text/tabwriter"
@@ -32,15 +33,15 @@ that it draws, so it includes everything that was done before this command.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var d digest.Digest
+			var checksum string
 			if file != "" {
 				if len(args) > 0 || socket != "" {
 					return usage("--png, --socket and a lane's name exclude each other")
 				}
-				got, err := digestOfFile(file)
-				if err != nil {
+				var err error
+				if d, checksum, err = digestOfFile(file); err != nil {
 					return err
 				}
-				d = got
 			} else {
 				t, err := resolveTarget(arg(args, 0), socket)
 				if err != nil {
@@ -57,6 +58,9 @@ that it draws, so it includes everything that was done before this command.`,
 				if err != nil {
 					return err
 				}
+			}
+			if checksum != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), "checksum "+checksum)
 			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), d)
@@ -93,21 +97,31 @@ func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, w
 	return drive.AwaitDigest(ctx, drv, what, f)
 }
 
-func digestOfFile(file string) (digest.Digest, error) {
+// digestOfFile reads the digest in a picture: a screenshot, or one that was scaled, turned,
+// compressed or photographed. Checksum says whether the pixels around it are those that the guest
+// drew.
+func digestOfFile(file string) (d digest.Digest, checksum string, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return digest.Digest{}, usage("%w", err)
+		return d, "", usage("%w", err)
 	}
 	defer f.Close()
 	img, _, err := image.Decode(f)
 	if err != nil {
-		return digest.Digest{}, usage("%s: %w", file, err)
+		return d, "", usage("%s: %w", file, err)
 	}
-	res, err := qrscan.Scan(qrscan.FrameOf(img))
+	frame := qrscan.FrameOf(img)
+	res, err := qrscan.Scan(frame)
 	if err != nil {
-		return digest.Digest{}, &verdict.Error{Verdict: verdict.Product, Op: file, Err: err}
+		return d, "", &verdict.Error{Verdict: verdict.Product, Op: file, Err: err}
 	}
-	return *res.Digest, nil
+	if res.Bounds != digest.Region(frame.Width, frame.Height) {
+		return *res.Digest, "cannot be checked: the code has not the size and the place that it has on the guest's screen, so these are not the guest's pixels", nil
+	}
+	if crc := digest.FramebufferCRC(frame.Pix, frame.Width, frame.Height, 4*frame.Width); crc != res.Digest.FramebufferHash {
+		return *res.Digest, fmt.Sprintf("does not match: the pixels around the code have %08x, so they are not those that the guest drew with it", crc), nil
+	}
+	return *res.Digest, "matches: the pixels are those that the guest drew", nil
 }
 
 func printDigest(w io.Writer, d digest.Digest) error {

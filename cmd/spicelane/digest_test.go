@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/json"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/makiuchi-d/gozxing"
+	"github.com/makiuchi-d/gozxing/qrcode/decoder"
+	"github.com/makiuchi-d/gozxing/qrcode/encoder"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding/charmap"
+
+	"github.com/spicelane/spicelane/fixtures/digest"
+	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+)
+
+// guestScreen draws a screen whose code has the checksum of the pixels around it.
+func guestScreen(t *testing.T) *image.NRGBA {
+	t.Helper()
+	img := image.NewNRGBA(image.Rect(0, 0, 640, 480))
+	for i := range img.Pix {
+		img.Pix[i] = uint8(i / 2560)
+		if i%4 == 3 {
+			img.Pix[i] = 255
+		}
+	}
+	frame := qrscan.FrameOf(img)
+	d := digest.Digest{FrameCounter: 77, FramebufferHash: digest.FramebufferCRC(frame.Pix, 640, 480, 4*640)}
+	payload, err := d.Append(nil)
+	require.NoError(t, err)
+	latin := make([]rune, len(payload))
+	for i, b := range payload {
+		latin[i] = rune(b)
+	}
+	// Otherwise the encoder turns the bytes into UTF-8.
+	was := encoder.Encoder_DEFAULT_BYTE_MODE_ENCODING
+	encoder.Encoder_DEFAULT_BYTE_MODE_ENCODING = charmap.ISO8859_1
+	defer func() { encoder.Encoder_DEFAULT_BYTE_MODE_ENCODING = was }()
+	code, err := encoder.Encoder_encode(string(latin), decoder.ErrorCorrectionLevel_L, map[gozxing.EncodeHintType]any{gozxing.EncodeHintType_QR_VERSION: 5})
+	require.NoError(t, err)
+	at := digest.Region(640, 480)
+	for y := range 180 {
+		for x := range 180 {
+			c := color.White
+			if mx, my := x/4-4, y/4-4; mx >= 0 && my >= 0 && mx < 37 && my < 37 && code.GetMatrix().Get(mx, my) == 1 {
+				c = color.Black
+			}
+			img.Set(at.Min.X+x, at.Min.Y+y, c)
+		}
+	}
+	return img
+}
+
+func TestTheDigestOfAPictureFromElsewhereIsReadAndItsChecksumIsNotClaimed(t *testing.T) {
+	guest := guestScreen(t)
+	p := pixmap.Of(guest)
+	turned := image.NewNRGBA(image.Rect(0, 0, 480, 640))
+	for y := range 480 {
+		for x := range 640 {
+			turned.Set(479-y, x, guest.At(x, y))
+		}
+	}
+	changed := image.NewNRGBA(guest.Rect)
+	copy(changed.Pix, guest.Pix)
+	changed.Pix[0] ^= 1
+	const (
+		matches = "checksum matches: the pixels are those that the guest drew\n"
+		not     = "checksum does not match: the pixels around the code have "
+		cannot  = "checksum cannot be checked: the code has not the size and the place"
+	)
+	for name, tc := range map[string]struct {
+		img  image.Image
+		jpeg bool
+		want string
+	}{
+		"as it is":            {guest, false, matches},
+		"a pixel off":         {changed, false, not},
+		"twice the size":      {p.Scaled(1280, 960).Image(), false, cannot},
+		"half as large again": {p.Scaled(960, 720).Image(), false, cannot},
+		"three quarters":      {p.Scaled(480, 360).Image(), false, cannot},
+		"turned":              {turned, false, cannot},
+		"compressed":          {guest, true, not},
+		"only the code":       {p.Crop(image.Rect(420, 260, 640, 480)).Image(), false, not},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "p.png")
+			f, err := os.Create(file)
+			require.NoError(t, err)
+			if tc.jpeg {
+				require.NoError(t, jpeg.Encode(f, tc.img, &jpeg.Options{Quality: 60}))
+			} else {
+				require.NoError(t, png.Encode(f, tc.img))
+			}
+			require.NoError(t, f.Close())
+			status, out, stderr := spicelane(t, "digest", "--png", file, "--json")
+			require.Zero(t, status, stderr)
+			var d struct {
+				FrameCounter uint32 `json:"frame_counter"`
+			}
+			require.NoError(t, json.Unmarshal([]byte(out), &d))
+			require.Equal(t, uint32(77), d.FrameCounter)
+			require.Contains(t, stderr, tc.want)
+		})
+	}
+}

@@ -61,6 +61,7 @@ fixtures: ## rebuild the guest images and update their checksums
 	scripts/fixtures.sh
 
 record: build ## refresh the recorded conversations from real servers
+	SPICELANE_RECORD=1 SPICELANE_LANES=require go test -count 1 -timeout 5m -run TestRecordSamples ./harness/truth
 	SPICELANE_RECORD=1 SPICELANE_LANES=require go test -count 1 -timeout 10m ./spice/...
 
 fuzz: ## every fuzz test for FUZZTIME

@@ -61,6 +61,8 @@ type Config struct {
 	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and
 	// Look its picture. Tests inject faults with them.
 	Spoil func(name string, cfg *spice.Config)
+	// Dialed is told of each client that has connected.
+	Dialed func(name string, client *spice.Client)
 	Look  func(name string, picture *canvas.Image)
 }
 
@@ -340,6 +342,9 @@ func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*
 		r.cfg.Spoil(name, &cfg)
 	}
 	v, err := dialViewer(ctx, name, cfg)
+	if err == nil && r.cfg.Dialed != nil {
+		r.cfg.Dialed(name, v.client)
+	}
 	if err == nil && r.cfg.Look != nil {
 		v.look = func(c *canvas.Image) { r.cfg.Look(name, c) }
 	}

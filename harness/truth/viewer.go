@@ -42,12 +42,12 @@ func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, er
 	v := &viewer{name: name, notes: map[wire.ChannelID]*witness.Notes{}}
 	spoil := cfg.Tap
 	cfg.Tap = func(id wire.ChannelID) wire.Tap {
-		if id.Type != wire.ChannelDisplay && id.Type != wire.ChannelCursor {
-			return nil
-		}
 		var bad wire.Tap
 		if spoil != nil {
 			bad = spoil(id)
+		}
+		if id.Type != wire.ChannelDisplay && id.Type != wire.ChannelCursor {
+			return bad
 		}
 		return wire.JoinTaps(v.of(id), bad)
 	}

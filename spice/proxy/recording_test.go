@@ -5,6 +5,7 @@ package proxy_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -375,6 +376,35 @@ func TestOldRecordingsAreDeletedAndTheOldestWhenThereAreTooMany(t *testing.T) {
 	for _, path := range []string{older, newest, foreign, file} {
 		assert.FileExists(t, path)
 	}
+}
+
+func TestAClientThatIsGoneBeforeItIsLetInLeavesARecordingOfNothing(t *testing.T) {
+	c := newConsole(t, "tcp", nil)
+	hold := make(chan struct{})
+	c.set(func(c *console) { c.hold = hold })
+	dir := t.TempDir()
+	l := up(t, c, recordingIn(dir))
+	conn := l.dial()
+	pending, err := link.Open(t.Context(), conn, link.Config{Channel: mainChannel, CommonCaps: link.CommonCaps})
+	require.NoError(t, err)
+	token := l.token()
+	gone := make(chan error, 1)
+	go func() { gone <- pending.Authenticate(context.Background(), token) }()
+	require.Eventually(t, func() bool { return len(l.Sessions()) == 1 }, most, time.Millisecond)
+	// A reset, so that the proxy's answer fails.
+	require.NoError(t, conn.NetConn().(*net.TCPConn).SetLinger(0))
+	require.NoError(t, conn.NetConn().Close())
+	require.Error(t, <-gone)
+	close(hold)
+	file, e := l.recordedFile(dir)
+	assert.Empty(t, e.Reason)
+	channels, err := recording.Load(file)
+	require.NoError(t, err)
+	require.Len(t, channels, 1)
+	assert.Empty(t, channels[0].Messages)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, left, 1)
 }
 
 func TestADirectoryThatCannotTakeRecordingsIsRefusedAtTheStart(t *testing.T) {

@@ -88,11 +88,10 @@ func (p *Proxy) serveChannel(ctx context.Context, cancel context.CancelFunc, con
 	}
 	defer server.Close()
 	var reason Reason
-	err := p.finishLink(ch, hs)
+	err := p.finishLink(ch, hs, offered)
 	if err != nil {
 		reason = ReasonFailed
 	} else {
-		ch.startTap(hs.Request, offered)
 		reason, err = p.relay(ch, hs.Mini(), conn, server)
 	}
 	p.channelClosed(ch, reason, err)
@@ -163,7 +162,7 @@ func (p *Proxy) reachConsole(ch *channel, hs *link.Handshake, offered wire.Caps,
 }
 
 // finishLink tells the client that its channel is open.
-func (p *Proxy) finishLink(ch *channel, hs *link.Handshake) error {
+func (p *Proxy) finishLink(ch *channel, hs *link.Handshake, offered wire.Caps) error {
 	// From here on the channel counts as open, so that the session is visible before the client
 	// continues.
 	if p.sessions.markLinked(ch.session, ch.name) {
@@ -176,6 +175,7 @@ func (p *Proxy) finishLink(ch *channel, hs *link.Handshake) error {
 	}
 	ch.relaying.Store(true)
 	p.emit(ch.event(EventChannelOpened))
+	ch.startTap(hs.Request, offered)
 	ctx, cancel := context.WithTimeout(ch.session.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
 	return hs.Finish(ctx, wire.ResultOK)

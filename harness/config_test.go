@@ -97,3 +97,11 @@ func TestAConfigSurvivesJSON(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(`{"proxy":"none","client":"ryll {vv}"}`), &got), "as people write it")
 	require.Equal(t, harness.Config{Proxy: harness.None, Client: harness.Command("ryll {vv}")}, got)
 }
+
+// LinkIn is the former name of ImpairMode.
+func TestImpairModeWinsOverItsFormerName(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, impair.Auto, harness.ImpairModeOf(harness.Config{}))
+	require.Equal(t, impair.InProcess, harness.ImpairModeOf(harness.Config{LinkIn: impair.InProcess}))
+	require.Equal(t, impair.InKernel, harness.ImpairModeOf(harness.Config{ImpairMode: impair.InKernel, LinkIn: impair.InProcess}))
+}

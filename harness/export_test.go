@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -68,3 +69,6 @@ func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
 	cfg.Witness, cfg.defect, cfg.patience = true, defect{f.Proxy, f.Tap, f.Console}, patience
 	return cfg
 }
+
+// ImpairModeOf returns where a lane with this configuration impairs its link.
+func ImpairModeOf(c Config) impair.Mode { return c.impairMode() }

@@ -92,7 +92,7 @@ func TestErrorsNameFileLineAndField(t *testing.T) {
 		"console is text":        {"- source: a\n  type: static\n  consoles:\n    - b\n", "s.yaml:4: consoles[0]: is no \"key: value\" block"},
 		"consoles is text":       {"- source: a\n  type: static\n  consoles: b\n", "s.yaml:3: consoles: is no list"},
 		"consoles missing":       {"- source: a\n  type: static\n", "s.yaml:1: consoles: is missing"},
-		"type unknown":           {edit(t, "type: static", "type: ovirt"), `s.yaml:2: type: "ovirt" is not a kind of source`},
+		"type unknown":           {edit(t, "type: static", "type: ovirt"), `s.yaml:2: type: "ovirt" is not a known kind of source`},
 		"type missing":           {edit(t, "  type: static\n", ""), "s.yaml:1: type: is missing"},
 		"source missing":         {"- type: static\n  consoles: []\n", "s.yaml:1: source: is missing"},
 		"source with slash":      {edit(t, "ci-direct-qemu ", "ci/qemu "), `s.yaml:1: source: "ci/qemu" has a slash`},

@@ -61,9 +61,9 @@ type Config struct {
 	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and
 	// Look its picture. Tests inject faults with them.
 	Spoil func(name string, cfg *spice.Config)
+	Look  func(name string, picture *canvas.Image)
 	// Dialed is told of each client that has connected.
 	Dialed func(name string, client *spice.Client)
-	Look  func(name string, picture *canvas.Image)
 }
 
 // Foreign is another client.

@@ -70,7 +70,11 @@ func TestASampleOfEveryOperationIsExact(t *testing.T) {
 	if err := coverage.Check(r.Coverage, demands...); err != nil {
 		t.Error(err)
 	}
-	for _, row := range (coverage.Found{Runs: 1, Rows: r.Coverage}).WithoutReason() {
+	found := coverage.Found{Runs: 1, Rows: r.Coverage}
+	for _, row := range found.Contradicted() {
+		t.Errorf("%s %s is said to be impossible here, and was seen", row.Kind, row.Name)
+	}
+	for _, row := range found.WithoutReason() {
 		t.Errorf("%s %s was never seen, and nothing says why: it needs a step, or a reason", row.Kind, row.Name)
 	}
 	t.Logf("%d steps in %v", r.Ran, r.Took)

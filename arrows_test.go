@@ -139,7 +139,7 @@ var rules = []rule{
 	{
 		from:  []string{"harness/drive"},
 		never: []string{"harness/qemu", "harness/host", "qmp/...", "spice", "spice/codec/..."},
-		why:   "a control socket may be anybody's: to drive one takes no machine and no SPICE client",
+		why:   "a control socket may belong to any client: to drive one takes no machine and no SPICE client",
 	},
 	{
 		from:  []string{"harness/headless"},

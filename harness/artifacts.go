@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneFiles are the files that each lane starts anew.
+// laneFiles are the files that each lane replaces.
 var laneFiles = []string{
 	qemu.SerialLog, qemu.QEMULog, qemu.ArgvFile, qemu.QMPTranscript,
 	"proxy.log", "client.log", timeline.File, "verdict.json", film.File, replay.File,

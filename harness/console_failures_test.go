@@ -48,7 +48,7 @@ func TestConsoleFailuresAreToldFromHarmlessLines(t *testing.T) {
 		"\x1b[2J\x1b[1;1H\x1bP+q544E\x1b\\grub rescue> ":                                           "boot loader rescue",
 		"loading 10%\rKernel panic - not syncing: x\rrestarting":                                   "kernel panic",
 
-		// Boot goes on after these, or anybody may have said them.
+		// Boot goes on after these, or any program may have written them.
 		"panic: page fault at 0xffff8000":                                                      "soft: panic",
 		"loading 10%\rloading 50%\rpanic: no root":                                             "soft: panic",
 		"[   99.0] Memory cgroup out of memory: Killed process 77 (stress) total-vm:4194304kB": "soft: memory limit",

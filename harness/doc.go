@@ -25,11 +25,11 @@
 // lane leaves behind, and docs/reading-a-red-lane.md says how to read them.
 //
 // What can be done to a lane (stop its parts, cut its connections, make its network
-// bad) stands in docs/faults.md.
+// bad) is in docs/faults.md.
 //
-// What works without a lane has packages of its own: drive does things through anybody's
-// control socket, headless runs the proxy and the client, registry knows the lanes that are
-// up, host the computer. docs/architecture.md shows them all.
+// Parts that work without a lane are separate packages: drive acts through any control socket,
+// headless runs the proxy and the client, registry knows the lanes that are up, and host knows the
+// computer. docs/architecture.md shows them all.
 //
 // The package does not know what the guest is for; suites that do are in
 // harness/scenario.

@@ -232,7 +232,7 @@ func TestAStoppedClientHoldsUpNeitherTheGuestNorWhoComes(t *testing.T) {
 	_, err := lanetest.Control(t, lane).Status(patience)
 	require.ErrorIs(t, err, errPatience)
 	requireGuestGoesOn(t, lane)
-	require.NoError(t, visit(t, lane).Close(), "somebody else gets in meanwhile")
+	require.NoError(t, visit(t, lane).Close(), "another client gets in meanwhile")
 	require.NoError(t, lane.Signal(lane.Context(), harness.PartClient, syscall.SIGCONT))
 	requireKey(t, lane, 'c')
 	requireSamePicture(lane.Context(), t, lane)
@@ -325,13 +325,13 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	require.NoError(t, lane.StartBackend(ctx))
 	after, err := lane.AwaitDigest(ctx, "any digest", func(harness.Digest) bool { return true })
 	require.NoError(t, err)
-	require.Zero(t, after.ChannelHashes.Keypress, "the guest has begun anew")
+	require.Zero(t, after.ChannelHashes.Keypress, "the guest has started again")
 	requireKey(t, lane, 'b')
 	requireSamePicture(ctx, t, lane)
 	require.NotEqual(t, pid, lane.State().PIDs.QEMU)
 	require.NoError(t, visit(t, lane).Close())
 
-	// From now on its end is nobody's wish again.
+	// From now on no command ends it.
 	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGKILL))
 	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
 }

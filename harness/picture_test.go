@@ -84,7 +84,7 @@ func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 	v := lead()
 	v.CA = string(stranger.CACert)
 	picture, said := spicySees(t, lane, v)
-	require.Nil(t, picture, "it trusts anybody")
+	require.Nil(t, picture, "it trusts every server")
 	require.Contains(t, said, "Error in server certificate verification")
 }
 
@@ -259,7 +259,7 @@ func readPPM(t *testing.T, path string) *image.NRGBA {
 	return img
 }
 
-// A proxy of somebody else's that passes SPICE through inside TLS.
+// A foreign proxy, which passes SPICE through inside TLS.
 func TestAForeignProxyTakesTheBuiltinOnesPlace(t *testing.T) {
 	t.Parallel()
 	program, err := exec.LookPath("socat")

@@ -55,7 +55,7 @@ func echoLane(t *testing.T) harness.Config {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "echo.img"), disk, 0o600))
 	entry := filepath.Join(dir, "echo.yaml")
 	require.NoError(t, os.WriteFile(entry, []byte("name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 64\nbanner: READY\n"), 0o600))
-	// Whether KVM works would be tried anew for each of these images.
+	// Whether KVM works would be tried again for each of these images.
 	return harness.Config{Fixture: entry, Accel: "tcg", Proxy: harness.None, Client: harness.None}
 }
 

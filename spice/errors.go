@@ -67,7 +67,7 @@ func (e *DisconnectedError) Error() string {
 	if e.Notice == "" {
 		return fmt.Sprintf("server disconnected: %v", e.Reason)
 	}
-	// NB: whoever is on the other side chose the text.
+	// NB: the other end chose the text.
 	return fmt.Sprintf("server disconnected: %v: %.200q", e.Reason, e.Notice)
 }
 

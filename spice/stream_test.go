@@ -21,7 +21,7 @@ func fieldFrame(t *testing.T) []byte {
 	return frame
 }
 
-// The client connects in the middle of a stream: the frame that had the tables went to somebody else.
+// The client connects in the middle of a stream: the frame that had the tables went to another client.
 func TestAStreamIsShownFromAFrameThatHasNoHuffmanTables(t *testing.T) {
 	frame := fieldFrame(t)
 	want := make([]byte, 4*504*504)

@@ -40,7 +40,7 @@ type header struct {
 	Stats *Stats   `json:"stats,omitempty"`
 }
 
-// Limits of what is read. Films come from artifacts, which may be anybody's.
+// Limits of what is read. Films come from artifacts, which may be from any source.
 const (
 	maxHeader = 4 << 10
 	maxSide   = 1 << 15

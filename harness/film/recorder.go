@@ -24,13 +24,13 @@ type Screen interface {
 type Display struct {
 	Number uint8
 	Size   image.Point
-	// Session tells pictures apart: a display with another one is to be looked at anew.
+	// Session identifies the pictures of one session: a display with another Session is looked at again.
 	Session any
 }
 
 // A Config says what to film and where to.
 type Config struct {
-	// Path is the file, which is begun anew.
+	// Path is the file. An existing one is replaced.
 	Path string
 	// Clock is when the timeline of the lane began.
 	Clock time.Time

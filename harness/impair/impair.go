@@ -577,7 +577,7 @@ func (c *Conn) pump(dst, src net.Conn) {
 		c.mayPass(dst)
 		select {
 		case <-c.frozen:
-			// Read and dropped: the sender gets no error, and nobody gets the end.
+			// Read and dropped: the sender gets no error, and the end is not passed on.
 			if err != nil {
 				return
 			}

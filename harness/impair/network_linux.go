@@ -40,7 +40,7 @@ type side struct {
 	ip     net.IP
 }
 
-// The addresses are of TEST-NET-1 (RFC 5737); nobody else is in the namespaces.
+// The addresses are of TEST-NET-1 (RFC 5737); nothing else is in the namespaces.
 var (
 	nearIP = net.IPv4(192, 0, 2, 1).To4()
 	farIP  = net.IPv4(192, 0, 2, 2).To4()

@@ -133,7 +133,7 @@ func TestTheKernelBoundsWhatPasses(t *testing.T) {
 	require.Equal(t, int64(1<<20), r.Profile().Rate)
 }
 
-// What is dropped is sent again, by the kernel, and nobody misses a byte.
+// The kernel sends dropped packets again, and no byte is missing.
 func TestWhatTheKernelLosesIsSentAgain(t *testing.T) {
 	requireNamespaces(t)
 	r, c, _ := startIn(t, shortQueue(impair.Config{}))

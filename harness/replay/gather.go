@@ -64,7 +64,7 @@ type waited struct {
 	Awaited, Saw, Err string
 }
 
-// Bounds of what is read. Artifacts may be anybody's.
+// Limits of what is read. Artifacts may be from any source.
 const (
 	maxLog     = 64 << 20
 	maxPicture = 8 << 20

@@ -123,7 +123,7 @@ func Make(dir string, o Options) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	// Only the head is anybody's text, and the template escapes it. The rest is this package's
+	// Only the head has text from any source, and the template escapes it. The rest is this package's
 	// own, or base64.
 	fmt.Fprintf(&b, pageTop, template.HTMLEscapeString(Policy()), template.HTMLEscapeString(l.head.Title()), pageCSS)
 	if err := pageTemplate.Execute(&b, l.head); err != nil {
@@ -159,8 +159,8 @@ const (
 	dataEnd   = `</script>`
 )
 
-// Text returns the text in a page, which is compressed there: whoever looks for something in a
-// lane's files looks for it in this, too. It is empty if r is no page.
+// Text returns the text in a page, where it is compressed. Programs that search a lane's files
+// search this text, too. It is empty if r is not a page.
 func Text(r io.Reader) (io.Reader, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for {

@@ -274,7 +274,7 @@ func TestOutputOfAnySizeIsKeptInBounds(t *testing.T) {
 	require.Contains(t, md.String(), "left out")
 }
 
-// Names and output are anybody's: they must not become markup.
+// Names and output may come from any source: they must not become markup.
 func TestOutputCannotBreakOutOfTheReports(t *testing.T) {
 	name := "TestX/a|b`c`<b>&]]>"
 	output := "    x_test.go:1: <script>alert(1)</script> | ]]> \x1b[31mred\x1b[0m\n```\n</details>\n````\n"

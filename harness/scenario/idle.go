@@ -78,7 +78,7 @@ func Idle(box MiddleBox) func(tb testing.TB, lane *harness.Lane) {
 const inputsChannel = "inputs:0"
 
 // deadPatience is how long a key is awaited whose connection the box has forgotten, on KVM. It
-// can arrive only by a connection that the client makes anew.
+// can arrive only by a new connection of the client.
 const deadPatience = time.Second
 
 // press sends a key, and waits until the guest has seen it.

@@ -34,7 +34,7 @@ func TestAKeyboardThatALoadBalancerHasForgottenIsNoticed(t *testing.T) {
 		`\(forgotten: cursor:0, inputs:0(, main:0)?\): .*; TCP keepalive does not help against a box that ends TCP`, said)
 }
 
-// A firewall that forgets faster than anybody probes.
+// A firewall forgets connections faster than any end probes.
 func TestAKeepaliveThatIsSlowerThanAFirewallForgetsIsNoticed(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)

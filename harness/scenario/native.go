@@ -377,7 +377,7 @@ var nativeDemands = []coverage.Demand{
 	{Kind: "feature", Name: "text 4", Count: 4},
 	{Kind: "image", Name: "from_cache", Count: 4},
 	{Kind: "image", Name: "surface", Count: 11},
-	{Kind: "message", Name: "server display.surface_create", Count: 3}, // VGA's, made anew; the guest's; the offscreen one
+	{Kind: "message", Name: "server display.surface_create", Count: 3}, // VGA's, made again; the guest's; the offscreen one
 	{Kind: "message", Name: "server display.surface_destroy", Count: 3},
 	{Kind: "feature", Name: "cursor alpha", Count: 1},
 	{Kind: "feature", Name: "cursor mono", Count: 1},

@@ -172,7 +172,7 @@ type screen struct {
 	picture Picture
 	depth   Depth
 	stale   bool // the guest's picture has changed since it was drawn
-	clear   bool // everything is to be written anew
+	clear   bool // everything has to be written again
 	from    int  // the next entry to ask for
 	entries []viewer.Entry
 	old     *grid

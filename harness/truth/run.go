@@ -134,7 +134,7 @@ type Report struct {
 	Stopped  string        `json:"stopped,omitempty"` // why not everything ran
 	Fresh    int           `json:"fresh"`             // pictures of clients that connected after a group
 	Gtk      int           `json:"gtk"`               // pictures of spice-gtk
-	Foreign  int           `json:"foreign"`           // pictures of somebody else's client
+	Foreign  int           `json:"foreign"`           // pictures of a foreign client
 	Took     time.Duration `json:"took_ns"`
 	// Coverage is what the direct and the proxied client received.
 	Coverage spice.Coverage `json:"coverage"`

@@ -20,7 +20,7 @@ const (
 	HopServer  = "server"         // libspice-server
 	HopClient  = "client"         // the headless client
 	HopProxy   = "proxy"          // what stands between them
-	HopForeign = "foreign client" // somebody else's
+	HopForeign = "foreign client" // of another project
 )
 
 // viewer is a client whose pictures are compared.

@@ -293,7 +293,7 @@ func TestTheEntriesUsedLastStay(t *testing.T) {
 	require.ErrorContains(t, err, "the state was not kept: it has 0 MiB and the cache may have 0 (SPICELANE_WARM_SIZE)")
 	require.Equal(t, []int{0, 2, 4}, there(), "nothing goes for what does not fit anyway")
 
-	// A directory of that form without a manifest is of no use to anybody.
+	// A directory of that form without a manifest is of no use.
 	odd := filepath.Join(cache.Dir, strings.Repeat("ab", 32))
 	require.NoError(t, os.Mkdir(odd, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(odd, "state"), make([]byte, each), 0o600))

@@ -48,7 +48,7 @@ func refused(op string, code wire.Result) *Error {
 	case wire.ResultBadConnectionID:
 		e.Hint = "the session of this connection id is over, or never was"
 	case wire.ResultChannelNotAvailable:
-		e.Hint = "the server has no such channel, or somebody else holds it"
+		e.Hint = "the server has no such channel, or another client holds it"
 	case wire.ResultVersionMismatch:
 		e.Hint = fmt.Sprintf("we speak version %d.%d", Major, Minor)
 	}

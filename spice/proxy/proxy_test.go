@@ -158,7 +158,7 @@ func TestATokenOpensOneSessionWithinItsTime(t *testing.T) {
 	_, err = l.link(late, session, display)
 	l.denied(err, wire.ResultPermissionDenied, proxy.ReasonTokenExpired)
 
-	// A .vv for somebody else is the occasion to forget old tokens.
+	// A .vv for another viewer removes old tokens.
 	l.clock.Advance(2 * time.Minute)
 	token := l.token()
 	_, err = l.link(late, 0, mainChannel)

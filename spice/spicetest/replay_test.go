@@ -87,7 +87,7 @@ func asImage(p *spice.Picture) image.Image {
 	return img
 }
 
-// With SPICELANE_RECORD=1 the conversations are recorded anew first, which
+// With SPICELANE_RECORD=1 the conversations are recorded again first, which
 // takes QEMU, OVMF and some minutes.
 func TestRecordedConversationsEndInQEMUsOwnPicture(t *testing.T) {
 	if os.Getenv("SPICELANE_RECORD") != "" {

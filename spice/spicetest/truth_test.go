@@ -118,7 +118,7 @@ func play(t *testing.T, name string, change func(pictures map[int]uint32)) (spic
 var truths = []string{"off", "quic", "lz", "glz", "lz4", "jpeg", "stream"}
 
 // The conversations are samples of the catalogue of harness/truth, where each picture was the one in
-// spice-server's memory. make record makes them anew.
+// spice-server's memory. make record makes them again.
 func TestEveryStepOfARealServerIsShownAsItWasRecorded(t *testing.T) {
 	var all []spice.Stats
 	for _, name := range truths {

@@ -52,7 +52,7 @@ type Picture struct {
 // goroutine.
 type Display struct {
 	console *dbus.Conn
-	stale   chan struct{} // holds a token when the surface has to be told anew
+	stale   chan struct{} // holds a token when the surface has to be sent again
 	stop    chan struct{} // closed by Close
 	joined  sync.WaitGroup
 

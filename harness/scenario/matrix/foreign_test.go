@@ -9,7 +9,7 @@ import (
 	"github.com/spicelane/spicelane/harness/scenario"
 )
 
-// Somebody else's proxy, which passes SPICE through inside TLS and is asked for
+// A foreign proxy, which passes SPICE through inside TLS and is asked for
 // nothing else.
 func TestASessionThroughAForeignProxyGoesThroughTheSuites(t *testing.T) {
 	lanetest.AtLength(t)

@@ -19,7 +19,7 @@ const (
 //
 // It is written for clarity and independently of package quic, so that a mistake in the
 // model there does not cancel out here: contexts are kept as values, codes are
-// built from their definition, and the whole model is found anew at each update.
+// built from their definition, and the whole model is computed again at each update.
 func EncodeQUIC(p *Picture, quicType int) []byte {
 	e := &quicEncoder{width: p.Width}
 	for _, v := range []int{0x43495551, 0, quicType, p.Width, p.Height} {

@@ -546,7 +546,7 @@ func (s starting) Status() control.Status {
 	return st
 }
 
-// A client that never reads holds up nobody but itself: the console goes on,
+// A client that never reads delays only itself: the console goes on,
 // and the server can still be closed.
 func TestAClientThatNeverReadsHoldsUpNobody(t *testing.T) {
 	c := controltest.New(8, 8)

@@ -67,7 +67,7 @@ func recordable(ctx context.Context, t *testing.T, fate func(number int, dialled
 	return c, controltest.Dial(t, path)
 }
 
-// A session that is recorded in its middle is opened anew, and what is recorded
+// A session that is recorded in its middle is opened again, and what is recorded
 // shows the same picture when it is played.
 func TestALiveSessionIsRecordedFromItsBeginning(t *testing.T) {
 	ctx := controltest.Within(t)

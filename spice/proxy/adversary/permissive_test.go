@@ -21,7 +21,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// permissive is a relay that permits everything and never hangs up on anybody. What a
+// permissive is a relay that permits everything and never closes a connection itself. What a
 // client says it takes for a good link, whether it is one or not; every token is good,
 // every console the right one, every message passes. Of many clients it serves few.
 //

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -51,19 +53,25 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	c := &comparison{lane: l, shot: shot, next: next}
+	defer c.endWatch()
+	var paused time.Time
 	for n := 1; ; n++ {
 		diff, err := c.once(ctx)
-		if diff != "" && err == nil && n%3 == 0 {
+		if diff != "" && err == nil && n >= pauseAfter && time.Since(paused) >= pauseEvery {
 			err = l.WhilePaused(ctx, func() error {
 				diff, err = c.atRest(ctx)
 				return err
 			})
+			if diff != "" && err == nil && paused.IsZero() {
+				c.watch(ctx) // to open it takes longer than a pair that is equal at once
+			}
+			paused = time.Now()
 		}
 		if err == nil && diff == "" {
 			return nil
 		}
 		if err == nil {
-			err = next(ctx)
+			err = c.changed(ctx)
 		}
 		if err != nil {
 			if ctx.Err() != nil {
@@ -79,11 +87,24 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 	}
 }
 
+// A guest that does not stand still for a pair of pictures is paused for one: not before several
+// pairs have been tried, and not so often that it gets nowhere.
+const (
+	pauseAfter = 3
+	pauseEvery = 300 * time.Millisecond
+)
+
 // A comparison compares pictures of a client with those of QEMU.
 type comparison struct {
 	lane *Lane
 	shot ScreenshotFunc
 	next func(context.Context) error
+
+	// screen is QEMU's D-Bus display while it is watched, else nil; seen counts what it has
+	// painted up to the last pair.
+	screen  *dbusdisplay.Display
+	release func()
+	seen    uint64
 
 	client, qemu *image.NRGBA // the last pair
 	last         string       // how the last unequal pair differed
@@ -108,9 +129,66 @@ func timedOut(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
+// watchLimit limits, under KVM, how long opening QEMU's D-Bus display may take.
+const watchLimit = 2 * time.Second
+
+// watch opens QEMU's D-Bus display, if it has one: its pictures cost nothing, and it tells of each
+// change.
+func (c *comparison) watch(ctx context.Context) {
+	if c.lane.standIn != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.lane.Scaled(watchLimit))
+	defer cancel()
+	if d, release, err := c.lane.machine().Display(ctx); err == nil {
+		c.screen, c.release = d, release
+	}
+}
+
+func (c *comparison) endWatch() {
+	if c.screen != nil {
+		c.release()
+		c.screen = nil
+	}
+}
+
+// changed waits until the client has drawn something, or QEMU has while it is watched.
+func (c *comparison) changed(ctx context.Context) error {
+	if c.screen == nil {
+		return c.next(ctx)
+	}
+	either, cancel := context.WithCancel(ctx)
+	defer cancel()
+	painted := make(chan bool, 1)
+	go func() {
+		_, err := c.screen.Await(either, c.seen)
+		painted <- err == nil
+		if err == nil {
+			cancel()
+		}
+	}()
+	err := c.next(either)
+	cancel()
+	if <-painted && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
 // once asks client and QEMU for pictures at the same moment and returns how they differ. Encoding
 // and decoding take time, in which the guest may change its screen.
 func (c *comparison) once(ctx context.Context) (diff string, err error) {
+	if c.screen != nil {
+		soon, cancel := context.WithTimeout(ctx, c.lane.Scaled(watchLimit))
+		before, perr := c.screen.Picture(soon)
+		cancel()
+		if perr == nil {
+			return c.onceWatched(ctx, before)
+		} else if ctx.Err() != nil {
+			return "", perr
+		}
+		c.endWatch() // it has ended, or has no surface
+	}
 	var (
 		client, qemu *image.NRGBA
 		qemuErr      error
@@ -118,16 +196,40 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	dumped := make(chan struct{})
 	go func() {
 		defer close(dumped)
-		qemu, qemuErr = c.lane.Screendump(ctx)
+		qemu, qemuErr = c.lane.screendump(ctx)
 	}()
 	client, err = c.shot(ctx)
 	<-dumped
-	switch {
-	case qemuErr != nil:
+	if qemuErr != nil {
 		return "", qemuErr
-	case err != nil && !drive.NoDigestYet(err):
-		return "", err
-	case err != nil: // during a mode change the guest has no surface for a moment
+	}
+	return c.differ(client, qemu, err)
+}
+
+// onceWatched is once with the D-Bus display's picture from before the client's: what the client
+// shows must be that, or what QEMU shows by now.
+func (c *comparison) onceWatched(ctx context.Context, before dbusdisplay.Picture) (diff string, err error) {
+	client, shotErr := c.shot(ctx)
+	c.seen = before.Changes
+	if diff, err = c.differ(client, before.NRGBA, shotErr); diff == "" || err != nil {
+		return diff, err
+	}
+	soon, cancel := context.WithTimeout(ctx, c.lane.Scaled(watchLimit))
+	defer cancel()
+	after, err := c.screen.Picture(soon)
+	if err != nil || after.Changes == before.Changes {
+		return diff, nil
+	}
+	c.seen = after.Changes
+	return c.differ(client, after.NRGBA, shotErr)
+}
+
+// differ returns how a pair differs, and notes it. The client's picture may not be there.
+func (c *comparison) differ(client, qemu *image.NRGBA, shotErr error) (diff string, err error) {
+	switch {
+	case shotErr != nil && !drive.NoDigestYet(shotErr):
+		return "", shotErr
+	case shotErr != nil: // during a mode change the guest has no surface for a moment
 		diff = "the client has no surface"
 	default:
 		c.client, c.qemu = client, qemu
@@ -155,15 +257,31 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 			return diff, err
 		}
 		soon, cancel := context.WithTimeout(ctx, lag)
-		err = c.next(soon)
+		err = c.changed(soon)
 		cancel()
 		if err != nil {
 			if ctx.Err() != nil || soon.Err() == nil {
 				return diff, err
 			}
-			return diff, nil
+			return c.arbitrate(ctx, diff)
 		}
 	}
+}
+
+// arbitrate asks for a screendump whether a difference from the D-Bus display's picture is one: of
+// a new surface with the size of the one before, QEMU tells listeners only what changes.
+func (c *comparison) arbitrate(ctx context.Context, diff string) (string, error) {
+	if c.screen == nil || c.client == nil {
+		return diff, nil
+	}
+	qemu, err := c.lane.screendump(ctx)
+	if err != nil {
+		return diff, err
+	}
+	if drive.FirstDifference(c.client, qemu) == "" {
+		return "", nil
+	}
+	return diff, nil
 }
 
 // WhilePaused runs f while the guest is paused.
@@ -251,6 +369,12 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	// NB: not the wait's context, which has expired.
 	ctx, cancel := context.WithTimeout(context.Background(), l.Scaled(askGrace))
 	defer cancel()
+	if l.standIn == nil {
+		// Several pictures are taken: the display stays open meanwhile, if there is one.
+		if _, release, err := l.machine().Display(ctx); err == nil {
+			defer release()
+		}
+	}
 	hop, known := drive.BlamePixels(ctx, l.Screendump)
 	failed.Known = append(failed.Known, known)
 	if hop == verdict.HopPath && l.witness != nil {
@@ -272,13 +396,23 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// Screendump returns QEMU's own picture of the guest's screen.
+// Screendump returns QEMU's own picture of the guest's screen: from its D-Bus display where it has
+// one.
 func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
+	return l.ownPicture(ctx, (*qemu.Machine).Screen)
+}
+
+// screendump is Screendump by QMP alone: for one picture that is sooner there.
+func (l *Lane) screendump(ctx context.Context) (*image.NRGBA, error) {
+	return l.ownPicture(ctx, (*qemu.Machine).Screenshot)
+}
+
+func (l *Lane) ownPicture(ctx context.Context, take func(*qemu.Machine, context.Context) (*image.NRGBA, error)) (img *image.NRGBA, err error) {
 	if l.standIn != nil {
-		img, err := l.truthPicture()
-		return img, verdict.Classify("screendump", err)
+		img, err = l.truthPicture()
+	} else {
+		img, err = take(l.machine(), ctx)
 	}
-	img, err := l.machine().Screenshot(ctx)
 	if err != nil {
 		return nil, verdict.Classify("screendump", err)
 	}

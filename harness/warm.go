@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
 	"github.com/spicelane/spicelane/qmp"
@@ -283,25 +285,70 @@ func (b *bringUp) awaitSettled(ctx context.Context) error {
 	return b.watchScreen(ctx, func(Digest) bool { return true })
 }
 
-// watchScreen reads QEMU's own screen until it shows a digest that f accepts.
+// watchScreen reads QEMU's own screen until it shows a digest that f accepts: with each change
+// that QEMU's D-Bus display tells of, and now and then without.
 func (b *bringUp) watchScreen(ctx context.Context, f func(Digest) bool) error {
-	tick := time.NewTicker(settlePoll)
-	defer tick.Stop()
+	m := b.machine()
+	next := b.polledScreen()
+	if d, release, err := m.Display(ctx); err == nil {
+		defer release()
+		next = watchedScreen(d, m)
+	}
 	for {
-		img, err := b.machine().Screenshot(ctx)
+		img, err := next(ctx)
 		if err == nil {
 			var d Digest
 			if d, err = drive.ScanPicture(img); err == nil && f(d) {
 				return nil
 			}
 		}
-		select {
-		case <-ctx.Done():
+		switch {
+		case ctx.Err() != nil:
 			return errors.Join(context.Cause(ctx), err)
-		case <-b.machine().Done():
-			return b.machine().Err()
-		case <-tick.C:
+		case m.Err() != nil:
+			return m.Err()
 		}
+	}
+}
+
+// polledScreen returns a function that takes a picture every settlePoll.
+func (b *bringUp) polledScreen() ScreenshotFunc {
+	first := true
+	return func(ctx context.Context) (*image.NRGBA, error) {
+		if !first {
+			t := time.NewTimer(settlePoll)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			case <-b.machine().Done():
+			}
+		}
+		first = false
+		return b.machine().Screenshot(ctx)
+	}
+}
+
+// unwatchedFor is after how long a picture is taken of a screen that has told of no change: a new
+// surface with the size of the one before is not told of.
+const unwatchedFor = time.Second
+
+// watchedScreen returns a function that waits for the screen's next change.
+func watchedScreen(d *dbusdisplay.Display, m *qemu.Machine) ScreenshotFunc {
+	var seen uint64
+	return func(ctx context.Context) (*image.NRGBA, error) {
+		soon, cancel := context.WithTimeout(ctx, unwatchedFor)
+		defer cancel()
+		p, err := d.Await(soon, seen)
+		if err == nil {
+			seen = p.Changes
+			return p.NRGBA, nil
+		}
+		select {
+		case <-soon.Done(): // the display may have ended long before
+		case <-m.Done():
+		}
+		return m.Screenshot(ctx)
 	}
 }
 

@@ -48,7 +48,7 @@ For a lane that has ended, the exit status is that of the lane's own verdict.`,
 				cfg.RequireDigest = cfg.RequireDigest || showsDigest(t)
 				if socket := cmp.Or(t.lane.QMPTools, t.lane.QMP); socket != "" {
 					dir := t.lane.Dir
-					cfg.QEMUPicture = func(ctx context.Context) (*image.NRGBA, error) { return qemu.ScreenshotVia(ctx, socket, dir) }
+					cfg.QEMUPicture = func(ctx context.Context) (*image.NRGBA, error) { return qemu.ScreenVia(ctx, socket, dir) }
 				}
 			}
 			began := time.Now()

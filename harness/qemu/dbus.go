@@ -7,8 +7,10 @@ import (
 	"image"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
+	"github.com/spicelane/spicelane/qmp"
 )
 
 // screen is a machine's D-Bus display. It is open only while it is used. For a listener QEMU draws
@@ -42,7 +44,7 @@ func (m *Machine) Display(ctx context.Context) (d *dbusdisplay.Display, release 
 			s.display = nil
 			return nil, nil, m.orEnd(err)
 		}
-		if err = m.refresh(ctx, s.display); err != nil {
+		if err = refresh(ctx, m.qmp, s.display); err != nil {
 			s.display.Close()
 			s.display = nil
 			return nil, nil, m.orEnd(err)
@@ -54,8 +56,8 @@ func (m *Machine) Display(ctx context.Context) (d *dbusdisplay.Display, release 
 
 // refresh makes QEMU read its graphics device. As long as nothing reads it, QEMU reports the
 // previous surface. With QMP, a screendump does that.
-func (m *Machine) refresh(ctx context.Context, d *dbusdisplay.Display) error {
-	if err := m.qmp.Do(ctx, "screendump", map[string]any{"filename": os.DevNull}, nil); err != nil {
+func refresh(ctx context.Context, c *qmp.Client, d *dbusdisplay.Display) error {
+	if err := c.Do(ctx, "screendump", map[string]any{"filename": os.DevNull}, nil); err != nil {
 		return err
 	}
 	return d.Sync(ctx)
@@ -70,19 +72,60 @@ func (s *screen) release() {
 	}
 }
 
-// Screen returns the primary display's picture, from QEMU's D-Bus display or else by Screenshot.
-// Every pixel is opaque.
+// screenLimit limits how long Screen waits for the D-Bus display, which may have no surface for as
+// long as the guest likes.
+const screenLimit = 5 * time.Second
+
+// Screen returns the picture of the primary display from QEMU's D-Bus display, or from Screenshot
+// where there is none or it does not answer. Every pixel is opaque.
 func (m *Machine) Screen(ctx context.Context) (*image.NRGBA, error) {
-	d, release, err := m.Display(ctx)
-	if err == nil {
-		defer release()
-		var p dbusdisplay.Picture
-		if p, err = d.Picture(ctx); err == nil {
-			return p.NRGBA, nil
-		}
-	}
-	if ctx.Err() != nil || m.Err() != nil {
+	return m.screenWithin(ctx, screenLimit)
+}
+
+func (m *Machine) screenWithin(ctx context.Context, limit time.Duration) (*image.NRGBA, error) {
+	within, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the D-Bus display showed nothing within %v", limit))
+	defer cancel()
+	img, err := m.displayed(within)
+	switch {
+	case err == nil:
+		return img, nil
+	case ctx.Err() != nil || m.Err() != nil:
 		return nil, m.orEnd(err)
 	}
 	return m.Screenshot(ctx)
+}
+
+// displayed returns the D-Bus display's picture.
+func (m *Machine) displayed(ctx context.Context) (*image.NRGBA, error) {
+	d, release, err := m.Display(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	p, err := d.Picture(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.NRGBA, nil
+}
+
+// ScreenVia is Machine.Screen for a machine of another process. It uses that machine's QMP socket,
+// which should be Config.ToolSocket. A screendump's file goes through dir.
+func ScreenVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
+	c, err := qmp.Dial(ctx, socket, qmp.Config{Timeout: toolPatience})
+	if err != nil {
+		return nil, fmt.Errorf("QMP socket %s: %w", socket, err)
+	}
+	defer c.Close()
+	within, cancel := context.WithTimeout(ctx, screenLimit)
+	defer cancel()
+	if d, err := dbusdisplay.Open(within, c); err == nil {
+		defer d.Close()
+		if refresh(within, c, d) == nil {
+			if p, err := d.Picture(within); err == nil {
+				return p.NRGBA, nil
+			}
+		}
+	}
+	return screendump(ctx, c, dir)
 }

@@ -5,6 +5,7 @@ import (
 	"image"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -137,4 +138,34 @@ func TestWithoutADBusDisplayTheScreenIsAScreendump(t *testing.T) {
 	img, err := m.Screen(boundary(t))
 	require.NoError(t, err)
 	samePicture(t, m, img)
+}
+
+func TestAnotherProcessSeesTheScreenOverTheToolsSocket(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	needDBus(t, m)
+	require.NoError(t, m.Pause(boundary(t)))
+	for range 2 {
+		img, err := qemu.ScreenVia(boundary(t), m.Config().ToolSocket(), t.TempDir())
+		require.NoError(t, err)
+		samePicture(t, m, img)
+	}
+	_, err := qemu.ScreenVia(boundary(t), m.Config().ToolSocket()+"-none", t.TempDir())
+	require.Error(t, err)
+}
+
+// A display that has no surface, or does not answer, is not waited for.
+func TestADisplayThatShowsNothingInTimeIsReplacedByAScreendump(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	needDBus(t, m)
+	require.NoError(t, m.Pause(boundary(t)))
+	img, err := m.ScreenWithin(boundary(t), time.Nanosecond)
+	require.NoError(t, err)
+	samePicture(t, m, img)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = m.ScreenWithin(ctx, time.Hour)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -1,7 +1,9 @@
 package qemu
 
 import (
+	"context"
 	"errors"
+	"image"
 	"io"
 	"os/exec"
 	"testing"
@@ -70,6 +72,11 @@ func IsLoop(gaps []time.Duration, byHost int) bool {
 		}
 	}
 	return false
+}
+
+// ScreenWithin is Screen with another limit.
+func (m *Machine) ScreenWithin(ctx context.Context, limit time.Duration) (*image.NRGBA, error) {
+	return m.screenWithin(ctx, limit)
 }
 
 // WithoutDBusDisplay makes m the machine of a QEMU without one.

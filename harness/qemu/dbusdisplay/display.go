@@ -127,6 +127,9 @@ func (d *Display) register(ctx context.Context) error {
 	d.listener, d.img = conn, nil
 	closed := d.closed
 	d.mu.Unlock()
+	// NB: QEMU knows both connections by the same name, and may take the end of the former for
+	// that of this one.
+	context.AfterFunc(conn.Context(), func() { d.lost(conn) })
 	if former != nil {
 		former.Close()
 	}
@@ -183,6 +186,15 @@ func (d *Display) outdated() {
 	select {
 	case d.stale <- struct{}{}:
 	default:
+	}
+}
+
+// lost notes that QEMU has ended a listener's connection.
+func (d *Display) lost(conn *dbus.Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if conn == d.listener && !d.closed {
+		d.outdated()
 	}
 }
 

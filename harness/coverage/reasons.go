@@ -30,7 +30,7 @@ type source struct{ impossible, unasked []reason }
 // sources returns the sources that this coverage comes from.
 func (f Found) sources() (all []source) {
 	if f.Runs > 0 {
-		all = append(all, source{truthImpossible, nil})
+		all = append(all, source{truthImpossible, truthUnasked})
 	}
 	if f.Lanes > 0 {
 		all = append(all, source{laneImpossible, laneUnasked})
@@ -106,7 +106,6 @@ var truthImpossible = []reason{
 	{"message", "* migrate*", "the truth server does not migrate"},
 	{"message", "server display.inval_all_pixmaps", "only a server that a session has migrated to sends it"},
 	{"message", "server wait_for_channels", "the truth server has one display: no other shares its image cache"},
-	{"message", "server main.multi_media_time", "it goes with sound: there is none"},
 	{"message", "* *.quality_indicator", "spice-server neither sends it nor reads it"},
 	{"message", "client main.client_info", "spice-server does not read it"},
 	{"message", "* disconnecting", "spice-server and the client hang up without it"},
@@ -127,6 +126,11 @@ var truthImpossible = []reason{
 	{"capability", "main.*migrate", "the truth server does not migrate"},
 	{"feature", "rop noop", "spice-server sends nothing for it"},
 	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
+}
+
+// truthUnasked lists what the truth server may send but no step can rely on.
+var truthUnasked = []reason{
+	{"message", "server main.multi_media_time", "the server sends it when a client falls behind with a video: the host decides"},
 }
 
 // laneImpossible lists what a lane cannot carry.

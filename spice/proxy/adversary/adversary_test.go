@@ -120,8 +120,9 @@ func startOwn(t *testing.T) *own {
 	o := &own{consoles: &catalog{}, log: &buffer{}, audit: &buffer{}, tls: bundle, now: time.Now(), reasons: map[proxy.Reason]int{}}
 	o.Proxy, err = proxy.Start(t.Context(), proxy.Config{
 		TLS: bundle, Consoles: o.consoles, APIToken: apiToken, Audit: o.audit, ListenWebSocket: proxy.DefaultAddr,
-		Logger:           slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		HandshakeTimeout: 600 * time.Millisecond, DialTimeout: 600 * time.Millisecond, Linger: 50 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(o.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		// Short, for the cases that wait for it; but a good client on a busy host must be in time.
+		HandshakeTimeout: 2 * time.Second, DialTimeout: 2 * time.Second, Linger: 50 * time.Millisecond,
 		Now: func() time.Time {
 			o.mu.Lock()
 			defer o.mu.Unlock()

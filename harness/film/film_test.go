@@ -207,6 +207,27 @@ func TestOnlyWhatChangedIsInAFrame(t *testing.T) {
 	require.Equal(t, image.Rect(0, 0, 200, 100), f.Frames[2].Patches[0].Rect)
 }
 
+// Each colour of each pixel of a row counts, alone, and the fourth byte does not.
+func TestAPixelThatDiffersInOneColourIsSeen(t *testing.T) {
+	t.Parallel()
+	s := newScreen(9, 1)
+	clock, path := start(t, s, nil)
+	at, img := s.take(t, clock)
+	all := []shown{{at, img}}
+	for x := range 9 {
+		for byteOf := range 3 {
+			s.fill(image.Rect(x, 0, x+1, 1), func() uint32 { return 0x010101 & (1<<(8*byteOf+8) - 1) })
+			at, img := s.take(t, clock)
+			all = append(all, shown{at, img})
+		}
+	}
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, len(all), len(f.Frames), "pictures that are taken within a microsecond are frames, too")
+	requireShown(t, f, all)
+}
+
 func TestADisplayThatGoesComesBackAndChangesItsSizeIsFilmed(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 3))

@@ -20,7 +20,7 @@ import (
 const File = "screen.film"
 
 // A film is a sequence of records. Each is a line of JSON, the header, and then as many bytes of
-// PNG as the header says and a newline. Records with the same time and display are one frame.
+// PNG as the header says and a newline. A frame is a record, and as many after it as its More says.
 // The header's names are part of the format.
 type header struct {
 	TUS     int64  `json:"t_us"`
@@ -204,9 +204,10 @@ func (f *Film) add(h header, body []byte) {
 	if h.PNG == 0 {
 		return
 	}
+	follows := f.more > 0
 	f.more = h.More
 	patch := Patch{image.Rect(h.Rect[0], h.Rect[1], h.Rect[0]+h.Rect[2], h.Rect[1]+h.Rect[3]), body}
-	if n := len(f.Frames); n > 0 && !h.Key {
+	if n := len(f.Frames); n > 0 && follows && !h.Key {
 		last := &f.Frames[n-1]
 		if last.At == at && last.Display == h.Display && !last.Gone {
 			last.Patches = append(last.Patches, patch)

@@ -87,9 +87,10 @@ type Recorder struct {
 	// the film's frames have one order. It guards what follows.
 	looking  sync.Mutex
 	displays map[uint8]*display
-	floor    time.Time // the time of the newest frame or picture
-	queue    []shot    // frames to be written
-	waiting  int       // pixels in the queue
+	floor    time.Duration // the time of the newest frame or picture, if there is any
+	any      bool
+	queue    []shot // frames to be written
+	waiting  int    // pixels in the queue
 	copied   Pixels
 	spare    []byte // of a key frame that was written
 
@@ -214,13 +215,15 @@ func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Ti
 	return at, nil
 }
 
-// moment returns the time for a frame of something that happened at t: after all others.
+// moment returns the time for a frame of something that happened at t: after all others, and in
+// whole microseconds, which is what the film and the timeline count in.
 func (r *Recorder) moment(t time.Time) time.Time {
-	if !t.After(r.floor) {
-		t = r.floor.Add(time.Microsecond)
+	at := t.Sub(r.cfg.Clock).Truncate(time.Microsecond)
+	if r.any && at <= r.floor {
+		at = r.floor + time.Microsecond
 	}
-	r.floor = t
-	return t
+	r.floor, r.any = at, true
+	return r.cfg.Clock.Add(at)
 }
 
 // run looks at the screen when something was drawn on it, and writes what it sees.

@@ -7,7 +7,6 @@ import (
 	"image"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
@@ -194,21 +193,6 @@ func (l *Lane) locate(ctx context.Context, what string) (image.Point, error) {
 		return image.Point{}, err
 	}
 	return hit.Rect.Min.Add(hit.Rect.Max).Div(2), nil
-}
-
-// TypeInto clicks on what, types a line of text there, and waits until it is to be read on the
-// screen.
-func (l *Lane) TypeInto(ctx context.Context, what, line string) (text.Hit, error) {
-	if strings.ContainsAny(line, "\r\n") {
-		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "type into", Err: errors.New("want one line: what is typed must be to be read")}
-	}
-	if _, err := l.Click(ctx, what); err != nil {
-		return text.Hit{}, err
-	}
-	if err := l.Type(ctx, line); err != nil {
-		return text.Hit{}, err
-	}
-	return l.AwaitText(ctx, line)
 }
 
 // watchScreen lets wait watch the client's screen, and says what the lane knows of its end.

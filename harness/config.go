@@ -169,6 +169,8 @@ type Config struct {
 	test string
 	// startFailed gets a lane that did not come up, before it is torn down.
 	startFailed func(*Lane, error)
+	// leaked gets the secrets that a lane that did not come up has left in its files.
+	leaked func(error)
 	// defect is a fault that a test puts into the lane's parts.
 	defect defect
 	// patience limits, under KVM, the waits for equal pictures. Default: samePatience.

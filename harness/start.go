@@ -370,4 +370,9 @@ func (b *bringUp) failed(err error) {
 		b.leaveReplay(true)
 	}
 	close(b.closed)
+	if b.cfg.leaked != nil && b.dir != "" {
+		if err := b.searchSecrets(); err != nil {
+			b.cfg.leaked(err)
+		}
+	}
 }

@@ -147,6 +147,6 @@ func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
 	require.NoError(t, lane.Press(ctx, "Enter"))
 	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^│ +Device Manager +│$`)})
 	require.NoError(t, err)
-	_, err = lane.AwaitText(ctx, "Secure Boot Configuration")
+	_, err = lane.AwaitText(ctx, "OVMF Platform Configuration")
 	require.NoError(t, err)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy/adversary"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 const foreignParts = "../../../docs/foreign-parts.md"
@@ -112,10 +113,9 @@ func TestThePackFindsInEachProxyWhatTheDocumentSays(t *testing.T) {
 				ran++
 				require.NoError(t, r.After, c.Name)
 				got := r.Got
-				if strings.HasPrefix(got, "result-") {
-					got = "result-N" // whatever follows in QEMU's stream
-				}
 				switch expected, wrong := want[c.Name]; {
+				case wrong && expected == "result-N":
+					require.True(t, isResult(got) && got != c.Want || got == "closed", "%s: %s", c.Name, got)
 				case wrong:
 					require.Equal(t, expected, got, c.Name)
 				case !p.own && got == "closed" && slices.Contains(lostNowAndThen, c.Name):
@@ -127,6 +127,17 @@ func TestThePackFindsInEachProxyWhatTheDocumentSays(t *testing.T) {
 			t.Logf("%d cases, %d of them wrong", ran, len(want))
 		})
 	}
+}
+
+// isResult tells whether an answer is a number: where QEMU goes on with SASL, it is the length
+// of a list, which is 2 on Debian 13, a number that has a name.
+func isResult(got string) bool {
+	for r := range wire.ResultChannelNotAvailable + 1 {
+		if got == r.String() {
+			return true
+		}
+	}
+	return strings.HasPrefix(got, "result-")
 }
 
 // target is a lane's proxy. Silent clients are watched for a moment only: none of the proxies

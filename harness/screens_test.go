@@ -145,7 +145,7 @@ func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
 	}
 	require.NoError(t, lane.Press(ctx, "Down"))
 	require.NoError(t, lane.Press(ctx, "Enter"))
-	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^│ +Device Manager +│$`)})
+	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`│ +Device Manager +│`)})
 	require.NoError(t, err)
 	_, err = lane.AwaitText(ctx, "OVMF Platform Configuration")
 	require.NoError(t, err)

@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/internal/race"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -48,10 +49,15 @@ var (
 )
 
 // withinASecond waits until done is true. Its second is a hundred naps of 10 ms: on a host
-// that is busy with other things, it lasts as long as a second's work does.
+// that is busy with other things, it lasts as long as a second's work does. The race detector
+// makes that ten seconds.
 func withinASecond(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for range 100 {
+	naps := 100
+	if race.Enabled {
+		naps *= 10
+	}
+	for range naps {
 		if done() {
 			return
 		}

@@ -92,9 +92,27 @@ func (f Found) Print(w io.Writer) error {
 	return tw.Flush()
 }
 
+// nowhere lists what no source can carry.
+var nowhere = []reason{
+	{"message", "* *.quality_indicator", "spice-server neither sends it nor reads it"},
+	{"message", "client main.client_info", "spice-server does not read it"},
+	{"message", "* disconnecting", "spice-server and the client hang up without it"},
+	{"message", "server list", "spice-server sends no messages inside of others"},
+	{"message", "server display.mode", "drivers of the first QXL device only"},
+	{"message", "server display.reset", "drivers of the first QXL device only"},
+	{"capability", "display.a8_surface", "only clients announce it"},
+	{"capability", "display.codec_*", "only clients announce it"},
+	{"capability", "display.composite", "only clients announce it"},
+	{"capability", "display.lz4_compression", "only clients announce it"},
+	{"capability", "display.multi_codec", "only clients announce it"},
+	{"capability", "display.sized_stream", "only clients announce it"},
+	{"feature", "rop noop", "spice-server sends nothing for it"},
+	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
+}
+
 // truthImpossible lists what the truth server cannot carry. If the server can be made to send
 // something, add a step for it, not a line here.
-var truthImpossible = []reason{
+var truthImpossible = slices.Concat(nowhere, []reason{
 	{"message", "client inputs.*", "the truth server has no keyboard and no mouse"},
 	{"message", "server inputs.key_modifiers", "the truth server has no keyboard and no mouse"},
 	{"message", "server inputs.mouse_motion_ack", "the truth server has no keyboard and no mouse"},
@@ -106,27 +124,13 @@ var truthImpossible = []reason{
 	{"message", "* migrate*", "the truth server does not migrate"},
 	{"message", "server display.inval_all_pixmaps", "only a server that a session has migrated to sends it"},
 	{"message", "server wait_for_channels", "the truth server has one display: no other shares its image cache"},
-	{"message", "* *.quality_indicator", "spice-server neither sends it nor reads it"},
-	{"message", "client main.client_info", "spice-server does not read it"},
-	{"message", "* disconnecting", "spice-server and the client hang up without it"},
-	{"message", "server list", "spice-server sends no messages inside of others"},
-	{"message", "server display.mode", "drivers of the first QXL device only"},
-	{"message", "server display.reset", "drivers of the first QXL device only"},
 	{"message", "* display.gl_*", "a GL scanout is handed over on unix sockets only"},
 	{"message", "client display.preferred_video_codec_type", "the client decodes one codec, and so prefers none"},
 	{"capability", "display.pref_video_codec_type", "the client decodes one codec, and so prefers none"},
-	{"capability", "display.a8_surface", "only clients announce it"},
-	{"capability", "display.codec_*", "only clients announce it"},
-	{"capability", "display.composite", "only clients announce it"},
-	{"capability", "display.lz4_compression", "only clients announce it"},
-	{"capability", "display.multi_codec", "only clients announce it"},
-	{"capability", "display.sized_stream", "only clients announce it"},
 	{"capability", "display.gl_scanout", "a GL scanout is handed over on unix sockets only"},
 	{"capability", "inputs.*", "the truth server has no keyboard and no mouse"},
 	{"capability", "main.*migrate", "the truth server does not migrate"},
-	{"feature", "rop noop", "spice-server sends nothing for it"},
-	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
-}
+})
 
 // truthUnasked lists what the truth server may send but no step can rely on.
 var truthUnasked = []reason{
@@ -134,26 +138,11 @@ var truthUnasked = []reason{
 }
 
 // laneImpossible lists what a lane cannot carry.
-var laneImpossible = []reason{
-	{"capability", "display.a8_surface", "only clients announce it"},
-	{"capability", "display.codec_*", "only clients announce it"},
-	{"capability", "display.composite", "only clients announce it"},
-	{"capability", "display.lz4_compression", "only clients announce it"},
-	{"capability", "display.multi_codec", "only clients announce it"},
-	{"capability", "display.sized_stream", "only clients announce it"},
+var laneImpossible = slices.Concat(nowhere, []reason{
 	{"capability", "display.gl_scanout", "no machine of a lane draws with OpenGL"},
 	{"message", "* display.gl_*", "no machine of a lane draws with OpenGL"},
-	{"message", "* disconnecting", "spice-server and the client hang up without it"},
-	{"message", "server list", "spice-server sends no messages inside of others"},
-	{"message", "* *.quality_indicator", "spice-server neither sends it nor reads it"},
-	{"message", "client main.client_info", "spice-server does not read it"},
-	{"message", "server display.mode", "drivers of the first QXL device only"},
-	{"message", "server display.reset", "drivers of the first QXL device only"},
 	{"message", "server main.agent_connected", "spice-server tells the client its tokens, too: agent_connected_tokens"},
-	{"feature", "rop noop", "spice-server sends nothing for it"},
-	{"feature", "bitmap 1bit_le", "spice-server aborts on such images"},
-	{"feature", "bitmap 4bit_le", "spice-server aborts on such images"},
-}
+})
 
 // laneUnasked lists what a lane could carry but no test asks for.
 var laneUnasked = []reason{
@@ -167,6 +156,7 @@ var laneUnasked = []reason{
 	{"image", "from_cache_lossless", "no guest wants without loss what the cache has with loss"},
 	{"feature", "image cache_replace_me", "no guest wants without loss what the cache has with loss"},
 	{"feature", "image high_bits_set", "Beacon's native scene does not draw it"},
+	{"feature", "bitmap 1bit_le", "Beacon's native scene does not draw it"},
 	{"feature", "brush none", "Beacon's native scene does not draw it"},
 	{"feature", "composite component_alpha", "Beacon's native scene does not draw it"},
 	{"feature", "rop *", "Beacon's native scene does not draw it"},

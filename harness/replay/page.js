@@ -59,10 +59,10 @@ class Reel {
     let from = index;
     while (from > 0 && !this.frames[from].key && !this.frames[from].gone && from !== this.at + 1) from--;
     if (index < 0 || this.frames[index].gone) { this.at = index; return; }
-    const todo = this.frames.slice(from, index + 1);
-    const decoded = await Promise.all(todo.flatMap(f => (f.p || []).map(p => bitmap(p[4], p[5]))));
+    const ahead = this.frames.slice(from, index + 1);
+    const decoded = await Promise.all(ahead.flatMap(f => (f.p || []).map(p => bitmap(p[4], p[5]))));
     let n = 0;
-    for (const f of todo) {
+    for (const f of ahead) {
       if (f.key && (this.canvas.width !== f.size[0] || this.canvas.height !== f.size[1])) {
         this.canvas.width = f.size[0];
         this.canvas.height = f.size[1];

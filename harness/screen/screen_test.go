@@ -154,7 +154,7 @@ func TestANeedleIsAwaitedAndTheLastResultIsThereForItsEvidence(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, r.Matched())
 		require.Equal(t, second, time.Since(src.start))
-		time.Sleep(4 * second)
+		time.Sleep(4 * second) // the bubble's clock
 		r, err = screen.AwaitNeedle(within(t, 9*second), src, d, needle.Query{Tag: "menu"})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, `awaited "menu" on the screen, saw last "menu" is not on the screen: needle setup, area 1 at (0,0) has only`)

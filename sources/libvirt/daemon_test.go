@@ -171,6 +171,7 @@ func (d *daemon) start() error {
 	if err := <-started; err != nil {
 		return err
 	}
+	// Its socket is there before it listens, and nothing tells when it does.
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := net.Dial("unix", d.socket())
 		if err == nil {

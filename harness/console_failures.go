@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -150,6 +151,31 @@ func (w *consoleWatch) scan(console *serial.Log) *consoleScan {
 	return &consoleScan{consoleWatch: w, console: console, n: -1}
 }
 
+// A line that matches while the guest still writes it is complete when the guest pauses for
+// linePause. It may take lineLimit, which is less than consequenceGrace.
+const (
+	linePause = 100 * time.Millisecond
+	lineLimit = 400 * time.Millisecond
+)
+
+// settled returns the line as it is when the guest has written it to its end, so that an error has
+// all of its words.
+func (w *consoleScan) settled(line serial.Line) serial.Line {
+	limit, stop := context.WithTimeout(context.Background(), lineLimit)
+	defer stop()
+	r := w.console.Reader(line.N)
+	for !line.Complete && !line.Still {
+		ctx, cancel := context.WithTimeout(limit, linePause)
+		next, err := r.Look(ctx)
+		cancel()
+		if err != nil || next.N != line.N {
+			break
+		}
+		line = next
+	}
+	return line
+}
+
 // look checks one line of console, which may be a line that has grown since.
 func (w *consoleScan) look(line serial.Line) {
 	if line.N != w.n {
@@ -158,6 +184,9 @@ func (w *consoleScan) look(line serial.Line) {
 	for i, f := range w.failures {
 		if w.noted[i] || !w.matchers[i].Match(line) {
 			continue
+		}
+		if line = w.settled(line); !w.matchers[i].Match(line) {
+			continue // it was half of one text and half of the next
 		}
 		w.noted[i] = true
 		said := line.Find(f.Pattern)

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -167,11 +166,11 @@ func saying(t *testing.T, text, more string) string {
 func TestAGuestsLastWordsEndItsLane(t *testing.T) {
 	lanetest.AtOnce(t)
 	harness.RequireHost(t)
-	const fatal = "failures:\n  - name: fatal\n    pattern: \"^FATAL: \"\n"
+	// A host that is busy may pause the guest within a word.
+	const fatal = "failures:\n  - name: fatal\n    pattern: \"^FATAL: no (root|disk)\"\n"
 	for _, tc := range []struct{ name, says, more, want string }{
 		{"a prompt without a newline", "Welcome to GRUB!\r\n\r\nerror: no such device: 6f4e2c1a.\r\ngrub rescue> ", "", `boot loader rescue: "grub rescue> "`},
-		// The line is looked at while it is redrawn, too: "FATAL:  50%" for a moment.
-		{"a line that was redrawn", "loading 10%\rloading 50%\rFATAL: no root", strings.Replace(fatal, "^FATAL: ", "^FATAL: no root", 1), `fatal: "FATAL: no root"`},
+		{"a line that was redrawn", "loading 10%\rloading 50%\rFATAL: no root", fatal, `fatal: "FATAL: no root"`},
 		{"a line behind a control string", "\x1bP+q544E\x1b\\FATAL: no disk\r\n", fatal, `fatal: "FATAL: no disk"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

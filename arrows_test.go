@@ -121,6 +121,11 @@ var rules = []rule{
 		why:  "everything has verdicts and may write to the timeline: they must cost nothing",
 	},
 	{
+		from: []string{"harness/plan/result"},
+		only: []string{"std", "harness/verdict"},
+		why:  "results are read where nothing can run: in an archive, in a comparison",
+	},
+	{
 		from: []string{"harness/film"},
 		only: []string{"std", "github.com/klauspost/compress/...", "golang.org/x/sys/unix"},
 		why:  "a film is made of pixels from any source, and is also read where nothing draws",

@@ -3,6 +3,7 @@ package needle_test
 import (
 	"fmt"
 	"image"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -89,18 +90,60 @@ func BenchmarkOneColourWithAMarginOf100(b *testing.B) {
 	benchmark(b, n, needle.Query{}, screen, false)
 }
 
-func Benchmark200Alternatives(b *testing.B) {
-	for name, similarity := range map[string]float64{"exact": 0, "96": 96} {
-		b.Run(name, func(b *testing.B) {
-			var all []*needle.Needle
-			for i := range 200 {
-				n, err := needle.New(fmt.Sprint("n", i), []needle.Area{{X: 100 + i, Y: 2 * i, Width: 200, Height: 60, Type: needle.TypeMatch, Match: similarity}},
-					[]string{"t"}, console(1280, 800, uint64(100+i)))
-				require.NoError(b, err)
-				all = append(all, n)
+// landscape returns a screen like a photograph: soft shapes, with noise, in very many colours.
+func landscape(w, h int, seed uint64) *pixmap.Picture {
+	img := image.NewNRGBA(image.Rect(0, 0, w, h))
+	r := rand.New(rand.NewPCG(seed, 2))
+	wave := func(n int) []float64 {
+		at, by := 6*r.Float64(), 0.01+0.04*r.Float64()
+		values := make([]float64, n)
+		for i := range values {
+			values[i] = 60 * math.Sin(at+by*float64(i))
+		}
+		return values
+	}
+	for c := range 3 {
+		columns, rows := wave(w), wave(h)
+		for y := range h {
+			for x := range w {
+				img.Pix[img.PixOffset(x, y)+c] = uint8(125 + columns[x] + rows[y] + float64(r.IntN(7)))
 			}
-			benchmark(b, all, needle.Query{}, console(1280, 800, 1), false)
-		})
+		}
+	}
+	for i := 3; i < len(img.Pix); i += 4 {
+		img.Pix[i] = 0xff
+	}
+	return pixmap.Of(img)
+}
+
+func Benchmark200Alternatives(b *testing.B) {
+	for _, kind := range []struct {
+		name   string
+		screen func(w, h int, seed uint64) *pixmap.Picture
+	}{{"text", console}, {"photograph", landscape}} {
+		var pictures []*pixmap.Picture
+		for i := range 20 {
+			pictures = append(pictures, kind.screen(1280, 800, uint64(100+i)))
+		}
+		for name, similarity := range map[string]float64{"exact": 0, "96": 96} {
+			b.Run(kind.name+"/"+name, func(b *testing.B) {
+				var all []*needle.Needle
+				for i := range 200 {
+					n, err := needle.New(fmt.Sprint("n", i), []needle.Area{{X: 100 + i, Y: 2 * i, Width: 200, Height: 60, Type: needle.TypeMatch, Match: similarity}},
+						[]string{"t"}, pictures[i%len(pictures)])
+					require.NoError(b, err)
+					all = append(all, n)
+				}
+				benchmark(b, all, needle.Query{}, kind.screen(1280, 800, 1), false)
+			})
+		}
+	}
+}
+
+func BenchmarkNewNeedle(b *testing.B) {
+	p := console(1280, 800, 1)
+	for b.Loop() {
+		one(b, p, needle.Area{X: 160, Y: 160, Width: 400, Height: 300})
 	}
 }
 

@@ -1,7 +1,6 @@
 package needle
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"image"
@@ -30,15 +29,13 @@ type template struct {
 	anchored  bool
 	anchorPix uint64
 
-	// The probes are some of the compared pixels. If they differ too much, the others need no
-	// comparison.
-	probes []probe
+	// looks are compared first. If they differ too much, no pixel needs to be compared.
+	looks []look
 }
 
-// A probe is a pixel of a template.
-type probe struct {
-	at  image.Point
-	pix [4]byte
+// picture returns the template as a picture, also with the pixels that are not compared.
+func (t *template) picture() *pixmap.Picture {
+	return &pixmap.Picture{Pix: t.pix, Stride: 4 * t.w, Width: t.w, Height: t.h}
 }
 
 // A span is the pixels of a row from x0 up to x1.
@@ -96,7 +93,7 @@ func newTemplate(a *Area, p *pixmap.Picture, excluded []image.Rectangle) *templa
 		}
 	}
 	t.chooseAnchor()
-	t.chooseProbes()
+	t.chooseLooks()
 	return t
 }
 
@@ -132,33 +129,4 @@ func (t *template) chooseAnchor() {
 			t.anchored, t.anchor, t.anchorPix = true, image.Pt(x, y), pair
 		}
 	})
-}
-
-// chooseProbes picks pixels from all over the template that differ from its first colour, which is
-// often the background. In a template of one colour it picks any.
-func (t *template) chooseProbes() {
-	const most = 32
-	var all, marks []image.Point
-	var first []byte
-	for y, spans := range t.rows {
-		for _, sp := range spans {
-			for x := sp.x0; x < sp.x1; x++ {
-				pixel := t.pix[4*(y*t.w+x):][:4]
-				if first == nil {
-					first = pixel
-				}
-				all = append(all, image.Pt(x, y))
-				if !bytes.Equal(pixel, first) {
-					marks = append(marks, image.Pt(x, y))
-				}
-			}
-		}
-	}
-	if len(marks) == 0 {
-		marks = all
-	}
-	for i := range min(most, len(marks)) {
-		at := marks[i*len(marks)/min(most, len(marks))]
-		t.probes = append(t.probes, probe{at, [4]byte(t.pix[4*(at.Y*t.w+at.X):])})
-	}
 }

@@ -94,10 +94,11 @@ func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate 
 		a := lookedAt{t: t}
 		a.fit, a.ok = t.search(s)
 		if !a.ok {
-			// How well it fits at its place ranks the needles that do not match.
+			// How well it fits at its place ranks the needles that do not match. A sum above the limit
+			// for 0 % is as good as any other.
 			a.fit = fit{at: t.area.Rect().Min, sum: 1 << 40, pixels: t.pixels}
 			if t.visible(s, a.fit.at) > 0 {
-				a.fit, _ = t.errorAt(s, a.fit.at, 1<<62)
+				a.fit, _ = t.errorAt(s, a.fit.at, limit(0, t.pixels))
 			}
 		}
 		found.areas = append(found.areas, a)

@@ -48,6 +48,7 @@ func limit(need float64, pixels int) int64 {
 type scene struct {
 	*pixmap.Picture
 	masks []image.Rectangle
+	sums  *sums // of what was searched last
 }
 
 // A fit is how well a template fits at a place.
@@ -68,6 +69,8 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 		return t.searchExact(s, home)
 	}
 	whole, bestFar := limit(need, t.pixels), 0
+	places := t.places(s, home)
+	looking := t.looking(s, places)
 	try := func(at image.Point) {
 		most := whole
 		if t.touched(s, at) {
@@ -76,7 +79,7 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 				return
 			}
 			most = limit(need, pixels)
-		} else if t.probed(s, at, most) > most {
+		} else if looking.leastError(at, most) > most {
 			return
 		}
 		f, done := t.errorAt(s, at, most)
@@ -87,7 +90,6 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 			best, bestFar, ok = f, n, true
 		}
 	}
-	places := t.places(s, home)
 	if home.In(places) {
 		if try(home); best.equal {
 			return best, ok
@@ -269,23 +271,6 @@ func (t *template) errorAt(s *scene, at image.Point, most int64) (f fit, done bo
 	return f, f.sum <= most
 }
 
-// probed sums up the errors of the probes only, at a place that no mask touches. It stops when the
-// sum is above most.
-func (t *template) probed(s *scene, at image.Point, most int64) (sum int64) {
-	home := at.Y*s.Stride + 4*at.X
-	for i := range t.probes {
-		p := &t.probes[i]
-		got := s.Pix[home+p.at.Y*s.Stride+4*p.at.X:][:4]
-		if binary.LittleEndian.Uint32(got) == binary.LittleEndian.Uint32(p.pix[:]) {
-			continue
-		}
-		if sum += squares(p.pix[:], got); sum > most {
-			break
-		}
-	}
-	return sum
-}
-
 // squares returns what a pixel adds to the sum of errors.
 func squares(want, got []byte) (sum int64) {
 	for i := range 3 {
@@ -297,7 +282,7 @@ func squares(want, got []byte) (sum int64) {
 }
 
 // nearest returns the place where the template fits best, to show to a person. It compares some
-// pixels at each place, and all pixels at the best of these places.
+// sums at each place, and all pixels at the best of these places.
 func (t *template) nearest(s *scene) (best fit, found bool) {
 	home := t.area.Rect().Min
 	type place struct {
@@ -306,6 +291,7 @@ func (t *template) nearest(s *scene) (best fit, found bool) {
 	}
 	const finalists = 8
 	var places []place // the best, best first
+	looking := t.looking(s, t.places(s, home))
 	for d := range spiral(t.area.SearchMargin(), s.Picture) {
 		at := home.Add(d)
 		if !t.within(s, at) || t.touched(s, at) && t.visible(s, at) == 0 {
@@ -313,9 +299,11 @@ func (t *template) nearest(s *scene) (best fit, found bool) {
 		}
 		worst := int64(math.MaxInt64)
 		if len(places) == finalists {
-			worst = places[finalists-1].sum
+			if worst = places[finalists-1].sum; worst == 0 {
+				break
+			}
 		}
-		sum := t.probed(s, at, worst)
+		sum := looking.leastError(at, worst)
 		if sum >= worst {
 			continue
 		}

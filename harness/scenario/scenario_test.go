@@ -1,12 +1,15 @@
 package scenario_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/fixtures/digest"
@@ -15,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/internal/race"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // The lanes of these tests:
@@ -82,6 +86,45 @@ func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
 	last, ok := events[len(events)-1].(digest.Agent)
 	require.True(t, ok, "%v", events)
 	require.Equal(t, digest.CapabilitiesReceived, last.State)
+}
+
+// A frame of the digest holds what a key makes or what the agent makes, and not both.
+func TestAKeyAndTheClipboardOfOneMomentAreBothShown(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	lane := harness.Up(t, harness.Config{})
+	scenario.Run(t, lane, scenario.Suites("surfaces")...)
+	client := lanetest.Control(t, lane)
+	s, err := scenario.OpenStream(lane.Context(), lane)
+	require.NoError(t, err)
+	defer s.Close()
+	for i := range 30 {
+		key := uint16(2 + i%2) // 1 and 2, which switch the mode
+		var both errgroup.Group
+		both.Go(func() error { return client.SendKey(lane.Context(), key, control.Down) })
+		both.Go(func() error { return client.ClipboardSet(lane.Context(), fmt.Sprint("text ", i)) })
+		require.NoError(t, both.Wait())
+		seen := map[string]bool{}
+		for len(seen) < 3 {
+			ctx, cancel := context.WithTimeout(lane.Context(), lane.Scaled(5*time.Second))
+			_, err := s.Await(ctx, "a key, a switch of the mode and the clipboard", func(e digest.Event) bool {
+				switch e := e.(type) {
+				case digest.Scancode:
+					seen["key"] = e.Code == key
+				case digest.ModeSwitch:
+					seen["mode"] = true
+				case digest.Clipboard:
+					seen["clipboard"] = seen["clipboard"] || e.What == digest.DataReceived
+				}
+				return true
+			})
+			cancel()
+			require.NoError(t, err, "round %d: seen %v", i, seen)
+		}
+		require.NoError(t, client.SendKey(lane.Context(), key, control.Up))
+		_, err := s.Await(lane.Context(), "the key going up", func(e digest.Event) bool { return e.Tag() == digest.TagScancode })
+		require.NoError(t, err)
+	}
 }
 
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {

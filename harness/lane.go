@@ -15,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -54,6 +55,9 @@ type Lane struct {
 
 	// driver drives the client; nil without one, and with Config.ReleaseControl.
 	driver *control.Driver
+
+	// loadFonts returns the guest's fonts. Most lanes read no text, so they are loaded late.
+	loadFonts func() ([]*text.Font, error)
 
 	mu    sync.Mutex
 	state registry.State
@@ -98,6 +102,7 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 		return nil, err
 	}
 	l := &Lane{cfg: cfg, closing: make(chan struct{}), closed: make(chan struct{}), done: make(chan struct{})}
+	l.loadFonts = sync.OnceValues(func() ([]*text.Font, error) { return text.LoadAll(l.State().Fonts...) })
 	b := &bringUp{Lane: l}
 	if err := b.start(ctx); err != nil {
 		err = verdict.Classify("", b.blameState(err))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/fixtures/linux"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
@@ -41,6 +42,13 @@ func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 			return mc, verdict.Classify("fixture "+fx.Name, err)
 		}
 		mc.Image = image
+		if fx.Build == fixtures.BuildLinux {
+			guest, err := b.buildLinux(ctx)
+			if err != nil {
+				return mc, err
+			}
+			mc.Kernel, mc.Initrd = or(mc.Kernel, guest.Kernel), or(mc.Initrd, guest.Initrd)
+		}
 		mc.Kernel, mc.Initrd, mc.Append = or(mc.Kernel, fx.KernelPath()), or(mc.Initrd, fx.InitrdPath()), or(mc.Append, fx.Append)
 		if mc.MemoryMiB == 0 {
 			mc.MemoryMiB = fx.MemoryMiB
@@ -48,6 +56,7 @@ func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 		if mc.CPUs == 0 {
 			mc.CPUs = fx.CPUs
 		}
+		b.addFonts(fx.FontNames()...)
 		mc.Devices, mc.Audio, mc.Tablet, mc.Agent = fx.Devices, fx.Audio, fx.Tablet, fx.Agent
 		mc.BIOS = fx.Firmware == fixtures.BIOS || fx.Firmware == fixtures.NoFirmware
 	}
@@ -104,6 +113,36 @@ func (b *bringUp) image(ctx context.Context, fx *fixtures.Fixture) (string, erro
 		return "", err
 	}
 	return own, nil
+}
+
+// buildLinux returns the Linux guest, and builds it if necessary.
+func (b *bringUp) buildLinux(ctx context.Context) (*linux.Guest, error) {
+	if b.cfg.OnBegin != nil {
+		b.cfg.OnBegin("host (the first time, downloads and builds the Linux guest)")
+	}
+	guest, err := BuildLinux(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.addFonts(guest.Fonts...)
+	return guest, nil
+}
+
+// BuildLinux returns the Linux guest of the fixtures with "build: linux", in this user's cache
+// directory. It builds the guest if necessary. If the host lacks what that needs, the error is a
+// host fault.
+func BuildLinux(ctx context.Context) (*linux.Guest, error) {
+	guest, err := linux.Build(ctx, filepath.Join(host.CacheDir(), "fixtures"))
+	var missing *linux.MissingError
+	if errors.As(err, &missing) {
+		return nil, &verdict.Error{Verdict: verdict.Host, Err: err, Hint: missing.Hint}
+	}
+	return guest, verdict.Classify("", err)
+}
+
+// addFonts notes fonts that the guest may write in.
+func (b *bringUp) addFonts(names ...string) {
+	b.setState(func(s *registry.State) { s.Fonts = append(slices.Clip(s.Fonts), names...) })
 }
 
 // startMachine restores the machine or boots it, as findState has decided. If the saved state turns

@@ -55,7 +55,11 @@ func (s *Screen) Text() (*text.Grid, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	g, err := s.lane.textReader().Read(s.Picture)
+	reader, err := s.lane.textReader()
+	if err != nil {
+		return nil, err
+	}
+	g, err := reader.Read(s.Picture)
 	if err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "read text", Err: err}
 	}
@@ -65,11 +69,13 @@ func (s *Screen) Text() (*text.Grid, error) {
 // Text takes a picture and reads what is written on it.
 func (l *Lane) Text(ctx context.Context) (*text.Grid, error) { return l.Screen(ctx).Text() }
 
-func (l *Lane) textReader() text.Reader {
-	if len(l.cfg.Fonts) == 0 {
-		return text.Reader{}
+// textReader returns a reader with the fonts of the test, of the guest and of package text.
+func (l *Lane) textReader() (text.Reader, error) {
+	guest, err := l.loadFonts()
+	if err != nil {
+		return text.Reader{}, verdict.Classify("fonts of the guest", err)
 	}
-	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, text.Fonts())}
+	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, guest, text.Fonts())}, nil
 }
 
 // needles reads the directory of reference images. It is read again for each question: a test may
@@ -124,10 +130,14 @@ func (l *Lane) AwaitTextMatch(ctx context.Context, q screen.TextQuery) (text.Hit
 	if q.Pattern == nil {
 		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "await text", Err: errors.New("the query has no pattern")}
 	}
+	reader, err := l.textReader()
+	if err != nil {
+		return text.Hit{}, err
+	}
 	var hit text.Hit
-	err := l.watchScreen(ctx, "await text", func(ctx context.Context, src screen.Source) error {
+	err = l.watchScreen(ctx, "await text", func(ctx context.Context, src screen.Source) error {
 		var err error
-		hit, err = screen.AwaitText(ctx, src, l.textReader(), q)
+		hit, err = screen.AwaitText(ctx, src, reader, q)
 		return err
 	})
 	return hit, err

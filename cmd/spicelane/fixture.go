@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -109,6 +110,10 @@ func newFixtureVerify() *cobra.Command {
 				case err != nil:
 					// The image does not have the checksum of its entry: an assertion failed.
 					errs = append(errs, &verdict.Error{Verdict: verdict.Product, Err: err})
+				case f.Build != "":
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: has no image, it is built on this host\n", f.Name)
+				case f.Image == "":
+					fmt.Fprintf(cmd.OutOrStdout(), "%s: has no image\n", f.Name)
 				case f.SHA256 == "":
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: no sha256 to compare with; the image has %s\n", f.Name, sum)
 				default:
@@ -122,10 +127,30 @@ func newFixtureVerify() *cobra.Command {
 
 func newFixtureBuild() *cobra.Command {
 	return &cobra.Command{
-		Use:   "build",
-		Short: "Build the built-in images from source, in a checkout of this repository",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use:   "build [linux]",
+		Short: "Build the built-in images from source, or the Linux guest from packages",
+		Long: `Without a name, build the built-in images from source, in a checkout of this repository.
+
+With the name linux, build the Linux guest from packages of this host's distribution, unless that
+has been done. Lanes do that themselves when they need it; do it before if the host has no network
+later.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch arg(args, 0) {
+			case "":
+			case fixtures.BuildLinux:
+				guest, err := harness.BuildLinux(cmd.Context())
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\n%s\n", guest.Kernel, guest.Initrd)
+				for _, p := range guest.Packages {
+					fmt.Fprintf(cmd.OutOrStdout(), "from %s\n", p)
+				}
+				return nil
+			default:
+				return usage("fixture build: %q: only linux can be built by its name", args[0])
+			}
 			script := filepath.Join("scripts", "fixtures.sh")
 			if _, err := os.Stat(script); err != nil {
 				return usage("fixture build has to run at the root of a checkout: there is no %s here", script)

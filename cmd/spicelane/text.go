@@ -50,6 +50,11 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 			if err != nil {
 				return err
 			}
+			guest, err := fontsOf(arg(args, 0))
+			if err != nil {
+				return err
+			}
+			r.Fonts = append(guest, r.Fonts...)
 			if learn != "" {
 				return learnFont(screen, learn, known, cell, r.Origin)
 			}
@@ -87,15 +92,9 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 // textReader makes a reader of the flags.
 func textReader(fonts, origin []string) (text.Reader, error) {
 	var r text.Reader
-	for _, name := range fonts {
-		f, err := text.Load(name)
-		if err != nil {
-			return r, usage("--font: %w", err)
-		}
-		r.Fonts = append(r.Fonts, f)
-		if f.Width == 8 {
-			r.Fonts = append(r.Fonts, f.NineWide())
-		}
+	var err error
+	if r.Fonts, err = text.LoadAll(fonts...); err != nil {
+		return r, usage("--font: %w", err)
 	}
 	r.Fonts = append(r.Fonts, text.Fonts()...)
 	if len(origin) > 0 {
@@ -107,6 +106,19 @@ func textReader(fonts, origin []string) (text.Reader, error) {
 		r.Origin = &at
 	}
 	return r, nil
+}
+
+// fontsOf returns the fonts that the guest of a lane may write in; none without a lane's name.
+func fontsOf(name string) ([]*text.Font, error) {
+	if name == "" {
+		return nil, nil
+	}
+	s, err := findLane(name)
+	if err != nil {
+		return nil, err
+	}
+	fonts, err := text.LoadAll(s.Fonts...)
+	return fonts, verdict.Classify("fonts of the guest", err)
 }
 
 // screenOf takes the picture of a lane, of a control socket or of a file.

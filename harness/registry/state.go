@@ -65,6 +65,9 @@ type State struct {
 	VV            string     `json:"vv"`
 	ControlSocket string     `json:"control_socket"`
 	ConsoleUUID   string     `json:"console_uuid"`
+	// Fonts are the fonts that the guest may write in, besides those of this program: names or
+	// files.
+	Fonts []string `json:"fonts,omitempty"`
 
 	// RunDir is the directory of sockets and scratch files. It is removed with the lane.
 	RunDir string `json:"run_dir,omitempty"`

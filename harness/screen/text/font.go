@@ -218,6 +218,23 @@ func Load(name string) (*Font, error) {
 	return nil, fmt.Errorf("no font %q: it is neither one of this program's (beacon, ovmf), nor in %s, nor a file", name, consoleFonts)
 }
 
+// LoadAll loads fonts by their names, see [Load]. A font that is 8 pixels wide comes with its form of
+// 9 pixels, too.
+func LoadAll(names ...string) ([]*Font, error) {
+	var fonts []*Font
+	for _, name := range names {
+		f, err := Load(name)
+		if err != nil {
+			return nil, err
+		}
+		fonts = append(fonts, f)
+		if f.Width == 8 {
+			fonts = append(fonts, f.NineWide())
+		}
+	}
+	return fonts, nil
+}
+
 // maxFile limits a font's file: 65536 glyphs of 32×64 pixels.
 const maxFile = 16 << 20
 

@@ -56,21 +56,25 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 		fonts = Fonts()
 	}
 	var best *Grid
-	bestScore := 0
-	try := func(f *Font, at image.Point) (sure bool) {
+	bestScore, bestUnknown := 0, 0
+	try := func(f *Font, at image.Point) (whole bool) {
 		g := read(p, f, at)
-		s := g.score()
-		if s > bestScore {
-			best, bestScore = g, s
+		s, unknown := g.score(), g.UnknownCells()
+		if s > bestScore || s == bestScore && unknown < bestUnknown {
+			best, bestScore, bestUnknown = g, s, unknown
 		}
-		return s >= enough && g.UnknownCells() <= s
+		return s >= enough && unknown == 0
 	}
+	// NB: a grid with unknown cells may be in another font, which differs in a few characters.
 	for _, f := range fonts {
 		for _, at := range r.likely(p, f) {
 			if try(f, at) {
 				return best, nil
 			}
 		}
+	}
+	if bestScore >= enough && bestUnknown <= bestScore {
+		return best, nil
 	}
 	if r.Origin == nil {
 		for _, f := range fonts {

@@ -470,6 +470,30 @@ func TestTheGridIsFoundWhereverItBegins(t *testing.T) {
 	}
 }
 
+// Linux's console starts with a font that differs from console-setup's of the same name in a few
+// characters.
+func TestOfFontsThatDifferInAFewCharactersTheOneWithoutUnknownCellsIsTaken(t *testing.T) {
+	right := font(t, "ovmf")
+	similar, err := text.ParseHex("similar", bytes.Replace(right.Hex(), []byte("\n0076:00"), []byte("\n0076:81"), 1))
+	require.NoError(t, err)
+	require.NotEqual(t, right.Drawn('v', false, 0, 0), similar.Drawn('v', false, 0, 0))
+	const line = "seven vivid verses, every one of them read"
+	for _, fonts := range [][]*text.Font{{similar, right}, {right, similar}} {
+		p := blank(640, 380, black)
+		write(p, right, image.Pt(0, 0), grey, black, line)
+		g, err := text.Reader{Fonts: fonts}.Read(p)
+		require.NoError(t, err)
+		require.Equal(t, line, g.Line(0))
+		require.Equal(t, "ovmf", g.Font.Name)
+	}
+	// A font that lacks a character is still taken if there is no better one.
+	p := blank(640, 380, black)
+	write(p, right, image.Pt(0, 0), grey, black, line)
+	g, err := text.Reader{Fonts: []*text.Font{font(t, "beacon"), similar}}.Read(p)
+	require.NoError(t, err)
+	require.Equal(t, strings.ReplaceAll(line, "v", "\uFFFD"), g.Line(0))
+}
+
 func TestAPatternIsFoundInARegionWithTheEdgesThatItHas(t *testing.T) {
 	f := font(t, "ovmf")
 	p := blank(400, 300, black)

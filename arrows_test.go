@@ -142,6 +142,11 @@ var rules = []rule{
 		why:   "a report is made of what a run left behind, also where no lane can run",
 	},
 	{
+		from:  []string{"harness/archive"},
+		never: []string{"harness/qemu", "qmp/...", "spice/...", "harness/archive/s3store", "testing"},
+		why:   "an archive is read where no lane can run, and one in a directory without a client of an object storage",
+	},
+	{
 		from:  []string{"harness/drive"},
 		never: []string{"harness/qemu", "harness/host", "qmp/...", "spice", "spice/codec/..."},
 		why:   "a control socket may belong to any client: to drive one takes no machine and no SPICE client",

@@ -1,0 +1,496 @@
+package archive_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/spicelane/spicelane/harness/archive"
+	"github.com/spicelane/spicelane/harness/archive/archivetest"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("ARCHIVE_TEST_HOLD"); dir != "" {
+		holdForever(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func newDir(t *testing.T) archive.Dir { return archive.Dir{Path: t.TempDir(), NoSync: true} }
+
+func TestADirectoryIsAStore(t *testing.T) {
+	t.Parallel()
+	archivetest.TestStore(t, func(t *testing.T) archive.Store {
+		return archive.Dir{Path: filepath.Join(t.TempDir(), "made with the first object")}
+	})
+}
+
+// Some bits of a zstd frame have no meaning; only the seal sees those. One bit of each byte is
+// flipped, and every bit with SPICELANE_SOAK=full.
+func TestVerifyFindsEveryFlippedBit(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	a := archivetest.Open(t, d)
+	src := archivetest.Run(1)
+	src.Run.Cells = src.Run.Cells[:1]
+	_, err := a.Add(t.Context(), src)
+	require.NoError(t, err)
+	require.NoError(t, a.Pin(t.Context(), "run-0001"))
+	flips := 0
+	err = filepath.WalkDir(d.Path, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, _ := filepath.Rel(d.Path, path)
+		good, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for bit := range 8 * len(good) {
+			if os.Getenv("SPICELANE_SOAK") != "full" && bit%8 != bit/8%8 {
+				continue
+			}
+			bad := bytes.Clone(good)
+			bad[bit/8] ^= 1 << (bit % 8)
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				return err
+			}
+			v, err := a.Verify(t.Context())
+			if err != nil {
+				return fmt.Errorf("bit %d of %s: %w", bit, name, err)
+			}
+			if len(v.Faults) != 1 || v.Faults[0].Name != name {
+				return fmt.Errorf("bit %d of %s: the faults are %+v", bit, name, v.Faults)
+			}
+			flips++
+		}
+		return os.WriteFile(path, good, 0o600)
+	})
+	require.NoError(t, err)
+	archivetest.Intact(t, a, "run-0001")
+	t.Logf("%d flipped bits were found", flips)
+}
+
+func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	a := archivetest.Open(t, d)
+	for n := range 2 {
+		_, err := a.Add(t.Context(), archivetest.Run(n))
+		require.NoError(t, err)
+	}
+	files, err := a.Files(t.Context(), "run-0001")
+	require.NoError(t, err)
+	blob := func(i int) string { return "blobs/" + files[i].SHA256[:2] + "/" + files[i].SHA256 + ".zst" }
+	path := func(name string) string { return filepath.Join(d.Path, name) }
+	require.Equal(t, "cell-0/lane.txt", files[0].Path)
+	require.NoError(t, os.Remove(path(blob(0))))
+	require.NoError(t, os.Truncate(path(blob(2)), 20))
+	require.NoError(t, os.WriteFile(path("notes.txt"), []byte("mine"), 0o600))
+	record, err := os.ReadFile(path("runs/run-0000.zst"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path("runs/run-0007.zst"), record, 0o600))
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, f := range v.Faults {
+		got[f.Name] = f.Why + " " + strings.Join(f.Runs, " ")
+	}
+	require.Equal(t, map[string]string{
+		blob(0):             "it is missing run-0001",
+		blob(2):             got[blob(2)],
+		"notes.txt":         "it does not belong to an archive ",
+		"runs/run-0007.zst": "it is the record of run run-0000 ",
+	}, got)
+	require.Contains(t, got[blob(2)], "run-0001")
+
+	// What is damaged is discarded, and adding the run again heals it.
+	gone, err := a.Discard(t.Context())
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{blob(2), "notes.txt", "runs/run-0007.zst"}, gone)
+	_, err = a.Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	archivetest.Intact(t, a, "run-0000", "run-0001")
+}
+
+// A publish that fails at any of its calls leaves an archive in which the run is not seen, and nothing
+// else has changed. The next attempt succeeds.
+func TestAPublishThatFailsAtAnyMomentIsNotSeen(t *testing.T) {
+	t.Parallel()
+	whole := &archivetest.Failing{Store: newDir(t)}
+	_, err := archivetest.Open(t, whole).Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	for n := 2; n < whole.Calls(); n++ {
+		d := newDir(t)
+		_, err := archivetest.Open(t, d).Add(t.Context(), archivetest.Run(0))
+		require.NoError(t, err)
+		f := &archivetest.Failing{Store: d, Until: n + 1}
+		a, err := archive.Open(t.Context(), f, archive.Options{})
+		if err == nil {
+			_, err = a.Add(t.Context(), archivetest.Run(1))
+		}
+		clean := archivetest.Open(t, d)
+		if err == nil { // only the lock could not be removed
+			archivetest.Intact(t, clean, "run-0000", "run-0001")
+			continue
+		}
+		require.Equal(t, verdict.Host, verdict.Of(err), "call %d: %v", n, err)
+		require.ErrorContains(t, err, "no space left on device; the disk is full: free some space")
+		archivetest.Intact(t, clean, "run-0000")
+	}
+}
+
+func TestADiskThatIsFullInTheMiddleOfAPublishLeavesTheArchiveAsItWas(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+		t.Skipf("a small disk cannot be made here: %v", err)
+	}
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
+	d := archive.Dir{Path: filepath.Join(dir, "archive")}
+	a := archivetest.Open(t, d)
+	_, err := a.Add(t.Context(), archivetest.Run(0))
+	require.NoError(t, err)
+	big := archivetest.Run(1)
+	noise := make([]byte, 600<<10)
+	for i, x := 0, uint32(1); i < len(noise); i++ {
+		x = x*1664525 + 1013904223
+		noise[i] = byte(x >> 24)
+	}
+	big.Files.(fstest.MapFS)["cell-2/lane.txt"].Data = noise
+	_, err = a.Add(t.Context(), big)
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.Equal(t, verdict.Host, verdict.Of(err))
+	require.ErrorContains(t, err, "free some space or choose another directory")
+	archivetest.Intact(t, a, "run-0000")
+	_, err = a.Prune(t.Context(), archive.Retention{})
+	require.NoError(t, err, "what the failed publish left can be removed though the disk is full")
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, v.Unused)
+	_, err = a.Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	archivetest.Intact(t, a, "run-0000", "run-0001")
+}
+
+// slow is a store whose blobs are never finished.
+type slow struct {
+	archive.Dir
+	reached chan struct{}
+}
+
+func (s slow) Stat(ctx context.Context, name string) (archive.Object, error) {
+	if strings.HasPrefix(name, "blobs/") {
+		close(s.reached)
+		<-ctx.Done()
+		return archive.Object{}, ctx.Err()
+	}
+	return s.Dir.Stat(ctx, name)
+}
+
+// holdForever is a process that stands still while it adds a run.
+func holdForever(dir string) {
+	s := slow{archive.Dir{Path: dir}, make(chan struct{})}
+	a, err := archive.Open(context.Background(), s, archive.Options{})
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		<-s.reached
+		fmt.Println("held")
+	}()
+	src := archivetest.Run(1)
+	src.Run.Cells = nil // so that run.json is its only content
+	_, err = a.Add(context.Background(), src)
+	panic(err)
+}
+
+func TestTheLockOfAProcessThatWasKilledEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "ARCHIVE_TEST_HOLD="+d.Path)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	said := make([]byte, 5)
+	_, err = out.Read(said)
+	require.NoError(t, err)
+	require.Equal(t, "held\n", string(said))
+
+	a := archivetest.Open(t, d)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errors.New("it still writes"))
+	defer cancel()
+	_, err = a.Prune(ctx, archive.Retention{})
+	var locked *archive.LockError
+	require.ErrorAs(t, err, &locked)
+	require.Contains(t, locked.Process, fmt.Sprintf("process %d on ", cmd.Process.Pid))
+	require.ErrorContains(t, err, "it still writes")
+
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	_, err = a.Prune(t.Context(), archive.Retention{}) // DefaultLease is a minute
+	require.NoError(t, err)
+}
+
+// The lock of a holder on another computer ends after a lease without a sign of life, whatever the
+// time of day is here.
+func TestTheLockOfAVanishedHostEndsAfterItsLease(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	foreign := `{"holder":"x","process":"process 7 on elsewhere","kernel":"other","pid":7,"start":"1","beat":1}`
+	require.NoError(t, d.Put(t.Context(), "locks/exclusive", strings.NewReader(foreign), int64(len(foreign)), true))
+	clock := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
+	a, err := archive.Open(t.Context(), d, archive.Options{Lease: 200 * time.Millisecond, Now: func() time.Time { return clock }})
+	require.NoError(t, err)
+	began := time.Now()
+	_, err = a.Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, time.Since(began), 200*time.Millisecond)
+	archivetest.Intact(t, a, "run-0001")
+}
+
+func ids(records []*archive.Record) []string {
+	all := []string{}
+	for _, r := range records {
+		all = append(all, r.ID)
+	}
+	return all
+}
+
+func TestRetentionKeepsTheNewestRunsWithinItsLimits(t *testing.T) {
+	t.Parallel()
+	day := 24 * time.Hour
+	for name, c := range map[string]struct {
+		keep archive.Retention
+		pin  string
+		want []string
+	}{
+		"no limit":                        {archive.Retention{}, "", []string{"run-0003", "run-0002", "run-0001", "run-0000"}},
+		"by count":                        {archive.Retention{Runs: 2}, "", []string{"run-0003", "run-0002"}},
+		"by age":                          {archive.Retention{Age: day}, "", []string{"run-0003", "run-0002"}},
+		"by bytes":                        {archive.Retention{Bytes: 1}, "", []string{}},
+		"some stay whatever":              {archive.Retention{Bytes: 1, AtLeast: 1}, "", []string{"run-0003"}},
+		"a pinned run stays":              {archive.Retention{Age: day}, "run-0000", []string{"run-0003", "run-0002", "run-0000"}},
+		"a pinned run counts":             {archive.Retention{Runs: 2}, "run-0000", []string{"run-0003", "run-0000"}},
+		"a dry run says what it would do": {archive.Retention{Runs: 1, DryRun: true}, "", []string{"run-0003", "run-0002", "run-0001", "run-0000"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := archivetest.Open(t, newDir(t))
+			for n := range 4 {
+				_, err := a.Add(t.Context(), archivetest.Run(n))
+				require.NoError(t, err)
+			}
+			if c.pin != "" {
+				require.NoError(t, a.Pin(t.Context(), c.pin))
+			}
+			p, err := a.Prune(t.Context(), c.keep)
+			require.NoError(t, err)
+			all, err := a.List(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, c.want, ids(all))
+			archivetest.Intact(t, a, c.want...)
+			v, err := a.Verify(t.Context())
+			require.NoError(t, err)
+			require.Zero(t, v.Unused)
+			if c.keep.DryRun {
+				require.Equal(t, []string{"run-0002", "run-0001", "run-0000"}, p.Runs)
+				return
+			}
+			require.Len(t, p.Runs, 4-len(c.want))
+			require.Equal(t, len(c.want), p.Kept)
+		})
+	}
+}
+
+func TestRetentionByBytesCountsSharedContentOnce(t *testing.T) {
+	t.Parallel()
+	a := archivetest.Open(t, newDir(t))
+	for n := range 4 {
+		_, err := a.Add(t.Context(), archivetest.Run(n))
+		require.NoError(t, err)
+	}
+	p, err := a.Prune(t.Context(), archive.Retention{Runs: 2, DryRun: true})
+	require.NoError(t, err)
+	limit := p.KeptBytes
+	p, err = a.Prune(t.Context(), archive.Retention{Bytes: limit, DryRun: true})
+	require.NoError(t, err)
+	require.Equal(t, 2, p.Kept)
+	p, err = a.Prune(t.Context(), archive.Retention{Bytes: limit - 1, DryRun: true})
+	require.NoError(t, err)
+	require.Equal(t, 1, p.Kept)
+}
+
+func TestAClockThatJumpsMakesNoRunLookOld(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		now  time.Time
+		odd  time.Time // when one more run began
+		want []string
+	}{
+		"the clock here is ahead":             {now: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), want: []string{"run-0003", "run-0002"}},
+		"a host's clock was ahead":            {now: time.Date(2026, 1, 4, 0, 0, 0, 0, time.UTC), odd: time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), want: []string{"odd", "run-0003", "run-0002"}},
+		"the clock here is behind all runs":   {now: time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), want: []string{"run-0003", "run-0002", "run-0001", "run-0000"}},
+		"a host's clock was at its beginning": {now: time.Date(2026, 1, 4, 0, 0, 0, 0, time.UTC), odd: time.Unix(0, 0).UTC(), want: []string{"run-0003", "run-0002"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, err := archive.Open(t.Context(), newDir(t), archive.Options{Now: func() time.Time { return c.now }})
+			require.NoError(t, err)
+			for n := range 4 {
+				_, err := a.Add(t.Context(), archivetest.Run(n))
+				require.NoError(t, err)
+			}
+			if !c.odd.IsZero() {
+				src := archivetest.Run(4)
+				src.Run.ID, src.Run.Began = "odd", c.odd
+				_, err := a.Add(t.Context(), src)
+				require.NoError(t, err)
+			}
+			_, err = a.Prune(t.Context(), archive.Retention{Age: 24 * time.Hour})
+			require.NoError(t, err)
+			all, err := a.List(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, c.want, ids(all))
+		})
+	}
+}
+
+func TestAnEpochThatIsCutOffOrDamagedAddsNoRun(t *testing.T) {
+	t.Parallel()
+	from := archivetest.Open(t, newDir(t))
+	for n := range 2 {
+		_, err := from.Add(t.Context(), archivetest.Run(n))
+		require.NoError(t, err)
+	}
+	require.NoError(t, from.Pin(t.Context(), "run-0001"))
+	var epoch bytes.Buffer
+	_, err := from.Export(t.Context(), &epoch, func(*archive.Record) bool { return true })
+	require.NoError(t, err)
+	whole := epoch.Bytes()
+	to := archivetest.Open(t, newDir(t))
+	for cut := 0; cut < len(whole)-1024; cut += 511 { // a tar file ends with two empty blocks
+		_, err := to.Import(t.Context(), bytes.NewReader(whole[:cut]))
+		if err == nil { // only the padding of the last member is missing
+			require.Greater(t, cut, len(whole)-1536)
+			archivetest.Intact(t, to, "run-0000", "run-0001")
+			to = archivetest.Open(t, newDir(t))
+			continue
+		}
+		archivetest.Intact(t, to)
+	}
+	for at := 600; at < len(whole)-1024; at += 97 {
+		bad := bytes.Clone(whole)
+		bad[at] ^= 0x40
+		done, err := to.Import(t.Context(), bytes.NewReader(bad))
+		if err == nil { // the bit was in a header's field that nobody reads, or in the padding
+			require.NotNil(t, done)
+			archivetest.Intact(t, to, "run-0000", "run-0001")
+			to = archivetest.Open(t, newDir(t))
+			continue
+		}
+		archivetest.Intact(t, to)
+	}
+	done, err := to.Import(t.Context(), bytes.NewReader(whole))
+	require.NoError(t, err)
+	require.Equal(t, []string{"run-0000", "run-0001"}, done.Runs)
+	pinned, err := to.Pins(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"run-0001": true}, pinned)
+
+	// Unpacked by tar, it is an archive.
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "epoch.tar")
+	n, err := from.ExportFile(t.Context(), file, func(r *archive.Record) bool { return r.InEpoch("2026-01") })
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	out, err := exec.Command("tar", "xf", file, "-C", dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, os.Remove(filepath.Join(dir, "epoch.json")))
+	archivetest.Intact(t, archivetest.Open(t, archive.Dir{Path: dir}), "run-0000", "run-0001")
+}
+
+func TestAnEpochIsAYearAMonthOrADay(t *testing.T) {
+	t.Parallel()
+	r := &archive.Record{Began: time.Date(2026, 11, 30, 23, 30, 0, 0, time.FixedZone("west", -3600))}
+	for name, want := range map[string]bool{"": true, "2026": true, "2026-12": true, "2026-12-01": true, "2026-11": false, "2026-1": false, "202": false} {
+		require.Equal(t, want, r.InEpoch(name), name)
+	}
+}
+
+func TestADirectoryWithOtherFilesIsNoArchive(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	require.NoError(t, os.WriteFile(filepath.Join(d.Path, "letter.txt"), nil, 0o600))
+	_, err := archive.Open(t.Context(), d, archive.Options{})
+	require.EqualError(t, err, "archive "+d.Path+": it is no archive: it has letter.txt; choose an empty or a new place")
+}
+
+func TestAResultIsTrustedOnlyForTheSameBuildAndOnlyIfItIsAboutTheProduct(t *testing.T) {
+	t.Parallel()
+	a := archivetest.Open(t, newDir(t))
+	src := archivetest.Run(1)
+	id, cell := src.Run.Cells[0].Identity, src.Run.Cells[0].ID
+	_, err := a.Add(t.Context(), src)
+	require.NoError(t, err)
+	newer := func(n int, change func(*result.Cell)) {
+		src := archivetest.Run(n)
+		src.Run.Cells[0].Identity = id
+		change(&src.Run.Cells[0])
+		_, err := a.Add(t.Context(), src)
+		require.NoError(t, err)
+	}
+	newer(10, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Host })
+	newer(11, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Harness })
+	newer(12, func(c *result.Cell) { c.Outcome = result.Skipped })
+	newer(13, func(c *result.Cell) { c.ReusedFrom = "run-0001" })
+	newer(14, func(c *result.Cell) { c.Attempts = append(c.Attempts, c.Attempts[0]) })
+	found, err := a.Trusted(t.Context(), cell, id)
+	require.NoError(t, err)
+	require.NotNil(t, found)
+	require.Equal(t, "run-0001", found.Run.ID)
+	newer(15, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Product })
+	found, err = a.Trusted(t.Context(), cell, id)
+	require.NoError(t, err)
+	require.Equal(t, "run-0015", found.Run.ID)
+
+	for name, other := range map[string]map[string]string{"another build": {"lane/qemu": "10"}, "nothing": nil} {
+		found, err := a.Trusted(t.Context(), cell, other)
+		require.NoError(t, err)
+		require.Nil(t, found, name)
+	}
+	found, err = a.Trusted(t.Context(), "another cell", id)
+	require.NoError(t, err)
+	require.Nil(t, found)
+}
+
+func TestEvidenceThatIsNotThereIsAnErrorUnlessItMayBe(t *testing.T) {
+	t.Parallel()
+	a := archivetest.Open(t, newDir(t))
+	src := archivetest.Run(1)
+	delete(src.Files.(fstest.MapFS), "cell-1/lane.txt")
+	_, err := a.Add(t.Context(), src)
+	require.ErrorContains(t, err, "run run-0001: its evidence cell-1/lane.txt is not there")
+	require.ErrorContains(t, err, "--allow-missing leaves it out")
+	archivetest.Intact(t, a)
+	src.AllowMissing = true
+	added, err := a.Add(t.Context(), src)
+	require.NoError(t, err)
+	require.Equal(t, []string{"cell-1/lane.txt"}, added.Missing)
+	archivetest.Intact(t, a, "run-0001")
+}

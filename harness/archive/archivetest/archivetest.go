@@ -1,0 +1,453 @@
+// Package archivetest has the tests that every store of archives has to pass, and a store that fails.
+package archivetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/archive"
+	"github.com/spicelane/spicelane/harness/plan/result"
+)
+
+// TestStore runs all tests against empty stores.
+func TestStore(t *testing.T, empty func(t *testing.T) archive.Store) {
+	for name, test := range map[string]func(*testing.T, archive.Store){
+		"objects are stored, replaced, listed and deleted":          objects,
+		"of many who create the same object one succeeds":           creators,
+		"names that lead elsewhere are refused":                     badNames,
+		"a cancelled call stores nothing":                           cancelled,
+		"a run can be added, listed, read and verified":             wholeRun,
+		"two archives become one without loss or duplicate":         merged,
+		"writers and the one who deletes do not disturb each other": together,
+		"a store that fails every third call loses nothing":         everyThird,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, empty(t))
+		})
+	}
+}
+
+func put(t *testing.T, s archive.Store, name, text string) {
+	t.Helper()
+	require.NoError(t, s.Put(t.Context(), name, strings.NewReader(text), int64(len(text)), false))
+}
+
+func get(t *testing.T, s archive.Store, name string) string {
+	t.Helper()
+	rc, err := s.Get(t.Context(), name)
+	require.NoError(t, err)
+	b, err := io.ReadAll(rc)
+	require.NoError(t, err)
+	require.NoError(t, rc.Close())
+	return string(b)
+}
+
+func list(t *testing.T, s archive.Store, prefix string) []string {
+	t.Helper()
+	all := []string{}
+	for o, err := range s.List(t.Context(), prefix) {
+		require.NoError(t, err)
+		all = append(all, fmt.Sprintf("%s %d", o.Name, o.Bytes))
+	}
+	slices.Sort(all)
+	return all
+}
+
+func objects(t *testing.T, s archive.Store) {
+	require.Empty(t, list(t, s, ""))
+	require.Empty(t, list(t, s, "runs/"))
+	_, err := s.Get(t.Context(), "runs/a")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	_, err = s.Stat(t.Context(), "runs/a")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, s.Delete(t.Context(), "runs/a"), "to delete what is not there is no error")
+
+	put(t, s, "runs/a", "first")
+	put(t, s, "runs/b", "b")
+	put(t, s, "blobs/ab/c.zst", strings.Repeat("long ", 100_000))
+	require.Equal(t, "first", get(t, s, "runs/a"))
+	put(t, s, "runs/a", "second, longer")
+	require.Equal(t, "second, longer", get(t, s, "runs/a"))
+	require.Equal(t, strings.Repeat("long ", 100_000), get(t, s, "blobs/ab/c.zst"))
+	require.Equal(t, []string{"blobs/ab/c.zst 500000", "runs/a 14", "runs/b 1"}, list(t, s, ""))
+	require.Equal(t, []string{"runs/a 14", "runs/b 1"}, list(t, s, "runs/"))
+	o, err := s.Stat(t.Context(), "runs/a")
+	require.NoError(t, err)
+	require.Equal(t, archive.Object{Name: "runs/a", Bytes: 14}, o)
+	_, err = s.Stat(t.Context(), "runs")
+	require.ErrorIs(t, err, fs.ErrNotExist, "the beginning of a name is no object")
+
+	// The body is read from its beginning, wherever it stands.
+	body := strings.NewReader("from the beginning")
+	_, err = body.Seek(0, io.SeekEnd)
+	require.NoError(t, err)
+	_ = s.Put(t.Context(), "runs/c", body, body.Size(), false)
+	err = s.Put(t.Context(), "runs/short", strings.NewReader("abc"), 5, false)
+	require.Error(t, err, "a body that is too short")
+	_, err = s.Stat(t.Context(), "runs/short")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+
+	require.NoError(t, s.Delete(t.Context(), "runs/a"))
+	_, err = s.Get(t.Context(), "runs/a")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, s.Sweep(t.Context()))
+	require.NotEmpty(t, s.Location())
+}
+
+func creators(t *testing.T, s archive.Store) {
+	var won atomic.Int32
+	var winner atomic.Value
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			text := fmt.Sprintf("writer %d", i)
+			err := s.Put(t.Context(), "runs/same", strings.NewReader(text), int64(len(text)), true)
+			if err == nil {
+				won.Add(1)
+				winner.Store(text)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1, won.Load())
+	require.Equal(t, winner.Load(), get(t, s, "runs/same"))
+}
+
+func badNames(t *testing.T, s archive.Store) {
+	for _, name := range []string{"", "/etc/x", "../x", "a/../../x", "a//b", "./a"} {
+		require.Error(t, s.Put(t.Context(), name, strings.NewReader("x"), 1, false), "%q", name)
+	}
+	require.Empty(t, list(t, s, ""))
+}
+
+func cancelled(t *testing.T, s archive.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, s.Put(ctx, "runs/a", strings.NewReader("x"), 1, false), context.Canceled)
+	_, err := s.Get(ctx, "runs/a")
+	require.ErrorIs(t, err, context.Canceled)
+	require.Empty(t, list(t, s, ""))
+}
+
+// Run returns a run with cells and evidence that depend on n. Runs of consecutive n share most of
+// their files.
+func Run(n int) archive.Source {
+	files := fstest.MapFS{}
+	r := &result.Run{Schema: result.Schema, ID: fmt.Sprintf("run-%04d", n), Plan: result.Plan{Name: "matrix", File: "matrix.yaml"},
+		Began: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(n) * 24 * time.Hour), TookMS: 1000, Outcome: result.Success}
+	for i, display := range []string{"qxl", "virtio", "std"} {
+		id := map[string]string{"lane/qemu": "7.2.22", "lane/proxy": fmt.Sprintf("builtin %d", n/2), "lane/config": "display " + display}
+		at := result.Attempt{N: 1, Began: r.Began, TookMS: 10, Outcome: result.Success, Identity: id}
+		for path, text := range map[string]string{
+			"serial.log": "Hello from Beacon\n" + strings.Repeat("the same in every run\n", 100),
+			"lane.txt":   fmt.Sprintf("run %d, %s", n, display),
+		} {
+			path = fmt.Sprintf("cell-%d/%s", i, path)
+			files[path] = &fstest.MapFile{Data: []byte(text)}
+			at.Evidence = append(at.Evidence, result.Evidence{Path: path, Kind: result.KindLane, Bytes: int64(len(text))})
+		}
+		slices.SortFunc(at.Evidence, func(x, y result.Evidence) int { return strings.Compare(x.Path, y.Path) })
+		r.Cells = append(r.Cells, result.Cell{ID: "boot (display=" + display + ")", Job: "boot", Outcome: result.Success, TookMS: 10,
+			Identity: id, Attempts: []result.Attempt{at}})
+	}
+	return archive.Source{Run: r, Files: files}
+}
+
+// Open opens the archive in a store.
+func Open(t *testing.T, s archive.Store) *archive.Archive {
+	t.Helper()
+	a, err := archive.Open(t.Context(), s, archive.Options{})
+	require.NoError(t, err)
+	return a
+}
+
+// Intact fails the test if the archive has a fault, or other runs than these.
+func Intact(t *testing.T, a *archive.Archive, ids ...string) {
+	t.Helper()
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, v.Faults)
+	all, err := a.List(t.Context())
+	require.NoError(t, err)
+	got := []string{}
+	for _, r := range all {
+		got = append(got, r.ID)
+	}
+	require.ElementsMatch(t, ids, got)
+}
+
+func wholeRun(t *testing.T, s archive.Store) {
+	a := Open(t, s)
+	src := Run(1)
+	added, err := a.Add(t.Context(), src)
+	require.NoError(t, err)
+	require.False(t, added.Known)
+	// run.json, the list, one serial.log for all, and lane.txt of each.
+	require.Equal(t, 6, added.Stored)
+	require.Equal(t, 2, added.Shared)
+	again, err := Open(t, s).Add(t.Context(), src)
+	require.NoError(t, err)
+	require.True(t, again.Known)
+	require.Zero(t, again.Stored)
+	Intact(t, a, "run-0001")
+
+	r, err := a.Run(t.Context(), "run-0001")
+	require.NoError(t, err)
+	require.Equal(t, src.Run, r)
+	files, err := a.Files(t.Context(), "run-0001")
+	require.NoError(t, err)
+	require.Len(t, files, 6)
+	for _, f := range files {
+		rc, err := a.OpenFile(t.Context(), f)
+		require.NoError(t, err)
+		b, err := io.ReadAll(rc)
+		require.NoError(t, err)
+		require.NoError(t, rc.Close())
+		want, err := fs.ReadFile(src.Files, f.Path)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(b), f.Path)
+	}
+	_, err = a.Run(t.Context(), "run-0002")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func merged(t *testing.T, s archive.Store) {
+	a, b := Open(t, s), Open(t, archive.Dir{Path: t.TempDir(), NoSync: true})
+	for n := range 4 {
+		_, err := a.Add(t.Context(), Run(n))
+		require.NoError(t, err)
+		_, err = b.Add(t.Context(), Run(n+2))
+		require.NoError(t, err)
+	}
+	// A different run of the same name is in both.
+	clash := Run(9)
+	_, err := a.Add(t.Context(), clash)
+	require.NoError(t, err)
+	clash = Run(9)
+	clash.Run.Cells[0].Outcome = result.Failure
+	_, err = b.Add(t.Context(), clash)
+	require.NoError(t, err)
+
+	var epoch, twice bytes.Buffer
+	n, err := b.Export(t.Context(), &epoch, func(*archive.Record) bool { return true })
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+	_, err = b.Export(t.Context(), &twice, func(*archive.Record) bool { return true })
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(epoch.Bytes(), twice.Bytes()), "the same runs give the same file")
+	done, err := a.Import(t.Context(), bytes.NewReader(epoch.Bytes()))
+	require.NoError(t, err)
+	require.Len(t, done.Runs, 3, "%+v", done)
+	require.ElementsMatch(t, []string{"run-0002", "run-0003"}, done.Known)
+	other := done.Renamed["run-0009"]
+	require.Regexp(t, `^run-0009~[0-9a-f]{16}$`, other)
+	all := []string{"run-0000", "run-0001", "run-0002", "run-0003", "run-0004", "run-0005", "run-0009", other}
+	Intact(t, a, all...)
+	done, err = a.Import(t.Context(), bytes.NewReader(epoch.Bytes()))
+	require.NoError(t, err)
+	require.Empty(t, done.Runs, "the same file again adds nothing")
+	require.Zero(t, done.Blobs)
+	Intact(t, a, all...)
+	r, err := a.Run(t.Context(), other)
+	require.NoError(t, err)
+	require.Equal(t, result.Failure, r.Cells[0].Outcome)
+}
+
+func together(t *testing.T, s archive.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var deleting sync.WaitGroup
+	deleting.Go(func() {
+		a := Open(t, s)
+		for ctx.Err() == nil {
+			if _, err := a.Prune(ctx, archive.Retention{}); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	var writing sync.WaitGroup
+	var ids []string
+	for w := range 3 {
+		for i := range 3 {
+			ids = append(ids, fmt.Sprintf("run-%04d", 10*w+i))
+		}
+		writing.Go(func() {
+			a := Open(t, s)
+			for i := range 3 {
+				if _, err := a.Add(t.Context(), Run(10*w+i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writing.Wait()
+	cancel()
+	deleting.Wait()
+	a := Open(t, s)
+	Intact(t, a, ids...)
+	require.Empty(t, list(t, s, "locks/"), "all locks have been released")
+}
+
+func everyThird(t *testing.T, s archive.Store) {
+	f := &Failing{Store: s, Every: 3}
+	a := Open(t, f)
+	for n := range 3 {
+		_, err := a.Add(t.Context(), Run(n))
+		require.NoError(t, err)
+	}
+	p, err := a.Prune(t.Context(), archive.Retention{Runs: 2})
+	require.NoError(t, err)
+	require.Equal(t, []string{"run-0000"}, p.Runs)
+	Intact(t, a, "run-0001", "run-0002")
+	require.Greater(t, f.Failed(), 20)
+	Intact(t, Open(t, s), "run-0001", "run-0002")
+}
+
+// Failing is a store whose calls fail.
+type Failing struct {
+	archive.Store
+	// Every is the number of which each call with a multiple fails for a temporary reason: half of
+	// them before they do anything, the others after they have done it.
+	Every int
+	// Until is the number of the first call that fails for good, and all after it; 0 means never.
+	Until int
+	// Err is the error of those; nil means syscall.ENOSPC.
+	Err error
+
+	mu     sync.Mutex
+	calls  int
+	failed int
+}
+
+type hiccup struct{ call int }
+
+func (h hiccup) Error() string { return fmt.Sprintf("call %d failed on purpose", h.call) }
+func (hiccup) Temporary() bool { return true }
+
+// Calls returns the number of calls so far.
+func (f *Failing) Calls() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
+// Failed returns the number of calls that have failed.
+func (f *Failing) Failed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.failed
+}
+
+// next decides how a call ends.
+func (f *Failing) next() (before, after error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	switch {
+	case f.Until > 0 && f.calls >= f.Until:
+		f.failed++
+		if f.Err != nil {
+			return f.Err, nil
+		}
+		return &fs.PathError{Op: "write", Path: "object", Err: syscall.ENOSPC}, nil
+	case f.Every > 0 && f.calls%f.Every == 0:
+		f.failed++
+		if f.failed%2 == 0 {
+			return nil, hiccup{f.calls}
+		}
+		return hiccup{f.calls}, nil
+	}
+	return nil, nil
+}
+
+func (f *Failing) Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error {
+	before, after := f.next()
+	if before != nil {
+		return before
+	}
+	return cmpErr(f.Store.Put(ctx, name, body, size, create), after)
+}
+
+func cmpErr(err, after error) error {
+	if after != nil {
+		return after
+	}
+	return err
+}
+
+func (f *Failing) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	before, after := f.next()
+	if before != nil {
+		return nil, before
+	}
+	rc, err := f.Store.Get(ctx, name)
+	if err == nil && after != nil {
+		return &breaking{rc, after}, nil
+	}
+	return rc, err
+}
+
+// breaking is a connection that breaks after one byte.
+type breaking struct {
+	io.ReadCloser
+	err error
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	n, _ := b.ReadCloser.Read(p[:min(len(p), 1)])
+	return n, b.err
+}
+
+func (f *Failing) Stat(ctx context.Context, name string) (archive.Object, error) {
+	before, after := f.next()
+	if before != nil || after != nil {
+		return archive.Object{}, cmpErr(before, after)
+	}
+	return f.Store.Stat(ctx, name)
+}
+
+func (f *Failing) List(ctx context.Context, prefix string) iter.Seq2[archive.Object, error] {
+	before, after := f.next()
+	return func(yield func(archive.Object, error) bool) {
+		if before != nil {
+			yield(archive.Object{}, before)
+			return
+		}
+		for o, err := range f.Store.List(ctx, prefix) {
+			if !yield(o, err) {
+				return
+			}
+			if after != nil {
+				yield(archive.Object{}, after)
+				return
+			}
+		}
+	}
+}
+
+func (f *Failing) Delete(ctx context.Context, name string) error {
+	before, after := f.next()
+	if before != nil {
+		return before
+	}
+	return cmpErr(f.Store.Delete(ctx, name), after)
+}

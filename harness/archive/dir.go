@@ -1,0 +1,194 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Dir is a store in a directory. It makes the directory with the first object. Objects survive a
+// loss of power once Put has returned.
+type Dir struct {
+	Path string
+	// NoSync leaves it to the system when objects reach the disk. It is for tests.
+	NoSync bool
+}
+
+// unfinished is where objects are until they are complete. Those of locks have names of their own:
+// they are written also while Sweep runs.
+const (
+	unfinished  = "tmp"
+	lockPattern = "lock-*"
+)
+
+func (d Dir) Location() string { return d.Path }
+
+func (d Dir) file(name string) (string, error) {
+	if !fs.ValidPath(name) || strings.Contains(name, "\\") {
+		return "", &fs.PathError{Op: "archive", Path: name, Err: fs.ErrInvalid}
+	}
+	return filepath.Join(d.Path, filepath.FromSlash(name)), nil
+}
+
+func (d Dir) Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	path, err := d.file(name)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(d.Path, unfinished)
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return err
+	}
+	pattern := "put-*"
+	if strings.HasPrefix(name, locks) {
+		pattern = lockPattern
+	}
+	f, err := os.CreateTemp(tmp, pattern)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	n, err := io.Copy(f, io.LimitReader(body, size+1))
+	if err == nil && n != size {
+		err = &fs.PathError{Op: "archive", Path: name, Err: io.ErrUnexpectedEOF}
+	}
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil && !d.NoSync {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if create {
+		err = os.Link(f.Name(), path) // unlike a rename, it fails if path is there
+	} else {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil && !d.NoSync {
+		err = syncDir(dir)
+	}
+	return err
+}
+
+// syncDir makes new names in dir survive a loss of power.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	path, err := d.file(name)
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+func (d Dir) Stat(ctx context.Context, name string) (Object, error) {
+	if err := ctx.Err(); err != nil {
+		return Object{}, err
+	}
+	path, err := d.file(name)
+	if err != nil {
+		return Object{}, err
+	}
+	st, err := os.Stat(path)
+	if err == nil && !st.Mode().IsRegular() {
+		err = &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	if err != nil {
+		return Object{}, err
+	}
+	return Object{Name: name, Bytes: st.Size()}, nil
+}
+
+func (d Dir) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		root := filepath.Join(d.Path, filepath.FromSlash(prefix))
+		err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+			if err == nil {
+				err = ctx.Err()
+			}
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // there is nothing yet, or it has been deleted meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			rel, err := filepath.Rel(d.Path, path)
+			if err != nil {
+				return err
+			}
+			if e.IsDir() {
+				if rel == unfinished {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			st, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if !yield(Object{Name: filepath.ToSlash(rel), Bytes: st.Size()}, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(Object{}, err)
+		}
+	}
+}
+
+func (d Dir) Delete(ctx context.Context, name string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	path, err := d.file(name)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d Dir) Sweep(ctx context.Context) error {
+	files, err := filepath.Glob(filepath.Join(d.Path, unfinished, "put-*"))
+	for _, file := range files {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = os.Remove(file)
+		}
+	}
+	return err
+}

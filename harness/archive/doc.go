@@ -1,0 +1,30 @@
+// Package archive keeps the results of runs for months: run.json, the evidence and the measurements
+// of each run, stored once by content, in a directory or in an object store.
+//
+//	a, err := archive.Open(ctx, archive.Dir{Path: "/srv/runs"}, archive.Options{})
+//	added, err := a.Add(ctx, source)                        // one run, all or nothing
+//	records, err := a.List(ctx)                             // newest first
+//	run, err := a.Run(ctx, records[0].ID)                   // its run.json
+//	found, err := a.Trusted(ctx, "boot (display=qxl)", id)  // a result of the same build, or nil
+//
+// The package brings up no lane and needs none: it reads what runs have left. Comparison and trend
+// are in package compare; the S3 store is in package s3store, so that others do not link its
+// client.
+//
+// # Layout
+//
+//	archive.zst              the format's version
+//	runs/ID.zst              one record per run: a summary, and the names of two blobs
+//	blobs/AB/ABCD….zst       a content, named by its sha256: run.json, lists of files, evidence
+//	pins/ID.zst              a run that retention must keep
+//	locks/…                  who is writing
+//
+// Every object except a lock is a zstd frame and a seal, see [Seal]. zstdcat can read it, and
+// [Archive.Verify] finds any bit that has changed in it.
+//
+// # Order of writes
+//
+// A run's blobs are written first and its record last, with a call that either creates the whole
+// object or nothing. So a run is in the archive completely or not at all, whenever a writer dies.
+// Blobs without a record are removed by [Archive.Prune].
+package archive

@@ -1,0 +1,334 @@
+package archive
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// An epoch is some runs of an archive in one file: a tar file with the objects as they are stored, so
+// that unpacking it gives an archive. Its first member lists all others with their hashes. Blobs come
+// before records.
+const epochFile = "epoch.json"
+
+// epochHead is the content of epoch.json.
+type epochHead struct {
+	Format  int         `json:"format"`
+	Members []epochItem `json:"members"`
+}
+
+type epochItem struct {
+	Name   string `json:"name"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256"` // of the object, not of its content
+}
+
+// maxHead limits the list of an epoch's members.
+const maxHead = 256 << 20
+
+// InEpoch tells whether a run belongs to the epoch called name: a year, month or day ("2026",
+// "2026-11", "2026-11-27") in UTC, in which the run began. The empty name is all time.
+func (r *Record) InEpoch(name string) bool {
+	return name == "" || strings.HasPrefix(r.Began.UTC().Format("2006-01-02")+"-", name+"-")
+}
+
+// Export writes the chosen runs as one file to w and returns how many there are. The same runs give
+// the same bytes.
+func (a *Archive) Export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
+	n, err := a.export(ctx, w, chosen)
+	return n, verdict.Classify("archive "+a.store.Location(), err)
+}
+
+func (a *Archive) export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
+	h, err := a.lock(ctx, false) // nothing may be pruned meanwhile
+	if err != nil {
+		return 0, err
+	}
+	defer h.release()
+	all, err := a.List(ctx)
+	if err != nil {
+		return 0, err
+	}
+	pinned, err := a.Pins(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last := []string{}
+	blobNames := make(map[string]bool)
+	n := 0
+	for _, r := range all {
+		if !chosen(r) {
+			continue
+		}
+		n++
+		files, err := a.filesOf(ctx, r)
+		if err != nil {
+			return 0, err
+		}
+		blobNames[r.Run.name()], blobNames[r.Files.name()] = true, true
+		for _, f := range files {
+			blobNames[f.name()] = true
+		}
+		last = append(last, r.object())
+		if pinned[r.ID] {
+			last = append(last, pins+r.ID+ext)
+		}
+	}
+	names := []string{formatFile}
+	for name := range blobNames {
+		names = append(names, name)
+	}
+	slices.Sort(names[1:])
+	slices.Sort(last) // pins/ comes before runs/
+	names = append(names, last...)
+
+	head := epochHead{Format: Format}
+	for _, name := range names {
+		object, err := a.read(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		sum := sha256.Sum256(object)
+		head.Members = append(head.Members, epochItem{name, int64(len(object)), hex.EncodeToString(sum[:])})
+	}
+	list, err := json.Marshal(head)
+	if err != nil {
+		return 0, err
+	}
+	t := tar.NewWriter(w)
+	member := func(name string, b []byte) error {
+		err := t.WriteHeader(&tar.Header{Name: name, Size: int64(len(b)), Mode: 0o644, Format: tar.FormatPAX, ModTime: time.Unix(0, 0)})
+		if err == nil {
+			_, err = t.Write(b)
+		}
+		return err
+	}
+	if err := member(epochFile, list); err != nil {
+		return 0, err
+	}
+	for _, m := range head.Members {
+		object, err := a.read(ctx, m.Name)
+		if err == nil && int64(len(object)) != m.Bytes {
+			err = fmt.Errorf("%s has changed meanwhile", m.Name)
+		}
+		if err == nil {
+			err = a.intact(m.Name, object)
+		}
+		if err == nil {
+			err = member(m.Name, object)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, t.Close()
+}
+
+// intact returns an error if an object is damaged: a fault must not be shipped.
+func (a *Archive) intact(name string, object []byte) error {
+	want := ""
+	if strings.HasPrefix(name, blobs) {
+		want = strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ext)
+	}
+	_, err := unsealBytes(name, object, want)
+	return err
+}
+
+// Imported says what Import has done.
+type Imported struct {
+	// Runs are new; Known runs were there already.
+	Runs  []string `json:"runs"`
+	Known []string `json:"known"`
+	// Renamed are runs whose ID another run had: from the old ID to the new one.
+	Renamed map[string]string `json:"renamed,omitempty"`
+	Blobs   int               `json:"blobs"`
+}
+
+// Import merges an epoch into the archive. Runs that are there already are not stored again. A
+// different run with the same ID gets another one. If the file is cut off or damaged, no run of it
+// becomes visible.
+func (a *Archive) Import(ctx context.Context, r io.Reader) (*Imported, error) {
+	done, err := a.imports(ctx, r)
+	return done, verdict.Classify("archive "+a.store.Location(), err)
+}
+
+func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
+	h, err := a.lock(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	defer h.release()
+	if err := a.begin(ctx); err != nil {
+		return nil, err
+	}
+	t := tar.NewReader(r)
+	head, err := readHead(t)
+	if err != nil {
+		return nil, err
+	}
+	done := &Imported{Runs: []string{}, Known: []string{}, Renamed: map[string]string{}}
+	var records []*Record
+	var pinned []string
+	for _, m := range head.Members {
+		object, err := readMember(t, m)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.intact(m.Name, object); err != nil {
+			return nil, err
+		}
+		switch {
+		case strings.HasPrefix(m.Name, blobs):
+			sum := strings.TrimSuffix(m.Name[strings.LastIndexByte(m.Name, '/')+1:], ext)
+			n, err := a.putBlob(ctx, Ref{SHA256: sum}, bytes.NewReader(object), int64(len(object)))
+			if err != nil {
+				return nil, err
+			}
+			if n > 0 {
+				done.Blobs++
+			}
+		case strings.HasPrefix(m.Name, runs):
+			rec, err := parseRecord(m.Name, object)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, rec)
+		case strings.HasPrefix(m.Name, pins):
+			pinned = append(pinned, idOf(runs+strings.TrimPrefix(m.Name, pins)))
+		}
+	}
+	if _, err := t.Next(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("the epoch has members that its list does not name, or is cut off: %v", err)
+	}
+	// All blobs are there. Now the runs may be seen.
+	for _, rec := range records {
+		if err := a.complete(ctx, rec); err != nil {
+			return nil, err
+		}
+	}
+	ids := make(map[string]string)
+	for _, rec := range records {
+		if err := h.check(ctx); err != nil {
+			return done, err
+		}
+		stored, known, err := a.putRecord(ctx, rec)
+		if err != nil {
+			return done, err
+		}
+		ids[rec.ID] = stored.ID
+		if known {
+			done.Known = append(done.Known, stored.ID)
+		} else {
+			done.Runs = append(done.Runs, stored.ID)
+		}
+		if stored.ID != rec.ID {
+			done.Renamed[rec.ID] = stored.ID
+		}
+	}
+	for _, id := range pinned {
+		if ids[id] != "" {
+			if err := a.Pin(ctx, ids[id]); err != nil {
+				return done, err
+			}
+		}
+	}
+	return done, nil
+}
+
+// complete returns an error if a blob of the run is not in the archive.
+func (a *Archive) complete(ctx context.Context, r *Record) error {
+	if _, err := a.store.Stat(ctx, r.Run.name()); err != nil {
+		return fmt.Errorf("run %s of the epoch: %w", r.ID, err)
+	}
+	files, err := a.filesOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if _, err := a.store.Stat(ctx, f.name()); err != nil {
+			return fmt.Errorf("run %s of the epoch: %s: %w", r.ID, f.Path, err)
+		}
+	}
+	return nil
+}
+
+func readHead(t *tar.Reader) (*epochHead, error) {
+	h, err := t.Next()
+	if err != nil || h.Name != epochFile || h.Size > maxHead {
+		return nil, fmt.Errorf("this is no epoch: a tar file whose first member is %s", epochFile)
+	}
+	b, err := io.ReadAll(t)
+	if err != nil {
+		return nil, fmt.Errorf("the epoch: %w", err)
+	}
+	var head epochHead
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("the epoch's list: %w", err)
+	}
+	if head.Format != Format {
+		return nil, fmt.Errorf("the epoch's format is %d, and this program knows format %d", head.Format, Format)
+	}
+	return &head, nil
+}
+
+// readMember reads the next member, which has to be m.
+func readMember(t *tar.Reader, m epochItem) ([]byte, error) {
+	h, err := t.Next()
+	if err != nil {
+		return nil, fmt.Errorf("the epoch ends before %s: %w", m.Name, err)
+	}
+	if h.Name != m.Name || h.Size != m.Bytes || !fs.ValidPath(m.Name) {
+		return nil, fmt.Errorf("the epoch has %q where its list has %q", h.Name, m.Name)
+	}
+	object, err := io.ReadAll(t)
+	if err != nil {
+		return nil, fmt.Errorf("the epoch: %s: %w", m.Name, err)
+	}
+	if sum := sha256.Sum256(object); hex.EncodeToString(sum[:]) != m.SHA256 {
+		return nil, &DamageError{Name: m.Name, Err: errors.New("the epoch has other bytes than its list says")}
+	}
+	return object, nil
+}
+
+// ExportFile writes an epoch to a file, which appears only when it is complete.
+func (a *Archive) ExportFile(ctx context.Context, file string, chosen func(*Record) bool) (int, error) {
+	f, err := os.CreateTemp(dirOf(file), ".epoch-*")
+	if err != nil {
+		return 0, verdict.Classify("export", err)
+	}
+	defer os.Remove(f.Name())
+	n, err := a.Export(ctx, f, chosen)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), file)
+	}
+	return n, verdict.Classify("export", err)
+}
+
+func dirOf(file string) string {
+	if i := strings.LastIndexByte(file, '/'); i > 0 {
+		return file[:i]
+	}
+	return "."
+}

@@ -1,0 +1,332 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// Writers share an archive; whoever deletes has it alone. Both say so with an object in locks/:
+// each writer has one, and there is at most one exclusive lock. A writer first makes its object and
+// then looks for the exclusive lock; the other makes the exclusive lock first and then looks for
+// writers. So one of the two sees the other.
+//
+// A holder changes its object again and again. A lock whose object has not changed for a whole
+// lease is dead. Whoever waits measures the lease on its own monotonic clock, so that no clock that
+// jumps, here or there, ends a lock that is alive. A holder on this computer that no longer runs is
+// dead at once.
+const (
+	locks     = "locks/"
+	exclusive = locks + "exclusive"
+	writers   = locks + "writers/"
+)
+
+// DefaultLease is how long a lock outlives a holder that has vanished.
+const DefaultLease = time.Minute
+
+// A lockFile is the content of a lock's object.
+type lockFile struct {
+	// Holder is unique.
+	Holder string `json:"holder"`
+	// Process says who holds it, for people.
+	Process string `json:"process"`
+	// Kernel identifies the process table that PID belongs to, and Start the process in it.
+	Kernel string `json:"kernel,omitempty"`
+	PID    int    `json:"pid,omitempty"`
+	Start  string `json:"start,omitempty"`
+	// Beat counts up.
+	Beat int `json:"beat"`
+}
+
+// A LockError says that the archive is in use.
+type LockError struct {
+	Location string
+	// Process is who holds the lock.
+	Process string
+	Err     error
+}
+
+func (e *LockError) Error() string {
+	return fmt.Sprintf("archive %s: it is in use by %s: %v", e.Location, e.Process, e.Err)
+}
+func (e *LockError) Unwrap() error { return e.Err }
+
+// Verdict returns Harness: nothing is wrong with what was tested.
+func (e *LockError) Verdict() verdict.Kind { return verdict.Harness }
+
+// A hold is a lock that is held.
+type hold struct {
+	a      *Archive
+	name   string
+	file   lockFile
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu   sync.Mutex
+	lost error
+}
+
+// lock takes a writer's lock, or the exclusive one. It waits for others until ctx ends.
+func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
+	h := &hold{a: a, done: make(chan struct{})}
+	h.file = thisProcess()
+	h.file.Holder = uuid.NewString()
+	h.name = writers + h.file.Holder
+	if alone {
+		h.name = exclusive
+	}
+	w := waiter{a: a, seen: map[string]sighting{}}
+	for {
+		err := h.write(ctx, true)
+		if err == nil {
+			var other string
+			if other, err = h.obstacle(ctx); err == nil && other == "" {
+				break
+			} else if err == nil && !alone {
+				// The one who deletes goes first, or both would wait for each other.
+				err = a.store.Delete(ctx, h.name)
+				if err == nil {
+					err = w.wait(ctx, other)
+				}
+			} else if err == nil {
+				if err = w.waitFor(ctx, h, other); err == nil {
+					break
+				}
+			}
+		} else if errors.Is(err, fs.ErrExist) {
+			err = w.wait(ctx, h.name)
+		}
+		if err != nil {
+			_ = a.store.Delete(context.WithoutCancel(ctx), h.nameIfOurs(ctx))
+			return nil, err
+		}
+	}
+	beat, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.cancel = cancel
+	go h.keep(beat)
+	return h, nil
+}
+
+// nameIfOurs returns the lock's name if its object is this hold's, and otherwise the name of one
+// that is not there.
+func (h *hold) nameIfOurs(ctx context.Context) string {
+	f, _, err := h.a.readLock(context.WithoutCancel(ctx), h.name)
+	if err != nil || f.Holder != h.file.Holder {
+		return writers + h.file.Holder
+	}
+	return h.name
+}
+
+// obstacle returns a lock that keeps this one from being held; empty if there is none.
+func (h *hold) obstacle(ctx context.Context) (string, error) {
+	if h.name != exclusive {
+		_, err := h.a.store.Stat(ctx, exclusive)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		return exclusive, err
+	}
+	for o, err := range h.a.store.List(ctx, writers) {
+		return o.Name, err
+	}
+	return "", nil
+}
+
+// write stores the lock's object.
+func (h *hold) write(ctx context.Context, create bool) error {
+	b, err := json.Marshal(h.file)
+	if err != nil {
+		return err
+	}
+	return h.a.store.Put(ctx, h.name, bytes.NewReader(b), int64(len(b)), create)
+}
+
+// keep renews the lock until it is released.
+func (h *hold) keep(ctx context.Context) {
+	defer close(h.done)
+	tick := time.NewTicker(h.a.lease / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := h.check(ctx); err != nil {
+			continue
+		}
+		h.file.Beat++
+		// NB: an error shows in check, when somebody else has taken the lock.
+		_ = h.write(ctx, false)
+	}
+}
+
+// check returns an error if somebody has taken the lock away, because this process stood still for a
+// whole lease. Then it must write or delete nothing more.
+func (h *hold) check(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lost != nil {
+		return h.lost
+	}
+	f, _, err := h.a.readLock(ctx, h.name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && f.Holder != h.file.Holder:
+		h.lost = &LockError{Location: h.a.store.Location(), Process: "another process",
+			Err: errors.New("it has taken over the lock of this process, which stood still for too long; repeat the command")}
+		return h.lost
+	}
+	return err
+}
+
+// release ends the lock.
+func (h *hold) release() {
+	h.cancel()
+	<-h.done
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if h.check(ctx) == nil {
+		_ = h.a.store.Delete(ctx, h.name) // if it fails, the lease ends it
+	}
+}
+
+// readLock reads a lock. The text is what has to change for the lock to be alive.
+func (a *Archive) readLock(ctx context.Context, name string) (lockFile, string, error) {
+	var f lockFile
+	b, err := a.read(ctx, name)
+	if err != nil {
+		return f, "", err
+	}
+	// NB: a lock that cannot be parsed is one that never changes.
+	_ = json.Unmarshal(b, &f)
+	return f, string(b), nil
+}
+
+// A sighting is what a waiter last saw of a lock.
+type sighting struct {
+	text  string
+	since time.Time // that it has had this text
+	first time.Time // that there was such a lock
+}
+
+// A waiter waits for locks and removes dead ones.
+type waiter struct {
+	a    *Archive
+	seen map[string]sighting
+}
+
+// waitFor waits until no lock keeps h from being held. It renews h meanwhile.
+func (w *waiter) waitFor(ctx context.Context, h *hold, other string) error {
+	renewed := time.Now()
+	for other != "" {
+		if err := w.wait(ctx, other); err != nil {
+			return err
+		}
+		if time.Since(renewed) > w.a.lease/4 {
+			if err := h.check(ctx); err != nil {
+				return err
+			}
+			h.file.Beat++
+			if err := h.write(ctx, false); err != nil {
+				return err
+			}
+			renewed = time.Now()
+		}
+		var err error
+		if other, err = h.obstacle(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits a little for the lock called name, and removes it if its holder is dead.
+func (w *waiter) wait(ctx context.Context, name string) error {
+	f, text, err := w.a.readLock(ctx, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	last, ok := w.seen[name]
+	if !ok {
+		last.first = time.Now()
+	}
+	if !ok || last.text != text {
+		last.text, last.since = text, time.Now()
+		w.seen[name] = last
+	}
+	if f.dead() || time.Since(last.since) > w.a.lease {
+		// NB: look again right before, so that only the lock that was seen is removed.
+		if _, now, err := w.a.readLock(ctx, name); err == nil && now == text {
+			return w.a.store.Delete(ctx, name)
+		}
+		return nil
+	}
+	// Most locks last for milliseconds, and some for minutes.
+	t := time.NewTimer(min(w.a.lease/8, time.Second, max(time.Since(last.first)/4, 5*time.Millisecond)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return &LockError{Location: w.a.store.Location(), Process: f.Process, Err: context.Cause(ctx)}
+	}
+}
+
+// thisProcess describes this process.
+func thisProcess() lockFile {
+	host, _ := os.Hostname()
+	f := lockFile{PID: os.Getpid(), Process: fmt.Sprintf("process %d on %s", os.Getpid(), host)}
+	f.Kernel = kernel()
+	f.Start = startOf(f.PID)
+	return f
+}
+
+// kernel identifies this boot of this computer, and the process numbers of this container in it;
+// empty if that is unknown.
+func kernel() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return path.Join(strings.TrimSpace(string(boot)), space)
+}
+
+// startOf returns when a process began, in ticks since boot; empty if it does not run.
+func startOf(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The name in the second field may contain blanks and parentheses.
+	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 || fields[0] == "Z" {
+		return ""
+	}
+	return fields[19]
+}
+
+// dead tells whether the holder ran on this computer and does no longer.
+func (f lockFile) dead() bool {
+	here := kernel()
+	return here != "" && f.Kernel == here && f.Start != "" && startOf(f.PID) != f.Start
+}

@@ -1,0 +1,239 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// A Fault is something wrong with an object, or with one that should be there.
+type Fault struct {
+	Name string `json:"name"`
+	// Runs are the runs that need the object, as far as that is known.
+	Runs []string `json:"runs,omitempty"`
+	Why  string   `json:"why"`
+}
+
+// Verified is what Verify has found.
+type Verified struct {
+	Runs    int   `json:"runs"`
+	Objects int   `json:"objects"`
+	Bytes   int64 `json:"bytes"`
+	// Faults are sorted by name.
+	Faults []Fault `json:"faults"`
+	// Unused are blobs that no run needs: of a writer that died, or of one that is still writing.
+	Unused      int   `json:"unused"`
+	UnusedBytes int64 `json:"unused_bytes"`
+}
+
+// Verify reads every byte of the archive. It finds each bit that has changed, each blob that is
+// missing, and each object that does not belong there. It takes no lock and changes nothing.
+func (a *Archive) Verify(ctx context.Context) (*Verified, error) {
+	v, _, err := a.verify(ctx)
+	if err != nil {
+		return nil, verdict.Classify("archive "+a.store.Location(), err)
+	}
+	return v, nil
+}
+
+// Discard deletes the damaged objects that Verify has found, so that the same content can be stored
+// again by adding or importing its run. It returns their names.
+func (a *Archive) Discard(ctx context.Context) ([]string, error) {
+	h, err := a.lock(ctx, true)
+	if err != nil {
+		return nil, verdict.Classify("archive "+a.store.Location(), err)
+	}
+	defer h.release()
+	_, damaged, err := a.verify(ctx)
+	for i, name := range damaged {
+		if err == nil {
+			err = h.check(ctx)
+		}
+		if err == nil {
+			err = a.store.Delete(ctx, name)
+		}
+		if err != nil {
+			return damaged[:i], verdict.Classify("archive "+a.store.Location(), err)
+		}
+	}
+	return damaged, verdict.Classify("archive "+a.store.Location(), err)
+}
+
+func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ error) {
+	v := &Verified{Faults: []Fault{}}
+	needs := make(map[string][]string) // blob → runs
+	records := make(map[string]*Record)
+	fault := func(name, why string) {
+		v.Faults = append(v.Faults, Fault{Name: name, Runs: needs[name], Why: why})
+	}
+	sizes := make(map[string]int64)
+	for o, err := range a.store.List(ctx, "") {
+		if err != nil {
+			return nil, nil, err
+		}
+		if strings.HasPrefix(o.Name, locks) {
+			continue
+		}
+		sizes[o.Name] = o.Bytes
+		v.Objects++
+		v.Bytes += o.Bytes
+	}
+	for name, r := range a.records(ctx) {
+		if name == "" {
+			return nil, nil, r.err
+		}
+		if r.err != nil {
+			var d *DamageError
+			if !errors.As(r.err, &d) && ctx.Err() == nil && !isFormat(r.err) {
+				return nil, nil, r.err
+			}
+			fault(name, why(r.err))
+			damaged = append(damaged, name)
+			continue
+		}
+		records[r.ID] = r.Record
+		v.Runs++
+		needs[r.Run.name()] = append(needs[r.Run.name()], r.ID)
+		needs[r.Files.name()] = append(needs[r.Files.name()], r.ID)
+	}
+	for _, r := range records {
+		files, err := a.filesOf(ctx, r)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
+			continue // the blob is read below, and what is wrong is said there
+		}
+		for _, f := range files {
+			if !slices.Contains(needs[f.name()], r.ID) {
+				needs[f.name()] = append(needs[f.name()], r.ID)
+			}
+		}
+	}
+	var mu sync.Mutex
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for name, size := range sizes {
+		if strings.HasPrefix(name, runs) && records[idOf(name)] == nil {
+			continue // it was a fault above, or was added since
+		}
+		if strings.HasPrefix(name, blobs) && needs[name] == nil {
+			v.Unused++
+			v.UnusedBytes += size
+		}
+		g.Go(func() error {
+			err := a.verifyObject(gctx, name, records[idOf(name)])
+			var d *DamageError
+			switch {
+			case err == nil, errors.Is(err, fs.ErrNotExist): // the latter was deleted meanwhile, or is missing below
+			case errors.As(err, &d):
+				mu.Lock()
+				defer mu.Unlock()
+				fault(name, why(err))
+				damaged = append(damaged, name)
+			default:
+				return err
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for name, ids := range needs {
+		if _, ok := sizes[name]; ok {
+			continue
+		}
+		// It may have been written since the list was made.
+		if _, err := a.store.Stat(ctx, name); errors.Is(err, fs.ErrNotExist) {
+			fault(name, "it is missing")
+			_ = ids
+		} else if err != nil {
+			return nil, nil, err
+		}
+	}
+	slices.SortFunc(v.Faults, func(x, y Fault) int { return strings.Compare(x.Name, y.Name) })
+	slices.Sort(damaged)
+	return v, damaged, nil
+}
+
+// idOf returns the run whose record an object is; empty if it is none.
+func idOf(name string) string {
+	id, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), runs)
+	if !ok {
+		return ""
+	}
+	return id
+}
+
+// isFormat tells whether an error is about a record of a newer format, which cannot be verified.
+func isFormat(err error) bool { return strings.Contains(err.Error(), "its format is") }
+
+func why(err error) string {
+	var d *DamageError
+	if errors.As(err, &d) {
+		return d.Err.Error()
+	}
+	return err.Error()
+}
+
+// verifyObject reads an object and checks it. r is the run whose record it is, or nil.
+func (a *Archive) verifyObject(ctx context.Context, name string, r *Record) error {
+	_, want, isBlob := strings.Cut(strings.TrimSuffix(name, ext), "/")
+	if isBlob = isBlob && strings.HasPrefix(name, blobs); isBlob {
+		_, want, _ = strings.Cut(want, "/")
+		if !hexSum.MatchString(want) || (Ref{SHA256: want}).name() != name {
+			return &DamageError{Name: name, Err: errors.New("this is no name of a blob")}
+		}
+	} else {
+		want = ""
+	}
+	if !a.ours(name) {
+		return &DamageError{Name: name, Err: errors.New("it does not belong to an archive")}
+	}
+	_, err := retry(ctx, func() (struct{}, error) {
+		rc, err := a.store.Get(ctx, name)
+		if err != nil {
+			return struct{}{}, err
+		}
+		content, err := unseal(name, rc, want)
+		if err != nil {
+			return struct{}{}, err
+		}
+		_, err = io.Copy(io.Discard, content)
+		return struct{}{}, errors.Join(err, content.Close())
+	})
+	if err != nil || r == nil {
+		return err
+	}
+	// A record that says something else than its run.json would hide or invent a failure.
+	b, err := a.blob(ctx, r.Run)
+	if err != nil {
+		return nil // said of the blob
+	}
+	run, err := result.Parse(b)
+	if err == nil {
+		ofRun := summarise(run)
+		ofRun.ID, ofRun.Run, ofRun.Files, ofRun.Bytes = r.ID, r.Run, r.Files, r.Bytes
+		var ours, theirs []byte
+		if ours, err = ofRun.encode(); err == nil {
+			if theirs, err = r.encode(); err == nil && string(ours) != string(theirs) {
+				err = errors.New("it does not say what run.json says")
+			}
+		}
+	}
+	if err != nil {
+		return &DamageError{Name: name, Err: fmt.Errorf("run.json: %w", err)}
+	}
+	return nil
+}

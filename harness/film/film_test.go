@@ -453,3 +453,38 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// Each frame is played once, in steps of any length.
+func TestAPlayerShowsWhatWasThereAtEachMoment(t *testing.T) {
+	t.Parallel()
+	for _, step := range []int{1, 7, 60} {
+		rnd := rand.New(rand.NewPCG(9, uint64(step)))
+		s := newScreen(50, 40)
+		clock, path := start(t, s, nil)
+		var all []shown
+		for range 240 {
+			s.fill(randomRect(rnd, s.size), colours(rnd, 300))
+			at, img := s.take(t, clock)
+			all = append(all, shown{at, img})
+		}
+		s.change(image.Point{}, nil)
+		require.NoError(t, s.rec.Close())
+		f, err := film.ReadFile(path)
+		require.NoError(t, err)
+		p := f.Play(0)
+		require.Equal(t, f.Frames, p.Frames())
+		img, err := p.Seek(-time.Hour)
+		require.NoError(t, err)
+		require.Nil(t, img)
+		for i := 0; i < len(all); i += 1 + rnd.IntN(step) {
+			img, err := p.Seek(all[i].at)
+			require.NoError(t, err)
+			require.NotNil(t, img)
+			require.True(t, bytes.Equal(all[i].img.Pix, img.Pix), "picture %d at %v, with steps of up to %d", i, all[i].at, step)
+		}
+		img, err = p.Seek(time.Hour)
+		require.NoError(t, err)
+		require.Nil(t, img, "the display has gone")
+		require.Empty(t, f.Play(3).Frames())
+	}
+}

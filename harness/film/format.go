@@ -257,37 +257,6 @@ func (f *Film) settle() {
 	slices.SortStableFunc(f.Frames, func(a, b Frame) int { return cmp.Compare(a.At, b.At) })
 }
 
-// At returns what a display showed at a moment, nil if it had no picture. The error is of
-// a PNG that cannot be read.
-func (f *Film) At(display uint8, at time.Duration) (*image.NRGBA, error) {
-	from, to := -1, -1
-	for i, fr := range f.Frames {
-		if fr.At > at {
-			break
-		}
-		if fr.Display != display {
-			continue
-		}
-		if to = i; fr.Key || fr.Gone {
-			from = i
-		}
-	}
-	if from < 0 || f.Frames[from].Gone {
-		return nil, nil
-	}
-	size := f.Frames[from].Size
-	img := image.NewNRGBA(image.Rectangle{Max: size})
-	for _, fr := range f.Frames[from : to+1] {
-		if fr.Display != display {
-			continue
-		}
-		if err := fr.paint(img); err != nil {
-			return nil, err
-		}
-	}
-	return img, nil
-}
-
 // paint draws the frame's patches onto img.
 func (f Frame) paint(img *image.NRGBA) error {
 	for _, p := range f.Patches {

@@ -37,6 +37,7 @@ type lane struct {
 	verdict *verdict.Report
 	wait    *waited // the last wait that failed
 	thinned int     // events that are left out
+	entries bool    // events keep the entries that they were made of
 }
 
 // An event is one line on a track.
@@ -47,6 +48,9 @@ type event struct {
 	text  string
 	bad   bool // something went wrong
 	spare bool // what can be left out first
+
+	kind  string          // of the timeline's entry, if those are kept; empty for lines of other files
+	entry json.RawMessage // that entry
 }
 
 // A picture is a file in the directory.
@@ -73,7 +77,7 @@ const (
 
 // gather reads what the lane in dir left behind.
 func gather(dir string, o Options) (*lane, error) {
-	l := &lane{dir: dir}
+	l := &lane{dir: dir, entries: o.entries}
 	if !isLane(dir) {
 		return nil, fmt.Errorf("replay: %s has no %s: it is not the directory of a lane", dir, timeline.File)
 	}

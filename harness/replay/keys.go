@@ -13,8 +13,8 @@ var otherKeys = map[int]string{
 	0xe05b: "Meta", 0xe05c: "right Meta", 0xe05d: "Menu",
 }
 
-// keyName is what a person calls a key.
-func keyName(code int) string {
+// KeyName returns what a person calls the key with an AT set 1 make code.
+func KeyName(code int) string {
 	for first, row := range keyRows {
 		if i := code - first; i >= 0 && i < len(row) {
 			return row[i : i+1]

@@ -40,6 +40,8 @@ type Options struct {
 	LastPicture bool
 	// TestOutput is what the lane's test printed; empty if that is not known.
 	TestOutput string
+
+	entries bool // keep the entries of the timeline
 }
 
 func (o Options) maxBytes() int {

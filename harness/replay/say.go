@@ -86,6 +86,9 @@ func (l *lane) add(e timeline.Entry) {
 	// Fields of other types than expected leave theirs empty: the entry is shown as it is then.
 	odd := e.Decode(&f) != nil
 	ev := event{at: e.At, track: kindTracks[e.Kind]}
+	if l.entries {
+		ev.kind, ev.entry = e.Kind, e.Raw
+	}
 	if ev.track == "" {
 		ev.track, odd = "other", true
 	}
@@ -167,7 +170,7 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 	case "link":
 		ev.text = "the client's connection: " + f.Link + ", " + f.Shaped
 	case "key":
-		ev.text = fmt.Sprintf("key %s %s", keyName(f.Code), upDown(f.Down))
+		ev.text = fmt.Sprintf("key %s %s", KeyName(f.Code), upDown(f.Down))
 	case "button":
 		ev.text = fmt.Sprintf("button %d %s", f.Button, upDown(f.Down))
 	case "pointer":

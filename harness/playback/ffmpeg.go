@@ -1,0 +1,99 @@
+package playback
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/internal/atomicfile"
+)
+
+// ErrNoFFmpeg means that the program ffmpeg is not installed.
+var ErrNoFFmpeg = errors.New("ffmpeg is not installed")
+
+// IsVideo tells whether WriteVideo can write a file of that name.
+func IsVideo(path string) bool { return formats[extension(path)] != nil }
+
+func extension(path string) string { return strings.ToLower(filepath.Ext(path)) }
+
+// formats are ffmpeg's arguments for each kind of file. WebM has each pixel as it was. What plays MP4
+// mostly plays only pictures with half the colours, and of an even size.
+var formats = map[string][]string{
+	".webm": {"-c:v", "libvpx-vp9", "-lossless", "1", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1",
+		"-pix_fmt", "gbrp", "-f", "webm"},
+	".mp4": {"-c:v", "libx264", "-preset", "veryfast", "-crf", "16",
+		"-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709,format=yuv420p",
+		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4"},
+}
+
+// WriteVideo writes the playback as the kind of video that the name of the file ends with. The error is
+// ErrNoFFmpeg if that is not installed. After an error there is no new file.
+func (p *Playback) WriteVideo(ctx context.Context, path string) error {
+	format := formats[extension(path)]
+	if format == nil {
+		return fmt.Errorf("playback: %s: the kinds of videos are .webm and .mp4", path)
+	}
+	ffmpeg, err := exec.LookPath("ffmpeg")
+	if err != nil {
+		return fmt.Errorf("playback: %w", ErrNoFFmpeg)
+	}
+	dir, err := os.MkdirTemp("", "spicelane-film-")
+	if err != nil {
+		return fmt.Errorf("playback: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	// NB: a file, because ffmpeg reads no animated PNG from a pipe.
+	frames := filepath.Join(dir, "frames.png")
+	// NB: ffmpeg does not know for how long the last frame is shown, so that comes twice.
+	delays := func(shot int) []int {
+		all := p.delays(shot)
+		if last := len(all) - 1; shot == len(p.shots)-1 && all[last] > lastShot {
+			all = append(all[:last], all[last]-lastShot, lastShot)
+		}
+		return all
+	}
+	if err := WriteFile(frames, func(w io.Writer) error { return p.writeAPNG(w, delays) }); err != nil {
+		return err
+	}
+	out, err := os.CreateTemp(filepath.Dir(path), atomicfile.Prefix+"*")
+	if err != nil {
+		return fmt.Errorf("playback: %w", err)
+	}
+	defer os.Remove(out.Name())
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("playback: %w", err)
+	}
+	args := []string{"-hide_banner", "-nostdin", "-loglevel", "error", "-f", "apng", "-i", frames, "-fps_mode", "passthrough"}
+	cmd := exec.CommandContext(ctx, ffmpeg, append(append(args, format...), "-y", "file:"+out.Name())...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return fmt.Errorf("playback: %s: %w: %s; an animated PNG (.png) needs no ffmpeg", ffmpeg, err, lastLine(said.String()))
+	}
+	if err := os.Chmod(out.Name(), 0o644); err != nil {
+		return fmt.Errorf("playback: %w", err)
+	}
+	if err := os.Rename(out.Name(), path); err != nil {
+		return fmt.Errorf("playback: %w", err)
+	}
+	return nil
+}
+
+// lastShot is for how many milliseconds the last frame of a video is shown.
+const lastShot = int(minShot / time.Millisecond)
+
+// lastLine returns the last line of what a program said.
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
+}

@@ -137,6 +137,13 @@ var rules = []rule{
 		why: "a page is made of what a lane left behind, also where no lane can run",
 	},
 	{
+		from: []string{"harness/playback"},
+		only: []string{"std", "harness/film", "harness/replay", "harness/timeline", "harness/verdict", "harness/serial", "harness/filewatch",
+			"harness/screen/...", "internal/atomicfile", "github.com/klauspost/compress/...", "github.com/fsnotify/fsnotify/...",
+			"golang.org/x/sys/unix"},
+		why: "a video is made of what a lane left behind, also where no lane can run",
+	},
+	{
 		from:  []string{"harness/report"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
 		why:   "a report is made of what a run left behind, also where no lane can run",

@@ -25,6 +25,7 @@ want qemu-img qemu-utils
 want spicy-screenshot spice-client-gtk
 want tmux tmux
 want socat socat
+want ffmpeg ffmpeg
 want stunnel4 stunnel4
 # The libvirt source is tested against a libvirtd that the test starts itself.
 PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system

@@ -89,11 +89,12 @@ func (l *Lane) needles() (*needle.Dir, error) {
 // comes, the error says which one came nearest and what it lacked, and the lane's directory has
 // that one, the screen, and their difference, area by area.
 func (l *Lane) AwaitScreen(ctx context.Context, tag string) (*needle.Result, error) {
-	return l.AwaitNeedle(ctx, needle.Query{Tag: tag})
+	return l.AwaitNeedle(ctx, screen.NeedleQuery{Query: needle.Query{Tag: tag}})
 }
 
-// AwaitNeedle is AwaitScreen with masks, or on a screen of another size.
-func (l *Lane) AwaitNeedle(ctx context.Context, q needle.Query) (*needle.Result, error) {
+// AwaitNeedle is AwaitScreen with masks, without the text cursor and the mouse pointer, or on a
+// screen of another size.
+func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.Result, error) {
 	dir, err := l.needles()
 	if err != nil {
 		return nil, err
@@ -101,10 +102,16 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q needle.Query) (*needle.Result,
 	if _, err := dir.Lookup(q.Tag); err != nil {
 		return nil, verdict.Classify("await screen", err)
 	}
+	m := &screen.Matcher{Dir: dir, Query: q}
+	if q.IgnoreCursor {
+		if m.Reader, err = l.textReader(); err != nil {
+			return nil, err
+		}
+	}
 	var r *needle.Result
 	err = l.watchScreen(ctx, "await screen", func(ctx context.Context, src screen.Source) error {
 		var err error
-		r, err = screen.AwaitNeedle(ctx, src, dir, q)
+		r, err = screen.AwaitNeedle(ctx, src, m)
 		return err
 	})
 	if err != nil && r != nil && !r.Matched() {
@@ -252,6 +259,15 @@ func (s *clientScreen) Picture(ctx context.Context) (*pixmap.Picture, error) {
 		return nil, err
 	}
 	return pixmap.Of(img), nil
+}
+
+// Pointer implements [screen.PointerSource].
+func (s *clientScreen) Pointer(ctx context.Context) *image.Point {
+	c, err := s.lane.driver.Cursor(ctx)
+	if err != nil || c.Visible || c.MovedTo == nil {
+		return nil // it is not known, or the client draws it
+	}
+	return &image.Point{X: c.MovedTo.X, Y: c.MovedTo.Y}
 }
 
 // Changed implements [screen.Source].

@@ -97,7 +97,24 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	clicked(hit.Rect.Min.Add(hit.Rect.Max).Div(2))
 	good.Areas[0].Click = &needle.Click{X: 3, Y: 4}
 	require.NoError(t, good.Save(dir))
-	// Beacon has drawn a pointer onto the text, which is no longer the reference then.
+	// Beacon has drawn a pointer onto the text, which is no longer the reference then, unless the
+	// pointer is masked.
+	r, err = lane.Screen(ctx).Matches("hello")
+	require.NoError(t, err)
+	require.False(t, r.Matched())
+	_, err = lane.AwaitNeedle(ctx, screen.NeedleQuery{Query: needle.Query{Tag: "hello"}, IgnorePointer: true})
+	require.NoError(t, err)
+	ask := control.ScreenCondition{Dir: dir, Tag: "hello", Ignore: []string{"pointer"}}
+	socket := lanetest.Control(t, lane)
+	match, err := socket.Match(ctx, control.MatchParams{Screen: &ask})
+	require.NoError(t, err)
+	require.True(t, match.Matched, match.Saw)
+	ask.Ignore = nil
+	match, err = socket.Match(ctx, control.MatchParams{Screen: &ask})
+	require.NoError(t, err)
+	require.False(t, match.Matched, match.Saw)
+	_, err = socket.Await(ctx, control.AwaitParams{Condition: control.Condition{Text: &control.TextCondition{Literal: "Any key goes on."}}})
+	require.NoError(t, err)
 	require.NoError(t, lanetest.Control(t, lane).MouseMove(ctx, control.MouseMoveParams{X: 500, Y: 400}))
 	_, err = lane.Click(ctx, "hello")
 	require.NoError(t, err)

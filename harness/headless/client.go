@@ -108,7 +108,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	if cfg.Console != nil {
 		driven = cfg.Console(driven)
 	}
-	c.srv = server.New(server.Config{Console: driven, Scan: drive.ScanDigest, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: driven, Scan: drive.ScanDigest, Finder: finder{}, Logger: cfg.Logger})
 	c.joined.Add(1)
 	go c.serve(ln)
 	go c.run()

@@ -72,15 +72,26 @@ func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Pic
 	}
 }
 
-// AwaitNeedle waits until a needle of dir that q means is on the screen. If it fails, it also
-// returns the last result that there was, for its evidence.
-func AwaitNeedle(ctx context.Context, src Source, dir *needle.Dir, q needle.Query) (*needle.Result, error) {
-	if _, err := dir.Lookup(q.Tag); err != nil {
+// A PointerSource is a Source that knows where the mouse pointer was moved last.
+type PointerSource interface {
+	Source
+	// Pointer returns that place; nil if it is not known.
+	Pointer(ctx context.Context) *image.Point
+}
+
+// AwaitNeedle waits until a needle of the matcher's directory that its query means is on the screen.
+// If it fails, it also returns the last result that there was, for its evidence.
+func AwaitNeedle(ctx context.Context, src Source, m *Matcher) (*needle.Result, error) {
+	if _, err := m.Dir.Lookup(m.Query.Tag); err != nil {
 		return nil, err
 	}
 	var r *needle.Result
-	err := Await(ctx, src, fmt.Sprintf("%q on the screen", q.Tag), func(p *pixmap.Picture) (bool, string, error) {
-		now, err := dir.Match(q, p)
+	err := Await(ctx, src, fmt.Sprintf("%q on the screen", m.Query.Tag), func(p *pixmap.Picture) (bool, string, error) {
+		var pointer *image.Point
+		if at, ok := src.(PointerSource); ok && m.Query.IgnorePointer {
+			pointer = at.Pointer(ctx)
+		}
+		now, err := m.Match(p, pointer)
 		if err != nil {
 			return false, "a needle that cannot be used", err
 		}
@@ -125,18 +136,31 @@ func (q TextQuery) find(g *text.Grid) (text.Hit, bool) {
 // AwaitText waits until text is on the screen. The error has all of the text that was there last.
 func AwaitText(ctx context.Context, src Source, r text.Reader, q TextQuery) (text.Hit, error) {
 	var hit text.Hit
-	var known *text.Grid
-	err := Await(ctx, src, q.String(), func(p *pixmap.Picture) (bool, string, error) {
-		g, err := readAgain(r, known, p)
-		if err != nil {
-			return false, err.Error(), nil
-		}
-		known = g
-		var ok bool
-		hit, ok = q.find(g)
-		return ok, Quote(g), nil
+	m := TextMatcher{Reader: r, Query: q}
+	err := Await(ctx, src, q.String(), func(p *pixmap.Picture) (ok bool, saw string, err error) {
+		hit, ok, saw = m.Match(p)
+		return ok, saw, nil
 	})
 	return hit, err
+}
+
+// A TextMatcher looks for text on the pictures of one screen, one after another.
+type TextMatcher struct {
+	Reader text.Reader
+	Query  TextQuery
+
+	known *text.Grid
+}
+
+// Match looks at a picture. It returns the first hit, and all of the text that it saw.
+func (m *TextMatcher) Match(p *pixmap.Picture) (hit text.Hit, ok bool, saw string) {
+	g, err := readAgain(m.Reader, m.known, p)
+	if err != nil {
+		return hit, false, err.Error()
+	}
+	m.known = g
+	hit, ok = m.Query.find(g)
+	return hit, ok, Quote(g)
 }
 
 // readAgain reads a picture where the last one had its grid, or else looks for the grid.
@@ -166,34 +190,24 @@ type Still struct {
 	IgnoreBlink bool
 }
 
-// The largest cell that a blinking cursor fills, in pixels.
-const (
-	blinkWidth  = 32
-	blinkHeight = 64
-)
-
 // Await waits until the screen has been still. The error says where it changed last.
 func (s Still) Await(ctx context.Context, src Source) error {
 	wanted := fmt.Sprintf("a screen that is still for %v", s.For)
-	var now, before *pixmap.Picture
+	seen := blinker{region: s.Region}
 	last := "nothing"
 	since := time.Now()
 	for {
 		p, err := src.Picture(ctx)
 		switch {
 		case errors.Is(err, ErrNoPicture):
-			now, before, since = nil, nil, time.Now()
+			seen, since = blinker{region: s.Region}, time.Now()
 			last = err.Error()
 		case err != nil:
 			return s.fail(ctx, wanted, last, err)
 		default:
-			where := Difference(now, p, s.Region)
-			switch {
-			case where.Empty():
-			case s.IgnoreBlink && where.Dx() <= blinkWidth && where.Dy() <= blinkHeight && Difference(before, p, s.Region).Empty():
-				before, now = now, p
-			default:
-				before, now, since = now, p, time.Now()
+			where, blinked := seen.see(p)
+			if !where.Empty() && !(s.IgnoreBlink && blinked) {
+				since = time.Now()
 				last = fmt.Sprintf("a change of %d×%d pixels at (%d,%d)", where.Dx(), where.Dy(), where.Min.X, where.Min.Y)
 			}
 			if time.Since(since) >= s.For {
@@ -201,7 +215,7 @@ func (s Still) Await(ctx context.Context, src Source) error {
 			}
 		}
 		soon, cancel := ctx, context.CancelFunc(func() {})
-		if now != nil {
+		if seen.now != nil {
 			soon, cancel = context.WithDeadline(ctx, since.Add(s.For))
 		}
 		err = src.Changed(soon)

@@ -149,19 +149,22 @@ func TestANeedleIsAwaitedAndTheLastResultIsThereForItsEvidence(t *testing.T) {
 		require.NoError(t, n.Save(dir))
 		d, err := needle.Open(dir)
 		require.NoError(t, err)
+		awaited := func(tag string) *screen.Matcher {
+			return &screen.Matcher{Dir: d, Query: screen.NeedleQuery{Query: needle.Query{Tag: tag}}}
+		}
 		src := newFilm(frame{0, page("Boot")}, frame{second, page("Setup")}, frame{4 * second, page("Set")})
-		r, err := screen.AwaitNeedle(within(t, 9*second), src, d, needle.Query{Tag: "menu"})
+		r, err := screen.AwaitNeedle(within(t, 9*second), src, awaited("menu"))
 		require.NoError(t, err)
 		require.True(t, r.Matched())
 		require.Equal(t, second, time.Since(src.start))
 		time.Sleep(4 * second) // the bubble's clock
-		r, err = screen.AwaitNeedle(within(t, 9*second), src, d, needle.Query{Tag: "menu"})
+		r, err = screen.AwaitNeedle(within(t, 9*second), src, awaited("menu"))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, `awaited "menu" on the screen, saw last "menu" is not on the screen: needle setup, area 1 at (0,0) has only`)
 		files, err := r.WriteEvidence(t.TempDir())
 		require.NoError(t, err)
 		require.Len(t, files, 3)
-		_, err = screen.AwaitNeedle(within(t, 9*second), src, d, needle.Query{Tag: "menus"})
+		_, err = screen.AwaitNeedle(within(t, 9*second), src, awaited("menus"))
 		require.ErrorContains(t, err, `has the tag or the name "menus" (did you mean "menu"?)`)
 	})
 }

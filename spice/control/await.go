@@ -32,6 +32,10 @@ type Condition struct {
 	Agent *bool `json:"agent,omitempty"`
 	// Cursor checks the pointer.
 	Cursor *CursorCondition `json:"cursor,omitempty"`
+	// Screen waits for a reference image.
+	Screen *ScreenCondition `json:"screen,omitempty"`
+	// Text waits for a text.
+	Text *TextCondition `json:"text,omitempty"`
 }
 
 // An Area selects pixels: a surface, by default the primary one, and a part of it, by default all.
@@ -111,6 +115,8 @@ type ConditionResult struct {
 	Condition string `json:"condition"` // what was wanted, for a person
 	Met       bool   `json:"met"`
 	Saw       string `json:"saw"` // for a person
+	// Match is what the conditions screen and text found.
+	Match *MatchResult `json:"match,omitempty"`
 }
 
 func (p Area) String() string {

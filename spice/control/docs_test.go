@@ -62,15 +62,17 @@ func sections(t *testing.T) []section {
 func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 	type shape struct{ params, result any }
 	verbs := map[string]shape{
-		control.MethodHello:        {control.HelloParams{}, control.HelloResult{}},
-		control.MethodStatus:       {nil, []any{control.Status{}, control.Surface{}, control.Unsupported{}, control.DigestCounts{}, control.Locks{}}},
-		control.MethodSendKey:      {control.SendKeyParams{}, nil},
-		control.MethodPaste:        {control.PasteParams{}, nil},
-		control.MethodScreenshot:   {[]any{control.ScreenshotParams{}, control.Rect{}}, control.ScreenshotResult{}},
-		control.MethodSubscribe:    {control.SubscribeParams{}, control.SubscribeResult{}},
-		control.MethodUnsubscribe:  {control.SubscribeParams{}, control.UnsubscribeResult{}},
-		control.MethodDigest:       {nil, nil}, // as digest_updated
-		control.MethodAwait:        {[]any{control.AwaitParams{}, control.Condition{}, control.SurfaceCondition{}, control.StableCondition{}, control.RegionCondition{}, control.Area{}, control.DigestCondition{}, control.CursorCondition{}}, []any{control.AwaitResult{}, control.ConditionResult{}}},
+		control.MethodHello:       {control.HelloParams{}, control.HelloResult{}},
+		control.MethodStatus:      {nil, []any{control.Status{}, control.Surface{}, control.Unsupported{}, control.DigestCounts{}, control.Locks{}}},
+		control.MethodSendKey:     {control.SendKeyParams{}, nil},
+		control.MethodPaste:       {control.PasteParams{}, nil},
+		control.MethodScreenshot:  {[]any{control.ScreenshotParams{}, control.Rect{}}, control.ScreenshotResult{}},
+		control.MethodSubscribe:   {control.SubscribeParams{}, control.SubscribeResult{}},
+		control.MethodUnsubscribe: {control.SubscribeParams{}, control.UnsubscribeResult{}},
+		control.MethodDigest:      {nil, nil}, // as digest_updated
+		control.MethodAwait:       {[]any{control.AwaitParams{}, control.Condition{}, control.SurfaceCondition{}, control.StableCondition{}, control.RegionCondition{}, control.Area{}, control.DigestCondition{}, control.CursorCondition{}}, []any{control.AwaitResult{}, control.ConditionResult{}}},
+		control.MethodMatch: {[]any{control.MatchParams{}, control.ScreenCondition{}, control.TextCondition{}, control.Area{}},
+			[]any{control.MatchResult{}, control.MatchedArea{}, control.Rect{}, control.Point{}}},
 		control.MethodType:         {control.TypeParams{}, []any{control.TypeResult{}, control.Percentiles{}}},
 		control.MethodMouseMove:    {control.MouseMoveParams{}, nil},
 		control.MethodMouseButton:  {control.MouseButtonParams{}, nil},
@@ -103,7 +105,7 @@ func TestTheReferenceNamesEverythingThatIsThere(t *testing.T) {
 	}
 
 	// What the server offers is exactly what is listed above.
-	path, _ := controltest.Open(t, server.Config{Console: controltest.NewFull(8, 8), Scan: controltest.Scan})
+	path, _ := controltest.Open(t, server.Config{Console: controltest.NewFull(8, 8), Scan: controltest.Scan, Finder: controltest.Finder{}})
 	hello := controltest.Dial(t, path).Server()
 	require.ElementsMatch(t, slices.Collect(maps.Keys(verbs)), hello.SupportedMethods)
 	require.ElementsMatch(t, slices.Collect(maps.Keys(events)), hello.SupportedEvents)
@@ -180,13 +182,20 @@ func TestTheExamplesOfTheReferenceAreTrue(t *testing.T) {
 			c.Notify(server.Drawn{Rect: image.Rect(0, 0, 16, 16), Op: "draw_copy", At: time.Now()})
 		},
 	}
-	path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+	dark := image.NewNRGBA(image.Rect(0, 0, 320, 240))
+	for i := 3; i < len(dark.Pix); i += 4 {
+		dark.Pix[i] = 255
+	}
+	path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan, Finder: controltest.Finder{Images: map[string]*image.NRGBA{"login": dark}}})
 	for _, s := range sections(t) {
 		for i, block := range s.blocks {
 			t.Run(fmt.Sprintf("%s-%d", s.name, i), func(t *testing.T) {
 				c.SetAgent(true)
 				_, _ = c.RecordStop(t.Context()) // what the block before has begun
-				if s.name != control.MethodStatus && s.name != control.MethodScreenshot {
+				if s.name == control.MethodMatch {
+					c.Draw(0, 0, dark.Rect, func(pix []byte, _ int) { clear(pix) })
+					controltest.Write(c.Console, "host login: ")
+				} else if s.name != control.MethodStatus && s.name != control.MethodScreenshot {
 					controltest.DrawDigest(c.Console, 320, 240, 281, 1)
 				}
 				if strings.Contains(strings.Join(block, ""), `"busy"`) {

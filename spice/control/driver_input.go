@@ -13,6 +13,13 @@ func (d *Driver) Await(ctx context.Context, p AwaitParams) (AwaitResult, error) 
 	return res, err
 }
 
+// Match looks for a reference image or a text on the screen now. That it is not there is no error.
+func (d *Driver) Match(ctx context.Context, p MatchParams) (MatchResult, error) {
+	var res MatchResult
+	err := d.Call(ctx, MethodMatch, p, &res)
+	return res, err
+}
+
 // Type types a text in the guest's keyboard layout and returns when that is done. With Confirm in
 // the params, it waits until the guest shows each character.
 func (d *Driver) Type(ctx context.Context, p TypeParams) (TypeResult, error) {

@@ -52,6 +52,9 @@ type CursorResult struct {
 	// Width and Height are the shape's size.
 	Width  int `json:"width"`
 	Height int `json:"height"`
+	// MovedTo is where mouse_move last moved the pointer, whatever the guest did with that; nil
+	// before that, and after a relative move.
+	MovedTo *Point `json:"moved_to,omitempty"`
 	// Data is the shape as a PNG file; nil if there is none.
 	Data []byte `json:"data_base64,omitempty"`
 }

@@ -39,6 +39,7 @@ const (
 const (
 	MethodDigest       = "digest"
 	MethodAwait        = "await"
+	MethodMatch        = "match"
 	MethodType         = "type"
 	MethodMouseMove    = "mouse_move"
 	MethodMouseButton  = "mouse_button"

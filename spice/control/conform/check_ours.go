@@ -1,11 +1,15 @@
 package conform
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/png"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -52,6 +56,81 @@ func checkAwait(p *probe) {
 		l.refuse("bad_params", "await", params)
 	}
 	l.alive()
+}
+
+func checkMatch(p *probe) {
+	l := p.offers("match")
+	l.primary()
+	temp, err := os.MkdirTemp("", "conform-")
+	if err != nil {
+		p.fail(err)
+	}
+	defer os.RemoveAll(temp)
+	dir, err := json.Marshal(temp)
+	if err != nil {
+		p.fail(err)
+	}
+	params := func(tag string) string { return fmt.Sprintf(`{"screen":{"dir":%s,"tag":%q}}`, dir, tag) }
+
+	// The screen may change between a picture and a match.
+	const tries = 5
+	for try := 1; ; try++ {
+		before, picture := l.shoot(`{"format":"rgba"}`)
+		same := &image.NRGBA{Pix: picture, Stride: 4 * before.Width, Rect: image.Rect(0, 0, before.Width, before.Height)}
+		off := &image.NRGBA{Pix: slices.Clone(picture), Stride: same.Stride, Rect: same.Rect}
+		off.Pix[len(off.Pix)-4] ^= 1
+		for name, img := range map[string]*image.NRGBA{"conform-same": same, "conform-off": off} {
+			if err := writeReference(temp, name, img); err != nil {
+				p.fail(err)
+			}
+		}
+		yes, no := l.succeed("match", params("conform-same")), l.succeed("match", params("conform-off"))
+		if _, after := l.shoot(`{"format":"rgba"}`); !bytes.Equal(picture, after) {
+			if try == tries {
+				p.skipf("the screen changed during each of %d tries", tries)
+			}
+			continue
+		}
+		if string(yes["matched"]) != "true" || yes.str("needle") != "conform-same" {
+			p.failf("a reference image of the screen was answered %s", yes)
+		}
+		if string(no["matched"]) != "false" || no.str("needle") != "conform-off" {
+			p.failf("a reference image that is a pixel off was answered %s", no)
+		}
+		var areas []struct {
+			OK     *bool `json:"ok"`
+			Differ *int  `json:"differ"`
+		}
+		if err := json.Unmarshal(no["areas"], &areas); err != nil || len(areas) != 1 || areas[0].OK == nil || areas[0].Differ == nil {
+			p.failf("match names the areas %s, want one with ok and differ", no["areas"])
+		}
+		if *areas[0].OK || *areas[0].Differ != 1 {
+			p.failf("match says of a reference image that is a pixel off: ok %v, %d pixels differ", *areas[0].OK, *areas[0].Differ)
+		}
+		break
+	}
+	const nowhere = `{"text":{"literal":"conform: this is on no screen"}}`
+	if m := l.succeed("match", nowhere); string(m["matched"]) != "false" || m.str("saw") == "" {
+		p.failf("match %s was answered %s", nowhere, m)
+	}
+	for _, params := range []string{`{}`, params("conform-missing"), `{"screen":{"dir":"relative","tag":"conform-same"}}`, `{"text":{"pattern":"("}}`, `{"txet":{}}`} {
+		l.refuse("bad_params", "match", params)
+	}
+	l.alive()
+}
+
+// writeReference writes a reference image that must be equal to the whole screen.
+func writeReference(dir, name string, img *image.NRGBA) error {
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), b.Bytes(), 0o600); err != nil {
+		return err
+	}
+	area := fmt.Sprintf(`{"area":[{"xpos":0,"ypos":0,"width":%d,"height":%d,"type":"match","margin":0}],"properties":[],"tags":[%q]}`,
+		img.Rect.Dx(), img.Rect.Dy(), name)
+	return os.WriteFile(filepath.Join(dir, name+".json"), []byte(area), 0o600)
 }
 
 func checkType(p *probe) {

@@ -43,6 +43,7 @@ var checks = []check{
 	{"digest_updated has counter, hash, events and a time, and its counter changes", checkDigest},
 	{"digest, where offered, says what digest_updated says", checkDigestVerb},
 	{"await, where offered, waits, says what it saw, and holds up nobody", checkAwait},
+	{"match, where offered, tells a reference image of the screen from one that is a pixel off", checkMatch},
 	{"type, where offered, types or names what it cannot", checkType},
 	{"record_start and record_stop, where offered, record into a directory, one recording at a time", checkRecord},
 	{"a client that does not read loses the oldest events and learns how many", checkDropped},

@@ -16,7 +16,7 @@ func TestAControlSocketKeepsProtocol12(t *testing.T) {
 	path, opts := os.Getenv("SPICELANE_SOCKET"), conform.Options{}
 	if path == "" {
 		c := controltest.NewFull(320, 240)
-		path, _ = controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+		path, _ = controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan, Finder: controltest.Finder{}})
 		opts = conform.Options{Burst: controltest.Noticer(c.Console), Patience: 10 * time.Second}
 	}
 	for _, r := range conform.Run(t.Context(), path, opts) {

@@ -368,6 +368,10 @@ var mutants = []mutant{
 		}
 		return []object{m}
 	}},
+	{check: "match, where offered", line: result("match", func(r object) { r["matched"] = true })},
+	{check: "match, where offered", line: result("match", func(r object) { r["matched"] = false })},
+	{check: "match, where offered", line: result("match", func(r object) { r["areas"] = []object{} })},
+	{check: "match, where offered", request: swap(`{"txet":{}}`, `{"text":{"literal":"a"}}`)},
 	{check: "type, where offered", line: recode("type", "unmappable", "bad_params")},
 	{check: "record_start and record_stop", line: result("record_stop", func(r object) { r["files"] = []string{} })},
 	{check: "a client that does not read", line: event("dropped", func(_ *link, _, data object) { data["count"] = 1 << 20 })},
@@ -391,7 +395,7 @@ func (mu mutant) named() string {
 func origin(t *testing.T) (path string, opts conform.Options) {
 	c := controltest.NewFull(320, 240)
 	controltest.DrawDigest(c.Console, 320, 240, 1, 1)
-	path, _ = controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+	path, _ = controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan, Finder: controltest.Finder{}})
 	return path, conform.Options{Burst: controltest.Noticer(c.Console), Patience: 10 * time.Second}
 }
 

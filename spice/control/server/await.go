@@ -1,11 +1,10 @@
 package server
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"image"
 	"strings"
 	"time"
 
@@ -19,14 +18,10 @@ const defaultAwait = 10 * time.Second
 // awaitCondition is the verb await.
 func (cn *connection) awaitCondition(c *call) (any, error) {
 	var p control.AwaitParams
-	// Unlike elsewhere, an unknown field is an error: a misspelled condition would never be met, or
-	// not be checked at all.
-	dec := json.NewDecoder(bytes.NewReader(c.Params))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&p); err != nil {
-		return nil, errorf(control.CodeBadParams, "params: %s", strings.TrimPrefix(jsonReason(err), "json: "))
+	if err := strictParams(c.Params, &p); err != nil {
+		return nil, err
 	}
-	a := Awaiter{Console: cn.srv.cfg.Console, Digests: cn.watchDigest}
+	a := Awaiter{Console: cn.srv.cfg.Console, Digests: cn.watchDigest, Finder: cn.srv.cfg.Finder, Pointer: cn.srv.pointer.Load}
 	res, err := a.Await(c.ctx, p)
 	if err != nil {
 		return nil, err
@@ -40,13 +35,21 @@ type Awaiter struct {
 	// Digests returns the watcher of the console's digests. It is called only for conditions that
 	// need it. If it is nil or returns nil, these conditions are refused.
 	Digests func() *DigestWatcher
+	// Finder is for the conditions screen and text; they are refused if it is nil.
+	Finder Finder
+	// Pointer returns where the mouse pointer was moved last; nil if that is not known. It may be
+	// nil, too.
+	Pointer func() *image.Point
 }
 
 // Await waits until the condition is met. It checks it now, and whenever something happens on the
 // console. The error is a *control.Error with the code timeout or disconnected, whose data is a
 // control.AwaitResult, or one with the code bad_params, or ctx's error.
 func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.AwaitResult, error) {
-	w := &wait{console: a.Console}
+	w := &wait{console: a.Console, finder: a.Finder, pointer: a.Pointer}
+	if w.pointer == nil {
+		w.pointer = func() *image.Point { return nil }
+	}
 	root, err := w.compile(p.Condition, "params")
 	if err != nil {
 		return control.AwaitResult{}, err
@@ -69,6 +72,8 @@ func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.Awai
 // A wait is one call of await.
 type wait struct {
 	console Console
+	finder  Finder
+	pointer func() *image.Point
 	// digests is set before the first check if looksAtDigests is.
 	digests        *DigestWatcher
 	looksAtDigests bool
@@ -84,6 +89,9 @@ type leaf struct {
 	met  bool
 	saw  string
 	last string // the last thing seen that was not blind
+
+	found *control.MatchResult
+	err   error // why it can never be checked
 }
 
 // A sight is what a condition sees at one moment.
@@ -92,6 +100,10 @@ type sight struct {
 	saw string // for a person
 	// blind means that there was nothing to check; saw says why.
 	blind bool
+	// found is what the conditions screen and text found.
+	found *control.MatchResult
+	// err says why the condition can never be checked. It ends the wait.
+	err error
 	// again is when the condition may be met without a new event; zero means never.
 	again time.Time
 }
@@ -111,6 +123,11 @@ func (w *wait) run(ctx context.Context, root node, timeout time.Duration) (contr
 	for {
 		var at time.Time
 		met := root(&at)
+		for _, l := range w.leaves {
+			if l.err != nil {
+				return control.AwaitResult{}, l.err
+			}
+		}
 		if met {
 			return control.AwaitResult{WaitedMS: milliseconds(time.Since(w.start)), Seen: w.seen()}, nil
 		}
@@ -137,7 +154,7 @@ func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 
 func (w *wait) seen() []control.ConditionResult {
 	results := make([]control.ConditionResult, 0, len(w.leaves))
 	for _, l := range w.leaves {
-		results = append(results, control.ConditionResult{Condition: l.want, Met: l.met, Saw: l.saw})
+		results = append(results, control.ConditionResult{Condition: l.want, Met: l.met, Saw: l.saw, Match: l.found})
 	}
 	return results
 }
@@ -178,11 +195,13 @@ func (w *wait) compile(c control.Condition, at string) (node, error) {
 	take("digest", c.Digest != nil, func() (node, error) { return w.digest(*c.Digest) })
 	take("agent", c.Agent != nil, func() (node, error) { return w.agent(*c.Agent) })
 	take("cursor", c.Cursor != nil, func() (node, error) { return w.cursor(*c.Cursor) })
+	take("screen", c.Screen != nil, func() (node, error) { return w.found(c.Screen, nil) })
+	take("text", c.Text != nil, func() (node, error) { return w.found(nil, c.Text) })
 	if err != nil {
 		return nil, err
 	}
 	if len(found) != 1 {
-		return nil, errorf(control.CodeBadParams, "%s: want exactly one of all, any, surface, stable, region, digest, agent, cursor; got %d", at, len(found))
+		return nil, errorf(control.CodeBadParams, "%s: want exactly one of all, any, surface, stable, region, digest, agent, cursor, screen, text; got %d", at, len(found))
 	}
 	return n, nil
 }
@@ -218,7 +237,7 @@ func (w *wait) leaf(want string, look func() sight) (node, error) {
 	w.leaves = append(w.leaves, l)
 	return func(again *time.Time) bool {
 		now := l.look()
-		l.met, l.saw = now.met, now.saw
+		l.met, l.saw, l.found, l.err = now.met, now.saw, now.found, now.err
 		switch {
 		case !now.blind:
 			l.last = now.saw

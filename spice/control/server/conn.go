@@ -40,6 +40,7 @@ var verbs = []verb{
 	{name: control.MethodUnsubscribe, run: (*connection).unsubscribe},
 	{name: control.MethodDigest, run: (*connection).digest, offered: func(c *Config) bool { return c.Scan != nil }},
 	{name: control.MethodAwait, run: (*connection).awaitCondition, waits: true},
+	{name: control.MethodMatch, run: (*connection).match, offered: func(c *Config) bool { return c.Finder != nil }},
 	{name: control.MethodType, run: (*connection).typeText, waits: true, types: true},
 	{name: control.MethodMouseMove, run: (*connection).mouseMove, offered: has[Pointer]},
 	{name: control.MethodMouseButton, run: (*connection).mouseButton, offered: has[Pointer]},

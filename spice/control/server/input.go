@@ -71,6 +71,11 @@ func (cn *connection) mouseMove(c *call) (any, error) {
 	if err := m.MouseMove(c.ctx, channel, p.X, p.Y, p.Relative); err != nil {
 		return nil, failed("move the mouse", err)
 	}
+	if p.Relative {
+		cn.srv.pointer.Store(nil)
+	} else {
+		cn.srv.pointer.Store(&image.Point{X: p.X, Y: p.Y})
+	}
 	return nil, nil
 }
 
@@ -199,6 +204,9 @@ func (cn *connection) cursor(*call) (any, error) {
 	src, _ := as[CursorSource](cn.srv.cfg.Console)
 	cur := src.Cursor()
 	res := control.CursorResult{Visible: cur.Visible, X: cur.X, Y: cur.Y, HotX: cur.HotX, HotY: cur.HotY, Width: cur.Width, Height: cur.Height}
+	if at := cn.srv.pointer.Load(); at != nil {
+		res.MovedTo = &control.Point{X: at.X, Y: at.Y}
+	}
 	if img := cur.Image(); img != nil {
 		var buf bytes.Buffer
 		if err := pngEncoder.Encode(&buf, img); err != nil {

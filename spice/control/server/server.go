@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/control"
@@ -34,6 +35,10 @@ type Config struct {
 
 	// Scan reads the digest. If it is nil, digest_updated and digest are not offered.
 	Scan DigestScanner
+
+	// Finder finds reference images and text. If it is nil, match and the conditions screen and text
+	// are not offered.
+	Finder Finder
 
 	// DigestRegion returns the place of the digest on a primary surface of w×h pixels. Nil means
 	// [DefaultDigestRegion]; set it only if your guest draws its code elsewhere.
@@ -69,6 +74,10 @@ type Server struct {
 	events  []string
 
 	digests *DigestReader // nil without a scanner
+
+	// pointer is where the last absolute mouse_move moved the pointer; nil before it, and after a
+	// relative one.
+	pointer atomic.Pointer[image.Point]
 
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc

@@ -1,0 +1,96 @@
+package headless
+
+import (
+	"image"
+	"regexp"
+	"slices"
+
+	"github.com/spicelane/spicelane/harness/screen"
+	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/control/server"
+)
+
+// A finder finds what package screen finds, for the control socket.
+type finder struct{}
+
+// Screen implements [server.Finder].
+func (finder) Screen(c control.ScreenCondition) (server.Look, error) {
+	dir, err := needle.Open(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dir.Lookup(c.Tag); err != nil {
+		return nil, err
+	}
+	q := screen.NeedleQuery{
+		Query:         needle.Query{Tag: c.Tag, Scale: c.Scale},
+		IgnoreCursor:  slices.Contains(c.Ignore, "cursor"),
+		IgnorePointer: slices.Contains(c.Ignore, "pointer"),
+	}
+	for _, m := range c.Masks {
+		q.Masks = append(q.Masks, rectangle(m))
+	}
+	m := &screen.Matcher{Dir: dir, Query: q}
+	return func(img *image.NRGBA, pointer *image.Point) (control.MatchResult, error) {
+		r, err := m.Match(pixmap.Of(img), pointer)
+		if err != nil {
+			return control.MatchResult{}, err
+		}
+		return matchResult(r), nil
+	}, nil
+}
+
+func matchResult(r *needle.Result) control.MatchResult {
+	res := control.MatchResult{Matched: r.Matched(), Saw: r.String(), Candidates: r.Candidates}
+	found := r.Nearest
+	if r.Matched() {
+		found = r.Match
+		at := found.ClickPoint()
+		res.Click = &control.Point{X: at.X, Y: at.Y}
+	}
+	res.Needle = found.Needle.Name
+	for _, a := range found.Areas {
+		res.Areas = append(res.Areas, control.MatchedArea{Rect: rect(a.At), OK: a.OK, Similarity: a.Similarity, Need: a.Need, Differ: a.Differ})
+	}
+	return res
+}
+
+// Text implements [server.Finder].
+func (finder) Text(c control.TextCondition) (server.Look, error) {
+	q := screen.TextQuery{Cursor: c.Cursor}
+	var err error
+	if q.Pattern, err = regexp.Compile(c.Pattern); err != nil {
+		return nil, err
+	}
+	if c.Literal != "" {
+		q.Pattern = regexp.MustCompile(regexp.QuoteMeta(c.Literal))
+	}
+	if c.Rect != nil {
+		q.Region = rectangle(*c.Rect)
+	}
+	fonts, err := text.LoadAll(c.Fonts...)
+	if err != nil {
+		return nil, err
+	}
+	m := &screen.TextMatcher{Reader: text.Reader{Fonts: append(fonts, text.Fonts()...)}, Query: q}
+	return func(img *image.NRGBA, _ *image.Point) (control.MatchResult, error) {
+		hit, ok, saw := m.Match(pixmap.Of(img))
+		res := control.MatchResult{Matched: ok, Saw: saw}
+		if ok {
+			at, click := rect(hit.Rect), hit.Rect.Min.Add(hit.Rect.Max).Div(2)
+			res.Found, res.Rect, res.Click = hit.Text, &at, &control.Point{X: click.X, Y: click.Y}
+		}
+		return res, nil
+	}, nil
+}
+
+func rect(r image.Rectangle) control.Rect {
+	return control.Rect{X: r.Min.X, Y: r.Min.Y, Width: r.Dx(), Height: r.Dy()}
+}
+
+func rectangle(r control.Rect) image.Rectangle {
+	return image.Rect(r.X, r.Y, r.X+r.Width, r.Y+r.Height)
+}

@@ -7,7 +7,7 @@ SOAK_COLD ?= 20
 SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-proxy vuln clean
+.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -75,6 +75,9 @@ bench-lane: build ## lanes cold and warm, QEMU alone, lanes per minute, memory
 
 bench-latency: build ## time from SAMPLES keys to picture and digest, direct and proxied: CSV, a plot and figures in artifacts/latency
 	bin/spicelane bench latency --samples $(SAMPLES) --dir artifacts/latency
+
+bench-page: ## a minute of the full scenario as lane.html: its size, and how fast it is made, opened and searched
+	SPICELANE_MEASURE=page SPICELANE_LANES=require go test -count 1 -v -artifacts -outputdir "$$PWD/artifacts" -run TestThePageOfAMinute ./harness/replay
 
 bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel
 	scripts/bench-proxy.sh

@@ -32,7 +32,14 @@ type encoder struct {
 	index  []byte // a palette index for each pixel
 	colour []uint32
 	known  map[uint32]byte
+	// recent is a cache before known: a colour and its index, by the colour's hash.
+	recent [1 << recentBits]struct {
+		colour uint32
+		index  byte
+	}
 }
+
+const recentBits = 8
 
 func newEncoder() *encoder {
 	zip, err := zlib.NewWriterLevel(nil, zlib.BestSpeed)
@@ -128,23 +135,36 @@ func (e *encoder) findColours(p *Pixels) bool {
 	e.index, e.colour = e.index[:w*h], e.colour[:0]
 	clear(e.known)
 	const none = 1 << 24 // no pixel's
+	for i := range e.recent {
+		e.recent[i].colour = none
+	}
 	last, which := uint32(none), byte(0)
+	var above []byte
 	for y := range h {
 		row := p.Pix[y*p.Stride:][:4*w]
 		to := e.index[y*w:][:w]
+		if bytes.Equal(row, above) {
+			copy(to, e.index[(y-1)*w:])
+			continue
+		}
+		above = row
 		for x := range to {
 			c := binary.LittleEndian.Uint32(row[4*x:]) & 0xffffff
 			if c != last {
-				i, ok := e.known[c]
-				if !ok {
-					if len(e.colour) == maxColours {
-						return false
+				cached := &e.recent[c*0x9e3779b1>>(32-recentBits)]
+				if cached.colour != c {
+					i, ok := e.known[c]
+					if !ok {
+						if len(e.colour) == maxColours {
+							return false
+						}
+						i = byte(len(e.colour))
+						e.known[c] = i
+						e.colour = append(e.colour, c)
 					}
-					i = byte(len(e.colour))
-					e.known[c] = i
-					e.colour = append(e.colour, c)
+					cached.colour, cached.index = c, i
 				}
-				last, which = c, i
+				last, which = c, cached.index
 			}
 			to[x] = which
 		}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -487,4 +488,80 @@ func TestAPlayerShowsWhatWasThereAtEachMoment(t *testing.T) {
 		require.Nil(t, img, "the display has gone")
 		require.Empty(t, f.Play(3).Frames())
 	}
+}
+
+// A guest draws a text letter by letter. To show it means to decode it, and one PNG of a line is
+// decoded sooner than one for each letter.
+func TestLettersOfALineAreOnePatch(t *testing.T) {
+	t.Parallel()
+	s := newScreen(1024, 768)
+	clock, path := start(t, s, nil)
+	s.take(t, clock)
+	white := func() uint32 { return 0xffffff }
+	for x := range 40 { // letters of a line, with gaps
+		s.fill(image.Rect(32+9*x, 100, 32+9*x+7, 112), white)
+	}
+	s.fill(image.Rect(500, 600, 510, 620), white) // far from it
+	s.take(t, clock)
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	patches := 0
+	for _, fr := range f.Frames[1:] {
+		patches += len(fr.Patches)
+	}
+	// The recorder may look once or twice while the letters are drawn: each look has a part of the line.
+	require.LessOrEqual(t, patches, len(f.Frames[1:])+1)
+	require.GreaterOrEqual(t, patches, 2)
+}
+
+// To seek means to decode a group. No group is more work than its key frame is a few times.
+func TestNoGroupIsMuchMoreWorkThanItsKeyFrame(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 1))
+	s := newScreen(640, 480)
+	clock, path := start(t, s, nil)
+	for range 150 { // letters
+		x, y := rnd.IntN(600), rnd.IntN(400)
+		s.fill(image.Rect(x, y, x+8, y+16), colours(rnd, 2))
+		s.take(t, clock)
+	}
+	for range 8 { // not more than may wait to be written
+		s.fill(image.Rect(0, 0, 640, 479), colours(rnd, 4))
+		s.take(t, clock)
+	}
+	const whole = 3
+	for range whole {
+		s.fill(image.Rectangle{Max: s.size}, colours(rnd, 4))
+		s.take(t, clock)
+	}
+	require.NoError(t, s.rec.Close())
+	f, err := film.ReadFile(path)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(f.Frames), 150+8+whole)
+	frames, keys := 0, 0
+	var seen []image.Rectangle // what must be decoded
+	for _, fr := range f.Frames {
+		if fr.Key {
+			frames, seen = 0, nil
+			keys++
+		}
+		frames++
+		for _, p := range fr.Patches {
+			seen = slices.DeleteFunc(seen, func(r image.Rectangle) bool { return r.In(p.Rect) })
+			seen = append(seen, p.Rect)
+		}
+		pixels := 0
+		for _, r := range seen {
+			pixels += r.Dx() * r.Dy()
+		}
+		require.LessOrEqual(t, frames, film.GroupFrames)
+		require.LessOrEqual(t, len(seen), 60)
+		require.LessOrEqual(t, pixels, 4*640*480)
+		if slices.ContainsFunc(fr.Patches, func(p film.Patch) bool { return p.Rect == image.Rectangle{Max: s.size} }) {
+			require.True(t, fr.Key, "a frame of all of the screen is a key frame")
+		}
+	}
+	require.Greater(t, keys, whole)
+	require.Less(t, keys, 8+whole, "and most frames are no key frames")
 }

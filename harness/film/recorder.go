@@ -104,6 +104,27 @@ type display struct {
 	pix     []byte // what the film shows
 	wantKey bool   // the next frame is to be a key frame
 	frames  int    // since the last key frame
+	// seen are the patches since the last key frame that no later one hides.
+	seen []image.Rectangle
+}
+
+// To show a moment means to decode a key frame and what is seen of the frames after it, and that
+// must be quick. So another key frame comes after so many frames, or when what is seen of them is
+// as much work as the key frame takes so many times.
+const (
+	groupFrames = 128
+	groupWork   = 2
+	// patchWork is what it takes to decode a PNG, however small it is, in pixels of a large one.
+	patchWork = 12 << 10
+)
+
+// work is what it takes to decode patches, in pixels.
+func work(patches []image.Rectangle) int {
+	n := 0
+	for _, r := range patches {
+		n += area(r) + patchWork
+	}
+	return n
 }
 
 // A shot is a frame that is to be compressed.
@@ -310,7 +331,7 @@ func (r *Recorder) look() {
 		if d == nil {
 			continue
 		}
-		var patches []Pixels
+		var changed []image.Rectangle
 		for _, rect := range rects {
 			rect = rect.Intersect(image.Rectangle{Max: d.Size})
 			if rect.Empty() {
@@ -320,10 +341,10 @@ func (r *Recorder) look() {
 				r.Changed()
 				break
 			}
-			patches = d.compare(&r.copied, patches)
+			changed = d.compare(&r.copied, changed)
 		}
-		if len(patches) > 0 {
-			r.add(d, r.moment(last), patches)
+		if len(changed) > 0 {
+			r.add(d, r.moment(last), changed)
 		}
 	}
 }
@@ -367,20 +388,14 @@ func (r *Recorder) findDisplays(now time.Time) {
 	}
 }
 
-// gap is how many equal rows part two patches of a frame.
+// gap is how many equal rows part two rectangles of a frame.
 const gap = 12
 
-// compare takes over what of p differs from what the film shows, and adds it to patches: a
-// rectangle for each run of rows.
-func (d *display) compare(p *Pixels, patches []Pixels) []Pixels {
+// compare takes over what of p differs from what the film shows, and adds to changed the rectangle
+// of each run of rows that does.
+func (d *display) compare(p *Pixels, changed []image.Rectangle) []image.Rectangle {
 	stride := 4 * d.Size.X
 	var run image.Rectangle
-	flush := func() {
-		if !run.Empty() {
-			patches = append(patches, d.cut(run, nil))
-		}
-		run = image.Rectangle{}
-	}
 	for y := p.Rect.Min.Y; y < p.Rect.Max.Y; y++ {
 		got := p.row(y, p.Rect.Min.X, p.Rect.Max.X)
 		have := d.pix[y*stride+4*p.Rect.Min.X:][:len(got)]
@@ -389,14 +404,40 @@ func (d *display) compare(p *Pixels, patches []Pixels) []Pixels {
 			continue
 		}
 		if !run.Empty() && y-run.Max.Y >= gap {
-			flush()
+			changed = join(changed, run)
+			run = image.Rectangle{}
 		}
 		copy(have, got)
 		run = run.Union(image.Rect(p.Rect.Min.X+from, y, p.Rect.Min.X+to, y+1))
 	}
-	flush()
-	return patches
+	if !run.Empty() {
+		changed = join(changed, run)
+	}
+	return changed
 }
+
+// slack is how many pixels that did not change may be in a frame to make one patch of two. A guest
+// draws a text letter by letter. One PNG of a line is smaller, and shown sooner, than one for each
+// letter.
+const slack = 4096
+
+// join adds a rectangle to a list, as one with those that are near it.
+func join(list []image.Rectangle, r image.Rectangle) []image.Rectangle {
+	for again := true; again; {
+		again = false
+		list = slices.DeleteFunc(list, func(known image.Rectangle) bool {
+			all := r.Union(known)
+			if area(all) > area(r)+area(known)+slack {
+				return false
+			}
+			r, again = all, true
+			return true
+		})
+	}
+	return append(list, r)
+}
+
+func area(r image.Rectangle) int { return r.Dx() * r.Dy() }
 
 // cut copies a rectangle of what the film shows. It uses the memory of spare if that is enough.
 func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
@@ -408,21 +449,31 @@ func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
 }
 
 // add queues a frame: what has changed, or all of the screen if a key frame is wanted.
-func (r *Recorder) add(d *display, at time.Time, patches []Pixels) {
-	if len(patches) == 0 && !d.wantKey {
+func (r *Recorder) add(d *display, at time.Time, changed []image.Rectangle) {
+	if len(changed) == 0 && !d.wantKey {
 		return
 	}
-	if d.frames++; d.frames >= groupFrames {
+	d.frames++
+	whole := image.Rectangle{Max: d.Size}
+	for _, rect := range changed {
+		d.seen = slices.DeleteFunc(d.seen, func(known image.Rectangle) bool { return known.In(rect) })
+		d.seen = append(d.seen, rect)
+	}
+	// A patch of all of the screen is a key frame.
+	if slices.Contains(changed, whole) || d.frames >= groupFrames || work(d.seen) > groupWork*work([]image.Rectangle{whole}) {
 		d.wantKey = true
 	}
+	f := shot{at: at, display: d.Number, size: d.Size, key: d.wantKey}
 	if d.wantKey {
-		d.frames = 0
-		patches = []Pixels{d.cut(image.Rectangle{Max: d.Size}, r.spare)}
-		r.spare = nil
+		f.patches = []Pixels{d.cut(whole, r.spare)}
+		d.wantKey, d.frames, d.seen, r.spare = false, 0, d.seen[:0], nil
+	} else {
+		for _, rect := range changed {
+			f.patches = append(f.patches, d.cut(rect, nil))
+		}
 	}
-	r.queue = append(r.queue, shot{at: at, display: d.Number, size: d.Size, key: d.wantKey, patches: patches})
-	d.wantKey = false
-	for _, p := range patches {
+	r.queue = append(r.queue, f)
+	for _, p := range f.patches {
 		r.waiting += len(p.Pix) / 4
 	}
 }
@@ -441,14 +492,11 @@ func (r *Recorder) write() error {
 			if err := r.out.add(s, s.at.Sub(r.cfg.Clock)); err != nil {
 				return err
 			}
-			r.looking.Lock()
 			if s.key {
+				r.looking.Lock()
 				r.spare = s.patches[0].Pix
+				r.looking.Unlock()
 			}
-			if d := r.displays[s.display]; d != nil && r.out.wantsKey(s.display) {
-				d.wantKey = true
-			}
-			r.looking.Unlock()
 		}
 	}
 }

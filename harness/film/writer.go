@@ -32,19 +32,10 @@ type group struct {
 	at      time.Duration
 	pieces  []*piece
 	key     int64 // bytes of the key frame
-	deltas  int64 // bytes of the others
 }
 
 // A piece is one frame in the file.
 type piece struct{ offset, length int64 }
-
-// A group ends after so many frames, or when they take so many times the bytes of the key frame:
-// to seek means to decode a group, and that must be quick.
-const (
-	groupFrames = 48
-	groupTimes  = 2
-	groupBytes  = 96 << 10 // below this, the second rule does not count
-)
 
 func (w *writer) open(path string, limit int64) error {
 	f, err := os.Create(path)
@@ -80,8 +71,6 @@ func (w *writer) add(s shot, at time.Duration) error {
 	g := w.newest[s.display]
 	if s.key {
 		g.key = int64(len(b))
-	} else {
-		g.deltas += int64(len(b))
 	}
 	g.pieces = append(g.pieces, &piece{w.size, int64(len(b))})
 	w.stats.Frames++
@@ -99,13 +88,6 @@ func (w *writer) append(b []byte) error {
 	w.size += int64(n)
 	w.stats.Bytes += int64(n)
 	return err
-}
-
-// wantsKey tells whether the frames since the last key frame of a display are so large that the next
-// one is to be a key frame.
-func (w *writer) wantsKey(display uint8) bool {
-	g := w.newest[display]
-	return g != nil && g.key > 0 && g.deltas > max(groupTimes*g.key, groupBytes)
 }
 
 // thin leaves out of the older groups until the file has half its limit: first, from the oldest

@@ -149,7 +149,7 @@ var rules = []rule{
 		why:   "a report is made of what a run left behind, also where no lane can run",
 	},
 	{
-		from:  []string{"harness/archive"},
+		from:  []string{"harness/archive", "harness/archive/compare"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "harness/archive/s3store", "testing"},
 		why:   "an archive is read where no lane can run, and one in a directory without a client of an object storage",
 	},

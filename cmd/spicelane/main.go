@@ -90,7 +90,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newUp(), newStatus(), newDown(), newLogs(),
 		newSmoke(), newScreenshot(), newDigest(), newText(), newNeedle(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
-		newReport(), newFilm(), newSoak(), newBench(),
+		newReport(), newArchive(), newFilm(), newSoak(), newBench(),
 		newTruth(), newCoverage(),
 		newSupervise(),
 	)

@@ -55,6 +55,7 @@ func TestScripts(t *testing.T) {
 			"lastline": cmdLastLine,
 			"needs":    cmdNeeds,
 			"await":    cmdAwait,
+			"damage":   cmdDamage,
 		},
 	})
 }
@@ -150,6 +151,18 @@ func cmdDead(ts *testscript.TestScript, neg bool, args []string) {
 		if !host.AwaitExit(context.Background(), pid, 2*time.Second) {
 			ts.Fatalf("process %d is still alive", pid)
 		}
+	}
+}
+
+// damage DIR flips one bit in the middle of each file of DIR.
+func cmdDamage(ts *testscript.TestScript, neg bool, args []string) {
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*"))
+	ts.Check(err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		ts.Check(err)
+		b[len(b)/2] ^= 1
+		ts.Check(os.WriteFile(file, b, 0o600))
 	}
 }
 

@@ -300,3 +300,23 @@ func ReadDir(dir string, opt GoTest) (Source, error) {
 	src.Run, err = readGoTest(dir, opt)
 	return src, err
 }
+
+// Label adds labels to the run, and identity and surroundings to those cells that have none.
+func (s *Source) Label(opt GoTest) {
+	r := s.Run
+	for k, v := range opt.Labels {
+		if r.Labels == nil {
+			r.Labels = make(map[string]string)
+		}
+		r.Labels[k] = v
+	}
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if len(c.Identity) == 0 {
+			c.Identity = opt.Identity
+		}
+		if len(c.Surroundings) == 0 {
+			c.Surroundings = opt.Surroundings
+		}
+	}
+}

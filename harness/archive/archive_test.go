@@ -494,3 +494,31 @@ func TestEvidenceThatIsNotThereIsAnErrorUnlessItMayBe(t *testing.T) {
 	require.Equal(t, []string{"cell-1/lane.txt"}, added.Missing)
 	archivetest.Intact(t, a, "run-0001")
 }
+
+func BenchmarkListTenThousandRuns(b *testing.B) {
+	d := archive.Dir{Path: b.TempDir(), NoSync: true}
+	a, err := archive.Open(b.Context(), d, archive.Options{})
+	require.NoError(b, err)
+	src := archivetest.Run(1)
+	src.AllowMissing, src.Files = true, nil
+	_, err = a.Add(b.Context(), src)
+	require.NoError(b, err)
+	const runs = 10_000
+	for n := range runs {
+		require.NoError(b, a.Copy(b.Context(), "run-0001", fmt.Sprintf("run-%05d", 10+n)))
+	}
+	began := cpuTime()
+	defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()
+	for b.Loop() {
+		all, err := a.List(b.Context())
+		require.NoError(b, err)
+		require.Len(b, all, runs+1)
+	}
+}
+
+// cpuTime returns the processor time of this process: other work on the computer does not change it.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,6 +1,7 @@
 package lz_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -201,6 +202,23 @@ func TestItemsThatGoWrongAreMalformed(t *testing.T) {
 		var dec lz.Decoder
 		_, err := dec.Decode(make([]byte, 16, 64), 16, append(data, tt.stream...), []uint32{0, 1})
 		assert.EqualError(t, err, fmt.Sprintf("lz: malformed image at byte %d: %s", tt.at, tt.reason), "%s % x", tt.typ, tt.stream)
+	}
+}
+
+// TestAMatchBeforeTheStartIsMalformedFarFromTheEndToo: where there is room, short items of 16 bits are
+// decoded another way.
+func TestAMatchBeforeTheStartIsMalformedFarFromTheEndToo(t *testing.T) {
+	const width = 400
+	for _, item := range []string{"\x20\x04", "\x5f\x00", "\x3f\xff\x00\x00", "\xe0\x00\x04"} {
+		data := binary.BigEndian.AppendUint32(nil, 0x20205a4c)
+		for _, v := range []uint32{1<<16 | 1, uint32(lz.RGB16), width, 1, 2 * width, 1} {
+			data = binary.BigEndian.AppendUint32(data, v)
+		}
+		data = append(append(data, "\x03\x01\x01\x01\x01\x01\x01\x01\x01"...), item...)
+		data = append(data, bytes.Repeat([]byte("\x00\x01\x01"), width)...)
+		var dec lz.Decoder
+		_, err := dec.Decode(make([]byte, 4*width), 4*width, data, nil)
+		assert.EqualError(t, err, "lz: malformed image at byte 37: match reaches back before the start of the image", "% x", item)
 	}
 }
 

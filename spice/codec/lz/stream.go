@@ -1,6 +1,8 @@
 package lz
 
 import (
+	"encoding/binary"
+
 	"github.com/spicelane/spicelane/spice/codec/internal/pixel"
 )
 
@@ -151,9 +153,59 @@ func decodeRGB(dst, src []byte, ip int) (int, string) {
 	return ip, ""
 }
 
+// shortItem is how many bytes of an image shortItems may write for an item, and shortSource how many bytes
+// of the stream it may read: 32 literals, and what is written too much.
+const (
+	shortItem   = 4*maxCopy + 16
+	shortSource = 1 + 2*maxCopy + 8
+)
+
+// shortItems decodes the items of a 16-bit stream up to one that is long, wrong or near an end. It returns
+// where that is. Photographs are hundreds of thousands of matches of three pixels: a call or a wrongly
+// predicted branch costs more than the work, so it copies more than a short item needs.
+func shortItems(dst, src []byte, op, ip int) (int, int) {
+	for len(dst)-op >= shortItem && len(src)-ip >= shortSource {
+		in := (*[shortSource]byte)(src[ip:])
+		c := int(in[0])
+		if c < maxCopy {
+			n := c + 1
+			pixel.FourOf555Swapped((*[16]byte)(dst[op:]), binary.BigEndian.Uint64(in[1:]))
+			if n > 4 {
+				pixel.Expand555Swapped(dst[op+16:op+4*n], in[9:1+2*n])
+			}
+			op += 4 * n
+			ip += 1 + 2*n
+			continue
+		}
+		distance, next := (c&31)<<8+int(in[1]), ip+2
+		if distance == farMarker {
+			distance, next = int(binary.BigEndian.Uint16(in[2:]))+maxDistance, ip+4
+		}
+		from := op - 4*(distance+1)
+		if c >= 7<<5 || from < 0 {
+			return op, ip
+		}
+		if distance < 3 {
+			pixel.Repeat(dst, op, 4*(distance+1), 4*(c>>5+1))
+			op += 4 * (c>>5 + 1)
+			ip = next
+			continue
+		}
+		// Two steps, so that the second one may read what the first one wrote.
+		*(*[16]byte)(dst[op:]) = *(*[16]byte)(dst[from:])
+		*(*[16]byte)(dst[op+16:]) = *(*[16]byte)(dst[from+16:])
+		op += 4 * (c>>5 + 1)
+		ip = next
+	}
+	return op, ip
+}
+
 func decodeRGB16(dst, src []byte, ip int) (int, string) {
 	op := 0
 	for op < len(dst) {
+		if op, ip = shortItems(dst, src, op, ip); op == len(dst) {
+			break
+		}
 		if ip >= len(src) {
 			return ip, truncated
 		}
@@ -168,25 +220,14 @@ func decodeRGB16(dst, src []byte, ip int) (int, string) {
 				return len(src), truncated
 			}
 			// In the stream, unlike in memory, the high byte comes first.
-			most := n
-			if n < 4 && len(src)-ip >= 8 && len(dst)-op >= 16 {
-				most = 4 // what is too much is written over
-			}
-			pixel.Expand555Swapped(dst[op:op+4*most], src[ip:ip+2*most])
+			pixel.Expand555Swapped(dst[op:op+4*n], src[ip:ip+2*n])
 			op += 4 * n
 			ip += 2 * n
 			continue
 		}
-		// NB: photographs are hundreds of thousands of matches of three pixels, so that a call costs more
-		// than its work. This is what match and pixel.Repeat do with short ones.
-		next, n, distance := ip+1, int(c>>5)-1, int(c&31)<<8+1
-		if ip < len(src) {
-			distance += int(src[ip])
-		}
-		if n == 6 || distance > farMarker || ip >= len(src) {
-			if next, n, distance = match(src, ip, c); next == 0 {
-				return len(src), truncated
-			}
+		next, n, distance := match(src, ip, c)
+		if next == 0 {
+			return len(src), truncated
 		}
 		n, distance = 4*(n+2), 4*distance
 		if distance > op {
@@ -196,11 +237,7 @@ func decodeRGB16(dst, src []byte, ip int) (int, string) {
 			return ip - 1, pastEnd
 		}
 		ip = next
-		if n <= 32 && distance >= 32 && 32 <= len(dst)-op {
-			*(*[32]byte)(dst[op:]) = *(*[32]byte)(dst[op-distance:])
-		} else {
-			pixel.Repeat(dst, op, distance, n)
-		}
+		pixel.Repeat(dst, op, distance, n)
 		op += n
 	}
 	return ip, ""

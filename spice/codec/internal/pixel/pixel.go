@@ -39,10 +39,8 @@ func RGB555(v uint16) uint32 {
 func Expand555(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 16 {
 		v := binary.LittleEndian.Uint64(src)
-		binary.LittleEndian.PutUint32(dst, RGB555(uint16(v)))
-		binary.LittleEndian.PutUint32(dst[4:], RGB555(uint16(v>>16)))
-		binary.LittleEndian.PutUint32(dst[8:], RGB555(uint16(v>>32)))
-		binary.LittleEndian.PutUint32(dst[12:], RGB555(uint16(v>>48)))
+		binary.LittleEndian.PutUint64(dst, twoOf555(v&0xffff|v<<16&0xffff_00000000))
+		binary.LittleEndian.PutUint64(dst[8:], twoOf555(v>>32&0xffff|v>>16&0xffff_00000000))
 		dst, src = dst[16:], src[8:]
 	}
 	for len(src) >= 2 && len(dst) >= 4 {
@@ -54,17 +52,25 @@ func Expand555(dst, src []byte) {
 // Expand555Swapped is Expand555 for pixels whose high byte comes first.
 func Expand555Swapped(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 16 {
-		v := binary.BigEndian.Uint64(src)
-		binary.LittleEndian.PutUint32(dst, RGB555(uint16(v>>48)))
-		binary.LittleEndian.PutUint32(dst[4:], RGB555(uint16(v>>32)))
-		binary.LittleEndian.PutUint32(dst[8:], RGB555(uint16(v>>16)))
-		binary.LittleEndian.PutUint32(dst[12:], RGB555(uint16(v)))
+		FourOf555Swapped((*[16]byte)(dst), binary.BigEndian.Uint64(src))
 		dst, src = dst[16:], src[8:]
 	}
 	for len(src) >= 2 && len(dst) >= 4 {
 		binary.LittleEndian.PutUint32(dst, RGB555(binary.BigEndian.Uint16(src)))
 		dst, src = dst[4:], src[2:]
 	}
+}
+
+// FourOf555Swapped writes four pixels, of which the first one is in the high bits of v.
+func FourOf555Swapped(dst *[16]byte, v uint64) {
+	binary.LittleEndian.PutUint64(dst[:], twoOf555(v>>48|v&0xffff_00000000))
+	binary.LittleEndian.PutUint64(dst[8:], twoOf555(v>>16&0xffff|v<<32&0xffff_00000000))
+}
+
+// twoOf555 is RGB555 for a pixel in the low half of c and one in the high half.
+func twoOf555(c uint64) uint64 {
+	c = (c&0x7c00_00007c00)<<9 | (c&0x03e0_000003e0)<<6 | (c&0x001f_0000001f)<<3
+	return c | c>>5&0x070707_00070707
 }
 
 // SetAlpha writes each byte of src as the fourth byte of a pixel of dst.

@@ -2,6 +2,7 @@ package pixel_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -73,5 +74,41 @@ func TestOnlyAlphaIsCopiedAndSet(t *testing.T) {
 				t.Errorf("set: got %x, want %x", got, want)
 			}
 		})
+	}
+}
+
+// TestEveryPixelOf16BitsExpandsAsRGB555Says expands all values, in each of the places in which several
+// are expanded at once.
+func TestEveryPixelOf16BitsExpandsAsRGB555Says(t *testing.T) {
+	const values = 1 << 16
+	for shift := range 5 {
+		n := values + shift
+		low, high := make([]byte, 2*n), make([]byte, 2*n)
+		for i := range n {
+			v := uint16(i + shift)
+			binary.LittleEndian.PutUint16(low[2*i:], v)
+			binary.BigEndian.PutUint16(high[2*i:], v)
+		}
+		little, swapped := make([]byte, 4*n), make([]byte, 4*n)
+		pixel.Expand555(little, low)
+		pixel.Expand555Swapped(swapped, high)
+		for i := range n {
+			want := pixel.RGB555(uint16(i + shift))
+			if got := binary.LittleEndian.Uint32(little[4*i:]); got != want {
+				t.Fatalf("pixel %d of %d, %#04x: got %#06x, want %#06x", i, n, uint16(i+shift), got, want)
+			}
+			if got := binary.LittleEndian.Uint32(swapped[4*i:]); got != want {
+				t.Fatalf("swapped pixel %d of %d, %#04x: got %#06x, want %#06x", i, n, uint16(i+shift), got, want)
+			}
+		}
+	}
+}
+
+func TestRGB555RepeatsTheHighBitsOfAColour(t *testing.T) {
+	for v, want := range map[uint16]uint32{0: 0, 0x7fff: 0xffffff, 0xffff: 0xffffff, 0x8000: 0, 1 << 10: 0x080000, 1 << 5: 0x000800, 1: 0x000008,
+		0x7c00: 0xff0000, 0x03e0: 0x00ff00, 0x001f: 0x0000ff, 0x4210: 0x848484} {
+		if got := pixel.RGB555(v); got != want {
+			t.Errorf("%#04x: got %#06x, want %#06x", v, got, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 		m := l.machine()
 		line, err := m.Serial().Await(ctx, serial.Contains(text))
 		if err == nil {
+			l.noteAwaited(began, fmt.Sprintf("the serial line %q", text))
 			return line, nil
 		}
 		if l.nextMachine(ctx, m) {
@@ -80,6 +82,10 @@ func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool
 	defer stop()
 	began := time.Now()
 	d, err := drive.AwaitDigest(ctx, l.driver, what, f)
+	if err == nil {
+		l.noteAwaited(began, what)
+		return d, nil
+	}
 	return d, l.askHops(l.judgeWait(began, l.explain(err)), f)
 }
 

@@ -218,6 +218,7 @@ func (l *Lane) Close() error {
 	}
 	l.mu.Unlock()
 	defer close(l.closed)
+	l.log.Add("lane", map[string]any{"state": "ending"})
 	<-l.done
 	// Record the final state before ending anything: who sees that the supervisor has ended must
 	// find it.

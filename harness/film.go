@@ -168,6 +168,18 @@ func (l *Lane) noteWait(began time.Time, err error) {
 	l.log.Add("wait", fields)
 }
 
+// shortWait is how long a wait takes at least that is noted though it did not fail. Tests that ask
+// again and again would fill the timeline.
+const shortWait = 10 * time.Millisecond
+
+// noteAwaited writes a wait that did not fail to the timeline: how long it took and what was
+// awaited.
+func (l *Lane) noteAwaited(began time.Time, what string) {
+	if took := time.Since(began); took >= shortWait {
+		l.log.Add("awaited", map[string]any{"ms": took.Milliseconds(), "awaited": what})
+	}
+}
+
 // lastOf returns the last line that says anything.
 func lastOf(lines []string) string {
 	for _, line := range slices.Backward(lines) {

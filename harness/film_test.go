@@ -1,10 +1,13 @@
 package harness_test
 
 import (
+	"context"
 	"image"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
@@ -114,4 +118,47 @@ func moments(t *testing.T, dir string) []time.Duration {
 	})
 	require.NoError(t, err)
 	return all
+}
+
+// What a test waited for, and when it ended the lane, is on the timeline, also if nothing failed.
+func TestTheTimelineOfALaneThatPassedHasItsWaitsAndItsEnd(t *testing.T) {
+	lanetest.AtOnce(t)
+	harness.RequireHost(t)
+	lane, err := tryStart(t, harness.Config{})
+	require.NoError(t, err)
+	_, err = lane.AwaitSerial(t.Context(), "Hello from Beacon") // it is there: this is no wait
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var pressed sync.WaitGroup
+	pressed.Go(func() {
+		for ctx.Err() == nil {
+			_ = lane.Press(ctx, "a") // so that there are digests to look at
+		}
+	})
+	began := time.Now()
+	_, err = lane.AwaitDigest(t.Context(), "a later moment", func(harness.Digest) bool { return time.Since(began) > 50*time.Millisecond })
+	stop()
+	pressed.Wait()
+	require.NoError(t, err)
+	require.NoError(t, lane.Close())
+	r, err := replay.Read(lane.Dir())
+	require.NoError(t, err)
+	var said []string
+	for _, e := range r.Events {
+		switch e.Kind {
+		case "awaited":
+			said = append(said, e.Text)
+			if e.Text == "awaited a later moment" {
+				require.GreaterOrEqual(t, e.Took, 50*time.Millisecond)
+			}
+		case "wait":
+			require.Fail(t, "a wait has failed", e.Text)
+		case "lane":
+			word, _, _ := strings.Cut(e.Text, " ")
+			if said = append(said, word); word == "ready" {
+				said = said[:0] // the start has waits of its own, if the host is busy
+			}
+		}
+	}
+	require.Equal(t, []string{"awaited a later moment", "ending"}, said)
 }

@@ -7,6 +7,7 @@ import (
 	"image"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
@@ -229,6 +230,7 @@ func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Con
 	var missing *screen.Error
 	switch {
 	case err == nil:
+		l.noteAwaited(began, strings.TrimPrefix(op, "await "))
 		return nil
 	case errors.As(err, &missing):
 		err = &drive.AwaitError{Wanted: missing.Wanted, Last: missing.Last, Err: missing.Err}

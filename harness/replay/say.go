@@ -21,7 +21,7 @@ var tracks = []track{
 // kindTracks says on which track a kind of entry of the timeline is.
 var kindTracks = map[string]string{
 	"begin": "lane", "step": "lane", "lane": "lane", "verdict": "lane", "machine": "lane", "reset": "lane", "messages": "lane",
-	"beat": "beat", "wait": "wait", "fault": "fault", "link": "fault",
+	"beat": "beat", "wait": "wait", "awaited": "wait", "fault": "fault", "link": "fault",
 	"key": "input", "button": "input", "pointer": "input",
 	"frame": "screen", "screenshot": "screen", "picture": "screen", "film": "screen",
 	"serial": "serial", "console_failure": "serial",
@@ -135,7 +135,10 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		ev.at -= ev.took
 		ev.text = strings.TrimSuffix(f.Name+": "+f.Detail, ": ")
 	case "lane":
-		ev.text = fmt.Sprintf("%s after %d ms", f.State, f.ReadyMS)
+		ev.text = f.State
+		if f.ReadyMS > 0 {
+			ev.text = fmt.Sprintf("%s after %d ms", f.State, f.ReadyMS)
+		}
 	case "reset":
 		ev.text = fmt.Sprintf("reset %d: %s", f.N, f.Reason)
 	case "beat":
@@ -157,6 +160,10 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		ev.text = f.Error
 		l.wait = &waited{at: ev.at, took: ev.took, Awaited: plain(f.Awaited), Saw: plain(f.Saw), Err: plain(f.Error)}
 		l.marks = append(l.marks, mark{us(ev.at), us(ev.took), "wait", plain(f.Error)})
+	case "awaited":
+		ev.took, ev.spare = millis(f.MS), true
+		ev.at -= ev.took
+		ev.text = "awaited " + f.Awaited
 	case "verdict":
 		ev.bad = true
 		ev.text = strings.TrimSuffix(f.Verdict+": "+f.Reason, ": ")

@@ -144,6 +144,11 @@ var rules = []rule{
 		why: "a video is made of what a lane left behind, also where no lane can run",
 	},
 	{
+		from:  []string{"harness/trace"},
+		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
+		why:   "a trace is made of what a run left behind, also where no lane can run",
+	},
+	{
 		from:  []string{"harness/report"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
 		why:   "a report is made of what a run left behind, also where no lane can run",

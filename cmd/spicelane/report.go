@@ -13,13 +13,14 @@ import (
 
 	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/trace"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newReport() *cobra.Command {
 	var (
-		junit, summary, html, title, url string
-		quiet                            bool
+		junit, summary, html, traceFile, title, url string
+		quiet                                       bool
 	)
 	cmd := &cobra.Command{
 		Use:   "report [FILE | - | DIR]",
@@ -38,6 +39,10 @@ those of failed tests again, with what the test printed.
 With a directory, make lane.html of what each lane in it left behind, such as one
 that was killed.
 
+--trace writes what took how long, for ui.perfetto.dev: the tests, and each lane with
+its phases, steps, beats and waits, and a row for each track of its timeline. With a
+directory, it is of the lanes in it.
+
 Each test that ran more than once (-count) gets its failure rate, with a confidence
 interval.
 
@@ -47,7 +52,7 @@ are incomplete; 3 only the host lacked something.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if name := arg(args, 0); name != "" && isDir(name) {
-				return makePages(cmd.OutOrStdout(), name)
+				return makePages(cmd.OutOrStdout(), name, traceFile)
 			}
 			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
 			if name := arg(args, 0); name != "" && name != "-" {
@@ -95,6 +100,9 @@ are incomplete; 3 only the host lacked something.`,
 					return run.WriteIndex(w, report.IndexOptions{Title: title, Dir: filepath.Dir(html)})
 				}))
 			}
+			if traceFile != "" {
+				errs = append(errs, writeReport(traceFile, func(w io.Writer) error { return trace.WriteChrome(w, trace.OfRun(run)) }))
+			}
 			if err := errors.Join(errs...); err != nil {
 				return usage("report: %w", err)
 			}
@@ -105,6 +113,7 @@ are incomplete; 3 only the host lacked something.`,
 	f.StringVar(&junit, "junit", "", "write JUnit XML to this `FILE`")
 	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE`, such as $GITHUB_STEP_SUMMARY")
 	f.StringVar(&html, "html", "", "write a page of the run to this `FILE`, and pages of lanes that have none")
+	f.StringVar(&traceFile, "trace", "", "write a trace of the run to this `FILE`, for ui.perfetto.dev")
 	f.StringVar(&title, "title", "", "the heading of summary and page; default: Tests")
 	f.StringVar(&url, "artifacts-url", "", "`URL` of the artifacts for the summary's links; default: links are relative to the summary")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
@@ -116,16 +125,32 @@ func isDir(path string) bool {
 	return err == nil && st.IsDir()
 }
 
-// makePages makes the pages of the lanes in dir and below.
-func makePages(w io.Writer, dir string) error {
+// makePages makes the pages of the lanes in dir and below, and a trace of them if that is to be.
+func makePages(w io.Writer, dir, traceFile string) error {
 	pages, err := replay.WriteAll(dir)
 	for _, page := range pages {
 		fmt.Fprintln(w, page)
+	}
+	if traceFile != "" && err == nil {
+		err = traceLanes(dir, traceFile)
 	}
 	if err != nil {
 		return usage("report: %w", err)
 	}
 	return nil
+}
+
+// traceLanes writes a trace of the lanes in dir and below.
+func traceLanes(dir, file string) error {
+	lanes, err := replay.Find(dir)
+	if err != nil {
+		return err
+	}
+	root, err := trace.OfLanes(lanes)
+	if err != nil {
+		return err
+	}
+	return writeReport(file, func(w io.Writer) error { return trace.WriteChrome(w, root) })
 }
 
 // runError returns nil for a run that passed.

@@ -63,25 +63,32 @@ func Write(dir string, o Options) error {
 // WriteAll makes the pages of the lanes in dir and below, and returns their paths. It is an error
 // if there is none, or if one could not be made; the others are made all the same.
 func WriteAll(dir string) (pages []string, err error) {
-	var errs []error
-	walked := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() || !isLane(path) {
-			return err
-		}
-		if werr := Write(path, Options{}); werr != nil {
+	lanes, err := Find(dir)
+	errs := []error{err}
+	for _, lane := range lanes {
+		if werr := Write(lane, Options{}); werr != nil {
 			errs = append(errs, werr)
 		} else {
-			pages = append(pages, filepath.Join(path, File))
+			pages = append(pages, filepath.Join(lane, File))
 		}
-		return nil
-	})
-	if walked != nil {
-		errs = append(errs, fmt.Errorf("replay: %w", walked))
-	}
-	if len(pages) == 0 && len(errs) == 0 {
-		errs = append(errs, fmt.Errorf("replay: no lane has left anything in %s: there is no %s", dir, timeline.File))
 	}
 	return pages, errors.Join(errs...)
+}
+
+// Find returns the directories of lanes in dir and below. It is an error if there is none.
+func Find(dir string) (lanes []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && isLane(path) {
+			lanes = append(lanes, path)
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("replay: %w", err)
+	} else if len(lanes) == 0 {
+		err = fmt.Errorf("replay: no lane has left anything in %s: there is no %s", dir, timeline.File)
+	}
+	return lanes, err
 }
 
 // isLane tells whether dir is the directory of a lane.

@@ -10,6 +10,9 @@ import (
 // maxLine is how much of a line is on the page, in bytes. The files have all of it.
 const maxLine = 4 << 10
 
+// Plain returns one line of text as people can read it, as it stands on a page: see [Event].
+func Plain(s string) string { return plain(s) }
+
 // plain returns one line of text as people can read it: without terminal escapes, control
 // characters as pictures of them, bytes that are no UTF-8 as such, cut if it is very long.
 func plain(s string) string {

@@ -61,8 +61,8 @@ func (t *Test) fail(f *Failure) {
 	f.Reason = oneLine(f.Reason, maxReason)
 	t.Outcome, t.Failure = Failed, f
 	t.Output = t.out.String()
-	if t.parent != nil {
-		t.parent.failed = append(t.parent.failed, t.Name)
+	if t.Parent != nil {
+		t.Parent.failed = append(t.Parent.failed, t.Name)
 	}
 }
 
@@ -298,7 +298,7 @@ var buildFailed = regexp.MustCompile(`(?m)^FAIL\t\S+ \[(build|setup) failed\]`)
 
 // within tells whether t is a subtest of outer, at any depth.
 func (t *Test) within(outer *Test) bool {
-	for t = t.parent; t != nil; t = t.parent {
+	for t = t.Parent; t != nil; t = t.Parent {
 		if t == outer {
 			return true
 		}
@@ -308,8 +308,8 @@ func (t *Test) within(outer *Test) bool {
 
 // root returns the top-level test that contains t.
 func (t *Test) root() *Test {
-	for t.parent != nil {
-		t = t.parent
+	for t.Parent != nil {
+		t = t.Parent
 	}
 	return t
 }

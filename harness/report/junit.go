@@ -97,8 +97,8 @@ func (r *Run) WriteJUnit(w io.Writer) error {
 
 func (p *Package) junit() xmlSuite {
 	s := xmlSuite{Name: p.Path, Time: xmlSeconds(p.Elapsed)}
-	if len(p.Tests) > 0 && !p.Tests[0].began.IsZero() {
-		s.Timestamp = p.Tests[0].began.UTC().Format(time.RFC3339)
+	if len(p.Tests) > 0 && !p.Tests[0].Began.IsZero() {
+		s.Timestamp = p.Tests[0].Began.UTC().Format(time.RFC3339)
 	}
 	if p.Cached {
 		s.Properties = s.Properties.with("cached", "true")

@@ -94,7 +94,7 @@ func readVerdict(path string) (verdict.Report, bool) {
 // evidence returns the directory to look into when t failed: its own, or that of the test whose
 // subtest it is, and whose lane it used. The lanes are those of that test.
 func (t *Test) evidence() (dir string, lanes []Lane) {
-	for ; t != nil; t = t.parent {
+	for ; t != nil; t = t.Parent {
 		if t.Artifacts != "" || len(t.Lanes) > 0 {
 			return t.Artifacts, t.Lanes
 		}

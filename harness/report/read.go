@@ -138,7 +138,7 @@ func (rd *reader) testEvent(p *Package, e event) {
 			break // no test has two ends
 		}
 		t.ended = true
-		t.Elapsed = seconds(e.Elapsed)
+		t.Elapsed, t.Ended = seconds(e.Elapsed), e.Time
 		if n := len(p.crashes); n > 0 {
 			t.crash = p.crashes[n-1]
 		}
@@ -148,10 +148,10 @@ func (rd *reader) testEvent(p *Package, e event) {
 
 // begin adds a test.
 func (p *Package) begin(name string, e event) *Test {
-	t := &Test{Package: p.Path, Name: name, began: e.Time, parent: parentOf(p, name)}
+	t := &Test{Package: p.Path, Name: name, Began: e.Time, Parent: parentOf(p, name)}
 	p.current[name] = t
 	p.Tests = append(p.Tests, t)
-	if t.parent == nil {
+	if t.Parent == nil {
 		p.lastRoot = t
 	}
 	return t
@@ -178,7 +178,7 @@ func (rd *reader) close(p *Package, action string, now time.Time, why string) {
 	p.decide(action)
 	for _, t := range p.Tests {
 		if !t.ended {
-			t.Elapsed = since(t.began, now)
+			t.Elapsed, t.Ended = since(t.Began, now), now
 		}
 	}
 	rd.release(p)

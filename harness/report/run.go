@@ -68,6 +68,11 @@ type Test struct {
 	// Reason says why the test was skipped.
 	Reason  string
 	Elapsed time.Duration
+	// Began and Ended are its times in the stream; zero if it has none. What a parallel test waited is
+	// between them, and not in Elapsed.
+	Began, Ended time.Time
+	// Parent is the test whose subtest it is; nil for none.
+	Parent *Test
 	// Output is the test's output, without the lines that frame it. Long output lacks its middle.
 	// The output of a passed test is not kept.
 	Output string
@@ -76,10 +81,8 @@ type Test struct {
 	// Lanes are the known lanes of the test.
 	Lanes []Lane
 
-	began    time.Time
 	out      clip
 	ended    bool
-	parent   *Test
 	failed   []string // its subtests that failed
 	parallel bool     // it was paused
 	said     string   // PASS, FAIL or SKIP in a line that test2json took for output

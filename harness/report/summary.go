@@ -305,7 +305,7 @@ func (s *summary) packages(b *strings.Builder) {
 			if t.Failure == nil || t.Failure.Kind != Subtests {
 				c[t.Outcome]++
 			}
-			if t.parent == nil {
+			if t.Parent == nil {
 				tests = append(tests, t)
 			}
 		}

@@ -41,6 +41,8 @@ if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/
         packages="$packages chromium"
     fi
 fi
+# The Linux guest is built from packages that apt-get downloads; kernels and modules in them may be packed with xz.
+want xz xz-utils
 # The pages of the WebSocket port's test.
 [ -e /usr/share/spice-html5/spice_auto.html ] || packages="$packages spice-html5"
 # The truth server's helper is compiled when it is first needed.
@@ -63,11 +65,18 @@ want "$qemu" qemu-system-x86
 # Not a package yet: which one it is depends on the release.
 has_spice || packages="$packages spice"
 
-if [ -z "$packages" ]; then
+# Without lists of packages, apt does not know which kernel to download.
+has_lists() {
+    ! command -v apt-cache >/dev/null || apt-cache policy linux-image-amd64 linux-image-generic 2>/dev/null | grep -q 'Candidate: [0-9]'
+}
+lists=
+has_lists || lists="apt's lists of packages (apt-get update)"
+
+if [ -z "$packages$lists" ]; then
     exit 0
 fi
 if [ "${1-}" = --check ]; then
-    echo "setup: missing:$packages" >&2
+    echo "setup: missing:$packages $lists" >&2
     exit 3
 fi
 if ! command -v apt-get >/dev/null; then
@@ -96,6 +105,7 @@ apt() { # apt ARGS: apt-get that asks nothing and speaks only when it fails
 }
 
 apt update
+[ -n "$packages" ] || exit 0
 
 # Newer releases keep QEMU's SPICE in a package of its own; in older ones it is part of qemu-system-common.
 case " $packages " in *" spice "*)

@@ -20,7 +20,9 @@
 // not report. Other channels than the client's, such as sound, they open themselves with the lane's
 // virt-viewer file.
 //
-// The guest is Beacon, or one with the same reports (fixtures/guest/README.md). The suites read
+// [ForAnyGuest] has suites for guests that report nothing: they read the text on the screen.
+//
+// The guest of the others is Beacon, or one with the same reports (fixtures/guest/README.md). They read
 // from the digest on its screen what reached it. A [Stream] follows the digest, demands a rising
 // frame counter, and recomputes the rolling hashes from the events. At its end the guest prints the
 // same on its serial line, from which [ReadFinalReport] reads it.

@@ -47,6 +47,9 @@ var (
 	InCommon   = inCommon
 )
 
+// ReadBackWithin is ReadBack with another limit for each wait.
+var ReadBackWithin = readBack
+
 // What Native demands of a client.
 var (
 	NativeDemands = nativeDemands

@@ -43,6 +43,7 @@ var suites = []Suite{
 	{"boot", Boot},
 	{"surfaces", Surfaces},
 	{"screenshot", Screenshot},
+	{"picture", Picture},
 	{"digest", Digest},
 	{"events", Events},
 	{"type", Type},
@@ -57,11 +58,22 @@ var suites = []Suite{
 	{"native", Native},
 }
 
-// Run runs suites on a lane, each as a subtest; without suites, all of [Suites].
+// ForAnyGuest returns the suites that need no digest, which also leave the lane as they found it. The
+// fixture may say in its texts what the prompt of a shell on the screen is, under "shell". Without
+// that, the suites that type leave out what they cannot see.
+func ForAnyGuest() []Suite {
+	return append(Suites("boot", "surfaces", "screenshot", "picture"), Suite{"readback", ReadBack})
+}
+
+// Run runs suites on a lane, each as a subtest; without suites, all of [Suites], or for a guest that
+// shows no digest those of [ForAnyGuest].
 func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
 		suites = Suites()
+		if fx := lane.Fixture(); fx == nil || fx.Digest == nil {
+			suites = ForAnyGuest()
+		}
 	}
 	for _, s := range suites {
 		t.Run(s.Name, func(t *testing.T) { s.Run(t, lane) })
@@ -113,7 +125,7 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 			r.end()
 		}
 	}()
-	if fx := lane.Fixture(); fx != nil && fx.Digest != nil {
+	if r.digests() {
 		ctx, cancel := r.within(patience)
 		defer cancel()
 		s, err := OpenStream(ctx, lane)
@@ -123,6 +135,12 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 	}
 	begun = true
 	return r
+}
+
+// digests tells whether the guest shows a digest.
+func (r *run) digests() bool {
+	fx := r.lane.Fixture()
+	return fx != nil && fx.Digest != nil
 }
 
 // settled waits until nothing more happens by itself in a guest that has just started: until its

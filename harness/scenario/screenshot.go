@@ -15,7 +15,8 @@ import (
 
 // Screenshot demands correct pictures in every form: PNG and raw pixels are equal, a region is a
 // part of the whole, the digest in a picture has the checksum of its pixels, and impossible
-// requests are refused in the protocol's words.
+// requests are refused in the protocol's words. The pictures of a guest without a digest are
+// compared with QEMU's instead.
 func Screenshot(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -52,12 +53,16 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 			return nil
 		}
 	}))
-	_, _, err := lane.AwaitVerifiedScreenshot(r.ctx)
-	r.must(err)
-	r.fresh()
+	if r.digests() {
+		_, _, err := lane.AwaitVerifiedScreenshot(r.ctx)
+		r.must(err)
+		r.fresh()
+	} else {
+		r.must(lane.AwaitScreensMatch(r.ctx))
+	}
 
 	none := uint32(4711)
-	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{SurfaceID: &none})
+	_, err := r.client.Screenshot(r.ctx, control.ScreenshotParams{SurfaceID: &none})
 	r.want(isCode(err, control.CodeNoSuchSurface), "a picture of surface %d was answered %v, want %s", none, err, control.CodeNoSuchSurface)
 	_, err = r.client.Screenshot(r.ctx, control.ScreenshotParams{Format: "bmp"})
 	r.want(isCode(err, control.CodeUnsupportedFormat), "a picture as bmp was answered %v, want %s", err, control.CodeUnsupportedFormat)

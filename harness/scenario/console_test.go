@@ -1,0 +1,29 @@
+package scenario_test
+
+import (
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/harness/screen"
+)
+
+// The guest's terminal is made to turn capital letters into small ones on their way in.
+func TestReadBackFailsIfTheGuestGetsOtherCharactersThanWereTyped(t *testing.T) {
+	lanetest.AtOnce(t)
+	lane := harness.Up(t, harness.Config{Fixture: "linux", Display: "virtio"})
+	_, err := lane.AwaitText(lane.Context(), "linux# ")
+	require.NoError(t, err)
+	require.NoError(t, lane.Type(lane.Context(), "clear; stty iuclc; echo lower case only\n"))
+	_, err = lane.AwaitTextMatch(lane.Context(), screen.TextQuery{Pattern: regexp.MustCompile(`^lower case only$`)})
+	require.NoError(t, err)
+	said := lanetest.Failing(t, func(tb testing.TB) { scenario.ReadBackWithin(tb, lane, time.Second/2) })
+	require.Len(t, said, 1)
+	require.Contains(t, said[0], `product fault: type "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGH"`)
+	require.Contains(t, said[0], `linux# !\"#$%&'()*+,-./0123456789:;<=>?@abcdefgh`)
+}

@@ -106,6 +106,7 @@ var rules = []rule{
 	{
 		from: []string{"harness/..."},
 		except: []string{"harness", "harness/scenario/...", "harness/bench", "harness/soak", "harness/keylatency",
+			"harness/plan", "harness/plan/runner", "harness/plan/worker",
 			"harness/internal/..."},
 		never: []string{"harness"},
 		why:   "what a lane is made of, and what looks at one, is of use without it; only what brings lanes up needs it",
@@ -124,6 +125,11 @@ var rules = []rule{
 		from: []string{"harness/plan/result"},
 		only: []string{"std", "harness/verdict"},
 		why:  "results are read where nothing can run: in an archive, in a comparison",
+	},
+	{
+		from:  []string{"harness/plan/worker"},
+		never: []string{"harness/plan/runner"},
+		why:   "a worker carries out what it is told, on any host; who tells it, and how, is the runner's business",
 	},
 	{
 		from: []string{"harness/film"},

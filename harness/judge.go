@@ -22,12 +22,16 @@ type testNote struct {
 }
 
 // NoteFailure records why the lane's test is about to fail: verdict.json then has the verdict, hop
-// and reason of err. Of several errors the first counts. The suites of harness/scenario call it.
+// and reason of err. Of several errors the first counts. The suites of harness/scenario call it. A
+// lane without a test, of Start, has failed when a failure was noted.
 func (l *Lane) NoteFailure(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.test.why == nil {
 		l.test.why = err
+	}
+	if l.cfg.test == "" {
+		l.test.failed = true
 	}
 }
 

@@ -194,6 +194,9 @@ func (r *run) must(err error, doing ...any) {
 		err = fmt.Errorf("%s: %w", what, err)
 	}
 	r.lane.NoteFailure(&verdict.Error{Verdict: verdictOf(err), Hop: verdict.HopOf(err), Err: err})
+	if tb, ok := r.TB.(noter); ok {
+		tb.note(err)
+	}
 	r.Fatalf("%s fault: %v", verdictOf(err), err)
 }
 

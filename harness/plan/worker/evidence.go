@@ -1,0 +1,287 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/kballard/go-shellquote"
+
+	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// closeLanes ends the lanes, the last one first. A lane that ended by itself fails the attempt.
+func (w *worker) closeLanes() {
+	for _, l := range slices.Backward(w.lanes) {
+		end := l.Err()
+		if end != nil && l.State().EndedBy != registry.EndedByGuest {
+			w.fail(fmt.Errorf("the lane %s ended: %w", l.name, end))
+		}
+		if w.end.Outcome == result.Failure && end == nil {
+			l.NoteFailure(&verdict.Error{Verdict: w.end.Verdict, Hop: w.end.Hop, Err: errors.New(w.end.Reason)})
+		}
+		if err := l.Close(); err != nil && w.end.Outcome == result.Success {
+			w.fail(fmt.Errorf("the lane %s did not end well: %w", l.name, err))
+		}
+	}
+}
+
+// collect moves the artifacts out of the work directory.
+func (w *worker) collect() error {
+	for _, a := range w.task.Artifacts {
+		to := filepath.Join(w.task.Out, ArtifactsDir, a.Name)
+		found := 0
+		for _, pattern := range a.Path {
+			matches, err := filepath.Glob(filepath.Join(w.work, pattern))
+			if err != nil {
+				return &verdict.Error{Verdict: verdict.Harness, Op: "artifact " + a.Name, Err: err}
+			}
+			for _, m := range matches {
+				rel, err := filepath.Rel(w.work, m)
+				if err != nil {
+					return verdict.Classify("artifact "+a.Name, err)
+				}
+				if err := copyTree(m, filepath.Join(to, rel)); err != nil {
+					return verdict.Classify("artifact "+a.Name, err)
+				}
+				found++
+			}
+		}
+		if found == 0 && a.Missing != "ignore" {
+			return &verdict.Error{Verdict: verdict.Product, Op: "artifact " + a.Name,
+				Err: fmt.Errorf("no step has left a file like %s in $SPICELANE_WORK", strings.Join(a.Path, ", "))}
+		}
+	}
+	return nil
+}
+
+// finish removes what nobody needs and all secrets, and lists the rest.
+func (w *worker) finish() {
+	// The runner writes the log itself. What a failed attempt has worked on is evidence.
+	if w.end.Outcome != result.Failure {
+		if err := os.RemoveAll(w.work); err != nil {
+			w.fail(verdict.Classify("remove the work directory", err))
+		}
+	}
+	if _, err := w.mask.Clean(w.task.Out); err != nil {
+		// NB: evidence that may have a secret must not stay.
+		w.fail(verdict.Classify("", errors.Join(err, os.RemoveAll(w.task.Out))))
+	}
+	evidence, err := listEvidence(w.task.Out)
+	if err != nil {
+		w.fail(verdict.Classify("list the evidence", err))
+	}
+	w.end.Evidence = evidence
+	for k, v := range w.end.Identity {
+		w.end.Identity[k] = w.mask.String(v)
+	}
+}
+
+// listEvidence returns the files of an attempt's directory, with paths relative to it.
+func listEvidence(dir string) ([]result.Evidence, error) {
+	var all []result.Evidence
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path == dir {
+			return fs.SkipAll
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		e := result.Evidence{Path: filepath.ToSlash(rel), Bytes: info.Size(), Kind: result.KindLog}
+		switch parts := strings.Split(e.Path, "/"); {
+		case parts[0] == LaneDir && len(parts) > 2:
+			e.Kind, e.Name = result.KindLane, parts[1]
+		case parts[0] == ArtifactsDir && len(parts) > 2:
+			e.Kind, e.Name = result.KindArtifact, parts[1]
+		}
+		all = append(all, e)
+		return nil
+	})
+	return all, err
+}
+
+// copyTree copies a file or a directory. It follows no links out of what it copies.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		dest := filepath.Join(to, rel)
+		switch {
+		case d.IsDir():
+			return os.MkdirAll(dest, 0o755)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		in, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		out, err := os.OpenFile(dest, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm())
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(out, in)
+		return errors.Join(err, out.Close())
+	})
+}
+
+// An identity is what determines a lane as the product under test.
+type identity map[string]string
+
+// note adds the identity of a lane to that of the attempt.
+func (w *worker) note(l *lane, id identity) {
+	for k, v := range id {
+		w.end.Identity[l.name+"/"+k] = v
+	}
+}
+
+// identify returns the identity of a lane. What cannot be found is left out: the lane itself says why
+// it does not come up.
+func identify(ctx context.Context, cfg harness.Config, program string) identity {
+	id := identity{}
+	set := func(key, value string, err error) {
+		if err == nil && value != "" {
+			id[key] = value
+		}
+	}
+	if cfg.Server == "" || cfg.Server == "qemu" {
+		if binary, err := qemu.FindQEMU(os.Getenv); err == nil {
+			version, err := qemu.Version(ctx, binary)
+			set(result.KeyQEMU, version, err)
+		}
+		image, err := imageOf(ctx, cfg)
+		set(result.KeyImage, image, err)
+		if firmware, err := qemu.FindOVMF(os.Getenv); err == nil {
+			sum, err := hashFile(firmware.Code)
+			set(result.KeyFirmware, "sha256:"+sum, err)
+		}
+	} else {
+		id[result.KeyServer] = cfg.Server
+	}
+	for key, p := range map[string]harness.Program{result.KeyProxy: cfg.Proxy, result.KeyClient: cfg.Client} {
+		v, err := programOf(p, program)
+		set(key, v, err)
+	}
+	sum, err := hashConfig(cfg)
+	set(result.KeyConfig, "sha256:"+sum, err)
+	return id
+}
+
+// imageOf returns the identity of what a lane boots.
+func imageOf(ctx context.Context, cfg harness.Config) (string, error) {
+	if cfg.Image != "" {
+		sum, err := hashFile(cfg.Image)
+		return filepath.Base(cfg.Image) + " sha256:" + sum, err
+	}
+	name := cfg.Fixture
+	if name == "" {
+		name = "beacon"
+	}
+	f, err := fixtures.Find(name)
+	if err != nil {
+		return "", err
+	}
+	sum := f.SHA256
+	if sum == "" {
+		if sum, err = f.Verify(ctx); err != nil {
+			return "", err
+		}
+	}
+	return f.Name + " sha256:" + sum, nil
+}
+
+// programOf returns the identity of a proxy or a client.
+func programOf(p harness.Program, builtin string) (string, error) {
+	if !p.IsCommand() {
+		if p == harness.None {
+			return p.String(), nil
+		}
+		return p.String() + " " + builtin, nil
+	}
+	words, err := shellquote.Split(p.String())
+	if err != nil || len(words) == 0 {
+		return "", err
+	}
+	path, err := exec.LookPath(words[0])
+	if err != nil {
+		return "", err
+	}
+	sum, err := hashFile(path)
+	return p.String() + " sha256:" + sum, err
+}
+
+// hashConfig returns the hash of a configuration without what only names things or places.
+func hashConfig(cfg harness.Config) (string, error) {
+	cfg.Name, cfg.Dir, cfg.Image, cfg.Fixture, cfg.Proxy, cfg.Client = "", "", "", "", harness.Program{}, harness.Program{}
+	cfg.Warm, cfg.Accel, cfg.Film, cfg.Processes, cfg.ReleaseControl, cfg.Timeout, cfg.Needles = "", "", "", false, false, 0, ""
+	b, err := json.Marshal(cfg)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), err
+}
+
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// surroundings returns the class of this host.
+func surroundings() map[string]string {
+	host := runtime.GOOS + "/" + runtime.GOARCH
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for _, line := range strings.Split(string(b), "\n") {
+			if name, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				host += ", " + strings.TrimSpace(model)
+				break
+			}
+		}
+	}
+	if b, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		host += ", kernel " + strings.TrimSpace(string(b))
+	}
+	return map[string]string{result.KeyHost: host, "cpus": fmt.Sprint(runtime.NumCPU())}
+}

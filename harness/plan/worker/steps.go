@@ -1,0 +1,342 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/plan"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/proc"
+	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/report"
+	"github.com/spicelane/spicelane/harness/scenario"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// bringUp brings a lane up. It stays up until the attempt ends.
+func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) error {
+	cfg := s.Lane.Config
+	cfg.ServerTicket = s.Lane.Ticket
+	l := &lane{name: cfg.Name, about: make(chan identity, 1)}
+	cfg.Dir = filepath.Join(w.task.Out, LaneDir, cfg.Name)
+	cfg.OnStep = func(s registry.Step) {
+		fmt.Fprintf(out, "%-10s %6.2f s  %s\n", s.Name, (time.Duration(s.MS) * time.Millisecond).Seconds(), s.Detail)
+	}
+	go func() { l.about <- identify(context.WithoutCancel(ctx), s.Lane.Config, w.task.Program) }()
+	started, err := harness.Start(ctx, cfg)
+	w.note(l, <-l.about)
+	if err != nil {
+		var e *verdict.Error
+		if errors.As(err, &e) {
+			fmt.Fprintln(out, e.Details())
+		}
+		return err
+	}
+	l.Lane = started
+	w.lanes = append(w.lanes, l)
+	state := l.State()
+	w.end.Surroundings[l.name+"/"+result.KeyAccel] = state.Accel
+	w.end.Surroundings[l.name+"/"+result.KeyWarm] = strconv.FormatBool(state.Warm)
+	w.measure(result.Measurement{Name: l.name + "/ready", Unit: "ms", Better: "lower",
+		Values: []float64{float64(l.ReadyAfter().Microseconds()) / 1000}})
+	return nil
+}
+
+func (w *worker) measure(m result.Measurement) {
+	for i := range w.end.Measurements {
+		if known := &w.end.Measurements[i]; known.Name == m.Name {
+			known.Values = append(known.Values, m.Values...)
+			return
+		}
+	}
+	w.end.Measurements = append(w.end.Measurements, m)
+}
+
+// suites runs suites on a lane, one after the other, until one fails.
+func (w *worker) suites(ctx context.Context, s *plan.TaskStep, out *output) error {
+	l := w.lane(s.On)
+	if l == nil {
+		return noLane(s.On)
+	}
+	// A suite ends with its lane.
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for _, name := range s.Suite {
+		began := time.Now()
+		err := scenario.Check(ctx, l.Lane, scenario.Suites(name)[0], out)
+		took := time.Since(began).Seconds()
+		switch {
+		case errors.Is(err, scenario.ErrSkipped):
+			fmt.Fprintf(out, "SKIP %s (%.2f s): %v\n", name, took, err)
+		case err != nil:
+			fmt.Fprintf(out, "FAIL %s (%.2f s): %v\n", name, took, err)
+			return err
+		default:
+			fmt.Fprintf(out, "PASS %s (%.2f s)\n", name, took)
+		}
+	}
+	return nil
+}
+
+func noLane(name string) error {
+	return &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the lane %s is not up: its step did not run or failed", name)}
+}
+
+// beatTimeout limits a beat under KVM.
+const beatTimeout = 10 * time.Second
+
+// beats drives a lane.
+func (w *worker) beats(ctx context.Context, s *plan.TaskStep, out *output) error {
+	l := w.lane(s.On)
+	if l == nil {
+		return noLane(s.On)
+	}
+	for i := range s.Beats {
+		b := &s.Beats[i]
+		name := b.Name
+		if name == "" {
+			name = b.Kind()
+		}
+		limit := b.Timeout
+		if limit == 0 {
+			limit = beatTimeout
+		}
+		limit = l.Scaled(limit)
+		bctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
+		began := time.Now()
+		err := l.Beat(bctx, name, func(ctx context.Context) error { return beat(ctx, l.Lane, b) })
+		stop()
+		if err != nil {
+			return l.Attribute(began, err)
+		}
+		fmt.Fprintf(out, "PASS %s (%.2f s)\n", name, time.Since(began).Seconds())
+	}
+	return nil
+}
+
+// beat carries out one action.
+func beat(ctx context.Context, l *harness.Lane, b *plan.Beat) error {
+	var err error
+	switch b.Kind() {
+	case "press":
+		err = l.Press(ctx, b.Press...)
+	case "type":
+		err = l.Type(ctx, b.Type)
+	case "click":
+		_, err = l.Click(ctx, b.Click)
+	case "await-serial":
+		_, err = l.AwaitSerial(ctx, b.AwaitSerial)
+	case "await-screen":
+		_, err = l.AwaitScreen(ctx, b.AwaitScreen)
+	case "await-text":
+		_, err = l.AwaitText(ctx, b.AwaitText)
+	case "await-still":
+		err = l.AwaitStill(ctx, b.AwaitStill, image.Rectangle{})
+	case "await-digest":
+		cond, cerr := plan.CompileDigest(b.AwaitDigest)
+		if cerr != nil {
+			return cerr
+		}
+		var wrong error
+		_, err = l.AwaitDigest(ctx, b.AwaitDigest, func(d harness.Digest) bool {
+			ok, err := cond.True(&d)
+			if err != nil {
+				wrong = err
+			}
+			return ok || err != nil
+		})
+		if wrong != nil {
+			err = &verdict.Error{Verdict: verdict.Harness, Op: "await-digest", Err: wrong}
+		}
+	case "screenshot":
+		img, serr := l.Screenshot(ctx)
+		if serr != nil {
+			return serr
+		}
+		path := filepath.Join(l.Dir(), b.Screenshot)
+		if err = os.MkdirAll(filepath.Dir(path), 0o755); err == nil {
+			err = drive.WritePNG(path, img)
+		}
+	}
+	return err
+}
+
+// lastPicture saves what a lane showed when a step failed.
+func (w *worker) lastPicture(l *lane) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(w.hard), 5*time.Second)
+	defer stop()
+	if img, err := l.Screenshot(ctx); err == nil {
+		_ = drive.WritePNG(filepath.Join(l.Dir(), "failed.png"), img) // the failure itself is reported
+	}
+}
+
+// The grace of a command between SIGTERM and SIGKILL.
+const commandGrace = 10 * time.Second
+
+// command runs a program in its step's directory. Its output goes to out as it comes.
+func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, args ...string) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	if cmd.Dir = w.task.Dir; filepath.IsAbs(s.Dir) {
+		cmd.Dir = s.Dir
+	} else if s.Dir != "" {
+		cmd.Dir = filepath.Join(w.task.Dir, s.Dir)
+	}
+	cmd.Env = w.environment(s)
+	r, pipe, err := os.Pipe()
+	if err != nil {
+		return verdict.Classify("run", err)
+	}
+	cmd.Stdout, cmd.Stderr = pipe, pipe
+	p, err := proc.Start(cmd)
+	_ = pipe.Close()
+	if err != nil {
+		_ = r.Close()
+		return &verdict.Error{Verdict: verdict.Host, Op: args[0], Err: err}
+	}
+	copied := make(chan struct{})
+	go func() {
+		defer close(copied)
+		_, _ = io.Copy(out, r)
+	}()
+	select {
+	case <-p.Exited():
+	case <-ctx.Done():
+		_ = p.Stop(commandGrace)
+	}
+	// What the command left in the background is killed with it, so the pipe ends, too, unless a
+	// process has left the group.
+	t := time.AfterFunc(time.Second, func() { _ = r.SetReadDeadline(time.Now()) })
+	<-copied
+	t.Stop()
+	_ = r.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return exitError(args[0], p)
+}
+
+// exitError returns the verdict of a command's end. The statuses are those of spicelane itself: 1 is
+// the product's fault, 2 the harness's, 3 the host's. Any other is the product's, except those with
+// which a shell says that it could not run something.
+func exitError(name string, p *proc.Process) error {
+	state := p.State()
+	if state == nil {
+		return &verdict.Error{Verdict: verdict.Host, Op: name, Err: errors.New("its end is not known")}
+	}
+	if state.Success() {
+		return nil
+	}
+	kind := verdict.Product
+	switch state.ExitCode() {
+	case verdict.Harness.ExitCode():
+		kind = verdict.Harness
+	case verdict.Host.ExitCode(), 126, 127:
+		kind = verdict.Host
+	case -1:
+		kind = verdict.Harness
+	}
+	return &verdict.Error{Verdict: kind, Err: errors.New(state.String())}
+}
+
+// script runs the text of run:. It is in a file, since arguments are visible to every user of the
+// host.
+func (w *worker) script(ctx context.Context, s *plan.TaskStep, out *output) error {
+	f, err := os.CreateTemp("", "spicelane-run-*.sh")
+	if err != nil {
+		return verdict.Classify("run", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(s.Run)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return verdict.Classify("run", err)
+	}
+	measurements, err := os.CreateTemp("", "spicelane-measurements-*")
+	if err != nil {
+		return verdict.Classify("run", err)
+	}
+	_ = measurements.Close()
+	defer os.Remove(measurements.Name())
+	with := *s
+	with.Env = map[string]string{"SPICELANE_MEASUREMENTS": measurements.Name()}
+	for k, v := range s.Env {
+		with.Env[k] = v
+	}
+	err = w.command(ctx, &with, out, append(append([]string{}, s.Shell...), f.Name())...)
+	if merr := w.readMeasurements(measurements.Name()); err == nil {
+		err = merr
+	}
+	return err
+}
+
+// readMeasurements reads lines "NAME VALUE [UNIT [lower|higher]]" that a command has written.
+func (w *worker) readMeasurements(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return verdict.Classify("measurements", err)
+	}
+	for i, line := range strings.Split(string(b), "\n") {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		var value float64
+		err := errors.New("it is not NAME VALUE [UNIT [lower|higher]]")
+		if len(words) >= 2 && len(words) <= 4 {
+			value, err = strconv.ParseFloat(words[1], 64)
+		}
+		if err == nil && len(words) == 4 && words[3] != "lower" && words[3] != "higher" {
+			err = fmt.Errorf("%q is neither lower nor higher", words[3])
+		}
+		if err != nil {
+			return &verdict.Error{Verdict: verdict.Harness, Op: "$SPICELANE_MEASUREMENTS", Err: fmt.Errorf("line %d, %q: %w", i+1, w.mask.String(line), err)}
+		}
+		m := result.Measurement{Name: w.mask.String(words[0]), Values: []float64{value}}
+		if len(words) > 2 {
+			m.Unit = words[2]
+		}
+		if len(words) > 3 {
+			m.Better = words[3]
+		}
+		w.measure(m)
+	}
+	return nil
+}
+
+// goTest runs go test. Its JSON output says whose fault a failure is.
+func (w *worker) goTest(ctx context.Context, s *plan.TaskStep, out *output) error {
+	r, pipe := io.Pipe()
+	type read struct {
+		run *report.Run
+		err error
+	}
+	done := make(chan read, 1)
+	go func() {
+		run, err := report.Read(r, report.ReadOptions{Console: out})
+		_, _ = io.Copy(io.Discard, r)
+		done <- read{run, err}
+	}()
+	err := w.command(ctx, s, pipe, append([]string{"go", "test", "-json"}, s.GoTest...)...)
+	_ = pipe.Close()
+	got := <-done
+	if err == nil || ctx.Err() != nil || got.err != nil {
+		return errors.Join(err, got.err)
+	}
+	if kind := got.run.Verdict(); kind != "" {
+		return &verdict.Error{Verdict: kind, Err: errors.New(got.run.Headline())}
+	}
+	return err
+}

@@ -1,0 +1,408 @@
+// Package worker carries out one attempt of a cell of a plan.
+//
+//	err := worker.Run(ctx, os.Stdin, os.Stdout)
+//
+// It reads a [plan.Task] from its input, one line of JSON, and writes [Event]s, one a line, until the
+// attempt has ended. It runs in a process of its own, on this host or another one: package runner
+// starts it with "spicelane run-cell" through an executor. So every executor has to do the same few
+// things: start a program, pass on its input and output, and bring files back.
+//
+// A second line of the input cancels the attempt: the running step ends, and the steps whose
+// conditions say so still run. The end of the input ends everything at once. A worker whose runner was
+// killed therefore leaves nothing behind.
+//
+// All output is masked here, before it leaves the process, and so are all files below the attempt's
+// directory. Secrets come with the task, never through arguments or the environment of this process.
+package worker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/plan"
+	"github.com/spicelane/spicelane/harness/plan/mask"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// An Event is one line of a worker's output. Exactly one of its fields is set.
+type Event struct {
+	// Ready says that the worker has read its task; the host has its name.
+	Ready *Ready       `json:"ready,omitempty"`
+	Begin *Begin       `json:"begin,omitempty"`
+	Log   *Log         `json:"log,omitempty"`
+	Step  *result.Step `json:"step,omitempty"`
+	// End is the last event. The files that the attempt left are complete.
+	End *result.Attempt `json:"end,omitempty"`
+}
+
+// Ready says that a worker runs.
+type Ready struct {
+	Host string `json:"host"`
+	PID  int    `json:"pid"`
+}
+
+// Begin says that a step begins.
+type Begin struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Log is a line that a step printed.
+type Log struct {
+	ID   string `json:"id"`
+	Line string `json:"line"`
+}
+
+// lastWords is how long steps may run after a cancellation or a timeout.
+const lastWords = 5 * time.Minute
+
+// The places below an attempt's directory.
+const (
+	WorkDir      = "work"      // what steps read and write
+	LaneDir      = "lanes"     // a directory for each lane
+	ArtifactsDir = "artifacts" // a directory for each artifact
+)
+
+// errCancelled ends a step because the cell was cancelled.
+var errCancelled = errors.New("it was cancelled")
+
+// A worker is a running attempt.
+type worker struct {
+	task  *plan.Task
+	mask  *mask.Masker
+	work  string
+	emit  func(Event)
+	hard  context.Context // ends when nothing more may run
+	began time.Time
+
+	steps  map[string]any // ends, for conditions
+	status plan.Status
+	lanes  []*lane
+	end    result.Attempt
+}
+
+// A lane is a lane of the attempt.
+type lane struct {
+	*harness.Lane
+	name string
+	// about gets the lane's identity, which is found while the lane comes up.
+	about chan identity
+}
+
+// Run carries out the attempt that in describes. It returns an error only if there is no such
+// attempt; how the attempt ended is in the last event.
+func Run(ctx context.Context, in io.Reader, out io.Writer) error {
+	lines := bufio.NewReader(in)
+	first, err := lines.ReadBytes('\n')
+	if err != nil {
+		return &verdict.Error{Verdict: verdict.Harness, Op: "run-cell", Err: fmt.Errorf("no task on the standard input: %w", err), Hint: "spicelane run starts it"}
+	}
+	var t plan.Task
+	if err := json.Unmarshal(first, &t); err != nil {
+		return &verdict.Error{Verdict: verdict.Harness, Op: "run-cell", Err: fmt.Errorf("the task: %w", err)}
+	}
+	hard, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	soft, cancel := context.WithCancelCause(hard)
+	defer cancel(nil)
+	go func() {
+		// Each of these reads ends with the runner's process, at the latest.
+		if _, err := lines.ReadBytes('\n'); err == nil {
+			cancel(errCancelled)
+			_, _ = lines.ReadBytes('\n')
+		}
+		stop(errCancelled)
+	}()
+	var mu sync.Mutex
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	w := &worker{
+		task: &t, mask: mask.New(t.Secrets), work: filepath.Join(t.Out, WorkDir), hard: hard, began: time.Now(),
+		steps: map[string]any{}, status: plan.Status{Success: true, Failure: t.Failed},
+		emit: func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			_ = enc.Encode(e) // nobody is left to be told of an error
+		},
+	}
+	name, _ := os.Hostname()
+	w.emit(Event{Ready: &Ready{Host: name, PID: os.Getpid()}})
+	w.run(soft)
+	w.emit(Event{End: &w.end})
+	return nil
+}
+
+// run carries out the steps and fills w.end.
+func (w *worker) run(soft context.Context) {
+	w.end = result.Attempt{N: w.task.Attempt, Began: w.began.UTC(), Outcome: result.Success,
+		Identity: map[string]string{}, Surroundings: surroundings()}
+	if name, err := os.Hostname(); err == nil {
+		w.end.Worker = name
+	}
+	if err := w.prepare(); err != nil {
+		w.fail(verdict.Classify("prepare the cell", err))
+	} else {
+		ctx, stop := context.WithTimeoutCause(soft, w.task.Timeout, &verdict.Error{Verdict: verdict.Harness,
+			Err: fmt.Errorf("the job's timeout of %v is over", w.task.Timeout)})
+		for i := range w.task.Steps {
+			ctx = w.step(ctx, soft, &w.task.Steps[i])
+		}
+		stop()
+	}
+	w.closeLanes()
+	if w.end.Outcome == result.Success || len(w.task.Artifacts) > 0 {
+		if err := w.collect(); err != nil && w.end.Outcome == result.Success {
+			w.fail(err)
+		}
+	}
+	if soft.Err() != nil && w.end.Outcome == result.Success && w.status.Cancelled {
+		w.end.Outcome, w.end.Reason = result.Cancelled, errCancelled.Error()
+	}
+	w.finish()
+	w.end.TookMS = time.Since(w.began).Milliseconds()
+}
+
+// prepare makes the directories and restores artifacts.
+func (w *worker) prepare() error {
+	if err := os.MkdirAll(w.work, 0o755); err != nil {
+		return err
+	}
+	for _, r := range w.task.Restore {
+		if err := copyTree(r.From, filepath.Join(w.work, r.To)); err != nil {
+			return fmt.Errorf("restore %s: %w", r.To, err)
+		}
+	}
+	return nil
+}
+
+// fail makes err the reason of the attempt's failure, if it is the first one.
+func (w *worker) fail(err error) {
+	w.status.Success, w.status.Failure = false, true
+	if w.end.Outcome != result.Success {
+		return
+	}
+	w.end.Outcome, w.end.Verdict, w.end.Hop = result.Failure, verdict.Of(err), verdict.HopOf(err)
+	w.end.Reason = w.mask.String(oneLine(err.Error()))
+}
+
+// step runs one step, if its condition holds. It returns the context for the next one.
+func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Context {
+	began := time.Now()
+	if soft.Err() != nil {
+		w.status.Cancelled = true
+	}
+	end := result.Step{ID: s.ID, Name: w.mask.String(s.Name), Outcome: result.Skipped, Allowed: s.ContinueOnError}
+	runs, err := plan.StepRuns(s.If, w.task.Vars, w.steps, w.status)
+	switch {
+	case err != nil:
+		err = &verdict.Error{Verdict: verdict.Harness, Op: "if", Err: err}
+	case !runs:
+		w.record(end)
+		return ctx
+	default:
+		if ctx.Err() != nil { // after the end: steps for which the condition holds still run
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeout(w.hard, lastWords)
+			context.AfterFunc(w.hard, stop)
+		}
+		w.emit(Event{Begin: &Begin{ID: s.ID, Name: end.Name}})
+		err = w.carryOut(ctx, s)
+	}
+	end.Outcome = result.Success
+	end.TookMS = time.Since(began).Milliseconds()
+	switch {
+	case err == nil:
+	case errors.Is(context.Cause(ctx), errCancelled):
+		end.Outcome, end.Reason = result.Cancelled, errCancelled.Error()
+		w.status.Success, w.status.Cancelled = false, true
+		if w.end.Outcome == result.Success {
+			w.end.Outcome, w.end.Reason = result.Cancelled, errCancelled.Error()
+		}
+	default:
+		end.Outcome, end.Verdict, end.Hop = result.Failure, verdict.Of(err), verdict.HopOf(err)
+		end.Reason = w.mask.String(oneLine(err.Error()))
+		if !s.ContinueOnError {
+			w.fail(fmt.Errorf("%s: %w", s.Name, err))
+		}
+	}
+	w.record(end)
+	return ctx
+}
+
+// record notes how a step ended, for later conditions and for the runner.
+func (w *worker) record(end result.Step) {
+	e := plan.End{Result: end.Outcome, Outcome: end.Outcome, Verdict: end.Verdict, Hop: end.Hop, Reason: end.Reason}
+	if end.Allowed && end.Outcome == result.Failure {
+		e.Result = result.Success
+	}
+	w.steps[end.ID] = e.Vars()
+	w.end.Steps = append(w.end.Steps, end)
+	w.emit(Event{Step: &end})
+}
+
+// carryOut does what a step says. An error has a verdict.
+func (w *worker) carryOut(ctx context.Context, s *plan.TaskStep) (err error) {
+	if s.Timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, s.Timeout, &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the step's timeout of %v is over", s.Timeout)})
+		defer stop()
+	}
+	out := w.output(s)
+	defer out.Close()
+	defer func() {
+		if err == nil {
+			return
+		}
+		// What ended the step is the reason, not what the end led to.
+		var over *verdict.Error
+		if cause := context.Cause(ctx); ctx.Err() != nil && errors.As(cause, &over) {
+			err = over
+		}
+		err = verdict.Classify("", err)
+		if l := w.lane(s.On); l != nil {
+			w.lastPicture(l)
+			l.NoteFailure(err)
+		}
+	}()
+	switch {
+	case s.Lane != nil:
+		return w.bringUp(ctx, s, out)
+	case s.Suite != nil:
+		return w.suites(ctx, s, out)
+	case s.Beats != nil:
+		return w.beats(ctx, s, out)
+	case s.GoTest != nil:
+		return w.goTest(ctx, s, out)
+	}
+	return w.script(ctx, s, out)
+}
+
+// output returns what the output of a step goes to: it is masked, and then cut into lines.
+func (w *worker) output(s *plan.TaskStep) *output {
+	lines := &lineWriter{line: func(line string) { w.emit(Event{Log: &Log{ID: s.ID, Line: line}}) }}
+	return &output{masked: w.mask.Writer(lines), lines: lines}
+}
+
+// An output masks and cuts into lines. It may be written to by several goroutines.
+type output struct {
+	mu     sync.Mutex
+	masked *mask.Writer
+	lines  *lineWriter
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.masked.Write(p)
+}
+
+func (o *output) Close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.masked.Close()
+	o.lines.flush()
+}
+
+// maxLine is the length from which a line is cut, since a program may print no newline at all.
+const maxLine = 64 << 10
+
+// A lineWriter calls line with each line.
+type lineWriter struct {
+	line func(string)
+	rest []byte
+}
+
+// flush passes on what has no newline.
+func (l *lineWriter) flush() {
+	if len(l.rest) > 0 {
+		l.line(strings.ToValidUTF8(string(l.rest), "\ufffd"))
+		l.rest = nil
+	}
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		i := bytes.IndexByte(l.rest, '\n')
+		next := i + 1
+		if i < 0 && len(l.rest) > maxLine {
+			i, next = maxLine, maxLine
+		}
+		if i < 0 {
+			return len(p), nil
+		}
+		l.line(strings.ToValidUTF8(strings.TrimSuffix(string(l.rest[:i]), "\r"), "\ufffd"))
+		l.rest = l.rest[next:]
+	}
+}
+
+// oneLine folds a message into one line.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+// environment returns the environment of a step's commands.
+func (w *worker) environment(s *plan.TaskStep) []string {
+	env := map[string]string{
+		"SPICELANE_WORK":     w.work,
+		"SPICELANE_PLAN_DIR": w.task.Dir,
+		"SPICELANE_CELL":     w.task.Cell,
+		"SPICELANE_ATTEMPT":  fmt.Sprint(w.task.Attempt),
+	}
+	for _, l := range w.lanes {
+		maps.Copy(env, l.addresses("SPICELANE_LANE_"+envName(l.name)+"_"))
+	}
+	if l := w.lane(s.On); l != nil {
+		maps.Copy(env, l.addresses("SPICELANE_LANE_"))
+	}
+	maps.Copy(env, s.Env)
+	all := os.Environ()
+	if self, err := os.Executable(); err == nil && filepath.Base(self) == "spicelane" {
+		if _, set := env["PATH"]; !set {
+			env["PATH"] = filepath.Dir(self) + string(os.PathListSeparator) + os.Getenv("PATH")
+		}
+	}
+	for k, v := range env {
+		all = append(all, k+"="+v)
+	}
+	return all
+}
+
+// addresses returns where the parts of a lane are, as variables.
+func (l *lane) addresses(prefix string) map[string]string {
+	s := l.State()
+	env := map[string]string{
+		prefix + "NAME": l.name, prefix + "DIR": s.Dir, prefix + "QMP": s.QMP, prefix + "SERIAL_LOG": s.SerialLog,
+		prefix + "CONTROL_SOCKET": s.ControlSocket, prefix + "VV": s.VV, prefix + "UUID": s.ConsoleUUID,
+		prefix + "SPICE": s.SPICE.Addr, prefix + "PROXY": s.Proxy.Addr, prefix + "PROXY_TLS": s.Proxy.TLSAddr, prefix + "PROXY_API": s.Proxy.API,
+	}
+	maps.DeleteFunc(env, func(_, v string) bool { return v == "" })
+	return env
+}
+
+// envName makes a lane's name a part of a variable's name.
+func envName(s string) string {
+	return strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
+}
+
+func (w *worker) lane(name string) *lane {
+	for _, l := range w.lanes {
+		if l.name == name {
+			return l
+		}
+	}
+	return nil
+}

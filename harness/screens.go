@@ -221,12 +221,12 @@ func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Con
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
-	sub, err := l.driver.Subscribe(ctx, control.EventSurfaceDrawn)
+	src, err := drive.WatchScreen(ctx, l.driver)
 	if err != nil {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: op, Err: err})
 	}
-	defer sub.Close()
-	err = wait(ctx, &clientScreen{lane: l, sub: sub})
+	defer src.Close()
+	err = wait(ctx, src)
 	var missing *screen.Error
 	switch {
 	case err == nil:
@@ -236,44 +236,4 @@ func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Con
 		err = &drive.AwaitError{Wanted: missing.Wanted, Last: missing.Last, Err: missing.Err}
 	}
 	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: op, Err: err}))
-}
-
-// A clientScreen is the client's screen as something to watch.
-type clientScreen struct {
-	lane *Lane
-	sub  *control.Subscription
-}
-
-// Picture implements [screen.Source].
-func (s *clientScreen) Picture(ctx context.Context) (*pixmap.Picture, error) {
-	past, cancel := context.WithCancel(ctx)
-	cancel()
-	for { // what has been drawn before is on the picture
-		if _, err := s.sub.Next(past); err != nil {
-			break
-		}
-	}
-	img, err := s.lane.driver.Image(ctx, control.ScreenshotParams{Format: "rgba"})
-	if err != nil && drive.NoDigestYet(err) {
-		return nil, screen.ErrNoPicture
-	}
-	if err != nil {
-		return nil, err
-	}
-	return pixmap.Of(img), nil
-}
-
-// Pointer implements [screen.PointerSource].
-func (s *clientScreen) Pointer(ctx context.Context) *image.Point {
-	c, err := s.lane.driver.Cursor(ctx)
-	if err != nil || c.Visible || c.MovedTo == nil {
-		return nil // it is not known, or the client draws it
-	}
-	return &image.Point{X: c.MovedTo.X, Y: c.MovedTo.Y}
-}
-
-// Changed implements [screen.Source].
-func (s *clientScreen) Changed(ctx context.Context) error {
-	_, err := s.sub.Next(ctx)
-	return err
 }

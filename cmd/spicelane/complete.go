@@ -33,6 +33,7 @@ var argCompleters = map[string]completer{
 	"console":    first(readyNames),
 	"type":       first(readyNames),
 	"conform":    first(readyNames),
+	"mcp":        first(readyNames),
 	"key": func(_ []string, i int) []string {
 		if i == 0 {
 			return readyNames()

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/playback"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -88,7 +89,7 @@ func laneDir(arg string) (string, error) {
 	if filepath.Base(arg) == replay.File {
 		return filepath.Dir(arg), nil
 	}
-	s, err := findLane(arg)
+	s, err := registry.Find(arg)
 	if err == nil {
 		return s.Dir, nil
 	}

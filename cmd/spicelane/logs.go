@@ -37,7 +37,7 @@ text (an escape as ^[). Files and pipes get every byte unchanged.`,
 		Args:      cobra.RangeArgs(1, 2),
 		ValidArgs: []string{"serial", "qemu", "proxy", "client", "supervisor", "timeline"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := findLane(args[0])
+			s, err := registry.Find(args[0])
 			if err != nil {
 				return err
 			}

@@ -92,7 +92,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newRun(), newPlan(), newRunCell(),
 		newReport(), newArchive(), newFilm(), newSoak(), newBench(),
-		newTruth(), newCoverage(),
+		newTruth(), newCoverage(), newMCP(),
 		newSupervise(),
 	)
 	// Without this, cobra does not report an unknown subcommand as a usage error.

@@ -11,6 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
@@ -98,7 +99,7 @@ surface: surface 0 of the lowest display channel. spicelane status lists surface
 				if chosen {
 					return usage("--display, --surface: QEMU's own picture is of the first head; leave out --via qmp")
 				}
-				s, err := readyLane(args[0])
+				s, err := registry.FindReady(args[0])
 				if err != nil {
 					return err
 				}

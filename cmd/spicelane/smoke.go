@@ -115,7 +115,7 @@ func awaitLaneEnd(ctx context.Context, name string) error {
 	tick := time.NewTicker(100 * time.Millisecond) // nothing notifies of a change in the state file
 	defer tick.Stop()
 	for {
-		if _, err := readyLane(name); err != nil {
+		if _, err := registry.FindReady(name); err != nil {
 			return err
 		}
 		select {

@@ -28,7 +28,7 @@ shown, too; --live shows it for all.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var states []registry.State
 			if len(args) == 1 {
-				s, err := findLane(args[0])
+				s, err := registry.Find(args[0])
 				if err != nil {
 					return err
 				}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,49 +30,11 @@ func resolveTarget(name, socket string) (target, error) {
 	case name == "":
 		return target{}, usage("which lane? Give its name (see: spicelane status) or --socket PATH")
 	}
-	s, err := readyLane(name)
+	s, err := registry.FindControlled(name)
 	if err != nil {
 		return target{}, err
 	}
-	if s.ControlSocket == "" {
-		return target{}, usage("lane %s has no client (it was brought up with --client none)", name)
-	}
 	return target{socket: s.ControlSocket, lane: &s}, nil
-}
-
-// findLane loads a lane of `up`, or else of a running test.
-func findLane(name string) (registry.State, error) {
-	s, err := registry.Registry{}.Load(name)
-	if err == nil {
-		return s, nil
-	}
-	for _, t := range registry.RunningTests() {
-		if t.Name == name {
-			return t, nil
-		}
-	}
-	return s, err
-}
-
-// readyLane loads a lane, which must be up. If the lane has ended, the error has the verdict of its
-// end.
-func readyLane(name string) (registry.State, error) {
-	s, err := findLane(name)
-	if err != nil {
-		return s, err
-	}
-	if s.State != registry.StateReady {
-		why := s.Reason
-		if why == "" {
-			why = "see: spicelane logs " + name
-		}
-		err := fmt.Errorf("lane %s is not up but %s: %s", name, s.State, why)
-		if s.Verdict == "" { // it was ended on request
-			return s, usage("%w", err)
-		}
-		return s, &verdict.Error{Verdict: s.Verdict, Hop: s.Hop, Err: err}
-	}
-	return s, nil
 }
 
 // socketWait is how long a command waits for a control socket, which serves one client at a time.

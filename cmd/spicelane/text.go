@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -113,7 +114,7 @@ func fontsOf(name string) ([]*text.Font, error) {
 	if name == "" {
 		return nil, nil
 	}
-	s, err := findLane(name)
+	s, err := registry.Find(name)
 	if err != nil {
 		return nil, err
 	}

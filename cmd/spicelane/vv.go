@@ -27,7 +27,7 @@ The file contains a secret. Behind the built-in proxy that is a token, which ope
 one session within a minute and is replaced as soon as it has been used.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := readyLane(args[0])
+			s, err := registry.FindReady(args[0])
 			if err != nil {
 				return err
 			}

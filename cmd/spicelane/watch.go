@@ -104,12 +104,12 @@ func (o *onlooker) config(cmd *cobra.Command, args []string) (viewer.Config, err
 	if len(args) == 0 {
 		return none, usage("which lane? Give its name (see: spicelane status --tests), or --vv FILE and --dir DIR")
 	}
-	s, err := readyLane(args[0])
+	s, err := registry.FindReady(args[0])
 	if err != nil {
 		return none, err
 	}
 	return viewer.Of(s, func() (registry.State, error) {
-		now, err := findLane(args[0])
+		now, err := registry.Find(args[0])
 		if err != nil {
 			// A test's lane is registered only while the test runs.
 			now = s

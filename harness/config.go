@@ -210,6 +210,9 @@ type defect struct {
 	tap func(wire.ChannelID) wire.Tap
 	// console is what the client's control socket drives instead.
 	console func(server.Console) server.Console
+	// newcomer is tap for a client that connects to QEMU itself when the hop at fault is looked
+	// for.
+	newcomer func(wire.ChannelID) wire.Tap
 }
 
 func or(s, def string) string {

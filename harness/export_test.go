@@ -61,12 +61,14 @@ type Defect struct {
 	Proxy   func(wire.ChannelID, witness.Message) []witness.Message
 	Tap     func(wire.ChannelID) wire.Tap
 	Console func(server.Console) server.Console
+
+	Newcomer func(wire.ChannelID) wire.Tap // of a client that connects to QEMU itself
 }
 
 // WithDefect returns cfg for a lane with a defect and a witness, whose pictures have to agree
 // within the patience, which is for KVM.
 func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
-	cfg.Witness, cfg.defect, cfg.patience = true, defect{f.Proxy, f.Tap, f.Console}, patience
+	cfg.Witness, cfg.defect, cfg.patience = true, defect{f.Proxy, f.Tap, f.Console, f.Newcomer}, patience
 	return cfg
 }
 

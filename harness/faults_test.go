@@ -90,6 +90,7 @@ func TestDeliberateFaultsAreCaughtByALaneAndBlamedOnTheRightHop(t *testing.T) {
 		{"a client whose hot spots are off by one", harness.Defect{Tap: wrong.HotSpotsOff()}, "native", verdict.HopClient, "hot spot"},
 		{"a client that takes stale screenshots", harness.Defect{Console: stale}, "screenshot", verdict.HopClient, "older"},
 		{"a client that forgets events", harness.Defect{Console: forgetful}, "events", verdict.HopClient, "0 dropped, and the client has drawn"},
+		{"a server that was not told of a change", harness.Defect{Tap: wrong.WrongRop(), Newcomer: wrong.Inverts()}, "native", verdict.HopQEMU, "not sent what QEMU shows"},
 		{"a proxy that cuts the last byte of cursors", harness.Defect{Proxy: wrong.CutsCursors()}, "native", verdict.HopProxy, "cursor.set"},
 		{"a proxy that drops a message", harness.Defect{Proxy: wrong.Drops(7)}, "digest", verdict.HopProxy, "lost"},
 		{"a proxy that doubles a message", harness.Defect{Proxy: wrong.Doubles(7)}, "digest", verdict.HopProxy, "added"},

@@ -54,11 +54,26 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 	defer stop()
 	c := &comparison{lane: l, shot: shot, next: next}
 	defer c.endWatch()
+	err := c.equal(ctx)
+	if err == nil {
+		return nil
+	}
+	if !timedOut(err) && ctx.Err() == nil {
+		return l.explain(err)
+	}
+	// A picture that did not come in time does not hide a difference that was seen.
+	failed := &drive.AwaitError{Wanted: "client and QEMU to show the same picture", Last: c.last,
+		Err: errors.Join(err, l.keepPair(c.client, c.qemu))}
+	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.blame(failed), Op: "compare pictures", Err: failed}))
+}
+
+// equal waits until a pair is equal. If ctx ends first, the error is its cause.
+func (c *comparison) equal(ctx context.Context) error {
 	var paused time.Time
 	for n := 1; ; n++ {
 		diff, err := c.once(ctx)
 		if diff != "" && err == nil && n >= pauseAfter && time.Since(paused) >= pauseEvery {
-			err = l.WhilePaused(ctx, func() error {
+			err = c.lane.WhilePaused(ctx, func() error {
 				diff, err = c.atRest(ctx)
 				return err
 			})
@@ -73,16 +88,11 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 		if err == nil {
 			err = c.changed(ctx)
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			} else if !timedOut(err) {
-				return l.explain(err)
-			}
-			// A picture that did not come in time does not hide a difference that was seen.
-			failed := &drive.AwaitError{Wanted: "client and QEMU to show the same picture", Last: c.last,
-				Err: errors.Join(err, l.keepPair(c.client, c.qemu))}
-			return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.blame(failed), Op: "compare pictures", Err: failed}))
+			return err
 		}
 	}
 }
@@ -114,9 +124,6 @@ type comparison struct {
 func (c *comparison) blame(failed *drive.AwaitError) verdict.Hop {
 	if c.last == "" {
 		return ""
-	}
-	if c.lane.witness == nil {
-		return verdict.HopPath
 	}
 	// NB: not the wait's context, which has ended.
 	hop, known := c.lane.BlamePath(context.Background())
@@ -377,7 +384,7 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 	}
 	hop, known := drive.BlamePixels(ctx, l.Screendump)
 	failed.Known = append(failed.Known, known)
-	if hop == verdict.HopPath && l.witness != nil {
+	if hop == verdict.HopPath {
 		hop, known = l.BlamePath(ctx)
 		failed.Known = append(failed.Known, known)
 	}

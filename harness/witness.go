@@ -97,15 +97,18 @@ func (w *witnessOf) arrived(ctx context.Context) (under int) {
 	}
 }
 
-// BlamePath returns the hop at fault for a client that shows another picture than QEMU: the proxy
-// or the client in a lane with a Witness, otherwise the path between QEMU and the client. The text
-// explains it.
+// BlamePath returns the hop at fault for a client that shows another picture than QEMU: QEMU if its
+// own SPICE server does not hold what it shows, the proxy or the client in a lane with a Witness,
+// otherwise the path between QEMU and the client. The text explains it.
 func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
-	if l.witness == nil {
-		return verdict.HopPath, "it was lost between QEMU and the client"
-	}
 	if err := l.witness.err(); err != nil {
 		return verdict.HopProxy, err.Error()
+	}
+	if hop, known := l.blameQEMU(ctx); hop != "" {
+		return hop, known
+	}
+	if l.witness == nil {
+		return verdict.HopPath, "it was lost between QEMU and the client"
 	}
 	if _, ok := l.witness.ledger.Under(); !ok || l.ended() {
 		return verdict.HopPath, "it was lost between QEMU and the client"

@@ -121,6 +121,18 @@ func WrongRop() Client {
 	})
 }
 
+// Inverts draws copies inverted.
+func Inverts() Client {
+	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
+		if m != drawCopy {
+			return
+		}
+		if rop := behindClip(body) + 4 + 16; body[rop] == 8 {
+			body[rop] |= 1
+		}
+	})
+}
+
 // WrongOperator composes with add instead of over.
 func WrongOperator() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {

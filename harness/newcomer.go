@@ -1,0 +1,77 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"image"
+	"time"
+
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice"
+	"github.com/spicelane/spicelane/spice/wire"
+)
+
+// errNoNewcomer says that no other client may connect to the lane's server.
+var errNoNewcomer = errors.New("another client would end the lane's")
+
+// newcomerGrace limits, under KVM, how long a new client may take to show what QEMU shows.
+const newcomerGrace = time.Second
+
+// sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
+// A new client is sent the whole surface as the server holds it, so diff says what the server was
+// never told; it is empty if the pictures are equal. QEMU 7.2 without KVM can lose a change: the
+// firmware's displays find changes by the pages that were written, and a write at the moment of
+// that search is missed.
+func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
+	if l.cfg.guestless() || l.machine().Config().Spice.SingleClient {
+		return "", errNoNewcomer
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Scaled(newcomerGrace))
+	defer cancel()
+	ctx, stop := l.whileUp(ctx)
+	defer stop()
+	cfg := spice.FromVV(l.DirectVV())
+	cfg.Channels = func(id wire.ChannelID) bool { return id.Type == wire.ChannelDisplay && id.ID == 0 }
+	cfg.Tap = l.cfg.defect.newcomer
+	client, err := spice.Dial(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	var seen uint64 // the generation of the surface
+	c := &comparison{lane: l,
+		shot: func(ctx context.Context) (*image.NRGBA, error) {
+			if _, err := client.AwaitPicture(ctx, 0); err != nil {
+				return nil, err
+			}
+			p, err := client.Snapshot(0, 0, nil)
+			if err != nil {
+				return nil, err
+			}
+			seen = p.Generation
+			return p.Image(), nil
+		},
+		next: func(ctx context.Context) error {
+			return client.Await(ctx, func() bool {
+				now, ok := client.Surface(0, 0)
+				changed := ok && now.Generation != seen
+				seen = now.Generation
+				return changed
+			})
+		}}
+	defer c.endWatch()
+	err = c.equal(ctx)
+	if err != nil && c.last != "" && timedOut(err) {
+		return c.last, nil
+	}
+	return "", err
+}
+
+// blameQEMU returns HopQEMU and the reason if QEMU's SPICE server does not hold what QEMU shows.
+func (l *Lane) blameQEMU(ctx context.Context) (verdict.Hop, string) {
+	diff, err := l.sentByQEMU(ctx)
+	if err != nil || diff == "" {
+		return "", ""
+	}
+	return verdict.HopQEMU, "a client that has just connected to QEMU itself is not sent what QEMU shows either: " + diff
+}

@@ -150,6 +150,12 @@ var rules = []rule{
 		why: "a video is made of what a lane left behind, also where no lane can run",
 	},
 	{
+		from:   []string{"..."},
+		except: []string{"harness/trace/otlp", "cmd/..."},
+		never:  []string{"go.opentelemetry.io/...", "google.golang.org/grpc/...", "harness/trace/otlp"},
+		why:    "OpenTelemetry brings gRPC and megabytes: only who sends spans has to link it, and no test of a lane does",
+	},
+	{
 		from:  []string{"harness/trace"},
 		never: []string{"harness/qemu", "qmp/...", "spice/...", "testing"},
 		why:   "a trace is made of what a run left behind, also where no lane can run",

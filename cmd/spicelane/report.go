@@ -2,18 +2,21 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/trace"
+	"github.com/spicelane/spicelane/harness/trace/otlp"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -42,6 +45,9 @@ that was killed.
 --trace writes what took how long, for ui.perfetto.dev: the tests, and each lane with
 its phases, steps, beats and waits, and a row for each track of its timeline. With a
 directory, it is of the lanes in it.
+
+If OTEL_EXPORTER_OTLP_ENDPOINT is set, the same is sent to that collector as spans, over
+OTLP (http/protobuf). The other OTEL_ variables and TRACEPARENT have their usual meaning.
 
 Each test that ran more than once (-count) gets its failure rate, with a confidence
 interval.
@@ -106,6 +112,9 @@ are incomplete; 3 only the host lacked something.`,
 			if err := errors.Join(errs...); err != nil {
 				return usage("report: %w", err)
 			}
+			if otlp.Wanted() {
+				sendSpans(cmd, out, trace.OfRun(run))
+			}
 			return runError(run)
 		},
 	}
@@ -151,6 +160,21 @@ func traceLanes(dir, file string) error {
 		return err
 	}
 	return writeReport(file, func(w io.Writer) error { return trace.WriteChrome(w, root) })
+}
+
+// sendWait is how long a collector is tried that does not answer.
+const sendWait = 30 * time.Second
+
+// sendSpans sends spans to a collector. That it cannot is said, and is no result of the tests.
+func sendSpans(cmd *cobra.Command, out io.Writer, root *trace.Span) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), sendWait)
+	defer cancel()
+	sent, err := otlp.Send(ctx, root)
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "the spans of the run were not sent: %s\n", oneLine(err.Error()))
+		return
+	}
+	fmt.Fprintf(out, "%d spans were sent, trace %s\n", sent.Spans, sent.Trace)
 }
 
 // runError returns nil for a run that passed.

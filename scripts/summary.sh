@@ -12,7 +12,8 @@ for stream in artifacts/*.json; do
     name=$(basename "$stream" .json)
     case $name in lanes | examples | race | storm) ;; *) continue ;; esac
     # Its exit status is that of the tests, whose step has failed already.
-    bin/spicelane report --quiet --title "$name" --artifacts-url "${1-}" --summary "$work/summary.md" "$stream" 2>"$work/stderr" || true
+    # The page is there already. It is named so that the summary leads to it.
+    bin/spicelane report --quiet --title "$name" --html "artifacts/$name.html" --artifacts-url "${1-}" --summary "$work/summary.md" "$stream" 2>"$work/stderr" || true
     if [ -e "$work/summary.md" ]; then
         cat "$work/summary.md" >>"$out"
         rm "$work/summary.md"

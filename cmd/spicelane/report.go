@@ -37,7 +37,8 @@ they arrive. Print each failure, whose fault it was, and where the evidence is:
 
 The page of the run has each lane's last picture and a link to its lane.html, in
 which the lane can be seen again. --html makes those that are missing, and makes
-those of failed tests again, with what the test printed.
+those of failed tests again, with what the test printed. JUnit and the summary link
+to the page of the run and to those of the lanes.
 
 With a directory, make lane.html of what each lane in it left behind, such as one
 that was killed.
@@ -92,18 +93,23 @@ are incomplete; 3 only the host lacked something.`,
 			}
 			// Write what could be read, even if not all could.
 			errs := []error{err}
-			if junit != "" {
-				errs = append(errs, writeReport(junit, run.WriteJUnit))
-			}
-			if summary != "" {
-				errs = append(errs, writeReport(summary, func(w io.Writer) error {
-					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: dir, ArtifactsURL: url})
-				}))
-			}
+			page := ""
 			if html != "" {
+				// Pages first: the others link to them.
 				_, err := run.MakePages()
 				errs = append(errs, err, writeReport(html, func(w io.Writer) error {
 					return run.WriteIndex(w, report.IndexOptions{Title: title, Dir: filepath.Dir(html)})
+				}))
+				if page, err = filepath.Abs(html); err != nil {
+					page = html
+				}
+			}
+			if junit != "" {
+				errs = append(errs, writeReport(junit, func(w io.Writer) error { return run.WriteJUnit(w, report.JUnitOptions{Index: page}) }))
+			}
+			if summary != "" {
+				errs = append(errs, writeReport(summary, func(w io.Writer) error {
+					return run.WriteSummary(w, report.SummaryOptions{Title: title, Dir: dir, Index: page, ArtifactsURL: url})
 				}))
 			}
 			if traceFile != "" {

@@ -3,7 +3,7 @@
 //
 //	run, err := report.Read(os.Stdin, report.ReadOptions{Console: os.Stdout})
 //	if err != nil { … }
-//	err = run.WriteJUnit(xmlFile)
+//	err = run.WriteJUnit(xmlFile, report.JUnitOptions{})
 //	err = run.WriteSummary(mdFile, report.SummaryOptions{})
 //	os.Exit(run.ExitCode())
 //

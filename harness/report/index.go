@@ -237,30 +237,16 @@ func (x *index) addRun(row *indexRow, t *Test) {
 	}
 }
 
-// pageOf returns the link to the page of a test's lane, the last one that failed if there are
-// several; empty if there is none.
+// pageOf returns the link to the page of a test's lane; empty if there is none.
 func (x *index) pageOf(t *Test) string {
 	if t == nil {
 		return ""
 	}
-	lanes := t.Lanes
-	if t.Failure != nil {
-		_, lanes = t.evidence()
+	page := t.page()
+	if page == "" {
+		return ""
 	}
-	href := ""
-	for _, l := range slices.Backward(lanes) {
-		path := filepath.Join(l.Dir, replay.File)
-		if st, err := os.Stat(path); l.Gone || err != nil || !st.Mode().IsRegular() {
-			continue
-		}
-		if href == "" || !l.OK {
-			href = x.href(path)
-		}
-		if !l.OK {
-			break
-		}
-	}
-	return href
+	return x.href(page)
 }
 
 // href returns a link to a file, relative to the page.

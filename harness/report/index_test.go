@@ -3,7 +3,9 @@ package report_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -134,4 +136,81 @@ func TestTheLanesOfARunGetTheirPages(t *testing.T) {
 	var summary bytes.Buffer
 	require.NoError(t, run.WriteSummary(&summary, report.SummaryOptions{Dir: dir}))
 	require.Contains(t, summary.String(), "(artifacts/TestWrongBanner/lane.html)")
+}
+
+// links returns where the links of a summary lead to.
+func links(summary string) []string { return captures(summary, `\]\(([^)]*)\)`) }
+
+// From the summary and from JUnit's XML one gets to the page of the run, and to that of each lane.
+func TestTheSummaryAndJUnitLinkToThePages(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "artifacts"), os.DirFS(artifacts(t))))
+	run := read(t, bytes.ReplaceAll(stream(t, "lanes"), []byte(artifacts(t)), []byte(filepath.Join(dir, "artifacts"))))
+	write := func(indexed string) (summary, junit string) {
+		var md, xml bytes.Buffer
+		require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{Dir: dir, Index: indexed}))
+		require.NoError(t, run.WriteJUnit(&xml, report.JUnitOptions{Index: indexed}))
+		return md.String(), xml.String()
+	}
+	summary, junit := write("")
+	require.NotContains(t, summary, ".html")
+	require.NotContains(t, junit, ".html")
+
+	page := filepath.Join(dir, "lanes run.html")
+	require.NoError(t, os.WriteFile(page, []byte(index(t, run, dir)), 0o644))
+	_, err := run.MakePages()
+	require.NoError(t, err)
+	summary, junit = write(page)
+	require.Contains(t, summary, "[The page of the run](lanes%20run.html)")
+	require.Regexp(t, `(?m)^\| \*\*product\*\* \| .TestWrongBanner. .*\| \[lane.html\]\(artifacts/TestWrongBanner/lane.html\) · \[directory\]\(artifacts/TestWrongBanner\) \|$`,
+		strings.ReplaceAll(summary, "console.", ""))
+	found := 0
+	for _, link := range links(summary) {
+		file, err := url.PathUnescape(link)
+		require.NoError(t, err)
+		if !strings.HasSuffix(file, ".html") {
+			continue // not every directory of this stream is there
+		}
+		found++
+		_, err = os.Stat(filepath.Join(dir, file))
+		require.NoError(t, err, "the summary links to what is not there")
+	}
+	require.GreaterOrEqual(t, found, 7)
+	var suites struct {
+		Suites []struct {
+			Properties []struct {
+				Name  string `xml:"name,attr"`
+				Value string `xml:"value,attr"`
+			} `xml:"properties>property"`
+			Cases []struct {
+				Name       string `xml:"name,attr"`
+				Properties []struct {
+					Name  string `xml:"name,attr"`
+					Value string `xml:"value,attr"`
+				} `xml:"properties>property"`
+				Out string `xml:"system-out"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	require.NoError(t, xml.Unmarshal([]byte(junit), &suites))
+	pages := map[string]string{}
+	for _, s := range suites.Suites {
+		require.Equal(t, "page", s.Properties[0].Name)
+		require.Equal(t, page, s.Properties[0].Value)
+		for _, c := range s.Cases {
+			for _, p := range c.Properties {
+				if p.Name == "page" {
+					pages[c.Name] = p.Value
+					require.FileExists(t, p.Value)
+				}
+			}
+			if c.Name == "TestWrongBanner" {
+				lane := filepath.Join(dir, "artifacts", "TestWrongBanner")
+				require.Equal(t, "[[ATTACHMENT|"+filepath.Join(lane, "lane.html")+"]]\n[[ATTACHMENT|"+lane+"]]", c.Out)
+			}
+		}
+	}
+	require.Equal(t, filepath.Join(dir, "artifacts", "TestTypedTextArrives", "lane.html"), pages["TestTypedTextArrives"], "of a test that passed, too")
+	require.Len(t, pages, 6)
 }

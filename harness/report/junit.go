@@ -61,14 +61,24 @@ type (
 	}
 )
 
-// WriteJUnit writes the run as JUnit XML. The types of failures and errors are
-// the verdicts.
-func (r *Run) WriteJUnit(w io.Writer) error {
+// JUnitOptions configure WriteJUnit. The zero value is useful.
+type JUnitOptions struct {
+	// Index is the page of the run, see WriteIndex, which each suite names as the property "page"; empty
+	// for none.
+	Index string
+}
+
+// WriteJUnit writes the run as JUnit XML. The types of failures and errors are the verdicts. A test that
+// had a lane names the lane's page, and a failed one has it attached.
+func (r *Run) WriteJUnit(w io.Writer, opt JUnitOptions) error {
 	all := xmlSuites{Name: "go test", Time: xmlSeconds(r.Ended.Sub(r.Began))}
 	for _, p := range r.Packages {
 		s := p.junit()
 		if len(s.Cases) == 0 {
 			continue
+		}
+		if opt.Index != "" {
+			s.Properties = s.Properties.with("page", opt.Index)
 		}
 		all.Tests += s.Tests
 		all.Failures += s.Failures
@@ -144,11 +154,22 @@ func (t *Test) junit() xmlCase {
 	if dir != "" && (t.Artifacts != "" || t.Outcome == Failed) {
 		c.Properties = c.Properties.with("artifacts", dir)
 	}
+	page := t.page()
+	if page != "" {
+		c.Properties = c.Properties.with("page", page)
+	}
 	switch t.Outcome {
 	case Failed:
 		c.fail(t.Failure, t.Output)
-		if dir != "" {
-			c.Out = &xmlOut{"[[ATTACHMENT|" + dir + "]]"}
+		// The page first: some take only one attachment, and only a file.
+		var attached []string
+		for _, path := range []string{page, dir} {
+			if path != "" {
+				attached = append(attached, "[[ATTACHMENT|"+path+"]]")
+			}
+		}
+		if len(attached) > 0 {
+			c.Out = &xmlOut{strings.Join(attached, "\n")}
 		}
 	case Skipped:
 		c.Skipped = &xmlText{Message: t.Reason}

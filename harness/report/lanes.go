@@ -5,7 +5,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -89,6 +91,38 @@ func readVerdict(path string) (verdict.Report, bool) {
 		return l, false
 	}
 	return l, l.OK || l.Verdict != "" || l.Accel != "" || l.Name != ""
+}
+
+// page returns the page of the test's lane, the last one that failed if there are several; empty if
+// there is none.
+func (t *Test) page() string {
+	lanes := t.Lanes
+	if t.Failure != nil {
+		_, lanes = t.evidence()
+	}
+	page := ""
+	for _, l := range slices.Backward(lanes) {
+		path := pageOfLane(l)
+		if path == "" {
+			continue
+		}
+		if page == "" || !l.OK {
+			page = path
+		}
+		if !l.OK {
+			break
+		}
+	}
+	return page
+}
+
+// pageOfLane returns the page of a lane; empty if there is none.
+func pageOfLane(l Lane) string {
+	path := filepath.Join(l.Dir, replay.File)
+	if st, err := os.Stat(path); l.Gone || err != nil || !st.Mode().IsRegular() {
+		return ""
+	}
+	return path
 }
 
 // evidence returns the directory to look into when t failed: its own, or that of the test whose

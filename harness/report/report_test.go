@@ -58,7 +58,7 @@ func TestAStreamBecomesTheseReports(t *testing.T) {
 			run, err := report.Read(bytes.NewReader(stream(t, name)), report.ReadOptions{Console: &console})
 			require.NoError(t, err)
 			fmt.Fprintf(&console, "%s\nproblems: %q\nexit status %d\n", run.Headline(), run.Problems, run.ExitCode())
-			require.NoError(t, run.WriteJUnit(&junit))
+			require.NoError(t, run.WriteJUnit(&junit, report.JUnitOptions{}))
 			require.NoError(t, run.WriteSummary(&summary, report.SummaryOptions{Dir: "testdata"}))
 			golden(t, name+".txt", console.Bytes())
 			golden(t, name+".xml", junit.Bytes())
@@ -161,7 +161,7 @@ func TestAStreamThatIsCutOffNeverPasses(t *testing.T) {
 		for cut := 0; cut < lastEnd; cut += 1 + cut/60 {
 			run := read(t, whole[:cut])
 			require.NotEqual(t, 0, run.ExitCode(), "%s cut at byte %d: %v", name, cut, run.Problems)
-			require.NoError(t, run.WriteJUnit(io.Discard))
+			require.NoError(t, run.WriteJUnit(io.Discard, report.JUnitOptions{}))
 			require.NoError(t, run.WriteSummary(io.Discard, report.SummaryOptions{}))
 		}
 	}
@@ -281,7 +281,7 @@ func TestOutputCannotBreakOutOfTheReports(t *testing.T) {
 	run := read(t, []byte(event("start", "", "")+event("run", name, "")+event("output", name, output)+event("fail", name, "")+event("fail", "", "")))
 
 	var junit bytes.Buffer
-	require.NoError(t, run.WriteJUnit(&junit))
+	require.NoError(t, run.WriteJUnit(&junit, report.JUnitOptions{}))
 	var doc struct {
 		Suites []struct {
 			Cases []struct {
@@ -456,7 +456,7 @@ func FuzzRead(f *testing.F) {
 		run, err := report.Read(bytes.NewReader(b), report.ReadOptions{Console: io.Discard})
 		require.NoError(t, err)
 		var junit, md bytes.Buffer
-		require.NoError(t, run.WriteJUnit(&junit))
+		require.NoError(t, run.WriteJUnit(&junit, report.JUnitOptions{}))
 		require.NoError(t, run.WriteSummary(&md, report.SummaryOptions{}))
 		var doc struct{}
 		require.NoError(t, xml.Unmarshal(junit.Bytes(), &doc), junit.String())

@@ -23,6 +23,8 @@ type SummaryOptions struct {
 	// Dir is the directory of the summary: links to evidence are relative to it. Default: the
 	// working directory.
 	Dir string
+	// Index is the page of the run, see WriteIndex, which the summary links to; empty for none.
+	Index string
 	// ArtifactsURL is where the artifact directories are if they are not beside the summary, such
 	// as a CI run's archive. Links then use it.
 	ArtifactsURL string
@@ -83,6 +85,9 @@ func (s *summary) head(b *strings.Builder) {
 		}
 	}
 	fmt.Fprintf(b, "## %s: %s\n\n%s\n", cmp.Or(s.opt.Title, "Tests"), word, text(s.run.Headline()))
+	if s.opt.Index != "" {
+		fmt.Fprintf(b, "\n%s has every test, with the last picture of its lane.\n", s.link("The page of the run", s.opt.Index))
+	}
 }
 
 func (s *summary) problems(b *strings.Builder) {
@@ -106,14 +111,15 @@ func (s *summary) failures(b *strings.Builder) {
 			fmt.Fprintf(b, "| | … and %d more | | | | |\n", len(all)-i)
 			break
 		}
-		took, lane, dir := f.Package.Elapsed, "", ""
+		took, lane, dir, page := f.Package.Elapsed, "", "", ""
 		if f.Test != nil {
+			page = f.Test.page()
 			took = f.Test.Elapsed
 			var lanes []Lane
 			dir, lanes = f.Test.evidence()
 			lane = describeLanes(lanes)
 		}
-		fmt.Fprintf(b, "| **%s**%s | %s | %s | %s | %s | %s |\n", f.Verdict, kindNote(f.Kind), code(shortName(f)), cell(oneLine(f.Reason, 160)), short(took), cell(lane), s.link("directory", dir))
+		fmt.Fprintf(b, "| **%s**%s | %s | %s | %s | %s | %s |\n", f.Verdict, kindNote(f.Kind), code(shortName(f)), cell(oneLine(f.Reason, 160)), short(took), cell(lane), s.links(page, dir))
 	}
 	// Each failure is a separate part: a summary that is too long loses the last ones, not all.
 	s.put(b.String())
@@ -244,7 +250,7 @@ func (s *summary) lanes(b *strings.Builder) {
 					ended += ", and the test passed"
 				}
 			}
-			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", code(t.Name), cell(describeLanes([]Lane{l})), ended, s.link("directory", l.Dir))
+			fmt.Fprintf(b, "| %s | %s | %s | %s |\n", code(t.Name), cell(describeLanes([]Lane{l})), ended, s.links(pageOfLane(l), l.Dir))
 		}
 	})
 	if i > summaryEachList {
@@ -398,6 +404,14 @@ func (s *summary) link(label, path string) string {
 	}
 	rel := filepath.ToSlash(s.rel(path))
 	return "[" + cell(label) + "](" + (&url.URL{Path: rel}).EscapedPath() + ")"
+}
+
+// links returns the links to a lane's page and to its directory, as far as there are any.
+func (s *summary) links(page, dir string) string {
+	if page == "" {
+		return s.link("directory", dir)
+	}
+	return strings.TrimSuffix(s.link(filepath.Base(page), page)+" · "+s.link("directory", dir), " · ")
 }
 
 // text escapes s for running Markdown; cell does so for a table.

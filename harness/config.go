@@ -171,6 +171,10 @@ type Config struct {
 	startFailed func(*Lane, error)
 	// leaked gets the secrets that a lane that did not come up has left in its files.
 	leaked func(error)
+	// changedScreen gets the news that a reference image was replaced; nil returns it as an error.
+	changedScreen func(error)
+	// updating says what to do with reference images, instead of the flag -update-screens.
+	updating updating
 	// defect is a fault that a test puts into the lane's parts.
 	defect defect
 	// patience limits, under KVM, the waits for equal pictures. Default: samePatience.

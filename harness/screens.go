@@ -16,7 +16,6 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/verdict"
-	"github.com/spicelane/spicelane/spice/control"
 )
 
 // A Screen is what the client shows at one moment.
@@ -48,6 +47,7 @@ func (s *Screen) Matches(tag string) (*needle.Result, error) {
 		return nil, err
 	}
 	r, err := dir.Match(needle.Query{Tag: tag}, s.Picture)
+	s.lane.noteNeedle(r)
 	return r, verdict.Classify("match screen", err)
 }
 
@@ -115,6 +115,7 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 		r, err = screen.AwaitNeedle(ctx, src, m)
 		return err
 	})
+	l.noteNeedle(r)
 	if err != nil && r != nil && !r.Matched() {
 		files, werr := r.WriteEvidence(l.dir)
 		if werr != nil {
@@ -123,8 +124,22 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 		for _, file := range files {
 			l.log.Add("needle", map[string]any{"tag": q.Tag, "file": file})
 		}
+		return l.update(r, q.Tag, err)
 	}
 	return r, err
+}
+
+// noteNeedle writes to the timeline what was looked for and what was found: spicelane needle list
+// tells from it which reference images nobody needs.
+func (l *Lane) noteNeedle(r *needle.Result) {
+	if r == nil {
+		return
+	}
+	fields := map[string]any{"tag": r.Tag, "matched": r.Matched()}
+	if r.Matched() {
+		fields["needle"] = r.Match.Needle.Name
+	}
+	l.log.Add("needle", fields)
 }
 
 // AwaitText waits until a text is on the screen, within one line. If it does not come, the error
@@ -182,11 +197,8 @@ func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) 
 		return image.Rectangle{}, err
 	}
 	before := l.Screen(ctx)
-	if err := l.driver.MouseMove(ctx, control.MouseMoveParams{X: at.X, Y: at.Y}); err != nil {
-		return image.Rectangle{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "click", Err: err})
-	}
-	if err := l.driver.MouseButton(ctx, "left", control.Press); err != nil {
-		return image.Rectangle{}, l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "click", Err: err})
+	if err := l.press(ctx, at); err != nil {
+		return image.Rectangle{}, err
 	}
 	where, err := l.AwaitChange(ctx, before, image.Rectangle{})
 	if err != nil {
@@ -197,20 +209,28 @@ func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) 
 
 // locate waits for a reference image or a text, and returns where to click.
 func (l *Lane) locate(ctx context.Context, what string) (image.Point, error) {
-	if dir, err := needle.Open(l.cfg.needles()); err == nil {
-		if _, err := dir.Lookup(what); err == nil {
-			r, err := l.AwaitScreen(ctx, what)
-			if err != nil {
-				return image.Point{}, err
-			}
-			return r.Match.ClickPoint(), nil
+	if l.isNeedle(what) {
+		r, err := l.AwaitScreen(ctx, what)
+		if err != nil {
+			return image.Point{}, err
 		}
+		return r.Match.ClickPoint(), nil
 	}
 	hit, err := l.AwaitText(ctx, what)
 	if err != nil {
 		return image.Point{}, err
 	}
 	return hit.Rect.Min.Add(hit.Rect.Max).Div(2), nil
+}
+
+// isNeedle returns whether there is a reference image with a tag, or of a name.
+func (l *Lane) isNeedle(what string) bool {
+	dir, err := needle.Open(l.cfg.needles())
+	if err != nil {
+		return false
+	}
+	_, err = dir.Lookup(what)
+	return err == nil
 }
 
 // watchScreen lets wait watch the client's screen, and says what the lane knows of its end.

@@ -143,7 +143,12 @@ func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
 	prompt := screen.TextQuery{Pattern: regexp.MustCompile(`Shell> $`), Cursor: true}
 	_, err := lane.AwaitTextMatch(ctx, prompt)
 	require.NoError(t, err)
-	require.NoError(t, lane.Type(ctx, "echo it is 42 of {3}\n"))
+	typed, err := lane.TypeInto(ctx, "Shell>", "echo it is 42 of {3}\n")
+	require.NoError(t, err)
+	require.True(t, typed.Read)
+	require.Equal(t, image.Pt(20*8, 19), typed.At.Size())
+	_, err = lane.TypeInto(ctx, "Shell>", "two\nlines")
+	require.ErrorContains(t, err, "want one line that can be seen")
 	hit, err := lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^\s*it is 42 of \{3\}$`)})
 	require.NoError(t, err)
 	grid, err := lane.Text(ctx)

@@ -81,6 +81,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	})
 	cfg = noteRunning(cfg)
 	cfg.leaked = func(err error) { tb.Errorf("%s fault: %v", verdict.Of(err), err) }
+	cfg.changedScreen = func(err error) { tb.Errorf("%s fault: %v", verdict.Of(err), err) }
 	if keepFailed() {
 		cfg.startFailed = func(l *Lane, err error) { l.keepStarted(ctx, err) }
 	}

@@ -154,7 +154,7 @@ func Match(needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) 
 	if len(needles) == 0 {
 		return nil, errors.New("no needle to match")
 	}
-	r := &Result{Tag: q.Tag, Candidates: len(needles), screen: screen}
+	r := &Result{Tag: q.Tag, Candidates: len(needles), screen: screen, query: q}
 	scenes := map[image.Point]*scene{{X: screen.Width, Y: screen.Height}: {Picture: screen, masks: q.Masks}}
 	var losers []*candidate
 	for _, n := range needles {
@@ -197,4 +197,32 @@ func scaled(screen *pixmap.Picture, size image.Point, masks []image.Rectangle) *
 			(m.Max.X*size.X+screen.Width-1)/screen.Width, (m.Max.Y*size.Y+screen.Height-1)/screen.Height))
 	}
 	return s
+}
+
+// Again looks for the same on the same screen, in a directory that has changed.
+func (r *Result) Again(d *Dir) (*Result, error) { return d.Match(r.query, r.screen) }
+
+// Replace gives the needle that came nearest the screen as its picture, and writes it to the needle's
+// directory. Its areas and tags stay. It returns the path of the picture.
+func (r *Result) Replace() (string, error) {
+	if r.Matched() {
+		return "", fmt.Errorf("needle %s matches: there is nothing to replace", r.Match.Needle.Name)
+	}
+	old := r.Nearest.Needle
+	if size := old.ready.size; size != image.Pt(r.screen.Width, r.screen.Height) {
+		return "", fmt.Errorf("needle %s: its picture has %d×%d pixels, the screen has %d×%d: its areas may be elsewhere, so make it again with spicelane needle new",
+			old.Name, size.X, size.Y, r.screen.Width, r.screen.Height)
+	}
+	n, err := Parse(old.raw)
+	if err != nil {
+		return "", fmt.Errorf("needle %s: it is in no file: %w", old.Name, err)
+	}
+	n.Name, n.made = old.Name, r.screen
+	if _, err := n.compile(); err != nil {
+		return "", err
+	}
+	if err := n.Save(filepath.Dir(old.Path)); err != nil {
+		return "", err
+	}
+	return n.PNG(), nil
 }

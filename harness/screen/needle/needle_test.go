@@ -492,3 +492,54 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestTheNeedleThatCameNearestIsReplacedByTheScreen(t *testing.T) {
+	dir := t.TempDir()
+	p := picture(40, 30)
+	const text = `{ "area": [ {"xpos":10,"ypos":8,"width":12,"height":9,"type":"match","note":"kept"} ], "tags": ["t"] }`
+	other := p.Crop(p.Bounds())
+	for i := range other.Pix {
+		if i%4 != 3 {
+			other.Pix[i] ^= 0x80
+		}
+	}
+	for _, name := range []string{"near", "far"} {
+		n, err := needle.Parse([]byte(text))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".json"), []byte(text), 0o600))
+		made, err := needle.New(name, n.Areas, n.Tags, map[string]*pixmap.Picture{"near": changed(p, 12, 9, pixmap.RGB{}), "far": other}[name])
+		require.NoError(t, err)
+		require.NoError(t, made.Save(t.TempDir()))
+		b, err := os.ReadFile(made.PNG())
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name+".png"), b, 0o600))
+	}
+	far, err := os.ReadFile(filepath.Join(dir, "far.png"))
+	require.NoError(t, err)
+	d, err := needle.Open(dir)
+	require.NoError(t, err)
+	screen := changed(p, 13, 9, pixmap.RGB{R: 1})
+	r, err := d.Match(needle.Query{Tag: "t"}, screen)
+	require.NoError(t, err)
+	require.False(t, r.Matched())
+	png, err := r.Replace()
+	require.NoError(t, err)
+	require.Equal(t, filepath.Join(dir, "near.png"), png)
+	d, err = needle.Open(dir)
+	require.NoError(t, err)
+	again, err := r.Again(d)
+	require.NoError(t, err)
+	require.True(t, again.Matched())
+	b, err := os.ReadFile(filepath.Join(dir, "near.json"))
+	require.NoError(t, err)
+	require.Equal(t, text, string(b), "not a byte of it has changed")
+	b, err = os.ReadFile(filepath.Join(dir, "far.png"))
+	require.NoError(t, err)
+	require.Equal(t, far, b)
+	_, err = again.Replace()
+	require.ErrorContains(t, err, "matches: there is nothing to replace")
+	r, err = d.Match(needle.Query{Tag: "t"}, picture(41, 30))
+	require.NoError(t, err)
+	_, err = r.Replace()
+	require.ErrorContains(t, err, "has 40×30 pixels, the screen has 41×30")
+}

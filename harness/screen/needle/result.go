@@ -21,6 +21,7 @@ type Result struct {
 
 	winner *candidate
 	screen *pixmap.Picture
+	query  Query
 }
 
 // Matched returns whether a needle matched.

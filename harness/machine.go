@@ -212,7 +212,7 @@ func (b *bringUp) machineIsUp(m *qemu.Machine) {
 	b.undo.push(m.Close)
 	b.log.Add("machine", map[string]any{"pid": m.PID(), "warm": b.warm.entry != nil, "qmp_us": m.QMPBegan().Sub(b.log.Start()).Microseconds()})
 	b.failures = newConsoleWatch(b.watchFor, b.log)
-	b.watchdog = host.StartWatchdog(m.PID())
+	b.watchdog = host.StartWatchdog(m.PID(), b.noteLoad)
 	b.undo.push(b.watchdog.Close)
 	b.joined.Add(1)
 	b.startConsole(m)

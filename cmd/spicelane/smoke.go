@@ -54,7 +54,7 @@ For a lane that has ended, the exit status is that of the lane's own verdict.`,
 			began := time.Now()
 			var watchdog *host.Watchdog
 			if t.lane != nil && t.lane.PIDs.QEMU != 0 {
-				watchdog = host.StartWatchdog(t.lane.PIDs.QEMU)
+				watchdog = host.StartWatchdog(t.lane.PIDs.QEMU, nil)
 				defer watchdog.Close()
 			}
 			report, err := drive.Smoke(cmd.Context(), cfg)

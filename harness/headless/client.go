@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/coverage"
-	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -56,6 +55,8 @@ type Client struct {
 	srv     *server.Server
 	log     *timeline.Writer
 	film    *film.Recorder // nil without a film
+	// stopCursor ends what notes the pointer.
+	stopCursor context.CancelFunc
 	// moved is where the guest has migrated to; nil before that.
 	moved atomic.Pointer[spice.Config]
 
@@ -108,9 +109,10 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	if cfg.Console != nil {
 		driven = cfg.Console(driven)
 	}
-	c.srv = server.New(server.Config{Console: driven, Scan: drive.ScanDigest, Finder: finder{}, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: driven, Scan: (&digestNote{log: c.log}).scan, Finder: finder{}, Logger: cfg.Logger})
+	c.startCursor()
 	c.joined.Add(1)
-	go c.serve(ln)
+	go c.serve(notedListener{ln, c.log})
 	go c.run()
 	return c, nil
 }
@@ -184,6 +186,7 @@ func (c *Client) run() {
 	}
 	// The film's last picture is of a session that is still there.
 	c.endFilm()
+	c.stopCursor()
 	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err))
 	c.joined.Wait() // what a session was sent is noted at its end
 	c.closeErr = errors.Join(c.closeErr, c.log.Close())

@@ -1,8 +1,10 @@
 package host
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +21,7 @@ import (
 type Watchdog struct {
 	stop chan struct{}
 	done chan struct{}
+	load func(Load) // nil if nobody wants to know
 
 	mu      sync.Mutex
 	pid     int
@@ -38,11 +41,96 @@ const (
 	watchdogKeep = 6000 // ten minutes
 )
 
-// StartWatchdog watches the process pid until Close.
-func StartWatchdog(pid int) *Watchdog {
-	w := &Watchdog{stop: make(chan struct{}), done: make(chan struct{}), pid: pid}
+// StartWatchdog watches the process pid until Close. It calls load, if that is not nil, twice a
+// second.
+func StartWatchdog(pid int, load func(Load)) *Watchdog {
+	w := &Watchdog{stop: make(chan struct{}), done: make(chan struct{}), load: load, pid: pid}
 	go w.run()
 	return w
+}
+
+// A Load is what a part of a second was like, in parts of one processor.
+type Load struct {
+	At   time.Time // its end
+	Over time.Duration
+	// QEMU is how much it ran, Waited how long one of its threads was ready and did not run.
+	QEMU, Waited float64
+	// HeldUp is how long this process itself did not run when it should have.
+	HeldUp float64
+	// Busy and Steal are of the whole host, in parts of all its processors: what was in use, and, if
+	// the host is a virtual machine, what others took. They are 0 if the kernel does not say.
+	Busy, Steal float64
+}
+
+// loadTicks is after how many ticks there is a Load.
+const loadTicks = 5
+
+// A loadMeter makes a Load of samples.
+type loadMeter struct {
+	pid    int
+	first  hostSample
+	host   hostTimes
+	heldUp time.Duration
+	ticks  int
+}
+
+// add adds a sample, and returns the Load when it is time for one.
+func (m *loadMeter) add(pid int, s hostSample) (l Load, ok bool) {
+	if m.first.at.IsZero() || pid != m.pid {
+		*m = loadMeter{pid: pid, first: s, host: readHostTimes()}
+		return l, false
+	}
+	m.heldUp += s.late
+	if m.ticks++; m.ticks < loadTicks {
+		return l, false
+	}
+	over, now := s.at.Sub(m.first.at), readHostTimes()
+	part := func(d time.Duration) float64 { return math.Round(1000*max(0, float64(d)/float64(over))) / 1000 }
+	l = Load{At: s.at, Over: over, QEMU: part(s.cpu - m.first.cpu), Waited: part(s.waiting - m.first.waiting), HeldUp: part(m.heldUp)}
+	l.Busy, l.Steal = now.since(m.host)
+	*m = loadMeter{pid: pid, first: s, host: now}
+	return l, over > 0
+}
+
+// hostTimes are the times of all processors since the start, in the kernel's ticks.
+type hostTimes struct{ all, idle, steal uint64 }
+
+// readHostTimes reads the first line of /proc/stat, see proc(5): user, nice, system, idle, iowait,
+// irq, softirq, steal.
+func readHostTimes() hostTimes {
+	f, err := os.Open("/proc/stat")
+	if err != nil {
+		return hostTimes{}
+	}
+	defer f.Close()
+	line, err := bufio.NewReaderSize(f, 256).ReadString('\n')
+	fields := strings.Fields(line)
+	if err != nil || len(fields) < 9 || fields[0] != "cpu" {
+		return hostTimes{}
+	}
+	var t hostTimes
+	for i, s := range fields[1:9] {
+		n, _ := strconv.ParseUint(s, 10, 64)
+		t.all += n
+		switch i {
+		case 3, 4:
+			t.idle += n
+		case 7:
+			t.steal = n
+		}
+	}
+	return t
+}
+
+// since returns the parts of the time from before to t.
+func (t hostTimes) since(before hostTimes) (busy, steal float64) {
+	if t.all <= before.all || before.all == 0 || t.idle < before.idle || t.steal < before.steal {
+		return 0, 0
+	}
+	all := float64(t.all - before.all)
+	part := func(n uint64) float64 { return math.Round(1000*float64(n)/all) / 1000 }
+	idle, stolen := t.idle-before.idle, t.steal-before.steal
+	return part(t.all - before.all - min(idle+stolen, t.all-before.all)), part(stolen)
 }
 
 // Follow makes w watch another process from now on.
@@ -64,6 +152,7 @@ func (w *Watchdog) run() {
 	t := time.NewTicker(watchdogTick)
 	defer t.Stop()
 	last := time.Now()
+	var meter loadMeter
 	for {
 		select {
 		case <-w.stop:
@@ -76,6 +165,12 @@ func (w *Watchdog) run() {
 		s.cpu, s.waiting = schedulerTimes(pid)
 		last = now
 		w.add(pid, s)
+		if w.load == nil {
+			continue
+		}
+		if l, ok := meter.add(pid, s); ok {
+			w.load(l)
+		}
 	}
 }
 

@@ -86,3 +86,44 @@ func TestAProcessThatASignalHasStoppedIsSaidToBe(t *testing.T) {
 	require.Eventually(t, func() bool { return stopped(cmd.Process.Pid) }, time.Minute, time.Millisecond)
 	require.Contains(t, Progress{Over: time.Second, Stopped: true}.String(), ": QEMU is stopped by a signal")
 }
+
+// Five ticks make a load; what is measured of another process begins again.
+func TestALoadIsWhatHappenedBetweenItsTicks(t *testing.T) {
+	t.Parallel()
+	var m loadMeter
+	at := time.Now()
+	tick := func(pid int, cpu, waiting, late time.Duration) (Load, bool) {
+		at = at.Add(100 * time.Millisecond)
+		return m.add(pid, hostSample{at: at, cpu: cpu, waiting: waiting, late: late})
+	}
+	for i := range 5 {
+		_, ok := tick(1, time.Hour+time.Duration(i)*50*time.Millisecond, time.Minute, 0)
+		require.False(t, ok)
+	}
+	l, ok := tick(1, time.Hour+250*time.Millisecond, time.Minute+100*time.Millisecond, 50*time.Millisecond)
+	require.True(t, ok)
+	require.Equal(t, at, l.At)
+	require.Equal(t, 500*time.Millisecond, l.Over)
+	require.InDelta(t, 0.5, l.QEMU, 1e-9)
+	require.InDelta(t, 0.2, l.Waited, 1e-9)
+	require.InDelta(t, 0.1, l.HeldUp, 1e-9)
+	for range 5 {
+		_, ok = tick(2, time.Second, 0, 0)
+		require.False(t, ok, "it is another process")
+	}
+	l, ok = tick(2, time.Second+time.Millisecond, 0, 0)
+	require.True(t, ok)
+	require.InDelta(t, 0.002, l.QEMU, 1e-9)
+}
+
+func TestTheHostsTimesAreParts(t *testing.T) {
+	t.Parallel()
+	busy, steal := hostTimes{all: 300, idle: 120, steal: 30}.since(hostTimes{all: 100, idle: 20, steal: 10})
+	require.InDelta(t, 0.4, busy, 1e-9)
+	require.InDelta(t, 0.1, steal, 1e-9)
+	busy, steal = hostTimes{}.since(hostTimes{all: 1})
+	require.Zero(t, busy+steal)
+	now := readHostTimes()
+	require.Positive(t, now.all)
+	require.Less(t, now.idle, now.all)
+}

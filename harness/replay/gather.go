@@ -37,7 +37,18 @@ type lane struct {
 	verdict *verdict.Report
 	wait    *waited // the last wait that failed
 	thinned int     // events that are left out
-	entries bool    // events keep the entries that they were made of
+
+	keys    []key
+	drawn   []time.Duration // when frames came
+	digests []digestRead
+	loads   []load
+	pointer []pointed
+
+	// Of the pointer: where it was, its shapes, and where these are in the block of pictures.
+	where    []pointerAt
+	shapes   []shape
+	shapesIn [][2]int
+	entries  bool // events keep the entries that they were made of
 }
 
 // An event is one line on a track.
@@ -85,6 +96,7 @@ func gather(dir string, o Options) (*lane, error) {
 	l.readTimeline()
 	l.readLogs(o)
 	l.readFilm(o)
+	l.derive()
 	slices.SortStableFunc(l.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	l.describe()
 	return l, nil

@@ -28,6 +28,8 @@ type Head struct {
 
 	Fixture, Image, Display, Compression, Accel, Start, QEMU, Spicelane, Film string
 	Warm                                                                      bool
+
+	latency Fact
 }
 
 // A Fact is a word and what it is for this lane; More is what else there is to say of it.
@@ -76,7 +78,7 @@ func (l *lane) describe() {
 	}
 	for _, f := range []Fact{
 		{"Test", h.Test, ""}, {"Lane", name, ""}, {"Guest", cmp.Or(h.Fixture, h.Image), ""}, {"Accelerator", accel, why},
-		{"Start", start, h.Start}, {"Lived", seconds(up), ""}, {"Display", strings.Trim(h.Display+", "+h.Compression, ", "), ""},
+		{"Start", start, h.Start}, {"Lived", seconds(up), ""}, h.latency, {"Display", strings.Trim(h.Display+", "+h.Compression, ", "), ""},
 		{"QEMU", h.QEMU, ""}, {"Spicelane", h.Spicelane, ""},
 	} {
 		if f.Value != "" {

@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 func TestMain(m *testing.M) {
@@ -55,6 +56,9 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 	var shots []time.Duration
 	said := lanetest.Failing(t, func(tb testing.TB) {
 		lane := harness.Up(tb, harness.Config{Dir: dir})
+		d, err := lane.Control()
+		require.NoError(tb, err)
+		require.NoError(tb, d.MouseMove(lane.Context(), control.MouseMoveParams{X: 300, Y: 200}))
 		for _, key := range []string{"a", "b", "Enter"} {
 			require.NoError(tb, lane.Beat(lane.Context(), "press "+key, func(ctx context.Context) error { return lane.Press(ctx, key) }))
 			// Until the screen is another one: pictures that are all the same prove nothing.
@@ -69,7 +73,7 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(lane.Context(), 2*time.Second)
 		defer cancel()
-		_, err := lane.AwaitDigest(ctx, "a fourth key", func(harness.Digest) bool { return false })
+		_, err = lane.AwaitDigest(ctx, "a fourth key", func(harness.Digest) bool { return false })
 		require.NoError(tb, err)
 	})
 	require.Len(t, said, 1)
@@ -157,6 +161,19 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 		require.Contains(t, told, fmt.Sprintf("%d pixel", differ))
 	}
 	b.save("compared.png")
+
+	// All that was recorded has a track, and the pointer is where the test put it.
+	chips := eval[string](b, "the tracks", `document.getElementById("chips").textContent`)
+	for _, track := range []string{"Keys", "Pointer", "Latency", "Load", "Digests", "Serial", "QMP", "Proxy", "Client", "Control"} {
+		require.Contains(t, chips, track)
+	}
+	type point struct{ X, Y float64 }
+	at := eval[point](b, "the pointer", `(() => { const s = document.getElementById("screen").getBoundingClientRect(), p = document.getElementById("pointer").getBoundingClientRect();
+		return {X: (p.left - s.left) / s.width * 1024, Y: (p.top - s.top) / s.height * 768}; })()`)
+	require.InDelta(t, 300, at.X, 1.5)
+	require.InDelta(t, 200, at.Y, 1.5)
+	b.seek(0)
+	require.True(t, eval[bool](b, "no pointer before there was one", `document.getElementById("pointer").hidden`))
 
 	// For a screen reader: a table.
 	eval[bool](b, "table", `document.getElementById("as-table").click(), true`)

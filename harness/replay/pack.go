@@ -44,6 +44,15 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 		l.pics[i].in = put(l.pics[i].png)
 	}
 	var out []pageFrame
+	l.where, l.shapes = l.pointers()
+	for _, sh := range l.shapes {
+		if len(sh.png) > room/10 {
+			l.shapesIn = append(l.shapesIn, [2]int{}) // it is not shown
+			continue
+		}
+		room -= len(sh.png)
+		l.shapesIn = append(l.shapesIn, put(sh.png))
+	}
 	if l.film != nil {
 		frames := l.thinFilm(l.film.Frames, room)
 		for _, f := range frames {
@@ -192,7 +201,28 @@ func (l *lane) pageData(frames []pageFrame) *pageData {
 		d.From, d.To = min(d.From, f.T), max(d.To, f.T)
 	}
 	for _, p := range l.pics {
-		d.Pics = append(d.Pics, pagePicture{us(p.at), p.name, p.via, p.in})
+		d.Pics = append(d.Pics, pagePicture{T: us(p.at), Name: p.name, Via: p.via, At: p.in})
+	}
+	for i, s := range l.shapes {
+		d.Shapes = append(d.Shapes, pagePicture{At: l.shapesIn[i], Hot: s.hot})
+	}
+	for _, p := range l.where {
+		d.Pointer = append(d.Pointer, [5]int64{us(p.at), int64(p.x), int64(p.y), int64(p.shape), flag(p.hidden, 1) | flag(p.down, 2)})
+	}
+	if len(l.loads) > 0 {
+		qemu, lost := curve{Track: "load"}, curve{Track: "load", Bad: true}
+		for _, s := range l.loads {
+			qemu.T, qemu.V = append(qemu.T, us(s.at)), append(qemu.V, s.qemu)
+			lost.T, lost.V = append(lost.T, us(s.at)), append(lost.V, s.lost)
+		}
+		d.Curves = []curve{qemu, lost}
 	}
 	return d
+}
+
+func flag(on bool, value int64) int64 {
+	if on {
+		return value
+	}
+	return 0
 }

@@ -8,7 +8,7 @@ const make = (name, cls, text) => {
   return e;
 };
 // One colour a track, told apart also by those who see fewer of them by name and order.
-const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', screen: '#8a56c9', serial: '#2a8a9e',
+const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
   qemu: '#a0623d', qmp: '#b58a2c', proxy: '#c04f8f', client: '#5568b8', test: '#4a7a2a', other: '#7a7f87'};
 
 function bytes(base64) {
@@ -149,6 +149,39 @@ async function drawScreen() {
   await drawOther(other, none);
   layout();
 }
+// The pointer is drawn over the screen and is no part of its pixels.
+async function drawPointer() {
+  const at = last(data.pointer, now, i => data.pointer[i][0]), box = $('pointer');
+  const p = at < 0 || $('screen').hidden || !$('show-pointer').checked ? null : data.pointer[at];
+  box.hidden = !p || !!(p[4] & 1);
+  if (box.hidden) return;
+  const shape = data.shapes[p[3] - 1], own = shape && shape.at[1] > 0;
+  if (own && !shape.bitmap) shape.bitmap = await bitmap(shape.at[0], shape.at[1]);
+  const scale = $('screen').clientWidth / $('screen').width, w = own ? wide(shape.bitmap) : 12, h = own ? high(shape.bitmap) : 19;
+  if (box.shape !== (own ? shape : arrow)) {
+    box.shape = own ? shape : arrow;
+    box.width = w;
+    box.height = h;
+    const c = box.getContext('2d');
+    if (own) c.drawImage(shape.bitmap, 0, 0); else arrow(c);
+  }
+  const size = own ? scale : Math.max(1, scale), hot = own ? shape.hot || [0, 0] : [0, 0];
+  box.className = p[4] & 2 ? 'down' : '';
+  box.style.left = $('screen').offsetLeft + p[1] * scale - hot[0] * size + 'px';
+  box.style.top = $('screen').offsetTop + p[2] * scale - hot[1] * size + 'px';
+  box.style.width = w * size + 'px';
+  box.style.height = h * size + 'px';
+}
+// arrow draws a pointer whose shape is not known.
+function arrow(c) {
+  c.beginPath();
+  for (const [px, py] of [[.5, .5], [.5, 15.5], [4, 12.2], [6.5, 18], [8.8, 17], [6.3, 11.3], [11, 11]]) c.lineTo(px, py);
+  c.closePath();
+  c.fillStyle = '#fff';
+  c.strokeStyle = '#000';
+  c.fill();
+  c.stroke();
+}
 function picked() {
   const i = parseInt($('picture').value, 10);
   return Number.isNaN(i) ? null : data.pics[i];
@@ -221,6 +254,7 @@ function layout() {
     c.style.height = c.height * scale + 'px';
     c.style.imageRendering = scale < 1 ? 'auto' : 'pixelated';
   }
+  drawPointer();
 }
 function inspect(e) {
   const c = e.currentTarget, box = c.getBoundingClientRect();
@@ -347,7 +381,8 @@ function chips() {
 
 // ---- the tracks ----
 
-const trackHeight = 17, top0 = 18;
+const trackHeight = 15, curveHeight = 26, top0 = 18;
+const heightOf = k => data.curves.some(c => c.track === data.tracks[k].id) ? curveHeight : trackHeight;
 let gutter = 62, byTrack = [], strip = 0;
 const x = t => gutter + (t - view[0]) / (view[1] - view[0]) * (width() - gutter - 10);
 const timeAt = px => view[0] + (px - gutter) / (width() - gutter - 10) * (view[1] - view[0]);
@@ -356,7 +391,7 @@ function drawTracks() {
   const canvas = $('ruler'), w = width();
   if (!w) return;
   strip = thumbs ? 46 : 0;
-  const h = top0 + strip + data.tracks.length * trackHeight + 4, dpr = devicePixelRatio || 1;
+  const h = top0 + strip + data.tracks.reduce((sum, _, k) => sum + heightOf(k), 0) + 4, dpr = devicePixelRatio || 1;
   canvas.width = w * dpr;
   canvas.height = h * dpr;
   canvas.style.height = h + 'px';
@@ -383,13 +418,20 @@ function drawTracks() {
     c.fillRect(Math.max(gutter, left), top0 + strip, wide, h);
     c.globalAlpha = 1;
   }
+  let below = top0 + strip;
   data.tracks.forEach((t, k) => {
-    const y = top0 + strip + k * trackHeight, mid = y + trackHeight / 2;
+    const y = below, mid = y + heightOf(k) / 2;
+    below += heightOf(k);
     c.fillStyle = line;
     c.fillRect(0, y, w, 1);
     c.globalAlpha = hidden.has(t.id) ? .4 : 1;
     c.fillStyle = ink;
     c.fillText(t.name, 10, mid + 1);
+    if (heightOf(k) === curveHeight) {
+      drawCurves(c, t.id, y + 3, curveHeight - 5, red);
+      c.globalAlpha = 1;
+      return;
+    }
     const list = byTrack[k], from = Math.max(0, last(list, view[0], i => T[list[i]]) - 50), to = last(list, view[1], i => T[list[i]]);
     c.fillStyle = colours[t.id];
     if (to - from < 4000) {
@@ -409,6 +451,17 @@ function drawTracks() {
   });
   drawCursor();
 }
+// On some tracks, what takes long enough has its name on it.
+const labelled = new Set(['lane', 'beat', 'input', 'control']);
+function label(c, text, at, y, room) {
+  c.save();
+  c.beginPath();
+  c.rect(at, y - trackHeight / 2, room, trackHeight);
+  c.clip();
+  c.fillStyle = getComputedStyle(document.documentElement).getPropertyValue('--ink');
+  c.fillText(text.slice(0, 80), at, y);
+  c.restore();
+}
 function tick(c, e, y, red, colour) {
   const left = x(T[e]), wide = D[e] ? Math.max(2, x(T[e] + D[e]) - left) : 2;
   if (left + wide < gutter) return;
@@ -419,7 +472,23 @@ function tick(c, e, y, red, colour) {
     c.fillRect(from, y + 4, left + wide - from, trackHeight - 7);
     c.globalAlpha /= .45;
     c.fillRect(from, y + 4, 2, trackHeight - 7);
+    if (labelled.has(data.tracks[K[e]].id) && left + wide - from > 40) label(c, X[e], from + 4, y + trackHeight / 2 + 1, left + wide - from - 8);
   } else c.fillRect(from, y + 3, 2, trackHeight - 5);
+}
+// drawCurves draws the curves of a track, each value up to its moment, on one scale.
+function drawCurves(c, id, y, height, red) {
+  const own = data.curves.filter(o => o.track === id), most = own.reduce((m, o) => o.v.reduce((n, v) => Math.max(n, v), m), 1);
+  for (const o of own) {
+    c.fillStyle = o.bad ? red : colours[id];
+    c.globalAlpha = o.bad ? .8 : .45;
+    const from = Math.max(0, last(o.t, view[0]));
+    for (let i = from, px = i ? x(o.t[i - 1]) : x(2 * o.t[0] - (o.t[1] || 2 * o.t[0])); i < o.t.length; i++) {
+      const left = Math.max(gutter, px), right = x(o.t[i]), h = o.v[i] / most * height;
+      if (right > left) c.fillRect(left, y + height - h, Math.max(1, right - left), h);
+      px = right;
+      if (px > width()) break;
+    }
+  }
 }
 function niceStep(us) {
   for (const s of [1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 3e7, 6e7, 12e7, 3e8, 6e8, 18e8, 36e8]) if (s >= us) return s;
@@ -526,7 +595,7 @@ function keys(e) {
   const act = {
     ArrowLeft: () => e.shiftKey ? stepFrame(-1) : stepEvent(-1), ArrowRight: () => e.shiftKey ? stepFrame(1) : stepEvent(1),
     ArrowUp: () => stepEvent(-1), ArrowDown: () => stepEvent(1), ' ': () => play(!playing), Home: () => seek(data.from), End: () => seek(data.to),
-    f: () => seek(data.focus), '/': () => $('search').focus(), d: () => cycle($('compare')), z: () => cycle($('zoom')), s: () => cycle($('speed')),
+    f: () => seek(data.focus), '/': () => $('search').focus(), d: () => cycle($('compare')), p: () => $('show-pointer').click(), z: () => cycle($('zoom')), s: () => cycle($('speed')),
     '+': () => zoomTime(.5, now), '=': () => zoomTime(.5, now), '-': () => zoomTime(2, now), 0: showAll, '?': () => $('help').showModal(),
   }[e.key];
   if (!act) return;
@@ -574,6 +643,7 @@ function wire() {
     e.preventDefault();
   }, {passive: false});
   drag($('split'), e => { const box = $('frame').getBoundingClientRect(); swipe((e.clientX - box.left) / box.width); });
+  $('show-pointer').addEventListener('change', drawPointer);
   for (const id of ['compare', 'zoom']) $(id).addEventListener('change', drawScreen);
   $('picture').addEventListener('change', () => { const p = picked(); if (p) seek(p.t); else drawScreen(); });
   $('display').addEventListener('change', () => { reel = reels.get(+$('display').value); drawScreen(); makeThumbs(); });
@@ -661,6 +731,7 @@ async function open() {
   for (let i = 0, t = 0; i < n; i++) T[i] = t += data.t[i];
   data.t = data.d = data.k = null;
   data.marks = data.marks || []; data.film = data.film || []; data.pics = data.pics || []; data.tracks = data.tracks || [];
+  data.curves = data.curves || []; data.pointer = data.pointer || []; data.shapes = data.shapes || [];
   byTrack = data.tracks.map(() => []);
   for (let i = 0; i < n; i++) byTrack[K[i]].push(i);
   fill();

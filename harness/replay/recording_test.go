@@ -24,7 +24,7 @@ func TestWhatALaneLeftIsReadForPrograms(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "a", r.Head.Name)
 	require.Equal(t, 3*time.Second, r.End)
-	require.Equal(t, []replay.Track{{"lane", "Lane"}, {"wait", "Waits"}, {"input", "Input"}, {"proxy", "Proxy"}}, r.Tracks)
+	require.Equal(t, []replay.Track{{"lane", "Lane"}, {"wait", "Waits"}, {"input", "Keys"}, {"proxy", "Proxy"}}, r.Tracks)
 	var texts []string
 	for _, e := range r.Events {
 		texts = append(texts, e.Track+": "+e.Text)

@@ -210,8 +210,13 @@ type pageData struct {
 	Marks  []mark        `json:"marks"`
 	Film   []pageFrame   `json:"film"`
 	Pics   []pagePicture `json:"pics"`
-	Left   []string      `json:"left"`
-	Name   string        `json:"name"`
+	Curves []curve       `json:"curves"`
+	// Pointer is where the pointer is from a moment on: t, x, y, shape, and 1 if it is hidden, plus 2
+	// if a button is down. Its shapes count from 1.
+	Pointer [][5]int64    `json:"pointer"`
+	Shapes  []pagePicture `json:"shapes"`
+	Left    []string      `json:"left"`
+	Name    string        `json:"name"`
 }
 
 type track struct {
@@ -238,12 +243,21 @@ type pageFrame struct {
 	Patches [][6]int `json:"p,omitempty"`
 }
 
-// A pagePicture is a picture besides the film.
+// A curve is what is drawn on a track: values from 0 on, each up to a moment.
+type curve struct {
+	Track string    `json:"track"`
+	Bad   bool      `json:"bad"`
+	T     []int64   `json:"t"`
+	V     []float64 `json:"v"`
+}
+
+// A pagePicture is a picture besides the film, or a shape of the pointer.
 type pagePicture struct {
 	T    int64  `json:"t"`
 	Name string `json:"name"`
 	Via  string `json:"via"`
 	At   [2]int `json:"at"`
+	Hot  [2]int `json:"hot,omitzero"`
 }
 
 // data returns what the page's script gets, compressed and in base64. Events are left out until it

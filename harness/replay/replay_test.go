@@ -38,6 +38,7 @@ type made struct {
 	From int64    `json:"from"`
 	To   int64    `json:"to"`
 	T    []int64  `json:"t"`
+	D    []int64  `json:"d"`
 	X    []string `json:"x"`
 	K    []int    `json:"k"`
 	Left []string `json:"left"`
@@ -48,6 +49,10 @@ type made struct {
 	Tracks []struct{ ID string }         `json:"tracks"`
 	Marks  []struct{ Kind, Text string } `json:"marks"`
 	Pics   []struct{ Name, Via string }  `json:"pics"`
+
+	Curves  []struct{ V []float64 }
+	Pointer [][5]int64
+	Shapes  []struct{ Hot [2]int }
 }
 
 func makePage(t *testing.T, dir string, o replay.Options) *made {

@@ -13,19 +13,19 @@ import (
 
 // tracks are the tracks of a page, from top to bottom. Those without events are not shown.
 var tracks = []track{
-	{"lane", "Lane"}, {"beat", "Beats"}, {"wait", "Waits"}, {"fault", "Faults"}, {"input", "Input"}, {"screen", "Screen"},
-	{"serial", "Serial"}, {"qemu", "QEMU"}, {"qmp", "QMP"}, {"proxy", "Proxy"}, {"client", "Client"}, {"test", "Test"},
-	{"other", "Other"},
+	{"lane", "Lane"}, {"beat", "Beats"}, {"wait", "Waits"}, {"fault", "Faults"}, {"input", "Keys"}, {"pointer", "Pointer"},
+	{"latency", "Latency"}, {"load", "Load"}, {"screen", "Screen"}, {"digest", "Digests"}, {"serial", "Serial"}, {"qemu", "QEMU"}, {"qmp", "QMP"},
+	{"proxy", "Proxy"}, {"client", "Client"}, {"control", "Control"}, {"test", "Test"}, {"other", "Other"},
 }
 
 // kindTracks says on which track a kind of entry of the timeline is.
 var kindTracks = map[string]string{
 	"begin": "lane", "step": "lane", "lane": "lane", "verdict": "lane", "machine": "lane", "reset": "lane", "messages": "lane",
 	"beat": "beat", "wait": "wait", "awaited": "wait", "fault": "fault", "link": "fault",
-	"key": "input", "button": "input", "pointer": "input",
+	"key": "input", "button": "pointer", "pointer": "pointer", "cursor": "pointer", "digest": "digest", "control": "control", "load": "load",
 	"frame": "screen", "screenshot": "screen", "picture": "screen", "film": "screen",
 	"serial": "serial", "console_failure": "serial",
-	"proxy": "proxy", "migrated": "client", "agent": "client",
+	"proxy": "proxy", "migrated": "client", "agent": "client", "coverage": "client",
 	timeline.KindFull: "lane", timeline.KindLeftOut: "lane",
 }
 
@@ -63,6 +63,21 @@ type entry struct {
 	Awaited string  `json:"awaited"`
 	Saw     string  `json:"saw"`
 	N       int     `json:"n"`
+
+	Frame    uint32            `json:"frame"` // of a digest
+	Events   []json.RawMessage `json:"events"`
+	Method   string            `json:"method"`
+	Visible  bool              `json:"visible"`
+	Relative bool              `json:"relative"`
+	Hot      [2]int            `json:"hot"`
+	PNG      []byte            `json:"png"`
+
+	// Of the host's load.
+	QEMU   float64 `json:"qemu"`
+	Waited float64 `json:"waited"`
+	HeldUp float64 `json:"held_up"`
+	Busy   float64 `json:"busy"`
+	Steal  float64 `json:"steal"`
 
 	Connected bool `json:"connected"`
 
@@ -178,12 +193,34 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		ev.text = "the client's connection: " + f.Link + ", " + f.Shaped
 	case "key":
 		ev.text = fmt.Sprintf("key %s %s", KeyName(f.Code), upDown(f.Down))
+		l.keys = append(l.keys, key{e.At, f.Code, f.Down})
 	case "button":
 		ev.text = fmt.Sprintf("button %d %s", f.Button, upDown(f.Down))
+		l.point(pointed{at: e.At, button: f.Button, down: f.Down})
 	case "pointer":
 		ev.text, ev.spare = fmt.Sprintf("pointer to %d, %d", f.X, f.Y), true
+		if f.Relative {
+			ev.text = fmt.Sprintf("pointer by %d, %d", f.X, f.Y)
+		}
+		l.point(pointed{at: e.At, x: f.X, y: f.Y, moved: !f.Relative, relative: f.Relative})
+	case "cursor":
+		ev.text, ev.spare = cursorText(f), true
+		l.point(pointed{at: e.At, x: f.X, y: f.Y, server: true, visible: f.Visible, hot: f.Hot, shape: f.PNG})
+	case "digest":
+		ev.text = digestText(f)
+		l.digests = append(l.digests, digestRead{e.At, f.Events})
+	case "control":
+		ev.took, ev.bad, ev.spare = millis(f.MS), f.Error != "", true
+		ev.at -= ev.took
+		ev.text = f.Method
+	case "load":
+		ev.text, ev.spare = loadText(f), true
+		ev.took = millis(f.MS)
+		ev.at -= ev.took
+		l.loads = append(l.loads, load{e.At, ev.took, f.QEMU, max(f.Waited, f.HeldUp, f.Steal)})
 	case "frame":
 		ev.text, ev.spare = frameText(f), true
+		l.drawn = append(l.drawn, e.At)
 		if f.UntilUS != 0 {
 			ev.took = max(0, time.Duration(f.UntilUS)*time.Microsecond-e.At)
 		}

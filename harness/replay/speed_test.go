@@ -17,22 +17,22 @@ import (
 
 // times are what a page takes in a browser.
 type times struct {
-	First float64   `json:"first"` // from opening to the first picture, in milliseconds
-	Key   float64   `json:"key"`   // to decode one key frame: the median
-	Seeks []float64 `json:"seeks"` // to moments all over the lane, each the median of five, sorted
+	First float64 `json:"first"` // from opening to the first picture, in milliseconds
+	// The shortest of five times each: what else the host does makes none shorter.
+	Key   float64   `json:"key"`   // to decode one key frame
+	Seeks []float64 `json:"seeks"` // to moments all over the lane, sorted
 }
 
 // measure times the page that is open.
 func (b *browser) measure() times {
 	b.t.Helper()
 	eval[bool](b, "measure", `window.times = null; (async () => {
-		const timed = async f => { const all = []; for (let i = 0; i < 5; i++) { await f(i); const s = performance.now(); await f(-1); all.push(performance.now() - s); } return all.sort((a, b) => a - b)[2]; };
-		const keys = [];
-		for (let i = 0; i < 5; i++) keys.push(await timed(() => lane.decodeKey()));
+		const timed = async f => { const all = []; for (let i = 0; i < 5; i++) { await f(i); const s = performance.now(); await f(-1); all.push(performance.now() - s); } return Math.min(...all); };
+		const key = await timed(() => lane.decodeKey());
 		const seeks = [], n = 40;
 		// Each from another place, so that nothing of the moment is there yet.
 		for (let i = 0; i < n; i++) { const t = (i + .5) / n * lane.end, far = (t + lane.end / 2) % lane.end; seeks.push(await timed(j => lane.seek(j < 0 ? t : far))); }
-		window.times = {first: lane.first, key: keys.sort((a, b) => a - b)[2], seeks: seeks.sort((a, b) => a - b)};
+		window.times = {first: lane.first, key, seeks: seeks.sort((a, b) => a - b)};
 	})(), true`)
 	b.await("the times", `window.times !== null`)
 	return eval[times](b, "the times", `window.times`)
@@ -47,7 +47,7 @@ func (s times) log(t *testing.T) {
 
 // seekLimit is how many times as long as decoding a key frame the slowest seek takes: a group of
 // frames is as much work as three key frames, and all else that a seek does takes time, too.
-const seekLimit = 8
+const seekLimit = 10
 
 // EnvMeasure names what is measured only where a person wants to know: "page".
 const EnvMeasure = "SPICELANE_MEASURE"

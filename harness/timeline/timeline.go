@@ -47,12 +47,12 @@ type Writer struct {
 }
 
 // MaxBytes is the size in bytes at which a timeline.ndjson stops growing by frames, serial lines
-// (serial.log has them all), pointer moves and screenshots. After that, only other entries are
-// written: keys, digests, verdicts and so on.
+// (serial.log has them all), pointer moves, screenshots, requests on the control socket and the
+// host's load. After that, only other entries are written: keys, digests, verdicts and so on.
 const MaxBytes = 64 << 20
 
 // spared are the kinds that a full file omits.
-var spared = map[string]bool{KindFrame: true, "serial": true, "pointer": true, "screenshot": true}
+var spared = map[string]bool{KindFrame: true, "serial": true, "pointer": true, "cursor": true, "screenshot": true, "load": true, "control": true}
 
 // lookEvery is after how many bytes a Writer checks the size of the file, to which others write,
 // too.

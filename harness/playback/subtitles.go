@@ -14,7 +14,7 @@ import (
 // subtitled are the tracks whose events are subtitles, and with what word each is marked. The others
 // have more events than can be read.
 var subtitled = map[string]string{
-	"lane": "lane", "beat": "beat", "wait": "wait", "fault": "fault", "input": "input", "serial": "serial",
+	"lane": "lane", "beat": "beat", "wait": "wait", "fault": "fault", "input": "input", "pointer": "input", "serial": "serial",
 }
 
 const (
@@ -58,7 +58,7 @@ func (p *Playback) cues() []cue {
 	last := map[string]*cue{}
 	for _, e := range p.rec.Events {
 		word := subtitled[e.Track]
-		if word == "" || e.Kind == "pointer" || isBeginning(e) || !p.cut.has(e.At) && !p.cut.has(e.At+e.Took) {
+		if word == "" || e.Kind == "pointer" || e.Kind == "cursor" || isBeginning(e) || !p.cut.has(e.At) && !p.cut.has(e.At+e.Took) {
 			continue
 		}
 		from, to := p.cut.at(e.At), p.cut.at(e.At+e.Took)

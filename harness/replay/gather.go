@@ -96,7 +96,9 @@ func gather(dir string, o Options) (*lane, error) {
 	l.readTimeline()
 	l.readLogs(o)
 	l.readFilm(o)
-	l.derive()
+	if !l.entries { // programs get what is there
+		l.derive()
+	}
 	slices.SortStableFunc(l.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	l.describe()
 	return l, nil

@@ -112,7 +112,7 @@ func TestARunIsTestsLanesPhasesStepsBeatsAndWaits(t *testing.T) {
 	for _, m := range lane.Moments {
 		moments = append(moments, fmt.Sprintf("%.3f %s %s %v", m.At.Sub(zero).Seconds(), m.Track.Name, m.Text, m.Mark))
 	}
-	require.Equal(t, []string{"1.000 Lane the lane a begins false", "1.500 Lane ready after 500 ms false", "1.600 Serial Hello false", "2.500 Input key a down false",
+	require.Equal(t, []string{"1.000 Lane the lane a begins false", "1.500 Lane ready after 500 ms false", "1.600 Serial Hello false", "2.500 Keys key a down false",
 		`3.950 Faults fault {"fault":"kill"} true`, "4.000 Lane ending false", "4.500 Proxy session_closed false"}, moments)
 }
 
@@ -252,7 +252,7 @@ func TestATraceForPerfettoHasARowForEachTrackAndThePhasesOfEachLane(t *testing.T
 			slices = append(slices, fmt.Sprintf("%s: %s %d+%d", row[[2]int{e.PID, e.TID}], e.Name, *e.TS/1000, *e.Dur/1000))
 		}
 	}
-	require.Equal(t, []string{"tests", "  tests", "  tests 2", "lane a (TestA)", "  phases", "  Lane", "  Serial", "  Input", "  Faults", "  Proxy"}, rows)
+	require.Equal(t, []string{"tests", "  tests", "  tests 2", "lane a (TestA)", "  phases", "  Lane", "  Serial", "  Keys", "  Faults", "  Proxy"}, rows)
 	require.Equal(t, []string{
 		"tests: go test 0+6000", "tests: TestA 100+4400", "tests 2: TestB 300+5200", "tests 2: TestB/x 400+1100", "tests 2: TestB/y 1600+1900",
 		"phases: a 500+3500", "phases: start 500+500", "phases: host 510+90", "phases: qemu 600+300", "phases: use 1000+2500", "phases: look 1500+1000",

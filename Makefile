@@ -7,7 +7,7 @@ SOAK_COLD ?= 20
 SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy vuln clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy vuln clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -22,6 +22,9 @@ corpus: build ## recordings of the catalogue for spice-server to play, compresse
 	rm -rf artifacts/corpus
 	bin/spicelane truth --compression off --no-gtk --coarse --record artifacts/corpus --dir artifacts/corpus-run
 	gzip -9f artifacts/corpus/*.replay
+
+corpus-check: ## make the corpus and play each of its recordings with every compression
+	SPICELANE_CORPUS=full SPICELANE_LANES=require go test -count 1 -v -timeout 20m -run TestEveryRecordingOfTheCorpusIsExact ./harness/truth
 
 setup: ## install what this host lacks: QEMU with SPICE, OVMF, the guest's toolchain
 	scripts/setup.sh

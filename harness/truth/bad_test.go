@@ -254,6 +254,22 @@ func TestBadRecordingsAreErrorsThatSayWhere(t *testing.T) {
 	}
 }
 
+func TestACommandWithoutABodyIsABadRecording(t *testing.T) {
+	path := recorded(t)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(text, "event 99999 0 1 1\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = replay(t, path)
+	var damaged *truth.BadRecording
+	if !errors.As(err, &damaged) || !strings.Contains(err.Error(), "fill.replay: spice-server does not find command ") {
+		t.Errorf("got %v, want a bad recording, by name", err)
+	}
+}
+
 func TestARecordingThatIsReorderedEndsAndHangsNobody(t *testing.T) {
 	path := recorded(t)
 	text, err := os.ReadFile(path)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
@@ -19,12 +20,16 @@ import (
 // BadRecording says that a file is not a recording of spice-server, or is damaged.
 type BadRecording struct {
 	Path string
-	Line int
+	Line int // 0 if it is not known
 	Err  error
 }
 
 func (e *BadRecording) Error() string {
-	return fmt.Sprintf("truth: recording %s:%d: %v", e.Path, e.Line, e.Err)
+	at := e.Path
+	if e.Line > 0 {
+		at += fmt.Sprintf(":%d", e.Line)
+	}
+	return fmt.Sprintf("truth: recording %s: %v", at, e.Err)
 }
 
 func (e *BadRecording) Unwrap() error { return e.Err }
@@ -186,14 +191,19 @@ func eventSize(b []byte) (size, lines int, err error) {
 }
 
 // Replay plays any recording made with SPICE_WORKER_RECORD_FILENAME, and compares after each
-// command.
+// command. Settings with JPEG are an error: a recording does not say what may differ. Nil Settings
+// are all others.
 func Replay(ctx context.Context, cfg Config, path string) (*Report, error) {
+	lossy := func(s Setting) bool { return s.JPEG }
+	if slices.ContainsFunc(cfg.Settings, lossy) {
+		return nil, errors.New("truth: a recording does not say where it may differ, so it is not played with JPEG: choose other compressions")
+	}
+	if cfg.Settings == nil {
+		cfg.Settings = slices.DeleteFunc(DefaultSettings(), lossy)
+	}
 	rec, err := readRecording(path)
 	if err != nil {
 		return nil, err
-	}
-	if cfg.Settings == nil {
-		cfg.Settings = DefaultSettings()
 	}
 	var groups []catalogue.Group
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
@@ -216,8 +226,12 @@ func Replay(ctx context.Context, cfg Config, path string) (*Report, error) {
 	cfg.Memory = cmp.Or(cfg.Memory, 2*surfaceMemory+4*mostSide*mostSide)
 	r, err := Run(ctx, cfg)
 	var died *ServerDied
-	if errors.As(err, &died) {
-		err = &BadRecording{path, 0, err}
+	var bad *BadRecording
+	switch {
+	case errors.As(err, &bad):
+		err = &BadRecording{Path: path, Err: bad.Err} // the file of the part is gone
+	case errors.As(err, &died):
+		err = &BadRecording{Path: path, Err: err}
 	}
 	return r, err
 }

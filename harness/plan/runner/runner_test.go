@@ -259,7 +259,7 @@ jobs:
 func TestTheSecondInterruptEndsEverythingAndTheRunGoesOnLater(t *testing.T) {
 	l := loadPlan(t, `
 jobs:
-  long: {steps: [{run: "test -z \"$(ls $SPICELANE_WORK)\"; touch $SPICELANE_WORK/x; test -e go || { echo ready; echo $$ > pid; exec sleep 600; }"}]}
+  long: {steps: [{run: "test -z \"$(ls $SPICELANE_WORK)\"; touch $SPICELANE_WORK/x; test -e go || { echo $$ > pid; echo ready; exec sleep 600; }"}]}
   after: {needs: long, steps: [{run: echo after}]}
 `)
 	stop := make(chan struct{})

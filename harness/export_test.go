@@ -74,3 +74,6 @@ func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
 
 // ImpairModeOf returns where a lane with this configuration impairs its link.
 func ImpairModeOf(c Config) impair.Mode { return c.impairMode() }
+
+// TypingPieces divides what TypeInto types.
+var TypingPieces = typingPieces

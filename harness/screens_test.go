@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,22 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, where.Empty())
 	require.NoError(t, lane.AwaitStill(ctx, time.Second, image.Rect(860, 150, 960, 500)))
+}
+
+func TestWhatIsTypedComesInPiecesThatAKeyboardCanHoldAndThatDoNotEndWithASpace(t *testing.T) {
+	for text, want := range map[string][]string{
+		"":           nil,
+		"a":          {"a"},
+		"abc":        {"ab", "c"},
+		"a bc d":     {"a b", "c d"},
+		"a  b":       {"a  b"},
+		"a     b":    {"a   ", "  b"},
+		"ends with ": {"en", "ds", " w", "it", "h "},
+	} {
+		pieces := harness.TypingPieces(text)
+		require.Equal(t, strings.Join(want, "|"), strings.Join(pieces, "|"), text)
+		require.Equal(t, text, strings.Join(pieces, ""))
+	}
 }
 
 // The firmware without any guest: its setup, walked by what is written there.

@@ -50,10 +50,15 @@ func (r *run) typeAndErase(f func()) {
 // demands that they are read on the screen, exactly and in order. Then it takes them back, with the
 // key that the fixture's texts name under "erase", or else with Ctrl+U. For a guest with a digest it
 // is [Type].
-func ReadBack(tb testing.TB, lane *harness.Lane) { readBack(tb, lane, patience) }
+func ReadBack(tb testing.TB, lane *harness.Lane) {
+	// A line of a small console has room for about half of them. None ends with a space, which could
+	// not be told from the empty cells behind it.
+	all := typedText(95)
+	readBack(tb, lane, patience, all[:40], all[40:]+".")
+}
 
-// readBack is ReadBack with another limit for each wait.
-func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration) {
+// readBack types texts, one after the other.
+func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration, texts ...string) {
 	if fx := lane.Fixture(); fx != nil && fx.Digest != nil {
 		Type(tb, lane)
 		return
@@ -65,13 +70,12 @@ func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration) {
 		r.left("typing and reading back", "the fixture has no text \"shell\", the prompt of a shell on the screen")
 		return
 	}
-	// A line of a small console has room for about half of them. None ends with a space, which could
-	// not be told from the empty cells behind it.
-	all := typedText(95)
-	for _, part := range []string{all[:40], all[40:] + "."} {
+	for _, text := range texts {
 		r.shellLine(prompt, "", limit)
-		r.must(lane.Type(r.ctx, part))
-		r.shellLine(prompt, part, limit)
+		ctx, cancel := r.within(limit)
+		_, err := lane.TypeInto(ctx, prompt, text)
+		cancel()
+		r.must(err)
 		r.must(lane.AwaitScreensMatch(r.ctx))
 		r.must(lane.Press(r.ctx, r.eraseKey()))
 	}

@@ -47,8 +47,8 @@ var (
 	InCommon   = inCommon
 )
 
-// ReadBackWithin is ReadBack with another limit for each wait.
-var ReadBackWithin = readBack
+// ReadBackOf is ReadBack with another limit for each wait, and with other texts.
+var ReadBackOf = readBack
 
 // What Native demands of a client.
 var (

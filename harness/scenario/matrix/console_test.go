@@ -90,7 +90,7 @@ func linuxPrints(t *testing.T, lane *harness.Lane, seed int) {
 			}
 		}
 		mark := lane.Serial().Next()
-		require.NoError(t, lane.Type(lane.Context(), fmt.Sprintf("%sclear; lines %d %d; echo printed %d\n", setFont, rows, width, n)))
+		command(t, lane, "linux# ", fmt.Sprintf("%sclear; lines %d %d; echo printed %d", setFont, rows, width, n))
 		awaitText(t, lane, fmt.Sprintf(`^printed %d$`, n))
 		grid, err := lane.Text(lane.Context())
 		require.NoError(t, err)
@@ -130,7 +130,9 @@ func (f *lineFiles) print(t *testing.T, lane *harness.Lane) {
 	var c comparison
 	for n, written := range f.lines {
 		mark := lane.Serial().Next()
-		require.NoError(t, lane.Type(lane.Context(), fmt.Sprintf("cls\ntype fs0:\\L%d.TXT\necho printed %d\n", n, n)))
+		command(t, lane, "Shell> ", "cls")
+		command(t, lane, "Shell> ", fmt.Sprintf("type fs0:\\L%d.TXT", n))
+		command(t, lane, "Shell> ", fmt.Sprintf("echo printed %d", n))
 		awaitText(t, lane, fmt.Sprintf(`^ *printed %d$`, n))
 		grid, err := lane.Text(lane.Context())
 		require.NoError(t, err)
@@ -169,6 +171,16 @@ func randomLines(r *rand.Rand, n, width int) []string {
 		lines[i] = string(append(b, '|'))
 	}
 	return lines
+}
+
+// command waits for a shell's prompt, types a command behind it, and has it run.
+func command(t *testing.T, lane *harness.Lane, prompt, line string) {
+	t.Helper()
+	_, err := lane.AwaitTextMatch(lane.Context(), screen.TextQuery{Pattern: regexp.MustCompile(prompt + "$"), Cursor: true})
+	require.NoError(t, err)
+	_, err = lane.TypeInto(lane.Context(), prompt, line)
+	require.NoError(t, err)
+	require.NoError(t, lane.Press(lane.Context(), "Enter"))
 }
 
 // awaitText waits for a line that matches a pattern, and returns its row.

@@ -207,44 +207,6 @@ func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) 
 	return where, nil
 }
 
-// TypeInto types text behind what is on the screen already, such as a prompt, and waits until the
-// screen shows it there. It types a few characters at a time, so a guest that is slow loses none.
-// The text must fit into the line. TypeInto returns where all of it is.
-func (l *Lane) TypeInto(ctx context.Context, behind, typed string) (text.Hit, error) {
-	var hit text.Hit
-	done := behind
-	for _, piece := range typingPieces(typed) {
-		if err := l.Type(ctx, piece); err != nil {
-			return hit, err
-		}
-		done += piece
-		q := screen.TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(done) + "$")}
-		if strings.HasSuffix(done, " ") {
-			// A space looks like the empty cells behind it.
-			q = screen.TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(done)), Cursor: true}
-		}
-		var err error
-		if hit, err = l.AwaitTextMatch(ctx, q); err != nil {
-			return hit, fmt.Errorf("after typing %q: %w", piece, err)
-		}
-	}
-	return hit, nil
-}
-
-// typingPieces divides a text into pieces that fit into a keyboard's memory of 16 bytes. A character
-// with Shift is six of them, one without is three. If possible, no piece ends with a space.
-func typingPieces(s string) []string {
-	var pieces []string
-	for s != "" {
-		n := min(2, len(s))
-		for n < 4 && n < len(s) && s[n-1] == ' ' {
-			n++
-		}
-		pieces, s = append(pieces, s[:n]), s[n:]
-	}
-	return pieces
-}
-
 // locate waits for a reference image or a text, and returns where to click.
 func (l *Lane) locate(ctx context.Context, what string) (image.Point, error) {
 	if l.isNeedle(what) {

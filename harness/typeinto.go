@@ -24,7 +24,8 @@ type Typed struct {
 }
 
 // TypeInto waits until a reference image or a text is on the screen, clicks on it, types s, and
-// waits until s is on the screen where it was not before. What is found as by Click. If the text is a
+// waits until s is on the screen where it was not before. It types what a keyboard can hold, and waits
+// until that is there before it types more: a guest that is slow loses nothing. What is found as by Click. If the text is a
 // prompt, with a text cursor behind it, there is no click. A newline at the end of s is typed when
 // the rest is on the screen, and TypeInto waits until that has changed the text.
 //
@@ -51,17 +52,24 @@ func (l *Lane) TypeInto(ctx context.Context, what, s string) (Typed, error) {
 	if !readable && !errors.Is(err, text.ErrNoText) {
 		return Typed{}, &verdict.Error{Verdict: verdict.Product, Op: "type into", Err: err}
 	}
-	if err := l.Type(ctx, line); err != nil {
-		return Typed{}, err
-	}
 	typed := Typed{Read: readable}
 	if readable {
 		err = l.watchScreen(ctx, "type into", func(ctx context.Context, src screen.Source) error {
-			hit, err := screen.AwaitWritten(ctx, src, reader, grid, line)
-			typed.At = hit.Rect
-			return err
+			done := ""
+			for _, piece := range typingPieces(line) {
+				if err := l.Type(ctx, piece); err != nil {
+					return err
+				}
+				done += piece
+				hit, err := screen.AwaitWritten(ctx, src, reader, grid, done)
+				if err != nil {
+					return err
+				}
+				typed.At = hit.Rect
+			}
+			return nil
 		})
-	} else {
+	} else if err = l.Type(ctx, line); err == nil {
 		typed.At, err = l.AwaitChange(ctx, before, image.Rectangle{})
 	}
 	if err != nil {
@@ -134,4 +142,18 @@ func (l *Lane) enter(ctx context.Context, reader text.Reader, readable bool) err
 	return l.watchScreen(ctx, "type into", func(ctx context.Context, src screen.Source) error {
 		return screen.AwaitOtherText(ctx, src, reader, grid)
 	})
+}
+
+// typingPieces divides a text into pieces that fit into a keyboard's memory of 16 bytes. A character
+// with Shift is six of them, one without is three. If possible, no piece ends with a space.
+func typingPieces(s string) []string {
+	var pieces []string
+	for s != "" {
+		n := min(2, len(s))
+		for n < 4 && n < len(s) && s[n-1] == ' ' {
+			n++
+		}
+		pieces, s = append(pieces, s[:n]), s[n:]
+	}
+	return pieces
 }

@@ -76,6 +76,7 @@ func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration, texts ...s
 		_, err := lane.TypeInto(ctx, prompt, text)
 		cancel()
 		r.must(err)
+		r.shellLine(prompt, text, limit)
 		r.must(lane.AwaitScreensMatch(r.ctx))
 		r.must(lane.Press(r.ctx, r.eraseKey()))
 	}

@@ -173,14 +173,11 @@ func randomLines(r *rand.Rand, n, width int) []string {
 	return lines
 }
 
-// command waits for a shell's prompt, types a command behind it, and has it run.
+// command types a command behind a shell's prompt, and has it run.
 func command(t *testing.T, lane *harness.Lane, prompt, line string) {
 	t.Helper()
-	_, err := lane.AwaitTextMatch(lane.Context(), screen.TextQuery{Pattern: regexp.MustCompile(prompt + "$"), Cursor: true})
+	_, err := lane.TypeInto(lane.Context(), prompt, line+"\n")
 	require.NoError(t, err)
-	_, err = lane.TypeInto(lane.Context(), prompt, line)
-	require.NoError(t, err)
-	require.NoError(t, lane.Press(lane.Context(), "Enter"))
 }
 
 // awaitText waits for a line that matches a pattern, and returns its row.

@@ -80,7 +80,7 @@ func newFont(name string, width, height int, glyphs map[rune][]byte, smear bool)
 		for y := range height {
 			rows[string(glyphs[r][y*f.stride():][:f.stride()])] = true
 		}
-		f.telling[r] = len(rows) >= 4
+		f.telling[r] = len(rows) >= tellingRows
 	}
 	if smear {
 		for _, r := range f.Runes() {

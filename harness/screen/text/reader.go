@@ -1,6 +1,7 @@
 package text
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -55,6 +56,10 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 	if fonts == nil {
 		fonts = Fonts()
 	}
+	box := drawn(p)
+	if box.Dy() < tellingRows-1 { // a cursor at most
+		return nil, noText(fonts)
+	}
 	var best *Grid
 	bestScore, bestUnknown := 0, 0
 	try := func(f *Font, at image.Point) (whole bool) {
@@ -80,7 +85,7 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 		for _, f := range fonts {
 			for y := range min(f.Height, p.Height) {
 				for x := range min(f.Width, p.Width) {
-					if mayBegin(p, f, x, y) {
+					if mayBegin(p, f, x, y, box) {
 						try(f, image.Pt(x, y))
 					}
 				}
@@ -88,14 +93,21 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 		}
 	}
 	if bestScore < enough {
-		var names []string
-		for _, f := range fonts {
-			names = append(names, f.String())
-		}
-		return nil, fmt.Errorf("%w (%s)", ErrNoText, strings.Join(names, ", "))
+		return nil, noText(fonts)
 	}
 	return best, nil
 }
+
+func noText(fonts []*Font) error {
+	var names []string
+	for _, f := range fonts {
+		names = append(names, f.String())
+	}
+	return fmt.Errorf("%w (%s)", ErrNoText, strings.Join(names, ", "))
+}
+
+// tellingRows is the number of different rows that a telling glyph has at least.
+const tellingRows = 4
 
 // enough is the number of complex characters that prove a grid: a few dots or lines fit anywhere by
 // chance.
@@ -135,14 +147,51 @@ func (g *Grid) score() (n int) {
 	return n
 }
 
+// drawn returns the smallest rectangle outside which all pixels have the colour of the last one.
+func drawn(p *pixmap.Picture) image.Rectangle {
+	if p.Width == 0 || p.Height == 0 {
+		return image.Rectangle{}
+	}
+	row := func(y int) []byte { return p.Pix[y*p.Stride:][:4*p.Width] }
+	last := row(p.Height - 1)[4*(p.Width-1):]
+	empty := bytes.Repeat(last[:4], p.Width)
+	box := image.Rectangle{Min: image.Pt(p.Width, 0)}
+	for y := range p.Height {
+		r := row(y)
+		if bytes.Equal(r, empty) {
+			continue
+		}
+		if box.Max.Y == 0 {
+			box.Min.Y = y
+		}
+		box.Max.Y = y + 1
+		for x := 0; x < box.Min.X; x++ {
+			if !bytes.Equal(r[4*x:][:4], empty[:4]) {
+				box.Min.X = x
+			}
+		}
+		for x := p.Width; x > box.Max.X; x-- {
+			if !bytes.Equal(r[4*x-4:][:4], empty[:4]) {
+				box.Max.X = x
+			}
+		}
+	}
+	if box.Max.Y == 0 {
+		return image.Rectangle{}
+	}
+	return box
+}
+
 // mayBegin returns whether a grid can begin at a place: some cell there has a telling glyph. It
-// looks only at a few rows of cells that are not empty.
-func mayBegin(p *pixmap.Picture, f *Font, x, y int) bool {
+// looks only at cells in box, and at a few rows of cells that are not empty.
+func mayBegin(p *pixmap.Picture, f *Font, x, y int, box image.Rectangle) bool {
 	c := newCellReader(p, f)
 	var cell Cell
 	hits, looks := 0, 0
-	for row := y; row+f.Height <= p.Height; row += f.Height {
-		for col := x; col+f.Width <= p.Width; col += f.Width {
+	y += max(0, box.Min.Y-y) / f.Height * f.Height
+	x += max(0, box.Min.X-x) / f.Width * f.Width
+	for row := y; row+f.Height <= p.Height && row < box.Max.Y; row += f.Height {
+		for col := x; col+f.Width <= p.Width && col < box.Max.X; col += f.Width {
 			cell = Cell{}
 			switch {
 			case c.read(col, row, &cell) == known && cell.Rune == ' ':

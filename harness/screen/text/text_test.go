@@ -494,6 +494,29 @@ func TestOfFontsThatDifferInAFewCharactersTheOneWithoutUnknownCellsIsTaken(t *te
 	require.Equal(t, strings.ReplaceAll(line, "v", "\uFFFD"), g.Line(0))
 }
 
+// The search looks only where something is drawn. A pixel in the last corner makes that everywhere.
+func TestTextIsFoundAtTheEdgesOfWhatIsDrawn(t *testing.T) {
+	f := font(t, "ovmf")
+	for _, origin := range []image.Point{{3, 5}, {321, 203}, {640 - 8*9, 400 - 19}, {640 - 8*9 - 3, 2}, {5, 400 - 19 - 2}} {
+		for _, corner := range []bool{false, true} {
+			p := blank(640, 400, black)
+			write(p, f, origin, white, black, "any place")
+			if corner {
+				set(p, 639, 399, grey)
+			}
+			g, err := text.Reader{Fonts: []*text.Font{f}}.Read(p)
+			require.NoError(t, err, origin)
+			hits := g.Find(regexp.MustCompile("any plac"), image.Rectangle{})
+			require.Len(t, hits, 1, "%v\n%s", origin, g.Text())
+			require.Equal(t, origin, hits[0].Rect.Min)
+		}
+	}
+	for _, p := range []*pixmap.Picture{{}, blank(1, 1, grey), blank(640, 400, grey)} {
+		_, err := text.Reader{}.Read(p)
+		require.ErrorIs(t, err, text.ErrNoText)
+	}
+}
+
 func TestAPatternIsFoundInARegionWithTheEdgesThatItHas(t *testing.T) {
 	f := font(t, "ovmf")
 	p := blank(400, 300, black)
@@ -727,6 +750,21 @@ func BenchmarkReadAGridOf100By31(b *testing.B) {
 		g, err := text.Reader{Fonts: []*text.Font{f}, Origin: &image.Point{X: 0, Y: 5}}.Read(p)
 		if err != nil || g.UnknownCells() != 0 {
 			b.Fatal(err)
+		}
+	}
+}
+
+// A console that has printed nothing yet is looked at again and again.
+func BenchmarkFindNothingOnAnEmptyScreenWithACursor(b *testing.B) {
+	p := blank(1280, 800, black)
+	for i := range 8 {
+		set(p, i, 14, grey)
+		set(p, i, 15, grey)
+	}
+	b.ResetTimer()
+	for range b.N {
+		if _, err := (text.Reader{}).Read(p); err == nil {
+			b.Fatal("it found text")
 		}
 	}
 }

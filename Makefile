@@ -7,7 +7,7 @@ SOAK_COLD ?= 20
 SAMPLES ?= 200
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy vuln clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -52,6 +52,9 @@ lanes: build ## only the tests that boot machines
 examples: build ## the tests of examples/, a separate module that uses this one
 	SPICELANE_LANES=require scripts/test.sh examples -C examples -timeout 10m ./...
 
+test-e2e: build ## the lanes and the examples, with a plain summary at the end
+	@scripts/e2e.sh
+
 smoke: ## one lane, from nothing to a verdict and a screenshot
 	@scripts/smoke.sh
 
@@ -85,8 +88,14 @@ bench-page: ## a minute of the full scenario as lane.html: its size, and how fas
 bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel
 	scripts/bench-proxy.sh
 
+hosts: ## the README's commands in bare Debian systems, SUITES; needs root and an hour
+	scripts/hosts.sh $(SUITES)
+
 vuln: ## known vulnerabilities; needs the public database
 	$(TOOL) govulncheck ./...
 
-clean:
+help: ## these lines
+	@scripts/help.sh
+
+clean: ## remove what was built and what runs have left
 	rm -rf bin artifacts

@@ -1,52 +1,91 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"os/exec"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 func newDoctor() *cobra.Command {
 	var asJSON bool
+	var fix string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check what this host can run and how to fix the rest",
-		Long: `Check this host: QEMU and its SPICE server, firmware, KVM, memory and disk, and the
-programs that tests use. For each thing that is missing, print the command that
-installs it.
+		Long: `Check this host: QEMU and its SPICE server, firmware, KVM, memory, disk and the other
+things that lanes need, and the programs that tests use. Each line is good, degraded
+(lanes run, but slower, or some tests are skipped) or missing (no lane runs). For
+each thing that is not good, print the command of this distribution that fixes it.
+
+--fix prints only these commands, as lines for a shell. --fix=run runs them, one
+after the other, and checks again.
 
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r := host.Doctor(cmd.Context())
+			ctx, out := cmd.Context(), cmd.OutOrStdout()
+			r := host.Doctor(ctx)
+			switch fix {
+			case "":
+			case "print":
+				for _, command := range r.Fixes() {
+					fmt.Fprintln(out, command)
+				}
+				return r.Err()
+			case "run":
+				if err := runFixes(ctx, cmd.ErrOrStderr(), r.Fixes()); err != nil {
+					return err
+				}
+				r = host.Doctor(ctx)
+			default:
+				return usage("--fix=%s: use print or run", fix)
+			}
 			if asJSON {
-				if err := printJSON(cmd.OutOrStdout(), r); err != nil {
+				if err := printJSON(out, r); err != nil {
 					return err
 				}
 			} else {
-				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-				for _, c := range r.Checks {
-					word := "ok"
-					switch {
-					case c.OK:
-					case c.Required:
-						word = "MISSING"
-					default:
-						word = "no"
-					}
-					fmt.Fprintf(tw, "%s\t%s\t%s\n", word, c.Name, oneLine(c.Detail))
-					if c.Fix != "" {
-						fmt.Fprintf(tw, "\t\tfix: %s\n", c.Fix)
-					}
-				}
-				_ = tw.Flush()
+				printReport(out, r)
 			}
 			return r.Err()
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	cmd.Flags().StringVar(&fix, "fix", "", "`print|run` the commands that fix what is not good")
+	cmd.Flags().Lookup("fix").NoOptDefVal = "print"
 	return cmd
+}
+
+func printReport(w io.Writer, r *host.Report) {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, c := range r.Checks {
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", c.State, c.Name, oneLine(c.Detail))
+		for _, more := range []struct{ word, text string }{{"cause", c.Cause}, {"fix", c.Fix}, {"advice", c.Advice}} {
+			if more.text != "" {
+				fmt.Fprintf(tw, "\t\t  %s: %s\n", more.word, oneLine(more.text))
+			}
+		}
+	}
+	_ = tw.Flush()
+}
+
+// runFixes runs commands in a shell, one after the other, until one fails. It shows each before it
+// runs.
+func runFixes(ctx context.Context, stderr io.Writer, commands []string) error {
+	for _, command := range commands {
+		fmt.Fprintln(stderr, "+ "+command)
+		sh := exec.CommandContext(ctx, "sh", "-c", command)
+		sh.Stdout, sh.Stderr = stderr, stderr
+		if err := sh.Run(); err != nil {
+			return &verdict.Error{Verdict: verdict.Host, Op: "doctor --fix", Err: fmt.Errorf("%s: %w", command, err), Hint: "fix that by hand, and run doctor again"}
+		}
+	}
+	return nil
 }

@@ -40,3 +40,12 @@ func openDescriptors() uint64 {
 	}
 	return uint64(len(fds))
 }
+
+// descriptorsLeft returns how many files this process may still open.
+func descriptorsLeft() int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return 1 << 20
+	}
+	return int(min(limit.Cur, 1<<20)) - int(openDescriptors())
+}

@@ -86,3 +86,9 @@ func ownPrivate(st os.FileInfo) bool {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	return ok && int(sys.Uid) == os.Getuid() && st.Mode().Perm()&0o077 == 0
 }
+
+// accessible returns why this user cannot write into a directory.
+func accessible(dir string) error {
+	const writeAndSearch = 2 | 1
+	return syscall.Access(dir, writeAndSearch)
+}

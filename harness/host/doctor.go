@@ -8,22 +8,47 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/distro"
+)
+
+// A CheckState says how good one thing on the host is.
+type CheckState string
+
+// States of a Check.
+const (
+	// Good means that nothing is wrong.
+	Good CheckState = "good"
+	// Degraded means that lanes run, but slower, or that some tests are skipped.
+	Degraded CheckState = "degraded"
+	// Missing means that no lane runs here.
+	Missing CheckState = "missing"
 )
 
 // A Check is one thing that a lane or a test needs from the host.
 type Check struct {
-	Name string `json:"name"`
-	OK   bool   `json:"ok"`
+	Name  string     `json:"name"`
+	State CheckState `json:"state"`
+	// OK is whether State is Good.
+	OK bool `json:"ok"`
 	// Required means that no lane runs without it.
 	Required bool   `json:"required"`
 	Detail   string `json:"detail"`
-	// Fix is the command that fixes it; empty if nothing is wrong.
+	// Cause is what usually causes it; may be empty.
+	Cause string `json:"cause,omitempty"`
+	// Fix is the command that fixes it, for a shell; empty if nothing is wrong, or if no command
+	// can fix it.
 	Fix string `json:"mend,omitempty"`
+	// Advice is what to do if there is no command, or besides it; may be empty.
+	Advice string `json:"advice,omitempty"`
+
+	packages []string // that Fix installs, so that all can be installed at once
 }
 
 // A Report says what this host can run.
@@ -31,80 +56,125 @@ type Report struct {
 	// OK means that a lane can run.
 	OK bool `json:"ok"`
 	// Accel is how a lane would run: "kvm" or "tcg"; empty if none can.
-	Accel  string  `json:"accel"`
+	Accel string `json:"accel"`
+	// Lanes is how many lanes fit at once; 0 if none can run.
+	Lanes int `json:"lanes"`
+	// System is the name of the distribution.
+	System string  `json:"system"`
 	Checks []Check `json:"checks"`
+
+	distro distro.System
 }
 
 // Err returns nil if a lane can run, otherwise a Host error that names what is missing.
 func (r *Report) Err() error {
 	for _, c := range r.Checks {
-		if c.Required && !c.OK {
-			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: c.Fix}
+		if c.State == Missing {
+			hint := c.Advice
+			if c.Fix != "" {
+				hint = c.Fix
+			}
+			return &verdict.Error{Verdict: verdict.Host, Op: "doctor", Err: errors.New(c.Detail), Hint: hint}
 		}
 	}
 	return nil
 }
 
-func (r *Report) add(name string, required bool, detail string, err error) {
-	c := Check{Name: name, OK: err == nil, Required: required, Detail: detail}
+// Fixes returns the commands that fix what is not good: all packages first, in one command.
+func (r *Report) Fixes() []string {
+	var packages, rest []string
+	for _, c := range r.Checks {
+		switch {
+		case c.State == Good:
+		case len(c.packages) > 0:
+			packages = append(packages, c.packages...)
+		case c.Fix != "":
+			rest = append(rest, c.Fix)
+		}
+	}
+	all := rest
+	if command := r.distro.InstallPackages(unique(packages)); command != "" {
+		all = append([]string{command}, rest...)
+	}
+	return unique(all)
+}
+
+// unique returns the first of each of equal strings, in order.
+func unique(in []string) []string {
+	seen := make(map[string]bool)
+	var out []string
+	for _, s := range in {
+		if !seen[s] {
+			seen[s] = true
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// add adds a check. If err is nil, it is good and detail describes it; otherwise err does, and needs
+// are what fixes it.
+func (r *Report) add(name string, required bool, detail string, err error, needs ...distro.Need) {
+	c := Check{Name: name, Required: required, Detail: detail}
 	if err != nil {
 		c.Detail = err.Error()
 		var host *qemu.HostError
-		if errors.As(err, &host) {
-			c.Detail, c.Fix = host.What, host.Hint
+		var lack *verdict.Error
+		switch {
+		case errors.As(err, &host):
+			c.Detail, c.Advice = host.What, host.Hint
+		case errors.As(err, &lack):
+			c.Detail, c.Advice = lack.Err.Error(), lack.Hint
+		}
+		c.packages = r.distro.Packages(needs...)
+		if c.Fix = r.distro.Install(needs...); c.Fix != "" {
+			c.Advice = ""
 		}
 	}
-	r.Checks = append(r.Checks, c)
+	r.put(c, err == nil)
 }
 
-// addDescriptors reports whether a process of this user may open enough files.
-func (r *Report) addDescriptors(err error) {
-	c := Check{Name: "open files", OK: err == nil, Required: true, Detail: "a process may open enough"}
-	var lack *verdict.Error
-	if errors.As(err, &lack) {
-		c.Detail, c.Fix = lack.Err.Error(), lack.Hint
+// put adds a check that is good or not.
+func (r *Report) put(c Check, ok bool) {
+	switch {
+	case ok:
+		c.State, c.OK, c.Fix, c.Advice, c.Cause = Good, true, "", "", ""
+	case c.Required:
+		c.State = Missing
+	default:
+		c.State = Degraded
 	}
 	r.Checks = append(r.Checks, c)
-}
-
-// addLink reports where a lane's Link would be impaired; lack is why not in the kernel.
-func (r *Report) addLink(lack error) {
-	c := Check{Name: "netem", OK: lack == nil, Detail: "bad networks are made by the kernel"}
-	if lack != nil {
-		c.Detail = "bad networks are made inside the test's process: " + lack.Error()
-	}
-	r.Checks = append(r.Checks, c)
-}
-
-// doctorTools are programs that only some tests or fixture builds use, with their Debian packages.
-var doctorTools = []struct{ program, pkg, use string }{
-	{"clang", "clang", "building fixtures"},
-	{"lld-link", "lld", "building fixtures"},
-	{"mcopy", "mtools", "building fixtures"},
-	{"mkfs.fat", "dosfstools", "building fixtures"},
-	{"spicy-screenshot", "spice-client-gtk", "comparing with spice-gtk's picture"},
 }
 
 // diskNeedMiB is what a lane may write: overlay, logs, pictures.
 const diskNeedMiB = 256
 
+// laneMemoryMiB is the memory of Beacon's machine and what a lane needs besides.
+const laneMemoryMiB = 256 + headroomMiB
+
 // Doctor checks this host. It starts a guest only to find out whether KVM works, and remembers the
 // answer.
 func Doctor(ctx context.Context) *Report {
-	r := &Report{}
+	r := &Report{distro: distro.Here()}
+	r.System = r.distro.Name
 	binary, err := qemu.FindQEMU(os.Getenv)
 	version := ""
 	if err == nil {
 		version, err = qemu.Version(ctx, binary)
 	}
-	r.add("qemu", true, fmt.Sprintf("%s: %s", binary, version), err)
+	r.add("qemu", true, fmt.Sprintf("%s: %s", binary, version), err, distro.QEMU)
 	if err == nil {
-		r.add("spice", true, "QEMU has a SPICE server", qemu.HasSPICE(ctx, binary))
+		r.add("spice", true, "QEMU has a SPICE server", qemu.HasSPICE(ctx, binary), distro.SPICE)
 	}
 	tool, toolErr := qemu.FindImageTool(os.Getenv)
-	r.add("qemu-img", true, tool, toolErr)
+	r.add("qemu-img", true, tool, toolErr, distro.ImageTool)
 	fw, fwErr := qemu.FindOVMF(os.Getenv)
-	r.add("firmware", true, fw.Code, fwErr)
+	if os.Getenv(qemu.EnvOVMFCode) != "" {
+		r.add("firmware", true, fw.Code, fwErr) // a package does not fix a variable
+	} else {
+		r.add("firmware", true, fw.Code, fwErr, distro.OVMF)
+	}
 
 	fx, fxErr := fixtures.Find("beacon")
 	image := ""
@@ -112,38 +182,247 @@ func Doctor(ctx context.Context) *Report {
 		image, fxErr = fx.Materialize(ctx, filepath.Join(CacheDir(), "fixtures"))
 	}
 	r.add("fixture", true, "beacon: "+image, fxErr)
-	if r.Err() == nil {
-		choice, err := ChooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
-		if err == nil {
-			r.Accel = string(choice.Accel)
-		}
-		if err == nil && choice.Accel != qemu.KVM {
-			// TCG is slow, but it works.
-			r.Checks = append(r.Checks, Check{Name: "kvm", Detail: choice.Reason})
-		} else {
-			r.add("kvm", false, choice.Reason, err)
-		}
-	}
-	total, available, memErr := meminfo()
-	if memErr == nil && available < 256+headroomMiB {
-		memErr = fmt.Errorf("%d of %d MiB are available, a lane needs %d", available, total, 256+headroomMiB)
-	}
-	r.add("memory", true, fmt.Sprintf("%d of %d MiB available", available, total), memErr)
-	r.addDescriptors(EnoughDescriptors())
+	r.addKVM(r.Err() == nil, func() (qemu.Choice, error) {
+		return ChooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
+	})
+	r.addMemory()
+	r.add("open files", true, "a process may open enough", EnoughDescriptors())
 	r.add("cores", true, fmt.Sprintf("%d", runtime.NumCPU()), nil)
-	free, diskErr := freeMiB(runDirBase())
-	if diskErr == nil && free < diskNeedMiB {
-		diskErr = &qemu.HostError{What: fmt.Sprintf("%d MiB free at %s, a lane may need %d", free, runDirBase(), diskNeedMiB), Hint: "free some space, or set TMPDIR"}
-	}
-	r.add("disk", true, fmt.Sprintf("%d MiB free at %s", free, runDirBase()), diskErr)
+	r.addDirectories()
+	r.addSocketPath()
 	r.addLink(impair.Probe())
+	r.addLibvirt("/")
+	r.addClock("/", time.Now())
 	for _, t := range doctorTools {
 		path, err := exec.LookPath(t.program)
 		if err != nil {
-			err = &qemu.HostError{What: fmt.Sprintf("%s was not found (for %s)", t.program, t.use), Hint: "sudo apt-get install -y " + t.pkg}
+			err = &qemu.HostError{What: fmt.Sprintf("%s was not found (for %s)", t.program, t.use), Hint: r.distro.Hint(t.need)}
 		}
-		r.add(t.program, false, path, err)
+		r.add(t.program, false, path, err, t.need)
 	}
+	r.addLanes()
 	r.OK = r.Err() == nil
+	if !r.OK {
+		r.Accel, r.Lanes = "", 0
+	}
 	return r
+}
+
+// doctorTools are programs that only some tests or fixture builds use.
+var doctorTools = []struct {
+	program string
+	need    distro.Need
+	use     string
+}{
+	{"clang", distro.Clang, "building fixtures"},
+	{"lld-link", distro.LLD, "building fixtures"},
+	{"mcopy", distro.Mtools, "building fixtures"},
+	{"mkfs.fat", distro.Dosfstools, "building fixtures"},
+	{"spicy-screenshot", distro.SpiceGTK, "comparing with spice-gtk's picture"},
+}
+
+func (r *Report) addMemory() {
+	total, available, err := meminfo()
+	if err == nil && available < laneMemoryMiB {
+		err = &verdict.Error{Verdict: verdict.Host, Err: fmt.Errorf("%d of %d MiB are available, a lane needs %d", available, total, laneMemoryMiB),
+			Hint: "end other programs"}
+	}
+	r.add("memory", true, fmt.Sprintf("%d of %d MiB available", available, total), err)
+}
+
+// addDirectories checks that the lane's directories have space and can be written.
+func (r *Report) addDirectories() {
+	base := runDirBase()
+	free, err := freeMiB(base)
+	if err == nil && free < diskNeedMiB {
+		err = &qemu.HostError{What: fmt.Sprintf("%d MiB free at %s, a lane may need %d", free, base, diskNeedMiB), Hint: "free some space, or set TMPDIR"}
+	}
+	r.add("disk", true, fmt.Sprintf("%d MiB free at %s", free, base), err)
+	_, err = ownDir(base, "run directory")
+	r.add("run directory", true, base, err)
+	for _, d := range []struct{ name, dir, set, without string }{
+		{"cache", CacheDir(), EnvCacheDir, "each lane boots cold, and each process tries KVM again"},
+		{"state", StateDir(), "XDG_STATE_HOME", "up and status do not work; tests do"},
+	} {
+		c := Check{Name: d.name + " directory", Detail: d.dir}
+		err := writableBelow(d.dir)
+		if err != nil {
+			c.Detail = fmt.Sprintf("%v: %s", err, d.without)
+			c.Advice = "set " + d.set + " to a directory that can be written"
+		}
+		r.put(c, err == nil)
+	}
+}
+
+// writableBelow returns why a directory cannot be written, or cannot be made. It makes nothing.
+func writableBelow(dir string) error {
+	for at := dir; ; at = filepath.Dir(at) {
+		st, err := os.Stat(at)
+		if errors.Is(err, os.ErrNotExist) && at != "/" {
+			continue
+		}
+		switch {
+		case err != nil:
+			return err
+		case !st.IsDir():
+			return fmt.Errorf("%s is not a directory", at)
+		}
+		if err := accessible(at); err != nil {
+			return fmt.Errorf("%s cannot be written: %w", at, err)
+		}
+		return nil
+	}
+}
+
+// longestSocket is the longest name of a socket in a run directory.
+const longestSocket = "/spl-0123456789/control.sock"
+
+// maxSocketPath is the longest path of a Unix socket, sun_path without its zero byte.
+const maxSocketPath = 107
+
+// addSocketPath checks that the paths of a lane's sockets are not too long.
+func (r *Report) addSocketPath() { r.addSocketPathOf(tempDir(), runDirBase()) }
+
+func (r *Report) addSocketPathOf(tmp, base string) {
+	n := len(base) + len(longestSocket)
+	c := Check{Name: "socket paths", Required: true, Detail: fmt.Sprintf("%d of %d bytes, in %s", n, maxSocketPath, base)}
+	if !strings.HasPrefix(base, tmp) {
+		c.Detail += fmt.Sprintf(" because TMPDIR has %d bytes", len(tmp))
+	}
+	if n > maxSocketPath {
+		c.Detail = fmt.Sprintf("a lane's sockets would have paths of %d bytes, the kernel allows %d", n, maxSocketPath)
+		c.Advice = "set TMPDIR to a shorter directory"
+	}
+	r.put(c, n <= maxSocketPath)
+}
+
+// addLink reports where a lane's Link would be impaired; lack is why not in the kernel.
+func (r *Report) addLink(lack error) {
+	c := Check{Name: "netem", Detail: "bad networks are made by the kernel, between network namespaces"}
+	if lack != nil {
+		c.Detail = "bad networks are made inside the test's process: " + lack.Error()
+		switch {
+		case errors.Is(lack, os.ErrPermission):
+			c.Cause = "this user may not make network namespaces: a container without CAP_SYS_ADMIN, or user namespaces switched off"
+			c.Advice = "run the tests as root, or in a container with --cap-add SYS_ADMIN --cap-add NET_ADMIN"
+		case errors.Is(lack, os.ErrNotExist) || errors.Is(lack, errors.ErrUnsupported):
+			c.Cause = "the kernel has no sch_netem or no veth"
+			if c.packages = r.distro.Packages(distro.Netem); len(c.packages) > 0 {
+				c.Fix = r.distro.Install(distro.Netem)
+			} else {
+				c.Fix = r.distro.Sudo("modprobe -a sch_netem veth")
+			}
+		default:
+			c.Advice = "nothing has to be done: tests that need the kernel's own are skipped"
+		}
+	}
+	r.put(c, lack == nil)
+}
+
+// libvirtSockets are where a libvirt daemon that runs listens.
+var libvirtSockets = []string{"run/libvirt/virtqemud-sock", "run/libvirt/libvirt-sock", "var/run/libvirt/libvirt-sock"}
+
+// addLibvirt reports whether consoles can be listed from a libvirt daemon. Lanes need none.
+func (r *Report) addLibvirt(root string) {
+	c := Check{Name: "libvirt"}
+	for _, socket := range libvirtSockets {
+		if st, err := os.Stat(filepath.Join(root, socket)); err == nil && st.Mode()&os.ModeSocket != 0 {
+			c.Detail = "a daemon listens at " + filepath.Join(root, socket)
+			r.put(c, true)
+			return
+		}
+	}
+	for _, dir := range []string{"usr/sbin", "usr/bin"} {
+		for _, name := range []string{"virtqemud", "libvirtd"} {
+			if path := filepath.Join(root, dir, name); exists(path) {
+				c.Detail = path + " is installed; no daemon runs, and the tests start their own"
+				r.put(c, true)
+				return
+			}
+		}
+	}
+	c.Detail = "no libvirt daemon is installed: the tests of that source are skipped"
+	c.packages, c.Fix = r.distro.Packages(distro.Libvirt), r.distro.Install(distro.Libvirt)
+	r.put(c, false)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// clockFloor is before the first commit of this program: a host whose clock is earlier is wrong, and
+// takes the proxy's certificates for not yet valid.
+var clockFloor = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// slowClocks are clock sources that the kernel uses only if the processor's own is not to be
+// trusted. Each reading costs microseconds, and latencies are measured with them.
+var slowClocks = map[string]string{
+	"hpet":            "the processor's time stamp counter is not stable",
+	"acpi_pm":         "the processor's time stamp counter is not stable, or the hypervisor hides it",
+	"jiffies":         "the kernel found no other clock",
+	"refined-jiffies": "the kernel found no other clock",
+}
+
+// addClock checks the wall clock and the kernel's clock source.
+func (r *Report) addClock(root string, now time.Time) {
+	source := "unknown"
+	if b, err := os.ReadFile(filepath.Join(root, "sys/devices/system/clocksource/clocksource0/current_clocksource")); err == nil {
+		source = strings.TrimSpace(string(b))
+	}
+	c := Check{Name: "clock", Detail: "clock source " + source}
+	slow, bad := slowClocks[source]
+	switch {
+	case now.Before(clockFloor):
+		c.Required = true
+		c.Detail = fmt.Sprintf("this host's clock says %s: certificates would not be valid yet", now.UTC().Format(time.DateOnly))
+		c.Advice = "set the clock, for example with: " + r.distro.Sudo("timedatectl set-ntp true")
+		r.put(c, false)
+	case bad:
+		c.Detail = fmt.Sprintf("clock source %s: each reading is slow, so latencies are measured less exactly", source)
+		c.Cause, c.Advice = slow, "see what the kernel says: dmesg | grep -i -e tsc -e clocksource"
+		r.put(c, false)
+	default:
+		r.put(c, true)
+	}
+}
+
+// addLanes says how many lanes fit at once, and what limits them.
+func (r *Report) addLanes() {
+	_, available, err := meminfo()
+	if err != nil {
+		available = 1 << 20
+	}
+	free, err := freeMiB(runDirBase())
+	if err != nil {
+		free = 1 << 20
+	}
+	c := r.lanesThatFit(available, free, descriptorsLeft())
+	r.put(c, r.Lanes > 0)
+}
+
+// lanesThatFit sets Lanes from what is available: memory and disk in MiB, and open files.
+func (r *Report) lanesThatFit(memory, disk, descriptors int) Check {
+	limit := "memory"
+	r.Lanes = memory / laneMemoryMiB
+	if n := disk / diskNeedMiB; n < r.Lanes {
+		r.Lanes, limit = n, "disk"
+	}
+	if n := descriptors / laneDescriptors; n < r.Lanes {
+		r.Lanes, limit = n, "open files of a process"
+	}
+	boots := bootSlots(r.Accel)
+	c := Check{Name: "lanes at once", Required: true,
+		Detail: fmt.Sprintf("%d fit (%s is the limit); %s at a time", r.Lanes, limit, count(boots, "boots", "boot"))}
+	if r.Lanes == 0 {
+		c.Detail, c.Advice = "none fits: "+limit+" is short", "see the lines above"
+	}
+	return c
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -113,13 +113,22 @@ func newSide(ip net.IP) (*side, error) {
 	return s, nil
 }
 
-// lack returns words if err is known, else err with context.
+// lack returns words around err if err is known, else err with context.
 func lack(what string, err, known error, words string) error {
 	if errors.Is(err, known) {
-		return errors.New(words)
+		return &lackError{words, err}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+// A lackError says in words what the kernel lacks. It wraps the kernel's error.
+type lackError struct {
+	words string
+	err   error
+}
+
+func (e *lackError) Error() string { return e.words }
+func (e *lackError) Unwrap() error { return e.err }
 
 func attrsOf(leg netlink.Link) netlink.QdiscAttrs {
 	return netlink.QdiscAttrs{LinkIndex: leg.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}

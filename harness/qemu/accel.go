@@ -280,7 +280,11 @@ func judgeTrial(ctx context.Context, err error) (kvmAnswer, error) {
 	case ctx.Err() != nil:
 		return kvmAnswer{}, context.Cause(ctx)
 	case errors.As(err, &end):
-		return kvmAnswer{Reason: "/dev/kvm is there, but a guest does not run on it: " + end.Reason}, nil
+		reason := "/dev/kvm is there, but a guest does not run on it: " + end.Reason
+		if words := unadorned(errorLine(end.Stderr)); words != "" && !strings.Contains(reason, words) {
+			reason += "; QEMU said: " + words
+		}
+		return kvmAnswer{Reason: reason}, nil
 	case errors.Is(err, errNoLife):
 		return kvmAnswer{
 			Reason: fmt.Sprintf("/dev/kvm is there, but a guest run on it said nothing within %v", probeLimit),

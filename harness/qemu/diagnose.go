@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/spicelane/spicelane/internal/distro"
 )
 
 // portBusyError is a *HostError that Start may avoid with another port.
@@ -33,7 +35,7 @@ var symptoms = []symptom{
 		return &HostError{What: fmt.Sprintf("%s has no SPICE server", cfg.binary()), Hint: hintSPICE}
 	}},
 	{regexp.MustCompile(`(?i)'(qxl-vga|virtio-vga|VGA)' is not a valid device model name|module .*display`), func(cfg Config, _ string) error {
-		return &HostError{What: fmt.Sprintf("%s has no display device %q", cfg.binary(), cfg.display()), Hint: "install QEMU's display modules (Fedora: qemu-device-display-qxl), or use another display"}
+		return &HostError{What: fmt.Sprintf("%s has no display device %q", cfg.binary(), cfg.display()), Hint: distro.Here().Hint(distro.SPICE) + ", or use another display"}
 	}},
 	{regexp.MustCompile(`Could not access KVM kernel module|failed to initialize kvm|KVM is not supported`), func(_ Config, line string) error {
 		return &HostError{What: "KVM cannot be used: " + line, Hint: "use --accel auto or tcg, or see that this user may open /dev/kvm"}

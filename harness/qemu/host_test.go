@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/internal/distro"
 )
 
 // env is an environment for functions that take a getenv.
@@ -50,11 +51,46 @@ func TestQEMUIsFoundByTheEnvironmentThenByPath(t *testing.T) {
 
 	t.Setenv("PATH", "/nonexistent-for-qemu")
 	_, err = qemu.FindQEMU(env{}.get)
-	requireHostError(t, err, "QEMU was not found", "apt-get install")
+	requireHostError(t, err, "QEMU was not found", distro.Here().Hint(distro.QEMU, distro.ImageTool, distro.OVMF))
 	_, err = qemu.FindQEMU(env{qemu.EnvQEMU: "/nonexistent/qemu"}.get)
 	requireHostError(t, err, "SPICELANE_QEMU says /nonexistent/qemu")
 	_, err = qemu.FindImageTool(env{}.get)
-	requireHostError(t, err, "no qemu-img in PATH", "apt-get install")
+	requireHostError(t, err, "no qemu-img in PATH", distro.Here().Hint(distro.QEMU, distro.ImageTool, distro.OVMF))
+}
+
+// Each recording lists the firmware files that a distribution installs, and the pair to take.
+func TestFirmwareIsFoundOnEachDistribution(t *testing.T) {
+	t.Parallel()
+	recordings, err := filepath.Glob("../../internal/distro/testdata/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, recordings)
+	for _, recording := range recordings {
+		t.Run(strings.TrimSuffix(filepath.Base(recording), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(recording)
+			require.NoError(t, err)
+			_, rest, _ := strings.Cut(string(b), "# firmware files: path, kind\n")
+			listing, rest, _ := strings.Cut(rest, "# firmware that lanes take\n")
+			want, _, _ := strings.Cut(rest, "#")
+			root := t.TempDir()
+			for _, line := range strings.Split(strings.TrimSpace(listing), "\n") {
+				path, kind, _ := strings.Cut(line, " ")
+				if path == "" {
+					continue
+				}
+				guid := map[string]string{"code": codeGUID, "vars": varsGUID}[kind]
+				require.NotEmpty(t, guid, line)
+				require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755))
+				require.NoError(t, os.WriteFile(filepath.Join(root, path), flash(guid), 0o644))
+			}
+			fw, err := qemu.FindOVMFUnder(env{}.get, root)
+			if strings.TrimSpace(want) == "" {
+				requireHostError(t, err, "OVMF")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, strings.Fields(want), []string{strings.TrimPrefix(fw.Code, root), strings.TrimPrefix(fw.Vars, root)})
+		})
+	}
 }
 
 func TestFirmwareIsFoundInTheUsualPlacesTheFourMegabyteBuildFirst(t *testing.T) {
@@ -71,7 +107,7 @@ func TestFirmwareIsFoundInTheUsualPlacesTheFourMegabyteBuildFirst(t *testing.T) 
 		}
 	}
 	_, err := qemu.FindOVMFUnder(env{}.get, root)
-	requireHostError(t, err, "OVMF", "apt-get install -y ovmf")
+	requireHostError(t, err, "OVMF", distro.Here().Hint(distro.OVMF))
 
 	put("usr/share/OVMF/OVMF_CODE_4M.fd") // without its variables
 	_, err = qemu.FindOVMFUnder(env{}.get, root)
@@ -222,7 +258,7 @@ func TestAQEMUThatDoesNotStartIsDiagnosed(t *testing.T) {
 	t.Run("cannot be run", func(t *testing.T) {
 		t.Parallel()
 		_, err := qemu.Start(t.Context(), qemu.Config{Dir: shortDir(t), Accel: qemu.TCG, Binary: "/nonexistent/qemu"})
-		requireHostError(t, err, "QEMU cannot be run", "apt-get install")
+		requireHostError(t, err, "QEMU cannot be run", distro.Here().Hint(distro.QEMU, distro.ImageTool, distro.OVMF))
 	})
 }
 

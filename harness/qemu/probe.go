@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/spicelane/spicelane/internal/distro"
 )
 
 const defaultBinary = "qemu-system-x86_64"
@@ -28,11 +30,11 @@ const (
 	EnvLanes    = "SPICELANE_LANES"
 )
 
-// Hints that name what to install.
-const (
-	hintQEMU  = "install it with: sudo apt-get install -y qemu-system-x86 qemu-utils ovmf"
-	hintSPICE = "install QEMU's SPICE module with: sudo apt-get install -y qemu-system-x86 qemu-system-modules-spice (Fedora: qemu-ui-spice-core qemu-device-display-qxl)"
-	hintOVMF  = "install it with: sudo apt-get install -y ovmf, or set " + EnvOVMFCode + " and " + EnvOVMFVars
+// Hints that name what to install on this host.
+var (
+	hintQEMU  = distro.Here().Hint(distro.QEMU, distro.ImageTool, distro.OVMF)
+	hintSPICE = distro.Here().Hint(distro.SPICE)
+	hintOVMF  = distro.Here().Hint(distro.OVMF) + ", or set " + EnvOVMFCode + " and " + EnvOVMFVars
 )
 
 // FindQEMU returns the absolute path of QEMU: SPICELANE_QEMU if getenv has it,

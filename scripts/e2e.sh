@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs the tests that boot machines and the examples, and says in plain words what came of them.
+#
+#   scripts/e2e.sh
+#
+# Exit status: 0 passed, 1 the product failed, 2 the harness, 3 this host lacks something.
+set -eu
+cd "$(dirname "$0")/.."
+export SPICELANE_LANES=require
+worst=0
+summary=
+run() { # run NAME ARGS OF go test...
+    name=$1
+    began=$(date +%s)
+    status=0
+    scripts/test.sh "$@" || status=$?
+    case $status in
+        0) word="PASS" ;;
+        1) word="FAIL: the product failed" ;;
+        3) word="FAIL: this host lacks something, see: bin/spicelane doctor" ;;
+        *) word="FAIL: the harness failed" ;;
+    esac
+    summary="$summary$name: $word, $(($(date +%s) - began)) s, artifacts/$name.html
+"
+    [ "$worst" -ne 0 ] || worst=$status
+}
+run lanes -count 1 -timeout 15m ./harness/... ./cmd/...
+run examples -C examples -count 1 -timeout 10m ./...
+printf '\n%s' "$summary"
+exit "$worst"

@@ -251,7 +251,7 @@ func TestTheLinksOfTheDocumentsLeadSomewhere(t *testing.T) {
 // named returns what a page names that has to exist: make's targets, and variables of the
 // environment.
 func named(page string) (targets, variables []string) {
-	for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z0-9-]+)").FindAllStringSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z0-9-]*)").FindAllStringSubmatch(page, -1) {
 		targets = append(targets, m[1])
 	}
 	return targets, regexp.MustCompile(`\bSPICELANE_[A-Z_]+`).FindAllString(page, -1)

@@ -171,6 +171,11 @@ var rules = []rule{
 		why:   "an archive is read where no lane can run, and one in a directory without a client of an object storage",
 	},
 	{
+		from:  []string{"harness/bisect"},
+		never: []string{"spice/...", "harness/archive/s3store", "testing"},
+		why:   "a search runs commands; which lanes they bring up, and where results are kept, is not its business",
+	},
+	{
 		from:  []string{"harness/drive"},
 		never: []string{"harness/qemu", "harness/host", "qmp/...", "spice", "spice/codec/..."},
 		why:   "a control socket may belong to any client: to drive one takes no machine and no SPICE client",

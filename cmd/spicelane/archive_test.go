@@ -1,30 +1,37 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 // runDocument runs the blocks of commands of a page, one after another in one directory, as a reader
-// would. It returns how many commands there were.
+// would.
 func runDocument(t *testing.T, page, dir string, env ...string) {
 	t.Helper()
-	b, err := os.ReadFile(page)
+	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	bin := t.TempDir()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	// testscript runs this test binary as the program if it is called by its name.
-	require.NoError(t, os.Symlink(self, filepath.Join(bin, "spicelane")))
-	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(b), -1)
+	program, err := os.ReadFile(self)
+	require.NoError(t, err)
+	// This test binary is the program if its file has the program's name. NB: a symbolic link does not
+	// do, because the program starts itself again by the path of its file.
+	bin := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "spicelane"), program, 0o700))
+	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(text), -1)
 	require.NotEmpty(t, blocks)
 	for _, block := range blocks {
-		cmd := exec.Command("sh", "-e", "-c", block[1])
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "sh", "-e", "-c", block[1])
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+dir, "XDG_STATE_HOME="+filepath.Join(dir, "state"))
 		cmd.Env = append(cmd.Env, env...)

@@ -55,6 +55,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 	}
 	fmt.Fprintf(stderr, "spicelane: %s\n", oneLine(err.Error()))
+	var own *statusError
+	if errors.As(err, &own) {
+		return own.status
+	}
 	return verdict.Of(err).ExitCode()
 }
 
@@ -91,7 +95,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newSmoke(), newScreenshot(), newDigest(), newText(), newNeedle(), newKey(), newType(), newMouse(), newVV(), newConform(), newAttack(), newWatch(), newConsole(),
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newRun(), newPlan(), newRunCell(),
-		newReport(), newArchive(), newFilm(), newSoak(), newBench(),
+		newReport(), newArchive(), newBisect(), newVerdict(), newFilm(), newSoak(), newBench(),
 		newTruth(), newCoverage(), newMCP(),
 		newSupervise(),
 	)

@@ -1,0 +1,163 @@
+package bisect
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spicelane/spicelane/harness/archive"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// An ArchivedBuild is a build that was tested.
+type ArchivedBuild struct {
+	// Name is the value of the build's key by which the search goes, or the key of the whole build.
+	Name   string   `json:"name"`
+	Runs   []string `json:"runs"`
+	Passed int      `json:"passed"`
+	Failed int      `json:"failed"`
+	// P is the probability that this is the first bad build.
+	P float64 `json:"p"`
+}
+
+// An ArchivedResult is what stored results say.
+type ArchivedResult struct {
+	Cell       string  `json:"cell"`
+	Confidence float64 `json:"confidence"`
+	// First is the first bad build; nil if the results do not say.
+	First *ArchivedBuild `json:"first,omitempty"`
+	// LastGood is the build before it.
+	LastGood *ArchivedBuild `json:"last_good,omitempty"`
+	// Candidates are the builds among which the first bad one is, if First is nil.
+	Candidates []string `json:"candidates,omitempty"`
+	// None is the probability that no build changed anything.
+	None   float64         `json:"none"`
+	Builds []ArchivedBuild `json:"builds"`
+	// BadRun is the newest run in which the cell failed with the fault, and GoodRun the newest in
+	// which it passed without it.
+	BadRun  string `json:"bad_run,omitempty"`
+	GoodRun string `json:"good_run,omitempty"`
+}
+
+// Archived searches stored results for the first build with which a cell fails. Runs are in the order
+// of time; those of the first build are known to be good. by is a key of the build such as "proxy", or
+// of a label such as "commit"; empty for the whole build. It runs nothing.
+func Archived(runs []*result.Run, cell, by string, confidence float64) (*ArchivedResult, error) {
+	runs = slices.Clone(runs)
+	slices.SortStableFunc(runs, func(x, y *result.Run) int { return cmp.Or(x.Began.Compare(y.Began), cmp.Compare(x.ID, y.ID)) })
+	r := &ArchivedResult{Cell: cell, Confidence: cmp.Or(confidence, DefaultConfidence)}
+	index := make(map[string]int)
+	type tally struct {
+		run            string
+		build          int
+		passed, failed int
+	}
+	var tallies []tally
+	for _, run := range runs {
+		passed, failed := Outcomes(run, cell)
+		if passed+failed == 0 {
+			continue
+		}
+		name := NameOf(run, by)
+		i, ok := index[name]
+		if !ok {
+			i = len(r.Builds)
+			index[name] = i
+			r.Builds = append(r.Builds, ArchivedBuild{Name: name})
+		}
+		b := &r.Builds[i]
+		b.Runs = append(b.Runs, run.ID)
+		b.Passed += passed
+		b.Failed += failed
+		tallies = append(tallies, tally{run.ID, i, passed, failed})
+	}
+	if len(r.Builds) < 2 {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect",
+			Err: fmt.Errorf("%d builds have a result of the cell %q, and it takes two", len(r.Builds), cell)}
+	}
+	m := NewModel(Line(len(r.Builds) - 1))
+	for i, b := range r.Builds {
+		for range b.Passed {
+			m.Observe(i-1, false)
+		}
+		for range b.Failed {
+			m.Observe(i-1, true)
+		}
+	}
+	p := m.Posterior()
+	r.None = p.None
+	for c, q := range p.P {
+		r.Builds[c+1].P = q
+	}
+	best, q := p.Best()
+	if q >= r.Confidence {
+		r.First, r.LastGood = &r.Builds[best+1], &r.Builds[best]
+	} else if p.None < r.Confidence {
+		for _, c := range p.Within(r.Confidence) {
+			r.Candidates = append(r.Candidates, r.Builds[c+1].Name)
+		}
+	}
+	for _, t := range tallies {
+		if t.build-1 >= best && t.failed > 0 {
+			r.BadRun = t.run
+		}
+		if t.build-1 < best && t.passed > 0 {
+			r.GoodRun = t.run
+		}
+	}
+	return r, nil
+}
+
+// NameOf returns what a run counts as: the value of a label or of a key of its build, or the key of its
+// whole build.
+func NameOf(run *result.Run, by string) string {
+	build := archive.Build(run)
+	if by == "" {
+		return archive.Key(build)
+	}
+	if v, ok := run.Labels[by]; ok {
+		return v
+	}
+	return build[by]
+}
+
+// Outcomes counts how often a cell passed, and how often it failed by the product's fault. A result that
+// was taken over from another run counts there.
+func Outcomes(run *result.Run, cell string) (passed, failed int) {
+	for i := range run.Cells {
+		c := &run.Cells[i]
+		if c.ID != cell || c.ReusedFrom != "" {
+			continue
+		}
+		attempts := c.Attempts
+		if len(attempts) == 0 {
+			attempts = []result.Attempt{{Outcome: c.Outcome, Verdict: c.Verdict}}
+		}
+		for _, at := range attempts {
+			switch {
+			case at.Outcome == result.Success:
+				passed++
+			case at.Outcome == result.Failure && at.Verdict == verdict.Product:
+				failed++
+			}
+		}
+	}
+	return passed, failed
+}
+
+// WriteText writes the result for a terminal.
+func (r *ArchivedResult) WriteText(w io.Writer) {
+	for _, b := range r.Builds {
+		fmt.Fprintf(w, "%5.1f %%  %s  %d passed, %d failed in %d run(s)\n", 100*b.P, b.Name, b.Passed, b.Failed, len(b.Runs))
+	}
+	switch {
+	case r.First != nil:
+		fmt.Fprintf(w, "first bad build: %s\n  the build before it: %s\n  bad:  run %s\n  good: run %s\n", r.First.Name, r.LastGood.Name, r.BadRun, r.GoodRun)
+	case r.None >= r.Confidence:
+		fmt.Fprintf(w, "no build changes how often %s fails\n", r.Cell)
+	default:
+		fmt.Fprintf(w, "no answer yet: the first bad build is one of %q, or there is none (%.1f %%); test them more often\n", r.Candidates, 100*r.None)
+	}
+}

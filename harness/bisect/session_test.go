@@ -1,0 +1,347 @@
+package bisect_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/bisect"
+	"github.com/spicelane/spicelane/harness/verdict"
+)
+
+// search runs a whole search.
+func search(t testing.TB, dir string, cfg bisect.Config) *bisect.Result {
+	t.Helper()
+	s, err := bisect.New(t.Context(), dir, cfg, io.Discard)
+	require.NoError(t, err)
+	defer s.Close()
+	r, err := s.Run(t.Context())
+	require.NoError(t, err)
+	return r
+}
+
+// One search of a real proxy that is built at each commit; twenty with SPICELANE_SOAK=full.
+func TestAFlakyFaultOfAToyProxyIsFoundAmongFortyCommits(t *testing.T) {
+	searches := 1
+	if os.Getenv("SPICELANE_SOAK") == "full" {
+		searches = 20
+	}
+	random := rand.New(rand.NewPCG(11, 12))
+	tests := 0
+	for i := range searches {
+		fault := 1 + random.IntN(40)
+		dir, names := repository(t, toyHistory(fault))
+		t.Setenv(envClient, fmt.Sprint("seed ", i))
+		out := t.TempDir()
+		r := search(t, out, toyConfig(t, dir, names))
+		require.Equal(t, names[fault], r.First, "search %d: %s", i, r.Summary())
+		require.Contains(t, r.Subject, fmt.Sprintf("change %d (Ann, ", fault))
+		require.GreaterOrEqual(t, r.Probability, bisect.DefaultConfidence)
+		flaky := 0
+		for _, c := range r.Tests {
+			if c.Outcome == bisect.Bad && indexOf(names, c.Commit) < fault {
+				flaky++
+			}
+		}
+		t.Logf("search %d: change %d after %d tests, %d of them failures of good commits", i, fault, len(r.Tests), flaky)
+		tests += len(r.Tests)
+		requireEvidence(t, out, r, names, fault)
+		require.Empty(t, git(t, dir, "", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"), "the user's repository is as it was")
+		require.Equal(t, 1, strings.Count(git(t, dir, "", "worktree", "list"), "\n")+1, "the work tree has been removed")
+	}
+	t.Logf("%d of %d searches found the fault, %.1f tests each", searches, searches, float64(tests)/float64(searches))
+}
+
+func indexOf(names []string, name string) int {
+	for i, n := range names {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// requireEvidence checks that both sides have their test, output and picture, on one page.
+func requireEvidence(t *testing.T, out string, r *bisect.Result, names []string, fault int) {
+	t.Helper()
+	require.NotNil(t, r.GoodTest)
+	require.NotNil(t, r.BadTest)
+	require.Less(t, indexOf(names, r.GoodTest.Commit), fault)
+	require.GreaterOrEqual(t, indexOf(names, r.BadTest.Commit), fault)
+	b, err := os.ReadFile(filepath.Join(out, r.BadTest.Evidence, "output.log"))
+	require.NoError(t, err)
+	require.Contains(t, string(b), `sent "a picture of sixteen", got "\xe1 picture of sixteen"`)
+	page, err := os.ReadFile(filepath.Join(out, bisect.PageFile))
+	require.NoError(t, err)
+	require.Equal(t, 2, bytes.Count(page, []byte(`<img src="data:image/png;base64,`)), "both pictures, side by side")
+	require.Contains(t, string(page), "First bad commit: "+names[fault])
+	var stored bisect.Result
+	b, err = os.ReadFile(filepath.Join(out, bisect.ResultFile))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &stored))
+	require.Equal(t, r.First, stored.First)
+}
+
+// plain returns a history whose commits have a file "state"; the test is a shell command.
+func plain(states ...string) []commit {
+	var all []commit
+	for i, s := range states {
+		all = append(all, commit{subject: fmt.Sprint("change ", i), files: map[string]string{"state": s}})
+	}
+	return all
+}
+
+// shell is a test that passes for the state good, fails for bad, and otherwise ends with that status.
+var shell = []string{"sh", "-c", `case $(cat state) in good) exit 0;; bad) exit 1;; *) exit $(cat state);; esac`}
+
+func TestOnlyTheProductsFailuresAreEvidence(t *testing.T) {
+	t.Parallel()
+	// Commits whose test ends with the status of the harness (2), of the host (3), or by a signal.
+	dir, names := repository(t, plain("good", "good", "2", "good", "3", "125", "bad", "2", "bad"))
+	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[8], Test: shell})
+	// 4 and 5 could not be tested, so the first bad one may be 4, 5 or 6.
+	require.Empty(t, r.First)
+	require.ElementsMatch(t, []string{names[4], names[5], names[6]}, r.Candidates)
+	require.Equal(t, "the commits that could tell more cannot be tested", r.Why)
+	require.Contains(t, r.Summary(), "the first bad commit is one of:\n    ")
+	require.Equal(t, names[3], r.GoodTest.Commit)
+}
+
+func TestACommitThatDoesNotBuildSaysNothing(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "good", "broken", "good", "bad", "bad", "broken", "bad"))
+	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[7], Build: "test $(cat state) != broken && echo built > product",
+		Test: []string{"sh", "-c", "test -f product || exit 2; test $(cat state) = good"}})
+	require.Equal(t, names[4], r.First, r.Summary())
+	for _, c := range r.Tests {
+		if i := indexOf(names, c.Commit); i == 2 || i == 6 {
+			require.Equal(t, bisect.Skip, c.Outcome)
+			require.Equal(t, "it does not build", c.Reason)
+		}
+	}
+}
+
+func TestWhatABuildLeftIsNotThereForTheNextCommit(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "good", "bad", "bad"))
+	// The test fails as soon as an untracked file is there before the build.
+	build := "test ! -e left || exit 1; touch left"
+	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Build: build, Test: shell})
+	require.Equal(t, names[2], r.First)
+	r = search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Build: build, Test: shell, Keep: true})
+	require.Empty(t, r.First, "with Keep it is there")
+}
+
+func TestAFaultOnAMergedBranchIsFound(t *testing.T) {
+	t.Parallel()
+	state := func(s string) map[string]string { return map[string]string{"state": s} }
+	dir, names := repository(t, []commit{
+		{"base", state("good"), nil},
+		{"main 1", state("good"), nil},
+		{"topic 1", state("good"), []int{0}},
+		{"topic 2", state("bad"), nil},
+		{"topic 3", state("bad"), nil},
+		{"main 2", state("good"), []int{1}},
+		{"merge", state("bad"), []int{5, 4}},
+		{"main 3", state("bad"), nil},
+	})
+	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[7], Test: shell}
+	require.Equal(t, names[3], search(t, t.TempDir(), cfg).First)
+	cfg.FirstParent = true
+	require.Equal(t, names[6], search(t, t.TempDir(), cfg).First, "the merge as a whole")
+}
+
+func TestNoCommitIsBlamedForATestThatAlwaysFails(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("bad", "bad", "bad", "bad"))
+	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Test: shell})
+	require.Empty(t, r.First)
+	require.Equal(t, "no commit changes how often the test fails", r.Why)
+}
+
+func TestEarlierResultsAreNotMadeAgain(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "good", "good", "bad", "bad", "bad", "bad", "bad"))
+	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[7], Test: shell}
+	without := search(t, t.TempDir(), cfg)
+	cfg.Known = []bisect.Known{{Commit: names[2], Passed: 5}, {Commit: names[3], Failed: 5}, {Commit: strings.Repeat("0", 40), Failed: 9}}
+	with := search(t, t.TempDir(), cfg)
+	require.Equal(t, names[3], with.First)
+	require.Less(t, len(with.Tests), len(without.Tests))
+	cfg.Known = append(cfg.Known, bisect.Known{Commit: names[0], Passed: 20}, bisect.Known{Commit: names[7], Failed: 20})
+	require.Empty(t, search(t, t.TempDir(), cfg).Tests, "the answer is clear without a test")
+}
+
+// The search is a process that is killed again and again, at moments that its own progress gives.
+func TestAKilledSearchGoesOnAndFindsTheSame(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "good", "good", "good", "good", "good", "good", "bad", "bad", "bad", "bad"))
+	undisturbed := t.TempDir()
+	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[10], Test: shell, Confidence: 0.9999}
+	want := search(t, undisturbed, cfg)
+
+	out := t.TempDir()
+	s, err := bisect.New(t.Context(), out, cfg, io.Discard)
+	require.NoError(t, err)
+	s.Close()
+	kills := 0
+	for n := range len(want.Tests) {
+		// NB: cancelled when the test file has grown, so in the middle of the next test.
+		ctx, cancel := context.WithCancel(t.Context())
+		s, err := bisect.Resume(t.Context(), out, io.Discard)
+		require.NoError(t, err)
+		go func() {
+			defer cancel()
+			for ctx.Err() == nil {
+				b, _ := os.ReadFile(filepath.Join(out, "tests.ndjson"))
+				if bytes.Count(b, []byte("\n")) > n {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		_, err = s.Run(ctx)
+		cancel()
+		s.Close()
+		if errors.Is(err, context.Canceled) {
+			kills++
+		}
+		if err == nil {
+			break
+		}
+		// What a power cut leaves: a line that is not complete.
+		f, err := os.OpenFile(filepath.Join(out, "tests.ndjson"), os.O_APPEND|os.O_WRONLY, 0o600)
+		require.NoError(t, err)
+		_, err = f.WriteString(`{"n":99,"commit":"`)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	require.Positive(t, kills)
+	s, err = bisect.Resume(t.Context(), out, io.Discard)
+	require.NoError(t, err)
+	defer s.Close()
+	got, err := s.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, names[7], got.First)
+	var was, is []string
+	for _, c := range want.Tests {
+		was = append(was, c.Commit+c.Outcome)
+	}
+	for _, c := range got.Tests {
+		is = append(is, c.Commit+c.Outcome)
+	}
+	require.Equal(t, want.First, got.First)
+	require.Subset(t, was, is[:1])
+}
+
+func TestTwoSearchesDoNotShareADirectory(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "bad"))
+	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[1], Test: shell}
+	out := t.TempDir()
+	s, err := bisect.New(t.Context(), out, cfg, io.Discard)
+	require.NoError(t, err)
+	_, err = bisect.Resume(t.Context(), out, io.Discard)
+	require.ErrorContains(t, err, "is under way")
+	s.Close()
+	_, err = bisect.New(t.Context(), out, cfg, io.Discard)
+	require.ErrorContains(t, err, "has a search already; continue it with --resume")
+}
+
+func TestAnAnswerIsRefusedForRevisionsThatHaveNone(t *testing.T) {
+	t.Parallel()
+	state := func(s string) map[string]string { return map[string]string{"state": s} }
+	dir, names := repository(t, []commit{{"base", state("good"), nil}, {"left", state("good"), nil}, {"right", state("bad"), []int{0}}})
+	for name, c := range map[string]struct {
+		cfg  bisect.Config
+		says string
+	}{
+		"no such commit":    {bisect.Config{Good: "none", Bad: names[2], Test: shell}, "has no commit none"},
+		"an option":         {bisect.Config{Good: "--all", Bad: names[2], Test: shell}, "this is no revision"},
+		"not an ancestor":   {bisect.Config{Good: names[1], Bad: names[2], Test: shell}, "is not an ancestor of"},
+		"the same":          {bisect.Config{Good: names[0], Bad: names[0], Test: shell}, "are the same"},
+		"no test":           {bisect.Config{Good: names[0], Bad: names[2]}, "there is no command to run"},
+		"too little to ask": {bisect.Config{Good: names[0], Bad: names[2], Test: shell, Confidence: 0.4}, "is not between 0.5 and 1"},
+	} {
+		c.cfg.Repository = dir
+		s, err := bisect.New(t.Context(), t.TempDir(), c.cfg, io.Discard)
+		require.ErrorContains(t, err, c.says, name)
+		require.Nil(t, s)
+		require.Equal(t, verdict.Harness, verdict.Of(err))
+	}
+}
+
+func TestTheVerdictOfACommandIsItsExitStatus(t *testing.T) {
+	t.Parallel()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer null.Close()
+	for script, c := range map[string]struct {
+		want verdict.Kind
+		says string
+		git  int
+	}{
+		"exit 0":          {"", "passed", 0},
+		"exit 1":          {verdict.Product, "product fault: exit status 1", 1},
+		"exit 2":          {verdict.Harness, "harness fault: exit status 2", 125},
+		"exit 3":          {verdict.Host, "host fault: exit status 3", 125},
+		"exit 125":        {verdict.Harness, "harness fault: exit status 125", 125},
+		"exit 127":        {verdict.Harness, "harness fault: exit status 127", 125},
+		"kill -SEGV $$":   {verdict.Harness, `harness fault: it was ended by the signal "segmentation fault"`, 125},
+		"exec sleep 1000": {verdict.Harness, "harness fault: it had not ended after 200ms", 125},
+	} {
+		cmd := bisect.Command{Argv: []string{"sh", "-c", script}, Stdout: null, Stderr: null}
+		if strings.Contains(script, "sleep") {
+			cmd.Timeout = 200 * time.Millisecond
+		}
+		a, err := cmd.Run(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, c.want, a.Verdict, script)
+		require.Equal(t, c.says, a.String(), script)
+		require.Equal(t, c.git, a.GitStatus(), script)
+	}
+	_, err = bisect.Command{Argv: []string{"/no/such/program"}, Stdout: null, Stderr: null}.Run(t.Context())
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = bisect.Command{Argv: []string{"sleep", "1000"}, Stdout: null, Stderr: null}.Run(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// go test ends with status 1 whosever fault a failure is.
+func TestTheVerdictOfGoTestIsInItsStream(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("there is no go command")
+	}
+	dir := t.TempDir()
+	for body, want := range map[string]verdict.Kind{
+		`t.Log("fine")`: "",
+		`t.Error("host fault: QEMU was not found")`: verdict.Host,
+		`t.Error("it sent too little")`:             verdict.Product,
+		`does not compile`:                          verdict.Harness,
+	} {
+		files := map[string]string{"go.mod": "module m\n\ngo 1.26\n", "m_test.go": "package m\n\nimport \"testing\"\n\nfunc TestM(t *testing.T) {\n\t" + body + "\n}\n"}
+		for name, text := range files {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+		}
+		out, err := os.Create(filepath.Join(dir, "out"))
+		require.NoError(t, err)
+		a, err := bisect.Command{Argv: []string{"go", "test", "./..."}, Dir: dir, Stdout: out, Stderr: out}.Run(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, want, a.Verdict, "%s: %s", body, a)
+		require.NoError(t, out.Close())
+	}
+}

@@ -83,9 +83,9 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 		}
 	}()
 
-	// Proxy and client are processes, so that they can be stopped and killed separately. The
-	// control socket is free for any driver.
-	cfg.Processes, cfg.ReleaseControl = true, cfg.Client != harness.None
+	// Proxy and client are processes, so that they can be stopped and killed separately; a witness
+	// must see what the client receives. The control socket is free for any driver.
+	cfg.Processes, cfg.ReleaseControl = !cfg.Witness, cfg.Client != harness.None
 	cfg.Logger = log
 	cfg.OnBegin = func(name string) { n.send(note{Begin: name}) }
 	cfg.OnStep = func(s registry.Step) { n.send(note{Step: &s}) }

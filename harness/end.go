@@ -233,6 +233,8 @@ func (l *Lane) Close() error {
 	})
 	if l.err == nil {
 		l.writeVerdict(nil)
+	} else {
+		l.addCarried()
 	}
 	l.closeErr = errors.Join(err, l.release())
 	l.leaveReplay(l.hasFailed())

@@ -56,12 +56,34 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	case test.failed:
 		r.Reason = "an assertion of the test failed"
 	}
-	b, merr := json.MarshalIndent(r, "", "  ")
-	if merr == nil {
-		merr = atomicfile.Write(filepath.Join(l.dir, verdict.File), append(b, '\n'), 0o644)
+	l.mu.Lock()
+	l.judged = &r
+	l.mu.Unlock()
+	l.leaveVerdict(&r)
+}
+
+// addCarried adds what the client was sent to the verdict of a lane that has ended by itself: it is
+// known only when the client has ended, too.
+func (l *Lane) addCarried() {
+	l.mu.Lock()
+	r := l.judged
+	l.mu.Unlock()
+	if r == nil || len(l.covered) == 0 {
+		return
 	}
-	if merr != nil {
-		l.cfg.log().Error("cannot write the verdict", "err", merr)
+	more := *r
+	more.Carried = l.covered
+	l.leaveVerdict(&more)
+}
+
+// leaveVerdict writes the verdict file.
+func (l *Lane) leaveVerdict(r *verdict.Report) {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = atomicfile.Write(filepath.Join(l.dir, verdict.File), append(b, '\n'), 0o644)
+	}
+	if err != nil {
+		l.cfg.log().Error("cannot write the verdict", "err", err)
 	}
 }
 

@@ -81,6 +81,7 @@ type Lane struct {
 	endCtx  context.CancelCauseFunc
 	beats   int
 	beatErr error             // of the first beat that failed; guarded by mu
+	judged  *verdict.Report   // what the verdict file says; guarded by mu
 	covered map[string]uint64 // what the client was sent; set by Close when that has ended
 	closing chan struct{}     // closed when Close begins
 	closed  chan struct{}     // closed when it has ended

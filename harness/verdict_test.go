@@ -40,6 +40,13 @@ func TestAGuestThatPanicsOnItsConsoleEndsTheLane(t *testing.T) {
 	require.False(t, r.OK)
 	require.Equal(t, verdict.Product, r.Verdict)
 	require.Contains(t, r.Reason, "the guest failed")
+
+	// What was carried is known when the client has ended, too; nothing else changes.
+	require.NoError(t, lane.Close())
+	closed := readVerdict(t, lane.Dir())
+	require.NotZero(t, closed.Carried["operation draw_copy"], "%v", closed.Carried)
+	r.Carried = closed.Carried
+	require.Equal(t, r, closed)
 }
 
 func TestALaneThatWasClosedIsWell(t *testing.T) {

@@ -26,6 +26,7 @@ type Report struct {
 	UpMS int64  `json:"up_ms"`
 	Dir  string `json:"dir"`
 	// Carried is how often the lane's client was sent what draws, by kind and name: "operation
-	// draw_copy", "image quic". It is empty if that is not known.
+	// draw_copy", "image quic". It is empty if that is not known: if the lane ended by itself, until it is
+	// closed, and if the client was killed.
 	Carried map[string]uint64 `json:"carried,omitempty"`
 }

@@ -23,6 +23,8 @@ func newAttack() *cobra.Command {
 	var (
 		t       adversary.Target
 		vvFile  string
+		foreign string
+		life    time.Duration
 		timeout time.Duration
 		asJSON  bool
 	)
@@ -35,8 +37,9 @@ well-behaved client. The virt-viewer FILE has the password, the CA and the host
 subject. With --one-session the file must be kept fresh, as the built-in proxy
 does with --keep-vv. Attack only your own proxies: the attack keeps them busy.
 
-Some cases need more than the proxy's ports, such as its console or its clock.
-They are skipped and say so; package spice/proxy/adversary runs those, too.
+Some cases need more than the proxy's ports. They are skipped and say so, unless
+--console, --token-lifetime and --foreign-vv give them what they need. Package
+spice/proxy/adversary also runs those that choose the console's certificate.
 
 Exit status: 0 every answer was right, 1 an answer was wrong, 2 the proxy did not
 serve a well-behaved client even before the attack.`,
@@ -54,6 +57,16 @@ serve a well-behaved client even before the attack.`,
 				return usage("--vv %s: %w", vvFile, err)
 			}
 			freshTokens(&t, vvFile)
+			if foreign != "" {
+				other, err := vv.ReadFile(foreign)
+				if err != nil {
+					return usage("--foreign-vv: %w", err)
+				}
+				t.Foreign = other.Password
+			}
+			if life > 0 {
+				t.Advance = func(time.Duration) { outlast(cmd.Context(), life) }
+			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("the attack took longer than %v", timeout))
 			defer cancel()
 			if err := adversary.Serves(ctx, t); err != nil {
@@ -107,6 +120,9 @@ serve a well-behaved client even before the attack.`,
 	f := cmd.Flags()
 	f.StringVar(&vvFile, "vv", "", "virt-viewer `FILE` of a console behind the proxy")
 	f.BoolVar(&t.OneSession, "one-session", false, "each password opens only one session, so a replayed or borrowed one must be refused")
+	f.StringVar(&foreign, "foreign-vv", "", "virt-viewer `FILE` of another proxy, whose token must be refused")
+	f.DurationVar(&life, "token-lifetime", 0, "how long an unused token lives: the attack waits for that long and shows an expired one")
+	f.StringVar(&t.ConsoleAddr, "console", "", "play the console at this `ADDR`, where the proxy expects it in plaintext with the ticket "+adversary.Ticket+": it refuses, hangs and dies, and the proxy must not answer OK")
 	f.StringVar(&t.Addr, "plain", "", "`ADDR` of the plaintext port")
 	f.StringVar(&t.APIAddr, "api", "", "`ADDR` of the HTTP API")
 	f.StringVar(&t.WebSocketAddr, "websocket", "", "`ADDR` of the port for WebSockets in TLS")
@@ -118,15 +134,21 @@ serve a well-behaved client even before the attack.`,
 }
 
 // freshTokens returns the password of the file, and waits for a new one if each password opens only
-// one session.
+// one session. For a password that may be spent it waits a little.
 func freshTokens(t *adversary.Target, path string) {
 	var mu sync.Mutex
-	spent := map[string]bool{}
-	t.Spent = func(token string) {
-		mu.Lock()
-		defer mu.Unlock()
-		spent[token] = true
+	const doubtTime = 2 * time.Second
+	spent := map[string]time.Time{} // until when a newer one is better
+	until := func(wait time.Duration) func(token string) {
+		return func(token string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if end := time.Now().Add(wait); end.After(spent[token]) {
+				spent[token] = end
+			}
+		}
 	}
+	t.Spent, t.Doubtful = until(24*time.Hour), until(doubtTime)
 	t.Token = func(ctx context.Context) (string, error) {
 		const pause = 20 * time.Millisecond // nothing tells that a file was replaced
 		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("nothing replaces %s after its token was used", path))
@@ -134,7 +156,7 @@ func freshTokens(t *adversary.Target, path string) {
 		for {
 			file, err := vv.ReadFile(path)
 			mu.Lock()
-			used := err == nil && spent[file.Password]
+			used := err == nil && time.Now().Before(spent[file.Password])
 			mu.Unlock()
 			if err == nil && !(t.OneSession && used) {
 				return file.Password, nil
@@ -145,6 +167,16 @@ func freshTokens(t *adversary.Target, path string) {
 				return "", context.Cause(ctx)
 			}
 		}
+	}
+}
+
+// outlast waits until a token that was just handed out has expired.
+func outlast(ctx context.Context, life time.Duration) {
+	over := time.NewTimer(life + life/4)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-ctx.Done():
 	}
 }
 

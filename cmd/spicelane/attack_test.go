@@ -22,6 +22,7 @@ import (
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
+	"github.com/spicelane/spicelane/spice/proxy/adversary"
 	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/vv"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -55,19 +56,27 @@ func attack(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
-	src, err := sources.NewStatic("lab", console.Console{UUID: attackedUUID, Name: "beacon", Hypervisor: "localhost",
-		HypervisorIP: "127.0.0.1", InsecurePort: attacked(t), Ticket: "ticket"})
+// proxyAttacked is the built-in proxy in front of a console, with a file that always has a fresh token.
+func proxyAttacked(t *testing.T, c console.Console, life time.Duration) (p *headless.Proxy, file string) {
+	t.Helper()
+	c.UUID, c.Name, c.Hypervisor = attackedUUID, "beacon", "localhost"
+	src, err := sources.NewStatic("lab", c)
 	require.NoError(t, err)
 	catalog, err := sources.NewCatalog(src)
 	require.NoError(t, err)
 	bundle, err := pki.New(pki.Config{})
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "console.vv")
-	p, err := headless.StartProxy(t.Context(), headless.ProxyConfig{KeepVV: file, KeepSource: "lab", KeepUUID: attackedUUID,
-		Config: proxy.Config{TLS: bundle, Consoles: catalog, ListenWebSocket: proxy.DefaultAddr, HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
+	file = filepath.Join(t.TempDir(), "console.vv")
+	p, err = headless.StartProxy(t.Context(), headless.ProxyConfig{KeepVV: file, KeepSource: "lab", KeepUUID: attackedUUID,
+		Config: proxy.Config{TLS: bundle, Consoles: catalog, ListenWebSocket: proxy.DefaultAddr, TokenLifetime: life,
+			HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
 	require.NoError(t, err)
-	defer p.Close()
+	t.Cleanup(func() { p.Close() })
+	return p, file
+}
+
+func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
+	p, file := proxyAttacked(t, console.Console{HypervisorIP: "127.0.0.1", InsecurePort: attacked(t), Ticket: "ticket"}, 0)
 	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(),
 		"--websocket", p.WebSocketAddr(), "--one-session")
 	require.NoError(t, err, out)
@@ -75,6 +84,28 @@ func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
 	assert.Regexp(t, `(?m)^PASS +websocket/text +close 1003 +want close 1003`, out)
 	assert.Regexp(t, `(?m)^SKIP +console/dead +needs a console that can be played`, out)
 	assert.Regexp(t, `verdict: PASS, 1[0-3]\d cases\n$`, out)
+	assert.NotContains(t, out, "FAIL")
+}
+
+// TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens gives the attack all that a proxy of
+// somebody else can give.
+func TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens(t *testing.T) {
+	// Nobody else listens on this address, so the port stays free.
+	ln, err := net.Listen("tcp", "127.0.77.1:0")
+	require.NoError(t, err)
+	addr := ln.Addr().(*net.TCPAddr)
+	require.NoError(t, ln.Close())
+	to := console.Console{HypervisorIP: addr.IP.String(), InsecurePort: addr.Port, Ticket: adversary.Ticket}
+	p, file := proxyAttacked(t, to, 2*time.Second)
+	_, foreign := proxyAttacked(t, to, 0)
+	out, err := attack(t, p.TLSAddr(), "--vv", file, "--one-session", "--console", addr.String(), "--foreign-vv", foreign, "--token-lifetime", "2s")
+	require.NoError(t, err, out)
+	assert.Regexp(t, `(?m)^PASS +token/expired +permission_denied `, out)
+	assert.Regexp(t, `(?m)^PASS +token/of another proxy +permission_denied `, out)
+	for _, name := range []string{"dead", "hangs up after the link", "does not know our ticket", "wants TLS", "another version"} {
+		assert.Regexp(t, `(?m)^PASS +console/`+name+` +error `, out)
+	}
+	assert.Regexp(t, `(?m)^SKIP +console/certificate expired +needs a console whose TLS can be chosen`, out)
 	assert.NotContains(t, out, "FAIL")
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
+	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/vv"
@@ -65,6 +66,24 @@ func TestAProxyKeepsAFileThatWorksAndTakesItAway(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.NoFileExists(t, cfg.KeepVV)
+}
+
+// TestAKeptFileWorksAgainAfterItsConsoleWasDown: the console of proxyConfig is, and the attempt uses the
+// token up.
+func TestAKeptFileWorksAgainAfterItsConsoleWasDown(t *testing.T) {
+	t.Parallel()
+	cfg := proxyConfig(t)
+	p, err := headless.StartProxy(t.Context(), cfg)
+	require.NoError(t, err)
+	defer p.Close()
+	first, err := vv.ReadFile(cfg.KeepVV)
+	require.NoError(t, err)
+	_, err = spice.Dial(t.Context(), spice.FromVV(first))
+	require.ErrorContains(t, err, "error")
+	require.Eventually(t, func() bool {
+		f, err := vv.ReadFile(cfg.KeepVV)
+		return err == nil && f.Password != first.Password
+	}, 10*time.Second, time.Millisecond, "the file still has the token that was used up")
 }
 
 func TestADaemonWhoseReadinessNobodyTakesEnds(t *testing.T) {

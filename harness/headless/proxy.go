@@ -44,7 +44,8 @@ func StartProxy(ctx context.Context, cfg ProxyConfig) (*Proxy, error) {
 		}
 		next := cfg.OnEvent
 		cfg.OnEvent = func(e proxy.Event) {
-			if e.Kind == proxy.EventSessionOpened {
+			// A token is also spent if its console cannot be reached.
+			if e.Kind == proxy.EventSessionOpened || e.Kind == proxy.EventBackendFailed {
 				k.spent()
 			}
 			if next != nil {

@@ -52,15 +52,23 @@ type Target struct {
 	Token func(ctx context.Context) (string, error)
 	// Spent, if not nil, is called with each token that has opened a session.
 	Spent func(token string)
+	// Doubtful, if not nil, is called with each token after which the target could not reach its console.
+	// Whether it is spent is the target's own affair.
+	Doubtful func(token string)
 	// OneSession says that a token opens only one session, so a replayed or borrowed one must be
 	// refused. A relay that passes on the console's own ticket has no such rule.
 	OneSession bool
 	// Reads says that the target reads messages and refuses those that the protocol does not have.
 	Reads bool
 
-	// Lead, if not nil, tells the target that its console is now a server of this package. Without
-	// it the cases about consoles are skipped.
+	// Lead, if not nil, tells the target that its console is now a server of this package.
 	Lead func(c console.Console)
+	// ConsoleAddr is the address of the target's only console, in plaintext and with the ticket Ticket,
+	// for targets that cannot be led. This package then listens there. Without it and without Lead the
+	// cases about consoles are skipped.
+	ConsoleAddr string
+	// Foreign is a token that is no token of the target's, such as one of another proxy; empty for none.
+	Foreign string
 	// Vanish, if not nil, removes the console from the target's sources until Lead.
 	Vanish func()
 	// Advance, if not nil, moves the clock of the target's tokens.
@@ -78,6 +86,9 @@ func (t *Target) patience() time.Duration {
 	}
 	return t.Patience
 }
+
+// plays tells whether the target's console is one of this package.
+func (t *Target) plays() bool { return t.Lead != nil || t.ConsoleAddr != "" }
 
 // Case is one attack.
 type Case struct {
@@ -101,7 +112,9 @@ var (
 	needPlain     = need{"a plaintext port", func(t *Target) bool { return t.Addr != "" }}
 	needWebSocket = need{"a WebSocket port", func(t *Target) bool { return t.WebSocketAddr != "" }}
 	needAPI       = need{"an HTTP API", func(t *Target) bool { return t.APIAddr != "" }}
-	needLead      = need{"a console that can be played", func(t *Target) bool { return t.Lead != nil }}
+	needConsole   = need{"a console that can be played", (*Target).plays}
+	needLead      = need{"a console whose TLS can be chosen", func(t *Target) bool { return t.Lead != nil }}
+	needForeign   = need{"a token of another proxy", func(t *Target) bool { return t.Foreign != "" }}
 	needVanish    = need{"a console that can vanish", func(t *Target) bool { return t.Vanish != nil }}
 	needClock     = need{"a clock that can be moved", func(t *Target) bool { return t.Advance != nil }}
 	needEnd       = need{"sessions that can be ended", func(t *Target) bool { return t.EndSessions != nil }}
@@ -193,7 +206,7 @@ func Serves(ctx context.Context, t Target) error { return serves(ctx, t, false) 
 func serves(ctx context.Context, t Target, overWeb bool) error {
 	a := &attack{ctx: ctx, t: &t, overWeb: overWeb}
 	defer a.close()
-	if t.Lead != nil {
+	if t.plays() {
 		a.good()
 	}
 	got := a.attempt(func(a *attack) string {

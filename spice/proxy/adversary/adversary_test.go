@@ -110,7 +110,8 @@ type own struct {
 	now     time.Time
 	tokens  []string
 	reasons map[proxy.Reason]int
-	open    int // sessions whose end is not in the audit log yet
+	foreign string // a token of another proxy
+	open    int    // sessions whose end is not in the audit log yet
 }
 
 func startOwn(t *testing.T) *own {
@@ -142,6 +143,13 @@ func startOwn(t *testing.T) *own {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, o.Close()) })
+	other, err := proxy.Start(t.Context(), proxy.Config{TLS: bundle, Consoles: o.consoles})
+	require.NoError(t, err)
+	o.consoles.one = console.Console{Source: source, UUID: uuid}
+	file, err := other.VV(t.Context(), source, uuid)
+	require.NoError(t, err)
+	require.NoError(t, other.Close())
+	o.foreign = file.Password
 	return o
 }
 
@@ -159,7 +167,7 @@ func (o *own) target() adversary.Target {
 			o.tokens = append(o.tokens, file.Password)
 			return file.Password, nil
 		},
-		OneSession: true, Reads: true,
+		OneSession: true, Reads: true, Foreign: o.foreign,
 		Lead: func(c console.Console) {
 			c.Source, c.UUID, c.Name = source, uuid, "attacked"
 			o.consoles.mu.Lock()

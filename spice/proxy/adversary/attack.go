@@ -116,10 +116,14 @@ func (a *attack) link(token string, connectionID uint32, id wire.ChannelID) (net
 	return conn, answer(err)
 }
 
-// spent reports that a token has opened a session.
+// spent reports that a token has opened a session, or might have.
 func (a *attack) spent(token string, err error) {
-	if err == nil && a.t.Spent != nil {
+	var refused *link.Error
+	switch {
+	case err == nil && a.t.Spent != nil:
 		a.t.Spent(token)
+	case errors.As(err, &refused) && refused.Code == wire.ResultError && a.t.Doubtful != nil:
+		a.t.Doubtful(token)
 	}
 }
 

@@ -19,7 +19,7 @@ func channelCases() []Case {
 			return a.try(s.token, s.id, id)
 		}
 	}
-	needs := []need{needLead, needReads}
+	needs := []need{needConsole, needReads}
 	cases := []Case{
 		{Name: "channel/a second main", Want: unavailable, Reason: "second_main", needs: needs, run: asks(mainChannel)},
 		{Name: "channel/the same display twice", Want: unavailable, Reason: "channel_taken", needs: needs, run: func(a *attack) string {
@@ -92,7 +92,7 @@ func messageCases() []Case {
 					continue
 				}
 				cases = append(cases, Case{Name: fmt.Sprintf("message/%s: one %s from the %s", k.t, bad.name, from), Want: ended, Reason: "firewall",
-					needs: []need{needLead, needReads}, run: func(a *attack) string {
+					needs: []need{needConsole, needReads}, run: func(a *attack) string {
 						s := a.withSession()
 						client, server := s.main, net.Conn(s.far)
 						if k.t != wire.ChannelMain {
@@ -114,7 +114,7 @@ func messageCases() []Case {
 			}
 		}
 	}
-	cases = append(cases, Case{Name: "message/half a header from a client, then its end", Want: ended, needs: []need{needLead, needReads}, run: func(a *attack) string {
+	cases = append(cases, Case{Name: "message/half a header from a client, then its end", Want: ended, needs: []need{needConsole, needReads}, run: func(a *attack) string {
 		s := a.withSession()
 		a.send(s.main, message(3, make([]byte, 12))[:4])
 		_ = s.main.(*tls.Conn).CloseWrite()

@@ -61,7 +61,7 @@ func tokenCases() []Case {
 		{Name: "token/cut by one character", Want: denied, Reason: "token_unknown", run: main(func(a *attack) string { t := a.token(); return t[:len(t)-1] })},
 		{Name: "token/one character more", Want: denied, Reason: "token_unknown", run: main(func(a *attack) string { return a.token() + "A" })},
 		{Name: "token/in the other case", Want: denied, Reason: "token_unknown", run: main(func(a *attack) string { return swapCase(a.token()) })},
-		{Name: "token/ticket of the console", Want: denied, Reason: "token_unknown", needs: []need{needLead}, run: func(a *attack) string {
+		{Name: "token/ticket of the console", Want: denied, Reason: "token_unknown", needs: []need{needConsole}, run: func(a *attack) string {
 			a.good()
 			return a.try(Ticket, 0, mainChannel)
 		}},
@@ -69,7 +69,7 @@ func tokenCases() []Case {
 			s := a.withSession()
 			return a.try(s.token, 0, mainChannel)
 		}},
-		{Name: "token/of a session that is over", Want: denied, Reason: "session_over", needs: []need{needSession, needLead}, run: func(a *attack) string {
+		{Name: "token/of a session that is over", Want: denied, Reason: "session_over", needs: []need{needSession, needConsole}, run: func(a *attack) string {
 			s := a.withSession()
 			s.main.Close()
 			s.far.Close()
@@ -88,7 +88,7 @@ func tokenCases() []Case {
 			return a.try(s.token, s.id, inputs)
 		}},
 		{Name: "token/shown by eight at once", Want: "1 of 8", needs: session, run: func(a *attack) string {
-			if a.t.Lead != nil {
+			if a.t.plays() {
 				a.good()
 			}
 			token := a.token()
@@ -113,6 +113,7 @@ func tokenCases() []Case {
 			a.t.Advance(time.Hour)
 			return a.try(token, 0, mainChannel)
 		}},
+		{Name: "token/of another proxy", Want: denied, Reason: "token_unknown", needs: []need{needForeign}, run: main(func(a *attack) string { return a.t.Foreign })},
 		{Name: "token/for a console that vanished", Want: "error", Reason: "console_unknown", needs: []need{needVanish}, run: func(a *attack) string {
 			token := a.token()
 			a.t.Vanish()
@@ -160,7 +161,7 @@ func tokenCases() []Case {
 
 // withSession opens a session, on a played console if possible.
 func (a *attack) withSession() session {
-	if a.t.Lead != nil && a.console == nil {
+	if a.t.plays() && a.console == nil {
 		a.good()
 	}
 	return a.session()
@@ -211,7 +212,7 @@ func slowCases() []Case {
 	tcp := func(a *attack) net.Conn { return a.tcp(a.t.TLSAddr) }
 	inTLS := func(a *attack) net.Conn { return a.dial() }
 	afterRequest := func(a *attack) net.Conn { conn, _ := a.pending(0, mainChannel); return conn }
-	lead := []need{needLead}
+	lead := []need{needConsole}
 	return []Case{
 		{Name: "slow/no byte", Want: closed, Reason: bad, run: silentAfter(tcp)},
 		{Name: "slow/no byte on the plaintext port", Want: closed, Reason: bad, needs: []need{needPlain}, run: silentAfter(func(a *attack) net.Conn { return a.tcp(a.t.Addr) })},

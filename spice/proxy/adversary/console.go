@@ -1,6 +1,7 @@
 package adversary
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
@@ -25,6 +26,7 @@ type Console struct {
 	ln     net.Listener
 	linked chan *Linked
 	handle func(conn net.Conn) // nil: a good console
+	ticket string              // the ticket that opens it; empty: Ticket
 	init   []byte              // what is sent on a main channel instead of MAIN_INIT, if not nil
 
 	mu     sync.Mutex
@@ -42,10 +44,14 @@ type Linked struct {
 
 var ticketKey = sync.OnceValues(link.GenerateKey)
 
-// play starts a console and directs the target to it. change may alter how the target is to reach
-// it.
+// play starts a console and directs the target to it, if it must be. change may alter how the target
+// is to reach it; cases that need that need needLead.
 func (a *attack) play(secure *tls.Config, handle func(conn net.Conn), change func(c *console.Console)) *Console {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr := "127.0.0.1:0"
+	if a.t.Lead == nil {
+		addr = a.t.ConsoleAddr
+	}
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		a.fail("play a console: %v", err)
 	}
@@ -62,7 +68,9 @@ func (a *attack) play(secure *tls.Config, handle func(conn net.Conn), change fun
 	}
 	c.wg.Go(func() { c.accept(secure) })
 	a.cleanup(c.close)
-	a.t.Lead(about)
+	if a.t.Lead != nil {
+		a.t.Lead(about)
+	}
 	a.console = c
 	return c
 }
@@ -116,7 +124,7 @@ func (c *Console) linkWith(ctx context.Context, conn net.Conn, key *rsa.PrivateK
 	if err != nil {
 		return false
 	}
-	if secret != Ticket {
+	if secret != cmp.Or(c.ticket, Ticket) {
 		_ = hs.Finish(ctx, wire.ResultPermissionDenied)
 		return false
 	}

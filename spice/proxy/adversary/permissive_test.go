@@ -310,7 +310,7 @@ func (p *permissive) target() adversary.Target {
 		TLSAddr: p.secure.Addr().String(), Addr: p.plain.Addr().String(), APIAddr: p.api.Addr().String(),
 		WebSocketAddr: p.web.Addr().String(),
 		Token:         func(context.Context) (string, error) { return "any", nil },
-		OneSession:    true, Reads: true,
+		OneSession:    true, Reads: true, Foreign: "any other",
 		Lead: func(c console.Console) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -212,7 +212,7 @@ func (p *inPieces) Write(b []byte) (int, error) {
 func webSocketCases() []Case {
 	const bad = "malformed"
 	good := request(0, mainChannel)
-	web, played := []need{needWebSocket}, []need{needWebSocket, needLead}
+	web, played := []need{needWebSocket}, []need{needWebSocket, needConsole}
 	// asks for a WebSocket with a request that differs from a good one.
 	asks := func(old, new string) func(a *attack) string {
 		return func(a *attack) string {
@@ -317,7 +317,7 @@ func webSocketCases() []Case {
 		{Name: "websocket/text in an open session", Want: "close 1003", Reason: "failed", needs: played, run: inSession(frame(frameFin|frameText, sync))},
 		{Name: "websocket/no mask in an open session", Want: "close 1002", Reason: "failed", needs: played, run: inSession(unmasked(frameFin|frameBinary, sync))},
 		{Name: "websocket/a message behind the close frame", Want: "close 1001", Reason: "client_closed", needs: played, run: inSession(frame(frameFin|frameClose, []byte{3, 233}), frame(frameFin|frameBinary, sync))},
-		{Name: "websocket/a message that the protocol does not have", Want: ended, Reason: "firewall", needs: []need{needWebSocket, needLead, needReads}, run: func(a *attack) string {
+		{Name: "websocket/a message that the protocol does not have", Want: ended, Reason: "firewall", needs: []need{needWebSocket, needConsole, needReads}, run: func(a *attack) string {
 			a.good()
 			a.overWeb = true
 			s := a.session()

@@ -54,6 +54,10 @@ func TestAReferenceImageIsReplacedIfThatIsAskedForAndFailsTheTestUnlessThatIsWan
 		now, err := lane.Screen(ctx).Matches("greeting")
 		require.NoError(tb, err)
 		require.True(tb, now.Matched(), "%s", now)
+		lines, err := os.ReadFile(filepath.Join(lane.State().Dir, "timeline.ndjson"))
+		require.NoError(tb, err)
+		require.Regexp(tb, `"kind":"needle".*"matched":false.*"tag":"greeting"`, string(lines))
+		require.Regexp(tb, `"kind":"needle".*"matched":true,"needle":"hello".*"tag":"greeting"`, string(lines))
 	}
 	is := func() []byte {
 		t.Helper()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -232,11 +233,17 @@ func resultRow(r *needle.Result, files []string) needleMatch {
 }
 
 func newNeedleList() *cobra.Command {
-	var asJSON bool
+	var asJSON, unused, neverMatched bool
+	var results []string
 	cmd := &cobra.Command{
 		Use:   "list [DIRECTORY]",
 		Short: "List the reference images, and the files that are none",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `List the reference images, and the files that are none.
+
+With --results, the list says how often each was looked for and found in the runs whose lanes left
+their files there. --unused keeps those that nobody has looked for, --never-matched those that were
+never on the screen, whether looked for or not.`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := arg(args, 0)
 			if dir == "" {
@@ -246,25 +253,24 @@ func newNeedleList() *cobra.Command {
 			if err != nil {
 				return usage("%w", err)
 			}
-			type row struct {
-				Name  string   `json:"name"`
-				Tags  []string `json:"tags"`
-				Areas int      `json:"areas"`
-				File  string   `json:"file"`
+			if (unused || neverMatched) && len(results) == 0 {
+				return usage("--unused and --never-matched need --results DIRECTORY, where lanes left their files")
 			}
-			rows := []row{}
+			uses, err := needleUses(d, results)
+			if err != nil {
+				return err
+			}
+			rows := []needleRow{}
 			for _, n := range d.Needles {
-				rows = append(rows, row{n.Name, append([]string{}, n.Tags...), len(n.Areas), n.Path})
+				r := needleRow{Name: n.Name, Tags: append([]string{}, n.Tags...), Areas: len(n.Areas), File: n.Path, Use: uses[n]}
+				if !(unused && r.Use.LookedFor > 0) && !(neverMatched && r.Use.Matched > 0) {
+					rows = append(rows, r)
+				}
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), rows)
 			} else {
-				tw := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-				fmt.Fprintln(tw, "NAME\tAREAS\tTAGS")
-				for _, r := range rows {
-					fmt.Fprintf(tw, "%s\t%d\t%s\n", r.Name, r.Areas, strings.Join(r.Tags, " "))
-				}
-				err = tw.Flush()
+				err = printNeedles(cmd.OutOrStdout(), rows, len(results) > 0)
 			}
 			if err != nil {
 				return err
@@ -278,6 +284,36 @@ func newNeedleList() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print them as JSON")
+	f := cmd.Flags()
+	f.StringArrayVar(&results, "results", nil, "a `DIRECTORY` with the files of lanes, at any depth; may be given more than once")
+	f.BoolVar(&unused, "unused", false, "only those that nobody has looked for")
+	f.BoolVar(&neverMatched, "never-matched", false, "only those that were never on the screen")
+	f.BoolVar(&asJSON, "json", false, "print them as JSON")
 	return cmd
+}
+
+// A needleRow is a line of needle list.
+type needleRow struct {
+	Name  string     `json:"name"`
+	Tags  []string   `json:"tags"`
+	Areas int        `json:"areas"`
+	File  string     `json:"file"`
+	Use   *needleUse `json:"use,omitempty"` // with --results
+}
+
+func printNeedles(w io.Writer, rows []needleRow, used bool) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	head := "NAME\tAREAS\t"
+	if used {
+		head += "LOOKED FOR\tMATCHED\t"
+	}
+	fmt.Fprintln(tw, head+"TAGS")
+	for _, r := range rows {
+		fmt.Fprintf(tw, "%s\t%d\t", r.Name, r.Areas)
+		if used {
+			fmt.Fprintf(tw, "%d\t%d\t", r.Use.LookedFor, r.Use.Matched)
+		}
+		fmt.Fprintln(tw, strings.Join(r.Tags, " "))
+	}
+	return tw.Flush()
 }

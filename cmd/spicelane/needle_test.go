@@ -58,6 +58,45 @@ func TestAReferenceImageThatIsMadeOfAScreenIsOnItAndNotOnAnother(t *testing.T) {
 	require.Contains(t, stderr, "spicelane: 1 files in "+dir+" are no reference images")
 }
 
+func TestReferenceImagesThatNobodyNeedsAreListed(t *testing.T) {
+	dir, results := t.TempDir(), t.TempDir()
+	for name, tag := range map[string]string{"used": "login", "alternative": "login", "forgotten": "logout"} {
+		status, _, stderr := spicelane(t, "needle", "new", "--png", setupScreen, name, "--dir", dir, "--tag", tag, "--area", "64x48+0+0")
+		require.Zero(t, status, stderr)
+	}
+	for lane, lines := range map[string]string{
+		"a":     `{"t_us":1,"kind":"needle","tag":"login","matched":false}` + "\n" + `{"t_us":2,"kind":"needle","tag":"login","file":"x.png"}` + "\n",
+		"b/c/d": `{"t_us":1,"kind":"needle","tag":"login","matched":true,"needle":"used"}` + "\n" + `{"t_us":2,"kind":"needle","tag":"elsewhere","matched":true,"needle":"forgotten"}` + "\n" + `{"torn`,
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Join(results, lane), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(results, lane, "timeline.ndjson"), []byte(lines), 0o600))
+	}
+	list := func(args ...string) string {
+		t.Helper()
+		status, out, stderr := spicelane(t, append([]string{"needle", "list", dir, "--results", results}, args...)...)
+		require.Zero(t, status, stderr)
+		return out
+	}
+	const head = "NAME         AREAS  LOOKED FOR  MATCHED  TAGS\n"
+	const alternative, forgotten, used = "alternative  1      2           0        login\n", "forgotten    1      0           0        logout\n", "used         1      2           1        login\n"
+	require.Equal(t, head+alternative+forgotten+used, list())
+	require.Equal(t, head+alternative+forgotten, list("--never-matched"))
+	require.Equal(t, "NAME       AREAS  LOOKED FOR  MATCHED  TAGS\nforgotten  1      0           0        logout\n", list("--unused"))
+	var rows []needleRow
+	require.NoError(t, json.Unmarshal([]byte(list("--json", "--unused", "--never-matched")), &rows))
+	require.Len(t, rows, 1)
+	require.Equal(t, &needleUse{}, rows[0].Use)
+	for want, args := range map[string][]string{
+		"--unused and --never-matched need --results DIRECTORY": {"--unused"},
+		"no lane has left a timeline.ndjson in":                 {"--results", dir},
+		"missing: no such file or directory":                    {"--results", filepath.Join(dir, "missing")},
+	} {
+		status, _, stderr := spicelane(t, append([]string{"needle", "list", dir}, args...)...)
+		require.Equal(t, 2, status, want)
+		require.Contains(t, stderr, want)
+	}
+}
+
 func TestAReferenceImageIsAlsoMadeOfAClientsScreen(t *testing.T) {
 	dir := t.TempDir()
 	c := controltest.New(64, 48)

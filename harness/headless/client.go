@@ -109,7 +109,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	if cfg.Console != nil {
 		driven = cfg.Console(driven)
 	}
-	c.srv = server.New(server.Config{Console: driven, Scan: (&digestNote{log: c.log}).scan, Finder: finder{}, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: driven, Scan: (&digestNote{log: c.log}).scan, Finder: finder{c.log}, Logger: cfg.Logger})
 	c.startCursor()
 	c.joined.Add(1)
 	go c.serve(notedListener{ln, c.log})

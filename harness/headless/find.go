@@ -9,15 +9,17 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// A finder finds what package screen finds, for the control socket.
-type finder struct{}
+// A finder finds what package screen finds, for the control socket. What was looked for goes to the
+// timeline, as a lane writes it.
+type finder struct{ log *timeline.Writer }
 
 // Screen implements [server.Finder].
-func (finder) Screen(c control.ScreenCondition) (server.Look, error) {
+func (f finder) Screen(c control.ScreenCondition) (server.Look, error) {
 	dir, err := needle.Open(c.Dir)
 	if err != nil {
 		return nil, err
@@ -34,11 +36,20 @@ func (finder) Screen(c control.ScreenCondition) (server.Look, error) {
 		q.Masks = append(q.Masks, rectangle(m))
 	}
 	m := &screen.Matcher{Dir: dir, Query: q}
+	asked, found := false, false
 	return func(img *image.NRGBA, pointer *image.Point) (control.MatchResult, error) {
 		r, err := m.Match(pixmap.Of(img), pointer)
 		if err != nil {
 			return control.MatchResult{}, err
 		}
+		if f.log != nil && (!asked || r.Matched() && !found) {
+			fields := map[string]any{"tag": c.Tag, "matched": r.Matched()}
+			if r.Matched() {
+				fields["needle"] = r.Match.Needle.Name
+			}
+			f.log.Add("needle", fields)
+		}
+		asked, found = true, r.Matched()
 		return matchResult(r), nil
 	}, nil
 }

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/timeline"
+)
+
+// A needleUse is how often lanes looked for a reference image, and found it.
+type needleUse struct {
+	LookedFor int `json:"looked_for"`
+	Matched   int `json:"matched"`
+}
+
+// needleUses returns the use of each needle of a directory in the runs that left their files in the
+// results; nil without results. A question for a tag looks for all needles that have it now.
+func needleUses(d *needle.Dir, results []string) (map[*needle.Needle]*needleUse, error) {
+	if len(results) == 0 {
+		return nil, nil
+	}
+	uses := make(map[*needle.Needle]*needleUse, len(d.Needles))
+	for _, n := range d.Needles {
+		uses[n] = &needleUse{}
+	}
+	lanes, err := eachLookAtNeedles(results, func(tag, matched string) {
+		found, err := d.Lookup(tag)
+		if err != nil {
+			return // it is of another directory
+		}
+		for _, n := range found {
+			uses[n].LookedFor++
+			if n.Name == matched {
+				uses[n].Matched++
+			}
+		}
+	})
+	if err == nil && lanes == 0 {
+		err = usage("no lane has left a %s in %q", timeline.File, results)
+	}
+	return uses, err
+}
+
+// eachLookAtNeedles calls f for each question of a lane: for which tag, and which needle matched;
+// empty if none did. It returns the number of lanes. This is the only place that knows where results
+// are.
+func eachLookAtNeedles(results []string, f func(tag, matched string)) (lanes int, err error) {
+	for _, dir := range results {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.Name() != timeline.File {
+				return err
+			}
+			file, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			lanes++
+			return eachLook(file, f)
+		})
+		if errors.Is(err, fs.ErrNotExist) {
+			return lanes, usage("--results: %w", err)
+		}
+		if err != nil {
+			return lanes, fmt.Errorf("results: %w", err)
+		}
+	}
+	return lanes, nil
+}
+
+func eachLook(r io.Reader, f func(tag, matched string)) error {
+	_, err := timeline.Read(r, func(e timeline.Entry) error {
+		var look struct {
+			Tag     string `json:"tag"`
+			Matched *bool  `json:"matched"`
+			Needle  string `json:"needle"`
+		}
+		if e.Kind == "needle" && e.Decode(&look) == nil && look.Matched != nil {
+			f(look.Tag, look.Needle)
+		}
+		return nil
+	})
+	return err
+}

@@ -111,13 +111,15 @@ func makeFilm(cmd *cobra.Command, out string, r *replay.Recording, opt playback.
 		fmt.Fprintln(cmd.ErrOrStderr(), "the film is cut off: what made it was killed")
 	}
 	if n := r.Film.Left.Frames; n > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d frames before %v are left out of the film: it would have become too large\n", n, r.Film.Left.Before)
+		fmt.Fprintf(cmd.ErrOrStderr(),
+			"%d frames before %v are left out of the film: it would have become too large\n", n, r.Film.Left.Before)
 	}
 	if playback.IsVideo(out) {
 		err := p.WriteVideo(cmd.Context(), out)
 		if errors.Is(err, playback.ErrNoFFmpeg) {
 			png := strings.TrimSuffix(out, filepath.Ext(out)) + ".png"
-			fmt.Fprintf(cmd.ErrOrStderr(), "ffmpeg is not installed, so %s is an animated PNG; for a video: sudo apt-get install -y ffmpeg\n", png)
+			fmt.Fprintf(cmd.ErrOrStderr(),
+				"ffmpeg is not installed, so %s is an animated PNG; for a video: sudo apt-get install -y ffmpeg\n", png)
 			out, err = png, playback.WriteFile(png, p.WriteAPNG)
 		}
 		if err != nil {
@@ -139,7 +141,8 @@ func makeCast(stdout io.Writer, out string, r *replay.Recording, opt playback.Op
 	if opt.DrawInput || opt.Display != nil {
 		return usage("--draw-input and --display are of a screen, and %s is of the serial console", out)
 	}
-	if err := playback.WriteFile(out, func(w io.Writer) error { return playback.WriteCast(w, r, opt) }); err != nil {
+	write := func(w io.Writer) error { return playback.WriteCast(w, r, opt) }
+	if err := playback.WriteFile(out, write); err != nil {
 		return err
 	}
 	fmt.Fprintln(stdout, out)

@@ -47,7 +47,8 @@ const maxDelay = 60_000
 // that is long. Rounding does not add up: a shot begins at its own time, to the millisecond.
 func (p *Playback) delays(shot int) []int {
 	s := p.shots[shot]
-	left := int((s.at+s.lasts).Round(time.Millisecond)/time.Millisecond) - int(s.at.Round(time.Millisecond)/time.Millisecond)
+	ms := func(at time.Duration) int { return int(at.Round(time.Millisecond) / time.Millisecond) }
+	left := ms(s.at+s.lasts) - ms(s.at)
 	var all []int
 	for ; left > maxDelay; left -= maxDelay {
 		all = append(all, maxDelay)

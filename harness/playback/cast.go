@@ -32,10 +32,11 @@ const (
 	castHeight = 25
 )
 
-// WriteCast writes the serial console of a lane as a terminal's recording, in version 2 of asciinema's
-// format. Every byte that the guest printed is in it; those that are no UTF-8 are shown as such. The
-// times are those of the timeline, which has one for each line: that of its first byte. Beats,
-// waits, faults and the verdict are markers. It is ErrNoSerial if there is nothing to show.
+// WriteCast writes the serial console of a lane as a terminal's recording, in version 2 of
+// asciinema's format. Every byte that the guest printed is in it; a byte that is no UTF-8 becomes
+// U+FFFD. The times are those of the timeline, which has one for each line: that of its first byte.
+// Beats, waits, faults and the verdict are markers. The error is ErrNoSerial if there is nothing to
+// show.
 func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 	if err := o.check(); err != nil {
 		return err
@@ -62,7 +63,9 @@ func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 	c := newCut(o, from, to, moments)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	head := map[string]any{"version": 2, "width": castWidth, "height": castHeight, "title": castTitle(r)}
+	head := map[string]any{
+		"version": 2, "width": castWidth, "height": castHeight, "title": castTitle(r),
+	}
 	if !r.Began.IsZero() {
 		head["timestamp"] = r.Began.Unix()
 	}
@@ -70,7 +73,8 @@ func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 		return fmt.Errorf("playback: %w", err)
 	}
 	put := func(at time.Duration, kind, text string) error {
-		if err := enc.Encode([]any{json.Number(fmt.Sprintf("%.6f", c.at(at).Seconds())), kind, text}); err != nil {
+		seconds := json.Number(fmt.Sprintf("%.6f", c.at(at).Seconds()))
+		if err := enc.Encode([]any{seconds, kind, text}); err != nil {
 			return fmt.Errorf("playback: %w", err)
 		}
 		return nil
@@ -169,7 +173,7 @@ func readConsole(r *replay.Recording) ([]printed, error) {
 	return all, nil
 }
 
-// inJSON returns a text as it is read from JSON, where each byte that is no UTF-8 is another character.
+// inJSON returns a text as it is read from JSON, where each byte that is no UTF-8 became U+FFFD.
 func inJSON(s string) string {
 	if utf8.ValidString(s) {
 		return s

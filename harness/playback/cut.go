@@ -74,7 +74,8 @@ func newCut(o Options, from, to time.Duration, moments []time.Duration) cut {
 	if o.SkipIdle == 0 {
 		return c
 	}
-	moments = slices.DeleteFunc(slices.Clone(moments), func(t time.Duration) bool { return t <= from || t >= to })
+	outside := func(t time.Duration) bool { return t <= from || t >= to }
+	moments = slices.DeleteFunc(slices.Clone(moments), outside)
 	slices.Sort(moments)
 	c.pieces = c.pieces[:0]
 	p := piece{from: from, to: from}
@@ -93,7 +94,9 @@ func newCut(o Options, from, to time.Duration, moments []time.Duration) cut {
 // at returns when a moment of the lane is shown. What is before the beginning or in a gap is shown
 // at once after it; what is after the end, at the end.
 func (c cut) at(t time.Duration) time.Duration {
-	i, found := slices.BinarySearchFunc(c.pieces, t, func(p piece, t time.Duration) int { return cmp.Compare(p.from, t) })
+	i, found := slices.BinarySearchFunc(c.pieces, t, func(p piece, t time.Duration) int {
+		return cmp.Compare(p.from, t)
+	})
 	if !found && i > 0 {
 		i-- // the last piece that begins before t
 	}
@@ -108,5 +111,5 @@ func (c cut) to() time.Duration { return c.pieces[len(c.pieces)-1].to }
 // length returns how long it takes to show all.
 func (c cut) length() time.Duration { return c.at(c.to()) }
 
-// has tells whether a moment of the lane is within the cut, be it in a gap.
+// has tells whether a moment of the lane is within the cut, also if it is in a gap.
 func (c cut) has(t time.Duration) bool { return t >= c.from() && t <= c.to() }

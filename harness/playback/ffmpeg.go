@@ -23,18 +23,19 @@ func IsVideo(path string) bool { return formats[extension(path)] != nil }
 
 func extension(path string) string { return strings.ToLower(filepath.Ext(path)) }
 
-// formats are ffmpeg's arguments for each kind of file. WebM has each pixel as it was. What plays MP4
-// mostly plays only pictures with half the colours, and of an even size.
+// formats are ffmpeg's arguments for each kind of file. WebM has each pixel as it was. Most players
+// of MP4 need half the resolution of colours, and an even size.
 var formats = map[string][]string{
-	".webm": {"-c:v", "libvpx-vp9", "-lossless", "1", "-deadline", "realtime", "-cpu-used", "8", "-row-mt", "1",
-		"-pix_fmt", "gbrp", "-f", "webm"},
+	".webm": {"-c:v", "libvpx-vp9", "-lossless", "1", "-deadline", "realtime", "-cpu-used", "8",
+		"-row-mt", "1", "-pix_fmt", "gbrp", "-f", "webm"},
 	".mp4": {"-c:v", "libx264", "-preset", "veryfast", "-crf", "16",
 		"-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2,scale=out_color_matrix=bt709,format=yuv420p",
-		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-movflags", "+faststart", "-f", "mp4"},
+		"-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709",
+		"-movflags", "+faststart", "-f", "mp4"},
 }
 
-// WriteVideo writes the playback as the kind of video that the name of the file ends with. The error is
-// ErrNoFFmpeg if that is not installed. After an error there is no new file.
+// WriteVideo writes the playback as the kind of video that the name of the file ends with. The error
+// is ErrNoFFmpeg if that is not installed. After an error there is no new file.
 func (p *Playback) WriteVideo(ctx context.Context, path string) error {
 	format := formats[extension(path)]
 	if format == nil {
@@ -70,15 +71,18 @@ func (p *Playback) WriteVideo(ctx context.Context, path string) error {
 	if err := out.Close(); err != nil {
 		return fmt.Errorf("playback: %w", err)
 	}
-	args := []string{"-hide_banner", "-nostdin", "-loglevel", "error", "-f", "apng", "-i", frames, "-fps_mode", "passthrough"}
-	cmd := exec.CommandContext(ctx, ffmpeg, append(append(args, format...), "-y", "file:"+out.Name())...)
+	args := []string{"-hide_banner", "-nostdin", "-loglevel", "error", "-f", "apng", "-i", frames,
+		"-fps_mode", "passthrough"}
+	args = append(append(args, format...), "-y", "file:"+out.Name())
+	cmd := exec.CommandContext(ctx, ffmpeg, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return fmt.Errorf("playback: %s: %w: %s; an animated PNG (.png) needs no ffmpeg", ffmpeg, err, lastLine(said.String()))
+		return fmt.Errorf("playback: %s: %w: %s; an animated PNG (.png) needs no ffmpeg",
+			ffmpeg, err, lastLine(said.String()))
 	}
 	if err := os.Chmod(out.Name(), 0o644); err != nil {
 		return fmt.Errorf("playback: %w", err)

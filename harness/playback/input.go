@@ -53,7 +53,8 @@ func readInputs(r *replay.Recording) []input {
 		if json.Unmarshal(e.Entry, &f) != nil || f.Error != "" {
 			continue
 		}
-		all = append(all, input{at: e.At, kind: e.Kind, name: replay.KeyName(f.Code), down: f.Down, x: f.X, y: f.Y, rel: f.Relative})
+		all = append(all, input{at: e.At, kind: e.Kind, name: replay.KeyName(f.Code), down: f.Down,
+			x: f.X, y: f.Y, rel: f.Relative})
 	}
 	return all
 }
@@ -74,7 +75,9 @@ func (p *Playback) drawInput(img *image.NRGBA, s shot) {
 	made := p.inputs[:s.inputs]
 	recent := func(in input) bool { return s.at < p.cut.at(in.at)+in.fades() && p.cut.has(in.at) }
 	if where, known := pointerAt(made, img.Rect); known {
-		pressed := slices.ContainsFunc(made[max(0, len(made)-64):], func(in input) bool { return in.kind == "button" && in.down && recent(in) })
+		pressed := slices.ContainsFunc(made[max(0, len(made)-64):], func(in input) bool {
+			return in.kind == "button" && in.down && recent(in)
+		})
 		drawPointer(img, where, pressed)
 	}
 	var keys []string

@@ -55,7 +55,10 @@ func Open(r *replay.Recording, o Options) (*Playback, error) {
 		return nil, err
 	}
 	frames := p.film.Frames
-	begin := frames[slices.IndexFunc(frames, func(f film.Frame) bool { return f.Display == p.display && !f.Gone })].At
+	first := slices.IndexFunc(frames, func(f film.Frame) bool {
+		return f.Display == p.display && !f.Gone
+	})
+	begin := frames[first].At
 	end := max(r.End, frames[len(frames)-1].At)
 	from, to := cmp.Or(o.From, begin), cmp.Or(o.To, end)
 	to = min(to, end)
@@ -76,13 +79,15 @@ func Open(r *replay.Recording, o Options) (*Playback, error) {
 	}
 	p.cut = newCut(o, from, to, moments)
 	if p.cut.length() > maxLength {
-		return nil, &RangeError{fmt.Sprintf("a playback of %v: more than %v cannot be written; choose a part or a higher speed", p.cut.length(), maxLength)}
+		return nil, &RangeError{fmt.Sprintf(
+			"a playback of %v: more than %v cannot be written; choose a part or a higher speed",
+			p.cut.length(), maxLength)}
 	}
 	p.plan(moments)
 	return p, p.measure()
 }
 
-// maxLength is how long a playback may be: longer ones have more frames than a player can go through.
+// maxLength is how long a playback may be. Longer ones have more frames than players can take.
 const maxLength = 24 * time.Hour
 
 // find chooses the display.
@@ -131,7 +136,8 @@ func whyNoFilm(r *replay.Recording) string {
 	case r.Head.Film == "off":
 		return "this lane was not filmed; leave out --film off, Config.Film and SPICELANE_FILM"
 	case r.Head.Outcome == "passed":
-		return "this lane passed, and by default only lanes that fail keep their films; bring it up with --film always, or set SPICELANE_FILM=always"
+		return "this lane passed, and by default only lanes that fail keep their films; " +
+			"bring it up with --film always, or set SPICELANE_FILM=always"
 	default:
 		return "only the built-in client makes one"
 	}
@@ -149,7 +155,8 @@ func (p *Playback) plan(moments []time.Duration) {
 	}
 	for _, in := range p.inputs {
 		// What was drawn for a key or a button goes away.
-		if at := p.cut.at(in.at) + in.fades(); in.kind != "pointer" && p.cut.has(in.at) && at < p.cut.length() {
+		at := p.cut.at(in.at) + in.fades()
+		if in.kind != "pointer" && p.cut.has(in.at) && at < p.cut.length() {
 			changes = append(changes, change{at, in.at})
 		}
 	}

@@ -11,10 +11,11 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// subtitled are the tracks whose events are subtitles, and with what word each is marked. The others
-// have more events than can be read.
+// subtitled are the tracks whose events are subtitles, and with what word each is marked. The
+// others have more events than can be read.
 var subtitled = map[string]string{
-	"lane": "lane", "beat": "beat", "wait": "wait", "fault": "fault", "input": "input", "pointer": "input", "serial": "serial",
+	"lane": "lane", "beat": "beat", "wait": "wait", "fault": "fault", "input": "input",
+	"pointer": "input", "serial": "serial",
 }
 
 const (
@@ -37,8 +38,8 @@ type cue struct {
 	more     int  // events that are not among the lines
 }
 
-// WriteSubtitles writes the events of the timeline as a WebVTT track of the playback. Each has the time
-// of the lane's clock with it, by which it is found on the lane's page.
+// WriteSubtitles writes the events of the timeline as a WebVTT track of the playback. Each has the
+// time of the lane's clock with it, by which it is found on the lane's page.
 func (p *Playback) WriteSubtitles(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("WEBVTT\n")
@@ -58,7 +59,8 @@ func (p *Playback) cues() []cue {
 	last := map[string]*cue{}
 	for _, e := range p.rec.Events {
 		word := subtitled[e.Track]
-		if word == "" || e.Kind == "pointer" || e.Kind == "cursor" || isBeginning(e) || !p.cut.has(e.At) && !p.cut.has(e.At+e.Took) {
+		shown := p.cut.has(e.At) || p.cut.has(e.At+e.Took)
+		if word == "" || e.Kind == "pointer" || e.Kind == "cursor" || isBeginning(e) || !shown {
 			continue
 		}
 		from, to := p.cut.at(e.At), p.cut.at(e.At+e.Took)
@@ -95,8 +97,8 @@ func (c *cue) add(line string) {
 	c.lines = append(c.lines[:maxCueLines], fmt.Sprintf("… and %d more", c.more))
 }
 
-// isBeginning tells whether an event only says that a beat begins. The beat's end says more, and how
-// long it took.
+// isBeginning tells whether an event only says that a beat begins. The beat's end says more, and
+// how long it took.
 func isBeginning(e replay.Event) bool {
 	var f struct {
 		At string `json:"at"`

@@ -35,8 +35,8 @@ type Event struct {
 	Text  string
 	// Bad means that something went wrong.
 	Bad bool
-	// Kind is the kind of the timeline's entry, and Entry is the entry itself. Both are empty for lines
-	// of other files.
+	// Kind is the kind of the timeline's entry, and Entry is the entry itself. Both are empty for
+	// lines of other files.
 	Kind  string
 	Entry json.RawMessage
 }

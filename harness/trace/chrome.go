@@ -32,13 +32,14 @@ const (
 	metadata = "M"
 )
 
-// WriteChrome writes a trace in the JSON that Perfetto opens. The tests are a process, and each lane
-// is one. On a row of it, slices are beside or within each other: what overlaps in another way
+// WriteChrome writes a trace in the JSON that Perfetto opens. The tests are a process, and each
+// lane is one. On a row of it, slices are beside or within each other: what overlaps in another way
 // has a row of its own.
 func WriteChrome(w io.Writer, root *Span) error {
 	b := bufio.NewWriter(w)
 	c := chrome{w: b, began: root.Start}
-	fmt.Fprintf(b, `{"displayTimeUnit":"ms","otherData":{"began":%s},"traceEvents":[`, quote(root.Start.Format(time.RFC3339Nano)))
+	fmt.Fprintf(b, `{"displayTimeUnit":"ms","otherData":{"began":%s},"traceEvents":[`,
+		quote(root.Start.Format(time.RFC3339Nano)))
 	c.run(root)
 	if c.err != nil {
 		return fmt.Errorf("trace: %w", c.err)
@@ -89,13 +90,18 @@ func (c *chrome) us(t time.Time) int64 { return t.Sub(c.began).Microseconds() }
 // process begins another process; what is written next is of it.
 func (c *chrome) process(name string) {
 	c.pid++
-	c.put(event{Name: "process_name", Phase: metadata, PID: c.pid, Args: map[string]any{"name": name}})
-	c.put(event{Name: "process_sort_index", Phase: metadata, PID: c.pid, Args: map[string]any{"sort_index": c.pid}})
+	c.about("process_name", 0, "name", name)
+	c.about("process_sort_index", 0, "sort_index", c.pid)
 }
 
 func (c *chrome) thread(tid int, name string) {
-	c.put(event{Name: "thread_name", Phase: metadata, PID: c.pid, TID: tid, Args: map[string]any{"name": name}})
-	c.put(event{Name: "thread_sort_index", Phase: metadata, PID: c.pid, TID: tid, Args: map[string]any{"sort_index": tid}})
+	c.about("thread_name", tid, "name", name)
+	c.about("thread_sort_index", tid, "sort_index", tid)
+}
+
+// about says something of the process, or of a row of it.
+func (c *chrome) about(what string, tid int, key string, value any) {
+	c.put(event{Name: what, Phase: metadata, PID: c.pid, TID: tid, Args: map[string]any{key: value}})
 }
 
 // run writes the tests, and then each lane.
@@ -131,7 +137,8 @@ func (c *chrome) lane(s *Span, test string) {
 			rows[m.Track] = tid
 			c.thread(tid, m.Track.Name)
 		}
-		e := event{Name: m.Text, Cat: m.Track.ID, Phase: instant, Scope: "t", TS: c.us(m.At), PID: c.pid, TID: tid}
+		e := event{Name: m.Text, Cat: m.Track.ID, Phase: instant, Scope: "t", TS: c.us(m.At),
+			PID: c.pid, TID: tid}
 		if m.Bad {
 			e.Args = map[string]any{"bad": true}
 		}
@@ -197,7 +204,8 @@ func (c *chrome) slices(tid int, name string, root *Span, want func(*Span) bool)
 		}
 		rows[row] = append(rows[row], p)
 		dur := to - from
-		c.put(event{Name: p.span.Name, Cat: string(p.span.Kind), Phase: complete, TS: from, Dur: &dur, PID: c.pid, TID: tid + row, Args: p.span.args()})
+		c.put(event{Name: p.span.Name, Cat: string(p.span.Kind), Phase: complete, TS: from, Dur: &dur,
+			PID: c.pid, TID: tid + row, Args: p.span.args()})
 	}
 	return tid + len(rows)
 }

@@ -7,6 +7,6 @@
 // WriteChrome writes the JSON that Perfetto (ui.perfetto.dev) and chrome://tracing open, with a row
 // for each track of a lane's timeline. Package trace/otlp sends the spans to a collector.
 //
-// Spans are made after the run, of the stream of go test -json and of what the lanes left behind. So
-// they cost the run nothing, and a killed one has them, too.
+// Spans are made after the run, of the stream of go test -json and of what the lanes left behind.
+// So they cost the run nothing, and a killed one has them, too.
 package trace

@@ -35,7 +35,8 @@ func (p *phases) take(e replay.Event) bool {
 	if e.Kind == "" || json.Unmarshal(e.Entry, &f) != nil {
 		return false
 	}
-	s := &Span{Name: replay.Plain(f.Name), Start: p.began.Add(e.At), End: p.began.Add(e.At + e.Took), Error: replay.Plain(f.Error)}
+	s := &Span{Name: replay.Plain(f.Name), Error: replay.Plain(f.Error),
+		Start: p.began.Add(e.At), End: p.began.Add(e.At + e.Took)}
 	switch e.Kind {
 	case "step":
 		s.Kind = Step
@@ -86,7 +87,8 @@ func (p *phases) finish() {
 		p.lane.Spans = append(p.lane.Spans, use)
 		if p.ending >= p.ready {
 			use.End = at(p.ending)
-			p.lane.Spans = append(p.lane.Spans, &Span{Kind: Phase, Name: "end", Start: at(p.ending), End: p.lane.End})
+			end := &Span{Kind: Phase, Name: "end", Start: at(p.ending), End: p.lane.End}
+			p.lane.Spans = append(p.lane.Spans, end)
 		}
 	}
 	// The longest first, so that what is within another is put there after it.

@@ -135,13 +135,14 @@ func (s *Span) add(key, value string) {
 	}
 }
 
-// ofLane returns the span of a lane. Its clock began at the given time if the lane did not note when.
+// ofLane returns the span of a lane. Its clock began at the given time if it did not note when.
 func ofLane(r *replay.Recording, began time.Time) *Span {
 	if !r.Began.IsZero() {
 		began = r.Began
 	}
 	h := r.Head
-	s := &Span{Kind: Lane, Name: cmp.Or(h.Name, filepath.Base(r.Dir)), Start: began, End: began.Add(r.End)}
+	name := cmp.Or(h.Name, filepath.Base(r.Dir))
+	s := &Span{Kind: Lane, Name: name, Start: began, End: began.Add(r.End)}
 	for _, f := range h.Facts {
 		if f.Name != "Lane" {
 			s.add(attrKey(f.Name), f.Value)
@@ -162,11 +163,13 @@ func ofLane(r *replay.Recording, began time.Time) *Span {
 			continue
 		}
 		if len(s.Moments) == maxMoments {
-			s.Left = fmt.Sprintf("only the first %d events that take no time are here; the lane's page has all", maxMoments)
+			s.Left = fmt.Sprintf("only the first %d events that take no time are here; "+
+				"the lane's page has all", maxMoments)
 			continue
 		}
-		s.Moments = append(s.Moments, Moment{At: began.Add(e.At), Track: tracks[e.Track], Text: e.Text, Bad: e.Bad,
-			Mark: e.Track == "fault" || e.Kind == "verdict" || e.Kind == "reset" || e.Kind == "console_failure"})
+		mark := e.Track == "fault" || e.Kind == "verdict" || e.Kind == "reset" ||
+			e.Kind == "console_failure"
+		s.Moments = append(s.Moments, Moment{began.Add(e.At), tracks[e.Track], e.Text, e.Bad, mark})
 	}
 	p.finish()
 	return s

@@ -30,10 +30,12 @@ import (
 
 // Wanted tells whether the environment says that traces are to be sent.
 func Wanted() bool {
-	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
+	off := strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true")
+	if off || os.Getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return false
 	}
-	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
+	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" ||
+		os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 }
 
 // A Sent says what was sent.
@@ -43,8 +45,8 @@ type Sent struct {
 	Trace string
 }
 
-// Send sends a span and all in it. What happened to a lane is sent, too, as far as it is pointed out or
-// went wrong. Without an error, the collector has taken everything.
+// Send sends a span and all in it. What happened to a lane is sent, too, as far as it is pointed out
+// or went wrong. Without an error, the collector has taken everything.
 func Send(ctx context.Context, root *trace.Span) (Sent, error) {
 	if err := checkProtocol(); err != nil {
 		return Sent{}, err
@@ -53,7 +55,10 @@ func Send(ctx context.Context, root *trace.Span) (Sent, error) {
 	if err != nil {
 		return Sent{}, fmt.Errorf("otlp: %w", err)
 	}
-	res, err := resource.New(ctx, resource.WithAttributes(attribute.String("service.name", "spicelane")), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	res, err := resource.New(ctx,
+		resource.WithAttributes(attribute.String("service.name", "spicelane")),
+		resource.WithTelemetrySDK(),
+		resource.WithFromEnv())
 	if err != nil {
 		return Sent{}, fmt.Errorf("otlp: %w", err)
 	}
@@ -64,8 +69,8 @@ func Send(ctx context.Context, root *trace.Span) (Sent, error) {
 		// NB: without blocking, what comes too fast is dropped.
 		sdktrace.WithBatcher(out, sdktrace.WithBlocking()),
 		sdktrace.WithRawSpanLimits(sdktrace.SpanLimits{
-			AttributeValueLengthLimit: maxValue, AttributeCountLimit: -1, EventCountLimit: maxEvents, LinkCountLimit: 0,
-			AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1,
+			AttributeValueLengthLimit: maxValue, AttributeCountLimit: -1, EventCountLimit: maxEvents,
+			LinkCountLimit: 0, AttributePerEventCountLimit: -1, AttributePerLinkCountLimit: -1,
 		}),
 	)
 	parent := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{
@@ -96,7 +101,8 @@ func checkProtocol() error {
 		case "http/protobuf":
 			return nil
 		default:
-			return fmt.Errorf("otlp: %s is %s: only http/protobuf is spoken here, mostly on port 4318", name, p)
+			return fmt.Errorf("otlp: %s is %s: only http/protobuf is spoken here, mostly on port 4318",
+				name, p)
 		}
 	}
 	return nil
@@ -116,7 +122,8 @@ func add(ctx context.Context, tracer oteltrace.Tracer, s *trace.Span) string {
 	}
 	for _, m := range s.Moments {
 		if m.Mark || m.Bad {
-			span.AddEvent(m.Track.Name, oteltrace.WithTimestamp(m.At), oteltrace.WithAttributes(attribute.String("spicelane.text", m.Text)))
+			span.AddEvent(m.Track.Name, oteltrace.WithTimestamp(m.At),
+				oteltrace.WithAttributes(attribute.String("spicelane.text", m.Text)))
 		}
 	}
 	for _, in := range s.Spans {

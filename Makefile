@@ -5,9 +5,10 @@ FUZZTIME ?= 30s
 SOAK ?= 200
 SOAK_COLD ?= 20
 SAMPLES ?= 200
+LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -62,6 +63,9 @@ soak: build ## SOAK warm lanes, SOAK_COLD cold ones, and a hundred test processe
 	bin/spicelane soak $(SOAK) --dir artifacts/soak-warm
 	bin/spicelane soak $(SOAK_COLD) --cold --dir artifacts/soak-cold
 	SPICELANE_SOAK=full SPICELANE_LANES=require scripts/test.sh storm -count 1 -timeout 30m -run KilledAtAnyMoment ./harness
+
+lines: ## LINES random lines of Linux and of the firmware's shell on each display device, read from the screen and from the serial line
+	SPICELANE_LINES=$(LINES) SPICELANE_LANES=require scripts/test.sh lines -count 1 -v -timeout 60m -run ThroughTheSuitesForAnyGuest ./harness/scenario/matrix
 
 fixtures: ## rebuild the guest images and update their checksums
 	scripts/fixtures.sh

@@ -58,6 +58,8 @@ type Lane struct {
 
 	// loadFonts returns the guest's fonts. Most lanes read no text, so they are loaded late.
 	loadFonts func() ([]*text.Font, error)
+	// textMemory has where text was read last.
+	textMemory text.Memory
 
 	mu    sync.Mutex
 	state registry.State

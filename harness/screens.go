@@ -76,7 +76,7 @@ func (l *Lane) textReader() (text.Reader, error) {
 	if err != nil {
 		return text.Reader{}, verdict.Classify("fonts of the guest", err)
 	}
-	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, guest, text.Fonts())}, nil
+	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, guest, text.Fonts()), Memory: &l.textMemory}, nil
 }
 
 // needles reads the directory of reference images. It is read again for each question: a test may

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
@@ -45,13 +46,24 @@ type Reader struct {
 	// Origin is the upper left pixel of a cell if the caller knows it; Read then does not search
 	// for the grid.
 	Origin *image.Point
+	// Memory is where Read looks first, and where it notes what it has found; may be nil.
+	Memory *Memory
+}
+
+// A Memory remembers the font and the place of the grid that was read last. With many fonts, that
+// saves most of the search. Several goroutines may use it.
+type Memory struct{ last atomic.Pointer[place] }
+
+type place struct {
+	font   *Font
+	origin image.Point
 }
 
 // ErrNoText says that a picture has no text in a known font.
 var ErrNoText = errors.New("no text in a known font")
 
 // Read finds the font and the place of the grid, and reads the text.
-func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
+func (r Reader) Read(p *pixmap.Picture) (g *Grid, err error) {
 	fonts := r.Fonts
 	if fonts == nil {
 		fonts = Fonts()
@@ -69,6 +81,16 @@ func (r Reader) Read(p *pixmap.Picture) (*Grid, error) {
 			best, bestScore, bestUnknown = g, s, unknown
 		}
 		return s >= enough && unknown == 0
+	}
+	if r.Memory != nil && r.Origin == nil {
+		if last := r.Memory.last.Load(); last != nil && slices.Contains(fonts, last.font) && try(last.font, last.origin) {
+			return best, nil
+		}
+		defer func() {
+			if err == nil {
+				r.Memory.last.Store(&place{g.Font, g.Origin})
+			}
+		}()
 	}
 	// NB: a grid with unknown cells may be in another font, which differs in a few characters.
 	for _, f := range fonts {

@@ -494,6 +494,40 @@ func TestOfFontsThatDifferInAFewCharactersTheOneWithoutUnknownCellsIsTaken(t *te
 	require.Equal(t, strings.ReplaceAll(line, "v", "\uFFFD"), g.Line(0))
 }
 
+func TestAMemoryIsTriedFirstAndForgottenWhenItNoLongerFits(t *testing.T) {
+	a, b := font(t, "ovmf"), font(t, "beacon")
+	fonts := []*text.Font{b, a}
+	var m text.Memory
+	r := text.Reader{Fonts: fonts, Memory: &m}
+	for range 2 {
+		for _, f := range []*text.Font{a, a, b} {
+			p := blank(640, 400, black)
+			write(p, f, image.Pt(5, 3), white, black, "some text", "with two lines")
+			g, err := r.Read(p)
+			require.NoError(t, err)
+			require.Equal(t, f.Name, g.Font.Name)
+			require.Contains(t, g.Text(), "with two lines")
+		}
+	}
+	// A font that is no longer looked for is not found, although it is remembered.
+	p := blank(640, 400, black)
+	write(p, b, image.Pt(5, 3), white, black, "some text")
+	_, err := text.Reader{Fonts: []*text.Font{a}, Memory: &m}.Read(p)
+	require.ErrorIs(t, err, text.ErrNoText)
+}
+
+// With a guest's many fonts.
+func BenchmarkReadAgainWithAMemory(b *testing.B) {
+	fonts := slices.Concat(slices.Repeat([]*text.Font{font(b, "beacon")}, 12), text.Fonts())
+	r := text.Reader{Fonts: fonts, Memory: new(text.Memory)}
+	p := ovmf(b)
+	for range b.N {
+		if _, err := r.Read(p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // The search looks only where something is drawn. A pixel in the last corner makes that everywhere.
 func TestTextIsFoundAtTheEdgesOfWhatIsDrawn(t *testing.T) {
 	f := font(t, "ovmf")

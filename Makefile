@@ -8,7 +8,7 @@ SAMPLES ?= 200
 LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help doctor clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -46,6 +46,9 @@ test: setup truthserver check ## everything, lanes required; results in artifact
 	$(MAKE) examples
 	SPICELANE_LANES=off scripts/test.sh race -race -timeout 10m ./...
 	scripts/check-fixtures.sh
+
+doctor: build ## what this host can run, and how to fix the rest
+	@bin/spicelane doctor
 
 lanes: build ## only the tests that boot machines
 	SPICELANE_LANES=require scripts/test.sh lanes -count 1 -timeout 15m ./harness/... ./cmd/...

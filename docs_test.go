@@ -24,7 +24,7 @@ func documents(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	pages := make(map[string]string)
-	for _, path := range append(paths, "README.md", "fixtures/guest/README.md") {
+	for _, path := range append(paths, "README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "fixtures/guest/README.md") {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -283,7 +283,7 @@ func TestTheDocumentsNameTargetsAndVariablesThatAreThere(t *testing.T) {
 	}
 	var source strings.Builder
 	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".sh") {
 			return err
 		}
 		b, err := os.ReadFile(path)

@@ -1,0 +1,338 @@
+package spicelane_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+)
+
+// A ciStep is a step of a workflow's job or of a composite action.
+type ciStep struct {
+	ID   string            `yaml:"id"`
+	Name string            `yaml:"name"`
+	If   string            `yaml:"if"`
+	Uses string            `yaml:"uses"`
+	Run  string            `yaml:"run"`
+	Env  map[string]string `yaml:"env"`
+	With map[string]any    `yaml:"with"`
+}
+
+// A ciFile is a workflow or an action, as far as the tests read it.
+type ciFile struct {
+	Permissions any `yaml:"permissions"`
+	Jobs        map[string]struct {
+		Uses  string         `yaml:"uses"`
+		With  map[string]any `yaml:"with"`
+		Steps []ciStep       `yaml:"steps"`
+	} `yaml:"jobs"`
+	Inputs map[string]any `yaml:"inputs"`
+	Runs   struct {
+		Steps []ciStep `yaml:"steps"`
+	} `yaml:"runs"`
+}
+
+var (
+	pinned    = regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40}$`)
+	makeRun   = regexp.MustCompile(`^make((?: [a-z0-9-]+)+)$`)
+	scriptRun = regexp.MustCompile(`^"?(?:\$GITHUB_ACTION_PATH/\.\./\.\./\.\./|\.spicelane/)?((?:scripts/[a-z0-9-]+\.sh)|\.ci/run)"?(?: [\w./"$-]+)*$`)
+)
+
+// wrongSteps returns what is wrong with the steps of a job: an action that is not pinned by its
+// commit, a run that is neither a make target nor a script, and an upload that no search for secrets
+// comes before.
+func wrongSteps(steps []ciStep, makefile string) []string {
+	var wrong []string
+	searched := ""
+	for _, s := range steps {
+		switch {
+		case strings.HasPrefix(s.Uses, "./"):
+		case s.Uses != "" && !pinned.MatchString(s.Uses):
+			wrong = append(wrong, s.Uses+" is not pinned by a commit")
+		}
+		run := strings.TrimSpace(s.Run)
+		if m := makeRun.FindStringSubmatch(run); m != nil {
+			for _, target := range strings.Fields(m[1]) {
+				if !regexp.MustCompile(`(?m)^` + target + `:`).MatchString(makefile) {
+					wrong = append(wrong, "there is no make target "+target)
+				}
+			}
+		} else if m := scriptRun.FindStringSubmatch(run); m != nil {
+			if st, err := os.Stat(m[1]); err != nil || st.Mode()&0o111 == 0 {
+				wrong = append(wrong, m[1]+" cannot be run")
+			}
+		} else if run != "" {
+			wrong = append(wrong, fmt.Sprintf("%q is neither a make target nor a script", run))
+		}
+		if strings.Contains(run, "scripts/secrets.sh") {
+			searched = s.ID
+		}
+		if strings.Contains(s.Uses, "upload-artifact@") && (searched == "" || !strings.Contains(s.If, "steps."+searched+".outcome == 'success'")) {
+			wrong = append(wrong, "an upload does not depend on the search for secrets")
+		}
+	}
+	return wrong
+}
+
+// readCI reads a workflow or an action.
+func readCI(t *testing.T, path string) ciFile {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f ciFile
+	if err := yaml.Unmarshal(b, &f); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return f
+}
+
+const actionFile = ".github/actions/lanes/action.yml"
+
+func TestWorkflowsRunTargetsAndScriptsAndPinnedActions(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(".github/workflows/*.yml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%d workflows, %v", len(files), err)
+	}
+	for _, path := range append(files, actionFile) {
+		f := readCI(t, path)
+		if path != actionFile && f.Permissions == nil {
+			t.Errorf("%s gives its jobs every permission", path)
+		}
+		jobs := [][]ciStep{f.Runs.Steps}
+		for _, job := range f.Jobs {
+			jobs = append(jobs, job.Steps)
+		}
+		for _, steps := range jobs {
+			for _, wrong := range wrongSteps(steps, string(makefile)) {
+				t.Errorf("%s: %s", path, wrong)
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(b), "pull_request_target") {
+			t.Errorf("%s runs a fork's code with this repository's rights", path)
+		}
+	}
+	sha := strings.Repeat("a", 40)
+	steps := []ciStep{
+		{Uses: "actions/checkout@v4"}, {Uses: "actions/upload-artifact@" + sha}, {Run: "curl x | sh"}, {Run: "make nothing check"},
+		{Run: "scripts/none.sh"}, {Run: "scripts/ci-kvm.sh; id"}, {Run: "scripts/ci-kvm.sh ${{ inputs.x }}"},
+		{Run: "scripts/secrets.sh artifacts", ID: "s"}, {Uses: "actions/upload-artifact@" + sha, If: "always()"},
+		{Uses: "actions/upload-artifact@" + sha, If: "always() && steps.s.outcome == 'success'"},
+		{Run: "make check"}, {Run: ".ci/run"}, {Uses: "./.spicelane/x"},
+	}
+	want := []string{
+		"actions/checkout@v4 is not pinned by a commit", "an upload does not depend on the search for secrets",
+		`"curl x | sh" is neither a make target nor a script`, "there is no make target nothing", "scripts/none.sh cannot be run",
+		`"scripts/ci-kvm.sh; id" is neither a make target nor a script`,
+		`"scripts/ci-kvm.sh ${{ inputs.x }}" is neither a make target nor a script`,
+		"an upload does not depend on the search for secrets",
+	}
+	if got := wrongSteps(steps, "check: ## words\n"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// inputs returns the inputs of the reusable workflow.
+func inputs(t *testing.T) map[string]any {
+	t.Helper()
+	b, err := os.ReadFile(".github/workflows/lanes.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f struct {
+		On map[string]struct {
+			Inputs map[string]any `yaml:"inputs"`
+		} `yaml:"on"`
+	}
+	if err := yaml.Unmarshal(b, &f); err != nil {
+		t.Fatal(err)
+	}
+	return f.On["workflow_call"].Inputs
+}
+
+func TestTheExamplesForOtherRepositoriesUseWhatIsThere(t *testing.T) {
+	known := inputs(t)
+	for _, path := range []string{"kerbside.yml", "ryll.yml", "guest-image.yml"} {
+		path = filepath.Join("examples/ci", path)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(b), "\n"); n > 13 {
+			t.Errorf("%s has %d lines", path, n)
+		}
+		for name, job := range readCI(t, path).Jobs {
+			if job.Uses != "spicelane/spicelane/.github/workflows/lanes.yml@main" {
+				t.Errorf("%s: job %s uses %s", path, name, job.Uses)
+			}
+			for input := range job.With {
+				if known[input] == nil {
+					t.Errorf("%s: the workflow has no input %s", path, input)
+				}
+			}
+		}
+	}
+	action := readCI(t, actionFile)
+	for _, s := range readCI(t, ".github/workflows/lanes.yml").Jobs["lanes"].Steps {
+		if s.Uses != "./.spicelane/.github/actions/lanes" {
+			continue
+		}
+		for input := range s.With {
+			if action.Inputs[input] == nil {
+				t.Errorf("the action has no input %s", input)
+			}
+		}
+	}
+	for _, path := range []string{"examples/ci/gitlab-ci.yml", "examples/ci/Jenkinsfile"} {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts := regexp.MustCompile(`\.spicelane/(scripts/[\w-]+\.sh)`).FindAllStringSubmatch(string(b), -1)
+		if len(scripts) != 2 {
+			t.Errorf("%s calls %d scripts, want ci-lanes.sh and secrets.sh", path, len(scripts))
+		}
+		for _, m := range scripts {
+			if _, err := os.Stat(m[1]); err != nil {
+				t.Errorf("%s: %v", path, err)
+			}
+		}
+	}
+}
+
+// secrets runs the search for secrets, changed by edit, and returns its exit status and its words.
+func secrets(t *testing.T, edit func(string) string, dirs ...string) (status int, words string) {
+	t.Helper()
+	b, err := os.ReadFile("scripts/secrets.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(t.TempDir(), "secrets.sh")
+	if err := os.WriteFile(script, []byte(edit(string(b))), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", append([]string{script}, dirs...)...)
+	out, _ := cmd.CombinedOutput()
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+func TestSecretsAreFoundBeforeTheyAreUploaded(t *testing.T) {
+	same := func(s string) string { return s }
+	dir := t.TempDir()
+	put := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	// What lanes leave that looks a little like a secret.
+	put("qemu.argv", "printf ticket | qemu -object secret,id=ticket,file=/dev/fd/4 -spice password-secret=ticket")
+	put("client.log", "the ticket: it was refused; token spent; Bearer token missing")
+	put("proxy-cert.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n")
+	if status, words := secrets(t, same, dir); status != 0 || words != "" {
+		t.Fatalf("nothing is secret here, but %d %s", status, words)
+	}
+	for kind, text := range map[string]string{
+		"private key":          "x\n-----BEGIN " + "PRIVATE KEY-----\n",
+		"virt-viewer password": "[virt-viewer]\npassword=" + "hunter2\n",
+		"ticket":               `{"ticket": "` + `abcdefgh1234"}`,
+		"bearer token":         "Authorization: Bearer " + "abcdefghijklmnopqrst",
+		"GitHub token":         "\x00\x01gho_" + strings.Repeat("A1", 18),
+		"access key":           "AKIA" + "IOSFODNN7EXAMPLE",
+	} {
+		path := put("deep/er/"+strings.ReplaceAll(kind, " ", "-"), text)
+		status, words := secrets(t, same, dir)
+		if status != 1 || !strings.Contains(words, path+": "+kind+"\n") {
+			t.Errorf("%s: %d %q", kind, status, words)
+		}
+		if strings.Contains(words, text) {
+			t.Errorf("%s: the secret itself is printed", kind)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The positive control: a search that finds less than what it planted is not trusted.
+	for _, broken := range [][2]string{
+		{"PRIVATE KEY-----\nvirt", "PUBLIC KEY-----\nvirt"}, {"(AKIA|ASIA)", "(BKIA)"}, {"grep -rlaE", "grep -rlIE"}, {"grep -rlaE", "true -rlaE"},
+	} {
+		edit := func(s string) string {
+			changed := strings.ReplaceAll(s, broken[0], broken[1])
+			if changed == s {
+				t.Fatalf("the script has no %q", broken[0])
+			}
+			return changed
+		}
+		if status, words := secrets(t, edit, dir); status != 2 || !strings.Contains(words, "broken") {
+			t.Errorf("with %q: %d %s", broken[1], status, words)
+		}
+	}
+	if status, _ := secrets(t, same); status != 2 {
+		t.Errorf("without a directory: %d", status)
+	}
+}
+
+// The steps of the action run as they stand, in another repository's directory.
+func TestTheStepsOfTheActionRunAsTheyStand(t *testing.T) {
+	if os.Getenv(qemu.EnvLanes) != "require" {
+		t.Skipf("the steps install packages and boot a lane: %s=require runs them", qemu.EnvLanes)
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := t.TempDir()
+	summary := filepath.Join(other, "summary.md")
+	ran := 0
+	for _, s := range readCI(t, actionFile).Runs.Steps {
+		if s.Run == "" {
+			continue
+		}
+		ran++
+		cmd := exec.Command("sh", "-e", "-c", s.Run)
+		cmd.Dir = other
+		cmd.Env = append(os.Environ(), "GITHUB_ACTION_PATH="+filepath.Join(here, filepath.Dir(actionFile)), "GITHUB_STEP_SUMMARY="+summary)
+		for name, value := range s.Env {
+			if strings.HasPrefix(value, "${{") {
+				value = "" // the default of each input
+			}
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", s.Name, err, out)
+		}
+	}
+	if ran != 3 {
+		t.Errorf("%d steps ran, want 3", ran)
+	}
+	for _, name := range []string{"doctor.txt", "screen.png", "lane/lane.html", "lane/serial.log", "lane/timeline.ndjson"} {
+		if st, err := os.Stat(filepath.Join(other, "spicelane-evidence", name)); err != nil || st.Size() == 0 {
+			t.Errorf("the evidence has no %s", name)
+		}
+	}
+	b, err := os.ReadFile(summary)
+	if err != nil || !strings.Contains(string(b), "PASS") {
+		t.Errorf("the job's summary is %q, %v", b, err)
+	}
+}

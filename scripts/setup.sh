@@ -30,6 +30,9 @@ want stunnel4 stunnel4
 # The libvirt source is tested against a libvirtd that the test starts itself.
 PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system
 want virsh libvirt-clients
+# The executor of plans for other hosts is tested against a real sshd in network namespaces.
+PATH=$PATH:/usr/sbin want sshd openssh-server
+PATH=$PATH:/usr/sbin want ip iproute2
 # What bench-proxy compares with.
 PATH=$PATH:/usr/sbin want haproxy haproxy
 PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream

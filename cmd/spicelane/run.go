@@ -363,7 +363,8 @@ func terminalSize(f *os.File) (width, height int) {
 
 // newRunCell makes the command that runs one attempt of a cell. An executor starts it.
 func newRunCell() *cobra.Command {
-	return &cobra.Command{
+	var slots int
+	cmd := &cobra.Command{
 		Use:    runner.WorkerCommand,
 		Short:  "Run one attempt of a cell; spicelane run starts it",
 		Long:   `Read the task of one attempt from the standard input, carry it out, and print what happens as JSON.`,
@@ -374,7 +375,30 @@ func newRunCell() *cobra.Command {
 			unix.CloseOnExec(runner.LockFD)
 			// A worker whose runner is gone ends its lanes before it ends.
 			signal.Ignore(syscall.SIGPIPE)
+			if slots > 0 {
+				release, err := runner.TakeSlot(cmd.Context(), slots)
+				if err != nil {
+					return err
+				}
+				defer release()
+			}
 			return worker.Run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().IntVar(&slots, "slots", 0, "wait for one of so many places of this host")
+	return cmd
+}
+
+// newHoldHost makes the command that keeps a host for one run. The ssh executor starts it.
+func newHoldHost() *cobra.Command {
+	return &cobra.Command{
+		Use:    runner.HoldCommand,
+		Short:  "Keep this host for one run; spicelane run starts it",
+		Long:   `Wait until no other run uses this host, and keep it until the standard input ends.`,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runner.Hold(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
 		},
 	}
 }

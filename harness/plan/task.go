@@ -39,6 +39,11 @@ type Task struct {
 	Restore   []TaskRestore     `json:"restore,omitempty"`
 	Artifacts []Artifact        `json:"artifacts,omitempty"`
 	Steps     []TaskStep        `json:"steps"`
+	// Heartbeat, if not 0, is how often the worker gets a sign of life from its runner. It ends
+	// everything when none comes.
+	Heartbeat time.Duration `json:"heartbeat,omitempty"`
+	// Files are the files and directories that the job needs, for executors on other hosts.
+	Files []string `json:"-"`
 	// Program is the identity of the built-in proxy and client.
 	Program string `json:"program,omitempty"`
 }
@@ -87,7 +92,7 @@ func (l *Loaded) Task(c *Cell) (*Task, error) {
 		return nil, &atError{c.Job.Pos, at + ".env", err}
 	}
 	t := &Task{
-		Cell: c.ID, Attempt: 1, Timeout: c.Job.Timeout, Dir: l.Dir, Secrets: l.resolved.secrets, Artifacts: c.Job.Artifacts,
+		Cell: c.ID, Attempt: 1, Timeout: c.Job.Timeout, Dir: l.Dir, Secrets: l.resolved.secrets, Artifacts: c.Job.Artifacts, Files: c.Job.Files,
 		Vars:  Vars{"matrix": c.vars, "plan": vars["plan"], "env": anyMap(public)},
 		Steps: make([]TaskStep, 0, len(jp.steps)),
 	}

@@ -756,6 +756,13 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 		if ferr != nil && a.Outcome == result.Success {
 			a = ptr(failed(ferr))
 		}
+		// What a host sent before it vanished was not cleaned there.
+		if _, cerr := r.Plan.Masker().Clean(out); cerr != nil && a.Outcome == result.Success {
+			a = ptr(failed(verdict.Classify("", cerr)))
+		}
+		if a.Evidence == nil {
+			a.Evidence, _ = worker.ListEvidence(out)
+		}
 	}
 	if w.Host != "" {
 		a.Worker = w.Host
@@ -799,20 +806,29 @@ func (r *run) converse(ctx context.Context, c *cell, w *Worker, t *plan.Task, lo
 	go func() {
 		defer close(joined)
 		_, _ = w.In.Write(append(b, '\n')) // a worker that is gone has no last event
-		select {
-		case <-cancel:
-			_, _ = w.In.Write([]byte("{}\n"))
-		case <-over:
-		case <-ctx.Done():
+		var beat <-chan time.Time
+		if t.Heartbeat > 0 {
+			tick := time.NewTicker(t.Heartbeat)
+			defer tick.Stop()
+			beat = tick.C
 		}
-		select {
-		case <-over:
-		case <-ctx.Done():
-			_ = w.In.Close()
+		for {
 			select {
+			case <-cancel:
+				cancel = nil
+				_, _ = w.In.Write([]byte(`{"cancel":true}` + "\n"))
+			case <-beat:
+				_, _ = w.In.Write([]byte("{}\n"))
 			case <-over:
-			case <-time.After(cancelGrace):
-				w.Kill()
+				return
+			case <-ctx.Done():
+				_ = w.In.Close()
+				select {
+				case <-over:
+				case <-time.After(cancelGrace):
+					w.Kill()
+				}
+				return
 			}
 		}
 	}()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,11 +36,30 @@ func TestMain(m *testing.M) {
 	headless.Main()
 	if len(os.Args) > 1 && os.Args[1] == runner.WorkerCommand {
 		unix.CloseOnExec(runner.LockFD)
+		if len(os.Args) == 4 && os.Args[2] == "--slots" {
+			n, err := strconv.Atoi(os.Args[3])
+			if err == nil {
+				_, err = runner.TakeSlot(context.Background(), n)
+			}
+			if err != nil {
+				panic(err)
+			}
+		}
 		if err := worker.Run(context.Background(), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(verdict.Of(err).ExitCode())
 		}
 		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == runner.HoldCommand {
+		if err := runner.Hold(context.Background(), os.Stdin, os.Stdout); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "doctor" {
+		fmt.Println("QEMU is missing")
+		os.Exit(3)
 	}
 	if dir := os.Getenv("RUNNER_TEST_DIR"); dir != "" {
 		l, err := plan.Load(context.Background(), "plan.yaml", plan.Options{})
@@ -274,6 +294,8 @@ jobs:
 	pid, err := os.ReadFile("pid")
 	require.NoError(t, err)
 	require.NoDirExists(t, filepath.Join("/proc", strings.TrimSpace(string(pid))), "nothing is left running")
+	// A power cut leaves what the attempt had written.
+	require.NoError(t, os.MkdirAll("run/cells/long/1/work/left", 0o700))
 	require.NoError(t, os.WriteFile("go", nil, 0o600))
 	r, err := runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run"})
 	require.NoError(t, err)

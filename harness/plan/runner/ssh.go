@@ -1,12 +1,618 @@
 package runner
 
 import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/user"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/kballard/go-shellquote"
+	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-func newSSH(plan.Executor, *plan.Loaded, string) (Executor, error) {
-	return nil, &verdict.Error{Verdict: verdict.Harness, Err: errors.New("ssh")}
+// The times of a connection to another host.
+const (
+	dialTimeout = 15 * time.Second
+	// A host that does not answer for aliveInterval*aliveMisses has vanished.
+	aliveInterval = 2 * time.Second
+	aliveMisses   = 5
+	// syncInterval is how often the small files of a running attempt are brought here, so that they
+	// are there if the host vanishes.
+	syncInterval = 2 * time.Second
+	syncBytes    = 1 << 20
+)
+
+// remoteCache is the directory on other hosts, below the user's home, for programs and files by their
+// content, and for locks.
+const remoteCache = ".cache/spicelane/cells"
+
+// HoldCommand is the command of this program that holds a host for one run.
+const HoldCommand = "hold-host"
+
+// An sshExecutor runs workers on other hosts. It copies this program there, by its hash.
+type sshExecutor struct {
+	def        plan.Executor
+	dir        string // the plan's directory
+	executable string
+	config     *ssh.ClientConfig
+	hosts      []*sshHost
+	places     chan *sshHost // one for each cell that may run
+
+	// taking takes the hosts in the mode dedicated, once.
+	taking sync.Once
+}
+
+type sshHost struct {
+	address string
+	cells   int
+
+	mu     sync.Mutex
+	ready  bool
+	binary string // the program's path there
+
+	holder *ssh.Client // holds the host in the mode dedicated
+	taken  error       // why it could not be taken; set before anything runs
+}
+
+func hostError(address string, err error, hint string) error {
+	return &verdict.Error{Verdict: verdict.Host, Op: address, Err: err, Hint: hint}
+}
+
+// newSSH makes the executor; it connects to nothing.
+func newSSH(def plan.Executor, l *plan.Loaded, executable string) (Executor, error) {
+	e := &sshExecutor{def: def, dir: l.Dir, executable: executable}
+	wrong := func(err error) error { return &verdict.Error{Verdict: verdict.Harness, Op: "executor", Err: err} }
+	abs := func(p string) string {
+		if rest, ok := strings.CutPrefix(p, "~/"); ok {
+			home, _ := os.UserHomeDir()
+			return filepath.Join(home, rest)
+		}
+		if !filepath.IsAbs(p) {
+			return filepath.Join(l.Dir, p)
+		}
+		return p
+	}
+	known := def.KnownHosts
+	if known == "" {
+		known = "~/.ssh/known_hosts"
+	}
+	check, err := knownhosts.New(abs(known))
+	if err != nil {
+		return nil, wrong(fmt.Errorf("known-hosts: %w", err))
+	}
+	name := def.User
+	if name == "" {
+		u, err := user.Current()
+		if err != nil {
+			return nil, wrong(err)
+		}
+		name = u.Username
+	}
+	var auth []ssh.AuthMethod
+	if def.Identity != "" {
+		b, err := os.ReadFile(abs(def.Identity))
+		if err != nil {
+			return nil, wrong(err)
+		}
+		key, err := ssh.ParsePrivateKey(b)
+		if err != nil {
+			return nil, wrong(fmt.Errorf("identity: %w", err))
+		}
+		auth = append(auth, ssh.PublicKeys(key))
+	} else if socket := os.Getenv("SSH_AUTH_SOCK"); socket != "" {
+		auth = append(auth, ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
+			conn, err := net.Dial("unix", socket)
+			if err != nil {
+				return nil, err
+			}
+			return agent.NewClient(conn).Signers()
+		}))
+	}
+	e.config = &ssh.ClientConfig{User: name, Auth: auth, HostKeyCallback: check, Timeout: dialTimeout}
+	total := 0
+	for _, h := range def.Hosts {
+		host := &sshHost{address: h.Address, cells: max(h.Cells, 1)}
+		if _, _, err := net.SplitHostPort(h.Address); err != nil {
+			host.address = net.JoinHostPort(h.Address, "22")
+		}
+		e.hosts = append(e.hosts, host)
+		total += host.cells
+	}
+	e.places = make(chan *sshHost, total)
+	for i := 0; len(e.places) < total; i++ {
+		for _, h := range e.hosts { // the first cells go to different hosts
+			if i < h.cells {
+				e.places <- h
+			}
+		}
+	}
+	return e, nil
+}
+
+func (e *sshExecutor) Capacity() int { return cap(e.places) }
+
+func (e *sshExecutor) Close() error {
+	e.taking.Do(func() {}) // wait until nothing is being taken
+	for _, h := range e.hosts {
+		if h.holder != nil {
+			_ = h.holder.Close()
+		}
+	}
+	return nil
+}
+
+// dial connects to a host and checks its key.
+func (e *sshExecutor) dial(ctx context.Context, h *sshHost) (*ssh.Client, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	conn, err := d.DialContext(ctx, "tcp", h.address)
+	if err != nil {
+		return nil, hostError(h.address, err, "is the host up, and does it run sshd?")
+	}
+	_ = conn.SetDeadline(time.Now().Add(dialTimeout))
+	c, chans, reqs, err := ssh.NewClientConn(conn, h.address, e.config)
+	if err != nil {
+		_ = conn.Close()
+		var key *knownhosts.KeyError
+		switch {
+		case errors.As(err, &key) && len(key.Want) > 0:
+			return nil, hostError(h.address, err, "the host has another key than the one in known-hosts: it may be another host")
+		case errors.As(err, &key):
+			return nil, hostError(h.address, err, "the host's key is not in known-hosts: add it with ssh-keyscan, and compare it")
+		}
+		return nil, hostError(h.address, err, "")
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return ssh.NewClient(c, chans, reqs), nil
+}
+
+// command runs a command and returns its output.
+func command(c *ssh.Client, line string) (string, error) {
+	s, err := c.NewSession()
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	var out, stderr bytes.Buffer
+	s.Stdout, s.Stderr = &out, &stderr
+	if err := s.Run(line); err != nil {
+		said := strings.TrimSpace(stderr.String())
+		if i := strings.LastIndexByte(said, '\n'); i >= 0 {
+			said = said[i+1:]
+		}
+		return out.String(), fmt.Errorf("%w: %s", err, said)
+	}
+	return out.String(), nil
+}
+
+// prepare brings this program to a host and asks its doctor, once a run.
+func (e *sshExecutor) prepare(h *sshHost, c *ssh.Client, files *sftp.Client) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ready {
+		return nil
+	}
+	home, err := files.Getwd()
+	if err != nil {
+		return hostError(h.address, err, "")
+	}
+	cache := path.Join(home, remoteCache)
+	if h.binary, err = putByContent(files, e.executable, cache); err != nil {
+		return hostError(h.address, err, "this program could not be copied there")
+	}
+	if e.def.Doctor != "off" {
+		if out, err := command(c, shellquote.Join(h.binary, "doctor")); err != nil {
+			lines := strings.Split(strings.TrimSpace(out), "\n")
+			return hostError(h.address, fmt.Errorf("spicelane doctor: %w", err), strings.Join(lines[max(0, len(lines)-3):], "; "))
+		}
+	}
+	h.ready = true
+	return nil
+}
+
+// takeAll takes all hosts for this run alone. Each run takes them in the order of their addresses:
+// two runs that each hold a host that the other one waits for would wait for ever. A host that cannot
+// be taken in its turn is not used.
+func (e *sshExecutor) takeAll(ctx context.Context) {
+	hosts := slices.SortedFunc(slices.Values(e.hosts), func(a, b *sshHost) int { return strings.Compare(a.address, b.address) })
+	for _, h := range hosts {
+		h.taken = func() error {
+			c, err := e.dial(ctx, h)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			files, err := sftp.NewClient(c)
+			if err != nil {
+				return hostError(h.address, err, "does its sshd offer sftp?")
+			}
+			defer files.Close()
+			if err := e.prepare(h, c, files); err != nil {
+				return err
+			}
+			h.holder, err = e.hold(ctx, h)
+			return err
+		}()
+	}
+}
+
+// hold takes a host for this run alone. It waits until no other run uses it.
+func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error) {
+	c, err := e.dial(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	s, err := c.NewSession()
+	if err == nil {
+		var in io.WriteCloser
+		var out io.Reader
+		if in, err = s.StdinPipe(); err == nil {
+			out, err = s.StdoutPipe()
+		}
+		if err == nil {
+			err = s.Start(shellquote.Join(h.binary, HoldCommand))
+		}
+		if err == nil {
+			_, err = io.ReadFull(out, make([]byte, len(held)))
+		}
+		_ = in // it stays open as long as the connection
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, hostError(h.address, fmt.Errorf("take the host: %w", err), "")
+	}
+	return c, nil
+}
+
+// putByContent copies a file into the cache of a host, unless it is there, and returns its path.
+func putByContent(files *sftp.Client, file, cache string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return "", err
+	}
+	dir := path.Join(cache, hex.EncodeToString(hash.Sum(nil)))
+	to := path.Join(dir, filepath.Base(file))
+	if there, err := files.Stat(to); err == nil && there.Size() == info.Size() {
+		return to, nil
+	}
+	if err := files.MkdirAll(dir); err != nil {
+		return "", err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	// It gets its name when it is complete: another run may look for it at the same time.
+	tmp := to + "." + token()
+	out, err := files.Create(tmp)
+	if err != nil {
+		return "", err
+	}
+	_, err = out.ReadFrom(f)
+	err = errors.Join(err, out.Chmod(info.Mode().Perm()), out.Close())
+	if err == nil {
+		err = files.PosixRename(tmp, to)
+	}
+	if err != nil {
+		_ = files.Remove(tmp)
+		return "", err
+	}
+	return to, nil
+}
+
+func token() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// Start implements Executor.
+func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err error) {
+	var h *sshHost
+	select {
+	case h = <-e.places:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	var undo []func()
+	defer func() {
+		if err != nil {
+			for i := range undo {
+				undo[len(undo)-1-i]()
+			}
+		}
+	}()
+	undo = append(undo, func() { e.places <- h })
+	if e.def.Mode == "dedicated" {
+		e.taking.Do(func() { e.takeAll(ctx) })
+		if h.taken != nil {
+			return nil, h.taken
+		}
+	}
+	c, err := e.dial(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	undo = append(undo, func() { _ = c.Close() })
+	stopDial := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stopDial()
+	files, err := sftp.NewClient(c)
+	if err != nil {
+		return nil, hostError(h.address, err, "does its sshd offer sftp?")
+	}
+	undo = append(undo, func() { _ = files.Close() })
+	if err := e.prepare(h, c, files); err != nil {
+		return nil, err
+	}
+	t.Heartbeat = aliveInterval
+	local := t.Out
+	base := "/tmp/spicelane-cell-" + token()
+	if err := e.send(c, files, base, t); err != nil {
+		return nil, hostError(h.address, err, "the cell's files could not be copied there")
+	}
+	s, err := c.NewSession()
+	if err != nil {
+		return nil, hostError(h.address, err, "")
+	}
+	in, err := s.StdinPipe()
+	if err != nil {
+		return nil, hostError(h.address, err, "")
+	}
+	out, err := s.StdoutPipe()
+	if err != nil {
+		return nil, hostError(h.address, err, "")
+	}
+	said := &tail{}
+	s.Stderr = said
+	argv := []string{h.binary, WorkerCommand}
+	if e.def.Mode != "dedicated" {
+		argv = append(argv, "--slots", strconv.Itoa(h.cells))
+	}
+	if err := s.Start("cd " + shellquote.Join(t.Dir) + " && exec " + shellquote.Join(argv...)); err != nil {
+		return nil, hostError(h.address, err, "")
+	}
+	alive, gone := context.WithCancel(context.Background())
+	var watchers sync.WaitGroup
+	watchers.Go(func() { watchAlive(alive, c) })
+	watchers.Go(func() { keepFetching(alive, files, t.Out, local) })
+	return &Worker{
+		In: in, Out: out, Host: h.address,
+		Wait: func() error {
+			err := s.Wait()
+			gone()
+			watchers.Wait()
+			var exit *ssh.ExitError
+			switch {
+			case err == nil:
+				return nil
+			case errors.As(err, &exit):
+				return hostError(h.address, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(said.b))), "")
+			}
+			return hostError(h.address, fmt.Errorf("the host has vanished: %w", err), "what it had sent until then is kept")
+		},
+		Kill: func() { _ = c.Close() },
+		Fetch: func(ctx context.Context) error {
+			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+			defer stop()
+			if err := fetch(files, t.Out, local, false); err != nil {
+				return hostError(h.address, fmt.Errorf("bring the evidence here: %w", err), "")
+			}
+			_ = files.RemoveAll(base)
+			return nil
+		},
+		Release: func() {
+			gone()
+			watchers.Wait()
+			_ = files.Close()
+			_ = c.Close()
+			e.places <- h
+		},
+	}, nil
+}
+
+// watchAlive closes a connection whose other end does not answer.
+func watchAlive(ctx context.Context, c *ssh.Client) {
+	tick := time.NewTicker(aliveInterval)
+	defer tick.Stop()
+	answers := make(chan error, 1)
+	misses, asked := 0, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-answers:
+			if err != nil {
+				_ = c.Close()
+				return
+			}
+			misses, asked = 0, false
+		case <-tick.C:
+			if misses++; misses > aliveMisses {
+				_ = c.Close() // this also ends the request that is not answered
+				return
+			}
+			if !asked {
+				asked = true
+				go func() {
+					_, _, err := c.SendRequest("keepalive@openssh.com", true, nil)
+					answers <- err
+				}()
+			}
+		}
+	}
+}
+
+// send makes the directories of a cell on a host, copies the files that it needs, and sets the paths
+// of the task to them.
+func (e *sshExecutor) send(c *ssh.Client, files *sftp.Client, base string, t *plan.Task) error {
+	if err := files.Mkdir(base); err != nil {
+		return err
+	}
+	if err := files.Chmod(base, 0o700); err != nil {
+		return err
+	}
+	home, err := files.Getwd()
+	if err != nil {
+		return err
+	}
+	// The stage has links into the cache. A step may write to its files, so it gets copies.
+	cache, stage := path.Join(home, remoteCache), path.Join(base, "stage")
+	for _, d := range []string{path.Join(stage, "plan"), path.Join(base, "out")} {
+		if err := files.MkdirAll(d); err != nil {
+			return err
+		}
+	}
+	needs := append([]string{}, t.Files...)
+	for i := range t.Steps {
+		if l := t.Steps[i].Lane; l != nil {
+			needs = append(needs, plan.LaneFiles(l)...)
+		}
+	}
+	for _, f := range needs {
+		if !filepath.IsAbs(f) {
+			f = filepath.Join(e.dir, f)
+		}
+		rel, err := filepath.Rel(e.dir, f)
+		if err != nil || !filepath.IsLocal(rel) {
+			return fmt.Errorf("%s is not below the plan's directory, and only that is copied to other hosts", f)
+		}
+		if err := putTree(files, f, path.Join(stage, "plan", filepath.ToSlash(rel)), cache); err != nil {
+			return err
+		}
+	}
+	for i := range t.Restore {
+		to := path.Join("restore", strconv.Itoa(i))
+		if err := putTree(files, t.Restore[i].From, path.Join(stage, to), cache); err != nil {
+			return err
+		}
+		t.Restore[i].From = path.Join(base, to)
+	}
+	if _, err := command(c, shellquote.Join("cp", "-rL", stage+"/.", base)); err != nil {
+		return err
+	}
+	t.Dir, t.Out = path.Join(base, "plan"), path.Join(base, "out")
+	return nil
+}
+
+// putTree copies a file or a directory to a host. Equal files are sent once, and linked.
+func putTree(files *sftp.Client, from, to, cache string) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		dest := path.Join(to, filepath.ToSlash(rel))
+		switch {
+		case d.IsDir():
+			return files.MkdirAll(dest)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		if err := files.MkdirAll(path.Dir(dest)); err != nil {
+			return err
+		}
+		cached, err := putByContent(files, p, cache)
+		if err != nil {
+			return err
+		}
+		_ = files.Remove(dest) // two steps may need it
+		return files.Symlink(cached, dest)
+	})
+}
+
+// keepFetching brings the small files of a running attempt here, again and again.
+func keepFetching(ctx context.Context, files *sftp.Client, from, to string) {
+	tick := time.NewTicker(syncInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if fetch(files, from, to, true) != nil {
+				return // the end of the attempt reports it
+			}
+		}
+	}
+}
+
+// fetch copies the files of an attempt here, without its log, which the runner writes. With small, it
+// leaves out large files and those that have not changed their size.
+func fetch(files *sftp.Client, from, to string, small bool) error {
+	for w := files.Walk(from); w.Step(); {
+		if err := w.Err(); err != nil {
+			if small && errors.Is(err, fs.ErrNotExist) {
+				continue // it was removed meanwhile
+			}
+			return err
+		}
+		info := w.Stat()
+		rel, err := filepath.Rel(from, w.Path())
+		if err != nil || rel == LogFile || !info.Mode().IsRegular() || !filepath.IsLocal(rel) {
+			continue
+		}
+		dest := filepath.Join(to, rel)
+		if small {
+			if here, err := os.Stat(dest); info.Size() > syncBytes || err == nil && here.Size() == info.Size() {
+				continue
+			}
+		}
+		if err := get(files, w.Path(), dest, info.Mode().Perm()); err != nil {
+			if small && errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+func get(files *sftp.Client, from, to string, mode fs.FileMode) error {
+	in, err := files.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode|0o600)
+	if err != nil {
+		return err
+	}
+	_, err = in.WriteTo(out)
+	return errors.Join(err, out.Close())
 }

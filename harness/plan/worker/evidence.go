@@ -83,7 +83,7 @@ func (w *worker) finish() {
 		// NB: evidence that may have a secret must not stay.
 		w.fail(verdict.Classify("", errors.Join(err, os.RemoveAll(w.task.Out))))
 	}
-	evidence, err := listEvidence(w.task.Out)
+	evidence, err := ListEvidence(w.task.Out)
 	if err != nil {
 		w.fail(verdict.Classify("list the evidence", err))
 	}
@@ -93,8 +93,8 @@ func (w *worker) finish() {
 	}
 }
 
-// listEvidence returns the files of an attempt's directory, with paths relative to it.
-func listEvidence(dir string) ([]result.Evidence, error) {
+// ListEvidence returns the files of an attempt's directory, with paths relative to it.
+func ListEvidence(dir string) ([]result.Evidence, error) {
 	var all []result.Evidence
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && path == dir {

@@ -7,8 +7,8 @@
 // starts it with "spicelane run-cell" through an executor. So every executor has to do the same few
 // things: start a program, pass on its input and output, and bring files back.
 //
-// A second line of the input cancels the attempt: the running step ends, and the steps whose
-// conditions say so still run. The end of the input ends everything at once. A worker whose runner was
+// A [Command] in the input cancels the attempt: the running step ends, and the steps whose conditions
+// say so still run. The end of the input ends everything at once. A worker whose runner was
 // killed therefore leaves nothing behind.
 //
 // All output is masked here, before it leaves the process, and so are all files below the attempt's
@@ -118,14 +118,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer stop(nil)
 	soft, cancel := context.WithCancelCause(hard)
 	defer cancel(nil)
-	go func() {
-		// Each of these reads ends with the runner's process, at the latest.
-		if _, err := lines.ReadBytes('\n'); err == nil {
-			cancel(errCancelled)
-			_, _ = lines.ReadBytes('\n')
-		}
-		stop(errCancelled)
-	}()
+	go obey(lines, t.Heartbeat, func() { cancel(errCancelled) }, func() { stop(errCancelled) })
 	var mu sync.Mutex
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -143,6 +136,33 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	w.run(soft)
 	w.emit(Event{End: &w.end})
 	return nil
+}
+
+// A Command is a line of a worker's input, after its task. An empty one is a sign of life.
+type Command struct {
+	Cancel bool `json:"cancel,omitempty"`
+}
+
+// obey reads commands until the input ends, and then stops everything. With a heartbeat it also does
+// so when no line has come for four of them: the runner's host may have vanished, and the connection
+// would not tell for hours. Its reads end with the runner's process or with this one.
+func obey(in *bufio.Reader, heartbeat time.Duration, cancel, stop func()) {
+	silence := time.AfterFunc(1<<62, stop)
+	for {
+		if heartbeat > 0 {
+			silence.Reset(4 * heartbeat)
+		}
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			silence.Stop()
+			stop()
+			return
+		}
+		var c Command
+		if json.Unmarshal(line, &c) == nil && c.Cancel {
+			cancel()
+		}
+	}
 }
 
 // run carries out the steps and fills w.end.

@@ -175,7 +175,8 @@ func (p *Proxy) getHealth(w http.ResponseWriter, r *http.Request) {
 	_, err := p.cfg.Consoles.Consoles(ctx)
 	failed, ok := failedSources(err)
 	if !ok {
-		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", err.Error())
+		// Anybody may ask here, and an error names hosts, files and users.
+		writeError(w, http.StatusServiceUnavailable, "sources_unavailable", "no source of consoles answers; GET /consoles, with the API token, says why")
 		return
 	}
 	answer := map[string]any{"status": "ok"}

@@ -75,6 +75,7 @@ The page is served until the command is interrupted.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "loopback `ADDR` to serve on")
 	f.DurationVar(&cfg.LinkLifetime, "link-lifetime", webconsole.DefaultLinkLifetime, "how long a link may stay unused")
+	f.StringVar(&cfg.Needles, "needles", needleDir, "the `DIRECTORY` where the page keeps reference images; empty for none")
 	f.BoolVar(&asJSON, "json", false, "print the link as JSON")
 	return cmd
 }

@@ -7,5 +7,4 @@ const MaxRequest = maxRequest
 var (
 	PictureMessage = pictureMessage
 	IsMakeCode     = isMakeCode
-	Page           = page
 )

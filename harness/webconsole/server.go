@@ -58,6 +58,9 @@ type Config struct {
 	// LinkLifetime is how long a link may stay unused. Default:
 	// DefaultLinkLifetime.
 	LinkLifetime time.Duration
+	// Needles is the directory where the page keeps reference images; empty means that it makes
+	// none.
+	Needles string
 	// Logger gets connections and problems; nil discards them. Tokens and typed text are never
 	// logged.
 	Logger *slog.Logger
@@ -119,6 +122,8 @@ func Start(cfg Config) (*Server, error) {
 	mux.HandleFunc("GET /{$}", s.servePage)
 	mux.HandleFunc("POST /login", s.login)
 	mux.Handle("GET /ws", s.guarded(s.serveSocket))
+	mux.Handle("GET /reference", s.guarded(s.referenceDir))
+	mux.Handle("POST /reference", s.guarded(s.keepReference))
 	mux.Handle("GET /screenshot.png", s.guarded(s.screenshot))
 	s.http = &http.Server{
 		Handler:           s.onlyHere(mux),
@@ -199,7 +204,7 @@ func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", fmt.Sprintf("default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "+
 		"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'", nonce, nonce))
-	_, _ = io.WriteString(w, strings.ReplaceAll(page, "{{nonce}}", nonce))
+	_, _ = io.WriteString(w, strings.ReplaceAll(withReference(page), "{{nonce}}", nonce))
 }
 
 // cookieName returns a name that contains the port, because the ports of one host share cookies.

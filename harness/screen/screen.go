@@ -167,7 +167,7 @@ func (m *TextMatcher) Match(p *pixmap.Picture) (hit text.Hit, ok bool, saw strin
 func readAgain(r text.Reader, known *text.Grid, p *pixmap.Picture) (*text.Grid, error) {
 	if known != nil {
 		g, err := text.Reader{Fonts: []*text.Font{known.Font}, Origin: &known.Origin}.Read(p)
-		if err == nil && g.UnknownCells() <= known.UnknownCells() {
+		if err == nil && g.Misfits() <= known.Misfits() {
 			return g, nil
 		}
 	}

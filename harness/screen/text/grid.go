@@ -81,6 +81,17 @@ func (g *Grid) UnknownCells() (n int) {
 	return n
 }
 
+// Misfits returns the number of cells that equal no glyph, also if a cursor hides some rows: a grid
+// in another font or place has many. A cell under a cursor may be unknown and is none.
+func (g *Grid) Misfits() (n int) {
+	for _, c := range g.cells {
+		if c.Rune == Unknown && !c.Cursor {
+			n++
+		}
+	}
+	return n
+}
+
 // Cursor returns the cell that a cursor underlines.
 func (g *Grid) Cursor() (col, row int, ok bool) {
 	i := slices.IndexFunc(g.cells, func(c Cell) bool { return c.Cursor })
@@ -100,7 +111,8 @@ type Hit struct {
 
 // Find returns the matches of a pattern, line by line. Region is the pixels within which its cells
 // must be; empty means everywhere. The pattern sees only what is within it: ^ and $ are its edges. A line
-// ends with its last character, or with spaces behind that if the pattern needs some.
+// ends with its last character, or with spaces behind that if the pattern needs some. If the last
+// cell has a cursor and may be empty, it is taken for empty: it is where the next character comes.
 func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	var hits []Hit
 	for row := range g.Rows {
@@ -119,6 +131,13 @@ func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 		runes := make([]rune, to-from)
 		for i := range runes {
 			runes[i] = g.At(from+i, row).Rune
+		}
+		last := len(runes) - 1
+		for last > 0 && runes[last] == ' ' {
+			last--
+		}
+		if c := g.At(from+last, row); c.Cursor && c.Rune == Unknown && slices.Contains(c.Also, ' ') {
+			runes[last] = ' '
 		}
 		all := string(runes)
 		line := strings.TrimRight(all, " ")

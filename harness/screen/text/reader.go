@@ -76,7 +76,7 @@ func (r Reader) Read(p *pixmap.Picture) (g *Grid, err error) {
 	bestScore, bestUnknown := 0, 0
 	try := func(f *Font, at image.Point) (whole bool) {
 		g := read(p, f, at)
-		s, unknown := g.score(), g.UnknownCells()
+		s, unknown := g.score(), g.Misfits()
 		if s > bestScore || s == bestScore && unknown < bestUnknown {
 			best, bestScore, bestUnknown = g, s, unknown
 		}

@@ -599,6 +599,24 @@ func TestACursorUnderACharacterLeavesItReadableAndTwoAreNone(t *testing.T) {
 	g, err = text.Reader{}.Read(p)
 	require.NoError(t, err)
 	require.Equal(t, text.Cell{Rune: text.Unknown, Also: []rune{' ', '_', '¸'}, FG: white, BG: black, Cursor: true}, g.At(7, 0))
+	require.Equal(t, 1, g.UnknownCells())
+	require.Zero(t, g.Misfits())
+	// At the end of a line it is taken for the place behind the text; within one it stays unknown.
+	prompt := regexp.MustCompile("Shell> $")
+	require.Len(t, g.Find(prompt, image.Rectangle{}), 1)
+	write(p, f, image.Pt(8*8, 0), white, black, "x")
+	g, err = text.Reader{}.Read(p)
+	require.NoError(t, err)
+	require.Empty(t, g.Find(prompt, image.Rectangle{}))
+	require.Empty(t, g.Find(regexp.MustCompile("Shell>  x"), image.Rectangle{}))
+	// A cell that equals no glyph is not the end of a line, and a misfit.
+	p = blank(400, 300, black)
+	write(p, f, image.Pt(0, 0), white, black, "Shell> ")
+	set(p, 7*8+3, 3, white)
+	g, err = text.Reader{}.Read(p)
+	require.NoError(t, err)
+	require.Empty(t, g.Find(prompt, image.Rectangle{}))
+	require.Equal(t, 1, g.Misfits())
 }
 
 // psf makes a font file of each version.

@@ -2,10 +2,12 @@ package harness
 
 import (
 	"context"
+	"image"
 	"time"
 
 	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/witness"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -54,6 +56,16 @@ func SoftFailures(says string) string {
 		scan.look(line) // each is noted once
 	}
 	return w.softSince(time.Time{})
+}
+
+// Arbitrate asks what counts if a picture of the client differs from one of QEMU: diff, or what a
+// screendump says. watched tells whether the latter came from QEMU's D-Bus display.
+func Arbitrate(ctx context.Context, l *Lane, client *image.NRGBA, watched bool, diff string) (string, error) {
+	c := comparison{lane: l, client: client}
+	if watched {
+		c.screen = &dbusdisplay.Display{} // it is not asked
+	}
+	return c.arbitrate(ctx, diff)
 }
 
 // A Defect is a proxy or a client that is wrong.

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	headless.Main()
-	os.Exit(m.Run())
+	os.Exit(lanetest.Count(m).Run())
 }
 
 // moments returns when things of a kind happened to a lane.

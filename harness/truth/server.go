@@ -285,6 +285,9 @@ func (s *Server) Err() error {
 
 // Picture returns the primary surface as the server has drawn it.
 func (s *Server) Picture() (*image.NRGBA, error) {
+	if s.mem == nil {
+		return nil, s.broken // it is closed
+	}
 	p, ok := s.surfaces[0]
 	if !ok {
 		return nil, errors.New("truth: there is no primary surface")

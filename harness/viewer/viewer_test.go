@@ -8,14 +8,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { lanetest.Main(m) }
 
 func TestDamageCoversWhatChanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

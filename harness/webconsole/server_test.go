@@ -17,14 +17,14 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { lanetest.Main(m) }
 
 // serve serves a lane of which only the directory is left.
 func serve(t *testing.T, cfg webconsole.Config) *webconsole.Server {

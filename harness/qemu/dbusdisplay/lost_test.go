@@ -1,0 +1,69 @@
+package dbusdisplay_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/serial"
+)
+
+// TestAListenerThatIsLostIsReplacedAndMissesNothing cuts the connection over which QEMU reports changes.
+// What is painted while there is none must be in the next picture.
+func TestAListenerThatIsLostIsReplacedAndMissesNothing(t *testing.T) {
+	switch d := qemu.Gate(t.Context(), os.Getenv); d.Action {
+	case qemu.Skip:
+		t.Skip(d.Reason)
+	case qemu.Fail:
+		t.Fatal(d.Reason)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "dbus") // short enough for a socket's path
+	require.NoError(t, err)
+	defer os.RemoveAll(dir)
+	sector, err := os.ReadFile("../testdata/echo.bin")
+	require.NoError(t, err)
+	disk := filepath.Join(dir, "echo.img")
+	require.NoError(t, os.WriteFile(disk, append(sector, make([]byte, 1<<20-len(sector))...), 0o600))
+	cfg, err := qemu.Prepare(ctx, qemu.Config{Dir: dir, Image: disk, BIOS: true, Accel: qemu.TCG, Display: qemu.Std, MemoryMiB: 64})
+	require.NoError(t, err)
+	m, err := qemu.Start(ctx, cfg)
+	require.NoError(t, err)
+	defer m.Close()
+	_, err = m.AwaitBoot(ctx, serial.Contains("READY"))
+	require.NoError(t, err)
+	d, release, err := m.Display(ctx)
+	if os.Getenv("SPICELANE_LANES") != "require" && err != nil {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	defer release()
+
+	for range 3 {
+		before, err := d.Picture(ctx)
+		require.NoError(t, err)
+		require.NoError(t, d.CutListener())
+		require.NoError(t, m.Reset(ctx)) // the firmware clears the screen and writes on it again
+		after, err := d.Await(ctx, before.Changes)
+		require.NoError(t, err)
+		require.Greater(t, after.Scanouts, before.Scanouts, "the new listener gets the whole surface")
+	}
+	require.NoError(t, m.Pause(ctx))
+	for {
+		p, err := d.Picture(ctx)
+		require.NoError(t, err)
+		want, err := m.Screenshot(ctx)
+		require.NoError(t, err)
+		if want.Rect.Size() == p.Rect.Size() && string(want.Pix) == string(p.Pix) {
+			break
+		}
+		_, err = d.Await(ctx, p.Changes) // QEMU has painted more
+		require.NoError(t, err, "the picture stays another one than that of a screendump")
+	}
+}

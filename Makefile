@@ -105,4 +105,4 @@ help: ## these lines
 	@scripts/help.sh
 
 clean: ## remove what was built and what runs have left
-	rm -rf bin artifacts
+	rm -rf bin artifacts dist

@@ -1,6 +1,7 @@
 package spicelane_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -334,5 +335,81 @@ func TestTheStepsOfTheActionRunAsTheyStand(t *testing.T) {
 	b, err := os.ReadFile(summary)
 	if err != nil || !strings.Contains(string(b), "PASS") {
 		t.Errorf("the job's summary is %q, %v", b, err)
+	}
+}
+
+// The documents of a release say what the program itself says that it is made of.
+func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "spicelane")
+	build := exec.Command("go", "build", "-trimpath", "-o", program, "./cmd/spicelane")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if words, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, words)
+	}
+	out := filepath.Join(t.TempDir(), "x")
+	run := func(program string) ([]byte, error) {
+		return exec.Command("scripts/sbom.sh", program, "v1.2.3", out).CombinedOutput()
+	}
+	if words, err := run(program); err != nil {
+		t.Fatalf("%v\n%s", err, words)
+	}
+	modules, err := exec.Command("go", "version", "-m", program).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, m := range regexp.MustCompile(`(?m)^\tdep\t(\S+)\t(\S+)`).FindAllStringSubmatch(string(modules), -1) {
+		want = append(want, m[1]+"@"+m[2])
+	}
+	type pkg struct{ Name, VersionInfo, Version, SPDXID string }
+	var spdx struct {
+		SPDXVersion       string
+		SPDXID            string
+		DataLicense       string
+		DocumentNamespace string
+		Packages          []pkg
+		Relationships     []struct{ SPDXElementID, RelationshipType, RelatedSPDXElement string }
+	}
+	var cdx struct {
+		BOMFormat, SpecVersion string
+		Components             []pkg
+	}
+	for suffix, v := range map[string]any{".spdx.json": &spdx, ".cdx.json": &cdx} {
+		b, err := os.ReadFile(out + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(b, v); err != nil {
+			t.Fatalf("%s: %v", suffix, err)
+		}
+	}
+	if spdx.SPDXVersion != "SPDX-2.3" || spdx.SPDXID != "SPDXRef-DOCUMENT" || spdx.DataLicense != "CC0-1.0" || spdx.DocumentNamespace == "" ||
+		cdx.BOMFormat != "CycloneDX" || cdx.SpecVersion != "1.5" {
+		t.Errorf("the headings are %+v and %s %s", spdx, cdx.BOMFormat, cdx.SpecVersion)
+	}
+	var inSPDX, inCDX []string
+	ids := []string{spdx.SPDXID}
+	for _, p := range spdx.Packages {
+		ids = append(ids, p.SPDXID)
+		if p.Name != "spicelane" {
+			inSPDX = append(inSPDX, p.Name+"@"+p.VersionInfo)
+		}
+	}
+	for _, p := range cdx.Components {
+		inCDX = append(inCDX, p.Name+"@"+p.Version)
+	}
+	if len(want) == 0 || !slices.Equal(inSPDX, want) || !slices.Equal(inCDX, want) {
+		t.Errorf("listed are %q and %q, want %q", inSPDX, inCDX, want)
+	}
+	if len(spdx.Relationships) != len(want)+1 {
+		t.Errorf("%d relationships for %d modules", len(spdx.Relationships), len(want))
+	}
+	for _, r := range spdx.Relationships {
+		if !slices.Contains(ids, r.SPDXElementID) || !slices.Contains(ids, r.RelatedSPDXElement) {
+			t.Errorf("a relationship of what is not listed: %+v", r)
+		}
+	}
+	if words, err := run("/bin/sh"); err == nil {
+		t.Errorf("a program that is not Go's is listed: %s", words)
 	}
 }

@@ -96,7 +96,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 		newProxy(), newClient(), newTLS(), newFixture(),
 		newRun(), newPlan(), newRunCell(), newHoldHost(),
 		newReport(), newArchive(), newBisect(), newVerdict(), newFilm(), newSoak(), newBench(),
-		newTruth(), newCoverage(), newMCP(),
+		newTruth(), newCoverage(), newMCP(), newMan(),
 		newSupervise(),
 	)
 	// Without this, cobra does not report an unknown subcommand as a usage error.

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Makes what a release has, in dist/: static programs for Linux on amd64 and arm64, Debian packages with the manual and
+# shell completion, what the programs are made of, and checksums of it all.
+#
+#   scripts/release.sh VERSION      such as v0.3.0
+set -eu
+cd "$(dirname "$0")/.."
+version=${1:?usage: scripts/release.sh VERSION}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+export SOURCE_DATE_EPOCH
+rm -rf dist
+mkdir -p dist
+host=$(mktemp -d)
+trap 'rm -rf "$host"' EXIT
+CGO_ENABLED=0 go build -trimpath -o "$host/spicelane" ./cmd/spicelane
+
+# The manual and the completion are the same everywhere.
+share=$host/share
+mkdir -p "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
+"$host/spicelane" man "$share/man/man1"
+gzip -9n "$share"/man/man1/*.1
+"$host/spicelane" completion bash >"$share/bash-completion/completions/spicelane"
+"$host/spicelane" completion zsh >"$share/zsh/vendor-completions/_spicelane"
+"$host/spicelane" completion fish >"$share/fish/vendor_completions.d/spicelane.fish"
+
+for arch in amd64 arm64; do
+    program=dist/spicelane-linux-$arch
+    CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -ldflags '-s -w' -o "$program" ./cmd/spicelane
+    scripts/sbom.sh "$program" "$version" "$program"
+
+    root=$host/deb-$arch
+    mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/share/doc/spicelane"
+    cp "$program" "$root/usr/bin/spicelane"
+    cp -R "$share/." "$root/usr/share"
+    cp LICENSE "$root/usr/share/doc/spicelane/copyright"
+    cat >"$root/DEBIAN/control" <<CONTROL
+Package: spicelane
+Version: ${version#v}
+Architecture: $arch
+Maintainer: The Spicelane authors <spicelane@users.noreply.github.com>
+Section: devel
+Priority: optional
+Recommends: qemu-system-x86, qemu-utils, ovmf
+Suggests: qemu-system-modules-spice
+Homepage: https://github.com/spicelane/spicelane
+Description: test harness for SPICE consoles of virtual machines
+ Spicelane boots a guest in QEMU, puts a SPICE proxy in front of it, drives a
+ headless client, and says whether the picture is right.
+CONTROL
+    find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+    dpkg-deb --root-owner-group -Zxz --build "$root" "dist/spicelane_${version#v}_$arch.deb" >/dev/null
+done
+(cd dist && sha256sum -- * >SHA256SUMS)
+cat dist/SHA256SUMS

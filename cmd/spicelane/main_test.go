@@ -30,8 +30,14 @@ func TestMain(m *testing.M) {
 
 // Scripts of the command line. Those named lane-* boot guests.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+	p := scriptParams()
+	p.Dir = "testdata"
+	testscript.Run(t, p)
+}
+
+// scriptParams returns what all scripts have in common.
+func scriptParams() testscript.Params {
+	return testscript.Params{
 		Setup: func(env *testscript.Env) error {
 			// A registry of its own for each script; the caches are the user's, or
 			// every script would find out anew whether KVM works.
@@ -43,7 +49,14 @@ func TestScripts(t *testing.T) {
 					env.Setenv(name, v)
 				}
 			}
-			return nil
+			plans, err := filepath.Abs("../../examples/plans")
+			if err != nil {
+				return err
+			}
+			if err := os.Mkdir(filepath.Join(env.WorkDir, "examples"), 0o700); err != nil {
+				return err
+			}
+			return os.Symlink(plans, filepath.Join(env.WorkDir, "examples", "plans"))
 		},
 		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -57,7 +70,7 @@ func TestScripts(t *testing.T) {
 			"await":    cmdAwait,
 			"damage":   cmdDamage,
 		},
-	})
+	}
 }
 
 // condition knows [lanes], whether scripts that boot guests run here, [truth],

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kballard/go-shellquote"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+)
+
+// killedRun is the directory of a run in docs/plans.md.
+const killedRun = "artifacts/runs/20261127-101500-3f9a2c"
+
+// Each command of docs/plans.md runs as a script, beside the plans of examples. Those that boot lanes
+// run where lanes can.
+func TestTheCommandsOfThePageAboutPlansWork(t *testing.T) {
+	page, err := os.ReadFile("../../docs/plans.md")
+	require.NoError(t, err)
+	// The run of the page was killed before its result was written.
+	script := fmt.Sprintf("spicelane run examples/plans/conditions.yaml --dir %s\nrm %s/run.json\n", killedRun, killedRun)
+	commands := 0
+	for _, block := range strings.Split(string(page), "```sh\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
+			args, err := shellquote.Split(line)
+			require.NoError(t, err)
+			require.Equal(t, "spicelane", args[0], line)
+			commands++
+			if strings.Contains(line, "run examples/plans/boot.yaml") && !strings.Contains(line, "--dry-run") {
+				script += "[lanes] lanes\n[lanes] "
+			}
+			script += line + "\n"
+		}
+	}
+	require.Greater(t, commands, 10)
+	file := filepath.Join(t.TempDir(), "plans.txt")
+	require.NoError(t, os.WriteFile(file, []byte(script), 0o600))
+	p := scriptParams()
+	p.Files = []string{file}
+	testscript.Run(t, p)
+}

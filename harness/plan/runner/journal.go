@@ -124,7 +124,8 @@ func newJournal(dir string, h header, text []byte) (*journal, error) {
 	return j, j.add(entry{Run: &h})
 }
 
-// add appends an entry. When it returns, the entry survives a power cut.
+// add appends an entry, which then survives the end of this process. The ends of cells, and what is
+// before them, also survive a power cut. To sync more often would cost more than a cell's own work.
 func (j *journal) add(e entry) error {
 	e.AtMS = j.sinceMS()
 	b, err := json.Marshal(e)
@@ -132,7 +133,7 @@ func (j *journal) add(e entry) error {
 		return err
 	}
 	_, err = j.f.Write(append(b, '\n'))
-	if err == nil && e.Begin == nil {
+	if err == nil && e.Begin == nil && e.Attempt == nil {
 		err = j.f.Sync()
 	}
 	return verdict.Classify("write the journal", err)

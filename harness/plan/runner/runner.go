@@ -767,7 +767,6 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	if w.Host != "" {
 		a.Worker = w.Host
 	}
-	_ = log.Sync()
 	r.completeEvidence(c, a, out)
 	return *a
 }

@@ -25,6 +25,8 @@ want qemu-img qemu-utils
 want spicy-screenshot spice-client-gtk
 want tmux tmux
 want socat socat
+# spicelane text --ocr asks it; a test does, too.
+want tesseract tesseract-ocr
 want ffmpeg ffmpeg
 want stunnel4 stunnel4
 # The libvirt source is tested against a libvirtd that the test starts itself.

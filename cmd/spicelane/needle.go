@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/ocr"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -204,6 +206,7 @@ func newNeedleMatch() *cobra.Command {
 			} else if r.Matched() {
 				fmt.Fprintln(cmd.OutOrStdout(), inertText(r.String()))
 			}
+			guessAreas(cmd, r, p)
 			if !r.Matched() {
 				return &verdict.Error{Verdict: verdict.Product, Op: "needle", Err: errors.New(r.String())}
 			}
@@ -218,6 +221,25 @@ func newNeedleMatch() *cobra.Command {
 	f.BoolVar(&scale, "scale", false, "scale a screen of another size")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
+}
+
+// guessAreas says what tesseract reads in the areas of type ocr. They decide nothing.
+func guessAreas(cmd *cobra.Command, r *needle.Result, p *pixmap.Picture) {
+	found := r.Match
+	if found == nil {
+		found = r.Nearest
+	}
+	for i, a := range found.Needle.Areas {
+		if a.Type != needle.TypeOCR {
+			continue
+		}
+		s, err := ocr.Read(cmd.Context(), p, a.Rect())
+		if err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: area %d is of type ocr and was not read: %v\n", i+1, err)
+			continue
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: area %d is of type ocr; tesseract guesses %q, which decides nothing\n", i+1, s)
+	}
 }
 
 func resultRow(r *needle.Result, files []string) needleMatch {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -22,12 +24,14 @@ import (
 func newText() *cobra.Command {
 	var socket, file, pattern, region, known, cell, learn string
 	var fonts, origin []string
-	var asJSON bool
+	var asJSON, guess bool
 	cmd := &cobra.Command{
 		Use:   "text [NAME | --socket PATH | --png FILE]",
 		Short: "Print what is written on the screen",
 		Long: `Print the text of a screen with fixed cells: firmware, VGA text modes, Linux's console. A character is
 printed only if each pixel of its cell is as the font has it; the others are printed as \uFFFD.
+
+Where text is proportional, --ocr asks tesseract instead, which guesses. What it says proves nothing.
 
 The fonts of OVMF and Beacon are built in. --font adds one: the name of a console font of this host,
 such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose text is known.`,
@@ -50,6 +54,12 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 			screen, err := screenOf(cmd, arg(args, 0), socket, file)
 			if err != nil {
 				return err
+			}
+			if guess {
+				if re != nil || asJSON || learn != "" {
+					return usage("--ocr is a guess for a person to read: it does not go with --find, --json or --learn")
+				}
+				return printGuess(cmd, screen, part)
 			}
 			guest, err := fontsOf(arg(args, 0))
 			if err != nil {
@@ -82,7 +92,8 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 	f.StringArrayVar(&fonts, "font", nil, "a further `FONT`: its name or its file; may be given more than once")
 	f.StringSliceVar(&origin, "origin", nil, "the upper left pixel of a cell as `X,Y`, if the grid is not to be looked for")
 	f.StringVar(&pattern, "find", "", "print where this regular `EXPRESSION` is, line by line; exit status 1 if nowhere")
-	f.StringVar(&region, "region", "", "with --find: only within `WIDTHxHEIGHT+X+Y` in pixels")
+	f.BoolVar(&guess, "ocr", false, "print what tesseract guesses, if it is installed")
+	f.StringVar(&region, "region", "", "with --find or --ocr: only within `WIDTHxHEIGHT+X+Y` in pixels")
 	f.StringVar(&learn, "learn", "", "make a font of the screen and write it to this `FILE`")
 	f.StringVar(&known, "known", "", "with --learn: the `FILE` with the screen's text from the first cell at --origin")
 	f.StringVar(&cell, "cell", "", "with --learn: a cell's size as `WIDTHxHEIGHT`")
@@ -147,6 +158,24 @@ func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, e
 		return err
 	})
 	return p, err
+}
+
+// printGuess prints what tesseract reads.
+func printGuess(cmd *cobra.Command, p *pixmap.Picture, part *control.Rect) error {
+	var r image.Rectangle
+	if part != nil {
+		r = image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)
+	}
+	s, err := ocr.Read(cmd.Context(), p, r)
+	switch {
+	case errors.Is(err, ocr.ErrAbsent):
+		return &verdict.Error{Verdict: verdict.Host, Op: "text", Err: err}
+	case err != nil:
+		return usage("%w", err)
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "spicelane: tesseract guessed this; it proves nothing")
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), inertLines(s))
+	return err
 }
 
 func learnFont(screen *pixmap.Picture, out, known, cell string, origin *image.Point) error {

@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"image/png"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -117,4 +118,31 @@ func TestAFontThatIsLearntFromOneScreenReadsAnother(t *testing.T) {
 	status, _, stderr = spicelane(t, "text", "--png", first, "--learn", font, "--cell", "6x8", "--origin", "3,4", "--known", known)
 	require.Equal(t, 2, status)
 	require.Contains(t, stderr, "'o' in line 1, column 12: it looks different elsewhere")
+}
+
+func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.json"), []byte(`{"area":[{"xpos":8,"ypos":21,"width":200,"height":19,"type":"match"},{"xpos":16,"ypos":173,"width":184,"height":19,"type":"ocr"}],"tags":["t"]}`), 0o600))
+	b, err := os.ReadFile(setupScreen)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.png"), b, 0o600))
+	if _, err := exec.LookPath("tesseract"); err == nil {
+		status, out, stderr := spicelane(t, "text", "--png", setupScreen, "--ocr", "--region", "184x19+16+173")
+		require.Zero(t, status, stderr)
+		require.Contains(t, out, "Device Manager")
+		require.Contains(t, stderr, "tesseract guessed this; it proves nothing")
+		status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
+		require.Zero(t, status, stderr)
+		require.Regexp(t, `area 2 is of type ocr; tesseract guesses ".*Device Manager", which decides nothing`, stderr)
+	}
+	status, _, stderr := spicelane(t, "text", "--png", setupScreen, "--ocr", "--find", "Device")
+	require.Equal(t, 2, status)
+	require.Contains(t, stderr, "--ocr is a guess for a person to read")
+	t.Setenv("PATH", dir)
+	status, _, stderr = spicelane(t, "text", "--png", setupScreen, "--ocr")
+	require.Equal(t, 3, status)
+	require.Contains(t, stderr, "tesseract is not installed (Debian: apt-get install tesseract-ocr)")
+	status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
+	require.Zero(t, status, "the area decides nothing")
+	require.Contains(t, stderr, "area 2 is of type ocr and was not read: tesseract is not installed")
 }

@@ -22,8 +22,9 @@ func newConsole() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "console [NAME | --vv FILE --dir DIR]",
 		Short: "Serve a lane's console on a browser page",
-		Long: `Serve a page with a lane's live picture, keyboard and mouse, its serial log and
-its guest's digest, and print the link to it. The link opens once, in one browser;
+		Long: `Serve a page with a lane's live picture, keyboard and mouse, and, as in the
+lane.html that it will leave, the timeline, the logs and the screen at any moment
+so far. Print the link to it. The link opens once, in one browser;
 press Enter here for another link. The page is served only to this computer: from
 another one, forward the port with ssh -L. This also works for the lane of a
 running test. The control socket stays free for other programs.

@@ -8,7 +8,7 @@ const make = (name, cls, text) => {
   return e;
 };
 // One colour a track, told apart also by those who see fewer of them by name and order.
-const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
+const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', seen: '#3c8f4f', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
   qemu: '#a0623d', qmp: '#b58a2c', proxy: '#c04f8f', client: '#5568b8', test: '#4a7a2a', other: '#7a7f87'};
 
 function bytes(base64) {
@@ -105,6 +105,8 @@ const event = i => shown ? shown[i] : i;
 const place = t => last({length: count()}, t, i => T[event(i)]);
 
 function seek(t, where) {
+  const left = live && live.on && t < data.to ? leaveLive() : null;
+  if (!left && live && !live.on && live.up && t >= data.to) { goLive(); return Promise.resolve(); }
   now = Math.min(Math.max(t, data.from), data.to);
   current = where === undefined ? place(now) : where;
   drawRows(true);
@@ -114,7 +116,7 @@ function seek(t, where) {
   s.setAttribute('aria-valuenow', seconds(now));
   s.setAttribute('aria-valuetext', seconds(now) + ' seconds');
   remember();
-  return drawScreen();
+  return left ? left.then(drawScreen) : drawScreen();
 }
 let remembering = 0;
 function remember() {
@@ -519,16 +521,18 @@ async function makeThumbs() {
       small.height = height * 2;
       small.getContext('2d').drawImage(own.canvas, 0, 0, wide * 2, height * 2);
     }
-    list.push({canvas: small, at: gutter + (i + .5) * room / n - wide / 2, wide, height});
+    list.push({canvas: small, t, wide, height});
   }
   thumbs = list;
   drawTracks();
 }
 function drawThumbs(c, line) {
   for (const t of thumbs || []) {
+    const at = x(t.t) - t.wide / 2;
+    if (at < gutter - t.wide / 2) continue;
     c.fillStyle = line;
-    c.fillRect(t.at - .5, top0 + 2.5, t.wide + 1, t.height + 1);
-    if (t.canvas.width && t.canvas.height !== 150) c.drawImage(t.canvas, t.at, top0 + 3, t.wide, t.height);
+    c.fillRect(at - .5, top0 + 2.5, t.wide + 1, t.height + 1);
+    if (t.canvas.width && t.canvas.height !== 150) c.drawImage(t.canvas, at, top0 + 3, t.wide, t.height);
   }
 }
 function zoomTime(factor, around) {
@@ -588,14 +592,14 @@ function stepFrame(by) {
 // ---- what people do ----
 
 function keys(e) {
-  if (e.ctrlKey || e.altKey || e.metaKey || $('help').open) return;
+  if (e.ctrlKey || e.altKey || e.metaKey || $('help').open || e.target.id === 'live') return; // the guest's keys
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(e.target.tagName) && e.target.type !== 'checkbox';
   if (typing) { if (e.key === 'Escape') e.target.blur(); return; }
   if (e.key === ' ' && /^(BUTTON|SUMMARY|INPUT)$/.test(e.target.tagName)) return;
   const act = {
     ArrowLeft: () => e.shiftKey ? stepFrame(-1) : stepEvent(-1), ArrowRight: () => e.shiftKey ? stepFrame(1) : stepEvent(1),
     ArrowUp: () => stepEvent(-1), ArrowDown: () => stepEvent(1), ' ': () => play(!playing), Home: () => seek(data.from), End: () => seek(data.to),
-    f: () => seek(data.focus), '/': () => $('search').focus(), d: () => cycle($('compare')), p: () => $('show-pointer').click(), z: () => cycle($('zoom')), s: () => cycle($('speed')),
+    f: () => seek(data.focus), l: () => { if (live) goLive(); }, '/': () => $('search').focus(), d: () => cycle($('compare')), p: () => $('show-pointer').click(), z: () => cycle($('zoom')), s: () => cycle($('speed')),
     '+': () => zoomTime(.5, now), '=': () => zoomTime(.5, now), '-': () => zoomTime(2, now), 0: showAll, '?': () => $('help').showModal(),
   }[e.key];
   if (!act) return;
@@ -686,7 +690,9 @@ function copy() {
   };
 }
 function fill() {
-  const byDisplay = new Map();
+  const byDisplay = new Map(), shown = $('display').value, beside = $('picture').value;
+  reels = new Map();
+  for (const id of ['display', 'picture', 'marks']) $(id).replaceChildren();
   for (const f of data.film) {
     const s = f.s || 0;
     if (!byDisplay.has(s)) byDisplay.set(s, []);
@@ -698,7 +704,8 @@ function fill() {
     o.value = s;
     $('display').append(o);
   }
-  reel = reels.values().next().value || null;
+  if (shown && reels.has(+shown)) $('display').value = shown;
+  reel = reels.get(+$('display').value) || null;
   $('display-label').hidden = reels.size < 2;
   const none = make('option', '', 'nothing');
   none.value = '';
@@ -708,6 +715,7 @@ function fill() {
     o.value = i;
     $('picture').append(o);
   });
+  if (beside && data.pics[beside]) $('picture').value = beside;
   $('picture').disabled = $('compare').disabled = !data.pics.length;
   for (const m of data.marks.slice(-4)) {
     const b = make('button', m.kind + '-mark', (m.kind === 'wait' ? 'failed wait' : m.kind) + ' ' + seconds(m.t + m.d) + ' s');
@@ -720,23 +728,32 @@ function fill() {
   $('tracks').setAttribute('aria-valuemax', seconds(data.to));
 }
 
-async function open() {
-  theme();
-  copy();
-  if (typeof DecompressionStream === 'undefined') return say('This browser is too old for the film, the timeline and the logs: it needs DecompressionStream (2023).');
-  try { data = await unpack($('data').textContent); } catch (e) { return say('What is in this page cannot be read: ' + e); }
-  pictures = $('pictures').textContent;
+// take makes what is shown of data and pictures.
+function take(d, p) {
+  data = d;
+  pictures = p;
+  for (const name of ['marks', 'film', 'pics', 'tracks', 'curves', 'pointer', 'shapes']) data[name] = data[name] || [];
   const n = data.t.length;
   T = new Float64Array(n); D = Float64Array.from(data.d); K = Uint8Array.from(data.k); X = data.x; bad = new Set(data.bad || []);
   for (let i = 0, t = 0; i < n; i++) T[i] = t += data.t[i];
   data.t = data.d = data.k = null;
-  data.marks = data.marks || []; data.film = data.film || []; data.pics = data.pics || []; data.tracks = data.tracks || [];
-  data.curves = data.curves || []; data.pointer = data.pointer || []; data.shapes = data.shapes || [];
+  if (live) {
+    [T, D, K] = [T, D, K].map(list => Array.from(list)); // they grow
+    addSeen();
+  }
   byTrack = data.tracks.map(() => []);
-  for (let i = 0; i < n; i++) byTrack[K[i]].push(i);
+  for (let i = 0; i < T.length; i++) byTrack[K[i]].push(i);
   fill();
-  $('main').hidden = false;
   chips();
+}
+async function open() {
+  theme();
+  copy();
+  if (typeof DecompressionStream === 'undefined') return say('This browser is too old for the film, the timeline and the logs: it needs DecompressionStream (2023).');
+  let d;
+  try { d = await unpack($('data').textContent); } catch (e) { return say('What is in this page cannot be read: ' + e); }
+  take(d, $('pictures').textContent);
+  $('main').hidden = false;
   const pad = (data.to - data.from) * .01 || 1000;
   view = [data.from - pad, data.to + pad];
   filter();
@@ -745,7 +762,134 @@ async function open() {
   window.lane.first = performance.now(); // since the page was opened
   wire();
 }
+
+// ---- a lane that is up ----
+
+// A page of a lane that is up loads what has been again and again. In between, it shows what it is
+// told of at once. live is null for a file; live.on is whether the screen is shown as it is now.
+let live = null;
+const nothing = () => ({from: 0, to: 1, focus: 0, t: [], d: [], k: [], x: []});
+const seenTracks = {serial: ['serial', 'Serial'], event: ['seen', 'Seen here'], session: ['seen', 'Seen here'], lane: ['seen', 'Seen here']};
+async function follow(source) {
+  live = {source, on: true, up: true, seen: [], offset: 0, loaded: -1e9, cost: 0, thumbs: -1e9};
+  theme();
+  take(nothing(), '');
+  $('main').hidden = $('to-live').hidden = false;
+  document.body.classList.add('live');
+  view = [0, 1];
+  wire();
+  $('to-live').onclick = () => goLive();
+  await refresh();
+  const t = deepLink();
+  if (t !== null) seek(t);
+  setInterval(goOn, 250);
+}
+function goLive() {
+  play(false);
+  live.on = true;
+  document.body.classList.add('live');
+  $('to-live').setAttribute('aria-pressed', true);
+  try { history.replaceState(null, '', location.pathname); } catch { /* not everywhere */ }
+  showAll();
+  goOn();
+}
+function leaveLive() {
+  live.on = false;
+  document.body.classList.remove('live');
+  $('to-live').setAttribute('aria-pressed', false);
+  // What has been since the last time, and not what is being loaded already.
+  return (refreshing || Promise.resolve()).then(refresh).then(() => { makeThumbs(); });
+}
+// refresh loads what has been; one call after the other.
+let refreshing = null;
+function refresh() {
+  return refreshing = refreshing || (async () => {
+    const began = performance.now();
+    const text = await live.source().catch(() => null);
+    live.loaded = performance.now();
+    live.cost = live.loaded - began;
+    refreshing = null;
+    if (!text) { // nothing is recorded: there is only what the page is told of
+      if (!live.began) Object.assign(live, {began: performance.timeOrigin * 1000, offset: 1, snapshot: -1});
+      return;
+    }
+    const end = text.indexOf('\n'), d = JSON.parse(text.slice(0, end));
+    live.offset = (d.now || 0) - live.loaded * 1000;
+    live.began = d.began || 0;
+    live.snapshot = d.now || 0;
+    const to = data.to;
+    take(d, text.slice(end + 1));
+    if (live.up) data.to = Math.max(data.to, to);
+    filter();
+    if (live.on) goOn(); else await drawScreen();
+  })();
+}
+// heard takes what the page is told of the lane. It stands at the end until it is loaded.
+function heard(entries) {
+  if (!live) return;
+  live.seen.push(...entries);
+  if (live.seen.length > 3000) live.seen.splice(0, 1000);
+  const fresh = live.began ? seen(entries) : [];
+  for (const e of fresh) {
+    byTrack[e.k].push(T.length);
+    T.push(Math.max(e.t, T.length ? T[T.length - 1] : 0));
+    D.push(0);
+    K.push(e.k);
+    X.push(e.x);
+  }
+  if (fresh.length) filter();
+}
+// seen returns what the loaded data do not have of entries. Lines of the console that are older than
+// the data are in them.
+function seen(entries) {
+  const list = [];
+  for (const e of entries) {
+    const t = Math.round(Date.parse(e.at) * 1000 - live.began), [id, name] = seenTracks[e.kind] || seenTracks.event;
+    if (id === 'serial' && t <= live.snapshot) continue;
+    let k = data.tracks.findIndex(o => o.id === id);
+    if (k < 0) { k = data.tracks.push({id, name}) - 1; byTrack.push([]); }
+    list.push({t, k, d: 0, x: (e.name ? e.name + ' ' : '') + e.text});
+  }
+  return list.sort((a, b) => a.t - b.t);
+}
+// addSeen puts what the page was told of among what was loaded.
+function addSeen() {
+  const list = seen(live.seen);
+  if (!list.length) return;
+  T.forEach((t, i) => list.push({t, k: K[i], d: D[i], x: X[i], bad: bad.has(i)}));
+  list.sort((a, b) => a.t - b.t);
+  [T, D, K, X] = ['t', 'd', 'k', 'x'].map(field => list.map(e => e[field]));
+  bad = new Set(list.flatMap((e, i) => e.bad ? [i] : []));
+}
+// goOn goes on with the time.
+function goOn() {
+  if (live.up && live.offset) data.to = Math.max(data.to, performance.now() * 1000 + live.offset);
+  if (live.on) {
+    now = data.to;
+    current = place(now);
+    if ($('whole').hidden) {
+      const pad = (data.to - data.from) * .01 || 1000;
+      view = [data.from - pad, data.to + pad];
+    }
+    drawRows(true);
+    $('now').textContent = seconds(now) + ' s, now';
+  }
+  drawTracks();
+  const at = performance.now();
+  if (!document.hidden && live.up && at - live.loaded > Math.max(3000, 20 * live.cost)) {
+    refresh().then(() => {
+      if (performance.now() - live.thumbs < 10000) return;
+      live.thumbs = performance.now();
+      makeThumbs();
+    });
+  }
+}
+
 // For tests, and for people with a console: seek ends when the picture is there.
-window.lane = {ready: open(), seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; },
-  get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = reel.frames.find(f => f.key).p[0]; (await bitmap(p[4], p[5])).close(); }};
+window.lane = {seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; },
+  get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = reel.frames.find(f => f.key).p[0]; (await bitmap(p[4], p[5])).close(); },
+  says: text => X.some(x => x.includes(text)),
+  // For the page of a lane that is up.
+  follow, heard, ended() { if (live) { live.up = false; refresh(); } }, get live() { return !!live && live.on; }};
+if ($('data')) window.lane.ready = open();
 })();

@@ -99,6 +99,12 @@ func isLane(dir string) bool {
 //go:embed page.html
 var pageHTML string
 
+// mainHTML is the screen, the logs and the timeline. It has no text from anywhere else. {{live}} is
+// where a page that shows a lane that is up has what the screen shows now.
+//
+//go:embed main.html
+var mainHTML string
+
 //go:embed page.css
 var pageCSS string
 
@@ -127,7 +133,7 @@ func Make(dir string, o Options) ([]byte, error) {
 		return nil, err
 	}
 	pictures, film := l.pack(o)
-	data, err := l.data(film, pictures, o.maxBytes()-len(pictures)-len(pageJS)-len(pageCSS)-len(pageHTML))
+	data, err := l.data(film, pictures, o.maxBytes()-len(pictures)-len(pageJS)-len(pageCSS)-len(pageHTML)-len(mainHTML))
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +144,7 @@ func Make(dir string, o Options) ([]byte, error) {
 	if err := pageTemplate.Execute(&b, l.head); err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
 	}
+	b.WriteString(strings.Replace(mainHTML, "{{live}}", "", 1))
 	fmt.Fprintf(&b, pageEnd, data, pictures, pageJS)
 	return b.Bytes(), nil
 }
@@ -215,8 +222,13 @@ type pageData struct {
 	// if a button is down. Its shapes count from 1.
 	Pointer [][5]int64    `json:"pointer"`
 	Shapes  []pagePicture `json:"shapes"`
-	Left    []string      `json:"left"`
-	Name    string        `json:"name"`
+	// Now is when the data were made, of a lane that is up; Began is when its clock began, in
+	// microseconds since 1970.
+	Now   int64 `json:"now,omitempty"`
+	Began int64 `json:"began,omitempty"`
+
+	Left []string `json:"left"`
+	Name string   `json:"name"`
 }
 
 type track struct {

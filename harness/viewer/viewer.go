@@ -138,6 +138,9 @@ func (v *Viewer) Close() error {
 	return nil
 }
 
+// Dir returns the lane's directory; empty if it is not known.
+func (v *Viewer) Dir() string { return v.cfg.Dir }
+
 // State returns the present state.
 func (v *Viewer) State() State {
 	v.mu.Lock()

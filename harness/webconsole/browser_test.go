@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"image"
 	"image/png"
 	"os"
@@ -22,6 +23,8 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
 )
@@ -170,7 +173,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	complained := complaints(t, tab)
 	link := srv.Link()
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(link)))
-	awaitJS(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("screen").width === 1024`)
+	awaitJS(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("live").width === 1024`)
 	require.Equal(t, "http://"+srv.Addr()+"/", run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
 
 	// The picture is the screenshot, pixel by pixel. What the guest drew last may
@@ -180,7 +183,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		want, err = lane.Screenshot(ctx)
 		require.NoError(t, err)
-		got = canvasPicture(t, tab, "screen")
+		got = canvasPicture(t, tab, "live")
 		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
 			break
 		}
@@ -206,19 +209,19 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 		})
 		require.NoError(t, err)
 	}
-	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#screen"), chromedp.KeyEvent("k")))
+	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#live"), chromedp.KeyEvent("k")))
 	keyIn("the key typed in the page", 'k')
 	require.NoError(t, chromedp.Do(tab, chromedp.SendKeys("#text", "Zebra"), chromedp.Click("#typing button")))
 	keyIn("the end of the text typed through the page", 'a')
 	awaitJS(t, tab, "the text's end", `document.getElementById("said").textContent === "5 characters typed"`)
-	awaitJS(t, tab, "the key in the list of events", `document.getElementById("events").innerText.includes('unicode="k"')`)
+	awaitJS(t, tab, "the key in the list of events", `lane.says('unicode="k"')`)
 	awaitJS(t, tab, "how long the key took", `/ms, p95 .*\([1-9]/.test(document.getElementById("todigest").textContent)`)
-	awaitJS(t, tab, "the serial log", `document.getElementById("serial").innerText.includes("Hello from Beacon")`)
+	awaitJS(t, tab, "the serial log", `lane.says("Hello from Beacon")`)
 
 	// So does the mouse, where it points to.
 	type point struct{ X, Y float64 }
 	at := run(t, tab, "a place on the canvas", chromedp.Evaluate[point](`(() => {
-		const r = document.getElementById("screen").getBoundingClientRect();
+		const r = document.getElementById("live").getBoundingClientRect();
 		return { X: r.left + 300.5 * r.width / 1024, Y: r.top + 200.5 * r.height / 768 };
 	})()`))
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
@@ -237,6 +240,34 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	require.InDelta(t, 200, float64(pressed.Y), 1)
 	savePage(t, tab, lane.Dir(), "console.png")
 
+	// What has been can be seen again while the lane is up: a picture that was taken before the guest
+	// drew another one, to the pixel; and the guest's keys are on the timeline.
+	before, err := lane.Screenshot(ctx)
+	require.NoError(t, err)
+	at0 := lastScreenshot(t, lane.Dir())
+	require.NoError(t, lane.Press(ctx, "z"))
+	keyIn("another key", 'z')
+	require.True(t, run(t, tab, "it is live", chromedp.Evaluate[bool](`lane.live`)))
+	// The client writes its film within a moment.
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		run(t, tab, "seek", chromedp.Evaluate[bool](fmt.Sprintf(`window.sought = false, lane.seek(%f).then(() => { window.sought = true; }), true`, at0.Seconds())))
+		awaitJS(t, tab, "the moment", `window.sought`)
+		got = canvasPicture(t, tab, "screen")
+		if bytes.Equal(before.Pix, got.Pix) || time.Now().After(deadline) {
+			break
+		}
+	}
+	require.Equal(t, before.Rect, got.Rect)
+	require.Equal(t, "none", firstDifference(before, got), "the screen at %v", at0)
+	require.False(t, run(t, tab, "it is not live", chromedp.Evaluate[bool](`lane.live`)))
+	require.InDelta(t, at0.Seconds(), run(t, tab, "the moment", chromedp.Evaluate[float64](`lane.now`)), 0.000001)
+	awaitJS(t, tab, "the tracks", `["Keys", "Screen", "Serial", "QMP", "Proxy"].every(t => document.getElementById("chips").textContent.includes(t))`)
+	savePage(t, tab, lane.Dir(), "past.png")
+	end := run(t, tab, "the end so far", chromedp.Evaluate[float64](`lane.end`))
+	awaitJS(t, tab, "the time goes on", fmt.Sprintf(`lane.end > %f`, end))
+	require.NoError(t, chromedp.Do(tab, chromedp.Click("#to-live")))
+	awaitJS(t, tab, "that it is live again", `lane.live && lane.end - lane.now < 1 && getComputedStyle(document.getElementById("live-view")).display !== "none"`)
+
 	// The page can be loaded again, with its cookie; the link cannot be used again.
 	require.NoError(t, chromedp.Do(tab, chromedp.Reload()))
 	awaitJS(t, tab, "a picture after loading again", `document.documentElement.dataset.pictures > 0`)
@@ -248,9 +279,9 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	savePage(t, other, lane.Dir(), "used.png")
 
 	// A key that is down when the page is closed comes up.
-	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#screen")))
+	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#live")))
 	run(t, tab, "a key that stays down", chromedp.Evaluate[bool](
-		`document.getElementById("screen").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`))
+		`document.getElementById("live").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`))
 	shift := func(state digest.KeyState) {
 		t.Helper()
 		_, err := lane.AwaitDigest(ctx, "shift "+state.String(), func(d digest.Digest) bool {
@@ -266,6 +297,24 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	shift(digest.KeyDown)
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate("about:blank")))
 	shift(digest.KeyUp)
+}
+
+// lastScreenshot returns when the last picture was taken.
+func lastScreenshot(t *testing.T, dir string) time.Duration {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, timeline.File))
+	require.NoError(t, err)
+	defer f.Close()
+	at := time.Duration(-1)
+	_, err = timeline.Read(f, func(e timeline.Entry) error {
+		if e.Kind == headless.KindScreenshot {
+			at = e.At
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, at, time.Duration(0))
+	return at
 }
 
 func firstDifference(a, b *image.NRGBA) string {

@@ -50,7 +50,7 @@ type keptReference struct {
 // page has no button for it.
 func (s *Server) referenceDir(w http.ResponseWriter, _ *http.Request) {
 	if s.cfg.Needles == "" {
-		http.Error(w, "this console keeps no reference images", http.StatusNotFound)
+		w.WriteHeader(http.StatusNoContent) // no error: browsers would complain of one
 		return
 	}
 	answerJSON(w, map[string]string{"dir": s.cfg.Needles})

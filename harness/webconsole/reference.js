@@ -7,7 +7,7 @@
   let areas = [], dragged = null;
 
   entered.then(() => fetch("/reference")).then(async answer => {
-    if (!answer.ok) return;
+    if (answer.status !== 200) return;
     $("keptdir").textContent = (await answer.json()).dir;
     $("keep").hidden = false;
   }).catch(() => {});

@@ -185,5 +185,5 @@ func TestReferenceImagesAreKeptOnlyForThoseWhoMayAndOnlyIfTheyAreSome(t *testing
 	status, _ = post("application/json", body("b", area, file))
 	require.Equal(t, http.StatusNotFound, status)
 	resp, _ := get(t, c, "http://"+srv.Addr()+"/reference", nil)
-	require.Equal(t, http.StatusNotFound, resp.StatusCode)
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
 }

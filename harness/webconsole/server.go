@@ -1,5 +1,6 @@
-// Package webconsole shows a lane on a browser page: its live picture, with keyboard and mouse, the
-// serial log, and the guest's digest.
+// Package webconsole shows a lane on a browser page: its live picture, with keyboard and mouse, and,
+// as on the page that a lane leaves behind (package replay), the timeline, the logs and the screen
+// at any moment so far.
 //
 //	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
@@ -20,6 +21,7 @@
 package webconsole
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -37,13 +39,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// page is the whole user interface.
+// page is the whole user interface, without what it has in common with a lane's page (package
+// replay): the timeline, the logs and the screen as it was.
 //
 //go:embed page.html
 var page string
+
+// live shows the screen as it is.
+//
+//go:embed live.html
+var live string
 
 // DefaultLinkLifetime is how long a link may stay unused.
 const DefaultLinkLifetime = 10 * time.Minute
@@ -87,6 +96,8 @@ type Server struct {
 	mu      sync.Mutex
 	links   map[string]time.Time // unused tokens, and until when they can be used
 	cookies map[string]bool
+
+	making sync.Mutex // held while what has been is read
 }
 
 // NotLoopbackError says that the page would be open to the network.
@@ -124,6 +135,7 @@ func Start(cfg Config) (*Server, error) {
 	mux.Handle("GET /ws", s.guarded(s.serveSocket))
 	mux.Handle("GET /reference", s.guarded(s.referenceDir))
 	mux.Handle("POST /reference", s.guarded(s.keepReference))
+	mux.Handle("GET /past", s.guarded(s.past))
 	mux.Handle("GET /screenshot.png", s.guarded(s.screenshot))
 	s.http = &http.Server{
 		Handler:           s.onlyHere(mux),
@@ -204,7 +216,8 @@ func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", fmt.Sprintf("default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "+
 		"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'", nonce, nonce))
-	_, _ = io.WriteString(w, strings.ReplaceAll(withReference(page), "{{nonce}}", nonce))
+	_, _ = strings.NewReplacer("{{nonce}}", nonce, "{{style}}", replay.Style(), "{{main}}", replay.Main(live), "{{script}}", replay.Script()).
+		WriteString(w, withReference(page))
 }
 
 // cookieName returns a name that contains the port, because the ports of one host share cookies.
@@ -265,6 +278,20 @@ func (s *Server) guarded(next http.HandlerFunc) http.Handler {
 		}
 		next(w, r)
 	})
+}
+
+// past serves what has been so far. One page at a time gets it, because it is made for each.
+func (s *Server) past(w http.ResponseWriter, _ *http.Request) {
+	s.making.Lock()
+	defer s.making.Unlock()
+	var b bytes.Buffer
+	if err := replay.Past(&b, s.cfg.Viewer.Dir()); err != nil {
+		// Nothing is recorded. That is no error: browsers would complain of one.
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(b.Bytes())
 }
 
 // screenshot serves the picture as a PNG file.

@@ -155,7 +155,7 @@ func TestThePageLoadsNothingFromElsewhere(t *testing.T) {
 	csp := resp.Header.Get("Content-Security-Policy")
 	require.Contains(t, csp, "default-src 'none'")
 	nonce := regexp.MustCompile(`script-src 'nonce-([^']+)'`).FindStringSubmatch(csp)[1]
-	require.Equal(t, 3, strings.Count(body, `nonce="`+nonce+`"`))
+	require.Equal(t, 4, strings.Count(body, `nonce="`+nonce+`"`))
 	require.NotContains(t, body, " style=", "the policy refuses styles in attributes")
 	require.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
 	again, _ := get(t, person(t), "http://"+s.Addr()+"/", nil)
@@ -250,4 +250,40 @@ func TestMakeCodes(t *testing.T) {
 	for code, want := range map[uint16]bool{0: false, 1: true, 0x7f: true, 0x80: false, 0x9e: false, 0xe053: true, 0xe000: false, 0xe0cb: false, 0x4be0: false, 0xe11d: false} {
 		require.Equal(t, want, webconsole.IsMakeCode(code), "%#x", code)
 	}
+}
+
+// What has been of a lane is for those who have the cookie, and is what package replay makes of it.
+func TestWhatHasBeenIsServedToThePage(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "timeline.ndjson"), []byte(`{"t_us":0,"kind":"begin","name":"a","wall":"2026-11-27T04:40:17Z"}
+{"t_us":5,"kind":"serial","text":"</script><b>said"}
+{"t_us":7,"kind":"ser`), 0o600))
+	v := viewer.Open(viewer.Config{Name: "lane", Dir: dir})
+	t.Cleanup(func() { require.NoError(t, v.Close()) })
+	s, err := webconsole.Start(webconsole.Config{Viewer: v})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	me := person(t)
+	resp, _ := get(t, me, "http://"+s.Addr()+"/past", nil)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, http.StatusNoContent, login(t, me, s, tokenOf(t, s.Link())).StatusCode)
+	resp, body := get(t, me, "http://"+s.Addr()+"/past", nil)
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "text/plain; charset=utf-8", resp.Header.Get("Content-Type"))
+	line, _, ok := strings.Cut(body, "\n")
+	require.True(t, ok)
+	var d struct {
+		X          []string
+		Now, Began int64
+	}
+	require.NoError(t, json.Unmarshal([]byte(line), &d))
+	require.Equal(t, []string{"the lane a begins", "</script><b>said"}, d.X, "the line that is being written is not there yet")
+	require.Equal(t, time.Date(2026, 11, 27, 4, 40, 17, 0, time.UTC).UnixMicro(), d.Began)
+
+	// A lane whose directory is not known has no past.
+	other := serve(t, webconsole.Config{})
+	require.Equal(t, http.StatusNoContent, login(t, me, other, tokenOf(t, other.Link())).StatusCode)
+	resp, body = get(t, me, "http://"+other.Addr()+"/past", nil)
+	require.Equal(t, http.StatusNoContent, resp.StatusCode)
+	require.Empty(t, body)
 }

@@ -2,6 +2,7 @@ package harness_test
 
 import (
 	"image"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -100,19 +101,31 @@ func TestDeliberateFaultsAreCaughtByALaneAndBlamedOnTheRightHop(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lanetest.AtOnce(t)
-			dir := t.ArtifactDir()
-			began := time.Now()
-			said := lanetest.Failing(t, func(tb testing.TB) {
-				lane := harness.Up(tb, harness.WithDefect(harness.Config{Dir: dir}, c.defect, 500*time.Millisecond))
-				scenario.Suites(c.suite)[0].Run(tb, lane)
-			})
-			require.NotEmpty(t, said, "nothing was noticed")
-			r := readVerdict(t, dir)
-			t.Logf("caught after %v: %s", time.Since(began).Round(time.Second), r.Reason)
+			r := caught(t, c.defect, c.suite)
+			for range 5 { // a host that lets nothing run is blamed, rightly, and nothing is shown
+				if r.Verdict == verdict.Host {
+					r = caught(t, c.defect, c.suite)
+				}
+			}
 			require.False(t, r.OK)
 			require.Equal(t, verdict.Product, r.Verdict, "%s", r.Reason)
 			require.Equal(t, c.hop, r.Hop, "%s", r.Reason)
 			require.Contains(t, r.Reason, c.says)
 		})
 	}
+}
+
+// caught runs a suite on a lane with a defect, and returns the verdict.
+func caught(t *testing.T, defect harness.Defect, suite string) verdict.Report {
+	dir, err := os.MkdirTemp(t.ArtifactDir(), "lane-")
+	require.NoError(t, err)
+	began := time.Now()
+	said := lanetest.Failing(t, func(tb testing.TB) {
+		lane := harness.Up(tb, harness.WithDefect(harness.Config{Dir: dir}, defect, 500*time.Millisecond))
+		scenario.Suites(suite)[0].Run(tb, lane)
+	})
+	require.NotEmpty(t, said, "nothing was noticed")
+	r := readVerdict(t, dir)
+	t.Logf("caught after %v: %s", time.Since(began).Round(time.Second), r.Reason)
+	return r
 }

@@ -14,8 +14,15 @@ import (
 // errNoNewcomer says that no other client may connect to the lane's server.
 var errNoNewcomer = errors.New("another client would end the lane's")
 
-// newcomerGrace limits, under KVM, how long a new client may take to show what QEMU shows.
-const newcomerGrace = time.Second
+// newcomerPatience returns how long, under KVM, a new client may take to show what QEMU shows. It
+// does at once, unless the server lacks something or the host is very busy, which must not be taken
+// for it.
+func (c Config) newcomerPatience() time.Duration {
+	if c.defect.newcomer != nil {
+		return time.Second // it never will
+	}
+	return samePatience
+}
 
 // sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
 // A new client is sent the whole surface as the server holds it, so diff says what the server was
@@ -26,7 +33,7 @@ func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
 	if l.cfg.guestless() || l.machine().Config().Spice.SingleClient {
 		return "", errNoNewcomer
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Scaled(newcomerGrace))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Scaled(l.cfg.newcomerPatience()))
 	defer cancel()
 	ctx, stop := l.whileUp(ctx)
 	defer stop()

@@ -145,7 +145,7 @@ func TestQEMUWithoutSPICEIsToldBeforeAnythingIsStarted(t *testing.T) {
 		{"has it", "echo 'spice options:'; echo '  image-compression=<str>'; echo '  password-secret=<str>'", ""},
 		{"has it and fails", "echo '  image-compression=<str>'; echo '  password-secret=<str>'; exit 1", ""},
 		{"has none", "echo 'qemu-system-x86_64: -spice help: There is no option group '\\''spice'\\'' >&2; exit 1", "has no SPICE server; install"},
-		{"module missing", "echo 'module ui-spice-core not found' >&2; exit 1", "qemu-system-modules-spice"},
+		{"module missing", "echo 'module ui-spice-core not found' >&2; exit 1", distro.Here().Hint(distro.SPICE)},
 		{"too old", "echo '  image-compression=<str>'; echo '  password=<str>'", "too old"},
 	}
 	for _, tt := range tests {

@@ -21,7 +21,10 @@ func Boot(tb testing.TB, lane *harness.Lane) {
 		ctx, cancel := r.within(patience)
 		defer cancel()
 		line, err := lane.Serial().Await(ctx, serial.Func(fmt.Sprintf("the line %q", fx.Banner), func(l serial.Line) bool {
-			return l.Complete && l.Text == fx.Banner || strings.HasPrefix(strings.TrimSpace(l.Text), fx.Banner)
+			if l.Text == fx.Banner {
+				return l.Complete // its line end comes with it or later
+			}
+			return strings.HasPrefix(strings.TrimSpace(l.Text), fx.Banner)
 		}))
 		r.must(err)
 		if r.digests() || line.Text == fx.Banner {

@@ -22,6 +22,8 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // recorded server ── relay with a witness, which may be a bad proxy too ── client
+//
+// The client is nil if a bad proxy has ended it before its session was up.
 func play(t *testing.T, change func(wire.ChannelID, witness.Message) []witness.Message) (*witness.Ledger, *spice.Client) {
 	t.Helper()
 	conversation, err := spicetest.Load(filepath.Join("..", "..", "spice", "spicetest", "testdata", "conversations", "qxl-off-plain"))
@@ -38,6 +40,9 @@ func play(t *testing.T, change func(wire.ChannelID, witness.Message) []witness.M
 	client, err := spice.Dial(t.Context(), spice.Config{
 		Host: "127.0.0.1", Port: relay.Port(), Password: "the-ticket", Tap: ledger.Tap,
 	})
+	if err != nil && change != nil {
+		return ledger, nil
+	}
 	require.NoError(t, err)
 	t.Cleanup(func() { client.Close() })
 	return ledger, client
@@ -87,15 +92,24 @@ func TestAMessageThatDidNotArriveAsItWasSaidIsNamed(t *testing.T) {
 		}, "changed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ledger, client := play(t, nth(3, wire.ChannelDisplay, drawCopy, c.do))
-			select {
-			case <-ledger.Failed():
-			case <-client.Done():
-			case <-time.After(10 * time.Second):
-				t.Fatal("nothing was noticed")
-			}
+			// If the recorded server falls silent behind the message, or the client ends before
+			// it has taken it, there is nothing to compare, and it is played again.
 			var d *witness.Difference
-			require.ErrorAs(t, ledger.Err(), &d)
+			for try := 0; try < 10 && d == nil; try++ {
+				held = nil
+				ledger, client := play(t, nth(3, wire.ChannelDisplay, drawCopy, c.do))
+				if client != nil {
+					select {
+					case <-ledger.Failed():
+					case <-client.Done():
+					case <-time.After(2 * time.Second):
+					}
+				}
+				if err := ledger.Err(); err != nil {
+					require.ErrorAs(t, err, &d)
+				}
+			}
+			require.NotNil(t, d, "nothing was noticed")
 			require.Equal(t, c.kind, d.Kind, "%v", d)
 			require.Equal(t, wire.ChannelDisplay, d.Channel.Type)
 			require.Equal(t, "display.draw_copy", d.First.Name)

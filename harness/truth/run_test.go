@@ -58,6 +58,7 @@ var sample = []struct {
 }
 
 func TestASampleOfEveryOperationIsExact(t *testing.T) {
+	helper(t) // or skip: what is looked at below is what the walks have seen
 	var (
 		mu   sync.Mutex
 		ran  = map[string]int{} // by operation

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // RequireHost skips the test with the reason on a host that cannot run a lane,
@@ -24,8 +25,5 @@ func RequireHost(tb testing.TB) {
 // fails it if SPICELANE_LANES=require.
 func SkipOrFail(tb testing.TB, reason string) {
 	tb.Helper()
-	if p, err := qemu.ParsePolicy(os.Getenv(qemu.EnvLanes)); err != nil || p == qemu.LanesRequire {
-		tb.Fatalf("%s fault: %s", verdict.Host, reason)
-	}
-	tb.Skip(reason)
+	need.OrSkip(tb, reason)
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -192,10 +193,7 @@ func gather(t *testing.T, server string) string {
 // says instead.
 func spicySees(t *testing.T, lane *harness.Lane, v *vv.File) (picture *image.NRGBA, said string) {
 	t.Helper()
-	program, err := exec.LookPath("spicy-screenshot")
-	if err != nil {
-		harness.SkipOrFail(t, "spicy-screenshot was not found; install it with: sudo apt-get install -y spice-client-gtk")
-	}
+	program := need.Program(t, "spicy-screenshot")
 	// spicy-screenshot has no option for a CA: it takes OpenSSL's own.
 	home := t.TempDir()
 	ca := filepath.Join(home, "ca.pem")
@@ -262,10 +260,7 @@ func readPPM(t *testing.T, path string) *image.NRGBA {
 // A foreign proxy, which passes SPICE through inside TLS.
 func TestAForeignProxyTakesTheBuiltinOnesPlace(t *testing.T) {
 	t.Parallel()
-	program, err := exec.LookPath("socat")
-	if err != nil {
-		harness.SkipOrFail(t, "socat was not found; install it with: sudo apt-get install -y socat")
-	}
+	program := need.Program(t, "socat")
 	lane := harness.Up(t, harness.Config{Proxy: harness.Command(program +
 		" OPENSSL-LISTEN:{tls_port},bind=127.0.0.1,reuseaddr,fork,verify=0,cert={tls}/server-cert.pem,key={tls}/server-key.pem TCP:{spice_host}:{spice_port}"), Witness: true})
 	require.NotZero(t, lane.State().PIDs.Proxy)

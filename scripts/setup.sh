@@ -27,6 +27,7 @@ want tmux tmux
 want socat socat
 # spicelane text --ocr asks it; a test does, too.
 want tesseract tesseract-ocr
+want groff groff-base
 want ffmpeg ffmpeg
 want stunnel4 stunnel4
 # The libvirt source is tested against a libvirtd that the test starts itself.

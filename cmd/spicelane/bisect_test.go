@@ -2,19 +2,18 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The page's commands run in a directory with the repository, the plan and the archive that it names.
 func TestTheCommandsOfTheBisectionsDocumentRun(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git")
-	}
+	need.Program(t, "git")
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"check.yaml": "name: check\njobs:\n  check:\n    steps:\n      - run: cd \"$SPICELANE_BISECT_TREE\" && ./check.sh\n",

@@ -8,7 +8,6 @@ import (
 	"image/color"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/replay"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // filmedLane makes the directory of a lane that was filmed, with a frame a second.
@@ -103,12 +103,7 @@ func TestWithoutFFmpegAVideoIsAnAnimatedPNG(t *testing.T) {
 }
 
 func TestWithFFmpegAFilmIsAVideo(t *testing.T) {
-	if _, err := exec.LookPath("ffmpeg"); err != nil {
-		if os.Getenv("SPICELANE_LANES") == "require" {
-			t.Fatal("ffmpeg is not installed: run scripts/setup.sh")
-		}
-		t.Skip("ffmpeg is not installed")
-	}
+	need.Program(t, "ffmpeg")
 	dir, out := filmedLane(t, 2), t.TempDir()
 	for _, file := range []string{"a.webm", "a.mp4"} {
 		status, stdout, stderr := runCommand("film", dir, "-o", filepath.Join(out, file))

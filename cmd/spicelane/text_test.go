@@ -6,13 +6,13 @@ import (
 	"image/color"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
 )
@@ -126,7 +126,8 @@ func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
 	b, err := os.ReadFile(setupScreen)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.png"), b, 0o600))
-	if _, err := exec.LookPath("tesseract"); err == nil {
+	t.Run("a guess", func(t *testing.T) {
+		need.Program(t, "tesseract")
 		status, out, stderr := spicelane(t, "text", "--png", setupScreen, "--ocr", "--region", "184x19+16+173")
 		require.Zero(t, status, stderr)
 		require.Contains(t, out, "Device Manager")
@@ -134,7 +135,7 @@ func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
 		status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
 		require.Zero(t, status, stderr)
 		require.Regexp(t, `area 2 is of type ocr; tesseract guesses ".*Device Manager", which decides nothing`, stderr)
-	}
+	})
 	status, _, stderr := spicelane(t, "text", "--png", setupScreen, "--ocr", "--find", "Device")
 	require.Equal(t, 2, status)
 	require.Contains(t, stderr, "--ocr is a guess for a person to read")

@@ -22,6 +22,7 @@ import (
 	"github.com/spicelane/spicelane/harness/archive/archivetest"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -158,7 +159,7 @@ func TestAPublishThatFailsAtAnyMomentIsNotSeen(t *testing.T) {
 func TestADiskThatIsFullInTheMiddleOfAPublishLeavesTheArchiveAsItWas(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
-		t.Skipf("a small disk cannot be made here: %v", err)
+		need.OrSkip(t, "a small disk cannot be made here: "+err.Error())
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, 0)) })
 	d := archive.Dir{Path: filepath.Join(dir, "archive")}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/bisect"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/internal/race"
 )
 
@@ -333,9 +333,7 @@ func TestTheVerdictOfACommandIsItsExitStatus(t *testing.T) {
 // go test ends with status 1 whosever fault a failure is.
 func TestTheVerdictOfGoTestIsInItsStream(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("there is no go command")
-	}
+	need.Program(t, "go")
 	dir := t.TempDir()
 	for body, want := range map[string]verdict.Kind{
 		`t.Log("fine")`: "",

@@ -3,7 +3,6 @@ package playback_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,25 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/playback"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // browse opens a page in a Chromium. Without one the test is skipped, unless everything is required.
 func browse(t *testing.T, page string) context.Context {
 	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("SPICELANE_LANES") == "require" {
-			t.Fatal("there is no Chromium: run scripts/setup.sh")
-		}
-		t.Skip("there is no Chromium")
-	}
-	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
+	opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(need.Browser(t)), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("allow-file-access-from-files", true)) // else a canvas that has the video cannot be read
 	ctx, stop := chromedp.NewExecAllocator(t.Context(), opts...)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/playback"
 	"github.com/spicelane/spicelane/harness/replay"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A made is a film that a test has made, and what it shows.
@@ -371,12 +372,7 @@ func TestAPartIsShownAtTheSpeedThatIsAskedForAndWithoutIdleTimes(t *testing.T) {
 func needFFmpeg(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"ffmpeg", "ffprobe"} {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("SPICELANE_LANES") == "require" {
-				t.Fatalf("%s is not installed: run scripts/setup.sh", name)
-			}
-			t.Skipf("%s is not installed", name)
-		}
+		need.Program(t, name)
 	}
 }
 

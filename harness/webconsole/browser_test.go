@@ -8,7 +8,6 @@ import (
 	"image"
 	"image/png"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,20 +26,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
+	"github.com/spicelane/spicelane/internal/need"
 )
-
-// findBrowser returns the path of a Chromium; without one the test is skipped, or
-// fails where lanes are required.
-func findBrowser(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	harness.SkipOrFail(t, "there is no Chromium to open the page in: run scripts/setup.sh")
-	return ""
-}
 
 // profileDir returns a fresh directory for the browser's own files. A snap may only
 // write to its own place.
@@ -64,7 +51,7 @@ func profileDir(t *testing.T, browser string) string {
 // openBrowser starts a Chromium with nothing in it.
 func openBrowser(t *testing.T, ctx context.Context, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
-	browser := findBrowser(t)
+	browser := need.Browser(t)
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(profileDir(t, browser)), chromedp.WindowSize(1500, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
@@ -159,7 +146,7 @@ func savePage(t *testing.T, ctx context.Context, dir, name string) {
 //	                                proxy ─ guest
 //	Chromium ─ page ─ viewer ───────┘
 func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
-	findBrowser(t)
+	need.Browser(t)
 	lane := harness.Up(t, harness.Config{})
 	ctx := lane.Context()
 	v := viewer.Open(viewer.Of(lane.State(), nil))

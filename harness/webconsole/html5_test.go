@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -52,7 +53,7 @@ func typed(d *digest.Digest, char digest.Char) bool {
 //
 //	Chromium ─ spice_auto.html ──WebSocket in TLS──► proxy ─ guest
 func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
-	findBrowser(t)
+	need.Browser(t)
 	if _, err := os.Stat(filepath.Join(spiceHTML5, "spice_auto.html")); err != nil {
 		harness.SkipOrFail(t, "there is no spice-html5: run scripts/setup.sh")
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A lane of which there is a timeline that grows and a film of two pictures, and no console:
@@ -27,7 +28,7 @@ import (
 //	 -5 s  a green one
 //	   now  a line that is said while the page is open
 func TestThePageShowsWhatHasBeenWhileMoreHappens(t *testing.T) {
-	findBrowser(t)
+	need.Browser(t)
 	dir, began := t.TempDir(), time.Now().Add(-10*time.Second)
 	log, err := timeline.Open(filepath.Join(dir, timeline.File), began)
 	require.NoError(t, err)

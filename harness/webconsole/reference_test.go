@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/webconsole"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 const setupScreen = "../screen/text/testdata/ovmf-setup.png"
@@ -37,7 +38,7 @@ func click(t *testing.T, tab context.Context, selector string) {
 
 // A person draws areas on a picture in the page, with the mouse, and saves them.
 func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
-	findBrowser(t)
+	need.Browser(t)
 	dir := filepath.Join(t.TempDir(), "needles")
 	srv := serve(t, webconsole.Config{Needles: dir})
 	tab := openBrowser(t, t.Context())

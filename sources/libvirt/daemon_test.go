@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
@@ -78,24 +79,10 @@ func libvirtd(t *testing.T) *daemon {
 		t.Skip("SPICELANE_LANES=off: no libvirtd is started")
 	}
 	for _, program := range []string{"libvirtd", "virsh", "qemu-system-x86_64"} {
-		if _, err := lookPath(program); err != nil {
-			if os.Getenv("SPICELANE_LANES") == "require" {
-				t.Fatalf("%v; install what is missing with: scripts/setup.sh", err)
-			}
-			t.Skip(err)
-		}
+		need.Program(t, program)
 	}
 	require.NoError(t, begin())
 	return &shared
-}
-
-// lookPath also looks where Debian puts programs for administrators.
-func lookPath(program string) (string, error) {
-	path, err := exec.LookPath(program)
-	if errors.Is(err, exec.ErrNotFound) {
-		return exec.LookPath("/usr/sbin/" + program)
-	}
-	return path, err
 }
 
 // make makes the directory and starts the daemon.
@@ -135,7 +122,7 @@ func (d *daemon) make() error {
 
 // run returns a command that runs as the daemon's user and with the daemon's directories.
 func (d *daemon) run(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
-	path, err := lookPath(program)
+	path, err := need.Find(program)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/sources/qmp"
 	"github.com/spicelane/spicelane/spice/console"
@@ -37,14 +38,8 @@ const uuid = "6f4e2c1a-0000-0000-0000-00000000000a"
 // start runs a QEMU whose sockets are in a directory.
 func start(t *testing.T) (dir string) {
 	t.Helper()
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		if os.Getenv("SPICELANE_LANES") == "require" {
-			t.Fatal(err)
-		}
-		t.Skip("no QEMU on this host")
-	}
-	dir, err = os.MkdirTemp("", "qmp")
+	qemu := need.Program(t, "qemu-system-x86_64")
+	dir, err := os.MkdirTemp("", "qmp")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	cmd := exec.Command(qemu, "-M", "none", "-nodefaults", "-S", "-display", "none", "-name", "guest-a", "-uuid", uuid,

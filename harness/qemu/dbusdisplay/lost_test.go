@@ -9,19 +9,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // TestAListenerThatIsLostIsReplacedAndMissesNothing cuts the connection over which QEMU reports changes.
 // What is painted while there is none must be in the next picture.
 func TestAListenerThatIsLostIsReplacedAndMissesNothing(t *testing.T) {
-	switch d := qemu.Gate(t.Context(), os.Getenv); d.Action {
-	case qemu.Skip:
-		t.Skip(d.Reason)
-	case qemu.Fail:
-		t.Fatal(d.Reason)
-	}
+	harness.RequireHost(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("", "dbus") // short enough for a socket's path
@@ -39,10 +36,9 @@ func TestAListenerThatIsLostIsReplacedAndMissesNothing(t *testing.T) {
 	_, err = m.AwaitBoot(ctx, serial.Contains("READY"))
 	require.NoError(t, err)
 	d, release, err := m.Display(ctx)
-	if os.Getenv("SPICELANE_LANES") != "require" && err != nil {
-		t.Skip(err)
+	if err != nil {
+		need.OrSkip(t, err.Error())
 	}
-	require.NoError(t, err)
 	defer release()
 
 	for range 3 {

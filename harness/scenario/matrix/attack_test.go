@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/internal/hostport"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy/adversary"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -88,9 +88,7 @@ func TestThePackFindsInEachProxyWhatTheDocumentSays(t *testing.T) {
 			cfg := harness.Config{Client: harness.None, SingleClient: true}
 			switch {
 			case p.program != "":
-				if _, err := exec.LookPath(p.program); err != nil {
-					harness.SkipOrFail(t, p.program+" was not found; install it with: scripts/setup.sh")
-				}
+				need.Program(t, p.program)
 				cfg.Proxy = harness.Command(p.line + " {file:" + documented(t, p.config) + "}")
 			case !p.own:
 				cfg.Proxy, cfg.BackendTLS = harness.None, true

@@ -2,26 +2,20 @@ package ocr_test
 
 import (
 	"image"
-	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 const setupScreen = "../text/testdata/ovmf-setup.png"
 
 // The words are large and clear; that tesseract reads them shows that it was asked well.
 func TestARegionIsReadByTesseract(t *testing.T) {
-	if _, err := exec.LookPath("tesseract"); err != nil {
-		if os.Getenv("SPICELANE_LANES") == "require" {
-			t.Fatal("there is no tesseract: run scripts/setup.sh")
-		}
-		t.Skip("there is no tesseract: run scripts/setup.sh")
-	}
+	need.Program(t, "tesseract")
 	p, err := pixmap.ReadFile(setupScreen)
 	require.NoError(t, err)
 	for want, region := range map[string]image.Rectangle{

@@ -218,8 +218,13 @@ func (r *Result) Replace() (string, error) {
 		return "", fmt.Errorf("needle %s: it is in no file: %w", old.Name, err)
 	}
 	n.Name, n.made = old.Name, r.screen
-	if _, err := n.compile(); err != nil {
+	// If masks cover its areas, or all of them are of type ocr, no picture helps.
+	now, err := Match([]*Needle{n}, r.query, r.screen)
+	if err != nil {
 		return "", err
+	}
+	if !now.Matched() {
+		return "", fmt.Errorf("needle %s: the screen as its picture would not match either: %s", old.Name, now)
 	}
 	if err := n.Save(filepath.Dir(old.Path)); err != nil {
 		return "", err

@@ -543,3 +543,29 @@ func TestTheNeedleThatCameNearestIsReplacedByTheScreen(t *testing.T) {
 	_, err = r.Replace()
 	require.ErrorContains(t, err, "has 40×30 pixels, the screen has 41×30")
 }
+
+// A test that accepts new pictures must not pass with one that still does not match.
+func TestANeedleThatWouldNotMatchWithTheScreenAsItsPictureEitherIsNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	p := picture(40, 30)
+	for name, kind := range map[string]string{"hidden": needle.TypeMatch, "read": needle.TypeOCR} {
+		n, err := needle.New(name, []needle.Area{{X: 10, Y: 8, Width: 12, Height: 9, Type: kind}}, nil, p)
+		require.NoError(t, err)
+		require.NoError(t, n.Save(dir))
+	}
+	d, err := needle.Open(dir)
+	require.NoError(t, err)
+	for name, why := range map[string]string{"hidden": "masks cover more than half of it", "read": "it has only areas of type ocr"} {
+		before, err := os.ReadFile(filepath.Join(dir, name+".png"))
+		require.NoError(t, err)
+		r, err := d.Match(needle.Query{Tag: name, Masks: []image.Rectangle{image.Rect(0, 0, 40, 30)}}, changed(p, 13, 9, pixmap.RGB{R: 1}))
+		require.NoError(t, err)
+		require.False(t, r.Matched())
+		_, err = r.Replace()
+		require.ErrorContains(t, err, "needle "+name+": the screen as its picture would not match either: ")
+		require.ErrorContains(t, err, why)
+		after, err := os.ReadFile(filepath.Join(dir, name+".png"))
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+	}
+}

@@ -23,8 +23,9 @@ type Screen struct {
 	// Picture is nil if it could not be taken.
 	Picture *pixmap.Picture
 
-	lane *Lane
-	err  error
+	pointer *image.Point // where it was moved last, if the guest draws it
+	lane    *Lane
+	err     error
 }
 
 // Screen takes a picture, to look at with Matches and Text. If that fails, these return why.
@@ -33,20 +34,27 @@ func (l *Lane) Screen(ctx context.Context) *Screen {
 	if err != nil {
 		return &Screen{lane: l, err: err}
 	}
-	return &Screen{Picture: pixmap.Of(img), lane: l}
+	return &Screen{Picture: pixmap.Of(img), pointer: drive.Pointer(ctx, l.driver), lane: l}
 }
 
 // Matches looks for the reference images with a tag, or of a name. That none of them is on the
 // screen is no error.
 func (s *Screen) Matches(tag string) (*needle.Result, error) {
+	return s.MatchesNeedle(screen.NeedleQuery{Query: needle.Query{Tag: tag}})
+}
+
+// MatchesNeedle is Matches with masks, without the text cursor and the mouse pointer, or on a
+// screen of another size. One picture does not tell that a cursor blinks: IgnoreCursor masks only
+// one that underlines a cell.
+func (s *Screen) MatchesNeedle(q screen.NeedleQuery) (*needle.Result, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
-	dir, err := s.lane.needles()
+	m, err := s.lane.matcher(q)
 	if err != nil {
 		return nil, err
 	}
-	r, err := dir.Match(needle.Query{Tag: tag}, s.Picture)
+	r, err := m.Match(s.Picture, s.pointer)
 	s.lane.noteNeedle(r)
 	return r, verdict.Classify("match screen", err)
 }
@@ -86,6 +94,19 @@ func (l *Lane) needles() (*needle.Dir, error) {
 	return dir, verdict.Classify("match screen", err)
 }
 
+// matcher returns what looks for reference images.
+func (l *Lane) matcher(q screen.NeedleQuery) (*screen.Matcher, error) {
+	dir, err := l.needles()
+	if err != nil {
+		return nil, err
+	}
+	m := &screen.Matcher{Dir: dir, Query: q}
+	if q.IgnoreCursor {
+		m.Reader, err = l.textReader()
+	}
+	return m, err
+}
+
 // AwaitScreen waits until a reference image with a tag, or of a name, is on the screen. If none
 // comes, the error says which one came nearest and what it lacked, and the lane's directory has
 // that one, the screen, and their difference, area by area.
@@ -96,18 +117,12 @@ func (l *Lane) AwaitScreen(ctx context.Context, tag string) (*needle.Result, err
 // AwaitNeedle is AwaitScreen with masks, without the text cursor and the mouse pointer, or on a
 // screen of another size.
 func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.Result, error) {
-	dir, err := l.needles()
+	m, err := l.matcher(q)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := dir.Lookup(q.Tag); err != nil {
+	if _, err := m.Dir.Lookup(q.Tag); err != nil {
 		return nil, verdict.Classify("await screen", err)
-	}
-	m := &screen.Matcher{Dir: dir, Query: q}
-	if q.IgnoreCursor {
-		if m.Reader, err = l.textReader(); err != nil {
-			return nil, err
-		}
 	}
 	var r *needle.Result
 	err = l.watchScreen(ctx, "await screen", func(ctx context.Context, src screen.Source) error {

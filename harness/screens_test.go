@@ -105,6 +105,12 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	require.False(t, r.Matched())
 	_, err = lane.AwaitNeedle(ctx, screen.NeedleQuery{Query: needle.Query{Tag: "hello"}, IgnorePointer: true})
 	require.NoError(t, err)
+	r, err = lane.Screen(ctx).MatchesNeedle(screen.NeedleQuery{Query: needle.Query{Tag: "hello"}, IgnorePointer: true})
+	require.NoError(t, err)
+	require.True(t, r.Matched(), "%s", r)
+	r, err = lane.Screen(ctx).MatchesNeedle(screen.NeedleQuery{Query: needle.Query{Tag: "hello", Masks: []image.Rectangle{image.Rect(500, 400, 600, 500)}}})
+	require.NoError(t, err)
+	require.False(t, r.Matched(), "another part is masked")
 	ask := control.ScreenCondition{Dir: dir, Tag: "hello", Ignore: []string{"pointer"}}
 	socket := lanetest.Control(t, lane)
 	match, err := socket.Match(ctx, control.MatchParams{Screen: &ask})

@@ -46,10 +46,14 @@ func (s *Screen) Picture(ctx context.Context) (*pixmap.Picture, error) {
 }
 
 // Pointer implements [screen.PointerSource].
-func (s *Screen) Pointer(ctx context.Context) *image.Point {
-	c, err := s.driver.Cursor(ctx)
+func (s *Screen) Pointer(ctx context.Context) *image.Point { return Pointer(ctx, s.driver) }
+
+// Pointer returns where the mouse pointer that the guest draws was moved last; nil if that is not
+// known, or if the client draws it.
+func Pointer(ctx context.Context, d *control.Driver) *image.Point {
+	c, err := d.Cursor(ctx)
 	if err != nil || c.Visible || c.MovedTo == nil {
-		return nil // it is not known, or the client draws it
+		return nil
 	}
 	return &image.Point{X: c.MovedTo.X, Y: c.MovedTo.Y}
 }

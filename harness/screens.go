@@ -235,7 +235,7 @@ func (l *Lane) locate(ctx context.Context, what string) (image.Point, error) {
 	if err != nil {
 		return image.Point{}, err
 	}
-	return hit.Rect.Min.Add(hit.Rect.Max).Div(2), nil
+	return hit.ClickPoint(), nil
 }
 
 // isNeedle returns whether there is a reference image with a tag, or of a name.

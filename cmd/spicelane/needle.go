@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -225,11 +226,7 @@ func newNeedleMatch() *cobra.Command {
 
 // guessAreas says what tesseract reads in the areas of type ocr. They decide nothing.
 func guessAreas(cmd *cobra.Command, r *needle.Result, p *pixmap.Picture) {
-	found := r.Match
-	if found == nil {
-		found = r.Nearest
-	}
-	for i, a := range found.Needle.Areas {
+	for i, a := range cmp.Or(r.Match, r.Nearest).Needle.Areas {
 		if a.Type != needle.TypeOCR {
 			continue
 		}
@@ -243,10 +240,7 @@ func guessAreas(cmd *cobra.Command, r *needle.Result, p *pixmap.Picture) {
 }
 
 func resultRow(r *needle.Result, files []string) needleMatch {
-	found := r.Match
-	if found == nil {
-		found = r.Nearest
-	}
+	found := cmp.Or(r.Match, r.Nearest)
 	row := needleMatch{Matched: r.Matched(), Tag: r.Tag, Candidates: r.Candidates, Needle: found.Needle.Name, Reason: found.Reason, Evidence: files, Areas: []areaResult{}}
 	for _, a := range found.Areas {
 		row.Areas = append(row.Areas, areaResult{a.OK, a.At.Min.X, a.At.Min.Y, a.At.Dx(), a.At.Dy(), a.Similarity, a.Need, a.Differ})

@@ -160,7 +160,7 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 	if r == nil {
 		return img, nil
 	}
-	rect := image.Rect(r.X, r.Y, r.X+r.Width, r.Y+r.Height)
+	rect := r.Rectangle()
 	sub, ok := img.(interface {
 		SubImage(image.Rectangle) image.Image
 	})

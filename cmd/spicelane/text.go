@@ -51,6 +51,10 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 			if err != nil {
 				return err
 			}
+			var rect image.Rectangle
+			if part != nil {
+				rect = part.Rectangle()
+			}
 			screen, err := screenOf(cmd, arg(args, 0), socket, file)
 			if err != nil {
 				return err
@@ -59,7 +63,7 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 				if re != nil || asJSON || learn != "" {
 					return usage("--ocr is a guess for a person to read: it does not go with --find, --json or --learn")
 				}
-				return printGuess(cmd, screen, part)
+				return printGuess(cmd, screen, rect)
 			}
 			guest, err := fontsOf(arg(args, 0))
 			if err != nil {
@@ -72,10 +76,6 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 			g, err := r.Read(screen)
 			if err != nil {
 				return &verdict.Error{Verdict: verdict.Product, Op: "text", Err: err, Hint: "name its font with --font, or learn it with --learn"}
-			}
-			var rect image.Rectangle
-			if part != nil {
-				rect = image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)
 			}
 			if err := printText(cmd, g, re, rect, asJSON); err != nil {
 				return err
@@ -161,12 +161,8 @@ func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, e
 }
 
 // printGuess prints what tesseract reads.
-func printGuess(cmd *cobra.Command, p *pixmap.Picture, part *control.Rect) error {
-	var r image.Rectangle
-	if part != nil {
-		r = image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)
-	}
-	s, err := ocr.Read(cmd.Context(), p, r)
+func printGuess(cmd *cobra.Command, p *pixmap.Picture, part image.Rectangle) error {
+	s, err := ocr.Read(cmd.Context(), p, part)
 	switch {
 	case errors.Is(err, ocr.ErrAbsent):
 		return &verdict.Error{Verdict: verdict.Host, Op: "text", Err: err}

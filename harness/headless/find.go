@@ -1,6 +1,7 @@
 package headless
 
 import (
+	"cmp"
 	"image"
 	"regexp"
 	"slices"
@@ -33,7 +34,7 @@ func (f finder) Screen(c control.ScreenCondition) (server.Look, error) {
 		IgnorePointer: slices.Contains(c.Ignore, "pointer"),
 	}
 	for _, m := range c.Masks {
-		q.Masks = append(q.Masks, rectangle(m))
+		q.Masks = append(q.Masks, m.Rectangle())
 	}
 	m := &screen.Matcher{Dir: dir, Query: q}
 	asked, found := false, false
@@ -56,12 +57,11 @@ func (f finder) Screen(c control.ScreenCondition) (server.Look, error) {
 
 func matchResult(r *needle.Result) control.MatchResult {
 	res := control.MatchResult{Matched: r.Matched(), Saw: r.String(), Candidates: r.Candidates}
-	found := r.Nearest
 	if r.Matched() {
-		found = r.Match
-		at := found.ClickPoint()
+		at := r.Match.ClickPoint()
 		res.Click = &control.Point{X: at.X, Y: at.Y}
 	}
+	found := cmp.Or(r.Match, r.Nearest)
 	res.Needle = found.Needle.Name
 	for _, a := range found.Areas {
 		res.Areas = append(res.Areas, control.MatchedArea{Rect: rect(a.At), OK: a.OK, Similarity: a.Similarity, Need: a.Need, Differ: a.Differ})
@@ -80,7 +80,7 @@ func (finder) Text(c control.TextCondition) (server.Look, error) {
 		q.Pattern = regexp.MustCompile(regexp.QuoteMeta(c.Literal))
 	}
 	if c.Rect != nil {
-		q.Region = rectangle(*c.Rect)
+		q.Region = c.Rect.Rectangle()
 	}
 	fonts, err := text.LoadAll(c.Fonts...)
 	if err != nil {
@@ -91,7 +91,7 @@ func (finder) Text(c control.TextCondition) (server.Look, error) {
 		hit, ok, saw := m.Match(pixmap.Of(img))
 		res := control.MatchResult{Matched: ok, Saw: saw}
 		if ok {
-			at, click := rect(hit.Rect), hit.Rect.Min.Add(hit.Rect.Max).Div(2)
+			at, click := rect(hit.Rect), hit.ClickPoint()
 			res.Found, res.Rect, res.Click = hit.Text, &at, &control.Point{X: click.X, Y: click.Y}
 		}
 		return res, nil
@@ -100,8 +100,4 @@ func (finder) Text(c control.TextCondition) (server.Look, error) {
 
 func rect(r image.Rectangle) control.Rect {
 	return control.Rect{X: r.Min.X, Y: r.Min.Y, Width: r.Dx(), Height: r.Dy()}
-}
-
-func rectangle(r control.Rect) image.Rectangle {
-	return image.Rect(r.X, r.Y, r.X+r.Width, r.Y+r.Height)
 }

@@ -116,7 +116,7 @@ func (r *run) drawn(sub *control.Subscription, p control.Surface) {
 		r.must(ev.Decode(&d))
 		drawn = d.SurfaceID == 0 && d.DisplayChannelID == p.ChannelID
 		if drawn && d.Rect != nil {
-			at := image.Rect(d.Rect.X, d.Rect.Y, d.Rect.X+d.Rect.Width, d.Rect.Y+d.Rect.Height)
+			at := d.Rect.Rectangle()
 			r.want(!at.Empty() && at.In(image.Rectangle{Max: size}), "something was drawn at %v on a surface of %v", at, size)
 		}
 	}

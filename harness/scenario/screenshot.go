@@ -48,7 +48,7 @@ func Screenshot(tb testing.TB, lane *harness.Lane) {
 				r.left("a part of the picture", "the client gives the whole")
 				return nil
 			}
-			whole := before.SubImage(image.Rect(part.X, part.Y, part.X+part.Width, part.Y+part.Height)).(*image.NRGBA)
+			whole := before.SubImage(part.Rectangle()).(*image.NRGBA)
 			r.want(drive.FirstDifference(region, whole) == "", "the region is not that part of the whole: %s", drive.FirstDifference(region, whole))
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 )
 
 // Version is the protocol version that both halves speak.
@@ -293,6 +294,12 @@ type Rect struct {
 	Y      int `json:"y"`
 	Width  int `json:"width"`
 	Height int `json:"height"`
+}
+
+// Rectangle returns r as an [image.Rectangle]. It is empty if r has no width or height.
+func (r Rect) Rectangle() image.Rectangle {
+	at := image.Pt(r.X, r.Y)
+	return image.Rectangle{Min: at, Max: at.Add(image.Pt(r.Width, r.Height))}
 }
 
 // ScreenshotResult is the result of screenshot.

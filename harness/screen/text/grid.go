@@ -109,6 +109,9 @@ type Hit struct {
 	Rect image.Rectangle
 }
 
+// ClickPoint returns the place on the screen to click: the middle.
+func (h Hit) ClickPoint() image.Point { return h.Rect.Min.Add(h.Rect.Max).Div(2) }
+
 // Find returns the matches of a pattern, line by line. Region is the pixels within which its cells
 // must be; empty means everywhere. The pattern sees only what is within it: ^ and $ are its edges. A line
 // ends with its last character, or with spaces behind that if the pattern needs some. If the last

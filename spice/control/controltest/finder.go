@@ -54,7 +54,7 @@ func (f Finder) Screen(c control.ScreenCondition) (server.Look, error) {
 		for y := range got.Rect.Dy() {
 			for x := range got.Rect.Dx() {
 				masked := slices.ContainsFunc(masks, func(m control.Rect) bool {
-					return image.Pt(x, y).In(image.Rect(m.X, m.Y, m.X+m.Width, m.Y+m.Height))
+					return image.Pt(x, y).In(m.Rectangle())
 				})
 				if !masked && got.NRGBAAt(x, y) != want.NRGBAAt(x, y) {
 					differ++

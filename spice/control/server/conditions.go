@@ -140,7 +140,7 @@ func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw str
 func comparePixels(want, got *image.NRGBA, tolerance int, masks []control.Rect) (off int, first image.Point) {
 	masked := func(x, y int) bool {
 		return slices.ContainsFunc(masks, func(m control.Rect) bool {
-			return x >= m.X && x < m.X+m.Width && y >= m.Y && y < m.Y+m.Height
+			return image.Pt(x, y).In(m.Rectangle())
 		})
 	}
 	for y := range want.Rect.Dy() {

@@ -73,6 +73,11 @@ func newLooker(f Finder, screen *control.ScreenCondition, text *control.TextCond
 				return nil, errorf(control.CodeBadParams, `screen.ignore has %q: want "cursor" or "pointer"`, ndjson.Abbreviate([]byte(what)))
 			}
 		}
+		for _, m := range screen.Masks {
+			if err := wantPart("screen.masks", m); err != nil {
+				return nil, err
+			}
+		}
 		l.wanted, l.area = screen.String(), control.Area{ChannelID: screen.ChannelID, SurfaceID: screen.SurfaceID}
 		l.at, err = f.Screen(*screen)
 	default:
@@ -82,6 +87,11 @@ func newLooker(f Finder, screen *control.ScreenCondition, text *control.TextCond
 		if i := slices.IndexFunc(text.Fonts, func(name string) bool { return strings.Contains(name, "/") && !filepath.IsAbs(name) }); i >= 0 {
 			return nil, errorf(control.CodeBadParams, "text.fonts has %q: want a font's name, or an absolute path", ndjson.Abbreviate([]byte(text.Fonts[i])))
 		}
+		if text.Rect != nil {
+			if err := wantPart("text.rect", *text.Rect); err != nil {
+				return nil, err
+			}
+		}
 		l.wanted, l.area = text.String(), control.Area{ChannelID: text.ChannelID, SurfaceID: text.SurfaceID}
 		l.at, err = f.Text(*text)
 	}
@@ -89,6 +99,14 @@ func newLooker(f Finder, screen *control.ScreenCondition, text *control.TextCond
 		return nil, errorf(control.CodeBadParams, "%s", err)
 	}
 	return l, nil
+}
+
+// wantPart refuses a rectangle without pixels: a finder could take it for all of the surface.
+func wantPart(what string, r control.Rect) error {
+	if r.Rectangle().Empty() {
+		return errorf(control.CodeBadParams, "%s has %dx%d at %d,%d: want a part of the surface", what, r.Width, r.Height, r.X, r.Y)
+	}
+	return nil
 }
 
 // look takes a picture and looks at it.

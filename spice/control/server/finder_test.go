@@ -158,6 +158,11 @@ func TestAConditionThatCannotBeCheckedIsRefused(t *testing.T) {
 		`{"text":{"literal":"a","pattern":"b"}}`:              "want either literal or pattern",
 		`{"text":{"pattern":"("}}`:                            "missing closing )",
 		`{"text":{"literal":"a","fonts":["b/c.psf"]}}`:        `text.fonts has \"b/c.psf\"`,
+
+		// Such rectangles must not mean all of the surface, or another part of it.
+		`{"text":{"literal":"a","rect":{"x":1,"y":2,"width":0,"height":3}}}`:                                                "text.rect has 0x3 at 1,2: want a part of the surface",
+		`{"screen":{"dir":"/","tag":"a","masks":[{"x":1,"y":2,"width":3,"height":4},{"x":9,"y":9,"width":4,"height":-4}]}}`: "screen.masks has 4x-4 at 9,9: want a part of the surface",
+		`{"screen":{"dir":"/","tag":"a","masks":[{"x":9223372036854775807,"y":0,"width":1,"height":1}]}}`:                   "screen.masks has 1x1 at 9223372036854775807,0: want",
 	} {
 		refuse("match", params, want)
 		refuse("await", params, want)

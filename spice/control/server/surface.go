@@ -49,8 +49,8 @@ func noSurface(st control.Status) string {
 func snapshot(c Console, sf control.Surface, region *control.Rect) (*Picture, error) {
 	var r image.Rectangle
 	if region != nil {
-		r = image.Rect(region.X, region.Y, region.X+region.Width, region.Y+region.Height)
-		if whole := image.Rect(0, 0, sf.Width, sf.Height); region.Width <= 0 || region.Height <= 0 || !r.In(whole) {
+		r = region.Rectangle()
+		if whole := image.Rect(0, 0, sf.Width, sf.Height); r.Empty() || !r.In(whole) {
 			return nil, errorf(control.CodeBadParams, "region %dx%d at %d,%d is not within the surface's %dx%d",
 				region.Width, region.Height, region.X, region.Y, sf.Width, sf.Height)
 		}

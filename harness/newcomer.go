@@ -26,15 +26,15 @@ func (c Config) newcomerPatience() time.Duration {
 	return samePatience
 }
 
-// silentShare is the part of a newcomer's patience for which it may be told of nothing.
-const silentShare = 10
+// newsGrace limits, under KVM, how long a newcomer may be told of nothing.
+const newsGrace = time.Second
 
 // sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
 // A new client is sent the whole surface as the server holds it, so diff says what the server was
 // never told; it is empty if the pictures are equal. A server that tells a new client of no change
-// proves nothing: it waits for another client that does not read. QEMU 7.2 without KVM can lose a change: the
-// firmware's displays find changes by the pages that were written, and a write at the moment of
-// that search is missed.
+// proves nothing: it waits for another client that does not read. QEMU 7.2 without KVM can lose a
+// change: the firmware's displays find changes by the pages that were written, and a write at the
+// moment of that search is missed.
 func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
 	if l.cfg.guestless() || l.machine().Config().Spice.SingleClient {
 		return "", errNoNewcomer
@@ -54,11 +54,12 @@ func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
 	defer client.Close()
 	ctx, give := context.WithCancelCause(ctx)
 	defer give(nil)
-	silent := time.AfterFunc(patience/silentShare, func() { give(errNoNews) })
+	quiet := l.Scaled(newsGrace)
+	silent := time.AfterFunc(quiet, func() { give(errNoNews) })
 	defer silent.Stop()
 	defer client.Observe(func(e spice.Event) {
 		if _, ok := e.(spice.Drawn); ok {
-			silent.Reset(patience / silentShare)
+			silent.Reset(quiet)
 		}
 	})()
 	var seen uint64 // the generation of the surface

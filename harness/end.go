@@ -53,20 +53,30 @@ func (l *Lane) watch() {
 		return
 	}
 	l.err = err
-	l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	ended := func(s *registry.State) {
 		s.State, s.Reason = registry.StateFailed, err.Error()
 		s.Verdict, s.Hop = verdict.Of(err), verdict.HopOf(err)
-		var exit *qemu.ExitError
-		if errors.As(err, &exit) && exit.Kind == qemu.KindShutdown {
+		if switchedOff(err) {
 			s.State, s.EndedBy = registry.StateStopped, registry.EndedByGuest
 		}
+	}
+	if switchedOff(err) {
+		l.log.Add("lane", map[string]any{"state": registry.StateStopped, "reason": err.Error()})
+	} else {
+		l.log.Add("verdict", map[string]any{"verdict": verdict.Of(err), "reason": err.Error()})
 	}
 	// NB: write the file first, because a reader looks at it after seeing the lane's end.
 	s := l.State()
 	ended(&s)
 	l.writeVerdictOf(s, err)
 	l.setState(ended)
+}
+
+// switchedOff tells whether err says that the guest has switched itself off. That ends a lane, but
+// whether it was intended only the lane's test knows. So the verdict is a fault until Close.
+func switchedOff(err error) bool {
+	var exit *qemu.ExitError
+	return errors.As(err, &exit) && exit.Kind == qemu.KindShutdown
 }
 
 // errLaneClosed ends pending waits when the lane is closed.
@@ -231,9 +241,12 @@ func (l *Lane) Close() error {
 		}
 		s.PIDs = registry.PIDs{}
 	})
-	if l.err == nil {
+	switch failure := l.failure(); {
+	case switchedOff(l.err):
+		l.judgeSwitchedOff(failure)
+	case failure == nil:
 		l.writeVerdict(nil)
-	} else {
+	default:
 		l.addCarried()
 	}
 	l.closeErr = errors.Join(err, l.release())

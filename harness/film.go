@@ -189,10 +189,3 @@ func lastOf(lines []string) string {
 	}
 	return ""
 }
-
-// hasFailed tells whether the lane or its test has.
-func (l *Lane) hasFailed() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err != nil || l.test.failed
-}

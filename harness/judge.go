@@ -55,11 +55,55 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 		r.Verdict, r.Hop, r.Reason = verdict.Of(test.why), verdict.HopOf(test.why), test.why.Error()
 	case test.failed:
 		r.Reason = "an assertion of the test failed"
+	case s.EndedBy == registry.EndedByGuest:
+		r.Reason = s.Reason
 	}
 	l.mu.Lock()
+	if l.judged != nil {
+		r.UpMS = l.judged.UpMS // it has ended before
+	}
 	l.judged = &r
 	l.mu.Unlock()
 	l.leaveVerdict(&r)
+}
+
+// failure returns why a lane that has ended by itself has failed. A guest that switches itself off
+// has failed only if its test has, which may know more of the reason.
+func (l *Lane) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !switchedOff(l.err):
+		return l.err
+	case !l.test.failed:
+		return nil
+	case l.test.why != nil:
+		return l.test.why
+	}
+	return l.err
+}
+
+// judgeSwitchedOff records, when the lane is closed, whether a guest that has switched itself off has
+// failed.
+func (l *Lane) judgeSwitchedOff(failure error) {
+	l.setState(func(s *registry.State) {
+		s.Verdict, s.Hop = "", ""
+		if failure != nil {
+			s.Verdict, s.Hop = verdict.Of(failure), verdict.HopOf(failure)
+		}
+	})
+	if failure != nil {
+		l.log.Add("verdict", map[string]any{"verdict": verdict.Of(failure), "reason": failure.Error()})
+	}
+	l.writeVerdict(failure)
+}
+
+// hasFailed tells whether the lane or its test has.
+func (l *Lane) hasFailed() bool {
+	err := l.failure()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return err != nil || l.test.failed
 }
 
 // addCarried adds what the client was sent to the verdict of a lane that has ended by itself: it is

@@ -12,8 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -21,6 +24,12 @@ import (
 // resetLane boots a sector that says READY and obeys single bytes on its serial port:
 // r resets the machine, s switches it off.
 func resetLane(t *testing.T) *harness.Lane {
+	t.Helper()
+	return resetLaneIn(t, t.ArtifactDir())
+}
+
+// resetLaneIn is resetLane with the directory of the lane.
+func resetLaneIn(t testing.TB, lane string) *harness.Lane {
 	t.Helper()
 	dir := t.TempDir()
 	sector, err := os.ReadFile("qemu/testdata/echo.bin")
@@ -30,9 +39,9 @@ func resetLane(t *testing.T) *harness.Lane {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "echo.img"), disk, 0o600))
 	entry := filepath.Join(dir, "echo.yaml")
 	require.NoError(t, os.WriteFile(entry, []byte("name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 32\nbanner: READY\n"), 0o600))
-	lane := harness.Up(t, harness.Config{Fixture: entry, Warm: "off", Dir: t.ArtifactDir()})
-	require.NoError(t, awaitReady(lane, 0))
-	return lane
+	up := harness.Up(t, harness.Config{Fixture: entry, Warm: "off", Dir: lane})
+	require.NoError(t, awaitReady(up, 0))
+	return up
 }
 
 // awaitReady waits for READY in line number n or later, and for the end of that line. A
@@ -158,6 +167,9 @@ func TestAGuestThatSwitchesItselfOffIsToldApartFromALaneThatWasEnded(t *testing.
 	require.Equal(t, []string{registry.StateStopped, registry.EndedByGuest}, []string{s.State, s.EndedBy})
 	require.Equal(t, []string{s.State, s.EndedBy, s.Reason}, []string{r.State, r.EndedBy, r.Reason})
 	require.Equal(t, s.Verdict, r.Verdict)
+	require.True(t, r.OK, "nothing failed")
+	require.Empty(t, r.Verdict)
+	require.Error(t, lane.Err(), "it is not up any more")
 
 	other := resetLane(t)
 	require.NoError(t, other.Close())
@@ -165,4 +177,57 @@ func TestAGuestThatSwitchesItselfOffIsToldApartFromALaneThatWasEnded(t *testing.
 	require.Equal(t, []string{registry.StateStopped, registry.EndedByRequest}, []string{s.State, s.EndedBy})
 	require.Equal(t, []string{s.State, s.EndedBy}, []string{r.State, r.EndedBy})
 	require.True(t, r.OK)
+}
+
+// The full scenario ends like this, and the page of a lane that passed it said "product fault".
+func TestALaneWhoseGuestSwitchedItselfOffIsJudgedByItsTest(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	off := func(tb testing.TB, dir string) *harness.Lane {
+		lane := resetLaneIn(tb, dir)
+		_, err := lane.Machine().WriteSerial(lane.Context(), []byte("s"))
+		require.NoError(tb, err)
+		<-lane.Done()
+		return lane
+	}
+	left := func(lane *harness.Lane, name string) string {
+		b, err := os.ReadFile(filepath.Join(lane.Dir(), name))
+		require.NoError(t, err)
+		return string(b)
+	}
+
+	var lane *harness.Lane
+	dir := t.TempDir()
+	t.Run("passed", func(t *testing.T) { lane = off(t, dir) })
+	r := verdictOf(t, lane)
+	require.True(t, r.OK)
+	require.Empty(t, r.Verdict)
+	require.Empty(t, r.Hop)
+	require.Contains(t, r.Reason, "the guest shut down")
+	require.Equal(t, registry.EndedByGuest, r.EndedBy)
+	require.Contains(t, left(lane, replay.File), "<h1>The test passed; the guest switched itself off after ")
+	require.NoFileExists(t, filepath.Join(dir, film.File), "only lanes that fail keep their films")
+	require.NotContains(t, left(lane, timeline.File), `"kind":"verdict"`)
+	require.Contains(t, left(lane, timeline.File), `"state":"stopped"`)
+
+	lanetest.Failing(t, func(tb testing.TB) {
+		lane = off(tb, t.TempDir())
+		tb.Fail()
+	})
+	r = verdictOf(t, lane)
+	require.False(t, r.OK)
+	require.Equal(t, []any{verdict.Product, verdict.HopGuest}, []any{r.Verdict, r.Hop})
+	require.Contains(t, r.Reason, "the machine ended: the guest shut down")
+	require.Contains(t, left(lane, replay.File), "<h1>Product fault (guest): the machine ended: the guest shut down")
+	require.FileExists(t, filepath.Join(lane.Dir(), film.File))
+
+	lanetest.Failing(t, func(tb testing.TB) {
+		lane = off(tb, t.TempDir())
+		lane.NoteFailure(&verdict.Error{Verdict: verdict.Harness, Err: errors.New("it did not say goodbye")})
+		tb.Fail()
+	})
+	r = verdictOf(t, lane)
+	require.False(t, r.OK)
+	require.Equal(t, verdict.Harness, r.Verdict)
+	require.Equal(t, "it did not say goodbye", r.Reason, "the test knows why it failed")
 }

@@ -115,6 +115,8 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 		log.Info("asked to end the lane")
 	case <-lane.Done():
 		why = lane.Err()
+		// Nobody has asked for it, also not for a guest that switches itself off.
+		lane.NoteFailure(why)
 		log.Error("a part of the lane ended", "err", why)
 	}
 	if err := lane.Close(); err != nil {

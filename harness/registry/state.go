@@ -20,8 +20,8 @@ const (
 
 // Values of State.EndedBy.
 const (
-	EndedByRequest = "request"
-	EndedByGuest   = "guest"
+	EndedByRequest = verdict.EndedByRequest
+	EndedByGuest   = verdict.EndedByGuest
 )
 
 // A State describes a lane to other processes; `up --json` and `status --json` print it. It never

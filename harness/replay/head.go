@@ -104,6 +104,10 @@ func (l *lane) judge(up time.Duration) {
 	case v == nil:
 		h.Outcome = "unknown"
 		h.Sentence = fmt.Sprintf("The %s has no verdict: what ran it was killed. The timeline ends after %s.", what, seconds(l.last))
+	case v.OK && v.EndedBy == verdict.EndedByGuest:
+		h.Outcome = "passed"
+		h.Sentence = fmt.Sprintf("The %s passed; the guest switched itself off after %s.", what,
+			seconds(time.Duration(v.UpMS)*time.Millisecond))
 	case v.OK:
 		h.Outcome = "passed"
 		h.Sentence = fmt.Sprintf("The %s passed; its lane lived for %s.", what, seconds(up))

@@ -130,7 +130,11 @@ func TestTheVerdictIsASentence(t *testing.T) {
 		"failed": {`{"reason":"an assertion of the test failed","name":"a","test":"TestA/x"}`, "", "failed: TestA/x", "<h1>The test failed: an assertion of the test failed</h1>"},
 		"failed after a wait": {`{"reason":"an assertion of the test failed","name":"a","test":"TestA"}`,
 			`{"t_us":9,"kind":"wait","ms":0,"error":"e; f","awaited":"a <key>","saw":""}`, "failed: TestA", "<h1>The test failed after it awaited a &lt;key&gt;</h1>"},
-		"killed":          {"", `{"t_us":1500000,"kind":"serial","text":"x"}`, "no verdict: a", "<h1>The lane has no verdict: what ran it was killed. The timeline ends after 1.500 s.</h1>"},
+		"killed": {"", `{"t_us":1500000,"kind":"serial","text":"x"}`, "no verdict: a", "<h1>The lane has no verdict: what ran it was killed. The timeline ends after 1.500 s.</h1>"},
+		"switched itself off": {`{"ok":true,"ended_by":"guest","reason":"the guest shut down","up_ms":2500,"name":"a","test":"TestA"}`,
+			`{"t_us":4000000,"kind":"lane","state":"ending"}`, "passed: TestA", "<h1>The test passed; the guest switched itself off after 2.500 s.</h1>"},
+		"switched itself off in vain": {`{"ended_by":"guest","verdict":"product","hop":"guest","reason":"the guest shut down","name":"a","test":"TestA"}`,
+			"", "product fault: TestA", "<h1>Product fault (guest): the guest shut down</h1>"},
 		"not one of ours": {`{"verdict":"martian","name":"a"}`, "", "failed: a", "<h1>The test failed: nothing is known of why</h1>"},
 	} {
 		t.Run(name, func(t *testing.T) {

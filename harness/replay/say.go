@@ -154,6 +154,9 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		if f.ReadyMS > 0 {
 			ev.text = fmt.Sprintf("%s after %d ms", f.State, f.ReadyMS)
 		}
+		if f.Reason != "" {
+			ev.text += ": " + f.Reason
+		}
 	case "reset":
 		ev.text = fmt.Sprintf("reset %d: %s", f.N, f.Reason)
 	case "beat":

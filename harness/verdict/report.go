@@ -3,9 +3,16 @@ package verdict
 // File is the name of a lane's verdict file.
 const File = "verdict.json"
 
+// Values of Report.EndedBy.
+const (
+	EndedByRequest = "request"
+	EndedByGuest   = "guest" // it switched itself off
+)
+
 // A Report is the content of verdict.json: how a lane ended, for programs.
 type Report struct {
-	// OK means that nothing failed: the lane was closed, and its test, if there was one, passed.
+	// OK means that nothing failed: the lane was closed, or its guest switched itself off, and its
+	// test, if there was one, passed.
 	OK bool `json:"ok"`
 	// Verdict says whose fault the failure is. It is empty for a test that failed in its own
 	// assertion.

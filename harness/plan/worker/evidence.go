@@ -33,7 +33,7 @@ func (w *worker) closeLanes() {
 		if end != nil && l.State().EndedBy != registry.EndedByGuest {
 			w.fail(fmt.Errorf("the lane %s ended: %w", l.name, end))
 		}
-		if w.end.Outcome == result.Failure && end == nil {
+		if w.end.Outcome == result.Failure {
 			l.NoteFailure(&verdict.Error{Verdict: w.end.Verdict, Hop: w.end.Hop, Err: errors.New(w.end.Reason)})
 		}
 		if err := l.Close(); err != nil && w.end.Outcome == result.Success {

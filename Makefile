@@ -95,7 +95,7 @@ bench-page: ## a minute of the full scenario as lane.html: its size, and how fas
 bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel
 	scripts/bench-proxy.sh
 
-hosts: ## the README's commands in bare Debian systems, SUITES; needs root and an hour
+hosts: ## the README's commands in bare Debian systems, SUITES; needs root
 	scripts/hosts.sh $(SUITES)
 
 vuln: ## known vulnerabilities; needs the public database

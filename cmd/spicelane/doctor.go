@@ -25,7 +25,7 @@ things that lanes need, and the programs that tests use. Each line is good, degr
 each thing that is not good, print the command of this distribution that fixes it.
 
 --fix prints only these commands, as lines for a shell. --fix=run runs them, one
-after the other, and checks again.
+after the other, and checks again. A command that fails does not stop the others.
 
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,
@@ -76,15 +76,19 @@ func printReport(w io.Writer, r *host.Report) {
 	_ = tw.Flush()
 }
 
-// runFixes runs commands in a shell, one after the other, until one fails. It shows each before it
-// runs.
+// runFixes runs commands in a shell, one after the other. It shows each before it runs, and says if
+// it fails: what no lane needs must not keep the others from being fixed.
 func runFixes(ctx context.Context, stderr io.Writer, commands []string) error {
 	for _, command := range commands {
 		fmt.Fprintln(stderr, "+ "+command)
 		sh := exec.CommandContext(ctx, "sh", "-c", command)
 		sh.Stdout, sh.Stderr = stderr, stderr
-		if err := sh.Run(); err != nil {
-			return &verdict.Error{Verdict: verdict.Host, Op: "doctor --fix", Err: fmt.Errorf("%s: %w", command, err), Hint: "fix that by hand, and run doctor again"}
+		err := sh.Run()
+		if ctx.Err() != nil {
+			return verdict.Classify("doctor --fix", context.Cause(ctx))
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "spicelane: doctor --fix: %s: %v; fix that by hand\n", command, err)
 		}
 	}
 	return nil

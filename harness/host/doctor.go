@@ -194,7 +194,7 @@ func Doctor(ctx context.Context) *Report {
 	r.addLibvirt("/")
 	r.addClock("/", time.Now())
 	for _, t := range doctorTools {
-		path, err := exec.LookPath(t.program)
+		path, err := findTool("/", t.program)
 		if err != nil {
 			err = &qemu.HostError{What: fmt.Sprintf("%s was not found (for %s)", t.program, t.use), Hint: r.distro.Hint(t.need)}
 		}
@@ -219,6 +219,18 @@ var doctorTools = []struct {
 	{"mcopy", distro.Mtools, "building fixtures"},
 	{"mkfs.fat", distro.Dosfstools, "building fixtures"},
 	{"spicy-screenshot", distro.SpiceGTK, "comparing with spice-gtk's picture"},
+}
+
+// findTool returns the path of a program, also if it is where only root looks.
+func findTool(root, name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	if path, err := exec.LookPath(filepath.Join(root, "usr/sbin", name)); err == nil {
+		return path, nil
+	}
+	return "", err
 }
 
 func (r *Report) addMemory() {

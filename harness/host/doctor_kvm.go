@@ -28,9 +28,11 @@ type kvmFacts struct {
 	virtualised, nested, container bool
 	// parameters are the module's parameters, if it is loaded.
 	parameters map[string]string
-	// lanes says that lanes run otherwise, so that a trial was possible.
+	// tried tells whether a guest was run on KVM, which needs all else that lanes need.
 	tried bool
-	// words are QEMU's, why a guest does not run on KVM; empty if one does.
+	// unwanted tells whether SPICELANE_ACCEL asks for TCG.
+	unwanted bool
+	// words say why a guest does not run on KVM; empty if one does.
 	words string
 }
 
@@ -100,6 +102,7 @@ func (r *Report) addKVM(canTry bool, try func() (qemu.Choice, error)) {
 		f.tried = true
 		r.Accel = string(choice.Accel)
 		if err == nil && choice.Accel != qemu.KVM {
+			f.unwanted = os.Getenv(qemu.EnvAccel) == string(qemu.TCG)
 			f.words = strings.TrimPrefix(choice.Reason, "TCG is used, which is slow: ")
 		}
 	}
@@ -160,7 +163,7 @@ func (r *Report) kvmChecks(f kvmFacts) []Check {
 		works.State = Degraded
 		works.Detail = f.words
 		switch {
-		case strings.Contains(f.words, "was asked for") || strings.Contains(f.words, "TCG is used: "):
+		case f.unwanted:
 			works.Advice = "unset " + qemu.EnvAccel
 		case f.off("ept") || f.off("npt"):
 			works.Cause = "the module's parameter ept or npt is off, so that firmware cannot run in real mode"

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -43,10 +44,10 @@ func TestTheDoctorFindsWhyKVMIsNoUse(t *testing.T) {
 	denied := &fs.PathError{Op: "open", Path: "/dev/kvm", Err: syscall.EACCES}
 	on1 := map[string]string{"ept": "Y", "unrestricted_guest": "Y"}
 	for name, c := range map[string]struct {
-		facts                    kvmFacts
-		check                    string
-		state                    CheckState
-		detail, cause, fix, todo string
+		facts                      kvmFacts
+		check                      string
+		state                      CheckState
+		detail, cause, fix, advice string
 	}{
 		"works":        {kvmFacts{tried: true}, "kvm works", Good, "a guest has run on it", "", "", ""},
 		"not tried":    {kvmFacts{}, "kvm works", Degraded, "not tried", "", "", ""},
@@ -63,7 +64,7 @@ func TestTheDoctorFindsWhyKVMIsNoUse(t *testing.T) {
 		"unrestricted": {kvmFacts{tried: true, words: "x", vendor: "kvm_intel", parameters: map[string]string{"ept": "Y", "unrestricted_guest": "N"}}, "kvm works", Degraded, "x", "unrestricted_guest", "sudo modprobe -r kvm_intel && sudo modprobe kvm_intel unrestricted_guest=1", ""},
 		"half nested":  {kvmFacts{tried: true, words: "x", nested: true, parameters: on1}, "kvm works", Degraded, "x", "hypervisor around it", "", "TCG"},
 		"held":         {kvmFacts{tried: true, words: "x", parameters: on1}, "kvm works", Degraded, "x", "another hypervisor", "", "dmesg"},
-		"asked":        {kvmFacts{tried: true, words: "TCG is used: SPICELANE_ACCEL=tcg"}, "kvm works", Degraded, "TCG", "", "", "unset SPICELANE_ACCEL"},
+		"asked":        {kvmFacts{tried: true, unwanted: true, words: "TCG is used: SPICELANE_ACCEL=tcg"}, "kvm works", Degraded, "TCG", "", "", "unset SPICELANE_ACCEL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checks := on(t, "ID=debian\nVERSION_ID=12").kvmChecks(c.facts)
@@ -77,8 +78,8 @@ func TestTheDoctorFindsWhyKVMIsNoUse(t *testing.T) {
 			require.Contains(t, last.Cause, c.cause)
 			require.Equal(t, c.cause == "", last.Cause == "", last.Cause)
 			require.Equal(t, c.fix, last.Fix)
-			require.Contains(t, last.Advice, c.todo)
-			require.Equal(t, c.todo == "", last.Advice == "", last.Advice)
+			require.Contains(t, last.Advice, c.advice)
+			require.Equal(t, c.advice == "", last.Advice == "", last.Advice)
 		})
 	}
 }
@@ -128,6 +129,21 @@ func TestWhatIsMissingComesWithTheCommandOfTheDistribution(t *testing.T) {
 	r.add("clang", false, "", errors.New("not there"), distro.Clang)
 	require.Equal(t, Degraded, r.Checks[1].State)
 	require.NoError(t, r.Err(), "a lane runs without it")
+}
+
+// Debian has mkfs.fat where only root looks.
+func TestAToolForRootIsFoundByOtherUsers(t *testing.T) {
+	dir := host(t, map[string]string{"usr/sbin/mkfs.fat": "", "bin/mcopy": ""})
+	require.NoError(t, os.Chmod(filepath.Join(dir, "usr/sbin/mkfs.fat"), 0o700))
+	require.NoError(t, os.Chmod(filepath.Join(dir, "bin/mcopy"), 0o700))
+	t.Setenv("PATH", filepath.Join(dir, "bin"))
+	for _, tool := range []string{"bin/mcopy", "usr/sbin/mkfs.fat"} {
+		path, err := findTool(dir, filepath.Base(tool))
+		require.NoError(t, err)
+		require.Equal(t, filepath.Join(dir, tool), path)
+	}
+	_, err := findTool(dir, "lld-link")
+	require.ErrorIs(t, err, exec.ErrNotFound)
 }
 
 func TestThePackagesAreInstalledByOneCommandBeforeTheRest(t *testing.T) {

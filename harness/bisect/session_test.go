@@ -3,23 +3,23 @@ package bisect_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/bisect"
+	"github.com/spicelane/spicelane/harness/filewatch"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/need"
-	"github.com/spicelane/spicelane/internal/race"
 )
 
 // search runs a whole search.
@@ -31,77 +31,6 @@ func search(t testing.TB, dir string, cfg bisect.Config) *bisect.Result {
 	r, err := s.Run(t.Context())
 	require.NoError(t, err)
 	return r
-}
-
-// One search of a real proxy that is built at each commit; twenty with SPICELANE_SOAK=full.
-func TestAFlakyFaultOfAToyProxyIsFoundAmongFortyCommits(t *testing.T) {
-	if race.Enabled {
-		t.Skip("what is tested here are other processes, which the race detector does not see")
-	}
-	searches := 1
-	if os.Getenv("SPICELANE_SOAK") == "full" {
-		searches = 20
-	}
-	random := rand.New(rand.NewPCG(11, 12))
-	tests, good, flaky := 0, 0, 0
-	for i := range searches {
-		fault := 1 + random.IntN(40)
-		dir, names := repository(t, toyHistory(fault))
-		t.Setenv(envClient, fmt.Sprint("seed ", i))
-		out := t.TempDir()
-		r := search(t, out, toyConfig(t, dir, names))
-		require.Equal(t, names[fault], r.First, "search %d: %s", i, r.Summary())
-		require.Contains(t, r.Subject, fmt.Sprintf("change %d (Ann, ", fault))
-		require.GreaterOrEqual(t, r.Probability, bisect.DefaultConfidence)
-		for _, c := range r.Tests {
-			require.NotEqual(t, bisect.Skip, c.Outcome, c.Reason)
-			if indexOf(names, c.Commit) >= fault {
-				require.Equal(t, bisect.Bad, c.Outcome)
-				continue
-			}
-			good++
-			if c.Outcome == bisect.Bad {
-				flaky++
-			}
-		}
-		t.Logf("search %d: change %d after %d tests", i, fault, len(r.Tests))
-		tests += len(r.Tests)
-		requireEvidence(t, out, r, names, fault)
-		require.Empty(t, git(t, dir, "", "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"), "the user's repository is as it was")
-		require.Equal(t, 1, strings.Count(git(t, dir, "", "worktree", "list"), "\n")+1, "the work tree has been removed")
-	}
-	t.Logf("%d of %d searches found the fault, %.1f tests each; %d of %d tests of good commits failed", searches, searches,
-		float64(tests)/float64(searches), flaky, good)
-}
-
-func indexOf(names []string, name string) int {
-	for i, n := range names {
-		if n == name {
-			return i
-		}
-	}
-	return -1
-}
-
-// requireEvidence checks that both sides have their test, output and picture, on one page.
-func requireEvidence(t *testing.T, out string, r *bisect.Result, names []string, fault int) {
-	t.Helper()
-	require.NotNil(t, r.GoodTest)
-	require.NotNil(t, r.BadTest)
-	require.Less(t, indexOf(names, r.GoodTest.Commit), fault)
-	require.GreaterOrEqual(t, indexOf(names, r.BadTest.Commit), fault)
-	b, err := os.ReadFile(filepath.Join(out, r.BadTest.Evidence, "output.log"))
-	require.NoError(t, err)
-	require.Contains(t, string(b), `sent "a picture of sixteen", got "\xe1 picture of sixteen"`)
-	page, err := os.ReadFile(filepath.Join(out, bisect.PageFile))
-	require.NoError(t, err)
-	require.Equal(t, 2, bytes.Count(page, []byte(`<img src="data:image/png;base64,`)), "both pictures, side by side")
-	require.Contains(t, string(page), "First bad commit: "+names[fault])
-	var stored bisect.Result
-	b, err = os.ReadFile(filepath.Join(out, bisect.ResultFile))
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(b, &stored))
-	require.Equal(t, r.First, stored.First)
 }
 
 // plain returns a history whose commits have a file "state"; the test is a shell command.
@@ -136,7 +65,7 @@ func TestACommitThatDoesNotBuildSaysNothing(t *testing.T) {
 		Test: []string{"sh", "-c", "test -f product || exit 2; test $(cat state) = good"}})
 	require.Equal(t, names[4], r.First, r.Summary())
 	for _, c := range r.Tests {
-		if i := indexOf(names, c.Commit); i == 2 || i == 6 {
+		if i := slices.Index(names, c.Commit); i == 2 || i == 6 {
 			require.Equal(t, bisect.Skip, c.Outcome)
 			require.Equal(t, "it does not build", c.Reason)
 		}
@@ -194,66 +123,74 @@ func TestEarlierResultsAreNotMadeAgain(t *testing.T) {
 	require.Empty(t, search(t, t.TempDir(), cfg).Tests, "the answer is clear without a test")
 }
 
-// The search is a process that is killed again and again, at moments that its own progress gives.
-func TestAKilledSearchGoesOnAndFindsTheSame(t *testing.T) {
+// Each session is interrupted in the middle of its second test, and then its file gets what a power cut
+// leaves: a line that is not complete.
+func TestASearchThatIsInterruptedAgainAndAgainFindsTheSame(t *testing.T) {
 	t.Parallel()
 	dir, names := repository(t, plain("good", "good", "good", "good", "good", "good", "good", "bad", "bad", "bad", "bad"))
-	undisturbed := t.TempDir()
-	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[10], Test: shell, Confidence: 0.9999}
-	want := search(t, undisturbed, cfg)
+	signs := t.TempDir()
+	hold, held := filepath.Join(signs, "hold"), filepath.Join(signs, "held")
+	test := []string{"sh", "-c", fmt.Sprintf("test ! -e %s || { touch %s; exec sleep 1000; }; %s", hold, held, shell[2])}
+	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[10], Test: test, Confidence: 0.9999}
+	want := search(t, t.TempDir(), cfg)
 
 	out := t.TempDir()
+	tests := filepath.Join(out, "tests.ndjson")
 	s, err := bisect.New(t.Context(), out, cfg, io.Discard)
 	require.NoError(t, err)
 	s.Close()
-	kills := 0
-	for n := range len(want.Tests) {
-		// NB: cancelled when the test file has grown, so in the middle of the next test.
+	var got *bisect.Result
+	interrupted := 0
+	for got == nil {
 		ctx, cancel := context.WithCancel(t.Context())
-		s, err := bisect.Resume(t.Context(), out, io.Discard)
+		// The session writes a line after each test, and begins the next one after that.
+		s, err := bisect.Resume(t.Context(), out, touch(hold))
 		require.NoError(t, err)
-		go func() {
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
 			defer cancel()
-			for ctx.Err() == nil {
-				b, _ := os.ReadFile(filepath.Join(out, "tests.ndjson"))
-				if bytes.Count(b, []byte("\n")) > n {
-					return
-				}
-				time.Sleep(time.Millisecond)
-			}
-		}()
-		_, err = s.Run(ctx)
+			await(ctx, held)
+		})
+		got, err = s.Run(ctx)
 		cancel()
+		waiting.Wait()
 		s.Close()
-		if errors.Is(err, context.Canceled) {
-			kills++
-		}
+		require.NoError(t, errors.Join(os.RemoveAll(hold), os.RemoveAll(held)))
 		if err == nil {
 			break
 		}
-		// What a power cut leaves: a line that is not complete.
-		f, err := os.OpenFile(filepath.Join(out, "tests.ndjson"), os.O_APPEND|os.O_WRONLY, 0o600)
+		require.ErrorIs(t, err, context.Canceled)
+		interrupted++
+		b, err := os.ReadFile(tests)
 		require.NoError(t, err)
-		_, err = f.WriteString(`{"n":99,"commit":"`)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
+		require.Equal(t, interrupted, bytes.Count(b, []byte("\n")), "the test that was interrupted is not written down")
+		require.NoError(t, os.WriteFile(tests, append(b, `{"n":99,"commit":"`...), 0o600))
 	}
-	require.Positive(t, kills)
-	s, err = bisect.Resume(t.Context(), out, io.Discard)
-	require.NoError(t, err)
-	defer s.Close()
-	got, err := s.Run(t.Context())
-	require.NoError(t, err)
+	require.Greater(t, interrupted, 5)
+	require.Equal(t, names[7], want.First)
 	require.Equal(t, names[7], got.First)
-	var was, is []string
-	for _, c := range want.Tests {
-		was = append(was, c.Commit+c.Outcome)
+	require.Len(t, got.Tests, interrupted+1)
+	require.Equal(t, want.Tests[0].Commit, got.Tests[0].Commit)
+}
+
+// touch is a writer that makes the file with this path when something is written.
+type touch string
+
+func (path touch) Write(p []byte) (int, error) { return len(p), os.WriteFile(string(path), nil, 0o600) }
+
+// await returns when the file at path is there, or ctx ends.
+func await(ctx context.Context, path string) {
+	changed, stop := filewatch.Watch(filepath.Dir(path))
+	defer stop()
+	for ctx.Err() == nil {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
 	}
-	for _, c := range got.Tests {
-		is = append(is, c.Commit+c.Outcome)
-	}
-	require.Equal(t, want.First, got.First)
-	require.Subset(t, was, is[:1])
 }
 
 func TestTwoSearchesDoNotShareADirectory(t *testing.T) {

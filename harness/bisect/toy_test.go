@@ -15,60 +15,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness/bisect"
-)
-
-// The toy is a TCP proxy in a git repository of its own. From one commit on it changes a byte of what
-// it relays; before, it does so in three of ten connections.
-const toy = `// Command toyproxy relays one connection.
-package main
-
-import (
-	"bufio"
-	"fmt"
-	"io"
-	"net"
-	"os"
-)
-
-const revision = %d
-
-func main() {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(l.Addr())
-	in, err := l.Accept()
-	if err != nil {
-		panic(err)
-	}
-	out, err := net.Dial("tcp", os.Args[1])
-	if err != nil {
-		panic(err)
-	}
-	r := bufio.NewReader(in)
-	first, err := r.ReadByte()
-	if err != nil {
-		panic(err)
-	}
-	%s
-	out.Write([]byte{first})
-	io.Copy(out, r)
-	out.(*net.TCPConn).CloseWrite()
-}
-`
-
-const (
-	toyGood = `if len(os.Args) > 2 { // a bad day
-		first ^= 0x80
-	}`
-	toyBad = `first ^= 0x80 // faster`
 )
 
 // git runs git in dir with some input.
@@ -126,20 +77,6 @@ func repository(t testing.TB, commits []commit) (dir string, names []string) {
 	}
 	git(t, dir, "", "reset", "-q", "--hard")
 	return dir, names
-}
-
-// toyHistory returns the good commit and 40 more, of which the one with the given number is bad.
-func toyHistory(fault int) []commit {
-	var all []commit
-	for i := range 41 {
-		code := toyGood
-		if i >= fault {
-			code = toyBad
-		}
-		all = append(all, commit{subject: fmt.Sprintf("change %d", i), files: map[string]string{
-			"main.go": fmt.Sprintf(toy, i, code), "go.mod": "module toyproxy\n\ngo 1.26\n"}})
-	}
-	return all
 }
 
 // envClient makes the test binary the test command of a search. Its value is a seed, which decides
@@ -208,12 +145,4 @@ func client(seed string) int {
 		return 1
 	}
 	return 0
-}
-
-// toyConfig is the search for the toy's fault.
-func toyConfig(t testing.TB, dir string, names []string) bisect.Config {
-	self, err := os.Executable()
-	require.NoError(t, err)
-	return bisect.Config{Repository: dir, Good: names[0], Bad: names[len(names)-1], Build: "go build -ldflags='-s -w' -o toyproxy .",
-		Test: []string{self}, Timeout: 5 * time.Minute}
 }

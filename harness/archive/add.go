@@ -277,7 +277,7 @@ func (a *Archive) putBytes(ctx context.Context, b []byte, added *Added) (Ref, er
 }
 
 // putBlob stores an object unless the store has the content. It returns how many bytes it stored.
-func (a *Archive) putBlob(ctx context.Context, ref Ref, object io.ReadSeeker, n int64) (int64, error) {
+func (a *Archive) putBlob(ctx context.Context, ref Ref, object io.ReaderAt, n int64) (int64, error) {
 	_, err := a.store.Stat(ctx, ref.name())
 	if err == nil {
 		return 0, nil

@@ -35,7 +35,7 @@ func (d Dir) file(name string) (string, error) {
 	return filepath.Join(d.Path, filepath.FromSlash(name)), nil
 }
 
-func (d Dir) Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error {
+func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (d Dir) Put(ctx context.Context, name string, body io.ReadSeeker, size int6
 		return err
 	}
 	defer os.Remove(f.Name())
-	n, err := io.Copy(f, io.LimitReader(body, size+1))
+	n, err := io.Copy(f, io.NewSectionReader(body, 0, size+1))
 	if err == nil && n != size {
 		err = &fs.PathError{Op: "archive", Path: name, Err: io.ErrUnexpectedEOF}
 	}

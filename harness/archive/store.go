@@ -19,10 +19,10 @@ import (
 // An error about an object that is not there matches fs.ErrNotExist. An error with a method
 // Temporary that returns true is tried again by the archive.
 type Store interface {
-	// Put stores size bytes of body, at least one, which it reads from the beginning. Readers see the old
-	// object or the new one, never a part. If create is set and the object is there already, the
-	// error matches fs.ErrExist, and the object stays as it is.
-	Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error
+	// Put stores body, which has size bytes, at least one. Readers see the old object or the new one,
+	// never a part. If create is set and the object is there already, the error matches
+	// fs.ErrExist, and the object stays as it is.
+	Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error
 	// Get opens an object.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
 	// Stat returns the size of an object.
@@ -55,16 +55,13 @@ const (
 // retrying repeats calls that fail for a temporary reason.
 type retrying struct{ Store }
 
-func (r retrying) Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error {
+func (r retrying) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {
 	tried := false
 	_, err := retry(ctx, func() (struct{}, error) {
-		_, err := body.Seek(0, io.SeekStart)
-		if err == nil {
-			err = r.Store.Put(ctx, name, body, size, create)
-		}
+		err := r.Store.Put(ctx, name, body, size, create)
 		if tried && create && errors.Is(err, fs.ErrExist) {
 			// NB: the call before may have created it and lost only the answer.
-			return struct{}{}, r.same(ctx, name, body, err)
+			return struct{}{}, r.same(ctx, name, body, size, err)
 		}
 		tried = true
 		return struct{}{}, err
@@ -73,7 +70,7 @@ func (r retrying) Put(ctx context.Context, name string, body io.ReadSeeker, size
 }
 
 // same returns nil if the object has the content of body, and else the error exists.
-func (r retrying) same(ctx context.Context, name string, body io.ReadSeeker, exists error) error {
+func (r retrying) same(ctx context.Context, name string, body io.ReaderAt, size int64, exists error) error {
 	rc, err := r.Store.Get(ctx, name)
 	if err != nil {
 		return err
@@ -82,10 +79,7 @@ func (r retrying) same(ctx context.Context, name string, body io.ReadSeeker, exi
 	if err = errors.Join(err, rc.Close()); err != nil {
 		return err
 	}
-	if _, err = body.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	ours, err := io.ReadAll(body)
+	ours, err := io.ReadAll(io.NewSectionReader(body, 0, size))
 	if err == nil && !bytes.Equal(there, ours) {
 		err = exists
 	}

@@ -157,30 +157,18 @@ func (s *Store) Location() string { return s.location }
 func (s *Store) key(name string) string { return path.Join(s.prefix, name) }
 
 // Put stores an object.
-func (s *Store) Put(ctx context.Context, name string, body io.ReadSeeker, size int64, create bool) error {
+func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {
 	if !fs.ValidPath(name) {
 		return &fs.PathError{Op: "put", Path: name, Err: fs.ErrInvalid}
-	}
-	if _, err := body.Seek(0, io.SeekStart); err != nil {
-		return err
 	}
 	opts := minio.PutObjectOptions{ContentType: "application/zstd", DisableMultipart: size < 64<<20}
 	if create {
 		opts.SetMatchETagExcept("*")
 	}
-	// NB: the client closes what it can close; the body belongs to the caller.
-	_, err := s.c.PutObject(ctx, s.bucket, s.key(name), io.NewSectionReader(readerAt{body}, 0, size), size, opts)
+	// NB: the client closes what it can close, and the body belongs to the caller. It reads several parts
+	// at the same time.
+	_, err := s.c.PutObject(ctx, s.bucket, s.key(name), io.NewSectionReader(body, 0, size), size, opts)
 	return s.error("put", name, err)
-}
-
-// readerAt reads at offsets by seeking.
-type readerAt struct{ r io.ReadSeeker }
-
-func (r readerAt) ReadAt(p []byte, off int64) (int, error) {
-	if _, err := r.r.Seek(off, io.SeekStart); err != nil {
-		return 0, err
-	}
-	return io.ReadFull(r.r, p)
 }
 
 // Get opens an object.

@@ -51,7 +51,7 @@ type Archive struct {
 
 // Open opens the archive in a store. An empty store is an empty archive.
 func Open(ctx context.Context, s Store, opt Options) (*Archive, error) {
-	a := &Archive{store: retrying{s}, lease: cmp.Or(opt.Lease, DefaultLease), now: opt.Now}
+	a := &Archive{store: Retrying(s), lease: cmp.Or(opt.Lease, DefaultLease), now: opt.Now}
 	if a.now == nil {
 		a.now = time.Now
 	}

@@ -52,7 +52,9 @@ const (
 	maxPause   = time.Second
 )
 
-// retrying repeats calls that fail for a temporary reason.
+// Retrying returns s with calls that are repeated if they fail for a temporary reason. [Open] calls it.
+func Retrying(s Store) Store { return retrying{s} }
+
 type retrying struct{ Store }
 
 func (r retrying) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {

@@ -7,7 +7,6 @@
 package s3store
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -117,26 +116,15 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 
 // tryCreate writes an object twice with the condition that it is new. The second must be refused.
 func (s *Store) tryCreate(ctx context.Context) error {
-	name := "locks/try-" + rand.Text()
-	body := []byte("{}")
-	try := func() error {
-		var err error
-		for range 8 {
-			if err = s.Put(ctx, name, bytes.NewReader(body), int64(len(body)), true); !isTemporary(err) {
-				break
-			}
-		}
+	store, name := archive.Retrying(s), "locks/try-"+rand.Text()
+	try := func(body string) error {
+		return store.Put(ctx, name, strings.NewReader(body), int64(len(body)), true)
+	}
+	if err := try("first"); err != nil {
 		return err
 	}
-	if err := try(); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	err := try()
-	for range 8 {
-		if derr := s.Delete(ctx, name); !isTemporary(derr) {
-			break
-		}
-	}
+	err := try("second")
+	_ = store.Delete(ctx, name) // verify does not look at locks
 	switch {
 	case err == nil:
 		return errors.New("the server ignores the condition If-None-Match, so two writers could overwrite each other")
@@ -144,11 +132,6 @@ func (s *Store) tryCreate(ctx context.Context) error {
 		return err
 	}
 	return nil
-}
-
-func isTemporary(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.again
 }
 
 // Location returns the location without its parameters.

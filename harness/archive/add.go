@@ -47,7 +47,7 @@ type Added struct {
 func (a *Archive) Add(ctx context.Context, src Source) (*Added, error) {
 	added, err := a.add(ctx, src)
 	if err != nil {
-		return nil, verdict.Classify("archive "+a.store.Location(), err)
+		return nil, a.classify(err)
 	}
 	return added, nil
 }

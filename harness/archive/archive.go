@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ func Open(ctx context.Context, s Store, opt Options) (*Archive, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		for o, err := range a.store.List(ctx, "") {
 			if err != nil {
-				return nil, verdict.Classify("archive "+s.Location(), err)
+				return nil, a.classify(err)
 			}
 			if !a.ours(o.Name) {
 				return nil, a.errorf("it is no archive: it has %s; choose an empty or a new place", o.Name)
@@ -95,6 +96,21 @@ func (a *Archive) errorf(format string, args ...any) error {
 	return &verdict.Error{Verdict: verdict.Harness, Op: "archive " + a.store.Location(), Err: fmt.Errorf(format, args...)}
 }
 
+// classify gives an error of the store its verdict.
+func (a *Archive) classify(err error) error {
+	return verdict.Classify("archive "+a.store.Location(), err)
+}
+
+// A formatError says that a later program has written an object.
+type formatError struct {
+	name   string
+	format int
+}
+
+func (e *formatError) Error() string {
+	return fmt.Sprintf("%s: its format is %d, and this program knows format %d", e.name, e.format, Format)
+}
+
 // A Ref names a blob.
 type Ref struct {
 	SHA256 string `json:"sha256"`
@@ -102,6 +118,25 @@ type Ref struct {
 }
 
 func (r Ref) name() string { return blobs + r.SHA256[:2] + "/" + r.SHA256 + ext }
+
+// refOf returns the blob whose object has this name. ok is false if it is no name of a blob; then the
+// Ref is empty. The size is not known.
+func refOf(name string) (r Ref, ok bool) {
+	r.SHA256 = strings.TrimSuffix(path.Base(name), ext)
+	if !hexSum.MatchString(r.SHA256) || r.name() != name {
+		return Ref{}, false
+	}
+	return r, true
+}
+
+// idOf returns the run whose record or pin is an object of the directory dir; empty if it is none.
+func idOf(dir, name string) string {
+	id, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), dir)
+	if !ok {
+		return ""
+	}
+	return id
+}
 
 var hexSum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
@@ -191,9 +226,11 @@ func parseRecord(name string, object []byte) (*Record, error) {
 	}
 	switch {
 	case r.Format != Format:
-		return nil, fmt.Errorf("%s: its format is %d, and this program knows format %d", name, r.Format, Format)
+		return nil, &formatError{name, r.Format}
 	case r.object() != name:
 		return nil, &DamageError{Name: name, Err: fmt.Errorf("it is the record of run %s", r.ID)}
+	case !idWords.MatchString(r.ID):
+		return nil, &DamageError{Name: name, Err: fmt.Errorf("%q is no run's id", r.ID)}
 	case !hexSum.MatchString(r.Run.SHA256) || !hexSum.MatchString(r.Files.SHA256):
 		return nil, &DamageError{Name: name, Err: errors.New("it does not name run.json and files")}
 	}
@@ -225,7 +262,7 @@ func (a *Archive) Record(ctx context.Context, id string) (*Record, error) {
 func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	var all []*Record
 	var bad []error
-	for name, r := range a.records(ctx) {
+	for _, r := range a.records(ctx) {
 		if r.err != nil {
 			if ctx.Err() != nil {
 				return nil, verdict.Classify("", ctx.Err())
@@ -233,7 +270,6 @@ func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 			bad = append(bad, r.err)
 			continue
 		}
-		_ = name
 		all = append(all, r.Record)
 	}
 	slices.SortFunc(all, func(x, y *Record) int {
@@ -248,8 +284,7 @@ func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 // readRecord is a record, or why it could not be read.
 type readRecord struct {
 	*Record
-	object []byte
-	err    error
+	err error
 }
 
 // records yields the record in each object of runs/. An error without a name is about the list.
@@ -272,7 +307,7 @@ func (a *Archive) records(ctx context.Context) iter.Seq2[string, readRecord] {
 				if err == nil {
 					read[i].Record, err = parseRecord(name, object)
 				}
-				read[i].object, read[i].err = object, err
+				read[i].err = err
 				return nil
 			})
 		}

@@ -1,8 +1,10 @@
 package archive_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,6 +129,21 @@ func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
 	_, err = a.Add(t.Context(), archivetest.Run(1))
 	require.NoError(t, err)
 	archivetest.Intact(t, a, "run-0000", "run-0001")
+}
+
+// A record of a later format is no damage: a later program can read it.
+func TestDiscardKeepsARecordOfALaterFormat(t *testing.T) {
+	t.Parallel()
+	a := archivetest.Open(t, newDir(t))
+	_, err := a.Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	require.NoError(t, a.CopyAs(t.Context(), "run-0001", "later", archive.Format+1))
+	gone, err := a.Discard(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, gone)
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []archive.Fault{{Name: "runs/later.zst", Why: "runs/later.zst: its format is 2, and this program knows format 1"}}, v.Faults)
 }
 
 // A publish that fails at any of its calls leaves an archive in which the run is not seen, and nothing
@@ -426,6 +443,38 @@ func TestAnEpochThatIsCutOffOrDamagedAddsNoRun(t *testing.T) {
 	archivetest.Intact(t, archivetest.Open(t, archive.Dir{Path: dir}), "run-0000", "run-0001")
 }
 
+// A member with a name that no export gives, and the content of a good object.
+func TestAnEpochWithANameOfNoObjectIsRefused(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	from := archivetest.Open(t, d)
+	_, err := from.Add(t.Context(), archivetest.Run(1))
+	require.NoError(t, err)
+	record, err := os.ReadFile(filepath.Join(d.Path, "runs/run-0001.zst"))
+	require.NoError(t, err)
+	for name, says := range map[string]string{
+		"blobs/.zst":         "blobs/.zst is damaged: this is no name of a blob",
+		"blobs/ab/cdef.zst":  "blobs/ab/cdef.zst is damaged: this is no name of a blob",
+		"runs/run-0002.zst":  "runs/run-0002.zst is damaged: it is the record of run run-0001",
+		"runs/../record.zst": `the epoch has "runs/../record.zst" where its list has "runs/../record.zst"`,
+	} {
+		sum := sha256.Sum256(record)
+		list := fmt.Sprintf(`{"format":1,"members":[{"name":%q,"bytes":%d,"sha256":"%x"}]}`, name, len(record), sum)
+		var epoch bytes.Buffer
+		w := tar.NewWriter(&epoch)
+		for _, m := range [][2]string{{"epoch.json", list}, {name, string(record)}} {
+			require.NoError(t, w.WriteHeader(&tar.Header{Name: m[0], Size: int64(len(m[1])), Mode: 0o644}))
+			_, err := w.Write([]byte(m[1]))
+			require.NoError(t, err)
+		}
+		require.NoError(t, w.Close())
+		to := archivetest.Open(t, newDir(t))
+		_, err := to.Import(t.Context(), &epoch)
+		require.ErrorContains(t, err, says)
+		archivetest.Intact(t, to)
+	}
+}
+
 func TestAnEpochIsAYearAMonthOrADay(t *testing.T) {
 	t.Parallel()
 	r := &archive.Record{Began: time.Date(2026, 11, 30, 23, 30, 0, 0, time.FixedZone("west", -3600))}
@@ -506,7 +555,7 @@ func BenchmarkListTenThousandRuns(b *testing.B) {
 	require.NoError(b, err)
 	const runs = 10_000
 	for n := range runs {
-		require.NoError(b, a.Copy(b.Context(), "run-0001", fmt.Sprintf("run-%05d", 10+n)))
+		require.NoError(b, a.CopyAs(b.Context(), "run-0001", fmt.Sprintf("run-%05d", 10+n), archive.Format))
 	}
 	began := cpuTime()
 	defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()

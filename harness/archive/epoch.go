@@ -49,7 +49,7 @@ func (r *Record) InEpoch(name string) bool {
 // the same bytes.
 func (a *Archive) Export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
 	n, err := a.export(ctx, w, chosen)
-	return n, verdict.Classify("archive "+a.store.Location(), err)
+	return n, a.classify(err)
 }
 
 func (a *Archive) export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
@@ -125,7 +125,7 @@ func (a *Archive) export(ctx context.Context, w io.Writer, chosen func(*Record) 
 			err = fmt.Errorf("%s has changed meanwhile", m.Name)
 		}
 		if err == nil {
-			err = a.intact(m.Name, object)
+			err = intact(m.Name, object)
 		}
 		if err == nil {
 			err = member(m.Name, object)
@@ -138,12 +138,12 @@ func (a *Archive) export(ctx context.Context, w io.Writer, chosen func(*Record) 
 }
 
 // intact returns an error if an object is damaged: a fault must not be shipped.
-func (a *Archive) intact(name string, object []byte) error {
-	want := ""
-	if strings.HasPrefix(name, blobs) {
-		want = strings.TrimSuffix(name[strings.LastIndexByte(name, '/')+1:], ext)
+func intact(name string, object []byte) error {
+	ref, ok := refOf(name)
+	if !ok && strings.HasPrefix(name, blobs) {
+		return &DamageError{Name: name, Err: errors.New("this is no name of a blob")}
 	}
-	_, err := unsealBytes(name, object, want)
+	_, err := unsealBytes(name, object, ref.SHA256)
 	return err
 }
 
@@ -162,7 +162,7 @@ type Imported struct {
 // becomes visible.
 func (a *Archive) Import(ctx context.Context, r io.Reader) (*Imported, error) {
 	done, err := a.imports(ctx, r)
-	return done, verdict.Classify("archive "+a.store.Location(), err)
+	return done, a.classify(err)
 }
 
 func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
@@ -187,13 +187,13 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := a.intact(m.Name, object); err != nil {
+		if err := intact(m.Name, object); err != nil {
 			return nil, err
 		}
 		switch {
 		case strings.HasPrefix(m.Name, blobs):
-			sum := strings.TrimSuffix(m.Name[strings.LastIndexByte(m.Name, '/')+1:], ext)
-			n, err := a.putBlob(ctx, Ref{SHA256: sum}, bytes.NewReader(object), int64(len(object)))
+			ref, _ := refOf(m.Name)
+			n, err := a.putBlob(ctx, ref, bytes.NewReader(object), int64(len(object)))
 			if err != nil {
 				return nil, err
 			}
@@ -207,7 +207,7 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 			}
 			records = append(records, rec)
 		case strings.HasPrefix(m.Name, pins):
-			pinned = append(pinned, idOf(runs+strings.TrimPrefix(m.Name, pins)))
+			pinned = append(pinned, idOf(pins, m.Name))
 		}
 	}
 	if _, err := t.Next(); !errors.Is(err, io.EOF) {

@@ -5,13 +5,13 @@ import (
 	"context"
 )
 
-// Copy stores a run's record again, under another ID.
-func (a *Archive) Copy(ctx context.Context, from, to string) error {
+// CopyAs stores a run's record again, under another ID and with a version of the format.
+func (a *Archive) CopyAs(ctx context.Context, from, to string, format int) error {
 	r, err := a.Record(ctx, from)
 	if err != nil {
 		return err
 	}
-	r.ID = to
+	r.ID, r.Format = to, format
 	object, err := r.encode()
 	if err != nil {
 		return err

@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // Retention says which runs Prune keeps. A limit of zero is no limit. A pinned run is always kept,
@@ -47,7 +44,7 @@ type Pruned struct {
 func (a *Archive) Prune(ctx context.Context, keep Retention) (*Pruned, error) {
 	p, err := a.prune(ctx, keep)
 	if err != nil {
-		return p, verdict.Classify("archive "+a.store.Location(), err)
+		return p, a.classify(err)
 	}
 	return p, nil
 }
@@ -193,7 +190,7 @@ func (a *Archive) Pin(ctx context.Context, id string) error {
 	if errors.Is(err, fs.ErrExist) {
 		err = nil
 	}
-	return verdict.Classify("archive "+a.store.Location(), err)
+	return a.classify(err)
 }
 
 // Unpin lets Prune delete a run that was pinned.
@@ -201,7 +198,7 @@ func (a *Archive) Unpin(ctx context.Context, id string) error {
 	if !idWords.MatchString(id) {
 		return a.errorf("%q is no run's id", id)
 	}
-	return verdict.Classify("archive "+a.store.Location(), a.store.Delete(ctx, pins+id+ext))
+	return a.classify(a.store.Delete(ctx, pins+id+ext))
 }
 
 // Pins returns the IDs of the pinned runs.
@@ -209,9 +206,9 @@ func (a *Archive) Pins(ctx context.Context) (map[string]bool, error) {
 	all := make(map[string]bool)
 	for o, err := range a.store.List(ctx, pins) {
 		if err != nil {
-			return nil, fmt.Errorf("pins: %w", err)
+			return nil, a.classify(err)
 		}
-		all[strings.TrimSuffix(strings.TrimPrefix(o.Name, pins), ext)] = true
+		all[idOf(pins, o.Name)] = true
 	}
 	return all, nil
 }

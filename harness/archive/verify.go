@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/spicelane/spicelane/harness/plan/result"
-	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A Fault is something wrong with an object, or with one that should be there.
@@ -41,7 +40,7 @@ type Verified struct {
 func (a *Archive) Verify(ctx context.Context) (*Verified, error) {
 	v, _, err := a.verify(ctx)
 	if err != nil {
-		return nil, verdict.Classify("archive "+a.store.Location(), err)
+		return nil, a.classify(err)
 	}
 	return v, nil
 }
@@ -51,7 +50,7 @@ func (a *Archive) Verify(ctx context.Context) (*Verified, error) {
 func (a *Archive) Discard(ctx context.Context) ([]string, error) {
 	h, err := a.lock(ctx, true)
 	if err != nil {
-		return nil, verdict.Classify("archive "+a.store.Location(), err)
+		return nil, a.classify(err)
 	}
 	defer h.release()
 	_, damaged, err := a.verify(ctx)
@@ -63,10 +62,10 @@ func (a *Archive) Discard(ctx context.Context) ([]string, error) {
 			err = a.store.Delete(ctx, name)
 		}
 		if err != nil {
-			return damaged[:i], verdict.Classify("archive "+a.store.Location(), err)
+			return damaged[:i], a.classify(err)
 		}
 	}
-	return damaged, verdict.Classify("archive "+a.store.Location(), err)
+	return damaged, a.classify(err)
 }
 
 func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ error) {
@@ -94,11 +93,14 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 		}
 		if r.err != nil {
 			var d *DamageError
-			if !errors.As(r.err, &d) && ctx.Err() == nil && !isFormat(r.err) {
+			var later *formatError
+			switch {
+			case errors.As(r.err, &d):
+				damaged = append(damaged, name)
+			case !errors.As(r.err, &later):
 				return nil, nil, r.err
 			}
 			fault(name, why(r.err))
-			damaged = append(damaged, name)
 			continue
 		}
 		records[r.ID] = r.Record
@@ -124,7 +126,7 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for name, size := range sizes {
-		if strings.HasPrefix(name, runs) && records[idOf(name)] == nil {
+		if strings.HasPrefix(name, runs) && records[idOf(runs, name)] == nil {
 			continue // it was a fault above, or was added since
 		}
 		if strings.HasPrefix(name, blobs) && needs[name] == nil {
@@ -132,7 +134,7 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 			v.UnusedBytes += size
 		}
 		g.Go(func() error {
-			err := a.verifyObject(gctx, name, records[idOf(name)])
+			err := a.verifyObject(gctx, name, records[idOf(runs, name)])
 			var d *DamageError
 			switch {
 			case err == nil, errors.Is(err, fs.ErrNotExist): // the latter was deleted meanwhile, or is missing below
@@ -150,14 +152,13 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
 	}
-	for name, ids := range needs {
+	for name := range needs {
 		if _, ok := sizes[name]; ok {
 			continue
 		}
 		// It may have been written since the list was made.
 		if _, err := a.store.Stat(ctx, name); errors.Is(err, fs.ErrNotExist) {
 			fault(name, "it is missing")
-			_ = ids
 		} else if err != nil {
 			return nil, nil, err
 		}
@@ -166,18 +167,6 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 	slices.Sort(damaged)
 	return v, damaged, nil
 }
-
-// idOf returns the run whose record an object is; empty if it is none.
-func idOf(name string) string {
-	id, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), runs)
-	if !ok {
-		return ""
-	}
-	return id
-}
-
-// isFormat tells whether an error is about a record of a newer format, which cannot be verified.
-func isFormat(err error) bool { return strings.Contains(err.Error(), "its format is") }
 
 func why(err error) string {
 	var d *DamageError
@@ -189,14 +178,9 @@ func why(err error) string {
 
 // verifyObject reads an object and checks it. r is the run whose record it is, or nil.
 func (a *Archive) verifyObject(ctx context.Context, name string, r *Record) error {
-	_, want, isBlob := strings.Cut(strings.TrimSuffix(name, ext), "/")
-	if isBlob = isBlob && strings.HasPrefix(name, blobs); isBlob {
-		_, want, _ = strings.Cut(want, "/")
-		if !hexSum.MatchString(want) || (Ref{SHA256: want}).name() != name {
-			return &DamageError{Name: name, Err: errors.New("this is no name of a blob")}
-		}
-	} else {
-		want = ""
+	ref, isBlob := refOf(name)
+	if !isBlob && strings.HasPrefix(name, blobs) {
+		return &DamageError{Name: name, Err: errors.New("this is no name of a blob")}
 	}
 	if !a.ours(name) {
 		return &DamageError{Name: name, Err: errors.New("it does not belong to an archive")}
@@ -206,7 +190,7 @@ func (a *Archive) verifyObject(ctx context.Context, name string, r *Record) erro
 		if err != nil {
 			return struct{}{}, err
 		}
-		content, err := unseal(name, rc, want)
+		content, err := unseal(name, rc, ref.SHA256)
 		if err != nil {
 			return struct{}{}, err
 		}

@@ -88,28 +88,10 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 		h.name = exclusive
 	}
 	w := waiter{a: a, seen: map[string]sighting{}}
-	for {
-		err := h.write(ctx, true)
-		if err == nil {
-			var other string
-			if other, err = h.obstacle(ctx); err == nil && other == "" {
-				break
-			} else if err == nil && !alone {
-				// The one who deletes goes first, or both would wait for each other.
-				err = a.store.Delete(ctx, h.name)
-				if err == nil {
-					err = w.wait(ctx, other)
-				}
-			} else if err == nil {
-				if err = w.waitFor(ctx, h, other); err == nil {
-					break
-				}
-			}
-		} else if errors.Is(err, fs.ErrExist) {
-			err = w.wait(ctx, h.name)
-		}
-		if err != nil {
-			_ = a.store.Delete(context.WithoutCancel(ctx), h.nameIfOurs(ctx))
+	for held := false; !held; {
+		var err error
+		if held, err = h.try(ctx, &w); err != nil {
+			h.remove()
 			return nil, err
 		}
 	}
@@ -119,14 +101,37 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 	return h, nil
 }
 
-// nameIfOurs returns the lock's name if its object is this hold's, and otherwise the name of one
-// that is not there.
-func (h *hold) nameIfOurs(ctx context.Context) string {
-	f, _, err := h.a.readLock(context.WithoutCancel(ctx), h.name)
-	if err != nil || f.Holder != h.file.Holder {
-		return writers + h.file.Holder
+// try makes the lock's object and looks for a lock that keeps this one from being held. If it returns
+// false, it has waited a little for that one.
+func (h *hold) try(ctx context.Context, w *waiter) (held bool, err error) {
+	err = h.write(ctx, true)
+	if errors.Is(err, fs.ErrExist) {
+		return false, w.wait(ctx, h.name)
 	}
-	return h.name
+	if err != nil {
+		return false, err
+	}
+	other, err := h.obstacle(ctx)
+	if err != nil || other == "" {
+		return err == nil, err
+	}
+	if h.name == exclusive {
+		return true, w.waitFor(ctx, h, other)
+	}
+	// The one who deletes goes first, or both would wait for each other.
+	if err := h.a.store.Delete(ctx, h.name); err != nil {
+		return false, err
+	}
+	return false, w.wait(ctx, other)
+}
+
+// remove deletes the lock's object if it is this hold's. If that fails, the lease ends the lock.
+func (h *hold) remove() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if f, _, err := h.a.readLock(ctx, h.name); err == nil && f.Holder == h.file.Holder {
+		_ = h.a.store.Delete(ctx, h.name)
+	}
 }
 
 // obstacle returns a lock that keeps this one from being held; empty if there is none.
@@ -195,11 +200,7 @@ func (h *hold) check(ctx context.Context) error {
 func (h *hold) release() {
 	h.cancel()
 	<-h.done
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if h.check(ctx) == nil {
-		_ = h.a.store.Delete(ctx, h.name) // if it fails, the lease ends it
-	}
+	h.remove()
 }
 
 // readLock reads a lock. The text is what has to change for the lock to be alive.

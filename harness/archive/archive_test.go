@@ -270,7 +270,7 @@ func TestTheLockOfAProcessThatWasKilledEndsAtOnce(t *testing.T) {
 func TestTheLockOfAVanishedHostEndsAfterItsLease(t *testing.T) {
 	t.Parallel()
 	d := newDir(t)
-	foreign := `{"holder":"x","process":"process 7 on elsewhere","kernel":"other","pid":7,"start":"1","beat":1}`
+	foreign := `{"holder":"x","process":"process 7 on elsewhere","kernel":"other","pid":7,"start":1,"beat":1}`
 	require.NoError(t, d.Put(t.Context(), "locks/exclusive", strings.NewReader(foreign), int64(len(foreign)), true))
 	clock := time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)
 	a, err := archive.Open(t.Context(), d, archive.Options{Lease: 200 * time.Millisecond, Now: func() time.Time { return clock }})

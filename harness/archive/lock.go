@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -45,7 +46,7 @@ type lockFile struct {
 	// Kernel identifies the process table that PID belongs to, and Start the process in it.
 	Kernel string `json:"kernel,omitempty"`
 	PID    int    `json:"pid,omitempty"`
-	Start  string `json:"start,omitempty"`
+	Start  uint64 `json:"start,omitempty"`
 	// Beat counts up.
 	Beat int `json:"beat"`
 }
@@ -293,7 +294,7 @@ func thisProcess() lockFile {
 	host, _ := os.Hostname()
 	f := lockFile{PID: os.Getpid(), Process: fmt.Sprintf("process %d on %s", os.Getpid(), host)}
 	f.Kernel = kernel()
-	f.Start = startOf(f.PID)
+	f.Start = proc.ReadStat(f.PID).Start
 	return f
 }
 
@@ -311,23 +312,12 @@ func kernel() string {
 	return path.Join(strings.TrimSpace(string(boot)), space)
 }
 
-// startOf returns when a process began, in ticks since boot; empty if it does not run.
-func startOf(pid int) string {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return ""
-	}
-	// The name in the second field may contain blanks and parentheses.
-	_, rest, _ := strings.Cut(string(b[bytes.LastIndexByte(b, ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if len(fields) < 20 || fields[0] == "Z" {
-		return ""
-	}
-	return fields[19]
-}
-
 // dead tells whether the holder ran on this computer and does no longer.
 func (f lockFile) dead() bool {
 	here := kernel()
-	return here != "" && f.Kernel == here && f.Start != "" && startOf(f.PID) != f.Start
+	if here == "" || f.Kernel != here || f.Start == 0 {
+		return false
+	}
+	now := proc.ReadStat(f.PID)
+	return !now.Alive() || now.Start != f.Start
 }

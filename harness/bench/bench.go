@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/soak"
@@ -191,7 +192,7 @@ func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness
 	}
 	s.cpu = ownCPU() - cpu
 	look(lane)
-	qemuCPU := processCPU(lane.Machine().PID())
+	qemuCPU := proc.ReadStat(lane.Machine().PID()).CPU
 	began = time.Now()
 	err = lane.Close()
 	s.down = time.Since(began)

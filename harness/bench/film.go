@@ -1,10 +1,7 @@
 package bench
 
 import (
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
@@ -54,23 +51,6 @@ func filmOf(warm bool, costs []filmCost) Film {
 	}
 	out.Bytes = median(bytes)
 	return out
-}
-
-// processCPU returns what a process has used of the processors; 0 if that cannot be had. See proc(5):
-// fields 14 and 15 of its stat, in ticks of a hundredth of a second.
-func processCPU(pid int) time.Duration {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(b), ") ") // its name may have spaces
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // filmed returns a lane's configuration with its film kept, unless it is not to be filmed.

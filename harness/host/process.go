@@ -2,12 +2,11 @@ package host
 
 import (
 	"context"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spicelane/spicelane/harness/proc"
 )
 
 // AwaitExit waits up to d until the process pid, which need not be a child, has ended, and tells
@@ -47,8 +46,8 @@ func awaitGone(ctx context.Context, pid int) bool {
 // ProcessStart returns a process's start time (clock ticks since boot) and whether it is alive. A
 // zombie is not alive: if PID 1 does not reap, signal 0 still reaches one.
 func ProcessStart(pid int) (start uint64, alive bool) {
-	state, start := readStat(pid)
-	return start, state != "" && state != "Z" && state != "X"
+	s := proc.ReadStat(pid)
+	return s.Start, s.Alive()
 }
 
 // Alive tells whether the process pid is running. A zombie is not.
@@ -59,26 +58,6 @@ func Alive(pid int) bool {
 
 // stopped tells whether a signal or a debugger has stopped the process pid.
 func stopped(pid int) bool {
-	state, _ := readStat(pid)
+	state := proc.ReadStat(pid).State
 	return state == "T" || state == "t"
-}
-
-// readStat reads a process's state, one letter, and its start time from /proc (proc(5)). The state
-// is empty if there is no such process.
-func readStat(pid int) (state string, start uint64) {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return "", 0
-	}
-	// The command name, in parentheses, may contain anything. Fields count from the last ')': state
-	// is the first after it, starttime the twentieth.
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 20 {
-		return "", 0
-	}
-	if start, err = strconv.ParseUint(f[19], 10, 64); err != nil {
-		return "", 0
-	}
-	return f[0], start
 }

@@ -336,7 +336,7 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.out.SetReadDeadline(time.Now()) })
 	defer stop()
-	used := processorTime(s.process.PID())
+	used := proc.ReadStat(s.process.PID()).CPU
 	for {
 		next := time.Now().Add(spinTime / 4)
 		if next.After(deadline) {
@@ -353,24 +353,10 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 			return answer, err
 		}
 		// A partly read line would be lost; the helper writes whole ones.
-		if !time.Now().Before(deadline) || processorTime(s.process.PID())-used > spinTime {
+		if !time.Now().Before(deadline) || proc.ReadStat(s.process.PID()).CPU-used > spinTime {
 			return "", err
 		}
 	}
-}
-
-// processorTime returns the processor time that a process has used; 0 if it cannot be read.
-func processorTime(pid int) time.Duration {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// The name of the program, in parentheses, may have spaces in it.
-	_, rest, _ := strings.Cut(string(b), ") ")
-	words := strings.Fields(rest)
-	if len(words) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(words[11])
-	system, _ := strconv.Atoi(words[12])
-	return time.Duration(user+system) * (time.Second / 100) // USER_HZ, which is 100 on every Linux
 }
 
 // died returns the error for a helper that has ended.

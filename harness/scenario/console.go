@@ -59,7 +59,7 @@ func ReadBack(tb testing.TB, lane *harness.Lane) {
 
 // readBack types texts, one after the other.
 func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration, texts ...string) {
-	if fx := lane.Fixture(); fx != nil && fx.Digest != nil {
+	if showsDigest(lane) {
 		Type(tb, lane)
 		return
 	}

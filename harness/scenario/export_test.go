@@ -47,6 +47,9 @@ var (
 	InCommon   = inCommon
 )
 
+// IsBanner is what Boot waits for.
+var IsBanner = isBanner
+
 // ReadBackOf is ReadBack with another limit for each wait, and with other texts.
 var ReadBackOf = readBack
 

@@ -71,7 +71,7 @@ func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
 		suites = Suites()
-		if fx := lane.Fixture(); fx == nil || fx.Digest == nil {
+		if !showsDigest(lane) {
 			suites = ForAnyGuest()
 		}
 	}
@@ -138,8 +138,10 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 }
 
 // digests tells whether the guest shows a digest.
-func (r *run) digests() bool {
-	fx := r.lane.Fixture()
+func (r *run) digests() bool { return showsDigest(r.lane) }
+
+func showsDigest(lane *harness.Lane) bool {
+	fx := lane.Fixture()
 	return fx != nil && fx.Digest != nil
 }
 

@@ -269,6 +269,8 @@ func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Con
 		return nil
 	case errors.As(err, &missing):
 		err = &drive.AwaitError{Wanted: missing.Wanted, Last: missing.Last, Err: missing.Err}
+	case ctx.Err() == nil: // it could not be looked for, or not be typed
+		return verdict.Classify(op, err)
 	}
 	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: op, Err: err}))
 }

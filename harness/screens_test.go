@@ -81,6 +81,13 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	_, err = os.Stat(filepath.Join(lane.State().Dir, "needle-hello-good-screen.png"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 
+	// A reference image that cannot be read is nobody's fault but the test's.
+	require.NoError(t, wrong.Save(dir))
+	require.NoError(t, os.WriteFile(wrong.PNG(), []byte("no picture"), 0o600))
+	_, err = lane.AwaitScreen(ctx, "wrong")
+	require.Equal(t, verdict.Harness, verdict.Of(err), "%v", err)
+	require.NotContains(t, err.Error(), "awaited")
+
 	// A click arrives in the middle of a text, and at the click point of an image.
 	clicked := func(want image.Point) {
 		t.Helper()
@@ -148,6 +155,7 @@ func TestWhatIsTypedComesInPiecesThatAKeyboardCanHoldAndThatDoNotEndWithASpace(t
 		"a bc d":     {"a b", "c d"},
 		"a  b":       {"a  b"},
 		"a     b":    {"a   ", "  b"},
+		"aäb":        {"aä", "b"},
 		"ends with ": {"en", "ds", " w", "it", "h "},
 	} {
 		pieces := harness.TypingPieces(text)
@@ -172,6 +180,9 @@ func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
 	require.Equal(t, image.Pt(20*8, 19), typed.At.Size())
 	_, err = lane.TypeInto(ctx, "Shell>", "two\nlines")
 	require.ErrorContains(t, err, "want one line that can be seen")
+	_, err = lane.TypeInto(ctx, "Shell>", "ä")
+	require.ErrorContains(t, err, "nothing was typed")
+	require.Equal(t, verdict.Harness, verdict.Of(err), "the test asks for what no keyboard has")
 	hit, err := lane.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(`^\s*it is 42 of \{3\}$`)})
 	require.NoError(t, err)
 	grid, err := lane.Text(ctx)

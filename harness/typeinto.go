@@ -44,13 +44,10 @@ func (l *Lane) TypeInto(ctx context.Context, what, s string) (Typed, error) {
 		return Typed{}, err
 	}
 	before := l.Screen(ctx)
-	if before.err != nil {
-		return Typed{}, before.err
-	}
-	grid, err := reader.Read(before.Picture)
+	grid, err := before.Text()
 	readable := err == nil
 	if !readable && !errors.Is(err, text.ErrNoText) {
-		return Typed{}, &verdict.Error{Verdict: verdict.Product, Op: "type into", Err: err}
+		return Typed{}, err
 	}
 	typed := Typed{Read: readable}
 	if readable {
@@ -148,12 +145,12 @@ func (l *Lane) enter(ctx context.Context, reader text.Reader, readable bool) err
 // with Shift is six of them, one without is three. If possible, no piece ends with a space.
 func typingPieces(s string) []string {
 	var pieces []string
-	for s != "" {
-		n := min(2, len(s))
-		for n < 4 && n < len(s) && s[n-1] == ' ' {
+	for rest := []rune(s); len(rest) > 0; {
+		n := min(2, len(rest))
+		for n < 4 && n < len(rest) && rest[n-1] == ' ' {
 			n++
 		}
-		pieces, s = append(pieces, s[:n]), s[n:]
+		pieces, rest = append(pieces, string(rest[:n])), rest[n:]
 	}
 	return pieces
 }

@@ -46,7 +46,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Await looks at the screen now and after each change, until look returns true. Saw says what it
-// saw, for the error. An error of look ends the wait.
+// saw, for the error. An error of look ends the wait and is returned as it is.
 func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Picture) (ok bool, saw string, err error)) error {
 	last := "nothing"
 	for {
@@ -56,8 +56,8 @@ func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Pic
 			last = err.Error()
 		case err == nil:
 			var ok bool
-			if ok, last, err = look(p); ok {
-				return nil
+			if ok, last, err = look(p); ok || err != nil {
+				return err
 			}
 		}
 		if err == nil || errors.Is(err, ErrNoPicture) {
@@ -93,7 +93,7 @@ func AwaitNeedle(ctx context.Context, src Source, m *Matcher) (*needle.Result, e
 		}
 		now, err := m.Match(p, pointer)
 		if err != nil {
-			return false, "a needle that cannot be used", err
+			return false, "", err
 		}
 		r = now
 		return r.Matched(), r.String(), nil

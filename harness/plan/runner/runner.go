@@ -172,10 +172,13 @@ func Resume(ctx context.Context, cfg Config) (*result.Run, error) {
 	r := newRun(cfg, j, known, selected)
 	r.resumed = known.resumed + 1
 	for _, c := range r.cells {
-		c.attempts = known.attempts[c.ID]
 		if final, ok := known.cells[c.ID]; ok {
-			c.final, c.state = &final, done
-		} else if n := len(c.attempts); n > 0 && !again(c.Job.Retry, c.attempts[n-1]) {
+			// NB: the attempts of a cell that was taken over from another run have no entries.
+			c.attempts, c.final, c.state = final.Attempts, &final, done
+			continue
+		}
+		c.attempts = known.attempts[c.ID]
+		if n := len(c.attempts); n > 0 && !again(c.Job.Retry, c.attempts[n-1]) {
 			c.pending = true // its last attempt has ended, and the runner died before it said so
 		}
 		// What an attempt left that has not ended is worth nothing.
@@ -418,8 +421,8 @@ func (r *run) loop(ctx context.Context) {
 	interrupted, stop := ctx.Done(), r.Stop
 	for {
 		r.decide()
-		if r.broken == nil && !r.stopped {
-			r.start()
+		if r.broken == nil && !r.stopped && r.start() {
+			continue // what has ended without an attempt may be what other jobs wait for
 		}
 		left := r.count(func(c *cell) bool { return c.state != done })
 		if active := r.count(func(c *cell) bool { return c.state == running || c.state == pausing }); left == 0 || active == 0 && (r.broken != nil || r.stopped) {
@@ -524,6 +527,10 @@ func (r *run) decideCell(c *cell) {
 		r.end(c, result.Skipped, nil, "it was not selected (--only)")
 		return
 	}
+	if i := slices.IndexFunc(r.byJob[c.Job.ID], (*cell).failsFast); i >= 0 { // in an earlier part of this run
+		r.finish(c, failFastReason(r.byJob[c.Job.ID][i]))
+		return
+	}
 	c.status = r.status(c.Job)
 	runs, err := r.Plan.JobRuns(c.Cell, r.needs(c.Job), c.status)
 	switch {
@@ -594,8 +601,9 @@ func (r *run) needs(j *plan.Job) map[string]plan.End {
 	return all
 }
 
-// start starts queued cells, as many as may run.
-func (r *run) start() {
+// start starts queued cells, as many as may run. It tells whether one ended, since its executor
+// cannot be made.
+func (r *run) start() (ended bool) {
 	busy, busyJobs := map[string]int{}, map[string]int{}
 	for _, c := range r.cells {
 		if c.state == running {
@@ -615,6 +623,7 @@ func (r *run) start() {
 		e, err := r.executor(name)
 		if err != nil {
 			r.end(c, result.Failure, err, "")
+			ended = true
 			continue
 		}
 		if busy[name] >= e.Capacity() {
@@ -624,6 +633,7 @@ func (r *run) start() {
 		busyJobs[c.Job.ID]++
 		r.startCell(c, e)
 	}
+	return ended
 }
 
 func executorName(j *plan.Job) string {
@@ -928,7 +938,7 @@ func (r *run) finish(c *cell, why string) {
 		final.TookMS = a.TookMS
 	}
 	r.conclude(c, final)
-	if n := len(c.attempts); a.Outcome == result.Failure && !c.Job.ContinueOnError && n > 0 {
+	if c.failsFast() {
 		r.failFast(c)
 	}
 }
@@ -955,16 +965,23 @@ func (r *run) conclude(c *cell, final *result.Cell) {
 	r.Observer.CellEnds(*final)
 }
 
+// failsFast tells whether a cell has failed and so cancels the others of its job.
+func (c *cell) failsFast() bool {
+	ff := c.Job.Strategy.FailFast
+	return (ff == nil || *ff) && !c.Job.ContinueOnError && c.state == done && c.final.Outcome == result.Failure && len(c.attempts) > 0
+}
+
 // failFast cancels the other cells of a job after the failure of one.
 func (r *run) failFast(c *cell) {
-	if ff := c.Job.Strategy.FailFast; ff != nil && !*ff {
-		return
-	}
 	for _, other := range r.byJob[c.Job.ID] {
 		if other != c {
-			r.cancelCell(other, fmt.Sprintf("the cell %s failed (fail-fast)", c.ID), false)
+			r.cancelCell(other, failFastReason(c), false)
 		}
 	}
+}
+
+func failFastReason(failed *cell) string {
+	return fmt.Sprintf("the cell %s failed (fail-fast)", failed.ID)
 }
 
 // result returns the result of a run that has ended.

@@ -295,7 +295,7 @@ jobs:
 	require.NoError(t, err)
 	require.NoDirExists(t, filepath.Join("/proc", strings.TrimSpace(string(pid))), "nothing is left running")
 	// A power cut leaves what the attempt had written.
-	require.NoError(t, os.MkdirAll("run/cells/long/1/work/left", 0o700))
+	require.NoError(t, os.MkdirAll(filepath.Join("run", "cells", "long", "1", "work", "left"), 0o700))
 	require.NoError(t, os.WriteFile("go", nil, 0o600))
 	r, err := runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run"})
 	require.NoError(t, err)
@@ -362,6 +362,80 @@ func TestARunThatIsKilledAtTenRandomMomentsEndsAsOneThatIsNot(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, summary(t, r), "killed after %v", moment)
 		require.Equal(t, 1, r.Resumed)
+	}
+}
+
+func TestAnExecutorThatCannotBeMadeFailsItsCellsAndTheRunGoesOn(t *testing.T) {
+	r, rec := runPlan(t, `
+executors:
+  lab: {type: ssh, user: root, known-hosts: nosuchfile, hosts: [127.0.0.1]}
+jobs:
+  a: {executor: lab, strategy: {fail-fast: false, matrix: {n: [1, 2]}}, steps: [{run: echo x}]}
+  b: {needs: a, steps: [{run: echo x}]}
+  c: {needs: b, if: failure(), steps: [{run: echo after}]}
+`, nil)
+	require.Equal(t, map[string]result.Outcome{"a (n=1)": result.Failure, "a (n=2)": result.Failure, "b": result.Skipped, "c": result.Success}, outcomes(r))
+	require.Equal(t, verdict.Harness, r.Verdict)
+	require.Contains(t, r.Cells[0].Reason, "known-hosts")
+	require.Equal(t, []string{"c: after"}, rec.lines)
+}
+
+// stopAt returns an observer and the channel that it closes, which ends a run at once, when a step
+// prints a line.
+func stopAt(line string) (*recorder, <-chan struct{}) {
+	stop := make(chan struct{})
+	return &recorder{line: func(_ *plan.Cell, said string) {
+		if said == line {
+			close(stop)
+		}
+	}}, stop
+}
+
+func TestARunAgainThatIsKilledKeepsWhatItHadTakenOver(t *testing.T) {
+	l := loadPlan(t, `
+jobs:
+  build: {artifacts: [{name: out, path: out.txt}], steps: [{run: echo built > $SPICELANE_WORK/out.txt}]}
+  use: {needs: build, restore: [{from: build, name: out, path: in}], steps: [{run: "test -e go || { echo ready; exit 1; }; cat $SPICELANE_WORK/in/out.txt"}]}
+`)
+	first, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "first"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]result.Outcome{"build": result.Success, "use": result.Failure}, outcomes(first))
+	rec, stop := stopAt("ready")
+	_, err = runner.Run(t.Context(), runner.Config{Plan: l, Dir: "second", Again: "first", Observer: rec, Stop: stop})
+	require.ErrorContains(t, err, "stopped at once")
+	require.NoError(t, os.WriteFile("go", nil, 0o600))
+	rec = &recorder{}
+	r, err := runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "second", Observer: rec})
+	require.NoError(t, err)
+	require.Equal(t, map[string]result.Outcome{"build": result.Success, "use": result.Success}, outcomes(r))
+	require.Equal(t, []string{"use: built"}, rec.lines)
+	require.Equal(t, first.ID, r.Cells[0].ReusedFrom)
+	for _, e := range r.Cells[0].Attempts[0].Evidence {
+		require.FileExists(t, filepath.Join("second", e.Path))
+	}
+}
+
+func TestAResumedRunCancelsWhatAFailureBeforeTheKillHasCancelled(t *testing.T) {
+	l := loadPlan(t, `
+jobs:
+  a: {strategy: {matrix: {n: [1, 2]}}, steps: [{run: exit 1}]}
+`)
+	_, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run", Jobs: 1})
+	require.NoError(t, err)
+	journal := filepath.Join("run", runner.JournalFile)
+	whole, err := os.ReadFile(journal)
+	require.NoError(t, err)
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	for cut := range lines {
+		// Killed after the end of the attempt that failed, or of its cell, was noted.
+		if text := bytes.Join(lines[:cut], nil); bytes.Contains(text, []byte(`"attempt":`)) && cut < len(lines)-1 {
+			require.NoError(t, os.WriteFile(journal, text, 0o600))
+			require.NoError(t, os.Remove(filepath.Join("run", result.File)))
+			r, err := runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run", Jobs: 1})
+			require.NoError(t, err)
+			require.Equal(t, map[string]result.Outcome{"a (n=1)": result.Failure, "a (n=2)": result.Cancelled}, outcomes(r), "%s", text)
+			require.Equal(t, "the cell a (n=1) failed (fail-fast)", r.Cells[1].Reason)
+		}
 	}
 }
 

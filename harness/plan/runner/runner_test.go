@@ -557,14 +557,24 @@ jobs:
   step: {steps: [{run: "sleep 600 & echo $! > pid; wait", timeout: 200ms}, {run: echo always, if: always()}]}
   job: {timeout: 200ms, steps: [{run: sleep 600}, {run: echo clean, if: always()}]}
 `, nil)
+	pid, err := os.ReadFile("pid")
+	require.NoError(t, err)
 	require.Equal(t, "run sleep 600 & echo $! > pid; wait: the step's timeout of 200ms is over", r.Cells[0].Reason)
 	require.Equal(t, "run sleep 600: the job's timeout of 200ms is over", r.Cells[1].Reason)
 	require.Equal(t, verdict.Harness, r.Cells[0].Verdict)
 	for _, c := range r.Cells {
 		require.Equal(t, result.Success, c.Attempts[0].Steps[1].Outcome, "always() still runs")
 	}
-	pid, err := os.ReadFile("pid")
-	require.NoError(t, err)
+	r, _ = runPlan(t, `
+jobs:
+  soft: {timeout: 200ms, steps: [{run: sleep 600, continue-on-error: true}, {run: echo no}]}
+  last: {timeout: 200ms, steps: [{run: sleep 600, continue-on-error: true}]}
+`, nil)
+	for _, c := range r.Cells {
+		require.Equal(t, result.Failure, c.Outcome, "the job's timeout is no failure of a step")
+		require.Equal(t, "run sleep 600: the job's timeout of 200ms is over", c.Reason)
+	}
+	require.Equal(t, result.Skipped, r.Cells[0].Attempts[0].Steps[1].Outcome)
 	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "stat"))
 	if err == nil { // a zombie that nobody reaps is not running
 		require.Contains(t, string(stat), ") Z ")

@@ -223,6 +223,8 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 	began := time.Now()
 	if soft.Err() != nil {
 		w.status.Cancelled = true
+	} else if ctx.Err() != nil { // the timeout came when the step before was just ending
+		w.fail(context.Cause(ctx))
 	}
 	end := result.Step{ID: s.ID, Name: w.mask.String(s.Name), Outcome: result.Skipped, Allowed: s.ContinueOnError}
 	runs, err := plan.StepRuns(s.If, w.task.Vars, w.steps, w.status)
@@ -254,7 +256,9 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 	default:
 		end.Outcome, end.Verdict, end.Hop = result.Failure, verdict.Of(err), verdict.HopOf(err)
 		end.Reason = w.mask.String(oneLine(err.Error()))
-		if !s.ContinueOnError {
+		// What ended the whole job is no failure of a step, which could be allowed.
+		if over := ctx.Err() != nil; over || !s.ContinueOnError {
+			end.Allowed = end.Allowed && !over
 			w.fail(fmt.Errorf("%s: %w", s.Name, err))
 		}
 	}

@@ -487,12 +487,8 @@ func (l *Loaded) compileEnv(p *problems, env map[string]Value, outer types.Map, 
 			e.value = l.resolved.outer[v.Pos.node]
 			e.secret = l.isSecret(e.value)
 		} else if hasTemplate(v.Text) {
-			secrets := types.Map{}
-			for s := range l.resolved.secrets {
-				secrets[s] = types.String
-			}
 			all := maps.Clone(vars)
-			all["env"], all["secrets"] = outer, secrets
+			all["env"], all["secrets"] = outer, l.resolved.secretTypes()
 			t, err := compileTemplate(v.Text, all)
 			if err != nil {
 				p.add(v.Pos.node, join(at, name), "%v", err)
@@ -521,11 +517,7 @@ func (l *Loaded) compileJob(p *problems, jp *jobPlan) {
 	j := jp.job
 	at := "jobs." + j.ID
 	vars := types.Map{"matrix": jp.keys, "plan": types.Map{"name": types.String}}
-	fromOutside := types.Map{}
-	for name := range l.resolved.env {
-		fromOutside[name] = types.String
-	}
-	planEntries, planEnv := l.compileEnv(p, l.Env, fromOutside, vars, "env")
+	planEntries, planEnv := l.compileEnv(p, l.Env, l.resolved.envTypes(), vars, "env")
 	jobEntries, jobEnv := l.compileEnv(p, j.Env, planEnv, vars, at+".env")
 	jp.env = append(planEntries, jobEntries...)
 
@@ -657,27 +649,30 @@ func (sp *stepPlan) checkLane(l *Loaded, p *problems, at string, vars types.Map)
 		return
 	}
 	found := 0
-	eachScalar(sp.step.Lane, 0, func(n *yaml.Node) {
-		if !hasTemplate(n.Value) {
-			return
+	for i := 1; i < len(sp.step.Lane.Content); i += 2 {
+		key := sp.step.Lane.Content[i-1].Value
+		known := vars
+		if key == ticketKey {
+			known = maps.Clone(vars)
+			known["secrets"] = l.resolved.secretTypes()
 		}
-		found++
-		all := vars
-		if strings.Contains(n.Value, "secrets.") {
-			all = maps.Clone(vars)
-			secrets := types.Map{}
-			for s := range l.resolved.secrets {
-				secrets[s] = types.String
+		eachScalar(sp.step.Lane.Content[i], 0, func(n *yaml.Node) {
+			if !hasTemplate(n.Value) {
+				return
 			}
-			all["secrets"] = secrets
-		}
-		t, err := compileTemplate(n.Value, all)
-		if err != nil {
-			p.add(n, at+".lane", "%v", err)
-			return
-		}
-		sp.texts[n.Value] = t
-	})
+			found++
+			t, err := compileTemplate(n.Value, known)
+			if err != nil {
+				hint := ""
+				if key != ticketKey && strings.Contains(n.Value, "secrets.") {
+					hint = "; of a lane only " + ticketKey + " can have a secret"
+				}
+				p.add(n, join(at+".lane", key), "%v%s", err, hint)
+				return
+			}
+			sp.texts[n.Value] = t
+		})
+	}
 	if len(p.list) > before || found > 0 {
 		return
 	}
@@ -694,20 +689,11 @@ func (lane *Lane) decode(d *decoder, n *yaml.Node, at string) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // "lane:" alone is the default lane
 	}
-	fields := laneFields()
-	d.pairs(n, at, func(key, value *yaml.Node) {
-		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key.Value })
-		if i < 0 {
-			var names []string
-			for _, f := range fields {
-				names = append(names, f.name)
-			}
-			d.add(key, at, "a lane has no %q%s", key.Value, near(key.Value, names))
-			return
-		}
-		d.decode(value, reflect.ValueOf(lane).Elem().FieldByIndex(fields[i].index), join(at, key.Value))
-	})
+	d.fields(n, reflect.ValueOf(lane).Elem(), laneFields(), "a lane has no", at)
 }
+
+// ticketKey is the key of a lane that can have a secret.
+const ticketKey = "server_ticket"
 
 // laneFields returns the keys of a lane: all fields of harness.Config that can be written down,
 // except those that the plan itself sets.
@@ -720,7 +706,7 @@ var laneFields = func() func() []field {
 		}
 	}
 	for _, f := range fieldsOf(reflect.TypeFor[Lane]()) {
-		if f.name == "server_ticket" {
+		if f.name == ticketKey {
 			fields = append(fields, f)
 		}
 	}

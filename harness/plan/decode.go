@@ -150,23 +150,27 @@ func (d *decoder) enter(n *yaml.Node, where string) (*yaml.Node, bool) {
 }
 
 func (d *decoder) object(n *yaml.Node, v reflect.Value, where string) {
-	fields := fieldsOf(v.Type())
+	d.fields(n, v, fieldsOf(v.Type()), "unknown key", where)
+	if pos := v.FieldByName("Pos"); pos.IsValid() && pos.Type() == reflect.TypeFor[Pos]() {
+		pos.Set(reflect.ValueOf(Pos{n}))
+	}
+}
+
+// fields fills the fields of v, a struct, from the keys of n. What is wrong with any other key is
+// said by unknown.
+func (d *decoder) fields(n *yaml.Node, v reflect.Value, fields []field, unknown, where string) {
 	d.pairs(n, where, func(key, value *yaml.Node) {
-		at := join(where, key.Value)
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key.Value })
 		if i < 0 {
 			var names []string
 			for _, f := range fields {
 				names = append(names, f.name)
 			}
-			d.add(key, where, "unknown key %q%s", key.Value, near(key.Value, names))
+			d.add(key, where, "%s %q%s", unknown, key.Value, near(key.Value, names))
 			return
 		}
-		d.decode(value, v.FieldByIndex(fields[i].index), at)
+		d.decode(value, v.FieldByIndex(fields[i].index), join(where, key.Value))
 	})
-	if pos := v.FieldByName("Pos"); pos.IsValid() && pos.Type() == reflect.TypeFor[Pos]() {
-		pos.Set(reflect.ValueOf(Pos{n}))
-	}
 }
 
 // pairs calls f with each key and value of a mapping.

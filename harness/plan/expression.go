@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -117,11 +118,7 @@ func explainExpression(source string, err error, vars types.Map) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if _, name, ok := strings.Cut(text, "unknown name "); ok {
 		name, _, _ = strings.Cut(name, " ")
-		var names []string
-		for n := range vars {
-			names = append(names, n)
-		}
-		text += near(name, names)
+		text += near(name, slices.Sorted(maps.Keys(vars)))
 		if strings.Contains(source, "-") {
 			text += `; an id with a hyphen is written needs["build-it"]`
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +223,49 @@ jobs:
 	_, err = plan.Load(context.Background(), "dry.yaml", plan.Options{})
 	require.ErrorContains(t, err, "the secret is empty")
 	require.FileExists(t, "ran")
+}
+
+// Not everything is known that a source, which is not read, would say.
+func TestADryRunReadsNoSourceOfSecretsAndRunsNoCommand(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const text = `env-from: [{command: "touch ran; echo COLOUR=green"}]
+secrets-from: [{command: "touch ran; echo TOKEN=topsecret"}, {file: nosuchfile}]
+jobs:
+  a:
+    env: {BOTH: "${{ env.COLOUR }}"}
+    if: env.COLOUR == 'green'
+    steps:
+      - lane: {server: "localhost:1", server_ticket: "${{ secrets.TICKET }}"}
+      - run: echo ${{ env.COLOUR }}
+        env: {TOKEN: "${{ secrets.TOKEN }}"}
+`
+	require.NoError(t, os.WriteFile("plan.yaml", []byte(text), 0o600))
+	l, err := plan.Load(context.Background(), "plan.yaml", plan.Options{Dry: true})
+	require.NoError(t, err)
+	require.NoFileExists(t, "ran")
+	var b strings.Builder
+	require.NoError(t, l.Describe(&b, l.Cells[0]))
+	require.Contains(t, b.String(), "TOKEN=***\n")
+	// Without a source that is not read, a name that is not there is a mistake, in a dry run, too.
+	for _, source := range []string{"env-from", "secrets-from"} {
+		lines := strings.Split(text, "\n")
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, source) })
+		require.NoError(t, os.WriteFile("plan.yaml", []byte(strings.Join(lines, "\n")), 0o600))
+		_, err = plan.Load(context.Background(), "plan.yaml", plan.Options{Dry: true})
+		require.ErrorContains(t, err, "unknown field")
+	}
+}
+
+func TestALaneHasASecretInItsTicketOnly(t *testing.T) {
+	text := "secrets: {T: {env: T}}\njobs:\n  a:\n    steps:\n      - lane: {server: \"localhost:1\", server_ticket: \"${{ secrets.T }}\"%s}\n"
+	l, err := load(t, fmt.Sprintf(text, ""), "T=topsecret")
+	require.NoError(t, err)
+	task, err := l.Task(l.Cells[0])
+	require.NoError(t, err)
+	require.Equal(t, "topsecret", task.Steps[0].Lane.Ticket)
+	_, err = load(t, fmt.Sprintf(text, ", append: \"${{ secrets.T }}\""), "T=topsecret")
+	require.ErrorContains(t, err, `plan.yaml:5:82: jobs.a.steps[0].lane.append: "secrets.T": unknown name secrets (1:1)`+
+		" (known are env, matrix, plan); of a lane only server_ticket can have a secret")
 }
 
 func TestConditionsAreThoseOfGitHub(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/expr-lang/expr/types"
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/plan/mask"
@@ -27,6 +28,25 @@ type resolved struct {
 	env     map[string]string // of the plan's env-from
 	secrets map[string]string
 	outer   map[*yaml.Node]string // values of Value by their place in the plan
+	// moreEnv and moreSecrets: there are others, from sources that a dry run does not read.
+	moreEnv, moreSecrets bool
+}
+
+// envTypes returns the types of the variables from outside, for expressions.
+func (r *resolved) envTypes() types.Map { return textTypes(r.env, r.moreEnv) }
+
+// secretTypes returns the types of the secrets, for expressions.
+func (r *resolved) secretTypes() types.Map { return textTypes(r.secrets, r.moreSecrets) }
+
+func textTypes(values map[string]string, more bool) types.Map {
+	all := make(types.Map, len(values))
+	for name := range values {
+		all[name] = types.String
+	}
+	if more {
+		all[types.Extra] = types.String
+	}
+	return all
 }
 
 // A reader reads values from outside the plan.
@@ -109,9 +129,6 @@ func (r *reader) variables(s Source, where string) map[string]string {
 	text := ""
 	what := s.File
 	if s.Command != "" {
-		if r.dry {
-			return nil
-		}
 		what = "the output of " + shorten(s.Command, 40)
 		out, err := r.output(s.Command)
 		if err != nil {
@@ -151,6 +168,10 @@ func (r *reader) variables(s Source, where string) map[string]string {
 func (p *Plan) resolve(r *reader) *resolved {
 	out := &resolved{env: map[string]string{}, secrets: map[string]string{}, outer: map[*yaml.Node]string{}}
 	for i, s := range p.EnvFrom {
+		if r.dry && s.Command != "" {
+			out.moreEnv = true
+			continue
+		}
 		maps.Copy(out.env, r.variables(s, "env-from"+index(i)))
 	}
 	eachEnv := func(env map[string]Value, where string) {
@@ -174,9 +195,13 @@ func (p *Plan) resolve(r *reader) *resolved {
 	}
 	// A dry run shows no secret, and so reads none.
 	for i, s := range p.SecretsFrom {
+		if r.dry {
+			out.moreSecrets = true
+			continue
+		}
 		for name, value := range r.variables(s, "secrets-from"+index(i)) {
 			out.secrets[name] = value
-			if err := mask.Check(value); err != nil && !r.dry {
+			if err := mask.Check(value); err != nil {
 				r.add(s.Pos.node, "secrets-from"+index(i), "%s: %v", name, err)
 			}
 		}

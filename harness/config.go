@@ -33,6 +33,9 @@ const (
 	WarmRequire Warm = "require" // restore a saved state, otherwise fail
 )
 
+// DefaultNeedles is the directory of a lane's reference images if Config.Needles is empty.
+const DefaultNeedles = "testdata/needles"
+
 // A Config describes the lane to bring up. The zero Config boots Beacon behind the built-in proxy,
 // to which the built-in client connects with TLS.
 type Config struct {
@@ -121,8 +124,7 @@ type Config struct {
 	// Deprecated: use ImpairMode, which wins if both are set.
 	LinkIn impair.Mode `json:"link_in,omitempty"`
 
-	// Needles is the directory of reference images, see Lane.AwaitScreen. Default:
-	// "testdata/needles".
+	// Needles is the directory of reference images, see Lane.AwaitScreen. Default: DefaultNeedles.
 	Needles string `json:"needles,omitempty"`
 	// Fonts are further fonts that the guest may write in, see Lane.Text. Default: only those of
 	// package text.
@@ -182,7 +184,7 @@ type Config struct {
 }
 
 func (c Config) name() string    { return or(c.Name, "lane") }
-func (c Config) needles() string { return or(c.Needles, "testdata/needles") }
+func (c Config) needles() string { return or(c.Needles, DefaultNeedles) }
 func (c Config) fixture() string { return or(c.Fixture, "beacon") }
 
 func (c Config) samePatience() time.Duration {

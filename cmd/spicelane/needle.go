@@ -14,14 +14,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// needleDir is where reference images are unless --dir says otherwise, as in harness.Config.
-const needleDir = "testdata/needles"
+// needleDir is where reference images are unless --dir says otherwise.
+const needleDir = harness.DefaultNeedles
 
 func newNeedle() *cobra.Command {
 	cmd := &cobra.Command{

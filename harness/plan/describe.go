@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/kballard/go-shellquote"
 
 	"github.com/spicelane/spicelane/fixtures"
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/plan/mask"
 )
 
@@ -133,7 +135,7 @@ func (l *Loaded) Files() []string {
 			if s.Lane == nil {
 				continue
 			}
-			for _, f := range LaneFiles(s.Lane) {
+			for _, f := range LaneFiles(l.Dir, s.Lane) {
 				add(f)
 			}
 		}
@@ -141,15 +143,26 @@ func (l *Loaded) Files() []string {
 	return files
 }
 
-// LaneFiles returns the files that a lane needs: its image or its fixture's files, its kernel, its
-// reference images.
-func LaneFiles(l *TaskLane) []string {
+// LaneFiles returns the files that a lane of a plan in dir needs: its image or its fixture's files,
+// its kernel, its reference images.
+func LaneFiles(dir string, l *TaskLane) []string {
 	cfg := l.Config
 	files := []string{cfg.Image, cfg.Kernel, cfg.Initrd, cfg.Needles}
-	if strings.ContainsRune(cfg.Fixture, filepath.Separator) || strings.HasSuffix(cfg.Fixture, ".yaml") || strings.HasSuffix(cfg.Fixture, ".yml") {
-		files = append(files, cfg.Fixture)
-		if f, err := fixtures.Find(cfg.Fixture); err == nil {
+	if cfg.Needles == "" {
+		if _, err := os.Stat(filepath.Join(dir, harness.DefaultNeedles)); err == nil {
+			files = append(files, harness.DefaultNeedles)
+		}
+	}
+	if fixtures.IsPath(cfg.Fixture) {
+		entry := cfg.Fixture
+		if !filepath.IsAbs(entry) {
+			entry = filepath.Join(dir, entry)
+		}
+		files = append(files, entry)
+		if f, err := fixtures.Load(entry); err == nil {
 			files = append(files, f.ImagePath(), f.KernelPath(), f.InitrdPath())
+			// The others are built into this program.
+			files = append(files, slices.DeleteFunc(f.FontNames(), func(name string) bool { return !filepath.IsAbs(name) })...)
 		}
 	}
 	return slices.DeleteFunc(files, func(f string) bool { return f == "" })

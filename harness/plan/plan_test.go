@@ -325,6 +325,32 @@ func numbers(n int) string {
 	return strings.Join(s, ", ")
 }
 
+// The program may run in any directory.
+func TestTheFilesOfALaneAreFoundFromThePlansDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for name, text := range map[string]string{
+		"plan.yaml":               "jobs: {a: {files: [data], steps: [{lane: {fixture: own/own.yaml, initrd: initrd}}]}}\n",
+		"own/own.yaml":            "name: own\ndescription: own\nkernel: vmlinux\nbanner: up\nfonts: [./own.psf, vga]\n",
+		"other/plan.yaml":         "jobs: {a: {steps: [{lane: {needles: pictures}}]}}\n",
+		"testdata/needles/x.json": "{}",
+	} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join("plans", name)), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join("plans", name), []byte(text), 0o600))
+	}
+	files := func(file string) (list []string) {
+		l, err := plan.Load(context.Background(), file, plan.Options{})
+		require.NoError(t, err)
+		for _, f := range l.Files() {
+			rel, err := filepath.Rel(l.Dir, f)
+			require.NoError(t, err)
+			list = append(list, rel)
+		}
+		return list
+	}
+	require.Equal(t, []string{"plan.yaml", "data", "initrd", "testdata/needles", "own/own.yaml", "own/vmlinux", "own/own.psf"}, files("plans/plan.yaml"))
+	require.Equal(t, []string{"plan.yaml", "pictures"}, files("plans/other/plan.yaml"))
+}
+
 func TestARelativePathOfAPlanIsThatOfItsDirectory(t *testing.T) {
 	l, err := load(t, "jobs: {a: {steps: [{run: x}]}}\n")
 	require.NoError(t, err)

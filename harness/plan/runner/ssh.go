@@ -495,7 +495,7 @@ func (e *sshExecutor) send(c *ssh.Client, files *sftp.Client, base string, t *pl
 	needs := append([]string{}, t.Files...)
 	for i := range t.Steps {
 		if l := t.Steps[i].Lane; l != nil {
-			needs = append(needs, plan.LaneFiles(l)...)
+			needs = append(needs, plan.LaneFiles(e.dir, l)...)
 		}
 	}
 	for _, f := range needs {

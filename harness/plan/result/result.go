@@ -116,7 +116,7 @@ type Cell struct {
 // The keys of Identity and Surroundings. A key of a lane has the lane's name before it: "lane/qemu",
 // where "lane" is the name of a lane without a name.
 const (
-	KeyImage     = "image"    // the guest's disk image: "beacon sha256:…"
+	KeyImage     = "image"    // what the guest boots: "beacon sha256:…", "linux kernel sha256:… initrd sha256:…"
 	KeyFirmware  = "firmware" // sha256 of the firmware's code
 	KeyQEMU      = "qemu"     // QEMU's version
 	KeyProxy     = "proxy"    // "builtin VERSION", "none", or a command and the hash of its program

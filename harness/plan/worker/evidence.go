@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -162,20 +163,10 @@ func copyTree(from, to string) error {
 	})
 }
 
-// An identity is what determines a lane as the product under test.
-type identity map[string]string
-
-// note adds the identity of a lane to that of the attempt.
-func (w *worker) note(l *lane, id identity) {
-	for k, v := range id {
-		w.end.Identity[l.name+"/"+k] = v
-	}
-}
-
-// identify returns the identity of a lane. What cannot be found is left out: the lane itself says why
-// it does not come up.
-func identify(ctx context.Context, cfg harness.Config, program string) identity {
-	id := identity{}
+// identify returns what determines a lane as the product under test. What cannot be found is left
+// out: the lane itself says why it does not come up.
+func identify(ctx context.Context, cfg harness.Config, program string) map[string]string {
+	id := map[string]string{}
 	set := func(key, value string, err error) {
 		if err == nil && value != "" {
 			id[key] = value
@@ -204,27 +195,49 @@ func identify(ctx context.Context, cfg harness.Config, program string) identity 
 	return id
 }
 
-// imageOf returns the identity of what a lane boots.
+// imageOf returns the identity of what a lane boots: its image, kernel and initial RAM disk.
 func imageOf(ctx context.Context, cfg harness.Config) (string, error) {
+	id, kernel, initrd := "", cfg.Kernel, cfg.Initrd
 	if cfg.Image != "" {
 		sum, err := hashFile(cfg.Image)
-		return filepath.Base(cfg.Image) + " sha256:" + sum, err
-	}
-	name := cfg.Fixture
-	if name == "" {
-		name = "beacon"
-	}
-	f, err := fixtures.Find(name)
-	if err != nil {
-		return "", err
-	}
-	sum := f.SHA256
-	if sum == "" {
-		if sum, err = f.Verify(ctx); err != nil {
+		if err != nil {
 			return "", err
 		}
+		id = filepath.Base(cfg.Image) + " sha256:" + sum
+	} else {
+		f, err := fixtures.Find(cmp.Or(cfg.Fixture, "beacon"))
+		if err != nil {
+			return "", err
+		}
+		sum := f.SHA256
+		if sum == "" {
+			if sum, err = f.Verify(ctx); err != nil {
+				return "", err
+			}
+		}
+		if id = f.Name; sum != "" {
+			id += " sha256:" + sum
+		}
+		if f.Build == fixtures.BuildLinux {
+			guest, err := harness.BuildLinux(ctx)
+			if err != nil {
+				return "", err
+			}
+			kernel, initrd = cmp.Or(kernel, guest.Kernel), cmp.Or(initrd, guest.Initrd)
+		}
+		kernel, initrd = cmp.Or(kernel, f.KernelPath()), cmp.Or(initrd, f.InitrdPath())
 	}
-	return f.Name + " sha256:" + sum, nil
+	for _, part := range []struct{ name, file string }{{"kernel", kernel}, {"initrd", initrd}} {
+		if part.file == "" {
+			continue
+		}
+		sum, err := hashFile(part.file)
+		if err != nil {
+			return "", err
+		}
+		id += " " + part.name + " sha256:" + sum
+	}
+	return id, nil
 }
 
 // programOf returns the identity of a proxy or a client.
@@ -249,7 +262,8 @@ func programOf(p harness.Program, builtin string) (string, error) {
 
 // hashConfig returns the hash of a configuration without what only names things or places.
 func hashConfig(cfg harness.Config) (string, error) {
-	cfg.Name, cfg.Dir, cfg.Image, cfg.Fixture, cfg.Proxy, cfg.Client = "", "", "", "", harness.Program{}, harness.Program{}
+	cfg.Name, cfg.Dir, cfg.Image, cfg.Kernel, cfg.Initrd, cfg.Fixture = "", "", "", "", "", ""
+	cfg.Proxy, cfg.Client = harness.Program{}, harness.Program{}
 	cfg.Warm, cfg.Accel, cfg.Film, cfg.Processes, cfg.ReleaseControl, cfg.Timeout, cfg.Needles = "", "", "", false, false, 0, ""
 	b, err := json.Marshal(cfg)
 	sum := sha256.Sum256(b)

@@ -28,14 +28,15 @@ import (
 func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) error {
 	cfg := s.Lane.Config
 	cfg.ServerTicket = s.Lane.Ticket
-	l := &lane{name: cfg.Name, about: make(chan identity, 1)}
 	cfg.Dir = filepath.Join(w.task.Out, LaneDir, cfg.Name)
 	cfg.OnStep = func(s registry.Step) {
 		fmt.Fprintf(out, "%-10s %6.2f s  %s\n", s.Name, (time.Duration(s.MS) * time.Millisecond).Seconds(), s.Detail)
 	}
-	go func() { l.about <- identify(context.WithoutCancel(ctx), s.Lane.Config, w.task.Program) }()
 	started, err := harness.Start(ctx, cfg)
-	w.note(l, <-l.about)
+	// Only now: what the lane has built for its guest is not built twice.
+	for k, v := range identify(ctx, s.Lane.Config, w.task.Program) {
+		w.end.Identity[cfg.Name+"/"+k] = v
+	}
 	if err != nil {
 		var e *verdict.Error
 		if errors.As(err, &e) {
@@ -43,7 +44,7 @@ func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) err
 		}
 		return err
 	}
-	l.Lane = started
+	l := &lane{Lane: started, name: cfg.Name}
 	w.lanes = append(w.lanes, l)
 	state := l.State()
 	w.end.Surroundings[l.name+"/"+result.KeyAccel] = state.Accel

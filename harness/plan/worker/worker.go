@@ -98,8 +98,6 @@ type worker struct {
 type lane struct {
 	*harness.Lane
 	name string
-	// about gets the lane's identity, which is found while the lane comes up.
-	about chan identity
 }
 
 // Run carries out the attempt that in describes. It returns an error only if there is no such

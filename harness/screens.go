@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/screen"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
@@ -55,7 +56,7 @@ func (s *Screen) MatchesNeedle(q screen.NeedleQuery) (*needle.Result, error) {
 		return nil, err
 	}
 	r, err := m.Match(s.Picture, s.pointer)
-	s.lane.noteNeedle(r)
+	headless.NoteNeedle(s.lane.log, r, false)
 	return r, verdict.Classify("match screen", err)
 }
 
@@ -130,31 +131,18 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 		r, err = screen.AwaitNeedle(ctx, src, m)
 		return err
 	})
-	l.noteNeedle(r)
+	headless.NoteNeedle(l.log, r, false)
 	if err != nil && r != nil && !r.Matched() {
 		files, werr := r.WriteEvidence(l.dir)
 		if werr != nil {
 			err = errors.Join(err, fmt.Errorf("evidence: %w", werr))
 		}
 		for _, file := range files {
-			l.log.Add("needle", map[string]any{"tag": q.Tag, "file": file})
+			l.log.Add(headless.KindNeedle, map[string]any{"tag": q.Tag, "file": file})
 		}
 		return l.update(r, q.Tag, err)
 	}
 	return r, err
-}
-
-// noteNeedle writes to the timeline what was looked for and what was found: spicelane needle list
-// tells from it which reference images nobody needs.
-func (l *Lane) noteNeedle(r *needle.Result) {
-	if r == nil {
-		return
-	}
-	fields := map[string]any{"tag": r.Tag, "matched": r.Matched()}
-	if r.Matched() {
-		fields["needle"] = r.Match.Needle.Name
-	}
-	l.log.Add("needle", fields)
 }
 
 // AwaitText waits until a text is on the screen, within one line. If it does not come, the error

@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -88,7 +89,7 @@ func (l *Lane) update(r *needle.Result, tag string, failed error) (*needle.Resul
 	if err != nil {
 		return r, errors.Join(failed, &verdict.Error{Verdict: verdict.Harness, Op: "update screens", Err: err})
 	}
-	l.log.Add("needle", map[string]any{"tag": tag, "replaced": png})
+	l.log.Add(headless.KindNeedle, map[string]any{"tag": tag, "replaced": png})
 	dir, err := l.needles()
 	if err != nil {
 		return r, err

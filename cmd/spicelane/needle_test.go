@@ -66,7 +66,7 @@ func TestReferenceImagesThatNobodyNeedsAreListed(t *testing.T) {
 	}
 	for lane, lines := range map[string]string{
 		"a":     `{"t_us":1,"kind":"needle","tag":"login","matched":false}` + "\n" + `{"t_us":2,"kind":"needle","tag":"login","file":"x.png"}` + "\n",
-		"b/c/d": `{"t_us":1,"kind":"needle","tag":"login","matched":true,"needle":"used"}` + "\n" + `{"t_us":2,"kind":"needle","tag":"elsewhere","matched":true,"needle":"forgotten"}` + "\n" + `{"torn`,
+		"b/c/d": `{"t_us":1,"kind":"needle","tag":"login","matched":false}` + "\n" + `{"t_us":2,"kind":"needle","tag":"login","matched":true,"needle":"used","again":true}` + "\n" + `{"t_us":2,"kind":"needle","tag":"elsewhere","matched":true,"needle":"forgotten"}` + "\n" + `{"torn`,
 	} {
 		require.NoError(t, os.MkdirAll(filepath.Join(results, lane), 0o700))
 		require.NoError(t, os.WriteFile(filepath.Join(results, lane, "timeline.ndjson"), []byte(lines), 0o600))

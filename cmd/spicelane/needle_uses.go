@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/timeline"
 )
@@ -28,14 +29,16 @@ func needleUses(d *needle.Dir, results []string) (map[*needle.Needle]*needleUse,
 	for _, n := range d.Needles {
 		uses[n] = &needleUse{}
 	}
-	lanes, err := eachLookAtNeedles(results, func(tag, matched string) {
-		found, err := d.Lookup(tag)
+	lanes, err := eachLookAtNeedles(results, func(l needleLook) {
+		found, err := d.Lookup(l.Tag)
 		if err != nil {
 			return // it is of another directory
 		}
 		for _, n := range found {
-			uses[n].LookedFor++
-			if n.Name == matched {
+			if !l.Again {
+				uses[n].LookedFor++
+			}
+			if n.Name == l.Needle {
 				uses[n].Matched++
 			}
 		}
@@ -46,10 +49,17 @@ func needleUses(d *needle.Dir, results []string) (map[*needle.Needle]*needleUse,
 	return uses, err
 }
 
-// eachLookAtNeedles calls f for each question of a lane: for which tag, and which needle matched;
-// empty if none did. It returns the number of lanes. This is the only place that knows where results
-// are.
-func eachLookAtNeedles(results []string, f func(tag, matched string)) (lanes int, err error) {
+// A needleLook is an entry that [headless.NoteNeedle] wrote.
+type needleLook struct {
+	Tag     string `json:"tag"`
+	Matched *bool  `json:"matched"`
+	Needle  string `json:"needle"` // empty if none matched
+	Again   bool   `json:"again"`
+}
+
+// eachLookAtNeedles calls f for each look of a lane. It returns the number of lanes. This is the
+// only place that knows where results are.
+func eachLookAtNeedles(results []string, f func(needleLook)) (lanes int, err error) {
 	for _, dir := range results {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.Name() != timeline.File {
@@ -73,15 +83,11 @@ func eachLookAtNeedles(results []string, f func(tag, matched string)) (lanes int
 	return lanes, nil
 }
 
-func eachLook(r io.Reader, f func(tag, matched string)) error {
+func eachLook(r io.Reader, f func(needleLook)) error {
 	_, err := timeline.Read(r, func(e timeline.Entry) error {
-		var look struct {
-			Tag     string `json:"tag"`
-			Matched *bool  `json:"matched"`
-			Needle  string `json:"needle"`
-		}
-		if e.Kind == "needle" && e.Decode(&look) == nil && look.Matched != nil {
-			f(look.Tag, look.Needle)
+		var look needleLook
+		if e.Kind == headless.KindNeedle && e.Decode(&look) == nil && look.Matched != nil {
+			f(look)
 		}
 		return nil
 	})

@@ -16,7 +16,7 @@ import (
 )
 
 // A finder finds what package screen finds, for the control socket. What was looked for goes to the
-// timeline, as a lane writes it.
+// timeline: the first look of a wait, and the one that matched.
 type finder struct{ log *timeline.Writer }
 
 // Screen implements [server.Finder].
@@ -43,12 +43,8 @@ func (f finder) Screen(c control.ScreenCondition) (server.Look, error) {
 		if err != nil {
 			return control.MatchResult{}, err
 		}
-		if f.log != nil && (!asked || r.Matched() && !found) {
-			fields := map[string]any{"tag": c.Tag, "matched": r.Matched()}
-			if r.Matched() {
-				fields["needle"] = r.Match.Needle.Name
-			}
-			f.log.Add("needle", fields)
+		if !asked || r.Matched() && !found {
+			NoteNeedle(f.log, r, asked)
 		}
 		asked, found = true, r.Matched()
 		return matchResult(r), nil

@@ -2,7 +2,10 @@ package headless_test
 
 import (
 	"image"
+	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/conform"
 	"github.com/spicelane/spicelane/spice/control/controltest"
@@ -133,4 +137,36 @@ func TestAMaskedPointerHidesOnlyWhatIsNearIt(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, r.Matched, "nobody asked for it")
 	}
+}
+
+// The first look finds nothing, the second nothing new, the third the reference image.
+func TestAWaitForAReferenceImageIsNotedOnceAndWhatEndedItAgain(t *testing.T) {
+	p, err := pixmap.ReadFile(setupScreen)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	n, err := needle.New("setup", []needle.Area{{Width: 8, Height: 8, Type: needle.TypeMatch, Margin: new(int)}}, []string{"menu"}, p)
+	require.NoError(t, err)
+	require.NoError(t, n.Save(dir))
+	file := filepath.Join(t.TempDir(), timeline.File)
+	log, err := timeline.Open(file, time.Now())
+	require.NoError(t, err)
+	look, err := headless.FinderTo(log).Screen(control.ScreenCondition{Dir: dir, Tag: "menu"})
+	require.NoError(t, err)
+	off := p.Crop(p.Bounds())
+	off.Pix[0] ^= 1
+	for _, img := range []*pixmap.Picture{off, off, p, p} {
+		_, err := look(img.Image(), nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, log.Close())
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var lines []string
+	for line := range strings.Lines(string(b)) {
+		lines = append(lines, regexp.MustCompile(`"t_us":\d+`).ReplaceAllString(line, `"t_us":0`))
+	}
+	require.Equal(t, []string{
+		`{"kind":"needle","matched":false,"t_us":0,"tag":"menu"}` + "\n",
+		`{"again":true,"kind":"needle","matched":true,"needle":"setup","t_us":0,"tag":"menu"}` + "\n",
+	}, lines)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/internal/fresh"
 	"github.com/spicelane/spicelane/spice/control"
@@ -22,7 +23,27 @@ const (
 	KindDigest = "digest"
 	// KindCursor is the guest's pointer: where it is, and its shape when that is another one.
 	KindCursor = "cursor"
+	// KindNeedle is a look for reference images: the tag, whether one matched, and which. Again
+	// says that it belongs to a wait that has an entry already. The entries of files that a lane
+	// has written say nothing of a match.
+	KindNeedle = "needle"
 )
+
+// NoteNeedle writes to a timeline what was looked for and what was found, if there is a result:
+// spicelane needle list tells from it which reference images nobody needs.
+func NoteNeedle(log *timeline.Writer, r *needle.Result, again bool) {
+	if r == nil {
+		return
+	}
+	fields := map[string]any{"tag": r.Tag, "matched": r.Matched()}
+	if r.Matched() {
+		fields["needle"] = r.Match.Needle.Name
+	}
+	if again {
+		fields["again"] = true
+	}
+	log.Add(KindNeedle, fields)
+}
 
 // A digestNote writes each digest that is read to a timeline. Nothing is read for its sake: the
 // timeline has the digests that somebody asked for.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/bisect"
 	"github.com/spicelane/spicelane/harness/filewatch"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/need"
 )
@@ -108,6 +109,20 @@ func TestNoCommitIsBlamedForATestThatAlwaysFails(t *testing.T) {
 	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Test: shell})
 	require.Empty(t, r.First)
 	require.Equal(t, "no commit changes how often the test fails", r.Why)
+}
+
+func TestThePageOfTestsThatPrintLongLinesFitsIntoAWindow(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "bad"))
+	out := t.TempDir()
+	line := strings.Repeat("a line without an end ", 40)
+	r := search(t, out, bisect.Config{Repository: dir, Good: names[0], Bad: names[1], Test: []string{"sh", "-c", "echo '" + line + "'; " + shell[2]}})
+	require.Equal(t, names[1], r.First)
+	page := filepath.Join(out, bisect.PageFile)
+	b, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Equal(t, 2, strings.Count(string(b), line), "the output of both sides")
+	pagetest.RequireFits(t, page)
 }
 
 func TestEarlierResultsAreNotMadeAgain(t *testing.T) {

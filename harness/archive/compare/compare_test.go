@@ -6,8 +6,12 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +21,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/archive"
 	"github.com/spicelane/spicelane/harness/archive/compare"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -25,7 +30,7 @@ import (
 // by the product, H failed by the host.
 func run(n int, build string, cells map[string]string) *result.Run {
 	r := &result.Run{Schema: result.Schema, ID: fmt.Sprintf("run-%03d", n), Began: time.Date(2026, 1, 1, n, 0, 0, 0, time.UTC), Outcome: result.Success}
-	for _, id := range sorted(cells) {
+	for _, id := range slices.Sorted(maps.Keys(cells)) {
 		c := result.Cell{ID: id, Job: "j", Identity: map[string]string{"lane/proxy": build}}
 		for i, letter := range cells[id] {
 			at := result.Attempt{N: i + 1, Outcome: result.Success}
@@ -44,15 +49,6 @@ func run(n int, build string, cells map[string]string) *result.Run {
 		r.Cells = append(r.Cells, c)
 	}
 	return r
-}
-
-func sorted(m map[string]string) []string {
-	var all []string
-	for k := range m {
-		all = append(all, k)
-	}
-	// The order does not matter to what is tested.
-	return all
 }
 
 func TestACellIsARegressionAFixFlakyNewGoneOrTheSame(t *testing.T) {
@@ -280,6 +276,31 @@ func TestAComparisonIsWrittenAsOnePageWithPlots(t *testing.T) {
 	require.Contains(t, b.String(), "&lt;script&gt;|x")
 	require.Equal(t, 2, strings.Count(b.String(), "<svg "))
 	require.Contains(t, b.String(), `<tr class="regression">`)
+}
+
+// Builds are named by hashes, which have no blank at which a line could end.
+func TestAPageWithLongNamesFitsIntoAWindow(t *testing.T) {
+	t.Parallel()
+	long := func(n int) string {
+		return fmt.Sprintf("builtin %d sha256:%s", n, strings.Repeat(fmt.Sprintf("%08x", n), 12))
+	}
+	var runs []*result.Run
+	for i := range 12 {
+		r := measured(i, long(i), "lower", float64(10*(i/6)+1), float64(10*(i/6)+2), float64(10*(i/6)+3))
+		r.Cells[0].ID = "boot (display=qxl, tls=true, image=debian-12-generic-amd64)"
+		runs = append(runs, r)
+	}
+	for name, page := range map[string]interface{ WriteHTML(io.Writer) error }{
+		"compare": compare.Compare(compare.Side{Name: "latest~11,latest~10", Runs: runs[:2]}, compare.Side{Name: "latest", Runs: runs[10:]}),
+		"trend":   compare.Over(runs, "proxy"),
+	} {
+		var b bytes.Buffer
+		require.NoError(t, page.WriteHTML(&b))
+		require.Contains(t, b.String(), strings.Repeat("00000001", 12))
+		path := filepath.Join(t.TempDir(), name+".html")
+		require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
+		pagetest.RequireFits(t, path)
+	}
 }
 
 // steps returns runs of builds whose values lie around the given levels.

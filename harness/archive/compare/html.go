@@ -24,6 +24,7 @@ type pageTable struct {
 	Title string
 	Head  []string
 	Rows  []pageRow
+	Open  bool // though it can be folded
 }
 
 type pageData struct {
@@ -50,7 +51,7 @@ func (c *Comparison) WriteHTML(w io.Writer) error {
 			passing.Rows = append(passing.Rows, row)
 		}
 	}
-	changed := pageTable{Title: "Measurements that changed", Head: []string{"measurement", "cell", "A", "B", "", ""}}
+	changed := pageTable{Title: "Measurements that changed", Head: []string{"measurement", "cell", "A", "B", "change", "A grey, B blue"}}
 	same := pageTable{Title: "Measurements without a significant change", Head: changed.Head}
 	for _, m := range c.Measurements {
 		row := pageRow{Class: m.Better, Cells: []string{m.Name, m.Cell, m.A.String(), m.B.String() + " " + m.Unit, m.delta()}, Plot: m.plot()}
@@ -118,6 +119,7 @@ func (t *Trend) WriteHTML(w io.Writer) error {
 			}
 		}
 	}
+	same.Open = changed.Rows == nil
 	d.Tables, d.Hidden = []pageTable{changed}, []pageTable{same, points}
 	return page.Execute(w, d)
 }
@@ -125,7 +127,7 @@ func (t *Trend) WriteHTML(w io.Writer) error {
 // plot draws the medians over the points, their intervals, and the changes.
 func (t *Trend) plot(s Series) template.HTML {
 	const width, height = 640.0, 120.0
-	const left, right, top, bottom = 70.0, 10.0, 10.0, 18.0
+	const left, right, top, bottom = 110.0, 10.0, 10.0, 18.0 // the same in all plots, so that builds are in columns
 	low, high := math.Inf(1), math.Inf(-1)
 	for _, v := range s.Values {
 		if v == nil {
@@ -181,9 +183,9 @@ func (t *Trend) plot(s Series) template.HTML {
 		fmt.Fprintf(&b, `<circle class="b" cx="%.1f" cy="%.1f" r="3"><title>%s: %s, %d values</title></circle>`, x(i), y(v.Median),
 			esc(t.Points[i].Name), esc(s.show(v.Median)), v.N)
 	}
-	if len(t.Points) > 0 {
-		fmt.Fprintf(&b, `<text x="%g" y="%g">%s</text><text x="%g" y="%g" text-anchor="end">%s</text>`, left, height-3,
-			esc(short(t.Points[0].Name)), width-right, height-3, esc(short(t.Points[len(t.Points)-1].Name)))
+	fmt.Fprintf(&b, `<text x="%g" y="%g">%s</text>`, left, height-3, esc(short(t.Points[0].Name)))
+	if last := len(t.Points) - 1; last > 0 {
+		fmt.Fprintf(&b, `<text x="%g" y="%g" text-anchor="end">%s</text>`, width-right, height-3, esc(short(t.Points[last].Name)))
 	}
 	b.WriteString("</svg>")
 	return template.HTML(b.String()) //nolint:gosec // every text in it is escaped

@@ -58,8 +58,18 @@ func roff(s string) string {
 	return regexp.MustCompile(`[^\x00-\x7f]`).ReplaceAllStringFunc(s, func(c string) string { return fmt.Sprintf(`\[u%04X]`, []rune(c)[0]) })
 }
 
-// exitStatus is in the page of each command.
-const exitStatus = `0 all assertions passed, 1 an assertion about the product failed, 2 usage, socket, RPC or parse error, 3 the host lacks something.`
+// described returns a command's description and its exit statuses. A command that says nothing about
+// them has those of the command above it.
+func described(c *cobra.Command) (long, status string) {
+	long, status, _ = strings.Cut(c.Long, "\nExit status: ")
+	if status == "" && c.HasParent() {
+		_, status = described(c.Parent())
+	}
+	if long == "" {
+		long = c.Short + "."
+	}
+	return strings.TrimSpace(long), status
+}
 
 // manPage returns the manual page of a command.
 func manPage(c *cobra.Command) string {
@@ -68,12 +78,9 @@ func manPage(c *cobra.Command) string {
 	fmt.Fprintf(&b, ".TH %q 1 \"\" \"spicelane\" \"Spicelane\"\n", strings.ToUpper(dashed))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(dashed), roff(c.Short))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n.B %s\n", roff(c.UseLine()))
-	long := c.Long
-	if long == "" {
-		long = c.Short + "."
-	}
+	long, status := described(c)
 	b.WriteString(".SH DESCRIPTION\n")
-	for _, paragraph := range strings.Split(strings.TrimSpace(long), "\n\n") {
+	for _, paragraph := range strings.Split(long, "\n\n") {
 		if strings.HasPrefix(paragraph, " ") { // an example, as it stands
 			fmt.Fprintf(&b, ".PP\n.nf\n%s\n.fi\n", roff(paragraph))
 		} else {
@@ -104,7 +111,7 @@ func manPage(c *cobra.Command) string {
 			}
 		}
 	}
-	fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", exitStatus)
+	fmt.Fprintf(&b, ".SH EXIT STATUS\n%s\n", roff(status))
 	if c.HasParent() {
 		fmt.Fprintf(&b, ".SH SEE ALSO\n.BR %s (1)\n", roff(strings.ReplaceAll(c.Parent().CommandPath(), " ", "-")))
 	}

@@ -32,7 +32,8 @@ With --confirm, the next key is sent only after the guest's digest has shown the
 last one. The output says what was sent, seen, lost and reordered, and how long it
 took from key to picture.
 
-Exit status: 1 if --confirm found a key lost or out of order.`,
+Exit status: 0 all was typed, 1 --confirm found a key lost or out of order, 2 usage,
+socket, RPC or parse error.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := ""

@@ -338,6 +338,31 @@ func TestTheStepsOfTheActionRunAsTheyStand(t *testing.T) {
 	}
 }
 
+// Another repository's own command is run in its directory, and what it leaves is evidence.
+func TestACommandOfAnotherRepositoryLeavesEvidence(t *testing.T) {
+	if os.Getenv(qemu.EnvLanes) != "require" {
+		t.Skipf("the script installs packages: %s=require runs it", qemu.EnvLanes)
+	}
+	script, err := filepath.Abs("scripts/ci-lanes.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(script)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(os.Environ(), `SPICELANE_CI_COMMAND=pwd >"${SPICELANE_CI_DIR:?}/words"; spicelane doctor >/dev/null && exit 7`)
+	out, _ := cmd.CombinedOutput()
+	if status := cmd.ProcessState.ExitCode(); status != 7 {
+		t.Errorf("the exit status is %d, not the command's 7\n%s", status, out)
+	}
+	b, err := os.ReadFile(filepath.Join(cmd.Dir, "spicelane-evidence/words"))
+	if want := cmd.Dir + "\n"; err != nil || string(b) != want {
+		t.Errorf("the command left %q, %v, want %q", b, err, want)
+	}
+	if st, err := os.Stat(filepath.Join(cmd.Dir, "spicelane-evidence/doctor.txt")); err != nil || st.Size() == 0 {
+		t.Errorf("the evidence has no doctor.txt: %v", err)
+	}
+}
+
 // The documents of a release say what the program itself says that it is made of.
 func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "spicelane")

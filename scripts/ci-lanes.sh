@@ -3,7 +3,8 @@
 # directory. GitHub, GitLab and Jenkins call this same script.
 #
 #   SPICELANE_CI_DIR       where the evidence goes; default: spicelane-evidence
-#   SPICELANE_CI_COMMAND   a command of your own, such as "go test ./..."; bin/spicelane is in its PATH
+#   SPICELANE_CI_COMMAND   a command of your own, such as: go test -artifacts -outputdir "$SPICELANE_CI_DIR" ./...
+#                          bin/spicelane is in its PATH; what it leaves in $SPICELANE_CI_DIR is evidence
 #   SPICELANE_CI_PROXY     the command line of your proxy, as for: spicelane up --proxy
 #   SPICELANE_CI_CLIENT    the command line of your client, as for: spicelane up --client
 #   SPICELANE_CI_IMAGE     your guest's image, or its description, as for: spicelane up --image or --fixture
@@ -15,6 +16,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${SPICELANE_CI_DIR:-spicelane-evidence}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
+export SPICELANE_CI_DIR="$dir"
 
 "$top/scripts/setup.sh"
 make --no-print-directory -s -C "$top" build
@@ -23,7 +25,8 @@ export PATH
 spicelane doctor >"$dir/doctor.txt" || { status=$?; cat "$dir/doctor.txt" >&2; exit $status; }
 
 if [ -n "${SPICELANE_CI_COMMAND-}" ]; then
-    SPICELANE_LANES=${SPICELANE_LANES:-require} TMPDIR=${TMPDIR:-/tmp} sh -c "$SPICELANE_CI_COMMAND"
+    export SPICELANE_LANES="${SPICELANE_LANES:-require}"
+    sh -c "$SPICELANE_CI_COMMAND"
     exit
 fi
 

@@ -51,7 +51,7 @@ var argCompleters = map[string]completer{
 		case i == 1:
 			return []string{"move", "by", "button", "wheel"}
 		case args[1] == "button" && i == 2:
-			return mouseButtons
+			return control.MouseButtons()
 		case args[1] == "button" && i == 3:
 			return []string{"down", "up", "click"}
 		}

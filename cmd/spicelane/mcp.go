@@ -32,7 +32,7 @@ Standard error has one line per call. The server ends with its standard input.`,
 				closer = io.NopCloser(in)
 			}
 			return mcpserver.Serve(cmd.Context(), mcpserver.Config{
-				Lane: arg(args, 0), Input: input,
+				Lane: arg(args, 0), Input: input, Version: programVersion(),
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 			}, closer, openWriter{cmd.OutOrStdout()})
 		},

@@ -89,6 +89,7 @@ func TestAnAgentDrivesALane(t *testing.T) {
 		{"await", object{"text": "Goodbye", "timeout_ms": 300}, "product: "},
 		{"await", object{"event": "keypress", "fields": object{"unicode": "Q"}, "timeout_ms": 1500}, "product: "},
 		{"await", object{"event": "no_such_event", "timeout_ms": 300}, "no_such_event"},
+		{"await", object{"event": "no_such_event", "timeout_ms": 100}, "not within 100ms"},
 		{"screenshot", object{"region": object{"x": 1000, "y": 0, "width": 25, "height": 1}}, "not on the screen"},
 		{"click", object{"x": 1024, "y": 0}, "not on the display"},
 		{"click", object{"x": -1, "y": 0}, "not on the display"},

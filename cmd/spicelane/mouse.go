@@ -14,8 +14,6 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-var mouseButtons = []string{"left", "middle", "right", "side", "extra"}
-
 func newMouse() *cobra.Command {
 	var socket string
 	cmd := &cobra.Command{
@@ -78,8 +76,8 @@ func parseMouse(args []string) (act mouseAct, err error) {
 	if args[0] == "button" {
 		state, ok := map[string]control.KeyState{"down": control.Down, "up": control.Up, "click": control.Press}[args[2]]
 		switch {
-		case !slices.Contains(mouseButtons, args[1]):
-			return act, usage("unknown mouse button %s; use one of %s", args[1], strings.Join(mouseButtons, ", "))
+		case !slices.Contains(control.MouseButtons(), args[1]):
+			return act, usage("unknown mouse button %s; use one of %s", args[1], strings.Join(control.MouseButtons(), ", "))
 		case !ok:
 			return act, usage("mouse button %s: unknown action %s; use down, up or click", args[1], args[2])
 		}

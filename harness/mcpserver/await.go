@@ -14,6 +14,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/screen"
 	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -29,6 +30,13 @@ const (
 	maxPattern   = 1000    // bytes of a regular expression
 	maxLine      = 4 << 10 // bytes of a serial line that are looked at
 	awaitBack    = 1 << 20 // bytes of the serial log that are looked at from the start
+)
+
+// The client itself ends the wait for an event, because only it can say what it saw last. So it gets
+// all of the time, and the call a little more: eventGrace in all, of which answerTime is for the answer.
+const (
+	eventGrace = time.Second
+	answerTime = 200 * time.Millisecond
 )
 
 type awaitParams struct {
@@ -55,11 +63,15 @@ func (s *server) await(ctx context.Context, in awaitParams) (*mcp.CallToolResult
 	if in.TimeoutMS < 0 || limit > maxAwait {
 		return nil, none, fmt.Errorf("timeout_ms: %d is not between 1 and %d", in.TimeoutMS, maxAwait.Milliseconds())
 	}
-	wait, err := s.condition(in)
+	wait, err := s.condition(in, limit)
 	if err != nil {
 		return nil, none, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
+	most := limit
+	if in.Event != "" {
+		most += eventGrace
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("not within %v", limit))
 	defer cancel()
 	began := time.Now()
 	saw, err := wait(ctx)
@@ -70,7 +82,7 @@ func (s *server) await(ctx context.Context, in awaitParams) (*mcp.CallToolResult
 }
 
 // condition returns the one wait that the parameters ask for.
-func (s *server) condition(in awaitParams) (wait func(context.Context) (saw string, err error), err error) {
+func (s *server) condition(in awaitParams, limit time.Duration) (wait func(context.Context) (saw string, err error), err error) {
 	n := 0
 	for _, given := range []bool{in.Text != "", in.Serial != "", in.Event != "", in.StillMS != 0} {
 		if given {
@@ -89,7 +101,7 @@ func (s *server) condition(in awaitParams) (wait func(context.Context) (saw stri
 		re, err := pattern("serial", in.Serial)
 		return func(ctx context.Context) (string, error) { return s.awaitSerial(ctx, in.Lane, re) }, err
 	case in.Event != "":
-		return func(ctx context.Context) (string, error) { return s.awaitEvent(ctx, in) }, nil
+		return func(ctx context.Context) (string, error) { return s.awaitEvent(ctx, in, limit) }, nil
 	}
 	still := time.Duration(in.StillMS) * time.Millisecond
 	if still < 0 || still > maxAwait {
@@ -135,7 +147,7 @@ func (s *server) awaitText(ctx context.Context, lane string, re *regexp.Regexp) 
 	return saw, err
 }
 
-func (s *server) awaitEvent(ctx context.Context, in awaitParams) (saw string, err error) {
+func (s *server) awaitEvent(ctx context.Context, in awaitParams, limit time.Duration) (saw string, err error) {
 	cond := &control.DigestCondition{Event: in.Event}
 	for name, value := range in.Fields {
 		b, err := json.Marshal(value)
@@ -152,8 +164,8 @@ func (s *server) awaitEvent(ctx context.Context, in awaitParams) (saw string, er
 		if !d.Supports(control.MethodAwait) {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "await", Err: fmt.Errorf("the lane's client (%s) cannot wait for an event", d.Server().ServerName)}
 		}
-		// The client says what it saw last only if it ends the wait itself.
-		ms := uint32(max(1, time.Until(deadline).Milliseconds()-200))
+		// Less is left if other calls had their turn first.
+		ms := uint32(max(1, min(limit, time.Until(deadline)-answerTime).Milliseconds()))
 		res, err := d.Await(ctx, control.AwaitParams{Condition: control.Condition{Digest: cond}, TimeoutMS: &ms})
 		if err == nil && len(res.Seen) > 0 {
 			saw = res.Seen[0].Saw
@@ -168,7 +180,7 @@ func (s *server) awaitEvent(ctx context.Context, in awaitParams) (saw string, er
 }
 
 func (s *server) awaitSerial(ctx context.Context, lane string, re *regexp.Regexp) (string, error) {
-	l, err := s.find(lane, false)
+	l, err := s.find(lane, registry.FindReady)
 	if err != nil {
 		return "", err
 	}

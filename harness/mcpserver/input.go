@@ -95,8 +95,6 @@ func (s *server) typeText(ctx context.Context, in typeParams) (*mcp.CallToolResu
 	return nil, res, err
 }
 
-var buttons = []string{"left", "middle", "right", "side", "extra"}
-
 type clickParams struct {
 	laneName
 	X      int    `json:"x" jsonschema:"pixels from the left"`
@@ -115,8 +113,8 @@ func (s *server) click(ctx context.Context, in clickParams) (*mcp.CallToolResult
 	if in.Button == "" {
 		in.Button = "left"
 	}
-	if !slices.Contains(buttons, in.Button) {
-		return nil, none, fmt.Errorf("button: %q is none of %v", in.Button, buttons)
+	if !slices.Contains(control.MouseButtons(), in.Button) {
+		return nil, none, fmt.Errorf("button: %q is none of %v", in.Button, control.MouseButtons())
 	}
 	err := s.drive(ctx, in.Lane, func(d *control.Driver) error {
 		if !d.Supports(control.MethodMouseMove) {

@@ -57,8 +57,8 @@ func (s *server) addReading() {
 		Description: "Wait until a lane shows or prints something: exactly one of text, serial, event and still_ms."}, maxAwait+10*time.Second, s.await)
 }
 
-// find returns the lane of a call. The lane is up unless ended lanes are wanted, too.
-func (s *server) find(name string, ended bool) (registry.State, error) {
+// find returns the lane of a call as load finds it: registry.Find, FindReady or FindControlled.
+func (s *server) find(name string, load func(string) (registry.State, error)) (registry.State, error) {
 	if name == "" {
 		name = s.cfg.Lane
 	}
@@ -79,10 +79,7 @@ func (s *server) find(name string, ended bool) (registry.State, error) {
 		}
 		name = ready[0].Name
 	}
-	if ended {
-		return registry.Find(name)
-	}
-	return registry.FindReady(name)
+	return load(name)
 }
 
 // lanes returns the lanes that this server shows.
@@ -106,11 +103,8 @@ func (s *server) lanes() []registry.State {
 // drive runs f with a connection to the client of a lane that is up. The connection ends with f, so
 // that other programs get their turn.
 func (s *server) drive(ctx context.Context, name string, f func(*control.Driver) error) error {
-	l, err := s.find(name, false)
+	l, err := s.find(name, registry.FindControlled)
 	if err != nil {
-		return err
-	}
-	if l, err = registry.FindControlled(l.Name); err != nil {
 		return err
 	}
 	release, err := s.taking(ctx, l.ControlSocket)
@@ -159,7 +153,7 @@ type statusResult struct {
 func (s *server) status(ctx context.Context, in laneName) (*mcp.CallToolResult, statusResult, error) {
 	all := s.lanes()
 	if in.Lane != "" {
-		l, err := s.find(in.Lane, true)
+		l, err := s.find(in.Lane, registry.Find)
 		if err != nil {
 			return nil, statusResult{}, err
 		}
@@ -395,7 +389,7 @@ func (s *server) serial(_ context.Context, in serialParams) (*mcp.CallToolResult
 	if n < 0 || n > maxLines {
 		return nil, none, fmt.Errorf("lines: %d is not between 1 and %d", in.Lines, maxLines)
 	}
-	l, err := s.find(in.Lane, true)
+	l, err := s.find(in.Lane, registry.Find)
 	if err != nil {
 		return nil, none, err
 	}

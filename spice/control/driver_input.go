@@ -33,8 +33,10 @@ func (d *Driver) MouseMove(ctx context.Context, p MouseMoveParams) error {
 	return d.Call(ctx, MethodMouseMove, p, nil)
 }
 
-// MouseButton presses, releases or clicks a button: left, middle, right, side
-// or extra.
+// MouseButtons returns the names of the buttons.
+func MouseButtons() []string { return []string{"left", "middle", "right", "side", "extra"} }
+
+// MouseButton presses, releases or clicks one of the MouseButtons.
 func (d *Driver) MouseButton(ctx context.Context, button string, state KeyState) error {
 	return d.Call(ctx, MethodMouseButton, MouseButtonParams{Button: button, State: state}, nil)
 }

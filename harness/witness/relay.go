@@ -243,12 +243,13 @@ func (r *Relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	if _, err := io.ReadFull(server, result[:]); err != nil {
 		return err
 	}
-	if _, err := client.Write(result[:]); err != nil {
-		return err
-	}
+	// NB: before the client can know that it is linked, when it asks for them.
 	var n *Notes
 	if mess.session != 0 {
 		n = r.Of(mess.session, mess.channel)
+	}
+	if _, err := client.Write(result[:]); err != nil {
+		return err
 	}
 	in := wire.NewFrameReader(server, wire.FrameConfig{Mini: mini})
 	out := wire.NewFrameWriter(client, wire.FrameConfig{Mini: mini})

@@ -67,14 +67,11 @@ func matchResult(r *needle.Result) control.MatchResult {
 
 // Text implements [server.Finder].
 func (finder) Text(c control.TextCondition) (server.Look, error) {
-	q := screen.TextQuery{Cursor: c.Cursor}
-	var err error
-	if q.Pattern, err = regexp.Compile(c.Pattern); err != nil {
+	pattern, err := regexp.Compile(cmp.Or(regexp.QuoteMeta(c.Literal), c.Pattern))
+	if err != nil {
 		return nil, err
 	}
-	if c.Literal != "" {
-		q.Pattern = regexp.MustCompile(regexp.QuoteMeta(c.Literal))
-	}
+	q := screen.TextQuery{Pattern: pattern, Cursor: c.Cursor}
 	if c.Rect != nil {
 		q.Region = c.Rect.Rectangle()
 	}

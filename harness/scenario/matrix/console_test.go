@@ -180,12 +180,11 @@ func command(t *testing.T, lane *harness.Lane, prompt, line string) {
 	require.NoError(t, err)
 }
 
-// awaitText waits for a line that matches a pattern, and returns its row.
-func awaitText(t *testing.T, lane *harness.Lane, pattern string) int {
+// awaitText waits for a line that matches a pattern.
+func awaitText(t *testing.T, lane *harness.Lane, pattern string) {
 	t.Helper()
-	hit, err := lane.AwaitTextMatch(lane.Context(), screen.TextQuery{Pattern: regexp.MustCompile(pattern)})
+	_, err := lane.AwaitTextMatch(lane.Context(), screen.TextQuery{Pattern: regexp.MustCompile(pattern)})
 	require.NoError(t, err)
-	return hit.Row
 }
 
 // serialLines waits for n lines of the serial line that match a pattern, from a mark on.

@@ -32,9 +32,10 @@ const newsGrace = time.Second
 // sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
 // A new client is sent the whole surface as the server holds it, so diff says what the server was
 // never told; it is empty if the pictures are equal. A server that tells a new client of no change
-// proves nothing: it waits for another client that does not read. QEMU 7.2 without KVM can lose a
-// change: the firmware's displays find changes by the pages that were written, and a write at the
-// moment of that search is missed.
+// proves nothing: it waits for another client that does not read.
+//
+// QEMU 7.2 without KVM can lose a change: the firmware's displays find changes by the pages that
+// were written, and a write at the moment of that search is missed.
 func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
 	if l.cfg.guestless() || l.machine().Config().Spice.SingleClient {
 		return "", errNoNewcomer

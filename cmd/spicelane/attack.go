@@ -49,6 +49,9 @@ serve a well-behaved client even before the attack.`,
 			if vvFile == "" {
 				return usage("attack needs --vv FILE")
 			}
+			if life > 0 && untilExpired(life) >= timeout {
+				return usage("--timeout %v: the attack waits for %v until a token has expired", timeout, untilExpired(life))
+			}
 			file, err := vv.ReadFile(vvFile)
 			if err != nil {
 				return usage("%w", err)
@@ -64,11 +67,11 @@ serve a well-behaved client even before the attack.`,
 				}
 				t.Foreign = other.Password
 			}
-			if life > 0 {
-				t.Advance = func(time.Duration) { outlast(cmd.Context(), life) }
-			}
 			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("the attack took longer than %v", timeout))
 			defer cancel()
+			if life > 0 {
+				t.Advance = func(time.Duration) { outlast(ctx, life) }
+			}
 			if err := adversary.Serves(ctx, t); err != nil {
 				return usage("%s does not serve a well-behaved client: %w", t.TLSAddr, err)
 			}
@@ -170,9 +173,12 @@ func freshTokens(t *adversary.Target, path string) {
 	}
 }
 
+// untilExpired returns after what time a token that lives for life has surely expired.
+func untilExpired(life time.Duration) time.Duration { return life + life/4 }
+
 // outlast waits until a token that was just handed out has expired.
 func outlast(ctx context.Context, life time.Duration) {
-	over := time.NewTimer(life + life/4)
+	over := time.NewTimer(untilExpired(life))
 	defer over.Stop()
 	select {
 	case <-over.C:

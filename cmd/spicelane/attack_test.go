@@ -109,6 +109,12 @@ func TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens(t *testi
 	assert.NotContains(t, out, "FAIL")
 }
 
+func TestAttackDoesNotBeginIfATokenCannotExpireInTime(t *testing.T) {
+	_, err := attack(t, "127.0.0.1:1", "--vv", "none.vv", "--token-lifetime", "40s", "--timeout", "50s")
+	require.EqualError(t, err, "--timeout 50s: the attack waits for 50s until a token has expired")
+	require.Equal(t, 2, verdict.Of(err).ExitCode())
+}
+
 func TestAttackFailsARelayThatUnderstandsNothing(t *testing.T) {
 	port := attacked(t)
 	bundle, err := pki.New(pki.Config{})

@@ -23,7 +23,7 @@ import (
 // on returns an empty report of a host with a distribution, and of a user that is not root.
 func on(t *testing.T, release string) *Report {
 	t.Helper()
-	return &Report{distro: distro.At(host(t, map[string]string{"etc/os-release": release}), false)}
+	return &Report{distro: distro.At(host(t, map[string]string{"etc/os-release": release, "var/lib/apt/lists/main_Packages": ""}), false)}
 }
 
 // host makes a directory with files of a host.

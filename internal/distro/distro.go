@@ -36,6 +36,9 @@ type family struct {
 	ids []string
 	// install is the command before the packages' names.
 	install string
+	// lists are the files with which install knows packages, if it does not fetch them itself, and
+	// refresh is the command that does.
+	lists, refresh string
 	// packages has the packages for each need. Nothing means that no package is needed.
 	packages map[Need][]string
 	// since has other packages from a version of a distribution on: the first that applies counts.
@@ -53,6 +56,8 @@ var families = []family{
 	{
 		ids:     []string{"debian", "ubuntu"},
 		install: "apt-get install -y",
+		lists:   "var/lib/apt/lists/*_Packages*",
+		refresh: "apt-get update",
 		packages: map[Need][]string{
 			QEMU: {"qemu-system-x86"}, ImageTool: {"qemu-utils"}, SPICE: {"qemu-system-x86"}, OVMF: {"ovmf"},
 			Clang: {"clang"}, LLD: {"lld"}, Mtools: {"mtools"}, Dosfstools: {"dosfstools"},
@@ -104,8 +109,9 @@ type System struct {
 	// ID and Version are those of os-release; Name is for people.
 	ID, Version, Name string
 
-	root   bool // whether this process is root
-	family *family
+	root     bool // whether this process is root
+	family   *family
+	unlisted bool // whether the family's lists have to be fetched first
 }
 
 // Here returns the distribution of this host.
@@ -143,6 +149,10 @@ func At(dir string, root bool) System {
 				s.family = &families[i]
 			}
 		}
+	}
+	if s.family != nil && s.family.lists != "" {
+		found, _ := filepath.Glob(filepath.Join(dir, s.family.lists))
+		s.unlisted = len(found) == 0
 	}
 	return s
 }
@@ -186,7 +196,11 @@ func (s System) InstallPackages(packages []string) string {
 	if s.family == nil || len(packages) == 0 {
 		return ""
 	}
-	return s.Sudo(s.family.install + " " + strings.Join(packages, " "))
+	command := s.Sudo(s.family.install + " " + strings.Join(packages, " "))
+	if s.unlisted {
+		command = s.Sudo(s.family.refresh) + " && " + command
+	}
+	return command
 }
 
 // Sudo returns a command as this user has to write it to run it as root.

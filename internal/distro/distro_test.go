@@ -20,13 +20,31 @@ func section(t *testing.T, recording, heading string) []string {
 	return strings.Split(strings.TrimSpace(rest), "\n")
 }
 
-// at returns the system that a host's os-release describes.
+// at returns the system that a host's os-release describes. It has lists of packages.
 func at(t *testing.T, release string, root bool) distro.System {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "etc"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "etc/os-release"), []byte(release), 0o600))
+	lists := filepath.Join(dir, "var/lib/apt/lists")
+	require.NoError(t, os.MkdirAll(lists, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(lists, "deb.debian.org_main_Packages.lz4"), nil, 0o600))
 	return distro.At(dir, root)
+}
+
+// The images of containers have none, and apt then knows no package.
+func TestWithoutListsOfPackagesTheyAreFetchedFirst(t *testing.T) {
+	for release, want := range map[string]string{
+		"ID=debian": "sudo apt-get update && sudo apt-get install -y ovmf",
+		"ID=fedora": "sudo dnf install -y edk2-ovmf", // dnf fetches them itself
+	} {
+		dir := t.TempDir()
+		for _, d := range []string{"etc", "var/lib/apt/lists/partial"} {
+			require.NoError(t, os.MkdirAll(filepath.Join(dir, d), 0o700))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "etc/os-release"), []byte(release), 0o600))
+		require.Equal(t, want, distro.At(dir, false).Install(distro.OVMF))
+	}
 }
 
 func TestEachDistributionHasItsOwnCommands(t *testing.T) {

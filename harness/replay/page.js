@@ -8,7 +8,7 @@ const make = (name, cls, text) => {
   return e;
 };
 // One colour a track, told apart also by those who see fewer of them by name and order.
-const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#c22f3d', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', seen: '#3c8f4f', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
+const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#5f7d8c', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', seen: '#3c8f4f', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
   qemu: '#a0623d', qmp: '#b58a2c', proxy: '#c04f8f', client: '#5568b8', test: '#4a7a2a', other: '#7a7f87'};
 
 function bytes(base64) {
@@ -502,7 +502,8 @@ function drawCursor() {
   c.style.left = px + 'px';
   c.style.height = $('ruler').style.height;
 }
-// The strip of small pictures is made when nothing else is to be done.
+// The strip of small pictures is made when nothing else is to be done. It is true if no other call has
+// come in between.
 let stripRun = 0;
 async function makeThumbs() {
   if (!reel || !reel.frames.length) { thumbs = null; return; }
@@ -525,6 +526,7 @@ async function makeThumbs() {
   }
   thumbs = list;
   drawTracks();
+  return true;
 }
 function drawThumbs(c, line) {
   for (const t of thumbs || []) {
@@ -888,7 +890,7 @@ function goOn() {
 // For tests, and for people with a console: seek ends when the picture is there.
 window.lane = {seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; },
   get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = reel.frames.find(f => f.key).p[0]; (await bitmap(p[4], p[5])).close(); },
-  says: text => X.some(x => x.includes(text)),
+  strip: makeThumbs, says: text => X.some(x => x.includes(text)),
   // For the page of a lane that is up.
   follow, heard, ended() { if (live) { live.up = false; refresh(); } }, get live() { return !!live && live.on; }};
 if ($('data')) window.lane.ready = open();

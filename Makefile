@@ -8,7 +8,7 @@ SAMPLES ?= 200
 LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy hosts vuln help doctor clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts vuln help doctor clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -90,19 +90,13 @@ bench-latency: build ## time from SAMPLES keys to picture and digest, direct and
 	bin/spicelane bench latency --samples $(SAMPLES) --dir artifacts/latency
 
 bench-page: ## a minute of the full scenario as lane.html: its size, and how fast it is made, opened and searched
-	SPICELANE_MEASURE=page SPICELANE_LANES=require go test -count 1 -v -artifacts -outputdir "$$PWD/artifacts" -run TestThePageOfAMinute ./harness/replay
+	mkdir -p artifacts
+	SPICELANE_LANES=require go test -run '^$$' -bench ThePageOfAMinute -artifacts -outputdir "$$PWD/artifacts" ./harness/replay
 
 bench-proxy: ## our proxy against a direct connection, io.Copy, nginx, haproxy and stunnel
 	scripts/bench-proxy.sh
 
+lane-picture: ## docs/lane.png, the page of a lane, again
+	@scripts/lane-picture.sh
+
 hosts: ## the README's commands in bare Debian systems, SUITES; needs root
-	scripts/hosts.sh $(SUITES)
-
-vuln: ## known vulnerabilities; needs the public database
-	$(TOOL) govulncheck ./...
-
-help: ## these lines
-	@scripts/help.sh
-
-clean: ## remove what was built and what runs have left
-	rm -rf bin artifacts dist

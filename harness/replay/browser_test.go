@@ -1,169 +1,105 @@
 package replay_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"image"
-	"image/draw"
-	"image/png"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
-	"github.com/spicelane/spicelane/internal/need"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 )
 
 // A browser is a Chromium with one page.
 type browser struct {
-	t   *testing.T
-	ctx context.Context
-
-	mu         sync.Mutex
-	complaints []string
-	requests   []string
+	tb   testing.TB
+	tab  context.Context
+	seen *pagetest.Seen
 }
 
 // openBrowser starts a Chromium. Without one the test is skipped, or fails where lanes are
 // required.
-func openBrowser(t *testing.T) *browser {
-	t.Helper()
-	path := need.Browser(t)
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1440, 900),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-	)
-	ctx, stopAllocator := chromedp.NewExecAllocator(t.Context(), opts...)
-	t.Cleanup(stopAllocator)
-	ctx, stop := chromedp.NewContext(ctx)
-	t.Cleanup(stop)
-	require.NoError(t, chromedp.Do(ctx), "start %s", path)
-	b := &browser{t: t, ctx: ctx}
-	exceptions, entries := chromedp.Events(ctx, runtime.ExceptionThrown), chromedp.Events(ctx, cdplog.EntryAdded)
-	requests := chromedp.Events(ctx, network.RequestWillBeSent)
-	add := func(list *[]string, s string) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		*list = append(*list, s)
-	}
-	go func() {
-		for e, err := range exceptions {
-			if err == nil {
-				add(&b.complaints, "exception: "+e.ExceptionDetails.Text)
-			}
-		}
-	}()
-	go func() {
-		for e, err := range entries {
-			if err == nil && e.Entry.Level != cdplog.EntryLevelVerbose {
-				add(&b.complaints, string(e.Entry.Level)+": "+e.Entry.Text+" "+e.Entry.URL)
-			}
-		}
-	}()
-	go func() {
-		for e, err := range requests {
-			if err == nil {
-				add(&b.requests, e.Request.URL)
-			}
-		}
-	}()
-	return b
+func openBrowser(tb testing.TB) *browser {
+	tb.Helper()
+	tab := pagetest.Open(tb, tb.Context())
+	return &browser{tb, tab, pagetest.Watch(tab)}
 }
 
 func eval[T any](b *browser, what, js string) T {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
-	defer cancel()
-	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](js))
-	require.NoError(b.t, err, what)
-	return v
+	b.tb.Helper()
+	return pagetest.Eval[T](b.tb, b.tab, what, js)
 }
 
 // await waits until an expression of the page, which may be a promise, is true.
 func (b *browser) await(what, js string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
-	defer cancel()
-	for {
-		_, err := chromedp.Run(ctx, chromedp.Poll[bool](js, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(20*time.Second)))
-		if err == nil {
-			return
-		}
-		if ctx.Err() == nil && strings.Contains(err.Error(), "Cannot find context") {
-			continue // the page before it has just gone
-		}
-		text, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string](`document.body.innerText`))
-		b.t.Fatalf("%s: %v; the page shows:\n%.3000s", what, err, text)
-	}
+	b.tb.Helper()
+	pagetest.Await(b.tb, b.tab, what, js)
 }
 
 // open opens a file from file://, and waits until its script has shown it.
 func (b *browser) open(path, hash string) {
-	b.t.Helper()
+	b.tb.Helper()
 	b.visit(path, hash)
 	b.await("the page of "+path, `!!window.lane && (window.lane.ready.then(() => { window.opened = true; }), window.opened === true)`)
 }
 
 // visit opens a file from file://.
 func (b *browser) visit(path, hash string) {
-	b.t.Helper()
+	b.tb.Helper()
 	u := url.URL{Scheme: "file", Path: path, Fragment: hash}
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(b.tab, 30*time.Second)
 	defer cancel()
 	// A page that only changes its fragment is not loaded again.
-	require.NoError(b.t, chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(u.String())))
+	require.NoError(b.tb, chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(u.String())))
 }
 
 // seek shows the screen at a moment.
 func (b *browser) seek(at time.Duration) {
-	b.t.Helper()
+	b.tb.Helper()
 	js := `window.sought = false; lane.seek(` + strconv.FormatFloat(float64(at.Microseconds())/1e6, 'f', 6, 64) + `).then(() => { window.sought = true; }); true`
-	require.True(b.t, eval[bool](b, "seek", js))
+	require.True(b.tb, eval[bool](b, "seek", js))
 	b.await("the picture", `window.sought`)
 }
 
 // canvas is what a canvas of the page holds.
 func (b *browser) canvas(id string) *image.NRGBA {
-	b.t.Helper()
-	text := eval[string](b, "the canvas", `document.getElementById("`+id+`").toDataURL("image/png")`)
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "data:image/png;base64,"))
-	require.NoError(b.t, err)
-	img, err := png.Decode(bytes.NewReader(raw))
-	require.NoError(b.t, err)
-	out := image.NewNRGBA(img.Bounds())
-	draw.Draw(out, out.Rect, img, image.Point{}, draw.Src)
-	return out
+	b.tb.Helper()
+	return pagetest.Canvas(b.tb, b.tab, id)
 }
 
 // save leaves a picture of the page among the test's artifacts.
 func (b *browser) save(name string) {
-	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 30*time.Second)
-	defer cancel()
-	shot, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	require.NoError(b.t, err)
-	require.NoError(b.t, os.WriteFile(filepath.Join(b.t.ArtifactDir(), name), shot, 0o644))
+	b.tb.Helper()
+	pagetest.Save(b.tb, b.tab, filepath.Join(b.tb.ArtifactDir(), name))
+}
+
+// saveAs leaves a picture of the page in a window of another size.
+func (b *browser) saveAs(name string, width, height int64) {
+	b.tb.Helper()
+	require.NoError(b.tb, chromedp.Do(b.tab, chromedp.EmulateViewport(width, height)))
+	b.await("the strip of pictures in that size", `innerWidth === `+strconv.FormatInt(width, 10)+` && lane.strip()`)
+	b.save(name)
+	require.LessOrEqual(b.tb, eval[int64](b, "its width", `document.documentElement.scrollWidth`), width)
+	for _, id := range []string{"stage", "log"} {
+		require.True(b.tb, eval[bool](b, "its parts", `(e => e.scrollHeight <= e.clientHeight)(document.getElementById("`+id+`"))`),
+			"in %d×%d, #%s covers what is below it", width, height, id)
+	}
+	require.Greater(b.tb, eval[float64](b, "the screen", `document.getElementById("screen").clientHeight`), 100.)
+	require.NoError(b.tb, chromedp.Do(b.tab, chromedp.EmulateReset()))
 }
 
 // quiet tells that the page complained of nothing and asked for nothing but itself.
 func (b *browser) quiet(page string) {
-	b.t.Helper()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	require.Empty(b.t, b.complaints)
-	for _, r := range b.requests {
+	b.tb.Helper()
+	require.Empty(b.tb, b.seen.Complaints())
+	for _, r := range b.seen.Requests() {
 		ok := strings.HasPrefix(r, "file://"+page) || r == "about:blank" || strings.HasPrefix(r, "data:image/") || strings.HasPrefix(r, "blob:null/") || strings.HasPrefix(r, "blob:file:")
-		require.True(b.t, ok, "the page asked for %s", r)
+		require.True(b.tb, ok, "the page asked for %s", r)
 	}
 }

@@ -100,11 +100,7 @@ func TestHostileTextInEveryFieldIsInert(t *testing.T) {
 	require.NoError(t, os.WriteFile(page, []byte(strings.Replace(string(html), "</header>", attacks[0]+attacks[2]+"</header>", 1)), 0o644))
 	b.open(page, "")
 	require.False(t, eval[bool](b, "a script in the page", `"hacked" in window`))
-	require.Eventually(t, func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return len(b.complaints) > 0
-	}, 30*time.Second, 10*time.Millisecond, "the browser says that it refused it")
+	require.Eventually(t, func() bool { return len(b.seen.Complaints()) > 0 }, 30*time.Second, 10*time.Millisecond, "the browser says that it refused it")
 }
 
 // A page with a million events opens, scrolls and is searched in about the time that the browser takes to

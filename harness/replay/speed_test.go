@@ -3,7 +3,6 @@ package replay_test
 import (
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -25,7 +24,7 @@ type times struct {
 
 // measure times the page that is open.
 func (b *browser) measure() times {
-	b.t.Helper()
+	b.tb.Helper()
 	eval[bool](b, "measure", `window.times = null; (async () => {
 		const timed = async f => { const all = []; for (let i = 0; i < 5; i++) { await f(i); const s = performance.now(); await f(-1); all.push(performance.now() - s); } return Math.min(...all); };
 		const key = await timed(() => lane.decodeKey());
@@ -38,58 +37,55 @@ func (b *browser) measure() times {
 	return eval[times](b, "the times", `window.times`)
 }
 
-func (s times) log(t *testing.T) {
-	t.Helper()
-	n := len(s.Seeks)
-	t.Logf("first picture %.0f ms after opening; a key frame takes %.1f ms, a seek %.1f ms (p50), %.1f ms (p95), %.1f ms (slowest)",
-		s.First, s.Key, s.Seeks[n/2], s.Seeks[n*95/100], s.Seeks[n-1])
-}
+// worst is what the slowest seek took.
+func (s times) worst() float64 { return s.Seeks[len(s.Seeks)-1] }
 
 // seekLimit is how many times as long as decoding a key frame the slowest seek takes: a group of
 // frames is as much work as three key frames, and all else that a seek does takes time, too.
 const seekLimit = 10
 
-// EnvMeasure names what is measured only where a person wants to know: "page".
-const EnvMeasure = "SPICELANE_MEASURE"
+// maxPage is how large the page of a minute may be.
+const maxPage = 3 << 20
 
-// A lane that lives for a minute and goes through the full scenario has a page that is small, made
-// at once, and quick.
-func TestThePageOfAMinuteOfTheFullScenario(t *testing.T) {
-	if os.Getenv(EnvMeasure) != "page" {
-		t.Skip("it takes more than a minute: make bench-page")
+// BenchmarkThePageOfAMinute makes the page of a lane that lives for about a minute and goes through the
+// full scenario, and opens it.
+func BenchmarkThePageOfAMinute(b *testing.B) {
+	const lived, story = time.Minute, 18 * time.Second
+	harness.RequireHost(b)
+	dir := b.ArtifactDir()
+	page := openBrowser(b)
+	began := time.Now()
+	lane, err := harness.Start(b.Context(), harness.Config{Dir: dir, Film: harness.FilmAlways, Warm: harness.WarmOff})
+	require.NoError(b, err)
+	defer lane.Close()
+	// The guest shows its first scene while nothing happens, and then its story.
+	idle := time.NewTimer(max(0, lived-story-time.Since(began)))
+	select {
+	case <-idle.C:
+	case <-lane.Done():
 	}
-	const lived = time.Minute
-	dir := t.ArtifactDir()
-	b := openBrowser(t)
-	t.Run("lane", func(t *testing.T) {
-		began := time.Now()
-		lane := harness.Up(t, harness.Config{Dir: dir, Film: harness.FilmAlways, Warm: harness.WarmOff})
-		// The guest shows its first scene while nothing happens, and then its story, of 25 seconds.
-		idle := time.NewTimer(max(0, lived-25*time.Second-time.Since(began)))
-		select {
-		case <-idle.C:
-		case <-lane.Done():
-		}
-		scenario.Full(t, lane)
-	})
-	var took []time.Duration
-	for range 5 {
-		began := time.Now()
-		require.NoError(t, replay.Write(dir, replay.Options{}))
-		took = append(took, time.Since(began))
+	scenario.Full(b, lane)
+	require.NoError(b, lane.Close())
+
+	for b.Loop() {
+		require.NoError(b, replay.Write(dir, replay.Options{}))
 	}
-	slices.Sort(took)
-	page, err := os.Stat(filepath.Join(dir, replay.File))
-	require.NoError(t, err)
+	file, err := os.Stat(filepath.Join(dir, replay.File))
+	require.NoError(b, err)
 	f, err := film.ReadFile(filepath.Join(dir, film.File))
-	require.NoError(t, err)
-	require.NotNil(t, f.Stats)
-	t.Logf("lane.html has %d bytes, written in %v; the film has %d frames, %d bytes, and took %v of a processor",
-		page.Size(), took[2], f.Stats.Frames, f.Stats.Bytes, f.Stats.CPU)
-	require.Less(t, page.Size(), int64(3<<20))
-	b.open(filepath.Join(dir, replay.File), "")
-	times := b.measure()
-	times.log(t)
-	require.Less(t, times.Seeks[len(times.Seeks)-1], seekLimit*times.Key)
-	b.save("full.png")
+	require.NoError(b, err)
+	require.NotNil(b, f.Stats)
+	page.open(filepath.Join(dir, replay.File), "")
+	took := page.measure()
+	page.save("full.png")
+	seeks := len(took.Seeks)
+	for unit, v := range map[string]float64{
+		"page-bytes": float64(file.Size()), "film-frames": float64(f.Stats.Frames), "film-cpu-ms": f.Stats.CPU.Seconds() * 1000,
+		"first-ms": took.First, "key-frame-ms": took.Key, "seek-p50-ms": took.Seeks[seeks/2], "seek-p95-ms": took.Seeks[seeks*95/100],
+		"seek-max-ms": took.worst(),
+	} {
+		b.ReportMetric(v, unit)
+	}
+	require.Less(b, file.Size(), int64(maxPage))
+	require.Less(b, took.worst(), seekLimit*took.Key)
 }

@@ -2,20 +2,13 @@ package webconsole_test
 
 import (
 	"bytes"
-	"context"
-	"encoding/base64"
 	"fmt"
 	"image"
-	"image/png"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	cdplog "github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
@@ -23,122 +16,12 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
 	"github.com/spicelane/spicelane/internal/need"
 )
-
-// profileDir returns a fresh directory for the browser's own files. A snap may only
-// write to its own place.
-func profileDir(t *testing.T, browser string) string {
-	t.Helper()
-	real, err := filepath.EvalSymlinks(browser)
-	require.NoError(t, err)
-	if !strings.Contains(real, "snap") && !strings.Contains(browser, "/snap/") {
-		return t.TempDir()
-	}
-	home, err := os.UserHomeDir()
-	require.NoError(t, err)
-	base := filepath.Join(home, "snap", "chromium", "common")
-	require.NoError(t, os.MkdirAll(base, 0o755))
-	dir, err := os.MkdirTemp(base, "spicelane-test-")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
-}
-
-// openBrowser starts a Chromium with nothing in it.
-func openBrowser(t *testing.T, ctx context.Context, more ...chromedp.ExecAllocatorOption) context.Context {
-	t.Helper()
-	browser := need.Browser(t)
-	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(browser), chromedp.NoSandbox, chromedp.UserDataDir(profileDir(t, browser)), chromedp.WindowSize(1500, 900),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-	)
-	ctx, stopAllocator := chromedp.NewExecAllocator(ctx, append(opts, more...)...)
-	t.Cleanup(stopAllocator)
-	ctx, stop := chromedp.NewContext(ctx)
-	t.Cleanup(stop)
-	require.NoError(t, chromedp.Do(ctx), "start %s", browser)
-	return ctx
-}
-
-func run[T any](t *testing.T, ctx context.Context, what string, a chromedp.Action[T]) T {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	v, err := chromedp.Run(ctx, a)
-	require.NoError(t, err, what)
-	return v
-}
-
-// awaitJS waits until an expression of the page is true.
-func awaitJS(t *testing.T, ctx context.Context, what, js string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	_, err := chromedp.Run(ctx, chromedp.Poll[bool](js, chromedp.WithPollingInterval(20*time.Millisecond), chromedp.WithPollingTimeout(25*time.Second)))
-	if err != nil {
-		text, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string](`document.body.innerText`))
-		t.Fatalf("%s: %v; the page shows:\n%s", what, err, text)
-	}
-}
-
-// complaints collects what the page complains of: exceptions, refused resources.
-func complaints(t *testing.T, ctx context.Context) func() []string {
-	t.Helper()
-	var mu sync.Mutex
-	var all []string
-	add := func(s string) {
-		mu.Lock()
-		defer mu.Unlock()
-		all = append(all, s)
-	}
-	exceptions, entries := chromedp.Events(ctx, runtime.ExceptionThrown), chromedp.Events(ctx, cdplog.EntryAdded)
-	go func() {
-		for e, err := range exceptions {
-			if err == nil {
-				add("exception: " + e.ExceptionDetails.Text)
-			}
-		}
-	}()
-	go func() {
-		for e, err := range entries {
-			if err == nil && e.Entry.Level != cdplog.EntryLevelVerbose {
-				add(string(e.Entry.Level) + ": " + e.Entry.Text + " " + e.Entry.URL)
-			}
-		}
-	}()
-	return func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return all
-	}
-}
-
-// canvasPicture returns what a canvas of the page holds.
-func canvasPicture(t *testing.T, ctx context.Context, id string) *image.NRGBA {
-	t.Helper()
-	url := run(t, ctx, "the canvas", chromedp.Evaluate[string](`document.getElementById("`+id+`").toDataURL("image/png")`))
-	b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(url, "data:image/png;base64,"))
-	require.NoError(t, err)
-	img, err := png.Decode(bytes.NewReader(b))
-	require.NoError(t, err)
-	out := image.NewNRGBA(img.Bounds())
-	for y := range out.Rect.Dy() {
-		for x := range out.Rect.Dx() {
-			out.Set(x, y, img.At(x, y))
-		}
-	}
-	return out
-}
-
-func savePage(t *testing.T, ctx context.Context, dir, name string) {
-	t.Helper()
-	b := run(t, ctx, "a picture of the page", chromedp.CaptureScreenshot())
-	require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o644))
-}
 
 // A test's lane, looked at in a browser while the test drives it:
 //
@@ -156,12 +39,12 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	defer srv.Close()
 	require.NoError(t, lane.Press(ctx, "F10")) // keys are reported and do nothing else
 
-	tab := openBrowser(t, ctx)
-	complained := complaints(t, tab)
+	tab := pagetest.Open(t, ctx)
+	complained := pagetest.Watch(tab)
 	link := srv.Link()
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(link)))
-	awaitJS(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("live").width === 1024`)
-	require.Equal(t, "http://"+srv.Addr()+"/", run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
+	pagetest.Await(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("live").width === 1024`)
+	require.Equal(t, "http://"+srv.Addr()+"/", pagetest.Run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
 
 	// The picture is the screenshot, pixel by pixel. What the guest drew last may
 	// still be on its way to the one or to the other.
@@ -170,7 +53,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		want, err = lane.Screenshot(ctx)
 		require.NoError(t, err)
-		got = canvasPicture(t, tab, "live")
+		got = pagetest.Canvas(t, tab, "live")
 		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
 			break
 		}
@@ -200,17 +83,17 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	keyIn("the key typed in the page", 'k')
 	require.NoError(t, chromedp.Do(tab, chromedp.SendKeys("#text", "Zebra"), chromedp.Click("#typing button")))
 	keyIn("the end of the text typed through the page", 'a')
-	awaitJS(t, tab, "the text's end", `document.getElementById("said").textContent === "5 characters typed"`)
-	awaitJS(t, tab, "the key in the list of events", `lane.says('unicode="k"')`)
-	awaitJS(t, tab, "how long the key took", `/ms, p95 .*\([1-9]/.test(document.getElementById("todigest").textContent)`)
-	awaitJS(t, tab, "the serial log", `lane.says("Hello from Beacon")`)
+	pagetest.Await(t, tab, "the text's end", `document.getElementById("said").textContent === "5 characters typed"`)
+	pagetest.Await(t, tab, "the key in the list of events", `lane.says('unicode="k"')`)
+	pagetest.Await(t, tab, "how long the key took", `/ms, p95 .*\([1-9]/.test(document.getElementById("todigest").textContent)`)
+	pagetest.Await(t, tab, "the serial log", `lane.says("Hello from Beacon")`)
 
 	// So does the mouse, where it points to.
 	type point struct{ X, Y float64 }
-	at := run(t, tab, "a place on the canvas", chromedp.Evaluate[point](`(() => {
+	at := pagetest.Eval[point](t, tab, "a place on the canvas", `(() => {
 		const r = document.getElementById("live").getBoundingClientRect();
 		return { X: r.left + 300.5 * r.width / 1024, Y: r.top + 200.5 * r.height / 768 };
-	})()`))
+	})()`)
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
 	var pressed digest.Pointer
 	_, err = lane.AwaitDigest(ctx, "the click in the page", func(d digest.Digest) bool {
@@ -225,7 +108,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 300, float64(pressed.X), 1)
 	require.InDelta(t, 200, float64(pressed.Y), 1)
-	savePage(t, tab, lane.Dir(), "console.png")
+	pagetest.Save(t, tab, filepath.Join(lane.Dir(), "console.png"))
 
 	// What has been can be seen again while the lane is up: a picture that was taken before the guest
 	// drew another one, to the pixel; and the guest's keys are on the timeline.
@@ -234,41 +117,40 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	at0 := lastScreenshot(t, lane.Dir())
 	require.NoError(t, lane.Press(ctx, "z"))
 	keyIn("another key", 'z')
-	require.True(t, run(t, tab, "it is live", chromedp.Evaluate[bool](`lane.live`)))
+	require.True(t, pagetest.Eval[bool](t, tab, "it is live", `lane.live`))
 	// The client writes its film within a moment.
 	for deadline := time.Now().Add(20 * time.Second); ; {
-		run(t, tab, "seek", chromedp.Evaluate[bool](fmt.Sprintf(`window.sought = false, lane.seek(%f).then(() => { window.sought = true; }), true`, at0.Seconds())))
-		awaitJS(t, tab, "the moment", `window.sought`)
-		got = canvasPicture(t, tab, "screen")
+		pagetest.Eval[bool](t, tab, "seek", fmt.Sprintf(`window.sought = false, lane.seek(%f).then(() => { window.sought = true; }), true`, at0.Seconds()))
+		pagetest.Await(t, tab, "the moment", `window.sought`)
+		got = pagetest.Canvas(t, tab, "screen")
 		if bytes.Equal(before.Pix, got.Pix) || time.Now().After(deadline) {
 			break
 		}
 	}
 	require.Equal(t, before.Rect, got.Rect)
 	require.Equal(t, "none", firstDifference(before, got), "the screen at %v", at0)
-	require.False(t, run(t, tab, "it is not live", chromedp.Evaluate[bool](`lane.live`)))
-	require.InDelta(t, at0.Seconds(), run(t, tab, "the moment", chromedp.Evaluate[float64](`lane.now`)), 0.000001)
-	awaitJS(t, tab, "the tracks", `["Keys", "Screen", "Serial", "QMP", "Proxy"].every(t => document.getElementById("chips").textContent.includes(t))`)
-	savePage(t, tab, lane.Dir(), "past.png")
-	end := run(t, tab, "the end so far", chromedp.Evaluate[float64](`lane.end`))
-	awaitJS(t, tab, "the time goes on", fmt.Sprintf(`lane.end > %f`, end))
+	require.False(t, pagetest.Eval[bool](t, tab, "it is not live", `lane.live`))
+	require.InDelta(t, at0.Seconds(), pagetest.Eval[float64](t, tab, "the moment", `lane.now`), 0.000001)
+	pagetest.Await(t, tab, "the tracks", `["Keys", "Screen", "Serial", "QMP", "Proxy"].every(t => document.getElementById("chips").textContent.includes(t))`)
+	pagetest.Save(t, tab, filepath.Join(lane.Dir(), "past.png"))
+	end := pagetest.Eval[float64](t, tab, "the end so far", `lane.end`)
+	pagetest.Await(t, tab, "the time goes on", fmt.Sprintf(`lane.end > %f`, end))
 	require.NoError(t, chromedp.Do(tab, chromedp.Click("#to-live")))
-	awaitJS(t, tab, "that it is live again", `lane.live && lane.end - lane.now < 1 && getComputedStyle(document.getElementById("live-view")).display !== "none"`)
+	pagetest.Await(t, tab, "that it is live again", `lane.live && lane.end - lane.now < 1 && getComputedStyle(document.getElementById("live-view")).display !== "none"`)
 
 	// The page can be loaded again, with its cookie; the link cannot be used again.
 	require.NoError(t, chromedp.Do(tab, chromedp.Reload()))
-	awaitJS(t, tab, "a picture after loading again", `document.documentElement.dataset.pictures > 0`)
-	require.Empty(t, complained())
+	pagetest.Await(t, tab, "a picture after loading again", `document.documentElement.dataset.pictures > 0`)
+	require.Empty(t, complained.Complaints())
 	other, stop := chromedp.NewContext(tab, chromedp.WithNewBrowserContext())
 	defer stop()
 	require.NoError(t, chromedp.Do(other, chromedp.Navigate(link)))
-	awaitJS(t, other, "that the link was used", `document.getElementById("notice").textContent.includes("has been used")`)
-	savePage(t, other, lane.Dir(), "used.png")
+	pagetest.Await(t, other, "that the link was used", `document.getElementById("notice").textContent.includes("has been used")`)
+	pagetest.Save(t, other, filepath.Join(lane.Dir(), "used.png"))
 
 	// A key that is down when the page is closed comes up.
 	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#live")))
-	run(t, tab, "a key that stays down", chromedp.Evaluate[bool](
-		`document.getElementById("live").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`))
+	pagetest.Eval[bool](t, tab, "a key that stays down", `document.getElementById("live").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`)
 	shift := func(state digest.KeyState) {
 		t.Helper()
 		_, err := lane.AwaitDigest(ctx, "shift "+state.String(), func(d digest.Digest) bool {

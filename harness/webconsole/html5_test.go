@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -87,11 +88,11 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 	// The page asks the guest for a mode that fits the window. In a window of 1500x900 that was a bad
 	// one: QEMU's own picture was 1360 pixels wide, and each of its lines was shifted against the
 	// one before. The firmware also offers 1366x768.
-	tab := openBrowser(t, ctx, chromedp.Flag("ignore-certificate-errors", true), chromedp.WindowSize(1064, 960),
+	tab := pagetest.Open(t, ctx, chromedp.Flag("ignore-certificate-errors", true), chromedp.WindowSize(1064, 960),
 		chromedp.Flag("disable-features", "BackForwardCache")) // a page that was left would keep its channels
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(pages.URL+"/spice_auto.html?"+url.Values{
 		"host": {address.Hostname()}, "port": {address.Port()}, "password": {file.Password}}.Encode())))
-	awaitJS(t, tab, "a canvas", `document.getElementById("`+canvasID+`") !== null`)
+	pagetest.Await(t, tab, "a canvas", `document.getElementById("`+canvasID+`") !== null`)
 
 	// The digest is read from the page's own canvas.
 	awaitDigest := func(what string, f func(d *digest.Digest) bool) {
@@ -100,7 +101,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 		defer cancel()
 		var last error
 		for {
-			d, err := digestOn(canvasPicture(t, tab, canvasID))
+			d, err := digestOn(pagetest.Canvas(t, tab, canvasID))
 			if err == nil && f(d) {
 				return
 			}
@@ -108,7 +109,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 				last = fmt.Errorf("the digest says %v", d.Events)
 			}
 			if ctx.Err() != nil {
-				savePage(t, tab, lane.Dir(), "html5.png")
+				pagetest.Save(t, tab, filepath.Join(lane.Dir(), "html5.png"))
 				t.Fatalf("%s: %v", what, last)
 			}
 		}
@@ -123,12 +124,12 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
 		want, err = lane.Screendump(ctx)
 		require.NoError(t, err)
-		got = canvasPicture(t, tab, canvasID)
+		got = pagetest.Canvas(t, tab, canvasID)
 		if bytes.Equal(want.Pix, got.Pix) || time.Now().After(deadline) {
 			break
 		}
 	}
-	savePage(t, tab, lane.Dir(), "html5.png")
+	pagetest.Save(t, tab, filepath.Join(lane.Dir(), "html5.png"))
 	require.Equal(t, want.Rect, got.Rect)
 	if !bytes.Equal(want.Pix, got.Pix) {
 		require.NoError(t, drive.WritePNG(filepath.Join(lane.Dir(), "canvas.png"), got))

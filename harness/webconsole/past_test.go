@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
@@ -52,32 +53,32 @@ func TestThePageShowsWhatHasBeenWhileMoreHappens(t *testing.T) {
 	require.NoError(t, err)
 	defer s.Close()
 
-	tab := openBrowser(t, t.Context())
-	complained := complaints(t, tab)
+	tab := pagetest.Open(t, t.Context())
+	complained := pagetest.Watch(tab)
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(s.Link())))
-	awaitJS(t, tab, "what has been", `window.lane && lane.live && lane.says("said <b>before") && lane.end >= 10`)
+	pagetest.Await(t, tab, "what has been", `window.lane && lane.live && lane.says("said <b>before") && lane.end >= 10`)
 	colour := func(at float64) [3]byte {
 		t.Helper()
-		run(t, tab, "seek", chromedp.Evaluate[bool](fmt.Sprintf(`window.sought = false, lane.seek(%f).then(() => { window.sought = true; }), true`, at)))
-		awaitJS(t, tab, "the moment", `window.sought`)
-		img := canvasPicture(t, tab, "screen")
+		pagetest.Eval[bool](t, tab, "seek", fmt.Sprintf(`window.sought = false, lane.seek(%f).then(() => { window.sought = true; }), true`, at))
+		pagetest.Await(t, tab, "the moment", `window.sought`)
+		img := pagetest.Canvas(t, tab, "screen")
 		require.Equal(t, image.Rect(0, 0, 20, 10), img.Rect)
 		return [3]byte(img.Pix[:3])
 	}
 	require.Equal(t, [3]byte{255, 0, 0}, colour(2))
-	require.False(t, run(t, tab, "live", chromedp.Evaluate[bool](`lane.live`)))
+	require.False(t, pagetest.Eval[bool](t, tab, "live", `lane.live`))
 	require.Equal(t, [3]byte{0, 255, 0}, colour(6))
 	require.Equal(t, [3]byte{255, 0, 0}, colour(4.9))
 
 	// What is said now comes while the page looks at what has been, and does not move it.
 	log.Add("fault", map[string]any{"fault": "something new"})
-	awaitJS(t, tab, "what is said now", `lane.says("something new")`)
-	require.InDelta(t, 4.9, run(t, tab, "the moment", chromedp.Evaluate[float64](`lane.now`)), 1e-6)
-	savePage(t, tab, t.ArtifactDir(), "past.png")
+	pagetest.Await(t, tab, "what is said now", `lane.says("something new")`)
+	require.InDelta(t, 4.9, pagetest.Eval[float64](t, tab, "the moment", `lane.now`), 1e-6)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "past.png"))
 	require.NoError(t, chromedp.Do(tab, chromedp.Click("#to-live")))
-	awaitJS(t, tab, "that it is live again", `lane.live && lane.end - lane.now < 1 && getComputedStyle(document.getElementById("live-view")).display !== "none"`)
-	end := run(t, tab, "the end", chromedp.Evaluate[float64](`lane.end`))
-	awaitJS(t, tab, "that the time goes on", fmt.Sprintf(`lane.now > %f`, end))
-	require.Empty(t, complained())
-	savePage(t, tab, t.ArtifactDir(), "live.png")
+	pagetest.Await(t, tab, "that it is live again", `lane.live && lane.end - lane.now < 1 && getComputedStyle(document.getElementById("live-view")).display !== "none"`)
+	end := pagetest.Eval[float64](t, tab, "the end", `lane.end`)
+	pagetest.Await(t, tab, "that the time goes on", fmt.Sprintf(`lane.now > %f`, end))
+	require.Empty(t, complained.Complaints())
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "live.png"))
 }

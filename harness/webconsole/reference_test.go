@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/webconsole"
@@ -27,12 +28,12 @@ const setupScreen = "../screen/text/testdata/ovmf-setup.png"
 func click(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
 	type point struct{ X, Y float64 }
-	at := run(t, tab, selector, chromedp.Evaluate[point](`(() => {
+	at := pagetest.Eval[point](t, tab, selector, `(() => {
 		const e = document.querySelector("`+selector+`");
 		e.scrollIntoView({ block: "nearest" });
 		const r = e.getBoundingClientRect();
 		return { X: r.left + r.width / 2, Y: r.top + r.height / 2 };
-	})()`))
+	})()`)
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
 }
 
@@ -41,32 +42,32 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	need.Browser(t)
 	dir := filepath.Join(t.TempDir(), "needles")
 	srv := serve(t, webconsole.Config{Needles: dir})
-	tab := openBrowser(t, t.Context())
-	complained := complaints(t, tab)
+	tab := pagetest.Open(t, t.Context())
+	complained := pagetest.Watch(tab)
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(srv.Link())))
-	awaitJS(t, tab, "the button", `!document.getElementById("keep").hidden`)
+	pagetest.Await(t, tab, "the button", `!document.getElementById("keep").hidden`)
 
 	// The page shows a screen of the firmware. No lane is needed for that.
 	want, err := pixmap.ReadFile(setupScreen)
 	require.NoError(t, err)
 	file, err := os.ReadFile(setupScreen)
 	require.NoError(t, err)
-	run(t, tab, "a picture", chromedp.Evaluate[bool](`(() => {
+	pagetest.Eval[bool](t, tab, "a picture", `(() => {
 		const img = new Image();
 		img.onload = () => { canvas.width = img.width; canvas.height = img.height; ctx.drawImage(img, 0, 0); document.documentElement.dataset.painted = 1; };
 		img.src = "data:image/png;base64,`+base64.StdEncoding.EncodeToString(file)+`";
 		return true;
-	})()`))
-	awaitJS(t, tab, "the picture", `document.documentElement.dataset.painted === "1"`)
-	savePage(t, tab, t.ArtifactDir(), "before.png")
+	})()`)
+	pagetest.Await(t, tab, "the picture", `document.documentElement.dataset.painted === "1"`)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "before.png"))
 	click(t, tab, "#keep")
-	awaitJS(t, tab, "the tool", `!document.getElementById("keeper").hidden`)
+	pagetest.Await(t, tab, "the tool", `!document.getElementById("keeper").hidden`)
 
 	type point struct{ X, Y float64 }
-	corner := run(t, tab, "the picture's place", chromedp.Evaluate[point](`(() => {
+	corner := pagetest.Eval[point](t, tab, "the picture's place", `(() => {
 		const r = document.getElementById("sheet").getBoundingClientRect();
 		return { X: r.left, Y: r.top };
-	})()`))
+	})()`)
 	drag := func(x0, y0, x1, y1 int) {
 		t.Helper()
 		for _, step := range []struct {
@@ -79,11 +80,11 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	// The second area is drawn from its lower right corner.
 	drag(8, 21, 207, 39)
 	drag(383, 153, 240, 135)
-	run(t, tab, "the type", chromedp.Evaluate[bool](`document.getElementById("kepttype").value = "exclude"; true`))
+	pagetest.Eval[bool](t, tab, "the type", `document.getElementById("kepttype").value = "exclude"; true`)
 	drag(240, 135, 255, 153)
 	set := func(js string) {
 		t.Helper()
-		run(t, tab, js, chromedp.Evaluate[bool](js+`; true`))
+		pagetest.Eval[bool](t, tab, js, js+`; true`)
 	}
 	set(`(() => { const i = document.querySelectorAll("#keptareas li:nth-child(1) input[type=number]"); i[4].value = 97; i[5].value = 5; for (const e of i) e.dispatchEvent(new Event("input")); })()`)
 	click(t, tab, "#keptareas li:nth-child(2) input[type=checkbox]")
@@ -91,10 +92,10 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 		click(t, tab, field)
 		require.NoError(t, chromedp.Do(tab, chromedp.KeyEvent(text)))
 	}
-	savePage(t, tab, t.ArtifactDir(), "reference.png")
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "reference.png"))
 	click(t, tab, "#keptsave")
 	saved := filepath.Join(dir, "setup.json")
-	awaitJS(t, tab, "that it is saved", `document.getElementById("keptsaid").textContent === "Saved: `+saved+`"`)
+	pagetest.Await(t, tab, "that it is saved", `document.getElementById("keptsaid").textContent === "Saved: `+saved+`"`)
 
 	b, err := os.ReadFile(saved)
 	require.NoError(t, err)
@@ -116,19 +117,19 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	require.True(t, r.Matched())
 
 	// It is not replaced unawares, and a fault is said in the page.
-	require.Empty(t, complained())
+	require.Empty(t, complained.Complaints())
 	click(t, tab, "#keptsave")
-	awaitJS(t, tab, "that there is one", `document.getElementById("keptsaid").textContent.includes("is there already")`)
+	pagetest.Await(t, tab, "that there is one", `document.getElementById("keptsaid").textContent.includes("is there already")`)
 	click(t, tab, "#keptareas li:nth-child(1) button")
 	click(t, tab, "#keptreplace")
 	click(t, tab, "#keptsave")
-	awaitJS(t, tab, "that it is replaced", `document.getElementById("keptsaid").textContent.startsWith("Saved: ")`)
+	pagetest.Await(t, tab, "that it is replaced", `document.getElementById("keptsaid").textContent.startsWith("Saved: ")`)
 	n, err := needle.ReadFile(saved)
 	require.NoError(t, err)
 	require.Len(t, n.Areas, 2)
 	click(t, tab, "#keptcancel")
-	awaitJS(t, tab, "the page", `document.getElementById("keeper").hidden && document.getElementById("said").textContent.startsWith("saved ")`)
-	savePage(t, tab, t.ArtifactDir(), "after.png")
+	pagetest.Await(t, tab, "the page", `document.getElementById("keeper").hidden && document.getElementById("said").textContent.startsWith("saved ")`)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "after.png"))
 }
 
 func TestReferenceImagesAreKeptOnlyForThoseWhoMayAndOnlyIfTheyAreSome(t *testing.T) {

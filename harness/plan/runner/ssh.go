@@ -377,6 +377,7 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	t.Heartbeat = aliveInterval
 	local := t.Out
 	base := "/tmp/spicelane-cell-" + token()
+	undo = append(undo, func() { _ = files.RemoveAll(base) })
 	if err := e.send(c, files, base, t); err != nil {
 		return nil, hostError(h.address, err, "the cell's files could not be copied there")
 	}
@@ -401,16 +402,18 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	if err := s.Start("cd " + shellquote.Join(t.Dir) + " && exec " + shellquote.Join(argv...)); err != nil {
 		return nil, hostError(h.address, err, "")
 	}
+	// NB: what the host does not answer ends with watchAlive only, so that goes on until Release.
 	alive, gone := context.WithCancel(context.Background())
-	var watchers sync.WaitGroup
-	watchers.Go(func() { watchAlive(alive, c) })
-	watchers.Go(func() { keepFetching(alive, files, t.Out, local) })
+	running, ended := context.WithCancel(alive)
+	var watcher, fetcher sync.WaitGroup
+	watcher.Go(func() { watchAlive(alive, c) })
+	fetcher.Go(func() { keepFetching(running, files, t.Out, local) })
 	return &Worker{
 		In: in, Out: out, Host: h.address,
 		Wait: func() error {
 			err := s.Wait()
-			gone()
-			watchers.Wait()
+			ended()
+			fetcher.Wait()
 			var exit *ssh.ExitError
 			switch {
 			case err == nil:
@@ -432,9 +435,10 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 		},
 		Release: func() {
 			gone()
-			watchers.Wait()
 			_ = files.Close()
 			_ = c.Close()
+			watcher.Wait()
+			fetcher.Wait()
 			e.places <- h
 		},
 	}, nil

@@ -18,12 +18,12 @@ import (
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
 
-	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/plan/runner"
 	"github.com/spicelane/spicelane/harness/proc"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The topology: three network namespaces. The runner is in the first one; a real sshd runs in each of
@@ -32,12 +32,8 @@ import (
 //	runner 10.77.1.1 ── 10.77.1.2 a
 //	       10.77.2.1 ── 10.77.2.2 b
 //
-// The test runs itself again inside the first one, and that run is told of the others by these
-// variables.
-const (
-	envSSHDir  = "RUNNER_TEST_SSH"
-	envSSHName = "RUNNER_TEST_SSH_NAME"
-)
+// The test runs itself again inside the first one. This variable tells that run where the keys are.
+const envSSHDir = "RUNNER_TEST_SSH"
 
 func ip(t *testing.T, args ...string) {
 	t.Helper()
@@ -60,21 +56,28 @@ func newKey(t *testing.T, file string) ssh.PublicKey {
 
 func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
 	if os.Getenv(envSSHDir) != "" {
-		t.Skip("this is the run inside the namespace")
+		for _, inside := range []struct {
+			name string
+			test func(*testing.T)
+		}{
+			{"cells run on both hosts and bring their artifacts back", cellsRunOnBothHosts},
+			{"a host with another key or without what a lane needs is refused", hostIsRefused},
+			{"a cell whose files are missing leaves nothing on the host", filesAreMissing},
+			{"a dedicated host serves one run at a time", dedicatedHostServesOneRun},
+			{"a host that vanishes is the host's fault and the cell runs on the other", hostVanishes}, // the last one: it cuts the link
+		} {
+			t.Run(inside.name, inside.test)
+		}
+		return
 	}
-	sshd, err := exec.LookPath("/usr/sbin/sshd")
-	if err != nil {
-		harness.SkipOrFail(t, "sshd is missing (apt-get install openssh-server)")
-	}
+	sshd := need.Program(t, "sshd")
+	need.Program(t, "ip")
 	if os.Getuid() != 0 {
-		t.Skip("only root can make network namespaces")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		harness.SkipOrFail(t, "ip is missing (apt-get install iproute2)")
+		need.OrSkip(t, "only root can make network namespaces")
 	}
 	name := fmt.Sprintf("splr%d", os.Getpid())
 	if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
-		harness.SkipOrFail(t, "no network namespaces: "+string(out))
+		need.OrSkip(t, "no network namespaces: "+string(out))
 	}
 	t.Cleanup(func() { ip(t, "netns", "del", name) })
 	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // sshd wants it
@@ -119,8 +122,8 @@ Subsystem sftp internal-sftp -d %s
 		})
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "known"), []byte(known.String()), 0o600))
-	inside := exec.Command("ip", "netns", "exec", name, os.Args[0], "-test.v", "-test.run", "^TestInside", "-test.timeout", "4m")
-	inside.Env = append(os.Environ(), envSSHDir+"="+dir, envSSHName+"="+name)
+	inside := exec.Command("ip", "netns", "exec", name, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$", "-test.timeout", "4m")
+	inside.Env = append(os.Environ(), envSSHDir+"="+dir)
 	out, err := inside.CombinedOutput()
 	for _, host := range []string{"a", "b"} {
 		if text, rerr := os.ReadFile(filepath.Join(dir, "log-"+host)); rerr == nil && err != nil {
@@ -128,16 +131,13 @@ Subsystem sftp internal-sftp -d %s
 		}
 	}
 	require.NoError(t, err, "%s", out)
-	require.Contains(t, string(out), "--- PASS: TestInsideAHostThatVanishes")
+	require.Equal(t, 5, strings.Count(string(out), "--- PASS: "+t.Name()+"/"), "%s", out)
 }
 
 // hosts returns the executor of a plan with two hosts, whose sshds answer.
 func hosts(t *testing.T, more string) string {
 	t.Helper()
 	dir := os.Getenv(envSSHDir)
-	if dir == "" {
-		t.Skip("TestCellsRunOnOtherHostsThroughARealSSHD runs this in a namespace")
-	}
 	for _, address := range []string{"10.77.1.2:22", "10.77.2.2:22"} {
 		require.Eventually(t, func() bool {
 			c, err := net.Dial("tcp", address)
@@ -150,11 +150,10 @@ func hosts(t *testing.T, more string) string {
 	return fmt.Sprintf("executors:\n  lab: {type: ssh, user: root, identity: %s/user, known-hosts: %s/known, hosts: [10.77.1.2, {address: \"10.77.2.2:22\", cells: 1}], %s}\n", dir, dir, more)
 }
 
-func TestInsideCellsRunOnBothHostsAndBringTheirArtifactsBack(t *testing.T) {
+func cellsRunOnBothHosts(t *testing.T) {
 	executor := hosts(t, "doctor: off")
 	t.Setenv("CANARY", "hunter2hunter2")
-	before, err := filepath.Glob("/tmp/spicelane-cell-*")
-	require.NoError(t, err)
+	before := leftOnHosts(t)
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("data.txt", []byte("data\n"), 0o600))
 	require.NoError(t, os.WriteFile("plan.yaml", []byte(executor+`
@@ -194,12 +193,28 @@ jobs:
 	text, err := os.ReadFile("run/cells/a-n=2/1/artifacts/out/n.txt")
 	require.NoError(t, err)
 	require.Equal(t, "2 ***\n", string(text))
-	left, err := filepath.Glob("/tmp/spicelane-cell-*")
-	require.NoError(t, err)
-	require.Equal(t, before, left)
+	require.Equal(t, before, leftOnHosts(t))
 }
 
-func TestInsideAHostWithAnotherKeyOrWithoutWhatALaneNeedsIsRefused(t *testing.T) {
+// leftOnHosts returns the directories of cells. The hosts share this one's file system.
+func leftOnHosts(t *testing.T) []string {
+	t.Helper()
+	left, err := filepath.Glob("/tmp/spicelane-cell-*")
+	require.NoError(t, err)
+	return left
+}
+
+func filesAreMissing(t *testing.T) {
+	l := loadPlan(t, hosts(t, "doctor: off")+"jobs: {a: {executor: lab, files: [plan.yaml, nosuchfile], steps: [{run: echo x}]}}\n")
+	before := leftOnHosts(t)
+	r, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run"})
+	require.NoError(t, err)
+	require.Equal(t, result.Failure, r.Outcome)
+	require.Contains(t, r.Cells[0].Reason, "nosuchfile")
+	require.Equal(t, before, leftOnHosts(t))
+}
+
+func hostIsRefused(t *testing.T) {
 	executor := hosts(t, "doctor: off")
 	job := "jobs: {a: {executor: lab, steps: [{run: echo x}]}}\n"
 	run := func(executor string) result.Cell {
@@ -223,7 +238,7 @@ func TestInsideAHostWithAnotherKeyOrWithoutWhatALaneNeedsIsRefused(t *testing.T)
 	require.Contains(t, c.Reason, "QEMU is missing")
 }
 
-func TestInsideADedicatedHostServesOneRunAtATime(t *testing.T) {
+func dedicatedHostServesOneRun(t *testing.T) {
 	executor := hosts(t, "doctor: off, mode: dedicated")
 	log := filepath.Join(t.TempDir(), "log")
 	var all sync.WaitGroup
@@ -257,7 +272,7 @@ jobs:
 	}
 }
 
-func TestInsideAHostThatVanishesIsTheHostsFaultAndTheCellRunsOnTheOther(t *testing.T) {
+func hostVanishes(t *testing.T) {
 	executor := hosts(t, "doctor: off")
 	pid := filepath.Join(t.TempDir(), "pid")
 	l := loadPlan(t, executor+fmt.Sprintf(`
@@ -266,7 +281,7 @@ jobs:
     executor: lab
     retry: {attempts: 2, delay: 1ms}
     steps:
-      - run: echo evidence > $SPICELANE_WORK/serial.log; test -e %[1]s || echo $$ > %[1]s; echo ready; test $SPICELANE_ATTEMPT = 2 || exec sleep 600
+      - run: echo evidence > $SPICELANE_WORK/serial.log; test -e %[1]s || echo $$ $SPICELANE_PLAN_DIR > %[1]s; echo ready; test $SPICELANE_ATTEMPT = 2 || exec sleep 600
 `, pid))
 	rec := &recorder{}
 	first := true
@@ -276,7 +291,7 @@ jobs:
 		}
 		first = false
 		for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
-			if _, err := os.Stat("run/cells/a/1/work/serial.log"); err == nil {
+			if _, err := os.Stat(filepath.Join("run", "cells", "a", "1", "work", "serial.log")); err == nil {
 				break
 			}
 			<-time.After(20 * time.Millisecond)
@@ -297,12 +312,14 @@ jobs:
 	for _, e := range c.Attempts[0].Evidence {
 		kept = append(kept, e.Path)
 	}
-	require.Equal(t, []string{"cells/a/1/log.txt", "cells/a/1/work/serial.log"}, kept, "what it had sent until then")
+	require.Equal(t, []string{"cells/a/1/log.txt", filepath.Join("cells", "a", "1", "work", "serial.log")}, kept, "what it had sent until then")
 	// The host itself is up. Its worker notices that nobody listens, and ends what it has started.
 	text, err := os.ReadFile(pid)
 	require.NoError(t, err)
+	process, planDir, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	require.Eventually(t, func() bool {
-		_, err := os.Stat(filepath.Join("/proc", strings.TrimSpace(string(text))))
+		_, err := os.Stat(filepath.Join("/proc", process))
 		return err != nil
 	}, time.Minute, 50*time.Millisecond)
+	require.NoError(t, os.RemoveAll(filepath.Dir(planDir)), "what the runner could not remove")
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,8 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -75,28 +75,29 @@ var errBusy = errors.New("the run is still running, or its last processes are ju
 
 // lockRun takes the lock of a run's directory. Workers inherit it, so that nobody resumes a run while
 // a worker of its killed runner still writes.
-func lockRun(dir string, patience time.Duration) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, verdict.Classify("run", err)
-	}
+func lockRun(ctx context.Context, dir string, patience time.Duration) (*os.File, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(patience); ; {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
+		f, err := host.TryLock(filepath.Join(dir, lockFile))
+		switch {
+		case err == nil:
 			return f, nil
-		}
-		if time.Now().After(end) {
-			_ = f.Close()
+		case !errors.Is(err, host.ErrLocked):
+			return nil, verdict.Classify("run", err)
+		case time.Now().After(end):
 			return nil, &verdict.Error{Verdict: verdict.Harness, Op: dir, Err: errBusy}
 		}
-		<-tick.C
+		select {
+		case <-ctx.Done():
+			return nil, verdict.Classify("run", context.Cause(ctx))
+		case <-tick.C:
+		}
 	}
 }
 
 // newJournal makes the directory of a new run.
-func newJournal(dir string, h header, text []byte) (*journal, error) {
+func newJournal(ctx context.Context, dir string, h header, text []byte) (*journal, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, verdict.Classify("run", err)
 	}
@@ -107,7 +108,7 @@ func newJournal(dir string, h header, text []byte) (*journal, error) {
 	} else if err != nil {
 		return nil, verdict.Classify("run", err)
 	}
-	lock, err := lockRun(dir, 0)
+	lock, err := lockRun(ctx, dir, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -197,12 +198,12 @@ func readJournal(dir string) (*past, error) {
 }
 
 // resumeJournal opens the journal of a run that was killed.
-func resumeJournal(dir string) (*journal, *past, error) {
+func resumeJournal(ctx context.Context, dir string) (*journal, *past, error) {
 	if _, err := os.Stat(filepath.Join(dir, JournalFile)); err != nil {
 		_, err := readJournal(dir)
 		return nil, nil, err
 	}
-	lock, err := lockRun(dir, resumePatience)
+	lock, err := lockRun(ctx, dir, resumePatience)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/internal/inert"
 )
 
 // The formats of a run's log.
@@ -35,23 +35,9 @@ func NewLog(format string, w io.Writer) (Observer, error) {
 	return nil, fmt.Errorf("there is no log format %q: it is text, json or github", format)
 }
 
-// Inert returns s with control characters shown as text: a guest's output must not drive a terminal.
-func Inert(s string) string {
-	if !strings.ContainsFunc(s, isControl) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if isControl(r) {
-			fmt.Fprintf(&b, "\\x%02x", r)
-			continue
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-func isControl(r rune) bool { return r != '\t' && unicode.IsControl(r) }
+// inertLine returns s as one line with its control characters shown as text: a guest's output must
+// not drive a terminal.
+func inertLine(s string) string { return strings.ReplaceAll(inert.Text(s), "\n", `\n`) }
 
 // Word returns the word that people search for.
 func Word(o result.Outcome) string {
@@ -91,7 +77,7 @@ func Describe(c result.Cell) string {
 	if c.Allowed && c.Outcome == result.Failure {
 		s += "; the run goes on (continue-on-error)"
 	}
-	return Inert(s)
+	return inertLine(s)
 }
 
 // Summarize says how a run ended, in one line.
@@ -125,7 +111,7 @@ type textLog struct {
 func (l *textLog) say(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format(time.TimeOnly), Inert(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(l.w, "%s %s\n", time.Now().Format(time.TimeOnly), inertLine(fmt.Sprintf(format, args...)))
 }
 
 func (l *textLog) RunBegins(dir string, cells []*plan.Cell) {
@@ -210,7 +196,7 @@ func escapeProperty(s string) string {
 func (l *githubLog) keep(c *plan.Cell, line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lines[c.ID] = append(l.lines[c.ID], Inert(line))
+	l.lines[c.ID] = append(l.lines[c.ID], inertLine(line))
 }
 
 func (l *githubLog) RunBegins(dir string, cells []*plan.Cell) {
@@ -232,7 +218,7 @@ func (l *githubLog) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Durati
 	var b [8]byte
 	_, _ = rand.Read(b[:])
 	token := hex.EncodeToString(b[:])
-	fmt.Fprintf(l.w, "::group::%s %s, attempt %d\n::stop-commands::%s\n", Word(a.Outcome), escape(Inert(c.ID)), a.N, token)
+	fmt.Fprintf(l.w, "::group::%s %s, attempt %d\n::stop-commands::%s\n", Word(a.Outcome), escape(inertLine(c.ID)), a.N, token)
 	for _, line := range l.lines[c.ID] {
 		fmt.Fprintln(l.w, line)
 	}
@@ -246,7 +232,7 @@ func (l *githubLog) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Durati
 func (l *githubLog) CellEnds(c result.Cell) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintln(l.w, strings.TrimPrefix(Describe(c), "::"))
+	fmt.Fprintln(l.w, Describe(c))
 	switch {
 	case c.Outcome == result.Failure && !c.Allowed:
 		fmt.Fprintf(l.w, "::error title=%s::%s\n", escapeProperty(c.ID+" failed"), escape(Describe(c)))

@@ -112,7 +112,7 @@ func Run(ctx context.Context, cfg Config) (*result.Run, error) {
 			known.Labels[k] = v
 		}
 	}
-	j, err := newJournal(cfg.Dir, known.header, cfg.Plan.Text)
+	j, err := newJournal(ctx, cfg.Dir, known.header, cfg.Plan.Text)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func Examine(dir string) (*Killed, error) {
 // Resume goes on with the run in cfg.Dir, which was killed. cfg.Plan is the plan that it began with.
 func Resume(ctx context.Context, cfg Config) (*result.Run, error) {
 	cfg = cfg.withDefaults()
-	j, known, err := resumeJournal(cfg.Dir)
+	j, known, err := resumeJournal(ctx, cfg.Dir)
 	if err != nil {
 		return nil, err
 	}

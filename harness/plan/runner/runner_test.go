@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/plan/runner"
@@ -605,4 +606,34 @@ jobs:
 	require.Equal(t, []result.Measurement{{Name: "boot", Unit: "ms", Better: "lower", Values: []float64{3.5, 4}}, {Name: "frames", Values: []float64{7}}}, r.Cells[0].Measurements)
 	require.Contains(t, r.Cells[1].Reason, `line 1, "boot fast"`)
 	require.Equal(t, verdict.Harness, r.Cells[1].Verdict)
+}
+
+func TestALogShowsWhatAGuestSaysAndDoesNotCarryItOut(t *testing.T) {
+	const hostile = "\x1b]0;title\a\u202erow\n::error::x"
+	for format, want := range map[string]string{
+		runner.FormatText:   `a: ^[]0;title^G<U+202E>row\n::error::x` + "\n",
+		runner.FormatGitHub: `^[]0;title^G<U+202E>row\n::error::x` + "\n",
+	} {
+		var b bytes.Buffer
+		o, err := runner.NewLog(format, &b)
+		require.NoError(t, err)
+		c := &plan.Cell{ID: "a", Job: &plan.Job{ID: "a"}}
+		o.Line(c, "1", hostile)
+		o.AttemptEnds(c, result.Attempt{N: 1, Outcome: result.Success}, 0)
+		require.Contains(t, b.String(), want)
+	}
+	require.Equal(t, `PASS      a: ^[[2J<U+202E>\n`, runner.Describe(result.Cell{ID: "a", Outcome: result.Success, Reason: "\x1b[2J\u202e\n"}))
+}
+
+func TestWaitingForTheLastWorkersOfAKilledRunCanBeInterrupted(t *testing.T) {
+	l := loadPlan(t, "jobs: {a: {steps: [{run: echo x}]}}\n")
+	_, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run"})
+	require.NoError(t, err)
+	lock, err := host.TryLock(filepath.Join("run", "lock"))
+	require.NoError(t, err)
+	defer lock.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = runner.Resume(ctx, runner.Config{Plan: l, Dir: "run"})
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -106,7 +106,7 @@ func (t *Table) draw(b *strings.Builder) {
 		if r.n > 1 {
 			s += fmt.Sprintf(" (attempt %d)", r.n)
 		}
-		b.WriteString(cut(Inert(s+"  "+r.step+"  "+r.line), width) + "\n")
+		b.WriteString(cut(inertLine(s+"  "+r.step+"  "+r.line), width) + "\n")
 	}
 	fmt.Fprintf(b, "%s\n", cut(fmt.Sprintf("%d of %d cells have ended, %d are running, %.0f s", t.ended, t.cells, len(t.rows), now.Sub(t.began).Seconds()), width))
 	t.drawn = len(show) + 1
@@ -161,7 +161,7 @@ func (t *Table) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Duration) 
 		}
 	}
 	if next > 0 {
-		t.above(Inert(fmt.Sprintf("RETRY     %s in %.1f s: attempt %d: %s fault: %s", c.ID, next.Seconds(), a.N, a.Verdict, a.Reason)), remove)
+		t.above(inertLine(fmt.Sprintf("RETRY     %s in %.1f s: attempt %d: %s fault: %s", c.ID, next.Seconds(), a.N, a.Verdict, a.Reason)), remove)
 		return
 	}
 	t.change(remove)

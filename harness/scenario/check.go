@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,13 +30,9 @@ func Check(ctx context.Context, lane *harness.Lane, s Suite, out io.Writer) erro
 	// A suite ends its goroutine when it fails, as tests do.
 	go func() {
 		defer close(done)
+		defer p.caught()
 		defer p.cleanUp()
-		defer func() {
-			if r := recover(); r != nil {
-				p.note(&verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the suite panicked: %v", r)})
-				p.Fail()
-			}
-		}()
+		defer p.caught()
 		s.Run(p, lane)
 	}()
 	<-done
@@ -45,7 +42,7 @@ func Check(ctx context.Context, lane *harness.Lane, s Suite, out io.Writer) erro
 	case p.failed && p.why != nil:
 		return &verdict.Error{Verdict: verdictOf(p.why), Hop: verdict.HopOf(p.why), Op: s.Name, Err: p.why}
 	case p.failed:
-		return &verdict.Error{Verdict: verdict.Product, Op: s.Name, Err: errors.New(strings.TrimSpace(p.last))}
+		return &verdict.Error{Verdict: verdict.Product, Op: s.Name, Err: errors.New(strings.TrimSpace(cmp.Or(p.reason, p.last)))}
 	case p.skipped:
 		return fmt.Errorf("%w: %s", ErrSkipped, strings.TrimSpace(p.last))
 	}
@@ -66,6 +63,7 @@ type program struct {
 	failed   bool
 	skipped  bool
 	why      error  // the first error given to note
+	reason   string // the first message of Error or Fatal
 	last     string // what was logged last
 	cleanups []func()
 }
@@ -78,19 +76,27 @@ func (p *program) note(err error) {
 	}
 }
 
-func (p *program) cleanUp() {
-	for {
-		p.mu.Lock()
-		n := len(p.cleanups)
-		if n == 0 {
-			p.mu.Unlock()
-			return
-		}
-		f := p.cleanups[n-1]
-		p.cleanups = p.cleanups[:n-1]
-		p.mu.Unlock()
-		f()
+// caught makes a panic a failure. It must be deferred itself.
+func (p *program) caught() {
+	if r := recover(); r != nil {
+		p.note(&verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the suite panicked: %v", r)})
+		p.Fail()
 	}
+}
+
+func (p *program) cleanUp() {
+	p.mu.Lock()
+	n := len(p.cleanups)
+	if n == 0 {
+		p.mu.Unlock()
+		return
+	}
+	f := p.cleanups[n-1]
+	p.cleanups = p.cleanups[:n-1]
+	p.mu.Unlock()
+	defer p.cleanUp() // also if f ends this goroutine
+	defer p.caught()
+	f()
 }
 
 func (p *program) log(text string) {
@@ -98,6 +104,14 @@ func (p *program) log(text string) {
 	defer p.mu.Unlock()
 	p.last = strings.TrimRight(text, "\n")
 	_, _ = fmt.Fprintln(p.out, p.last)
+}
+
+// wrong logs what is wrong and makes it a failure.
+func (p *program) wrong(text string) {
+	p.log(text)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed, p.reason = true, cmp.Or(p.reason, text)
 }
 
 func (p *program) Helper()                  {}
@@ -144,10 +158,10 @@ func (p *program) SkipNow() {
 
 func (p *program) Log(args ...any)                 { p.log(fmt.Sprintln(args...)) }
 func (p *program) Logf(format string, args ...any) { p.log(fmt.Sprintf(format, args...)) }
-func (p *program) Error(args ...any)               { p.Log(args...); p.Fail() }
-func (p *program) Errorf(f string, args ...any)    { p.Logf(f, args...); p.Fail() }
-func (p *program) Fatal(args ...any)               { p.Log(args...); p.FailNow() }
-func (p *program) Fatalf(f string, args ...any)    { p.Logf(f, args...); p.FailNow() }
+func (p *program) Error(args ...any)               { p.wrong(fmt.Sprintln(args...)) }
+func (p *program) Errorf(f string, args ...any)    { p.wrong(fmt.Sprintf(f, args...)) }
+func (p *program) Fatal(args ...any)               { p.Error(args...); p.FailNow() }
+func (p *program) Fatalf(f string, args ...any)    { p.Errorf(f, args...); p.FailNow() }
 func (p *program) Skip(args ...any)                { p.Log(args...); p.SkipNow() }
 func (p *program) Skipf(f string, args ...any)     { p.Logf(f, args...); p.SkipNow() }
 

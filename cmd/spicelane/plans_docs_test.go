@@ -22,7 +22,7 @@ func TestTheCommandsOfThePageAboutPlansWork(t *testing.T) {
 	require.NoError(t, err)
 	// The run of the page was killed before its result was written.
 	script := fmt.Sprintf("spicelane run examples/plans/conditions.yaml --dir %s\nrm %s/run.json\n", killedRun, killedRun)
-	commands := 0
+	commands, booted := 0, 0
 	for _, block := range strings.Split(string(page), "```sh\n")[1:] {
 		block, _, _ = strings.Cut(block, "```")
 		for _, line := range strings.Split(strings.TrimSpace(block), "\n") {
@@ -31,12 +31,17 @@ func TestTheCommandsOfThePageAboutPlansWork(t *testing.T) {
 			require.Equal(t, "spicelane", args[0], line)
 			commands++
 			if strings.Contains(line, "run examples/plans/boot.yaml") && !strings.Contains(line, "--dry-run") {
-				script += "[lanes] lanes\n[lanes] "
+				// Where lanes are required, [lanes] is true or an error.
+				booted++
+				script += "[lanes] lanes\n[lanes] " + line + "\n"
+				script += "[lanes] stdout '2 cells in .*: 2 passed'\n[lanes] stdout 'PASS digest'\n"
+				continue
 			}
 			script += line + "\n"
 		}
 	}
 	require.Greater(t, commands, 10)
+	require.Equal(t, 1, booted, "a plan of the page boots lanes")
 	file := filepath.Join(t.TempDir(), "plans.txt")
 	require.NoError(t, os.WriteFile(file, []byte(script), 0o600))
 	p := scriptParams()

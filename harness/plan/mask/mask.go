@@ -9,8 +9,8 @@
 // longer text), in hexadecimal, escaped as in a URL and as in JSON. It is found wherever chunks and
 // lines end, also if a program wraps it over several lines. What is found is replaced by ***.
 //
-// The package does not find a secret in other forms: encrypted, or spelled backwards. In compressed
-// files that a run leaves, [Masker.Clean] looks for it, too.
+// The package does not find a secret in other forms: encrypted, or spelled backwards. In files that a
+// run leaves and that gzip or zstd has compressed, [Masker.Clean] looks for it, too; not in others.
 package mask
 
 import (

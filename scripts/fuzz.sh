@@ -3,7 +3,7 @@
 #
 #   scripts/fuzz.sh [TIME]      each test's share; default 30s
 #
-# A failing input is kept in the package's testdata/fuzz: commit it with the fix.
+# A failing input is kept in the package's testdata/fuzz: commit it with the fix. A copy is in artifacts/fuzz.
 set -eu
 cd "$(dirname "$0")/.."
 time=${1:-30s}
@@ -17,6 +17,8 @@ for package in $(go list ./...); do
     done
 done
 if [ -n "$failed" ]; then
+    mkdir -p artifacts/fuzz
+    git ls-files -z --others --exclude-standard -- '*testdata/fuzz/*' | xargs -0 -r cp --parents -t artifacts/fuzz
     echo "fuzz: failed:$failed" >&2
     exit 1
 fi

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/warm"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // envArchive says where the archive is.
@@ -87,6 +89,42 @@ or no such run; 3 the archive cannot be read or written, or verify found damage.
 }
 
 type opener func(*cobra.Command) (*archive.Archive, error)
+
+// with returns the RunE of a command that first opens the archive.
+func (open opener) with(run func(*cobra.Command, *archive.Archive, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		a, err := open(cmd)
+		if err != nil {
+			return err
+		}
+		return run(cmd, a, args)
+	}
+}
+
+// withRuns returns the RunE of a command whose arguments choose runs.
+func (open opener) withRuns(run func(*cobra.Command, *archive.Archive, []*archive.Record) error) func(*cobra.Command, []string) error {
+	return open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
+		all, err := records(cmd, a, args)
+		if err != nil {
+			return err
+		}
+		return run(cmd, a, all)
+	})
+}
+
+// withRun returns the RunE of a command whose first argument means one run. run gets the others.
+func (open opener) withRun(run func(*cobra.Command, *archive.Archive, *archive.Record, []string) error) func(*cobra.Command, []string) error {
+	return open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
+		all, err := records(cmd, a, args[:1])
+		if err != nil {
+			return err
+		}
+		if len(all) != 1 {
+			return usage("%q means %d runs, and one is needed", args[0], len(all))
+		}
+		return run(cmd, a, all[0], args[1:])
+	})
+}
 
 // pairs parses NAME=VALUE words.
 func pairs(flag string, words []string) (map[string]string, error) {
@@ -218,33 +256,13 @@ func records(cmd *cobra.Command, a *archive.Archive, args []string) ([]*archive.
 	return chosen, nil
 }
 
-// record returns the one run that an argument means.
-func record(cmd *cobra.Command, a *archive.Archive, text string) (*archive.Record, error) {
-	all, err := records(cmd, a, []string{text})
-	if err != nil {
-		return nil, err
-	}
-	if len(all) != 1 {
-		return nil, usage("%q means %d runs, and one is needed", text, len(all))
-	}
-	return all[0], nil
-}
-
 func archiveList(open opener) *cobra.Command {
 	var asJSON bool
 	var n int
 	cmd := &cobra.Command{
 		Use:   "list [RUNS...]",
 		Short: "List the runs, the newest first",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
-			all, err := records(cmd, a, args)
-			if err != nil {
-				return err
-			}
+		RunE: open.withRuns(func(cmd *cobra.Command, a *archive.Archive, all []*archive.Record) error {
 			if n > 0 && len(all) > n {
 				all = all[:n]
 			}
@@ -268,7 +286,7 @@ func archiveList(open opener) *cobra.Command {
 			fmt.Fprintln(t, "RUN\tBEGAN\tPLAN\tBUILD\tRESULT\tLABELS")
 			for _, r := range all {
 				var notes []string
-				for _, k := range sortedKeys(r.Labels) {
+				for _, k := range slices.Sorted(maps.Keys(r.Labels)) {
 					notes = append(notes, k+"="+r.Labels[k])
 				}
 				if pinned[r.ID] {
@@ -281,20 +299,11 @@ func archiveList(open opener) *cobra.Command {
 					outcomes(r), inertText(strings.Join(notes, " ")))
 			}
 			return t.Flush()
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per run")
 	cmd.Flags().IntVarP(&n, "lines", "n", 0, "print at most `N` runs; default: all")
 	return cmd
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func archiveShow(open opener) *cobra.Command {
@@ -303,15 +312,7 @@ func archiveShow(open opener) *cobra.Command {
 		Use:   "show RUN",
 		Short: "Print a run: its build, its cells and its files",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
-			rec, err := record(cmd, a, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: open.withRun(func(cmd *cobra.Command, a *archive.Archive, rec *archive.Record, _ []string) error {
 			r, err := a.Run(cmd.Context(), rec.ID)
 			if err != nil {
 				return err
@@ -329,11 +330,11 @@ func archiveShow(open opener) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(w, "%s  %s  %s  %s\n", rec.ID, rec.Began.UTC().Format("2006-01-02 15:04:05"), inertText(rec.Plan), outcomes(rec))
-			for _, k := range sortedKeys(rec.Labels) {
+			for _, k := range slices.Sorted(maps.Keys(rec.Labels)) {
 				fmt.Fprintf(w, "label %s: %s\n", k, inertText(rec.Labels[k]))
 			}
 			fmt.Fprintf(w, "build %s\n", cmp.Or(rec.Key, "unknown"))
-			for _, k := range sortedKeys(rec.Build) {
+			for _, k := range slices.Sorted(maps.Keys(rec.Build)) {
 				fmt.Fprintf(w, "  %s: %s\n", k, inertText(rec.Build[k]))
 			}
 			t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -356,7 +357,7 @@ func archiveShow(open opener) *cobra.Command {
 				fmt.Fprintf(w, "  %s  %s\n", inertText(f.Path), bytesText(f.Bytes))
 			}
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the run's run.json")
 	return cmd
@@ -371,18 +372,13 @@ func archiveGet(open opener) *cobra.Command {
 the files that one of them matches: a path, a directory, or a pattern such as '*/serial.log'.
 Each file is checked against its hash.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		PreRunE: func(*cobra.Command, []string) error {
 			if out == "" {
 				return usage("archive get needs -o DIR")
 			}
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
-			rec, err := record(cmd, a, args[0])
-			if err != nil {
-				return err
-			}
+			return nil
+		},
+		RunE: open.withRun(func(cmd *cobra.Command, a *archive.Archive, rec *archive.Record, patterns []string) error {
 			r, err := a.Run(cmd.Context(), rec.ID)
 			if err != nil {
 				return err
@@ -393,7 +389,7 @@ Each file is checked against its hash.`,
 			}
 			n := 0
 			for _, f := range files {
-				if !wanted(f.Path, args[1:]) {
+				if !wanted(f.Path, patterns) {
 					continue
 				}
 				n++
@@ -401,16 +397,16 @@ Each file is checked against its hash.`,
 					return err
 				}
 			}
-			if n == 0 && len(args) > 1 {
-				return usage("run %s has no file %s", rec.ID, strings.Join(args[1:], " "))
+			if n == 0 && len(patterns) > 0 {
+				return usage("run %s has no file %s", rec.ID, strings.Join(patterns, " "))
 			}
-			if len(args) == 1 {
+			if len(patterns) == 0 {
 				b, err := r.Encode()
 				if err == nil {
 					err = os.MkdirAll(out, 0o755)
 				}
 				if err == nil {
-					err = os.WriteFile(filepath.Join(out, result.File), b, 0o644)
+					err = atomicfile.Write(filepath.Join(out, result.File), b, 0o644)
 				}
 				if err != nil {
 					return err
@@ -418,7 +414,7 @@ Each file is checked against its hash.`,
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d files of %s in %s\n", n, rec.ID, out)
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "the `DIR` to write to")
 	return cmd
@@ -434,7 +430,7 @@ func wanted(name string, patterns []string) bool {
 	return len(patterns) == 0
 }
 
-// getFile writes a file below dir. If the content is damaged, the file does not stay.
+// getFile writes a file below dir. If the content is damaged, a file that was there stays as it was.
 func getFile(ctx context.Context, a *archive.Archive, f archive.File, dir string) error {
 	to := filepath.Join(dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
@@ -445,22 +441,17 @@ func getFile(ctx context.Context, a *archive.Archive, f archive.File, dir string
 		return err
 	}
 	defer in.Close()
-	out, err := os.Create(to)
-	if err != nil {
+	err = atomicfile.Fill(to, 0o644, func(out *os.File) error {
+		_, err := io.Copy(out, in)
 		return err
-	}
-	_, err = io.Copy(out, in)
-	if cerr := out.Close(); err == nil {
-		err = cerr
-	}
+	})
 	if err != nil {
-		_ = os.Remove(to)
 		return verdict.Classify("archive "+a.Location(), fmt.Errorf("%s: %w", f.Path, err))
 	}
 	return nil
 }
 
-// formats are the formats of comparisons and trends.
+// formatted is a comparison or a trend.
 type formatted interface {
 	WriteText(io.Writer) error
 	WriteMarkdown(io.Writer) error
@@ -475,7 +466,7 @@ func (o *output) add(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&o.file, "output", "o", "", "write to this `FILE` instead of standard output")
 }
 
-func (o *output) check() error {
+func (o *output) check(*cobra.Command, []string) error {
 	if !slices.Contains([]string{"text", "json", "markdown", "html"}, o.format) {
 		return usage("--format %s: not one of text, json, markdown, html", o.format)
 	}
@@ -487,7 +478,7 @@ func (o *output) write(w io.Writer, v formatted) error {
 	var err error
 	switch o.format {
 	case "json":
-		err = compare.WriteJSON(&b, v)
+		err = printJSON(&b, v)
 	case "markdown":
 		err = v.WriteMarkdown(&b)
 	case "html":
@@ -537,15 +528,9 @@ result because the harness or the host failed. For each measurement: the medians
 
 Exit status: 0 no regression; 1 a regression; 2 wrong usage, or no such run; 3 the archive
 cannot be read.`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
+		Args:    cobra.ExactArgs(2),
+		PreRunE: out.check,
+		RunE: open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
 			all, err := records(cmd, a, nil)
 			if err != nil {
 				return err
@@ -570,7 +555,7 @@ cannot be read.`,
 				return &verdict.Error{Verdict: v, Op: "compare", Err: fmt.Errorf("%s: %s: %s", c.Headline(), d.Cell, cmp.Or(d.Reason, "it fails"))}
 			}
 			return nil
-		},
+		}),
 	}
 	out.add(cmd)
 	return cmd
@@ -588,18 +573,8 @@ they were first tested. Mark the builds from which on something is different.
 
   spicelane archive trend --by proxy
   spicelane archive trend branch=main -n 200 --format html -o trend.html`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := out.check(); err != nil {
-				return err
-			}
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
-			all, err := records(cmd, a, args)
-			if err != nil {
-				return err
-			}
+		PreRunE: out.check,
+		RunE: open.withRuns(func(cmd *cobra.Command, a *archive.Archive, all []*archive.Record) error {
 			if plan != "" {
 				all = slices.DeleteFunc(all, func(r *archive.Record) bool { return r.Plan != plan })
 			}
@@ -614,7 +589,7 @@ they were first tested. Mark the builds from which on something is different.
 				return err
 			}
 			return out.write(cmd.OutOrStdout(), compare.Over(runs, by))
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&by, "by", "", "`KEY` of the build that makes a point, such as proxy; default: the whole build")
 	cmd.Flags().StringVar(&plan, "plan", "", "only runs of the plan with this `NAME`")
@@ -629,11 +604,7 @@ func archiveVerify(open opener) *cobra.Command {
 		Use:   "verify",
 		Short: "Read every byte and say what is damaged or missing",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
+		RunE: open.with(func(cmd *cobra.Command, a *archive.Archive, _ []string) error {
 			if discard {
 				gone, err := a.Discard(cmd.Context())
 				for _, name := range gone {
@@ -667,7 +638,7 @@ func archiveVerify(open opener) *cobra.Command {
 					Hint: "discard them with --discard, and add or import their runs again"}
 			}
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	cmd.Flags().BoolVar(&discard, "discard", false, "delete damaged objects, so that adding or importing their runs stores them again")
@@ -710,8 +681,7 @@ run needs. Pinned runs stay. It waits until nobody writes.
 A run's age counts from the present or from the newest run, whichever is earlier. So a clock
 that has jumped ahead deletes nothing.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var err error
+		PreRunE: func(*cobra.Command, []string) (err error) {
 			if keep.Age, err = age(maxAge); err != nil {
 				return err
 			}
@@ -721,10 +691,9 @@ that has jumped ahead deletes nothing.`,
 			if keep.Runs < 0 || keep.AtLeast < 0 {
 				return usage("--runs and --at-least cannot be negative")
 			}
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
+			return nil
+		},
+		RunE: open.with(func(cmd *cobra.Command, a *archive.Archive, _ []string) error {
 			p, err := a.Prune(cmd.Context(), keep)
 			if err != nil {
 				return err
@@ -741,7 +710,7 @@ that has jumped ahead deletes nothing.`,
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s %d runs and %d contents, %s; %d runs stay\n", word, len(p.Runs), p.Blobs, bytesText(p.Bytes), p.Kept)
 			return nil
-		},
+		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&maxAge, "age", "", "delete runs older than this `AGE`: 90d, 12w, 48h; default: no limit")
@@ -758,20 +727,12 @@ func archivePin(open opener, pin bool) *cobra.Command {
 	if !pin {
 		cmd.Use, cmd.Short = "unpin RUN", "Let prune delete a run that was pinned"
 	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		a, err := open(cmd)
-		if err != nil {
-			return err
-		}
-		rec, err := record(cmd, a, args[0])
-		if err != nil {
-			return err
-		}
+	cmd.RunE = open.withRun(func(cmd *cobra.Command, a *archive.Archive, rec *archive.Record, _ []string) error {
 		if pin {
 			return a.Pin(cmd.Context(), rec.ID)
 		}
 		return a.Unpin(cmd.Context(), rec.ID)
-	}
+	})
 	return cmd
 }
 
@@ -786,14 +747,13 @@ month or a day in UTC:
 
   spicelane archive export 2026-11.tar --epoch 2026-11`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		PreRunE: func(*cobra.Command, []string) error {
 			if epoch != "" && !isEpoch(epoch) {
 				return usage("--epoch %s: write a year, a month or a day: 2026, 2026-11, 2026-11-27", epoch)
 			}
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
+			return nil
+		},
+		RunE: open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
 			all, err := records(cmd, a, args[1:])
 			if err != nil {
 				return err
@@ -808,7 +768,7 @@ month or a day in UTC:
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%d runs in %s\n", n, args[0])
 			return nil
-		},
+		}),
 	}
 	cmd.Flags().StringVar(&epoch, "epoch", "", "only runs that began in this `TIME`: 2026, 2026-11 or 2026-11-27")
 	return cmd
@@ -826,11 +786,7 @@ func archiveImport(open opener) *cobra.Command {
 		Use:   "import FILE...",
 		Short: "Merge exported runs into the archive",
 		Args:  cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := open(cmd)
-			if err != nil {
-				return err
-			}
+		RunE: open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
 			for _, file := range args {
 				f, err := os.Open(file)
 				if errors.Is(err, fs.ErrNotExist) {
@@ -845,11 +801,11 @@ func archiveImport(open opener) *cobra.Command {
 					return fmt.Errorf("%s: %w", file, err)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %d new runs, %d were there, %d new contents\n", file, len(done.Runs), len(done.Known), done.Blobs)
-				for _, from := range sortedKeys(done.Renamed) {
+				for _, from := range slices.Sorted(maps.Keys(done.Renamed)) {
 					fmt.Fprintf(cmd.OutOrStdout(), "another run is called %s; this one is %s\n", from, done.Renamed[from])
 				}
 			}
 			return nil
-		},
+		}),
 	}
 }

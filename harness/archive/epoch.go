@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
 // An epoch is some runs of an archive in one file: a tar file with the objects as they are stored, so
@@ -305,30 +306,12 @@ func readMember(t *tar.Reader, m epochItem) ([]byte, error) {
 
 // ExportFile writes an epoch to a file, which appears only when it is complete.
 func (a *Archive) ExportFile(ctx context.Context, file string, chosen func(*Record) bool) (int, error) {
-	f, err := os.CreateTemp(dirOf(file), ".epoch-*")
-	if err != nil {
-		return 0, verdict.Classify("export", err)
-	}
-	defer os.Remove(f.Name())
-	n, err := a.Export(ctx, f, chosen)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
+	n := 0
+	err := atomicfile.Fill(file, 0o644, func(f *os.File) (err error) {
+		if n, err = a.Export(ctx, f, chosen); err != nil {
+			return err
+		}
+		return f.Sync()
+	})
 	return n, verdict.Classify("export", err)
-}
-
-func dirOf(file string) string {
-	if i := strings.LastIndexByte(file, '/'); i > 0 {
-		return file[:i]
-	}
-	return "."
 }

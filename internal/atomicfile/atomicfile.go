@@ -12,17 +12,24 @@ import (
 // a write leaves such a file behind.
 const Prefix = ".tmp-"
 
-// Write writes b to the file at path. Other readers see its old or its new content. The file gets
-// the given mode, whether it is new or not. After an error no temporary file is left. The file
-// survives the end of this process, but perhaps not a loss of power, because Write does not sync
-// it.
+// Write writes b to the file at path, as [Fill] does.
 func Write(path string, b []byte, mode fs.FileMode) error {
+	return Fill(path, mode, func(f *os.File) error {
+		_, err := f.Write(b)
+		return err
+	})
+}
+
+// Fill replaces the file at path by one that write has written to. Other readers see its old or its
+// new content. The file gets the given mode, whether it is new or not. After an error the file is
+// what it was, and no temporary file is left. The file survives the end of this process, but perhaps
+// not a loss of power, unless write syncs it.
+func Fill(path string, mode fs.FileMode, write func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), Prefix+"*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.Chmod(mode)
 	}
 	if cerr := f.Close(); err == nil {

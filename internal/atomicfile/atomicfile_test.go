@@ -1,6 +1,7 @@
 package atomicfile_test
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,4 +45,24 @@ func TestAFileThatCannotBeReplacedStaysAndNothingIsLeftBesideIt(t *testing.T) {
 
 	err = atomicfile.Write(filepath.Join(dir, "none", "file"), nil, 0o644)
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestAFileStaysAsItWasIfWhatFillsItFails(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(path, []byte("whole"), 0o600))
+	broken := errors.New("it breaks in the middle")
+	err := atomicfile.Fill(path, 0o644, func(f *os.File) error {
+		_, err := f.WriteString("ha")
+		require.NoError(t, err)
+		return broken
+	})
+	require.ErrorIs(t, err, broken)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "whole", string(b))
+	es, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, es, 1)
 }

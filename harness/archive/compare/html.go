@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -39,7 +40,7 @@ func (c *Comparison) WriteHTML(w io.Writer) error {
 	build := pageTable{Title: "Build", Head: []string{"", "A", "B"}}
 	build.Rows = append(build.Rows, pageRow{Cells: []string{"runs", c.A.describe(), c.B.describe()}})
 	for _, k := range c.Differs {
-		build.Rows = append(build.Rows, pageRow{Cells: []string{k, or(c.A.Build[k], "unknown"), or(c.B.Build[k], "unknown")}})
+		build.Rows = append(build.Rows, pageRow{Cells: []string{k, cmp.Or(c.A.Build[k], "unknown"), cmp.Or(c.B.Build[k], "unknown")}})
 	}
 	cells := pageTable{Title: "Cells", Head: []string{"change", "cell", "A → B", "why"}}
 	passing := pageTable{Title: "Cells that pass on both sides", Head: cells.Head}

@@ -2,7 +2,7 @@ package compare
 
 import (
 	"bytes"
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -11,14 +11,6 @@ import (
 
 	"github.com/spicelane/spicelane/harness/verdict"
 )
-
-// WriteJSON writes a Comparison or a Trend as JSON.
-func WriteJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
-}
 
 // Headline summarises the comparison in one line.
 func (c *Comparison) Headline() string {
@@ -133,7 +125,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "A  %s\nB  %s\n", c.A.describe(), c.B.describe())
 	for _, k := range c.Differs {
-		fmt.Fprintf(&b, "   %s: %s → %s\n", k, or(c.A.Build[k], "unknown"), or(c.B.Build[k], "unknown"))
+		fmt.Fprintf(&b, "   %s: %s → %s\n", k, cmp.Or(c.A.Build[k], "unknown"), cmp.Or(c.B.Build[k], "unknown"))
 	}
 	fmt.Fprintf(&b, "%s\n", c.Headline())
 	t := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
@@ -152,13 +144,6 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	return err
 }
 
-func or(s, def string) string {
-	if s == "" {
-		return def
-	}
-	return s
-}
-
 // cell makes a text the content of a table's cell in Markdown.
 func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;", "`", "'").Replace(s)
@@ -171,7 +156,7 @@ func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	if len(c.Differs) > 0 {
 		fmt.Fprintf(&b, "| build | A | B |\n|---|---|---|\n")
 		for _, k := range c.Differs {
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(k), cell(or(c.A.Build[k], "unknown")), cell(or(c.B.Build[k], "unknown")))
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(k), cell(cmp.Or(c.A.Build[k], "unknown")), cell(cmp.Or(c.B.Build[k], "unknown")))
 		}
 		fmt.Fprintln(&b)
 	}
@@ -297,7 +282,7 @@ func (t *Trend) WriteMarkdown(w io.Writer) error {
 			for _, c := range s.Changes {
 				changes = append(changes, t.change(s, c))
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(s.title()), cell(s.spark()), cell(or(strings.Join(changes, "; "), "none")))
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", cell(s.title()), cell(s.spark()), cell(cmp.Or(strings.Join(changes, "; "), "none")))
 		}
 	}
 	_, err := w.Write(b.Bytes())

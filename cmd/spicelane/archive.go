@@ -157,13 +157,13 @@ tested, so say it with --identity:
 A run that is there already is not stored again.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opt := archive.GoTest{}
+			var extra archive.Extra
 			var err error
 			for _, f := range []struct {
 				name  string
 				words []string
 				to    *map[string]string
-			}{{"label", labels, &opt.Labels}, {"identity", identity, &opt.Identity}, {"surroundings", around, &opt.Surroundings}} {
+			}{{"label", labels, &extra.Labels}, {"identity", identity, &extra.Identity}, {"surroundings", around, &extra.Surroundings}} {
 				if *f.to, err = pairs(f.name, f.words); err != nil {
 					return err
 				}
@@ -173,12 +173,11 @@ A run that is there already is not stored again.`,
 				return err
 			}
 			for _, dir := range args {
-				src, err := archive.ReadDir(dir, opt)
+				src, err := archive.ReadDir(dir, extra)
 				if err != nil {
 					return err
 				}
 				src.AllowMissing = allowMissing
-				src.Label(opt)
 				added, err := a.Add(cmd.Context(), src)
 				if err != nil {
 					return err

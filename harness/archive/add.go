@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"slices"
@@ -288,35 +289,48 @@ func (a *Archive) putBlob(ctx context.Context, ref Ref, object io.ReaderAt, n in
 	return n, a.store.Put(ctx, ref.name(), object, n, false)
 }
 
-// ReadDir reads the run in a directory: one that spicelane run has left, or one with the stream of
-// go test -json, such as make test leaves. In the second case opt says what was tested.
-func ReadDir(dir string, opt GoTest) (Source, error) {
-	src := Source{Files: os.DirFS(dir)}
-	if _, err := os.Stat(path.Join(dir, result.File)); err == nil {
-		src.Run, err = result.Read(dir)
-		return src, err
-	}
-	var err error
-	src.Run, err = readGoTest(dir, opt)
-	return src, err
+// Extra is what a run's directory does not say.
+type Extra struct {
+	// Labels are what the run is to be found by, besides its own.
+	Labels map[string]string
+	// Identity is what was tested, and Surroundings what may have influenced it, such as the host's
+	// class. They are for cells that do not say so themselves: those of go test.
+	Identity, Surroundings map[string]string
 }
 
-// Label adds labels to the run, and identity and surroundings to those cells that have none.
-func (s *Source) Label(opt GoTest) {
-	r := s.Run
-	for k, v := range opt.Labels {
-		if r.Labels == nil {
-			r.Labels = make(map[string]string)
+// ReadDir reads the run in a directory: one that spicelane run has left, or one with the stream of
+// go test -json, such as make test leaves.
+func ReadDir(dir string, extra Extra) (Source, error) {
+	read := readGoTest
+	if _, err := os.Stat(path.Join(dir, result.File)); err == nil {
+		read = result.Read
+	}
+	run, err := read(dir)
+	if err != nil {
+		return Source{}, err
+	}
+	extra.addTo(run)
+	return Source{Run: run, Files: os.DirFS(dir)}, nil
+}
+
+func (e Extra) addTo(r *result.Run) {
+	if r.Labels == nil && e.Labels != nil {
+		r.Labels = make(map[string]string)
+	}
+	maps.Copy(r.Labels, e.Labels)
+	fill := func(identity, surroundings *map[string]string) {
+		if len(*identity) == 0 {
+			*identity = e.Identity
 		}
-		r.Labels[k] = v
+		if len(*surroundings) == 0 {
+			*surroundings = e.Surroundings
+		}
 	}
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		if len(c.Identity) == 0 {
-			c.Identity = opt.Identity
-		}
-		if len(c.Surroundings) == 0 {
-			c.Surroundings = opt.Surroundings
+		fill(&c.Identity, &c.Surroundings)
+		for j := range c.Attempts {
+			fill(&c.Attempts[j].Identity, &c.Attempts[j].Surroundings)
 		}
 	}
 }

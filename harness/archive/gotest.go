@@ -21,26 +21,16 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// GoTest says of a run of go test what its stream does not.
-type GoTest struct {
-	// Identity is what the tests tested.
-	Identity map[string]string
-	// Surroundings is what may have influenced them: the host's class.
-	Surroundings map[string]string
-	// Labels are what the run is to be found by.
-	Labels map[string]string
-}
-
 // readGoTest reads a directory with streams of go test -json, NAME.json, and makes one run of them.
 // Each stream is a job, and each test a cell of it. A test that has subtests is a cell only if it
 // failed by itself.
-func readGoTest(dir string, opt GoTest) (*result.Run, error) {
+func readGoTest(dir string) (*result.Run, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
-	run := &result.Run{Schema: result.Schema, Plan: result.Plan{Name: "go test", File: dir}, Labels: opt.Labels, Outcome: result.Success}
+	run := &result.Run{Schema: result.Schema, Plan: result.Plan{Name: "go test"}, Outcome: result.Success}
 	all := sha256.New()
 	for _, name := range names {
 		b, err := os.ReadFile(name)
@@ -55,7 +45,7 @@ func readGoTest(dir string, opt GoTest) (*result.Run, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		if err := addStream(run, dir, strings.TrimSuffix(filepath.Base(name), ".json"), stream, opt); err != nil {
+		if err := addStream(run, dir, strings.TrimSuffix(filepath.Base(name), ".json"), stream); err != nil {
 			return nil, err
 		}
 		if stream.Began.IsZero() {
@@ -107,8 +97,8 @@ func isStream(b []byte) bool {
 }
 
 // addStream adds the cells of one stream: one for the whole, and one per test.
-func addStream(run *result.Run, dir, job string, stream *report.Run, opt GoTest) error {
-	whole := cellOf(job, job, opt)
+func addStream(run *result.Run, dir, job string, stream *report.Run) error {
+	whole := cellOf(job, job)
 	whole.Outcome, whole.TookMS = result.Success, stream.Ended.Sub(stream.Began).Milliseconds()
 	if v := stream.Verdict(); v != "" {
 		whole.Outcome, whole.Verdict, whole.Reason = result.Failure, v, stream.Headline()
@@ -131,7 +121,7 @@ func addStream(run *result.Run, dir, job string, stream *report.Run, opt GoTest)
 			}
 		}
 		if p.Failure != nil {
-			c := cellOf(job, job+"/"+p.Path, opt)
+			c := cellOf(job, job+"/"+p.Path)
 			c.TookMS = p.Elapsed.Milliseconds()
 			c.Outcome, c.Verdict, c.Reason = result.Failure, p.Failure.Verdict, p.Failure.Reason
 			c.Attempts = append(c.Attempts, attemptOf(&c, stream.Began))
@@ -146,7 +136,7 @@ func addStream(run *result.Run, dir, job string, stream *report.Run, opt GoTest)
 			if !ok {
 				i = len(run.Cells)
 				index[id] = i
-				run.Cells = append(run.Cells, cellOf(job, id, opt))
+				run.Cells = append(run.Cells, cellOf(job, id))
 			}
 			if err := addTest(&run.Cells[i], dir, t, stream.Began); err != nil {
 				return err
@@ -156,14 +146,14 @@ func addStream(run *result.Run, dir, job string, stream *report.Run, opt GoTest)
 	return nil
 }
 
-func cellOf(job, id string, opt GoTest) result.Cell {
-	return result.Cell{ID: id, Job: job, Executor: "go test", Identity: opt.Identity, Surroundings: opt.Surroundings}
+func cellOf(job, id string) result.Cell {
+	return result.Cell{ID: id, Job: job, Executor: "go test"}
 }
 
 // attemptOf returns a cell's only attempt.
 func attemptOf(c *result.Cell, began time.Time) result.Attempt {
 	return result.Attempt{N: len(c.Attempts) + 1, Began: began.UTC(), TookMS: c.TookMS, Outcome: c.Outcome, Verdict: c.Verdict, Reason: c.Reason,
-		Hop: c.Hop, Identity: c.Identity, Surroundings: c.Surroundings}
+		Hop: c.Hop}
 }
 
 // addTest adds one run of a test to its cell. With -count a test runs several times; the cell fails

@@ -54,7 +54,7 @@ func TestWhatMakeTestLeavesIsARun(t *testing.T) {
 		"_artifacts/p/bad/s.log":  "Hello from Beacon",
 		"_artifacts/p/bad/v.json": `{"ok":false}`,
 	})
-	src, err := archive.ReadDir(dir, archive.GoTest{Identity: map[string]string{"proxy": "mine 2"}, Labels: map[string]string{"branch": "main"}})
+	src, err := archive.ReadDir(dir, archive.Extra{Identity: map[string]string{"proxy": "mine 2"}, Labels: map[string]string{"branch": "main"}})
 	require.NoError(t, err)
 	r := src.Run
 	require.Regexp(t, `^gotest-20261127-100000-[0-9a-f]{8}$`, r.ID)
@@ -64,6 +64,9 @@ func TestWhatMakeTestLeavesIsARun(t *testing.T) {
 	for _, c := range r.Cells {
 		got[c.ID] = strings.TrimRight(string(c.Outcome)+" "+string(c.Verdict)+" "+c.Reason, " ")
 		require.Equal(t, map[string]string{"proxy": "mine 2"}, c.Identity)
+		for _, at := range c.Attempts {
+			require.Equal(t, map[string]string{"proxy": "mine 2"}, at.Identity)
+		}
 	}
 	require.Equal(t, map[string]string{
 		"lanes":                 "failure product " + cell(r, "lanes").Reason,
@@ -95,7 +98,7 @@ func TestWhatMakeTestLeavesIsARun(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, rc.Close())
 	require.Equal(t, stream, string(b))
-	src, err = archive.ReadDir(dir, archive.GoTest{Identity: map[string]string{"proxy": "mine 2"}, Labels: map[string]string{"branch": "main"}})
+	src, err = archive.ReadDir(dir, archive.Extra{Identity: map[string]string{"proxy": "mine 2"}, Labels: map[string]string{"branch": "main"}})
 	require.NoError(t, err)
 	added, err = a.Add(t.Context(), src)
 	require.NoError(t, err)
@@ -115,7 +118,7 @@ func TestADirectoryWithoutResultsIsSaidToHaveNone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, map[string]string{"package.json": `{"name":"x"}`})
-	_, err := archive.ReadDir(dir, archive.GoTest{})
+	_, err := archive.ReadDir(dir, archive.Extra{})
 	require.ErrorContains(t, err, "it has neither run.json nor a stream of go test -json")
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 }

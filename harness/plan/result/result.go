@@ -71,7 +71,7 @@ type Run struct {
 // A Plan says which plan has run.
 type Plan struct {
 	Name string `json:"name"`
-	// File is the path that the plan was read from.
+	// File is the path that the plan was read from; empty for a run of go test.
 	File string `json:"file"`
 	// SHA256 is that of the plan's text, in hex.
 	SHA256 string `json:"sha256"`

@@ -100,3 +100,13 @@ lane-picture: ## docs/lane.png, the page of a lane, again
 	@scripts/lane-picture.sh
 
 hosts: ## the README's commands in bare Debian systems, SUITES; needs root
+	scripts/hosts.sh $(SUITES)
+
+vuln: ## known vulnerabilities; needs the public database
+	$(TOOL) govulncheck ./...
+
+help: ## these lines
+	@scripts/help.sh
+
+clean: ## remove what was built and what runs have left
+	rm -rf bin artifacts dist

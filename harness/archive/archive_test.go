@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,6 +264,37 @@ func TestTheLockOfAProcessThatWasKilledEndsAtOnce(t *testing.T) {
 	_ = cmd.Wait()
 	_, err = a.Prune(t.Context(), archive.Retention{}) // DefaultLease is a minute
 	require.NoError(t, err)
+}
+
+// ending is a store whose caller runs out of time when it looks for writers for the second time.
+type ending struct {
+	archive.Dir
+	looks *int
+	end   context.CancelCauseFunc
+}
+
+func (s ending) List(ctx context.Context, prefix string) iter.Seq2[archive.Object, error] {
+	if prefix == "locks/writers/" {
+		if *s.looks++; *s.looks == 2 {
+			s.end(errors.New("the job is over"))
+		}
+	}
+	return s.Dir.List(ctx, prefix)
+}
+
+func TestWhoHoldsTheLockIsSaidWhereverTheTimeOfAWaiterEnds(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	foreign := `{"holder":"x","process":"process 7 on elsewhere","kernel":"other","pid":7,"start":1,"beat":1}`
+	require.NoError(t, d.Put(t.Context(), "locks/writers/x", strings.NewReader(foreign), int64(len(foreign)), true))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	looks := 0
+	a, err := archive.Open(t.Context(), ending{d, &looks, cancel}, archive.Options{})
+	require.NoError(t, err)
+	_, err = a.Prune(ctx, archive.Retention{})
+	var locked *archive.LockError
+	require.ErrorAs(t, err, &locked)
+	require.ErrorContains(t, err, "it is in use by process 7 on elsewhere: the job is over")
 }
 
 // The lock of a holder on another computer ends after a lease without a sign of life, whatever the

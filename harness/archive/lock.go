@@ -93,6 +93,9 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 		var err error
 		if held, err = h.try(ctx, &w); err != nil {
 			h.remove()
+			if ctx.Err() != nil && w.process != "" { // whatever it did when its time was over
+				err = &LockError{Location: a.store.Location(), Process: w.process, Err: context.Cause(ctx)}
+			}
 			return nil, err
 		}
 	}
@@ -225,8 +228,9 @@ type sighting struct {
 
 // A waiter waits for locks and removes dead ones.
 type waiter struct {
-	a    *Archive
-	seen map[string]sighting
+	a       *Archive
+	seen    map[string]sighting
+	process string // whose lock it waits for
 }
 
 // waitFor waits until no lock keeps h from being held. It renews h meanwhile.
@@ -263,6 +267,7 @@ func (w *waiter) wait(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	w.process = f.Process
 	last, ok := w.seen[name]
 	if !ok {
 		last.first = time.Now()
@@ -285,7 +290,7 @@ func (w *waiter) wait(ctx context.Context, name string) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		return &LockError{Location: w.a.store.Location(), Process: f.Process, Err: context.Cause(ctx)}
+		return context.Cause(ctx)
 	}
 }
 

@@ -166,10 +166,10 @@ func (a *Archive) choose(records []*Record, pinned map[string]bool, sizes map[st
 		if stays[r.ID] {
 			continue
 		}
-		over := keep.Runs > 0 && n >= keep.Runs || keep.Age > 0 && now.Sub(r.Began) > keep.Age ||
-			keep.Bytes > 0 && (full || kept+cost(r) > keep.Bytes)
+		tooLarge := keep.Bytes > 0 && (full || kept+cost(r) > keep.Bytes)
+		over := keep.Runs > 0 && n >= keep.Runs || keep.Age > 0 && now.Sub(r.Began) > keep.Age || tooLarge
 		if over && i >= keep.AtLeast {
-			full = full || keep.Bytes > 0 && kept+cost(r) > keep.Bytes
+			full = tooLarge
 			gone = append(gone, r)
 			continue
 		}

@@ -347,15 +347,14 @@ func measurements(id string, a, b *cellData) []MeasurementDiff {
 			continue
 		}
 		d := MeasurementDiff{Cell: id, Name: name, Unit: vb.Unit, P: 1}
-		if va.Unit != vb.Unit {
-			d.Note = fmt.Sprintf("its unit was %q", va.Unit)
-			d.A, d.B = Summary{N: len(va.values)}, Summary{N: len(vb.values)}
-			all = append(all, d)
-			continue
-		}
 		t := &benchmath.DefaultThresholds
 		sa, sb := benchmath.NewSample(slices.Clone(va.values), t), benchmath.NewSample(slices.Clone(vb.values), t)
 		d.A, d.B = summary(sa), summary(sb)
+		if va.Unit != vb.Unit {
+			d.Note = fmt.Sprintf("its unit was %q", va.Unit)
+			all = append(all, d)
+			continue
+		}
 		if d.A.Median != 0 {
 			d.Ratio = d.B.Median / d.A.Median
 		}

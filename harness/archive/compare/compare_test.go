@@ -152,6 +152,15 @@ func TestAMeasurementChangesOnlyIfChanceDoesNotExplainIt(t *testing.T) {
 	require.InDelta(t, 23.5/13.5, got.Ratio, 1e-12)
 }
 
+func TestAMeasurementWhoseUnitChangedHasItsMediansAndNoAnswer(t *testing.T) {
+	t.Parallel()
+	a, b := measured(1, "1", "lower", 10, 11, 12), measured(2, "1", "lower", 0.1, 0.2, 0.3)
+	b.Cells[0].Attempts[0].Measurements[0].Unit = "s"
+	got := compare.Compare(compare.Side{Runs: []*result.Run{a}}, compare.Side{Runs: []*result.Run{b}}).Measurements
+	require.Equal(t, []compare.MeasurementDiff{{Cell: "boot", Name: "lane/ready", Unit: "s", P: 1, Note: `its unit was "ms"`,
+		A: compare.Summary{N: 3, Median: 11}, B: compare.Summary{N: 3, Median: 0.2}}}, got)
+}
+
 // Each of 1000 measurements of equal builds has p < 0.05 with a probability of one in twenty.
 func TestAmongManyMeasurementsOfEqualBuildsNoneOrFewAreCalledChanged(t *testing.T) {
 	t.Parallel()

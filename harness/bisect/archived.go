@@ -43,11 +43,16 @@ type ArchivedResult struct {
 
 // Archived searches stored results for the first build with which a cell fails. Runs are in the order
 // of time; those of the first build are known to be good. by is a key of the build such as "proxy", or
-// of a label such as "commit"; empty for the whole build. It runs nothing.
-func Archived(runs []*result.Run, cell, by string, confidence float64) (*ArchivedResult, error) {
+// of a label such as "commit"; empty for the whole build. The answer has a probability of atLeast; zero
+// means DefaultConfidence. It runs nothing.
+func Archived(runs []*result.Run, cell, by string, atLeast float64) (*ArchivedResult, error) {
+	atLeast, err := confidence(atLeast)
+	if err != nil {
+		return nil, err
+	}
 	runs = slices.Clone(runs)
 	slices.SortStableFunc(runs, func(x, y *result.Run) int { return cmp.Or(x.Began.Compare(y.Began), cmp.Compare(x.ID, y.ID)) })
-	r := &ArchivedResult{Cell: cell, Confidence: cmp.Or(confidence, DefaultConfidence)}
+	r := &ArchivedResult{Cell: cell, Confidence: atLeast}
 	index := make(map[string]int)
 	type tally struct {
 		run            string

@@ -70,6 +70,8 @@ func TestTooFewStoredResultsLeaveCandidates(t *testing.T) {
 	same.WriteText(&b)
 	require.Contains(t, b.String(), "no build changes how often boot fails")
 
+	_, err = bisect.Archived(archived("PPPP", "FFFF"), "boot", "proxy", 1.5)
+	require.ErrorContains(t, err, "a confidence of 1.5 is not between 0.5 and 1")
 	_, err = bisect.Archived(archived("PPP"), "boot", "proxy", 0)
 	require.ErrorContains(t, err, `1 builds have a result of the cell "boot", and it takes two`)
 }

@@ -2,6 +2,7 @@ package bisect
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -104,7 +105,6 @@ type Session struct {
 	repo    repository
 	commits []string
 	index   map[string]int
-	good    string
 	model   *Model
 	tests   []Test
 	skips   map[int]int
@@ -118,20 +118,13 @@ type Session struct {
 // New begins a search in a new directory.
 func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, error) {
 	if len(cfg.Test) == 0 {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: errNoCommand}
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: errors.New("there is no command to run")}
 	}
-	if cfg.Confidence == 0 {
-		cfg.Confidence = DefaultConfidence
+	var err error
+	if cfg.Confidence, err = confidence(cfg.Confidence); err != nil {
+		return nil, err
 	}
-	if cfg.Confidence <= 0.5 || cfg.Confidence >= 1 {
-		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: fmt.Errorf("a confidence of %v is not between 0.5 and 1", cfg.Confidence)}
-	}
-	if cfg.MaxTests == 0 {
-		cfg.MaxTests = DefaultMaxTests
-	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = DefaultTimeout
-	}
+	cfg.MaxTests, cfg.Timeout = cmp.Or(cfg.MaxTests, DefaultMaxTests), cmp.Or(cfg.Timeout, DefaultTimeout)
 	abs, err := filepath.Abs(cfg.Repository)
 	if err != nil {
 		return nil, err
@@ -163,6 +156,15 @@ func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, 
 	return Resume(ctx, dir, log)
 }
 
+// confidence returns the probability at which a search ends: c, or DefaultConfidence if c is zero.
+func confidence(c float64) (float64, error) {
+	c = cmp.Or(c, DefaultConfidence)
+	if c <= 0.5 || c >= 1 {
+		return 0, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: fmt.Errorf("a confidence of %v is not between 0.5 and 1", c)}
+	}
+	return c, nil
+}
+
 // Resume continues the search in a directory.
 func Resume(ctx context.Context, dir string, log io.Writer) (*Session, error) {
 	abs, err := filepath.Abs(dir)
@@ -190,7 +192,7 @@ func Resume(ctx context.Context, dir string, log io.Writer) (*Session, error) {
 
 // load reads the history and the tests so far.
 func (s *Session) load(ctx context.Context) error {
-	s.repo, s.good = repository{s.cfg.Repository}, s.cfg.Good
+	s.repo = repository{s.cfg.Repository}
 	commits, graph, err := s.repo.history(ctx, s.cfg.Good, s.cfg.Bad, s.cfg.FirstParent)
 	if err != nil {
 		return err
@@ -199,7 +201,7 @@ func (s *Session) load(ctx context.Context) error {
 	for i, c := range commits {
 		s.index[c] = i
 	}
-	s.index[s.good] = Base
+	s.index[s.cfg.Good] = Base
 	for _, k := range s.cfg.Known {
 		if i, ok := s.index[k.Commit]; ok {
 			for range k.Passed {
@@ -255,7 +257,7 @@ func (s *Session) count(t Test) {
 // name returns a commit's full name.
 func (s *Session) name(i int) string {
 	if i == Base {
-		return s.good
+		return s.cfg.Good
 	}
 	return s.commits[i]
 }

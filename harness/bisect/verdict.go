@@ -2,7 +2,6 @@ package bisect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -190,6 +189,3 @@ func (a Answer) String() string {
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// errNoCommand is for callers that were given no command.
-var errNoCommand = errors.New("there is no command to run")

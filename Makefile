@@ -8,7 +8,7 @@ SAMPLES ?= 200
 LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts vuln help doctor clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts site vuln help doctor clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -37,13 +37,15 @@ check: ## all checks that need neither lanes nor tests
 	$(TOOL) actionlint
 	@for s in scripts/*.sh examples/*/*.sh .ci/run; do sh -n "$$s" || exit 1; done
 	go mod tidy -diff
-	cd tools && go mod tidy -diff
+	cd tools && go vet ./... && go mod tidy -diff
 	cd examples && go vet ./... && go mod tidy -diff
+	@$(MAKE) --no-print-directory site
 
 # Lanes run without the race detector, which would change their timing. The packages' own tests run the same code with it.
 test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples
+	SPICELANE_LANES=off scripts/test.sh tools -C tools -timeout 5m ./...
 	SPICELANE_LANES=off scripts/test.sh race -race -timeout 10m ./...
 	scripts/check-fixtures.sh
 
@@ -101,6 +103,9 @@ lane-picture: ## docs/lane.png, the page of a lane, again
 
 hosts: ## the README's commands in bare Debian systems, SUITES; needs root
 	scripts/hosts.sh $(SUITES)
+
+site: ## the documentation as pages with a search, in artifacts/site; fails if a link is dead
+	@cd tools && go run ./site -root .. -o ../artifacts/site
 
 vuln: ## known vulnerabilities; needs the public database
 	$(TOOL) govulncheck ./...

@@ -166,6 +166,9 @@ type Config struct {
 	OnStep  func(registry.Step) `json:"-"`
 	// OnState is called on each change of the lane's state. It must not block.
 	OnState func(registry.State) `json:"-"`
+	// OnLoad is called twice a second with what QEMU and the host did, also during the start. It must
+	// not block.
+	OnLoad func(Load) `json:"-"`
 
 	// test is the name of the lane's test, or empty without one.
 	test string

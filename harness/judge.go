@@ -173,12 +173,3 @@ func (l *Lane) noteSoft(began time.Time, err error) error {
 	noted.Hint = strings.TrimPrefix(noted.Hint+"; "+said, "; ")
 	return &noted
 }
-
-// KindLoad is a timeline entry: what the host did in the half second before.
-const KindLoad = "load"
-
-// noteLoad writes what the host does to the timeline.
-func (l *Lane) noteLoad(now host.Load) {
-	l.log.AddAt(now.At, KindLoad, map[string]any{"ms": now.Over.Milliseconds(), "qemu": now.QEMU, "waited": now.Waited,
-		"held_up": now.HeldUp, "busy": now.Busy, "steal": now.Steal})
-}

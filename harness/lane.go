@@ -76,6 +76,7 @@ type Lane struct {
 	failures *consoleWatch
 	resets   resetWatch
 	watchdog *host.Watchdog
+	spice    spiceMeter
 	test     testNote // guarded by mu
 
 	// ctx is what Context returns: the test's context, or one that endCtx ends with the lane.

@@ -93,6 +93,9 @@ func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 	if err != nil {
 		return errors.Join(err, closeLog())
 	}
+	if b.cfg.Proxy != Builtin {
+		b.spice.count(c.Traffic)
+	}
 	b.client = &part{done: c.Done(), err: c.Wait, stop: sync.OnceValue(func() error {
 		return errors.Join(c.Close(), closeLog())
 	})}

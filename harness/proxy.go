@@ -178,6 +178,10 @@ func (b *bringUp) innerProxy(ctx context.Context) error {
 		return errors.Join(err, catalog.Close(), closeLog())
 	})}
 	b.ownProxy = p
+	b.spice.count(func() (in, out uint64) {
+		r := p.Relayed()
+		return r.FromClient, r.FromServer
+	})
 	b.newVV = func(ctx context.Context) (*vv.File, error) { return p.VV(ctx, laneSource, b.uuid) }
 	b.proxyIsAt(headless.Ready{Addr: p.Addr(), TLSAddr: p.TLSAddr(), API: "http://" + p.APIAddr()}, 0)
 	return nil
@@ -227,6 +231,7 @@ func (b *bringUp) childProxy(ctx context.Context) error {
 	b.newVV = func(ctx context.Context) (*vv.File, error) {
 		return fetchVV(ctx, fmt.Sprintf("%s/console/proxy/%s/%s/console.vv", ready.API, laneSource, b.uuid), b.apiToken)
 	}
+	b.countRelayed(ready.API)
 	b.proxyIsAt(ready, b.proxy.pid)
 	return nil
 }

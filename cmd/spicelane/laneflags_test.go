@@ -27,6 +27,7 @@ var noFlag = map[string]string{
 	"OnBegin":        "it is a Go function",
 	"OnStep":         "it is a Go function",
 	"OnState":        "it is a Go function",
+	"OnLoad":         "it is a Go function",
 }
 
 // samples are values for flags that do not take any text.

@@ -34,6 +34,8 @@ type runFlags struct {
 	again, resume string
 	jobs          int
 	log, dir      string
+	metricsAt     string
+	metrics       *runner.Metrics // nil without --metrics
 	labels        map[string]string
 }
 
@@ -72,6 +74,7 @@ interrupted, 3 host.`,
 	f.IntVar(&flags.jobs, "jobs", 0, "how many cells run at once on this host (default: the number of processors)")
 	f.StringVar(&flags.log, "log", "", "text, json or github (default: a table on a terminal, otherwise text)")
 	f.StringVar(&flags.dir, "dir", "", "the run's directory")
+	f.StringVar(&flags.metricsAt, "metrics", "", "serve metrics of the run and its lanes for Prometheus at http://`ADDR`/metrics, such as 127.0.0.1:9107")
 	f.StringToStringVar(&flags.labels, "label", nil, "NAME=VALUE to find the run by; may be repeated")
 	return cmd
 }
@@ -94,11 +97,22 @@ func (f *runFlags) run(cmd *cobra.Command, file string) error {
 		return usage("run needs a plan, or --resume and the directory of a run")
 	case f.jobs < 0:
 		return usage("--jobs %d: it has to be at least 1", f.jobs)
+	case f.dryRun && f.metricsAt != "":
+		return usage("--dry-run runs nothing that --metrics could measure")
 	case f.watch && f.dir != "":
 		return usage("--watch makes a directory for each run, so that --dir cannot name it")
 	}
 	if _, err := runner.NewLog(cmp.Or(f.log, runner.FormatText), io.Discard); err != nil {
 		return usage("--log: %w", err)
+	}
+	if f.metricsAt != "" {
+		f.metrics = runner.NewMetrics()
+		at, stop, err := f.metrics.Serve(cmd.Context(), f.metricsAt)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		fmt.Fprintf(cmd.ErrOrStderr(), "the metrics are at http://%s/metrics\n", at)
 	}
 	opt := plan.Options{Dry: f.dryRun}
 	if f.resume != "" {
@@ -145,6 +159,9 @@ func (f *runFlags) config(ctx context.Context, cmd *cobra.Command, l *plan.Loade
 			return cfg, end, usage("--log: %w", err)
 		}
 		cfg.Observer = log
+	}
+	if f.metrics != nil {
+		cfg.Observer = runner.Observers{cfg.Observer, f.metrics.Observer(l)}
 	}
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join("artifacts", "runs", runner.NewID(time.Now()))

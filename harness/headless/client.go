@@ -239,6 +239,15 @@ func ignore(err, known error) error {
 	return err
 }
 
+// Traffic returns the bytes of the present session: sent to the server, and received from it.
+func (c *Client) Traffic() (sent, received uint64) {
+	for _, ch := range c.console.Client().Stats().Channels {
+		sent += ch.BytesOut
+		received += ch.BytesIn
+	}
+	return sent, received
+}
+
 // Done returns a channel that is closed when the client has ended and its socket is removed.
 func (c *Client) Done() <-chan struct{} { return c.done }
 

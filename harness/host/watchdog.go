@@ -36,6 +36,12 @@ type hostSample struct {
 	waiting time.Duration // the longest time that one of its threads was ready but did not run, since its start
 }
 
+// A usage is what a process has taken besides processor time.
+type usage struct {
+	memory        int64 // resident, in bytes
+	read, written int64 // bytes from and to disks since its start
+}
+
 const (
 	watchdogTick = 100 * time.Millisecond
 	watchdogKeep = 6000 // ten minutes
@@ -60,7 +66,17 @@ type Load struct {
 	// Busy and Steal are of the whole host, in parts of all its processors: what was in use, and, if
 	// the host is a virtual machine, what others took. They are 0 if the kernel does not say.
 	Busy, Steal float64
+	// Memory is QEMU's resident memory in bytes.
+	Memory int64
+	// DiskRead and DiskWritten are the bytes that QEMU had read from and written to disks meanwhile.
+	// What the kernel still had in memory was not read.
+	DiskRead, DiskWritten int64
+	// LoadAverage is the host's of the last minute.
+	LoadAverage float64
 }
+
+// LoadInterval is how often there is a Load.
+const LoadInterval = loadTicks * watchdogTick
 
 // loadTicks is after how many ticks there is a Load.
 const loadTicks = 5
@@ -69,6 +85,7 @@ const loadTicks = 5
 type loadMeter struct {
 	pid    int
 	first  hostSample
+	used   usage
 	host   hostTimes
 	heldUp time.Duration
 	ticks  int
@@ -77,7 +94,7 @@ type loadMeter struct {
 // add adds a sample, and returns the Load when it is time for one.
 func (m *loadMeter) add(pid int, s hostSample) (l Load, ok bool) {
 	if m.first.at.IsZero() || pid != m.pid {
-		*m = loadMeter{pid: pid, first: s, host: readHostTimes()}
+		*m = loadMeter{pid: pid, first: s, used: readUsage(procDir, pid), host: readHostTimes()}
 		return l, false
 	}
 	m.heldUp += s.late
@@ -88,7 +105,10 @@ func (m *loadMeter) add(pid int, s hostSample) (l Load, ok bool) {
 	part := func(d time.Duration) float64 { return math.Round(1000*max(0, float64(d)/float64(over))) / 1000 }
 	l = Load{At: s.at, Over: over, QEMU: part(s.cpu - m.first.cpu), Waited: part(s.waiting - m.first.waiting), HeldUp: part(m.heldUp)}
 	l.Busy, l.Steal = now.since(m.host)
-	*m = loadMeter{pid: pid, first: s, host: now}
+	used := readUsage(procDir, pid)
+	l.Memory, l.DiskRead, l.DiskWritten = used.memory, max(0, used.read-m.used.read), max(0, used.written-m.used.written)
+	l.LoadAverage = readLoadAverage(procDir)
+	*m = loadMeter{pid: pid, first: s, used: used, host: now}
 	return l, over > 0
 }
 
@@ -120,6 +140,46 @@ func readHostTimes() hostTimes {
 		}
 	}
 	return t
+}
+
+const procDir = "/proc"
+
+// readUsage reads statm and io of a process, see proc(5). What the kernel does not say is 0.
+func readUsage(proc string, pid int) usage {
+	dir := filepath.Join(proc, strconv.Itoa(pid))
+	var u usage
+	if b, err := os.ReadFile(filepath.Join(dir, "statm")); err == nil {
+		if fields := strings.Fields(string(b)); len(fields) > 1 {
+			pages, _ := strconv.ParseInt(fields[1], 10, 64)
+			u.memory = pages * int64(os.Getpagesize())
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "io"))
+	if err != nil {
+		return u
+	}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		n, _ := strconv.ParseInt(value, 10, 64)
+		switch name {
+		case "read_bytes":
+			u.read = n
+		case "write_bytes":
+			u.written = n
+		}
+	}
+	return u
+}
+
+// readLoadAverage returns the host's load average of the last minute; 0 if the kernel does not say.
+func readLoadAverage(proc string) float64 {
+	b, err := os.ReadFile(filepath.Join(proc, "loadavg"))
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, _ := strconv.ParseFloat(first, 64)
+	return v
 }
 
 // since returns the parts of the time from before to t.

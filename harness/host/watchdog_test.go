@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,4 +127,42 @@ func TestTheHostsTimesAreParts(t *testing.T) {
 	now := readHostTimes()
 	require.Positive(t, now.all)
 	require.Less(t, now.idle, now.all)
+}
+
+func TestWhatAProcessUsesIsReadFromTheKernel(t *testing.T) {
+	t.Parallel()
+	proc := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(proc, "7"), 0o700))
+	for name, text := range map[string]string{
+		"7/statm": "9000 300 200 1 0 400 0\n",
+		"7/io":    "rchar: 1\nwchar: 2\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\nwrite_bytes: 8192\ncancelled_write_bytes: 5\n",
+		"loadavg": "2.50 1.00 0.50 3/400 12345\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(proc, name), []byte(text), 0o600))
+	}
+	require.Equal(t, usage{memory: 300 * int64(os.Getpagesize()), read: 4096, written: 8192}, readUsage(proc, 7))
+	require.InDelta(t, 2.5, readLoadAverage(proc), 1e-9)
+	require.Zero(t, readUsage(proc, 8), "it has ended")
+	require.Zero(t, readLoadAverage(t.TempDir()))
+
+	own := readUsage(procDir, os.Getpid())
+	require.Greater(t, own.memory, int64(1<<20))
+}
+
+func TestWhatADiskWasAskedForIsCountedBetweenTheTicks(t *testing.T) {
+	t.Parallel()
+	pid := os.Getpid()
+	file, err := os.Create(filepath.Join(t.TempDir(), "written"))
+	require.NoError(t, err)
+	defer file.Close()
+	m := loadMeter{pid: pid, first: hostSample{at: time.Now()}, used: usage{written: readUsage(procDir, pid).written}, ticks: loadTicks - 1}
+	before := m.used
+	_, err = file.Write(make([]byte, 1<<20))
+	require.NoError(t, err)
+	now := readUsage(procDir, pid)
+	l, ok := m.add(pid, hostSample{at: m.first.at.Add(time.Second)})
+	require.True(t, ok)
+	require.GreaterOrEqual(t, l.DiskWritten, now.written-before.written)
+	require.Equal(t, l.Memory > 0, now.memory > 0)
+	require.Positive(t, l.LoadAverage)
 }

@@ -283,6 +283,11 @@ func digestEvent(raw json.RawMessage) string {
 }
 
 func loadText(f entry) string {
-	return fmt.Sprintf("QEMU used %.0f %% of a processor, waited %.0f %% for one; the harness was held up %.0f %%; the host was busy %.0f %%, stolen %.0f %%",
+	s := fmt.Sprintf("QEMU used %.0f %% of a processor, waited %.0f %% for one; the harness was held up %.0f %%; the host was busy %.0f %%, stolen %.0f %%",
 		100*f.QEMU, 100*f.Waited, 100*f.HeldUp, 100*f.Busy, 100*f.Steal)
+	if f.Memory > 0 {
+		s += fmt.Sprintf("; QEMU had %d MiB, read %d and wrote %d KiB of disks, and received %d and sent %d KiB as SPICE",
+			f.Memory>>20, f.Read>>10, f.Wrote>>10, f.In>>10, f.Out>>10)
+	}
+	return s
 }

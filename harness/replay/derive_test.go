@@ -101,8 +101,10 @@ func TestTheHostsLoadIsACurve(t *testing.T) {
 	t.Parallel()
 	m := makePage(t, lay(t, map[string]string{"timeline.ndjson": begin +
 		`{"t_us":500000,"kind":"load","ms":500,"qemu":0.95,"waited":0.02,"held_up":0,"busy":0.5,"steal":0.1}` + "\n" +
-		`{"t_us":1000000,"kind":"load","ms":500,"qemu":1.2,"waited":0.4,"held_up":0,"busy":0.5,"steal":0}` + "\n",
+		`{"t_us":1000000,"kind":"load","ms":500,"qemu":1.2,"waited":0.4,"held_up":0,"busy":0.5,"steal":0,"memory":3145728,"disk_read":2048,"disk_written":4096,"spice_in":1024,"spice_out":71680}` + "\n",
 	}), replay.Options{})
+	require.Equal(t, "QEMU used 120 % of a processor, waited 40 % for one; the harness was held up 0 %; the host was busy 50 %, stolen 0 %; "+
+		"QEMU had 3 MiB, read 2 and wrote 4 KiB of disks, and received 1 and sent 70 KiB as SPICE", m.track("load")[1])
 	require.Equal(t, "QEMU used 95 % of a processor, waited 2 % for one; the harness was held up 0 %; the host was busy 50 %, stolen 10 %", m.track("load")[0])
 	require.Len(t, m.Curves, 2)
 	require.Equal(t, []float64{0.95, 1.2}, m.Curves[0].V)

@@ -78,6 +78,11 @@ type entry struct {
 	HeldUp float64 `json:"held_up"`
 	Busy   float64 `json:"busy"`
 	Steal  float64 `json:"steal"`
+	Memory int64   `json:"memory"`
+	Read   int64   `json:"disk_read"`
+	Wrote  int64   `json:"disk_written"`
+	In     int64   `json:"spice_in"`
+	Out    int64   `json:"spice_out"`
 
 	Connected bool `json:"connected"`
 

@@ -232,7 +232,7 @@ func (p *Proxy) getConsoles(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Proxy) getSessions(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"sessions": p.Sessions()})
+	writeJSON(w, http.StatusOK, map[string]any{"sessions": p.Sessions(), "relayed": p.Relayed()})
 }
 
 func (p *Proxy) deleteSession(w http.ResponseWriter, r *http.Request) {

@@ -175,7 +175,7 @@ func TestConsolesAreListedWithoutTickets(t *testing.T) {
 func TestSessionsAreListedAndEnded(t *testing.T) {
 	l := up(t, newConsole(t, "tcp", nil))
 	_, body := l.ask("GET", "/sessions")
-	assert.JSONEq(t, `{"sessions":[]}`, body)
+	assert.JSONEq(t, `{"sessions":[],"relayed":{"from_client":0,"from_server":0}}`, body)
 	token, client, server := l.open()
 	var list struct{ Sessions []proxy.SessionInfo }
 	_, body = l.ask("GET", "/sessions")
@@ -196,6 +196,14 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 	assertCode(t, err, wire.ResultPermissionDenied)
 	resp, _ = l.ask("DELETE", "/sessions/"+s.ID)
 	assert.Equal(t, http.StatusNotFound, resp.StatusCode)
+	// What has ended stays counted.
+	_, body = l.ask("GET", "/sessions")
+	assert.JSONEq(t, `{"sessions":[],"relayed":{"from_client":0,"from_server":38}}`, body)
+	_, client, server = l.open()
+	msg := message(3, []byte("from the client"))
+	write(t, client, msg)
+	expect(t, server, msg)
+	assert.Equal(t, proxy.Relayed{FromClient: uint64(len(msg)), FromServer: 2 * 38}, l.Relayed())
 }
 
 func TestHealthDependsOnTheSources(t *testing.T) {

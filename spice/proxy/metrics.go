@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -72,6 +73,38 @@ func newMetrics(p *Proxy) *metrics {
 // because the client chooses the number.
 func (m *metrics) relayed(t wire.ChannelType, from wire.Direction) prometheus.Counter {
 	return m.bytes.WithLabelValues(channelLabel(t), from.String())
+}
+
+// Relayed is what a proxy has passed on since its start, in bytes after the links, from all channels.
+type Relayed struct {
+	FromClient uint64 `json:"from_client"`
+	FromServer uint64 `json:"from_server"`
+}
+
+// Relayed returns how many bytes the proxy has passed on. Those of closed channels are among them.
+func (p *Proxy) Relayed() Relayed {
+	counters := make(chan prometheus.Metric)
+	go func() {
+		defer close(counters)
+		p.metrics.bytes.Collect(counters)
+	}()
+	var r Relayed
+	for c := range counters {
+		var m dto.Metric
+		if err := c.Write(&m); err != nil {
+			continue // NB: a counter can always be written
+		}
+		for _, label := range m.GetLabel() {
+			switch {
+			case label.GetName() != "from":
+			case label.GetValue() == wire.FromClient.String():
+				r.FromClient += uint64(m.GetCounter().GetValue())
+			default:
+				r.FromServer += uint64(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return r
 }
 
 // channelLabel limits the values of a label that a client chooses.

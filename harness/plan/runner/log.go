@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/plan/worker"
 	"github.com/spicelane/spicelane/internal/inert"
 )
 
@@ -126,6 +127,7 @@ func (l *textLog) AttemptBegins(c *plan.Cell, n int) {
 }
 func (l *textLog) StepBegins(c *plan.Cell, _, name string) { l.say("%s: == %s", c.ID, name) }
 func (l *textLog) Line(c *plan.Cell, _, line string)       { l.say("%s: %s", c.ID, line) }
+func (l *textLog) Load(*plan.Cell, worker.Load)            {} // the timeline has it
 func (l *textLog) StepEnds(c *plan.Cell, s result.Step) {
 	if s.Outcome == result.Skipped {
 		return
@@ -165,6 +167,7 @@ func (l *jsonLog) StepBegins(c *plan.Cell, id, name string) {
 func (l *jsonLog) Line(c *plan.Cell, step, line string) {
 	l.put("line", map[string]any{"cell": c.ID, "step": step, "line": line})
 }
+func (l *jsonLog) Load(*plan.Cell, worker.Load) {} // the timeline has it
 func (l *jsonLog) StepEnds(c *plan.Cell, s result.Step) {
 	l.put("step_ends", map[string]any{"cell": c.ID, "result": s})
 }
@@ -207,6 +210,7 @@ func (l *githubLog) RunBegins(dir string, cells []*plan.Cell) {
 func (l *githubLog) AttemptBegins(*plan.Cell, int)           {}
 func (l *githubLog) StepBegins(c *plan.Cell, _, name string) { l.keep(c, "== "+name) }
 func (l *githubLog) Line(c *plan.Cell, _, line string)       { l.keep(c, line) }
+func (l *githubLog) Load(*plan.Cell, worker.Load)            {} // the timeline has it
 func (l *githubLog) StepEnds(c *plan.Cell, s result.Step) {
 	l.keep(c, strings.TrimSpace(fmt.Sprintf("-- %s %s %s", Word(s.Outcome), s.Name, s.Reason)))
 }

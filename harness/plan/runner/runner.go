@@ -74,6 +74,8 @@ type Observer interface {
 	AttemptBegins(c *plan.Cell, n int)
 	StepBegins(c *plan.Cell, id, name string)
 	Line(c *plan.Cell, step, line string)
+	// Load is called twice a second for each lane that is up.
+	Load(c *plan.Cell, l worker.Load)
 	StepEnds(c *plan.Cell, s result.Step)
 	// AttemptEnds has the delay after which the next attempt begins; 0 if there is none.
 	AttemptEnds(c *plan.Cell, a result.Attempt, next time.Duration)
@@ -194,7 +196,7 @@ func (c Config) withDefaults() Config {
 		c.Jobs = runtime.NumCPU()
 	}
 	if c.Observer == nil {
-		c.Observer = nobody{}
+		c.Observer = Observers(nil)
 	}
 	if c.Executable == "" {
 		c.Executable, _ = os.Executable()
@@ -881,6 +883,8 @@ func (r *run) listen(c *cell, w *Worker, log *os.File) (*result.Attempt, error) 
 		case e.Step != nil:
 			fmt.Fprintf(log, "-- %s: %s %s\n", e.Step.Name, e.Step.Outcome, e.Step.Reason)
 			r.Observer.StepEnds(c.Cell, *e.Step)
+		case e.Load != nil:
+			r.Observer.Load(c.Cell, *e.Load)
 		case e.End != nil:
 			end = e.End
 		}
@@ -1004,15 +1008,3 @@ func (r *run) result() *result.Run {
 	res.Verdict = result.Worst(kinds...)
 	return res
 }
-
-// nobody observes nothing.
-type nobody struct{}
-
-func (nobody) RunBegins(string, []*plan.Cell)                        {}
-func (nobody) AttemptBegins(*plan.Cell, int)                         {}
-func (nobody) StepBegins(*plan.Cell, string, string)                 {}
-func (nobody) Line(*plan.Cell, string, string)                       {}
-func (nobody) StepEnds(*plan.Cell, result.Step)                      {}
-func (nobody) AttemptEnds(*plan.Cell, result.Attempt, time.Duration) {}
-func (nobody) CellEnds(result.Cell)                                  {}
-func (nobody) RunEnds(*result.Run)                                   {}

@@ -31,6 +31,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// source is the directory of this package.
+var source, _ = os.Getwd()
+
 // The test binary plays two more parts: a worker, which the runner starts, and a runner that is
 // killed.
 func TestMain(m *testing.M) {
@@ -83,6 +86,7 @@ type recorder struct {
 	running map[string]int // by job
 	most    map[string]int
 	line    func(c *plan.Cell, line string)
+	load    func(l worker.Load)
 }
 
 func (r *recorder) RunBegins(string, []*plan.Cell) {}
@@ -102,6 +106,11 @@ func (r *recorder) Line(c *plan.Cell, _, line string) {
 	r.mu.Unlock()
 	if r.line != nil {
 		r.line(c, line)
+	}
+}
+func (r *recorder) Load(_ *plan.Cell, l worker.Load) {
+	if r.load != nil {
+		r.load(l)
 	}
 }
 func (r *recorder) StepEnds(*plan.Cell, result.Step) {}

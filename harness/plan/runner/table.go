@@ -9,6 +9,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/plan/worker"
 )
 
 // A Table is an observer for a person at a terminal: what runs now is a table at the bottom, which is
@@ -146,6 +147,9 @@ func (t *Table) Line(c *plan.Cell, _, line string) {
 	defer t.mu.Unlock()
 	t.row(c).line = line
 }
+
+// Load implements Observer.
+func (t *Table) Load(*plan.Cell, worker.Load) {}
 
 // StepEnds implements Observer.
 func (t *Table) StepEnds(*plan.Cell, result.Step) {}

@@ -32,6 +32,7 @@ func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) err
 	cfg.OnStep = func(s registry.Step) {
 		fmt.Fprintf(out, "%-10s %6.2f s  %s\n", s.Name, (time.Duration(s.MS) * time.Millisecond).Seconds(), s.Detail)
 	}
+	cfg.OnLoad = w.loads.lane(cfg.Name)
 	started, err := harness.Start(ctx, cfg)
 	// Only now: what the lane has built for its guest is not built twice.
 	for k, v := range identify(ctx, s.Lane.Config, w.task.Program) {

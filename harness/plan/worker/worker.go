@@ -44,6 +44,8 @@ type Event struct {
 	Begin *Begin       `json:"begin,omitempty"`
 	Log   *Log         `json:"log,omitempty"`
 	Step  *result.Step `json:"step,omitempty"`
+	// Load is what a lane has used so far.
+	Load *Load `json:"load,omitempty"`
 	// End is the last event. The files that the attempt left are complete.
 	End *result.Attempt `json:"end,omitempty"`
 }
@@ -91,6 +93,7 @@ type worker struct {
 	steps  map[string]any // ends, for conditions
 	status plan.Status
 	lanes  []*lane
+	loads  *loads
 	end    result.Attempt
 }
 
@@ -129,9 +132,19 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 			_ = enc.Encode(e) // nobody is left to be told of an error
 		},
 	}
+	w.loads = newLoads(w.emit)
+	measuring, stopLoads := context.WithCancel(context.Background())
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		w.loads.run(measuring)
+	}()
 	name, _ := os.Hostname()
 	w.emit(Event{Ready: &Ready{Host: name, PID: os.Getpid()}})
 	w.run(soft)
+	stopLoads()
+	<-stopped
+	w.loads.flush()
 	w.emit(Event{End: &w.end})
 	return nil
 }

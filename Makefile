@@ -8,7 +8,7 @@ SAMPLES ?= 200
 LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts site vuln help doctor clean
+.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts site reference vuln help doctor clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -103,6 +103,9 @@ lane-picture: ## docs/lane.png, the page of a lane, again
 
 hosts: ## the README's commands in bare Debian systems, SUITES; needs root
 	scripts/hosts.sh $(SUITES)
+
+reference: ## the pages of docs/ that are made from the code, again
+	SPICELANE_UPDATE=1 go test -count 1 -run TestTheReference ./cmd/spicelane
 
 site: ## the documentation as pages with a search, in artifacts/site; fails if a link is dead
 	@cd tools && go run ./site -root .. -o ../artifacts/site

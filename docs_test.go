@@ -67,14 +67,16 @@ func prose(page string) string {
 
 // importPaths has the import path of each package that an example uses.
 var importPaths = map[string]string{
-	"context": "context", "image": "image", "slices": "slices", "testing": "testing", "time": "time",
+	"context": "context", "filepath": "path/filepath", "image": "image", "slices": "slices", "testing": "testing", "time": "time",
 	"require":  "github.com/stretchr/testify/require",
 	"digest":   module + "fixtures/digest",
 	"harness":  module + "harness",
 	"headless": module + "harness/headless",
 	"impair":   module + "harness/impair",
 	"pixmap":   module + "harness/screen/pixmap",
+	"qemu":     module + "harness/qemu",
 	"qxl":      module + "harness/truth/qxl",
+	"scenario": module + "harness/scenario",
 	"screen":   module + "harness/screen",
 	"text":     module + "harness/screen/text",
 }
@@ -301,5 +303,45 @@ func TestTheDocumentsNameTargetsAndVariablesThatAreThere(t *testing.T) {
 	page := "`make check` and\nmake nothing\n`SPICELANE_LANES` `SPICELANE_NONE` `SPICELANE_VV` `{vv}`"
 	if got, want := unknown(page, "check: ## words\n", "SPICELANE_LANES"), []string{"make nothing", "SPICELANE_NONE"}; !slices.Equal(got, want) {
 		t.Errorf("unknown names are %q, want %q", got, want)
+	}
+}
+
+// ownVariables are variables that only this repository's own code sets for itself.
+var ownVariables = regexp.MustCompile(`^SPICELANE_(PLAY_PART|TEST_[A-Z_]+|NONE)$`)
+
+// undocumented returns the variables of the environment that source reads or sets and page lacks.
+func undocumented(source, page string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile("[\"`${](SPICELANE_[A-Z_]+)").FindAllStringSubmatch(source, -1) {
+		if v := m[1]; !ownVariables.MatchString(v) && !strings.Contains(page, "`"+v+"`") && !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+func TestThePageAboutTheEnvironmentHasEveryVariable(t *testing.T) {
+	page, err := os.ReadFile("docs/environment.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := 0
+	err = filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path == "docs_test.go" || !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".sh") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		read++
+		for _, v := range undocumented(string(b), string(page)) {
+			t.Errorf("%s has %s, which docs/environment.md lacks", path, v)
+		}
+		return err
+	})
+	if err != nil || read < 100 {
+		t.Fatalf("%d files, %v", read, err)
+	}
+	got := undocumented("os.Getenv(\"SPICELANE_A\") $SPICELANE_B ${SPICELANE_C:-} SPICELANE_D `SPICELANE_PLAY_PART`", "`SPICELANE_B`")
+	if want := []string{"SPICELANE_A", "SPICELANE_C"}; !slices.Equal(got, want) {
+		t.Errorf("undocumented are %q, want %q", got, want)
 	}
 }

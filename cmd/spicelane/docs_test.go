@@ -44,7 +44,7 @@ func commandLines(page string) [][]string {
 }
 
 // commandEnd returns the text up to the end of the command that it begins with: a newline,
-// a pipe, a semicolon or a comment outside quotes.
+// a pipe, a semicolon, an ampersand or a comment outside quotes.
 func commandEnd(text string) string {
 	quoted := false
 	for i, r := range text {
@@ -52,7 +52,7 @@ func commandEnd(text string) string {
 		case r == '\'':
 			quoted = !quoted
 		case quoted:
-		case strings.ContainsRune("\n|;#", r):
+		case strings.ContainsRune("\n|;#&", r):
 			return text[:i]
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	home = "README.md"
 	// contents is the page whose headings and links are the navigation.
 	contents = "docs/README.md"
+	// longestWord is the longest word of code, in bytes, that is never broken: it fits a phone.
+	longestWord = 28
 	// source is where files are that the site does not have, such as programs.
 	source = "https://github.com/spicelane/spicelane/blob/main/"
 )
@@ -257,6 +259,11 @@ func (s *site) check() {
 				n.Destination = []byte(s.follow(p, n, string(n.Destination)))
 			case *ast.Image:
 				n.Destination = []byte(s.picture(p, n, string(n.Destination)))
+			case *ast.CodeSpan:
+				// A browser would break a flag after its dashes.
+				if word := plain(n, p.source); len(word) <= longestWord && !strings.Contains(word, " ") {
+					n.SetAttributeString("class", []byte("word"))
+				}
 			case *ast.RawHTML, *ast.HTMLBlock:
 				s.fault(p, n, "", "HTML in a page is not shown; write Markdown")
 			}

@@ -3,6 +3,7 @@ package spicelane_test
 import (
 	"fmt"
 	"go/ast"
+	"go/doc"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -343,5 +344,46 @@ func TestThePageAboutTheEnvironmentHasEveryVariable(t *testing.T) {
 	got := undocumented("os.Getenv(\"SPICELANE_A\") $SPICELANE_B ${SPICELANE_C:-} SPICELANE_D `SPICELANE_PLAY_PART`", "`SPICELANE_B`")
 	if want := []string{"SPICELANE_A", "SPICELANE_C"}; !slices.Equal(got, want) {
 		t.Errorf("undocumented are %q, want %q", got, want)
+	}
+}
+
+// examples returns the names of the examples of a package's directory, as pkg.go.dev shows them.
+func examples(dir string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	var parsed []*ast.File
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err != nil {
+			return nil, err
+		}
+		parsed = append(parsed, f)
+	}
+	var names []string
+	for _, e := range doc.Examples(parsed...) {
+		names = append(names, e.Name)
+	}
+	return names, nil
+}
+
+func TestThePackagesThatOthersUseHaveExamples(t *testing.T) {
+	for dir, want := range map[string][]string{
+		"harness":       {"Config_Check", "Start", "Up", "Up_yourProxy"},
+		"spice":         {"Dial"},
+		"spice/control": {"Dial", "Driver_Await", "ParseKey"},
+		"spice/proxy":   {"Start"},
+		"qmp":           {"", "Client_Do"},
+		"sources":       {"FieldError", "NewCatalog", "OpenText"},
+	} {
+		got, err := examples(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has the examples %q, want %q", dir, got, want)
+		}
 	}
 }

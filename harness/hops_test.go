@@ -2,6 +2,12 @@ package harness_test
 
 import (
 	"context"
+	"errors"
+	"image"
+	"image/draw"
+	"image/png"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -12,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -65,6 +72,53 @@ func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
 	err = lane.AwaitScreensMatch(soon(t, lane))
 	requireBlame(t, err, verdict.HopPath)
 	require.ErrorContains(t, err, "awaited client and QEMU to show the same picture, saw last at (")
+
+	require.NoFileExists(t, filepath.Join(lane.Dir(), "direct-client.png"), "a server that waits for a client proves nothing")
+}
+
+// Another client shows one pixel wrongly, and the path is well.
+func TestPicturesThatDifferAreKeptWithThoseOfAClientThatConnectsToQEMUItself(t *testing.T) {
+	t.Parallel()
+	lane := harness.Up(t, harness.Config{})
+	shot := func(ctx context.Context) (*image.NRGBA, error) {
+		img, err := lane.Screenshot(ctx)
+		if err == nil {
+			img.Pix[0] ^= 1
+		}
+		return img, err
+	}
+	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Second, errPatience)
+	defer cancel()
+	err := lane.AwaitScreensMatchOf(ctx, shot, func(ctx context.Context) error {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	requireBlame(t, err, verdict.HopPath)
+	require.NoError(t, lane.Close())
+	kept := map[string]*image.NRGBA{}
+	for _, name := range []string{"differs-client.png", "differs-qemu.png", "direct-client.png", "direct-qemu.png"} {
+		f, err := os.Open(filepath.Join(lane.Dir(), name))
+		require.NoError(t, err)
+		img, err := png.Decode(f)
+		require.NoError(t, errors.Join(err, f.Close()))
+		kept[name] = image.NewNRGBA(img.Bounds())
+		draw.Draw(kept[name], img.Bounds(), img, image.Point{}, draw.Src)
+	}
+	require.Contains(t, drive.FirstDifference(kept["differs-client.png"], kept["differs-qemu.png"]), "at (0,0) ")
+	require.Empty(t, drive.FirstDifference(kept["direct-client.png"], kept["direct-qemu.png"]))
+
+	r, err := replay.Read(lane.Dir())
+	require.NoError(t, err)
+	at := map[string]time.Duration{}
+	for _, e := range r.Events {
+		if e.Kind == "picture" {
+			at[e.Text] = e.At
+		}
+	}
+	require.Contains(t, at, "differs-client.png")
+	require.Equal(t, at["differs-client.png"], at["differs-qemu.png"], "a pair is of one moment")
+	require.Equal(t, at["direct-client.png"], at["direct-qemu.png"])
+	require.Greater(t, at["direct-client.png"], at["differs-client.png"])
 }
 
 // QEMU answers nothing then, and no picture of it can be had.

@@ -32,7 +32,8 @@ const newsGrace = time.Second
 // sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
 // A new client is sent the whole surface as the server holds it, so diff says what the server was
 // never told; it is empty if the pictures are equal. A server that tells a new client of no change
-// proves nothing: it waits for another client that does not read.
+// proves nothing: it waits for another client that does not read. Otherwise the new client's last
+// picture and QEMU's stay in the lane's directory.
 //
 // QEMU 7.2 without KVM can lose a change: the firmware's displays find changes by the pages that
 // were written, and a write at the moment of that search is missed.
@@ -85,11 +86,17 @@ func (l *Lane) sentByQEMU(ctx context.Context) (diff string, err error) {
 			})
 		}}
 	defer c.endWatch()
-	err = c.equal(ctx)
-	if err != nil && c.last != "" && timedOut(err) {
-		return c.last, nil
+	switch err = c.equal(ctx); {
+	case err == nil:
+	case c.last != "" && timedOut(err):
+		diff = c.last
+	default:
+		return "", err
 	}
-	return "", err
+	if err := c.keep(directPair); err != nil {
+		l.cfg.log().Error("cannot keep the pictures of a client that has connected to QEMU itself", "err", err)
+	}
+	return diff, nil
 }
 
 // blameQEMU returns HopQEMU and the reason if QEMU's SPICE server does not hold what QEMU shows.

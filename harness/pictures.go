@@ -63,7 +63,7 @@ func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, nex
 	}
 	// A picture that did not come in time does not hide a difference that was seen.
 	failed := &drive.AwaitError{Wanted: "client and QEMU to show the same picture", Last: c.last,
-		Err: errors.Join(err, l.keepPair(c.client, c.qemu))}
+		Err: errors.Join(err, c.keep(comparedPair))}
 	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Hop: c.blame(failed), Op: "compare pictures", Err: failed}))
 }
 
@@ -117,6 +117,7 @@ type comparison struct {
 	seen    uint64
 
 	client, qemu *image.NRGBA // the last pair
+	taken        time.Time    // when the client's picture of that pair had come
 	last         string       // how the last unequal pair differed
 }
 
@@ -206,19 +207,21 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 		qemu, qemuErr = c.lane.screendump(ctx)
 	}()
 	client, err = c.shot(ctx)
+	at := time.Now()
 	<-dumped
 	if qemuErr != nil {
 		return "", qemuErr
 	}
-	return c.differ(client, qemu, err)
+	return c.differ(client, qemu, at, err)
 }
 
 // onceWatched is once with the D-Bus display's picture from before the client's: what the client
 // shows must be that, or what QEMU shows by now.
 func (c *comparison) onceWatched(ctx context.Context, before dbusdisplay.Picture) (diff string, err error) {
 	client, shotErr := c.shot(ctx)
+	at := time.Now()
 	c.seen = before.Changes
-	if diff, err = c.differ(client, before.NRGBA, shotErr); diff == "" || err != nil {
+	if diff, err = c.differ(client, before.NRGBA, at, shotErr); diff == "" || err != nil {
 		return diff, err
 	}
 	soon, cancel := context.WithTimeout(ctx, c.lane.Scaled(watchLimit))
@@ -228,18 +231,19 @@ func (c *comparison) onceWatched(ctx context.Context, before dbusdisplay.Picture
 		return diff, nil
 	}
 	c.seen = after.Changes
-	return c.differ(client, after.NRGBA, shotErr)
+	return c.differ(client, after.NRGBA, at, shotErr)
 }
 
-// differ returns how a pair differs, and notes it. The client's picture may not be there.
-func (c *comparison) differ(client, qemu *image.NRGBA, shotErr error) (diff string, err error) {
+// differ returns how a pair differs, and notes it. The client's picture, which came at the given
+// moment, may not be there.
+func (c *comparison) differ(client, qemu *image.NRGBA, at time.Time, shotErr error) (diff string, err error) {
 	switch {
 	case shotErr != nil && !drive.NoDigestYet(shotErr):
 		return "", shotErr
 	case shotErr != nil: // during a mode change the guest has no surface for a moment
 		diff = "the client has no surface"
 	default:
-		c.client, c.qemu = client, qemu
+		c.client, c.qemu, c.taken = client, qemu, at
 		diff = drive.FirstDifference(client, qemu)
 	}
 	if diff != "" {
@@ -285,6 +289,7 @@ func (c *comparison) arbitrate(ctx context.Context, diff string) (string, error)
 	if err != nil {
 		return diff, err
 	}
+	c.qemu = qemu
 	if drive.FirstDifference(c.client, qemu) == "" {
 		return "", nil
 	}
@@ -309,13 +314,32 @@ func (l *Lane) WhilePaused(ctx context.Context, f func() error) (err error) {
 	return f()
 }
 
-// keepPair saves two pictures that differ in the lane's directory.
-func (l *Lane) keepPair(client, qemu *image.NRGBA) error {
+// A pair says how the two pictures of a comparison are kept: their files, and whose the first is.
+type pair struct{ client, qemu, via string }
+
+var (
+	// comparedPair is of a client that did not come to show what QEMU shows.
+	comparedPair = pair{"differs-client.png", "differs-qemu.png", "compared"}
+	// directPair is of a client that connected to QEMU itself, to find the hop at fault.
+	directPair = pair{"direct-client.png", "direct-qemu.png", "direct"}
+)
+
+// keep saves the last two pictures of a comparison in the lane's directory, and notes on the
+// timeline when they were taken.
+func (c *comparison) keep(as pair) error {
+	if c.client == nil {
+		return nil
+	}
 	var errs []error
-	for name, img := range map[string]*image.NRGBA{"differs-client.png": client, "differs-qemu.png": qemu} {
-		if img != nil {
-			errs = append(errs, drive.WritePNG(filepath.Join(l.dir, name), img))
+	for _, p := range []struct {
+		via, name string
+		img       *image.NRGBA
+	}{{as.via, as.client, c.client}, {"qmp", as.qemu, c.qemu}} {
+		err := drive.WritePNG(filepath.Join(c.lane.dir, p.name), p.img)
+		if err == nil {
+			c.lane.log.AddAt(c.taken, "picture", map[string]any{"via": p.via, "file": p.name})
 		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

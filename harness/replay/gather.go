@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"image/png"
 	"io"
 	"io/fs"
@@ -28,6 +29,7 @@ type lane struct {
 	events []event
 	marks  []mark
 	film   *film.Film // nil without one
+	stills bool       // the film is made of pictures that were taken
 	pics   []picture
 	left   []string
 
@@ -68,7 +70,7 @@ type event struct {
 type picture struct {
 	at   time.Duration
 	name string
-	via  string
+	via  string // whose it is, see viaClient
 	png  []byte
 	in   [2]int // where in the block of pictures
 }
@@ -78,6 +80,13 @@ type waited struct {
 	at, took          time.Duration
 	Awaited, Saw, Err string
 }
+
+// Whose a picture is. Others are those of a client that was compared with QEMU ("compared") and of
+// a client that connected to QEMU itself ("direct").
+const (
+	viaClient = "client" // the lane's
+	viaQEMU   = "qemu"
+)
 
 // Limits of what is read. Artifacts may be from any source.
 const (
@@ -286,34 +295,56 @@ func (l *lane) readFilm(o Options) {
 			l.lack("%v", err)
 		} else {
 			l.film = read
-			l.noteFilm(o)
-		}
-	}
-	for i := range l.pics {
-		p := &l.pics[i]
-		p.png = l.readPicture(p.name)
-	}
-	l.pics = slices.DeleteFunc(l.pics, func(p picture) bool { return p.png == nil })
-	// What a comparison left is not on the timeline.
-	for _, p := range []picture{{name: "differs-client.png", via: "client, compared"}, {name: "differs-qemu.png", via: "qemu"}} {
-		if st, err := os.Lstat(filepath.Join(l.dir, p.name)); err == nil && st.Mode().IsRegular() {
-			p.at = l.last
-			if !l.began.IsZero() {
-				p.at = st.ModTime().Sub(l.began)
-			}
-			if p.png = l.readPicture(p.name); p.png != nil {
-				l.pics = append(l.pics, p)
+			if !o.LastPicture {
+				l.noteFilm()
 			}
 		}
+	}
+	// A file that was written again has its last picture.
+	last := map[string]int{}
+	for i, p := range l.pics {
+		last[p.name] = i
+	}
+	kept := l.pics[:0]
+	for i, p := range l.pics {
+		if last[p.name] != i {
+			continue
+		}
+		if p.png = l.readPicture(p.name); p.png != nil {
+			kept = append(kept, p)
+		}
+	}
+	l.pics = kept
+	if l.film == nil {
+		l.makeStills()
+	}
+	if l.film != nil && o.LastPicture {
+		l.film.Frames = lastGroups(l.film.Frames)
 	}
 }
 
-func (l *lane) noteFilm(o Options) {
-	f := l.film
-	if o.LastPicture {
-		f.Frames = lastGroups(f.Frames)
+// makeStills makes a film of the client's pictures, of a client that was not filmed.
+func (l *lane) makeStills() {
+	var f film.Film
+	for _, p := range l.pics {
+		cfg, err := png.DecodeConfig(bytes.NewReader(p.png))
+		if err != nil || p.via != viaClient || cfg.Width > maxPixels/cfg.Height {
+			continue
+		}
+		size := image.Pt(cfg.Width, cfg.Height)
+		f.Frames = append(f.Frames, film.Frame{At: max(p.at, 0), Key: true, Size: size,
+			Patches: []film.Patch{{Rect: image.Rectangle{Max: size}, PNG: p.png}}})
+	}
+	if len(f.Frames) == 0 {
 		return
 	}
+	slices.SortStableFunc(f.Frames, func(a, b film.Frame) int { return cmp.Compare(a.At, b.At) })
+	l.film, l.stills = &f, true
+}
+
+// noteFilm notes what the film lacks.
+func (l *lane) noteFilm() {
+	f := l.film
 	if f.Torn {
 		l.lack("the film ends where its client was killed")
 	}

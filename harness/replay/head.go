@@ -3,9 +3,11 @@ package replay
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -85,10 +87,17 @@ func (l *lane) describe() {
 			h.Facts = append(h.Facts, f)
 		}
 	}
-	if l.film == nil && h.Film == "off" {
-		l.lack("this lane was not filmed (film: off)")
+	lacks := "there is no film: only the built-in client makes one"
+	switch {
+	case h.Film == "off":
+		lacks = "this lane was not filmed (film: off)"
+	case exists(filepath.Join(l.dir, film.File)):
+		lacks = "the film cannot be shown"
+	}
+	if l.stills {
+		l.lack("%s; the screen shows the pictures that were taken", lacks)
 	} else if l.film == nil {
-		l.lack("there is no film: only the built-in client makes one")
+		l.lack("%s", lacks)
 	}
 	h.Left = l.left
 }

@@ -138,7 +138,7 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 	require.InDelta(t, waits[0].Seconds(), now(), 0.001)
 
 	// Any moment is shown in little more time than it takes to decode a few key frames.
-	took := b.measure()
+	took := b.measure(16)
 	t.Logf("%+v", took)
 	require.Less(t, took.worst(), seekLimit*took.Key)
 	b.seek(waits[0])

@@ -22,7 +22,7 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 	room := o.maxBytes() * 3 / 4 * 7 / 10 // bytes of PNG: base64 makes four of three
 	if l.film != nil {
 		// The film has what the client showed at each of these moments.
-		l.pics = slices.DeleteFunc(l.pics, func(p picture) bool { return p.via == "client" })
+		l.pics = slices.DeleteFunc(l.pics, func(p picture) bool { return p.via == viaClient })
 	}
 	if o.LastPicture {
 		l.pics = nil
@@ -170,7 +170,7 @@ func (l *lane) thinEvents(keep float64) {
 
 // pageData returns what the page's script gets.
 func (l *lane) pageData(frames []pageFrame) *pageData {
-	d := &pageData{Film: frames, Marks: l.marks, Left: slices.Clone(l.left), Name: l.head.Name, From: 0, To: us(l.last), Focus: us(l.focus())}
+	d := &pageData{Film: frames, Marks: l.marks, Left: slices.Clone(l.left), Name: l.head.Name, Stills: l.stills, From: 0, To: us(l.last), Focus: us(l.focus())}
 	if l.thinned > 0 {
 		d.Left = append(d.Left, "lines in the middle of the logs and the timeline are left out: the page would become too large")
 	}

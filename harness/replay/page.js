@@ -184,6 +184,7 @@ function arrow(c) {
   c.fill();
   c.stroke();
 }
+function whose(pic) { return {qemu: 'QEMU', direct: 'Direct client', compared: 'Compared client'}[pic.via] || 'Client'; }
 function picked() {
   const i = parseInt($('picture').value, 10);
   return Number.isNaN(i) ? null : data.pics[i];
@@ -201,7 +202,7 @@ async function drawOther(pic, none) {
   other.height = high(pic.bitmap);
   const c = context(other);
   c.drawImage(pic.bitmap, 0, 0);
-  other.setAttribute('aria-label', pic.name + ', from ' + pic.via);
+  other.setAttribute('aria-label', whose(pic) + '\'s picture at ' + seconds(pic.t) + ' seconds, ' + other.width + ' by ' + other.height);
   if (none) return;
   $('difference').textContent = markDifference(c, other, mode === 'difference');
   if (mode === 'swipe') swipe(split);
@@ -713,7 +714,7 @@ function fill() {
   none.value = '';
   $('picture').append(none);
   data.pics.forEach((p, i) => {
-    const o = make('option', '', p.name + ' (' + seconds(p.t) + ' s)');
+    const o = make('option', '', whose(p) + ', ' + seconds(p.t) + ' s (' + p.name + ')');
     o.value = i;
     $('picture').append(o);
   });
@@ -887,9 +888,15 @@ function goOn() {
   }
 }
 
+// largestKey returns the patch of the key frame that takes longest to decode.
+function largestKey() {
+  const keys = reel.frames.filter(f => f.key).map(f => f.p[0]);
+  return keys.reduce((a, b) => b[2] * b[3] > a[2] * a[3] || b[2] * b[3] === a[2] * a[3] && b[5] > a[5] ? b : a);
+}
+
 // For tests, and for people with a console: seek ends when the picture is there.
 window.lane = {seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; },
-  get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = reel.frames.find(f => f.key).p[0]; (await bitmap(p[4], p[5])).close(); },
+  get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = largestKey(); (await bitmap(p[4], p[5])).close(); },
   strip: makeThumbs, says: text => X.some(x => x.includes(text)),
   // For the page of a lane that is up.
   follow, heard, ended() { if (live) { live.up = false; refresh(); } }, get live() { return !!live && live.on; }};

@@ -61,6 +61,9 @@ func Read(dir string) (*Recording, error) {
 			r.Tracks = append(r.Tracks, Track(t))
 		}
 	}
+	if l.stills {
+		r.Film = nil
+	}
 	if r.Film == nil {
 		r.Film = readPageFilm(filepath.Join(dir, File))
 	}

@@ -216,6 +216,7 @@ type pageData struct {
 	Bad    []int         `json:"bad"`
 	Marks  []mark        `json:"marks"`
 	Film   []pageFrame   `json:"film"`
+	Stills bool          `json:"stills,omitempty"` // the film is made of pictures that were taken
 	Pics   []pagePicture `json:"pics"`
 	Curves []curve       `json:"curves"`
 	// Pointer is where the pointer is from a moment on: t, x, y, shape, and 1 if it is hidden, plus 2
@@ -267,7 +268,7 @@ type curve struct {
 type pagePicture struct {
 	T    int64  `json:"t"`
 	Name string `json:"name"`
-	Via  string `json:"via"`
+	Via  string `json:"via"` // whose it is: qemu, direct, compared
 	At   [2]int `json:"at"`
 	Hot  [2]int `json:"hot,omitzero"`
 }

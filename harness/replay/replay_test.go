@@ -48,11 +48,17 @@ type made struct {
 	} `json:"film"`
 	Tracks []struct{ ID string }         `json:"tracks"`
 	Marks  []struct{ Kind, Text string } `json:"marks"`
-	Pics   []struct{ Name, Via string }  `json:"pics"`
+	Pics   []pic                         `json:"pics"`
 
 	Curves  []struct{ V []float64 }
 	Pointer [][5]int64
 	Shapes  []struct{ Hot [2]int }
+}
+
+// pic is a picture beside the film.
+type pic struct {
+	Name, Via string
+	T         int64
 }
 
 func makePage(t *testing.T, dir string, o replay.Options) *made {
@@ -265,19 +271,39 @@ func TestPicturesAreInThePageAsTheyAre(t *testing.T) {
 	img.Set(1, 1, color.NRGBA{1, 2, 3, 255})
 	var b bytes.Buffer
 	require.NoError(t, png.Encode(&b, img))
-	entry := begin + `{"t_us":2000000,"kind":"picture","via":"qmp","file":"last-qemu.png"}` + "\n" + `{"t_us":1000000,"kind":"beat","at":"end","name":"x","ms":5,"picture":"beat-01-x.png"}` + "\n"
-	files := map[string]string{"timeline.ndjson": entry, "last-qemu.png": b.String(), "beat-01-x.png": b.String(), "differs-client.png": b.String()}
-	m := makePage(t, lay(t, files), replay.Options{})
-	var names []string
-	for _, p := range m.Pics {
-		names = append(names, p.Name)
+	entry := begin + `{"t_us":2000000,"kind":"picture","via":"qmp","file":"last-qemu.png"}` + "\n" +
+		`{"t_us":1000000,"kind":"beat","at":"end","name":"x","ms":5,"picture":"beat-01-x.png"}` + "\n" +
+		`{"t_us":900000,"kind":"picture","via":"direct","file":"direct-client.png"}` + "\n" +
+		`{"t_us":1500000,"kind":"picture","via":"direct","file":"direct-client.png"}` + "\n" +
+		`{"t_us":1400000,"kind":"picture","via":"compared","file":"differs-client.png"}` + "\n"
+	files := map[string]string{"timeline.ndjson": entry}
+	for _, name := range []string{"last-qemu.png", "beat-01-x.png", "direct-client.png", "differs-client.png"} {
+		files[name] = b.String()
 	}
-	require.ElementsMatch(t, []string{"beat-01-x.png", "last-qemu.png", "differs-client.png"}, names)
+	pics := []pic{{"differs-client.png", "compared", 1400000}, {"direct-client.png", "direct", 1500000}, {"last-qemu.png", "qemu", 2000000}}
+
+	// What a client that was not filmed showed, as far as pictures of it were taken.
+	dir := lay(t, files)
+	m := makePage(t, dir, replay.Options{})
+	require.Equal(t, pics, m.Pics, "a file that was written again has its last picture")
+	require.Len(t, m.Film, 1)
+	require.Equal(t, int64(1000000), m.Film[0].T)
 	require.Contains(t, m.html, base64.StdEncoding.EncodeToString(b.Bytes()))
+	require.Contains(t, m.Left, "there is no film: only the built-in client makes one; the screen shows the pictures that were taken")
+	m = makePage(t, dir, replay.Options{LastPicture: true})
+	require.Empty(t, m.Pics)
+	require.Len(t, m.Film, 1)
+	require.NoError(t, replay.Write(dir, replay.Options{}))
+	r, err := replay.Read(dir)
+	require.NoError(t, err)
+	require.Nil(t, r.Film, "single pictures are no film")
+
 	// The film has what the client showed.
-	files[film.File], _ = noisyFilm(t, 1)
+	files[film.File], _ = noisyFilm(t, 2)
 	m = makePage(t, lay(t, files), replay.Options{})
-	require.Len(t, m.Pics, 2)
+	require.Equal(t, pics, m.Pics)
+	require.Len(t, m.Film, 2)
+	require.Empty(t, m.Left)
 }
 
 // million writes a timeline of a million entries.

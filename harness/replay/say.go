@@ -175,7 +175,7 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 			ev.text += ": " + f.Error
 		}
 		if f.Picture != "" {
-			l.pics = append(l.pics, picture{at: e.At, name: f.Picture, via: "client"})
+			l.pics = append(l.pics, picture{at: e.At, name: f.Picture, via: viaClient})
 		}
 	case "wait":
 		ev.took, ev.bad = millis(f.MS), true
@@ -242,7 +242,7 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		ev.text = f.File
 		via := f.Via
 		if via == "qmp" {
-			via = "qemu"
+			via = viaQEMU
 		}
 		l.pics = append(l.pics, picture{at: e.At, name: f.File, via: via})
 	case "serial":

@@ -94,7 +94,7 @@ func decode(b []byte) *image.NRGBA {
 	return out
 }
 
-// readPageFilm reads the film out of a page; nil if that has none.
+// readPageFilm reads the film out of a page; nil if that has none, or only pictures that were taken.
 func readPageFilm(path string) *film.Film {
 	if !exists(path) {
 		return nil
@@ -109,7 +109,7 @@ func readPageFilm(path string) *film.Film {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, 256<<20))
 	var d pageData
-	if err != nil || json.Unmarshal(text, &d) != nil {
+	if err != nil || json.Unmarshal(text, &d) != nil || d.Stills {
 		return nil
 	}
 	_, pictures, ok := strings.Cut(string(b), `<script type="application/octet-stream" id="pictures">`)

@@ -8,7 +8,7 @@ SAMPLES ?= 200
 LINES ?= 1000
 TOOL := go tool -modfile=tools/go.mod
 
-.PHONY: build truthserver truth corpus corpus-check setup check test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts site reference vuln help doctor clean
+.PHONY: build truthserver truth corpus corpus-check setup check unit cross test lanes examples test-e2e smoke soak lines fixtures record fuzz bench bench-lane bench-latency bench-page bench-proxy lane-picture hosts site reference vuln help doctor clean
 
 build: ## the binary, bin/spicelane
 	CGO_ENABLED=0 go build -trimpath -o bin/spicelane ./cmd/spicelane
@@ -40,6 +40,13 @@ check: ## all checks that need neither lanes nor tests
 	cd tools && go vet ./... && go mod tidy -diff
 	cd examples && go vet ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory site
+
+unit: ## the tests that need nothing but Go
+	SPICELANE_LANES=off go test ./...
+
+# Not part of check: without a filled cache it compiles everything three times.
+cross: ## build and vet for arm64 Linux and macOS, where no lanes run
+	scripts/cross.sh linux/arm64 darwin/amd64 darwin/arm64
 
 # Lanes run without the race detector, which would change their timing. The packages' own tests run the same code with it.
 test: setup truthserver check ## everything, lanes required; results in artifacts/

@@ -150,6 +150,66 @@ func TestWorkflowsRunTargetsAndScriptsAndPinnedActions(t *testing.T) {
 	}
 }
 
+// make cross builds and vets for each platform that docs/hosts.md has, and CI runs it.
+func TestEachPlatformOfTheDocsIsCrossBuilt(t *testing.T) {
+	read := func(path string) string {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	line := regexp.MustCompile(`(?m)^\tscripts/cross\.sh (.*)$`).FindStringSubmatch(read("Makefile"))
+	said := regexp.MustCompile(`(?s)` + "`make cross`" + `[^.]*? for ([^.]*)\.`).FindStringSubmatch(read("docs/hosts.md"))
+	if line == nil || said == nil {
+		t.Fatalf("the Makefile has %q, docs/hosts.md %q", line, said)
+	}
+	platforms := strings.Fields(line[1])
+	if documented := regexp.MustCompile(`\w+/\w+`).FindAllString(said[1], -1); !slices.Equal(platforms, documented) {
+		t.Errorf("make cross is for %q, docs/hosts.md says %q", platforms, documented)
+	}
+	if !slices.ContainsFunc(readCI(t, ".github/workflows/ci.yml").Jobs["cross"].Steps, func(s ciStep) bool { return s.Run == "make cross" }) {
+		t.Error("ci.yml has no job cross that runs make cross")
+	}
+
+	// A go that notes what it is asked for, and fails once.
+	script, err := filepath.Abs("scripts/cross.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	fake := "#!/bin/sh\necho \"$GOOS/$GOARCH $CGO_ENABLED ${PWD##*/} $*\" >>" + dir + "/calls\n[ \"$GOOS $1\" != \"$BAD\" ]\n"
+	if err := os.WriteFile(filepath.Join(dir, "go"), []byte(fake), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cross := func(bad string) (calls []string, err error) {
+		if err := os.WriteFile(filepath.Join(dir, "calls"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(script, platforms...)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "BAD="+bad)
+		err = cmd.Run()
+		return strings.Split(strings.TrimSpace(read(filepath.Join(dir, "calls"))), "\n"), err
+	}
+	top, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, p := range platforms {
+		want = append(want, p+" 0 "+filepath.Base(top)+" build -o /dev/null ./cmd/spicelane",
+			p+" 0 "+filepath.Base(top)+" vet ./...", p+" 0 examples vet ./...")
+	}
+	if calls, err := cross(""); err != nil || !slices.Equal(calls, want) {
+		t.Errorf("%v; the script runs %q, want %q", err, calls, want)
+	}
+	for _, bad := range []string{"darwin vet", "darwin build", "linux vet"} {
+		if _, err := cross(bad); err == nil {
+			t.Errorf("the script passes when %s fails", bad)
+		}
+	}
+}
+
 // inputs returns the inputs of the reusable workflow.
 func inputs(t *testing.T) map[string]any {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -70,7 +71,10 @@ func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 	if mc.MemoryMiB == 0 {
 		mc.MemoryMiB = 256
 	}
-	var err error
+	err := qemu.CheckPlatform(runtime.GOOS, runtime.GOARCH)
+	if err != nil {
+		return mc, verdict.Classify("", err)
+	}
 	if mc.Binary, err = qemu.FindQEMU(os.Getenv); err != nil {
 		return mc, verdict.Classify("", err)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spicelane/spicelane/harness/termview"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/harness/viewer"
 	"github.com/spicelane/spicelane/harness/webconsole"
@@ -85,7 +86,7 @@ The page is served until the command is interrupted.`,
 // a terminal.
 func enterPressed(cmd *cobra.Command) <-chan struct{} {
 	in, ok := cmd.InOrStdin().(*os.File)
-	if !ok || !isTerminal(in) {
+	if !ok || !termview.IsTerminal(in) {
 		return nil
 	}
 	lines := make(chan struct{})

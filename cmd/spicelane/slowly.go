@@ -5,13 +5,15 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/spicelane/spicelane/harness/termview"
 )
 
 // slowly runs f. If that takes longer than a second and stderr is a terminal, it shows what is
 // being waited for, and for how long.
 func slowly(stderr io.Writer, what string, f func() error) error {
 	file, ok := stderr.(*os.File)
-	if !ok || !isTerminal(file) {
+	if !ok || !termview.IsTerminal(file) {
 		return f()
 	}
 	done := make(chan error, 1)

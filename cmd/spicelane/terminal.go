@@ -4,17 +4,11 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
+	"github.com/spicelane/spicelane/harness/termview"
 )
 
-// isTerminal tells whether f is a terminal. Only terminals get colour and rewritten lines.
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-// isTerminalWriter tells whether w is a terminal.
+// isTerminalWriter tells whether w is a terminal. Only terminals get colour and rewritten lines.
 func isTerminalWriter(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && isTerminal(f)
+	return ok && termview.IsTerminal(f)
 }

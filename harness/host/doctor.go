@@ -158,6 +158,9 @@ const laneMemoryMiB = 256 + headroomMiB
 func Doctor(ctx context.Context) *Report {
 	r := &Report{distro: distro.Here()}
 	r.System = r.distro.Name
+	if !r.addPlatform(runtime.GOOS, runtime.GOARCH) {
+		return r // nothing else matters
+	}
 	binary, err := qemu.FindQEMU(os.Getenv)
 	version := ""
 	if err == nil {
@@ -206,6 +209,13 @@ func Doctor(ctx context.Context) *Report {
 		r.Accel, r.Lanes = "", 0
 	}
 	return r
+}
+
+// addPlatform checks the system and the processor, and tells whether lanes run there.
+func (r *Report) addPlatform(goos, goarch string) bool {
+	err := qemu.CheckPlatform(goos, goarch)
+	r.add("platform", true, goos+"/"+goarch, err)
+	return err == nil
 }
 
 // doctorTools are programs that only some tests or fixture builds use.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -89,11 +88,6 @@ const nestedOff = "switch nested virtualisation on for this machine, on the comp
 // addKVM adds three checks: whether KVM is there, whether this user may use it, and whether a guest
 // runs on it. Each is made only if the one before it is good. Try runs a guest, if other lanes run.
 func (r *Report) addKVM(canTry bool, try func() (qemu.Choice, error)) {
-	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
-		r.put(Check{Name: "kvm", Required: true, Detail: fmt.Sprintf("lanes run on Linux x86-64, and this is %s/%s", runtime.GOOS, runtime.GOARCH),
-			Advice: "use another host, or a virtual machine"}, false)
-		return
-	}
 	f := factsOfKVM("/")
 	var choice qemu.Choice
 	var err error

@@ -84,6 +84,20 @@ func TestTheDoctorFindsWhyKVMIsNoUse(t *testing.T) {
 	}
 }
 
+func TestAnotherPlatformThanLinuxOnX8664IsMissing(t *testing.T) {
+	for _, at := range []string{"darwin/arm64", "darwin/amd64", "linux/arm64", "windows/amd64"} {
+		r := on(t, "")
+		goos, goarch, _ := strings.Cut(at, "/")
+		require.False(t, r.addPlatform(goos, goarch))
+		require.Equal(t, []Check{{Name: "platform", State: Missing, Required: true,
+			Detail: "lanes run on Linux x86-64, and this is " + at, Advice: "use another host, or a virtual machine"}}, r.Checks)
+		require.Equal(t, verdict.Host, verdict.Of(r.Err()))
+	}
+	r := on(t, "")
+	require.True(t, r.addPlatform("linux", "amd64"))
+	require.Equal(t, Check{Name: "platform", State: Good, OK: true, Required: true, Detail: "linux/amd64"}, r.Checks[0])
+}
+
 func TestTheFactsOfKVMAreReadFromTheHost(t *testing.T) {
 	f := factsOfKVM(host(t, map[string]string{
 		"proc/cpuinfo":                           "vendor_id\t: GenuineIntel\nflags\t\t: fpu vmx hypervisor\n",

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/spicelane/spicelane/harness/proc"
 )
 
@@ -14,19 +12,7 @@ import (
 func AwaitExit(ctx context.Context, pid int, d time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		// There is no such process, or the kernel is older than 5.3: look into /proc instead.
-		return awaitGone(ctx, pid)
-	}
-	defer unix.Close(fd)
-	for Alive(pid) && ctx.Err() == nil {
-		deadline, _ := ctx.Deadline()
-		// The wait is limited, so that a cancelled ctx is noticed.
-		wait := min(time.Until(deadline), 100*time.Millisecond)
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(wait.Milliseconds(), 1)))
-	}
-	return !Alive(pid)
+	return awaitExit(ctx, pid)
 }
 
 // awaitGone is for kernels without pidfd. It polls, because nothing notifies there.

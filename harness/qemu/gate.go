@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 )
 
 // Policy says what to do with tests of real machines: SPICELANE_LANES.
@@ -75,6 +76,9 @@ func Gate(ctx context.Context, getenv func(string) string) Decision {
 // CheckHost returns the first thing that this host lacks to run a machine with
 // UEFI and SPICE, as a *HostError, or nil.
 func CheckHost(ctx context.Context, getenv func(string) string) error {
+	if err := CheckPlatform(runtime.GOOS, runtime.GOARCH); err != nil {
+		return err
+	}
 	binary, err := FindQEMU(getenv)
 	if err != nil {
 		return err

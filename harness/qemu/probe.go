@@ -37,6 +37,16 @@ var (
 	hintOVMF  = distro.Here().Hint(distro.OVMF) + ", or set " + EnvOVMFCode + " and " + EnvOVMFVars
 )
 
+// CheckPlatform returns a *HostError if lanes do not run on this system and processor, which are
+// named as GOOS and GOARCH are.
+func CheckPlatform(goos, goarch string) error {
+	if goos == "linux" && goarch == "amd64" {
+		return nil
+	}
+	return &HostError{What: fmt.Sprintf("lanes run on Linux x86-64, and this is %s/%s", goos, goarch),
+		Hint: "use another host, or a virtual machine"}
+}
+
 // FindQEMU returns the absolute path of QEMU: SPICELANE_QEMU if getenv has it,
 // else qemu-system-x86_64 from PATH. The error is a *HostError.
 func FindQEMU(getenv func(string) string) (string, error) {

@@ -52,12 +52,18 @@ type terminal struct {
 // ErrNoTerminal means that there is no terminal to draw on.
 var ErrNoTerminal = errors.New("this is not a terminal")
 
+// IsTerminal tells whether f is a terminal.
+func IsTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), getTermios)
+	return err == nil
+}
+
 // openTerminal takes over the terminal. getenv is os.Getenv.
 func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, error) {
-	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil {
+	if _, err := unix.IoctlGetTermios(int(out.Fd()), getTermios); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoTerminal, err)
 	}
-	saved, err := unix.IoctlGetTermios(int(in.Fd()), unix.TCGETS)
+	saved, err := unix.IoctlGetTermios(int(in.Fd()), getTermios)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoTerminal, err)
 	}
@@ -65,12 +71,12 @@ func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, erro
 	raw.Iflag &^= unix.BRKINT | unix.ICRNL | unix.INPCK | unix.ISTRIP | unix.IXON
 	raw.Lflag &^= unix.ECHO | unix.ICANON | unix.IEXTEN | unix.ISIG
 	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, &raw); err != nil {
+	if err := unix.IoctlSetTermios(int(in.Fd()), setTermios, &raw); err != nil {
 		return nil, err
 	}
 	t := &terminal{in: in, out: out, saved: saved, depth: depthOf(getenv)}
 	if t.wake[0], t.wake[1], err = os.Pipe(); err != nil {
-		_ = unix.IoctlSetTermios(int(in.Fd()), unix.TCSETS, saved)
+		_ = unix.IoctlSetTermios(int(in.Fd()), setTermios, saved)
 		return nil, err
 	}
 	t.ask(getenv)
@@ -85,7 +91,7 @@ func (t *terminal) close() {
 		_, _ = t.out.WriteString(kittyForget)
 	}
 	_, _ = t.out.WriteString("\x1b[m\x1b[2J\x1b[?7h\x1b[?25h\x1b[?1049l")
-	_ = unix.IoctlSetTermios(int(t.in.Fd()), unix.TCSETS, t.saved)
+	_ = unix.IoctlSetTermios(int(t.in.Fd()), setTermios, t.saved)
 	t.wake[0].Close()
 	t.wake[1].Close()
 }

@@ -42,7 +42,7 @@ func (l *lock) Close() error {
 	lk := unix.Flock_t{Type: unix.F_UNLCK, Start: l.at, Len: 1}
 	conn, err := l.f.SyscallConn()
 	if err == nil {
-		_ = conn.Control(func(fd uintptr) { _ = unix.FcntlFlock(fd, unix.F_OFD_SETLK, &lk) })
+		_ = conn.Control(func(fd uintptr) { _ = setLock(fd, &lk) })
 	}
 	if err := l.f.Close(); err != nil && !errors.Is(err, fs.ErrClosed) {
 		return err
@@ -72,7 +72,7 @@ func (c *Cache) tryLock(p purpose, name string, exclusive bool) (*lock, error) {
 		lk.Type = unix.F_WRLCK
 	}
 	for {
-		err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)
+		err = setLock(f.Fd(), &lk)
 		if err == nil {
 			return &lock{f, lk.Start}, nil
 		}

@@ -150,8 +150,7 @@ func (d *daemon) start() error {
 		return err
 	}
 	d.cmd.Stderr = &d.log
-	// The daemon dies with the thread that started it, so with this process.
-	d.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	dieWithThisProcess(d.cmd.SysProcAttr)
 	started := make(chan error)
 	d.stopped = make(chan struct{})
 	go lockedStart(d.cmd, started, d.stopped)

@@ -91,7 +91,7 @@ func (d *Display) open(ctx context.Context, c *qmp.Client) error {
 		return err
 	}
 	defer theirs.Close()
-	if d.console, err = dbus.DialUnix(ours, dbus.WithIncomingInterceptor(d.resized)); err != nil {
+	if d.console, err = dial(ours, dbus.WithIncomingInterceptor(d.resized)); err != nil {
 		return errors.Join(err, ours.Close())
 	}
 	const name = "dbus-display"
@@ -117,7 +117,7 @@ func (d *Display) register(ctx context.Context) error {
 	// NB: use the interceptor, because each call is answered by a separate goroutine, so in any
 	// order, and updates must stay in order.
 	var conn *dbus.Conn
-	conn, err = dbus.DialUnix(ours, dbus.WithHandler(answers{}),
+	conn, err = dial(ours, dbus.WithHandler(answers{}),
 		dbus.WithIncomingInterceptor(func(msg *dbus.Message) { d.receive(conn, msg) }))
 	if err != nil {
 		return errors.Join(err, ours.Close())

@@ -168,6 +168,7 @@ func Doctor(ctx context.Context) *Report {
 	}
 	r.add("qemu", true, fmt.Sprintf("%s: %s", binary, version), err, distro.QEMU)
 	if err == nil {
+		r.add("qemu version", false, qemu.OldestVersion+" or newer", qemu.CheckVersion(version))
 		r.add("spice", true, "QEMU has a SPICE server", qemu.HasSPICE(ctx, binary), distro.SPICE)
 	}
 	tool, toolErr := qemu.FindImageTool(os.Getenv)

@@ -175,6 +175,28 @@ func Version(ctx context.Context, binary string) (string, error) {
 	return line, nil
 }
 
+// OldestVersion is the oldest QEMU that lanes are tested with.
+const OldestVersion = "7.2"
+
+var versionNumber = regexp.MustCompile(`version (\d+\.\d+)`)
+
+// CheckVersion returns a *HostError if version, which Version returned, is older than the oldest QEMU
+// that lanes are tested with. Lanes may run with it nevertheless.
+func CheckVersion(version string) error {
+	m := versionNumber.FindStringSubmatch(version)
+	if m == nil {
+		return &HostError{What: fmt.Sprintf("QEMU does not tell its version: %q", version), Hint: hintOldQEMU}
+	}
+	var have, oldest [2]int
+	_, err := fmt.Sscanf(m[1]+" "+OldestVersion, "%d.%d %d.%d", &have[0], &have[1], &oldest[0], &oldest[1])
+	if err == nil && slices.Compare(have[:], oldest[:]) >= 0 {
+		return nil
+	}
+	return &HostError{What: fmt.Sprintf("QEMU %s is older than %s, the oldest that lanes are tested with", m[1], OldestVersion), Hint: hintOldQEMU}
+}
+
+const hintOldQEMU = "update it, or set " + EnvQEMU + " to a newer one"
+
 // askLimit is how long QEMU may take to answer a question about itself. It takes some 50 ms, and
 // longer if every core is busy.
 const askLimit = 20 * time.Second

@@ -35,6 +35,8 @@ type runFlags struct {
 	again, resume string
 	jobs          int
 	log, dir      string
+	reuse         bool
+	archive       string
 	metricsAt     string
 	metrics       *runner.Metrics // nil without --metrics
 	labels        map[string]string
@@ -75,6 +77,8 @@ interrupted, 3 host.`,
 	f.IntVar(&flags.jobs, "jobs", 0, "how many cells run at once on this host (default: the number of processors)")
 	f.StringVar(&flags.log, "log", "", "text, json or github (default: a table on a terminal, otherwise text)")
 	f.StringVar(&flags.dir, "dir", "", "the run's directory")
+	f.BoolVar(&flags.reuse, "reuse", false, "do not run cells that have passed already for the same build; take their results from the archive")
+	f.StringVar(&flags.archive, "archive", "", "`LOCATION` of the archive for --reuse: a directory, or s3://BUCKET/PREFIX; default $"+envArchive+", else a directory of this user")
 	f.StringVar(&flags.metricsAt, "metrics", "", "serve metrics of the run and its lanes for Prometheus at http://`ADDR`/metrics, such as 127.0.0.1:9107")
 	f.StringToStringVar(&flags.labels, "label", nil, "NAME=VALUE to find the run by; may be repeated")
 	return cmd
@@ -98,6 +102,10 @@ func (f *runFlags) run(cmd *cobra.Command, file string) error {
 		return usage("run needs a plan, or --resume and the directory of a run")
 	case f.jobs < 0:
 		return usage("--jobs %d: it has to be at least 1", f.jobs)
+	case f.archive != "" && !f.reuse:
+		return usage("--archive names the archive for --reuse, which is not given")
+	case f.dryRun && f.reuse:
+		return usage("--dry-run shows all cells: what --reuse skips is known when they run")
 	case f.dryRun && f.metricsAt != "":
 		return usage("--dry-run runs nothing that --metrics could measure")
 	case f.watch && f.dir != "":
@@ -163,6 +171,16 @@ func (f *runFlags) config(ctx context.Context, cmd *cobra.Command, l *plan.Loade
 	}
 	if f.metrics != nil {
 		cfg.Observer = runner.Observers{cfg.Observer, f.metrics.Observer(l)}
+	}
+	if f.reuse {
+		a, err := openArchive(ctx, f.archive)
+		if err == nil {
+			cfg.Reuse, err = a.Results(ctx)
+		}
+		if err != nil {
+			end()
+			return cfg, end, err
+		}
 	}
 	if cfg.Dir == "" {
 		cfg.Dir = filepath.Join("artifacts", "runs", runner.NewID(time.Now()))

@@ -493,13 +493,32 @@ func TestADirectoryWithOtherFilesIsNoArchive(t *testing.T) {
 func TestAResultIsTrustedOnlyForTheSameBuildAndOnlyIfItIsAboutTheProduct(t *testing.T) {
 	t.Parallel()
 	a := archivetest.Open(t, newDir(t))
+	const does = "5b9c"
 	src := archivetest.Run(1)
+	src.Run.Cells[0].Does = does
 	id, cell := src.Run.Cells[0].Identity, src.Run.Cells[0].ID
 	_, err := a.Add(t.Context(), src)
 	require.NoError(t, err)
+	trusted := func(cell, does string, id map[string]string) string {
+		t.Helper()
+		all, err := a.Results(t.Context())
+		require.NoError(t, err)
+		for range 2 { // the second time, run.json is in memory
+			found, err := all.Trusted(t.Context(), cell, does, id)
+			require.NoError(t, err)
+			if found == nil {
+				return "none"
+			}
+			require.Equal(t, cell, found.Cell.ID)
+			if id := found.Run.ID; id != "run-0001" {
+				return id
+			}
+		}
+		return "run-0001"
+	}
 	newer := func(n int, change func(*result.Cell)) {
 		src := archivetest.Run(n)
-		src.Run.Cells[0].Identity = id
+		src.Run.Cells[0].Identity, src.Run.Cells[0].Does = id, does
 		change(&src.Run.Cells[0])
 		_, err := a.Add(t.Context(), src)
 		require.NoError(t, err)
@@ -509,23 +528,17 @@ func TestAResultIsTrustedOnlyForTheSameBuildAndOnlyIfItIsAboutTheProduct(t *test
 	newer(12, func(c *result.Cell) { c.Outcome = result.Skipped })
 	newer(13, func(c *result.Cell) { c.ReusedFrom = "run-0001" })
 	newer(14, func(c *result.Cell) { c.Attempts = append(c.Attempts, c.Attempts[0]) })
-	found, err := a.Trusted(t.Context(), cell, id)
-	require.NoError(t, err)
-	require.NotNil(t, found)
-	require.Equal(t, "run-0001", found.Run.ID)
-	newer(15, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Product })
-	found, err = a.Trusted(t.Context(), cell, id)
-	require.NoError(t, err)
-	require.Equal(t, "run-0015", found.Run.ID)
+	newer(15, func(c *result.Cell) { c.Does = "another" })
+	newer(16, func(c *result.Cell) { c.Does = "" })
+	require.Equal(t, "run-0001", trusted(cell, does, id))
+	require.Equal(t, "run-0015", trusted(cell, "another", id))
+	newer(17, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Product })
+	require.Equal(t, "run-0017", trusted(cell, does, id))
 
-	for name, other := range map[string]map[string]string{"another build": {"lane/qemu": "10"}, "nothing": nil} {
-		found, err := a.Trusted(t.Context(), cell, other)
-		require.NoError(t, err)
-		require.Nil(t, found, name)
-	}
-	found, err = a.Trusted(t.Context(), "another cell", id)
-	require.NoError(t, err)
-	require.Nil(t, found)
+	require.Equal(t, "none", trusted(cell, does, map[string]string{"lane/qemu": "10"}), "another build")
+	require.Equal(t, "none", trusted(cell, does, nil))
+	require.Equal(t, "none", trusted(cell, "", id))
+	require.Equal(t, "none", trusted("another cell", does, id))
 }
 
 func TestEvidenceThatIsNotThereIsAnErrorUnlessItMayBe(t *testing.T) {

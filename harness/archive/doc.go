@@ -5,7 +5,8 @@
 //	added, err := a.Add(ctx, source)                        // one run, all or nothing
 //	records, err := a.List(ctx)                             // newest first
 //	run, err := a.Run(ctx, records[0].ID)                   // its run.json
-//	found, err := a.Trusted(ctx, "boot (display=qxl)", id)  // a result of the same build, or nil
+//	all, err := a.Results(ctx)                              // for all cells of a run
+//	found, err := all.Trusted(ctx, cell, does, identity)    // a result of the same build, or nil
 //
 // The package brings up no lane and needs none: it reads what runs have left. Comparison and trend
 // are in package compare; the S3 store is in package s3store, so that others do not link its

@@ -146,11 +146,17 @@ func (l *Loaded) Files() []string {
 // LaneFiles returns the files that a lane of a plan in dir needs: its image or its fixture's files,
 // its kernel, its reference images.
 func LaneFiles(dir string, l *TaskLane) []string {
+	boots, looks := laneFiles(dir, l)
+	return append(boots, looks...)
+}
+
+// laneFiles returns the files that a lane's guest boots, and those that its screen is compared with.
+func laneFiles(dir string, l *TaskLane) (boots, looks []string) {
 	cfg := l.Config
-	files := []string{cfg.Image, cfg.Kernel, cfg.Initrd, cfg.Needles}
+	boots, looks = []string{cfg.Image, cfg.Kernel, cfg.Initrd}, []string{cfg.Needles}
 	if cfg.Needles == "" {
 		if _, err := os.Stat(filepath.Join(dir, harness.DefaultNeedles)); err == nil {
-			files = append(files, harness.DefaultNeedles)
+			looks = append(looks, harness.DefaultNeedles)
 		}
 	}
 	if fixtures.IsPath(cfg.Fixture) {
@@ -158,12 +164,13 @@ func LaneFiles(dir string, l *TaskLane) []string {
 		if !filepath.IsAbs(entry) {
 			entry = filepath.Join(dir, entry)
 		}
-		files = append(files, entry)
+		looks = append(looks, entry)
 		if f, err := fixtures.Load(entry); err == nil {
-			files = append(files, f.ImagePath(), f.KernelPath(), f.InitrdPath())
+			boots = append(boots, f.ImagePath(), f.KernelPath(), f.InitrdPath())
 			// The others are built into this program.
-			files = append(files, slices.DeleteFunc(f.FontNames(), func(name string) bool { return !filepath.IsAbs(name) })...)
+			looks = append(looks, slices.DeleteFunc(f.FontNames(), func(name string) bool { return !filepath.IsAbs(name) })...)
 		}
 	}
-	return slices.DeleteFunc(files, func(f string) bool { return f == "" })
+	none := func(f string) bool { return f == "" }
+	return slices.DeleteFunc(boots, none), slices.DeleteFunc(looks, none)
 }

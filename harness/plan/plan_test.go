@@ -347,7 +347,7 @@ func TestTheFilesOfALaneAreFoundFromThePlansDirectory(t *testing.T) {
 		}
 		return list
 	}
-	require.Equal(t, []string{"plan.yaml", "data", "initrd", "testdata/needles", "own/own.yaml", "own/vmlinux", "own/own.psf"}, files("plans/plan.yaml"))
+	require.Equal(t, []string{"plan.yaml", "data", "initrd", "own/vmlinux", "testdata/needles", "own/own.yaml", "own/own.psf"}, files("plans/plan.yaml"))
 	require.Equal(t, []string{"plan.yaml", "pictures"}, files("plans/other/plan.yaml"))
 }
 

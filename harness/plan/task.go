@@ -46,6 +46,9 @@ type Task struct {
 	Files []string `json:"-"`
 	// Program is the identity of the built-in proxy and client.
 	Program string `json:"program,omitempty"`
+	// Reuse makes the worker say what its lanes are about to test, and wait until its runner has
+	// decided whether they have to.
+	Reuse bool `json:"reuse,omitempty"`
 }
 
 // A TaskRestore is a directory with an artifact, and where it goes below the work directory.

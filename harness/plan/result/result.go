@@ -104,6 +104,9 @@ type Cell struct {
 	// Identity determines the product under test: two cells with the same Identity have tested the
 	// same thing. It is that of the last attempt. See the constants Key… for its keys.
 	Identity map[string]string `json:"identity,omitempty"`
+	// Does is the hash of what the cell did to test that, see plan.Loaded.Does; empty if that is not
+	// known, as of a run of go test.
+	Does string `json:"does,omitempty"`
 	// Surroundings is what may influence the result without being tested: the host's class, the
 	// accelerator. It is that of the last attempt.
 	Surroundings map[string]string `json:"surroundings,omitempty"`
@@ -143,6 +146,7 @@ type Attempt struct {
 	// Worker is the host that this attempt ran on.
 	Worker       string            `json:"worker,omitempty"`
 	Identity     map[string]string `json:"identity,omitempty"`
+	Does         string            `json:"does,omitempty"`
 	Surroundings map[string]string `json:"surroundings,omitempty"`
 	Measurements []Measurement     `json:"measurements,omitempty"`
 	Steps        []Step            `json:"steps,omitempty"`
@@ -190,6 +194,8 @@ type Evidence struct {
 	Name string `json:"name,omitempty"`
 	// Bytes is the file's size.
 	Bytes int64 `json:"bytes"`
+	// Executable tells whether its owner may run the file.
+	Executable bool `json:"executable,omitempty"`
 }
 
 // Passed tells whether the cell's outcome is Success, and on which attempt it was reached.

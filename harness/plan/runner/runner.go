@@ -36,6 +36,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/spicelane/spicelane/harness/archive"
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/plan/worker"
@@ -55,6 +56,9 @@ type Config struct {
 	Only []string
 	// Again is a run whose failed cells are run once more; the others are taken over.
 	Again string
+	// Reuse, if not nil, has earlier results. A cell for whose build there is a trusted one that passed
+	// does not run.
+	Reuse *archive.Results
 	// Labels are added to those of the plan.
 	Labels map[string]string
 	// Executable is the program that runs workers. Default: this program.
@@ -312,6 +316,8 @@ type run struct {
 type attemptEnd struct {
 	cell *cell
 	a    result.Attempt
+	// reused is an earlier result; then there was no attempt.
+	reused *result.Cell
 }
 
 func newRun(cfg Config, j *journal, known *past, selected map[string]bool) *run {
@@ -338,20 +344,11 @@ func (r *run) takeOver(old *result.Run) error {
 		if was.ReusedFrom == "" {
 			was.ReusedFrom = old.ID
 		}
-		for k := range was.Attempts {
-			a := &was.Attempts[k]
-			var kept []result.Evidence
-			for _, e := range a.Evidence {
-				if e.Kind != result.KindArtifact {
-					continue
-				}
-				to := filepath.Join(r.Dir, filepath.FromSlash(e.Path))
-				if err := linkOrCopy(filepath.Join(r.Again, filepath.FromSlash(e.Path)), to); err != nil {
-					return verdict.Classify("take over "+was.ID, err)
-				}
-				kept = append(kept, e)
+		for _, e := range keepArtifacts(&was) {
+			path := filepath.FromSlash(e.Path)
+			if err := linkOrCopy(filepath.Join(r.Again, path), filepath.Join(r.Dir, path)); err != nil {
+				return verdict.Classify("take over "+was.ID, err)
 			}
-			a.Evidence = kept
 		}
 		c.attempts, c.final, c.state = was.Attempts, &was, done
 		if err := r.add(entry{Cell: &was}); err != nil {
@@ -359,6 +356,23 @@ func (r *run) takeOver(old *result.Run) error {
 		}
 	}
 	return nil
+}
+
+// keepArtifacts removes all evidence but the artifacts from a result of another run, and returns them:
+// later jobs may need them.
+func keepArtifacts(was *result.Cell) (all []result.Evidence) {
+	was.Attempts = slices.Clone(was.Attempts)
+	for k := range was.Attempts {
+		var kept []result.Evidence
+		for _, e := range was.Attempts[k].Evidence {
+			if e.Kind == result.KindArtifact {
+				kept = append(kept, e)
+			}
+		}
+		was.Attempts[k].Evidence = kept
+		all = append(all, kept...)
+	}
+	return all
 }
 
 func linkOrCopy(from, to string) error {
@@ -689,7 +703,7 @@ func (r *run) startCell(c *cell, e Executor) {
 		if err != nil {
 			end.a = result.Attempt{N: n, Began: time.Now().UTC(), Outcome: result.Failure, Verdict: verdict.Of(err), Reason: err.Error()}
 		} else {
-			end.a = r.attempt(c, e, t, cancel)
+			end.a, end.reused = r.attempt(c, e, t, cancel)
 		}
 		r.ended <- end // the loop reads until no worker is left
 	}()
@@ -703,6 +717,7 @@ func (r *run) task(c *cell, n int) (*plan.Task, error) {
 	}
 	t.Attempt, t.Out, t.Program = n, r.attemptDir(c, n), r.Program
 	t.Vars, t.Failed = t.WithNeeds(r.needs(c.Job)), c.status.Failure
+	t.Reuse = r.Reuse != nil && n == 1 && slices.ContainsFunc(t.Steps, func(s plan.TaskStep) bool { return s.Lane != nil })
 	paths, err := r.Plan.Restores(c.Cell, t)
 	if err != nil {
 		return nil, err
@@ -731,8 +746,8 @@ func (r *run) task(c *cell, n int) (*plan.Task, error) {
 // cancelGrace is how long a worker that is told to end at once may take to end its lanes.
 const cancelGrace = 20 * time.Second
 
-// attempt carries out one attempt and returns its result.
-func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{}) result.Attempt {
+// attempt carries out one attempt and returns its result, or an earlier one that stands for it.
+func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{}) (result.Attempt, *result.Cell) {
 	began := time.Now()
 	failed := func(err error) result.Attempt {
 		return result.Attempt{N: t.Attempt, Began: began.UTC(), TookMS: time.Since(began).Milliseconds(), Outcome: result.Failure,
@@ -740,27 +755,44 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	}
 	out := t.Out // an executor may change it to a path of another host
 	if err := os.MkdirAll(out, 0o755); err != nil {
-		return failed(verdict.Classify("make the attempt's directory", err))
+		return failed(verdict.Classify("make the attempt's directory", err)), nil
 	}
 	log, err := os.Create(filepath.Join(out, LogFile))
 	if err != nil {
-		return failed(verdict.Classify("make the log", err))
+		return failed(verdict.Classify("make the log", err)), nil
 	}
 	defer log.Close()
-	r.Observer.AttemptBegins(c.Cell, t.Attempt)
+	talk := &talk{run: r, cell: c, log: log, begins: sync.OnceFunc(func() { r.Observer.AttemptBegins(c.Cell, t.Attempt) })}
+	if !t.Reuse { // a cell that is not run does not begin
+		talk.begins()
+	}
+	// An unreadable file fails the steps that need it; until then nothing can stand for this attempt.
+	talk.does, _ = r.Plan.Does(t)
 	ctx, stop := context.WithCancel(r.hard)
 	defer stop()
 	w, err := e.Start(ctx, t)
 	if err != nil {
-		return failed(err)
+		talk.begins()
+		return failed(err), nil
 	}
 	if w.Release != nil {
 		defer w.Release()
 	}
-	a, err := r.converse(ctx, c, w, t, log, cancel)
+	a, err := talk.converse(ctx, w, t, cancel)
+	// A worker that was cancelled did not wait for the answer.
+	if talk.reused != nil && (err != nil || a.Outcome == result.Skipped) {
+		if w.Fetch != nil {
+			_ = w.Fetch(ctx) // it removes what is on the other host
+		}
+		_ = os.Remove(filepath.Join(out, LogFile))
+		_ = os.Remove(out) // unless there are artifacts
+		return result.Attempt{}, talk.reused
+	}
+	talk.begins()
 	if err != nil {
 		a = ptr(failed(err))
 	}
+	a.Does = talk.does
 	if w.Fetch != nil {
 		fetch, stopFetch := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		ferr := w.Fetch(fetch)
@@ -780,7 +812,7 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 		a.Worker = w.Host
 	}
 	r.completeEvidence(c, a, out)
-	return *a
+	return *a, nil
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -806,12 +838,26 @@ func (r *run) completeEvidence(c *cell, a *result.Attempt, out string) {
 	a.Evidence = kept
 }
 
+// A talk is the conversation with the worker of an attempt.
+type talk struct {
+	*run
+	cell *cell
+	log  *os.File
+	// begins tells the observer that the attempt begins; does is what it does.
+	begins func()
+	does   string
+	// decided has the answer to the worker's identity. reused is the earlier result, if there is one.
+	decided chan worker.Command
+	reused  *result.Cell
+}
+
 // converse gives a worker its task and listens until it has ended.
-func (r *run) converse(ctx context.Context, c *cell, w *Worker, t *plan.Task, log *os.File, cancel <-chan struct{}) (*result.Attempt, error) {
+func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-chan struct{}) (*result.Attempt, error) {
 	b, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
+	r.decided = make(chan worker.Command, 1)
 	over := make(chan struct{})
 	joined := make(chan struct{})
 	go func() {
@@ -827,7 +873,9 @@ func (r *run) converse(ctx context.Context, c *cell, w *Worker, t *plan.Task, lo
 			select {
 			case <-cancel:
 				cancel = nil
-				_, _ = w.In.Write([]byte(`{"cancel":true}` + "\n"))
+				say(w.In, worker.Command{Cancel: true})
+			case answer := <-r.decided:
+				say(w.In, answer)
 			case <-beat:
 				_, _ = w.In.Write([]byte("{}\n"))
 			case <-over:
@@ -843,7 +891,7 @@ func (r *run) converse(ctx context.Context, c *cell, w *Worker, t *plan.Task, lo
 			}
 		}
 	}()
-	end, rerr := r.listen(c, w, log)
+	end, rerr := r.listen(ctx, w)
 	close(over)
 	<-joined
 	_ = w.In.Close()
@@ -859,11 +907,18 @@ func (r *run) converse(ctx context.Context, c *cell, w *Worker, t *plan.Task, lo
 	return nil, &verdict.Error{Verdict: verdict.Harness, Err: errors.New("the worker ended without a result")}
 }
 
+// say sends a command to a worker. One that is gone needs none.
+func say(in io.Writer, c worker.Command) {
+	b, _ := json.Marshal(c) // NB: three truth values always encode
+	_, _ = in.Write(append(b, '\n'))
+}
+
 // maxEvent limits one line of a worker.
 const maxEvent = 16 << 20
 
 // listen reads the events of a worker.
-func (r *run) listen(c *cell, w *Worker, log *os.File) (*result.Attempt, error) {
+func (r *talk) listen(ctx context.Context, w *Worker) (*result.Attempt, error) {
+	c, log := r.cell, r.log
 	lines := bufio.NewScanner(w.Out)
 	lines.Buffer(nil, maxEvent)
 	var end *result.Attempt
@@ -883,6 +938,8 @@ func (r *run) listen(c *cell, w *Worker, log *os.File) (*result.Attempt, error) 
 		case e.Step != nil:
 			fmt.Fprintf(log, "-- %s: %s %s\n", e.Step.Name, e.Step.Outcome, e.Step.Reason)
 			r.Observer.StepEnds(c.Cell, *e.Step)
+		case e.Identity != nil:
+			r.answer(ctx, *e.Identity)
 		case e.Load != nil:
 			r.Observer.Load(c.Cell, *e.Load)
 		case e.End != nil:
@@ -899,6 +956,11 @@ func (r *run) attemptEnded(e attemptEnd) {
 	c, a := e.cell, e.a
 	if r.stopped {
 		c.state = queued // it did not end by itself: it runs again when the run is resumed
+		return
+	}
+	if e.reused != nil {
+		c.attempts = e.reused.Attempts
+		r.conclude(c, e.reused)
 		return
 	}
 	if c.why != "" && a.Outcome == result.Cancelled {
@@ -937,6 +999,7 @@ func (r *run) finish(c *cell, why string) {
 	final := r.newFinal(c)
 	final.Outcome, final.Verdict, final.Hop, final.Reason = a.Outcome, a.Verdict, a.Hop, a.Reason
 	final.Worker, final.Identity, final.Surroundings, final.Measurements = a.Worker, a.Identity, a.Surroundings, a.Measurements
+	final.Does = a.Does
 	final.TookMS = a.Began.Sub(c.attempts[0].Began).Milliseconds() + a.TookMS
 	if final.TookMS < a.TookMS { // the clock was set back
 		final.TookMS = a.TookMS

@@ -112,7 +112,7 @@ func ListEvidence(dir string) ([]result.Evidence, error) {
 		if err != nil {
 			return err
 		}
-		e := result.Evidence{Path: filepath.ToSlash(rel), Bytes: info.Size(), Kind: result.KindLog}
+		e := result.Evidence{Path: filepath.ToSlash(rel), Bytes: info.Size(), Kind: result.KindLog, Executable: info.Mode()&0o100 != 0}
 		switch parts := strings.Split(e.Path, "/"); {
 		case parts[0] == LaneDir && len(parts) > 2:
 			e.Kind, e.Name = result.KindLane, parts[1]
@@ -163,26 +163,33 @@ func copyTree(from, to string) error {
 	})
 }
 
-// identify returns what determines a lane as the product under test. What cannot be found is left
-// out: the lane itself says why it does not come up.
-func identify(ctx context.Context, cfg harness.Config, program string) map[string]string {
+// identify returns what determines a lane as the product under test, and what could not be found. That
+// is left out: the lane itself says why it does not come up.
+func identify(ctx context.Context, cfg harness.Config, program string) (map[string]string, error) {
 	id := map[string]string{}
+	var unknown []error
 	set := func(key, value string, err error) {
 		if err == nil && value != "" {
 			id[key] = value
+		} else {
+			unknown = append(unknown, fmt.Errorf("%s: %w", key, cmp.Or(err, errNothing)))
 		}
 	}
 	if cfg.Server == "" || cfg.Server == "qemu" {
-		if binary, err := qemu.FindQEMU(os.Getenv); err == nil {
-			version, err := qemu.Version(ctx, binary)
-			set(result.KeyQEMU, version, err)
+		binary, err := qemu.FindQEMU(os.Getenv)
+		version := ""
+		if err == nil {
+			version, err = qemu.Version(ctx, binary)
 		}
+		set(result.KeyQEMU, version, err)
 		image, err := imageOf(ctx, cfg)
 		set(result.KeyImage, image, err)
-		if firmware, err := qemu.FindOVMF(os.Getenv); err == nil {
-			sum, err := hashFile(firmware.Code)
-			set(result.KeyFirmware, "sha256:"+sum, err)
+		firmware, err := qemu.FindOVMF(os.Getenv)
+		sum := ""
+		if err == nil {
+			sum, err = hashFile(firmware.Code)
 		}
+		set(result.KeyFirmware, "sha256:"+sum, err)
 	} else {
 		id[result.KeyServer] = cfg.Server
 	}
@@ -192,8 +199,11 @@ func identify(ctx context.Context, cfg harness.Config, program string) map[strin
 	}
 	sum, err := hashConfig(cfg)
 	set(result.KeyConfig, "sha256:"+sum, err)
-	return id
+	return id, errors.Join(unknown...)
 }
+
+// errNothing says that there is no error, and nothing else either.
+var errNothing = errors.New("it is not known")
 
 // imageOf returns the identity of what a lane boots: its image, kernel and initial RAM disk.
 func imageOf(ctx context.Context, cfg harness.Config) (string, error) {

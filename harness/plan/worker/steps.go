@@ -35,7 +35,8 @@ func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) err
 	cfg.OnLoad = w.loads.lane(cfg.Name)
 	started, err := harness.Start(ctx, cfg)
 	// Only now: what the lane has built for its guest is not built twice.
-	for k, v := range identify(ctx, s.Lane.Config, w.task.Program) {
+	id, _ := identify(ctx, s.Lane.Config, w.task.Program) // what is unknown is left out
+	for k, v := range id {
 		w.end.Identity[cfg.Name+"/"+k] = v
 	}
 	if err != nil {

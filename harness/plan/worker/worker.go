@@ -44,6 +44,9 @@ type Event struct {
 	Begin *Begin       `json:"begin,omitempty"`
 	Log   *Log         `json:"log,omitempty"`
 	Step  *result.Step `json:"step,omitempty"`
+	// Identity is what the lanes are about to test. The worker then waits for a Command that says Go
+	// or Skip.
+	Identity *Identity `json:"identity,omitempty"`
 	// Load is what a lane has used so far.
 	Load *Load `json:"load,omitempty"`
 	// End is the last event. The files that the attempt left are complete.
@@ -54,6 +57,13 @@ type Event struct {
 type Ready struct {
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
+}
+
+// An Identity is what the lanes of an attempt test, see result.Cell.
+type Identity struct {
+	Values map[string]string `json:"values"`
+	// Unknown says what could not be found out; empty if Values is complete.
+	Unknown string `json:"unknown,omitempty"`
 }
 
 // Begin says that a step begins.
@@ -119,7 +129,18 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer stop(nil)
 	soft, cancel := context.WithCancelCause(hard)
 	defer cancel(nil)
-	go obey(lines, t.Heartbeat, func() { cancel(errCancelled) }, func() { stop(errCancelled) })
+	decided := make(chan bool, 1)
+	go obey(lines, t.Heartbeat, func(c Command) {
+		switch {
+		case c.Cancel:
+			cancel(errCancelled)
+		case c.Go || c.Skip:
+			select {
+			case decided <- c.Go:
+			default: // it was decided before
+			}
+		}
+	}, func() { stop(errCancelled) })
 	var mu sync.Mutex
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
@@ -141,7 +162,11 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	}()
 	name, _ := os.Hostname()
 	w.emit(Event{Ready: &Ready{Host: name, PID: os.Getpid()}})
-	w.run(soft)
+	if t.Reuse && !w.hasToRun(soft, decided) {
+		w.end = result.Attempt{N: t.Attempt, Began: w.began.UTC(), Outcome: result.Skipped}
+	} else {
+		w.run(soft)
+	}
 	stopLoads()
 	<-stopped
 	w.loads.flush()
@@ -152,12 +177,40 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 // A Command is a line of a worker's input, after its task. An empty one is a sign of life.
 type Command struct {
 	Cancel bool `json:"cancel,omitempty"`
+	// Go and Skip answer an Identity.
+	Go   bool `json:"go,omitempty"`
+	Skip bool `json:"skip,omitempty"`
+}
+
+// hasToRun says what the lanes are about to test, and waits until the runner has decided. An attempt
+// that is cancelled meanwhile runs, because steps may want to.
+func (w *worker) hasToRun(soft context.Context, decided <-chan bool) bool {
+	id := Identity{Values: map[string]string{}}
+	for _, s := range w.task.Steps {
+		if s.Lane == nil {
+			continue
+		}
+		values, err := identify(soft, s.Lane.Config, w.task.Program)
+		if err != nil {
+			id.Unknown = w.mask.String(oneLine(err.Error()))
+		}
+		for k, v := range values {
+			id.Values[s.Lane.Config.Name+"/"+k] = w.mask.String(v)
+		}
+	}
+	w.emit(Event{Identity: &id})
+	select {
+	case run := <-decided:
+		return run
+	case <-soft.Done():
+		return true
+	}
 }
 
 // obey reads commands until the input ends, and then stops everything. With a heartbeat it also does
 // so when no line has come for four of them: the runner's host may have vanished, and the connection
 // would not tell for hours. Its reads end with the runner's process or with this one.
-func obey(in *bufio.Reader, heartbeat time.Duration, cancel, stop func()) {
+func obey(in *bufio.Reader, heartbeat time.Duration, command func(Command), stop func()) {
 	silence := time.AfterFunc(1<<62, stop)
 	for {
 		if heartbeat > 0 {
@@ -170,8 +223,8 @@ func obey(in *bufio.Reader, heartbeat time.Duration, cancel, stop func()) {
 			return
 		}
 		var c Command
-		if json.Unmarshal(line, &c) == nil && c.Cancel {
-			cancel()
+		if json.Unmarshal(line, &c) == nil {
+			command(c)
 		}
 	}
 }

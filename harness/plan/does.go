@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Does returns the hash of what a task does, in hex: its steps with their variables, the contents of
+// the files that the job names, of reference images and of restored artifacts, and how the jobs that
+// it needs have ended. Two results can stand for each other only if both tasks did the same. What is
+// under test is not in it: that is the identity, see package result.
+//
+// Secrets are left out, because a hash of a short one gives it away.
+func (l *Loaded) Does(t *Task) (string, error) {
+	type laneDoes struct {
+		ReleaseControl, Processes bool
+	}
+	var does struct {
+		Steps     []TaskStep
+		Lanes     []laneDoes
+		Needs     any
+		Failed    bool
+		Artifacts []Artifact
+		Files     map[string]string // by path, relative to the plan's directory
+		Restored  map[string]string // by path below the work directory
+	}
+	does.Needs, does.Failed, does.Artifacts = t.Vars["needs"], t.Failed, t.Artifacts
+	does.Files, does.Restored = map[string]string{}, map[string]string{}
+	files := slices.Clone(t.Files)
+	for _, s := range t.Steps {
+		s.Name = "" // it changes nothing
+		env := make(map[string]string, len(s.Env))
+		for k, v := range s.Env {
+			env[k] = l.Masker().String(v)
+		}
+		s.Env = env
+		if s.Lane != nil {
+			_, looks := laneFiles(t.Dir, s.Lane)
+			files = append(files, looks...)
+			does.Lanes = append(does.Lanes, laneDoes{s.Lane.Config.ReleaseControl, s.Lane.Config.Processes})
+			s.Lane = &TaskLane{}
+		}
+		does.Steps = append(does.Steps, s)
+	}
+	for _, f := range files {
+		if !filepath.IsAbs(f) {
+			f = filepath.Join(t.Dir, f)
+		}
+		rel, err := filepath.Rel(t.Dir, f)
+		if err != nil {
+			rel = f
+		}
+		if err := hashTree(does.Files, f, rel); err != nil {
+			return "", err
+		}
+	}
+	for _, r := range t.Restore {
+		if err := hashTree(does.Restored, r.From, r.To); err != nil {
+			return "", err
+		}
+	}
+	b, err := json.Marshal(does)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// hashTree adds the hash of each file at or below root, under its path below name.
+func hashTree(sums map[string]string, root, name string) error {
+	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(path) // of what a link leads to
+		if err != nil || !info.Mode().IsRegular() {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		h := sha256.New()
+		if _, err := io.Copy(h, f); err != nil {
+			return err
+		}
+		sum := hex.EncodeToString(h.Sum(nil))
+		if info.Mode()&0o100 != 0 { // what cannot be run is another program
+			sum += " executable"
+		}
+		sums[filepath.ToSlash(filepath.Join(name, rel))] = sum
+		return nil
+	})
+}

@@ -1,0 +1,102 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spicelane/spicelane/harness/archive"
+	"github.com/spicelane/spicelane/harness/plan/result"
+	"github.com/spicelane/spicelane/harness/plan/worker"
+)
+
+// answer tells a worker, which has said what its lanes are about to test, whether to run. If an earlier
+// result stands for that, the attempt is skipped. If none can be looked up, the log says why.
+func (r *talk) answer(ctx context.Context, id worker.Identity) {
+	why := id.Unknown
+	if why == "" {
+		var err error
+		if r.reused, err = r.earlier(ctx, id.Values); err != nil {
+			why = r.Plan.Masker().String(err.Error())
+		}
+	}
+	r.decided <- worker.Command{Go: r.reused == nil, Skip: r.reused != nil}
+	if r.reused != nil {
+		return
+	}
+	r.begins()
+	if why != "" {
+		line := "no earlier result can stand for this cell: " + strings.ReplaceAll(why, "\n", "; ")
+		fmt.Fprintln(r.log, line)
+		r.Observer.Line(r.cell.Cell, "reuse", line)
+	}
+}
+
+// earlier returns an earlier result that stands for the cell, with its artifacts in this run's
+// directory; nil if there is none. A product that failed for the same build runs again: somebody may
+// want to see it fail.
+func (r *talk) earlier(ctx context.Context, identity map[string]string) (*result.Cell, error) {
+	found, err := r.Reuse.Trusted(ctx, r.cell.ID, r.does, identity)
+	if err != nil || found == nil || found.Cell.Outcome != result.Success {
+		return nil, err
+	}
+	was := *found.Cell
+	was.Job, was.Allowed, was.ReusedFrom = r.cell.Job.ID, r.cell.Job.ContinueOnError, found.Run.ID
+	artifacts := keepArtifacts(&was)
+	if len(artifacts) == 0 {
+		return &was, nil
+	}
+	files, err := r.Reuse.Archive().Files(ctx, found.Run.ID)
+	if err != nil {
+		return nil, err
+	}
+	byPath := make(map[string]archive.File, len(files))
+	for _, f := range files {
+		byPath[f.Path] = f
+	}
+	// A result is trusted if it passed at the first attempt.
+	below := path.Join(cellsDir, r.cell.Path, strconv.Itoa(1), worker.ArtifactsDir) + "/"
+	for _, e := range artifacts {
+		f, ok := byPath[e.Path]
+		if !ok || !strings.HasPrefix(e.Path, below) {
+			return nil, fmt.Errorf("run %s has passed, but its artifact %s is not in the archive", found.Run.ID, e.Path)
+		}
+		if err := r.bring(ctx, f, e.Executable); err != nil {
+			return nil, err
+		}
+	}
+	return &was, nil
+}
+
+// bring writes a file of an archived run into this run's directory.
+func (r *talk) bring(ctx context.Context, f archive.File, executable bool) (err error) {
+	in, err := r.Reuse.Archive().OpenFile(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	to := filepath.Join(r.Dir, filepath.FromSlash(f.Path))
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	mode := os.FileMode(0o644)
+	if executable {
+		mode = 0o755
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	_, err = io.Copy(out, in)
+	return err
+}

@@ -183,7 +183,9 @@ func Doctor(ctx context.Context) *Report {
 	fx, fxErr := fixtures.Find("beacon")
 	image := ""
 	if fxErr == nil {
-		image, fxErr = fx.Materialize(ctx, filepath.Join(CacheDir(), "fixtures"))
+		var remove func()
+		image, remove, fxErr = imageOf(ctx, fx)
+		defer remove()
 	}
 	r.add("fixture", true, "beacon: "+image, fxErr)
 	r.addKVM(r.Err() == nil, func() (qemu.Choice, error) {
@@ -210,6 +212,27 @@ func Doctor(ctx context.Context) *Report {
 		r.Accel, r.Lanes = "", 0
 	}
 	return r
+}
+
+// imageOf returns the file of a fixture's image, and what removes it. As for a lane, it is a private
+// copy if the cache cannot store it.
+func imageOf(ctx context.Context, fx *fixtures.Fixture) (image string, remove func(), err error) {
+	remove = func() {}
+	image, err = fx.Materialize(ctx, filepath.Join(CacheDir(), "fixtures"))
+	var damaged *fixtures.ImageError
+	if err == nil || errors.As(err, &damaged) {
+		return image, remove, err
+	}
+	dir, dirErr := os.MkdirTemp("", "spicelane-doctor-")
+	if dirErr != nil {
+		return "", remove, err
+	}
+	remove = func() { _ = os.RemoveAll(dir) }
+	own, ownErr := fx.Materialize(ctx, dir)
+	if ownErr != nil {
+		return "", remove, err
+	}
+	return own, remove, nil
 }
 
 // addPlatform checks the system and the processor, and tells whether lanes run there.

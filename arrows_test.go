@@ -192,7 +192,7 @@ var rules = []rule{
 	},
 	{
 		from: []string{"harness/screen/..."},
-		only: []string{"std", "internal/atomicfile"},
+		only: []string{"std", "internal/atomicfile", "harness/verdict"},
 		why:  "what can be said of a picture takes no lane and no control socket: it is as true of a file",
 	},
 	{

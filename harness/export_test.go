@@ -89,3 +89,6 @@ func ImpairModeOf(c Config) impair.Mode { return c.impairMode() }
 
 // TypingPieces divides what TypeInto types.
 var TypingPieces = typingPieces
+
+// BlameReading is blameReading.
+var BlameReading = blameReading

@@ -88,7 +88,7 @@ func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 	}
 	c, err := headless.StartClient(ctx, headless.ClientConfig{
 		VV: b.consoleVV, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Logger: log,
-		Film: b.filmFile(), Tap: b.clientTap, Console: b.cfg.defect.console,
+		Film: b.filmFile(), Tap: b.clientTap, Fonts: b.guestFonts, Console: b.cfg.defect.console,
 	})
 	if err != nil {
 		return errors.Join(err, closeLog())
@@ -115,7 +115,8 @@ func (b *bringUp) childClient(ctx context.Context, socket string) error {
 	file := b.State().VV
 	var err error
 	b.client, _, err = playPart(ctx, b.dir, "client", headless.Role{Client: &headless.ClientRole{
-		VV: file, Through: through, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Film: b.filmFile()}})
+		VV: file, Through: through, Socket: socket, Timeline: b.log.Path(), TimelineStart: b.log.Start(), Film: b.filmFile(),
+		Fonts: b.State().Fonts}})
 	var known *verdict.Error
 	if err == nil || errors.As(err, &known) {
 		return err

@@ -55,7 +55,7 @@ func (s *Screen) MatchesNeedle(q screen.NeedleQuery) (*needle.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.Match(s.Picture, s.pointer)
+	r, err := m.Match(s.lane.Context(), s.Picture, s.pointer)
 	headless.NoteNeedle(s.lane.log, r, false)
 	return r, verdict.Classify("match screen", err)
 }
@@ -81,11 +81,17 @@ func (l *Lane) Text(ctx context.Context) (*text.Grid, error) { return l.Screen(c
 
 // textReader returns a reader with the fonts of the test, of the guest and of package text.
 func (l *Lane) textReader() (text.Reader, error) {
-	guest, err := l.loadFonts()
+	fonts, err := l.guestFonts()
 	if err != nil {
 		return text.Reader{}, verdict.Classify("fonts of the guest", err)
 	}
-	return text.Reader{Fonts: slices.Concat(l.cfg.Fonts, guest, text.Fonts()), Memory: &l.textMemory}, nil
+	return text.Reader{Fonts: slices.Concat(fonts, text.Fonts()), Memory: &l.textMemory}, nil
+}
+
+// guestFonts returns the fonts of the test and of the guest.
+func (l *Lane) guestFonts() ([]*text.Font, error) {
+	guest, err := l.loadFonts()
+	return slices.Concat(l.cfg.Fonts, guest), err
 }
 
 // needles reads the directory of reference images. It is read again for each question: a test may
@@ -132,6 +138,7 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 		return err
 	})
 	headless.NoteNeedle(l.log, r, false)
+	err = blameReading(r, err)
 	if err != nil && r != nil && !r.Matched() {
 		files, werr := r.WriteEvidence(l.dir)
 		if werr != nil {
@@ -143,6 +150,15 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 		return l.update(r, q.Tag, err)
 	}
 	return r, err
+}
+
+// blameReading makes it the host's fault that a reference image did not come if one was skipped
+// because tesseract could not read it.
+func blameReading(r *needle.Result, err error) error {
+	if err == nil || r == nil || r.Unread == nil {
+		return err
+	}
+	return &verdict.Error{Verdict: verdict.Host, Err: err}
 }
 
 // AwaitText waits until a text is on the screen, within one line. If it does not come, the error

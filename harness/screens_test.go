@@ -19,8 +19,11 @@ import (
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
 	"github.com/spicelane/spicelane/harness/screen"
 	"github.com/spicelane/spicelane/harness/screen/needle"
+	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -80,6 +83,29 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	}
 	_, err = os.Stat(filepath.Join(lane.State().Dir, "needle-hello-good-screen.png"))
 	require.ErrorIs(t, err, os.ErrNotExist)
+
+	// The same line by OCR. Who rests on that is told so.
+	t.Run("ocr", func(t *testing.T) {
+		need.Program(t, "tesseract")
+		read := area
+		read.Type, read.Margin, read.Text = needle.TypeOCR, nil, "Hello from Beacon"
+		for name, words := range map[string]string{"read": read.Text, "misread": "Hello from Beacons"} {
+			read.Text = words
+			n, err := needle.New(name, []needle.Area{read}, nil, now.Picture)
+			require.NoError(t, err)
+			require.NoError(t, n.Save(dir))
+		}
+		r, err := lane.AwaitScreen(ctx, "read")
+		require.NoError(t, err)
+		require.True(t, r.RestsOnOCR())
+		require.Contains(t, r.String(), `reads "Hello from Beacon"; this rests on OCR, which guesses`)
+		r, err = lane.Screen(ctx).Matches("misread")
+		require.NoError(t, err)
+		require.False(t, r.Matched(), r)
+		b, err := os.ReadFile(filepath.Join(lane.State().Dir, timeline.File))
+		require.NoError(t, err)
+		require.Regexp(t, `"matched":true,"needle":"read","ocr":true`, string(b))
+	})
 
 	// A reference image that cannot be read is nobody's fault but the test's.
 	require.NoError(t, wrong.Save(dir))
@@ -145,6 +171,18 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, where.Empty())
 	require.NoError(t, lane.AwaitStill(ctx, time.Second, image.Rect(860, 150, 960, 500)))
+}
+
+// Of two alternatives one was skipped: who knows whether it was on the screen?
+func TestAWaitThatEndsWithoutWhatTesseractCouldNotReadIsTheHostsFault(t *testing.T) {
+	late := &verdict.Error{Verdict: verdict.Product, Op: "await screen", Err: context.DeadlineExceeded}
+	for unread, want := range map[error]verdict.Kind{nil: verdict.Product, ocr.ErrAbsent: verdict.Host} {
+		err := harness.BlameReading(&needle.Result{Unread: unread}, late)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, want, verdict.Of(err))
+	}
+	require.NoError(t, harness.BlameReading(&needle.Result{Unread: ocr.ErrAbsent}, nil))
+	require.Same(t, late, harness.BlameReading(nil, late))
 }
 
 func TestWhatIsTypedComesInPiecesThatAKeyboardCanHoldAndThatDoNotEndWithASpace(t *testing.T) {

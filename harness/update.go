@@ -85,7 +85,7 @@ func (l *Lane) update(r *needle.Result, tag string, failed error) (*needle.Resul
 	if u == updateNothing || !errors.Is(failed, context.DeadlineExceeded) {
 		return r, failed
 	}
-	png, err := r.Replace()
+	png, err := r.Replace(l.Context())
 	if err != nil {
 		return r, errors.Join(failed, &verdict.Error{Verdict: verdict.Harness, Op: "update screens", Err: err})
 	}
@@ -94,7 +94,7 @@ func (l *Lane) update(r *needle.Result, tag string, failed error) (*needle.Resul
 	if err != nil {
 		return r, err
 	}
-	now, err := r.Again(dir)
+	now, err := r.Again(l.Context(), dir)
 	if err != nil {
 		return r, verdict.Classify("update screens", err)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"os"
@@ -11,14 +13,17 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/screen"
 	"github.com/spicelane/spicelane/harness/screen/needle"
-	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // needleDir is where reference images are unless --dir says otherwise.
@@ -63,9 +68,11 @@ os-autoinst's needles.
 
 --area may be given more than once. Behind the rectangle may stand, with commas between them:
   exclude            leave this area out of the others
+  ocr                tesseract must read there what it reads now
   match=PERCENT      the similarity that is needed; 100 if it is not stated
   margin=PIXELS      how far from its place the area may be; 0 if it is not stated
-  click, click=X+Y   click here: in the middle, or at a place from the upper left corner`,
+  click, click=X+Y   click here: in the middle, or at a place from the upper left corner
+  ocr=TEXT           tesseract must read this text there; the last word, as it may have commas`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lane, name, err := laneAndName(args, socket, file, "the NAME of the reference image")
@@ -120,11 +127,17 @@ func parseArea(s string) (needle.Area, error) {
 	}
 	none := 0
 	a := needle.Area{X: r.X, Y: r.Y, Width: r.Width, Height: r.Height, Type: needle.TypeMatch, Margin: &none}
-	for _, word := range words[1:] {
+	for i, word := range words[1:] {
+		if text, ok := strings.CutPrefix(strings.Join(words[i+1:], ","), "ocr="); ok {
+			a.Type, a.Margin, a.Text = needle.TypeOCR, nil, text
+			break
+		}
 		key, value, _ := strings.Cut(word, "=")
 		switch {
 		case word == "exclude":
 			a.Type, a.Margin = needle.TypeExclude, nil
+		case word == "ocr":
+			a.Type, a.Margin = needle.TypeOCR, nil
 		case key == "match":
 			if a.Match, err = strconv.ParseFloat(value, 64); err != nil {
 				return bad("match is %q: want a percentage", value)
@@ -143,7 +156,7 @@ func parseArea(s string) (needle.Area, error) {
 				return bad("click is %q: want X+Y", value)
 			}
 		default:
-			return bad("unknown word %q: want exclude, match=, margin= or click", word)
+			return bad("unknown word %q: want exclude, match=, margin=, click or ocr", word)
 		}
 	}
 	return a, nil
@@ -156,6 +169,7 @@ type needleMatch struct {
 	Candidates int          `json:"candidates"`
 	Needle     string       `json:"needle"`
 	Areas      []areaResult `json:"areas"`
+	OCR        bool         `json:"rests_on_ocr,omitempty"`
 	Reason     string       `json:"reason,omitempty"`
 	Evidence   []string     `json:"evidence,omitempty"`
 }
@@ -169,31 +183,52 @@ type areaResult struct {
 	Similarity float64 `json:"similarity"`
 	Needed     float64 `json:"needed"`
 	Differ     int     `json:"differing_pixels"`
+	Read       string  `json:"read,omitempty"` // in an area of type ocr
+	Wanted     string  `json:"wanted,omitempty"`
 }
 
 func newNeedleMatch() *cobra.Command {
-	var socket, file, dir, evidence string
-	var scale, asJSON bool
+	var look needleLooking
+	var dir, evidence string
+	var masks, fonts []string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "match [LANE | --socket PATH | --png FILE] TAG",
-		Short: "Say whether a reference image is on a screen now; exit status 1 if not",
-		Args:  cobra.RangeArgs(1, 2),
+		Short: "Say whether a reference image is on a screen; exit status 1 if not",
+		Long: `Say whether a reference image is on a screen now, or comes within the time of --wait.
+
+Parts of the screen that are not of interest can be masked: with --mask, or with --ignore by
+themselves: "cursor" is a text cursor, "pointer" the mouse pointer where the guest draws it.
+One picture does not tell that a cursor blinks: --ignore cursor then masks only one that
+underlines a cell of a console. With --wait, it also masks one that blinks.
+
+Areas of type ocr are read by tesseract, if that is installed. The output says so, because tesseract
+guesses.`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			lane, tag, err := laneAndName(args, socket, file, "a TAG, or the name of a reference image")
+			lane, tag, err := laneAndName(args, look.socket, look.file, "a TAG, or the name of a reference image")
 			if err != nil {
 				return err
 			}
-			d, err := needle.Open(dir)
-			if err != nil {
-				return usage("%w", err)
+			q := &look.matcher.Query
+			q.Tag = tag
+			if err := look.mask(masks); err != nil {
+				return err
 			}
-			p, err := screenOf(cmd, lane, socket, file)
+			if look.matcher.Reader, err = textReader(fonts, nil); err != nil {
+				return err
+			}
+			guest, err := fontsOf(lane)
 			if err != nil {
 				return err
 			}
-			r, err := d.Match(needle.Query{Tag: tag, Scale: scale}, p)
-			if err != nil {
+			look.matcher.Reader.Fonts = append(guest, look.matcher.Reader.Fonts...)
+			if look.matcher.Dir, err = needle.Open(dir); err != nil {
 				return usage("%w", err)
+			}
+			r, err := look.at(cmd, lane)
+			if err != nil {
+				return err
 			}
 			var files []string
 			if evidence != "" {
@@ -208,43 +243,125 @@ func newNeedleMatch() *cobra.Command {
 			} else if r.Matched() {
 				fmt.Fprintln(cmd.OutOrStdout(), inertText(r.String()))
 			}
-			guessAreas(cmd, r, p)
 			if !r.Matched() {
-				return &verdict.Error{Verdict: verdict.Product, Op: "needle", Err: errors.New(r.String())}
+				kind := verdict.Product
+				if r.Unread != nil {
+					kind = verdict.Host
+				}
+				return &verdict.Error{Verdict: kind, Op: "needle", Err: errors.New(r.String())}
 			}
 			return nil
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&dir, "dir", needleDir, "the `DIRECTORY` of reference images")
-	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
-	f.StringVar(&file, "png", "", "look at this picture `FILE`")
+	f.StringVar(&look.socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
+	f.StringVar(&look.file, "png", "", "look at this picture `FILE`")
 	f.StringVar(&evidence, "evidence", "", "on a mismatch, leave pictures of it in this `DIRECTORY`")
-	f.BoolVar(&scale, "scale", false, "scale a screen of another size")
+	f.StringArrayVar(&masks, "mask", nil, "do not compare this part of the screen, `WIDTHxHEIGHT+X+Y`; may be given more than once")
+	f.StringSliceVar(&look.ignore, "ignore", nil, "mask `WHAT` moves by itself: cursor, pointer or both; see above")
+	f.StringArrayVar(&fonts, "font", nil, "with --ignore cursor: a further `FONT` of the console, see spicelane text")
+	f.BoolVar(&look.matcher.Query.Scale, "scale", false, "scale a screen of another size")
+	f.DurationVar(&look.wait, "wait", 0, "wait up to this `TIME` for it")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 
-// guessAreas says what tesseract reads in the areas of type ocr. They decide nothing.
-func guessAreas(cmd *cobra.Command, r *needle.Result, p *pixmap.Picture) {
-	for i, a := range cmp.Or(r.Match, r.Nearest).Needle.Areas {
-		if a.Type != needle.TypeOCR {
-			continue
+// A needleLooking is how needle match looks at a screen.
+type needleLooking struct {
+	matcher      screen.Matcher
+	socket, file string
+	ignore       []string
+	wait         time.Duration
+}
+
+// mask sets the masks of the query from the flags.
+func (l *needleLooking) mask(masks []string) error {
+	for _, s := range masks {
+		r, err := parseRegion(s)
+		if err != nil || r == nil {
+			return usage("--mask %s: want WIDTHxHEIGHT+X+Y, for example 96x16+8+40", s)
 		}
-		s, err := ocr.Read(cmd.Context(), p, a.Rect())
-		if err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: area %d is of type ocr and was not read: %v\n", i+1, err)
-			continue
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: area %d is of type ocr; tesseract guesses %q, which decides nothing\n", i+1, s)
+		l.matcher.Query.Masks = append(l.matcher.Query.Masks, r.Rectangle())
 	}
+	for _, what := range l.ignore {
+		switch what {
+		case "cursor":
+			l.matcher.Query.IgnoreCursor = true
+		case "pointer":
+			l.matcher.Query.IgnorePointer = true
+		default:
+			return usage("--ignore %s: want cursor or pointer", what)
+		}
+	}
+	switch {
+	case l.file != "" && l.matcher.Query.IgnorePointer:
+		return usage("--ignore pointer needs a lane or a socket: it is not known where the pointer was on a picture; use --mask")
+	case l.file != "" && l.wait != 0:
+		return usage("--wait needs a lane or a socket: a picture does not change")
+	case l.wait < 0:
+		return usage("--wait %v: want a time that is not negative", l.wait)
+	}
+	return nil
+}
+
+// at looks at the screen of a lane, of a control socket or of a file.
+func (l *needleLooking) at(cmd *cobra.Command, lane string) (r *needle.Result, err error) {
+	if l.file != "" {
+		p, err := screenOf(cmd, lane, l.socket, l.file)
+		if err != nil {
+			return nil, err
+		}
+		r, err = l.matcher.Match(cmd.Context(), p, nil)
+		return r, verdict.Classify("needle", err)
+	}
+	t, err := resolveTarget(lane, l.socket)
+	if err != nil {
+		return nil, err
+	}
+	err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) (err error) {
+		if l.wait > 0 {
+			r, err = l.await(ctx, d)
+			return err
+		}
+		img, err := d.Image(ctx, control.ScreenshotParams{})
+		if err != nil {
+			return err
+		}
+		var pointer *image.Point
+		if l.matcher.Query.IgnorePointer {
+			pointer = drive.Pointer(ctx, d)
+		}
+		r, err = l.matcher.Match(ctx, pixmap.Of(img), pointer)
+		return verdict.Classify("needle", err)
+	})
+	return r, err
+}
+
+// await waits for the reference image. That it does not come is no error.
+func (l *needleLooking) await(ctx context.Context, d *control.Driver) (*needle.Result, error) {
+	src, err := drive.WatchScreen(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	ctx, cancel := context.WithTimeout(ctx, l.wait)
+	defer cancel()
+	r, err := screen.AwaitNeedle(ctx, src, &l.matcher)
+	switch {
+	case err == nil, r != nil && errors.Is(err, context.DeadlineExceeded):
+		return r, nil
+	case errors.As(err, new(*screen.Error)):
+		return nil, &verdict.Error{Verdict: verdict.Product, Op: "needle", Err: err}
+	}
+	return nil, verdict.Classify("needle", err)
 }
 
 func resultRow(r *needle.Result, files []string) needleMatch {
 	found := cmp.Or(r.Match, r.Nearest)
-	row := needleMatch{Matched: r.Matched(), Tag: r.Tag, Candidates: r.Candidates, Needle: found.Needle.Name, Reason: found.Reason, Evidence: files, Areas: []areaResult{}}
+	row := needleMatch{Matched: r.Matched(), OCR: r.RestsOnOCR(), Tag: r.Tag, Candidates: r.Candidates, Needle: found.Needle.Name, Reason: found.Reason, Evidence: files, Areas: []areaResult{}}
 	for _, a := range found.Areas {
-		row.Areas = append(row.Areas, areaResult{a.OK, a.At.Min.X, a.At.Min.Y, a.At.Dx(), a.At.Dy(), a.Similarity, a.Need, a.Differ})
+		row.Areas = append(row.Areas, areaResult{a.OK, a.At.Min.X, a.At.Min.Y, a.At.Dx(), a.At.Dy(), a.Similarity, a.Need, a.Differ, a.Read, a.Wanted})
 	}
 	return row
 }

@@ -164,8 +164,8 @@ func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, e
 func printGuess(cmd *cobra.Command, p *pixmap.Picture, part image.Rectangle) error {
 	s, err := ocr.Read(cmd.Context(), p, part)
 	switch {
-	case errors.Is(err, ocr.ErrAbsent):
-		return &verdict.Error{Verdict: verdict.Host, Op: "text", Err: err}
+	case errors.As(err, new(*ocr.Error)):
+		return verdict.Classify("text", err)
 	case err != nil:
 		return usage("%w", err)
 	}

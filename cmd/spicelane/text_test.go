@@ -122,7 +122,7 @@ func TestAFontThatIsLearntFromOneScreenReadsAnother(t *testing.T) {
 
 func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.json"), []byte(`{"area":[{"xpos":8,"ypos":21,"width":200,"height":19,"type":"match"},{"xpos":16,"ypos":173,"width":184,"height":19,"type":"ocr"}],"tags":["t"]}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.json"), []byte(`{"area":[{"xpos":8,"ypos":21,"width":200,"height":19,"type":"match"},{"xpos":24,"ypos":173,"width":112,"height":19,"type":"ocr","refstr":"Device Manager"}],"tags":["t"]}`), 0o600))
 	b, err := os.ReadFile(setupScreen)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.png"), b, 0o600))
@@ -132,9 +132,28 @@ func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
 		require.Zero(t, status, stderr)
 		require.Contains(t, out, "Device Manager")
 		require.Contains(t, stderr, "tesseract guessed this; it proves nothing")
-		status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
+		status, out, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
 		require.Zero(t, status, stderr)
-		require.Regexp(t, `area 2 is of type ocr; tesseract guesses ".*Device Manager", which decides nothing`, stderr)
+		require.Equal(t, `"t" is on the screen: needle ocr, area 1 at (8,21) is equal; area 2 at (24,173) reads "Device Manager"; this rests on OCR, which guesses`+"\n", out)
+		status, out, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir, "--json")
+		require.Zero(t, status, stderr)
+		var r needleMatch
+		require.NoError(t, json.Unmarshal([]byte(out), &r))
+		require.True(t, r.OCR)
+		require.Equal(t, "Device Manager", r.Areas[1].Read)
+		// One letter is another one.
+		made := t.TempDir()
+		for name, text := range map[string]string{"yes": "ocr", "no": "ocr=Device, Manager"} {
+			status, _, stderr = spicelane(t, "needle", "new", "--png", setupScreen, name, "--dir", made, "--area", "112x19+24+173,click,"+text)
+			require.Zero(t, status, stderr)
+		}
+		status, out, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "yes", "--dir", made)
+		require.Zero(t, status, stderr)
+		require.Contains(t, out, "this rests on OCR")
+		status, out, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "no", "--dir", made)
+		require.Equal(t, 1, status)
+		require.Empty(t, out)
+		require.Contains(t, stderr, `reads "Device Manager" and should read "Device, Manager"`)
 	})
 	status, _, stderr := spicelane(t, "text", "--png", setupScreen, "--ocr", "--find", "Device")
 	require.Equal(t, 2, status)
@@ -144,6 +163,13 @@ func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
 	require.Equal(t, 3, status)
 	require.Contains(t, stderr, "tesseract is not installed (Debian: apt-get install tesseract-ocr)")
 	status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
-	require.Zero(t, status, "the area decides nothing")
-	require.Contains(t, stderr, "area 2 is of type ocr and was not read: tesseract is not installed")
+	require.Equal(t, 3, status)
+	require.Contains(t, stderr, "needle ocr: area 2 is of type ocr: tesseract is not installed (Debian: apt-get install tesseract-ocr)")
+	// With an alternative that does not match, it is skipped, and this host is to blame all the same.
+	status, _, stderr = spicelane(t, "needle", "new", "--png", managerScreen, "other", "--dir", dir, "--tag", "t", "--area", "640x480+0+0")
+	require.Zero(t, status, stderr)
+	status, _, stderr = spicelane(t, "needle", "match", "--png", setupScreen, "t", "--dir", dir)
+	require.Equal(t, 3, status)
+	require.Contains(t, stderr, "the nearest of 2 needles is needle other")
+	require.Contains(t, stderr, "; skipped: needle ocr: area 2 is of type ocr: tesseract is not installed")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/coverage"
 	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
@@ -41,6 +42,9 @@ type ClientConfig struct {
 	ConnectTimeout time.Duration
 	// Tap, if not nil, returns a tap for each channel of each session.
 	Tap func(wire.ChannelID) wire.Tap
+	// Fonts returns the fonts that the guest may write in, besides those of package text. It is
+	// called once, when text is first looked for. If it is nil, there are no others.
+	Fonts func() ([]*text.Font, error)
 	// Console, if not nil, replaces the console that the control socket drives. Tests use it to
 	// make a client that shows wrong pictures.
 	Console func(server.Console) server.Console
@@ -109,7 +113,7 @@ func StartClient(ctx context.Context, cfg ClientConfig) (_ *Client, err error) {
 	if cfg.Console != nil {
 		driven = cfg.Console(driven)
 	}
-	c.srv = server.New(server.Config{Console: driven, Scan: (&digestNote{log: c.log}).scan, Finder: finder{c.log}, Logger: cfg.Logger})
+	c.srv = server.New(server.Config{Console: driven, Scan: (&digestNote{log: c.log}).scan, Finder: newFinder(cfg.Fonts, c.log), Logger: cfg.Logger})
 	c.startCursor()
 	c.joined.Add(1)
 	go c.serve(notedListener{ln, c.log})

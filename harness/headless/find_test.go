@@ -1,10 +1,12 @@
 package headless_test
 
 import (
+	"errors"
 	"image"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +16,9 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/conform"
 	"github.com/spicelane/spicelane/spice/control/controltest"
@@ -128,12 +132,12 @@ func TestAMaskedPointerHidesOnlyWhatIsNearIt(t *testing.T) {
 	for at, want := range map[image.Point]bool{{X: 100, Y: 100}: true, {X: 132, Y: 132}: true, {X: 68, Y: 68}: true, {X: 133, Y: 100}: false, {X: 100, Y: 67}: false} {
 		off := p.Crop(p.Bounds())
 		off.Pix[at.Y*off.Stride+4*at.X] ^= 1
-		r, err := look(off.Image(), &image.Point{X: 100, Y: 100})
+		r, err := look(t.Context(), off.Image(), &image.Point{X: 100, Y: 100})
 		require.NoError(t, err)
 		require.Equal(t, want, r.Matched, "%v", at)
 		strict, err := headless.Finder.Screen(control.ScreenCondition{Dir: dir, Tag: "setup"})
 		require.NoError(t, err)
-		r, err = strict(off.Image(), &image.Point{X: 100, Y: 100})
+		r, err = strict(t.Context(), off.Image(), &image.Point{X: 100, Y: 100})
 		require.NoError(t, err)
 		require.False(t, r.Matched, "nobody asked for it")
 	}
@@ -155,7 +159,7 @@ func TestAWaitForAReferenceImageIsNotedOnceAndWhatEndedItAgain(t *testing.T) {
 	off := p.Crop(p.Bounds())
 	off.Pix[0] ^= 1
 	for _, img := range []*pixmap.Picture{off, off, p, p} {
-		_, err := look(img.Image(), nil)
+		_, err := look(t.Context(), img.Image(), nil)
 		require.NoError(t, err)
 	}
 	require.NoError(t, log.Close())
@@ -169,4 +173,148 @@ func TestAWaitForAReferenceImageIsNotedOnceAndWhatEndedItAgain(t *testing.T) {
 		`{"kind":"needle","matched":false,"t_us":0,"tag":"menu"}` + "\n",
 		`{"again":true,"kind":"needle","matched":true,"needle":"setup","t_us":0,"tag":"menu"}` + "\n",
 	}, lines)
+}
+
+// upsideDown is a font that nobody else has: the firmware's, with each letter on its head. Its file
+// is read as one of a host's fonts.
+func upsideDown(t *testing.T) (file string) {
+	t.Helper()
+	f, err := text.Load("ovmf")
+	require.NoError(t, err)
+	var out strings.Builder
+	for line := range strings.Lines(string(f.Hex())) {
+		code, rows, glyph := strings.Cut(strings.TrimSpace(line), ":")
+		if !glyph || strings.HasPrefix(line, "#") {
+			out.WriteString(line)
+			continue
+		}
+		pairs := slices.Collect(slices.Chunk([]byte(rows), 2))
+		slices.Reverse(pairs)
+		out.WriteString(code + ":" + string(slices.Concat(pairs...)) + "\n")
+	}
+	file = filepath.Join(t.TempDir(), "head.hex")
+	require.NoError(t, os.WriteFile(file, []byte(out.String()), 0o600))
+	return file
+}
+
+// The guest's fonts are known without a word of the driver: where text is looked for, and where a
+// cursor is.
+func TestTheControlSocketReadsTheFontsOfTheGuestAndRemembersWhatItHasRead(t *testing.T) {
+	file := upsideDown(t)
+	fonts, err := text.LoadAll(file)
+	require.NoError(t, err)
+	page := func(cursor bool, line string) *pixmap.Picture {
+		img := image.NewNRGBA(image.Rect(0, 0, 160, 57))
+		for i := range img.Pix {
+			img.Pix[i] = uint8(i & 3 / 3 * 0xff)
+		}
+		white := pixmap.RGB{R: 255, G: 255, B: 255}
+		for col, r := range line {
+			for i := range 8 * 19 {
+				if fonts[0].Drawn(r, false, i%8, i/8) {
+					img.Set(8*col+i%8, 19+i/8, white)
+				}
+			}
+		}
+		for i := range 8 * 2 {
+			if cursor {
+				img.Set(8*len(line)+i%8, 19+16+i/8, white)
+			}
+		}
+		return pixmap.Of(img)
+	}
+	c := controltest.NewFull(160, 57)
+	loads := 0
+	guests := headless.FinderWith(func() ([]*text.Font, error) { loads++; return fonts, nil })
+	open := func(f server.Finder) *control.Driver {
+		path, _ := controltest.Open(t, server.Config{Console: c, Finder: f})
+		return controltest.Dial(t, path)
+	}
+	plain, guest := open(headless.Finder), open(guests)
+	ctx := controltest.Within(t)
+	find := func(d *control.Driver, q control.TextCondition) bool {
+		t.Helper()
+		r, err := d.Match(ctx, control.MatchParams{Text: &q})
+		require.NoError(t, err)
+		return r.Matched
+	}
+	show(c.Console, page(false, "Shell> halt"))
+	require.Zero(t, loads, "most clients read no text")
+	require.False(t, find(plain, control.TextCondition{Literal: "halt"}))
+	require.True(t, find(plain, control.TextCondition{Literal: "halt", Fonts: []string{file}}))
+	require.True(t, find(guest, control.TextCondition{Literal: "halt"}))
+	require.False(t, find(guest, control.TextCondition{Literal: "hart"}))
+	require.Equal(t, 1, loads)
+	// A reader with the same memory looks first for what was read last. Alike is another font that
+	// would fit, too, and comes first.
+	alike, err := text.Load(file)
+	require.NoError(t, err)
+	g, err := text.Reader{Fonts: []*text.Font{alike, fonts[0]}, Memory: headless.MemoryOf(guests)}.Read(page(false, "Shell> halt"))
+	require.NoError(t, err)
+	require.Same(t, fonts[0], g.Font)
+
+	dir := t.TempDir()
+	n, err := needle.New("shell", []needle.Area{{Width: 160, Height: 57, Type: needle.TypeMatch, Margin: new(int)}}, nil, page(false, "Shell> halt"))
+	require.NoError(t, err)
+	require.NoError(t, n.Save(dir))
+	look := func(d *control.Driver, ignore ...string) bool {
+		t.Helper()
+		r, err := d.Match(ctx, control.MatchParams{Screen: &control.ScreenCondition{Dir: dir, Tag: "shell", Ignore: ignore}})
+		require.NoError(t, err)
+		return r.Matched
+	}
+	show(c.Console, page(true, "Shell> halt"))
+	require.False(t, look(guest))
+	require.True(t, look(guest, "cursor"))
+	require.False(t, look(plain, "cursor"), "in no font that it knows")
+	show(c.Console, page(true, "Shell> hart"))
+	require.False(t, look(guest, "cursor"))
+	require.Equal(t, 1, loads)
+
+	// Fonts that cannot be read are the answer to what needs them, and to nothing else.
+	broken := open(headless.FinderWith(func() ([]*text.Font, error) { return nil, errors.New("font lost.psf: gone") }))
+	show(c.Console, page(false, "Shell> halt"))
+	require.True(t, look(broken))
+	_, err = broken.Match(ctx, control.MatchParams{Text: &control.TextCondition{Literal: "halt"}})
+	require.ErrorContains(t, err, "font lost.psf: gone")
+}
+
+func TestTheControlSocketSaysWhatRestsOnOCRAndThatItCannotRead(t *testing.T) {
+	p, err := pixmap.ReadFile(setupScreen)
+	require.NoError(t, err)
+	c := controltest.NewFull(p.Width, p.Height)
+	path, _ := controltest.Open(t, server.Config{Console: c, Finder: headless.Finder})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
+	dir := t.TempDir()
+	for name, words := range map[string]string{"right": "", "wrong": "Device Manages"} {
+		n, err := needle.New(name, []needle.Area{{X: 24, Y: 173, Width: 112, Height: 19, Type: needle.TypeOCR, Text: words}}, nil, p)
+		require.NoError(t, err)
+		require.NoError(t, n.Save(dir))
+	}
+	ask := func(name string) control.ScreenCondition { return control.ScreenCondition{Dir: dir, Tag: name} }
+	right, wrong := ask("right"), ask("wrong")
+	show(c.Console, p)
+	t.Run("with tesseract", func(t *testing.T) {
+		need.Program(t, "tesseract")
+		r, err := d.Match(ctx, control.MatchParams{Screen: &right})
+		require.NoError(t, err)
+		require.True(t, r.OCR)
+		require.Equal(t, []control.MatchedArea{{Rect: control.Rect{X: 24, Y: 173, Width: 112, Height: 19}, OK: true, Similarity: 100, Need: 100,
+			Read: "Device Manager", Wanted: "Device Manager"}}, r.Areas)
+		require.Contains(t, r.Saw, "this rests on OCR, which guesses")
+		r, err = d.Match(ctx, control.MatchParams{Screen: &wrong})
+		require.NoError(t, err)
+		require.False(t, r.Matched)
+		require.False(t, r.OCR)
+		require.Contains(t, r.Saw, `reads "Device Manager" and should read "Device Manages"`)
+		_, err = d.Await(ctx, control.AwaitParams{Condition: control.Condition{Screen: &right}})
+		require.NoError(t, err)
+	})
+	t.Setenv("PATH", t.TempDir())
+	_, err = d.Match(ctx, control.MatchParams{Screen: &right})
+	require.ErrorIs(t, err, &control.Error{Method: "match", Code: control.CodeNotImplemented})
+	require.ErrorContains(t, err, "tesseract is not installed (Debian: apt-get install tesseract-ocr)")
+	_, err = d.Await(ctx, control.AwaitParams{Condition: control.Condition{Screen: &right}})
+	require.ErrorIs(t, err, &control.Error{Method: "await", Code: control.CodeNotImplemented}, "waiting helps nothing")
 }

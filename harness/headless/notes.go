@@ -23,7 +23,8 @@ const (
 	KindDigest = "digest"
 	// KindCursor is the guest's pointer: where it is, and its shape when that is another one.
 	KindCursor = "cursor"
-	// KindNeedle is a look for reference images: the tag, whether one matched, and which. Again
+	// KindNeedle is a look for reference images: the tag, whether one matched, which, and whether
+	// that rests on what tesseract has read (ocr). Again
 	// says that it belongs to a wait that has an entry already. The entries of files that a lane
 	// has written say nothing of a match.
 	KindNeedle = "needle"
@@ -38,6 +39,9 @@ func NoteNeedle(log *timeline.Writer, r *needle.Result, again bool) {
 	fields := map[string]any{"tag": r.Tag, "matched": r.Matched()}
 	if r.Matched() {
 		fields["needle"] = r.Match.Needle.Name
+	}
+	if r.RestsOnOCR() {
+		fields["ocr"] = true
 	}
 	if again {
 		fields["again"] = true

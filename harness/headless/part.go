@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -92,6 +93,8 @@ type ClientRole struct {
 	Timeline      string    `json:"timeline"`
 	TimelineStart time.Time `json:"timeline_start"`
 	Film          string    `json:"film,omitempty"`
+	// Fonts are the guest's fonts: their names or files.
+	Fonts []string `json:"fonts,omitempty"`
 }
 
 // A Command starts this program again in a role.
@@ -182,6 +185,7 @@ func (r *ClientRole) play(ctx context.Context, log *slog.Logger, say func(Ready)
 			return f.Through(r.Through)
 		},
 		Socket: r.Socket, Timeline: r.Timeline, TimelineStart: r.TimelineStart, Film: r.Film, Logger: log,
+		Fonts: func() ([]*text.Font, error) { return text.LoadAll(r.Fonts...) },
 	}, say)
 }
 

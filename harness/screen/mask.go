@@ -1,6 +1,7 @@
 package screen
 
 import (
+	"context"
 	"image"
 
 	"github.com/spicelane/spicelane/harness/screen/needle"
@@ -31,13 +32,13 @@ type Matcher struct {
 
 // Match looks at a picture. Pointer is the place to which the mouse pointer was moved last; nil if
 // that is not known.
-func (m *Matcher) Match(p *pixmap.Picture, pointer *image.Point) (*needle.Result, error) {
+func (m *Matcher) Match(ctx context.Context, p *pixmap.Picture, pointer *image.Point) (*needle.Result, error) {
 	q := m.Query.Query
 	if m.Query.IgnorePointer && pointer != nil {
 		q.Masks = append(q.Masks[:len(q.Masks):len(q.Masks)], PointerMask(*pointer))
 	}
 	m.blink.see(p)
-	r, err := m.Dir.Match(q, p)
+	r, err := m.Dir.Match(ctx, q, p)
 	if err != nil || r.Matched() || !m.Query.IgnoreCursor {
 		return r, err
 	}
@@ -46,7 +47,7 @@ func (m *Matcher) Match(p *pixmap.Picture, pointer *image.Point) (*needle.Result
 		return r, nil
 	}
 	q.Masks = append(q.Masks[:len(q.Masks):len(q.Masks)], cursors...)
-	return m.Dir.Match(q, p)
+	return m.Dir.Match(ctx, q, p)
 }
 
 // cursors returns where text cursors are.

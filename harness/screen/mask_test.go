@@ -39,7 +39,7 @@ func with(p *pixmap.Picture, col, row int) *pixmap.Picture {
 
 func matched(t *testing.T, m *screen.Matcher, p *pixmap.Picture) bool {
 	t.Helper()
-	r, err := m.Match(p, nil)
+	r, err := m.Match(t.Context(), p, nil)
 	require.NoError(t, err)
 	return r.Matched()
 }

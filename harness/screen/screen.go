@@ -91,7 +91,7 @@ func AwaitNeedle(ctx context.Context, src Source, m *Matcher) (*needle.Result, e
 		if at, ok := src.(PointerSource); ok && m.Query.IgnorePointer {
 			pointer = at.Pointer(ctx)
 		}
-		now, err := m.Match(p, pointer)
+		now, err := m.Match(ctx, p, pointer)
 		if err != nil {
 			return false, "", err
 		}

@@ -112,7 +112,7 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	}
 	d, err := needle.Open(dir)
 	require.NoError(t, err)
-	r, err := d.Match(needle.Query{Tag: "menu ovmf"}, want)
+	r, err := d.Match(t.Context(), needle.Query{Tag: "menu ovmf"}, want)
 	require.NoError(t, err)
 	require.True(t, r.Matched())
 

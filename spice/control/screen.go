@@ -49,11 +49,13 @@ type MatchResult struct {
 	Matched bool `json:"matched"`
 	// Saw says what was found, or what is there instead, for a person.
 	Saw string `json:"saw"`
+	// OCR says that the match rests on text that a program has guessed from the picture.
+	OCR bool `json:"ocr,omitempty"`
 	// Needle is the reference image that matched, or else the one that came nearest.
 	Needle string `json:"needle,omitempty"`
 	// Candidates is how many reference images were tried.
 	Candidates int `json:"candidates,omitempty"`
-	// Areas are that reference image's match areas.
+	// Areas are that reference image's match areas, and those with text to be read if they were.
 	Areas []MatchedArea `json:"areas,omitempty"`
 	// Found is the text that was found, and Rect where it is.
 	Found string `json:"found,omitempty"`
@@ -71,6 +73,9 @@ type MatchedArea struct {
 	Need       float64 `json:"need"`
 	// Differ is the number of pixels that differ.
 	Differ int `json:"differ"`
+	// Read is what was read in an area with text, and Wanted what it should be.
+	Read   string `json:"read,omitempty"`
+	Wanted string `json:"wanted,omitempty"`
 }
 
 // A Point is a place on a surface.

@@ -37,7 +37,7 @@ func console(w, h int, seed uint64) *pixmap.Picture {
 func benchmark(b *testing.B, n []*needle.Needle, q needle.Query, p *pixmap.Picture, want bool) {
 	b.Helper()
 	for b.Loop() {
-		r, err := needle.Match(n, q, p)
+		r, err := needle.Match(b.Context(), n, q, p)
 		if err != nil || r.Matched() != want {
 			b.Fatal(r, err)
 		}

@@ -12,12 +12,14 @@ import (
 // directory of needles has many pictures, and most of each is never compared.
 type compiled struct {
 	size      image.Point // of the picture
-	templates []*template
+	templates []*template // the match areas
+	texts     []*template // the areas of type ocr
 }
 
-// A template is the pixels of a match area.
+// A template is the pixels of a match area, or of one of type ocr.
 type template struct {
 	area   *Area
+	number int    // of the area in its needle, from 1
 	pix    []byte // 4*w bytes a row
 	w, h   int
 	rows   [][]span // what is compared in each row
@@ -67,13 +69,20 @@ func (n *Needle) compileWith(p *pixmap.Picture) (*compiled, error) {
 	}
 	for i := range n.Areas {
 		a := &n.Areas[i]
-		if a.Type != TypeMatch {
+		if a.Type == TypeExclude {
 			continue
 		}
 		t := newTemplate(a, p, excluded)
+		t.number = i + 1
 		if t.pixels == 0 {
 			return nil, fmt.Errorf("needle %s: area %d is excluded completely: it would match every screen", n.Name, i+1)
 		}
+		if a.Type == TypeOCR {
+			c.texts = append(c.texts, t)
+			continue
+		}
+		t.chooseAnchor()
+		t.chooseLooks()
 		c.templates = append(c.templates, t)
 	}
 	return c, nil
@@ -92,8 +101,6 @@ func newTemplate(a *Area, p *pixmap.Picture, excluded []image.Rectangle) *templa
 			t.pixels += s.x1 - s.x0
 		}
 	}
-	t.chooseAnchor()
-	t.chooseLooks()
 	return t
 }
 

@@ -2,6 +2,7 @@ package needle
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"image"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spicelane/spicelane/harness/screen/ocr"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
@@ -98,7 +100,7 @@ func (d *Dir) like(tag string) string {
 	best, near := len(tag)/2+1, ""
 	for _, n := range d.Needles {
 		for _, t := range append(slices.Clone(n.Tags), n.Name) {
-			if far := distance(tag, t); far < best || far == best && t < near {
+			if far := distance([]byte(tag), []byte(t)); far < best || far == best && t < near {
 				best, near = far, t
 			}
 		}
@@ -107,7 +109,7 @@ func (d *Dir) like(tag string) string {
 }
 
 // distance returns how many letters must change to make one word from the other.
-func distance(a, b string) int {
+func distance[T comparable](a, b []T) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
@@ -141,22 +143,25 @@ type Query struct {
 
 // Match looks for the needles that a query names. The error says that there are none, or that one
 // of them cannot be used.
-func (d *Dir) Match(q Query, screen *pixmap.Picture) (*Result, error) {
+func (d *Dir) Match(ctx context.Context, q Query, screen *pixmap.Picture) (*Result, error) {
 	needles, err := d.Lookup(q.Tag)
 	if err != nil {
 		return nil, err
 	}
-	return Match(needles, q, screen)
+	return Match(ctx, needles, q, screen)
 }
 
-// Match looks for needles that are alternatives of each other.
-func Match(needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) {
+// Match looks for needles that are alternatives of each other. It asks tesseract only if nothing
+// matches without that, and only about needles whose match areas all match. If tesseract cannot
+// answer, these needles are skipped; if there are no others, that is an error.
+func Match(ctx context.Context, needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) {
 	if len(needles) == 0 {
 		return nil, errors.New("no needle to match")
 	}
 	r := &Result{Tag: q.Tag, Candidates: len(needles), screen: screen, query: q}
 	scenes := map[image.Point]*scene{{X: screen.Width, Y: screen.Height}: {Picture: screen, masks: q.Masks}}
-	var losers []*candidate
+	var losers, readable []*candidate
+	exact := 0 // needles without areas of type ocr
 	for _, n := range needles {
 		c, err := n.compile()
 		if err != nil {
@@ -167,15 +172,39 @@ func Match(needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) 
 			s = scaled(screen, c.size, q.Masks)
 			scenes[c.size] = s
 		}
-		found := n.look(c, s, screen)
-		if found.reason == "" && !slices.ContainsFunc(found.areas, func(a lookedAt) bool { return !a.ok }) {
-			found.ok = true
+		if len(c.texts) == 0 {
+			exact++
 		}
-		if !found.ok {
+		found := n.look(c, s, screen)
+		switch {
+		case !found.ok():
 			losers = append(losers, found)
-		} else if r.Match == nil || better(found, r.winner) {
-			r.winner = found
-			r.Match = found.describe()
+		case len(c.texts) > 0:
+			readable = append(readable, found)
+		default:
+			r.offer(found)
+		}
+	}
+	if r.Match == nil {
+		for _, found := range readable {
+			err := found.read(ctx)
+			switch {
+			case errors.As(err, new(*ocr.Error)):
+				r.Unread = errors.Join(r.Unread, err)
+				found.reason = "it was not read"
+				losers = append(losers, found)
+			case err != nil:
+				return nil, err
+			case found.ok():
+				r.offer(found)
+			default:
+				losers = append(losers, found)
+			}
+		}
+		if r.Match != nil {
+			r.Unread = nil
+		} else if r.Unread != nil && exact == 0 {
+			return nil, r.Unread
 		}
 	}
 	if r.Match == nil {
@@ -199,12 +228,21 @@ func scaled(screen *pixmap.Picture, size image.Point, masks []image.Rectangle) *
 	return s
 }
 
+// offer makes a needle that matches the result, if it is the best so far.
+func (r *Result) offer(found *candidate) {
+	if r.Match == nil || better(found, r.winner) {
+		r.winner, r.Match = found, found.describe()
+	}
+}
+
 // Again looks for the same on the same screen, in a directory that has changed.
-func (r *Result) Again(d *Dir) (*Result, error) { return d.Match(r.query, r.screen) }
+func (r *Result) Again(ctx context.Context, d *Dir) (*Result, error) {
+	return d.Match(ctx, r.query, r.screen)
+}
 
 // Replace gives the needle that came nearest the screen as its picture, and writes it to the needle's
 // directory. Its areas and tags stay. It returns the path of the picture.
-func (r *Result) Replace() (string, error) {
+func (r *Result) Replace(ctx context.Context) (string, error) {
 	if r.Matched() {
 		return "", fmt.Errorf("needle %s matches: there is nothing to replace", r.Match.Needle.Name)
 	}
@@ -218,8 +256,8 @@ func (r *Result) Replace() (string, error) {
 		return "", fmt.Errorf("needle %s: it is in no file: %w", old.Name, err)
 	}
 	n.Name, n.made = old.Name, r.screen
-	// If masks cover its areas, or all of them are of type ocr, no picture helps.
-	now, err := Match([]*Needle{n}, r.query, r.screen)
+	// If masks cover its areas, or it wants another text, no picture helps.
+	now, err := Match(ctx, []*Needle{n}, r.query, r.screen)
 	if err != nil {
 		return "", err
 	}

@@ -43,11 +43,11 @@ func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	if err := write(base+"-reference.png", reference); err != nil {
 		return written, err
 	}
-	for i, a := range r.Nearest.Areas {
+	for _, a := range r.Nearest.Areas {
 		if a.OK || a.Reason != "" {
 			continue
 		}
-		if err := write(fmt.Sprintf("%s-area%d.png", base, i+1), r.Nearest.sideBySide(a)); err != nil {
+		if err := write(fmt.Sprintf("%s-area%d.png", base, a.Number), r.Nearest.sideBySide(a)); err != nil {
 			return written, err
 		}
 	}

@@ -36,7 +36,7 @@ func TestNearMissesOfScreensGiveNoFalseMatch(t *testing.T) {
 			n := single(t, p, needle.Area{X: b.Min.X, Y: b.Min.Y, Width: w, Height: h, Margin: margin(0)})
 			matches := func(screen *pixmap.Picture) bool {
 				t.Helper()
-				res, err := needle.Match(n, needle.Query{}, screen)
+				res, err := needle.Match(t.Context(), n, needle.Query{}, screen)
 				require.NoError(t, err)
 				return res.Matched()
 			}

@@ -3,7 +3,7 @@
 //
 //	dir, err := needle.Open("needles")
 //	…
-//	r, err := dir.Match(needle.Query{Tag: "login"}, pixmap.Of(screenshot))
+//	r, err := dir.Match(ctx, needle.Query{Tag: "login"}, pixmap.Of(screenshot))
 //	if !r.Matched() {
 //		fmt.Println(r) // the nearest needle, and what did not match
 //	}
@@ -50,7 +50,7 @@ const (
 	TypeMatch = "match"
 	// TypeExclude areas are left out of the others.
 	TypeExclude = "exclude"
-	// TypeOCR areas contain text to read. They do not decide a match.
+	// TypeOCR areas have text that tesseract must read. A match that rests on one says so.
 	TypeOCR = "ocr"
 )
 
@@ -98,6 +98,9 @@ type Area struct {
 	Margin *int
 	// Click is the place to click; nil if the needle has none.
 	Click *Click
+	// Text is what must be read in an area of type ocr. If it is empty, that is what is read in the
+	// needle's own picture. The JSON's name for it is refstr.
+	Text string
 
 	object object
 }
@@ -292,6 +295,9 @@ func (a *Area) UnmarshalJSON(b []byte) (err error) {
 			return fmt.Errorf("area: type is %s: want match, exclude or ocr", head(raw))
 		}
 	}
+	if raw, ok := o.values["refstr"]; ok && json.Unmarshal(raw, &a.Text) != nil {
+		return fmt.Errorf("area: refstr is %s: want a string", head(raw))
+	}
 	if raw, ok := o.values["click_point"]; ok && string(raw) != "null" {
 		a.Click = new(Click)
 		if err := a.Click.unmarshal(raw); err != nil {
@@ -348,6 +354,9 @@ func (a Area) MarshalJSON() ([]byte, error) {
 	}
 	if a.Match != was.Match {
 		o.set("match", a.Match)
+	}
+	if a.Text != was.Text {
+		o.set("refstr", a.Text)
 	}
 	switch {
 	case reflect.DeepEqual(a.Margin, was.Margin):

@@ -193,7 +193,7 @@ func TestMatchingAgreesWithLookingAtEachPixelOfEachPlace(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, "case %d", seed)
-		got, err := needle.Match([]*needle.Needle{n}, needle.Query{Tag: "case", Masks: c.masks}, pixmap.Of(c.screen))
+		got, err := needle.Match(t.Context(), []*needle.Needle{n}, needle.Query{Tag: "case", Masks: c.masks}, pixmap.Of(c.screen))
 		require.NoError(t, err, "case %d", seed)
 		found := got.Match
 		if found == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"image"
+	"slices"
 	"strings"
 
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
@@ -18,6 +19,9 @@ type Result struct {
 	Match *Found
 	// Nearest is the needle with the smallest error if none matched.
 	Nearest *Found
+	// Unread says which needles were skipped because tesseract could not read their areas of type
+	// ocr. It is nil if one matched, and if none was skipped.
+	Unread error
 
 	winner *candidate
 	screen *pixmap.Picture
@@ -27,12 +31,18 @@ type Result struct {
 // Matched returns whether a needle matched.
 func (r *Result) Matched() bool { return r.Match != nil }
 
+// RestsOnOCR returns whether the match rests on what tesseract has read. Tesseract guesses.
+func (r *Result) RestsOnOCR() bool {
+	return r.Match != nil && slices.ContainsFunc(r.Match.Areas, func(a FoundArea) bool { return a.Area.Type == TypeOCR })
+}
+
 // Found is the outcome for one needle.
 type Found struct {
 	Needle *Needle
 	// Reason says why no area was compared; empty if they were.
 	Reason string
-	// Areas are the needle's match areas, in its order.
+	// Areas are the needle's match areas, in its order. Areas of type ocr are among them only if
+	// they were read.
 	Areas []FoundArea
 
 	scene *scene
@@ -42,6 +52,8 @@ type Found struct {
 // FoundArea is the outcome for one area.
 type FoundArea struct {
 	Area *Area
+	// Number is the area's place in its needle, from 1.
+	Number int
 	// OK says that the area has the similarity that it needs.
 	OK bool
 	// At is the place on the screen where the area fits best.
@@ -56,6 +68,9 @@ type FoundArea struct {
 	// there and in the needle. They mean nothing if Differ is 0.
 	First     image.Point
 	Got, Want pixmap.RGB
+	// Read is what tesseract read in an area of type ocr, and Wanted what it should have read. The
+	// similarity is that of these texts.
+	Read, Wanted string
 	// Reason says why the area could not be compared; empty if it was.
 	Reason string
 
@@ -65,12 +80,19 @@ type FoundArea struct {
 
 // A candidate is a needle after the search for it.
 type candidate struct {
-	needle *Needle
-	scene  *scene
-	screen *pixmap.Picture
-	reason string
-	ok     bool
-	areas  []lookedAt
+	needle   *Needle
+	scene    *scene
+	screen   *pixmap.Picture
+	reason   string
+	areas    []lookedAt
+	texts    []*template
+	readings []FoundArea // of texts, after [candidate.read]
+}
+
+// ok returns whether all areas that were looked at match.
+func (c *candidate) ok() bool {
+	return c.reason == "" && !slices.ContainsFunc(c.areas, func(a lookedAt) bool { return !a.ok }) &&
+		!slices.ContainsFunc(c.readings, func(a FoundArea) bool { return !a.OK })
 }
 
 type lookedAt struct {
@@ -81,14 +103,10 @@ type lookedAt struct {
 
 // look searches for the areas of a needle on a scene; a nil scene means that the sizes differ.
 func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate {
-	found := &candidate{needle: n, scene: s, screen: screen}
-	switch {
-	case s == nil:
+	found := &candidate{needle: n, scene: s, screen: screen, texts: c.texts}
+	if s == nil {
 		found.reason = fmt.Sprintf("its picture has %d×%d pixels, the screen has %d×%d (ask for scaling, or make a needle of this size)",
 			c.size.X, c.size.Y, screen.Width, screen.Height)
-		return found
-	case len(c.templates) == 0:
-		found.reason = "it has only areas of type ocr, and reading proves nothing"
 		return found
 	}
 	for _, t := range c.templates {
@@ -117,7 +135,11 @@ func (c *candidate) error() float64 {
 		lack := 1 - a.fit.similarity()/100
 		sum += lack * lack
 	}
-	return sum / float64(len(c.areas))
+	for _, a := range c.readings {
+		lack := 1 - a.Similarity/100
+		sum += lack * lack
+	}
+	return sum / float64(max(1, len(c.areas)+len(c.readings)))
 }
 
 // better returns whether a ranks before b: the smaller error first, then a workaround, then by
@@ -151,16 +173,10 @@ func (c *candidate) diagnose() *Found {
 func (c *candidate) describe() *Found {
 	f := &Found{Needle: c.needle, Reason: c.reason, scene: c.scene}
 	if c.scene != nil {
-		size, screen := c.scene.Bounds().Max, c.screen.Bounds().Max
-		f.scale = func(r image.Rectangle) image.Rectangle {
-			if size == screen {
-				return r
-			}
-			return image.Rect(r.Min.X*screen.X/size.X, r.Min.Y*screen.Y/size.Y, r.Max.X*screen.X/size.X, r.Max.Y*screen.Y/size.Y)
-		}
+		f.scale = c.scale
 	}
 	for _, a := range c.areas {
-		fa := FoundArea{Area: a.t.area, OK: a.ok, Need: a.t.area.Need(), Pixels: a.fit.pixels, template: a.t, at: a.fit.at}
+		fa := FoundArea{Area: a.t.area, Number: a.t.number, OK: a.ok, Need: a.t.area.Need(), Pixels: a.fit.pixels, template: a.t, at: a.fit.at}
 		fa.At = f.scale(image.Rect(a.fit.at.X, a.fit.at.Y, a.fit.at.X+a.t.w, a.fit.at.Y+a.t.h))
 		switch {
 		case a.fit.pixels > 0:
@@ -177,17 +193,36 @@ func (c *candidate) describe() *Found {
 				fa.Want = pixmap.RGB{R: a.t.pix[i], G: a.t.pix[i+1], B: a.t.pix[i+2]}
 			}
 		default:
-			fa.Reason = "masks cover more than half of it"
+			fa.Reason = hidden
 		}
 		f.Areas = append(f.Areas, fa)
 	}
+	f.Areas = append(f.Areas, c.readings...)
+	slices.SortStableFunc(f.Areas, func(a, b FoundArea) int { return cmp.Compare(a.Number, b.Number) })
 	return f
 }
 
+// hidden says why an area was not compared.
+const hidden = "masks cover more than half of it"
+
+// scale returns a rectangle of the scene as one of the screen.
+func (c *candidate) scale(r image.Rectangle) image.Rectangle {
+	size, screen := c.scene.Bounds().Max, c.screen.Bounds().Max
+	if size == screen {
+		return r
+	}
+	return image.Rect(r.Min.X*screen.X/size.X, r.Min.Y*screen.Y/size.Y, r.Max.X*screen.X/size.X, r.Max.Y*screen.Y/size.Y)
+}
+
 // ClickPoint returns the place on the screen to click: the needle's click point, or else the middle
-// of its last area.
+// of its last match area, or of its last area if it has only those of type ocr.
 func (f *Found) ClickPoint() image.Point {
 	last := f.Areas[len(f.Areas)-1]
+	for _, a := range f.Areas {
+		if a.Area.Type == TypeMatch {
+			last = a
+		}
+	}
 	for _, a := range f.Areas {
 		if c := a.Area.Click; c != nil && !c.Center {
 			at := a.at.Add(image.Pt(c.X, c.Y))
@@ -202,13 +237,20 @@ func (f *Found) ClickPoint() image.Point {
 // String says which needle matched, where and how well, or what the nearest one lacked.
 func (r *Result) String() string {
 	if r.Match != nil {
-		return fmt.Sprintf("%q is on the screen: %s", r.Tag, r.Match)
+		s := fmt.Sprintf("%q is on the screen: %s", r.Tag, r.Match)
+		if r.RestsOnOCR() {
+			s += "; this rests on OCR, which guesses"
+		}
+		return s
 	}
 	s := fmt.Sprintf("%q is not on the screen", r.Tag)
 	if r.Candidates > 1 {
 		s += fmt.Sprintf(": the nearest of %d needles is %s", r.Candidates, r.Nearest)
 	} else {
 		s += fmt.Sprintf(": %s", r.Nearest)
+	}
+	if r.Unread != nil {
+		s += "; skipped: " + strings.ReplaceAll(r.Unread.Error(), "\n", "; ")
 	}
 	return s
 }
@@ -219,8 +261,8 @@ func (f *Found) String() string {
 		return fmt.Sprintf("needle %s: %s", f.Needle.Name, f.Reason)
 	}
 	var parts []string
-	for i, a := range f.Areas {
-		parts = append(parts, fmt.Sprintf("area %d %s", i+1, a))
+	for _, a := range f.Areas {
+		parts = append(parts, fmt.Sprintf("area %d %s", a.Number, a))
 	}
 	return fmt.Sprintf("needle %s, %s", f.Needle.Name, strings.Join(parts, "; "))
 }
@@ -234,6 +276,8 @@ func (a FoundArea) String() string {
 	switch {
 	case a.Reason != "":
 		return "cannot be compared: " + a.Reason
+	case a.Area.Type == TypeOCR:
+		return at + " " + a.readings()
 	case a.OK && a.Similarity == Exact:
 		return at + " is equal"
 	case a.OK:

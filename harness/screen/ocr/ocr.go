@@ -1,34 +1,59 @@
 // Package ocr asks tesseract what is written in a part of a picture, where text is proportional and
 // package text cannot read it.
 //
-// The answer is a guess. It is for people who look for the reason of a failure, and proves nothing.
+// The answer is a guess: it helps people to find the reason of a failure. Only areas of reference
+// images that ask for it rest on a guess, and their result says so.
 package ocr
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"image"
 	"image/png"
 	"os/exec"
 	"strings"
+	"sync"
 
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// ErrAbsent says that tesseract is not installed.
+// ErrAbsent says that tesseract is not installed. It is in the chain of an [Error].
 var ErrAbsent = errors.New("tesseract is not installed (Debian: apt-get install tesseract-ocr)")
+
+// An Error says that this host's tesseract did not read. That is the host's fault.
+type Error struct{ Err error }
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Verdict implements [verdict.Judge].
+func (e *Error) Verdict() verdict.Kind { return verdict.Host }
 
 // zoom is by how much a region is enlarged: tesseract wants capitals of about 30 pixels, and those of
 // screens have about 10.
 const zoom = 3
 
+// remembered limits the readings that are kept.
+const remembered = 256
+
+// readings are what was read, by program and picture. A wait reads a part of the screen again only
+// if that part has changed.
+var readings struct {
+	sync.Mutex
+	of map[[sha256.Size]byte]string
+}
+
 // Read returns what tesseract reads in a region of a picture, or in all of it if the region is empty.
+// It does not ask about the same pixels twice.
 func Read(ctx context.Context, p *pixmap.Picture, region image.Rectangle) (string, error) {
 	tesseract, err := exec.LookPath("tesseract")
 	if err != nil {
-		return "", ErrAbsent
+		return "", &Error{ErrAbsent}
 	}
 	if region.Empty() {
 		region = p.Bounds()
@@ -40,14 +65,31 @@ func Read(ctx context.Context, p *pixmap.Picture, region image.Rectangle) (strin
 	if err := png.Encode(&in, Prepare(p.Crop(region))); err != nil {
 		return "", fmt.Errorf("ocr: %w", err)
 	}
+	key := sha256.Sum256(append([]byte(tesseract+"\x00"), in.Bytes()...))
+	readings.Lock()
+	text, known := readings.of[key]
+	readings.Unlock()
+	if known {
+		return text, nil
+	}
 	cmd := exec.CommandContext(ctx, tesseract, "stdin", "stdout", "--psm", "6")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
 	// One thread: the host has lanes to run.
 	cmd.Env = append(cmd.Environ(), "OMP_THREAD_LIMIT=1")
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("ocr: tesseract: %w: %s", err, strings.TrimSpace(stderr.String()))
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("ocr: tesseract: %w", context.Cause(ctx))
+		}
+		return "", &Error{fmt.Errorf("ocr: tesseract: %w: %s", err, strings.TrimSpace(stderr.String()))}
 	}
-	return strings.TrimSpace(out.String()), nil
+	text = strings.TrimSpace(out.String())
+	readings.Lock()
+	defer readings.Unlock()
+	if readings.of == nil || len(readings.of) >= remembered {
+		readings.of = make(map[[sha256.Size]byte]string)
+	}
+	readings.of[key] = text
+	return text, nil
 }
 
 // Prepare returns a picture as tesseract reads it best: enlarged, black on white.

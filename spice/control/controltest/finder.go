@@ -1,6 +1,7 @@
 package controltest
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/color"
@@ -42,7 +43,7 @@ func (f Finder) Screen(c control.ScreenCondition) (server.Look, error) {
 			}
 		}
 	}
-	return func(got *image.NRGBA, pointer *image.Point) (control.MatchResult, error) {
+	return func(_ context.Context, got *image.NRGBA, pointer *image.Point) (control.MatchResult, error) {
 		if got.Rect != want.Rect {
 			return control.MatchResult{}, fmt.Errorf("the surface is %v, %s is %v", got.Rect.Size(), c.Tag, want.Rect.Size())
 		}
@@ -83,7 +84,7 @@ func (Finder) Text(c control.TextCondition) (server.Look, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(got *image.NRGBA, _ *image.Point) (control.MatchResult, error) {
+	return func(_ context.Context, got *image.NRGBA, _ *image.Point) (control.MatchResult, error) {
 		var text strings.Builder
 		for x := range got.Rect.Dx() {
 			c := got.NRGBAAt(x, 0)

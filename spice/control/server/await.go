@@ -50,7 +50,7 @@ func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.Awai
 	if w.pointer == nil {
 		w.pointer = func() *image.Point { return nil }
 	}
-	root, err := w.compile(p.Condition, "params")
+	root, err := w.compile(ctx, p.Condition, "params")
 	if err != nil {
 		return control.AwaitResult{}, err
 	}
@@ -176,7 +176,7 @@ func (w *wait) fail(code control.Code, why string) error {
 }
 
 // compile validates a condition and prepares it for checking.
-func (w *wait) compile(c control.Condition, at string) (node, error) {
+func (w *wait) compile(ctx context.Context, c control.Condition, at string) (node, error) {
 	var found []string
 	var n node
 	var err error
@@ -187,16 +187,16 @@ func (w *wait) compile(c control.Condition, at string) (node, error) {
 		found = append(found, name)
 		n, err = make()
 	}
-	take("all", c.All != nil, func() (node, error) { return w.combine(c.All, at+".all", true) })
-	take("any", c.Any != nil, func() (node, error) { return w.combine(c.Any, at+".any", false) })
+	take("all", c.All != nil, func() (node, error) { return w.combine(ctx, c.All, at+".all", true) })
+	take("any", c.Any != nil, func() (node, error) { return w.combine(ctx, c.Any, at+".any", false) })
 	take("surface", c.Surface != nil, func() (node, error) { return w.surface(*c.Surface) })
 	take("stable", c.Stable != nil, func() (node, error) { return w.stable(*c.Stable) })
 	take("region", c.Region != nil, func() (node, error) { return w.region(*c.Region) })
 	take("digest", c.Digest != nil, func() (node, error) { return w.digest(*c.Digest) })
 	take("agent", c.Agent != nil, func() (node, error) { return w.agent(*c.Agent) })
 	take("cursor", c.Cursor != nil, func() (node, error) { return w.cursor(*c.Cursor) })
-	take("screen", c.Screen != nil, func() (node, error) { return w.found(c.Screen, nil) })
-	take("text", c.Text != nil, func() (node, error) { return w.found(nil, c.Text) })
+	take("screen", c.Screen != nil, func() (node, error) { return w.found(ctx, c.Screen, nil) })
+	take("text", c.Text != nil, func() (node, error) { return w.found(ctx, nil, c.Text) })
 	if err != nil {
 		return nil, err
 	}
@@ -208,13 +208,13 @@ func (w *wait) compile(c control.Condition, at string) (node, error) {
 
 // combine makes a condition of several. All of them are checked each time, so that the report is of
 // one moment.
-func (w *wait) combine(cs []control.Condition, at string, all bool) (node, error) {
+func (w *wait) combine(ctx context.Context, cs []control.Condition, at string, all bool) (node, error) {
 	if len(cs) == 0 {
 		return nil, errorf(control.CodeBadParams, "%s is empty", at)
 	}
 	var nodes []node
 	for i, c := range cs {
-		n, err := w.compile(c, fmt.Sprintf("%s[%d]", at, i))
+		n, err := w.compile(ctx, c, fmt.Sprintf("%s[%d]", at, i))
 		if err != nil {
 			return nil, err
 		}

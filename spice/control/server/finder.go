@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"image"
 	"path/filepath"
 	"slices"
@@ -13,7 +15,8 @@ import (
 )
 
 // A Finder finds reference images and text on pictures. Its errors say what is wrong with a
-// condition, for example that no reference image has the tag.
+// condition, for example that no reference image has the tag. They become the code bad_params; a
+// *control.Error keeps its own.
 type Finder interface {
 	Screen(c control.ScreenCondition) (Look, error)
 	Text(c control.TextCondition) (Look, error)
@@ -21,7 +24,7 @@ type Finder interface {
 
 // A Look looks at the pictures of one surface, one after another. Pointer is where the driver has
 // moved the mouse pointer; nil if that is not known, or if the pointer is not on the picture.
-type Look func(picture *image.NRGBA, pointer *image.Point) (control.MatchResult, error)
+type Look func(ctx context.Context, picture *image.NRGBA, pointer *image.Point) (control.MatchResult, error)
 
 // match looks for a reference image or a text now.
 func (cn *connection) match(c *call) (any, error) {
@@ -33,7 +36,7 @@ func (cn *connection) match(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.look(cn.srv.cfg.Console, cn.srv.pointer.Load())
+	return l.look(c.ctx, cn.srv.cfg.Console, cn.srv.pointer.Load())
 }
 
 // strictParams decodes params. Unlike elsewhere, an unknown field is an error: a misspelled
@@ -96,9 +99,17 @@ func newLooker(f Finder, screen *control.ScreenCondition, text *control.TextCond
 		l.at, err = f.Text(*text)
 	}
 	if err != nil {
-		return nil, errorf(control.CodeBadParams, "%s", err)
+		return nil, foundWrong(err)
 	}
 	return l, nil
+}
+
+// foundWrong returns a finder's error as one of the protocol.
+func foundWrong(err error) *control.Error {
+	if e := new(control.Error); errors.As(err, &e) {
+		return e
+	}
+	return errorf(control.CodeBadParams, "%s", err)
 }
 
 // wantPart refuses a rectangle without pixels: a finder could take it for all of the surface.
@@ -110,7 +121,7 @@ func wantPart(what string, r control.Rect) error {
 }
 
 // look takes a picture and looks at it.
-func (l *looker) look(console Console, pointer *image.Point) (control.MatchResult, error) {
+func (l *looker) look(ctx context.Context, console Console, pointer *image.Point) (control.MatchResult, error) {
 	sf, err := pickSurface(console, l.area.ChannelID, l.area.SurfaceID)
 	if err != nil {
 		return control.MatchResult{}, err
@@ -122,23 +133,23 @@ func (l *looker) look(console Console, pointer *image.Point) (control.MatchResul
 	if src, ok := as[CursorSource](console); ok && src.Cursor().Visible {
 		pointer = nil // it is drawn by the client, and not on the picture
 	}
-	r, err := l.at(pic.intoImage(), pointer)
+	r, err := l.at(ctx, pic.intoImage(), pointer)
 	if err != nil {
-		return control.MatchResult{}, errorf(control.CodeBadParams, "%s", err)
+		return control.MatchResult{}, foundWrong(err)
 	}
 	return r, nil
 }
 
 // found is the conditions screen and text.
-func (w *wait) found(screen *control.ScreenCondition, text *control.TextCondition) (node, error) {
+func (w *wait) found(ctx context.Context, screen *control.ScreenCondition, text *control.TextCondition) (node, error) {
 	l, err := newLooker(w.finder, screen, text)
 	if err != nil {
 		return nil, err
 	}
 	return w.leaf(l.wanted, func() sight {
-		r, err := l.look(w.console, w.pointer())
+		r, err := l.look(ctx, w.console, w.pointer())
 		if err != nil {
-			if e, ok := err.(*control.Error); ok && e.Code == control.CodeBadParams {
+			if e, ok := err.(*control.Error); ok && (e.Code == control.CodeBadParams || e.Code == control.CodeNotImplemented) {
 				return sight{saw: e.Message, err: e}
 			}
 			return sight{saw: plain(err), blind: true}

@@ -12,7 +12,11 @@
     $("keep").hidden = false;
   }).catch(() => {});
 
-  const say = (text, bad) => { $("keptsaid").textContent = text; $("keptsaid").classList.toggle("bad", !!bad); };
+  function say(text, bad) {
+    $("keptsaid").textContent = text;
+    $("keptsaid").classList.toggle("bad", !!bad);
+    $("keptsaid").scrollIntoView({ block: "nearest" });
+  }
   const clamp = (v, least, most) => Math.min(Math.max(v, least), most);
 
   $("keep").addEventListener("click", () => {
@@ -43,7 +47,7 @@
     if (e.button !== 0) return;
     e.preventDefault();
     const from = place(e);
-    dragged = { from, area: { ...span(from, from), type: $("kepttype").value, match: 100, margin: 0, click: false } };
+    dragged = { from, area: { ...span(from, from), type: $("kepttype").value, match: 100, margin: 0, refstr: "", click: false } };
     areas.push(dragged.area);
     outline();
   });
@@ -96,6 +100,15 @@
         number("match, %", "match", 100);
         number("margin", "margin", 16384);
       }
+      if (a.type === "ocr") {
+        number("match, %", "match", 100);
+        const label = document.createElement("label"), input = document.createElement("input");
+        Object.assign(input, { type: "text", value: a.refstr, placeholder: "what is read now", spellcheck: false });
+        input.addEventListener("input", () => { a.refstr = input.value; });
+        label.append("text", input);
+        label.className = "reads";
+        li.append(label);
+      }
       if (a.type !== "exclude") {
         const label = document.createElement("label"), box = document.createElement("input");
         label.className = "click";
@@ -113,7 +126,8 @@
     if (!areas.length) return say("Draw at least one area on the picture.", true);
     say("saving …");
     const area = areas.map(a => ({ xpos: a.xpos, ypos: a.ypos, width: a.width, height: a.height, type: a.type,
-      ...(a.type === "match" ? { match: a.match, margin: a.margin } : {}), ...(a.click ? { click_point: "center" } : {}) }));
+      ...(a.type === "match" ? { match: a.match, margin: a.margin } : {}),
+      ...(a.type === "ocr" ? { match: a.match, ...(a.refstr ? { refstr: a.refstr } : {}) } : {}), ...(a.click ? { click_point: "center" } : {}) }));
     const answer = await fetch("/reference", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({
       name: $("keptname").value, replace: $("keptreplace").checked, png: sheet.toDataURL("image/png").split(",")[1],
       needle: { area, properties: [], tags: $("kepttags").value.split(/\s+/).filter(Boolean) } }) }).catch(() => null);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"image"
 	"io"
 	"net/http"
 	"os"
@@ -35,6 +36,26 @@ func click(t *testing.T, tab context.Context, selector string) {
 		return { X: r.left + r.width / 2, Y: r.top + r.height / 2 };
 	})()`)
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
+}
+
+// fits requires that nothing of the tool is cut off at its side, and that the number of an area hides
+// nothing of it.
+func fits(t *testing.T, tab context.Context) {
+	t.Helper()
+	require.Empty(t, pagetest.Eval[[]string](t, tab, "what does not fit", `(() => {
+		const form = document.getElementById("keptform"), edge = form.getBoundingClientRect().right, wrong = [];
+		for (const e of form.querySelectorAll("*")) {
+			const range = document.createRange();
+			range.selectNodeContents(e);
+			if (range.getBoundingClientRect().right > edge || e.getBoundingClientRect().right > edge) wrong.push(e.outerHTML);
+		}
+		for (const area of document.querySelectorAll("#areas .area")) {
+			const a = area.getBoundingClientRect(), n = area.firstChild.getBoundingClientRect();
+			if (a.left < n.right && n.left < a.right && a.top < n.bottom && n.top < a.bottom) wrong.push("the number of area " + area.textContent);
+			if (n.top < 0 || n.height === 0) wrong.push("the number of area " + area.textContent + " is not seen");
+		}
+		return wrong;
+	})()`))
 }
 
 // A person draws areas on a picture in the page, with the mouse, and saves them.
@@ -93,9 +114,13 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 		require.NoError(t, chromedp.Do(tab, chromedp.KeyEvent(text)))
 	}
 	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "reference.png"))
+	fits(t, tab)
 	click(t, tab, "#keptsave")
 	saved := filepath.Join(dir, "setup.json")
 	pagetest.Await(t, tab, "that it is saved", `document.getElementById("keptsaid").textContent === "Saved: `+saved+`"`)
+
+	require.LessOrEqual(t, pagetest.Eval[float64](t, tab, "what was said", `document.getElementById("keptsaid").getBoundingClientRect().bottom - innerHeight`), 0.0,
+		"below the window's edge, nobody sees it")
 
 	b, err := os.ReadFile(saved)
 	require.NoError(t, err)
@@ -121,12 +146,21 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	click(t, tab, "#keptsave")
 	pagetest.Await(t, tab, "that there is one", `document.getElementById("keptsaid").textContent.includes("is there already")`)
 	click(t, tab, "#keptareas li:nth-child(1) button")
+	set(`document.getElementById("kepttype").value = "ocr"`)
+	drag(24, 173, 135, 191)
+	set(`(() => { const i = document.querySelector("#keptareas li:nth-child(3) input[type=text]"); i.value = "Device Manager"; i.dispatchEvent(new Event("input")); })()`)
+	set(`document.getElementById("keptform").scrollTo(0, 0)`)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "text.png"))
+	fits(t, tab)
 	click(t, tab, "#keptreplace")
 	click(t, tab, "#keptsave")
 	pagetest.Await(t, tab, "that it is replaced", `document.getElementById("keptsaid").textContent.startsWith("Saved: ")`)
 	n, err := needle.ReadFile(saved)
 	require.NoError(t, err)
-	require.Len(t, n.Areas, 2)
+	require.Len(t, n.Areas, 3)
+	require.Equal(t, needle.TypeOCR, n.Areas[2].Type)
+	require.Equal(t, "Device Manager", n.Areas[2].Text)
+	require.Equal(t, image.Rect(24, 173, 136, 192), n.Areas[2].Rect())
 	click(t, tab, "#keptcancel")
 	pagetest.Await(t, tab, "the page", `document.getElementById("keeper").hidden && document.getElementById("said").textContent.startsWith("saved ")`)
 	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "after.png"))

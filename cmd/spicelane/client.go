@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spicelane/spicelane/harness/headless"
+	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
@@ -17,6 +18,7 @@ func newClient() *cobra.Command {
 	var (
 		file, socket, timeline string
 		wait                   time.Duration
+		fonts                  []string
 	)
 	cmd := &cobra.Command{
 		Use:   "client --vv FILE --socket PATH",
@@ -28,6 +30,10 @@ docs/control-socket.md describes the protocol.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" || socket == "" {
 				return usage("client needs --vv FILE and --socket PATH")
+			}
+			guest, err := text.LoadAll(fonts...)
+			if err != nil {
+				return usage("--font: %w", err)
 			}
 			// Read the file before anything else, so that a bad file is a usage error.
 			first, err := readVV(cmd, file)
@@ -43,6 +49,7 @@ docs/control-socket.md describes the protocol.`,
 			}
 			return headless.RunClient(cmd.Context(), headless.ClientConfig{
 				VV: source, Socket: socket, Timeline: timeline, TimelineStart: time.Now(), ConnectTimeout: wait,
+				Fonts:  func() ([]*text.Font, error) { return guest, nil },
 				Logger: slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)),
 			}, func(headless.Ready) error { return nil })
 		},
@@ -51,6 +58,7 @@ docs/control-socket.md describes the protocol.`,
 	f.StringVar(&file, "vv", "", "virt-viewer `FILE` of the console; - is standard input")
 	f.StringVar(&socket, "socket", "", "`PATH` of the control socket to open")
 	f.StringVar(&timeline, "timeline", "", "append keys and frames to this NDJSON `FILE`")
+	f.StringArrayVar(&fonts, "font", nil, "a further `FONT` for the verbs that read text: its name or its file; may be given more than once")
 	f.DurationVar(&wait, "timeout", 30*time.Second, "limit for connecting")
 	return cmd
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/screen"
-	"github.com/spicelane/spicelane/harness/screen/text"
 	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/inert"
@@ -139,8 +138,12 @@ func (s *server) watch(ctx context.Context, lane string, f func(context.Context,
 }
 
 func (s *server) awaitText(ctx context.Context, lane string, re *regexp.Regexp) (saw string, err error) {
+	reader, err := s.textReader(lane)
+	if err != nil {
+		return "", err
+	}
 	err = s.watch(ctx, lane, func(ctx context.Context, src screen.Source) error {
-		hit, err := screen.AwaitText(ctx, src, text.Reader{}, screen.TextQuery{Pattern: re})
+		hit, err := screen.AwaitText(ctx, src, reader, screen.TextQuery{Pattern: re})
 		saw = fmt.Sprintf("%q at %d,%d", hit.Text, hit.Rect.Min.X, hit.Rect.Min.Y)
 		return err
 	})

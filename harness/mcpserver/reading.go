@@ -9,6 +9,7 @@ import (
 	"image/png"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -344,7 +345,11 @@ func (s *server) text(ctx context.Context, in textParams) (*mcp.CallToolResult, 
 	if err != nil {
 		return nil, none, err
 	}
-	g, err := text.Reader{}.Read(pixmap.Of(img))
+	reader, err := s.textReader(in.Lane)
+	if err != nil {
+		return nil, none, err
+	}
+	g, err := reader.Read(pixmap.Of(img))
 	if err != nil {
 		return nil, none, &verdict.Error{Verdict: verdict.Product, Op: "text", Err: err, Hint: "take a screenshot instead"}
 	}
@@ -356,6 +361,19 @@ func (s *server) text(ctx context.Context, in textParams) (*mcp.CallToolResult, 
 		}
 	}
 	return nil, res, nil
+}
+
+// textReader returns a reader with the fonts that a lane's guest may write in.
+func (s *server) textReader(lane string) (text.Reader, error) {
+	l, err := s.find(lane, registry.FindControlled)
+	if err != nil {
+		return text.Reader{}, err
+	}
+	guest, err := text.LoadAll(l.Fonts...)
+	if err != nil {
+		return text.Reader{}, verdict.Classify("fonts of the guest", err)
+	}
+	return text.Reader{Fonts: slices.Concat(guest, text.Fonts())}, nil
 }
 
 func (s *server) digest(ctx context.Context, in laneName) (*mcp.CallToolResult, any, error) {

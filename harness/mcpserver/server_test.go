@@ -26,6 +26,8 @@ import (
 	"github.com/spicelane/spicelane/harness/mcpserver"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 // serve starts a server on two pipes. Its lanes are those of a registry of this test's own.
@@ -423,4 +425,59 @@ func TestAPictureIsScaledDownUntilItFits(t *testing.T) {
 func TestATextIsCutAtTheEndOfACharacter(t *testing.T) {
 	require.Equal(t, "aé", mcpserver.Cut("aé", 3))
 	require.Equal(t, "a…", mcpserver.Cut("aéé", 2))
+}
+
+// A lane whose screen is in a font that only its guest has, as Linux's kernel has one.
+func TestTextIsReadInTheFontsOfTheLanesGuest(t *testing.T) {
+	c := session(t, mcpserver.Config{})
+	// Letters of 8×8 pixels, each another pattern.
+	pattern := func(r rune) (rows [8]byte) {
+		for y := range rows {
+			rows[y] = byte(int(r)*(y+3)) | 0x80
+		}
+		return rows
+	}
+	const line = "host login"
+	var font strings.Builder
+	font.WriteString("# size: 8x8\n")
+	img := image.NewNRGBA(image.Rect(0, 0, 160, 40))
+	for i := range img.Pix {
+		img.Pix[i] = uint8(i & 3 / 3 * 0xff)
+	}
+	seen := map[rune]bool{' ': true}
+	for col, r := range line {
+		if rows := pattern(r); r != ' ' {
+			for i := range 64 {
+				if rows[i/8]<<(i%8)&0x80 != 0 {
+					img.Set(8*col+i%8, 8+i/8, color.White)
+				}
+			}
+			if !seen[r] {
+				fmt.Fprintf(&font, "%04x:%x\n", r, rows)
+			}
+		}
+		seen[r] = true
+	}
+	file := filepath.Join(t.TempDir(), "guest.hex")
+	require.NoError(t, os.WriteFile(file, []byte(font.String()), 0o600))
+	console := controltest.NewFull(160, 40)
+	console.Draw(0, 0, img.Rect, func(pix []byte, _ int) { copy(pix, img.Pix) }) // black and white
+	socket, _ := controltest.Open(t, server.Config{Console: console})
+	for name, fonts := range map[string][]string{"plain": nil, "linux": {file}, "lost": {file + "x"}} {
+		s := registry.State{Name: name, State: registry.StateReady, ControlSocket: socket, Fonts: fonts}
+		s.SetSupervisor(os.Getpid())
+		require.NoError(t, registry.Registry{}.Save(s))
+	}
+	text, failed := call(t, c, "text", object{"lane": "linux"})
+	require.False(t, failed, text)
+	require.Contains(t, text, `"host login"`)
+	text, failed = call(t, c, "await", object{"lane": "linux", "text": "log[io]n"})
+	require.False(t, failed, text)
+	require.Contains(t, text, "login")
+	text, failed = call(t, c, "text", object{"lane": "plain"})
+	require.True(t, failed)
+	require.Contains(t, text, "no text in a known font")
+	text, failed = call(t, c, "text", object{"lane": "lost"})
+	require.True(t, failed)
+	require.Contains(t, text, "guest.hexx: no such file")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/harness/screen"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/spice/control"
 )
 
 // Guests on every display device, also those that show no digest. What Linux and the firmware write
@@ -79,6 +80,10 @@ var consoleFonts = []string{"linux-vga-8x16", "Lat15-VGA16", "Lat15-Terminus16",
 func linuxPrints(t *testing.T, lane *harness.Lane, seed int) {
 	const rows, width = 40, 120
 	pattern := lineOf(width)
+	// The guest's font is known to the control socket, too.
+	prompt, err := lanetest.Control(t, lane).Match(lane.Context(), control.MatchParams{Text: &control.TextCondition{Literal: "linux#"}})
+	require.NoError(t, err)
+	require.True(t, prompt.Matched, prompt.Saw)
 	total := lineCount(t)
 	var c comparison
 	for n := 0; c.lines < total; n++ {

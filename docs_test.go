@@ -387,3 +387,33 @@ func TestThePackagesThatOthersUseHaveExamples(t *testing.T) {
 		}
 	}
 }
+
+// Pictures of the program grow old unless they can be made again. Drawings are text, in SVG.
+func TestEachPictureOfTheDocumentsIsMadeByAScript(t *testing.T) {
+	scripts := ""
+	names, err := filepath.Glob("scripts/*.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts += string(b)
+	}
+	pictures := 0
+	err = filepath.WalkDir("docs", func(path string, d fs.DirEntry, err error) error {
+		switch filepath.Ext(path) {
+		case ".png", ".jpg", ".jpeg", ".gif", ".webp":
+			pictures++
+			if !strings.Contains(scripts, path) {
+				t.Errorf("no script makes %s", path)
+			}
+		}
+		return err
+	})
+	if err != nil || pictures == 0 {
+		t.Errorf("%d pictures, %v", pictures, err)
+	}
+}

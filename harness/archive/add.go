@@ -98,6 +98,9 @@ func (a *Archive) add(ctx context.Context, src Source) (*Added, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !added.Known && indexNow(added.Record.ID) {
+		a.renewIndex(ctx, h)
+	}
 	return added, nil
 }
 

@@ -87,7 +87,7 @@ func (a *Archive) Location() string { return a.store.Location() }
 
 // ours tells whether an object of this name can be part of an archive.
 func (a *Archive) ours(name string) bool {
-	return name == formatFile || strings.HasPrefix(name, runs) || strings.HasPrefix(name, blobs) ||
+	return name == formatFile || name == indexFile || strings.HasPrefix(name, runs) || strings.HasPrefix(name, blobs) ||
 		strings.HasPrefix(name, pins) || strings.HasPrefix(name, locks)
 }
 
@@ -262,7 +262,7 @@ func (a *Archive) Record(ctx context.Context, id string) (*Record, error) {
 func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	var all []*Record
 	var bad []error
-	for _, r := range a.records(ctx) {
+	for _, r := range a.records(ctx, a.readIndex(ctx)) {
 		if r.err != nil {
 			if ctx.Err() != nil {
 				return nil, verdict.Classify("", ctx.Err())
@@ -281,27 +281,36 @@ func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	return all, nil
 }
 
-// readRecord is a record, or why it could not be read.
+// readRecord is a record, or why it could not be read, and the version of its object.
 type readRecord struct {
 	*Record
-	err error
+	version string
+	err     error
 }
 
-// records yields the record in each object of runs/. An error without a name is about the list.
-func (a *Archive) records(ctx context.Context) iter.Seq2[string, readRecord] {
+// records yields the record in each object of runs/. Those that an index has copies of are not read.
+// An error without a name is about the list.
+func (a *Archive) records(ctx context.Context, known map[string]indexed) iter.Seq2[string, readRecord] {
 	return func(yield func(string, readRecord) bool) {
 		var names []string
+		var read []readRecord
 		for o, err := range a.store.List(ctx, runs) {
 			if err != nil {
 				yield("", readRecord{err: err})
 				return
 			}
-			names = append(names, o.Name)
+			r := readRecord{version: o.Version}
+			if copied := known[o.Name]; o.Version != "" && copied.Version == o.Version {
+				r.Record = copied.Record
+			}
+			names, read = append(names, o.Name), append(read, r)
 		}
-		read := make([]readRecord, len(names))
 		var g errgroup.Group
 		g.SetLimit(parallel)
 		for i, name := range names {
+			if read[i].Record != nil {
+				continue
+			}
 			g.Go(func() error {
 				object, err := a.read(ctx, name)
 				if err == nil {

@@ -557,24 +557,42 @@ func TestEvidenceThatIsNotThereIsAnErrorUnlessItMayBe(t *testing.T) {
 	archivetest.Intact(t, a, "run-0001")
 }
 
+func TestVerifyFindsAnIndexThatSaysSomethingElseThanTheRecords(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	archivetest.Many(t, d, 70)
+	a := archivetest.Open(t, d)
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, v.Faults)
+	require.NoError(t, a.SpoilIndex(t.Context(), func(r *archive.Record) { r.Outcome = result.Failure }))
+	v, err = a.Verify(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []archive.Fault{{Name: "index.zst", Why: "it does not say what the record of run run-0000 says"}}, v.Faults)
+	gone, err := a.Discard(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"index.zst"}, gone)
+}
+
 func BenchmarkListTenThousandRuns(b *testing.B) {
 	d := archive.Dir{Path: b.TempDir(), NoSync: true}
-	a, err := archive.Open(b.Context(), d, archive.Options{})
-	require.NoError(b, err)
-	src := archivetest.Run(1)
-	src.AllowMissing, src.Files = true, nil
-	_, err = a.Add(b.Context(), src)
-	require.NoError(b, err)
 	const runs = 10_000
-	for n := range runs {
-		require.NoError(b, a.CopyAs(b.Context(), "run-0001", fmt.Sprintf("run-%05d", 10+n), archive.Format))
-	}
-	began := cpuTime()
-	defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()
-	for b.Loop() {
-		all, err := a.List(b.Context())
-		require.NoError(b, err)
-		require.Len(b, all, runs+1)
+	archivetest.Many(b, d, runs)
+	for _, name := range []string{"with an index", "without an index"} {
+		if name == "without an index" {
+			require.NoError(b, d.Delete(b.Context(), "index.zst"))
+		}
+		b.Run(name, func(b *testing.B) {
+			a, err := archive.Open(b.Context(), d, archive.Options{})
+			require.NoError(b, err)
+			began := cpuTime()
+			defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()
+			for b.Loop() {
+				all, err := a.List(b.Context())
+				require.NoError(b, err)
+				require.Len(b, all, runs)
+			}
+		})
 	}
 }
 

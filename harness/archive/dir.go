@@ -3,12 +3,14 @@ package archive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Dir is a store in a directory. It makes the directory with the first object. Objects survive a
@@ -155,7 +157,7 @@ func (d Dir) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 			if err != nil {
 				return err
 			}
-			if !yield(Object{Name: filepath.ToSlash(rel), Bytes: st.Size()}, nil) {
+			if !yield(Object{Name: filepath.ToSlash(rel), Bytes: st.Size(), Version: versionOf(st)}, nil) {
 				return fs.SkipAll
 			}
 			return nil
@@ -164,6 +166,15 @@ func (d Dir) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 			yield(Object{}, err)
 		}
 	}
+}
+
+// versionOf tells a file from all that had its name before: each Put makes a new one.
+func versionOf(st fs.FileInfo) string {
+	inode := uint64(0)
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		inode = sys.Ino
+	}
+	return fmt.Sprintf("%d-%d-%d", inode, st.ModTime().UnixNano(), st.Size())
 }
 
 func (d Dir) Delete(ctx context.Context, name string) error {

@@ -17,6 +17,7 @@
 //	archive.zst              the format's version
 //	runs/ID.zst              one record per run: a summary, and the names of two blobs
 //	blobs/AB/ABCD….zst       a content, named by its sha256: run.json, lists of files, evidence
+//	index.zst                copies of records, for a faster list; it may be missing
 //	pins/ID.zst              a run that retention must keep
 //	locks/…                  who is writing
 //

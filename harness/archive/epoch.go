@@ -246,6 +246,7 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 			}
 		}
 	}
+	a.renewIndex(ctx, h)
 	return done, nil
 }
 

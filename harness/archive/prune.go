@@ -114,6 +114,7 @@ func (a *Archive) prune(ctx context.Context, keep Retention) (*Pruned, error) {
 			return p, err
 		}
 	}
+	a.renewIndex(ctx, h)
 	return p, a.store.Sweep(ctx)
 }
 

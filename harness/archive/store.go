@@ -43,6 +43,9 @@ type Store interface {
 type Object struct {
 	Name  string
 	Bytes int64
+	// Version is another one after each Put of the name; empty if the store does not know. Only List
+	// sets it.
+	Version string
 }
 
 // Limits of the retries of one call. The whole call is given up after about three seconds.

@@ -76,6 +76,7 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 		v.Faults = append(v.Faults, Fault{Name: name, Runs: needs[name], Why: why})
 	}
 	sizes := make(map[string]int64)
+	versions := make(map[string]string)
 	for o, err := range a.store.List(ctx, "") {
 		if err != nil {
 			return nil, nil, err
@@ -83,11 +84,11 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 		if strings.HasPrefix(o.Name, locks) {
 			continue
 		}
-		sizes[o.Name] = o.Bytes
+		sizes[o.Name], versions[o.Name] = o.Bytes, o.Version
 		v.Objects++
 		v.Bytes += o.Bytes
 	}
-	for name, r := range a.records(ctx) {
+	for name, r := range a.records(ctx, nil) { // NB: without an index, which would hide damage
 		if name == "" {
 			return nil, nil, r.err
 		}
@@ -151,6 +152,17 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 	}
 	if err := g.Wait(); err != nil {
 		return nil, nil, err
+	}
+	if err := a.verifyIndex(ctx, records, versions); err != nil {
+		var d *DamageError
+		var later *formatError
+		if !errors.As(err, &d) && !errors.As(err, &later) {
+			return nil, nil, err
+		}
+		if !slices.Contains(damaged, indexFile) {
+			fault(indexFile, why(err))
+			damaged = append(damaged, indexFile)
+		}
 	}
 	for name := range needs {
 		if _, ok := sizes[name]; ok {

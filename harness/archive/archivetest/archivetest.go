@@ -28,6 +28,8 @@ import (
 func TestStore(t *testing.T, empty func(t *testing.T) archive.Store) {
 	for name, test := range map[string]func(*testing.T, archive.Store){
 		"objects are stored, replaced, listed and deleted":          objects,
+		"an object has another version after it was replaced":       objectVersions,
+		"a list of many runs reads an index and what that lacks":    indexed,
 		"of many who create the same object one succeeds":           creators,
 		"names that lead elsewhere are refused":                     badNames,
 		"a cancelled call stores nothing":                           cancelled,
@@ -105,6 +107,112 @@ func objects(t *testing.T, s archive.Store) {
 	require.NotEmpty(t, s.Location())
 }
 
+// versions returns the versions of all objects by their names.
+func versions(t *testing.T, s archive.Store) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for o, err := range s.List(t.Context(), "") {
+		require.NoError(t, err)
+		all[o.Name] = o.Version
+	}
+	return all
+}
+
+func objectVersions(t *testing.T, s archive.Store) {
+	put(t, s, "runs/a", "first")
+	put(t, s, "runs/b", "other")
+	before := versions(t, s)
+	require.NotEmpty(t, before["runs/a"])
+	require.Equal(t, before, versions(t, s))
+	put(t, s, "runs/a", "again")
+	after := versions(t, s)
+	require.NotEqual(t, before["runs/a"], after["runs/a"])
+	require.Equal(t, before["runs/b"], after["runs/b"])
+}
+
+// counting counts the objects that are read.
+type counting struct {
+	archive.Store
+	gets atomic.Int32
+}
+
+func (c *counting) Get(ctx context.Context, name string) (io.ReadCloser, error) {
+	c.gets.Add(1)
+	return c.Store.Get(ctx, name)
+}
+
+// A hundred runs come at once, so that there is an index. Then a run is added, one is deleted, and the
+// record of one is replaced by that of a different run with the same ID.
+func indexed(t *testing.T, s archive.Store) {
+	const many = 100
+	from := Open(t, archive.Dir{Path: t.TempDir(), NoSync: true})
+	bare := func(n int, outcome result.Outcome) archive.Source {
+		src := Run(n)
+		src.Run.Cells = nil
+		src.Run.Outcome = outcome
+		return src
+	}
+	for n := range many {
+		_, err := from.Add(t.Context(), bare(n, result.Success))
+		require.NoError(t, err)
+	}
+	var epoch bytes.Buffer
+	_, err := from.Export(t.Context(), &epoch, func(*archive.Record) bool { return true })
+	require.NoError(t, err)
+	c := &counting{Store: s}
+	a := Open(t, c)
+	_, err = a.Import(t.Context(), &epoch)
+	require.NoError(t, err)
+	listed := func(gets int) []*archive.Record {
+		t.Helper()
+		c.gets.Store(0)
+		all, err := a.List(t.Context())
+		require.NoError(t, err)
+		require.EqualValues(t, gets, c.gets.Load(), "objects that are read")
+		return all
+	}
+	want, err := from.List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, listed(1), "the index has them all")
+
+	_, err = a.Add(t.Context(), bare(many, result.Success))
+	require.NoError(t, err)
+	require.Len(t, listed(2), many+1)
+	require.NoError(t, s.Delete(t.Context(), "runs/run-0003.zst"))
+	require.Len(t, listed(2), many)
+
+	other := archive.Dir{Path: t.TempDir(), NoSync: true}
+	_, err = Open(t, other).Add(t.Context(), bare(7, result.Failure))
+	require.NoError(t, err)
+	put(t, s, "runs/run-0007.zst", get(t, other, "runs/run-0007.zst"))
+	for _, r := range listed(3) {
+		require.Equal(t, r.ID == "run-0007", r.Outcome == result.Failure, r.ID)
+	}
+
+	// A damaged index costs time; verify says so.
+	index := get(t, s, "index.zst")
+	put(t, s, "index.zst", index[:len(index)-1])
+	require.Len(t, listed(1+many), many)
+	v, err := a.Verify(t.Context())
+	require.NoError(t, err)
+	var names []string
+	for _, f := range v.Faults {
+		names = append(names, f.Name)
+	}
+	require.Contains(t, names, "index.zst")
+	gone, err := a.Discard(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, gone, "index.zst")
+	_, err = a.Prune(t.Context(), archive.Retention{})
+	require.NoError(t, err)
+	require.Len(t, listed(1), many)
+	// So many are gone that the index is written again.
+	_, err = a.Prune(t.Context(), archive.Retention{Runs: 10})
+	require.NoError(t, err)
+	require.Less(t, len(get(t, s, "index.zst")), len(index))
+	require.Len(t, listed(1), 10)
+}
+
 func creators(t *testing.T, s archive.Store) {
 	var won atomic.Int32
 	var winner atomic.Value
@@ -164,6 +272,47 @@ func Run(n int) archive.Source {
 			Identity: id, Attempts: []result.Attempt{at}})
 	}
 	return archive.Source{Run: r, Files: files}
+}
+
+// Many fills an empty store with so many runs without cells, and an index of them. The runs come from
+// a directory, where they are added in less time.
+func Many(tb testing.TB, s archive.Store, runs int) {
+	tb.Helper()
+	ctx := tb.Context()
+	add := func(d archive.Dir, n int) *archive.Archive {
+		a, err := archive.Open(ctx, d, archive.Options{})
+		require.NoError(tb, err)
+		src := Run(n)
+		src.Run.Cells = nil
+		_, err = a.Add(ctx, src)
+		require.NoError(tb, err)
+		return a
+	}
+	from := archive.Dir{Path: tb.TempDir(), NoSync: true}
+	for n := range runs - 1 {
+		add(from, n)
+	}
+	for o, err := range from.List(ctx, "") {
+		require.NoError(tb, err)
+		if o.Name == "index.zst" {
+			continue // of other objects
+		}
+		rc, err := from.Get(ctx, o.Name)
+		require.NoError(tb, err)
+		b, err := io.ReadAll(rc)
+		require.NoError(tb, err)
+		require.NoError(tb, rc.Close())
+		require.NoError(tb, s.Put(ctx, o.Name, bytes.NewReader(b), int64(len(b)), false))
+	}
+	// To import the last run renews the index.
+	var last bytes.Buffer
+	one := add(archive.Dir{Path: tb.TempDir(), NoSync: true}, runs-1)
+	_, err := one.Export(ctx, &last, func(*archive.Record) bool { return true })
+	require.NoError(tb, err)
+	a, err := archive.Open(ctx, s, archive.Options{})
+	require.NoError(tb, err)
+	_, err = a.Import(ctx, &last)
+	require.NoError(tb, err)
 }
 
 // Open opens the archive in a store.

@@ -202,7 +202,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[archive.Objec
 				yield(archive.Object{}, s.error("list", prefix, info.Err))
 				return
 			}
-			if !yield(archive.Object{Name: strings.TrimPrefix(info.Key, before), Bytes: info.Size}, nil) {
+			if !yield(archive.Object{Name: strings.TrimPrefix(info.Key, before), Bytes: info.Size, Version: info.ETag}, nil) {
 				return
 			}
 		}

@@ -11,7 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -25,7 +27,7 @@ import (
 )
 
 // serve starts an S3 server with a bucket. Each request goes through wrap first, if it is set.
-func serve(t *testing.T, wrap func(http.Handler) http.Handler) s3store.Config {
+func serve(t testing.TB, wrap func(http.Handler) http.Handler) s3store.Config {
 	t.Helper()
 	h := bucket(t)
 	if wrap != nil {
@@ -37,7 +39,7 @@ func serve(t *testing.T, wrap func(http.Handler) http.Handler) s3store.Config {
 }
 
 // bucket is an S3 server with an empty bucket.
-func bucket(t *testing.T) http.Handler {
+func bucket(t testing.TB) http.Handler {
 	t.Helper()
 	backend := s3mem.New()
 	require.NoError(t, backend.CreateBucket("runs"))
@@ -50,7 +52,7 @@ func configOf(srv *httptest.Server) s3store.Config {
 		Credentials: credentials.NewStaticV4("key", "secret", ""), Transport: srv.Client().Transport}
 }
 
-func open(t *testing.T, cfg s3store.Config) *s3store.Store {
+func open(t testing.TB, cfg s3store.Config) *s3store.Store {
 	t.Helper()
 	s, err := s3store.Open(t.Context(), cfg)
 	require.NoError(t, err)
@@ -192,4 +194,45 @@ func TestACancelledListEnds(t *testing.T) {
 	for _, err := range s.List(ctx, "") {
 		require.ErrorIs(t, err, context.Canceled)
 	}
+}
+
+// The figure is the program's and the server's time together, on one machine. A server elsewhere adds
+// its latency for each of the requests.
+func BenchmarkListTenThousandRuns(b *testing.B) {
+	const runs = 10_000
+	var requests atomic.Int64
+	cfg := serve(b, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			requests.Add(1)
+			h.ServeHTTP(w, r)
+		})
+	})
+	s := open(b, cfg)
+	archivetest.Many(b, s, runs)
+	for _, name := range []string{"with an index", "without an index"} {
+		if name == "without an index" {
+			require.NoError(b, s.Delete(b.Context(), "index.zst"))
+		}
+		b.Run(name, func(b *testing.B) {
+			a, err := archive.Open(b.Context(), s, archive.Options{})
+			require.NoError(b, err)
+			before, began := requests.Load(), cpuTime()
+			defer func() {
+				b.ReportMetric(float64(requests.Load()-before)/float64(b.N), "requests/op")
+				b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op")
+			}()
+			for b.Loop() {
+				all, err := a.List(b.Context())
+				require.NoError(b, err)
+				require.Len(b, all, runs)
+			}
+		})
+	}
+}
+
+// cpuTime returns the processor time of this process: other work on the computer does not change it.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -297,21 +297,19 @@ func (c *comparison) arbitrate(ctx context.Context, diff string) (string, error)
 }
 
 // WhilePaused runs f while the guest is paused.
-func (l *Lane) WhilePaused(ctx context.Context, f func() error) (err error) {
+func (l *Lane) WhilePaused(ctx context.Context, f func() error) error {
 	if l.standIn != nil {
 		return f() // the truth server draws only on request
 	}
-	if err := l.machine().Pause(ctx); err != nil {
-		return verdict.Classify("pause", err)
+	var failed error
+	err := l.machine().WhilePaused(ctx, func() error {
+		failed = f()
+		return nil
+	})
+	if err == nil {
+		return failed
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-		defer cancel()
-		if rerr := l.machine().Resume(ctx); rerr != nil && err == nil {
-			err = verdict.Classify("resume", rerr)
-		}
-	}()
-	return f()
+	return errors.Join(failed, verdict.Classify("pause", err))
 }
 
 // A pair says how the two pictures of a comparison are kept: their files, and whose the first is.

@@ -257,7 +257,7 @@ func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 		return context.Cause(ctx)
 	}
 	*detail = "not saved: " + err.Error()
-	var paused *pausedError
+	var paused *qemu.ResumeError
 	if errors.As(err, &paused) {
 		return err
 	}
@@ -352,12 +352,6 @@ func watchedScreen(d *dbusdisplay.Display, m *qemu.Machine) ScreenshotFunc {
 	}
 }
 
-// A pausedError says that the guest is paused and should not be.
-type pausedError struct{ err error }
-
-func (e *pausedError) Error() string { return "the machine does not run on: " + e.err.Error() }
-func (e *pausedError) Unwrap() error { return e.err }
-
 // writeState saves the paused machine. It returns the size of what was saved and
 // how long the guest was paused.
 func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Duration, err error) {
@@ -367,16 +361,7 @@ func (b *bringUp) writeState(ctx context.Context) (size int64, stood time.Durati
 	}
 	m := b.machine()
 	began := time.Now()
-	if err = m.Pause(ctx); err == nil {
-		err = b.writeParts(ctx, d)
-		// NB: do this even when ctx has ended: nothing else would continue the guest.
-		resumeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-		rerr := m.Resume(resumeCtx)
-		cancel()
-		if rerr != nil {
-			err = errors.Join(err, &pausedError{rerr})
-		}
-	}
+	err = m.WhilePaused(ctx, func() error { return b.writeParts(ctx, d) })
 	stood = time.Since(began)
 	if err != nil {
 		return 0, stood, errors.Join(err, d.Abandon())

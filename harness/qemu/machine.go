@@ -567,6 +567,35 @@ func (m *Machine) Pause(ctx context.Context) error { return m.qmp.Stop(ctx) }
 // Resume continues a paused machine. It is idempotent.
 func (m *Machine) Resume(ctx context.Context) error { return m.qmp.Cont(ctx) }
 
+// resumeGrace is how long QEMU may take to continue after WhilePaused.
+const resumeGrace = 3 * time.Second
+
+// A ResumeError says that the machine is paused and should not be.
+type ResumeError struct{ Err error }
+
+func (e *ResumeError) Error() string { return "the machine does not run on: " + e.Err.Error() }
+
+func (e *ResumeError) Unwrap() error { return e.Err }
+
+// WhilePaused runs f while the processors are stopped, and continues them even if ctx has ended. If
+// that fails, the error is a *ResumeError, joined with f's.
+func (m *Machine) WhilePaused(ctx context.Context, f func() error) error {
+	err := m.Pause(ctx)
+	if err == nil {
+		err = f()
+	} else if ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err // QEMU refused, or is gone
+	}
+	// NB: QEMU may still stop for a command whose answer nobody has waited for, and nothing else
+	// would continue it.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeGrace)
+	defer cancel()
+	if rerr := m.Resume(ctx); rerr != nil {
+		err = errors.Join(err, &ResumeError{rerr})
+	}
+	return err
+}
+
 // Reset presses the reset button.
 func (m *Machine) Reset(ctx context.Context) error { return m.qmp.SystemReset(ctx) }
 

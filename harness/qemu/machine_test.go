@@ -173,6 +173,26 @@ func TestAPausedMachineSaysNothingUntilItIsResumed(t *testing.T) {
 	assert.NoError(t, m.Err())
 }
 
+// QEMU carries a command out whose answer nobody waits for any more.
+func TestAMachineRunsOnIfItStopsAfterItsCallerHasGivenUp(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	m.Freeze()
+	defer context.AfterFunc(ctx, m.Thaw)()
+	ran := false
+	err := m.WhilePaused(ctx, func() error {
+		ran = true
+		return nil
+	})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.False(t, ran)
+	st, err := m.QMP().QueryStatus(boundary(t))
+	require.NoError(t, err)
+	require.Equal(t, qmp.StateRunning, st.State)
+}
+
 // A frozen QEMU does not answer; it can be thawed, and closed while frozen.
 func TestAFrozenMachineAnswersAgainOnceThawed(t *testing.T) {
 	t.Parallel()

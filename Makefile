@@ -37,7 +37,7 @@ check: ## all checks that need neither lanes nor tests
 	$(TOOL) actionlint
 	@for s in scripts/*.sh examples/*/*.sh .ci/run; do sh -n "$$s" || exit 1; done
 	go mod tidy -diff
-	cd tools && go vet ./... && go mod tidy -diff
+	cd tools && go vet ./... && go tool staticcheck ./... && go mod tidy -diff
 	cd examples && go vet ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory site
 

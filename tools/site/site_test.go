@@ -215,6 +215,9 @@ func TestNoPageRunsOrStylesAnythingOfItsOwn(t *testing.T) {
 	if n := strings.Count(page, "<script"); n != 1 {
 		t.Errorf("the page has %d scripts, want that of the site", n)
 	}
+	if !strings.Contains(page, `<code class="word">&lt;script&gt;</code>`) {
+		t.Error("a short word of code may be broken")
+	}
 	if !strings.Contains(page, "default-src 'none'") || !strings.Contains(page, "&lt;script&gt;") {
 		t.Error("the page lacks its policy, or text is not escaped")
 	}

@@ -63,6 +63,7 @@ func worksFromFiles(t *testing.T, dir string) {
 	require.Greater(t, pagetest.Eval[int](t, tab, "the words", `document.querySelectorAll("#found mark").length`), 0)
 	pagetest.Eval[bool](t, tab, "a third search", `(q => { q.value = "kerbside"; q.dispatchEvent(new Event("input")); q.focus(); return true })(document.getElementById("query"))`)
 	pagetest.Await(t, tab, "the heading comes first", `document.querySelector("#found a")?.getAttribute("href").endsWith("docs/foreign-parts.html#kerbside")`)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "search.png"))
 	require.NoError(t, chromedp.Do(tab, chromedp.SendKeys("#query", "\r")))
 	pagetest.Await(t, tab, "the page found", `location.href.endsWith("docs/foreign-parts.html#kerbside") && document.getElementById("kerbside") !== null`)
 
@@ -112,6 +113,7 @@ func fitsAPhone(t *testing.T, dir string) {
 	wide := fmt.Sprintf(`[...document.querySelectorAll("main")].filter(m => m.scrollWidth > %d).map(m => m.title + " " + m.scrollWidth)`, width)
 	require.Empty(t, pagetest.Eval[[]string](t, tab, "the pages that are too wide", wide))
 	require.LessOrEqual(t, pagetest.Eval[int](t, tab, "the width", `document.documentElement.scrollWidth`), width)
+	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "phone.png"))
 	// A page that is too wide is seen.
 	pagetest.Eval[bool](t, tab, "a wide heading", `(h => { h.style.width = "50rem"; h.style.maxWidth = "none"; return true })(document.querySelector("main:nth-of-type(3) h1"))`)
 	require.Len(t, pagetest.Eval[[]string](t, tab, "the pages that are too wide", wide), 1)

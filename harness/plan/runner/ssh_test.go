@@ -41,6 +41,18 @@ func ip(t *testing.T, args ...string) {
 	require.NoError(t, err, "ip %s: %s", strings.Join(args, " "), out)
 }
 
+// in returns a command that runs in a named network namespace. Unlike "ip netns exec" it mounts nothing,
+// which fails where the root directory is no mount point.
+func in(namespace, program string, args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + namespace, program}, args...)...)
+}
+
+func ipIn(t *testing.T, namespace string, args ...string) {
+	t.Helper()
+	out, err := in(namespace, "ip", args...).CombinedOutput()
+	require.NoError(t, err, "ip %s in %s: %s", strings.Join(args, " "), namespace, out)
+}
+
 // newKey writes a private key and returns its public one.
 func newKey(t *testing.T, file string) ssh.PublicKey {
 	t.Helper()
@@ -72,6 +84,7 @@ func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
 	}
 	sshd := need.Program(t, "sshd")
 	need.Program(t, "ip")
+	need.Program(t, "nsenter")
 	if os.Getuid() != 0 {
 		need.OrSkip(t, "only root can make network namespaces")
 	}
@@ -89,11 +102,11 @@ func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
 		ns, near, far := name+host, fmt.Sprintf("10.77.%d.1", i+1), fmt.Sprintf("10.77.%d.2", i+1)
 		ip(t, "netns", "add", ns)
 		t.Cleanup(func() { ip(t, "netns", "del", ns) })
-		ip(t, "-n", name, "link", "add", "v"+host, "type", "veth", "peer", "name", "eth", "netns", ns)
-		ip(t, "-n", name, "addr", "add", near+"/24", "dev", "v"+host)
-		ip(t, "-n", name, "link", "set", "v"+host, "up")
-		ip(t, "-n", ns, "addr", "add", far+"/24", "dev", "eth")
-		ip(t, "-n", ns, "link", "set", "eth", "up")
+		ipIn(t, name, "link", "add", "v"+host, "type", "veth", "peer", "name", "eth", "netns", ns)
+		ipIn(t, name, "addr", "add", near+"/24", "dev", "v"+host)
+		ipIn(t, name, "link", "set", "v"+host, "up")
+		ipIn(t, ns, "addr", "add", far+"/24", "dev", "eth")
+		ipIn(t, ns, "link", "set", "eth", "up")
 		home := filepath.Join(dir, "home-"+host)
 		require.NoError(t, os.Mkdir(home, 0o700))
 		key := newKey(t, filepath.Join(dir, "host-"+host))
@@ -112,7 +125,7 @@ Subsystem sftp internal-sftp -d %s
 `, far, filepath.Join(dir, "host-"+host), filepath.Join(dir, "authorized"), home, home), 0o600))
 		log, err := os.Create(filepath.Join(dir, "log-"+host))
 		require.NoError(t, err)
-		cmd := exec.Command("ip", "netns", "exec", ns, sshd, "-D", "-e", "-f", config)
+		cmd := in(ns, sshd, "-D", "-e", "-f", config)
 		cmd.Stderr = log
 		p, err := proc.Start(cmd)
 		require.NoError(t, err)
@@ -122,7 +135,7 @@ Subsystem sftp internal-sftp -d %s
 		})
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "known"), []byte(known.String()), 0o600))
-	inside := exec.Command("ip", "netns", "exec", name, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$", "-test.timeout", "4m")
+	inside := in(name, os.Args[0], "-test.v", "-test.run", "^"+t.Name()+"$", "-test.timeout", "4m")
 	inside.Env = append(os.Environ(), envSSHDir+"="+dir)
 	out, err := inside.CombinedOutput()
 	for _, host := range []string{"a", "b"} {

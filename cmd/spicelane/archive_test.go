@@ -18,14 +18,7 @@ func runDocument(t *testing.T, page, dir string, env ...string) {
 	t.Helper()
 	text, err := os.ReadFile(page)
 	require.NoError(t, err)
-	self, err := os.Executable()
-	require.NoError(t, err)
-	program, err := os.ReadFile(self)
-	require.NoError(t, err)
-	// This test binary is the program if its file has the program's name. NB: a symbolic link does not
-	// do, because the program starts itself again by the path of its file.
-	bin := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "spicelane"), program, 0o700))
+	bin := filepath.Dir(copyProgram(t))
 	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(text), -1)
 	require.NotEmpty(t, blocks)
 	for _, block := range blocks {

@@ -35,7 +35,8 @@ check: ## all checks that need neither lanes nor tests
 	go vet ./...
 	$(TOOL) staticcheck ./...
 	$(TOOL) actionlint
-	@for s in scripts/*.sh examples/*/*.sh .ci/run; do sh -n "$$s" || exit 1; done
+	@command -v shellcheck >/dev/null || { echo "there is no shellcheck; install it with: scripts/setup.sh" >&2; exit 3; }
+	shellcheck -e SC2016 .ci/run scripts/*.sh examples/*/*.sh
 	go mod tidy -diff
 	cd tools && go vet ./... && go tool staticcheck ./... && go mod tidy -diff
 	cd examples && go vet ./... && go mod tidy -diff

@@ -9,12 +9,21 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/qemu"
 )
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+	os.Exit(status)
+}
 
 // A ciStep is a step of a workflow's job or of a composite action.
 type ciStep struct {
@@ -207,6 +216,81 @@ func TestEachPlatformOfTheDocsIsCrossBuilt(t *testing.T) {
 		if _, err := cross(bad); err == nil {
 			t.Errorf("the script passes when %s fails", bad)
 		}
+	}
+}
+
+// The nights' measurements are kept, and their trend is shown.
+func TestTheNightlyMeasurementsBecomeATrend(t *testing.T) {
+	const archive = ".bench-archive"
+	var kept, ran bool
+	for _, s := range readCI(t, ".github/workflows/nightly.yml").Jobs["bench"].Steps {
+		kept = kept || strings.HasPrefix(s.Uses, "actions/cache@") && s.With["path"] == archive && s.With["restore-keys"] == "bench-archive-"
+		ran = ran || kept && s.Run == "scripts/ci-bench.sh "+archive
+	}
+	if !ran {
+		t.Error("nightly.yml has no job bench that measures after it has restored the archive")
+	}
+	// The script runs the real program, in a checkout of two commits, with a plan that measures at once.
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(builtProgram(t), filepath.Join(dir, "bin", "spicelane")); err != nil {
+		t.Fatal(err)
+	}
+	script, err := os.ReadFile("scripts/ci-bench.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range []string{"scripts", ".ci"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "scripts/ci-bench.sh"), script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	summary := filepath.Join(dir, "summary.md")
+	run := func(name string, args ...string) string {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GITHUB_STEP_SUMMARY="+summary, "XDG_STATE_HOME="+filepath.Join(dir, "state"),
+			"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	run("git", "init", "-q")
+	var trend string
+	for _, value := range []string{"123.5", "456.25"} {
+		plan := "name: bench\njobs:\n  lane:\n    steps:\n      - run: echo cold/banner " + value + " ms lower >\"$SPICELANE_MEASUREMENTS\"\n"
+		if err := os.WriteFile(filepath.Join(dir, ".ci/bench.yaml"), []byte(plan), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run("git", "add", ".ci")
+		run("git", "commit", "-q", "-m", value)
+		// The other night is on another machine, which has only the archive.
+		for _, path := range []string{"artifacts", "summary.md"} {
+			if err := os.RemoveAll(filepath.Join(dir, path)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run("scripts/ci-bench.sh", archive)
+		b, err := os.ReadFile(summary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		trend = string(b)
+	}
+	for _, want := range []string{"2 builds in 2 runs", "1 measurements", "| lane: cold/banner | ▁█ |"} {
+		if !strings.Contains(trend, want) {
+			t.Errorf("the trend after two nights has no %s:\n%s", want, trend)
+		}
+	}
+	if st, err := os.Stat(filepath.Join(dir, "artifacts/bench-trend/trend.html")); err != nil || st.Size() == 0 {
+		t.Errorf("there is no page of the trend: %v", err)
 	}
 }
 
@@ -423,14 +507,35 @@ func TestACommandOfAnotherRepositoryLeavesEvidence(t *testing.T) {
 	}
 }
 
+var built struct {
+	once      sync.Once
+	dir, path string
+	err       error
+}
+
+// builtProgram returns the program as a release has it. It is built once.
+func builtProgram(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "spicelane-built-"); built.err != nil {
+			return
+		}
+		built.path = filepath.Join(built.dir, "spicelane")
+		build := exec.Command("go", "build", "-trimpath", "-o", built.path, "./cmd/spicelane")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if words, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w\n%s", err, words)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
 // The documents of a release say what the program itself says that it is made of.
 func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "spicelane")
-	build := exec.Command("go", "build", "-trimpath", "-o", program, "./cmd/spicelane")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if words, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, words)
-	}
+	program := builtProgram(t)
 	out := filepath.Join(t.TempDir(), "x")
 	run := func(program string) ([]byte, error) {
 		return exec.Command("scripts/sbom.sh", program, "v1.2.3", out).CombinedOutput()

@@ -21,6 +21,7 @@ sleepless() {
     done
 }
 asleep() {
+    # shellcheck disable=SC2086 # a list of processes
     [ -z "$awake" ] || kill $awake
     awake=
 }

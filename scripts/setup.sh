@@ -17,6 +17,7 @@ want() { # want COMMAND PACKAGE...: the packages, unless the command is there
 
 want make make
 want git git
+want shellcheck shellcheck
 want clang clang
 want lld-link lld
 want mformat mtools

@@ -6,7 +6,7 @@
 #
 # Exit status: 0 passed, 1 the product failed, 2 the harness, 3 this host lacks something.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 name=$1
 shift
 dir=$PWD/artifacts

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -54,6 +55,9 @@ func newBenchLane() *cobra.Command {
   - how many lanes per minute come up, pass the smoke check and end;
   - the memory of a lane's processes.
 
+As a step of a plan it also reports them as measurements, so that an archive shows
+their trend.
+
 The measurements to be compared run in turns, so that a busy machine slows all of
 them.`,
 		Args: cobra.NoArgs,
@@ -87,6 +91,9 @@ them.`,
 					return usage("--output: %w", err)
 				}
 			}
+			if err := reportMeasurements(r); err != nil {
+				return err
+			}
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), r)
 			}
@@ -101,6 +108,19 @@ them.`,
 	f.StringVarP(&output, "output", "o", "", "also write the figures to this `FILE` as JSON")
 	flags.add(cmd)
 	return cmd
+}
+
+// reportMeasurements adds the figures to the measurements of a plan's step, if this is one.
+func reportMeasurements(r *bench.Report) error {
+	path := os.Getenv("SPICELANE_MEASUREMENTS")
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err == nil {
+		err = errors.Join(r.WriteMeasurements(f), f.Close())
+	}
+	return verdict.Classify("SPICELANE_MEASUREMENTS", err)
 }
 
 func printBench(w io.Writer, r *bench.Report) error {

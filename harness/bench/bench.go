@@ -15,9 +15,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
@@ -96,6 +98,45 @@ type Report struct {
 	Film   []Film   `json:"film,omitempty"`
 	Pace   []Pace   `json:"pace"`
 	Memory []Memory `json:"memory"`
+}
+
+// WriteMeasurements writes the medians as lines NAME VALUE UNIT BETTER, as the steps of a plan report
+// measurements (SPICELANE_MEASUREMENTS). So an archive shows their trend.
+func (r *Report) WriteMeasurements(w io.Writer) error {
+	var b strings.Builder
+	write := func(name string, value float64, unit, better string) {
+		fmt.Fprintln(&b, name, value, unit, better)
+	}
+	starts := func(how string, s *Starts) {
+		if s == nil {
+			return
+		}
+		for _, m := range []struct {
+			name string
+			Times
+		}{{"banner", s.Banner}, {"picture", s.Picture}, {"digest", s.Digest}, {"down", s.Down}, {"cpu", s.CPU}} {
+			write(how+"/"+m.name, m.P50, "ms", "lower")
+		}
+	}
+	starts("cold", &r.Cold)
+	starts("warm", r.Warm)
+	for _, m := range []struct {
+		name string
+		*Times
+	}{{"bare", r.Bare}, {"overhead", r.Overhead}} {
+		if m.Times != nil {
+			write(m.name, m.P50, "ms", "lower")
+		}
+	}
+	how := map[bool]string{false: "cold", true: "warm"}
+	for _, p := range r.Pace {
+		write(fmt.Sprintf("%s/pace-of-%d", how[p.Warm], p.Parallel), p.PerMinute, "lanes/min", "higher")
+	}
+	for _, m := range r.Memory {
+		write(how[m.Warm]+"/memory", m.QEMUPSS+m.ProxyPSS+m.ClientPSS, "MiB", "lower")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
 }
 
 // parts returns lane with its parts as processes, and its control socket for the smoke check.

@@ -15,6 +15,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/internal/distro"
 )
 
 func TestMain(m *testing.M) {
@@ -291,6 +292,38 @@ func TestTheNightlyMeasurementsBecomeATrend(t *testing.T) {
 	}
 	if st, err := os.Stat(filepath.Join(dir, "artifacts/bench-trend/trend.html")); err != nil || st.Size() == 0 {
 		t.Errorf("there is no page of the trend: %v", err)
+	}
+}
+
+// The image has the packages that doctor asks for on its distribution, and the Go of this module.
+func TestTheContainerImageHasWhatALaneNeeds(t *testing.T) {
+	b, err := os.ReadFile("Containerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(string(b), -1)
+	if len(from) != 2 || from[1][1] != "debian:trixie-slim" {
+		t.Fatalf("the images are %q", from)
+	}
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(string(mod))
+	if !strings.HasPrefix(from[0][1], "golang:"+release[1]+"-") {
+		t.Errorf("the program is built in %s, and go.mod says go %s", from[0][1], release[1])
+	}
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "etc/os-release"), []byte("ID=debian\nVERSION_ID=13\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := distro.At(root, true).Packages(distro.QEMU, distro.SPICE, distro.ImageTool, distro.OVMF)
+	installed := regexp.MustCompile(`apt-get install -y --no-install-recommends ([a-z0-9 -]+?) *\\\n`).FindStringSubmatch(string(b))
+	if installed == nil || len(want) == 0 || !slices.Equal(strings.Fields(installed[1]), want) {
+		t.Errorf("installed are %q, lanes need %q", installed, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,4 +33,27 @@ func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 		require.Error(t, err, name)
 		require.Equal(t, verdict.Harness, verdict.Of(err), name)
 	}
+}
+
+func TestTheMediansAreMeasurementsOfAPlansStep(t *testing.T) {
+	at := func(ms float64) bench.Times { return bench.Times{N: 3, Min: 1, P50: ms, Max: 9999} }
+	overhead := at(-2.5)
+	r := bench.Report{
+		Cold:     bench.Starts{Banner: at(4843), Picture: at(5098.5), Digest: at(5099), Down: at(39), CPU: at(130)},
+		Overhead: &overhead,
+		Pace:     []bench.Pace{{Parallel: 1, PerMinute: 10.6}, {Warm: true, Parallel: 2, PerMinute: 126}},
+		Memory:   []bench.Memory{{Warm: true, QEMURSS: 1000, QEMUPSS: 117, ProxyPSS: 8, ClientPSS: 20.5}},
+	}
+	var b strings.Builder
+	require.NoError(t, r.WriteMeasurements(&b))
+	require.Equal(t, `cold/banner 4843 ms lower
+cold/picture 5098.5 ms lower
+cold/digest 5099 ms lower
+cold/down 39 ms lower
+cold/cpu 130 ms lower
+overhead -2.5 ms lower
+cold/pace-of-1 10.6 lanes/min higher
+warm/pace-of-2 126 lanes/min higher
+warm/memory 145.5 MiB lower
+`, b.String(), "what was not measured is not there")
 }

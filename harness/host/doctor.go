@@ -293,7 +293,7 @@ func (r *Report) addDirectories() {
 		c := Check{Name: d.name + " directory", Detail: d.dir}
 		err := writableBelow(d.dir)
 		if err != nil {
-			c.Detail = fmt.Sprintf("%v: %s", err, d.without)
+			c.Detail = fmt.Sprintf("%v; %s", err, d.without)
 			c.Advice = "set " + d.set + " to a directory that can be written"
 		}
 		r.put(c, err == nil)

@@ -6,6 +6,8 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -58,6 +60,48 @@ func guestScreen(t *testing.T) *image.NRGBA {
 	return img
 }
 
+// A view is where a camera sees the point (x, y) of a screen, and with how much light.
+type view func(x, y float64) (sx, sy, light float64)
+
+// photograph takes a picture of a screen: what is at each of its pixels is looked for on the screen,
+// between that one's pixels. Around the screen it is dark. The sensor has noise.
+func photograph(screen *image.NRGBA, w, h int, v view) *image.NRGBA {
+	img := image.NewNRGBA(image.Rect(0, 0, w, h))
+	r := rand.New(rand.NewPCG(1, 2))
+	for y := range h {
+		for x := range w {
+			sx, sy, light := v(float64(x), float64(y))
+			for c := range 3 {
+				value := 20.0
+				if at := image.Pt(int(math.Floor(sx)), int(math.Floor(sy))); at.In(image.Rect(0, 0, screen.Rect.Dx()-1, screen.Rect.Dy()-1)) {
+					fx, fy := sx-float64(at.X), sy-float64(at.Y)
+					of := func(dx, dy int) float64 { return float64(screen.Pix[screen.PixOffset(at.X+dx, at.Y+dy)+c]) }
+					value = (1-fy)*((1-fx)*of(0, 0)+fx*of(1, 0)) + fy*((1-fx)*of(0, 1)+fx*of(1, 1))
+				}
+				img.Pix[img.PixOffset(x, y)+c] = uint8(min(255, max(0, light*value+20+8*r.NormFloat64())))
+			}
+			img.Pix[img.PixOffset(x, y)+3] = 255
+		}
+	}
+	return img
+}
+
+// tilted is a view of a screen that is turned by some degrees and enlarged.
+func tilted(degrees, zoom float64) view {
+	sin, cos := math.Sincos(degrees * math.Pi / 180)
+	return func(x, y float64) (float64, float64, float64) {
+		x, y = (x-640)/zoom, (y-480)/zoom
+		return 320 + x*cos + y*sin, 240 - x*sin + y*cos, 1
+	}
+}
+
+// slanted is a view from the side, held by hand: farther parts are smaller, and in less light.
+func slanted(x, y float64) (float64, float64, float64) {
+	depth := 1 + 0.00015*x - 0.0001*y
+	x, y, light := (x-640)*depth, (y-480)*depth, 1.1-0.0004*x
+	return 320 + 0.55*x + 0.03*y, 240 - 0.03*x + 0.55*y, light * 0.8
+}
+
 func TestTheDigestOfAPictureFromElsewhereIsReadAndItsChecksumIsNotClaimed(t *testing.T) {
 	guest := guestScreen(t)
 	p := pixmap.Of(guest)
@@ -87,6 +131,11 @@ func TestTheDigestOfAPictureFromElsewhereIsReadAndItsChecksumIsNotClaimed(t *tes
 		"three quarters":      {p.Scaled(480, 360).Image(), false, cannot},
 		"turned":              {turned, false, cannot},
 		"compressed":          {guest, true, not},
+		"upside down":         {photograph(guest, 1280, 960, tilted(180, 2)), false, cannot},
+		"tilted by 3°":        {photograph(guest, 1280, 960, tilted(3, 2)), false, cannot},
+		"tilted by 20°":       {photograph(guest, 1280, 960, tilted(20, 1.3)), true, cannot},
+		"a photograph":        {photograph(guest, 1280, 960, slanted), true, cannot},
+		"scaled, compressed":  {p.Scaled(800, 600).Image(), true, cannot},
 		"only the code":       {p.Crop(image.Rect(420, 260, 640, 480)).Image(), false, not},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -193,6 +193,51 @@ func TestAScreenIsStillWhenNothingHasChangedForLongEnough(t *testing.T) {
 	}
 }
 
+// restless is a screen that draws all the time, each time something else: who has looked at one
+// picture need not wait for the next.
+type restless struct {
+	looks int
+	page  func(look int) *pixmap.Picture
+}
+
+func (s *restless) Picture(ctx context.Context) (*pixmap.Picture, error) {
+	s.looks++
+	return s.page(s.looks), ctx.Err()
+}
+
+func (s *restless) Changed(ctx context.Context) error {
+	<-time.After(time.Millisecond)
+	return ctx.Err()
+}
+
+func TestAScreenThatNeverStopsChangingIsNeverStillAndIsReadAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		frames := []*pixmap.Picture{page("loading /"), page("loading -"), page("loading |")}
+		src := &restless{page: func(look int) *pixmap.Picture {
+			if look == 500 {
+				return page("login: /")
+			}
+			return frames[look%3]
+		}}
+		for _, blink := range []bool{false, true} {
+			err := screen.Still{For: 100 * time.Millisecond, IgnoreBlink: blink}.Await(within(t, 200*time.Millisecond), src)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorContains(t, err, "saw last a change of")
+		}
+		require.NoError(t, screen.Still{For: 100 * time.Millisecond, Region: image.Rect(0, 0, 64, 19)}.Await(within(t, second), src), "only its last column changes")
+		src.looks = 0
+		q := screen.TextQuery{Pattern: regexp.MustCompile("login:")}
+		_, err := screen.AwaitText(within(t, second), src, text.Reader{}, q)
+		require.NoError(t, err)
+		require.Equal(t, 500, src.looks)
+		_, err = screen.AwaitText(within(t, 100*time.Millisecond), src, text.Reader{}, q)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorContains(t, err, `"loading `)
+		_, err = screen.AwaitChange(within(t, second), src, frames[0], image.Rect(0, 0, 64, 19))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
 func TestABlinkingCursorIsNoChangeIfThatIsAskedForAndAMovingOneIs(t *testing.T) {
 	blink := func(x func(i int) int) []frame {
 		var frames []frame

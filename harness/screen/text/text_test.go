@@ -337,6 +337,38 @@ func TestTextOnAGradientIsUnknownAndNotWrong(t *testing.T) {
 	require.Equal(t, 80*20-len("Boot Manager"), g.UnknownCells())
 }
 
+// On a background that changes from pixel to pixel, no cell is one character in two colours: in inverse
+// video, where the letter is a gradient, and in each of 16 colours. A plain line among them is read.
+func TestInverseVideoAndSixteenColoursOnAGradientAreUnknownAndNotWrong(t *testing.T) {
+	for _, f := range text.Fonts() {
+		p := blank(64*f.Width, 32*f.Height, black)
+		gradient := func(x, y int) pixmap.RGB { return pixmap.RGB{R: uint8(3 * x), G: uint8(5 * y), B: uint8(x + 2*y)} }
+		for i := range 64 * 32 {
+			r, colour, inverse := rune('!'+i%94), sixteen[i/64/2], i/64%2 == 1
+			for y := range f.Height {
+				for x := range f.Width {
+					at := image.Pt(i%64*f.Width+x, i/64*f.Height+y)
+					c := gradient(at.X, at.Y)
+					if f.Drawn(r, false, x, y) != inverse {
+						c = colour
+					}
+					set(p, at.X, at.Y, c)
+				}
+			}
+		}
+		_, err := text.Reader{Fonts: []*text.Font{f}}.Read(p)
+		require.ErrorIs(t, err, text.ErrNoText)
+		for col := range 64 {
+			draw(p, f, image.Pt(col*f.Width, 7*f.Height), ' ', false, white, black)
+		}
+		write(p, f, image.Pt(0, 7*f.Height), white, black, "Boot Manager")
+		g, err := text.Reader{Fonts: []*text.Font{f}}.Read(p)
+		require.NoError(t, err)
+		require.Equal(t, "Boot Manager", g.Line(7))
+		require.Equal(t, 64*31, g.UnknownCells(), f.Name)
+	}
+}
+
 // One pixel off, one colour off, one glyph missing: of each cell of real and of drawn screens.
 func TestNearMissesGiveNoWrongCharacter(t *testing.T) {
 	full := blank(100*8, 31*19, black)

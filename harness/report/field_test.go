@@ -16,7 +16,8 @@ import (
 // goTest runs the tests of packages of testdata/module and returns their stream.
 func goTest(t *testing.T, args ...string) *report.Run {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	// Two tests of package parallel wait for each other, which they would for ever on one processor.
+	cmd := exec.Command("go", append([]string{"test", "-json", "-parallel=2"}, args...)...)
 	cmd.Dir = filepath.Join("testdata", "module")
 	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false", "GOTRACEBACK=")
 	var stderr bytes.Buffer

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -182,6 +183,40 @@ func TestEveryPictureThatIsTakenIsInTheFilmToThePixel(t *testing.T) {
 			require.Less(t, keys, len(f.Frames))
 		})
 	}
+}
+
+// Filming rests after work, so that it costs little. What is drawn meanwhile comes late.
+func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScreen(8, 8)
+		clock, path := start(t, s, func(c *film.Config) { c.Settle = time.Hour }) // it looks at nothing by itself
+		draw := func() {
+			s.fill(image.Rect(0, 0, 1, 1), func() uint32 { return uint32(time.Since(clock) / time.Millisecond) })
+		}
+		s.take(t, clock)
+		for range 2 {
+			time.Sleep(time.Second)
+			draw()
+		}
+		time.Sleep(time.Second)
+		s.take(t, clock) // 3 s; of 1 s
+		time.Sleep(time.Second)
+		draw()
+		s.take(t, clock) // 4 s, at once
+		for range 2 {
+			time.Sleep(time.Second)
+			draw()
+		}
+		require.NoError(t, s.rec.Close()) // 6 s, when it was drawn; of 5 s
+		f, err := film.ReadFile(path)
+		require.NoError(t, err)
+		var at, since []time.Duration
+		for _, fr := range f.Frames {
+			at, since = append(at, fr.At.Round(time.Second)), append(since, fr.Since)
+		}
+		require.Equal(t, []time.Duration{0, 3 * time.Second, 4 * time.Second, 6 * time.Second}, at)
+		require.Equal(t, []time.Duration{0, time.Second, 0, 5 * time.Second}, since)
+	})
 }
 
 func TestOnlyWhatChangedIsInAFrame(t *testing.T) {

@@ -34,7 +34,9 @@ type header struct {
 	More int `json:"more,omitempty"`
 	// Gone says that the display has no picture from now on.
 	Gone bool `json:"gone,omitempty"`
-	PNG  int  `json:"png"`
+	// SinceUS is when the first of what a late frame shows was drawn.
+	SinceUS int64 `json:"since_us,omitempty"`
+	PNG     int   `json:"png"`
 	// Left and Stats are of records without a PNG, see Film.
 	Left  *LeftOut `json:"left_out,omitempty"`
 	Stats *Stats   `json:"stats,omitempty"`
@@ -49,7 +51,10 @@ const (
 
 // A Frame is a change of what a display shows.
 type Frame struct {
-	At      time.Duration // since the lane began
+	At time.Duration // since the lane began
+	// Since is when the first of what the frame shows was drawn. It is 0 unless the frame is late:
+	// filming rests so that it costs little, and between Since and At a client showed more than its film.
+	Since   time.Duration
 	Display uint8
 	// Key says that the frame shows all of the screen and needs none before it.
 	Key bool
@@ -214,7 +219,7 @@ func (f *Film) add(h header, body []byte) {
 			return
 		}
 	}
-	f.Frames = append(f.Frames, Frame{At: at, Display: h.Display, Key: h.Key,
+	f.Frames = append(f.Frames, Frame{At: at, Since: time.Duration(h.SinceUS) * time.Microsecond, Display: h.Display, Key: h.Key,
 		Size: image.Pt(h.Size[0], h.Size[1]), Patches: []Patch{patch}})
 }
 

@@ -79,8 +79,9 @@ type Recorder struct {
 	noted struct {
 		sync.Mutex
 		dirty   map[uint8][]image.Rectangle
-		last    time.Time // when something was drawn last
-		changed bool      // displays may have come or gone
+		last    time.Time           // when something was drawn last
+		first   map[uint8]time.Time // when each display was drawn on first since it was looked at
+		changed bool                // displays may have come or gone
 	}
 
 	// looking is held while pixels are copied, so that a picture that somebody takes and
@@ -101,9 +102,10 @@ type Recorder struct {
 // A display is what is known of a picture that is filmed.
 type display struct {
 	Display
-	pix     []byte // what the film shows
-	wantKey bool   // the next frame is to be a key frame
-	frames  int    // since the last key frame
+	pix     []byte    // what the film shows
+	wantKey bool      // the next frame is to be a key frame
+	at      time.Time // of the last frame
+	frames  int       // since the last key frame
 	// seen are the patches since the last key frame that no later one hides.
 	seen []image.Rectangle
 }
@@ -127,9 +129,13 @@ func work(patches []image.Rectangle) int {
 	return n
 }
 
+// late is after which time a frame says since when what it shows was drawn.
+const late = 100 * time.Millisecond
+
 // A shot is a frame that is to be compressed.
 type shot struct {
 	at      time.Time
+	since   time.Time // zero if it is not late
 	display uint8
 	size    image.Point
 	key     bool
@@ -147,7 +153,7 @@ const maxDirty = 24
 // Start begins to film.
 func Start(cfg Config) (*Recorder, error) {
 	r := &Recorder{cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{}), displays: map[uint8]*display{}}
-	r.noted.dirty = map[uint8][]image.Rectangle{}
+	r.noted.dirty, r.noted.first = map[uint8][]image.Rectangle{}, map[uint8]time.Time{}
 	r.noted.changed = true
 	if err := r.out.open(cfg.Path, cfg.maxBytes()); err != nil {
 		return nil, fmt.Errorf("film: %w", err)
@@ -168,6 +174,9 @@ func (r *Recorder) Drawn(number uint8, rect image.Rectangle, at time.Time) {
 	n.Lock()
 	n.dirty[number] = addRect(n.dirty[number], rect)
 	n.last = at
+	if _, known := n.first[number]; !known {
+		n.first[number] = at
+	}
 	n.Unlock()
 	r.ring()
 }
@@ -222,6 +231,10 @@ func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Ti
 	defer r.looking.Unlock()
 	// NB: before the picture, which then is what differs from this.
 	r.findDisplays(time.Now())
+	r.noted.Lock()
+	first := r.noted.first[number]
+	delete(r.noted.first, number) // the picture has it
+	r.noted.Unlock()
 	p, err := snapshot()
 	at := r.moment(time.Now())
 	if err != nil || p == nil || r.waiting > maxWaiting {
@@ -231,7 +244,7 @@ func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Ti
 	if d == nil || p.Rect != (image.Rectangle{Max: d.Size}) {
 		return at, nil // it came or changed its size in between: the next look will see it
 	}
-	r.add(d, at, d.compare(p, nil))
+	r.add(d, first, at, d.compare(p, nil))
 	r.ring()
 	return at, nil
 }
@@ -318,8 +331,8 @@ func (r *Recorder) look() {
 	defer r.looking.Unlock()
 	n := &r.noted
 	n.Lock()
-	dirty, last := n.dirty, n.last
-	n.dirty = map[uint8][]image.Rectangle{}
+	dirty, first, last := n.dirty, n.first, n.last
+	n.dirty, n.first = map[uint8][]image.Rectangle{}, map[uint8]time.Time{}
 	n.Unlock()
 	now := time.Now()
 	r.findDisplays(now)
@@ -344,7 +357,7 @@ func (r *Recorder) look() {
 			changed = d.compare(&r.copied, changed)
 		}
 		if len(changed) > 0 {
-			r.add(d, r.moment(last), changed)
+			r.add(d, first[number], r.moment(last), changed)
 		}
 	}
 }
@@ -377,7 +390,7 @@ func (r *Recorder) findDisplays(now time.Time) {
 		fresh.pix = r.copied.Pix
 		r.copied = Pixels{}
 		r.displays[info.Number] = fresh
-		r.add(fresh, r.moment(now), nil)
+		r.add(fresh, time.Time{}, r.moment(now), nil)
 	}
 	for number, d := range r.displays {
 		if there[number] {
@@ -448,8 +461,9 @@ func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
 	return out
 }
 
-// add queues a frame: what has changed, or all of the screen if a key frame is wanted.
-func (r *Recorder) add(d *display, at time.Time, changed []image.Rectangle) {
+// add queues a frame: what has changed, or all of the screen if a key frame is wanted. What has
+// changed was drawn between first and at.
+func (r *Recorder) add(d *display, first, at time.Time, changed []image.Rectangle) {
 	if len(changed) == 0 && !d.wantKey {
 		return
 	}
@@ -464,6 +478,10 @@ func (r *Recorder) add(d *display, at time.Time, changed []image.Rectangle) {
 		d.wantKey = true
 	}
 	f := shot{at: at, display: d.Number, size: d.Size, key: d.wantKey}
+	if first.After(d.at) && at.Sub(first) > late {
+		f.since = first
+	}
+	d.at = at
 	if d.wantKey {
 		f.patches = []Pixels{d.cut(whole, r.spare)}
 		d.wantKey, d.frames, d.seen, r.spare = false, 0, d.seen[:0], nil

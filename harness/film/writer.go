@@ -54,6 +54,9 @@ func (w *writer) add(s shot, at time.Duration) error {
 		h.Gone = true
 		b = h.record(nil)
 	}
+	if !s.since.IsZero() {
+		h.SinceUS = (at - s.at.Sub(s.since)).Microseconds()
+	}
 	for i, p := range s.patches {
 		data, err := w.enc.encode(&p)
 		if err != nil {

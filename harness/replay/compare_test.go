@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,13 +43,16 @@ func TestTheClientsPictureIsComparedWithQEMUsAndADirectClients(t *testing.T) {
 		return out.String()
 	}
 	shown := encode(client)
-	frames := fmt.Sprintf(`{"t_us":1000000,"size":[%d,%d],"rect":[0,0,%[1]d,%[2]d],"key":true,"png":%d}`+"\n%s\n", side, side, len(shown), shown)
+	frame := func(more string) string {
+		return fmt.Sprintf(`{%s,"size":[%d,%d],"rect":[0,0,%[2]d,%[3]d],"key":true,"png":%d}`+"\n%s\n", more, side, side, len(shown), shown)
+	}
+	frames := frame(`"t_us":1000000`) + frame(`"t_us":4000000,"since_us":3000000`) + `{"t_us":5000000,"gone":true}` + "\n"
 	entry := func(ms int, via, file string) string {
 		return fmt.Sprintf(`{"t_us":%d,"kind":"picture","via":%q,"file":%q}`+"\n", ms*1000, via, file)
 	}
 	dir := lay(t, map[string]string{
 		film.File: frames, "direct-client.png": shown, "direct-qemu.png": encode(qemu),
-		"timeline.ndjson": begin + entry(2000, "direct", "direct-client.png") + entry(2500, "qmp", "direct-qemu.png"),
+		"timeline.ndjson": begin + entry(2000, "direct", "direct-client.png") + entry(2500, "qmp", "direct-qemu.png") + `{"t_us":6000000,"kind":"serial","text":"x"}`,
 	})
 	require.NoError(t, replay.Write(dir, replay.Options{}))
 	b.open(filepath.Join(dir, replay.File), "")
@@ -113,5 +117,22 @@ func TestTheClientsPictureIsComparedWithQEMUsAndADirectClients(t *testing.T) {
 			return document.getElementById("pixel").textContent; })(document.getElementById(%q))`, id)))
 	}
 	b.save("direct.png")
+
+	// Between 3 and 4 seconds, the client showed more than was filmed.
+	stale := `document.getElementById("stale").textContent`
+	for at, want := range map[time.Duration]string{
+		2900 * time.Millisecond: "", 4 * time.Second: "",
+		3500 * time.Millisecond: "Something was drawn after this picture, at 3.000 s or later. The film shows it from 4.000 s on.",
+	} {
+		b.seek(at)
+		require.Equal(t, want, eval[string](b, "how old the picture is", stale), "%v", at)
+	}
+	// Where there is no picture, the last one is a click away.
+	choose("picture", 0)
+	b.seek(5500 * time.Millisecond)
+	require.Equal(t, "The client had no picture. The last one, at 4.000 s", eval[string](b, "no picture", `document.getElementById("blank").innerText`))
+	eval[bool](b, "click", `document.getElementById("last-picture").click(), true`)
+	b.await("the last picture", `!document.getElementById("view").classList.contains("none")`)
+	require.InDelta(t, 4, eval[float64](b, "its moment", "lane.now"), 0.000001)
 	b.quiet(filepath.Join(dir, replay.File))
 }

@@ -175,7 +175,8 @@ func (l *lane) readLogs(o Options) {
 	l.readLog("supervisor.log", "lane", 0)
 	l.readQMP()
 	if o.TestOutput != "" {
-		l.readLines(strings.NewReader(o.TestOutput), "the test's output", "test", 0)
+		// Its lines have no times. What a test says of a failure, it says at the end.
+		l.readLines(strings.NewReader(o.TestOutput), "the test's output", "test", l.last)
 	}
 }
 
@@ -272,18 +273,31 @@ func (l *lane) qmp(at time.Duration, dir string, msg json.RawMessage) {
 				Package string                            `json:"package"`
 			} `json:"version"`
 		} `json:"QMP"`
-		Event string          `json:"event"`
-		Error json.RawMessage `json:"error"`
+		Execute   string          `json:"execute"`
+		Arguments json.RawMessage `json:"arguments"`
+		Event     string          `json:"event"`
+		Data      json.RawMessage `json:"data"`
+		Error     json.RawMessage `json:"error"`
 	}
-	if json.Unmarshal(msg, &m) == nil && m.QMP != nil {
+	known := json.Unmarshal(msg, &m) == nil
+	if known && m.QMP != nil {
 		v := m.QMP.Version
 		l.head.QEMU = plain(strings.TrimSpace(fmt.Sprintf("%d.%d.%d %s", v.QEMU.Major, v.QEMU.Minor, v.QEMU.Micro, v.Package)))
 	}
-	arrow := "→ "
+	text := "→ "
 	if dir == "in" {
-		arrow = "← "
+		text = "← "
 	}
-	l.events = append(l.events, event{at: at, track: "qmp", text: plain(arrow + string(msg)), bad: m.Error != nil, spare: true})
+	// QEMU begins an event with its time, and a row has no room for more.
+	switch {
+	case known && m.Event != "":
+		text += strings.TrimSpace(m.Event + " " + string(m.Data))
+	case known && m.Execute != "":
+		text += strings.TrimSpace(m.Execute + " " + string(m.Arguments))
+	default:
+		text += string(msg)
+	}
+	l.events = append(l.events, event{at: at, track: "qmp", text: plain(text), bad: m.Error != nil, spare: true})
 }
 
 // readFilm reads the film and the pictures.

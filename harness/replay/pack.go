@@ -56,7 +56,7 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 	if l.film != nil {
 		frames := l.thinFilm(l.film.Frames, room)
 		for _, f := range frames {
-			p := pageFrame{T: us(f.At), Display: f.Display, Key: f.Key, Gone: f.Gone, Size: [2]int{f.Size.X, f.Size.Y}}
+			p := pageFrame{T: us(f.At), Since: us(f.Since), Display: f.Display, Key: f.Key, Gone: f.Gone, Size: [2]int{f.Size.X, f.Size.Y}}
 			for _, patch := range f.Patches {
 				in := put(patch.PNG)
 				r := patch.Rect

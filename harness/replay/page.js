@@ -148,8 +148,25 @@ async function drawScreen() {
     context(screen).drawImage(reel.canvas, 0, 0);
     screen.setAttribute('aria-label', 'The client\'s picture at ' + seconds(reel.frames[reel.at].t) + ' seconds, ' + screen.width + ' by ' + screen.height);
   }
+  sayOfFilm(none);
   await drawOther(other, none);
   layout();
+}
+// sayOfFilm says when the last picture was if there is none now, and whether the film was late here:
+// a frame that took long to come has what was drawn since a moment before it.
+function sayOfFilm(none) {
+  const at = reel ? reel.at : -1, next = reel && reel.frames[at + 1], before = none ? lastPicture(at) : null, b = $('last-picture');
+  b.hidden = !before;
+  if (before) {
+    b.textContent = 'The last one, at ' + seconds(before.t) + ' s';
+    b.onclick = () => seek(before.t);
+  }
+  $('stale').textContent = next && next.since && next.since <= now ?
+    'Something was drawn after this picture, at ' + seconds(next.since) + ' s or later. The film shows it from ' + seconds(next.t) + ' s on.' : '';
+}
+function lastPicture(at) {
+  for (let i = at; i >= 0; i--) if (!reel.frames[i].gone) return reel.frames[i];
+  return null;
 }
 // The pointer is drawn over the screen and is no part of its pixels.
 async function drawPointer() {
@@ -692,6 +709,10 @@ function copy() {
     setTimeout(() => { $('copy').textContent = 'Copy'; }, 1500);
   };
 }
+function markName(m) {
+  if (m.kind === 'wait') return 'failed wait';
+  return /^test failed/.test(m.text) ? 'test failed' : m.kind;
+}
 function fill() {
   const byDisplay = new Map(), shown = $('display').value, beside = $('picture').value;
   reels = new Map();
@@ -721,7 +742,7 @@ function fill() {
   if (beside && data.pics[beside]) $('picture').value = beside;
   $('picture').disabled = $('compare').disabled = !data.pics.length;
   for (const m of data.marks.slice(-4)) {
-    const b = make('button', m.kind + '-mark', (m.kind === 'wait' ? 'failed wait' : m.kind) + ' ' + seconds(m.t + m.d) + ' s');
+    const b = make('button', m.kind + '-mark', markName(m) + ' ' + seconds(m.t + m.d) + ' s');
     b.type = 'button';
     b.title = m.text;
     b.onclick = () => seek(m.t + m.d);

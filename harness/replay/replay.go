@@ -249,6 +249,7 @@ type mark struct {
 // block of pictures their PNG is.
 type pageFrame struct {
 	T       int64    `json:"t"`
+	Since   int64    `json:"since,omitempty"` // of a late frame, see film.Frame
 	Display uint8    `json:"s"`
 	Key     bool     `json:"key,omitempty"`
 	Gone    bool     `json:"gone,omitempty"`

@@ -118,10 +118,10 @@ func TestAllLogsAreOnTheClockOfTheTimeline(t *testing.T) {
 		got = append(got, fmt.Sprint(at/1000, " ", m.Tracks[m.K[i]].ID, " ", x))
 	}
 	require.Equal(t, []string{
-		"0 lane the lane a begins", "0 test     a_test.go:5: said",
+		"0 lane the lane a begins",
 		"400 lane qemu: pid 7", "500 lane QEMU runs as process 7",
-		`500 qmp ← {"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"}}}`, `600 qmp → {"execute":"cont"}`,
-		"700 qemu qemu: one", "700 qemu two", "1000 serial Hello", `1104 client msg="control client connected"`, "2000 client level=ERROR msg=bad",
+		`500 qmp ← {"QMP":{"version":{"qemu":{"micro":22,"minor":2,"major":7},"package":"Debian"}}}`, `600 qmp → cont`,
+		"700 qemu qemu: one", "700 qemu two", "1000 serial Hello", "1000 test     a_test.go:5: said", `1104 client msg="control client connected"`, "2000 client level=ERROR msg=bad",
 	}, got)
 	require.Contains(t, m.html, "7.2.22 Debian")
 	require.Contains(t, m.html, "The test passed; its lane lived for 2.000 s.")

@@ -64,6 +64,8 @@ type entry struct {
 	Saw     string  `json:"saw"`
 	N       int     `json:"n"`
 
+	Rows []json.RawMessage `json:"rows"` // of what was carried
+
 	Frame    uint32            `json:"frame"` // of a digest
 	Events   []json.RawMessage `json:"events"`
 	Method   string            `json:"method"`
@@ -249,6 +251,8 @@ func (l *lane) say(e timeline.Entry, f entry, ev *event) {
 		ev.text, ev.spare = f.Text, true
 	case "console_failure":
 		ev.text, ev.bad = f.Name+": "+f.Text, !f.Soft
+	case "coverage":
+		ev.text = fmt.Sprintf("the client notes what it was sent, in %d rows", len(f.Rows))
 	case "agent":
 		ev.text = "the guest's agent has gone"
 		if f.Connected {

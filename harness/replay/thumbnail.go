@@ -119,7 +119,7 @@ func readPageFilm(path string) *film.Film {
 	pictures, _, _ = strings.Cut(pictures, "<")
 	out := &film.Film{}
 	for _, f := range d.Film {
-		fr := film.Frame{At: time.Duration(f.T) * time.Microsecond, Display: f.Display, Key: f.Key, Gone: f.Gone, Size: image.Pt(f.Size[0], f.Size[1])}
+		fr := film.Frame{At: time.Duration(f.T) * time.Microsecond, Since: time.Duration(f.Since) * time.Microsecond, Display: f.Display, Key: f.Key, Gone: f.Gone, Size: image.Pt(f.Size[0], f.Size[1])}
 		if f.Size[0] < 0 || f.Size[1] < 0 || f.Size[0]*f.Size[1] > maxPixels {
 			return nil
 		}

@@ -327,6 +327,34 @@ func TestTheContainerImageHasWhatALaneNeeds(t *testing.T) {
 	}
 }
 
+// make smoke installs what a lane needs, and not the compilers, browsers and servers of the tests.
+func TestTheFirstLaneNeedsFewPackages(t *testing.T) {
+	missing := func(args ...string) string {
+		cmd := exec.Command("/bin/sh", append([]string{"scripts/setup.sh"}, args...)...)
+		cmd.Env = []string{"PATH=" + t.TempDir()} // nothing is installed, and there is no apt
+		out, _ := cmd.CombinedOutput()
+		line := regexp.MustCompile(`(?m)^setup: missing: (.*?);? ` + "(?:this script|$)").FindStringSubmatch(string(out))
+		if status := cmd.ProcessState.ExitCode(); status != 3 || line == nil {
+			t.Fatalf("%q: status %d, %s", args, status, out)
+		}
+		return line[1]
+	}
+	lanes, all := missing("--lanes"), missing()
+	if !regexp.MustCompile(`^make git qemu-utils xz-utils (ovmf )?qemu-system-x86 spice$`).MatchString(lanes) {
+		t.Errorf("lanes need %s", lanes)
+	}
+	for _, p := range append(strings.Fields(lanes), "chromium", "clang", "shellcheck", "gcc") {
+		if !slices.Contains(strings.Fields(all), p) {
+			t.Errorf("the tests do not need %s: %s", p, all)
+		}
+	}
+	for _, script := range []string{"scripts/smoke.sh", "scripts/ci-lanes.sh"} {
+		if b, err := os.ReadFile(script); err != nil || !regexp.MustCompile(`(?m)setup\.sh"? --lanes$`).Match(b) {
+			t.Errorf("%s installs more than lanes need, %v", script, err)
+		}
+	}
+}
+
 // inputs returns the inputs of the reusable workflow.
 func inputs(t *testing.T) map[string]any {
 	t.Helper()

@@ -18,7 +18,7 @@ mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 export SPICELANE_CI_DIR="$dir"
 
-"$top/scripts/setup.sh"
+"$top/scripts/setup.sh" --lanes
 make --no-print-directory -s -C "$top" build
 PATH=$top/bin:$PATH
 export PATH

@@ -3,6 +3,7 @@
 # through sudo. Quiet and without network when nothing is missing.
 #
 #   scripts/setup.sh            install
+#   scripts/setup.sh --lanes    install only what lanes need, not what their tests and fixture builds do
 #   scripts/setup.sh --check    only say what is missing; exit 3 if anything is
 set -eu
 
@@ -17,49 +18,55 @@ want() { # want COMMAND PACKAGE...: the packages, unless the command is there
 
 want make make
 want git git
-want shellcheck shellcheck
-want clang clang
-want lld-link lld
-want mformat mtools
-PATH=$PATH:/usr/sbin want mkfs.fat dosfstools
 want qemu-img qemu-utils
-want spicy-screenshot spice-client-gtk
-want tmux tmux
-want socat socat
-# spicelane text --ocr asks it; a test does, too.
-want tesseract tesseract-ocr
-want groff groff-base
-want ffmpeg ffmpeg
-want stunnel4 stunnel4
-# The libvirt source is tested against a libvirtd that the test starts itself.
-PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system
-want virsh libvirt-clients
-# The executor of plans for other hosts is tested against a real sshd in network namespaces.
-PATH=$PATH:/usr/sbin want sshd openssh-server
-PATH=$PATH:/usr/sbin want ip iproute2
-# What bench-proxy compares with.
-PATH=$PATH:/usr/sbin want haproxy haproxy
-PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream
-# The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
-if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
-    if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
-        packages="$packages chromium-browser"
-    else
-        packages="$packages chromium"
-    fi
-fi
 # The Linux guest is built from packages that apt-get downloads; kernels and modules in them may be packed with xz.
 want xz xz-utils
-# The pages of the WebSocket port's test.
-[ -e /usr/share/spice-html5/spice_auto.html ] || packages="$packages spice-html5"
-# The truth server's helper is compiled when it is first needed.
-if ! pkg-config --exists spice-server glib-2.0 pixman-1 2>/dev/null; then
-    packages="$packages pkg-config libspice-server-dev libglib2.0-dev libspice-protocol-dev libpixman-1-dev"
-fi
-# The race detector and the guest's host tests are linked with a C compiler.
-if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
-    packages="$packages gcc libc6-dev"
-fi
+
+# What tests and fixture builds need besides.
+wants_of_tests() {
+    want shellcheck shellcheck
+    want clang clang
+    want lld-link lld
+    want mformat mtools
+    PATH=$PATH:/usr/sbin want mkfs.fat dosfstools
+    want spicy-screenshot spice-client-gtk
+    want tmux tmux
+    want socat socat
+    # spicelane text --ocr asks it; a test does, too.
+    want tesseract tesseract-ocr
+    want groff groff-base
+    want ffmpeg ffmpeg
+    want stunnel4 stunnel4
+    # The libvirt source is tested against a libvirtd that the test starts itself.
+    PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system
+    want virsh libvirt-clients
+    # The executor of plans for other hosts is tested against a real sshd in network namespaces.
+    PATH=$PATH:/usr/sbin want sshd openssh-server
+    PATH=$PATH:/usr/sbin want ip iproute2
+    # What bench-proxy compares with.
+    PATH=$PATH:/usr/sbin want haproxy haproxy
+    PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream
+    # The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
+    if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
+        if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+            packages="$packages chromium-browser"
+        else
+            packages="$packages chromium"
+        fi
+    fi
+    # The pages of the WebSocket port's test.
+    [ -e /usr/share/spice-html5/spice_auto.html ] || packages="$packages spice-html5"
+    # The truth server's helper is compiled when it is first needed.
+    if ! pkg-config --exists spice-server glib-2.0 pixman-1 2>/dev/null; then
+        packages="$packages pkg-config libspice-server-dev libglib2.0-dev libspice-protocol-dev libpixman-1-dev"
+    fi
+    # The race detector and the guest's host tests are linked with a C compiler.
+    if ! echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1; then
+        packages="$packages gcc libc6-dev"
+    fi
+}
+[ "${1-}" = --lanes ] || wants_of_tests
+
 if [ ! -e "${SPICELANE_OVMF_CODE:-/usr/share/OVMF/OVMF_CODE_4M.fd}" ] && [ ! -e /usr/share/OVMF/OVMF_CODE.fd ]; then
     packages="$packages ovmf"
 fi

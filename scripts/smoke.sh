@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-scripts/setup.sh
+scripts/setup.sh --lanes
 make --no-print-directory build
 
 lane=smoke-$$

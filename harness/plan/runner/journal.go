@@ -150,6 +150,7 @@ type past struct {
 	lastMS   int64
 	resumed  int
 	attempts map[string][]result.Attempt
+	begun    map[string]int64 // AtMS of the first attempt, by cell
 	cells    map[string]result.Cell
 	// length is that of the complete entries: a kill or a power cut leaves half a line.
 	length int64
@@ -164,7 +165,7 @@ func readJournal(dir string) (*past, error) {
 	} else if err != nil {
 		return nil, verdict.Classify("run", err)
 	}
-	p := &past{attempts: map[string][]result.Attempt{}, cells: map[string]result.Cell{}}
+	p := &past{attempts: map[string][]result.Attempt{}, begun: map[string]int64{}, cells: map[string]result.Cell{}}
 	for n := 1; ; n++ {
 		line, rest, whole := bytes.Cut(b, []byte("\n"))
 		if !whole {
@@ -182,6 +183,8 @@ func readJournal(dir string) (*past, error) {
 		switch {
 		case e.Run != nil:
 			p.header = *e.Run
+		case e.Begin != nil && e.Begin.N == 1:
+			p.begun[e.Begin.Cell] = e.AtMS
 		case e.Attempt != nil:
 			p.attempts[e.Attempt.Cell] = append(p.attempts[e.Attempt.Cell], e.Attempt.Result)
 		case e.Cell != nil:

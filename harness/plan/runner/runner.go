@@ -183,7 +183,7 @@ func Resume(ctx context.Context, cfg Config) (*result.Run, error) {
 			c.attempts, c.final, c.state = final.Attempts, &final, done
 			continue
 		}
-		c.attempts = known.attempts[c.ID]
+		c.attempts, c.begunMS = known.attempts[c.ID], known.begun[c.ID]
 		if n := len(c.attempts); n > 0 && !again(c.Job.Retry, c.attempts[n-1]) {
 			c.pending = true // its last attempt has ended, and the runner died before it said so
 		}
@@ -286,6 +286,8 @@ type cell struct {
 	attempts []result.Attempt
 	final    *result.Cell
 	delays   backoff.BackOff
+	// begunMS is when the first attempt began, on the journal's clock, which does not jump.
+	begunMS int64
 	// cancel asks a running worker to end; why says the reason to people.
 	cancel chan struct{}
 	why    string
@@ -691,6 +693,9 @@ func (r *run) startCell(c *cell, e Executor) {
 	if c.status.Cancelled { // it runs because its condition says so
 		c.cancel = nil
 	}
+	if n == 1 {
+		c.begunMS = r.sinceMS()
+	}
 	if err := r.add(entry{Begin: &attemptID{c.ID, n}}); err != nil {
 		r.broken = err
 	}
@@ -1000,10 +1005,7 @@ func (r *run) finish(c *cell, why string) {
 	final.Outcome, final.Verdict, final.Hop, final.Reason = a.Outcome, a.Verdict, a.Hop, a.Reason
 	final.Worker, final.Identity, final.Surroundings, final.Measurements = a.Worker, a.Identity, a.Surroundings, a.Measurements
 	final.Does = a.Does
-	final.TookMS = a.Began.Sub(c.attempts[0].Began).Milliseconds() + a.TookMS
-	if final.TookMS < a.TookMS { // the clock was set back
-		final.TookMS = a.TookMS
-	}
+	final.TookMS = r.sinceMS() - c.begunMS
 	r.conclude(c, final)
 	if c.failsFast() {
 		r.failFast(c)

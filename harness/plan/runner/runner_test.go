@@ -646,3 +646,41 @@ func TestWaitingForTheLastWorkersOfAKilledRunCanBeInterrupted(t *testing.T) {
 	_, err = runner.Resume(ctx, runner.Config{Plan: l, Dir: "run"})
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+// The worker of the first attempt has a clock that is ten years behind, as before a jump or on another
+// host.
+func TestACellTakesAsLongAsItTookWhateverTheClocksOfItsAttemptsSay(t *testing.T) {
+	l := loadPlan(t, `
+executors: {jumpy: {type: command, command: "sh jumpy.sh {spicelane}"}}
+jobs: {a: {executor: jumpy, retry: {attempts: 3, delay: 1ms}, steps: [{run: "true"}]}}
+`)
+	require.NoError(t, os.WriteFile("jumpy.sh", []byte(`read task
+years="2016 2036 2026"; n=$(ls | grep -c began); touch began$n
+set -- $years; shift $n
+end=failure; test $n != 2 || end=success
+echo '{"end":{"n":'$((n+1))',"began":"'$1'-01-01T00:00:00Z","took_ms":7,"outcome":"'$end'","verdict":"host"}}'
+`), 0o600))
+	began := time.Now()
+	r, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run"})
+	most := time.Since(began).Milliseconds() + 1
+	require.NoError(t, err)
+	require.Len(t, r.Cells[0].Attempts, 3)
+	require.LessOrEqual(t, r.Cells[0].TookMS, most)
+	require.LessOrEqual(t, r.TookMS, most)
+
+	// The same holds for a run that goes on: the time in which nothing ran does not count.
+	journal := filepath.Join("run", runner.JournalFile)
+	whole, err := os.ReadFile(journal)
+	require.NoError(t, err)
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	require.NoError(t, os.WriteFile(journal, bytes.Join(lines[:3], nil), 0o600), "killed after the first attempt")
+	require.NoError(t, os.Remove(filepath.Join("run", result.File)))
+	require.NoError(t, os.Remove("began1"))
+	require.NoError(t, os.Remove("began2"))
+	began = time.Now()
+	r, err = runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run"})
+	require.NoError(t, err)
+	require.Len(t, r.Cells[0].Attempts, 3)
+	require.LessOrEqual(t, r.Cells[0].TookMS, most+time.Since(began).Milliseconds()+1)
+	require.GreaterOrEqual(t, r.Cells[0].TookMS, int64(1), "the pause before an attempt counts")
+}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/internal/need"
 )
@@ -81,12 +82,13 @@ var notRunHere = []reason{
 	{"docs/foreign-parts.md", "spicelane up --proxy 'stunnel4 ", "the script lane-foreign.txt runs it"},
 	{"docs/foreign-parts.md", "spicelane up --proxy 'haproxy ", "the script lane-foreign.txt runs it"},
 	{"docs/foreign-parts.md", "spicelane up --proxy 'nginx ", "the script lane-foreign.txt runs it"},
-	{"docs/performance.md", "go test -run '^$' -bench", measures},
+	{"docs/performance.md", "go test ", measures},
 	{"docs/performance.md", "scripts/bench-client.sh", measures},
 	{"docs/reading-a-red-lane.md", "SPICELANE_KEEP=failed go test", "the lane stays up until somebody presses Ctrl-C; a test of package harness does"},
 	{"docs/reading-a-red-lane.md", "go test -json", "the script report.txt runs it on streams; make test runs it on this repository"},
 	{"docs/releases.md", "scripts/release.sh", "it builds for minutes; the release workflow runs it"},
 	{"docs/screens.md", "go test -update-screens", "tests of package harness run such tests"},
+	{"docs/screens.md", "spicelane text --png screen.png --font", "the font is in a package that scripts/setup.sh does not install; tests of the Linux guest read that font"},
 	{"docs/screens.md", "spicelane text --png bios.png --learn", "TestAFontThatIsLearntFromOneScreenReadsAnother runs it on a picture of its own"},
 	{"docs/screens.md", "spicelane text --png next.png", "TestAFontThatIsLearntFromOneScreenReadsAnother runs it on a picture of its own"},
 	{"docs/truth.md", "spicelane truth --only text,stroke", "it takes minutes; it is part of make truth, which CI runs"},
@@ -113,8 +115,30 @@ func reasonFor(c docCommand) *reason {
 
 // assumeALane is what comes before the commands of pages that assume a lane that is up.
 var assumeALane = map[string]string{
-	"docs/screens.md":            "spicelane up --name a --dir artifacts/a\nspicelane screenshot a -o screen.png\n",
+	"docs/screens.md":            "spicelane up --name a --dir artifacts/a\n",
 	"docs/reading-a-red-lane.md": "spicelane up --name red\n",
+}
+
+// hostNeeds says what the commands of a page need of a host, besides lanes; the test is skipped without it.
+var hostNeeds = map[string]func(*testing.T){
+	"docs/firmware.md": func(t *testing.T) { needFile(t, "/usr/share/OVMF/OVMF_CODE_4M.fd") },
+	"docs/fixtures.md": func(t *testing.T) {
+		if _, err := harness.BuildLinux(t.Context()); err != nil {
+			need.OrSkip(t, err.Error())
+		}
+	},
+	"docs/foreign-parts.md":      needSocat,
+	"docs/getting-started.md":    needSocat,
+	"docs/reading-a-red-lane.md": func(t *testing.T) { need.Program(t, "ffmpeg") },
+}
+
+func needSocat(t *testing.T) { need.Program(t, "socat") }
+
+func needFile(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Stat(path); err != nil {
+		need.OrSkip(t, err.Error()+"; on Debian scripts/setup.sh installs it")
+	}
 }
 
 // mayBeOne are commands of which a page says that 1 is an answer, too.
@@ -189,10 +213,11 @@ func TestEveryCommandOfTheDocumentsRuns(t *testing.T) {
 	if !ok {
 		t.Skip("they need lanes, and this host runs none: see spicelane doctor")
 	}
-	need.Program(t, "ffmpeg")
-	need.Program(t, "socat")
 	for _, page := range slices.Sorted(maps.Keys(here)) {
 		t.Run(page, func(t *testing.T) {
+			if needs := hostNeeds[page]; needs != nil {
+				needs(t)
+			}
 			runCommands(t, script(page, here[page]))
 		})
 	}

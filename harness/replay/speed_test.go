@@ -71,7 +71,7 @@ func (b *browser) measure(moments int) times {
 
 // seekLimit is how many times as long as decoding a key frame the slowest seek takes: a group of
 // frames is as much work as three key frames, and all else that a seek does takes time, too.
-const seekLimit = 10
+const seekLimit = 8
 
 // maxPage is how large the page of a minute may be.
 const maxPage = 3 << 20

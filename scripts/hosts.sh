@@ -43,6 +43,7 @@ for suite; do
 		began=$(date +%s)
 		# What the command leaves running or mounted ends with these namespaces.
 		if unshare --mount --pid --fork --kill-child sh -c '
+			mount --bind "$1" "$1" # ip netns wants / to be a mount point
 			mount --bind "$2" "$1/usr/local/go"
 			mount -t proc proc "$1/proc"
 			mount --rbind /sys "$1/sys"

@@ -76,6 +76,7 @@ func proxyAttacked(t *testing.T, c console.Console, life time.Duration) (p *head
 }
 
 func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
+	t.Parallel()
 	p, file := proxyAttacked(t, console.Console{HypervisorIP: "127.0.0.1", InsecurePort: attacked(t), Ticket: "ticket"}, 0)
 	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(),
 		"--websocket", p.WebSocketAddr(), "--one-session")
@@ -90,6 +91,7 @@ func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
 // TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens gives the attack all that a proxy of
 // somebody else can give.
 func TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens(t *testing.T) {
+	t.Parallel()
 	// Nobody else listens on this address, so the port stays free.
 	ln, err := net.Listen("tcp", "127.0.77.1:0")
 	require.NoError(t, err)
@@ -116,6 +118,7 @@ func TestAttackDoesNotBeginIfATokenCannotExpireInTime(t *testing.T) {
 }
 
 func TestAttackFailsARelayThatUnderstandsNothing(t *testing.T) {
+	t.Parallel()
 	port := attacked(t)
 	bundle, err := pki.New(pki.Config{})
 	require.NoError(t, err)

@@ -69,7 +69,7 @@ func proxyAttacked(t *testing.T, c console.Console, life time.Duration) (p *head
 	file = filepath.Join(t.TempDir(), "console.vv")
 	p, err = headless.StartProxy(t.Context(), headless.ProxyConfig{KeepVV: file, KeepSource: "lab", KeepUUID: attackedUUID,
 		Config: proxy.Config{TLS: bundle, Consoles: catalog, ListenWebSocket: proxy.DefaultAddr, TokenLifetime: life,
-			HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
+			HandshakeTimeout: time.Second, Linger: 50 * time.Millisecond}})
 	require.NoError(t, err)
 	t.Cleanup(func() { p.Close() })
 	return p, file

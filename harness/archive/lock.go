@@ -221,9 +221,10 @@ func (a *Archive) readLock(ctx context.Context, name string) (lockFile, string, 
 
 // A sighting is what a waiter last saw of a lock.
 type sighting struct {
-	text  string
-	since time.Time // that it has had this text
-	first time.Time // that there was such a lock
+	holder string
+	text   string
+	since  time.Time // that it has had this text
+	first  time.Time // that it has had this holder
 }
 
 // A waiter waits for locks and removes dead ones.
@@ -269,8 +270,9 @@ func (w *waiter) wait(ctx context.Context, name string) error {
 	}
 	w.process = f.Process
 	last, ok := w.seen[name]
-	if !ok {
-		last.first = time.Now()
+	if !ok || last.holder != f.Holder {
+		// One who takes the lock again and again must not make the others wait ever longer.
+		last.holder, last.first = f.Holder, time.Now()
 	}
 	if !ok || last.text != text {
 		last.text, last.since = text, time.Now()

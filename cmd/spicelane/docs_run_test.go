@@ -212,11 +212,7 @@ func TestEveryCommandOfTheDocumentsRuns(t *testing.T) {
 		run+elsewhere+reasons, run, elsewhere, reasons)
 	require.Greater(t, run, 35, "this test no longer finds the commands")
 
-	ok, err := condition("lanes")
-	require.NoError(t, err)
-	if !ok {
-		t.Skip("they need lanes, and this host runs none: see spicelane doctor")
-	}
+	harness.RequireHost(t)
 	for _, page := range slices.Sorted(maps.Keys(here)) {
 		t.Run(page, func(t *testing.T) {
 			if needs := hostNeeds[page]; needs != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/internal/distro"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A bareHost has nothing in its PATH but package managers and the other programs that fixes call.
@@ -59,7 +60,7 @@ func (h bareHost) calls(t *testing.T) []string {
 
 func TestTheDoctorRunsItsCommandsAndChecksAgain(t *testing.T) {
 	if !distro.Here().Known() {
-		t.Skip("the packages of this distribution are not known")
+		need.OrSkip(t, "the packages of this distribution are not known")
 	}
 	h := newBareHost(t, `/bin/ln -s /bin/sh "${0%/*}/clang"`+"\n")
 	before, _, status := h.doctor(t)
@@ -89,7 +90,7 @@ func TestTheDoctorRunsItsCommandsAndChecksAgain(t *testing.T) {
 
 func TestACommandOfTheDoctorThatFailsIsSaidAndTheOthersAreRun(t *testing.T) {
 	if !distro.Here().Known() {
-		t.Skip("the packages of this distribution are not known")
+		need.OrSkip(t, "the packages of this distribution are not known")
 	}
 	h := newBareHost(t, "echo no network >&2\nexit 100\n")
 	after, stderr, status := h.doctor(t, "--fix=run")

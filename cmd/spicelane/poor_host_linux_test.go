@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/internal/need"
@@ -112,10 +113,7 @@ exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"`
 }
 
 func TestOnAPoorHostTheDoctorSaysWhatItLacksAndALanePasses(t *testing.T) {
-	d := qemu.Gate(t.Context(), os.Getenv)
-	if d.Action != qemu.Run {
-		need.OrSkip(t, d.Reason)
-	}
+	harness.RequireHost(t)
 	h := newPoorHost(t)
 
 	out, status := h.run(t, `"$spicelane" doctor --json`)

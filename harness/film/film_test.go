@@ -195,7 +195,7 @@ func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
 		}
 		s.take(t, clock)
 		for range 2 {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // all sleeps are of the bubble's clock
 			draw()
 		}
 		time.Sleep(time.Second)

@@ -13,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/plan/runner"
 	"github.com/spicelane/spicelane/harness/plan/worker"
-	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/dashboardtest"
 )
@@ -158,7 +158,7 @@ func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const labels = `spicelane_lane_up{cell="a (n=***)",job="a",lane="lane",plan="about ***"} `
 		o.Load(cell, worker.Load{Lane: "lane"})
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // all sleeps are of the bubble's clock
 		require.Equal(t, []string{labels + "1"}, up())
 		o.AttemptEnds(cell, result.Attempt{N: 1, Outcome: result.Success}, 0)
 		time.Sleep(5 * time.Minute)
@@ -168,20 +168,9 @@ func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	})
 }
 
-// needLanes skips the test where no lane can run, or fails it where lanes are required.
-func needLanes(t *testing.T) {
-	t.Helper()
-	switch d := qemu.Gate(t.Context(), os.Getenv); d.Action {
-	case qemu.Skip:
-		t.Skip(d.Reason)
-	case qemu.Fail:
-		t.Fatal(d.Reason)
-	}
-}
-
 // The lane of a plan with a secret is scraped once it has been measured; its cell ends after that.
 func TestARealLaneIsMeasuredWhileItsPlanRuns(t *testing.T) {
-	needLanes(t)
+	harness.RequireHost(t)
 	const canary = "c4n4ry-of-a-lane"
 	t.Setenv("CANARY", canary)
 	l := loadPlan(t, `

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/archive"
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
@@ -43,7 +44,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	needLanes(t)
+	harness.RequireHost(t)
 	sector, err := os.ReadFile("../../qemu/testdata/echo.bin")
 	require.NoError(t, err)
 	t.Setenv("CANARY", "c4n4ry-1")

@@ -76,7 +76,7 @@ func TestATableOnATerminalShowsWhatRunsAndWhatHasEndedAboveIt(t *testing.T) {
      0.0 s  flaky  run test  
 0 of 2 cells have ended, 2 are running, 0 s
 `, term.screen())
-		time.Sleep(1500 * time.Millisecond) // it is drawn again after each second
+		time.Sleep(1500 * time.Millisecond) // the bubble's clock; it is drawn again after each second
 		synctest.Wait()
 		require.Equal(t, `2 cells; the run is in artifacts/runs/1
      1.0 s  boot (display=qxl)  lane  

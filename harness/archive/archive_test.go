@@ -13,7 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -575,30 +575,5 @@ func TestVerifyFindsAnIndexThatSaysSomethingElseThanTheRecords(t *testing.T) {
 }
 
 func BenchmarkListTenThousandRuns(b *testing.B) {
-	d := archive.Dir{Path: b.TempDir(), NoSync: true}
-	const runs = 10_000
-	archivetest.Many(b, d, runs)
-	for _, name := range []string{"with an index", "without an index"} {
-		if name == "without an index" {
-			require.NoError(b, d.Delete(b.Context(), "index.zst"))
-		}
-		b.Run(name, func(b *testing.B) {
-			a, err := archive.Open(b.Context(), d, archive.Options{})
-			require.NoError(b, err)
-			began := cpuTime()
-			defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()
-			for b.Loop() {
-				all, err := a.List(b.Context())
-				require.NoError(b, err)
-				require.Len(b, all, runs)
-			}
-		})
-	}
-}
-
-// cpuTime returns the processor time of this process: other work on the computer does not change it.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	archivetest.BenchmarkList(b, archive.Dir{Path: b.TempDir(), NoSync: true}, 10_000, new(atomic.Int64))
 }

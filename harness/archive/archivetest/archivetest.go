@@ -595,3 +595,37 @@ func (f *Failing) Delete(ctx context.Context, name string) error {
 	}
 	return cmpErr(f.Store.Delete(ctx, name), after)
 }
+
+// BenchmarkList measures what it takes to list runs in an empty store, with an index of them and
+// without. requests counts what the store sends; a store that sends nothing leaves it zero.
+func BenchmarkList(b *testing.B, s archive.Store, runs int, requests *atomic.Int64) {
+	Many(b, s, runs)
+	for _, name := range []string{"with an index", "without an index"} {
+		if name == "without an index" {
+			require.NoError(b, s.Delete(b.Context(), "index.zst"))
+		}
+		b.Run(name, func(b *testing.B) {
+			a, err := archive.Open(b.Context(), s, archive.Options{})
+			require.NoError(b, err)
+			before, began := requests.Load(), CPUTime()
+			defer func() {
+				if n := requests.Load() - before; n > 0 {
+					b.ReportMetric(float64(n)/float64(b.N), "requests/op")
+				}
+				b.ReportMetric(float64((CPUTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op")
+			}()
+			for b.Loop() {
+				all, err := a.List(b.Context())
+				require.NoError(b, err)
+				require.Len(b, all, runs)
+			}
+		})
+	}
+}
+
+// CPUTime returns the processor time of this process: other work on the computer does not change it.
+func CPUTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

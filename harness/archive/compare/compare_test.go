@@ -13,13 +13,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/archive"
+	"github.com/spicelane/spicelane/harness/archive/archivetest"
 	"github.com/spicelane/spicelane/harness/archive/compare"
 	"github.com/spicelane/spicelane/harness/internal/pagetest"
 	"github.com/spicelane/spicelane/harness/plan/result"
@@ -427,8 +427,10 @@ func BenchmarkCompareTwoRunsOfTenThousandResults(b *testing.B) {
 		_, err := a.Add(b.Context(), archive.Source{Run: big(n)})
 		require.NoError(b, err)
 	}
-	began := cpuTime()
-	defer func() { b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op") }()
+	began := archivetest.CPUTime()
+	defer func() {
+		b.ReportMetric(float64((archivetest.CPUTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op")
+	}()
 	for b.Loop() {
 		var sides []compare.Side
 		for n := range 2 {
@@ -439,11 +441,4 @@ func BenchmarkCompareTwoRunsOfTenThousandResults(b *testing.B) {
 		c := compare.Compare(sides[0], sides[1])
 		require.NoError(b, c.WriteText(io.Discard))
 	}
-}
-
-// cpuTime returns the processor time of this process: other work on the computer does not change it.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -199,7 +197,6 @@ func TestACancelledListEnds(t *testing.T) {
 // The figure is the program's and the server's time together, on one machine. A server elsewhere adds
 // its latency for each of the requests.
 func BenchmarkListTenThousandRuns(b *testing.B) {
-	const runs = 10_000
 	var requests atomic.Int64
 	cfg := serve(b, func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -207,32 +204,5 @@ func BenchmarkListTenThousandRuns(b *testing.B) {
 			h.ServeHTTP(w, r)
 		})
 	})
-	s := open(b, cfg)
-	archivetest.Many(b, s, runs)
-	for _, name := range []string{"with an index", "without an index"} {
-		if name == "without an index" {
-			require.NoError(b, s.Delete(b.Context(), "index.zst"))
-		}
-		b.Run(name, func(b *testing.B) {
-			a, err := archive.Open(b.Context(), s, archive.Options{})
-			require.NoError(b, err)
-			before, began := requests.Load(), cpuTime()
-			defer func() {
-				b.ReportMetric(float64(requests.Load()-before)/float64(b.N), "requests/op")
-				b.ReportMetric(float64((cpuTime()-began).Milliseconds())/float64(b.N), "cpu-ms/op")
-			}()
-			for b.Loop() {
-				all, err := a.List(b.Context())
-				require.NoError(b, err)
-				require.Len(b, all, runs)
-			}
-		})
-	}
-}
-
-// cpuTime returns the processor time of this process: other work on the computer does not change it.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	archivetest.BenchmarkList(b, open(b, cfg), 10_000, &requests)
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -64,10 +65,13 @@ func (r *talk) earlier(ctx context.Context, identity map[string]string) (*result
 	for _, e := range artifacts {
 		f, ok := byPath[e.Path]
 		if !ok || !strings.HasPrefix(e.Path, below) {
-			return nil, fmt.Errorf("run %s has passed, but its artifact %s is not in the archive", found.Run.ID, e.Path)
+			err = fmt.Errorf("run %s has passed, but its artifact %s is not in the archive", found.Run.ID, e.Path)
+		} else {
+			err = r.bring(ctx, f, e.Executable)
 		}
-		if err := r.bring(ctx, f, e.Executable); err != nil {
-			return nil, err
+		if err != nil {
+			// The cell runs after all, and what others made is no evidence of that.
+			return nil, errors.Join(err, os.RemoveAll(filepath.Join(r.Dir, filepath.FromSlash(below))))
 		}
 	}
 	return &was, nil

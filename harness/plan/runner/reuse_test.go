@@ -3,6 +3,7 @@ package runner_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,7 +40,8 @@ jobs:
 // A bench runs a plan with a lane again and again, and keeps the results in an archive.
 type bench struct {
 	*testing.T
-	a *archive.Archive
+	store archive.Dir
+	a     *archive.Archive
 }
 
 func newBench(t *testing.T) *bench {
@@ -51,12 +53,12 @@ func newBench(t *testing.T) *bench {
 	t.Chdir(t.TempDir())
 	disk := make([]byte, 1<<20)
 	copy(disk, sector)
-	b := &bench{T: t}
+	b := &bench{T: t, store: archive.Dir{Path: t.TempDir(), NoSync: true}}
 	b.write("echo.img", string(disk))
 	b.write("echo.yaml", "name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 64\nbanner: READY\n")
 	b.write("check.sh", "exit 0\n")
 	b.write("plan.yaml", reusePlan)
-	b.a, err = archive.Open(t.Context(), archive.Dir{Path: t.TempDir(), NoSync: true}, archive.Options{})
+	b.a, err = archive.Open(t.Context(), b.store, archive.Options{})
 	require.NoError(t, err)
 	return b
 }
@@ -194,6 +196,30 @@ func TestACellThatHasFailedOrSaysNothingOfTheProductRunsAgain(t *testing.T) {
 	b.keep()
 	_, ran, _ = b.once("v1")
 	require.True(t, ran)
+}
+
+// The check fails in the second run, for a reason that nobody could know, so that it makes no artifact.
+func TestACellWhoseArtifactsAreLostRunsAgainAndLeavesOnlyItsOwn(t *testing.T) {
+	b := newBench(t)
+	b.replace("{name: tool, path: tool}]", "{name: tool, path: tool}, {name: text, path: text}]")
+	b.replace("echo lane >> ran; ", "echo text > $SPICELANE_WORK/text; echo lane >> ran; test ! -e broken || exit 1; ")
+	first, _, _ := b.once("v1")
+	require.Equal(t, result.Success, first.Outcome, first.Cells[0].Reason)
+	b.keep()
+	files, err := b.a.Files(t.Context(), first.ID)
+	require.NoError(t, err)
+	i := slices.IndexFunc(files, func(f archive.File) bool { return strings.HasSuffix(f.Path, "/tool") })
+	blob := filepath.Join(b.store.Path, "blobs", files[i].SHA256[:2], files[i].SHA256+".zst")
+	require.NoError(t, os.Remove(blob))
+
+	b.write("broken", "")
+	second, ran, printed := b.once("v1")
+	require.True(t, ran)
+	require.Contains(t, strings.Join(printed, "\n"), "lane: no earlier result can stand for this cell: ")
+	require.Equal(t, result.Failure, second.Cells[0].Outcome)
+	for _, e := range second.Cells[0].Attempts[0].Evidence {
+		require.NotEqual(t, result.KindArtifact, e.Kind, e.Path)
+	}
 }
 
 func TestACellRunsWhereItIsNotKnownWhatItTests(t *testing.T) {

@@ -124,8 +124,8 @@ func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
 	return m.c.flushAgent(m.ch)
 }
 
-// askAgent is sendAgent for a caller that is not one of the readers. If ctx ends, the queue is sent
-// without the caller.
+// askAgent does what sendAgent does, for a caller that is not one of the readers. If ctx ends
+// first, askAgent returns, and the queue is still sent.
 func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -212,7 +212,7 @@ func (m *mainChannel) agentData(data []byte) error {
 			return err
 		}
 		if err := m.agentMessage(msg); err != nil {
-			// If the agent has disconnected, that does not end the session.
+			// A disconnected agent does not end the session.
 			if errors.Is(err, ErrAgent) {
 				continue
 			}
@@ -321,8 +321,9 @@ func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, co
 	return c.askAgent(ctx, &wire.AgentClipboardGrab{Selection: s, Types: types})
 }
 
-// ClipboardGet fetches the content of a guest's clipboard in type t. It waits for it until ctx
-// ends. If the result is empty and there is no error, the guest has nothing of that type.
+// ClipboardGet fetches the content of a guest's clipboard in type t, and waits for it until ctx
+// ends. If the result is empty and there is no error, the guest has nothing of that type. Without
+// an agent it returns ErrAgent.
 func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t wire.ClipboardType) ([]byte, error) {
 	if err := c.awaitAgent(ctx); err != nil {
 		return nil, err
@@ -363,7 +364,9 @@ func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t 
 	return data, nil
 }
 
-// SetMonitors asks the guest's agent to configure its monitors. The result shows in the surfaces.
+// SetMonitors asks the guest's agent to configure its monitors. It waits for the agent's
+// capabilities until ctx ends; without an agent it returns ErrAgent. It does not wait for the
+// change, which shows in Surfaces and Heads.
 func (c *Client) SetMonitors(ctx context.Context, monitors []wire.AgentMonitor) error {
 	if err := c.awaitAgent(ctx); err != nil {
 		return err

@@ -47,8 +47,8 @@ type channel struct {
 	raw  []byte
 }
 
-// A handler interprets the messages of one channel that are not common to all. It runs on one
-// goroutine of the channel.
+// A handler interprets the messages of one channel that are not common to all. All calls of handle
+// are on one goroutine of the channel; on a display, begin is on another one.
 type handler interface {
 	// begin is called before the first message is read.
 	begin() error
@@ -57,7 +57,7 @@ type handler interface {
 	handle(m wire.ServerMessage, in *incoming) error
 }
 
-// incoming is a message between the connection and being carried out, with its memory.
+// incoming is a message that was read and is not yet carried out, with its memory.
 type incoming struct {
 	header     wire.Header
 	received   time.Time
@@ -255,7 +255,7 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 			return ch.send(&wire.MigrateFlushMark{})
 		}
 		return nil
-	case *wire.MigrateData: // there is no connection to the target that could get it
+	case *wire.MigrateData: // no connection to the target exists that could receive it
 		return c.main.moved()
 	case *wire.List: // the messages that it lists have been carried out
 		return nil

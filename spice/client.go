@@ -50,7 +50,7 @@ type Client struct {
 
 // Dial connects. It returns when the main channel is open, and all channels that the server offers
 // and Config.Channels chooses. ctx limits only that. The error is a *DialError, or a *ConfigError
-// for a Config that cannot work.
+// for a Config that cannot work. An unusable CA or HostSubject gives an error of neither type.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, &ConfigError{err}
@@ -170,7 +170,7 @@ func closedChan() chan struct{} {
 	return c
 }
 
-// wanted tells which channels are opened unless Config.Channels decides.
+// wanted reports whether a channel is opened unless Config.Channels decides.
 func (c *Client) wanted(id wire.ChannelID) bool {
 	switch id.Type {
 	case wire.ChannelDisplay, wire.ChannelInputs, wire.ChannelCursor:
@@ -195,7 +195,7 @@ func (c *Client) link(ctx context.Context, id wire.ChannelID, session uint32, tl
 	return ch, err
 }
 
-// linkAt is link on one of the two ports.
+// linkAt links a channel on one of the two ports.
 func (c *Client) linkAt(ctx context.Context, id wire.ChannelID, session uint32, secure bool, tlsConfig *tls.Config, connected chan<- struct{}) (_ *channel, err error) {
 	defer func() {
 		if err != nil {
@@ -381,7 +381,7 @@ func (c *Client) openChannels() []*channel {
 	return slices.Clone(c.channels)
 }
 
-// channel returns the channel of that name, or nil if it is not open.
+// channel returns the open channel of that type and number, or nil if there is none.
 func (c *Client) channel(id wire.ChannelID) *channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -155,7 +155,7 @@ func (cfg *Config) port(secure bool) int {
 	return cfg.Port
 }
 
-// secure tells whether a channel uses TLS.
+// secure reports whether a channel uses TLS.
 func (cfg *Config) secure(id wire.ChannelID) bool {
 	if cfg.UnixPath != "" || cfg.TLSPort == 0 {
 		return false
@@ -163,11 +163,11 @@ func (cfg *Config) secure(id wire.ChannelID) bool {
 	return cfg.Port == 0 || len(cfg.SecureChannels) == 0 || cfg.named(id)
 }
 
-// mayBePlain tells whether a channel may use the plaintext port if an authenticated server asks for
-// that.
+// mayBePlain reports whether a channel may use the plaintext port if an authenticated server asks
+// for that.
 func (cfg *Config) mayBePlain(id wire.ChannelID) bool { return cfg.Port != 0 && !cfg.named(id) }
 
-// named tells whether the configuration demands TLS for a channel.
+// named reports whether the configuration demands TLS for a channel.
 func (cfg *Config) named(id wire.ChannelID) bool {
 	return slices.Contains(cfg.SecureChannels, "all") || slices.Contains(cfg.SecureChannels, id.Type.String())
 }

@@ -14,9 +14,10 @@ import (
 type CoverageRow struct {
 	// Kind is "message", "image", "operation", "feature" or "capability".
 	Kind string `json:"kind"`
-	// Name is "server display.draw_copy", "quic", "draw_copy", "clip rects", "display.composite".
+	// Name is as in "server display.draw_copy", "quic", "draw_copy", "clip rects",
+	// "display.composite".
 	Name  string `json:"name"`
-	Count uint64 `json:"count"` // 0: never seen. Of a capability: the sessions in which both sides had it
+	Count uint64 `json:"count"` // 0: never seen. For a capability, the channels on which both sides had it
 	// Time is how long decoding took for an image, and how long everything took for an operation.
 	Time time.Duration `json:"time_ns,omitempty"`
 }

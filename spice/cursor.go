@@ -147,7 +147,7 @@ func decodeCursor(m *wire.Cursor) (*CursorShape, error) {
 	}
 	s := &CursorShape{Type: m.Type, Width: w, Height: h, HotX: min(int(m.HotSpotX), w), HotY: min(int(m.HotSpotY), h), Pix: make([]byte, 4*w*h)}
 	n := w * h
-	// need is the size of the data: pixels, palette, mask.
+	// need returns an error unless the data is long enough for pixels, palette and mask, in bytes.
 	need := func(pixels, palette, mask int) error {
 		if all := pixels + palette + mask; len(m.Data) < all {
 			return protocolErrorf("%v cursor of %d×%d pixels with %d bytes, want %d", m.Type, w, h, len(m.Data), all)

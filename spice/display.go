@@ -155,8 +155,8 @@ func (d *display) handle(msg wire.ServerMessage, in *incoming) error {
 	return nil
 }
 
-// lookup returns a surface to draw on. Only the reader changes the set of surfaces, so reading it
-// needs no lock.
+// lookup returns a surface to draw on. It needs no lock: only the goroutine that carries out
+// messages calls it, and only that goroutine changes the set of surfaces.
 func (d *display) lookup(id uint32) (*surface, error) {
 	if s := d.surfaces.byID[id]; s != nil {
 		return s, nil

@@ -81,7 +81,8 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("%s: %d, more than the limit of %d", e.What, e.Got, e.Want)
 }
 
-// ProtocolError says that a message contradicts the ones before it, such as a drawing on a surface that was never created.
+// ProtocolError says that a message contradicts the ones before it, such as a drawing on a surface
+// that was never created.
 type ProtocolError struct{ Problem string }
 
 func (e *ProtocolError) Error() string { return e.Problem }

@@ -48,7 +48,8 @@ type CursorChanged struct{ Channel uint8 }
 // ModifiersChanged says which lock keys are on in the guest.
 type ModifiersChanged struct{ Modifiers Modifiers }
 
-// MouseModeChanged says how mouse events have to be sent.
+// MouseModeChanged says how to send mouse events: with MousePosition if Client is true, otherwise
+// with MouseMove.
 type MouseModeChanged struct{ Client bool }
 
 // Notified is a message from the server for the user.
@@ -71,7 +72,7 @@ func (MouseModeChanged) event() {}
 func (Notified) event()         {}
 func (Ended) event()            {}
 
-// observers passes events to observers. It holds no lock while an observer runs.
+// observers passes events to observers. It does not hold mu while an observer runs.
 type observers struct {
 	mu  sync.Mutex
 	all []*observer // replaced, never modified, so that emit can range over it
@@ -130,13 +131,14 @@ func (h *observers) emit(e Event) {
 // active reports whether there are observers, so that unneeded events are not made.
 func (h *observers) active() bool { return len(h.list()) > 0 }
 
-// notifier wakes all waiters. The zero value is ready. Without waiters, ring costs nothing.
+// notifier wakes all waiters. The zero value is ready. Without waiters, notify costs almost
+// nothing.
 type notifier struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
-// next returns a channel that the next ring closes. Call it before checking the condition to wait
+// next returns a channel that the next notify closes. Call it before checking the condition to wait
 // for.
 func (b *notifier) next() <-chan struct{} {
 	b.mu.Lock()

@@ -159,9 +159,9 @@ func (s *slot) release() {
 	}
 }
 
-// decode returns the pixels of an image. They are in memory of s, of the cache or of a surface, and
-// must not be changed. format is that of the surface to draw on. With asMask, an indexed image of
-// one bit is a stencil.
+// decode returns the pixels of an image. They are in the memory of s, of the cache or of a surface,
+// and must not be changed. format is that of the surface to draw on. With asMask, an indexed image
+// of one bit is a stencil.
 func (im *images) decode(m *wire.Image, s *slot, format canvas.Format, asMask bool) (*canvas.Image, error) {
 	switch m.Type {
 	case wire.ImageFromCache, wire.ImageFromCacheLossless:
@@ -346,7 +346,7 @@ func toA8(img *canvas.Image) {
 	}
 }
 
-// setHighBits sets the byte of each cell that is not a colour.
+// setHighBits sets the fourth byte of each cell, which is not a colour, to 0xff.
 func setHighBits(img *canvas.Image) {
 	for i := 3; i < len(img.Pix); i += canvas.CellSize {
 		img.Pix[i] = 0xff

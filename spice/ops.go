@@ -79,8 +79,8 @@ func (d *display) source(m *wire.Image, memory *slot, s *surface, as asIs) (*can
 type asIs bool
 
 // prepare looks up the surface of an operation and decodes its images. It decodes all of them even
-// if one fails, because later messages may refer to any that is to be cached. What is not requested
-// is nil.
+// if one fails, because later messages may refer to any that is to be cached. Images and brushes
+// that the caller does not request stay zero.
 func (d *display) prepare(base *wire.DisplayBase, src *wire.Image, need need, b, back *wire.Brush, mask *wire.Mask) (p prepared, err error) {
 	if p.s, err = d.lookup(base.Surface); err != nil {
 		return p, err
@@ -239,9 +239,10 @@ func (d *display) drawComposite(m *wire.DrawComposite) error {
 	})
 }
 
-// sampled completes how a composite reads an image. The reference sets transform, filter and repeat
-// of a surface and never resets them, so the transform also affects later composites. If the alpha
-// of a surface is left out, the reference uses a second image, which has none of these.
+// sampled sets the transform with which a composite reads an image. The reference sets transform,
+// filter and repeat of a surface and never resets them, so the transform also affects later
+// composites. If the alpha of a surface is left out, the reference uses a second image, which has
+// none of these.
 func (d *display) sampled(k *canvas.Sampled, m *wire.Image, has bool, t *wire.Transform) {
 	if has {
 		k.Transform = &canvas.Transform{{int32(t.T00), int32(t.T01), int32(t.T02)}, {int32(t.T10), int32(t.T11), int32(t.T12)}}
@@ -259,8 +260,8 @@ func (d *display) sampled(k *canvas.Sampled, m *wire.Image, has bool, t *wire.Tr
 	s.sampled = &canvas.Sampled{Transform: k.Transform, Filter: k.Filter, Repeat: k.Repeat}
 }
 
-// scales records that a surface is scaled, if it is: the reference then sets another transform and
-// resets it.
+// scales forgets the leftover transform of a surface if the operation scales the surface: the
+// reference then sets another transform and resets it.
 func (d *display) scales(m *wire.Image, from wire.Rect, b *wire.DisplayBase) {
 	if m == nil || m.Type != wire.ImageSurface || from.Bounds().Size() == b.Box.Bounds().Size() {
 		return

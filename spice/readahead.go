@@ -20,9 +20,9 @@ import (
 const (
 	// aheadMessages limits the messages that are read and not yet carried out.
 	aheadMessages = 16
-	// aheadBytes limits the memory of these, bodies and pixels, and the memory kept for later ones,
-	// in bytes. A single message may need more. Two screens of 1280×800 that are decoded at the
-	// same time fit.
+	// aheadBytes limits the memory of these messages (bodies and pixels), in bytes, and separately
+	// the memory kept for later ones. A single message may need more. Two screens of 1280×800 that
+	// are decoded at the same time fit.
 	aheadBytes = 10 << 20
 	// aheadPixels is the size from which an image is handed to another goroutine, which costs some
 	// microseconds.
@@ -39,7 +39,7 @@ type readAhead struct {
 	mu    sync.Mutex
 	free  []*incoming
 	spare [][]byte // memory for pixels
-	held  int      // bytes that is, and that the messages held on to when they were last given back
+	held  int      // bytes of spare, plus what each message kept when it was last given back
 	taken int      // bytes of the messages that were read and not carried out
 	given chan struct{}
 }
@@ -231,7 +231,7 @@ type prefetched struct {
 	took time.Duration
 }
 
-// start starts to decode an image.
+// start hands an image to the decoders.
 func (e *prefetched) start(c *Client, m *wire.Image) {
 	if e.done == nil {
 		e.done = make(chan struct{}, 1)

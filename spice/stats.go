@@ -21,7 +21,7 @@ type Stats struct {
 	Unsupported map[string]uint64 `json:"unsupported"`
 }
 
-// ChannelStats are one channel's counts. Bytes include message headers, but not the link.
+// ChannelStats are one channel's counts. Bytes include message headers, but not the link handshake.
 type ChannelStats struct {
 	Channel     string `json:"channel"` // "display:0"
 	BytesIn     uint64 `json:"bytes_in"`
@@ -48,7 +48,8 @@ type ImageStats struct {
 type OpStats struct {
 	Count  uint64 `json:"count"`
 	Pixels uint64 `json:"pixels"` // within the operations' boxes
-	// Time is the time from decoded messages to finished pictures, images included.
+	// Time is the time from received messages to finished pictures. It includes decoding the images
+	// and waiting for earlier messages.
 	Time time.Duration `json:"time_ns"`
 }
 

@@ -59,13 +59,13 @@ type StableCondition struct {
 	MS uint32 `json:"ms"`
 }
 
-// RegionCondition is met when the pixels are as given, by PNG or by SHA256, or with Differs when
-// they are not.
+// RegionCondition is met when the pixels match PNG or SHA256, of which exactly one is set. With
+// Differs, it is met when they do not match.
 type RegionCondition struct {
 	Area
 	// PNG is a picture of the region's size, in base64.
 	PNG []byte `json:"png,omitempty"`
-	// SHA256 is the hex digest of the region's pixels in the form of a screenshot as rgba.
+	// SHA256 is the hex digest of the region's pixels as a screenshot of the format rgba has them.
 	SHA256 string `json:"sha256,omitempty"`
 	// Differs inverts the comparison.
 	Differs bool `json:"differs,omitempty"`
@@ -78,7 +78,8 @@ type RegionCondition struct {
 }
 
 // DigestCondition is met when a digest has everything that is set. Digests shown since the wait
-// began count, and the one on the screen at its beginning. With nothing set, any digest meets it.
+// began count, and so does the one on the screen at its beginning. If nothing is set, any digest
+// meets it.
 type DigestCondition struct {
 	// MinCounter is the least frame counter.
 	MinCounter *uint32 `json:"min_counter,omitempty"`
@@ -105,8 +106,8 @@ type CursorCondition struct {
 // AwaitResult is the result of await.
 type AwaitResult struct {
 	WaitedMS float64 `json:"waited_ms"`
-	// Seen is what each condition saw last, in the order of the request. In the error timeout it is
-	// in the error's data.
+	// Seen is what each condition saw last, in the order of the request. If the error has the code
+	// timeout or disconnected, it is in the error's data.
 	Seen []ConditionResult `json:"seen"`
 }
 

@@ -42,7 +42,7 @@ type Driver struct {
 	conn  net.Conn
 	hello HelloResult
 
-	subMu   sync.Mutex    // held while what is subscribed is changed
+	subMu   sync.Mutex    // held while the server's subscriptions are changed
 	writing chan struct{} // holds a value while a line is written
 
 	mu      sync.Mutex
@@ -59,7 +59,7 @@ func Dial(ctx context.Context, path string) (*Driver, error) {
 	return DriverConfig{}.Dial(ctx, path)
 }
 
-// Dial is [Dial] with this configuration.
+// Dial connects as [Dial] does, with this configuration.
 func (cfg DriverConfig) Dial(ctx context.Context, path string) (*Driver, error) {
 	if n := len(path); n > MaxSocketPath {
 		return nil, &PathError{Path: path, Hint: fmt.Sprintf("the path has %d bytes and a socket's has at most %d", n, MaxSocketPath)}
@@ -79,8 +79,8 @@ func (cfg DriverConfig) Dial(ctx context.Context, path string) (*Driver, error) 
 	return cfg.Hello(ctx, conn)
 }
 
-// DialWait is [Dial] for a socket that may not exist yet, or may still serve another client. It
-// tries until it succeeds or ctx ends.
+// DialWait does what Dial does, for a socket that may not exist yet or may still serve another
+// client. It tries until it succeeds or ctx ends.
 func (cfg DriverConfig) DialWait(ctx context.Context, path string) (*Driver, error) {
 	const pause = 25 * time.Millisecond // short against a lane's start, long against a dial
 	tick := time.NewTicker(pause)
@@ -312,8 +312,8 @@ func (d *Driver) send(ctx context.Context, method string, params any) (id string
 	return id, ch, nil
 }
 
-// write writes a line until ctx ends. A truncated line ends the connection, because its rest could
-// not be told from the next request.
+// write writes a line until ctx ends. A truncated line ends the connection, because the server
+// could not tell its rest from the next request.
 func (d *Driver) write(ctx context.Context, line []byte) error {
 	select {
 	case d.writing <- struct{}{}:
@@ -390,8 +390,8 @@ func (d *Driver) Status(ctx context.Context) (Status, error) {
 	return st, err
 }
 
-// SendKey presses, releases or taps the key with the AT set 1 make code, the
-// prefix 0xe0 in the high byte.
+// SendKey presses, releases or taps a key. code is its AT set 1 make code, with a prefix of 0xe0 in
+// the high byte.
 func (d *Driver) SendKey(ctx context.Context, code uint16, state KeyState) error {
 	return d.Call(ctx, MethodSendKey, SendKeyParams{Scancode: code, State: state}, nil)
 }
@@ -412,7 +412,7 @@ func (d *Driver) Chord(ctx context.Context, codes ...uint16) error {
 }
 
 // Paste types a text and waits until all of it has been sent to the guest. It returns the number of
-// characters sent.
+// characters sent. If the paste began and then failed, the error is a *PasteError.
 func (d *Driver) Paste(ctx context.Context, p PasteParams) (int, error) {
 	sub, err := d.Subscribe(ctx, EventPasteCompleted, EventPasteFailed)
 	if err != nil {
@@ -477,7 +477,7 @@ func (d *Driver) Image(ctx context.Context, p ScreenshotParams) (*image.NRGBA, e
 	return res.Image()
 }
 
-// Image decodes the picture.
+// Image decodes the picture. In the format rgba, it shares the memory of r.Data.
 func (r ScreenshotResult) Image() (*image.NRGBA, error) {
 	switch r.Format {
 	case "rgba":

@@ -13,7 +13,8 @@ func (d *Driver) Await(ctx context.Context, p AwaitParams) (AwaitResult, error) 
 	return res, err
 }
 
-// Match looks for a reference image or a text on the screen now. That it is not there is no error.
+// Match looks for a reference image or a text on the screen now. If it is not there, Matched is
+// false; that is not an error.
 func (d *Driver) Match(ctx context.Context, p MatchParams) (MatchResult, error) {
 	var res MatchResult
 	err := d.Call(ctx, MethodMatch, p, &res)
@@ -41,7 +42,7 @@ func (d *Driver) MouseButton(ctx context.Context, button string, state KeyState)
 	return d.Call(ctx, MethodMouseButton, MouseButtonParams{Button: button, State: state}, nil)
 }
 
-// MouseWheel turns the wheel, positive away from the user.
+// MouseWheel turns the wheel by steps from -100 to 100; positive is away from the user.
 func (d *Driver) MouseWheel(ctx context.Context, steps int) error {
 	return d.Call(ctx, MethodMouseWheel, MouseWheelParams{Steps: steps}, nil)
 }

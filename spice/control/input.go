@@ -52,8 +52,8 @@ type CursorResult struct {
 	// Width and Height are the shape's size.
 	Width  int `json:"width"`
 	Height int `json:"height"`
-	// MovedTo is where mouse_move last moved the pointer, whatever the guest did with that; nil
-	// before that, and after a relative move.
+	// MovedTo is where mouse_move last moved the pointer, even if the guest ignored that. It is nil
+	// before the first move, and after a relative move.
 	MovedTo *Point `json:"moved_to,omitempty"`
 	// Data is the shape as a PNG file; nil if there is none.
 	Data []byte `json:"data_base64,omitempty"`
@@ -90,7 +90,8 @@ type TypeParams struct {
 	ConfirmMS *uint32 `json:"confirm_ms,omitempty"`
 }
 
-// TypeResult is the result of type. Only the first two fields are set without Confirm.
+// TypeResult is the result of type. Without Confirm, only the first two fields are set, and
+// Anomalies if the keyboard could not be restored.
 type TypeResult struct {
 	// CharsSent is the number of characters typed, KeysSent the number of key events, down and up.
 	CharsSent int `json:"chars_sent"`
@@ -105,7 +106,8 @@ type TypeResult struct {
 	Unexpected int `json:"unexpected"`
 	// Latency is the time from sending a character to the arrival of the pixels that show it.
 	Latency *Percentiles `json:"latency,omitempty"`
-	// Anomalies describe the first lost, reordered or unexpected characters.
+	// Anomalies describe the first lost, reordered or unexpected characters, and a keyboard that
+	// could not be restored to its state before the text.
 	Anomalies []string `json:"oddities,omitempty"`
 }
 

@@ -15,7 +15,8 @@ var errObject = errors.New("not a JSON object")
 // it is decoded. encoding/json would scan a picture of some megabytes four times, at 150 MB/s, to
 // find its end.
 //
-// The values passed to each are parts of b. An error of each ends the walk.
+// The values passed to each are parts of b. If each returns an error, splitObject stops and returns
+// it.
 func splitObject(b []byte, each func(name string, value json.RawMessage) error) error {
 	i := skipSpace(b, 0)
 	if i == len(b) || b[i] != '{' {

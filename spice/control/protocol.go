@@ -208,8 +208,8 @@ type Status struct {
 	Unsupported []Unsupported `json:"unsupported,omitempty"`
 	// Error says why the session ended, if it has.
 	Error string `json:"error,omitempty"`
-	// Digest counts the results of reading the digest's region since this client's first
-	// digest_updated subscription; nil before it.
+	// Digest counts the results of reading the digest's region since this client first subscribed
+	// to digest_updated, or used digests in await or type. It is nil before that.
 	Digest *DigestCounts `json:"digest,omitempty"`
 }
 

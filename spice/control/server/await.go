@@ -15,7 +15,7 @@ import (
 // defaultAwait is how long await waits by default.
 const defaultAwait = 10 * time.Second
 
-// awaitCondition is the verb await.
+// awaitCondition answers await.
 func (cn *connection) awaitCondition(c *call) (any, error) {
 	var p control.AwaitParams
 	if err := strictParams(c.Params, &p); err != nil {
@@ -43,8 +43,9 @@ type Awaiter struct {
 }
 
 // Await waits until the condition is met. It checks it now, and whenever something happens on the
-// console. The error is a *control.Error with the code timeout or disconnected, whose data is a
-// control.AwaitResult, or one with the code bad_params, or ctx's error.
+// console. The error is a *control.Error, or ctx's error. With the code timeout or disconnected,
+// its data is a control.AwaitResult. Other codes, such as bad_params, say why the condition cannot
+// be checked.
 func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.AwaitResult, error) {
 	w := &wait{console: a.Console, finder: a.Finder, pointer: a.Pointer}
 	if w.pointer == nil {
@@ -108,7 +109,8 @@ type sight struct {
 	again time.Time
 }
 
-// A node is a condition: it checks it again and returns whether it is met now.
+// A node checks a condition and reports whether it is met now. If the condition may be met later
+// without a new event, it moves again forward to that time.
 type node func(again *time.Time) bool
 
 // run checks now, and whenever something has happened, until the condition is met.
@@ -206,8 +208,8 @@ func (w *wait) compile(ctx context.Context, c control.Condition, at string) (nod
 	return n, nil
 }
 
-// combine makes a condition of several. All of them are checked each time, so that the report is of
-// one moment.
+// combine makes a condition of several. All of them are checked each time, so that the report
+// describes one moment.
 func (w *wait) combine(ctx context.Context, cs []control.Condition, at string, all bool) (node, error) {
 	if len(cs) == 0 {
 		return nil, errorf(control.CodeBadParams, "%s is empty", at)

@@ -200,7 +200,7 @@ func noDigest(n control.DigestCounts) string {
 	return "no digest"
 }
 
-// matches tells whether a digest meets the condition, and describes the digest.
+// matches reports whether a digest meets the condition, and describes the digest.
 func matches(c control.DigestCondition, d control.Digest) (met bool, saw string) {
 	saw = fmt.Sprintf("counter %d, framebuffer hash %#x, events %s", d.FrameCounter, d.FramebufferHash, bytes.Join(rawBytes(d.Events), []byte(" ")))
 	if c.MinCounter != nil && d.FrameCounter < *c.MinCounter ||

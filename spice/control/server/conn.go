@@ -19,7 +19,7 @@ import (
 // verb is one method of the protocol.
 type verb struct {
 	name string
-	// offered tells whether the server supports the verb; nil means always.
+	// offered reports whether the server supports the verb; nil means always.
 	offered func(*Config) bool
 	// waits marks verbs that wait for the guest. They run concurrently with later requests; all
 	// others are answered in order.
@@ -302,8 +302,8 @@ func (cn *connection) answerCall(c *call, result any, err error) error {
 	return cn.write(line)
 }
 
-// pictureChunk is how much of a picture is encoded at a time. It is a multiple of 3, so that the
-// pieces of base64 can be joined.
+// pictureChunk is how many bytes of a picture are encoded at a time. It is a multiple of 3, so that
+// the pieces of base64 can be joined.
 const pictureChunk = 48 << 10
 
 // answerPicture writes the response line of screenshot. It encodes the picture while writing;

@@ -165,8 +165,8 @@ type Reconnector interface {
 // runs at a time.
 type Recorder interface {
 	// RecordStart starts to record into the directory dir. It may end the session and open another,
-	// so that the recording has a beginning. If dir or the moment is wrong, it returns an *[Error].
-	// Any other error says why there is no session any more.
+	// so that the recording contains a session's beginning. If dir or the moment is wrong, it
+	// returns a *control.Error. Any other error says why there is no session any more.
 	RecordStart(ctx context.Context, dir string) error
 	// RecordStop ends the recording and returns what was written. The error says what could not be
 	// written; the recording has ended then, too.
@@ -185,7 +185,7 @@ type StatsSource interface {
 	Stats() any
 }
 
-// as returns an interface of the console or of one that it wraps.
+// as returns the console as a T, or else a console that it wraps; false if none is one.
 func as[T any](c Console) (T, bool) {
 	for {
 		if t, ok := c.(T); ok {

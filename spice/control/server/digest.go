@@ -77,7 +77,7 @@ func (r *DigestReader) Read() (control.Digest, error) {
 	return d, err
 }
 
-// read is Read. damaged means that there is a code that cannot be read.
+// read does what Read does. damaged reports whether there is a code that cannot be read.
 func (r *DigestReader) read() (d control.Digest, err error, damaged bool) {
 	_, _, pic := r.look()
 	if pic == nil {

@@ -22,7 +22,7 @@ type Finder interface {
 	Text(c control.TextCondition) (Look, error)
 }
 
-// A Look looks at the pictures of one surface, one after another. Pointer is where the driver has
+// A Look checks the pictures of one surface, one after another. pointer is where the driver has
 // moved the mouse pointer; nil if that is not known, or if the pointer is not on the picture.
 type Look func(ctx context.Context, picture *image.NRGBA, pointer *image.Point) (control.MatchResult, error)
 
@@ -50,7 +50,7 @@ func strictParams(params json.RawMessage, v any) *control.Error {
 	return nil
 }
 
-// A looker takes pictures of a surface and looks at them.
+// A looker takes pictures of a surface and checks them.
 type looker struct {
 	wanted string
 	area   control.Area
@@ -120,7 +120,7 @@ func wantPart(what string, r control.Rect) error {
 	return nil
 }
 
-// look takes a picture and looks at it.
+// look takes a picture and checks it.
 func (l *looker) look(ctx context.Context, console Console, pointer *image.Point) (control.MatchResult, error) {
 	sf, err := pickSurface(console, l.area.ChannelID, l.area.SurfaceID)
 	if err != nil {
@@ -140,7 +140,7 @@ func (l *looker) look(ctx context.Context, console Console, pointer *image.Point
 	return r, nil
 }
 
-// found is the conditions screen and text.
+// found prepares the condition screen or text.
 func (w *wait) found(ctx context.Context, screen *control.ScreenCondition, text *control.TextCondition) (node, error) {
 	l, err := newLooker(w.finder, screen, text)
 	if err != nil {

@@ -26,7 +26,7 @@ const (
 	maxSteps  = 100
 )
 
-// has returns a verb's condition that the console implements an interface.
+// has reports whether the console implements T. A verb that needs T is offered on that condition.
 func has[T any](cfg *Config) bool {
 	_, ok := as[T](cfg.Console)
 	return ok

@@ -30,8 +30,8 @@ func (l *listener) Close() error {
 }
 
 // Listen opens the Unix socket at path, with mode 0600 from the beginning. It replaces a socket
-// file on which nothing listens. If something listens there, or the file is of another kind, or the
-// path has more than [MaxSocketPath] bytes, it returns a *[PathError].
+// file on which nothing listens. It returns a *[control.PathError] if something listens there, if
+// the file is of another kind, or if the path has more than [control.MaxSocketPath] bytes.
 func Listen(path string) (net.Listener, error) {
 	if n := len(path); n > control.MaxSocketPath {
 		return nil, &control.PathError{Path: path, Hint: fmt.Sprintf(

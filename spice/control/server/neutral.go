@@ -22,7 +22,8 @@ type neutral struct {
 }
 
 // makeNeutral releases modifiers that are down and switches Caps Lock off, if the console knows
-// about them, so that the text arrives as written. If it returns an error, it has changed nothing.
+// about them, so that the text arrives as written. Before it returns an error, it presses the
+// modifiers again.
 func makeNeutral(ctx context.Context, c Console) (*neutral, error) {
 	keys, ok := as[Keyboard](c)
 	if !ok {

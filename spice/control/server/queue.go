@@ -8,7 +8,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// droppedAfter is the time after which a client that never catches up gets the notice that it lost events.
+// droppedAfter is the time after which a client that never catches up gets the notice that it lost
+// events.
 const droppedAfter = time.Second
 
 // An outEvent is an event that waits for the writer, which encodes its data.
@@ -17,8 +18,8 @@ type outEvent struct {
 	data any
 }
 
-// A queue has the queued events of one client. Producers never wait: if it is full, the oldest
-// event is dropped.
+// A queue holds the events that wait for one client. Producers never wait: if it is full, the
+// oldest event is dropped.
 type queue struct {
 	mu      sync.Mutex
 	ring    [control.QueueLen]outEvent

@@ -67,8 +67,8 @@ func (p *Picture) Image() *image.NRGBA {
 	return img
 }
 
-// intoImage is Image, but reuses the picture's memory if that has no padding. The picture must not
-// be used any more.
+// intoImage does what Image does, but reuses the picture's memory if that has no padding. The
+// picture must not be used any more.
 func (p *Picture) intoImage() *image.NRGBA {
 	n := 4 * p.Width * p.Height
 	if p.Stride != 4*p.Width || len(p.Pix) < n {

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// busyGrace is how long a new connection waits for the end of the previous client's before it
-	// is answered busy. A driver that closes and dials again at once is not a second client.
+	// busyGrace is how long a new connection waits for the previous client's connection to end
+	// before it is answered busy. A driver that closes and dials again at once is not a second
+	// client.
 	busyGrace = 100 * time.Millisecond
 
 	// lingerFor is how long the server waits for the other end to close after its own last line.

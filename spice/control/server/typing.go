@@ -37,7 +37,7 @@ func percentiles(ds []time.Duration) *control.Percentiles {
 	return &control.Percentiles{P50MS: rank(0.50), P95MS: rank(0.95), P99MS: rank(0.99), MaxMS: rank(1)}
 }
 
-// typeText is the verb type.
+// typeText answers type.
 func (cn *connection) typeText(c *call) (any, error) {
 	begun := false
 	defer func() {
@@ -72,7 +72,7 @@ func (cn *connection) typeText(c *call) (any, error) {
 type Typist struct {
 	Console Console
 	// Digests returns the watcher of the console's digests. It is called only for typing with
-	// Confirm. If it is nil or returns nil, that is refused.
+	// Confirm. If it is nil or returns nil, typing with Confirm is refused.
 	Digests func() *DigestWatcher
 }
 
@@ -133,8 +133,8 @@ func (t Typist) prepare(p control.TypeParams) (*typing, error) {
 	return ty, nil
 }
 
-// send types the text. Meanwhile Caps Lock is off and no modifier is down that was down before;
-// afterwards both are as before.
+// send types the text. Meanwhile Caps Lock is off and no modifier is down, if the console knows
+// about them. Afterwards both are as before.
 func (ty *typing) send(ctx context.Context) (res control.TypeResult, err error) {
 	keys, err := makeNeutral(ctx, ty.console)
 	if err != nil {

@@ -26,7 +26,7 @@ type Source struct {
 	Run *result.Run
 	// Files has the run's evidence. The paths in Run are relative to its root.
 	Files fs.FS
-	// AllowMissing leaves out evidence that is not in Files; otherwise it is an error.
+	// AllowMissing leaves out evidence that is not in Files. Without it, missing evidence is an error.
 	AllowMissing bool
 }
 
@@ -35,16 +35,16 @@ type Added struct {
 	Record *Record
 	// Known means that the archive had the run already.
 	Known bool
-	// Stored and StoredBytes are the contents that the archive did not have yet, as compressed.
-	// Shared counts files whose content was there.
+	// Stored counts the contents that were new to the archive; StoredBytes is their compressed size.
+	// Shared counts the contents that the archive had already.
 	Stored, Shared int
 	StoredBytes    int64
-	// Missing are the files that were left out.
+	// Missing lists the paths of the evidence that was left out.
 	Missing []string
 }
 
-// Add stores a run: all of it or, with an error, nothing that a reader sees. A run that is there
-// already is not stored again. A different run with the same ID gets an ID with a suffix.
+// Add stores a run: all of it or, with an error, nothing that a reader sees. It does not store a run
+// again that the archive has. A different run with the same ID gets an ID with a suffix.
 func (a *Archive) Add(ctx context.Context, src Source) (*Added, error) {
 	added, err := a.add(ctx, src)
 	if err != nil {
@@ -117,8 +117,8 @@ func (a *Archive) begin(ctx context.Context) error {
 	return err
 }
 
-// putRecord makes a run visible. If the ID is that of another run, the record gets a suffix from its
-// content, so that the same run is never stored twice.
+// putRecord makes a run visible. If another run has the ID, the record's ID gets a suffix made from
+// its content, so that the same run is never stored twice.
 func (a *Archive) putRecord(ctx context.Context, rec *Record) (stored *Record, known bool, err error) {
 	for _, suffix := range []string{"", "~" + rec.Run.SHA256[:8] + rec.Files.SHA256[:8]} {
 		r := *rec
@@ -207,7 +207,7 @@ func isMissing(files fs.FS, name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// count adds a content of which n bytes were stored.
+// count counts a content for which n bytes were stored; 0 means that the archive had it.
 func (d *Added) count(n int64) {
 	if n == 0 {
 		d.Shared++
@@ -217,7 +217,7 @@ func (d *Added) count(n int64) {
 	d.StoredBytes += n
 }
 
-// putFile stores a file and returns how many bytes that took; 0 if the content was there.
+// putFile stores a file and returns how many bytes it stored; 0 if the archive had the content.
 func (a *Archive) putFile(ctx context.Context, files fs.FS, name string, once *claims) (Ref, int64, error) {
 	if files == nil {
 		return Ref{}, 0, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -251,13 +251,13 @@ func (a *Archive) putFile(ctx context.Context, files fs.FS, name string, once *c
 	return ref, n, err
 }
 
-// claims are the contents that one Add stores, so that it stores none of them twice at once.
+// claims are the contents that one Add has taken on, so that it does not store one of them twice.
 type claims struct {
 	mu    sync.Mutex
 	taken map[string]bool
 }
 
-// claim tells whether the caller is the first with this content.
+// claim reports whether the caller is the first one with this content.
 func (c *claims) claim(sum string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -292,17 +292,17 @@ func (a *Archive) putBlob(ctx context.Context, ref Ref, object io.ReaderAt, n in
 	return n, a.store.Put(ctx, ref.name(), object, n, false)
 }
 
-// Extra is what a run's directory does not say.
+// Extra adds to a run what its directory does not say.
 type Extra struct {
-	// Labels are what the run is to be found by, besides its own.
+	// Labels are added to the run's own labels. [Select] finds runs by them.
 	Labels map[string]string
-	// Identity is what was tested, and Surroundings what may have influenced it, such as the host's
-	// class. They are for cells that do not say so themselves: those of go test.
+	// Identity says what was tested. Surroundings says what may have influenced it, such as the
+	// host's class. They apply only to cells that have none themselves, such as those of go test.
 	Identity, Surroundings map[string]string
 }
 
-// ReadDir reads the run in a directory: one that spicelane run has left, or one with the stream of
-// go test -json, such as make test leaves.
+// ReadDir reads the run in a directory: one that spicelane run wrote, or one with streams of
+// go test -json, such as make test writes.
 func ReadDir(dir string, extra Extra) (Source, error) {
 	read := readGoTest
 	if _, err := os.Stat(path.Join(dir, result.File)); err == nil {

@@ -32,25 +32,26 @@ const (
 	ext        = ".zst"
 )
 
-// parallel is how many calls to the store are under way at once.
+// parallel limits how many calls to the store run at once.
 const parallel = 16
 
 // Options configure Open. The zero value is useful.
 type Options struct {
-	// Lease is how long the lock of a process that has vanished lasts; zero means DefaultLease.
+	// Lease is how long a lock outlives a process that has vanished; zero means DefaultLease.
 	Lease time.Duration
 	// Now returns the time; nil means time.Now. It is for tests.
 	Now func() time.Time
 }
 
-// An Archive is an open archive. All its methods can be called at the same time.
+// An Archive is an open archive. Its methods may be called concurrently.
 type Archive struct {
 	store Store
 	lease time.Duration
 	now   func() time.Time
 }
 
-// Open opens the archive in a store. An empty store is an empty archive.
+// Open opens the archive in a store. An empty store is an empty archive. Open fails if the store has
+// anything else in it, or an archive of another format.
 func Open(ctx context.Context, s Store, opt Options) (*Archive, error) {
 	a := &Archive{store: Retrying(s), lease: cmp.Or(opt.Lease, DefaultLease), now: opt.Now}
 	if a.now == nil {
@@ -82,10 +83,10 @@ func Open(ctx context.Context, s Store, opt Options) (*Archive, error) {
 	return a, nil
 }
 
-// Location says where the archive is.
+// Location returns where the archive is, for messages.
 func (a *Archive) Location() string { return a.store.Location() }
 
-// ours tells whether an object of this name can be part of an archive.
+// ours reports whether an object of this name can be part of an archive.
 func (a *Archive) ours(name string) bool {
 	return name == formatFile || name == indexFile || strings.HasPrefix(name, runs) || strings.HasPrefix(name, blobs) ||
 		strings.HasPrefix(name, pins) || strings.HasPrefix(name, locks)
@@ -96,12 +97,12 @@ func (a *Archive) errorf(format string, args ...any) error {
 	return &verdict.Error{Verdict: verdict.Harness, Op: "archive " + a.store.Location(), Err: fmt.Errorf(format, args...)}
 }
 
-// classify gives an error of the store its verdict.
+// classify gives an error of the store a verdict.
 func (a *Archive) classify(err error) error {
 	return verdict.Classify("archive "+a.store.Location(), err)
 }
 
-// A formatError says that a later program has written an object.
+// A formatError says that an object has another format, such as one of a later program.
 type formatError struct {
 	name   string
 	format int
@@ -111,7 +112,7 @@ func (e *formatError) Error() string {
 	return fmt.Sprintf("%s: its format is %d, and this program knows format %d", e.name, e.format, Format)
 }
 
-// A Ref names a blob.
+// A Ref names a blob. SHA256 and Bytes are those of its content, before compression.
 type Ref struct {
 	SHA256 string `json:"sha256"`
 	Bytes  int64  `json:"bytes"`
@@ -119,8 +120,8 @@ type Ref struct {
 
 func (r Ref) name() string { return blobs + r.SHA256[:2] + "/" + r.SHA256 + ext }
 
-// refOf returns the blob whose object has this name. ok is false if it is no name of a blob; then the
-// Ref is empty. The size is not known.
+// refOf returns the blob whose object has this name, without its size. If the name is not that of a
+// blob, ok is false and the Ref is empty.
 func refOf(name string) (r Ref, ok bool) {
 	r.SHA256 = strings.TrimSuffix(path.Base(name), ext)
 	if !hexSum.MatchString(r.SHA256) || r.name() != name {
@@ -129,7 +130,8 @@ func refOf(name string) (r Ref, ok bool) {
 	return r, true
 }
 
-// idOf returns the run whose record or pin is an object of the directory dir; empty if it is none.
+// idOf returns the ID of the run whose record or pin has this name in the directory dir; empty if the
+// name is not in dir.
 func idOf(dir, name string) string {
 	id, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), dir)
 	if !ok {
@@ -150,8 +152,8 @@ type File struct {
 // A Record is the summary of a run.
 type Record struct {
 	Format int `json:"format"`
-	// ID names the run in the archive. It is that of run.json, unless two different runs had the
-	// same one: then the second one has a suffix.
+	// ID names the run in the archive. It is the ID in run.json. If two different runs have the same
+	// ID, the second one's gets a suffix.
 	ID     string            `json:"id"`
 	Plan   string            `json:"plan"`
 	Began  time.Time         `json:"began"`
@@ -162,23 +164,23 @@ type Record struct {
 	Verdict verdict.Kind           `json:"verdict,omitempty"`
 	Cells   map[result.Outcome]int `json:"cells"`
 
-	// Build is what the run tested, see [Build], and Key is its key.
+	// Build is what the run tested (see the function [Build]), and Key is its key.
 	Build map[string]string `json:"build,omitempty"`
 	Key   string            `json:"key,omitempty"`
-	// Identities are the keys of the cells' identities, sorted; nil if there are too many.
+	// Identities are the keys of the cells' identities, sorted; nil if there are more than 64.
 	Identities []string `json:"identities,omitempty"`
 
-	// Run is run.json, and Files is the list of the run's files, a JSON array of File.
+	// Run is the blob with run.json. Files is the blob with the list of files, a JSON array of File.
 	Run   Ref `json:"run"`
 	Files Ref `json:"files"`
 	// Bytes is the size of run.json and of all files, before compression.
 	Bytes int64 `json:"bytes"`
 }
 
-// maxIdentities limits a record's size: a list of all runs reads all records.
+// maxIdentities limits a record's size, because a list of all runs reads all records.
 const maxIdentities = 64
 
-// idWords is what an ID may be: the name of an object and of a file.
+// idWords matches valid IDs. An ID is part of the names of objects and files.
 var idWords = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._~+-]{0,199}$`)
 
 // summarise returns the record of a run without its blobs.
@@ -237,7 +239,7 @@ func parseRecord(name string, object []byte) (*Record, error) {
 	return &r, nil
 }
 
-// Record returns the record of a run.
+// Record returns the record of a run. If there is no such run, the error matches fs.ErrNotExist.
 func (a *Archive) Record(ctx context.Context, id string) (*Record, error) {
 	if !idWords.MatchString(id) {
 		return nil, a.errorf("%q is no run's id", id)
@@ -257,8 +259,8 @@ func (a *Archive) Record(ctx context.Context, id string) (*Record, error) {
 	return r, nil
 }
 
-// List returns the records of all runs, the newest first. With an error about some of them, it
-// returns the others as well.
+// List returns the records of all runs, newest first. If some records cannot be read, it returns the
+// others along with the error.
 func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	var all []*Record
 	var bad []error
@@ -281,15 +283,15 @@ func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	return all, nil
 }
 
-// readRecord is a record, or why it could not be read, and the version of its object.
+// readRecord is a record, or the error of reading it, and the version of its object.
 type readRecord struct {
 	*Record
 	version string
 	err     error
 }
 
-// records yields the record in each object of runs/. Those that an index has copies of are not read.
-// An error without a name is about the list.
+// records yields the record in each object of runs/. It does not read those that known has copies of.
+// An error without a name is an error of the listing.
 func (a *Archive) records(ctx context.Context, known map[string]indexed) iter.Seq2[string, readRecord] {
 	return func(yield func(string, readRecord) bool) {
 		var names []string
@@ -332,7 +334,7 @@ func (a *Archive) records(ctx context.Context, known map[string]indexed) iter.Se
 	}
 }
 
-// Run returns the run.json of a run. Its ID is the one in the archive.
+// Run returns the content of a run's run.json, with the ID that the run has in the archive.
 func (a *Archive) Run(ctx context.Context, id string) (*result.Run, error) {
 	rec, err := a.Record(ctx, id)
 	if err != nil {
@@ -389,7 +391,8 @@ func parseFiles(b []byte) ([]File, error) {
 	return files, nil
 }
 
-// OpenFile opens a file of a run. What is read is checked against the file's hash at its end.
+// OpenFile opens a file of a run. At the end of the file, Read checks its content against its hash;
+// if they differ, Read returns a *DamageError instead of io.EOF.
 func (a *Archive) OpenFile(ctx context.Context, f File) (io.ReadCloser, error) {
 	rc, err := a.store.Get(ctx, f.name())
 	if err == nil {

@@ -13,16 +13,16 @@ import (
 	"syscall"
 )
 
-// Dir is a store in a directory. It makes the directory with the first object. Objects survive a
-// loss of power once Put has returned.
+// Dir is a store in a directory. The first Put makes the directory. Put syncs each object to the disk,
+// so that it survives a loss of power.
 type Dir struct {
 	Path string
-	// NoSync leaves it to the system when objects reach the disk. It is for tests.
+	// NoSync lets the system decide when objects reach the disk. It is for tests.
 	NoSync bool
 }
 
-// unfinished is where objects are until they are complete. Those of locks have names of their own:
-// they are written also while Sweep runs.
+// unfinished is the directory of objects that are not complete yet. Locks have a different name
+// pattern there, because they are written while Sweep runs, too.
 const (
 	unfinished  = "tmp"
 	lockPattern = "lock-*"
@@ -89,7 +89,7 @@ func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64,
 	return err
 }
 
-// syncDir makes new names in dir survive a loss of power.
+// syncDir syncs a directory, so that new names in it survive a loss of power.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -168,7 +168,8 @@ func (d Dir) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	}
 }
 
-// versionOf tells a file from all that had its name before: each Put makes a new one.
+// versionOf returns a version that differs from those of earlier files with the same name: each Put
+// makes a new file.
 func versionOf(st fs.FileInfo) string {
 	inode := uint64(0)
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok {

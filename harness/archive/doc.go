@@ -8,9 +8,8 @@
 //	all, err := a.Results(ctx)                              // for all cells of a run
 //	found, err := all.Trusted(ctx, cell, does, identity)    // a result of the same build, or nil
 //
-// The package brings up no lane and needs none: it reads what runs have left. Comparison and trend
-// are in package compare; the S3 store is in package s3store, so that others do not link its
-// client.
+// The package starts no lanes: it reads what runs have written. Comparison and trend are in package
+// compare. The S3 store is in package s3store, so that programs without it do not link its client.
 //
 // # Layout
 //
@@ -21,12 +20,12 @@
 //	pins/ID.zst              a run that retention must keep
 //	locks/…                  who is writing
 //
-// Every object except a lock is a zstd frame and a seal, see [Seal]. zstdcat can read it, and
-// [Archive.Verify] finds any bit that has changed in it.
+// Every object except a lock is a zstd frame followed by a seal: the sha256 of the object's bytes in
+// a skippable frame. zstdcat can read the object, and [Archive.Verify] finds any bit that has changed.
 //
 // # Order of writes
 //
-// A run's blobs are written first and its record last, with a call that either creates the whole
-// object or nothing. So a run is in the archive completely or not at all, whenever a writer dies.
-// Blobs without a record are removed by [Archive.Prune].
+// A writer stores a run's blobs first and its record last, with a call that either creates the whole
+// object or nothing. So a run is in the archive completely or not at all, even if its writer dies.
+// [Archive.Prune] removes blobs without a record.
 package archive

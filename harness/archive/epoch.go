@@ -20,9 +20,9 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// An epoch is some runs of an archive in one file: a tar file with the objects as they are stored, so
-// that unpacking it gives an archive. Its first member lists all others with their hashes. Blobs come
-// before records.
+// An epoch is a file with some runs of an archive: a tar file of the objects as they are stored.
+// Unpacking it gives an archive. Its first member, epochFile, lists all others with their hashes.
+// Blobs come before records.
 const epochFile = "epoch.json"
 
 // epochHead is the content of epoch.json.
@@ -40,14 +40,14 @@ type epochItem struct {
 // maxHead limits the list of an epoch's members.
 const maxHead = 256 << 20
 
-// InEpoch tells whether a run belongs to the epoch called name: a year, month or day ("2026",
-// "2026-11", "2026-11-27") in UTC, in which the run began. The empty name is all time.
+// InEpoch reports whether the run began in the epoch called name: a year, month or day in UTC
+// ("2026", "2026-11", "2026-11-27"). The empty name means all time.
 func (r *Record) InEpoch(name string) bool {
 	return name == "" || strings.HasPrefix(r.Began.UTC().Format("2006-01-02")+"-", name+"-")
 }
 
-// Export writes the chosen runs as one file to w and returns how many there are. The same runs give
-// the same bytes.
+// Export writes the runs for which chosen returns true to w, as one tar file. It returns how many runs
+// it wrote. The same runs give the same bytes.
 func (a *Archive) Export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
 	n, err := a.export(ctx, w, chosen)
 	return n, a.classify(err)
@@ -138,7 +138,7 @@ func (a *Archive) export(ctx context.Context, w io.Writer, chosen func(*Record) 
 	return n, t.Close()
 }
 
-// intact returns an error if an object is damaged: a fault must not be shipped.
+// intact returns an error if an object is damaged, so that no damage is exported or imported.
 func intact(name string, object []byte) error {
 	ref, ok := refOf(name)
 	if !ok && strings.HasPrefix(name, blobs) {
@@ -148,18 +148,18 @@ func intact(name string, object []byte) error {
 	return err
 }
 
-// Imported says what Import has done.
+// Imported says what Import has done. Blobs counts the blobs that were new to the archive.
 type Imported struct {
-	// Runs are new; Known runs were there already.
+	// Runs are the IDs of new runs; Known are those of runs that the archive had already.
 	Runs  []string `json:"runs"`
 	Known []string `json:"known"`
-	// Renamed are runs whose ID another run had: from the old ID to the new one.
+	// Renamed maps old IDs to new ones, for runs whose ID another run had.
 	Renamed map[string]string `json:"renamed,omitempty"`
 	Blobs   int               `json:"blobs"`
 }
 
-// Import merges an epoch into the archive. Runs that are there already are not stored again. A
-// different run with the same ID gets another one. If the file is cut off or damaged, no run of it
+// Import merges an epoch into the archive. It does not store runs again that the archive has. A
+// different run with the same ID gets another ID. If the file is cut off or damaged, none of its runs
 // becomes visible.
 func (a *Archive) Import(ctx context.Context, r io.Reader) (*Imported, error) {
 	done, err := a.imports(ctx, r)
@@ -214,7 +214,7 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 	if _, err := t.Next(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("the epoch has members that its list does not name, or is cut off: %v", err)
 	}
-	// All blobs are there. Now the runs may be seen.
+	// The archive has all blobs now, so the runs can become visible.
 	for _, rec := range records {
 		if err := a.complete(ctx, rec); err != nil {
 			return nil, err
@@ -250,7 +250,7 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 	return done, nil
 }
 
-// complete returns an error if a blob of the run is not in the archive.
+// complete returns an error if the archive lacks a blob of the run.
 func (a *Archive) complete(ctx context.Context, r *Record) error {
 	if _, err := a.store.Stat(ctx, r.Run.name()); err != nil {
 		return fmt.Errorf("run %s of the epoch: %w", r.ID, err)
@@ -286,7 +286,7 @@ func readHead(t *tar.Reader) (*epochHead, error) {
 	return &head, nil
 }
 
-// readMember reads the next member, which has to be m.
+// readMember reads the next member. It returns an error if that is not m.
 func readMember(t *tar.Reader, m epochItem) ([]byte, error) {
 	h, err := t.Next()
 	if err != nil {
@@ -305,7 +305,7 @@ func readMember(t *tar.Reader, m epochItem) ([]byte, error) {
 	return object, nil
 }
 
-// ExportFile writes an epoch to a file, which appears only when it is complete.
+// ExportFile is Export to a file. The file appears only when it is complete.
 func (a *Archive) ExportFile(ctx context.Context, file string, chosen func(*Record) bool) (int, error) {
 	n := 0
 	err := atomicfile.Fill(file, 0o644, func(f *os.File) (err error) {

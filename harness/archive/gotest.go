@@ -21,8 +21,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// readGoTest reads a directory with streams of go test -json, NAME.json, and makes one run of them.
-// Each stream is a job, and each test a cell of it. A test that has subtests is a cell only if it
+// readGoTest reads the streams of go test -json in a directory (NAME.json) and makes one run of them.
+// Each stream is a job, and each of its tests is a cell. A test with subtests is a cell only if it
 // failed by itself.
 func readGoTest(dir string) (*result.Run, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -80,7 +80,7 @@ func readGoTest(dir string) (*result.Run, error) {
 	return run, run.Check()
 }
 
-// isStream tells whether a file is a stream of go test -json: its first object has an action.
+// isStream reports whether a file is a stream of go test -json: its first object has an action.
 func isStream(b []byte) bool {
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	lines.Buffer(nil, 1<<20)
@@ -150,14 +150,14 @@ func cellOf(job, id string) result.Cell {
 	return result.Cell{ID: id, Job: job, Executor: "go test"}
 }
 
-// attemptOf returns a cell's only attempt.
+// attemptOf returns a cell's next attempt, with the cell's outcome.
 func attemptOf(c *result.Cell, began time.Time) result.Attempt {
 	return result.Attempt{N: len(c.Attempts) + 1, Began: began.UTC(), TookMS: c.TookMS, Outcome: c.Outcome, Verdict: c.Verdict, Reason: c.Reason,
 		Hop: c.Hop}
 }
 
-// addTest adds one run of a test to its cell. With -count a test runs several times; the cell fails
-// if one of them did.
+// addTest adds one execution of a test to its cell. With -count a test runs several times; the cell
+// fails if one of them failed.
 func addTest(c *result.Cell, dir string, t *report.Test, began time.Time) error {
 	at := attemptOf(c, began)
 	at.TookMS = t.Elapsed.Milliseconds()
@@ -213,8 +213,9 @@ func mergeMeasurements(all, more []result.Measurement) []result.Measurement {
 	return all
 }
 
-// evidenceOf lists the files of a test's artifact directory. The stream has the path on the machine
-// that ran the test. If it is not there, the part of the path that exists below dir counts.
+// evidenceOf lists the files of a test's artifact directory. The stream has the directory's path on
+// the machine that ran the test. If that path does not exist, evidenceOf uses the longest end of it
+// that exists below dir.
 func evidenceOf(dir, artifacts string) ([]result.Evidence, error) {
 	if artifacts == "" {
 		return nil, nil
@@ -248,7 +249,7 @@ func evidenceOf(dir, artifacts string) ([]result.Evidence, error) {
 	return all, err
 }
 
-// within returns where below dir a directory is; empty if it is not.
+// within returns the path of an artifact directory relative to dir; empty if it is not below dir.
 func within(dir, artifacts string) string {
 	if abs, err := filepath.Abs(dir); err == nil {
 		if rel, err := filepath.Rel(abs, artifacts); err == nil && filepath.IsLocal(rel) && rel != "." {

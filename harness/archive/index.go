@@ -10,12 +10,13 @@ import (
 	"io/fs"
 )
 
-// The index has a copy of most records, so that a list of many runs is a few calls of the store and
-// not one for each run. It decides nothing: an entry counts only if the store says that the record's
-// object is still the one that was copied. All others are read. A damaged index, or none, costs time.
+// The index has a copy of most records, so that a list of many runs takes a few calls of the store
+// instead of one per run. It is only a cache: an entry counts only if the store says that the record's
+// object is still the one that was copied. All other records are read. A damaged or missing index only
+// costs time.
 const indexFile = "index.zst"
 
-// indexEvery is how many records may be missing in the index before one is written.
+// indexEvery is how many entries must be missing or stale before the index is written again.
 const indexEvery = 64
 
 // An index is the content of index.zst.
@@ -31,7 +32,7 @@ type indexed struct {
 	Record  *Record `json:"record"`
 }
 
-// readIndex returns the index by the names of the records' objects. What cannot be used is empty.
+// readIndex returns the index, keyed by the names of the records' objects; nil if it cannot be used.
 func (a *Archive) readIndex(ctx context.Context) map[string]indexed {
 	object, err := a.read(ctx, indexFile)
 	if err != nil {
@@ -39,7 +40,7 @@ func (a *Archive) readIndex(ctx context.Context) map[string]indexed {
 	}
 	x, err := parseIndex(object)
 	if err != nil {
-		return nil // verify says so
+		return nil // verify reports it
 	}
 	all := make(map[string]indexed, len(x.Runs))
 	for _, r := range x.Runs {
@@ -69,15 +70,15 @@ func parseIndex(object []byte) (*index, error) {
 	return &x, nil
 }
 
-// indexNow tells whether the writer of a run renews the index: one of indexEvery does, chosen by its
-// run, so that no writer has to look how many records the index lacks.
+// indexNow reports whether the writer of a run should renew the index. It chooses one run in
+// indexEvery by its ID, so that most writers need not count the records that the index lacks.
 func indexNow(id string) bool {
 	sum := sha256.Sum256([]byte(id))
 	return sum[0]%indexEvery == 0
 }
 
 // renewIndex writes the index if it lacks many records, or has many that are gone. The caller holds a
-// lock. Nothing depends on it, so an error is not one of the caller: the next writer tries again.
+// lock. renewIndex ignores errors, because nothing depends on the index: the next writer tries again.
 func (a *Archive) renewIndex(ctx context.Context, h *hold) {
 	known := a.readIndex(ctx)
 	x := index{Format: Format}
@@ -85,7 +86,7 @@ func (a *Archive) renewIndex(ctx context.Context, h *hold) {
 	for name, r := range a.records(ctx, known) {
 		switch {
 		case name == "":
-			return // there is no list
+			return // the listing failed
 		case r.err != nil || r.version == "":
 			continue
 		case known[name].Record == nil || known[name].Version != r.version:
@@ -104,8 +105,8 @@ func (a *Archive) renewIndex(ctx context.Context, h *hold) {
 	_ = a.store.Put(ctx, indexFile, bytes.NewReader(object), int64(len(object)), false)
 }
 
-// verifyIndex returns an error if the index says something else than the records, which have been
-// read. versions are those of their objects.
+// verifyIndex returns an error if the index differs from the given records, which were read without
+// it. versions are the versions of the objects by name.
 func (a *Archive) verifyIndex(ctx context.Context, records map[string]*Record, versions map[string]string) error {
 	object, err := a.read(ctx, indexFile)
 	if errors.Is(err, fs.ErrNotExist) {

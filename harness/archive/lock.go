@@ -19,15 +19,15 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Writers share an archive; whoever deletes has it alone. Both say so with an object in locks/:
-// each writer has one, and there is at most one exclusive lock. A writer first makes its object and
-// then looks for the exclusive lock; the other makes the exclusive lock first and then looks for
-// writers. So one of the two sees the other.
+// Writers share an archive; a process that deletes needs it alone. Each holds a lock, an object in
+// locks/: there is one per writer, and at most one exclusive lock. A writer first makes its object and
+// then looks for the exclusive lock. A deleter first makes the exclusive lock and then looks for
+// writers. So at least one of the two sees the other.
 //
-// A holder changes its object again and again. A lock whose object has not changed for a whole
-// lease is dead. Whoever waits measures the lease on its own monotonic clock, so that no clock that
-// jumps, here or there, ends a lock that is alive. A holder on this computer that no longer runs is
-// dead at once.
+// A holder changes its object four times per lease. A lock whose object has not changed for a whole
+// lease is dead. A waiter measures the lease on its own monotonic clock, so that no clock that jumps,
+// here or there, ends a lock that is alive. If the holder ran on this computer and no longer runs, its
+// lock is dead at once.
 const (
 	locks     = "locks/"
 	exclusive = locks + "exclusive"
@@ -39,22 +39,23 @@ const DefaultLease = time.Minute
 
 // A lockFile is the content of a lock's object.
 type lockFile struct {
-	// Holder is unique.
+	// Holder is unique for each hold.
 	Holder string `json:"holder"`
-	// Process says who holds it, for people.
+	// Process describes the process that holds the lock, for people.
 	Process string `json:"process"`
-	// Kernel identifies the process table that PID belongs to, and Start the process in it.
+	// Kernel identifies the process table that PID belongs to. Start is the process's start time,
+	// which tells it from later processes with the same PID.
 	Kernel string `json:"kernel,omitempty"`
 	PID    int    `json:"pid,omitempty"`
 	Start  uint64 `json:"start,omitempty"`
-	// Beat counts up.
+	// Beat increases each time the holder renews the lock.
 	Beat int `json:"beat"`
 }
 
 // A LockError says that the archive is in use.
 type LockError struct {
 	Location string
-	// Process is who holds the lock.
+	// Process describes the process that holds the lock.
 	Process string
 	Err     error
 }
@@ -93,7 +94,7 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 		var err error
 		if held, err = h.try(ctx, &w); err != nil {
 			h.remove()
-			if ctx.Err() != nil && w.process != "" { // whatever it did when its time was over
+			if ctx.Err() != nil && w.process != "" { // err is then what ctx interrupted
 				err = &LockError{Location: a.store.Location(), Process: w.process, Err: context.Cause(ctx)}
 			}
 			return nil, err
@@ -105,8 +106,8 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 	return h, nil
 }
 
-// try makes the lock's object and looks for a lock that keeps this one from being held. If it returns
-// false, it has waited a little for that one.
+// try makes the lock's object and looks for a conflicting lock. If it returns false, it has waited for
+// that one for a moment.
 func (h *hold) try(ctx context.Context, w *waiter) (held bool, err error) {
 	err = h.write(ctx, true)
 	if errors.Is(err, fs.ErrExist) {
@@ -122,7 +123,7 @@ func (h *hold) try(ctx context.Context, w *waiter) (held bool, err error) {
 	if h.name == exclusive {
 		return true, w.waitFor(ctx, h, other)
 	}
-	// The one who deletes goes first, or both would wait for each other.
+	// The exclusive lock has priority; otherwise both would wait for each other.
 	if err := h.a.store.Delete(ctx, h.name); err != nil {
 		return false, err
 	}
@@ -138,7 +139,7 @@ func (h *hold) remove() {
 	}
 }
 
-// obstacle returns a lock that keeps this one from being held; empty if there is none.
+// obstacle returns the name of a conflicting lock; empty if there is none.
 func (h *hold) obstacle(ctx context.Context) (string, error) {
 	if h.name != exclusive {
 		_, err := h.a.store.Stat(ctx, exclusive)
@@ -177,13 +178,13 @@ func (h *hold) keep(ctx context.Context) {
 			continue
 		}
 		h.file.Beat++
-		// NB: an error shows in check, when somebody else has taken the lock.
+		// NB: an error here is harmless until another process takes the lock, which check reports.
 		_ = h.write(ctx, false)
 	}
 }
 
-// check returns an error if somebody has taken the lock away, because this process stood still for a
-// whole lease. Then it must write or delete nothing more.
+// check returns an error if another process has taken the lock, because this one stood still for a
+// whole lease. The caller must then write and delete nothing more.
 func (h *hold) check(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -207,14 +208,14 @@ func (h *hold) release() {
 	h.remove()
 }
 
-// readLock reads a lock. The text is what has to change for the lock to be alive.
+// readLock reads a lock. It also returns the object's text, which changes as long as the lock is alive.
 func (a *Archive) readLock(ctx context.Context, name string) (lockFile, string, error) {
 	var f lockFile
 	b, err := a.read(ctx, name)
 	if err != nil {
 		return f, "", err
 	}
-	// NB: a lock that cannot be parsed is one that never changes.
+	// NB: a lock that cannot be parsed never changes, so it ends after a lease.
 	_ = json.Unmarshal(b, &f)
 	return f, string(b), nil
 }
@@ -223,18 +224,19 @@ func (a *Archive) readLock(ctx context.Context, name string) (lockFile, string, 
 type sighting struct {
 	holder string
 	text   string
-	since  time.Time // that it has had this text
-	first  time.Time // that it has had this holder
+	since  time.Time // when it was first seen with this text
+	first  time.Time // when it was first seen with this holder
 }
 
 // A waiter waits for locks and removes dead ones.
 type waiter struct {
 	a       *Archive
 	seen    map[string]sighting
-	process string // whose lock it waits for
+	process string // the holder of the lock that it waits for
 }
 
-// waitFor waits until no lock keeps h from being held. It renews h meanwhile.
+// waitFor waits until no lock conflicts with h; other is the first one that does. It renews h
+// meanwhile.
 func (w *waiter) waitFor(ctx context.Context, h *hold, other string) error {
 	renewed := time.Now()
 	for other != "" {
@@ -259,7 +261,7 @@ func (w *waiter) waitFor(ctx context.Context, h *hold, other string) error {
 	return nil
 }
 
-// wait waits a little for the lock called name, and removes it if its holder is dead.
+// wait waits for the lock called name for a moment, or removes it if its holder is dead.
 func (w *waiter) wait(ctx context.Context, name string) error {
 	f, text, err := w.a.readLock(ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -271,7 +273,7 @@ func (w *waiter) wait(ctx context.Context, name string) error {
 	w.process = f.Process
 	last, ok := w.seen[name]
 	if !ok || last.holder != f.Holder {
-		// One who takes the lock again and again must not make the others wait ever longer.
+		// The pause below grows with the time that one holder keeps the lock, not with the total wait.
 		last.holder, last.first = f.Holder, time.Now()
 	}
 	if !ok || last.text != text {
@@ -279,7 +281,7 @@ func (w *waiter) wait(ctx context.Context, name string) error {
 		w.seen[name] = last
 	}
 	if f.dead() || time.Since(last.since) > w.a.lease {
-		// NB: look again right before, so that only the lock that was seen is removed.
+		// NB: read it again right before, so that only the lock that was seen is removed.
 		if _, now, err := w.a.readLock(ctx, name); err == nil && now == text {
 			return w.a.store.Delete(ctx, name)
 		}
@@ -319,7 +321,7 @@ func kernel() string {
 	return path.Join(strings.TrimSpace(string(boot)), space)
 }
 
-// dead tells whether the holder ran on this computer and does no longer.
+// dead reports whether the holder ran on this computer and no longer runs.
 func (f lockFile) dead() bool {
 	here := kernel()
 	if here == "" || f.Kernel != here || f.Start == 0 {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// Retention says which runs Prune keeps. A limit of zero is no limit. A pinned run is always kept,
-// and counts for the other limits.
+// Retention says which runs Prune keeps. A limit of zero means no limit. Pinned runs are always kept,
+// and count towards the limits.
 type Retention struct {
-	// Age is how old a run may be.
+	// Age is the greatest age of a run.
 	Age time.Duration
-	// Runs is how many runs may stay, the newest ones.
+	// Runs is the greatest number of runs. The newest ones stay.
 	Runs int
-	// Bytes is how large the archive may be, as stored. The newest runs stay.
+	// Bytes limits the stored size of the runs and their blobs. The newest runs stay.
 	Bytes int64
-	// AtLeast is how many of the newest runs stay whatever the other limits say.
+	// AtLeast is how many of the newest runs stay even if they exceed the other limits.
 	AtLeast int
 	// DryRun deletes nothing.
 	DryRun bool
@@ -27,20 +27,22 @@ type Retention struct {
 
 // Pruned says what Prune has deleted, or would delete.
 type Pruned struct {
+	// Runs are the IDs of the deleted runs. Blobs counts the deleted blobs. Bytes is the stored size
+	// of the deleted records and blobs.
 	Runs  []string `json:"runs"`
 	Blobs int      `json:"blobs"`
 	Bytes int64    `json:"bytes"`
-	// Kept and KeptBytes are what remains.
+	// Kept is how many runs remain, and KeptBytes is their stored size.
 	Kept      int   `json:"kept"`
 	KeptBytes int64 `json:"kept_bytes"`
 }
 
-// Prune deletes runs beyond the limits, and then the blobs that no run needs, also those of writers
-// that died. It waits until nobody writes.
+// Prune deletes the runs that exceed the limits, and then all blobs that no run needs, including those
+// of writers that died. It waits until nobody else writes.
 //
-// A run's age counts from the present or from the newest run, whichever is earlier. So neither a
-// clock that has jumped into the future here, nor a run from a host with such a clock, makes all
-// others look old.
+// A run's age counts back from now or from the newest run, whichever is earlier. So neither a clock
+// here that has jumped into the future, nor a run from a host with such a clock, makes all other runs
+// look old.
 func (a *Archive) Prune(ctx context.Context, keep Retention) (*Pruned, error) {
 	p, err := a.prune(ctx, keep)
 	if err != nil {
@@ -55,7 +57,7 @@ func (a *Archive) prune(ctx context.Context, keep Retention) (*Pruned, error) {
 		return nil, err
 	}
 	defer h.release()
-	// NB: an error about one record ends it: that run's blobs would look unused.
+	// NB: an error about one record ends the prune, because that run's blobs would look unused.
 	records, err := a.List(ctx)
 	if err != nil {
 		return nil, err
@@ -103,7 +105,7 @@ func (a *Archive) prune(ctx context.Context, keep Retention) (*Pruned, error) {
 	if keep.DryRun {
 		return p, nil
 	}
-	// Records first: a run whose blobs are gone must not be seen.
+	// Records go first: no reader may see a run whose blobs are gone.
 	for _, r := range gone {
 		if err := a.deleteHeld(ctx, h, r.object()); err != nil {
 			return p, err
@@ -126,8 +128,8 @@ func (a *Archive) deleteHeld(ctx context.Context, h *hold, name string) error {
 	return a.store.Delete(ctx, name)
 }
 
-// choose returns the runs that must go, the blobs that the others need, and how many bytes the others
-// take. records are sorted, the newest first.
+// choose returns the runs to delete, the blobs that the others need, and how many bytes the others
+// take. records are sorted, newest first.
 func (a *Archive) choose(records []*Record, pinned map[string]bool, sizes map[string]int64, blobsOf map[string][]string,
 	keep Retention) (gone []*Record, used map[string]bool, kept int64) {
 	now := a.now()
@@ -135,7 +137,7 @@ func (a *Archive) choose(records []*Record, pinned map[string]bool, sizes map[st
 		now = records[0].Began
 	}
 	used = make(map[string]bool)
-	// cost is what a run takes beyond the runs before it.
+	// cost is how many bytes a run takes besides those of the runs that stay so far.
 	cost := func(r *Record) int64 {
 		n := sizes[r.object()]
 		seen := make(map[string]bool)
@@ -180,7 +182,7 @@ func (a *Archive) choose(records []*Record, pinned map[string]bool, sizes map[st
 	return gone, used, kept
 }
 
-// Pin makes Prune keep a run, whatever its age. Unpin ends that.
+// Pin makes Prune keep a run, whatever the limits are, until Unpin.
 func (a *Archive) Pin(ctx context.Context, id string) error {
 	rec, err := a.Record(ctx, id)
 	if err != nil {
@@ -194,7 +196,7 @@ func (a *Archive) Pin(ctx context.Context, id string) error {
 	return a.classify(err)
 }
 
-// Unpin lets Prune delete a run that was pinned.
+// Unpin lets Prune delete a run that was pinned. It is no error if the run was not pinned.
 func (a *Archive) Unpin(ctx context.Context, id string) error {
 	if !idWords.MatchString(id) {
 		return a.errorf("%q is no run's id", id)

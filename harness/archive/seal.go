@@ -14,16 +14,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// The seal is a skippable frame of zstd, which decompressors pass over: its magic number, the
-// length of what follows, and the sha256 of all bytes of the object before the sha256 itself.
-// Without it a flipped bit that the decompressor ignores, such as a reserved one, would go unseen.
+// The seal is a skippable frame of zstd, which decompressors ignore: its magic number, the length of
+// what follows, and the sha256 of all bytes of the object before the sha256 itself. Without the seal,
+// a flipped bit that the decompressor ignores, such as a reserved one, would go unnoticed.
 const (
 	sealMagic = 0x184D2A5C
 	sealHead  = 8
 	sealBytes = sealHead + sha256.Size
 )
 
-// maxMemory bounds what is read into memory at once: records, run.json and lists of files.
+// maxMemory limits the size of a content that is read into memory: a record, run.json or list of files.
 const maxMemory = 1 << 30
 
 var encoders = sync.Pool{New: func() any {
@@ -54,7 +54,7 @@ func seal(w io.Writer, r io.Reader) (sum string, size int64, err error) {
 	return hex.EncodeToString(content.Sum(nil)), size, err
 }
 
-// sealed returns b as an object, and its sha256 in hex.
+// sealed returns b as an object, and the sha256 of b in hex.
 func sealed(b []byte) (object []byte, sum string) {
 	var out bytes.Buffer
 	sum, _, _ = seal(&out, bytes.NewReader(b)) // NB: a buffer takes everything
@@ -76,15 +76,15 @@ type opener struct {
 	r       io.Reader
 	held    []byte // the last sealBytes that have been read
 	eof     bool
-	broken  error // of the store, not of the content
+	broken  error // an error of the store, not of the content
 	stored  hash.Hash
 	content hash.Hash
-	want    string // the content's sha256; empty if unknown
+	want    string // the content's expected sha256; empty if unknown
 	dec     *zstd.Decoder
 	close   func() error
 }
 
-// unseal returns the content of an object. Reading ends with a *DamageError if any bit of the object
+// unseal returns a reader of an object's content. Read returns a *DamageError if any bit of the object
 // has changed, or if want is set and the content has another sha256.
 func unseal(name string, rc io.ReadCloser, want string) (io.ReadCloser, error) {
 	o := &opener{name: name, r: rc, stored: sha256.New(), content: sha256.New(), want: want, close: rc.Close}
@@ -96,7 +96,7 @@ func unseal(name string, rc io.ReadCloser, want string) (io.ReadCloser, error) {
 	return o, nil
 }
 
-// frames gives the decompressor everything but the seal.
+// frames is a reader for the decompressor: everything but the seal.
 type frames struct{ o *opener }
 
 func (f frames) Read(p []byte) (int, error) {
@@ -141,7 +141,7 @@ func (o *opener) check() error {
 	return check(o.held, o.stored, hex.EncodeToString(o.content.Sum(nil)), o.want)
 }
 
-// check compares a seal with the hash of the bytes before it, and a content with its name.
+// check compares a seal with the hash of the bytes before it, and a content's sha256 with want.
 func check(seal []byte, stored hash.Hash, sum, want string) error {
 	if len(seal) != sealBytes || binary.LittleEndian.Uint32(seal) != sealMagic ||
 		binary.LittleEndian.Uint32(seal[4:]) != sha256.Size {

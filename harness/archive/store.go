@@ -13,15 +13,15 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// A Store keeps objects by name. Names are paths with slashes, without "." and "..". All methods
-// can be called from several goroutines and by several processes at once.
+// A Store keeps objects by name. Names are paths with slashes, without "." and "..". Several
+// goroutines and several processes may call its methods at once.
 //
-// An error about an object that is not there matches fs.ErrNotExist. An error with a method
-// Temporary that returns true is tried again by the archive.
+// An error about an object that does not exist matches fs.ErrNotExist. If an error has a method
+// Temporary that returns true, the archive repeats the call.
 type Store interface {
 	// Put stores body, which has size bytes, at least one. Readers see the old object or the new one,
-	// never a part. If create is set and the object is there already, the error matches
-	// fs.ErrExist, and the object stays as it is.
+	// never a part. If create is set and the object exists already, the error matches fs.ErrExist,
+	// and the object stays as it is.
 	Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error
 	// Get opens an object.
 	Get(ctx context.Context, name string) (io.ReadCloser, error)
@@ -32,10 +32,10 @@ type Store interface {
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 	// Delete removes an object. It is no error if there is none.
 	Delete(ctx context.Context, name string) error
-	// Sweep removes what writers that died left besides objects. The archive calls it when nobody
+	// Sweep removes the incomplete objects of writers that died. The archive calls it when nobody
 	// else writes.
 	Sweep(ctx context.Context) error
-	// Location says where the store is, for messages. It has no password.
+	// Location returns where the store is, for messages. It contains no password.
 	Location() string
 }
 
@@ -43,19 +43,21 @@ type Store interface {
 type Object struct {
 	Name  string
 	Bytes int64
-	// Version is another one after each Put of the name; empty if the store does not know. Only List
-	// sets it.
+	// Version differs after each Put of the name; empty if the store has no versions. Only List sets
+	// it.
 	Version string
 }
 
-// Limits of the retries of one call. The whole call is given up after about three seconds.
+// Limits of the retries of one call. The pauses grow by half each time and vary at random. All seven
+// take about a third of a second together.
 const (
 	maxTries   = 8
 	firstPause = 10 * time.Millisecond
 	maxPause   = time.Second
 )
 
-// Retrying returns s with calls that are repeated if they fail for a temporary reason. [Open] calls it.
+// Retrying returns a store that calls s and repeats calls that fail with a temporary error. [Open]
+// wraps its store with it.
 func Retrying(s Store) Store { return retrying{s} }
 
 type retrying struct{ Store }
@@ -65,7 +67,7 @@ func (r retrying) Put(ctx context.Context, name string, body io.ReaderAt, size i
 	_, err := retry(ctx, func() (struct{}, error) {
 		err := r.Store.Put(ctx, name, body, size, create)
 		if tried && create && errors.Is(err, fs.ErrExist) {
-			// NB: the call before may have created it and lost only the answer.
+			// NB: the previous call may have created it, and only its answer was lost.
 			return struct{}{}, r.same(ctx, name, body, size, err)
 		}
 		tried = true
@@ -74,7 +76,7 @@ func (r retrying) Put(ctx context.Context, name string, body io.ReaderAt, size i
 	return err
 }
 
-// same returns nil if the object has the content of body, and else the error exists.
+// same returns nil if the object has the content of body; otherwise it returns exists.
 func (r retrying) same(ctx context.Context, name string, body io.ReaderAt, size int64, exists error) error {
 	rc, err := r.Store.Get(ctx, name)
 	if err != nil {
@@ -128,7 +130,7 @@ func (r retrying) Delete(ctx context.Context, name string) error {
 	return err
 }
 
-// retry calls f until it succeeds or fails for good.
+// retry calls f until it succeeds, fails with a permanent error, or has failed maxTries times.
 func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = firstPause, maxPause
@@ -142,7 +144,7 @@ func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(maxTries), backoff.WithMaxElapsedTime(0))
 }
 
-// read returns the whole content of an object. It tries again if the connection breaks while it
+// read returns all bytes of an object, as stored. It tries again if the connection breaks while it
 // reads.
 func (a *Archive) read(ctx context.Context, name string) ([]byte, error) {
 	b, err := retry(ctx, func() ([]byte, error) {

@@ -11,14 +11,14 @@ import (
 // Results looks for trusted results of earlier runs. Its methods may be called from any goroutine.
 type Results struct {
 	a       *Archive
-	records []*Record // as they were when Results was made
+	records []*Record // all runs at the time when Results was made
 
 	mu   sync.Mutex
-	read []*result.Run // the last ones, the newest first
+	read []*result.Run // the last ones that were read, the latest first
 }
 
-// maxRead is how many run.json Results keeps in memory. The cells of a plan mostly have their results
-// in one run.
+// maxRead is how many runs Results keeps in memory. Mostly, the cells of a plan have their results in
+// one run.
 const maxRead = 4
 
 // Results returns the results of all runs that are in the archive now.
@@ -30,7 +30,7 @@ func (a *Archive) Results(ctx context.Context) (*Results, error) {
 	return &Results{a: a, records: records}, nil
 }
 
-// A Found result is one that need not be made again.
+// Found is an earlier result that can be reused.
 type Found struct {
 	// Run is the record of the run that the result is from.
 	Run  *Record
@@ -38,12 +38,12 @@ type Found struct {
 }
 
 // Trusted returns the newest trusted result of a cell for the same build; nil if there is none. does is
-// what the cell does, see [result.Cell]. A result is trusted if it says something about the product:
-// the cell passed at the first attempt, or failed by the product's fault. A failure of the harness or
-// the host is none, nor is a cell that passed only when it was tried again, nor one that was itself
-// taken from another run.
+// the hash of what the cell does (see [result.Cell]). A result is trusted if it says something about
+// the product: the cell passed at the first attempt, or failed with verdict "product". Not trusted are
+// failures of the harness or the host, cells that passed only after a retry, and results that were
+// themselves taken from another run.
 //
-// An empty identity and an empty does match nothing: they do not say what was tested, and how.
+// An empty identity or an empty does matches nothing, because it does not say what was tested, or how.
 func (r *Results) Trusted(ctx context.Context, cell, does string, identity map[string]string) (*Found, error) {
 	key := Key(identity)
 	if key == "" || does == "" {
@@ -84,10 +84,10 @@ func (r *Results) run(ctx context.Context, rec *Record) (*result.Run, error) {
 	return run, nil
 }
 
-// Archive returns the archive of the results.
+// Archive returns the archive that the results are in.
 func (r *Results) Archive() *Archive { return r.a }
 
-// trusted tells whether a cell's result says something about the product.
+// trusted reports whether a cell's result says something about the product and is the run's own.
 func trusted(c *result.Cell) bool {
 	if c.ReusedFrom != "" {
 		return false

@@ -15,10 +15,10 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 )
 
-// A Fault is something wrong with an object, or with one that should be there.
+// A Fault describes an object that is damaged or missing, or does not belong to the archive.
 type Fault struct {
 	Name string `json:"name"`
-	// Runs are the runs that need the object, as far as that is known.
+	// Runs are the IDs of the runs that need the object, as far as they are known.
 	Runs []string `json:"runs,omitempty"`
 	Why  string   `json:"why"`
 }
@@ -30,7 +30,8 @@ type Verified struct {
 	Bytes   int64 `json:"bytes"`
 	// Faults are sorted by name.
 	Faults []Fault `json:"faults"`
-	// Unused are blobs that no run needs: of a writer that died, or of one that is still writing.
+	// Unused counts blobs that no run needs: of a writer that died, or of one that is still writing.
+	// UnusedBytes is their stored size.
 	Unused      int   `json:"unused"`
 	UnusedBytes int64 `json:"unused_bytes"`
 }
@@ -45,8 +46,9 @@ func (a *Archive) Verify(ctx context.Context) (*Verified, error) {
 	return v, nil
 }
 
-// Discard deletes the damaged objects that Verify has found, so that the same content can be stored
-// again by adding or importing its run. It returns their names.
+// Discard verifies the archive and deletes the damaged objects, and those that do not belong there.
+// The same content can then be stored again by adding or importing its run. Discard returns the names
+// of the deleted objects.
 func (a *Archive) Discard(ctx context.Context) ([]string, error) {
 	h, err := a.lock(ctx, true)
 	if err != nil {
@@ -115,7 +117,7 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
-			continue // the blob is read below, and what is wrong is said there
+			continue // the blob is read below, and the fault is reported there
 		}
 		for _, f := range files {
 			if !slices.Contains(needs[f.name()], r.ID) {
@@ -128,7 +130,7 @@ func (a *Archive) verify(ctx context.Context) (_ *Verified, damaged []string, _ 
 	g.SetLimit(parallel)
 	for name, size := range sizes {
 		if strings.HasPrefix(name, runs) && records[idOf(runs, name)] == nil {
-			continue // it was a fault above, or was added since
+			continue // it was reported above, or has been added since
 		}
 		if strings.HasPrefix(name, blobs) && needs[name] == nil {
 			v.Unused++
@@ -188,7 +190,7 @@ func why(err error) string {
 	return err.Error()
 }
 
-// verifyObject reads an object and checks it. r is the run whose record it is, or nil.
+// verifyObject reads an object and checks it. r is the record that the object contains, or nil.
 func (a *Archive) verifyObject(ctx context.Context, name string, r *Record) error {
 	ref, isBlob := refOf(name)
 	if !isBlob && strings.HasPrefix(name, blobs) {
@@ -212,10 +214,10 @@ func (a *Archive) verifyObject(ctx context.Context, name string, r *Record) erro
 	if err != nil || r == nil {
 		return err
 	}
-	// A record that says something else than its run.json would hide or invent a failure.
+	// A record that contradicts its run.json would hide or invent a failure.
 	b, err := a.blob(ctx, r.Run)
 	if err != nil {
-		return nil // said of the blob
+		return nil // reported for the blob
 	}
 	run, err := result.Parse(b)
 	if err == nil {

@@ -1,5 +1,5 @@
-// Package compare says what differs between stored results: two builds side by side, or many builds
-// over time. It runs nothing, so a baseline that was tested once can be compared with months later.
+// Package compare reports what differs between stored results: two builds side by side, or many builds
+// over time. It runs no tests, so a baseline that was tested once can still be used months later.
 package compare
 
 import (
@@ -18,7 +18,7 @@ import (
 
 // A Side is one or more runs that are taken together.
 type Side struct {
-	// Name is how the user called it.
+	// Name is the user's name for the side.
 	Name string
 	// Runs are the runs, in any order.
 	Runs []*result.Run
@@ -31,25 +31,25 @@ type Change string
 const (
 	Regression Change = "regression"    // B fails, A did not
 	Fix        Change = "fix"           // A failed, B does not
-	Flaky      Change = "flaky"         // passes and failures on one side or both, and no clear difference
+	Flaky      Change = "flaky"         // one side or both pass and fail, without a clear difference
 	New        Change = "new"           // only B has the cell
 	Gone       Change = "gone"          // only A has the cell
 	Failing    Change = "still failing" // both fail
-	NoResult   Change = "no result"     // on one side nothing was found out about the product
+	NoResult   Change = "no result"     // on one side, no attempt says anything about the product
 	Passing    Change = "still passing" // both pass
 )
 
 // Changes are all changes in their order.
 var Changes = []Change{Regression, Fix, Flaky, New, Gone, Failing, NoResult, Passing}
 
-// Alpha is the level of the tests: how often one finds a difference where there is none.
+// Alpha is the significance level of the tests: how often one finds a difference where there is none.
 const Alpha = 0.05
 
-// A Tally counts a cell's attempts. Only those count that say something about the product.
+// A Tally counts a cell's attempts. Passed and Failed count those that say something about the product.
 type Tally struct {
 	Passed int `json:"passed"`
 	Failed int `json:"failed"`
-	// Neither are attempts that failed by the harness or the host, and those that did not run.
+	// Neither counts attempts that the harness or the host made fail, and those that did not run.
 	Neither int `json:"neither,omitempty"`
 }
 
@@ -71,14 +71,15 @@ type CellDiff struct {
 	Change Change `json:"change"`
 	A      Tally  `json:"a"`
 	B      Tally  `json:"b"`
-	// P is the probability of a difference like this, or a larger one, between equal builds, if
-	// either side has both passes and failures (Fisher's exact test); otherwise 0.
+	// P is the probability that equal builds differ at least as much (Fisher's exact test). It is 0
+	// unless a side has both passes and failures.
 	P float64 `json:"p,omitempty"`
-	// Verdict, Hop and Reason are those of the newest failure: of B, or of A for a fix.
+	// Verdict, Hop and Reason are those of a failure: the newest one of the product, or the first one
+	// of another kind. It is B's, or A's for a fix, a cell that is gone, or if B has no failure.
 	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Hop     verdict.Hop  `json:"hop,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
-	// Run is the run that it is from.
+	// Run is the ID of the run that the failure is from.
 	Run string `json:"run,omitempty"`
 }
 
@@ -86,8 +87,8 @@ type CellDiff struct {
 type Summary struct {
 	N      int     `json:"n"`
 	Median float64 `json:"median"`
-	// Low and High are the 95 % confidence interval of the median; nil if there are too few values
-	// for one.
+	// Low and High are the limits of the median's 95 % confidence interval; nil if there are too few
+	// values.
 	Low  *float64 `json:"low,omitempty"`
 	High *float64 `json:"high,omitempty"`
 }
@@ -99,21 +100,20 @@ type MeasurementDiff struct {
 	Unit string  `json:"unit,omitempty"`
 	A    Summary `json:"a"`
 	B    Summary `json:"b"`
-	// P is the probability of a difference like this, or a larger one, between equal builds
-	// (Mann-Whitney U test).
+	// P is the probability that equal builds differ at least as much (Mann-Whitney U test).
 	P float64 `json:"p"`
-	// Significant means that the difference stays when it is taken into account how many
-	// measurements are compared.
+	// Significant means that the difference is significant even with the correction for the number
+	// of measurements that are compared.
 	Significant bool `json:"significant"`
 	// Ratio is B's median divided by A's; 0 if A's is 0.
 	Ratio float64 `json:"ratio,omitempty"`
 	// Better is "better" or "worse" for a significant difference whose direction matters.
 	Better string `json:"better,omitempty"`
-	// Note says why there is no answer, such as too few values.
+	// Note says why the comparison has no answer, such as too few values.
 	Note string `json:"note,omitempty"`
 }
 
-// A SideInfo says what a side was.
+// A SideInfo describes a side. Runs are the IDs of its runs, and Build is what they tested.
 type SideInfo struct {
 	Name  string            `json:"name"`
 	Runs  []string          `json:"runs"`
@@ -124,19 +124,19 @@ type SideInfo struct {
 type Comparison struct {
 	A SideInfo `json:"a"`
 	B SideInfo `json:"b"`
-	// Differs has the keys of the builds that differ.
+	// Differs lists the keys whose values differ between the two builds, sorted.
 	Differs []string       `json:"differs"`
 	Counts  map[Change]int `json:"counts"`
 	// Cells are sorted by change and name.
 	Cells []CellDiff `json:"cells"`
-	// Measurements are sorted: significant ones first, and then by name and cell.
+	// Measurements are sorted: significant ones first, then by name and cell.
 	Measurements []MeasurementDiff `json:"measurements"`
 }
 
-// cellData is what one side knows of a cell.
+// cellData is what one side has about a cell.
 type cellData struct {
 	tally   Tally
-	failure *result.Attempt // the newest
+	failure *result.Attempt // the newest failure of the product, or else the first other one
 	run     string
 	values  map[string]*series
 }
@@ -146,8 +146,8 @@ type series struct {
 	values []float64
 }
 
-// gather reads the cells of some runs, the oldest first. A result that was taken over from another
-// run does not count: that run has it.
+// gather collects the cells of some runs, oldest run first. It skips a result that was reused from
+// another of these runs, because it counts there.
 func gather(runs []*result.Run) map[string]*cellData {
 	all := make(map[string]*cellData)
 	runs = slices.Clone(runs)
@@ -214,7 +214,7 @@ func (d *cellData) measure(all []result.Measurement) {
 	}
 }
 
-// Compare compares two sides.
+// Compare compares two sides. A is the baseline.
 func Compare(a, b Side) *Comparison {
 	c := &Comparison{A: infoOf(a), B: infoOf(b), Differs: []string{}, Counts: map[Change]int{}, Cells: []CellDiff{}, Measurements: []MeasurementDiff{}}
 	for _, k := range slices.Sorted(maps.Keys(union(c.A.Build, c.B.Build))) {
@@ -268,7 +268,7 @@ func infoOf(s Side) SideInfo {
 	return i
 }
 
-// diff classifies a cell. a or b is nil if that side does not have it.
+// diff classifies a cell. a or b is nil if that side does not have the cell.
 func diff(id string, a, b *cellData) CellDiff {
 	d := CellDiff{Cell: id}
 	if a != nil {
@@ -316,8 +316,8 @@ func diff(id string, a, b *cellData) CellDiff {
 	return d
 }
 
-// fisher returns the two-sided p of Fisher's exact test: fa of fa+pa failed on one side, fb of fb+pb
-// on the other.
+// fisher returns the two-sided p of Fisher's exact test: fa of fa+pa attempts failed on one side, fb
+// of fb+pb on the other.
 func fisher(fa, pa, fb, pb int) float64 {
 	na, nb, f := fa+pa, fb+pb, fa+fb
 	logP := func(x int) float64 {
@@ -383,9 +383,9 @@ func summary(s *benchmath.Sample) Summary {
 	return out
 }
 
-// discover marks the differences that are significant among all of them. Of many comparisons of equal
-// builds, one in twenty has p < 0.05; the procedure of Benjamini and Hochberg keeps the share of
-// false ones among the marked ones below Alpha.
+// discover marks the significant differences. If equal builds are compared many times, one comparison
+// in twenty has p < 0.05. So discover uses the procedure of Benjamini and Hochberg, which keeps the
+// expected share of false ones among the marked ones below Alpha.
 func (c *Comparison) discover() {
 	var order []int
 	for i, d := range c.Measurements {
@@ -410,7 +410,7 @@ func (c *Comparison) discover() {
 	}
 }
 
-// Verdict returns Product if there is a regression.
+// Verdict returns Product if there is a regression, and otherwise the empty verdict.
 func (c *Comparison) Verdict() verdict.Kind {
 	if c.Counts[Regression] > 0 {
 		return verdict.Product

@@ -25,7 +25,7 @@ type pageTable struct {
 	Title string
 	Head  []string
 	Rows  []pageRow
-	Open  bool // though it can be folded
+	Open  bool // whether a table that can be folded starts unfolded
 }
 
 type pageData struct {
@@ -34,7 +34,7 @@ type pageData struct {
 	Hidden          []pageTable // folded
 }
 
-// WriteHTML writes the comparison as one page that needs no other file.
+// WriteHTML writes the comparison as one HTML page that needs no other file.
 func (c *Comparison) WriteHTML(w io.Writer) error {
 	d := pageData{Title: c.B.Name + " against " + c.A.Name, Headline: c.Headline()}
 	build := pageTable{Title: "Build", Head: []string{"", "A", "B"}}
@@ -95,7 +95,7 @@ func (m MeasurementDiff) plot() template.HTML {
 	return template.HTML(b.String()) //nolint:gosec // it has numbers only
 }
 
-// WriteHTML writes the trend as one page that needs no other file.
+// WriteHTML writes the trend as one HTML page that needs no other file.
 func (t *Trend) WriteHTML(w io.Writer) error {
 	d := pageData{Title: "Trend", Headline: t.Headline()}
 	points := pageTable{Title: "Builds", Head: []string{"", "first tested", "build", "runs"}}
@@ -125,7 +125,7 @@ func (t *Trend) WriteHTML(w io.Writer) error {
 	return page.Execute(w, d)
 }
 
-// plot draws the medians over the points, their intervals, and the changes.
+// plot draws the medians over the points, with their intervals and the changes.
 func (t *Trend) plot(s Series) template.HTML {
 	const width, height = 640.0, 120.0
 	const left, right, top, bottom = 110.0, 10.0, 10.0, 18.0 // the same in all plots, so that builds are in columns

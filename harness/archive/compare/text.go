@@ -40,7 +40,7 @@ func (c *Comparison) Headline() string {
 	return s
 }
 
-// listed tells whether a cell is worth a line.
+// listed reports whether a cell gets a line in the text.
 func (d CellDiff) listed() bool { return d.Change != Passing }
 
 func (d CellDiff) blame() string {
@@ -95,7 +95,7 @@ func (s Summary) String() string {
 	return text
 }
 
-// number writes a value with four digits that count.
+// number formats a value with four significant digits.
 func number(v float64) string {
 	if v != 0 && (math.Abs(v) < 1e-3 || math.Abs(v) >= 1e7) {
 		return fmt.Sprintf("%.3e", v)
@@ -144,12 +144,12 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	return err
 }
 
-// cell makes a text the content of a table's cell in Markdown.
+// cell escapes a text for a cell of a Markdown table.
 func cell(s string) string {
 	return strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;", "`", "'").Replace(s)
 }
 
-// WriteMarkdown writes the comparison for a pull request.
+// WriteMarkdown writes the comparison in Markdown, for a pull request.
 func (c *Comparison) WriteMarkdown(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## %s against %s\n\n%s\n\n", cell(c.B.Name), cell(c.A.Name), cell(c.Headline()))
@@ -195,7 +195,7 @@ func (t *Trend) Headline() string {
 		len(t.Points), runs, len(t.Cells), len(t.Measurements), n)
 }
 
-// title names a series.
+// title returns the name of a series.
 func (s Series) title() string {
 	if s.Name == "" {
 		return s.Cell + ": failures"
@@ -203,7 +203,7 @@ func (s Series) title() string {
 	return s.Cell + ": " + s.Name
 }
 
-// show writes a value of the series with its unit.
+// show formats a value of the series with its unit.
 func (s Series) show(v float64) string {
 	if s.Name == "" {
 		return fmt.Sprintf("%.0f %% failed", 100*v)
@@ -272,7 +272,7 @@ func (t *Trend) WriteText(w io.Writer) error {
 	return err
 }
 
-// WriteMarkdown writes the trend for a page.
+// WriteMarkdown writes the trend in Markdown.
 func (t *Trend) WriteMarkdown(w io.Writer) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "## Trend\n\n%s\n\n| series | over time | changes |\n|---|---|---|\n", cell(t.Headline()))

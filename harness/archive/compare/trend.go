@@ -15,21 +15,22 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 )
 
-// A Trend is what many builds show over time.
+// A Trend shows the results of many builds over time.
 type Trend struct {
-	// By is the key of the build that makes a point; empty for the whole build.
+	// By is the key of the build whose values are the points; empty for the whole build.
 	By string `json:"by,omitempty"`
 	// Points are the builds, in the order in which they were first tested.
 	Points []Point `json:"points"`
-	// Cells are those whose failures change, and then the others that fail at times.
+	// Cells has the cells that ever failed. Those whose rate of failures changes come first.
 	Cells []Series `json:"cells"`
-	// Measurements are those that change, and then the others.
+	// Measurements has all measurements. Those that change come first.
 	Measurements []Series `json:"measurements"`
 }
 
 // A Point is one build.
 type Point struct {
-	// Name is the value of the key, the commit that the run is labelled with, or the build's key.
+	// Name is the value of the key Trend.By. For the whole build, it is the run's label "commit", or
+	// the build's key if there is none.
 	Name  string            `json:"name"`
 	Key   string            `json:"key"`
 	Began time.Time         `json:"began"`
@@ -37,33 +38,33 @@ type Point struct {
 	Build map[string]string `json:"build,omitempty"`
 }
 
-// A Series is a cell's rate of failures, or one of its measurements, over the points.
+// A Series is a cell's rate of failures, or one of its measurements, at each point.
 type Series struct {
 	Cell string `json:"cell"`
 	// Name and Unit are those of the measurement; both are empty for failures.
 	Name string `json:"name,omitempty"`
 	Unit string `json:"unit,omitempty"`
-	// Values has one entry per point; nil for a point without a value. For failures the median is the
-	// rate.
+	// Values has one entry per point; nil for a point without a value. For failures, Median is the
+	// rate: 0 to 1.
 	Values []*Summary `json:"values"`
 	// Changes are the points at which the values change, in order.
 	Changes []ChangePoint `json:"changes,omitempty"`
 }
 
-// A ChangePoint is a point from which on the values are different.
+// A ChangePoint is a point at which the values change.
 type ChangePoint struct {
 	// At is the index of the first point that is different.
 	At int `json:"at"`
-	// Before and After are the medians, or the rates, up to the neighbouring changes.
+	// Before and After are the medians, or the rates, between this change and its neighbours.
 	Before float64 `json:"before"`
 	After  float64 `json:"after"`
-	// P is how often values in a random order have a change at least as clear.
+	// P is the share of random orders of the values that have a change at least as clear.
 	P      float64 `json:"p"`
 	Better string  `json:"better,omitempty"` // "better", "worse" or empty
 }
 
-// Over shows many runs over time. by is a key of the build, such as "proxy"; empty for the whole
-// build.
+// Over returns the trend of many runs over time. Runs whose builds have the same value of the key by,
+// such as "proxy", are one point. If by is empty, runs of the same whole build are one point.
 func Over(runs []*result.Run, by string) *Trend {
 	t := &Trend{By: by, Points: []Point{}, Cells: []Series{}, Measurements: []Series{}}
 	runs = slices.Clone(runs)
@@ -104,7 +105,7 @@ func Over(runs []*result.Run, by string) *Trend {
 		for _, d := range data {
 			if d[id] != nil {
 				for name, m := range d[id].values {
-					names[name] = m // the newest says the unit
+					names[name] = m // the newest one's unit counts
 				}
 			}
 		}
@@ -118,7 +119,7 @@ func Over(runs []*result.Run, by string) *Trend {
 	return t
 }
 
-// failures returns the rate of a cell's failures; nil if it never failed.
+// failures returns the series of a cell's rate of failures; nil if the cell never failed.
 func failures(id string, data []map[string]*cellData) *Series {
 	s := &Series{Cell: id, Values: make([]*Summary, len(data))}
 	values := make([][]float64, len(data))
@@ -179,18 +180,17 @@ func median(v []float64) float64 {
 
 // Limits of the search for change points.
 const (
-	// trendAlpha is how often a series without a change shows one.
+	// trendAlpha is the share of series without a change that show one.
 	trendAlpha = 0.01
 	// orders is how many random orders a change is compared with.
 	orders = 999
-	// minValues is how many values there have to be on each side of a change.
+	// minValues is how many values each side of a change needs.
 	minValues = 3
 )
 
 // changes finds the points at which values change. It splits the series where the ranks of the values
-// differ most, keeps the split if few random orders of the same values have one as clear, and goes on
-// with both parts. Only the beginning of a point can be a change, because within a point the build is
-// the same.
+// differ most. It keeps the split if few random orders of the same values have one as clear, and goes
+// on with both parts. It splits only between points, because within a point the build is the same.
 func changes(points [][]float64, centre func([]float64) float64, better string) []ChangePoint {
 	// The seed is fixed, so that the same results always give the same answer.
 	random := rand.New(rand.NewPCG(1, 2))
@@ -261,7 +261,7 @@ func clearest(points [][]float64, random *rand.Rand) (at int, p float64, ok bool
 	for range orders {
 		random.Shuffle(n, func(i, j int) { ranks[i], ranks[j] = ranks[j], ranks[i] })
 		if _, z := best(ranks, ends); z >= seen-1e-12 {
-			// NB: most series have no change; the first few orders show it.
+			// NB: most series have no change, and the first few orders show that.
 			if asClear++; float64(asClear+1)/(orders+1) > trendAlpha {
 				return 0, 1, false
 			}
@@ -270,8 +270,8 @@ func clearest(points [][]float64, random *rand.Rand) (at int, p float64, ok bool
 	return ats[which], float64(asClear+1) / (orders + 1), true
 }
 
-// best returns the split at which the ranks before differ most from those after, in standard
-// deviations.
+// best returns the split at which the ranks before it differ most from those after it, and z, that
+// difference in standard deviations.
 func best(ranks []float64, ends []int) (which int, z float64) {
 	n := float64(len(ranks))
 	sum, i := 0.0, 0
@@ -309,7 +309,7 @@ func ranksOf(values []float64) []float64 {
 	return ranks
 }
 
-// short returns a name for a table or a plot.
+// short shortens a name for a table or a plot.
 func short(name string) string {
 	name, _, _ = strings.Cut(name, "\n")
 	if len(name) == 40 && strings.Trim(name, "0123456789abcdef") == "" {

@@ -1,9 +1,10 @@
 // Package s3store is a store for archives in a bucket of an S3-compatible object storage.
 //
-// It is a package of its own so that who reads archives in directories does not link its client.
+// It is a separate package, so that programs that only use archives in directories do not link its
+// client.
 //
-// The server must know conditional writes (If-None-Match), as Amazon S3, MinIO and Ceph do. Without
-// them two writers could take the same run's name, so [Open] tries it out.
+// The server must support conditional writes (If-None-Match), as Amazon S3, MinIO and Ceph do. Without
+// them, two writers could take the same run's name. So [Open] tests for them.
 package s3store
 
 import (
@@ -34,16 +35,16 @@ type Config struct {
 	Endpoint string
 	// Bucket must exist.
 	Bucket string
-	// Prefix comes before the names of all objects, without slashes at its ends; may be empty.
+	// Prefix comes before the names of all objects. It has no slash at either end, and may be empty.
 	Prefix string
-	// Region may be empty if the server says it, or has none.
+	// Region may be empty if the server reports its region, or has none.
 	Region string
 	// Insecure means HTTP instead of HTTPS.
 	Insecure bool
 	// Credentials are for the server; nil means those of the environment (AWS_ACCESS_KEY_ID and
-	// AWS_SECRET_ACCESS_KEY), of ~/.aws/credentials, or of the machine's role.
+	// AWS_SECRET_ACCESS_KEY), of ~/.aws/credentials, or of the machine's role, in this order.
 	Credentials *credentials.Credentials
-	// Transport is for HTTP; nil means the default one.
+	// Transport is for HTTP; nil means the client's default.
 	Transport http.RoundTripper
 }
 
@@ -89,7 +90,7 @@ type Store struct {
 	location string
 }
 
-// Open returns the store. It fails if the bucket cannot be written, or if the server does not know
+// Open returns the store. It fails if it cannot write to the bucket, or if the server does not support
 // conditional writes.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	creds := cfg.Credentials
@@ -101,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if endpoint == "" {
 		endpoint = "s3.amazonaws.com"
 	}
-	// NB: the archive tries again itself, and says so once.
+	// NB: one attempt per call, because the archive retries.
 	c, err := minio.New(endpoint, &minio.Options{Creds: creds, Secure: !cfg.Insecure, Region: cfg.Region, MaxRetries: 1, Transport: cfg.Transport})
 	s := &Store{c: c, bucket: cfg.Bucket, prefix: cfg.Prefix, location: "s3://" + path.Join(cfg.Bucket, cfg.Prefix)}
 	if err != nil {
@@ -114,7 +115,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// tryCreate writes an object twice with the condition that it is new. The second must be refused.
+// tryCreate writes an object twice on the condition that it is new. The server must refuse the second
+// write.
 func (s *Store) tryCreate(ctx context.Context) error {
 	store, name := archive.Retrying(s), "locks/try-"+rand.Text()
 	try := func(body string) error {
@@ -124,7 +126,7 @@ func (s *Store) tryCreate(ctx context.Context) error {
 		return err
 	}
 	err := try("second")
-	_ = store.Delete(ctx, name) // verify does not look at locks
+	_ = store.Delete(ctx, name) // if that fails, the object stays; Verify ignores locks
 	switch {
 	case err == nil:
 		return errors.New("the server ignores the condition If-None-Match, so two writers could overwrite each other")
@@ -134,7 +136,7 @@ func (s *Store) tryCreate(ctx context.Context) error {
 	return nil
 }
 
-// Location returns the location without its parameters.
+// Location returns the location without its parameters: s3://BUCKET/PREFIX.
 func (s *Store) Location() string { return s.location }
 
 func (s *Store) key(name string) string { return path.Join(s.prefix, name) }
@@ -148,8 +150,8 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int
 	if create {
 		opts.SetMatchETagExcept("*")
 	}
-	// NB: the client closes what it can close, and the body belongs to the caller. It reads several parts
-	// at the same time.
+	// NB: the client closes a body that has Close, and this one is the caller's. A SectionReader has no
+	// Close, and lets the client read several parts at the same time.
 	_, err := s.c.PutObject(ctx, s.bucket, s.key(name), io.NewSectionReader(body, 0, size), size, opts)
 	return s.error("put", name, err)
 }
@@ -164,7 +166,7 @@ func (s *Store) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	return &reader{rc, s, name}, nil
 }
 
-// A reader makes what breaks in the middle of an object an error of the store.
+// A reader turns errors in the middle of an object into errors of the store.
 type reader struct {
 	io.ReadCloser
 	s    *Store
@@ -214,12 +216,12 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return s.error("delete", name, s.c.RemoveObject(ctx, s.bucket, s.key(name), minio.RemoveObjectOptions{}))
 }
 
-// Sweep ends uploads in parts that were never completed.
+// Sweep aborts multipart uploads that were never completed.
 func (s *Store) Sweep(ctx context.Context) error {
 	before := s.key("blobs") + "/"
 	for up := range s.c.ListIncompleteUploads(ctx, s.bucket, before, true) {
 		if err := s.error("sweep", before, up.Err); errors.Is(err, fs.ErrNotExist) {
-			return nil // so say some servers if there is none
+			return nil // some servers return this if there are no uploads
 		} else if err != nil {
 			return err
 		}
@@ -230,10 +232,10 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// An Error is what the storage answered, or why it could not be asked.
+// An Error is an error that the storage returned, or an error of the connection to it.
 type Error struct {
 	Op, Name string
-	// Code is S3's word, such as AccessDenied; empty if there was no answer.
+	// Code is S3's error code, such as AccessDenied; empty if there was no answer.
 	Code string
 	Err  error
 
@@ -246,10 +248,10 @@ func (e *Error) Unwrap() error { return e.Err }
 // Verdict returns Host: the storage is not what is under test.
 func (e *Error) Verdict() verdict.Kind { return verdict.Host }
 
-// Temporary tells whether the same call may succeed later.
+// Temporary reports whether the same call may succeed later.
 func (e *Error) Temporary() bool { return e.again }
 
-// error returns err as the errors that archive.Store promises.
+// error converts err to the errors that archive.Store specifies.
 func (s *Store) error(op, name string, err error) error {
 	if err == nil {
 		return nil
@@ -273,7 +275,7 @@ func (s *Store) error(op, name string, err error) error {
 	return &e
 }
 
-// broken tells whether a connection broke, or could not be made.
+// broken reports whether a connection broke, or could not be made.
 func broken(err error) bool {
 	var n net.Error
 	var o *net.OpError

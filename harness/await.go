@@ -72,8 +72,8 @@ func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
 	}
 }
 
-// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. The
-// error uses what to say what was awaited.
+// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. what
+// names the awaited digest in the error.
 func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool) (Digest, error) {
 	if l.driver == nil {
 		return Digest{}, errNoClient

@@ -10,17 +10,18 @@ import (
 	"github.com/spicelane/spicelane/harness/coverage"
 )
 
-// drawn are the kinds of a coverage that say what a picture was made of.
+// drawn lists the kinds of coverage rows that say how pictures were drawn.
 var drawn = []string{"operation", "image"}
 
-// allCarried is what the lanes of this process have carried.
+// allCarried counts the draw types and image codecs of all lanes of this process that have ended.
 var allCarried struct {
 	mu    sync.Mutex
 	lanes int
 	sum   map[string]uint64
 }
 
-// carried says what the lane's client was sent, once that has ended.
+// carried returns how often the client was sent each draw type and image codec. The client must
+// have ended.
 func (l *Lane) carried() map[string]uint64 {
 	rows, err := coverage.OfLane(l.dir)
 	if err != nil {
@@ -35,7 +36,7 @@ func (l *Lane) carried() map[string]uint64 {
 	return sum
 }
 
-// noteCarried adds what a lane has carried to what all have.
+// noteCarried adds the counts of one lane to those of all lanes.
 func noteCarried(sum map[string]uint64) {
 	allCarried.mu.Lock()
 	defer allCarried.mu.Unlock()
@@ -48,8 +49,8 @@ func noteCarried(sum map[string]uint64) {
 	}
 }
 
-// Carried says in a line what the lanes of this process that have ended have carried: draw
-// types and image codecs, and how often. It is empty if there was no lane.
+// Carried returns one line with the draw types and image codecs that the lanes of this process have
+// carried, and how often. It counts lanes that have ended, and returns "" if there is none.
 func Carried() string {
 	allCarried.mu.Lock()
 	defer allCarried.mu.Unlock()

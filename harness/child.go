@@ -83,7 +83,7 @@ func lastLine(path string) string {
 	return ""
 }
 
-// pipeBuffer is what a Linux pipe holds without a reader (pipe(7)).
+// pipeBuffer is how many bytes a Linux pipe holds without a reader (pipe(7)).
 const pipeBuffer = 64 << 10
 
 // filledPipe returns the reading end of a pipe that contains b and then ends.

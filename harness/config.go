@@ -174,9 +174,10 @@ type Config struct {
 	test string
 	// startFailed gets a lane that did not come up, before it is torn down.
 	startFailed func(*Lane, error)
-	// leaked gets the secrets that a lane that did not come up has left in its files.
+	// leaked gets an error that names the secrets in the files of a lane that did not come up.
 	leaked func(error)
-	// changedScreen gets the news that a reference image was replaced; nil returns it as an error.
+	// changedScreen is called when a reference image was replaced; if nil, that is returned as an
+	// error.
 	changedScreen func(error)
 	// updating says what to do with reference images, instead of the flag -update-screens.
 	updating updating
@@ -211,16 +212,15 @@ func (c Config) timeout() time.Duration {
 	return 30 * time.Second
 }
 
-// A defect is a proxy or a client that is wrong, for tests that it is noticed.
+// A defect makes a proxy or a client faulty, for tests that check that the harness notices.
 type defect struct {
-	// proxy replaces a message on its way through the proxy by what it returns.
+	// proxy returns what replaces a message on its way through the proxy.
 	proxy func(wire.ChannelID, witness.Message) []witness.Message
 	// tap may change what the client receives before it decodes it.
 	tap func(wire.ChannelID) wire.Tap
-	// console is what the client's control socket drives instead.
+	// console returns what the client's control socket drives instead of the real console.
 	console func(server.Console) server.Console
-	// newcomer is tap for a client that connects to QEMU itself when the hop at fault is looked
-	// for.
+	// newcomer is like tap, for a client that connects to QEMU itself to find the hop at fault.
 	newcomer func(wire.ChannelID) wire.Tap
 }
 

@@ -158,8 +158,8 @@ const (
 	lineLimit = 400 * time.Millisecond
 )
 
-// settled returns the line as it is when the guest has written it to its end, so that an error has
-// all of its words.
+// settled waits until the guest has completed the line, but at most lineLimit, and returns it. An
+// error then quotes the whole line.
 func (w *consoleScan) settled(line serial.Line) serial.Line {
 	limit, stop := context.WithTimeout(context.Background(), lineLimit)
 	defer stop()

@@ -61,7 +61,7 @@ const firmwareBoot = 1500 * time.Millisecond
 
 const startsFile = "starts.json"
 
-// guestsKept is for how many guests the times are kept: those started last.
+// guestsKept is the number of guests whose times are kept: those that started last.
 const guestsKept = 64
 
 // starts are how long lanes took to be ready on this host, by startKey.
@@ -93,8 +93,8 @@ func (b *bringUp) startKey(accel string, restored bool) string {
 	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, b.cfg.Kernel, b.banner(), b.cfg.Client != None, accel, restored)
 }
 
-// noteStart remembers how long the lane took, measured from when only the machine had to be waited
-// for. An error in that is ignored.
+// noteStart remembers how long the lane took to be ready, without the time before the machine's
+// start. It ignores errors.
 func (b *bringUp) noteStart(took time.Duration) {
 	s := readStarts()
 	key := b.startKey(b.State().Accel, b.State().Warm)
@@ -112,8 +112,8 @@ func (b *bringUp) noteStart(took time.Duration) {
 	}
 }
 
-// needs returns the least time that the lane needs to be ready, and of how many starts that is the
-// fastest. The time is 0 if it is not known.
+// needs returns the least time that the lane needs to be ready, and the number of starts of which
+// that is the fastest. The time is 0 if it is not known.
 func (b *bringUp) needs(accel string, restored, firmware bool) (time.Duration, int) {
 	if t := readStarts()[b.startKey(accel, restored)]; t.Count > 0 {
 		return time.Duration(t.FastestMS) * time.Millisecond, t.Count

@@ -16,16 +16,16 @@
 //		}
 //	}
 //
-// [Up] is for tests: it skips or fails by SPICELANE_LANES on a host that cannot
-// run a lane, and ends the lane with the test. [Start] is its plain twin. Every
-// error carries a verdict, see package verdict: whose fault it is.
+// [Up] is for tests. It ends the lane with the test. On a host that cannot run a lane, it skips or
+// fails the test, depending on SPICELANE_LANES. [Start] does the same without a test. Every error
+// carries a verdict that says whose fault it is; see package verdict.
 //
 // Under `go test` proxy and client run inside the test process, and QEMU dies
 // with it, SIGKILL included. `go test -artifacts -outputdir DIR` keeps the files that a
 // lane leaves behind, and docs/reading-a-red-lane.md says how to read them.
 //
-// What can be done to a lane (stop its parts, cut its connections, make its network
-// bad) is in docs/faults.md.
+// docs/faults.md describes what a test can do to a lane: stop its parts, cut its connections,
+// impair its network.
 //
 // Parts that work without a lane are separate packages: drive acts through any control socket,
 // headless runs the proxy and the client, registry knows the lanes that are up, and host knows the

@@ -73,7 +73,7 @@ func (l *Lane) watch() {
 }
 
 // switchedOff tells whether err says that the guest has switched itself off. That ends a lane, but
-// whether it was intended only the lane's test knows. So the verdict is a fault until Close.
+// only the lane's test knows whether it was intended. So the verdict is a fault until Close.
 func switchedOff(err error) bool {
 	var exit *qemu.ExitError
 	return errors.As(err, &exit) && exit.Kind == qemu.KindShutdown
@@ -142,8 +142,9 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	}
 }
 
-// consequenceGrace is how long the end of QEMU or the proxy may be noticed after the end of a part
-// that was connected to it. The kernel closes a process's sockets before the process can be reaped.
+// consequenceGrace is how long after the end of a part the harness waits for the end of QEMU or the
+// proxy, which may be the cause. The kernel closes a process's sockets before the process can be
+// reaped.
 const consequenceGrace = 500 * time.Millisecond
 
 // backendEnd returns why QEMU, or the server in its place, has ended: the failure that the guest
@@ -230,8 +231,8 @@ func (l *Lane) Close() error {
 	defer close(l.closed)
 	l.log.Add("lane", map[string]any{"state": "ending"})
 	<-l.done
-	// Record the final state before ending anything: who sees that the supervisor has ended must
-	// find it.
+	// Record the final state before releasing the lane: a reader who sees that the supervisor has
+	// ended must find it.
 	err := l.stopParts()
 	l.covered = l.carried()
 	noteCarried(l.covered)

@@ -29,14 +29,14 @@ const (
 	FilmAlways   Film = "always"   // every lane's film is kept
 )
 
-// EnvFilm says what is filmed where Config.Film is empty: off, failures or always.
+// EnvFilm names the variable that decides if Config.Film is empty: off, failures or always.
 const EnvFilm = host.EnvFilm
 
 func (c Config) film() Film {
 	return Film(or(or(string(c.Film), os.Getenv(EnvFilm)), string(FilmFailures)))
 }
 
-// filmFile returns where the built-in client films to; empty if it does not.
+// filmFile returns the file to which the built-in client films; "" if it does not film.
 func (b *bringUp) filmFile() string {
 	if b.cfg.film() == FilmOff {
 		return ""
@@ -44,7 +44,8 @@ func (b *bringUp) filmFile() string {
 	return filepath.Join(b.dir, film.File)
 }
 
-// KindBegin is the first entry of a timeline: which lane it is of, and when its clock began.
+// KindBegin is the kind of a timeline's first entry. It says which lane it is, and when the
+// timeline's clock began.
 const KindBegin = "begin"
 
 // noteBegin writes the timeline's first entry.
@@ -103,7 +104,8 @@ func (b *bringUp) command() string {
 	return shellquote.Join("go", "test", "-count=1", "-run", strings.Join(pattern, "/"), pkg)
 }
 
-// upCommand returns the command that brings up a lane of this configuration, as far as that has flags.
+// upCommand returns the command that brings up a lane of this configuration, as far as `spicelane
+// up` has flags for it.
 func (b *bringUp) upCommand() string {
 	words := []string{"spicelane", "up"}
 	for _, f := range []struct{ flag, value string }{
@@ -121,7 +123,7 @@ func (b *bringUp) upCommand() string {
 	return shellquote.Join(words...)
 }
 
-// plainProgram returns a program as a flag has it; empty for the default.
+// plainProgram returns a program in the form of a flag's value; "" for the default.
 func plainProgram(p Program) string {
 	if p == Builtin {
 		return ""
@@ -129,9 +131,9 @@ func plainProgram(p Program) string {
 	return p.String()
 }
 
-// leaveReplay makes the lane's page of what it has left, and removes the film of a lane that
-// did not fail, unless all are kept. The lane has ended. A page that cannot be made is no reason
-// to fail a lane: its files are there.
+// leaveReplay makes the lane's page from the files that the lane left. It removes the film of a
+// lane that did not fail, unless all films are kept. The lane must have ended. If the page cannot
+// be made, the lane does not fail: its files are still there.
 func (l *Lane) leaveReplay(failed bool) {
 	drop := !failed && l.cfg.film() == FilmFailures
 	if err := replay.Write(l.dir, replay.Options{LastPicture: drop}); err != nil {
@@ -168,8 +170,8 @@ func (l *Lane) noteWait(began time.Time, err error) {
 	l.log.Add("wait", fields)
 }
 
-// shortWait is how long a wait takes at least that is noted though it did not fail. Tests that ask
-// again and again would fill the timeline.
+// shortWait is the shortest successful wait that is noted. Tests that poll would otherwise fill the
+// timeline.
 const shortWait = 10 * time.Millisecond
 
 // noteAwaited writes a wait that did not fail to the timeline: how long it took and what was
@@ -180,7 +182,7 @@ func (l *Lane) noteAwaited(began time.Time, what string) {
 	}
 }
 
-// lastOf returns the last line that says anything.
+// lastOf returns the last line that is not blank.
 func lastOf(lines []string) string {
 	for _, line := range slices.Backward(lines) {
 		if strings.TrimSpace(line) != "" {

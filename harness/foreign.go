@@ -138,7 +138,7 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
-// serverPEM is a file in {tls} with certificate and key in one, because some programs need that.
+// serverPEM is a file in {tls} with both certificate and key, because some programs need that.
 const serverPEM = "server.pem"
 
 // foreignProxy runs another proxy and waits until it is ready. It waits for {ready}, the ports and
@@ -271,8 +271,8 @@ func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 	return nil
 }
 
-// lookAgain is how often a port of another program is tried: nothing notifies of one that
-// listens.
+// lookAgain is how often awaitPort tries a port. Nothing notifies when another program starts to
+// listen.
 const lookAgain = 100 * time.Millisecond
 
 // awaitPort waits until something listens on addr or the part has ended.
@@ -309,8 +309,8 @@ func awaitVV(ctx context.Context, p *part, path string) error {
 	})
 }
 
-// until calls look, and again whenever again has a value, until it returns nil, the part ends or
-// ctx does.
+// until calls look at once, and again after each value from again. It returns nil when look does,
+// and an error when the part or ctx ends.
 func until[T any](ctx context.Context, p *part, what string, again <-chan T, look func() error) error {
 	for {
 		err := look()

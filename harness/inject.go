@@ -22,8 +22,8 @@ import (
 	"github.com/spicelane/spicelane/internal/hostport"
 )
 
-// Faults that a test can inject into a lane. QEMU's own ones are on Lane.Machine: Pause, Resume,
-// Reset, Kill.
+// Faults that a test can inject into a lane. Those of QEMU are methods of Lane.Machine: Pause,
+// Resume, Reset, Kill.
 
 // A Part names a process of a lane.
 type Part string
@@ -245,7 +245,7 @@ func (l *Lane) SyncTicket() error {
 // impairMode returns where the lane's Link is impaired.
 func (c Config) impairMode() impair.Mode { return cmp.Or(c.ImpairMode, c.LinkIn, impair.Auto) }
 
-// checkLink returns an error if this host cannot impair the lane's Link in the demanded place.
+// checkLink returns an error if Link must be impaired in the kernel and this host cannot do that.
 func (c Config) checkLink() error {
 	if c.Link == nil || c.impairMode() != impair.InKernel {
 		return nil

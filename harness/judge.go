@@ -23,7 +23,7 @@ type testNote struct {
 
 // NoteFailure records why the lane's test is about to fail: verdict.json then has the verdict, hop
 // and reason of err. Of several errors the first counts. The suites of harness/scenario call it. A
-// lane without a test, of Start, has failed when a failure was noted.
+// lane of Start, which has no test, has failed once a failure is noted.
 func (l *Lane) NoteFailure(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,7 +98,7 @@ func (l *Lane) judgeSwitchedOff(failure error) {
 	l.writeVerdict(failure)
 }
 
-// hasFailed tells whether the lane or its test has.
+// hasFailed tells whether the lane or its test has failed.
 func (l *Lane) hasFailed() bool {
 	err := l.failure()
 	l.mu.Lock()
@@ -149,8 +149,8 @@ func (l *Lane) reason(err error) error {
 	return err
 }
 
-// judgeWait adds to a wait that began at began and failed what the host did meanwhile. It blames
-// the host if that did not let the guest run.
+// judgeWait annotates err, the error of a wait since began, with what the host did meanwhile. It
+// blames the host if the host did not let the guest run.
 func (l *Lane) judgeWait(began time.Time, err error) (judged error) {
 	defer func() { l.noteWait(began, judged) }()
 	if m := l.machine(); m == nil || m.Err() != nil {

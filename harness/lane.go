@@ -58,7 +58,7 @@ type Lane struct {
 
 	// loadFonts returns the guest's fonts. Most lanes read no text, so they are loaded late.
 	loadFonts func() ([]*text.Font, error)
-	// textMemory has where text was read last.
+	// textMemory remembers where text was read last.
 	textMemory text.Memory
 
 	mu    sync.Mutex
@@ -116,7 +116,7 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	return l, nil
 }
 
-// slowImage is the size from which the start says that it reads an image.
+// slowImage is the size in bytes from which the start reports that it reads an image.
 const slowImage = 512 << 20
 
 // State returns the lane's present state.

@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// KindLoad is a timeline entry: what the host and QEMU did in the half second before.
+// KindLoad is the kind of a timeline entry with what the host and QEMU did in the last half second.
 const KindLoad = "load"
 
 // A Load is what the host, QEMU and its SPICE server did for half a second.
@@ -23,7 +23,7 @@ type Load struct {
 	SPICEIn, SPICEOut uint64
 }
 
-// noteLoad writes what the host does to the timeline, and passes it on.
+// noteLoad writes a load to the timeline and passes it to Config.OnLoad.
 func (l *Lane) noteLoad(now host.Load) {
 	load := Load{Load: now}
 	fields := map[string]any{"ms": now.Over.Milliseconds(), "qemu": now.QEMU, "waited": now.Waited,
@@ -39,7 +39,7 @@ func (l *Lane) noteLoad(now host.Load) {
 	}
 }
 
-// A spiceMeter measures the traffic of QEMU's SPICE server. The zero value does not know it.
+// A spiceMeter measures the traffic of QEMU's SPICE server. The zero value has no counter.
 type spiceMeter struct {
 	mu   sync.Mutex
 	read func() (in, out uint64)
@@ -47,7 +47,8 @@ type spiceMeter struct {
 	out  uint64
 }
 
-// count makes read the counter: what QEMU's SPICE server has received and sent. It must not block.
+// count sets the counter: read returns the bytes that QEMU's SPICE server has received and sent. It
+// must not block.
 func (m *spiceMeter) count(read func() (in, out uint64)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -67,7 +68,7 @@ func (m *spiceMeter) since() (in, out uint64, ok bool) {
 	return in, out, true
 }
 
-// grown returns by how much a counter has grown. One that has become smaller has begun again.
+// grown returns by how much a counter has grown. A counter that has become smaller has restarted.
 func grown(before, now uint64) uint64 {
 	if now < before {
 		return now
@@ -75,8 +76,8 @@ func grown(before, now uint64) uint64 {
 	return now - before
 }
 
-// countRelayed counts what a built-in proxy in a process of its own relays. It asks as often as a
-// load is noted, until the lane ends.
+// countRelayed counts what a built-in proxy in a separate process relays. It asks the proxy as
+// often as a load is noted, until the lane ends.
 func (b *bringUp) countRelayed(api string) {
 	var in, out atomic.Uint64
 	ctx, stop := context.WithCancel(context.Background())

@@ -22,8 +22,8 @@ import (
 	"github.com/spicelane/spicelane/spice/pki"
 )
 
-// machineConfig checks the host and returns the configuration of the machine to start. It creates
-// no files: disk image and firmware variables are still the templates of the machine's own.
+// machineConfig checks the host and returns the configuration of the machine to start. It does not
+// yet create the machine's disk and firmware variables: the configuration names their templates.
 func (b *bringUp) machineConfig(ctx context.Context) (qemu.Config, error) {
 	cfg := b.cfg
 	mc := qemu.Config{
@@ -144,7 +144,7 @@ func BuildLinux(ctx context.Context) (*linux.Guest, error) {
 	return guest, verdict.Classify("", err)
 }
 
-// addFonts notes fonts that the guest may write in.
+// addFonts adds names of fonts that the guest may use.
 func (b *bringUp) addFonts(names ...string) {
 	b.setState(func(s *registry.State) { s.Fonts = append(slices.Clip(s.Fonts), names...) })
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Names that moved to packages of their own. They stay for one release.
+// Names that moved to other packages. They stay for one release.
 
 // Deprecated: use the types of packages verdict, registry, drive and headless.
 type (
@@ -198,7 +198,7 @@ func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, erro
 	return drive.AwaitSurface(ctx, d)
 }
 
-// FramebufferCRC returns the checksum that a digest has of the picture that it is in.
+// FramebufferCRC returns the checksum that the digest in a picture should contain.
 //
 // Deprecated: use drive.FramebufferCRC.
 func FramebufferCRC(img *image.NRGBA) uint32 { return drive.FramebufferCRC(img) }

@@ -16,9 +16,8 @@ var (
 	errNoNews     = errors.New("the server tells a new client of nothing")
 )
 
-// newcomerPatience returns how long, under KVM, a new client may take to show what QEMU shows. It
-// does at once, unless the server lacks something or the host is very busy, which must not be taken
-// for it.
+// newcomerPatience returns how long, under KVM, a new client may take to show what QEMU shows.
+// Usually it does so at once. A busy host must not be mistaken for a server that lacks something.
 func (c Config) newcomerPatience() time.Duration {
 	if c.defect.newcomer != nil {
 		return 2 * time.Second // it never will
@@ -26,14 +25,17 @@ func (c Config) newcomerPatience() time.Duration {
 	return samePatience
 }
 
-// newsGrace limits, under KVM, how long a newcomer may be told of nothing.
+// newsGrace limits, under KVM, how long the server may send a new client no drawing.
 const newsGrace = time.Second
 
 // sentByQEMU connects a client to QEMU's own SPICE server and waits until it shows what QEMU shows.
-// A new client is sent the whole surface as the server holds it, so diff says what the server was
-// never told; it is empty if the pictures are equal. A server that tells a new client of no change
-// proves nothing: it waits for another client that does not read. Otherwise the new client's last
-// picture and QEMU's stay in the lane's directory.
+// The server sends a new client its whole surface. So diff says what the server was never told; it
+// is "" if the pictures are equal. Otherwise the new client's last picture and QEMU's stay in the
+// lane's directory.
+//
+// The error is errNoNewcomer if another client would disconnect the lane's client. It is errNoNews
+// if the server sends the new client no drawing. That proves nothing: the server may be waiting for
+// another client that does not read.
 //
 // QEMU 7.2 without KVM can lose a change: the firmware's displays find changes by the pages that
 // were written, and a write at the moment of that search is missed.

@@ -23,8 +23,8 @@ type part struct {
 	stop func() error
 }
 
-// Done returns a channel that is closed when the part has ended. For no part it is nil, which is
-// never closed.
+// Done returns a channel that is closed when the part has ended. For a nil part the channel is nil,
+// so it is never closed.
 func (p *part) Done() <-chan struct{} {
 	if p == nil {
 		return nil

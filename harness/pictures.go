@@ -140,7 +140,7 @@ func timedOut(err error) bool {
 // watchLimit limits, under KVM, how long opening QEMU's D-Bus display may take.
 const watchLimit = 2 * time.Second
 
-// watch opens QEMU's D-Bus display, if it has one: its pictures cost nothing, and it tells of each
+// watch opens QEMU's D-Bus display, if there is one: its pictures cost nothing, and it reports each
 // change.
 func (c *comparison) watch(ctx context.Context) {
 	if c.lane.standIn != nil {
@@ -234,8 +234,8 @@ func (c *comparison) onceWatched(ctx context.Context, before dbusdisplay.Picture
 	return c.differ(client, after.NRGBA, at, shotErr)
 }
 
-// differ returns how a pair differs, and notes it. The client's picture, which came at the given
-// moment, may not be there.
+// differ returns how a pair differs, and records the pair. at is when the client's picture came;
+// shotErr says why there is none.
 func (c *comparison) differ(client, qemu *image.NRGBA, at time.Time, shotErr error) (diff string, err error) {
 	switch {
 	case shotErr != nil && !drive.NoDigestYet(shotErr):
@@ -279,8 +279,8 @@ func (c *comparison) atRest(ctx context.Context) (diff string, err error) {
 	}
 }
 
-// arbitrate asks for a screendump whether a difference from the D-Bus display's picture is one: of
-// a new surface with the size of the one before, QEMU tells listeners only what changes.
+// arbitrate takes a screendump to check a difference from the D-Bus display's picture. If a new
+// surface has the size of the previous one, QEMU reports to listeners only what changes on it.
 func (c *comparison) arbitrate(ctx context.Context, diff string) (string, error) {
 	if c.screen == nil || c.client == nil {
 		return diff, nil
@@ -312,13 +312,13 @@ func (l *Lane) WhilePaused(ctx context.Context, f func() error) error {
 	return errors.Join(failed, verdict.Classify("pause", err))
 }
 
-// A pair says how the two pictures of a comparison are kept: their files, and whose the first is.
+// A pair names the files of a comparison's two pictures, and the source of the first one.
 type pair struct{ client, qemu, via string }
 
 var (
-	// comparedPair is of a client that did not come to show what QEMU shows.
+	// comparedPair is for a client that did not show what QEMU shows.
 	comparedPair = pair{"differs-client.png", "differs-qemu.png", "compared"}
-	// directPair is of a client that connected to QEMU itself, to find the hop at fault.
+	// directPair is for a client that connected to QEMU itself, to find the hop at fault.
 	directPair = pair{"direct-client.png", "direct-qemu.png", "direct"}
 )
 
@@ -425,13 +425,13 @@ func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	return img, nil
 }
 
-// Screendump returns QEMU's own picture of the guest's screen: from its D-Bus display where it has
-// one.
+// Screendump returns QEMU's own picture of the guest's screen. It uses QEMU's D-Bus display if
+// there is one.
 func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
 	return l.ownPicture(ctx, (*qemu.Machine).Screen)
 }
 
-// screendump is Screendump by QMP alone: for one picture that is sooner there.
+// screendump is Screendump through QMP only, which is faster for a single picture.
 func (l *Lane) screendump(ctx context.Context) (*image.NRGBA, error) {
 	return l.ownPicture(ctx, (*qemu.Machine).Screenshot)
 }
@@ -462,8 +462,8 @@ func (l *Lane) savePicture(ctx context.Context, path string) error {
 	return drive.WritePNG(path, img)
 }
 
-// lastPictures saves the present pictures of client and QEMU, if they can still be had, and returns
-// the files.
+// lastPictures saves the present pictures of client and QEMU, if they can still be taken, and
+// returns the files.
 func (l *Lane) lastPictures() []string {
 	if l.machine() == nil {
 		return nil

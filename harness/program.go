@@ -35,8 +35,9 @@ var (
 	None = Program{kind: noProgram}
 )
 
-// Command is another program. Its command line is split as a shell does, without expanding
-// anything. It may contain placeholders such as {tls_port} and {vv}; see docs/foreign-parts.md.
+// Command returns a Program that runs another program. Its command line is split as a shell does,
+// without expanding anything. It may contain placeholders such as {tls_port} and {vv}; see
+// docs/foreign-parts.md.
 func Command(line string) Program { return Program{kind: commandProgram, line: line} }
 
 // The words of a command line for Builtin and None. MarshalText marks a command, so that no command

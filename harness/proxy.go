@@ -107,7 +107,7 @@ func (b *bringUp) startProxy(ctx context.Context, detail *string) error {
 	return nil
 }
 
-// currentTicket returns QEMU's present ticket: first until ChangeTicket.
+// currentTicket returns QEMU's present ticket, which is first until ChangeTicket.
 func (l *Lane) currentTicket(first string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

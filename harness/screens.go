@@ -29,7 +29,7 @@ type Screen struct {
 	err     error
 }
 
-// Screen takes a picture, to look at with Matches and Text. If that fails, these return why.
+// Screen takes a picture for Matches and Text. If that fails, these return the error.
 func (l *Lane) Screen(ctx context.Context) *Screen {
 	img, err := l.Screenshot(ctx)
 	if err != nil {
@@ -38,15 +38,15 @@ func (l *Lane) Screen(ctx context.Context) *Screen {
 	return &Screen{Picture: pixmap.Of(img), pointer: drive.Pointer(ctx, l.driver), lane: l}
 }
 
-// Matches looks for the reference images with a tag, or of a name. That none of them is on the
-// screen is no error.
+// Matches looks for the reference images with a tag or name. If none of them is on the screen, that
+// is no error: the result says so.
 func (s *Screen) Matches(tag string) (*needle.Result, error) {
 	return s.MatchesNeedle(screen.NeedleQuery{Query: needle.Query{Tag: tag}})
 }
 
-// MatchesNeedle is Matches with masks, without the text cursor and the mouse pointer, or on a
-// screen of another size. One picture does not tell that a cursor blinks: IgnoreCursor masks only
-// one that underlines a cell.
+// MatchesNeedle is Matches with the options of q: further masks, no text cursor, no mouse pointer,
+// another screen size. One picture does not show whether a cursor blinks, so IgnoreCursor masks
+// only a cursor that underlines a cell.
 func (s *Screen) MatchesNeedle(q screen.NeedleQuery) (*needle.Result, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -94,14 +94,14 @@ func (l *Lane) guestFonts() ([]*text.Font, error) {
 	return slices.Concat(l.cfg.Fonts, guest), err
 }
 
-// needles reads the directory of reference images. It is read again for each question: a test may
-// add some.
+// needles reads the directory of reference images. It reads it anew each time, because a test may
+// add images.
 func (l *Lane) needles() (*needle.Dir, error) {
 	dir, err := needle.Open(l.cfg.needles())
 	return dir, verdict.Classify("match screen", err)
 }
 
-// matcher returns what looks for reference images.
+// matcher returns a matcher for the query.
 func (l *Lane) matcher(q screen.NeedleQuery) (*screen.Matcher, error) {
 	dir, err := l.needles()
 	if err != nil {
@@ -114,15 +114,15 @@ func (l *Lane) matcher(q screen.NeedleQuery) (*screen.Matcher, error) {
 	return m, err
 }
 
-// AwaitScreen waits until a reference image with a tag, or of a name, is on the screen. If none
-// comes, the error says which one came nearest and what it lacked, and the lane's directory has
-// that one, the screen, and their difference, area by area.
+// AwaitScreen waits until a reference image with a tag or name is on the screen. If none appears,
+// the error says which one came nearest and what it lacked. The lane's directory then has that
+// image, the screen, and their difference, area by area.
 func (l *Lane) AwaitScreen(ctx context.Context, tag string) (*needle.Result, error) {
 	return l.AwaitNeedle(ctx, screen.NeedleQuery{Query: needle.Query{Tag: tag}})
 }
 
-// AwaitNeedle is AwaitScreen with masks, without the text cursor and the mouse pointer, or on a
-// screen of another size.
+// AwaitNeedle is AwaitScreen with the options of q: further masks, no text cursor, no mouse
+// pointer, another screen size.
 func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.Result, error) {
 	m, err := l.matcher(q)
 	if err != nil {
@@ -152,7 +152,7 @@ func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.R
 	return r, err
 }
 
-// blameReading makes it the host's fault that a reference image did not come if one was skipped
+// blameReading blames the host for a reference image that did not appear, if an image was skipped
 // because tesseract could not read it.
 func blameReading(r *needle.Result, err error) error {
 	if err == nil || r == nil || r.Unread == nil {
@@ -161,13 +161,13 @@ func blameReading(r *needle.Result, err error) error {
 	return &verdict.Error{Verdict: verdict.Host, Err: err}
 }
 
-// AwaitText waits until a text is on the screen, within one line. If it does not come, the error
+// AwaitText waits until a text is on the screen, within one line. If it does not appear, the error
 // has all the text that was on the screen last.
 func (l *Lane) AwaitText(ctx context.Context, s string) (text.Hit, error) {
 	return l.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(s))})
 }
 
-// AwaitTextMatch is AwaitText for a pattern, a part of the screen, and the cursor's place.
+// AwaitTextMatch is AwaitText for a pattern, a part of the screen, and a cursor position.
 func (l *Lane) AwaitTextMatch(ctx context.Context, q screen.TextQuery) (text.Hit, error) {
 	if q.Pattern == nil {
 		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "await text", Err: errors.New("the query has no pattern")}
@@ -191,8 +191,8 @@ func (l *Lane) AwaitStill(ctx context.Context, d time.Duration, region image.Rec
 	return l.watchScreen(ctx, "await still screen", screen.Still{For: d, Region: region, IgnoreBlink: true}.Await)
 }
 
-// AwaitChange waits until a part of the screen, or anything if region is empty, is not as it was
-// on an earlier one. It returns the smallest rectangle with all that has changed.
+// AwaitChange waits until a part of the screen, or all of it if region is empty, differs from an
+// earlier Screen. It returns the smallest rectangle that contains all changes.
 func (l *Lane) AwaitChange(ctx context.Context, from *Screen, region image.Rectangle) (image.Rectangle, error) {
 	if from.err != nil {
 		return image.Rectangle{}, from.err
@@ -207,9 +207,9 @@ func (l *Lane) AwaitChange(ctx context.Context, from *Screen, region image.Recta
 }
 
 // Click waits until a reference image or a text is on the screen, clicks on it with the left
-// button, and waits until that has changed something. It returns what has changed. What is first
-// taken as the tag or the name of a reference image; if there is none, it is a text. The click is
-// at the image's click point, or in the middle of the text.
+// button, and waits until the screen changes. It returns the rectangle that has changed. what is
+// the tag or name of a reference image; if there is no such image, it is a text. The click is at
+// the image's click point, or in the middle of the text.
 func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) {
 	at, err := l.locate(ctx, what)
 	if err != nil {
@@ -252,7 +252,8 @@ func (l *Lane) isNeedle(what string) bool {
 	return err == nil
 }
 
-// watchScreen lets wait watch the client's screen, and says what the lane knows of its end.
+// watchScreen runs wait on the client's screen. The error includes what the lane knows of the
+// cause.
 func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Context, screen.Source) error) error {
 	if l.driver == nil {
 		return errNoClient
@@ -273,7 +274,7 @@ func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Con
 		return nil
 	case errors.As(err, &missing):
 		err = &drive.AwaitError{Wanted: missing.Wanted, Last: missing.Last, Err: missing.Err}
-	case ctx.Err() == nil: // it could not be looked for, or not be typed
+	case ctx.Err() == nil: // it could not look, or could not type
 		return verdict.Classify(op, err)
 	}
 	return l.judgeWait(began, l.explain(&verdict.Error{Verdict: verdict.Product, Op: op, Err: err}))

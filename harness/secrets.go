@@ -26,7 +26,7 @@ type secrets struct {
 	what map[string]string // by secret
 }
 
-// shortestSecret is the least length of a secret; shorter words would be found everywhere.
+// shortestSecret is the least length of a secret in bytes; shorter words would be found everywhere.
 const shortestSecret = 16
 
 // add records a secret; what describes it in a few words.

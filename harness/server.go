@@ -181,7 +181,7 @@ func (l *Lane) backendDone() <-chan struct{} {
 	return l.machine().Done()
 }
 
-// backendErr returns why it has ended.
+// backendErr returns why QEMU, or the server in its place, has ended.
 func (l *Lane) backendErr() error {
 	if l.standIn == nil {
 		return l.machine().Err()

@@ -35,7 +35,7 @@ func (b *bringUp) start(ctx context.Context) error {
 	if err := b.directories(); err != nil {
 		return err
 	}
-	// NB: before whatever watches the lane.
+	// NB: do this before anything watches the lane.
 	if err := b.startWitness(); err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (b *bringUp) start(ctx context.Context) error {
 	if err := b.step(ctx, "host", b.prepareHost); err != nil {
 		return err
 	}
-	// Only now, with the accelerator, is the length of a boot known.
+	// The length of a boot depends on the accelerator, which is known only now.
 	turn := time.Now()
 	limit := host.Scaled(b.cfg.timeout(), string(b.guest.Accel))
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the lane was not ready %v after its start", limit))
@@ -291,7 +291,7 @@ func (b *bringUp) awaitReadable(ctx context.Context) (control.Surface, error) {
 	return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "status", Err: errors.New("there is a digest, but no surface 0")}
 }
 
-// wantsDigest tells whether the guest shows a digest at the client's corner.
+// wantsDigest tells whether the lane has a client and a guest that shows a digest.
 func (l *Lane) wantsDigest() bool {
 	return l.driver != nil && l.fixture != nil && l.fixture.Digest != nil
 }

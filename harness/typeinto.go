@@ -14,22 +14,23 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Typed is what TypeInto caused.
+// Typed says what TypeInto changed on the screen.
 type Typed struct {
-	// Read says that the text was read from the screen, character for character. Otherwise the
-	// screen's text cannot be read, and all that is known is that something has changed.
+	// Read is true if the text was read from the screen, character for character. If it is false,
+	// the screen's text cannot be read; it is only known that something has changed.
 	Read bool
-	// At is where the text is, or what has changed.
+	// At is the rectangle of the text, or of what has changed.
 	At image.Rectangle
 }
 
 // TypeInto waits until a reference image or a text is on the screen, clicks on it, types s, and
-// waits until s is on the screen where it was not before. It types what a keyboard can hold, and waits
-// until that is there before it types more: a guest that is slow loses nothing. What is found as by Click. If the text is a
-// prompt, with a text cursor behind it, there is no click. A newline at the end of s is typed when
-// the rest is on the screen, and TypeInto waits until that has changed the text.
+// waits until s is on the screen where it was not before. It types in pieces that fit into a
+// keyboard's buffer, and waits for each piece to appear. So a slow guest loses nothing. what is
+// found as by Click. If the text is a prompt, with a text cursor behind it, TypeInto does not
+// click. If s ends with a newline, TypeInto presses Enter when the rest is on the screen, and waits
+// until that has changed the text.
 //
-// Where the screen's text cannot be read, because it is proportional, TypeInto only waits for a
+// If the screen's text cannot be read, because it is proportional, TypeInto only waits for a
 // change. For a field that hides what is typed, use Click and Type.
 func (l *Lane) TypeInto(ctx context.Context, what, s string) (Typed, error) {
 	line, enter := strings.CutSuffix(s, "\n")
@@ -80,7 +81,7 @@ func (l *Lane) TypeInto(ctx context.Context, what, s string) (Typed, error) {
 	return typed, nil
 }
 
-// focus brings the keyboard to a reference image or to a text, unless a text cursor is behind it.
+// focus moves the keyboard focus to a reference image or a text, unless a text cursor is behind it.
 func (l *Lane) focus(ctx context.Context, what string) error {
 	if l.driver == nil {
 		return errNoClient
@@ -121,8 +122,8 @@ func (l *Lane) press(ctx context.Context, at image.Point) error {
 	return nil
 }
 
-// enter presses Enter and waits until that has changed what is written on the screen, or anything if
-// that cannot be read.
+// enter presses Enter and waits until that has changed the text on the screen, or anything if the
+// text cannot be read.
 func (l *Lane) enter(ctx context.Context, reader text.Reader, readable bool) error {
 	before := l.Screen(ctx)
 	if before.err != nil {
@@ -141,8 +142,8 @@ func (l *Lane) enter(ctx context.Context, reader text.Reader, readable bool) err
 	})
 }
 
-// typingPieces divides a text into pieces that fit into a keyboard's memory of 16 bytes. A character
-// with Shift is six of them, one without is three. If possible, no piece ends with a space.
+// typingPieces divides a text into pieces for a keyboard's buffer of 16 bytes. A character with
+// Shift takes six of them, one without takes three. If possible, no piece ends with a space.
 func typingPieces(s string) []string {
 	var pieces []string
 	for rest := []rune(s); len(rest) > 0; {

@@ -198,7 +198,7 @@ func (l *Lane) report(tb testing.TB) {
 func (l *Lane) Context() context.Context { return l.ctx }
 
 // keep leaves the lane of a failed test up until the test is interrupted, its time is over or QEMU
-// ends. It prints how to look at the lane, and why the test failed. It prints to standard error,
+// ends. It prints how to inspect the lane, and why the test failed. It prints to standard error,
 // because a test's own log is shown only after the test.
 func (l *Lane) keep(ctx context.Context, why string) {
 	if l.driver != nil {
@@ -230,8 +230,8 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	}
 }
 
-// keepStarted is keep for a lane that did not come up. Without a machine there is nothing to look
-// at.
+// keepStarted is keep for a lane that did not come up. Without a machine there is nothing to
+// inspect.
 func (l *Lane) keepStarted(ctx context.Context, err error) {
 	if l.machine() != nil && l.machine().Err() == nil {
 		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", verdict.Of(err), err))

@@ -27,7 +27,7 @@ const (
 // updateFlag is the flag -update-screens of go test.
 var updateFlag updating
 
-// The flag exists in tests only: the programs that use this package have flags of their own.
+// Only tests have the flag, because the programs that use this package define their own flags.
 func init() {
 	if testing.Testing() && flag.Lookup("update-screens") == nil {
 		flag.Var(&updateFlag, "update-screens", "replace reference images that are not on the screen by it, and fail the test; =`accept` lets it pass")
@@ -55,8 +55,8 @@ func (u *updating) Set(s string) error {
 // IsBoolFlag makes -update-screens a flag that needs no value.
 func (u *updating) IsBoolFlag() bool { return true }
 
-// screensUpdating returns what the flag says, or SPICELANE_UPDATE_SCREENS for tests of several
-// packages: not all of them have the flag.
+// screensUpdating returns the value of the flag, or of SPICELANE_UPDATE_SCREENS. The variable is
+// for tests of several packages, not all of which have the flag.
 func screensUpdating() (updating, error) {
 	if updateFlag != updateNothing {
 		return updateFlag, nil
@@ -72,9 +72,9 @@ func screensUpdating() (updating, error) {
 	return u, nil
 }
 
-// update replaces the reference image that came nearest by the screen, if the test was run to do
-// that, and looks again. Failed is the error of the wait. A lane that has ended, and a wait that was
-// cancelled, update nothing: what was on the screen then is not what the test is about.
+// update replaces the nearest reference image by the screen, if the test was run to do that, and
+// matches again. failed is the error of the wait. update does nothing if the lane has ended or the
+// wait was cancelled: what was on the screen then is not what the test is about.
 func (l *Lane) update(r *needle.Result, tag string, failed error) (*needle.Result, error) {
 	u, err := l.cfg.updating, error(nil)
 	if u == updateNothing {

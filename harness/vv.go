@@ -19,7 +19,8 @@ import (
 // unused token.
 func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
 
-// throughRelay starts the relay between client and proxy, and returns f with its address.
+// throughRelay returns f with the address of the relay between client and proxy, and starts the
+// relay if necessary. Without Config.Link it returns f.
 func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 	if l.cfg.Link == nil {
 		return f, nil

@@ -285,8 +285,8 @@ func (b *bringUp) awaitSettled(ctx context.Context) error {
 	return b.watchScreen(ctx, func(Digest) bool { return true })
 }
 
-// watchScreen reads QEMU's own screen until it shows a digest that f accepts: with each change
-// that QEMU's D-Bus display tells of, and now and then without.
+// watchScreen reads QEMU's own screen until it shows a digest that f accepts. It reads the screen
+// after each change that QEMU's D-Bus display reports, and regularly in between.
 func (b *bringUp) watchScreen(ctx context.Context, f func(Digest) bool) error {
 	m := b.machine()
 	next := b.polledScreen()
@@ -329,8 +329,8 @@ func (b *bringUp) polledScreen() ScreenshotFunc {
 	}
 }
 
-// unwatchedFor is after how long a picture is taken of a screen that has told of no change: a new
-// surface with the size of the one before is not told of.
+// unwatchedFor is how long a D-Bus display may report no change until a picture is taken anyway.
+// QEMU does not report a new surface that has the size of the previous one.
 const unwatchedFor = time.Second
 
 // watchedScreen returns a function that waits for the screen's next change.
@@ -413,8 +413,9 @@ func (b *bringUp) proved() {
 	}
 }
 
-// blameState returns err and draws its consequences for the saved state. A state from which no
-// guest has ever run is quarantined. And no other lane should wait for a machine that did not boot.
+// blameState decides what err means for the saved state, and returns err. If this lane was about to
+// save the state, no other lane should wait for it: it is quarantined. A state from which no guest
+// has ever run is quarantined and deleted.
 func (b *bringUp) blameState(err error) error {
 	w := &b.warm
 	if verdict.Of(err) != verdict.Product {

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A witnessOf is the witness of a lane; nil is none.
+// A witnessOf is the witness of a lane; nil means none.
 type witnessOf struct {
 	relay  *witness.Relay
 	ledger *witness.Ledger
@@ -144,7 +144,7 @@ func (l *Lane) checkWitness(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Scaled(countGrace), errors.New("they did not arrive"))
 	defer cancel()
 	if st, err := l.driver.Status(ctx); err != nil || !st.SPICEConnected {
-		return nil // what a client that has gone did not read, it need not
+		return nil // a client that has disconnected need not read the rest
 	}
 	under := 0
 	err := l.WhilePaused(ctx, func() error {
@@ -155,7 +155,7 @@ func (l *Lane) checkWitness(ctx context.Context) error {
 	case bad != nil:
 		return bad
 	case l.ended():
-		return nil // the end has a verdict of its own
+		return nil // the end has a separate verdict
 	case err != nil:
 		return verdict.Classify("witness", err)
 	case under > 0:

@@ -240,7 +240,7 @@ func escape(v string) string { return strings.ReplaceAll(v, ",", ",,") }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
-// check finds what QEMU would refuse late or misunderstand.
+// check returns an error for what QEMU would refuse late or misunderstand.
 func (c Config) check() error {
 	bad := func(hint, format string, args ...any) error {
 		return &ConfigError{What: fmt.Sprintf(format, args...), Hint: hint}
@@ -327,8 +327,8 @@ func (s Spice) check() error {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// CommandLine returns a command line for a POSIX shell, one option with its values per line. Where
-// QEMU reads a ticket, it gets "ticket".
+// CommandLine returns a command line for a POSIX shell, one option with its values per line. If
+// QEMU reads a ticket, the command line passes it the word "ticket" instead.
 func CommandLine(args []string) string {
 	var b strings.Builder
 	asksTicket := slices.ContainsFunc(args, func(a string) bool { return strings.HasSuffix(a, "file="+ticketFile) })

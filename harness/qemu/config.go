@@ -44,7 +44,7 @@ func Compressions() []Compression {
 }
 
 // Config describes a machine. Start requires Dir; everything else has a default. Prepare fills in
-// what needs files or a look at the host.
+// what depends on files or on the host.
 type Config struct {
 	// Name is the machine's name in QEMU and in errors; "" means "machine".
 	Name string
@@ -56,7 +56,7 @@ type Config struct {
 	// missing. Existing files are appended to.
 	Dir string
 
-	// SocketDir is the directory of sockets without a full path; "" means Dir. It must be short: a
+	// SocketDir is the directory of the QMP and serial sockets; "" means Dir. It must be short: a
 	// socket path has at most 107 bytes.
 	SocketDir string
 
@@ -174,8 +174,8 @@ type Spice struct {
 	Compression Compression
 
 	// SingleClient keeps the server's own rule that a new client disconnects the previous one. By
-	// default several may be connected, so that a person's viewer does not end a test. The server
-	// has a switch for that in its environment.
+	// default several may be connected, so that a person's viewer does not end a test. An
+	// environment variable tells the server to allow that.
 	SingleClient bool
 
 	// Streaming is streaming-video: "off", "all" or "filter"; "" leaves it

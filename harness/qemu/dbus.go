@@ -13,8 +13,9 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// screen is a machine's D-Bus display. It is open only while it is used. For a listener QEMU draws
-// everything that the guest paints, which costs time and makes a QXL device render more often.
+// screen is a machine's D-Bus display. It is open only while it is used. While it is open, QEMU
+// draws everything that the guest paints, which costs time and makes a QXL device render more
+// often.
 type screen struct {
 	turn    chan struct{} // a semaphore of one: who may open and close it
 	display *dbusdisplay.Display
@@ -54,8 +55,8 @@ func (m *Machine) Display(ctx context.Context) (d *dbusdisplay.Display, release 
 	return s.display, sync.OnceFunc(s.release), nil
 }
 
-// refresh makes QEMU read its graphics device. As long as nothing reads it, QEMU reports the
-// previous surface. With QMP, a screendump does that.
+// refresh makes QEMU read its graphics device, with a screendump through QMP. As long as nothing
+// reads the device, QEMU reports the previous surface.
 func refresh(ctx context.Context, c *qmp.Client, d *dbusdisplay.Display) error {
 	if err := c.Do(ctx, "screendump", map[string]any{"filename": os.DevNull}, nil); err != nil {
 		return err
@@ -76,8 +77,8 @@ func (s *screen) release() {
 // long as the guest likes.
 const screenLimit = 5 * time.Second
 
-// Screen returns the picture of the primary display from QEMU's D-Bus display, or from Screenshot
-// where there is none or it does not answer. Every pixel is opaque.
+// Screen returns the picture of the primary display from QEMU's D-Bus display. If there is none, or
+// it shows nothing within 5 s, Screen uses Screenshot. Every pixel is opaque.
 func (m *Machine) Screen(ctx context.Context) (*image.NRGBA, error) {
 	return m.screenWithin(ctx, screenLimit)
 }

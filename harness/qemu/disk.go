@@ -43,7 +43,7 @@ type imageInfo struct {
 
 // Exit statuses of qemu-img check (qemu-img(1)). Any other is a failure.
 const (
-	checkLeaks   = 3  // clusters that nobody uses: a waste of room, and no harm
+	checkLeaks   = 3  // clusters that nobody uses: they waste space and do no harm
 	checkNothing = 63 // the format has nothing that could be checked
 )
 

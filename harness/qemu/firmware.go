@@ -132,7 +132,7 @@ func (fw Firmware) identify() (Firmware, error) {
 	return fw, nil
 }
 
-// maxFlash is the largest flash; QEMU's limit is 8 MiB by default.
+// maxFlash limits the size of a flash image in bytes; QEMU's own limit is 8 MiB by default.
 const maxFlash = 64 << 20
 
 // readFlash returns the content of a flash image and its format. The content is nil if it cannot be

@@ -12,8 +12,8 @@ type Policy string
 
 const (
 	LanesOff     Policy = "off"     // never start one
-	LanesAuto    Policy = "auto"    // start one where the host can, else skip with the reason
-	LanesRequire Policy = "require" // a host that cannot is a failure
+	LanesAuto    Policy = "auto"    // start one if the host can, otherwise skip with the reason
+	LanesRequire Policy = "require" // fail on a host that cannot start one
 )
 
 // ParsePolicy parses the value of SPICELANE_LANES; "" means auto.
@@ -41,7 +41,7 @@ const (
 type Decision struct {
 	Action Action
 	Reason string // a sentence; empty with Run
-	Err    error  // what stands behind the reason; may be nil
+	Err    error  // the error behind the reason; may be nil
 }
 
 // Decide applies the policy to what the host lacks; nil means nothing. An error that is not a
@@ -73,8 +73,9 @@ func Gate(ctx context.Context, getenv func(string) string) Decision {
 	return policy.Decide(CheckHost(ctx, getenv))
 }
 
-// CheckHost returns the first thing that this host lacks to run a machine with
-// UEFI and SPICE, as a *HostError, or nil.
+// CheckHost returns the first thing that this host lacks to run a machine with UEFI and SPICE, as a
+// *HostError, or nil. Wrong environment variables are a *ConfigError. If ctx ends first, the error
+// wraps its cause.
 func CheckHost(ctx context.Context, getenv func(string) string) error {
 	if err := CheckPlatform(runtime.GOOS, runtime.GOARCH); err != nil {
 		return err

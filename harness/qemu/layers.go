@@ -91,8 +91,8 @@ func (l *layer) read() (*layer, error) {
 	return &layer{path: beside(l.path, info.backing)}, nil
 }
 
-// isProtocol tells whether QEMU would not take a name for a file: a colon before the first slash
-// names a protocol (QEMU's path_has_protocol), such as json:, nbd:, https:.
+// isProtocol tells whether QEMU takes a name for a protocol, not for a file. A protocol, such as
+// json:, nbd: or https:, has a colon before the first slash (QEMU's path_has_protocol).
 func isProtocol(name string) bool {
 	head, _, _ := strings.Cut(name, "/")
 	return strings.Contains(head, ":")

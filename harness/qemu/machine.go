@@ -61,8 +61,8 @@ type SPICEAddr struct {
 	TLSPort int    // 0: none
 }
 
-// Limits for the steps of QEMU. They limit waits for a QEMU that does not react; ctx limits them
-// further.
+// Limits for QEMU's answers and its end. They apply to a QEMU that does not react; ctx may end a
+// wait earlier.
 const (
 	queryLimit = 5 * time.Second // one QMP query while watching
 	quitGrace  = 3 * time.Second // each of QMP quit, SIGTERM and SIGKILL
@@ -525,8 +525,8 @@ func (m *Machine) Err() error {
 	}
 }
 
-// Wait blocks until the machine has ended and returns why: nil if it was closed or shut down as
-// asked, otherwise an *ExitError, the same for every caller.
+// Wait blocks until the machine has ended and returns why: nil if it was closed, otherwise an
+// *ExitError, the same for every caller. A shutdown is an *ExitError of KindShutdown.
 func (m *Machine) Wait() error {
 	<-m.done
 	if m.err.Kind == KindClosed {
@@ -629,7 +629,8 @@ func (m *Machine) Freeze() { m.proc.Signal(syscall.SIGSTOP) }
 func (m *Machine) Thaw() { m.proc.Signal(syscall.SIGCONT) }
 
 // Kill kills QEMU at once, as a fault for tests, and waits until the kernel has ended it. Wait then
-// returns an *ExitError of KindKilled. An error means that QEMU survived SIGKILL.
+// returns an *ExitError of KindKilled. An error means that QEMU or one of its connections has not
+// ended in time.
 func (m *Machine) Kill() error {
 	m.ask(KindKilled)
 	m.proc.Signal(syscall.SIGKILL)
@@ -686,7 +687,7 @@ func (m *Machine) ask(kind Kind) {
 
 // Close ends QEMU (QMP quit, then SIGTERM, then SIGKILL to its process group, each with a time
 // limit) and joins everything. It is idempotent and may be called at any time. An error means that
-// QEMU survived SIGKILL.
+// QEMU or one of its connections has not ended in time.
 func (m *Machine) Close() error {
 	m.ask(KindClosed)
 	m.Thaw() // a frozen process takes no notice of anything but SIGKILL

@@ -37,8 +37,8 @@ var (
 	hintOVMF  = distro.Here().Hint(distro.OVMF) + ", or set " + EnvOVMFCode + " and " + EnvOVMFVars
 )
 
-// CheckPlatform returns a *HostError if lanes do not run on this system and processor, which are
-// named as GOOS and GOARCH are.
+// CheckPlatform returns a *HostError if lanes do not run on this system and processor. goos and
+// goarch are values of runtime.GOOS and runtime.GOARCH.
 func CheckPlatform(goos, goarch string) error {
 	if goos == "linux" && goarch == "amd64" {
 		return nil
@@ -100,7 +100,7 @@ func readable(path string) error {
 }
 
 // HasSPICE returns nil if this QEMU has a SPICE server with the options used here. It only runs
-// "-spice help". The error is a *HostError.
+// "-spice help". The error is a *HostError. If ctx ends first, it wraps ctx's cause.
 func HasSPICE(ctx context.Context, binary string) error {
 	opts, err := spiceOptions(ctx, binary)
 	if err != nil {

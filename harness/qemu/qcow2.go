@@ -43,7 +43,7 @@ type qcow2Info struct {
 	size     int64  // of the disk, in bytes
 	backing  string // name of the file below, as written; "" if there is none
 	format   string // of the file below, as written; "" if that is not said
-	external bool   // the data is in a file of its own
+	external bool   // the data is in a separate file
 	data     string // name of that file, as written; "" if that is not said
 	dirty    bool   // it was not closed: the reference counts may be stale
 

@@ -21,7 +21,7 @@ type Reset struct {
 
 // A guest that resets itself again and again, each time within resetGap, is in a loop after
 // loopResets of them, if they took at least loopTime. An installation reboots two or three times,
-// with longer pauses. QEMU's BIOS makes several resets of one: it resets again within milliseconds
+// with longer pauses. QEMU's BIOS turns one reset into several: it resets again within milliseconds
 // if it finds that it has run before.
 const (
 	loopResets = 10

@@ -11,8 +11,8 @@
 // Open it costs nothing, because QEMU draws only for listeners. Like a screendump, its pictures do
 // not contain the pointer.
 //
-// It talks to QEMU over two socket pairs without a bus: QMP hands over the first, a call on the
-// first the second. QEMU's ui/dbus-display1.xml describes the interfaces.
+// It talks to QEMU over two socket pairs without a bus. QMP passes the first; a call over the first
+// passes the second. QEMU's ui/dbus-display1.xml describes the interfaces.
 package dbusdisplay
 
 import (
@@ -62,7 +62,7 @@ type Display struct {
 	closed   bool
 	listener *dbus.Conn
 	img      *image.NRGBA // nil while there is no surface, or it is not known
-	err      error        // what QEMU sent and cannot be shown; nil after a good Scanout
+	err      error        // why the screen cannot be shown; nil after a good Scanout
 	changes  uint64
 	scanouts int
 	changed  chan struct{} // closed at the next change
@@ -423,7 +423,7 @@ const (
 	x1r5g5b5 = 0x10020555
 )
 
-// paint copies pixels of QEMU's into r of img.
+// paint copies QEMU's pixels into rectangle r of img.
 func paint(img *image.NRGBA, r image.Rectangle, stride int, format uint32, data []byte) error {
 	size := 4
 	switch format {
@@ -480,8 +480,8 @@ func (answers) DecodeArguments(*dbus.Conn, string, *dbus.Message, []any) ([]any,
 	return nil, nil
 }
 
-// Call answers a call. Newer QEMUs ask a listener for its properties, the other ways of passing
-// pictures that it supports. It supports none.
+// Call answers a call. Newer QEMUs ask for a listener's properties, which list the other ways of
+// passing pictures that it supports. It supports none.
 func (a answers) Call(...any) ([]any, error) {
 	switch a.method {
 	case "Get":

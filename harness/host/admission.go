@@ -101,12 +101,12 @@ func trySlot(dir, kind string, n int) (*Slot, error) {
 	return nil, nil
 }
 
-// headroomMiB is what a lane needs in addition to the guest's memory: QEMU itself, the video
-// memory, proxy and client.
+// headroomMiB is the memory in MiB that a lane needs in addition to the guest's: for QEMU itself,
+// the video memory, proxy and client.
 const headroomMiB = 192
 
-// shortOfMemory says what is missing, or returns "" if there is enough. If the host's whole memory
-// is too small for the guest, it returns an error, because waiting does not help.
+// shortOfMemory says how much memory is missing, or returns "" if there is enough. If the host's
+// whole memory is too small for the guest, it returns an error, because waiting does not help.
 func shortOfMemory(memoryMiB int) (string, error) {
 	total, available, err := meminfo()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// The directories that this program uses. The functions here create nothing.
+// The directories that this program uses. Of the functions here, only ownDir creates one.
 
 // EnvCacheDir overrides the cache directory.
 const EnvCacheDir = "SPICELANE_CACHE_DIR"

@@ -10,9 +10,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// laneRoomMiB is how much room a lane's directory must have at the start, for logs, timeline and
-// pictures. A lane that cannot write them is useless to somebody who looks for the reason of a
-// failure.
+// laneRoomMiB is the space in MiB that a lane's directory must have at the start, for logs,
+// timeline and pictures. If a lane cannot write them, nobody can find the reason of a failure.
 const laneRoomMiB = 16
 
 // RoomForLane returns a Host error if the disk of a lane's directory is full.
@@ -26,7 +25,7 @@ func RoomForLane(dir string) error {
 		Hint: "free some space or choose another directory"}
 }
 
-// freeMiB returns how much this user may still write at dir, or at its nearest existing parent.
+// freeMiB returns how many MiB this user may still write at dir, or at its nearest existing parent.
 func freeMiB(dir string) (int, error) {
 	for {
 		var st syscall.Statfs_t

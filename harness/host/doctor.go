@@ -80,7 +80,8 @@ func (r *Report) Err() error {
 	return nil
 }
 
-// Fixes returns the commands that fix what is not good: all packages first, in one command.
+// Fixes returns the commands that fix everything that is not good. If packages are missing, the
+// first command installs all of them.
 func (r *Report) Fixes() []string {
 	var packages, rest []string
 	for _, c := range r.Checks {
@@ -99,7 +100,7 @@ func (r *Report) Fixes() []string {
 	return unique(all)
 }
 
-// unique returns the first of each of equal strings, in order.
+// unique returns the strings of in without duplicates, in order.
 func unique(in []string) []string {
 	seen := make(map[string]bool)
 	var out []string
@@ -112,8 +113,8 @@ func unique(in []string) []string {
 	return out
 }
 
-// add adds a check. If err is nil, it is good and detail describes it; otherwise err does, and needs
-// are what fixes it.
+// add adds a check. If err is nil, it is good, and detail describes it. Otherwise err describes it,
+// and needs are what to install.
 func (r *Report) add(name string, required bool, detail string, err error, needs ...distro.Need) {
 	c := Check{Name: name, Required: required, Detail: detail}
 	if err != nil {
@@ -134,7 +135,7 @@ func (r *Report) add(name string, required bool, detail string, err error, needs
 	r.put(c, err == nil)
 }
 
-// put adds a check that is good or not.
+// put adds a check. ok tells whether it is good.
 func (r *Report) put(c Check, ok bool) {
 	switch {
 	case ok:
@@ -147,10 +148,10 @@ func (r *Report) put(c Check, ok bool) {
 	r.Checks = append(r.Checks, c)
 }
 
-// diskNeedMiB is what a lane may write: overlay, logs, pictures.
+// diskNeedMiB is how many MiB a lane may write: overlay, logs, pictures.
 const diskNeedMiB = 256
 
-// laneMemoryMiB is the memory of Beacon's machine and what a lane needs besides.
+// laneMemoryMiB is the memory in MiB of Beacon's machine, plus what a lane needs in addition.
 const laneMemoryMiB = 256 + headroomMiB
 
 // Doctor checks this host. It starts a guest only to find out whether KVM works, and remembers the
@@ -214,8 +215,8 @@ func Doctor(ctx context.Context) *Report {
 	return r
 }
 
-// imageOf returns the file of a fixture's image, and what removes it. As for a lane, it is a private
-// copy if the cache cannot store it.
+// imageOf returns the file of a fixture's image, and a function that removes it. As for a lane, it
+// is a private copy if the cache cannot store it.
 func imageOf(ctx context.Context, fx *fixtures.Fixture) (image string, remove func(), err error) {
 	remove = func() {}
 	image, err = fx.Materialize(ctx, filepath.Join(CacheDir(), "fixtures"))
@@ -255,7 +256,8 @@ var doctorTools = []struct {
 	{"spicy-screenshot", distro.SpiceGTK, "comparing with spice-gtk's picture"},
 }
 
-// findTool returns the path of a program, also if it is where only root looks.
+// findTool returns the path of a program. It also looks in /usr/sbin, which may be in root's PATH
+// only.
 func findTool(root, name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
@@ -342,7 +344,7 @@ func (r *Report) addSocketPathOf(tmp, base string) {
 	r.put(c, n <= maxSocketPath)
 }
 
-// addLink reports where a lane's Link would be impaired; lack is why not in the kernel.
+// addLink reports where a lane's Link would be impaired. lack says why the kernel cannot do it.
 func (r *Report) addLink(lack error) {
 	c := Check{Name: "netem", Detail: "bad networks are made by the kernel, between network namespaces"}
 	if lack != nil {
@@ -365,7 +367,7 @@ func (r *Report) addLink(lack error) {
 	r.put(c, lack == nil)
 }
 
-// libvirtSockets are where a libvirt daemon that runs listens.
+// libvirtSockets are the paths where a running libvirt daemon listens.
 var libvirtSockets = []string{"run/libvirt/virtqemud-sock", "run/libvirt/libvirt-sock", "var/run/libvirt/libvirt-sock"}
 
 // addLibvirt reports whether consoles can be listed from a libvirt daemon. Lanes need none.
@@ -397,12 +399,12 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// clockFloor is before the first commit of this program: a host whose clock is earlier is wrong, and
-// takes the proxy's certificates for not yet valid.
+// clockFloor is before the first commit of this program. If a host's clock is earlier, it is wrong,
+// and the proxy's certificates seem to be not yet valid.
 var clockFloor = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// slowClocks are clock sources that the kernel uses only if the processor's own is not to be
-// trusted. Each reading costs microseconds, and latencies are measured with them.
+// slowClocks are clock sources that the kernel uses only if the processor's own clock is
+// unreliable. Each reading costs microseconds, and latencies are measured with them.
 var slowClocks = map[string]string{
 	"hpet":            "the processor's time stamp counter is not stable",
 	"acpi_pm":         "the processor's time stamp counter is not stable, or the hypervisor hides it",

@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// kvmFacts is what can be seen of KVM without running a guest.
+// kvmFacts is what the host says about KVM without running a guest.
 type kvmFacts struct {
 	// open is the result of opening /dev/kvm; nil if that worked.
 	open error
@@ -82,11 +82,12 @@ func (f kvmFacts) off(name string) bool {
 	return ok && (v == "N" || v == "0")
 }
 
-// nestedOff is what to do on the computer around a virtual machine.
+// nestedOff says what to do on the computer that runs this virtual machine.
 const nestedOff = "switch nested virtualisation on for this machine, on the computer or cloud that runs it"
 
 // addKVM adds three checks: whether KVM is there, whether this user may use it, and whether a guest
-// runs on it. Each is made only if the one before it is good. Try runs a guest, if other lanes run.
+// runs on it. Each is made only if the previous one is good. If canTry, which means that lanes run
+// here, addKVM calls try to run a guest.
 func (r *Report) addKVM(canTry bool, try func() (qemu.Choice, error)) {
 	f := factsOfKVM("/")
 	var choice qemu.Choice
@@ -176,7 +177,8 @@ func (r *Report) kvmChecks(f kvmFacts) []Check {
 	return []Check{present, permitted, works}
 }
 
-// reload returns the command that loads KVM's module again, with the parameters that are off on.
+// reload returns the command that reloads KVM's module with those parameters switched on that are
+// off.
 func (r *Report) reload(f kvmFacts, parameters ...string) string {
 	on := ""
 	for _, p := range parameters {
@@ -187,7 +189,7 @@ func (r *Report) reload(f kvmFacts, parameters ...string) string {
 	return r.distro.Sudo("modprobe -r "+f.vendor) + " && " + r.distro.Sudo("modprobe "+f.vendor+on)
 }
 
-// rootCause returns the system's own words for an error.
+// rootCause returns the operating system's error without the path.
 func rootCause(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// EnvKeep says which lanes of tests stay up after their test: "failed", or none.
+// EnvKeep says which lanes of tests stay up after their test: "failed"; unset means none.
 const EnvKeep = "SPICELANE_KEEP"
 
 // EnvFilm says which lanes are filmed: "off", "failures" or "always".
@@ -28,8 +28,8 @@ type variable struct {
 	isPath bool
 }
 
-// variables are all variables that this package and its subpackages read. They are in one list, so
-// that none is checked in one place and ignored in another.
+// variables lists the variables that CheckEnvironment checks or AbsoluteEnvironment changes. They
+// are in one list, so that none is checked in one place and ignored in another.
 var variables = []variable{
 	{name: EnvTimeoutScale, check: func(s string) error { _, err := parseScale(s); return err }},
 	{name: EnvKeep, check: oneOf("failed")},

@@ -38,7 +38,7 @@ func startJanitor(dir string) *janitor {
 	return &janitor{cmd, w}
 }
 
-// dismiss ends the janitor, which removes what remains.
+// dismiss ends the janitor. Before it ends, it removes what remains of dir.
 func (j *janitor) dismiss() {
 	if j == nil {
 		return

@@ -11,7 +11,7 @@ import (
 func awaitExit(ctx context.Context, pid int) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		// There is no such process, or the kernel is older than 5.3: look into /proc instead.
+		// There is no such process, or the kernel is older than 5.3: use /proc instead.
 		return awaitGone(ctx, pid)
 	}
 	defer unix.Close(fd)

@@ -18,8 +18,8 @@ const runDirPrefix = "spl-"
 // firmware's variables, the .vv file. Its path is short, because a socket's path may have at most
 // 107 bytes.
 //
-// It is locked while its owner lives, and removed with it, even if the owner is killed. Then the
-// janitor removes it, or else the process that makes the next run directory.
+// It is locked while its owner lives, and removed with it. If the owner is killed, the janitor
+// removes it, or else the process that makes the next run directory.
 type RunDir struct {
 	Path    string
 	lock    *os.File
@@ -55,7 +55,7 @@ func NewRunDir() (*RunDir, error) {
 	return &RunDir{Path: path, lock: lock, janitor: janitor}, nil
 }
 
-// ownerless is the age from which a run directory without a lock file belongs to nobody. Creating
+// ownerless is the age from which a run directory without a lock file counts as abandoned. Creating
 // one takes far less time.
 const ownerless = time.Minute
 

@@ -21,7 +21,7 @@ import (
 type Watchdog struct {
 	stop chan struct{}
 	done chan struct{}
-	load func(Load) // nil if nobody wants to know
+	load func(Load) // nil if nobody wants it
 
 	mu      sync.Mutex
 	pid     int
@@ -36,7 +36,7 @@ type hostSample struct {
 	waiting time.Duration // the longest time that one of its threads was ready but did not run, since its start
 }
 
-// A usage is what a process has taken besides processor time.
+// A usage is what a process has used besides processor time.
 type usage struct {
 	memory        int64 // resident, in bytes
 	read, written int64 // bytes from and to disks since its start
@@ -55,33 +55,33 @@ func StartWatchdog(pid int, load func(Load)) *Watchdog {
 	return w
 }
 
-// A Load is what a part of a second was like, in parts of one processor.
+// A Load is what the host and QEMU did in one interval. Fractions are of one processor's time.
 type Load struct {
 	At   time.Time // its end
 	Over time.Duration
-	// QEMU is how much it ran, Waited how long one of its threads was ready and did not run.
+	// QEMU is how much QEMU ran. Waited is how long one of its threads was ready but did not run.
 	QEMU, Waited float64
 	// HeldUp is how long this process itself did not run when it should have.
 	HeldUp float64
-	// Busy and Steal are of the whole host, in parts of all its processors: what was in use, and, if
-	// the host is a virtual machine, what others took. They are 0 if the kernel does not say.
+	// Busy and Steal are fractions of the time of all processors: what was in use, and, if the host
+	// is a virtual machine, what others took. They are 0 if the kernel does not report them.
 	Busy, Steal float64
 	// Memory is QEMU's resident memory in bytes.
 	Memory int64
-	// DiskRead and DiskWritten are the bytes that QEMU had read from and written to disks meanwhile.
-	// What the kernel still had in memory was not read.
+	// DiskRead and DiskWritten are the bytes that QEMU read from and wrote to disks. They do not
+	// contain what the kernel had in its cache.
 	DiskRead, DiskWritten int64
-	// LoadAverage is the host's of the last minute.
+	// LoadAverage is the host's load average of the last minute.
 	LoadAverage float64
 }
 
-// LoadInterval is how often there is a Load.
+// LoadInterval is the time from one Load to the next.
 const LoadInterval = loadTicks * watchdogTick
 
-// loadTicks is after how many ticks there is a Load.
+// loadTicks is the number of ticks from one Load to the next.
 const loadTicks = 5
 
-// A loadMeter makes a Load of samples.
+// A loadMeter makes Loads from samples.
 type loadMeter struct {
 	pid    int
 	first  hostSample
@@ -144,7 +144,7 @@ func readHostTimes() hostTimes {
 
 const procDir = "/proc"
 
-// readUsage reads statm and io of a process, see proc(5). What the kernel does not say is 0.
+// readUsage reads a process's statm and io, see proc(5). What the kernel does not report is 0.
 func readUsage(proc string, pid int) usage {
 	dir := filepath.Join(proc, strconv.Itoa(pid))
 	var u usage
@@ -171,7 +171,7 @@ func readUsage(proc string, pid int) usage {
 	return u
 }
 
-// readLoadAverage returns the host's load average of the last minute; 0 if the kernel does not say.
+// readLoadAverage returns the host's load average of the last minute, or 0 if it is not known.
 func readLoadAverage(proc string) float64 {
 	b, err := os.ReadFile(filepath.Join(proc, "loadavg"))
 	if err != nil {
@@ -182,7 +182,7 @@ func readLoadAverage(proc string) float64 {
 	return v
 }
 
-// since returns the parts of the time from before to t.
+// since returns the busy and the stolen fraction of the time from before to t.
 func (t hostTimes) since(before hostTimes) (busy, steal float64) {
 	if t.all <= before.all || before.all == 0 || t.idle < before.idle || t.steal < before.steal {
 		return 0, 0
@@ -290,7 +290,7 @@ type Progress struct {
 	Stopped bool
 }
 
-// stallShare is the part of a wait that the host must have taken before it is blamed.
+// stallShare is the fraction of a wait that the host must have taken before it is blamed.
 const stallShare = 0.5
 
 // Stalled tells whether the host, not the guest, explains that nothing happened.
@@ -322,7 +322,7 @@ func (p Progress) String() string {
 	return s
 }
 
-// Since returns what happened from a moment until now.
+// Since returns what happened from the given moment until now.
 func (w *Watchdog) Since(from time.Time) Progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -342,16 +342,16 @@ func (w *Watchdog) Since(from time.Time) Progress {
 	return p
 }
 
-// A wait is an error that says that something awaited did not come.
+// A wait is an error that says that something did not happen in time.
 type wait interface {
 	error
 	// Awaited returns what was awaited.
 	Awaited() string
 }
 
-// Explain adds to a wait that began at began and failed what the host let QEMU do meanwhile. It
-// blames the host if that did not let the guest run. Errors that are no waits, or no product
-// faults, stay as they are.
+// Explain annotates err, the error of a wait since began, with what the host let QEMU do meanwhile.
+// It changes the verdict to Host if the host did not let the guest run, unless a signal has stopped
+// QEMU. It returns errors that are no waits, or no product faults, unchanged.
 func (w *Watchdog) Explain(began time.Time, err error) error {
 	var (
 		e *verdict.Error

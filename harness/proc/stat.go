@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// A Stat is what /proc says of any process, not only of a child.
+// A Stat is what /proc says about any process, not only about a child.
 type Stat struct {
 	// State is one letter; empty if there is no such process. See proc(5).
 	State string
-	// Start is when the process began, in clock ticks since boot. With the process's number it names
-	// the process: numbers are used again.
+	// Start is when the process began, in clock ticks since boot. PID and start identify a process,
+	// because PIDs are reused.
 	Start uint64
 	// CPU is the processor time that the process has used.
 	CPU time.Duration
@@ -22,7 +22,8 @@ type Stat struct {
 // parent reaps it.
 func (s Stat) Alive() bool { return s.State != "" && s.State != "Z" && s.State != "X" }
 
-// ReadStat reads about the process pid. It returns the zero Stat if there is no such process.
+// ReadStat reads the state of the process pid. It returns the zero Stat if there is no such
+// process.
 func ReadStat(pid int) Stat {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 
 // Limits of a Log.
 const (
-	// DefaultMaxBytes is how much of a console a Log keeps. A chatty kernel prints well under a
-	// megabyte; a guest in a panic loop prints without end.
+	// DefaultMaxBytes is how much of a console a Log keeps, in bytes. A chatty kernel prints well
+	// under a megabyte; a guest in a panic loop prints without end.
 	DefaultMaxBytes = 16 << 20
 
 	// maxLine is the length at which a line without an end is split, in bytes.
@@ -50,7 +50,7 @@ type Line struct {
 	// Before has the texts that were in the line before they were overwritten, oldest first, such
 	// as the steps of a progress display. If there are very many, the oldest are missing.
 	Before   []string
-	Complete bool // false for the last line while the guest may go on with it
+	Complete bool // false for the last line while the guest may continue it
 	// Still says that the guest has stopped writing an incomplete line, such as a prompt. Only
 	// LineReader.Look sets it.
 	Still bool
@@ -72,7 +72,7 @@ type Log struct {
 	open    []byte // the last, unfinished line
 	openAt  time.Time
 	row     row    // what a terminal makes of open
-	carry   string // the end of the piece before open, if that was cut
+	carry   string // the end of the previous piece, if open continues a split line
 	size    int    // bytes in lines
 	total   int64
 	ended   bool
@@ -216,8 +216,8 @@ func (l Line) any(match func(string) bool) bool {
 	return slices.ContainsFunc(l.Before, func(text string) bool { return match(l.whole(text)) })
 }
 
-// End marks the end of the console; nil means that it simply ended. Every waiter is woken. Only the
-// first call counts.
+// End marks the end of the console; err is the reason, or nil if it simply ended. It wakes every
+// waiter. Only the first call counts.
 func (l *Log) End(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,7 +243,7 @@ func (l *Log) Len() int64 {
 	return l.total
 }
 
-// Next returns the number of the next line to begin: a mark for AwaitFrom, to wait for something
+// Next returns the number of the next line to begin. Pass it to AwaitFrom to wait for something
 // new.
 func (l *Log) Next() int {
 	l.mu.Lock()
@@ -255,7 +255,7 @@ func (l *Log) Next() int {
 	return n
 }
 
-// Lines returns the lines kept, the unfinished one included.
+// Lines returns the lines that are still kept, including the unfinished one.
 func (l *Log) Lines() []Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -269,7 +269,7 @@ func (l *Log) Tail(n int) []string {
 	return l.tail(n)
 }
 
-// Bytes returns the console's bytes unchanged, if they are still kept.
+// Bytes returns the bytes of the console that are still kept, unchanged.
 func (l *Log) Bytes() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -375,8 +375,7 @@ func (r *LineReader) Missed() int { return r.missed }
 // End, or io.EOF for nil.
 func (r *LineReader) Next(ctx context.Context) (Line, error) { return r.next(ctx, false) }
 
-// stillAfter is how long a guest must have written nothing before its unfinished line counts as a
-// prompt.
+// stillAfter is how long a guest must write nothing before its unfinished line counts as a prompt.
 const stillAfter = 3 * time.Second
 
 // Look is Next, but also returns the unfinished line, each time it has grown, and once more when it
@@ -443,7 +442,7 @@ func (r *LineReader) stillLine() (Line, bool) {
 // ErrEnded is the error of an Await on a console that ended without a reason.
 var ErrEnded = errors.New("the console ended")
 
-// AwaitError says that a line did not come.
+// AwaitError says that an awaited line did not come.
 type AwaitError struct {
 	Wanted string   // what was awaited
 	Tail   []string // the last lines seen, oldest first

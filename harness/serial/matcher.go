@@ -76,6 +76,6 @@ func endOps(re *syntax.Regexp) bool {
 	return slices.ContainsFunc(re.Sub, endOps)
 }
 
-// Func matches by f; errors use what to describe the wanted line. f is called again for an
-// incomplete line that has grown.
+// Func matches a line if f returns true. what describes the wanted line in errors. f is called
+// again for an incomplete line that has grown.
 func Func(what string, f func(Line) bool) Matcher { return Matcher{what, f} }

@@ -24,15 +24,15 @@ type row struct {
 	// Rows of the terminal are numbered from 1 where the guest numbers them (CUP). Where it does
 	// not, after a newline, they count from a negative number that is used once.
 	here int // where the cursor is
-	mine int // what cells shows
+	mine int // the row that cells shows
 	used int // how many of those negative numbers
 
 	savedHere, savedCol int
 	saved               bool
 
-	before     []string // what stood here before it was drawn over, oldest first
+	before     []string // texts of this row that were overwritten, oldest first
 	beforeSize int      // bytes in before
-	moved      bool     // since the last snapshot the cursor went somewhere by itself
+	moved      bool     // the cursor was moved since the last snapshot
 
 	state  state
 	params []byte // of a CSI
@@ -103,7 +103,7 @@ func (r *row) text() string {
 	return b.String()
 }
 
-// flush prints the beginning of a character that has no end.
+// flush prints replacement characters for an incomplete character.
 func (r *row) flush() {
 	for range r.utf {
 		r.print(utf8.RuneError)
@@ -286,7 +286,7 @@ func (r *row) down(n int) int {
 	if r.here > 0 {
 		return min(max(r.here+n, 1), maxRow)
 	}
-	// NB: the numbers of two newlines are further apart than this leads.
+	// NB: the numbers of two newlines are further apart than the cursor can move.
 	middle := -r.used * 4 * maxRow
 	return min(max(r.here+n, middle-maxRow), middle+maxRow)
 }
@@ -397,7 +397,7 @@ func (r *row) erase(a, b int) {
 	r.moved = true
 }
 
-// eraseLine is EL with its parameter.
+// eraseLine carries out EL with parameter n.
 func (r *row) eraseLine(n int) {
 	switch n {
 	case 0:
@@ -409,7 +409,7 @@ func (r *row) eraseLine(n int) {
 	}
 }
 
-// remove is DCH: the cells behind move up.
+// remove carries out DCH: the cells to the right move left.
 func (r *row) remove(n int) {
 	if r.col >= len(r.cells) {
 		return
@@ -423,7 +423,7 @@ func (r *row) remove(n int) {
 	r.moved = true
 }
 
-// insert is ICH: the cells behind move away.
+// insert carries out ICH: the cells to the right move right.
 func (r *row) insert(n int) {
 	if r.col >= len(r.cells) {
 		return
@@ -464,7 +464,7 @@ func (r *row) parameters() (p parameters, ok bool) {
 	return append(p, n), true
 }
 
-// at returns parameter i, or otherwise if it was omitted.
+// at returns parameter i, or the value of otherwise if it was omitted.
 func (p parameters) at(i, otherwise int) int {
 	if i >= len(p) || p[i] < 0 {
 		return otherwise

@@ -57,7 +57,7 @@ const (
 	quarantineDir  = "quarantine"
 )
 
-// make creates the directory.
+// make creates the directory and checks that it is trusted.
 func (c *Cache) make() error {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
@@ -80,12 +80,12 @@ func (c *Cache) trusted() error {
 	return nil
 }
 
-// cold returns a ColdError that blames the directory.
+// cold returns a ColdError with err as its cause. It blames the host if err is the host's fault.
 func cold(what string, err error) *ColdError {
 	return &ColdError{Why: fmt.Sprintf("%s: %v", what, err), Host: hostFault(err), Err: err}
 }
 
-// hostFault tells whether err is the computer's fault: full or not writable.
+// hostFault tells whether err is the host's fault: a disk that is full or not writable.
 func hostFault(err error) bool {
 	for _, e := range []error{fs.ErrPermission, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, syscall.ENOTDIR} {
 		if errors.Is(err, e) {
@@ -153,7 +153,7 @@ type leftover struct {
 	lock *lock
 }
 
-// newLeftover makes up such a name. The caller creates the directory, or renames it.
+// newLeftover makes up a name and locks it. The caller creates the directory, or renames it.
 func (c *Cache) newLeftover() (*leftover, error) {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
@@ -170,7 +170,7 @@ func (l *leftover) remove() error {
 	return errors.Join(os.RemoveAll(l.path), l.lock.Close())
 }
 
-// drop first renames an entry away at once, and then removes it from the disk.
+// drop removes an entry: it renames it at once, and then deletes it from the disk.
 func (c *Cache) drop(dir string) error {
 	gone, err := c.newLeftover()
 	if err != nil {
@@ -274,11 +274,11 @@ func (c *Cache) MakeRoom() error {
 // ErrQuarantined is the cause of a ColdError for a machine in quarantine.
 var ErrQuarantined = errors.New("warm: states of this machine are of no use for now")
 
-// quarantineFor is how long no state of a machine is used or saved after Quarantine. The restored
-// state may have been sound, and the check that found it dead at fault.
+// quarantineFor is how long no state of a machine is used or saved after Quarantine. It is limited,
+// because the restored state may have been sound, and the check that found it dead wrong.
 const quarantineFor = 10 * time.Minute
 
-// maxQuarantine is how much of the reason is kept, in bytes.
+// maxQuarantine is the greatest length of the stored reason, in bytes.
 const maxQuarantine = 1 << 10
 
 // Quarantine prevents states of a machine from being used or saved for some minutes, because it

@@ -6,8 +6,8 @@
 //	entry, err := cache.Open(id)       // a *ColdError: nothing is saved
 //	if err == nil {
 //		defer entry.Close()
-//		entry.Apply(&machine)          // LoadState, Disk, Firmware.Vars
-//		…                              // start it, while entry.Verify runs
+//		err = entry.Apply(&machine, disk, vars) // sets LoadState, Disk, Firmware.Vars
+//		…                                       // start it, while entry.Verify runs
 //	}
 //
 // The holder of the claim saves a machine that has booted:

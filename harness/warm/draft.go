@@ -15,7 +15,7 @@ import (
 )
 
 // A Claim is the right to make one entry. While it is held, others wait for the entry instead of
-// making it, too.
+// also making it.
 type Claim struct {
 	cache *Cache
 	id    Identity
@@ -48,8 +48,8 @@ func (c *Cache) Claim(id Identity) (*Claim, error) {
 	return &Claim{cache: c, id: id, lock: l}, nil
 }
 
-// minFree is how much space a disk must have before a state is begun: less than the smallest state
-// seen. Whether a larger one fits shows when it is written.
+// minFree is how much space a disk must have before a state is begun, in bytes. It is less than the
+// smallest state seen. Whether a larger one fits shows when it is written.
 const minFree = 32 << 20
 
 func freeBytes(dir string) (int64, error) {
@@ -83,15 +83,15 @@ func (c *Claim) Draft() (*Draft, error) {
 	return &Draft{claim: c, dir: l}, nil
 }
 
-// Path returns the path for the part called name.
+// Path returns the path of the part with the given name.
 func (d *Draft) Path(name string) string { return filepath.Join(d.dir.path, name) }
 
 // Abandon deletes the draft.
 func (d *Draft) Abandon() error { return d.dir.remove() }
 
-// Publish makes the draft the entry, in one step, instead of an existing one, makes room for it and
-// returns its size in bytes. It reads the whole draft once. If it fails, it removes the draft. The
-// error is a *ColdError.
+// Publish makes the draft the identity's entry, with one rename, and replaces an existing one. It
+// returns the size in bytes, after it has made room in the cache. It reads the whole draft once. If
+// it fails, it removes the draft. The error is a *ColdError.
 func (d *Draft) Publish(ctx context.Context, s Saved) (size int64, err error) {
 	defer func() {
 		if err != nil {

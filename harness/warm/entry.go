@@ -36,7 +36,7 @@ const maxManifest = 1 << 20
 // maxSaid limits the saved console output of a guest, in bytes.
 const maxSaid = 16 << 20
 
-// A Saved describes a state that was saved, for people.
+// A Saved describes a saved state to people.
 type Saved struct {
 	At   time.Time `json:"at"`
 	QEMU string    `json:"qemu"` // its version
@@ -157,7 +157,7 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// SavedAt is when the state was saved.
+// SavedAt returns when the state was saved.
 func (e *Entry) SavedAt() time.Time { return e.Saved.At }
 
 // Size returns the total size of the parts in bytes.
@@ -179,9 +179,9 @@ func (e *Entry) Path(name string) string {
 	return ""
 }
 
-// Apply makes cfg describe a machine that is restored from e, with separate disk and variables in
-// files at the given paths. These share with e what the machine does not change. Apply verifies
-// nothing.
+// Apply makes cfg describe a machine that is restored from e. disk and vars are the paths of the
+// machine's own disk and variables, which Apply creates. They share with e what the machine does
+// not change. Apply verifies nothing.
 func (e *Entry) Apply(cfg *qemu.Config, disk, vars string) error {
 	cfg.LoadState = e.Path(StatePart)
 	if path := e.Path(SaidPart); path != "" {

@@ -80,7 +80,7 @@ type ColdError struct {
 func (e *ColdError) Error() string { return e.Why }
 func (e *ColdError) Unwrap() error { return e.Err }
 
-// unkept are options with which a machine has more state than is saved.
+// unkept are QEMU options that give a machine state that is not saved.
 var unkept = []string{
 	"-drive", "-blockdev", "-hda", "-hdb", "-hdc", "-hdd", "-fda", "-fdb", "-cdrom", "-sd", "-mtdblock", "-pflash",
 	"-virtfs", "-fsdev", "-snapshot", "-loadvm", "-incoming", "-S", "-s", "-gdb", "-icount", "-record", "-readconfig",

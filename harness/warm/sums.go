@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Checksums of the files of machines are remembered, because QEMU and firmware have tens of
-// megabytes. A file counts as unchanged as long as all of this is unchanged.
+// A fileIdentity is a file's metadata. As long as it is unchanged, the file counts as unchanged.
+// Checksums are remembered by it, because QEMU and firmware have tens of megabytes.
 type fileIdentity struct {
 	Dev   uint64 `json:"dev"`
 	Ino   uint64 `json:"ino"`
@@ -94,8 +94,8 @@ func (c *Cache) file(ctx context.Context, role, path string) (File, error) {
 	return described, nil
 }
 
-// errJustChanged means that a large file was written to a moment ago: another change may leave no
-// trace in its times.
+// errJustChanged means that a large file was written to a moment ago. Another change might not
+// change its times.
 var errJustChanged = errors.New("was changed a moment ago")
 
 // sum returns the SHA-256 of f in hex; path is its path and id its identity.

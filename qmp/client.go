@@ -22,10 +22,10 @@ type Config struct {
 	// Transcript gets every line in both directions as one JSON object
 	// {"t_us":…,"dir":"out"|"in","msg":…}, with secrets redacted; t_us is microseconds since the
 	// connection was made. Writes are serialised. A failed write ends the transcript, but not the
-	// connection. Nil: none.
+	// connection. nil means no transcript.
 	Transcript io.Writer
 
-	// Logger gets what is odd but not an error, such as a reply that nobody waits for. Nil discards
+	// Logger gets what is odd but not an error, such as a reply that nobody waits for. nil discards
 	// it.
 	Logger *slog.Logger
 
@@ -210,8 +210,8 @@ func (c *Client) Run(ctx context.Context, cmd Command) (json.RawMessage, error) 
 	return c.RunFiles(ctx, cmd)
 }
 
-// Do is Run with Go values. args must encode to a JSON object and may be nil. result may be nil if
-// it is not needed.
+// Do runs a command with Go values, otherwise as Run does. args must encode to a JSON object and
+// may be nil. result may be nil if it is not needed.
 func (c *Client) Do(ctx context.Context, command string, args, result any) error {
 	ret, err := c.Run(ctx, Command{Execute: command, Args: args})
 	if err != nil || result == nil {
@@ -220,8 +220,8 @@ func (c *Client) Do(ctx context.Context, command string, args, result any) error
 	return unmarshal(command, ret, result)
 }
 
-// RunFiles is Run with open files for QEMU, for getfd and add-fd. It needs a unix socket. The
-// caller keeps the files; QEMU gets duplicates.
+// RunFiles does what Run does, and passes open files to QEMU, for getfd and add-fd. It needs a unix
+// socket. The caller keeps the files; QEMU gets duplicates.
 func (c *Client) RunFiles(ctx context.Context, cmd Command, files ...*os.File) (json.RawMessage, error) {
 	if _, unix := c.conn.(*net.UnixConn); len(files) > 0 && !unix {
 		return nil, fmt.Errorf("qmp: %s: files can be passed over a unix socket only", cmd.Execute)
@@ -316,7 +316,7 @@ func (c *Client) write(line []byte, files []*os.File) (int, error) {
 	if len(files) == 0 {
 		return c.conn.Write(line)
 	}
-	uc := c.conn.(*net.UnixConn) // RunFiles has seen to it
+	uc := c.conn.(*net.UnixConn) // RunFiles has checked this
 	n, err := writeFiles(uc, line, files)
 	if err != nil || n == len(line) {
 		return n, err
@@ -377,7 +377,7 @@ func (c *Client) dispatch(m message, line []byte) error {
 	c.transcript.in(line, cl == nil || cl.secret)
 	switch {
 	case cl != nil:
-		cl.answered <- m // one reply a call: it was taken out of pending
+		cl.answered <- m // at most one reply per call: it is no longer in pending
 	case m.ID == "" && m.Error != nil:
 		return fmt.Errorf("QEMU did not understand a command: %w", m.Error)
 	default:

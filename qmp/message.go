@@ -130,7 +130,7 @@ func (d *decoder) line() ([]byte, error) {
 	}
 }
 
-// wireMessage is any message in the form of the line.
+// wireMessage is any message as its line has it.
 type wireMessage struct {
 	QMP    *wireGreeting   `json:"QMP"`
 	Event  *string         `json:"event"`

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// MigrationInfo has the used part of the answer to query-migrate.
+// MigrationInfo is the part of the answer to query-migrate that this package uses.
 type MigrationInfo struct {
 	Status    string        `json:"status"` // "" before the first, then setup, active, completed, failed, …
 	Error     string        `json:"error-desc"`
@@ -91,9 +91,9 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	}
 }
 
-// LoadState reads state of SaveState, from f's current offset on, into a machine started with
-// -incoming defer and the same devices, and waits for the end. The machine is then in the state in
-// which it was saved.
+// LoadState reads a state that SaveState wrote, from f's current offset on, into a machine started
+// with -incoming defer and the same devices, and waits for the end. The machine is then in the
+// state in which it was saved.
 func (c *Client) LoadState(ctx context.Context, f *os.File) error {
 	const name = "load-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {

@@ -29,7 +29,7 @@ func (c *Client) Subscribe(names ...string) *Subscription {
 	return c.SubscribeN(DefaultQueue, names...)
 }
 
-// SubscribeN is Subscribe with a queue of size events, at least 1.
+// SubscribeN does what Subscribe does, with a queue of size events, at least 1.
 func (c *Client) SubscribeN(size int, names ...string) *Subscription {
 	s := &Subscription{c: c, names: slices.Clone(names), most: max(size, 1), changed: make(chan struct{}, 1)}
 	c.mu.Lock()
@@ -43,8 +43,8 @@ func (c *Client) SubscribeN(size int, names ...string) *Subscription {
 }
 
 // Next returns the oldest queued event or waits for the next one. It returns ctx's cause, or a
-// *ClosedError once the connection has ended and the queue is empty. Only one goroutine at a time
-// may call it.
+// *ClosedError once the connection or the subscription has ended and the queue is empty. Only one
+// goroutine at a time may call it.
 func (s *Subscription) Next(ctx context.Context) (Event, error) {
 	for {
 		s.mu.Lock()

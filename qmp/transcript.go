@@ -87,8 +87,8 @@ func quote(s string) json.RawMessage {
 }
 
 // redactCommand returns a command line with every secret in it replaced by Redacted: arguments
-// whose names mention a password, the data of a secret object, and the keystrokes of a monitor
-// command that sets a password. A line that is not JSON is redacted completely.
+// whose names mention a password, the data of a secret object, and the line of a monitor command
+// that contains a secret. A line that is not JSON is redacted completely.
 func redactCommand(line []byte) []byte {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber() // numbers must come out as they went in

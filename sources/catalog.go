@@ -57,7 +57,7 @@ type source struct {
 
 	errors atomic.Uint64
 	mu     sync.Mutex
-	last   string // the error that was said last; empty if all is well
+	last   string // the error that was logged last; empty if the source works
 }
 
 // Name returns the source's name, even while the source is being opened.

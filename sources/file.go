@@ -83,14 +83,14 @@ func Parse(name string, data []byte) ([]Source, error) {
 	return statics(declared), err
 }
 
-// A Kind opens sources of one type of a sources file, besides static.
+// A Kind opens sources of one type that a sources file may have, besides static.
 type Kind struct {
 	// Keys are the keys that such a source needs besides source and type, and Optional those that
 	// it may have. Their values are text. For ca_cert that is the PEM text, or the path of a file
 	// with it.
 	Keys, Optional []string
-	// Open opens a source. It must not wait for others: a source that needs a connection makes it
-	// later. If the source is an io.Closer, it is closed when it leaves the catalog that opened it.
+	// Open opens a source. It must not block: a source that needs a connection makes it later. If
+	// the source is an io.Closer, it is closed when it leaves the catalog that opened it.
 	Open func(Declared) (Source, error)
 }
 
@@ -149,8 +149,8 @@ func parse(name string, data []byte, kinds map[string]Kind) ([]declaration, erro
 	return declared, nil
 }
 
-// parser collects all errors, so that one look at the error is enough to fix the whole file. It
-// walks YAML nodes instead of decoding into structs, because only nodes know their lines.
+// parser collects all errors, so that one error text is enough to fix the whole file. It walks YAML
+// nodes instead of decoding into structs, because only nodes know their lines.
 type parser struct {
 	file  string
 	errs  []error
@@ -443,7 +443,7 @@ func (m *mapping) text(key string, required bool) string {
 	return node.Value
 }
 
-// ticket is text, except that it may be empty, for a server without ticketing.
+// ticket returns a ticket. Unlike text it accepts an empty one, for a server without ticketing.
 func (m *mapping) ticket(key string) string {
 	if node := m.nodes[key]; node != nil && node.Tag == "!!str" && node.Value == "" {
 		return ""
@@ -495,7 +495,8 @@ func (m *mapping) port(key string) int {
 	return port
 }
 
-// caCert returns certificates from the file itself or from another one.
+// caCert returns the certificates that a key has, as PEM text or as the path of a file with it. If
+// there is no such key, it returns otherwise.
 func (m *mapping) caCert(key string, otherwise []byte) []byte {
 	text := m.text(key, false)
 	if text == "" {

@@ -75,7 +75,7 @@ func Expect(command string, args any, ret string) Step {
 	}}
 }
 
-// Accept is Expect with any arguments and an empty answer.
+// Accept reads a command with any arguments, checks its name and answers with an empty object.
 func Accept(command string) Step { return Expect(command, nil, "{}") }
 
 // Refuse reads a command, checks its name and answers with an error.
@@ -129,7 +129,7 @@ func Do(f func()) Step {
 }
 
 // Files checks that n files came with the previous command, and passes them to f, which must close
-// them. It needs ListenUnix.
+// them. It needs NewUnixServer.
 func Files(n int, f func([]*os.File)) Step {
 	return Step{"files", func(s *Server) error {
 		if len(s.files) != n {

@@ -21,7 +21,7 @@ import (
 // location says where a libvirtd is, and which driver to open there.
 type location struct {
 	uri     golibvirt.ConnectURI // as libvirtd wants it, as in "qemu:///system"
-	sockets []string             // the first that is there is used
+	sockets []string             // the first that exists is used
 }
 
 func (l location) wrap(err error) error { return fmt.Errorf("libvirt %s: %w", l.uri, err) }
@@ -189,7 +189,7 @@ func (c *conn) close() {
 // (https://libvirt.org/kbase/internals/rpc.html).
 const (
 	packetHead = 28      // length, program, version, procedure, type, serial, status
-	maxPacket  = 1 << 25 // VIR_NET_MESSAGE_MAX, and some
+	maxPacket  = 1 << 25 // at least VIR_NET_MESSAGE_MAX
 
 	remoteProgram    = 0x20008086
 	qemuProgram      = 0x20008087
@@ -206,8 +206,8 @@ type guard struct {
 	net.Conn
 	open chan struct{} // is closed when ConnectToURI has returned
 
-	head   []byte // of the packet, what has not been passed
-	body   int    // of the packet, what has not been read
+	head   []byte // of the packet: bytes not yet passed on
+	body   int    // of the packet: how many bytes are still to be read
 	opened bool   // the answer to ConnectToURI's last call has passed
 	serial int32  // of the last answer
 
@@ -269,8 +269,8 @@ func (g *guard) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// hungUp returns true for the errors that mean that libvirtd has closed the connection. Which one
-// it is depends on the bytes in flight.
+// hungUp replaces the errors that mean that libvirtd has closed the connection; which of them
+// occurs depends on the bytes in flight. It returns other errors unchanged.
 func hungUp(err error) error {
 	for _, hangup := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, hangup) {

@@ -52,7 +52,7 @@ type about struct {
 	source      string
 	caCert      []byte
 	hostSubject string
-	everywhere  string // where a server is reached that listens on all interfaces; empty: here
+	everywhere  string // address of a server that listens on all interfaces; empty: this machine
 }
 
 func parseDomain(text string) (*domain, error) {
@@ -66,10 +66,10 @@ func parseDomain(text string) (*domain, error) {
 	return d, nil
 }
 
-// running reports whether the domain is active, also when it is paused.
+// running reports whether the domain is active, even if it is paused.
 func (d *domain) running() bool { return d.ID != "" && d.ID != "-1" }
 
-// spice returns the SPICE server of the domain, nil if it has none. QEMU can have one.
+// spice returns the SPICE server of the domain, nil if it has none. QEMU has at most one.
 func (d *domain) spice() *graphics {
 	for i := range d.Graphics {
 		if d.Graphics[i].Type == "spice" {
@@ -80,7 +80,7 @@ func (d *domain) spice() *graphics {
 }
 
 // console describes the console without its password. If no client can reach it, why says the
-// reason; else why is empty. Host is the name of the machine.
+// reason; otherwise why is empty. host is the name of the machine.
 func (d *domain) console(a about, host string) (c console.Console, why string) {
 	c = console.Console{Source: a.source, UUID: console.CanonicalUUID(d.UUID), Name: d.Name, Hypervisor: host}
 	g := d.spice()

@@ -53,7 +53,7 @@ var Kind = sources.Kind{
 	Open:     func(d sources.Declared) (sources.Source, error) { return Open(d) },
 }
 
-// Source is the running domains of a libvirtd that have SPICE graphics.
+// Source has a console for each running domain of a libvirtd that has SPICE graphics.
 type Source struct {
 	name   string
 	at     location

@@ -47,7 +47,7 @@ var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(d sources.Declared
 	return New(d.Name, d.Values["sockets"])
 }}
 
-// Source is a glob of QMP sockets.
+// Source has a console for each QEMU with a QMP socket that a glob finds.
 type Source struct {
 	name, glob string
 
@@ -75,7 +75,7 @@ func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
 	return found, err
 }
 
-// scan asks all sockets at once.
+// scan asks all sockets at once. at has the sockets of found; failed has the errors of the others.
 func (s *Source) scan(ctx context.Context) (found []console.Console, at []string, failed error, _ error) {
 	paths, err := filepath.Glob(s.glob)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *Source) Console(ctx context.Context, uuid string) (console.Console, err
 		return c, nil
 	}
 	if failed != nil {
-		// It may be one of those.
+		// The console may be one of those that failed.
 		return console.Console{}, fmt.Errorf("sources: %s: %w", s.name, failed)
 	}
 	return console.Console{}, &console.UnknownError{Source: s.name, UUID: uuid}
@@ -160,7 +160,7 @@ func (s *Source) turn(ctx context.Context, path string) (release func(), err err
 }
 
 // ask describes one QEMU, and sets its ticket if one is given. QEMU listens again only some time
-// after its last client has disconnected, and nothing tells when. Until then it refuses or
+// after its last client has disconnected, and nothing announces that. Until then it refuses or
 // disconnects.
 func (s *Source) ask(ctx context.Context, path, ticket string) (c console.Console, err error) {
 	const pause = 10 * time.Millisecond

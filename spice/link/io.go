@@ -56,7 +56,7 @@ func readBody(conn io.Reader, op string, size uint32) ([]byte, error) {
 	return body, nil
 }
 
-// readError returns an end of the stream inside the handshake as io.ErrUnexpectedEOF.
+// readError wraps an error after n bytes. An end of the stream becomes io.ErrUnexpectedEOF.
 func readError(op string, n int, err error) *Error {
 	e := &Error{Op: op, Code: wire.ResultError, Err: err}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {

@@ -24,7 +24,8 @@ import (
 // sourcesTimeout limits how long an API call waits for the sources.
 const sourcesTimeout = 5 * time.Second
 
-// VVFor is VV for a viewer. The viewer's name appears only in the audit log and in /sessions.
+// VVFor does what VV does, for a named viewer. The name appears only in the audit log and in
+// /sessions.
 func (p *Proxy) VVFor(ctx context.Context, source, uuid, viewer string) (*vv.File, error) {
 	return p.vv(ctx, source, uuid, "", viewer)
 }
@@ -273,7 +274,7 @@ func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer
 		w.Header().Set("Content-Type", "application/x-virt-viewer")
 		w.Header().Set("Content-Disposition", `attachment; filename="console.vv"`)
 		w.Header().Set("Cache-Control", "no-store")
-		// Errors from here on are between the client and the network.
+		// Errors from here on concern only the client's connection.
 		_, _ = w.Write(text)
 	}
 }

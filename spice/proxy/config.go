@@ -57,9 +57,9 @@ type Config struct {
 	ListenWebSocket string
 
 	// AllowedOrigins lists the origins of web pages that may open a WebSocket, such as
-	// "https://console.example". In the host, * stands for any letters, see [path.Match]. Pages from
-	// the WebSocket port's own host and port are always allowed, and so are clients that send no
-	// Origin, because they are not browsers.
+	// "https://console.example". In the host, * stands for any characters, see [path.Match]. Pages
+	// from the WebSocket port's own host and port are always allowed, and so are clients that send
+	// no Origin, because they are not browsers.
 	AllowedOrigins []string
 
 	// Listener, TLSListener, APIListener and WebSocketListener, if not nil, replace the addresses.

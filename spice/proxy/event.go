@@ -52,14 +52,14 @@ const (
 	ReasonClientClosed Reason = "client_closed"
 	ReasonServerClosed Reason = "server_closed"
 	ReasonFailed       Reason = "failed"        // see Err
-	ReasonSessionEnded Reason = "session_ended" // of a channel: its session was ended, or its main channel did
+	ReasonSessionEnded Reason = "session_ended" // of a channel: its session was ended, or its main channel ended
 	ReasonDeleted      Reason = "deleted"       // of a session: EndSession
 	ReasonReplaced     Reason = "replaced"      // of a session: another viewer took the console over
 	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy was shut down
 )
 
-// ReasonRecordingTooLarge is why an EventRecordingEnded is about a recording that ended before its
-// session did, see Recording. ReasonFailed is the other reason that such an event may have.
+// ReasonRecordingTooLarge says that a recording ended before its session did, see Recording. An
+// EventRecordingEnded has this reason, ReasonFailed, or none.
 const ReasonRecordingTooLarge Reason = "recording_too_large"
 
 // ReasonFirewall is the reason for a channel that carried a message which the firewall refuses. Its
@@ -132,7 +132,7 @@ func (p *Proxy) emit(e Event) {
 		}
 	}
 	level := slog.LevelInfo
-	// That a client first comes to the plaintext port is normal for its virt-viewer file.
+	// It is normal that a client first comes to the plaintext port: its virt-viewer file has both.
 	if (e.Kind == EventLinkRefused && e.Reason != ReasonNeedSecured) || e.Kind == EventBackendFailed || e.Kind == EventVerdict {
 		level = slog.LevelWarn
 	}

@@ -185,7 +185,7 @@ type Verdict struct {
 	Count   uint64 `json:"count"`
 }
 
-// RefusedError is a message that the firewall refuses.
+// RefusedError says that the firewall refuses a message.
 type RefusedError struct {
 	Channel wire.ChannelID
 	From    wire.Direction

@@ -75,13 +75,14 @@ func (m *metrics) relayed(t wire.ChannelType, from wire.Direction) prometheus.Co
 	return m.bytes.WithLabelValues(channelLabel(t), from.String())
 }
 
-// Relayed is what a proxy has passed on since its start, in bytes after the links, from all channels.
+// Relayed counts the bytes that a proxy has passed on since its start, on all channels, without
+// their links.
 type Relayed struct {
 	FromClient uint64 `json:"from_client"`
 	FromServer uint64 `json:"from_server"`
 }
 
-// Relayed returns how many bytes the proxy has passed on. Those of closed channels are among them.
+// Relayed returns how many bytes the proxy has passed on, including those of closed channels.
 func (p *Proxy) Relayed() Relayed {
 	counters := make(chan prometheus.Metric)
 	go func() {

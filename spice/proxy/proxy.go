@@ -176,7 +176,7 @@ func (p *Proxy) Close() error {
 
 // Shutdown ends the proxy gracefully: it accepts no more connections, sends each viewer a notice,
 // ends the sessions, and returns when all have ended. Until then /healthz answers 503. If ctx ends
-// first, it cuts the remaining sessions. In all cases nothing runs afterwards.
+// first, it cuts the remaining sessions and returns an error. In all cases nothing runs afterwards.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	p.draining.Store(true)
 	p.plain.Close()
@@ -240,7 +240,7 @@ func (p *Proxy) Handshaking() int {
 	return p.plainHandshakes.len() + p.tlsHandshakes.len() + p.webHandshakes.len()
 }
 
-// neverAccepts tells whether a listener can never accept again: it is closed, shut down, or no
+// neverAccepts reports whether a listener can never accept again: it is closed, shut down, or no
 // longer a listener. After any other error, such as a lack of file descriptors, it can.
 func neverAccepts(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EINVAL) ||

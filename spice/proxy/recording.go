@@ -32,11 +32,11 @@ const (
 // complete. An uncompressed picture of 4096×4096 pixels fits.
 const maxRecordedMessage = 64 << 20
 
-// sweepEvery is how often recordings that are too old are looked for.
+// sweepEvery is how often recordings that are too old are deleted.
 const sweepEvery = time.Hour
 
-// Names of recordings end with one of these: the file of a session that is over, and the directory
-// of one that is not, or that the proxy did not survive.
+// Names of recordings end with one of these: packedSuffix for the file of a session that is over,
+// partialSuffix for the directory of a session that is still recorded, or was when the proxy died.
 const (
 	packedSuffix  = ".zip"
 	partialSuffix = ".partial"
@@ -58,7 +58,8 @@ type Recording struct {
 	MaxSession int64
 
 	// MaxTotal limits what all recordings in Dir take, in bytes. The oldest are deleted first. If
-	// all that is left is being recorded, no more is. 0 means DefaultRecordingMaxTotal.
+	// only running recordings are left, those that need more room end. 0 means
+	// DefaultRecordingMaxTotal.
 	MaxTotal int64
 
 	// MaxAge is how long a recording is kept; 0 means DefaultRecordingMaxAge.
@@ -72,19 +73,20 @@ func (r *Recording) maxAge() time.Duration { return cmp.Or(r.MaxAge, DefaultReco
 // errTooLarge says that a recording ended before its session did.
 var errTooLarge = errors.New("the recording reached its size limit")
 
-// recordings are all that a proxy makes.
+// recordings has all recordings that a proxy makes.
 type recordings struct {
 	cfg Recording
 	log *slog.Logger
 	now func() time.Time
 
-	// packing ends when nobody waits for a recording to be packed any more.
+	// packing is the context for packing recordings. It ends some seconds after the proxy has
+	// ended.
 	packing context.Context
 	cancel  context.CancelFunc
 
 	mu   sync.Mutex
 	live map[string]int64 // bytes of those that are not packed yet, by name
-	used int64            // bytes of all others, when they were last looked at
+	used int64            // bytes of all others, at the last sweep
 }
 
 // newRecordings returns nil if nothing is recorded.
@@ -192,7 +194,7 @@ func measure(path string) stored {
 	return s
 }
 
-// reserve reports whether the recording of a name may grow by n bytes.
+// reserve reports whether the recording of that name may grow by n bytes.
 func (r *recordings) reserve(name string, n int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -237,8 +239,8 @@ func (s *sessionRecording) file() string { return s.name + packedSuffix }
 // hide adds a secret, for messages that follow.
 func (s *sessionRecording) hide(secret string) { s.rec.Hide(secret) }
 
-// startTap begins to record a channel, if its session is recorded. offered are the capabilities that
-// the client was answered with.
+// startTap begins to record a channel, if its session is recorded. offered are the channel
+// capabilities that the proxy announced to the client.
 func (ch *channel) startTap(request link.Request, offered wire.Caps) {
 	s := ch.session.recording
 	if s == nil {
@@ -251,8 +253,8 @@ func (ch *channel) startTap(request link.Request, offered wire.Caps) {
 	ch.tap = &boundedTap{Tap: tap, session: s}
 }
 
-// end ends the recording and packs it. It returns what is wrong with it: errTooLarge if it ended
-// before the session did.
+// end ends the recording and packs it. The error is errTooLarge if the recording ended before the
+// session did.
 func (s *sessionRecording) end() error {
 	err := s.rec.Close()
 	file := filepath.Join(s.all.cfg.Dir, s.file())
@@ -292,8 +294,8 @@ func (t *boundedTap) Message(d wire.Direction, h wire.Header, body []byte) {
 // stop ends the recording, and lets the session go on.
 func (s *sessionRecording) stop() {
 	if s.full.CompareAndSwap(false, true) {
-		// NB: no channel may go on alone, because what a picture is made of comes on several. The
-		// error is told by end.
+		// NB: no channel is recorded further alone, because a picture needs the messages of
+		// several. end returns the error.
 		_ = s.rec.Close()
 	}
 }
@@ -412,7 +414,7 @@ func (p *Proxy) record(ch *channel) {
 	ch.session.recording = r
 }
 
-// endRecording packs the recording of a session that is over, and says what became of it.
+// endRecording packs the recording of a session that is over, and emits the event about it.
 func (p *Proxy) endRecording(ch *channel) {
 	r := ch.session.recording
 	if r == nil {

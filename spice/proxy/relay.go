@@ -281,8 +281,8 @@ func (p *pump) write(piece []byte) (err error) {
 	return err
 }
 
-// broken returns the end because of an error of one side's connection. If that side closed it with
-// data in flight, as spice-gtk does, it has simply ended.
+// broken returns the end for an error of one side's connection. If that side closed it with data in
+// flight, as spice-gtk does, it has simply ended.
 func broken(gone Reason, err error) pumpEnd {
 	// ErrUnexpectedEOF means the end in the middle of a TLS record.
 	for _, hangup := range []error{syscall.ECONNRESET, syscall.EPIPE, io.ErrUnexpectedEOF} {

@@ -29,8 +29,8 @@ type scanner struct {
 	capture  []byte
 	captured func(body []byte) error
 
-	// end is the offset where the last message that ends in the piece does so, and lastAt that of
-	// the one before it; 0 if there is none.
+	// end is the offset after the last message that ends in the piece, and lastAt that after the
+	// message before it; 0 if there is none.
 	end, lastAt int
 }
 

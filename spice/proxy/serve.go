@@ -59,7 +59,7 @@ func secure(ctx context.Context, conn *tls.Conn) error {
 	return err
 }
 
-// malformed emits the event about a handshake that came to no token.
+// malformed emits the event about a handshake that ended before the client had sent a token.
 func (p *Proxy) malformed(refused Event, err error, mine *place) {
 	// A connection without any data is probably a health check.
 	if p.ctx.Err() == nil && !errors.Is(err, io.EOF) && !mine.wasEvicted() {
@@ -97,8 +97,8 @@ func (p *Proxy) serveChannel(ctx context.Context, cancel context.CancelFunc, con
 	p.channelClosed(ch, reason, err)
 }
 
-// letIn links a client up to its token, and returns the channel that the token opens.
-// Without one the client has been told so.
+// letIn links a client up to its token, and returns the channel that the token opens; nil if the
+// client was refused.
 func (p *Proxy) letIn(ctx context.Context, conn net.Conn, transport string, mine *place) (*channel, *link.Handshake, wire.Caps) {
 	refused := Event{Kind: EventLinkRefused, Client: conn.RemoteAddr().String(), Transport: transport}
 	hs, offered, token, err := p.greet(ctx, conn, mine.progress)
@@ -139,7 +139,7 @@ func (p *Proxy) reachConsole(ch *channel, hs *link.Handshake, offered wire.Caps,
 	}
 	cut := ch.session.ctx.Err() != nil
 	depart()
-	// The time that the client has used so far is not the console's fault.
+	// The context of the handshake has ended, so the answer gets a new one.
 	ctx, cancel := context.WithTimeout(p.ctx, p.cfg.handshakeTimeout())
 	defer cancel()
 	e := ch.event(EventBackendFailed)
@@ -220,8 +220,8 @@ func (p *Proxy) greet(ctx context.Context, conn net.Conn, progress func()) (hs *
 	return hs, offered, token, nil
 }
 
-// admit finds or makes the session for a token and a connection id. Without a channel, it returns
-// the result for the client and completes the event with the details.
+// admit finds or makes the session for a token and a connection id. If it returns no channel, it
+// returns the result for the client and completes the event with the details.
 func (p *Proxy) admit(request link.Request, token string, refused *Event) (*channel, wire.Result) {
 	hash, now := hashToken(token), p.cfg.now()
 	if request.ConnectionID == 0 && request.Channel.Type == wire.ChannelMain {

@@ -38,8 +38,8 @@ type session struct {
 	ctx context.Context
 	end context.CancelFunc
 
-	// The recording, if there is one: set before the main channel is relayed. Until then secrets has
-	// what must not be in it. Both belong to the main channel's goroutine up to there.
+	// The recording, if there is one: set before the main channel is relayed. Until then, secrets
+	// has what must not appear in it, and both belong to the main channel's goroutine.
 	recording *sessionRecording
 	secrets   []string
 

@@ -77,7 +77,7 @@ func (p *Proxy) serveWebSocket(raw net.Conn, mine *place) {
 // errForeignOrigin says that a page of another site asked for a WebSocket.
 var errForeignOrigin = errors.New("the page's origin is not allowed")
 
-// upgrade answers the one HTTP request of a connection, and returns its WebSocket. Raw is the
+// upgrade answers the one HTTP request of a connection, and returns its WebSocket. raw is the
 // connection below conn. A client that asks for something else gets an HTTP error that says what is
 // wrong.
 func upgrade(ctx context.Context, conn, raw net.Conn, origins []string) (*webSocket, error) {

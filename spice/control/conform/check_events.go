@@ -70,7 +70,8 @@ func checkSilence(p *probe) {
 	}
 }
 
-// first subscribes to an event and waits for its first occurrence, or returns a reason to skip.
+// first subscribes to an event and waits for its first occurrence. If none comes, it skips the
+// check.
 func (p *probe) first(name string) (*line, message) {
 	l := p.open()
 	if !has(l.hello.SupportedEvents, name) {

@@ -42,7 +42,7 @@ func (l *line) surfaces() []surface {
 	return *st.Surfaces
 }
 
-// primary returns surface 0 of the lowest channel, or a reason to skip.
+// primary returns surface 0 of the lowest channel. If there is none, it skips the check.
 func (l *line) primary() surface {
 	all := l.surfaces()
 	var best *surface

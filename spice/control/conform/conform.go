@@ -69,8 +69,8 @@ type Options struct {
 	// cause. Zero means 5 s.
 	Patience time.Duration
 
-	// Burst makes the console cause n surface_drawn events at once. Nil: the check of dropped
-	// events needs a guest that draws fast enough by itself.
+	// Burst makes the console cause n surface_drawn events at once. If it is nil, the check of
+	// dropped events is skipped, and the other checks of events need a guest that causes them.
 	Burst func(n int)
 
 	// OnResult, if not nil, is called with each result as it comes.
@@ -219,8 +219,7 @@ type helloResult struct {
 	SupportedEvents  []string `json:"supported_events"`
 }
 
-// dial connects and sends nothing. A server that is still cleaning up after the previous client may
-// be busy for a moment, so dial first tries a hello on other connections.
+// dial connects and sends nothing. The server may still be busy with the previous client; see free.
 func (p *probe) dial() *line {
 	var d net.Dialer
 	conn, err := d.DialContext(p.ctx, "unix", p.path)

@@ -1,5 +1,6 @@
-// Package controltest has a console for tests of the control socket. The test makes its screen and
-// its events, and it records the keys it receives. It does not model a guest; use lanes for that.
+// Package controltest has a console for tests of the control socket. The test makes the console's
+// screen and events, and the console records the keys that it receives. It does not model a guest;
+// use lanes for that.
 package controltest
 
 import (

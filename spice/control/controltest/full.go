@@ -11,7 +11,7 @@ import (
 )
 
 // Full is a [Console] that implements everything that a console can. Deeds returns what it was
-// asked to do, except keys.
+// asked to do, except for keys and the clipboard.
 type Full struct {
 	*Console
 
@@ -24,14 +24,14 @@ type Full struct {
 	recorded string // the directory of the recording that runs, "" if none does
 }
 
-// NewFull makes a console like [New], with everything else, and with an agent.
+// NewFull makes a Full as [New] makes a Console, with a connected agent.
 func NewFull(w, h int) *Full {
 	f := &Full{Console: New(w, h), hasTxt: make(chan struct{})}
 	f.SetAgent(true)
 	return f
 }
 
-// Deeds returns what the console was asked to do, one line each.
+// Deeds returns what the console was asked to do, one line each, except for keys and the clipboard.
 func (f *Full) Deeds() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

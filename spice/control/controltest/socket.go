@@ -24,7 +24,7 @@ import (
 // patience limits the waits of a test; on an idle host nothing takes a second.
 const patience = 20 * time.Second
 
-// SocketPath returns a path that is short enough for a socket, whatever the test's name.
+// SocketPath returns a path that is short enough for a socket, however long the test's name is.
 func SocketPath(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "ctl")

@@ -18,7 +18,7 @@ type capture struct {
 	dir      string
 	recorder *recording.Recorder // of the newest session
 	opened   int                 // sessions
-	left     server.Recorded     // by the sessions before, and in the end by all
+	left     server.Recorded     // files of the previous sessions, and in the end of all
 	errs     []error
 }
 
@@ -47,7 +47,7 @@ func (c *Console) RecordStart(ctx context.Context, dir string) error {
 	return nil
 }
 
-// abandon ends a recording that has not got a session, and removes it. The caller holds changing.
+// abandon ends a recording that got no session, and removes it. The caller holds changing.
 func (c *Console) abandon() error {
 	left, err := c.endCapture()
 	for _, name := range left.Files {
@@ -93,7 +93,7 @@ func (t *capture) session() *recording.Recorder {
 	return next
 }
 
-// turn closes the recorder and adds up its files.
+// turn closes the recorder and adds its files to left.
 func (t *capture) turn() {
 	if err := t.recorder.Close(); err != nil {
 		t.errs = append(t.errs, err)

@@ -47,7 +47,7 @@ type Console struct {
 	held server.HeldKeys
 	had  atomic.Bool // the session has had a surface
 
-	pictures sync.Pool // *spice.Picture, so that a look at a corner allocates no screen
+	pictures sync.Pool // *spice.Picture, so that reading a small region allocates no whole screen
 }
 
 // observer is one observer, wrapped so that stopping can wait for it.
@@ -180,7 +180,7 @@ func (c *Console) Close() error {
 func (c *Console) attach(client *spice.Client) {
 	c.client.Store(client)
 	c.had.Store(false)
-	c.held.Clear() // a server releases the keys of a client that goes
+	c.held.Clear() // a server releases the keys of a client that disconnects
 	stop := client.Observe(c.notify)
 	c.mu.Lock()
 	c.stop = stop
@@ -376,7 +376,7 @@ func (c *Console) SetDisplay(ctx context.Context, width, height int) error {
 	return noAgent(c.Client().SetMonitors(ctx, []wire.AgentMonitor{{Width: uint32(width), Height: uint32(height), Depth: 32}}))
 }
 
-// noAgent translates a lack of the agent to an answer of the protocol.
+// noAgent translates spice.ErrAgent to an error of the protocol.
 func noAgent(err error) error {
 	if errors.Is(err, spice.ErrAgent) {
 		return &control.Error{Code: control.CodeAgentNotConnected, Message: "the guest's agent has gone"}

@@ -52,8 +52,8 @@ type Target struct {
 	Token func(ctx context.Context) (string, error)
 	// Spent, if not nil, is called with each token that has opened a session.
 	Spent func(token string)
-	// Doubtful, if not nil, is called with each token after which the target could not reach its console.
-	// Whether it is spent is the target's own affair.
+	// Doubtful, if not nil, is called with each token after which the target could not reach its
+	// console. The target may count such a token as spent or as unspent.
 	Doubtful func(token string)
 	// OneSession says that a token opens only one session, so a replayed or borrowed one must be
 	// refused. A relay that passes on the console's own ticket has no such rule.
@@ -63,13 +63,14 @@ type Target struct {
 
 	// Lead, if not nil, tells the target that its console is now a server of this package.
 	Lead func(c console.Console)
-	// ConsoleAddr is the address of the target's only console, in plaintext and with the ticket Ticket,
-	// for targets that cannot be led. This package then listens there. Without it and without Lead the
-	// cases about consoles are skipped.
+	// ConsoleAddr is the address of the target's only console, for targets without Lead. This
+	// package listens there, in plaintext and with the ticket Ticket. If both are unset, the cases
+	// about consoles are skipped.
 	ConsoleAddr string
-	// Foreign is a token that is no token of the target's, such as one of another proxy; empty for none.
+	// Foreign is a token that the target has not issued, such as one of another proxy; empty for
+	// none.
 	Foreign string
-	// Vanish, if not nil, removes the console from the target's sources until Lead.
+	// Vanish, if not nil, removes the console from the target's sources until Lead is called.
 	Vanish func()
 	// Advance, if not nil, moves the clock of the target's tokens.
 	Advance func(d time.Duration)
@@ -87,15 +88,15 @@ func (t *Target) patience() time.Duration {
 	return t.Patience
 }
 
-// plays tells whether the target's console is one of this package.
+// plays reports whether this package can play the target's console.
 func (t *Target) plays() bool { return t.Lead != nil || t.ConsoleAddr != "" }
 
 // Case is one attack.
 type Case struct {
 	Name string // as in "token/replayed"
 	Want string // the answer
-	// Reason is the reason that this repository's proxy must then have in its audit log; empty for
-	// none.
+	// Reason is the reason that this repository's proxy must have in its audit log after the case;
+	// empty for none.
 	Reason string
 
 	needs []need

@@ -21,7 +21,7 @@ const (
 	ok      = "ok"
 	closed  = "closed"  // hung up without a word of SPICE
 	open    = "open"    // still waiting when patience is over
-	refused = "refused" // TLS came to no agreement
+	refused = "refused" // the target refused the TLS handshake with an alert
 	passed  = "passed"  // the other side got it
 	ended   = "ended"   // the other side got the end of the connection, and nothing of it
 )
@@ -127,7 +127,7 @@ func (a *attack) spent(token string, err error) {
 	}
 }
 
-// try is link without its connection.
+// try does what link does, and returns only the answer.
 func (a *attack) try(token string, connectionID uint32, id wire.ChannelID) string {
 	_, got := a.link(token, connectionID, id)
 	return got
@@ -147,7 +147,7 @@ func answer(err error) string {
 	return closed
 }
 
-// pending is a handshake up to the ticket.
+// pending does a handshake up to the ticket.
 func (a *attack) pending(connectionID uint32, id wire.ChannelID) (net.Conn, *link.Pending) {
 	conn := a.dial()
 	ctx, cancel := context.WithTimeout(a.ctx, a.t.patience())
@@ -272,7 +272,7 @@ func (a *attack) result(conn net.Conn) string {
 	return closed
 }
 
-// reaches tells whether a connection gets bytes, or the end, or neither.
+// reaches returns passed, ended or open: the connection got bytes, its end, or neither.
 func (a *attack) reaches(conn net.Conn) string {
 	_ = conn.SetReadDeadline(a.deadline())
 	var b [1]byte
@@ -317,7 +317,7 @@ func tlsAnswer(err error) string {
 	return closed
 }
 
-// gets tells whether the next bytes of a connection are want.
+// gets returns passed if the next bytes of a connection are want, and otherwise what came.
 func (a *attack) gets(conn net.Conn, want []byte) string {
 	_ = conn.SetReadDeadline(a.deadline())
 	got := make([]byte, len(want))

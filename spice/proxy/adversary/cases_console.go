@@ -79,7 +79,7 @@ func consoleCases() []Case {
 			return a.try(a.token(), 0, mainChannel)
 		}
 	}
-	// secured has a certificate of an authority that the target trusts.
+	// secured plays a console with a certificate of an authority that the target trusts.
 	secured := func(spoil func(c *x509.Certificate), change func(c *console.Console)) func(a *attack) string {
 		return func(a *attack) string {
 			ca := a.authority()

@@ -44,8 +44,8 @@ type Linked struct {
 
 var ticketKey = sync.OnceValues(link.GenerateKey)
 
-// play starts a console and directs the target to it, if it must be. change may alter how the target
-// is to reach it; cases that need that need needLead.
+// play starts a console and, if the target has Lead, directs the target to it. change, if not nil,
+// alters what Lead is told; cases that use it need needLead.
 func (a *attack) play(secure *tls.Config, handle func(conn net.Conn), change func(c *console.Console)) *Console {
 	addr := "127.0.0.1:0"
 	if a.t.Lead == nil {

@@ -186,7 +186,7 @@ func (w *webSocket) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// inPieces writes each byte as a fragment of its own, with a ping between any two.
+// inPieces writes each byte as a separate fragment, with a ping after each.
 type inPieces struct{ *webSocket }
 
 func (p *inPieces) Write(b []byte) (int, error) {
@@ -213,7 +213,7 @@ func webSocketCases() []Case {
 	const bad = "malformed"
 	good := request(0, mainChannel)
 	web, played := []need{needWebSocket}, []need{needWebSocket, needConsole}
-	// asks for a WebSocket with a request that differs from a good one.
+	// asks sends a request for a WebSocket that differs from a good one.
 	asks := func(old, new string) func(a *attack) string {
 		return func(a *attack) string {
 			_, got := a.asks(strings.Replace(a.upgradeRequest(), old, new, 1))
@@ -230,7 +230,8 @@ func webSocketCases() []Case {
 			return a.says(w)
 		}
 	}
-	// opens a session over a WebSocket, sends frames, and says what reaches the console.
+	// inSession opens a session over a WebSocket, sends frames, and returns what reaches the
+	// console.
 	inSession := func(frames ...[]byte) func(a *attack) string {
 		return func(a *attack) string {
 			a.good()

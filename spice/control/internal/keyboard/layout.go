@@ -94,7 +94,7 @@ func Named(name string) (*Layout, bool) {
 	return l, ok
 }
 
-// Strokes returns how to type a character.
+// Strokes returns how to type a character; false if the layout lacks it.
 func (l *Layout) Strokes(r rune) ([]Stroke, bool) {
 	if s, ok := l.keys[r]; ok {
 		return []Stroke{s}, true

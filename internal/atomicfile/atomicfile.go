@@ -20,10 +20,10 @@ func Write(path string, b []byte, mode fs.FileMode) error {
 	})
 }
 
-// Fill replaces the file at path by one that write has written to. Other readers see its old or its
+// Fill replaces the file at path by a new one, which write fills. Other readers see the old or the
 // new content. The file gets the given mode, whether it is new or not. After an error the file is
-// what it was, and no temporary file is left. The file survives the end of this process, but perhaps
-// not a loss of power, unless write syncs it.
+// what it was, and no temporary file is left. The file survives the end of this process, but
+// perhaps not a loss of power, unless write syncs it.
 func Fill(path string, mode fs.FileMode, write func(*os.File) error) error {
 	f, err := os.CreateTemp(filepath.Dir(path), Prefix+"*")
 	if err != nil {

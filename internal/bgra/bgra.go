@@ -2,7 +2,8 @@
 // image.
 package bgra
 
-// Opaque writes pixels B, G, R, X from src to dst as R, G, B, 255. dst must be as long as src, and may be src.
+// Opaque writes pixels B, G, R, X from src to dst as R, G, B, 255. dst must be as long as src, and
+// may be src.
 func Opaque(dst, src []byte) {
 	dst = dst[:len(src)]
 	for i := 0; i+3 < len(src); i += 4 {
@@ -10,7 +11,8 @@ func Opaque(dst, src []byte) {
 	}
 }
 
-// Alpha writes pixels B, G, R, A from src to dst as R, G, B, A. dst must be as long as src, and may be src.
+// Alpha writes pixels B, G, R, A from src to dst as R, G, B, A. dst must be as long as src, and may
+// be src.
 func Alpha(dst, src []byte) {
 	dst = dst[:len(src)]
 	for i := 0; i+3 < len(src); i += 4 {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// longAgo is a deadline that has passed. It ends what blocks at once.
+// longAgo is a deadline that has passed. It ends a blocked operation at once.
 var longAgo = time.Unix(1, 0)
 
 // Do calls op, which uses a connection, and interrupts it when ctx ends. To interrupt it, Do sets a

@@ -1,4 +1,5 @@
-// Package dashboardtest is for tests that hold a Grafana dashboard against the metrics of a program.
+// Package dashboardtest has checks for tests that compare a Grafana dashboard with the metrics of a
+// program.
 package dashboardtest
 
 import (
@@ -29,10 +30,10 @@ func Metrics(body string) map[string][]string {
 	return metrics
 }
 
-// base is the name of a histogram's metric without what its series add.
+// base matches what the series of a histogram add to its name.
 var base = regexp.MustCompile(`_(bucket|sum|count)$`)
 
-// Names returns the names of the metrics that begin with prefix, without that.
+// Names returns the names of the metrics that begin with prefix, without the prefix.
 func Names(metrics map[string][]string, prefix string) []string {
 	var names []string
 	for name := range metrics {
@@ -52,8 +53,8 @@ var (
 	matcher  = regexp.MustCompile(`([a-zA-Z_]+) *(?:=~|!~|!=|=)`)
 )
 
-// Wrong says what a query has that no metric has: names, and labels by which it selects
-// or groups. Prometheus adds the label instance, and histogram_quantile takes le away.
+// Wrong returns what a query names and no metric has: metrics, and labels by which it selects or
+// groups. The label instance is allowed, because Prometheus adds it.
 func Wrong(query string, metrics map[string][]string) (wrong []string) {
 	if metric, ok := strings.CutPrefix(query, "label_values("); ok {
 		metric, name, _ := strings.Cut(strings.TrimSuffix(metric, ")"), ",")
@@ -95,8 +96,8 @@ func Wrong(query string, metrics map[string][]string) (wrong []string) {
 	return wrong
 }
 
-// Check fails the test if a query of the dashboard in file names a metric or a label that is not
-// there, if a panel has no query, or if no query names one of the metrics that begin with a prefix.
+// Check fails the test if a query of the dashboard in file names a metric or a label that metrics
+// lacks, if a panel has no query, or if no query names one of the metrics that begin with prefix.
 func Check(t *testing.T, file string, metrics map[string][]string, prefix string) {
 	t.Helper()
 	text, err := os.ReadFile(file)

@@ -36,8 +36,8 @@ type family struct {
 	ids []string
 	// install is the command before the packages' names.
 	install string
-	// lists are the files with which install knows packages, if it does not fetch them itself, and
-	// refresh is the command that does.
+	// lists matches the files from which install knows packages; empty if install fetches them
+	// itself. refresh is the command that fetches them.
 	lists, refresh string
 	// packages has the packages for each need. Nothing means that no package is needed.
 	packages map[Need][]string
@@ -64,7 +64,7 @@ var families = []family{
 			SpiceGTK: {"spice-client-gtk"}, Libvirt: {"libvirt-daemon-system"},
 		},
 		since: []since{
-			// Newer releases keep QEMU's SPICE server in a package of its own.
+			// Newer releases have QEMU's SPICE server in a separate package.
 			{"debian", 13, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}},
 			{"ubuntu", 24.04, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}},
 		},
@@ -117,8 +117,8 @@ type System struct {
 // Here returns the distribution of this host.
 var Here = sync.OnceValue(func() System { return At("/", os.Geteuid() == 0) })
 
-// At returns the distribution that is installed below a directory. Root says whether its commands
-// run as root already; otherwise they begin with sudo.
+// At returns the distribution that is installed below a directory. root says whether its commands
+// already run as root; otherwise they begin with sudo.
 func At(dir string, root bool) System {
 	s := System{Name: "this system", root: root}
 	var like []string
@@ -157,7 +157,7 @@ func At(dir string, root bool) System {
 	return s
 }
 
-// Known tells whether the distribution's packages are known.
+// Known reports whether the distribution's packages are known.
 func (s System) Known() bool { return s.family != nil }
 
 // Packages returns the packages for needs, each once.
@@ -179,7 +179,7 @@ func (s System) Packages(needs ...Need) []string {
 func (s System) packages(n Need) []string {
 	version, err := strconv.ParseFloat(s.Version, 64)
 	for _, x := range s.family.since {
-		// Rolling releases and those under test have no version: they are newer than all.
+		// Rolling releases and releases under test have no version: they are newer than all.
 		if x.need == n && x.id == s.ID && (err != nil || version >= x.version) {
 			return x.packages
 		}
@@ -203,7 +203,7 @@ func (s System) InstallPackages(packages []string) string {
 	return command
 }
 
-// Sudo returns a command as this user has to write it to run it as root.
+// Sudo returns the command with which this user runs command as root.
 func (s System) Sudo(command string) string {
 	if s.root {
 		return command

@@ -30,7 +30,7 @@ func Join(host string, port int) string {
 	return net.JoinHostPort(Bare(host), strconv.Itoa(port))
 }
 
-// Loopback returns the loopback address that reaches a server which listens on all interfaces. Ok
+// Loopback returns the loopback address that reaches a server which listens on all interfaces. ok
 // is false if host does not mean all interfaces.
 func Loopback(host string) (address string, ok bool) {
 	switch host {

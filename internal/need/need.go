@@ -16,7 +16,7 @@ type TB interface {
 	Skip(args ...any)
 }
 
-// OrSkip skips the test, because of what reason says, or fails it if SPICELANE_LANES=require.
+// OrSkip skips the test with the reason, or fails it if SPICELANE_LANES is require.
 func OrSkip(tb TB, reason string) {
 	tb.Helper()
 	switch os.Getenv("SPICELANE_LANES") { // as harness/qemu.ParsePolicy has it

@@ -27,7 +27,8 @@ const (
 	FilterBilinear Filter = 4
 )
 
-// Transform maps a position of the destination to one of a source: two rows of a matrix of 16.16 fixed-point numbers.
+// Transform maps a position of the destination to one of a source: two rows of a matrix of 16.16
+// fixed-point numbers.
 type Transform [2][3]int32
 
 // Sampled is an image as a source or mask of Composite.
@@ -38,7 +39,8 @@ type Sampled struct {
 	Transform *Transform // nil is the identity
 	Filter    Filter
 	Repeat    Repeat
-	// Origin is added to positions, which are relative to the top left corner of the area's box, before they are transformed.
+	// Origin is added to positions before they are transformed. Positions are relative to the top
+	// left corner of the area's box.
 	Origin image.Point
 }
 
@@ -155,7 +157,7 @@ func (p *sampler) pixel(x, y int) uint32 {
 	return 0
 }
 
-// pixelFloat is pixel in floating point.
+// pixelFloat returns what pixel returns, in floating point.
 func (p *sampler) pixelFloat(x, y int) colorF {
 	if v, ok := p.cell(x, y); ok {
 		return toFloat(p.format, v)
@@ -163,7 +165,7 @@ func (p *sampler) pixelFloat(x, y int) colorF {
 	return colorF{}
 }
 
-// start is the position in the source, 16.16, of destination pixel 0 of row y.
+// start returns the position in the source, 16.16, of destination pixel 0 of row y.
 func (p *sampler) start(y int) (sx, sy int64) {
 	vx := int64(p.Origin.X)<<16 + 0x8000
 	vy := int64(y+p.Origin.Y)<<16 + 0x8000
@@ -192,7 +194,7 @@ func (p *sampler) at(x, y int) uint32 {
 	return interpolate(p.pixel(ix, iy), p.pixel(ix+1, iy), p.pixel(ix, iy+1), p.pixel(ix+1, iy+1), dx, dy)
 }
 
-// floatAt is at in floating point.
+// floatAt returns what at returns, in floating point.
 func (p *sampler) floatAt(x, y int) colorF {
 	if p.whole {
 		return p.pixelFloat(x+p.Origin.X+p.shift.X, y+p.Origin.Y+p.shift.Y)

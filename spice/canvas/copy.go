@@ -56,7 +56,8 @@ func (m *Image) blitRect(r image.Rectangle, src *Image, off image.Point, rop Rop
 	}
 }
 
-// Opaque draws the part from of src, scaled if the sizes differ, and then a brush over it through a raster operation.
+// Opaque draws the part from of src, scaled if the sizes differ, and then a brush over it through a
+// raster operation.
 func (m *Image) Opaque(a Area, src *Image, from image.Rectangle, b Brush, rop Rop, mode ScaleMode) error {
 	if err := m.Copy(a, src, from, RopCopy, mode); err != nil {
 		return err

@@ -26,10 +26,12 @@ const (
 // NoBrush returns the zero Brush. Operations that need a source then use zero.
 func NoBrush() Brush { return Brush{} }
 
-// Solid returns a brush of one cell value, in the format of the destination: 0xRRGGBB on 32-bit surfaces.
+// Solid returns a brush of one cell value, in the format of the destination: 0xRRGGBB on 32-bit
+// surfaces.
 func Solid(value uint32) Brush { return Brush{kind: brushSolid, color: value} }
 
-// Pattern returns a brush that repeats an image in all directions, its top left pixel at pos of the destination.
+// Pattern returns a brush that repeats an image in all directions, its top left pixel at pos of the
+// destination.
 func Pattern(m *Image, pos image.Point) Brush {
 	return Brush{kind: brushPattern, pattern: m, pos: pos}
 }
@@ -54,7 +56,7 @@ func (m *Image) Fill(a Area, b Brush, rop Rop) error {
 	return m.each(a, func(r image.Rectangle) { m.solidRect(r, b.color, rop) })
 }
 
-// tile is the pattern in format f.
+// tile returns the pattern in format f.
 func (b Brush) tile(f Format) (*Image, error) {
 	if b.pattern == nil || b.pattern.Width <= 0 || b.pattern.Height <= 0 {
 		return nil, &ArgumentError{Problem: "pattern without pixels"}
@@ -71,7 +73,7 @@ func (m *Image) Whiteness(a Area) error { return m.Fill(a, Solid(0xffffffff), Ro
 // Invert inverts every bit of the area.
 func (m *Image) Invert(a Area) error { return m.Fill(a, Solid(0), RopInvert) }
 
-// solidRect draws on r, which must be within m.
+// solidRect draws one cell value on r, which must be within m.
 func (m *Image) solidRect(r image.Rectangle, value uint32, rop Rop) {
 	if rop != RopCopy {
 		k := rop.masks(m.Format)
@@ -91,7 +93,8 @@ func (m *Image) solidRect(r image.Rectangle, value uint32, rop Rop) {
 	}
 }
 
-// tileRect draws on r, which must be within m. tile must have m's format and at least one pixel.
+// tileRect draws a repeated tile on r, which must be within m. tile must have m's format and at
+// least one pixel.
 func (m *Image) tileRect(r image.Rectangle, tile *Image, pos image.Point, rop Rop) {
 	k := rop.masks(m.Format)
 	x0, ty := mod(r.Min.X-pos.X, tile.Width), mod(r.Min.Y-pos.Y, tile.Height)

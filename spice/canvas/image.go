@@ -127,13 +127,13 @@ func (m *Image) Clone() *Image {
 	return c
 }
 
-// UnsupportedError is a drawing that this package cannot do exactly. What names it for counting,
-// such as "composite operator 0x3f".
+// UnsupportedError says that this package cannot do a drawing exactly. What names the drawing for
+// counting, such as "composite operator 0x3f".
 type UnsupportedError struct{ What string }
 
 func (e *UnsupportedError) Error() string { return "canvas: unsupported " + e.What }
 
-// ArgumentError is a drawing that makes no sense, such as a source rectangle outside the source.
+// ArgumentError says that a drawing makes no sense, such as one from outside of its source.
 type ArgumentError struct{ Problem string }
 
 func (e *ArgumentError) Error() string { return "canvas: " + e.Problem }

@@ -1,7 +1,7 @@
 package canvas
 
-// Operator is a compositing operator with the numbers of the X render extension (render.h's PictOp*), which pixman and
-// SPICE_COMPOSITE_OP share.
+// Operator is a compositing operator with the numbers of the X render extension (render.h's
+// PictOp*), which pixman and SPICE_COMPOSITE_OP share.
 type Operator uint8
 
 // The operators of Porter and Duff, and those of the PDF specification that blend colours.
@@ -155,7 +155,7 @@ func (op Operator) blend(s, sa, d uint32) uint32 {
 	return v
 }
 
-// div255 is v/255, rounded, between 0 and 255.
+// div255 returns v/255, rounded, between 0 and 255.
 func div255(v int) uint32 {
 	t := uint32(max(0, min(v, 255*255))) + 0x80
 	return (t + t>>8) >> 8

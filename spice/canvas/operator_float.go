@@ -2,9 +2,11 @@ package canvas
 
 import "math"
 
-// colorF is a colour in floating point, from 0 to 1. Operators that divide are computed in it, as pixman does.
+// colorF is a colour in floating point, from 0 to 1. Operators that divide are computed in it, as
+// pixman does.
 //
-// NB: every product is converted to float32, so that no compiler fuses it with a sum and rounds once less.
+// NB: every product is converted to float32, so that no compiler fuses it with a sum and rounds
+// once less.
 type colorF struct{ a, r, g, b float32 }
 
 // toFloat widens a cell, each channel from its own number of bits.

@@ -74,11 +74,13 @@ func (m *Image) Rop3(a Area, src *Image, from image.Rectangle, b Brush, code uin
 	})
 }
 
-// repeat is one direction of a pattern of n pixels, at position start of it on the box's edge.
+// repeat is one direction of a pattern of n pixels. start is where in the pattern the box's edge
+// is.
 type repeat struct{ start, n int }
 
 // at returns the position in the pattern of the box's pixel i. Like the reference's, it is negative
-// until the pattern's own edge is reached: there the remainder of a division has the dividend's sign.
+// until the pattern's own edge is reached: the remainder of a division has the dividend's sign
+// there.
 func (p repeat) at(i int) int {
 	if p.start %= p.n; p.start+i < 0 {
 		return p.start + i
@@ -122,8 +124,8 @@ func (m *Image) unwrapped(a Area, tile *Image, cols, rows repeat, unknown bool) 
 	return out, err
 }
 
-// scaledWhole is scaled for ternary operations: the step is rounded down twice, and the source
-// begins at a whole number of destination pixels.
+// scaledWhole does what scaled does, for ternary operations: the step is rounded down twice, and
+// the source begins at a whole number of destination pixels.
 func (m *Image) scaledWhole(dst *Image, a Area, from image.Rectangle, mode ScaleMode) (*Image, error) {
 	if _, err := m.scaled(dst, Area{Box: a.Box, Clipped: true}, from, mode, false); err != nil {
 		return nil, err

@@ -24,7 +24,8 @@ const bilinearBits = 7
 // step returns the distance in source pixels, 16.16, between two destination pixels.
 func step(src, dst int) int64 { return int64(src) << 16 / int64(dst) }
 
-// axis is one direction of scaling in 16.16: the source position of the middle of destination pixel i is first+i*step.
+// axis is one direction of scaling in 16.16: the source position of the middle of destination pixel
+// i is first+i*step.
 type axis struct{ first, step int64 }
 
 func newAxis(src, dst, start int) axis {
@@ -130,7 +131,7 @@ func interpolate(tl, tr, bl, br, dx, dy uint32) uint32 {
 	return v
 }
 
-// copyScaled is Copy where the sizes differ.
+// copyScaled does what Copy does if the sizes differ.
 func (m *Image) copyScaled(a Area, src *Image, from image.Rectangle, rop Rop, mode ScaleMode) error {
 	b := m.bounds(a)
 	if b.Empty() {

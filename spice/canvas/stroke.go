@@ -24,7 +24,7 @@ type PointFix struct{ X, Y Fixed }
 type Segment struct {
 	Begin  bool // its first point starts a new line
 	End    bool // the line ends with its last point
-	Close  bool // with End: and is led back to its start
+	Close  bool // with End: another line leads back to its start
 	Bezier bool // points come in threes, two of control and the next corner
 	Points []PointFix
 }
@@ -131,7 +131,7 @@ func (m *Image) Stroke(a Area, path []Segment, pen Pen) error {
 // band is a set of clip rectangles side by side.
 type band struct {
 	top, bottom int
-	columns     [][2]int // from and up to which x
+	columns     [][2]int // x from and up to
 }
 
 // columns sorts clip rectangles, which come in bands, into bands. It returns nil if no two of them
@@ -343,8 +343,8 @@ func flatten(path []Segment) ([][]image.Point, error) {
 	return lines, nil
 }
 
-// curve appends the corners of a cubic curve after p0, halving it until the control points are less than
-// half a pixel away from the straight line.
+// curve appends the corners of a cubic curve after p0. It halves the curve until the control points
+// are less than half a pixel away from the straight line.
 func curve(line []image.Point, p0, p1, p2, p3 PointFix, depth int) []image.Point {
 	dot := func(a, b, c, d PointFix) int64 { // (b-a)·(d-c)
 		return (int64(b.X-a.X)*int64(d.X-c.X) + int64(b.Y-a.Y)*int64(d.Y-c.Y)) >> 4

@@ -8,9 +8,9 @@ import (
 
 // Glyph is one raster glyph of a string.
 type Glyph struct {
-	// Box is its place on the destination: its render position plus its origin.
+	// Box is the glyph's place on the destination: its render position plus its origin.
 	Box image.Rectangle
-	// Data is its coverage in the string's depth: rows from the bottom up, padded to bytes,
+	// Data is the glyph's coverage in the string's depth: rows from the bottom up, padded to bytes,
 	// leftmost pixel in the highest bits.
 	Data []byte
 }
@@ -111,8 +111,9 @@ func (s String) coverage(r image.Rectangle) []byte {
 					c = -(src[i/8] >> (7 - i%8) & 1)
 				case 4:
 					// Four bits of coverage fill only the upper half of a byte: full coverage is
-					// 240 of 255. If two pixels share a byte, the right one replaces the pixel
-					// below it unless the left one is empty, however large that is.
+					// 240 of 255. If two pixels share a byte and the left one is not empty, the
+					// right one replaces the coverage that is already there, even if that is
+					// larger.
 					c = src[i/2] << (i % 2 * 4) & 0xf0
 					if i%2 == 1 && src[i/2] >= 16 {
 						dst[x-r.Min.X] = c

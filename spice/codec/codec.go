@@ -53,8 +53,8 @@ func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s: malformed image at byte %d: %s", e.Codec, e.Offset, e.Reason)
 }
 
-// UnsupportedError says that the image may well be valid and uses something that
-// the decoder does not do. It is returned as *UnsupportedError.
+// UnsupportedError says that the image may be valid, but uses something that the decoder does not
+// support. It is returned as *UnsupportedError.
 type UnsupportedError struct {
 	// Codec is the format's short name: "quic", "lz", ….
 	Codec string
@@ -88,9 +88,9 @@ func CheckSize(codec string, offset, width, height int) error {
 	return nil
 }
 
-// CheckDestination returns a *DestinationError unless dst has room for width by
-// height pixels of 4 bytes with the given stride. The last row needs
-// no more than its pixels. Width and height have passed CheckSize.
+// CheckDestination returns a *DestinationError unless dst has room for width by height pixels of 4
+// bytes with the given stride, in bytes. The last row needs no more than its pixels. Width and
+// height must have passed CheckSize.
 func CheckDestination(codec string, dst []byte, stride, width, height int) error {
 	row := 4 * width
 	if stride < row || len(dst) < row || (height > 1 && (len(dst)-row)/(height-1) < stride) {

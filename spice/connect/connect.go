@@ -34,7 +34,7 @@ const (
 	maxAnswer = 16 << 10
 )
 
-// RefusedError is a proxy's answer other than 2xx.
+// RefusedError says that the proxy answered with a status other than 2xx.
 type RefusedError struct {
 	Proxy  string // host and port
 	Status string // as in "401 invalid ticket"
@@ -49,7 +49,7 @@ func (e *RefusedError) Error() string {
 }
 
 // Target returns the target for CONNECT: host and port. A host with colons that is not an IPv6
-// address is a name of the proxy, and stays unchanged.
+// address is a name that only the proxy knows, and stays unchanged.
 func Target(host string, port int) string {
 	if strings.Contains(host, ":") && net.ParseIP(hostport.Bare(host)) == nil {
 		return host + ":" + strconv.Itoa(port)
@@ -83,8 +83,8 @@ func parse(proxy string) (addr string, user *url.Userinfo, err error) {
 	return net.JoinHostPort(u.Hostname(), port), u.User, nil
 }
 
-// Dial connects to a proxy and makes it connect to a target. It does not read a byte beyond the
-// proxy's answer.
+// Dial connects to a proxy and makes it connect to a target. If the proxy refuses that, the error
+// is a *RefusedError. Dial does not read a byte beyond the proxy's answer.
 func Dial(ctx context.Context, proxy, target string) (_ net.Conn, err error) {
 	addr, user, err := parse(proxy)
 	if err != nil {

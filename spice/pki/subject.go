@@ -55,7 +55,8 @@ func (e *SubjectError) Error() string {
 func (e *SubjectError) Unwrap() error { return e.Err }
 
 // HostSubject returns the subject of cert in SPICE's form: KEY=value pairs in the order of the
-// certificate, joined by commas, with a backslash before a comma or a backslash of a value.
+// certificate, joined by commas, with a backslash before a comma or a backslash of a value. It
+// returns "" if a relative name has several attributes, or if a value is not a string.
 func HostSubject(cert *x509.Certificate) string {
 	attrs, err := subjectOf(cert)
 	if err != nil {

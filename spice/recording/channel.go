@@ -20,11 +20,10 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A recording is one text file a channel: a first line, headers, an empty line,
-// and messages. A message is a line of who sent it, seconds since the recording
-// began, number, name and size (and serial, and offset of the sub-list, if it
-// has one), then its body in hex, 32 bytes a line. "* N" stands for N more
-// lines like the one before it:
+// A recording is one text file per channel: a first line, headers, an empty line, and messages. A
+// message is a line with its sender, the seconds since the recording began, number, name, size and
+// serial (and the offset of the sub-list, if it has one), then its body in hex, 32 bytes a line. "*
+// N" stands for N more lines like the one before it:
 //
 //	spicelane conversation 1
 //	channel: display:0

@@ -104,8 +104,8 @@ func (r *Recorder) Size() int64 {
 	return r.size
 }
 
-// Close ends the recording and returns the first error, from the first message on. Later messages
-// are not recorded. Further calls return the same error.
+// Close ends the recording and returns the errors since its beginning. Later messages are not
+// recorded. Further calls return the same errors.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -21,7 +21,7 @@ func Load(dir string) (*Conversation, error) {
 	return &Conversation{Recordings: channels}, nil
 }
 
-// awaited tells whether a played server waits for this message of the client where it is in the
+// awaited reports whether a played server waits for this message of the client where it is in the
 // recording, because a server does not continue without it. All other messages of the client depend
 // on what drives it, and are only collected.
 func awaited(channel wire.ChannelType, messageType uint16) bool {

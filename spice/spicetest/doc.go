@@ -1,6 +1,6 @@
 // Package spicetest plays the other end of a SPICE connection in tests. It has a scripted server
-// that can send anything, even illegal bytes, an in-memory pipe to reach it, and it plays recorded
-// conversations with real servers.
+// that can send anything, even illegal bytes, and an in-memory pipe to reach it. The server can
+// also play recorded conversations with real servers.
 //
 // A script is a list of steps for each channel:
 //

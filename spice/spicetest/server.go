@@ -96,8 +96,8 @@ func NewServer(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Start is NewServer for a test: it closes the server at the end of the test, and errors of scripts
-// fail the test.
+// Start makes a server for a test: it closes the server at the end of the test, and errors of
+// scripts fail the test.
 func Start(tb testing.TB, cfg Config) *Server {
 	tb.Helper()
 	s, err := NewServer(cfg)
@@ -245,7 +245,7 @@ func hungUp(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// AwaitScripts waits until n scripts have ended, and returns their first error.
+// AwaitScripts waits until n scripts have ended or one has failed, and returns their errors.
 func (s *Server) AwaitScripts(ctx context.Context, n int) error {
 	for {
 		s.mu.Lock()
@@ -266,7 +266,8 @@ func (s *Server) AwaitScripts(ctx context.Context, n int) error {
 	}
 }
 
-// Received returns the messages received so far on a channel's connections, in order, with Acks.
+// Received returns the messages received so far on a channel's connections, in order, Acks
+// included.
 func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -279,8 +280,8 @@ func (s *Server) Received(id wire.ChannelID) []wire.ClientMessage {
 	return all
 }
 
-// Close closes all connections, joins the scripts and returns their errors. A script that has not
-// ended by then has failed, unless it only waits for the client.
+// Close closes all connections, joins the scripts and returns their errors. A script that Close
+// interrupts has not failed.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	s.closed = true

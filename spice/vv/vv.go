@@ -403,7 +403,7 @@ func quote(s string) string {
 }
 
 // unescape decodes GLib's key file escapes. Like GLib, it leaves an unknown escape as it is;
-// unknown tells that there is one. Its errors do not quote the value, which may be a secret.
+// unknown reports whether there is one. Its errors do not quote the value, which may be a secret.
 func unescape(raw string) (value string, unknown bool, err error) {
 	if !utf8.ValidString(raw) {
 		return "", false, fmt.Errorf("value is not UTF-8")

@@ -11,12 +11,11 @@
 //	from: spice-common 0.14 quic_encode
 //	comment: runs across a change of the waiting mask
 //
-// expect is ok, malformed or unsupported. size is what decodes or, where the format keeps
-// it elsewhere, what the image descriptor said. sha256 is that of the
-// B,G,R,X pixels from the top down. picture is how to make these pixels, so that a
-// failure can show what differs; see Expected. palette lists colours as
-// six hexadecimal digits each. from says who made the bytes. A key that is none of
-// these is an error.
+// expect is ok, malformed or unsupported. size is the decoded size or, if the format does not
+// contain it, that of the image descriptor. sha256 is that of the B,G,R,X pixels from the top down.
+// picture is how to make these pixels, so that a failure can show what differs; see Expected.
+// palette lists colours as six hexadecimal digits each. from says who made the bytes. Any other key
+// is an error.
 //
 // The encoders are made for tests: clear before fast, and not clever. The
 // scripted servers of other test packages may use them too.

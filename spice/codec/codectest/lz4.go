@@ -7,8 +7,8 @@ import (
 )
 
 // EncodeLZ4 returns the picture as an LZ4 image. format is a SpiceBitmapFmt from
-// spice-protocol/spice/enums.h: 6 for 16 bits, 7 for 24, 8 for 32, 9 for RGBA, 10 for
-// alpha alone. Each block has the given number of rows and, unlike the server's, refers to no other.
+// spice-protocol/spice/enums.h: 6 for 16 bits, 7 for 24, 8 for 32, 9 for RGBA, 10 for alpha alone.
+// Each block has the given number of rows and, unlike the server's, refers to no other.
 func EncodeLZ4(p *Picture, format int, topDown bool, rows int) []byte {
 	if !topDown {
 		p = p.Flipped()

@@ -13,7 +13,7 @@ import (
 func Prefixes(tb testing.TB, what string, data []byte, decode func([]byte) error) {
 	tb.Helper()
 	for n := range data {
-		// A copy, so that a decoder that reads beyond the slice is found out.
+		// A copy, so that a decoder that reads beyond the slice is detected.
 		if err := decode(bytes.Clone(data[:n])); Kind(err) != Malformed {
 			tb.Errorf("%s: the first %d of %d bytes: got %v, want a *codec.FormatError", what, n, len(data), err)
 			return

@@ -47,7 +47,7 @@ func Text(w, h int) *Picture {
 		columns := int(int64(rnd.next()) % int64(w/8+1)) // none at all every other time
 		ink := inks[rnd.next()%uint64(len(inks))]
 		for x := 1; x < columns; x++ {
-			// A glyph is 5 by 9 dots, one of 40; 40 kinds repeat as letters do.
+			// A glyph is 5 by 9 dots, one of 40 kinds, which repeat as letters do.
 			glyph := rnd.next() % 48
 			if glyph >= 40 {
 				continue // a space
@@ -233,7 +233,7 @@ func triangle(v float64) float64 {
 	return math.Abs(float64(2*v) - 1)
 }
 
-// splitmix64, for pictures that do not depend on math/rand's algorithms.
+// generator is splitmix64, for pictures that do not depend on math/rand's algorithms.
 type generator uint64
 
 func random(seed uint64) *generator {

@@ -23,7 +23,7 @@ const (
 	Unsupported = "unsupported" // *codec.UnsupportedError
 )
 
-// A Vector is an image and what becomes of it.
+// A Vector is an image and what a decoder must make of it.
 type Vector struct {
 	Name          string // of the file, without its directory and extension
 	Expect        string

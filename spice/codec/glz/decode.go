@@ -63,7 +63,7 @@ func (d *Decoder) Decode(ctx context.Context, dst []byte, stride int, src []byte
 	d.ctx, d.e, d.src, d.ip = ctx, e, src, HeaderSize
 	err = d.decode(h.Type)
 	if err == nil && dst != nil {
-		// NB: before end, after which the window may let go of the pixels.
+		// NB: before end, after which the window may release the pixels.
 		row := 4 * h.Width
 		for y := range h.Height {
 			to := y
@@ -94,9 +94,8 @@ func (d *Decoder) DecodeZlib(ctx context.Context, dst []byte, stride, size int, 
 	return d.Decode(ctx, dst, stride, glz)
 }
 
-// Inflate returns the GLZ image in src, for a caller who wants to look at
-// its header before it supplies memory for Decode. The result is valid until
-// the next call.
+// Inflate returns the GLZ image in src, for a caller that reads its header before it allocates
+// memory for Decode. size is as in DecodeZlib. The result is valid until the next call.
 func (d *Decoder) Inflate(size int, src []byte) ([]byte, error) {
 	// An image that compresses badly takes 4 bytes and a 32nd of a byte a pixel, and has
 	// to fit into the window.
@@ -115,8 +114,7 @@ func (d *Decoder) Inflate(size int, src []byte) ([]byte, error) {
 	if err != nil {
 		return nil, &codec.FormatError{Codec: zlibName, Offset: len(src) - d.compressed.Len(), Reason: err.Error()}
 	}
-	// Memory is taken as data arrives, not as declared: deflate expands a
-	// thousandfold at most.
+	// Memory is allocated as data arrives, not as declared: deflate expands a thousandfold at most.
 	d.inflated = d.inflated[:0]
 	for {
 		if len(d.inflated) == cap(d.inflated) {

@@ -68,7 +68,7 @@ func (t Type) HasAlpha() bool { return t == RGBA }
 type Header struct {
 	Type          Type
 	Width, Height int    // pixels
-	TopDown       bool   // otherwise the last row comes first; Decode turns it over
+	TopDown       bool   // otherwise the last row comes first, and Decode flips the image
 	ID            uint64 // number of the image within the session, from 0
 	HeadDistance  uint32 // ID less this is the oldest image that the server still refers to
 }

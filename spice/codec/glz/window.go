@@ -20,9 +20,9 @@ type Window struct {
 	// It is meaningful once started.
 	tail    uint64
 	started bool
-	oldest  uint64   // images below it have been let go
+	oldest  uint64   // images below it have been released
 	busy    []*entry // being decoded
-	free    []*entry // let go, with their memory, for new images; the latest last
+	free    []*entry // released, with their memory, for new images; the latest last
 	changed chan struct{}
 	waiting int // Decoders that wait for changed to be closed
 }
@@ -34,8 +34,8 @@ type entry struct {
 	pix      []byte // B,G,R,A; nil if the image could not be decoded
 }
 
-// NewWindow returns an empty window for a server whose client announced a dictionary of the given number of
-// pixels (glz_dictionary_window_size in SPICE_MSGC_DISPLAY_INIT).
+// NewWindow returns an empty window for a server whose client announced a dictionary of the given
+// number of pixels (glz_dictionary_window_size in SPICE_MSGC_DISPLAY_INIT).
 //
 // The window uses at most 8 bytes per pixel. Half of that is the dictionary. The other half is for
 // images that arrived before their predecessors on another channel, and for memory kept for the
@@ -64,7 +64,7 @@ func (w *Window) Size() (images, bytes int) {
 	return len(w.images), bytes + w.bytes
 }
 
-// begin makes room for the image of h. The entry goes back through end.
+// begin makes room for the image of h. The caller must pass the entry to end.
 func (w *Window) begin(h Header) (*entry, error) {
 	size := 4 * h.Width * h.Height
 	head := h.ID - uint64(h.HeadDistance)
@@ -98,7 +98,7 @@ func (w *Window) begin(h Header) (*entry, error) {
 // take returns an entry with memory for size bytes.
 func (w *Window) take(size int) *entry {
 	for i := len(w.free) - 1; i >= 0; i-- {
-		// Memory much larger than the image would be lost to others.
+		// An image must not occupy memory that is much larger than itself.
 		if n := cap(w.free[i].pix); n >= size && n <= size+size/2 && n <= w.limit-w.bytes {
 			e := w.free[i]
 			w.free = append(w.free[:i], w.free[i+1:]...)

@@ -56,7 +56,7 @@ func (s *source) reset(src []byte) {
 	s.image.Reset(src)
 }
 
-// left returns how much of the image has not been read.
+// left returns how many bytes of the image have not been read.
 func (s *source) left() int { return s.image.Len() }
 
 // Read reads the tables and then the image.

@@ -51,8 +51,8 @@ func ParseHeader(src []byte) (Header, error) {
 	return Header{c.Width, c.Height, c.ColorModel == color.GrayModel}, nil
 }
 
-// wrap turns an error of image/jpeg into one of ours. The library reads ahead, so
-// that the offset is where it had read to.
+// wrap converts an error of image/jpeg to one of package codec. The library reads ahead, so the
+// offset is how far it has read.
 func wrap(err error, offset int) error {
 	if u, ok := errors.AsType[jpeg.UnsupportedError](err); ok {
 		return &codec.UnsupportedError{Codec: name, Feature: string(u)}
@@ -67,9 +67,9 @@ func wrap(err error, offset int) error {
 	return &codec.FormatError{Codec: name, Offset: offset, Reason: reason}
 }
 
-// Decoder decodes JPEG images, one at a time. The zero value is ready. image/jpeg
-// allocates what it decodes into, 1.5 to 3 bytes a pixel an image; everything
-// else is kept from one image to the next.
+// Decoder decodes JPEG images, one at a time. The zero value is ready. image/jpeg allocates what it
+// decodes into, 1.5 to 3 bytes per pixel for each image; everything else is kept from one image to
+// the next.
 type Decoder struct {
 	alpha  lz.Decoder
 	src    source
@@ -79,9 +79,8 @@ type Decoder struct {
 // Decode writes the image in src to dst, rows stride bytes apart, in B,G,R,0 from
 // the top down.
 //
-// It returns *codec.FormatError, *codec.UnsupportedError or
-// *codec.DestinationError. The caller has compared the size in ParseHeader with its
-// limits and with the image descriptor.
+// It returns *codec.FormatError, *codec.UnsupportedError or *codec.DestinationError. The caller
+// must have compared the size in ParseHeader with its limits and with the image descriptor.
 func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 	h, err := ParseHeader(src)
 	if err != nil {

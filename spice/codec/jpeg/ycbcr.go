@@ -72,7 +72,7 @@ func mix(out, in []byte) {
 	out[0], out[2*last+1] = in[0], in[last]
 }
 
-// mixRows is mix between rows as well: near counts three times, far once.
+// mixRows does what mix does, and mixes rows as well: near counts three times, far once.
 func mixRows(out, near, far []byte) {
 	last := len(near) - 1
 	sum := func(x int) int { return 3*int(near[x]) + int(far[x]) }
@@ -97,7 +97,7 @@ func mixDown(out, near, far []byte, lower int) {
 	}
 }
 
-// convert is the conversion of the JFIF specification, in 16.16 fixed point.
+// convert does the colour conversion of the JFIF specification, in 16.16 fixed point.
 func convert(dst, luma, cb, cr []byte) {
 	const half = 1 << 15
 	cb, cr = cb[:len(luma)], cr[:len(luma)]

@@ -99,7 +99,7 @@ func (t Type) rowBytes(width int) int {
 type Header struct {
 	Type          Type
 	Width, Height int  // pixels
-	TopDown       bool // otherwise the last row comes first; Decode turns it over
+	TopDown       bool // otherwise the last row comes first, and Decode flips the image
 }
 
 // ParseHeader reads and checks the header of an LZ image without decoding it.
@@ -146,9 +146,8 @@ type Decoder struct {
 // the top down. palette is 0x00RRGGBB and used by PLT images only. For XXXA
 // only the fourth byte of each pixel is written.
 //
-// The whole of src must be the image: bytes left over are as much an error as
-// missing ones. Decode returns *codec.FormatError, *codec.UnsupportedError (see
-// ParseHeader) or *codec.DestinationError.
+// The whole of src must be the image: leftover bytes are an error, as missing ones are. Decode
+// returns *codec.FormatError, *codec.UnsupportedError (see ParseHeader) or *codec.DestinationError.
 func (d *Decoder) Decode(dst []byte, stride int, src []byte, palette []uint32) (Header, error) {
 	h, err := ParseHeader(src)
 	if err != nil {
@@ -173,7 +172,7 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte, palette []uint32) (
 	case stride == 4*h.Width:
 		out := dst[:stride*h.Height]
 		if h.Type == XXXA && !h.TopDown {
-			// The colours that are there already must not be turned over.
+			// The colours that are there already must not be flipped.
 			pixel.Flip(out, stride, stride, h.Height, d.flipRow(stride))
 		}
 		ip, reason = decode32(out, src, ip, h.Type)
@@ -201,7 +200,8 @@ func (d *Decoder) flipRow(n int) []byte {
 	return d.row
 }
 
-// expand turns the bytes of a palette or A8 image into pixels. The palette's colours are taken without their fourth byte.
+// expand converts the bytes of a palette or A8 image to pixels. It ignores the fourth byte of the
+// palette's colours.
 func expand(dst []byte, stride int, src []byte, in int, h Header, palette []uint32) error {
 	var colors [256]uint32
 	n := min(len(palette), len(colors))

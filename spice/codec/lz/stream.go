@@ -153,16 +153,16 @@ func decodeRGB(dst, src []byte, ip int) (int, string) {
 	return ip, ""
 }
 
-// shortItem is how many bytes of an image shortItems may write for an item, and shortSource how many bytes
-// of the stream it may read: 32 literals, and what is written too much.
+// shortItem is how many bytes of an image shortItems may write for an item, and shortSource how
+// many bytes of the stream it may read: 32 literals, and the excess of fixed-size copies.
 const (
 	shortItem   = 4*maxCopy + 16
 	shortSource = 1 + 2*maxCopy + 8
 )
 
-// shortItems decodes the items of a 16-bit stream up to one that is long, wrong or near an end. It returns
-// where that is. Photographs are hundreds of thousands of matches of three pixels: a call or a wrongly
-// predicted branch costs more than the work, so it copies more than a short item needs.
+// shortItems decodes the items of a 16-bit stream up to one that is long, wrong or near an end. It
+// returns where that is. Photographs are hundreds of thousands of matches of three pixels: a call
+// or a mispredicted branch costs more than the work, so it copies more than a short item needs.
 func shortItems(dst, src []byte, op, ip int) (int, int) {
 	for len(dst)-op >= shortItem && len(src)-ip >= shortSource {
 		in := (*[shortSource]byte)(src[ip:])

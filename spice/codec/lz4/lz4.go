@@ -60,7 +60,7 @@ func (f Format) bytes() int { return formatBytes[f] }
 // Header is the header of an LZ4 image; the image's size is in the image descriptor.
 type Header struct {
 	Format  Format
-	TopDown bool // otherwise the last row comes first; Decode turns it over
+	TopDown bool // otherwise the last row comes first, and Decode flips the image
 }
 
 // ParseHeader reads the header of an LZ4 image. It returns *codec.FormatError or,

@@ -5,13 +5,14 @@ import (
 	"math/bits"
 )
 
-// A bitReader reads little-endian 32-bit words from their highest bit down. Beyond
-// the end it reads zeros, and exhausted tells.
+// A bitReader reads little-endian 32-bit words from their highest bit down. Beyond the end it reads
+// zeros, and exhausted reports that.
 type bitReader struct {
 	src []byte
 
-	// acc has the next bits, the first one highest. 32 at least are valid, and below them there may be more
-	// of the same data or zeros. at is where the word lies that comes after the valid ones.
+	// acc has the next bits, the first one highest. At least 32 are valid. Below them there may be
+	// more of the same data, or zeros. at is the position in src, in bytes, of the word after the
+	// valid ones.
 	acc   uint64
 	valid uint
 	at    uint
@@ -33,7 +34,7 @@ func (r *bitReader) skip(n int) {
 	if r.at+4 <= uint(len(r.src)) {
 		r.acc |= uint64(binary.LittleEndian.Uint32(r.src[r.at:])) << 32 >> r.valid
 	}
-	// Of a word that is not complete, exhausted says that it is missing.
+	// If a word is not complete, exhausted reports it as missing.
 	r.at += 4
 	r.valid += 32
 }
@@ -48,10 +49,9 @@ func (r *bitReader) offset() int { return min((r.pos()+7)/8, len(r.src)) }
 // read is missing. Encoders write it, and reference decoders read it ahead.
 func (r *bitReader) exhausted() bool { return (r.pos()+31)/32*4+4 > len(r.src) }
 
-// run reads the length of a run: ones, each of which stands for as many pixels as the
-// state says and raises the state, a zero, and the rest in as many bits as the
-// state then says. A length above limit may come out smaller than it is but still
-// above limit.
+// run reads the length of a run: ones, each of which stands for as many pixels as the state says
+// and raises the state, a zero, and the rest in as many bits as the state then says. If the length
+// is above limit, run may return a smaller one that is still above limit.
 func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
 	ones := bits.LeadingZeros64(^r.acc)

@@ -1,19 +1,18 @@
 package quic
 
-// A channel's value at a pixel is coded as the difference, modulo the channel's
-// range, between it and a prediction: the mean of the pixels to the left and
-// above, or the one there is. The difference is folded so that small ones of either
-// sign become small numbers, and that number is written in one of a family of
-// Golomb-Rice codes. Which code depends on the context: the folded
-// number that the same column held the last time one was coded for the column to the
-// left. Contexts are grouped in buckets that double in size, and each bucket counts
-// what each code would have cost; the cheapest so far is the one in use.
+// A channel's value at a pixel is coded as the difference, modulo the channel's range, between it
+// and a prediction: the mean of the pixels to the left and above, or the only one of them. The
+// difference is folded so that small ones of either sign become small numbers, and that number is
+// written in one of a family of Golomb-Rice codes. Which code depends on the context: the folded
+// number that the same column held the last time one was coded for the column to the left. Contexts
+// are grouped in buckets that double in size, and each bucket counts what each code would have
+// cost; the cheapest so far is the one in use.
 //
 // The counts are not updated at every pixel but at pseudo-random distances whose
 // mean doubles, up to a limit, as the image proceeds.
 //
-// Where the row above stays the same and so do the last two pixels, a
-// run of the pixel to the left is coded instead, its length in the manner of JPEG-LS.
+// If the row above stays the same and the last two pixels are the same, a run of the pixel to the
+// left is coded instead, with its length coded as in JPEG-LS.
 
 const (
 	maxCodes   = 8  // codes in the larger family
@@ -155,8 +154,8 @@ func (s *modelState) next() int {
 	return int(waits[s.seed]) & (1<<s.waitBits - 1)
 }
 
-// raise raises the state of the run length code n times, at most 32, and returns how many pixels the bits
-// that do it stand for.
+// raise raises the state of the run length code n times, at most 32. It returns how many pixels the
+// bits that do so stand for.
 func (s *modelState) raise(n int) int {
 	was := s.run
 	s.run = min(was+n, len(runBits)-1)
@@ -171,8 +170,8 @@ var runBits = [32]uint8{
 	0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 }
 
-// runPixels is, by state, the pixels that the bits from state 0 up to it stand for; beyond the last state
-// each bit stands for as many as in that one.
+// runPixels has, by state, the pixels that the bits from state 0 up to it stand for. Beyond the
+// last state each bit stands for as many as in that state.
 var runPixels = func() (sum [64]uint32) {
 	for s := range len(sum) - 1 {
 		sum[s+1] = sum[s] + 1<<runBits[min(s, len(runBits)-1)]

@@ -37,9 +37,9 @@ func grow(s []uint32, n int) []uint32 {
 	return make([]uint32, n)
 }
 
-// number decodes the codeword of code l at the top of acc, of whose bits codeLimit at
-// least are valid, and returns the number and the codeword's length. A number
-// beyond f.max is no number that an encoder writes.
+// number decodes the codeword of code l at the top of acc, of which at least codeLimit bits are
+// valid. It returns the number and the codeword's length in bits. No encoder writes a number beyond
+// f.max.
 func (f *family) number(acc uint64, l uint8) (n uint32, length int) {
 	zeros := bits.LeadingZeros64(acc)
 	if zeros >= int(f.prefix[l&7]) {
@@ -50,7 +50,7 @@ func (f *family) number(acc uint64, l uint8) (n uint32, length int) {
 	return uint32((zeros-1)<<(l&7)) + uint32(acc>>((63-zeros-int(l))&63)), zeros + 1 + int(l)
 }
 
-// escaped is number for a codeword whose prefix is the longest.
+// escaped does what number does, for a codeword with the longest prefix.
 func (f *family) escaped(acc uint64, l uint8) (n uint32, length int) {
 	l &= 7
 	return uint32(f.plain[l]) + uint32(acc<<f.prefix[l]>>(64-f.suffix[l])), int(f.prefix[l] + f.suffix[l])
@@ -92,8 +92,8 @@ func (d *Decoder) count(g *group, f *family, c, numbers uint32) {
 	}
 }
 
-// row decodes the group's bytes of a row into cur. prev is the row above, nil for the
-// first row. It reports whether the data can be an encoder's.
+// row decodes the group's bytes of a row into cur. prev is the row above, nil for the first row. It
+// reports whether an encoder could have written the data.
 func (d *Decoder) row(g *group, f *family, cur, prev []uint32) bool {
 	for i := 0; i < len(cur); {
 		end := len(cur)
@@ -185,8 +185,8 @@ func (d *Decoder) segment(g *group, f *family, cur, prev []uint32, i, end int) b
 	return true
 }
 
-// repeat copies the group's bytes of pixel i-1 to the n pixels from i on. What comes after them in the
-// row is still to be decoded, and may be written.
+// repeat copies the group's bytes of pixel i-1 to the n pixels from i on. It may also write the
+// pixels after them in the row, which are still to be decoded.
 func (g *group) repeat(row []uint32, i, n int) {
 	v := row[i-1]
 	if g.keep != 0 {
@@ -197,7 +197,7 @@ func (g *group) repeat(row []uint32, i, n int) {
 		return
 	}
 	if n <= 16 && 16 <= len(row)-i {
-		// Most runs are as short. A loop of so many pixels would end where nobody expects it.
+		// Most runs are this short. The end of a loop over so few pixels would be mispredicted.
 		p := (*[16]uint32)(row[i:])
 		p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7] = v, v, v, v, v, v, v, v
 		if n > 8 {
@@ -215,11 +215,11 @@ func (g *group) repeat(row []uint32, i, n int) {
 	}
 }
 
-// colours decodes the colours of the pixels from i on, zeroing the fourth byte, to the end of above,
-// or until a run may begin: the last two are equal, and so are those above the last one and the next.
-// It stops before a pixel with a codeword that is not in f.short, or that is near the end of the
-// data, and reports that as long. It returns where it stopped. The fourth byte of the pixel
-// before i is zero.
+// colours decodes the colours of the pixels from i on, and zeroes the fourth byte. It ends at the
+// end of above, or where a run may begin: the last two pixels are equal, and so are those above the
+// last one and the next. It stops before a pixel with a codeword that is not in f.short, or that is
+// near the end of the data, and reports that as long. It returns where it stopped. The fourth byte
+// of the pixel before i is zero.
 //
 // NB: this is the inner loop of most images. It calls nothing, so that its state stays
 // in registers. What bounds it is how soon a codeword's length is known after the one
@@ -245,7 +245,7 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32, i int) (next
 			break
 		}
 		valid -= uint(r+g+b) & 63
-		// What is there already of the next word is put there once more.
+		// The bits of the next word that are already there are added once more, unchanged.
 		acc = rest | uint64(binary.LittleEndian.Uint32(src[at:at+4]))<<32>>(valid&63)
 		more := (valid - 32) >> (bits.UintSize - 1) // 1 if the word was needed
 		at += more * 4
@@ -264,7 +264,7 @@ func (d *Decoder) colours(f *family, row, above, contexts []uint32, i int) (next
 	return int(x), long
 }
 
-// alphas is colours for the fourth byte; it leaves the other three alone.
+// alphas does what colours does, for the fourth byte; it leaves the other three alone.
 func (d *Decoder) alphas(f *family, row, above, contexts []uint32, i int) (next int, long bool) {
 	src := d.in.src
 	acc, valid, at := d.in.acc, d.in.valid, d.in.at

@@ -1,6 +1,6 @@
-// Package pixel holds the row operations that several SPICE image decoders need:
-// expanding 16-bit, 24-bit and palette pixels to B,G,R,X, and turning an image
-// over. It checks nothing that its callers have checked.
+// Package pixel holds the row operations that several SPICE image decoders need: expanding 16-bit,
+// 24-bit and palette pixels to B,G,R,X, and flipping an image. It does not repeat the checks of its
+// callers.
 package pixel
 
 import (
@@ -49,7 +49,7 @@ func Expand555(dst, src []byte) {
 	}
 }
 
-// Expand555Swapped is Expand555 for pixels whose high byte comes first.
+// Expand555Swapped does what Expand555 does, for pixels whose high byte comes first.
 func Expand555Swapped(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 16 {
 		FourOf555Swapped((*[16]byte)(dst), binary.BigEndian.Uint64(src))
@@ -67,7 +67,7 @@ func FourOf555Swapped(dst *[16]byte, v uint64) {
 	binary.LittleEndian.PutUint64(dst[8:], twoOf555(v>>16&0xffff|v<<32&0xffff_00000000))
 }
 
-// twoOf555 is RGB555 for a pixel in the low half of c and one in the high half.
+// twoOf555 does what RGB555 does, for a pixel in the low half of c and one in the high half.
 func twoOf555(c uint64) uint64 {
 	c = (c&0x7c00_00007c00)<<9 | (c&0x03e0_000003e0)<<6 | (c&0x001f_0000001f)<<3
 	return c | c>>5&0x070707_00070707
@@ -93,8 +93,8 @@ func putAlpha(dst []byte, a uint64) {
 	binary.LittleEndian.PutUint64(dst, binary.LittleEndian.Uint64(dst)&^alphaOfTwo|a)
 }
 
-// CopyAlpha copies the fourth bytes of src's pixels to dst's. src may begin two pixels or more before
-// dst in the same memory: what is written is then read again.
+// CopyAlpha copies the fourth bytes of src's pixels to dst's. src may begin two or more pixels
+// before dst in the same memory: what is written is then read again.
 func CopyAlpha(dst, src []byte) {
 	src = src[:len(dst)]
 	for len(dst) >= 32 && len(src) >= 32 {
@@ -113,8 +113,8 @@ func CopyAlpha(dst, src []byte) {
 	}
 }
 
-// RepeatAlpha copies the fourth bytes of n bytes of pixels within dst, from distance before op to op,
-// pixel after pixel from the front.
+// RepeatAlpha copies the fourth bytes of n bytes of pixels within dst, from distance before op to
+// op, pixel after pixel from the front. distance and n are in bytes.
 func RepeatAlpha(dst []byte, op, distance, n int) {
 	d := dst[op : op+n]
 	if distance > 4 {
@@ -221,7 +221,7 @@ func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 // up to 31 bytes more, of what is still to come.
 func Repeat(dst []byte, op, distance, n int) {
 	if n <= 32 && distance >= 32 && 32 <= len(dst)-op {
-		// As many bytes for every length, because a loop's end is hard to predict.
+		// The same number of bytes for every length, because a loop's end is hard to predict.
 		*(*[32]byte)(dst[op:]) = *(*[32]byte)(dst[op-distance:])
 		return
 	}
@@ -266,8 +266,8 @@ func Store(dst []byte, pixels []uint32) {
 	}
 }
 
-// Flip turns the rows of an image over in place. row is what counts of each row,
-// in bytes, at most stride; tmp has room for one row.
+// Flip reverses the order of an image's rows in place. row is how many bytes of each row are used,
+// at most stride; tmp has room for one row.
 func Flip(dst []byte, stride, row, height int, tmp []byte) {
 	tmp = tmp[:row]
 	for top, bottom := 0, (height-1)*stride; top < bottom; top, bottom = top+stride, bottom-stride {

@@ -13,7 +13,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// agent waits for the guest's agent if the lane has one, and otherwise logs what is left out.
+// agent waits for the guest's agent. If the machine has none, it logs what is left out and returns
+// false.
 func (r *run) agent(what string) bool {
 	r.Helper()
 	if !r.lane.Machine().Config().Agent {
@@ -74,9 +75,9 @@ func Clipboard(tb testing.TB, lane *harness.Lane) {
 // changes.
 const clipboardPoll = 100 * time.Millisecond
 
-// clipboardBecomes reads the guest's text until it is the wanted one, and returns the last one. The
-// picture shows that the guest has offered or released it, and comes on another channel, so the
-// client may learn of it later.
+// clipboardBecomes reads the guest's text until it is the wanted one, and returns the last one
+// read. The picture shows that the guest has offered or released the text. It comes on another
+// channel, so the client may learn of the offer later.
 func (r *run) clipboardBecomes(text string) (got string) {
 	r.Helper()
 	ctx, cancel := r.within(patience)

@@ -11,9 +11,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Boot demands that the guest is up: its banner is on a separate serial line with the right line
-// end, or is a prompt, QEMU runs, the client is connected and has understood everything, and the
-// guest goes on: it counts in its digest, or its shell shows what is typed.
+// Boot demands that the guest is up. Its banner is on a separate serial line with the right line
+// end, or is a prompt. QEMU runs. The client is connected and has decoded everything. The guest
+// continues: it counts in its digest, or its shell shows what is typed.
 func Boot(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -45,7 +45,7 @@ func Boot(tb testing.TB, lane *harness.Lane) {
 	r.must(err)
 }
 
-// isBanner returns whether a line is the banner, or begins with it if it may be a prompt.
+// isBanner tells whether a line is the banner, or begins with it if it may be a prompt.
 func isBanner(l serial.Line, banner string, prompt bool) bool {
 	if l.Text == banner {
 		return l.Complete // its line end comes with it or later
@@ -53,7 +53,7 @@ func isBanner(l serial.Line, banner string, prompt bool) bool {
 	return prompt && strings.HasPrefix(strings.TrimSpace(l.Text), banner)
 }
 
-// understood demands a client that is connected and could decode everything.
+// understood demands a client that is connected and has decoded everything.
 func (r *run) understood() control.Status {
 	r.Helper()
 	st, err := r.client.Status(r.ctx)
@@ -96,7 +96,7 @@ func Surfaces(tb testing.TB, lane *harness.Lane) {
 	r.must(lane.AwaitScreensMatch(r.ctx))
 }
 
-// drawings subscribes to what is drawn, until the suite's end.
+// drawings subscribes to surface_drawn events until the suite's end.
 func (r *run) drawings() *control.Subscription {
 	r.Helper()
 	sub, err := r.client.Subscribe(r.ctx, control.EventSurfaceDrawn)

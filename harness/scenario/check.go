@@ -19,9 +19,9 @@ import (
 // ErrSkipped is what Check returns for a suite that does not apply to the lane.
 var ErrSkipped = errors.New("skipped")
 
-// Check runs one suite on a lane without go test. What the suite logs goes to out. It returns the
-// reason of the failure, with its verdict; an error that wraps [ErrSkipped] if the suite left itself
-// out; or nil.
+// Check runs one suite on a lane without go test. What the suite logs goes to out. It returns nil
+// if the suite passed, an error that wraps [ErrSkipped] if it skipped itself, or otherwise the
+// reason of the failure with its verdict.
 //
 // The suite ends with the lane. To end it earlier, close the lane.
 func Check(ctx context.Context, lane *harness.Lane, s Suite, out io.Writer) error {
@@ -76,7 +76,7 @@ func (p *program) note(err error) {
 	}
 }
 
-// caught makes a panic a failure. It must be deferred itself.
+// caught turns a panic into a failure. It must be deferred directly, because it calls recover.
 func (p *program) caught() {
 	if r := recover(); r != nil {
 		p.note(&verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the suite panicked: %v", r)})
@@ -106,7 +106,7 @@ func (p *program) log(text string) {
 	_, _ = fmt.Fprintln(p.out, p.last)
 }
 
-// wrong logs what is wrong and makes it a failure.
+// wrong logs text and makes it a failure.
 func (p *program) wrong(text string) {
 	p.log(text)
 	p.mu.Lock()
@@ -176,6 +176,6 @@ func (p *program) TempDir() string {
 	return dir
 }
 
-// ArtifactDir returns a directory that is removed after the suite: what a suite wants to keep is in
-// the lane's directory.
+// ArtifactDir returns a directory that is removed after the suite. Evidence that a suite wants to
+// keep belongs in the lane's directory.
 func (p *program) ArtifactDir() string { return p.TempDir() }

@@ -29,7 +29,7 @@ func Picture(tb testing.TB, lane *harness.Lane) {
 }
 
 // typeAndErase types a character behind the prompt of the guest's shell, calls f when the screen
-// shows it, and takes it back.
+// shows it, and erases it again.
 func (r *run) typeAndErase(f func()) {
 	r.Helper()
 	prompt := r.prompt()
@@ -46,18 +46,18 @@ func (r *run) typeAndErase(f func()) {
 	r.shellLine(prompt, "", patience)
 }
 
-// ReadBack types all 95 printable characters of the keyboard behind the prompt of a shell, and
-// demands that they are read on the screen, exactly and in order. Then it takes them back, with the
-// key that the fixture's texts name under "erase", or else with Ctrl+U. For a guest with a digest it
-// is [Type].
+// ReadBack types all 95 printable characters of the keyboard behind the prompt of a shell. It
+// demands that they can be read on the screen, exactly and in order. Then it erases them, with the
+// key that the fixture's texts name under "erase", by default Ctrl+U. For a guest with a digest it
+// runs [Type].
 func ReadBack(tb testing.TB, lane *harness.Lane) {
-	// A line of a small console has room for about half of them. None ends with a space, which could
-	// not be told from the empty cells behind it.
+	// A line of a small console has room for about half of them. Neither text ends with a space,
+	// which could not be told from the empty cells behind it.
 	all := typedText(95)
 	readBack(tb, lane, patience, all[:40], all[40:]+".")
 }
 
-// readBack types texts, one after the other.
+// readBack types texts, one after the other, and reads each on the screen.
 func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration, texts ...string) {
 	if showsDigest(lane) {
 		Type(tb, lane)
@@ -83,7 +83,7 @@ func readBack(tb testing.TB, lane *harness.Lane, limit time.Duration, texts ...s
 	r.shellLine(prompt, "", limit)
 }
 
-// prompt returns the prompt of the guest's shell; empty if there is none.
+// prompt returns the prompt of the guest's shell, or "" if it has none.
 func (r *run) prompt() string {
 	if fx := r.lane.Fixture(); fx != nil {
 		return fx.Texts["shell"]
@@ -91,7 +91,7 @@ func (r *run) prompt() string {
 	return ""
 }
 
-// eraseKey returns the key that takes back what was typed behind the prompt.
+// eraseKey returns the key that erases what was typed behind the prompt.
 func (r *run) eraseKey() string {
 	if fx := r.lane.Fixture(); fx != nil && fx.Texts["erase"] != "" {
 		return fx.Texts["erase"]
@@ -99,8 +99,8 @@ func (r *run) eraseKey() string {
 	return "Ctrl+U"
 }
 
-// shellLine waits until the screen shows the prompt, that text behind it, and then the cursor. It
-// returns the hit.
+// shellLine waits until the screen shows the prompt, the typed text behind it, and then the cursor.
+// It returns where they are.
 func (r *run) shellLine(prompt, typed string, limit time.Duration) text.Hit {
 	r.Helper()
 	ctx, cancel := r.within(limit)

@@ -62,8 +62,8 @@ func (r *run) covered() spice.Coverage {
 	return spice.CoverageOf(st)
 }
 
-// carried returns an error for what the session has received too rarely since before. It returns
-// nil for a client that does not count.
+// carried returns an error for what the session has received less often since before than demanded.
+// It returns nil for a client that does not count.
 func (r *run) carried(before spice.Coverage, demands []coverage.Demand) error {
 	r.Helper()
 	now := r.covered()

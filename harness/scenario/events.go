@@ -14,10 +14,10 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Events demands that the control socket loses no event without saying so. The surface_drawn
-// events and those counted as dropped are together what the client has drawn. The
-// digest_updated events are frames of the guest's, each once, and end with the frame on the
-// screen.
+// Events demands that the control socket loses no event silently. The surface_drawn events,
+// together with those counted as dropped, must be as many as the client has drawn. Each
+// digest_updated event must be a new frame of the guest, and the last one must be the frame on
+// the screen.
 func Events(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -29,7 +29,7 @@ func Events(tb testing.TB, lane *harness.Lane) {
 	account.settle()
 }
 
-// An account holds the control socket's events against what they tell of.
+// An account compares the control socket's events with what the client has drawn.
 type account struct {
 	*run
 	draws, digests *control.Subscription // draws is nil if the client does not count what it draws
@@ -100,8 +100,8 @@ func (a *account) close() {
 	a.draws, a.digests = nil, nil
 }
 
-// settlePoll is how often an account is looked at until it adds up: nothing tells that no
-// further event is on its way.
+// settlePoll is how often an account is checked until it adds up. Nothing tells that no further
+// event is on its way.
 const settlePoll = 100 * time.Millisecond
 
 // settlePatience bounds how long events may be on their way, on KVM.
@@ -129,7 +129,7 @@ func (a *account) settle() {
 	}))
 }
 
-// wrong takes the events that have come, and says how the account does not add up.
+// wrong takes the events that have come, and returns an error if the account does not add up.
 func (a *account) wrong(ctx context.Context) error {
 	var errs []error
 	if a.draws != nil {
@@ -175,7 +175,7 @@ func each(s *control.Subscription, f func(control.Event) error) error {
 	}
 }
 
-// drawsAddUp holds the events of a client's draws against the draws.
+// drawsAddUp compares the number of events with the number of draws.
 func drawsAddUp(received, dropped, drawn uint64) error {
 	if received+dropped == drawn {
 		return nil
@@ -183,9 +183,8 @@ func drawsAddUp(received, dropped, drawn uint64) error {
 	return fmt.Errorf("%d surface_drawn events were received and %d dropped, and the client has drawn %d times", received, dropped, drawn)
 }
 
-// framesAddUp holds the frames that digest_updated told of against the guest's counter, which
-// was at first and is at last. A frame that the next one covered before it was sent is in no
-// event.
+// framesAddUp compares the frames that digest_updated reported with the guest's counter, which rose
+// from first to last. A frame has no event if the next frame replaced it before it was sent.
 func framesAddUp(first uint32, frames []uint32, dropped uint64, last uint32) error {
 	before := first
 	for i, f := range frames {

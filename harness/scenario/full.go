@@ -20,9 +20,9 @@ import (
 //	awaiting → booting → prompt ─a→ cold reset
 //	awaiting → booting → prompt ─r→ prompt ─i→ paste (wrong, right) → parked → power off
 //
-// It compares what happened with both of the guest's reports. The digests have a rising counter,
-// show every event, and have eight hashes that follow from the events. The serial line says the
-// same at the end. The lane must be fresh; afterwards its machine is gone.
+// It compares what happened with both of the guest's reports. The digests must have a rising
+// counter, show every event, and have eight hashes that follow from the events. The serial line
+// must say the same at the end. The lane must be fresh; afterwards its machine is gone.
 func Full(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -80,7 +80,7 @@ func Full(tb testing.TB, lane *harness.Lane) {
 	r.powerOff(s, digest.PowerOffKey)
 }
 
-// Countdown gives three wrong answers and demands that the guest says so, and that it switches the
+// Countdown gives three wrong answers. It demands that the guest reports them, and switches the
 // machine off after its countdown, with a complete final report. The lane must be fresh; afterwards
 // its machine is gone.
 func Countdown(tb testing.TB, lane *harness.Lane) {
@@ -119,8 +119,8 @@ const (
 	charDelay = 250
 )
 
-// fromBoot follows the digest from the guest's start on, and returns when nothing more happens
-// there by itself.
+// fromBoot follows the digest from the guest's start on. It returns when nothing more happens by
+// itself.
 func (r *run) fromBoot(accept func(digest.Digest) bool) *Stream {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -135,7 +135,7 @@ func (r *run) fromBoot(accept func(digest.Digest) bool) *Stream {
 	return s
 }
 
-// beat is Lane.Beat for steps that fail the test.
+// beat is Lane.Beat for an act that ends the test if it fails.
 func (r *run) beat(name string, act func()) {
 	r.Helper()
 	r.must(r.lane.Beat(r.ctx, name, func(context.Context) error { act(); return nil }))
@@ -192,8 +192,7 @@ func (r *run) toPrompt(s *Stream) {
 // than the pause between two lines of the booting scene.
 const blinks = 3
 
-// rows waits until n rows of the paste scene have been painted, after which the
-// guest waits for an answer.
+// rows waits until n rows of the paste scene have been painted. Then the guest waits for an answer.
 func (r *run) rows(s *Stream, n int) {
 	r.Helper()
 	for i := range n {

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Bare is for a machine without an agent's port and a sound device. It demands that the guest says
-// so when it needs them, and continues.
+// Bare is for a machine without an agent's port and a sound device. It demands that the guest
+// reports that they are missing when it needs them, and continues.
 func Bare(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -79,8 +79,7 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 	now := uint32(0)
 	sent, err := r.client.Paste(r.ctx, control.PasteParams{Text: strings.Repeat("flood ", flood/6), CharDelayMS: &now})
 	r.must(err)
-	// A make or break that was lost leaves a key down; it comes up when it is
-	// released once more.
+	// A lost make or break leaves a key down. It comes up when it is released once more.
 	for _, key := range []string{"f", "l", "o", "d", "Space"} {
 		codes, err := control.ParseKey(key)
 		r.must(err)
@@ -100,8 +99,8 @@ func Flood(tb testing.TB, lane *harness.Lane) {
 	r.must(err)
 }
 
-// ForeignClipboard offers the guest data that is not text or too much. It demands that the guest
-// reports it, accepts nothing of it, and continues.
+// ForeignClipboard offers the guest data that is not text, or too much of it. It demands that the
+// guest reports that, accepts none of the data, and continues.
 func ForeignClipboard(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

@@ -17,18 +17,18 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A MiddleBox is a machine on the way that forgets connections which are silent: a
-// firewall, a NAT, a load balancer. It tells neither end.
+// A MiddleBox is a machine between client and proxy that forgets silent connections: a firewall, a
+// NAT, a load balancer. It tells neither end.
 type MiddleBox struct {
 	// Limit is how long it remembers a silent connection.
 	Limit time.Duration
-	// DataOnly makes it a box that ends TCP itself, as haproxy, nginx and most load
-	// balancers do: TCP keepalive probes do not reach it as data. Otherwise every
-	// segment is a sign of life, as to a firewall or a NAT.
+	// DataOnly makes it a box that ends TCP itself, as haproxy, nginx and most load balancers do.
+	// Then only data is a sign of life; TCP keepalive probes are not. Otherwise every segment is a
+	// sign of life, as for a firewall or a NAT.
 	DataOnly bool
 }
 
-// signs is what the box takes for a sign of life.
+// signs returns what the box counts as signs of life.
 func (b MiddleBox) signs(h impair.Heard) uint64 {
 	if b.DataOnly {
 		return h.Bytes
@@ -43,18 +43,17 @@ func (b MiddleBox) what() string {
 	return "a segment"
 }
 
-// Idle puts a middle box between client and proxy, lets the inputs channel be silent for
-// longer than the box remembers it, and demands that a key still arrives. spice-server pings
-// the display every 15 s, but inputs and cursor only every 300 s: with a limit between
-// these, the picture lives on and the keyboard is dead, unless client or proxy keep
-// the connection alive.
+// Idle puts a middle box between client and proxy. It lets the inputs channel be silent for longer
+// than the box remembers it, and demands that a key still arrives. spice-server pings the display
+// every 15 s, but inputs and cursor only every 300 s. With a limit between these, the picture keeps
+// changing but the keyboard is dead, unless client or proxy keep the connection alive.
 //
-// If the key does not arrive and the box has forgotten its connection, that is a fault of the
-// product's: it did not send what the box takes for a sign of life. The hop is the path,
-// since either end could have sent it. The error says which channels were forgotten.
+// If the key does not arrive and the box has forgotten its connection, that is a product fault: the
+// product did not send what the box counts as a sign of life. The hop is the path, because either
+// end could have sent it. The error says which channels were forgotten.
 //
-// It wants a lane with Config.Link, our own proxy inside this process, and Linux. It takes a
-// quarter longer than the box's limit.
+// The suite needs a lane with Config.Link, the built-in proxy inside this process, and Linux. It
+// takes a quarter longer than the box's limit.
 func Idle(box MiddleBox) func(tb testing.TB, lane *harness.Lane) {
 	return func(tb testing.TB, lane *harness.Lane) {
 		r := begin(tb, lane)
@@ -77,8 +76,8 @@ func Idle(box MiddleBox) func(tb testing.TB, lane *harness.Lane) {
 
 const inputsChannel = "inputs:0"
 
-// deadPatience is how long a key is awaited whose connection the box has forgotten, on KVM. It
-// can arrive only by a new connection of the client.
+// deadPatience limits, under KVM, the wait for a key whose connection the box has forgotten. The
+// key can arrive only over a new connection of the client.
 const deadPatience = time.Second
 
 // press sends a key, and waits until the guest has seen it.
@@ -100,7 +99,7 @@ func (r *run) press(s *Stream, key uint16, state digest.KeyState, wait time.Dura
 	return err
 }
 
-// explain says of a key that did not arrive what the box has to do with it.
+// explain adds to the error of a key that did not arrive that the box has forgotten its connection.
 func (b MiddleBox) explain(forgotten map[string]time.Duration, err error) error {
 	after, inputs := forgotten[inputsChannel]
 	if err == nil || !inputs {
@@ -115,7 +114,7 @@ func (b MiddleBox) explain(forgotten map[string]time.Duration, err error) error 
 			after.Round(100*time.Millisecond), b.what(), strings.Join(slices.Sorted(maps.Keys(forgotten)), ", "), err), Hint: hint}
 }
 
-// A watched connection is what a middle box knows of it.
+// A watched records what a middle box knows about a connection.
 type watched struct {
 	signs uint64
 	alive time.Time // when the last sign of life was seen
@@ -123,8 +122,8 @@ type watched struct {
 	spoke time.Time // when the last data was seen
 }
 
-// silence plays the box until the inputs channel has carried no data for a quarter longer
-// than its limit. It returns the channels that the box has forgotten, and after how long.
+// silence acts as the box until the inputs channel has carried no data for a quarter longer than
+// the box's limit. It returns the channels that the box has forgotten, and after how long.
 func (r *run) silence(box MiddleBox) (forgotten map[string]time.Duration, err error) {
 	forgotten = map[string]time.Duration{}
 	seen := map[*impair.Conn]*watched{}

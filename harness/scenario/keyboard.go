@@ -111,7 +111,7 @@ func (r *run) key(s *Stream, code uint16, char rune) {
 // ledOf are the bits of LEDs.
 var ledOf = map[digest.Modifiers]uint8{digest.ScrollLock: 1, digest.NumLock: 2, digest.CapsLock: 4}
 
-// modifiers returns the guest's after the last key that was seen.
+// modifiers returns the guest's modifiers after the last key that was seen.
 func modifiers(s *Stream) digest.Modifiers {
 	for i := len(s.events) - 1; i >= 0; i-- {
 		if e, ok := s.events[i].(digest.Scancode); ok {

@@ -46,8 +46,8 @@ func Modes(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
-// Walk makes the guest walk through all modes of its display, once to the end, and once until a key
-// ends it.
+// Walk makes the guest walk through all modes of its display: once to the end, and once until a key
+// ends the walk.
 func Walk(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

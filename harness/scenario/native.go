@@ -70,9 +70,9 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	r.complete(s, false)
 }
 
-// NativeInterrupted interrupts the native scene. A client that leaves and comes back must be shown
-// everything; a key and a mode change must end the scene; and a machine that is reset in the middle
-// of it must start again. The guest has then booted once more.
+// NativeInterrupted interrupts the native scene. A client that disconnects and comes back must be
+// shown everything. A key and a mode change must end the scene. A machine that is reset in the
+// middle of the scene must start again. The guest has then booted once more.
 func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -178,11 +178,11 @@ type nativeWalk struct {
 	failed     []error
 }
 
-// enoughFailures is the number of failures that ends the walk: each takes the whole patience of a
-// comparison.
+// enoughFailures is the number of failures that ends the walk, because each takes the whole
+// patience of a comparison.
 const enoughFailures = 3
 
-// step takes a step and checks its result.
+// step takes one step and checks its result.
 func (w *nativeWalk) step(step, of int) {
 	w.Helper()
 	line, e := w.nativeKey(w.s)
@@ -209,8 +209,8 @@ func (w *nativeWalk) shown() error {
 	return err
 }
 
-// pointerFrames is after how many further frames of the guest the client must have a new pointer,
-// too.
+// pointerFrames is the number of further frames of the guest after which the client must also have
+// a new pointer.
 const pointerFrames = 3
 
 // pointed demands that the client has the pointer that the guest has set.
@@ -218,8 +218,8 @@ func (w *nativeWalk) pointed(p pointerLine) error {
 	if !w.client.Supports(control.MethodCursor) {
 		return nil
 	}
-	// In client mode the client moves the pointer. The server tells it where the guest wants a
-	// pointer to be when it shows one, and not when it moves a visible one.
+	// In client mode the client moves the pointer. The server tells it where the guest wants the
+	// pointer when it shows one, but not when it moves a visible one.
 	if last := w.pointer; last != nil && last.visible && p.visible && !w.serverMode && p.same(*last) {
 		p.at = last.at
 	}

@@ -20,8 +20,8 @@ var buttons = []struct {
 }
 
 // Pointer demands that the pointer reaches every corner, that each button goes down and up there,
-// and that the wheel turns both ways. The pointer moves to positions or by distances, as the guest
-// accepts it.
+// and that the wheel turns both ways. The pointer moves to positions or by distances, depending on
+// what the guest accepts.
 func Pointer(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -67,8 +67,8 @@ func Pointer(tb testing.TB, lane *harness.Lane) {
 	}
 }
 
-// move moves the pointer to a position and waits until it is there. By distances it moves only to a
-// corner, because the guest stops at the edges.
+// move moves the pointer to a position and waits until it is there. In server mode it can move only
+// to a corner, because it moves by distances, and the guest stops at the edges.
 func (r *run) move(s *Stream, mode string, screen image.Rectangle, to image.Point) {
 	r.Helper()
 	at, known := lastPointer(s)

@@ -62,8 +62,8 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 
 const keyR = 0x13
 
-// dial opens another session with the lane's console, on the path of the lane's client; with may
-// change the configuration.
+// dial opens another session with the lane's console, on the path of the lane's client. with, if
+// not nil, may change the configuration.
 func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	r.Helper()
 	ctx, cancel := r.within(patience)
@@ -120,8 +120,8 @@ func watch(c *spice.Client) (changed <-chan struct{}, stop func()) {
 	})
 }
 
-// visit calls look whenever something has happened in a session, until look returns nothing more to
-// wait for.
+// visit calls look whenever something has happened in a session. It returns when look returns an
+// error, or an empty saw, which means that nothing is missing any more.
 func (r *run) visit(c *spice.Client, what string, look func() (saw string, err error)) error {
 	began := time.Now()
 	ctx, cancel := r.within(patience)
@@ -169,8 +169,8 @@ func (r *run) returned() {
 	}
 }
 
-// greets tells whether the guest's agent knows, or will know, about the client. For another client
-// that is known only once it has seen the agent.
+// greets tells whether the guest's agent knows, or will know, about the client. With a client that
+// has no verb await, that is known only once the client has seen the agent.
 func (r *run) greets() bool {
 	r.Helper()
 	fx := r.lane.Fixture()

@@ -25,9 +25,9 @@ import (
 // quiet is how long nothing is drawn after the client has the drawings of a paused machine.
 const quiet = 500 * time.Millisecond
 
-// Record makes the client record its session while keys are pressed and the mode changes, and plays
-// the recording to a client without a guest. It demands that this ends in the same picture as the
-// lane's client, and that QEMU's ticket is not in the files.
+// Record makes the client record its session while keys are pressed and the mode changes. Then it
+// plays the recording to a client without a guest. It demands that this client ends with the same
+// picture as the lane's, and that QEMU's ticket is not in the files.
 func Record(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

@@ -21,9 +21,9 @@ type Suite struct {
 	Run  func(tb testing.TB, lane *harness.Lane)
 }
 
-// Suites returns the suites that leave the lane as they found it, in an order in which one lane can
-// go through all of them: those with the given names, or all without names. It panics if a name is
-// unknown.
+// Suites returns the suites with the given names, or all without names. Each leaves the lane as it
+// found it, so that one lane can go through all of them, in the order of Suites(). Suites panics if
+// a name is unknown.
 func Suites(names ...string) []Suite {
 	if len(names) == 0 {
 		return slices.Clone(suites)
@@ -58,15 +58,15 @@ var suites = []Suite{
 	{"native", Native},
 }
 
-// ForAnyGuest returns the suites that need no digest, which also leave the lane as they found it. The
-// fixture may say in its texts what the prompt of a shell on the screen is, under "shell". Without
-// that, the suites that type leave out what they cannot see.
+// ForAnyGuest returns the suites that need no digest. They, too, leave the lane as they found it.
+// The fixture's text "shell" is the prompt of a shell on the screen. Without that text, the suites
+// that type leave out what they cannot see.
 func ForAnyGuest() []Suite {
 	return append(Suites("boot", "surfaces", "screenshot", "picture"), Suite{"readback", ReadBack})
 }
 
-// Run runs suites on a lane, each as a subtest; without suites, all of [Suites], or for a guest that
-// shows no digest those of [ForAnyGuest].
+// Run runs suites on a lane, each as a subtest. Without suites, it runs all of [Suites], or those
+// of [ForAnyGuest] if the guest shows no digest.
 func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
@@ -145,8 +145,8 @@ func showsDigest(lane *harness.Lane) bool {
 	return fx != nil && fx.Digest != nil
 }
 
-// settled waits until nothing more happens by itself in a guest that has just started: until its
-// agent, if it has one, has been greeted.
+// settled waits until nothing more happens by itself in a guest that has just started. If the guest
+// has an agent, that is when the agent knows about the client.
 func (r *run) settled(s *Stream) {
 	r.Helper()
 	driven := s.Last().ChannelHashes != (digest.ChannelHashes{}) || slices.ContainsFunc(s.events, func(e digest.Event) bool {
@@ -286,8 +286,8 @@ func awaitA[E digest.Event](r *run, s *Stream, what string, match func(E) bool) 
 	return e.(E)
 }
 
-// tap presses a key, waits until the guest has seen it, releases it, and waits again. The guest's
-// digest can show only so many events of one moment.
+// tap presses a key, waits until the guest has seen it, releases it, and waits again. It waits
+// twice because the guest's digest can show only so many events of one moment.
 func (r *run) tap(s *Stream, key string) {
 	r.Helper()
 	codes, err := control.ParseKey(key)
@@ -316,8 +316,8 @@ func (r *run) up(s *Stream, code uint16) digest.Scancode {
 	})
 }
 
-// What the control socket calls Pause is Control and Pause on the wire; only a keyboard sends a
-// code of three bytes for it.
+// The control socket's Pause key is Control and Pause on the wire; only a keyboard sends a code of
+// three bytes for it.
 const (
 	keyPause   uint16 = 0xe046
 	guestPause uint16 = 0xe11d

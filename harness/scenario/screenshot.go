@@ -13,10 +13,10 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Screenshot demands correct pictures in every form: PNG and raw pixels are equal, a region is a
-// part of the whole, the digest in a picture has the checksum of its pixels, and impossible
-// requests are refused in the protocol's words. The pictures of a guest without a digest are
-// compared with QEMU's instead.
+// Screenshot demands correct pictures in every form. PNG and raw pixels must be equal. A region
+// must be a part of the whole. The digest in a picture must have the checksum of its pixels.
+// Impossible requests must be refused with the protocol's codes. For a guest without a digest, the
+// picture is compared with QEMU's instead.
 func Screenshot(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -95,8 +95,8 @@ func (r *run) fresh() {
 // quietFrames is how many digests are read of an idle guest; it shows two per second.
 const quietFrames = 4
 
-// Digest demands a digest that counts while nothing happens, whose hashes do not change then, and
-// which agrees with the pixels around it.
+// Digest demands that the digest counts while nothing happens, that its hashes do not change then,
+// and that it agrees with the pixels around it.
 func Digest(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

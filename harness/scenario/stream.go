@@ -46,7 +46,7 @@ func OpenStream(ctx context.Context, lane *harness.Lane) (*Stream, error) {
 	return openStream(ctx, lane, func(digest.Digest) bool { return true })
 }
 
-// openStream starts with the first digest that is accepted.
+// openStream starts with the first digest that accept accepts.
 func openStream(ctx context.Context, lane *harness.Lane, accept func(digest.Digest) bool) (*Stream, error) {
 	client, err := lane.Control()
 	if err != nil {
@@ -198,7 +198,7 @@ func differing(a, b digest.ChannelHashes) string {
 }
 
 // Await returns the first event that match accepts, among those after the one that it returned
-// last. The error uses what to say what was awaited.
+// last. what names the awaited event in the error.
 func (s *Stream) Await(ctx context.Context, what string, match func(digest.Event) bool) (digest.Event, error) {
 	began, from := time.Now(), len(s.events)
 	for {

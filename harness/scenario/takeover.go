@@ -25,8 +25,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A viewer is a session of a takeover. It does not open the cursor channel, so that a suite can
-// test whether the token still opens a channel.
+// A viewer is one session of a takeover. It does not open the cursor channel, so that a suite can
+// use that channel to test its token.
 type viewer struct {
 	*spice.Client
 	file *vv.File
@@ -35,11 +35,11 @@ type viewer struct {
 	notices []string
 }
 
-// cursorChannel is the channel with which tokens are tested.
+// cursorChannel is the channel with which suites test tokens.
 var cursorChannel = wire.ChannelID{Type: wire.ChannelCursor}
 
-// Takeover demands that a second viewer of the console gets what a policy of the proxy
-// says, and that the first one is told:
+// Takeover demands that a second viewer of the console is treated according to the proxy's policy,
+// and that the first viewer is told:
 //
 //   - share: the console decides. In spice-server's mode for several clients both have
 //     keyboard and picture. Otherwise the first viewer's session ends when the second one
@@ -49,8 +49,8 @@ var cursorChannel = wire.ChannelID{Type: wire.ChannelCursor}
 //   - replace: the first viewer reads why, its session ends, and its token opens nothing any
 //     more.
 //
-// In every case the token of a session that goes on opens further channels. The lane's own
-// client is away meanwhile.
+// In every case the token of a session that continues opens further channels. The lane's own client
+// is disconnected during the suite.
 func Takeover(policy proxy.Takeover) func(tb testing.TB, lane *harness.Lane) {
 	return func(tb testing.TB, lane *harness.Lane) {
 		r := begin(tb, lane)
@@ -252,8 +252,8 @@ func (r *run) shared(first, second *viewer) {
 	r.opens("the second viewer", second, wire.ResultOK)
 }
 
-// refused demands that a second viewer is refused until the first one has left, and that its token
-// stays valid.
+// refused demands that a second viewer is refused until the first one has left, and that the second
+// one's token stays valid.
 func (r *run) refused(first *viewer, file *vv.File) {
 	r.Helper()
 	began := time.Now()

@@ -29,8 +29,8 @@ const (
 // Tone makes the guest play its two tones and demands that they are heard on a playback channel.
 // The strongest frequency must be the one that the guest reports, within one percent.
 //
-// A SPICE server sends sound only to the first of several clients, so the lane's client has to
-// leave meanwhile.
+// A SPICE server sends sound only to the first of several clients, so the lane's client is
+// disconnected meanwhile.
 func Tone(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -102,14 +102,14 @@ func (e *ear) Samples(_ uint32, pcm []byte) error {
 // Stop implements spice.Sound.
 func (e *ear) Stop() error { return nil }
 
-// forget starts again.
+// forget drops the samples.
 func (e *ear) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.samples = nil
 }
 
-// listen waits until d of sound has come.
+// listen waits until d of sound has come, and returns its samples and their rate.
 func (e *ear) listen(ctx context.Context, d time.Duration) (samples []float64, rate int, err error) {
 	for {
 		e.mu.Lock()
@@ -161,7 +161,7 @@ func dominant(samples []float64, rate int) (hz, peak float64) {
 	return at * float64(rate) / float64(n), peak
 }
 
-// fft is the discrete Fourier transform in place; len(x) is a power of two.
+// fft computes the discrete Fourier transform in place; len(x) must be a power of two.
 func fft(x []complex128) {
 	n := len(x)
 	if n <= 1 {

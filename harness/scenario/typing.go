@@ -11,13 +11,13 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// typedText returns n characters: all those of a US keyboard, in changing orders, with each order's
-// last one twice.
+// typedText returns n characters: all those of a US keyboard, in changing orders, with the last one
+// of each order twice.
 func typedText(n int) string {
 	const first, count = ' ', '~' - ' ' + 1
 	var b strings.Builder
 	for step := 1; b.Len() < n; step++ {
-		if step%5 == 0 || step%19 == 0 { // would not come to all of them: count is 5 times 19
+		if step%5 == 0 || step%19 == 0 { // would not reach all of them: count is 5 times 19
 			continue
 		}
 		for i := 1; i <= count; i++ {
@@ -29,9 +29,10 @@ func typedText(n int) string {
 }
 
 // Typing returns a suite that types n characters with Confirm. It demands that the guest got every
-// one, in order and once, by its digests and by its final report. Then it types the same text as
-// fast as the socket accepts it, which no keyboard can keep up with. It logs how much of that was
-// lost, and demands that the guest accepts keys as before. Afterwards the machine is switched off.
+// character once and in order, according to its digests and its final report. Then it types the
+// same text as fast as the socket accepts it, which no keyboard can keep up with. It logs how much
+// of that was lost, and demands that the guest accepts keys as before. Afterwards the machine is
+// switched off.
 func Typing(n int) func(testing.TB, *harness.Lane) {
 	return func(tb testing.TB, lane *harness.Lane) { typing(tb, lane, typedText(n)) }
 }
@@ -57,8 +58,7 @@ func typing(tb testing.TB, lane *harness.Lane, text string) {
 	took := time.Since(began)
 	r.must(err)
 	r.want(sent == len(text), "pasted %d characters, and the client says %d", len(text), sent)
-	// A make or break that was lost leaves a key down; it comes up when it is
-	// released once more.
+	// A lost make or break leaves a key down. It comes up when it is released once more.
 	s = r.stream()
 	r.mark(s)
 	r.up(s, control.KeyShift)
@@ -86,7 +86,7 @@ func typing(tb testing.TB, lane *harness.Lane, text string) {
 
 func lost(sent, seen int) float64 { return 100 * float64(sent-seen) / float64(sent) }
 
-// confirmed types with Confirm and demands that nothing was lost.
+// confirmed types text with Confirm and demands that nothing was lost.
 func (r *run) confirmed(text string) {
 	r.Helper()
 	within := uint32(r.lane.Scaled(2 * time.Second).Milliseconds())
@@ -149,8 +149,7 @@ func typedParts(events []digest.Event) (parts []string) {
 	return parts
 }
 
-// inCommon returns the length of the longest text that remains of both a and b if characters are
-// left out.
+// inCommon returns the length of the longest common subsequence of a and b.
 func inCommon(a, b string) int {
 	row := make([]int, len(b)+1)
 	for i := range len(a) {
@@ -168,8 +167,8 @@ func inCommon(a, b string) int {
 	return row[len(b)]
 }
 
-// Type demands that the verb type types all 95 printable characters of the keyboard as they are
-// written, and letters also under Caps Lock, by what the guest's digests say it has seen.
+// Type demands that the verb type types all 95 printable characters of the keyboard, and letters
+// also under Caps Lock. It checks what the guest's digests say it has seen.
 func Type(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
@@ -184,7 +183,7 @@ func Type(tb testing.TB, lane *harness.Lane) {
 	r.typed(s, "aZ Az 1!")
 }
 
-// typed types a text and demands that the guest has seen just that.
+// typed types a text and demands that the guest has seen exactly that.
 func (r *run) typed(s *Stream, text string) {
 	r.Helper()
 	from := len(s.events)
@@ -207,7 +206,7 @@ func (r *run) typed(s *Stream, text string) {
 	}
 }
 
-// typedIn is what a guest has seen of printable characters.
+// typedIn returns the printable characters that a guest has seen.
 func typedIn(events []digest.Event) string {
 	var b strings.Builder
 	for _, e := range events {
@@ -218,8 +217,8 @@ func typedIn(events []digest.Event) string {
 	return b.String()
 }
 
-// capsLock presses Caps Lock and waits until the client knows that it is on, or off: the guest
-// lights it, and QEMU tells.
+// capsLock presses Caps Lock and waits until the client knows that it is on, or off. The guest sets
+// the light, and QEMU tells the client.
 func (r *run) capsLock(s *Stream, on bool) {
 	r.Helper()
 	r.tap(s, "CapsLock")

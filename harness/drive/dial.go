@@ -10,8 +10,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// VerdictOf returns whose fault an error of the control socket is. If the client answers with an
-// error, it is Product; everything else (a bad request, a lost socket) is Harness.
+// VerdictOf returns whose fault an error of the control socket is. It is Product if the client
+// answers that it has no such surface, no digest or no agent, or that it failed internally.
+// Everything else (a bad request, a lost socket) is Harness.
 func VerdictOf(err error) verdict.Kind {
 	var e *control.Error
 	if errors.As(err, &e) {

@@ -36,8 +36,8 @@ func controlDigest(d *digest.Digest) (control.Digest, error) {
 	return c, err
 }
 
-// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. The
-// error uses what to say what was awaited. If the client does not read digests itself, AwaitDigest
+// AwaitDigest waits until the client's picture shows a digest that f accepts, and returns it. what
+// names the awaited digest in the error. If the client does not read digests itself, AwaitDigest
 // asks it for pictures.
 func AwaitDigest(ctx context.Context, d *control.Driver, what string, f func(digest.Digest) bool) (digest.Digest, error) {
 	var last string

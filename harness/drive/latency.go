@@ -79,10 +79,10 @@ const (
 // key of each driver is not counted, because it may be slow for other reasons. If a first key is
 // lost, that is an error.
 //
-// The clients must read digests themselves, as ours do. What the guest draws by itself, such as a
-// blinking cursor, is not taken for the answer to a key, because its digest does not show the key.
-// But if such a picture and the key's picture arrive so close together that the client reads one
-// digest for both, the key's picture starts with the first.
+// The clients must read digests themselves, as ours do. A picture that the guest draws by itself,
+// such as that of a blinking cursor, does not count as the answer to a key, because its digest does
+// not show the key. There is one exception: if such a picture and the key's picture arrive so close
+// together that the client reads one digest for both, the first of the two is timed.
 func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Driver) ([]Latencies, error) {
 	codes, err := control.ParseKey(cfg.key())
 	if err != nil {
@@ -160,7 +160,7 @@ func newKeyWatcher(ctx context.Context, d *control.Driver, patience time.Duratio
 	return &keyWatcher{driver: d, patience: patience, events: events, last: last}, nil
 }
 
-// next returns what the next event reports: the time of a draw, or a digest, or neither.
+// next returns what the next event reports: the time of a draw, a digest, or neither.
 func (e *keyWatcher) next(ctx context.Context) (drawn time.Time, shown *digest.Digest, err error) {
 	ev, err := e.events.Next(ctx)
 	if err != nil {
@@ -179,8 +179,8 @@ func (e *keyWatcher) next(ctx context.Context) (drawn time.Time, shown *digest.D
 	return drawn, shown, err
 }
 
-// rest waits until the guest is idle, and records what it shows meanwhile. It waits until this
-// client, too, has shown the frame with the last key, which another driver may have pressed.
+// rest waits until the guest is idle, and records what it shows meanwhile. It also waits until this
+// client has shown the frame with the last key, which another driver may have pressed.
 func (e *keyWatcher) rest(ctx context.Context, frame uint32) error {
 	pause, cancel := context.WithTimeout(ctx, keyRest+rand.N(keySpread))
 	defer cancel()

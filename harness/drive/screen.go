@@ -9,7 +9,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A Screen is a client's screen as something to watch: a [screen.Source].
+// A Screen is a [screen.Source] of a client's screen.
 type Screen struct {
 	driver *control.Driver
 	sub    *control.Subscription
@@ -17,7 +17,7 @@ type Screen struct {
 
 var _ screen.PointerSource = (*Screen)(nil)
 
-// WatchScreen subscribes to what the client draws. Close ends that.
+// WatchScreen subscribes to what the client draws. Close ends the subscription.
 func WatchScreen(ctx context.Context, d *control.Driver) (*Screen, error) {
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
@@ -48,8 +48,8 @@ func (s *Screen) Picture(ctx context.Context) (*pixmap.Picture, error) {
 // Pointer implements [screen.PointerSource].
 func (s *Screen) Pointer(ctx context.Context) *image.Point { return Pointer(ctx, s.driver) }
 
-// Pointer returns where the mouse pointer that the guest draws was moved last; nil if that is not
-// known, or if the client draws it.
+// Pointer returns where the mouse pointer was moved last, if the guest draws it. It returns nil if
+// that is not known, or if the client draws the pointer.
 func Pointer(ctx context.Context, d *control.Driver) *image.Point {
 	c, err := d.Cursor(ctx)
 	if err != nil || c.Visible || c.MovedTo == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A SmokeConfig says what the smoke check demands, besides what it always does.
+// A SmokeConfig says what the smoke check demands in addition to what it always checks.
 type SmokeConfig struct {
 	// Socket is the control socket.
 	Socket string

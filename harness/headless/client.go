@@ -34,7 +34,7 @@ type ClientConfig struct {
 	// clock started at TimelineStart.
 	Timeline      string
 	TimelineStart time.Time
-	// Film, if not empty, is a file that the client films what the console shows to, on the same
+	// Film, if not empty, is the file to which the client films what the console shows, on the same
 	// clock; see package film.
 	Film string
 	// ConnectTimeout limits connecting, in addition to the context. Default: only the context
@@ -59,7 +59,7 @@ type Client struct {
 	srv     *server.Server
 	log     *timeline.Writer
 	film    *film.Recorder // nil without a film
-	// stopCursor ends what notes the pointer.
+	// stopCursor stops writing the pointer to the timeline.
 	stopCursor context.CancelFunc
 	// moved is where the guest has migrated to; nil before that.
 	moved atomic.Pointer[spice.Config]
@@ -74,7 +74,7 @@ type Client struct {
 	closeErr error
 }
 
-// A failure is why a session or the socket ended by itself, and the cause of that.
+// A failure says why a session or the socket ended by itself, and has the session's configuration.
 type failure struct {
 	err error
 	cfg spice.Config
@@ -188,7 +188,7 @@ func (c *Client) run() {
 			over = true
 		}
 	}
-	// The film's last picture is of a session that is still there.
+	// End the film first: its last picture needs a session that is still there.
 	c.endFilm()
 	c.stopCursor()
 	c.closeErr = errors.Join(c.srv.Close(), ignore(c.console.Close(), c.err))
@@ -200,8 +200,8 @@ func (c *Client) run() {
 const followTime = 30 * time.Second
 
 // follow opens a session where the guest is now, if the last session ended because of migration.
-// Otherwise it returns why the session ended. It never returns to the old place, where only the
-// migrated guest's remains are.
+// Otherwise it returns why the session ended. It never returns to the old place, which has only
+// what the migrated guest left.
 func (c *Client) follow(f failure) error {
 	var moved *spice.MigratedError
 	if !errors.As(f.err, &moved) {

@@ -12,11 +12,11 @@ import (
 	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 )
 
-// KindScreenshot is a timeline entry: somebody took a picture of all of a display. If the lane
-// is filmed, the film shows that picture at the entry's time.
+// KindScreenshot is the kind of a timeline entry for a picture that somebody took of a whole
+// display. If the lane is filmed, the film shows that picture at the entry's time.
 const KindScreenshot = "screenshot"
 
-// A filmed is the SPICE session of a console as package film looks at it.
+// A filmed is the SPICE session of a console in the form that package film needs.
 type filmed struct {
 	console  *spiceconsole.Console
 	surfaces map[uint8]uint32 // the primary surface of each display channel
@@ -62,7 +62,7 @@ func (f *filmed) Copy(display uint8, r image.Rectangle, dst *film.Pixels) bool {
 	return true
 }
 
-// startFilm films the console if the client is to; nil if not.
+// startFilm starts to film the console if ClientConfig.Film is set.
 func (c *Client) startFilm() error {
 	if c.cfg.Film == "" {
 		return nil
@@ -83,16 +83,15 @@ func (c *Client) startFilm() error {
 	return nil
 }
 
-// endFilm ends the film. A lane that cannot be filmed is none the worse for it: what went wrong
-// is noted on its timeline.
+// endFilm ends the film. An error does not fail the lane: it is noted on the timeline.
 func (c *Client) endFilm() {
 	if err := c.film.Close(); err != nil {
 		c.log.Add("film", map[string]any{"error": err.Error()})
 	}
 }
 
-// Snapshot implements [server.Console]: a picture of all of a display is in the film, and noted on
-// the timeline at the moment that it shows.
+// Snapshot implements [server.Console]. A picture of a whole display is also in the film, and noted
+// on the timeline at the moment that it shows.
 func (c notedConsole) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {
 	info, ok := c.Client().Surface(channel, surface)
 	if !r.Empty() || c.log == nil || !ok || !info.Primary {

@@ -19,13 +19,13 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// A finder finds what package screen finds, for the control socket. What was looked for goes to the
+// A finder finds what package screen finds, for the control socket. Searches are noted on the
 // timeline: the first look of a wait, and the one that matched.
 type finder struct {
 	log *timeline.Writer
 	// fonts returns the guest's fonts; nil without any.
 	fonts func() ([]*text.Font, error)
-	// memory has where text was read last, by any request.
+	// memory remembers where text was read last, by any request.
 	memory *text.Memory
 }
 

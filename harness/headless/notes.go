@@ -16,22 +16,23 @@ import (
 	"github.com/spicelane/spicelane/spice/control/spiceconsole"
 )
 
-// Kinds of timeline entries of what the client saw.
+// Kinds of timeline entries about what the client saw.
 const (
-	// KindDigest is a digest that was read: its frame, and the events that the one before did not
-	// have.
+	// KindDigest is a digest that was read: its frame, and the events that the previous digest did
+	// not have.
 	KindDigest = "digest"
-	// KindCursor is the guest's pointer: where it is, and its shape when that is another one.
+	// KindCursor is the guest's pointer: where it is, and its shape if that has changed.
 	KindCursor = "cursor"
-	// KindNeedle is a look for reference images: the tag, whether one matched, which, and whether
-	// that rests on what tesseract has read (ocr). Again
-	// says that it belongs to a wait that has an entry already. The entries of files that a lane
-	// has written say nothing of a match.
+	// KindNeedle is a search for reference images: the tag, whether one matched, which, and whether
+	// that depends on what tesseract has read (ocr). again means that the search belongs to a wait
+	// that already has an entry. Entries about files that a lane has written do not say whether one
+	// matched.
 	KindNeedle = "needle"
 )
 
-// NoteNeedle writes to a timeline what was looked for and what was found, if there is a result:
-// spicelane needle list tells from it which reference images nobody needs.
+// NoteNeedle writes to a timeline what was searched for and what was found. It writes nothing
+// without a result. `spicelane needle list` uses the entries to find reference images that nobody
+// needs.
 func NoteNeedle(log *timeline.Writer, r *needle.Result, again bool) {
 	if r == nil {
 		return
@@ -49,8 +50,8 @@ func NoteNeedle(log *timeline.Writer, r *needle.Result, again bool) {
 	log.Add(KindNeedle, fields)
 }
 
-// A digestNote writes each digest that is read to a timeline. Nothing is read for its sake: the
-// timeline has the digests that somebody asked for.
+// A digestNote writes each digest that is read to a timeline. It causes no reading: the timeline
+// has the digests that somebody asked for.
 type digestNote struct {
 	log  *timeline.Writer
 	any  bool
@@ -73,10 +74,10 @@ func (n *digestNote) scan(pix []byte, stride, w, h int) (control.Digest, error) 
 	return d, nil
 }
 
-// cursorPace is how long moves of the pointer are put together in one entry.
+// cursorPace is how long moves of the pointer are combined into one entry.
 const cursorPace = 30 * time.Millisecond
 
-// startCursor begins to note the guest's pointer.
+// startCursor begins to write the guest's pointer to the timeline.
 func (c *Client) startCursor() {
 	var ctx context.Context
 	ctx, c.stopCursor = context.WithCancel(context.Background())
@@ -90,7 +91,7 @@ func (c *Client) startCursor() {
 	}()
 }
 
-// noteCursor writes the guest's pointer to a timeline when that changes, until ctx ends.
+// noteCursor writes the guest's pointer to a timeline whenever it changes, until ctx ends.
 func noteCursor(ctx context.Context, console *spiceconsole.Console, log *timeline.Writer) {
 	changed := make(chan struct{}, 1)
 	changed <- struct{}{} // it may have a shape already
@@ -142,10 +143,10 @@ func firstByte(b []byte) *byte {
 	return &b[0]
 }
 
-// maxShape is how large a pointer is that goes onto the timeline.
+// maxShape limits the size, in bytes of pixels, of a pointer that goes onto the timeline.
 const maxShape = 128 * 128 * 4
 
-// cursorPNG returns the pointer's shape; nil if there is none, or if it is large.
+// cursorPNG returns the pointer's shape, or nil if there is none or it is too large.
 func cursorPNG(c server.Cursor) []byte {
 	img := c.Image()
 	if img == nil || len(img.Pix) > maxShape {

@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// KindControl is a timeline entry: a request on the control socket, when it was answered. It has the
-// request's method and no parameters, which may be secrets.
+// KindControl is the kind of a timeline entry for a request on the control socket, written when it
+// is answered. It has the request's method, but no parameters, which may be secrets.
 const KindControl = "control"
 
 // A notedListener notes the requests on its connections.
@@ -29,13 +29,13 @@ func (l notedListener) Accept() (net.Conn, error) {
 	return &notedConn{Conn: conn, log: l.log, asked: map[string]request{}}, nil
 }
 
-// A request is one that was not answered yet.
+// A request is one that has not been answered yet.
 type request struct {
 	method string
 	at     time.Time
 }
 
-// A notedConn looks at the lines in both directions.
+// A notedConn reads along in both directions, line by line.
 type notedConn struct {
 	net.Conn
 	log     *timeline.Writer
@@ -45,7 +45,7 @@ type notedConn struct {
 	asked map[string]request // by the id
 }
 
-// maxAsked is how many requests may be open that are noted.
+// maxAsked limits the number of open requests that are noted.
 const maxAsked = 1000
 
 func (c *notedConn) Read(p []byte) (int, error) {
@@ -97,7 +97,7 @@ func (c *notedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// CloseWrite ends what is written: the server does so before it closes a connection.
+// CloseWrite ends the writing direction. The server calls it before it closes a connection.
 func (c *notedConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -105,11 +105,11 @@ func (c *notedConn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// headBytes is how much of a line is looked at: what is asked and how that ended stands before what
-// may be long, such as a picture.
+// headBytes is how many bytes of a line are parsed. The method and the error come before what may
+// be long, such as a picture.
 const headBytes = 4 << 10
 
-// A lineHead parts bytes into lines and keeps the beginning of each.
+// A lineHead splits bytes into lines and keeps the beginning of each.
 type lineHead struct{ head []byte }
 
 func (l *lineHead) lines(p []byte, line func(head []byte)) {

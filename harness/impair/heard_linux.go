@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Heard returns how much the two ends of the connection have sent so far. It counts TCP
-// segments, so it sees keepalive probes and acknowledgements too, as a firewall does; of a
-// unix socket it counts nothing.
+// Heard returns how much the two ends of the connection have sent so far. It counts TCP segments,
+// so it also sees keepalive probes and acknowledgements, as a firewall does. It counts nothing for
+// a unix socket.
 func (c *Conn) Heard() (h Heard, err error) {
 	for _, end := range []net.Conn{c.near, c.far} {
 		tcp, ok := end.(*net.TCPConn)

@@ -7,8 +7,7 @@ import (
 	"fmt"
 )
 
-// Heard returns how much the two ends of the connection have sent so far. Only Linux counts
-// it.
+// Heard returns an error that wraps errors.ErrUnsupported: only Linux counts segments.
 func (c *Conn) Heard() (Heard, error) {
 	return Heard{}, fmt.Errorf("impair: count TCP segments: %w", errors.ErrUnsupported)
 }

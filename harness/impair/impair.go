@@ -118,9 +118,9 @@ type Config struct {
 	Profile Profile
 	// In says where connections are impaired. Default: InProcess.
 	In Mode
-	// Seed makes jitter and loss repeatable, only in this process; 0 is a valid seed.
+	// Seed makes jitter and loss repeatable if they are applied in this process; 0 is a valid seed.
 	Seed uint64
-	// Dial replaces a plain dial to Network and Addr.
+	// Dial, if not nil, replaces a plain dial to Network and Addr.
 	Dial func(ctx context.Context) (net.Conn, error)
 
 	// shape replaces netem in tests, whose kernel may lack it.
@@ -132,7 +132,7 @@ type Config struct {
 type Relay struct {
 	cfg    Config
 	net    *network // nil in process
-	lack   error    // why Auto has not got one
+	lack   error    // why Auto does not use the kernel
 	ln     net.Listener
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -185,7 +185,7 @@ type Unavailable struct {
 func (e *Unavailable) Error() string { return "impair: not in the kernel: " + e.Err.Error() }
 func (e *Unavailable) Unwrap() error { return e.Err }
 
-// Shaped says where and how connections are impaired, and why there.
+// Shaped says where and how connections are impaired, and if Auto did not choose the kernel, why.
 func (r *Relay) Shaped() string {
 	switch {
 	case r.net != nil:
@@ -388,9 +388,9 @@ func (c *Conn) Cut() {
 // end gets an error until one of them closes it.
 func (c *Conn) Freeze() { c.freeze.Do(func() { close(c.frozen) }) }
 
-// Hold makes the near end a reader that does not read. What the far end sends is not lost, but
-// waits until the buffers on the way are full and the far end cannot send any more. What the near
-// end sends passes.
+// Hold makes the near end a reader that does not read. What the far end sends is not lost. It waits
+// until the buffers on the way are full and the far end cannot send any more. What the near end
+// sends passes.
 func (c *Conn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -436,9 +436,9 @@ func (c *Conn) mayPass(dst net.Conn) {
 	}
 }
 
-// Heard is how much the two ends of a connection have sent.
+// Heard says how much the two ends of a connection have sent.
 type Heard struct {
-	Segments uint64 // of TCP, those without data included
+	Segments uint64 // of TCP, including those without data
 	Bytes    uint64 // of data
 }
 
@@ -455,7 +455,7 @@ type parcel struct {
 // it the sender waits, as with a full window.
 const inFlight = 256
 
-// pipe carries src to dst until either ends, one direction of a connection.
+// pipe carries src to dst until either ends. It is one direction of a connection.
 func (c *Conn) pipe(dst, src net.Conn) {
 	way := make(chan parcel, inFlight)
 	sent := make(chan struct{})
@@ -568,7 +568,7 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 // pumpBuffer is how much is read at once to or from the kernel's impaired connection.
 const pumpBuffer = 32 << 10
 
-// pump copies src to dst, one direction of a hop, and passes on how it ends.
+// pump copies src to dst and passes on how it ends. It is one direction of a hop.
 func (c *Conn) pump(dst, src net.Conn) {
 	defer c.releaseIf(src)
 	b := make([]byte, pumpBuffer)

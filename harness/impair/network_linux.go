@@ -20,9 +20,9 @@ import (
 //	│ 192.0.2.1  leg  ▸ netem ┼──────┼ netem ◂  leg  192.0.2.2 │
 //	└─────────────────────────┘      └─────────────────────────┘
 //
-// What each side sends is impaired on its way out, so that either direction has
-// a Profile of its own. The namespaces have no name: they are held by descriptors of
-// this process, and the kernel removes them with it, however it ends.
+// What each side sends is impaired on its way out, so each direction is impaired separately. The
+// namespaces have no name: they are held by descriptors of this process, and the kernel removes
+// them with it, however it ends.
 type network struct {
 	near, far *side
 	shape     shaper
@@ -113,7 +113,7 @@ func newSide(ip net.IP) (*side, error) {
 	return s, nil
 }
 
-// lack returns words around err if err is known, else err with context.
+// lack returns an error with the given words if err is known, otherwise err with what it is about.
 func lack(what string, err, known error, words string) error {
 	if errors.Is(err, known) {
 		return &lackError{words, err}
@@ -160,7 +160,7 @@ func (s *side) setUp(other *side, q netlink.Qdisc) error {
 	return nil
 }
 
-// set changes how what leaves the sides is impaired from now on.
+// set changes from now on how the kernel impairs what leaves the sides.
 func (n *network) set(l Profile) error {
 	for _, s := range []*side{n.near, n.far} {
 		q := n.shape(attrsOf(s.leg), l)
@@ -212,8 +212,8 @@ func (s *side) do(f func() error) error {
 	})
 }
 
-// onThreadOfItsOwn runs f, which may change the thread's network namespace. Afterwards the thread
-// is back in its namespace, or gone.
+// onThreadOfItsOwn runs f, which may change the thread's network namespace, on a separate thread.
+// Afterwards the thread is back in its own namespace, or gone.
 func onThreadOfItsOwn(f func() error) error {
 	done := make(chan error)
 	go func() {
@@ -252,7 +252,8 @@ const (
 	// netem keeps packets in order whatever the jitter, and a change without one would keep the
 	// previous one.
 	unlimited = 12_500_000_000
-	// patience is how much may wait at a bottleneck before it drops, in seconds of its rate.
+	// patience limits what may wait at a bottleneck before packets are dropped, in seconds of its
+	// rate.
 	patience = 1.0
 	// longQueue is a limit that TCP's windows do not reach, and shortQueue is enough for the
 	// beginning of a connection, both in packets.

@@ -1,5 +1,5 @@
 // Package coverage adds up which messages, drawings and image codecs the runs carried. It also says
-// what they never carried, and why. A run of spicelane truth writes its coverage to a file, and a
+// what they never carried, and why. A run of `spicelane truth` writes its coverage to a file. A
 // lane writes it to its timeline.
 //
 //	found, err := coverage.Find("artifacts")
@@ -87,9 +87,9 @@ func Since(before, after spice.Coverage) spice.Coverage {
 	return news
 }
 
-// Found is what Find read.
+// A Found is the result of Find.
 type Found struct {
-	// Rows has a row for everything that is modelled, also for what no run carried.
+	// Rows has a row for everything that is modelled, including what no run carried.
 	Rows spice.Coverage
 	// Runs counts the runs of spicelane truth, and Lanes the lanes.
 	Runs, Lanes int
@@ -142,8 +142,8 @@ func readFile(path string) (rows spice.Coverage, err error) {
 	return rows, nil
 }
 
-// OfLane returns the sum over the client's sessions of the lane with that directory, or nil if
-// there is none.
+// OfLane returns the coverage of a lane, given its directory: the sum over its client's sessions.
+// It returns nil if the timeline has none.
 func OfLane(dir string) (spice.Coverage, error) {
 	path := filepath.Join(dir, timeline.File)
 	file, err := os.Open(path)
@@ -178,8 +178,8 @@ func OfLane(dir string) (spice.Coverage, error) {
 	return Sum(list...), nil
 }
 
-// A Demand asks that a run carried a kind and name of a spice.CoverageRow at least Count times; 0
-// means once.
+// A Demand asks that a run carried a row with this Kind and Name at least Count times; 0 means
+// once.
 type Demand struct {
 	Kind, Name string
 	Count      uint64

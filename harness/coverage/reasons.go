@@ -14,7 +14,7 @@ import (
 // A reason says why something is never seen. Names are globs (see path.Match).
 type reason struct{ kind, name, why string }
 
-// why returns the first reason of a list for a row; empty if there is none.
+// why returns the first reason in list that applies to a row, or "" if there is none.
 func why(list []reason, row spice.CoverageRow) string {
 	for _, r := range list {
 		if ok, _ := path.Match(r.name, row.Name); ok && r.kind == row.Kind {
@@ -24,7 +24,7 @@ func why(list []reason, row spice.CoverageRow) string {
 	return ""
 }
 
-// A source is where coverage comes from: what it cannot carry, and what no test asks it to carry.
+// A source is where coverage comes from: what it cannot carry, and what no test makes it carry.
 type source struct{ impossible, unasked []reason }
 
 // sources returns the sources that this coverage comes from.

@@ -4,9 +4,9 @@
 //	r, err := soak.Run(ctx, soak.Config{N: 200, Dir: "artifacts/soak"})
 //	fmt.Println(r.Rate) // 0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)
 //
-// A lane fails if it does not come up, if the smoke check finds something, if it does not end
-// cleanly, or if it leaves a process or a directory of sockets behind. The evidence of failed lanes
-// is kept; the rest is removed.
+// A lane fails if it does not come up, if the smoke check fails, if it does not end cleanly, or if
+// it leaves a process or its directory of sockets behind. The evidence of failed lanes is kept; the
+// rest is removed.
 //
 // Every lane has the same configuration, so only chance differs. For a matrix of configurations see
 // harness/scenario; for tests that run several times, `go test -count` and package harness/report.
@@ -45,8 +45,8 @@ type Config struct {
 	Smoke drive.SmokeConfig
 	// Dir gets a directory for each lane, and soak.json. It is created if necessary.
 	Dir string
-	// StopAfter ends the soak after this many failures in a row: what always fails is not a flake,
-	// and the rest would only take time. Default: 5; negative: never.
+	// StopAfter ends the soak after this many failures in a row: what always fails is not flaky,
+	// and more lanes would only take time. Default: 5; negative: never.
 	StopAfter int
 	// OnLane, if not nil, is called with each lane's result, one call at a time.
 	OnLane func(Lane)
@@ -175,7 +175,7 @@ func (s *soak) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// begin returns the number of the next lane, 0 if there is to be none.
+// begin returns the number of the next lane, or 0 if no lane is to follow.
 func (s *soak) begin(ctx context.Context) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// frameInterval is the length of time whose drawings go into one entry. A busy desktop draws
+// frameInterval is the time for which drawings are combined into one entry. A busy desktop draws
 // thousands of rectangles per second.
 const frameInterval = 250 * time.Millisecond
 
-// maxRects is how many rectangles one entry lists. It always has the bounds of all.
+// maxRects is how many rectangles one entry lists. An entry always has the bounds of all.
 const maxRects = 16
 
-// hands are the kinds after which the next frame is written at once, with its time, because it may
-// be the answer.
+// hands are the kinds of entries after which the next frame is written at once, with its time,
+// because it may be the answer.
 var hands = map[string]bool{"key": true, "button": true}
 
 // A Frame is one rectangle that was drawn.
@@ -33,7 +33,7 @@ type frames struct {
 	first time.Time
 	last  Frame
 	rects []image.Rectangle
-	all   image.Rectangle // their bounds, with those of unlisted ones
+	all   image.Rectangle // the bounds of all, including unlisted ones
 	mixed bool            // they are of several surfaces
 	ops   map[string]int
 }

@@ -54,8 +54,8 @@ const MaxBytes = 64 << 20
 // spared are the kinds that a full file omits.
 var spared = map[string]bool{KindFrame: true, "serial": true, "pointer": true, "cursor": true, "screenshot": true, "load": true, "control": true}
 
-// lookEvery is after how many bytes a Writer checks the size of the file, to which others write,
-// too.
+// lookEvery is the number of bytes after which a Writer checks the size of the file again, because
+// others also write to it.
 const lookEvery = 64 << 10
 
 // Open opens the file at path for appending, with a clock that starts at start. Several processes

@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// An event is one of the Trace Event Format, whose names these are. Times are in microseconds since
-// the run began.
+// An event is an event of the Trace Event Format, with the names of that format. Times are in
+// microseconds since the run began.
 type event struct {
 	Name  string         `json:"name"`
 	Cat   string         `json:"cat,omitempty"`
@@ -25,16 +25,16 @@ type event struct {
 	Args  map[string]any `json:"args,omitempty"`
 }
 
-// The phases of events that are used.
+// The phases of events that this package uses.
 const (
 	complete = "X" // something that took time
 	instant  = "i"
 	metadata = "M"
 )
 
-// WriteChrome writes a trace in the JSON that Perfetto opens. The tests are a process, and each
-// lane is one. On a row of it, slices are beside or within each other: what overlaps in another way
-// has a row of its own.
+// WriteChrome writes a trace in the JSON that Perfetto opens. The tests are one process, and each
+// lane is another. Spans on one row are beside or within each other. A span that overlaps others in
+// another way gets a separate row.
 func WriteChrome(w io.Writer, root *Span) error {
 	b := bufio.NewWriter(w)
 	c := chrome{w: b, began: root.Start}
@@ -61,7 +61,7 @@ func quote(s string) string {
 	return string(b)
 }
 
-// A chrome writes events one by one: a lane has many.
+// A chrome writes events one by one, because a lane has many.
 type chrome struct {
 	w     *bufio.Writer
 	began time.Time
@@ -87,7 +87,7 @@ func (c *chrome) put(e event) {
 
 func (c *chrome) us(t time.Time) int64 { return t.Sub(c.began).Microseconds() }
 
-// process begins another process; what is written next is of it.
+// process begins another process, to which the next events belong.
 func (c *chrome) process(name string) {
 	c.pid++
 	c.about("process_name", 0, "name", name)
@@ -99,7 +99,7 @@ func (c *chrome) thread(tid int, name string) {
 	c.about("thread_sort_index", tid, "sort_index", tid)
 }
 
-// about says something of the process, or of a row of it.
+// about writes metadata of the process, or of one of its rows.
 func (c *chrome) about(what string, tid int, key string, value any) {
 	c.put(event{Name: what, Phase: metadata, PID: c.pid, TID: tid, Args: map[string]any{key: value}})
 }
@@ -149,8 +149,9 @@ func (c *chrome) lane(s *Span, test string) {
 	}
 }
 
-// slices writes a span and those in it for which want is true, and returns the first free row. Each
-// goes into the first row where it is beside or within the others, and within its own holders only.
+// slices writes root and the spans in it for which want is true, and returns the first free row.
+// Each goes into the first row where it is beside the others, or within spans that contain it in
+// the tree.
 func (c *chrome) slices(tid int, name string, root *Span, want func(*Span) bool) int {
 	type placed struct {
 		span    *Span
@@ -168,8 +169,8 @@ func (c *chrome) slices(tid int, name string, root *Span, want func(*Span) bool)
 		}
 	}
 	collect(root, nil)
-	// A row's stack has what goes on in it, the outermost first. Sorted like this, only the last of it
-	// can hold the next.
+	// A row's stack has the spans that are open in it, the outermost first. In this order, only the
+	// last of them can contain the next span.
 	slices.SortStableFunc(all, func(a, b placed) int {
 		if d := a.span.Start.Compare(b.span.Start); d != 0 {
 			return d

@@ -17,11 +17,12 @@ type phases struct {
 	ready  time.Duration // 0 if it never was
 	ending time.Duration // 0 if it was not ended
 	spans  []*Span       // steps, beats and waits
-	// open are beats that have begun and not ended: what ran the lane was killed.
+	// open are beats that have begun but not ended, because the process that ran the lane was
+	// killed.
 	open []*Span
 }
 
-// take takes an event that is of a span. It is false for others.
+// take adds an event to the spans. It returns false if the event belongs to none.
 func (p *phases) take(e replay.Event) bool {
 	var f struct {
 		Name    string `json:"name"`
@@ -69,7 +70,7 @@ func (p *phases) take(e replay.Event) bool {
 	return true
 }
 
-// finish puts the spans into the phases of the lane, and into each other.
+// finish sorts the spans into the lane's phases, and into each other.
 func (p *phases) finish() {
 	for _, s := range p.open {
 		s.End = p.lane.End
@@ -101,7 +102,7 @@ func (p *phases) finish() {
 	}
 }
 
-// holder returns the innermost phase or beat that s is within; the lane if it is in none.
+// holder returns the innermost phase or beat that contains in, or s if there is none.
 func (s *Span) holder(in *Span) *Span {
 	for _, c := range s.Spans {
 		if (c.Kind == Phase || c.Kind == Beat) && !in.Start.Before(c.Start) && !in.End.After(c.End) {

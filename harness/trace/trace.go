@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/report"
 )
 
-// A Kind says what a span is of.
+// A Kind says what a span describes.
 type Kind string
 
 const (
@@ -31,18 +31,18 @@ type Span struct {
 	Start, End time.Time
 	// Error says why it failed; empty if it did not.
 	Error string
-	// Attrs are what else is known of it.
+	// Attrs are further facts about the span.
 	Attrs []Attr
-	// Spans are what went on meanwhile, in the order of their beginning. They are within it, except
-	// for a clock that was set.
+	// Spans are the spans inside this one, ordered by their beginning. They lie within it, unless a
+	// clock was set meanwhile.
 	Spans []*Span
-	// Moments are what happened to a lane and is no span.
+	// Moments are events of a lane that took no time.
 	Moments []Moment
-	// Left says what is missing; empty for nothing.
+	// Left says what is missing; "" if nothing is.
 	Left string
 }
 
-// An Attr is a word and what it is for a span.
+// An Attr is a named fact about a span.
 type Attr struct{ Key, Value string }
 
 // A Moment is something that happened to a lane.
@@ -51,12 +51,12 @@ type Moment struct {
 	Track replay.Track
 	Text  string
 	Bad   bool
-	// Mark means that it is pointed out: a fault, a reset, the verdict.
+	// Mark means that it should stand out: a fault, a reset, the verdict.
 	Mark bool
 }
 
-// maxMoments is how many moments of one lane there are at most, in a trace of which people look at
-// the whole. The lane's page has all.
+// maxMoments limits the moments of one lane, because people view a trace as a whole. The lane's
+// page has all.
 const maxMoments = 100_000
 
 // OfRun returns the span of a run, with what its lanes left behind.
@@ -135,7 +135,7 @@ func (s *Span) add(key, value string) {
 	}
 }
 
-// ofLane returns the span of a lane. Its clock began at the given time if it did not note when.
+// ofLane returns the span of a lane. began is used if the lane did not note when its clock began.
 func ofLane(r *replay.Recording, began time.Time) *Span {
 	if !r.Began.IsZero() {
 		began = r.Began
@@ -175,7 +175,7 @@ func ofLane(r *replay.Recording, began time.Time) *Span {
 	return s
 }
 
-// attrKey returns the name of a fact as an attribute has it.
+// attrKey returns the attribute name for the name of a fact.
 func attrKey(fact string) string {
 	b := []byte(fact)
 	for i, c := range b {
@@ -188,7 +188,7 @@ func attrKey(fact string) string {
 	return string(b)
 }
 
-// settle puts spans in the order of their beginning, and makes the run as long as what is in it.
+// settle sorts spans by their beginning, and extends the run to contain all its spans.
 func (s *Span) settle() {
 	slices.SortStableFunc(s.Spans, func(a, b *Span) int { return a.Start.Compare(b.Start) })
 	for _, in := range s.Spans {

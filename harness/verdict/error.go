@@ -1,9 +1,9 @@
 // Package verdict says whose fault a failure is: the product's, the harness's or the host's. It has
-// the error with a verdict, the rule that gives any other error a verdict, and the file
+// the error type with a verdict, the rule that gives any other error a verdict, and the format of
 // verdict.json.
 //
 // It imports only the standard library, so that a program that reads verdicts does not link QEMU's
-// package. An error of another package takes part by its methods, see [Judge].
+// package. Errors of other packages take part through their methods, see [Judge].
 package verdict
 
 import (

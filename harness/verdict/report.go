@@ -32,8 +32,8 @@ type Report struct {
 	// UpMS is how long the lane was up, in milliseconds.
 	UpMS int64  `json:"up_ms"`
 	Dir  string `json:"dir"`
-	// Carried is how often the lane's client was sent what draws, by kind and name: "operation
-	// draw_copy", "image quic". It is empty if that is not known: if the lane ended by itself, until it is
-	// closed, and if the client was killed.
+	// Carried is how often the lane's client was sent each draw type and image codec: "operation
+	// draw_copy", "image quic". It is empty if that is not known: if the client was killed, and
+	// after the lane has ended by itself until it is closed.
 	Carried map[string]uint64 `json:"carried,omitempty"`
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// tailBytes is how much of an existing file is read: what a person can scroll through, and not an
-// hour's frames.
+// tailBytes is how many bytes of an existing file are read: what a person can scroll through, but
+// not the frames of an hour.
 const tailBytes = 256 << 10
 
 // followSerial copies the lines of the guest's console to the feed.

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/internal/quantile"
 )
 
-// Latencies summarise the newest samples of a time.
+// Latencies summarise the newest samples of one latency.
 type Latencies struct {
 	N              int // samples
 	Last, P50, P95 time.Duration
@@ -17,12 +17,13 @@ type Latencies struct {
 const (
 	// keptSamples is how many samples are summarised.
 	keptSamples = 100
-	// forgotten is after how long a drawing no longer counts as the answer to a key.
+	// forgotten is the time after which a drawing no longer counts as the answer to a key.
 	forgotten = 2 * time.Second
 )
 
-// latency measures the time from keys to their effects. It takes what a guest draws by itself at
-// that moment, such as a cursor, for the answer. So trust medians, not single figures.
+// latency measures the time from keys to their effects. It cannot tell the answer to a key from
+// what the guest draws by itself at that moment, such as a cursor. So trust medians, not single
+// figures.
 type latency struct {
 	mu               sync.Mutex
 	picture, digest  []time.Duration
@@ -37,7 +38,7 @@ func (l *latency) pressed(at time.Time) {
 	l.toPicture, l.toQR = at, at
 }
 
-// drawn records that pixels arrived at a time.
+// drawn records that pixels arrived at the given time.
 func (l *latency) drawn(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,6 @@
 // Package viewer looks at a lane while another program drives it.
 //
-//	v := viewer.Open(viewer.Of(state))
+//	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
 //	pic, err := v.Picture(image.Rectangle{})     // the screen
 //	v.Key(ctx, 0x1c, true)                       // it can also send input
@@ -16,8 +16,8 @@
 // the lane's directory. It never uses the lane's control socket, which serves only one client: the
 // program that drives the lane. When its session ends it opens another, until it is closed.
 //
-// It shows nothing itself. Package termview draws it in a terminal, package webconsole on a browser
-// page.
+// It shows nothing itself. Package termview draws the lane in a terminal, and package webconsole on
+// a browser page.
 package viewer
 
 import (
@@ -41,7 +41,7 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// A Config says what to look at. Each part may be missing.
+// A Config says which lane to watch. Each part may be missing.
 type Config struct {
 	// Name is the name for people.
 	Name string
@@ -65,7 +65,7 @@ func Of(s registry.State, reload func() (registry.State, error)) Config {
 	return Config{Name: s.Name, VV: s.VV, Dir: s.Dir, Lane: reload}
 }
 
-// A Viewer looks at one lane. All methods may be called concurrently.
+// A Viewer watches one lane. All methods may be called concurrently.
 type Viewer struct {
 	cfg    Config
 	cancel context.CancelFunc
@@ -103,13 +103,13 @@ type State struct {
 	Console control.Status
 	// Digest is the newest digest that was read; nil before the first.
 	Digest *control.Digest
-	// Picture is the time from a key to the pixels that it changed, and ToDigest that to the digest
-	// that shows it. Both are for keys of this viewer; Picture also includes keys of the lane's own
-	// client.
+	// Picture is the time from a key to the pixels that it changed. ToDigest is the time from a key
+	// to the digest that shows it. Both are for keys of this viewer; Picture also includes keys of
+	// the lane's own client.
 	Picture, ToDigest Latencies
 }
 
-// Open starts to look at a lane. It does not wait.
+// Open starts to watch a lane. It does not wait.
 func Open(cfg Config) *Viewer {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &Viewer{
@@ -241,8 +241,8 @@ func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
 	return console.SendKey(ctx, code, down)
 }
 
-// MouseMove moves the pointer to x, y, or by x, y. State().Console.MouseMode says which one the
-// guest accepts.
+// MouseMove moves the pointer to position x, y, or if relative, by the distance x, y.
+// State().Console.MouseMode says which one the guest accepts.
 func (v *Viewer) MouseMove(ctx context.Context, x, y int, relative bool) error {
 	console, err := v.session()
 	if err != nil {

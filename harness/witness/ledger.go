@@ -51,7 +51,7 @@ func (l *Ledger) Tap(id wire.ChannelID) wire.Tap {
 type ledgerTap struct {
 	ledger  *Ledger
 	channel wire.ChannelID
-	pair    *pair // nil: the channel does not come by the relay
+	pair    *pair // nil if the channel does not come through the relay
 }
 
 // Linked finds the other end's notes. The relay made them before the link was answered.
@@ -65,7 +65,7 @@ func (t *ledgerTap) Linked(i wire.LinkInfo) {
 	defer t.ledger.mu.Unlock()
 	if t.ledger.session != i.ConnectionID {
 		t.ledger.session = i.ConnectionID
-		clear(t.ledger.pairs) // what a client that has gone did not read, it need not
+		clear(t.ledger.pairs) // a client that has disconnected need not read the rest
 	}
 	t.ledger.pairs[t.channel] = t.pair
 }
@@ -89,7 +89,7 @@ func (l *Ledger) compare(channel wire.ChannelID, p *pair, least int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.diff != nil {
-		p.server.Clear() // nothing that follows can be told from it
+		p.server.Clear() // nothing can be concluded from what follows
 		p.client.Clear()
 		return
 	}
@@ -126,9 +126,9 @@ func (l *Ledger) Err() error {
 	return l.diff
 }
 
-// Under returns the number of messages that the server sent in the newest session and the client
-// has not received yet. Ok is false if nothing is compared, because no session came through the
-// relay.
+// Under returns the number of messages in flight: those that the server sent in the newest session
+// and the client has not received yet. ok is false if nothing is compared, because no session came
+// through the relay.
 func (l *Ledger) Under() (way int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

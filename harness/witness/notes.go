@@ -28,7 +28,7 @@ type Notes struct {
 	list     []Message
 	bytes    int  // in list
 	compared int  // messages that were the same at both ends
-	given    bool // up: nothing compares them
+	given    bool // nothing compares the messages, so none are kept
 }
 
 // mostKept limits the bytes kept for one channel. Sockets' buffers limit the bytes in flight, so

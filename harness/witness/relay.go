@@ -145,7 +145,7 @@ func (r *Relay) accept() {
 	}
 }
 
-// serve passes a connection on.
+// serve relays a connection.
 func (r *Relay) serve(client net.Conn) {
 	defer r.drop(client)
 	server, err := r.cfg.Dial(r.ctx)
@@ -174,7 +174,7 @@ func (r *Relay) serve(client net.Conn) {
 	<-done
 }
 
-// linkMess is what a client announces of a channel in its link message (SpiceLinkMess).
+// linkMess is what a client says about a channel in its link message (SpiceLinkMess).
 type linkMess struct {
 	session uint32
 	channel wire.ChannelID
@@ -229,7 +229,7 @@ func readLink(c io.Reader) (linkMess, []byte, error) {
 	}, all, nil
 }
 
-// down passes on what the server sends, and notes its messages.
+// down relays what the server sends, and notes its messages.
 func (r *Relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	all, body, err := linkBody(server)
 	if err != nil || len(body) < linkReplyFixed {
@@ -243,7 +243,8 @@ func (r *Relay) down(client io.Writer, server io.Reader, mess linkMess) error {
 	if _, err := io.ReadFull(server, result[:]); err != nil {
 		return err
 	}
-	// NB: before the client can know that it is linked, when it asks for them.
+	// NB: make the notes before the client can know that it is linked, because then it asks for
+	// them.
 	var n *Notes
 	if mess.session != 0 {
 		n = r.Of(mess.session, mess.channel)

@@ -112,7 +112,7 @@ func (open opener) withRuns(run func(*cobra.Command, *archive.Archive, []*archiv
 	})
 }
 
-// withRun returns the RunE of a command whose first argument means one run. run gets the others.
+// withRun returns the RunE of a command whose first argument names one run. run gets the others.
 func (open opener) withRun(run func(*cobra.Command, *archive.Archive, *archive.Record, []string) error) func(*cobra.Command, []string) error {
 	return open.with(func(cmd *cobra.Command, a *archive.Archive, args []string) error {
 		all, err := records(cmd, a, args[:1])
@@ -236,7 +236,7 @@ func outcomes(r *archive.Record) string {
 	return s
 }
 
-// records lists the archive, and returns the runs that args mean; all without args.
+// records lists the archive, and returns the runs that args name. Without args it returns all.
 func records(cmd *cobra.Command, a *archive.Archive, args []string) ([]*archive.Record, error) {
 	all, err := a.List(cmd.Context())
 	if err != nil {
@@ -419,7 +419,7 @@ Each file is checked against its hash.`,
 	return cmd
 }
 
-// wanted tells whether a file's path is meant by one of the patterns.
+// wanted tells whether a file's path matches a pattern, equals one, or is below one.
 func wanted(name string, patterns []string) bool {
 	for _, p := range patterns {
 		if ok, err := path.Match(p, name); err == nil && ok || strings.HasPrefix(name, strings.TrimSuffix(p, "/")+"/") || name == p {
@@ -429,7 +429,7 @@ func wanted(name string, patterns []string) bool {
 	return len(patterns) == 0
 }
 
-// getFile writes a file below dir. If the content is damaged, a file that was there stays as it was.
+// getFile writes a file below dir. If the content is damaged, an existing file stays as it was.
 func getFile(ctx context.Context, a *archive.Archive, f archive.File, dir string) error {
 	to := filepath.Join(dir, filepath.FromSlash(f.Path))
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
@@ -457,7 +457,7 @@ type formatted interface {
 	WriteHTML(io.Writer) error
 }
 
-// output has the flags of what is written in one of several formats.
+// output has the flags of a command that writes in one of several formats.
 type output struct{ format, file string }
 
 func (o *output) add(cmd *cobra.Command) {
@@ -644,7 +644,7 @@ func archiveVerify(open opener) *cobra.Command {
 	return cmd
 }
 
-// age parses how old something may be: a duration of Go, or days or weeks.
+// age parses a maximum age: a Go duration, or days or weeks such as 30d and 4w. An empty text is 0.
 func age(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil

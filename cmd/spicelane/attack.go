@@ -136,12 +136,13 @@ serve a well-behaved client even before the attack.`,
 	return cmd
 }
 
-// freshTokens returns the password of the file, and waits for a new one if each password opens only
-// one session. For a password that may be spent it waits a little.
+// freshTokens sets t.Token, which returns the password in the file at path. If each password opens
+// only one session, it waits until the file has one that is not spent: for up to 10 s, or for 2 s
+// if it is not certain that the password is spent.
 func freshTokens(t *adversary.Target, path string) {
 	var mu sync.Mutex
 	const doubtTime = 2 * time.Second
-	spent := map[string]time.Time{} // until when a newer one is better
+	spent := map[string]time.Time{} // by password: until when to wait for a newer one
 	until := func(wait time.Duration) func(token string) {
 		return func(token string) {
 			mu.Lock()
@@ -153,7 +154,7 @@ func freshTokens(t *adversary.Target, path string) {
 	}
 	t.Spent, t.Doubtful = until(24*time.Hour), until(doubtTime)
 	t.Token = func(ctx context.Context) (string, error) {
-		const pause = 20 * time.Millisecond // nothing tells that a file was replaced
+		const pause = 20 * time.Millisecond // nothing notifies of a replaced file
 		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("nothing replaces %s after its token was used", path))
 		defer cancel()
 		for {
@@ -173,10 +174,10 @@ func freshTokens(t *adversary.Target, path string) {
 	}
 }
 
-// untilExpired returns after what time a token that lives for life has surely expired.
+// untilExpired returns the time after which a token with the lifetime life has surely expired.
 func untilExpired(life time.Duration) time.Duration { return life + life/4 }
 
-// outlast waits until a token that was just handed out has expired.
+// outlast waits until a token that was issued just now has expired, or until ctx ends.
 func outlast(ctx context.Context, life time.Duration) {
 	over := time.NewTimer(untilExpired(life))
 	defer over.Stop()
@@ -186,7 +187,8 @@ func outlast(ctx context.Context, life time.Duration) {
 	}
 }
 
-// trustOf returns how to check the certificate of the proxy that a file leads to.
+// trustOf returns the TLS configuration that checks the certificate of the proxy in a virt-viewer
+// file.
 func trustOf(file *vv.File) (*tls.Config, error) {
 	var roots *x509.CertPool
 	if file.CA != "" {

@@ -29,7 +29,7 @@ func newBench() *cobra.Command {
 	return cmd
 }
 
-// tellSteps shows a person what is being measured.
+// tellSteps returns a function that shows the user what is being measured.
 func tellSteps(p *progress) func(what string) {
 	if p.terminal {
 		return p.begin
@@ -110,7 +110,7 @@ them.`,
 	return cmd
 }
 
-// reportMeasurements adds the figures to the measurements of a plan's step, if this is one.
+// reportMeasurements adds the figures to the measurements of a plan's step, if this process is one.
 func reportMeasurements(r *bench.Report) error {
 	path := os.Getenv("SPICELANE_MEASUREMENTS")
 	if path == "" {

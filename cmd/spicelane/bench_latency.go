@@ -66,7 +66,7 @@ other commands.`,
 			if dir == "" {
 				dir = filepath.Join("artifacts", "latency-"+time.Now().Format("20060102-150405"))
 			}
-			// Before the keys, not after them.
+			// A directory that cannot be written should fail before the measurement, not after it.
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Op: "key latency", Err: err, Hint: "choose another --dir"}
 			}

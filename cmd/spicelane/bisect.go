@@ -79,7 +79,7 @@ Exit status: 0 found; 2 wrong usage, or no answer; 3 the host lacks something.`,
 	return cmd
 }
 
-// searchArchive looks at stored results only.
+// searchArchive searches stored results and runs nothing.
 func (f *bisectFlags) searchArchive(cmd *cobra.Command, args []string) error {
 	if f.cell == "" {
 		return usage("bisect --archived needs --cell")
@@ -111,7 +111,7 @@ func (f *bisectFlags) searchArchive(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// searchGit tests commits.
+// searchGit searches a range of commits by testing them.
 func (f *bisectFlags) searchGit(cmd *cobra.Command, args []string) error {
 	ctx, dir := cmd.Context(), cmp.Or(f.resume, f.dir)
 	var s *bisect.Session
@@ -149,7 +149,7 @@ func (f *bisectFlags) searchGit(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// complete fills in what the flags mean together.
+// complete checks the flags and sets the test and the known results of f.cfg from them.
 func (f *bisectFlags) complete(ctx context.Context, cmd *cobra.Command, args []string) error {
 	switch {
 	case f.cfg.Good == "":

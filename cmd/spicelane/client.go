@@ -63,7 +63,8 @@ docs/control-socket.md describes the protocol.`,
 	return cmd
 }
 
-// readVV reads the virt-viewer file and prints its oddities on standard error; - is standard input.
+// readVV reads a virt-viewer file, or standard input for -. It prints the file's warnings on
+// standard error.
 func readVV(cmd *cobra.Command, file string) (*vv.File, error) {
 	var v *vv.File
 	var err error

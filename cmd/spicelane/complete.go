@@ -16,8 +16,8 @@ import (
 // `spicelane completion bash|zsh|fish|powershell` prints a script for the shell. The shell then
 // asks this program for completions.
 
-// A completer returns the possible words at index i of the arguments, given those before it. Nil
-// means that nothing is known, and the shell offers nothing.
+// A completer returns the possible words at index i of the arguments, given those before it. If it
+// returns nil, the shell offers nothing.
 type completer func(args []string, i int) []string
 
 // argCompleters are the completers of commands' arguments, by path.
@@ -60,7 +60,7 @@ var argCompleters = map[string]completer{
 	"fixture verify": func([]string, int) []string { return fixtureNames() },
 }
 
-// flagCompleters are the completers of flags for which more is known than their placeholder says.
+// flagCompleters are the completers of flags whose placeholders do not list the values.
 var flagCompleters = map[string]func() []string{
 	"--fixture": fixtureNames,
 	"--layout":  control.Layouts,

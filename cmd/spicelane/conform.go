@@ -39,7 +39,7 @@ Exit status: 0 all checks passed, 1 a check failed, 2 the socket did not answer.
 			if err != nil {
 				return err
 			}
-			// If nothing answers at all, that is not a matter of the protocol.
+			// If nothing answers at all, that is not a violation of the protocol.
 			if err := withDriver(cmd, t, func(context.Context, *control.Driver) error { return nil }); err != nil {
 				return err
 			}

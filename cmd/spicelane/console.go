@@ -82,8 +82,8 @@ The page is served until the command is interrupted.`,
 	return cmd
 }
 
-// enterPressed returns a channel that gets a value for each Enter on the terminal, and none without
-// a terminal.
+// enterPressed returns a channel that gets a value for each Enter on the terminal. If standard
+// input is no terminal, it returns nil.
 func enterPressed(cmd *cobra.Command) <-chan struct{} {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !termview.IsTerminal(in) {

@@ -78,7 +78,8 @@ that it draws, so it includes everything that was done before this command.`,
 // freshWait is how long a guest may take to draw its next digest: Beacon draws two per second.
 const freshWait = 3 * time.Second
 
-// freshDigest returns the next digest that the guest draws, or the present one if it draws none.
+// freshDigest returns the next digest that the guest draws and true. If the guest draws none within
+// freshWait, it returns the current digest and false.
 func freshDigest(ctx context.Context, drv *control.Driver) (d digest.Digest, fresh bool, err error) {
 	first, err := awaitDigest(ctx, drv, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
@@ -97,8 +98,8 @@ func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, w
 	return drive.AwaitDigest(ctx, drv, what, f)
 }
 
-// digestOfFile reads the digest in a picture: a screenshot, or one that was scaled, turned,
-// compressed or photographed. Checksum says whether the pixels around it are those that the guest
+// digestOfFile reads the digest in a picture: a screenshot, or one that was scaled, rotated,
+// compressed or photographed. checksum says whether the pixels around it are those that the guest
 // drew.
 func digestOfFile(file string) (d digest.Digest, checksum string, err error) {
 	f, err := os.Open(file)

@@ -76,8 +76,8 @@ func printReport(w io.Writer, r *host.Report) {
 	_ = tw.Flush()
 }
 
-// runFixes runs commands in a shell, one after the other. It shows each before it runs, and says if
-// it fails: what no lane needs must not keep the others from being fixed.
+// runFixes runs commands in a shell, one after the other, and prints each before it runs. If one
+// fails, it says so and continues, because the others may fix what lanes need.
 func runFixes(ctx context.Context, stderr io.Writer, commands []string) error {
 	for _, command := range commands {
 		fmt.Fprintln(stderr, "+ "+command)

@@ -164,8 +164,8 @@ func filmError(err error) error {
 	return &verdict.Error{Verdict: verdict.Harness, Op: "film", Err: err}
 }
 
-// A laneTime is a flag: a time of a lane's clock, in seconds, as in the links to its page, or with
-// a unit.
+// A laneTime is the value of a flag: a time on a lane's clock. It is written in seconds, as in
+// links to the lane's page, or with a unit.
 type laneTime time.Duration
 
 func (t *laneTime) String() string { return time.Duration(*t).String() }

@@ -28,7 +28,7 @@ func newFixture() *cobra.Command {
 	return cmd
 }
 
-// fixtureRow is what `fixture list --json` prints of each fixture.
+// fixtureRow is what `fixture list --json` prints for each fixture.
 type fixtureRow struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`
@@ -108,7 +108,7 @@ func newFixtureVerify() *cobra.Command {
 				sum, err := f.Verify(cmd.Context())
 				switch {
 				case err != nil:
-					// The image does not have the checksum of its entry: an assertion failed.
+					// The image does not have the checksum in its entry: an assertion failed.
 					errs = append(errs, &verdict.Error{Verdict: verdict.Product, Err: err})
 				case f.Build != "":
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: has no image, it is built on this host\n", f.Name)

@@ -43,7 +43,7 @@ which are held together (Ctrl+Alt+Delete).`,
 	return cmd
 }
 
-// lockHints says for which keys a lock changes the character.
+// lockHints returns a hint for each key whose character a lock changes.
 func lockHints(locks control.Locks, keys []string) []string {
 	var hints []string
 	for _, k := range keys {
@@ -63,9 +63,9 @@ func lockHints(locks control.Locks, keys []string) []string {
 // key, under TCG within some 100 ms.
 const ackWait = 2 * time.Second
 
-// pressAndSee runs press and waits until the guest's digest shows that a key arrived, if the guest
-// shows digests. A key without a character, such as Shift, may not show: then it prints that, and
-// returns no error.
+// pressAndSee runs press. If the guest shows digests, it then waits until the digest shows that a
+// key arrived. A key without a character, such as Shift, may not appear there: then pressAndSee
+// prints that, and returns nil.
 func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Driver, press func() error) error {
 	if !showsDigest(t) {
 		return press()

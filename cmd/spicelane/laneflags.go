@@ -79,7 +79,7 @@ func (l *laneFlags) config(cmd *cobra.Command) (harness.Config, error) {
 	return cfg, nil
 }
 
-// flagNames are the flags whose names are not those of their fields.
+// flagNames has, by field, the names of flags that differ from the names of their fields.
 var flagNames = map[string]string{"MemoryMiB": "memory", "Devices": "device", "ExtraArgs": "qemu-arg"}
 
 // flagName returns the flag of a field of the configuration, such as backend-tls for BackendTLS.
@@ -106,7 +106,7 @@ func flagError(err error) error {
 	return usage("--%s: %w", flagName(field.Field), field.Err)
 }
 
-// isFile tells whether a fixture is named by its file; see package fixtures.
+// isFile tells whether fixture is the path of a file rather than a name; see package fixtures.
 func isFile(fixture string) bool {
 	return strings.ContainsRune(fixture, filepath.Separator) || strings.HasSuffix(fixture, ".yaml") || strings.HasSuffix(fixture, ".yml")
 }

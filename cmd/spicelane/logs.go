@@ -69,7 +69,7 @@ text (an escape as ^[). Files and pipes get every byte unchanged.`,
 	return cmd
 }
 
-// followFile copies path to w as it grows, until the lane ends or ctx does.
+// followFile copies the file at path to w as it grows, until the lane or ctx ends.
 func followFile(ctx context.Context, w io.Writer, path string, s registry.State) error {
 	watch, err := fsnotify.NewWatcher()
 	if err != nil {

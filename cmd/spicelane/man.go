@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// newMan is for releases: it makes the manual's pages from the commands.
+// newMan returns the hidden command that writes the manual pages of a release.
 func newMan() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
@@ -49,17 +49,17 @@ func eachCommand(c *cobra.Command, f func(*cobra.Command) error) error {
 	return nil
 }
 
-// roff makes text harmless for troff: backslashes and dashes are what they look like, and a line
-// that begins with a dot or a quote is no request. Characters beyond ASCII get their number.
+// roff escapes text for troff: backslashes and dashes print as they are, and a line that begins
+// with a dot or a quote is not a request. Characters beyond ASCII are written by their number.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	s = regexp.MustCompile(`(?m)^([.'])`).ReplaceAllString(s, `\&$1`)
-	// Not every troff reads UTF-8, and all know this form.
+	// Not every troff reads UTF-8, but all read this form.
 	return regexp.MustCompile(`[^\x00-\x7f]`).ReplaceAllStringFunc(s, func(c string) string { return fmt.Sprintf(`\[u%04X]`, []rune(c)[0]) })
 }
 
-// described returns a command's description and its exit statuses. A command that says nothing about
-// them has those of the command above it.
+// described returns a command's description and its exit statuses. A command without the latter has
+// those of its parent.
 func described(c *cobra.Command) (long, status string) {
 	long, status, _ = strings.Cut(c.Long, "\nExit status: ")
 	if status == "" && c.HasParent() {

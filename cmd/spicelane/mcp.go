@@ -41,7 +41,7 @@ Standard error has one line per call. The server ends with its standard input.`,
 	return cmd
 }
 
-// An openWriter stays open: standard output is not this command's to close.
+// An openWriter ignores Close, because this command must not close standard output.
 type openWriter struct{ io.Writer }
 
 func (openWriter) Close() error { return nil }

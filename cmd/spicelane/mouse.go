@@ -49,13 +49,14 @@ If the guest reports its pointer in the digest, print that report.`,
 			})
 		},
 	}
-	// Numbers may be negative, so after the first word nothing is a flag.
+	// Numbers may be negative, so nothing after the first word is a flag.
 	cmd.Flags().SetInterspersed(false)
 	cmd.Flags().StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	return cmd
 }
 
-// A mouseAct is a mouse action, and how to see in the guest's pointer records that it has happened.
+// A mouseAct is a mouse action, and a function that tells from the guest's pointer records whether
+// it has happened.
 type mouseAct struct {
 	do   func(context.Context, *control.Driver) error
 	seen func(before, now digest.Pointer) bool

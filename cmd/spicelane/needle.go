@@ -26,7 +26,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// needleDir is where reference images are unless --dir says otherwise.
+// needleDir is the directory of reference images unless --dir names another.
 const needleDir = harness.DefaultNeedles
 
 func newNeedle() *cobra.Command {
@@ -42,8 +42,8 @@ func newNeedle() *cobra.Command {
 	return cmd
 }
 
-// laneAndName splits the arguments of a command that takes a lane and then a word, or only the
-// word if the picture is from elsewhere.
+// laneAndName splits the arguments of a command that takes a lane and a word. If the picture comes
+// from a socket or a file, the command takes only the word.
 func laneAndName(args []string, socket, file, what string) (lane, name string, err error) {
 	switch elsewhere := socket != "" || file != ""; {
 	case elsewhere && len(args) == 1:
@@ -115,7 +115,7 @@ os-autoinst's needles.
 	return cmd
 }
 
-// parseArea reads an area as --area has it.
+// parseArea parses the value of --area.
 func parseArea(s string) (needle.Area, error) {
 	words := strings.Split(s, ",")
 	bad := func(format string, args ...any) (needle.Area, error) {
@@ -267,7 +267,7 @@ guesses.`,
 	return cmd
 }
 
-// A needleLooking is how needle match looks at a screen.
+// A needleLooking has the options of `needle match`.
 type needleLooking struct {
 	matcher      screen.Matcher
 	socket, file string
@@ -305,7 +305,7 @@ func (l *needleLooking) mask(masks []string) error {
 	return nil
 }
 
-// at looks at the screen of a lane, of a control socket or of a file.
+// at matches the screen of a lane, of a control socket or of a file.
 func (l *needleLooking) at(cmd *cobra.Command, lane string) (r *needle.Result, err error) {
 	if l.file != "" {
 		p, err := screenOf(cmd, lane, l.socket, l.file)
@@ -338,7 +338,8 @@ func (l *needleLooking) at(cmd *cobra.Command, lane string) (r *needle.Result, e
 	return r, err
 }
 
-// await waits for the reference image. That it does not come is no error.
+// await waits for the reference image. If it does not come in time, await returns the last result
+// and no error.
 func (l *needleLooking) await(ctx context.Context, d *control.Driver) (*needle.Result, error) {
 	src, err := drive.WatchScreen(ctx, d)
 	if err != nil {

@@ -13,14 +13,15 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// A needleUse is how often lanes looked for a reference image, and found it.
+// A needleUse says how often lanes looked for a reference image, and how often it matched.
 type needleUse struct {
 	LookedFor int `json:"looked_for"`
 	Matched   int `json:"matched"`
 }
 
-// needleUses returns the use of each needle of a directory in the runs that left their files in the
-// results; nil without results. A question for a tag looks for all needles that have it now.
+// needleUses returns how often the lanes that left their files in results used each needle of a
+// directory. Without results it returns nil. A query for a tag counts for all needles that have it
+// now.
 func needleUses(d *needle.Dir, results []string) (map[*needle.Needle]*needleUse, error) {
 	if len(results) == 0 {
 		return nil, nil
@@ -32,7 +33,7 @@ func needleUses(d *needle.Dir, results []string) (map[*needle.Needle]*needleUse,
 	lanes, err := eachLookAtNeedles(results, func(l needleLook) {
 		found, err := d.Lookup(l.Tag)
 		if err != nil {
-			return // it is of another directory
+			return // the tag is from another directory
 		}
 		for _, n := range found {
 			if !l.Again {
@@ -57,8 +58,8 @@ type needleLook struct {
 	Again   bool   `json:"again"`
 }
 
-// eachLookAtNeedles calls f for each look of a lane. It returns the number of lanes. This is the
-// only place that knows where results are.
+// eachLookAtNeedles calls f for each query for a needle in the timelines below results. It returns
+// the number of lanes.
 func eachLookAtNeedles(results []string, f func(needleLook)) (lanes int, err error) {
 	for _, dir := range results {
 		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {

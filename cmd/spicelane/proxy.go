@@ -125,7 +125,7 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 	return f, nil
 }
 
-// kinds are the types of sources that a sources.yaml may have besides static ones.
+// kinds are the types of sources, besides static, that a sources.yaml may have.
 var kinds = map[string]sources.Kind{"libvirt": sourcelibvirt.Kind, "qmp": sourceqmp.Kind}
 
 func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {

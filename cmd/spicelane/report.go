@@ -70,7 +70,7 @@ are incomplete; 3 only the host lacked something.`,
 				defer f.Close()
 				in = f
 				if url != "" {
-					// Archive the directory that the results are in.
+					// Archive the directory that contains the results.
 					dir = filepath.Dir(name)
 				}
 			}
@@ -140,7 +140,8 @@ func isDir(path string) bool {
 	return err == nil && st.IsDir()
 }
 
-// makePages makes the pages of the lanes in dir and below, and a trace of them if that is to be.
+// makePages makes the pages of the lanes in dir and below. If traceFile is not empty, it also
+// writes a trace of them.
 func makePages(w io.Writer, dir, traceFile string) error {
 	pages, err := replay.WriteAll(dir)
 	for _, page := range pages {
@@ -168,10 +169,11 @@ func traceLanes(dir, file string) error {
 	return writeReport(file, func(w io.Writer) error { return trace.WriteChrome(w, root) })
 }
 
-// sendWait is how long a collector is tried that does not answer.
+// sendWait limits the time for sending spans to a collector.
 const sendWait = 30 * time.Second
 
-// sendSpans sends spans to a collector. That it cannot is said, and is no result of the tests.
+// sendSpans sends spans to a collector. If that fails, it says so on stderr and returns no error,
+// because the result of the tests does not depend on it.
 func sendSpans(cmd *cobra.Command, out io.Writer, root *trace.Span) {
 	ctx, cancel := context.WithTimeout(cmd.Context(), sendWait)
 	defer cancel()
@@ -183,7 +185,7 @@ func sendSpans(cmd *cobra.Command, out io.Writer, root *trace.Span) {
 	fmt.Fprintf(out, "%d spans were sent, trace %s\n", sent.Spans, sent.Trace)
 }
 
-// runError returns nil for a run that passed.
+// runError returns the first failure that has the run's verdict, or nil for a run that passed.
 func runError(run *report.Run) error {
 	v := run.Verdict()
 	if v == "" {

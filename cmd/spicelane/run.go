@@ -155,7 +155,7 @@ func (f *runFlags) describe(cmd *cobra.Command, l *plan.Loaded) error {
 	return nil
 }
 
-// config returns the runner's configuration and a function for its end.
+// config returns the runner's configuration, and a function to call after the run.
 func (f *runFlags) config(ctx context.Context, cmd *cobra.Command, l *plan.Loaded) (runner.Config, func(), error) {
 	cfg := runner.Config{Plan: l, Dir: f.dir, Jobs: f.jobs, Only: f.only, Again: f.again, Labels: f.labels, Program: programVersion()}
 	end := func() {}
@@ -203,7 +203,7 @@ func secondInterrupt(ctx context.Context, stderr io.Writer) (<-chan struct{}, fu
 		case <-done:
 			return
 		}
-		// The signal that has ended the context may come here, too.
+		// The signal that ended the context may arrive here, too.
 		select {
 		case <-signals:
 		case <-time.After(100 * time.Millisecond):
@@ -234,7 +234,7 @@ func (f *runFlags) once(ctx context.Context, cmd *cobra.Command, l *plan.Loaded)
 	return r, planRunError(r, cfg.Dir)
 }
 
-// planRunError returns the error that a run's result amounts to.
+// planRunError returns the error for a run's result; nil if it succeeded.
 func planRunError(r *result.Run, dir string) error {
 	switch r.Outcome {
 	case result.Success:
@@ -288,8 +288,8 @@ func (f *runFlags) resumeRun(cmd *cobra.Command) error {
 	return planRunError(r, f.resume)
 }
 
-// watchPlan runs the plan, and again whenever a file that it names has changed, until the command is
-// interrupted.
+// watchPlan runs the plan, and runs it again whenever a file that it names changes, until the
+// command is interrupted.
 func (f *runFlags) watchPlan(cmd *cobra.Command, file string) error {
 	ctx := cmd.Context()
 	files := []string{file}
@@ -340,13 +340,14 @@ func (f *runFlags) watchPlan(cmd *cobra.Command, file string) error {
 	}
 }
 
-// fingerprint tells whether files have changed: a notification may come without a change.
+// fingerprint returns a hash of the paths, sizes and times of files. A notification may come
+// without a change, so watchPlan compares fingerprints.
 func fingerprint(files []string) string {
 	h := sha256.New()
 	for _, root := range files {
 		_ = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 			if err != nil {
-				return nil // it is not there now
+				return nil // it does not exist now
 			}
 			if info, err := d.Info(); err == nil && d.Type().IsRegular() {
 				fmt.Fprintln(h, path, info.Size(), info.ModTime().UnixNano())
@@ -357,8 +358,8 @@ func fingerprint(files []string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// programVersion identifies this program: by its revision, or by its hash if it was built from
-// something else than a commit.
+// programVersion identifies this program by its revision, or by its hash if it was not built from a
+// clean commit.
 func programVersion() string {
 	revision, modified := "", false
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -397,7 +398,7 @@ func terminalSize(f *os.File) (width, height int) {
 	return int(ws.Col), int(ws.Row)
 }
 
-// newRunCell makes the command that runs one attempt of a cell. An executor starts it.
+// newRunCell returns the command that runs one attempt of a cell. An executor starts it.
 func newRunCell() *cobra.Command {
 	var slots int
 	cmd := &cobra.Command{
@@ -407,9 +408,10 @@ func newRunCell() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			// What the steps start must not hold the lock of the run.
+			// Processes that the steps start must not hold the lock of the run.
 			unix.CloseOnExec(runner.LockFD)
-			// A worker whose runner is gone ends its lanes before it ends.
+			// A worker whose runner is gone must still end its lanes, so a write to it must not
+			// kill the worker.
 			signal.Ignore(syscall.SIGPIPE)
 			if slots > 0 {
 				release, err := runner.TakeSlot(cmd.Context(), slots)
@@ -425,7 +427,7 @@ func newRunCell() *cobra.Command {
 	return cmd
 }
 
-// newHoldHost makes the command that keeps a host for one run. The ssh executor starts it.
+// newHoldHost returns the command that keeps a host for one run. The ssh executor starts it.
 func newHoldHost() *cobra.Command {
 	return &cobra.Command{
 		Use:    runner.HoldCommand,

@@ -81,7 +81,7 @@ surface: surface 0 of the lowest display channel. spicelane status lists surface
 					}
 					img = got
 					if p.Region != nil && got.Rect.Size() != image.Pt(p.Region.Width, p.Region.Height) {
-						// Regions are our extension: another client has sent the whole screen.
+						// Regions are our extension: another client may send the whole screen.
 						img, err = crop(got, p.Region)
 					}
 					return err

@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/harness/termview"
 )
 
-// slowly runs f. If that takes longer than a second and stderr is a terminal, it shows what is
-// being waited for, and for how long.
+// slowly runs f. If that takes longer than a second and stderr is a terminal, it shows what the
+// command waits for, and for how long.
 func slowly(stderr io.Writer, what string, f func() error) error {
 	file, ok := stderr.(*os.File)
 	if !ok || !termview.IsTerminal(file) {

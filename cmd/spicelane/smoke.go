@@ -82,8 +82,9 @@ For a lane that has ended, the exit status is that of the lane's own verdict.`,
 	return cmd
 }
 
-// smokeReason returns why the smoke check of a lane failed with err. If the lane has ended, that is
-// the lane's own verdict; otherwise the host may be the reason.
+// smokeReason returns why the smoke check of a lane failed with err. If a part of the lane has
+// ended, that is the lane's own verdict. Otherwise it is err, with the host's fault if the host
+// stalled.
 func smokeReason(ctx context.Context, s registry.State, err error, w *host.Watchdog, began time.Time) error {
 	if partsAlive(s) {
 		return w.Explain(began, err)

@@ -101,7 +101,7 @@ Exit status: 0 no lane failed; otherwise that of the failures: 1 product, 2 harn
 	return cmd
 }
 
-// soakProgress shows the progress of a soak: each failure, and now and then a line.
+// soakProgress shows the progress of a soak: each failure, and from time to time a summary line.
 type soakProgress struct {
 	p         *progress
 	n         int
@@ -109,7 +109,7 @@ type soakProgress struct {
 	said      time.Time
 }
 
-// soakSays is how often a soak prints its progress if lines cannot be rewritten.
+// soakSays is the time between two progress lines of a soak if stderr is no terminal.
 const soakSays = 10 * time.Second
 
 func (s *soakProgress) lane(l soak.Lane) {

@@ -52,7 +52,7 @@ shown, too; --live shows it for all.`,
 				}
 			}
 			if asJSON {
-				// One object a lane, one after the other.
+				// Print one object per lane, one after the other.
 				for _, r := range rows {
 					if err := printJSON(cmd.OutOrStdout(), r); err != nil {
 						return err

@@ -50,7 +50,7 @@ func newSupervise() *cobra.Command {
 	}
 }
 
-// notes writes to the waiting `up`. If `up` was killed, nobody needs the lane: then notes closes
+// notes writes to the waiting `up`. If `up` was killed, nobody needs the lane, and notes closes
 // gone.
 type notes struct {
 	mu   sync.Mutex
@@ -115,7 +115,7 @@ func supervise(ctx context.Context, cfg harness.Config, w *os.File, log *slog.Lo
 		log.Info("asked to end the lane")
 	case <-lane.Done():
 		why = lane.Err()
-		// Nobody has asked for it, also not for a guest that switches itself off.
+		// Nobody asked for this end, not even if the guest switched itself off.
 		lane.NoteFailure(why)
 		log.Error("a part of the lane ended", "err", why)
 	}

@@ -101,7 +101,7 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 	return cmd
 }
 
-// textReader makes a reader of the flags.
+// textReader returns the reader that the flags describe.
 func textReader(fonts, origin []string) (text.Reader, error) {
 	var r text.Reader
 	var err error
@@ -120,7 +120,8 @@ func textReader(fonts, origin []string) (text.Reader, error) {
 	return r, nil
 }
 
-// fontsOf returns the fonts that the guest of a lane may write in; none without a lane's name.
+// fontsOf returns the fonts that the guest of a lane may use. Without a lane's name it returns
+// none.
 func fontsOf(name string) ([]*text.Font, error) {
 	if name == "" {
 		return nil, nil
@@ -133,7 +134,7 @@ func fontsOf(name string) ([]*text.Font, error) {
 	return fonts, verdict.Classify("fonts of the guest", err)
 }
 
-// screenOf takes the picture of a lane, of a control socket or of a file.
+// screenOf returns the picture of a lane, of a control socket or of a file.
 func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, error) {
 	if file != "" {
 		if name != "" || socket != "" {
@@ -160,7 +161,7 @@ func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, e
 	return p, err
 }
 
-// printGuess prints what tesseract reads.
+// printGuess prints the text that tesseract reads in a part of p.
 func printGuess(cmd *cobra.Command, p *pixmap.Picture, part image.Rectangle) error {
 	s, err := ocr.Read(cmd.Context(), p, part)
 	switch {
@@ -250,7 +251,7 @@ func printText(cmd *cobra.Command, g *text.Grid, re *regexp.Regexp, region image
 	return err
 }
 
-// inertLines makes lines of a guest harmless to a terminal.
+// inertLines makes lines of a guest's output harmless to a terminal.
 func inertLines(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {

@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// truthParts sets cfg's proxy and client from the flags. It runs programs as in any other lane; the
-// lane's server is the truth server.
+// truthParts sets cfg's proxy and client from the flags. A proxy or client that is a program runs
+// in a lane below dir, whose server is the truth server.
 func truthParts(cfg *truth.Config, proxyFlag, clientFlag, dir string) error {
 	proxy, err := harness.ParseProgram(proxyFlag).Abs()
 	if err != nil {
@@ -82,7 +82,8 @@ type lanePath struct {
 // is assumed to be reusable.
 const freshToken = 5 * time.Second
 
-// Client returns the configuration of the proxy's virt-viewer file, once its token is a new one.
+// Client returns the configuration of the proxy's virt-viewer file. It waits up to freshToken for a
+// new token.
 func (w *lanePath) Client(ctx context.Context) (spice.Config, error) {
 	limit := time.NewTimer(freshToken)
 	defer limit.Stop()

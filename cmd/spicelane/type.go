@@ -110,7 +110,7 @@ func typedText(stdin io.Reader, words []string) (string, error) {
 	}
 }
 
-// milliseconds converts a duration for the control socket.
+// milliseconds converts the duration of a flag for the control socket.
 func milliseconds(flag string, d time.Duration) (*uint32, error) {
 	if d < 0 || d.Milliseconds() > math.MaxUint32 {
 		return nil, usage("%s %v: it must not be negative or longer than %v", flag, d, time.Duration(math.MaxUint32)*time.Millisecond)
@@ -119,8 +119,8 @@ func milliseconds(flag string, d time.Duration) (*uint32, error) {
 	return &n, nil
 }
 
-// typeText types through a client with the verb type. Through a client with only protocol 1.2, it
-// uses paste if that is enough.
+// typeText types through a client with the verb type. If the client only has protocol 1.2, it uses
+// paste if that is enough.
 func typeText(ctx context.Context, stderr io.Writer, t target, d *control.Driver, p control.TypeParams) (res control.TypeResult, err error) {
 	what := fmt.Sprintf("typing %d characters", utf8.RuneCountInString(p.Text))
 	if d.Supports(control.MethodType) {

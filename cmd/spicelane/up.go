@@ -232,7 +232,7 @@ func describeExit(err error) string {
 	return err.Error()
 }
 
-// progress shows what is being waited for and how long each step took. On a terminal it rewrites
+// progress shows what the command waits for and how long each step took. On a terminal it rewrites
 // the current line; elsewhere it prints only results.
 type progress struct {
 	w        io.Writer

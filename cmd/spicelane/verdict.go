@@ -60,7 +60,7 @@ commit; 130 interrupted, so that git stops.`,
 	return cmd
 }
 
-// A statusError is an error with an exit status of its own.
+// A statusError is an error with its own exit status.
 type statusError struct {
 	status int
 	err    error

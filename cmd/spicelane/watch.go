@@ -70,7 +70,7 @@ lane ends.`,
 	return cmd
 }
 
-// An onlooker selects the lane to look at, by its name or by its files.
+// An onlooker selects the lane to view, by its name or by its files.
 type onlooker struct{ vv, dir string }
 
 func (o *onlooker) flags(cmd *cobra.Command) {

@@ -43,8 +43,8 @@ type Added struct {
 	Missing []string
 }
 
-// Add stores a run: all of it or, with an error, nothing that a reader sees. It does not store a run
-// again that the archive has. A different run with the same ID gets an ID with a suffix.
+// Add stores a run: all of it or, with an error, nothing that a reader sees. It does not store a
+// run again that the archive has. A different run with the same ID gets an ID with a suffix.
 func (a *Archive) Add(ctx context.Context, src Source) (*Added, error) {
 	added, err := a.add(ctx, src)
 	if err != nil {

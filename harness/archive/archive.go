@@ -50,8 +50,8 @@ type Archive struct {
 	now   func() time.Time
 }
 
-// Open opens the archive in a store. An empty store is an empty archive. Open fails if the store has
-// anything else in it, or an archive of another format.
+// Open opens the archive in a store. An empty store is an empty archive. Open fails if the store
+// has anything else in it, or an archive of another format.
 func Open(ctx context.Context, s Store, opt Options) (*Archive, error) {
 	a := &Archive{store: Retrying(s), lease: cmp.Or(opt.Lease, DefaultLease), now: opt.Now}
 	if a.now == nil {
@@ -130,8 +130,8 @@ func refOf(name string) (r Ref, ok bool) {
 	return r, true
 }
 
-// idOf returns the ID of the run whose record or pin has this name in the directory dir; empty if the
-// name is not in dir.
+// idOf returns the ID of the run whose record or pin has this name in the directory dir; empty if
+// the name is not in dir.
 func idOf(dir, name string) string {
 	id, ok := strings.CutPrefix(strings.TrimSuffix(name, ext), dir)
 	if !ok {
@@ -259,8 +259,8 @@ func (a *Archive) Record(ctx context.Context, id string) (*Record, error) {
 	return r, nil
 }
 
-// List returns the records of all runs, newest first. If some records cannot be read, it returns the
-// others along with the error.
+// List returns the records of all runs, newest first. If some records cannot be read, it returns
+// the others along with the error.
 func (a *Archive) List(ctx context.Context) ([]*Record, error) {
 	var all []*Record
 	var bad []error
@@ -290,8 +290,8 @@ type readRecord struct {
 	err     error
 }
 
-// records yields the record in each object of runs/. It does not read those that known has copies of.
-// An error without a name is an error of the listing.
+// records yields the record in each object of runs/. It does not read those that known has copies
+// of. An error without a name is an error of the listing.
 func (a *Archive) records(ctx context.Context, known map[string]indexed) iter.Seq2[string, readRecord] {
 	return func(yield func(string, readRecord) bool) {
 		var names []string

@@ -13,8 +13,8 @@ import (
 	"syscall"
 )
 
-// Dir is a store in a directory. The first Put makes the directory. Put syncs each object to the disk,
-// so that it survives a loss of power.
+// Dir is a store in a directory. The first Put makes the directory. Put syncs each object to the
+// disk, so that it survives a loss of power.
 type Dir struct {
 	Path string
 	// NoSync lets the system decide when objects reach the disk. It is for tests.

@@ -20,12 +20,13 @@
 //	pins/ID.zst              a run that retention must keep
 //	locks/…                  who is writing
 //
-// Every object except a lock is a zstd frame followed by a seal: the sha256 of the object's bytes in
-// a skippable frame. zstdcat can read the object, and [Archive.Verify] finds any bit that has changed.
+// Every object except a lock is a zstd frame followed by a seal: the sha256 of the object's bytes
+// in a skippable frame. zstdcat can read the object, and [Archive.Verify] finds any bit that has
+// changed.
 //
 // # Order of writes
 //
-// A writer stores a run's blobs first and its record last, with a call that either creates the whole
-// object or nothing. So a run is in the archive completely or not at all, even if its writer dies.
-// [Archive.Prune] removes blobs without a record.
+// A writer stores a run's blobs first and its record last, with a call that either creates the
+// whole object or nothing. So a run is in the archive completely or not at all, even if its writer
+// dies. [Archive.Prune] removes blobs without a record.
 package archive

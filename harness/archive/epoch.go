@@ -46,8 +46,8 @@ func (r *Record) InEpoch(name string) bool {
 	return name == "" || strings.HasPrefix(r.Began.UTC().Format("2006-01-02")+"-", name+"-")
 }
 
-// Export writes the runs for which chosen returns true to w, as one tar file. It returns how many runs
-// it wrote. The same runs give the same bytes.
+// Export writes the runs for which chosen returns true to w, as one tar file. It returns how many
+// runs it wrote. The same runs give the same bytes.
 func (a *Archive) Export(ctx context.Context, w io.Writer, chosen func(*Record) bool) (int, error) {
 	n, err := a.export(ctx, w, chosen)
 	return n, a.classify(err)
@@ -159,8 +159,8 @@ type Imported struct {
 }
 
 // Import merges an epoch into the archive. It does not store runs again that the archive has. A
-// different run with the same ID gets another ID. If the file is cut off or damaged, none of its runs
-// becomes visible.
+// different run with the same ID gets another ID. If the file is cut off or damaged, none of its
+// runs becomes visible.
 func (a *Archive) Import(ctx context.Context, r io.Reader) (*Imported, error) {
 	done, err := a.imports(ctx, r)
 	return done, a.classify(err)

@@ -21,9 +21,9 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// readGoTest reads the streams of go test -json in a directory (NAME.json) and makes one run of them.
-// Each stream is a job, and each of its tests is a cell. A test with subtests is a cell only if it
-// failed by itself.
+// readGoTest reads the streams of go test -json in a directory (NAME.json) and makes one run of
+// them. Each stream is a job, and each of its tests is a cell. A test with subtests is a cell only
+// if it failed by itself.
 func readGoTest(dir string) (*result.Run, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {

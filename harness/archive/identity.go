@@ -11,12 +11,12 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 )
 
-// keyDigits is the length of an identity's key: 64 bits. Among a million identities, the probability
-// that two share a key is below one in ten million.
+// keyDigits is the length of an identity's key: 64 bits. Among a million identities, the
+// probability that two share a key is below one in ten million.
 const keyDigits = 16
 
-// Key returns the key of an identity: the first 16 hex digits of the sha256 of its JSON, with sorted
-// keys. It is empty for an empty identity, which says nothing about what was tested.
+// Key returns the key of an identity: the first 16 hex digits of the sha256 of its JSON, with
+// sorted keys. It is empty for an empty identity, which says nothing about what was tested.
 func Key(identity map[string]string) string {
 	if len(identity) == 0 {
 		return ""
@@ -29,9 +29,9 @@ func Key(identity map[string]string) string {
 // maxValues is how many different values of one kind a build lists. For more, it has their hash.
 const maxValues = 4
 
-// Build returns what a whole run tested. It merges the identities of the cells, without the names of
-// lanes. If a value differs between cells, as in a matrix over QEMU versions, the build has the sorted
-// list of all values; for more than four it has their hash.
+// Build returns what a whole run tested. It merges the identities of the cells, without the names
+// of lanes. If a value differs between cells, as in a matrix over QEMU versions, the build has the
+// sorted list of all values; for more than four it has their hash.
 func Build(r *result.Run) map[string]string {
 	values := make(map[string]map[string]bool)
 	for i := range r.Cells {

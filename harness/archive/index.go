@@ -11,9 +11,9 @@ import (
 )
 
 // The index has a copy of most records, so that a list of many runs takes a few calls of the store
-// instead of one per run. It is only a cache: an entry counts only if the store says that the record's
-// object is still the one that was copied. All other records are read. A damaged or missing index only
-// costs time.
+// instead of one per run. It is only a cache: an entry counts only if the store says that the
+// record's object is still the one that was copied. All other records are read. A damaged or
+// missing index only costs time.
 const indexFile = "index.zst"
 
 // indexEvery is how many entries must be missing or stale before the index is written again.
@@ -32,7 +32,8 @@ type indexed struct {
 	Record  *Record `json:"record"`
 }
 
-// readIndex returns the index, keyed by the names of the records' objects; nil if it cannot be used.
+// readIndex returns the index, keyed by the names of the records' objects; nil if it cannot be
+// used.
 func (a *Archive) readIndex(ctx context.Context) map[string]indexed {
 	object, err := a.read(ctx, indexFile)
 	if err != nil {
@@ -78,7 +79,8 @@ func indexNow(id string) bool {
 }
 
 // renewIndex writes the index if it lacks many records, or has many that are gone. The caller holds a
-// lock. renewIndex ignores errors, because nothing depends on the index: the next writer tries again.
+// lock. renewIndex ignores errors, because nothing depends on the index: the next writer tries
+// again.
 func (a *Archive) renewIndex(ctx context.Context, h *hold) {
 	known := a.readIndex(ctx)
 	x := index{Format: Format}

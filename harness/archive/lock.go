@@ -20,14 +20,14 @@ import (
 )
 
 // Writers share an archive; a process that deletes needs it alone. Each holds a lock, an object in
-// locks/: there is one per writer, and at most one exclusive lock. A writer first makes its object and
-// then looks for the exclusive lock. A deleter first makes the exclusive lock and then looks for
-// writers. So at least one of the two sees the other.
+// locks/: there is one per writer, and at most one exclusive lock. A writer first makes its object
+// and then looks for the exclusive lock. A deleter first makes the exclusive lock and then looks
+// for writers. So at least one of the two sees the other.
 //
 // A holder changes its object four times per lease. A lock whose object has not changed for a whole
-// lease is dead. A waiter measures the lease on its own monotonic clock, so that no clock that jumps,
-// here or there, ends a lock that is alive. If the holder ran on this computer and no longer runs, its
-// lock is dead at once.
+// lease is dead. A waiter measures the lease on its own monotonic clock, so that no clock that
+// jumps, here or there, ends a lock that is alive. If the holder ran on this computer and no longer
+// runs, its lock is dead at once.
 const (
 	locks     = "locks/"
 	exclusive = locks + "exclusive"
@@ -106,8 +106,8 @@ func (a *Archive) lock(ctx context.Context, alone bool) (*hold, error) {
 	return h, nil
 }
 
-// try makes the lock's object and looks for a conflicting lock. If it returns false, it has waited for
-// that one for a moment.
+// try makes the lock's object and looks for a conflicting lock. If it returns false, it has waited
+// for that one for a moment.
 func (h *hold) try(ctx context.Context, w *waiter) (held bool, err error) {
 	err = h.write(ctx, true)
 	if errors.Is(err, fs.ErrExist) {
@@ -208,7 +208,8 @@ func (h *hold) release() {
 	h.remove()
 }
 
-// readLock reads a lock. It also returns the object's text, which changes as long as the lock is alive.
+// readLock reads a lock. It also returns the object's text, which changes as long as the lock is
+// alive.
 func (a *Archive) readLock(ctx context.Context, name string) (lockFile, string, error) {
 	var f lockFile
 	b, err := a.read(ctx, name)

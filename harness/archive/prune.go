@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Retention says which runs Prune keeps. A limit of zero means no limit. Pinned runs are always kept,
-// and count towards the limits.
+// Retention says which runs Prune keeps. A limit of zero means no limit. Pinned runs are always
+// kept, and count towards the limits.
 type Retention struct {
 	// Age is the greatest age of a run.
 	Age time.Duration
@@ -37,12 +37,12 @@ type Pruned struct {
 	KeptBytes int64 `json:"kept_bytes"`
 }
 
-// Prune deletes the runs that exceed the limits, and then all blobs that no run needs, including those
-// of writers that died. It waits until nobody else writes.
+// Prune deletes the runs that exceed the limits, and then all blobs that no run needs, including
+// those of writers that died. It waits until nobody else writes.
 //
 // A run's age counts back from now or from the newest run, whichever is earlier. So neither a clock
-// here that has jumped into the future, nor a run from a host with such a clock, makes all other runs
-// look old.
+// here that has jumped into the future, nor a run from a host with such a clock, makes all other
+// runs look old.
 func (a *Archive) Prune(ctx context.Context, keep Retention) (*Pruned, error) {
 	p, err := a.prune(ctx, keep)
 	if err != nil {

@@ -14,16 +14,17 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// The seal is a skippable frame of zstd, which decompressors ignore: its magic number, the length of
-// what follows, and the sha256 of all bytes of the object before the sha256 itself. Without the seal,
-// a flipped bit that the decompressor ignores, such as a reserved one, would go unnoticed.
+// The seal is a skippable frame of zstd, which decompressors ignore: its magic number, the length
+// of what follows, and the sha256 of all bytes of the object before the sha256 itself. Without the
+// seal, a flipped bit that the decompressor ignores, such as a reserved one, would go unnoticed.
 const (
 	sealMagic = 0x184D2A5C
 	sealHead  = 8
 	sealBytes = sealHead + sha256.Size
 )
 
-// maxMemory limits the size of a content that is read into memory: a record, run.json or list of files.
+// maxMemory limits the size of a content that is read into memory: a record, run.json or list of
+// files.
 const maxMemory = 1 << 30
 
 var encoders = sync.Pool{New: func() any {
@@ -84,8 +85,8 @@ type opener struct {
 	close   func() error
 }
 
-// unseal returns a reader of an object's content. Read returns a *DamageError if any bit of the object
-// has changed, or if want is set and the content has another sha256.
+// unseal returns a reader of an object's content. Read returns a *DamageError if any bit of the
+// object has changed, or if want is set and the content has another sha256.
 func unseal(name string, rc io.ReadCloser, want string) (io.ReadCloser, error) {
 	o := &opener{name: name, r: rc, stored: sha256.New(), content: sha256.New(), want: want, close: rc.Close}
 	dec, err := zstd.NewReader(frames{o}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))

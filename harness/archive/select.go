@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// Select returns the records that a text selects, newest first. The text is a comma-separated list of
+// Select returns the records that a text selects, newest first. The text is a comma-separated list
+// of
 //
 //	latest, latest~2    the newest run, and the second run before it
 //	build:3f9a          all runs of the build whose key begins with 3f9a
 //	branch=main         all runs with that label, or that value in their build
 //	20261127-10         the run with this ID, or the only one whose ID begins with it
 //
-// records must be sorted, newest first. Select returns an error if a part of the text selects no run,
-// or is ambiguous.
+// records must be sorted, newest first. Select returns an error if a part of the text selects no
+// run, or is ambiguous.
 func Select(records []*Record, text string) ([]*Record, error) {
 	chosen := make(map[*Record]bool)
 	for _, word := range strings.Split(text, ",") {

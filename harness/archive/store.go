@@ -48,8 +48,8 @@ type Object struct {
 	Version string
 }
 
-// Limits of the retries of one call. The pauses grow by half each time and vary at random. All seven
-// take about a third of a second together.
+// Limits of the retries of one call. The pauses grow by half each time and vary at random. All
+// seven take about a third of a second together.
 const (
 	maxTries   = 8
 	firstPause = 10 * time.Millisecond

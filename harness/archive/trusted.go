@@ -17,8 +17,8 @@ type Results struct {
 	read []*result.Run // the last ones that were read, the latest first
 }
 
-// maxRead is how many runs Results keeps in memory. Mostly, the cells of a plan have their results in
-// one run.
+// maxRead is how many runs Results keeps in memory. Mostly, the cells of a plan have their results
+// in one run.
 const maxRead = 4
 
 // Results returns the results of all runs that are in the archive now.
@@ -38,12 +38,13 @@ type Found struct {
 }
 
 // Trusted returns the newest trusted result of a cell for the same build; nil if there is none. does is
-// the hash of what the cell does (see [result.Cell]). A result is trusted if it says something about
-// the product: the cell passed at the first attempt, or failed with verdict "product". Not trusted are
-// failures of the harness or the host, cells that passed only after a retry, and results that were
-// themselves taken from another run.
+// the hash of what the cell does (see [result.Cell]). A result is trusted if it says something
+// about the product: the cell passed at the first attempt, or failed with verdict "product". Not
+// trusted are failures of the harness or the host, cells that passed only after a retry, and
+// results that were themselves taken from another run.
 //
-// An empty identity or an empty does matches nothing, because it does not say what was tested, or how.
+// An empty identity or an empty does matches nothing, because it does not say what was tested, or
+// how.
 func (r *Results) Trusted(ctx context.Context, cell, does string, identity map[string]string) (*Found, error) {
 	key := Key(identity)
 	if key == "" || does == "" {

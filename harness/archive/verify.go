@@ -47,8 +47,8 @@ func (a *Archive) Verify(ctx context.Context) (*Verified, error) {
 }
 
 // Discard verifies the archive and deletes the damaged objects, and those that do not belong there.
-// The same content can then be stored again by adding or importing its run. Discard returns the names
-// of the deleted objects.
+// The same content can then be stored again by adding or importing its run. Discard returns the
+// names of the deleted objects.
 func (a *Archive) Discard(ctx context.Context) ([]string, error) {
 	h, err := a.lock(ctx, true)
 	if err != nil {

@@ -26,11 +26,11 @@ type Cell struct {
 	Path   string
 	Job    *Job
 	Matrix map[string]string
-	// Vars are the values of the matrix with their types.
+	// vars are the values of the matrix with their types.
 	vars map[string]any
 }
 
-// jobPlan is what is known of a job before it runs.
+// A jobPlan is a job with everything that is compiled before it runs.
 type jobPlan struct {
 	job      *Job
 	keys     types.Map // of its matrix
@@ -47,7 +47,7 @@ type stepPlan struct {
 	env  []envEntry
 	// texts are the compiled templates of the step's texts.
 	texts map[string]*template
-	// lane is the lane's configuration if it is the same in every cell.
+	// lane is the lane's configuration if it is the same in every cell; otherwise nil.
 	lane *Lane
 	on   string
 }
@@ -60,14 +60,15 @@ type envEntry struct {
 	secret bool
 }
 
-// stepKinds are the keys of which a step has one.
+// stepKinds are the keys of a step's action. A step has exactly one of them.
 var stepKinds = []string{"lane", "suite", "beats", "go-test", "run"}
 
 func (s *Step) kinds() map[string]bool {
 	return map[string]bool{"lane": s.Lane != nil, "suite": s.Suite != nil, "beats": s.Beats != nil, "go-test": s.GoTest != nil, "run": s.Run != ""}
 }
 
-// Kind returns which of its kinds a step is: "lane", "suite", "beats", "go-test" or "run".
+// Kind returns the step's action: "lane", "suite", "beats", "go-test" or "run"; empty if it has
+// none.
 func (s *Step) Kind() string {
 	for _, k := range stepKinds {
 		if s.kinds()[k] {
@@ -85,7 +86,7 @@ func (b *Beat) kinds() map[string]bool {
 	}
 }
 
-// Kind returns the action of a beat: "press".
+// Kind returns the beat's action, by its key in the plan, such as "press"; empty if it has none.
 func (b *Beat) Kind() string {
 	for k, set := range b.kinds() {
 		if set {
@@ -95,7 +96,7 @@ func (b *Beat) Kind() string {
 	return ""
 }
 
-// checkNames checks what refers to something else in the plan, and words of which there are few. It
+// checkNames checks references within the plan, and values that must be one of a few words. It
 // needs nothing from outside the plan.
 func (l *Loaded) checkNames(p *problems) {
 	d := &decoder{problems: p}
@@ -128,7 +129,7 @@ func (l *Loaded) checkNames(p *problems) {
 	}
 }
 
-// local is the executor that needs no entry.
+// local is the name of the executor that needs no entry in the plan.
 const local = "local"
 
 func (l *Loaded) jobIDs() []string {
@@ -335,12 +336,12 @@ func laneName(s *Step) string {
 	return defaultLane
 }
 
-// before tells whether a job ends before another begins.
+// before reports whether the plan makes sure that a job ends before another one begins.
 func (l *Loaded) before(first, second string) bool {
 	return slices.Contains(l.ancestors(second), first)
 }
 
-// ancestors returns the ids of all jobs that a job needs, also through others.
+// ancestors returns the ids of all jobs that a job needs, directly or through others.
 func (l *Loaded) ancestors(id string) []string {
 	var all []string
 	var visit func(string)
@@ -360,8 +361,8 @@ func (l *Loaded) ancestors(id string) []string {
 	return all
 }
 
-// cycle returns the ids of jobs that need each other in a circle, the first one also last; nil if
-// there are none.
+// cycle returns the ids of jobs that need each other in a circle; the last id is the first one
+// again. It returns nil if there is no circle.
 func (l *Loaded) cycle() []string {
 	state := map[string]int{} // 1: being visited, 2: done
 	var path []string
@@ -392,10 +393,10 @@ func (l *Loaded) cycle() []string {
 	return nil
 }
 
-// endType is what conditions know of a job or a step that has ended.
+// endType is the type of a job or step that has ended, in conditions.
 var endType = types.Map{"result": types.String, "outcome": types.String, "verdict": types.String, "hop": types.String, "reason": types.String}
 
-// check compiles everything and builds every cell.
+// check compiles all expressions, makes the cells of all jobs, and checks the task of each cell.
 func (l *Loaded) check(p *problems) {
 	l.jobs = make(map[string]*jobPlan, len(l.Jobs))
 	limit := l.MaxCells
@@ -405,7 +406,7 @@ func (l *Loaded) check(p *problems) {
 	total := 0
 	for _, j := range l.Jobs {
 		m := &j.Strategy.Matrix
-		// NB: count before anything is made: a matrix of ten lists of ten values has 10^10 cells.
+		// NB: count before making anything: a matrix of ten lists of ten values has 10^10 cells.
 		if n := max(m.size(), 1) + len(m.Include); total+n > limit {
 			n = max(m.size(), 1)
 			p.add(m.pos.node, "jobs."+j.ID+".strategy.matrix", "with its %d combinations the plan has %d cells, and at most %d are allowed (max-cells)", n, total+n, limit)
@@ -475,8 +476,8 @@ type atError struct {
 func (e *atError) Error() string { return e.where + ": " + e.err.Error() }
 func (e *atError) Unwrap() error { return e.err }
 
-// compileEnv compiles environment variables in the order of their names. It returns the types for
-// later expressions: a variable with a secret is not among them.
+// compileEnv compiles environment variables in the order of their names. It also returns the types
+// of the variables for later expressions, without the variables that have a secret.
 func (l *Loaded) compileEnv(p *problems, env map[string]Value, outer types.Map, vars types.Map, at string) ([]envEntry, types.Map) {
 	known := maps.Clone(outer)
 	var entries []envEntry
@@ -623,7 +624,7 @@ func checkSuite(name string) error {
 	return nil
 }
 
-// eachText replaces each text in v, a struct, by what f returns.
+// eachText replaces each text in the struct v with f's result for it.
 func eachText(v reflect.Value, f func(string) string) {
 	for i := range v.NumField() {
 		switch e := v.Field(i); {
@@ -638,10 +639,10 @@ func eachText(v reflect.Value, f func(string) string) {
 	}
 }
 
-// checkLane checks what can be known of a lane's configuration without a cell. It decodes a
+// checkLane checks a lane's configuration as far as that is possible without a cell. It decodes a
 // configuration without templates once for all cells.
 func (sp *stepPlan) checkLane(l *Loaded, p *problems, at string, vars types.Map) {
-	// NB: decode first. It counts the values, and a few aliases may stand for thousands of millions.
+	// NB: decode first. It limits the number of values, and a few aliases may stand for billions.
 	before := len(p.list)
 	var lane Lane
 	lane.decode(&decoder{problems: p, templates: true}, sp.step.Lane, at+".lane")
@@ -695,8 +696,8 @@ func (lane *Lane) decode(d *decoder, n *yaml.Node, at string) {
 // ticketKey is the key of a lane that can have a secret.
 const ticketKey = "server_ticket"
 
-// laneFields returns the keys of a lane: all fields of harness.Config that can be written down,
-// except those that the plan itself sets.
+// laneFields returns the keys of a lane: all fields of harness.Config that have a form in JSON,
+// except name, dir and link_in, which the plan itself sets; and the ticket.
 var laneFields = func() func() []field {
 	var fields []field
 	for _, f := range fieldsOf(reflect.TypeFor[harness.Config]()) {
@@ -713,7 +714,8 @@ var laneFields = func() func() []field {
 	return func() []field { return fields }
 }()
 
-// check returns an error if no lane can work with the configuration.
+// check returns an error if harness.Config.Check rejects the configuration. The error has the YAML
+// key.
 func (lane *Lane) check() error {
 	err := lane.Config.Check()
 	var f *harness.FieldError

@@ -13,8 +13,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// The limits of a plan's text. A plan that people write is far below them; a few lines of anchors
-// that refer to each other (a "YAML bomb") would be far above.
+// The limits of a plan's text. Plans that people write stay far below them. A "YAML bomb", a few
+// lines of anchors that refer to each other, would exceed them.
 const (
 	maxBytes = 4 << 20
 	maxDepth = 40
@@ -26,7 +26,7 @@ const (
 // A Problem is one mistake in a plan.
 type Problem struct {
 	File string
-	// Line and Column count from 1; Line is 0 if the whole file is meant.
+	// Line and Column count from 1. Line is 0 if the problem concerns the whole file.
 	Line, Column int
 	// Where is the path of the value: "jobs.boot.steps[0].lane.display".
 	Where string
@@ -68,15 +68,15 @@ func (p *problems) err() error {
 	return &Error{Problems: p.list}
 }
 
-// A decoder fills Go values from YAML nodes. It accepts only what the value's type says: no unknown
-// key, no other type, no key twice.
+// A decoder fills Go values from YAML nodes. It is strict: it rejects unknown keys, values of
+// another type, and keys that occur twice.
 type decoder struct {
 	*problems
 	nodes int
-	// templates accepts any text with ${{ … }} for any type; the value is decoded for each cell, when
-	// it is known.
+	// templates makes the decoder accept a text with ${{ … }} for a value of any type. Such a value is
+	// decoded later, for each cell.
 	templates bool
-	// over is set when a limit was exceeded; it stops the decoding.
+	// over is set when a limit is exceeded. It stops the decoding.
 	over bool
 }
 
@@ -133,7 +133,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, where string) {
 	}
 }
 
-// enter follows an alias and counts n. It returns false if n is not to be decoded.
+// enter follows an alias and counts the node. It returns false if a limit is exceeded.
 func (d *decoder) enter(n *yaml.Node, where string) (*yaml.Node, bool) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -156,8 +156,8 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, where string) {
 	}
 }
 
-// fields fills the fields of v, a struct, from the keys of n. What is wrong with any other key is
-// said by unknown.
+// fields fills the fields of the struct v from the keys of n. For any other key, it adds a problem
+// that begins with the text unknown.
 func (d *decoder) fields(n *yaml.Node, v reflect.Value, fields []field, unknown, where string) {
 	d.pairs(n, where, func(key, value *yaml.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key.Value })
@@ -285,7 +285,7 @@ func (d *decoder) duration(n *yaml.Node, v reflect.Value, where string) {
 	v.SetInt(int64(t))
 }
 
-// describe says what a node is, for a person who expected something else.
+// describe returns what a node is, for the message to a user who wrote something of the wrong type.
 func describe(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -337,11 +337,11 @@ type field struct {
 	index []int
 	typ   reflect.Type
 	doc   string // its description
-	enum  string // its words, with commas between them; empty if any text is possible
+	enum  string // its possible values, separated by commas; empty if any text is possible
 }
 
-// fieldsOf returns the keys that a struct has in YAML: those of its json tags, and otherwise its
-// fields' names in small letters.
+// fieldsOf returns the keys that a struct has in YAML: the names in its json tags, or, without a
+// tag, the fields' names in lower case.
 func fieldsOf(t reflect.Type) []field {
 	var list []field
 	for i := range t.NumField() {
@@ -358,7 +358,8 @@ func fieldsOf(t reflect.Type) []field {
 	return list
 }
 
-// near returns a question about the known word that is nearest to word, or "".
+// near returns a hint for an unknown word: the most similar known word as a question, or a short
+// list of all known ones, or "".
 func near(word string, known []string) string {
 	best, least := "", max(2, len(word)/3)+1
 	for _, k := range known {
@@ -375,8 +376,8 @@ func near(word string, known []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// distance is how many letters have to be changed, added, removed or swapped with their neighbour to
-// make b of a.
+// distance returns how many bytes must be changed, added, removed or swapped with their neighbour
+// to turn a into b.
 func distance(a, b string) int {
 	row := func() []int { return make([]int, len(b)+1) }
 	older, old, now := row(), row(), row()

@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/mask"
 )
 
-// Describe writes a cell with its exact commands, for --dry-run. Secrets are masked.
+// Describe writes a cell and its exact commands to w, for --dry-run. It masks secrets.
 func (l *Loaded) Describe(w io.Writer, c *Cell) error {
 	t, err := l.Task(c)
 	if err != nil {
@@ -39,7 +39,7 @@ func (l *Loaded) Describe(w io.Writer, c *Cell) error {
 		if s.If != "" {
 			fmt.Fprintf(&b, "     if: %s\n", oneLine(s.If))
 		}
-		// A secret is not known in a dry run, and what has one is not shown at all.
+		// A dry run does not know the secrets. So it masks the whole value of a variable that has one.
 		for _, name := range slices.Sorted(maps.Keys(s.Env)) {
 			value := s.Env[name]
 			if _, public := t.Vars["env"].(map[string]any)[name]; !public && l.holdsSecret(c.Job, i, name) {
@@ -59,7 +59,7 @@ func (l *Loaded) Describe(w io.Writer, c *Cell) error {
 	return err
 }
 
-// holdsSecret tells whether a variable of a step is made of a secret.
+// holdsSecret reports whether a variable of a step contains a secret.
 func (l *Loaded) holdsSecret(j *Job, step int, name string) bool {
 	jp := l.jobs[j.ID]
 	secret := false
@@ -101,7 +101,8 @@ func (s *TaskStep) describe(b *strings.Builder) error {
 	return nil
 }
 
-// Files returns the files and directories that the plan names, the plan itself first.
+// Files returns the paths of the files and directories that the plan refers to, the plan itself
+// first.
 func (l *Loaded) Files() []string {
 	files := []string{filepath.Join(l.Dir, filepath.Base(l.File))}
 	add := func(p string) {
@@ -143,14 +144,15 @@ func (l *Loaded) Files() []string {
 	return files
 }
 
-// LaneFiles returns the files that a lane of a plan in dir needs: its image or its fixture's files,
-// its kernel, its reference images.
+// LaneFiles returns the paths of the files that a lane needs: its image or its fixture's files, its
+// kernel and its reference images. dir is the plan's directory.
 func LaneFiles(dir string, l *TaskLane) []string {
 	boots, looks := laneFiles(dir, l)
 	return append(boots, looks...)
 }
 
-// laneFiles returns the files that a lane's guest boots, and those that its screen is compared with.
+// laneFiles returns the files that a lane's guest boots, and the files that describe its screen:
+// reference images, the fixture's entry and its fonts.
 func laneFiles(dir string, l *TaskLane) (boots, looks []string) {
 	cfg := l.Config
 	boots, looks = []string{cfg.Image, cfg.Kernel, cfg.Initrd}, []string{cfg.Needles}
@@ -167,7 +169,7 @@ func laneFiles(dir string, l *TaskLane) (boots, looks []string) {
 		looks = append(looks, entry)
 		if f, err := fixtures.Load(entry); err == nil {
 			boots = append(boots, f.ImagePath(), f.KernelPath(), f.InitrdPath())
-			// The others are built into this program.
+			// Fonts without an absolute path are built into this program.
 			looks = append(looks, slices.DeleteFunc(f.FontNames(), func(name string) bool { return !filepath.IsAbs(name) })...)
 		}
 	}

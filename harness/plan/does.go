@@ -11,12 +11,13 @@ import (
 	"slices"
 )
 
-// Does returns the hash of what a task does, in hex: its steps with their variables, the contents of
-// the files that the job names, of reference images and of restored artifacts, and how the jobs that
-// it needs have ended. Two results can stand for each other only if both tasks did the same. What is
-// under test is not in it: that is the identity, see package result.
+// Does returns the sha256 of what a task does, in hex. The hash covers the steps with their
+// variables, how the jobs that the task needs have ended, and the contents of files: those that the
+// job names, those that describe the lanes' screens, and the restored artifacts. An earlier result
+// can be reused only if its task had the same hash. The hash does not cover what is under test:
+// that is the identity (see package result).
 //
-// Secrets are left out, because a hash of a short one gives it away.
+// Secrets are masked first, because the hash of a short secret would reveal it.
 func (l *Loaded) Does(t *Task) (string, error) {
 	type laneDoes struct {
 		ReleaseControl, Processes bool
@@ -34,7 +35,7 @@ func (l *Loaded) Does(t *Task) (string, error) {
 	does.Files, does.Restored = map[string]string{}, map[string]string{}
 	files := slices.Clone(t.Files)
 	for _, s := range t.Steps {
-		s.Name = "" // it changes nothing
+		s.Name = "" // a name does not change what the step does
 		env := make(map[string]string, len(s.Env))
 		for k, v := range s.Env {
 			env[k] = l.Masker().String(v)
@@ -73,7 +74,8 @@ func (l *Loaded) Does(t *Task) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// hashTree adds the hash of each file at or below root, under its path below name.
+// hashTree adds the hash of each file at or below root to sums. The key is name joined with the
+// file's path below root.
 func hashTree(sums map[string]string, root, name string) error {
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -83,7 +85,7 @@ func hashTree(sums map[string]string, root, name string) error {
 		if err != nil {
 			return err
 		}
-		info, err := os.Stat(path) // of what a link leads to
+		info, err := os.Stat(path) // follows links
 		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}
@@ -97,7 +99,7 @@ func hashTree(sums map[string]string, root, name string) error {
 			return err
 		}
 		sum := hex.EncodeToString(h.Sum(nil))
-		if info.Mode()&0o100 != 0 { // what cannot be run is another program
+		if info.Mode()&0o100 != 0 { // a file that cannot be run is a different program
 			sum += " executable"
 		}
 		sums[filepath.ToSlash(filepath.Join(name, rel))] = sum

@@ -14,31 +14,34 @@ import (
 	"github.com/expr-lang/expr/vm"
 )
 
-// Status is what the functions of a condition answer from.
+// A Status has the results of the functions of a condition, such as success().
 type Status struct {
-	// Success: no job that is needed, and no step before, failed, was cancelled or was skipped.
+	// Success means that all needed jobs succeeded, and that no earlier step failed or was cancelled.
+	// A skipped job does not count as success; a skipped step does.
 	Success bool
-	// Failure: one of them failed.
+	// Failure means that a needed job or an earlier step failed.
 	Failure bool
-	// Cancelled: the run was interrupted, or the cell was cancelled.
+	// Cancelled means that the run was interrupted or the cell was cancelled.
 	Cancelled bool
 }
 
-// statusFunctions are the functions of which one makes a condition more than "and success()".
+// statusFunctions are the functions that ask for the status. A condition without one of them also
+// requires success().
 var statusFunctions = []string{"success", "failure", "always", "cancelled"}
 
 var boolFunction = types.TypeOf(func() bool { return false })
 
-// A Condition is an expression of if:.
+// A Condition is a compiled expression of if:.
 type Condition struct {
 	program *vm.Program
-	status  bool // it asks for the status itself
+	status  bool // it calls a status function
 }
 
 // Vars are the variables of an expression: matrix, env, needs, steps and plan.
 type Vars map[string]any
 
-// compileCondition compiles source, which may stand in ${{ }}. An empty source is success().
+// compileCondition compiles source, which may be enclosed in ${{ }}. An empty source means
+// success().
 func compileCondition(source string, vars types.Map) (*Condition, error) {
 	source = conditionSource(source)
 	all := maps.Clone(vars)
@@ -52,7 +55,7 @@ func compileCondition(source string, vars types.Map) (*Condition, error) {
 	return &Condition{program: program, status: asksStatus(source)}, nil
 }
 
-// conditionSource returns the expression of an if:, which may stand in ${{ }}.
+// conditionSource returns the expression of an if: without an enclosing ${{ }}.
 func conditionSource(source string) string {
 	source = strings.TrimSpace(source)
 	if inner, ok := strings.CutPrefix(source, "${{"); ok {
@@ -66,8 +69,8 @@ func conditionSource(source string) string {
 	return source
 }
 
-// True tells whether the condition holds. A condition without a status function holds only after
-// success.
+// True evaluates the condition. A condition without a status function is true only if s.Success is
+// set and s.Cancelled is not.
 func (c *Condition) True(vars Vars, s Status) (bool, error) {
 	all := maps.Clone(map[string]any(vars))
 	all["success"] = func() bool { return s.Success && !s.Cancelled }
@@ -88,7 +91,7 @@ func (c *Condition) True(vars Vars, s Status) (bool, error) {
 	return b, nil
 }
 
-// asksStatus tells whether an expression that compiles calls a status function.
+// asksStatus reports whether an expression calls a status function. The expression must compile.
 func asksStatus(source string) bool {
 	tree, err := parser.Parse(source)
 	if err != nil {
@@ -113,7 +116,8 @@ func (s *statusCalls) Visit(n *ast.Node) {
 	}
 }
 
-// explainExpression makes an error of an expression one line, with what is known.
+// explainExpression shortens an expression's error to one line, and adds a hint for an unknown
+// name.
 func explainExpression(source string, err error, vars types.Map) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	if _, name, ok := strings.Cut(text, "unknown name "); ok {
@@ -180,8 +184,8 @@ func untilBraces(s string) (source, after string, err error) {
 	return "", "", errors.New("${{ has no }}")
 }
 
-// value returns what the template stands for: the value itself if it is one expression, otherwise a
-// text.
+// value evaluates the template. If it is a single expression, value returns the expression's value
+// with its type; otherwise a text.
 func (t *template) value(vars Vars) (any, error) {
 	var b strings.Builder
 	for _, p := range t.parts {

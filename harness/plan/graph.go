@@ -13,8 +13,8 @@ const (
 	GraphDOT     = "dot"
 )
 
-// WriteGraph writes the jobs of a plan and what they need: as a drawing for the terminal, as Mermaid,
-// which GitHub shows in Markdown, or as DOT, which Graphviz reads.
+// WriteGraph writes the jobs of a plan and their needs to w. format is GraphText, a drawing for the
+// terminal; GraphMermaid, which GitHub shows in Markdown; or GraphDOT, for Graphviz.
 func (l *Loaded) WriteGraph(w io.Writer, format string) error {
 	var b strings.Builder
 	switch format {
@@ -85,7 +85,8 @@ func (l *Loaded) edges(f func(from, to int)) {
 	}
 }
 
-// drawText draws the jobs as a tree. A job that needs several others is drawn below the last of them.
+// drawText draws the jobs as a tree. A job that needs several others is drawn below the one that is
+// deepest in the tree.
 func (l *Loaded) drawText(b *strings.Builder) {
 	depth := map[string]int{}
 	var deep func(j *Job) int

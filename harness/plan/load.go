@@ -19,7 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// An Error has all mistakes of a plan.
+// An Error has all problems of a plan. Its text has the first 20.
 type Error struct{ Problems []Problem }
 
 func (e *Error) Error() string {
@@ -34,25 +34,26 @@ func (e *Error) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Verdict returns Harness: the author of the plan can fix it.
+// Verdict returns Harness, because the author of the plan can fix it.
 func (e *Error) Verdict() verdict.Kind { return verdict.Harness }
 
-// Options say how a plan is loaded. The zero Options read everything that a run needs.
+// Options control how Load reads a plan. The zero Options read everything that a run needs.
 type Options struct {
 	// LookupEnv reads the environment in which spicelane runs. Default: os.LookupEnv.
 	LookupEnv func(string) (string, bool)
-	// Dry runs no command and reads no secret, to look at a plan.
+	// Dry makes Load run no command and read no secret. It is for inspecting a plan.
 	Dry bool
-	// Text is the plan's text, instead of the file's: that of the run that is resumed.
+	// Text is used instead of the file's text if it is not nil. A resumed run needs it.
 	Text []byte
 }
 
-// A Loaded is a plan that can run: everything in it was checked.
+// A Loaded is a checked plan, which can run.
 type Loaded struct {
 	*Plan
-	// File is the plan's path, and Dir its directory, to which the paths in it are relative.
+	// File is the plan's path. Dir is the absolute path of its directory; the paths in the plan are
+	// relative to it.
 	File, Dir string
-	// Text is the plan's text, and SHA256 its hash.
+	// Text is the plan's text, and SHA256 its hash in hex.
 	Text   []byte
 	SHA256 string
 	// Cells are all cells, in the order of the plan.
@@ -66,8 +67,8 @@ type Loaded struct {
 // Masker returns the masker of the plan's secrets.
 func (l *Loaded) Masker() *mask.Masker { return l.masker }
 
-// Load reads a plan and checks all of it: its text, its conditions, each cell of each matrix with the
-// configuration of its lanes. An error with what is wrong in the plan is an *Error.
+// Load reads a plan and checks all of it: its text, its conditions, and each cell of each matrix
+// with the configuration of its lanes. If the plan has problems, the error is an *Error.
 func Load(ctx context.Context, file string, opt Options) (*Loaded, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
@@ -121,7 +122,7 @@ func readPlan(file string) ([]byte, error) {
 	return text, nil
 }
 
-// parse reads a plan's text. What is wrong is in d.
+// parse reads a plan's text. It adds problems to d.
 func parse(d *decoder, text []byte) *Plan {
 	var p Plan
 	if len(text) > maxBytes {
@@ -152,7 +153,8 @@ func parse(d *decoder, text []byte) *Plan {
 	return &p
 }
 
-// syntax adds an error of the YAML parser, which has the line in its text.
+// syntax adds an error of the YAML parser as a problem. The parser puts the line into the error's
+// text.
 func (p *problems) syntax(err error) {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	n := &yaml.Node{Column: 1}

@@ -10,10 +10,10 @@ import (
 	"github.com/expr-lang/expr/types"
 )
 
-// defaultMaxCells is how many cells a plan may have unless it says otherwise.
+// defaultMaxCells is how many cells a plan may have if it does not set max-cells.
 const defaultMaxCells = 10_000
 
-// size returns how many combinations the lists have; it stops counting far above any limit.
+// size returns how many combinations the lists have. It stops counting above 2^31.
 func (m *Matrix) size() int {
 	if len(m.Axes) == 0 {
 		return 0
@@ -28,8 +28,9 @@ func (m *Matrix) size() int {
 	return n
 }
 
-// expand returns the combinations, in the order of the plan: lists first, the last list varying
-// fastest, then those that include adds. A job without a matrix has one empty combination.
+// expand returns the combinations in the order of the plan. First come those of the lists, where
+// the last list varies fastest; then those that include adds. A job without a matrix has one empty
+// combination.
 func (m *Matrix) expand() []Combination {
 	if len(m.Axes) == 0 && len(m.Include) == 0 {
 		return []Combination{{Values: map[string]any{}}}
@@ -76,7 +77,7 @@ func (m *Matrix) expand() []Combination {
 	return append(original, added...)
 }
 
-// matches tells whether c has all the values of e.
+// matches reports whether c has all the values of e.
 func (e Combination) matches(c Combination) bool {
 	for k, v := range e.Values {
 		if c.Values[k] != v {
@@ -86,7 +87,7 @@ func (e Combination) matches(c Combination) bool {
 	return true
 }
 
-// contradicts tells whether inc would change a value that c has from the lists.
+// contradicts reports whether inc would change a value that c has from the lists.
 func (m *Matrix) contradicts(inc, c Combination) bool {
 	return slices.ContainsFunc(m.Axes, func(a Axis) bool {
 		v, ok := inc.Values[a.Key]
@@ -94,8 +95,8 @@ func (m *Matrix) contradicts(inc, c Combination) bool {
 	})
 }
 
-// keys returns every key that a combination may have, and its type: that of its values if all have
-// one, otherwise any.
+// keys returns the type of every key that a combination may have: the type of its values if they
+// all have the same one, otherwise any.
 func (m *Matrix) keys() types.Map {
 	all := types.Map{}
 	note := func(key string, v any) {

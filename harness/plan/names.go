@@ -17,7 +17,7 @@ func isID(s string) bool { return idPattern.MatchString(s) }
 
 func index(i int) string { return fmt.Sprintf("[%d]", i) }
 
-// list writes words as people do: "a, b or c".
+// list joins words for a message: "a, b or c".
 func list(words []string) string {
 	if len(words) < 2 {
 		return strings.Join(words, "")
@@ -38,7 +38,7 @@ func asText(v any) string {
 	return fmt.Sprint(v)
 }
 
-// fileName makes a cell's ID a name for a directory: "boot-display=qxl-tls=true".
+// fileName returns a directory name for a cell's ID: "boot-display=qxl-tls=true".
 func fileName(id string) string {
 	s := strings.Trim(pathPattern.ReplaceAllString(id, "-"), "-.")
 	if len(s) > 100 {

@@ -9,7 +9,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// Pos is where a value stands in the plan's file.
+// A Pos is the position of a value in the plan's file.
 type Pos struct{ node *yaml.Node }
 
 // A Plan is a file of jobs. The doc tags of its types are the descriptions in the JSON schema.
@@ -29,7 +29,8 @@ type Plan struct {
 // Jobs are the jobs of a plan in its order.
 type Jobs []*Job
 
-// A Job is a list of steps, which run in one process, once for each combination of its matrix.
+// A Job is a list of steps. They run in one worker process for each combination of the job's
+// matrix.
 type Job struct {
 	ID              string           `json:"-"`
 	Name            string           `json:"name" doc:"What people read instead of the id."`
@@ -55,7 +56,7 @@ type Strategy struct {
 	MaxParallel int    `json:"max-parallel" doc:"How many cells of this job run at once. Default: no limit."`
 }
 
-// A Matrix has the values of a job's combinations, as GitHub Actions has them.
+// A Matrix has the values of a job's combinations, with the rules of GitHub Actions.
 type Matrix struct {
 	Axes    []Axis
 	Include []Combination
@@ -69,14 +70,14 @@ type Axis struct {
 	Values []any // string, bool, int or float64
 }
 
-// A Combination has one value for some keys of a matrix, in the order of the plan.
+// A Combination has values for some or all keys of a matrix. Keys are in the order of the plan.
 type Combination struct {
 	Keys   []string
 	Values map[string]any
 	pos    Pos
 }
 
-// Retry says when a failed attempt is tried again.
+// Retry says whether and when another attempt follows a failed one.
 type Retry struct {
 	Attempts int           `json:"attempts" doc:"How many attempts there are at most. Default: 1."`
 	Backoff  string        `json:"backoff" doc:"How the delay grows: constant, linear or exponential. Default: exponential." enum:"constant,linear,exponential"`
@@ -87,7 +88,7 @@ type Retry struct {
 	Pos      Pos           `json:"-"`
 }
 
-// A Restore brings an artifact into the cell's directory.
+// A Restore copies an artifact of an earlier job into the cell's work directory.
 type Restore struct {
 	From string `json:"from" doc:"The id of the job that produced it."`
 	Name string `json:"name" doc:"The artifact's name. Default: all of that job."`
@@ -95,7 +96,7 @@ type Restore struct {
 	Pos  Pos    `json:"-"`
 }
 
-// An Artifact is what a job leaves.
+// An Artifact is a set of files that a job keeps for later jobs and for people.
 type Artifact struct {
 	Name    string `json:"name" doc:"The artifact's name."`
 	Path    Words  `json:"path" doc:"Patterns of files and directories below $SPICELANE_WORK."`
@@ -107,7 +108,7 @@ type Artifact struct {
 type Executor struct {
 	Type    string `json:"type" doc:"ssh or command." enum:"ssh,command"`
 	Command string `json:"command" doc:"For command: the command line that runs '{spicelane} run-cell' somewhere, with its standard input and output."`
-	// The fields of ssh.
+	// The fields below are for the type ssh.
 	Hosts      []Host `json:"hosts" doc:"For ssh: the hosts that run cells."`
 	User       string `json:"user" doc:"For ssh: the user. Default: the present one."`
 	Identity   string `json:"identity" doc:"For ssh: the file of the private key."`
@@ -151,7 +152,8 @@ type Lane struct {
 	Ticket string `json:"server_ticket" doc:"The ticket of a running server: a secret, ${{ secrets.NAME }}."`
 }
 
-// A Beat is one action and what it leads to. It has exactly one action.
+// A Beat drives a lane with one action, or waits for one condition. It has exactly one of the keys
+// from press to screenshot.
 type Beat struct {
 	Name        string        `json:"name,omitempty" doc:"What people read, and the name of the picture."`
 	Press       Words         `json:"press,omitempty" doc:"Presses keys, one after the other: Enter, F10, Ctrl+Alt+Delete."`
@@ -167,7 +169,7 @@ type Beat struct {
 	Pos         Pos           `json:"-"`
 }
 
-// A Value is the value of an environment variable or a secret: a text, or where it comes from.
+// A Value is the value of an environment variable or a secret: a text, or the source of the text.
 type Value struct {
 	Text    string `json:"-"`
 	Env     string `json:"env" doc:"A variable of the environment in which spicelane runs. Without a default it is required."`
@@ -186,7 +188,7 @@ type Source struct {
 	Pos     Pos    `json:"-"`
 }
 
-// Words is a list of texts; one text stands for a list of one.
+// Words is a list of texts. In YAML, a single text means a list of one.
 type Words []string
 
 func (w *Words) decodeYAML(d *decoder, n *yaml.Node, where string) {
@@ -199,7 +201,7 @@ func (w *Words) decodeYAML(d *decoder, n *yaml.Node, where string) {
 	d.sequence(n, reflect.ValueOf((*[]string)(w)).Elem(), where)
 }
 
-// A Text is a text that may also be written as a number or a truth value.
+// A Text is a text that YAML may also have as a number or a boolean.
 type Text string
 
 func (t *Text) decodeYAML(d *decoder, n *yaml.Node, where string) {
@@ -324,10 +326,10 @@ func (d *decoder) matrixValue(n *yaml.Node, where string) (any, bool) {
 	case string, bool, int, float64:
 		return v, true
 	}
-	return n.Value, true // a date, say
+	return n.Value, true // such as a date
 }
 
-// count demands that exactly one of some keys is set.
+// count adds a problem unless exactly one of the keys is set.
 func count(d *decoder, n *yaml.Node, where string, set map[string]bool, keys ...string) {
 	var have []string
 	for _, k := range keys {

@@ -22,8 +22,8 @@ const (
 	schemaDialect = "https://json-schema.org/draft/2020-12/schema"
 )
 
-// Schema returns the JSON schema of plans, for editors. It describes what the types of a plan accept;
-// references and conditions are checked by Load only.
+// Schema returns the JSON schema of plans, for editors. It describes the types of the values. Only
+// Load checks references and conditions.
 func Schema() ([]byte, error) {
 	s := schemaOf(reflect.TypeFor[Plan](), false)
 	s["$schema"], s["title"] = schemaDialect, "A plan of Spicelane"
@@ -31,7 +31,7 @@ func Schema() ([]byte, error) {
 	return json.MarshalIndent(s, "", "  ")
 }
 
-// words are the types of which few texts are values.
+// words are the possible values of the types that have only a few.
 var words = map[reflect.Type][]string{
 	reflect.TypeFor[qemu.Accel]():       {string(qemu.AccelAuto), string(qemu.KVM), string(qemu.TCG)},
 	reflect.TypeFor[qemu.Display]():     {string(qemu.QXL), string(qemu.Virtio), string(qemu.Std)},
@@ -56,7 +56,8 @@ var (
 	anyScalar = schema{"type": []string{"string", "number", "boolean"}}
 )
 
-// schemaOf returns the schema of a type; with templates, a text with ${{ … }} may stand for any value.
+// schemaOf returns the schema of a type. With templates, a text with ${{ … }} is allowed for any
+// value.
 func schemaOf(t reflect.Type, templates bool) schema {
 	or := func(s schema) schema {
 		if !templates {

@@ -22,36 +22,38 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Task is one attempt of a cell with everything that it needs: all templates are expanded. An
-// executor gives it to a process on some host, on the standard input, since it has secrets.
+// A Task is one attempt of a cell, with all templates expanded. An executor passes it to a worker
+// process on its standard input, because it has secrets.
 type Task struct {
 	Cell    string        `json:"cell"`
 	Attempt int           `json:"attempt"`
 	Timeout time.Duration `json:"timeout"`
-	// Dir is the plan's directory, in which commands run; Out gets what the attempt leaves.
+	// Dir is the plan's directory, in which commands run. Out is the attempt's directory, for its
+	// evidence and artifacts.
 	Dir string `json:"dir"`
 	Out string `json:"out"`
 	// Vars are the variables of conditions: matrix, env, needs, plan.
 	Vars Vars `json:"vars"`
-	// Failed: a job that this one needs, maybe through others, has failed.
+	// Failed means that a job failed that this one needs, directly or through others.
 	Failed    bool              `json:"failed,omitempty"`
 	Secrets   map[string]string `json:"secrets,omitempty"`
 	Restore   []TaskRestore     `json:"restore,omitempty"`
 	Artifacts []Artifact        `json:"artifacts,omitempty"`
 	Steps     []TaskStep        `json:"steps"`
-	// Heartbeat, if not 0, is how often the worker gets a sign of life from its runner. It ends
-	// everything when none comes.
+	// Heartbeat, if not 0, is the interval at which the runner sends the worker a line. The worker
+	// ends everything if it gets none for four intervals.
 	Heartbeat time.Duration `json:"heartbeat,omitempty"`
 	// Files are the files and directories that the job needs, for executors on other hosts.
 	Files []string `json:"-"`
 	// Program is the identity of the built-in proxy and client.
 	Program string `json:"program,omitempty"`
-	// Reuse makes the worker say what its lanes are about to test, and wait until its runner has
-	// decided whether they have to.
+	// Reuse makes the worker send the identity of what its lanes will test, and wait until its runner
+	// has decided whether to run.
 	Reuse bool `json:"reuse,omitempty"`
 }
 
-// A TaskRestore is a directory with an artifact, and where it goes below the work directory.
+// A TaskRestore says where to copy an artifact: from the directory From to the path To, which is
+// relative to the work directory.
 type TaskRestore struct {
 	From string `json:"from"`
 	To   string `json:"to"`
@@ -76,16 +78,17 @@ type TaskStep struct {
 	Shell  []string  `json:"shell,omitempty"`
 }
 
-// A TaskLane is a lane to bring up.
+// A TaskLane is a lane to start.
 type TaskLane struct {
 	Config harness.Config `json:"config"`
 	Ticket string         `json:"ticket,omitempty"`
 }
 
-// defaultTimeout is how long an attempt may take unless its job says otherwise.
+// defaultTimeout is how long an attempt may take if its job has no timeout.
 const defaultTimeout = time.Hour
 
-// Task returns the first attempt of a cell, with everything that is known before the run.
+// Task returns the first attempt of a cell, with everything that is known before the run: without
+// Out, Restore and the variable needs.
 func (l *Loaded) Task(c *Cell) (*Task, error) {
 	jp := l.jobs[c.Job.ID]
 	at := "jobs." + c.Job.ID
@@ -173,7 +176,7 @@ func (l *Loaded) taskStep(sp *stepPlan, jobEnv, jobPublic map[string]string, var
 	return ts, nil
 }
 
-// describeStep names a step that has no name.
+// describeStep returns a name for a step that has none.
 func describeStep(s *TaskStep) string {
 	switch {
 	case s.Lane != nil:
@@ -213,8 +216,8 @@ func (l *Loaded) lane(sp *stepPlan, vars Vars, at string) (*Lane, error) {
 	return lane, nil
 }
 
-// substitute returns a copy of n in which each template is replaced by its value. A value that is one
-// expression keeps the expression's type.
+// substitute returns a copy of n with each template replaced by its value. A template that is a
+// single expression keeps the expression's type.
 func (sp *stepPlan) substitute(n *yaml.Node, vars Vars) (*yaml.Node, error) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -257,7 +260,7 @@ func (sp *stepPlan) substitute(n *yaml.Node, vars Vars) (*yaml.Node, error) {
 	return &c, nil
 }
 
-// publicOutside returns the variables of env-from that hold no secret.
+// publicOutside returns the variables of env-from that contain no secret.
 func (l *Loaded) publicOutside() map[string]string {
 	if len(l.resolved.env) == 0 {
 		return nil
@@ -271,7 +274,8 @@ func (l *Loaded) publicOutside() map[string]string {
 	return public
 }
 
-// expandEnv adds variables to outer. It returns all of them, and those that hold no secret.
+// expandEnv adds the variables of entries to those of outer. It returns all of them, and those that
+// contain no secret.
 func (l *Loaded) expandEnv(entries []envEntry, outer, outerPublic map[string]string, vars Vars) (env, public map[string]string, err error) {
 	env, public = make(map[string]string, len(outer)+len(entries)), make(map[string]string, len(outerPublic)+len(entries))
 	maps.Copy(env, outer)
@@ -303,7 +307,7 @@ func anyMap(m map[string]string) map[string]any {
 	return all
 }
 
-// UnmarshalJSON keeps whole numbers apart from others, as conditions do.
+// UnmarshalJSON decodes whole numbers as int and others as float64, as conditions need them.
 func (v *Vars) UnmarshalJSON(b []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()
@@ -331,21 +335,22 @@ func numbers(m map[string]any) {
 	}
 }
 
-// An End is how a job or a step has ended, for conditions.
+// An End says how a job or a step has ended, for conditions.
 type End struct {
-	// Result is Outcome unless continue-on-error makes a failure a success.
+	// Result is Outcome, except that it is Success for a failure with continue-on-error.
 	Result, Outcome result.Outcome
 	Verdict         verdict.Kind
 	Hop             verdict.Hop
 	Reason          string
 }
 
-// Vars returns the variables of a condition.
+// Vars returns the end as variables of a condition.
 func (e End) Vars() map[string]any {
 	return map[string]any{"result": string(e.Result), "outcome": string(e.Outcome), "verdict": string(e.Verdict), "hop": string(e.Hop), "reason": e.Reason}
 }
 
-// JobRuns evaluates the condition of a cell's job.
+// JobRuns evaluates the condition of a cell's job. needs are the ends of the jobs that it needs, by
+// id.
 func (l *Loaded) JobRuns(c *Cell, needs map[string]End, s Status) (bool, error) {
 	t, err := l.Task(c)
 	if err != nil {
@@ -354,7 +359,8 @@ func (l *Loaded) JobRuns(c *Cell, needs map[string]End, s Status) (bool, error) 
 	return l.jobs[c.Job.ID].If.True(t.WithNeeds(needs), s)
 }
 
-// WithNeeds returns the variables of conditions with the ends of the jobs that the cell needs.
+// WithNeeds returns t.Vars with the ends of the jobs that the cell needs, by id, as the variable
+// needs.
 func (t *Task) WithNeeds(needs map[string]End) Vars {
 	all := make(map[string]any, len(needs))
 	for id, e := range needs {
@@ -365,7 +371,7 @@ func (t *Task) WithNeeds(needs map[string]End) Vars {
 	return vars
 }
 
-// Restores returns the paths of a cell's restores, below the work directory.
+// Restores returns the target paths of a cell's restores, relative to the work directory.
 func (l *Loaded) Restores(c *Cell, t *Task) ([]string, error) {
 	var paths []string
 	for i, r := range c.Job.Restore {
@@ -385,7 +391,8 @@ func (l *Loaded) Restores(c *Cell, t *Task) ([]string, error) {
 	return paths, nil
 }
 
-// StepRuns evaluates the condition of a step, with the variables of the task and of the steps before.
+// StepRuns evaluates source, the condition of a step. vars are the variables of the task, and steps
+// are the ends of earlier steps by id.
 func StepRuns(source string, vars Vars, steps map[string]any, s Status) (bool, error) {
 	all := maps.Clone(vars)
 	all["steps"] = steps
@@ -401,10 +408,10 @@ func StepRuns(source string, vars Vars, steps map[string]any, s Status) (bool, e
 	return (&Condition{program: program, status: asksStatus(source)}).True(all, s)
 }
 
-// A DigestCondition is an expression over a guest's digest.
+// A DigestCondition is a compiled expression over a guest's digest.
 type DigestCondition struct{ program *vm.Program }
 
-// digestVars has the variables of a digest's expression, with their types.
+// digestVars returns the variables of a digest's expression.
 func digestVars(d *digest.Digest) (map[string]any, error) {
 	events := []map[string]any{}
 	b, err := json.Marshal(d.Events)
@@ -424,8 +431,8 @@ func digestVars(d *digest.Digest) (map[string]any, error) {
 	return map[string]any{"frame": int(d.FrameCounter), "hash": int(d.FramebufferHash), "events": events}, nil
 }
 
-// CompileDigest compiles an expression over frame, hash and events. Each event has the field kind and
-// those that it has in the event digest_updated.
+// CompileDigest compiles an expression over the variables frame, hash and events. Each event has
+// the field kind, and the fields that it has in the control socket's event digest_updated.
 func CompileDigest(source string) (*DigestCondition, error) {
 	vars := map[string]any{"frame": 0, "hash": 0, "events": []map[string]any{}}
 	program, err := expr.Compile(source, expr.Env(vars), expr.AsBool())
@@ -436,7 +443,7 @@ func CompileDigest(source string) (*DigestCondition, error) {
 	return &DigestCondition{program}, nil
 }
 
-// True tells whether the condition holds for d.
+// True evaluates the condition for d.
 func (c *DigestCondition) True(d *digest.Digest) (bool, error) {
 	vars, err := digestVars(d)
 	if err != nil {

@@ -20,15 +20,15 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/mask"
 )
 
-// sourceTimeout limits a command that prints values.
+// sourceTimeout limits how long a command that prints values may run.
 const sourceTimeout = time.Minute
 
 // resolved are the values that come from outside the plan.
 type resolved struct {
 	env     map[string]string // of the plan's env-from
 	secrets map[string]string
-	outer   map[*yaml.Node]string // values of Value by their place in the plan
-	// moreEnv and moreSecrets: there are others, from sources that a dry run does not read.
+	outer   map[*yaml.Node]string // the texts of Values, by their nodes in the plan
+	// moreEnv and moreSecrets mean that there are others, in sources that a dry run does not read.
 	moreEnv, moreSecrets bool
 }
 
@@ -55,11 +55,11 @@ type reader struct {
 	*problems
 	dir    string
 	getenv func(string) (string, bool)
-	// dry runs no command.
+	// dry means that commands must not run.
 	dry bool
 }
 
-// value returns the value of v, which is not in the plan itself.
+// value returns the value of v, which comes from outside the plan.
 func (r *reader) value(v Value, where string) (string, bool) {
 	or := func(why error) (string, bool) {
 		if v.Default != nil {
@@ -105,7 +105,8 @@ func (r *reader) path(p string) string {
 	return filepath.Join(r.dir, p)
 }
 
-// output runs a command in the plan's directory. Its output may be a secret, so that no error has it.
+// output runs a command in the plan's directory and returns its standard output. Errors do not
+// contain that output, because it may be a secret.
 func (r *reader) output(command string) (string, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, sourceTimeout)
 	defer cancel()
@@ -164,7 +165,7 @@ func (r *reader) variables(s Source, where string) map[string]string {
 	return vars
 }
 
-// resolve reads everything that comes from outside the plan.
+// resolve reads all values that come from outside the plan.
 func (p *Plan) resolve(r *reader) *resolved {
 	out := &resolved{env: map[string]string{}, secrets: map[string]string{}, outer: map[*yaml.Node]string{}}
 	for i, s := range p.EnvFrom {
@@ -193,7 +194,7 @@ func (p *Plan) resolve(r *reader) *resolved {
 			eachEnv(s.Env, fmt.Sprintf("%s.steps[%d].env", at, i))
 		}
 	}
-	// A dry run shows no secret, and so reads none.
+	// A dry run shows no secrets, so it reads none.
 	for i, s := range p.SecretsFrom {
 		if r.dry {
 			out.moreSecrets = true

@@ -1,5 +1,6 @@
-// Package compare reports what differs between stored results: two builds side by side, or many builds
-// over time. It runs no tests, so a baseline that was tested once can still be used months later.
+// Package compare reports what differs between stored results: two builds side by side, or many
+// builds over time. It runs no tests, so a baseline that was tested once can still be used months
+// later.
 package compare
 
 import (
@@ -42,10 +43,12 @@ const (
 // Changes are all changes in their order.
 var Changes = []Change{Regression, Fix, Flaky, New, Gone, Failing, NoResult, Passing}
 
-// Alpha is the significance level of the tests: how often one finds a difference where there is none.
+// Alpha is the significance level of the tests: how often one finds a difference where there is
+// none.
 const Alpha = 0.05
 
-// A Tally counts a cell's attempts. Passed and Failed count those that say something about the product.
+// A Tally counts a cell's attempts. Passed and Failed count those that say something about the
+// product.
 type Tally struct {
 	Passed int `json:"passed"`
 	Failed int `json:"failed"`
@@ -316,8 +319,8 @@ func diff(id string, a, b *cellData) CellDiff {
 	return d
 }
 
-// fisher returns the two-sided p of Fisher's exact test: fa of fa+pa attempts failed on one side, fb
-// of fb+pb on the other.
+// fisher returns the two-sided p of Fisher's exact test: fa of fa+pa attempts failed on one side,
+// fb of fb+pb on the other.
 func fisher(fa, pa, fb, pb int) float64 {
 	na, nb, f := fa+pa, fb+pb, fa+fb
 	logP := func(x int) float64 {
@@ -383,9 +386,9 @@ func summary(s *benchmath.Sample) Summary {
 	return out
 }
 
-// discover marks the significant differences. If equal builds are compared many times, one comparison
-// in twenty has p < 0.05. So discover uses the procedure of Benjamini and Hochberg, which keeps the
-// expected share of false ones among the marked ones below Alpha.
+// discover marks the significant differences. If equal builds are compared many times, one
+// comparison in twenty has p < 0.05. So discover uses the procedure of Benjamini and Hochberg,
+// which keeps the expected share of false ones among the marked ones below Alpha.
 func (c *Comparison) discover() {
 	var order []int
 	for i, d := range c.Measurements {

@@ -63,8 +63,8 @@ type ChangePoint struct {
 	Better string  `json:"better,omitempty"` // "better", "worse" or empty
 }
 
-// Over returns the trend of many runs over time. Runs whose builds have the same value of the key by,
-// such as "proxy", are one point. If by is empty, runs of the same whole build are one point.
+// Over returns the trend of many runs over time. Runs whose builds have the same value of the key
+// by, such as "proxy", are one point. If by is empty, runs of the same whole build are one point.
 func Over(runs []*result.Run, by string) *Trend {
 	t := &Trend{By: by, Points: []Point{}, Cells: []Series{}, Measurements: []Series{}}
 	runs = slices.Clone(runs)
@@ -189,10 +189,11 @@ const (
 )
 
 // changes finds the points at which values change. It splits the series where the ranks of the values
-// differ most. It keeps the split if few random orders of the same values have one as clear, and goes
-// on with both parts. It splits only between points, because within a point the build is the same.
+// differ most. It keeps the split if few random orders of the same values have one as clear, and
+// goes on with both parts. It splits only between points, because within a point the build is the
+// same.
 func changes(points [][]float64, centre func([]float64) float64, better string) []ChangePoint {
-	// The seed is fixed, so that the same results always give the same answer.
+	// The seed is fixed, so that the same results always give the same change points.
 	random := rand.New(rand.NewPCG(1, 2))
 	type split struct {
 		at int

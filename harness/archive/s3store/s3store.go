@@ -3,8 +3,8 @@
 // It is a separate package, so that programs that only use archives in directories do not link its
 // client.
 //
-// The server must support conditional writes (If-None-Match), as Amazon S3, MinIO and Ceph do. Without
-// them, two writers could take the same run's name. So [Open] tests for them.
+// The server must support conditional writes (If-None-Match), as Amazon S3, MinIO and Ceph do.
+// Without them, two writers could take the same run's name. So [Open] tests for them.
 package s3store
 
 import (
@@ -90,8 +90,8 @@ type Store struct {
 	location string
 }
 
-// Open returns the store. It fails if it cannot write to the bucket, or if the server does not support
-// conditional writes.
+// Open returns the store. It fails if it cannot write to the bucket, or if the server does not
+// support conditional writes.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	creds := cfg.Credentials
 	if creds == nil {
@@ -115,8 +115,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// tryCreate writes an object twice on the condition that it is new. The server must refuse the second
-// write.
+// tryCreate writes an object twice on the condition that it is new. The server must refuse the
+// second write.
 func (s *Store) tryCreate(ctx context.Context) error {
 	store, name := archive.Retrying(s), "locks/try-"+rand.Text()
 	try := func(body string) error {
@@ -141,7 +141,7 @@ func (s *Store) Location() string { return s.location }
 
 func (s *Store) key(name string) string { return path.Join(s.prefix, name) }
 
-// Put stores an object.
+// Put stores an object, in several parts if it has 64 MiB or more.
 func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {
 	if !fs.ValidPath(name) {
 		return &fs.PathError{Op: "put", Path: name, Err: fs.ErrInvalid}
@@ -150,8 +150,8 @@ func (s *Store) Put(ctx context.Context, name string, body io.ReaderAt, size int
 	if create {
 		opts.SetMatchETagExcept("*")
 	}
-	// NB: the client closes a body that has Close, and this one is the caller's. A SectionReader has no
-	// Close, and lets the client read several parts at the same time.
+	// NB: the client closes a body that has Close, and this one is the caller's. A SectionReader has
+	// no Close, and lets the client read several parts at the same time.
 	_, err := s.c.PutObject(ctx, s.bucket, s.key(name), io.NewSectionReader(body, 0, size), size, opts)
 	return s.error("put", name, err)
 }

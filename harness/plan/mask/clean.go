@@ -16,11 +16,12 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// withheld is what a file contains after Clean, if it could not be cleaned.
+// withheld is the content that Clean gives a compressed file with a secret.
 const withheld = "A compressed file with this name contained a secret. It was withheld.\n"
 
-// Clean removes the secrets from all files below dir, and from their names. A compressed file that
-// contains one is replaced by a note. It returns the paths of the changed files, relative to dir.
+// Clean removes the secrets from all files below dir, and from their names. It replaces the content
+// of a compressed file that contains one with a note, and removes a symbolic link whose target
+// contains one. It returns the new paths of the files whose content changed, relative to dir.
 func (m *Masker) Clean(dir string) ([]string, error) {
 	if m == nil || !m.any {
 		return nil, nil
@@ -49,7 +50,7 @@ func (m *Masker) Clean(dir string) ([]string, error) {
 		}
 		return err
 	})
-	// The deepest first, so that the paths of the others stay true.
+	// The deepest go first, so that the paths of the others stay valid.
 	for i := len(renames) - 1; i >= 0; i-- {
 		err = errors.Join(err, os.Rename(renames[i][0], renames[i][1]))
 	}
@@ -82,7 +83,7 @@ func (m *Masker) cleanFile(path string) (changed bool, err error) {
 	return false, nil
 }
 
-// containsInside tells whether the decompressed content of f has a secret.
+// containsInside reports whether f is a compressed file or a recording whose content has a secret.
 func (m *Masker) containsInside(f *os.File) (bool, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return false, err
@@ -100,7 +101,7 @@ func (m *Masker) containsInside(f *os.File) (bool, error) {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		z, err := gzip.NewReader(bufio.NewReader(f))
 		if err != nil {
-			return false, nil // it only looks like one
+			return false, nil // it only looks like gzip
 		}
 		r = z
 	case bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}):
@@ -113,7 +114,7 @@ func (m *Masker) containsInside(f *os.File) (bool, error) {
 	case filepath.Base(f.Name()) == replay.File:
 		text, err := replay.Text(f)
 		if err != nil {
-			return false, nil // Contains has read it as it is
+			return false, nil // Contains has searched the file's bytes already
 		}
 		r = text
 	default:
@@ -121,12 +122,12 @@ func (m *Masker) containsInside(f *os.File) (bool, error) {
 	}
 	found, err := m.Contains(r)
 	if err != nil {
-		return found, nil // damaged; what could be read was searched
+		return found, nil // it is damaged; the readable part was searched
 	}
 	return found, nil
 }
 
-// rewrite replaces the file at path by what the masker leaves of f.
+// rewrite replaces the file at path with the masked content of f.
 func (m *Masker) rewrite(f *os.File, path string) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err

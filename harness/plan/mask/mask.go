@@ -5,12 +5,13 @@
 //	io.Copy(w, output)
 //	w.Close()
 //
-// A secret is found in the forms in which programs print it: as it is, in base64 (also within a
-// longer text), in hexadecimal, escaped as in a URL and as in JSON. It is found wherever chunks and
-// lines end, also if a program wraps it over several lines. What is found is replaced by ***.
+// The package finds a secret in the forms in which programs print it: as it is, in base64 (also
+// within a longer text), in hexadecimal, and escaped as in a URL, in JSON or in Go. It finds a
+// secret that is split over several chunks or lines, too. It replaces each one with ***.
 //
-// The package does not find a secret in other forms: encrypted, or spelled backwards. In files that a
-// run leaves and that gzip or zstd has compressed, [Masker.Clean] looks for it, too; not in others.
+// The package does not find a secret in other forms, such as encrypted or spelled backwards.
+// [Masker.Clean] also searches the content of files that gzip or zstd has compressed, and of
+// recordings. It does not look into other formats.
 package mask
 
 import (
@@ -27,14 +28,14 @@ import (
 	"unicode/utf8"
 )
 
-// MinLength is the least length of a secret. A shorter word would be found in many places where it
-// is none, and what is replaced there would betray it.
+// MinLength is the least length of a secret, in characters. A shorter word would be found in many
+// places where it is no secret, and masking it there would reveal it.
 const MinLength = 4
 
-// Mask is what stands in the place of a secret.
+// Mask replaces a secret in the output.
 const Mask = "***"
 
-// Check returns an error if a secret cannot be masked.
+// Check returns an error if a secret is too short to be masked.
 func Check(secret string) error {
 	switch n := utf8.RuneCountInString(strings.NewReplacer("\n", "", "\r", "").Replace(strings.TrimSpace(secret))); {
 	case n == 0:
@@ -47,18 +48,18 @@ func Check(secret string) error {
 	return nil
 }
 
-// A Masker finds secrets. It may be used by several goroutines.
+// A Masker finds and masks secrets. Several goroutines may use it. A nil Masker masks nothing.
 type Masker struct {
 	nodes []node
 	root  [256]int32
 	any   bool
 }
 
-// A node is a state of an Aho-Corasick automaton. Most have one edge: long secrets have many forms,
-// and a table for each byte of them would take hundreds of megabytes.
+// A node is a state of an Aho-Corasick automaton. It has a list of edges, mostly of one: long
+// secrets have many forms, and a table of 256 edges per byte would take hundreds of megabytes.
 type node struct {
 	edges []edge
-	fail  int32 // the state for the longest end of what was read that begins a pattern
+	fail  int32 // the state for the longest proper suffix of this one that begins a pattern
 	depth int32 // how many bytes of a pattern have been read
 	match int32 // length of the longest pattern that ends here; 0 for none
 }
@@ -68,7 +69,7 @@ type edge struct {
 	to int32
 }
 
-// child returns the state after at and c within a pattern; 0 if no pattern goes on so.
+// child returns the state that follows at for the byte c within a pattern; 0 if there is none.
 func (m *Masker) child(at int32, c byte) int32 {
 	if at == 0 {
 		return m.root[c]
@@ -81,7 +82,7 @@ func (m *Masker) child(at int32, c byte) int32 {
 	return 0
 }
 
-// step returns the state after at and c.
+// step returns the state that follows at for the byte c, with the fail links.
 func (m *Masker) step(at int32, c byte) int32 {
 	for {
 		if to := m.child(at, c); to != 0 || at == 0 {
@@ -91,7 +92,7 @@ func (m *Masker) step(at int32, c byte) int32 {
 	}
 }
 
-// New returns a Masker for secrets, by name. It ignores those that Check refuses.
+// New returns a Masker for secrets, by name. It ignores secrets that Check rejects.
 func New(secrets map[string]string) *Masker {
 	forms := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(secrets)) {
@@ -106,7 +107,7 @@ func New(secrets map[string]string) *Masker {
 	return build(slices.Sorted(maps.Keys(forms)))
 }
 
-// Forms returns the forms of a secret that are looked for.
+// Forms returns the forms of a secret that a Masker looks for, sorted.
 func Forms(secret string) []string {
 	set := map[string]bool{}
 	add := func(s string) {
@@ -127,8 +128,8 @@ func Forms(secret string) []string {
 		add(s)
 		for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 			add(strings.TrimRight(enc.EncodeToString([]byte(s)), "="))
-			// Within a longer text the secret begins at one of three places of a group of three bytes. The
-			// characters that also depend on its neighbours are left out.
+			// Within a longer text, the secret begins at one of three positions in a group of three bytes.
+			// The characters that also depend on neighbouring bytes are left out.
 			for shift := range 3 {
 				padded := append(make([]byte, shift), s...)
 				whole := len(padded) / 3 * 4
@@ -154,7 +155,7 @@ func Forms(secret string) []string {
 	return slices.Sorted(maps.Keys(set))
 }
 
-// everyByte escapes each byte as in a URL.
+// everyByte escapes every byte as in a URL.
 func everyByte(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -163,7 +164,7 @@ func everyByte(s string) string {
 	return b.String()
 }
 
-// lowerEscapes writes the digits of URL escapes in small letters.
+// lowerEscapes returns s with the digits of its URL escapes in lower case.
 func lowerEscapes(s string) string {
 	b := []byte(s)
 	for i := 0; i+2 < len(b); i++ {
@@ -174,7 +175,8 @@ func lowerEscapes(s string) string {
 	return string(b)
 }
 
-// skipped tells whether a byte is ignored when secrets are looked for: lines may be wrapped anywhere.
+// skipped reports whether the search ignores a byte: newlines, because lines may be wrapped
+// anywhere.
 func skipped(c byte) bool { return c == '\n' || c == '\r' }
 
 func build(patterns []string) *Masker {
@@ -219,7 +221,7 @@ func build(patterns []string) *Masker {
 	return m
 }
 
-// String returns s without secrets.
+// String returns s with its secrets masked.
 func (m *Masker) String(s string) string {
 	if m == nil || !m.any {
 		return s
@@ -231,7 +233,7 @@ func (m *Masker) String(s string) string {
 	return b.String()
 }
 
-// Contains tells whether r has a secret.
+// Contains reads r to its end, or up to a secret, and reports whether it has one.
 func (m *Masker) Contains(r io.Reader) (bool, error) {
 	if m == nil || !m.any {
 		return false, nil
@@ -258,16 +260,16 @@ func (m *Masker) Contains(r io.Reader) (bool, error) {
 	}
 }
 
-// A Writer writes what it is given without secrets. It holds back what may be the beginning of a
-// secret until it is known, so that Close must be called.
+// A Writer masks secrets in what is written to it. It holds back bytes that may be the beginning of
+// a secret until it knows, so Close must be called.
 type Writer struct {
 	m     *Masker
 	w     io.Writer
 	state int32
 	// held are the bytes that are not written yet.
 	held []heldByte
-	// masked is set while what was written last is a mask: neighbours share one, in whatever chunks
-	// they come.
+	// masked is set if a mask was written last. Adjacent secrets share one mask, even if they come in
+	// different chunks.
 	masked bool
 	err    error
 }
@@ -277,7 +279,7 @@ type heldByte struct {
 	secret bool
 }
 
-// Writer returns a Writer to w.
+// Writer returns a Writer that writes to w.
 func (m *Masker) Writer(w io.Writer) *Writer {
 	if m == nil {
 		m = &Masker{}
@@ -309,7 +311,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 			}
 		}
 	}
-	// What is in no pattern that is still possible can go.
+	// Bytes that cannot be part of an unfinished match can be written.
 	keep := len(w.held)
 	for depth := w.m.nodes[w.state].depth; keep > 0 && depth > 0; {
 		if keep--; !skipped(w.held[keep].c) {
@@ -337,7 +339,7 @@ func (w *Writer) flush(n int) error {
 		w.masked = true
 		for ; i < n && w.held[i].secret; i++ {
 			if w.held[i].c == '\n' {
-				out = append(out, '\n') // the number of lines stays
+				out = append(out, '\n') // keeps the number of lines
 			}
 		}
 		i--
@@ -347,5 +349,5 @@ func (w *Writer) flush(n int) error {
 	return w.err
 }
 
-// Close writes the rest. It does not close the underlying writer.
+// Close writes the bytes that are still held back. It does not close the underlying writer.
 func (w *Writer) Close() error { return w.flush(len(w.held)) }

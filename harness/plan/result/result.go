@@ -1,14 +1,15 @@
-// Package result has the type of run.json: what a run of a plan leaves for programs.
+// Package result has the type of run.json, the result of a run of a plan for programs to read.
 //
 //	r, err := result.Read("runs/20261127-101500-3f9a")
 //	for _, c := range r.Cells {
 //		fmt.Println(c.ID, c.Outcome, c.Verdict, c.Reason)
 //	}
 //
-// A run leaves a directory. It has one run.json; all other files are evidence, and run.json names
-// them by paths relative to the directory. Package plan writes run.json; the archive and everything
-// that compares runs reads it. This package imports the standard library and the words of package
-// verdict only, so that a reader links neither QEMU nor a SPICE client.
+// A run has a directory with one run.json. The other files in it are evidence, which run.json names
+// by paths relative to the directory, and the runner's own files, such as the journal. Package
+// plan/runner writes run.json. The archive and everything that compares runs reads it. Besides the
+// standard library, this package imports only package verdict, so that a reader links neither QEMU
+// nor a SPICE client.
 package result
 
 import (
@@ -30,8 +31,8 @@ import (
 // File is the name of a run's result in its directory.
 const File = "run.json"
 
-// Schema is the version of run.json. It changes when a field changes its meaning; new fields do not
-// change it.
+// Schema is the version of run.json. It changes only when the meaning of a field changes, not when
+// a field is added.
 const Schema = 1
 
 // An Outcome says how a cell, an attempt or a step ended. The words are those of GitHub Actions.
@@ -47,11 +48,11 @@ const (
 // A Run is the content of run.json.
 type Run struct {
 	Schema int `json:"schema"`
-	// ID names the run. No two runs have the same ID.
+	// ID names the run. It is unique.
 	ID   string `json:"id"`
 	Plan Plan   `json:"plan"`
-	// Began and Ended are wall clock times of the host that ran the plan. A clock may jump: use TookMS
-	// for durations.
+	// Began and Ended are wall clock times of the host that ran the plan. A wall clock may jump, so
+	// use TookMS for the duration. TookMS does not count the time between a kill and the resume.
 	Began  time.Time `json:"began"`
 	Ended  time.Time `json:"ended"`
 	TookMS int64     `json:"took_ms"`
@@ -59,10 +60,10 @@ type Run struct {
 	Resumed int `json:"resumed,omitempty"`
 	// Outcome is Success, Failure or Cancelled.
 	Outcome Outcome `json:"outcome"`
-	// Verdict is that of the whole run; empty if no cell failed. A product failure outweighs a
-	// harness failure, and that outweighs a host failure.
+	// Verdict is the worst verdict of the failed cells; empty if none failed. Product is worse than
+	// harness, and harness is worse than host. Cells with Allowed do not count.
 	Verdict verdict.Kind `json:"verdict,omitempty"`
-	// Labels are what the user wants to find the run by: a branch, a build number.
+	// Labels are names and values by which users find the run: a branch, a build number.
 	Labels map[string]string `json:"labels,omitempty"`
 	// Cells are sorted by job, in the order of the plan, and then by the order of the matrix.
 	Cells []Cell `json:"cells"`
@@ -73,7 +74,7 @@ type Plan struct {
 	Name string `json:"name"`
 	// File is the path that the plan was read from; empty for a run of go test.
 	File string `json:"file"`
-	// SHA256 is that of the plan's text, in hex.
+	// SHA256 is the hash of the plan's text, in hex.
 	SHA256 string `json:"sha256"`
 }
 
@@ -85,39 +86,42 @@ type Cell struct {
 	Job string `json:"job"`
 	// Matrix has the values of the cell's combination, as text.
 	Matrix map[string]string `json:"matrix,omitempty"`
-	// Outcome is that of the last attempt; Skipped or Cancelled if there was none.
+	// Outcome is the last attempt's. Without an attempt it is Skipped, Cancelled, or Failure if the
+	// cell could not be started. A cell of go test has Failure if one of its attempts failed.
 	Outcome Outcome `json:"outcome"`
 	// Allowed means that the job has continue-on-error: its failure does not fail the run.
 	Allowed bool `json:"allowed,omitempty"`
-	// Verdict, Hop and Reason say whose fault a failure is, where it failed and why. For a cell that
-	// did not run, Reason says why.
+	// Verdict, Hop and Reason say whose fault a failure is, where it occurred and why. For a cell that
+	// did not run, Reason says why it did not.
 	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Hop     verdict.Hop  `json:"hop,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
-	// Executor is what ran the cell ("local", "ssh") and Worker is the host that it chose.
+	// Executor is the name of the executor that ran the cell, such as "local". Worker is the host that
+	// the executor chose.
 	Executor string `json:"executor,omitempty"`
 	Worker   string `json:"worker,omitempty"`
-	// ReusedFrom is the ID of the run whose result this is; empty if the cell has run.
+	// ReusedFrom is the ID of the run that the result was taken from; empty if the cell ran here.
 	ReusedFrom string `json:"reused_from,omitempty"`
-	// TookMS is the time from the beginning of the first attempt to the end of the last one.
+	// TookMS is the time from the beginning of the first attempt to the end of the last one. For a
+	// cell of go test it is the sum of the attempts.
 	TookMS int64 `json:"took_ms"`
-	// Identity determines the product under test: two cells with the same Identity have tested the
-	// same thing. It is that of the last attempt. See the constants Key… for its keys.
+	// Identity identifies the product under test: two cells with the same Identity have tested the
+	// same thing. It is the last attempt's. The constants Key… are its keys.
 	Identity map[string]string `json:"identity,omitempty"`
-	// Does is the hash of what the cell did to test that, see plan.Loaded.Does; empty if that is not
-	// known, as of a run of go test.
+	// Does is the hash of how the cell tested that (see plan.Loaded.Does); empty if it is not known,
+	// as for go test.
 	Does string `json:"does,omitempty"`
-	// Surroundings is what may influence the result without being tested: the host's class, the
-	// accelerator. It is that of the last attempt.
+	// Surroundings has what may influence the result without being tested: the host's class, the
+	// accelerator. It is the last attempt's.
 	Surroundings map[string]string `json:"surroundings,omitempty"`
-	// Measurements are those of the last attempt.
+	// Measurements are the last attempt's; for a cell of go test, those of all attempts.
 	Measurements []Measurement `json:"measurements,omitempty"`
-	// Attempts has every attempt, the first one first.
+	// Attempts has all attempts in order.
 	Attempts []Attempt `json:"attempts,omitempty"`
 }
 
-// The keys of Identity and Surroundings. A key of a lane has the lane's name before it: "lane/qemu",
-// where "lane" is the name of a lane without a name.
+// The keys of Identity and Surroundings. A key of a lane begins with the lane's name: "lane/qemu".
+// A lane without a name is called "lane".
 const (
 	KeyImage     = "image"    // what the guest boots: "beacon sha256:…", "linux kernel sha256:… initrd sha256:…"
 	KeyFirmware  = "firmware" // sha256 of the firmware's code
@@ -133,7 +137,7 @@ const (
 	KeySpicelane = "spicelane"
 )
 
-// An Attempt is one try to run a cell.
+// An Attempt is one execution of a cell.
 type Attempt struct {
 	// N counts from 1.
 	N       int          `json:"n"`
@@ -150,7 +154,7 @@ type Attempt struct {
 	Surroundings map[string]string `json:"surroundings,omitempty"`
 	Measurements []Measurement     `json:"measurements,omitempty"`
 	Steps        []Step            `json:"steps,omitempty"`
-	// Evidence are the files that this attempt left, sorted by path.
+	// Evidence lists the files of this attempt, sorted by path.
 	Evidence []Evidence `json:"evidence,omitempty"`
 }
 
@@ -171,10 +175,10 @@ type Step struct {
 type Measurement struct {
 	// Name is what was measured: "lane/ready".
 	Name string `json:"name"`
-	// Unit is "ms", "bytes", "1/s" or another unit; empty for a number.
+	// Unit is "ms", "bytes", "1/s" or another unit; empty for a plain number.
 	Unit   string    `json:"unit,omitempty"`
 	Values []float64 `json:"values"`
-	// Better is "lower", "higher" or empty if neither is.
+	// Better says which values are better: "lower" or "higher"; empty if neither.
 	Better string `json:"better,omitempty"`
 }
 
@@ -194,11 +198,12 @@ type Evidence struct {
 	Name string `json:"name,omitempty"`
 	// Bytes is the file's size.
 	Bytes int64 `json:"bytes"`
-	// Executable tells whether its owner may run the file.
+	// Executable reports whether the owner may execute the file.
 	Executable bool `json:"executable,omitempty"`
 }
 
-// Passed tells whether the cell's outcome is Success, and on which attempt it was reached.
+// Passed reports whether the cell's outcome is Success, and returns the number of the attempt that
+// passed: the last one.
 func (c *Cell) Passed() (attempt int, ok bool) {
 	if c.Outcome != Success {
 		return 0, false
@@ -206,14 +211,15 @@ func (c *Cell) Passed() (attempt int, ok bool) {
 	return max(len(c.Attempts), 1), true
 }
 
-// Flaky tells whether a failed attempt came before the one that passed.
+// Flaky reports whether the cell passed and has more than one attempt. In a run of a plan, the
+// earlier ones have failed.
 func (c *Cell) Flaky() bool {
 	n, ok := c.Passed()
 	return ok && n > 1
 }
 
-// Worst returns the verdict that outweighs the others: product before harness before host; "" if all
-// are empty.
+// Worst returns the worst of some verdicts: product before harness before host; "" if all are
+// empty.
 func Worst(kinds ...verdict.Kind) verdict.Kind {
 	for _, k := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {
 		if slices.Contains(kinds, k) {
@@ -223,7 +229,7 @@ func Worst(kinds ...verdict.Kind) verdict.Kind {
 	return ""
 }
 
-// Read reads the run.json of the run's directory dir and checks it.
+// Read reads the run.json in a run's directory dir and checks it.
 func Read(dir string) (*Run, error) {
 	file := filepath.Join(dir, File)
 	b, err := os.ReadFile(file)
@@ -255,7 +261,7 @@ func Parse(b []byte) (*Run, error) {
 }
 
 // Check returns an error if r breaks a rule that its readers rely on: IDs are unique, outcomes are
-// known words, and evidence lies within the run's directory.
+// known, and evidence is in the run's directory.
 func (r *Run) Check() error {
 	if r.ID == "" {
 		return errors.New("the run has no id")
@@ -291,7 +297,7 @@ func (o Outcome) known() bool {
 	return slices.Contains([]Outcome{Success, Failure, Cancelled, Skipped}, o)
 }
 
-// Encode returns r as the content of run.json.
+// Encode checks r and returns it as the content of run.json.
 func (r *Run) Encode() ([]byte, error) {
 	if err := r.Check(); err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// delays returns the delays between the attempts of a job.
+// delays returns the delays between the attempts of a job, with the defaults of plan.Retry.
 func delays(r plan.Retry) backoff.BackOff {
 	first, most, jitter := r.Delay, r.MaxDelay, 0.1
 	if first == 0 {
@@ -37,7 +37,7 @@ func delays(r plan.Retry) backoff.BackOff {
 	return &bounded{next: e, jitter: jitter, most: most}
 }
 
-// linear grows by its first delay each time.
+// linear is a back-off whose delay grows by its first delay each time.
 type linear struct {
 	step time.Duration
 	n    int
@@ -50,7 +50,7 @@ func (l *linear) NextBackOff() time.Duration {
 
 func (l *linear) Reset() { l.n = 0 }
 
-// bounded varies delays at random and bounds them.
+// bounded varies the delays of next at random and limits them to most.
 type bounded struct {
 	next   backoff.BackOff
 	jitter float64
@@ -65,7 +65,7 @@ func (b *bounded) NextBackOff() time.Duration {
 
 func (b *bounded) Reset() { b.next.Reset() }
 
-// again tells whether an attempt that has ended is followed by another one.
+// again reports whether another attempt follows one that has ended.
 func again(r plan.Retry, a result.Attempt) bool {
 	if a.Outcome != result.Failure || a.N >= max(r.Attempts, 1) {
 		return false

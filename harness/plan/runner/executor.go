@@ -17,36 +17,40 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// WorkerCommand is the command of this program that runs a worker.
+// WorkerCommand is the subcommand of spicelane that runs a worker.
 const WorkerCommand = "run-cell"
 
-// LockFD is the descriptor of the run's lock in a worker on this host.
+// LockFD is the file descriptor of the run's lock in a worker on this host.
 const LockFD = 3
 
 // An Executor starts workers. Its methods may be called from any goroutine.
 type Executor interface {
-	// Start starts a worker for the task, and waits for a place where it can run. It may change the
-	// task's paths to those of another host. An error has a verdict.
+	// Start waits for a free place and starts a worker for the task there. It may change the task's
+	// paths to those of another host. Its errors have a verdict.
 	Start(ctx context.Context, t *plan.Task) (*Worker, error)
 	// Capacity is how many workers can run at once.
 	Capacity() int
-	// Close gives back what the executor holds.
+	// Close releases what the executor holds.
 	Close() error
 }
 
 // A Worker is a started worker.
 type Worker struct {
-	// In takes the task; its end ends the worker. Out has the events.
+	// In is the worker's input, for the task and the commands. Closing it ends the worker. Out is the
+	// worker's output, with the events.
 	In  io.WriteCloser
 	Out io.Reader
-	// Host names the host that the worker runs on; empty for this one.
+	// Host is the address of the worker's host; empty for this one.
 	Host string
-	// Wait returns how the worker ended, after the end of Out. Kill ends it at once.
+	// Wait waits until the worker has ended and returns its error. Call it after the end of Out. Kill
+	// ends the worker at once.
 	Wait func() error
 	Kill func()
-	// Fetch brings the attempt's files into its directory on this host. It is nil if they are there.
+	// Fetch copies the attempt's files into its directory on this host. It is nil if they are there
+	// already.
 	Fetch func(ctx context.Context) error
-	// Release is called when the attempt is over.
+	// Release releases what the executor holds for the worker; nil if that is nothing. The runner
+	// calls it when the attempt is over.
 	Release func()
 }
 
@@ -55,7 +59,7 @@ type local struct {
 	executable string
 	capacity   int
 	lock       *os.File
-	// command is a template around the worker's command line; empty for none.
+	// command is the template of the worker's command line; nil for a plain command line.
 	command []string
 }
 
@@ -88,8 +92,8 @@ func (l *local) Start(_ context.Context, t *plan.Task) (*Worker, error) {
 	argv := l.argv(t)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = t.Dir
-	// NB: no death signal. A worker whose runner dies reads the end of its input, and then ends its
-	// lanes and everything that its steps have started. A killed worker could not.
+	// NB: no death signal. If the runner dies, the worker reads the end of its input. It then ends its
+	// lanes and everything that its steps have started. A killed worker could not do that.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.ExtraFiles = []*os.File{l.lock}
 	said := &tail{}
@@ -126,8 +130,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// explain adds the last words of a process to the error of its end. A process that the system
-// killed is the host's fault: it is short of memory.
+// explain adds the last line of a process's output to the error of its end, and gives the error a
+// verdict. SIGKILL is the host's fault, because it mostly means that memory ran out.
 func (t *tail) explain(err error) error {
 	if err == nil {
 		return nil

@@ -18,15 +18,15 @@ import (
 
 // The files of a run's directory, besides run.json.
 const (
-	// JournalFile has one line for everything that has happened. It is written as it happens, so that
-	// a run that was killed can go on.
+	// JournalFile has a line of JSON for each beginning and end of an attempt, and for each end of a
+	// cell. The runner writes it at once, so that a run that was killed can be resumed.
 	JournalFile = "journal.ndjson"
-	// PlanFile is a copy of the plan's text. A run does not notice when the plan is edited.
+	// PlanFile is a copy of the plan's text, so that edits of the plan do not affect a run.
 	PlanFile = "plan.yaml"
 	lockFile = "lock"
 	// cellsDir has a directory for each cell, and in it one for each attempt.
 	cellsDir = "cells"
-	// LogFile is what an attempt's steps printed.
+	// LogFile has what an attempt's steps printed.
 	LogFile = "log.txt"
 )
 
@@ -41,9 +41,9 @@ type header struct {
 	Jobs   int               `json:"jobs"`
 }
 
-// An entry is one line of the journal. One of its pointers is set.
+// An entry is one line of the journal. Besides AtMS, exactly one field is set.
 type entry struct {
-	// AtMS is the time since the run began, without the time in which nothing ran.
+	// AtMS is the time since the run began in ms, without the time between a kill and the resume.
 	AtMS    int64          `json:"at_ms"`
 	Run     *header        `json:"run,omitempty"`
 	Begin   *attemptID     `json:"begin,omitempty"`
@@ -66,15 +66,16 @@ type attemptResult struct {
 type journal struct {
 	f     *os.File
 	lock  *os.File
-	began time.Time // of this process's part
-	base  int64     // AtMS of the parts before
+	began time.Time // when this process began
+	base  int64     // AtMS of the last entry of earlier processes
 }
 
-// errBusy says that another process has the run.
+// errBusy says that another process holds the run's lock.
 var errBusy = errors.New("the run is still running, or its last processes are just ending")
 
-// lockRun takes the lock of a run's directory. Workers inherit it, so that nobody resumes a run while
-// a worker of its killed runner still writes.
+// lockRun takes the lock of a run's directory. It waits for it for as long as patience says.
+// Workers inherit the lock, so that nobody resumes a run while a worker of its killed runner still
+// writes.
 func lockRun(ctx context.Context, dir string, patience time.Duration) (*os.File, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -96,7 +97,7 @@ func lockRun(ctx context.Context, dir string, patience time.Duration) (*os.File,
 	}
 }
 
-// newJournal makes the directory of a new run.
+// newJournal makes the directory of a new run, and its journal with the header.
 func newJournal(ctx context.Context, dir string, h header, text []byte) (*journal, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, verdict.Classify("run", err)
@@ -125,8 +126,8 @@ func newJournal(ctx context.Context, dir string, h header, text []byte) (*journa
 	return j, j.add(entry{Run: &h})
 }
 
-// add appends an entry, which then survives the end of this process. The ends of cells, and what is
-// before them, also survive a power cut. To sync more often would cost more than a cell's own work.
+// add appends an entry, which then survives the end of this process. Ends of cells, and all entries
+// before them, also survive a power cut. Syncing each entry could cost more than a cell's own work.
 func (j *journal) add(e entry) error {
 	e.AtMS = j.sinceMS()
 	b, err := json.Marshal(e)
@@ -144,7 +145,7 @@ func (j *journal) sinceMS() int64 { return j.base + time.Since(j.began).Millisec
 
 func (j *journal) close() error { return errors.Join(j.f.Close(), j.lock.Close()) }
 
-// A past is what a journal tells.
+// A past is the content of a journal.
 type past struct {
 	header
 	lastMS   int64
@@ -152,7 +153,8 @@ type past struct {
 	attempts map[string][]result.Attempt
 	begun    map[string]int64 // AtMS of the first attempt, by cell
 	cells    map[string]result.Cell
-	// length is that of the complete entries: a kill or a power cut leaves half a line.
+	// length is the length of the complete entries in bytes. A kill or a power cut may leave half a
+	// line after them.
 	length int64
 }
 
@@ -228,6 +230,6 @@ func resumeJournal(ctx context.Context, dir string) (*journal, *past, error) {
 	return j, p, j.add(entry{Resumed: true})
 }
 
-// resumePatience is how long a run waits for the last workers of its killed runner. They end their
-// lanes, which takes a few seconds.
+// resumePatience is how long a resumed run waits for the last workers of its killed runner. They
+// need a few seconds to end their lanes.
 const resumePatience = 40 * time.Second

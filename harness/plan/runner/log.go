@@ -23,7 +23,8 @@ const (
 	FormatGitHub = "github"
 )
 
-// NewLog returns an observer that writes a log to w in one of the formats.
+// NewLog returns an observer that writes a log to w. format is FormatText, FormatJSON or
+// FormatGitHub.
 func NewLog(format string, w io.Writer) (Observer, error) {
 	switch format {
 	case FormatText:
@@ -36,11 +37,11 @@ func NewLog(format string, w io.Writer) (Observer, error) {
 	return nil, fmt.Errorf("there is no log format %q: it is text, json or github", format)
 }
 
-// inertLine returns s as one line with its control characters shown as text: a guest's output must
-// not drive a terminal.
+// inertLine returns s as one line with its control characters escaped, because a guest's output
+// must not control the terminal.
 func inertLine(s string) string { return strings.ReplaceAll(inert.Text(s), "\n", `\n`) }
 
-// Word returns the word that people search for.
+// Word returns the word for an outcome in logs: PASS, FAIL, SKIP or CANCELLED.
 func Word(o result.Outcome) string {
 	switch o {
 	case result.Success:
@@ -53,7 +54,7 @@ func Word(o result.Outcome) string {
 	return "CANCELLED"
 }
 
-// Describe says how a cell ended, in one line.
+// Describe returns one line about how a cell ended.
 func Describe(c result.Cell) string {
 	s := fmt.Sprintf("%-9s %s", Word(c.Outcome), c.ID)
 	if c.TookMS > 0 {
@@ -81,7 +82,7 @@ func Describe(c result.Cell) string {
 	return inertLine(s)
 }
 
-// Summarize says how a run ended, in one line.
+// Summarize returns one line about how a run ended.
 func Summarize(r *result.Run) string {
 	n := map[string]int{}
 	flaky := 0
@@ -103,7 +104,7 @@ func Summarize(r *result.Run) string {
 	return s
 }
 
-// textLog is a log for people: one line for each event and for each line of output.
+// textLog is a log for people, with one line for each event and each line of output.
 type textLog struct {
 	mu sync.Mutex
 	w  io.Writer
@@ -142,7 +143,7 @@ func (l *textLog) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Duration
 func (l *textLog) CellEnds(c result.Cell) { l.say("%s", Describe(c)) }
 func (l *textLog) RunEnds(r *result.Run)  { l.say("%s", Summarize(r)) }
 
-// jsonLog is a log for programs: one object a line, with the field event.
+// jsonLog is a log for programs, with one JSON object per line. Its field event names the event.
 type jsonLog struct {
 	mu  sync.Mutex
 	enc *json.Encoder
@@ -179,15 +180,15 @@ func (l *jsonLog) RunEnds(r *result.Run) {
 	l.put("run_ends", map[string]any{"id": r.ID, "outcome": r.Outcome, "verdict": r.Verdict, "took_ms": r.TookMS})
 }
 
-// githubLog is a log for GitHub Actions: a group for each attempt, which is written when the attempt
-// has ended, since groups cannot be interleaved, and an annotation for each failure.
+// githubLog is a log for GitHub Actions. It has a group for each attempt and an annotation for each
+// failure. It writes a group when the attempt has ended, because groups cannot be interleaved.
 type githubLog struct {
 	mu    sync.Mutex
 	w     io.Writer
 	lines map[string][]string // by cell
 }
 
-// escape makes a text a part of a workflow command.
+// escape escapes a text for a workflow command.
 func escape(s string) string {
 	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(s)
 }
@@ -218,7 +219,7 @@ func (l *githubLog) StepEnds(c *plan.Cell, s result.Step) {
 func (l *githubLog) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// What a guest or a command prints must not be taken for a workflow command.
+	// GitHub must not take the output of a guest or a command for a workflow command.
 	var b [8]byte
 	_, _ = rand.Read(b[:])
 	token := hex.EncodeToString(b[:])

@@ -20,7 +20,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Metrics show runs and their lanes to Prometheus. A plan's texts become labels, so they are masked.
+// Metrics export runs and their lanes to Prometheus. Texts of a plan become labels, with secrets
+// masked.
 type Metrics struct {
 	registry *prometheus.Registry
 	attempts *prometheus.CounterVec
@@ -45,7 +46,7 @@ const (
 
 var cellStates = []string{stateWaiting, stateRunning, string(result.Success), string(result.Failure), string(result.Cancelled), string(result.Skipped)}
 
-// laneLabels say which lane a metric is about.
+// laneLabels identify the lane of a metric.
 type laneLabels struct{ plan, job, cell, lane string }
 
 type laneMetrics struct {
@@ -54,11 +55,12 @@ type laneMetrics struct {
 	ended time.Time
 }
 
-// lingering is for how long a lane that has ended is shown. Many lanes are shorter than the interval
-// at which Prometheus asks. After five minutes without a value it forgets a series by itself.
+// lingering is how long the metrics of a lane stay after its end. Many lanes are shorter than
+// Prometheus's scrape interval. Prometheus itself drops a series after five minutes without a
+// value.
 const lingering = 5 * time.Minute
 
-// NewMetrics returns metrics without any run.
+// NewMetrics returns metrics without runs. Observer adds a run.
 func NewMetrics() *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(), now: time.Now, plans: map[string]*planMetrics{}, lanes: map[laneLabels]*laneMetrics{},
@@ -69,13 +71,13 @@ func NewMetrics() *Metrics {
 	return m
 }
 
-// ServeHTTP answers with the metrics in Prometheus's text format.
+// ServeHTTP responds with the metrics in the format that the request accepts: text by default.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry}).ServeHTTP(w, r)
 }
 
-// Serve serves the metrics at /metrics of a TCP address until stop is called. It returns the address
-// with its port.
+// Serve serves the metrics over HTTP at /metrics of a TCP address until stop is called. It returns
+// the address with the actual port.
 func (m *Metrics) Serve(ctx context.Context, addr string) (at net.Addr, stop func(), err error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -95,12 +97,12 @@ func (m *Metrics) Serve(ctx context.Context, addr string) (at net.Addr, stop fun
 	}, nil
 }
 
-// Observer returns an observer that counts a run of a plan.
+// Observer returns an observer that adds a run of the plan to the metrics.
 func (m *Metrics) Observer(l *plan.Loaded) Observer {
 	return &metricsOf{m: m, plan: label(l.Masker(), l.Name), mask: l.Masker()}
 }
 
-// label makes a text of a plan a label's value.
+// label returns a text of a plan as a label's value, masked and in valid UTF-8.
 func label(mask *mask.Masker, s string) string {
 	return strings.ToValidUTF8(mask.String(s), "\ufffd")
 }
@@ -160,12 +162,12 @@ func (o *metricsOf) AttemptEnds(c *plan.Cell, a result.Attempt, next time.Durati
 	}
 }
 
-// A laneMetric is a metric of each lane.
+// A laneMetric is a metric that each lane has.
 type laneMetric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value func(*laneMetrics) float64
-	spice bool // known only if the SPICE bytes are
+	spice bool // its value is known only if Load.SPICEKnown is set
 }
 
 func newLaneMetric(kind prometheus.ValueType, name, help string, value func(*laneMetrics) float64) laneMetric {

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/worker"
 )
 
-// Observers are told what happens, one after the other. Nobody is told by none.
+// Observers is an Observer that passes each call to several others, in order. It may be nil.
 type Observers []Observer
 
 // RunBegins implements Observer.

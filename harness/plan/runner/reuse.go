@@ -16,8 +16,9 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/worker"
 )
 
-// answer tells a worker, which has said what its lanes are about to test, whether to run. If an earlier
-// result stands for that, the attempt is skipped. If none can be looked up, the log says why.
+// answer tells a worker, which has sent the identity of what its lanes will test, whether to run.
+// If an earlier result can be reused, the attempt is skipped. If the lookup fails, the log says
+// why.
 func (r *talk) answer(ctx context.Context, id worker.Identity) {
 	why := id.Unknown
 	if why == "" {
@@ -38,9 +39,9 @@ func (r *talk) answer(ctx context.Context, id worker.Identity) {
 	}
 }
 
-// earlier returns an earlier result that stands for the cell, with its artifacts in this run's
-// directory; nil if there is none. A product that failed for the same build runs again: somebody may
-// want to see it fail.
+// earlier returns an earlier result for the cell that can be reused, and copies its artifacts into
+// this run's directory. It returns nil if there is none. If the earlier result is a failure, the
+// cell runs again, because somebody may want to see it fail.
 func (r *talk) earlier(ctx context.Context, identity map[string]string) (*result.Cell, error) {
 	found, err := r.Reuse.Trusted(ctx, r.cell.ID, r.does, identity)
 	if err != nil || found == nil || found.Cell.Outcome != result.Success {
@@ -60,7 +61,7 @@ func (r *talk) earlier(ctx context.Context, identity map[string]string) (*result
 	for _, f := range files {
 		byPath[f.Path] = f
 	}
-	// A result is trusted if it passed at the first attempt.
+	// A trusted result that passed has only one attempt.
 	below := path.Join(cellsDir, r.cell.Path, strconv.Itoa(1), worker.ArtifactsDir) + "/"
 	for _, e := range artifacts {
 		f, ok := byPath[e.Path]
@@ -70,7 +71,7 @@ func (r *talk) earlier(ctx context.Context, identity map[string]string) (*result
 			err = r.bring(ctx, f, e.Executable)
 		}
 		if err != nil {
-			// The cell runs after all, and what others made is no evidence of that.
+			// The cell runs after all, and files of another run are not evidence of this one.
 			return nil, errors.Join(err, os.RemoveAll(filepath.Join(r.Dir, filepath.FromSlash(below))))
 		}
 	}

@@ -4,11 +4,11 @@
 //	for _, c := range r.Cells { … }
 //
 // Each attempt of a cell is a worker process, which an [Executor] starts. The runner decides what runs
-// when, as GitHub Actions does; it writes everything that happens into the run's journal, and at the
-// end run.json (see package result). A run that was killed goes on with Resume.
+// and when, by the rules of GitHub Actions. It writes attempts and cells into the run's journal,
+// and at the end run.json (see package result). Resume continues a run that was killed.
 //
-// The context's end cancels the run: running cells end, and what has always() or cancelled() in its
-// condition still runs. Config.Stop ends everything at once.
+// The end of the context cancels the run: running cells end, but jobs and steps with always() or
+// cancelled() in their conditions still run. Closing Config.Stop ends everything at once.
 //
 // To debug a run, read journal.ndjson in its directory, and cells/…/log.txt.
 package runner
@@ -44,20 +44,21 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// A Config says what to run, and how.
+// A Config says what to run and how.
 type Config struct {
 	Plan *plan.Loaded
 	// Dir is the run's directory. It must not exist yet, or be empty.
 	Dir string
 	// Jobs is how many cells run at once on this host. Default: the number of processors.
 	Jobs int
-	// Only selects cells: ids of jobs, or patterns of cells' IDs. The jobs that they need run, too.
-	// Default: all.
+	// Only selects cells by ids of jobs, or by IDs or patterns (see path.Match) of cells. The jobs
+	// that they need run, too. Default: all cells.
 	Only []string
-	// Again is a run whose failed cells are run once more; the others are taken over.
+	// Again is the directory of an earlier run. Cells that passed there are not run again: their
+	// results are reused. Default: none.
 	Again string
-	// Reuse, if not nil, has earlier results. A cell for whose build there is a trusted one that passed
-	// does not run.
+	// Reuse, if not nil, has earlier results. A cell does not run if Reuse has a trusted result of it
+	// for the same build that passed.
 	Reuse *archive.Results
 	// Labels are added to those of the plan.
 	Labels map[string]string
@@ -67,12 +68,12 @@ type Config struct {
 	Program string
 	// Stop, if not nil, ends everything at once when it is closed.
 	Stop <-chan struct{}
-	// Observer is told what happens. Default: nobody.
+	// Observer gets the events of the run. Default: none.
 	Observer Observer
 }
 
-// An Observer is told what happens in a run. Its methods may be called from any goroutine, and must
-// not block for long.
+// An Observer gets the events of a run. Its methods may be called from any goroutine, and must not
+// block for long.
 type Observer interface {
 	RunBegins(dir string, cells []*plan.Cell)
 	AttemptBegins(c *plan.Cell, n int)
@@ -81,21 +82,21 @@ type Observer interface {
 	// Load is called twice a second for each lane that is up.
 	Load(c *plan.Cell, l worker.Load)
 	StepEnds(c *plan.Cell, s result.Step)
-	// AttemptEnds has the delay after which the next attempt begins; 0 if there is none.
+	// AttemptEnds gets the delay until the next attempt in next; 0 if there is none.
 	AttemptEnds(c *plan.Cell, a result.Attempt, next time.Duration)
 	CellEnds(c result.Cell)
 	RunEnds(r *result.Run)
 }
 
-// NewID returns an ID for a new run.
+// NewID returns an ID for a new run: the time in UTC and six random hex digits.
 func NewID(now time.Time) string {
 	var b [3]byte
 	_, _ = rand.Read(b[:])
 	return now.UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
 }
 
-// Run runs a plan from its beginning. It returns an error only if the run could not be carried out:
-// what failed in it is in the result.
+// Run runs a plan from its beginning. It returns an error only if the run itself could not be
+// carried out. Failures of cells are in the result.
 func Run(ctx context.Context, cfg Config) (*result.Run, error) {
 	cfg = cfg.withDefaults()
 	selected, err := cfg.selection()
@@ -134,18 +135,19 @@ func Run(ctx context.Context, cfg Config) (*result.Run, error) {
 // Killed describes a run that was killed.
 type Killed struct {
 	Dir string
-	// File is the path of the plan, and Text what it was when the run began. Changed tells whether the
-	// file is another one now.
+	// File is the path of the plan, and Text is its text when the run began. Changed reports whether
+	// the file is different now, or cannot be read.
 	File    string
 	Text    []byte
 	Changed bool
-	// Done is true if the run has a result already.
+	// Done reports whether the run has a result already.
 	Done bool
+	// Jobs and Only are those of the run's Config.
 	Jobs int
 	Only []string
 }
 
-// Examine returns what is known of a run that is to be resumed.
+// Examine returns what the journal in a run's directory says about a run that is to be resumed.
 func Examine(dir string) (*Killed, error) {
 	p, err := readJournal(dir)
 	if err != nil {
@@ -163,7 +165,8 @@ func Examine(dir string) (*Killed, error) {
 	return k, nil
 }
 
-// Resume goes on with the run in cfg.Dir, which was killed. cfg.Plan is the plan that it began with.
+// Resume continues the run in cfg.Dir, which was killed. cfg.Plan must be the plan that the run
+// began with. Resume takes Only from the journal instead of cfg.
 func Resume(ctx context.Context, cfg Config) (*result.Run, error) {
 	cfg = cfg.withDefaults()
 	j, known, err := resumeJournal(ctx, cfg.Dir)
@@ -185,9 +188,9 @@ func Resume(ctx context.Context, cfg Config) (*result.Run, error) {
 		}
 		c.attempts, c.begunMS = known.attempts[c.ID], known.begun[c.ID]
 		if n := len(c.attempts); n > 0 && !again(c.Job.Retry, c.attempts[n-1]) {
-			c.pending = true // its last attempt has ended, and the runner died before it said so
+			c.pending = true // its last attempt has ended, but the runner died before the cell's end
 		}
-		// What an attempt left that has not ended is worth nothing.
+		// The files of an attempt that has not ended are useless.
 		if err := os.RemoveAll(r.attemptDir(c, len(c.attempts)+1)); err != nil {
 			return nil, errors.Join(verdict.Classify("resume", err), j.close())
 		}
@@ -211,7 +214,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// selection returns the cells that Only selects, by ID; nil means all.
+// selection returns the IDs of the cells that Only selects; nil means all.
 func (c Config) selection() (map[string]bool, error) {
 	if len(c.Only) == 0 {
 		return nil, nil
@@ -224,7 +227,8 @@ func (c Config) selection() (map[string]bool, error) {
 	return selected, err
 }
 
-// Selected returns the cells that only selects, and those that they need; all if only is empty.
+// Selected returns the cells that only selects (see Config.Only), and those that they need; all
+// cells if only is empty.
 func Selected(l *plan.Loaded, only []string) ([]*plan.Cell, error) {
 	if len(only) == 0 {
 		return l.Cells, nil
@@ -271,10 +275,10 @@ func Selected(l *plan.Loaded, only []string) ([]*plan.Cell, error) {
 type state int
 
 const (
-	waiting state = iota // for the jobs that it needs
+	waiting state = iota // until the jobs that it needs have ended
 	queued
 	running
-	pausing // before the next attempt
+	pausing // until the next attempt
 	done
 )
 
@@ -282,19 +286,20 @@ const (
 type cell struct {
 	*plan.Cell
 	state    state
-	pending  bool // it has ended, but this is not noted yet
+	pending  bool // it has ended, but its end is not recorded yet
 	attempts []result.Attempt
 	final    *result.Cell
 	delays   backoff.BackOff
 	// begunMS is when the first attempt began, on the journal's clock, which does not jump.
 	begunMS int64
-	// cancel asks a running worker to end; why says the reason to people.
+	// cancel, when closed, cancels a running attempt. why is the reason for people.
 	cancel chan struct{}
 	why    string
 	status plan.Status
 }
 
-// A run is a running run. Everything in it belongs to the goroutine of loop.
+// A run is a run that is under way. Only the goroutine of loop uses its fields, except those that
+// never change.
 type run struct {
 	Config
 	*journal
@@ -318,7 +323,7 @@ type run struct {
 type attemptEnd struct {
 	cell *cell
 	a    result.Attempt
-	// reused is an earlier result; then there was no attempt.
+	// reused is an earlier result that is reused instead of an attempt; nil if there was an attempt.
 	reused *result.Cell
 }
 
@@ -335,7 +340,7 @@ func newRun(cfg Config, j *journal, known *past, selected map[string]bool) *run 
 	return r
 }
 
-// takeOver takes the results of cells that passed in another run.
+// takeOver reuses the results of cells that passed in another run.
 func (r *run) takeOver(old *result.Run) error {
 	for _, was := range old.Cells {
 		i := slices.IndexFunc(r.cells, func(c *cell) bool { return c.ID == was.ID })
@@ -360,8 +365,8 @@ func (r *run) takeOver(old *result.Run) error {
 	return nil
 }
 
-// keepArtifacts removes all evidence but the artifacts from a result of another run, and returns them:
-// later jobs may need them.
+// keepArtifacts removes all evidence except the artifacts from a result of another run. It returns
+// the artifacts, which later jobs may need.
 func keepArtifacts(was *result.Cell) (all []result.Evidence) {
 	was.Attempts = slices.Clone(was.Attempts)
 	for k := range was.Attempts {
@@ -395,7 +400,7 @@ func (r *run) attemptDir(c *cell, n int) string {
 	return filepath.Join(r.Dir, cellsDir, c.Path, strconv.Itoa(n))
 }
 
-// run runs everything and writes the result.
+// run runs all cells and writes the result.
 func (r *run) run(ctx context.Context) (*result.Run, error) {
 	r.hard, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer r.stop()
@@ -434,13 +439,13 @@ func (r *run) run(ctx context.Context) (*result.Run, error) {
 	return res, nil
 }
 
-// loop decides until every cell has ended.
+// loop starts cells and handles events until every cell has ended, or the run is stopped.
 func (r *run) loop(ctx context.Context) {
 	interrupted, stop := ctx.Done(), r.Stop
 	for {
 		r.decide()
 		if r.broken == nil && !r.stopped && r.start() {
-			continue // what has ended without an attempt may be what other jobs wait for
+			continue // other jobs may wait for a cell that has ended without an attempt
 		}
 		left := r.count(func(c *cell) bool { return c.state != done })
 		if active := r.count(func(c *cell) bool { return c.state == running || c.state == pausing }); left == 0 || active == 0 && (r.broken != nil || r.stopped) {
@@ -476,7 +481,7 @@ func (r *run) count(f func(*cell) bool) int {
 	return n
 }
 
-// stopNow ends everything at once. What has not ended can be resumed.
+// stopNow ends everything at once. The run can be resumed.
 func (r *run) stopNow() {
 	r.stopped = true
 	r.stop()
@@ -496,7 +501,8 @@ func (r *run) cancelAll(why string) {
 	}
 }
 
-// cancelCell cancels one cell. With ask, a cell that has not begun runs if its condition says so.
+// cancelCell cancels one cell. With ask, a queued cell without an attempt still runs if its
+// condition is true for a cancelled run.
 func (r *run) cancelCell(c *cell, why string, ask bool) {
 	switch c.state {
 	case running:
@@ -518,7 +524,7 @@ func (r *run) cancelCell(c *cell, why string, ask bool) {
 	}
 }
 
-// decide looks at the jobs for which everything that they need has ended.
+// decide decides which cells run, for the jobs whose needs have all ended.
 func (r *run) decide() {
 	for changed := true; changed; {
 		changed = false
@@ -565,8 +571,8 @@ func (r *run) decideCell(c *cell) {
 	}
 }
 
-// status returns what the conditions of a job's cells answer from: all jobs that it needs, also
-// through others.
+// status returns the status for the conditions of a job's cells. It covers all jobs that the job
+// needs, directly or through others.
 func (r *run) status(j *plan.Job) plan.Status {
 	s := plan.Status{Success: true, Cancelled: r.cancelled}
 	seen := map[string]bool{}
@@ -591,7 +597,7 @@ func (r *run) jobDone(id string) bool {
 	return !slices.ContainsFunc(r.byJob[id], func(c *cell) bool { return c.state != done })
 }
 
-// jobEnd returns the end of a job from those of its cells.
+// jobEnd returns the end of a job: the worst of the ends of its cells.
 func (r *run) jobEnd(id string) plan.End {
 	e := plan.End{Outcome: result.Skipped}
 	var kinds []verdict.Kind
@@ -619,8 +625,8 @@ func (r *run) needs(j *plan.Job) map[string]plan.End {
 	return all
 }
 
-// start starts queued cells, as many as may run. It tells whether one ended, since its executor
-// cannot be made.
+// start starts as many queued cells as may run. It reports whether a cell has ended at once,
+// because its executor could not be made.
 func (r *run) start() (ended bool) {
 	busy, busyJobs := map[string]int{}, map[string]int{}
 	for _, c := range r.cells {
@@ -690,7 +696,7 @@ func (r *run) executor(name string) (Executor, error) {
 func (r *run) startCell(c *cell, e Executor) {
 	n := len(c.attempts) + 1
 	c.state, c.cancel, c.why = running, make(chan struct{}), ""
-	if c.status.Cancelled { // it runs because its condition says so
+	if c.status.Cancelled { // it runs although it is cancelled, because its condition is true
 		c.cancel = nil
 	}
 	if n == 1 {
@@ -748,10 +754,10 @@ func (r *run) task(c *cell, n int) (*plan.Task, error) {
 	return t, nil
 }
 
-// cancelGrace is how long a worker that is told to end at once may take to end its lanes.
+// cancelGrace is how long a worker that must end at once may take to end its lanes.
 const cancelGrace = 20 * time.Second
 
-// attempt carries out one attempt and returns its result, or an earlier one that stands for it.
+// attempt runs one attempt and returns its result, or an earlier result of the cell that is reused.
 func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{}) (result.Attempt, *result.Cell) {
 	began := time.Now()
 	failed := func(err error) result.Attempt {
@@ -768,10 +774,11 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	}
 	defer log.Close()
 	talk := &talk{run: r, cell: c, log: log, begins: sync.OnceFunc(func() { r.Observer.AttemptBegins(c.Cell, t.Attempt) })}
-	if !t.Reuse { // a cell that is not run does not begin
+	if !t.Reuse { // otherwise it begins only if no earlier result is reused
 		talk.begins()
 	}
-	// An unreadable file fails the steps that need it; until then nothing can stand for this attempt.
+	// A file that cannot be read fails the steps that need it. The hash is then empty, and no earlier
+	// result is reused.
 	talk.does, _ = r.Plan.Does(t)
 	ctx, stop := context.WithCancel(r.hard)
 	defer stop()
@@ -784,7 +791,7 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 		defer w.Release()
 	}
 	a, err := talk.converse(ctx, w, t, cancel)
-	// A worker that was cancelled did not wait for the answer.
+	// A worker that was cancelled runs without waiting for the answer.
 	if talk.reused != nil && (err != nil || a.Outcome == result.Skipped) {
 		if w.Fetch != nil {
 			_ = w.Fetch(ctx) // it removes what is on the other host
@@ -805,7 +812,7 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 		if ferr != nil && a.Outcome == result.Success {
 			a = ptr(failed(ferr))
 		}
-		// What a host sent before it vanished was not cleaned there.
+		// Files that a host sent before it vanished were not masked there.
 		if _, cerr := r.Plan.Masker().Clean(out); cerr != nil && a.Outcome == result.Success {
 			a = ptr(failed(verdict.Classify("", cerr)))
 		}
@@ -822,7 +829,8 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 
 func ptr[T any](v T) *T { return &v }
 
-// completeEvidence adds the log to the evidence of an attempt, and makes the paths those of the run.
+// completeEvidence adds the log to the evidence of an attempt, makes the paths relative to the
+// run's directory, and drops files that are not there.
 func (r *run) completeEvidence(c *cell, a *result.Attempt, out string) {
 	prefix := path.Join(cellsDir, c.Path, strconv.Itoa(a.N))
 	kept := a.Evidence[:0]
@@ -848,15 +856,16 @@ type talk struct {
 	*run
 	cell *cell
 	log  *os.File
-	// begins tells the observer that the attempt begins; does is what it does.
+	// begins tells the observer that the attempt begins. does is the hash of what the attempt does.
 	begins func()
 	does   string
-	// decided has the answer to the worker's identity. reused is the earlier result, if there is one.
+	// decided has the answer to the worker's event Identity. reused is the earlier result that is
+	// reused; nil for none.
 	decided chan worker.Command
 	reused  *result.Cell
 }
 
-// converse gives a worker its task and listens until it has ended.
+// converse sends a worker its task and reads its events until it has ended.
 func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-chan struct{}) (*result.Attempt, error) {
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -867,7 +876,7 @@ func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-c
 	joined := make(chan struct{})
 	go func() {
 		defer close(joined)
-		_, _ = w.In.Write(append(b, '\n')) // a worker that is gone has no last event
+		_, _ = w.In.Write(append(b, '\n')) // if the worker is gone, its last event is missing
 		var beat <-chan time.Time
 		if t.Heartbeat > 0 {
 			tick := time.NewTicker(t.Heartbeat)
@@ -912,16 +921,17 @@ func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-c
 	return nil, &verdict.Error{Verdict: verdict.Harness, Err: errors.New("the worker ended without a result")}
 }
 
-// say sends a command to a worker. One that is gone needs none.
+// say sends a command to a worker. It ignores errors, because a worker that is gone needs no
+// command.
 func say(in io.Writer, c worker.Command) {
-	b, _ := json.Marshal(c) // NB: three truth values always encode
+	b, _ := json.Marshal(c) // NB: three booleans always encode
 	_, _ = in.Write(append(b, '\n'))
 }
 
-// maxEvent limits one line of a worker.
+// maxEvent limits one line of a worker's output in bytes.
 const maxEvent = 16 << 20
 
-// listen reads the events of a worker.
+// listen reads the events of a worker until its output ends, and returns the last one's result.
 func (r *talk) listen(ctx context.Context, w *Worker) (*result.Attempt, error) {
 	c, log := r.cell, r.log
 	lines := bufio.NewScanner(w.Out)
@@ -930,7 +940,7 @@ func (r *talk) listen(ctx context.Context, w *Worker) (*result.Attempt, error) {
 	for lines.Scan() {
 		var e worker.Event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			// Another program on the way may print a greeting.
+			// A program between runner and worker, such as a login shell, may print a greeting.
 			e = worker.Event{Log: &worker.Log{ID: "worker", Line: r.Plan.Masker().String(lines.Text())}}
 		}
 		switch {
@@ -951,12 +961,12 @@ func (r *talk) listen(ctx context.Context, w *Worker) (*result.Attempt, error) {
 			end = e.End
 		}
 	}
-	// A worker that nobody listens to would wait for ever.
+	// NB: read the rest: a worker whose output nobody reads would block for ever.
 	_, err := io.Copy(io.Discard, w.Out)
 	return end, errors.Join(lines.Err(), err)
 }
 
-// attemptEnded notes the end of an attempt, and what follows.
+// attemptEnded records the end of an attempt, and either plans the next one or ends the cell.
 func (r *run) attemptEnded(e attemptEnd) {
 	c, a := e.cell, e.a
 	if r.stopped {
@@ -994,7 +1004,8 @@ func (r *run) attemptEnded(e attemptEnd) {
 	}
 }
 
-// finish notes that a cell has ended, after its last attempt. why is set for one that never began.
+// finish records the end of a cell with the result of its last attempt. If the cell has none, it
+// was cancelled, and why is the reason.
 func (r *run) finish(c *cell, why string) {
 	if len(c.attempts) == 0 {
 		r.end(c, result.Cancelled, nil, why)
@@ -1016,7 +1027,7 @@ func (r *run) newFinal(c *cell) *result.Cell {
 	return &result.Cell{ID: c.ID, Job: c.Job.ID, Matrix: c.Matrix, Allowed: c.Job.ContinueOnError, Executor: executorName(c.Job), Attempts: c.attempts}
 }
 
-// end notes that a cell has ended without an attempt.
+// end records the end of a cell without an attempt.
 func (r *run) end(c *cell, o result.Outcome, err error, why string) {
 	final := r.newFinal(c)
 	final.Outcome, final.Reason = o, why
@@ -1034,7 +1045,7 @@ func (r *run) conclude(c *cell, final *result.Cell) {
 	r.Observer.CellEnds(*final)
 }
 
-// failsFast tells whether a cell has failed and so cancels the others of its job.
+// failsFast reports whether a cell has failed and therefore cancels the other cells of its job.
 func (c *cell) failsFast() bool {
 	ff := c.Job.Strategy.FailFast
 	return (ff == nil || *ff) && !c.Job.ContinueOnError && c.state == done && c.final.Outcome == result.Failure && len(c.attempts) > 0

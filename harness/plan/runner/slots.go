@@ -13,10 +13,10 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// held is what a process prints when it has taken its host.
+// held is what Hold prints when it has taken its host.
 const held = "held\n"
 
-// lockDir returns the directory of this host's locks, which all runs of a user share.
+// lockDir returns the directory of the locks of this host. All runs of a user share it.
 func lockDir() (string, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -26,8 +26,9 @@ func lockDir() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// lockFirst waits until one of some files in the lock directory is free, and locks it. The kernel
-// releases the lock when this process ends, however it ends.
+// lockFirst waits until one of the named files in the lock directory is free, and locks it. how is
+// unix.LOCK_SH or unix.LOCK_EX. The kernel releases the lock when this process ends, however it
+// ends.
 func lockFirst(ctx context.Context, how int, names ...string) (*os.File, error) {
 	dir, err := lockDir()
 	if err != nil {
@@ -56,8 +57,8 @@ func lockFirst(ctx context.Context, how int, names ...string) (*os.File, error) 
 
 const hostLock = "host.lock"
 
-// TakeSlot waits for one of n places of this host, and for runs that have the host alone. The place is
-// given back with the function that it returns.
+// TakeSlot waits for one of the n places of this host, and until no other run has the host alone.
+// The caller calls release to free the place.
 func TakeSlot(ctx context.Context, n int) (release func(), err error) {
 	host, err := lockFirst(ctx, unix.LOCK_SH, hostLock)
 	if err != nil {
@@ -75,7 +76,8 @@ func TakeSlot(ctx context.Context, n int) (release func(), err error) {
 	return func() { _ = slot.Close(); _ = host.Close() }, nil
 }
 
-// Hold takes this host for one run, says so on out, and keeps it until in ends.
+// Hold waits until no run uses this host and takes it alone. It then writes a line to out, and
+// keeps the host until in ends.
 func Hold(ctx context.Context, in io.Reader, out io.Writer) error {
 	f, err := lockFirst(ctx, unix.LOCK_EX, hostLock)
 	if err != nil {

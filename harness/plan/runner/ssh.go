@@ -37,29 +37,30 @@ const (
 	// A host that does not answer for aliveInterval*aliveMisses has vanished.
 	aliveInterval = 2 * time.Second
 	aliveMisses   = 5
-	// syncInterval is how often the small files of a running attempt are brought here, so that they
-	// are there if the host vanishes.
+	// syncInterval is how often the files of a running attempt of at most syncBytes are copied to this
+	// host, so that they are here if the other host vanishes.
 	syncInterval = 2 * time.Second
 	syncBytes    = 1 << 20
 )
 
-// remoteCache is the directory on other hosts, below the user's home, for programs and files by their
-// content, and for locks.
+// remoteCache is a directory below the user's home on other hosts. It has programs and files by the
+// hash of their content, and locks.
 const remoteCache = ".cache/spicelane/cells"
 
-// HoldCommand is the command of this program that holds a host for one run.
+// HoldCommand is the subcommand of spicelane that holds a host for one run.
 const HoldCommand = "hold-host"
 
-// An sshExecutor runs workers on other hosts. It copies this program there, by its hash.
+// An sshExecutor runs workers on other hosts over SSH. It copies this program there unless the host
+// has it.
 type sshExecutor struct {
 	def        plan.Executor
 	dir        string // the plan's directory
 	executable string
 	config     *ssh.ClientConfig
 	hosts      []*sshHost
-	places     chan *sshHost // one for each cell that may run
+	places     chan *sshHost // one entry for each free place of a host
 
-	// taking takes the hosts in the mode dedicated, once.
+	// taking takes all hosts in the mode dedicated, once.
 	taking sync.Once
 }
 
@@ -71,15 +72,15 @@ type sshHost struct {
 	ready  bool
 	binary string // the program's path there
 
-	holder *ssh.Client // holds the host in the mode dedicated
-	taken  error       // why it could not be taken; set before anything runs
+	holder *ssh.Client // the connection that holds the host in the mode dedicated
+	taken  error       // why the host could not be taken; set before anything runs
 }
 
 func hostError(address string, err error, hint string) error {
 	return &verdict.Error{Verdict: verdict.Host, Op: address, Err: err, Hint: hint}
 }
 
-// newSSH makes the executor; it connects to nothing.
+// newSSH makes the executor. It does not connect to any host yet.
 func newSSH(def plan.Executor, l *plan.Loaded, executable string) (Executor, error) {
 	e := &sshExecutor{def: def, dir: l.Dir, executable: executable}
 	wrong := func(err error) error { return &verdict.Error{Verdict: verdict.Harness, Op: "executor", Err: err} }
@@ -186,7 +187,7 @@ func (e *sshExecutor) dial(ctx context.Context, h *sshHost) (*ssh.Client, error)
 	return ssh.NewClient(c, chans, reqs), nil
 }
 
-// command runs a command and returns its output.
+// command runs a command on another host and returns its output.
 func command(c *ssh.Client, line string) (string, error) {
 	s, err := c.NewSession()
 	if err != nil {
@@ -205,7 +206,7 @@ func command(c *ssh.Client, line string) (string, error) {
 	return out.String(), nil
 }
 
-// prepare brings this program to a host and asks its doctor, once a run.
+// prepare copies this program to a host and runs spicelane doctor there, once per run.
 func (e *sshExecutor) prepare(h *sshHost, c *ssh.Client, files *sftp.Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -230,9 +231,9 @@ func (e *sshExecutor) prepare(h *sshHost, c *ssh.Client, files *sftp.Client) err
 	return nil
 }
 
-// takeAll takes all hosts for this run alone. Each run takes them in the order of their addresses:
-// two runs that each hold a host that the other one waits for would wait for ever. A host that cannot
-// be taken in its turn is not used.
+// takeAll takes all hosts for this run alone. Every run takes them in the order of their addresses;
+// otherwise two runs could each hold a host that the other one waits for. A host that cannot be
+// taken in its turn is not used.
 func (e *sshExecutor) takeAll(ctx context.Context) {
 	hosts := slices.SortedFunc(slices.Values(e.hosts), func(a, b *sshHost) int { return strings.Compare(a.address, b.address) })
 	for _, h := range hosts {
@@ -256,7 +257,8 @@ func (e *sshExecutor) takeAll(ctx context.Context) {
 	}
 }
 
-// hold takes a host for this run alone. It waits until no other run uses it.
+// hold waits until no other run uses a host and takes it for this run alone. Closing the connection
+// that it returns releases the host.
 func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error) {
 	c, err := e.dial(ctx, h)
 	if err != nil {
@@ -286,7 +288,8 @@ func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error)
 	return c, nil
 }
 
-// putByContent copies a file into the cache of a host, unless it is there, and returns its path.
+// putByContent copies a file into the cache of a host, unless the cache has it, and returns its
+// path there.
 func putByContent(files *sftp.Client, file, cache string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -312,7 +315,8 @@ func putByContent(files *sftp.Client, file, cache string) (string, error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return "", err
 	}
-	// It gets its name when it is complete: another run may look for it at the same time.
+	// The file gets its name when it is complete, because another run may look for it at the same
+	// time.
 	tmp := to + "." + token()
 	out, err := files.Create(tmp)
 	if err != nil {
@@ -402,7 +406,7 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	if err := s.Start("cd " + shellquote.Join(t.Dir) + " && exec " + shellquote.Join(argv...)); err != nil {
 		return nil, hostError(h.address, err, "")
 	}
-	// NB: what the host does not answer ends with watchAlive only, so that goes on until Release.
+	// NB: only watchAlive ends a request that the host does not answer, so it runs until Release.
 	alive, gone := context.WithCancel(context.Background())
 	running, ended := context.WithCancel(alive)
 	var watcher, fetcher sync.WaitGroup
@@ -444,7 +448,7 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	}, nil
 }
 
-// watchAlive closes a connection whose other end does not answer.
+// watchAlive closes the connection if the host does not answer for aliveInterval*aliveMisses.
 func watchAlive(ctx context.Context, c *ssh.Client) {
 	tick := time.NewTicker(aliveInterval)
 	defer tick.Stop()
@@ -476,8 +480,8 @@ func watchAlive(ctx context.Context, c *ssh.Client) {
 	}
 }
 
-// send makes the directories of a cell on a host, copies the files that it needs, and sets the paths
-// of the task to them.
+// send makes the directories of a cell on a host, copies the files that the cell needs, and changes
+// the paths in the task to those on the host.
 func (e *sshExecutor) send(c *ssh.Client, files *sftp.Client, base string, t *plan.Task) error {
 	if err := files.Mkdir(base); err != nil {
 		return err
@@ -489,7 +493,7 @@ func (e *sshExecutor) send(c *ssh.Client, files *sftp.Client, base string, t *pl
 	if err != nil {
 		return err
 	}
-	// The stage has links into the cache. A step may write to its files, so it gets copies.
+	// The stage has links into the cache. The steps get copies, because they may write to the files.
 	cache, stage := path.Join(home, remoteCache), path.Join(base, "stage")
 	for _, d := range []string{path.Join(stage, "plan"), path.Join(base, "out")} {
 		if err := files.MkdirAll(d); err != nil {
@@ -528,7 +532,8 @@ func (e *sshExecutor) send(c *ssh.Client, files *sftp.Client, base string, t *pl
 	return nil
 }
 
-// putTree copies a file or a directory to a host. Equal files are sent once, and linked.
+// putTree copies a file or a directory to a host. It sends equal files once, into the cache, and
+// makes links to them.
 func putTree(files *sftp.Client, from, to, cache string) error {
 	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -552,12 +557,13 @@ func putTree(files *sftp.Client, from, to, cache string) error {
 		if err != nil {
 			return err
 		}
-		_ = files.Remove(dest) // two steps may need it
+		_ = files.Remove(dest) // it is there if two steps need the file
 		return files.Symlink(cached, dest)
 	})
 }
 
-// keepFetching brings the small files of a running attempt here, again and again.
+// keepFetching copies the small files of a running attempt to this host every syncInterval, until
+// ctx ends.
 func keepFetching(ctx context.Context, files *sftp.Client, from, to string) {
 	tick := time.NewTicker(syncInterval)
 	defer tick.Stop()
@@ -573,8 +579,8 @@ func keepFetching(ctx context.Context, files *sftp.Client, from, to string) {
 	}
 }
 
-// fetch copies the files of an attempt here, without its log, which the runner writes. With small, it
-// leaves out large files and those that have not changed their size.
+// fetch copies the files of an attempt to this host, except the log, which the runner writes here.
+// With small, it leaves out files larger than syncBytes, and files whose size has not changed.
 func fetch(files *sftp.Client, from, to string, small bool) error {
 	for w := files.Walk(from); w.Step(); {
 		if err := w.Err(); err != nil {

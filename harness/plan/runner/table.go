@@ -12,8 +12,8 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/worker"
 )
 
-// A Table is an observer for a person at a terminal: what runs now is a table at the bottom, which is
-// drawn again as it changes, and what has ended scrolls away above it.
+// A Table is an observer for a person at a terminal. It shows the running cells in a table at the
+// bottom, which it draws again when it changes. Cells that have ended scroll away above it.
 type Table struct {
 	w    io.Writer
 	size func() (width, height int)
@@ -36,7 +36,8 @@ type row struct {
 	line  string
 }
 
-// NewTable returns a table on the terminal w. size returns the terminal's size.
+// NewTable returns a table on the terminal w. size returns the terminal's size in columns and
+// lines.
 func NewTable(w io.Writer, size func() (width, height int)) *Table {
 	return &Table{w: w, size: size, stop: make(chan struct{}), done: make(chan struct{})}
 }
@@ -62,7 +63,7 @@ func (t *Table) RunBegins(dir string, cells []*plan.Cell) {
 	}()
 }
 
-// change does something to the rows and draws the table again.
+// change calls f, which changes the rows, and draws the table again.
 func (t *Table) change(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,7 +74,7 @@ func (t *Table) change(f func()) {
 	_, _ = io.WriteString(t.w, b.String())
 }
 
-// above writes a line above the table.
+// above calls f, which changes the table, and writes a line above the table.
 func (t *Table) above(line string, f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,7 +114,7 @@ func (t *Table) draw(b *strings.Builder) {
 	t.drawn = len(show) + 1
 }
 
-// cut cuts a line to the terminal's width: a line that wraps would be two to erase.
+// cut cuts a line to the terminal's width, because erase counts on lines that do not wrap.
 func cut(s string, width int) string {
 	r := []rune(strings.ReplaceAll(s, "\t", " "))
 	if width > 1 && len(r) >= width {
@@ -141,7 +142,7 @@ func (t *Table) StepBegins(c *plan.Cell, _, name string) {
 	t.change(func() { r := t.row(c); r.step, r.line = name, "" })
 }
 
-// Line implements Observer. The table shows it when it is drawn next.
+// Line implements Observer. The table shows the line when it is drawn again.
 func (t *Table) Line(c *plan.Cell, _, line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -179,7 +180,7 @@ func (t *Table) CellEnds(c result.Cell) {
 // RunEnds implements Observer.
 func (t *Table) RunEnds(r *result.Run) { t.above(Summarize(r), func() { t.rows = nil }) }
 
-// Close ends the drawing. Call it after the run, however that ended.
+// Close erases the table and ends its drawing. Call it once, after the run, however the run ended.
 func (t *Table) Close() {
 	t.mu.Lock()
 	began := !t.began.IsZero()

@@ -27,7 +27,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// closeLanes ends the lanes, the last one first. A lane that ended by itself fails the attempt.
+// closeLanes ends the lanes, the last one first. A lane that ended earlier fails the attempt,
+// unless its guest powered off.
 func (w *worker) closeLanes() {
 	for _, l := range slices.Backward(w.lanes) {
 		end := l.Err()
@@ -43,7 +44,7 @@ func (w *worker) closeLanes() {
 	}
 }
 
-// collect moves the artifacts out of the work directory.
+// collect copies the artifacts out of the work directory.
 func (w *worker) collect() error {
 	for _, a := range w.task.Artifacts {
 		to := filepath.Join(w.task.Out, ArtifactsDir, a.Name)
@@ -72,16 +73,17 @@ func (w *worker) collect() error {
 	return nil
 }
 
-// finish removes what nobody needs and all secrets, and lists the rest.
+// finish removes the work directory of an attempt that has not failed, masks secrets in all files,
+// and lists the evidence.
 func (w *worker) finish() {
-	// The runner writes the log itself. What a failed attempt has worked on is evidence.
+	// The work directory of a failed attempt is evidence.
 	if w.end.Outcome != result.Failure {
 		if err := os.RemoveAll(w.work); err != nil {
 			w.fail(verdict.Classify("remove the work directory", err))
 		}
 	}
 	if _, err := w.mask.Clean(w.task.Out); err != nil {
-		// NB: evidence that may have a secret must not stay.
+		// NB: evidence that may contain a secret must not stay.
 		w.fail(verdict.Classify("", errors.Join(err, os.RemoveAll(w.task.Out))))
 	}
 	evidence, err := ListEvidence(w.task.Out)
@@ -94,7 +96,8 @@ func (w *worker) finish() {
 	}
 }
 
-// ListEvidence returns the files of an attempt's directory, with paths relative to it.
+// ListEvidence returns the files of an attempt's directory, with paths relative to it. If there is
+// no such directory, it returns none.
 func ListEvidence(dir string) ([]result.Evidence, error) {
 	var all []result.Evidence
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -125,7 +128,7 @@ func ListEvidence(dir string) ([]result.Evidence, error) {
 	return all, err
 }
 
-// copyTree copies a file or a directory. It follows no links out of what it copies.
+// copyTree copies a file or a directory. It skips symbolic links and other special files.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -163,8 +166,8 @@ func copyTree(from, to string) error {
 	})
 }
 
-// identify returns what determines a lane as the product under test, and what could not be found. That
-// is left out: the lane itself says why it does not come up.
+// identify returns the identity of what a lane tests, by the keys of package result. The error says
+// which of them are unknown; these are left out. The lane itself reports why it does not start.
 func identify(ctx context.Context, cfg harness.Config, program string) (map[string]string, error) {
 	id := map[string]string{}
 	var unknown []error
@@ -202,7 +205,7 @@ func identify(ctx context.Context, cfg harness.Config, program string) (map[stri
 	return id, errors.Join(unknown...)
 }
 
-// errNothing says that there is no error, and nothing else either.
+// errNothing is the error of a value that is empty although there was no error.
 var errNothing = errors.New("it is not known")
 
 // imageOf returns the identity of what a lane boots: its image, kernel and initial RAM disk.
@@ -270,7 +273,8 @@ func programOf(p harness.Program, builtin string) (string, error) {
 	return p.String() + " sha256:" + sum, err
 }
 
-// hashConfig returns the hash of a configuration without what only names things or places.
+// hashConfig returns the hash of a configuration without the fields that other keys of the identity
+// cover, those that only name things or places, and those that do not change what is tested.
 func hashConfig(cfg harness.Config) (string, error) {
 	cfg.Name, cfg.Dir, cfg.Image, cfg.Kernel, cfg.Initrd, cfg.Fixture = "", "", "", "", "", ""
 	cfg.Proxy, cfg.Client = harness.Program{}, harness.Program{}
@@ -293,7 +297,7 @@ func hashFile(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// surroundings returns the class of this host.
+// surroundings returns the class of this host: its CPU model, kernel and number of processors.
 func surroundings() map[string]string {
 	host := runtime.GOOS + "/" + runtime.GOARCH
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {

@@ -7,12 +7,12 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// A Load is what a lane has used so far, and what its host is like now. A lost one loses nothing,
-// since all times and bytes count from the lane's start.
+// A Load is what a lane has used so far, and the present load of its host. Times and bytes count
+// from the lane's start, so a lost Load does no harm.
 type Load struct {
 	Lane string `json:"lane"`
-	// CPU is the processor time that QEMU used, Waited how long one of its threads was ready and did
-	// not run, and HeldUp how long the harness did not run when it should have; in seconds.
+	// CPU is the processor time that QEMU used. Waited is how long one of its threads was ready and
+	// did not run. HeldUp is how long the harness did not run when it should have. All are in seconds.
 	CPU    float64 `json:"cpu_s"`
 	Waited float64 `json:"waited_s"`
 	HeldUp float64 `json:"held_up_s"`
@@ -25,13 +25,14 @@ type Load struct {
 	SPICEKnown bool   `json:"spice_known"`
 	SPICEIn    uint64 `json:"spice_in"`
 	SPICEOut   uint64 `json:"spice_out"`
-	// Busy and Steal are parts of all the host's processors; LoadAverage is that of one minute.
+	// Busy and Steal are fractions of all the host's processor time. LoadAverage is that of one
+	// minute.
 	Busy        float64 `json:"busy"`
 	Steal       float64 `json:"steal"`
 	LoadAverage float64 `json:"load_1m"`
 }
 
-// add adds half a second.
+// add adds what the lane used in the last half second.
 func (l *Load) add(now harness.Load) {
 	s := now.Over.Seconds()
 	l.CPU += now.QEMU * s
@@ -45,8 +46,8 @@ func (l *Load) add(now harness.Load) {
 	l.Memory, l.Busy, l.Steal, l.LoadAverage = now.Memory, now.Busy, now.Steal, now.LoadAverage
 }
 
-// loads sends the loads of an attempt's lanes. Who measures must not wait until the runner has read
-// the last one, so that runs on a goroutine.
+// loads sends the loads of an attempt's lanes. It sends them on a separate goroutine, because the
+// measurement must not wait for the runner to read them.
 type loads struct {
 	emit func(Event)
 	wake chan struct{}
@@ -59,7 +60,7 @@ func newLoads(emit func(Event)) *loads {
 	return &loads{emit: emit, wake: make(chan struct{}, 1), fresh: map[*Load]bool{}}
 }
 
-// lane returns what a lane calls with its load.
+// lane returns the function that a lane calls with its load.
 func (l *loads) lane(name string) func(harness.Load) {
 	of := &Load{Lane: name}
 	return func(now harness.Load) {
@@ -86,7 +87,7 @@ func (l *loads) run(ctx context.Context) {
 	}
 }
 
-// flush sends each load that has not been sent.
+// flush sends the loads that have changed since the last flush.
 func (l *loads) flush() {
 	l.mu.Lock()
 	var now []Load

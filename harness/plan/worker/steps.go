@@ -24,7 +24,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// bringUp brings a lane up. It stays up until the attempt ends.
+// bringUp starts a lane, which runs until the attempt ends.
 func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) error {
 	cfg := s.Lane.Config
 	cfg.ServerTicket = s.Lane.Ticket
@@ -34,7 +34,7 @@ func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) err
 	}
 	cfg.OnLoad = w.loads.lane(cfg.Name)
 	started, err := harness.Start(ctx, cfg)
-	// Only now: what the lane has built for its guest is not built twice.
+	// NB: after Start, so that identify does not build again what the lane has built for its guest.
 	id, _ := identify(ctx, s.Lane.Config, w.task.Program) // what is unknown is left out
 	for k, v := range id {
 		w.end.Identity[cfg.Name+"/"+k] = v
@@ -72,7 +72,7 @@ func (w *worker) suites(ctx context.Context, s *plan.TaskStep, out *output) erro
 	if l == nil {
 		return noLane(s.On)
 	}
-	// A suite ends with its lane.
+	// Closing the lane ends the suite.
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for _, name := range s.Suite {
@@ -96,10 +96,10 @@ func noLane(name string) error {
 	return &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("the lane %s is not up: its step did not run or failed", name)}
 }
 
-// beatTimeout limits a beat under KVM.
+// beatTimeout is the default limit of a beat under KVM.
 const beatTimeout = 10 * time.Second
 
-// beats drives a lane.
+// beats runs the beats of a step on a lane until one fails.
 func (w *worker) beats(ctx context.Context, s *plan.TaskStep, out *output) error {
 	l := w.lane(s.On)
 	if l == nil {
@@ -175,7 +175,7 @@ func beat(ctx context.Context, l *harness.Lane, b *plan.Beat) error {
 	return err
 }
 
-// lastPicture saves what a lane showed when a step failed.
+// lastPicture saves what a lane showed when a step failed, as failed.png in the lane's directory.
 func (w *worker) lastPicture(l *lane) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(w.hard), 5*time.Second)
 	defer stop()
@@ -184,10 +184,10 @@ func (w *worker) lastPicture(l *lane) {
 	}
 }
 
-// The grace of a command between SIGTERM and SIGKILL.
+// commandGrace is the time that a command has between SIGTERM and SIGKILL.
 const commandGrace = 10 * time.Second
 
-// command runs a program in its step's directory. Its output goes to out as it comes.
+// command runs a program in its step's directory, and copies its output to out while it runs.
 func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, args ...string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -220,8 +220,8 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	case <-ctx.Done():
 		_ = p.Stop(commandGrace)
 	}
-	// What the command left in the background is killed with it, so the pipe ends, too, unless a
-	// process has left the group.
+	// The command's background processes are killed with it. Then the pipe ends, too, unless a process
+	// has left the process group.
 	t := time.AfterFunc(time.Second, func() { _ = r.SetReadDeadline(time.Now()) })
 	<-copied
 	t.Stop()
@@ -232,9 +232,10 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	return exitError(args[0], p)
 }
 
-// exitError returns the verdict of a command's end. The statuses are those of spicelane itself: 1 is
-// the product's fault, 2 the harness's, 3 the host's. Any other is the product's, except those with
-// which a shell says that it could not run something.
+// exitError returns a command's end as an error with a verdict; nil if it succeeded. The exit
+// statuses are those of spicelane itself: 1 is the product's fault, 2 the harness's, 3 the host's.
+// 126 and 127, with which a shell reports that it could not run a program, are the host's. A signal
+// is the harness's. Any other status is the product's.
 func exitError(name string, p *proc.Process) error {
 	state := p.State()
 	if state == nil {
@@ -255,8 +256,8 @@ func exitError(name string, p *proc.Process) error {
 	return &verdict.Error{Verdict: kind, Err: errors.New(state.String())}
 }
 
-// script runs the text of run:. It is in a file, since arguments are visible to every user of the
-// host.
+// script runs the text of run:. It passes the text in a file, because arguments are visible to
+// every user of the host.
 func (w *worker) script(ctx context.Context, s *plan.TaskStep, out *output) error {
 	f, err := os.CreateTemp("", "spicelane-run-*.sh")
 	if err != nil {
@@ -285,7 +286,8 @@ func (w *worker) script(ctx context.Context, s *plan.TaskStep, out *output) erro
 	return err
 }
 
-// readMeasurements reads lines "NAME VALUE [UNIT [lower|higher]]" that a command has written.
+// readMeasurements reads the measurements that a command wrote into file: lines of the form
+// "NAME VALUE [UNIT [lower|higher]]".
 func (w *worker) readMeasurements(file string) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -319,7 +321,7 @@ func (w *worker) readMeasurements(file string) error {
 	return nil
 }
 
-// goTest runs go test. Its JSON output says whose fault a failure is.
+// goTest runs go test. It takes the verdict of a failure from the JSON output.
 func (w *worker) goTest(ctx context.Context, s *plan.TaskStep, out *output) error {
 	r, pipe := io.Pipe()
 	type read struct {

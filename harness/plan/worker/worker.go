@@ -1,18 +1,19 @@
-// Package worker carries out one attempt of a cell of a plan.
+// Package worker runs one attempt of a cell of a plan.
 //
 //	err := worker.Run(ctx, os.Stdin, os.Stdout)
 //
-// It reads a [plan.Task] from its input, one line of JSON, and writes [Event]s, one a line, until the
-// attempt has ended. It runs in a process of its own, on this host or another one: package runner
-// starts it with "spicelane run-cell" through an executor. So every executor has to do the same few
-// things: start a program, pass on its input and output, and bring files back.
+// A worker reads a [plan.Task] from its input, as one line of JSON. It writes [Event]s, one per
+// line, until the attempt has ended. Each worker is a separate process on this host or another one:
+// package runner starts it with "spicelane run-cell" through an executor. So an executor has little
+// to do: it starts a program, passes on its input and output, and copies files back.
 //
-// A [Command] in the input cancels the attempt: the running step ends, and the steps whose conditions
-// say so still run. The end of the input ends everything at once. A worker whose runner was
-// killed therefore leaves nothing behind.
+// A [Command] in the input can cancel the attempt: the running step ends, and then only steps run
+// whose conditions allow it, such as always(). The end of the input ends everything at once. So a
+// worker whose runner was killed leaves nothing behind.
 //
-// All output is masked here, before it leaves the process, and so are all files below the attempt's
-// directory. Secrets come with the task, never through arguments or the environment of this process.
+// The worker masks secrets in all output before it leaves the process, and in all files below the
+// attempt's directory. Secrets come with the task, never through arguments or the environment of
+// this process.
 package worker
 
 import (
@@ -39,34 +40,34 @@ import (
 
 // An Event is one line of a worker's output. Exactly one of its fields is set.
 type Event struct {
-	// Ready says that the worker has read its task; the host has its name.
+	// Ready is the first event: the worker has read its task.
 	Ready *Ready       `json:"ready,omitempty"`
 	Begin *Begin       `json:"begin,omitempty"`
 	Log   *Log         `json:"log,omitempty"`
 	Step  *result.Step `json:"step,omitempty"`
-	// Identity is what the lanes are about to test. The worker then waits for a Command that says Go
-	// or Skip.
+	// Identity is the identity of what the lanes will test. The worker then waits for a Command with
+	// Go or Skip.
 	Identity *Identity `json:"identity,omitempty"`
 	// Load is what a lane has used so far.
 	Load *Load `json:"load,omitempty"`
-	// End is the last event. The files that the attempt left are complete.
+	// End is the last event. The attempt's files are complete then.
 	End *result.Attempt `json:"end,omitempty"`
 }
 
-// Ready says that a worker runs.
+// Ready says that a worker is running: Host is the host's name, and PID the worker's process.
 type Ready struct {
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
 }
 
-// An Identity is what the lanes of an attempt test, see result.Cell.
+// An Identity identifies what the lanes of an attempt test (see result.Cell).
 type Identity struct {
 	Values map[string]string `json:"values"`
-	// Unknown says what could not be found out; empty if Values is complete.
+	// Unknown says which values are unknown and why; empty if Values is complete.
 	Unknown string `json:"unknown,omitempty"`
 }
 
-// Begin says that a step begins.
+// Begin says that a step begins. ID is the step's id or number.
 type Begin struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
@@ -81,7 +82,7 @@ type Log struct {
 // lastWords is how long steps may run after a cancellation or a timeout.
 const lastWords = 5 * time.Minute
 
-// The places below an attempt's directory.
+// The directories below an attempt's directory.
 const (
 	WorkDir      = "work"      // what steps read and write
 	LaneDir      = "lanes"     // a directory for each lane
@@ -100,7 +101,7 @@ type worker struct {
 	hard  context.Context // ends when nothing more may run
 	began time.Time
 
-	steps  map[string]any // ends, for conditions
+	steps  map[string]any // the ends of steps by id, for conditions
 	status plan.Status
 	lanes  []*lane
 	loads  *loads
@@ -113,8 +114,8 @@ type lane struct {
 	name string
 }
 
-// Run carries out the attempt that in describes. It returns an error only if there is no such
-// attempt; how the attempt ended is in the last event.
+// Run reads a task from in, runs the attempt and writes its events to out. It returns an error only
+// if it cannot read the task. The last event says how the attempt ended.
 func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	lines := bufio.NewReader(in)
 	first, err := lines.ReadBytes('\n')
@@ -137,7 +138,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		case c.Go || c.Skip:
 			select {
 			case decided <- c.Go:
-			default: // it was decided before
+			default: // an earlier command has decided
 			}
 		}
 	}, func() { stop(errCancelled) })
@@ -150,7 +151,7 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 		emit: func(e Event) {
 			mu.Lock()
 			defer mu.Unlock()
-			_ = enc.Encode(e) // nobody is left to be told of an error
+			_ = enc.Encode(e) // if it fails, nobody reads the output, and there is nobody to report to
 		},
 	}
 	w.loads = newLoads(w.emit)
@@ -174,16 +175,17 @@ func Run(ctx context.Context, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// A Command is a line of a worker's input, after its task. An empty one is a sign of life.
+// A Command is a line of a worker's input after the task. An empty one is a heartbeat.
 type Command struct {
 	Cancel bool `json:"cancel,omitempty"`
-	// Go and Skip answer an Identity.
+	// Go and Skip answer the event Identity: run the attempt, or skip it.
 	Go   bool `json:"go,omitempty"`
 	Skip bool `json:"skip,omitempty"`
 }
 
-// hasToRun says what the lanes are about to test, and waits until the runner has decided. An attempt
-// that is cancelled meanwhile runs, because steps may want to.
+// hasToRun sends the identity of what the lanes will test, waits for the runner's decision, and
+// returns it. If the attempt is cancelled meanwhile, it returns true, because some steps may run
+// even then.
 func (w *worker) hasToRun(soft context.Context, decided <-chan bool) bool {
 	id := Identity{Values: map[string]string{}}
 	for _, s := range w.task.Steps {
@@ -207,9 +209,10 @@ func (w *worker) hasToRun(soft context.Context, decided <-chan bool) bool {
 	}
 }
 
-// obey reads commands until the input ends, and then stops everything. With a heartbeat it also does
-// so when no line has come for four of them: the runner's host may have vanished, and the connection
-// would not tell for hours. Its reads end with the runner's process or with this one.
+// obey reads commands and passes them to command. When the input ends, it calls stop. With a
+// heartbeat, it also calls stop if no line comes for four heartbeats: the runner's host may have
+// vanished, which the connection may not report for hours. Its reads end with the runner's process
+// or with this one.
 func obey(in *bufio.Reader, heartbeat time.Duration, command func(Command), stop func()) {
 	silence := time.AfterFunc(1<<62, stop)
 	for {
@@ -229,7 +232,7 @@ func obey(in *bufio.Reader, heartbeat time.Duration, command func(Command), stop
 	}
 }
 
-// run carries out the steps and fills w.end.
+// run runs the steps and fills w.end.
 func (w *worker) run(soft context.Context) {
 	w.end = result.Attempt{N: w.task.Attempt, Began: w.began.UTC(), Outcome: result.Success,
 		Identity: map[string]string{}, Surroundings: surroundings()}
@@ -272,7 +275,7 @@ func (w *worker) prepare() error {
 	return nil
 }
 
-// fail makes err the reason of the attempt's failure, if it is the first one.
+// fail makes the attempt fail. Its reason is the err of the first call.
 func (w *worker) fail(err error) {
 	w.status.Success, w.status.Failure = false, true
 	if w.end.Outcome != result.Success {
@@ -282,12 +285,12 @@ func (w *worker) fail(err error) {
 	w.end.Reason = w.mask.String(oneLine(err.Error()))
 }
 
-// step runs one step, if its condition holds. It returns the context for the next one.
+// step runs one step if its condition is true. It returns the context for the next step.
 func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Context {
 	began := time.Now()
 	if soft.Err() != nil {
 		w.status.Cancelled = true
-	} else if ctx.Err() != nil { // the timeout came when the step before was just ending
+	} else if ctx.Err() != nil { // the timeout came just when the previous step ended
 		w.fail(context.Cause(ctx))
 	}
 	end := result.Step{ID: s.ID, Name: w.mask.String(s.Name), Outcome: result.Skipped, Allowed: s.ContinueOnError}
@@ -299,7 +302,7 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 		w.record(end)
 		return ctx
 	default:
-		if ctx.Err() != nil { // after the end: steps for which the condition holds still run
+		if ctx.Err() != nil { // the attempt is over, but this step's condition is true even so
 			var stop context.CancelFunc
 			ctx, stop = context.WithTimeout(w.hard, lastWords)
 			context.AfterFunc(w.hard, stop)
@@ -320,7 +323,7 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 	default:
 		end.Outcome, end.Verdict, end.Hop = result.Failure, verdict.Of(err), verdict.HopOf(err)
 		end.Reason = w.mask.String(oneLine(err.Error()))
-		// What ended the whole job is no failure of a step, which could be allowed.
+		// continue-on-error allows a failure of the step, but not what ended the whole attempt.
 		if over := ctx.Err() != nil; over || !s.ContinueOnError {
 			end.Allowed = end.Allowed && !over
 			w.fail(fmt.Errorf("%s: %w", s.Name, err))
@@ -330,7 +333,7 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 	return ctx
 }
 
-// record notes how a step ended, for later conditions and for the runner.
+// record records how a step ended, for later conditions and for the runner.
 func (w *worker) record(end result.Step) {
 	e := plan.End{Result: end.Outcome, Outcome: end.Outcome, Verdict: end.Verdict, Hop: end.Hop, Reason: end.Reason}
 	if end.Allowed && end.Outcome == result.Failure {
@@ -341,7 +344,7 @@ func (w *worker) record(end result.Step) {
 	w.emit(Event{Step: &end})
 }
 
-// carryOut does what a step says. An error has a verdict.
+// carryOut runs a step. Its errors have a verdict.
 func (w *worker) carryOut(ctx context.Context, s *plan.TaskStep) (err error) {
 	if s.Timeout > 0 {
 		var stop context.CancelFunc
@@ -354,7 +357,7 @@ func (w *worker) carryOut(ctx context.Context, s *plan.TaskStep) (err error) {
 		if err == nil {
 			return
 		}
-		// What ended the step is the reason, not what the end led to.
+		// A timeout is the reason, and not the error that it led to.
 		var over *verdict.Error
 		if cause := context.Cause(ctx); ctx.Err() != nil && errors.As(cause, &over) {
 			err = over
@@ -378,13 +381,13 @@ func (w *worker) carryOut(ctx context.Context, s *plan.TaskStep) (err error) {
 	return w.script(ctx, s, out)
 }
 
-// output returns what the output of a step goes to: it is masked, and then cut into lines.
+// output returns a writer for the output of a step. It masks the output and sends it as Log events.
 func (w *worker) output(s *plan.TaskStep) *output {
 	lines := &lineWriter{line: func(line string) { w.emit(Event{Log: &Log{ID: s.ID, Line: line}}) }}
 	return &output{masked: w.mask.Writer(lines), lines: lines}
 }
 
-// An output masks and cuts into lines. It may be written to by several goroutines.
+// An output masks secrets and cuts its input into lines. Several goroutines may write to it.
 type output struct {
 	mu     sync.Mutex
 	masked *mask.Writer
@@ -404,7 +407,8 @@ func (o *output) Close() {
 	o.lines.flush()
 }
 
-// maxLine is the length from which a line is cut, since a program may print no newline at all.
+// maxLine limits a line in bytes. Longer lines are cut, because a program may print no newline at
+// all.
 const maxLine = 64 << 10
 
 // A lineWriter calls line with each line.
@@ -413,7 +417,7 @@ type lineWriter struct {
 	rest []byte
 }
 
-// flush passes on what has no newline.
+// flush passes on the last line if it has no newline.
 func (l *lineWriter) flush() {
 	if len(l.rest) > 0 {
 		l.line(strings.ToValidUTF8(string(l.rest), "\ufffd"))
@@ -437,7 +441,7 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// oneLine folds a message into one line.
+// oneLine joins the lines of a message with semicolons.
 func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
@@ -469,7 +473,8 @@ func (w *worker) environment(s *plan.TaskStep) []string {
 	return all
 }
 
-// addresses returns where the parts of a lane are, as variables.
+// addresses returns the addresses and paths of a lane's parts as environment variables with a
+// prefix.
 func (l *lane) addresses(prefix string) map[string]string {
 	s := l.State()
 	env := map[string]string{
@@ -481,7 +486,7 @@ func (l *lane) addresses(prefix string) map[string]string {
 	return env
 }
 
-// envName makes a lane's name a part of a variable's name.
+// envName returns a lane's name in the form that it has in a variable's name.
 func envName(s string) string {
 	return strings.ToUpper(strings.ReplaceAll(s, "-", "_"))
 }

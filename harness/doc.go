@@ -20,9 +20,9 @@
 // fails the test, depending on SPICELANE_LANES. [Start] does the same without a test. Every error
 // carries a verdict that says whose fault it is; see package verdict.
 //
-// Under `go test` proxy and client run inside the test process, and QEMU dies
-// with it, SIGKILL included. `go test -artifacts -outputdir DIR` keeps the files that a
-// lane leaves behind, and docs/reading-a-red-lane.md says how to read them.
+// Under `go test`, proxy and client run inside the test process. QEMU dies with that process, even
+// if it is killed. `go test -artifacts -outputdir DIR` keeps the files that a lane leaves behind;
+// docs/reading-a-red-lane.md says how to read them.
 //
 // docs/faults.md describes what a test can do to a lane: stop its parts, cut its connections,
 // impair its network.

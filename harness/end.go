@@ -104,7 +104,7 @@ func (l *Lane) awaitEnd(proxy, client *part, over <-chan struct{}) error {
 	return err
 }
 
-// firstEnd is awaitEnd, but also reports the ends of parts that Close ends.
+// firstEnd does what awaitEnd does, but also reports the ends of parts that Close ends.
 func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	m := l.machine()
 	gone := l.backendDone()
@@ -142,9 +142,8 @@ func (l *Lane) firstEnd(proxy, client *part, over <-chan struct{}) error {
 	}
 }
 
-// consequenceGrace is how long after the end of a part the harness waits for the end of QEMU or the
-// proxy, which may be the cause. The kernel closes a process's sockets before the process can be
-// reaped.
+// consequenceGrace limits the wait, after the end of a part, for the end of QEMU or the proxy,
+// which may be the cause. The kernel closes a process's sockets before the process can be reaped.
 const consequenceGrace = 500 * time.Millisecond
 
 // backendEnd returns why QEMU, or the server in its place, has ended: the failure that the guest

@@ -20,7 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness/serial"
 )
 
-// A Film says whether what the client shows is filmed, and of which lanes the film is kept.
+// A Film says whether lanes are filmed, and which lanes keep their film.
 type Film string
 
 const (

@@ -21,8 +21,8 @@ func RequireHost(tb testing.TB) {
 	}
 }
 
-// SkipOrFail is for tests that need a program besides QEMU. It skips the test with the reason, or
-// fails it if SPICELANE_LANES=require.
+// SkipOrFail skips the test with the reason, or fails it if SPICELANE_LANES=require. It is for
+// tests that need a program besides QEMU.
 func SkipOrFail(tb testing.TB, reason string) {
 	tb.Helper()
 	need.OrSkip(tb, reason)

@@ -16,9 +16,9 @@ import (
 // askGrace limits, under KVM, how long the hops are asked after a failed wait.
 const askGrace = 2 * time.Second
 
-// askHops adds to a failed wait for a digest what each hop between guest and client knows, and
-// names the hop at fault if that is clear. shows tells whether a digest is the awaited one. Other
-// errors stay as they are.
+// askHops annotates err, a failed wait for a digest, with what each hop between guest and client
+// knows. It names the hop at fault if that is clear. shows tells whether a digest is the awaited
+// one. Other errors stay as they are.
 func (l *Lane) askHops(err error, shows func(Digest) bool) error {
 	var e *verdict.Error
 	var wait *drive.AwaitError

@@ -38,7 +38,7 @@ func (l *Lane) NoteFailure(err error) {
 // writeVerdict records how the lane ended: by itself, with err, or because it was closed.
 func (l *Lane) writeVerdict(err error) { l.writeVerdictOf(l.State(), err) }
 
-// writeVerdictOf is writeVerdict for a lane in state s.
+// writeVerdictOf does what writeVerdict does, for a lane in state s.
 func (l *Lane) writeVerdictOf(s registry.State, err error) {
 	l.mu.Lock()
 	test := l.test
@@ -106,8 +106,8 @@ func (l *Lane) hasFailed() bool {
 	return err != nil || l.test.failed
 }
 
-// addCarried adds what the client was sent to the verdict of a lane that has ended by itself: it is
-// known only when the client has ended, too.
+// addCarried adds what the client was sent to the verdict of a lane that has ended by itself. That
+// is known only after the client has ended, too.
 func (l *Lane) addCarried() {
 	l.mu.Lock()
 	r := l.judged

@@ -88,7 +88,7 @@ func (b *bringUp) countRelayed(api string) {
 		defer tick.Stop()
 		for {
 			var got struct{ Relayed proxy.Relayed }
-			// A proxy that has ended is the lane's business, not this one's.
+			// The lane notices by itself when the proxy has ended.
 			if err := getJSON(ctx, api+"/sessions", b.apiToken, &got); err == nil {
 				in.Store(got.Relayed.FromClient)
 				out.Store(got.Relayed.FromServer)

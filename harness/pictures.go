@@ -43,8 +43,8 @@ func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
 	})
 }
 
-// AwaitScreensMatchOf is AwaitScreensMatch for another client: shot takes that client's picture,
-// and next waits until something has been drawn.
+// AwaitScreensMatchOf does what AwaitScreensMatch does, for another client. shot takes that
+// client's picture, and next waits until something has been drawn.
 func (l *Lane) AwaitScreensMatchOf(ctx context.Context, shot ScreenshotFunc, next func(context.Context) error) error {
 	began := time.Now()
 	limit := l.Scaled(l.cfg.samePatience())
@@ -97,8 +97,8 @@ func (c *comparison) equal(ctx context.Context) error {
 	}
 }
 
-// A guest that does not stand still for a pair of pictures is paused for one: not before several
-// pairs have been tried, and not so often that it gets nowhere.
+// If the guest changes its screen between the two pictures of each pair, it is paused for a pair.
+// That happens only after several pairs, and not so often that the guest makes no progress.
 const (
 	pauseAfter = 3
 	pauseEvery = 300 * time.Millisecond
@@ -215,8 +215,8 @@ func (c *comparison) once(ctx context.Context) (diff string, err error) {
 	return c.differ(client, qemu, at, err)
 }
 
-// onceWatched is once with the D-Bus display's picture from before the client's: what the client
-// shows must be that, or what QEMU shows by now.
+// onceWatched does what once does, with the D-Bus display's picture from before the client's. The
+// client must show that picture, or what QEMU shows by now.
 func (c *comparison) onceWatched(ctx context.Context, before dbusdisplay.Picture) (diff string, err error) {
 	client, shotErr := c.shot(ctx)
 	at := time.Now()
@@ -431,7 +431,7 @@ func (l *Lane) Screendump(ctx context.Context) (*image.NRGBA, error) {
 	return l.ownPicture(ctx, (*qemu.Machine).Screen)
 }
 
-// screendump is Screendump through QMP only, which is faster for a single picture.
+// screendump does what Screendump does, through QMP only, which is faster for a single picture.
 func (l *Lane) screendump(ctx context.Context) (*image.NRGBA, error) {
 	return l.ownPicture(ctx, (*qemu.Machine).Screenshot)
 }

@@ -44,9 +44,9 @@ func (s *Screen) Matches(tag string) (*needle.Result, error) {
 	return s.MatchesNeedle(screen.NeedleQuery{Query: needle.Query{Tag: tag}})
 }
 
-// MatchesNeedle is Matches with the options of q: further masks, no text cursor, no mouse pointer,
-// another screen size. One picture does not show whether a cursor blinks, so IgnoreCursor masks
-// only a cursor that underlines a cell.
+// MatchesNeedle does what Matches does, with the options of q: further masks, no text cursor, no
+// mouse pointer, another screen size. One picture does not show whether a cursor blinks, so
+// IgnoreCursor masks only a cursor that underlines a cell.
 func (s *Screen) MatchesNeedle(q screen.NeedleQuery) (*needle.Result, error) {
 	if s.err != nil {
 		return nil, s.err
@@ -121,8 +121,8 @@ func (l *Lane) AwaitScreen(ctx context.Context, tag string) (*needle.Result, err
 	return l.AwaitNeedle(ctx, screen.NeedleQuery{Query: needle.Query{Tag: tag}})
 }
 
-// AwaitNeedle is AwaitScreen with the options of q: further masks, no text cursor, no mouse
-// pointer, another screen size.
+// AwaitNeedle does what AwaitScreen does, with the options of q: further masks, no text cursor, no
+// mouse pointer, another screen size.
 func (l *Lane) AwaitNeedle(ctx context.Context, q screen.NeedleQuery) (*needle.Result, error) {
 	m, err := l.matcher(q)
 	if err != nil {
@@ -167,7 +167,8 @@ func (l *Lane) AwaitText(ctx context.Context, s string) (text.Hit, error) {
 	return l.AwaitTextMatch(ctx, screen.TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(s))})
 }
 
-// AwaitTextMatch is AwaitText for a pattern, a part of the screen, and a cursor position.
+// AwaitTextMatch does what AwaitText does, for a pattern, a part of the screen, and a cursor
+// position.
 func (l *Lane) AwaitTextMatch(ctx context.Context, q screen.TextQuery) (text.Hit, error) {
 	if q.Pattern == nil {
 		return text.Hit{}, &verdict.Error{Verdict: verdict.Harness, Op: "await text", Err: errors.New("the query has no pattern")}
@@ -206,9 +207,9 @@ func (l *Lane) AwaitChange(ctx context.Context, from *Screen, region image.Recta
 	return where, err
 }
 
-// Click waits until a reference image or a text is on the screen, clicks on it with the left
-// button, and waits until the screen changes. It returns the rectangle that has changed. what is
-// the tag or name of a reference image; if there is no such image, it is a text. The click is at
+// Click waits until a reference image or a text is on the screen and clicks on it with the left
+// button. Then it waits until the screen changes, and returns the rectangle that has changed. what
+// is the tag or name of a reference image; if there is no such image, it is a text. The click is at
 // the image's click point, or in the middle of the text.
 func (l *Lane) Click(ctx context.Context, what string) (image.Rectangle, error) {
 	at, err := l.locate(ctx, what)

@@ -23,9 +23,9 @@ type Typed struct {
 	At image.Rectangle
 }
 
-// TypeInto waits until a reference image or a text is on the screen, clicks on it, types s, and
-// waits until s is on the screen where it was not before. It types in pieces that fit into a
-// keyboard's buffer, and waits for each piece to appear. So a slow guest loses nothing. what is
+// TypeInto waits until a reference image or a text is on the screen, clicks on it, and types s.
+// Then it waits until s is on the screen where it was not before. It types in pieces that fit into
+// a keyboard's buffer, and waits for each piece to appear. So a slow guest loses nothing. what is
 // found as by Click. If the text is a prompt, with a text cursor behind it, TypeInto does not
 // click. If s ends with a newline, TypeInto presses Enter when the rest is on the screen, and waits
 // until that has changed the text.

@@ -230,8 +230,8 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	}
 }
 
-// keepStarted is keep for a lane that did not come up. Without a machine there is nothing to
-// inspect.
+// keepStarted does what keep does, for a lane that did not come up. Without a machine there is
+// nothing to inspect.
 func (l *Lane) keepStarted(ctx context.Context, err error) {
 	if l.machine() != nil && l.machine().Err() == nil {
 		l.keep(ctx, fmt.Sprintf("did not come up: %s fault: %v", verdict.Of(err), err))

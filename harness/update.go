@@ -27,7 +27,7 @@ const (
 // updateFlag is the flag -update-screens of go test.
 var updateFlag updating
 
-// Only tests have the flag, because the programs that use this package define their own flags.
+// init registers the flag in tests only: programs that use this package define their own flags.
 func init() {
 	if testing.Testing() && flag.Lookup("update-screens") == nil {
 		flag.Var(&updateFlag, "update-screens", "replace reference images that are not on the screen by it, and fail the test; =`accept` lets it pass")

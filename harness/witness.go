@@ -97,9 +97,10 @@ func (w *witnessOf) arrived(ctx context.Context) (under int) {
 	}
 }
 
-// BlamePath returns the hop at fault for a client that shows another picture than QEMU: QEMU if its
-// own SPICE server does not hold what it shows, the proxy or the client in a lane with a Witness,
-// otherwise the path between QEMU and the client. The text explains it.
+// BlamePath returns the hop at fault if the client shows another picture than QEMU. If QEMU's own
+// SPICE server does not hold that picture, it is QEMU. In a lane with a Witness, it is the proxy or
+// the client if that is clear. Otherwise it is the path between QEMU and the client. The text
+// explains the answer.
 func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
 	if err := l.witness.err(); err != nil {
 		return verdict.HopProxy, err.Error()

@@ -12,7 +12,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// ScanDigest is the server.DigestScanner for the digests of Beacon and Sextant.
+// ScanDigest scans raw pixels for a digest of Beacon or Sextant; it is a server.DigestScanner.
+// Pixels are 4 bytes each, in rows of stride bytes. Without a digest, the error wraps
+// control.ErrNoDigest.
 func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
 	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
 	if err != nil {

@@ -58,7 +58,8 @@ type digestNote struct {
 	last control.Digest
 }
 
-// scan is drive.ScanDigest. A [server.DigestReader] calls it from one goroutine at a time.
+// scan does what drive.ScanDigest does, and notes the digest. A [server.DigestReader] calls it from
+// one goroutine at a time.
 func (n *digestNote) scan(pix []byte, stride, w, h int) (control.Digest, error) {
 	d, err := drive.ScanDigest(pix, stride, w, h)
 	if err != nil || n.log == nil || n.any && d.FrameCounter == n.last.FrameCounter {

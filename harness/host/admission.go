@@ -28,7 +28,8 @@ func bootSlots(accel string) int {
 	return max(1, runtime.NumCPU()/2)
 }
 
-// Restoring a guest also keeps a core busy, but only for a moment.
+// restoreSlots returns how many guests may be restored at once. A restore also keeps a core busy,
+// but only for a moment.
 func restoreSlots() int { return max(1, runtime.NumCPU()) }
 
 // A Slot is the turn of one guest. It is held from before QEMU starts until the guest is up.
@@ -52,7 +53,7 @@ func TakeBootSlot(ctx context.Context, accel string, memoryMiB int) (*Slot, erro
 	return takeSlot(ctx, "boot", bootSlots(accel), memoryMiB)
 }
 
-// TakeRestoreSlot is TakeBootSlot for a guest that will be restored.
+// TakeRestoreSlot does what TakeBootSlot does, for a guest that will be restored.
 func TakeRestoreSlot(ctx context.Context, memoryMiB int) (*Slot, error) {
 	return takeSlot(ctx, "restore", restoreSlots(), memoryMiB)
 }

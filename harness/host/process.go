@@ -15,7 +15,8 @@ func AwaitExit(ctx context.Context, pid int, d time.Duration) bool {
 	return awaitExit(ctx, pid)
 }
 
-// awaitGone is for kernels without pidfd. It polls, because nothing notifies there.
+// awaitGone does what awaitExit does, for kernels without pidfd. It polls, because nothing notifies
+// there.
 func awaitGone(ctx context.Context, pid int) bool {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

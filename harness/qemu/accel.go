@@ -256,8 +256,8 @@ func tryKVM(ctx context.Context, cfg Config, banner serial.Matcher) (kvmAnswer, 
 }
 
 // trialParent returns the parent of a trial's directory. It is beside the machine's sockets, so
-// that a killed process's files are found and removed, unless the paths of the trial's own sockets
-// would be too long there.
+// that the files of a killed process are found and removed. If the paths of the trial's own sockets
+// would be too long there, it is the temporary directory.
 func trialParent(cfg Config) string {
 	const below = len("/kvm4294967295/") + len(serialSocket)
 	if dir := cfg.SocketDir; dir != "" && len(dir)+below <= maxSocketPath {

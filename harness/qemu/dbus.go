@@ -110,8 +110,8 @@ func (m *Machine) displayed(ctx context.Context) (*image.NRGBA, error) {
 	return p.NRGBA, nil
 }
 
-// ScreenVia is Machine.Screen for a machine of another process. It uses that machine's QMP socket,
-// which should be Config.ToolSocket. A screendump's file goes through dir.
+// ScreenVia does what Machine.Screen does, for a machine of another process. It uses that machine's
+// QMP socket, which should be Config.ToolSocket. A screendump's file goes through dir.
 func ScreenVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
 	c, err := qmp.Dial(ctx, socket, qmp.Config{Timeout: toolPatience})
 	if err != nil {

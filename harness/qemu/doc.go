@@ -14,8 +14,8 @@
 //	line, err := m.AwaitBoot(ctx, serial.Contains("Hello from Beacon"))
 //
 // Argv is a pure function of a Config. A Machine has three goroutines: one waits for the process,
-// one follows the serial console, and one watches QMP events. When the machine can make no more
-// progress (the process is gone, the guest shut down or panicked, KVM gave up, the disk is full),
+// one follows the serial console, and one watches QMP events. A machine can make no more progress
+// if the process is gone, the guest shut down or panicked, KVM gave up, or the disk is full. Then
 // Done is closed, and every waiter gets the same *ExitError at once.
 //
 // On Linux the kernel kills QEMU when the process that started it ends, even if that is killed.

@@ -109,9 +109,9 @@ func beside(path, name string) string {
 // jsonName begins a name that describes an image instead of naming a file.
 const jsonName = "json:"
 
-// name returns a name with which QEMU finds the layer from any working directory. That is its path,
-// or a description if its data file, or that of a layer below, has a relative name, which QEMU
-// would resolve from its working directory.
+// name returns a name with which QEMU finds the layer from any working directory. Usually that is
+// its path. QEMU would resolve the relative name of a data file from its working directory. So if
+// the layer, or one below, has such a name, name returns a description of the layer.
 func (l *layer) name() (string, error) {
 	if !l.needsDescription() {
 		return l.path, nil

@@ -95,7 +95,7 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 	return start(ctx, cfg)
 }
 
-// start is Start for a configuration that already says how to read the screen.
+// start does what Start does, for a configuration that already says how to read the screen.
 func start(ctx context.Context, cfg Config) (*Machine, error) {
 	var err error
 	if cfg.Dir != "" {
@@ -217,7 +217,7 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer stderr.Close() // QEMU has a descriptor of its own
+	defer stderr.Close() // QEMU has its own descriptor
 	if m.stderrFrom, err = stderr.Seek(0, 2); err != nil {
 		return fileError(stderr.Name(), err)
 	}

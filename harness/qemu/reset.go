@@ -19,8 +19,8 @@ type Reset struct {
 	Total int
 }
 
-// A guest that resets itself again and again, each time within resetGap, is in a loop after
-// loopResets of them, if they took at least loopTime. An installation reboots two or three times,
+// A guest is in a loop if it has reset itself loopResets times, each time within resetGap of the
+// previous one, and in at least loopTime altogether. An installation reboots two or three times,
 // with longer pauses. QEMU's BIOS turns one reset into several: it resets again within milliseconds
 // if it finds that it has run before.
 const (

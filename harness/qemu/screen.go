@@ -32,8 +32,8 @@ func (m *Machine) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 // command uses the socket for as long as a picture takes.
 const toolPatience = 15 * time.Second
 
-// ScreenshotVia is Machine.Screenshot for a machine of another process. It uses that machine's QMP
-// socket, which should be Config.ToolSocket. QEMU's file is in dir temporarily.
+// ScreenshotVia does what Machine.Screenshot does, for a machine of another process. It uses that
+// machine's QMP socket, which should be Config.ToolSocket. QEMU's file is in dir temporarily.
 func ScreenshotVia(ctx context.Context, socket, dir string) (*image.NRGBA, error) {
 	c, err := qmp.Dial(ctx, socket, qmp.Config{Timeout: toolPatience})
 	if err != nil {

@@ -127,8 +127,8 @@ func common(a, b string) int {
 	return n
 }
 
-// Monitors demands that the guest sets the size of a monitors config, or the nearest one that it
-// has, and that the client then shows it.
+// Monitors sends monitors configs. It demands that the guest sets the size in each, or the nearest
+// one that it has, and that the client then shows it.
 func Monitors(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

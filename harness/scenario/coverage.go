@@ -22,8 +22,9 @@ func Covers(demands ...coverage.Demand) Suite {
 	}}
 }
 
-// Compressed is Covers for the effects of a lane's compression. If a requested compression does not
-// happen, the lane proves less than it claims: spice-server does not compress on a unix socket.
+// Compressed demands the effects of a lane's compression, as Covers does. If a requested
+// compression does not happen, the lane proves less than it claims: spice-server does not compress
+// on a unix socket.
 func Compressed(tb testing.TB, lane *harness.Lane) {
 	Covers(compressed(lane.State().Compression)...).Run(tb, lane)
 }

@@ -68,7 +68,7 @@ func ReadFinalReport(lines []string) (*FinalReport, error) {
 
 // Follows returns an error unless the final report agrees with a stream that was open since the
 // guest's start. The final report must have all events of the stream in the same order. Up to the
-// last of them, its events must have the rolling hashes of the stream's last digest, so it has no
+// last of them, its events must have the rolling hashes of the stream's last digest. So it has no
 // other events of the published kinds.
 func (d *FinalReport) Follows(s *Stream) error {
 	var hashes digest.ChannelHashes

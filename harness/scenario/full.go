@@ -135,7 +135,7 @@ func (r *run) fromBoot(accept func(digest.Digest) bool) *Stream {
 	return s
 }
 
-// beat is Lane.Beat for an act that ends the test if it fails.
+// beat runs a beat of the lane with an act that ends the test if it fails.
 func (r *run) beat(name string, act func()) {
 	r.Helper()
 	r.must(r.lane.Beat(r.ctx, name, func(context.Context) error { act(); return nil }))

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// Bare is for a machine without an agent's port and a sound device. It demands that the guest
-// reports that they are missing when it needs them, and continues.
+// Bare demands that a guest without an agent's port and a sound device reports that they are
+// missing when it needs them, and continues.
 func Bare(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

@@ -15,9 +15,9 @@ import (
 // digitModes are the modes that the keys 1 to 6 set.
 var digitModes = []image.Point{{X: 640, Y: 480}, {X: 800, Y: 600}, {X: 1024, Y: 768}, {X: 1280, Y: 720}, {X: 1280, Y: 1024}, {X: 1920, Y: 1080}}
 
-// Modes sets each mode that has a key. It demands that the guest reports the actual mode, that the
-// client's surface has its size, and that it shows the same pixels as QEMU, with the digest's
-// checksum. Then it goes back to the first mode.
+// Modes sets each mode that has a key. It demands that the guest reports the actual mode, and that
+// the client's surface has its size. The client must show the same pixels as QEMU, with the
+// digest's checksum. Then Modes goes back to the first mode.
 func Modes(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()

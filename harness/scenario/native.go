@@ -26,9 +26,9 @@ import (
 // Native walks through the guest's native scene, in which a QXL device draws what firmware never
 // requests. After each step the client must show the picture that the guest read back from the
 // device, and the one that QEMU dumps. The pointer must be the one that the guest set. At the end
-// the client must have received each kind of drawing, clips, masks, cached images and palettes, an
-// offscreen surface and each kind of pointer, as often as the guest sent them. Then the guest is
-// back in its previous scene.
+// the client must have received everything as often as the guest sent it: each kind of drawing,
+// clips, masks, cached images and palettes, an offscreen surface, and each kind of pointer. Then
+// the guest is back in its previous scene.
 //
 // With any other display device the guest must say that the scene is absent.
 func Native(tb testing.TB, lane *harness.Lane) {

@@ -83,7 +83,7 @@ func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	return c
 }
 
-// samePicture is Lane.AwaitScreensMatch for a session of the test.
+// samePicture does what Lane.AwaitScreensMatch does, for a session of the test.
 func (r *run) samePicture(c *spice.Client) error {
 	changed, stop := watch(c)
 	defer stop()

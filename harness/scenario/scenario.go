@@ -210,7 +210,8 @@ func (r *run) want(ok bool, format string, args ...any) {
 	}
 }
 
-// verdictOf is verdict.Of for errors that a client may have answered itself.
+// verdictOf does what verdict.Of does, but an error that the client answered is Product, unless the
+// request was wrong.
 func verdictOf(err error) verdict.Kind {
 	var f *verdict.Error
 	var e *control.Error
@@ -276,7 +277,7 @@ func (r *run) await(s *Stream, what string, match func(digest.Event) bool) diges
 	return e
 }
 
-// awaitA is await for events of one type.
+// awaitA does what await does, for events of one type.
 func awaitA[E digest.Event](r *run, s *Stream, what string, match func(E) bool) E {
 	r.Helper()
 	e := r.await(s, what, func(e digest.Event) bool {

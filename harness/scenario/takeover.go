@@ -213,8 +213,8 @@ func connect(ctx context.Context, f *vv.File) (net.Conn, error) {
 	return secure, nil
 }
 
-// overcome demands that the first viewer's session has ended with a notice, and that the second
-// one's continues.
+// overcome demands that the first viewer's session has ended, with the given notice or without one
+// if it is "". The second viewer's session must continue.
 func (r *run) overcome(first, second *viewer, began time.Time, notice string) {
 	r.Helper()
 	ctx, cancel := r.within(patience)

@@ -17,7 +17,7 @@ func Follow(ctx context.Context, path string, w io.Writer) error {
 	return FollowFrom(ctx, path, 0, w)
 }
 
-// FollowFrom is Follow from the byte at offset on.
+// FollowFrom does what Follow does, from the byte at offset on.
 func FollowFrom(ctx context.Context, path string, offset int64, w io.Writer) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -317,7 +317,7 @@ func (l *Log) Await(ctx context.Context, m Matcher) (Line, error) {
 	return l.AwaitFrom(ctx, 0, m)
 }
 
-// AwaitFrom is Await for lines number n and later.
+// AwaitFrom does what Await does, for lines number n and later.
 func (l *Log) AwaitFrom(ctx context.Context, n int, m Matcher) (Line, error) {
 	var gaveUp error
 	for {
@@ -378,8 +378,8 @@ func (r *LineReader) Next(ctx context.Context) (Line, error) { return r.next(ctx
 // stillAfter is how long a guest must write nothing before its unfinished line counts as a prompt.
 const stillAfter = 3 * time.Second
 
-// Look is Next, but also returns the unfinished line, each time it has grown, and once more when it
-// is Still.
+// Look does what Next does, but also returns the unfinished line: each time it has grown, and once
+// more when it is Still.
 func (r *LineReader) Look(ctx context.Context) (Line, error) { return r.next(ctx, true) }
 
 func (r *LineReader) next(ctx context.Context, wantUnfinished bool) (Line, error) {

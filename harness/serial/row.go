@@ -111,8 +111,8 @@ func (r *row) flush() {
 	r.utf = r.utf[:0]
 }
 
-// plain handles the printable ASCII at the beginning of p if it goes to the end of the row, as
-// nearly everything on a console does. It returns the number of bytes.
+// plain handles the printable ASCII at the beginning of p if it is appended to the row, as nearly
+// everything on a console is. It returns the number of bytes.
 func (r *row) plain(p []byte) int {
 	if r.state != ground || len(r.utf) > 0 || r.here != r.mine || r.col != len(r.cells) {
 		return 0

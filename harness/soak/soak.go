@@ -4,9 +4,9 @@
 //	r, err := soak.Run(ctx, soak.Config{N: 200, Dir: "artifacts/soak"})
 //	fmt.Println(r.Rate) // 0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)
 //
-// A lane fails if it does not come up, if the smoke check fails, if it does not end cleanly, or if
-// it leaves a process or its directory of sockets behind. The evidence of failed lanes is kept; the
-// rest is removed.
+// A lane fails if it does not come up, if the smoke check fails, or if it does not end cleanly. It
+// also fails if it leaves a process or its directory of sockets behind. The evidence of failed
+// lanes is kept; the rest is removed.
 //
 // Every lane has the same configuration, so only chance differs. For a matrix of configurations see
 // harness/scenario; for tests that run several times, `go test -count` and package harness/report.

@@ -46,9 +46,9 @@ type Writer struct {
 	leftOut map[string]int // entries, by kind
 }
 
-// MaxBytes is the size in bytes at which a timeline.ndjson stops growing by frames, serial lines
-// (serial.log has them all), pointer moves, screenshots, requests on the control socket and the
-// host's load. After that, only other entries are written: keys, digests, verdicts and so on.
+// MaxBytes is the size in bytes at which a timeline.ndjson is full. After that, only entries such
+// as keys, digests and verdicts are written. Left out are frames, serial lines (serial.log has them
+// all), pointer moves, screenshots, requests on the control socket, and the host's load.
 const MaxBytes = 64 << 20
 
 // spared are the kinds that a full file omits.
@@ -77,7 +77,7 @@ func (t *Writer) Add(kind string, fields map[string]any) {
 	t.AddAt(time.Now(), kind, fields)
 }
 
-// AddAt is Add for something that happened at the given moment.
+// AddAt does what Add does, for something that happened at the given moment.
 func (t *Writer) AddAt(at time.Time, kind string, fields map[string]any) {
 	if t == nil {
 		return

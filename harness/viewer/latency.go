@@ -71,7 +71,8 @@ func keep(samples []time.Duration, d time.Duration) []time.Duration {
 	return append(samples, d)
 }
 
-// otherPressed and otherDrawn are for the keys of the lane's own client, from its timeline.
+// otherPressed and otherDrawn record the keys of the lane's own client, and drawings, from its
+// timeline.
 func (l *latency) otherPressed(us int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

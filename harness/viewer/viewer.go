@@ -1,4 +1,4 @@
-// Package viewer looks at a lane while another program drives it.
+// Package viewer watches a lane while another program drives it.
 //
 //	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
@@ -228,8 +228,8 @@ func (v *Viewer) Type(ctx context.Context, p control.TypeParams) (control.TypeRe
 	return t.Type(ctx, p)
 }
 
-// Key presses or releases the key with the AT set 1 make code, the prefix 0xe0 in the high byte,
-// and measures how long the guest takes to show it.
+// Key presses or releases a key, and measures how long the guest takes to show it. code is the
+// key's AT set 1 make code, with the prefix 0xe0 in the high byte.
 func (v *Viewer) Key(ctx context.Context, code uint16, down bool) error {
 	console, err := v.session()
 	if err != nil {

@@ -281,8 +281,9 @@ const quarantineFor = 10 * time.Minute
 // maxQuarantine is the greatest length of the stored reason, in bytes.
 const maxQuarantine = 1 << 10
 
-// Quarantine prevents states of a machine from being used or saved for some minutes, because it
-// cannot be saved, or a restored one shows no sign of life. why is one sentence for later callers.
+// Quarantine prevents states of a machine from being used or saved for some minutes. The reason is
+// that the machine cannot be saved, or that a restored one shows no sign of life. why is one
+// sentence for later callers.
 func (c *Cache) Quarantine(id Identity, why string) error {
 	why = strings.Join(strings.Fields(why), " ")
 	return writeWhole(filepath.Join(c.Dir, quarantineDir, string(id.Key())), []byte(why[:min(len(why), maxQuarantine)]))

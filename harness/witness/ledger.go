@@ -83,8 +83,8 @@ func (t *ledgerTap) Message(d wire.Direction, h wire.Header, body []byte) {
 // message, compare can tell whether two were swapped or one was lost.
 const enough = 2
 
-// compare looks for a difference in a pair whose client has received at least the given number of
-// messages that are not the server's next ones.
+// compare looks for a difference in a pair. It decides only if the client has received at least the
+// given number of messages that differ from the server's next ones.
 func (l *Ledger) compare(channel wire.ChannelID, p *pair, least int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -127,8 +127,8 @@ func (d *Display) register(ctx context.Context) error {
 	d.listener, d.img = conn, nil
 	closed := d.closed
 	d.mu.Unlock()
-	// NB: QEMU knows both connections by the same name, and may take the end of the former for
-	// that of this one.
+	// NB: QEMU knows both connections by the same name. When the former one ends, it may drop this
+	// one.
 	context.AfterFunc(conn.Context(), func() { d.lost(conn) })
 	if former != nil {
 		former.Close()

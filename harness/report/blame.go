@@ -19,7 +19,7 @@ var logLine = regexp.MustCompile(`(?:^|\S)(?: {4})+[^\s:]+\.go:\d+: (.*)$`)
 // maxReason is how long a reason may be, in runes.
 const maxReason = 400
 
-// settle records how a test with an end ended.
+// settle records how a test ended that has an end in the stream.
 func (t *Test) settle(p *Package, action string) {
 	t.readLanes()
 	switch action {
@@ -34,7 +34,8 @@ func (t *Test) settle(p *Package, action string) {
 	t.out.free()
 }
 
-// abandon does so for a test without an end. why is the reason if nothing is known of the process.
+// abandon does the same for a test without an end. why is the reason if nothing is known about the
+// process.
 func (t *Test) abandon(p *Package, why string) {
 	t.readLanes()
 	f := &Failure{Kind: Unfinished, Reason: why}
@@ -99,7 +100,8 @@ func (p *Package) failureOf(t *Test) *Failure {
 	return f
 }
 
-// faultIn returns the verdict and the reason in a line; nil if it has none.
+// faultIn returns the match of a line that names a fault: element 1 is the verdict, 2 the reason.
+// It returns nil if the line names none.
 func faultIn(line string) []string {
 	line = strings.TrimRight(line, "\r\n")
 	if m := faultWords.FindStringSubmatch(line); m != nil {
@@ -121,8 +123,8 @@ func logged(line string) (said string, ok bool) {
 	return m[1], true
 }
 
-// scriptFailure returns why a script of package testscript failed: its log is one entry that begins
-// with the script's environment.
+// scriptFailure returns why a script of package testscript failed, or "". The script's log is one
+// entry, which begins with its environment, so the reason is not at its start.
 func scriptFailure(text string) string {
 	in := false
 	for line := range strings.Lines(text) {
@@ -138,7 +140,8 @@ func scriptFailure(text string) string {
 
 var scriptFail = regexp.MustCompile(`^\s+FAIL: (.+:\d+: .*)$`)
 
-// exampleFailure returns why an Example failed: its output is not that of its comment.
+// exampleFailure says how the output of a failed Example differs from its comment. It returns ""
+// for other tests.
 func (t *Test) exampleFailure(text string) string {
 	m := exampleFail.FindStringSubmatch(text)
 	if m == nil || !strings.HasPrefix(t.Name, "Example") {
@@ -171,14 +174,14 @@ func (t *Test) ofLanes(f *Failure) bool {
 	return false
 }
 
-// dump is the first line of what harness.Up logs about the lane of a failed test, ended its line
-// about a lane that has ended.
+// dump matches the first line that harness.Up logs about the lane of a failed test. ended matches
+// the line about a lane that has ended.
 var (
 	dump  = regexp.MustCompile(`^\s+up\.go:\d+: lane (\S+), (\w+), .*; everything it left is in (.*)$`)
 	ended = regexp.MustCompile(`^\s+it ended: (product|harness|host) fault(?: \([a-z]+\))?: (.*)$`)
 )
 
-// withoutDump returns a test's output without what harness.Up logged about its lanes.
+// withoutDump returns a test's output without the lines that harness.Up logged about its lanes.
 func withoutDump(text string) string {
 	var b strings.Builder
 	in := false
@@ -193,7 +196,8 @@ func withoutDump(text string) string {
 	return b.String()
 }
 
-// dumpedLanes returns the lanes in such a log, for a run whose artifact directories were not kept.
+// dumpedLanes returns the lanes that harness.Up logged in a test's output. It serves runs whose
+// artifact directories were not kept.
 func dumpedLanes(text string) []Lane {
 	var lanes []Lane
 	in := false
@@ -293,7 +297,7 @@ func (p *Package) blame(failedBuild string, builds map[string]*clip) *Failure {
 	return f
 }
 
-// buildFailed matches how Go before 1.24 reports it.
+// buildFailed matches a failed build as Go before 1.24 reports it.
 var buildFailed = regexp.MustCompile(`(?m)^FAIL\t\S+ \[(build|setup) failed\]`)
 
 // within tells whether t is a subtest of outer, at any depth.

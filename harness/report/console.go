@@ -11,10 +11,10 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// console prints results for people as they come. With a nil writer it prints nothing.
+// console prints results for people as they arrive. With a nil writer it prints nothing.
 type console struct{ w io.Writer }
 
-// consoleLines is how much of a failed test's output is printed.
+// consoleLines is the number of lines printed of a failed test's output.
 const consoleLines = 60
 
 func (c console) test(t *Test) {
@@ -63,7 +63,8 @@ func (c console) pkg(p *Package) {
 	fmt.Fprintf(c.w, "%s  %-50s %9s  %s\n", word, p.Path, took, or(strings.Join(what, ", "), "no tests"))
 }
 
-// faultOf names a failure: "product fault", with the kind unless that is an ordinary assertion.
+// faultOf names a failure: "product fault", with the kind in parentheses unless it is an ordinary
+// assertion.
 func faultOf(f *Failure) string {
 	s := string(f.Verdict) + " fault"
 	if f.Kind != Assertion && f.Kind != Subtests {
@@ -72,8 +73,8 @@ func faultOf(f *Failure) string {
 	return s
 }
 
-// Carried describes what the lanes of the run have received: draw types and image codecs, and how
-// often. It is empty if that is unknown.
+// Carried describes what the clients of the run's lanes received: draw types and image codecs, and
+// how often. It is empty if that is unknown.
 func (r *Run) Carried() string {
 	carried := r.Count().Carried
 	var parts []string
@@ -173,8 +174,8 @@ func (t *Test) brief() string {
 	return b.String()
 }
 
-// excerpt returns at most n lines of text, more of its end than of its beginning: the reason tends
-// to be last, and the circumstances first.
+// excerpt returns at most n lines of text. It takes more from the end than from the beginning,
+// because the reason tends to be last, and the circumstances first.
 func excerpt(text string, n int) []string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if len(lines) == 1 && lines[0] == "" {

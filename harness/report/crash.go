@@ -7,12 +7,12 @@ import (
 )
 
 // A crash is a possible end of a test process: a line like "panic: boom". Tests print such lines,
-// too, for example from a guest. Only when the package ends is it clear which it was: a process
-// that panicked never prints PASS or FAIL.
+// too, for example from a guest. Whether the process died is clear only when the package ends,
+// because a process that panicked never prints PASS or FAIL.
 type crash struct {
 	line   string
-	in     *Test   // whose output it is, according to the stream; nil for the package
-	failed []*Test // whose end was reported right before, innermost first
+	in     *Test   // whose output the line is, according to the stream; nil for the package
+	failed []*Test // tests whose end was reported right before, innermost first
 	out    clip    // everything from the line on
 
 	traced bool   // a stack trace follows
@@ -27,7 +27,8 @@ type crash struct {
 }
 
 var (
-	// crashLine may follow output without a newline, but not in a line of t.Log.
+	// crashLine matches the message of a crash. It may follow output without a newline, but does
+	// not count in a line of t.Log.
 	crashLine = regexp.MustCompile(`(?:panic: |fatal error: |SIG(?:ABRT|BUS|FPE|ILL|QUIT|SEGV|TRAP): ).*$`)
 
 	traceLine = regexp.MustCompile(`^goroutine \d+ .*\[.*\]:$`)
@@ -39,8 +40,8 @@ var (
 	testFunc = regexp.MustCompile(`^\S*\.((?:Test|Example|Benchmark|Fuzz)\w*)(?:\.func[\w.]*)?\(`)
 )
 
-// watch checks one piece of output, of t or if t is nil, of the package, for the end of the
-// process.
+// watch looks for the end of the process in one piece of output of t, or of the package if t is
+// nil.
 func (p *Package) watch(t *Test, output string) {
 	line := strings.TrimRight(output, "\r\n")
 	if line != "" && !strings.HasPrefix(line, "FAIL\t") {
@@ -65,17 +66,17 @@ func (p *Package) watch(t *Test, output string) {
 	if strings.HasPrefix(said, "panic: test timed out after ") {
 		c.timedOut, c.running = strings.TrimPrefix(said, "panic: "), map[string]bool{}
 	}
-	// The crash with a trace stays: another goroutine may print while the process dies.
+	// A crash with a trace stays, because another goroutine may print while the process dies.
 	p.crashes = append(slices.DeleteFunc(p.crashes, func(c *crash) bool { return !c.traced }), c)
 	if n := len(p.crashes); n > maxCrashes {
 		p.crashes = p.crashes[n-maxCrashes:]
 	}
 }
 
-// maxCrashes limits what is kept of tests that print a thousand panics.
+// maxCrashes limits how many crashes are kept for tests that print a thousand panics.
 const maxCrashes = 8
 
-// follow reads the output after the line.
+// follow reads the output after the line of the crash.
 func (c *crash) follow(line, output string) {
 	c.out.add(output)
 	switch {
@@ -107,7 +108,7 @@ func (p *Package) decide(action string) {
 			break
 		}
 	}
-	// Without a trace it must at least be the last output, in a stream that was not cut off.
+	// Without a trace, the line must at least be the last output, in a stream that was not cut off.
 	if !c.traced && c.timedOut == "" && (action == "" || c.in != nil && p.lastRoot != c.in.root()) {
 		return
 	}
@@ -138,8 +139,8 @@ func (p *Package) culpritOf(c *crash) *Test {
 	return byTrace
 }
 
-// wasRunning tells whether a test was running at the -timeout. Listed is only
-// the innermost subtest.
+// wasRunning tells whether a test was running at the -timeout. The list in its message names only
+// the innermost subtests.
 func (c *crash) wasRunning(name string) bool {
 	if len(c.running) == 0 {
 		return true // an older Go: no list
@@ -152,8 +153,8 @@ func (c *crash) wasRunning(name string) bool {
 	return false
 }
 
-// died returns the failure of a test that ended with the crash: it has no end, or test2json ended
-// it.
+// died returns the failure of a test that ended with the crash, because it has no end in the stream
+// or test2json added one.
 func (c *crash) died(t *Test) *Failure {
 	f := &Failure{Kind: Unfinished, Reason: "the test process ended before it did"}
 	switch {
@@ -176,15 +177,15 @@ func (c *crash) died(t *Test) *Failure {
 	return f
 }
 
-// frameLine is a line with which testing ends a test. If the test has printed without a newline
-// before it, test2json takes it for output when go test was called with -v (golang/go#26325,
+// frameLine matches a line with which package testing ends a test. If the test's output before it
+// lacks a newline, and go test runs with -v, test2json takes the line for output (golang/go#26325,
 // #38063).
 var frameLine = regexp.MustCompile(`--- (PASS|FAIL|SKIP|BENCH): (\S.*?) \(\d+\.\d+s\)\r?\n?$`)
 
-// runLine is a line with which testing begins a test, or says whose output follows.
+// runLine matches a line with which package testing begins a test, or says whose output follows.
 var runLine = regexp.MustCompile(`=== (RUN|NAME|CONT) +(\S+)\r?\n?$`)
 
-// unglue removes the frame from a piece of output, and records what it says about tests whose
+// unglue removes such a line from a piece of output, and records what it says about tests whose
 // beginning or end test2json did not see.
 func (p *Package) unglue(output string, e event) string {
 	if loc := runLine.FindStringSubmatchIndex(output); loc != nil && loc[0] > 0 {

@@ -1,5 +1,5 @@
 // Package report converts the results of a `go test -json` run for people and CI systems: JUnit
-// XML, a summary in Markdown, and a few lines on a terminal.
+// XML, a summary in Markdown, a page in HTML, and a few lines on a terminal.
 //
 //	run, err := report.Read(os.Stdin, report.ReadOptions{Console: os.Stdout})
 //	if err != nil { … }
@@ -16,5 +16,6 @@
 // If the input is cut off, mixed with other output, or not a test's, [Run.Problems] says so, and
 // the rest is still reported. A test that has no end in the stream has not passed.
 //
-// The package runs nothing. It reads artifact directories if they exist, and never changes them.
+// The package runs nothing. It reads artifact directories if they exist. Only [Run.MakePages]
+// writes to them.
 package report

@@ -20,7 +20,7 @@ type event struct {
 	Elapsed     float64 // seconds
 	Output      string
 	FailedBuild string
-	Path        string // of the action "artifacts"
+	Path        string // the directory, for the action "artifacts"
 }
 
 // maxLine limits one line of the stream, in bytes. Test2json splits output into lines or, if there

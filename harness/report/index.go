@@ -40,9 +40,9 @@ var indexJS string
 
 var indexTemplate = template.Must(template.New("index").Parse(indexHTML))
 
-// WriteIndex writes the run as one page of HTML: what failed, grouped by what it has in common; then
-// all tests, with their lanes, the last picture of each, and a link to its page. The page loads
-// nothing and needs no script to be read; its own script sorts, filters and searches.
+// WriteIndex writes the run as one page of HTML. The failures come first, grouped by their cause;
+// then all tests, with their lanes, the last picture of each, and a link to its page. The page
+// loads nothing and is readable without a script; its own script sorts, filters and searches.
 func (r *Run) WriteIndex(w io.Writer, opt IndexOptions) error {
 	x := index{run: r, opt: opt}
 	x.opt.Title = cmp.Or(opt.Title, "Tests")
@@ -83,7 +83,7 @@ type index struct {
 	opt IndexOptions
 }
 
-// An indexGroup is failures that have something in common.
+// An indexGroup has the failures that seem to have the same cause.
 type indexGroup struct {
 	Cause   string
 	Outcome string
@@ -92,8 +92,8 @@ type indexGroup struct {
 
 type indexLink struct{ Name, Href string }
 
-// groups puts failures together that have the same cause, as far as that shows in what they say.
-// Those that several tests have come first.
+// groups groups the failures by their cause, as far as their reasons show it. The largest groups
+// come first.
 func (x *index) groups() []indexGroup {
 	var all []*indexGroup
 	byCause := map[string]*indexGroup{}
@@ -116,11 +116,12 @@ func (x *index) groups() []indexGroup {
 	return out
 }
 
-// What makes two failures differ though they are one: numbers, times, addresses, temporary names.
+// particular matches what differs between two failures with the same cause: numbers, times,
+// addresses, temporary names.
 var particular = regexp.MustCompile(`0x[0-9a-fA-F]+|[0-9a-f]{8,}|\d+(?:[.:]\d+)*(?:µs|ms|s|m)?`)
 
-// causeOf says in a line what a failure has in common with others: what was awaited, which
-// failure the guest reported, or its reason without what is particular to it.
+// causeOf returns the cause of a failure in one line: what was awaited, which failure the guest
+// reported, or the reason without what is particular to this failure.
 func causeOf(f Finding) string {
 	reason := oneLine(f.Reason, maxReason)
 	for _, known := range []*regexp.Regexp{guestFailed, awaited, firstDifference} {
@@ -153,7 +154,7 @@ type indexRow struct {
 // An indexRun is one run of a test.
 type indexRun struct{ Outcome, Href, Title string }
 
-// worst orders outcomes: what is looked at first comes first.
+// worst has the outcomes in the order in which people should look at them.
 var worst = []string{"product", "harness", "host", "failed", "skipped", "passed"}
 
 func (x *index) rows() []indexRow {
@@ -260,7 +261,8 @@ func (x *index) href(path string) string {
 	return (&url.URL{Path: "./" + rel}).EscapedPath()
 }
 
-// visible replaces control characters and what turns the direction of text.
+// visible replaces control characters and format characters, which can change the direction of
+// text.
 func visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
@@ -270,9 +272,9 @@ func visible(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// MakePages makes the pages of the lanes that have none, because what ran them was killed, and makes
-// those of failed tests again, with what the test printed. It returns how many it made, and the
-// first error.
+// MakePages makes the pages of lanes that have none, because the process that ran them was killed.
+// It also makes the pages of failed tests again, with the test's output. It writes them to the
+// lanes' directories, and returns the number of pages made and the first error.
 func (r *Run) MakePages() (made int, err error) {
 	seen := map[string]bool{}
 	r.Tests(func(t *Test) {

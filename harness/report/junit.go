@@ -10,8 +10,8 @@ import (
 )
 
 // The elements of JUnit's XML, as far as CI systems agree on them. Product failures are <failure>;
-// the others are <error>, because they say nothing about the product. Evidence is named as Jenkins
-// and GitLab look for attachments, and also a property.
+// the others are <error>, because they say nothing about the product. Evidence is named in the form
+// in which Jenkins and GitLab look for attachments, and also as a property.
 type (
 	xmlSuites struct {
 		XMLName  xml.Name   `xml:"testsuites"`
@@ -63,13 +63,13 @@ type (
 
 // JUnitOptions configure WriteJUnit. The zero value is useful.
 type JUnitOptions struct {
-	// Index is the page of the run, see WriteIndex, which each suite names as the property "page"; empty
-	// for none.
+	// Index is the path of the run's page, see WriteIndex. Each suite names it as the property
+	// "page". Empty means none.
 	Index string
 }
 
-// WriteJUnit writes the run as JUnit XML. The types of failures and errors are the verdicts. A test that
-// had a lane names the lane's page, and a failed one has it attached.
+// WriteJUnit writes the run as JUnit XML. The types of failures and errors are the verdicts. A test
+// with a lane names the lane's page, and a failed test has it attached.
 func (r *Run) WriteJUnit(w io.Writer, opt JUnitOptions) error {
 	all := xmlSuites{Name: "go test", Time: xmlSeconds(r.Ended.Sub(r.Began))}
 	for _, p := range r.Packages {
@@ -161,7 +161,7 @@ func (t *Test) junit() xmlCase {
 	switch t.Outcome {
 	case Failed:
 		c.fail(t.Failure, t.Output)
-		// The page first: some take only one attachment, and only a file.
+		// The page comes first, because some CI systems take only one attachment, and only a file.
 		var attached []string
 		for _, path := range []string{page, dir} {
 			if path != "" {
@@ -211,8 +211,8 @@ func (p *xmlProperties) with(name, value string) *xmlProperties {
 	return p
 }
 
-// xmlText10 returns s without what no XML 1.0 document may contain (section 2.2), such as the
-// escape sequences of coloured output. The encoder handles attributes.
+// xmlText10 returns s without the characters that no XML 1.0 document may contain (section 2.2),
+// such as the escapes of coloured output. The encoder handles attributes.
 func xmlText10(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

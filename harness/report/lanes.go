@@ -13,15 +13,15 @@ import (
 
 // A Lane is a lane of a test.
 type Lane struct {
-	// VerdictReport is the content of its verdict.json.
+	// Report is the content of its verdict.json.
 	verdict.Report
 	// Gone means that verdict.json was not found (go test without -artifacts). Then name,
 	// accelerator and reason are from the test's output, and the rest is unknown.
 	Gone bool
 }
 
-// Limits for the search for verdicts in a test's artifact directory. Lanes have separate
-// directories there, and much other data.
+// Limits for the search for verdicts in a test's artifact directory. It has a directory for each
+// lane, and much other data.
 const (
 	maxDepth   = 3
 	maxEntries = 2000
@@ -93,8 +93,8 @@ func readVerdict(path string) (verdict.Report, bool) {
 	return l, l.OK || l.Verdict != "" || l.Accel != "" || l.Name != ""
 }
 
-// page returns the page of the test's lane, the last one that failed if there are several; empty if
-// there is none.
+// page returns the path of the page of the test's lane. If there are several lanes, it takes the
+// last one that failed, or else the last one. It returns "" if no lane has a page.
 func (t *Test) page() string {
 	lanes := t.Lanes
 	if t.Failure != nil {
@@ -116,7 +116,7 @@ func (t *Test) page() string {
 	return page
 }
 
-// pageOfLane returns the page of a lane; empty if there is none.
+// pageOfLane returns the path of a lane's page, or "" if it has none.
 func pageOfLane(l Lane) string {
 	path := filepath.Join(l.Dir, replay.File)
 	if st, err := os.Stat(path); l.Gone || err != nil || !st.Mode().IsRegular() {
@@ -125,8 +125,8 @@ func pageOfLane(l Lane) string {
 	return path
 }
 
-// evidence returns the directory to look into when t failed: its own, or that of the test whose
-// subtest it is, and whose lane it used. The lanes are those of that test.
+// evidence returns the artifact directory and the lanes of t. If t has neither, it returns those of
+// the test whose subtest t is, because t used that test's lane.
 func (t *Test) evidence() (dir string, lanes []Lane) {
 	for ; t != nil; t = t.Parent {
 		if t.Artifacts != "" || len(t.Lanes) > 0 {

@@ -12,12 +12,12 @@ import (
 
 // ReadOptions configure Read. The zero value is useful.
 type ReadOptions struct {
-	// Console gets one line per package and the output of failures, as they come; nil for none.
+	// Console gets one line per package and the output of failures, as they arrive. Nil means none.
 	Console io.Writer
 }
 
-// Read reads a stream to its end. The error is that of r; Run.Problems has the problems of the
-// content.
+// Read reads a stream to its end. It always returns a Run. The error is that of r; Run.Problems has
+// the problems of the content.
 func Read(r io.Reader, opt ReadOptions) (*Run, error) {
 	rd := &reader{
 		run:      &Run{},
@@ -157,7 +157,7 @@ func (p *Package) begin(name string, e event) *Test {
 	return t
 }
 
-// held is a test and how it ended.
+// A held is a test and the action with which it ended.
 type held struct {
 	t      *Test
 	action string

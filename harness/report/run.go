@@ -17,21 +17,21 @@ const (
 	Skipped Outcome = "skipped"
 )
 
-// A Kind says how a failure showed.
+// A Kind says how a failure appeared.
 type Kind string
 
 const (
-	// Assertion: the test said so itself.
+	// Assertion: the test reported the failure itself.
 	Assertion Kind = "assertion"
 	// Panic: the test process panicked or threw while the test ran.
 	Panic Kind = "panic"
 	// Timeout: the test was running when go test -timeout ended the process.
 	Timeout Kind = "timeout"
-	// Race: the race detector found one.
+	// Race: the race detector found a data race.
 	Race Kind = "race"
-	// Build: the package or its tests do not build. Only packages.
+	// Build: the package or its tests do not build. Only packages have it.
 	Build Kind = "build"
-	// Exit: the test process ended badly though no test failed. Only packages.
+	// Exit: the test process failed although no test did. Only packages have it.
 	Exit Kind = "exit"
 	// Unfinished: the test has no end, because its process or the stream ended first.
 	Unfinished Kind = "unfinished"
@@ -61,20 +61,20 @@ type Failure struct {
 // A Test is one run of one test; with -count a test has several.
 type Test struct {
 	Package string
-	Name    string // with those of its parents: "TestA/sub"
+	Name    string // with the names of its parents: "TestA/sub"
 	Outcome Outcome
 	// Failure is set if Outcome is Failed.
 	Failure *Failure
 	// Reason says why the test was skipped.
 	Reason  string
 	Elapsed time.Duration
-	// Began and Ended are its times in the stream; zero if it has none. What a parallel test waited is
-	// between them, and not in Elapsed.
+	// Began and Ended are its times in the stream; zero if it has none. The time that a parallel
+	// test was paused is between them, and not in Elapsed.
 	Began, Ended time.Time
 	// Parent is the test whose subtest it is; nil for none.
 	Parent *Test
-	// Output is the test's output, without the lines that frame it. Long output lacks its middle.
-	// The output of a passed test is not kept.
+	// Output is the test's output, without the lines that package testing prints around it. Long
+	// output lacks its middle. The output of a passed test is not kept.
 	Output string
 	// Artifacts is the test's artifact directory; empty if it has none.
 	Artifacts string
@@ -93,7 +93,7 @@ type Test struct {
 type Package struct {
 	Path    string
 	Outcome Outcome
-	// Failure is set if the package failed for another reason than a test.
+	// Failure is set if the package failed for another reason than a failed test.
 	Failure *Failure
 	Elapsed time.Duration
 	Cached  bool
@@ -107,11 +107,11 @@ type Package struct {
 	current map[string]*Test
 	// held are tests that have ended and wait until it is known whether the process died.
 	held       []held
-	lastRoot   *Test    // the test of the package's own that began last
-	lastFailed []*Test  // whose end was reported last, as failed; reset by anything else
+	lastRoot   *Test    // the top-level test that began last
+	lastFailed []*Test  // tests whose end was reported last, as failed; reset by anything else
 	speaks     *Test    // a test whose beginning test2json did not see, and whose output it gives to another
 	crashes    []*crash // lines that may be a crash, see decide
-	death      *crash   // the one that was
+	death      *crash   // the crash that ended the process
 	finished   bool     // the process said PASS or FAIL, as its last words
 	lastWords  string   // its last line
 	notFound   bool     // no test files
@@ -126,7 +126,7 @@ type Run struct {
 	Began, Ended time.Time
 	// Problems are the problems of the stream itself, one line each.
 	Problems []string
-	// Foreign is the number of lines that are not go test's.
+	// Foreign is the number of lines that are not from go test.
 	Foreign int
 	// Incomplete means that the stream ends too early, or contains no results.
 	Incomplete bool
@@ -144,20 +144,22 @@ func (r *Run) Tests(f func(*Test)) {
 // Counts are the numbers of a run.
 type Counts struct {
 	Tests, Passed, Failed, Skipped int
-	// Packages counts packages. Those that failed for another reason than a test also count among
-	// Failed.
+	// Packages counts packages. Those that failed for another reason than a failed test also count
+	// among Failed.
 	Packages int
 	// Verdicts counts failures by verdict; a test that failed only in its subtests is not counted
 	// again.
 	Verdicts map[verdict.Kind]int
-	// Lanes counts the lanes that left a verdict.json; Warm and Accels count among those.
+	// Lanes counts the lanes that left a verdict.json and had an accelerator; Warm and Accels count
+	// among those.
 	Lanes, Warm int
 	Accels      map[string]int
-	// Carried is how often their clients received drawings, see verdict.Report.
+	// Carried is how often the clients of these lanes received each kind of drawing, see
+	// verdict.Report.
 	Carried map[string]uint64
 }
 
-// Count counts.
+// Count returns the numbers of the run.
 func (r *Run) Count() Counts {
 	c := Counts{Packages: len(r.Packages), Verdicts: map[verdict.Kind]int{}, Accels: map[string]int{}, Carried: map[string]uint64{}}
 	r.Tests(func(t *Test) {
@@ -189,7 +191,7 @@ func (r *Run) Count() Counts {
 	return c
 }
 
-// A Finding is a test or, with Test nil, a package that failed.
+// A Finding is a failed test or, if Test is nil, a failed package.
 type Finding struct {
 	*Failure
 	Package *Package
@@ -204,8 +206,8 @@ func (f Finding) Name() string {
 	return f.Package.Path + "." + f.Test.Name
 }
 
-// Failures returns the failures, package by package. Those that were only cut short by another
-// failure come last. If a test failed only in its subtests, the list has the subtests instead.
+// Failures returns the failures, package by package. In each package, tests that another failure
+// cut short come last. If a test failed only in its subtests, the list has the subtests instead.
 func (r *Run) Failures() []Finding {
 	var out []Finding
 	for _, p := range r.Packages {
@@ -223,8 +225,8 @@ func (r *Run) Failures() []Finding {
 	return out
 }
 
-// Verdict returns the verdict of the whole run; empty if it passed. A failure of the product
-// outweighs those in which the harness or the host prevented the test.
+// Verdict returns the verdict of the whole run; empty if it passed. A product failure outweighs a
+// harness failure, and that outweighs a host failure. An incomplete stream is a harness failure.
 func (r *Run) Verdict() verdict.Kind {
 	c := r.Count()
 	for _, v := range []verdict.Kind{verdict.Product, verdict.Harness} {
@@ -255,7 +257,7 @@ type clip struct {
 	dropped    int
 }
 
-// Limits for one test's kept output, in bytes each.
+// Limits for the kept beginning and end of one test's output, in bytes.
 const (
 	clipHead = 32 << 10
 	clipTail = 96 << 10

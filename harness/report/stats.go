@@ -24,9 +24,9 @@ func (r Rate) Value() float64 {
 // z95 is the two-sided 95 % quantile of the normal distribution.
 const z95 = 1.959963984540054
 
-// Interval returns the 95 % confidence interval of the rate by Wilson's score. It is right for few
-// runs and rates near zero, where the textbook's ± is not: 200 runs without a failure mean "below
-// 1.9 %", not "0". Without runs it is 0 to 1.
+// Interval returns the 95 % confidence interval of the rate, from 0 to 1, by Wilson's score. That
+// is right for few runs and rates near zero, where the textbook's ± is not: 200 runs without a
+// failure mean "below 1.9 %", not "0". Without runs the interval is 0 to 1.
 func (r Rate) Interval() (low, high float64) {
 	if r.Runs == 0 {
 		return 0, 1
@@ -59,8 +59,8 @@ type Flake struct {
 	Times []time.Duration
 }
 
-// Flakes returns the tests that ran more than once, the most failures first. Skipped runs do not
-// count.
+// Flakes returns the tests that ran more than once, those with the most failures first. Skipped
+// runs do not count.
 func (r *Run) Flakes() []Flake {
 	type key struct{ pkg, name string }
 	index := map[key]int{}

@@ -23,10 +23,11 @@ type SummaryOptions struct {
 	// Dir is the directory of the summary: links to evidence are relative to it. Default: the
 	// working directory.
 	Dir string
-	// Index is the page of the run, see WriteIndex, which the summary links to; empty for none.
+	// Index is the path of the run's page, see WriteIndex. The summary links to it. Empty means
+	// none.
 	Index string
-	// ArtifactsURL is where the artifact directories are if they are not beside the summary, such
-	// as a CI run's archive. Links then use it.
+	// ArtifactsURL is the address of the artifact directories if they are not beside the summary,
+	// such as the archive of a CI run. Links then use it.
 	ArtifactsURL string
 	// Bytes limits the summary's size. Default: 1 MB less some room, the limit of a GitHub job
 	// summary.
@@ -61,7 +62,8 @@ type summary struct {
 	full bool
 }
 
-// put adds a part if there is room for it. Otherwise it says so, once.
+// put adds a part if there is room for it, and returns whether it did. The first time that there is
+// none, it writes that the summary is cut.
 func (s *summary) put(part string) bool {
 	if s.full {
 		return false
@@ -399,14 +401,14 @@ func (s *summary) link(label, path string) string {
 		return ""
 	}
 	if s.opt.ArtifactsURL != "" {
-		// An archive has one address for everything in it.
+		// An archive has one address for all its files.
 		return "[" + code(s.rel(path)) + "](" + s.opt.ArtifactsURL + ")"
 	}
 	rel := filepath.ToSlash(s.rel(path))
 	return "[" + cell(label) + "](" + (&url.URL{Path: rel}).EscapedPath() + ")"
 }
 
-// links returns the links to a lane's page and to its directory, as far as there are any.
+// links returns the links to a lane's page and to its directory, without those that do not exist.
 func (s *summary) links(page, dir string) string {
 	if page == "" {
 		return s.link("directory", dir)
@@ -442,7 +444,7 @@ func code(s string) string {
 	return fence + s + fence
 }
 
-// fenceFor returns a fence that none of the lines can end.
+// fenceFor returns a code fence that none of the lines can end.
 func fenceFor(lines []string) string {
 	fence := "```"
 	for _, l := range lines {

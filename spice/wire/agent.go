@@ -79,10 +79,11 @@ var agentCapNames = []string{"mouse_state", "monitors_config", "reply", "clipboa
 	"file_xfer_disabled", "file_xfer_detailed_errors", "graphics_device_info",
 	"clipboard_no_release_on_regrab", "clipboard_grab_serial"}
 
-// AgentNames returns the set read as capabilities of an agent.
+// AgentNames returns the names of the set's capabilities, read as those of an agent, joined by
+// commas.
 func (s Caps) AgentNames() string { return s.names(agentCapNames) }
 
-// RawAgentMessage is an agent message with its data not looked into.
+// RawAgentMessage is an agent message whose data is not decoded.
 type RawAgentMessage struct {
 	Type   AgentType
 	Opaque uint64
@@ -112,9 +113,9 @@ func AgentChunks(b []byte) [][]byte {
 	return chunks
 }
 
-// AgentAssembler puts the agent's messages together from the pieces they came
-// in. Where pieces begin and end means nothing: one can hold several messages.
-// The zero value is ready; one direction of one agent connection takes one.
+// AgentAssembler puts the agent's messages together from the pieces in which they came. The
+// boundaries of the pieces mean nothing: one can hold several messages. The zero value is ready.
+// Use one per direction of an agent connection.
 type AgentAssembler struct {
 	// MaxMessage bounds the data of a message in bytes; 0 means
 	// DefaultMaxAgentMessage.
@@ -124,8 +125,8 @@ type AgentAssembler struct {
 	err error
 }
 
-// Write takes the next piece and returns the messages that it completes. They
-// own their data. After an error, a *DecodeError, the stream cannot be read on.
+// Write takes the next piece and returns the messages that it completes. They own their data. After
+// an error, a *DecodeError, the stream cannot be read any further.
 func (a *AgentAssembler) Write(piece []byte) ([]RawAgentMessage, error) {
 	if a.err != nil {
 		return nil, a.err
@@ -163,14 +164,14 @@ func (a *AgentAssembler) Write(piece []byte) ([]RawAgentMessage, error) {
 	return done, nil
 }
 
-// Reset forgets a message begun: the agent's connection ended.
+// Reset forgets an incomplete message. Call it when the agent's connection has ended.
 func (a *AgentAssembler) Reset() { a.buf, a.err = nil, nil }
 
-// AgentMessage is one modelled agent message. Where its layout depends on what
-// both sides announced, caps is the set of AgentCap* that both have.
+// AgentMessage is one modelled agent message. If its layout depends on what both sides announced,
+// caps is the set of AgentCap* that both have.
 type AgentMessage interface {
 	AgentType() AgentType
-	// AppendData appends the data behind VDAgentMessage.
+	// AppendData appends the data that follows VDAgentMessage.
 	AppendData(b []byte, caps Caps) []byte
 	decode(r *Reader, caps Caps)
 }
@@ -283,12 +284,12 @@ const (
 	AgentMonitorsPhysicalSize uint32 = 1 << 1
 )
 
-// AgentMonitor is one monitor to set up. Width and height 0 is a disabled one,
-// with AgentCapSparseMonitorsConfig.
+// AgentMonitor is one monitor to set up. With AgentCapSparseMonitorsConfig, a width and height of 0
+// disable it.
 type AgentMonitor struct {
 	Height uint32 // pixels
 	Width  uint32
-	Depth  uint32 // bits a pixel
+	Depth  uint32 // bits per pixel
 	X, Y   int32
 	// HeightMM and WidthMM go with AgentMonitorsPhysicalSize; 0 is unknown.
 	HeightMM, WidthMM uint16
@@ -363,8 +364,8 @@ func (m *AgentReply) AppendData(b []byte, _ Caps) []byte {
 
 func (m *AgentReply) decode(r *Reader, _ Caps) { m.Type, m.Error = AgentType(r.Uint32()), r.Uint32() }
 
-// ClipboardSelection is which clipboard is meant, with
-// AgentCapClipboardSelection (VD_AGENT_CLIPBOARD_SELECTION_*).
+// ClipboardSelection says which clipboard is meant (VD_AGENT_CLIPBOARD_SELECTION_*). It is on the
+// wire only if both sides have AgentCapClipboardSelection.
 type ClipboardSelection uint8
 
 // The clipboards.
@@ -388,7 +389,7 @@ const (
 	ClipboardFileList ClipboardType = 6
 )
 
-// selection reads the word that names the clipboard, if both sides know it.
+// selection reads the word that names the clipboard, if both sides support it.
 func (r *Reader) selection(caps Caps) ClipboardSelection {
 	if !caps.Has(AgentCapClipboardSelection) {
 		return SelectionClipboard
@@ -427,10 +428,10 @@ func (m *AgentClipboard) decode(r *Reader, caps Caps) {
 	m.Selection, m.Type, m.Data = r.selection(caps), ClipboardType(r.Uint32()), r.Rest()
 }
 
-// AgentDisplayConfig asks the guest to drop what costs bandwidth.
+// AgentDisplayConfig asks the guest to switch off effects that cost bandwidth.
 type AgentDisplayConfig struct {
 	Flags uint32 // VD_AGENT_DISPLAY_CONFIG_FLAG_*
-	Depth uint32 // bits a pixel
+	Depth uint32 // bits per pixel
 }
 
 // AgentType returns AgentTypeDisplayConfig.
@@ -446,7 +447,7 @@ func (m *AgentDisplayConfig) AppendData(b []byte, _ Caps) []byte {
 
 func (m *AgentDisplayConfig) decode(r *Reader, _ Caps) { m.Flags, m.Depth = r.Uint32(), r.Uint32() }
 
-// AgentAnnounceCapabilities says what its sender can do.
+// AgentAnnounceCapabilities announces the capabilities of its sender.
 type AgentAnnounceCapabilities struct {
 	Request bool // the receiver shall announce too
 	Caps    Caps // AgentCap*
@@ -471,7 +472,7 @@ func (m *AgentAnnounceCapabilities) AppendData(b []byte, _ Caps) []byte {
 
 func (m *AgentAnnounceCapabilities) decode(r *Reader, _ Caps) {
 	m.Request = r.Uint32() != 0
-	// Bytes behind the last whole word are ignored, as spice-common does.
+	// Bytes after the last whole word are ignored, as spice-common does.
 	words := r.Left() / 4
 	if words > MaxCapWords {
 		r.Failf("%d capability words, the limit is %d", words, MaxCapWords)
@@ -483,7 +484,7 @@ func (m *AgentAnnounceCapabilities) decode(r *Reader, _ Caps) {
 	}
 }
 
-// AgentClipboardGrab says that its sender has something in a clipboard.
+// AgentClipboardGrab says that its sender has put something on a clipboard.
 type AgentClipboardGrab struct {
 	Selection ClipboardSelection
 	Serial    uint32 // with AgentCapClipboardGrabSerial
@@ -538,7 +539,7 @@ func (m *AgentClipboardRequest) decode(r *Reader, caps Caps) {
 	m.Selection, m.Type = r.selection(caps), ClipboardType(r.Uint32())
 }
 
-// AgentClipboardRelease takes a grab back.
+// AgentClipboardRelease withdraws a grab.
 type AgentClipboardRelease struct{ Selection ClipboardSelection }
 
 // AgentType returns AgentTypeClipboardRelease.
@@ -584,8 +585,8 @@ const (
 	FileXferTransferDisabled uint32 = 7
 )
 
-// AgentFileXferStatus says how a transfer goes; Data is a detail of some
-// results, with AgentCapFileXferDetailedErrors.
+// AgentFileXferStatus says how a transfer proceeds. With AgentCapFileXferDetailedErrors, Data has
+// details of some results.
 type AgentFileXferStatus struct {
 	ID     uint32
 	Result uint32
@@ -608,7 +609,7 @@ func (m *AgentFileXferStatus) decode(r *Reader, _ Caps) {
 	m.ID, m.Result, m.Data = r.Uint32(), r.Uint32(), r.Rest()
 }
 
-// AgentFileXferData is a piece of a file. Size is the piece's own.
+// AgentFileXferData is a piece of a file. The size on the wire is that of the piece.
 type AgentFileXferData struct {
 	ID   uint32
 	Data []byte
@@ -631,7 +632,7 @@ func (m *AgentFileXferData) decode(r *Reader, _ Caps) {
 	m.Data = r.Bytes(r.Uint64())
 }
 
-// AgentClientDisconnected tells the agent that the client is gone.
+// AgentClientDisconnected tells the agent that the client has disconnected.
 type AgentClientDisconnected struct{}
 
 // AgentType returns AgentTypeClientDisconnected.
@@ -641,7 +642,7 @@ func (*AgentClientDisconnected) AgentType() AgentType { return AgentTypeClientDi
 func (*AgentClientDisconnected) AppendData(b []byte, _ Caps) []byte { return b }
 func (*AgentClientDisconnected) decode(*Reader, Caps)               {}
 
-// AgentMaxClipboard is the most that the sender takes, -1 for no limit.
+// AgentMaxClipboard limits the clipboard content that its sender accepts; -1 means no limit.
 type AgentMaxClipboard struct{ Max int32 } // bytes
 
 // AgentType returns AgentTypeMaxClipboard.
@@ -656,7 +657,7 @@ func (m *AgentMaxClipboard) decode(r *Reader, _ Caps) { m.Max = r.Int32() }
 
 // AgentAudioVolumeSync sets the guest's volume of each channel, 65535 is full.
 type AgentAudioVolumeSync struct {
-	Playback bool // or record
+	Playback bool // otherwise record
 	Mute     bool
 	Volumes  []uint16
 }

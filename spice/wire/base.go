@@ -40,8 +40,8 @@ func (m *Migrate) Decode(body []byte) error {
 func (m *Migrate) decode(r *Reader) { m.Flags = MigrateFlags(r.Uint32()) }
 func (m *Migrate) encode(w *writer) { w.u32(uint32(m.Flags)) }
 
-// MigrateData is state of the channel, opaque to the client, which hands it to
-// the target server as ClientMigrateData.
+// MigrateData is state of the channel. The client does not interpret it, and passes it to the
+// target server as ClientMigrateData.
 type MigrateData struct{ Data []byte }
 
 // MessageType returns 2.
@@ -102,7 +102,7 @@ func (m *SetAck) Decode(body []byte) error {
 func (m *SetAck) decode(r *Reader) { m.Generation, m.Window = r.Uint32(), r.Uint32() }
 func (m *SetAck) encode(w *writer) { w.u32(m.Generation); w.u32(m.Window) }
 
-// Ping is answered with Pong; Data only fills the line.
+// Ping is answered with Pong; Data is padding.
 type Ping struct {
 	ID        uint32
 	Timestamp uint64 // of the server's clock, to be returned
@@ -148,7 +148,7 @@ func readWaits(r *Reader, old []WaitForChannel) []WaitForChannel {
 	return list
 }
 
-// maxWaits is what the count of a list of WaitForChannel can say.
+// maxWaits is the greatest count of a list of WaitForChannel.
 const maxWaits = 255
 
 func (w *writer) waits(list []WaitForChannel) {
@@ -161,8 +161,8 @@ func (w *writer) waits(list []WaitForChannel) {
 	}
 }
 
-// WaitForChannels holds the channel up until the named messages of other
-// channels have been handled.
+// WaitForChannels makes the channel wait until the named messages of other channels have been
+// handled.
 type WaitForChannels struct{ Wait []WaitForChannel }
 
 // MessageType returns 5.
@@ -242,7 +242,7 @@ type Notify struct {
 	Severity   NotifySeverity
 	Visibility uint32 // SPICE_NOTIFY_VISIBILITY_*: 0 low, 1 medium, 2 high
 	What       uint32 // a warn, info or error code, by severity
-	Message    string // without the zero byte that spice-server puts behind it
+	Message    string // without the zero byte that spice-server appends
 }
 
 // MessageType returns 7.
@@ -285,7 +285,7 @@ func (m *Notify) encode(w *writer) {
 	w.u8(0) // spice-server sends it, and does not count it
 }
 
-// List carries other messages and nothing of its own; see SubMessages.
+// List carries other messages, and has no content itself; see SubMessages.
 type List struct{ Data []byte }
 
 // MessageType returns 8.
@@ -407,7 +407,7 @@ func (m *MigrateFlushMark) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *MigrateFlushMark) Decode([]byte) error { return nil }
 
-// ClientMigrateData hands MigrateData to the target server.
+// ClientMigrateData passes MigrateData to the target server.
 type ClientMigrateData struct{ Data []byte }
 
 // MessageType returns 5.
@@ -466,7 +466,7 @@ func (m *ClientDisconnecting) Decode(body []byte) error {
 func (m *ClientDisconnecting) decode(r *Reader) { m.Time, m.Reason = r.Uint64(), Result(r.Uint32()) }
 func (m *ClientDisconnecting) encode(w *writer) { w.u64(m.Time); w.u32(uint32(m.Reason)) }
 
-// SubMessage is a message inside another.
+// SubMessage is a message inside another one.
 type SubMessage struct {
 	Type uint16
 	Body []byte // a window; offsets in it count from its own start
@@ -475,9 +475,9 @@ type SubMessage struct {
 // listType is the number of List in every channel.
 const listType = 8
 
-// SubMessages finds the messages that a message with a full header carries in
-// its sub-list, and those of a List. They are to be handled in order, before
-// the message itself. Without a sub-list the result is empty.
+// SubMessages returns the messages in the sub-list of a message with a full header, and those of a
+// List. They must be handled in order, before the message itself. Without a sub-list the result is
+// empty.
 func SubMessages(h Header, body []byte) ([]SubMessage, error) {
 	if h.SubList == 0 && h.Type != listType {
 		return nil, nil

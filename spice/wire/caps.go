@@ -144,7 +144,7 @@ func (s Caps) Clear(c Cap) {
 	}
 }
 
-// Clone returns a copy with words of its own.
+// Clone returns a copy with separate words.
 func (s Caps) Clone() Caps { return append(Caps(nil), s...) }
 
 // Without returns a copy that lacks the given capabilities.
@@ -176,10 +176,11 @@ func (s Caps) List() []Cap {
 	return list
 }
 
-// CommonNames returns the set read as common capabilities: "auth_spice,mini_header".
+// CommonNames returns the names of the set's capabilities, read as common ones, joined by commas:
+// "auth_spice,mini_header".
 func (s Caps) CommonNames() string { return s.names(commonCapNames) }
 
-// ChannelNames returns the set read as capabilities of channel type t.
+// ChannelNames returns the names of the set's capabilities, read as those of channel type t.
 func (s Caps) ChannelNames(t ChannelType) string { return s.names(channelCapNames[t]) }
 
 func (s Caps) names(names []string) string {

@@ -17,7 +17,7 @@ const (
 	ChannelCursor    ChannelType = 4
 	ChannelPlayback  ChannelType = 5
 	ChannelRecord    ChannelType = 6
-	ChannelTunnel    ChannelType = 7 // obsolete: never offered by a living server
+	ChannelTunnel    ChannelType = 7 // obsolete: no current server offers it
 	ChannelSmartcard ChannelType = 8
 	ChannelUSBRedir  ChannelType = 9
 	ChannelPort      ChannelType = 10
@@ -86,7 +86,7 @@ func ParseChannelID(s string) (ChannelID, error) {
 	return ChannelID{}, fmt.Errorf("wire: channel %q: unknown type %q", s, name)
 }
 
-// Direction says which half of a connection a message belongs to.
+// Direction says from which side of a connection a message comes.
 type Direction uint8
 
 // The two directions. Numbers of messages overlap between them.
@@ -95,7 +95,7 @@ const (
 	FromClient
 )
 
-// String returns "server" or "client": who sends.
+// String returns "server" or "client": the sender.
 func (d Direction) String() string {
 	if d == FromClient {
 		return "client"

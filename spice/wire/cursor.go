@@ -3,8 +3,8 @@ package wire
 // CursorType is how the pixels of a cursor are coded (SPICE_CURSOR_TYPE_*).
 type CursorType uint8
 
-// The cursor types. Mono is two 1-bit masks; the color types are pixels (with a
-// palette in front for 4 and 8 bit) and a 1-bit mask behind them.
+// The cursor types. Mono is two 1-bit masks. The color types are pixels, then a palette for 4 and 8
+// bit, then a 1-bit mask.
 const (
 	CursorAlpha   CursorType = 0
 	CursorMono    CursorType = 1
@@ -30,7 +30,7 @@ const (
 	CursorFlagFromCache CursorFlags = 1 << 2 // Unique names the shape, Data is empty
 )
 
-// Cursor is a shape. With CursorFlagNone only Flags counts.
+// Cursor is a shape. With CursorFlagNone, only Flags has a meaning.
 type Cursor struct {
 	Flags    CursorFlags
 	Unique   uint64 // the key in the cursor cache
@@ -112,7 +112,7 @@ func (m *CursorInit) encode(w *writer) {
 	m.Cursor.encode(w)
 }
 
-// CursorReset takes the cursor away and empties its cache.
+// CursorReset removes the cursor and empties the shape cache.
 type CursorReset struct{}
 
 // MessageType returns 102.
@@ -246,7 +246,7 @@ func (m *CursorTrail) Decode(body []byte) error {
 func (m *CursorTrail) decode(r *Reader) { m.Length, m.Frequency = r.Uint16(), r.Uint16() }
 func (m *CursorTrail) encode(w *writer) { w.u16(m.Length); w.u16(m.Frequency) }
 
-// CursorInvalOne drops one shape from the cache.
+// CursorInvalOne removes one shape from the cache.
 type CursorInvalOne struct{ ID uint64 }
 
 // MessageType returns 107.

@@ -59,8 +59,8 @@ type MessageKind struct {
 	Name string
 }
 
-// Messages lists what is modelled of a channel type and direction, the messages
-// of all channels included, by number. It is what coverage is counted against.
+// Messages lists the modelled messages of a channel type and direction by number, including those
+// of all channels. Coverage is counted against this list.
 func Messages(t ChannelType, d Direction) []MessageKind {
 	var kinds []MessageKind
 	if d == FromClient {
@@ -72,7 +72,7 @@ func Messages(t ChannelType, d Direction) []MessageKind {
 	return kinds
 }
 
-// table is messages by number. Numbers without a message are nil.
+// table has messages by number. Numbers without a message are nil.
 type table[M Message] []func() M
 
 func lookup[M Message](tables func(ChannelType) []table[M], t ChannelType, messageType uint16, unknown func() M) M {
@@ -96,7 +96,7 @@ func listKinds[M Message](tables func(ChannelType) []table[M], t ChannelType) []
 	return kinds
 }
 
-// inChannel names the channel in a decoding error.
+// inChannel sets the channel of a decoding error.
 func inChannel(t ChannelType, err error) error {
 	if e := (*DecodeError)(nil); errors.As(err, &e) {
 		e.Channel = t
@@ -171,7 +171,7 @@ var (
 	otherClientTables     = []table[ClientMessage]{baseClient}
 )
 
-// What is modelled, by number.
+// The modelled messages, by number.
 
 var baseServer = table[ServerMessage]{
 	1: func() ServerMessage { return new(Migrate) },

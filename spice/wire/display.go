@@ -4,7 +4,7 @@ package wire
 type DisplayMode struct {
 	Width  uint32 // pixels
 	Height uint32
-	Bits   uint32 // a pixel
+	Bits   uint32 // bits per pixel
 }
 
 // MessageType returns 101.
@@ -51,7 +51,7 @@ func (m *DisplayMark) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *DisplayMark) Decode([]byte) error { return nil }
 
-// DisplayReset forgets all surfaces and caches.
+// DisplayReset clears the primary surface and empties the palette cache.
 type DisplayReset struct{}
 
 // MessageType returns 103.
@@ -77,7 +77,7 @@ type Resource struct {
 	ID   uint64
 }
 
-// DisplayInvalList drops images from the pixmap cache.
+// DisplayInvalList removes images from the pixmap cache.
 type DisplayInvalList struct{ Resources []Resource }
 
 // MessageType returns 105.
@@ -146,7 +146,7 @@ func (m *DisplayInvalAllPixmaps) Decode(body []byte) error {
 func (m *DisplayInvalAllPixmaps) decode(r *Reader) { m.Wait = readWaits(r, m.Wait) }
 func (m *DisplayInvalAllPixmaps) encode(w *writer) { w.waits(m.Wait) }
 
-// DisplayInvalPalette drops a palette from the cache.
+// DisplayInvalPalette removes a palette from the cache.
 type DisplayInvalPalette struct{ ID uint64 }
 
 // MessageType returns 107.
@@ -191,7 +191,7 @@ func (m *DisplayInvalAllPalettes) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *DisplayInvalAllPalettes) Decode([]byte) error { return nil }
 
-// SurfaceFormat is the pixels of a surface (SPICE_SURFACE_FMT_*).
+// SurfaceFormat is the pixel format of a surface (SPICE_SURFACE_FMT_*).
 type SurfaceFormat uint32
 
 // The surface formats.
@@ -233,7 +233,7 @@ const (
 	SurfaceStreamingMode SurfaceFlags = 1 << 1
 )
 
-// DisplaySurfaceCreate makes a surface; its pixels begin black.
+// DisplaySurfaceCreate makes a surface; its pixels are black at first.
 type DisplaySurfaceCreate struct {
 	Surface uint32
 	Width   uint32 // pixels
@@ -277,7 +277,7 @@ func (m *DisplaySurfaceCreate) encode(w *writer) {
 	w.u32(uint32(m.Flags))
 }
 
-// DisplaySurfaceDestroy ends a surface.
+// DisplaySurfaceDestroy removes a surface.
 type DisplaySurfaceDestroy struct{ Surface uint32 }
 
 // MessageType returns 315.
@@ -440,7 +440,7 @@ func (m *DisplayGLDraw) encode(w *writer) {
 	}
 }
 
-// DisplayQualityIndicator is a server's opinion of the line.
+// DisplayQualityIndicator is a server's assessment of the connection.
 type DisplayQualityIndicator struct{ Data []byte }
 
 // MessageType returns 322.
@@ -584,7 +584,7 @@ func (m *DisplayPreferredVideoCodecType) Decode(body []byte) error {
 	return r.finish(m.MessageName())
 }
 
-// maxCodecs is what the count of DisplayPreferredVideoCodecType can say.
+// maxCodecs is the greatest count of DisplayPreferredVideoCodecType.
 const maxCodecs = 255
 
 func (m *DisplayPreferredVideoCodecType) decode(r *Reader) {

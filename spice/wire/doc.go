@@ -1,7 +1,7 @@
-// Package wire is the SPICE protocol as bytes: channel types, capabilities,
-// message headers and every message of every channel, both directions. It
-// opens no connections; package link makes them, and the frames of this
-// package run over any io.Reader and io.Writer.
+// Package wire encodes and decodes the SPICE protocol: channel types, capabilities, message headers
+// and every message of every channel, in both directions. It opens no connections and does no
+// handshake; package link does the handshake. The frames of this package run over any io.Reader and
+// io.Writer.
 //
 //	in := wire.NewFrameReader(conn, wire.FrameConfig{Mini: true})
 //	for {
@@ -40,13 +40,12 @@
 //
 // # Safety
 //
-// All bytes come through [Reader], which never reads outside the body, checks
-// each count against the bytes that are left before it takes memory for it, and
-// remembers the first error. A malformed message is a [*DecodeError] that names
-// channel, message and offset.
+// All bytes come through [Reader]. It never reads outside the body, checks each count against the
+// bytes that are left before it allocates memory, and remembers the first error. A malformed
+// message is a [*DecodeError] that names channel, message and offset.
 //
 // # What it does not do
 //
-// It decodes no pixels (spice/codec), keeps no state between messages, and
-// answers nothing. To see what goes over a channel, hang a [Tracer] on it.
+// It decodes no pixels (spice/codec), keeps no state between messages, and answers nothing. To see
+// what goes over a channel, use a [Tracer] as its [Tap].
 package wire

@@ -1,16 +1,15 @@
 package wire
 
-// ClipType says what a Clip holds (SPICE_CLIP_TYPE_*).
+// ClipType says what a Clip contains (SPICE_CLIP_TYPE_*).
 type ClipType uint8
 
 // The clip types.
 const (
 	ClipNone  ClipType = 0 // everything is drawn
-	ClipRects ClipType = 1 // only what lies in one of Rects is drawn
+	ClipRects ClipType = 1 // only pixels within one of Rects are drawn
 )
 
-// Clip restricts what an operation touches. ClipRects without a rectangle lets
-// nothing through.
+// Clip restricts what an operation changes. With ClipRects and no rectangle, nothing is drawn.
 type Clip struct {
 	Type  ClipType
 	Rects []Rect
@@ -71,7 +70,7 @@ type Brush struct {
 	Type    BrushType
 	Color   uint32 // of BrushSolid, 0x00rrggbb
 	Pattern *Image // of BrushPattern
-	Pos     Point  // where on the surface the pattern's origin lies
+	Pos     Point  // where on the surface the pattern's origin is
 }
 
 func (b *Brush) decode(r *Reader) {
@@ -102,11 +101,11 @@ func (b *Brush) encode(w *writer) {
 // MaskFlags modify a Mask (SPICE_MASK_FLAGS_*).
 type MaskFlags uint8
 
-// MaskFlagInvers lets through where the mask's bit is 0 instead of 1.
+// MaskFlagInvers draws where the mask's bit is 0 instead of 1.
 const MaskFlagInvers MaskFlags = 1 << 0
 
-// Mask is a 1-bit picture that restricts what an operation touches. Without a
-// Bitmap it restricts nothing.
+// Mask is a 1-bit picture that restricts what an operation changes. Without a Bitmap it restricts
+// nothing.
 type Mask struct {
 	Flags  MaskFlags
 	Pos    Point // in the mask, of the box's top left corner
@@ -125,7 +124,7 @@ func (m *Mask) encode(w *writer) {
 	w.image(m.Bitmap)
 }
 
-// Rop is how source, brush and destination are combined (SPICE_ROPD_*).
+// Rop says how source, brush and destination are combined (SPICE_ROPD_*).
 type Rop uint16
 
 // The bits of a Rop: one operation, and which operands are inverted.
@@ -149,7 +148,7 @@ func (r Rop) String() string {
 		"blackness", "whiteness", "invers", "invers_res"})
 }
 
-// ScaleMode is how an image is stretched to its box (SPICE_IMAGE_SCALE_MODE_*).
+// ScaleMode says how an image is scaled to its box (SPICE_IMAGE_SCALE_MODE_*).
 type ScaleMode uint8
 
 // The scale modes.
@@ -233,7 +232,7 @@ func (m *DrawFill) encode(w *writer) {
 	m.Mask.encode(w)
 }
 
-// DrawOpaque combines an image with a brush and puts the result.
+// DrawOpaque draws an image and then a brush over it.
 type DrawOpaque struct {
 	Base    DisplayBase
 	Src     *Image
@@ -286,7 +285,7 @@ func (m *DrawOpaque) encode(w *writer) {
 	m.Mask.encode(w)
 }
 
-// DrawCopy puts an image.
+// DrawCopy draws an image.
 type DrawCopy struct {
 	Base    DisplayBase
 	Src     *Image // nil if the offset is 0
@@ -577,7 +576,7 @@ func (m *DrawStroke) Decode(body []byte) error {
 	return r.finish(m.MessageName())
 }
 
-// maxStyle is what the count of a line style can say.
+// maxStyle is the greatest count of lengths in a line style.
 const maxStyle = 255
 
 func (m *DrawStroke) decode(r *Reader) {
@@ -643,7 +642,7 @@ func (m *DrawStroke) encode(w *writer) {
 	w.u16(uint16(m.BackMode))
 }
 
-// required returns a cursor at an offset that is read here and must not be 0.
+// required reads an offset, which must not be 0, and returns a Reader there.
 func (r *Reader) required(what string) Reader {
 	offset := r.Uint32()
 	if offset == 0 {
@@ -682,8 +681,7 @@ type Glyph struct {
 	Origin    Point
 	Width     uint16 // pixels
 	Height    uint16
-	// Data is Height rows, each filled up to whole bytes, as a window into the
-	// message.
+	// Data has Height rows, each padded to whole bytes, as a window into the message.
 	Data []byte
 }
 
@@ -767,12 +765,12 @@ func (m *DrawText) encode(w *writer) {
 	w.u16(uint16(m.BackMode))
 }
 
-// DrawTransparent puts an image except where it has one color.
+// DrawTransparent draws an image, except its pixels of one color.
 type DrawTransparent struct {
 	Base      DisplayBase
 	Src       *Image
 	SrcArea   Rect
-	SrcColor  uint32 // as in the image's format
+	SrcColor  uint32 // in the image's format
 	TrueColor uint32 // 0x00rrggbb
 }
 
@@ -813,7 +811,7 @@ func (m *DrawTransparent) encode(w *writer) {
 	w.u32(m.TrueColor)
 }
 
-// AlphaFlags say which alpha bytes count (SPICE_ALPHA_FLAGS_*).
+// AlphaFlags say which alpha bytes have a meaning (SPICE_ALPHA_FLAGS_*).
 type AlphaFlags uint8
 
 // The alpha flags.
@@ -822,7 +820,7 @@ const (
 	AlphaSrcSurfaceHasAlpha AlphaFlags = 1 << 1
 )
 
-// DrawAlphaBlend lays an image over the destination.
+// DrawAlphaBlend blends an image over the destination.
 type DrawAlphaBlend struct {
 	Base    DisplayBase
 	Flags   AlphaFlags
@@ -868,8 +866,8 @@ func (m *DrawAlphaBlend) encode(w *writer) {
 	w.rect(m.SrcArea)
 }
 
-// CompositeFlags hold operator, filters and repeats of DrawComposite, and which
-// of its parts are there (SPICE_COMPOSITE_*).
+// CompositeFlags say which operator, filters and repeats a DrawComposite uses, and which of its
+// parts are present (SPICE_COMPOSITE_*).
 type CompositeFlags uint32
 
 // The composite flags that change the layout or a format.
@@ -886,16 +884,16 @@ const (
 // Op returns the Porter-Duff operator, numbered as in X Render.
 func (f CompositeFlags) Op() uint8 { return uint8(f) }
 
-// SrcFilter and MaskFilter are numbered as in pixman.
+// SrcFilter returns the filter of the source, numbered as in pixman.
 func (f CompositeFlags) SrcFilter() uint8 { return uint8(f >> 8 & 7) }
 
-// MaskFilter returns the filter of the mask.
+// MaskFilter returns the filter of the mask, numbered as in pixman.
 func (f CompositeFlags) MaskFilter() uint8 { return uint8(f >> 11 & 7) }
 
-// SrcRepeat is numbered as in pixman: none, normal, pad, reflect.
+// SrcRepeat returns the repeat of the source, numbered as in pixman: none, normal, pad, reflect.
 func (f CompositeFlags) SrcRepeat() uint8 { return uint8(f >> 14 & 3) }
 
-// MaskRepeat returns the repeat of the mask.
+// MaskRepeat returns the repeat of the mask, numbered like that of the source.
 func (f CompositeFlags) MaskRepeat() uint8 { return uint8(f >> 16 & 3) }
 
 // DrawComposite is an operation of X Render; needs CapDisplayComposite.

@@ -14,8 +14,8 @@ func enumName(what string, v uint32, names map[uint32]string) string {
 	return fmt.Sprintf("%s-%d", what, v)
 }
 
-// flagNames returns the names of the bits of v in order, joined by "|"; bits without
-// a name follow in hex, and no bit at all is "0".
+// flagNames returns the names of the bits of v in order, joined by "|". Bits without a name follow
+// in hex. If no bit is set, it returns "0".
 func flagNames(v uint32, names []string) string {
 	var parts []string
 	for i, name := range names {
@@ -30,7 +30,7 @@ func flagNames(v uint32, names []string) string {
 	return strings.Join(parts, "|")
 }
 
-// resize returns a slice of n elements, in the memory of s if that suffices.
+// resize returns a slice of n elements, in the memory of s if that is large enough.
 func resize[T any](s []T, n int) []T {
 	if n <= cap(s) {
 		return s[:n]
@@ -38,7 +38,7 @@ func resize[T any](s []T, n int) []T {
 	return make([]T, n)
 }
 
-// cString is b up to its first zero byte.
+// cString returns b up to its first zero byte.
 func cString(b []byte) string {
 	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)

@@ -15,14 +15,12 @@ const (
 	MiniHeaderSize = 6
 )
 
-// DefaultMaxBody is the largest message body that a FrameReader accepts unless
-// told otherwise: an uncompressed 4096×4096 picture of 32-bit pixels and a MiB
-// for what describes it.
+// DefaultMaxBody is the largest message body that a FrameReader accepts by default, in bytes: an
+// uncompressed 4096×4096 picture of 32-bit pixels and a MiB for its description.
 const DefaultMaxBody = 4096*4096*4 + 1<<20
 
-// Header stands before every message. With mini headers Serial and SubList are
-// not on the wire: a FrameReader counts the serial itself, from 1, and SubList
-// is 0.
+// Header is the header of a message. With mini headers, Serial and SubList are not on the wire: a
+// FrameReader counts the serial from 1, and SubList is 0.
 type Header struct {
 	Serial  uint64
 	Type    uint16
@@ -44,7 +42,7 @@ func (h Header) AppendMini(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, h.Size)
 }
 
-// FrameConfig sets up one direction of a channel after its link.
+// FrameConfig configures one direction of a channel after its link.
 type FrameConfig struct {
 	// Mini selects the 6-byte header: both ends announced CapMiniHeader.
 	Mini bool
@@ -69,14 +67,14 @@ func (c FrameConfig) headerSize() int {
 	return FullHeaderSize
 }
 
-// FrameError is a message that broke the framing of its channel: after it the
-// stream cannot be read on.
+// FrameError says that a message broke the framing of its channel. The stream cannot be read any
+// further.
 type FrameError struct {
 	Header Header
 	// At is the number of bytes of the stream before the message's header.
 	At     int64
 	Reason string
-	Err    error // what the connection said, or nil
+	Err    error // the connection's error, or nil
 }
 
 func (e *FrameError) Error() string {
@@ -89,13 +87,13 @@ func (e *FrameError) Error() string {
 
 func (e *FrameError) Unwrap() error { return e.Err }
 
-// FrameReader splits a stream into messages without looking into them. It is
-// not safe for concurrent use.
+// FrameReader splits a stream into messages without decoding them. It is not safe for concurrent
+// use.
 type FrameReader struct {
 	cfg     FrameConfig
 	in      *bufio.Reader
 	h       Header
-	left    int64 // of the current body, still in the stream
+	left    int64 // bytes of the current body that are still in the stream
 	at      int64 // stream position of the current header
 	pos     int64
 	serial  uint64
@@ -103,8 +101,8 @@ type FrameReader struct {
 	scratch [FullHeaderSize]byte
 }
 
-// NewFrameReader reads messages from r. It reads ahead: r belongs to it from
-// now on.
+// NewFrameReader returns a FrameReader of the messages from r. It reads ahead, so r belongs to it
+// from now on.
 func NewFrameReader(r io.Reader, cfg FrameConfig) *FrameReader {
 	size := cfg.BufferSize
 	if size <= 0 {
@@ -113,9 +111,8 @@ func NewFrameReader(r io.Reader, cfg FrameConfig) *FrameReader {
 	return &FrameReader{cfg: cfg, in: bufio.NewReaderSize(r, size)}
 }
 
-// Next reads the next header, skipping what is left of the last body. The end
-// of the stream between two messages is io.EOF, anywhere else it is a
-// *FrameError that wraps io.ErrUnexpectedEOF.
+// Next reads the next header, and skips the rest of the last body. At the end of the stream it
+// returns io.EOF between two messages, and otherwise a *FrameError that wraps io.ErrUnexpectedEOF.
 func (f *FrameReader) Next() (Header, error) {
 	if f.err != nil {
 		return Header{}, f.err
@@ -158,9 +155,8 @@ func (f *FrameReader) Next() (Header, error) {
 // most this much (or doubles) before its bytes have arrived.
 const bodyStep = 1 << 20
 
-// Body reads what is left of the body of the current message into buf, which
-// grows as needed: pass the last body (emptied or not) to use its memory again,
-// or nil for one of its own.
+// Body reads the rest of the current message's body into buf, which grows as needed. Pass the last
+// body (emptied or not) to reuse its memory, or nil to allocate memory.
 func (f *FrameReader) Body(buf []byte) ([]byte, error) {
 	if f.err != nil {
 		return nil, f.err
@@ -183,12 +179,12 @@ func (f *FrameReader) Body(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// BodyReader streams what is left of the body of the current message, for who
-// relays it and need not hold it. It ends with io.EOF at the end of the body
-// and is void after the next call of Next.
+// BodyReader returns a reader of the rest of the current message's body, for callers that relay it
+// without holding it in memory. It returns io.EOF at the end of the body, and must not be used
+// after the next call of Next.
 func (f *FrameReader) BodyReader() io.Reader { return (*bodyReader)(f) }
 
-// Buffered returns the number of bytes that were read ahead of the current position.
+// Buffered returns the number of bytes that were read ahead.
 func (f *FrameReader) Buffered() int { return f.in.Buffered() }
 
 type bodyReader FrameReader
@@ -229,7 +225,7 @@ type FrameWriter struct {
 // maxKeptBuffer bounds the buffer that a FrameWriter keeps between messages.
 const maxKeptBuffer = 256 << 10
 
-// NewFrameWriter writes messages to w. Of cfg only Mini is used.
+// NewFrameWriter returns a FrameWriter to w. It uses only Mini of cfg.
 func NewFrameWriter(w io.Writer, cfg FrameConfig) *FrameWriter {
 	return &FrameWriter{cfg: cfg, out: w}
 }
@@ -243,9 +239,9 @@ func (f *FrameWriter) WriteMessage(m Message) error {
 	return f.write(b, Header{Serial: f.serial, Type: m.MessageType(), Size: uint32(len(b) - size)})
 }
 
-// WriteRaw writes a message that is already encoded. With full headers h.Serial
-// and h.SubList go out as they are; h.Size is set to the length of body. The
-// serials of later messages count on from h.Serial.
+// WriteRaw writes a message that is already encoded. With full headers, it writes h.Serial and
+// h.SubList as they are. It sets h.Size to the length of body. The serials of later messages
+// continue from h.Serial.
 func (f *FrameWriter) WriteRaw(h Header, body []byte) error {
 	h.Size = uint32(len(body))
 	f.serial = h.Serial

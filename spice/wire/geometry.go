@@ -14,8 +14,8 @@ type Fixed int32
 // PointFix is a corner of a path.
 type PointFix struct{ X, Y Fixed }
 
-// Rect is an area of a surface or image, in pixels; right and bottom lie
-// outside. The order is that of the wire.
+// Rect is an area of a surface or image, in pixels; right and bottom are outside. The order of the
+// fields is that of the wire.
 type Rect struct{ Top, Left, Bottom, Right int32 }
 
 // Bounds returns the same area as a rectangle of package image. It is not made
@@ -27,7 +27,7 @@ func (r Rect) Bounds() image.Rectangle {
 	}
 }
 
-// RectOf returns the reverse of Rect.Bounds. Coordinates must fit 32 bits.
+// RectOf returns the Rect whose Bounds are r. Coordinates must fit into 32 bits.
 func RectOf(r image.Rectangle) Rect {
 	return Rect{Top: int32(r.Min.Y), Left: int32(r.Min.X), Bottom: int32(r.Max.Y), Right: int32(r.Max.X)}
 }

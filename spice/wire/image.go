@@ -1,6 +1,6 @@
 package wire
 
-// ImageType is how an image is coded (SPICE_IMAGE_TYPE_*).
+// ImageType says how an image is encoded (SPICE_IMAGE_TYPE_*).
 type ImageType uint8
 
 // The image types.
@@ -32,8 +32,7 @@ func ImageTypes() []ImageType {
 		ImageSurface, ImageJPEG, ImageFromCacheLossless, ImageZlibGLZRGB, ImageJPEGAlpha, ImageLZ4}
 }
 
-// ImageCompression is what a server shall code images with
-// (SPICE_IMAGE_COMPRESSION_*).
+// ImageCompression is the compression that a server uses for images (SPICE_IMAGE_COMPRESSION_*).
 type ImageCompression uint8
 
 // The compressions. 0 is not one.
@@ -54,7 +53,7 @@ func (c ImageCompression) String() string {
 	return enumName("compression", uint32(c), compressionNames)
 }
 
-// ImageFlags say what becomes of an image in the pixmap cache
+// ImageFlags say how the pixmap cache treats an image, and what its unused bytes contain
 // (SPICE_IMAGE_FLAGS_*).
 type ImageFlags uint8
 
@@ -62,7 +61,7 @@ type ImageFlags uint8
 const (
 	ImageFlagCacheMe        ImageFlags = 1 << 0
 	ImageFlagHighBitsSet    ImageFlags = 1 << 1 // 32-bit pixels whose unused byte is 0xff: usable as opaque ARGB
-	ImageFlagCacheReplaceMe ImageFlags = 1 << 2 // lossless, takes the place of the lossy one in the cache
+	ImageFlagCacheReplaceMe ImageFlags = 1 << 2 // lossless, replaces the lossy image in the cache
 )
 
 // String returns the names of the flags.
@@ -112,7 +111,7 @@ func (f BitmapFlags) String() string {
 	return flagNames(uint32(f), []string{"pal_cache_me", "pal_from_cache", "top_down"})
 }
 
-// Palette is the colors of an indexed image, each 0x00rrggbb.
+// Palette has the colors of an indexed image, each 0x00rrggbb.
 type Palette struct {
 	Unique uint64 // the key in the palette cache
 	Colors []uint32
@@ -134,8 +133,8 @@ func (p *Palette) encode(w *writer) {
 	}
 }
 
-// Image is a picture as a draw message refers to it: what it is, and its bytes,
-// still coded. Which fields count depends on Type.
+// Image is a picture in a draw message: its description, and its encoded bytes. Type decides which
+// fields have a meaning.
 type Image struct {
 	ID     uint64 // the key in the pixmap cache
 	Type   ImageType
@@ -145,9 +144,8 @@ type Image struct {
 
 	// Bitmap describes ImageBitmap. Of ImageLZPLT only Bitmap.Flags is used.
 	Bitmap Bitmap
-	// Palette goes with ImageBitmap and ImageLZPLT, unless
-	// BitmapFlagPaletteFromCache: then PaletteID names one in the cache. nil
-	// where the image has none.
+	// Palette belongs to ImageBitmap and ImageLZPLT, unless BitmapFlagPaletteFromCache is set: then
+	// PaletteID names a palette in the cache. It is nil if the image has none.
 	Palette   *Palette
 	PaletteID uint64
 
@@ -160,8 +158,8 @@ type Image struct {
 	// Surface is the surface to copy from of an ImageSurface.
 	Surface uint32
 
-	// Data is the pixels, coded as Type says, as a window into the message; for
-	// ImageBitmap exactly Bitmap.Stride*Bitmap.Height bytes.
+	// Data has the pixels, encoded as Type says, as a window into the message. For ImageBitmap it
+	// has exactly Bitmap.Stride*Bitmap.Height bytes.
 	Data []byte
 }
 
@@ -174,8 +172,8 @@ type Bitmap struct {
 	Stride uint32 // bytes from one row to the next
 }
 
-// image reads the offset of an image, and the image there into old, or a new
-// one if old is nil. Offset 0 is nil.
+// image reads the offset of an image, and decodes the image there into old, or into a new one if
+// old is nil. It returns nil for offset 0.
 func (r *Reader) image(old *Image) *Image {
 	offset := r.Uint32()
 	if offset == 0 {
@@ -220,12 +218,11 @@ func (m *Image) decode(r *Reader) {
 	case ImageSurface:
 		m.Surface = r.Uint32()
 	}
-	// Images from the cache, and types that the protocol does not know, have
-	// nothing behind the descriptor; who draws judges them by Type.
+	// Images from the cache, and types that the protocol does not know, have nothing after the
+	// descriptor. The code that draws decides by Type.
 }
 
-// decodePalette reads the palette's id, or its offset and the palette there
-// into old.
+// decodePalette reads the palette's id, or its offset, and decodes the palette there into old.
 func (m *Image) decodePalette(r *Reader, old *Palette, required bool) {
 	if m.Bitmap.Flags&BitmapFlagPaletteFromCache != 0 {
 		m.PaletteID = r.Uint64()

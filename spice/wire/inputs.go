@@ -43,7 +43,7 @@ func (b MouseButton) Mask() MouseButtons {
 	return 1 << (b - 1)
 }
 
-// MouseButtons is the buttons held (SPICE_MOUSE_BUTTON_MASK_*).
+// MouseButtons are the buttons held (SPICE_MOUSE_BUTTON_MASK_*).
 type MouseButtons uint16
 
 // String returns the names of the buttons held.

@@ -3,7 +3,7 @@ package wire
 // ChannelMain is the first channel of a session: it names the others and
 // carries the guest's agent.
 
-// MouseMode is who moves the pointer (SPICE_MOUSE_MODE_*).
+// MouseMode says who moves the pointer (SPICE_MOUSE_MODE_*).
 type MouseMode uint32
 
 // The mouse modes; a set of them says what a server supports.
@@ -15,10 +15,10 @@ const (
 // String returns "server", "client" or both.
 func (m MouseMode) String() string { return flagNames(uint32(m), []string{"server", "client"}) }
 
-// MigrationTarget is where a migrating guest will be found (DstInfo).
+// MigrationTarget is where a migrating guest goes (DstInfo).
 type MigrationTarget struct {
-	Port        uint16 // 0 if there is none
-	SecurePort  uint16 // 0 if there is none
+	Port        uint16 // 0 for none; QEMU also sends 65535
+	SecurePort  uint16 // 0 for none; QEMU also sends 65535
 	Host        string
 	CertSubject string // the subject that the target's certificate must have, or empty
 }
@@ -36,7 +36,7 @@ func (t *MigrationTarget) encode(w *writer) {
 	w.stringAt(t.CertSubject, false)
 }
 
-// stringAt reads the offset of size bytes of a string, and them.
+// stringAt reads the offset of a string of size bytes, and the string there.
 func (r *Reader) stringAt(size uint32, required bool) string {
 	offset := r.Uint32()
 	if offset == 0 {
@@ -51,7 +51,7 @@ func (r *Reader) stringAt(size uint32, required bool) string {
 	return s
 }
 
-// stringAt writes size and offset of a string that goes with a zero byte.
+// stringAt writes the size and offset of a string, which follows later with a zero byte.
 func (w *writer) stringAt(s string, required bool) {
 	if s == "" && !required {
 		w.u32(0)
@@ -62,7 +62,7 @@ func (w *writer) stringAt(s string, required bool) {
 	w.at(func(w *writer) { w.string(s); w.u8(0) })
 }
 
-// MainMigrateBegin asks the client to connect to the target beforehand.
+// MainMigrateBegin asks the client to connect to the target in advance.
 type MainMigrateBegin struct{ Target MigrationTarget }
 
 // MessageType returns 101.
@@ -90,7 +90,7 @@ func (m *MainMigrateBegin) Decode(body []byte) error {
 func (m *MainMigrateBegin) decode(r *Reader) { m.Target.decode(r) }
 func (m *MainMigrateBegin) encode(w *writer) { m.Target.encode(w) }
 
-// MainMigrateCancel calls a migration off.
+// MainMigrateCancel cancels a migration.
 type MainMigrateCancel struct{}
 
 // MessageType returns 102.
@@ -203,7 +203,7 @@ func (m *MainChannelsList) encode(w *writer) {
 	}
 }
 
-// MainMouseMode says that the mouse mode changed, or what it may be.
+// MainMouseMode says which mouse modes are supported, and which is current.
 type MainMouseMode struct {
 	Supported MouseMode
 	Current   MouseMode
@@ -268,7 +268,7 @@ func (m *MainMultiMediaTime) Decode(body []byte) error {
 func (m *MainMultiMediaTime) decode(r *Reader) { m.Time = r.Uint32() }
 func (m *MainMultiMediaTime) encode(w *writer) { w.u32(m.Time) }
 
-// MainAgentConnected says that the guest's agent is there, to a client without
+// MainAgentConnected says that the guest's agent is connected, to a client without
 // CapMainAgentConnectedTokens.
 type MainAgentConnected struct{}
 
@@ -286,7 +286,7 @@ func (m *MainAgentConnected) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *MainAgentConnected) Decode([]byte) error { return nil }
 
-// MainAgentDisconnected says that the guest's agent is gone.
+// MainAgentDisconnected says that the guest's agent has disconnected.
 type MainAgentDisconnected struct{ Reason Result }
 
 // MessageType returns 108.
@@ -342,7 +342,7 @@ func (m *MainAgentData) Decode(body []byte) error {
 func (m *MainAgentData) decode(r *Reader) { m.Data = r.Rest() }
 func (m *MainAgentData) encode(w *writer) { w.bytes(m.Data) }
 
-// MainAgentToken allows the client as many agent data messages more.
+// MainAgentToken allows the client to send Tokens more agent data messages.
 type MainAgentToken struct{ Tokens uint32 }
 
 // MessageType returns 110.
@@ -370,8 +370,7 @@ func (m *MainAgentToken) Decode(body []byte) error {
 func (m *MainAgentToken) decode(r *Reader) { m.Tokens = r.Uint32() }
 func (m *MainAgentToken) encode(w *writer) { w.u32(m.Tokens) }
 
-// MainMigrateSwitchHost asks the client to leave and connect to the target
-// anew.
+// MainMigrateSwitchHost asks the client to disconnect and to open a new session with the target.
 type MainMigrateSwitchHost struct{ Target MigrationTarget }
 
 // MessageType returns 111.
@@ -477,8 +476,8 @@ func (m *MainUUID) Decode(body []byte) error {
 func (m *MainUUID) decode(r *Reader) { copy(m.UUID[:], r.Bytes(16)) }
 func (m *MainUUID) encode(w *writer) { w.bytes(m.UUID[:]) }
 
-// MainAgentConnectedTokens says that the guest's agent is there and how many
-// agent data messages the client may send.
+// MainAgentConnectedTokens says that the guest's agent is connected, and how many agent data
+// messages the client may send.
 type MainAgentConnectedTokens struct{ Tokens uint32 }
 
 // MessageType returns 115.
@@ -506,8 +505,8 @@ func (m *MainAgentConnectedTokens) Decode(body []byte) error {
 func (m *MainAgentConnectedTokens) decode(r *Reader) { m.Tokens = r.Uint32() }
 func (m *MainAgentConnectedTokens) encode(w *writer) { w.u32(m.Tokens) }
 
-// MainMigrateBeginSeamless asks the client to connect to the target beforehand
-// and to keep its state.
+// MainMigrateBeginSeamless asks the client to connect to the target in advance and to keep its
+// state.
 type MainMigrateBeginSeamless struct {
 	Target        MigrationTarget
 	SourceVersion uint32
@@ -562,7 +561,7 @@ func (m *MainMigrateDstSeamlessAck) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *MainMigrateDstSeamlessAck) Decode([]byte) error { return nil }
 
-// MainMigrateDstSeamlessNack declines it.
+// MainMigrateDstSeamlessNack declines MainMigrateDstDoSeamless.
 type MainMigrateDstSeamlessNack struct{}
 
 // MessageType returns 118.
@@ -686,8 +685,8 @@ func (m *MainMouseModeRequest) Decode(body []byte) error {
 func (m *MainMouseModeRequest) decode(r *Reader) { m.Mode = MouseMode(r.Uint16()) }
 func (m *MainMouseModeRequest) encode(w *writer) { w.u16(uint16(m.Mode)) }
 
-// MainAgentStart begins the conversation with the agent and allows it as many
-// data messages.
+// MainAgentStart begins the conversation with the agent, and allows it to send Tokens data
+// messages.
 type MainAgentStart struct{ Tokens uint32 }
 
 // MessageType returns 106.
@@ -744,7 +743,7 @@ func (m *MainClientAgentData) Decode(body []byte) error {
 func (m *MainClientAgentData) decode(r *Reader) { m.Data = r.Rest() }
 func (m *MainClientAgentData) encode(w *writer) { w.bytes(m.Data) }
 
-// MainClientAgentToken allows the server as many agent data messages more.
+// MainClientAgentToken allows the server to send Tokens more agent data messages.
 type MainClientAgentToken struct{ Tokens uint32 }
 
 // MessageType returns 108.
@@ -817,7 +816,8 @@ func (m *MainMigrateDstDoSeamless) Decode(body []byte) error {
 func (m *MainMigrateDstDoSeamless) decode(r *Reader) { m.SourceVersion = r.Uint32() }
 func (m *MainMigrateDstDoSeamless) encode(w *writer) { w.u32(m.SourceVersion) }
 
-// MainMigrateConnectedSeamless says that the target accepted it.
+// MainMigrateConnectedSeamless says that the client is connected to the target, and that the target
+// has accepted a seamless migration.
 type MainMigrateConnectedSeamless struct{}
 
 // MessageType returns 111.
@@ -834,7 +834,7 @@ func (m *MainMigrateConnectedSeamless) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *MainMigrateConnectedSeamless) Decode([]byte) error { return nil }
 
-// MainQualityIndicator is a client's opinion of the line; servers ignore it.
+// MainQualityIndicator is a client's assessment of the connection; servers ignore it.
 type MainQualityIndicator struct{ Data []byte }
 
 // MessageType returns 112.

@@ -4,16 +4,15 @@ package wire
 // package are the only implementations: a server's implement ServerMessage, a
 // client's ClientMessage, so that sending one the wrong way does not compile.
 type Message interface {
-	// MessageType is the number in the header (SPICE_MSG_* or SPICE_MSGC_*).
+	// MessageType returns the number in the header (SPICE_MSG_* or SPICE_MSGC_*).
 	MessageType() uint16
-	// MessageName is the channel's and the message's name in spice.proto, such
-	// as "display.draw_copy"; messages of all channels have no channel: "ping".
+	// MessageName returns the name of the channel and the message in spice.proto, such as
+	// "display.draw_copy". Messages of all channels have no channel: "ping".
 	MessageName() string
 	// Append appends the encoded body.
 	Append(b []byte) []byte
-	// Decode overwrites the message with what body holds; the error is a
-	// *DecodeError. It reuses memory that the message holds: do not decode into
-	// one that is still in use.
+	// Decode replaces the message with the content of body. The error is a *DecodeError. It reuses
+	// the message's memory: do not decode into a message that is still in use.
 	Decode(body []byte) error
 }
 
@@ -38,7 +37,7 @@ type Unknown struct {
 func (*Unknown) fromServer() {}
 func (*Unknown) fromClient() {}
 
-// MessageType returns the number it came with.
+// MessageType returns the number with which the message came.
 func (m *Unknown) MessageType() uint16 { return m.Type }
 
 // MessageName returns "unknown".

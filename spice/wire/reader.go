@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// DecodeError is a message that does not hold what its type promises.
+// DecodeError says that a message is malformed.
 type DecodeError struct {
-	// Channel the message came on; 0 where only the message is known.
+	// Channel is the channel of the message; 0 if it is not known.
 	Channel ChannelType
-	// Message is its name, such as "display.draw_copy".
+	// Message is the message's name, such as "display.draw_copy".
 	Message string
-	// Offset is where in the body the trouble begins, in bytes.
+	// Offset is the position of the error in the body, in bytes.
 	Offset int
-	// Reason is what was wanted and what was there.
+	// Reason says what was wanted and what was there.
 	Reason string
 }
 
@@ -21,20 +21,19 @@ func (e *DecodeError) Error() string {
 	return fmt.Sprintf("wire: %s: at byte %d of the body: %s", e.Message, e.Offset, e.Reason)
 }
 
-// Reader reads one message body, field by field. It remembers the first error; after
-// it every read gives zero and moves nothing, so a decoder checks once, at its
-// end. The zero value is an empty body.
+// Reader reads one message body, field by field. It remembers the first error. After that every
+// read returns zero and does not advance, so a decoder checks for an error once, at its end. The
+// zero value is an empty body.
 type Reader struct {
 	body []byte
 	pos  int
 	err  *DecodeError
 }
 
-// NewReader reads body from its first byte.
+// NewReader returns a Reader of body, from its first byte.
 func NewReader(body []byte) Reader { return Reader{body: body} }
 
-// Err returns the first thing that went wrong, as a *DecodeError without the
-// message's name, or nil.
+// Err returns the first error, as a *DecodeError without the message's name, or nil.
 func (r *Reader) Err() error {
 	if r.err == nil {
 		return nil
@@ -45,10 +44,10 @@ func (r *Reader) Err() error {
 // Offset returns the position of the next field in the body.
 func (r *Reader) Offset() int { return r.pos }
 
-// Left returns the number of bytes from the cursor to the end of the body.
+// Left returns the number of bytes from the next field to the end of the body.
 func (r *Reader) Left() int { return len(r.body) - r.pos }
 
-// Failf records an error at the cursor, unless there is one already.
+// Failf records an error at the next field, unless there is one already.
 func (r *Reader) Failf(format string, args ...any) {
 	if r.err == nil {
 		r.err = &DecodeError{Offset: r.pos, Reason: fmt.Sprintf(format, args...)}
@@ -119,8 +118,8 @@ func (r *Reader) Bytes(n uint64) []byte {
 	return r.take(int(n))
 }
 
-// Rest returns everything up to the end of the body, as a window into it; empty, not
-// nil, at the end.
+// Rest returns everything up to the end of the body, as a window into it. At the end it is empty,
+// not nil.
 func (r *Reader) Rest() []byte {
 	if r.err != nil {
 		return nil
@@ -128,9 +127,9 @@ func (r *Reader) Rest() []byte {
 	return r.take(r.Left())
 }
 
-// Count checks a number of elements, as it came from the wire, against the
-// bytes that are left when each takes at least size bytes, and returns it as an
-// int that is safe to take memory for.
+// Count checks a number of elements from the wire against the bytes that are left if each element
+// takes at least size bytes. It returns the number as an int, for which memory can safely be
+// allocated.
 func (r *Reader) Count(n uint64, size int) int {
 	if r.err == nil && n > uint64(r.Left()/size) {
 		r.Failf("%d elements of %d bytes or more, %d bytes are left", n, size, r.Left())
@@ -141,9 +140,8 @@ func (r *Reader) Count(n uint64, size int) int {
 	return int(n)
 }
 
-// At returns a second cursor over the same body at an absolute offset, as messages
-// use them to refer to images, palettes and paths. An error there must be
-// handed back with Adopt.
+// At returns a second Reader of the same body at an absolute offset. Messages use such offsets to
+// refer to images, palettes and paths. The caller must pass an error there back with Adopt.
 func (r *Reader) At(offset uint32) Reader {
 	sub := Reader{body: r.body, err: r.err}
 	if r.err == nil && uint64(offset) >= uint64(len(r.body)) {
@@ -157,7 +155,7 @@ func (r *Reader) At(offset uint32) Reader {
 	return sub
 }
 
-// Adopt takes over the error of a cursor made by At.
+// Adopt takes over the error of a Reader made by At.
 func (r *Reader) Adopt(sub *Reader) {
 	if r.err == nil {
 		r.err = sub.err

@@ -1,6 +1,6 @@
 package wire
 
-// SmartcardType is what a SmartcardData does (SPICE_VSC_MESSAGE_TYPE_*).
+// SmartcardType says what a SmartcardData does (SPICE_VSC_MESSAGE_TYPE_*).
 type SmartcardType uint32
 
 // The types of smartcard messages.
@@ -22,8 +22,8 @@ var smartcardTypeNames = map[uint32]string{1: "init", 2: "error", 3: "reader_add
 // String returns "init", "error", …
 func (t SmartcardType) String() string { return enumName("smartcard", uint32(t), smartcardTypeNames) }
 
-// SmartcardData is the one message of the channel, in either direction. What it
-// carries is not looked into.
+// SmartcardData is the only message of the channel, in either direction. This package does not
+// interpret its content.
 type SmartcardData struct {
 	Type   SmartcardType
 	Reader uint32

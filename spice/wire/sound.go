@@ -1,6 +1,6 @@
 package wire
 
-// AudioMode is how sound is coded (SPICE_AUDIO_DATA_MODE_*).
+// AudioMode says how sound is encoded (SPICE_AUDIO_DATA_MODE_*).
 type AudioMode uint16
 
 // The audio modes.
@@ -19,7 +19,7 @@ func (m AudioMode) String() string { return enumName("audio", uint32(m), audioMo
 // interleaved (SPICE_AUDIO_FMT_S16).
 const AudioS16 uint16 = 1
 
-// maxVolumes is what the count of a volume message can say.
+// maxVolumes is the greatest count of a volume message.
 const maxVolumes = 255
 
 func readVolumes(r *Reader, old []uint16) []uint16 {
@@ -69,7 +69,7 @@ func (m *PlaybackData) Decode(body []byte) error {
 func (m *PlaybackData) decode(r *Reader) { m.Time, m.Data = r.Uint32(), r.Rest() }
 func (m *PlaybackData) encode(w *writer) { w.u32(m.Time); w.bytes(m.Data) }
 
-// PlaybackMode says how PlaybackData is coded from now on.
+// PlaybackMode says how PlaybackData is encoded from now on.
 type PlaybackMode struct {
 	Time uint32
 	Mode AudioMode
@@ -107,7 +107,7 @@ func (m *PlaybackMode) encode(w *writer) { w.u32(m.Time); w.u16(uint16(m.Mode));
 type PlaybackStart struct {
 	Channels  uint32
 	Format    uint16
-	Frequency uint32 // samples a second
+	Frequency uint32 // samples per second
 	Time      uint32
 }
 
@@ -189,7 +189,7 @@ func (m *PlaybackVolume) Decode(body []byte) error {
 func (m *PlaybackVolume) decode(r *Reader) { m.Volumes = readVolumes(r, m.Volumes) }
 func (m *PlaybackVolume) encode(w *writer) { w.volumes(m.Volumes) }
 
-// PlaybackMute says whether the guest is mute.
+// PlaybackMute says whether the guest has muted its sound.
 type PlaybackMute struct{ Mute bool }
 
 // MessageType returns 106.
@@ -217,8 +217,7 @@ func (m *PlaybackMute) Decode(body []byte) error {
 func (m *PlaybackMute) decode(r *Reader) { m.Mute = r.Uint8() != 0 }
 func (m *PlaybackMute) encode(w *writer) { w.bool(m.Mute) }
 
-// PlaybackLatency is the least buffer the client shall keep; needs
-// CapPlaybackLatency.
+// PlaybackLatency is the least that the client shall buffer; needs CapPlaybackLatency.
 type PlaybackLatency struct{ Latency uint32 } // milliseconds
 
 // MessageType returns 107.
@@ -250,7 +249,7 @@ func (m *PlaybackLatency) encode(w *writer) { w.u32(m.Latency) }
 type RecordStart struct {
 	Channels  uint32
 	Format    uint16
-	Frequency uint32 // samples a second
+	Frequency uint32 // samples per second
 }
 
 // MessageType returns 101.
@@ -281,7 +280,7 @@ func (m *RecordStart) decode(r *Reader) {
 
 func (m *RecordStart) encode(w *writer) { w.u32(m.Channels); w.u16(m.Format); w.u32(m.Frequency) }
 
-// RecordStop ends it.
+// RecordStop ends what RecordStart began.
 type RecordStop struct{}
 
 // MessageType returns 102.
@@ -385,7 +384,7 @@ func (m *RecordData) Decode(body []byte) error {
 func (m *RecordData) decode(r *Reader) { m.Time, m.Data = r.Uint32(), r.Rest() }
 func (m *RecordData) encode(w *writer) { w.u32(m.Time); w.bytes(m.Data) }
 
-// RecordMode says how RecordData is coded from now on.
+// RecordMode says how RecordData is encoded from now on.
 type RecordMode struct {
 	Time uint32
 	Mode AudioMode

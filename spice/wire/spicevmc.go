@@ -1,8 +1,7 @@
 package wire
 
-// The channels usbredir, port and webdav share the messages of this file
-// (SpicevmcChannel and PortChannel in spice.proto). What flows through them is
-// not looked into.
+// The channels usbredir, port and webdav share the messages of this file (SpicevmcChannel and
+// PortChannel in spice.proto). This package does not interpret their content.
 
 // SpicevmcData is the next piece of a stream, in either direction.
 type SpicevmcData struct{ Data []byte } // a window into the message
@@ -33,8 +32,7 @@ func (m *SpicevmcData) Decode(body []byte) error {
 func (m *SpicevmcData) decode(r *Reader) { m.Data = r.Rest() }
 func (m *SpicevmcData) encode(w *writer) { w.bytes(m.Data) }
 
-// DataCompression is how SpicevmcCompressedData is coded
-// (SPICE_DATA_COMPRESSION_TYPE_*).
+// DataCompression says how SpicevmcCompressedData is encoded (SPICE_DATA_COMPRESSION_TYPE_*).
 type DataCompression uint8
 
 // The compressions of data.
@@ -47,7 +45,7 @@ const (
 // CapSpicevmcDataCompressLZ4.
 type SpicevmcCompressedData struct {
 	Type DataCompression
-	Size uint32 // bytes after decompression; not on the wire of DataUncompressed
+	Size uint32 // bytes after decompression; not on the wire for DataUncompressed
 	Data []byte // a window into the message
 }
 
@@ -90,7 +88,7 @@ func (m *SpicevmcCompressedData) encode(w *writer) {
 	w.bytes(m.Data)
 }
 
-// PortEventKind is what happened to a port (SPICE_PORT_EVENT_*).
+// PortEventKind says what happened to a port (SPICE_PORT_EVENT_*).
 type PortEventKind uint8
 
 // The events of a port.

@@ -1,6 +1,6 @@
 package wire
 
-// VideoCodec is how a stream is coded (SPICE_VIDEO_CODEC_TYPE_*).
+// VideoCodec says how a stream is encoded (SPICE_VIDEO_CODEC_TYPE_*).
 type VideoCodec uint8
 
 // The video codecs.
@@ -17,8 +17,7 @@ var videoCodecNames = map[uint32]string{1: "mjpeg", 2: "vp8", 3: "h264", 4: "vp9
 // String returns "mjpeg", …
 func (c VideoCodec) String() string { return enumName("codec", uint32(c), videoCodecNames) }
 
-// MaxStreams bounds stream ids: they lie in [0, MaxStreams)
-// (SPICE_MAX_NUM_STREAMS).
+// MaxStreams limits stream ids: they are less than MaxStreams (SPICE_MAX_NUM_STREAMS).
 const MaxStreams = 64
 
 // StreamTopDown is the flag of a stream whose first row is the top one
@@ -202,8 +201,8 @@ func (m *DisplayStreamDestroyAll) Append(b []byte) []byte { return b }
 // Decode accepts any body, because the message has none.
 func (m *DisplayStreamDestroyAll) Decode([]byte) error { return nil }
 
-// DisplayStreamDataSized is one frame of another size than the stream's, for
-// another place; needs CapDisplaySizedStream.
+// DisplayStreamDataSized is one frame with another size and place than the stream's; needs
+// CapDisplaySizedStream.
 type DisplayStreamDataSized struct {
 	Stream uint32
 	Time   uint32 // multimedia time, milliseconds
@@ -301,7 +300,7 @@ const (
 	NoAudioDelay uint32 = 0xffffffff
 )
 
-// DisplayStreamReport says how the playing of a stream went.
+// DisplayStreamReport says how well a stream was played.
 type DisplayStreamReport struct {
 	Stream         uint32
 	UniqueID       uint32

@@ -1,10 +1,10 @@
 package wire
 
-// Tap is shown what goes over one channel, message by message. Recorders and
-// tracers are Taps; who owns the channel calls them.
+// Tap observes one channel, message by message. Recorders and tracers are Taps; the owner of the
+// channel calls them.
 //
-// Messages of the two directions may be shown by two goroutines at once. No Tap
-// may keep or change body after it returned, or block.
+// Two goroutines may call Message at once, one per direction. A Tap must not block, must not change
+// body, and must not keep it after Message returns.
 type Tap interface {
 	// Linked is called once, after the channel's link and before its first
 	// message.
@@ -14,8 +14,7 @@ type Tap interface {
 	Message(d Direction, h Header, body []byte)
 }
 
-// LinkInfo is what both sides said in the link of a channel, without what is
-// secret in it.
+// LinkInfo is what both sides sent in the link of a channel, without secrets.
 type LinkInfo struct {
 	Channel      ChannelID
 	ConnectionID uint32 // what the client sent: 0 on the first channel of a session
@@ -28,14 +27,14 @@ func (l LinkInfo) Mini() bool {
 	return l.Client.Common.Has(CapMiniHeader) && l.Server.Common.Has(CapMiniHeader)
 }
 
-// CapSets is what one side announced.
+// CapSets are the capabilities that one side announced.
 type CapSets struct {
 	Common  Caps
 	Channel Caps
 }
 
-// JoinTaps returns a Tap that shows everything to each of taps, in their order. It is nil if
-// all of them are.
+// JoinTaps returns a Tap that passes everything to each of taps, in their order. It is nil if all
+// of them are.
 func JoinTaps(taps ...Tap) Tap {
 	var all joinedTaps
 	for _, t := range taps {

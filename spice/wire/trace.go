@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Tracer is a Tap that prints one line a message: who sends, the channel, the
-// message's name, its body's size, and what goes wrong when it is decoded:
+// Tracer is a Tap that prints one line per message: the channel, the sender, the message's name,
+// its body's size, and the error if it cannot be decoded:
 //
 //	display:0 server display.draw_copy 4213
 //	display:0 client ack 0
 //	main:0 server main.77 12
 //
-// No content is printed, so nothing secret is. Lines are stable: the same
-// conversation gives the same lines, unless Clock is set. It is safe for
-// concurrent use, also by several channels with one writer.
+// It prints no content, and so no secrets. Lines are stable: the same conversation gives the same
+// lines, unless Clock is set. It is safe for concurrent use, also by several channels with one
+// writer.
 type Tracer struct {
 	mu      *sync.Mutex
 	out     io.Writer
@@ -25,7 +25,7 @@ type Tracer struct {
 	Clock func() time.Duration
 }
 
-// NewTracer traces a channel to w. Errors of w are ignored.
+// NewTracer returns a Tracer that traces a channel to w. It ignores errors of w.
 func NewTracer(w io.Writer, channel ChannelID) *Tracer {
 	return &Tracer{mu: new(sync.Mutex), out: w, channel: channel}
 }

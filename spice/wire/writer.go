@@ -2,16 +2,16 @@ package wire
 
 import "encoding/binary"
 
-// writer appends one message body. Parts that a message refers to by offset are
-// queued by at and appended behind the fixed part in the order in which they
-// were referred to, as spice-common's marshaller does.
+// writer appends one message body. Parts that a message refers to by offset are queued by at, and
+// appended after the fixed part in the order in which they were referred to, as spice-common's
+// marshaller does.
 type writer struct {
 	b     []byte
 	start int // of the body in b: offsets count from here
 	later []reference
 }
 
-// reference is an offset field to fill in and the part it shall point to.
+// reference is an offset field to fill in, and the part to which it shall point.
 type reference struct {
 	field int
 	part  func(*writer)
@@ -29,7 +29,7 @@ func (w *writer) i32(v int32)  { w.u32(uint32(v)) }
 func (w *writer) bytes(b []byte)  { w.b = append(w.b, b...) }
 func (w *writer) string(s string) { w.b = append(w.b, s...) }
 
-// at writes an offset to part, which follows later; nil is offset 0.
+// at writes an offset to part, which follows later; 0 if part is nil.
 func (w *writer) at(part func(*writer)) {
 	if part != nil {
 		w.later = append(w.later, reference{len(w.b), part})
@@ -37,7 +37,7 @@ func (w *writer) at(part func(*writer)) {
 	w.u32(0)
 }
 
-// finish appends what is queued, and what that queues in turn.
+// finish appends the queued parts, and the parts that those queue.
 func (w *writer) finish() []byte {
 	for i := 0; i < len(w.later); i++ {
 		ref := w.later[i]

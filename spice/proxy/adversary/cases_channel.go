@@ -65,7 +65,7 @@ func messageCases() []Case {
 	type kind struct {
 		t                        wire.ChannelType
 		fromClient, fromServer   uint16 // good ones, of a few bytes
-		wrongClient, wrongServer uint16 // the other direction's; 0 if that has none of its own
+		wrongClient, wrongServer uint16 // the other direction's; 0 if that has no other ones
 	}
 	var cases []Case
 	for _, k := range []kind{

@@ -26,8 +26,8 @@ import (
 
 // A foreign proxy or client is a command line with placeholders; see docs/foreign-parts.md. Each
 // placeholder declares what the program will do: with {tls_port} it will listen there, with {vv} a
-// proxy will write that file. The program's environment has each value, too, for programs that do
-// not take them as arguments.
+// proxy will write that file. Each value is also in the program's environment, for programs that do
+// not take it as an argument.
 
 // proxyPlaceholders and clientPlaceholders are the placeholders that a command line may contain.
 var (

@@ -179,9 +179,9 @@ func (l *Lane) FreezeChannel(name string) error {
 	return l.onChannel("freeze", name, func(c ChannelConn) { c.Freeze() })
 }
 
-// HoldChannel makes the client a slow reader of one of its channels. The relay keeps back what the
-// server sends there until ReleaseChannel. Nothing is lost, and when the buffers on the way are
-// full, the server cannot send.
+// HoldChannel makes the client a slow reader of one of its channels. The relay holds back what the
+// server sends there until ReleaseChannel. Nothing is lost. When the buffers on the way are full,
+// the server cannot send any more.
 func (l *Lane) HoldChannel(name string) error {
 	return l.onChannel("hold", name, func(c ChannelConn) { c.Hold() })
 }

@@ -68,7 +68,7 @@ func (l *Lane) writeVerdictOf(s registry.State, err error) {
 }
 
 // failure returns why a lane that has ended by itself has failed. A guest that switches itself off
-// has failed only if its test has, which may know more of the reason.
+// has failed only if its test has failed. Then the test may know more about the reason.
 func (l *Lane) failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,7 +56,7 @@ type Lane struct {
 	// driver drives the client; nil without one, and with Config.ReleaseControl.
 	driver *control.Driver
 
-	// loadFonts returns the guest's fonts. Most lanes read no text, so they are loaded late.
+	// loadFonts returns the guest's fonts. They are loaded late, because most lanes read no text.
 	loadFonts func() ([]*text.Font, error)
 	// textMemory remembers where text was read last.
 	textMemory text.Memory
@@ -160,13 +160,14 @@ func (l *Lane) Proxy() (*headless.Proxy, error) {
 }
 
 // Machine returns QEMU, to pause, reset or kill it, or to use QMP. After StartBackend it returns
-// the new machine.
+// the new machine. It returns nil in a lane without a guest; see Config.Server.
 func (l *Lane) Machine() *qemu.Machine { return l.machine() }
 
 // machine returns QEMU, or nil before it is started.
 func (l *Lane) machine() *qemu.Machine { return l.running.Load() }
 
-// Serial returns the log of the guest's serial console.
+// Serial returns the log of the guest's serial console. The lane must have a guest; see
+// Config.Server.
 func (l *Lane) Serial() *serial.Log { return l.machine().Serial() }
 
 // Fixture returns the lane's fixture; nil with Config.Image.

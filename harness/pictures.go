@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// samePatience limits, under KVM, the waits for equal pictures. Pictures are equal as soon as the
-// guest changes nothing for as long as it takes to take two of them.
+// samePatience limits, under KVM, the waits for equal pictures. Two pictures are equal as soon as
+// the guest changes nothing for as long as it takes to take both.
 const samePatience = 10 * time.Second
 
 // A ScreenshotFunc takes a picture of the lane's screen.
@@ -160,7 +160,8 @@ func (c *comparison) endWatch() {
 	}
 }
 
-// changed waits until the client has drawn something, or QEMU has while it is watched.
+// changed waits until the client has drawn something or, if QEMU's screen is watched, until QEMU
+// has.
 func (c *comparison) changed(ctx context.Context) error {
 	if c.screen == nil {
 		return c.next(ctx)

@@ -190,7 +190,7 @@ func (b *bringUp) directories() error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return directoryFault(err)
 	}
-	// QEMU appends to its logs, but the files must be of one lane only.
+	// QEMU appends to its logs, but the files must belong to one lane only.
 	for _, name := range laneFiles {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return directoryFault(err)

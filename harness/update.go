@@ -18,7 +18,7 @@ type updating string
 
 const (
 	updateNothing updating = ""
-	// updateScreens replaces it, and fails the test: someone has to look at the change.
+	// updateScreens replaces it, and fails the test: a person has to check the change.
 	updateScreens updating = "true"
 	// acceptScreens replaces it, and the test goes on.
 	acceptScreens updating = "accept"

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// VV returns a virt-viewer file for the lane's console, on the same path as its client, with an
-// unused token.
+// VV returns a virt-viewer file for the lane's console, on the same path as its client. Its token
+// is unused if the built-in proxy made it.
 func (l *Lane) VV(ctx context.Context) (*vv.File, error) { return l.consoleVV(ctx) }
 
 // throughRelay returns f with the address of the relay between client and proxy, and starts the

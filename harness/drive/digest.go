@@ -12,9 +12,9 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// ScanDigest scans raw pixels for a digest of Beacon or Sextant; it is a server.DigestScanner.
-// Pixels are 4 bytes each, in rows of stride bytes. Without a digest, the error wraps
-// control.ErrNoDigest.
+// ScanDigest reads the digest of Beacon or Sextant from raw pixels; it is a server.DigestScanner.
+// pix has four bytes for each pixel (blue, green, red, any), in rows that are stride bytes apart.
+// If there is no code, the error wraps control.ErrNoDigest.
 func ScanDigest(pix []byte, stride, w, h int) (control.Digest, error) {
 	res, err := qrscan.Scan(qrscan.Frame{Pix: pix, Width: w, Height: h, Stride: stride})
 	if err != nil {

@@ -40,12 +40,12 @@ type Check struct {
 	// Required means that no lane runs without it.
 	Required bool   `json:"required"`
 	Detail   string `json:"detail"`
-	// Cause is what usually causes it; may be empty.
+	// Cause is the usual cause; may be empty.
 	Cause string `json:"cause,omitempty"`
 	// Fix is the command that fixes it, for a shell; empty if nothing is wrong, or if no command
 	// can fix it.
 	Fix string `json:"mend,omitempty"`
-	// Advice is what to do if there is no command, or besides it; may be empty.
+	// Advice is what to do if there is no command, or in addition to it; may be empty.
 	Advice string `json:"advice,omitempty"`
 
 	packages []string // that Fix installs, so that all can be installed at once

@@ -27,7 +27,7 @@ type kvmFacts struct {
 	virtualised, nested, container bool
 	// parameters are the module's parameters, if it is loaded.
 	parameters map[string]string
-	// tried tells whether a guest was run on KVM, which needs all else that lanes need.
+	// tried tells whether a guest was run on KVM. That needs everything else that lanes need.
 	tried bool
 	// unwanted tells whether SPICELANE_ACCEL asks for TCG.
 	unwanted bool
@@ -35,7 +35,7 @@ type kvmFacts struct {
 	words string
 }
 
-// factsOfKVM looks at a host whose files are below root.
+// factsOfKVM collects the facts of a host whose files are below root.
 func factsOfKVM(root string) kvmFacts {
 	var f kvmFacts
 	device := filepath.Join(root, "dev/kvm")
@@ -109,7 +109,7 @@ func (r *Report) addKVM(canTry bool, try func() (qemu.Choice, error)) {
 	}
 }
 
-// kvmChecks judges what was seen of KVM. The last check may be bad; those before it are good.
+// kvmChecks turns the facts about KVM into checks. Only the last check may be bad.
 func (r *Report) kvmChecks(f kvmFacts) []Check {
 	present := Check{Name: "kvm present", State: Good, Detail: "/dev/kvm is there"}
 	if errors.Is(f.open, fs.ErrNotExist) || errors.Is(f.open, syscall.ENXIO) || errors.Is(f.open, syscall.ENODEV) {

@@ -14,7 +14,7 @@ type janitor struct {
 	end *os.File
 }
 
-// The further attempts are for a QEMU that creates a file while it is being killed.
+// The script tries several times, because QEMU may create a file while it is being killed.
 const janitorScript = `read -r _; for i in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$0" && exit; sleep 0.1; done`
 
 // startJanitor watches over dir, which need not exist yet. Without a shell there is no janitor, and

@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// ErrLocked means that another process holds a lock.
+// ErrLocked means that another process, or another open file of this process, holds a lock.
 var ErrLocked = errors.New("another process holds it")
 
 // TryLock locks the file at path, which it creates if necessary. It never waits. The lock lasts
 // while the file, or a copy of it in another process, is open, so it ends with its holder. The
-// error is ErrLocked if another process holds the lock.
+// error is ErrLocked if the file is locked already, also by this process.
 func TryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -240,8 +240,8 @@ func (w *Watchdog) watched() int {
 	return w.pid
 }
 
-// add keeps a sample of pid, unless w watches another process by now: differences between the times
-// of two processes mean nothing.
+// add keeps a sample of pid, unless w now watches another process. Differences between the times of
+// two processes mean nothing.
 func (w *Watchdog) add(pid int, s hostSample) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -327,7 +327,7 @@ func (r *Relay) lead(near net.Conn) {
 			outer.Wait()
 			select {
 			case <-c.frozen:
-				// Both ends have gone, but the connection between has not been told.
+				// Both ends have closed, but the connection between them does not know.
 				reset(way[0])
 				reset(way[1])
 			default:
@@ -369,11 +369,10 @@ type Conn struct {
 
 func (c *Conn) ends() []net.Conn { return append([]net.Conn{c.near, c.far}, c.way...) }
 
-// NearAddr returns the address of the end that connected; FarAddr is the address from
-// which the relay connected onward, as the far end sees it.
+// NearAddr returns the address of the end that connected to the relay.
 func (c *Conn) NearAddr() net.Addr { return c.near.RemoteAddr() }
 
-// FarAddr returns the relay's own address on the far side.
+// FarAddr returns the address from which the relay connected onward, as the far end sees it.
 func (c *Conn) FarAddr() net.Addr { return c.far.LocalAddr() }
 
 // Cut ends the connection on both sides with a reset.

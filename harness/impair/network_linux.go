@@ -136,7 +136,7 @@ func attrsOf(leg netlink.Link) netlink.QdiscAttrs {
 
 // setUp configures the side's device to reach the other side.
 func (s *side) setUp(other *side, q netlink.Qdisc) error {
-	// One segment per packet: a loss must be that of a segment, not of the 64 KiB that the kernel
+	// One segment per packet, so that a loss loses one segment and not the 64 KiB that the kernel
 	// passes to a device at once.
 	if err := s.handle.LinkSetGSOMaxSegs(s.leg, 1); err != nil {
 		return fmt.Errorf("the device's segments: %w", err)
@@ -144,8 +144,8 @@ func (s *side) setUp(other *side, q netlink.Qdisc) error {
 	if err := s.handle.AddrAdd(s.leg, &netlink.Addr{IPNet: &net.IPNet{IP: s.ip, Mask: net.CIDRMask(30, 32)}}); err != nil {
 		return fmt.Errorf("the device's address: %w", err)
 	}
-	// Real networks do not resolve a neighbour's address across an ocean, so that must not be
-	// impaired.
+	// Real networks do not resolve a neighbour's address across an ocean, so the resolution must
+	// not be impaired.
 	err := s.handle.NeighAdd(&netlink.Neigh{LinkIndex: s.leg.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
 		IP: other.ip, HardwareAddr: other.leg.Attrs().HardwareAddr})
 	if err != nil {
@@ -249,8 +249,8 @@ func (n *network) Close() error {
 
 const (
 	// unlimited is the rate of a Profile without one, in bytes per second: 100 Gbit/s. With a rate,
-	// netem keeps packets in order whatever the jitter, and a change without one would keep the
-	// previous one.
+	// netem keeps packets in order despite jitter. And a change without a rate would keep the
+	// previous rate.
 	unlimited = 12_500_000_000
 	// patience limits what may wait at a bottleneck before packets are dropped, in seconds of its
 	// rate.

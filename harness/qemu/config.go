@@ -70,8 +70,8 @@ type Config struct {
 	// BIOS stops Prepare from looking for UEFI firmware.
 	BIOS bool
 
-	// Image is the guest's disk image. Prepare puts a qcow2 overlay above it
-	// and sets Disk; Argv and Start look at Disk only.
+	// Image is the guest's disk image. Prepare puts a qcow2 overlay above it and sets Disk; Argv
+	// and Start use only Disk.
 	Image string
 
 	// Disk is the writable qcow2 image that the machine uses; "" means none.

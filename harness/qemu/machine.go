@@ -291,8 +291,8 @@ func (m *Machine) launch(ctx context.Context) (err error) {
 	return nil
 }
 
-// connected does what needs the QMP connection. From here on the machine has its watchers, and
-// Close undoes everything.
+// connected takes the steps that need the QMP connection. From here on the machine has its
+// watchers, and Close undoes everything.
 func (m *Machine) connected(ctx context.Context) error {
 	// NB: subscribe before asking for the state, so that no change is missed. Events before the
 	// handshake show in the state.

@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Find loads a lane of `up`, or else of a running test.
+// Find returns the state of a lane of `spicelane up`, or else of a running test.
 func Find(name string) (State, error) {
 	s, err := Registry{}.Load(name)
 	if err == nil {
@@ -21,8 +21,8 @@ func Find(name string) (State, error) {
 	return s, err
 }
 
-// FindReady loads a lane, which must be up. If the lane has ended, the error has the verdict of its
-// end.
+// FindReady returns the state of a lane, which must be up. If the lane has ended, the error has the
+// verdict of its end.
 func FindReady(name string) (State, error) {
 	s, err := Find(name)
 	if err != nil || s.State == StateReady {
@@ -39,7 +39,7 @@ func FindReady(name string) (State, error) {
 	return s, e
 }
 
-// FindControlled loads a lane, which must be up and have a client to drive.
+// FindControlled returns the state of a lane, which must be up and have a client to drive.
 func FindControlled(name string) (State, error) {
 	s, err := FindReady(name)
 	if err == nil && s.ControlSocket == "" {

@@ -102,7 +102,7 @@ type Step struct {
 	Name string `json:"name"`
 	// MS is how long it took, in milliseconds.
 	MS int64 `json:"ms"`
-	// Detail is what a person wants to know about it; may be empty.
+	// Detail is what a person may want to know about the step; may be empty.
 	Detail string `json:"detail,omitempty"`
 }
 

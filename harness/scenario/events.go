@@ -104,7 +104,7 @@ func (a *account) close() {
 // event is on its way.
 const settlePoll = 100 * time.Millisecond
 
-// settlePatience bounds how long events may be on their way, on KVM.
+// settlePatience limits, under KVM, how long events may be in flight.
 const settlePatience = 3 * time.Second
 
 // settle demands that the account adds up once the guest is idle.

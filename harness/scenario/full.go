@@ -111,7 +111,7 @@ const (
 	// boot is how long a guest may take from a reset to its banner, under KVM.
 	boot = 20 * time.Second
 
-	// countdown is how long the guest's own clock takes: 30 s of countdown and 5 s of last words.
+	// countdown limits the wait for the guest's own clock: 30 s of countdown and 5 s of last words.
 	countdown = 60 * time.Second
 
 	// charDelay is the pause between characters of an answer, in milliseconds. In that time a
@@ -243,7 +243,7 @@ func (r *run) powerOff(s *Stream, why digest.PowerOffReason) {
 }
 
 // finalReport waits until the guest has switched the machine off, for the reason why, and returns
-// its final report on the serial line. If the guest does not switch off, the error uses last to say
+// its final report on the serial line. If the guest does not switch off, last says in the error
 // what was seen last.
 func (r *run) finalReport(ctx context.Context, why digest.PowerOffReason, last func() string) *FinalReport {
 	r.Helper()

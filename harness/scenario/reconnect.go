@@ -152,7 +152,7 @@ func (r *run) alone(what string) bool {
 	}
 	r.must(r.client.Disconnect(r.ctx))
 	r.later(func() {
-		// Even after a failure: without its client the lane is useless.
+		// Reconnect even after a failure, because without its client the lane is useless.
 		if err := r.client.Reconnect(r.ctx); !r.Failed() {
 			r.must(err)
 			r.returned()
@@ -199,7 +199,8 @@ func (r *run) greeted(s *Stream) {
 	}
 }
 
-// awaitShown waits until accept accepts the newest event of a type in the digest of a session.
+// awaitShown waits until the digest of a session shows an event of a type that accept accepts, and
+// returns the newest one.
 func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept func(E) bool) (e E) {
 	r.Helper()
 	r.must(r.visit(c, what+" in the digest", func() (saw string, err error) {
@@ -222,7 +223,7 @@ func awaitShown[E digest.Event](r *run, c *spice.Client, what string, accept fun
 	return e
 }
 
-// nrgba returns a picture of a session as one of the image package.
+// nrgba converts a picture of a session to one of the image package.
 func nrgba(p *spice.Picture) *image.NRGBA {
 	img := image.NewNRGBA(image.Rect(0, 0, p.Width, p.Height))
 	for y := range p.Height {

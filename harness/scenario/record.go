@@ -22,7 +22,8 @@ import (
 	"github.com/spicelane/spicelane/spice/spicetest"
 )
 
-// quiet is how long nothing is drawn after the client has the drawings of a paused machine.
+// quiet is how long nothing must be drawn before the client counts as having all drawings of a
+// paused machine.
 const quiet = 500 * time.Millisecond
 
 // Record makes the client record its session while keys are pressed and the mode changes. Then it

@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A Suite checks something of a lane. Run fails the test if the lane does not pass.
+// A Suite checks one aspect of a lane. Run fails the test if the lane does not pass.
 type Suite struct {
 	// Name is one word.
 	Name string

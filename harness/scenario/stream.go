@@ -164,7 +164,7 @@ func (s *Stream) take(d digest.Digest) error {
 		return &verdict.Error{Verdict: verdict.Product, Op: "digest",
 			Err: fmt.Errorf("the frame counter went from %d to %d", s.last.FrameCounter, d.FrameCounter)}
 	}
-	// Events have their time, so hardly any two are equal.
+	// Events contain their time, so hardly any two are equal.
 	news := fresh.After(s.events, d.Events, func(a, b digest.Event) bool { return a == b })
 	for _, e := range news {
 		if err := s.hashes.Add(e); err != nil {

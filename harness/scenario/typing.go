@@ -103,7 +103,7 @@ func (r *run) confirmed(text string) {
 }
 
 // mark presses F9 until the guest has seen it, to separate the next text from the previous one.
-// Keys in flight may fill the keyboard, which then loses further ones.
+// Keys in flight may fill the keyboard's buffer, which then loses further keys.
 func (r *run) mark(s *Stream) {
 	r.Helper()
 	for range 10 {

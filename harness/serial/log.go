@@ -344,7 +344,7 @@ func (l *Log) AwaitFrom(ctx context.Context, n int, m Matcher) (Line, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			// Include what came at the same moment: look once more.
+			// Check once more, to include what came at the same moment.
 			gaveUp = context.Cause(ctx)
 		}
 	}

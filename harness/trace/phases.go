@@ -92,7 +92,7 @@ func (p *phases) finish() {
 			p.lane.Spans = append(p.lane.Spans, end)
 		}
 	}
-	// The longest first, so that what is within another is put there after it.
+	// Put the longest spans first, so that a span is placed after those that contain it.
 	slices.SortStableFunc(p.spans, func(a, b *Span) int {
 		return cmp.Or(cmp.Compare(b.End.Sub(b.Start), a.End.Sub(a.Start)), a.Start.Compare(b.Start))
 	})

@@ -265,8 +265,8 @@ func (v *Viewer) MouseButton(ctx context.Context, button int, down bool) error {
 	return console.MouseButton(ctx, button, down)
 }
 
-// retry is the pause before another session is opened, so that a lane that refuses is not asked
-// without pause.
+// retry is the pause before another session is opened, so that a refusing lane is not asked without
+// pause.
 const retry = time.Second
 
 // dialTime limits opening one session.

@@ -22,8 +22,8 @@ type Claim struct {
 	lock  *lock
 }
 
-// Claim takes the right to make the identity's entry. The error is ErrBusy if another process has
-// it, otherwise a *ColdError: nothing can be saved here.
+// Claim takes the right to make the identity's entry. The error is ErrBusy if another process or
+// lane has it, otherwise a *ColdError: nothing can be saved here.
 func (c *Cache) Claim(id Identity) (*Claim, error) {
 	if c.MaxBytes <= 0 {
 		return nil, &ColdError{Why: "nothing is kept: " + EnvSize + " is 0"}

@@ -27,7 +27,7 @@ const (
 	making purpose = "making" // exclusive: somebody makes this entry, draft or leftover
 )
 
-// ErrBusy means that another process holds the lock.
+// ErrBusy means that another process, or another user of the cache in this process, holds the lock.
 var ErrBusy = errors.New("warm: another process holds the lock")
 
 // A lock is held until it is closed. Closing is idempotent.

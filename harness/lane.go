@@ -170,7 +170,7 @@ func (l *Lane) machine() *qemu.Machine { return l.running.Load() }
 // Config.Server.
 func (l *Lane) Serial() *serial.Log { return l.machine().Serial() }
 
-// Fixture returns the lane's fixture; nil with Config.Image.
+// Fixture returns the lane's fixture; nil with Config.Image, and in a lane without a guest.
 func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }
 
 // ReadyAfter returns the time from Start to ready.

@@ -203,7 +203,7 @@ func (c *Client) end(err error) {
 	c.conn.Close()
 }
 
-// Run sends a command and returns QEMU's answer: a JSON value on success, an *Error if QEMU
+// Run sends a command and returns QEMU's answer, a JSON value. The error is an *Error if QEMU
 // refuses, a *ClosedError if the connection ends first, or ctx's cause. If ctx ends, QEMU may still
 // carry the command out.
 func (c *Client) Run(ctx context.Context, cmd Command) (json.RawMessage, error) {

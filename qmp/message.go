@@ -130,7 +130,7 @@ func (d *decoder) line() ([]byte, error) {
 	}
 }
 
-// wireMessage is any message as its line has it.
+// wireMessage is a message of any kind, with the fields of its line.
 type wireMessage struct {
 	QMP    *wireGreeting   `json:"QMP"`
 	Event  *string         `json:"event"`

@@ -64,9 +64,9 @@ func (c *Client) SetMigrationParameters(ctx context.Context, params map[string]a
 // MiB/s would delay saving a lane's state.
 const unlimited = 1 << 40
 
-// SaveState writes the state of the paused or running machine (processors, devices, memory, but not
-// the disks) to f from its current offset on, and waits for the end. It leaves the machine paused
-// in state postmigrate; Cont continues it.
+// SaveState writes the state of the paused or running machine to f from its current offset on, and
+// waits for the end. The state is that of processors, devices and memory, but not the disks.
+// SaveState leaves the machine paused in state postmigrate; Cont continues it.
 func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	const name = "save-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
@@ -91,8 +91,8 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 	}
 }
 
-// LoadState reads a state that SaveState wrote, from f's current offset on, into a machine started
-// with -incoming defer and the same devices, and waits for the end. The machine is then in the
+// LoadState reads a state that SaveState wrote, from f's current offset on, and waits for the end.
+// The machine must have been started with -incoming defer and the same devices. It is then in the
 // state in which it was saved.
 func (c *Client) LoadState(ctx context.Context, f *os.File) error {
 	const name = "load-state"

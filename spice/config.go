@@ -50,7 +50,8 @@ type Config struct {
 	// TLS replaces the TLS configuration made from CA and HostSubject. For unusual needs only.
 	TLS *tls.Config
 
-	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp" or "unix".
+	// DialFunc makes the connections; nil means a net.Dialer with TCP keepalive. network is "tcp"
+	// or "unix".
 	DialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Sound receives what the guest plays; nil leaves the playback channel closed. With a Sound,

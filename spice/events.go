@@ -35,7 +35,8 @@ type Latency struct {
 // AgentChanged says that the guest's agent connected or disconnected.
 type AgentChanged struct{ Connected bool }
 
-// SurfaceChanged says that a surface was created (Width and Height are its size) or destroyed (both 0).
+// SurfaceChanged says that a surface was created (Width and Height are its size) or destroyed (both
+// are 0).
 type SurfaceChanged struct {
 	Channel       uint8
 	Surface       uint32

@@ -14,7 +14,8 @@ var ropNames = [16]string{
 	"rop and", "rop equiv", "rop noop", "rop or_inverted", "rop copy", "rop or_reverse", "rop or", "rop set",
 }
 
-// features are the names under which the properties of drawing messages are counted, in the table's order.
+// features are the names under which the properties of drawing messages are counted, in the table's
+// order.
 var features = slices.Concat([]string{
 	"brush none", "brush pattern", "brush solid", "clip none", "clip rects",
 	"composite component_alpha", "composite mask", "composite transform",

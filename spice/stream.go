@@ -168,7 +168,8 @@ func (d *display) decodeFrame(sized *wire.DisplayStreamDataSized, data []byte) (
 // undecodableFrame is the name under which frames that cannot be decoded are counted.
 const undecodableFrame = "frame that cannot be decoded"
 
-// streamLost counts a frame that is not shown. The surface has a problem until the stream's next frame.
+// streamLost counts a frame that is not shown. The surface has a problem until the stream's next
+// frame.
 func (d *display) streamLost(id uint32, st *stream, s *surface, op string, err error) {
 	d.c.miss(op + ": " + undecodableFrame)
 	d.c.log.Debug("frame left out", "channel", d.ch.id.String(), "message", op, "error", err)

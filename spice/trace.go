@@ -260,8 +260,8 @@ func (r *Received) same(o *Received) bool {
 
 // TraceDifference is the first difference of two sequences of messages.
 type TraceDifference struct {
-	// Kind is "lost" (the second sequence lacks First), "added" (the second sequence has Second in
-	// addition), "reordered" (the second sequence has the two messages in the other order), or
+	// Kind is "lost" (the second sequence lacks First), "added" (the second sequence also has
+	// Second), "reordered" (the second sequence has the two messages in the other order), or
 	// "changed".
 	Kind string
 	// Index is the number of messages before the difference; they are equal in both.

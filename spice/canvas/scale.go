@@ -108,7 +108,8 @@ func (m *Image) pixel(x, y int) uint32 {
 	return toARGB(m.Format, m.At(x, y))
 }
 
-// bilinear returns the colour at a position in 16.16, interpolated between the four pixels around it.
+// bilinear returns the colour at a position in 16.16, interpolated between the four pixels around
+// it.
 func (m *Image) bilinear(x, y int64) uint32 {
 	x -= 0x8000
 	y -= 0x8000

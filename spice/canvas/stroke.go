@@ -159,7 +159,8 @@ func columns(rects []image.Rectangle) []band {
 	return bands
 }
 
-// lineSpans appends the pixels of a line within a rectangle: one span for each row, from the top down.
+// lineSpans appends the pixels of a line within a rectangle: one span for each row, from the top
+// down.
 func lineSpans(spans []span, p, q image.Point, within image.Rectangle) []span {
 	thinLine(p, q, within, func(x, y int) {
 		n := len(spans) - 1
@@ -267,8 +268,8 @@ func thinLine(p, q image.Point, r image.Rectangle, plot func(x, y int)) {
 	}
 }
 
-// along returns the range of steps, out of n, in which start, moved by one in the direction of d
-// each step, is from low up to high.
+// along returns the range of steps, out of n, in which a position is from low up to high. The
+// position is start at first, and each step moves it by one in the direction of d.
 func along(start, d, n, low, high int) (from, to int) {
 	if d < 0 {
 		return max(0, start-high+1), min(n, start-low+1)

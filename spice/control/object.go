@@ -12,8 +12,8 @@ import (
 var errObject = errors.New("not a JSON object")
 
 // splitObject splits a JSON object into its fields without parsing them: each value is checked when
-// it is decoded. encoding/json would scan a picture of some megabytes four times, at 150 MB/s, to
-// find its end.
+// it is decoded. encoding/json would scan a picture of some megabytes four times to find its end,
+// at 150 MB/s.
 //
 // The values passed to each are parts of b. If each returns an error, splitObject stops and returns
 // it.

@@ -30,8 +30,8 @@ type ScreenCondition struct {
 	Ignore []string `json:"ignore,omitempty"`
 }
 
-// TextCondition is met when a text is on the surface, within one line of a console with fixed cells:
-// exactly one of Literal and Pattern.
+// TextCondition is met when a text is on the surface, within one line of a console with fixed
+// cells. Exactly one of Literal and Pattern is set.
 type TextCondition struct {
 	Area
 	// Literal is the text.

@@ -62,9 +62,9 @@ func (e *HostError) Error() string {
 	return fmt.Sprintf("certificate is for the common name %q, want %q", strings.Join(e.CommonNames, ", "), e.Host)
 }
 
-// MatchHost checks that cert belongs to host, a DNS name or an IP address, as SPICE clients do: by
-// the alternative names, or by the common name if these contain no DNS name and no address. The
-// error is an [x509.HostnameError] or a [*HostError].
+// MatchHost checks that cert belongs to host, a DNS name or an IP address, as SPICE clients do. It
+// compares the alternative names, or the common name if these contain no DNS name and no address.
+// The error is an [x509.HostnameError] or a [*HostError].
 func MatchHost(cert *x509.Certificate, host string) error {
 	host, _, _ = strings.Cut(host, "%") // the zone of a link-local address is this machine's
 	if len(cert.DNSNames)+len(cert.IPAddresses) > 0 {

@@ -11,10 +11,10 @@ import (
 )
 
 // Firewall says which channels and messages are allowed. The zero value refuses every channel type
-// that is not in DefaultPermit, every message type that the protocol does not have on its channel
-// and in its direction, and every message that is larger than the protocol needs. It checks a
-// message's header before any byte of the message is passed on. A session that breaks a rule is
-// ended.
+// that is not in DefaultPermit. It also refuses every message type that the protocol does not have
+// on its channel and in its direction, and every message that is larger than the protocol needs. It
+// checks a message's header before any byte of the message is passed on. It ends a session that
+// breaks a rule.
 type Firewall struct {
 	// Mode says what happens to a violation.
 	Mode FirewallMode

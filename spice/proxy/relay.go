@@ -252,7 +252,7 @@ const notifyHigh = 2
 
 // write passes on the piece that was scanned last. The last message that ends in it gets separate
 // TLS records. spice-gtk (0.42, spice_channel_iterate_read) reads one message whenever its socket
-// is readable, and then waits for the socket, although OpenSSL may hold more of the same record. If
+// is readable. Then it waits for the socket, although OpenSSL may hold more of the same record. If
 // there is another record, it continues.
 func (p *pump) write(piece []byte) (err error) {
 	if !p.records {

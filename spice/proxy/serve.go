@@ -68,9 +68,8 @@ func (p *Proxy) malformed(refused Event, err error, mine *place) {
 	}
 }
 
-// serveChannel takes one channel from the first byte of its link to its last, over a
-// connection that is secure. ctx bounds the time until the client has shown a token;
-// cancel ends it.
+// serveChannel serves one channel over a secure connection, from the first byte of its link to its
+// last. ctx bounds the time until the client has sent a token; cancel ends it.
 //
 // NB: a goroutine waits here for as long as the channel is open. Each step that needs a
 // large frame is a function, so that the goroutine's stack can shrink.

@@ -312,9 +312,9 @@ func (p *parser) body(m *Message, size int) (line string, ok bool, err error) {
 	return line, ok, nil
 }
 
-// Load loads the recording of a session: main first, then by channel. name is a directory, whose
-// files *.txt and *.txt.gz are loaded, or a file that [Pack] has written. If a channel was connected
-// twice, it returns an error, because a client that plays the recording would not do so.
+// Load loads the recording of a session: main first, then by channel. name is a file that [Pack]
+// has written, or a directory, whose files *.txt and *.txt.gz are loaded. If a channel was
+// connected twice, it returns an error, because a client that plays the recording would not do so.
 func Load(name string) ([]*Channel, error) {
 	channels, err := load(name)
 	if err != nil {

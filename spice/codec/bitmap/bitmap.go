@@ -114,9 +114,9 @@ func (im *Image) rowBytes() int { return (im.Width*im.Format.Bits() + 7) / 8 }
 // is the fourth byte of a palette's colour. It ignores bytes of src beyond the last row, because
 // servers round rows up.
 //
-// It returns *codec.FormatError for short data, a bad stride, a missing palette or an index beyond
-// its end, *codec.UnsupportedError for an unknown format, and *codec.DestinationError if dst is too
-// small.
+// The error is a *codec.FormatError for short data, a bad stride, a missing palette or an index
+// beyond its end. It is a *codec.UnsupportedError for an unknown format, and a
+// *codec.DestinationError if dst is too small.
 func Decode(dst []byte, stride int, im Image, src []byte) error {
 	need, err := im.Size()
 	if err != nil {

@@ -73,8 +73,8 @@ func Pack(indices []byte, width, height, bits int, bigEndian, topDown bool) []by
 	return out
 }
 
-// LZStored returns an LZ image of type LZRGB32 that consists of literals only, so that
-// its size is known: a tool for tests that cut it or alter it.
+// LZStored returns an LZ image of type LZRGB32 that consists of literals only, so that its size is
+// known. Tests that truncate or alter an image use it.
 func LZStored(p *Picture) []byte {
 	return storeLiterals(lzHeader(LZRGB32, p.Width, p.Height, 4*p.Width, true), colourUnits(p), 3)
 }

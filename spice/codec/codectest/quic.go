@@ -17,9 +17,9 @@ const (
 // EncodeQUIC returns the picture as a QUIC image of the given type. QUICGray takes the
 // green channel, QUICRGB16 loses colour (see Picture.RGB555).
 //
-// It is written for clarity and independently of package quic, so that a mistake in the
-// model there does not cancel out here: contexts are kept as values, codes are
-// built from their definition, and the whole model is computed again at each update.
+// It is written for clarity and independently of package quic, so that a mistake in the model there
+// does not cancel out here. It keeps contexts as values, builds codes from their definition, and
+// computes the whole model again at each update.
 func EncodeQUIC(p *Picture, quicType int) []byte {
 	e := &quicEncoder{width: p.Width}
 	for _, v := range []int{0x43495551, 0, quicType, p.Width, p.Height} {

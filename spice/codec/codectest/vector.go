@@ -146,8 +146,8 @@ func Load(tb testing.TB) []*Vector {
 	return vectors
 }
 
-// Expected returns the picture that a description stands for: the name of a picture as
-// in Pictures and how it was stored: rgb32, rgb16, rgba, gray, alpha, or plt and the
+// Expected returns the picture that a description stands for. The description is the name of a
+// picture, as in Pictures, and how it was stored: rgb32, rgb16, rgba, gray, alpha, or plt and the
 // number of colours.
 func Expected(description string, width, height int) (*Picture, error) {
 	name, form, _ := strings.Cut(description, " ")

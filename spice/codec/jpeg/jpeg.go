@@ -121,11 +121,10 @@ func (d *Decoder) Decode(dst []byte, stride int, src []byte) (Header, error) {
 	return h, nil
 }
 
-// DecodeAlpha decodes a JPEG_ALPHA image: a JPEG of jpegSize bytes and behind it an LZ
-// image with the alpha, which has to have the same size. topDown is
-// SPICE_JPEG_ALPHA_FLAGS_TOP_DOWN and has to agree with what the LZ image says;
-// both parts come out from the top down. The pixels are B,G,R,A; errors are
-// as with Decode, those of the alpha with the codec "lz".
+// DecodeAlpha decodes a JPEG_ALPHA image: a JPEG of jpegSize bytes, and after it an LZ image with
+// the alpha, which must have the same size. topDown is SPICE_JPEG_ALPHA_FLAGS_TOP_DOWN and must
+// agree with the LZ image. Both parts are written from the top down. The pixels are B,G,R,A. Errors
+// are those of Decode; errors of the alpha have the codec "lz".
 func (d *Decoder) DecodeAlpha(dst []byte, stride int, topDown bool, jpegSize int, src []byte) (Header, error) {
 	if jpegSize < 0 || jpegSize > len(src) {
 		return Header{}, &codec.FormatError{Codec: name, Offset: len(src), Reason: fmt.Sprintf("JPEG of %d bytes in an image of %d", jpegSize, len(src))}

@@ -1,6 +1,6 @@
-// Package lz decodes SPICE's LZ images (SPICE_IMAGE_TYPE_LZ_RGB and LZ_PLT): a
-// FastLZ level 2 stream whose unit is the pixel, behind a header of seven
-// big-endian words. spice-common's common/lz.c is the reference.
+// Package lz decodes SPICE's LZ images (SPICE_IMAGE_TYPE_LZ_RGB and LZ_PLT). An image is a header
+// of seven big-endian words, and after it a FastLZ level 2 stream whose unit is the pixel.
+// spice-common's common/lz.c is the reference.
 //
 //	var dec lz.Decoder
 //	h, err := lz.ParseHeader(data)
@@ -16,10 +16,9 @@
 //	         distance less one; the distance 0x1fff says that two more bytes
 //	         of distance follow
 //
-// Lengths are biased: a 1 means one pixel for 24 and 32 bits, two for 16 bits and
-// three where the unit is a byte (palettes, alpha). Palette images are compressed
-// as bytes, whatever the number of pixels in a byte. RGBA images are two streams: the
-// colours, then the alpha.
+// Lengths are biased: a 1 means one pixel for 24 and 32 bits, two for 16 bits, and three if the
+// unit is a byte (palettes, alpha). Palette images are compressed as bytes, however many pixels a
+// byte has. RGBA images are two streams: the colours, then the alpha.
 //
 // The package does not look up palettes and does not decode GLZ, which shares only
 // the idea; see package glz.
@@ -132,11 +131,10 @@ func ParseHeader(src []byte) (Header, error) {
 	return h, nil
 }
 
-// Decoder decodes LZ images, one at a time. The zero value is ready. It keeps
-// memory from one image to the next, so that decoding images of the same size
-// and type allocates nothing: up to a byte a pixel for palette and A8
-// images, four for images whose destination has a stride other than four times
-// their width, and a row for those that come bottom-up.
+// Decoder decodes LZ images, one at a time. The zero value is ready. It keeps memory from one image
+// to the next, so decoding images of the same size and type allocates nothing. It keeps one byte
+// per pixel for palette and A8 images, and four if the destination's stride is not four times the
+// width. For bottom-up images it keeps a row, too.
 type Decoder struct {
 	image []byte // scratch for a whole image
 	row   []byte // scratch for Flip

@@ -1,17 +1,16 @@
 // Package lz4 decodes SPICE's LZ4 images (SPICE_IMAGE_TYPE_LZ4). The reference is
 // canvas_get_lz4 in spice-common's common/canvas_base.c.
 //
-// The data is a byte that says whether rows come from the top down, a byte with
-// the bitmap format, and then blocks, each behind its length as a big-endian 32-bit
-// word. Blocks may refer to what the blocks before them held. Width and height are those
-// of the image descriptor:
+// The data is a byte that says whether rows come from the top down, a byte with the bitmap format,
+// and then blocks. Before each block is its length, as a big-endian 32-bit word. Blocks may refer
+// to the content of the blocks before them. Width and height are those of the image descriptor:
 //
 //	var dec lz4.Decoder
 //	h, err := lz4.ParseHeader(data)
 //	err = dec.Decode(dst, 4*width, width, height, data)
 //
-// The blocks themselves are decompressed by github.com/pierrec/lz4. The LZ4 frame
-// format is not used by SPICE and not known here.
+// Package github.com/pierrec/lz4 decompresses the blocks themselves. SPICE does not use the LZ4
+// frame format, so this package does not support it.
 package lz4
 
 import (
@@ -76,10 +75,10 @@ func ParseHeader(src []byte) (Header, error) {
 	return h, nil
 }
 
-// Decoder decodes LZ4 images, one at a time. The zero value is ready. It keeps
-// memory from one image to the next, so that decoding images of the same size
-// allocates nothing: an image for pixels of less than 32 bits and for destinations
-// whose stride is not four times the width, otherwise a row at most.
+// Decoder decodes LZ4 images, one at a time. The zero value is ready. It keeps memory from one
+// image to the next, so decoding images of the same size allocates nothing. It keeps an image for
+// pixels of less than 32 bits, and for destinations whose stride is not four times the width.
+// Otherwise it keeps at most a row.
 type Decoder struct {
 	image []byte
 	row   []byte

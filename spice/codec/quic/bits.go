@@ -49,9 +49,9 @@ func (r *bitReader) offset() int { return min((r.pos()+7)/8, len(r.src)) }
 // read is missing. Encoders write it, and reference decoders read it ahead.
 func (r *bitReader) exhausted() bool { return (r.pos()+31)/32*4+4 > len(r.src) }
 
-// run reads the length of a run: ones, each of which stands for as many pixels as the state says
-// and raises the state, a zero, and the rest in as many bits as the state then says. If the length
-// is above limit, run may return a smaller one that is still above limit.
+// run reads the length of a run. First come ones: each stands for as many pixels as the state says,
+// and raises the state. Then come a zero, and the rest in as many bits as the state then says. If
+// the length is above limit, run may return a smaller one that is still above limit.
 func (r *bitReader) run(s *modelState, limit int) int {
 	length := 0
 	ones := bits.LeadingZeros64(^r.acc)

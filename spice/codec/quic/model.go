@@ -89,9 +89,9 @@ func newFamily(depth int) *family {
 	return f
 }
 
-// A channel is the adaptive part of the model: for each bucket what each code would
-// have cost so far, and for each context the code in use, which is the same
-// for all contexts of a bucket.
+// A channel is the adaptive part of the model. For each bucket it has what each code would have
+// cost so far. For each context it has the code in use, which is the same for all contexts of a
+// bucket.
 type channel struct {
 	best [256]uint8
 	cost [8]costs

@@ -1,7 +1,6 @@
-// Package quic decodes SPICE's QUIC images (SPICE_IMAGE_TYPE_QUIC): predictive
-// coding after Roman Starosolski's SFALIC, with adaptive Golomb-Rice codes and run
-// lengths, one bit stream for all channels. spice-common's common/quic.c is
-// the reference.
+// Package quic decodes SPICE's QUIC images (SPICE_IMAGE_TYPE_QUIC). The coding is predictive, after
+// Roman Starosolski's SFALIC, with adaptive Golomb-Rice codes and run lengths, in one bit stream
+// for all channels. spice-common's common/quic.c is the reference.
 //
 //	var dec quic.Decoder
 //	h, err := quic.ParseHeader(data)

@@ -18,8 +18,8 @@ type group struct {
 	contexts []uint32
 }
 
-// reset readies the group for an image: the colours, which come first and zero the fourth
-// byte, or the alpha, which comes second or stands alone in gray images.
+// reset prepares the group for an image. The colours come first, and zero the fourth byte. The
+// alpha comes second, or stands alone in gray images.
 func (g *group) reset(alpha bool, width int) {
 	// NB: the contexts are not cleared. The first row has no runs, so it writes all
 	// of them before they are read.
@@ -221,10 +221,9 @@ func (g *group) repeat(row []uint32, i, n int) {
 // near the end of the data, and reports that as long. It returns where it stopped. The fourth byte
 // of the pixel before i is zero.
 //
-// NB: this is the inner loop of most images. It calls nothing, so that its state stays
-// in registers. What bounds it is how soon a codeword's length is known after the one
-// before it: hence a table, with the length where a shift can use it as it is, and
-// words that are fetched a pixel ahead.
+// NB: this is the inner loop of most images. It calls nothing, so its state stays in registers. The
+// limit is how soon a codeword's length is known after the previous one. So there is a table, with
+// the length where a shift can use it as it is, and words are fetched a pixel ahead.
 func (d *Decoder) colours(f *family, row, above, contexts []uint32, i int) (next int, long bool) {
 	src := d.in.src
 	acc, valid, at := d.in.acc, d.in.valid, d.in.at

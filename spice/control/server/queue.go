@@ -52,8 +52,8 @@ func (q *queue) push(ev outEvent) {
 	}
 }
 
-// pop returns the next event to write: the oldest queued one, or the count of dropped ones once the
-// queue is empty or the loss is droppedAfter old.
+// pop returns the next event to write: the oldest queued one. If events were dropped, it returns
+// their count once the queue is empty or the loss is droppedAfter old.
 func (q *queue) pop() (outEvent, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -40,8 +40,8 @@ func poke(ch chan<- struct{}) {
 	}
 }
 
-// wakeOn returns a channel that gets a value when something happens on the console, or a digest is
-// read if digests is not nil, until stop is called.
+// wakeOn returns a channel that gets a value when something happens on the console, until stop is
+// called. If digests is not nil, the channel also gets a value when a digest is read.
 func wakeOn(c Console, digests *DigestWatcher) (wake <-chan struct{}, stop func()) {
 	ch := make(chan struct{}, 1)
 	unobserve := c.Observe(func(Notice) { poke(ch) })

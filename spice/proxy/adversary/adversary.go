@@ -8,7 +8,7 @@
 //		fmt.Println(r) // PASS token/replayed: permission_denied
 //	})
 //
-// Each case does one thing that a proxy on a hostile network must expect, and compares the answer
+// Each case does one thing that a proxy on a hostile network must expect. It compares the answer
 // with the exact one that the protocol and common sense demand. After each case the proxy must
 // still serve a well-behaved client. Cases that need more of the target than it offers (its
 // console, its clock, its API) are skipped, with the reason.

@@ -216,9 +216,9 @@ func Expand1(dst, src []byte, width int, order Order, palette []uint32) error {
 	return nil
 }
 
-// Repeat copies n bytes within dst from distance before op to op, byte after byte
-// from the front, so that a distance below n repeats what lies between. It may write
-// up to 31 bytes more, of what is still to come.
+// Repeat copies n bytes within dst from distance before op to op, byte after byte from the front.
+// So a distance below n repeats the bytes in between. It may also write up to 31 bytes after them,
+// which are still to be decoded.
 func Repeat(dst []byte, op, distance, n int) {
 	if n <= 32 && distance >= 32 && 32 <= len(dst)-op {
 		// The same number of bytes for every length, because a loop's end is hard to predict.

@@ -10,16 +10,17 @@ import (
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
-// Difference is the difference of two pictures of a surface.
+// Difference is the difference between two pictures of a surface.
 type Difference struct {
 	Surface uint32
 	// Rect encloses all pixels that differ; Pixels is their number.
 	Rect   image.Rectangle
 	Pixels int
-	// At is the first of them; Want and Got are the values there.
+	// At is the first of these pixels in reading order; Want and Got are the values there.
 	At        image.Point
 	Want, Got uint32
-	// Mean is the mean difference of the colours in Rect.
+	// Mean is the mean difference of red, green and blue over these pixels, 0 to 255. It is 0 if
+	// the pictures have different sizes or formats.
 	Mean float64
 }
 
@@ -27,7 +28,7 @@ func (d *Difference) String() string {
 	return fmt.Sprintf("surface %d: %d pixels in %v differ, the first at %v is %08x and not %08x, colours are %.1f off", d.Surface, d.Pixels, d.Rect, d.At, d.Got, d.Want, d.Mean)
 }
 
-// mask returns the bits of a surface's pixels that have a meaning.
+// mask returns the significant bits of a surface's pixels.
 func mask(f qxl.SurfaceFormat) uint32 {
 	switch f {
 	case qxl.SurfaceA1:
@@ -58,7 +59,8 @@ func (s *surface) pixel(mem []byte, x, y int) uint32 {
 	return binary.LittleEndian.Uint32(row[4*x:])
 }
 
-// cells copies a surface of the server into cells in the client's form.
+// cells copies a surface of the server into cells in the client's form. It reuses dst if its size
+// fits; nil allocates.
 func (s *surface) cells(mem []byte, dst *canvas.Image) *canvas.Image {
 	if dst == nil || dst.Width != s.Width || dst.Height != s.Height {
 		dst = canvas.New(canvas.Format(s.Format), s.Width, s.Height)
@@ -77,7 +79,7 @@ func (s *surface) cells(mem []byte, dst *canvas.Image) *canvas.Image {
 	return dst
 }
 
-// compare returns the difference of two surfaces of a format; nil if they are equal.
+// compare returns the difference between two pictures of surface id; nil if they are equal.
 func compare(id uint32, want, got *canvas.Image) *Difference {
 	m := mask(qxl.SurfaceFormat(want.Format))
 	if want.Format != got.Format || want.Width != got.Width || want.Height != got.Height {
@@ -128,7 +130,7 @@ func rowSame(a, b []byte, m uint64) bool {
 	return len(a) == 0 || (binary.LittleEndian.Uint32(a)^binary.LittleEndian.Uint32(b))&uint32(m) == 0
 }
 
-// Picture returns cells as an image for people.
+// Picture returns cells as an opaque image, for people to look at.
 func Picture(c *canvas.Image) *image.NRGBA {
 	im := image.NewNRGBA(c.Bounds())
 	wide := c.Convert(canvas.XRGB)

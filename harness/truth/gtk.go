@@ -15,8 +15,9 @@ import (
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
-// gtk makes spice-gtk take a picture, directly from the server, and compares it. If it agrees with
-// the headless client and not with the server, the server is wrong.
+// gtk makes spice-gtk take a picture directly from the server, and compares it with the server's
+// memory. If they differ, spice-gtk is at fault if the direct client agrees with the server, and
+// the server otherwise.
 func (r *runner) gtk(ctx context.Context) (*Failure, error) {
 	path := filepath.Join(r.cfg.Dir, "gtk.ppm")
 	cmd := exec.CommandContext(ctx, r.cfg.Gtk, "-h", "127.0.0.1", "-p", strconv.Itoa(r.server.Port()), "-w", r.ticket, "-o", path)
@@ -72,7 +73,7 @@ func readPPM(path string) (*canvas.Image, error) {
 	return c, nil
 }
 
-// fromImage makes cells of a picture.
+// fromImage converts a picture to cells.
 func fromImage(im image.Image) *canvas.Image {
 	b := im.Bounds()
 	c := canvas.New(canvas.XRGB, b.Dx(), b.Dy())
@@ -86,8 +87,8 @@ func fromImage(im image.Image) *canvas.Image {
 	return c
 }
 
-// lookForeign compares the picture of another client. That may be late, so it is requested again
-// until it shows the sentinel.
+// lookForeign compares the picture of the foreign client. The picture may be late, so lookForeign
+// requests it again until it shows the sentinel.
 func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
 	sf := r.server.surfaces[0]
 	want := sf.cells(r.server.mem.all, nil)

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// ErrMemoryFull means that the device has no memory for a command: the server has not released
-// enough.
+// ErrMemoryFull means that the device has no memory for a surface or a command, because the server
+// has not released enough.
 var ErrMemoryFull = errors.New("truth: the device's memory is full")
 
 // memory is the device's memory, shared with the helper. Surfaces are at the beginning. The rest is
@@ -32,10 +32,11 @@ type block struct {
 }
 
 const (
-	// DefaultMemory is the size of the device's memory: under GLZ the server keeps images of up to 8 Mi pixels.
+	// DefaultMemory is the size of the device's memory in bytes. It is large because under GLZ the
+	// server keeps images of up to 8 Mi pixels.
 	DefaultMemory = 192 << 20
 	surfaceMemory = 32 << 20
-	// align is the alignment of everything. 0 is not an address: the first structure is put here.
+	// align is the alignment of all addresses. 0 is not an address, so the first structure is here.
 	align = 64
 )
 
@@ -44,7 +45,7 @@ func newMemory(path string, size int) (*memory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("truth: device memory: %w", err)
 	}
-	// Sparse: pages that are never written take no room.
+	// The file is sparse: pages that are never written take no space.
 	if err := f.Truncate(int64(size)); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("truth: device memory: %w", err)
@@ -63,7 +64,7 @@ func (m *memory) close() error {
 	return errors.Join(err, m.file.Close(), os.Remove(m.file.Name()))
 }
 
-// surface returns n zeroed bytes for a surface.
+// surface allocates n zeroed bytes for a surface and returns their address. They are never freed.
 func (m *memory) surface(n int) (uint64, error) {
 	at := m.surfaces
 	if at+uint64(n) > m.ring {
@@ -74,14 +75,15 @@ func (m *memory) surface(n int) (uint64, error) {
 	return at, nil
 }
 
-// begin assigns the following allocations to a command.
+// begin assigns all allocations until the next begin to a command.
 func (m *memory) begin(id uint64) {
 	m.open = &block{id: id, start: m.head, end: m.head}
 	m.blocks = append(m.blocks, m.open)
 	m.byID[id] = m.open
 }
 
-// Alloc returns n zeroed bytes for the command of the last begin.
+// Alloc allocates n zeroed bytes for the command of the last begin. It returns their address and
+// the bytes, or ErrMemoryFull.
 func (m *memory) Alloc(n int) (uint64, []byte, error) {
 	size := (uint64(n) + align - 1) &^ (align - 1)
 	at := m.head

@@ -21,7 +21,7 @@ type Backend struct {
 
 // A Path connects clients to the server through a proxy.
 type Path interface {
-	// Client returns the configuration of a client, each time with a new token.
+	// Client returns the configuration of a client. Each call returns a new token.
 	Client(ctx context.Context) (spice.Config, error)
 	Close() error
 }

@@ -20,7 +20,7 @@ import (
 // BadRecording says that a file is not a recording of spice-server, or is damaged.
 type BadRecording struct {
 	Path string
-	Line int // 0 if it is not known
+	Line int // in the file, from 1; 0 if it is not known
 	Err  error
 }
 
@@ -34,8 +34,8 @@ func (e *BadRecording) Error() string {
 
 func (e *BadRecording) Unwrap() error { return e.Err }
 
-// recording is a file of SPICE_WORKER_RECORD_FILENAME, cut where the primary surface is created: if
-// the library itself creates that, its memory cannot be read.
+// recording is a file made with SPICE_WORKER_RECORD_FILENAME. It is cut where the primary surface
+// is created, because the memory of a surface that the library itself creates cannot be read.
 type recording struct {
 	parts []recordingPart
 }
@@ -59,7 +59,8 @@ const (
 	recordingHeader = "SPICE_REPLAY 1\n"
 	// mostRecording limits how much of a file is read, in bytes.
 	mostRecording = 1 << 30
-	// mostSide limits the primary surface of a recording; the helper's memory is made for it.
+	// mostSide limits the sides of a recording's primary surface, in pixels. The helper's memory is
+	// large enough for it.
 	mostSide = 4096
 )
 
@@ -89,7 +90,7 @@ func readRecording(path string) (*recording, error) {
 	return parseRecording(path, text)
 }
 
-// parseRecording splits a recording into its events.
+// parseRecording parses a recording into its parts.
 func parseRecording(path string, text []byte) (*recording, error) {
 	line := 1
 	bad := func(format string, args ...any) error {
@@ -155,7 +156,8 @@ func firstLine(b []byte) string {
 	return string(b[:min(len(b), 400)])
 }
 
-// eventSize returns the length of an event: up to the next one that is not inside binary data.
+// eventSize returns the length of the event at the start of b, in bytes and in lines. The event
+// ends where the next one begins outside binary data.
 func eventSize(b []byte) (size, lines int, err error) {
 	at := 0
 	for {
@@ -190,9 +192,10 @@ func eventSize(b []byte) (size, lines int, err error) {
 	}
 }
 
-// Replay plays any recording made with SPICE_WORKER_RECORD_FILENAME, and compares after each
-// command. Settings with JPEG are an error: a recording does not say what may differ. Nil Settings
-// are all others.
+// Replay plays any recording made with SPICE_WORKER_RECORD_FILENAME, and compares the pictures
+// after each command. Settings with JPEG are an error, because a recording does not say what may
+// differ. Nil Settings mean the other default settings. A file that is not a recording is a
+// *BadRecording.
 func Replay(ctx context.Context, cfg Config, path string) (*Report, error) {
 	lossy := func(s Setting) bool { return s.JPEG }
 	if slices.ContainsFunc(cfg.Settings, lossy) {

@@ -1,3 +1,13 @@
+// Package truth has a real spice-server draw steps, and compares the server's memory with the
+// pictures of the headless client: connected directly, and through a proxy.
+//
+//	report, err := truth.Run(ctx, truth.Config{Helper: helper, Dir: dir})
+//	if err == nil {
+//		err = report.Err() // names the first failed step, and the hop at fault
+//	}
+//
+// [Server] is the server alone, for tests that draw by themselves. The steps are in package
+// catalogue, the commands in package qxl, and docs/truth.md describes all of it.
 package truth
 
 import (
@@ -31,49 +41,52 @@ type Config struct {
 	Helper string
 	// Dir is the directory for the pictures of differences. It is created.
 	Dir string
-	// Groups are the steps; nil: all of the catalogue.
+	// Groups are the steps; nil means the whole catalogue.
 	Groups []catalogue.Group
-	// Settings are the compressions to walk them with; nil: DefaultSettings.
+	// Settings are the compressions with which the steps run; nil means DefaultSettings.
 	Settings []Setting
-	// Proxy returns the path through a proxy; nil: BuiltinProxy. With NoProxy there is none.
+	// Proxy returns the path through a proxy; nil means BuiltinProxy. If NoProxy is set, there is
+	// no proxied client.
 	Proxy   func(context.Context, Backend) (Path, error)
 	NoProxy bool
 	// Foreign, if set, starts another client, which connects through the proxy and shows its
 	// picture.
 	Foreign func(context.Context, Backend) (Foreign, error)
-	// Gtk is the path of spicy-screenshot, to compare with after each group; empty for none.
+	// Gtk is the path of spicy-screenshot, whose picture is compared after each group. Empty means
+	// none.
 	Gtk string
-	// MostFailures ends a run early; 0: 100.
+	// MostFailures is the number of failures after which the run stops; 0 means 100.
 	MostFailures int
-	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
+	// Memory is the size of the device's memory in bytes; 0 means DefaultMemory.
 	Memory int
-	// Pixels makes the pixels of images; nil is what each image says itself. catalogue.Coarse makes small
-	// recordings.
+	// Pixels, if set, makes the pixels of all images instead of the images' own functions.
+	// catalogue.Coarse makes small recordings.
 	Pixels func(*qxl.Image) []byte
-	// Shrink searches, for the first failure of each group, the fewest drawings that show it.
+	// Shrink reduces the first failure of each group to the fewest drawings that still show it.
 	Shrink bool
-	// Record, if set, is a directory for spice-server's recordings, one per group. Groups that cannot be
-	// recorded are left out, and steps whose picture nobody can know.
+	// Record, if set, is a directory for spice-server's recordings, one per group. Groups that are
+	// Unrecorded and steps that are not Recordable are left out.
 	Record string
 	// Say, if set, is called with the progress. It must not block.
 	Say func(string)
 
-	// Spoil changes the configuration of a client before it connects ("direct", "proxied"), and
-	// Look its picture. Tests inject faults with them.
+	// Spoil, if set, changes the configuration of a client ("direct", "proxied") before it
+	// connects, and Look changes its pictures. Tests inject faults with them.
 	Spoil func(name string, cfg *spice.Config)
 	Look  func(name string, picture *canvas.Image)
-	// Dialed is told of each client that has connected.
+	// Dialed, if set, is called with each client that has connected.
 	Dialed func(name string, client *spice.Client)
 }
 
-// Foreign is another client.
+// Foreign is a client of another project.
 type Foreign interface {
 	// Screenshot returns the primary surface as the client shows it.
 	Screenshot(context.Context) (image.Image, error)
 	Close() error
 }
 
-// DefaultSettings returns all compressions, with and without the additional ones.
+// DefaultSettings returns ten settings: each compression alone, glz with zlib, and auto_glz and
+// quic with JPEG.
 func DefaultSettings() []Setting {
 	var all []Setting
 	for _, c := range Compressions {
@@ -91,13 +104,12 @@ type Failure struct {
 	Setting   string `json:"setting"`
 	// Hop is the hop at fault: HopServer, HopClient, HopProxy, HopForeign.
 	Hop string `json:"hop"`
-	// What says what differs. Message is the first message that differs, if it is the proxy's
-	// fault.
+	// What says what differs. Message is the first message that differs, if the proxy is at fault.
 	What    string `json:"what"`
 	Message string `json:"message,omitempty"`
 	// Dir contains the pictures: server.png, direct.png, proxied.png, difference.png.
 	Dir string `json:"dir,omitempty"`
-	// Smallest has the fewest commands that show the failure, if they were searched.
+	// Smallest has the fewest commands that show the failure, if Config.Shrink is set.
 	Smallest []string `json:"smallest,omitempty"`
 }
 
@@ -154,7 +166,7 @@ func (r *Report) row(operation string) *Row {
 	return row
 }
 
-// runner is a running walk.
+// runner is a run in progress.
 type runner struct {
 	cfg    Config
 	report *Report
@@ -183,7 +195,8 @@ type runner struct {
 // errStopped ends a run that has failed often enough.
 var errStopped = errors.New("truth: enough steps have failed")
 
-// Run walks the catalogue. The error is about the walk itself; failed steps are in the report.
+// Run runs the steps of all groups with each setting. The error is about the run itself; failed
+// steps are in the report.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Groups == nil {
 		cfg.Groups = catalogue.Groups()
@@ -268,7 +281,7 @@ func (r *runner) backend() Backend {
 	return Backend{Host: "127.0.0.1", Port: r.relay.Port(), Ticket: r.ticket}
 }
 
-// begin starts the server and the clients, unless the present ones fit the group.
+// begin starts the server and the clients, unless the running ones fit the group.
 func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 	record := ""
 	if r.cfg.Record != "" {
@@ -291,7 +304,7 @@ func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 		if err := r.server.Primary(ctx, g.Primary); err != nil {
 			return err
 		}
-		// Clients may wait for a picture of more than one colour.
+		// A client may wait for a picture that has more than one colour.
 		if err := r.server.Fill(ctx, image.Rect(0, 0, g.Primary.Width/2, g.Primary.Height), 0x5555); err != nil {
 			return err
 		}
@@ -302,7 +315,7 @@ func (r *runner) begin(ctx context.Context, g *catalogue.Group) error {
 	return nil
 }
 
-// dial connects the clients that are connected before the steps.
+// dial connects the direct, the proxied and the foreign client.
 func (r *runner) dial(ctx context.Context) (err error) {
 	if r.direct, err = r.dialDirect(ctx, "direct"); err != nil {
 		return err
@@ -339,7 +352,7 @@ func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*
 		cfg.PreferredCompression = r.setting.preferred()
 	}
 	if name == freshDirect || name == freshProxied {
-		// For a picture. Each channel costs the server an RSA key.
+		// These clients only need a picture. Each channel costs the server an RSA key.
 		cfg.Channels = func(id wire.ChannelID) bool { return id.Type == wire.ChannelDisplay }
 	}
 	if r.cfg.Spoil != nil {
@@ -355,7 +368,7 @@ func (r *runner) dialWith(ctx context.Context, name string, cfg spice.Config) (*
 	return v, err
 }
 
-// hangUp disconnects these clients.
+// hangUp disconnects the clients of dial.
 func (r *runner) hangUp() error {
 	var errs []error
 	for _, v := range []*viewer{r.direct, r.proxied} {
@@ -384,7 +397,7 @@ func (r *runner) stop() error {
 	return err
 }
 
-// group walks the steps of a group.
+// group runs the steps of a group.
 func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 	r.primary = g.Primary
 	if len(g.Steps) > 0 && g.Steps[0].Replay != "" {
@@ -440,8 +453,8 @@ func (r *runner) group(ctx context.Context, g *catalogue.Group) error {
 	return r.afterwards(ctx, g)
 }
 
-// failed records a failure and restarts server and clients: otherwise all later steps would fail,
-// too.
+// failed records a failure and stops server and clients, because otherwise all later steps would
+// fail, too.
 func (r *runner) failed(f *Failure, s *catalogue.Step) error {
 	if r.cfg.Shrink && !slices.ContainsFunc(r.report.Failures, func(o Failure) bool { return o.Group == s.Group }) {
 		f.Smallest = r.smallest(s)
@@ -457,8 +470,8 @@ func (r *runner) failed(f *Failure, s *catalogue.Step) error {
 	return nil
 }
 
-// smallest returns the fewest drawings that still show the failure of a step, drawn on a separate
-// server.
+// smallest returns the fewest drawings that still show the failure of a step. It draws them on
+// separate servers. It returns nil if the drawings alone do not show the failure.
 func (r *runner) smallest(s *catalogue.Step) []string {
 	var drawings []qxl.Command
 	for _, g := range r.cfg.Groups {
@@ -496,12 +509,12 @@ func (r *runner) smallest(s *catalogue.Step) []string {
 	return words
 }
 
-// stepTime limits the wait for a client after a step. It is enough for a heavily loaded host; only
-// a lost message takes all of it.
+// stepTime limits the wait for a client after a step. It is long enough for a heavily loaded host;
+// only a lost message takes all of it.
 const stepTime = 15 * time.Second
 
-// step carries out a step and compares the pictures. The Failure is nil if the result is the stated
-// one.
+// step carries out a step and compares the pictures. The Failure is nil if the step has the stated
+// result.
 func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
 	if !r.shown {
 		// The first messages to a new client do not belong to the step.
@@ -550,7 +563,7 @@ func (r *runner) step(ctx context.Context, s *catalogue.Step, expect catalogue.E
 	return f, err
 }
 
-// serverFailure returns a Failure for a server that died; other errors are the walk's.
+// serverFailure returns a Failure for a server that died, and other errors as they are.
 func (r *runner) serverFailure(err error) (*Failure, error) {
 	var died *ServerDied
 	if errors.As(err, &died) {
@@ -621,19 +634,20 @@ func (r *runner) replayed(ctx context.Context, s *catalogue.Step) error {
 // makes a video of 20 frames that are less than 200 ms apart.
 const frameTime = 15 * time.Millisecond
 
-// patience is the factor by which more frames than planned are drawn until a region has become a
-// stream. On a busy host some frames come too late for the server to see a video.
+// patience times the planned number is the most frames drawn until a region has become a stream. On
+// a busy host some frames are too late for the server to detect a video.
 const patience = 20
 
-// unread is how many frames a client gets while another one reads nothing. fewest is how many of
-// them that one must lose: without an acknowledgement spice-server sends at most 40 messages.
+// unread is the number of frames that one client gets while the other reads nothing. fewest is the
+// number of them that the other must lose at least: without an acknowledgement spice-server sends
+// at most 40 messages.
 const (
 	unread = 60
 	fewest = 10
 )
 
-// frames redraws a region at video rate, and for longer if it has not become a stream by then. If
-// it should grow or lose frames, it does so as a stream.
+// frames redraws a region f.Count times at video rate, and longer if it has not become a stream by
+// then. If the region is to grow or to lose frames, that happens while it is a stream.
 func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	tick := time.NewTicker(frameTime)
 	defer tick.Stop()
@@ -682,11 +696,12 @@ func (r *runner) frames(ctx context.Context, f *catalogue.Frames) error {
 	return r.server.Push(ctx, f.Over)
 }
 
-// lost counts how many frames fewer the direct client has shown than the proxied one since it was
-// paused.
+// lost has the numbers of frames that both clients had shown when the direct one was paused. Its
+// method frames returns how many fewer the direct client has shown since.
 type lost struct{ direct, proxied uint64 }
 
-// paused records what both clients have shown, once they have shown everything.
+// paused waits until both clients have shown everything, and returns their numbers of frames. It
+// returns nil without a proxied client.
 func (r *runner) paused(ctx context.Context) (*lost, error) {
 	if r.proxied == nil {
 		return nil, nil
@@ -700,13 +715,13 @@ func (r *runner) paused(ctx context.Context) (*lost, error) {
 	return &lost{r.direct.streamed(), r.proxied.streamed()}, nil
 }
 
-// offered returns how many frames the server has sent to a client that reads.
+// offered returns how many frames the server has sent since then to the client that reads.
 func (l *lost) offered(r *runner) int { return int(r.proxied.streamed() - l.proxied) }
 
 func (l *lost) frames(r *runner) int { return l.offered(r) - int(r.direct.streamed()-l.direct) }
 
-// sentinel draws a pixel of a new value in the corner: a client that has it has everything before
-// it, too.
+// sentinel draws a pixel with a new value in the corner. A client that has this pixel has
+// everything before it, too.
 func (r *runner) sentinel(ctx context.Context) error {
 	r.mark = r.mark%0x7ffe + 1 // fits 15 bits
 	at := r.corner()
@@ -744,15 +759,16 @@ func (r *runner) awaitOne(ctx context.Context, v *viewer) error {
 	return v.await(ctx, r.corner(), r.mark, mask(r.server.surfaces[0].Format))
 }
 
-// blame checks whether the proxied client received what the server sent, and otherwise blames the
-// proxy. all means that everything the server has sent must have arrived.
+// blame blames the proxy for f if the proxied client did not receive what the server sent. all
+// means that everything that the server sent must have arrived.
 func (r *runner) blame(f *Failure, all bool) {
 	if d := r.messages(all); d != "" {
 		f.Hop, f.Message = HopProxy, d
 	}
 }
 
-// messages compares what the server sent to the proxied session with what its client received.
+// messages compares the messages that the server sent to the proxied session with those that its
+// client received. It returns the first difference, or "".
 func (r *runner) messages(all bool) string {
 	session := r.proxied.client.MainState().ConnectionID
 	for _, ch := range []wire.ChannelID{displayChannel, cursorChannel} {
@@ -815,7 +831,7 @@ func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.E
 	return nil, false, nil
 }
 
-// touched returns the existing surfaces on which a step draws.
+// touched returns the primary surface and the other existing surfaces on which a step draws.
 func touched(s *catalogue.Step, server *Server) []uint32 {
 	ids := []uint32{0}
 	for _, c := range s.Do {
@@ -876,7 +892,7 @@ func (r *runner) surface(id uint32, s *catalogue.Step, expect catalogue.Expect) 
 	return f, false
 }
 
-// problem returns what a client reports that it cannot draw.
+// problem returns what the direct client reports that it cannot draw on a surface, or "".
 func (r *runner) problem(id uint32) string {
 	if info, ok := r.direct.client.Surface(0, id); ok {
 		return info.Problem
@@ -889,8 +905,8 @@ func (r *runner) lossy(expect catalogue.Expect) bool {
 	return expect.Kind == catalogue.Within || r.setting.JPEG
 }
 
-// jpegMost is how much the colours of a photograph may differ in the mean if the server uses JPEG.
-// Real differences are 2 to 4, and 9 after an exclusive or.
+// jpegMost is the largest allowed mean difference of a photograph's colours, of 255, if the server
+// uses JPEG. Real differences are 2 to 4, and 9 after an exclusive or.
 const jpegMost = 12
 
 // within tells whether a difference is inside a step's box and small enough.
@@ -906,7 +922,7 @@ func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expec
 	return inside && d.Mean <= most
 }
 
-// wrong returns a Failure and writes the pictures.
+// wrong returns a Failure and writes its pictures to a directory.
 func (r *runner) wrong(hop, what string, s *catalogue.Step, want, direct, proxied *canvas.Image) *Failure {
 	f := &Failure{Hop: hop, What: what}
 	dir := filepath.Join(r.cfg.Dir, fmt.Sprintf("%d-%s", s.Number, r.setting))
@@ -942,7 +958,8 @@ func writePictures(dir string, pictures map[string]image.Image) error {
 	return nil
 }
 
-// heal draws something that every client draws equally over surfaces that differ.
+// heal fills surfaces that differ with one colour, which every client draws equally, and draws the
+// sentinel.
 func (r *runner) heal(ctx context.Context, ids []uint32) error {
 	for _, id := range ids {
 		sf := r.server.surfaces[id]
@@ -964,7 +981,8 @@ func (r *runner) cursor(ctx context.Context, s *catalogue.Step) (*Failure, error
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, stepTime)
-		// Each step moves, hides or shows the pointer: then it must also have the shape.
+		// Each step moves, hides or shows the pointer. When that has arrived, the shape must be
+		// right.
 		err := v.client.Await(wait, func() bool { return v.cursorIsAt(s.Cursor) })
 		cancel()
 		if err == nil && v.cursorDiffers(s.Cursor) == "" {
@@ -1020,8 +1038,8 @@ func sameHeads(got []spice.Head, want []qxl.Monitor) bool {
 	return true
 }
 
-// deadly plays a step that ends the server, on a separate server without clients, because its
-// drawing does not depend on them.
+// deadly plays a step that ends the server. It uses a separate server without clients, because the
+// server's own drawing does not depend on clients.
 func (r *runner) deadly(ctx context.Context, g *catalogue.Group, s *catalogue.Step) (*Failure, error) {
 	server, err := StartServer(ctx, ServerConfig{Helper: r.cfg.Helper, Dir: r.cfg.Dir, Setting: r.setting, Memory: 64 << 20})
 	if err != nil {
@@ -1086,8 +1104,8 @@ const (
 	freshProxied = "fresh proxied"
 )
 
-// preferred returns the compression that the client that connects through the proxy after a group
-// requests, instead of the server's.
+// preferred returns a compression that differs from s. The client that connects through the proxy
+// after a group requests it.
 func (s Setting) preferred() wire.ImageCompression {
 	if s.Compression == "lz" {
 		return wire.CompressionQuic
@@ -1095,7 +1113,7 @@ func (s Setting) preferred() wire.ImageCompression {
 	return wire.CompressionLZ
 }
 
-// fresh compares the picture of a new client.
+// fresh connects a new client and compares its picture.
 func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 	dial := r.dialDirect
 	if name == freshProxied {

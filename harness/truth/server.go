@@ -29,7 +29,7 @@ type ServerConfig struct {
 	// Setting is how images are compressed. The zero Setting is "off".
 	Setting Setting
 	// SingleClient keeps spice-server's own rule that a new client disconnects the previous one.
-	// spice-server 0.15.1 crashes if it serves several that connect and disconnect in quick
+	// Without it, spice-server 0.15.1 crashes if several clients connect and disconnect in quick
 	// succession.
 	SingleClient bool
 	// Streaming turns regions that are redrawn fast into video.
@@ -39,15 +39,15 @@ type ServerConfig struct {
 	// Unix is the path of a SPICE unix socket to listen on instead of a TCP port. spice-server does not
 	// compress images for it.
 	Unix string
-	// Port is the TCP port on the loopback address; 0: any.
+	// Port is the TCP port on the loopback address; 0 means any free one.
 	Port int
 	// TLSDir, if set, contains ca-cert.pem, server-cert.pem and server-key.pem for a TLS port.
 	TLSDir string
-	// Memory is the size of the device's memory in bytes; 0: DefaultMemory.
+	// Memory is the size of the device's memory in bytes; 0 means DefaultMemory.
 	Memory int
-	// Record, if set, is a file to which spice-server records all commands.
+	// Record, if set, is the path of a file in which spice-server records all commands.
 	Record string
-	// Pixels makes the pixels of images; nil is what each image says itself.
+	// Pixels, if set, makes the pixels of all images instead of the images' own functions.
 	Pixels func(*qxl.Image) []byte
 }
 
@@ -58,13 +58,13 @@ type Setting struct {
 	Zlib        bool   // over GLZ, whatever the connection
 }
 
-// Compressions are the words for Setting.Compression.
+// Compressions are the possible values of Setting.Compression, besides "".
 var Compressions = []string{"off", "quic", "lz", "glz", "auto_glz", "auto_lz", "lz4"}
 
-// compressionNumbers are those of spice-server.h.
+// compressionNumbers has the numbers of the compressions in spice-server.h.
 var compressionNumbers = map[string]int{"": 1, "off": 1, "auto_glz": 2, "auto_lz": 3, "quic": 4, "glz": 5, "lz": 6, "lz4": 7}
 
-// ParseSetting parses "glz", "glz+zlib", "auto_glz+jpeg+zlib".
+// ParseSetting parses a setting such as "glz", "glz+zlib" or "auto_glz+jpeg+zlib".
 func ParseSetting(s string) (Setting, error) {
 	words := strings.Split(s, "+")
 	set := Setting{Compression: words[0]}
@@ -84,7 +84,7 @@ func ParseSetting(s string) (Setting, error) {
 	return set, nil
 }
 
-// String returns the setting in the form for ParseSetting.
+// String returns the setting in the form that ParseSetting parses.
 func (s Setting) String() string {
 	words := s.Compression
 	if words == "" {
@@ -107,7 +107,7 @@ type Server struct {
 	in      *os.File
 	out     *os.File
 	answers *bufio.Reader
-	log     string // path of what the helper and the library complain of
+	log     string // path of the errors of the helper and the library
 	mem     *memory
 	nextID  uint64
 
@@ -116,7 +116,7 @@ type Server struct {
 	tls      int
 	// replaying is the recording that was opened last.
 	replaying string
-	broken    error // why nothing more can be asked
+	broken    error // why the server answers no more lines
 }
 
 // surface is the place of a surface's pixels.
@@ -128,9 +128,9 @@ type surface struct {
 
 // ServerDied says that the helper has ended, or does not answer any more.
 type ServerDied struct {
-	Doing string // the line that it was asked
+	Doing string // the line that it did not answer
 	State string // how it ended
-	Log   string // the last it said
+	Log   string // its last error message
 }
 
 func (e *ServerDied) Error() string {
@@ -145,7 +145,7 @@ func (e *ServerDied) Error() string {
 }
 
 // A helper needs milliseconds for the drawings of a step. If it has used spinTime of processor time
-// for a line, it spins. If it has used none, it waits for the host, which may take answerTime.
+// for a line, it spins. If it has used less, it waits for the host, and gets answerTime in all.
 const (
 	spinTime   = 2 * time.Second
 	answerTime = time.Minute
@@ -265,16 +265,16 @@ func (s *Server) setUp(ctx context.Context) error {
 	return nil
 }
 
-// Port returns the TCP port, 0 on a unix socket.
+// Port returns the TCP port, or 0 on a unix socket.
 func (s *Server) Port() int { return s.tcp }
 
-// TLSPort returns the TLS port, 0 for none.
+// TLSPort returns the TLS port, or 0 if there is none.
 func (s *Server) TLSPort() int { return s.tls }
 
 // Done returns a channel that is closed when the helper has ended.
 func (s *Server) Done() <-chan struct{} { return s.process.Exited() }
 
-// Err returns how the helper has ended; nil while it runs.
+// Err returns a *ServerDied that says how the helper ended; nil while it runs.
 func (s *Server) Err() error {
 	state := s.process.State()
 	if state == nil {
@@ -286,7 +286,7 @@ func (s *Server) Err() error {
 // Picture returns the primary surface as the server has drawn it.
 func (s *Server) Picture() (*image.NRGBA, error) {
 	if s.mem == nil {
-		return nil, s.broken // it is closed
+		return nil, s.broken // the server is closed
 	}
 	p, ok := s.surfaces[0]
 	if !ok {
@@ -298,7 +298,7 @@ func (s *Server) Picture() (*image.NRGBA, error) {
 // PID returns the helper's process id.
 func (s *Server) PID() int { return s.process.PID() }
 
-// ask sends a line and returns the answer; with an empty line it only waits for an answer.
+// ask sends a line and returns the answer. If the line is empty, it only waits for an answer.
 func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	if s.broken != nil {
 		return "", s.broken
@@ -328,7 +328,8 @@ func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	return answer, nil
 }
 
-// answer reads a line. The error is os.ErrDeadlineExceeded if none will come.
+// answer reads a line. The error is os.ErrDeadlineExceeded if ctx ends, or if the helper spins or
+// does not answer in time.
 func (s *Server) answer(ctx context.Context) (string, error) {
 	deadline := time.Now().Add(answerTime)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -352,14 +353,14 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
 			return answer, err
 		}
-		// A partly read line would be lost; the helper writes whole ones.
+		// A partly read line would be lost, but the helper writes whole lines.
 		if !time.Now().Before(deadline) || proc.ReadStat(s.process.PID()).CPU-used > spinTime {
 			return "", err
 		}
 	}
 }
 
-// died returns the error for a helper that has ended.
+// died returns the error for a helper that has ended or does not answer.
 func (s *Server) died(line string) *ServerDied {
 	word, _, _ := strings.Cut(line, " ")
 	if word != "ticket" {
@@ -397,7 +398,7 @@ func (s *Server) Close() error {
 		s.in.Close()
 	}
 	if s.process != nil {
-		// If it ends by itself, a recording is complete.
+		// A recording is complete only if the helper ends by itself.
 		select {
 		case <-s.process.Exited():
 		case <-time.After(spinTime):
@@ -434,7 +435,7 @@ func (s *Server) Primary(ctx context.Context, want catalogue.Surface) error {
 	return nil
 }
 
-// Reset does what a device does when its guest is reset: all surfaces and commands are gone.
+// Reset does what a device does when its guest is reset: it drops all surfaces and commands.
 func (s *Server) Reset(ctx context.Context) error {
 	err := s.askReleased(ctx, "reset")
 	clear(s.surfaces)
@@ -479,7 +480,7 @@ func (s *Server) Push(ctx context.Context, c qxl.Command) error {
 	return err
 }
 
-// create creates an offscreen surface in memory that the server provides.
+// create creates an offscreen surface in the device's memory.
 func (s *Server) create(ctx context.Context, c *qxl.CreateSurface) error {
 	sf := surface{Surface: catalogue.Surface{Format: c.Format, Width: c.Width, Height: c.Height}, stride: c.Format.Stride(c.Width)}
 	var err error
@@ -499,8 +500,8 @@ func (s *Server) create(ctx context.Context, c *qxl.CreateSurface) error {
 	return nil
 }
 
-// pack writes a command into the memory. If that is full, it asks the server once to release what
-// it can.
+// pack writes a command into the device's memory and returns its address. If the memory is full, it
+// asks the server once to release what it can.
 func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
 	if s.broken != nil {
 		return 0, s.broken
@@ -524,7 +525,8 @@ func (s *Server) pack(ctx context.Context, c qxl.Command) (uint64, error) {
 	panic("unreachable")
 }
 
-// Draw makes the server carry out everything that was pushed and draw a surface.
+// Draw makes the server carry out everything that was pushed and draw a surface into its memory. If
+// there is no surface id, it draws the primary surface.
 func (s *Server) Draw(ctx context.Context, id uint32) error {
 	sf, ok := s.surfaces[id]
 	if !ok {
@@ -560,7 +562,7 @@ func (s *Server) ResetCache(ctx context.Context) error {
 	return err
 }
 
-// Replay opens a recording of SPICE_WORKER_RECORD_FILENAME.
+// Replay opens a recording made with SPICE_WORKER_RECORD_FILENAME, for Next.
 func (s *Server) Replay(ctx context.Context, path string) error {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -571,7 +573,7 @@ func (s *Server) Replay(ctx context.Context, path string) error {
 	return err
 }
 
-// Next plays the next command of the recording; false if there is none.
+// Next plays the next command of the recording. It returns false if there is none.
 func (s *Server) Next(ctx context.Context) (bool, error) {
 	answer, err := s.ask(ctx, "next")
 	return err == nil && answer != "ok -1", err

@@ -2,8 +2,8 @@ package truth
 
 import "slices"
 
-// shrink returns the fewest items, in their order, that still fail: without any one of them it
-// passes. fails is called with smaller and smaller lists, and is true for all.
+// shrink returns items of all, in their order, that still fail, and pass without any one of them.
+// fails tells whether a list fails; it must be true for all.
 func shrink[T any](all []T, fails func([]T) bool) []T {
 	pieces := 2
 	for len(all) > 1 {

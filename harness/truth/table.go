@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
 )
 
-// Kinds are the columns of the table, besides what failed.
+// kinds are the columns of the table, besides the failed steps.
 var kinds = []catalogue.Kind{catalogue.Exact, catalogue.Within, catalogue.Dropped, catalogue.Dies, catalogue.ServerWrong}
 
 // WriteTable writes the table by operation, the additional comparisons, and the failures.
@@ -70,7 +70,8 @@ func count(n int) string {
 	return fmt.Sprint(n)
 }
 
-// Err returns nil if the report is OK, and otherwise says whose fault most failures are.
+// Err returns nil if the report is OK. Otherwise the error counts the failures by hop, and has the
+// first one.
 func (r *Report) Err() error {
 	if r.OK() {
 		return nil

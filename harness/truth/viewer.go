@@ -19,15 +19,15 @@ import (
 const (
 	HopServer  = "server"         // libspice-server
 	HopClient  = "client"         // the headless client
-	HopProxy   = "proxy"          // what stands between them
-	HopForeign = "foreign client" // of another project
+	HopProxy   = "proxy"          // between server and client
+	HopForeign = "foreign client" // a client of another project
 )
 
 // viewer is a client whose pictures are compared.
 type viewer struct {
 	name   string // "direct", "proxied"
 	client *spice.Client
-	look   func(*canvas.Image) // spoils what it sees; nil: no
+	look   func(*canvas.Image) // changes its pictures, see Config.Look; may be nil
 
 	mu    sync.Mutex
 	notes map[wire.ChannelID]*witness.Notes
@@ -51,7 +51,7 @@ func dialViewer(ctx context.Context, name string, cfg spice.Config) (*viewer, er
 		}
 		return wire.JoinTaps(v.of(id), bad)
 	}
-	// Small limits are also reached by a catalogue of small pictures.
+	// The limits are small, so that a catalogue of small pictures reaches them, too.
 	cfg.PixmapCachePixels, cfg.GLZWindowPixels = 1<<20, 1<<20
 	if cfg.DialFunc == nil {
 		cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -95,7 +95,7 @@ func (v *viewer) streamed() uint64 {
 	return ops["stream_data"].Count + ops["stream_data_sized"].Count
 }
 
-// draws returns whether there are recorded drawing messages that were not compared.
+// draws returns the number of recorded drawing messages that were not compared yet.
 func (v *viewer) draws() int { return v.of(displayChannel).Draws() }
 
 // forget drops all recorded messages.
@@ -112,8 +112,8 @@ var (
 	cursorChannel  = wire.ChannelID{Type: wire.ChannelCursor}
 )
 
-// await waits until a pixel of the primary surface has a value. Then everything that the server
-// sent before has been carried out.
+// await waits until a pixel of the primary surface has a value. Then the client has carried out
+// everything that the server sent before it.
 func (v *viewer) await(ctx context.Context, at image.Point, value, mask uint32) error {
 	area := image.Rectangle{Min: at, Max: at.Add(image.Pt(1, 1))}
 	return v.client.Await(ctx, func() bool {
@@ -126,7 +126,7 @@ func (v *viewer) await(ctx context.Context, at image.Point, value, mask uint32) 
 	})
 }
 
-// surface returns a surface as the client has it, until the next call.
+// surface returns a surface as the client has it. The picture is valid until the next call.
 func (v *viewer) surface(id uint32) (*canvas.Image, error) {
 	c, err := v.client.Cells(0, id, image.Rectangle{}, &v.cells)
 	if err == nil && v.look != nil {

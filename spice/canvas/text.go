@@ -25,8 +25,8 @@ type String struct {
 }
 
 // Text draws a string. Where glyphs overlap, the larger coverage counts. Before that, back fills
-// the part of the area in backArea, if that is not empty. If fore is a pattern, it begins at the
-// top left of the string.
+// the part of the area in backArea, if that is not empty. If fore is a pattern, its position is
+// relative to the top left of the string.
 func (m *Image) Text(a Area, s String, fore, back Brush, backArea image.Rectangle) error {
 	switch s.Depth {
 	case 1, 4:

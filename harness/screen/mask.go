@@ -9,14 +9,15 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/text"
 )
 
-// A NeedleQuery is a query for reference images, and what is masked on the screen by itself.
+// A NeedleQuery is a query for reference images that can also mask cursors on the screen.
 type NeedleQuery struct {
 	needle.Query
-	// IgnoreCursor masks the text cursor: one that underlines a cell of a console, or an area no
-	// larger than a character that blinks. It takes effect only if nothing matches without it.
+	// IgnoreCursor masks the text cursor: one that underlines a cell of a console, or a blinking area
+	// no larger than a character. It takes effect only if nothing matches without it.
 	IgnoreCursor bool
-	// IgnorePointer masks the mouse pointer where a guest draws it into its picture: around the
-	// place to which it was moved last. A pointer that the client draws is not on the picture.
+	// IgnorePointer masks the pixels around the place to which the mouse pointer was moved last. It is
+	// for guests that draw the pointer into their picture. A pointer that the client draws is not in
+	// it.
 	IgnorePointer bool
 }
 
@@ -24,14 +25,14 @@ type NeedleQuery struct {
 type Matcher struct {
 	Dir   *needle.Dir
 	Query NeedleQuery
-	// Reader reads the screen where a text cursor is to be found.
+	// Reader reads the screen to find a text cursor.
 	Reader text.Reader
 
 	blink blinker
 }
 
-// Match looks at a picture. Pointer is the place to which the mouse pointer was moved last; nil if
-// that is not known.
+// Match looks for the query's reference images on a picture. pointer is the place to which the
+// mouse pointer was moved last; nil if that is not known.
 func (m *Matcher) Match(ctx context.Context, p *pixmap.Picture, pointer *image.Point) (*needle.Result, error) {
 	q := m.Query.Query
 	if m.Query.IgnorePointer && pointer != nil {
@@ -50,7 +51,7 @@ func (m *Matcher) Match(ctx context.Context, p *pixmap.Picture, pointer *image.P
 	return m.Dir.Match(ctx, q, p)
 }
 
-// cursors returns where text cursors are.
+// cursors returns the rectangles of text cursors on a picture.
 func (m *Matcher) cursors(p *pixmap.Picture) (found []image.Rectangle) {
 	if !m.blink.at.Empty() {
 		found = append(found, m.blink.at)
@@ -63,11 +64,11 @@ func (m *Matcher) cursors(p *pixmap.Picture) (found []image.Rectangle) {
 	return found
 }
 
-// pointerReach is how far from its hot spot a pointer is drawn, in pixels: the usual shapes have
-// 32×32, and the hot spot may be anywhere in them.
+// pointerReach is how far a pointer reaches from its hot spot, in pixels. The usual shapes have
+// 32×32 pixels, and the hot spot may be any of them.
 const pointerReach = 32
 
-// PointerMask returns the pixels that a pointer at a place may cover.
+// PointerMask returns the rectangle that a pointer with its hot spot at a place may cover.
 func PointerMask(at image.Point) image.Rectangle {
 	return image.Rectangle{Min: at, Max: at.Add(image.Pt(1, 1))}.Inset(-pointerReach)
 }
@@ -78,17 +79,17 @@ const (
 	blinkHeight = 64
 )
 
-// A blinker finds a cursor that blinks: an area no larger than a character that goes to and fro
-// between two pictures.
+// A blinker finds a blinking cursor: an area no larger than a character that alternates between two
+// pictures.
 type blinker struct {
 	region image.Rectangle // the pixels that count; empty is all of them
-	at     image.Rectangle // where it blinks; empty if nothing has blinked since another change
+	at     image.Rectangle // where a cursor blinks; empty if none has blinked since another change
 
 	now, before *pixmap.Picture
 }
 
-// see takes the next picture. It returns what has changed since the last one, and whether only a
-// cursor has blinked.
+// see takes the next picture. It returns the rectangle that has changed since the last one, and
+// whether only a cursor has blinked.
 func (b *blinker) see(p *pixmap.Picture) (change image.Rectangle, blinked bool) {
 	change = Difference(b.now, p, b.region)
 	if change.Empty() {

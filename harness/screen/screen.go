@@ -1,8 +1,7 @@
-// Package screen waits for what is to be seen on a screen: reference images, text, stillness and
-// change. It looks when something has been drawn, and not in between: a screen that is idle costs
-// nothing.
+// Package screen waits for conditions on a screen: a reference image, a text, a change, or no
+// change. It takes a picture only when something has been drawn, so an idle screen costs nothing.
 //
-// The screen is a [Source], which may be a lane's, or pictures of a test.
+// The screen is a [Source]. It may be a lane's screen, or pictures in a test.
 package screen
 
 import (
@@ -21,9 +20,9 @@ import (
 
 // A Source is a screen to watch.
 type Source interface {
-	// Picture takes a picture. The error ErrNoPicture says that there is none at the moment.
+	// Picture takes a picture. The error matches ErrNoPicture if there is none at the moment.
 	Picture(ctx context.Context) (*pixmap.Picture, error)
-	// Changed waits until something has been drawn since the last picture was begun.
+	// Changed waits until something has been drawn since the last call of Picture began.
 	Changed(ctx context.Context) error
 }
 
@@ -31,11 +30,11 @@ type Source interface {
 // changes its mode.
 var ErrNoPicture = errors.New("the screen shows nothing")
 
-// An Error says that what was waited for did not come.
+// An Error says that a wait ended without success.
 type Error struct {
-	// Wanted and Last say what was waited for and what was seen last.
+	// Wanted says what the wait was for, and Last what it saw last.
 	Wanted, Last string
-	// Err says why waiting ended.
+	// Err says why the wait ended.
 	Err error
 }
 
@@ -45,8 +44,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Await looks at the screen now and after each change, until look returns true. Saw says what it
-// saw, for the error. An error of look ends the wait and is returned as it is.
+// Await calls look with a picture of the screen now and after each change, until look returns true.
+// look also returns in saw what it saw, for the *Error. If look returns an error, Await returns
+// that error.
 func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Picture) (ok bool, saw string, err error)) error {
 	last := "nothing"
 	for {
@@ -75,12 +75,12 @@ func Await(ctx context.Context, src Source, wanted string, look func(*pixmap.Pic
 // A PointerSource is a Source that knows where the mouse pointer was moved last.
 type PointerSource interface {
 	Source
-	// Pointer returns that place; nil if it is not known.
+	// Pointer returns the place to which the mouse pointer was moved last; nil if it is not known.
 	Pointer(ctx context.Context) *image.Point
 }
 
-// AwaitNeedle waits until a needle of the matcher's directory that its query means is on the screen.
-// If it fails, it also returns the last result that there was, for its evidence.
+// AwaitNeedle waits until one of the needles that m's query selects is on the screen. If it fails,
+// it also returns the last result, for its evidence; nil if there was none.
 func AwaitNeedle(ctx context.Context, src Source, m *Matcher) (*needle.Result, error) {
 	if _, err := m.Dir.Lookup(m.Query.Tag); err != nil {
 		return nil, err
@@ -101,13 +101,13 @@ func AwaitNeedle(ctx context.Context, src Source, m *Matcher) (*needle.Result, e
 	return r, err
 }
 
-// A TextQuery is text to look for.
+// A TextQuery describes text to look for.
 type TextQuery struct {
-	// Pattern must be found within a line.
+	// Pattern must match within a line.
 	Pattern *regexp.Regexp
-	// Region is the pixels within which it must be; empty is everywhere.
+	// Region is the rectangle of pixels in which the text must be; empty means everywhere.
 	Region image.Rectangle
-	// Cursor asks that the cell behind the text has the cursor, as behind a prompt.
+	// Cursor requires that the cell after the text has the cursor, as after a prompt.
 	Cursor bool
 }
 
@@ -122,7 +122,7 @@ func (q TextQuery) String() string {
 	return s
 }
 
-// find returns the first hit.
+// find returns the first hit of the query on a grid.
 func (q TextQuery) find(g *text.Grid) (text.Hit, bool) {
 	col, row, cursor := g.Cursor()
 	for _, h := range g.Find(q.Pattern, q.Region) {
@@ -133,7 +133,7 @@ func (q TextQuery) find(g *text.Grid) (text.Hit, bool) {
 	return text.Hit{}, false
 }
 
-// AwaitText waits until text is on the screen. The error has all of the text that was there last.
+// AwaitText waits until a text is on the screen. The error has the whole text of the last picture.
 func AwaitText(ctx context.Context, src Source, r text.Reader, q TextQuery) (text.Hit, error) {
 	var hit text.Hit
 	m := TextMatcher{Reader: r, Query: q}
@@ -152,7 +152,8 @@ type TextMatcher struct {
 	known *text.Grid
 }
 
-// Match looks at a picture. It returns the first hit, and all of the text that it saw.
+// Match looks for the query on a picture. It returns the first hit, and the whole text for an
+// error.
 func (m *TextMatcher) Match(p *pixmap.Picture) (hit text.Hit, ok bool, saw string) {
 	g, err := readAgain(m.Reader, m.known, p)
 	if err != nil {
@@ -163,7 +164,8 @@ func (m *TextMatcher) Match(p *pixmap.Picture) (hit text.Hit, ok bool, saw strin
 	return hit, ok, Quote(g)
 }
 
-// readAgain reads a picture where the last one had its grid, or else looks for the grid.
+// readAgain reads a picture with the font and grid of the last one. If that fits worse than before,
+// it searches for font and grid.
 func readAgain(r text.Reader, known *text.Grid, p *pixmap.Picture) (*text.Grid, error) {
 	if known != nil {
 		g, err := text.Reader{Fonts: []*text.Font{known.Font}, Origin: &known.Origin}.Read(p)
@@ -174,23 +176,23 @@ func readAgain(r text.Reader, known *text.Grid, p *pixmap.Picture) (*text.Grid, 
 	return r.Read(p)
 }
 
-// Quote returns a screen's text for an error.
+// Quote returns a screen's size in cells and its text, for an error.
 func Quote(g *text.Grid) string {
 	return fmt.Sprintf("%d×%d cells with %q", g.Cols, g.Rows, g.Text())
 }
 
-// A Still is a wait for a screen that does not change.
+// A Still waits until a screen does not change.
 type Still struct {
-	// For is how long nothing must change.
+	// For is how long the screen must not change.
 	For time.Duration
-	// Region is the pixels that count; empty is all of them.
+	// Region is the rectangle of pixels that count; empty means all of them.
 	Region image.Rectangle
-	// IgnoreBlink takes a cursor that blinks for no change: an area no larger than a character
-	// that goes to and fro between two pictures.
+	// IgnoreBlink ignores a blinking cursor: an area no larger than a character that alternates
+	// between two pictures.
 	IgnoreBlink bool
 }
 
-// Await waits until the screen has been still. The error says where it changed last.
+// Await waits until the screen has not changed for s.For. The error says where it changed last.
 func (s Still) Await(ctx context.Context, src Source) error {
 	wanted := fmt.Sprintf("a screen that is still for %v", s.For)
 	seen := blinker{region: s.Region}
@@ -238,8 +240,8 @@ func (s Still) fail(ctx context.Context, wanted, last string, err error) error {
 	return &Error{Wanted: wanted, Last: last, Err: err}
 }
 
-// AwaitChange waits until pixels of a region, or of all if it is empty, are not as in a picture.
-// It returns the smallest rectangle with what has changed.
+// AwaitChange waits until the screen differs from a picture in a region, or anywhere if the region
+// is empty. It returns the smallest rectangle with all pixels that differ.
 func AwaitChange(ctx context.Context, src Source, from *pixmap.Picture, region image.Rectangle) (image.Rectangle, error) {
 	var where image.Rectangle
 	err := Await(ctx, src, "a change of the screen", func(p *pixmap.Picture) (bool, string, error) {
@@ -249,8 +251,8 @@ func AwaitChange(ctx context.Context, src Source, from *pixmap.Picture, region i
 	return where, err
 }
 
-// Difference returns the smallest rectangle with all pixels in which two pictures differ within a
-// region, or anywhere if it is empty. Of pictures of different sizes, and of none, all differ.
+// Difference returns the smallest rectangle with all pixels that differ between two pictures in a
+// region, or anywhere if the region is empty. If a is nil or of another size, it returns all of b.
 func Difference(a, b *pixmap.Picture, region image.Rectangle) image.Rectangle {
 	if a == nil || a.Bounds() != b.Bounds() {
 		return b.Bounds()

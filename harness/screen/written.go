@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/text"
 )
 
-// IsPrompt returns whether a text is on the screen with a text cursor behind it, or behind it and a
-// space.
+// IsPrompt reports whether the text s is on the screen with a text cursor directly after it, or
+// after s and a space.
 func IsPrompt(g *text.Grid, s string) bool {
 	for _, behind := range []string{" ", ""} {
 		if _, ok := (TextQuery{Pattern: regexp.MustCompile(regexp.QuoteMeta(s) + behind + "$"), Cursor: true}).find(g); ok {
@@ -22,7 +22,7 @@ func IsPrompt(g *text.Grid, s string) bool {
 	return false
 }
 
-// AwaitPrompt waits until a text is on the screen with a text cursor behind it.
+// AwaitPrompt waits until the text s is on the screen with a text cursor after it (see [IsPrompt]).
 func AwaitPrompt(ctx context.Context, src Source, r text.Reader, s string) error {
 	var known *text.Grid
 	return Await(ctx, src, fmt.Sprintf("the prompt %q with the cursor behind it", s), func(p *pixmap.Picture) (bool, string, error) {
@@ -35,8 +35,8 @@ func AwaitPrompt(ctx context.Context, src Source, r text.Reader, s string) error
 	})
 }
 
-// AwaitWritten waits until a text is at a place on the screen where it was not before, within one
-// line.
+// AwaitWritten waits until the text s is within one line at a place on the screen where it was not
+// before.
 func AwaitWritten(ctx context.Context, src Source, r text.Reader, before *text.Grid, s string) (text.Hit, error) {
 	pattern := regexp.MustCompile(regexp.QuoteMeta(s))
 	var hit text.Hit
@@ -59,14 +59,14 @@ func AwaitWritten(ctx context.Context, src Source, r text.Reader, before *text.G
 	return hit, err
 }
 
-// AwaitOtherText waits until the screen's text is not as it was. A cursor that comes or goes is no
-// other text.
+// AwaitOtherText waits until the screen's text differs from that of before. A cursor that appears
+// or disappears makes no difference.
 func AwaitOtherText(ctx context.Context, src Source, r text.Reader, before *text.Grid) error {
 	known := before
 	return Await(ctx, src, "another text on the screen", func(p *pixmap.Picture) (bool, string, error) {
 		g, err := readAgain(r, known, p)
 		if err != nil {
-			return true, err.Error(), nil // what was written is gone
+			return true, err.Error(), nil // the text is gone
 		}
 		known = g
 		return g.Text() != before.Text(), Quote(g), nil

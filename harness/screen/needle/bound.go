@@ -8,8 +8,8 @@ import (
 )
 
 // A search rules out most places by a lower bound of their error, which costs a few loads. The bound
-// compares sums of colours: small blocks tell characters apart, and large ones tell the parts of a
-// photograph apart.
+// compares sums of colours over blocks of pixels. Small blocks distinguish characters, and large
+// ones distinguish the parts of a photograph.
 //
 // If the differences of n colours sum up to d, their squares sum up to d²/n at least. Differences
 // below slightly count as nothing, so a sum up to (slightly-1)·n may mean no error at all. Up to
@@ -18,17 +18,17 @@ import (
 // A block is a square of pixels whose colours are summed up.
 type block struct {
 	side int // in pixels
-	unit int // of the sum, so that the table of bounds stays small
+	unit int // sums are in multiples of it, so that the table of bounds stays small
 }
 
 var blocks = [...]block{{side: 3, unit: 4}, {side: 8, unit: 32}}
 
-// bounds has the least error for a difference of two sums, for each kind of block.
+// bounds has, for each kind of block, the least error for each difference of two sums.
 var bounds = func() (tables [len(blocks)][2048]uint32) {
 	for kind, b := range blocks {
 		colours := 3 * b.side * b.side
 		for d := 1; d <= colours*255/b.unit; d++ {
-			// Each of both sums lost less than a unit.
+			// Rounding takes less than a unit from each of the two sums.
 			tables[kind][d] = leastError((d-1)*b.unit+1, colours)
 		}
 	}
@@ -47,18 +47,18 @@ func leastError(d, n int) uint32 {
 	return uint32(d * d / n)
 }
 
-// sums has the sums of a part of a scene: for each kind of block that of each pixel and those to
-// its right and below.
+// sums has the sums of a part of a scene: for each kind of block, the sums of the blocks at each
+// pixel. A block extends from its pixel to the right and down.
 type sums struct {
 	rect image.Rectangle
 	of   []uint16
 }
 
-// wholeScene is the number of pixels up to which a scene's sums are made once for all searches: 16
-// MiB for the largest. A search on a larger scene makes those of its own part.
+// wholeScene is the largest number of pixels of a scene whose sums are made once for all searches.
+// They take up to 16 MiB. A search on a larger scene makes the sums of its own part.
 const wholeScene = 1 << 22
 
-// sumsOf returns sums that include those of a part.
+// sumsOf returns sums that include those of a part of the scene.
 func (s *scene) sumsOf(part image.Rectangle) *sums {
 	part = part.Intersect(s.Bounds())
 	if s.sums != nil && part.In(s.sums.rect) {
@@ -83,7 +83,7 @@ func (s *scene) sumUp(part image.Rectangle) *sums {
 			line[x] = uint16(pixel[0]) + uint16(pixel[1]) + uint16(pixel[2])
 		}
 	}
-	columns := make([]int, w) // sums of pixels one above the other
+	columns := make([]int, w) // sums of the pixels of a block's height in each column
 	for kind, b := range blocks {
 		if w < b.side {
 			continue
@@ -115,15 +115,15 @@ func (s *scene) sumUp(part image.Rectangle) *sums {
 	return all
 }
 
-// A look is a sum of a template to be compared with that of a scene.
+// A look is a sum of one block of a template, to be compared with the same block of a scene.
 type look struct {
 	at   image.Point
 	kind int // of block
 	want int
 }
 
-// chooseLooks picks the sums that differ most from others of the template: they probably differ from
-// those at a wrong place, too.
+// chooseLooks picks the blocks whose sums differ most from others of the template. They probably
+// differ from those at a wrong place, too.
 func (t *template) chooseLooks() {
 	const most, candidates, samples = 48, 256, 64
 	own := (&scene{Picture: t.picture()}).sumUp(image.Rect(0, 0, t.w, t.h))
@@ -169,7 +169,7 @@ func (l look) rect() image.Rectangle {
 	return image.Rectangle{Min: l.at, Max: l.at.Add(image.Pt(side, side))}
 }
 
-// comparesBlock returns whether all pixels of a block are compared.
+// comparesBlock reports whether all pixels of a block are compared.
 func (t *template) comparesBlock(at image.Point, side int) bool {
 	if at.Y+side > t.h {
 		return false
@@ -182,18 +182,18 @@ func (t *template) comparesBlock(at image.Point, side int) bool {
 	return true
 }
 
-// index returns where a look's sum is if the template is in the upper left corner.
+// index returns the index of a look's sum for a template in the upper left corner.
 func (s *sums) index(l look) int {
 	return (l.kind*s.rect.Dy()+l.at.Y)*s.rect.Dx() + l.at.X
 }
 
-// looking is the looks of a template on a scene.
+// looking has the looks of a template on a scene.
 type looking struct {
 	sums  *sums
 	looks []placedLook
 }
 
-// A placedLook is a look's index in the sums, what it wants to see, and its bounds.
+// A placedLook is a look's index in the sums, its wanted sum, and its bounds.
 type placedLook struct {
 	index, want int
 	bounds      *[2048]uint32

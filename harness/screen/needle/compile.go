@@ -8,42 +8,41 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// compiled is a needle that is ready for matching. It keeps only the pixels of its areas: a
-// directory of needles has many pictures, and most of each is never compared.
+// compiled is a needle that is ready for matching. It keeps only the pixels of its areas, because a
+// directory of needles has many pictures, and most pixels are never compared.
 type compiled struct {
 	size      image.Point // of the picture
 	templates []*template // the match areas
 	texts     []*template // the areas of type ocr
 }
 
-// A template is the pixels of a match area, or of one of type ocr.
+// A template has the pixels of an area of type match or ocr.
 type template struct {
 	area   *Area
 	number int    // of the area in its needle, from 1
-	pix    []byte // 4*w bytes a row
+	pix    []byte // 4*w bytes per row
 	w, h   int
-	rows   [][]span // what is compared in each row
-	pixels int      // how many pixels that is
+	rows   [][]span // the pixels that are compared in each row
+	pixels int      // the number of pixels that are compared
 
-	// The anchor is the place of two neighbouring pixels that occur in few other places of the
-	// template. They are compared first.
+	// The anchor is a pair of neighbouring pixels that is rare in the template. It is compared first.
 	anchor    image.Point
 	anchored  bool
 	anchorPix uint64
 
-	// looks are compared first. If they differ too much, no pixel needs to be compared.
+	// looks are compared before the pixels. If they differ too much, the pixels need not be compared.
 	looks []look
 }
 
-// picture returns the template as a picture, also with the pixels that are not compared.
+// picture returns the template as a picture, including the pixels that are not compared.
 func (t *template) picture() *pixmap.Picture {
 	return &pixmap.Picture{Pix: t.pix, Stride: 4 * t.w, Width: t.w, Height: t.h}
 }
 
-// A span is the pixels of a row from x0 up to x1.
+// A span is the pixels of a row from x0 up to, not including, x1.
 type span struct{ x0, x1 int }
 
-// compile reads the picture and copies the areas' pixels, once.
+// compile reads the picture and copies the areas' pixels. It does so once.
 func (n *Needle) compile() (*compiled, error) {
 	n.once.Do(func() {
 		var p *pixmap.Picture

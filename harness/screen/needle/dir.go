@@ -15,25 +15,25 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// A Dir is the needles of a directory and its subdirectories.
+// A Dir has the needles of a directory and its subdirectories.
 type Dir struct {
 	Path string
 	// Needles are sorted by name.
 	Needles []*Needle
-	// Problems are the JSON files that are no needles, with what is wrong with each. Only a query
-	// for such a file fails.
+	// Problems are the JSON files that are not valid needles. Only a query for such a file fails.
 	Problems []Problem
 }
 
-// A Problem is a JSON file that is no needle.
+// A Problem is a JSON file that is not a valid needle.
 type Problem struct {
-	// Name is what the needle would be called.
+	// Name is the name that the needle would have.
 	Name string
-	// Err says which file it is and what is wrong.
+	// Err has the file's path and the error in it.
 	Err error
 }
 
-// Open reads the needles of a directory. Their pictures are read when they are first needed.
+// Open reads the needles of a directory, without hidden subdirectories. The pictures are read when
+// they are first needed.
 func Open(dir string) (*Dir, error) {
 	d := &Dir{Path: dir}
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -60,8 +60,9 @@ func Open(dir string) (*Dir, error) {
 	return d, nil
 }
 
-// Lookup returns the needles for a name. These are the needles with that tag, or with all of
-// several tags separated by spaces. If there are none, the name is that of one needle.
+// Lookup returns the needles for a tag, or for several tags separated by spaces, all of which a
+// needle must have. If there are none, it returns the needles with that name. If there are none
+// either, it returns an error.
 func (d *Dir) Lookup(tag string) ([]*Needle, error) {
 	var found []*Needle
 	for _, n := range d.Needles {
@@ -95,7 +96,8 @@ func (d *Dir) Lookup(tag string) ([]*Needle, error) {
 	return nil, err
 }
 
-// like returns the existing tag whose spelling is nearest to a missing one, or nothing.
+// like returns the existing tag or name whose spelling is nearest to a missing one; empty if none
+// is near.
 func (d *Dir) like(tag string) string {
 	best, near := len(tag)/2+1, ""
 	for _, n := range d.Needles {
@@ -108,7 +110,7 @@ func (d *Dir) like(tag string) string {
 	return near
 }
 
-// distance returns how many letters must change to make one word from the other.
+// distance returns how many elements must be changed, added or removed to turn a into b.
 func distance[T comparable](a, b []T) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
@@ -131,18 +133,18 @@ func distance[T comparable](a, b []T) int {
 
 // A Query says what to look for.
 type Query struct {
-	// Tag is a tag, several tags with spaces between them, or the name of a needle.
+	// Tag is a tag, several tags separated by spaces, or the name of a needle.
 	Tag string
 	// Masks are parts of the screen that are not compared, such as the pointer or a blinking
-	// cursor. If they cover more than half of an area, it does not match.
+	// cursor. An area does not match if masks cover more than half of it.
 	Masks []image.Rectangle
-	// Scale scales a screen of another size to that of the needle's picture. Without it such a
+	// Scale scales a screen of another size to that of the needle's picture. Without Scale, such a
 	// screen does not match.
 	Scale bool
 }
 
-// Match looks for the needles that a query names. The error says that there are none, or that one
-// of them cannot be used.
+// Match looks for the needles that a query selects (see [Match]). It returns an error if there are
+// no such needles, or if one of them cannot be used.
 func (d *Dir) Match(ctx context.Context, q Query, screen *pixmap.Picture) (*Result, error) {
 	needles, err := d.Lookup(q.Tag)
 	if err != nil {
@@ -151,9 +153,9 @@ func (d *Dir) Match(ctx context.Context, q Query, screen *pixmap.Picture) (*Resu
 	return Match(ctx, needles, q, screen)
 }
 
-// Match looks for needles that are alternatives of each other. It asks tesseract only if nothing
-// matches without that, and only about needles whose match areas all match. If tesseract cannot
-// answer, these needles are skipped; if there are no others, that is an error.
+// Match looks for needles that are alternatives of each other. It runs tesseract only if nothing
+// matches without it, and only for needles whose match areas all match. If tesseract fails, Match
+// skips these needles; if all needles have areas of type ocr, it returns an error.
 func Match(ctx context.Context, needles []*Needle, q Query, screen *pixmap.Picture) (*Result, error) {
 	if len(needles) == 0 {
 		return nil, errors.New("no needle to match")
@@ -228,20 +230,22 @@ func scaled(screen *pixmap.Picture, size image.Point, masks []image.Rectangle) *
 	return s
 }
 
-// offer makes a needle that matches the result, if it is the best so far.
+// offer makes a matching needle the result if it is the best one so far.
 func (r *Result) offer(found *candidate) {
 	if r.Match == nil || better(found, r.winner) {
 		r.winner, r.Match = found, found.describe()
 	}
 }
 
-// Again looks for the same on the same screen, in a directory that has changed.
+// Again repeats the query on the same screen, with the needles of d.
 func (r *Result) Again(ctx context.Context, d *Dir) (*Result, error) {
 	return d.Match(ctx, r.query, r.screen)
 }
 
-// Replace gives the needle that came nearest the screen as its picture, and writes it to the needle's
-// directory. Its areas and tags stay. It returns the path of the picture.
+// Replace makes the screen the new picture of the nearest needle, and writes the needle's files.
+// Areas and tags stay. It returns the path of the picture. It returns an error if the query
+// matched, if the screen has another size than the old picture, or if the needle would not match
+// even then.
 func (r *Result) Replace(ctx context.Context) (string, error) {
 	if r.Matched() {
 		return "", fmt.Errorf("needle %s matches: there is nothing to replace", r.Match.Needle.Name)
@@ -256,7 +260,7 @@ func (r *Result) Replace(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("needle %s: it is in no file: %w", old.Name, err)
 	}
 	n.Name, n.made = old.Name, r.screen
-	// If masks cover its areas, or it wants another text, no picture helps.
+	// A new picture does not help if masks cover the needle's areas, or if refstr wants another text.
 	now, err := Match(ctx, []*Needle{n}, r.query, r.screen)
 	if err != nil {
 		return "", err

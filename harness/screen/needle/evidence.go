@@ -12,9 +12,9 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// WriteEvidence writes to dir what a person needs to judge a mismatch: the needle's picture, the
-// screen, and for each area the wanted pixels, the actual ones, and the difference. It returns the
-// paths of the files. For a match it writes nothing.
+// WriteEvidence writes into dir what a person needs to judge a mismatch: the screen, the nearest
+// needle's picture, and for each area that does not match the wanted pixels, the actual ones, and
+// the difference. It returns the paths of the files. For a match it writes nothing.
 func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	if r.Matched() {
 		return nil, nil
@@ -54,7 +54,7 @@ func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	return written, nil
 }
 
-// fileName returns a file name for a needle's name.
+// fileName returns a needle's name with the characters replaced that a file's name cannot have.
 func fileName(s string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`/\:*?"<>|`, r) || r < ' ' {
@@ -64,8 +64,9 @@ func fileName(s string) string {
 	}, s)
 }
 
-// sideBySide shows the wanted pixels of an area, the actual ones, and the difference. There, pixels
-// that differ are red, those that are not compared are blue, and equal ones are dimmed.
+// sideBySide returns a picture of the wanted pixels of an area, the actual ones, and the
+// difference. In the difference, pixels that differ are red, pixels that are not compared are blue,
+// and equal ones are dimmed.
 func (f *Found) sideBySide(a FoundArea) *pixmap.Picture {
 	const gap = 4
 	t := a.template

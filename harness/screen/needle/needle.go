@@ -20,10 +20,10 @@
 //	  "tags": ["login"]
 //	}
 //
-// The package reads a needle and writes it again without a change, including members that it does
-// not know. docs/screens.md lists the differences from os-autoinst's matching.
+// The package can read a needle and write it again without a change, including JSON members that it
+// does not know. docs/screens.md lists the differences from os-autoinst's matching.
 //
-// The package takes no pictures and waits for nothing; package harness does.
+// The package does not take pictures or wait; packages harness and screen do.
 package needle
 
 import (
@@ -46,73 +46,74 @@ import (
 
 // The types of areas.
 const (
-	// TypeMatch areas must be on the screen.
+	// TypeMatch is the type of areas that must be on the screen.
 	TypeMatch = "match"
-	// TypeExclude areas are left out of the others.
+	// TypeExclude is the type of areas that are cut out of the others: they are not compared.
 	TypeExclude = "exclude"
-	// TypeOCR areas have text that tesseract must read. A match that rests on one says so.
+	// TypeOCR is the type of areas with text that tesseract must read. A match that depends on one
+	// says so.
 	TypeOCR = "ocr"
 )
 
-// DefaultMargin is how far, in pixels, an area may be from its place if the needle has no margin.
+// DefaultMargin is how far an area may be from its place, in pixels, if it has no margin.
 const DefaultMargin = 50
 
-// maxMargin limits the search: no screen is larger.
+// maxMargin limits a margin, in pixels. No screen is larger.
 const maxMargin = 1 << 14
 
-// Exact is the similarity, in percent, of an area whose pixels are all equal. It is the default of
-// needles without a similarity.
+// Exact is the similarity, in percent, of an area whose pixels are all equal. Areas without a
+// similarity need it.
 const Exact = 100
 
 // A Needle is one reference image.
 type Needle struct {
 	// Name is the file's name without directory and extension.
 	Name string
-	// Path is the JSON file; empty if there is none yet.
+	// Path is the path of the JSON file; empty if there is none yet.
 	Path string
 
 	Areas []Area
-	// Tags are the names that tests ask for. Several needles with one tag are alternatives.
+	// Tags are the names that tests use. Several needles with the same tag are alternatives.
 	Tags []string
 	// Properties are notes such as "workaround".
 	Properties []Property
 
 	object object
 	raw    []byte  // the file as it was read
-	asRead *Needle // what raw says
+	asRead *Needle // the fields as they were read
 
-	made  *pixmap.Picture // of a needle that was not read
+	made  *pixmap.Picture // the picture of a needle that was not read from a file
 	once  sync.Once
 	ready *compiled
 	err   error
 }
 
-// An Area is a rectangle of a needle's picture.
+// An Area is a rectangle of a needle's picture, in pixels.
 type Area struct {
 	X, Y, Width, Height int
 	// Type is one of the Type constants.
 	Type string
 	// Match is the similarity that the area needs, in percent; 0 means [Exact].
 	Match float64
-	// Margin is how far from its place, in pixels, the area may be; nil means [DefaultMargin].
+	// Margin is how far the area may be from its place, in pixels; nil means [DefaultMargin].
 	Margin *int
-	// Click is the place to click; nil if the needle has none.
+	// Click is the place to click; nil if the area has none.
 	Click *Click
-	// Text is what must be read in an area of type ocr. If it is empty, that is what is read in the
-	// needle's own picture. The JSON's name for it is refstr.
+	// Text is the text that tesseract must read in an area of type ocr. If it is empty, the text must
+	// be what tesseract reads in the needle's own picture. In JSON it is called refstr.
 	Text string
 
 	object object
 }
 
-// A Click is a place to click, from the area's upper left corner.
+// A Click is a place to click. X and Y are pixels from the area's upper left corner.
 type Click struct {
-	// Center means the middle of the area; X and Y are then ignored.
+	// Center means the middle of the area. X and Y are then ignored.
 	Center bool
 	X, Y   int
 }
 
-// A Property is a note about a needle, with a value or without.
+// A Property is a note about a needle. Value may be empty.
 type Property struct {
 	Name  string
 	Value string
@@ -133,7 +134,7 @@ func (a *Area) Need() float64 {
 	return a.Match
 }
 
-// SearchMargin returns how far from its place, in pixels, the area may be.
+// SearchMargin returns how far the area may be from its place, in pixels.
 func (a *Area) SearchMargin() int {
 	if a.Margin == nil {
 		return DefaultMargin
@@ -141,7 +142,8 @@ func (a *Area) SearchMargin() int {
 	return *a.Margin
 }
 
-// HasTags returns whether the needle has every tag of a list separated by spaces.
+// HasTags reports whether the needle has every tag of a list separated by spaces. It returns false
+// for an empty list.
 func (n *Needle) HasTags(tags string) bool {
 	words := strings.Fields(tags)
 	for _, word := range words {
@@ -152,7 +154,7 @@ func (n *Needle) HasTags(tags string) bool {
 	return len(words) > 0
 }
 
-// HasProperty returns whether the needle has a property of that name.
+// HasProperty reports whether the needle has a property of that name.
 func (n *Needle) HasProperty(name string) bool {
 	return slices.ContainsFunc(n.Properties, func(p Property) bool { return p.Name == name })
 }
@@ -162,7 +164,7 @@ func (n *Needle) PNG() string {
 	return filepath.Join(filepath.Dir(n.Path), n.Name+".png")
 }
 
-// ReadFile reads a needle's JSON file. Its picture is read when it is first needed.
+// ReadFile reads a needle's JSON file. The needle's picture is read when it is first needed.
 func ReadFile(path string) (*Needle, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -177,7 +179,7 @@ func ReadFile(path string) (*Needle, error) {
 	return n, nil
 }
 
-// Parse reads a needle's JSON.
+// Parse reads a needle's JSON and checks it. The needle has no name and path yet.
 func Parse(b []byte) (*Needle, error) {
 	n := &Needle{}
 	if err := json.Unmarshal(b, &n.object); err != nil {
@@ -210,7 +212,7 @@ func Parse(b []byte) (*Needle, error) {
 	return n, nil
 }
 
-// describe adds the line to a syntax error.
+// describe adds the line number to a syntax error.
 func describe(b []byte, err error) error {
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) {
@@ -220,7 +222,7 @@ func describe(b []byte, err error) error {
 	return err
 }
 
-// check returns what is wrong with a needle apart from its picture.
+// check returns an error if something other than the picture is wrong with a needle.
 func (n *Needle) check() error {
 	wanted, clicks := 0, 0
 	for i := range n.Areas {
@@ -327,8 +329,8 @@ func (c *Click) unmarshal(raw json.RawMessage) (err error) {
 	return err
 }
 
-// MarshalJSON implements json.Marshaler. It keeps the text that was read, except for members that
-// have changed.
+// MarshalJSON implements json.Marshaler. It keeps the JSON that was read, except for the members
+// that have changed.
 func (a Area) MarshalJSON() ([]byte, error) {
 	var was Area
 	if len(a.object.names) > 0 {
@@ -377,7 +379,7 @@ func (a Area) MarshalJSON() ([]byte, error) {
 	return o.MarshalJSON()
 }
 
-// UnmarshalJSON implements json.Unmarshaler. A property is a word, or an object with name and
+// UnmarshalJSON implements json.Unmarshaler. A property is a string, or an object with name and
 // value.
 func (p *Property) UnmarshalJSON(b []byte) error {
 	*p = Property{raw: bytes.Clone(b)}
@@ -409,8 +411,8 @@ func (p Property) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string{"name": p.Name, "value": p.Value})
 }
 
-// Encode returns the needle's JSON. If nothing has changed, it is the text that was read, byte for
-// byte.
+// Encode returns the needle's JSON. If nothing has changed since it was read, Encode returns the
+// same bytes.
 func (n *Needle) Encode() ([]byte, error) {
 	if err := n.check(); err != nil {
 		return nil, err
@@ -438,7 +440,7 @@ func (n *Needle) Encode() ([]byte, error) {
 	return pretty.Bytes(), nil
 }
 
-// New returns a needle with a picture of a whole screen.
+// New returns a needle whose picture is that of a whole screen. It is in no file until Save.
 func New(name string, areas []Area, tags []string, picture *pixmap.Picture) (*Needle, error) {
 	n := &Needle{Name: name, Areas: slices.Clone(areas), Tags: slices.Clone(tags), made: picture}
 	if name == "" || name != fileName(name) || strings.HasPrefix(name, ".") {
@@ -453,8 +455,8 @@ func New(name string, areas []Area, tags []string, picture *pixmap.Picture) (*Ne
 	return n, nil
 }
 
-// Save writes the needle's files into a directory. It writes the picture first, so that no JSON
-// file is ever without one.
+// Save writes the needle's files into a directory and sets Path. It writes the picture first, so
+// that there is never a JSON file without one.
 func (n *Needle) Save(dir string) error {
 	b, err := n.Encode()
 	if err != nil {

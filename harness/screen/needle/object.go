@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// An object is a JSON object that keeps the order of its members and the members that this package
+// An object is a JSON object that keeps the order of its members, and members that this package
 // does not know. So reading and writing a needle loses nothing.
 type object struct {
 	names  []string
@@ -65,12 +65,12 @@ func (o object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// set sets a member's value. It inserts a new member in alphabetical order, the usual order in
+// set sets a member's value. It inserts a new member in alphabetical order, which is usual in
 // needles.
 func (o *object) set(name string, v any) {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // numbers, strings and lists of them
+		panic(err) // NB: numbers, strings and lists of them always encode
 	}
 	if o.values == nil {
 		o.values = make(map[string]json.RawMessage)
@@ -90,8 +90,8 @@ func (o *object) remove(name string) {
 	o.names = slices.DeleteFunc(o.names, func(n string) bool { return n == name })
 }
 
-// number reads a member as a number. Some programs that write needles do not distinguish 96 from
-// "96". A member that is absent, null or empty is not set.
+// number returns a member's value as a number. It accepts both 96 and "96", because some programs
+// that write needles do not distinguish them. A member that is absent, null or empty is not set.
 func (o *object) number(name string) (v float64, set bool, err error) {
 	raw, ok := o.values[name]
 	if !ok || string(raw) == "null" || string(raw) == `""` {
@@ -110,10 +110,10 @@ func (o *object) number(name string) (v float64, set bool, err error) {
 	return v, true, nil
 }
 
-// maxNumber is larger than any number of a needle, and sums of such numbers cannot overflow.
+// maxNumber limits numbers, so that sums of them cannot overflow. All sensible numbers are smaller.
 const maxNumber = 1 << 24
 
-// integer reads a member as a whole number, 0 if it is not set.
+// integer returns a member's value as a whole number; 0 if it is not set.
 func (o *object) integer(name string) (v int, set bool, err error) {
 	f, set, err := o.number(name)
 	if err != nil {

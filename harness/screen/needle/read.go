@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// read asks tesseract what is written in the areas of type ocr, at their place on the scene.
+// read runs tesseract for the areas of type ocr, at their place on the scene, and fills c.readings.
 func (c *candidate) read(ctx context.Context) error {
 	for _, t := range c.texts {
 		a, err := t.read(ctx, c.scene)
@@ -48,8 +48,8 @@ func (t *template) read(ctx context.Context, s *scene) (FoundArea, error) {
 	return a, nil
 }
 
-// readOf returns what tesseract reads in a picture of the area. What is excluded or masked becomes
-// background, also in the needle's picture: a cursor may be on either.
+// readOf returns what tesseract reads in p, a picture of the area. It replaces excluded and masked
+// pixels with the background, also in the needle's picture, because a cursor may be on either.
 func (t *template) readOf(ctx context.Context, s *scene, p *pixmap.Picture) (string, error) {
 	compared := make([]bool, t.w*t.h)
 	count := make(map[pixmap.RGB]int)
@@ -74,12 +74,11 @@ func (t *template) readOf(ctx context.Context, s *scene, p *pixmap.Picture) (str
 	return words(text), err
 }
 
-// words returns a text with one space between its words. Where the lines of a text end is a matter
-// of its font.
+// words returns a text with one space between its words, because line ends depend on the font.
 func words(s string) string { return strings.Join(strings.Fields(s), " ") }
 
-// textSimilarity returns how similar two texts are, in percent: 100 if they are equal, less for each
-// letter that must change.
+// textSimilarity returns the similarity of two texts in percent: 100 if they are equal, and less
+// for each character that must change.
 func textSimilarity(a, b string) float64 {
 	if a == b {
 		return Exact
@@ -88,7 +87,7 @@ func textSimilarity(a, b string) float64 {
 	return 100 * (1 - float64(distance(x, y))/float64(max(len(x), len(y))))
 }
 
-// readings says what was read in an area.
+// readings returns a message about what tesseract read in an area.
 func (a FoundArea) readings() string {
 	switch {
 	case a.OK && a.Similarity == Exact:

@@ -17,10 +17,10 @@ type Result struct {
 	Candidates int
 	// Match is the needle that matched best; nil if none did.
 	Match *Found
-	// Nearest is the needle with the smallest error if none matched.
+	// Nearest is the needle with the smallest error if none matched; otherwise nil.
 	Nearest *Found
 	// Unread says which needles were skipped because tesseract could not read their areas of type
-	// ocr. It is nil if one matched, and if none was skipped.
+	// ocr. It is nil if a needle matched, or if none was skipped.
 	Unread error
 
 	winner *candidate
@@ -28,50 +28,50 @@ type Result struct {
 	query  Query
 }
 
-// Matched returns whether a needle matched.
+// Matched reports whether a needle matched.
 func (r *Result) Matched() bool { return r.Match != nil }
 
-// RestsOnOCR returns whether the match rests on what tesseract has read. Tesseract guesses.
+// RestsOnOCR reports whether the match depends on what tesseract read, which is a guess.
 func (r *Result) RestsOnOCR() bool {
 	return r.Match != nil && slices.ContainsFunc(r.Match.Areas, func(a FoundArea) bool { return a.Area.Type == TypeOCR })
 }
 
-// Found is the outcome for one needle.
+// Found is the result for one needle.
 type Found struct {
 	Needle *Needle
-	// Reason says why no area was compared; empty if they were.
+	// Reason says why the areas were not compared; empty if they were.
 	Reason string
-	// Areas are the needle's match areas, in its order. Areas of type ocr are among them only if
-	// they were read.
+	// Areas are the results for the needle's match areas, in the needle's order. Areas of type ocr
+	// are included only if tesseract read them.
 	Areas []FoundArea
 
 	scene *scene
 	scale func(image.Rectangle) image.Rectangle
 }
 
-// FoundArea is the outcome for one area.
+// FoundArea is the result for one area.
 type FoundArea struct {
 	Area *Area
-	// Number is the area's place in its needle, from 1.
+	// Number is the area's number in its needle, from 1.
 	Number int
-	// OK says that the area has the similarity that it needs.
+	// OK means that the area has the similarity that it needs.
 	OK bool
-	// At is the place on the screen where the area fits best.
+	// At is the rectangle on the screen where the area fits best, in pixels.
 	At image.Rectangle
 	// Similarity is in percent. It is 100 only if all compared pixels are equal.
 	Similarity float64
-	// Need is the similarity that the needle asks for, in percent.
+	// Need is the similarity that the area needs, in percent.
 	Need float64
-	// Pixels is the number of compared pixels, and Differ the number of those that differ.
+	// Pixels is the number of compared pixels, and Differ is the number of those that differ.
 	Pixels, Differ int
-	// First is the first pixel that differs, in the screen's coordinates, with the colours
-	// there and in the needle. They mean nothing if Differ is 0.
+	// First is the first pixel that differs, in the screen's coordinates. Got is its colour on the
+	// screen, and Want is its colour in the needle. They are meaningless if Differ is 0.
 	First     image.Point
 	Got, Want pixmap.RGB
-	// Read is what tesseract read in an area of type ocr, and Wanted what it should have read. The
+	// Read is what tesseract read in an area of type ocr, and Wanted is what it should have read. The
 	// similarity is that of these texts.
 	Read, Wanted string
-	// Reason says why the area could not be compared; empty if it was.
+	// Reason says why the area could not be compared; empty if it was compared.
 	Reason string
 
 	template *template
@@ -89,7 +89,7 @@ type candidate struct {
 	readings []FoundArea // of texts, after [candidate.read]
 }
 
-// ok returns whether all areas that were looked at match.
+// ok reports whether all areas that were compared match.
 func (c *candidate) ok() bool {
 	return c.reason == "" && !slices.ContainsFunc(c.areas, func(a lookedAt) bool { return !a.ok }) &&
 		!slices.ContainsFunc(c.readings, func(a FoundArea) bool { return !a.OK })
@@ -113,8 +113,8 @@ func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate 
 		a := lookedAt{t: t}
 		a.fit, a.ok = t.search(s)
 		if !a.ok {
-			// How well it fits at its place ranks the needles that do not match. A sum above the limit
-			// for 0 % is as good as any other.
+			// The fit at its own place ranks the needles that do not match. All sums above the limit for
+			// 0 % are equally bad.
 			a.fit = fit{at: t.area.Rect().Min, sum: 1 << 40, pixels: t.pixels}
 			if t.visible(s, a.fit.at) > 0 {
 				a.fit, _ = t.errorAt(s, a.fit.at, limit(0, t.pixels))
@@ -125,10 +125,10 @@ func (n *Needle) look(c *compiled, s *scene, screen *pixmap.Picture) *candidate 
 	return found
 }
 
-// error returns the mean square of what the areas lack.
+// error returns the mean square of what the areas lack to a similarity of 100 %, as a fraction.
 func (c *candidate) error() float64 {
 	if c.reason != "" {
-		return 2 // worse than anything that was compared
+		return 2 // worse than any candidate that was compared
 	}
 	sum := 0.0
 	for _, a := range c.areas {
@@ -142,7 +142,7 @@ func (c *candidate) error() float64 {
 	return sum / float64(max(1, len(c.areas)+len(c.readings)))
 }
 
-// better returns whether a ranks before b: the smaller error first, then a workaround, then by
+// better reports whether a ranks before b: by the smaller error, then workarounds first, then by
 // name.
 func better(a, b *candidate) bool {
 	if c := cmp.Compare(a.error(), b.error()); c != 0 {
@@ -205,7 +205,7 @@ func (c *candidate) describe() *Found {
 // hidden says why an area was not compared.
 const hidden = "masks cover more than half of it"
 
-// scale returns a rectangle of the scene as one of the screen.
+// scale converts a rectangle from the scene's coordinates to the screen's.
 func (c *candidate) scale(r image.Rectangle) image.Rectangle {
 	size, screen := c.scene.Bounds().Max, c.screen.Bounds().Max
 	if size == screen {
@@ -215,7 +215,7 @@ func (c *candidate) scale(r image.Rectangle) image.Rectangle {
 }
 
 // ClickPoint returns the place on the screen to click: the needle's click point, or else the middle
-// of its last match area, or of its last area if it has only those of type ocr.
+// of its last match area. If it has only areas of type ocr, the last one of these counts.
 func (f *Found) ClickPoint() image.Point {
 	last := f.Areas[len(f.Areas)-1]
 	for _, a := range f.Areas {
@@ -234,7 +234,7 @@ func (f *Found) ClickPoint() image.Point {
 	return last.At.Min.Add(last.At.Max).Div(2)
 }
 
-// String says which needle matched, where and how well, or what the nearest one lacked.
+// String returns which needle matched, where and how well, or what the nearest one lacks.
 func (r *Result) String() string {
 	if r.Match != nil {
 		s := fmt.Sprintf("%q is on the screen: %s", r.Tag, r.Match)
@@ -255,7 +255,7 @@ func (r *Result) String() string {
 	return s
 }
 
-// String says what was found of each area.
+// String returns the results of all areas.
 func (f *Found) String() string {
 	if f.Reason != "" {
 		return fmt.Sprintf("needle %s: %s", f.Needle.Name, f.Reason)
@@ -267,7 +267,7 @@ func (f *Found) String() string {
 	return fmt.Sprintf("needle %s, %s", f.Needle.Name, strings.Join(parts, "; "))
 }
 
-// String says where an area is and how well it fits.
+// String returns where an area is and how well it fits.
 func (a FoundArea) String() string {
 	at := fmt.Sprintf("at (%d,%d)", a.At.Min.X, a.At.Min.Y)
 	if home := a.Area.Rect().Min; a.At.Min != home {

@@ -12,9 +12,9 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// Similarity. A pixel's error is the mean of the squares of the differences of its three colours;
-// an error below slightly counts as 0. The mean over the compared pixels becomes a percentage as in
-// os-autoinst: a mean of 2 is 100, of 40 is 90.
+// Similarity. A pixel's error is the mean of the squares of the differences of its three colours.
+// Differences below slightly count as 0. The mean over the compared pixels becomes a percentage as
+// in os-autoinst: a mean of 2 is 100, and one of 40 is 90.
 const (
 	slightly = 16
 	ninety   = 40.0
@@ -23,8 +23,8 @@ const (
 	almost = 99.99
 )
 
-// similarity returns the percentage for a sum of squares over a number of pixels of three
-// colours.
+// similarity returns the percentage for a sum of squares over a number of pixels. equal means that
+// all pixels are equal.
 func similarity(sum int64, pixels int, equal bool) float64 {
 	if equal {
 		return Exact
@@ -36,7 +36,7 @@ func similarity(sum int64, pixels int, equal bool) float64 {
 // limit returns the largest sum of squares that an area with a similarity of need may have.
 func limit(need float64, pixels int) int64 {
 	most := math.Floor((ninety + perPoint*(90-need)) * float64(3*pixels))
-	// Rounding in the last digit of a float must not decide; the percentage decides.
+	// The percentage decides, and not the rounding of a float's last digit.
 	sum := int64(most) + 1
 	for sum >= 0 && similarity(sum, pixels, false) < need {
 		sum--
@@ -48,7 +48,7 @@ func limit(need float64, pixels int) int64 {
 type scene struct {
 	*pixmap.Picture
 	masks []image.Rectangle
-	sums  *sums // of what was searched last
+	sums  *sums // of the part that was searched last
 }
 
 // A fit is how well a template fits at a place.
@@ -61,8 +61,8 @@ type fit struct {
 
 func (f fit) similarity() float64 { return similarity(f.sum, f.pixels, f.equal) }
 
-// search looks for the template within its margin. It returns the best place that fits; of equally
-// good ones, the nearest.
+// search looks for the template within its margin. It returns the place that fits best; of equally
+// good ones, the nearest. ok is false if the template has the needed similarity nowhere.
 func (t *template) search(s *scene) (best fit, ok bool) {
 	need, home := t.area.Need(), t.area.Rect().Min
 	if need >= Exact {
@@ -104,20 +104,20 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 	return best, ok
 }
 
-// far returns the length of the longer of d's two directions.
+// far returns the larger of the two distances in d, horizontal and vertical.
 func far(d image.Point) int { return max(d.X, -d.X, d.Y, -d.Y) }
 
-// places returns where the template's upper left corner may be: within the margin, so that all
-// of it is on the screen.
+// places returns the possible places of the template's upper left corner: within the margin, and
+// such that the whole template is on the screen.
 func (t *template) places(s *scene, home image.Point) image.Rectangle {
 	m := t.area.SearchMargin()
 	return image.Rect(home.X-m, home.Y-m, home.X+m+1, home.Y+m+1).Intersect(image.Rect(0, 0, s.Width-t.w+1, s.Height-t.h+1))
 }
 
-// searchExact looks for the nearest place where each pixel is equal.
+// searchExact looks for the nearest place where all pixels are equal.
 func (t *template) searchExact(s *scene, home image.Point) (fit, bool) {
-	// The pixel of the screen that differed last. If all pixels of the template have one colour, it
-	// rules out every place that covers it.
+	// odd is the pixel of the screen that differed last. If all pixels of the template have one
+	// colour, it rules out every place that covers it.
 	odd := image.Pt(-1, -1)
 	for d := range t.promising(s, home) {
 		at := home.Add(d)
@@ -143,8 +143,8 @@ func (t *template) searchExact(s *scene, home image.Point) (fit, bool) {
 	return fit{}, false
 }
 
-// promising returns the offsets, nearest first, of the places within the margin and the screen that
-// have the anchor. Places that masks touch are always among them.
+// promising returns the offsets of the places within the margin and the screen that have the
+// anchor, nearest first. It always includes places that masks touch.
 func (t *template) promising(s *scene, home image.Point) iter.Seq[image.Point] {
 	places := t.places(s, home)
 	masked := len(s.masks) > 0
@@ -160,7 +160,7 @@ func (t *template) promising(s *scene, home image.Point) iter.Seq[image.Point] {
 		}
 	}
 	if !t.anchored || home.In(places) && anchored(home) && !masked {
-		return all // it is probably there
+		return all // it is probably at its place
 	}
 	var ways []image.Point
 	for y := places.Min.Y; y < places.Max.Y; y++ {
@@ -174,12 +174,13 @@ func (t *template) promising(s *scene, home image.Point) iter.Seq[image.Point] {
 	return slices.Values(ways)
 }
 
-// compares returns whether a pixel of the template is compared.
+// compares reports whether a pixel of the template is compared.
 func (t *template) compares(p image.Point) bool {
 	return slices.ContainsFunc(t.rows[p.Y], func(s span) bool { return p.X >= s.x0 && p.X < s.x1 })
 }
 
-// firstDifference returns the place on the screen of the first pixel that differs.
+// firstDifference reports whether a pixel differs, and returns the place of the first one on the
+// screen.
 func (t *template) firstDifference(s *scene, at image.Point) (bool, image.Point) {
 	for y, spans := range t.rows {
 		for _, sp := range spans {
@@ -198,13 +199,13 @@ func (t *template) firstDifference(s *scene, at image.Point) (bool, image.Point)
 	return false, image.Point{}
 }
 
-// within returns whether the template at that place is within the screen.
+// within reports whether the whole template is on the screen if it is at that place.
 func (t *template) within(s *scene, at image.Point) bool {
 	return at.X >= 0 && at.Y >= 0 && at.X+t.w <= s.Width && at.Y+t.h <= s.Height
 }
 
 // visible returns the number of pixels that can be compared at a place. It is 0 if masks cover more
-// than half of them: hidden pixels are no evidence.
+// than half of them, because the rest is too little evidence.
 func (t *template) visible(s *scene, at image.Point) int {
 	if !t.touched(s, at) {
 		return t.pixels
@@ -220,13 +221,13 @@ func (t *template) visible(s *scene, at image.Point) int {
 	return n
 }
 
-// touched returns whether a mask covers any pixel of the template at a place.
+// touched reports whether a mask covers any pixel of the template at a place.
 func (t *template) touched(s *scene, at image.Point) bool {
 	r := image.Rect(at.X, at.Y, at.X+t.w, at.Y+t.h)
 	return slices.ContainsFunc(s.masks, r.Overlaps)
 }
 
-// eachSpan calls f with the pixels that are compared at a place, until it returns false.
+// eachSpan calls f with each span of pixels that are compared at a place, until f returns false.
 func (t *template) eachSpan(s *scene, at image.Point, f func(y int, sp span) bool) {
 	touched := t.touched(s, at)
 	for y, spans := range t.rows {
@@ -245,8 +246,8 @@ func (t *template) eachSpan(s *scene, at image.Point, f func(y int, sp span) boo
 	}
 }
 
-// errorAt sums up the errors at a place. It stops, with done false, as soon as the sum is above
-// most.
+// errorAt sums up the errors at a place. As soon as the sum is above most, it stops and returns
+// false.
 func (t *template) errorAt(s *scene, at image.Point, most int64) (f fit, done bool) {
 	f = fit{at: at, equal: true}
 	t.eachSpan(s, at, func(y int, sp span) bool {
@@ -271,7 +272,7 @@ func (t *template) errorAt(s *scene, at image.Point, most int64) (f fit, done bo
 	return f, f.sum <= most
 }
 
-// squares returns what a pixel adds to the sum of errors.
+// squares returns the error that one pixel adds to the sum.
 func squares(want, got []byte) (sum int64) {
 	for i := range 3 {
 		if d := int64(want[i]) - int64(got[i]); d >= slightly || d <= -slightly {
@@ -281,8 +282,8 @@ func squares(want, got []byte) (sum int64) {
 	return sum
 }
 
-// nearest returns the place where the template fits best, to show to a person. It compares some
-// sums at each place, and all pixels at the best of these places.
+// nearest returns the place where the template fits best, for a message to a person. It compares
+// some sums at each place, and then all pixels at the best of these places.
 func (t *template) nearest(s *scene) (best fit, found bool) {
 	home := t.area.Rect().Min
 	type place struct {
@@ -319,7 +320,8 @@ func (t *template) nearest(s *scene) (best fit, found bool) {
 	return best, found
 }
 
-// differences counts the pixels that differ at a place, and returns the first.
+// differences counts the pixels that differ at a place. It also returns the first one, from the
+// template's corner.
 func (t *template) differences(s *scene, at image.Point) (n int, first image.Point) {
 	t.eachSpan(s, at, func(y int, sp span) bool {
 		for x := sp.x0; x < sp.x1; x++ {
@@ -335,9 +337,9 @@ func (t *template) differences(s *scene, at image.Point) (n int, first image.Poi
 	return n, first
 }
 
-// spiral returns the offsets from an area's place to the places within a margin, nearest first. The
-// distance is the longer of the two directions. Among equally near places the upper comes first,
-// then the left.
+// spiral returns the offsets from an area's place to all places within a margin, nearest first. The
+// distance is the larger of the horizontal and the vertical one. Of equally near places, the upper
+// ones come first, then those on the left.
 func spiral(margin int, p *pixmap.Picture) iter.Seq[image.Point] {
 	margin = min(margin, max(p.Width, p.Height))
 	return func(yield func(image.Point) bool) {
@@ -345,7 +347,7 @@ func spiral(margin int, p *pixmap.Picture) iter.Seq[image.Point] {
 			for y := -r; y <= r; y++ {
 				step := 1
 				if r > 0 && y > -r && y < r {
-					step = 2 * r // only the ends of the row are so far away
+					step = 2 * r // only the two ends of the row have this distance
 				}
 				for x := -r; x <= r; x += step {
 					if !yield(image.Pt(x, y)) {

@@ -1,8 +1,8 @@
-// Package ocr asks tesseract what is written in a part of a picture, where text is proportional and
-// package text cannot read it.
+// Package ocr reads text in a part of a picture with tesseract. It is for proportional text, which
+// package text cannot read.
 //
-// The answer is a guess: it helps people to find the reason of a failure. Only areas of reference
-// images that ask for it rest on a guess, and their result says so.
+// The answer is a guess, which helps people to find the reason of a failure. The only results that
+// depend on it are those of reference images with areas of type ocr, and these results say so.
 package ocr
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// ErrAbsent says that tesseract is not installed. It is in the chain of an [Error].
+// ErrAbsent says that tesseract is not installed. An [Error] wraps it.
 var ErrAbsent = errors.New("tesseract is not installed (Debian: apt-get install tesseract-ocr)")
 
-// An Error says that this host's tesseract did not read. That is the host's fault.
+// An Error says that tesseract is missing or has failed on this host. That is the host's fault.
 type Error struct{ Err error }
 
 func (e *Error) Error() string { return e.Err.Error() }
@@ -34,22 +34,22 @@ func (e *Error) Unwrap() error { return e.Err }
 // Verdict implements [verdict.Judge].
 func (e *Error) Verdict() verdict.Kind { return verdict.Host }
 
-// zoom is by how much a region is enlarged: tesseract wants capitals of about 30 pixels, and those of
-// screens have about 10.
+// zoom is the factor by which a region is enlarged. Tesseract works best with capitals of about 30
+// pixels, and those of screens have about 10.
 const zoom = 3
 
-// remembered limits the readings that are kept.
+// remembered limits the number of readings that are kept.
 const remembered = 256
 
-// readings are what was read, by program and picture. A wait reads a part of the screen again only
-// if that part has changed.
+// readings has earlier results by the hash of program and picture. So a wait reads a part of the
+// screen again only if that part has changed.
 var readings struct {
 	sync.Mutex
 	of map[[sha256.Size]byte]string
 }
 
 // Read returns what tesseract reads in a region of a picture, or in all of it if the region is empty.
-// It does not ask about the same pixels twice.
+// It remembers recent results, so that it does not run tesseract twice for the same pixels.
 func Read(ctx context.Context, p *pixmap.Picture, region image.Rectangle) (string, error) {
 	tesseract, err := exec.LookPath("tesseract")
 	if err != nil {
@@ -74,7 +74,7 @@ func Read(ctx context.Context, p *pixmap.Picture, region image.Rectangle) (strin
 	}
 	cmd := exec.CommandContext(ctx, tesseract, "stdin", "stdout", "--psm", "6")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
-	// One thread: the host has lanes to run.
+	// One thread only, because lanes run on this host.
 	cmd.Env = append(cmd.Environ(), "OMP_THREAD_LIMIT=1")
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
@@ -92,7 +92,7 @@ func Read(ctx context.Context, p *pixmap.Picture, region image.Rectangle) (strin
 	return text, nil
 }
 
-// Prepare returns a picture as tesseract reads it best: enlarged, black on white.
+// Prepare returns a picture in the form that tesseract reads best: enlarged, and black on white.
 func Prepare(p *pixmap.Picture) *image.Gray {
 	grey := make([]uint8, p.Width*p.Height)
 	var histogram [256]int
@@ -111,8 +111,8 @@ func Prepare(p *pixmap.Picture) *image.Gray {
 			light++
 		}
 	}
-	inverse := 2*light < len(grey) // there is more ground than ink
-	const border = 10              // tesseract misses what touches the edge
+	inverse := 2*light < len(grey) // the background has more pixels than the text
+	const border = 10              // tesseract misses text that touches the edge
 	img := image.NewGray(image.Rect(0, 0, zoom*p.Width+2*border, zoom*p.Height+2*border))
 	for i := range img.Pix {
 		img.Pix[i] = 255
@@ -127,8 +127,8 @@ func Prepare(p *pixmap.Picture) *image.Gray {
 	return img
 }
 
-// threshold returns the brightness that divides the pixels best into dark and light ones, by Otsu's
-// method: the largest variance between both.
+// threshold returns the brightness that best divides the pixels into dark and light ones, by Otsu's
+// method: the variance between the two classes is largest.
 func threshold(histogram [256]int, pixels int) int {
 	total := 0
 	for v, n := range histogram {

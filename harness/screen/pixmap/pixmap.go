@@ -17,8 +17,8 @@ import (
 // PNG of a few bytes can claim any size.
 const MaxPixels = 16384 * 8192
 
-// A Picture is a screen. Pix has R, G, B and 255 for each pixel. Nothing changes a Picture after it
-// was made.
+// A Picture is a picture of a screen. Pix has the bytes R, G, B and 255 for each pixel, and Stride
+// bytes per row. Width and Height are in pixels. A Picture is immutable.
 type Picture struct {
 	Pix    []byte
 	Stride int
@@ -74,8 +74,8 @@ func (p *Picture) copyOf(img image.Image) *Picture {
 	return p.share(dst.Pix, dst.Stride)
 }
 
-// ReadFile reads a PNG file of any kind: palette, grey, 8 or 16 bits. Of 16 bits it keeps the upper
-// 8.
+// ReadFile reads a PNG file of any kind: palette, grey, 8 or 16 bits. It keeps the upper 8 of 16
+// bits.
 func ReadFile(path string) (*Picture, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -89,7 +89,7 @@ func ReadFile(path string) (*Picture, error) {
 	return p, nil
 }
 
-// Read reads a PNG, see [ReadFile].
+// Read reads a PNG (see [ReadFile]) of at most [MaxPixels].
 func Read(r io.Reader) (*Picture, error) {
 	// Check the size before allocating memory for it.
 	var head bytes.Buffer
@@ -110,7 +110,7 @@ func Read(r io.Reader) (*Picture, error) {
 // Bounds returns the rectangle of all pixels.
 func (p *Picture) Bounds() image.Rectangle { return image.Rect(0, 0, p.Width, p.Height) }
 
-// Row returns the bytes of a row from x0 up to x1.
+// Row returns the bytes of row y from pixel x0 up to, not including, x1.
 func (p *Picture) Row(y, x0, x1 int) []byte {
 	at := y * p.Stride
 	return p.Pix[at+4*x0 : at+4*x1]
@@ -127,7 +127,7 @@ func (p *Picture) Image() *image.NRGBA {
 	return &image.NRGBA{Pix: p.Pix, Stride: p.Stride, Rect: p.Bounds()}
 }
 
-// Crop returns a copy of a part of p.
+// Crop returns a copy of the part of p that is in r.
 func (p *Picture) Crop(r image.Rectangle) *Picture {
 	r = r.Intersect(p.Bounds())
 	c := &Picture{Pix: make([]byte, 4*r.Dx()*r.Dy()), Stride: 4 * r.Dx(), Width: r.Dx(), Height: r.Dy()}
@@ -137,8 +137,8 @@ func (p *Picture) Crop(r image.Rectangle) *Picture {
 	return c
 }
 
-// Scaled returns p scaled to another size. Each pixel is the nearest one of p, so a picture that
-// was enlarged by a whole number is restored exactly.
+// Scaled returns p scaled to another size, in pixels. Each pixel is the nearest one of p. So it
+// restores a picture exactly that was enlarged by a whole number.
 func (p *Picture) Scaled(width, height int) *Picture {
 	s := &Picture{Pix: make([]byte, 4*width*height), Stride: 4 * width, Width: width, Height: height}
 	for y := range height {
@@ -154,7 +154,7 @@ func (p *Picture) Scaled(width, height int) *Picture {
 // RGB is the colour of a pixel.
 type RGB struct{ R, G, B uint8 }
 
-// String returns the colour as in web pages: #1e90ff.
+// String returns the colour as in HTML: #1e90ff.
 func (c RGB) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
 // RGBA implements color.Color.

@@ -1,5 +1,5 @@
 // Package text reads the text in pictures of consoles with fixed cells: firmware, VGA text modes,
-// Linux's framebuffer console. It reads exactly: a cell has a character only if all its pixels
+// Linux's framebuffer console. It does not guess: a cell has a character only if all its pixels
 // equal the font's, in two colours. Any other cell is unknown.
 //
 //	g, err := text.Reader{}.Read(pixmap.Of(screenshot))
@@ -29,45 +29,45 @@ import (
 	"unicode/utf8"
 )
 
-// The largest cells, which are those of the kernel's and console-setup's fonts.
+// The largest cell, in pixels: that of the kernel's and console-setup's fonts.
 const (
 	maxWidth  = 64
 	maxHeight = 128
 )
 
-// A Font is glyphs of one size. Nothing changes a Font after it was made.
+// A Font is a set of glyphs of one size. It is immutable.
 type Font struct {
 	Name string
 	// Width and Height are the size of a cell in pixels.
 	Width, Height int
-	// Source says where the glyphs come from, and Licence is their licence; each is empty if
-	// unknown.
+	// Source says where the glyphs come from, and Licence is their licence. Each is empty if unknown.
 	Source, Licence string
 
-	glyphs  map[rune][]byte // the bits of each row from the left, whole bytes a row
-	telling map[rune]bool   // glyphs with so many different rows that they are nowhere by chance
-	smear   bool            // there is a bold weight, each row smeared by a pixel to the right
+	glyphs  map[rune][]byte // the bits of each row from the left, in whole bytes
+	telling map[rune]bool   // glyphs with enough different rows that they do not occur by chance
+	smear   bool            // there is a bold weight: each row smeared by one pixel to the right
 	lookup  map[string]entry
 }
 
 // An entry is the meaning of a pattern of pixels.
 type entry struct {
-	runes []rune // characters that look the same, the lowest first
+	runes []rune // the characters that look so, the lowest first
 	bold  bool
-	// unclear means that the pattern is one character in one weight and another in the other.
+	// unclear means that the pattern is one character in one weight, and another in the other weight.
 	unclear bool
 }
 
-// stride returns the bytes of a row.
+// stride returns the number of bytes of a glyph's row.
 func (f *Font) stride() int { return (f.Width + 7) / 8 }
 
-// Runes returns the characters of the font in order.
+// Runes returns the characters of the font, sorted.
 func (f *Font) Runes() []rune { return slices.Sorted(maps.Keys(f.glyphs)) }
 
-// String says which font it is.
+// String returns the font's name and cell size: "beacon 8×16".
 func (f *Font) String() string { return fmt.Sprintf("%s %d×%d", f.Name, f.Width, f.Height) }
 
-// newFont returns a font of glyphs that have been checked.
+// newFont returns a font with glyphs that the caller has checked. It adds the space if it is
+// missing.
 func newFont(name string, width, height int, glyphs map[rune][]byte, smear bool) *Font {
 	f := &Font{Name: name, Width: width, Height: height, glyphs: glyphs, smear: smear, lookup: make(map[string]entry)}
 	if _, there := glyphs[' ']; !there {
@@ -103,7 +103,7 @@ func (f *Font) add(bits string, r rune, bold bool) {
 	f.lookup[bits] = e
 }
 
-// bold smears a glyph by a pixel to the right.
+// bold returns a glyph smeared by one pixel to the right.
 func (f *Font) bold(glyph []byte) []byte {
 	b := bytes.Clone(glyph)
 	for y := range f.Height {
@@ -120,10 +120,11 @@ func (f *Font) bold(glyph []byte) []byte {
 	return b
 }
 
-// Has returns whether the font has a character.
+// Has reports whether the font has a character.
 func (f *Font) Has(r rune) bool { return f.glyphs[r] != nil }
 
-// Drawn returns whether a pixel of a character's cell has the character's colour.
+// Drawn reports whether the pixel (x,y) of a character's cell has the character's colour. It
+// returns false for characters that the font does not have.
 func (f *Font) Drawn(r rune, bold bool, x, y int) bool {
 	glyph := f.glyphs[r]
 	if glyph == nil {
@@ -135,8 +136,8 @@ func (f *Font) Drawn(r rune, bold bool, x, y int) bool {
 	return glyph[y*f.stride()+x/8]&(0x80>>(x%8)) != 0
 }
 
-// NineWide returns the font as VGA text modes show it in cells of 9 pixels. Box drawing and blocks
-// continue into the ninth column; for other characters it is empty.
+// NineWide returns a font of 8 pixels as VGA text modes show it in cells of 9 pixels. Box drawing
+// and blocks continue into the ninth column, which is empty for other characters.
 func (f *Font) NineWide() *Font {
 	glyphs := make(map[rune][]byte, len(f.glyphs))
 	for r, glyph := range f.glyphs {
@@ -162,8 +163,8 @@ func checkSize(width, height int) error {
 	return nil
 }
 
-// ReadFile reads a font file. Its content decides the format: PSF of either version, perhaps
-// compressed with gzip, or the text format of [ParseHex].
+// ReadFile reads a font file. It detects the format from the content: PSF of either version, or the
+// text format of [ParseHex]. Both may be compressed with gzip.
 func ReadFile(path string) (*Font, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -195,8 +196,8 @@ func ReadFile(path string) (*Font, error) {
 // consoleFonts is the directory of the fonts of Debian's console-setup and kbd.
 const consoleFonts = "/usr/share/consolefonts"
 
-// Load returns a font by its name, which is one of [Fonts] or of this host's console fonts, or by
-// the path of its file.
+// Load returns a font by its name or by the path of its file. The names are those of [Fonts] and of
+// this host's console fonts.
 func Load(name string) (*Font, error) {
 	for _, f := range Fonts() {
 		if f.Name == name {
@@ -218,8 +219,8 @@ func Load(name string) (*Font, error) {
 	return nil, fmt.Errorf("no font %q: it is neither one of this program's (beacon, ovmf), nor in %s, nor a file", name, consoleFonts)
 }
 
-// LoadAll loads fonts by their names, see [Load]. A font that is 8 pixels wide comes with its form of
-// 9 pixels, too.
+// LoadAll loads fonts by name or path (see [Load]). After each font that is 8 pixels wide comes its
+// [Font.NineWide].
 func LoadAll(names ...string) ([]*Font, error) {
 	var fonts []*Font
 	for _, name := range names {
@@ -235,7 +236,8 @@ func LoadAll(names ...string) ([]*Font, error) {
 	return fonts, nil
 }
 
-// maxFile limits a font's file: 65536 glyphs of 32×64 pixels.
+// maxFile limits the decompressed size of a font's file, and the sizes in its header, in bytes:
+// 65536 glyphs of 32×64 pixels.
 const maxFile = 16 << 20
 
 func unzip(b []byte) ([]byte, error) {
@@ -250,8 +252,8 @@ func unzip(b []byte) ([]byte, error) {
 	return b, err
 }
 
-// ParsePSF reads a PC Screen Font of version 1 or 2. It needs the table that says which
-// characters the glyphs are.
+// ParsePSF reads a PC Screen Font of version 1 or 2. The font must have a Unicode table, which says
+// what characters the glyphs are.
 func ParsePSF(name string, b []byte) (*Font, error) {
 	var width, height, count, size, head int
 	var table, utf8Table bool
@@ -313,7 +315,7 @@ func ParsePSF(name string, b []byte) (*Font, error) {
 	return newFont(name, width, height, glyphs, false), nil
 }
 
-// trim clears the bits after the last column.
+// trim returns a glyph with the bits after the last column cleared.
 func (f *Font) trim(glyph []byte) []byte {
 	g := bytes.Clone(glyph)
 	if spare := 8*f.stride() - f.Width; spare > 0 {
@@ -352,10 +354,10 @@ func tableUCS2(b []byte) (runes []rune, rest []byte, err error) {
 	return nil, nil, io.ErrUnexpectedEOF
 }
 
-// ParseHex reads a font in a text format. Its lines have a character's number and its rows, both in
-// hexadecimal, as in the files of GNU Unifont. Lines such as "# size: 8x16" come first. The other
-// keys are source, licence, "leading: N" for N empty rows below each glyph, and "bold: smear" for a
-// font that also has a bold weight.
+// ParseHex reads a font in a text format. Each line has a character's number and its rows, both in
+// hexadecimal, as in the files of GNU Unifont. Header lines such as "# size: 8x16" come first.
+// Other header keys are source, licence, "leading: N" for N empty rows below each glyph, and "bold:
+// smear" for a font that also has a bold weight.
 func ParseHex(name string, b []byte) (*Font, error) {
 	f := &Font{Name: name}
 	smear, leading := false, 0
@@ -417,7 +419,7 @@ func ParseHex(name string, b []byte) (*Font, error) {
 	if len(glyphs) == 0 {
 		return nil, errors.New("the font has no glyphs")
 	}
-	delete(glyphs, ' ') // it is what it is
+	delete(glyphs, ' ') // newFont adds an empty one
 	for r, glyph := range glyphs {
 		glyphs[r] = append(glyph, make([]byte, leading*f.stride())...)
 	}
@@ -440,7 +442,7 @@ func (f *Font) Hex() []byte {
 	}
 	for _, r := range f.Runes() {
 		if r == ' ' {
-			continue // every font has it
+			continue // every font has the same one
 		}
 		fmt.Fprintf(&b, "%04x:%x\n", r, f.glyphs[r])
 	}

@@ -15,15 +15,15 @@ import (
 // Unknown is the character of a cell that equals no glyph.
 const Unknown = '\uFFFD'
 
-// A Cell is one place of a grid.
+// A Cell is one cell of a grid.
 type Cell struct {
-	// Rune is the character, a space if all pixels have one colour, or [Unknown].
+	// Rune is the character. It is a space if all pixels have one colour, or [Unknown].
 	Rune rune
-	// Also has further characters that look the same in this font. For an unknown cell, they are
-	// its possible characters.
+	// Also has further characters that look the same in this font. For an unknown cell, it has the
+	// possible characters, as far as they are known.
 	Also []rune
-	// FG and BG are the colours of the character and of its background. They are equal in a space,
-	// and mean nothing in an unknown cell.
+	// FG and BG are the colours of the character and of its background. They are equal for a space,
+	// and meaningless for an unknown cell.
 	FG, BG pixmap.RGB
 	// Bold means that the cell has the font's bold weight.
 	Bold bool
@@ -31,7 +31,7 @@ type Cell struct {
 	Cursor bool
 }
 
-// A Grid is the text of a picture.
+// A Grid is the text of a picture: Cols×Rows cells in one font.
 type Grid struct {
 	Font *Font
 	// Origin is the upper left pixel of the first cell.
@@ -41,16 +41,16 @@ type Grid struct {
 	cells []Cell
 }
 
-// At returns a cell.
+// At returns a cell. The first one is (0,0).
 func (g *Grid) At(col, row int) Cell { return g.cells[row*g.Cols+col] }
 
-// Rect returns the pixels of a cell.
+// Rect returns the rectangle of a cell's pixels.
 func (g *Grid) Rect(col, row int) image.Rectangle {
 	at := g.Origin.Add(image.Pt(col*g.Font.Width, row*g.Font.Height))
 	return image.Rectangle{Min: at, Max: at.Add(image.Pt(g.Font.Width, g.Font.Height))}
 }
 
-// Line returns a row's characters without the spaces at its end. Each cell gives one rune.
+// Line returns a row's characters, one rune per cell, without the spaces at the end.
 func (g *Grid) Line(row int) string {
 	runes := make([]rune, g.Cols)
 	for col := range runes {
@@ -59,7 +59,7 @@ func (g *Grid) Line(row int) string {
 	return strings.TrimRight(string(runes), " ")
 }
 
-// Lines returns all rows.
+// Lines returns the lines of all rows (see [Grid.Line]).
 func (g *Grid) Lines() []string {
 	lines := make([]string, g.Rows)
 	for row := range lines {
@@ -68,7 +68,7 @@ func (g *Grid) Lines() []string {
 	return lines
 }
 
-// Text returns the rows with newlines between them, without empty ones at the end.
+// Text returns the lines separated by newlines, without the empty ones at the end.
 func (g *Grid) Text() string { return strings.TrimRight(strings.Join(g.Lines(), "\n"), "\n") }
 
 // UnknownCells returns the number of cells that equal no glyph.
@@ -81,8 +81,8 @@ func (g *Grid) UnknownCells() (n int) {
 	return n
 }
 
-// Misfits returns the number of cells that equal no glyph, also if a cursor hides some rows: a grid
-// in another font or place has many. A cell under a cursor may be unknown and is none.
+// Misfits returns the number of cells that equal no glyph, without the one under a cursor. A grid
+// in the wrong font or at the wrong place has many of them.
 func (g *Grid) Misfits() (n int) {
 	for _, c := range g.cells {
 		if c.Rune == Unknown && !c.Cursor {
@@ -105,17 +105,18 @@ func (g *Grid) Cursor() (col, row int, ok bool) {
 type Hit struct {
 	Text     string
 	Col, Row int
-	// Rect is the rectangle of its pixels.
+	// Rect is the rectangle of the text's pixels.
 	Rect image.Rectangle
 }
 
-// ClickPoint returns the place on the screen to click: the middle.
+// ClickPoint returns the place on the screen to click: the middle of the text.
 func (h Hit) ClickPoint() image.Point { return h.Rect.Min.Add(h.Rect.Max).Div(2) }
 
-// Find returns the matches of a pattern, line by line. Region is the pixels within which its cells
-// must be; empty means everywhere. The pattern sees only what is within it: ^ and $ are its edges. A line
-// ends with its last character, or with spaces behind that if the pattern needs some. If the last
-// cell has a cursor and may be empty, it is taken for empty: it is where the next character comes.
+// Find returns the matches of a pattern, line by line. It searches only the cells that are
+// completely within region; empty means all cells. ^ and $ match at the region's edges. A line ends
+// after its last character; if nothing matches so, Find also tries it with the spaces after that.
+// If the last cell has a cursor and may be a space, it counts as a space, because the next
+// character comes there.
 func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	var hits []Hit
 	for row := range g.Rows {
@@ -160,7 +161,8 @@ func (g *Grid) Find(re *regexp.Regexp, region image.Rectangle) []Hit {
 	return hits
 }
 
-// read reads the cells of a picture. Their grid begins at origin, within the first cell.
+// read reads the cells of a picture. Their grid begins at origin, which is less than a cell from
+// the picture's corner.
 func read(p *pixmap.Picture, f *Font, origin image.Point) *Grid {
 	g := &Grid{Font: f, Origin: origin, Cols: max(0, (p.Width-origin.X)/f.Width), Rows: max(0, (p.Height-origin.Y)/f.Height)}
 	g.cells = make([]Cell, g.Cols*g.Rows)
@@ -184,23 +186,23 @@ func read(p *pixmap.Picture, f *Font, origin image.Point) *Grid {
 	return g
 }
 
-// The outcomes for a cell.
+// An outcome is the result of reading a cell.
 type outcome int
 
 const (
 	known outcome = iota
 	odd1          // it fits no glyph
-	odd2          // it fits one glyph in one pair of colours, and another in the opposite pair
+	odd2          // it fits one glyph, and another one with the two colours exchanged
 )
 
 // A cellReader compares cells with a font's glyphs.
 type cellReader struct {
 	p       *pixmap.Picture
 	f       *Font
-	bits    []byte // of the cell that was read last: pixels that are not of its first colour
+	bits    []byte // the last cell's pixels that do not have its first colour
 	inverse []byte
-	mask    []byte // of a row: the columns that there are
-	a, b    uint32 // the cell's first colour, and the other
+	mask    []byte // the bits of a row that are columns
+	a, b    uint32 // the last cell's first colour, and its other one
 }
 
 func newCellReader(p *pixmap.Picture, f *Font) *cellReader {
@@ -212,7 +214,7 @@ func newCellReader(p *pixmap.Picture, f *Font) *cellReader {
 	return c
 }
 
-// load reads the pattern of a cell. It returns the number of colours: 1, 2, or 3 for too many.
+// load reads the pattern of a cell into c. It returns the number of colours: 1, 2, or 3 for more.
 func (c *cellReader) load(x, y int) (colours int) {
 	row := c.p.Pix[y*c.p.Stride+4*x:]
 	a := binary.LittleEndian.Uint32(row)
@@ -295,9 +297,9 @@ func (cell *Cell) take(e entry, fg, bg uint32) outcome {
 	return known
 }
 
-// settle decides on cells such as ▀, which look like another character, ▄, in the opposite colours.
-// It uses the background of the nearest settled cell to the left, or else to the right. If that is
-// neither colour, the cell stays unknown.
+// settle decides on cells such as ▀, which looks like ▄ with the two colours exchanged. It uses the
+// background of the nearest known cell to the left, or else to the right. If that is neither of the
+// two colours, the cell stays unknown.
 func (g *Grid) settle(c *cellReader, unclear []int) {
 	for _, i := range unclear {
 		col, row := i%g.Cols, i/g.Cols
@@ -320,7 +322,8 @@ func (g *Grid) settle(c *cellReader, unclear []int) {
 	}
 }
 
-// background returns the background of the nearest known cell to the left, or else to the right.
+// background returns the background of the nearest known cell in the row to the left, or else to
+// the right.
 func (g *Grid) background(col, row int) (pixmap.RGB, bool) {
 	for i := col - 1; i >= 0; i-- {
 		if c := g.At(i, row); c.Rune != Unknown {
@@ -335,8 +338,8 @@ func (g *Grid) background(col, row int) (pixmap.RGB, bool) {
 	return pixmap.RGB{}, false
 }
 
-// seekCursor looks for a cursor among the cells that equal no glyph: a cell in whose lower half
-// some rows have one colour. There can be only one.
+// seekCursor looks for a cursor among the cells that equal no glyph: a cell with some rows of one
+// colour in its lower half. If there are several such cells, none counts as a cursor.
 func (g *Grid) seekCursor(c *cellReader, odd []int) {
 	found := -1
 	var cell Cell
@@ -359,8 +362,8 @@ func (g *Grid) seekCursor(c *cellReader, odd []int) {
 	}
 }
 
-// underlined returns the cell without the cursor, if its lower part has rows of one colour. The
-// cell is known if its other rows fit only one character.
+// underlined returns the cell under a cursor; false if there is no cursor, that is, no rows of one
+// colour in its lower half. The cell is known if its other rows fit only one glyph.
 func (c *cellReader) underlined() (Cell, bool) {
 	stride, h := c.f.stride(), c.f.Height
 	full := func(y int) bool { return bytes.Equal(c.bits[y*stride:][:stride], c.mask) }
@@ -391,7 +394,7 @@ func (c *cellReader) underlined() (Cell, bool) {
 	return cell, true
 }
 
-// String says where the grid is and in which font.
+// String returns the grid's size, font and place.
 func (g *Grid) String() string {
 	return fmt.Sprintf("%d×%d cells of %s from (%d,%d)", g.Cols, g.Rows, g.Font, g.Origin.X, g.Origin.Y)
 }

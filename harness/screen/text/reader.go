@@ -18,7 +18,7 @@ import (
 //go:embed fonts/*.hex
 var fontFiles embed.FS
 
-// Fonts returns the fonts that are part of this package.
+// Fonts returns the fonts that are built into this package.
 var Fonts = sync.OnceValue(func() []*Font {
 	entries, err := fontFiles.ReadDir("fonts")
 	if err != nil {
@@ -43,15 +43,15 @@ var Fonts = sync.OnceValue(func() []*Font {
 type Reader struct {
 	// Fonts are the fonts to look for; nil means [Fonts].
 	Fonts []*Font
-	// Origin is the upper left pixel of a cell if the caller knows it; Read then does not search
-	// for the grid.
+	// Origin is the upper left pixel of any cell if the caller knows it. Read then does not search
+	// for the grid. nil means unknown.
 	Origin *image.Point
-	// Memory is where Read looks first, and where it notes what it has found; may be nil.
+	// Memory, if not nil, has the place where Read looks first. Read updates it.
 	Memory *Memory
 }
 
-// A Memory remembers the font and the place of the grid that was read last. With many fonts, that
-// saves most of the search. Several goroutines may use it.
+// A Memory remembers the font and place of the last grid. With many fonts, that saves most of the
+// search. Several goroutines may use it.
 type Memory struct{ last atomic.Pointer[place] }
 
 type place struct {
@@ -62,7 +62,8 @@ type place struct {
 // ErrNoText says that a picture has no text in a known font.
 var ErrNoText = errors.New("no text in a known font")
 
-// Read finds the font and the place of the grid, and reads the text.
+// Read finds the font and place of the grid, and reads the text. The error matches [ErrNoText] if
+// there is none.
 func (r Reader) Read(p *pixmap.Picture) (g *Grid, err error) {
 	fonts := r.Fonts
 	if fonts == nil {
@@ -92,7 +93,7 @@ func (r Reader) Read(p *pixmap.Picture) (g *Grid, err error) {
 			}
 		}()
 	}
-	// NB: a grid with unknown cells may be in another font, which differs in a few characters.
+	// NB: a grid with unknown cells may be in another font that differs in a few characters.
 	for _, f := range fonts {
 		for _, at := range r.likely(p, f) {
 			if try(f, at) {
@@ -128,14 +129,15 @@ func noText(fonts []*Font) error {
 	return fmt.Errorf("%w (%s)", ErrNoText, strings.Join(names, ", "))
 }
 
-// tellingRows is the number of different rows that a telling glyph has at least.
+// tellingRows is the least number of different rows in a telling glyph.
 const tellingRows = 4
 
-// enough is the number of complex characters that prove a grid: a few dots or lines fit anywhere by
+// enough is the number of telling characters that prove a grid. Dots and lines may fit anywhere by
 // chance.
 const enough = 3
 
-// likely returns the usual origins of grids: the corner, and where firmware centres one.
+// likely returns the usual origins of grids: the corner, and the places where firmware centres a
+// grid. With r.Origin, it returns only that one.
 func (r Reader) likely(p *pixmap.Picture, f *Font) []image.Point {
 	if r.Origin != nil {
 		return []image.Point{{X: mod(r.Origin.X, f.Width), Y: mod(r.Origin.Y, f.Height)}}
@@ -155,8 +157,8 @@ func (r Reader) likely(p *pixmap.Picture, f *Font) []image.Point {
 
 func mod(a, n int) int { return (a%n + n) % n }
 
-// score returns the number of cells that a grid in the wrong place would not have: characters more
-// complex than dots and lines.
+// score returns the number of cells with telling glyphs, which a grid at the wrong place would not
+// have.
 func (g *Grid) score() (n int) {
 	for _, c := range g.cells {
 		if c.Rune == Unknown || c.Rune == ' ' {
@@ -204,8 +206,8 @@ func drawn(p *pixmap.Picture) image.Rectangle {
 	return box
 }
 
-// mayBegin returns whether a grid can begin at a place: some cell there has a telling glyph. It
-// looks only at cells in box, and at a few rows of cells that are not empty.
+// mayBegin reports whether a grid can begin at (x,y): enough cells there have a telling glyph. It
+// looks only at cells in box, and at no more than 4000 that are not empty.
 func mayBegin(p *pixmap.Picture, f *Font, x, y int, box image.Rectangle) bool {
 	c := newCellReader(p, f)
 	var cell Cell
@@ -231,9 +233,9 @@ func mayBegin(p *pixmap.Picture, f *Font, x, y int, box image.Rectangle) bool {
 	return false
 }
 
-// Learn makes a font from a picture whose text is known. The lines are those of the grid, from its
-// first row. Learn ignores cells with a space and cells without text in lines. It takes the most
-// frequent colour of the cells as background.
+// Learn makes a font from a picture whose text is known. lines are the lines of the grid from its
+// first row. Learn ignores spaces and cells that lines do not cover. It takes the most frequent
+// colour of the cells as the background.
 func Learn(name string, p *pixmap.Picture, width, height int, origin image.Point, lines []string) (*Font, error) {
 	if err := checkSize(width, height); err != nil {
 		return nil, fmt.Errorf("learn font %s: %w", name, err)

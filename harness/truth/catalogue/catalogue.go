@@ -1,5 +1,5 @@
-// Package catalogue has the steps that spicelane truth walks: drawing commands of a QXL device, and
-// the expected result of each. It is data; harness/truth carries it out.
+// Package catalogue has the steps of spicelane truth: the drawing commands of a QXL device, and the
+// expected result of each step. It is data; package truth carries it out.
 //
 // Each step has a fixed number and a fixed description, so that today's report can be compared with
 // next year's. New steps are added at the end of their group.
@@ -19,26 +19,25 @@ import (
 type Step struct {
 	Number    int
 	Group     string
-	Operation string // what the table counts it under: "fill", "rop3", …
-	Words     string
+	Operation string // the row of the table that counts the step: "fill", "rop3", …
+	Words     string // describes the step within its operation
 
-	// Do are the commands, in order.
+	// Do has the commands, in order.
 	Do []qxl.Command
 	// Monitors, if not nil, are the monitors that the driver reports.
 	Monitors []qxl.Monitor
 	// Frames are drawn one after the other at video rate after Do.
 	Frames *Frames
-	// Cursor is the expected pointer; nil if the step is not about it.
+	// Cursor is the expected pointer; nil if the step does not change it.
 	Cursor *Cursor
 	// ResetCache makes the device empty the clients' caches first.
 	ResetCache bool
-	// Reset makes the device first do what it does when its guest is reset: all surfaces and
-	// streams end.
+	// Reset first resets the device, as a reset of its guest does: all surfaces and streams end.
 	Reset bool
 	// Replay is a recording whose next command is played; empty for none.
 	Replay string
-	// Batch means that nothing is drawn between the commands, so the server may omit what is
-	// covered.
+	// Batch means that nothing is drawn between the commands, so the server may omit drawings that
+	// later ones cover.
 	Batch bool
 
 	Expect Expect
@@ -46,7 +45,7 @@ type Step struct {
 	Compressed Expect
 }
 
-// Name returns the number and the words, as in a report.
+// Name returns the number, the operation and the words, as a report has them.
 func (s *Step) Name() string { return fmt.Sprintf("%d %s %s", s.Number, s.Operation, s.Words) }
 
 // ExpectedWith returns the expected result with a compression ("off", "quic", …).
@@ -57,8 +56,8 @@ func (s *Step) ExpectedWith(compression string) Expect {
 	return s.Expect
 }
 
-// Recordable tells whether a recording of the step can be played with every compression: it cannot say
-// that the server is wrong.
+// Recordable tells whether a recording of the step can be played with every compression. If the
+// server is wrong with any of them, it cannot, because a recording does not say that.
 func (s *Step) Recordable() bool {
 	return s.Expect.Kind != ServerWrong && s.Compressed.Kind != ServerWrong
 }
@@ -68,18 +67,18 @@ type Kind string
 
 // The kinds of expectations.
 const (
-	Exact       Kind = "exact"        // every pixel is the server's
-	Within      Kind = "within"       // as far off as Expect.Most says, inside the step's box
+	Exact       Kind = "exact"        // every pixel equals the server's
+	Within      Kind = "within"       // inside the step's box, colours are at most Expect.Most off
 	Dropped     Kind = "dropped"      // the server sends nothing, and nothing changes
-	Dies        Kind = "server dies"  // the server's process ends, or hangs
-	ServerWrong Kind = "server wrong" // its memory is not what it tells clients to draw
+	Dies        Kind = "server dies"  // the server's process ends, or spins
+	ServerWrong Kind = "server wrong" // the server's memory is not what it tells clients to draw
 )
 
-// Expect is the expected result of a step, and the reason if that is not "exact".
+// Expect is the expected result of a step, and the reason if it is not Exact.
 type Expect struct {
 	Kind   Kind
 	Reason string
-	// Most is how much a colour may differ in the mean, for Within.
+	// Most is the largest allowed mean difference of the colours, of 255, for Within.
 	Most float64
 }
 
@@ -123,12 +122,14 @@ type Group struct {
 	// Streaming makes the server turn regions that are redrawn fast into video.
 	Streaming bool
 	// JPEG means that its images look like photographs, so that the bound on JPEG's losses can be
-	// narrow. With a server that may use JPEG, only these groups are walked.
+	// narrow. If the server may use JPEG, only these groups run.
 	JPEG bool
-	// Once means that a compression makes no difference to the group.
+	// Once means that the compression makes no difference, so the group runs only with the first
+	// setting.
 	Once bool
-	// Unrecorded means that a recording of the group is of no use. spice-server's recorder ends the server
-	// at what the server itself drops; and a recording has no times, so no video comes of it.
+	// Unrecorded means that a recording of the group is useless. spice-server's recorder ends the
+	// server at commands that the server itself drops. And a recording has no times, so it makes no
+	// video.
 	Unrecorded bool
 }
 
@@ -138,7 +139,7 @@ type Surface struct {
 	Width, Height int
 }
 
-// The size of the primary surface: the smallest with room for all steps.
+// The size of the primary surface, in pixels. It is the smallest with room for all steps.
 const (
 	Width  = 320
 	Height = 240
@@ -181,7 +182,7 @@ func Groups() []Group {
 	return groups
 }
 
-// number numbers a group's steps and fills in what they share.
+// number numbers a group's steps, and sets the fields that they share.
 func (g *Group) number() {
 	for i := range g.Steps {
 		s := &g.Steps[i]
@@ -194,8 +195,8 @@ func (g *Group) number() {
 }
 
 // Only returns the steps that a pattern names: a number, "FROM-TO", or a glob (see path.Match) of a
-// group, an operation, or the words. Several patterns are separated by commas. An empty pattern
-// keeps all.
+// group, an operation, or the words. Commas separate several patterns. An empty pattern keeps all.
+// A malformed pattern is an error, and so is one that names no step.
 func Only(groups []Group, pattern string) ([]Group, error) {
 	if pattern == "" {
 		return groups, nil
@@ -237,8 +238,8 @@ func (s *Step) matches(pattern string) bool {
 	return false
 }
 
-// Sample returns, of each group, the first step of each operation, kind of expectation and form of
-// command, and every n-th other step. So with a server of each kind it still covers what the
+// Sample returns a part of the steps of each group: the first step of each operation, kind of
+// expectation and form of command, and every n-th step. So the sample still covers what the
 // catalogue covers.
 func Sample(groups []Group, n int) []Group {
 	var kept []Group
@@ -271,10 +272,10 @@ func Sample(groups []Group, n int) []Group {
 	return kept
 }
 
-// whole are the groups that Sample does not change: their steps depend on earlier ones.
+// whole names the groups that Sample does not change, because their steps depend on earlier ones.
 var whole = map[string]bool{"surface": true, "cache": true, "cursor": true, "stream": true}
 
-// Box returns everything on the primary surface that a step may change.
+// Box returns the rectangle of the primary surface that a step may change.
 func (s *Step) Box() image.Rectangle {
 	var box image.Rectangle
 	for _, c := range s.Do {
@@ -301,7 +302,7 @@ func (e Expect) String() string {
 	return s
 }
 
-// randomSteps is how many steps RandomGroup has.
+// randomSteps is the number of steps of RandomGroup.
 const randomSteps = 500
 
 // RandomGroup returns a group of random steps that depend only on a seed.

@@ -10,7 +10,7 @@ import (
 // formats are the formats that spice-server accepts from a driver.
 var formats = []qxl.Format{qxl.Bit1BE, qxl.Bit4BE, qxl.Bit8, qxl.Bit16, qxl.Bit24, qxl.Bit32, qxl.RGBA, qxl.Bit8A}
 
-// show copies a whole image to box's corner.
+// show returns a step that copies a whole image to the upper left corner of box.
 func show(words string, im *qxl.Image) Step {
 	at := image.Rectangle{Min: box.Min, Max: box.Min.Add(image.Pt(im.Width, im.Height))}
 	return Step{Operation: "image", Words: words, Do: []qxl.Command{&qxl.Drawable{Box: at, Op: &qxl.Copy{Src: im, Area: im.Bounds(), Rop: qxl.RopPut}}}}
@@ -53,7 +53,8 @@ func images() []Step {
 	return refreshed(steps, 20)
 }
 
-// jpegs returns steps that a server with JPEG encodes with loss, and later drawings on the result.
+// jpegs returns steps that a server with JPEG encodes with loss, and later drawings over the
+// result.
 func jpegs() []Step {
 	var steps []Step
 	n := uint64(30000)
@@ -89,8 +90,8 @@ func jpegs() []Step {
 			draw("jpeg", join(f.String(), "from the cache, without loss"), qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopXor}))
 	}
 	steps = append(steps, soft(), draw("jpeg", "moved", qxl.Clip{}, &qxl.CopyBits{From: image.Pt(60, 70)}))
-	// An operation that must be lossless with an image that the cache has in lossy form: the server
-	// sends it again to replace that one.
+	// An operation must be lossless, but the cache has its image in lossy form. So the server sends
+	// the image again, to replace the lossy one.
 	kept := cached(qxl.Bit32, 160, 100, Gradient, n+1)
 	and := &qxl.Opaque{Src: kept, Area: kept.Bounds(), Brush: qxl.Solid(0xf0f0f0), Rop: qxl.RopAnd}
 	return append(steps, soft(),
@@ -100,7 +101,7 @@ func jpegs() []Step {
 		draw("jpeg", "from the cache where loss is allowed", qxl.Clip{}, &qxl.Copy{Src: kept, Area: kept.Bounds(), Rop: qxl.RopPut}))
 }
 
-// firstID is the first id of cached images; those of others are smaller.
+// firstID is the first id of cached images. The ids of other images are smaller.
 const firstID = 0xf0000000
 
 func cached(f qxl.Format, w, h int, look Look, id uint64) *qxl.Image {
@@ -116,7 +117,7 @@ func caches() []Step {
 		s.Operation = "cache"
 		steps = append(steps, s)
 	}
-	// Each twice, with others between.
+	// Each image appears twice, with others in between.
 	for i, f := range []qxl.Format{qxl.Bit32, qxl.Bit24, qxl.Bit16, qxl.RGBA} {
 		for _, look := range []Look{Noise, Gradient, Flat} {
 			again(join("kept", f.String(), look.String()), uint64(10*i)+uint64(look), f, look)
@@ -128,14 +129,14 @@ func caches() []Step {
 			again(join("from the cache", f.String(), look.String()), uint64(10*i)+uint64(look), f, look)
 		}
 	}
-	// As another operand than the source of a copy.
+	// The image is another operand than the source of a copy.
 	im := cached(qxl.Bit32, 90, 60, Noise, 0)
 	steps = append(steps,
 		draw("cache", "as a pattern", qxl.Clip{}, &qxl.Fill{Brush: qxl.Pattern(im, image.Point{}), Rop: qxl.RopXor}),
 		draw("cache", "scaled", qxl.Clip{}, &qxl.Copy{Src: im, Area: im.Bounds(), Rop: qxl.RopPut}),
 		draw("cache", "blended", qxl.Clip{}, &qxl.AlphaBlend{Src: cached(qxl.RGBA, 90, 60, Noise, 30), Alpha: 180, Area: im.Bounds()}),
 		draw("cache", "composite", qxl.Clip{}, &qxl.Composite{Operator: 3, Src: Sampled(cached(qxl.RGBA, 90, 60, Gradient, 31))}))
-	// More than the client can cache: the oldest are evicted and sent again.
+	// These are more than the client can cache: the oldest are evicted and sent again.
 	for i := range 40 {
 		s := show(fmt.Sprintf("filling, %d", i), cached(qxl.Bit32, 200, 160, Look(i%3), uint64(100+i)))
 		s.Operation = "cache"
@@ -161,7 +162,7 @@ func caches() []Step {
 			steps = append(steps, s)
 		}
 	}
-	// More palettes than a client keeps (CLIENT_PALETTE_CACHE_SIZE is 128).
+	// These are more palettes than a client keeps (CLIENT_PALETTE_CACHE_SIZE is 128).
 	for i := range 140 {
 		im := picture(qxl.Bit4BE, 24, 16, Noise, uint64(1000+i))
 		im.Palette = palette(uint64(1200+i), 16)
@@ -183,7 +184,7 @@ func caches() []Step {
 		s.Operation = "cache"
 		steps = append(steps, s)
 	}
-	// The same pixels again and again, and moved: a case for a dictionary of earlier images.
+	// The same pixels appear repeatedly, and moved: a case for a dictionary of earlier images.
 	for i := range 24 {
 		im := picture(qxl.Bit32, 150, 90, Flat, uint64(3000+i/8))
 		s := show(fmt.Sprintf("seen before, %d", i), im)
@@ -198,7 +199,7 @@ func caches() []Step {
 	return steps
 }
 
-// Sampled returns an image as it is.
+// Sampled returns an operand of a Composite that reads an image without changes.
 func Sampled(im *qxl.Image) qxl.Sampled { return qxl.Sampled{Image: im} }
 
 // points returns a path of whole pixels.
@@ -241,7 +242,7 @@ func strokes() []Step {
 			}
 		}
 	}
-	// Spans cut by several columns of clips: exclusive or shows which pixel was drawn twice.
+	// Several columns of clips cut the spans. Exclusive or shows which pixel was drawn twice.
 	columns := qxl.ClipTo(rect(45, 30, 70, 130), rect(80, 30, 110, 130), rect(115, 30, 150, 130), rect(160, 30, 195, 130))
 	for _, p := range paths {
 		steps = append(steps, draw("stroke", join(p.words, "xor", "clip to columns"), columns,
@@ -255,7 +256,7 @@ func strokes() []Step {
 	return refreshed(steps, 12)
 }
 
-// glyphs returns n characters of a depth.
+// glyphs returns n characters with the depth that flags state.
 func glyphs(flags uint16, n int, seed uint64) []qxl.Glyph {
 	bits := map[uint16]int{qxl.TextA1: 1, qxl.TextA4: 4, qxl.TextA8: 8}[flags&7]
 	var all []qxl.Glyph
@@ -307,7 +308,7 @@ func texts() []Step {
 	return refreshed(steps, 10)
 }
 
-// operators are those of the X render extension that QXL has.
+// operators are the operators of the X render extension that QXL has.
 var operators = []named[uint8]{{"clear", 0}, {"src", 1}, {"dst", 2}, {"over", 3}, {"over reverse", 4}, {"in", 5}, {"in reverse", 6},
 	{"out", 7}, {"out reverse", 8}, {"atop", 9}, {"atop reverse", 10}, {"xor", 11}, {"add", 12}, {"saturate", 13},
 	{"multiply", 0x30}, {"screen", 0x31}, {"overlay", 0x32}, {"darken", 0x33}, {"lighten", 0x34}, {"color dodge", 0x35},

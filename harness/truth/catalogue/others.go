@@ -11,7 +11,7 @@ import (
 var cursorNames = []named[qxl.CursorType]{{"alpha", qxl.CursorAlpha}, {"mono", qxl.CursorMono}, {"color4", qxl.CursorColor4},
 	{"color8", qxl.CursorColor8}, {"color16", qxl.CursorColor16}, {"color24", qxl.CursorColor24}, {"color32", qxl.CursorColor32}}
 
-// shape makes a cursor's data and its expected image from the same pixels.
+// shape returns a cursor's data and its expected image, made from the same pixels.
 func shape(t qxl.CursorType, w, h int, hot image.Point, seed uint64) (*qxl.Shape, *CursorShape) {
 	s := &qxl.Shape{CursorType: t, Width: w, Height: h, Hot: hot}
 	k := &CursorShape{Type: t, Width: w, Height: h, Hot: hot, Pix: make([]byte, 4*w*h)}
@@ -139,7 +139,8 @@ func cursors() []Step {
 	s, k = shape(qxl.CursorAlpha, 40, 40, image.Pt(1, 1), 901)
 	s.Chunks = 3
 	set("data in 3 chunks", s, k, image.Pt(50, 60), true)
-	// Cached by the client, and more of them than it caches (CLIENT_CURSOR_CACHE_SIZE is 256).
+	// The client caches these shapes. There are more than it can keep (CLIENT_CURSOR_CACHE_SIZE is
+	// 256).
 	kept := func(words string, id int) {
 		s, k := shape(qxl.CursorAlpha, 12, 12, image.Pt(id%12, id/12%12), uint64(1000+id))
 		s.Unique = uint64(100 + id)

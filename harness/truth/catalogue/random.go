@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// dice returns numbers that look random and depend only on a seed.
+// dice rolls numbers that look random and depend only on a seed.
 type dice struct {
 	seed uint64
 	n    int
@@ -18,8 +18,8 @@ func (d *dice) roll(sides int) int {
 	return int(hash(d.seed, d.n, 17) % uint64(sides))
 }
 
-// Random returns a step of n drawings on the primary surface that depend only on the seed. The
-// first k of them do not depend on n.
+// Random returns a step of n drawings on the primary surface. Each depends only on the seed and its
+// index, and not on n.
 func Random(seed uint64, n int) Step {
 	s := Step{Operation: "random", Words: fmt.Sprintf("seed %d, %d commands", seed, n)}
 	for i := range n {
@@ -85,7 +85,7 @@ func randomDrawing(r *dice) *qxl.Drawable {
 		for unneeded[code] {
 			code = (code + 1) % 256
 		}
-		// Above the pattern or left of its last row the server reads memory beyond it.
+		// Above the pattern, or left of its last row, the server reads memory beyond the pattern.
 		brush.Pos = image.Pt(min(brush.Pos.X, b.Min.X), min(brush.Pos.Y, b.Min.Y))
 		d.Op = &qxl.Rop3{Src: picture(qxl.Bit32, b.Dx(), b.Dy(), Noise, uint64(r.roll(1<<20))), Area: all, Brush: brush, Code: uint8(code), Mask: mask}
 	case 7:

@@ -33,7 +33,7 @@ func brushes(seed uint64) []named[qxl.Brush] {
 	}
 }
 
-// inversions are the possible inversions of an operation; some are of brushes and some of images.
+// The possible inversions of operations with a brush, and of operations with an image.
 var (
 	brushInversions = []named[qxl.Rop]{{"", 0}, {"inverted brush", qxl.InversBrush}, {"inverted dest", qxl.InversDest}, {"inverted result", qxl.InversRes}}
 	srcInversions   = []named[qxl.Rop]{{"", 0}, {"inverted src", qxl.InversSrc}, {"inverted dest", qxl.InversDest}, {"inverted result", qxl.InversRes}}
@@ -84,7 +84,7 @@ func copyBits() []Step {
 	return refreshed(steps, 8)
 }
 
-// scaled is a part of an image to be scaled into box.
+// scaled is a part (area) of an image of w×h pixels, which is scaled into box.
 type scaled struct {
 	w, h int
 	area image.Rectangle
@@ -225,8 +225,8 @@ func flats() []Step {
 	return refreshed(steps, 9)
 }
 
-// unneeded are the codes that do not use all of pattern, source and destination. Drivers send
-// simpler commands for them, and spice-server has no code for them.
+// unneeded has the rop3 codes that do not use all of pattern, source and destination. Drivers send
+// simpler commands for them, and spice-server does not implement them.
 var unneeded = map[int]bool{0x00: true, 0x03: true, 0x05: true, 0x0a: true, 0x0c: true, 0x0f: true, 0x11: true, 0x22: true,
 	0x30: true, 0x33: true, 0x3c: true, 0x3f: true, 0x44: true, 0x50: true, 0x55: true, 0x5a: true, 0x5f: true, 0x66: true,
 	0x77: true, 0x88: true, 0x99: true, 0xa0: true, 0xa5: true, 0xaa: true, 0xaf: true, 0xbb: true, 0xc0: true, 0xc3: true,
@@ -253,11 +253,12 @@ func rop3s() []Step {
 }
 
 // rop3sLeftOfTheirPattern returns drawings that begin left of the pattern's origin. There the
-// server uses the last pixels of the pattern's next row, and left of its last row memory outside
-// the pattern.
+// server uses the last pixels of the pattern's next row. Left of the pattern's last row it uses
+// memory outside the pattern.
 func rop3sLeftOfTheirPattern() []Step {
 	rop3 := func(words string, code uint8, b image.Rectangle, clip qxl.Clip) Step {
-		// The box's rows 0 to 6 show the pattern's rows 10 to 16, the last one, and row 7 its row 0.
+		// The box's rows 0 to 6 show the pattern's rows 10 to 16, which is the last one. Row 7
+		// shows row 0.
 		brush := qxl.Pattern(picture(qxl.Bit32, 23, 17, Noise, uint64(code)), image.Pt(box.Min.X+12, box.Min.Y-10))
 		src := picture(qxl.Bit32, b.Dx(), b.Dy(), Noise, uint64(code)+1)
 		s := draw("rop3", join(fmt.Sprintf("%02x", code), words), clip, &qxl.Rop3{Src: src, Area: src.Bounds(), Brush: brush, Code: code})

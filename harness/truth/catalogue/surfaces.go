@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// The size of offscreen surfaces.
+// The size of offscreen surfaces, in pixels.
 const (
 	offWidth  = 170
 	offHeight = 120
@@ -17,8 +17,8 @@ const (
 var offFormats = []struct {
 	format qxl.SurfaceFormat
 	id     uint32
-	// palettes means that images with a palette can be drawn on it, and source that all operations
-	// can draw from it. Otherwise spice-server aborts.
+	// palettes means that images with a palette can be drawn on the surface, and source that all
+	// operations can draw from it. Otherwise spice-server aborts.
 	palettes, source bool
 }{
 	{qxl.SurfaceXRGB, 10, true, true},
@@ -30,7 +30,7 @@ var offFormats = []struct {
 
 const argbUnused = "the alpha that decoders give to images without alpha is not what the server's memory has"
 
-// opsOn returns drawings on a surface, in area.
+// opsOn returns drawings in an area of a surface.
 func opsOn(surface uint32, area image.Rectangle, format qxl.SurfaceFormat, palettes bool, seed uint64) []Step {
 	var steps []Step
 	add := func(operation, words string, clip qxl.Clip, op qxl.Op) *Step {
@@ -125,7 +125,7 @@ func surfaces() []Step {
 			s.Operation = "surface"
 			steps = append(steps, s)
 		}
-		// From it to the primary surface.
+		// Drawings from the surface to the primary surface.
 		src := func() *qxl.Image { return fromSurface(id, offWidth, offHeight) }
 		all, part := rect(0, 0, offWidth, offHeight), rect(5, 7, 165, 107)
 		from := func(words string, op qxl.Op) {
@@ -152,7 +152,7 @@ func surfaces() []Step {
 			from("rop3", &qxl.Rop3{Src: src(), Area: part, Code: 0xca, Brush: qxl.Pattern(src(), image.Point{})})
 			from("transparent", &qxl.Transparent{Src: src(), Area: part, SrcColor: 0xffffff, TrueColor: 0xffffff})
 		}
-		// Between two of its format, and over itself.
+		// Drawings between two surfaces of the format, and of a surface over itself.
 		steps = append(steps,
 			Step{Operation: "surface", Words: join("second " + name), Do: []qxl.Command{
 				&qxl.CreateSurface{Surface: id + 1, Format: off.format, Width: offWidth, Height: offHeight},
@@ -180,7 +180,7 @@ func surfaces() []Step {
 		}
 		steps = append(steps, Step{Operation: "surface", Words: join(name, "destroyed"), Do: []qxl.Command{&qxl.DestroySurface{Surface: id}}})
 	}
-	// One bit of alpha: what the server draws correctly on it.
+	// A surface of one bit of alpha, with the drawings that the server draws correctly on it.
 	const id = 60
 	steps = append(steps, Step{Operation: "surface", Words: "1_A made", Do: []qxl.Command{
 		&qxl.CreateSurface{Surface: id, Format: qxl.SurfaceA1, Width: 160, Height: 120},
@@ -223,8 +223,8 @@ func primaries(name string) []Step {
 	return refreshed(steps, 12)
 }
 
-// batches returns several commands without an update between them, so the server omits what is
-// covered.
+// batches returns steps of several commands without an update between them, so the server omits
+// drawings that later ones cover.
 func batches() []Step {
 	var steps []Step
 	for i := range 40 {

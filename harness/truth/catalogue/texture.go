@@ -7,13 +7,13 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// Look is the look of an image. Codecs are chosen by it.
+// Look is the kind of an image's content. Servers choose codecs by it.
 type Look uint8
 
 // The looks of images.
 const (
-	Noise    Look = iota // each pixel by chance: nothing compresses it
-	Gradient             // soft, with a little noise, like a photograph
+	Noise    Look = iota // random pixels, which nothing compresses
+	Gradient             // smooth, with a little noise, like a photograph
 	Flat                 // few colours in rectangles, like a user interface
 )
 
@@ -23,11 +23,11 @@ func (l Look) String() string { return [...]string{"noise", "gradient", "flat"}[
 type Texture struct {
 	Look Look
 	Seed uint64
-	// Opaque makes all alpha 255.
+	// Opaque sets the alpha of all pixels to 255.
 	Opaque bool
 }
 
-// hash returns a pseudo-random number for a seed and a place.
+// hash returns a pseudo-random number for a seed and a position.
 func hash(seed uint64, x, y int) uint64 {
 	// The constants are those of splitmix64.
 	z := seed*0x9e3779b97f4a7c15 + uint64(x)*0xbf58476d1ce4e5b9 + uint64(y)*0x94d049bb133111eb
@@ -64,7 +64,7 @@ func tri(v uint32) uint32 {
 	return v
 }
 
-// Pixels returns the bytes of an image.
+// Pixels returns the bytes of an image, in its format.
 func (t Texture) Pixels(im *qxl.Image) []byte {
 	stride := im.Stride()
 	all := make([]byte, stride*im.Height)
@@ -79,7 +79,7 @@ func (t Texture) Pixels(im *qxl.Image) []byte {
 		}
 		for x := range im.Width {
 			c := t.At(x, y)
-			// An index is made from the whole colour.
+			// The index into the palette depends on all three colours.
 			index := int(c&0xff+c>>8&0xff+c>>16&0xff) % colors
 			switch im.Format {
 			case qxl.Bit1BE:
@@ -117,11 +117,11 @@ func (t Texture) Pixels(im *qxl.Image) []byte {
 	return all
 }
 
-// coarse is the width and height in pixels of what is one colour in a recording.
+// coarse is the side, in pixels, of the squares of Coarse.
 const coarse = 8
 
-// Coarse returns the pixels of an image in squares of one colour each. A recording of the catalogue then
-// has the same operations, and a fraction of the bytes once it is compressed.
+// Coarse returns the pixels of an image in squares of one colour each. A recording of the catalogue
+// then has the same operations, and compresses to a fraction of the bytes.
 func Coarse(im *qxl.Image) []byte {
 	all := im.Data.Pixels(im)
 	stride, size := im.Stride(), im.Format.Bits()/8
@@ -143,8 +143,8 @@ func Coarse(im *qxl.Image) []byte {
 
 func to555(c uint32) uint16 { return uint16(c>>19&31<<10 | c>>11&31<<5 | c>>3&31) }
 
-// premultiply keeps colours below the alpha: larger ones overflow in ways in which implementations
-// differ.
+// premultiply multiplies the colours of c by its alpha. Colours above the alpha would overflow, and
+// implementations differ in how.
 func premultiply(c uint32) uint32 {
 	a := c >> 24
 	mul := func(v uint32) uint32 { return (v&0xff*a + 127) / 255 }
@@ -161,7 +161,7 @@ func picture(f qxl.Format, w, h int, look Look, seed uint64) *qxl.Image {
 	return im
 }
 
-// palette returns n colours of a seed.
+// palette returns a palette of n colours that depend on seed.
 func palette(seed uint64, n int) *qxl.Palette {
 	p := &qxl.Palette{}
 	for i := range n {
@@ -170,9 +170,9 @@ func palette(seed uint64, n int) *qxl.Palette {
 	return p
 }
 
-// bits returns a mask: one bit a pixel, no palette.
+// bits returns a mask: an image of one bit per pixel without a palette.
 func bits(f qxl.Format, w, h int, seed uint64) *qxl.Image {
-	// Rectangles and noise: runs of both lengths.
+	// It has rectangles and noise, so it has both long and short runs.
 	return &qxl.Image{Format: f, Width: w, Height: h, TopDown: true, Data: stencil{seed}}
 }
 
@@ -205,14 +205,14 @@ func (s stencil) Pixels(im *qxl.Image) []byte {
 	return all
 }
 
-// fromSurface returns a surface as an image.
+// fromSurface returns an image that is the content of a surface.
 func fromSurface(id uint32, w, h int) *qxl.Image {
 	return &qxl.Image{FromSurface: true, Surface: id, Width: w, Height: h}
 }
 
 func rect(x0, y0, x1, y1 int) image.Rectangle { return image.Rect(x0, y0, x1, y1) }
 
-// box is where most steps draw.
+// box is the rectangle in which most steps draw.
 var box = rect(40, 30, 200, 130)
 
 // backdrop draws a picture over the whole surface as a background for the following steps.
@@ -222,7 +222,7 @@ func backdrop(surface uint32, w, h int, seed uint64) *qxl.Drawable {
 	}}
 }
 
-// A named is something with the words for it.
+// A named is a value, and the words that describe it.
 type named[T any] struct {
 	words string
 	v     T
@@ -258,7 +258,7 @@ var rops = []named[qxl.Rop]{
 	{"black", qxl.RopBlack}, {"white", qxl.RopWhite}, {"invers", qxl.RopInvers},
 }
 
-// join puts words together, leaving out what is empty.
+// join joins the words that are not empty with commas.
 func join(words ...string) string {
 	s := ""
 	for _, w := range words {
@@ -273,12 +273,13 @@ func join(words ...string) string {
 	return s
 }
 
-// draw returns a step of one drawing in box.
+// draw returns a step with one drawing in box.
 func draw(operation, words string, clip qxl.Clip, op qxl.Op) Step {
 	return Step{Operation: operation, Words: words, Do: []qxl.Command{&qxl.Drawable{Box: box, Clip: clip, Op: op}}}
 }
 
-// Frame returns the n-th picture of a video: a gradient that moves, as cameras show it.
+// Frame returns the n-th picture of a video, w×h pixels: a moving gradient, like a camera's
+// picture.
 func Frame(f *Frames, n, w, h int) *qxl.Image {
 	return &qxl.Image{Format: qxl.Bit32, Width: w, Height: h, TopDown: true, Data: moving{Texture{Look: Gradient, Seed: f.Seed}, 3 * n}}
 }

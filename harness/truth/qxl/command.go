@@ -18,7 +18,7 @@ const (
 var surfaceNames = map[SurfaceFormat]string{SurfaceA1: "1_A", SurfaceA8: "8_A", Surface555: "16_555", SurfaceXRGB: "32_xRGB",
 	Surface565: "16_565", SurfaceARGB: "32_ARGB"}
 
-// String returns "32_xRGB", ….
+// String returns the format's name, such as "32_xRGB".
 func (f SurfaceFormat) String() string { return surfaceNames[f] }
 
 // Bits returns the size of a pixel in bits.
@@ -34,10 +34,10 @@ func (f SurfaceFormat) Bits() int {
 	return 32
 }
 
-// Stride returns the bytes of a row of w pixels: whole 32-bit words, as pixman requires.
+// Stride returns the size of a row of w pixels in bytes: whole 32-bit words, as pixman requires.
 func (f SurfaceFormat) Stride(w int) int { return (w*f.Bits() + 31) / 32 * 4 }
 
-// CreateSurface creates an offscreen surface whose pixels are at Data.
+// CreateSurface creates an offscreen surface whose pixels are at the address Data.
 type CreateSurface struct {
 	Surface       uint32
 	Format        SurfaceFormat
@@ -46,7 +46,7 @@ type CreateSurface struct {
 	Data          uint64
 }
 
-// Type is CmdSurface.
+// Type returns CmdSurface.
 func (*CreateSurface) Type() uint32 { return CmdSurface }
 
 func (c *CreateSurface) pack(p *packer, id uint64) uint64 {
@@ -63,10 +63,10 @@ func (c *CreateSurface) pack(p *packer, id uint64) uint64 {
 	return p.put(b)
 }
 
-// DestroySurface ends an offscreen surface.
+// DestroySurface destroys an offscreen surface.
 type DestroySurface struct{ Surface uint32 }
 
-// Type is CmdSurface.
+// Type returns CmdSurface.
 func (*DestroySurface) Type() uint32 { return CmdSurface }
 
 func (c *DestroySurface) pack(p *packer, id uint64) uint64 {
@@ -96,12 +96,12 @@ const (
 
 // Shape is the image of a cursor.
 type Shape struct {
-	Unique        uint64 // key in the clients' cursor caches; 0: not kept
+	Unique        uint64 // key in the clients' cursor caches; 0: not cached
 	CursorType    CursorType
 	Width, Height int
 	Hot           image.Point
 	Data          []byte
-	Chunks        int // 0 is 1
+	Chunks        int // of Data; 0 means 1
 }
 
 // SetCursor sets the pointer's shape and position.
@@ -120,19 +120,19 @@ type HideCursor struct{}
 // TrailCursor requests a trail behind the pointer.
 type TrailCursor struct{ Length, Frequency uint16 }
 
-// Type is CmdCursor.
+// Type returns CmdCursor.
 func (*SetCursor) Type() uint32 { return CmdCursor }
 
-// Type is CmdCursor.
+// Type returns CmdCursor.
 func (*MoveCursor) Type() uint32 { return CmdCursor }
 
-// Type is CmdCursor.
+// Type returns CmdCursor.
 func (*HideCursor) Type() uint32 { return CmdCursor }
 
-// Type is CmdCursor.
+// Type returns CmdCursor.
 func (*TrailCursor) Type() uint32 { return CmdCursor }
 
-// cursorSize is the size of a QXLCursorCmd.
+// cursorSize is the size of a QXLCursorCmd in bytes.
 const cursorSize = 8 + 1 + 13 + 128
 
 // cursor packs a QXLCursorCmd of a type (QXL_CURSOR_*).
@@ -195,8 +195,8 @@ type Monitor struct {
 	Flags       uint32
 }
 
-// PackMonitors writes a QXLMonitorsConfig and returns its address. most is how many monitors the
-// driver supports, 0 for no limit.
+// PackMonitors writes a QXLMonitorsConfig into mem and returns its address. most is the number of
+// monitors that the driver supports; 0 means no limit.
 func PackMonitors(mem Memory, most int, monitors ...Monitor) (uint64, error) {
 	var b buf
 	b.u16(uint16(len(monitors)))

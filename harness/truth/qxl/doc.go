@@ -4,7 +4,7 @@
 //	off, err := qxl.Pack(mem, &qxl.Drawable{
 //		Box: image.Rect(10, 10, 20, 20),
 //		Op:  &qxl.Fill{Brush: qxl.Solid(0xff8000), Rop: qxl.RopPut},
-//	}, 1)
+//	}, 1, nil)
 //
 // All structures are packed and little-endian. An address is an offset in the memory. 0 is not an
 // address, so Memory must not return it. The package checks nothing, because a test must be able to
@@ -18,15 +18,15 @@ import (
 
 // Memory allocates space for structures.
 type Memory interface {
-	// Alloc returns n zeroed bytes and their address, which is not 0.
+	// Alloc allocates n zeroed bytes, and returns them and their address, which is not 0.
 	Alloc(n int) (addr uint64, b []byte, err error)
 }
 
 // A Command is a command for the device's rings.
 type Command interface {
-	// Type returns the command's QXL_CMD_*.
+	// Type returns the command's type (QXL_CMD_*).
 	Type() uint32
-	// pack writes the command. The device knows it by id.
+	// pack writes the command and returns its address. The server releases it by id.
 	pack(p *packer, id uint64) uint64
 }
 
@@ -39,9 +39,9 @@ const (
 )
 
 // Pack writes a command into mem and returns its address. Its memory is free again when the server
-// releases id.
+// releases id. The error is that of mem.
 //
-// pixels makes the pixels of images; nil is what each Image says itself.
+// pixels, if not nil, makes the pixels of all images instead of the images' own Data.
 func Pack(mem Memory, c Command, id uint64, pixels func(*Image) []byte) (addr uint64, err error) {
 	p := packer{mem: mem, ids: id << 8, pixels: pixels}
 	addr = c.pack(&p, id)
@@ -52,7 +52,7 @@ func Pack(mem Memory, c Command, id uint64, pixels func(*Image) []byte) (addr ui
 type packer struct {
 	mem Memory
 	err error
-	ids uint64 // images without an id of their own get the next one
+	ids uint64 // the last id for images without an ID
 
 	pixels func(*Image) []byte // see Pack
 }
@@ -70,7 +70,7 @@ func (p *packer) put(b []byte) uint64 {
 	return addr
 }
 
-// buf is a structure being written.
+// buf is a structure that is being written.
 type buf []byte
 
 func (b *buf) u8(v uint8)   { *b = append(*b, v) }
@@ -101,8 +101,8 @@ func (b *buf) rect(r image.Rectangle) {
 	b.i32(r.Max.X)
 }
 
-// chunk writes a QXLDataChunk with the first part of data at the end of a structure, and chains the
-// other parts behind it.
+// chunk writes a QXLDataChunk with the first part of data to the end of a structure, and chains the
+// other parts to it.
 func (p *packer) chunk(b *buf, data []byte, parts int) {
 	first, rest := split(data, parts)
 	b.u32(uint32(len(first)))
@@ -111,8 +111,8 @@ func (p *packer) chunk(b *buf, data []byte, parts int) {
 	*b = append(*b, first...)
 }
 
-// chain writes data as a chain of QXLDataChunks and returns the address of the first. The links
-// back stay 0, because no server reads them.
+// chain writes data as a chain of QXLDataChunks, and returns the address of the first. The backward
+// links stay 0, because no server reads them.
 func (p *packer) chain(data []byte, parts int) uint64 {
 	if parts < 1 {
 		return 0
@@ -122,7 +122,7 @@ func (p *packer) chain(data []byte, parts int) uint64 {
 	return p.put(b)
 }
 
-// split cuts off the first of n parts of about the same size.
+// split cuts off the first of several parts of about the same size.
 func split(data []byte, parts int) (first, rest []byte) {
 	if parts <= 1 {
 		return data, nil

@@ -20,7 +20,7 @@ const (
 	DrawComposite   = 14
 )
 
-// Rop is a raster operation and what is inverted for it (SPICE_ROPD_*).
+// Rop is a raster operation, and the operands that are inverted for it (SPICE_ROPD_*).
 type Rop uint16
 
 // The raster operations and inversions.
@@ -44,15 +44,15 @@ const (
 	ScaleNearest     = 1
 )
 
-// Clip limits what is drawn. The zero Clip does not.
+// Clip limits a drawing to rectangles. The zero Clip does not limit it.
 type Clip struct {
 	Clipped bool // to Rects, of which there may be none
 	Rects   []image.Rectangle
-	// Lie is added to the number of rectangles that is written.
+	// Lie is added to the number of rectangles that is written, to make it wrong.
 	Lie int
 }
 
-// ClipTo returns a clip to rectangles.
+// ClipTo returns a clip that limits a drawing to rects.
 func ClipTo(rects ...image.Rectangle) Clip { return Clip{Clipped: true, Rects: rects} }
 
 func (p *packer) clip(b *buf, c Clip) {
@@ -97,7 +97,7 @@ func (p *packer) brush(b *buf, br Brush) {
 	b.u32(0)
 }
 
-// Mask selects the pixels that are drawn. Without an Image all are.
+// Mask selects the pixels that are drawn. Without an Image, all are drawn.
 type Mask struct {
 	Invers bool
 	Pos    image.Point
@@ -114,12 +114,12 @@ func (p *packer) mask(b *buf, m Mask) {
 type Drawable struct {
 	Surface  uint32
 	Effect   uint8 // QXL_EFFECT_*; 0 is always right
-	Self     bool  // the source is what is in SelfArea
+	Self     bool  // the source is the surface's content in SelfArea
 	SelfArea image.Rectangle
 	Box      image.Rectangle
 	Clip     Clip
 	Time     uint32 // multimedia time, ms
-	// Unnamed omits the other surfaces that it draws from, which the server should know.
+	// Unnamed omits the list of other surfaces that the drawing reads, which the server should get.
 	Unnamed bool
 	Op      Op
 }
@@ -133,14 +133,14 @@ type Op interface {
 	images() []*Image
 }
 
-// Type is CmdDraw.
+// Type returns CmdDraw.
 func (*Drawable) Type() uint32 { return CmdDraw }
 
-// drawableSize is more than the size of a QXLDrawable: a server reads the largest of the
-// operations.
+// drawableSize is more than the size of a QXLDrawable in bytes: a server reads as much as the
+// largest operation needs.
 const drawableSize = 160 + 160
 
-// surfaces is how many other surfaces a drawing may name.
+// surfaces is the number of other surfaces that a drawing may name.
 const surfaces = 3
 
 func (d *Drawable) pack(p *packer, id uint64) uint64 {
@@ -189,7 +189,7 @@ func (d *Drawable) pack(p *packer, id uint64) uint64 {
 	return p.put(b)
 }
 
-// Fill draws a brush.
+// Fill fills the box with a brush.
 type Fill struct {
 	Brush Brush
 	Rop   Rop
@@ -290,28 +290,28 @@ func (o *AlphaBlend) packOp(p *packer, b *buf) {
 	b.rect(o.Area)
 }
 
-// CopyBits moves pixels of the destination.
+// CopyBits copies pixels of the destination, from From to the box.
 type CopyBits struct{ From image.Point }
 
 func (*CopyBits) drawType() uint8            { return DrawCopyBits }
 func (*CopyBits) images() []*Image           { return nil }
 func (o *CopyBits) packOp(_ *packer, b *buf) { b.point(o.From) }
 
-// Blackness makes everything black.
+// Blackness makes the box black.
 type Blackness struct{ Mask Mask }
 
 func (*Blackness) drawType() uint8            { return DrawBlackness }
 func (o *Blackness) images() []*Image         { return []*Image{o.Mask.Image} }
 func (o *Blackness) packOp(p *packer, b *buf) { p.mask(b, o.Mask) }
 
-// Whiteness makes everything white.
+// Whiteness makes the box white.
 type Whiteness struct{ Mask Mask }
 
 func (*Whiteness) drawType() uint8            { return DrawWhiteness }
 func (o *Whiteness) images() []*Image         { return []*Image{o.Mask.Image} }
 func (o *Whiteness) packOp(p *packer, b *buf) { p.mask(b, o.Mask) }
 
-// Invers inverts everything.
+// Invers inverts the box.
 type Invers struct{ Mask Mask }
 
 func (*Invers) drawType() uint8            { return DrawInvers }
@@ -413,7 +413,8 @@ const (
 	TextTopDown = 8
 )
 
-// Glyph is a character: rows of 1, 4 or 8 bits a pixel, each a whole number of bytes.
+// Glyph is a character. Its rows have 1, 4 or 8 bits per pixel, and each is a whole number of
+// bytes.
 type Glyph struct {
 	Pos, Origin   image.Point
 	Width, Height int
@@ -424,12 +425,12 @@ type Glyph struct {
 type Text struct {
 	Flags      uint16
 	Glyphs     []Glyph
-	Back       image.Rectangle // is drawn with BackBrush first
+	Back       image.Rectangle // is filled with BackBrush first
 	Fore       Brush
 	BackBrush  Brush
 	Rop        Rop
 	BackRop    Rop
-	DataChunks int // 0 is 1
+	DataChunks int // 0 means 1
 }
 
 func (*Text) drawType() uint8    { return DrawText }
@@ -455,7 +456,7 @@ func (o *Text) packOp(p *packer, b *buf) {
 	b.u16(uint16(o.BackRop))
 }
 
-// Sampled is an image of a Composite and how to read it.
+// Sampled is an image of a Composite, and says how to read it.
 type Sampled struct {
 	Image     *Image
 	Transform *Transform

@@ -22,7 +22,7 @@ const (
 var formatNames = map[Format]string{Bit1LE: "1LE", Bit1BE: "1BE", Bit4LE: "4LE", Bit4BE: "4BE", Bit8: "8", Bit16: "16",
 	Bit24: "24", Bit32: "32", RGBA: "RGBA", Bit8A: "8A"}
 
-// String returns "1BE", "32", "RGBA", ….
+// String returns the format's name, such as "1BE", "32" or "RGBA".
 func (f Format) String() string { return formatNames[f] }
 
 // Bits returns the size of a pixel in bits.
@@ -42,7 +42,7 @@ func (f Format) Bits() int {
 	return 32
 }
 
-// Stride returns the bytes of a row of w pixels without padding.
+// Stride returns the size in bytes of a row of w pixels without padding.
 func (f Format) Stride(w int) int { return (w*f.Bits() + 7) / 8 }
 
 // The flags of images (QXL_IMAGE_*).
@@ -57,9 +57,9 @@ const (
 	BitmapUnstable = 2 // the guest may change them
 )
 
-// Pixels provides an image's bytes. They are requested when the image is packed.
+// Pixels provides an image's bytes when the image is packed.
 type Pixels interface {
-	// Pixels returns rows of stride bytes in the order in memory.
+	// Pixels returns the rows of im, each of im.Stride() bytes, in the order in memory.
 	Pixels(im *Image) []byte
 }
 
@@ -69,15 +69,15 @@ type Bytes []byte
 // Pixels returns b.
 func (b Bytes) Pixels(*Image) []byte { return b }
 
-// Palette is the colours of an indexed image.
+// Palette has the colours of an indexed image.
 type Palette struct {
-	Unique uint64 // key in the clients' palette caches; 0: not kept
+	Unique uint64 // key in the clients' palette caches; 0: not cached
 	Colors []uint32
 }
 
 // Image is a QXLImage: a bitmap, or a surface to draw from.
 type Image struct {
-	ID    uint64 // key in the clients' caches; 0: one that no other image has
+	ID    uint64 // key in the clients' caches; 0: a unique one
 	Flags uint8  // ImageCache, ImageHighBits
 
 	// FromSurface makes this the surface Surface of Width×Height pixels.
@@ -90,10 +90,10 @@ type Image struct {
 	TopDown       bool
 	BitmapFlags   uint8 // BitmapDirect, BitmapUnstable
 	Palette       *Palette
-	Chunks        int // of the pixels, each of whole rows; 0 is 1
+	Chunks        int // of the pixels, each of whole rows; 0 means 1
 	Data          Pixels
 
-	// Nowhere gives the image an address that does not exist, and PixelsNowhere its pixels.
+	// Nowhere gives the image an address that does not exist. PixelsNowhere does so for its pixels.
 	Nowhere       Nowhere
 	PixelsNowhere Nowhere
 }
@@ -103,8 +103,8 @@ type Nowhere uint8
 
 // The addresses.
 const (
-	Somewhere   Nowhere = iota // a good one
-	BeyondSlot                 // behind the end of the memory
+	Somewhere   Nowhere = iota // a valid address
+	BeyondSlot                 // beyond the end of the memory
 	UnknownSlot                // in a memory slot that does not exist
 )
 
@@ -118,7 +118,7 @@ func (n Nowhere) address(good uint64) uint64 {
 	return good
 }
 
-// Stride returns the bytes of a row.
+// Stride returns the size of a row in bytes, with padding.
 func (im *Image) Stride() int { return im.Format.Stride(im.Width) + im.Pad }
 
 // Bounds returns the image's rectangle.
@@ -130,7 +130,7 @@ const (
 	imageSurface = 104
 )
 
-// imageSize is the least that a server reads of an image, which must be mapped.
+// imageSize is the least number of bytes that a server reads of an image; they must be mapped.
 const imageSize = 64
 
 // image packs im and returns its address; nil has address 0.
@@ -190,8 +190,8 @@ func (p *packer) bitmap(b *buf, im *Image) {
 	b.u64(im.PixelsNowhere.address(at))
 }
 
-// rows writes rows of pixels as a chain of chunks. Each chunk ends with a row: spice-server may
-// abort when it compresses others ("more lines failed").
+// rows writes rows of pixels as a chain of chunks. Each chunk ends at the end of a row, because
+// spice-server may abort when it compresses others ("more lines failed").
 func (p *packer) rows(pixels []byte, stride, parts int) uint64 {
 	if parts <= 1 || stride == 0 {
 		return p.chain(pixels, 1)

@@ -1,9 +1,9 @@
 // Package console shows how tests of another module use the harness: with
-// harness.Up, which ties a lane to a test, and with harness.Start, which does
-// not know of tests.
+// harness.Up, which ties a lane to a test, and with harness.Start, which knows
+// nothing about tests.
 //
-//	go test -v .                     # skipped, with the reason, where no lane can run
-//	SPICELANE_LANES=require go test . # or failed
+//	go test -v .                      # skips, with the reason, if no lane can run here
+//	SPICELANE_LANES=require go test . # fails instead
 package console_test
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 // The zero Config boots Beacon behind the built-in proxy. Beacon's digest, a QR
-// code on its screen, says what it received.
+// code on its screen, shows what input it received.
 func TestAKeyReachesTheGuestAndTheScreenIsRight(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -38,11 +38,11 @@ func TestAKeyReachesTheGuestAndTheScreenIsRight(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	// A beat is a step of a scenario: it is on the timeline, with a picture.
+	// A beat is a step of a scenario. The timeline notes it, with a picture.
 	require.NoError(t, lane.Beat(ctx, "compare", lane.AwaitScreensMatch))
 }
 
-// Every display device and compression is one field away.
+// A field of the Config selects the display device, another one the compression.
 func TestThePictureIsRightOnEveryDisplay(t *testing.T) {
 	for _, display := range []qemu.Display{"qxl", "std"} {
 		t.Run(string(display), func(t *testing.T) {
@@ -53,7 +53,8 @@ func TestThePictureIsRightOnEveryDisplay(t *testing.T) {
 	}
 }
 
-// Start is for what is not a test, or wants a say in how a lane fails.
+// Start is for programs that are not tests, and for tests that decide themselves what
+// a failure of the lane means.
 func TestALaneWhoseGuestDiesSaysWhoseFaultItWas(t *testing.T) {
 	t.Parallel()
 	harness.RequireHost(t)

@@ -1,10 +1,10 @@
-// Command lookaround brings a lane up, types a line and saves what the client
-// then shows: a program of one's own on top of the harness.
+// Command lookaround brings a lane up, types a line and saves the picture that the
+// client then shows. It is an example of a program on top of the harness.
 //
 //	go run ./lookaround -o screen.png
 //
-// Exit status: 0 if it went well, else that of the verdict: 1 product, 2
-// harness, 3 host.
+// Exit status: 0 if everything worked, otherwise that of the verdict: 1 product,
+// 2 harness, 3 host.
 package main
 
 import (

@@ -1,5 +1,5 @@
-# A guest in one boot sector: it says hello on COM1 and on the screen, and then says on both which key was pressed.
-# make.sh builds it.
+# A guest in one boot sector. It prints a greeting, and then the character of each key that is
+# pressed, on COM1 and on the screen. make.sh builds it.
 	.code16
 	.globl _start
 _start:
@@ -26,7 +26,7 @@ again:
 	call say
 	jmp again
 
-say:				# the text at %si, up to a zero, on both
+say:				# prints the text at %si, up to a zero byte, on both
 	lodsb
 	testb %al, %al
 	jz said

@@ -1,5 +1,5 @@
-// Package ownguest tests a console with a guest image of one's own: guest.yaml
-// says what it is, and this is all that the harness has to know.
+// Package ownguest tests a console with its own guest image. The file guest.yaml
+// describes the image, and the harness needs to know no more.
 package ownguest_test
 
 import (
@@ -19,6 +19,6 @@ func TestKeysReachTheGuestInOrder(t *testing.T) {
 		_, err := lane.AwaitSerial(ctx, "key "+key)
 		require.NoError(t, err)
 	}
-	// The screen that went through the proxy is the one that QEMU has.
+	// The picture that came through the proxy equals QEMU's own.
 	require.NoError(t, lane.AwaitScreensMatch(ctx))
 }

@@ -2,8 +2,8 @@ package film
 
 import "encoding/binary"
 
-// differ returns from which pixel to which two rows differ, both 0 if they do not. The fourth byte
-// of a pixel means nothing.
+// differ returns the first pixel at which two rows differ, and the pixel after the last one. Both
+// are 0 if the rows are equal. It ignores the fourth byte of each pixel.
 func differ(a, b []byte) (from, to int) {
 	n := len(a) / 4
 	b = b[:len(a)]

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopwatch measures the processor time that a piece of work takes. Its end must be called on the
-// goroutine that began it.
+// stopwatch measures the processor time of a piece of work. The goroutine that called stopwatch
+// must also call end.
 func stopwatch() (end func() time.Duration) {
 	runtime.LockOSThread()
 	began := threadTime()

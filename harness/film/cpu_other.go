@@ -4,7 +4,7 @@ package film
 
 import "time"
 
-// stopwatch measures how long a piece of work takes, which is at least its processor time.
+// stopwatch measures the duration of a piece of work, which is at least its processor time.
 func stopwatch() (end func() time.Duration) {
 	began := time.Now()
 	return func() time.Duration { return time.Since(began) }

@@ -9,22 +9,23 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// Pixels are a rectangle of a screen: 32 bits each in the byte order B, G, R and one that means
-// nothing, rows top down.
+// Pixels are the pixels of a rectangle of a screen. Each has four bytes: B, G, R and one without
+// meaning. Rows are top down.
 type Pixels struct {
-	Rect   image.Rectangle // where on the screen
+	Rect   image.Rectangle // on the screen
 	Pix    []byte
 	Stride int // bytes from one row to the next
 }
 
-// row returns the pixels of a row, which is counted on the screen, from x0 to x1.
+// row returns the pixels of row y from x0 up to x1. All are coordinates on the screen.
 func (p *Pixels) row(y, x0, x1 int) []byte {
 	return p.Pix[(y-p.Rect.Min.Y)*p.Stride+4*(x0-p.Rect.Min.X):][:4*(x1-x0)]
 }
 
-// An encoder turns pixels into PNGs. It is not image/png, which tries five filters on each row and
-// so takes six times as long for a screen of many colours: here, each row is filtered by the one
-// above. Where there are few colours, as on a screen of text, the PNG has a palette.
+// An encoder turns pixels into PNGs. It does not use image/png, which tries five filters on each
+// row and so takes six times as long for a screen of many colours. This encoder always filters a
+// row by the one above. If there are few colours, as on a screen of text, the PNG has a palette and
+// no filter.
 type encoder struct {
 	out    bytes.Buffer
 	zip    *zlib.Writer
@@ -32,7 +33,7 @@ type encoder struct {
 	index  []byte // a palette index for each pixel
 	colour []uint32
 	known  map[uint32]byte
-	// recent is a cache before known: a colour and its index, by the colour's hash.
+	// recent is a faster cache of known: a colour and its index, by the colour's hash.
 	recent [1 << recentBits]struct {
 		colour uint32
 		index  byte
@@ -44,7 +45,7 @@ const recentBits = 8
 func newEncoder() *encoder {
 	zip, err := zlib.NewWriterLevel(nil, zlib.BestSpeed)
 	if err != nil {
-		panic(err) // there is such a level
+		panic(err) // the level is valid
 	}
 	return &encoder{zip: zip, known: map[uint32]byte{}}
 }
@@ -61,7 +62,7 @@ const (
 	filterUp   = 2
 )
 
-// encode returns p as PNG. The result is the caller's.
+// encode returns p as a PNG. The caller owns the result.
 func (e *encoder) encode(p *Pixels) ([]byte, error) {
 	w, h := p.Rect.Dx(), p.Rect.Dy()
 	e.out.Reset()
@@ -109,7 +110,7 @@ func (e *encoder) chunk(name string, body []byte) {
 	e.endChunk(at)
 }
 
-// beginChunk begins a chunk and returns where.
+// beginChunk begins a chunk and returns its offset, for endChunk.
 func (e *encoder) beginChunk(name string) int {
 	at := e.out.Len()
 	e.out.WriteString("\x00\x00\x00\x00" + name)
@@ -122,11 +123,11 @@ func (e *encoder) endChunk(at int) {
 	e.out.Write(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(b[4:])))
 }
 
-// A PNG has a palette of at most so many colours.
+// maxColours is the largest number of colours in a PNG's palette.
 const maxColours = 256
 
-// findColours lists the colours of p and each pixel's index among them. It is false if there are
-// too many.
+// findColours lists the colours of p, and the index of each pixel's colour. It returns false if
+// there are more than maxColours.
 func (e *encoder) findColours(p *Pixels) bool {
 	w, h := p.Rect.Dx(), p.Rect.Dy()
 	if cap(e.index) < w*h {
@@ -134,7 +135,7 @@ func (e *encoder) findColours(p *Pixels) bool {
 	}
 	e.index, e.colour = e.index[:w*h], e.colour[:0]
 	clear(e.known)
-	const none = 1 << 24 // no pixel's
+	const none = 1 << 24 // a colour that no pixel has
 	for i := range e.recent {
 		e.recent[i].colour = none
 	}
@@ -172,7 +173,7 @@ func (e *encoder) findColours(p *Pixels) bool {
 	return true
 }
 
-// indexBits returns how many bits an index takes in a PNG with so many colours.
+// indexBits returns the number of bits per index in a PNG with that many colours.
 func indexBits(colours int) int {
 	switch {
 	case colours <= 2:
@@ -219,7 +220,7 @@ func (e *encoder) writeColours(p *Pixels) error {
 	}
 	e.line = e.line[:3*w+1]
 	e.line[0] = filterUp
-	above := make([]byte, 4*w) // of the first row: black
+	above := make([]byte, 4*w) // above the first row all is black
 	for y := range h {
 		row := p.Pix[y*p.Stride:][:4*w]
 		to := e.line[1:]

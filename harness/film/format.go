@@ -19,44 +19,45 @@ import (
 // File is the film's name in a lane's directory.
 const File = "screen.film"
 
-// A film is a sequence of records. Each is a line of JSON, the header, and then as many bytes of
-// PNG as the header says and a newline. A frame is a record, and as many after it as its More says.
-// The header's names are part of the format.
+// A header begins each record of a film. It is a line of JSON. If PNG is not 0, that many bytes of
+// a PNG follow, and a newline. A frame is a record and as many following ones as its More says. The
+// names in the JSON are part of the format.
 type header struct {
 	TUS     int64  `json:"t_us"`
 	Display uint8  `json:"display"`
 	Size    [2]int `json:"size,omitzero"`
-	// Rect is x, y, width and height of what the PNG shows.
+	// Rect is the x, y, width and height of the PNG on the screen.
 	Rect [4]int `json:"rect,omitzero"`
-	// Key says that the PNG is all of the screen.
+	// Key says that the PNG is the whole screen.
 	Key bool `json:"key,omitempty"`
-	// More is how many records of the same frame follow.
+	// More is the number of records of the same frame that follow.
 	More int `json:"more,omitempty"`
 	// Gone says that the display has no picture from now on.
 	Gone bool `json:"gone,omitempty"`
-	// SinceUS is when the first of what a late frame shows was drawn.
+	// SinceUS is when the first change that a late frame shows was drawn.
 	SinceUS int64 `json:"since_us,omitempty"`
-	PNG     int   `json:"png"`
-	// Left and Stats are of records without a PNG, see Film.
+	PNG     int   `json:"png"` // size in bytes
+	// Left and Stats are in records without a PNG, see Film.
 	Left  *LeftOut `json:"left_out,omitempty"`
 	Stats *Stats   `json:"stats,omitempty"`
 }
 
-// Limits of what is read. Films come from artifacts, which may be from any source.
+// Limits for films that are read. They come from artifacts, which may be from any source.
 const (
 	maxHeader = 4 << 10
 	maxSide   = 1 << 15
 	maxPatch  = 256 << 20
 )
 
-// A Frame is a change of what a display shows.
+// A Frame is a change of the picture of a display.
 type Frame struct {
 	At time.Duration // since the lane began
-	// Since is when the first of what the frame shows was drawn. It is 0 unless the frame is late:
-	// filming rests so that it costs little, and between Since and At a client showed more than its film.
+	// Since is when the first change that the frame shows was drawn. It is 0 unless the frame is
+	// late: the recorder pauses so that filming costs little, and between Since and At the client
+	// showed more than its film.
 	Since   time.Duration
 	Display uint8
-	// Key says that the frame shows all of the screen and needs none before it.
+	// Key says that the frame shows the whole screen and needs no frame before it.
 	Key bool
 	// Gone says that the display has no picture from now on.
 	Gone    bool
@@ -64,7 +65,7 @@ type Frame struct {
 	Patches []Patch
 }
 
-// Bytes returns how much the frame's PNGs take.
+// Bytes returns the size of the frame's PNGs in bytes.
 func (f Frame) Bytes() int {
 	n := 0
 	for _, p := range f.Patches {
@@ -79,32 +80,33 @@ type Patch struct {
 	PNG  []byte
 }
 
-// LeftOut is what a film lacks.
+// LeftOut says what a film lacks.
 type LeftOut struct {
-	// Frames are how many are missing before Before, so that the file stays within its limit.
+	// Frames is the number of frames before Before that were left out, so that the file stays
+	// within its limit.
 	Frames int           `json:"frames"`
 	Before time.Duration `json:"before_ns"`
 }
 
-// Stats is what a film has cost.
+// Stats says what a film cost.
 type Stats struct {
 	Frames int   `json:"frames"`
 	Bytes  int64 `json:"bytes"`
-	// CPU is the processor time that copying, comparing, compressing and writing took.
+	// CPU is the processor time for copying, comparing, compressing and writing.
 	CPU time.Duration `json:"cpu_ns"`
 }
 
-// A Film is one that was read.
+// A Film is the content of a film's file.
 type Film struct {
-	// Frames are in the order of their time.
+	// Frames are in the order of their times.
 	Frames []Frame
 	Left   LeftOut
-	// Stats is nil for a film that was not ended: its process was killed.
+	// Stats is nil if the film was not ended, because its process was killed.
 	Stats *Stats
 	// Torn says that the file ends in the middle of a record or frame.
 	Torn bool
 
-	// more is how many patches of the last frame were still to come.
+	// more is the number of patches of the last frame that are still missing.
 	more int
 }
 
@@ -118,8 +120,8 @@ func ReadFile(path string) (*Film, error) {
 	return Read(f)
 }
 
-// Read reads a film. One that is cut off is read as far as it goes, see [Film.Torn]; what
-// is no film at all is an error.
+// Read reads a film. It reads a film that is cut off as far as it goes, see [Film.Torn]. It returns
+// an error if the content is not a film's.
 func Read(r io.Reader) (*Film, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	out := &Film{}
@@ -140,7 +142,8 @@ func Read(r io.Reader) (*Film, error) {
 	}
 }
 
-// readRecord returns io.EOF between two records, and io.ErrUnexpectedEOF within one.
+// readRecord reads a record. It returns io.EOF if the file ends between two records, and
+// io.ErrUnexpectedEOF if it ends within one.
 func readRecord(br *bufio.Reader) (header, []byte, error) {
 	var h header
 	line, err := br.ReadSlice('\n')
@@ -162,7 +165,7 @@ func readRecord(br *bufio.Reader) (header, []byte, error) {
 		return h, nil, nil
 	}
 	var body bytes.Buffer
-	// NB: not allocated beforehand: the length may be a lie.
+	// NB: body is not allocated beforehand, because the length may be wrong.
 	if n, err := io.CopyN(&body, br, int64(h.PNG)+1); n < int64(h.PNG)+1 {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return h, nil, err
@@ -223,12 +226,12 @@ func (f *Film) add(h header, body []byte) {
 		Size: image.Pt(h.Size[0], h.Size[1]), Patches: []Patch{patch}})
 }
 
-// settle drops frames that stand on none, and puts all in the order of time. A clock that was
-// set back does not change which frame stands on which: a frame that seems earlier than
-// the one before it counts as just after that.
+// settle drops frames without the frames that they depend on, and sorts the others by time. If the
+// clock was set back, a frame that seems earlier than the one before it counts as just after that
+// one, so the order of a display's frames does not change.
 func (f *Film) settle() {
 	if n := len(f.Frames); n > 0 && f.more > 0 {
-		// A part of a frame is something that was never on the screen.
+		// The screen never showed a part of a frame.
 		f.Torn, f.Frames = true, f.Frames[:n-1]
 	}
 	type state struct {
@@ -265,7 +268,7 @@ func (f *Film) settle() {
 // paint draws the frame's patches onto img.
 func (f Frame) paint(img *image.NRGBA) error {
 	for _, p := range f.Patches {
-		// NB: the size is looked at before pixels are made of it.
+		// NB: the size is checked before the PNG is decoded.
 		cfg, err := png.DecodeConfig(bytes.NewReader(p.PNG))
 		if err == nil && (cfg.Width != p.Rect.Dx() || cfg.Height != p.Rect.Dy()) {
 			err = fmt.Errorf("the PNG for %v is of %d×%d pixels", p.Rect, cfg.Width, cfg.Height)

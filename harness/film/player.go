@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// A Player shows a film from its beginning to its end, and decodes each frame at most once.
+// A Player plays a film from its beginning to its end, and decodes each frame at most once.
 type Player struct {
 	frames []Frame // of one display
-	next   int     // the first frame that was not played
+	next   int     // index of the first frame that was not played
 	screen *image.NRGBA
 }
 
-// Play returns a player of what a display showed.
+// Play returns a player of a display's frames.
 func (f *Film) Play(display uint8) *Player {
 	p := &Player{}
 	for _, fr := range f.Frames {
@@ -23,16 +23,16 @@ func (f *Film) Play(display uint8) *Player {
 	return p
 }
 
-// Frames returns the frames that the player plays, in the order of their time.
+// Frames returns the frames that the player plays, in the order of their times.
 func (p *Player) Frames() []Frame { return p.frames }
 
-// Seek goes on to a moment, which is not before that of the last call, and returns what the display
-// showed then; nil if it had no picture. The picture is valid until the next call. The error
-// is of a PNG that cannot be read.
+// Seek plays up to a moment, which must not be before that of the last call. It returns the picture
+// of the display at that moment, or nil if it had none. The picture is valid until the next call.
+// Seek returns an error if a PNG cannot be decoded.
 func (p *Player) Seek(at time.Duration) (*image.NRGBA, error) {
 	end := p.next
 	for ; end < len(p.frames) && p.frames[end].At <= at; end++ {
-		// What is before a key frame is not seen any more.
+		// Frames before a key frame are not visible any more.
 		if p.frames[end].Key || p.frames[end].Gone {
 			p.next = end
 		}
@@ -46,7 +46,7 @@ func (p *Player) Seek(at time.Duration) (*image.NRGBA, error) {
 		case fr.Key && (p.screen == nil || p.screen.Rect.Max != fr.Size):
 			p.screen = image.NewNRGBA(image.Rectangle{Max: fr.Size})
 		case p.screen == nil:
-			continue // no frame to stand on, which only a film that was not read has
+			continue // no key frame: only a Film that Read did not make has such frames
 		}
 		if err := fr.paint(p.screen); err != nil {
 			return nil, err
@@ -55,8 +55,8 @@ func (p *Player) Seek(at time.Duration) (*image.NRGBA, error) {
 	return p.screen, nil
 }
 
-// At returns what a display showed at a moment, nil if it had no picture. The error is of a PNG
-// that cannot be read. To go through a film, see [Film.Play].
+// At returns the picture of a display at a moment, or nil if it had none. It returns an error if a
+// PNG cannot be decoded. To play a film, use [Film.Play], which is faster.
 func (f *Film) At(display uint8, at time.Duration) (*image.NRGBA, error) {
 	return f.Play(display).Seek(at)
 }

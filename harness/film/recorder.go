@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A Screen is what a Recorder films. Its methods are called from one goroutine at a time.
+// A Screen is what a Recorder films. Its methods are called by one goroutine at a time.
 type Screen interface {
-	// Displays lists what has a picture now.
+	// Displays lists the displays that have a picture now.
 	Displays() []Display
 	// Copy copies the part r of a display's picture into dst, without padding between its rows.
-	// It may use dst's memory, and keeps none of it. It is false if the display is not
-	// there any more, or is not that large.
+	// It may use dst's memory, and must not keep it. It returns false if the display does not
+	// exist any more, or is not that large.
 	Copy(display uint8, r image.Rectangle, dst *Pixels) bool
 }
 
@@ -24,25 +24,28 @@ type Screen interface {
 type Display struct {
 	Number uint8
 	Size   image.Point
-	// Session identifies the pictures of one session: a display with another Session is looked at again.
+	// Session identifies the pictures of one session. If it changes, the display is filmed anew,
+	// with a key frame. It must be comparable.
 	Session any
 }
 
-// A Config says what to film and where to.
+// A Config configures a Recorder.
 type Config struct {
-	// Path is the file. An existing one is replaced.
+	// Path is the path of the film's file. An existing file is replaced.
 	Path string
 	// Clock is when the timeline of the lane began.
 	Clock time.Time
-	// Screen is what is filmed.
+	// Screen is the screen to film.
 	Screen Screen
-	// MaxBytes is how large the file grows. Beyond it the older half is thinned: key frames stay,
-	// then every second of them. Default: 8 MiB.
+	// MaxBytes limits the size of the file. A file that reaches it is thinned to half of it. The
+	// oldest frames that are no key frames go first, then every second key frame, and so on. The
+	// newest quarter stays. Default: 8 MiB.
 	MaxBytes int64
-	// Share is how much of one processor filming may take in the long run; a screen that
+	// Share is the part of one processor that filming may use in the long run. A screen that
 	// changes all the time is filmed less often. Default: 0.02.
 	Share float64
-	// Settle is for how long what is drawn is put together in one frame. Default: 30 ms.
+	// Settle is the time from the first drawing to its frame. Drawings within it are one frame.
+	// Default: 30 ms.
 	Settle time.Duration
 }
 
@@ -74,18 +77,18 @@ type Recorder struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	// noted has what was drawn since the last look. Its lock is never held for long, because
-	// Drawn must not delay the code that draws.
+	// noted has what was drawn since the last call of look. Its lock is never held for long,
+	// because Drawn must not delay the code that draws.
 	noted struct {
 		sync.Mutex
 		dirty   map[uint8][]image.Rectangle
 		last    time.Time           // when something was drawn last
-		first   map[uint8]time.Time // when each display was drawn on first since it was looked at
+		first   map[uint8]time.Time // by display: when it was first drawn on since then
 		changed bool                // displays may have come or gone
 	}
 
-	// looking is held while pixels are copied, so that a picture that somebody takes and
-	// the film's frames have one order. It guards what follows.
+	// looking is held while pixels are copied, so that pictures of Take and frames of the film have
+	// one order. It guards the fields up to spare.
 	looking  sync.Mutex
 	displays map[uint8]*display
 	floor    time.Duration // the time of the newest frame or picture, if there is any
@@ -95,32 +98,32 @@ type Recorder struct {
 	copied   Pixels
 	spare    []byte // of a key frame that was written
 
-	out writer // of the goroutine run
+	out writer // used only by the goroutine run
 	err error  // valid after done
 }
 
-// A display is what is known of a picture that is filmed.
+// A display is the state of a display that is filmed.
 type display struct {
 	Display
-	pix     []byte    // what the film shows
-	wantKey bool      // the next frame is to be a key frame
+	pix     []byte    // the picture that the film shows
+	wantKey bool      // the next frame must be a key frame
 	at      time.Time // of the last frame
 	frames  int       // since the last key frame
-	// seen are the patches since the last key frame that no later one hides.
+	// seen has the patches since the last key frame that no later patch hides.
 	seen []image.Rectangle
 }
 
-// To show a moment means to decode a key frame and what is seen of the frames after it, and that
-// must be quick. So another key frame comes after so many frames, or when what is seen of them is
-// as much work as the key frame takes so many times.
+// Showing a moment means decoding a key frame and the visible patches after it, and that must be
+// quick. So there is a new key frame after groupFrames frames, or when the visible patches are more
+// than groupWork times as much work as the key frame.
 const (
 	groupFrames = 128
 	groupWork   = 2
-	// patchWork is what it takes to decode a PNG, however small it is, in pixels of a large one.
+	// patchWork is the fixed cost of decoding a PNG, in pixels of a large one.
 	patchWork = 12 << 10
 )
 
-// work is what it takes to decode patches, in pixels.
+// work returns the cost of decoding patches, in pixels.
 func work(patches []image.Rectangle) int {
 	n := 0
 	for _, r := range patches {
@@ -129,10 +132,10 @@ func work(patches []image.Rectangle) int {
 	return n
 }
 
-// late is after which time a frame says since when what it shows was drawn.
+// late is the age of a change from which on its frame has a Since.
 const late = 100 * time.Millisecond
 
-// A shot is a frame that is to be compressed.
+// A shot is a frame that waits to be compressed.
 type shot struct {
 	at      time.Time
 	since   time.Time // zero if it is not late
@@ -143,14 +146,14 @@ type shot struct {
 	patches []Pixels
 }
 
-// maxWaiting is how many pixels may wait to be compressed. Pictures that are taken when there are
-// more are not put into the film.
+// maxWaiting is the number of pixels that may wait to be compressed. If there are more, pictures of
+// Take are not put into the film.
 const maxWaiting = 8 << 20
 
-// maxDirty is how many rectangles of a display are looked at one by one.
+// maxDirty is the number of rectangles of a display that are compared separately. More are merged.
 const maxDirty = 24
 
-// Start begins to film.
+// Start begins to film. It returns an error if the file cannot be created.
 func Start(cfg Config) (*Recorder, error) {
 	r := &Recorder{cfg: cfg, wake: make(chan struct{}, 1), done: make(chan struct{}), displays: map[uint8]*display{}}
 	r.noted.dirty, r.noted.first = map[uint8][]image.Rectangle{}, map[uint8]time.Time{}
@@ -165,7 +168,7 @@ func Start(cfg Config) (*Recorder, error) {
 	return r, nil
 }
 
-// Drawn notes that pixels of a display changed at a moment. It never blocks.
+// Drawn notes that pixels of display number in rect changed at a moment. It never blocks.
 func (r *Recorder) Drawn(number uint8, rect image.Rectangle, at time.Time) {
 	if r == nil || rect.Empty() {
 		return
@@ -181,7 +184,7 @@ func (r *Recorder) Drawn(number uint8, rect image.Rectangle, at time.Time) {
 	r.ring()
 }
 
-// addRect adds a rectangle to those that are to be looked at.
+// addRect adds a rectangle to those that must be compared.
 func addRect(list []image.Rectangle, rect image.Rectangle) []image.Rectangle {
 	for i, known := range list {
 		if rect.In(known) {
@@ -201,7 +204,8 @@ func addRect(list []image.Rectangle, rect image.Rectangle) []image.Rectangle {
 	return append(list[:0], rect)
 }
 
-// Changed notes that displays may have come or gone, or are of another session. It never blocks.
+// Changed notes that displays may have appeared or gone, or belong to another session. It never
+// blocks.
 func (r *Recorder) Changed() {
 	if r == nil {
 		return
@@ -219,9 +223,10 @@ func (r *Recorder) ring() {
 	}
 }
 
-// Take takes a picture with snapshot, which returns all of a display, and puts it into the film:
-// what the film shows at the returned moment is that picture to the pixel, unless so much waits
-// to be written that the film leaves it out.
+// Take takes a picture with snapshot, which returns the whole picture of display number, and puts
+// it into the film. At the returned moment, the film shows exactly that picture. The film leaves
+// the picture out if too much waits to be written, or if the display appeared or changed its size
+// just now. The error is that of snapshot.
 func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Time, error) {
 	if r == nil {
 		_, err := snapshot()
@@ -229,11 +234,11 @@ func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Ti
 	}
 	r.looking.Lock()
 	defer r.looking.Unlock()
-	// NB: before the picture, which then is what differs from this.
+	// NB: this comes before the snapshot, because the snapshot is compared with these displays.
 	r.findDisplays(time.Now())
 	r.noted.Lock()
 	first := r.noted.first[number]
-	delete(r.noted.first, number) // the picture has it
+	delete(r.noted.first, number) // the picture will show that change
 	r.noted.Unlock()
 	p, err := snapshot()
 	at := r.moment(time.Now())
@@ -242,15 +247,15 @@ func (r *Recorder) Take(number uint8, snapshot func() (*Pixels, error)) (time.Ti
 	}
 	d := r.displays[number]
 	if d == nil || p.Rect != (image.Rectangle{Max: d.Size}) {
-		return at, nil // it came or changed its size in between: the next look will see it
+		return at, nil // the display appeared or changed its size in between: look will find it
 	}
 	r.add(d, first, at, d.compare(p, nil))
 	r.ring()
 	return at, nil
 }
 
-// moment returns the time for a frame of something that happened at t: after all others, and in
-// whole microseconds, which is what the film and the timeline count in.
+// moment returns the time for a frame of something that happened at t. It is after all earlier
+// frames, and in whole microseconds, the unit of the film and the timeline.
 func (r *Recorder) moment(t time.Time) time.Time {
 	at := t.Sub(r.cfg.Clock).Truncate(time.Microsecond)
 	if r.any && at <= r.floor {
@@ -260,10 +265,10 @@ func (r *Recorder) moment(t time.Time) time.Time {
 	return r.cfg.Clock.Add(at)
 }
 
-// run looks at the screen when something was drawn on it, and writes what it sees.
+// run films the screen when something was drawn on it, and writes the frames.
 func (r *Recorder) run(ctx context.Context) {
 	defer close(r.done)
-	var rest time.Duration // what this has cost and has not been waited for
+	var rest time.Duration // how long to pause for the work done so far
 	for {
 		select {
 		case <-ctx.Done():
@@ -299,7 +304,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// finish writes what is on the screen at the end, and ends the file.
+// finish films the screen a last time, and ends the file.
 func (r *Recorder) finish() error {
 	end := stopwatch()
 	r.look()
@@ -311,7 +316,8 @@ func (r *Recorder) finish() error {
 	return errors.Join(err, r.out.close())
 }
 
-// Close films what the screen shows now, ends the film and says what could not be written.
+// Close films the screen a last time and ends the film. It returns an error if a part of the film
+// could not be written.
 func (r *Recorder) Close() error {
 	if r == nil {
 		return nil
@@ -324,8 +330,7 @@ func (r *Recorder) Close() error {
 	return nil
 }
 
-// look copies what was drawn since the last look, and queues what differs from what the film
-// shows.
+// look copies what was drawn since the last call, and queues frames of what differs from the film.
 func (r *Recorder) look() {
 	r.looking.Lock()
 	defer r.looking.Unlock()
@@ -362,8 +367,8 @@ func (r *Recorder) look() {
 	}
 }
 
-// findDisplays looks which displays there are, if that may have changed. One that has come is
-// filmed as it is.
+// findDisplays updates the displays, if they may have changed. It queues a key frame of each new
+// one, and a note for each one that has gone.
 func (r *Recorder) findDisplays(now time.Time) {
 	n := &r.noted
 	n.Lock()
@@ -383,7 +388,7 @@ func (r *Recorder) findDisplays(now time.Time) {
 		fresh := &display{Display: info, wantKey: true}
 		if !r.cfg.Screen.Copy(info.Number, image.Rectangle{Max: info.Size}, &r.copied) ||
 			r.copied.Rect != (image.Rectangle{Max: info.Size}) || r.copied.Stride != 4*info.Size.X {
-			r.Changed() // it has gone or changed meanwhile; look again
+			r.Changed() // the display has gone or changed meanwhile, so try again
 			there[info.Number] = d != nil
 			continue
 		}
@@ -401,11 +406,11 @@ func (r *Recorder) findDisplays(now time.Time) {
 	}
 }
 
-// gap is how many equal rows part two rectangles of a frame.
+// gap is the number of equal rows that separates two rectangles of a frame.
 const gap = 12
 
-// compare takes over what of p differs from what the film shows, and adds to changed the rectangle
-// of each run of rows that does.
+// compare copies the pixels of p that differ into d.pix. It adds the rectangle of each run of rows
+// that differ to changed, and returns it.
 func (d *display) compare(p *Pixels, changed []image.Rectangle) []image.Rectangle {
 	stride := 4 * d.Size.X
 	var run image.Rectangle
@@ -429,12 +434,12 @@ func (d *display) compare(p *Pixels, changed []image.Rectangle) []image.Rectangl
 	return changed
 }
 
-// slack is how many pixels that did not change may be in a frame to make one patch of two. A guest
-// draws a text letter by letter. One PNG of a line is smaller, and shown sooner, than one for each
-// letter.
+// slack is the number of unchanged pixels that a patch may have so that it replaces two. A guest
+// draws a text letter by letter. One PNG of a line is smaller, and faster to show, than one for
+// each letter.
 const slack = 4096
 
-// join adds a rectangle to a list, as one with those that are near it.
+// join adds a rectangle to a list, and merges it with those that are near it.
 func join(list []image.Rectangle, r image.Rectangle) []image.Rectangle {
 	for again := true; again; {
 		again = false
@@ -452,7 +457,8 @@ func join(list []image.Rectangle, r image.Rectangle) []image.Rectangle {
 
 func area(r image.Rectangle) int { return r.Dx() * r.Dy() }
 
-// cut copies a rectangle of what the film shows. It uses the memory of spare if that is enough.
+// cut copies a rectangle of the film's picture. It uses the memory of spare if that is large
+// enough.
 func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
 	out := Pixels{Rect: r, Stride: 4 * r.Dx(), Pix: slices.Grow(spare[:0], 4*r.Dx()*r.Dy())}
 	for y := r.Min.Y; y < r.Max.Y; y++ {
@@ -461,8 +467,8 @@ func (d *display) cut(r image.Rectangle, spare []byte) Pixels {
 	return out
 }
 
-// add queues a frame: what has changed, or all of the screen if a key frame is wanted. What has
-// changed was drawn between first and at.
+// add queues a frame: the rectangles that changed, or the whole screen if a key frame is due. The
+// changes were drawn between first and at.
 func (r *Recorder) add(d *display, first, at time.Time, changed []image.Rectangle) {
 	if len(changed) == 0 && !d.wantKey {
 		return
@@ -473,7 +479,7 @@ func (r *Recorder) add(d *display, first, at time.Time, changed []image.Rectangl
 		d.seen = slices.DeleteFunc(d.seen, func(known image.Rectangle) bool { return known.In(rect) })
 		d.seen = append(d.seen, rect)
 	}
-	// A patch of all of the screen is a key frame.
+	// A patch of the whole screen is a key frame.
 	if slices.Contains(changed, whole) || d.frames >= groupFrames || work(d.seen) > groupWork*work([]image.Rectangle{whole}) {
 		d.wantKey = true
 	}

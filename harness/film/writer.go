@@ -21,20 +21,20 @@ type writer struct {
 	enc    *encoder
 	stats  Stats
 	left   LeftOut
-	// groups are the key frames in the file, oldest first, each with the frames that stand on it.
+	// groups are the groups in the file, oldest first.
 	groups []*group
 	newest map[uint8]*group // the newest of each display
 }
 
-// A group is a key frame with the frames that stand on it, or the note that a display has gone.
+// A group is a key frame and the frames that depend on it, or the note that a display has gone.
 type group struct {
 	display uint8
 	at      time.Duration
 	pieces  []*piece
-	key     int64 // bytes of the key frame
+	key     int64 // size of the key frame in bytes; 0 for a display that has gone
 }
 
-// A piece is one frame in the file.
+// A piece is the place of one frame in the file, in bytes.
 type piece struct{ offset, length int64 }
 
 func (w *writer) open(path string, limit int64) error {
@@ -93,9 +93,9 @@ func (w *writer) append(b []byte) error {
 	return err
 }
 
-// thin leaves out of the older groups until the file has half its limit: first, from the oldest
-// on, the frames that stand on a key frame, then every second key frame, and so on. The newest
-// quarter stays as it is: a lane that fails ends soon after.
+// thin drops frames of the older groups until the file has half its limit. It starts with the
+// oldest. It first drops the frames that depend on a key frame, then every second key frame, and so
+// on. The newest quarter stays as it is, because a lane that fails ends soon after the failure.
 func (w *writer) thin() error {
 	old, left := w.old(), w.size
 	for _, g := range old {
@@ -114,13 +114,13 @@ func (w *writer) thin() error {
 	if err := w.rewrite(); err != nil {
 		return err
 	}
-	// Groups that are too large for the limit are not tried again and again.
+	// If the remaining groups are too large for the limit, do not thin again at every frame.
 	w.thinAt = max(w.limit, w.size+w.limit/4)
 	return nil
 }
 
-// old returns the groups that may be thinned, oldest first: all but the newest quarter, and but
-// those to which frames are still added.
+// old returns the groups that may be thinned, oldest first: all but the newest quarter, and those
+// to which frames are still added.
 func (w *writer) old() []*group {
 	var newest int64
 	n := len(w.groups)
@@ -137,7 +137,8 @@ func (w *writer) old() []*group {
 	return old
 }
 
-// drop leaves out the pieces of g from the given one on, and returns how many bytes that saves.
+// drop drops the pieces of g from the given index on, and returns the number of bytes that this
+// saves.
 func (w *writer) drop(g *group, from int) int64 {
 	if len(g.pieces) <= from {
 		return 0
@@ -149,7 +150,7 @@ func (w *writer) drop(g *group, from int) int64 {
 	}
 	g.pieces = g.pieces[:from]
 	next := slices.IndexFunc(w.groups, func(o *group) bool { return o.display == g.display && o.at > g.at })
-	w.left.Before = max(w.left.Before, w.groups[next].at) // there is one: g is not the newest
+	w.left.Before = max(w.left.Before, w.groups[next].at) // next exists, because g is not the newest
 	return saved
 }
 
@@ -161,7 +162,8 @@ func (g *group) bytes() int64 {
 	return n
 }
 
-// rewrite makes the file of what is left. A process that is killed meanwhile leaves the old one.
+// rewrite writes the remaining pieces to a new file, which replaces the old one. A process that is
+// killed meanwhile leaves the old file.
 func (w *writer) rewrite() error {
 	tmp := w.path + ".new"
 	f, err := os.Create(tmp)
@@ -175,7 +177,7 @@ func (w *writer) rewrite() error {
 	}
 	defer in.Close()
 	var at int64
-	// The pieces of several displays may alternate: they are copied in the order of the file.
+	// The pieces of several displays may alternate, so they are copied in the order of the file.
 	var pieces []*piece
 	for _, g := range w.groups {
 		pieces = append(pieces, g.pieces...)
@@ -200,7 +202,7 @@ func (w *writer) rewrite() error {
 	return old.Close()
 }
 
-// end writes what the film has cost.
+// end writes what the film cost, as the last record.
 func (w *writer) end() error {
 	s := w.stats
 	return w.append(header{Stats: &s}.record(nil))

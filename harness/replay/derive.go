@@ -11,40 +11,40 @@ import (
 	"time"
 )
 
-// A key is one that went down or up.
+// A key is a key event: a key that went down or up.
 type key struct {
 	at   time.Duration
 	code int
 	down bool
 }
 
-// A digestRead is a digest with the events that the one before did not have.
+// A digestRead is a digest with the events that the digest before it did not have.
 type digestRead struct {
 	at     time.Duration
 	events []json.RawMessage
 }
 
-// A load is what the host did for a time, in parts of one processor.
+// A load is the load of the host during a time, in parts of one processor.
 type load struct {
 	at, took time.Duration
 	qemu     float64
-	lost     float64 // what QEMU or the harness wanted and did not get
+	lost     float64 // what QEMU or the harness waited for
 }
 
-// pointed is an entry about the pointer: a move that the client was asked for, a button, or what
-// the server says of the guest's pointer.
+// pointed is an entry about the pointer: a requested move, a button, or what the server says about
+// the guest's pointer.
 type pointed struct {
 	at                      time.Duration
 	x, y                    int
 	moved, relative, server bool
 	visible                 bool
 	hot                     [2]int
-	shape                   []byte // a PNG; nil if it is the one before
+	shape                   []byte // a PNG; nil if it is the previous one
 	button                  int
 	down                    bool
 }
 
-// point notes an entry about the pointer.
+// point notes an entry about the pointer, without a shape that is damaged or too large.
 func (l *lane) point(p pointed) {
 	if len(p.shape) > 0 {
 		cfg, err := png.DecodeConfig(bytes.NewReader(p.shape))
@@ -55,31 +55,31 @@ func (l *lane) point(p pointed) {
 	l.pointer = append(l.pointer, p)
 }
 
-// maxShape is how wide and high a pointer is that is shown.
+// maxShape limits the width and height of a pointer that is shown, in pixels.
 const maxShape = 256
 
-// A pointerAt is where the pointer is from a moment on.
+// A pointerAt is the state of the pointer from a moment on.
 type pointerAt struct {
 	at     time.Duration
 	x, y   int
 	hidden bool
-	shape  int // among the shapes, from 1 on; 0 if it is not known
+	shape  int // number of the shape, from 1 on; 0 if it is not known
 	down   bool
 }
 
-// A shape is one of the pointer.
+// A shape is a shape of the pointer.
 type shape struct {
 	png []byte
 	hot [2]int
 }
 
-// pointers returns where the pointer was and which shapes it had. Where the guest follows what the
-// client says, that is where the client last put it. Otherwise it is where the server says.
+// pointers returns the states of the pointer, and its shapes. After an absolute move, the pointer
+// is where the client put it. After a relative one, and before any, it is where the server says.
 func (l *lane) pointers() (at []pointerAt, shapes []shape) {
 	all := slices.Clone(l.pointer)
 	slices.SortStableFunc(all, func(a, b pointed) int { return cmp.Compare(a.at, b.at) })
 	known := map[string]int{}
-	follows, any := false, false // the guest follows the client; its place is known
+	follows, any := false, false // the guest follows the client; the place is known
 	now := pointerAt{}
 	down := map[int]bool{}
 	for _, p := range all {
@@ -118,7 +118,7 @@ func (l *lane) pointers() (at []pointerAt, shapes []shape) {
 	return at, shapes
 }
 
-// derive adds what follows from several entries: typed texts, and how long keys took.
+// derive adds what follows from several entries: typed texts, and the latencies of keys.
 func (l *lane) derive() {
 	slices.SortStableFunc(l.keys, func(a, b key) int { return cmp.Compare(a.at, b.at) })
 	slices.Sort(l.drawn)
@@ -127,14 +127,15 @@ func (l *lane) derive() {
 	l.deriveLatencies()
 }
 
-// shifted are the characters of a US keyboard with Shift, for those of keyRows that are no letters.
+// shifted replaces the characters of keyRows that are no letters by those with Shift on a US
+// keyboard.
 var shifted = strings.NewReplacer("1", "!", "2", "@", "3", "#", "4", "$", "5", "%", "6", "^", "7", "&", "8", "*", "9", "(", "0", ")", "-", "_", "=", "+",
 	"[", "{", "]", "}", ";", ":", "'", `"`, "`", "~", `\`, "|", ",", "<", ".", ">", "/", "?")
 
-// typedPause is how long after a key the next one is of another text.
+// typedPause is the pause between two keys from which on they belong to different texts.
 const typedPause = 2 * time.Second
 
-// deriveTexts adds the texts that keys have typed, if the guest's keyboard is a US one.
+// deriveTexts adds the texts that keys typed. It assumes that the guest has a US keyboard.
 func (l *lane) deriveTexts() {
 	var text strings.Builder
 	var from, to time.Duration
@@ -175,11 +176,12 @@ func (l *lane) deriveTexts() {
 	flush()
 }
 
-// longestLatency is after how long what is drawn or read is no answer to a key any more.
+// longestLatency is the time after which a drawing or a digest does not count as the answer to a
+// key.
 const longestLatency = 2 * time.Second
 
-// deriveLatencies adds how long each key took to the first pixels that came after it, and to the
-// digest that shows it.
+// deriveLatencies adds the time from each key to the first pixels after it, and to the digest that
+// shows it.
 func (l *lane) deriveLatencies() {
 	var pictures, digests []time.Duration
 	add := func(k key, to string, took time.Duration) {
@@ -208,12 +210,12 @@ func (l *lane) deriveLatencies() {
 	}
 	for i, k := range downs {
 		at, _ := slices.BinarySearch(l.drawn, k.at)
-		// What is drawn after the next key may be the answer to that.
+		// Pixels after the next key may be the answer to that one.
 		if at < len(l.drawn) && l.drawn[at]-k.at <= longestLatency && (i+1 == len(downs) || l.drawn[at] < downs[i+1].at) {
 			pictures = append(pictures, l.drawn[at]-k.at)
 			add(k, "picture", l.drawn[at]-k.at)
 		}
-		// Each time that a digest shows the key answers one press.
+		// Each digest that shows the key anew answers one press.
 		times := shown[k.code]
 		for len(times) > 0 && times[0] < k.at {
 			times = times[1:]
@@ -228,7 +230,7 @@ func (l *lane) deriveLatencies() {
 	l.head.latency = latencyFact(pictures, digests)
 }
 
-// latencyFact sums up latencies.
+// latencyFact summarises latencies in a Fact.
 func latencyFact(pictures, digests []time.Duration) Fact {
 	var parts []string
 	for _, m := range []struct {

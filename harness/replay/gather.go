@@ -22,35 +22,35 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A lane is what was found in a lane's directory.
+// A lane is the content of a lane's directory.
 type lane struct {
 	dir    string
 	head   Head
 	events []event
 	marks  []mark
 	film   *film.Film // nil without one
-	stills bool       // the film is made of pictures that were taken
+	stills bool       // the film is made from pictures that the test took
 	pics   []picture
 	left   []string
 
 	began   time.Time     // when the clock began; zero if that is not known
-	machine time.Duration // when QEMU began to talk; 0 if that is not known
+	machine time.Duration // when QEMU's QMP began; 0 if that is not known
 	last    time.Duration // of the timeline
 	verdict *verdict.Report
 	wait    *waited // the last wait that failed
-	thinned int     // events that are left out
+	thinned int     // number of events that were left out
 
 	keys    []key
-	drawn   []time.Duration // when frames came
+	drawn   []time.Duration // the times of frames
 	digests []digestRead
 	loads   []load
 	pointer []pointed
 
-	// Of the pointer: where it was, its shapes, and where these are in the block of pictures.
+	// The pointer: its states, its shapes, and where these are in the block of pictures.
 	where    []pointerAt
 	shapes   []shape
 	shapesIn [][2]int
-	entries  bool // events keep the entries that they were made of
+	entries  bool // events keep the timeline's entries
 }
 
 // An event is one line on a track.
@@ -60,9 +60,9 @@ type event struct {
 	track string
 	text  string
 	bad   bool // something went wrong
-	spare bool // what can be left out first
+	spare bool // it can be left out
 
-	kind  string          // of the timeline's entry, if those are kept; empty for lines of other files
+	kind  string          // of the timeline's entry, if kept; empty for lines of other files
 	entry json.RawMessage // that entry
 }
 
@@ -72,7 +72,7 @@ type picture struct {
 	name string
 	via  string // whose it is, see viaClient
 	png  []byte
-	in   [2]int // where in the block of pictures
+	in   [2]int // offset and length in the block of pictures
 }
 
 // waited is a wait that failed.
@@ -81,21 +81,22 @@ type waited struct {
 	Awaited, Saw, Err string
 }
 
-// Whose a picture is. Others are those of a client that was compared with QEMU ("compared") and of
-// a client that connected to QEMU itself ("direct").
+// The sources of pictures. Others are a client that was compared with QEMU ("compared"), and a
+// client that connected to QEMU itself ("direct").
 const (
 	viaClient = "client" // the lane's
 	viaQEMU   = "qemu"
 )
 
-// Limits of what is read. Artifacts may be from any source.
+// Limits for the files that are read, in bytes. Artifacts may be from any source.
 const (
 	maxLog     = 64 << 20
 	maxPicture = 8 << 20
 	maxVerdict = 1 << 20
 )
 
-// gather reads what the lane in dir left behind.
+// gather reads the files of the lane in dir. The error is that dir is not the directory of a lane;
+// what cannot be read is noted in left.
 func gather(dir string, o Options) (*lane, error) {
 	l := &lane{dir: dir, entries: o.entries}
 	if !isLane(dir) {
@@ -105,7 +106,7 @@ func gather(dir string, o Options) (*lane, error) {
 	l.readTimeline()
 	l.readLogs(o)
 	l.readFilm(o)
-	if !l.entries { // programs get what is there
+	if !l.entries { // programs get only what was recorded
 		l.derive()
 	}
 	slices.SortStableFunc(l.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
@@ -118,7 +119,7 @@ func (l *lane) lack(format string, args ...any) {
 	l.left = append(l.left, plain(fmt.Sprintf(format, args...)))
 }
 
-// open opens a file of the lane; nil if it is not there.
+// open opens a file of the lane. It returns nil if the file does not exist or cannot be opened.
 func (l *lane) open(name string) *os.File {
 	if !exists(filepath.Join(l.dir, name)) {
 		return nil
@@ -175,7 +176,7 @@ func (l *lane) readLogs(o Options) {
 	l.readLog("supervisor.log", "lane", 0)
 	l.readQMP()
 	if o.TestOutput != "" {
-		// Its lines have no times. What a test says of a failure, it says at the end.
+		// The output's lines have no times. A test prints its failure at the end.
 		l.readLines(strings.NewReader(o.TestOutput), "the test's output", "test", l.last)
 	}
 }
@@ -192,7 +193,8 @@ func (l *lane) readLog(name, track string, at time.Duration) {
 	}
 }
 
-// readLines adds the lines of a log. One without a time of its own is of the time of the one before.
+// readLines adds the lines of a log. A line without a time gets the time of the line before it; the
+// first one gets at.
 func (l *lane) readLines(r io.Reader, name, track string, at time.Duration) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -215,7 +217,8 @@ func (l *lane) readLines(r io.Reader, name, track string, at time.Duration) {
 	}
 }
 
-// wallTime reads the time with which a line of log/slog or QEMU begins.
+// wallTime parses the time at the start of a line of log/slog or QEMU. It returns the time, the
+// rest of the line, and whether there is a time.
 func wallTime(line string) (time.Time, string, bool) {
 	word, rest, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
 	if len(word) < 20 || word[4] != '-' {
@@ -233,7 +236,7 @@ func logLevel(text string) string {
 	return ""
 }
 
-// readQMP adds the messages to and from QEMU, whose clock begins with QEMU.
+// readQMP adds the messages to and from QEMU. Their clock begins with QEMU.
 func (l *lane) readQMP() {
 	f := l.open("qmp.ndjson")
 	if f == nil {
@@ -288,7 +291,7 @@ func (l *lane) qmp(at time.Duration, dir string, msg json.RawMessage) {
 	if dir == "in" {
 		text = "← "
 	}
-	// QEMU begins an event with its time, and a row has no room for more.
+	// A row is short, and QEMU's events begin with their time, so show only the essential part.
 	switch {
 	case known && m.Event != "":
 		text += strings.TrimSpace(m.Event + " " + string(m.Data))
@@ -314,7 +317,7 @@ func (l *lane) readFilm(o Options) {
 			}
 		}
 	}
-	// A file that was written again has its last picture.
+	// A file that was written several times has only its last picture.
 	last := map[string]int{}
 	for i, p := range l.pics {
 		last[p.name] = i
@@ -337,7 +340,7 @@ func (l *lane) readFilm(o Options) {
 	}
 }
 
-// makeStills makes a film of the client's pictures, of a client that was not filmed.
+// makeStills makes a film from the client's pictures, for a client that was not filmed.
 func (l *lane) makeStills() {
 	var f film.Film
 	for _, p := range l.pics {
@@ -367,7 +370,7 @@ func (l *lane) noteFilm() {
 	}
 }
 
-// lastGroups returns the last key frame of each display and what stands on it.
+// lastGroups returns the last key frame of each display and the frames that depend on it.
 func lastGroups(frames []film.Frame) []film.Frame {
 	from := map[uint8]int{}
 	for i, f := range frames {
@@ -384,7 +387,7 @@ func lastGroups(frames []film.Frame) []film.Frame {
 	return out
 }
 
-// readPicture reads a PNG of the lane; nil if it is none.
+// readPicture reads a PNG of the lane. It returns nil if the file is not a readable PNG.
 func (l *lane) readPicture(name string) []byte {
 	if name != filepath.Base(name) {
 		l.lack("the picture %q is not in the lane's directory", name)

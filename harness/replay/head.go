@@ -11,21 +11,21 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Head is what stands on top of the page.
+// A Head is the top of the page.
 type Head struct {
 	Name, Test string
-	// Outcome is passed, failed, product, harness, host, or unknown: of a lane that was killed.
+	// Outcome is passed, failed, product, harness, host, or, if the lane was killed, unknown.
 	Outcome string
 	// Sentence is the verdict in a sentence.
 	Sentence string
-	// Why is what is known of a failure besides; may be empty.
+	// Why is what else is known about a failure. It may be empty.
 	Why string
-	// Awaited and Saw are of the wait that failed; empty if none did.
+	// Awaited and Saw are those of the wait that failed; empty if none did.
 	Awaited, Saw string
 	Facts        []Fact
 	// Command runs the lane again.
 	Command string
-	// Left is what the page lacks, a sentence each.
+	// Left says what the page lacks, in one sentence each.
 	Left []string
 
 	Fixture, Image, Display, Compression, Accel, Start, QEMU, Spicelane, Film string
@@ -34,10 +34,10 @@ type Head struct {
 	latency Fact
 }
 
-// A Fact is a word and what it is for this lane; More is what else there is to say of it.
+// A Fact is a property of the lane and its value. More has details.
 type Fact struct{ Name, Value, More string }
 
-// Badge is the outcome in a word or two.
+// Badge returns the outcome in a word or two.
 func (h Head) Badge() string {
 	switch h.Outcome {
 	case "product", "harness", "host":
@@ -48,10 +48,10 @@ func (h Head) Badge() string {
 	return h.Outcome
 }
 
-// Title is the page's.
+// Title returns the title of the page.
 func (h Head) Title() string { return h.Badge() + ": " + cmp.Or(h.Test, h.Name, "a lane") }
 
-// describe makes the head of what was read.
+// describe fills the head from what was read.
 func (l *lane) describe() {
 	h := &l.head
 	v := l.verdict
@@ -76,7 +76,7 @@ func (l *lane) describe() {
 	accel, why, _ := strings.Cut(h.Accel, ": ")
 	name := h.Name
 	if strings.HasSuffix(h.Test, name) {
-		name = "" // a lane is called after its test
+		name = "" // the lane is named for its test
 	}
 	for _, f := range []Fact{
 		{"Test", h.Test, ""}, {"Lane", name, ""}, {"Guest", cmp.Or(h.Fixture, h.Image), ""}, {"Accelerator", accel, why},
@@ -102,7 +102,7 @@ func (l *lane) describe() {
 	h.Left = l.left
 }
 
-// judge says how the lane ended.
+// judge sets the outcome, and the sentence that says how the lane ended.
 func (l *lane) judge(up time.Duration) {
 	h, v := &l.head, l.verdict
 	what := "lane"
@@ -139,7 +139,7 @@ func (l *lane) judge(up time.Duration) {
 	}
 }
 
-// split parts a reason in what fits into a headline and the rest.
+// split splits a reason into a headline and the rest.
 func split(reason string) (sentence, rest string) {
 	reason = plain(reason)
 	if at := strings.Index(reason, "; "); at > 0 {

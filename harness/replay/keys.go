@@ -2,7 +2,7 @@ package replay
 
 import "fmt"
 
-// Rows of a US keyboard, from the given AT set 1 make code on.
+// keyRows has rows of a US keyboard, by the AT set 1 make code of their first key.
 var keyRows = map[int]string{0x02: "1234567890-=", 0x10: "qwertyuiop[]", 0x1e: "asdfghjkl;'`", 0x2b: `\zxcvbnm,./`}
 
 var otherKeys = map[int]string{
@@ -13,7 +13,7 @@ var otherKeys = map[int]string{
 	0xe05b: "Meta", 0xe05c: "right Meta", 0xe05d: "Menu",
 }
 
-// KeyName returns what a person calls the key with an AT set 1 make code.
+// KeyName returns the name of the key with an AT set 1 make code, on a US keyboard.
 func KeyName(code int) string {
 	for first, row := range keyRows {
 		if i := code - first; i >= 0 && i < len(row) {

@@ -10,8 +10,9 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 )
 
-// pack puts the film and the pictures into one block of base64, a PNG after the other, and says
-// where each is. Frames are left out so that the block is not too long.
+// pack puts the film and the pictures into one block of base64, one PNG after the other. It returns
+// the block, and the frames with the places of their PNGs. It leaves out frames if the block would
+// be too long.
 func (l *lane) pack(o Options) (string, []pageFrame) {
 	var b strings.Builder
 	put := func(png []byte) [2]int {
@@ -19,7 +20,7 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 		b.WriteString(base64.StdEncoding.EncodeToString(png))
 		return [2]int{at, b.Len() - at}
 	}
-	room := o.maxBytes() * 3 / 4 * 7 / 10 // bytes of PNG: base64 makes four of three
+	room := o.maxBytes() * 3 / 4 * 7 / 10 // bytes of PNG: base64 makes four bytes of three
 	if l.film != nil {
 		// The film has what the client showed at each of these moments.
 		l.pics = slices.DeleteFunc(l.pics, func(p picture) bool { return p.via == viaClient })
@@ -47,7 +48,7 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 	l.where, l.shapes = l.pointers()
 	for _, sh := range l.shapes {
 		if len(sh.png) > room/10 {
-			l.shapesIn = append(l.shapesIn, [2]int{}) // it is not shown
+			l.shapesIn = append(l.shapesIn, [2]int{}) // this shape is not shown
 			continue
 		}
 		room -= len(sh.png)
@@ -69,9 +70,9 @@ func (l *lane) pack(o Options) (string, []pageFrame) {
 	return b.String(), out
 }
 
-// thinFilm leaves out frames until the rest is no larger than room: what is farthest from the
-// failure first, the frames that stand on a key frame before the key frame itself. The quarter
-// of the film around the failure is the last to lose any.
+// thinFilm leaves out frames until the others are no larger than room, in bytes. It begins with
+// those farthest from the failure. It leaves out the frames that depend on a key frame before the
+// key frame itself. The quarter of the film around the failure loses frames last.
 func (l *lane) thinFilm(frames []film.Frame, room int) []film.Frame {
 	size := 0
 	for _, f := range frames {
@@ -126,7 +127,8 @@ func (l *lane) thinFilm(frames []film.Frame, room int) []film.Frame {
 	return kept
 }
 
-// focus is what the page shows first: the beginning of the failure's end, or the lane's end.
+// focus returns the moment that the page shows first. If the lane did not pass, that is the end of
+// the wait that failed, or else the verdict. Otherwise it is the lane's end.
 func (l *lane) focus() time.Duration {
 	if l.head.Outcome != "passed" {
 		if l.wait != nil {
@@ -141,8 +143,8 @@ func (l *lane) focus() time.Duration {
 	return l.last
 }
 
-// thinEvents leaves out so much of what can be spared that about the given part is left. The
-// beginning and the end stay.
+// thinEvents leaves out events that can be spared, until about the part keep of all events is left.
+// The beginning and the end stay.
 func (l *lane) thinEvents(keep float64) {
 	spare := 0
 	for _, e := range l.events {
@@ -168,7 +170,7 @@ func (l *lane) thinEvents(keep float64) {
 	l.thinned += lost
 }
 
-// pageData returns what the page's script gets.
+// pageData returns the data for the page's script.
 func (l *lane) pageData(frames []pageFrame) *pageData {
 	d := &pageData{Film: frames, Marks: l.marks, Left: slices.Clone(l.left), Name: l.head.Name, Stills: l.stills, From: 0, To: us(l.last), Focus: us(l.focus())}
 	if l.thinned > 0 {

@@ -8,20 +8,22 @@ import (
 	"time"
 )
 
-// Style and Script are those of the page, for a page that shows a lane that is up.
+// Style and Script return the style and the script of the page, for a page that shows a running
+// lane.
 func Style() string  { return pageCSS }
 func Script() string { return pageJS }
 
 // Main returns the part of the page that the script fills: the screen, the logs and the timeline.
-// live is the HTML of what shows the screen as it is now.
+// live is the HTML of the element that shows the screen as it is now.
 func Main(live string) string { return strings.Replace(mainHTML, "{{live}}", live, 1) }
 
-// maxPastEvents is how many events of a lane that is up are shown. Its page loads them again and
-// again.
+// maxPastEvents limits the events of a running lane that are shown, because its page loads them
+// repeatedly.
 const maxPastEvents = 100_000
 
-// Past writes what has been so far of the lane in dir, which may be up, for the page's script: a
-// line of JSON, and then the pictures in base64. It is an error if there is no lane in dir.
+// Past writes the history of the lane in dir, which may be running, for the page's script: a line
+// of JSON, and then the pictures in base64. It returns an error if there is no lane in dir, or if w
+// fails.
 func Past(w io.Writer, dir string) error {
 	l, err := gather(dir, Options{})
 	if err != nil {

@@ -8,28 +8,27 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 )
 
-// A Recording is what a lane left behind, for programs that show it in another way than as a page.
+// A Recording is what a lane left behind, for programs that do not show it as a page.
 type Recording struct {
 	Dir string
-	// Head is what stands on top of the page.
+	// Head is the top of the page.
 	Head Head
 	// Began is when the lane's clock began; zero if that is not known.
 	Began time.Time
 	// End is the time of the last entry of the timeline.
 	End time.Duration
-	// Events are in the order of their time. Their texts are inert: one line without control
-	// characters.
+	// Events are in the order of their times. Each text is one line without control characters.
 	Events []Event
-	// Tracks are those that have events, from top to bottom.
+	// Tracks are the tracks that have events, from top to bottom.
 	Tracks []Track
-	// Film is nil if there is none. It is read from the page if only that was kept.
+	// Film is nil if there is none. It comes from the page if only that was kept.
 	Film *film.Film
 }
 
 // An Event is something that happened to a lane.
 type Event struct {
 	At time.Duration
-	// Took is how long it took from then on; 0 for most.
+	// Took is how long it took after At; 0 for most.
 	Took  time.Duration
 	Track string // the ID of its track
 	Text  string
@@ -44,7 +43,7 @@ type Event struct {
 // A Track is a kind of events.
 type Track struct{ ID, Name string }
 
-// Read reads what the lane in dir left behind. It is an error only if there is no lane in dir.
+// Read reads what the lane in dir left behind. It returns an error only if there is no lane in dir.
 func Read(dir string) (*Recording, error) {
 	l, err := gather(dir, Options{entries: true})
 	if err != nil {

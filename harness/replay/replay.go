@@ -27,18 +27,19 @@ import (
 // File is the page's name in a lane's directory.
 const File = "lane.html"
 
-// DefaultMaxBytes is how large a page grows.
+// DefaultMaxBytes is the default limit of a page's size.
 const DefaultMaxBytes = 10 << 20
 
 // Options say what to put into a page.
 type Options struct {
-	// MaxBytes is how large the page grows. Beyond that, frames of the film are left out first, those
-	// around the failure last; then entries of logs and timeline. Default: DefaultMaxBytes.
+	// MaxBytes limits the size of the page. If it is too large, frames of the film are left out
+	// first, those around the failure last; then entries of logs and timeline. Default:
+	// DefaultMaxBytes.
 	MaxBytes int
-	// LastPicture leaves out all of the film but its end: of a lane that passed, only its last
-	// picture is of interest.
+	// LastPicture leaves out all of the film but its end, because people need only the last picture
+	// of a lane that passed.
 	LastPicture bool
-	// TestOutput is what the lane's test printed; empty if that is not known.
+	// TestOutput is the output of the lane's test; empty if that is not known.
 	TestOutput string
 
 	entries bool // keep the entries of the timeline
@@ -60,8 +61,9 @@ func Write(dir string, o Options) error {
 	return atomicfile.Write(filepath.Join(dir, File), b, 0o644)
 }
 
-// WriteAll makes the pages of the lanes in dir and below, and returns their paths. It is an error
-// if there is none, or if one could not be made; the others are made all the same.
+// WriteAll makes the pages of the lanes in dir and below, and returns their paths. It returns an
+// error if there is no lane. If a page cannot be made, WriteAll still makes the others, and then
+// returns the error.
 func WriteAll(dir string) (pages []string, err error) {
 	lanes, err := Find(dir)
 	errs := []error{err}
@@ -75,7 +77,7 @@ func WriteAll(dir string) (pages []string, err error) {
 	return pages, errors.Join(errs...)
 }
 
-// Find returns the directories of lanes in dir and below. It is an error if there is none.
+// Find returns the directories of lanes in dir and below. It returns an error if there is none.
 func Find(dir string) (lanes []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && isLane(path) {
@@ -99,8 +101,8 @@ func isLane(dir string) bool {
 //go:embed page.html
 var pageHTML string
 
-// mainHTML is the screen, the logs and the timeline. It has no text from anywhere else. {{live}} is
-// where a page that shows a lane that is up has what the screen shows now.
+// mainHTML is the screen, the logs and the timeline. It has no text from anywhere else. On the page
+// of a running lane, the element that shows the screen as it is now replaces {{live}}.
 //
 //go:embed main.html
 var mainHTML string
@@ -113,20 +115,21 @@ var pageJS string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
-// digest returns what a content security policy calls a script or style by.
+// digest returns the name of a script or style in a content security policy.
 func digest(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
-// Policy is the content security policy of the page: its own script and style, and nothing
-// else from anywhere.
+// Policy returns the content security policy of the page. It allows the page's own script and
+// style, and nothing else.
 func Policy() string {
 	return fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'",
 		digest(pageJS), digest(pageCSS))
 }
 
-// Make returns the page of the lane in dir. It is an error only if there is no lane in dir.
+// Make returns the page of the lane in dir. It returns an error if there is no lane in dir. Files
+// that are damaged are not errors.
 func Make(dir string, o Options) ([]byte, error) {
 	l, err := gather(dir, o)
 	if err != nil {
@@ -138,8 +141,8 @@ func Make(dir string, o Options) ([]byte, error) {
 		return nil, err
 	}
 	var b bytes.Buffer
-	// Only the head has text from any source, and the template escapes it. The rest is this package's
-	// own, or base64.
+	// Only the head has text from outside, and the template escapes it. All else is from this
+	// package, or base64.
 	fmt.Fprintf(&b, pageTop, template.HTMLEscapeString(Policy()), template.HTMLEscapeString(l.head.Title()), pageCSS)
 	if err := pageTemplate.Execute(&b, l.head); err != nil {
 		return nil, fmt.Errorf("replay: %w", err)
@@ -169,14 +172,14 @@ const (
 `
 )
 
-// What begins and ends the block of a page that has the lane's text.
+// The beginning and the end of the block of a page that has the lane's text.
 const (
 	dataBegin = `<script type="application/octet-stream" id="data">`
 	dataEnd   = `</script>`
 )
 
-// Text returns the text in a page, where it is compressed. Programs that search a lane's files
-// search this text, too. It is empty if r is not a page.
+// Text returns the text of the lane in a page, which has it compressed. Programs that search a
+// lane's files search this text, too. It is empty if r is not a page. A damaged page is an error.
 func Text(r io.Reader) (io.Reader, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for {
@@ -203,11 +206,11 @@ func Text(r io.Reader) (io.Reader, error) {
 	}
 }
 
-// pageData is what the page's script gets. Its names are those that page.js uses.
+// pageData has the data for the page's script. Its JSON names are those in page.js.
 type pageData struct {
 	From   int64         `json:"from"` // of the timeline, in microseconds
 	To     int64         `json:"to"`
-	Focus  int64         `json:"focus"` // what is shown first
+	Focus  int64         `json:"focus"` // the moment that is shown first
 	Tracks []track       `json:"tracks"`
 	T      []int64       `json:"t"` // of each event; the difference to the one before
 	D      []int64       `json:"d"` // how long it took
@@ -216,15 +219,15 @@ type pageData struct {
 	Bad    []int         `json:"bad"`
 	Marks  []mark        `json:"marks"`
 	Film   []pageFrame   `json:"film"`
-	Stills bool          `json:"stills,omitempty"` // the film is made of pictures that were taken
+	Stills bool          `json:"stills,omitempty"` // the film is made from pictures that the test took
 	Pics   []pagePicture `json:"pics"`
 	Curves []curve       `json:"curves"`
-	// Pointer is where the pointer is from a moment on: t, x, y, shape, and 1 if it is hidden, plus 2
-	// if a button is down. Its shapes count from 1.
+	// Pointer has the states of the pointer: t, x, y, shape, and flags. The flags are 1 if it is
+	// hidden, plus 2 if a button is down. Shapes are numbered from 1.
 	Pointer [][5]int64    `json:"pointer"`
 	Shapes  []pagePicture `json:"shapes"`
-	// Now is when the data were made, of a lane that is up; Began is when its clock began, in
-	// microseconds since 1970.
+	// Now is when the data of a running lane were made, in microseconds on its clock. Began is when
+	// its clock began, in microseconds since 1970.
 	Now   int64 `json:"now,omitempty"`
 	Began int64 `json:"began,omitempty"`
 
@@ -237,7 +240,7 @@ type track struct {
 	Name string `json:"name"`
 }
 
-// A mark is something that is pointed out on all tracks.
+// A mark is a moment or time that is highlighted on all tracks.
 type mark struct {
 	T    int64  `json:"t"`
 	D    int64  `json:"d"`
@@ -245,8 +248,8 @@ type mark struct {
 	Text string `json:"text"`
 }
 
-// A pageFrame is a frame of the film. Its patches are x, y, width, height, and where in the
-// block of pictures their PNG is.
+// A pageFrame is a frame of the film. Each patch has x, y, width and height, and the offset and
+// length of its PNG in the block of pictures.
 type pageFrame struct {
 	T       int64    `json:"t"`
 	Since   int64    `json:"since,omitempty"` // of a late frame, see film.Frame
@@ -257,7 +260,7 @@ type pageFrame struct {
 	Patches [][6]int `json:"p,omitempty"`
 }
 
-// A curve is what is drawn on a track: values from 0 on, each up to a moment.
+// A curve is drawn on a track: values from 0 on, each valid up to a moment.
 type curve struct {
 	Track string    `json:"track"`
 	Bad   bool      `json:"bad"`
@@ -274,8 +277,8 @@ type pagePicture struct {
 	Hot  [2]int `json:"hot,omitzero"`
 }
 
-// data returns what the page's script gets, compressed and in base64. Events are left out until it
-// is no longer than limit.
+// data returns the data for the page's script, compressed and in base64. It leaves out events until
+// the result is about as long as limit, in bytes, or minText if that is more.
 func (l *lane) data(film []pageFrame, pictures string, limit int) (string, error) {
 	for try := 0; ; try++ {
 		d := l.pageData(film)
@@ -303,12 +306,12 @@ func (l *lane) data(film []pageFrame, pictures string, limit int) (string, error
 	}
 }
 
-// minText is how much of a page is for text, however large its pictures are.
+// minText is the number of bytes of a page that text gets, however large the pictures are.
 const minText = 1 << 20
 
 func us(d time.Duration) int64 { return d.Microseconds() }
 
-// exists tells whether there is a regular file.
+// exists tells whether path is a regular file.
 func exists(path string) bool {
 	st, err := os.Lstat(path)
 	return err == nil && st.Mode().IsRegular()

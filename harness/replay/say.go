@@ -18,7 +18,7 @@ var tracks = []track{
 	{"proxy", "Proxy"}, {"client", "Client"}, {"control", "Control"}, {"test", "Test"}, {"other", "Other"},
 }
 
-// kindTracks says on which track a kind of entry of the timeline is.
+// kindTracks has the track of each kind of entry of the timeline.
 var kindTracks = map[string]string{
 	"begin": "lane", "step": "lane", "lane": "lane", "verdict": "lane", "machine": "lane", "reset": "lane", "messages": "lane",
 	"beat": "beat", "wait": "wait", "awaited": "wait", "fault": "fault", "link": "fault",
@@ -29,7 +29,7 @@ var kindTracks = map[string]string{
 	timeline.KindFull: "lane", timeline.KindLeftOut: "lane",
 }
 
-// entry has the fields of all kinds of entries that have a text of their own.
+// entry has the fields of all kinds of entries that say turns into words.
 type entry struct {
 	Name    string  `json:"name"`
 	At      string  `json:"at"` // of a beat
@@ -105,7 +105,7 @@ type entry struct {
 func (l *lane) add(e timeline.Entry) {
 	l.last = max(l.last, e.At)
 	var f entry
-	// Fields of other types than expected leave theirs empty: the entry is shown as it is then.
+	// If a field has an unexpected type, the entry is shown as it is.
 	odd := e.Decode(&f) != nil
 	ev := event{at: e.At, track: kindTracks[e.Kind]}
 	if l.entries {
@@ -124,7 +124,7 @@ func (l *lane) add(e timeline.Entry) {
 	l.events = append(l.events, ev)
 }
 
-// rest returns an entry's own fields as JSON.
+// rest returns an entry's fields, besides its time and kind, as JSON.
 func rest(e timeline.Entry) string {
 	var fields map[string]json.RawMessage
 	if e.Decode(&fields) != nil {
@@ -275,7 +275,7 @@ func text(v any) string {
 	return fmt.Sprint(v)
 }
 
-// begin takes over what the first entry says of the lane.
+// begin copies what the first entry says about the lane.
 func (l *lane) begin(f entry) {
 	if t, err := time.Parse(time.RFC3339Nano, f.Wall); err == nil {
 		l.began = t
@@ -286,7 +286,7 @@ func (l *lane) begin(f entry) {
 	h.Film = f.Film
 }
 
-// step takes over what a step of the start says.
+// step copies what a step of the start says to the head.
 func (l *lane) step(f entry) {
 	switch f.Name {
 	case "host":

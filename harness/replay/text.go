@@ -7,14 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// maxLine is how much of a line is on the page, in bytes. The files have all of it.
+// maxLine limits a line on the page, in bytes. The files have the whole line.
 const maxLine = 4 << 10
 
-// Plain returns one line of text as people can read it, as it stands on a page: see [Event].
+// Plain returns one line of text in the readable form that it has on a page: see [Event].
 func Plain(s string) string { return plain(s) }
 
-// plain returns one line of text as people can read it: without terminal escapes, control
-// characters as pictures of them, bytes that are no UTF-8 as such, cut if it is very long.
+// plain returns one line of text in readable form. It omits terminal escapes, replaces control
+// characters by symbols, shows bytes that are not UTF-8 by their numbers, and cuts a very long
+// line.
 func plain(s string) string {
 	cut := 0
 	if len(s) > maxLine {
@@ -59,7 +60,7 @@ func inert(s string) string {
 		case r == 0x7f:
 			b.WriteRune('␡')
 		case unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
-			// What turns the direction of the text around, among others.
+			// Among others, these characters change the direction of text.
 			fmt.Fprintf(&b, "‹U+%04X›", r)
 		default:
 			b.WriteRune(r)
@@ -69,8 +70,9 @@ func inert(s string) string {
 	return b.String()
 }
 
-// escapeLength is the length of the terminal escape that s begins with; 0 for none (ECMA-48: CSI
-// parameters, intermediates and a final byte; strings up to BEL or ST; two bytes otherwise).
+// escapeLength returns the length of the terminal escape at the start of s, or 0 if there is none
+// (ECMA-48: CSI parameters, intermediates and a final byte; strings up to BEL or ST; two bytes
+// otherwise).
 func escapeLength(s string) int {
 	if len(s) < 2 || s[0] != 0x1b {
 		return 0

@@ -23,8 +23,9 @@ import (
 // ErrNoPicture means that a lane left no picture.
 var ErrNoPicture = errors.New("replay: the lane left no picture")
 
-// Thumbnail returns a small JPEG of the last picture that the lane in dir left: of its film, its
-// page or its last screenshots. The error is ErrNoPicture if there is none.
+// Thumbnail returns a JPEG of the last picture that the lane in dir left in its film, its page or
+// its last screenshots. The JPEG is at most width pixels wide. The error is ErrNoPicture if there
+// is none.
 func Thumbnail(dir string, width int) ([]byte, error) {
 	img := lastPicture(dir)
 	if img == nil {
@@ -63,7 +64,8 @@ func lastPicture(dir string) *image.NRGBA {
 	return nil
 }
 
-// lastOfFilm returns the last picture of a film's first display: before it had none, at the end.
+// lastOfFilm returns the last picture of a film. If its display had none at the end, it is the
+// picture before that.
 func lastOfFilm(f *film.Film) *image.NRGBA {
 	for i := len(f.Frames) - 1; i >= 0; i-- {
 		if fr := f.Frames[i]; !fr.Gone {
@@ -77,7 +79,7 @@ func lastOfFilm(f *film.Film) *image.NRGBA {
 	return nil
 }
 
-// maxPixels is how large a picture may be of which a small one is made.
+// maxPixels limits the pictures that are made smaller, in pixels.
 const maxPixels = 1 << 25
 
 func decode(b []byte) *image.NRGBA {
@@ -94,7 +96,8 @@ func decode(b []byte) *image.NRGBA {
 	return out
 }
 
-// readPageFilm reads the film out of a page; nil if that has none, or only pictures that were taken.
+// readPageFilm reads the film in a page. It returns nil if the page has no film, or one that is
+// made from pictures that the test took.
 func readPageFilm(path string) *film.Film {
 	if !exists(path) {
 		return nil
@@ -138,7 +141,8 @@ func readPageFilm(path string) *film.Film {
 	return out
 }
 
-// shrink makes a picture smaller, each pixel being the mean of those that it stands for.
+// shrink makes a picture at most width pixels wide. Each new pixel is the mean of those that it
+// replaces.
 func shrink(img *image.NRGBA, width int) *image.NRGBA {
 	w, h := img.Rect.Dx(), img.Rect.Dy()
 	if w <= width {

@@ -83,7 +83,7 @@ The page is served until the command is interrupted.`,
 }
 
 // enterPressed returns a channel that gets a value for each Enter on the terminal. If standard
-// input is no terminal, it returns nil.
+// input is not a terminal, it returns nil.
 func enterPressed(cmd *cobra.Command) <-chan struct{} {
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !termview.IsTerminal(in) {

@@ -185,7 +185,8 @@ func sendSpans(cmd *cobra.Command, out io.Writer, root *trace.Span) {
 	fmt.Fprintf(out, "%d spans were sent, trace %s\n", sent.Spans, sent.Trace)
 }
 
-// runError returns the first failure that has the run's verdict, or nil for a run that passed.
+// runError returns the first failure that has the run's verdict; nil for a run that passed. If the
+// stream is incomplete and nothing failed, it returns the stream's first problem.
 func runError(run *report.Run) error {
 	v := run.Verdict()
 	if v == "" {

@@ -109,7 +109,7 @@ type soakProgress struct {
 	said      time.Time
 }
 
-// soakSays is the time between two progress lines of a soak if stderr is no terminal.
+// soakSays is the time between two progress lines of a soak if stderr is not a terminal.
 const soakSays = 10 * time.Second
 
 func (s *soakProgress) lane(l soak.Lane) {

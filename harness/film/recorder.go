@@ -38,7 +38,7 @@ type Config struct {
 	// Screen is the screen to film.
 	Screen Screen
 	// MaxBytes limits the size of the file. A file that reaches it is thinned to half of it. The
-	// oldest frames that are no key frames go first, then every second key frame, and so on. The
+	// oldest frames that are not key frames go first, then every second key frame, and so on. The
 	// newest quarter stays. Default: 8 MiB.
 	MaxBytes int64
 	// Share is the part of one processor that filming may use in the long run. A screen that

@@ -127,8 +127,8 @@ func (l *lane) derive() {
 	l.deriveLatencies()
 }
 
-// shifted replaces the characters of keyRows that are no letters by those with Shift on a US
-// keyboard.
+// shifted replaces the characters of keyRows that are not letters by those that Shift makes of them
+// on a US keyboard.
 var shifted = strings.NewReplacer("1", "!", "2", "@", "3", "#", "4", "$", "5", "%", "6", "^", "7", "&", "8", "*", "9", "(", "0", ")", "-", "_", "=", "+",
 	"[", "{", "]", "}", ";", ":", "'", `"`, "`", "~", `\`, "|", ",", "<", ".", ">", "/", "?")
 

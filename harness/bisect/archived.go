@@ -11,9 +11,9 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// An ArchivedBuild is a build that was tested.
+// An ArchivedBuild is a build that was tested. Passed and Failed count attempts of the cell.
 type ArchivedBuild struct {
-	// Name is the value of the build's key by which the search goes, or the key of the whole build.
+	// Name is the value of the label or key that the search uses, or the key of the whole build.
 	Name   string   `json:"name"`
 	Runs   []string `json:"runs"`
 	Passed int      `json:"passed"`
@@ -22,29 +22,30 @@ type ArchivedBuild struct {
 	P float64 `json:"p"`
 }
 
-// An ArchivedResult is what stored results say.
+// An ArchivedResult is the result of a search in stored results.
 type ArchivedResult struct {
 	Cell       string  `json:"cell"`
 	Confidence float64 `json:"confidence"`
-	// First is the first bad build; nil if the results do not say.
+	// First is the first bad build; nil if the results do not tell.
 	First *ArchivedBuild `json:"first,omitempty"`
-	// LastGood is the build before it.
+	// LastGood is the build before First.
 	LastGood *ArchivedBuild `json:"last_good,omitempty"`
-	// Candidates are the builds among which the first bad one is, if First is nil.
+	// Candidates are the names of the builds that may be the first bad one, if First is nil.
 	Candidates []string `json:"candidates,omitempty"`
 	// None is the probability that no build changed anything.
 	None   float64         `json:"none"`
 	Builds []ArchivedBuild `json:"builds"`
-	// BadRun is the newest run in which the cell failed with the fault, and GoodRun the newest in
-	// which it passed without it.
+	// BadRun is the newest run of a build with the fault in which the cell failed. GoodRun is the
+	// newest run of a build without the fault in which it passed.
 	BadRun  string `json:"bad_run,omitempty"`
 	GoodRun string `json:"good_run,omitempty"`
 }
 
-// Archived searches stored results for the first build with which a cell fails. Runs are in the order
-// of time; those of the first build are known to be good. by is a key of the build such as "proxy", or
-// of a label such as "commit"; empty for the whole build. The answer has a probability of atLeast; zero
-// means DefaultConfidence. It runs nothing.
+// Archived searches stored results for the first build with which a cell fails. It runs no tests.
+// It orders the runs by time, and assumes that the first build is good. by is a label such as
+// "commit" or a key of the build such as "proxy"; empty means the whole build. Archived gives an
+// answer only if its probability is at least atLeast; zero means DefaultConfidence. It returns an
+// error if fewer than two builds have a result of the cell.
 func Archived(runs []*result.Run, cell, by string, atLeast float64) (*ArchivedResult, error) {
 	atLeast, err := confidence(atLeast)
 	if err != nil {
@@ -115,8 +116,8 @@ func Archived(runs []*result.Run, cell, by string, atLeast float64) (*ArchivedRe
 	return r, nil
 }
 
-// NameOf returns what a run counts as: the value of a label or of a key of its build, or the key of its
-// whole build.
+// NameOf returns the name of the build that a run tested: the value of the label by, or else of the
+// key by of its build. If by is empty, it returns the key of the whole build.
 func NameOf(run *result.Run, by string) string {
 	build := archive.Build(run)
 	if by == "" {
@@ -128,8 +129,8 @@ func NameOf(run *result.Run, by string) string {
 	return build[by]
 }
 
-// Outcomes counts how often a cell passed, and how often it failed by the product's fault. A result that
-// was taken over from another run counts there.
+// Outcomes counts how often a cell passed in a run, and how often it failed with verdict "product".
+// It skips a result that was reused from another run, because that counts there.
 func Outcomes(run *result.Run, cell string) (passed, failed int) {
 	for i := range run.Cells {
 		c := &run.Cells[i]

@@ -12,11 +12,11 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A repository is a git repository of the user's. Nothing in it is changed: tests run in a work tree
-// of their own.
+// A repository is a git repository of the user. Its branches, index and work tree are not changed:
+// tests run in a separate work tree.
 type repository struct{ dir string }
 
-// git runs git in the repository and returns what it prints.
+// git runs git in the repository and returns its standard output.
 func (r repository) git(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", r.dir}, args...)...)
 	cmd.Env = plainEnv()
@@ -35,8 +35,8 @@ func (r repository) git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimRight(out.String(), "\n"), nil
 }
 
-// plainEnv is the environment without the variables that make git work on another repository, as in a
-// hook.
+// plainEnv returns the environment without the variables that redirect git to another repository,
+// such as those that hooks get.
 func plainEnv() []string {
 	var env []string
 	for _, kv := range os.Environ() {
@@ -49,7 +49,7 @@ func plainEnv() []string {
 	return env
 }
 
-// resolve returns the full name of a commit.
+// resolve returns the full hash of the commit that rev names.
 func (r repository) resolve(ctx context.Context, rev string) (string, error) {
 	if strings.HasPrefix(rev, "-") {
 		return "", &verdict.Error{Verdict: verdict.Harness, Op: rev, Err: errors.New("this is no revision")}
@@ -57,7 +57,8 @@ func (r repository) resolve(ctx context.Context, rev string) (string, error) {
 	return r.git(ctx, "rev-parse", "--verify", "--quiet", rev+"^{commit}")
 }
 
-// history returns the commits from after good up to bad, each after its parents, and their graph.
+// history returns the commits after good up to bad, each after its parents, and their graph. It
+// returns an error unless good is an ancestor of bad.
 func (r repository) history(ctx context.Context, good, bad string, firstParent bool) ([]string, *Graph, error) {
 	if _, err := r.git(ctx, "merge-base", "--is-ancestor", good, bad); err != nil {
 		return nil, nil, fmt.Errorf("%.10s is not an ancestor of %.10s, so what lies between them is not defined: %w", good, bad, err)
@@ -96,7 +97,7 @@ func (r repository) describe(ctx context.Context, commit string) (string, error)
 	return r.git(ctx, "show", "--no-patch", "--format=%s (%an, %as)", commit)
 }
 
-// addTree makes a work tree at dir, in place of one that a killed session left.
+// addTree makes a work tree at dir. It replaces the one that a killed session may have left.
 func (r repository) addTree(ctx context.Context, dir, commit string) error {
 	r.removeTree(ctx, dir)
 	_, err := r.git(ctx, "worktree", "add", "--quiet", "--force", "--detach", dir, commit)
@@ -105,14 +106,14 @@ func (r repository) addTree(ctx context.Context, dir, commit string) error {
 
 // removeTree removes the work tree at dir, if there is one.
 func (r repository) removeTree(ctx context.Context, dir string) {
-	// NB: both fail if there is none, or only a part of one.
+	// NB: these fail if there is no work tree, or only a part of one.
 	_, _ = r.git(ctx, "worktree", "remove", "--force", "--force", dir)
 	_ = os.RemoveAll(dir)
 	_, _ = r.git(ctx, "worktree", "prune")
 }
 
-// checkout puts a commit into the work tree at dir. With clean, it also removes what earlier builds
-// left there.
+// checkout checks out a commit in the work tree at dir. With clean, it also removes the files that
+// earlier builds left there.
 func checkout(ctx context.Context, dir, commit string, clean bool) error {
 	tree := repository{dir}
 	if _, err := tree.git(ctx, "checkout", "--quiet", "--force", "--detach", commit); err != nil {

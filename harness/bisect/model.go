@@ -9,14 +9,14 @@ import (
 // Base is the index of the known good commit.
 const Base = -1
 
-// A Graph is the history between a good commit and a bad one. Commits have indices, and a commit comes
-// after its parents.
+// A Graph is the history between a good commit and a bad one. Commits have indices from 0, and a
+// commit comes after its parents.
 type Graph struct {
-	ancestors []bitset // of each commit, itself included
+	ancestors []bitset // of each commit, including itself
 }
 
-// NewGraph returns the graph of commits with these parents. A parent that is not among them, such as
-// the good commit, is left out.
+// NewGraph returns the graph of commits with these parents, by index. Parents that are not among
+// the commits, such as the good commit, must be left out.
 func NewGraph(parents [][]int) *Graph {
 	g := &Graph{ancestors: make([]bitset, len(parents))}
 	for i, ps := range parents {
@@ -42,7 +42,7 @@ func Line(n int) *Graph {
 // Len returns the number of commits.
 func (g *Graph) Len() int { return len(g.ancestors) }
 
-// Has tells whether commit i has the change of commit c.
+// Has reports whether commit i contains the change of commit c.
 func (g *Graph) Has(i, c int) bool { return i != Base && g.ancestors[i].has(c) }
 
 type bitset []uint64
@@ -55,15 +55,19 @@ func (s bitset) union(o bitset) {
 	}
 }
 
-// A Model knows how often which commits have failed.
+// A Model has the counts of passed and failed tests of each commit, and computes which commit
+// introduced the fault.
 //
-// It assumes that one commit, each with the same probability at first, introduced the fault. Without
-// it a test fails with probability g, with it with probability b, each time independently, and b is
-// larger than g by at least MinGap. Neither is known, so the model integrates over both. Half of the
-// prior weight says that a good commit practically never fails, and half that a bad one practically
-// always does; the rest is spread evenly. There is one more hypothesis, with a prior of PriorNone:
-// no commit changes anything. Then the test practically never fails, practically always, or at any
-// other rate, with a third of the weight each.
+// It assumes that one commit introduced the fault, and that each is equally likely at first. A test
+// of a commit without the fault fails with probability g, and one with the fault with probability
+// b, each time independently. b is larger than g by at least MinGap. Neither is known, so the model
+// integrates over both. Half of the prior weight of g says that a good commit practically never
+// fails. Half of that of b says that a bad one practically always fails. The other halves are
+// spread evenly.
+//
+// There is one more hypothesis, with a prior of PriorNone: no commit changes anything. Then the
+// test practically never fails, practically always fails, or fails at any other rate, with a third
+// of the weight each.
 type Model struct {
 	graph  *Graph
 	passed map[int]int
@@ -72,11 +76,11 @@ type Model struct {
 
 // The model's constants.
 const (
-	// MinGap is how much more often a bad commit has to fail.
+	// MinGap is the least difference between the failure rates of a bad and a good commit.
 	MinGap = 0.2
-	// PriorNone is the prior probability that no commit is to blame.
+	// PriorNone is the prior probability that no commit introduced the fault.
 	PriorNone = 0.05
-	// seldom is "practically never": a wrong answer of a test that is not flaky.
+	// seldom is the rate of "practically never": that of wrong results of a test that is not flaky.
 	seldom = 0.002
 )
 
@@ -85,7 +89,7 @@ func NewModel(g *Graph) *Model {
 	return &Model{graph: g, passed: map[int]int{}, failed: map[int]int{}}
 }
 
-// Observe adds the outcome of a test of a commit, or of Base.
+// Observe adds the outcome of one test of a commit, or of Base.
 func (m *Model) Observe(commit int, failed bool) {
 	if failed {
 		m.failed[commit]++
@@ -97,7 +101,7 @@ func (m *Model) Observe(commit int, failed bool) {
 // Counts returns how often a commit passed and failed.
 func (m *Model) Counts(commit int) (passed, failed int) { return m.passed[commit], m.failed[commit] }
 
-// rates are the pairs of g and b with their prior weights; single those of no difference.
+// rates are the pairs of g and b with their prior weights. single are those without a difference.
 var rates, single = grid()
 
 type ratePair struct{ g, b, logWeight float64 }
@@ -134,14 +138,14 @@ func grid() (pairs, single []ratePair) {
 	return pairs, single
 }
 
-// A Posterior is what the model believes.
+// A Posterior has the probabilities of a model, given its observations.
 type Posterior struct {
-	// P is the probability of each commit that it introduced the fault.
+	// P is, for each commit, the probability that it introduced the fault.
 	P []float64
 	// None is the probability that no commit did.
 	None float64
 
-	failGood, failBad []float64 // the expected rates if that commit did
+	failGood, failBad []float64 // the expected failure rates if that commit did
 	failNone          float64
 	bitsGood, bitsBad []float64 // the entropies of those rates
 }
@@ -159,7 +163,7 @@ func (m *Model) Posterior() *Posterior {
 	for c := range m.failed {
 		tested[c] = true
 	}
-	// Candidates with the same counts have the same likelihood, and most have.
+	// Candidates with the same counts have the same likelihood, and most candidates share theirs.
 	type counts struct{ goodPassed, goodFailed, badPassed, badFailed int }
 	type answer struct{ log, g, b float64 }
 	known := make(map[counts]answer)
@@ -198,7 +202,7 @@ func (m *Model) Posterior() *Posterior {
 	return p
 }
 
-// integrate returns the logarithm of the likelihood of the counts, and the expected rates.
+// integrate returns the logarithm of the likelihood of the counts, and the expected rates g and b.
 func integrate(pairs []ratePair, goodPassed, goodFailed, badPassed, badFailed int) (log, g, b float64) {
 	logs := make([]float64, len(pairs))
 	for i, r := range pairs {
@@ -227,7 +231,7 @@ func (p *Posterior) Best() (commit int, probability float64) {
 }
 
 // Within returns the fewest commits, the most probable first, that together have at least the given
-// probability among all commits.
+// probability, provided that a commit introduced the fault.
 func (p *Posterior) Within(confidence float64) []int {
 	order := make([]int, len(p.P))
 	for i := range order {
@@ -246,9 +250,9 @@ func (p *Posterior) Within(confidence float64) []int {
 // minGain is the information, in bits, below which a test is not worth its time.
 const minGain = 1e-6
 
-// Next returns the commit whose test tells most about which commit is to blame, or Base. The commit
-// here, which is built already, is preferred if another tells hardly more. ok is false if no testable
-// commit tells anything.
+// Next returns the commit, or Base, whose test gives most information about which commit introduced
+// the fault. It prefers the commit here, which is built already, if that gives at least 90 % as
+// much. ok is false if no testable commit gives information.
 func (m *Model) Next(p *Posterior, testable func(commit int) bool, here int) (commit int, ok bool) {
 	best := -1.0
 	gainHere := 0.0
@@ -273,8 +277,8 @@ func (m *Model) Next(p *Posterior, testable func(commit int) bool, here int) (co
 	return commit, true
 }
 
-// gain returns the information, in bits, that the next test of commit i is expected to give about
-// which hypothesis is true.
+// gain returns the expected information of the next test of commit i about which hypothesis is
+// true, in bits.
 func (m *Model) gain(p *Posterior, i int) float64 {
 	fails := p.None * p.failNone
 	known := p.None * entropy(p.failNone)

@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// The files that a finished search leaves.
+// The files that a finished search writes: the Result as JSON, and the page.
 const (
 	ResultFile = "result.json"
 	PageFile   = "bisect.html"
@@ -29,21 +29,21 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"percent": func(p float64) float64 { return 100 * p },
 }).Parse(pageText))
 
-// A pageSide is one side of the page.
+// A pageSide is one side of the page: the good or the bad test.
 type pageSide struct {
 	Title   string
 	Test    *Test
-	Picture template.URL // empty if the test left none
+	Picture template.URL // empty if the test's evidence has none
 	Output  string
 }
 
-// Limits of what the page takes from a test's evidence.
+// Limits of what the page takes from a test's evidence, in bytes.
 const (
 	maxPicture = 8 << 20
 	maxOutput  = 16 << 10
 )
 
-// writePage writes the result for programs and for people.
+// writePage writes the result as JSON for programs and as a page for people.
 func (s *Session) writePage(r *Result) error {
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err == nil {
@@ -71,11 +71,11 @@ func (s *Session) writePage(r *Result) error {
 	return verdict.Classify("bisect", err)
 }
 
-// pictureOf returns the newest PNG below dir, as an URL with its content.
+// pictureOf returns the newest PNG below dir as a data URL; empty if there is none.
 func pictureOf(dir string) template.URL {
 	var newest string
 	var when int64
-	// NB: a test's evidence is whatever it left; what cannot be read is left out.
+	// NB: a test may leave anything as evidence, so files that cannot be read are skipped.
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() || !strings.EqualFold(filepath.Ext(path), ".png") {
 			return nil
@@ -92,7 +92,7 @@ func pictureOf(dir string) template.URL {
 	return template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b)) //nolint:gosec // base64
 }
 
-// outputOf returns the end of what a test printed.
+// outputOf returns the end of a test's output.
 func outputOf(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, "output.log"))
 	if err != nil {

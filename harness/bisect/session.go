@@ -21,39 +21,42 @@ import (
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
-// The environment of build and test commands, besides the session's own.
+// The environment variables of build and test commands, in addition to this process's environment.
 const (
 	EnvCommit   = "SPICELANE_BISECT_COMMIT"   // the commit under test
 	EnvTree     = "SPICELANE_BISECT_TREE"     // its work tree, which is the working directory
-	EnvEvidence = "SPICELANE_BISECT_EVIDENCE" // the directory for what is to be kept of this test
+	EnvEvidence = "SPICELANE_BISECT_EVIDENCE" // the directory for evidence of this test
 )
 
-// A Config says what to search for. Session stores it, so that a search can be continued.
+// A Config says what to search for. New stores it, so that the search can be continued.
 type Config struct {
 	// Repository is the path of a git repository.
 	Repository string `json:"repository"`
 	// Good and Bad are revisions. Good must be an ancestor of Bad.
 	Good string `json:"good"`
 	Bad  string `json:"bad"`
-	// FirstParent looks at merges as a whole, not at the commits that they merged.
+	// FirstParent treats a merge as one change, instead of looking at the commits that it merged.
 	FirstParent bool `json:"first_parent,omitempty"`
-	// Build is a shell command that builds the product in the work tree; may be empty.
+	// Build is a shell command that builds the product in the work tree; empty for none.
 	Build string `json:"build,omitempty"`
-	// Keep leaves what a build left in the work tree for the next build, which may then be faster.
+	// Keep keeps files that builds left in the work tree, so that the next build may be faster.
 	Keep bool `json:"keep,omitempty"`
-	// Test is the command that passes or fails.
+	// Test is the test command and its arguments. Its exit status has the meaning that Command.Run
+	// describes.
 	Test []string `json:"test"`
-	// Confidence is the probability at which the search ends; zero means DefaultConfidence.
+	// Confidence is the probability at which the search ends, above 0.5 and below 1; zero means
+	// DefaultConfidence.
 	Confidence float64 `json:"confidence"`
-	// MaxTests ends the search without an answer; zero means DefaultMaxTests.
+	// MaxTests is the number of tests after which the search ends without an answer; zero means
+	// DefaultMaxTests.
 	MaxTests int `json:"max_tests"`
-	// Timeout is for each build and test; zero means DefaultTimeout.
+	// Timeout limits each build and each test; zero means DefaultTimeout.
 	Timeout time.Duration `json:"timeout"`
 	// Known are earlier results, such as archived ones, by commit.
 	Known []Known `json:"known,omitempty"`
 }
 
-// Known are results of a commit that need not be tested again.
+// Known counts earlier results of a commit. Commit is a full hash.
 type Known struct {
 	Commit string `json:"commit"`
 	Passed int    `json:"passed"`
@@ -65,7 +68,7 @@ const (
 	DefaultConfidence = 0.999
 	DefaultMaxTests   = 500
 	DefaultTimeout    = 30 * time.Minute
-	// maxSkips is how often a commit may fail to say anything before it counts as untestable.
+	// maxSkips is how many tests of a commit may give no result before it counts as untestable.
 	maxSkips = 3
 )
 
@@ -73,7 +76,7 @@ const (
 type Test struct {
 	N      int    `json:"n"`
 	Commit string `json:"commit"`
-	// Outcome is good, bad or skip.
+	// Outcome is Good, Bad or Skip.
 	Outcome string       `json:"outcome"`
 	Verdict verdict.Kind `json:"verdict,omitempty"`
 	Reason  string       `json:"reason,omitempty"`
@@ -98,7 +101,7 @@ const (
 	testsDir   = "tests"
 )
 
-// A Session is a search in a git repository. It must be closed.
+// A Session is a search in a git repository. Call Close when done.
 type Session struct {
 	dir     string
 	cfg     Config
@@ -108,14 +111,15 @@ type Session struct {
 	model   *Model
 	tests   []Test
 	skips   map[int]int
-	here    int // the commit in the work tree
+	here    int // the commit that is checked out in the work tree
 	built   bool
 	buildOK bool
 	lock    *os.File
 	log     io.Writer
 }
 
-// New begins a search in a new directory.
+// New begins a search and stores it in dir, which must not have a search yet. It writes a line for
+// each test to log.
 func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, error) {
 	if len(cfg.Test) == 0 {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: errors.New("there is no command to run")}
@@ -131,7 +135,7 @@ func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, 
 	}
 	cfg.Repository = abs
 	repo := repository{abs}
-	// NB: names are resolved once. A branch may move before the search is continued.
+	// NB: names are resolved once, because a branch may move before the search is continued.
 	for _, rev := range []*string{&cfg.Good, &cfg.Bad} {
 		full, err := repo.resolve(ctx, *rev)
 		if err != nil {
@@ -157,6 +161,7 @@ func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, 
 }
 
 // confidence returns the probability at which a search ends: c, or DefaultConfidence if c is zero.
+// It returns an error unless that is above 0.5 and below 1.
 func confidence(c float64) (float64, error) {
 	c = cmp.Or(c, DefaultConfidence)
 	if c <= 0.5 || c >= 1 {
@@ -165,7 +170,7 @@ func confidence(c float64) (float64, error) {
 	return c, nil
 }
 
-// Resume continues the search in a directory.
+// Resume continues the search in dir. It returns an error if another process has the search.
 func Resume(ctx context.Context, dir string, log io.Writer) (*Session, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -219,7 +224,7 @@ func (s *Session) load(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("bisect", err)
 	}
-	whole := b[:bytes.LastIndexByte(b, '\n')+1] // a line that was cut off is a test that did not end
+	whole := b[:bytes.LastIndexByte(b, '\n')+1] // an incomplete line is dropped: its test runs again
 	for line := range bytes.Lines(whole) {
 		var t Test
 		if err := json.Unmarshal(line, &t); err != nil {
@@ -233,15 +238,15 @@ func (s *Session) load(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the session. It can be continued.
+// Close ends the session and removes its work tree. Resume can continue it.
 func (s *Session) Close() {
 	s.repo.removeTree(context.Background(), filepath.Join(s.dir, treeDir))
-	// NB: a child that another goroutine is just starting has a copy of the open file.
+	// NB: closing is not enough: a child that another goroutine just starts has a copy of the file.
 	_ = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN)
 	s.lock.Close()
 }
 
-// count adds a test to what is known.
+// count adds a test to the session and its outcome to the model.
 func (s *Session) count(t Test) {
 	s.tests = append(s.tests, t)
 	i, ok := s.index[t.Commit]
@@ -254,7 +259,7 @@ func (s *Session) count(t Test) {
 	}
 }
 
-// name returns a commit's full name.
+// name returns a commit's full hash.
 func (s *Session) name(i int) string {
 	if i == Base {
 		return s.cfg.Good
@@ -267,32 +272,34 @@ func (s *Session) testable(i int) bool {
 	return s.skips[i] < maxSkips || passed+failed > 0 && s.skips[i] < 2*maxSkips+passed+failed
 }
 
-// A Result is what a search has found.
+// A Result is the result of a search.
 type Result struct {
 	Repository string `json:"repository"`
 	Good       string `json:"good"`
 	Bad        string `json:"bad"`
-	// First is the first bad commit; empty if the search ended without one.
+	// First is the first bad commit; empty if the search found none. Subject is its subject line with
+	// author and date.
 	First   string `json:"first,omitempty"`
 	Subject string `json:"subject,omitempty"`
-	// Probability is that of First, and Confidence what was asked for.
+	// Probability is that of the most probable commit, which is First unless that is empty.
+	// Confidence is that of the Config.
 	Probability float64 `json:"probability"`
 	Confidence  float64 `json:"confidence"`
-	// Candidates are the commits among which the first bad one is, if First is empty.
+	// Candidates are the commits that may be the first bad one, if First is empty.
 	Candidates []string `json:"candidates,omitempty"`
-	// None is the probability that no commit changed anything.
+	// None is the probability that no commit changed anything. Why says why there is no answer.
 	None  float64 `json:"none"`
 	Why   string  `json:"why"`
 	Tests []Test  `json:"tests"`
-	// Commits has the counts of each tested commit, in their order; the good one is first.
+	// Commits has the counts of the tested commits and of First, in the order of history.
 	Commits []Counted `json:"commits"`
-	// GoodTest and BadTest are the evidence of both sides: the newest passed test without the fault,
-	// and the newest failed one with it.
+	// GoodTest is the newest test that passed on a commit without the fault. BadTest is the newest one
+	// that failed on a commit with it. nil if there is none.
 	GoodTest *Test `json:"good_test,omitempty"`
 	BadTest  *Test `json:"bad_test,omitempty"`
 }
 
-// Counted is what the tests of a commit said.
+// Counted has the counts of a commit's tests. P is the probability that it is the first bad commit.
 type Counted struct {
 	Commit  string  `json:"commit"`
 	Subject string  `json:"subject"`
@@ -302,7 +309,8 @@ type Counted struct {
 	P       float64 `json:"p"`
 }
 
-// Run tests commits until the answer is clear. If ctx ends, the search can be continued.
+// Run tests commits until the answer is clear, or cannot be found. If ctx ends, it returns an
+// error, and the search can be continued.
 func (s *Session) Run(ctx context.Context) (*Result, error) {
 	for {
 		p := s.model.Posterior()
@@ -331,7 +339,7 @@ func (s *Session) Run(ctx context.Context) (*Result, error) {
 	}
 }
 
-// say prints a test, and what is believed after it.
+// say writes a line about a test and the most probable commit after it to the log.
 func (s *Session) say(t Test) {
 	p := s.model.Posterior()
 	c, q := p.Best()
@@ -342,7 +350,7 @@ func (s *Session) say(t Test) {
 	fmt.Fprintf(s.log, "%3d  %.10s  %-4s  %d candidates, %.10s with %.1f %%%s\n", t.N, t.Commit, t.Outcome, len(p.Within(s.cfg.Confidence)), s.commits[c], 100*q, why)
 }
 
-// write appends a test to the session's file.
+// write appends a test to the session's file and syncs it.
 func (s *Session) write(t Test) error {
 	b, err := json.Marshal(t)
 	if err != nil {
@@ -356,7 +364,7 @@ func (s *Session) write(t Test) error {
 	return verdict.Classify("bisect", errors.Join(err, f.Sync(), f.Close()))
 }
 
-// test checks out a commit, builds it and tests it.
+// test checks out a commit and builds it unless that was done last, and tests it.
 func (s *Session) test(ctx context.Context, i int) (Test, error) {
 	commit := s.name(i)
 	t := Test{N: len(s.tests) + 1, Commit: commit}
@@ -399,7 +407,7 @@ func (s *Session) test(ctx context.Context, i int) (Test, error) {
 	return t, nil
 }
 
-// build puts a commit into the work tree and builds it.
+// build checks out a commit in the work tree and builds it.
 func (s *Session) build(ctx context.Context, cmd Command, i int) error {
 	var err error
 	if !s.built {
@@ -420,7 +428,8 @@ func (s *Session) build(ctx context.Context, cmd Command, i int) error {
 	return err
 }
 
-// result describes the end of the search and writes its page. first is Base if there is no answer.
+// result returns the result of the search and writes its files. first is Base if there is no
+// answer, and why says why.
 func (s *Session) result(ctx context.Context, p *Posterior, first int, why string) (*Result, error) {
 	r := &Result{Repository: s.cfg.Repository, Good: s.cfg.Good, Bad: s.cfg.Bad, Confidence: s.cfg.Confidence, None: p.None, Why: why, Tests: s.tests}
 	likely, q := p.Best()
@@ -462,7 +471,8 @@ func (s *Session) result(ctx context.Context, p *Posterior, first int, why strin
 	return r, s.writePage(r)
 }
 
-// Certainty returns the probability as text. It never says 1, because the model may not hold.
+// Certainty returns the probability as text. It never says 1, because the model's assumptions may
+// be wrong.
 func (r *Result) Certainty() string {
 	if r.Probability > 0.9999 {
 		return "above 0.9999"
@@ -470,7 +480,7 @@ func (r *Result) Certainty() string {
 	return fmt.Sprintf("%.4f", r.Probability)
 }
 
-// Summary says the result in a few lines.
+// Summary returns the result in a few lines of text.
 func (r *Result) Summary() string {
 	var b strings.Builder
 	if r.First != "" {

@@ -18,18 +18,18 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// grace is how long a command may take to end after SIGTERM.
+// grace is how long a command may take to end between SIGTERM and SIGKILL.
 const grace = 10 * time.Second
 
-// A Command is a command whose verdict is asked for.
+// A Command is a test command.
 type Command struct {
-	// Argv is the program and its arguments.
+	// Argv is the program and its arguments. Dir and Env are as in os/exec.
 	Argv []string
 	Dir  string
 	Env  []string
-	// Stdout and Stderr get what it prints.
+	// Stdout and Stderr get the command's output.
 	Stdout, Stderr *os.File
-	// Timeout ends the command; zero means never.
+	// Timeout is the time after which the command is ended; zero means never.
 	Timeout time.Duration
 }
 
@@ -37,21 +37,22 @@ type Command struct {
 type Answer struct {
 	// Verdict is empty if the command passed.
 	Verdict verdict.Kind
-	// Reason says what happened, in one line.
+	// Reason says what happened; empty if the command passed.
 	Reason string
 }
 
-// Good tells whether the answer says something good about the product.
+// Good reports whether the command passed.
 func (a Answer) Good() bool { return a.Verdict == "" }
 
-// Bad tells whether the answer says something bad about the product.
+// Bad reports whether the product failed.
 func (a Answer) Bad() bool { return a.Verdict == verdict.Product }
 
-// Run runs the command and returns its verdict: 0 passed, 1 the product failed, 3 the host did. All
-// other statuses, signals and a timeout are the harness's. The status of go test does not say whose
-// fault a failure is, so Run reads the stream of go test -json instead.
+// Run runs the command and returns its verdict. Exit status 0 means passed, 1 means that the
+// product failed, and 3 that the host failed. Other statuses, signals and a timeout are failures of
+// the harness. The status of go test does not say whose fault a failure is, so for go test Run
+// reads the stream of go test -json instead.
 //
-// The error is that of ctx, or says why the command could not run.
+// Run returns an error if ctx ends or if the command could not be started.
 func (c Command) Run(ctx context.Context) (Answer, error) {
 	if c.isGoTest() {
 		return c.runGoTest(ctx)
@@ -180,7 +181,7 @@ func (a Answer) GitStatus() int {
 	return 125
 }
 
-// String says the answer in one line.
+// String returns the answer in one line.
 func (a Answer) String() string {
 	if a.Good() {
 		return "passed"

@@ -12,11 +12,11 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// WriteAPNG writes the playback as an animated PNG, which shows it once. A viewer that knows no
+// WriteAPNG writes the playback as an animated PNG, which plays once. A viewer without support for
 // animation shows the first frame.
 func (p *Playback) WriteAPNG(w io.Writer) error { return p.writeAPNG(w, p.delays) }
 
-// writeAPNG writes an animated PNG in which each shot is shown for the delays that it has.
+// writeAPNG writes an animated PNG. Each shot has a frame for each of its delays, in ms.
 func (p *Playback) writeAPNG(w io.Writer, delays func(shot int) []int) error {
 	total := 0
 	for i := range p.shots {
@@ -40,11 +40,11 @@ func (p *Playback) writeAPNG(w io.Writer, delays func(shot int) []int) error {
 	return nil
 }
 
-// maxDelay is how many milliseconds a frame lasts at most: its delay has 16 bits.
+// maxDelay is the longest delay of a frame in ms, which has 16 bits.
 const maxDelay = 60_000
 
-// delays returns for how many milliseconds the frame of a shot is shown, in more than one part if
-// that is long. Rounding does not add up: a shot begins at its own time, to the millisecond.
+// delays returns how long the frame of a shot is shown, in ms. It splits a long time into several
+// delays. Rounding errors do not add up: each shot begins at its own time, to the millisecond.
 func (p *Playback) delays(shot int) []int {
 	s := p.shots[shot]
 	ms := func(at time.Duration) int { return int(at.Round(time.Millisecond) / time.Millisecond) }
@@ -56,18 +56,18 @@ func (p *Playback) delays(shot int) []int {
 	return append(all, left)
 }
 
-// An apng writes frames, each the rectangle that differs from the one before (PNG's specification,
-// third edition, section 11.3.6). In it, pixels that do not differ are transparent: a digest in one
-// corner and a line of text in another make no large frame.
+// An apng writes frames (PNG's specification, third edition, section 11.3.6). Each frame has only
+// the rectangle that differs from the previous one. Equal pixels in it are transparent, so that a
+// digest in one corner and a line of text in another do not make a large frame.
 type apng struct {
 	w      io.Writer
 	err    error
 	size   image.Point
-	number uint32 // of the next chunk that has one
-	shown  []byte // what the frame before shows, R G B A
+	number uint32 // of the next chunk that has a number
+	shown  []byte // the pixels of the previous frame, R G B A
 	zip    *zlib.Writer
 	packed bytes.Buffer
-	rows   [3][]byte // a row in each filter
+	rows   [3][]byte // a row with each filter
 	chunk  []byte
 }
 
@@ -76,9 +76,9 @@ func newAPNG(w io.Writer, size image.Point, frames int) *apng {
 	_, a.err = io.WriteString(w, "\x89PNG\r\n\x1a\n")
 	head := binary.BigEndian.AppendUint32(nil, uint32(size.X))
 	head = binary.BigEndian.AppendUint32(head, uint32(size.Y))
-	a.put("IHDR", append(head, 8, 6, 0, 0, 0)) // 8 bits a colour, true colour with alpha
+	a.put("IHDR", append(head, 8, 6, 0, 0, 0)) // 8 bits per channel, true colour with alpha
 	control := binary.BigEndian.AppendUint32(nil, uint32(frames))
-	a.put("acTL", binary.BigEndian.AppendUint32(control, 1)) // once
+	a.put("acTL", binary.BigEndian.AppendUint32(control, 1)) // plays once
 	return a
 }
 
@@ -92,7 +92,7 @@ func (a *apng) put(name string, body []byte) {
 	_, a.err = a.w.Write(a.chunk)
 }
 
-// frame adds a frame that is shown for so many milliseconds.
+// frame adds a frame that is shown for ms milliseconds.
 func (a *apng) frame(img *image.NRGBA, ms int) {
 	r := image.Rectangle{Max: a.size}
 	first := a.shown == nil
@@ -108,7 +108,7 @@ func (a *apng) frame(img *image.NRGBA, ms int) {
 	}
 	control = binary.BigEndian.AppendUint16(control, uint16(ms))
 	control = binary.BigEndian.AppendUint16(control, 1000)
-	a.put("fcTL", append(control, 0, 1)) // stays, and is laid over what is there
+	a.put("fcTL", append(control, 0, 1)) // it stays, and is blended over the previous frame
 	a.packed.Reset()
 	if !first {
 		a.packed.Write(binary.BigEndian.AppendUint32(nil, a.number))
@@ -127,7 +127,8 @@ func (a *apng) end() error {
 	return a.err
 }
 
-// differing returns the bounds of what differs; a pixel if nothing does, because a frame has one.
+// differing returns the bounds of the pixels that differ. If none does, it returns one pixel,
+// because a frame must have one.
 func differing(old, pix []byte, size image.Point) image.Rectangle {
 	var r image.Rectangle
 	stride := 4 * size.X
@@ -151,15 +152,15 @@ func differing(old, pix []byte, size image.Point) image.Rectangle {
 	return r
 }
 
-// The filters of a PNG's rows (section 9.2) that are tried.
+// The filters of a PNG's rows (section 9.2) that compress tries.
 const (
 	filterNone = iota
 	filterSub
 	filterUp
 )
 
-// compress adds a rectangle of what is shown to packed, without the pixels that old has, too. Each
-// row has the filter whose bytes are nearest to 0, as section 12.7 advises.
+// compress adds a rectangle of the shown pixels to packed. It hides the pixels that old has, too.
+// It chooses for each row the filter whose bytes are nearest to 0, as section 12.7 recommends.
 func (a *apng) compress(r image.Rectangle, old []byte) {
 	if a.err != nil {
 		return
@@ -199,7 +200,7 @@ func (a *apng) compress(r image.Rectangle, old []byte) {
 	a.err = a.zip.Close()
 }
 
-// hide makes the pixels of a row transparent that equal those of old.
+// hide makes those pixels of a row transparent that equal those of old.
 func hide(row, old []byte) {
 	for i := 0; i < len(row); i += 4 {
 		if row[i] == old[i] && row[i+1] == old[i+1] && row[i+2] == old[i+2] {

@@ -20,23 +20,23 @@ import (
 // serialFile is the log of the serial console in a lane's directory.
 const serialFile = "serial.log"
 
-// maxSerial is how much of a console is read, in bytes.
+// maxSerial is how much of the console's log is read, in bytes.
 const maxSerial = 64 << 20
 
 // ErrNoSerial means that the guest has printed nothing on its serial console.
 var ErrNoSerial = errors.New("the guest has printed nothing on its serial console")
 
-// The size of the terminal, which a serial console does not know: that of a VGA text screen.
+// The size of the recorded terminal. A serial console has none, so it is that of a VGA text screen.
 const (
 	castWidth  = 80
 	castHeight = 25
 )
 
-// WriteCast writes the serial console of a lane as a terminal's recording, in version 2 of
-// asciinema's format. Every byte that the guest printed is in it; a byte that is no UTF-8 becomes
-// U+FFFD. The times are those of the timeline, which has one for each line: that of its first byte.
-// Beats, waits, faults and the verdict are markers. The error is ErrNoSerial if there is nothing to
-// show.
+// WriteCast writes the serial console of a lane as a terminal recording, in version 2 of
+// asciinema's format. It has every byte that the guest printed up to o.To; bytes that are not UTF-8
+// become U+FFFD. The times are those of the timeline, which has one for each line: that of its
+// first byte. Beats, waits, faults and the verdict are markers. The error matches ErrNoSerial if
+// the guest printed nothing.
 func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 	if err := o.check(); err != nil {
 		return err
@@ -92,7 +92,7 @@ func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 			}
 			marks = marks[1:]
 		}
-		// What was printed before the beginning is on the screen at once.
+		// Lines from before the beginning get the time 0, so that they are on the screen at once.
 		if err := put(l.at, "o", l.text); err != nil {
 			return err
 		}
@@ -111,7 +111,7 @@ func castTitle(r *replay.Recording) string {
 	return strings.TrimSpace(r.Head.Title() + " (serial console)")
 }
 
-// A printed is bytes that a guest has printed, and when.
+// A printed is a text that a guest printed, and when.
 type printed struct {
 	at   time.Duration
 	text string
@@ -123,7 +123,7 @@ func readConsole(r *replay.Recording) ([]printed, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The log parts the bytes in lines as it did when the lane was up.
+	// The log splits the bytes into lines as it did when the lane was up.
 	log := serial.NewLog(serial.Config{MaxBytes: 2*maxSerial + 1})
 	if _, err := log.Write(b); err != nil {
 		return nil, fmt.Errorf("playback: %w", err)
@@ -148,10 +148,10 @@ func readConsole(r *replay.Recording) ([]printed, error) {
 	if len(known) > 0 {
 		at = known[0].at
 	}
-	var rest []byte // of a character that a very long line was parted in
+	var rest []byte // the beginning of a character in which a very long line was split
 	for _, line := range log.Lines() {
-		// A line that the timeline does not have, such as a prompt without an end, is of the time of
-		// the line before.
+		// A line that the timeline does not have, such as a prompt without a newline, gets the time of
+		// the previous line.
 		for i, k := range known[:min(len(known), lookAhead)] {
 			if k.text == inJSON(line.Text) {
 				at = k.at
@@ -173,7 +173,8 @@ func readConsole(r *replay.Recording) ([]printed, error) {
 	return all, nil
 }
 
-// inJSON returns a text as it is read from JSON, where each byte that is no UTF-8 became U+FFFD.
+// inJSON returns a text as it reads after a round trip through JSON: each byte that is not UTF-8
+// has become U+FFFD.
 func inJSON(s string) string {
 	if utf8.ValidString(s) {
 		return s
@@ -181,7 +182,7 @@ func inJSON(s string) string {
 	return string([]rune(s))
 }
 
-// wholeRunes returns how many bytes come before a character that is not complete at the end.
+// wholeRunes returns the length of b without an incomplete character at its end.
 func wholeRunes(b []byte) int {
 	for i := len(b) - 1; i >= max(0, len(b)-utf8.UTFMax); i-- {
 		if utf8.RuneStart(b[i]) {
@@ -194,8 +195,8 @@ func wholeRunes(b []byte) int {
 	return len(b)
 }
 
-// lookAhead is for how many entries of the timeline a line is looked for, if some are missing in
-// the log.
+// lookAhead is how many entries of the timeline are searched for a line. The log may lack the lines
+// of some entries.
 const lookAhead = 64
 
 func readRegular(path string) ([]byte, error) {
@@ -220,7 +221,7 @@ func readRegular(path string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// castMarks returns the events that are markers, in the order of their time.
+// castMarks returns the events that become markers, in order of time.
 func castMarks(r *replay.Recording) []replay.Event {
 	var all []replay.Event
 	for _, e := range r.Events {
@@ -234,6 +235,5 @@ func castMarks(r *replay.Recording) []replay.Event {
 	return all
 }
 
-// decode decodes the fields of an entry that are expected in it. It is false if they are of another
-// type.
+// decode decodes the fields of an entry into v. It returns false if a field has another type.
 func decode(e replay.Event, v any) bool { return json.Unmarshal(e.Entry, v) == nil }

@@ -7,22 +7,23 @@ import (
 	"time"
 )
 
-// Options say what of a lane is shown, and how. The zero value shows all of it, as fast as it was.
+// Options select the part of a lane to show, and how to show it. The zero value shows the whole
+// lane at its own speed.
 type Options struct {
-	// From and To are times of the lane's clock. From 0 means from the first picture on, or for
-	// a terminal, from the first byte on. To 0 means up to the end.
+	// From and To are times of the lane's clock. From 0 means from the first picture, or, for a
+	// terminal recording, from the first byte. To 0 means to the end.
 	From, To time.Duration
-	// Speed is how many times as fast the lane is shown. Default: 1.
+	// Speed is the speed relative to the lane's, 0.001 to 1000. 0 means 1.
 	Speed float64
-	// SkipIdle is how much is shown of a time in which nothing changes; 0 means all of it.
+	// SkipIdle limits each time in which nothing changes. The rest is skipped. 0 means no limit.
 	SkipIdle time.Duration
-	// Display is the display channel that is shown. Default: the lowest that had a picture.
+	// Display is the display channel to show. nil means the lowest one that had a picture.
 	Display *uint8
 	// DrawInput draws the pointer and the names of keys into the picture.
 	DrawInput bool
 }
 
-// Speeds beyond these have times that cannot be told from 0 or never.
+// The limits of the speed. Beyond them, times would become practically 0 or endless.
 const (
 	minSpeed = 0.001
 	maxSpeed = 1000
@@ -35,7 +36,7 @@ func (o Options) speed() float64 {
 	return o.Speed
 }
 
-// check says what is wrong with the options, in the words of the command's flags.
+// check returns a *RangeError if the options are invalid, in the words of the command's flags.
 func (o Options) check() error {
 	switch {
 	case o.Speed != 0 && !(o.Speed >= minSpeed && o.Speed <= maxSpeed): // NaN is neither
@@ -50,25 +51,25 @@ func (o Options) check() error {
 	return nil
 }
 
-// A RangeError is of options that ask for something that is not there.
+// A RangeError says that options are invalid, or ask for something that the lane does not have.
 type RangeError struct{ what string }
 
 func (e *RangeError) Error() string { return "playback: " + e.what }
 
-// A cut maps the time of a lane to the time of what is shown of it.
+// A cut maps times of a lane to times of its playback.
 type cut struct {
 	pieces []piece
 	speed  float64
 }
 
-// A piece is a time of the lane that is shown without a gap.
+// A piece is a period of the lane that is shown without a gap.
 type piece struct {
 	from, to time.Duration
-	at       time.Duration // what is shown before it, at speed 1
+	at       time.Duration // its beginning in the playback, at speed 1
 }
 
-// newCut returns the cut from one time of the lane to another. Between two moments at which
-// something changes no more than o.SkipIdle is shown.
+// newCut returns the cut from one time of the lane to another. moments are the times at which
+// something changes. Between two of them, the cut shows no more than o.SkipIdle.
 func newCut(o Options, from, to time.Duration, moments []time.Duration) cut {
 	c := cut{speed: o.speed(), pieces: []piece{{from: from, to: to}}}
 	if o.SkipIdle == 0 {
@@ -91,8 +92,8 @@ func newCut(o Options, from, to time.Duration, moments []time.Duration) cut {
 	return c
 }
 
-// at returns when a moment of the lane is shown. What is before the beginning or in a gap is shown
-// at once after it; what is after the end, at the end.
+// at returns the time in the playback for a time of the lane. Times before the beginning map to the
+// beginning, times in a gap to the end of the gap, and times after the end to the end.
 func (c cut) at(t time.Duration) time.Duration {
 	i, found := slices.BinarySearchFunc(c.pieces, t, func(p piece, t time.Duration) int {
 		return cmp.Compare(p.from, t)
@@ -108,8 +109,8 @@ func (c cut) from() time.Duration { return c.pieces[0].from }
 
 func (c cut) to() time.Duration { return c.pieces[len(c.pieces)-1].to }
 
-// length returns how long it takes to show all.
+// length returns the length of the playback.
 func (c cut) length() time.Duration { return c.at(c.to()) }
 
-// has tells whether a moment of the lane is within the cut, also if it is in a gap.
+// has reports whether a time of the lane is within the cut, including gaps.
 func (c cut) has(t time.Duration) bool { return t >= c.from() && t <= c.to() }

@@ -1,5 +1,5 @@
-// Package playback writes what a lane left behind in forms that other players show: a video, an
-// animated PNG, subtitles of the timeline, and a terminal's recording of the serial console.
+// Package playback writes a lane's film and timeline in formats that other programs play: a video,
+// an animated PNG, subtitles of the timeline, and a terminal recording of the serial console.
 //
 //	r, err := replay.Read(dir)
 //	if err != nil { … }
@@ -10,11 +10,12 @@
 //	err = p.WriteSubtitles(vttFile)
 //	err = playback.WriteCast(castFile, r, playback.Options{})
 //
-// The animated PNG and WebM have the exact pixels of the film; MP4 does not, because what plays it
-// everywhere halves the resolution of colours. Videos take ffmpeg; all else is this package's own.
+// The animated PNG and WebM have the exact pixels of the film. MP4 does not, because most players
+// need MP4 with half the resolution of colours. Videos need ffmpeg; the package writes the other
+// formats itself.
 //
-// What happens within 20 ms is shown in one frame, because viewers do not show shorter ones. Until
-// a display has a picture, and while it has none, it is black.
+// Changes within 20 ms are shown in one frame, because viewers do not show shorter ones. While a
+// display has no picture, it is black.
 //
-// The package reads nothing but what it is given, and films nothing: package film does.
+// The package only reads a lane's directory. Package film makes the film.
 package playback

@@ -18,12 +18,12 @@ import (
 // ErrNoFFmpeg means that the program ffmpeg is not installed.
 var ErrNoFFmpeg = errors.New("ffmpeg is not installed")
 
-// IsVideo tells whether WriteVideo can write a file of that name.
+// IsVideo reports whether WriteVideo can write a file of that name: .webm or .mp4.
 func IsVideo(path string) bool { return formats[extension(path)] != nil }
 
 func extension(path string) string { return strings.ToLower(filepath.Ext(path)) }
 
-// formats are ffmpeg's arguments for each kind of file. WebM has each pixel as it was. Most players
+// formats are ffmpeg's arguments for each file name extension. WebM keeps each pixel. Most players
 // of MP4 need half the resolution of colours, and an even size.
 var formats = map[string][]string{
 	".webm": {"-c:v", "libvpx-vp9", "-lossless", "1", "-deadline", "realtime", "-cpu-used", "8",
@@ -34,8 +34,8 @@ var formats = map[string][]string{
 		"-movflags", "+faststart", "-f", "mp4"},
 }
 
-// WriteVideo writes the playback as the kind of video that the name of the file ends with. The error
-// is ErrNoFFmpeg if that is not installed. After an error there is no new file.
+// WriteVideo writes the playback as a video. The extension of path selects the format. The error
+// matches ErrNoFFmpeg if ffmpeg is not installed. After an error, the file at path is unchanged.
 func (p *Playback) WriteVideo(ctx context.Context, path string) error {
 	format := formats[extension(path)]
 	if format == nil {
@@ -50,9 +50,9 @@ func (p *Playback) WriteVideo(ctx context.Context, path string) error {
 		return fmt.Errorf("playback: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	// NB: a file, because ffmpeg reads no animated PNG from a pipe.
+	// NB: a file, because ffmpeg does not read an animated PNG from a pipe.
 	frames := filepath.Join(dir, "frames.png")
-	// NB: ffmpeg does not know for how long the last frame is shown, so that comes twice.
+	// NB: ffmpeg ignores the delay of the last frame, so that frame comes twice.
 	delays := func(shot int) []int {
 		all := p.delays(shot)
 		if last := len(all) - 1; shot == len(p.shots)-1 && all[last] > lastShot {
@@ -93,10 +93,10 @@ func (p *Playback) WriteVideo(ctx context.Context, path string) error {
 	return nil
 }
 
-// lastShot is for how many milliseconds the last frame of a video is shown.
+// lastShot is how long the last frame of a video is shown, in ms.
 const lastShot = int(minShot / time.Millisecond)
 
-// lastLine returns the last line of what a program said.
+// lastLine returns the last line of a program's output.
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
 	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])

@@ -14,14 +14,14 @@ import (
 // An input is a key, a button or a movement of the pointer that was sent to the guest.
 type input struct {
 	at   time.Duration
-	kind string
+	kind string // "key", "button" or "pointer"
 	name string // of a key
 	down bool
 	x, y int
 	rel  bool // x and y are a distance
 }
 
-// How long what is drawn for an input is shown, of the playback.
+// How long the drawing for an input is shown, in the playback's time.
 const (
 	keyFades    = 1500 * time.Millisecond
 	buttonFades = 500 * time.Millisecond
@@ -34,7 +34,7 @@ func (in input) fades() time.Duration {
 	return buttonFades
 }
 
-// readInputs returns the inputs of a lane in the order of their time.
+// readInputs returns the inputs of a lane in order of time.
 func readInputs(r *replay.Recording) []input {
 	var all []input
 	for _, e := range r.Events {
@@ -49,7 +49,7 @@ func readInputs(r *replay.Recording) []input {
 			Relative bool   `json:"relative"`
 			Error    string `json:"error"`
 		}
-		// What could not be sent did not arrive.
+		// An input that could not be sent did not arrive.
 		if json.Unmarshal(e.Entry, &f) != nil || f.Error != "" {
 			continue
 		}
@@ -59,7 +59,7 @@ func readInputs(r *replay.Recording) []input {
 	return all
 }
 
-// inputsUntil returns how many inputs were made until a moment of the playback.
+// inputsUntil returns how many inputs there were up to a time of the playback.
 func (p *Playback) inputsUntil(at time.Duration) int {
 	n, _ := slices.BinarySearchFunc(p.inputs, at, func(in input, at time.Duration) int {
 		if p.cut.at(in.at) <= at {
@@ -70,7 +70,7 @@ func (p *Playback) inputsUntil(at time.Duration) int {
 	return n
 }
 
-// drawInput draws what was sent to the guest into the picture of a frame.
+// drawInput draws the pointer and the recent keys into the picture of a frame.
 func (p *Playback) drawInput(img *image.NRGBA, s shot) {
 	made := p.inputs[:s.inputs]
 	recent := func(in input) bool { return s.at < p.cut.at(in.at)+in.fades() && p.cut.has(in.at) }
@@ -93,11 +93,11 @@ func (p *Playback) drawInput(img *image.NRGBA, s shot) {
 	drawKeys(img, keys)
 }
 
-// maxKeys is how many keys are named at once.
+// maxKeys is how many names of keys are drawn at once.
 const maxKeys = 12
 
-// pointerAt returns where the pointer is after the inputs. It is not known before the first
-// position: where a guest puts its pointer is the guest's affair.
+// pointerAt returns the position of the pointer after the inputs. It is not known before the first
+// absolute position, because the guest decides where its pointer is at first.
 func pointerAt(made []input, screen image.Rectangle) (at image.Point, known bool) {
 	from := 0
 	for i, in := range slices.Backward(made) {
@@ -120,8 +120,8 @@ var (
 	shadowColour = color.NRGBA{0x00, 0x00, 0x00, 0xff}
 )
 
-// drawPointer draws a ring around a position, filled while a button is pressed. The position itself
-// stays as it is, unless it is filled.
+// drawPointer draws a ring around a position. It fills the ring while a button is pressed;
+// otherwise the pixels inside the ring stay as they are.
 func drawPointer(img *image.NRGBA, at image.Point, pressed bool) {
 	const outer, inner = 10, 7
 	for y := -outer; y <= outer; y++ {
@@ -138,14 +138,14 @@ func drawPointer(img *image.NRGBA, at image.Point, pressed bool) {
 	}
 }
 
-// drawKeys draws the names of keys at the bottom, on a ground of their own.
+// drawKeys draws the names of keys in boxes at the bottom.
 func drawKeys(img *image.NRGBA, keys []string) {
 	if len(keys) == 0 {
 		return
 	}
 	font, err := text.Load("beacon")
 	if err != nil {
-		panic(err) // it is part of the program
+		panic(err) // NB: this font is built into the program
 	}
 	const margin = 8
 	x, bottom := img.Rect.Min.X+margin, img.Rect.Max.Y-margin

@@ -12,11 +12,11 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// ErrNoFilm means that a lane has no film, or one without a picture. Its text says why, as far as
-// that is known.
+// ErrNoFilm means that a lane has no film, or a film without pictures. The error that wraps it says
+// why, as far as that is known.
 var ErrNoFilm = errors.New("there is no film")
 
-// A Playback is a lane's film, cut as asked for.
+// A Playback is a lane's film, cut according to Options.
 type Playback struct {
 	cut     cut
 	opt     Options
@@ -28,24 +28,24 @@ type Playback struct {
 	inputs  []input
 }
 
-// A shot is a frame of what is shown.
+// A shot is a frame of the playback.
 type shot struct {
-	at, lasts time.Duration // of what is shown
-	lane      time.Duration // of the lane: what was filmed until then is in the picture
-	inputs    int           // how many inputs were made until then
+	at, lasts time.Duration // in the playback
+	lane      time.Duration // in the lane: the picture has what was filmed up to then
+	inputs    int           // the number of inputs up to then
 }
 
-// Limits of what is shown.
+// Limits of the playback.
 const (
-	// minShot is how long a frame lasts at least. Browsers show shorter ones for 100 ms.
+	// minShot is the shortest time of a frame. Browsers show shorter ones for 100 ms.
 	minShot = 20 * time.Millisecond
-	// maxPixels is how large a picture may be. A film may be from any source, and its header is
-	// believed.
+	// maxPixels is the largest picture, in pixels. A film may come from anywhere, and its header is
+	// not verified.
 	maxPixels = 1 << 25
 )
 
-// Open cuts the film of what a lane left behind. The error is ErrNoFilm, or a *RangeError if the
-// options ask for something that is not there.
+// Open cuts the film of a lane's recording. The error matches ErrNoFilm if there is no film. It is
+// a *RangeError if the options are invalid, or ask for something that the film does not have.
 func Open(r *replay.Recording, o Options) (*Playback, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -87,10 +87,10 @@ func Open(r *replay.Recording, o Options) (*Playback, error) {
 	return p, p.measure()
 }
 
-// maxLength is how long a playback may be. Longer ones have more frames than players can take.
+// maxLength is the longest playback. Longer ones have more frames than players can handle.
 const maxLength = 24 * time.Hour
 
-// find chooses the display.
+// find chooses the display, and drops the film's frames after that display's last picture.
 func (p *Playback) find() error {
 	f := p.rec.Film
 	if f == nil {
@@ -117,7 +117,7 @@ func (p *Playback) find() error {
 		}
 		p.display = *want
 	}
-	// At the end of its session a display goes. Its last picture is of interest, not that.
+	// A display disappears at the end of its session. The playback ends with its last picture instead.
 	last := len(f.Frames)
 	for ; last > 0; last-- {
 		if fr := f.Frames[last-1]; fr.Display == p.display && !fr.Gone {
@@ -130,7 +130,7 @@ func (p *Playback) find() error {
 	return nil
 }
 
-// whyNoFilm says why a lane has none, and what to do.
+// whyNoFilm returns why a lane has no film, and what to do.
 func whyNoFilm(r *replay.Recording) string {
 	switch {
 	case r.Head.Film == "off":
@@ -143,8 +143,7 @@ func whyNoFilm(r *replay.Recording) string {
 	}
 }
 
-// plan decides when a frame begins. Changes of the picture that follow each other too closely are
-// shown in one.
+// plan decides when each frame begins. Changes that follow each other too closely share a frame.
 func (p *Playback) plan(moments []time.Duration) {
 	type change struct{ at, lane time.Duration }
 	changes := []change{{0, p.cut.from()}}
@@ -154,7 +153,7 @@ func (p *Playback) plan(moments []time.Duration) {
 		}
 	}
 	for _, in := range p.inputs {
-		// What was drawn for a key or a button goes away.
+		// The drawing for a key or a button disappears after its time.
 		at := p.cut.at(in.at) + in.fades()
 		if in.kind != "pointer" && p.cut.has(in.at) && at < p.cut.length() {
 			changes = append(changes, change{at, in.at})
@@ -181,7 +180,7 @@ func (p *Playback) plan(moments []time.Duration) {
 	}
 }
 
-// measure finds out how large the picture is: as large as the largest that is shown.
+// measure sets the size of the picture: that of the largest picture that is shown.
 func (p *Playback) measure() error {
 	from, to := p.cut.from(), p.cut.to()
 	frames := p.film.Play(p.display).Frames()
@@ -203,16 +202,16 @@ func (p *Playback) measure() error {
 	return nil
 }
 
-// Size returns the size of the picture.
+// Size returns the size of the picture in pixels.
 func (p *Playback) Size() image.Point { return p.size }
 
-// Length returns how long the playback is.
+// Length returns the length of the playback.
 func (p *Playback) Length() time.Duration {
 	last := p.shots[len(p.shots)-1]
 	return last.at + last.lasts
 }
 
-// Frames returns how many frames it has.
+// Frames returns the number of frames of the playback.
 func (p *Playback) Frames() int { return len(p.shots) }
 
 // each calls f with the picture of each frame. The picture is valid until f returns.
@@ -245,7 +244,7 @@ func black(img *image.NRGBA) {
 	}
 }
 
-// place copies the screen to the upper left corner, without mixing colours.
+// place copies the screen to the upper left corner of img, without alpha.
 func place(img, screen *image.NRGBA) {
 	w := min(img.Rect.Dx(), screen.Rect.Dx())
 	for y := range min(img.Rect.Dy(), screen.Rect.Dy()) {

@@ -11,21 +11,21 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// subtitled are the tracks whose events are subtitles, and with what word each is marked. The
-// others have more events than can be read.
+// subtitled are the tracks whose events become subtitles, and the word that marks each. Other
+// tracks have more events than anyone can read.
 var subtitled = map[string]string{
 	"lane": "lane", "beat": "beat", "wait": "wait", "fault": "fault", "input": "input",
 	"pointer": "input", "serial": "serial",
 }
 
 const (
-	// readingTime is how long an event is read that took no time.
+	// readingTime is how long an event without duration is shown.
 	readingTime = 2 * time.Second
-	// minCue is how long a subtitle stays at least.
+	// minCue is the shortest time of a subtitle.
 	minCue = 100 * time.Millisecond
-	// maxCueLines is how many events of a track one subtitle has; the others are counted.
+	// maxCueLines is how many events of a track one subtitle shows. It only counts the others.
 	maxCueLines = 4
-	// maxCueText is how many characters of an event a subtitle has.
+	// maxCueText is how many characters of an event a subtitle shows.
 	maxCueText = 160
 )
 
@@ -34,12 +34,12 @@ type cue struct {
 	track    string
 	from, to time.Duration
 	lines    []string
-	took     bool // the event took time: what happens meanwhile does not end it
-	more     int  // events that are not among the lines
+	took     bool // the event has a duration, so later events do not end its subtitle
+	more     int  // the number of events that are not among the lines
 }
 
-// WriteSubtitles writes the events of the timeline as a WebVTT track of the playback. Each has the
-// time of the lane's clock with it, by which it is found on the lane's page.
+// WriteSubtitles writes the events of the timeline as a WebVTT track for the playback. Each
+// subtitle has the event's time on the lane's clock, for finding it on the lane's page.
 func (p *Playback) WriteSubtitles(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("WEBVTT\n")
@@ -52,8 +52,8 @@ func (p *Playback) WriteSubtitles(w io.Writer) error {
 	return nil
 }
 
-// cues returns the subtitles in the order of their beginning. Events of a track that follow each
-// other too closely to be read one by one are one subtitle.
+// cues returns the subtitles in order of time. Events of a track that follow each other too closely
+// to be read one by one share a subtitle.
 func (p *Playback) cues() []cue {
 	var all []*cue
 	last := map[string]*cue{}
@@ -87,7 +87,7 @@ func (p *Playback) cues() []cue {
 	return out
 }
 
-// add adds a line, or counts it if there are enough.
+// add adds a line to the cue, or only counts it if the cue is full.
 func (c *cue) add(line string) {
 	if len(c.lines) < maxCueLines {
 		c.lines = append(c.lines, line)
@@ -97,8 +97,8 @@ func (c *cue) add(line string) {
 	c.lines = append(c.lines[:maxCueLines], fmt.Sprintf("… and %d more", c.more))
 }
 
-// isBeginning tells whether an event only says that a beat begins. The beat's end says more, and
-// how long it took.
+// isBeginning reports whether an event is the beginning of a beat. Its end has more: the result and
+// the duration.
 func isBeginning(e replay.Event) bool {
 	var f struct {
 		At string `json:"at"`

@@ -95,7 +95,7 @@ func (t *template) search(s *scene) (best fit, ok bool) {
 			return best, ok
 		}
 	}
-	// Going row by row is much faster than going in a spiral.
+	// Row by row is much faster than in a spiral.
 	for y := places.Min.Y; y < places.Max.Y; y++ {
 		for x := places.Min.X; x < places.Max.X; x++ {
 			try(image.Pt(x, y))

@@ -1,5 +1,5 @@
-// Package pixmap holds pictures of screens in one form: opaque, 8 bits for each colour channel,
-// starting at (0,0). Package needle searches in them and package text reads them.
+// Package pixmap has the type of pictures of screens: opaque, 8 bits per colour channel, starting
+// at (0,0). Package needle searches in such pictures, and package text reads them.
 package pixmap
 
 import (

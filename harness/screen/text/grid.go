@@ -260,7 +260,7 @@ func (c *cellReader) load(x, y int) (colours int) {
 
 func rgb(u uint32) pixmap.RGB { return pixmap.RGB{R: uint8(u), G: uint8(u >> 8), B: uint8(u >> 16)} }
 
-// read reads a cell.
+// read reads the cell whose upper left pixel is (x,y).
 func (c *cellReader) read(x, y int, cell *Cell) outcome {
 	switch c.load(x, y) {
 	case 1:

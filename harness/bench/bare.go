@@ -16,9 +16,10 @@ import (
 )
 
 // bareBoot starts QEMU with mc's command line, on fresh copies of the files that the guest may
-// write to, and returns how long its banner takes. Nothing connects to it: no QMP, no SPICE.
+// write to. It returns the time until the banner is on the serial console. Nothing connects to this
+// QEMU: neither QMP nor SPICE.
 func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Duration, err error) {
-	// Short: a socket's path may have 107 bytes.
+	// The name is short because a socket's path may have at most 107 bytes.
 	dir, err := os.MkdirTemp("", "slb-")
 	if err != nil {
 		return 0, &verdict.Error{Verdict: verdict.Host, Op: "bench", Err: err}
@@ -55,7 +56,7 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 	}
 	defer stderr.Close()
 	cmd.Stderr = stderr
-	// The command line reads the ticket from descriptor 4.
+	// QEMU reads the ticket from descriptor 4, according to its command line.
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return 0, err

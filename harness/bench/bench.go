@@ -1,14 +1,14 @@
-// Package bench measures lanes: how long they take to come up, cold and warm, how much of that is
-// the harness's and not QEMU's, how many fit into a minute, and how much memory they need.
+// Package bench measures lanes: how long they take to start, cold and warm, how much of that time
+// the harness adds to QEMU's, how many lanes run per minute, and how much memory they need.
 //
 //	r, err := bench.Run(ctx, bench.Config{})
 //	fmt.Println(r.Cold.Banner.P50, r.Bare.P50, r.Overhead.P50)
 //
-// What is compared is measured in turns, one round of everything after the other, so that a busy
-// machine slows down all alike. Times are those of a `go test`: proxy and client run inside this
+// Run measures things that are compared in turns, in rounds of one of each, so that a busy machine
+// slows down all of them alike. Times are those of a `go test`: proxy and client run inside this
 // process. Memory is that of `spicelane up`, where each is a separate process.
 //
-// Figures are valid for one machine, QEMU, fixture and load; a Report names them.
+// Figures are valid only for one machine, QEMU, fixture and load. A Report names them.
 package bench
 
 import (
@@ -33,22 +33,22 @@ import (
 
 // A Config says what to measure. The zero Config measures Beacon.
 type Config struct {
-	// Lane is the configuration of each lane. Run sets Name, Dir, Warm, Processes, ReleaseControl
-	// and OnStep. It must have a client.
+	// Lane is the configuration of each lane. It must have a client. Run sets Name, Dir, Warm,
+	// Processes, ReleaseControl and OnStep, and films lanes if Film is empty.
 	Lane harness.Config
 	// Rounds is how often each start is measured. Default: 5.
 	Rounds int
-	// Pace is how many warm lanes are brought up and ended to find out how many fit into a minute.
-	// Of cold lanes it takes a quarter of that, but at least two for each that runs at once.
-	// Default: 20.
+	// Pace is the number of warm lanes for measuring lanes per minute. The number of cold lanes is a
+	// quarter of that, but at least twice the number that runs at once. Default: 20.
 	Pace int
-	// Parallel is how many of them run at once in the second half of that. Default: 2.
+	// Parallel is how many lanes run at once in the second of the two measurements of lanes per
+	// minute. In the first one, one lane runs at a time. Default: 2.
 	Parallel int
-	// OnStep, if not nil, is called with what is being measured.
+	// OnStep, if not nil, is called with a text about what is measured next.
 	OnStep func(what string)
 }
 
-// Times are the rounds of one measurement, in milliseconds.
+// Times summarise the rounds of one measurement, in milliseconds. N is their number.
 type Times struct {
 	N   int     `json:"n"`
 	Min float64 `json:"min_ms"`
@@ -56,21 +56,23 @@ type Times struct {
 	Max float64 `json:"max_ms"`
 }
 
-// Starts are the times from the call of harness.Start until a lane has reached a point.
+// Starts are the times of starts of lanes. Banner, Picture and Digest begin with the call of
+// harness.Start.
 type Starts struct {
-	// Banner: the guest's banner is on its serial line.
+	// Banner ends when the guest's banner is on its serial console.
 	Banner Times `json:"banner"`
-	// Picture: and the client holds a picture, through the proxy.
+	// Picture ends when the client also has a picture.
 	Picture Times `json:"picture"`
-	// Digest: and a digest on it was read: the lane is ready.
+	// Digest ends when a digest on the picture has been read as well: the lane is ready.
 	Digest Times `json:"digest"`
 	// Down is the time that Close takes.
 	Down Times `json:"down"`
-	// CPU is the processor time of this process (harness, proxy, client) until the lane was ready.
+	// CPU is the processor time of this process (harness, proxy, client) until the lane is ready.
 	CPU Times `json:"cpu"`
 }
 
-// A Pace is how many lanes per minute come up, pass the smoke check and end.
+// A Pace is the number of lanes per minute that start, pass the smoke check and end. Parallel of
+// them run at once.
 type Pace struct {
 	Warm      bool    `json:"warm"`
 	Parallel  int     `json:"parallel"`
@@ -84,24 +86,26 @@ type Report struct {
 	Machine Machine `json:"machine"`
 	Fixture string  `json:"fixture"`
 	Accel   string  `json:"accel"`
-	// Cold lanes boot; Warm ones are restored. Warm is nil if none was restored; NotWarm says why.
+	// Cold has the starts of lanes that boot, and Warm those of lanes that are restored from a saved
+	// state. If none could be restored, Warm is nil and NotWarm says why.
 	Cold    Starts  `json:"cold"`
 	Warm    *Starts `json:"warm,omitempty"`
 	NotWarm string  `json:"not_warm,omitempty"`
-	// Bare is the time from the start of a QEMU with the cold lane's command line to its banner,
-	// with nothing connected to it. It is nil if the lane's machine needs more than a command line.
+	// Bare is the time from the start of a QEMU with the cold lane's command line to its banner, with
+	// nothing connected to it. It is nil if the guest has no banner, or the machine needs more than a
+	// command line.
 	Bare *Times `json:"bare,omitempty"`
-	// Overhead is what the harness adds to that: how much later the banner of the cold lane came in
+	// Overhead is what the harness adds to Bare: how much later the banner of the cold lane came in
 	// the same round.
 	Overhead *Times `json:"overhead,omitempty"`
-	// Film is what filming a lane costs; empty if none was filmed.
+	// Film is the cost of filming a lane; empty if no lane was filmed.
 	Film   []Film   `json:"film,omitempty"`
 	Pace   []Pace   `json:"pace"`
 	Memory []Memory `json:"memory"`
 }
 
-// WriteMeasurements writes the medians as lines NAME VALUE UNIT BETTER, as the steps of a plan report
-// measurements (SPICELANE_MEASUREMENTS). So an archive shows their trend.
+// WriteMeasurements writes the medians as lines NAME VALUE UNIT BETTER. That is the format in which
+// steps of a plan report measurements (SPICELANE_MEASUREMENTS), so an archive can show their trend.
 func (r *Report) WriteMeasurements(w io.Writer) error {
 	var b strings.Builder
 	write := func(name string, value float64, unit, better string) {
@@ -139,13 +143,14 @@ func (r *Report) WriteMeasurements(w io.Writer) error {
 	return err
 }
 
-// parts returns lane with its parts as processes, and its control socket for the smoke check.
+// parts returns lane with its parts as processes, and its control socket free for the smoke check.
 func (c Config) parts(lane harness.Config) harness.Config {
 	lane.Processes, lane.ReleaseControl = true, true
 	return lane
 }
 
-// Run measures. It takes a few minutes under TCG.
+// Run measures starts, memory and lanes per minute, in this order. It takes a few minutes under
+// TCG.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: errors.New("it needs lanes with a client, and counts that are not negative")}
@@ -194,7 +199,7 @@ func (b *bench) say(format string, args ...any) {
 	}
 }
 
-// lane returns the configuration of one lane.
+// lane returns the configuration of the next lane.
 func (b *bench) lane(warm harness.Warm) harness.Config {
 	b.n++
 	c := b.cfg.Lane
@@ -204,14 +209,14 @@ func (b *bench) lane(warm harness.Warm) harness.Config {
 	return c
 }
 
-// A sample is one start.
+// A sample has the times of one start.
 type sample struct {
 	banner, picture, digest, down, cpu time.Duration
 
-	film *filmCost // nil without one
+	film *filmCost // nil without a film
 }
 
-// start brings a lane up inside this process, times it, and calls look before it ends.
+// start starts a lane inside this process, calls look, ends the lane, and returns its times.
 func (b *bench) start(ctx context.Context, warm harness.Warm, look func(*harness.Lane)) (sample, error) {
 	var s sample
 	cfg := filmed(b.lane(warm))
@@ -248,8 +253,8 @@ func (b *bench) starts(ctx context.Context) error {
 	r := b.report
 	var cold, warm []sample
 	var bare, overhead []time.Duration
-	// One-time costs do not count: whether KVM works, what QEMU offers, and saving the state for
-	// warm lanes.
+	// The first lane is not measured. It has one-time costs: trying KVM, asking QEMU what it offers,
+	// and saving the state for warm lanes.
 	b.say("the first lane, which is not measured")
 	if _, err := b.start(ctx, harness.WarmAuto, func(*harness.Lane) {}); err != nil {
 		return err
@@ -326,7 +331,7 @@ func bannerOf(l *harness.Lane, cfg harness.Config) string {
 	return cfg.Banner
 }
 
-// pace measures how many lanes fit into a minute.
+// pace measures how many lanes run per minute.
 func (b *bench) pace(ctx context.Context) error {
 	lanes, parallel := b.cfg.Pace, b.cfg.Parallel
 	if lanes == 0 {
@@ -392,7 +397,7 @@ func timesOf(d []time.Duration) Times {
 	return Times{N: len(d), Min: ms(0), P50: ms(0.5), Max: ms(1)}
 }
 
-// round keeps one decimal; more would pretend precision.
+// round rounds to one decimal. More decimals would suggest a precision that there is not.
 func round(f float64) float64 { return float64(int64(f*10+0.5*sign(f))) / 10 }
 
 func sign(f float64) float64 {

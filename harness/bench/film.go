@@ -8,26 +8,28 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 )
 
-// A Film is what it costs to film a lane (harness.Config.Film) that comes up and ends at once.
-// Little else happens in it, so a longer lane has a smaller share.
+// A Film is the cost of filming a lane (harness.Config.Film) that starts and ends at once. Little
+// else happens in such a lane, so the share is smaller in a longer one.
 type Film struct {
 	Warm bool `json:"warm"`
 	// CPU is the processor time that filming took.
 	CPU Times `json:"cpu"`
-	// Share is that as a part of all that the lane took, in percent: QEMU, and this
-	// process with harness, proxy, client and film.
+	// Share is CPU as a share of all processor time of the lane, in percent. That includes QEMU and
+	// this process with harness, proxy, client and film.
 	Share float64 `json:"share_percent"`
 	// Bytes is the median size of a film.
 	Bytes int64 `json:"bytes"`
 }
 
-// A filmCost is that of one lane.
+// A filmCost is the cost of one lane's film: its processor time, that of the whole lane, and its
+// size.
 type filmCost struct {
 	cpu, lane time.Duration
 	bytes     int64
 }
 
-// filmCostOf reads what the film of a lane that has ended has cost. It is false if there is none.
+// filmCostOf reads the cost of a lane's film after the lane's end. It returns false if there is no
+// film.
 func filmCostOf(dir string, lane time.Duration) (filmCost, bool) {
 	f, err := film.ReadFile(filepath.Join(dir, film.File))
 	if err != nil || f.Stats == nil {
@@ -53,7 +55,8 @@ func filmOf(warm bool, costs []filmCost) Film {
 	return out
 }
 
-// filmed returns a lane's configuration with its film kept, unless it is not to be filmed.
+// filmed returns a lane's configuration that keeps the film, unless the configuration sets Film
+// itself.
 func filmed(c harness.Config) harness.Config {
 	if c.Film == "" {
 		c.Film = harness.FilmAlways

@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A Machine describes what the figures depend on.
+// A Machine describes the machine and software that the figures depend on.
 type Machine struct {
 	CPU       string `json:"cpu"`
 	CPUs      int    `json:"cpus"`
@@ -30,7 +30,7 @@ type Machine struct {
 	Load float64 `json:"load"`
 }
 
-// ThisMachine returns the machine that this runs on. The error is a host fault.
+// ThisMachine describes this machine. It returns a host fault if there is no QEMU.
 func ThisMachine(ctx context.Context) (Machine, error) {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version()}
 	binary, err := qemu.FindQEMU(os.Getenv)
@@ -54,8 +54,7 @@ func ThisMachine(ctx context.Context) (Machine, error) {
 	return m, nil
 }
 
-// field returns the value behind "name:" in one of /proc's files; empty if there is
-// none.
+// field returns the value after "name:" in a file of /proc; empty if there is none.
 func field(path, name string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -71,13 +70,13 @@ func field(path, name string) string {
 	return ""
 }
 
-// A Memory is the memory of a lane's processes, in MiB. RSS is what is resident. PSS divides shared
-// pages among the processes that use them: what one more lane costs.
+// A Memory is the memory of a lane's processes, in MiB. RSS is the resident memory. PSS divides
+// shared pages among the processes that use them, so it is closer to the cost of one more lane.
 type Memory struct {
 	Warm    bool    `json:"warm"`
 	QEMURSS float64 `json:"qemu_rss_mib"`
 	QEMUPSS float64 `json:"qemu_pss_mib"`
-	// Proxy, client and supervisor are one program, and share its pages.
+	// Proxy and client are the same program, and share its pages. RSS and PSS are the sums.
 	ProxyRSS  float64 `json:"proxy_rss_mib"`
 	ProxyPSS  float64 `json:"proxy_pss_mib"`
 	ClientRSS float64 `json:"client_rss_mib"`
@@ -86,7 +85,7 @@ type Memory struct {
 	PSS       float64 `json:"pss_mib"`
 }
 
-// memory measures a cold and a warm lane after the smoke check.
+// memory measures the memory of a cold and a warm lane after the smoke check.
 func (b *bench) memory(ctx context.Context) error {
 	for _, warm := range []harness.Warm{harness.WarmOff, harness.WarmAuto} {
 		if warm != harness.WarmOff && b.report.Warm == nil {

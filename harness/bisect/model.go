@@ -131,7 +131,7 @@ func grid() (pairs, single []ratePair) {
 		r := min(max(float64(i)/20, seldom), 1-seldom)
 		weight := 1.0 / 3 / 19
 		if i == 0 || i == 20 {
-			weight = 1.0 / 3 // most tests always pass or always fail
+			weight = 1.0 / 3 // because most tests always pass or always fail
 		}
 		single = append(single, ratePair{r, r, math.Log(weight)})
 	}

@@ -1,5 +1,6 @@
-// Package filewatch tells when a file, or a directory's files, may have changed: the system
-// notifies, and where it can watch no more files a clock does.
+// Package filewatch reports when a file, or the files of a directory, may have changed. It uses the
+// system's notifications. If the system cannot watch more files, it reports a change at every tick
+// of a clock.
 package filewatch
 
 import (
@@ -9,16 +10,16 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// pollEvery is how often a file may have changed where the system can watch no more
-// (Linux: fs.inotify.max_user_instances).
+// pollEvery is the interval of the clock if the system cannot watch more files (Linux:
+// fs.inotify.max_user_instances).
 const pollEvery = 20 * time.Millisecond
 
-// NewWatcher is replaced by tests that play a system out of watches.
+// NewWatcher makes a watcher. Tests replace it to simulate a system without free watches.
 var NewWatcher = fsnotify.NewWatcher
 
-// Watch returns a channel that holds a token after the file at path, or a file in the directory
-// path, may have changed. Look once after Watch: what changed before is not told. Stop must be
-// called, once.
+// Watch returns a channel that has a value after the file at path, or a file in the directory path,
+// may have changed. Read the file once after calling Watch, because Watch does not report earlier
+// changes. The caller must call stop exactly once.
 func Watch(path string) (changed <-chan struct{}, stop func()) {
 	out := make(chan struct{}, 1)
 	quit, gone := make(chan struct{}), make(chan struct{})
@@ -49,7 +50,7 @@ func watchEvents(w *fsnotify.Watcher, tell func(), quit, gone chan struct{}) {
 		select {
 		case <-w.Events:
 			tell()
-		case <-w.Errors: // an overflow: something happened
+		case <-w.Errors: // an overflow means that something has changed
 			tell()
 		case <-quit:
 			return

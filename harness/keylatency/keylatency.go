@@ -1,20 +1,21 @@
-// Package keylatency measures the latency of a key: from the client that sends it to the pixels
-// that it changes, and to the digest that shows it, directly and through the proxy.
+// Package keylatency measures the latency of a key: the time from sending it in the client until
+// the pixels change, and until the guest's digest shows it. It measures both directly and through
+// the proxy.
 //
 //	r, err := keylatency.Measure(ctx, keylatency.Config{Keys: 200})
 //	if err != nil { … }
-//	err = r.Write("artifacts/latency") // CSV, a plot, the figures
+//	err = r.Write("artifacts/latency") // CSV files, a plot, the figures
 //
-// Two clients are connected to one guest, one through the proxy and one directly, and press their
-// keys in turns, so that a slow machine affects both. [drive.KeyLatencies] explains how a key is
-// told from what the guest draws by itself.
+// Two clients connect to one guest, one through the proxy and one directly. They press their keys
+// in turns, so that a slow machine affects both. [drive.KeyLatencies] explains how it distinguishes
+// a key's effect from what the guest draws by itself.
 //
-// The guest must show a digest and report keys in it. Beacon does, and after F10 it does nothing
-// else with them. Most of a latency is QEMU's: it reads the guest's screen every 30 ms, so that
-// even without any network a key takes between 0 and 30 ms, 15 ms in the median.
+// The guest must show a digest and report keys in it. Beacon does so; after F10 it does nothing
+// else with keys. Most of the latency comes from QEMU, which reads the guest's screen every 30 ms.
+// So even without a network, a key takes between 0 and 30 ms, with a median of 15 ms.
 //
-// It asserts nothing: figures are valid for one machine, QEMU, fixture and load. A test that
-// compares the two paths is in package harness.
+// The package asserts nothing, because its figures are valid only for one machine, QEMU, fixture
+// and load. Package harness has a test that compares the two paths.
 package keylatency
 
 import (
@@ -36,18 +37,17 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// A Config says what to measure. The zero Config measures Beacon behind the
-// built-in proxy.
+// A Config says what to measure. The zero Config measures Beacon behind the built-in proxy.
 type Config struct {
-	// Lane is the lane to measure. It must have a proxy, ours or another, and the built-in client,
-	// because the two paths must differ in nothing else. It is brought up inside this process:
-	// Processes and ReleaseControl are ignored. By default its Dir is temporary.
+	// Lane is the lane to measure. It must have a proxy, the built-in one or another, and the built-in
+	// client, because the two paths must differ in nothing else. It runs inside this process: Measure
+	// ignores Processes and ReleaseControl. By default its Dir is temporary.
 	Lane harness.Config
-	// Key is the key to press, see drive.LatencyConfig. Default: "a".
+	// Key is the key to press (see drive.LatencyConfig). Default: "a".
 	Key string
-	// Keys is how many keys to press on each path. Default: 200.
+	// Keys is the number of keys to press on each path. Default: 200.
 	Keys int
-	// OnStep, if not nil, is called with the progress, every few keys. It must not block.
+	// OnStep, if not nil, gets the progress every 20 keys. It must not block.
 	OnStep func(what string)
 }
 
@@ -81,11 +81,11 @@ func (c Config) check() error {
 	return c.Lane.Check()
 }
 
-// saysEvery is after how many keys OnStep is called.
+// saysEvery is the number of keys between two calls of OnStep.
 const saysEvery = 20
 
-// Measure brings a lane up, measures it and ends it. Every error has a verdict, see verdict.Of.
-// Lost keys are counted and are no error, except the first one.
+// Measure starts a lane, measures it and ends it. Its errors have a verdict (see verdict.Of). It
+// counts lost keys, which are not an error, except the first key.
 func Measure(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, fault(verdict.Harness, err)
@@ -180,13 +180,13 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct, proxie
 	return drive.KeyLatencies(ctx, lc, direct, proxied)
 }
 
-// keyPatience is after how long a key counts as lost, under KVM.
+// keyPatience is the time after which a key counts as lost, under KVM.
 const keyPatience = 2 * time.Second
 
 // digestTime is how long an unknown guest with a picture may take to show a digest, under KVM.
 const digestTime = 2 * time.Second
 
-// why returns err, or if a client has ended, the reason for that.
+// why returns err, or, if a client has ended together with the lane, the lane's error.
 func why(lane *harness.Lane, direct, proxied *control.Driver, err error) error {
 	select {
 	case <-direct.Done():
@@ -194,7 +194,7 @@ func why(lane *harness.Lane, direct, proxied *control.Driver, err error) error {
 	default:
 		return err
 	}
-	// If it was one of the lane's parts, the lane knows it in a moment.
+	// If one of the lane's parts has ended, the lane reports it in a moment.
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
 	select {

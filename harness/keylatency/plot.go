@@ -12,13 +12,12 @@ import (
 	"time"
 )
 
-// The plot is an SVG that this file writes itself: it needs less than a plotting library brings
-// along.
+// This file writes the plot as SVG by itself, because that takes less code than a plotting library.
 
-// Its measures, in pixels.
+// The measures of the plot, in pixels.
 const (
 	plotWidth  = 860
-	plotLeft   = 70 // of the axes
+	plotLeft   = 70 // the left end of the axes
 	plotRight  = 810
 	firstTop   = 132
 	axesHeight = 280
@@ -26,8 +25,8 @@ const (
 	plotHeight = firstTop + panelStep + axesHeight + 54
 )
 
-// A look is how a path is drawn: in colours that colour-blind people can tell apart, and with
-// marks.
+// A look is the colour and the mark with which a path is drawn. Colour-blind people can distinguish
+// the colours.
 type look struct {
 	path, colour string
 	mark         func(x, y string, colour string) string
@@ -53,9 +52,9 @@ var marked = []struct {
 	{"p99", 0.99, func(s Sums) float64 { return s.P99 }},
 }
 
-// WritePlot draws the distributions as SVG: over the time, the share of the keys that took no
-// longer. The picture is above, the digest below, with p50, p95 and p99 marked. What took much
-// longer than p99 is beyond the right edge.
+// WritePlot draws the distributions as SVG: for each time, the share of keys that took no longer.
+// The picture is above, and the digest below. p50, p95 and p99 are marked. Keys that took much
+// longer than p99 are beyond the right edge.
 func (r *Report) WritePlot(w io.Writer) error {
 	all := r.Series()
 	x := timeAxis(all)
@@ -90,7 +89,7 @@ func (r *Report) caption() string {
 // escaped returns s as XML text.
 func escaped(s string) string {
 	var b bytes.Buffer
-	_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
+	_ = xml.EscapeText(&b, []byte(s)) // NB: a buffer accepts everything
 	return b.String()
 }
 
@@ -99,7 +98,7 @@ func firstWord(s string) string {
 	return first
 }
 
-// panel draws the series that end at to, below top.
+// panel draws the two series to "picture" or "digest". top is the upper end of the axes.
 func (r *Report) panel(f func(string, ...any), x axis, to string, top int) {
 	bottom := top + axesHeight
 	y := func(share float64) string { return pixel(float64(bottom) - share*axesHeight) }
@@ -158,8 +157,8 @@ func legendText(s Series) string {
 	return fmt.Sprintf("%s: %s, slowest %s ms; n = %d", s.Path, strings.Join(parts, ", "), ms(s.Max), s.N)
 }
 
-// steps returns the path of a distribution: it rises by one key's share at each key's
-// time, and ends at the right edge.
+// steps returns the SVG path of a distribution. It rises by one key's share at each key's time, and
+// ends at the right edge.
 func steps(times []time.Duration, x axis, y func(float64) string) string {
 	var p strings.Builder
 	fmt.Fprintf(&p, "M%d %s", plotLeft, y(0))
@@ -183,8 +182,8 @@ type axis struct {
 // maxTicks is the greatest number of ticks of an axis, besides the one at 0.
 const maxTicks = 10
 
-// timeAxis returns an axis that reaches a little beyond the slowest p99, to the next tick. Ticks
-// are at multiples of 1, 2 or 5 times a power of ten.
+// timeAxis returns an axis that ends at the first tick beyond 1.05 times the slowest p99. Ticks are
+// at multiples of 1, 2 or 5 times a power of ten.
 func timeAxis(all []Series) axis {
 	most := 0.01
 	for _, s := range all {
@@ -203,7 +202,7 @@ func timeAxis(all []Series) axis {
 	}
 }
 
-// at returns the position of a time on the plot.
+// at returns the horizontal position of a time on the plot, in pixels.
 func (a axis) at(ms float64) float64 { return plotLeft + ms/a.to*(plotRight-plotLeft) }
 
 // pixel formats a coordinate, to a tenth of a pixel.

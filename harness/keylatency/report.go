@@ -15,20 +15,20 @@ import (
 	"github.com/spicelane/spicelane/internal/quantile"
 )
 
-// A Report has the results.
+// A Report has the results of a measurement.
 type Report struct {
 	Machine bench.Machine `json:"machine"`
 	// Fixture is the name of the built-in guest, or its image's file name.
 	Fixture string `json:"fixture"`
 	Accel   string `json:"accel"`
-	// Warm tells that the machine was restored from a saved state.
+	// Warm means that the machine was restored from a saved state.
 	Warm        bool   `json:"warm"`
 	Display     string `json:"display"`
 	Compression string `json:"compression,omitempty"`
 	// Proxy is "builtin", or the program that was measured instead.
 	Proxy string    `json:"proxy"`
 	At    time.Time `json:"at"`
-	// Keys is how many keys were pressed on each path.
+	// Keys is the number of keys that were pressed on each path.
 	Keys    int  `json:"keys"`
 	Direct  Path `json:"direct"`
 	Proxied Path `json:"proxied"`
@@ -38,11 +38,10 @@ type Report struct {
 type Path struct {
 	Picture Sums `json:"picture"`
 	Digest  Sums `json:"digest"`
-	// Lost and Unclear are the numbers of keys that are in neither.
+	// Lost and Unclear count the keys that are in neither of them (see drive.Latencies).
 	Lost    int `json:"lost"`
 	Unclear int `json:"unclear"`
-	// Times are the single measurements. They are not in the JSON, but in the CSV
-	// files that Write makes.
+	// Times are the single measurements. They are not in the JSON, but in the CSV files of Write.
 	Times drive.Latencies `json:"-"`
 }
 
@@ -51,8 +50,8 @@ func PathOf(l drive.Latencies) Path {
 	return Path{Picture: sumsOf(l.Picture), Digest: sumsOf(l.Digest), Lost: l.Lost, Unclear: l.Unclear, Times: l}
 }
 
-// Sums are the figures of one series of times, in milliseconds; quantiles are by the nearest rank.
-// Without times all are 0.
+// Sums are the figures of one series of times, in milliseconds. Quantiles are by the nearest rank.
+// All are 0 if there are no times.
 type Sums struct {
 	N   int     `json:"n"`
 	Min float64 `json:"min_ms"`
@@ -67,14 +66,14 @@ func sumsOf(times []time.Duration) Sums {
 	return Sums{N: len(times), Min: q(0), P50: q(0.5), P95: q(0.95), P99: q(0.99), Max: q(1)}
 }
 
-// milliseconds returns d in milliseconds, rounded to the microseconds of the measurement.
+// milliseconds returns d in milliseconds, rounded to microseconds.
 func milliseconds(d time.Duration) float64 {
 	return float64(d.Round(time.Microsecond)/time.Microsecond) / 1000
 }
 
 // A Series is one of the four series of a report.
 type Series struct {
-	// Path is "direct" or "proxied", To "picture" or "digest".
+	// Path is "direct" or "proxied", and To is "picture" or "digest".
 	Path, To string
 	Sums
 	// Times are in the order of the key presses.
@@ -84,7 +83,7 @@ type Series struct {
 // Name returns the name of the series' file, without ".csv".
 func (s Series) Name() string { return "key-to-" + s.To + "-" + s.Path }
 
-// Series returns the series; those to be compared are next to each other.
+// Series returns the four series. Those to compare are next to each other.
 func (r *Report) Series() []Series {
 	return []Series{
 		{"direct", "picture", r.Direct.Picture, r.Direct.Times.Picture},
@@ -104,14 +103,14 @@ func WriteCSV(w io.Writer, times []time.Duration) error {
 	return err
 }
 
-// Names of the files that Write makes besides a CSV file per series.
+// The names of the files that Write makes, besides a CSV file for each series.
 const (
 	PlotFile = "latency.svg"
 	SumsFile = "latency.json"
 )
 
-// Write writes a CSV file for each series, a plot of their distributions, and the report itself as
-// JSON, to a directory, which it creates if necessary.
+// Write writes a CSV file for each series, a plot of the distributions, and the report as JSON into
+// a directory. It creates the directory if necessary.
 func (r *Report) Write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return unwritten(err)

@@ -27,12 +27,13 @@ const (
 	maxAwait     = 60 * time.Second
 	defaultAwait = 10 * time.Second
 	maxPattern   = 1000    // bytes of a regular expression
-	maxLine      = 4 << 10 // bytes of a serial line that are looked at
-	awaitBack    = 1 << 20 // bytes of the serial log that are looked at from the start
+	maxLine      = 4 << 10 // bytes of a serial line that are searched
+	awaitBack    = 1 << 20 // bytes at the end of the serial log that are searched first
 )
 
-// The client itself ends the wait for an event, because only it can say what it saw last. So it gets
-// all of the time, and the call a little more: eventGrace in all, of which answerTime is for the answer.
+// The client itself ends the wait for an event, because only the client knows what it saw last. So
+// the client gets the whole timeout, and the call gets eventGrace more. Of that, answerTime is for
+// the client's answer.
 const (
 	eventGrace = time.Second
 	answerTime = 200 * time.Millisecond
@@ -80,7 +81,8 @@ func (s *server) await(ctx context.Context, in awaitParams) (*mcp.CallToolResult
 	return nil, awaitResult{cut(inert.Text(saw), maxLine), float64(time.Since(began).Microseconds()) / 1000}, nil
 }
 
-// condition returns the one wait that the parameters ask for.
+// condition returns the function that waits for the condition in the parameters. There must be
+// exactly one condition.
 func (s *server) condition(in awaitParams, limit time.Duration) (wait func(context.Context) (saw string, err error), err error) {
 	n := 0
 	for _, given := range []bool{in.Text != "", in.Serial != "", in.Event != "", in.StillMS != 0} {
@@ -122,7 +124,7 @@ func pattern(name, expr string) (*regexp.Regexp, error) {
 	return re, nil
 }
 
-// watch lets f watch a lane's screen.
+// watch calls f with a lane's screen.
 func (s *server) watch(ctx context.Context, lane string, f func(context.Context, screen.Source) error) error {
 	return s.drive(ctx, lane, func(d *control.Driver) error {
 		src, err := drive.WatchScreen(ctx, d)
@@ -167,7 +169,7 @@ func (s *server) awaitEvent(ctx context.Context, in awaitParams, limit time.Dura
 		if !d.Supports(control.MethodAwait) {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "await", Err: fmt.Errorf("the lane's client (%s) cannot wait for an event", d.Server().ServerName)}
 		}
-		// Less is left if other calls had their turn first.
+		// Less time is left if this call had to wait for other calls.
 		ms := uint32(max(1, min(limit, time.Until(deadline)-answerTime).Milliseconds()))
 		res, err := d.Await(ctx, control.AwaitParams{Condition: control.Condition{Digest: cond}, TimeoutMS: &ms})
 		if err == nil && len(res.Seen) > 0 {
@@ -198,21 +200,21 @@ func (s *server) awaitSerial(ctx context.Context, lane string, re *regexp.Regexp
 	if w.found {
 		return string(w.line), nil
 	}
-	if re.Match(w.line) { // a prompt has no line break
+	if re.Match(w.line) { // an incomplete line, such as a prompt
 		return string(w.line), nil
 	}
 	return "", &verdict.Error{Verdict: verdict.Product, Op: "await", Err: fmt.Errorf("awaited a serial line that matches %q, saw last %q: %w", re, w.last, context.Cause(ctx))}
 }
 
-// A lineWatch looks at lines as they are written to it.
+// A lineWatch searches the lines that are written to it.
 type lineWatch struct {
 	re    *regexp.Regexp
 	found bool
-	line  []byte // the line that is being written, or the one that was found
+	line  []byte // the incomplete line, or the one that was found
 	last  []byte
 }
 
-// Write implements [io.Writer]. It returns io.ErrClosedPipe once a line was found.
+// Write implements [io.Writer]. It returns io.ErrClosedPipe when a line has been found.
 func (w *lineWatch) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 && !w.found {

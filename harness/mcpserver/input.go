@@ -44,7 +44,7 @@ func (s *server) press(ctx context.Context, in pressParams) (*mcp.CallToolResult
 	if n := len(in.Keys); n == 0 || n > maxKeys {
 		return nil, none, fmt.Errorf("keys: %d is not between 1 and %d", n, maxKeys)
 	}
-	// All names are checked before the first key is pressed.
+	// Check all names before pressing the first key.
 	for _, k := range in.Keys {
 		if len(k) > maxKey {
 			return nil, none, fmt.Errorf("keys: a name of %d bytes is no key", len(k))

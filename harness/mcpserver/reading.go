@@ -24,10 +24,10 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Limits of what the reading tools answer.
+// Limits of the answers of the tools that read.
 const (
 	maxLanes   = 64
-	maxName    = 200     // bytes; a test's lane has the test's name
+	maxName    = 200     // bytes; the lane of a test is called like the test
 	maxReason  = 1 << 10 // bytes of a lane's reason
 	maxSide    = 1600    // pixels of a picture's longer side
 	maxPNG     = 2 << 20 // bytes of a picture
@@ -58,7 +58,8 @@ func (s *server) addReading() {
 		Description: "Wait until a lane shows or prints something: exactly one of text, serial, event and still_ms."}, maxAwait+10*time.Second, s.await)
 }
 
-// find returns the lane of a call as load finds it: registry.Find, FindReady or FindControlled.
+// find returns the lane with the given name, or the only one that is up if the name is empty. load
+// is registry.Find, FindReady or FindControlled.
 func (s *server) find(name string, load func(string) (registry.State, error)) (registry.State, error) {
 	if name == "" {
 		name = s.cfg.Lane
@@ -101,8 +102,8 @@ func (s *server) lanes() []registry.State {
 	return nil
 }
 
-// drive runs f with a connection to the client of a lane that is up. The connection ends with f, so
-// that other programs get their turn.
+// drive calls f with a connection to the client of a lane that is up. It closes the connection
+// after f, so that other programs can connect.
 func (s *server) drive(ctx context.Context, name string, f func(*control.Driver) error) error {
 	l, err := s.find(name, registry.FindControlled)
 	if err != nil {
@@ -129,7 +130,7 @@ func (s *server) drive(ctx context.Context, name string, f func(*control.Driver)
 	return nil
 }
 
-// A laneStatus is what status says of a lane.
+// A laneStatus is what the tool status returns about a lane.
 type laneStatus struct {
 	Name      string `json:"name"`
 	State     string `json:"state"`
@@ -171,8 +172,8 @@ func (s *server) status(ctx context.Context, in laneName) (*mcp.CallToolResult, 
 	return nil, res, nil
 }
 
-// liveWait is how long status waits for one client. It is short, because the program that drives
-// the lane has priority.
+// liveWait is how long status waits for the client of one lane. It is short, because a program that
+// drives the lane has priority.
 const liveWait = 500 * time.Millisecond
 
 func (s *server) statusOf(ctx context.Context, l registry.State) laneStatus {
@@ -272,8 +273,8 @@ func (s *server) screenshot(ctx context.Context, in screenshotParams) (*mcp.Call
 		screenshotResult{img.Rect.Dx(), img.Rect.Dy(), scale}, nil
 }
 
-// smallPNG encodes img, scaled down by the least whole number with which no side is longer than
-// side and the file is no longer than size.
+// smallPNG encodes img as PNG. It scales img down by the smallest whole number with which no side
+// has more than side pixels and the file has at most size bytes.
 func smallPNG(img *image.NRGBA, side, size int) (file []byte, scale int, err error) {
 	for scale = 1; ; scale++ {
 		if max(img.Rect.Dx(), img.Rect.Dy()) > side*scale {
@@ -292,7 +293,8 @@ func smallPNG(img *image.NRGBA, side, size int) (file []byte, scale int, err err
 	}
 }
 
-// shrink scales img down by a whole number. Each pixel becomes the mean of those that it stands for.
+// shrink scales img down by a whole number. Each pixel is the mean of the pixels that it
+// represents.
 func shrink(img *image.NRGBA, by int) *image.NRGBA {
 	if by == 1 {
 		return img
@@ -363,7 +365,7 @@ func (s *server) text(ctx context.Context, in textParams) (*mcp.CallToolResult, 
 	return nil, res, nil
 }
 
-// textReader returns a reader with the fonts that a lane's guest may write in.
+// textReader returns a reader with the fonts that a lane's guest may use.
 func (s *server) textReader(lane string) (text.Reader, error) {
 	l, err := s.find(lane, registry.FindControlled)
 	if err != nil {
@@ -418,7 +420,7 @@ func (s *server) serial(_ context.Context, in serialParams) (*mcp.CallToolResult
 	return nil, res, nil
 }
 
-// tail returns the last n lines of a file, of its last size bytes.
+// tail returns the last n lines within the last size bytes of a file.
 func tail(path string, n, size int) (serialResult, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/text/width"
 )
 
-// A colour is 0 for the terminal's own, or a colour made by rgb.
+// A colour is 0 for the terminal's default, or a colour made by rgb.
 type colour uint32
 
 const isRGB = 1 << 24
@@ -19,7 +19,7 @@ func rgb(r, g, b uint8) colour {
 
 // A cell is one place on the screen.
 type cell struct {
-	r      rune // 0: what is there is not text, and left alone
+	r      rune // 0: the cell shows part of a picture, and diff skips it
 	fg, bg colour
 	bold   bool
 }
@@ -50,8 +50,8 @@ type style struct {
 	bold   bool
 }
 
-// text writes s from x, y on, at most max cells, and returns how many it used. A longer text ends
-// in an ellipsis.
+// text writes s into the cells from (x,y) to the right. It uses at most max cells and returns how
+// many. It ends a longer text with an ellipsis.
 func (g *grid) text(x, y, max int, st style, s string) int {
 	runes := printable(s)
 	if len(runes) > max {
@@ -66,15 +66,15 @@ func (g *grid) text(x, y, max int, st style, s string) int {
 	return len(runes)
 }
 
-// fill fills n cells of a row from x on with a background.
+// fill fills n cells from (x,y) to the right with a background.
 func (g *grid) fill(x, y, n int, st style) {
 	for i := range max(n, 0) {
 		g.set(x+i, y, cell{r: ' ', fg: st.fg, bg: st.bg})
 	}
 }
 
-// printable returns s as runes of one cell each. Wider or narrower characters and controls are
-// replaced, so that a guest's line cannot move what is beside it.
+// printable returns s as runes that take one cell each. It replaces wide characters and controls,
+// and drops those without width, so that a guest's line cannot move the cells beside it.
 func printable(s string) []rune {
 	var out []rune
 	for _, r := range s {
@@ -94,7 +94,7 @@ func printable(s string) []rune {
 	return out
 }
 
-// A Depth is the number of colours of a terminal.
+// A Depth says how many colours a terminal has, in bits.
 type Depth int
 
 // The depths.
@@ -104,13 +104,13 @@ const (
 	TrueColor Depth = 24
 )
 
-// diff writes what turns a terminal that shows old into one that shows g. If old is nil or has
-// another size, everything is written.
+// diff writes the changes for a terminal that shows old and is to show g. If old is nil or has
+// another size, it writes everything.
 func (g *grid) diff(out *bytes.Buffer, old *grid, depth Depth) {
 	fresh := old == nil || old.w != g.w || old.h != g.h
 	var pen style
-	known := false // pen is what the terminal has
-	at := -1       // the index of the cell that the cursor is on; -1: unknown
+	known := false // whether pen is the terminal's current style
+	at := -1       // the index of the cell with the cursor; -1 if unknown
 	for i, c := range g.cells {
 		if c.r == 0 || !fresh && old.cells[i] == c {
 			continue
@@ -125,7 +125,7 @@ func (g *grid) diff(out *bytes.Buffer, old *grid, depth Depth) {
 		out.WriteRune(c.r)
 		at = i + 1
 		if at%g.w == 0 {
-			at = -1 // the last column: where the cursor is differs from terminal to terminal
+			at = -1 // after the last column, the cursor's place differs between terminals
 		}
 	}
 	if known {
@@ -142,7 +142,7 @@ func moveTo(out *bytes.Buffer, x, y int) {
 	out.WriteByte('H')
 }
 
-// write selects the style.
+// write writes the sequence that selects the style.
 func (st style) write(out *bytes.Buffer, depth Depth) {
 	out.WriteString("\x1b[0")
 	if st.bold {
@@ -172,8 +172,8 @@ func (c colour) write(out *bytes.Buffer, ground string, depth Depth) {
 	out.WriteString(strconv.Itoa(index256(r, g, b)))
 }
 
-// index256 returns the nearest of a terminal's 256 colours: a cube of 6×6×6, and 24 greys between
-// its own.
+// index256 returns the nearest of a terminal's 256 colours: those of a cube of 6×6×6, and 24 more
+// greys.
 func index256(r, g, b uint8) int {
 	cube := func(v uint8) (i, level int) {
 		levels := [6]int{0, 95, 135, 175, 215, 255}

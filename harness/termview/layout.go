@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// A layout has the places of all parts, in cells.
+// A layout has the places of all parts of the screen, in cells.
 //
 //	title
 //	picture | side
@@ -29,13 +29,13 @@ const (
 	maxSerial = 12
 )
 
-// arrange divides a terminal of w×h cells. screen is the size of the guest's screen, cell that of a
-// cell in pixels (1×2 is enough for blocks).
+// arrange divides a terminal of w×h cells. screen is the size of the guest's screen, and cell is
+// that of a cell, both in pixels (1×2 for blocks).
 func arrange(w, h int, screen, cell image.Point, picture bool) layout {
 	l := layout{w: w, h: h}
 	serial := clamp(h/4, minSerial, maxSerial)
 	top, bottom := 1, h-serial-1
-	if bottom <= top { // hardly any room: the lines go first
+	if bottom <= top { // too small: leave out the serial lines
 		top, bottom = min(1, h), h
 		serial = 0
 	}
@@ -98,7 +98,7 @@ func drawTitle(g *grid, s viewer.State, note string) {
 	}
 }
 
-// rows of facts come first in the side panel, events below.
+// drawSide draws the side panel: rows of facts, and the last events below them.
 func drawSide(g *grid, r image.Rectangle, s viewer.State, entries []viewer.Entry) {
 	y := r.Min.Y
 	const indent = 16

@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// Lines prints a lane's entries, one per line, until the lane or ctx ends: the time, the source,
-// and the text; with asJSON one JSON object per line.
+// Lines prints a lane's entries to w until the lane or ctx ends. Each line has the time, the kind,
+// the name and the text of an entry; with asJSON, it is a JSON object.
 func Lines(ctx context.Context, v *viewer.Viewer, w io.Writer, asJSON bool) error {
 	from := 0
 	for {
@@ -27,7 +27,7 @@ func Lines(ctx context.Context, v *viewer.Viewer, w io.Writer, asJSON bool) erro
 		if s := v.State(); s.Lane != "" && s.Lane != registry.StateReady && s.Lane != registry.StateStarting && len(entries) == 0 {
 			return nil
 		} else if len(entries) > 0 {
-			continue // what came meanwhile, before looking whether it is over
+			continue // print what came meanwhile before checking whether the lane has ended
 		}
 		select {
 		case <-ctx.Done():

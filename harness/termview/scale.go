@@ -12,7 +12,7 @@ type pixels struct {
 	pix  []byte
 }
 
-// rows returns the rows y to y+n, fewer at the end.
+// rows returns n rows from y on, or fewer at the end.
 func (p *pixels) rows(y, n int) []byte {
 	end := min(y+n, p.h)
 	return p.pix[3*p.w*y : 3*p.w*end]
@@ -31,7 +31,7 @@ func fit(src, max image.Point) image.Point {
 
 func clamp(n, low, high int) int { return min(max(n, low), high) }
 
-// scale makes each pixel of the result the mean of the pixels that it represents.
+// scale scales a picture to w×h pixels. Each pixel is the mean of the pixels that it represents.
 func scale(src *server.Picture, w, h int) *pixels {
 	out := &pixels{w: w, h: h, pix: make([]byte, 3*w*h)}
 	if src.Width == 0 || src.Height == 0 {
@@ -82,10 +82,10 @@ func drawBlocks(g *grid, x, y int, p *pixels) {
 	}
 }
 
-// ramp are characters from dark to light.
+// ramp has characters from dark to light.
 const ramp = " .:-=+*#%@"
 
-// drawText draws a picture into a grid without colours.
+// drawText draws a picture into a grid as characters without colours, two pixels per cell.
 func drawText(g *grid, x, y int, p *pixels) {
 	for py := 0; py+1 < p.h; py += 2 {
 		for px := range p.w {

@@ -8,21 +8,22 @@ import (
 	"strconv"
 )
 
-// Pictures of real pixels are sent in strips of one row of characters each. So a change sends only
-// the strips that it touches, however a terminal treats overlapping pictures.
+// Pictures of real pixels are sent in strips, each one row of characters high. So a change sends
+// only the strips that it touches, and it does not matter how a terminal treats overlapping
+// pictures.
 
 // strips returns the number of strips of a picture.
 func strips(p *pixels, cellH int) int { return (p.h + cellH - 1) / cellH }
 
-// kittyStrip shows a strip at the cursor with kitty's graphics protocol. Its picture number is id,
-// and it replaces the previous picture of that number.
+// kittyStrip shows a strip at the cursor with kitty's graphics protocol. It replaces the previous
+// picture with the number id.
 func kittyStrip(out *bytes.Buffer, id int, rgb []byte, w, h, cols int) {
 	var packed bytes.Buffer
-	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed) // fails only for a level that is not there
-	_, _ = z.Write(rgb)                                  // to memory
+	z, _ := zlib.NewWriterLevel(&packed, zlib.BestSpeed) // NB: it fails only for an invalid level
+	_, _ = z.Write(rgb)                                  // NB: a buffer accepts everything
 	_ = z.Close()
 	data := base64.StdEncoding.EncodeToString(packed.Bytes())
-	const chunk = 4096 // the protocol's bound
+	const chunk = 4096 // the protocol's limit
 	first := true
 	for first || len(data) > 0 {
 		n := min(chunk, len(data))
@@ -43,13 +44,13 @@ func kittyStrip(out *bytes.Buffer, id int, rgb []byte, w, h, cols int) {
 	}
 }
 
-// kittyForget removes all pictures.
+// kittyForget is the sequence that removes all pictures.
 const kittyForget = "\x1b_Ga=d,d=A,q=2\x1b\\"
 
 // sixelStrip shows a strip at the cursor as a sixel picture.
 func sixelStrip(out *bytes.Buffer, rgb []byte, w, h int) {
 	palette, pix := quantize(rgb)
-	// 1: pixels without a colour stay as they are; aspect 1:1.
+	// The second parameter, 1, keeps pixels without a colour as they are. The aspect ratio is 1:1.
 	fmt.Fprintf(out, "\x1bP0;1;0q\"1;1;%d;%d", w, h)
 	for i, c := range palette {
 		pct := func(v uint8) int { return (int(v)*100 + 127) / 255 }
@@ -87,7 +88,7 @@ func sixelStrip(out *bytes.Buffer, rgb []byte, w, h int) {
 	out.WriteString("\x1b\\")
 }
 
-// runs writes sixels; equal ones in a row are written once with their number.
+// runs writes sixels. It writes more than three equal ones as a count and one sixel.
 func runs(out *bytes.Buffer, row []byte) {
 	for i := 0; i < len(row); {
 		n := 1
@@ -105,8 +106,8 @@ func runs(out *bytes.Buffer, row []byte) {
 	}
 }
 
-// quantize reduces a picture to at most 256 colours: its own if it has no more, otherwise those of
-// a cube of 6×7×6, which is finer in green, which eyes see best.
+// quantize reduces a picture to at most 256 colours. If it has no more, it keeps its own colours.
+// Otherwise it gets those of a cube of 6×7×6, with most steps for green, which eyes see best.
 func quantize(rgb []byte) (palette [][3]uint8, pix []uint8) {
 	pix = make([]uint8, len(rgb)/3)
 	seen := map[[3]uint8]uint8{}

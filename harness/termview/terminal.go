@@ -19,20 +19,20 @@ type Picture string
 
 // The ways to show a picture.
 const (
-	// Auto asks the terminal what it supports.
+	// Auto selects the best way that the terminal reports to support.
 	Auto Picture = "auto"
 	// Kitty and Sixel are protocols for real pixels.
 	Kitty Picture = "kitty"
 	Sixel Picture = "sixel"
-	// Blocks are coloured half blocks, which every terminal supports.
+	// Blocks shows coloured half blocks, which every terminal supports.
 	Blocks Picture = "blocks"
-	// Text is letters without colour.
+	// Text shows characters without colour.
 	Text Picture = "text"
 	// None shows no picture.
 	None Picture = "none"
 )
 
-// Pictures returns the names of these ways.
+// Pictures returns the names of all ways to show a picture.
 func Pictures() []string {
 	return []string{string(Auto), string(Kitty), string(Sixel), string(Blocks), string(Text), string(None)}
 }
@@ -42,23 +42,24 @@ type terminal struct {
 	in, out *os.File
 	saved   *unix.Termios
 	wake    [2]*os.File // a pipe that ends a wait for input
-	cell    image.Point // pixels of a cell; 0 if not known
+	cell    image.Point // the size of a cell in pixels; 0 if unknown
 	kitty   bool
 	sixel   bool
-	tmux    bool // it is tmux, with a terminal around it that nobody has asked
+	tmux    bool // it is tmux, and the terminal around tmux is unknown
 	depth   Depth
 }
 
 // ErrNoTerminal means that there is no terminal to draw on.
 var ErrNoTerminal = errors.New("this is not a terminal")
 
-// IsTerminal tells whether f is a terminal.
+// IsTerminal reports whether f is a terminal.
 func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), getTermios)
 	return err == nil
 }
 
-// openTerminal takes over the terminal. getenv is os.Getenv.
+// openTerminal puts the terminal into raw mode, asks it what it supports, and switches to the
+// alternate screen. getenv reads the environment.
 func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, error) {
 	if _, err := unix.IoctlGetTermios(int(out.Fd()), getTermios); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoTerminal, err)
@@ -80,7 +81,7 @@ func openTerminal(in, out *os.File, getenv func(string) string) (*terminal, erro
 		return nil, err
 	}
 	t.ask(getenv)
-	// The alternate screen, no cursor, and no wrapping at the last column.
+	// The alternate screen, without a cursor and without wrapping at the last column.
 	_, err = t.out.WriteString("\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J")
 	return t, err
 }
@@ -96,7 +97,7 @@ func (t *terminal) close() {
 	t.wake[1].Close()
 }
 
-// depthOf determines the number of colours from the environment.
+// depthOf returns the number of colours according to the environment.
 func depthOf(getenv func(string) string) Depth {
 	term := getenv("TERM")
 	switch c := getenv("COLORTERM"); {
@@ -105,13 +106,14 @@ func depthOf(getenv func(string) string) Depth {
 	case c == "truecolor" || c == "24bit" || strings.HasSuffix(term, "-direct") || strings.Contains(term, "kitty") || strings.Contains(term, "ghostty"):
 		return TrueColor
 	case getenv("TMUX") != "":
-		return TrueColor // tmux makes of it what the terminal around it has
+		return TrueColor // tmux converts it to the colours of the terminal around it
 	default:
 		return Colour256
 	}
 }
 
-// size returns the terminal's size in cells, and that of a cell in pixels if known.
+// size returns the terminal's size in cells, and the size of a cell in pixels, which is 0 if
+// unknown.
 func (t *terminal) size() (w, h int, cell image.Point) {
 	ws, err := unix.IoctlGetWinsize(int(t.out.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Col == 0 || ws.Row == 0 {
@@ -124,17 +126,17 @@ func (t *terminal) size() (w, h int, cell image.Point) {
 	return int(ws.Col), int(ws.Row), cell
 }
 
-// askTime is how long a terminal may take to answer. One that takes longer, across a slow
-// connection, gets blocks.
+// askTime is how long a terminal may take to answer. A terminal across a slow connection may take
+// longer, and then gets blocks.
 const askTime = 300 * time.Millisecond
 
-// ask asks the terminal what it supports. Every terminal answers the last question, so the wait
-// always ends.
+// ask asks the terminal what it supports, and waits for the answer to the last question, which
+// every terminal gives.
 func (t *terminal) ask(getenv func(string) string) {
 	q := "\x1b[16t"
 	t.tmux = getenv("TMUX") != ""
 	if !t.tmux {
-		// A picture of one pixel that is not kept; tmux would print it.
+		// A query with a picture of one pixel, which is not shown. tmux would print it.
 		q += "\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 	}
 	if _, err := t.out.WriteString(q + "\x1b[c"); err != nil {
@@ -153,7 +155,7 @@ func (t *terminal) ask(getenv func(string) string) {
 	t.cell, t.kitty, t.sixel = parseAnswers(got)
 }
 
-// answered tells whether the answer to the last question has arrived: CSI ? … c.
+// answered reports whether the answer to the last question has arrived: CSI ? … c.
 func answered(b []byte) bool {
 	i := bytes.Index(b, []byte("\x1b[?"))
 	return i >= 0 && bytes.IndexByte(b[i:], 'c') >= 0
@@ -183,7 +185,7 @@ func parseAnswers(b []byte) (cell image.Point, kitty, sixel bool) {
 	return cell, kitty, sixel
 }
 
-// read waits for input until ctx ends.
+// read waits for input until ctx ends, and returns it.
 func (t *terminal) read(ctx context.Context) ([]byte, error) {
 	stop := context.AfterFunc(ctx, func() { _, _ = t.wake[1].Write([]byte{0}) })
 	defer stop()
@@ -199,7 +201,7 @@ func (t *terminal) read(ctx context.Context) ([]byte, error) {
 			var b [1]byte
 			_, _ = t.wake[0].Read(b[:])
 			if ctx.Err() == nil {
-				continue // of a wait that was over already
+				continue // it was for an earlier wait
 			}
 			return nil, context.Cause(ctx)
 		}

@@ -2,7 +2,7 @@ package termview
 
 import "golang.org/x/sys/unix"
 
-// The requests that read and set how a terminal works, termios(4).
+// The requests that read and set a terminal's attributes, see termios(3).
 const (
 	getTermios = unix.TCGETS
 	setTermios = unix.TCSETS

@@ -4,7 +4,7 @@ package termview
 
 import "golang.org/x/sys/unix"
 
-// The requests that read and set how a terminal works, termios(4).
+// The requests that read and set a terminal's attributes, see termios(4).
 const (
 	getTermios = unix.TIOCGETA
 	setTermios = unix.TIOCSETA

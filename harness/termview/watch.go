@@ -5,11 +5,11 @@
 //	defer v.Close()
 //	err := termview.Run(ctx, v, termview.Config{})   // until q is pressed
 //
-// If the terminal supports it (kitty's protocol or sixel; Run asks the terminal), the picture has
-// real pixels. Otherwise, for example in tmux, it has coloured half blocks. Only changes are
-// written, so nothing is written while nothing changes.
+// If the terminal supports kitty's protocol or sixel, the picture has real pixels; Run asks the
+// terminal. Otherwise, for example in tmux, it has coloured half blocks. Run writes only changes,
+// so it writes nothing while nothing changes.
 //
-// Lines prints the same without a picture, line by line, if there is no terminal.
+// Without a terminal, Lines prints the events and the serial console line by line.
 package termview
 
 import (
@@ -32,18 +32,18 @@ import (
 type Config struct {
 	// In and Out are the terminal; nil means standard input and output.
 	In, Out *os.File
-	// Picture is how to show the picture; empty means Auto.
+	// Picture is the way to show the picture; empty means Auto.
 	Picture Picture
 	// Getenv reads the environment; nil means os.Getenv.
 	Getenv func(string) string
 }
 
-// frameTime limits how often the screen is written: a terminal across a network is slow, and people
-// see no more.
+// frameTime is the shortest time between two updates of the screen. A terminal across a network is
+// slow, and people cannot see more.
 const frameTime = 50 * time.Millisecond
 
 // Run shows a lane until q, Escape or Ctrl-C is pressed, or ctx ends. Then it restores the
-// terminal. The error wraps ErrNoTerminal if there is none.
+// terminal. The error matches ErrNoTerminal if there is no terminal.
 func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 	in, out, getenv := cfg.In, cfg.Out, cfg.Getenv
 	if in == nil {
@@ -70,7 +70,7 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 		defer close(ended)
 		readKeys(ctx, t, keys)
 	}()
-	// Join the reader before restoring the terminal.
+	// Wait for the reader before restoring the terminal.
 	defer func() {
 		cancel()
 		<-ended
@@ -86,7 +86,7 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 		if err := s.draw(t); err != nil {
 			return err
 		}
-		// Changes until the next frame are shown with it.
+		// Changes until the next frame are collected and shown with it.
 		pace.Reset(frameTime)
 		waiting, due := true, false
 		for !due || waiting {
@@ -119,8 +119,8 @@ func Run(ctx context.Context, v *viewer.Viewer, cfg Config) error {
 	}
 }
 
-// readKeys sends single keys. It ignores an Escape that begins a sequence, such as that of an arrow
-// key.
+// readKeys sends single keys to keys until ctx ends. It ignores sequences that begin with Escape,
+// such as those of arrow keys.
 func readKeys(ctx context.Context, t *terminal, keys chan<- byte) {
 	for {
 		b, err := t.read(ctx)
@@ -147,7 +147,7 @@ func readKeys(ctx context.Context, t *terminal, keys chan<- byte) {
 	}
 }
 
-// how returns the way to show pictures on this terminal.
+// how returns the way to show pictures on a terminal: p, or the best one if p is Auto.
 func how(p Picture, t *terminal) Picture {
 	if p != Auto && p != "" {
 		return p
@@ -156,8 +156,8 @@ func how(p Picture, t *terminal) Picture {
 	case t.kitty:
 		return Kitty
 	case t.sixel && !t.tmux:
-		// tmux 3.4 and newer announce support, and show nothing if the terminal around them has
-		// none.
+		// tmux 3.4 and newer report support for sixel, but show nothing if the terminal around tmux
+		// does not support it.
 		return Sixel
 	case t.depth == NoColour:
 		return Text
@@ -166,19 +166,19 @@ func how(p Picture, t *terminal) Picture {
 	}
 }
 
-// A screen is what the terminal shows.
+// A screen is the state of what the terminal shows.
 type screen struct {
 	v       *viewer.Viewer
 	picture Picture
 	depth   Depth
 	stale   bool // the guest's picture has changed since it was drawn
-	clear   bool // everything has to be written again
+	clear   bool // everything must be written again
 	from    int  // the next entry to ask for
 	entries []viewer.Entry
 	old     *grid
 	small   *pixels // the picture as it was drawn last
 	place   image.Rectangle
-	kitty   bool // pictures of kitty's protocol are shown
+	kitty   bool // the terminal shows pictures of kitty's protocol
 	out     bytes.Buffer
 }
 
@@ -188,7 +188,7 @@ func newScreen(v *viewer.Viewer, p Picture, d Depth) *screen {
 
 func (s *screen) resized() { s.clear, s.stale = true, true }
 
-// nextPicture selects the next way that this terminal supports.
+// nextPicture selects the next way to show a picture that this terminal supports.
 func (s *screen) nextPicture(t *terminal) {
 	ways := []Picture{Blocks, Text, None}
 	if t.sixel || s.picture == Sixel {
@@ -201,11 +201,11 @@ func (s *screen) nextPicture(t *terminal) {
 	s.resized()
 }
 
-// blockCell is the size of a cell in pixels of half blocks.
+// blockCell is the size of a cell in half blocks.
 var blockCell = image.Pt(1, 2)
 
-// fallbackCell is a usual cell size, for terminals that accept pixels and do not report how many a
-// cell has.
+// fallbackCell is a usual cell size in pixels. It is for terminals that accept pictures of pixels
+// but do not report the size of a cell.
 var fallbackCell = image.Pt(8, 16)
 
 // draw writes the changes to the terminal.
@@ -216,7 +216,7 @@ func (s *screen) draw(t *terminal) error {
 	if s.out.Len() == 0 {
 		return nil
 	}
-	// A terminal that supports this shows nothing half done.
+	// Mode 2026, synchronized output: a terminal that supports it does not show incomplete frames.
 	_, err := t.out.Write(slices.Concat([]byte("\x1b[?2026h"), s.out.Bytes(), []byte("\x1b[?2026l")))
 	if errors.Is(err, syscall.EAGAIN) {
 		return nil
@@ -224,7 +224,7 @@ func (s *screen) draw(t *terminal) error {
 	return err
 }
 
-// render writes what a terminal of w×h cells needs into s.out.
+// render writes the changes for a terminal of w×h cells into s.out.
 func (s *screen) render(w, h int, cell image.Point) {
 	switch s.picture {
 	case Kitty, Sixel:
@@ -286,13 +286,13 @@ func (s *screen) render(w, h int, cell image.Point) {
 // cellOfPicture is a cell that is covered by real pixels.
 var cellOfPicture = cell{}
 
-// scaleInto scales a picture to its place.
+// scaleInto scales a picture so that it fits into its place. cell is the size of a cell in pixels.
 func scaleInto(pic *server.Picture, place image.Rectangle, cell image.Point) *pixels {
 	size := fit(image.Pt(pic.Width, pic.Height), image.Pt(place.Dx()*cell.X, place.Dy()*cell.Y))
 	return scale(pic, size.X, size.Y)
 }
 
-// sendStrips sends the strips that differ from those of before; nil means none.
+// sendStrips sends the strips that differ from those of before. If before is nil, it sends all.
 func (s *screen) sendStrips(l layout, cell image.Point, before *pixels) {
 	p := s.small
 	cols := (p.w + cell.X - 1) / cell.X

@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// The parts of the page that make reference images.
+// The parts of the page for making reference images.
 var (
 	//go:embed reference.html
 	referenceHTML string
@@ -32,31 +32,32 @@ func withReference(page string) string {
 	return strings.NewReplacer("{{reference.html}}", referenceHTML, "{{reference.css}}", referenceCSS, "{{reference.js}}", referenceJS).Replace(page)
 }
 
-// maxReference limits what the page sends: the largest picture that is read, hardly compressed.
+// maxReference limits a request with a reference image, in bytes. It is enough for the largest
+// picture, even with little compression.
 const maxReference = 256 << 20
 
-// A keptReference is what the page sends.
+// A keptReference is the page's request to save a reference image.
 type keptReference struct {
 	Name string `json:"name"`
-	// Replace allows to replace a reference image of that name.
+	// Replace allows replacing a reference image of that name.
 	Replace bool `json:"replace"`
 	// PNG is the picture on which the areas were drawn.
 	PNG []byte `json:"png"`
-	// Needle is what the JSON file is to contain.
+	// Needle is the content for the JSON file.
 	Needle json.RawMessage `json:"needle"`
 }
 
-// referenceDir answers where reference images are kept. Without a directory none are made, and the
-// page has no button for it.
+// referenceDir responds with the directory of reference images. If there is none, the page has no
+// button for making them.
 func (s *Server) referenceDir(w http.ResponseWriter, _ *http.Request) {
 	if s.cfg.Needles == "" {
-		w.WriteHeader(http.StatusNoContent) // no error: browsers would complain of one
+		w.WriteHeader(http.StatusNoContent) // not an error, because browsers log errors
 		return
 	}
 	answerJSON(w, map[string]string{"dir": s.cfg.Needles})
 }
 
-// keepReference writes a reference image.
+// keepReference saves a reference image.
 func (s *Server) keepReference(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Needles == "" {
 		http.Error(w, "this console keeps no reference images", http.StatusNotFound)

@@ -1,6 +1,6 @@
-// Package webconsole shows a lane on a browser page: its live picture, with keyboard and mouse, and,
-// as on the page that a lane leaves behind (package replay), the timeline, the logs and the screen
-// at any moment so far.
+// Package webconsole shows a lane on a web page: its live picture, with keyboard and mouse. As on
+// the page of a lane that has ended (package replay), it also shows the timeline, the logs and the
+// screen at any earlier moment.
 //
 //	v := viewer.Open(viewer.Of(state, nil))
 //	defer v.Close()
@@ -11,13 +11,13 @@
 // The page is one file, loads nothing from elsewhere, and is served only on the loopback address. A
 // link contains a token after the #, which browsers do not send to servers or proxies. The page
 // exchanges the token for a cookie, and then the token is invalid. Everything except the page
-// itself needs the cookie. Requests with another host name than the loopback's are refused, so that
-// no other site can reach the console through a name that points here.
+// itself needs the cookie. The server refuses requests with a host name other than the loopback's,
+// so that no other site can reach the console through a name that points here.
 //
-// The picture is sent without loss: the canvas has the same pixels as a screenshot.
+// The picture is sent losslessly: the canvas has the same pixels as a screenshot.
 //
-// To see what goes over the WebSocket, use the browser's network tools. Text messages are JSON,
-// binary ones are pictures (see stream.go).
+// To see the messages on the WebSocket, use the browser's network tools. Text messages are JSON,
+// and binary ones are pictures (see stream.go).
 package webconsole
 
 import (
@@ -43,13 +43,13 @@ import (
 	"github.com/spicelane/spicelane/harness/viewer"
 )
 
-// page is the whole user interface, without what it has in common with a lane's page (package
-// replay): the timeline, the logs and the screen as it was.
+// page is the user interface, except the parts that it shares with a lane's page (package replay):
+// the timeline, the logs and earlier screens.
 //
 //go:embed page.html
 var page string
 
-// live shows the screen as it is.
+// live is the part of the page with the live screen.
 //
 //go:embed live.html
 var live string
@@ -59,19 +59,17 @@ const DefaultLinkLifetime = 10 * time.Minute
 
 // A Config says what to show and where.
 type Config struct {
-	// Viewer looks at the lane. The caller closes it, after the Server.
+	// Viewer is the connection to the lane. The caller closes it, after the Server.
 	Viewer *viewer.Viewer
-	// Listen is the loopback address to serve on, host:port. Default:
-	// 127.0.0.1:0, any free port.
+	// Listen is the loopback address to serve on, host:port. Default: 127.0.0.1:0, any free port.
 	Listen string
-	// LinkLifetime is how long a link may stay unused. Default:
-	// DefaultLinkLifetime.
+	// LinkLifetime is how long a link may stay unused. Default: DefaultLinkLifetime.
 	LinkLifetime time.Duration
-	// Needles is the directory where the page keeps reference images; empty means that it makes
-	// none.
+	// Needles is the directory in which the page saves reference images; empty means that the page
+	// cannot make any.
 	Needles string
-	// Logger gets connections and problems; nil discards them. Tokens and typed text are never
-	// logged.
+	// Logger gets connections and problems; nil means none. The Server never logs tokens or typed
+	// text.
 	Logger *slog.Logger
 }
 
@@ -94,20 +92,22 @@ type Server struct {
 	once   sync.Once
 
 	mu      sync.Mutex
-	links   map[string]time.Time // unused tokens, and until when they can be used
+	links   map[string]time.Time // unused tokens and when they expire
 	cookies map[string]bool
 
-	making sync.Mutex // held while what has been is read
+	making sync.Mutex // held while past reads the lane's directory
 }
 
-// NotLoopbackError says that the page would be open to the network.
+// NotLoopbackError says that Addr is not a loopback address, so the page would be open to the
+// network.
 type NotLoopbackError struct{ Addr string }
 
 func (e *NotLoopbackError) Error() string {
 	return fmt.Sprintf("webconsole: %s is not a loopback address; a console is served to this computer only (reach it from another one with ssh -L)", e.Addr)
 }
 
-// Start serves the page. Close the Server when done.
+// Start serves the page. It returns a *NotLoopbackError if cfg.Listen is not a loopback address.
+// Close the Server when done.
 func Start(cfg Config) (*Server, error) {
 	addr := cfg.Listen
 	if addr == "" {
@@ -153,7 +153,7 @@ func Start(cfg Config) (*Server, error) {
 // Addr returns the page's address, host:port.
 func (s *Server) Addr() string { return s.ln.Addr().String() }
 
-// Link returns a new link that opens the page once. Until then it is a secret.
+// Link returns a new link, which opens the page once. The link is a secret until it has been used.
 func (s *Server) Link() string {
 	lifetime := s.cfg.LinkLifetime
 	if lifetime <= 0 {
@@ -172,7 +172,7 @@ func (s *Server) Link() string {
 	return "http://" + s.Addr() + "/#" + token
 }
 
-// Close ends every connection and joins everything. It is idempotent.
+// Close ends every connection and waits for all goroutines. It is idempotent.
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {
@@ -191,8 +191,8 @@ func newSecret() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// onlyHere refuses requests for another host name: a site whose name points to the loopback address
-// is not this one.
+// onlyHere refuses requests for another host name, such as one of a foreign site that resolves to
+// the loopback address.
 func (s *Server) onlyHere(next http.Handler) http.Handler {
 	_, port, _ := net.SplitHostPort(s.Addr())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -209,7 +209,7 @@ func (s *Server) onlyHere(next http.Handler) http.Handler {
 	})
 }
 
-// servePage serves the page, which shows nothing without the cookie.
+// servePage serves the page. Without the cookie, the page gets no data.
 func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 	nonce := newSecret()
 	h := w.Header()
@@ -220,13 +220,14 @@ func (s *Server) servePage(w http.ResponseWriter, _ *http.Request) {
 		WriteString(w, withReference(page))
 }
 
-// cookieName returns a name that contains the port, because the ports of one host share cookies.
+// cookieName returns the cookie's name. It contains the port, because all ports of a host share
+// cookies.
 func (s *Server) cookieName() string {
 	_, port, _ := net.SplitHostPort(s.Addr())
 	return "spicelane-console-" + port
 }
 
-// maxToken limits the size of a token.
+// maxToken limits the size of a token in bytes.
 const maxToken = 128
 
 // login exchanges a link's token for the cookie.
@@ -250,13 +251,13 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// spend uses up a token and reports whether it could be used.
+// spend removes a token and reports whether it was valid.
 func (s *Server) spend(token string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found, good := "", false
 	for t, until := range s.links {
-		// Comparing all of them in constant time reveals nothing about any.
+		// Comparing with all tokens in constant time reveals nothing about any of them.
 		if subtle.ConstantTimeCompare([]byte(t), []byte(token)) == 1 {
 			found, good = t, time.Now().Before(until)
 		}
@@ -265,7 +266,7 @@ func (s *Server) spend(token string) bool {
 	return good
 }
 
-// guarded serves only requests with the cookie.
+// guarded passes only requests with the cookie to next.
 func (s *Server) guarded(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := r.Cookie(s.cookieName())
@@ -280,13 +281,14 @@ func (s *Server) guarded(next http.HandlerFunc) http.Handler {
 	})
 }
 
-// past serves what has been so far. One page at a time gets it, because it is made for each.
+// past serves the lane's timeline, logs and screens up to now. It makes the data for each request,
+// so it serves one request at a time.
 func (s *Server) past(w http.ResponseWriter, _ *http.Request) {
 	s.making.Lock()
 	defer s.making.Unlock()
 	var b bytes.Buffer
 	if err := replay.Past(&b, s.cfg.Viewer.Dir()); err != nil {
-		// Nothing is recorded. That is no error: browsers would complain of one.
+		// Nothing is recorded. That is not an error, because browsers log errors.
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}

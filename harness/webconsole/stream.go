@@ -30,22 +30,22 @@ import (
 //	u16 x, y, width, height
 //	width×height times R, G, B, 255
 //
-// The page acknowledges each one, and no picture is sent before the last one was acknowledged. So a
-// slow page sees fewer pictures, but never older ones.
+// The page acknowledges each picture message. The server sends the next one only after that. So a
+// slow page sees fewer pictures, but never old ones.
 
 const (
 	pictureHeader = 6
 	rectHeader    = 8
 )
 
-// An update is a text message to the page; it contains only what is new.
+// An update is a text message to the page. It contains only what has changed.
 type update struct {
 	State   *stateNews     `json:"state,omitempty"`
 	Entries []viewer.Entry `json:"entries,omitempty"`
 	Cursor  *cursorNews    `json:"cursor,omitempty"`
-	// Typed is the result of text that the page sent.
+	// Typed is the result of typing a text that the page sent.
 	Typed *typedNews `json:"typed,omitempty"`
-	// Error is the error of a request of the page.
+	// Error is the error of a request from the page.
 	Error string `json:"error,omitempty"`
 }
 
@@ -88,7 +88,7 @@ type typedNews struct {
 	Err  string `json:"err,omitempty"`
 }
 
-// A request is a text message from the page; one of its fields is set.
+// A request is a text message from the page. One of its fields is set.
 type request struct {
 	Ack    bool           `json:"ack"`
 	Key    *keyRequest    `json:"key"`
@@ -120,14 +120,14 @@ type textRequest struct {
 }
 
 const (
-	// maxRequest limits one message of the page; text to be typed is the longest.
+	// maxRequest limits a message from the page, in bytes. Text to type is the longest.
 	maxRequest = 256 << 10
-	// frameTime limits how often updates are sent: people see no more.
+	// frameTime is the shortest time between updates. People cannot see more.
 	frameTime = 33 * time.Millisecond
-	// sendTime is how long the page may take to accept one message. A page in the background still
-	// accepts them.
+	// sendTime is how long the page may take to accept one message. Even a page in the background
+	// accepts messages.
 	sendTime = 20 * time.Second
-	// handTime limits one input: SPICE makes the pointer wait for the guest's acknowledgement.
+	// handTime limits one input, because a pointer may have to wait for the guest's acknowledgement.
 	handTime = 2 * time.Second
 	// maxWheel limits the steps of one turn of the wheel.
 	maxWheel = 30
@@ -140,9 +140,9 @@ type stream struct {
 	conn   *websocket.Conn
 	acked  chan struct{} // has a value when a picture may be sent
 	typing sync.Mutex    // held while text is typed
-	extra  chan update   // what others than send have to say
+	extra  chan update   // updates from other goroutines for send
 
-	// The keys and buttons that are down, to be released when the page disconnects.
+	// keys and buttons are those that are down. They are released when the page disconnects.
 	keys    map[uint16]bool
 	buttons map[int]bool
 }
@@ -154,11 +154,11 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.joined.Done()
-	// The library refuses a page of another origin. In the available time its compression would not
+	// Accept refuses pages of another origin. Compression is off, because at this speed it does not
 	// make pictures smaller.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
-		return // answered already
+		return // Accept has responded
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxRequest)
@@ -178,7 +178,7 @@ func (s *Server) serveSocket(w http.ResponseWriter, r *http.Request) {
 	joined.Wait()
 }
 
-// enter counts a page that is served, until Done, unless the server is closing.
+// enter adds an open page to s.joined. It returns false if the server is closing.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,15 +189,15 @@ func (s *Server) enter() bool {
 	return true
 }
 
-// send sends updates until ctx ends or the page does not accept them.
+// send sends updates and pictures until ctx ends or the page does not accept them.
 func (st *stream) send(ctx context.Context) {
 	damage := st.v.Damage()
 	defer damage.Close()
-	st.acked <- struct{}{} // the first picture waits for nothing
+	st.acked <- struct{}{} // the first picture need not wait
 	var (
 		from      int
 		lastState stateNews
-		shape     *byte // where the pixels of the cursor that was sent last are
+		shape     *byte // the address of the last cursor's pixels, which identifies them
 		lastAt    cursorNews
 		first     = true
 		dirty     bool
@@ -274,8 +274,8 @@ func (st *stream) write(ctx context.Context, u update) error {
 	return st.conn.Write(ctx, websocket.MessageText, b)
 }
 
-// sendPicture sends the changes. If there is no picture now, there will be other damage when there
-// is one.
+// sendPicture sends the parts of the picture that have changed. If there is no picture now, it
+// sends nothing: there will be new damage when there is one.
 func (st *stream) sendPicture(ctx context.Context, damage *viewer.Damage) error {
 	rects, all := damage.Take()
 	pic, err := st.v.Picture(image.Rectangle{})
@@ -291,7 +291,7 @@ func (st *stream) sendPicture(ctx context.Context, damage *viewer.Damage) error 
 	return st.conn.Write(ctx, websocket.MessageBinary, pictureMessage(pic, rects))
 }
 
-// pictureMessage returns a picture message of the parts of a picture.
+// pictureMessage returns a picture message with some rectangles of a picture.
 func pictureMessage(pic *server.Picture, rects []image.Rectangle) []byte {
 	size, whole := pictureHeader, image.Rect(0, 0, pic.Width, pic.Height)
 	kept := rects[:0]
@@ -359,7 +359,8 @@ func (st *stream) receive(ctx context.Context, joined *sync.WaitGroup) {
 	}
 }
 
-// say queues an update for send; a page that accepts nothing misses it.
+// say queues an update for send. If the queue is full, because the page accepts nothing, it drops
+// the update.
 func (st *stream) say(u update) {
 	select {
 	case st.extra <- u:
@@ -367,7 +368,7 @@ func (st *stream) say(u update) {
 	}
 }
 
-// do carries one request out.
+// do carries out one request.
 func (st *stream) do(ctx context.Context, r request) error {
 	ctx, cancel := context.WithTimeout(ctx, handTime)
 	defer cancel()
@@ -402,14 +403,14 @@ func (st *stream) do(ctx context.Context, r request) error {
 	return nil
 }
 
-// isMakeCode tells whether a code is a key's: the AT set 1 make code, 0xe0 in the
-// high byte of extended ones.
+// isMakeCode reports whether a code is an AT set 1 make code. Extended codes have 0xe0 in the high
+// byte.
 func isMakeCode(code uint16) bool {
 	prefix, low := code>>8, code&0xff
 	return (prefix == 0 || prefix == 0xe0) && low > 0 && low < 0x80
 }
 
-// typeText types a text, after earlier ones.
+// typeText types a text when earlier ones have been typed.
 func (st *stream) typeText(ctx context.Context, t textRequest) {
 	st.typing.Lock()
 	defer st.typing.Unlock()
@@ -421,13 +422,13 @@ func (st *stream) typeText(ctx context.Context, t textRequest) {
 	st.say(update{Typed: news})
 }
 
-// letGo releases the keys and buttons that the page held down.
+// letGo releases the keys and buttons that the page was holding down.
 func (st *stream) letGo() {
 	ctx, cancel := context.WithTimeout(context.Background(), handTime)
 	defer cancel()
 	for code, down := range st.keys {
 		if down {
-			_ = st.v.Key(ctx, code, false) // the session may have gone first
+			_ = st.v.Key(ctx, code, false) // it fails if the session has ended first
 		}
 	}
 	for b, down := range st.buttons {
@@ -437,7 +438,7 @@ func (st *stream) letGo() {
 	}
 }
 
-// cursorPNG returns the pointer's shape; nil if there is none.
+// cursorPNG returns the pointer's shape as a PNG; nil if there is none.
 func cursorPNG(c server.Cursor) []byte {
 	img := c.Image()
 	if img == nil {
@@ -450,7 +451,7 @@ func cursorPNG(c server.Cursor) []byte {
 	return b.Bytes()
 }
 
-// newsOf converts a state for the page.
+// newsOf converts a state to the form that the page gets.
 func newsOf(s viewer.State) stateNews {
 	n := stateNews{
 		Name: s.Name, Lane: s.Lane, Reason: s.Reason, Fixture: s.Fixture, Accel: s.Accel, Problem: s.Problem,

@@ -1,4 +1,5 @@
-// Package archivetest has the tests that every store of archives has to pass, and a store that fails.
+// Package archivetest has the tests that every store of archives must pass, and a store that fails
+// on purpose.
 package archivetest
 
 import (
@@ -24,7 +25,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 )
 
-// TestStore runs all tests against empty stores.
+// TestStore runs all tests, each with a new store from empty.
 func TestStore(t *testing.T, empty func(t *testing.T) archive.Store) {
 	for name, test := range map[string]func(*testing.T, archive.Store){
 		"objects are stored, replaced, listed and deleted":          objects,
@@ -107,7 +108,7 @@ func objects(t *testing.T, s archive.Store) {
 	require.NotEmpty(t, s.Location())
 }
 
-// versions returns the versions of all objects by their names.
+// versions returns the versions of all objects by name.
 func versions(t *testing.T, s archive.Store) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -141,8 +142,8 @@ func (c *counting) Get(ctx context.Context, name string) (io.ReadCloser, error) 
 	return c.Store.Get(ctx, name)
 }
 
-// A hundred runs come at once, so that there is an index. Then a run is added, one is deleted, and the
-// record of one is replaced by that of a different run with the same ID.
+// indexed imports a hundred runs at once, so that there is an index. Then it adds a run, deletes
+// one, and replaces the record of one with that of a different run with the same ID.
 func indexed(t *testing.T, s archive.Store) {
 	const many = 100
 	from := Open(t, archive.Dir{Path: t.TempDir(), NoSync: true})
@@ -189,7 +190,7 @@ func indexed(t *testing.T, s archive.Store) {
 		require.Equal(t, r.ID == "run-0007", r.Outcome == result.Failure, r.ID)
 	}
 
-	// A damaged index costs time; verify says so.
+	// A damaged index only costs time, and Verify reports it.
 	index := get(t, s, "index.zst")
 	put(t, s, "index.zst", index[:len(index)-1])
 	require.Len(t, listed(1+many), many)
@@ -206,7 +207,7 @@ func indexed(t *testing.T, s archive.Store) {
 	_, err = a.Prune(t.Context(), archive.Retention{})
 	require.NoError(t, err)
 	require.Len(t, listed(1), many)
-	// So many are gone that the index is written again.
+	// So many runs are gone that the index is written again.
 	_, err = a.Prune(t.Context(), archive.Retention{Runs: 10})
 	require.NoError(t, err)
 	require.Less(t, len(get(t, s, "index.zst")), len(index))
@@ -274,8 +275,8 @@ func Run(n int) archive.Source {
 	return archive.Source{Run: r, Files: files}
 }
 
-// Many fills an empty store with so many runs without cells, and an index of them. The runs come from
-// a directory, where they are added in less time.
+// Many fills an empty store with the given number of runs without cells, and an index of them. It
+// adds the runs to a directory first, which is faster, and copies them.
 func Many(tb testing.TB, s archive.Store, runs int) {
 	tb.Helper()
 	ctx := tb.Context()
@@ -295,7 +296,7 @@ func Many(tb testing.TB, s archive.Store, runs int) {
 	for o, err := range from.List(ctx, "") {
 		require.NoError(tb, err)
 		if o.Name == "index.zst" {
-			continue // of other objects
+			continue // it has the versions of other objects
 		}
 		rc, err := from.Get(ctx, o.Name)
 		require.NoError(tb, err)
@@ -304,7 +305,7 @@ func Many(tb testing.TB, s archive.Store, runs int) {
 		require.NoError(tb, rc.Close())
 		require.NoError(tb, s.Put(ctx, o.Name, bytes.NewReader(b), int64(len(b)), false))
 	}
-	// To import the last run renews the index.
+	// Importing the last run renews the index.
 	var last bytes.Buffer
 	one := add(archive.Dir{Path: tb.TempDir(), NoSync: true}, runs-1)
 	_, err := one.Export(ctx, &last, func(*archive.Record) bool { return true })
@@ -344,7 +345,7 @@ func wholeRun(t *testing.T, s archive.Store) {
 	added, err := a.Add(t.Context(), src)
 	require.NoError(t, err)
 	require.False(t, added.Known)
-	// run.json, the list, one serial.log for all, and lane.txt of each.
+	// run.json, the list of files, one serial.log for all cells, and lane.txt of each.
 	require.Equal(t, 6, added.Stored)
 	require.Equal(t, 2, added.Shared)
 	again, err := Open(t, s).Add(t.Context(), src)
@@ -381,7 +382,7 @@ func merged(t *testing.T, s archive.Store) {
 		_, err = b.Add(t.Context(), Run(n+2))
 		require.NoError(t, err)
 	}
-	// A different run of the same name is in both.
+	// Both have a different run with the same ID.
 	clash := Run(9)
 	_, err := a.Add(t.Context(), clash)
 	require.NoError(t, err)
@@ -469,12 +470,13 @@ func everyThird(t *testing.T, s archive.Store) {
 // Failing is a store whose calls fail.
 type Failing struct {
 	archive.Store
-	// Every is the number of which each call with a multiple fails for a temporary reason: half of
-	// them before they do anything, the others after they have done it.
+	// Every makes each Every-th call fail with a temporary error; 0 means none. Half of these calls
+	// fail before they do anything, and the other half after they have done it.
 	Every int
-	// Until is the number of the first call that fails for good, and all after it; 0 means never.
+	// Until is the number of the first call, from 1, that fails with a permanent error. All later
+	// calls fail, too. 0 means never.
 	Until int
-	// Err is the error of those; nil means syscall.ENOSPC.
+	// Err is the permanent error; nil means syscall.ENOSPC.
 	Err error
 
 	mu     sync.Mutex
@@ -501,7 +503,8 @@ func (f *Failing) Failed() int {
 	return f.failed
 }
 
-// next decides how a call ends.
+// next counts a call and returns the error that it fails with: before it does anything, or after
+// it.
 func (f *Failing) next() (before, after error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -596,8 +599,8 @@ func (f *Failing) Delete(ctx context.Context, name string) error {
 	return cmpErr(f.Store.Delete(ctx, name), after)
 }
 
-// BenchmarkList measures what it takes to list runs in an empty store, with an index of them and
-// without. requests counts what the store sends; a store that sends nothing leaves it zero.
+// BenchmarkList fills an empty store with runs and measures the listing, with an index and without.
+// requests is the store's counter of requests; it stays 0 for a store that sends none.
 func BenchmarkList(b *testing.B, s archive.Store, runs int, requests *atomic.Int64) {
 	Many(b, s, runs)
 	for _, name := range []string{"with an index", "without an index"} {
@@ -623,7 +626,8 @@ func BenchmarkList(b *testing.B, s archive.Store, runs int, requests *atomic.Int
 	}
 }
 
-// CPUTime returns the processor time of this process: other work on the computer does not change it.
+// CPUTime returns the processor time of this process so far. Unlike elapsed time, it does not
+// depend on other work on the computer.
 func CPUTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)

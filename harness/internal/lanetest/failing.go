@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Failing runs f, with its cleanups, as a test within a test that may fail. It returns the messages
-// of the failure; none if it passed. Log output goes to t's log. If f skips, t is skipped.
+// Failing runs f and its cleanups as a test within a test, which may fail. It returns the messages
+// of the failure; none if f passed. Log output goes to t's log. If f skips, Failing skips t.
 func Failing(t *testing.T, f func(tb testing.TB)) (said []string) {
 	t.Helper()
 	inner := &failing{TB: t}

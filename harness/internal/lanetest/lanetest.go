@@ -1,4 +1,4 @@
-// Package lanetest has what the tests with lanes of several packages share.
+// Package lanetest has helpers that the tests with lanes of several packages share.
 package lanetest
 
 import (
@@ -8,8 +8,9 @@ import (
 	"github.com/spicelane/spicelane/internal/race"
 )
 
-// AtOnce is t.Parallel for tests with a lane. Under the race detector a lane
-// takes nearly a whole processor, and lanes that starve miss what they should see.
+// AtOnce is t.Parallel for tests with a lane. With the race detector it limits how many run at
+// once: a lane then needs nearly a whole processor, and lanes without enough time miss what they
+// should see.
 func AtOnce(t *testing.T) {
 	t.Helper()
 	t.Parallel()
@@ -21,7 +22,7 @@ func AtOnce(t *testing.T) {
 
 var slots = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)-1))
 
-// AtLength keeps a test out of the canary.
+// AtLength skips a test with -short, which runs only the canary.
 func AtLength(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

@@ -9,15 +9,15 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// Main runs the tests of a package whose tests bring lanes up. It checks for leaked goroutines, and
-// finally prints what the lanes have received. go test shows that with -v, and in a package that
+// Main runs the tests of a package whose tests start lanes. It checks for leaked goroutines, and at
+// the end prints what the lanes have received. go test shows that with -v, and if the package
 // fails.
 func Main(m *testing.M) { goleak.VerifyTestMain(Count(m)) }
 
 // Count is Main without the check for goroutines: the caller exits with the status that Run returns.
 func Count(m *testing.M) goleak.TestingM { return counting{m} }
 
-// counting says what was carried when the tests have run.
+// counting prints what the lanes have received when the tests have run.
 type counting struct{ goleak.TestingM }
 
 func (c counting) Run() int {

@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Control returns the driver of the lane's client. It fails the test of a lane without one.
+// Control returns the driver of the lane's client. If the lane has none, it fails the test.
 func Control(tb testing.TB, lane *harness.Lane) *control.Driver {
 	tb.Helper()
 	d, err := lane.Control()
@@ -18,7 +18,8 @@ func Control(tb testing.TB, lane *harness.Lane) *control.Driver {
 	return d
 }
 
-// Proxy returns the lane's own proxy. It fails the test of a lane without one inside this process.
+// Proxy returns the lane's built-in proxy. If the lane has none inside this process, it fails the
+// test.
 func Proxy(tb testing.TB, lane *harness.Lane) *headless.Proxy {
 	tb.Helper()
 	p, err := lane.Proxy()

@@ -1,4 +1,4 @@
-// Package pagetest looks at pages in a browser.
+// Package pagetest tests web pages in a browser.
 //
 //	tab := pagetest.Open(t, t.Context())
 //	seen := pagetest.Watch(tab)
@@ -32,11 +32,11 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// limit is how long a page may take for one thing.
+// limit is how long a page may take for one action.
 const limit = 30 * time.Second
 
-// Open starts a Chromium, which ends with the test, and returns the context of an empty page. Where
-// there is none, the test is skipped, or fails if lanes are required.
+// Open starts a Chromium, which ends with the test, and returns the context of an empty page. If
+// the host has no browser, Open skips the test, or fails it if lanes are required.
 func Open(tb testing.TB, ctx context.Context, more ...chromedp.ExecAllocatorOption) context.Context {
 	tb.Helper()
 	path := need.Browser(tb)
@@ -53,8 +53,8 @@ func Open(tb testing.TB, ctx context.Context, more ...chromedp.ExecAllocatorOpti
 	return ctx
 }
 
-// profile returns a fresh directory for the browser's own files. A snap may only write to a place
-// of its own.
+// profile returns a new directory for the browser's own files. A snap may only write to its own
+// directory below the home directory.
 func profile(tb testing.TB, browser string) string {
 	tb.Helper()
 	real, err := filepath.EvalSymlinks(browser)
@@ -72,7 +72,7 @@ func profile(tb testing.TB, browser string) string {
 	return dir
 }
 
-// Run runs an action and returns its result. what is named if it fails.
+// Run runs an action and returns its result. If it fails, the message has what.
 func Run[T any](tb testing.TB, tab context.Context, what string, a chromedp.Action[T]) T {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tab, limit)
@@ -82,13 +82,13 @@ func Run[T any](tb testing.TB, tab context.Context, what string, a chromedp.Acti
 	return v
 }
 
-// Eval returns the value of an expression of the page.
+// Eval returns the value of a JavaScript expression in the page.
 func Eval[T any](tb testing.TB, tab context.Context, what, js string) T {
 	tb.Helper()
 	return Run(tb, tab, what, chromedp.Evaluate[T](js))
 }
 
-// Await waits until an expression of the page, which may be a promise, is true.
+// Await waits until a JavaScript expression in the page, which may be a promise, is true.
 func Await(tb testing.TB, tab context.Context, what, js string) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tab, limit)
@@ -100,14 +100,14 @@ func Await(tb testing.TB, tab context.Context, what, js string) {
 			return
 		}
 		if ctx.Err() == nil && strings.Contains(err.Error(), "Cannot find context") {
-			continue // the page before it has just gone
+			continue // the previous page has just been unloaded
 		}
 		text, _ := chromedp.Run(context.WithoutCancel(ctx), chromedp.Evaluate[string](`document.body.innerText`))
 		tb.Fatalf("%s: %v; the page shows:\n%.3000s", what, err, text)
 	}
 }
 
-// Canvas returns what a canvas of the page holds.
+// Canvas returns the pixels of a canvas of the page.
 func Canvas(tb testing.TB, tab context.Context, id string) *image.NRGBA {
 	tb.Helper()
 	text := Eval[string](tb, tab, "the canvas", `document.getElementById("`+id+`").toDataURL("image/png")`)
@@ -120,19 +120,19 @@ func Canvas(tb testing.TB, tab context.Context, id string) *image.NRGBA {
 	return out
 }
 
-// Save writes a picture of the page to a file.
+// Save writes a screenshot of the page to a PNG file.
 func Save(tb testing.TB, tab context.Context, path string) {
 	tb.Helper()
 	require.NoError(tb, os.WriteFile(path, Run(tb, tab, "a picture of the page", chromedp.CaptureScreenshot()), 0o644))
 }
 
-// Seen is what a page complained of and asked for.
+// Seen has the complaints and the requests of a page.
 type Seen struct {
 	mu                   sync.Mutex
 	complaints, requests []string
 }
 
-// Watch notes from now on what a page complains of and asks for.
+// Watch records the complaints and the requests of a page from now on.
 func Watch(tab context.Context) *Seen {
 	s := &Seen{}
 	follow(s, &s.complaints, chromedp.Events(tab, runtime.ExceptionThrown), func(e runtime.EventExceptionThrown) string {
@@ -150,7 +150,8 @@ func Watch(tab context.Context) *Seen {
 	return s
 }
 
-// follow adds what events say to a list until the page ends; nothing for an empty text.
+// follow adds the texts that say returns for events to a list, until the page ends. It skips empty
+// texts.
 func follow[E any](s *Seen, to *[]string, events iter.Seq2[E, error], say func(E) string) {
 	go func() {
 		for e, err := range events {
@@ -166,10 +167,10 @@ func follow[E any](s *Seen, to *[]string, events iter.Seq2[E, error], say func(E
 	}()
 }
 
-// Complaints returns the exceptions that nobody caught, and what the browser itself complained of.
+// Complaints returns the uncaught exceptions of the page, and the browser's log entries about it.
 func (s *Seen) Complaints() []string { return s.list(&s.complaints) }
 
-// Requests returns the addresses that the page asked for.
+// Requests returns the URLs that the page requested.
 func (s *Seen) Requests() []string { return s.list(&s.requests) }
 
 func (s *Seen) list(of *[]string) []string {
@@ -186,7 +187,7 @@ func RequireFits(tb testing.TB, path string) {
 	defer stop() // the browser, too
 	tab := Open(tb, ctx, chromedp.WindowSize(width, 800))
 	require.NoError(tb, chromedp.Do(tab, chromedp.Navigate("file://"+path)))
-	// What is folded counts, too.
+	// Folded parts count, too.
 	got := Eval[int](tb, tab, "the width of the page", `document.querySelectorAll("details").forEach(d => d.open = true), document.documentElement.scrollWidth`)
 	require.LessOrEqual(tb, got, width, "the width of %s", path)
 }

@@ -1,5 +1,5 @@
-// Package wrong has clients and proxies that are wrong on purpose, each in one way, for tests
-// that it is noticed and who is blamed.
+// Package wrong has clients and proxies that are wrong on purpose, each in one way. With them,
+// tests check that the harness notices the fault and attributes it to the right part.
 package wrong
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A Client is a client that is wrong: a spice.Config's Tap that changes what was received
-// before it is decoded. It must come after whatever notes what was received.
+// A Client makes a client wrong: it is a spice.Config's Tap that changes messages before they are
+// decoded. It must come after any Tap that records what was received.
 type Client = func(wire.ChannelID) wire.Tap
 
 // Message types and offsets of the display and cursor channels (spice.proto).
@@ -22,19 +22,19 @@ const (
 	cursorSet     = 103
 	streamData    = 123
 
-	clipType  = 20 // in a drawing: behind surface and box
-	clipRects = 25 // behind the type and the number
+	clipType  = 20 // in a drawing: after surface and box
+	clipRects = 25 // after the clip's type and number of rectangles
 	fromCache = 103
-	frameData = 12 // in a frame of video: behind stream, time and size
+	frameData = 12 // in a frame of video: after stream, time and size
 )
 
-// draws tells whether a display message draws; surfaces are made and destroyed with those
-// between.
+// draws reports whether a display message draws. The types between drawFill+11 and drawComposite
+// create and destroy surfaces.
 func draws(messageType uint16) bool {
 	return messageType >= drawFill && messageType < drawFill+12 || messageType == drawComposite
 }
 
-// behindClip returns the offset of what follows a drawing's box and clip.
+// behindClip returns the offset of the part of a drawing that follows its box and clip.
 func behindClip(body []byte) int {
 	if body[clipType] == 0 {
 		return clipType + 1
@@ -42,7 +42,7 @@ func behindClip(body []byte) int {
 	return clipRects + 16*int(binary.LittleEndian.Uint32(body[clipType+1:]))
 }
 
-// client makes a client that changes what one kind of channel receives.
+// client makes a client that changes the messages that one kind of channel receives.
 func client(channel wire.ChannelType, change func(messageType uint16, body []byte)) Client {
 	var mu sync.Mutex
 	locked := func(messageType uint16, body []byte) {
@@ -69,7 +69,7 @@ func (s spoiler) Message(d wire.Direction, h wire.Header, body []byte) {
 	}
 }
 
-// IgnoresClips draws everywhere in a drawing's box.
+// IgnoresClips returns a client that draws in the whole box of a drawing.
 func IgnoresClips() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
 		if !draws(m) || body[clipType] == 0 {
@@ -81,7 +81,7 @@ func IgnoresClips() Client {
 	})
 }
 
-// TakesTheNeighbour takes another image of the same size from its cache.
+// TakesTheNeighbour returns a client that takes another image of the same size from its cache.
 func TakesTheNeighbour() Client {
 	type image struct {
 		id   uint64
@@ -109,7 +109,7 @@ func TakesTheNeighbour() Client {
 	})
 }
 
-// WrongRop draws copies with or instead of exclusive or.
+// WrongRop returns a client that draws copies with OR instead of XOR.
 func WrongRop() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
 		if m != drawCopy {
@@ -121,7 +121,7 @@ func WrongRop() Client {
 	})
 }
 
-// Inverts draws copies inverted.
+// Inverts returns a client that draws copies inverted.
 func Inverts() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
 		if m != drawCopy {
@@ -133,7 +133,7 @@ func Inverts() Client {
 	})
 }
 
-// WrongOperator composes with add instead of over.
+// WrongOperator returns a client that composes with the operator add instead of over.
 func WrongOperator() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
 		if m != drawComposite {
@@ -145,7 +145,7 @@ func WrongOperator() Client {
 	})
 }
 
-// HotSpotsOff has every pointer's hot spot one pixel to the right.
+// HotSpotsOff returns a client that has every pointer's hot spot one pixel too far to the right.
 func HotSpotsOff() Client {
 	return client(wire.ChannelCursor, func(m uint16, body []byte) {
 		if m == cursorSet {
@@ -154,7 +154,7 @@ func HotSpotsOff() Client {
 	})
 }
 
-// WrongColour fills more than one row with the opposite of a colour.
+// WrongColour returns a client that fills areas of more than one row with a wrong colour.
 func WrongColour() Client {
 	return client(wire.ChannelDisplay, func(m uint16, body []byte) {
 		const solid = 1

@@ -9,10 +9,11 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// A Proxy is a proxy that is wrong: a witness.Config's Change.
+// A Proxy makes a proxy wrong: it is a witness.Config's Change.
 type Proxy = func(wire.ChannelID, witness.Message) []witness.Message
 
-// proxy makes a proxy that does something to the messages that which chooses, counted from 1.
+// proxy makes a proxy that replaces each message for which which returns true with the result of
+// do. do also gets the message's number among these, from 1.
 func proxy(which func(wire.ChannelID, witness.Message) bool, do func(n int, m witness.Message) []witness.Message) Proxy {
 	var mu sync.Mutex
 	n := 0
@@ -27,7 +28,7 @@ func proxy(which func(wire.ChannelID, witness.Message) bool, do func(n int, m wi
 	}
 }
 
-// isDrawing tells whether a message draws more than one row.
+// isDrawing reports whether a message draws more than one row.
 func isDrawing(id wire.ChannelID, m witness.Message) bool {
 	if id.Type != wire.ChannelDisplay || !draws(m.Header.Type) {
 		return false
@@ -36,7 +37,7 @@ func isDrawing(id wire.ChannelID, m witness.Message) bool {
 	return bottom-top > 1
 }
 
-// onDrawing does something to the n-th drawing.
+// onDrawing makes a proxy that replaces the n-th drawing with the result of do.
 func onDrawing(n int, do func(witness.Message) []witness.Message) Proxy {
 	return proxy(isDrawing, func(i int, m witness.Message) []witness.Message {
 		if i != n {
@@ -46,17 +47,17 @@ func onDrawing(n int, do func(witness.Message) []witness.Message) Proxy {
 	})
 }
 
-// Drops loses the n-th drawing.
+// Drops returns a proxy that drops the n-th drawing.
 func Drops(n int) Proxy {
 	return onDrawing(n, func(witness.Message) []witness.Message { return nil })
 }
 
-// Doubles passes the n-th drawing on twice.
+// Doubles returns a proxy that passes on the n-th drawing twice.
 func Doubles(n int) Proxy {
 	return onDrawing(n, func(m witness.Message) []witness.Message { return []witness.Message{m, m} })
 }
 
-// Swaps passes the n-th drawing on behind the next.
+// Swaps returns a proxy that passes on the n-th drawing after the next one.
 func Swaps(n int) Proxy {
 	var held witness.Message
 	return proxy(isDrawing, func(i int, m witness.Message) []witness.Message {
@@ -71,7 +72,7 @@ func Swaps(n int) Proxy {
 	})
 }
 
-// CutsCursors leaves out the last byte of pointers.
+// CutsCursors returns a proxy that leaves out the last byte of messages that set the pointer.
 func CutsCursors() Proxy {
 	return proxy(func(id wire.ChannelID, m witness.Message) bool {
 		return id.Type == wire.ChannelCursor && m.Header.Type == cursorSet
@@ -81,14 +82,14 @@ func CutsCursors() Proxy {
 	})
 }
 
-// flip changes one byte of a message.
+// flip changes one bit of the byte at an offset of a message.
 func flip(m witness.Message, at int) []witness.Message {
 	m.Body = bytes.Clone(m.Body)
 	m.Body[at] ^= 0x40
 	return []witness.Message{m}
 }
 
-// Flips changes the last byte of one drawing in every.
+// Flips returns a proxy that changes a bit in the last byte of one drawing out of every.
 func Flips(every int) Proxy {
 	return proxy(func(id wire.ChannelID, m witness.Message) bool {
 		return id.Type == wire.ChannelDisplay && m.Header.Type >= drawFill
@@ -100,19 +101,20 @@ func Flips(every int) Proxy {
 	})
 }
 
-// SpoilsLarge changes the middle of drawings that are larger than so many bytes.
+// SpoilsLarge returns a proxy that changes a bit in the middle of all display messages of more than
+// size bytes.
 func SpoilsLarge(size int) Proxy {
 	return proxy(func(id wire.ChannelID, m witness.Message) bool {
 		return id.Type == wire.ChannelDisplay && len(m.Body) > size
 	}, func(_ int, m witness.Message) []witness.Message { return flip(m, len(m.Body)/2) })
 }
 
-// isFrame tells whether a message is a frame of a video stream.
+// isFrame reports whether a message is a frame of a video stream.
 func isFrame(id wire.ChannelID, m witness.Message) bool {
 	return id.Type == wire.ChannelDisplay && m.Header.Type == streamData
 }
 
-// LosesFrames loses one frame of video in every.
+// LosesFrames returns a proxy that drops one frame of video out of every.
 func LosesFrames(every int) Proxy {
 	return proxy(isFrame, func(n int, m witness.Message) []witness.Message {
 		if n%every == 0 {
@@ -122,7 +124,8 @@ func LosesFrames(every int) Proxy {
 	})
 }
 
-// SpoilsFrame makes the n-th frame of video something that is no picture.
+// SpoilsFrame returns a proxy that replaces the data of the n-th frame of video with bytes that are
+// not a picture.
 func SpoilsFrame(n int) Proxy {
 	return proxy(isFrame, func(i int, m witness.Message) []witness.Message {
 		if i != n {

@@ -1,10 +1,10 @@
-// Site makes a static site of the documents of this repository: HTML, a style sheet, a script and an
-// index to search, which all work without a server and without a network.
+// Site makes a static site of the documents of this repository: HTML, a style sheet, a script and a
+// search index. The site works without a server and without a network.
 //
 //	cd tools && go run ./site -root .. -o ../artifacts/site
 //
-// docs/README.md is the navigation. Site fails if a link, an anchor or an image leads nowhere, if a
-// page has HTML of its own, or if the navigation lacks a page. make site runs it.
+// docs/README.md is the navigation. Site fails if a link, an anchor or an image is dead, if a page
+// contains HTML, or if the navigation lacks a page. make site runs it.
 package main
 
 import (
@@ -28,7 +28,8 @@ func main() {
 	}
 }
 
-// run makes the site of the repository at root in the directory out, and prints what it found.
+// run makes the site of the repository at root in the directory out. It prints its counts and
+// faults.
 func run(root, out string) error {
 	s, err := read(root)
 	if err != nil {

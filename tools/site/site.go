@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	// home is the page that the site begins with.
+	// home is the first page of the site.
 	home = "README.md"
 	// contents is the page whose headings and links are the navigation.
 	contents = "docs/README.md"
-	// longestWord is the longest word of code, in bytes, that is never broken: it fits a phone.
+	// longestWord is the length in bytes up to which a word of code is not broken: it fits on a phone.
 	longestWord = 28
-	// source is where files are that the site does not have, such as programs.
+	// source is the URL of files that the site does not have, such as programs.
 	source = "https://github.com/spicelane/spicelane/blob/main/"
 )
 
-// markdown is the dialect of GitHub. A cell's alignment is an attribute, because the pages forbid
-// styles in the text.
+// markdown reads GitHub's dialect. It writes a cell's alignment as an attribute, because the pages'
+// policy forbids inline styles.
 var markdown = goldmark.New(goldmark.WithExtensions(
 	extension.NewTable(extension.WithTableCellAlignMethod(extension.TableCellAlignAttribute)),
 	extension.Strikethrough, extension.Linkify,
@@ -37,40 +37,40 @@ var markdown = goldmark.New(goldmark.WithExtensions(
 
 // A page is one document.
 type page struct {
-	path    string // in the repository, such as docs/proxy.md
+	path    string // its path in the repository, such as docs/proxy.md
 	title   string // its first heading
-	label   string // in the navigation
+	label   string // its name in the navigation
 	source  []byte
 	doc     ast.Node
 	anchors map[string]bool
 	parts   []part
 }
 
-// A part of a page is what stands under one heading.
+// A part is the text of a page under one heading.
 type part struct {
 	level         int
 	anchor, title string
 	text          strings.Builder
 }
 
-// A group is a heading of the navigation with its pages.
+// A group is a heading of the navigation and its pages.
 type group struct {
 	Title string
 	Pages []*page
 }
 
-// A site is all documents.
+// A site has all documents.
 type site struct {
 	root            string
 	pages           []*page // in the order of the navigation
 	groups          []group
 	images          []string // paths in the repository
-	inside, outside int      // links
-	dead            int      // links
+	inside, outside int      // numbers of links
+	dead            int      // number of links
 	faults          []string
 }
 
-// read reads the navigation and every page that it leads to.
+// read reads the navigation and every page that it links to.
 func read(root string) (*site, error) {
 	s := &site{root: root}
 	first, err := s.readPage(home)
@@ -101,7 +101,7 @@ func read(root string) (*site, error) {
 			}
 			p, err := s.readPage(target)
 			if os.IsNotExist(err) {
-				return ast.WalkContinue, nil // check says so
+				return ast.WalkContinue, nil // check reports it
 			} else if err != nil {
 				return ast.WalkStop, err
 			}
@@ -126,7 +126,7 @@ func read(root string) (*site, error) {
 	return s, nil
 }
 
-// page returns the page of a path, or nil.
+// page returns the page with a path; nil if there is none.
 func (s *site) page(path string) *page {
 	for _, p := range s.pages {
 		if p.path == path {
@@ -170,7 +170,7 @@ func (s *site) readPage(name string) (*page, error) {
 	return p, nil
 }
 
-// plain returns the words of a node without any markup.
+// plain returns the text of a node without markup.
 func plain(n ast.Node, source []byte) string {
 	var b strings.Builder
 	_ = ast.Walk(n, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -198,7 +198,7 @@ func plain(n ast.Node, source []byte) string {
 				}
 			}
 		default:
-			// Two cells or two paragraphs are not one word.
+			// Separate the words of two cells or two paragraphs.
 			if !entering && n.Type() == ast.TypeBlock {
 				b.WriteByte(' ')
 			}
@@ -210,12 +210,13 @@ func plain(n ast.Node, source []byte) string {
 
 var noSlug = regexp.MustCompile(`[^\pL\pN_ -]`)
 
-// slug returns the anchor that GitHub gives to a heading.
+// slug returns the anchor that GitHub gives to a heading with this title.
 func slug(title string) string {
 	return strings.ReplaceAll(noSlug.ReplaceAllString(strings.ToLower(title), ""), " ", "-")
 }
 
-// resolve returns the path in the repository, and the anchor, to which a link of a page leads.
+// resolve returns the path in the repository and the anchor of a link's target. from is the path of
+// the page with the link.
 func resolve(from, link string) (target, anchor string) {
 	file, anchor, _ := strings.Cut(link, "#")
 	if file == "" {
@@ -227,7 +228,7 @@ func resolve(from, link string) (target, anchor string) {
 	return path.Join(path.Dir(from), file), anchor
 }
 
-// htmlPath returns the file of the site that a page becomes.
+// htmlPath returns the path of a page's HTML file in the site.
 func htmlPath(p string) string {
 	if path.Base(p) == "README.md" {
 		return path.Join(path.Dir(p), "index.html")
@@ -235,17 +236,17 @@ func htmlPath(p string) string {
 	return strings.TrimSuffix(p, ".md") + ".html"
 }
 
-// between returns a link from one file of the site to another.
+// between returns the relative URL from one file of the site to another.
 func between(from, to string) string {
 	rel, err := filepath.Rel(filepath.FromSlash(path.Dir(from)), filepath.FromSlash(to))
 	if err != nil {
-		panic(err) // both are relative to the root of the site
+		panic(err) // NB: both paths are relative to the root of the site
 	}
 	return (&url.URL{Path: filepath.ToSlash(rel)}).String()
 }
 
-// check follows every link and every image, notes those that lead nowhere, and turns the others into
-// links of the site.
+// check follows every link and every image. It records a fault for each dead one, and changes the
+// others to links of the site.
 func (s *site) check() {
 	for _, p := range s.pages {
 		_ = ast.Walk(p.doc, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -260,7 +261,7 @@ func (s *site) check() {
 			case *ast.Image:
 				n.Destination = []byte(s.picture(p, n, string(n.Destination)))
 			case *ast.CodeSpan:
-				// A browser would break a flag after its dashes.
+				// The class keeps browsers from breaking a flag after its dashes.
 				if word := plain(n, p.source); len(word) <= longestWord && !strings.Contains(word, " ") {
 					n.SetAttributeString("class", []byte("word"))
 				}
@@ -272,7 +273,7 @@ func (s *site) check() {
 	}
 }
 
-// follow returns the link of the site that leads where the link of a page leads.
+// follow returns the site's URL for the link of a page. It records a fault if the link is dead.
 func (s *site) follow(p *page, n ast.Node, link string) string {
 	if u, err := url.Parse(link); err == nil && u.Scheme != "" {
 		s.outside++
@@ -306,7 +307,8 @@ func (s *site) follow(p *page, n ast.Node, link string) string {
 	return source + target
 }
 
-// picture returns the link of the site to the image of a page.
+// picture returns the site's URL for the image of a page. It records a fault if the image is
+// missing or has no description.
 func (s *site) picture(p *page, n ast.Node, link string) string {
 	target, _ := resolve(p.path, link)
 	switch info, err := os.Stat(filepath.Join(s.root, filepath.FromSlash(target))); {
@@ -331,13 +333,13 @@ func (s *site) deadLink(p *page, n ast.Node, link, why string) {
 	s.fault(p, n, link, fmt.Sprintf("dead link %s: %s", link, why))
 }
 
-// fault notes what is wrong, with the line of the page.
+// fault records a fault, with the line in the page.
 func (s *site) fault(p *page, n ast.Node, link, what string) {
 	s.faults = append(s.faults, fmt.Sprintf("%s:%d: %s", p.path, lineOf(p, n, link), what))
 }
 
-// lineOf returns the line of a node. An inline node has no position of its own: the text of its link
-// is looked for in the block that it is in.
+// lineOf returns the line of a node. An inline node has no position, so lineOf searches its block
+// for the text of its link.
 func lineOf(p *page, n ast.Node, link string) int {
 	for b := n; b != nil; b = b.Parent() {
 		if b.Type() != ast.TypeBlock || b.Lines() == nil || b.Lines().Len() == 0 {

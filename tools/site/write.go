@@ -23,7 +23,7 @@ type link struct {
 	Current     bool
 }
 
-// view is what the template of a page shows.
+// view has the data for the template of a page.
 type view struct {
 	Title, Root string
 	Groups      []linkGroup
@@ -39,7 +39,7 @@ type linkGroup struct {
 	Links []link
 }
 
-// write writes the site into a directory, in place of what an earlier run wrote there.
+// write writes the site into a directory. It replaces the site of an earlier run.
 func (s *site) write(out string) error {
 	if err := clear(out); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (s *site) write(out string) error {
 			return fmt.Errorf("%s: %w", p.path, err)
 		}
 		var html bytes.Buffer
-		// The renderer escapes all text, and check refuses pages with HTML of their own.
+		// The renderer escapes all text, and check rejects pages that contain HTML.
 		if err := pageTemplate.Execute(&html, s.view(i, template.HTML(body.String()))); err != nil {
 			return fmt.Errorf("%s: %w", p.path, err)
 		}
@@ -84,7 +84,7 @@ func (s *site) write(out string) error {
 	return put(out, "search.js", index)
 }
 
-// clear removes a site, and refuses to remove anything else.
+// clear removes the site in a directory. It returns an error if the directory has something else.
 func clear(out string) error {
 	entries, err := os.ReadDir(out)
 	if os.IsNotExist(err) || err == nil && len(entries) == 0 {
@@ -106,7 +106,7 @@ func put(out, name string, b []byte) error {
 	return os.WriteFile(file, b, 0o644)
 }
 
-// view returns what is around the text of a page.
+// view returns the data for the template of page i: the navigation around its body.
 func (s *site) view(i int, body template.HTML) view {
 	p := s.pages[i]
 	from := htmlPath(p.path)
@@ -140,7 +140,7 @@ func (s *site) view(i int, body template.HTML) view {
 	return v
 }
 
-// index returns the script with what the search looks through: an entry for each heading.
+// index returns the script with the search index, which has an entry for each heading.
 func (s *site) index() ([]byte, error) {
 	type entry struct {
 		Href, Page, Heading, Text string

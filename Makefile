@@ -1,4 +1,4 @@
-# CI and people run the same targets. "make smoke" and "make test" install what is missing.
+# CI and people use the same targets. "make smoke" and "make test" install missing packages.
 
 .DEFAULT_GOAL := build
 FUZZTIME ?= 30s
@@ -45,11 +45,12 @@ check: ## all checks that need neither lanes nor tests
 unit: ## the tests that need nothing but Go
 	SPICELANE_LANES=off go test ./...
 
-# Not part of check: without a filled cache it compiles everything three times.
+# cross is not part of check, because without a filled cache it compiles everything three times.
 cross: ## build and vet for arm64 Linux and macOS, where no lanes run
 	scripts/cross.sh linux/arm64 darwin/amd64 darwin/arm64
 
-# Lanes run without the race detector, which would change their timing. The packages' own tests run the same code with it.
+# Lanes run without the race detector, which would change their timing. The last go test runs all
+# other tests with it.
 test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples

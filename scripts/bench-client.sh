@@ -1,6 +1,7 @@
 #!/bin/sh
-# How long from nothing to the first picture: our client against spice-gtk's spicy-screenshot, in turns, on one lane without
-# a proxy. Each is a process of its own that connects, takes one picture, writes it to a file and ends.
+# Measures the time from the start of a client to its first picture, for our client and spice-gtk's
+# spicy-screenshot, in turns, on one lane without a proxy. Each measurement is one process, which
+# connects, writes one picture to a file and ends.
 #
 #   scripts/bench-client.sh [PAIRS]      default 30
 set -eu

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Compares our proxy, its firewall on, with a direct connection, a relay of io.Copy, nginx, haproxy and stunnel. Prints
-# the median of several rounds, in which the peers take turns. A peer that is not installed is skipped.
+# Compares our proxy, with its firewall on, to a direct connection, a relay with io.Copy, nginx,
+# haproxy and stunnel. Prints the medians of several rounds, in which the peers take turns. Skips
+# peers that are not installed.
 #
 #   scripts/bench-proxy.sh [ROUNDS [BENCHTIME]]      default 5 1s
 set -eu
@@ -11,8 +12,9 @@ trap 'rm -f "$test" "$test.out"' EXIT
 go test -c -o "$test" ./spice/proxy
 
 echo "machine: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) processors, load $(cut -d' ' -f1 /proc/loadavg)"
-# A virtual processor that has fallen asleep is woken in 30 to 70 us, and a round trip through a peer wakes one three times.
-# So round trips are measured with processors that are kept awake by loops, which give way to everything.
+# Waking a virtual processor that sleeps takes 30 to 70 us, and a round trip through a peer wakes
+# one three times. So loops with idle priority keep all processors awake while round trips are
+# measured.
 awake=
 sleepless() {
     for _ in $(seq "$(nproc)"); do
@@ -32,7 +34,7 @@ for _ in $(seq "$rounds"); do
         (cd spice/proxy && "$test" -test.run '^$' -test.bench "^BenchmarkPeers\$/./^$what\$" -test.benchtime "$benchtime")
     done
 done >"$test.out" || { cat "$test.out"; exit 1; }
-# Each of these takes 15 s: the sessions do nothing, and are watched.
+# Each of these two takes 15 s, in which the sessions are idle.
 (cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkPeers$/./^idle$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
 (cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkChurn$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
 

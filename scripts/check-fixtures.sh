@@ -1,7 +1,8 @@
 #!/bin/sh
-# Rebuilds the guest images from source and compares: two builds at different paths with each other, and with the
-# committed images. The latter only with the toolchain that they were built with, Debian 12's: another compiler makes
-# another, equally good, image.
+# Rebuilds the guest images from source twice, at different paths, and compares the two builds with
+# each other and with the committed images. A difference from the committed images is an error only
+# with the toolchain that they were built with, Debian 12's: another compiler makes a different,
+# equally good image.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

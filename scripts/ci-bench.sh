@@ -1,6 +1,6 @@
 #!/bin/sh
-# Measures lanes (.ci/bench.yaml), keeps the figures in an archive, and shows their trend over the commits: a page and a
-# table in artifacts/bench-trend, and the table in the job's summary.
+# Measures lanes (.ci/bench.yaml), stores the figures in an archive, and writes their trend over the
+# commits: a page and a table in artifacts/bench-trend, and the table in the job's summary.
 #
 #   scripts/ci-bench.sh ARCHIVE      a directory that outlives the job; needs bin/spicelane (make build)
 set -eu

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rebuilds the guest images in a container of Debian 12, whose toolchain they were made with, and compares them with the
-# committed ones. Needs root.
+# Rebuilds the guest images and compares them with the committed ones. Runs in a container of Debian
+# 12, because the committed images were built with its toolchain. Needs root.
 set -eu
 cd "$(dirname "$0")/.."
 apt-get update -qq

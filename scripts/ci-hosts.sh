@@ -1,5 +1,5 @@
 #!/bin/sh
-# make hosts as root, with this user's Go, and its table in the job's summary.
+# Runs make hosts as root with this user's Go, and adds its table to the job's summary.
 set -eu
 cd "$(dirname "$0")/.."
 status=0

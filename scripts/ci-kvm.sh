@@ -1,5 +1,6 @@
 #!/bin/sh
-# Lets this user use KVM on a CI machine with sudo, if there is a KVM. With --require, fails if this user may not.
+# Gives this user access to KVM on a CI machine with sudo, if the machine has KVM. With --require,
+# only checks that this user has access, and fails if not.
 #
 #   scripts/ci-kvm.sh [--require]
 set -eu

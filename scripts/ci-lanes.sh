@@ -1,16 +1,17 @@
 #!/bin/sh
-# What CI of another repository runs: a lane, or that repository's own tests with lanes, and what they leave in one
-# directory. GitHub, GitLab and Jenkins call this same script.
+# Runs in the CI of another repository: one lane, or that repository's own tests with lanes. Keeps
+# the evidence in one directory. GitHub, GitLab and Jenkins call this same script.
 #
-#   SPICELANE_CI_DIR       where the evidence goes; default: spicelane-evidence
+#   SPICELANE_CI_DIR       the directory for the evidence; default: spicelane-evidence
 #   SPICELANE_CI_COMMAND   a command of your own, such as: go test -artifacts -outputdir "$SPICELANE_CI_DIR" ./...
-#                          bin/spicelane is in its PATH; what it leaves in $SPICELANE_CI_DIR is evidence
+#                          spicelane is in its PATH; its files in $SPICELANE_CI_DIR are evidence
 #   SPICELANE_CI_PROXY     the command line of your proxy, as for: spicelane up --proxy
 #   SPICELANE_CI_CLIENT    the command line of your client, as for: spicelane up --client
-#   SPICELANE_CI_IMAGE     your guest's image, or its description, as for: spicelane up --image or --fixture
+#   SPICELANE_CI_IMAGE     your guest's image or entry (.yaml), as for: spicelane up --image or --fixture
 #
-# Without a command, one lane is brought up with these parts, and checked by: spicelane smoke. Exit status: 0 passed,
-# 1 the product failed, 2 the harness, 3 this host lacks something; with a command, the command's.
+# Without a command, the script starts one lane with these parts and runs spicelane smoke. Exit
+# status: 0 passed, 1 the product failed, 2 the harness failed, 3 this host lacks something. With a
+# command, it is the command's exit status.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 dir=${SPICELANE_CI_DIR:-spicelane-evidence}
@@ -51,7 +52,7 @@ case $status in
     *) verdict="FAIL: the harness failed" ;;
 esac
 echo "spicelane: $verdict; the evidence is in $dir"
-# A job's summary and an annotation, where the CI knows them.
+# A summary of the job and an annotation, if the CI supports them.
 if [ -n "${GITHUB_STEP_SUMMARY-}" ]; then
     printf '### Spicelane: %s\n\nStart with `lane/lane.html` in the artifacts.\n' "$verdict" >>"$GITHUB_STEP_SUMMARY"
     [ $status -eq 0 ] || echo "::error title=Spicelane::$verdict"

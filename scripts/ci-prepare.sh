@@ -1,4 +1,4 @@
 #!/bin/sh
-# Runs $SPICELANE_CI_PREPARE, the command with which another repository builds what its lanes test.
+# Runs $SPICELANE_CI_PREPARE, another repository's command that builds the programs for its lanes.
 set -eu
 exec sh -c "$SPICELANE_CI_PREPARE"

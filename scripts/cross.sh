@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the program for other systems and processors, and vets all packages with their tests. Runs nothing of it.
+# Builds the program for other systems and processors, and vets all packages and their tests. Does
+# not run them.
 #
 #   scripts/cross.sh GOOS/GOARCH...
 set -eu

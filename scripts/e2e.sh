@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the tests that boot machines and the examples, and says in plain words what came of them.
+# Runs the tests that boot machines and the examples, and prints a plain summary.
 #
 #   scripts/e2e.sh
 #
-# Exit status: 0 passed, 1 the product failed, 2 the harness, 3 this host lacks something.
+# Exit status: 0 passed, 1 the product failed, 2 the harness failed, 3 this host lacks something.
 set -eu
 cd "$(dirname "$0")/.."
 export SPICELANE_LANES=require

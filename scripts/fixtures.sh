@@ -1,11 +1,12 @@
 #!/bin/sh
 # Builds the guest images from source and prints their sha256.
 #
-#   scripts/fixtures.sh [DIR]     where the image goes; default fixtures/images
+#   scripts/fixtures.sh [DIR]     the directory for the image; default fixtures/images
 #
-# The same source gives the same bytes at any path: no debug info, no timestamps, a fixed FAT serial number, and
-# file names that do not depend on where the tree is. The compiler is part of the recipe: Debian 12's clang 14
-# (another version makes another, equally good, image).
+# The same source gives the same bytes at any path: no debug info, no timestamps, a fixed FAT serial
+# number, and file names that do not depend on the path of the tree. The bytes also depend on the
+# compiler. The committed image was built with Debian 12's clang 14; another version makes a
+# different, equally good image.
 # Debian: apt-get install clang lld mtools qemu-utils
 set -eu
 
@@ -27,7 +28,7 @@ export TZ=UTC LC_ALL=C MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 
 cd "$root/fixtures/guest/src"
 export work
-# Interrupt handlers must leave the vector registers alone, hence the flags of that one file.
+# Interrupt handlers must not use the vector registers, so that one file has additional flags.
 printf '%s\n' *.c | xargs -P "$(nproc)" -I {} sh -c '
     regs=
     [ "$1" = interrupts.c ] && regs="-mgeneral-regs-only -Wno-interrupt-service-routine"
@@ -37,7 +38,8 @@ cd "$work"
 lld-link /subsystem:efi_application /entry:efi_main /nodefaultlib /Brepro /out:BOOTX64.EFI ./*.obj
 touch -d "@$SOURCE_DATE_EPOCH" BOOTX64.EFI
 
-# A FAT file system on the bare disk, as on a USB stick: firmware finds \EFI\BOOT\BOOTX64.EFI on it by itself.
+# A FAT file system on the whole disk, without partitions, as on a USB stick. Firmware finds
+# \EFI\BOOT\BOOTX64.EFI there.
 truncate -s 1440K esp.img
 mformat -i esp.img -f 1440 -N 0BEAC017 -v BEACON ::
 mmd -i esp.img ::/EFI ::/EFI/BOOT
@@ -46,7 +48,7 @@ qemu-img convert -f raw -O qcow2 -o cluster_size=4096 esp.img beacon.qcow2
 mv beacon.qcow2 "$out/beacon.qcow2"
 (cd "$out" && sha256sum beacon.qcow2)
 
-# The catalogue names the image by its sum.
+# The image's entry in the catalogue has its checksum.
 if [ "$out" = "$root/fixtures/images" ]; then
     sum=$(sha256sum "$out/beacon.qcow2" | cut -d' ' -f1)
     sed -i "s/^sha256: [0-9a-f]*/sha256: $sum/" "$root/fixtures/beacon.yaml"

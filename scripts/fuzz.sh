@@ -1,9 +1,10 @@
 #!/bin/sh
 # Runs every fuzz test of the module for a while, one after the other.
 #
-#   scripts/fuzz.sh [TIME]      each test's share; default 30s
+#   scripts/fuzz.sh [TIME]      the time for each test; default 30s
 #
-# A failing input is kept in the package's testdata/fuzz: commit it with the fix. A copy is in artifacts/fuzz.
+# go test stores a failing input in the package's testdata/fuzz: commit it with the fix. A copy is
+# in artifacts/fuzz.
 set -eu
 cd "$(dirname "$0")/.."
 time=${1:-30s}
@@ -12,7 +13,7 @@ failed=
 for package in $(go list ./...); do
     for test in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
         echo "== $package $test"
-        # Minimising an interesting input of some kB would take longer than finding it.
+        # Limited, because minimising an interesting input of some kB takes longer than finding it.
         go test -run '^$' -fuzz "^$test\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" || failed="$failed $package.$test"
     done
 done

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Runs the README's two commands in bare Debian systems, one after the other, and prints a table of what they ran with.
+# Runs the README's two commands in minimal Debian systems, one after the other. Prints a table of
+# the results and of the versions that they ran with.
 #
 #	scripts/hosts.sh [SUITE…]        as root; the default is bookworm and trixie
 #
-# Each system is made by debootstrap below $HOSTS_DIR (default: /var/tmp/spicelane-hosts), has Go from this host and a clone of
-# the last commit, and nothing else. HOSTS_COMMANDS are other commands, one a line. The logs stay in artifacts/hosts/.
+# debootstrap makes each system below $HOSTS_DIR (default: /var/tmp/spicelane-hosts). The system has
+# Go from this host and a clone of the last commit, and nothing else. HOSTS_COMMANDS are other
+# commands, one per line. The logs are in artifacts/hosts/.
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "scripts/hosts.sh: chroot and mount need root; run it with sudo" >&2; exit 1; }
@@ -32,7 +34,7 @@ for suite; do
 	git clone -q . "$root/src"
 	mkdir -p "$root/usr/local/go" "$root/go-cache"
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
-	# A network with certificates of its own has them here, too.
+	# Certificates of the local network are needed in the system, too.
 	cp -r /usr/local/share/ca-certificates "$root/usr/local/share/" && chroot "$root" update-ca-certificates >/dev/null 2>&1
 	version() { chroot "$root" dpkg-query -W -f '${Version}' "$1" 2>/dev/null || echo "none"; }
 	n=0
@@ -41,7 +43,7 @@ for suite; do
 		command=$(printf '%s\n' "$commands" | sed -n "${n}p")
 		log=artifacts/hosts/$suite-$n.log
 		began=$(date +%s)
-		# What the command leaves running or mounted ends with these namespaces.
+		# The end of these namespaces ends what the command has left running or mounted.
 		if unshare --mount --pid --fork --kill-child sh -c '
 			mount --bind "$1" "$1" # ip netns wants / to be a mount point
 			mount --bind "$2" "$1/usr/local/go"

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes docs/lane.png: the page of a lane that failed, as the browser test of such a page sees it.
+# Makes docs/lane.png: a screenshot of the page of a lane that failed, taken by the browser test of
+# that page.
 set -eu
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a draft of a release on GitHub with what scripts/release.sh made.
+# Makes a draft of a release on GitHub with the files that scripts/release.sh made.
 #
 #   scripts/release-draft.sh VERSION
 set -eu

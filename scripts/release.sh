@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what a release has, in dist/: static programs for Linux on amd64 and arm64, Debian packages with the manual and
-# shell completion, what the programs are made of, and checksums of it all.
+# Makes the files of a release in dist/: static programs for Linux on amd64 and arm64, Debian
+# packages with the manual and shell completion, SBOMs of the programs, and checksums of all files.
 #
 #   scripts/release.sh VERSION      such as v0.3.0
 set -eu
@@ -14,7 +14,7 @@ host=$(mktemp -d)
 trap 'rm -rf "$host"' EXIT
 CGO_ENABLED=0 go build -trimpath -o "$host/spicelane" ./cmd/spicelane
 
-# The manual and the completion are the same everywhere.
+# The manual and the completion are the same on all processors.
 share=$host/share
 mkdir -p "$share/man/man1" "$share/bash-completion/completions" "$share/zsh/vendor-completions" "$share/fish/vendor_completions.d"
 "$host/spicelane" man "$share/man/man1"

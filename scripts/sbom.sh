@@ -1,12 +1,13 @@
 #!/bin/sh
-# Writes what a Go program is made of, as the program itself says: an SPDX 2.3 and a CycloneDX 1.5 document.
+# Writes SBOMs of a Go program, an SPDX 2.3 and a CycloneDX 1.5 document, from the modules that the
+# program itself lists.
 #
 #   scripts/sbom.sh PROGRAM VERSION OUT      makes OUT.spdx.json and OUT.cdx.json
 set -eu
 program=$1 version=$2 out=$3
 modules=$(mktemp)
 trap 'rm -f "$modules"' EXIT
-# A line a module: its path and its version. A replaced module has the line of what replaces it.
+# One line per module: its path and its version. For a replaced module, these are the original ones.
 go version -m "$program" | awk '$1 == "dep" { path = $2; v = $3; print path, v } ' >"$modules"
 [ -s "$modules" ] || { echo "sbom: $program names no modules: is it a Go program?" >&2; exit 1; }
 created=$(date -u -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%Y-%m-%dT%H:%M:%SZ)

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Searches files for secrets before they leave the machine: private keys, and tokens, tickets and passwords in the forms
-# in which programs write them. First it plants one of each and must find them all, or else the search itself is broken.
+# in which programs write them. First it plants one secret of each kind. If it does not find all of
+# them, the search is broken.
 #
 #   scripts/secrets.sh DIR...
 #
-# Prints the file and the kind of each secret, never the secret. Exit status: 0 none, 1 some, 2 the search does not work.
+# Prints the file and the kind of each secret, never the secret. Exit status: 0 none found, 1 some
+# found, 2 the search failed.
 set -eu
 [ $# -gt 0 ] || { echo "usage: scripts/secrets.sh DIR..." >&2; exit 2; }
 work=$(mktemp -d)
@@ -20,11 +22,12 @@ GitHub token	(gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22,})
 access key	(AKIA|ASIA)[A-Z0-9]{16}
 PATTERNS
 
-search() { # search DIR OUT: a line "FILE: KIND" for each file with a secret
+search() { # search DIR OUT: writes a line "FILE: KIND" for each file with a secret
     : >"$2"
     tab=$(printf '\t')
     while IFS=$tab read -r kind pattern; do
-        # -a: a picture or an archive may have one in its text, too. Status 1 is "nothing found", 2 an error.
+        # -a searches binary files as well, such as pictures and archives. grep's status 1 means
+        # that it found nothing, 2 an error.
         found=0
         files=$(grep -rlaE -e "$pattern" "$1" 2>"$work/errors") || found=$?
         if [ "$found" -gt 1 ]; then
@@ -36,7 +39,8 @@ search() { # search DIR OUT: a line "FILE: KIND" for each file with a secret
     done <"$work/patterns"
 }
 
-# The positive control. The parts are apart, so that this file has no secret.
+# The positive control. The secrets are written in parts, so that this file does not match the
+# patterns.
 mkdir "$work/planted"
 dashes=-----
 tail=0123456789abcdefghijklmnopqrstuvwxyz

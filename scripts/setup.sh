@@ -1,16 +1,17 @@
 #!/bin/sh
-# Installs what the lanes and their tests need and this host lacks: Debian 12 or newer, Ubuntu 24.04 or newer, as root or
-# through sudo. Quiet and without network when nothing is missing.
+# Installs the packages that lanes and their tests need and this host lacks. Runs on Debian 12 or
+# newer and Ubuntu 24.04 or newer, as root or with sudo. If nothing is missing, it prints nothing
+# and uses no network.
 #
 #   scripts/setup.sh            install
-#   scripts/setup.sh --lanes    install only what lanes need, not what their tests and fixture builds do
-#   scripts/setup.sh --check    only say what is missing; exit 3 if anything is
+#   scripts/setup.sh --lanes    install only what lanes need, not what tests and fixture builds need
+#   scripts/setup.sh --check    only print what is missing; exit status 3 if anything is missing
 set -eu
 
-# Packages wanted, in the order they were found missing.
+# The packages to install.
 packages=
 
-want() { # want COMMAND PACKAGE...: the packages, unless the command is there
+want() { # want COMMAND PACKAGE...: adds the packages unless the command is there
     command -v "$1" >/dev/null 2>&1 && return
     shift
     packages="$packages $*"
@@ -19,10 +20,11 @@ want() { # want COMMAND PACKAGE...: the packages, unless the command is there
 want make make
 want git git
 want qemu-img qemu-utils
-# The Linux guest is built from packages that apt-get downloads; kernels and modules in them may be packed with xz.
+# The Linux guest is built from packages that apt-get downloads. Their kernels and modules may be
+# compressed with xz.
 want xz xz-utils
 
-# What tests and fixture builds need besides.
+# What tests and fixture builds need in addition.
 wants_of_tests() {
     want shellcheck shellcheck
     want clang clang
@@ -32,21 +34,22 @@ wants_of_tests() {
     want spicy-screenshot spice-client-gtk
     want tmux tmux
     want socat socat
-    # spicelane text --ocr asks it; a test does, too.
+    # spicelane text --ocr and a test run tesseract.
     want tesseract tesseract-ocr
     want groff groff-base
     want ffmpeg ffmpeg
     want stunnel4 stunnel4
-    # The libvirt source is tested against a libvirtd that the test starts itself.
+    # The test of the libvirt source starts its own libvirtd.
     PATH=$PATH:/usr/sbin want libvirtd libvirt-daemon-system
     want virsh libvirt-clients
-    # The executor of plans for other hosts is tested against a real sshd in network namespaces.
+    # The test of the SSH executor of plans starts a real sshd in network namespaces.
     PATH=$PATH:/usr/sbin want sshd openssh-server
     PATH=$PATH:/usr/sbin want ip iproute2
-    # What bench-proxy compares with.
+    # bench-proxy compares our proxy with these.
     PATH=$PATH:/usr/sbin want haproxy haproxy
     PATH=$PATH:/usr/sbin want nginx nginx-light libnginx-mod-stream
-    # The browser tests take what there is; Ubuntu has Chromium only as a snap, which the package chromium-browser installs.
+    # The browser tests use any of these browsers. Ubuntu has Chromium only as a snap, which the
+    # package chromium-browser installs.
     if ! command -v chromium >/dev/null 2>&1 && ! command -v chromium-browser >/dev/null 2>&1 && ! command -v google-chrome >/dev/null 2>&1; then
         if grep -q '^ID=ubuntu' /etc/os-release 2>/dev/null; then
             packages="$packages chromium-browser"
@@ -54,7 +57,7 @@ wants_of_tests() {
             packages="$packages chromium"
         fi
     fi
-    # The pages of the WebSocket port's test.
+    # The test of the WebSocket port uses these pages.
     [ -e /usr/share/spice-html5/spice_auto.html ] || packages="$packages spice-html5"
     # The truth server's helper is compiled when it is first needed.
     if ! pkg-config --exists spice-server glib-2.0 pixman-1 2>/dev/null; then
@@ -76,10 +79,10 @@ has_spice() {
     "$qemu" -spice help 2>/dev/null | grep -q port && "$qemu" -device qxl-vga,help >/dev/null 2>&1
 }
 want "$qemu" qemu-system-x86
-# Not a package yet: which one it is depends on the release.
+# "spice" is a placeholder: the name of the package depends on the release, see below.
 has_spice || packages="$packages spice"
 
-# Without lists of packages, apt does not know which kernel to download.
+# Without its lists of packages, apt cannot choose a kernel to download.
 has_lists() {
     ! command -v apt-cache >/dev/null || apt-cache policy linux-image-amd64 linux-image-generic 2>/dev/null | grep -q 'Candidate: [0-9]'
 }
@@ -107,7 +110,7 @@ if [ "$(id -u)" != 0 ]; then
     fi
 fi
 
-apt() { # apt ARGS: apt-get that asks nothing and speaks only when it fails
+apt() { # apt ARGS: runs apt-get without questions, and prints its output only if it fails
     log=$(mktemp)
     if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1; then
         cat "$log" >&2
@@ -121,7 +124,8 @@ apt() { # apt ARGS: apt-get that asks nothing and speaks only when it fails
 apt update
 [ -n "$packages" ] || exit 0
 
-# Newer releases keep QEMU's SPICE in a package of its own; in older ones it is part of qemu-system-common.
+# Newer releases have QEMU's SPICE in a separate package. In older ones it is part of
+# qemu-system-common.
 case " $packages " in *" spice "*)
     packages=$(echo "$packages " | sed 's/ spice / /')
     case $packages in *qemu-system-x86*) ;; *) packages="$packages qemu-system-x86" ;; esac

@@ -1,6 +1,8 @@
 #!/bin/sh
-# One lane from nothing to a verdict: set up, build, bring Beacon up, check the console, keep a screenshot, take it down.
-# The last line is the verdict, the exit status that of "spicelane smoke" (0 holds, 1 product, 2 harness, 3 host).
+# Runs one lane from nothing to a verdict: installs, builds, starts Beacon, checks the console,
+# saves a screenshot, and ends the lane. The last line is the verdict. The exit status is that of
+# "spicelane smoke": 0 passed, 1 the product failed, 2 the harness failed, 3 this host lacks
+# something.
 #
 #   scripts/smoke.sh [FLAGS OF up]
 set -eu

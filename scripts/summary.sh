@@ -1,7 +1,8 @@
 #!/bin/sh
-# Adds what the tests came to (artifacts/*.json of scripts/test.sh) to the job's summary on GitHub.
+# Adds the results of the tests (artifacts/*.json from scripts/test.sh) to the job's summary on
+# GitHub.
 #
-#   scripts/summary.sh [URL]      URL: where the artifacts can be downloaded
+#   scripts/summary.sh [URL]      URL: the address from which the artifacts can be downloaded
 set -eu
 cd "$(dirname "$0")/.."
 out=${GITHUB_STEP_SUMMARY:-/dev/stdout}
@@ -11,8 +12,8 @@ trap 'rm -rf "$work"' EXIT
 for stream in artifacts/*.json; do
     name=$(basename "$stream" .json)
     case $name in lanes | examples | race | storm) ;; *) continue ;; esac
-    # Its exit status is that of the tests, whose step has failed already.
-    # The page is there already. It is named so that the summary leads to it.
+    # The exit status is ignored: it is that of the tests, whose step has failed already. --html is
+    # given so that the summary has a link to the page, which scripts/test.sh has written already.
     bin/spicelane report --quiet --title "$name" --html "artifacts/$name.html" --artifacts-url "${1-}" --summary "$work/summary.md" "$stream" 2>"$work/stderr" || true
     if [ -e "$work/summary.md" ]; then
         cat "$work/summary.md" >>"$out"

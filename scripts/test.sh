@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# go test ARGS, and what came of it in artifacts/: NAME.json is the stream, NAME.xml JUnit, NAME.md a summary, NAME.html a page. Prints what
-# failed, whose fault it was, and a line a package.
+# Runs go test ARGS and writes the results to artifacts/: NAME.json is the stream, NAME.xml JUnit,
+# NAME.md a summary, and NAME.html a page. Prints a line for each package, and for each failure what
+# failed and whose fault it was.
 #
 #   scripts/test.sh NAME ARGS...      needs bin/spicelane (make build)
 #
-# Exit status: 0 passed, 1 the product failed, 2 the harness, 3 this host lacks something.
+# Exit status: 0 passed, 1 the product failed, 2 the harness failed, 3 this host lacks something.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 name=$1

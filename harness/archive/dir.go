@@ -28,6 +28,7 @@ const (
 	lockPattern = "lock-*"
 )
 
+// Location implements Store.
 func (d Dir) Location() string { return d.Path }
 
 func (d Dir) file(name string) (string, error) {
@@ -37,6 +38,7 @@ func (d Dir) file(name string) (string, error) {
 	return filepath.Join(d.Path, filepath.FromSlash(name)), nil
 }
 
+// Put implements Store.
 func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64, create bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -98,6 +100,7 @@ func syncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// Get implements Store.
 func (d Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -109,6 +112,7 @@ func (d Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	return os.Open(path)
 }
 
+// Stat implements Store.
 func (d Dir) Stat(ctx context.Context, name string) (Object, error) {
 	if err := ctx.Err(); err != nil {
 		return Object{}, err
@@ -127,6 +131,7 @@ func (d Dir) Stat(ctx context.Context, name string) (Object, error) {
 	return Object{Name: name, Bytes: st.Size()}, nil
 }
 
+// List implements Store.
 func (d Dir) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		root := filepath.Join(d.Path, filepath.FromSlash(prefix))
@@ -178,6 +183,7 @@ func versionOf(st fs.FileInfo) string {
 	return fmt.Sprintf("%d-%d-%d", inode, st.ModTime().UnixNano(), st.Size())
 }
 
+// Delete implements Store.
 func (d Dir) Delete(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -192,6 +198,7 @@ func (d Dir) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
+// Sweep implements Store. It keeps the files of locks, which may be in use.
 func (d Dir) Sweep(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(d.Path, unfinished, "put-*"))
 	for _, file := range files {

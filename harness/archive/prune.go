@@ -196,7 +196,7 @@ func (a *Archive) Pin(ctx context.Context, id string) error {
 	return a.classify(err)
 }
 
-// Unpin lets Prune delete a run that was pinned. It is no error if the run was not pinned.
+// Unpin lets Prune delete a run that was pinned. It returns nil if the run was not pinned.
 func (a *Archive) Unpin(ctx context.Context, id string) error {
 	if !idWords.MatchString(id) {
 		return a.errorf("%q is no run's id", id)

@@ -30,7 +30,7 @@ type Store interface {
 	// List yields the objects whose names begin with prefix, in any order. The prefix is empty or
 	// ends with a slash.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
-	// Delete removes an object. It is no error if there is none.
+	// Delete removes an object. It returns nil if there is none.
 	Delete(ctx context.Context, name string) error
 	// Sweep removes the incomplete objects of writers that died. The archive calls it when nobody
 	// else writes.

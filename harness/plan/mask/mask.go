@@ -287,6 +287,7 @@ func (m *Masker) Writer(w io.Writer) *Writer {
 	return &Writer{m: m, w: w}
 }
 
+// Write implements io.Writer.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err

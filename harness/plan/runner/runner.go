@@ -794,7 +794,7 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	// A worker that was cancelled runs without waiting for the answer.
 	if talk.reused != nil && (err != nil || a.Outcome == result.Skipped) {
 		if w.Fetch != nil {
-			_ = w.Fetch(ctx) // it removes what is on the other host
+			_ = w.Fetch(ctx) // it removes the attempt's files on the other host
 		}
 		_ = os.Remove(filepath.Join(out, LogFile))
 		_ = os.Remove(out) // unless there are artifacts

@@ -35,7 +35,7 @@ func (w *worker) bringUp(ctx context.Context, s *plan.TaskStep, out *output) err
 	cfg.OnLoad = w.loads.lane(cfg.Name)
 	started, err := harness.Start(ctx, cfg)
 	// NB: after Start, so that identify does not build again what the lane has built for its guest.
-	id, _ := identify(ctx, s.Lane.Config, w.task.Program) // what is unknown is left out
+	id, _ := identify(ctx, s.Lane.Config, w.task.Program) // unknown values are left out
 	for k, v := range id {
 		w.end.Identity[cfg.Name+"/"+k] = v
 	}

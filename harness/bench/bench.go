@@ -4,9 +4,9 @@
 //	r, err := bench.Run(ctx, bench.Config{})
 //	fmt.Println(r.Cold.Banner.P50, r.Bare.P50, r.Overhead.P50)
 //
-// Run measures things that are compared in turns, in rounds of one of each, so that a busy machine
-// slows down all of them alike. Times are those of a `go test`: proxy and client run inside this
-// process. Memory is that of `spicelane up`, where each is a separate process.
+// Run measures what is compared in rounds, one measurement of each kind per round, so that a busy
+// machine slows down all kinds alike. Times are those of a `go test`: proxy and client run inside
+// this process. Memory is that of `spicelane up`, where each is a separate process.
 //
 // Figures are valid only for one machine, QEMU, fixture and load. A Report names them.
 package bench

@@ -15,7 +15,7 @@ type Options struct {
 	From, To time.Duration
 	// Speed is the speed relative to the lane's, 0.001 to 1000. 0 means 1.
 	Speed float64
-	// SkipIdle limits each time in which nothing changes. The rest is skipped. 0 means no limit.
+	// SkipIdle limits each period in which nothing changes. The rest is skipped. 0 means no limit.
 	SkipIdle time.Duration
 	// Display is the display channel to show. nil means the lowest one that had a picture.
 	Display *uint8

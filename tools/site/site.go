@@ -66,7 +66,7 @@ type site struct {
 	groups          []group
 	images          []string // paths in the repository
 	inside, outside int      // numbers of links
-	dead            int      // number of links
+	dead            int      // number of dead links
 	faults          []string
 }
 

@@ -89,7 +89,8 @@ func flip(m witness.Message, at int) []witness.Message {
 	return []witness.Message{m}
 }
 
-// Flips returns a proxy that changes a bit in the last byte of one drawing out of every.
+// Flips returns a proxy that changes a bit in the last byte of the last drawing of each group of
+// drawings; every is the size of a group.
 func Flips(every int) Proxy {
 	return proxy(func(id wire.ChannelID, m witness.Message) bool {
 		return id.Type == wire.ChannelDisplay && m.Header.Type >= drawFill
@@ -114,7 +115,8 @@ func isFrame(id wire.ChannelID, m witness.Message) bool {
 	return id.Type == wire.ChannelDisplay && m.Header.Type == streamData
 }
 
-// LosesFrames returns a proxy that drops one frame of video out of every.
+// LosesFrames returns a proxy that drops the first frame of each group of video frames; every is
+// the size of a group.
 func LosesFrames(every int) Proxy {
 	return proxy(isFrame, func(n int, m witness.Message) []witness.Message {
 		if n%every == 0 {

@@ -13,8 +13,9 @@ import (
 )
 
 // WriteEvidence writes into dir what a person needs to judge a mismatch: the screen, the nearest
-// needle's picture, and for each area that does not match the wanted pixels, the actual ones, and
-// the difference. It returns the paths of the files. For a match it writes nothing.
+// needle's picture, and a picture of each area that does not match: wanted pixels, actual
+// pixels and difference side by side. It returns the paths of the files. For a match it writes
+// nothing.
 func (r *Result) WriteEvidence(dir string) ([]string, error) {
 	if r.Matched() {
 		return nil, nil

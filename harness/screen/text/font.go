@@ -356,8 +356,8 @@ func tableUCS2(b []byte) (runes []rune, rest []byte, err error) {
 
 // ParseHex reads a font in a text format. Each line has a character's number and its rows, both in
 // hexadecimal, as in the files of GNU Unifont. Header lines such as "# size: 8x16" come first.
-// Other header keys are source, licence, "leading: N" for N empty rows below each glyph, and "bold:
-// smear" for a font that also has a bold weight.
+// Other header keys are source, licence, "leading: N" for N empty rows below each glyph, and
+// "bold: smear" for a font that also has a bold weight.
 func ParseHex(name string, b []byte) (*Font, error) {
 	f := &Font{Name: name}
 	smear, leading := false, 0

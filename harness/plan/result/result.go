@@ -123,18 +123,16 @@ type Cell struct {
 // The keys of Identity and Surroundings. A key of a lane begins with the lane's name: "lane/qemu".
 // A lane without a name is called "lane".
 const (
-	KeyImage     = "image"    // what the guest boots: "beacon sha256:…", "linux kernel sha256:… initrd sha256:…"
-	KeyFirmware  = "firmware" // sha256 of the firmware's code
-	KeyQEMU      = "qemu"     // QEMU's version
-	KeyProxy     = "proxy"    // "builtin VERSION", "none", or a command and the hash of its program
-	KeyClient    = "client"   // as KeyProxy
-	KeyServer    = "server"   // what serves the console, if it is not QEMU
-	KeyConfig    = "config"   // sha256 of the lane's configuration without names and paths
-	KeyProgram   = "program"  // a program that a step has declared to be under test
-	KeyAccel     = "accel"    // kvm or tcg; in Surroundings
-	KeyWarm      = "warm"     // whether the lane was restored from a saved state; in Surroundings
-	KeyHost      = "host"     // the host's class: CPU model and kernel; in Surroundings
-	KeySpicelane = "spicelane"
+	KeyImage    = "image"    // what the guest boots: "beacon sha256:…", "linux kernel sha256:… initrd sha256:…"
+	KeyFirmware = "firmware" // sha256 of the firmware's code
+	KeyQEMU     = "qemu"     // QEMU's version
+	KeyProxy    = "proxy"    // "builtin VERSION", "none", or a command and the hash of its program
+	KeyClient   = "client"   // as KeyProxy
+	KeyServer   = "server"   // what serves the console, if it is not QEMU
+	KeyConfig   = "config"   // sha256 of the lane's configuration without names and paths
+	KeyAccel    = "accel"    // kvm or tcg; in Surroundings
+	KeyWarm     = "warm"     // whether the lane was restored from a saved state; in Surroundings
+	KeyHost     = "host"     // the host's class: CPU model and kernel; in Surroundings
 )
 
 // An Attempt is one execution of a cell.

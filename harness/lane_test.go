@@ -109,7 +109,9 @@ func TestALaneLeavesItsLogsAndNothingElse(t *testing.T) {
 
 func TestTheContextOfALaneEndsWithIt(t *testing.T) {
 	t.Parallel()
-	lane, err := harness.Start(t.Context(), echoLane(t))
+	cfg := echoLane(t)
+	cfg.Dir = t.TempDir()
+	lane, err := harness.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	ctx := lane.Context()
 	require.NoError(t, ctx.Err())
@@ -120,7 +122,7 @@ func TestTheContextOfALaneEndsWithIt(t *testing.T) {
 	require.NoError(t, lane.Close())
 	require.ErrorContains(t, context.Cause(ctx), "the lane was closed")
 
-	lane, err = harness.Start(t.Context(), echoLane(t))
+	lane, err = harness.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	defer lane.Close()
 	require.NoError(t, syscall.Kill(lane.State().PIDs.QEMU, syscall.SIGKILL))

@@ -27,6 +27,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/internal/need"
@@ -41,7 +42,7 @@ func Open(tb testing.TB, ctx context.Context, more ...chromedp.ExecAllocatorOpti
 	tb.Helper()
 	path := need.Browser(tb)
 	opts := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(profile(tb, path)),
+		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.UserDataDir(profile(tb, path)), chromedp.Env("TMPDIR="+temporary(tb)),
 		chromedp.WindowSize(1440, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 	)
@@ -69,6 +70,16 @@ func profile(tb testing.TB, browser string) string {
 	dir, err := os.MkdirTemp(base, "spicelane-test-")
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// temporary returns a fresh directory for the browser's temporary files. A browser that is
+// killed does not remove them. The path is short, because it is part of a socket's path.
+func temporary(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "chromium-")
+	require.NoError(tb, err)
+	tb.Cleanup(func() { assert.NoError(tb, os.RemoveAll(dir)) })
 	return dir
 }
 

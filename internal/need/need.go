@@ -27,6 +27,18 @@ func OrSkip(tb TB, reason string) {
 	}
 }
 
+// EnvTests says which tests of this repository run: "all" also runs those that call [Long].
+const EnvTests = "SPICELANE_TESTS"
+
+// Long skips the test unless SPICELANE_TESTS=all, or SPICELANE_LANES=require, as in make test. It is for
+// tests that take seconds: without them, go test ./... is fast enough to be run after each change.
+func Long(tb TB) {
+	tb.Helper()
+	if os.Getenv(EnvTests) != "all" && os.Getenv("SPICELANE_LANES") != "require" {
+		tb.Skip("it takes long; " + EnvTests + "=all runs it, and so does make test")
+	}
+}
+
 // Find returns the path of a program. It also looks where distributions put programs for
 // administrators.
 func Find(name string) (string, error) {

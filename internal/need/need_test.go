@@ -54,3 +54,26 @@ func TestWhatIsThereIsFound(t *testing.T) {
 	require.Equal(t, filepath.Join(dir, "program"), need.Program(t, "program"))
 	require.Equal(t, filepath.Join(dir, "chromium-browser"), need.Browser(t))
 }
+
+func TestALongTestRunsIfAllTestsAreWantedOrLanesAreRequired(t *testing.T) {
+	for _, c := range []struct {
+		tests, lanes string
+		skipped      bool
+	}{
+		{"", "", true},
+		{"", string(qemu.LanesOff), true},
+		{"", string(qemu.LanesAuto), true},
+		{"", string(qemu.LanesRequire), false},
+		{"all", "", false},
+		{"all", string(qemu.LanesOff), false},
+	} {
+		t.Setenv(need.EnvTests, c.tests)
+		t.Setenv(qemu.EnvLanes, c.lanes)
+		r := ends(need.Long)
+		require.Equal(t, c.skipped, r.skipped != "", "%+v", c)
+		require.Empty(t, r.failed)
+		if c.skipped {
+			require.Equal(t, "it takes long; SPICELANE_TESTS=all runs it, and so does make test", r.skipped)
+		}
+	}
+}

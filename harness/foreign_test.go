@@ -78,6 +78,20 @@ func TestPathsInCommandsAreMadeAbsolute(t *testing.T) {
 	}
 }
 
+// The file parses, but its CA is no certificate.
+func TestAVirtViewerFileThatNoClientCanUseIsTheFaultOfTheProxyThatWroteIt(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	cfg := echoLane(t)
+	file := filepath.Join(t.TempDir(), "made.vv")
+	require.NoError(t, os.WriteFile(file, []byte("[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port=9\npassword=x\nca=no certificate\n"), 0o600))
+	cfg.Proxy, cfg.Client = harness.Command("sh -c 'cp "+file+" {vv}; exec sleep 600'"), harness.Builtin
+	_, err := tryStart(t, cfg)
+	require.ErrorContains(t, err, "the proxy's virt-viewer file cannot be used: spice: config's CA holds no certificate in PEM")
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	require.Equal(t, verdict.HopProxy, verdict.HopOf(err))
+}
+
 func TestEveryPlaceholderIsDocumented(t *testing.T) {
 	b, err := os.ReadFile("../docs/foreign-parts.md")
 	require.NoError(t, err)

@@ -223,6 +223,9 @@ func (l *Lane) ChangeTicket(ctx context.Context) error {
 func (l *Lane) ChangeTicketSilently(ctx context.Context) error { return l.changeTicket(ctx, false) }
 
 func (l *Lane) changeTicket(ctx context.Context, told bool) error {
+	if l.standIn != nil {
+		return l.errGuestless("change ticket")
+	}
 	ticket := l.newSecret("ticket")
 	if err := l.machine().QMP().SetSPICETicket(ctx, ticket); err != nil {
 		return verdict.Classify("change ticket", err)
@@ -276,6 +279,9 @@ func (l *Lane) outageOf(m *qemu.Machine) *outage {
 // console is unreachable. It first disconnects the lane's own client, because a client ends with
 // its session.
 func (l *Lane) StopBackend(ctx context.Context) error {
+	if l.standIn != nil {
+		return l.errGuestless("stop backend")
+	}
 	if l.driver == nil {
 		return errNoClient
 	}

@@ -33,6 +33,9 @@ func TestThatFails(t *testing.T) {
 		cfg.Client = harness.Builtin
 		harness.Up(t, cfg)
 		t.Error("an assertion that does not hold")
+	case "without a guest":
+		harness.Up(t, harness.Config{Server: harness.ServerTruth, Dir: cfg.Dir})
+		t.Error("an assertion that does not hold")
 	case "while it starts":
 		cfg.Banner, cfg.Timeout = "never said", 200*time.Millisecond // of KVM
 		harness.Up(t, cfg)
@@ -95,6 +98,37 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTheKeptLaneWithoutAGuestNamesNoMachine(t *testing.T) {
+	truthHost(t)
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, "-test.run=^TestThatFails$", "-test.v")
+	cmd.Env = append(os.Environ(), partEnv+"="+keepPart, "SPICELANE_TEST_FAILS=without a guest", harness.EnvKeep+"=failed")
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	var out strings.Builder
+	cmd.Stdout = &out
+	require.NoError(t, cmd.Start())
+	defer cmd.Process.Kill()
+	said, r := "", bufio.NewReader(stderr)
+	for !strings.Contains(said, "everything it left is in ") && err == nil {
+		var line string
+		line, err = r.ReadString('\n')
+		said += line
+	}
+	require.NoError(t, err, said)
+	require.Contains(t, said, "spicelane screenshot --socket ")
+	require.NotContains(t, said, "QMP")
+	require.NotContains(t, said, "tail -f")
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	rest, err := io.ReadAll(r)
+	require.NoError(t, err)
+	var exit *exec.ExitError
+	require.ErrorAs(t, cmd.Wait(), &exit)
+	require.Equal(t, 1, exit.ExitCode(), "%s%s%s", out.String(), said, rest)
+	require.Contains(t, out.String(), "last-client.png", "%s%s", said, rest)
 }
 
 func anyLane(lanes []registry.State, qmp string) bool {

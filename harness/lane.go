@@ -166,9 +166,16 @@ func (l *Lane) Machine() *qemu.Machine { return l.machine() }
 // machine returns QEMU, or nil before it is started.
 func (l *Lane) machine() *qemu.Machine { return l.running.Load() }
 
-// Serial returns the log of the guest's serial console. The lane must have a guest; see
-// Config.Server.
-func (l *Lane) Serial() *serial.Log { return l.machine().Serial() }
+// Serial returns the log of the guest's serial console. In a lane without a guest, see
+// Config.Server, the log is empty and has ended, with an error that says so.
+func (l *Lane) Serial() *serial.Log {
+	if m := l.machine(); m != nil {
+		return m.Serial()
+	}
+	log := serial.NewLog(serial.Config{})
+	log.End(l.errGuestless("serial console"))
+	return log
+}
 
 // Fixture returns the lane's fixture; nil with Config.Image, and in a lane without a guest.
 func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }

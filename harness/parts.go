@@ -9,6 +9,7 @@ import (
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -80,6 +81,16 @@ func (b *bringUp) dialControl(ctx context.Context, socket string) (*control.Driv
 	return nil, &verdict.Error{Verdict: verdict.Product, Op: "control socket", Err: err}
 }
 
+// blameVV blames another proxy for a virt-viewer file of its own that no client can use.
+func (b *bringUp) blameVV(err error) error {
+	var unusable *spice.ConfigError
+	if !b.cfg.Proxy.IsCommand() || !errors.As(err, &unusable) {
+		return err
+	}
+	return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "client",
+		Err: fmt.Errorf("the proxy's virt-viewer file cannot be used: %w", unusable)}
+}
+
 // innerClient runs the client inside this process.
 func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 	log, closeLog, err := partLog(b.dir, "client")
@@ -91,7 +102,7 @@ func (b *bringUp) innerClient(ctx context.Context, socket string) error {
 		Film: b.filmFile(), Tap: b.clientTap, Fonts: b.guestFonts, Console: b.cfg.defect.console,
 	})
 	if err != nil {
-		return errors.Join(err, closeLog())
+		return errors.Join(b.blameVV(err), closeLog())
 	}
 	if b.cfg.Proxy != Builtin {
 		b.spice.count(c.Traffic)

@@ -466,9 +466,6 @@ func (l *Lane) savePicture(ctx context.Context, path string) error {
 // lastPictures saves the present pictures of client and QEMU, if they can still be taken, and
 // returns the files.
 func (l *Lane) lastPictures() []string {
-	if l.machine() == nil {
-		return nil
-	}
 	var saved []string
 	note := func(via, path string, err error) {
 		if err != nil {
@@ -482,11 +479,11 @@ func (l *Lane) lastPictures() []string {
 		path := filepath.Join(l.dir, "last-client.png")
 		note("client", path, l.savePicture(context.Background(), path))
 	}
-	if l.machine().Err() == nil {
+	if m := l.machine(); m != nil && m.Err() == nil {
 		path := filepath.Join(l.dir, "last-qemu.png")
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)
 		defer cancel()
-		note("qmp", path, l.machine().SaveScreenshot(ctx, path))
+		note("qmp", path, m.SaveScreenshot(ctx, path))
 	}
 	return saved
 }

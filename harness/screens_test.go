@@ -195,6 +195,9 @@ func TestWhatIsTypedComesInPiecesThatAKeyboardCanHoldAndThatDoNotEndWithASpace(t
 		"a     b":    {"a   ", "  b"},
 		"aäb":        {"aä", "b"},
 		"ends with ": {"en", "ds", " w", "it", "h "},
+		"A  B":       {"A", "  B"}, // 18 bytes
+		"A b":        {"A b"},
+		"  A":        {"  A"},
 	} {
 		pieces := harness.TypingPieces(text)
 		require.Equal(t, strings.Join(want, "|"), strings.Join(pieces, "|"), text)

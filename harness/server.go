@@ -183,8 +183,11 @@ func (l *Lane) backendDone() <-chan struct{} {
 
 // backendErr returns why QEMU, or the server in its place, has ended.
 func (l *Lane) backendErr() error {
-	if l.standIn == nil {
+	switch {
+	case l.standIn == nil:
 		return l.machine().Err()
+	case l.standIn.truth == nil:
+		return nil // the end of a running server cannot be known
 	}
 	return &verdict.Error{Verdict: verdict.Product, Op: "truth server", Err: l.standIn.truth.Err()}
 }

@@ -5,8 +5,11 @@ import (
 	"image"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/serial"
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -82,6 +85,25 @@ func TestALaneEndsWithItsTruthServer(t *testing.T) {
 	if v := verdict.Of(lane.Err()); v != verdict.Product {
 		t.Errorf("got %v (%v), want a fault of the product", v, lane.Err())
 	}
+}
+
+func TestWhatNeedsAGuestSaysThatThereIsNone(t *testing.T) {
+	truthHost(t)
+	lane := harness.Up(t, harness.Config{Server: harness.ServerTruth})
+	require.Nil(t, lane.Machine())
+	require.Empty(t, lane.State().SerialLog)
+	require.Empty(t, lane.Serial().Tail(9))
+	_, serial := lane.Serial().Await(t.Context(), serial.Contains("hello"))
+	for what, err := range map[string]error{
+		"serial console": serial,
+		"change ticket":  lane.ChangeTicket(t.Context()),
+		"stop backend":   lane.StopBackend(t.Context()),
+	} {
+		require.ErrorContains(t, err, what+": a lane whose server is truth has no guest")
+		require.Equal(t, verdict.Harness, verdict.Of(err), what)
+	}
+	require.ErrorContains(t, lane.ChangeTicketSilently(t.Context()), "has no guest")
+	require.NoError(t, lane.AwaitScreensMatch(t.Context()), "the client is still connected")
 }
 
 func TestAGuestAndAServerWithoutOneExcludeEachOther(t *testing.T) {

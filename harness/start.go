@@ -212,7 +212,10 @@ func (b *bringUp) directories() error {
 		*s = registry.State{
 			Name: b.cfg.name(), Dir: dir, Fixture: b.cfg.fixture(), Image: b.cfg.Image,
 			Display: string(cmp.Or(b.cfg.Display, qemu.QXL)), Compression: string(b.cfg.Compression),
-			State: registry.StateStarting, RunDir: b.run.Path, SerialLog: filepath.Join(dir, qemu.SerialLog),
+			State: registry.StateStarting, RunDir: b.run.Path,
+		}
+		if !b.cfg.guestless() {
+			s.SerialLog = filepath.Join(dir, qemu.SerialLog)
 		}
 		if b.cfg.Image != "" {
 			s.Fixture = ""

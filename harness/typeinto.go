@@ -145,10 +145,25 @@ func (l *Lane) enter(ctx context.Context, reader text.Reader, readable bool) err
 // typingPieces divides a text into pieces for a keyboard's buffer of 16 bytes. A character with
 // Shift takes six of them, one without takes three. If possible, no piece ends with a space.
 func typingPieces(s string) []string {
+	const buffer = 16
+	size := func(r rune) int {
+		if r == ' ' || r >= 'a' && r <= 'z' {
+			return 3
+		}
+		return 6 // it may need Shift: that depends on the layout
+	}
 	var pieces []string
 	for rest := []rune(s); len(rest) > 0; {
 		n := min(2, len(rest))
+		sum := 0
+		for _, r := range rest[:n] {
+			sum += size(r)
+		}
 		for n < 4 && n < len(rest) && rest[n-1] == ' ' {
+			if sum += size(rest[n]); sum > buffer {
+				n = 1 // the spaces go with what follows them
+				break
+			}
 			n++
 		}
 		pieces, rest = append(pieces, string(rest[:n])), rest[n:]

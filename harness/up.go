@@ -216,8 +216,10 @@ func (l *Lane) keep(ctx context.Context, why string) {
 	if s.VV != "" {
 		fmt.Fprintf(&b, "\tremote-viewer %s\n", s.VV)
 	}
-	fmt.Fprintf(&b, "\tsocat - UNIX-CONNECT:%s    # QMP\n", s.QMP)
-	fmt.Fprintf(&b, "\ttail -f %s\n", s.SerialLog)
+	if l.machine() != nil {
+		fmt.Fprintf(&b, "\tsocat - UNIX-CONNECT:%s    # QMP\n", s.QMP)
+		fmt.Fprintf(&b, "\ttail -f %s\n", s.SerialLog)
+	}
 	fmt.Fprintf(&b, "everything it left is in %s\n", l.dir)
 	// Do it before printing: a reader may interrupt at once.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)

@@ -50,7 +50,7 @@ type Client struct {
 
 // Dial connects. It returns when the main channel is open, and all channels that the server offers
 // and Config.Channels chooses. ctx limits only that. The error is a *DialError, or a *ConfigError
-// for a Config that cannot work. An unusable CA or HostSubject gives an error of neither type.
+// for a Config that cannot work.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, &ConfigError{err}
@@ -76,7 +76,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 func (c *Client) open(ctx context.Context) error {
 	tlsConfig, err := c.cfg.tls()
 	if err != nil {
-		return err
+		return &ConfigError{err}
 	}
 	main, err := c.link(ctx, mainID, 0, tlsConfig, make(chan struct{}))
 	if err != nil {

@@ -367,6 +367,8 @@ func TestAConfigThatCannotWorkIsRefusedBeforeDialing(t *testing.T) {
 	} {
 		_, err := spice.Dial(t.Context(), cfg)
 		require.ErrorContains(t, err, want)
+		var config *spice.ConfigError
+		require.ErrorAs(t, err, &config)
 		require.NotContains(t, err.Error(), "secretsecret")
 	}
 }

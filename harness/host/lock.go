@@ -7,7 +7,7 @@ import (
 )
 
 // ErrLocked means that another process, or another open file of this process, holds a lock.
-var ErrLocked = errors.New("another process holds it")
+var ErrLocked = errors.New("it is locked already")
 
 // TryLock locks the file at path, which it creates if necessary. It never waits. The lock lasts
 // while the file, or a copy of it in another process, is open, so it ends with its holder. The

@@ -189,6 +189,9 @@ func (s *server) awaitSerial(ctx context.Context, lane string, re *regexp.Regexp
 	if err != nil {
 		return "", err
 	}
+	if l.SerialLog == "" {
+		return "", errNoSerial(l)
+	}
 	offset := int64(0)
 	if st, err := os.Stat(l.SerialLog); err == nil {
 		offset = max(0, st.Size()-awaitBack)

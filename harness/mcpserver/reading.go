@@ -400,6 +400,11 @@ type serialResult struct {
 	Cut   bool     `json:"cut,omitempty" jsonschema:"earlier lines were left out"`
 }
 
+// errNoSerial says why a lane has no serial log.
+func errNoSerial(l registry.State) error {
+	return &verdict.Error{Verdict: verdict.Harness, Op: "lane " + l.Name, Err: errors.New("it has no guest, so it has no serial console")}
+}
+
 func (s *server) serial(_ context.Context, in serialParams) (*mcp.CallToolResult, serialResult, error) {
 	none := serialResult{}
 	n := in.Lines
@@ -412,6 +417,9 @@ func (s *server) serial(_ context.Context, in serialParams) (*mcp.CallToolResult
 	l, err := s.find(in.Lane, registry.Find)
 	if err != nil {
 		return nil, none, err
+	}
+	if l.SerialLog == "" {
+		return nil, none, errNoSerial(l)
 	}
 	res, err := tail(l.SerialLog, n, maxTail)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // false.
 func (r *run) agent(what string) bool {
 	r.Helper()
-	if !r.lane.Machine().Config().Agent {
+	if !r.machine().Config().Agent {
 		r.left(what, "the machine has no agent's port (Config.Agent)")
 		return false
 	}

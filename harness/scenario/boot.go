@@ -28,7 +28,7 @@ func Boot(tb testing.TB, lane *harness.Lane) {
 			r.want(strings.HasSuffix(string(line.Raw), fx.Banner+"\r\n"), "the banner's line is %q, want it to end with CRLF", line.Raw)
 		}
 	}
-	st, err := lane.Machine().QMP().QueryStatus(r.ctx)
+	st, err := r.machine().QMP().QueryStatus(r.ctx)
 	r.must(err)
 	r.want(st.Running, "QEMU is %s", st.State)
 

@@ -21,7 +21,7 @@ func Bare(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
 	s := r.stream()
-	if mc := lane.Machine().Config(); mc.Audio || mc.Agent {
+	if mc := r.machine().Config(); mc.Audio || mc.Agent {
 		r.Fatalf("%s fault: this machine has an agent's port or a sound device", verdict.Harness)
 	}
 	r.tap(s, "F5")
@@ -51,7 +51,7 @@ func Reset(tb testing.TB, lane *harness.Lane) {
 	s.Close()
 
 	mark := lane.Serial().Next()
-	r.must(lane.Machine().Reset(r.ctx))
+	r.must(r.machine().Reset(r.ctx))
 	ctx, cancel := r.within(boot)
 	defer cancel()
 	_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))

@@ -38,7 +38,7 @@ func Native(tb testing.TB, lane *harness.Lane) {
 	before := r.covered()
 
 	line, e := r.nativeKey(s)
-	if display := lane.Machine().Config().Display; display != qemu.QXL {
+	if display := r.machine().Config().Display; display != qemu.QXL {
 		want := fmt.Sprintf("native 0/%d absent: the display is not a QXL device", e.Steps)
 		r.want(e.State == digest.NativeAbsent && line.text == want,
 			"on the display %s the guest says that its native scene is %v: %q, want %q", display, e.State, line.text, want)
@@ -59,7 +59,7 @@ func Native(tb testing.TB, lane *harness.Lane) {
 		walk.failed = append(walk.failed, fmt.Errorf("after the scene: %w", err))
 	}
 	demands := nativeDemands
-	if streams(lane.Machine().Config()) {
+	if streams(r.machine().Config()) {
 		demands = slices.Concat(demands, streamDemands)
 	}
 	if err := r.carried(before, demands); err != nil {
@@ -118,7 +118,7 @@ func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
 	last := s.Last().FrameCounter
 	s.Close()
 	mark := lane.Serial().Next()
-	r.must(lane.Machine().Reset(r.ctx))
+	r.must(r.machine().Reset(r.ctx))
 	ctx, cancel := r.within(boot)
 	defer cancel()
 	_, err := lane.Serial().AwaitFrom(ctx, mark, serial.Contains(r.banner()))

@@ -174,7 +174,7 @@ func (r *run) returned() {
 func (r *run) greets() bool {
 	r.Helper()
 	fx := r.lane.Fixture()
-	if fx == nil || !fx.Agent || !r.lane.Machine().Config().Agent {
+	if fx == nil || !fx.Agent || !r.machine().Config().Agent {
 		return false
 	}
 	if r.client.Supports(control.MethodAwait) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -65,13 +66,17 @@ func ForAnyGuest() []Suite {
 	return append(Suites("boot", "surfaces", "screenshot", "picture"), Suite{"readback", ReadBack})
 }
 
-// Run runs suites on a lane, each as a subtest. Without suites, it runs all of [Suites], or those
-// of [ForAnyGuest] if the guest shows no digest.
+// Run runs suites on a lane, each as a subtest. Without suites, it runs all of [Suites]. If the
+// guest shows no digest, it runs those of [ForAnyGuest], and of those only the ones that look at
+// pictures if the lane has no guest.
 func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
 		suites = Suites()
-		if !showsDigest(lane) {
+		switch {
+		case lane.Machine() == nil:
+			suites = Suites("surfaces", "screenshot", "picture")
+		case !showsDigest(lane):
 			suites = ForAnyGuest()
 		}
 	}
@@ -135,6 +140,16 @@ func begin(tb testing.TB, lane *harness.Lane) *run {
 	}
 	begun = true
 	return r
+}
+
+// machine returns QEMU. It ends the suite if the lane has no guest.
+func (r *run) machine() *qemu.Machine {
+	r.Helper()
+	m := r.lane.Machine()
+	if m == nil {
+		r.Fatalf("%s fault: this suite needs a guest, and the lane has none; see Config.Server", verdict.Harness)
+	}
+	return m
 }
 
 // digests tells whether the guest shows a digest.

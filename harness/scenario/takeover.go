@@ -70,7 +70,7 @@ func Takeover(policy proxy.Takeover) func(tb testing.TB, lane *harness.Lane) {
 			r.overcome(first, second, began, "Another viewer has taken over this console.")
 		default:
 			second := r.viewer(file)
-			if lane.Machine().Config().Spice.SingleClient {
+			if r.machine().Config().Spice.SingleClient {
 				r.overcome(first, second, began, "")
 			} else {
 				r.shared(first, second)

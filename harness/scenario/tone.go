@@ -34,7 +34,7 @@ const (
 func Tone(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
-	if !lane.Machine().Config().Audio {
+	if !r.machine().Config().Audio {
 		r.left("sound", "the machine has no sound device")
 		return
 	}

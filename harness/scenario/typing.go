@@ -71,7 +71,7 @@ func typing(tb testing.TB, lane *harness.Lane, text string) {
 	after := typedText(95)
 	r.confirmed(after)
 
-	r.must(lane.Machine().QMP().Powerdown(r.ctx))
+	r.must(r.machine().QMP().Powerdown(r.ctx))
 	ctx, cancel := r.within(countdown)
 	defer cancel()
 	parts := typedParts(r.finalReport(ctx, digest.PowerOffButton, func() string { return "its power button was pressed" }).Events)

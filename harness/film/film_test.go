@@ -401,6 +401,7 @@ func TestWhatIsNoFilmIsRefused(t *testing.T) {
 		`{"png":999999999999}` + "\n": "film: record 0: a PNG of 999999999999 bytes",
 		`{"size":[0,5],"rect":[0,0,1,1],"png":1}` + "\nx\n":                   "film: record 0: a screen of 0×5 pixels",
 		`{"size":[40000,5],"rect":[0,0,1,1],"png":1}` + "\nx\n":               "film: record 0: a screen of 40000×5 pixels",
+		`{"size":[16384,8192],"rect":[0,0,1,1],"png":1}` + "\nx\n":            "film: record 0: a screen of 16384×8192 pixels",
 		`{"size":[5,5],"rect":[1,0,5,1],"png":1}` + "\nx\n":                   "film: record 0: a rectangle of 5×1 at 1,0 on a screen of 5×5",
 		`{"size":[5,5],"rect":[-1,0,5,1],"png":1}` + "\nx\n":                  "film: record 0: a rectangle of 5×1 at -1,0 on a screen of 5×5",
 		`{"size":[5,5],"rect":[0,9223372036854775807,1,9],"png":1}` + "\nx\n": "film: record 0: a rectangle of 1×9 at 0,9223372036854775807 on a screen of 5×5",

@@ -46,6 +46,7 @@ type header struct {
 const (
 	maxHeader = 4 << 10
 	maxSide   = 1 << 15
+	maxPixels = 1 << 26 // as spice.Limits has it for a surface
 	maxPatch  = 256 << 20
 )
 
@@ -187,7 +188,7 @@ func (h header) check() error {
 		return fmt.Errorf("a PNG of %d bytes", h.PNG)
 	case h.PNG == 0:
 		return nil
-	case w < 1 || ht < 1 || w > maxSide || ht > maxSide:
+	case w < 1 || ht < 1 || w > maxSide || ht > maxSide || w > maxPixels/ht:
 		return fmt.Errorf("a screen of %d×%d pixels", w, ht)
 	case x < 0 || y < 0 || rw < 1 || rh < 1 || x > w-rw || y > ht-rh:
 		return fmt.Errorf("a rectangle of %d×%d at %d,%d on a screen of %d×%d", rw, rh, x, y, w, ht)

@@ -374,7 +374,7 @@ func (l *lane) noteFilm() {
 func lastGroups(frames []film.Frame) []film.Frame {
 	from := map[uint8]int{}
 	for i, f := range frames {
-		if f.Key || f.Gone && from[f.Display] == 0 {
+		if _, any := from[f.Display]; f.Key || f.Gone && !any {
 			from[f.Display] = i
 		}
 	}

@@ -82,9 +82,12 @@ func lastOfFilm(f *film.Film) *image.NRGBA {
 // maxPixels limits the pictures that are made smaller, in pixels.
 const maxPixels = 1 << 25
 
+// fits tells whether a picture of w×h pixels is one that is made smaller.
+func fits(w, h int) bool { return w > 0 && h > 0 && w <= maxPixels/h }
+
 func decode(b []byte) *image.NRGBA {
 	cfg, err := png.DecodeConfig(bytes.NewReader(b))
-	if err != nil || cfg.Width < 1 || cfg.Height < 1 || cfg.Width > maxPixels/cfg.Height {
+	if err != nil || !fits(cfg.Width, cfg.Height) {
 		return nil
 	}
 	img, err := png.Decode(bytes.NewReader(b))
@@ -123,7 +126,7 @@ func readPageFilm(path string) *film.Film {
 	out := &film.Film{}
 	for _, f := range d.Film {
 		fr := film.Frame{At: time.Duration(f.T) * time.Microsecond, Since: time.Duration(f.Since) * time.Microsecond, Display: f.Display, Key: f.Key, Gone: f.Gone, Size: image.Pt(f.Size[0], f.Size[1])}
-		if f.Size[0] < 0 || f.Size[1] < 0 || f.Size[0]*f.Size[1] > maxPixels {
+		if f.Size != [2]int{} && !fits(f.Size[0], f.Size[1]) {
 			return nil
 		}
 		for _, p := range f.Patches {

@@ -19,12 +19,20 @@ type Difference struct {
 	// At is the first of these pixels in reading order; Want and Got are the values there.
 	At        image.Point
 	Want, Got uint32
-	// Mean is the mean difference of red, green and blue over these pixels, 0 to 255. It is 0 if
-	// the pictures have different sizes or formats.
+	// Mean is the mean difference of red, green and blue over these pixels, 0 to 255.
 	Mean float64
+	// Forms has the sizes and formats of both pictures if they differ; then no pixel was compared.
+	Forms string
 }
 
+// within tells whether the difference is at most most, the largest allowed Mean. Pictures of
+// different sizes or formats are never within it.
+func (d *Difference) within(most float64) bool { return d.Forms == "" && d.Mean <= most }
+
 func (d *Difference) String() string {
+	if d.Forms != "" {
+		return fmt.Sprintf("surface %d: %s", d.Surface, d.Forms)
+	}
 	return fmt.Sprintf("surface %d: %d pixels in %v differ, the first at %v is %08x and not %08x, colours are %.1f off", d.Surface, d.Pixels, d.Rect, d.At, d.Got, d.Want, d.Mean)
 }
 
@@ -83,7 +91,9 @@ func (s *surface) cells(mem []byte, dst *canvas.Image) *canvas.Image {
 func compare(id uint32, want, got *canvas.Image) *Difference {
 	m := mask(qxl.SurfaceFormat(want.Format))
 	if want.Format != got.Format || want.Width != got.Width || want.Height != got.Height {
-		return &Difference{Surface: id, Rect: want.Bounds(), Pixels: want.Width * want.Height}
+		form := func(c *canvas.Image) string { return fmt.Sprintf("%d×%d pixels of %s", c.Width, c.Height, c.Format) }
+		return &Difference{Surface: id, Rect: want.Bounds(), Pixels: want.Width * want.Height,
+			Forms: fmt.Sprintf("it has %s, want %s", form(got), form(want))}
 	}
 	m2 := uint64(m)<<32 | uint64(m)
 	var d *Difference

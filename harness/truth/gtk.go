@@ -33,7 +33,7 @@ func (r *runner) gtk(ctx context.Context) (*Failure, error) {
 	sf := r.server.surfaces[0]
 	want := sf.cells(r.server.mem.all, nil)
 	d := compare(0, want, got)
-	if d == nil || r.setting.JPEG && d.Mean <= jpegMost {
+	if d == nil || r.setting.JPEG && d.within(jpegMost) {
 		return nil, nil
 	}
 	direct, err := r.direct.surface(0)

@@ -255,7 +255,7 @@ func (r *runner) walk(ctx context.Context) (err error) {
 			return err
 		}
 		for _, g := range r.cfg.Groups {
-			if g.Once && i > 0 || setting.JPEG && !g.JPEG || r.cfg.Record != "" && g.Unrecorded {
+			if !suits(g, setting) || g.Once && i != firstFor(g, r.cfg.Settings) || r.cfg.Record != "" && g.Unrecorded {
 				continue
 			}
 			if r.cfg.Say != nil {
@@ -267,6 +267,14 @@ func (r *runner) walk(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+// suits tells whether a group runs with a setting.
+func suits(g catalogue.Group, s Setting) bool { return !s.JPEG || g.JPEG }
+
+// firstFor returns the index of the first setting with which a group runs; -1 if there is none.
+func firstFor(g catalogue.Group, all []Setting) int {
+	return slices.IndexFunc(all, func(s Setting) bool { return suits(g, s) })
 }
 
 // dialPort returns a function that connects to a port of the loopback address; the port may change.
@@ -919,7 +927,7 @@ func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expec
 		most = jpegMost
 	}
 	inside := d.Surface != 0 || d.Rect.In(s.Box())
-	return inside && d.Mean <= most
+	return inside && d.within(most)
 }
 
 // wrong returns a Failure and writes its pictures to a directory.
@@ -1143,7 +1151,7 @@ func (r *runner) fresh(ctx context.Context, name string) (*Failure, error) {
 		return &Failure{Hop: HopClient, What: fmt.Sprintf("%s: %v", name, err)}, nil
 	}
 	d := compare(0, want, got)
-	if d == nil || r.setting.JPEG && d.Mean <= jpegMost {
+	if d == nil || r.setting.JPEG && d.within(jpegMost) {
 		return nil, nil
 	}
 	s := &catalogue.Step{Number: int(r.mark)}

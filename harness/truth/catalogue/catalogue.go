@@ -125,7 +125,7 @@ type Group struct {
 	// narrow. If the server may use JPEG, only these groups run.
 	JPEG bool
 	// Once means that the compression makes no difference, so the group runs only with the first
-	// setting.
+	// setting that suits it.
 	Once bool
 	// Unrecorded means that a recording of the group is useless. spice-server's recorder ends the
 	// server at commands that the server itself drops. And a recording has no times, so it makes no

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -576,4 +577,36 @@ func TestVerifyFindsAnIndexThatSaysSomethingElseThanTheRecords(t *testing.T) {
 
 func BenchmarkListTenThousandRuns(b *testing.B) {
 	archivetest.BenchmarkList(b, archive.Dir{Path: b.TempDir(), NoSync: true}, 10_000, new(atomic.Int64))
+}
+
+// A storage that refuses for two seconds, as one does that is asked too often, is asked again.
+func TestAStoreThatFailsForAWhileIsAskedForAboutTwoSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &archivetest.Failing{Store: archive.Dir{Path: t.TempDir()}, Every: 1}
+		began := time.Now()
+		_, err := archive.Retrying(f).Stat(t.Context(), "x")
+		require.ErrorContains(t, err, "failed on purpose")
+		require.Equal(t, 8, f.Calls())
+		took := time.Since(began)
+		require.Greater(t, took, time.Second)
+		require.Less(t, took, 4*time.Second)
+	})
+}
+
+// A loss of power must not lose a directory that was made for the object. Not parallel: it counts.
+func TestPutSyncsEachDirectoryInWhichItMakesAName(t *testing.T) {
+	var synced []string
+	archive.OnSyncedDir(func(dir string) { synced = append(synced, dir) })
+	defer archive.OnSyncedDir(nil)
+	base := t.TempDir()
+	d := archive.Dir{Path: filepath.Join(base, "a")}
+	put := func(name string) {
+		require.NoError(t, d.Put(t.Context(), name, strings.NewReader("x"), 1, true))
+	}
+	put("blobs/ab/1")
+	at := func(name string) string { return filepath.Join(base, "a", name) }
+	require.Equal(t, []string{at(""), base, at("blobs"), at(""), at("blobs/ab")}, synced, "the first two are for the directory of unfinished objects")
+	synced = nil
+	put("blobs/ab/2")
+	require.Equal(t, []string{at("blobs/ab")}, synced)
 }

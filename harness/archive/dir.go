@@ -48,7 +48,7 @@ func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64,
 		return err
 	}
 	tmp := filepath.Join(d.Path, unfinished)
-	if err := os.MkdirAll(tmp, 0o755); err != nil {
+	if err := d.mkdirAll(tmp); err != nil {
 		return err
 	}
 	pattern := "put-*"
@@ -77,7 +77,7 @@ func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64,
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := d.mkdirAll(dir); err != nil {
 		return err
 	}
 	if create {
@@ -91,14 +91,43 @@ func (d Dir) Put(ctx context.Context, name string, body io.ReaderAt, size int64,
 	return err
 }
 
+// mkdirAll makes a directory and its parents, and syncs the directories in which it made one.
+func (d Dir) mkdirAll(dir string) error {
+	var parents []string
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); err == nil || filepath.Dir(at) == at {
+			break
+		}
+		parents = append(parents, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil || d.NoSync {
+		return err
+	}
+	for _, parent := range parents {
+		if err := syncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // syncDir syncs a directory, so that new names in it survive a loss of power.
 func syncDir(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if synced != nil {
+		synced(dir)
+	}
+	return nil
 }
+
+// synced is called after a directory was synced; nil except in tests.
+var synced func(dir string)
 
 // Get implements Store.
 func (d Dir) Get(ctx context.Context, name string) (io.ReadCloser, error) {

@@ -38,3 +38,6 @@ func (a *Archive) SpoilIndex(ctx context.Context, change func(*Record)) error {
 	object, _ = sealed(b)
 	return a.store.Put(ctx, indexFile, bytes.NewReader(object), int64(len(object)), false)
 }
+
+// OnSyncedDir sets what is called after a directory of a Dir was synced; nil for nothing.
+func OnSyncedDir(f func(dir string)) { synced = f }

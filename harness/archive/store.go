@@ -48,11 +48,11 @@ type Object struct {
 	Version string
 }
 
-// Limits of the retries of one call. The pauses grow by half each time and vary at random. All
-// seven take about a third of a second together.
+// Limits of the retries of one call. The pauses double each time and vary by half at random. All
+// seven take about two seconds together.
 const (
 	maxTries   = 8
-	firstPause = 10 * time.Millisecond
+	firstPause = 20 * time.Millisecond
 	maxPause   = time.Second
 )
 
@@ -133,7 +133,7 @@ func (r retrying) Delete(ctx context.Context, name string) error {
 // retry calls f until it succeeds, fails with a permanent error, or has failed maxTries times.
 func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = firstPause, maxPause
+	pause.InitialInterval, pause.Multiplier, pause.MaxInterval = firstPause, 2, maxPause
 	return backoff.Retry(ctx, func() (T, error) {
 		v, err := f()
 		var t interface{ Temporary() bool }

@@ -209,11 +209,9 @@ func (c *Cell) Passed() (attempt int, ok bool) {
 	return max(len(c.Attempts), 1), true
 }
 
-// Flaky reports whether the cell passed and has more than one attempt. In a run of a plan, the
-// earlier ones have failed.
+// Flaky reports whether the cell passed although an attempt failed.
 func (c *Cell) Flaky() bool {
-	n, ok := c.Passed()
-	return ok && n > 1
+	return c.Outcome == Success && slices.ContainsFunc(c.Attempts, func(a Attempt) bool { return a.Outcome == Failure })
 }
 
 // Worst returns the worst of some verdicts: product before harness before host; "" if all are

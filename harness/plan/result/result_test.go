@@ -89,12 +89,14 @@ func TestAProductFailureOutweighsTheOthers(t *testing.T) {
 
 func TestACellThatPassedOnItsSecondAttemptIsFlaky(t *testing.T) {
 	t.Parallel()
-	c := result.Cell{Outcome: result.Success, Attempts: []result.Attempt{{N: 1}, {N: 2}}}
+	c := result.Cell{Outcome: result.Success, Attempts: []result.Attempt{{N: 1, Outcome: result.Failure}, {N: 2, Outcome: result.Success}}}
 	n, ok := c.Passed()
 	require.True(t, ok)
 	require.Equal(t, 2, n)
 	require.True(t, c.Flaky())
-	c.Attempts = c.Attempts[:1]
+	c.Attempts[0].Outcome = result.Success
+	require.False(t, c.Flaky(), "go test -count 2 that passed twice")
+	c.Attempts = c.Attempts[1:]
 	require.False(t, c.Flaky())
 	c.Outcome = result.Failure
 	_, ok = c.Passed()

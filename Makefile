@@ -42,7 +42,7 @@ check: ## all checks that need neither lanes nor tests
 	cd examples && go vet ./... && go mod tidy -diff
 	@$(MAKE) --no-print-directory site
 
-unit: ## the tests that need nothing but Go
+unit: ## the tests that need no lanes; SPICELANE_TESTS=all also runs those that take long
 	SPICELANE_LANES=off go test ./...
 
 # cross is not part of check, because without a filled cache it compiles everything three times.
@@ -54,8 +54,8 @@ cross: ## build and vet for arm64 Linux and macOS, where no lanes run
 test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples
-	SPICELANE_LANES=off scripts/test.sh tools -C tools -timeout 5m ./...
-	SPICELANE_LANES=off scripts/test.sh race -race -timeout 10m ./...
+	SPICELANE_LANES=off SPICELANE_TESTS=all scripts/test.sh tools -C tools -timeout 5m ./...
+	SPICELANE_LANES=off SPICELANE_TESTS=all scripts/test.sh race -race -timeout 10m ./...
 	scripts/check-fixtures.sh
 
 doctor: build ## what this host can run, and how to fix the rest

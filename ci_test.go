@@ -12,10 +12,12 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/internal/distro"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -222,6 +224,7 @@ func TestEachPlatformOfTheDocsIsCrossBuilt(t *testing.T) {
 
 // The nights' measurements are kept, and their trend is shown.
 func TestTheNightlyMeasurementsBecomeATrend(t *testing.T) {
+	need.Long(t)
 	const archive = ".bench-archive"
 	var kept, ran bool
 	for _, s := range readCI(t, ".github/workflows/nightly.yml").Jobs["bench"].Steps {
@@ -663,4 +666,22 @@ func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
 	if words, err := run("/bin/sh"); err == nil {
 		t.Errorf("a program that is not Go's is listed: %s", words)
 	}
+}
+
+// Each go test of make test runs what calls need.Long: lanes are required, or all tests are wanted.
+func TestMakeTestRunsTheTestsThatTakeLong(t *testing.T) {
+	b, err := os.ReadFile("Makefile")
+	require.NoError(t, err)
+	_, recipe, found := strings.Cut(string(b), "\ntest: ")
+	require.True(t, found)
+	recipe, _, _ = strings.Cut(recipe, "\n\n")
+	runs := 0
+	for _, line := range strings.Split(recipe, "\n") {
+		if !strings.Contains(line, "scripts/test.sh") {
+			continue
+		}
+		runs++
+		require.Regexp(t, qemu.EnvLanes+"=require|"+need.EnvTests+"=all", line)
+	}
+	require.Equal(t, 3, runs)
 }

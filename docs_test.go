@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // documents returns the pages that people read, by path.
@@ -179,6 +181,7 @@ func vetExamples(t *testing.T, pages map[string]string) (complaints string, exam
 }
 
 func TestTheGoExamplesInTheDocumentsCompile(t *testing.T) {
+	need.Long(t)
 	complaints, examples := vetExamples(t, documents(t))
 	if complaints != "" {
 		t.Error(complaints)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // runDocument runs the blocks of commands of a page, one after another in one directory, as a reader
@@ -42,6 +44,7 @@ func stream(day string) string {
 }
 
 func TestTheCommandsOfTheArchivesDocumentRun(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir := t.TempDir()
 	for name, day := range map[string]string{"before": "2026-11-01", "artifacts": "2026-11-02"} {

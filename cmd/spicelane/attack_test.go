@@ -18,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -76,6 +77,7 @@ func proxyAttacked(t *testing.T, c console.Console, life time.Duration) (p *head
 }
 
 func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	p, file := proxyAttacked(t, console.Console{HypervisorIP: "127.0.0.1", InsecurePort: attacked(t), Ticket: "ticket"}, 0)
 	out, err := attack(t, p.TLSAddr(), "--vv", file, "--plain", p.Addr(), "--api", p.APIAddr(),
@@ -91,6 +93,7 @@ func TestAttackPassesTheBuiltInProxyAndPrintsATable(t *testing.T) {
 // TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens gives the attack all that a proxy of
 // somebody else can give.
 func TestAttackPlaysTheConsoleOfAnyProxyAndShowsForeignAndExpiredTokens(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	// Nobody else listens on this address, so the port stays free.
 	ln, err := net.Listen("tcp", "127.0.77.1:0")
@@ -118,6 +121,7 @@ func TestAttackDoesNotBeginIfATokenCannotExpireInTime(t *testing.T) {
 }
 
 func TestAttackFailsARelayThatUnderstandsNothing(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	port := attacked(t)
 	bundle, err := pki.New(pki.Config{})

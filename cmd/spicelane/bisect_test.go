@@ -12,6 +12,7 @@ import (
 
 // The page's commands run in a directory with the repository, the plan and the archive that it names.
 func TestTheCommandsOfTheBisectionsDocumentRun(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	need.Program(t, "git")
 	dir := t.TempDir()

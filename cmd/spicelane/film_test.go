@@ -103,6 +103,7 @@ func TestWithoutFFmpegAVideoIsAnAnimatedPNG(t *testing.T) {
 }
 
 func TestWithFFmpegAFilmIsAVideo(t *testing.T) {
+	need.Long(t)
 	need.Program(t, "ffmpeg")
 	dir, out := filmedLane(t, 2), t.TempDir()
 	for _, file := range []string{"a.webm", "a.mp4"} {

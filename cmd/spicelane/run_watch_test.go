@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // copyProgram makes this test binary the program spicelane in a new directory, and returns its path. It
@@ -57,6 +59,7 @@ func (w *watcher) until(text string) string {
 // Timeline: a run passes; the file that the plan names changes; a file that it does not name changes;
 // the plan is wrong; the plan is right and fails; it is interrupted.
 func TestAWatchedPlanRunsAgainOnEachChangeOfAFileThatItNames(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir := t.TempDir()
 	write := func(name, text string) {

@@ -26,6 +26,7 @@ import (
 	"github.com/spicelane/spicelane/harness/archive/archivetest"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -47,6 +48,7 @@ func TestADirectoryIsAStore(t *testing.T) {
 // Some bits of a zstd frame have no meaning; only the seal sees those. One bit of each byte is
 // flipped, and every bit with SPICELANE_SOAK=full.
 func TestVerifyFindsEveryFlippedBit(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	d := newDir(t)
 	a := archivetest.Open(t, d)

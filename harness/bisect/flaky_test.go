@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/bisect"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The toy is a TCP proxy in a git repository of its own. From one commit on it changes a byte of what
@@ -93,6 +94,7 @@ func toyConfig(t testing.TB, dir string, names []string) bisect.Config {
 
 // One search of a real proxy that is built at each commit; twenty with SPICELANE_SOAK=full.
 func TestAFlakyFaultOfAToyProxyIsFoundAmongFortyCommits(t *testing.T) {
+	need.Long(t)
 	searches := 1
 	if os.Getenv("SPICELANE_SOAK") == "full" {
 		searches = 20

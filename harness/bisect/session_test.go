@@ -284,6 +284,7 @@ func TestTheVerdictOfACommandIsItsExitStatus(t *testing.T) {
 
 // go test ends with status 1 whosever fault a failure is.
 func TestTheVerdictOfGoTestIsInItsStream(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	need.Program(t, "go")
 	dir := t.TempDir()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/replay"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // attacks are texts that would run a script, load something or break out of where they are.
@@ -106,6 +107,7 @@ func TestHostileTextInEveryFieldIsInert(t *testing.T) {
 // A page with a million events opens, scrolls and is searched in about the time that the browser takes to
 // read that much at all.
 func TestAPageWithAMillionEventsIsQuick(t *testing.T) {
+	need.Long(t)
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/film"
 	"github.com/spicelane/spicelane/harness/replay"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // lay writes the files of a lane.
@@ -318,6 +319,7 @@ func million(t *testing.T) string {
 }
 
 func TestAMillionEventsFitIntoAPage(t *testing.T) {
+	need.Long(t)
 	if testing.Short() {
 		t.Skip("it takes seconds")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // goTest runs the tests of packages of testdata/module and returns their stream.
@@ -144,6 +145,7 @@ func TestAPassingRunPassesWhateverItsTestsPrint(t *testing.T) {
 }
 
 func TestATestThatHangsTimedOutThoughItPrintedHalfALine(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	for _, args := range [][]string{{"-timeout=1s", "./hangs"}, {"-v", "-timeout=1s", "./hangs"}} {
 		got := outcomes(goTest(t, args...))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/warm"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestWhatWasSavedIsFoundAndFillsInAMachine(t *testing.T) {
@@ -395,6 +396,7 @@ func TestAnAbandonedDraftLeavesNothing(t *testing.T) {
 // Topology: another process publishes and discards the same entry as fast as it
 // can and is killed at any moment; this one reads. Whatever it opens is whole.
 func TestAnOpenedEntryIsWholeAlthoughItsWriterIsKilled(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	cache, dir, machine := newCache(t)
 	id := identify(t, cache, machine)

@@ -59,9 +59,10 @@ func Program(tb TB, name string) string {
 	return path
 }
 
-// Browser returns the path of a Chromium.
+// Browser returns the path of a Chromium. A test with a browser is a long one; see [Long].
 func Browser(tb TB) string {
 	tb.Helper()
+	Long(tb)
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

@@ -32,6 +32,7 @@ func ends(f func(need.TB)) (r recorder) {
 
 func TestWhatIsMissingSkipsATestAndFailsItWhereLanesAreRequired(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
+	t.Setenv(need.EnvTests, "all")
 	program := func(tb need.TB) { need.Program(tb, "no-such-program") }
 	const said = "no-such-program was not found; install it with: scripts/setup.sh"
 	for _, policy := range []string{"", string(qemu.LanesAuto), string(qemu.LanesOff)} {
@@ -48,6 +49,7 @@ func TestWhatIsMissingSkipsATestAndFailsItWhereLanesAreRequired(t *testing.T) {
 func TestWhatIsThereIsFound(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)
+	t.Setenv(need.EnvTests, "all")
 	for _, name := range []string{"program", "chromium-browser"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o700))
 	}

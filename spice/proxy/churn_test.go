@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/internal/race"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
@@ -125,6 +126,7 @@ func BenchmarkChurn(b *testing.B) {
 // A thousand sessions of four channels that carry nothing fit into 200 MB. The proxy is a
 // process of its own.
 func TestAnIdleSessionTakesLessThan200KB(t *testing.T) {
+	need.Long(t)
 	limit := 200_000
 	if race.Enabled {
 		limit *= 15 // what it needs itself

@@ -28,6 +28,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/runner"
 	"github.com/spicelane/spicelane/harness/plan/worker"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"golang.org/x/sys/unix"
 )
 
@@ -346,6 +347,7 @@ func summary(t *testing.T, r *result.Run) string {
 }
 
 func TestARunThatIsKilledAtTenRandomMomentsEndsAsOneThatIsNot(t *testing.T) {
+	need.Long(t)
 	l := loadPlan(t, killPlan)
 	r, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run", Jobs: 3})
 	require.NoError(t, err)

@@ -67,6 +67,7 @@ func newKey(t *testing.T, file string) ssh.PublicKey {
 }
 
 func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
+	need.Long(t)
 	if os.Getenv(envSSHDir) != "" {
 		for _, inside := range []struct {
 			name string

@@ -11,6 +11,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The corpus is screens of lanes. On each, needles of random areas are made; then the screen is
@@ -18,6 +19,7 @@ import (
 // of the screen, or one colour of the area by one step. None of these may match, and each unchanged
 // screen must.
 func TestNearMissesOfScreensGiveNoFalseMatch(t *testing.T) {
+	need.Long(t)
 	const needles = 60
 	screens, err := filepath.Glob("../text/testdata/*.png")
 	require.NoError(t, err)

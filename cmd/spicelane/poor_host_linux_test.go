@@ -137,7 +137,7 @@ func TestOnAPoorHostTheDoctorSaysWhatItLacksAndALanePasses(t *testing.T) {
 		kvm:               {host.Degraded, "TCG"},
 		"qemu":            {host.Good, h.home},
 		"qemu version":    {host.Degraded, "QEMU 6.2 is older than 7.2"},
-		"fixture":         {host.Good, "beacon"},
+		"fixture":         {host.Good, "beacon: each lane unpacks its own copy"},
 		"cache directory": {host.Degraded, "each lane boots cold"},
 		"state directory": {host.Degraded, "up and status do not work"},
 		"socket paths":    {host.Good, "because TMPDIR has 90 bytes"},

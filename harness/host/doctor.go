@@ -188,7 +188,11 @@ func Doctor(ctx context.Context) *Report {
 		image, remove, fxErr = imageOf(ctx, fx)
 		defer remove()
 	}
-	r.add("fixture", true, "beacon: "+image, fxErr)
+	where := image
+	if !strings.HasPrefix(image, CacheDir()+string(filepath.Separator)) {
+		where = "each lane unpacks its own copy"
+	}
+	r.add("fixture", true, "beacon: "+where, fxErr)
 	r.addKVM(r.Err() == nil, func() (qemu.Choice, error) {
 		return ChooseAccel(ctx, qemu.Config{Binary: binary, Image: image, MemoryMiB: fx.MemoryMiB}, fx.Banner, "")
 	})

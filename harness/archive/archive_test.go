@@ -530,7 +530,11 @@ func TestAResultIsTrustedOnlyForTheSameBuildAndOnlyIfItIsAboutTheProduct(t *test
 	newer(11, func(c *result.Cell) { c.Outcome, c.Verdict = result.Failure, verdict.Harness })
 	newer(12, func(c *result.Cell) { c.Outcome = result.Skipped })
 	newer(13, func(c *result.Cell) { c.ReusedFrom = "run-0001" })
-	newer(14, func(c *result.Cell) { c.Attempts = append(c.Attempts, c.Attempts[0]) })
+	newer(14, func(c *result.Cell) {
+		failed := c.Attempts[0]
+		failed.Outcome = result.Failure
+		c.Attempts = append([]result.Attempt{failed}, c.Attempts...)
+	})
 	newer(15, func(c *result.Cell) { c.Does = "another" })
 	newer(16, func(c *result.Cell) { c.Does = "" })
 	require.Equal(t, "run-0001", trusted(cell, does, id))

@@ -47,7 +47,7 @@ type Config struct {
 
 	// Server is what serves the console: "qemu"; "truth", which is spice-server without a guest, on
 	// which the test itself draws (see Truth and docs/truth.md); or HOST:PORT, a running SPICE
-	// server. Default: qemu. Without QEMU there are no guest, no serial console and no QMP.
+	// server. Default: qemu. Without QEMU there is no guest, no serial console and no QMP.
 	Server string `json:"server,omitempty"`
 	// ServerTicket is the ticket of a running Server. Default: none.
 	ServerTicket string `json:"-"`
@@ -83,10 +83,10 @@ type Config struct {
 	// Display is qxl, virtio or std. Default: qxl.
 	Display qemu.Display `json:"display,omitempty"`
 	// Compression is off, auto_glz, auto_lz, quic, glz or lz. QEMU's SPICE server is then on a
-	// TCP port: on a unix socket it does not compress. Default: QEMU's own default, auto_glz,
-	// which a unix socket makes the same as off.
+	// TCP port: on a unix socket it does not compress. Default: QEMU's default, auto_glz. On a unix
+	// socket that has the same effect as off.
 	Compression qemu.Compression `json:"compression,omitempty"`
-	// Streaming is off, filter or all: whether spice-server makes video of what changes fast.
+	// Streaming is off, filter or all: whether spice-server sends areas that change fast as video.
 	// Default: QEMU's own default, off.
 	Streaming string `json:"streaming,omitempty"`
 	// BackendTLS also uses TLS on QEMU's SPICE port. Between client and proxy there is always TLS.
@@ -109,16 +109,16 @@ type Config struct {
 	// Client is the client of the console: Builtin, None, or a Command with the placeholders {vv}
 	// {socket} {dir} {ready}. Default: Builtin.
 	Client Program `json:"client,omitzero"`
-	// Warm is auto, off or require: whether to restore the machine from a
-	// state saved at its banner. Default: auto.
+	// Warm is auto, off or require: whether to restore the machine from a state saved at its
+	// banner. Default: auto.
 	Warm Warm `json:"warm,omitempty"`
 
 	// Link puts a relay between client and proxy that impairs the connection. A zero Link impairs
 	// nothing, but lets a test change, cut and freeze the connection while the lane is up. Default:
 	// none. See Lane.Relay.
 	Link *impair.Profile `json:"link,omitempty"`
-	// ImpairMode says where Link is impaired: impair.InKernel, by netem, which needs a user who
-	// may make network namespaces; impair.InProcess; or impair.Auto, which uses the kernel if
+	// ImpairMode says where the impairment happens: impair.InKernel, by netem, which needs a user
+	// who may create network namespaces; impair.InProcess; or impair.Auto, which uses the kernel if
 	// possible. Default: impair.Auto. The timeline says which one is used, and why.
 	ImpairMode impair.Mode `json:"impair_mode,omitempty"`
 	// Deprecated: use ImpairMode, which wins if both are set.
@@ -130,9 +130,9 @@ type Config struct {
 	// package text.
 	Fonts []*text.Font `json:"-"`
 
-	// Film is off, failures or always: whether what the client shows is filmed, and of which
-	// lanes the film is kept, see lane.html in docs/reading-a-red-lane.md. Only the built-in
-	// client films. Default: $SPICELANE_FILM, else failures.
+	// Film says whether the client's picture is filmed, and which lanes keep the film: off, failures
+	// or always. See lane.html in docs/reading-a-red-lane.md. Only the built-in client films.
+	// Default: $SPICELANE_FILM, else failures.
 	Film Film `json:"film,omitempty"`
 
 	// Devices are values for further -device options, after the fixture's.
@@ -166,8 +166,8 @@ type Config struct {
 	OnStep  func(registry.Step) `json:"-"`
 	// OnState is called on each change of the lane's state. It must not block.
 	OnState func(registry.State) `json:"-"`
-	// OnLoad is called twice a second with what QEMU and the host did, also during the start. It must
-	// not block.
+	// OnLoad is called twice a second with the load of QEMU and the host, including during the start.
+	// It must not block.
 	OnLoad func(Load) `json:"-"`
 
 	// test is the name of the lane's test, or empty without one.

@@ -59,20 +59,20 @@ func newArchive() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "archive",
 		Short: "Keep the results of runs, compare them, and show their trend",
-		Long: `Keep results, evidence and measurements of runs, each content once, keyed by the
-build that was tested. Compare them months later without running a baseline again:
+		Long: `Keep the results, evidence and measurements of runs, keyed by the build that was
+tested. Equal files are stored once. Compare builds months later without running a
+baseline again:
 
   spicelane archive add artifacts --label branch=main
   spicelane archive list
   spicelane archive compare branch=main latest
   spicelane archive trend --by proxy --format html -o trend.html
 
-Where a RUN is expected, write the beginning of its id, "latest" or "latest~2". Where RUNS
-are, also "build:KEY", "NAME=VALUE" (a label, or a part of the build), or several with
-commas.
+A RUN is the beginning of its id, "latest" or "latest~2". RUNS may also be "build:KEY",
+"NAME=VALUE" (a label, or a part of the build), or several of these, separated by commas.
 
-The archive is a directory, or a bucket: s3://BUCKET/PREFIX?endpoint=HOST:PORT, with the
-keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+The archive is a directory, or a bucket: s3://BUCKET/PREFIX?endpoint=HOST:PORT. The keys
+of a bucket are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
 
 Exit status: 0 done; for compare, no regression; 1 compare found a regression; 2 wrong usage,
 or no such run; 3 the archive cannot be read or written, or verify found damage.`,
@@ -148,13 +148,13 @@ func archiveAdd(open opener) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add DIR...",
 		Short: "Store the run in a directory",
-		Long: `Store the run in each directory: one that spicelane run has left, or one with streams
-of go test -json, such as make test leaves in artifacts. A stream does not say what was
+		Long: `Store the run in each directory: one that spicelane run left, or one with the output of
+go test -json, such as the artifacts of make test. That output does not say what was
 tested, so say it with --identity:
 
   spicelane archive add artifacts --identity proxy="$(git rev-parse HEAD)" --label branch=main
 
-A run that is there already is not stored again.`,
+A run that is already in the archive is not stored again.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var extra archive.Extra
@@ -188,7 +188,7 @@ A run that is there already is not stored again.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&labels, "label", nil, "`NAME=VALUE` by which the run is to be found; can be repeated")
+	f.StringArrayVar(&labels, "label", nil, "`NAME=VALUE` to find the run by; can be repeated")
 	f.StringArrayVar(&identity, "identity", nil, "`NAME=VALUE` that says what was tested; can be repeated")
 	f.StringArrayVar(&around, "surroundings", nil, "`NAME=VALUE` that may have influenced the run, such as the host; can be repeated")
 	f.BoolVar(&allowMissing, "allow-missing", false, "leave out evidence that is no longer there")
@@ -517,10 +517,11 @@ func archiveCompare(open opener) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare A B",
 		Short: "Say what differs between stored results: A is the baseline",
-		Long: `Compare two builds from their stored results. A and B each mean one or more runs, which
-are taken together. For each cell: a regression, a fix, flaky, new, gone, the same, or no
-result because the harness or the host failed. For each measurement: the medians with their
-95 % confidence intervals, and whether chance explains the difference.
+		Long: `Compare two builds from their stored results. A and B each name one or more runs, whose
+results are combined. For each cell, print whether it is a regression, a fix, flaky, new,
+gone or the same, or has no result because the harness or the host failed. For each
+measurement, print the medians with their 95 % confidence intervals, and whether chance
+explains the difference.
 
   spicelane archive compare latest~1 latest
   spicelane archive compare release=1.4 branch=main --format html -o compare.html
@@ -568,7 +569,7 @@ func archiveTrend(open opener) *cobra.Command {
 		Use:   "trend [RUNS...]",
 		Short: "Show results and measurements over many builds, and where they change",
 		Long: `Show how often cells fail, and the measurements, build by build in the order in which
-they were first tested. Mark the builds from which on something is different.
+they were first tested. Mark the builds at which something changes.
 
   spicelane archive trend --by proxy
   spicelane archive trend branch=main -n 200 --format html -o trend.html`,
@@ -590,7 +591,7 @@ they were first tested. Mark the builds from which on something is different.
 			return out.write(cmd.OutOrStdout(), compare.Over(runs, by))
 		}),
 	}
-	cmd.Flags().StringVar(&by, "by", "", "`KEY` of the build that makes a point, such as proxy; default: the whole build")
+	cmd.Flags().StringVar(&by, "by", "", "`KEY` of the build that identifies a point, such as proxy; default: the whole build")
 	cmd.Flags().StringVar(&plan, "plan", "", "only runs of the plan with this `NAME`")
 	cmd.Flags().IntVarP(&n, "lines", "n", 200, "the newest `N` runs; 0 for all")
 	out.add(cmd)
@@ -671,9 +672,9 @@ func archivePrune(open opener) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "prune",
-		Short: "Delete old runs, and contents that no run needs",
-		Long: `Delete the runs beyond the limits, the oldest first, and then every content that no
-run needs. Pinned runs stay. It waits until nobody writes.
+		Short: "Delete old runs, and stored files that no run needs",
+		Long: `Delete the runs that exceed the limits, the oldest first, and then all stored files that
+no run needs. Pinned runs stay. It waits until no other process writes.
 
   spicelane archive prune --age 90d --max-bytes 20G --at-least 10 --dry-run
 
@@ -739,10 +740,10 @@ func archiveExport(open opener) *cobra.Command {
 	var epoch string
 	cmd := &cobra.Command{
 		Use:   "export FILE [RUNS...]",
-		Short: "Write runs with all their files as one file",
-		Long: `Write the runs of an epoch, or the runs that are named, as one file that import merges
-into another archive. It is a tar file, which unpacks to an archive. An epoch is a year, a
-month or a day in UTC:
+		Short: "Write runs with all their files to one file",
+		Long: `Write RUNS, or all runs, to one file that import merges into another archive. It is a
+tar file, which unpacks to an archive. --epoch chooses the runs of a year, a month or a
+day in UTC:
 
   spicelane archive export 2026-11.tar --epoch 2026-11`,
 		Args: cobra.MinimumNArgs(1),

@@ -34,8 +34,8 @@ func newAttack() *cobra.Command {
 		Long: `Attack the TLS port ADDR of a SPICE proxy with malformed links, invalid tokens,
 silent and slow clients, and floods. After each case the proxy must still serve a
 well-behaved client. The virt-viewer FILE has the password, the CA and the host
-subject. With --one-session the file must be kept fresh, as the built-in proxy
-does with --keep-vv. Attack only your own proxies: the attack keeps them busy.
+subject. With --one-session, something must replace a used token in the file, as the
+built-in proxy does with --keep-vv. Attack only your own proxies: the attack keeps them busy.
 
 Some cases need more than the proxy's ports. They are skipped and say so, unless
 --console, --token-lifetime and --foreign-vv give them what they need. Package
@@ -124,7 +124,7 @@ serve a well-behaved client even before the attack.`,
 	f.StringVar(&vvFile, "vv", "", "virt-viewer `FILE` of a console behind the proxy")
 	f.BoolVar(&t.OneSession, "one-session", false, "each password opens only one session, so a replayed or borrowed one must be refused")
 	f.StringVar(&foreign, "foreign-vv", "", "virt-viewer `FILE` of another proxy, whose token must be refused")
-	f.DurationVar(&life, "token-lifetime", 0, "how long an unused token lives: the attack waits for that long and shows an expired one")
+	f.DurationVar(&life, "token-lifetime", 0, "how long an unused token lives: the attack waits that long and then presents an expired one")
 	f.StringVar(&t.ConsoleAddr, "console", "", "play the console at this `ADDR`, where the proxy expects it in plaintext with the ticket "+adversary.Ticket+": it refuses, hangs and dies, and the proxy must not answer OK")
 	f.StringVar(&t.Addr, "plain", "", "`ADDR` of the plaintext port")
 	f.StringVar(&t.APIAddr, "api", "", "`ADDR` of the HTTP API")

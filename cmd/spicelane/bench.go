@@ -19,7 +19,7 @@ import (
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure",
+		Short: "Measure lanes, and the time from a key to the picture",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return usage("bench needs a subcommand; see: spicelane bench --help")
@@ -55,11 +55,11 @@ func newBenchLane() *cobra.Command {
   - how many lanes per minute come up, pass the smoke check and end;
   - the memory of a lane's processes.
 
-As a step of a plan it also reports them as measurements, so that an archive shows
+In a step of a plan, it also reports them as measurements, so that an archive shows
 their trend.
 
-The measurements to be compared run in turns, so that a busy machine slows all of
-them.`,
+Measurements that are compared with each other alternate, so that a busy machine slows
+all of them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cfg.Rounds < 1 || cfg.Pace < 1 || cfg.Parallel < 1 {
@@ -102,8 +102,8 @@ them.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&cfg.Rounds, "rounds", 5, "how many times to measure each start")
-	f.IntVar(&cfg.Pace, "pace", 20, "how many warm lanes to run for the lanes per minute; cold ones are a quarter of that")
-	f.IntVar(&cfg.Parallel, "parallel", 2, "how many of them to run at once, after a first pass one at a time")
+	f.IntVar(&cfg.Pace, "pace", 20, "number of warm lanes for measuring lanes per minute; a quarter as many cold ones, but at least twice as many as run at once")
+	f.IntVar(&cfg.Parallel, "parallel", 2, "how many lanes run at once in the second measurement of lanes per minute; in the first, one runs at a time")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	f.StringVarP(&output, "output", "o", "", "also write the figures to this `FILE` as JSON")
 	flags.add(cmd)

@@ -28,16 +28,16 @@ func newBenchLatency() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "latency",
 		Short: "Measure the time from a key to the picture and to the digest",
-		Long: `Bring a lane up and press keys one after the other, in turns directly and through
+		Long: `Bring a lane up and press keys one after the other, alternately directly and through
 the proxy. For each key, measure the time until its first pixels arrive, and until
 the digest that shows it is read.
 
---dir gets the single measurements as CSV (seconds, one per line, in the files
+--dir gets each measurement as CSV (seconds, one per line, in the files
 key-to-picture-direct, key-to-picture-proxied, key-to-digest-direct and
-key-to-digest-proxied), a plot (latency.svg) and the figures below (latency.json).
-If the lane fails, its files are in the subdirectory lane.
+key-to-digest-proxied), a plot (latency.svg) and the figures (latency.json). If the
+lane fails, its files are in the subdirectory lane.
 
-The guest has to show a digest and report keys in it. --proxy measures another
+The guest must show a digest and report keys in it. --proxy measures another
 proxy; the client on both paths is the built-in one.
 
 Exit status: 0 every key was seen, 1 some keys were never seen; 2 and 3 as for
@@ -99,7 +99,7 @@ other commands.`,
 	}
 	f := cmd.Flags()
 	f.IntVar(&cfg.Keys, "samples", 200, "how many keys to press on each path")
-	f.StringVar(&cfg.Key, "key", "a", "the `KEY` to press; the guest must only report it")
+	f.StringVar(&cfg.Key, "key", "a", "the `KEY` to press; the guest must report it and do nothing else")
 	f.StringVar(&dir, "dir", "", "`DIR`ectory for the CSV files, the plot and the figures; default: artifacts/latency-TIME")
 	f.BoolVar(&asJSON, "json", false, "print the figures as JSON")
 	flags.add(cmd)

@@ -30,15 +30,16 @@ func newBisect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bisect [flags] [-- COMMAND...]",
 		Short: "Find the first bad commit, or the first bad build among archived results",
-		Long: `Find the first bad commit of a git repository, also if the failure is flaky:
+		Long: `Find the first bad commit of a git repository, even if the failure is flaky:
 
   spicelane bisect --repo ../proxy --good v1.4 --bad main --build make -- ./check.sh
   spicelane bisect --repo ../proxy --good v1.4 --bad main --build make \
       --plan lanes.yaml --cell 'boot (display=qxl)'
 
-Each test runs in a work tree of its own. A command passes with exit status 0 and is bad
-with 1; any other status, and a build that fails, say nothing. The search repeats tests until
-one commit has the probability --confidence. It can be interrupted and continued:
+Tests run in a separate work tree. Exit status 0 of the command means good, and 1 means bad.
+Any other status, or a failed build, says nothing about the commit. The search repeats tests
+until one commit is the first bad one with the probability --confidence. It can be
+interrupted and continued:
 
   spicelane bisect --resume artifacts/bisect
 
@@ -46,7 +47,7 @@ Or find the first bad build among archived results, without running anything:
 
   spicelane bisect --archived --cell 'boot (display=qxl)' --by proxy
 
-The directory of the search gets bisect.html, with the evidence of both sides.
+The search writes bisect.html to its directory, with the evidence of both sides.
 docs/bisect.md describes the model and its error bound.
 
 Exit status: 0 found; 2 wrong usage, or no answer; 3 the host lacks something.`,
@@ -63,8 +64,8 @@ Exit status: 0 found; 2 wrong usage, or no answer; 3 the host lacks something.`,
 	fs.StringVar(&f.cfg.Bad, "bad", "HEAD", "a `REVISION` with the fault")
 	fs.BoolVar(&f.cfg.FirstParent, "first-parent", false, "look at merges as a whole, not at the commits that they merged")
 	fs.StringVar(&f.cfg.Build, "build", "", "shell `COMMAND` that builds a commit in its work tree")
-	fs.BoolVar(&f.cfg.Keep, "keep-build", false, "leave what a build left in the work tree for the next one, which may then be faster")
-	fs.Float64Var(&f.cfg.Confidence, "confidence", bisect.DefaultConfidence, "end when one commit has this `PROBABILITY`")
+	fs.BoolVar(&f.cfg.Keep, "keep-build", false, "keep the output of a build in the work tree for the next one, which may then be faster")
+	fs.Float64Var(&f.cfg.Confidence, "confidence", bisect.DefaultConfidence, "end when one commit is the first bad one with this `PROBABILITY`")
 	fs.IntVar(&f.cfg.MaxTests, "max-tests", bisect.DefaultMaxTests, "give up after `N` tests")
 	fs.DurationVar(&f.cfg.Timeout, "timeout", bisect.DefaultTimeout, "end a build or a test after this `TIME`")
 	fs.StringVar(&f.plan, "plan", "", "test with a cell of the plan in this `FILE`")
@@ -72,8 +73,8 @@ Exit status: 0 found; 2 wrong usage, or no answer; 3 the host lacks something.`,
 	fs.StringVar(&f.dir, "dir", "artifacts/bisect", "keep the search and its evidence in this `DIR`")
 	fs.StringVar(&f.resume, "resume", "", "continue the search in this `DIR`")
 	fs.BoolVar(&f.archived, "archived", false, "search the archive, and run nothing; arguments choose runs, as for archive list")
-	fs.BoolVar(&f.useAll, "use-archive", false, "count archived results of --cell too, from runs that are labelled commit=SHA")
-	fs.StringVar(&f.by, "by", "", "with --archived, the `KEY` of the build or the label that makes a build; default: the whole build")
+	fs.BoolVar(&f.useAll, "use-archive", false, "also count archived results of --cell, from runs with the label commit=SHA")
+	fs.StringVar(&f.by, "by", "", "with --archived, the `KEY` of the build, or the label, that identifies a build; default: the whole build")
 	fs.StringVar(&f.location, "archive", "", "`LOCATION` of the archive: a directory, or s3://BUCKET/PREFIX; default $"+envArchive+", else a directory of this user")
 	fs.BoolVar(&f.asJSON, "json", false, "print the result as one JSON object")
 	return cmd

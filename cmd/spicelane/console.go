@@ -23,12 +23,12 @@ func newConsole() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "console [NAME | --vv FILE --dir DIR]",
 		Short: "Serve a lane's console on a browser page",
-		Long: `Serve a page with a lane's live picture, keyboard and mouse, and, as in the
-lane.html that it will leave, the timeline, the logs and the screen at any moment
-so far. Print the link to it. The link opens once, in one browser;
-press Enter here for another link. The page is served only to this computer: from
-another one, forward the port with ssh -L. This also works for the lane of a
-running test. The control socket stays free for other programs.
+		Long: `Serve a page with a lane's live picture, which takes keyboard and mouse. Like
+lane.html, it has the timeline, the logs and the screen at any moment so far. Print
+the link to it. The link opens once, in one browser; press Enter here for another
+link. The page is served only to this computer; to use it from another one, forward
+the port with ssh -L. This also works for the lane of a running test. The control
+socket stays free for other programs.
 
 The page is served until the command is interrupted.`,
 		Args: cobra.MaximumNArgs(1),
@@ -77,7 +77,7 @@ The page is served until the command is interrupted.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.Listen, "listen", "127.0.0.1:0", "loopback `ADDR` to serve on")
 	f.DurationVar(&cfg.LinkLifetime, "link-lifetime", webconsole.DefaultLinkLifetime, "how long a link may stay unused")
-	f.StringVar(&cfg.Needles, "needles", needleDir, "the `DIRECTORY` where the page keeps reference images; empty for none")
+	f.StringVar(&cfg.Needles, "needles", needleDir, "the `DIR`ectory where the page keeps reference images; empty for none")
 	f.BoolVar(&asJSON, "json", false, "print the link as JSON")
 	return cmd
 }

@@ -15,10 +15,10 @@ func newCoverage() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "coverage [FILE|DIR]...",
-		Short: "List which messages, drawings and image codecs runs have covered, and which not",
-		Long: `Add up what runs of spicelane truth have left in coverage.json and lanes on their
-timelines, and print what was seen, what never was, and what cannot be seen there
-and why. Directories are searched for both. Without arguments, search artifacts/.`,
+		Short: "List which messages, drawings and image codecs runs have covered, and which they have not",
+		Long: `Add up the coverage that runs of spicelane truth left in coverage.json, and lanes on
+their timelines. Print what was seen, what never was, and what cannot be seen here and
+why. Directories are searched for both. Without arguments, search artifacts/.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"artifacts"}

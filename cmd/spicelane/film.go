@@ -35,16 +35,16 @@ func newFilm() *cobra.Command {
   spicelane film DIR -o a.png               an animated PNG (also .apng), without ffmpeg
   spicelane film DIR -o a.cast              the serial console, for asciinema play
 
-If ffmpeg is not installed, the animated PNG is written instead of a video, and the
+If ffmpeg is not installed, an animated PNG is written instead of a video, and the
 command says so. The events of the timeline are written beside it, as subtitles
 (a.vtt), each with its time on the lane's clock.
 
-A part of the lane is chosen by that clock, as in lane.html#t=2.5. By default a video
-begins with the first picture. A lane that passed has a film only if films are kept
-(--film always, or SPICELANE_FILM=always).
+--from and --to choose a part of the lane by that clock, as in lane.html#t=2.5. By
+default a video begins with the first picture. A lane that passed has a film only if
+films are kept (--film always, or SPICELANE_FILM=always).
 
 Exit status: 0 the file was written; 2 there is no such lane, no film in it, or the
-arguments are wrong; 3 a program or file that it takes cannot be used.`,
+arguments are wrong; 3 a program or file that it needs cannot be used.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind := strings.ToLower(filepath.Ext(out))
@@ -52,7 +52,7 @@ arguments are wrong; 3 a program or file that it takes cannot be used.`,
 			case out == "":
 				return usage("film needs -o FILE.webm, .mp4, .png, .apng or .cast")
 			case kind != ".png" && kind != ".apng" && kind != ".cast" && !playback.IsVideo(out):
-				return usage("-o %s: what a file has is told by its end: .webm, .mp4, .png, .apng or .cast", out)
+				return usage("-o %s: the extension must be .webm, .mp4, .png, .apng or .cast", out)
 			}
 			opt.From, opt.To = time.Duration(from), time.Duration(to)
 			if cmd.Flags().Changed("display") {
@@ -73,11 +73,11 @@ arguments are wrong; 3 a program or file that it takes cannot be used.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&out, "output", "o", "", "the `FILE`; its end says what it has")
+	f.StringVarP(&out, "output", "o", "", "the `FILE`; its extension chooses the format")
 	f.Var(&from, "from", "begin at this `TIME` of the lane's clock, in seconds or as 1m2.5s; default: the first picture")
 	f.Var(&to, "to", "end at this `TIME`; default: the lane's end")
-	f.Float64Var(&opt.Speed, "speed", 1, "how many `TIMES` as fast")
-	f.DurationVar(&opt.SkipIdle, "skip-idle", 0, "show at most so much `TIME` in which nothing changes; 1s if it is not said")
+	f.Float64Var(&opt.Speed, "speed", 1, "play this many `TIMES` as fast")
+	f.DurationVar(&opt.SkipIdle, "skip-idle", 0, "show at most this much `TIME` of each period without changes; 1s if no TIME is given")
 	f.Lookup("skip-idle").NoOptDefVal = "1s"
 	f.BoolVar(&opt.DrawInput, "draw-input", false, "draw the pointer and the names of pressed keys into the picture")
 	f.Uint8Var(&display, "display", 0, "the display channel's `NUMBER`; default: the first that had a picture")
@@ -139,7 +139,7 @@ func makeFilm(cmd *cobra.Command, out string, r *replay.Recording, opt playback.
 
 func makeCast(stdout io.Writer, out string, r *replay.Recording, opt playback.Options) error {
 	if opt.DrawInput || opt.Display != nil {
-		return usage("--draw-input and --display are of a screen, and %s is of the serial console", out)
+		return usage("--draw-input and --display are for a screen, but %s records the serial console", out)
 	}
 	write := func(w io.Writer) error { return playback.WriteCast(w, r, opt) }
 	if err := playback.WriteFile(out, write); err != nil {

@@ -131,15 +131,15 @@ func TestAFilmThatCannotBeMadeSaysWhy(t *testing.T) {
 		says   string
 	}{
 		{[]string{dir}, 2, "film needs -o FILE.webm, .mp4, .png, .apng or .cast"},
-		{[]string{dir, "-o", "a.gif"}, 2, "-o a.gif: what a file has is told by its end: .webm, .mp4, .png, .apng or .cast"},
-		{[]string{dir, "-o", "webm"}, 2, "-o webm: what a file has is told by its end"},
+		{[]string{dir, "-o", "a.gif"}, 2, "-o a.gif: the extension must be .webm, .mp4, .png, .apng or .cast"},
+		{[]string{dir, "-o", "webm"}, 2, "-o webm: the extension must be"},
 		{[]string{dir, "-o", png, "--from", "3", "--to", "2"}, 2, "from 3s to 2s: the end must be after the beginning"},
 		{[]string{dir, "-o", png, "--from", "1h"}, 2, "from 1h0m0s: what is known of this lane ends at 9s"},
 		{[]string{dir, "-o", png, "--from", "soon"}, 2, "want seconds such as 2.5, or a time such as 1m2.5s, not below 0"},
 		{[]string{dir, "-o", png, "--to=-1"}, 2, "not below 0"},
 		{[]string{dir, "-o", png, "--speed=-2"}, 2, "a speed of -2: it must be from 0.001 to 1000"},
 		{[]string{dir, "-o", png, "--display", "3"}, 2, "display 3: it had no picture; display 0 had"},
-		{[]string{dir, "-o", filepath.Join(out, "a.cast"), "--draw-input"}, 2, "--draw-input and --display are of a screen"},
+		{[]string{dir, "-o", filepath.Join(out, "a.cast"), "--draw-input"}, 2, "--draw-input and --display are for a screen"},
 		{[]string{none, "-o", png}, 2, "there is no film: this lane was not filmed; leave out --film off"},
 		{[]string{passed, "-o", png}, 2, "there is no film: this lane passed, and by default only lanes that fail keep their films"},
 		{[]string{cut, "-o", png}, 2, "there is no film with a picture: the client ended before it showed one"},

@@ -129,11 +129,12 @@ func newFixtureBuild() *cobra.Command {
 	return &cobra.Command{
 		Use:   "build [linux]",
 		Short: "Build the built-in images from source, or the Linux guest from packages",
-		Long: `Without a name, build the built-in images from source, in a checkout of this repository.
+		Long: `Without a name, build the built-in images from source, in a checkout of this
+repository.
 
-With the name linux, build the Linux guest from packages of this host's distribution, unless that
-has been done. Lanes do that themselves when they need it; do it before if the host has no network
-later.`,
+With the name linux, build the Linux guest from packages of this host's distribution,
+unless it exists. Lanes build it when they need it. Build it before if the host will have
+no network.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch arg(args, 0) {

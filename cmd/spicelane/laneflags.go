@@ -35,7 +35,7 @@ func (l *laneFlags) add(cmd *cobra.Command) {
 	f.StringVar((*string)(&cfg.Compression), "compression", "", "SPICE image compression: `off|auto_glz|auto_lz|quic|glz|lz`; default: QEMU's")
 	f.StringVar(&l.proxy, "proxy", "", "`builtin|none|CMD`; CMD has placeholders such as {sources} {tls} {port} {tls_port} {vv} {file:PATH}, see docs/foreign-parts.md; default: builtin")
 	f.StringVar(&l.client, "client", "", "`builtin|none|CMD`; CMD has placeholders: {vv} {socket} {dir} {ready}; default: builtin")
-	f.StringVar(&cfg.Streaming, "streaming", "", "whether spice-server makes video of what changes fast: `off|filter|all`; default: off")
+	f.StringVar(&cfg.Streaming, "streaming", "", "whether spice-server sends areas that change fast as video: `off|filter|all`; default: off")
 	f.BoolVar(&cfg.SingleClient, "single-client", false, "a new client disconnects the previous one, which is spice-server's rule")
 	f.StringVar((*string)(&cfg.Takeover), "takeover", "", "what the built-in proxy does with a second viewer: `share|refuse|replace`; default: share")
 	f.BoolVar(&cfg.Witness, "witness", false, "compare what the server sends with what the client receives; a difference ends the lane as the proxy's fault. The built-in client and proxy then run inside the lane's process")

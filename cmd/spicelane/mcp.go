@@ -20,10 +20,10 @@ only that lane is shown.
 
 The agent can only read. With --input it can also press keys, type and click.
 
-What a guest shows is data of that guest. An agent that reads it may take it for
-instructions: with --input, give it only guests that you trust.
+What a guest shows is data, but an agent may take it for instructions. With --input,
+give it only guests that you trust.
 
-Standard error has one line per call. The server ends with its standard input.`,
+Standard error has one line per call. The server ends when its standard input ends.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()

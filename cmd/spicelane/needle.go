@@ -66,13 +66,14 @@ func newNeedleNew() *cobra.Command {
 		Long: `Make a reference image of what is on a screen now: NAME.png and NAME.json, in the format of
 os-autoinst's needles.
 
---area may be given more than once. Behind the rectangle may stand, with commas between them:
-  exclude            leave this area out of the others
-  ocr                tesseract must read there what it reads now
-  match=PERCENT      the similarity that is needed; 100 if it is not stated
-  margin=PIXELS      how far from its place the area may be; 0 if it is not stated
-  click, click=X+Y   click here: in the middle, or at a place from the upper left corner
-  ocr=TEXT           tesseract must read this text there; the last word, as it may have commas`,
+--area may be given more than once. These words may follow the rectangle, separated by commas:
+
+  - exclude: leave this area out of the others
+  - match=PERCENT: the similarity that is needed; default: 100
+  - margin=PIXELS: how far from its place the area may be; default: 0
+  - click, click=X+Y: click here: in the middle, or X+Y from the upper left corner
+  - ocr: tesseract must read there what it reads now
+  - ocr=TEXT: tesseract must read this TEXT there; the last word, because TEXT may contain commas`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lane, name, err := laneAndName(args, socket, file, "the NAME of the reference image")
@@ -106,12 +107,12 @@ os-autoinst's needles.
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&areas, "area", nil, "an area, `WIDTHxHEIGHT+X+Y[,…]`, see above")
+	f.StringArrayVar(&areas, "area", nil, "an area as `WIDTHxHEIGHT+X+Y[,…]`; see above")
 	f.StringArrayVar(&tags, "tag", nil, "a `TAG`; may be given more than once")
-	f.StringVar(&dir, "dir", needleDir, "the `DIRECTORY` of reference images")
+	f.StringVar(&dir, "dir", needleDir, "the `DIR`ectory of reference images")
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
-	f.StringVar(&file, "png", "", "make it of this picture `FILE`")
-	f.BoolVar(&force, "force", false, "replace one of the same name")
+	f.StringVar(&file, "png", "", "make it from this picture `FILE`")
+	f.BoolVar(&force, "force", false, "replace an existing one of the same name")
 	return cmd
 }
 
@@ -195,15 +196,15 @@ func newNeedleMatch() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "match [LANE | --socket PATH | --png FILE] TAG",
 		Short: "Say whether a reference image is on a screen; exit status 1 if not",
-		Long: `Say whether a reference image is on a screen now, or comes within the time of --wait.
+		Long: `Say whether a reference image is on a screen now, or appears within the time of --wait.
 
-Parts of the screen that are not of interest can be masked: with --mask, or with --ignore by
-themselves: "cursor" is a text cursor, "pointer" the mouse pointer where the guest draws it.
-One picture does not tell that a cursor blinks: --ignore cursor then masks only one that
+Mask parts of the screen that do not matter: name them with --mask, or let --ignore find
+them. "cursor" is a text cursor, "pointer" the mouse pointer if the guest draws it. One
+picture does not show whether a cursor blinks, so --ignore cursor masks only a cursor that
 underlines a cell of a console. With --wait, it also masks one that blinks.
 
-Areas of type ocr are read by tesseract, if that is installed. The output says so, because tesseract
-guesses.`,
+Tesseract reads areas of type ocr, if it is installed. The output says so, because
+tesseract guesses.`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lane, tag, err := laneAndName(args, look.socket, look.file, "a TAG, or the name of a reference image")
@@ -254,12 +255,12 @@ guesses.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&dir, "dir", needleDir, "the `DIRECTORY` of reference images")
+	f.StringVar(&dir, "dir", needleDir, "the `DIR`ectory of reference images")
 	f.StringVar(&look.socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	f.StringVar(&look.file, "png", "", "look at this picture `FILE`")
-	f.StringVar(&evidence, "evidence", "", "on a mismatch, leave pictures of it in this `DIRECTORY`")
-	f.StringArrayVar(&masks, "mask", nil, "do not compare this part of the screen, `WIDTHxHEIGHT+X+Y`; may be given more than once")
-	f.StringSliceVar(&look.ignore, "ignore", nil, "mask `WHAT` moves by itself: cursor, pointer or both; see above")
+	f.StringVar(&evidence, "evidence", "", "on a mismatch, leave pictures of it in this `DIR`ectory")
+	f.StringArrayVar(&masks, "mask", nil, "do not compare this part of the screen, as `WIDTHxHEIGHT+X+Y`; may be given more than once")
+	f.StringSliceVar(&look.ignore, "ignore", nil, "mask `WHAT` changes by itself: cursor, pointer or both; see above")
 	f.StringArrayVar(&fonts, "font", nil, "with --ignore cursor: a further `FONT` of the console, see spicelane text")
 	f.BoolVar(&look.matcher.Query.Scale, "scale", false, "scale a screen of another size")
 	f.DurationVar(&look.wait, "wait", 0, "wait up to this `TIME` for it")
@@ -296,7 +297,7 @@ func (l *needleLooking) mask(masks []string) error {
 	}
 	switch {
 	case l.file != "" && l.matcher.Query.IgnorePointer:
-		return usage("--ignore pointer needs a lane or a socket: it is not known where the pointer was on a picture; use --mask")
+		return usage("--ignore pointer needs a lane or a socket: a picture does not show where the pointer was; use --mask")
 	case l.file != "" && l.wait != 0:
 		return usage("--wait needs a lane or a socket: a picture does not change")
 	case l.wait < 0:
@@ -371,13 +372,13 @@ func newNeedleList() *cobra.Command {
 	var asJSON, unused, neverMatched bool
 	var results []string
 	cmd := &cobra.Command{
-		Use:   "list [DIRECTORY]",
-		Short: "List the reference images, and the files that are none",
-		Long: `List the reference images, and the files that are none.
+		Use:   "list [DIR]",
+		Short: "List the reference images, and the files that are not reference images",
+		Long: `List the reference images, and the files that are not reference images.
 
-With --results, the list says how often each was looked for and found in the runs whose lanes left
-their files there. --unused keeps those that nobody has looked for, --never-matched those that were
-never on the screen, whether looked for or not.`,
+With --results, the list says how often the lanes that left their files there looked for
+each image, and how often it matched. --unused lists only those that no lane looked for,
+--never-matched only those that were never on the screen, whether looked for or not.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := arg(args, 0)
@@ -389,7 +390,7 @@ never on the screen, whether looked for or not.`,
 				return usage("%w", err)
 			}
 			if (unused || neverMatched) && len(results) == 0 {
-				return usage("--unused and --never-matched need --results DIRECTORY, where lanes left their files")
+				return usage("--unused and --never-matched need --results DIR, where lanes left their files")
 			}
 			uses, err := needleUses(d, results)
 			if err != nil {
@@ -414,14 +415,14 @@ never on the screen, whether looked for or not.`,
 				fmt.Fprintln(cmd.ErrOrStderr(), p.Err)
 			}
 			if n := len(d.Problems); n > 0 {
-				return usage("%d files in %s are no reference images", n, dir)
+				return usage("%d files in %s are not reference images", n, dir)
 			}
 			return nil
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&results, "results", nil, "a `DIRECTORY` with the files of lanes, at any depth; may be given more than once")
-	f.BoolVar(&unused, "unused", false, "only those that nobody has looked for")
+	f.StringArrayVar(&results, "results", nil, "a `DIR`ectory with the files of lanes, at any depth; may be given more than once")
+	f.BoolVar(&unused, "unused", false, "only those that no lane looked for")
 	f.BoolVar(&neverMatched, "never-matched", false, "only those that were never on the screen")
 	f.BoolVar(&asJSON, "json", false, "print them as JSON")
 	return cmd

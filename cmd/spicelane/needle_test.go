@@ -62,7 +62,7 @@ func TestAReferenceImageThatIsMadeOfAScreenIsOnItAndNotOnAnother(t *testing.T) {
 	require.Equal(t, 2, status)
 	require.Contains(t, out, `"name": "setup"`)
 	require.Contains(t, stderr, "bad.json: line 1")
-	require.Contains(t, stderr, "spicelane: 1 files in "+dir+" are no reference images")
+	require.Contains(t, stderr, "spicelane: 1 files in "+dir+" are not reference images")
 }
 
 func TestReferenceImagesThatNobodyNeedsAreListed(t *testing.T) {
@@ -94,9 +94,9 @@ func TestReferenceImagesThatNobodyNeedsAreListed(t *testing.T) {
 	require.Len(t, rows, 1)
 	require.Equal(t, &needleUse{}, rows[0].Use)
 	for want, args := range map[string][]string{
-		"--unused and --never-matched need --results DIRECTORY": {"--unused"},
-		"no lane has left a timeline.ndjson in":                 {"--results", dir},
-		"missing: no such file or directory":                    {"--results", filepath.Join(dir, "missing")},
+		"--unused and --never-matched need --results DIR": {"--unused"},
+		"no lane has left a timeline.ndjson in":           {"--results", dir},
+		"missing: no such file or directory":              {"--results", filepath.Join(dir, "missing")},
 	} {
 		status, _, stderr := spicelane(t, append([]string{"needle", "list", dir}, args...)...)
 		require.Equal(t, 2, status, want)

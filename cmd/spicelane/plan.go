@@ -16,11 +16,11 @@ func newPlan() *cobra.Command {
 		Long: `A plan is a YAML file of jobs: which lanes to bring up and what to check on them.
 "spicelane run" runs it; docs/plans.md describes it.
 
-  spicelane plan check PLAN.yaml     is everything in it right?
+  spicelane plan check PLAN.yaml     check everything in it
   spicelane plan graph PLAN.yaml     draw its jobs
   spicelane plan --schema            the JSON schema of plans, for editors
 
-Exit status: 0 the plan is right, 2 it is not.`,
+Exit status: 0 the plan is valid, 2 it is not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !schema {
@@ -42,11 +42,11 @@ Exit status: 0 the plan is right, 2 it is not.`,
 func newPlanCheck() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check PLAN",
-		Short: "Check everything in a plan, without secrets and commands",
+		Short: "Check everything in a plan without reading secrets or running commands",
 		Long: `Check a plan: its text, its references, the types of its conditions, and each cell
-with the configuration of its lanes. Read no secret and run no command.
+with the configuration of its lanes. It reads no secret and runs no command.
 
-Exit status: 0 the plan is right; 2 it is not, and each mistake is shown with its line.`,
+Exit status: 0 the plan is valid; 2 it is not, and each mistake is shown with its line.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := plan.Load(cmd.Context(), args[0], plan.Options{Dry: true})
@@ -67,7 +67,7 @@ func newPlanGraph() *cobra.Command {
 		Long: `Draw the jobs of a plan and what they need: for the terminal, as Mermaid, which
 GitHub shows in Markdown, or as DOT, which Graphviz reads.
 
-Exit status: 0 it is drawn, 2 the plan is not right.`,
+Exit status: 0 the graph is drawn, 2 the plan is not valid.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := plan.Load(cmd.Context(), args[0], plan.Options{Dry: true})
@@ -80,6 +80,6 @@ Exit status: 0 it is drawn, 2 the plan is not right.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&format, "format", plan.GraphText, "text, mermaid or dot")
+	cmd.Flags().StringVar(&format, "format", plan.GraphText, "how to draw it: `text|mermaid|dot`")
 	return cmd
 }

@@ -85,7 +85,7 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.StringVar(&cfg.ListenTLS, "tls-listen", proxy.DefaultAddr, "`ADDR` of the TLS port")
 	f.StringVar(&cfg.ListenAPI, "api", proxy.DefaultAddr, "`ADDR` of the HTTP API")
 	f.StringVar(&cfg.ListenWebSocket, "websocket", "", "`ADDR` of a port for clients in browsers: WebSockets at "+proxy.WebSocketPath+", over TLS; default: none")
-	f.StringSliceVar(&cfg.AllowedOrigins, "allow-origin", nil, "let web pages from `ORIGIN` open WebSockets, as in https://console.example; default: same host and port only")
+	f.StringSliceVar(&cfg.AllowedOrigins, "allow-origin", nil, "let web pages from `ORIGIN` open WebSockets, such as https://console.example; default: same host and port only")
 	f.StringVar(&cfg.Host, "host", "", "`NAME` or address of this proxy in virt-viewer files; default: the TLS port's address")
 	f.StringVar(&tokenFile, "api-token-file", "", "`FILE` with the API's bearer token; default: $"+headless.EnvAPIToken)
 	f.BoolVar(&cfg.AllowDirect, "allow-direct", false, "also hand out virt-viewer files that bypass the proxy, with the console's ticket")

@@ -80,7 +80,7 @@ func commandsPage(root *cobra.Command) string {
 		"| 0 | all assertions passed |\n| 1 | an assertion about the product failed |\n" +
 		"| 2 | the harness was used wrongly or broke: usage, socket, RPC or parse error |\n" +
 		"| 3 | this host lacks something; the last line on stderr says what and how to get it |\n\n" +
-		wrap("A command for which this means something particular says so below. The last line on stderr is always the reason. "+
+		wrap("A command that uses these statuses differently says so below. The last line on stderr is always the reason. "+
 			"[Verdicts](verdicts.md) explains whose fault is which.") + "\n")
 	_ = eachCommand(root, func(c *cobra.Command) error {
 		if c == root || c.Name() == "completion" || c.HasParent() && c.Parent().Name() == "completion" {

@@ -35,20 +35,21 @@ they arrive. Print each failure, whose fault it was, and where the evidence is:
       spicelane report --junit artifacts/junit.xml --summary artifacts/summary.md \
           --html artifacts/index.html
 
-The page of the run has each lane's last picture and a link to its lane.html, in
-which the lane can be seen again. --html makes those that are missing, and makes
-those of failed tests again, with what the test printed. JUnit and the summary link
-to the page of the run and to those of the lanes.
+The page of the run has each lane's last picture and a link to its lane.html, which
+shows the lane again. --html makes missing ones, and makes those of failed tests
+again, with the test's output. JUnit and the summary link to the page of the run and
+to those of the lanes.
 
-With a directory, make lane.html of what each lane in it left behind, such as one
-that was killed.
+With a directory, make lane.html from the files that each lane in it left, for example
+a lane that was killed.
 
---trace writes what took how long, for ui.perfetto.dev: the tests, and each lane with
+--trace writes the times of the run, for ui.perfetto.dev: the tests, and each lane with
 its phases, steps, beats and waits, and a row for each track of its timeline. With a
-directory, it is of the lanes in it.
+directory, it covers the lanes in it.
 
-If OTEL_EXPORTER_OTLP_ENDPOINT is set, the same is sent to that collector as spans, over
-OTLP (http/protobuf). The other OTEL_ variables and TRACEPARENT have their usual meaning.
+If OTEL_EXPORTER_OTLP_ENDPOINT is set, the times of the run are sent to that collector as
+spans, over OTLP (http/protobuf). The other OTEL_ variables and TRACEPARENT have their
+usual meaning.
 
 Each test that ran more than once (-count) gets its failure rate, with a confidence
 interval.
@@ -129,7 +130,7 @@ are incomplete; 3 only the host lacked something.`,
 	f.StringVar(&summary, "summary", "", "write a summary in Markdown to this `FILE`, such as $GITHUB_STEP_SUMMARY")
 	f.StringVar(&html, "html", "", "write a page of the run to this `FILE`, and pages of lanes that have none")
 	f.StringVar(&traceFile, "trace", "", "write a trace of the run to this `FILE`, for ui.perfetto.dev")
-	f.StringVar(&title, "title", "", "the heading of summary and page; default: Tests")
+	f.StringVar(&title, "title", "", "`TEXT` of the heading of summary and page; default: Tests")
 	f.StringVar(&url, "artifacts-url", "", "`URL` of the artifacts for the summary's links; default: links are relative to the summary")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print nothing on standard output")
 	return cmd

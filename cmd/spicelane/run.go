@@ -52,14 +52,14 @@ func newRun() *cobra.Command {
   spicelane run boot.yaml                    run all of it
   spicelane run boot.yaml --dry-run          print each cell and its exact commands
   spicelane run boot.yaml --only boot        run one job, and those that it needs
-  spicelane run --resume artifacts/runs/ID   go on with a run that was killed
+  spicelane run --resume artifacts/runs/ID   continue a run that was killed
 
-A run leaves a directory, artifacts/runs/ID unless --dir names another one: run.json
-with the results, and the evidence of each attempt of each cell. docs/plans.md
-describes plans and what a run leaves.
+A run leaves a directory, artifacts/runs/ID unless --dir names another one. It has
+run.json with the results, and the evidence of each attempt of each cell.
+docs/plans.md describes plans and what a run leaves.
 
-Ctrl-C ends the running cells, and runs what has always() or cancelled() in its
-condition. A second Ctrl-C ends everything at once.
+Ctrl-C ends the running cells, and runs jobs and steps that have always() or
+cancelled() in their conditions. A second Ctrl-C ends everything at once.
 
 Exit status: 0 all passed; otherwise that of the failures: 1 product, 2 harness or
 interrupted, 3 host.`,
@@ -70,17 +70,17 @@ interrupted, 3 host.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&flags.dryRun, "dry-run", false, "print each cell and its exact commands, and run nothing")
-	f.StringArrayVar(&flags.only, "only", nil, "run only this job, or the cells with this ID or pattern, and what they need; may be repeated")
-	f.StringVar(&flags.again, "rerun-failed", "", "run again what did not pass in this run's directory, and take over the rest")
-	f.StringVar(&flags.resume, "resume", "", "go on with the run in this directory, which was killed")
+	f.StringArrayVar(&flags.only, "only", nil, "run only this `JOB`, or the cells with this ID or pattern, and what they need; may be repeated")
+	f.StringVar(&flags.again, "rerun-failed", "", "`DIR` of a run: run again what did not pass, and take over the other results")
+	f.StringVar(&flags.resume, "resume", "", "`DIR` of a run that was killed: continue it")
 	f.BoolVar(&flags.watch, "watch", false, "run again whenever a file that the plan names has changed")
-	f.IntVar(&flags.jobs, "jobs", 0, "how many cells run at once on this host (default: the number of processors)")
-	f.StringVar(&flags.log, "log", "", "text, json or github (default: a table on a terminal, otherwise text)")
-	f.StringVar(&flags.dir, "dir", "", "the run's directory")
+	f.IntVar(&flags.jobs, "jobs", 0, "how many cells run at once on this host; default: the number of processors")
+	f.StringVar(&flags.log, "log", "", "`text|json|github`; default: a table on a terminal, otherwise text")
+	f.StringVar(&flags.dir, "dir", "", "the run's `DIR`ectory; default: artifacts/runs/ID")
 	f.BoolVar(&flags.reuse, "reuse", false, "do not run cells that have passed already for the same build; take their results from the archive")
 	f.StringVar(&flags.archive, "archive", "", "`LOCATION` of the archive for --reuse: a directory, or s3://BUCKET/PREFIX; default $"+envArchive+", else a directory of this user")
 	f.StringVar(&flags.metricsAt, "metrics", "", "serve metrics of the run and its lanes for Prometheus at http://`ADDR`/metrics, such as 127.0.0.1:9107")
-	f.StringToStringVar(&flags.labels, "label", nil, "NAME=VALUE to find the run by; may be repeated")
+	f.StringToStringVar(&flags.labels, "label", nil, "`NAME=VALUE` to find the run by; may be repeated")
 	return cmd
 }
 

@@ -34,8 +34,8 @@ func newSoak() *cobra.Command {
 each, and end it. Print how many failed, the failure rate with its 95 % confidence
 interval, whose fault the failures were, and how long lanes took.
 
-The directories of failed lanes are kept, the others are removed. If lanes fail one
-after the other, the soak stops (--stop-after).
+The directories of failed lanes are kept, the others are removed. If several lanes in
+a row fail, the soak stops (--stop-after).
 
 Exit status: 0 no lane failed; otherwise that of the failures: 1 product, 2 harness,
 3 host.`,

@@ -20,7 +20,7 @@ func newStatus() *cobra.Command {
 	var asJSON, live, tests bool
 	cmd := &cobra.Command{
 		Use:   "status [NAME]",
-		Short: "List lanes and how they are",
+		Short: "List lanes and their states",
 		Long: `List the lanes, running and ended. --tests also lists the lanes of running tests; a
 test's lane can always be named. For a single lane, the state of its console is
 shown, too; --live shows it for all.`,

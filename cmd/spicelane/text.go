@@ -28,13 +28,15 @@ func newText() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "text [NAME | --socket PATH | --png FILE]",
 		Short: "Print what is written on the screen",
-		Long: `Print the text of a screen with fixed cells: firmware, VGA text modes, Linux's console. A character is
-printed only if each pixel of its cell is as the font has it; the others are printed as \uFFFD.
+		Long: `Print the text of a screen with fixed cells: firmware, VGA text modes, Linux's console. A
+character is printed only if every pixel of its cell is as in the font; the others are
+printed as \uFFFD.
 
-Where text is proportional, --ocr asks tesseract instead, which guesses. What it says proves nothing.
+For proportional text, use --ocr: tesseract guesses the text, and the result proves nothing.
 
-The fonts of OVMF and Beacon are built in. --font adds one: the name of a console font of this host,
-such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose text is known.`,
+The fonts of OVMF and Beacon are built in. --font adds one: the name of a console font of
+this host, such as Lat15-VGA16, or a file. With --learn, the font is made from a screen
+whose text is known.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := textReader(fonts, origin)
@@ -90,12 +92,12 @@ such as Lat15-VGA16, or a file. With --learn, the font is made of a screen whose
 	f.StringVar(&socket, "socket", "", "the control socket's `PATH`, instead of a lane's name")
 	f.StringVar(&file, "png", "", "read it from this picture `FILE`")
 	f.StringArrayVar(&fonts, "font", nil, "a further `FONT`: its name or its file; may be given more than once")
-	f.StringSliceVar(&origin, "origin", nil, "the upper left pixel of a cell as `X,Y`, if the grid is not to be looked for")
-	f.StringVar(&pattern, "find", "", "print where this regular `EXPRESSION` is, line by line; exit status 1 if nowhere")
+	f.StringSliceVar(&origin, "origin", nil, "the upper left pixel of a cell as `X,Y`, to skip the search for the grid")
+	f.StringVar(&pattern, "find", "", "print where this regular `EXPRESSION` matches, one match per line; exit status 1 if nowhere")
 	f.BoolVar(&guess, "ocr", false, "print what tesseract guesses, if it is installed")
 	f.StringVar(&region, "region", "", "with --find or --ocr: only within `WIDTHxHEIGHT+X+Y` in pixels")
-	f.StringVar(&learn, "learn", "", "make a font of the screen and write it to this `FILE`")
-	f.StringVar(&known, "known", "", "with --learn: the `FILE` with the screen's text from the first cell at --origin")
+	f.StringVar(&learn, "learn", "", "make a font from the screen and write it to this `FILE`")
+	f.StringVar(&known, "known", "", "with --learn: the `FILE` with the screen's text, beginning with the cell at --origin")
 	f.StringVar(&cell, "cell", "", "with --learn: a cell's size as `WIDTHxHEIGHT`")
 	f.BoolVar(&asJSON, "json", false, "print the grid as JSON")
 	return cmd

@@ -33,15 +33,15 @@ func newTruth() *cobra.Command {
 		Short: "Compare a real spice-server's drawings with clients' pictures, direct and proxied",
 		Long: `Have a real spice-server draw a catalogue of more than 3,000 steps. After each step,
 compare the server's own memory, the picture of a client that is connected directly,
-and the picture of a client behind a proxy. A step whose result is not the stated
-one fails. The report names the hop that caused it, the first message that differs,
+and the picture of a client behind a proxy. A step fails if its result is not the
+stated one. The report names the hop that caused it, the first message that differs,
 and the files with the pictures.
 
-The server is a helper on libspice-server, which is compiled when it is first needed
-(or by make truthserver). docs/truth.md describes the catalogue.
+The server is a helper that uses libspice-server. It is compiled when it is first
+needed, or by make truthserver. docs/truth.md describes the catalogue.
 
-Exit status: 0 every step has the stated result, 1 a step has not, 2 the walk itself
-failed, 3 the host lacks libspice-server's headers or a compiler.`,
+Exit status: 0 every step has the stated result, 1 a step has another result, 2 the run
+itself failed, 3 the host lacks libspice-server's headers or a compiler.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
@@ -117,10 +117,10 @@ failed, 3 the host lacks libspice-server's headers or a compiler.`,
 	f := cmd.Flags()
 	f.StringVar(&proxy, "proxy", "", "`builtin|none|CMD`: the proxy between server and client, see docs/foreign-parts.md; default: builtin")
 	f.StringVar(&client, "client", "", "`builtin|CMD`: another client behind the proxy, besides the built-in one; default: builtin")
-	f.StringVar(&only, "only", "", "take only the steps that `PATTERN` names: a number, FROM-TO, or a glob of group, operation or words; several with commas")
+	f.StringVar(&only, "only", "", "run only the steps that `PATTERN` names: a number, FROM-TO, or a glob of a group, an operation or a description; commas separate several")
 	f.StringSliceVar(&compressions, "compression", nil, "use these `MODES`, such as off,glz+zlib,quic+jpeg; default: all")
-	f.Uint64Var(&seed, "seed", 0, "walk random steps that depend on `N` instead of the catalogue, and shrink what fails")
-	f.StringVar(&replay, "replay", "", "play a recording made with SPICE_WORKER_RECORD_FILENAME, plain or .gz, instead of the catalogue")
+	f.Uint64Var(&seed, "seed", 0, "run random steps that depend on `N` instead of the catalogue, and shrink failures")
+	f.StringVar(&replay, "replay", "", "play this `FILE`, which was recorded with SPICE_WORKER_RECORD_FILENAME, plain or .gz, instead of the catalogue")
 	f.BoolVar(&noGtk, "no-gtk", false, "do not compare with spice-gtk (spicy-screenshot) after each group")
 	f.IntVar(&cfg.MostFailures, "stop-after", 100, "stop after this many failed steps")
 	f.BoolVar(&coarse, "coarse", false, "draw images in squares of one colour, so that recordings compress well")

@@ -21,8 +21,8 @@ func newVerdict() *cobra.Command {
 		Use:   "verdict -- COMMAND...",
 		Short: "Run a command and say whose fault its failure is; --git for git bisect run",
 		Long: `Run a command, and end with the status of its verdict. The command is this program, one
-with the same exit statuses, or go test: its own status does not say whose fault a failure
-is, so its results are read.
+with the same exit statuses, or go test. The status of go test does not say whose fault a
+failure is, so its results are read.
 
   spicelane verdict -- go test ./lanes/...
   git bisect run spicelane verdict --git -- go test -run TestBoot ./lanes
@@ -56,7 +56,7 @@ commit; 130 interrupted, so that git stops.`,
 		},
 	}
 	cmd.Flags().BoolVar(&git, "git", false, "end with the statuses that git bisect run expects: 0, 1 and 125")
-	cmd.Flags().DurationVar(&timeout, "timeout", 0, "end the command after this `TIME`; that is the harness's fault; default: never")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "end the command after this `TIME`, which counts as the harness's fault; default: never")
 	return cmd
 }
 

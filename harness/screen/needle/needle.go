@@ -209,6 +209,15 @@ func Parse(b []byte) (*Needle, error) {
 	}
 	n.raw = bytes.Clone(b)
 	n.asRead = &Needle{Areas: slices.Clone(n.Areas), Tags: slices.Clone(n.Tags), Properties: slices.Clone(n.Properties)}
+	for i := range n.asRead.Areas { // what they point to may be changed in place
+		a := &n.asRead.Areas[i]
+		if a.Margin != nil {
+			a.Margin = new(*a.Margin)
+		}
+		if a.Click != nil {
+			a.Click = new(*a.Click)
+		}
+	}
 	return n, nil
 }
 
@@ -255,7 +264,7 @@ func (a *Area) check() error {
 	if a.X < 0 || a.Y < 0 || a.Width <= 0 || a.Height <= 0 {
 		return fmt.Errorf("%d×%d pixels at (%d,%d): want a size above 0 and a place within the picture", a.Width, a.Height, a.X, a.Y)
 	}
-	if a.Match < 0 || a.Match > Exact {
+	if !(a.Match >= 0 && a.Match <= Exact) { // NaN is neither
 		return fmt.Errorf("match is %v: want a percentage from 0 to 100", a.Match)
 	}
 	if m := a.SearchMargin(); m < 0 || m > maxMargin {

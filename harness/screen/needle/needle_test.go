@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,25 @@ func TestAChangeOfANeedleLosesNothingElse(t *testing.T) {
 	twice, err := again.Encode()
 	require.NoError(t, err)
 	require.Equal(t, string(b), string(twice))
+}
+
+// The margin and the click are pointers, which a program may change in place.
+func TestAMarginAndAClickThatAreChangedInPlaceAreWritten(t *testing.T) {
+	n, err := needle.Parse([]byte(everything))
+	require.NoError(t, err)
+	*n.Areas[0].Margin, n.Areas[0].Click.X = 3, 7
+	b, err := n.Encode()
+	require.NoError(t, err)
+	again, err := needle.Parse(b)
+	require.NoError(t, err)
+	require.Equal(t, 3, again.Areas[0].SearchMargin())
+	require.Equal(t, &needle.Click{X: 7, Y: 5}, again.Areas[0].Click)
+}
+
+func TestASimilarityThatIsNoNumberIsRefused(t *testing.T) {
+	area := needle.Area{Width: 3, Height: 4, Type: needle.TypeMatch, Match: math.NaN()}
+	_, err := needle.New("x", []needle.Area{area}, nil, picture(10, 10))
+	require.ErrorContains(t, err, "match is NaN: want a percentage from 0 to 100")
 }
 
 func TestANewNeedleIsWrittenAsOthersReadIt(t *testing.T) {
@@ -239,6 +259,20 @@ func TestOnePixelOneColourOrOneStepFarTooFarIsNoMatch(t *testing.T) {
 			require.Contains(t, r.String(), "at (7,8) instead of (10,8) is equal")
 		}
 	}
+}
+
+// A similarity of more than 99.99 % is only that of equal pixels.
+func TestAnAreaThatNeedsAlmostAllMatchesIfItIsEqual(t *testing.T) {
+	p := picture(40, 30)
+	area := needle.Area{X: 5, Y: 5, Width: 10, Height: 10, Type: needle.TypeMatch, Match: 99.995}
+	n := newNeedle(t, p, area)
+	require.True(t, match(t, n, needle.Query{}, p).Matched())
+	masked := needle.Query{Masks: []image.Rectangle{image.Rect(6, 6, 8, 8)}}
+	require.True(t, match(t, n, masked, p).Matched())
+	c := p.At(9, 9)
+	c.R ^= 1
+	require.False(t, match(t, n, needle.Query{}, changed(p, 9, 9, c)).Matched())
+	require.False(t, match(t, n, masked, changed(p, 9, 9, c)).Matched())
 }
 
 func TestOfAlternativesTheBestIsNamedAndOfLosersTheNearest(t *testing.T) {

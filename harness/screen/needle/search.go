@@ -65,7 +65,7 @@ func (f fit) similarity() float64 { return similarity(f.sum, f.pixels, f.equal) 
 // good ones, the nearest. ok is false if the template has the needed similarity nowhere.
 func (t *template) search(s *scene) (best fit, ok bool) {
 	need, home := t.area.Need(), t.area.Rect().Min
-	if need >= Exact {
+	if need > almost { // only equal pixels have that
 		return t.searchExact(s, home)
 	}
 	whole, bestFar := limit(need, t.pixels), 0

@@ -373,6 +373,9 @@ func ParseHex(name string, b []byte) (*Font, error) {
 			value = strings.TrimSpace(value)
 			switch strings.TrimSpace(key) {
 			case "size":
+				if len(glyphs) > 0 {
+					return bad("a second size, after glyphs of %d×%d", f.Width, f.Height)
+				}
 				if k, err := fmt.Sscanf(value+".", "%dx%d.", &f.Width, &f.Height); err != nil || k != 2 {
 					return bad("size is %q: want WIDTHxHEIGHT", value)
 				}

@@ -735,15 +735,16 @@ func TestPSFFontsOfBothVersionsAreReadAlsoCompressed(t *testing.T) {
 func TestAFontInTextIsRefusedWithTheLine(t *testing.T) {
 	head := "# size: 8x2\n"
 	for in, want := range map[string]string{
-		"":                          "no glyphs",
-		"0041:0011":                 "line 1: a glyph before the line",
-		"# size: 8":                 `line 1: size is "8"`,
-		"# size: 800x2":             "line 1: glyphs of 800×2 pixels",
-		head + "0041:00":            "line 2: want a character's number, a colon and 4 hexadecimal digits",
-		head + "41;0011":            "line 2: want",
-		head + "d800:0011":          "line 2: want",
-		head + "41:0011\n0041:0011": "line 3: character 0041 is there twice",
-		head + "# bold: thick":      `line 2: bold is "thick"`,
+		"":                            "no glyphs",
+		"0041:0011":                   "line 1: a glyph before the line",
+		"# size: 8":                   `line 1: size is "8"`,
+		"# size: 800x2":               "line 1: glyphs of 800×2 pixels",
+		head + "0041:00":              "line 2: want a character's number, a colon and 4 hexadecimal digits",
+		head + "41;0011":              "line 2: want",
+		head + "d800:0011":            "line 2: want",
+		head + "41:0011\n0041:0011":   "line 3: character 0041 is there twice",
+		head + "# bold: thick":        `line 2: bold is "thick"`,
+		head + "41:0011\n# size: 8x3": "line 3: a second size",
 	} {
 		_, err := text.ParseHex("x", []byte(in))
 		require.ErrorContains(t, err, want, in)

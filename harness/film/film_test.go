@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/png"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -528,6 +529,19 @@ func TestAPlayerShowsWhatWasThereAtEachMoment(t *testing.T) {
 
 // A guest draws a text letter by letter. To show it means to decode it, and one PNG of a line is
 // decoded sooner than one for each letter.
+// The film of a page is not checked as that of a file is. Its PNGs may be larger than the screen.
+func TestAPNGThatIsNotWithinItsScreenIsNotDecoded(t *testing.T) {
+	var large bytes.Buffer
+	require.NoError(t, png.Encode(&large, image.NewGray(image.Rect(0, 0, 3, 3))))
+	for _, at := range []image.Point{{}, {X: -1}, {Y: 9}} {
+		r := image.Rect(0, 0, 3, 3).Add(at)
+		key := film.Frame{Key: true, Size: image.Pt(2, 2)}
+		key.Patches = []film.Patch{{Rect: r, PNG: large.Bytes()}}
+		_, err := (&film.Film{Frames: []film.Frame{key}}).At(0, 0)
+		require.ErrorContains(t, err, "is not within the screen, which has 2×2 pixels", "%v", r)
+	}
+}
+
 func TestLettersOfALineAreOnePatch(t *testing.T) {
 	t.Parallel()
 	s := newScreen(1024, 768)

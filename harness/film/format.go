@@ -269,6 +269,10 @@ func (f *Film) settle() {
 // paint draws the frame's patches onto img.
 func (f Frame) paint(img *image.NRGBA) error {
 	for _, p := range f.Patches {
+		if !p.Rect.In(img.Rect) {
+			return fmt.Errorf("film: frame at %v: %v is not within the screen, which has %d×%d pixels",
+				f.At, p.Rect, img.Rect.Dx(), img.Rect.Dy())
+		}
 		// NB: the size is checked before the PNG is decoded.
 		cfg, err := png.DecodeConfig(bytes.NewReader(p.PNG))
 		if err == nil && (cfg.Width != p.Rect.Dx() || cfg.Height != p.Rect.Dy()) {

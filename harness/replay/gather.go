@@ -332,7 +332,8 @@ func (l *lane) readFilm(o Options) {
 		}
 	}
 	l.pics = kept
-	if l.film == nil {
+	// A client that was killed early leaves a film without pictures.
+	if l.film == nil || len(l.film.Frames) == 0 && !l.entries {
 		l.makeStills()
 	}
 	if l.film != nil && o.LastPicture {

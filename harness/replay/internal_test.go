@@ -30,3 +30,15 @@ func TestTheLastPictureOfADisplayStaysAlsoIfItIsTheFirstFrameOfTheFilm(t *testin
 	again := at(3, true, false)
 	require.Equal(t, []film.Frame{again}, lastGroups([]film.Frame{first, gone, again}))
 }
+
+// The note that a display has gone takes no room. Without it, the page shows the display for ever.
+func TestAPageThatIsTooLargeStillSaysThatADisplayHasGone(t *testing.T) {
+	key := func(ms int) film.Frame {
+		at := time.Duration(ms) * time.Millisecond
+		return film.Frame{At: at, Key: true, Patches: []film.Patch{{PNG: make([]byte, 100)}}}
+	}
+	gone := film.Frame{At: 900 * time.Millisecond, Gone: true}
+	l := &lane{last: 50 * time.Millisecond, head: Head{Outcome: "passed"}} // what is shown first
+	kept := l.thinFilm([]film.Frame{key(10), key(50), key(100), key(200), gone}, 250)
+	require.Equal(t, []film.Frame{key(10), key(50), gone}, kept)
+}

@@ -101,9 +101,10 @@ func (l *lane) thinFilm(frames []film.Frame, room int) []film.Frame {
 	gone, lost := map[int]bool{}, 0
 	drop := func(list []int) {
 		for _, i := range slices.Backward(list) {
-			if size > room && !gone[i] {
+			// The note that a display has gone takes no room, so to leave it out saves none.
+			if n := frames[i].Bytes(); size > room && n > 0 && !gone[i] {
 				gone[i] = true
-				size -= frames[i].Bytes()
+				size -= n
 				lost++
 			}
 		}

@@ -305,6 +305,13 @@ func TestPicturesAreInThePageAsTheyAre(t *testing.T) {
 	require.Equal(t, pics, m.Pics)
 	require.Len(t, m.Film, 2)
 	require.Empty(t, m.Left)
+
+	// A film without pictures, of a client that was killed early, hides none that were taken.
+	files[film.File] = ""
+	m = makePage(t, lay(t, files), replay.Options{})
+	require.Len(t, m.Film, 1)
+	says := "the film cannot be shown; the screen shows the pictures that were taken"
+	require.Contains(t, m.Left, says)
 }
 
 // million writes a timeline of a million entries.

@@ -5,6 +5,7 @@ import (
 
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	_ "image/jpeg" // --png
@@ -18,6 +19,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -86,10 +88,13 @@ func freshDigest(ctx context.Context, drv *control.Driver) (d digest.Digest, fre
 		return first, false, err
 	}
 	d, err = awaitDigest(ctx, drv, freshWait, "a newer digest", func(d digest.Digest) bool { return d.FrameCounter != first.FrameCounter })
-	if err != nil {
-		return first, false, ctx.Err()
+	switch {
+	case err == nil:
+		return d, true, nil
+	case ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded):
+		return first, false, err // the client has ended
 	}
-	return d, true, nil
+	return first, false, ctx.Err()
 }
 
 func awaitDigest(ctx context.Context, drv *control.Driver, wait time.Duration, what string, f func(digest.Digest) bool) (digest.Digest, error) {
@@ -107,6 +112,18 @@ func digestOfFile(file string) (d digest.Digest, checksum string, err error) {
 		return d, "", usage("%w", err)
 	}
 	defer f.Close()
+	// Check the size before allocating memory for it.
+	cfg, _, err := image.DecodeConfig(f)
+	if err != nil {
+		return d, "", usage("%s: %w", file, err)
+	}
+	if int64(cfg.Width)*int64(cfg.Height) > pixmap.MaxPixels {
+		return d, "", usage("%s: the picture has %d×%d pixels, which is more than the %d that are read",
+			file, cfg.Width, cfg.Height, pixmap.MaxPixels)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return d, "", usage("%w", err)
+	}
 	img, _, err := image.Decode(f)
 	if err != nil {
 		return d, "", usage("%s: %w", file, err)

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"image"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
+)
+
+// A dying is a console whose client ends while it is looked at for the nth time.
+type dying struct {
+	*controltest.Console
+	looks int
+	end   func()
+}
+
+func (c *dying) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {
+	p, err := c.Console.Snapshot(channel, surface, r)
+	if c.looks--; c.looks == 0 {
+		go c.end()
+	}
+	return p, err
+}
+
+// openDying returns the control socket of a client that ends at the nth look at its screen.
+func openDying(t *testing.T, console *controltest.Console, looks int) string {
+	t.Helper()
+	c := &dying{Console: console, looks: looks}
+	path, srv := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+	c.end = func() { _ = srv.Close() }
+	return path
+}
+
+// A client that ends says nothing about the guest.
+func TestADigestOfAClientThatEndsIsNotTheOldOne(t *testing.T) {
+	c := controltest.New(256, 256)
+	controltest.DrawDigest(c, 256, 256, 7, 1)
+	status, out, stderr := spicelane(t, "digest", "--socket", openDying(t, c, 2))
+	require.Equal(t, 2, status, "%s%s", out, stderr)
+	require.Empty(t, out, "an old digest")
+	require.NotContains(t, stderr, "has stopped")
+}
+
+// A PNG of a few bytes can claim any size.
+func TestAPictureThatClaimsToBeHugeIsNotReadForItsDigest(t *testing.T) {
+	head := append([]byte("IHDR"), 0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0) // 65536×65536
+	var b bytes.Buffer
+	b.WriteString("\x89PNG\r\n\x1a\n\x00\x00\x00\x0d")
+	b.Write(binary.BigEndian.AppendUint32(head, crc32.ChecksumIEEE(head)))
+	file := filepath.Join(t.TempDir(), "huge.png")
+	require.NoError(t, os.WriteFile(file, b.Bytes(), 0o600))
+	status, _, stderr := spicelane(t, "digest", "--png", file)
+	require.Equal(t, 2, status)
+	require.Contains(t, stderr, "65536×65536 pixels, which is more than")
+}
+

@@ -232,7 +232,10 @@ tesseract guesses.`,
 				return err
 			}
 			var files []string
-			if evidence != "" {
+			if evidence != "" && !r.Matched() {
+				if err := os.MkdirAll(evidence, 0o755); err != nil {
+					return verdict.Classify("needle", err)
+				}
 				if files, err = r.WriteEvidence(evidence); err != nil {
 					return verdict.Classify("needle", err)
 				}
@@ -353,8 +356,10 @@ func (l *needleLooking) await(ctx context.Context, d *control.Driver) (*needle.R
 	switch {
 	case err == nil, r != nil && errors.Is(err, context.DeadlineExceeded):
 		return r, nil
-	case errors.As(err, new(*screen.Error)):
+	case errors.Is(err, context.DeadlineExceeded):
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "needle", Err: err}
+	case errors.As(err, new(*screen.Error)): // the client has ended, or the user has interrupted
+		return nil, &verdict.Error{Verdict: drive.VerdictOf(err), Op: "needle", Err: err}
 	}
 	return nil, verdict.Classify("needle", err)
 }

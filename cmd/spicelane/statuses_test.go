@@ -49,6 +49,22 @@ func TestADigestOfAClientThatEndsIsNotTheOldOne(t *testing.T) {
 	require.NotContains(t, stderr, "has stopped")
 }
 
+func TestAClientThatEndsWhileNeedleMatchWaitsIsNoFaultOfTheProduct(t *testing.T) {
+	c, dir := controltest.New(256, 256), t.TempDir()
+	status, _, stderr := spicelane(t, "needle", "new", "--socket", openDying(t, c, 9), "x", "--dir", dir,
+		"--area", "9x9+0+0")
+	require.Zero(t, status, stderr)
+	c = controltest.New(256, 256)
+	c.Draw(0, 0, image.Rect(0, 0, 256, 256), func(pix []byte, _ int) {
+		for i := range pix {
+			pix[i] = byte(i * 7)
+		}
+	})
+	status, _, stderr = spicelane(t, "needle", "match", "--socket", openDying(t, c, 1), "x", "--dir", dir,
+		"--wait", "1h")
+	require.Equal(t, 2, status, stderr)
+}
+
 // A PNG of a few bytes can claim any size.
 func TestAPictureThatClaimsToBeHugeIsNotReadForItsDigest(t *testing.T) {
 	head := append([]byte("IHDR"), 0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0) // 65536×65536
@@ -60,5 +76,23 @@ func TestAPictureThatClaimsToBeHugeIsNotReadForItsDigest(t *testing.T) {
 	status, _, stderr := spicelane(t, "digest", "--png", file)
 	require.Equal(t, 2, status)
 	require.Contains(t, stderr, "65536×65536 pixels, which is more than")
+}
+
+func TestEvidenceOfAReferenceImageIsLeftInANewDirectory(t *testing.T) {
+	dir := t.TempDir()
+	c := controltest.New(64, 48)
+	path, _ := controltest.Open(t, server.Config{Console: c})
+	status, _, stderr := spicelane(t, "needle", "new", "--socket", path, "x", "--dir", dir, "--area", "9x9+0+0")
+	require.Zero(t, status, stderr)
+	c.Draw(0, 0, image.Rect(0, 0, 64, 48), func(pix []byte, _ int) {
+		for i := range pix {
+			pix[i] = byte(i * 7)
+		}
+	})
+	evidence := filepath.Join(dir, "artifacts", "x")
+	status, _, stderr = spicelane(t, "needle", "match", "--socket", path, "x", "--dir", dir,
+		"--evidence", evidence)
+	require.Equal(t, 1, status, stderr)
+	require.FileExists(t, filepath.Join(evidence, "needle-x-screen.png"))
 }
 

@@ -44,9 +44,12 @@ Exit status: 0 all checks passed, 1 a check failed, 2 the socket did not answer.
 				return err
 			}
 			out := cmd.OutOrStdout()
-			var failed int
+			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout,
+				fmt.Errorf("the checks took longer than %v", timeout))
+			defer cancel()
+			var failed int // without those that the time did not suffice for
 			opts.OnResult = func(r conform.Result) {
-				if r.Outcome == conform.Fail {
+				if r.Outcome == conform.Fail && ctx.Err() == nil {
 					failed++
 				}
 				if asJSON {
@@ -55,14 +58,14 @@ Exit status: 0 all checks passed, 1 a check failed, 2 the socket did not answer.
 				}
 				fmt.Fprintln(out, oneLine(r.String()))
 			}
-			ctx, cancel := context.WithTimeoutCause(cmd.Context(), timeout, fmt.Errorf("the checks took longer than %v", timeout))
-			defer cancel()
 			results := conform.Run(ctx, t.socket, opts)
 			switch {
 			case cmd.Context().Err() != nil:
 				return usage("interrupted")
 			case failed > 0:
 				return &verdict.Error{Verdict: verdict.Product, Op: "conform", Err: fmt.Errorf("%d of %d checks failed", failed, len(results))}
+			case ctx.Err() != nil:
+				return usage("%w", context.Cause(ctx))
 			}
 			if !asJSON {
 				fmt.Fprintf(out, "verdict: PASS, %d checks\n", len(results))

@@ -65,6 +65,15 @@ func TestAClientThatEndsWhileNeedleMatchWaitsIsNoFaultOfTheProduct(t *testing.T)
 	require.Equal(t, 2, status, stderr)
 }
 
+// Checks that the time did not suffice for say nothing about the server.
+func TestAConformanceCheckThatTookTooLongIsNoFaultOfTheServer(t *testing.T) {
+	path, _ := controltest.Open(t, server.Config{Console: controltest.New(64, 48)})
+	status, out, stderr := spicelane(t, "conform", path, "--timeout", "1ns")
+	require.Equal(t, 2, status, stderr)
+	require.Contains(t, stderr, "spicelane: the checks took longer than 1ns\n")
+	require.NotContains(t, out, "PASS")
+}
+
 // A PNG of a few bytes can claim any size.
 func TestAPictureThatClaimsToBeHugeIsNotReadForItsDigest(t *testing.T) {
 	head := append([]byte("IHDR"), 0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0) // 65536×65536

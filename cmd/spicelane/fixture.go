@@ -107,9 +107,11 @@ func newFixtureVerify() *cobra.Command {
 			for _, f := range list {
 				sum, err := f.Verify(cmd.Context())
 				switch {
-				case err != nil:
+				case errors.As(err, new(*fixtures.SumError)):
 					// The image does not have the checksum in its entry: an assertion failed.
 					errs = append(errs, &verdict.Error{Verdict: verdict.Product, Err: err})
+				case err != nil:
+					errs = append(errs, verdict.Classify("", err))
 				case f.Build != "":
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: has no image, it is built on this host\n", f.Name)
 				case f.Image == "":

@@ -74,6 +74,14 @@ func TestAConformanceCheckThatTookTooLongIsNoFaultOfTheServer(t *testing.T) {
 	require.NotContains(t, out, "PASS")
 }
 
+func TestAnImageThatIsNotThereHasNotTheWrongChecksum(t *testing.T) {
+	entry := filepath.Join(t.TempDir(), "x.yaml")
+	require.NoError(t, os.WriteFile(entry, []byte("name: x\nimage: gone.raw\n"), 0o600))
+	status, _, stderr := spicelane(t, "fixture", "verify", entry)
+	require.Equal(t, 2, status, stderr)
+	require.Contains(t, stderr, "gone.raw")
+}
+
 // A PNG of a few bytes can claim any size.
 func TestAPictureThatClaimsToBeHugeIsNotReadForItsDigest(t *testing.T) {
 	head := append([]byte("IHDR"), 0, 1, 0, 0, 0, 1, 0, 0, 8, 2, 0, 0, 0) // 65536×65536

@@ -117,8 +117,10 @@ func liveConsole(ctx context.Context, s registry.State) *consoleState {
 	return &consoleState{Unasked: oneLine(err.Error())}
 }
 
-// summary describes the console in one line.
-func (c *consoleState) summary() string {
+// summary describes the console in one line. The client may be anybody's program.
+func (c *consoleState) summary() string { return oneLine(c.said()) }
+
+func (c *consoleState) said() string {
 	switch {
 	case c == nil:
 		return ""

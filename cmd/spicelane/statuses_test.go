@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
 )
@@ -113,3 +114,10 @@ func TestEvidenceOfAReferenceImageIsLeftInANewDirectory(t *testing.T) {
 	require.FileExists(t, filepath.Join(evidence, "needle-x-screen.png"))
 }
 
+// What a client says comes from a foreign program.
+func TestWhatAClientSaysOfItsConsoleIsHarmlessInStatus(t *testing.T) {
+	c := &consoleState{Status: &control.Status{Error: "gone\n\x1b]0;x\a"}}
+	require.Equal(t, "not connected (gone; ^[]0;x^G)", c.summary())
+	c.Status = &control.Status{SPICEConnected: true, MouseMode: "\x1b[2J"}
+	require.Equal(t, "mouse: ^[[2J", c.summary())
+}

@@ -60,7 +60,16 @@ are incomplete; 3 only the host lacked something.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if name := arg(args, 0); name != "" && isDir(name) {
-				return makePages(cmd.OutOrStdout(), name, traceFile)
+				for _, flag := range []string{"junit", "summary", "html", "title", "artifacts-url"} {
+					if cmd.Flags().Changed(flag) {
+						return usage("--%s needs the results of tests, and %s is a directory", flag, name)
+					}
+				}
+				pages := cmd.OutOrStdout()
+				if quiet {
+					pages = io.Discard
+				}
+				return makePages(pages, name, traceFile)
 			}
 			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
 			if name := arg(args, 0); name != "" && name != "-" {
@@ -117,7 +126,7 @@ are incomplete; 3 only the host lacked something.`,
 				errs = append(errs, writeReport(traceFile, func(w io.Writer) error { return trace.WriteChrome(w, trace.OfRun(run)) }))
 			}
 			if err := errors.Join(errs...); err != nil {
-				return usage("report: %w", err)
+				return verdict.Classify("report", err)
 			}
 			if otlp.Wanted() {
 				sendSpans(cmd, out, trace.OfRun(run))
@@ -151,10 +160,7 @@ func makePages(w io.Writer, dir, traceFile string) error {
 	if traceFile != "" && err == nil {
 		err = traceLanes(dir, traceFile)
 	}
-	if err != nil {
-		return usage("report: %w", err)
-	}
-	return nil
+	return verdict.Classify("report", err)
 }
 
 // traceLanes writes a trace of the lanes in dir and below.

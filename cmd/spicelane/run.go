@@ -106,6 +106,8 @@ func (f *runFlags) run(cmd *cobra.Command, file string) error {
 		return usage("--archive names the archive for --reuse, which is not given")
 	case f.dryRun && f.reuse:
 		return usage("--dry-run shows all cells: what --reuse skips is known when they run")
+	case f.dryRun && f.again != "":
+		return usage("--dry-run shows all cells, also those that --rerun-failed takes over")
 	case f.dryRun && f.metricsAt != "":
 		return usage("--dry-run runs nothing that --metrics could measure")
 	case f.watch && f.dir != "":

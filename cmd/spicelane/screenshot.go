@@ -90,8 +90,8 @@ surface: surface 0 of the lowest display channel. spicelane status lists surface
 					return err
 				}
 			case via == "qmp":
-				if len(args) != 1 {
-					return usage("--via qmp needs a lane's name")
+				if len(args) != 1 || socket != "" {
+					return usage("--via qmp needs only a lane's name")
 				}
 				if p.Cursor {
 					return usage("--cursor: QEMU's own picture has no pointer; leave out --via qmp")

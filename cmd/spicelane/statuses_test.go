@@ -75,6 +75,34 @@ func TestAConformanceCheckThatTookTooLongIsNoFaultOfTheServer(t *testing.T) {
 	require.NotContains(t, out, "PASS")
 }
 
+func TestAFlagThatWouldBeIgnoredIsRefused(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--learn makes a font":               {"text", "--png", setupScreen, "--learn", "x", "--find", "y"},
+		"--region needs --find or --ocr":     {"text", "--png", setupScreen, "--region", "9x9+0+0"},
+		"--known and --cell need --learn":    {"text", "--png", setupScreen, "--cell", "8x19"},
+		"--via qmp needs only a lane's name": {"screenshot", "a", "-o", "x.png", "--via", "qmp", "--socket", "s"},
+		"--junit needs the results of tests": {"report", ".", "--junit", "x.xml"},
+		"--html needs the results of tests":  {"report", ".", "--html", "x.html"},
+		"--dry-run shows all cells":          {"run", "x.yaml", "--dry-run", "--rerun-failed", "x"},
+		"a virt-viewer file by its name":     {"watch", "--vv", "-"},
+	} {
+		status, _, stderr := spicelane(t, args...)
+		require.Equal(t, 2, status, want)
+		require.Contains(t, stderr, want)
+	}
+}
+
+func TestAReportThatFindsTheDiskFullIsTheHostsFault(t *testing.T) {
+	results := filepath.Join(t.TempDir(), "results.json")
+	require.NoError(t, os.WriteFile(results, []byte(`{"Action":"start","Package":"p"}
+{"Action":"run","Package":"p","Test":"TestX"}
+{"Action":"pass","Package":"p","Test":"TestX","Elapsed":0.5}
+{"Action":"pass","Package":"p","Elapsed":0.6}
+`), 0o600))
+	status, _, stderr := spicelane(t, "report", results, "--junit", "/dev/full")
+	require.Equal(t, 3, status, stderr)
+}
+
 func TestAnImageThatIsNotThereHasNotTheWrongChecksum(t *testing.T) {
 	entry := filepath.Join(t.TempDir(), "x.yaml")
 	require.NoError(t, os.WriteFile(entry, []byte("name: x\nimage: gone.raw\n"), 0o600))

@@ -57,6 +57,14 @@ whose text is known.`,
 			if part != nil {
 				rect = part.Rectangle()
 			}
+			switch {
+			case learn != "" && !guess && (re != nil || asJSON):
+				return usage("--learn makes a font and prints nothing: leave out --find and --json")
+			case part != nil && re == nil && !guess:
+				return usage("--region needs --find or --ocr")
+			case learn == "" && (known != "" || cell != ""):
+				return usage("--known and --cell need --learn")
+			}
 			screen, err := screenOf(cmd, arg(args, 0), socket, file)
 			if err != nil {
 				return err

@@ -85,6 +85,9 @@ func (o *onlooker) config(cmd *cobra.Command, args []string) (viewer.Config, err
 		if len(args) > 0 {
 			return none, usage("a lane's name excludes --vv and --dir")
 		}
+		if o.vv == "-" {
+			return none, usage("--vv -: want a virt-viewer file by its name: each session reads it")
+		}
 		if o.vv != "" {
 			if _, err := readVV(cmd, o.vv); err != nil {
 				return none, err

@@ -53,7 +53,10 @@ func WriteCast(w io.Writer, r *replay.Recording, o Options) error {
 	if to == 0 || to > end {
 		to = end
 	}
-	if from > to {
+	switch {
+	case from > to && o.From == 0:
+		return &RangeError{fmt.Sprintf("to %v: the guest printed nothing before %v", to, from)}
+	case from > to:
 		return &RangeError{fmt.Sprintf("from %v: what is known of this lane ends at %v", from, end)}
 	}
 	var moments []time.Duration

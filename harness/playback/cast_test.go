@@ -97,6 +97,8 @@ func TestACastIsCutAndSpedUpAsAFilmIs(t *testing.T) {
 	var b bytes.Buffer
 	require.ErrorContains(t, playback.WriteCast(&b, r, playback.Options{From: time.Hour}), "from 1h0m0s: what is known of this lane ends at 9.5s")
 	require.ErrorContains(t, playback.WriteCast(&b, r, playback.Options{From: 2, To: 1}), "the end must be after the beginning")
+	require.ErrorContains(t, playback.WriteCast(&b, r, playback.Options{To: 1}),
+		"to 1ns: the guest printed nothing before 1s")
 	require.Empty(t, b.String())
 }
 

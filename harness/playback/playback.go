@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spicelane/spicelane/harness/film"
@@ -62,7 +63,10 @@ func Open(r *replay.Recording, o Options) (*Playback, error) {
 	end := max(r.End, frames[len(frames)-1].At)
 	from, to := cmp.Or(o.From, begin), cmp.Or(o.To, end)
 	to = min(to, end)
-	if from > to {
+	switch {
+	case from > to && o.From == 0:
+		return nil, &RangeError{fmt.Sprintf("to %v: the display had no picture before %v", to, from)}
+	case from > to:
 		return nil, &RangeError{fmt.Sprintf("from %v: what is known of this lane ends at %v", from, end)}
 	}
 	if o.DrawInput {
@@ -132,6 +136,11 @@ func (p *Playback) find() error {
 
 // whyNoFilm returns why a lane has no film, and what to do.
 func whyNoFilm(r *replay.Recording) string {
+	for _, lack := range r.Head.Left {
+		if strings.HasPrefix(lack, "film: ") || strings.HasPrefix(lack, film.File) {
+			return lack // there is one, and it cannot be read
+		}
+	}
 	switch {
 	case r.Head.Film == "off":
 		return "this lane was not filmed; leave out --film off, Config.Film and SPICELANE_FILM"

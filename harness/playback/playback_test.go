@@ -517,6 +517,7 @@ func TestWhatCannotBeShownIsSaid(t *testing.T) {
 		"from 2s to 1s: the end must be after the beginning": {From: 2 * time.Second, To: time.Second},
 		"from 1s to 1s: the end must be after the beginning": {From: time.Second, To: time.Second},
 		"from 1m0s: what is known of this lane ends at 2s":   {From: time.Minute},
+		"to 100ms: the display had no picture before 500ms":  {To: 100 * time.Millisecond},
 		"from -1ns to 0s: a lane begins at 0":                {From: -1},
 		"a speed of -1: it must be from 0.001 to 1000":       {Speed: -1},
 		"a speed of 1e+06: it must be from 0.001 to 1000":    {Speed: 1e6},
@@ -542,9 +543,15 @@ func TestWhatCannotBeShownIsSaid(t *testing.T) {
 		require.ErrorContains(t, err, says)
 	}
 	// A header says what it likes.
-	huge := `{"t_us":1,"size":[32768,32768],"rect":[0,0,1,1],"key":true,"png":1}` + "\nx\n"
-	_, err := playback.Open(lane(t, map[string]string{"screen.film": huge, "timeline.ndjson": begin}), playback.Options{})
-	require.ErrorContains(t, err, "a picture of 32768×32768 pixels: that is too large")
+	for says, side := range map[string]int{
+		"there is no film: film: record 0: a screen of 32768×32768 pixels": 1 << 15,
+		"a picture of 8192×8192 pixels: that is too large":                 1 << 13,
+	} {
+		huge := fmt.Sprintf(`{"t_us":1,"size":[%d,%[1]d],"rect":[0,0,1,1],"key":true,"png":1}`+"\nx\n", side)
+		_, err := playback.Open(lane(t, map[string]string{"screen.film": huge, "timeline.ndjson": begin}),
+			playback.Options{})
+		require.ErrorContains(t, err, says)
+	}
 }
 
 func TestAFilmThatIsCutOffIsShownAsFarAsItGoes(t *testing.T) {

@@ -69,6 +69,9 @@ func down(ctx context.Context, reg registry.Registry, name string) (string, erro
 	}
 	forced := ""
 	if !host.AwaitExit(ctx, s.PIDs.Supervisor, downGrace) {
+		if ctx.Err() != nil { // the lane ends by itself
+			return "", usage("down %s: interrupted; the lane is still ending", name)
+		}
 		s.Terminate(syscall.SIGKILL)
 		if !host.AwaitExit(ctx, s.PIDs.Supervisor, killGrace) {
 			return "", &verdict.Error{Verdict: verdict.Host, Op: "down " + name, Err: fmt.Errorf("supervisor (pid %d) did not end, even after SIGKILL", s.PIDs.Supervisor)}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spicelane/spicelane/harness/archive"
 	"github.com/spicelane/spicelane/harness/bisect"
@@ -120,6 +121,15 @@ func (f *bisectFlags) searchGit(cmd *cobra.Command, args []string) error {
 	if f.resume != "" {
 		if len(args) > 0 {
 			return usage("bisect --resume takes no command: the search knows its own")
+		}
+		var other string
+		cmd.Flags().Visit(func(flag *pflag.Flag) {
+			if flag.Name != "resume" && flag.Name != "json" {
+				other = flag.Name
+			}
+		})
+		if other != "" {
+			return usage("bisect --resume: --%s is that of the search; leave it out", other)
 		}
 		s, err = bisect.Resume(ctx, dir, cmd.ErrOrStderr())
 	} else {

@@ -96,8 +96,8 @@ func planError(cmd *cobra.Command, err error) error {
 
 func (f *runFlags) run(cmd *cobra.Command, file string) error {
 	switch {
-	case f.resume != "" && (file != "" || f.again != "" || f.dir != "" || len(f.only) > 0 || f.dryRun || f.watch):
-		return usage("--resume takes everything from the run: it goes with no plan, --only, --rerun-failed, --dir, --dry-run or --watch")
+	case f.resume != "" && (file != "" || f.again != "" || f.dir != "" || len(f.only) > 0 || f.dryRun || f.watch || len(f.labels) > 0):
+		return usage("--resume takes everything from the run: it goes with no plan, --label, --only, --rerun-failed, --dir, --dry-run or --watch")
 	case f.resume == "" && file == "":
 		return usage("run needs a plan, or --resume and the directory of a run")
 	case f.jobs < 0:

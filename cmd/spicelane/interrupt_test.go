@@ -14,6 +14,8 @@ import (
 
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/vv"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -45,6 +47,18 @@ func TestAnInterruptedDownKillsNoSupervisor(t *testing.T) {
 	require.Equal(t, 2, status, stderr.String())
 	require.Contains(t, stderr.String(), "interrupted")
 	require.True(t, host.Alive(supervisor.Process.Pid))
+}
+
+// Each of these commands waits for what this console does not have or does.
+func TestAnInterruptedWaitForADigestIsNoFaultOfTheProduct(t *testing.T) {
+	for _, args := range [][]string{{"digest"}, {"smoke", "--require-digest"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		c := &dying{Console: controltest.New(256, 256), looks: 1, end: cancel}
+		path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+		var stdout, stderr strings.Builder
+		status := run(ctx, append(args, "--socket", path), strings.NewReader(""), &stdout, &stderr)
+		require.Equal(t, 2, status, "%q: %s", args, stderr.String())
+	}
 }
 
 // A console that shows nothing for a while is not at fault if the user does not wait.

@@ -48,6 +48,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) && verdict.Of(err) == verdict.Product {
+		// What the user did not wait for is no fault of the product.
+		err = &verdict.Error{Verdict: verdict.Harness, Err: err}
+	}
 	var d interface{ Details() string }
 	if errors.As(err, &d) {
 		if text := strings.TrimRight(d.Details(), "\n"); text != "" {

@@ -180,21 +180,12 @@ func firstPicture(cmd *cobra.Command, file string, display uint8, surface uint32
 	cfg := spice.FromVV(v)
 	// One picture needs neither keys nor a pointer.
 	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay, ID: display} }
-	interrupted := func() error {
-		return &verdict.Error{Verdict: verdict.Harness, Op: "screenshot", Err: context.Cause(ctx)}
-	}
 	c, err := spice.Dial(ctx, cfg)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return nil, interrupted()
-	case err != nil:
+	if err != nil {
 		return nil, &verdict.Error{Verdict: headless.Blame(err), Op: "screenshot", Err: err}
 	}
 	defer c.Close()
-	switch _, err := c.AwaitPicture(ctx, display); {
-	case err != nil && ctx.Err() != nil:
-		return nil, interrupted()
-	case err != nil:
+	if _, err := c.AwaitPicture(ctx, display); err != nil {
 		return nil, &verdict.Error{Verdict: verdict.Product, Op: "screenshot", Err: err}
 	}
 	pic, err := c.Snapshot(display, surface, nil)

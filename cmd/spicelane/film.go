@@ -54,6 +54,9 @@ arguments are wrong; 3 a program or file that it needs cannot be used.`,
 			case kind != ".png" && kind != ".apng" && kind != ".cast" && !playback.IsVideo(out):
 				return usage("-o %s: the extension must be .webm, .mp4, .png, .apng or .cast", out)
 			}
+			if opt.Speed == 0 { // package playback takes that as its default
+				return usage("--speed 0: the film would never end")
+			}
 			opt.From, opt.To = time.Duration(from), time.Duration(to)
 			if cmd.Flags().Changed("display") {
 				opt.Display = &display

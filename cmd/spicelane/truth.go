@@ -129,6 +129,8 @@ itself failed, 3 the host lacks libspice-server's headers or a compiler.`,
 	f.BoolVar(&list, "list", false, "only print the steps and their expected results")
 	f.BoolVar(&build, "build", false, "only compile the helper and print its path")
 	f.BoolVar(&asJSON, "json", false, "print the report as JSON")
-	cmd.MarkFlagsMutuallyExclusive("seed", "replay")
+	for _, flag := range []string{"seed", "only", "coarse"} { // these are of the catalogue
+		cmd.MarkFlagsMutuallyExclusive(flag, "replay")
+	}
 	return cmd
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -81,9 +82,18 @@ func pressAndSee(ctx context.Context, stderr io.Writer, t target, d *control.Dri
 		return now.ChannelHashes.Keypress != before.ChannelHashes.Keypress
 	})
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(stderr, "sent, but the guest's digest showed no key within %v\n", ackWait)
+		sayUnseen(stderr, err, "showed no key")
 	}
 	return ctx.Err()
+}
+
+// sayUnseen says why a wait for the digest that shows what was sent has failed.
+func sayUnseen(stderr io.Writer, err error, what string) {
+	if errors.Is(err, context.DeadlineExceeded) {
+		fmt.Fprintf(stderr, "sent, but the guest's digest %s within %v\n", what, ackWait)
+		return
+	}
+	fmt.Fprintf(stderr, "sent, but then no digest could be read: %s\n", oneLine(err.Error()))
 }
 
 // showsDigest tells whether the target is a lane whose fixture shows a digest.

@@ -135,7 +135,7 @@ func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *con
 		return ctx.Err()
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "sent, but the guest's digest did not show it within %v\n", ackWait)
+		sayUnseen(stderr, err, "did not show it")
 	}
 	if any {
 		fmt.Fprintf(stdout, "the guest reports: pointer at %d,%d, buttons %d, wheel %d (%s)\n", last.X, last.Y, last.Buttons, last.Wheel, last.Source)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -48,6 +49,20 @@ func TestADigestOfAClientThatEndsIsNotTheOldOne(t *testing.T) {
 	require.Equal(t, 2, status, "%s%s", out, stderr)
 	require.Empty(t, out, "an old digest")
 	require.NotContains(t, stderr, "has stopped")
+}
+
+// The guest had no time to show the key: it may be one that switches it off.
+func TestAClientThatEndsAfterAKeyIsSaid(t *testing.T) {
+	c := controltest.New(256, 256)
+	controltest.DrawDigest(c, 256, 256, 7, 1)
+	path, srv := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
+	d, err := control.DriverConfig{Name: "test"}.Dial(t.Context(), path)
+	require.NoError(t, err)
+	defer d.Close()
+	lane := target{lane: &registry.State{Fixture: "beacon"}}
+	var stderr bytes.Buffer
+	require.NoError(t, pressAndSee(t.Context(), &stderr, lane, d, srv.Close))
+	require.Contains(t, stderr.String(), "sent, but then no digest could be read: ")
 }
 
 func TestAClientThatEndsWhileNeedleMatchWaitsIsNoFaultOfTheProduct(t *testing.T) {

@@ -46,6 +46,10 @@ async function bitmap(at, length) {
   }
   return createImageBitmap(new Blob([data], {type}), {colorSpaceConversion: 'none', premultiplyAlpha: 'none'});
 }
+// readable returns the picture of a patch; null if it is damaged, as one that was cut off is.
+function readable(patch) {
+  return bitmap(patch[4], patch[5]).catch(() => { say('A picture in this page is damaged and is not shown.'); return null; });
+}
 const wide = image => image.displayWidth || image.width, high = image => image.displayHeight || image.height;
 function context(canvas) { return canvas.getContext('2d', {alpha: false, willReadFrequently: true}); }
 
@@ -79,13 +83,13 @@ class Reel {
     while (from > 0 && !this.frames[from].key && !this.frames[from].gone && from !== this.at + 1) from--;
     if (index < 0 || this.frames[index].gone) { this.at = index; return; }
     const seen = visible(this.frames.slice(from, index + 1));
-    const decoded = await Promise.all(seen.map(p => bitmap(p[4], p[5])));
+    const decoded = await Promise.all(seen.map(readable));
     const key = this.frames[from], c = context(this.canvas);
     if (key.key && (this.canvas.width !== key.size[0] || this.canvas.height !== key.size[1])) {
       this.canvas.width = key.size[0];
       this.canvas.height = key.size[1];
     }
-    decoded.forEach((image, i) => { c.drawImage(image, seen[i][0], seen[i][1]); image.close(); });
+    decoded.forEach((image, i) => { if (!image) return; c.drawImage(image, seen[i][0], seen[i][1]); image.close(); });
     this.at = index;
   }
 }
@@ -214,7 +218,8 @@ async function drawOther(pic, none) {
   other.style.clipPath = '';
   $('difference').textContent = '';
   if (!pic) return;
-  pic.bitmap = pic.bitmap || await bitmap(pic.at[0], pic.at[1]);
+  pic.bitmap = pic.bitmap || await readable([0, 0, 0, 0, ...pic.at]);
+  if (!pic.bitmap) { other.hidden = true; return; }
   other.width = wide(pic.bitmap);
   other.height = high(pic.bitmap);
   const c = context(other);

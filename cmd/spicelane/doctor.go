@@ -30,6 +30,9 @@ after the other, and checks again. A command that fails does not stop the others
 Exit status: 0 if a lane can run here, 3 if not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if fix == "print" && asJSON {
+				return usage("--fix prints commands for a shell: leave out --json")
+			}
 			ctx, out := cmd.Context(), cmd.OutOrStdout()
 			r := host.Doctor(ctx)
 			switch fix {

@@ -100,6 +100,7 @@ func TestAFlagThatWouldBeIgnoredIsRefused(t *testing.T) {
 		"--html needs the results of tests":  {"report", ".", "--html", "x.html"},
 		"--dry-run shows all cells":          {"run", "x.yaml", "--dry-run", "--rerun-failed", "x"},
 		"a virt-viewer file by its name":     {"watch", "--vv", "-"},
+		"--fix prints commands for a shell":  {"doctor", "--fix", "--json"},
 		"--speed 0":                          {"film", ".", "-o", "x.png", "--speed", "0"},
 		"[only replay] were all set":         {"truth", "--replay", "x", "--only", "1"},
 		"--max-tests is that of the search":  {"bisect", "--resume", "x", "--max-tests", "9"},

@@ -458,17 +458,23 @@ const inFlight = 256
 func (c *Conn) pipe(dst, src net.Conn) {
 	way := make(chan parcel, inFlight)
 	sent := make(chan struct{})
+	var end error // how src has ended; valid when way is closed
 	go func() {
 		defer close(sent)
-		c.deliver(dst, way)
+		if !c.deliver(dst, way) {
+			reset(src)
+			return
+		}
+		c.passEnd(dst, end)
 	}()
-	c.collect(src, way, sent)
+	end = c.collect(src, way, sent)
 	close(way)
 	<-sent
 }
 
-// collect reads from src and gives each piece the time at which it arrives.
-func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
+// collect reads from src and gives each piece the time at which it arrives. It returns the error
+// with which src ended.
+func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) error {
 	defer c.releaseIf(src)
 	var clear time.Time // when what was sent before has left the bottleneck
 	var last time.Time  // when it arrives
@@ -503,11 +509,11 @@ func (c *Conn) collect(src net.Conn, way chan<- parcel, sent <-chan struct{}) {
 			select {
 			case way <- parcel{b[:n], due}:
 			case <-sent:
-				return
+				return nil
 			}
 		}
 		if err != nil {
-			return
+			return err
 		}
 	}
 }
@@ -531,8 +537,8 @@ func (r *Relay) travel(profile Profile, n int) time.Duration {
 	return d
 }
 
-// deliver writes each parcel to dst when it is due.
-func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
+// deliver writes each parcel to dst when it is due. It reports whether dst has taken all.
+func (c *Conn) deliver(dst net.Conn, way <-chan parcel) bool {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for p := range way {
@@ -550,14 +556,23 @@ func (c *Conn) deliver(dst net.Conn, way <-chan parcel) {
 		default:
 		}
 		if _, err := dst.Write(p.b); err != nil {
-			return
+			return false
 		}
 	}
+	return true
+}
+
+// passEnd ends what dst receives as its sender has ended it: normally or with a reset.
+func (c *Conn) passEnd(dst net.Conn, end error) {
 	select {
 	case <-c.frozen:
 		// The other end gets no error.
 		return
 	default:
+	}
+	if end != io.EOF {
+		reset(dst)
+		return
 	}
 	if w, ok := dst.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
@@ -589,14 +604,8 @@ func (c *Conn) pump(dst, src net.Conn) {
 				return
 			}
 		}
-		switch {
-		case err == io.EOF:
-			if w, ok := dst.(interface{ CloseWrite() error }); ok {
-				_ = w.CloseWrite()
-			}
-			return
-		case err != nil:
-			reset(dst)
+		if err != nil {
+			c.passEnd(dst, err)
 			return
 		}
 	}

@@ -281,6 +281,43 @@ func TestAnEndIsPassedOn(t *testing.T) {
 	})
 }
 
+// A peer that disconnects with a reset, such as a program that was killed with unread data, looks
+// different from one that has finished. The other end must see the same.
+func TestAResetIsPassedOnAsAReset(t *testing.T) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
+		r, c, ended := startIn(t, cfg)
+		roundTrip(t, c)
+		conn := r.Conns()[0]
+		require.NoError(t, c.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, c.Close())
+		require.ErrorIs(t, <-ended, syscall.ECONNRESET)
+		<-conn.Done()
+	})
+}
+
+// The sender is told, although the other direction is still open and silent.
+func TestASenderToAnEndThatWasResetIsReset(t *testing.T) {
+	inEachMode(t, func(t *testing.T, cfg impair.Config) {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		cfg.Network, cfg.Addr = "tcp", ln.Addr().String()
+		r, err := impair.Start(t.Context(), cfg)
+		require.NoError(t, err)
+		defer r.Close()
+		c, err := net.Dial("tcp", r.Addr())
+		require.NoError(t, err)
+		defer c.Close()
+		far, err := ln.Accept()
+		require.NoError(t, err)
+		require.NoError(t, far.(*net.TCPConn).SetLinger(0))
+		require.NoError(t, far.Close())
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err = c.Read(make([]byte, 1))
+		require.ErrorIs(t, err, syscall.ECONNRESET)
+	})
+}
+
 func TestAnUnknownModeIsRefused(t *testing.T) {
 	_, err := impair.Start(t.Context(), impair.Config{In: "the cloud"})
 	require.ErrorContains(t, err, `there is no mode "the cloud"`)

@@ -71,12 +71,21 @@ func (s *Source) Name() string { return s.name }
 // Consoles lists the QEMUs that answer and have a SPICE server, without tickets. It omits those
 // that do not answer: they may be starting, or another client may be connected.
 func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
-	found, _, _, err := s.scan(ctx)
+	found, _, _, err := s.scan(ctx, "")
 	return found, err
 }
 
 // scan asks all sockets at once. at has the sockets of found; failed has the errors of the others.
-func (s *Source) scan(ctx context.Context) (found []console.Console, at []string, failed error, _ error) {
+// If wanted is not empty, scan returns when the QEMU with that UUID has answered.
+func (s *Source) scan(ctx context.Context, wanted string) (found []console.Console, at []string, failed error, _ error) {
+	// A QEMU that does not answer must leave the caller some time to use what the others said.
+	asking, enough := context.WithCancel(ctx)
+	defer enough()
+	if deadline, ok := ctx.Deadline(); ok {
+		var stop context.CancelFunc
+		asking, stop = context.WithTimeout(asking, time.Until(deadline)/2)
+		defer stop()
+	}
 	paths, err := filepath.Glob(s.glob)
 	if err != nil {
 		return nil, nil, nil, err
@@ -86,8 +95,11 @@ func (s *Source) scan(ctx context.Context) (found []console.Console, at []string
 	var wg sync.WaitGroup
 	for i, path := range paths {
 		wg.Go(func() {
-			if c, err := s.ask(ctx, path, ""); err == nil {
+			if c, err := s.ask(asking, path, ""); err == nil {
 				all[i] = &c
+				if c.UUID == wanted {
+					enough()
+				}
 			} else {
 				failures[i] = fmt.Errorf("%s: %w", path, err)
 			}
@@ -108,12 +120,11 @@ func (s *Source) scan(ctx context.Context) (found []console.Console, at []string
 // Console returns one console with a new ticket. The caller must call its Release once it has been
 // linked.
 func (s *Source) Console(ctx context.Context, uuid string) (console.Console, error) {
-	found, at, failed, err := s.scan(ctx)
+	uuid = console.CanonicalUUID(uuid)
+	found, at, failed, err := s.scan(ctx, uuid)
 	if err != nil {
 		return console.Console{}, err
 	}
-
-	uuid = console.CanonicalUUID(uuid)
 	for i, c := range found {
 		if c.UUID != uuid {
 			continue

@@ -7,8 +7,13 @@ package qmp_test
 //	                  └─────QMP──────┘
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -157,4 +162,61 @@ func TestWhatIsNoQEMUIsLeftOutAndWhatIsUnknownIsSaid(t *testing.T) {
 	assert.ErrorContains(t, err, `s.yaml:1: sockets: "[": syntax error in pattern`)
 	_, err = sources.OpenText("s.yaml", []byte("- source: mine\n  type: qmp\n"), kinds)
 	assert.ErrorContains(t, err, "s.yaml:1: sockets: is missing")
+}
+
+// answering plays a QEMU with a SPICE server on a QMP socket.
+func answering(t *testing.T, path string) {
+	t.Helper()
+	ln, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	answers := map[string]string{"query-spice": `{"enabled":true,"host":"127.0.0.1","port":5900}`, "query-uuid": `{"UUID":"` + uuid + `"}`}
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprintln(conn, `{"QMP":{"version":{"qemu":{"micro":0,"minor":0,"major":10},"package":""},"capabilities":[]}}`)
+			for in := bufio.NewScanner(conn); in.Scan(); {
+				var command struct{ Execute, ID string }
+				if json.Unmarshal(in.Bytes(), &command) != nil {
+					break
+				}
+				fmt.Fprintf(conn, "{\"return\":%s,\"id\":%q}\n", cmp.Or(answers[command.Execute], "{}"), command.ID)
+			}
+			conn.Close()
+		}
+	})
+}
+
+// The queue of a listener that nobody serves takes a connection, as that of a QEMU does whose
+// monitor another program uses.
+func TestAQEMUThatDoesNotAnswerHidesNoOther(t *testing.T) {
+	dir, err := os.MkdirTemp("", "qmp")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	answering(t, filepath.Join(dir, "b.qmp"))
+	silent, err := net.Listen("unix", filepath.Join(dir, "a.qmp"))
+	require.NoError(t, err)
+	t.Cleanup(func() { silent.Close() })
+	catalog := open(t, dir)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	all, err := catalog.Consoles(ctx)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	assert.Equal(t, uuid, all[0].UUID)
+
+	// What is wanted has answered, so nobody waits for the others. The time is more than one may
+	// take, so it ends the test only if that is not so.
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	began := time.Now()
+	c, err := catalog.Console(ctx, "mine", uuid)
+	require.NoError(t, err)
+	c.Release()
+	assert.Less(t, time.Since(began), 5*time.Second, "it has waited for the one that does not answer")
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +85,47 @@ func TestAKeptFileWorksAgainAfterItsConsoleWasDown(t *testing.T) {
 		f, err := vv.ReadFile(cfg.KeepVV)
 		return err == nil && f.Password != first.Password
 	}, 10*time.Second, time.Millisecond, "the file still has the token that was used up")
+}
+
+// A forgetful catalog has no console from the second time on, as often as it forgets.
+type forgetful struct {
+	proxy.Catalog
+	asked, forgets int
+	mu             sync.Mutex
+}
+
+func (f *forgetful) Console(ctx context.Context, source, uuid string) (proxy.Console, error) {
+	f.mu.Lock()
+	f.asked++
+	gone := f.asked > 1 && f.asked <= 1+f.forgets
+	f.mu.Unlock()
+	if gone {
+		return proxy.Console{}, &proxy.UnknownConsoleError{Source: source, UUID: uuid}
+	}
+	return f.Catalog.Console(ctx, source, uuid)
+}
+
+// The attempt uses the token up, although the proxy does not get as far as the console.
+func TestAKeptFileWorksAgainAfterItsConsoleWasUnknown(t *testing.T) {
+	t.Parallel()
+	for name, forgets := range map[string]int{"for a moment": 1, "even when the file is to be renewed": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := proxyConfig(t)
+			cfg.Consoles = &forgetful{Catalog: cfg.Consoles, forgets: forgets}
+			p, err := headless.StartProxy(t.Context(), cfg)
+			require.NoError(t, err)
+			defer p.Close()
+			first, err := vv.ReadFile(cfg.KeepVV)
+			require.NoError(t, err)
+			_, err = spice.Dial(t.Context(), spice.FromVV(first))
+			require.ErrorContains(t, err, "error")
+			require.Eventually(t, func() bool {
+				f, err := vv.ReadFile(cfg.KeepVV)
+				return err == nil && f.Password != first.Password
+			}, 10*time.Second, time.Millisecond, "the file still has the token that was used up")
+		})
+	}
 }
 
 func TestADaemonWhoseReadinessNobodyTakesEnds(t *testing.T) {

@@ -44,8 +44,7 @@ func StartProxy(ctx context.Context, cfg ProxyConfig) (*Proxy, error) {
 		}
 		next := cfg.OnEvent
 		cfg.OnEvent = func(e proxy.Event) {
-			// A token is also spent if its console cannot be reached.
-			if e.Kind == proxy.EventSessionOpened || e.Kind == proxy.EventBackendFailed {
+			if spends(e) {
 				k.spent()
 			}
 			if next != nil {
@@ -65,6 +64,18 @@ func StartProxy(ctx context.Context, cfg ProxyConfig) (*Proxy, error) {
 		go k.run()
 	}
 	return &Proxy{Proxy: p, keeper: k}, nil
+}
+
+// spends reports whether an event may mean that a token was used up. That happens before the proxy
+// knows whether it can reach the console.
+func spends(e proxy.Event) bool {
+	switch e.Kind {
+	case proxy.EventSessionOpened, proxy.EventBackendFailed:
+		return true
+	case proxy.EventLinkRefused:
+		return e.Reason == proxy.ReasonConsoleUnknown || e.Reason == proxy.ReasonSessionOver
+	}
+	return false
 }
 
 // Close ends every session and the keeper. It is idempotent.
@@ -107,12 +118,16 @@ func (k *vvKeeper) renew() error {
 	return WriteVV(k.path, f)
 }
 
+// renewPause is the time between two attempts to replace a file while its console is unavailable.
+const renewPause = time.Second
+
 func (k *vvKeeper) run() {
 	defer close(k.stopped)
 	// Renew after half a lifetime, so that a token read from the file lasts at least the other
 	// half.
 	tick := time.NewTicker(k.lifetime / 2)
 	defer tick.Stop()
+	var again <-chan time.Time // nil unless the last attempt failed
 	for {
 		select {
 		case <-k.stop:
@@ -120,8 +135,12 @@ func (k *vvKeeper) run() {
 			return
 		case <-k.wake:
 		case <-tick.C:
+		case <-again:
 		}
-		// A console that is unavailable now may be back at the next attempt.
-		_ = k.renew()
+		again = nil
+		if k.renew() != nil {
+			// A console that is unavailable now may be back at the next attempt.
+			again = time.After(renewPause)
+		}
 	}
 }

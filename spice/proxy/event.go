@@ -55,7 +55,7 @@ const (
 	ReasonSessionEnded Reason = "session_ended" // of a channel: its session was ended, or its main channel ended
 	ReasonDeleted      Reason = "deleted"       // of a session: EndSession
 	ReasonReplaced     Reason = "replaced"      // of a session: another viewer took the console over
-	ReasonShutdown     Reason = "shutdown"      // of a session: the proxy was shut down
+	ReasonShutdown     Reason = "shutdown"      // the proxy is ending: of a session or a refused link
 )
 
 // ReasonRecordingTooLarge says that a recording ended before its session did, see Recording. An

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -230,6 +231,37 @@ func TestShutdownIsBoundedAndSaysWhatItCut(t *testing.T) {
 	close(released)
 	assert.EqualError(t, <-done, "proxy: sessions that were cut: 1: ten seconds have passed")
 	assert.NoError(t, l.Wait())
+}
+
+// A client that was in its handshake when the others were ended must not hold the proxy up.
+func TestShutdownLetsNobodyInAnyMore(t *testing.T) {
+	c := newConsole(t, "tcp", nil)
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	l := up(t, c, func(c *proxy.Config) {
+		next := c.OnEvent
+		c.OnEvent = func(e proxy.Event) {
+			next(e)
+			if e.Kind == proxy.EventChannelClosed && e.Reason == proxy.ReasonSessionEnded {
+				<-released // what keeps a session from leaving
+			}
+		}
+	})
+	t.Cleanup(release)
+	l.open()
+	late := l.token()
+	conn := l.dial()
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	pending, err := link.Open(ctx, conn, link.Config{Channel: mainChannel, CommonCaps: link.CommonCaps})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- l.Shutdown(ctx) }()
+	l.event(proxy.EventChannelClosed)
+	err = pending.Authenticate(ctx, late)
+	l.denied(err, wire.ResultError, proxy.ReasonShutdown)
+	release()
+	assert.NoError(t, <-done)
 }
 
 func TestHealthSaysThatTheProxyDrains(t *testing.T) {

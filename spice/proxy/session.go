@@ -23,6 +23,7 @@ type sessions struct {
 	byID    map[string]*session
 	byToken map[tokenHash]*session
 	onEmpty []chan struct{}
+	closing bool // no session may be opened any more
 }
 
 // session has the channels of one client with one token.
@@ -151,6 +152,9 @@ func (ss *sessions) open(ctx context.Context, token tokenHash, client string, id
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	// Check before using the token up: it must stay valid for another attempt.
+	if ss.closing {
+		return nil, nil, ReasonShutdown
+	}
 	if len(ss.byID) >= ss.limit {
 		return nil, nil, ReasonTooManySessions
 	}
@@ -309,8 +313,8 @@ var farewells = map[Reason]string{
 	ReasonFirewall: "The console proxy has ended this session: it carried a message that is not allowed.",
 }
 
-// empty returns a channel that is closed when no session is left. No session may be opened
-// meanwhile.
+// empty returns a channel that is closed when no session is left. terminateAll must have been
+// called.
 func (ss *sessions) empty() <-chan struct{} {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -337,9 +341,10 @@ func (ss *sessions) get(id string) *session {
 	return ss.byID[id]
 }
 
-// terminateAll ends every session for a reason.
+// terminateAll ends every session for a reason, and lets nobody open another one.
 func (ss *sessions) terminateAll(reason Reason, by string) {
 	ss.mu.Lock()
+	ss.closing = true
 	all := slices.Collect(maps.Values(ss.byID))
 	ss.mu.Unlock()
 	// In parallel: the notice takes a moment for a client that does not read.

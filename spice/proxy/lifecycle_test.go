@@ -233,6 +233,35 @@ func TestShutdownIsBoundedAndSaysWhatItCut(t *testing.T) {
 	assert.NoError(t, l.Wait())
 }
 
+// A client that gives up while its console is slow has a session that is over at once. Its lines in
+// the audit log say why, as those of any other.
+func TestAClientThatHasGoneWhenItsConsoleAnswersHasEndedItsSession(t *testing.T) {
+	c := newConsole(t, "tcp", nil)
+	c.hold = make(chan struct{})
+	l := up(t, c)
+	conn := l.dial()
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	pending, err := link.Open(ctx, conn, link.Config{Channel: mainChannel, CommonCaps: link.CommonCaps})
+	require.NoError(t, err)
+	gaveUp := make(chan error, 1)
+	patience, giveUp := context.WithCancel(ctx)
+	token := l.token()
+	go func() { gaveUp <- pending.Authenticate(patience, token) }()
+	require.Eventually(t, func() bool { return len(l.Sessions()) == 1 }, most, time.Millisecond)
+	giveUp()
+	require.ErrorIs(t, <-gaveUp, context.Canceled)
+	raw := conn.NetConn().(*net.TCPConn)
+	require.NoError(t, raw.SetLinger(0))
+	require.NoError(t, raw.Close())
+	close(c.hold)
+	for _, kind := range []proxy.EventKind{proxy.EventChannelClosed, proxy.EventSessionClosed} {
+		e := l.event(kind)
+		assert.Equal(t, proxy.ReasonClientClosed, e.Reason, kind)
+		assert.Equal(t, "client", e.EndedBy, kind)
+	}
+}
+
 // A client that was in its handshake when the others were ended must not hold the proxy up.
 func TestShutdownLetsNobodyInAnyMore(t *testing.T) {
 	c := newConsole(t, "tcp", nil)

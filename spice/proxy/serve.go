@@ -86,13 +86,16 @@ func (p *Proxy) serveChannel(ctx context.Context, cancel context.CancelFunc, con
 		return
 	}
 	defer server.Close()
-	var reason Reason
-	err := p.finishLink(ch, hs, offered)
-	if err != nil {
-		reason = ReasonFailed
-	} else {
-		reason, err = p.relay(ch, hs.Mini(), conn, server)
+	if err := p.finishLink(ch, hs, offered); err != nil {
+		over := broken(ReasonClientClosed, err)
+		if ch.session.ctx.Err() != nil {
+			over = pumpEnd{ReasonSessionEnded, nil}
+		}
+		ch.first.note(over) // the session's reason, if this was its main channel
+		p.channelClosed(ch, over.reason, over.err)
+		return
 	}
+	reason, err := p.relay(ch, hs.Mini(), conn, server)
 	p.channelClosed(ch, reason, err)
 }
 

@@ -77,12 +77,12 @@ func (f *Firewall) check() error {
 // surfaces. All others are a multiple of the largest message that QEMU, spice-server and spice-gtk
 // send.
 const (
-	maxControl = 64 << 10  // lists of rectangles, channels, monitors; agent data comes in pieces of 2 KiB
-	maxSmall   = 4 << 10   // messages of a fixed size: keys, buttons, acknowledgements, modes
-	maxPicture = 256 << 20 // an uncompressed surface of 8192×8192 pixels
-	maxCursor  = 1 << 20   // a cursor of 512×512 pixels
-	maxSound   = 1 << 20   // six seconds of uncompressed stereo
-	maxDevice  = 16 << 20  // redirected devices, files
+	maxControl = 64 << 10   // lists of rectangles, channels, monitors; agent data comes in pieces of 2 KiB
+	maxSmall   = 4 << 10    // messages of a fixed size: keys, buttons, acknowledgements, modes
+	maxPicture = 257 << 20  // an uncompressed surface of 8192×8192 pixels, and a MiB for its description
+	maxCursor  = 1088 << 10 // a cursor of 512×512 pixels, its mask, and 32 KiB for its description
+	maxSound   = 1 << 20    // six seconds of uncompressed stereo
+	maxDevice  = 16 << 20   // redirected devices, files
 )
 
 // maxBody returns the largest body that a message may have, in bytes.

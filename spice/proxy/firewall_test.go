@@ -64,17 +64,33 @@ func TestSizesAreBoundedByWhatAMessageIs(t *testing.T) {
 		{wire.ChannelInputs, wire.FromClient, 101, 4 << 10},
 		{wire.ChannelMain, wire.FromClient, 107, 64 << 10},
 		{wire.ChannelMain, wire.FromServer, 104, 64 << 10},
-		{wire.ChannelDisplay, wire.FromServer, 304, 256 << 20},
+		{wire.ChannelDisplay, wire.FromServer, 304, 257 << 20},
 		{wire.ChannelDisplay, wire.FromClient, 101, 4 << 10},
 		{wire.ChannelDisplay, wire.FromServer, 4, 1 << 20},
 		{wire.ChannelDisplay, wire.FromClient, 2, 4 << 10},
-		{wire.ChannelCursor, wire.FromServer, 103, 1 << 20},
+		{wire.ChannelCursor, wire.FromServer, 103, 1088 << 10},
 		{wire.ChannelPlayback, wire.FromServer, 101, 1 << 20},
 		{wire.ChannelUSBRedir, wire.FromClient, 101, 16 << 20},
 	} {
 		assert.Empty(t, proxy.Judge(c.t, c.from, c.kind, c.most))
 		assert.Equal(t, proxy.WhySize, proxy.Judge(c.t, c.from, c.kind, c.most+1), "%s.%d from the %s", c.t, c.kind, c.from)
 	}
+}
+
+// What a message says about its pixels comes on top of them.
+func TestTheLargestPictureAndCursorPass(t *testing.T) {
+	pixels := func(side int) []byte { return make([]byte, 4*side*side) }
+	for _, m := range []wire.ServerMessage{
+		&wire.CursorInit{Cursor: wire.Cursor{Type: wire.CursorAlpha, Width: 512, Height: 512, Data: pixels(512)}},
+		&wire.CursorSet{Cursor: wire.Cursor{Type: wire.CursorColor32, Width: 512, Height: 512, Data: append(pixels(512), make([]byte, 512*512/8)...)}},
+	} {
+		assert.Empty(t, proxy.Judge(wire.ChannelCursor, wire.FromServer, m.MessageType(), uint32(len(m.Append(nil)))), m.MessageName())
+	}
+	const side = 8192
+	small := &wire.DrawCopy{Base: wire.DisplayBase{Clip: wire.Clip{Type: wire.ClipRects, Rects: make([]wire.Rect, 20)}},
+		Src: &wire.Image{Type: wire.ImageBitmap}}
+	size := uint32(len(small.Append(nil)) + 4*side*side)
+	assert.Empty(t, proxy.Judge(wire.ChannelDisplay, wire.FromServer, small.MessageType(), size), "without the memory for its pixels")
 }
 
 func TestARefusedMessageEndsItsSessionBeforeAByteOfItPasses(t *testing.T) {

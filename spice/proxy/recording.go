@@ -29,8 +29,8 @@ const (
 )
 
 // maxRecordedMessage limits a message that is recorded, in bytes. It is kept in memory until it is
-// complete. An uncompressed picture of 4096×4096 pixels fits.
-const maxRecordedMessage = 64 << 20
+// complete. An uncompressed picture of 4096×4096 pixels fits, with its description.
+const maxRecordedMessage = wire.DefaultMaxBody
 
 // sweepEvery is how often recordings that are too old are deleted.
 const sweepEvery = time.Hour

@@ -324,7 +324,7 @@ func TestAMessageThatIsTooLargeToBeRecordedEndsTheRecording(t *testing.T) {
 	dir := t.TempDir()
 	l := up(t, newConsole(t, "tcp", nil), recordingIn(dir), func(c *proxy.Config) { c.Firewall.Mode = proxy.FirewallOff })
 	_, client, server := l.open()
-	start := append(wire.Header{Type: 104, Size: 64<<20 + 1}.AppendMini(nil), make([]byte, 1000)...)
+	start := append(wire.Header{Type: 104, Size: wire.DefaultMaxBody + 1}.AppendMini(nil), make([]byte, 1000)...)
 	write(t, server, start)
 	expect(t, client, start)
 	client.Close()
@@ -435,6 +435,16 @@ func TestASessionThatCannotBeRecordedGoesOn(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+func TestAPictureOf4096x4096PixelsIsRecorded(t *testing.T) {
+	const pixels = 4 * 4096 * 4096
+	head := (&wire.DrawCopy{Src: &wire.Image{Type: wire.ImageBitmap}}).Append(nil)
+	stream := wire.Header{Type: 304, Size: uint32(len(head) + pixels)}.AppendMini(nil)
+	stream = append(append(stream, head...), make([]byte, pixels)...)
+	got := proxy.Recorded(stream, true, 128<<10)
+	require.Len(t, got, 1)
+	require.Len(t, got[0].Body, len(head)+pixels)
+}
+
 // FuzzRecorded checks that a recording gets the messages that wire's reader finds, whatever the
 // pieces in which they pass.
 func FuzzRecorded(f *testing.F) {
@@ -443,7 +453,7 @@ func FuzzRecorded(f *testing.F) {
 	f.Add([]byte{103, 0, 0xff, 0xff, 0xff, 0xff, 1}, true, 3, 3)
 	f.Fuzz(func(t *testing.T, s []byte, mini bool, first, then int) {
 		got := proxy.Recorded(s, mini, first, then)
-		in := wire.NewFrameReader(bytes.NewReader(s), wire.FrameConfig{Mini: mini, MaxBody: 64 << 20})
+		in := wire.NewFrameReader(bytes.NewReader(s), wire.FrameConfig{Mini: mini, MaxBody: wire.DefaultMaxBody})
 		for i := 0; ; i++ {
 			h, err := in.Next()
 			var body []byte

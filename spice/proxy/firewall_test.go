@@ -257,6 +257,24 @@ func TestACeilingSlowsItsChannelAndLosesNothing(t *testing.T) {
 	assert.Equal(t, []string{proxy.VerdictDelayed, proxy.WhyRate}, []string{e.Verdicts[0].Verdict, e.Verdicts[0].Why})
 }
 
+// The client may have sent what takes minutes to pass.
+func TestACeilingHoldsNoChannelThatIsOver(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) {
+		c.Linger = time.Millisecond
+		c.Firewall.Rates = map[wire.ChannelType]proxy.Rate{wire.ChannelInputs: {PerSecond: 0.001}}
+	})
+	token, _, _ := l.open()
+	in, out := l.channel(token, wire.ChannelInputs)
+	key := message(101, make([]byte, 4))
+	_, err := in.Write(append(append([]byte{}, key...), key...))
+	require.NoError(t, err)
+	l.event(proxy.EventVerdict)
+	require.NoError(t, out.Close())
+	closed := l.event(proxy.EventChannelClosed)
+	assert.Equal(t, proxy.ReasonServerClosed, closed.Reason)
+	assert.Equal(t, "inputs:0", closed.Channel)
+}
+
 func TestAFirewallThatCannotWorkIsNamed(t *testing.T) {
 	for want, f := range map[string]proxy.Firewall{
 		`Config.Firewall.Mode is "strict"`: {Mode: "strict"},

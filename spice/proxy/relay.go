@@ -306,7 +306,10 @@ func closeWrite(conn net.Conn) error {
 // linger has passed since the first one ended. It closes both connections and returns why the
 // channel ended.
 func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pump) (Reason, error) {
+	relaying, over := context.WithCancel(ctx)
+	defer over()
 	cut := sync.OnceFunc(func() {
+		over() // a direction may be waiting for the firewall's rate
 		// TLS would first send a close alert and wait for a peer that does not read.
 		closeNow(fromClient.src)
 		closeNow(fromServer.src)
@@ -326,8 +329,8 @@ func relay(ctx context.Context, linger time.Duration, fromClient, fromServer *pu
 		ends <- err
 	}
 	// One direction uses this goroutine, so an idle channel costs little but its stacks.
-	go fromClient.run(ctx, ended)
-	fromServer.run(ctx, ended)
+	go fromClient.run(relaying, ended)
+	fromServer.run(relaying, ended)
 	err, err2 := <-ends, <-ends
 	if lingering != nil {
 		lingering.Stop()

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,6 +218,55 @@ func descriptors(t *testing.T) int {
 		t.Skip("no /proc")
 	}
 	return len(dir)
+}
+
+// hesitant never says where its console is when it is asked for the third time.
+type hesitant struct {
+	*catalog
+	asked atomic.Int32
+}
+
+func (h *hesitant) Console(ctx context.Context, source, uuid string) (console.Console, error) {
+	if h.asked.Add(1) == 3 {
+		<-ctx.Done()
+		return console.Console{}, ctx.Err()
+	}
+	return h.catalog.Console(ctx, source, uuid)
+}
+
+// A target may take a forbidden channel's token and never answer.
+func TestNoCaseWaitsLongerThanThePatience(t *testing.T) {
+	o := startOwn(t)
+	slow, err := proxy.Start(t.Context(), proxy.Config{TLS: o.tls, Consoles: &hesitant{catalog: o.consoles},
+		Firewall: proxy.Firewall{Mode: proxy.FirewallOff}, DialTimeout: time.Hour, Linger: time.Millisecond})
+	require.NoError(t, err)
+	defer slow.Close()
+	target := o.target()
+	target.TLSAddr, target.Patience = slow.TLSAddr(), 3*time.Second
+	target.Token = func(ctx context.Context) (string, error) {
+		file, err := slow.VV(ctx, source, uuid)
+		if err != nil {
+			return "", err
+		}
+		return file.Password, nil
+	}
+	tried := 0
+	for _, c := range adversary.Cases() {
+		if c.Name != "channel/type 6, which nobody permitted" {
+			continue
+		}
+		tried++
+		done := make(chan adversary.Result, 1)
+		go func() { done <- adversary.RunCase(t.Context(), target, c) }()
+		select {
+		case r := <-done:
+			require.Equal(t, "open", r.Got)
+			require.NoError(t, r.After)
+		case <-time.After(time.Minute):
+			require.Fail(t, "it still waits")
+		}
+	}
+	require.Equal(t, 1, tried)
 }
 
 // Each case must be red against a relay that permits everything, and green against our

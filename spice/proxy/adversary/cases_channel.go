@@ -1,6 +1,7 @@
 package adversary
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -53,9 +54,10 @@ func channelCases() []Case {
 func asksRaw(t wire.ChannelType) func(a *attack) string {
 	return func(a *attack) string {
 		s := a.withSession()
-		conn, p := a.pendingRaw(s.id, t)
-		_ = conn
-		return answer(p.Authenticate(a.ctx, s.token))
+		_, p := a.pendingRaw(s.id, t)
+		ctx, cancel := context.WithTimeout(a.ctx, a.t.patience())
+		defer cancel()
+		return answer(p.Authenticate(ctx, s.token))
 	}
 }
 

@@ -126,6 +126,8 @@ func (l *Lane) BlamePath(ctx context.Context) (verdict.Hop, string) {
 		return verdict.HopProxy, bad.Error()
 	case err != nil || under > 0:
 		return verdict.HopPath, fmt.Sprintf("%d messages of QEMU's have not arrived at the client", under)
+	case l.witness.ledger.GaveUp():
+		return verdict.HopPath, "it was lost between QEMU and the client"
 	}
 	return verdict.HopClient, "the client has received all that QEMU said, byte by byte, and shows something else"
 }
@@ -159,6 +161,9 @@ func (l *Lane) checkWitness(ctx context.Context) error {
 		return nil // the end has a separate verdict
 	case err != nil:
 		return verdict.Classify("witness", err)
+	case l.witness.ledger.GaveUp():
+		return &verdict.Error{Verdict: verdict.Harness, Op: "witness",
+			Err: errors.New("too much of what QEMU said was in flight at once: it was not compared with what arrived")}
 	case under > 0:
 		return &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "witness",
 			Err: fmt.Errorf("%d messages of QEMU's did not arrive at the client", under)}

@@ -127,13 +127,28 @@ func (l *Ledger) Err() error {
 }
 
 // Under returns the number of messages in flight: those that the server sent in the newest session
-// and the client has not received yet. ok is false if nothing is compared, because no session came
-// through the relay.
+// and the client has not received yet. ok is false if that is not known: no session came through the
+// relay, or GaveUp.
 func (l *Ledger) Under() (way int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ok = len(l.pairs) > 0
 	for _, p := range l.pairs {
 		way += p.server.Len()
+		ok = ok && !p.server.gaveUp()
 	}
-	return way, len(l.pairs) > 0
+	return way, ok
+}
+
+// GaveUp reports whether a channel of the newest session is not compared any more, because too much
+// that the server sent had not been received.
+func (l *Ledger) GaveUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pairs {
+		if p.server.gaveUp() {
+			return true
+		}
+	}
+	return false
 }

@@ -82,6 +82,13 @@ func (n *Notes) Len() int {
 	return len(n.list)
 }
 
+// gaveUp reports whether there were too many messages to keep.
+func (n *Notes) gaveUp() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.given
+}
+
 // Clear forgets all messages.
 func (n *Notes) Clear() {
 	n.mu.Lock()

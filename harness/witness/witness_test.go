@@ -150,3 +150,24 @@ func TestASessionThatDoesNotComeByIsNotCompared(t *testing.T) {
 	_, err = conn.Read(make([]byte, 1))
 	require.Error(t, err)
 }
+
+// A proxy may read everything and pass on nothing. What is too much to be kept is not compared, so
+// nobody may conclude that it has arrived.
+func TestWhatIsTooMuchToBeKeptHasNotArrived(t *testing.T) {
+	relay, err := witness.Start(witness.Config{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("nowhere") }})
+	require.NoError(t, err)
+	defer relay.Close()
+	ledger := witness.NewLedger(relay)
+	display := wire.ChannelID{Type: wire.ChannelDisplay}
+	said := relay.Of(7, display)
+	ledger.Tap(display).Linked(wire.LinkInfo{Channel: display, ConnectionID: 7})
+	picture := make([]byte, 65<<20)
+	said.Message(wire.FromServer, wire.Header{Type: drawCopy}, picture)
+	way, ok := ledger.Under()
+	require.True(t, ok)
+	require.Equal(t, 1, way)
+	said.Message(wire.FromServer, wire.Header{Type: drawCopy}, picture)
+	_, ok = ledger.Under()
+	require.False(t, ok, "it says that nothing is in flight")
+	require.True(t, ledger.GaveUp())
+}

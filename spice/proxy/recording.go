@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -246,11 +247,34 @@ func (ch *channel) startTap(request link.Request, offered wire.Caps) {
 	if s == nil {
 		return
 	}
+	if !s.room(linkLines) {
+		s.stop()
+		return
+	}
 	tap := s.rec.Tap(ch.id)
 	tap.Linked(wire.LinkInfo{Channel: ch.id, ConnectionID: request.ConnectionID,
 		Client: wire.CapSets{Common: request.CommonCaps, Channel: request.ChannelCaps},
 		Server: wire.CapSets{Common: offeredCommon, Channel: offered}})
 	ch.tap = &boundedTap{Tap: tap, session: s}
+}
+
+// linkLines is what the lines about the link of a channel take at most, in bytes.
+const linkLines = 1 << 10
+
+// endTap ends the recording of a channel that is over, if there is one. A session may have any
+// number of channels, one after the other.
+func (ch *channel) endTap() {
+	if ch.tap == nil {
+		return
+	}
+	if tap, ok := ch.tap.Tap.(io.Closer); ok {
+		_ = tap.Close() // end returns the error
+	}
+}
+
+// room reports whether the recording may grow by n bytes.
+func (s *sessionRecording) room(n int64) bool {
+	return s.rec.Size()+n <= s.all.cfg.maxSession() && s.all.reserve(s.name, n)
 }
 
 // end ends the recording and packs it. The error is errTooLarge if the recording ended before the
@@ -284,7 +308,7 @@ func (t *boundedTap) Message(d wire.Direction, h wire.Header, body []byte) {
 	// What the text takes at most: a line before the body, and two letters a byte.
 	const line = 128
 	need := line + 2*int64(len(body)) + int64(len(body))/32 + 1
-	if s.rec.Size()+need > s.all.cfg.maxSession() || !s.all.reserve(s.name, need) {
+	if !s.room(need) {
 		s.stop()
 		return
 	}

@@ -185,6 +185,7 @@ func (p *Proxy) finishLink(ch *channel, hs *link.Handshake, offered wire.Caps) e
 
 // channelClosed emits the event about a channel's end.
 func (p *Proxy) channelClosed(ch *channel, reason Reason, err error) {
+	ch.endTap()
 	closed := ch.event(EventChannelClosed)
 	closed.Reason, closed.Err = reason, err
 	now := p.cfg.now()

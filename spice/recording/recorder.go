@@ -75,7 +75,8 @@ func NewRecorder(cfg Config) (*Recorder, error) {
 }
 
 // Tap returns a tap that records one connection of a channel. A second connection of the same
-// channel gets a separate file.
+// channel gets a separate file. The tap is an [io.Closer]: if the connection ends long before the
+// recording, Close frees its file.
 func (r *Recorder) Tap(id wire.ChannelID) wire.Tap {
 	return &recorded{rec: r, link: wire.LinkInfo{Channel: id}}
 }
@@ -131,7 +132,7 @@ type recorded struct {
 	rec  *Recorder
 	link wire.LinkInfo
 	file *os.File // nil before the first line
-	bad  bool     // a write failed: nothing more is written
+	bad  bool     // nothing more is written, because a write failed or the connection has ended
 	buf  []byte
 }
 
@@ -153,6 +154,22 @@ func (t *recorded) Message(d wire.Direction, h wire.Header, body []byte) {
 	m := Message{From: d, At: t.rec.cfg.Now().Sub(t.rec.start), Header: h, Body: t.rec.redact(t.link.Channel.Type, body)}
 	t.buf = appendMessage(t.buf[:0], t.link.Channel.Type, m)
 	t.write()
+}
+
+// Close ends the recording of the connection. The error is also one of the Recorder's.
+func (t *recorded) Close() error {
+	r := t.rec
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.open, t)
+	if i < 0 || r.closed {
+		return nil
+	}
+	r.open = slices.Delete(r.open, i, i+1)
+	t.bad = true // nothing more is written
+	err := t.file.Close()
+	r.fail(err)
+	return err
 }
 
 // begin opens the file once; the caller holds rec.mu.

@@ -60,5 +60,12 @@ func Text(s string) string {
 	var b strings.Builder
 	t := &Writer{W: &b}
 	_, _ = t.Write([]byte(s)) // a Builder never fails
-	return b.String() + strings.Repeat("\uFFFD", min(len(t.left), 1))
+	switch {
+	case len(t.left) == 0:
+	case t.left[0] == '\r':
+		b.WriteString("^M") // what waited for a line feed
+	default:
+		b.WriteString("\uFFFD")
+	}
+	return b.String()
 }

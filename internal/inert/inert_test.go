@@ -44,3 +44,10 @@ func TestWhatAGuestSaysIsShownAndNotCarriedOut(t *testing.T) {
 		require.Equal(t, want, inert.Text(in))
 	}
 }
+
+// A line of a serial console ends with a carriage return when its line feed has been cut off.
+func TestACarriageReturnAtTheEndOfATextIsShown(t *testing.T) {
+	for in, want := range map[string]string{"a line\r": "a line^M", "\r": "^M", "cut \xe2\x82": "cut \uFFFD"} {
+		require.Equal(t, want, inert.Text(in), "%q", in)
+	}
+}

@@ -206,15 +206,17 @@ func (e *RefusedError) Error() string {
 // forbidden reports whether clients may not open channels of a type. If so, it counts a verdict.
 func (p *Proxy) forbidden(t wire.ChannelType) bool {
 	f := &p.cfg.Firewall
-	if f.permits(t) {
+	// In every mode: no server has channels of type 0, and link.Config takes it for main.
+	never := t == 0
+	if f.permits(t) && !never {
 		return false
 	}
 	verdict := VerdictRefused
-	if f.Mode == FirewallWarn {
+	if f.Mode == FirewallWarn && !never {
 		verdict = VerdictWouldRefuse
 	}
 	p.metrics.verdicts.WithLabelValues(channelLabel(t), wire.FromClient.String(), verdict, WhyChannel).Inc()
-	return f.Mode != FirewallWarn
+	return f.Mode != FirewallWarn || never
 }
 
 // verdicts are those of one channel, in both directions.

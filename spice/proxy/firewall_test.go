@@ -4,7 +4,10 @@ package proxy_test
 // metrics say of it.
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/proxy"
 	"github.com/spicelane/spicelane/spice/spicetest"
 	"github.com/spicelane/spicelane/spice/wire"
@@ -228,6 +232,42 @@ func TestChannelTypesNeedAPermissionEach(t *testing.T) {
 		token, _, _ := l.open()
 		_, err := l.link(token, session, wire.ChannelID{Type: kind})
 		assert.NoError(t, err)
+	}
+}
+
+// typeless sets the channel type of the link request to 0, which link.Config takes for main.
+type typeless struct {
+	net.Conn
+	sent bool
+}
+
+func (c *typeless) Write(b []byte) (int, error) {
+	if !c.sent {
+		c.sent = true
+		b = bytes.Clone(b)
+		b[link.HeaderSize+4] = 0
+	}
+	return c.Conn.Write(b)
+}
+
+// No server has such a channel. Taken for main, it would be a second main channel of its session.
+func TestAChannelWithoutATypeIsNoMainChannel(t *testing.T) {
+	for _, mode := range []proxy.FirewallMode{proxy.FirewallEnforce, proxy.FirewallWarn, proxy.FirewallOff} {
+		t.Run("firewall "+string(mode), func(t *testing.T) {
+			l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.Firewall.Mode = mode })
+			token, _, _ := l.open()
+			ctx, cancel := context.WithTimeout(t.Context(), most)
+			defer cancel()
+			_, err := link.Client(ctx, &typeless{Conn: l.dial()}, link.Config{ConnectionID: session, CommonCaps: link.CommonCaps, Secret: token})
+			e := l.denied(err, wire.ResultChannelNotAvailable, proxy.ReasonChannelForbidden)
+			assert.Equal(t, "channel-0:0", e.Channel)
+			select {
+			case s := <-l.console.linked:
+				s.Close()
+				require.Fail(t, "the console was asked for "+s.request.Channel.String())
+			default:
+			}
+		})
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -76,7 +77,7 @@ func (l Profile) String() string {
 	}
 	s := fmt.Sprintf("delay %v ± %v", l.Delay, l.Jitter)
 	if l.Rate > 0 {
-		s += fmt.Sprintf(", %d kB/s", l.Rate/1000)
+		s += fmt.Sprintf(", %s kB/s", strconv.FormatFloat(float64(l.Rate)/1000, 'f', -1, 64))
 	}
 	if l.Loss > 0 {
 		s += fmt.Sprintf(", %.2g %% loss", 100*l.Loss)

@@ -318,6 +318,12 @@ func TestASenderToAnEndThatWasResetIsReset(t *testing.T) {
 	})
 }
 
+func TestAProfileSaysItsRateAsItIs(t *testing.T) {
+	for rate, want := range map[int64]string{300: "0.3 kB/s", 1500: "1.5 kB/s", 250_000: "250 kB/s", 20_000_000: "20000 kB/s"} {
+		require.Equal(t, "delay 0s ± 0s, "+want, impair.Profile{Rate: rate}.String())
+	}
+}
+
 func TestAnUnknownModeIsRefused(t *testing.T) {
 	_, err := impair.Start(t.Context(), impair.Config{In: "the cloud"})
 	require.ErrorContains(t, err, `there is no mode "the cloud"`)

@@ -219,6 +219,18 @@ func (p *Proxy) forbidden(t wire.ChannelType) bool {
 	return f.Mode != FirewallWarn || never
 }
 
+// noteForbidden puts into the audit log that a channel would have been refused, if so.
+func (p *Proxy) noteForbidden(ch *channel) {
+	if f := &p.cfg.Firewall; f.Mode != FirewallWarn || f.permits(ch.id.Type) {
+		return
+	}
+	key := verdictKey{verdict: VerdictWouldRefuse, why: WhyChannel, from: wire.FromClient}
+	_, one := ch.verdicts.add(key, "", 0)
+	e := ch.event(EventVerdict)
+	e.Verdicts = []Verdict{one}
+	p.emit(e)
+}
+
 // verdicts are those of one channel, in both directions.
 type verdicts struct {
 	mu    sync.Mutex

@@ -128,6 +128,7 @@ func (p *Proxy) letIn(ctx context.Context, conn net.Conn, transport string, mine
 	mine.leave()
 	ch.transport = transport
 	p.keepOut(ch, token)
+	p.noteForbidden(ch)
 	return ch, hs, offered
 }
 

@@ -326,38 +326,44 @@ func (l *needleLooking) at(cmd *cobra.Command, lane string) (r *needle.Result, e
 	err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) (err error) {
 		if l.wait > 0 {
 			r, err = l.await(ctx, d)
-			return err
+		} else {
+			r, err = l.now(ctx, d)
 		}
-		img, err := d.Image(ctx, control.ScreenshotParams{})
-		if err != nil {
-			return err
-		}
-		var pointer *image.Point
-		if l.matcher.Query.IgnorePointer {
-			pointer = drive.Pointer(ctx, d)
-		}
-		r, err = l.matcher.Match(ctx, pixmap.Of(img), pointer)
-		return verdict.Classify("needle", err)
+		return err
 	})
 	return r, err
 }
 
+// now looks for the reference image in the present picture.
+func (l *needleLooking) now(ctx context.Context, d *control.Driver) (*needle.Result, error) {
+	img, err := d.Image(ctx, control.ScreenshotParams{})
+	if err != nil {
+		return nil, err
+	}
+	var pointer *image.Point
+	if l.matcher.Query.IgnorePointer {
+		pointer = drive.Pointer(ctx, d)
+	}
+	r, err := l.matcher.Match(ctx, pixmap.Of(img), pointer)
+	return r, verdict.Classify("needle", err)
+}
+
 // await waits for the reference image. If it does not come in time, await returns the last result
-// and no error.
+// and no error. However short the time is, await looks at one picture.
 func (l *needleLooking) await(ctx context.Context, d *control.Driver) (*needle.Result, error) {
 	src, err := drive.WatchScreen(ctx, d)
 	if err != nil {
 		return nil, err
 	}
 	defer src.Close()
-	ctx, cancel := context.WithTimeout(ctx, l.wait)
+	within, cancel := context.WithTimeout(ctx, l.wait)
 	defer cancel()
-	r, err := screen.AwaitNeedle(ctx, src, &l.matcher)
+	r, err := screen.AwaitNeedle(within, src, &l.matcher)
 	switch {
 	case err == nil, r != nil && errors.Is(err, context.DeadlineExceeded):
 		return r, nil
 	case errors.Is(err, context.DeadlineExceeded):
-		return nil, &verdict.Error{Verdict: verdict.Product, Op: "needle", Err: err}
+		return l.now(ctx, d)
 	case errors.As(err, new(*screen.Error)): // the client has ended, or the user has interrupted
 		return nil, &verdict.Error{Verdict: drive.VerdictOf(err), Op: "needle", Err: err}
 	}

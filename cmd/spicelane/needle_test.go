@@ -188,6 +188,7 @@ func TestMasksHideWhatMovesAndNothingElse(t *testing.T) {
 	show(consolePage(t, "Shell> hart", 11))
 	require.Equal(t, 1, match("--ignore", "cursor"), "a letter is another one")
 	require.Equal(t, 1, match("--ignore", "cursor", "--wait", "10ms"))
+	require.Equal(t, 1, match("--ignore", "cursor", "--wait", "1ns"), "it looks once")
 
 	// A pointer that the guest draws is where it was moved.
 	show(consolePage(t, "Shell> halt", 11))

@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 const module = "github.com/spicelane/spicelane/"
@@ -325,6 +327,7 @@ func TestImportsPointOneWay(t *testing.T) {
 }
 
 func TestTheDefaultBuildHasNoCgo(t *testing.T) {
+	need.Long(t)
 	for path, p := range load(t) {
 		if len(p.CgoFiles) > 0 && strings.HasPrefix(path, module) {
 			t.Errorf("%s uses cgo in %v: one static binary must run on every Linux", path, p.CgoFiles)

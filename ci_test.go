@@ -599,6 +599,7 @@ func builtProgram(t *testing.T) string {
 
 // The documents of a release say what the program itself says that it is made of.
 func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
+	need.Long(t)
 	program := builtProgram(t)
 	out := filepath.Join(t.TempDir(), "x")
 	run := func(program string) ([]byte, error) {

@@ -109,6 +109,7 @@ func TestALaneLeavesItsLogsAndNothingElse(t *testing.T) {
 
 func TestTheContextOfALaneEndsWithIt(t *testing.T) {
 	t.Parallel()
+	harness.RequireHost(t)
 	cfg := echoLane(t)
 	cfg.Dir = t.TempDir()
 	lane, err := harness.Start(t.Context(), cfg)

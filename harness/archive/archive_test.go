@@ -392,6 +392,7 @@ func TestAClockThatJumpsMakesNoRunLookOld(t *testing.T) {
 }
 
 func TestAnEpochThatIsCutOffOrDamagedAddsNoRun(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	from := archivetest.Open(t, newDir(t))
 	for n := range 2 {

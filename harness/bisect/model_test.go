@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/bisect"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // find lets a model search for a fault of which good commits fail with probability g and bad ones with
@@ -75,6 +76,7 @@ func TestAFaultThatIsNotFlakyTakesLittleMoreThanABisection(t *testing.T) {
 }
 
 func TestNoCommitIsBlamedIfNoneChangesAnything(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	random := rand.New(rand.NewPCG(5, 6))
 	for _, rate := range []float64{0, 0.3, 1} {

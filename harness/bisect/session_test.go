@@ -85,6 +85,7 @@ func TestWhatABuildLeftIsNotThereForTheNextCommit(t *testing.T) {
 }
 
 func TestAFaultOnAMergedBranchIsFound(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	state := func(s string) map[string]string { return map[string]string{"state": s} }
 	dir, names := repository(t, []commit{
@@ -141,6 +142,7 @@ func TestEarlierResultsAreNotMadeAgain(t *testing.T) {
 // Each session is interrupted in the middle of its second test, and then its file gets what a power cut
 // leaves: a line that is not complete.
 func TestASearchThatIsInterruptedAgainAndAgainFindsTheSame(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir, names := repository(t, plain("good", "good", "good", "good", "good", "good", "good", "bad", "bad", "bad", "bad"))
 	signs := t.TempDir()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/qmp"
 	"github.com/spicelane/spicelane/qmp/qmptest"
 )
@@ -379,6 +380,7 @@ func TestUEFIFirmwareRunsAndShowsAPicture(t *testing.T) {
 
 // Kill was the only end of a machine without a bound.
 func TestKillDoesNotWaitForEverAndSaysWhatItWaitsFor(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	srv := qmptest.NewServer(t, qmptest.Greeting(), qmptest.Accept("qmp_capabilities"))
 	c, err := qmp.NewClient(boundary(t), srv.Conn(), qmp.Config{})

@@ -87,6 +87,7 @@ func churning(t testing.TB) *lane {
 }
 
 func TestClientsThatCameAndWentLeaveNothingBehind(t *testing.T) {
+	need.Long(t)
 	l := churning(t)
 	// What is made once is made by the first ones.
 	l.churn(120)

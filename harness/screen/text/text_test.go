@@ -18,6 +18,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // font returns one of the package's fonts.
@@ -371,6 +372,7 @@ func TestInverseVideoAndSixteenColoursOnAGradientAreUnknownAndNotWrong(t *testin
 
 // One pixel off, one colour off, one glyph missing: of each cell of real and of drawn screens.
 func TestNearMissesGiveNoWrongCharacter(t *testing.T) {
+	need.Long(t)
 	full := blank(100*8, 31*19, black)
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 100 * 31 {

@@ -31,16 +31,14 @@ func newDown() *cobra.Command {
 			if all == (len(args) > 0) {
 				return usage("down needs the names of lanes, or --all")
 			}
+			var errs []error
 			if all {
 				states, err := reg.List()
-				if err != nil {
-					return err
-				}
+				errs = append(errs, err) // that is of other lanes than states
 				for _, s := range states {
 					args = append(args, s.Name)
 				}
 			}
-			var errs []error
 			for _, name := range args {
 				said, err := down(cmd.Context(), reg, name)
 				if err != nil {

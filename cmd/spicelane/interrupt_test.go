@@ -49,6 +49,38 @@ func TestAnInterruptedDownKillsNoSupervisor(t *testing.T) {
 	require.True(t, host.Alive(supervisor.Process.Pid))
 }
 
+// A disk that was full leaves such a state. The other lanes still have to be found and ended.
+func TestALaneWhoseStateCannotBeReadHidesNoOther(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	reg := registry.Registry{}
+	require.NoError(t, os.MkdirAll(reg.Entry("bad"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(reg.Entry("bad"), "lane.json"), []byte("{"), 0o600))
+	supervisor := exec.Command("sleep", "60")
+	require.NoError(t, supervisor.Start())
+	ended := make(chan struct{})
+	go func() {
+		_ = supervisor.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = supervisor.Process.Kill()
+		<-ended
+	})
+	s := registry.State{Name: "good", Dir: t.TempDir(), State: registry.StateReady}
+	s.SetSupervisor(supervisor.Process.Pid)
+	require.NoError(t, reg.Save(s))
+
+	status, out, stderr := spicelane(t, "status")
+	require.Equal(t, 2, status)
+	require.Contains(t, out, "good")
+	require.Contains(t, stderr, "lane.json")
+	status, out, stderr = spicelane(t, "down", "--all")
+	require.Equal(t, 2, status)
+	require.Contains(t, out, "good: down")
+	require.Contains(t, stderr, "lane.json")
+	<-ended
+}
+
 // Each of these commands waits for what this console does not have or does.
 func TestAnInterruptedWaitForADigestIsNoFaultOfTheProduct(t *testing.T) {
 	for _, args := range [][]string{{"digest"}, {"smoke", "--require-digest"}} {

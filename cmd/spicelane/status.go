@@ -27,6 +27,7 @@ shown, too; --live shows it for all.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var states []registry.State
+			var unread error
 			if len(args) == 1 {
 				s, err := registry.Find(args[0])
 				if err != nil {
@@ -35,11 +36,7 @@ shown, too; --live shows it for all.`,
 				states = append(states, s)
 				live = live || !asJSON
 			} else {
-				all, err := registry.Registry{}.List()
-				if err != nil {
-					return err
-				}
-				states = all
+				states, unread = registry.Registry{}.List()
 				if tests {
 					states = append(states, registry.RunningTests()...)
 				}
@@ -58,9 +55,9 @@ shown, too; --live shows it for all.`,
 						return err
 					}
 				}
-				return nil
+				return unread
 			}
-			if len(rows) == 0 {
+			if len(rows) == 0 && unread == nil {
 				fmt.Fprintln(cmd.OutOrStdout(), "no lanes; bring one up with: spicelane up")
 			}
 			if len(args) == 1 {
@@ -71,7 +68,7 @@ shown, too; --live shows it for all.`,
 			if n := len(registry.RunningTests()); n > 0 && !tests {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%d more lanes of running tests (--tests)\n", n)
 			}
-			return nil
+			return unread
 		},
 	}
 	f := cmd.Flags()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/keylatency"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/timeline"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 )
@@ -59,6 +61,10 @@ other commands.`,
 			}
 			if lane.Client != harness.Builtin {
 				return usage("--client %s: the two paths are compared with the built-in client on both", lane.Client)
+			}
+			// The lane's directory is removed after the measurement.
+			if own := filepath.Join(dir, "lane"); dir != "" && !isLaneOrEmpty(own) {
+				return usage("--dir %s: %s is not a lane's directory, and would be removed", dir, own)
 			}
 			if err := qemu.CheckHost(cmd.Context(), os.Getenv); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Err: err}
@@ -108,6 +114,13 @@ other commands.`,
 		return startingWith(control.KeyNames(), toComplete), cobra.ShellCompDirectiveNoFileComp
 	})
 	return cmd
+}
+
+// isLaneOrEmpty tells whether a directory is that of a lane, is empty, or is not there.
+func isLaneOrEmpty(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err != nil || len(entries) == 0 ||
+		slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == timeline.File })
 }
 
 func printLatency(w io.Writer, r *keylatency.Report, dir string) error {

@@ -169,3 +169,15 @@ func TestWhatAClientSaysOfItsConsoleIsHarmlessInStatus(t *testing.T) {
 	c.Status = &control.Status{SPICEConnected: true, MouseMode: "\x1b[2J"}
 	require.Equal(t, "mouse: ^[[2J", c.summary())
 }
+
+func TestAMeasurementRemovesNoDirectoryOfTheUsers(t *testing.T) {
+	t.Setenv("SPICELANE_QEMU", "/nonexistent")
+	dir := t.TempDir()
+	own := filepath.Join(dir, "lane", "notes")
+	require.NoError(t, os.MkdirAll(filepath.Dir(own), 0o700))
+	require.NoError(t, os.WriteFile(own, nil, 0o600))
+	status, _, stderr := spicelane(t, "bench", "latency", "--dir", dir)
+	require.Equal(t, 2, status, stderr)
+	require.Contains(t, stderr, "would be removed")
+	require.FileExists(t, own)
+}

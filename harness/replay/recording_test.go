@@ -49,6 +49,11 @@ func TestWhatALaneLeftIsReadForPrograms(t *testing.T) {
 	r, err = replay.Read(dir)
 	require.NoError(t, err)
 	require.Nil(t, r.Film)
+	// The page of a lane without a film has none either.
+	require.NoError(t, replay.Write(dir, replay.Options{}))
+	r, err = replay.Read(dir)
+	require.NoError(t, err)
+	require.Nil(t, r.Film)
 	_, err = replay.Read(t.TempDir())
 	require.ErrorContains(t, err, "it is not the directory of a lane")
 }

@@ -115,7 +115,7 @@ func readPageFilm(path string) *film.Film {
 	}
 	text, err := io.ReadAll(io.LimitReader(r, 256<<20))
 	var d pageData
-	if err != nil || json.Unmarshal(text, &d) != nil || d.Stills {
+	if err != nil || json.Unmarshal(text, &d) != nil || d.Stills || len(d.Film) == 0 {
 		return nil
 	}
 	_, pictures, ok := strings.Cut(string(b), `<script type="application/octet-stream" id="pictures">`)

@@ -260,7 +260,11 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 	case *wire.List: // the messages that it lists have been carried out
 		return nil
 	case *wire.Unknown:
-		c.miss("message " + ch.id.Type.String() + ".type-" + strconv.Itoa(int(m.Type)))
+		name := "message " + ch.id.Type.String() + ".type-" + strconv.Itoa(int(m.Type))
+		c.miss(name)
+		if d, ok := ch.handler.(*display); ok && m.Type >= firstOwnMessage {
+			d.distrustAll(name) // it may have drawn something
+		}
 		return nil
 	}
 	return ch.handler.handle(m, in)

@@ -204,6 +204,23 @@ func TestWhatCannotBeShownIsCountedAndTheSurfaceSaysSo(t *testing.T) {
 	require.False(t, isDone(c))
 }
 
+func TestAfterADisplayMessageThatNobodyKnowsNoSurfaceOfItsChannelIsTrusted(t *testing.T) {
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	d.send(primary(2, 1))
+	require.NoError(t, d.out.WriteRaw(wire.Header{Type: 99}, nil)) // common to all channels: it draws nothing
+	d.sync()
+	info, ok := c.Surface(0, 0)
+	require.True(t, ok)
+	require.Empty(t, info.Problem)
+	require.NoError(t, d.out.WriteRaw(wire.Header{Type: 399}, []byte("what?")))
+	d.sync()
+	info, ok = c.Surface(0, 0)
+	require.True(t, ok)
+	require.Equal(t, "message display.type-399", info.Problem)
+}
+
 func isDone(c *spice.Client) bool {
 	select {
 	case <-c.Done():

@@ -121,7 +121,7 @@ func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
 	if err := m.c.agent.enqueue(msg); err != nil {
 		return err
 	}
-	return m.c.flushAgent(m.ch)
+	return m.c.agent.flush(m.ch)
 }
 
 // askAgent does what sendAgent does, for a caller that is not one of the readers. If ctx ends
@@ -140,7 +140,12 @@ func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
 	if err := c.agent.enqueue(msg); err != nil {
 		return err
 	}
-	return c.await(ctx, func() error { return c.flushAgent(ch) }, nil)
+	return c.await(ctx, func() error {
+		if err := c.agent.flush(ch); err != nil {
+			return c.unsent(mainID, "main.agent_data", err)
+		}
+		return nil
+	}, nil)
 }
 
 func (a *agentState) enqueue(msg wire.AgentMessage) error {
@@ -155,14 +160,6 @@ func (a *agentState) enqueue(msg wire.AgentMessage) error {
 	}
 	a.queue = append(a.queue, wire.AgentChunks(b)...)
 	a.queued += len(b)
-	return nil
-}
-
-func (c *Client) flushAgent(ch *channel) error {
-	if err := c.agent.flush(ch); err != nil {
-		c.end(&ChannelError{Channel: mainID, Message: "main.agent_data", Err: err})
-		return c.ended()
-	}
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -76,10 +77,22 @@ func (ch *channel) read() {
 	defer ch.client.wg.Done()
 	err := ch.handler.begin()
 	var in incoming
+	var gone error // why nothing can be sent any more
 	for err == nil {
-		if err = ch.fetch(&in); err == nil {
-			err = ch.carryOut(&in)
+		if err = ch.fetch(&in); err != nil {
+			break
 		}
+		if err = ch.carryOut(&in); errors.Is(err, errServerGone) {
+			// What the server said before it closed the connection may tell why.
+			if gone == nil {
+				gone = err
+				_ = ch.conn.SetReadDeadline(time.Now().Add(lastWords))
+			}
+			err = nil
+		}
+	}
+	if gone != nil && (errors.Is(err, errServerGone) || errors.Is(err, os.ErrDeadlineExceeded)) {
+		err = gone
 	}
 	ch.finish(err)
 }
@@ -104,15 +117,33 @@ const lastWords = 500 * time.Millisecond
 // says so on the main channel and then closes all channels. Their ends are seen in any order, so
 // the main channel's reason counts.
 func (c *Client) endWith(id wire.ChannelID, err error) {
-	if id != mainID && errors.Is(err, errServerGone) {
-		wait := time.NewTimer(lastWords)
-		defer wait.Stop()
-		select {
-		case <-c.done:
-		case <-wait.C:
-		}
+	var cut *wire.FrameError // a message was not complete
+	if id != mainID && (errors.Is(err, errServerGone) || errors.As(err, &cut) && cut.Err != nil) {
+		c.awaitLastWords()
 	}
 	c.end(err)
+}
+
+func (c *Client) awaitLastWords() {
+	wait := time.NewTimer(lastWords)
+	defer wait.Stop()
+	select {
+	case <-c.done:
+	case <-wait.C:
+	}
+}
+
+// unsent ends the session because a message of a caller could not be written. It returns what ended
+// the session: a reader that has also seen the end knows more about it.
+func (c *Client) unsent(id wire.ChannelID, message string, err error) error {
+	switch {
+	case errors.Is(err, net.ErrClosed): // by a reader, or by end
+		<-c.done
+	case errors.Is(err, errServerGone):
+		c.awaitLastWords()
+	}
+	c.end(&ChannelError{Channel: id, Message: message, Err: err})
+	return c.ended()
 }
 
 // fetch reads the next message.
@@ -320,32 +351,43 @@ func (ch *channel) write(m wire.ClientMessage) error {
 // If ctx ends before the message's turn, it is not sent. If ctx ends during the write, the write
 // continues without the caller, because half a message would end the session.
 func (c *Client) ask(ctx context.Context, id wire.ChannelID, m wire.ClientMessage) error {
+	_, err := c.tryAsk(ctx, id, m)
+	return err
+}
+
+// tryAsk does what ask does. begun reports whether the message's turn has come: otherwise nothing of
+// it was or will be sent.
+func (c *Client) tryAsk(ctx context.Context, id wire.ChannelID, m wire.ClientMessage) (begun bool, err error) {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	if err := c.ended(); err != nil {
-		return err
+		return false, err
 	}
 	ch := c.channel(id)
 	if ch == nil {
-		return &ChannelError{Channel: id, Message: m.MessageName(), Err: errNotOpen}
+		return false, &ChannelError{Channel: id, Message: m.MessageName(), Err: errNotOpen}
 	}
 	select {
 	case ch.turn <- struct{}{}:
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	case <-c.done:
-		return c.ended()
+		return false, c.ended()
 	}
-	return c.await(ctx, func() error {
+	begun = true
+	err = c.await(ctx, func() error {
 		err := ch.write(m)
 		<-ch.turn
 		if err != nil {
-			c.endWith(id, &ChannelError{Channel: id, Message: m.MessageName(), Err: err})
-			err = c.ended()
+			err = c.unsent(id, m.MessageName(), err)
 		}
 		return err
-	}, func() { <-ch.turn })
+	}, func() {
+		<-ch.turn
+		begun = false
+	})
+	return begun, err
 }
 
 // await runs fn on a goroutine of the session and returns its error. If ctx ends first, it returns

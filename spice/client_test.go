@@ -309,6 +309,63 @@ func TestANoticeJustBeforeTheEndSaysWhyTheSessionEnds(t *testing.T) {
 	require.Empty(t, said.Notice)
 }
 
+// hangUp ends the server's side of a channel and returns when the client has hung up, too.
+func (p *peer) hangUp() {
+	p.t.Helper()
+	require.NoError(p.t, p.conn.(interface{ CloseWrite() error }).CloseWrite())
+	_, err := io.Copy(io.Discard, p.conn)
+	require.NoError(p.t, err)
+}
+
+func TestTheReasonOnTheMainChannelCountsThoughAnotherChannelEndedInTheMiddleOfAMessage(t *testing.T) {
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	_, err := d.conn.Write(wire.Header{Type: 304, Size: 1000}.AppendMini(nil))
+	require.NoError(t, err)
+	d.hangUp()
+	s.peer(mainID).send(&wire.Disconnecting{Reason: wire.ResultPermissionDenied})
+	var said *spice.DisconnectedError
+	require.ErrorAs(t, c.Wait(), &said)
+}
+
+func TestAMessageThatIsCutOffIsTheReasonIfTheMainChannelGivesNone(t *testing.T) {
+	s := serve(t, displayID)
+	c := s.dial(spice.Config{})
+	d := s.peer(displayID)
+	_, err := d.conn.Write(wire.Header{Type: 304, Size: 1000}.AppendMini(nil))
+	require.NoError(t, err)
+	d.hangUp()
+	require.ErrorContains(t, c.Wait(), "0 of 1000 body bytes")
+}
+
+func TestAKeyForAChannelThatTheServerHasClosedDoesNotChangeTheReason(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	s.peer(inputsID).hangUp()
+	const reason = "spice: inputs:0: the server closed the connection"
+	require.EqualError(t, c.Key(t.Context(), 0x1c, true), reason)
+	require.EqualError(t, c.Wait(), reason)
+}
+
+// A server says why, and closes everything at once.
+func TestWhatTheServerSaidLastIsHeardThoughNothingCanBeAnswered(t *testing.T) {
+	s := serve(t)
+	c := s.dial(spice.Config{})
+	gone := make(chan struct{})
+	c.Observe(func(e spice.Event) {
+		if _, ok := e.(spice.Notified); ok {
+			<-gone
+		}
+	})
+	m := s.peer(mainID)
+	m.send(&wire.Notify{Message: "hold on"}, &wire.Ping{}, &wire.Disconnecting{Reason: wire.ResultPermissionDenied})
+	require.NoError(t, m.conn.Close())
+	close(gone)
+	var said *spice.DisconnectedError
+	require.ErrorAs(t, c.Wait(), &said)
+}
+
 func TestAGuestThatMovesEndsTheSessionWithItsNewHost(t *testing.T) {
 	s := serve(t, displayID)
 	c := s.dial(spice.Config{})

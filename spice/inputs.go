@@ -137,7 +137,14 @@ func (c *Client) moveMouse(ctx context.Context, message func(wire.MouseButtons) 
 	if err != nil {
 		return fmt.Errorf("spice: mouse moves are not acknowledged: %w", err)
 	}
-	return c.ask(ctx, inputsID, m)
+	begun, err := c.tryAsk(ctx, inputsID, m)
+	if !begun { // it will not be acknowledged
+		s.mu.Lock()
+		s.underway = max(0, s.underway-1)
+		s.mu.Unlock()
+		c.notifier.notify()
+	}
+	return err
 }
 
 // MouseButton presses or releases a button. A wheel step is a press and a release of the up or down
@@ -145,6 +152,7 @@ func (c *Client) moveMouse(ctx context.Context, message func(wire.MouseButtons) 
 func (c *Client) MouseButton(ctx context.Context, b wire.MouseButton, down bool) error {
 	s := &c.inputs
 	s.mu.Lock()
+	before := s.buttons & b.Mask()
 	if down {
 		s.buttons |= b.Mask()
 	} else {
@@ -152,8 +160,15 @@ func (c *Client) MouseButton(ctx context.Context, b wire.MouseButton, down bool)
 	}
 	buttons := s.buttons
 	s.mu.Unlock()
+	var m wire.ClientMessage = &wire.InputsMouseRelease{Button: b, Buttons: buttons}
 	if down {
-		return c.ask(ctx, inputsID, &wire.InputsMousePress{Button: b, Buttons: buttons})
+		m = &wire.InputsMousePress{Button: b, Buttons: buttons}
 	}
-	return c.ask(ctx, inputsID, &wire.InputsMouseRelease{Button: b, Buttons: buttons})
+	begun, err := c.tryAsk(ctx, inputsID, m)
+	if !begun { // so the guest's button is as it was
+		s.mu.Lock()
+		s.buttons = s.buttons&^b.Mask() | before
+		s.mu.Unlock()
+	}
+	return err
 }

@@ -84,6 +84,40 @@ func TestMouseMovesWaitForTheirAcknowledgement(t *testing.T) {
 	require.Error(t, c.MousePosition(t.Context(), 0, -1, 0))
 }
 
+func TestMouseMovesThatAreNotSentDoNotWaitForTheirAcknowledgement(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	over, cancel := contextCanceled()
+	defer cancel()
+	for range 20 {
+		require.ErrorIs(t, c.MouseMove(over, 1, 1), context.Canceled)
+	}
+	require.NoError(t, c.MouseMove(t.Context(), 2, 3))
+	s.peer(inputsID).want(&wire.InputsMouseMotion{DX: 2, DY: 3})
+
+	s = serve(t)
+	c = s.dial(spice.Config{})
+	for range 20 {
+		require.EqualError(t, c.MouseMove(t.Context(), 1, 1), "spice: inputs:0: inputs.mouse_motion: the channel is not open")
+	}
+}
+
+func TestAButtonThatWasNotPressedIsNotDownInLaterMoves(t *testing.T) {
+	s := serve(t, inputsID)
+	c := s.dial(spice.Config{})
+	p := s.peer(inputsID)
+	over, cancel := contextCanceled()
+	defer cancel()
+	require.ErrorIs(t, c.MouseButton(over, wire.ButtonLeft, true), context.Canceled)
+	require.NoError(t, c.MouseMove(t.Context(), 2, 3))
+	p.want(&wire.InputsMouseMotion{DX: 2, DY: 3})
+	require.NoError(t, c.MouseButton(t.Context(), wire.ButtonLeft, true))
+	p.want(&wire.InputsMousePress{Button: wire.ButtonLeft, Buttons: wire.ButtonLeft.Mask()})
+	require.ErrorIs(t, c.MouseButton(over, wire.ButtonLeft, false), context.Canceled)
+	require.NoError(t, c.MouseMove(t.Context(), 2, 3))
+	p.want(&wire.InputsMouseMotion{DX: 2, DY: 3, Buttons: wire.ButtonLeft.Mask()})
+}
+
 func TestClientMouseModeIsAskedForWhereItIsSupported(t *testing.T) {
 	s := serve(t, inputsID)
 	s.init.SupportedMouseModes = wire.MouseModeServer | wire.MouseModeClient

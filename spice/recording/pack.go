@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -26,7 +27,7 @@ func Pack(ctx context.Context, dir, file string) error {
 }
 
 func pack(ctx context.Context, dir, file string) (err error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	names, err := fs.Glob(os.DirFS(dir), "*.txt")
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func pack(ctx context.Context, dir, file string) (err error) {
 		return flate.NewWriter(w, flate.BestSpeed)
 	})
 	for _, name := range names {
-		if err := packFile(ctx, z, name); err != nil {
+		if err := packFile(ctx, z, filepath.Join(dir, name)); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,12 +55,13 @@ func NewRecorder(cfg Config) (*Recorder, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("recording: %w", err)
 	}
-	held, err := filepath.Glob(filepath.Join(cfg.Dir, "*.txt*"))
+	// NB: the directory's own name may have characters of patterns.
+	held, err := fs.Glob(os.DirFS(cfg.Dir), "*.txt*")
 	if err != nil {
 		return nil, fmt.Errorf("recording: %s: %w", cfg.Dir, err)
 	}
 	if len(held) > 0 {
-		return nil, fmt.Errorf("recording: %s holds a recording already (%s): name another directory", cfg.Dir, filepath.Base(held[0]))
+		return nil, fmt.Errorf("recording: %s holds a recording already (%s): name another directory", cfg.Dir, held[0])
 	}
 	probe, err := os.CreateTemp(cfg.Dir, ".recording-*")
 	if err != nil {

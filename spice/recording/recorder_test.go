@@ -48,6 +48,17 @@ func TestADirectoryThatCannotTakeARecordingIsRefusedAtOnce(t *testing.T) {
 	assert.Error(t, err)
 }
 
+func TestARecordingInADirectoryWhoseNameLooksLikeAPatternIsNotOverwritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run[1]")
+	rec, err := recording.NewRecorder(recording.Config{Dir: dir})
+	require.NoError(t, err)
+	rec.Tap(mainChannel).Linked(wire.LinkInfo{Channel: mainChannel})
+	require.NoError(t, rec.Close())
+	_, err = recording.NewRecorder(recording.Config{Dir: dir})
+	require.ErrorContains(t, err, "holds a recording already")
+	require.NoError(t, recording.Pack(t.Context(), dir, dir+".zip"))
+}
+
 // A full disk ends what is written, is reported once, and does no other harm.
 func TestAFullDiskIsReportedAtTheEnd(t *testing.T) {
 	dir := t.TempDir()

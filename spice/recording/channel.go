@@ -129,8 +129,8 @@ func Parse(in io.Reader) (*Channel, error) {
 	p := parser{lines: bufio.NewScanner(in)}
 	p.lines.Buffer(nil, 1<<16)
 	r, err := p.recording()
-	if err == nil {
-		err = p.lines.Err()
+	if broken := p.lines.Err(); broken != nil {
+		err = broken // the lines end there, so what p misses is not what is wrong
 	}
 	if err != nil {
 		return nil, fmt.Errorf("recording: line %d: %w", p.number, err)

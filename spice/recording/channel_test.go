@@ -1,12 +1,16 @@
 package recording_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -105,6 +109,15 @@ func TestAMalformedRecordingNamesTheLine(t *testing.T) {
 			assert.ErrorContains(t, err, tc.want)
 		})
 	}
+}
+
+func TestARecordingThatCannotBeReadToItsEndSaysWhy(t *testing.T) {
+	broken := errors.New("input/output error")
+	in := io.MultiReader(strings.NewReader(displayText[:len(displayText)-3]), iotest.ErrReader(broken))
+	_, err := recording.Parse(in)
+	assert.ErrorIs(t, err, broken)
+	_, err = recording.Parse(strings.NewReader(displayText + strings.Repeat("0", 1<<17)))
+	assert.ErrorIs(t, err, bufio.ErrTooLong)
 }
 
 func TestLoadReadsZippedRecordingsInOrder(t *testing.T) {

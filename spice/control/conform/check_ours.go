@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -33,6 +34,40 @@ func checkDigestVerb(p *probe) {
 	l.number(data, "frame_counter", 0, math.MaxUint32)
 	l.number(data, "framebuffer_hash", 0, math.MaxUint32)
 	l.wallclock(data)
+
+	// The screen may change between the event and the answer.
+	if !has(l.hello.SupportedEvents, "digest_updated") {
+		p.failf("digest is offered, and digest_updated is not")
+	}
+	l.succeed("subscribe", `{"events":["digest_updated"]}`)
+	m, came := l.another("digest_updated")
+	if !came {
+		p.skipf("no digest_updated came within %s", p.opts.patience())
+	}
+	const tries = 5
+	for range tries {
+		told, said := m.sub("data"), l.succeed("digest", "{}")
+		if string(said["frame_counter"]) == string(told["frame_counter"]) {
+			for _, name := range []string{"framebuffer_hash", "events"} {
+				if !equalJSON(said[name], told[name]) {
+					p.failf("digest says of frame %s that %s is %s, digest_updated said %s",
+						told["frame_counter"], name, said[name], told[name])
+				}
+			}
+			return
+		}
+		if m, came = l.another("digest_updated"); !came {
+			p.failf("digest says frame_counter %s, digest_updated said %s last",
+				said["frame_counter"], told["frame_counter"])
+		}
+	}
+	p.skipf("the digest changed during each of %d tries", tries)
+}
+
+// equalJSON reports whether two JSON values are equal.
+func equalJSON(a, b json.RawMessage) bool {
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
 func checkAwait(p *probe) {

@@ -104,8 +104,11 @@ func checkPNG(p *probe) {
 
 func checkRGBA(p *probe) {
 	l := p.open()
-	l.primary()
+	want := l.primary()
 	s, data := l.shoot(`{"format":"rgba"}`)
+	if uint32(s.Width) != *want.Width || uint32(s.Height) != *want.Height {
+		p.failf("%dx%d pixels of a surface of %dx%d", s.Width, s.Height, *want.Width, *want.Height)
+	}
 	if s.Format != "rgba" || len(data) != 4*s.Width*s.Height {
 		p.failf("format %s, %d bytes for %dx%d, want %d", s.Format, len(data), s.Width, s.Height, 4*s.Width*s.Height)
 	}

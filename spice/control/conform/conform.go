@@ -292,14 +292,17 @@ func (l *line) write(s string) {
 	}
 }
 
-// tryRead reads the next line, whatever it is.
+// errSilent says that the server sent nothing for a while; the connection stays.
+var errSilent = errors.New("no line")
+
+// tryRead reads the next line, whatever it is. The error is errSilent if none comes in time.
 func (l *line) tryRead(within time.Duration) (message, error) {
 	_ = l.conn.SetReadDeadline(time.Now().Add(within))
 	raw, err := l.r.ReadBytes('\n')
 	if err != nil {
 		var ne net.Error
 		if errors.As(err, &ne) && ne.Timeout() {
-			return nil, fmt.Errorf("no line within %s", within)
+			return nil, fmt.Errorf("%w within %s", errSilent, within)
 		}
 		return nil, err
 	}
@@ -362,6 +365,15 @@ func (l *line) tryEvent(name string) (message, error) {
 		}
 		l.events = append(l.events, m)
 	}
+}
+
+// another returns the next event of a name; false if none comes.
+func (l *line) another(name string) (message, bool) {
+	m, err := l.tryEvent(name)
+	if err != nil && !errors.Is(err, errSilent) {
+		l.p.fail(err)
+	}
+	return m, err == nil
 }
 
 // ask sends a request with a new id and returns its answer.

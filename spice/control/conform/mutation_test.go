@@ -37,6 +37,8 @@ type mutant struct {
 	line func(l *link, m object) []object
 	// keeps says that the server does not notice that its client has gone.
 	keeps bool
+	// impatient says that the check fails after a wait.
+	impatient bool
 	// mode is the socket file's.
 	mode os.FileMode
 }
@@ -235,6 +237,15 @@ func event(name string, change func(l *link, m, data object)) func(*link, object
 	}
 }
 
+// hangUpAt ends the connection instead of sending the nth event of a name.
+func hangUpAt(name string, n int) func(*link, object) []object {
+	return event(name, func(l *link, _, _ object) {
+		if l.n++; l.n == n {
+			l.client.Close()
+		}
+	})
+}
+
 // mutants has at least one for each check.
 var mutants = []mutant{
 	{check: "the socket file is for its owner alone", mode: 0o660},
@@ -341,6 +352,9 @@ var mutants = []mutant{
 		data[len(data)-1] = 0
 		r["data_base64"] = base64.StdEncoding.EncodeToString(data)
 	})},
+	{check: "screenshot as rgba", line: result("screenshot", func(r object) {
+		r["width"], r["height"], r["data_base64"] = 1, 1, "AAAA/w=="
+	})},
 	{check: "screenshot refuses other surfaces", line: recode("screenshot", "unsupported_format", "bad_params")},
 	{check: "subscribe takes what it knows", line: result("subscribe", func(r object) {
 		r["subscribed"] = append(r["subscribed"].([]any), "no_such_event")
@@ -355,6 +369,11 @@ var mutants = []mutant{
 	}},
 	{check: "latency has a sample", line: event("latency", func(_ *link, _, data object) { data["sample_ms"] = "1" })},
 	{check: "latency has a sample", line: event("latency", func(_ *link, _, data object) { data["wallclock_us"] = 1 })},
+	{check: "latency has a sample", line: hangUpAt("latency", 1)},
+	{check: "surface_drawn has a channel", line: hangUpAt("surface_drawn", 1)},
+	{check: "surface_drawn has a channel", line: hangUpAt("surface_drawn", 2)},
+	{check: "digest_updated has counter", line: hangUpAt("digest_updated", 1)},
+	{check: "digest_updated has counter", line: hangUpAt("digest_updated", 2)},
 	{check: "surface_drawn has a channel", line: event("surface_drawn", func(l *link, _, data object) {
 		l.n++
 		data["produced_at_secs"] = 100 - l.n // a clock that goes back
@@ -362,6 +381,9 @@ var mutants = []mutant{
 	{check: "digest_updated has counter", line: event("digest_updated", func(_ *link, _, data object) { data["frame_counter"] = 5 })},
 	{check: "digest_updated has counter", line: event("digest_updated", func(_ *link, _, data object) { data["events"] = nil })},
 	{check: "digest, where offered", line: result("digest", func(r object) { r["framebuffer_hash"] = nil })},
+	{check: "digest, where offered", line: result("digest", func(r object) { r["framebuffer_hash"] = 8 })},
+	{check: "digest, where offered", line: result("digest", func(r object) { r["events"] = []object{} })},
+	{check: "digest, where offered", line: result("digest", func(r object) { r["frame_counter"] = 99 }), impatient: true},
 	{check: "await, where offered", line: func(_ *link, m object) []object {
 		if e, ok := m["error"].(object); ok && e["code"] == "timeout" {
 			e["message"] = "it did not come true"
@@ -417,7 +439,7 @@ func TestEachCheckFindsAServerThatIsWrongInWhatItChecks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path, opts := origin(t)
-			if mu.keeps || strings.HasPrefix(mu.check, "answers wait") {
+			if mu.keeps || mu.impatient || strings.HasPrefix(mu.check, "answers wait") {
 				opts.Patience = time.Second // the wait for it fails
 			}
 			err := conform.RunOne(t.Context(), mu.serve(t, path), opts, name)

@@ -396,7 +396,11 @@ func (d *Driver) SendKey(ctx context.Context, code uint16, state KeyState) error
 	return d.Call(ctx, MethodSendKey, SendKeyParams{Scancode: code, State: state}, nil)
 }
 
-// Chord presses the keys in order and releases them in reverse order, even if one of them fails.
+// releaseTime limits how long a chord waits for the answer to a release after ctx has ended.
+const releaseTime = 2 * time.Second
+
+// Chord presses the keys in order and releases them in reverse order, even if one of them fails or
+// ctx ends.
 func (d *Driver) Chord(ctx context.Context, codes ...uint16) error {
 	var err error
 	n := 0
@@ -404,11 +408,21 @@ func (d *Driver) Chord(ctx context.Context, codes ...uint16) error {
 		err = d.SendKey(ctx, codes[n], Down)
 	}
 	for i := n - 1; i >= 0; i-- {
-		if upErr := d.SendKey(context.WithoutCancel(ctx), codes[i], Up); err == nil {
+		if upErr := d.release(ctx, codes[i]); err == nil {
 			err = upErr
 		}
 	}
 	return err
+}
+
+// release releases a key, also if ctx has ended.
+func (d *Driver) release(ctx context.Context, code uint16) error {
+	within, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() {
+		time.AfterFunc(releaseTime, func() { cancel(context.Cause(ctx)) })
+	})()
+	return d.SendKey(within, code, Up)
 }
 
 // Paste types a text and waits until all of it has been sent to the guest. It returns the number of

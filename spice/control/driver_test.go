@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -249,6 +250,34 @@ func TestAChordIsReleasedInTheOppositeOrder(t *testing.T) {
 		{Code: 0x1d, Down: true}, {Code: 0x38, Down: true}, {Code: 0xe053, Down: true},
 		{Code: 0xe053}, {Code: 0x38}, {Code: 0x1d},
 	}, c.Keys())
+}
+
+// A client that was stopped takes requests and answers none.
+func TestAChordEndsThoughNobodyAnswersItsReleases(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ups atomic.Int32
+		conn := scripted(t, ryll12(func(req control.Request) string {
+			if strings.Contains(string(req.Params), `"up"`) {
+				ups.Add(1)
+				return ""
+			}
+			return `{"id":` + string(req.ID) + `,"ok":true,"result":{}}`
+		}))
+		d, err := control.DriverConfig{}.Hello(t.Context(), conn)
+		require.NoError(t, err)
+		defer d.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- d.Chord(ctx, control.KeyCapsLock, control.KeyEnter) }()
+		select {
+		case err := <-done:
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		case <-time.After(time.Minute):
+			t.Fatal("it waits for ever")
+		}
+		require.EqualValues(t, 2, ups.Load(), "both keys are released when it goes on")
+	})
 }
 
 // lateDeadlines is a connection on which setting a deadline in the past takes until

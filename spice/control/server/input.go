@@ -18,6 +18,15 @@ import (
 // defaultClipboard is how long clipboard_get waits for the guest's text.
 const defaultClipboard = 5 * time.Second
 
+// inOrder limits verbs that are answered in order and may have to wait for the guest: until then no
+// later request is answered, and the server does not notice that the client has gone.
+const inOrder = 5 * time.Second
+
+// limited returns a context for such a verb.
+func (c *call) limited() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(c.ctx, inOrder, fmt.Errorf("not within %s", inOrder))
+}
+
 var mouseButtons = map[string]int{"left": 1, "middle": 2, "right": 3, "side": 6, "extra": 7}
 
 const (
@@ -68,7 +77,9 @@ func (cn *connection) mouseMove(c *call) (any, error) {
 		return nil, errorf(control.CodeBadParams, "a move by %d,%d is too far", p.X, p.Y)
 	}
 	m, _ := as[Pointer](cn.srv.cfg.Console)
-	if err := m.MouseMove(c.ctx, channel, p.X, p.Y, p.Relative); err != nil {
+	ctx, cancel := c.limited()
+	defer cancel()
+	if err := m.MouseMove(ctx, channel, p.X, p.Y, p.Relative); err != nil {
 		return nil, failed("move the mouse", err)
 	}
 	if p.Relative {
@@ -175,7 +186,9 @@ func (cn *connection) clipboardSet(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := board.ClipboardSet(c.ctx, p.Text); err != nil {
+	ctx, cancel := c.limited()
+	defer cancel()
+	if err := board.ClipboardSet(ctx, p.Text); err != nil {
 		return nil, failed("set the clipboard", err)
 	}
 	return nil, nil
@@ -194,7 +207,9 @@ func (cn *connection) setDisplay(c *call) (any, error) {
 		return nil, errorf(control.CodeAgentNotConnected, "the guest's agent is not connected: it alone can change the display")
 	}
 	r, _ := as[Resizer](cn.srv.cfg.Console)
-	if err := r.SetDisplay(c.ctx, p.Width, p.Height); err != nil {
+	ctx, cancel := c.limited()
+	defer cancel()
+	if err := r.SetDisplay(ctx, p.Width, p.Height); err != nil {
 		return nil, failed("set the display", err)
 	}
 	return nil, nil

@@ -2,9 +2,11 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"image/color"
 	"image/png"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -161,4 +163,33 @@ func TestTheCursorIsDrawnIntoAScreenshotThatAsksForIt(t *testing.T) {
 	hidden, err := d.Image(ctx, control.ScreenshotParams{Cursor: true})
 	require.NoError(t, err)
 	require.Equal(t, plain.Pix, hidden.Pix)
+}
+
+// stuck is a console whose guest neither acknowledges moves nor has an agent that introduces itself.
+type stuck struct{ *controltest.Full }
+
+func wait(ctx context.Context) error {
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+func (s stuck) MouseMove(ctx context.Context, _ uint8, _, _ int, _ bool) error { return wait(ctx) }
+func (s stuck) ClipboardSet(ctx context.Context, _ string) error               { return wait(ctx) }
+func (s stuck) SetDisplay(ctx context.Context, _, _ int) error                 { return wait(ctx) }
+
+func TestAVerbThatTheGuestNeverFinishesHoldsUpLaterRequestsOnlyForAWhile(t *testing.T) {
+	for _, params := range []string{
+		`"mouse_move","params":{"x":1,"y":1}`, `"clipboard_set","params":{"text":"a"}`, `"set_display","params":{"width":8,"height":8}`,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := stuck{controltest.NewFull(8, 8)}
+			c.SetAgent(true)
+			c.SetMouseMode("client")
+			r := controltest.RawOn(t, controltest.Pipe(t, server.Config{Console: c}))
+			r.Hello()
+			r.Send(`{"id":1,"method":`+params+`}`, `{"id":2,"method":"status","params":{}}`)
+			require.Contains(t, r.Line(), "not within 5s")
+			require.Contains(t, r.Line(), `{"id":2,"ok":true`)
+		})
+	}
 }

@@ -97,6 +97,10 @@ type connection struct {
 
 	wmu chanMutex // held while a line is written
 
+	// watching is held while the digest watcher starts. It is not mu, because the console may hold
+	// a lock of its own while it calls observe, which takes mu, and Observe may need that lock.
+	watching sync.Mutex
+
 	mu         sync.Mutex
 	greeted    bool
 	subscribed map[string]bool
@@ -420,12 +424,18 @@ func (cn *connection) observe(n Notice) {
 // watchDigest returns the connection's digest watcher, and starts it if necessary. It returns nil
 // if the server does not read digests.
 func (cn *connection) watchDigest() *DigestWatcher {
+	cn.watching.Lock()
+	defer cn.watching.Unlock()
 	cn.mu.Lock()
-	defer cn.mu.Unlock()
-	if cn.digests == nil && cn.srv.digests != nil {
-		cn.digests = cn.srv.digests.Watch(func(d control.Digest) { cn.emit(control.EventDigestUpdated, d) })
+	w := cn.digests
+	cn.mu.Unlock()
+	if w == nil && cn.srv.digests != nil {
+		w = cn.srv.digests.Watch(func(d control.Digest) { cn.emit(control.EventDigestUpdated, d) })
+		cn.mu.Lock()
+		cn.digests = w
+		cn.mu.Unlock()
 	}
-	return cn.digests
+	return w
 }
 
 // typist returns the Typist of the console.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -674,4 +675,42 @@ func TestTheLineWithAPictureIsAsJSONHasIt(t *testing.T) {
 		}
 		r.Conn.Close()
 	}
+}
+
+// jealous is a console that tells its observers with its lock held, as Console allows. When another
+// observer comes, it is just about to.
+type jealous struct {
+	*controltest.Console
+	mu  sync.Mutex
+	fns []func(server.Notice)
+}
+
+func (c *jealous) Observe(fn func(server.Notice)) func() {
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, fn := range c.fns {
+			fn(server.Changed{})
+			fn(server.Drawn{Op: "draw_copy"})
+		}
+	}()
+	<-told // the lock is taken only then
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fns = append(c.fns, fn)
+	return func() {}
+}
+
+func TestAConsoleMayHoldItsLockWhileItTellsItsObservers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &jealous{Console: controltest.New(320, 240)}
+		r := controltest.RawOn(t, controltest.Pipe(t, server.Config{Console: c, Scan: controltest.Scan}))
+		r.Hello()
+		r.Send(`{"id":1,"method":"subscribe","params":{"events":["digest_updated"]}}`)
+		require.Contains(t, r.Line(), `{"id":1,"ok":true`)
+		r.Send(`{"id":2,"method":"status","params":{}}`)
+		require.Contains(t, r.Line(), `{"id":2,"ok":true`)
+	})
 }

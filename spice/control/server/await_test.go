@@ -251,3 +251,28 @@ func TestAWaitThatFailsKeepsTheLastThingItSaw(t *testing.T) {
 		})
 	}
 }
+
+func TestADigestThatIsNoLongerOnTheScreenMeetsNoCondition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(320, 240)
+		r := controltest.RawOn(t, controltest.Pipe(t, server.Config{Console: c, Scan: controltest.Scan}))
+		r.Hello()
+		await := func(timeout int) string {
+			r.Send(fmt.Sprintf(`{"id":1,"method":"await","params":{"digest":{"min_counter":5},"timeout_ms":%d}}`, timeout))
+			return r.Line()
+		}
+		controltest.DrawDigest(c, 320, 240, 5, 1)
+		require.Contains(t, await(1000), `"ok":true`)
+		controltest.DrawDigest(c, 320, 240, 0, 0) // the guest is reset
+		synctest.Wait()
+		require.Contains(t, await(0), `last seen: no digest`)
+		controltest.DrawDigest(c, 320, 240, 5, 1)
+		require.Contains(t, await(1000), `"ok":true`, "the same counter again")
+		c.RemoveSurfaces()
+		synctest.Wait()
+		require.Contains(t, await(0), `last seen: no digest`)
+		c.AddSurface(0, 0, 320, 240)
+		controltest.DrawDigest(c, 320, 240, 5, 1)
+		require.Contains(t, await(1000), `"ok":true`, "the same pixels again")
+	})
+}

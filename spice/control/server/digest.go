@@ -127,6 +127,7 @@ type DigestWatcher struct {
 	n      control.DigestCounts
 	recent []control.Digest // the newest, at most recentDigests
 	count  int              // how many there have been
+	gone   bool             // the screen no longer shows the newest, but no code at all
 }
 
 // recentDigests is how many digests are kept for waits: one that wakes late must not miss an event
@@ -174,12 +175,15 @@ func (w *DigestWatcher) Newest() (control.Digest, bool) {
 }
 
 // since returns the digests after number seq, if they are still kept, and the number of the newest.
-// A negative seq returns only the newest.
+// A negative seq returns only the newest, unless it is gone from the screen.
 func (w *DigestWatcher) since(seq int) ([]control.Digest, int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.count - seq
-	if seq < 0 {
+	switch {
+	case seq < 0 && w.gone:
+		n = 0
+	case seq < 0:
 		n = 1
 	}
 	n = min(n, len(w.recent))
@@ -237,6 +241,10 @@ func (w *DigestWatcher) run() {
 		w.mu.Unlock()
 		pic := w.look()
 		if pic == nil {
+			seen = nil
+			w.mu.Lock()
+			w.gone = true
+			w.mu.Unlock()
 			continue
 		}
 		if bytes.Equal(pic.Pix, seen) {
@@ -278,15 +286,19 @@ func (w *DigestWatcher) note(d control.Digest, err error, at, begin time.Time) {
 	switch {
 	case errors.Is(err, control.ErrNoDigest):
 		w.n.Absent++
+		w.gone = true
 	case err != nil:
 		w.n.Damaged++
 	default:
 		w.n.Decoded++
 	}
-	if n := len(w.recent); err != nil || n > 0 && w.recent[n-1].FrameCounter == d.FrameCounter {
+	n := len(w.recent)
+	same := n > 0 && w.recent[n-1].FrameCounter == d.FrameCounter
+	if err != nil || same && !w.gone {
 		w.mu.Unlock()
 		return
 	}
+	w.gone = false
 	stamp(&d, at, begin)
 	if len(w.recent) == recentDigests {
 		w.recent = slices.Delete(w.recent, 0, 1)
@@ -294,7 +306,7 @@ func (w *DigestWatcher) note(d control.Digest, err error, at, begin time.Time) {
 	w.recent = append(w.recent, d)
 	w.count++
 	w.mu.Unlock()
-	if w.publish != nil {
+	if w.publish != nil && !same {
 		w.publish(d)
 	}
 	w.waiting.wake()

@@ -304,13 +304,13 @@ func (ch *channel) handle(m wire.ServerMessage, in *incoming) error {
 // waitFor blocks until other channels have carried out messages that this one depends on.
 func (ch *channel) waitFor(m *wire.WaitForChannels) error {
 	for _, w := range m.Wait {
-		other := ch.client.channel(w.Channel)
-		if other == nil || other == ch {
+		if w.Channel == ch.id || w.Channel != mainID && !ch.client.willOpen(w.Channel) {
 			continue // not open here, so nothing that is shown depends on it
 		}
 		for {
 			rung := ch.client.notifier.next()
-			if other.handled.Load() >= w.Serial {
+			other := ch.client.channel(w.Channel)
+			if other != nil && other.handled.Load() >= w.Serial {
 				break
 			}
 			select {

@@ -45,7 +45,8 @@ type Client struct {
 	closed   bool  // by Close or by an error
 	err      error // what ended the session; nil before that, and after Close
 	channels []*channel
-	decoding bool // the decoders run
+	opening  []wire.ChannelID // those that Dial opens, also after it has opened them
+	decoding bool             // the decoders run
 }
 
 // Dial connects. It returns when the main channel is open, and all channels that the server offers
@@ -115,6 +116,9 @@ func (c *Client) open(ctx context.Context) error {
 	slices.SortStableFunc(wanted, func(a, b wire.ChannelID) int {
 		return cmp.Compare(linkOrder(a), linkOrder(b))
 	})
+	c.mu.Lock()
+	c.opening = wanted
+	c.mu.Unlock()
 	session := c.MainState().ConnectionID
 	results := make(chan result, len(wanted))
 	connected := closedChan()
@@ -274,6 +278,7 @@ func (c *Client) start(ch *channel) {
 		return
 	}
 	c.channels = append(c.channels, ch)
+	defer c.notifier.notify() // another channel may wait for this one
 	if ch.id.Type != wire.ChannelDisplay {
 		c.wg.Add(1)
 		go ch.read()
@@ -391,6 +396,14 @@ func (c *Client) channel(id wire.ChannelID) *channel {
 		}
 	}
 	return nil
+}
+
+// willOpen reports whether a channel is open, or Dial is opening it. The server may send messages
+// that refer to it as soon as it has answered the link, which is before this side calls it open.
+func (c *Client) willOpen(id wire.ChannelID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.opening, id)
 }
 
 func (c *Client) displays() []*display {

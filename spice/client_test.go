@@ -497,6 +497,62 @@ func TestWaitForChannelsHoldsAChannelUp(t *testing.T) {
 	require.Len(t, c.Surfaces(), 1)
 }
 
+// readTap closes read when the nth message of the server was read.
+type readTap struct {
+	n    int
+	read chan struct{}
+}
+
+func (*readTap) Linked(wire.LinkInfo) {}
+
+func (r *readTap) Message(d wire.Direction, _ wire.Header, _ []byte) {
+	if d == wire.FromServer {
+		if r.n--; r.n == 0 {
+			close(r.read)
+		}
+	}
+}
+
+func TestAChannelWaitsForAnotherThatIsStillBeingOpened(t *testing.T) {
+	second := wire.ChannelID{Type: wire.ChannelDisplay, ID: 1}
+	s := serve(t, displayID, second)
+	read := make(chan struct{})
+	cfg := s.config(spice.Config{Tap: func(id wire.ChannelID) wire.Tap {
+		switch id {
+		case displayID:
+			<-read // the server takes it for open
+		case second:
+			return &readTap{n: 3, read: read}
+		}
+		return nil
+	}})
+	type result struct {
+		c   *spice.Client
+		err error
+	}
+	dialled := make(chan result)
+	go func() {
+		c, err := spice.Dial(context.Background(), cfg)
+		dialled <- result{c, err}
+	}()
+	for range 3 {
+		<-s.links
+	}
+	image5 := bitmap(5, 1, 1, 0x123456)
+	image5.Flags = wire.ImageFlagCacheMe
+	s.peer(second).send(primary(1, 1), &wire.WaitForChannels{Wait: []wire.WaitForChannel{{Channel: displayID, Serial: 2}}},
+		drawCopy(image.Point{}, &wire.Image{ID: 5, Type: wire.ImageFromCache, Width: 1, Height: 1}))
+	<-read
+	s.peer(displayID).send(primary(1, 1), drawCopy(image.Point{}, image5))
+	got := <-dialled
+	require.NoError(t, got.err)
+	defer got.c.Close()
+	s.peer(second).sync()
+	pic, err := got.c.Snapshot(1, 0, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"123456"}, pixels(pic))
+}
+
 func TestObserversNeverSeeAnEventAfterStop(t *testing.T) {
 	s := serve(t, displayID)
 	c := s.dial(spice.Config{})

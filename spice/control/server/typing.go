@@ -337,7 +337,7 @@ func keypressIs(raw json.RawMessage, want rune) bool {
 	return slices.Equal(got, wanted)
 }
 
-// releaseWithin limits how long releasing the keys of a cancelled text may take.
+// releaseWithin limits how long releasing a key may take.
 const releaseWithin = 2 * time.Second
 
 // typeChars types characters with a pause between them. It returns how many it has typed.
@@ -389,8 +389,6 @@ func typeStrokes(ctx context.Context, console Console, strokes []keyboard.Stroke
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	releaseCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
-	defer cancel()
 	for _, st := range strokes {
 		var keys []uint16
 		if st.Shift {
@@ -406,7 +404,7 @@ func typeStrokes(ctx context.Context, console Console, strokes []keyboard.Stroke
 			err = console.SendKey(ctx, keys[down], true)
 		}
 		for i := down - 1; i >= 0; i-- {
-			if upErr := console.SendKey(releaseCtx, keys[i], false); err == nil {
+			if upErr := release(ctx, console, keys[i]); err == nil {
 				err = upErr
 			}
 		}
@@ -415,4 +413,11 @@ func typeStrokes(ctx context.Context, console Console, strokes []keyboard.Stroke
 		}
 	}
 	return nil
+}
+
+// release releases a key, also if ctx has ended.
+func release(ctx context.Context, console Console, code uint16) error {
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWithin)
+	defer cancel()
+	return console.SendKey(within, code, false)
 }

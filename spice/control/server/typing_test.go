@@ -263,3 +263,19 @@ func TestDecomposedTextIsTypedAsItsComposedForm(t *testing.T) {
 		require.ErrorContains(t, err, "U+00F1 'ñ'", "what is lacking is named as one character")
 	}
 }
+
+// A console that was stopped for a while, or a busy one, takes its time for a key.
+func TestAKeyComesUpThoughItTookLongToGoDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(8, 8)
+		c.OnKey = func(ctx context.Context, k controltest.Key) error {
+			if k.Down {
+				<-time.After(10 * time.Second)
+			}
+			return ctx.Err()
+		}
+		_, err := server.Typist{Console: c}.Type(t.Context(), control.TypeParams{Text: "A"})
+		require.NoError(t, err)
+		require.Equal(t, "[2a 1e -1e -2a]", fmt.Sprint(c.Keys()))
+	})
+}

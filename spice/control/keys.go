@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spicelane/spicelane/spice/control/internal/keyboard"
@@ -107,11 +108,12 @@ func ParseKey(s string) ([]uint16, error) {
 				continue
 			}
 		}
-		var code uint16
-		if _, err := fmt.Sscanf(strings.ToLower(part), "0x%x", &code); err == nil {
-			if code, err = keyboard.MakeCode(code, false); err == nil {
-				codes = append(codes, code)
-				continue
+		if digits, ok := strings.CutPrefix(strings.ToLower(part), "0x"); ok {
+			if n, err := strconv.ParseUint(digits, 16, 16); err == nil {
+				if code, err := keyboard.MakeCode(uint16(n), false); err == nil {
+					codes = append(codes, code)
+					continue
+				}
 			}
 		}
 		return nil, fmt.Errorf("control: no key %q: want a character, a name like Enter, F1, Left or Ctrl, or a make code like 0xe04b", part)

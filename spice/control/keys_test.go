@@ -21,7 +21,7 @@ func TestParseKeyReadsKeysAsAPersonWritesThem(t *testing.T) {
 		require.NoError(t, err, tc.in)
 		require.Equal(t, tc.want, got, tc.in)
 	}
-	for _, in := range []string{"", "Entre", "Ctrl+", "é", "0x4be0", "0x9e", "0xzz", "a+"} {
+	for _, in := range []string{"", "Entre", "Ctrl+", "é", "0x4be0", "0x9e", "0xzz", "0x1cz", "0x1c 0x1d", "a+"} {
 		_, err := control.ParseKey(in)
 		require.Error(t, err, in)
 	}

@@ -62,6 +62,11 @@ func (a Awaiter) Await(ctx context.Context, p control.AwaitParams) (control.Awai
 		if w.digests == nil {
 			return control.AwaitResult{}, errorf(control.CodeBadParams, "the server does not read digests")
 		}
+		select {
+		case <-w.digests.looked: // a watcher that has just begun knows nothing before that
+		case <-ctx.Done():
+			return control.AwaitResult{}, ctx.Err()
+		}
 	}
 	timeout := defaultAwait
 	if p.TimeoutMS != nil {

@@ -276,3 +276,14 @@ func TestADigestThatIsNoLongerOnTheScreenMeetsNoCondition(t *testing.T) {
 		require.Contains(t, await(1000), `"ok":true`, "the same pixels again")
 	})
 }
+
+func TestTheFirstAwaitOfADigestSeesTheOneOnTheScreenThoughItChecksOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := controltest.New(320, 240)
+		controltest.DrawDigest(c, 320, 240, 5, 1)
+		r := controltest.RawOn(t, controltest.Pipe(t, server.Config{Console: c, Scan: controltest.Scan}))
+		r.Hello()
+		r.Send(`{"id":1,"method":"await","params":{"digest":{"min_counter":5},"timeout_ms":0}}`)
+		require.Contains(t, r.Line(), `"ok":true`)
+	})
+}

@@ -117,6 +117,7 @@ type DigestWatcher struct {
 	dirty   chan struct{}
 	stop    chan struct{}
 	done    chan struct{}
+	looked  chan struct{} // closed when the screen at the beginning has been checked
 	waiting wakers
 
 	mu     sync.Mutex
@@ -140,9 +141,10 @@ const recentDigests = 64
 func (r *DigestReader) Watch(publish func(control.Digest)) *DigestWatcher {
 	w := &DigestWatcher{
 		reader: r, publish: publish,
-		dirty: make(chan struct{}, 1),
-		stop:  make(chan struct{}),
-		done:  make(chan struct{}),
+		dirty:  make(chan struct{}, 1),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+		looked: make(chan struct{}),
 	}
 	w.unwatch = r.Console.Observe(w.observe)
 	w.poke()
@@ -229,6 +231,8 @@ func (w *DigestWatcher) resized() {
 
 func (w *DigestWatcher) run() {
 	defer close(w.done)
+	looked := sync.OnceFunc(func() { close(w.looked) })
+	defer looked()
 	var seen []byte // the pixels of the last check
 	for {
 		select {
@@ -236,28 +240,35 @@ func (w *DigestWatcher) run() {
 			return
 		case <-w.dirty:
 		}
-		w.mu.Lock()
-		at := w.at
-		w.mu.Unlock()
-		pic := w.look()
-		if pic == nil {
-			seen = nil
-			w.mu.Lock()
-			w.gone = true
-			w.mu.Unlock()
-			continue
-		}
-		if bytes.Equal(pic.Pix, seen) {
-			continue
-		}
-		seen = append(seen[:0], pic.Pix...)
-		begin := time.Now()
-		d, err := w.reader.scan(pic)
-		if at.IsZero() {
-			at = pic.Drawn
-		}
-		w.note(d, err, at, begin)
+		seen = w.check(seen)
+		looked()
 	}
+}
+
+// check reads the digest on the screen, if its pixels are not those of the last check. It returns
+// the pixels.
+func (w *DigestWatcher) check(seen []byte) []byte {
+	w.mu.Lock()
+	at := w.at
+	w.mu.Unlock()
+	pic := w.look()
+	if pic == nil {
+		w.mu.Lock()
+		w.gone = true
+		w.mu.Unlock()
+		return nil
+	}
+	if bytes.Equal(pic.Pix, seen) {
+		return seen
+	}
+	seen = append(seen[:0], pic.Pix...)
+	begin := time.Now()
+	d, err := w.reader.scan(pic)
+	if at.IsZero() {
+		at = pic.Drawn
+	}
+	w.note(d, err, at, begin)
+	return seen
 }
 
 // look copies the digest region. It asks for the region's place only if that may have changed: a

@@ -178,7 +178,17 @@ func TestAwaitSaysAtOnceThatTheSessionIsOver(t *testing.T) {
 func TestAwaitRefusesConditionsThatMeanNothing(t *testing.T) {
 	path, _ := controltest.Open(t, server.Config{Console: controltest.New(8, 8)})
 	d := controltest.Dial(t, path)
+	var dot bytes.Buffer
+	require.NoError(t, png.Encode(&dot, image.NewGray(image.Rect(0, 0, 1, 1))))
+	ofPNG, err := json.Marshal(dot.Bytes())
+	require.NoError(t, err)
+	ofSum := fmt.Sprintf(`"sha256":"%x"`, sha256.Sum256(nil))
 	for _, params := range []string{
+		`{"region":{` + ofSum + `,"tolerance":1}}`, `{"region":{` + ofSum + `,"max_pixels":1}}`,
+		`{"region":{` + ofSum + `,"masks":[{"x":0,"y":0,"width":1,"height":1}]}}`,
+		`{"region":{` + ofSum + `,"rect":{"x":0,"y":0,"width":0,"height":1}}}`,
+		`{"region":{"differs":true,"png":` + string(ofPNG) + `,"rect":{"x":0,"y":0,"width":2,"height":1}}}`,
+		`{"region":{"png":` + string(ofPNG) + `,"max_pixels":-1}}`, `{"stable":{"ms":5,"rect":{"x":0,"y":0,"width":-1,"height":-1}}}`,
 		`{}`, `{"timeout_ms":5}`, `{"agent":true,"stable":{"ms":5}}`, `{"agnet":true}`, `{"surface":{"widht":5}}`, `{"all":[]}`, `{"any":[{}]}`,
 		`{"region":{}}`, `{"region":{"sha256":"00"}}`, `{"region":{"png":"AAAA"}}`, `{"digest":{"fields":{"row":1}}}`, `{"digest":{}}`,
 		`{"cursor":{"visible":true}}`, `{"agent":1}`, `{"agent":true,"timeout_ms":-1}`,

@@ -58,6 +58,11 @@ func (w *wait) pixels(a control.Area) (*Picture, error) {
 }
 
 func (w *wait) stable(c control.StableCondition) (node, error) {
+	if c.Rect != nil {
+		if err := wantPart("stable.rect", *c.Rect); err != nil {
+			return nil, err
+		}
+	}
 	quiet := time.Duration(c.MS) * time.Millisecond
 	var last []byte
 	var since time.Time
@@ -85,6 +90,17 @@ func (w *wait) stable(c control.StableCondition) (node, error) {
 func (w *wait) region(c control.RegionCondition) (node, error) {
 	if (c.PNG == nil) == (c.SHA256 == "") {
 		return nil, errorf(control.CodeBadParams, "region: want either png or sha256")
+	}
+	if c.SHA256 != "" && (c.Tolerance != 0 || c.MaxPixels != 0 || len(c.Masks) > 0) {
+		return nil, errorf(control.CodeBadParams, "region: tolerance, max_pixels and masks are for png only")
+	}
+	if c.MaxPixels < 0 {
+		return nil, errorf(control.CodeBadParams, "region.max_pixels is %d: want at least 0", c.MaxPixels)
+	}
+	if c.Rect != nil {
+		if err := wantPart("region.rect", *c.Rect); err != nil {
+			return nil, err
+		}
 	}
 	compare, err := comparer(c)
 	if err != nil {
@@ -121,6 +137,10 @@ func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw str
 		return nil, errorf(control.CodeBadParams, "region.png: %s", err)
 	}
 	want := pixels.NRGBA(img)
+	if size := want.Rect.Size(); c.Rect != nil && size != c.Rect.Rectangle().Size() {
+		return nil, errorf(control.CodeBadParams, "region.png has %dx%d pixels, the region %dx%d",
+			size.X, size.Y, c.Rect.Width, c.Rect.Height)
+	}
 	return func(got *image.NRGBA) (bool, string) {
 		if got.Rect.Size() != want.Rect.Size() {
 			return false, fmt.Sprintf("%dx%d pixels, the given picture has %dx%d", got.Rect.Dx(), got.Rect.Dy(), want.Rect.Dx(), want.Rect.Dy())

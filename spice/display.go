@@ -208,9 +208,7 @@ func (d *display) failed(op string, s *surface, err error) error {
 	what = op + ": " + what
 	d.c.miss(what)
 	d.surfaces.mu.Lock()
-	if s.info.Problem == "" {
-		s.info.Problem = what
-	}
+	s.spoil(what)
 	d.surfaces.mu.Unlock()
 	d.c.notifier.notify()
 	return nil
@@ -219,9 +217,7 @@ func (d *display) failed(op string, s *surface, err error) error {
 func (d *display) distrustAll(what string) {
 	d.surfaces.mu.Lock()
 	for _, s := range d.surfaces.byID {
-		if s.info.Problem == "" {
-			s.info.Problem = what
-		}
+		s.spoil(what)
 	}
 	d.surfaces.mu.Unlock()
 	d.c.notifier.notify()

@@ -3,6 +3,8 @@ package spice
 import (
 	"fmt"
 	"image"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/spicelane/spicelane/spice/canvas"
@@ -58,10 +60,12 @@ func (d *display) stream(msg wire.ServerMessage) (done bool, err error) {
 		}
 		return true, nil
 	case *wire.DisplayStreamDestroy:
-		delete(d.streams.byID, m.Stream)
+		d.streamGone(m.Stream)
 		return true, nil
 	case *wire.DisplayStreamDestroyAll:
-		clear(d.streams.byID)
+		for id := range d.streams.byID {
+			d.streamGone(id)
+		}
 		return true, nil
 	case *wire.DisplayStreamActivateReport:
 		return true, d.streamActivateReport(m)
@@ -79,16 +83,31 @@ func (d *display) streamCreate(m *wire.DisplayStreamCreate) error {
 	if m.Codec != wire.VideoMJPEG {
 		// The client has not announced this codec. Report again that it does not show such streams.
 		d.c.miss("stream codec " + m.Codec.String())
-		delete(d.streams.byID, m.Stream)
+		d.streamGone(m.Stream)
 		return d.streamInvalid(m.Stream)
 	}
 	s := &stream{surface: m.Surface, topDown: m.Flags&wire.StreamTopDown != 0, dest: m.Dest.Bounds()}
 	s.setClip(&m.Clip)
+	d.streamGone(m.Stream)
 	if d.streams.byID == nil {
 		d.streams.byID = map[uint32]*stream{}
 	}
 	d.streams.byID[m.Stream] = s
 	return nil
+}
+
+// streamGone forgets a stream. If its last frame was not shown, no next one repairs that.
+func (d *display) streamGone(id uint32) {
+	st := d.streams.byID[id]
+	delete(d.streams.byID, id)
+	if st == nil || st.problem == "" {
+		return
+	}
+	if s := d.surfaces.byID[st.surface]; s != nil {
+		d.surfaces.mu.Lock()
+		s.spoil(st.problem)
+		d.surfaces.mu.Unlock()
+	}
 }
 
 func (s *stream) setClip(c *wire.Clip) {
@@ -134,10 +153,11 @@ func (d *display) streamFrame(op string, id uint32, sized *wire.DisplayStreamDat
 	}
 	area := canvas.Area{Box: box, Clipped: st.clipped, Clip: st.clip}
 	err = d.change(op, s, box, func(s *surface) error {
-		if st.problem != "" && s.info.Problem == st.problem {
-			s.info.Problem = ""
-		}
 		st.problem = ""
+		if s.passing {
+			s.info.Problem = d.streams.problem(st.surface)
+			s.passing = s.info.Problem != ""
+		}
 		return s.img.Copy(area, img, img.Bounds(), canvas.RopCopy, canvas.Nearest)
 	})
 	d.streams.slot.release()
@@ -177,10 +197,20 @@ func (d *display) streamLost(id uint32, st *stream, s *surface, op string, err e
 	st.problem = fmt.Sprintf("%s: stream %d: %s", op, id, undecodableFrame)
 	d.surfaces.mu.Lock()
 	if s.info.Problem == "" {
-		s.info.Problem = st.problem
+		s.info.Problem, s.passing = st.problem, true
 	}
 	d.surfaces.mu.Unlock()
 	d.c.notifier.notify()
+}
+
+// problem says why the last frame of a stream on a surface was not shown; empty if all were.
+func (s *streams) problem(surface uint32) string {
+	for _, id := range slices.Sorted(maps.Keys(s.byID)) {
+		if st := s.byID[id]; st.surface == surface && st.problem != "" {
+			return st.problem
+		}
+	}
+	return ""
 }
 
 // flip reverses the order of img's rows.

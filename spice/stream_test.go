@@ -72,3 +72,40 @@ func TestAFrameThatCannotBeDecodedIsCountedAndTheNextOneIsShown(t *testing.T) {
 		require.Equal(t, uint64(1), c.Stats().Unsupported["stream_data_sized: frame that cannot be decoded"])
 	}
 }
+
+func TestAFrameRepairsOnlyWhatItsOwnStreamHasSpoilt(t *testing.T) {
+	good := fieldFrame(t)
+	box := image.Rect(0, 0, 504, 504)
+	begin := func() (*spice.Client, *peer) {
+		s := serve(t, displayID)
+		c := s.dial(spice.Config{})
+		d := s.peer(displayID)
+		d.send(primary(504, 504))
+		for id := range uint32(2) {
+			d.send(&wire.DisplayStreamCreate{Stream: id, Codec: wire.VideoMJPEG, Flags: wire.StreamTopDown, Dest: wire.RectOf(box)},
+				&wire.DisplayStreamData{Stream: id, Data: good[:200]})
+		}
+		return c, d
+	}
+	problem := func(c *spice.Client, d *peer) string {
+		d.sync()
+		info, ok := c.Surface(0, 0)
+		require.True(t, ok)
+		return info.Problem
+	}
+
+	c, d := begin()
+	d.send(&wire.DisplayStreamData{Stream: 0, Data: good})
+	require.Equal(t, "stream_data: stream 1: frame that cannot be decoded", problem(c, d), "the other stream's frame is still missing")
+	d.send(&wire.DisplayStreamData{Stream: 1, Data: good})
+	require.Empty(t, problem(c, d))
+
+	c, d = begin()
+	d.send(drawCopy(image.Point{}, &wire.Image{ID: 5, Type: 77, Width: 1, Height: 1}),
+		&wire.DisplayStreamData{Stream: 0, Data: good}, &wire.DisplayStreamData{Stream: 1, Data: good})
+	require.Equal(t, "draw_copy: image type image-77", problem(c, d), "no frame repairs that")
+
+	c, d = begin()
+	d.send(&wire.DisplayStreamDestroy{Stream: 0}, &wire.DisplayStreamData{Stream: 1, Data: good})
+	require.Equal(t, "stream_data: stream 0: frame that cannot be decoded", problem(c, d), "its next frame never comes")
+}

@@ -55,10 +55,19 @@ type surfaces struct {
 
 type surface struct {
 	info SurfaceInfo
-	img  *canvas.Image
+	// passing means that info.Problem is a stream's, which its next frame repairs.
+	passing bool
+	img     *canvas.Image
 	// sampled is how the last composite has read the surface, without the image; see
 	// display.sampled. Only the goroutine that carries out messages uses it.
 	sampled *canvas.Sampled
+}
+
+// spoil records a problem that stays. The caller holds surfaces.mu.
+func (s *surface) spoil(what string) {
+	if s.info.Problem == "" || s.passing {
+		s.info.Problem, s.passing = what, false
+	}
 }
 
 // Surfaces returns all existing surfaces, primary ones first, then by channel and number.

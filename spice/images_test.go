@@ -165,6 +165,9 @@ func TestStreamsAreShownFrameByFrame(t *testing.T) {
 	d.want(unknown)
 	d.sync()
 	require.Equal(t, map[string]uint64{"stream codec vp8": 1}, c.Stats().Unsupported)
+	info, ok := c.Surface(0, 0)
+	require.True(t, ok)
+	require.Equal(t, "stream codec vp8", info.Problem, "the server may go on with it, report or not")
 	d.send(&wire.DisplayStreamDestroyAll{})
 	d.sync()
 }

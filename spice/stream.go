@@ -77,13 +77,19 @@ func (d *display) streamCreate(m *wire.DisplayStreamCreate) error {
 	if m.Stream >= wire.MaxStreams {
 		return protocolErrorf("stream %d, want less than %d", m.Stream, wire.MaxStreams)
 	}
-	if _, err := d.lookup(m.Surface); err != nil {
+	on, err := d.lookup(m.Surface)
+	if err != nil {
 		return err
 	}
 	if m.Codec != wire.VideoMJPEG {
 		// The client has not announced this codec. Report again that it does not show such streams.
-		d.c.miss("stream codec " + m.Codec.String())
+		what := "stream codec " + m.Codec.String()
+		d.c.miss(what)
 		d.streamGone(m.Stream)
+		d.surfaces.mu.Lock()
+		on.spoil(what)
+		d.surfaces.mu.Unlock()
+		d.c.notifier.notify()
 		return d.streamInvalid(m.Stream)
 	}
 	s := &stream{surface: m.Surface, topDown: m.Flags&wire.StreamTopDown != 0, dest: m.Dest.Bounds()}

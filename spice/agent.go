@@ -32,20 +32,18 @@ type agentState struct {
 	turn      chan struct{} // holds a value while pieces are sent, or the conversation begins or ends; taken before mu
 	in        wire.AgentAssembler
 
-	offer   map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we offer to the guest
-	guest   map[wire.ClipboardSelection][]wire.ClipboardType          // what the guest offers to us
-	content map[clipKey]clipContent                                   // the last answers
-	replies uint64                                                    // counts answers
+	offer map[wire.ClipboardSelection]map[wire.ClipboardType][]byte // what we offer to the guest
+	guest map[wire.ClipboardSelection][]wire.ClipboardType          // what the guest offers to us
+	asked []*clipRequest                                            // not answered yet, in their order
 }
 
-type clipKey struct {
+// clipRequest is a request for a clipboard of the guest. Its fields are guarded by agentState.mu.
+type clipRequest struct {
 	selection wire.ClipboardSelection
 	kind      wire.ClipboardType
-}
-
-type clipContent struct {
-	data   []byte
-	number uint64 // of the answer, from 1
+	answered  bool
+	data      []byte
+	gone      bool // the agent that was asked
 }
 
 // ClipboardGrabbed says that the guest has put something on a clipboard. Without Types, the
@@ -103,7 +101,11 @@ func (a *agentState) reset() {
 	a.connected, a.announced, a.tokens, a.caps = false, false, 0, nil
 	a.queue, a.queued = nil, 0
 	a.in.Reset()
-	a.offer, a.guest, a.content = nil, nil, nil
+	a.offer, a.guest = nil, nil
+	for _, q := range a.asked {
+		q.gone = true
+	}
+	a.asked = nil
 }
 
 // granted adds tokens.
@@ -118,15 +120,16 @@ func (m *mainChannel) granted(tokens uint32) error {
 // sendAgent queues a message for the agent and sends as much of the queue as the tokens allow. Only
 // the main channel's reader calls it.
 func (m *mainChannel) sendAgent(msg wire.AgentMessage) error {
-	if err := m.c.agent.enqueue(msg); err != nil {
+	if err := m.c.agent.enqueue(msg, nil); err != nil {
 		return err
 	}
 	return m.c.agent.flush(m.ch)
 }
 
 // askAgent does what sendAgent does, for a caller that is not one of the readers. If ctx ends
-// first, askAgent returns, and the queue is still sent.
-func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
+// first, askAgent returns, and the queue is still sent. request is not nil if msg is one for a
+// clipboard.
+func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage, request *clipRequest) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -137,7 +140,7 @@ func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
 	if ch == nil {
 		return ErrAgent
 	}
-	if err := c.agent.enqueue(msg); err != nil {
+	if err := c.agent.enqueue(msg, request); err != nil {
 		return err
 	}
 	return c.await(ctx, func() error {
@@ -148,7 +151,7 @@ func (c *Client) askAgent(ctx context.Context, msg wire.AgentMessage) error {
 	}, nil)
 }
 
-func (a *agentState) enqueue(msg wire.AgentMessage) error {
+func (a *agentState) enqueue(msg wire.AgentMessage, request *clipRequest) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.connected {
@@ -160,6 +163,9 @@ func (a *agentState) enqueue(msg wire.AgentMessage) error {
 	}
 	a.queue = append(a.queue, wire.AgentChunks(b)...)
 	a.queued += len(b)
+	if request != nil {
+		a.asked = append(a.asked, request)
+	}
 	return nil
 }
 
@@ -253,13 +259,15 @@ func (m *mainChannel) agentMessage(msg wire.AgentMessage) error {
 		return m.sendAgent(&wire.AgentClipboard{Selection: msg.Selection, Type: kind, Data: data})
 	case *wire.AgentClipboard:
 		a.mu.Lock()
-		a.replies++
-		if a.content == nil {
-			a.content = map[clipKey]clipContent{}
+		// Agents answer in the order of the requests. An answer of no type says that there is
+		// nothing of the requested one.
+		for i, q := range a.asked {
+			if q.selection == msg.Selection && (q.kind == msg.Type || msg.Type == wire.ClipboardNone) {
+				q.answered, q.data = true, slices.Clone(msg.Data)
+				a.asked = slices.Delete(a.asked, i, i+1)
+				break
+			}
 		}
-		// Keep only the newest answer: the guest chooses how many types there are.
-		clear(a.content)
-		a.content[clipKey{msg.Selection, msg.Type}] = clipContent{slices.Clone(msg.Data), a.replies}
 		a.mu.Unlock()
 		m.c.notifier.notify()
 	case *wire.AgentReply, *wire.AgentGraphicsDeviceInfo, *wire.AgentMouseState, *wire.AgentFileXferStatus, *wire.AgentMaxClipboard:
@@ -315,7 +323,7 @@ func (c *Client) ClipboardSet(ctx context.Context, s wire.ClipboardSelection, co
 	}
 	a.offer[s] = copied
 	a.mu.Unlock()
-	return c.askAgent(ctx, &wire.AgentClipboardGrab{Selection: s, Types: types})
+	return c.askAgent(ctx, &wire.AgentClipboardGrab{Selection: s, Types: types}, nil)
 }
 
 // ClipboardGet fetches the content of a guest's clipboard in type t, and waits for it until ctx
@@ -328,37 +336,33 @@ func (c *Client) ClipboardGet(ctx context.Context, s wire.ClipboardSelection, t 
 	a := &c.agent
 	a.mu.Lock()
 	offered := slices.Contains(a.guest[s], t)
-	before := a.replies
 	a.mu.Unlock()
 	if !offered {
 		return nil, nil
 	}
-	if err := c.askAgent(ctx, &wire.AgentClipboardRequest{Selection: s, Type: t}); err != nil {
+	q := &clipRequest{selection: s, kind: t}
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.asked = slices.DeleteFunc(a.asked, func(x *clipRequest) bool { return x == q })
+	}()
+	if err := c.askAgent(ctx, &wire.AgentClipboardRequest{Selection: s, Type: t}, q); err != nil {
 		return nil, err
 	}
-	var data []byte
-	gone := false
 	err := c.Await(ctx, func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if gone = !a.connected; gone {
-			return true
-		}
-		for _, kind := range []wire.ClipboardType{t, wire.ClipboardNone} {
-			if got := a.content[clipKey{s, kind}]; got.number > before {
-				data = got.data
-				return true
-			}
-		}
-		return false
+		return q.answered || q.gone
 	})
 	if err != nil {
 		return nil, fmt.Errorf("spice: waiting for the guest's clipboard: %w", err)
 	}
-	if gone {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !q.answered {
 		return nil, ErrAgent
 	}
-	return data, nil
+	return q.data, nil
 }
 
 // SetMonitors asks the guest's agent to configure its monitors. It waits for the agent's
@@ -368,7 +372,7 @@ func (c *Client) SetMonitors(ctx context.Context, monitors []wire.AgentMonitor) 
 	if err := c.awaitAgent(ctx); err != nil {
 		return err
 	}
-	return c.askAgent(ctx, &wire.AgentMonitorsConfig{Monitors: monitors})
+	return c.askAgent(ctx, &wire.AgentMonitorsConfig{Monitors: monitors}, nil)
 }
 
 // awaitAgent waits for a connected agent's capabilities.

@@ -233,6 +233,53 @@ func TestTheClipboardOfTheGuestIsFetchedOnDemand(t *testing.T) {
 	require.Equal(t, result{nil, spice.ErrAgent}, <-results)
 }
 
+func TestEachRequestForTheClipboardGetsItsOwnAnswer(t *testing.T) {
+	c, m, in := withAgent(t, 100)
+	kinds := []wire.ClipboardType{wire.ClipboardUTF8, wire.ClipboardPNG}
+	m.fromAgent(&wire.AgentClipboardGrab{Types: kinds})
+	m.sync()
+	type result struct {
+		data []byte
+		err  error
+	}
+	var results []chan result
+	for _, kind := range kinds {
+		got := make(chan result, 1)
+		results = append(results, got)
+		go func() {
+			data, err := c.ClipboardGet(context.Background(), wire.SelectionClipboard, kind)
+			got <- result{data, err}
+		}()
+		require.Equal(t, &wire.AgentClipboardRequest{Type: kind}, m.agent(in))
+	}
+	m.fromAgent(&wire.AgentClipboard{Type: wire.ClipboardNone})
+	require.Equal(t, result{[]byte{}, nil}, <-results[0])
+	m.fromAgent(&wire.AgentClipboard{Type: wire.ClipboardPNG, Data: []byte("picture")})
+	require.Equal(t, result{[]byte("picture"), nil}, <-results[1])
+}
+
+func TestARequestForTheClipboardEndsWithTheAgentThatGotIt(t *testing.T) {
+	c, m, in := withAgent(t, 100)
+	m.fromAgent(&wire.AgentClipboardGrab{Types: []wire.ClipboardType{wire.ClipboardUTF8}})
+	m.sync()
+	failed := make(chan error)
+	go func() {
+		_, err := c.ClipboardGet(context.Background(), wire.SelectionClipboard, wire.ClipboardUTF8)
+		failed <- err
+	}()
+	m.agent(in)
+	// The observer holds the reader up until both messages are there: nobody sees the state between.
+	both := make(chan struct{})
+	c.Observe(func(e spice.Event) {
+		if e, ok := e.(spice.Notified); ok && e.Text == "hold on" {
+			<-both
+		}
+	})
+	m.send(&wire.Notify{Message: "hold on"}, &wire.MainAgentDisconnected{}, &wire.MainAgentConnectedTokens{Tokens: 100})
+	close(both)
+	require.ErrorIs(t, <-failed, spice.ErrAgent)
+}
+
 func TestPiecesForTheAgentWaitForTokens(t *testing.T) {
 	c, m, in := withAgent(t, 3) // two are spent on the introduction
 	big := map[wire.ClipboardType][]byte{wire.ClipboardUTF8: bytes.Repeat([]byte("x"), 5000)}

@@ -108,12 +108,15 @@ func (l *Loaded) checkNames(p *problems) {
 		}
 		l.checkExecutor(p, e, at)
 	}
-	for _, env := range []map[string]Value{l.Env, l.Secrets} {
-		checkVariables(p, env, "env")
+	checkVariables(p, l.Env, "env")
+	checkVariables(p, l.Secrets, "secrets")
+	checkSources := func(list []Source, at string) {
+		for i, s := range list {
+			count(d, s.Pos.node, at+index(i), map[string]bool{"file": s.File != "", "command": s.Command != ""}, "file", "command")
+		}
 	}
-	for i, s := range slices.Concat(l.EnvFrom, l.SecretsFrom) {
-		count(d, s.Pos.node, fmt.Sprintf("env-from[%d]", i), map[string]bool{"file": s.File != "", "command": s.Command != ""}, "file", "command")
-	}
+	checkSources(l.EnvFrom, "env-from")
+	checkSources(l.SecretsFrom, "secrets-from")
 	if l.MaxCells < 0 {
 		p.add(l.Pos.node, "max-cells", "%d cells are less than none", l.MaxCells)
 	}
@@ -406,13 +409,23 @@ func (l *Loaded) check(p *problems) {
 	total := 0
 	for _, j := range l.Jobs {
 		m := &j.Strategy.Matrix
-		// NB: count before making anything: a matrix of ten lists of ten values has 10^10 cells.
-		if n := max(m.size(), 1) + len(m.Include); total+n > limit {
-			n = max(m.size(), 1)
+		tooMany := func(n int) {
 			p.add(m.pos.node, "jobs."+j.ID+".strategy.matrix", "with its %d combinations the plan has %d cells, and at most %d are allowed (max-cells)", n, total+n, limit)
+		}
+		// NB: count before making anything: a matrix of ten lists of ten values has 10^10 cells.
+		most := limit - total
+		if len(m.Exclude) > 0 {
+			most = max(most, 10*defaultMaxCells) // what exclude removes is no cell
+		}
+		if n := m.size(); n > most {
+			tooMany(n)
 			return
 		}
 		combos := m.expand()
+		if total+len(combos) > limit {
+			tooMany(len(combos))
+			return
+		}
 		total += len(combos)
 		if len(combos) == 0 {
 			p.add(m.pos.node, "jobs."+j.ID+".strategy.matrix", "everything is excluded, so the job has no cells")
@@ -439,9 +452,10 @@ func (l *Loaded) check(p *problems) {
 	}
 	paths := map[string]bool{}
 	for i, c := range l.Cells {
-		c.Path = fileName(c.ID)
-		if paths[c.Path] {
-			c.Path = fmt.Sprintf("%s.%d", c.Path, i)
+		name := fileName(c.ID)
+		c.Path = name
+		for n := i; paths[c.Path]; n++ { // the name with a number may also be another cell's own
+			c.Path = fmt.Sprintf("%s.%d", name, n)
 		}
 		paths[c.Path] = true
 	}

@@ -103,6 +103,9 @@ func Load(ctx context.Context, file string, opt Options) (*Loaded, error) {
 	}
 	l.masker = mask.New(l.resolved.secrets)
 	l.check(d.problems)
+	for i := range d.list { // an expression's error has the values that it could not use
+		d.list[i].Text = l.masker.String(d.list[i].Text)
+	}
 	if err := d.err(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math"
 	"reflect"
 	"time"
 
@@ -322,8 +323,14 @@ func (d *decoder) matrixValue(n *yaml.Node, where string) (any, bool) {
 		d.add(n, where, "this is %s, and a matrix has texts, numbers and truth values", describe(n))
 		return nil, false
 	}
-	switch v.(type) {
-	case string, bool, int, float64:
+	switch v := v.(type) {
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) { // the JSON of a task has no such number
+			d.add(n, where, "this is %s, which no cell can have", describe(n))
+			return nil, false
+		}
+		return v, true
+	case string, bool, int:
 		return v, true
 	}
 	return n.Value, true // such as a date

@@ -359,3 +359,51 @@ func TestARelativePathOfAPlanIsThatOfItsDirectory(t *testing.T) {
 	require.Equal(t, here, l.Dir)
 	require.Equal(t, "plan", l.Name)
 }
+
+// A combination that include only extends is not another cell.
+func TestOnlyCellsCountAgainstTheGreatestNumberOfCells(t *testing.T) {
+	for _, matrix := range []string{
+		"{a: [1, 2, 3], include: [{a: 1, b: 1}, {a: 2, b: 2}]}",
+		"{include: [{a: 1}, {a: 2}, {a: 3}]}",
+		"{a: [1, 2, 3, 4], exclude: [{a: 4}]}",
+	} {
+		text := "max-cells: %d\njobs: {j: {strategy: {matrix: " + matrix + "}, steps: [{run: x}]}}\n"
+		l, err := load(t, fmt.Sprintf(text, 3))
+		require.NoError(t, err, matrix)
+		require.Len(t, l.Cells, 3)
+		_, err = load(t, fmt.Sprintf(text, 2))
+		require.ErrorContains(t, err, "the plan has 3 cells, and at most 2 are allowed", matrix)
+	}
+}
+
+func TestAMatrixHasOnlyNumbersThatATaskCanHave(t *testing.T) {
+	for _, number := range []string{".inf", "-.inf", ".nan"} {
+		_, err := load(t, "jobs: {j: {strategy: {matrix: {n: ["+number+"]}}, steps: [{run: x}]}}\n")
+		require.ErrorContains(t, err, "jobs.j.strategy.matrix.n[0]", number)
+	}
+}
+
+func TestEachCellHasADirectoryOfItsOwn(t *testing.T) {
+	l, err := load(t, "jobs: {j: {strategy: {matrix: {v: [a b, a-b.2, a/b]}}, steps: [{run: x}]}}\n")
+	require.NoError(t, err)
+	paths := map[string]bool{}
+	for _, c := range l.Cells {
+		paths[c.Path] = true
+	}
+	require.Len(t, paths, 3, "%v", paths)
+}
+
+func TestAMistakeInAnExpressionDoesNotShowASecret(t *testing.T) {
+	_, err := load(t, `
+secrets: {PORT: {env: PORT}}
+jobs: {j: {env: {NEXT: "${{ int(secrets.PORT) + 1 }}"}, steps: [{run: x}]}}
+`, "PORT=topsecret")
+	require.ErrorContains(t, err, "NEXT")
+	require.NotContains(t, err.Error(), "topsecret")
+}
+
+func TestAMistakeInASourceOfSecretsIsReportedWhereItIs(t *testing.T) {
+	_, err := load(t, "secrets-from: [{file: a, command: b}]\nsecrets: {a-b: {env: X}}\njobs: {j: {steps: [{run: x}]}}\n")
+	require.ErrorContains(t, err, "secrets-from[0]: it has")
+	require.ErrorContains(t, err, `secrets: "a-b" is no name`)
+}

@@ -48,7 +48,6 @@ func (w *worker) closeLanes() {
 func (w *worker) collect() error {
 	for _, a := range w.task.Artifacts {
 		to := filepath.Join(w.task.Out, ArtifactsDir, a.Name)
-		found := 0
 		for _, pattern := range a.Path {
 			matches, err := filepath.Glob(filepath.Join(w.work, pattern))
 			if err != nil {
@@ -62,10 +61,14 @@ func (w *worker) collect() error {
 				if err := copyTree(m, filepath.Join(to, rel)); err != nil {
 					return verdict.Classify("artifact "+a.Name, err)
 				}
-				found++
 			}
 		}
-		if found == 0 && a.Missing != "ignore" {
+		// A link and an empty directory match, too, and leave no file.
+		copied, err := ListEvidence(to)
+		if err != nil {
+			return verdict.Classify("artifact "+a.Name, err)
+		}
+		if len(copied) == 0 && a.Missing != "ignore" {
 			return &verdict.Error{Verdict: verdict.Product, Op: "artifact " + a.Name,
 				Err: fmt.Errorf("no step has left a file like %s in $SPICELANE_WORK", strings.Join(a.Path, ", "))}
 		}

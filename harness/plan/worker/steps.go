@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -303,20 +304,36 @@ func (w *worker) readMeasurements(file string) error {
 		if len(words) >= 2 && len(words) <= 4 {
 			value, err = strconv.ParseFloat(words[1], 64)
 		}
+		if err == nil && (math.IsNaN(value) || math.IsInf(value, 0)) { // the JSON of a result has none
+			err = fmt.Errorf("%q is no finite number", words[1])
+		}
 		if err == nil && len(words) == 4 && words[3] != "lower" && words[3] != "higher" {
 			err = fmt.Errorf("%q is neither lower nor higher", words[3])
+		}
+		if err == nil && len(words) > 2 {
+			err = w.checkUnit(w.mask.String(words[0]), w.mask.String(words[2]))
 		}
 		if err != nil {
 			return &verdict.Error{Verdict: verdict.Harness, Op: "$SPICELANE_MEASUREMENTS", Err: fmt.Errorf("line %d, %q: %w", i+1, w.mask.String(line), err)}
 		}
 		m := result.Measurement{Name: w.mask.String(words[0]), Values: []float64{value}}
 		if len(words) > 2 {
-			m.Unit = words[2]
+			m.Unit = w.mask.String(words[2])
 		}
 		if len(words) > 3 {
 			m.Better = words[3]
 		}
 		w.measure(m)
+	}
+	return nil
+}
+
+// checkUnit returns an error if the measurement with this name has values in another unit.
+func (w *worker) checkUnit(name, unit string) error {
+	for _, m := range w.end.Measurements {
+		if m.Name == name && m.Unit != "" && m.Unit != unit {
+			return fmt.Errorf("the unit of %s was %q", name, m.Unit)
+		}
 	}
 	return nil
 }

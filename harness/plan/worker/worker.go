@@ -79,7 +79,7 @@ type Log struct {
 	Line string `json:"line"`
 }
 
-// lastWords is how long steps may run after a cancellation or a timeout.
+// lastWords is how long all steps together may run after a cancellation or a timeout.
 const lastWords = 5 * time.Minute
 
 // The directories below an attempt's directory.
@@ -100,6 +100,8 @@ type worker struct {
 	emit  func(Event)
 	hard  context.Context // ends when nothing more may run
 	began time.Time
+	// last is the context of all steps after the attempt was cancelled or timed out; nil before.
+	last context.Context
 
 	steps  map[string]any // the ends of steps by id, for conditions
 	status plan.Status
@@ -303,9 +305,13 @@ func (w *worker) step(ctx, soft context.Context, s *plan.TaskStep) context.Conte
 		return ctx
 	default:
 		if ctx.Err() != nil { // the attempt is over, but this step's condition is true even so
-			var stop context.CancelFunc
-			ctx, stop = context.WithTimeout(w.hard, lastWords)
-			context.AfterFunc(w.hard, stop)
+			if w.last == nil { // NB: once, because each step would get its own time otherwise
+				var stop context.CancelFunc
+				w.last, stop = context.WithTimeoutCause(w.hard, lastWords, &verdict.Error{Verdict: verdict.Harness,
+					Err: fmt.Errorf("the %v for steps after the end of the attempt are over", lastWords)})
+				context.AfterFunc(w.hard, stop)
+			}
+			ctx = w.last
 		}
 		w.emit(Event{Begin: &Begin{ID: s.ID, Name: end.Name}})
 		err = w.carryOut(ctx, s)

@@ -609,17 +609,17 @@ func (r *run) jobDone(id string) bool {
 // jobEnd returns the end of a job: the worst of the ends of its cells.
 func (r *run) jobEnd(id string) plan.End {
 	e := plan.End{Outcome: result.Skipped}
-	var kinds []verdict.Kind
 	rank := func(o result.Outcome) int {
 		return slices.Index([]result.Outcome{result.Skipped, result.Success, result.Cancelled, result.Failure}, o)
 	}
 	for _, c := range r.byJob[id] {
-		if rank(c.final.Outcome) > rank(e.Outcome) {
-			e.Outcome, e.Hop, e.Reason = c.final.Outcome, c.final.Hop, c.final.Reason
+		worse := rank(c.final.Outcome) - rank(e.Outcome)
+		// Hop and reason belong to the verdict, so among failures they are those of the worst verdict.
+		if worse > 0 || worse == 0 && c.final.Verdict != e.Verdict && result.Worst(e.Verdict, c.final.Verdict) == c.final.Verdict {
+			e.Outcome, e.Verdict, e.Hop, e.Reason = c.final.Outcome, c.final.Verdict, c.final.Hop, c.final.Reason
 		}
-		kinds = append(kinds, c.final.Verdict)
 	}
-	e.Verdict, e.Result = result.Worst(kinds...), e.Outcome
+	e.Result = e.Outcome
 	if e.Outcome == result.Failure && r.byJob[id][0].Job.ContinueOnError {
 		e.Result = result.Success
 	}
@@ -822,8 +822,12 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 			a = ptr(failed(ferr))
 		}
 		// Files that a host sent before it vanished were not masked there.
-		if _, cerr := r.Plan.Masker().Clean(out); cerr != nil && a.Outcome == result.Success {
-			a = ptr(failed(verdict.Classify("", cerr)))
+		if _, cerr := r.Plan.Masker().Clean(out); cerr != nil {
+			// NB: evidence that may contain a secret must not stay, as in the worker.
+			cerr = errors.Join(cerr, os.RemoveAll(out))
+			if a.Outcome == result.Success {
+				a = ptr(failed(verdict.Classify("", cerr)))
+			}
 		}
 		if a.Evidence == nil {
 			a.Evidence, _ = worker.ListEvidence(out)
@@ -881,10 +885,10 @@ func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-c
 		return nil, err
 	}
 	r.decided = make(chan worker.Command, 1)
-	over := make(chan struct{})
-	joined := make(chan struct{})
-	go func() {
-		defer close(joined)
+	over := make(chan struct{})  // closed when no event follows
+	ended := make(chan struct{}) // closed when the worker has ended
+	var helpers sync.WaitGroup
+	helpers.Go(func() {
 		_, _ = w.In.Write(append(b, '\n')) // if the worker is gone, its last event is missing
 		var beat <-chan time.Time
 		if t.Heartbeat > 0 {
@@ -904,21 +908,30 @@ func (r *talk) converse(ctx context.Context, w *Worker, t *plan.Task, cancel <-c
 			case <-over:
 				return
 			case <-ctx.Done():
-				_ = w.In.Close()
-				select {
-				case <-over:
-				case <-time.After(cancelGrace):
-					w.Kill()
-				}
 				return
 			}
 		}
-	}()
+	})
+	// NB: not the goroutine above, which waits as long as the worker reads nothing.
+	helpers.Go(func() {
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+		}
+		_ = w.In.Close()
+		select {
+		case <-ended:
+		case <-time.After(cancelGrace):
+			w.Kill()
+		}
+	})
 	end, rerr := r.listen(ctx, w)
 	close(over)
-	<-joined
 	_ = w.In.Close()
 	werr := w.Wait()
+	close(ended)
+	helpers.Wait()
 	switch {
 	case end != nil:
 		return end, nil
@@ -987,8 +1000,13 @@ func (r *run) attemptEnded(e attemptEnd) {
 		r.conclude(c, e.reused)
 		return
 	}
-	if c.why != "" && a.Outcome == result.Cancelled {
+	switch {
+	case a.Outcome != result.Cancelled:
+	case c.why != "":
 		a.Reason = c.why
+	case !r.cancelled: // NB: a run whose cells are cancelled for no reason must not pass
+		a.Outcome, a.Verdict = result.Failure, verdict.Host
+		a.Reason = "nobody cancelled it: its worker no longer heard from its runner"
 	}
 	c.attempts = append(c.attempts, a)
 	if err := r.add(entry{Attempt: &attemptResult{c.ID, a}}); err != nil {
@@ -1087,7 +1105,9 @@ func (r *run) result() *result.Run {
 			kinds = append(kinds, c.final.Verdict)
 		}
 	}
-	if r.cancelled && res.Outcome == result.Success {
+	// An interrupt may have been before the kill of a resumed run. Only the cells tell of it then.
+	cancelled := r.cancelled || slices.ContainsFunc(res.Cells, func(c result.Cell) bool { return c.Outcome == result.Cancelled })
+	if cancelled && res.Outcome == result.Success {
 		res.Outcome = result.Cancelled
 	}
 	res.Verdict = result.Worst(kinds...)

@@ -686,3 +686,44 @@ echo '{"end":{"n":'$((n+1))',"began":"'$1'-01-01T00:00:00Z","took_ms":7,"outcome
 	require.LessOrEqual(t, r.Cells[0].TookMS, most+time.Since(began).Milliseconds()+1)
 	require.GreaterOrEqual(t, r.Cells[0].TookMS, int64(1), "the pause before an attempt counts")
 }
+
+// A worker ends everything when its input ends, or when it hears nothing from another host.
+func TestACellThatNobodyCancelledFailsIfItsWorkerEndsIt(t *testing.T) {
+	r, _ := runPlan(t, `
+executors:
+  deaf: {type: command, command: "sh -c 'head -n 1 | {spicelane} run-cell'"}
+jobs:
+  a: {executor: deaf, retry: {attempts: 2, delay: 1ms}, steps: [{run: exec sleep 600}]}
+`, nil)
+	require.Equal(t, result.Failure, r.Cells[0].Outcome)
+	require.Equal(t, verdict.Host, r.Cells[0].Verdict)
+	require.Contains(t, r.Cells[0].Reason, "no longer heard from its runner")
+	require.Len(t, r.Cells[0].Attempts, 2)
+	require.Equal(t, result.Failure, r.Outcome)
+}
+
+func TestARunThatWasInterruptedAndKilledHasNotPassedWhenItIsResumed(t *testing.T) {
+	l := loadPlan(t, `
+jobs:
+  long: {steps: [{run: echo ready; exec sleep 600}]}
+  cleanup: {needs: long, if: always(), steps: [{run: echo cleanup}]}
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	rec := &recorder{line: func(*plan.Cell, string) { cancel() }}
+	r, err := runner.Run(ctx, runner.Config{Plan: l, Dir: "run", Observer: rec})
+	require.NoError(t, err)
+	require.Equal(t, result.Cancelled, r.Outcome)
+	// Killed while cleanup ran.
+	journal := filepath.Join("run", runner.JournalFile)
+	whole, err := os.ReadFile(journal)
+	require.NoError(t, err)
+	before, _, found := bytes.Cut(whole, []byte(`,"begin":{"cell":"cleanup"`))
+	require.True(t, found)
+	require.NoError(t, os.WriteFile(journal, before[:bytes.LastIndexByte(before, '\n')+1], 0o600))
+	require.NoError(t, os.Remove(filepath.Join("run", result.File)))
+	r, err = runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run"})
+	require.NoError(t, err)
+	require.Equal(t, map[string]result.Outcome{"long": result.Cancelled, "cleanup": result.Success}, outcomes(r))
+	require.Equal(t, result.Cancelled, r.Outcome)
+}

@@ -150,7 +150,8 @@ type series struct {
 }
 
 // gather collects the cells of some runs, oldest run first. It skips a result that was reused from
-// another of these runs, because it counts there.
+// another of these runs, because it counts there. A result that several of them reused from the
+// same other run counts once, because there was one attempt.
 func gather(runs []*result.Run) map[string]*cellData {
 	all := make(map[string]*cellData)
 	runs = slices.Clone(runs)
@@ -159,11 +160,16 @@ func gather(runs []*result.Run) map[string]*cellData {
 	for _, r := range runs {
 		have[r.ID] = true
 	}
+	reused := make(map[[2]string]bool) // by the other run and the cell
 	for _, r := range runs {
 		for i := range r.Cells {
 			c := &r.Cells[i]
-			if c.ReusedFrom != "" && have[c.ReusedFrom] {
-				continue
+			if c.ReusedFrom != "" {
+				from := [2]string{c.ReusedFrom, c.ID}
+				if have[c.ReusedFrom] || reused[from] {
+					continue
+				}
+				reused[from] = true
 			}
 			d := all[c.ID]
 			if d == nil {
@@ -205,7 +211,7 @@ func (d *cellData) measure(all []result.Measurement) {
 			d.values = make(map[string]*series)
 		}
 		s := d.values[m.Name]
-		if s == nil {
+		if s == nil || s.Unit != m.Unit { // the newest run's unit counts, and values in another do not
 			s = &series{Measurement: m}
 			d.values[m.Name] = s
 		}

@@ -106,6 +106,39 @@ func TestAResultTakenOverFromAnotherRunCountsOnce(t *testing.T) {
 	require.Equal(t, compare.Tally{Failed: 1}, got.Cells[0].B, "the other run is not there, so this result counts")
 }
 
+// The run that had the attempt is not among them, such as a run of another branch.
+func TestAResultThatSeveralRunsTookOverFromTheSameRunCountsOnce(t *testing.T) {
+	t.Parallel()
+	var runs []*result.Run
+	for n := 2; n <= 9; n++ {
+		r := measured(n, "1", "lower", 10, 11, 12)
+		r.Cells[0].ReusedFrom = "run-001"
+		runs = append(runs, r)
+	}
+	other := compare.Side{Runs: []*result.Run{measured(20, "2", "lower", 10.5, 11.5, 12.5)}}
+	got := compare.Compare(compare.Side{Runs: runs}, other)
+	require.Equal(t, compare.Tally{Passed: 1}, got.Cells[0].A)
+	require.Equal(t, 3, got.Measurements[0].A.N, "values that were measured")
+	runs[0].Cells[0].ReusedFrom = "run-000"
+	got = compare.Compare(compare.Side{Runs: runs}, other)
+	require.Equal(t, compare.Tally{Passed: 2}, got.Cells[0].A)
+}
+
+// The unit changed in a run between them, so the older values say nothing about the newer ones.
+func TestValuesInTwoUnitsAreNotOneSeries(t *testing.T) {
+	t.Parallel()
+	old, newer := measured(1, "1", "lower", 4000, 4100, 4200), measured(2, "1", "lower", 4, 4.1, 4.2, 4.3)
+	newer.Cells[0].Attempts[0].Measurements[0].Unit = "s"
+	b := measured(3, "2", "lower", 4, 4.1, 4.2, 4.3)
+	b.Cells[0].Attempts[0].Measurements[0].Unit = "s"
+	got := compare.Compare(compare.Side{Runs: []*result.Run{newer, old}}, compare.Side{Runs: []*result.Run{b}})
+	m := got.Measurements[0]
+	require.Equal(t, 4, m.A.N)
+	require.Equal(t, "s", m.Unit)
+	require.InDelta(t, 1, m.Ratio, 0.001)
+	require.NotContains(t, m.Note, "its unit was")
+}
+
 // measured returns a run with one passed cell and its values.
 func measured(n int, build, better string, values ...float64) *result.Run {
 	r := run(n, build, map[string]string{"boot": "P"})

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 
 	"github.com/spicelane/spicelane/harness/plan"
+	"github.com/spicelane/spicelane/harness/plan/worker"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -289,7 +290,7 @@ func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error)
 }
 
 // putByContent copies a file into the cache of a host, unless the cache has it, and returns its
-// path there.
+// path there. The cache has files by their content, and by whether the owner may execute them.
 func putByContent(files *sftp.Client, file, cache string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -304,7 +305,11 @@ func putByContent(files *sftp.Client, file, cache string) (string, error) {
 	if _, err := io.Copy(hash, f); err != nil {
 		return "", err
 	}
-	dir := path.Join(cache, hex.EncodeToString(hash.Sum(nil)))
+	name := hex.EncodeToString(hash.Sum(nil))
+	if info.Mode()&0o100 != 0 { // a file that was executable only later is another one
+		name += "-x"
+	}
+	dir := path.Join(cache, name)
 	to := path.Join(dir, filepath.Base(file))
 	if there, err := files.Stat(to); err == nil && there.Size() == info.Size() {
 		return to, nil
@@ -581,7 +586,9 @@ func keepFetching(ctx context.Context, files *sftp.Client, from, to string) {
 
 // fetch copies the files of an attempt to this host, except the log, which the runner writes here.
 // With small, it leaves out files larger than syncBytes, and files whose size has not changed.
+// Otherwise it also removes the files that the worker has removed from its work directory.
 func fetch(files *sftp.Client, from, to string, small bool) error {
+	there := map[string]bool{}
 	for w := files.Walk(from); w.Step(); {
 		if err := w.Err(); err != nil {
 			if small && errors.Is(err, fs.ErrNotExist) {
@@ -595,6 +602,7 @@ func fetch(files *sftp.Client, from, to string, small bool) error {
 			continue
 		}
 		dest := filepath.Join(to, rel)
+		there[rel] = true
 		if small {
 			if here, err := os.Stat(dest); info.Size() > syncBytes || err == nil && here.Size() == info.Size() {
 				continue
@@ -607,7 +615,39 @@ func fetch(files *sftp.Client, from, to string, small bool) error {
 			return err
 		}
 	}
-	return nil
+	if small {
+		return nil
+	}
+	return keepWork(to, there)
+}
+
+// keepWork removes the files of the work directory below out that are not in keep, and the
+// directories that are then empty. Keys are relative to out. The worker removes only its work
+// directory; other files may be here that never were there, such as reused artifacts.
+func keepWork(out string, keep map[string]bool) error {
+	var dirs []string
+	work := filepath.Join(out, worker.WorkDir)
+	err := filepath.WalkDir(work, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && p == work {
+			return fs.SkipAll
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			dirs = append(dirs, p)
+			return nil
+		}
+		rel, err := filepath.Rel(out, p)
+		if err != nil || keep[rel] {
+			return err
+		}
+		return os.Remove(p)
+	})
+	for _, d := range slices.Backward(dirs) {
+		_ = os.Remove(d) // it fails if there is something in it
+	}
+	return err
 }
 
 func get(files *sftp.Client, from, to string, mode fs.FileMode) error {

@@ -118,11 +118,30 @@ func (a *Archive) begin(ctx context.Context) error {
 }
 
 // putRecord makes a run visible. If another run has the ID, the record's ID gets a suffix made from
-// its content, so that the same run is never stored twice.
+// its content. So the same run is never stored twice, whichever of the two IDs it has here and in
+// the archive that it comes from.
 func (a *Archive) putRecord(ctx context.Context, rec *Record) (stored *Record, known bool, err error) {
-	for _, suffix := range []string{"", "~" + rec.Run.SHA256[:8] + rec.Files.SHA256[:8]} {
+	same := func(id string) (*Record, error) {
+		there, err := a.Record(ctx, id)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (there.Run != rec.Run || there.Files != rec.Files) {
+			return nil, nil
+		}
+		return there, err
+	}
+	suffix := "~" + rec.Run.SHA256[:8] + rec.Files.SHA256[:8]
+	first := strings.TrimSuffix(rec.ID, suffix)
+	for _, id := range []string{first, first + suffix} {
+		if there, err := same(id); err != nil || there != nil {
+			return there, there != nil, err
+		}
+	}
+	ids := []string{rec.ID}
+	if !strings.Contains(rec.ID, "~") { // otherwise it has been renamed before
+		ids = append(ids, rec.ID+suffix)
+	}
+	for _, id := range ids {
 		r := *rec
-		r.ID += suffix
+		r.ID = id
 		object, err := r.encode()
 		if err != nil {
 			return nil, false, err
@@ -131,15 +150,8 @@ func (a *Archive) putRecord(ctx context.Context, rec *Record) (stored *Record, k
 		if !errors.Is(err, fs.ErrExist) {
 			return &r, false, err
 		}
-		there, err := a.Record(ctx, r.ID)
-		if err != nil {
-			return nil, false, err
-		}
-		if there.Run == r.Run && there.Files == r.Files {
-			return there, true, nil
-		}
-		if strings.Contains(rec.ID, "~") {
-			break // it has been renamed before
+		if there, err := same(id); err != nil || there != nil { // another writer was faster
+			return there, there != nil, err
 		}
 	}
 	return nil, false, fmt.Errorf("two different runs are called %s", rec.ID)

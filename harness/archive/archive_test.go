@@ -617,3 +617,52 @@ func TestPutSyncsEachDirectoryInWhichItMakesAName(t *testing.T) {
 	put("blobs/ab/2")
 	require.Equal(t, []string{at("blobs/ab")}, synced)
 }
+
+// An epoch has runs by the IDs that they have in its archive. Another archive may have the same run
+// under another one.
+func TestARunThatAnotherArchiveHadToRenameIsStoredOnce(t *testing.T) {
+	t.Parallel()
+	mine, other := archivetest.Run(1), archivetest.Run(1)
+	other.Run.Cells[0].Outcome = result.Failure
+	a, b := archivetest.Open(t, newDir(t)), archivetest.Open(t, newDir(t))
+	add := func(to *archive.Archive, src archive.Source) string {
+		t.Helper()
+		added, err := to.Add(t.Context(), src)
+		require.NoError(t, err)
+		return added.Record.ID
+	}
+	move := func(from, to *archive.Archive) *archive.Imported {
+		t.Helper()
+		var epoch bytes.Buffer
+		_, err := from.Export(t.Context(), &epoch, func(*archive.Record) bool { return true })
+		require.NoError(t, err)
+		done, err := to.Import(t.Context(), &epoch)
+		require.NoError(t, err)
+		return done
+	}
+	require.Equal(t, "run-0001", add(a, mine))
+	require.Equal(t, "run-0001", add(b, other))
+	renamed := add(b, mine)
+	require.NotEqual(t, "run-0001", renamed)
+	require.NoError(t, b.Pin(t.Context(), renamed))
+	done := move(b, a)
+	require.Equal(t, []string{"run-0001"}, done.Known)
+	require.Len(t, done.Runs, 1)
+	require.Equal(t, map[string]string{"run-0001": done.Runs[0], renamed: "run-0001"}, done.Renamed)
+	archivetest.Intact(t, a, "run-0001", done.Runs[0])
+	pins, err := a.Pins(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"run-0001": true}, pins)
+	done = move(a, b)
+	require.Empty(t, done.Runs)
+	archivetest.Intact(t, b, "run-0001", renamed)
+
+	// The first name has become free.
+	store := newDir(t)
+	c := archivetest.Open(t, store)
+	add(c, other)
+	require.Equal(t, renamed, add(c, mine))
+	require.NoError(t, store.Delete(t.Context(), "runs/run-0001.zst"))
+	require.Equal(t, renamed, add(c, mine), "it is there already")
+	archivetest.Intact(t, c, renamed)
+}

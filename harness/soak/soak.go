@@ -215,16 +215,10 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 	cfg.Name = fmt.Sprintf("soak-%d", n)
 	cfg.Dir = filepath.Join(s.cfg.Dir, fmt.Sprintf("%04d", n))
 
-	// The first problem is what failed.
-	failed := func(stage string, err error) {
-		if err != nil && l.Stage == "" {
-			l.Stage, l.Verdict, l.Reason = stage, verdict.Of(err), err.Error()
-		}
-	}
 	began := time.Now()
 	lane, err := harness.Start(ctx, cfg)
 	l.UpMS = time.Since(began).Milliseconds()
-	failed(Up, err)
+	l.fail(Up, err)
 	if err == nil {
 		state := lane.State()
 		l.Accel, l.Warm = state.Accel, state.Warm
@@ -242,24 +236,38 @@ func (s *soak) lane(ctx context.Context, n int) Lane {
 		if end := lane.Err(); end != nil {
 			err = end
 		}
-		failed(Smoke, err)
+		l.fail(Smoke, err)
 
 		began = time.Now()
 		err = lane.Close()
 		l.DownMS = time.Since(began).Milliseconds()
-		failed(Down, err)
-		failed(Down, leftovers(state))
+		l.fail(Down, err)
+		l.fail(Down, leftovers(state))
 	}
-	l.OK = l.Stage == ""
-	if l.OK || ctx.Err() != nil {
-		if err := os.RemoveAll(cfg.Dir); err != nil {
-			failed(Down, &verdict.Error{Verdict: verdict.Host, Op: "remove the evidence", Err: err})
-		}
-		return l
-	}
-	l.Dir = cfg.Dir
-	l.note(cfg.Name)
+	l.settle(cfg.Name, cfg.Dir, ctx.Err() != nil)
 	return l
+}
+
+// fail notes what failed. The first problem counts.
+func (l *Lane) fail(stage string, err error) {
+	if err != nil && l.Stage == "" {
+		l.Stage, l.Verdict, l.Reason = stage, verdict.Of(err), err.Error()
+	}
+}
+
+// settle decides whether the lane passed, and keeps the evidence in dir only if it did not.
+func (l *Lane) settle(name, dir string, interrupted bool) {
+	l.OK = l.Stage == ""
+	if l.OK || interrupted {
+		err := os.RemoveAll(dir)
+		if err == nil || interrupted { // the result of an interrupted lane does not count
+			return
+		}
+		l.fail(Down, &verdict.Error{Verdict: verdict.Host, Op: "remove the evidence", Err: err})
+		l.OK = false
+	}
+	l.Dir = dir
+	l.note(name)
 }
 
 // leftovers returns an error that names what an ended lane has left behind.

@@ -108,6 +108,9 @@ func (s *server) condition(in awaitParams, limit time.Duration) (wait func(conte
 	if still < 0 || still > maxAwait {
 		return nil, fmt.Errorf("still_ms: %d is not between 1 and %d", in.StillMS, maxAwait.Milliseconds())
 	}
+	if still >= limit { // NB: the screen could not meet that, and the product would be blamed
+		return nil, fmt.Errorf("still_ms: %d takes longer than the timeout_ms of %d", in.StillMS, limit.Milliseconds())
+	}
 	return func(ctx context.Context) (string, error) {
 		return "no pixel changed for " + still.String(), s.watch(ctx, in.Lane, screen.Still{For: still, IgnoreBlink: true}.Await)
 	}, nil

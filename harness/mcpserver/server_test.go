@@ -187,6 +187,8 @@ func TestHostileArgumentsAreRefusedInWords(t *testing.T) {
 		{"await", object{"text": "a", "timeout_ms": -1}, "between 1 and 60000"},
 		{"await", object{"still_ms": -5}, "still_ms"},
 		{"await", object{"still_ms": 1 << 40}, "still_ms"},
+		{"await", object{"still_ms": 10000}, "still_ms: 10000 takes longer than the timeout_ms of 10000"},
+		{"await", object{"still_ms": 200, "timeout_ms": 100}, "still_ms: 200 takes longer than the timeout_ms of 100"},
 		{"press", object{"keys": []string{}}, "between 1 and 64"},
 		{"press", object{"keys": make([]string, 65)}, "between 1 and 64"},
 		{"press", object{"keys": []string{"a", "NoSuchKey"}}, "NoSuchKey"},

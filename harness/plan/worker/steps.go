@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,17 @@ func noLane(name string) error {
 // beatTimeout is the default limit of a beat under KVM.
 const beatTimeout = 10 * time.Second
 
+// beatLimit returns how long a beat may take. scaled returns the time on this host for one under
+// KVM.
+func beatLimit(b *plan.Beat, scaled func(time.Duration) time.Duration) (time.Duration, error) {
+	limit := scaled(cmp.Or(b.Timeout, beatTimeout))
+	if b.AwaitStill >= limit { // NB: no screen could meet that, and the product would be blamed
+		return 0, &verdict.Error{Verdict: verdict.Harness, Op: "await-still",
+			Err: fmt.Errorf("%v takes longer than the beat's timeout of %v", b.AwaitStill, limit), Hint: "give the beat a longer timeout"}
+	}
+	return limit, nil
+}
+
 // beats runs the beats of a step on a lane until one fails.
 func (w *worker) beats(ctx context.Context, s *plan.TaskStep, out *output) error {
 	l := w.lane(s.On)
@@ -112,14 +124,13 @@ func (w *worker) beats(ctx context.Context, s *plan.TaskStep, out *output) error
 		if name == "" {
 			name = b.Kind()
 		}
-		limit := b.Timeout
-		if limit == 0 {
-			limit = beatTimeout
+		limit, err := beatLimit(b, l.Scaled)
+		if err != nil {
+			return err
 		}
-		limit = l.Scaled(limit)
 		bctx, stop := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 		began := time.Now()
-		err := l.Beat(bctx, name, func(ctx context.Context) error { return beat(ctx, l.Lane, b) })
+		err = l.Beat(bctx, name, func(ctx context.Context) error { return beat(ctx, l.Lane, b) })
 		stop()
 		if err != nil {
 			return l.Attribute(began, err)

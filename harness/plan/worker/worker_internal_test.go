@@ -83,3 +83,16 @@ func TestAMeasurementIsANumberInOneUnit(t *testing.T) {
 		require.Equal(t, verdict.Harness, verdict.Of(err))
 	}
 }
+
+func TestABeatThatWaitsLongerThanItMayIsTheHarnesssFault(t *testing.T) {
+	t.Parallel()
+	three := func(d time.Duration) time.Duration { return 3 * d }
+	limit, err := beatLimit(&plan.Beat{AwaitStill: 29 * time.Second}, three)
+	require.NoError(t, err)
+	require.Equal(t, 30*time.Second, limit)
+	for _, b := range []plan.Beat{{AwaitStill: 30 * time.Second}, {AwaitStill: 4 * time.Second, Timeout: time.Second}} {
+		_, err = beatLimit(&b, three)
+		require.ErrorContains(t, err, "takes longer than the beat's timeout")
+		require.Equal(t, verdict.Harness, verdict.Of(err))
+	}
+}

@@ -18,11 +18,14 @@ run() { # run NAME ARGS OF go test...
         0) word="PASS" ;;
         1) word="FAIL: the product failed" ;;
         3) word="FAIL: this host lacks something, see: bin/spicelane doctor" ;;
-        *) word="FAIL: the harness failed" ;;
+        *) word="FAIL: the harness failed" status=2 ;;
     esac
     summary="$summary$name: $word, $(($(date +%s) - began)) s, artifacts/$name.html
 "
-    [ "$worst" -ne 0 ] || worst=$status
+    # The product outweighs the harness, and that outweighs the host.
+    if [ "$worst" -eq 0 ] || { [ "$status" -ne 0 ] && [ "$status" -lt "$worst" ]; }; then
+        worst=$status
+    fi
 }
 run lanes -count 1 -timeout 15m ./harness/... ./cmd/...
 run examples -C examples -count 1 -timeout 10m ./...

@@ -10,8 +10,14 @@ cd "$(dirname "$0")/.."
 time=${1:-30s}
 failed=
 
-for package in $(go list ./...); do
-    for test in $(go test -list '^Fuzz' "$package" | grep '^Fuzz' || true); do
+packages=$(go list ./...)
+for package in $packages; do
+    list=$(go test -list '^Fuzz' "$package") || { # it does not build
+        printf '%s\n' "$list" >&2
+        failed="$failed $package"
+        continue
+    }
+    for test in $(printf '%s\n' "$list" | grep '^Fuzz' || true); do
         echo "== $package $test"
         # Limited, because minimising an interesting input of some kB takes longer than finding it.
         go test -run '^$' -fuzz "^$test\$" -fuzztime "$time" -fuzzminimizetime 1s "$package" || failed="$failed $package.$test"

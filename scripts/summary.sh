@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 
 for stream in artifacts/*.json; do
     name=$(basename "$stream" .json)
-    case $name in lanes | examples | race | storm) ;; *) continue ;; esac
+    case $name in lanes | examples | tools | race | storm | lines) ;; *) continue ;; esac
     # The exit status is ignored: it is that of the tests, whose step has failed already. --html is
     # given so that the summary has a link to the page, which scripts/test.sh has written already.
     bin/spicelane report --quiet --title "$name" --html "artifacts/$name.html" --artifacts-url "${1-}" --summary "$work/summary.md" "$stream" 2>"$work/stderr" || true

@@ -77,6 +77,7 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 	if err := os.WriteFile(logFile, nil, 0o644); err != nil {
 		return 0, err
 	}
+	asked := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	console := serial.NewLog(serial.Config{})
@@ -102,6 +103,9 @@ func bareBoot(ctx context.Context, mc qemu.Config, banner string) (_ time.Durati
 		}
 	}()
 	line, err := console.Await(ctx, serial.Contains(banner))
+	if asked.Err() != nil {
+		return 0, context.Cause(asked) // nothing is wrong with the guest
+	}
 	if err != nil {
 		return 0, &verdict.Error{Verdict: verdict.Product, Op: "bench: QEMU alone", Err: errors.Join(err, context.Cause(ctx))}
 	}

@@ -113,6 +113,15 @@ func addStream(run *result.Run, dir, job string, stream *report.Run) error {
 	run.Cells = append(run.Cells, whole)
 
 	index := make(map[string]int)
+	cell := func(id string) int { // a stream of several runs repeats packages
+		i, ok := index[id]
+		if !ok {
+			i = len(run.Cells)
+			index[id] = i
+			run.Cells = append(run.Cells, cellOf(job, id))
+		}
+		return i
+	}
 	for _, p := range stream.Packages {
 		parents := make(map[string]bool)
 		for _, t := range p.Tests {
@@ -121,24 +130,17 @@ func addStream(run *result.Run, dir, job string, stream *report.Run) error {
 			}
 		}
 		if p.Failure != nil {
-			c := cellOf(job, job+"/"+p.Path)
-			c.TookMS = p.Elapsed.Milliseconds()
-			c.Outcome, c.Verdict, c.Reason = result.Failure, p.Failure.Verdict, p.Failure.Reason
-			c.Attempts = append(c.Attempts, attemptOf(&c, stream.Began))
-			run.Cells = append(run.Cells, c)
+			c := &run.Cells[cell(job+"/"+p.Path)]
+			at := attemptOf(c, stream.Began)
+			at.TookMS, at.Outcome = p.Elapsed.Milliseconds(), result.Failure
+			at.Verdict, at.Reason = p.Failure.Verdict, p.Failure.Reason
+			addAttempt(c, at)
 		}
 		for _, t := range p.Tests {
 			if parents[t.Name] && (t.Failure == nil || t.Failure.Kind == report.Subtests) {
 				continue
 			}
-			id := job + "/" + p.Path + "." + t.Name
-			i, ok := index[id]
-			if !ok {
-				i = len(run.Cells)
-				index[id] = i
-				run.Cells = append(run.Cells, cellOf(job, id))
-			}
-			if err := addTest(&run.Cells[i], dir, t, stream.Began); err != nil {
+			if err := addTest(&run.Cells[cell(job+"/"+p.Path+"."+t.Name)], dir, t, stream.Began); err != nil {
 				return err
 			}
 		}
@@ -156,8 +158,7 @@ func attemptOf(c *result.Cell, began time.Time) result.Attempt {
 		Hop: c.Hop}
 }
 
-// addTest adds one execution of a test to its cell. With -count a test runs several times; the cell
-// fails if one of them failed.
+// addTest adds one execution of a test to its cell. With -count a test runs several times.
 func addTest(c *result.Cell, dir string, t *report.Test, began time.Time) error {
 	at := attemptOf(c, began)
 	at.TookMS = t.Elapsed.Milliseconds()
@@ -191,13 +192,23 @@ func addTest(c *result.Cell, dir string, t *report.Test, began time.Time) error 
 	if at.Evidence, err = evidenceOf(dir, t.Artifacts); err != nil {
 		return err
 	}
+	addAttempt(c, at)
+	return nil
+}
+
+// addAttempt adds an attempt to a cell, which ends as its worst one: a failure, that of the product
+// before others, or else a success.
+func addAttempt(c *result.Cell, at result.Attempt) {
 	c.Attempts = append(c.Attempts, at)
-	if len(c.Attempts) == 1 || at.Outcome == result.Failure && c.Outcome != result.Failure {
+	rank := func(o result.Outcome) int {
+		return slices.Index([]result.Outcome{result.Skipped, result.Success, result.Failure}, o)
+	}
+	worse := rank(at.Outcome) - rank(c.Outcome)
+	if len(c.Attempts) == 1 || worse > 0 || worse == 0 && at.Verdict != c.Verdict && result.Worst(c.Verdict, at.Verdict) == at.Verdict {
 		c.Outcome, c.Verdict, c.Reason, c.Hop = at.Outcome, at.Verdict, at.Reason, at.Hop
 	}
 	c.TookMS += at.TookMS
 	c.Measurements = mergeMeasurements(c.Measurements, at.Measurements)
-	return nil
 }
 
 func mergeMeasurements(all, more []result.Measurement) []result.Measurement {

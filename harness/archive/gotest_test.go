@@ -122,3 +122,34 @@ func TestADirectoryWithoutResultsIsSaidToHaveNone(t *testing.T) {
 	require.ErrorContains(t, err, "it has neither run.json nor a stream of go test -json")
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 }
+
+// With -count, or in a stream of several runs, a test has several attempts, and so has a package.
+func TestACellOfGoTestIsAsItsWorstAttempt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	test := func(name, fault string) string {
+		begin := `{"Action":"run","Package":"p","Test":"` + name + `"}` + "\n"
+		switch fault {
+		case "pass", "skip":
+			return begin + `{"Action":"` + fault + `","Package":"p","Test":"` + name + `"}` + "\n"
+		}
+		return begin + `{"Action":"output","Package":"p","Test":"` + name + `","Output":"    x_test.go:9: ` + fault + ` fault: of the ` + fault + `\n"}` + "\n" +
+			`{"Action":"fail","Package":"p","Test":"` + name + `"}` + "\n"
+	}
+	exit := `{"Action":"output","Package":"q","Output":"exit status 7\n"}` + "\n" + `{"Action":"fail","Package":"q"}` + "\n"
+	write(t, dir, map[string]string{"a.json": `{"Action":"start","Package":"p"}` + "\n" +
+		test("TestWorse", "host") + test("TestWorse", "product") + test("TestWorse", "harness") +
+		test("TestSeldom", "skip") + test("TestSeldom", "pass") + `{"Action":"fail","Package":"p"}` + "\n" + exit + exit})
+	src, err := archive.ReadDir(dir, archive.Extra{})
+	require.NoError(t, err)
+	cells := map[string]result.Cell{}
+	for _, c := range src.Run.Cells {
+		cells[c.ID] = c
+	}
+	require.Equal(t, verdict.Product, cells["a/p.TestWorse"].Verdict)
+	require.Equal(t, "of the product", cells["a/p.TestWorse"].Reason)
+	require.Len(t, cells["a/p.TestWorse"].Attempts, 3)
+	require.Equal(t, result.Success, cells["a/p.TestSeldom"].Outcome)
+	require.Equal(t, result.Failure, cells["a/q"].Outcome)
+	require.Len(t, cells["a/q"].Attempts, 2)
+}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/plan"
@@ -199,6 +201,10 @@ func (w *worker) lastPicture(l *lane) {
 // commandGrace is the time that a command has between SIGTERM and SIGKILL.
 const commandGrace = 10 * time.Second
 
+// outputGrace is how long a command's output may go on after its end, because a process that has left
+// its process group may have the pipe.
+const outputGrace = time.Second
+
 // command runs a program in its step's directory, and copies its output to out while it runs.
 func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, args ...string) error {
 	if err := ctx.Err(); err != nil {
@@ -225,7 +231,9 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		_, _ = io.Copy(out, r)
+		if _, err := io.Copy(out, r); errors.Is(err, os.ErrDeadlineExceeded) {
+			drain(out, r)
+		}
 	}()
 	select {
 	case <-p.Exited():
@@ -234,7 +242,7 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	}
 	// The command's background processes are killed with it. Then the pipe ends, too, unless a process
 	// has left the process group.
-	t := time.AfterFunc(time.Second, func() { _ = r.SetReadDeadline(time.Now()) })
+	t := time.AfterFunc(outputGrace, func() { _ = r.SetReadDeadline(time.Now()) })
 	<-copied
 	t.Stop()
 	_ = r.Close()
@@ -243,6 +251,29 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	}
 	return exitError(args[0], p)
 }
+
+// drain copies what is in a pipe now. If out takes it slowly, the grace is over before the command's
+// last output has been read.
+func drain(out io.Writer, r *os.File) {
+	raw, err := r.SyscallConn()
+	if err != nil {
+		return
+	}
+	buf := make([]byte, 64<<10)
+	for range maxPipe / len(buf) { // another process may still write
+		n := 0
+		err := raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) }) // it never waits
+		if err != nil || n <= 0 {
+			return
+		}
+		if _, err := out.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// maxPipe is how many bytes the largest pipe of a user has.
+const maxPipe = 1 << 20
 
 // exitError returns a command's end as an error with a verdict; nil if it succeeded. The exit
 // statuses are those of spicelane itself: 1 is the product's fault, 2 the harness's, 3 the host's.

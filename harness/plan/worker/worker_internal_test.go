@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -95,4 +96,28 @@ func TestABeatThatWaitsLongerThanItMayIsTheHarnesssFault(t *testing.T) {
 		require.ErrorContains(t, err, "takes longer than the beat's timeout")
 		require.Equal(t, verdict.Harness, verdict.Of(err))
 	}
+}
+
+// late is a writer that takes its first chunk only after a command has long ended.
+type late struct {
+	got    bytes.Buffer
+	waited bool
+}
+
+func (l *late) Write(p []byte) (int, error) {
+	if !l.waited {
+		l.waited = true
+		<-time.After(outputGrace + 300*time.Millisecond)
+	}
+	return l.got.Write(p)
+}
+
+// The runner may read late, for example because its terminal or its connection is slow.
+func TestTheWholeOutputOfACommandIsKeptWhoeverReadsItLate(t *testing.T) {
+	t.Parallel()
+	w, out := newWorker(t, &plan.Task{}), &late{}
+	err := w.command(t.Context(), &plan.TaskStep{}, out, "sh", "-c", "echo begin; head -c 60000 /dev/zero | tr '\\0' x; echo end")
+	require.NoError(t, err)
+	require.Equal(t, len("begin\nend\n")+60000, out.got.Len())
+	require.Contains(t, out.got.String(), "end")
 }

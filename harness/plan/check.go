@@ -500,7 +500,7 @@ func (l *Loaded) compileEnv(p *problems, env map[string]Value, outer types.Map, 
 		e := envEntry{name: name, value: v.Text}
 		if !v.inline {
 			e.value = l.resolved.outer[v.Pos.node]
-			e.secret = l.isSecret(e.value)
+			e.secret = l.resolved.hidden[v.Pos.node] || l.isSecret(e.value)
 		} else if hasTemplate(v.Text) {
 			all := maps.Clone(vars)
 			all["env"], all["secrets"] = outer, l.resolved.secretTypes()

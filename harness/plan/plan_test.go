@@ -407,3 +407,28 @@ func TestAMistakeInASourceOfSecretsIsReportedWhereItIs(t *testing.T) {
 	require.ErrorContains(t, err, "secrets-from[0]: it has")
 	require.ErrorContains(t, err, `secrets: "a-b" is no name`)
 }
+
+// A dry run reads no secret, so it cannot tell from the value that a variable has one.
+func TestADryRunShowsNoVariableThatHasTheSourceOfASecret(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.WriteFile("key.txt", []byte("topsecret\n"), 0o600))
+	require.NoError(t, os.WriteFile("plan.yaml", []byte(`
+env: {A: {env: TOKEN}, B: {file: ./key.txt}, C: {env: OTHER}}
+secrets: {S: {env: TOKEN}, T: {file: key.txt}}
+jobs: {a: {steps: [{run: x, env: {D: {env: TOKEN}}}]}}
+`), 0o600))
+	lookup := func(name string) (string, bool) {
+		return map[string]string{"TOKEN": "topsecret", "OTHER": "public"}[name], true
+	}
+	for _, dry := range []bool{false, true} {
+		l, err := plan.Load(t.Context(), "plan.yaml", plan.Options{Dry: dry, LookupEnv: lookup})
+		require.NoError(t, err)
+		var b strings.Builder
+		require.NoError(t, l.Describe(&b, l.Cells[0]))
+		require.NotContains(t, b.String(), "topsecret", "dry: %v", dry)
+		require.Contains(t, b.String(), "C=public\n")
+		for _, name := range []string{"A", "B", "D"} {
+			require.Contains(t, b.String(), name+"=***\n")
+		}
+	}
+}

@@ -28,6 +28,8 @@ type resolved struct {
 	env     map[string]string // of the plan's env-from
 	secrets map[string]string
 	outer   map[*yaml.Node]string // the texts of Values, by their nodes in the plan
+	// hidden are Values with the source of a secret. A dry run does not know the secret itself.
+	hidden map[*yaml.Node]bool
 	// moreEnv and moreSecrets mean that there are others, in sources that a dry run does not read.
 	moreEnv, moreSecrets bool
 }
@@ -167,7 +169,20 @@ func (r *reader) variables(s Source, where string) map[string]string {
 
 // resolve reads all values that come from outside the plan.
 func (p *Plan) resolve(r *reader) *resolved {
-	out := &resolved{env: map[string]string{}, secrets: map[string]string{}, outer: map[*yaml.Node]string{}}
+	out := &resolved{env: map[string]string{}, secrets: map[string]string{}, outer: map[*yaml.Node]string{}, hidden: map[*yaml.Node]bool{}}
+	type source struct{ env, file, command string }
+	sourceOf := func(v Value) source {
+		if v.File != "" {
+			v.File = filepath.Clean(r.path(v.File))
+		}
+		return source{v.Env, v.File, v.Command}
+	}
+	secret := map[source]bool{}
+	for _, v := range p.Secrets {
+		if !v.inline {
+			secret[sourceOf(v)] = true
+		}
+	}
 	for i, s := range p.EnvFrom {
 		if r.dry && s.Command != "" {
 			out.moreEnv = true
@@ -182,7 +197,7 @@ func (p *Plan) resolve(r *reader) *resolved {
 				continue
 			}
 			if s, ok := r.value(v, join(where, name)); ok {
-				out.outer[v.Pos.node] = s
+				out.outer[v.Pos.node], out.hidden[v.Pos.node] = s, secret[sourceOf(v)]
 			}
 		}
 	}

@@ -166,7 +166,9 @@ func measure(ctx context.Context, cfg Config, lane *harness.Lane, direct, proxie
 			err = lane.Press(ctx, "F10")
 		}
 		if err == nil {
-			_, err = lane.AwaitDigest(ctx, "F10", func(d digest.Digest) bool { return d.ChannelHashes.Keypress != was.ChannelHashes.Keypress })
+			within, cancel := context.WithTimeoutCause(ctx, lane.Scaled(keyPatience), errors.New("the key was lost"))
+			defer cancel()
+			_, err = lane.AwaitDigest(within, "F10", func(d digest.Digest) bool { return d.ChannelHashes.Keypress != was.ChannelHashes.Keypress })
 		}
 		if err != nil {
 			return nil, err

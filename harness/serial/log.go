@@ -162,7 +162,10 @@ func (l *Log) closeLine(cut bool) {
 		drop++
 	}
 	if drop > 0 {
-		l.lines = append([]Line(nil), l.lines[drop:]...)
+		// NB: no copy, which would take longer for each line than the guest takes to print it.
+		// append moves the lines that are left when there is no more room behind them.
+		clear(l.lines[:drop])
+		l.lines = l.lines[drop:]
 		l.first += drop
 	}
 }

@@ -12,6 +12,10 @@ const maxColumn = 1000
 // maxRow limits row numbers and distances for the same reason.
 const maxRow = 9999
 
+// maxParams is how many bytes of a control sequence's parameters are kept. A longer sequence, which
+// no program prints on purpose, has no effect.
+const maxParams = 256
+
 // row is a terminal reduced to one line of a log: one row of cells, and a cursor on it or
 // elsewhere. It takes bytes one by one, so it does not matter how they were split into writes.
 //
@@ -152,7 +156,9 @@ func (r *row) put(c byte) {
 		r.print(rune(c))
 	case r.state == csi:
 		if c < '@' {
-			r.params = append(r.params, c)
+			if len(r.params) < maxParams {
+				r.params = append(r.params, c)
+			}
 			return
 		}
 		r.state = ground
@@ -448,8 +454,11 @@ func (r *row) insert(n int) {
 // parameters are the numbers of a CSI function; -1 for one that was left out.
 type parameters []int
 
-// parameters parses them. ok is false if there is anything except numbers.
+// parameters parses them. ok is false if there is anything except numbers, or too much.
 func (r *row) parameters() (p parameters, ok bool) {
+	if len(r.params) == maxParams {
+		return nil, false
+	}
 	n := -1
 	for _, c := range r.params {
 		switch {

@@ -173,10 +173,11 @@ func eventSize(b []byte) (size, lines int, err error) {
 				return 0, 0, fmt.Errorf("binary data that cannot be read: %.40q", text)
 			}
 			data := bytes.IndexByte(text, ':') + 1
-			end := at + data + n
-			if end >= len(b) {
+			// NB: the sum of a length from the file and anything may overflow.
+			if n >= len(b)-at-data {
 				return 0, 0, fmt.Errorf("it is cut off in %d bytes of %s", n, name)
 			}
+			end := at + data + n
 			lines += bytes.Count(b[at:end], []byte("\n"))
 			at = end
 			if b[at] != '\n' {

@@ -100,7 +100,8 @@ func (s Setting) String() string {
 }
 
 // Server is a running spice-server whose device this process plays. It is not safe for concurrent
-// use.
+// use. If the context of a call ends before the server has answered, the server cannot be used any
+// more, except for Close.
 type Server struct {
 	cfg     ServerConfig
 	process *proc.Process
@@ -303,6 +304,9 @@ func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	if s.broken != nil {
 		return "", s.broken
 	}
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	if line != "" {
 		if _, err := s.in.WriteString(line + "\n"); err != nil {
 			return "", s.died(line)
@@ -311,6 +315,9 @@ func (s *Server) ask(ctx context.Context, line string) (string, error) {
 	answer, err := s.answer(ctx)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		if ctx.Err() != nil {
+			// The answer is still to come, and would be taken for that to the next line.
+			s.broken = fmt.Errorf("truth: nobody waited for the server's answer to %q: %w",
+				sayable(line), context.Cause(ctx))
 			return "", context.Cause(ctx)
 		}
 		s.process.Signal(syscall.SIGKILL)
@@ -331,10 +338,9 @@ func (s *Server) ask(ctx context.Context, line string) (string, error) {
 // answer reads a line. The error is os.ErrDeadlineExceeded if ctx ends, or if the helper spins or
 // does not answer in time.
 func (s *Server) answer(ctx context.Context) (string, error) {
+	// NB: not ctx's deadline. If it were noticed here before ctx has ended, the server would seem to
+	// spin.
 	deadline := time.Now().Add(answerTime)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-		deadline = d
-	}
 	stop := context.AfterFunc(ctx, func() { _ = s.out.SetReadDeadline(time.Now()) })
 	defer stop()
 	used := proc.ReadStat(s.process.PID()).CPU
@@ -362,11 +368,7 @@ func (s *Server) answer(ctx context.Context) (string, error) {
 
 // died returns the error for a helper that has ended or does not answer.
 func (s *Server) died(line string) *ServerDied {
-	word, _, _ := strings.Cut(line, " ")
-	if word != "ticket" {
-		word = line
-	}
-	e := &ServerDied{Doing: word, State: "ended"}
+	e := &ServerDied{Doing: sayable(line), State: "ended"}
 	select {
 	case <-s.process.Exited():
 		e.State = "ended with " + s.process.State().String()
@@ -376,6 +378,14 @@ func (s *Server) died(line string) *ServerDied {
 	e.Log = lastLine(s.log)
 	s.broken = e
 	return e
+}
+
+// sayable returns a line for an error, without its ticket.
+func sayable(line string) string {
+	if strings.HasPrefix(line, "ticket ") {
+		return "ticket"
+	}
+	return line
 }
 
 // lastLine returns the last meaningful line of a file.

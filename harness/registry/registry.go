@@ -71,18 +71,17 @@ func (r Registry) Load(name string) (State, error) {
 	if err := CheckName(name); err != nil {
 		return State{}, err
 	}
-	b, err := os.ReadFile(r.file(name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: "lane " + name, Err: errors.New("there is no lane of that name"), Hint: "see: spicelane status"}
-	}
+	s, err := r.read(name)
 	if err != nil {
-		return State{}, verdict.Classify("lane "+name, err)
+		return State{}, err
 	}
-	var s State
-	if err := json.Unmarshal(b, &s); err != nil {
-		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: r.file(name), Err: err, Hint: "remove that directory to forget the lane"}
+	if s.unended() && !s.supervised() {
+		// NB: read it again. The supervisor may have recorded the end since, as the last thing it did.
+		if s, err = r.read(name); err != nil {
+			return State{}, err
+		}
 	}
-	if (s.State == StateReady || s.State == StateStarting) && !s.supervised() {
+	if s.unended() && !s.supervised() {
 		what := "while the lane was ready"
 		if s.State == StateStarting {
 			what = "while the lane was starting"
@@ -98,6 +97,25 @@ func (r Registry) Load(name string) (State, error) {
 	}
 	return s, nil
 }
+
+// read reads the recorded state of one lane.
+func (r Registry) read(name string) (State, error) {
+	b, err := os.ReadFile(r.file(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: "lane " + name, Err: errors.New("there is no lane of that name"), Hint: "see: spicelane status"}
+	}
+	if err != nil {
+		return State{}, verdict.Classify("lane "+name, err)
+	}
+	var s State
+	if err := json.Unmarshal(b, &s); err != nil {
+		return State{}, &verdict.Error{Verdict: verdict.Harness, Op: r.file(name), Err: err, Hint: "remove that directory to forget the lane"}
+	}
+	return s, nil
+}
+
+// unended tells whether no end of the lane is recorded.
+func (s State) unended() bool { return s.State == StateReady || s.State == StateStarting }
 
 // List returns every lane, by name. It reports states that cannot be read together with the others.
 func (r Registry) List() ([]State, error) {

@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/registry"
@@ -97,4 +99,39 @@ func TestANoteThatCannotBeReadIsReportedBesideTheOthers(t *testing.T) {
 	require.ErrorContains(t, err, `lane name "../bad": not usable as a name`)
 	_, err = r.Load("none")
 	require.EqualError(t, err, "lane none: there is no lane of that name; see: spicelane status")
+}
+
+// Timeline: a reader reads that the lane is ready; its supervisor records the end and ends; the reader
+// looks for the supervisor.
+func TestTheEndThatASupervisorRecordsLastIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	r := registry.Registry{Root: t.TempDir()}
+	ended := exec.Command("true")
+	require.NoError(t, ended.Run())
+	s := registry.State{Name: "lane", State: registry.StateReady}
+	s.SetSupervisor(ended.Process.Pid)
+	require.NoError(t, r.Save(s))
+	file := filepath.Join(r.Entry("lane"), "lane.json")
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+
+	got := make(chan registry.State, 1)
+	go func() {
+		s, err := r.Load("lane")
+		assert.NoError(t, err)
+		got <- s
+	}()
+	pipe, err := os.OpenFile(file, os.O_WRONLY, 0) // when the reader has opened it
+	require.NoError(t, err)
+	s.State, s.EndedBy = registry.StateStopped, registry.EndedByRequest
+	require.NoError(t, r.Save(s))
+	_, err = pipe.Write(before)
+	require.NoError(t, err)
+	require.NoError(t, pipe.Close())
+	require.Equal(t, s, <-got)
+	after, err := r.Load("lane")
+	require.NoError(t, err)
+	require.Equal(t, s, after)
 }

@@ -3,6 +3,7 @@ package truth
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"image"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
+	"github.com/spicelane/spicelane/harness/truth/qxl"
 	"github.com/spicelane/spicelane/spice/canvas"
 )
 
@@ -87,33 +89,53 @@ func fromImage(im image.Image) *canvas.Image {
 	return c
 }
 
+// alike returns the pictures of the server and of a foreign client in a form in which they can be
+// compared. The client's has no alpha, and more bits for a colour than some surfaces have.
+func alike(server, foreign *canvas.Image) (want, got *canvas.Image) {
+	want, got = server, foreign.Convert(server.Format)
+	if want.Format == canvas.ARGB {
+		opaque := *want
+		opaque.Format = canvas.XRGB
+		want = &opaque
+	}
+	return want, got
+}
+
 // lookForeign compares the picture of the foreign client. The picture may be late, so lookForeign
-// requests it again until it shows the sentinel.
+// requests it again until it shows the sentinel. A client that never shows it is wrong, whatever
+// may differ.
 func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
 	sf := r.server.surfaces[0]
-	want := sf.cells(r.server.mem.all, nil)
-	wait, cancel := context.WithTimeout(ctx, stepTime)
+	server := sf.cells(r.server.mem.all, nil)
+	wait, cancel := context.WithTimeoutCause(ctx, stepTime, fmt.Errorf("not within %v", stepTime))
 	defer cancel()
 	at := r.corner()
-	var got *canvas.Image
+	var want, got *canvas.Image
 	for {
 		im, err := r.foreign.Screenshot(wait)
 		switch {
 		case err == nil:
-			got = fromImage(im)
+			want, got = alike(server, fromImage(im))
 		case ctx.Err() != nil:
 			return nil, err
 		case wait.Err() == nil || got == nil:
 			return &Failure{Hop: HopForeign, What: err.Error()}, nil
 		}
 		seen := got.Width == want.Width && got.Height == want.Height &&
-			[3]byte(got.Pix[at.Y*got.Stride+4*at.X:]) == [3]byte{byte(r.mark), byte(r.mark >> 8), 0}
+			(binary.LittleEndian.Uint32(got.Pix[at.Y*got.Stride+4*at.X:])^r.mark)&mask(qxl.SurfaceFormat(want.Format)) == 0
 		if !seen && wait.Err() == nil {
 			continue
 		}
 		r.report.Foreign++
 		d := compare(0, want, got)
-		if d == nil || expect.Kind == catalogue.ServerWrong || r.lossy(expect) && r.within(d, s, expect) {
+		switch {
+		case !seen:
+			what := fmt.Sprintf("it does not show what was drawn last: %v", context.Cause(wait))
+			if d != nil {
+				what += "; " + d.String()
+			}
+			return r.wrong(HopForeign, what, s, want, got, nil), nil
+		case d == nil || expect.Kind == catalogue.ServerWrong || r.lossy(expect) && r.within(d, s, expect):
 			return nil, nil
 		}
 		return r.wrong(HopForeign, d.String(), s, want, got, nil), nil

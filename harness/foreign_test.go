@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kballard/go-shellquote"
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness"
@@ -75,6 +76,25 @@ func TestPathsInCommandsAreMadeAbsolute(t *testing.T) {
 		got, err := harness.ParseProgram(in).Abs()
 		require.NoError(t, err)
 		require.Equal(t, want, got.String(), in)
+	}
+}
+
+func TestACommandWorksInADirectoryWhoseNameNeedsQuotes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's a $HOME")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	t.Chdir(dir)
+	for in, want := range map[string][]string{
+		"./p.sh {tls_port}":           {dir + "/p.sh", "{tls_port}"},
+		" './my p' -f {file:a.cfg} b": {dir + "/my p", "-f", "{file:" + dir + "/a.cfg}", "b"},
+		`p {file:a\ b}`:               {"p", "{file:" + dir + "/a b}"},
+		"p '-f {file:a.cfg} {vv}'":    {"p", "-f {file:" + dir + "/a.cfg} {vv}"},
+		"./p './p {file:a}' {file:a}": {dir + "/p", "./p {file:" + dir + "/a}", "{file:" + dir + "/a}"},
+	} {
+		got, err := harness.ParseProgram(in).Abs()
+		require.NoError(t, err)
+		words, err := shellquote.Split(got.String())
+		require.NoError(t, err, got)
+		require.Equal(t, want, words, in)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kballard/go-shellquote"
@@ -98,30 +99,36 @@ func (p Program) Abs() (Program, error) {
 	if p.kind != commandProgram {
 		return p, nil
 	}
-	s := p.line
-	words, err := shellquote.Split(s)
+	words, err := shellquote.Split(p.line)
 	if err != nil || len(words) == 0 {
 		return p, nil // Config.Check reports it
 	}
-	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) && strings.HasPrefix(strings.TrimSpace(s), first) {
-		abs, err := filepath.Abs(first)
-		if err != nil {
+	line := p.line // with its quotes as they are
+	if first := words[0]; strings.ContainsRune(first, filepath.Separator) && !filepath.IsAbs(first) {
+		if words[0], err = filepath.Abs(first); err != nil {
 			return p, verdict.Classify("command", err)
 		}
-		s = strings.Replace(s, first, abs, 1)
+		line = strings.Replace(line, first, words[0], 1)
 	}
-	for _, name := range placeholders(s) {
-		path, ok := strings.CutPrefix(name, filePlaceholder)
-		if !ok || filepath.IsAbs(path) {
-			continue
+	for i, word := range words {
+		for _, name := range placeholders(word) {
+			path, ok := strings.CutPrefix(name, filePlaceholder)
+			if !ok || filepath.IsAbs(path) {
+				continue
+			}
+			abs, err := filepath.Abs(path)
+			if err != nil {
+				return p, verdict.Classify("command", err)
+			}
+			was, is := "{"+name+"}", "{"+filePlaceholder+abs+"}"
+			words[i] = strings.ReplaceAll(words[i], was, is)
+			line = strings.ReplaceAll(line, was, is)
 		}
-		abs, err := filepath.Abs(path)
-		if err != nil {
-			return p, verdict.Classify("command", err)
-		}
-		s = strings.ReplaceAll(s, "{"+name+"}", "{"+filePlaceholder+abs+"}")
 	}
-	return Command(s), nil
+	if split, err := shellquote.Split(line); err != nil || !slices.Equal(split, words) {
+		line = shellquote.Join(words...) // a path needs quotes
+	}
+	return Command(line), nil
 }
 
 // template parses the command line of p, which may contain the known placeholders.

@@ -76,7 +76,7 @@ func (l *Lane) nextMachine(ctx context.Context, m *qemu.Machine) bool {
 // names the awaited digest in the error.
 func (l *Lane) AwaitDigest(ctx context.Context, what string, f func(Digest) bool) (Digest, error) {
 	if l.driver == nil {
-		return Digest{}, errNoClient
+		return Digest{}, l.errUndriven()
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
@@ -106,12 +106,16 @@ func (l *Lane) explain(err error) error {
 	if said := l.reason(nil); said != nil {
 		return said
 	}
+	var hungUp <-chan struct{}
+	if l.driver != nil { // see Config.ReleaseControl
+		hungUp = l.driver.Done()
+	}
 	select {
 	case <-l.closing:
 	case <-l.backendDone():
 	case <-l.proxy.Done():
 	case <-l.client.Done():
-	case <-l.driver.Done(): // the end of a part also closes the control socket
+	case <-hungUp: // the end of a part also closes the control socket
 	default:
 		return err
 	}

@@ -283,7 +283,7 @@ func (l *Lane) StopBackend(ctx context.Context) error {
 		return l.errGuestless("stop backend")
 	}
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	if err := l.driver.Disconnect(ctx); err != nil {
 		return &verdict.Error{Verdict: drive.VerdictOf(err), Op: "stop backend", Err: err}

@@ -15,7 +15,7 @@ var errNoClient = &verdict.Error{Verdict: verdict.Harness, Err: errors.New("this
 // "Enter", "a", "F10", "Ctrl+Alt+Delete".
 func (l *Lane) Press(ctx context.Context, keys ...string) error {
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	return l.explain(drive.Press(ctx, l.driver, keys...))
 }
@@ -23,7 +23,7 @@ func (l *Lane) Press(ctx context.Context, keys ...string) error {
 // Type types text on the guest's US keyboard and returns when all of it is sent.
 func (l *Lane) Type(ctx context.Context, text string) error {
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	if _, err := l.driver.Paste(ctx, control.PasteParams{Text: text}); err != nil {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "type", Err: err})

@@ -151,6 +151,12 @@ func (l *Lane) Control() (*control.Driver, error) {
 	return nil, errNoClient
 }
 
+// errUndriven returns why the lane has no driver.
+func (l *Lane) errUndriven() error {
+	_, err := l.Control()
+	return err
+}
+
 // Proxy returns the built-in proxy. It returns an error if that does not run inside this process.
 func (l *Lane) Proxy() (*headless.Proxy, error) {
 	if l.ownProxy == nil {

@@ -30,7 +30,7 @@ type ScreenshotFunc func(ctx context.Context) (*image.NRGBA, error)
 // Product.
 func (l *Lane) AwaitScreensMatch(ctx context.Context) error {
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	sub, err := l.driver.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {
@@ -351,7 +351,7 @@ func (l *Lane) AwaitVerifiedScreenshot(ctx context.Context) (*image.NRGBA, Diges
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
 	if l.driver == nil {
-		return nil, Digest{}, errNoClient
+		return nil, Digest{}, l.errUndriven()
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
@@ -417,7 +417,7 @@ func (l *Lane) blamePixels(failed *drive.AwaitError) verdict.Hop {
 // Screenshot returns the client's picture.
 func (l *Lane) Screenshot(ctx context.Context) (*image.NRGBA, error) {
 	if l.driver == nil {
-		return nil, errNoClient
+		return nil, l.errUndriven()
 	}
 	img, err := l.driver.Image(ctx, control.ScreenshotParams{Format: "rgba"})
 	if err != nil {

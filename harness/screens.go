@@ -257,7 +257,7 @@ func (l *Lane) isNeedle(what string) bool {
 // cause.
 func (l *Lane) watchScreen(ctx context.Context, op string, wait func(context.Context, screen.Source) error) error {
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	ctx, stop := l.whileUp(ctx)
 	defer stop()

@@ -84,7 +84,7 @@ func (l *Lane) TypeInto(ctx context.Context, what, s string) (Typed, error) {
 // focus moves the keyboard focus to a reference image or a text, unless a text cursor is behind it.
 func (l *Lane) focus(ctx context.Context, what string) error {
 	if l.driver == nil {
-		return errNoClient
+		return l.errUndriven()
 	}
 	st, err := l.driver.Status(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -95,7 +96,7 @@ func (b *bringUp) command() string {
 	}
 	var pattern []string
 	for name := range strings.SplitSeq(b.cfg.test, "/") {
-		pattern = append(pattern, "^"+name+"$")
+		pattern = append(pattern, "^"+regexp.QuoteMeta(name)+"$")
 	}
 	pkg := "."
 	if info, ok := debug.ReadBuildInfo(); ok && strings.HasSuffix(info.Path, ".test") {

@@ -158,6 +158,8 @@ func (b *bringUp) foreignProxy(ctx context.Context) error {
 	if err != nil {
 		return verdict.Classify("proxy certificate", err)
 	}
+	b.secrets.addKey("key of the proxy's certificate", bundle.ServerKey)
+	b.secrets.addKey("key of the proxy's CA", bundle.CAKey)
 	tlsDir := b.run.File("tls")
 	if err := bundle.WriteDir(tlsDir); err != nil {
 		return verdict.Classify("proxy certificate", err)

@@ -33,7 +33,19 @@ type hostSample struct {
 	at      time.Time
 	late    time.Duration // how late the tick came
 	cpu     time.Duration // QEMU's processor time since its start
-	waiting time.Duration // the longest time that one of its threads was ready but did not run, since its start
+	waiting waits         // for a processor, since the start of each thread
+}
+
+// waits has how long each thread of a process was ready but did not run, by thread.
+type waits map[string]time.Duration
+
+// since returns the longest wait of one thread from before to w. A thread that had waited long before
+// does not hide another one that waits now.
+func (w waits) since(before waits) (longest time.Duration) {
+	for thread, now := range w {
+		longest = max(longest, now-before[thread])
+	}
+	return longest
 }
 
 // A usage is what a process has used besides processor time.
@@ -103,7 +115,7 @@ func (m *loadMeter) add(pid int, s hostSample) (l Load, ok bool) {
 	}
 	over, now := s.at.Sub(m.first.at), readHostTimes()
 	part := func(d time.Duration) float64 { return math.Round(1000*max(0, float64(d)/float64(over))) / 1000 }
-	l = Load{At: s.at, Over: over, QEMU: part(s.cpu - m.first.cpu), Waited: part(s.waiting - m.first.waiting), HeldUp: part(m.heldUp)}
+	l = Load{At: s.at, Over: over, QEMU: part(s.cpu - m.first.cpu), Waited: part(s.waiting.since(m.first.waiting)), HeldUp: part(m.heldUp)}
 	l.Busy, l.Steal = now.since(m.host)
 	used := readUsage(procDir, pid)
 	l.Memory, l.DiskRead, l.DiskWritten = used.memory, max(0, used.read-m.used.read), max(0, used.written-m.used.written)
@@ -256,9 +268,9 @@ func (w *Watchdog) add(pid int, s hostSample) {
 
 // schedulerTimes returns the scheduler's times of a process's threads (Linux,
 // Documentation/scheduler/sched-stats.rst: time on a processor, and time waiting on a run queue,
-// both in nanoseconds). cpu is the total, waiting that of the thread that waited longest. They are
-// 0 if the kernel does not report them.
-func schedulerTimes(pid int) (cpu, waiting time.Duration) {
+// both in nanoseconds). cpu is the total. They are 0 if the kernel does not report them.
+func schedulerTimes(pid int) (cpu time.Duration, waiting waits) {
+	waiting = waits{}
 	files, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
 	for _, f := range files {
 		b, err := os.ReadFile(f)
@@ -272,7 +284,7 @@ func schedulerTimes(pid int) (cpu, waiting time.Duration) {
 		on, _ := strconv.ParseInt(fields[0], 10, 64)
 		off, _ := strconv.ParseInt(fields[1], 10, 64)
 		cpu += time.Duration(on)
-		waiting = max(waiting, time.Duration(off))
+		waiting[filepath.Base(filepath.Dir(f))] = time.Duration(off)
 	}
 	return cpu, waiting
 }
@@ -335,7 +347,7 @@ func (w *Watchdog) Since(from time.Time) Progress {
 		return Progress{}
 	}
 	first, last := seen[0], seen[len(seen)-1]
-	p := Progress{Stopped: stopped(w.pid), Over: last.at.Sub(first.at), CPU: last.cpu - first.cpu, Starved: last.waiting - first.waiting}
+	p := Progress{Stopped: stopped(w.pid), Over: last.at.Sub(first.at), CPU: last.cpu - first.cpu, Starved: last.waiting.since(first.waiting)}
 	for _, s := range seen[1:] {
 		p.HeldUp += s.late
 	}

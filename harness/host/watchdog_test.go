@@ -29,6 +29,18 @@ func TestWhatWasReadOfTheProcessBeforeIsNotCounted(t *testing.T) {
 	require.Equal(t, time.Second, w.Since(began).CPU)
 }
 
+// A machine's main thread waits while it boots on a busy host; later a processor's thread starves.
+func TestAThreadThatWaitedLongBeforeDoesNotHideOneThatStarvesNow(t *testing.T) {
+	t.Parallel()
+	w := &Watchdog{pid: os.Getpid()}
+	began := time.Now()
+	w.add(w.pid, hostSample{at: began.Add(1), waiting: waits{"main": 20 * time.Second, "cpu": time.Second}})
+	w.add(w.pid, hostSample{at: began.Add(1 + 5*time.Second), waiting: waits{"main": 20 * time.Second, "cpu": 5 * time.Second, "new": time.Second}})
+	p := w.Since(began)
+	require.Equal(t, 4*time.Second, p.Starved)
+	require.True(t, p.Stalled())
+}
+
 // waited is a wait that failed.
 type waited struct{}
 
@@ -42,7 +54,7 @@ func TestAFailedWaitIsExplainedByWhatTheHostLetQEMUDo(t *testing.T) {
 	watched := func(cpu, waiting time.Duration) *Watchdog {
 		w := &Watchdog{pid: os.Getpid()}
 		w.add(w.pid, hostSample{at: began.Add(1)})
-		w.add(w.pid, hostSample{at: began.Add(1 + 2*time.Second), cpu: cpu, waiting: waiting})
+		w.add(w.pid, hostSample{at: began.Add(1 + 2*time.Second), cpu: cpu, waiting: waits{"1": waiting}})
 		return w
 	}
 	for _, c := range []struct {
@@ -95,7 +107,7 @@ func TestALoadIsWhatHappenedBetweenItsTicks(t *testing.T) {
 	at := time.Now()
 	tick := func(pid int, cpu, waiting, late time.Duration) (Load, bool) {
 		at = at.Add(100 * time.Millisecond)
-		return m.add(pid, hostSample{at: at, cpu: cpu, waiting: waiting, late: late})
+		return m.add(pid, hostSample{at: at, cpu: cpu, waiting: waits{"1": waiting}, late: late})
 	}
 	for i := range 5 {
 		_, ok := tick(1, time.Hour+time.Duration(i)*50*time.Millisecond, time.Minute, 0)

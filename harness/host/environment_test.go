@@ -73,3 +73,15 @@ func TestRelativePathsInTheEnvironmentAreTakenFromWhereTheyWereGiven(t *testing.
 	require.NoError(t, host.AbsoluteEnvironment())
 	require.Equal(t, "qemu-system-x86_64", os.Getenv(qemu.EnvQEMU), "that is looked up in PATH")
 }
+
+func TestAHugeScaleMakesTimeoutsLongAndNotNegative(t *testing.T) {
+	for _, scale := range []string{"1e6", "1e9", "1e12", "1e300"} {
+		require.NoError(t, host.CheckEnvironment(func(name string) string {
+			return map[string]string{host.EnvTimeoutScale: scale}[name]
+		}))
+		t.Setenv(host.EnvTimeoutScale, scale)
+		for _, accel := range []string{"kvm", "tcg"} {
+			require.Greater(t, host.Scaled(30*time.Second, accel), 1000*time.Hour, scale)
+		}
+	}
+}

@@ -12,6 +12,9 @@ const EnvTimeoutScale = "SPICELANE_TIMEOUT_SCALE"
 // as long; the rest is for busy machines.
 const tcgFactor = 6
 
+// longest is the longest duration that Scaled returns; more can still be added to it.
+const longest = time.Duration(1) << 60
+
 // Scaled returns d, scaled for TCG and by $SPICELANE_TIMEOUT_SCALE, which CheckEnvironment has
 // checked.
 func Scaled(d time.Duration, accel string) time.Duration {
@@ -22,5 +25,6 @@ func Scaled(d time.Duration, accel string) time.Duration {
 	if accel != "kvm" {
 		f *= tcgFactor
 	}
-	return time.Duration(float64(d) * f)
+	// NB: a duration that overflowed would be negative, so that everything were too late at once.
+	return time.Duration(min(float64(d)*f, float64(longest)))
 }

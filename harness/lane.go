@@ -64,6 +64,8 @@ type Lane struct {
 	mu    sync.Mutex
 	state registry.State
 
+	publishing sync.Mutex // held while state is changed; taken before mu
+
 	// outage is set while the backend is stopped, see StopBackend; guarded by mu.
 	outage *outage
 
@@ -127,6 +129,9 @@ func (l *Lane) State() registry.State {
 }
 
 func (l *Lane) setState(change func(*registry.State)) {
+	// NB: held until the state is published, or an older one could be published after a newer one.
+	l.publishing.Lock()
+	defer l.publishing.Unlock()
 	l.mu.Lock()
 	change(&l.state)
 	s := l.state

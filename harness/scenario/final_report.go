@@ -51,6 +51,11 @@ func ReadFinalReport(lines []string) (*FinalReport, error) {
 		return nil, fmt.Errorf("final report: %w", err)
 	}
 	delete(f.m, "type")
+	for _, k := range []string{"events", "dropped"} {
+		if _, ok := f.m[k]; !ok {
+			f.fail("%s= is missing", k)
+		}
+	}
 	for k := range f.m {
 		d.Stats[k] = f.number(k, 64)
 	}
@@ -58,6 +63,8 @@ func ReadFinalReport(lines []string) (*FinalReport, error) {
 		return nil, fmt.Errorf("final report: %q: %w", lines[end], f.err)
 	}
 	switch {
+	case len(d.Events) == 0:
+		return nil, fmt.Errorf("final report: there is no event in it, not even that the machine is switched off")
 	case d.Stats["dropped"] != 0:
 		return nil, fmt.Errorf("final report: the guest has dropped %d events", d.Stats["dropped"])
 	case d.Stats["events"] != uint64(len(d.Events)):

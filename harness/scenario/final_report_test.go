@@ -216,3 +216,14 @@ func TestAFinalReportThatSaysOtherwiseIsNoticed(t *testing.T) {
 		require.ErrorContains(t, (&scenario.FinalReport{Events: tt.reported}).Follows(s), tt.why, tt.what)
 	}
 }
+
+func TestAFinalReportWithoutAnEventOrACountIsNotComplete(t *testing.T) {
+	for last, says := range map[string]string{
+		"type=refresh_stats events=0 dropped=0": "no event",
+		"type=refresh_stats events=0":           "dropped= is missing",
+		"type=refresh_stats dropped=0":          "events= is missing",
+	} {
+		_, err := scenario.ReadFinalReport([]string{"Hello from Beacon", last})
+		require.ErrorContains(t, err, says, last)
+	}
+}

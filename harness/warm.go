@@ -236,10 +236,15 @@ func (b *bringUp) fallBackToBoot(cold *warm.ColdError) error {
 }
 
 // saveState saves the machine at its banner and lets it continue. If it cannot be saved, the lane
-// still comes up.
-func (b *bringUp) saveState(ctx context.Context, detail *string) error {
+// still comes up. If the lane fails, it keeps the right to save, so that blameState sees that it was
+// about to.
+func (b *bringUp) saveState(ctx context.Context, detail *string) (failed error) {
 	w := &b.warm
-	defer w.release()
+	defer func() {
+		if failed == nil {
+			_ = w.release()
+		}
+	}()
 	err := b.awaitSettled(ctx)
 	var size int64
 	var took time.Duration
@@ -250,7 +255,7 @@ func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 		*detail = fmt.Sprintf("%d MiB, the guest was paused for %.2f s", size>>20, took.Seconds())
 		return nil
 	}
-	if end := b.machine().Err(); end != nil {
+	if end := b.endAfter(err); end != nil {
 		return end
 	}
 	if ctx.Err() != nil {
@@ -264,6 +269,25 @@ func (b *bringUp) saveState(ctx context.Context, detail *string) error {
 	// Other lanes need not try for now.
 	_ = w.cache.Quarantine(w.id, "it could not be saved: "+err.Error())
 	return nil
+}
+
+// endGrace limits the wait for the end of a QEMU that has closed its QMP connection.
+const endGrace = 5 * time.Second
+
+// endAfter returns why the machine ended, if err is a consequence of that, and nil otherwise. QEMU's
+// connection is closed before its end is known.
+func (b *bringUp) endAfter(err error) error {
+	m := b.machine()
+	var closed *qmp.ClosedError
+	if errors.As(err, &closed) {
+		t := time.NewTimer(endGrace)
+		defer t.Stop()
+		select {
+		case <-m.Done():
+		case <-t.C:
+		}
+	}
+	return m.Err()
 }
 
 // settleLimit is how long a guest may take from its banner to its first digest, under KVM.

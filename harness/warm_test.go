@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -351,6 +353,24 @@ func TestNobodyWaitsForAMachineThatDidNotComeUp(t *testing.T) {
 	cfg.Warm = harness.WarmRequire
 	_, err = tryStart(t, cfg)
 	require.ErrorContains(t, err, "warm=require: it did not come up: ")
+}
+
+func TestNobodyTriesAgainToSaveAMachineThatCrashedWhileItWasSaved(t *testing.T) {
+	ownCache(t)
+	cfg := echoLane(t)
+	var pid atomic.Int32
+	crash := cfg
+	crash.OnState = func(s registry.State) { pid.Store(int32(s.PIDs.QEMU)) }
+	crash.OnBegin = func(step string) {
+		if step == "save" {
+			syscall.Kill(int(pid.Load()), syscall.SIGABRT)
+		}
+	}
+	_, err := tryStart(t, crash)
+	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
+	lane := start(t, cfg)
+	require.Contains(t, lane.State().ColdReason, "it did not come up: ")
+	require.Contains(t, lane.State().ColdReason, "QEMU crashed")
 }
 
 func TestOffReadsAndWritesNoStates(t *testing.T) {

@@ -90,9 +90,11 @@ func (m *Machine) screenWithin(ctx context.Context, limit time.Duration) (*image
 	switch {
 	case err == nil:
 		return img, nil
-	case ctx.Err() != nil || m.Err() != nil:
+	case ctx.Err() != nil:
 		return nil, m.orEnd(err)
 	}
+	// NB: also of a machine that has ended. If QEMU is still there, as after a panic, it can be
+	// asked; if not, the error says why.
 	return m.Screenshot(ctx)
 }
 

@@ -667,14 +667,19 @@ func (m *Machine) Shutdown(ctx context.Context) error {
 		return m.orEnd(err)
 	}
 	select {
-	case <-m.gone:
+	case <-m.done: // NB: not gone, because QEMU stays after a guest's panic
 	case <-ctx.Done():
 		return fmt.Errorf("the guest did not react to its power button: %w", context.Cause(ctx))
 	}
-	if m.err.Kind == KindShutdown {
-		return nil
+	if m.err.Kind != KindShutdown {
+		return m.Wait()
 	}
-	return m.Wait()
+	select {
+	case <-m.proc.Exited():
+		<-m.gone // at once: the process was the last to be waited for
+	default: // with -no-shutdown it stays
+	}
+	return nil
 }
 
 func (m *Machine) ask(kind Kind) {

@@ -135,6 +135,27 @@ func TestAPanickedMachineStillShowsItsScreen(t *testing.T) {
 	assert.True(t, running(m.PID()))
 }
 
+func TestAPanickedMachineOfAQEMUWithoutADBusDisplayStillShowsItsScreen(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	m.WithoutDBusDisplay()
+	tell(t, m, "p")
+	awaitDone(t, m)
+	img, err := m.Screen(boundary(t))
+	require.NoError(t, err)
+	require.False(t, img.Rect.Empty())
+}
+
+func TestAGuestThatPanicsAtItsPowerButtonIsNotSaidToIgnoreIt(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	tell(t, m, "p")
+	awaitDone(t, m)
+	var end *qemu.ExitError
+	require.ErrorAs(t, m.Shutdown(boundary(t)), &end)
+	require.Equal(t, qemu.KindPanicked, end.Kind)
+}
+
 func TestAResetIsCountedAndTheMachineBootsAgain(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)

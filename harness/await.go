@@ -33,6 +33,7 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 	if l.standIn != nil {
 		return serial.Line{}, l.errGuestless("await serial line")
 	}
+	caller := ctx
 	ctx, stop := l.whileUp(ctx)
 	defer stop()
 	began := time.Now()
@@ -48,7 +49,11 @@ func (l *Lane) AwaitSerial(ctx context.Context, text string) (serial.Line, error
 		}
 		var await *serial.AwaitError
 		if errors.As(err, &await) && l.machine().Err() == nil {
-			return line, l.reason(l.judgeWait(began, &verdict.Error{Verdict: verdict.Product, Op: "await serial line", Err: err}))
+			kind := verdict.Product
+			if caller.Err() == nil && ctx.Err() != nil {
+				kind = verdict.Of(err) // the lane ended the wait, for a reason that has a verdict
+			}
+			return line, l.reason(l.judgeWait(began, &verdict.Error{Verdict: kind, Op: "await serial line", Err: err}))
 		}
 		return line, verdict.Classify("await serial line", err)
 	}

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/timeline"
+	"github.com/spicelane/spicelane/harness/verdict"
 )
 
 // A test's cleanup and its own Close may run at once. The second call waits until the lane is closed,
@@ -84,4 +86,18 @@ func TestAWaitIsToldThatTheLaneWasClosed(t *testing.T) {
 	<-begun
 	require.NoError(t, lane.Close())
 	require.EqualError(t, <-waited, "the lane was closed")
+}
+
+func TestAWaitForASerialLineThatTheLanesCloseEndsIsNoFaultOfTheProduct(t *testing.T) {
+	t.Parallel()
+	lane := Up(t, Config{Proxy: None, Client: None})
+	waited := make(chan error, 1)
+	go func() {
+		_, err := lane.AwaitSerial(context.Background(), "never said")
+		waited <- err
+	}()
+	require.NoError(t, lane.Close())
+	err := <-waited
+	require.ErrorContains(t, err, "the lane was closed")
+	require.Equal(t, verdict.Harness, verdict.Of(err))
 }

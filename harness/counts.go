@@ -31,7 +31,11 @@ func (l *Lane) checkCounts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.Scaled(countGrace), errors.New("the counts did not agree"))
 	defer cancel()
 	// A guest that draws all the time always has messages in flight.
-	return l.WhilePaused(ctx, func() error { return l.compareCounts(ctx) })
+	err := l.WhilePaused(ctx, func() error { return l.compareCounts(ctx) })
+	if l.ended() {
+		return nil // meanwhile; the lane's end has a separate verdict
+	}
+	return err
 }
 
 // compareCounts compares the counts until they agree or ctx ends.
@@ -56,9 +60,6 @@ func (l *Lane) compareCounts(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if l.ended() {
-				return nil // the lane's end has a separate verdict
-			}
 			if last == nil {
 				return verdict.Classify("count messages", err)
 			}

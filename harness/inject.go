@@ -121,16 +121,23 @@ func runningThreads(pid int) (n int, err error) {
 // without Config.Link.
 func (l *Lane) Relay() *impair.Relay {
 	l.tampered.Store(true) // the caller may do anything with it
+	return l.startedRelay()
+}
+
+func (l *Lane) startedRelay() *impair.Relay {
+	l.relayMu.Lock()
+	defer l.relayMu.Unlock()
 	return l.relay
 }
 
 // SetLink changes how the connection between client and proxy is impaired.
 func (l *Lane) SetLink(link impair.Profile) error {
-	if l.relay == nil {
+	relay := l.startedRelay()
+	if relay == nil {
 		return errNoRelay
 	}
 	l.noteFault(map[string]any{"link": link.String()})
-	if err := l.relay.Set(link); err != nil {
+	if err := relay.Set(link); err != nil {
 		return &verdict.Error{Verdict: verdict.Harness, Op: "link", Err: err}
 	}
 	return nil
@@ -147,7 +154,8 @@ type ChannelConn struct {
 
 // Channels returns the client's connections. The built-in proxy says which channel each of them is.
 func (l *Lane) Channels() ([]ChannelConn, error) {
-	if l.relay == nil {
+	relay := l.startedRelay()
+	if relay == nil {
 		return nil, errNoRelay
 	}
 	if l.ownProxy == nil {
@@ -160,7 +168,7 @@ func (l *Lane) Channels() ([]ChannelConn, error) {
 		}
 	}
 	var out []ChannelConn
-	for _, c := range l.relay.Conns() {
+	for _, c := range relay.Conns() {
 		if name, ok := names[c.FarAddr().String()]; ok {
 			out = append(out, ChannelConn{name, c})
 		}
@@ -317,7 +325,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	defer l.ExpectReset()() // firmware may reset the machine during boot
 	cfg := l.ownFiles(l.guest)
 	cfg.Spice.Ticket = l.currentTicket(cfg.Spice.Ticket)
-	m, err := qemu.Start(ctx, cfg)
+	m, err := l.startAgain(ctx, cfg)
 	if err != nil {
 		return verdict.Classify("start backend", err)
 	}
@@ -326,7 +334,7 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 	}
 	l.noteFault(map[string]any{"part": PartQEMU, "what": "backend started", "pid": m.PID()})
 	if l.source != nil {
-		// The new machine may listen on another port.
+		// The new machine may listen on another port; see startAgain.
 		if err := l.SyncTicket(); err != nil {
 			return err
 		}
@@ -340,6 +348,19 @@ func (l *Lane) StartBackend(ctx context.Context) error {
 		return l.explain(&verdict.Error{Verdict: drive.VerdictOf(err), Op: "start backend", Err: err})
 	}
 	return nil
+}
+
+// startAgain starts a machine at the SPICE address of the present one. If that is taken by now, any
+// port will do for the built-in proxy inside this process, which can be told.
+func (l *Lane) startAgain(ctx context.Context, cfg qemu.Config) (*qemu.Machine, error) {
+	same, was := cfg, l.machine().Spice()
+	same.Spice.Port, same.Spice.TLSPort = was.Port, was.TLSPort
+	m, err := qemu.Start(ctx, same)
+	var lack *qemu.HostError
+	if errors.As(err, &lack) && l.source != nil {
+		return qemu.Start(ctx, cfg)
+	}
+	return m, err
 }
 
 // RestartBackend calls StopBackend and then StartBackend.

@@ -336,6 +336,43 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
 }
 
+// Neither QEMU's own clients nor a proxy in another process can be told of another address.
+func TestABackendThatRestartsIsAtTheAddressWhereItWas(t *testing.T) {
+	t.Parallel()
+	for name, with := range map[string]func(*harness.Config){
+		"without a proxy":          func(*harness.Config) {},
+		"behind a proxy's process": func(c *harness.Config) { c.Proxy, c.Processes, c.Compression = harness.Builtin, true, "lz" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			harness.RequireHost(t)
+			cfg := echoLane(t)
+			cfg.Client, cfg.Warm = harness.Builtin, harness.WarmOff
+			with(&cfg)
+			lane := start(t, cfg)
+			ctx, cancel := context.WithTimeout(lane.Context(), 2*time.Minute)
+			defer cancel()
+			before := lane.State().SPICE.Addr
+			require.NoError(t, lane.RestartBackend(ctx))
+			require.Equal(t, before, lane.State().SPICE.Addr)
+			requireSamePicture(ctx, t, lane)
+		})
+	}
+}
+
+func TestAFileForQEMUItselfHasItsPresentTicket(t *testing.T) {
+	t.Parallel()
+	harness.RequireHost(t)
+	lane := start(t, echoLane(t))
+	before, err := lane.VV(lane.Context())
+	require.NoError(t, err)
+	require.NoError(t, lane.ChangeTicketSilently(lane.Context()))
+	after, err := lane.VV(lane.Context())
+	require.NoError(t, err)
+	require.NotEqual(t, before.Password, after.Password)
+	require.Equal(t, lane.DirectVV(), after)
+}
+
 // Timeline: two waits begin; the backend dies and boots again; what they wait for
 // comes from the second guest.
 func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {

@@ -47,6 +47,7 @@ type Lane struct {
 	newVV      headless.VVSource
 	source     *laneConsole  // of the built-in proxy inside this process
 	ticket     string        // after ChangeTicket; guarded by mu
+	relayMu    sync.Mutex    // held while relay is set
 	relay      *impair.Relay // with Config.Link
 	witness    *witnessOf    // with Config.Witness
 

@@ -159,8 +159,8 @@ func (l *Lane) report(tb testing.TB) {
 	if err := l.Err(); err != nil {
 		fmt.Fprintf(&b, "it ended: %s fault: %v\n", verdict.Of(err), err)
 	}
-	if l.relay != nil {
-		fmt.Fprintf(&b, "client side: %v, %s\n", l.relay.Profile(), l.relay.Shaped())
+	if relay := l.startedRelay(); relay != nil {
+		fmt.Fprintf(&b, "client side: %v, %s\n", relay.Profile(), relay.Shaped())
 	}
 	if l.driver != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), pictureGrace)

@@ -25,6 +25,9 @@ func (l *Lane) throughRelay(ctx context.Context, f *vv.File) (*vv.File, error) {
 	if l.cfg.Link == nil {
 		return f, nil
 	}
+	// Callers may be concurrent, and must get the same relay.
+	l.relayMu.Lock()
+	defer l.relayMu.Unlock()
 	if l.relay == nil {
 		port := f.Port
 		if f.TLSPort != 0 {
@@ -71,9 +74,9 @@ func (l *Lane) consoleVV(ctx context.Context) (*vv.File, error) {
 
 // directVV makes the lane's virt-viewer file one for QEMU itself.
 func (l *Lane) directVV() error {
-	f := l.DirectVV()
-	l.newVV = func(context.Context) (*vv.File, error) { return f, nil }
-	return l.publishVV(f)
+	// NB: a new one each time: the ticket may have been changed.
+	l.newVV = func(context.Context) (*vv.File, error) { return l.DirectVV(), nil }
+	return l.publishVV(l.DirectVV())
 }
 
 // publishVV writes f to the file that the lane's state names.

@@ -136,6 +136,9 @@ func digestOfFile(file string) (d digest.Digest, checksum string, err error) {
 	if res.Bounds != digest.Region(frame.Width, frame.Height) {
 		return *res.Digest, "cannot be checked: the code has not the size and the place that it has on the guest's screen, so these are not the guest's pixels", nil
 	}
+	if res.Bounds == image.Rect(0, 0, frame.Width, frame.Height) {
+		return *res.Digest, "cannot be checked: the picture has nothing but the code", nil
+	}
 	if crc := digest.FramebufferCRC(frame.Pix, frame.Width, frame.Height, 4*frame.Width); crc != res.Digest.FramebufferHash {
 		return *res.Digest, fmt.Sprintf("does not match: the pixels around the code have %08x, so they are not those that the guest drew with it", crc), nil
 	}

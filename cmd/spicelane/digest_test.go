@@ -159,3 +159,15 @@ func TestTheDigestOfAPictureFromElsewhereIsReadAndItsChecksumIsNotClaimed(t *tes
 		})
 	}
 }
+
+// A region of a screenshot may be the code alone.
+func TestThePixelsAroundACodeThatIsAllOfThePictureAreNotSaidToBeWrong(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "code.png")
+	f, err := os.Create(file)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, png.Encode(f, guestScreen(t).SubImage(digest.Region(640, 480))))
+	status, _, stderr := spicelane(t, "digest", "--png", file)
+	require.Zero(t, status, stderr)
+	require.Contains(t, stderr, "checksum cannot be checked: the picture has nothing but the code")
+}

@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -134,4 +135,23 @@ func TestTheEndThatASupervisorRecordsLastIsNotOverwritten(t *testing.T) {
 	after, err := r.Load("lane")
 	require.NoError(t, err)
 	require.Equal(t, s, after)
+}
+
+// Programs that read status --json find these keys for each lane, whatever is known of it.
+func TestAStateAlwaysHasTheKeysThatProgramsReadThere(t *testing.T) {
+	b, err := json.Marshal(registry.State{})
+	require.NoError(t, err)
+	var got map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(b, &got))
+	for _, key := range []string{"name", "dir", "fixture", "accel", "warm", "cold_reason", "state", "ready_ms", "pids", "qmp", "serial_log",
+		"spice", "proxy", "vv", "control_socket", "console_uuid"} {
+		require.Contains(t, got, key)
+	}
+	for key, parts := range map[string][]string{"pids": {"qemu", "proxy", "client"}, "spice": {"addr"}, "proxy": {"addr", "tls_addr", "api"}} {
+		var some map[string]json.RawMessage
+		require.NoError(t, json.Unmarshal(got[key], &some))
+		for _, part := range parts {
+			require.Contains(t, some, part, key)
+		}
+	}
 }

@@ -39,7 +39,7 @@ type State struct {
 	// Warm tells whether the machine was restored from a saved state; ColdReason says why it was
 	// not.
 	Warm       bool   `json:"warm"`
-	ColdReason string `json:"cold_reason,omitempty"`
+	ColdReason string `json:"cold_reason"`
 	State      string `json:"state"`
 	// Reason says why a lane failed or stopped, Verdict whose fault it is, and Hop where it failed.
 	Reason  string       `json:"reason,omitempty"`

@@ -85,7 +85,7 @@ func TestALaneWhoseStateCannotBeReadHidesNoOther(t *testing.T) {
 func TestAnInterruptedWaitForADigestIsNoFaultOfTheProduct(t *testing.T) {
 	for _, args := range [][]string{{"digest"}, {"smoke", "--require-digest"}} {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := &dying{Console: controltest.New(256, 256), looks: 1, end: cancel}
+		c := newDying(controltest.New(256, 256), 1, cancel)
 		path, _ := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
 		var stdout, stderr strings.Builder
 		status := run(ctx, append(args, "--socket", path), strings.NewReader(""), &stdout, &stderr)

@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,22 +21,28 @@ import (
 // A dying is a console whose client ends while it is looked at for the nth time.
 type dying struct {
 	*controltest.Console
-	looks int
+	looks atomic.Int32 // left; the digest reader and a request may look at once
 	end   func()
+}
+
+func newDying(console *controltest.Console, looks int32, end func()) *dying {
+	c := &dying{Console: console, end: end}
+	c.looks.Store(looks)
+	return c
 }
 
 func (c *dying) Snapshot(channel uint8, surface uint32, r image.Rectangle) (*server.Picture, error) {
 	p, err := c.Console.Snapshot(channel, surface, r)
-	if c.looks--; c.looks == 0 {
+	if c.looks.Add(-1) == 0 {
 		go c.end()
 	}
 	return p, err
 }
 
 // openDying returns the control socket of a client that ends at the nth look at its screen.
-func openDying(t *testing.T, console *controltest.Console, looks int) string {
+func openDying(t *testing.T, console *controltest.Console, looks int32) string {
 	t.Helper()
-	c := &dying{Console: console, looks: looks}
+	c := newDying(console, looks, nil)
 	path, srv := controltest.Open(t, server.Config{Console: c, Scan: controltest.Scan})
 	c.end = func() { _ = srv.Close() }
 	return path

@@ -418,7 +418,7 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	watcher.Go(func() { watchAlive(alive, c) })
 	fetcher.Go(func() { keepFetching(running, files, t.Out, local) })
 	return &Worker{
-		In: in, Out: out, Host: h.address,
+		In: &sshInput{to: in}, Out: out, Host: h.address,
 		Wait: func() error {
 			err := s.Wait()
 			ended()
@@ -451,6 +451,47 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 			e.places <- h
 		},
 	}, nil
+}
+
+// sshInput is the standard input of a program on another host. Unlike that of the ssh package, it may
+// be closed while a Write waits for a program that reads nothing; then the end of the Write closes it.
+type sshInput struct {
+	to io.WriteCloser
+
+	mu      sync.Mutex
+	writing bool
+	closed  bool
+}
+
+func (in *sshInput) Write(p []byte) (int, error) {
+	in.mu.Lock()
+	if in.closed {
+		in.mu.Unlock()
+		return 0, io.ErrClosedPipe
+	}
+	in.writing = true
+	in.mu.Unlock()
+	n, err := in.to.Write(p)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.writing = false
+	if in.closed {
+		err = errors.Join(err, in.to.Close())
+	}
+	return n, err
+}
+
+func (in *sshInput) Close() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return nil
+	}
+	in.closed = true
+	if in.writing {
+		return nil
+	}
+	return in.to.Close()
 }
 
 // watchAlive closes the connection if the host does not answer for aliveInterval*aliveMisses.

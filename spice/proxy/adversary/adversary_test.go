@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/console"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -273,6 +274,7 @@ func TestNoCaseWaitsLongerThanThePatience(t *testing.T) {
 // proxy. After it a good client is served, nothing is left, the audit log has the
 // reason, and no log has a secret.
 func TestThePack(t *testing.T) {
+	need.Long(t)
 	cases := adversary.Cases()
 	names := map[string]bool{}
 	for _, c := range cases {

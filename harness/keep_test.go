@@ -47,8 +47,6 @@ func TestThatFails(t *testing.T) {
 
 func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 	ownCache(t)
-	exe, err := os.Executable()
-	require.NoError(t, err)
 	for _, c := range []struct {
 		when, why string
 		kept      bool
@@ -59,23 +57,10 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 		{when: "before it starts"},
 	} {
 		t.Run(c.when, func(t *testing.T) {
-			cmd := exec.Command(exe, "-test.run=^TestThatFails$", "-test.v")
-			cmd.Env = append(os.Environ(), partEnv+"="+keepPart, "SPICELANE_TEST_FAILS="+c.when, harness.EnvKeep+"=failed")
-			stderr, err := cmd.StderrPipe()
-			require.NoError(t, err)
-			var out strings.Builder
-			cmd.Stdout = &out
-			require.NoError(t, cmd.Start())
-			defer cmd.Process.Kill()
+			f := startFailing(t, c.when)
 			said := ""
 			if c.kept {
-				r := bufio.NewReader(stderr)
-				for !strings.Contains(said, "everything it left is in ") && err == nil {
-					var line string
-					line, err = r.ReadString('\n')
-					said += line
-				}
-				require.NoError(t, err, said)
+				said = f.untilKept(t)
 				require.Regexp(t, c.why, said, "a host that stalls is blamed for a boot that takes too long")
 				require.Equal(t, c.socket, strings.Contains(said, "spicelane screenshot --socket "), said)
 				qmp := regexp.MustCompile(`UNIX-CONNECT:(\S+)`).FindStringSubmatch(said)
@@ -85,16 +70,12 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 				require.NotZero(t, st.Mode()&os.ModeSocket)
 				running := registry.RunningTests()
 				assert.True(t, anyLane(running, qmp[1]), "spicelane status --tests does not find it: %+v", running)
-				require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+				require.NoError(t, f.cmd.Process.Signal(syscall.SIGINT))
 			}
-			rest, err := io.ReadAll(stderr)
-			require.NoError(t, err)
-			var exit *exec.ExitError
-			require.ErrorAs(t, cmd.Wait(), &exit)
-			require.Equal(t, 1, exit.ExitCode(), "%s%s%s", out.String(), said, rest)
-			require.Contains(t, out.String(), "--- FAIL: TestThatFails")
+			out, rest := f.end(t)
+			require.Contains(t, out, "--- FAIL: TestThatFails")
 			if !c.kept {
-				require.NotContains(t, string(rest), "leaves its lane up")
+				require.NotContains(t, rest, "leaves its lane up")
 			}
 		})
 	}
@@ -102,33 +83,59 @@ func TestTheLaneOfAFailedTestIsKept(t *testing.T) {
 
 func TestTheKeptLaneWithoutAGuestNamesNoMachine(t *testing.T) {
 	truthHost(t)
-	exe, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.Command(exe, "-test.run=^TestThatFails$", "-test.v")
-	cmd.Env = append(os.Environ(), partEnv+"="+keepPart, "SPICELANE_TEST_FAILS=without a guest", harness.EnvKeep+"=failed")
-	stderr, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	var out strings.Builder
-	cmd.Stdout = &out
-	require.NoError(t, cmd.Start())
-	defer cmd.Process.Kill()
-	said, r := "", bufio.NewReader(stderr)
-	for !strings.Contains(said, "everything it left is in ") && err == nil {
-		var line string
-		line, err = r.ReadString('\n')
-		said += line
-	}
-	require.NoError(t, err, said)
+	f := startFailing(t, "without a guest")
+	said := f.untilKept(t)
 	require.Contains(t, said, "spicelane screenshot --socket ")
 	require.NotContains(t, said, "QMP")
 	require.NotContains(t, said, "tail -f")
-	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	rest, err := io.ReadAll(r)
+	require.NoError(t, f.cmd.Process.Signal(syscall.SIGINT))
+	out, rest := f.end(t)
+	require.Contains(t, out, "last-client.png", "%s%s", said, rest)
+}
+
+// A failing is a process that runs TestThatFails.
+type failing struct {
+	cmd    *exec.Cmd
+	out    strings.Builder
+	stderr *bufio.Reader
+}
+
+func startFailing(t *testing.T, when string) *failing {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	f := &failing{cmd: exec.Command(exe, "-test.run=^TestThatFails$", "-test.v")}
+	f.cmd.Env = append(os.Environ(), partEnv+"="+keepPart, "SPICELANE_TEST_FAILS="+when, harness.EnvKeep+"=failed")
+	f.cmd.Stdout = &f.out
+	stderr, err := f.cmd.StderrPipe()
+	require.NoError(t, err)
+	f.stderr = bufio.NewReader(stderr)
+	require.NoError(t, f.cmd.Start())
+	t.Cleanup(func() { _ = f.cmd.Process.Kill() })
+	return f
+}
+
+// untilKept returns what the process says until its lane is kept.
+func (f *failing) untilKept(t *testing.T) (said string) {
+	t.Helper()
+	for !strings.Contains(said, "everything it left is in ") {
+		line, err := f.stderr.ReadString('\n')
+		said += line
+		require.NoError(t, err, said)
+	}
+	return said
+}
+
+// end waits for the end of the process, whose test must have failed. It returns the rest of what it
+// said, on both outputs.
+func (f *failing) end(t *testing.T) (out, rest string) {
+	t.Helper()
+	b, err := io.ReadAll(f.stderr)
 	require.NoError(t, err)
 	var exit *exec.ExitError
-	require.ErrorAs(t, cmd.Wait(), &exit)
-	require.Equal(t, 1, exit.ExitCode(), "%s%s%s", out.String(), said, rest)
-	require.Contains(t, out.String(), "last-client.png", "%s%s", said, rest)
+	require.ErrorAs(t, f.cmd.Wait(), &exit)
+	require.Equal(t, 1, exit.ExitCode(), "%s%s", f.out.String(), b)
+	return f.out.String(), string(b)
 }
 
 func anyLane(lanes []registry.State, qmp string) bool {

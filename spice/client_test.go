@@ -317,25 +317,27 @@ func (p *peer) hangUp() {
 	require.NoError(p.t, err)
 }
 
-func TestTheReasonOnTheMainChannelCountsThoughAnotherChannelEndedInTheMiddleOfAMessage(t *testing.T) {
+// cutOff returns a session whose display has ended in the middle of a message.
+func cutOff(t *testing.T) (*server, *spice.Client) {
+	t.Helper()
 	s := serve(t, displayID)
 	c := s.dial(spice.Config{})
 	d := s.peer(displayID)
 	_, err := d.conn.Write(wire.Header{Type: 304, Size: 1000}.AppendMini(nil))
 	require.NoError(t, err)
 	d.hangUp()
+	return s, c
+}
+
+func TestTheReasonOnTheMainChannelCountsThoughAnotherChannelEndedInTheMiddleOfAMessage(t *testing.T) {
+	s, c := cutOff(t)
 	s.peer(mainID).send(&wire.Disconnecting{Reason: wire.ResultPermissionDenied})
 	var said *spice.DisconnectedError
 	require.ErrorAs(t, c.Wait(), &said)
 }
 
 func TestAMessageThatIsCutOffIsTheReasonIfTheMainChannelGivesNone(t *testing.T) {
-	s := serve(t, displayID)
-	c := s.dial(spice.Config{})
-	d := s.peer(displayID)
-	_, err := d.conn.Write(wire.Header{Type: 304, Size: 1000}.AppendMini(nil))
-	require.NoError(t, err)
-	d.hangUp()
+	_, c := cutOff(t)
 	require.ErrorContains(t, c.Wait(), "0 of 1000 body bytes")
 }
 

@@ -25,6 +25,18 @@ func openIn(t *testing.T, dir string) (files []string) {
 	return files
 }
 
+// comeAndGo opens a channel and closes it, several times.
+func comeAndGo(t *testing.T, l *lane, token string, times int) {
+	t.Helper()
+	for range times {
+		conn, err := l.link(token, session, inputs)
+		require.NoError(t, err)
+		l.console.next(t)
+		require.NoError(t, conn.Close())
+		l.event(proxy.EventChannelClosed)
+	}
+}
+
 // A client that opens and closes channels for as long as its session lasts must not use up the
 // descriptors of all others.
 func TestARecordingHoldsNoFileOfAChannelThatIsOver(t *testing.T) {
@@ -32,13 +44,7 @@ func TestARecordingHoldsNoFileOfAChannelThatIsOver(t *testing.T) {
 	require.NoError(t, err)
 	l := up(t, newConsole(t, "tcp", nil), recordingIn(dir))
 	token, _, _ := l.open()
-	for range 5 {
-		conn, err := l.link(token, session, inputs)
-		require.NoError(t, err)
-		l.console.next(t)
-		require.NoError(t, conn.Close())
-		l.event(proxy.EventChannelClosed)
-	}
+	comeAndGo(t, l, token, 5)
 	require.Equal(t, []string{"main-0.txt"}, openIn(t, dir))
 }
 
@@ -46,13 +52,7 @@ func TestChannelsThatSayNothingCountForTheLimitOfARecording(t *testing.T) {
 	dir := t.TempDir()
 	l := up(t, newConsole(t, "tcp", nil), recordingIn(dir), func(c *proxy.Config) { c.Recording.MaxSession = 4 << 10 })
 	token, client, _ := l.open()
-	for range 20 {
-		conn, err := l.link(token, session, inputs)
-		require.NoError(t, err)
-		l.console.next(t)
-		require.NoError(t, conn.Close())
-		l.event(proxy.EventChannelClosed)
-	}
+	comeAndGo(t, l, token, 20)
 	require.NoError(t, client.Close())
 	e := l.event(proxy.EventRecordingEnded)
 	require.Equal(t, proxy.ReasonRecordingTooLarge, e.Reason)

@@ -35,7 +35,7 @@ func TestAWorkerThatReadsNothingEndsWithTheRun(t *testing.T) {
 		}()
 		synctest.Wait()
 		stop()
-		time.Sleep(cancelGrace + time.Second)
+		time.Sleep(cancelGrace + time.Second) // the bubble's clock
 		select {
 		case err := <-ended:
 			require.ErrorContains(t, err, "killed")

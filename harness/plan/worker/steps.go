@@ -231,9 +231,7 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 	copied := make(chan struct{})
 	go func() {
 		defer close(copied)
-		if _, err := io.Copy(out, r); errors.Is(err, os.ErrDeadlineExceeded) {
-			drain(out, r)
-		}
+		copyOutput(out, r)
 	}()
 	select {
 	case <-p.Exited():
@@ -250,6 +248,14 @@ func (w *worker) command(ctx context.Context, s *plan.TaskStep, out io.Writer, a
 		return context.Cause(ctx)
 	}
 	return exitError(args[0], p)
+}
+
+// copyOutput copies a command's output until it ends or r's deadline is over. Then it copies what the
+// pipe still has.
+func copyOutput(out io.Writer, r *os.File) {
+	if _, err := io.Copy(out, r); errors.Is(err, os.ErrDeadlineExceeded) {
+		drain(out, r)
+	}
 }
 
 // drain copies what is in a pipe now. If out takes it slowly, the grace is over before the command's

@@ -200,11 +200,7 @@ func addTest(c *result.Cell, dir string, t *report.Test, began time.Time) error 
 // before others, or else a success.
 func addAttempt(c *result.Cell, at result.Attempt) {
 	c.Attempts = append(c.Attempts, at)
-	rank := func(o result.Outcome) int {
-		return slices.Index([]result.Outcome{result.Skipped, result.Success, result.Failure}, o)
-	}
-	worse := rank(at.Outcome) - rank(c.Outcome)
-	if len(c.Attempts) == 1 || worse > 0 || worse == 0 && at.Verdict != c.Verdict && result.Worst(c.Verdict, at.Verdict) == at.Verdict {
+	if len(c.Attempts) == 1 || result.Worse(at.Outcome, at.Verdict, c.Outcome, c.Verdict) {
 		c.Outcome, c.Verdict, c.Reason, c.Hop = at.Outcome, at.Verdict, at.Reason, at.Hop
 	}
 	c.TookMS += at.TookMS

@@ -214,6 +214,17 @@ func (c *Cell) Flaky() bool {
 	return c.Outcome == Success && slices.ContainsFunc(c.Attempts, func(a Attempt) bool { return a.Outcome == Failure })
 }
 
+// Worse reports whether an end, with its outcome and its verdict, is worse than another one. Failure
+// is worse than Cancelled, that than Success, and that than Skipped. Of two failures, the one with
+// the worse verdict is worse; see Worst.
+func Worse(o Outcome, v verdict.Kind, than Outcome, thanVerdict verdict.Kind) bool {
+	if o != than {
+		rank := []Outcome{Skipped, Success, Cancelled, Failure}
+		return slices.Index(rank, o) > slices.Index(rank, than)
+	}
+	return v != thanVerdict && Worst(thanVerdict, v) == v
+}
+
 // Worst returns the worst of some verdicts: product before harness before host; "" if all are
 // empty.
 func Worst(kinds ...verdict.Kind) verdict.Kind {

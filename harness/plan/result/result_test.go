@@ -87,6 +87,21 @@ func TestAProductFailureOutweighsTheOthers(t *testing.T) {
 	require.Empty(t, result.Worst("", ""))
 }
 
+func TestOneEndIsWorseThanAnother(t *testing.T) {
+	t.Parallel()
+	type end struct {
+		outcome result.Outcome
+		kind    verdict.Kind
+	}
+	ends := []end{{result.Skipped, ""}, {result.Success, ""}, {result.Cancelled, ""},
+		{result.Failure, verdict.Host}, {result.Failure, verdict.Harness}, {result.Failure, verdict.Product}}
+	for i, a := range ends {
+		for k, b := range ends {
+			require.Equal(t, i > k, result.Worse(a.outcome, a.kind, b.outcome, b.kind), "%v, %v", a, b)
+		}
+	}
+}
+
 func TestACellThatPassedOnItsSecondAttemptIsFlaky(t *testing.T) {
 	t.Parallel()
 	c := result.Cell{Outcome: result.Success, Attempts: []result.Attempt{{N: 1, Outcome: result.Failure}, {N: 2, Outcome: result.Success}}}

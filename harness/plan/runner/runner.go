@@ -609,13 +609,9 @@ func (r *run) jobDone(id string) bool {
 // jobEnd returns the end of a job: the worst of the ends of its cells.
 func (r *run) jobEnd(id string) plan.End {
 	e := plan.End{Outcome: result.Skipped}
-	rank := func(o result.Outcome) int {
-		return slices.Index([]result.Outcome{result.Skipped, result.Success, result.Cancelled, result.Failure}, o)
-	}
 	for _, c := range r.byJob[id] {
-		worse := rank(c.final.Outcome) - rank(e.Outcome)
 		// Hop and reason belong to the verdict, so among failures they are those of the worst verdict.
-		if worse > 0 || worse == 0 && c.final.Verdict != e.Verdict && result.Worst(e.Verdict, c.final.Verdict) == c.final.Verdict {
+		if result.Worse(c.final.Outcome, c.final.Verdict, e.Outcome, e.Verdict) {
 			e.Outcome, e.Verdict, e.Hop, e.Reason = c.final.Outcome, c.final.Verdict, c.final.Hop, c.final.Reason
 		}
 	}

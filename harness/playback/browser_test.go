@@ -14,11 +14,15 @@ import (
 
 // seen goes to a moment of the video and returns its pixels as a canvas has them. A video that cannot
 // be played is an exception.
+//
+// The event "seeked" says that the position is reached, not that a picture of it is there to be drawn: a
+// canvas may still get nothing. requestVideoFrameCallback says that, and of which moment the picture is.
 const seen = `(async () => {
   const v = document.querySelector("video");
   await new Promise((done, fail) => {
     v.onerror = () => fail(v.error.message);
-    v.onseeked = done;
+    const shown = (_, frame) => frame.mediaTime > 0.05 ? done() : v.requestVideoFrameCallback(shown);
+    v.requestVideoFrameCallback(shown);
     v.currentTime = 0.15;
   });
   const c = document.createElement("canvas");

@@ -21,6 +21,7 @@ import (
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // guestScreen draws a screen whose code has the checksum of the pixels around it.
@@ -103,6 +104,7 @@ func slanted(x, y float64) (float64, float64, float64) {
 }
 
 func TestTheDigestOfAPictureFromElsewhereIsReadAndItsChecksumIsNotClaimed(t *testing.T) {
+	need.Long(t)
 	guest := guestScreen(t)
 	p := pixmap.Of(guest)
 	turned := image.NewNRGBA(image.Rect(0, 0, 480, 640))

@@ -20,6 +20,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -79,6 +80,9 @@ func condition(cond string) (bool, error) {
 	if path, ok := strings.CutPrefix(cond, "file:"); ok {
 		_, err := os.Stat(path)
 		return err == nil, nil
+	}
+	if cond == "long" {
+		return need.RunsLong(), nil
 	}
 	if cond != "lanes" && cond != "truth" {
 		return false, fmt.Errorf("there is no condition %q", cond)

@@ -14,6 +14,7 @@ import (
 )
 
 func TestEachCommandHasAManualPageThatRenders(t *testing.T) {
+	need.Long(t)
 	dir := t.TempDir()
 	root := newRoot()
 	root.SetArgs([]string{"man", dir})

@@ -10,6 +10,8 @@ import (
 	"github.com/kballard/go-shellquote"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // killedRun is the directory of a run in docs/plans.md.
@@ -18,6 +20,7 @@ const killedRun = "artifacts/runs/20261127-101500-3f9a2c"
 // Each command of docs/plans.md runs as a script, beside the plans of examples. Those that boot lanes
 // run where lanes can.
 func TestTheCommandsOfThePageAboutPlansWork(t *testing.T) {
+	need.Long(t)
 	page, err := os.ReadFile("../../docs/plans.md")
 	require.NoError(t, err)
 	// The run of the page was killed before its result was written.

@@ -121,6 +121,7 @@ func TestAFontThatIsLearntFromOneScreenReadsAnother(t *testing.T) {
 }
 
 func TestAGuessSaysThatItIsOneAndAnAbsentTesseractIsTheHosts(t *testing.T) {
+	need.Long(t)
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ocr.json"), []byte(`{"area":[{"xpos":8,"ypos":21,"width":200,"height":19,"type":"match"},{"xpos":24,"ypos":173,"width":112,"height":19,"type":"ocr","refstr":"Device Manager"}],"tags":["t"]}`), 0o600))
 	b, err := os.ReadFile(setupScreen)

@@ -44,6 +44,7 @@ func find(random *rand.Rand, graph *bisect.Graph, fault int, g, b, confidence fl
 // each of these rates. SPICELANE_SOAK=full searches more often; its log has the numbers of tests that
 // users have to expect.
 func TestTheModelIsWrongNoMoreOftenThanItSays(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	for _, c := range []struct{ g, b float64 }{{0, 1}, {0.3, 1}, {0, 0.5}, {0.1, 0.9}, {0.3, 0.8}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness/film"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -567,6 +568,7 @@ func TestLettersOfALineAreOnePatch(t *testing.T) {
 
 // To seek means to decode a group. No group is more work than its key frame is a few times.
 func TestNoGroupIsMuchMoreWorkThanItsKeyFrame(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 1))
 	s := newScreen(640, 480)

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/spicelane/spicelane/harness/impair"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestMain(m *testing.M) {
@@ -198,6 +199,7 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 // A far end that sends without end is stopped by the buffers on the way, and not
 // told; later nothing is missing.
 func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
+	need.Long(t)
 	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, _ := startIn(t, cfg)
 		roundTrip(t, c)

@@ -15,6 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // load loads a plan's text as plan.yaml.
@@ -297,6 +298,7 @@ func TestConditionsAreThoseOfGitHub(t *testing.T) {
 // The clock of one run is compared with itself: what is linear costs ten times as much for ten times
 // as many cells, not a hundred times.
 func TestPlanningTenTimesAsManyCellsTakesAboutTenTimesAsLong(t *testing.T) {
+	need.Long(t)
 	text := func(n int) string {
 		return fmt.Sprintf("jobs:\n  a:\n    strategy:\n      matrix:\n        display: [qxl, virtio, std, qxl2, q3, q4, q5, q6, q7, q8]\n        n: [%s]\n", numbers(n/10)) +
 			"    if: matrix.display != 'x'\n    env: {W: \"${{ matrix.display }}\"}\n    steps:\n      - lane: {memory_mib: \"${{ 256 + matrix.n }}\", append: \"d=${{ matrix.display }}\", backend_tls: true}\n      - suite: [boot]\n      - run: echo ${{ matrix.n }}\n"

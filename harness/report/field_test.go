@@ -60,6 +60,7 @@ func outcomes(run *report.Run) map[string]outcome {
 // These are streams of real go test runs, over the packages of testdata/module. The reader takes
 // their structure as the truth, and text only for the reason.
 func TestRealStreamsAreJudgedByTheirStructure(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	const died = "the test process ended before it did"
 	passed := outcome{kind: "passed"}

@@ -18,6 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // console draws a screen of the firmware's console, half full of letters, from (0, top).
@@ -124,6 +125,7 @@ func decoder(tb testing.TB, p *pixmap.Picture) func() error {
 // Both take turns, and the fastest turn of each counts: other programs that run meanwhile slow down
 // some turns of both.
 func TestALookAtAScreenTakesNoLongerThanAFewDecodingsOfIt(t *testing.T) {
+	need.Long(t)
 	const turns = 5
 	for _, l := range looks(t) {
 		decode := decoder(t, l.screen)

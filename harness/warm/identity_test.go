@@ -15,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/warm"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 func TestLanesOfOneMachineShareItsState(t *testing.T) {
@@ -251,6 +252,7 @@ func TestAFileThatIsBeingWrittenIsNotIdentified(t *testing.T) {
 // An image of 16 GiB without a checksum was read whole, silently, at every lane:
 // half a minute and more (GNS3/gns3-server#2622).
 func TestALargeImageIsKnownByItsFileAndNotRead(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	cache, dir, machine := newCache(t)
 	machine.Image = filepath.Join(dir, "large.raw")

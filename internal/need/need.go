@@ -34,9 +34,14 @@ const EnvTests = "SPICELANE_TESTS"
 // tests that take seconds: without them, go test ./... is fast enough to be run after each change.
 func Long(tb TB) {
 	tb.Helper()
-	if os.Getenv(EnvTests) != "all" && os.Getenv("SPICELANE_LANES") != "require" {
+	if !RunsLong() {
 		tb.Skip("it takes long; " + EnvTests + "=all runs it, and so does make test")
 	}
+}
+
+// RunsLong reports whether the tests that take long are to be run; see [Long].
+func RunsLong() bool {
+	return os.Getenv(EnvTests) == "all" || os.Getenv("SPICELANE_LANES") == "require"
 }
 
 // Find returns the path of a program. It also looks where distributions put programs for

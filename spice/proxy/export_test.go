@@ -4,13 +4,18 @@ import (
 	"context"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/wire"
 )
+
+// One key for all proxies: making one takes longer than most tests.
+func init() { generateKey = sync.OnceValues(link.GenerateKey) }
 
 // ScanMessages feeds a stream to a scanner in pieces of the given sizes, the
 // last of which is repeated, and returns how many messages it saw, the body

@@ -52,6 +52,9 @@ type Proxy struct {
 	ended  chan struct{} // closed when nothing of the proxy runs any more
 }
 
+// generateKey makes the key that tickets are encrypted to.
+var generateKey = link.GenerateKey
+
 // Start opens the listeners and serves until Close. ctx limits only the start. When Start returns
 // without an error, clients can connect.
 func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
@@ -82,7 +85,7 @@ func Start(ctx context.Context, cfg Config) (_ *Proxy, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	if p.key, err = link.GenerateKey(); err != nil {
+	if p.key, err = generateKey(); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	if p.recordings, err = newRecordings(&cfg); err != nil {

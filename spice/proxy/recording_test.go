@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -436,6 +437,7 @@ func TestASessionThatCannotBeRecordedGoesOn(t *testing.T) {
 }
 
 func TestAPictureOf4096x4096PixelsIsRecorded(t *testing.T) {
+	need.Long(t)
 	const pixels = 4 * 4096 * 4096
 	head := (&wire.DrawCopy{Src: &wire.Image{Type: wire.ImageBitmap}}).Append(nil)
 	stream := wire.Header{Type: 304, Size: uint32(len(head) + pixels)}.AppendMini(nil)

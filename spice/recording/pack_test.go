@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/recording"
 	"github.com/spicelane/spicelane/spice/wire"
 )
@@ -31,6 +32,7 @@ func recorded(t *testing.T) (dir string) {
 }
 
 func TestAPackedRecordingIsOneFileAndLoadsAsTheDirectoryDid(t *testing.T) {
+	need.Long(t)
 	dir := recorded(t)
 	want, err := recording.Load(dir)
 	require.NoError(t, err)

@@ -22,6 +22,7 @@ import (
 	"github.com/spicelane/spicelane/harness/archive/archivetest"
 	"github.com/spicelane/spicelane/harness/archive/s3store"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // serve starts an S3 server with a bucket. Each request goes through wrap first, if it is set.
@@ -63,6 +64,7 @@ func TestABucketIsAStore(t *testing.T) {
 }
 
 func TestAServerThatFailsEveryThirdRequestLosesNothing(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	var requests, failed atomic.Int64
 	cfg := serve(t, func(h http.Handler) http.Handler {
@@ -142,6 +144,7 @@ func TestAConnectionThatBreaksInTheMiddleOfAnObjectIsTriedAgain(t *testing.T) {
 // From 64 MiB on the client sends an object in parts, several at once. NB: over TLS, since this server
 // keeps the signatures between the pieces of a part that come without.
 func TestAnObjectThatIsSentInPartsArrivesAsItWas(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	srv := httptest.NewTLSServer(bucket(t))
 	t.Cleanup(srv.Close)

@@ -452,6 +452,7 @@ jobs:
 }
 
 func TestHalfALineOfTheJournalIsForgottenAndAWrongOneIsReported(t *testing.T) {
+	need.Long(t)
 	l := loadPlan(t, "jobs: {a: {steps: [{run: echo x}]}, b: {needs: a, steps: [{run: echo x}]}}\n")
 	_, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run"})
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A needle with everything that the format has, as several programs write it.
@@ -483,6 +484,7 @@ func TestAMismatchLeavesReferenceScreenAndDifferenceOfEachArea(t *testing.T) {
 }
 
 func TestADirectoryOf5000NeedlesIsReadAndOnlyPicturesThatAreAskedForAreOpened(t *testing.T) {
+	need.Long(t)
 	dir := t.TempDir()
 	p := picture(40, 30)
 	for i := range 5000 {

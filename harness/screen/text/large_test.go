@@ -12,10 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/screen/text"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A screen as large as any: only what is drawn is looked at.
 func TestTextInTheLastCornerOfAVeryLargeScreenIsRead(t *testing.T) {
+	need.Long(t)
 	f := font(t, "ovmf")
 	p := blank(8192, 8192, black)
 	write(p, f, image.Pt(8192-12*8, 8192/19*19-19), white, black, "Boot Manager")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -128,11 +129,16 @@ func common(a, b string) int {
 }
 
 // Monitors sends monitors configs. It demands that the guest sets the size in each, or the nearest
-// one that it has, and that the client then shows it.
+// one that it has, and that the client then shows it. Of a virtio display it demands that the guest's
+// agent hears of none, because the device takes them.
 func Monitors(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
 	if !r.offers("monitors config", control.MethodSetDisplay) || !r.agent("monitors config") {
+		return
+	}
+	if r.machine().Config().Display == qemu.Virtio {
+		r.deviceTakesMonitors()
 		return
 	}
 	s := r.stream()
@@ -149,6 +155,32 @@ func Monitors(tb testing.TB, lane *harness.Lane) {
 			r.want(applied != ask && far <= 100, "asked for %v, which no guest has, and got %v, which is not near", ask, applied)
 		}
 	}
+}
+
+// deviceTakesMonitors sends a monitors config and demands that the guest's agent does not hear of it.
+// spice-server gives a config to the display device instead of the agent if the device takes sizes from
+// outside. virtio does, for the guest's driver, and the firmware's driver does not ask (QEMU,
+// interface_client_monitors_config in ui/spice-display.c).
+func (r *run) deviceTakesMonitors() {
+	r.Helper()
+	if !r.offers("monitors config", control.MethodClipboardSet) {
+		return
+	}
+	s := r.stream()
+	before := r.primary()
+	r.must(r.client.SetDisplay(r.ctx, 800, 600))
+	// The agent's messages arrive in order, so a text that is offered now comes after the config.
+	heard := false
+	r.must(r.client.ClipboardSet(r.ctx, "after the monitors config"))
+	r.await(s, "a text after a monitors config", func(e digest.Event) bool {
+		_, config := e.(digest.Monitors)
+		heard = heard || config
+		c, ok := e.(digest.Clipboard)
+		return ok && c.What == digest.DataReceived
+	})
+	r.want(!heard, "the guest's agent heard of a monitors config, which is the virtio device's")
+	r.must(r.client.SetDisplay(r.ctx, before.Width, before.Height))
+	r.left("the change of the size", "the virtio device takes monitors configs, and the firmware's driver does not ask for them")
 }
 
 // switched waits for a mode switch and demands that client and QEMU show it. It returns the new

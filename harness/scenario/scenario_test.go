@@ -14,6 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/internal/lanetest"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/scenario"
 	"github.com/spicelane/spicelane/internal/race"
 	"github.com/spicelane/spicelane/spice/control"
@@ -158,6 +159,13 @@ func TestABareMachineIsDrivenToo(t *testing.T) {
 	require.Equal(t, "server", st.MouseMode)
 	scenario.Run(t, lane, scenario.Suites("boot", "pointer", "clipboard", "monitors", "tone")...)
 	scenario.Run(t, lane, scenario.Suite{Name: "bare", Run: scenario.Bare})
+}
+
+// The device takes monitors configs in the agent's place; see deviceTakesMonitors.
+func TestAVirtioDisplayTakesMonitorsConfigsAndTheAgentHearsOfNone(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	scenario.Run(t, harness.Up(t, harness.Config{Display: qemu.Virtio}), scenario.Suites("monitors")...)
 }
 
 // With a tablet and without an agent the server moves the tablet.

@@ -172,6 +172,8 @@ type Config struct {
 
 	// test is the name of the lane's test, or empty without one.
 	test string
+	// soonGone says that go test removes Dir, in a line, or is empty.
+	soonGone string
 	// startFailed gets a lane that did not come up, before it is torn down.
 	startFailed func(*Lane, error)
 	// leaked gets an error that names the secrets in the files of a lane that did not come up.

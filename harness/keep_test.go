@@ -91,6 +91,7 @@ func TestTheKeptLaneWithoutAGuestNamesNoMachine(t *testing.T) {
 	require.NoError(t, f.cmd.Process.Signal(syscall.SIGINT))
 	out, rest := f.end(t)
 	require.Contains(t, out, "last-client.png", "%s%s", said, rest)
+	require.Contains(t, out, "go test removes this directory when the test ends; go test -artifacts keeps it\n", "%s%s", said, rest)
 }
 
 // A failing is a process that runs TestThatFails.

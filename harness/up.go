@@ -3,6 +3,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -38,6 +39,9 @@ func Up(tb testing.TB, cfg Config) *Lane {
 	}
 	if cfg.Dir == "" {
 		cfg.Dir = tb.ArtifactDir()
+		if f := flag.Lookup("test.artifacts"); f != nil && f.Value.String() == "false" {
+			cfg.soonGone = "go test removes this directory when the test ends; go test -artifacts keeps it\n"
+		}
 	}
 	cfg.test = tb.Name()
 	// Register the report before anything is started, because what follows may panic.
@@ -95,7 +99,7 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		}
 		left := ""
 		if _, serr := os.Stat(filepath.Join(cfg.Dir, timeline.File)); serr == nil {
-			left = "\nwhat it left is in " + cfg.Dir
+			left = strings.TrimRight("\nwhat it left is in "+cfg.Dir+"\n"+cfg.soonGone, "\n")
 		}
 		tb.Fatalf("%s fault: %v%s", verdict.Of(err), err, left)
 	}
@@ -156,6 +160,7 @@ func (l *Lane) report(tb testing.TB) {
 	tb.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "lane %s, %s, up for %v; everything it left is in %s\n", l.cfg.name(), l.State().Accel, l.log.Since().Round(time.Millisecond), l.dir)
+	b.WriteString(l.cfg.soonGone)
 	if err := l.Err(); err != nil {
 		fmt.Fprintf(&b, "it ended: %s fault: %v\n", verdict.Of(err), err)
 	}

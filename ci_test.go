@@ -669,6 +669,43 @@ func TestWhatAProgramIsMadeOfIsListed(t *testing.T) {
 	}
 }
 
+// A release is made of the commit that has its tag, and its programs say so.
+func TestAReleaseIsMadeOfTheCommitWithItsTag(t *testing.T) {
+	need.Long(t)
+	dir := t.TempDir()
+	for _, name := range []string{"cmd", "fixtures", "harness", "internal", "qmp", "scripts", "sources", "spice"} {
+		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	run := func(status int, name string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != status {
+			t.Fatalf("%s %q: %v, want the status %d\n%s", name, args, err, status, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	run(0, "git", "init", "-q")
+	run(0, "git", "add", ".")
+	run(0, "git", "commit", "-q", "-m", "all")
+	commit := run(0, "git", "rev-parse", "HEAD")
+	require.Regexp(t, `^scripts/release.sh: the program says "spicelane v0.0.0-\d+-[0-9a-f]{12}, commit `+commit+`, go[^"]*"; `+
+		`it says v1.2.3 if that is the tag of this commit and nothing is changed$`, run(1, "scripts/release.sh", "v1.2.3"))
+	run(0, "git", "tag", "v1.2.3")
+	program := filepath.Join(t.TempDir(), "spicelane")
+	run(0, "go", "build", "-buildvcs=true", "-trimpath", "-o", program, "./cmd/spicelane")
+	require.Regexp(t, `^spicelane v1\.2\.3, commit `+commit+`, go\S+ linux/\w+$`, run(0, program, "--version"))
+}
+
 // Each go test of make test runs what calls need.Long: lanes are required, or all tests are wanted.
 func TestMakeTestRunsTheTestsThatTakeLong(t *testing.T) {
 	b, err := os.ReadFile("Makefile")

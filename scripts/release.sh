@@ -8,11 +8,21 @@ cd "$(dirname "$0")/.."
 version=${1:?usage: scripts/release.sh VERSION}
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
-rm -rf dist
-mkdir -p dist
 host=$(mktemp -d)
 trap 'rm -rf "$host"' EXIT
-CGO_ENABLED=0 go build -trimpath -o "$host/spicelane" ./cmd/spicelane
+export CGO_ENABLED=0 GOFLAGS=-buildvcs=true # the programs say what they are made of
+go build -trimpath -o "$host/spicelane" ./cmd/spicelane
+says=$("$host/spicelane" --version)
+case $says in
+"spicelane $version,"*) ;;
+*)
+    echo "scripts/release.sh: the program says \"$says\"; it says $version if that is the tag of this commit and nothing is changed" >&2
+    exit 1
+    ;;
+esac
+
+rm -rf dist
+mkdir -p dist
 
 # The manual and the completion are the same on all processors.
 share=$host/share
@@ -25,7 +35,7 @@ gzip -9n "$share"/man/man1/*.1
 
 for arch in amd64 arm64; do
     program=dist/spicelane-linux-$arch
-    CGO_ENABLED=0 GOOS=linux GOARCH=$arch go build -trimpath -ldflags '-s -w' -o "$program" ./cmd/spicelane
+    GOOS=linux GOARCH=$arch go build -trimpath -ldflags '-s -w' -o "$program" ./cmd/spicelane
     scripts/sbom.sh "$program" "$version" "$program"
 
     root=$host/deb-$arch

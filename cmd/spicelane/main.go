@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -86,6 +89,7 @@ SPICE proxy in front of it and a headless client behind that.
 
 Exit status: 0 all assertions passed, 1 an assertion about the product failed, 2 usage,
 socket, RPC or parse error, 3 the host lacks something.`,
+		Version:       version(debug.ReadBuildInfo()),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
@@ -93,6 +97,7 @@ socket, RPC or parse error, 3 the host lacks something.`,
 			return cmd.Help()
 		},
 	}
+	root.SetVersionTemplate("spicelane {{.Version}}\n")
 	root.AddCommand(
 		newDoctor(),
 		newUp(), newStatus(), newDown(), newLogs(),
@@ -107,6 +112,21 @@ socket, RPC or parse error, 3 the host lacks something.`,
 	root.TraverseChildren = true
 	addCompletions(root)
 	return root
+}
+
+// version says which build this is: the version of the module, the commit if the toolchain recorded it,
+// and what it was made with and for.
+func version(info *debug.BuildInfo, ok bool) string {
+	module, commit := "(unknown)", ""
+	if ok {
+		module = cmp.Or(info.Main.Version, module)
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = ", commit " + s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("%s%s, %s %s/%s", module, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // usage returns a usage error: exit status 2.

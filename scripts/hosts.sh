@@ -25,7 +25,10 @@ echo "|---|---|---|---|---|---|---|---|" >>"$table"
 for suite; do
 	root=$dir/$suite
 	rm -rf "$root"
-	debootstrap --variant=minbase --include=ca-certificates,git,make "$suite" "$root" >artifacts/hosts/"$suite"-debootstrap.log 2>&1 || {
+	# A suite that is newer than this host's debootstrap is made as sid is.
+	script=/usr/share/debootstrap/scripts/$suite
+	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
+	debootstrap --variant=minbase --include=ca-certificates,git,make "$suite" "$root" http://deb.debian.org/debian "$script" >artifacts/hosts/"$suite"-debootstrap.log 2>&1 || {
 		tail -5 artifacts/hosts/"$suite"-debootstrap.log >&2
 		echo "scripts/hosts.sh: debootstrap could not make $suite; artifacts/hosts/$suite-debootstrap.log says more" >&2
 		failed=1

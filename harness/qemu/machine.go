@@ -578,9 +578,17 @@ func (e *ResumeError) Error() string { return "the machine does not run on: " + 
 func (e *ResumeError) Unwrap() error { return e.Err }
 
 // WhilePaused runs f while the processors are stopped, and continues them even if ctx has ended. If
-// that fails, the error is a *ResumeError, joined with f's.
+// that fails, the error is a *ResumeError, joined with f's. A machine that did not run before, because
+// somebody had paused it, does not run afterwards either.
 func (m *Machine) WhilePaused(ctx context.Context, f func() error) error {
-	err := m.Pause(ctx)
+	st, err := m.qmp.QueryStatus(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !st.Running:
+		return f()
+	}
+	err = m.Pause(ctx)
 	if err == nil {
 		err = f()
 	} else if ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {

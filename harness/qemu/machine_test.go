@@ -195,6 +195,29 @@ func TestAPausedMachineSaysNothingUntilItIsResumed(t *testing.T) {
 	assert.NoError(t, m.Err())
 }
 
+// A comparison of pictures pauses the machine for a moment, and must not end the pause of the test.
+func TestAMachineThatWasPausedStaysPaused(t *testing.T) {
+	t.Parallel()
+	m := startEcho(t)
+	ctx := boundary(t)
+	is := func() qmp.RunState {
+		st, err := m.QMP().QueryStatus(ctx)
+		require.NoError(t, err)
+		return st.State
+	}
+	require.NoError(t, m.WhilePaused(ctx, func() error {
+		require.NoError(t, m.WhilePaused(ctx, func() error { return nil }))
+		require.Equal(t, qmp.StatePaused, is(), "within another pause")
+		return nil
+	}))
+	require.Equal(t, qmp.StateRunning, is())
+	require.NoError(t, m.Pause(ctx))
+	ran := false
+	require.NoError(t, m.WhilePaused(ctx, func() error { ran = true; return nil }))
+	require.True(t, ran)
+	require.Equal(t, qmp.StatePaused, is())
+}
+
 // QEMU carries a command out whose answer nobody waits for any more.
 func TestAMachineRunsOnIfItStopsAfterItsCallerHasGivenUp(t *testing.T) {
 	t.Parallel()

@@ -225,11 +225,15 @@ func (c *Client) follow(f failure) error {
 	return nil
 }
 
-// Blame returns whose fault it is that a session cannot be opened: Product, unless no client could
-// open a session with that configuration.
+// Blame returns whose fault it is that a session cannot be opened: Product, unless err has a verdict
+// already, or no client could open a session with that configuration.
 func Blame(err error) verdict.Kind {
+	var known *verdict.Error
 	var bad *spice.ConfigError
-	if errors.As(err, &bad) {
+	switch {
+	case errors.As(err, &known):
+		return known.Verdict
+	case errors.As(err, &bad):
 		return verdict.Harness
 	}
 	return verdict.Product

@@ -160,6 +160,21 @@ func TestAClientThatReachesNothingLeavesNoSocket(t *testing.T) {
 	require.NoFileExists(t, cfg.Socket)
 }
 
+// No server has been asked yet when the file cannot be had: a relay that does not start, a full disk.
+func TestAClientThatGetsNoFileBlamesWhomTheFilesSourceBlames(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {
+		none := &verdict.Error{Verdict: kind, Hop: verdict.HopProxy, Op: "link", Err: errors.New("it does not start")}
+		_, err := headless.StartClient(t.Context(), headless.ClientConfig{
+			VV:     func(context.Context) (*vv.File, error) { return nil, none },
+			Socket: filepath.Join(t.TempDir(), "control.sock"),
+		})
+		require.ErrorIs(t, err, none)
+		require.Equal(t, kind, verdict.Of(err))
+		require.Equal(t, verdict.HopProxy, verdict.HopOf(err))
+	}
+}
+
 func TestAClientThatIsNotAnsweredGivesUpInTime(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // and nobody accepts

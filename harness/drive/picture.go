@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"image"
 	"image/png"
-	"os"
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/fixtures/digest/qrscan"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -87,14 +87,15 @@ func oneColour(img *image.NRGBA) bool {
 	return true
 }
 
-// WritePNG writes a picture to path as PNG.
+// WritePNG writes a picture to path as PNG. Whoever reads the file meanwhile finds the old picture or
+// the new one.
 func WritePNG(path string, img image.Image) error {
 	var b bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
 	if err := enc.Encode(&b, img); err != nil {
 		return verdict.Classify("picture", err)
 	}
-	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+	if err := atomicfile.WriteTo(path, b.Bytes(), 0o644); err != nil {
 		return verdict.Classify("picture", err)
 	}
 	return nil

@@ -3,9 +3,13 @@ package drive_test
 import (
 	"image"
 	"image/color"
+	"image/png"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/drive"
 )
@@ -40,4 +44,31 @@ func TestTheFirstDifferenceOfTwoPicturesIsNamed(t *testing.T) {
 	got := paint(image.Rect(0, 0, 5, 3))
 	got.SetNRGBA(4, 2, color.NRGBA{4, 2, 8, 255})
 	assert.Equal(t, "at (4,2) the client has 04 02 08 ff, QEMU has 04 02 07 ff (RGBA)", drive.FirstDifference(got, want))
+}
+
+func TestAPictureIsReplacedWholeAndWhatIsNoFileIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "screen.png")
+	require.NoError(t, drive.WritePNG(path, image.NewNRGBA(image.Rect(0, 0, 5, 3))))
+	held, err := os.Open(path)
+	require.NoError(t, err)
+	defer held.Close()
+	require.NoError(t, drive.WritePNG(path, image.NewNRGBA(image.Rect(0, 0, 7, 2))))
+	was, err := png.Decode(held)
+	require.NoError(t, err, "who has begun to read the old picture reads it to its end")
+	assert.Equal(t, image.Pt(5, 3), was.Bounds().Size())
+
+	link := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink("screen.png", link))
+	require.NoError(t, drive.WritePNG(link, image.NewNRGBA(image.Rect(0, 0, 1, 9))))
+	st, err := os.Lstat(link)
+	require.NoError(t, err)
+	assert.NotZero(t, st.Mode()&os.ModeSymlink, "as with a device: it is written to")
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	is, err := png.Decode(f)
+	require.NoError(t, err)
+	assert.Equal(t, image.Pt(1, 9), is.Bounds().Size())
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/spicelane/spicelane/internal/atomicfile"
 	"github.com/spicelane/spicelane/qmp"
 )
 
@@ -68,8 +69,9 @@ func screendump(ctx context.Context, c *qmp.Client, dir string) (*image.NRGBA, e
 	return img, nil
 }
 
-// SaveScreenshot writes the primary display's picture to a PNG file.
-func (m *Machine) SaveScreenshot(ctx context.Context, path string) (err error) {
+// SaveScreenshot writes the primary display's picture to a PNG file. Whoever reads the file meanwhile
+// finds the old picture or the new one.
+func (m *Machine) SaveScreenshot(ctx context.Context, path string) error {
 	img, err := m.Screenshot(ctx)
 	if err != nil {
 		return err
@@ -77,13 +79,12 @@ func (m *Machine) SaveScreenshot(ctx context.Context, path string) (err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	f, err := os.Create(path)
-	if err != nil {
-		return fileError(path, err)
-	}
+	var b bytes.Buffer
 	enc := png.Encoder{CompressionLevel: png.BestSpeed}
-	if err := errors.Join(enc.Encode(f, img), f.Close()); err != nil {
-		discard(path)
+	if err := enc.Encode(&b, img); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteTo(path, b.Bytes(), 0o644); err != nil {
 		return fileError(path, err)
 	}
 	return nil

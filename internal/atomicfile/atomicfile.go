@@ -43,3 +43,12 @@ func Fill(path string, mode fs.FileMode, write func(*os.File) error) error {
 	}
 	return err
 }
+
+// WriteTo does what Write does, for a path that a person has named. What is there already and is no
+// regular file (a device, a pipe, a link) is written to and not replaced.
+func WriteTo(path string, b []byte, mode fs.FileMode) error {
+	if st, err := os.Lstat(path); err == nil && !st.Mode().IsRegular() {
+		return os.WriteFile(path, b, mode)
+	}
+	return Write(path, b, mode)
+}

@@ -143,6 +143,9 @@ func (c Config) checkParts() *FieldError {
 			return &FieldError{Field: "Witness", Err: errors.New("it does not read what is encrypted with BackendTLS")}
 		}
 	}
+	if c.Proxy != Builtin && c.Takeover != "" && c.Takeover != proxy.TakeoverShare {
+		return fieldError("Takeover", "only the built-in proxy can be told what to do with a second viewer")
+	}
 	if c.ReleaseControl && c.Client == None {
 		return &FieldError{Field: "ReleaseControl", Err: errors.New("without a Client there is no control socket")}
 	}

@@ -37,6 +37,7 @@ func TestAConfigThatCannotWorkIsRefusedByTheFieldsName(t *testing.T) {
 		{harness.Config{Devices: []string{"virtio-rng-pci", ""}}, `Config.Devices: one of them is empty`},
 		{harness.Config{ExtraArgs: []string{""}}, `Config.ExtraArgs: one of them is empty`},
 		{harness.Config{ReleaseControl: true, Client: harness.None}, `Config.ReleaseControl: without a Client there is no control socket`},
+		{harness.Config{Takeover: "refuse", Proxy: harness.None}, `Config.Takeover: only the built-in proxy can be told what to do with a second viewer`},
 		{harness.Config{Witness: true, Proxy: harness.None}, `Config.Witness: without a Proxy there is nothing to be a witness of`},
 		{harness.Config{Witness: true, Client: harness.None}, `Config.Witness: only the built-in client inside this process says what it receives`},
 		{harness.Config{Witness: true, BackendTLS: true}, `Config.Witness: it does not read what is encrypted with BackendTLS`},

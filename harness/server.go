@@ -14,6 +14,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/truthserver"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/registry"
 	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/harness/truth/catalogue"
@@ -39,6 +40,11 @@ func (c Config) guestless() bool { return c.Server != "" && c.Server != ServerQE
 
 // checkServer checks Server and the fields that exclude it.
 func (c Config) checkServer() *FieldError {
+	if !c.guestless() || c.Server == ServerTruth {
+		if c.ServerTicket != "" {
+			return fieldError("ServerTicket", "it is for a Server that is running, not for %q", or(c.Server, ServerQEMU))
+		}
+	}
 	if !c.guestless() {
 		return nil
 	}
@@ -48,11 +54,40 @@ func (c Config) checkServer() *FieldError {
 	if c.BackendTLS {
 		return fieldError("BackendTLS", "%q is reached without TLS", c.Server)
 	}
-	if c.Server == ServerTruth {
-		return nil
+	if c.Server != ServerTruth {
+		if _, _, err := splitServer(c.Server); err != nil {
+			return fieldError("Server", "%q is not qemu, truth or HOST:PORT", c.Server)
+		}
 	}
-	if _, _, err := splitServer(c.Server); err != nil {
-		return fieldError("Server", "%q is not qemu, truth or HOST:PORT", c.Server)
+	return c.checkGuestless()
+}
+
+// checkGuestless returns an error for a field that asks for what only a machine of the lane can have.
+// Whoever sets it would believe that the lane tests it. A value that holds without a machine, too,
+// such as Warm "off", is no error.
+func (c Config) checkGuestless() *FieldError {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{
+		{"Initrd", c.Initrd != ""}, {"Append", c.Append != ""}, {"Banner", c.Banner != ""},
+		{"Failures", len(c.Failures) > 0}, {"IgnoreFailures", len(c.IgnoreFailures) > 0},
+		{"MemoryMiB", c.MemoryMiB != 0}, {"CPUs", c.CPUs != 0},
+		{"Accel", c.Accel != "" && c.Accel != qemu.AccelAuto}, {"Display", c.Display != ""},
+		{"Agent", c.Agent == AgentOn}, {"Warm", c.Warm == WarmRequire},
+		{"Devices", len(c.Devices) > 0}, {"ExtraArgs", len(c.ExtraArgs) > 0},
+	} {
+		if f.set {
+			return fieldError(f.name, "%q has no guest that it could be for", c.Server)
+		}
+	}
+	switch running := c.Server != ServerTruth; {
+	case running && c.Compression != "":
+		return fieldError("Compression", "%q is running already, and has its own", c.Server)
+	case running && c.Streaming != "", c.Streaming != "" && c.Streaming != "off":
+		return fieldError("Streaming", "%q cannot be told what to send as video", c.Server)
+	case c.SingleClient:
+		return fieldError("SingleClient", "%q itself decides how many clients it serves", c.Server)
 	}
 	return nil
 }

@@ -3,10 +3,12 @@ package harness_test
 import (
 	"errors"
 	"image"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/fixtures"
 	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/serial"
@@ -116,6 +118,24 @@ func TestAGuestAndAServerWithoutOneExcludeEachOther(t *testing.T) {
 			t.Errorf("%+v: %v, want a field's error", c, err)
 		}
 	}
+	for _, server := range []string{"truth", "127.0.0.1:5900"} {
+		for field, c := range map[string]harness.Config{
+			"Initrd": {Initrd: "initrd"}, "Append": {Append: "quiet"}, "Banner": {Banner: "hello"},
+			"Failures": {Failures: []fixtures.Failure{{Name: "bad"}}}, "IgnoreFailures": {IgnoreFailures: []string{"all"}},
+			"MemoryMiB": {MemoryMiB: 512}, "CPUs": {CPUs: 2}, "Accel": {Accel: "kvm"}, "Display": {Display: "std"},
+			"Agent": {Agent: harness.AgentOn}, "Warm": {Warm: harness.WarmRequire}, "Devices": {Devices: []string{"virtio-rng-pci"}},
+			"ExtraArgs": {ExtraArgs: []string{"-S"}}, "Streaming": {Streaming: "all"}, "SingleClient": {SingleClient: true},
+		} {
+			c.Server = server
+			require.ErrorContains(t, c.Check(), "Config."+field+": "+strconv.Quote(server)+" ", "or it would be ignored")
+		}
+		require.NoError(t, harness.Config{Server: server, Accel: "auto", Agent: harness.AgentOff, Warm: harness.WarmOff}.Check())
+	}
+	require.ErrorContains(t, harness.Config{Server: "host:1", Compression: "glz"}.Check(), "Config.Compression: ")
+	require.ErrorContains(t, harness.Config{Server: "host:1", Streaming: "off"}.Check(), "Config.Streaming: ")
+	require.NoError(t, harness.Config{Server: "truth", Compression: "glz", Streaming: "off"}.Check())
+	require.ErrorContains(t, harness.Config{ServerTicket: "t"}.Check(), "Config.ServerTicket: ")
+	require.ErrorContains(t, harness.Config{Server: "truth", ServerTicket: "t"}.Check(), "Config.ServerTicket: ")
 	for _, server := range []string{"", "qemu", "truth", "127.0.0.1:5900", "[::1]:5900"} {
 		if err := (harness.Config{Server: server}).Check(); err != nil {
 			t.Errorf("server %q: %v", server, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
 	"github.com/spicelane/spicelane/spice/pki"
+	"github.com/spicelane/spicelane/spice/proxy"
 )
 
 // A Lane is a running guest in QEMU, the proxy in front of it and a client that connects through
@@ -191,6 +192,12 @@ func (l *Lane) Serial() *serial.Log {
 
 // Fixture returns the lane's fixture; nil with Config.Image, and in a lane without a guest.
 func (l *Lane) Fixture() *fixtures.Fixture { return l.fixture }
+
+// SeveralClients tells whether another client may come beside the lane's. If not, it ends the session
+// of the lane's client, or is refused; see Config.SingleClient and Config.Takeover.
+func (l *Lane) SeveralClients() bool {
+	return !l.cfg.SingleClient && (l.cfg.Takeover == "" || l.cfg.Takeover == proxy.TakeoverShare)
+}
 
 // ReadyAfter returns the time from Start to ready.
 func (l *Lane) ReadyAfter() time.Duration { return l.ready }

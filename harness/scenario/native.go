@@ -95,7 +95,7 @@ func NativeInterrupted(tb testing.TB, lane *harness.Lane) {
 
 	enter(3)
 	if r.offers("a client that comes back", control.MethodReconnect) {
-		r.must(r.client.Reconnect(r.ctx))
+		r.must(r.comeBack())
 		r.must(walk.shown(), "after the client came back")
 	}
 	r.tap(s, "Escape")

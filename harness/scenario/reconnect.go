@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,20 +17,26 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice"
 	"github.com/spicelane/spicelane/spice/control"
+	"github.com/spicelane/spicelane/spice/wire"
 )
 
 // visitors is how many further clients connect, one after the other.
 const visitors = 4
 
 // Reconnect demands that sessions can be opened again and again. Further clients connect with
-// separate files, see what QEMU shows, reach the guest and leave, while the lane's client stays.
-// Then the lane's client itself leaves and comes back.
+// separate files, see what QEMU shows, reach the guest and leave, while the lane's client stays; a
+// lane for a single client has none of them. Then the lane's client itself leaves and comes back.
 func Reconnect(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
 	s := r.stream()
 	r.hold(s)
-	for i := range visitors {
+	guests := visitors
+	if !lane.SeveralClients() {
+		r.left("further clients beside the lane's", "the lane is for a single one (Config.SingleClient or Config.Takeover)")
+		guests = 0
+	}
+	for i := range guests {
 		c := r.dial(nil)
 		r.must(r.samePicture(c), "visitor ", i)
 		r.must(c.Key(r.ctx, keyR, true))
@@ -51,7 +58,7 @@ func Reconnect(tb testing.TB, lane *harness.Lane) {
 		st, err := r.client.Status(r.ctx)
 		r.must(err)
 		r.want(!st.SPICEConnected, "the client was told to disconnect, and says that it is connected")
-		r.must(r.client.Reconnect(r.ctx))
+		r.must(r.comeBack())
 		r.must(lane.AwaitScreensMatch(r.ctx))
 		r.down(s, keyR)
 		r.up(s, keyR)
@@ -74,13 +81,41 @@ func (r *run) dial(with func(*spice.Config)) *spice.Client {
 	if with != nil {
 		with(&cfg)
 	}
-	c, err := spice.Dial(ctx, cfg)
+	var c *spice.Client
+	err = r.onceFree(ctx, func() error {
+		c, err = spice.Dial(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		err = &verdict.Error{Verdict: verdict.Product, Op: "another client", Err: err}
 	}
 	r.must(err)
 	r.later(func() { c.Close() })
 	return c
+}
+
+// comeBack makes the lane's client connect again.
+func (r *run) comeBack() error {
+	ctx, cancel := r.within(patience)
+	defer cancel()
+	return r.onceFree(ctx, func() error { return r.client.Reconnect(r.ctx) })
+}
+
+// onceFree opens a session, again and again while the console of a lane for a single client is refused:
+// the proxy may not have noticed yet that the previous client has left.
+func (r *run) onceFree(ctx context.Context, open func() error) error {
+	for {
+		err := open()
+		// NB: the control socket has the code of the refusal only in its text.
+		if err == nil || r.lane.SeveralClients() || !strings.Contains(err.Error(), wire.ResultChannelNotAvailable.String()) {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond): // nothing tells when a session is gone
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // samePicture does what Lane.AwaitScreensMatch does, for a session of the test.
@@ -153,7 +188,7 @@ func (r *run) alone(what string) bool {
 	r.must(r.client.Disconnect(r.ctx))
 	r.later(func() {
 		// Reconnect even after a failure, because without its client the lane is useless.
-		if err := r.client.Reconnect(r.ctx); !r.Failed() {
+		if err := r.comeBack(); !r.Failed() {
 			r.must(err)
 			r.returned()
 		}

@@ -50,3 +50,18 @@ func TestASecondViewerWhoGetsSomethingElseIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+// Neither suite is about the policy; both connect further clients.
+func TestSuitesDoNotEndTheClientOfALaneForASingleOne(t *testing.T) {
+	lanetest.AtLength(t)
+	for name, cfg := range map[string]harness.Config{
+		"one client": {SingleClient: true},
+		"refuse":     {Takeover: proxy.TakeoverRefuse},
+		"replace":    {Takeover: proxy.TakeoverReplace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lanetest.AtOnce(t)
+			scenario.Run(t, harness.Up(t, cfg), scenario.Suites("tone", "reconnect")...)
+		})
+	}
+}

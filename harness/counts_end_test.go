@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness/truth"
 	"github.com/spicelane/spicelane/spice/control"
 )
 
@@ -19,7 +20,7 @@ func TestTheEndOfALaneWhileItsMessagesAreCountedIsNoFaultOfTheCount(t *testing.T
 		w.WriteHeader(http.StatusBadGateway)
 	}))
 	defer api.Close()
-	l := &Lane{standIn: &standIn{}, driver: &control.Driver{}, client: &part{done: ended}, closing: make(chan struct{})}
+	l := &Lane{standIn: &standIn{truth: &truth.Server{}}, driver: &control.Driver{}, client: &part{done: ended}, closing: make(chan struct{})}
 	l.state.Proxy.API = api.URL
 	require.NoError(t, l.checkCounts(t.Context()))
 }

@@ -297,7 +297,8 @@ func (c *comparison) arbitrate(ctx context.Context, diff string) (string, error)
 	return diff, nil
 }
 
-// WhilePaused runs f while the guest is paused.
+// WhilePaused runs f while the guest is paused. A guest that the test had paused before stays paused.
+// A running server, see Config.Server, cannot be paused.
 func (l *Lane) WhilePaused(ctx context.Context, f func() error) error {
 	if l.standIn != nil {
 		return f() // the truth server draws only on request

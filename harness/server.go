@@ -38,6 +38,9 @@ type standIn struct {
 // guestless tells whether the lane has no guest.
 func (c Config) guestless() bool { return c.Server != "" && c.Server != ServerQEMU }
 
+// drawsAtWill tells whether the server is a running one, which nobody can pause.
+func (s *standIn) drawsAtWill() bool { return s != nil && s.truth == nil }
+
 // checkServer checks Server and the fields that exclude it.
 func (c Config) checkServer() *FieldError {
 	if !c.guestless() || c.Server == ServerTruth {

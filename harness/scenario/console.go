@@ -16,6 +16,9 @@ import (
 func Picture(tb testing.TB, lane *harness.Lane) {
 	r := begin(tb, lane)
 	defer r.end()
+	if !r.compares() {
+		return
+	}
 	r.must(lane.AwaitScreensMatch(r.ctx))
 	if r.digests() {
 		s := r.stream()

@@ -68,7 +68,8 @@ func ForAnyGuest() []Suite {
 
 // Run runs suites on a lane, each as a subtest. Without suites, it runs all of [Suites]. If the
 // guest shows no digest, it runs those of [ForAnyGuest], and of those only the ones that look at
-// pictures if the lane has no guest.
+// pictures if the lane has no guest. If its server is a running one, they leave out what takes the
+// server's own picture.
 func Run(t *testing.T, lane *harness.Lane, suites ...Suite) {
 	t.Helper()
 	if len(suites) == 0 {
@@ -150,6 +151,19 @@ func (r *run) machine() *qemu.Machine {
 		r.Fatalf("%s fault: this suite needs a guest, and the lane has none; see Config.Server", verdict.Harness)
 	}
 	return m
+}
+
+// compares tells whether the client's picture can be compared with that of the machine or the server,
+// and otherwise logs what is left out.
+func (r *run) compares() bool {
+	r.Helper()
+	if r.lane.Machine() == nil {
+		if _, err := r.lane.Truth(); err != nil {
+			r.left("the server's own picture", "a running server (Config.Server) cannot be asked for it")
+			return false
+		}
+	}
+	return true
 }
 
 // digests tells whether the guest shows a digest.

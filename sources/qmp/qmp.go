@@ -4,6 +4,7 @@
 //   - source: mine
 //     type: qmp
 //     sockets: /run/guests/*.qmp
+//     ca_cert: /etc/pki/qemu/ca-cert.pem # for QEMUs with a TLS port
 //
 // Nobody needs to know a ticket: each time a console is requested, QEMU gets a new ticket that
 // expires soon. It is set while no other channel is being linked, so that each ticket admits one
@@ -28,6 +29,7 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 	"github.com/spicelane/spicelane/sources"
 	"github.com/spicelane/spicelane/spice/console"
+	"github.com/spicelane/spicelane/spice/pki"
 )
 
 const (
@@ -43,13 +45,36 @@ const (
 )
 
 // Kind opens sources of "type: qmp".
-var Kind = sources.Kind{Keys: []string{"sockets"}, Open: func(d sources.Declared) (sources.Source, error) {
-	return New(d.Name, d.Values["sockets"])
-}}
+var Kind = sources.Kind{
+	Keys:     []string{"sockets"},
+	Optional: []string{"ca_cert", "host_subject"},
+	Open:     func(d sources.Declared) (sources.Source, error) { return open(d) },
+}
+
+// open makes a source from its declaration. The values are those of [Kind].
+func open(d sources.Declared) (*Source, error) {
+	s, err := New(d.Name, d.Values["sockets"])
+	if err != nil {
+		return nil, err
+	}
+	if s.hostSubject = d.Values["host_subject"]; s.hostSubject != "" {
+		if err := pki.ValidHostSubject(s.hostSubject); err != nil {
+			return nil, fmt.Errorf("host_subject: %w", err)
+		}
+	}
+	if ca := d.Values["ca_cert"]; ca != "" {
+		s.caCert = []byte(ca)
+	}
+	return s, nil
+}
 
 // Source has a console for each QEMU with a QMP socket that a glob finds.
 type Source struct {
 	name, glob string
+
+	// How to verify QEMUs with a TLS port; see [console.Console].
+	caCert      []byte
+	hostSubject string
 
 	mu    sync.Mutex
 	turns map[string]chan struct{} // by socket: full while a channel is being linked
@@ -76,7 +101,8 @@ func (s *Source) Consoles(ctx context.Context) ([]console.Console, error) {
 }
 
 // scan asks all sockets at once. at has the sockets of found; failed has the errors of the others.
-// If wanted is not empty, scan returns when the QEMU with that UUID has answered.
+// If wanted is not empty, scan returns when the QEMU with that UUID has answered, unless that is
+// noUUID, which several may have.
 func (s *Source) scan(ctx context.Context, wanted string) (found []console.Console, at []string, failed error, _ error) {
 	// A QEMU that does not answer must leave the caller some time to use what the others said.
 	asking, enough := context.WithCancel(ctx)
@@ -97,7 +123,7 @@ func (s *Source) scan(ctx context.Context, wanted string) (found []console.Conso
 		wg.Go(func() {
 			if c, err := s.ask(asking, path, ""); err == nil {
 				all[i] = &c
-				if c.UUID == wanted {
+				if c.UUID == wanted && wanted != noUUID {
 					enough()
 				}
 			} else {
@@ -125,21 +151,30 @@ func (s *Source) Console(ctx context.Context, uuid string) (console.Console, err
 	if err != nil {
 		return console.Console{}, err
 	}
+	var with []string // the sockets of the QEMUs with this UUID
 	for i, c := range found {
-		if c.UUID != uuid {
-			continue
+		if c.UUID == uuid {
+			with = append(with, at[i])
 		}
-		release, err := s.turn(ctx, at[i])
+	}
+	switch len(with) {
+	case 0:
+	case 1:
+		release, err := s.turn(ctx, with[0])
 		if err != nil {
 			return console.Console{}, err
 		}
-		c, err = s.ask(ctx, at[i], rand.Text()+rand.Text())
+		c, err := s.ask(ctx, with[0], rand.Text()+rand.Text())
 		if err != nil {
 			release()
 			return console.Console{}, err
 		}
 		c.Done = release
 		return c, nil
+	default:
+		first, second := filepath.Base(with[0]), filepath.Base(with[1])
+		return console.Console{}, &console.UnusableError{Source: s.name, UUID: uuid, Name: first,
+			Why: first + " and " + second + " have the same UUID: give each QEMU its own with -uuid"}
 	}
 	if failed != nil {
 		// The console may be one of those that failed.
@@ -188,6 +223,9 @@ func (s *Source) ask(ctx context.Context, path, ticket string) (c console.Consol
 	}
 }
 
+// noUUID is the UUID of a QEMU that was started without one.
+const noUUID = "00000000-0000-0000-0000-000000000000"
+
 var errNoSPICE = errors.New("this QEMU has no SPICE server")
 
 func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Console, err error) {
@@ -224,6 +262,9 @@ func (s *Source) askOnce(ctx context.Context, path, ticket string) (c console.Co
 		c.HypervisorIP, c.InsecurePort, c.SecurePort = info.Host, info.Port, info.TLSPort
 		if address, all := hostport.Loopback(info.Host); all {
 			c.HypervisorIP = address
+		}
+		if c.SecurePort != 0 {
+			c.CACert, c.HostSubject = s.caCert, s.hostSubject
 		}
 	}
 	if ticket == "" {

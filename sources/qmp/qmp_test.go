@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -167,11 +168,17 @@ func TestWhatIsNoQEMUIsLeftOutAndWhatIsUnknownIsSaid(t *testing.T) {
 // answering plays a QEMU with a SPICE server on a QMP socket.
 func answering(t *testing.T, path string) {
 	t.Helper()
+	playing(t, path, `{"enabled":true,"host":"127.0.0.1","port":5900}`, uuid)
+}
+
+// playing plays a QEMU that answers query-spice and query-uuid like this.
+func playing(t *testing.T, path, spice, uuid string) {
+	t.Helper()
 	ln, err := net.Listen("unix", path)
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	t.Cleanup(func() { ln.Close(); wg.Wait() })
-	answers := map[string]string{"query-spice": `{"enabled":true,"host":"127.0.0.1","port":5900}`, "query-uuid": `{"UUID":"` + uuid + `"}`}
+	answers := map[string]string{"query-spice": spice, "query-uuid": `{"UUID":"` + uuid + `"}`}
 	wg.Go(func() {
 		for {
 			conn, err := ln.Accept()
@@ -219,4 +226,72 @@ func TestAQEMUThatDoesNotAnswerHidesNoOther(t *testing.T) {
 	require.NoError(t, err)
 	c.Release()
 	assert.Less(t, time.Since(began), 5*time.Second, "it has waited for the one that does not answer")
+}
+
+// Such a QEMU usually has a certificate of an authority of its own.
+func TestAQEMUWithATLSPortIsVerifiedAsItsSourceSays(t *testing.T) {
+	bundle, err := pki.New(pki.Config{})
+	require.NoError(t, err)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			raw, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn := tls.Server(raw, bundle.ServerTLS())
+			_ = conn.Handshake() // the client says what was wrong
+			conn.Close()
+		}
+	})
+	dir, err := os.MkdirTemp("", "qmp")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	port := ln.Addr().(*net.TCPAddr).Port
+	playing(t, filepath.Join(dir, "a.qmp"), fmt.Sprintf(`{"enabled":true,"host":"127.0.0.1","tls-port":%d}`, port), uuid)
+	require.NoError(t, bundle.WriteDir(dir))
+
+	of := func(keys string) error {
+		text := "- source: mine\n  type: qmp\n  sockets: " + dir + "/*.qmp\n" + keys
+		catalog, err := sources.OpenText(filepath.Join(dir, "sources.yaml"), []byte(text), kinds)
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { catalog.Close() })
+		c, err := catalog.Console(t.Context(), "mine", uuid)
+		require.NoError(t, err)
+		defer c.Release()
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(c.CACert)
+		_, address := c.Address()
+		conn, err := tls.Dial("tcp", address, pki.ClientTLS(roots, c.ServerName(), c.HostSubject))
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	}
+	require.ErrorContains(t, of(""), "unknown authority")
+	require.NoError(t, of("  ca_cert: ca-cert.pem\n"))
+	require.NoError(t, of("  ca_cert: ca-cert.pem\n  host_subject: \""+bundle.HostSubject+"\"\n"))
+	require.ErrorContains(t, of("  ca_cert: ca-cert.pem\n  host_subject: CN=other\n"), "other")
+	require.ErrorContains(t, of("  host_subject: nonsense\n"), "host_subject")
+}
+
+// A QEMU that is started without -uuid has the UUID 0.
+func TestAConsoleIsNotThatOfAnotherQEMUWithItsUUID(t *testing.T) {
+	const none = "00000000-0000-0000-0000-000000000000"
+	dir, err := os.MkdirTemp("", "qmp")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for i, name := range []string{"a", "b"} {
+		playing(t, filepath.Join(dir, name+".qmp"), fmt.Sprintf(`{"enabled":true,"host":"127.0.0.1","port":%d}`, 5900+i), none)
+	}
+	catalog := open(t, dir)
+	_, err = catalog.Console(t.Context(), "mine", none)
+	var unusable *console.UnusableError
+	require.ErrorAs(t, err, &unusable)
+	assert.Contains(t, err.Error(), "a.qmp and b.qmp")
 }

@@ -141,9 +141,13 @@ func (p *Proxy) handler() http.Handler {
 // route serves one method of a pattern, and answers others with an error in JSON. GET includes
 // HEAD.
 func route(mux *http.ServeMux, method, pattern string, serve http.HandlerFunc) {
+	allowed := method
+	if method == "GET" {
+		allowed = "GET, HEAD"
+	}
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && (method != "GET" || r.Method != "HEAD") {
-			w.Header().Set("Allow", method)
+			w.Header().Set("Allow", allowed)
 			writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", r.Method+" is not possible here, "+method+" is")
 			return
 		}
@@ -257,10 +261,17 @@ func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer
 			writeError(w, http.StatusBadRequest, "bad_viewer", fmt.Sprintf("the viewer's name has more than %d bytes or is not printable", maxViewer))
 			return
 		}
-		file, err := make(ctx, r.PathValue("source"), r.PathValue("uuid"), r.Host, viewer)
 		var text []byte
-		if err == nil {
-			text, err = file.MarshalText()
+		var err error
+		source, uuid := r.PathValue("source"), r.PathValue("uuid")
+		if r.Method == http.MethodHead {
+			// Nobody gets a file, so no token must be issued, and no ticket changed.
+			err = p.lists(ctx, source, uuid)
+		} else {
+			var file *vv.File
+			if file, err = make(ctx, source, uuid, r.Host, viewer); err == nil {
+				text, err = file.MarshalText()
+			}
 		}
 		var unknown *UnknownConsoleError
 		switch {
@@ -277,6 +288,21 @@ func (p *Proxy) getVV(make func(ctx context.Context, source, uuid, asked, viewer
 		// Errors from here on concern only the client's connection.
 		_, _ = w.Write(text)
 	}
+}
+
+// lists returns nil if the sources list a console.
+func (p *Proxy) lists(ctx context.Context, source, uuid string) error {
+	all, err := p.cfg.Consoles.Consoles(ctx)
+	uuid = console.CanonicalUUID(uuid)
+	for _, c := range all {
+		if c.Source == source && c.UUID == uuid {
+			return nil
+		}
+	}
+	if err != nil {
+		return err // it may be one of a source that failed
+	}
+	return &UnknownConsoleError{Source: source, UUID: uuid}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

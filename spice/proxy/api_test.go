@@ -111,6 +111,21 @@ func TestTheVVFileLeadsThroughTheProxy(t *testing.T) {
 	assert.NotContains(t, l.log.String(), file.Password)
 }
 
+// Who checks a link first, as browsers and download tools do, must not use up what it leads to.
+func TestAHeadRequestForAVVFileIssuesNoToken(t *testing.T) {
+	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.AllowDirect = true })
+	for _, path := range []string{vvPath, directVV} {
+		resp, _ := l.ask("HEAD", path)
+		require.Equal(t, http.StatusOK, resp.StatusCode, path)
+		assert.Equal(t, "application/x-virt-viewer", resp.Header.Get("Content-Type"))
+		assert.Equal(t, "no-store", resp.Header.Get("Cache-Control"))
+		resp, _ = l.ask("HEAD", strings.Replace(path, uuid, "nobody", 1))
+		assert.Equal(t, http.StatusNotFound, resp.StatusCode, path)
+	}
+	_, metrics := l.askWith("GET", "/metrics", "")
+	assert.NotContains(t, metrics, string(proxy.EventTokenIssued))
+}
+
 func TestAConsoleIsFoundByItsUUIDInCapitals(t *testing.T) {
 	l := up(t, newConsole(t, "tcp", nil))
 	resp, body := l.ask("GET", strings.Replace(vvPath, uuid, strings.ToUpper(uuid), 1))
@@ -136,7 +151,7 @@ func TestUnknownThingsAreNotFound(t *testing.T) {
 	resp, body := l.ask("DELETE", "/sessions/nowhere")
 	assert.Equal(t, http.StatusNotFound, resp.StatusCode)
 	assert.Equal(t, "unknown_session", failed(t, resp, body))
-	for path, allowed := range map[string]string{"/consoles": "GET", "/sessions/x": "DELETE", "/healthz": "GET", vvPath: "GET"} {
+	for path, allowed := range map[string]string{"/consoles": "GET, HEAD", "/sessions/x": "DELETE", "/healthz": "GET, HEAD", vvPath: "GET, HEAD"} {
 		resp, body := l.ask("POST", path)
 		assert.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode, path)
 		assert.Equal(t, allowed, resp.Header.Get("Allow"))

@@ -30,12 +30,16 @@ which are held together (Ctrl+Alt+Delete).`,
 				return err
 			}
 			return withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
-				if st, err := d.Status(ctx); err == nil && st.Locks != nil {
+				asking, cancel := answering(ctx, 1)
+				defer cancel()
+				if st, err := d.Status(asking); err == nil && st.Locks != nil {
 					for _, hint := range lockHints(*st.Locks, args[1:]) {
 						fmt.Fprintln(cmd.ErrOrStderr(), hint)
 					}
 				}
 				return pressAndSee(ctx, cmd.ErrOrStderr(), t, d, func() error {
+					ctx, cancel := answering(ctx, len(args[1:]))
+					defer cancel()
 					return drive.Press(ctx, d, args[1:]...)
 				})
 			})

@@ -111,14 +111,19 @@ func parseMouse(args []string) (act mouseAct, err error) {
 // pointAndSee does act. If the guest shows digests, it then prints what the digest says about the
 // pointer.
 func pointAndSee(ctx context.Context, stdout, stderr io.Writer, t target, d *control.Driver, act mouseAct) error {
-	if !showsDigest(t) {
+	do := func() error {
+		ctx, cancel := answering(ctx, 1)
+		defer cancel()
 		return act.do(ctx, d)
+	}
+	if !showsDigest(t) {
+		return do()
 	}
 	first, err := awaitDigest(ctx, d, socketWait, "a digest", func(digest.Digest) bool { return true })
 	if err != nil {
 		return err
 	}
-	if err := act.do(ctx, d); err != nil {
+	if err := do(); err != nil {
 		return err
 	}
 	before, _ := newestPointer(first)

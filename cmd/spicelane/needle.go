@@ -336,13 +336,15 @@ func (l *needleLooking) at(cmd *cobra.Command, lane string) (r *needle.Result, e
 
 // now looks for the reference image in the present picture.
 func (l *needleLooking) now(ctx context.Context, d *control.Driver) (*needle.Result, error) {
-	img, err := d.Image(ctx, control.ScreenshotParams{})
+	asking, cancel := answering(ctx, 2)
+	defer cancel()
+	img, err := d.Image(asking, control.ScreenshotParams{})
 	if err != nil {
 		return nil, err
 	}
 	var pointer *image.Point
 	if l.matcher.Query.IgnorePointer {
-		pointer = drive.Pointer(ctx, d)
+		pointer = drive.Pointer(asking, d)
 	}
 	r, err := l.matcher.Match(ctx, pixmap.Of(img), pointer)
 	return r, verdict.Classify("needle", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +76,8 @@ surface: surface 0 of the lowest display channel. spicelane status lists surface
 					if p.ChannelID != nil && !d.Supports(control.MethodAwait) {
 						return usage("--display: the client behind this control socket (%s) shows the primary display only", d.Server().ServerName)
 					}
+					ctx, cancel := answering(ctx, 1)
+					defer cancel()
 					got, err := d.Image(ctx, p)
 					if err != nil {
 						return err
@@ -170,13 +173,17 @@ func crop(img image.Image, r *control.Rect) (image.Image, error) {
 	return sub.SubImage(rect), nil
 }
 
+// pictureWait limits how long a console may take to show its first picture.
+var pictureWait = 30 * time.Second
+
 // firstPicture connects to a console, waits for its first complete picture and disconnects.
 func firstPicture(cmd *cobra.Command, file string, display uint8, surface uint32) (image.Image, error) {
-	ctx := cmd.Context()
 	v, err := readVV(cmd, file)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), pictureWait, fmt.Errorf("no picture within %v", pictureWait))
+	defer cancel()
 	cfg := spice.FromVV(v)
 	// One picture needs neither keys nor a pointer.
 	cfg.Channels = func(id wire.ChannelID) bool { return id == wire.ChannelID{Type: wire.ChannelDisplay, ID: display} }

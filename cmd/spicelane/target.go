@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,15 @@ func resolveTarget(name, socket string) (target, error) {
 
 // socketWait is how long a command waits for a control socket, which serves one client at a time.
 const socketWait = 5 * time.Second
+
+// answerWait limits how long a client may take to answer a request that needs no time in the guest.
+var answerWait = 30 * time.Second
+
+// answering returns the context for n such requests.
+func answering(ctx context.Context, n int) (context.Context, context.CancelFunc) {
+	limit := time.Duration(n) * answerWait
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("the client behind the control socket did not answer within %v", limit))
+}
 
 // withDriver connects to the target and runs f with the connection.
 func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *control.Driver) error) error {

@@ -162,6 +162,8 @@ func screenOf(cmd *cobra.Command, name, socket, file string) (*pixmap.Picture, e
 	}
 	var p *pixmap.Picture
 	err = withDriver(cmd, t, func(ctx context.Context, d *control.Driver) error {
+		ctx, cancel := answering(ctx, 1)
+		defer cancel()
 		img, err := d.Image(ctx, control.ScreenshotParams{})
 		if err == nil {
 			p = pixmap.Of(img)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"time"
 
@@ -70,7 +69,7 @@ func readVV(cmd *cobra.Command, file string) (*vv.File, error) {
 	var err error
 	if file == "-" {
 		var b []byte
-		if b, err = io.ReadAll(cmd.InOrStdin()); err == nil {
+		if b, err = readAll(cmd.Context(), cmd.InOrStdin()); err == nil {
 			v, err = vv.Parse(file, b)
 		}
 	} else {

@@ -51,10 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return 0
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) && verdict.Of(err) == verdict.Product {
-		// What the user did not wait for is no fault of the product.
-		err = &verdict.Error{Verdict: verdict.Harness, Err: err}
-	}
+	err = notInterrupted(ctx, err)
 	var d interface{ Details() string }
 	if errors.As(err, &d) {
 		if text := strings.TrimRight(d.Details(), "\n"); text != "" {
@@ -67,6 +64,35 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return own.status
 	}
 	return verdict.Of(err).ExitCode()
+}
+
+// notInterrupted returns err, without the product's fault if the user has interrupted the command:
+// what the user did not wait for is no fault of the product.
+func notInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) && verdict.Of(err) == verdict.Product {
+		return &verdict.Error{Verdict: verdict.Harness, Err: err}
+	}
+	return err
+}
+
+// readAll reads standard input to its end, or until ctx ends: a read from a terminal does not end
+// by itself when the user interrupts the command.
+func readAll(ctx context.Context, stdin io.Reader) ([]byte, error) {
+	type result struct {
+		b   []byte
+		err error
+	}
+	read := make(chan result, 1)
+	go func() {
+		b, err := io.ReadAll(stdin)
+		read <- result{b, err}
+	}()
+	select {
+	case r := <-read:
+		return r.b, r.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("interrupted: %w", context.Cause(ctx))
+	}
 }
 
 // oneLine folds a message into one line, because scripts rely on the reason being the last line on

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"os"
@@ -41,7 +42,7 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			if sourcesFile == "" {
 				return usage("proxy needs --sources FILE")
 			}
-			catalog, err := openSources(cmd.InOrStdin(), sourcesFile, log)
+			catalog, err := openSources(cmd.Context(), cmd.InOrStdin(), sourcesFile, log)
 			if err != nil {
 				return usage("%w", err)
 			}
@@ -60,7 +61,7 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			if auditFile != "" {
 				f, err := os.OpenFile(auditFile, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 				if err != nil {
-					return usage("--audit-log: %w", err)
+					return verdict.Classify("--audit-log", err)
 				}
 				defer f.Close()
 				cfg.Audit = f
@@ -128,12 +129,12 @@ func firewallOf(mode string, permit []string) (proxy.Firewall, error) {
 // kinds are the types of sources, besides static, that a sources.yaml may have.
 var kinds = map[string]sources.Kind{"libvirt": sourcelibvirt.Kind, "qmp": sourceqmp.Kind}
 
-func openSources(stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
+func openSources(ctx context.Context, stdin io.Reader, file string, log *slog.Logger) (*sources.Catalog, error) {
 	cfg := sources.Config{Logger: log, Kinds: kinds}
 	if file != "-" {
 		return sources.Open(file, cfg)
 	}
-	b, err := io.ReadAll(stdin)
+	b, err := readAll(ctx, stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -184,8 +185,5 @@ func announce(file string, r headless.Ready) error {
 	if err == nil {
 		err = atomicfile.Write(file, b.Bytes(), 0o600)
 	}
-	if err != nil {
-		return usage("--ready-file: %w", err)
-	}
-	return nil
+	return verdict.Classify("--ready-file", err)
 }

@@ -60,6 +60,8 @@ For a lane that has ended, the exit status is that of the lane's own verdict.`,
 			report, err := drive.Smoke(cmd.Context(), cfg)
 			if err != nil && t.lane != nil {
 				err = smokeReason(cmd.Context(), *t.lane, err, watchdog, began)
+			}
+			if err = notInterrupted(cmd.Context(), err); err != nil {
 				report.Verdict, report.Hop, report.Reason = verdict.Of(err), verdict.HopOf(err), err.Error()
 			}
 			if asJSON {

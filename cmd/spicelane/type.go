@@ -41,7 +41,7 @@ socket, RPC or parse error.`,
 				name, args = args[0], args[1:]
 			}
 			var err error
-			if p.Text, err = typedText(cmd.InOrStdin(), args); err != nil {
+			if p.Text, err = typedText(cmd.Context(), cmd.InOrStdin(), args); err != nil {
 				return err
 			}
 			if cmd.Flags().Changed("delay") {
@@ -92,14 +92,17 @@ socket, RPC or parse error.`,
 }
 
 // typedText returns the text to type: the words, or standard input for "-".
-func typedText(stdin io.Reader, words []string) (string, error) {
+func typedText(ctx context.Context, stdin io.Reader, words []string) (string, error) {
 	switch {
 	case len(words) == 0:
 		return "", usage("type needs a text, or - for standard input")
 	case len(words) == 1 && words[0] == "-":
-		b, err := io.ReadAll(io.LimitReader(stdin, control.MaxRequestLine))
+		b, err := readAll(ctx, io.LimitReader(stdin, control.MaxRequestLine+1))
 		if err != nil {
 			return "", usage("standard input: %w", err)
+		}
+		if len(b) > control.MaxRequestLine {
+			return "", usage("standard input has more than %d bytes", control.MaxRequestLine)
 		}
 		if !utf8.Valid(b) {
 			return "", usage("standard input is not valid UTF-8")

@@ -88,7 +88,7 @@ all of them.`,
 			}
 			if output != "" {
 				if err := writeReport(output, func(w io.Writer) error { return printJSON(w, r) }); err != nil {
-					return usage("--output: %w", err)
+					return verdict.Classify("--output", err)
 				}
 			}
 			if err := reportMeasurements(r); err != nil {

@@ -126,7 +126,13 @@ are incomplete; 3 only the host lacked something.`,
 				errs = append(errs, writeReport(traceFile, func(w io.Writer) error { return trace.WriteChrome(w, trace.OfRun(run)) }))
 			}
 			if err := errors.Join(errs...); err != nil {
-				return verdict.Classify("report", err)
+				failed := runError(run)
+				if verdict.Of(failed) != verdict.Product {
+					return verdict.Classify("report", err)
+				}
+				// That outweighs everything else.
+				fmt.Fprintf(cmd.ErrOrStderr(), "spicelane: report: %s\n", oneLine(err.Error()))
+				return failed
 			}
 			if otlp.Wanted() {
 				sendSpans(cmd, out, trace.OfRun(run))

@@ -49,6 +49,9 @@ serve a well-behaved client even before the attack.`,
 			if vvFile == "" {
 				return usage("attack needs --vv FILE")
 			}
+			if cmd.Flags().Changed("websocket-path") && t.WebSocketAddr == "" {
+				return usage("--websocket-path needs --websocket")
+			}
 			if life > 0 && untilExpired(life) >= timeout {
 				return usage("--timeout %v: the attack waits for %v until a token has expired", timeout, untilExpired(life))
 			}
@@ -108,11 +111,8 @@ serve a well-behaved client even before the attack.`,
 			if !asJSON {
 				_ = table.Flush()
 			}
-			switch {
-			case ctx.Err() != nil:
-				return usage("%w", context.Cause(ctx))
-			case failed > 0:
-				return &verdict.Error{Verdict: verdict.Product, Op: "attack", Err: fmt.Errorf("%d of %d answers were wrong", failed, ran)}
+			if err := attackError(cmd.Context(), ctx, failed, ran); err != nil {
+				return err
 			}
 			if !asJSON {
 				fmt.Fprintf(out, "verdict: PASS, %d cases\n", ran)
@@ -134,6 +134,20 @@ serve a well-behaved client even before the attack.`,
 	f.DurationVar(&timeout, "timeout", 10*time.Minute, "limit for the whole attack")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per case")
 	return cmd
+}
+
+// attackError returns why an attack has not passed. timed is the context that also ends when its
+// time is up. The answers that were wrong before that are the proxy's.
+func attackError(ctx, timed context.Context, failed, ran int) error {
+	switch {
+	case ctx.Err() != nil:
+		return usage("interrupted")
+	case failed > 0:
+		return &verdict.Error{Verdict: verdict.Product, Op: "attack", Err: fmt.Errorf("%d of %d answers were wrong", failed, ran)}
+	case timed.Err() != nil:
+		return usage("%w", context.Cause(timed))
+	}
+	return nil
 }
 
 // freshTokens sets t.Token, which returns the password in the file at path. If each password opens

@@ -164,6 +164,19 @@ func TestAttackFailsARelayThatUnderstandsNothing(t *testing.T) {
 	t.Log("\n" + out)
 }
 
+func TestWrongAnswersCountThoughTheAttackTookTooLong(t *testing.T) {
+	late, cancel := context.WithTimeoutCause(t.Context(), 0, errors.New("the attack took longer than 0s"))
+	defer cancel()
+	err := attackError(t.Context(), late, 2, 9)
+	require.Equal(t, verdict.Product, verdict.Of(err))
+	require.EqualError(t, err, "attack: 2 of 9 answers were wrong")
+	err = attackError(t.Context(), late, 0, 9)
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+	require.EqualError(t, err, "the attack took longer than 0s")
+	require.EqualError(t, attackError(late, late, 2, 9), "interrupted")
+	require.NoError(t, attackError(t.Context(), t.Context(), 0, 9))
+}
+
 func TestAttackSaysWhenNoClientIsServedAtAll(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "dead.vv")
 	require.NoError(t, os.WriteFile(file, []byte("[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port=1\npassword=x\n"), 0o600))

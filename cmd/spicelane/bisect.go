@@ -86,6 +86,15 @@ func (f *bisectFlags) searchArchive(cmd *cobra.Command, args []string) error {
 	if f.cell == "" {
 		return usage("bisect --archived needs --cell")
 	}
+	var other string
+	cmd.Flags().Visit(func(flag *pflag.Flag) {
+		if !slices.Contains([]string{"archived", "cell", "by", "archive", "confidence", "json"}, flag.Name) {
+			other = flag.Name
+		}
+	})
+	if other != "" {
+		return usage("bisect --archived tests nothing: --%s is for commits", other)
+	}
 	a, err := openArchive(cmd.Context(), f.location)
 	if err != nil {
 		return err
@@ -163,6 +172,10 @@ func (f *bisectFlags) searchGit(cmd *cobra.Command, args []string) error {
 // complete checks the flags and sets the test and the known results of f.cfg from them.
 func (f *bisectFlags) complete(ctx context.Context, cmd *cobra.Command, args []string) error {
 	switch {
+	case f.by != "":
+		return usage("--by needs --archived")
+	case f.location != "" && !f.useAll:
+		return usage("--archive needs --archived or --use-archive")
 	case f.cfg.Good == "":
 		return usage("bisect needs --good REVISION, without the fault")
 	case f.plan == "" && len(args) == 0:

@@ -216,6 +216,9 @@ tesseract guesses.`,
 			if err := look.mask(masks); err != nil {
 				return err
 			}
+			if len(fonts) > 0 && !q.IgnoreCursor {
+				return usage("--font needs --ignore cursor: it is for the console that the cursor is on")
+			}
 			if look.matcher.Reader, err = textReader(fonts, nil); err != nil {
 				return err
 			}

@@ -220,7 +220,7 @@ func TestMasksHideWhatMovesAndNothingElse(t *testing.T) {
 		"--ignore mouse: want cursor or pointer":    {"--ignore", "mouse"},
 		"--ignore pointer needs a lane or a socket": {"--ignore", "pointer"},
 		"--wait needs a lane or a socket":           {"--wait", "1s"},
-		`no font "nothing"`:                         {"--font", "nothing"},
+		`no font "nothing"`:                         {"--ignore", "cursor", "--font", "nothing"},
 	} {
 		status, stderr := onFile(args...)
 		require.Equal(t, 2, status, want)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +43,9 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			if sourcesFile == "" {
 				return usage("proxy needs --sources FILE")
+			}
+			if err := checkProxyFlags(cmd, cfg, recordSession, recordTotal); err != nil {
+				return err
 			}
 			catalog, err := openSources(cmd.Context(), cmd.InOrStdin(), sourcesFile, log)
 			if err != nil {
@@ -108,6 +113,36 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 	f.DurationVar(&cfg.KeepAlive, "keepalive", proxy.DefaultKeepAlive, "probe connections that have been silent for this long")
 	cmd.MarkFlagsRequiredTogether("keep-vv", "keep-console")
 	return cmd
+}
+
+// checkProxyFlags refuses flags that would be ignored: without the one that they belong to, and with
+// values that the proxy takes for its default.
+func checkProxyFlags(cmd *cobra.Command, cfg headless.ProxyConfig, recordSession, recordTotal int64) error {
+	for flag, needs := range map[string]string{"record-max-session": "record", "record-max-total": "record",
+		"record-max-age": "record", "allow-origin": "websocket"} {
+		if cmd.Flags().Changed(flag) && !cmd.Flags().Changed(needs) {
+			return usage("--%s needs --%s", flag, needs)
+		}
+	}
+	for flag, n := range map[string]int{"max-sessions": cfg.MaxSessions, "max-handshakes": cfg.MaxHandshakes,
+		"max-per-address": cfg.MaxConnectionsPerAddress} {
+		if n < 1 {
+			return usage("--%s %d: it has to be at least 1", flag, n)
+		}
+	}
+	for flag, d := range map[string]time.Duration{"token-lifetime": cfg.TokenLifetime, "keepalive": cfg.KeepAlive,
+		"record-max-age": cfg.Recording.MaxAge} {
+		if d < time.Millisecond {
+			return usage("--%s %v: it has to be at least 1ms", flag, d)
+		}
+	}
+	const mostMiB = math.MaxInt64 >> 20
+	for flag, n := range map[string]int64{"record-max-session": recordSession, "record-max-total": recordTotal} {
+		if n < 1 || n > mostMiB {
+			return usage("--%s %d: it has to be 1 to %d", flag, n, int64(mostMiB))
+		}
+	}
+	return nil
 }
 
 // firewallOf returns the firewall that the flags describe.

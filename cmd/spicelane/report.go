@@ -71,6 +71,12 @@ are incomplete; 3 only the host lacked something.`,
 				}
 				return makePages(pages, name, traceFile)
 			}
+			switch {
+			case title != "" && summary == "" && html == "":
+				return usage("--title needs --summary or --html")
+			case url != "" && summary == "":
+				return usage("--artifacts-url needs --summary")
+			}
 			in, dir := cmd.InOrStdin(), filepath.Dir(summary)
 			if name := arg(args, 0); name != "" && name != "-" {
 				f, err := os.Open(name)

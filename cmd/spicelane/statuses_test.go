@@ -112,8 +112,39 @@ func TestAFlagThatWouldBeIgnoredIsRefused(t *testing.T) {
 		"[only replay] were all set":         {"truth", "--replay", "x", "--only", "1"},
 		"--max-tests is that of the search":  {"bisect", "--resume", "x", "--max-tests", "9"},
 		"goes with no plan, --label":         {"run", "--resume", "x", "--label", "a=b"},
+		"--font and --origin are for exact":  {"text", "--png", setupScreen, "--ocr", "--font", setupScreen},
+		"the font is made: leave out --font": {"text", "--png", setupScreen, "--learn", "x", "--font", "Lat15-VGA16"},
+		"--within needs --confirm":           {"type", "--socket", "s", "x", "--within", "1s"},
+		"--font needs --ignore cursor":       {"needle", "match", "--png", setupScreen, "x", "--font", setupScreen},
+		"--record-max-age needs --record":    {"proxy", "--sources", "x", "--record-max-age", "1h"},
+		"--record-max-total needs --record":  {"proxy", "--sources", "x", "--record-max-total", "9"},
+		"--allow-origin needs --websocket":   {"proxy", "--sources", "x", "--allow-origin", "https://a.example"},
+		"--websocket-path needs --websocket": {"attack", "127.0.0.1:1", "--vv", "x", "--websocket-path", "/x"},
+		"--good is for commits":              {"bisect", "--archived", "--cell", "x", "--good", "v1"},
+		"--by needs --archived":              {"bisect", "--good", "v1", "--by", "proxy", "--", "true"},
+		"--archive needs --archived or":      {"bisect", "--good", "v1", "--archive", "x", "--", "true"},
+		"--title needs --summary or --html":  {"report", "-", "--title", "x"},
+		"--artifacts-url needs --summary":    {"report", "-", "--artifacts-url", "https://a.example"},
 	} {
 		status, _, stderr := spicelane(t, args...)
+		require.Equal(t, 2, status, want)
+		require.Contains(t, stderr, want)
+	}
+}
+
+// Zero is no limit, or no sessions at all, to whoever writes it. To the proxy it is the default.
+func TestALimitOfTheProxyThatIsNoneIsRefused(t *testing.T) {
+	for want, args := range map[string][]string{
+		"--max-sessions 0: it has to be at least 1":                      {"--max-sessions", "0"},
+		"--max-per-address -1: it has to be at least 1":                  {"--max-per-address", "-1"},
+		"--token-lifetime 0s: it has to be at least 1ms":                 {"--token-lifetime", "0"},
+		"--token-lifetime 1ns: it has to be at least 1ms":                {"--token-lifetime", "1ns"},
+		"--keepalive 0s: it has to be at least 1ms":                      {"--keepalive", "0"},
+		"--record-max-age 0s: it has to be at least 1ms":                 {"--record", "x", "--record-max-age", "0"},
+		"--record-max-total 0: it has to be 1 to 8796093022207":          {"--record", "x", "--record-max-total", "0"},
+		"--record-max-session 17592186044416: it has to be 1 to 8796093": {"--record", "x", "--record-max-session", "17592186044416"},
+	} {
+		status, _, stderr := spicelane(t, append([]string{"proxy", "--sources", "x"}, args...)...)
 		require.Equal(t, 2, status, want)
 		require.Contains(t, stderr, want)
 	}

@@ -39,6 +39,12 @@ this host, such as Lat15-VGA16, or a file. With --learn, the font is made from a
 whose text is known.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case guess && len(fonts)+len(origin) > 0:
+				return usage("--font and --origin are for exact text, and --ocr is a guess: leave them out")
+			case learn != "" && len(fonts) > 0:
+				return usage("--learn: the font is made: leave out --font")
+			}
 			r, err := textReader(fonts, origin)
 			if err != nil {
 				return err

@@ -40,6 +40,9 @@ socket, RPC or parse error.`,
 			if socket == "" {
 				name, args = args[0], args[1:]
 			}
+			if cmd.Flags().Changed("within") && !p.Confirm {
+				return usage("--within needs --confirm")
+			}
 			var err error
 			if p.Text, err = typedText(cmd.Context(), cmd.InOrStdin(), args); err != nil {
 				return err

@@ -410,7 +410,7 @@ func TestSavingStateWaitsForItsEnd(t *testing.T) {
 	before := []qmptest.Step{
 		qmptest.Greeting(), qmptest.Accept("qmp_capabilities"), qmptest.Accept("migrate-set-capabilities"),
 		qmptest.Accept("migrate-set-parameters"), qmptest.Accept("getfd"), qmptest.Files(1, drop),
-		qmptest.Expect("migrate", map[string]any{"uri": "fd:save-state"}, `{}`),
+		qmptest.Expect("migrate", map[string]any{"uri": "fd:state"}, `{}`),
 		qmptest.Event("MIGRATION", `{"status":"setup"}`), qmptest.Event("MIGRATION", `{"status":"active"}`),
 	}
 	good := append(before[:len(before):len(before)], qmptest.Event("MIGRATION", `{"status":"completed"}`),
@@ -422,6 +422,35 @@ func TestSavingStateWaitsForItsEnd(t *testing.T) {
 		qmptest.Expect("query-migrate", nil, `{"status":"failed","error-desc":"No space left on device"}`))
 	err = newClient(t, qmptest.NewUnixServer(t, bad...).Conn(), qmp.Config{}).SaveState(boundary(t), f)
 	require.EqualError(t, err, "qmp: migration failed: No space left on device")
+}
+
+// QEMU 11 refuses "fd:" for a file.
+func TestANewQEMUSavesAndLoadsStateThroughASetOfFiles(t *testing.T) {
+	t.Parallel()
+	drop := func(files []*os.File) { files[0].Close() }
+	steps := func(command, uri string, more ...qmptest.Step) []qmptest.Step {
+		all := []qmptest.Step{qmptest.GreetingOf(11, 1), qmptest.Accept("qmp_capabilities"), qmptest.Accept("migrate-set-capabilities")}
+		if command == "migrate" {
+			all = append(all, qmptest.Accept("migrate-set-parameters"))
+		}
+		all = append(all, qmptest.Expect("add-fd", nil, `{"fdset-id":7,"fd":21}`), qmptest.Files(1, drop),
+			qmptest.Expect(command, map[string]any{"uri": uri}, `{}`), qmptest.Event("MIGRATION", `{"status":"completed"}`),
+			qmptest.Expect("remove-fd", map[string]any{"fdset-id": 7.0}, `{}`))
+		return append(all, more...)
+	}
+	path := filepath.Join(t.TempDir(), "state")
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	require.NoError(t, err)
+	defer f.Close()
+	save := steps("migrate", "file:/dev/fdset/7,offset=0", qmptest.Expect("query-status", nil, `{"status":"postmigrate","running":false}`))
+	require.NoError(t, newClient(t, qmptest.NewUnixServer(t, save...).Conn(), qmp.Config{}).SaveState(boundary(t), f))
+	from, err := os.Open(path)
+	require.NoError(t, err)
+	defer from.Close()
+	_, err = from.Seek(4096, io.SeekStart)
+	require.NoError(t, err)
+	load := steps("migrate-incoming", "file:/dev/fdset/7,offset=4096")
+	require.NoError(t, newClient(t, qmptest.NewUnixServer(t, load...).Conn(), qmp.Config{}).LoadState(boundary(t), from))
 }
 
 func TestTheTranscriptHasEveryLineAndNoSecret(t *testing.T) {

@@ -3,6 +3,7 @@ package qmp
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 )
 
@@ -66,19 +67,16 @@ const unlimited = 1 << 40
 
 // SaveState writes the state of the paused or running machine to f from its current offset on, and
 // waits for the end. The state is that of processors, devices and memory, but not the disks.
-// SaveState leaves the machine paused in state postmigrate; Cont continues it.
+// SaveState leaves the machine paused in state postmigrate; Cont continues it. f must be open for
+// writing only.
 func (c *Client) SaveState(ctx context.Context, f *os.File) error {
-	const name = "save-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
 		return err
 	}
 	if err := c.SetMigrationParameters(ctx, map[string]any{"max-bandwidth": unlimited}); err != nil {
 		return err
 	}
-	if err := c.GetFD(ctx, name, f); err != nil {
-		return err
-	}
-	if err := c.transfer(ctx, func() error { return c.Migrate(ctx, "fd:"+name) }); err != nil {
+	if err := c.transferFile(ctx, f, c.Migrate); err != nil {
 		return err
 	}
 	// QEMU reports completion a moment before it leaves finish-migrate, in which it refuses to
@@ -93,16 +91,37 @@ func (c *Client) SaveState(ctx context.Context, f *os.File) error {
 
 // LoadState reads a state that SaveState wrote, from f's current offset on, and waits for the end.
 // The machine must have been started with -incoming defer and the same devices. It is then in the
-// state in which it was saved.
+// state in which it was saved. f must be open for reading only.
 func (c *Client) LoadState(ctx context.Context, f *os.File) error {
-	const name = "load-state"
 	if err := c.SetMigrationCapabilities(ctx, map[string]bool{"events": true}); err != nil {
 		return err
 	}
-	if err := c.GetFD(ctx, name, f); err != nil {
+	return c.transferFile(ctx, f, c.MigrateIncoming)
+}
+
+// transferFile gives f to QEMU and transfers the state to or from it.
+func (c *Client) transferFile(ctx context.Context, f *os.File, start func(ctx context.Context, uri string) error) error {
+	// QEMU 8.2 and later know "file:", and 11 no longer takes "fd:" for a file. In between, "fd:" draws
+	// a warning from QEMU 10.
+	if !c.AtLeast(10, 0) {
+		const name = "state"
+		if err := c.GetFD(ctx, name, f); err != nil {
+			return err
+		}
+		return c.transfer(ctx, func() error { return start(ctx, "fd:"+name) })
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return fmt.Errorf("qmp: %w", err)
+	}
+	set, err := c.AddFD(ctx, f)
+	if err != nil {
 		return err
 	}
-	return c.transfer(ctx, func() error { return c.MigrateIncoming(ctx, "fd:"+name) })
+	if err := c.transfer(ctx, func() error { return start(ctx, fmt.Sprintf("file:/dev/fdset/%d,offset=%d", set, at)) }); err != nil {
+		return err
+	}
+	return c.RemoveFD(ctx, set)
 }
 
 // transfer starts a migration in either direction and waits for its end.

@@ -611,7 +611,7 @@ func (m *Machine) Reset(ctx context.Context) error { return m.qmp.SystemReset(ct
 // continues it. Copies of Disk and Firmware.Vars made while it is paused belong to the state
 // (Config.LoadState).
 func (m *Machine) SaveState(ctx context.Context, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fileError(path, err)
 	}

@@ -1,13 +1,11 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
-	"image/png"
 	"io"
 	"io/fs"
 	"net"
@@ -500,7 +498,7 @@ func (r ScreenshotResult) Image() (*image.NRGBA, error) {
 		}
 		return &image.NRGBA{Pix: r.Data, Stride: 4 * r.Width, Rect: image.Rect(0, 0, r.Width, r.Height)}, nil
 	case "png":
-		img, err := png.Decode(bytes.NewReader(r.Data))
+		img, err := pixels.DecodePNG(r.Data)
 		if err != nil {
 			return nil, fmt.Errorf("control: screenshot: %w", err)
 		}

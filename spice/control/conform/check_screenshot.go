@@ -1,11 +1,11 @@
 package conform
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"image/png"
 	"strings"
+
+	"github.com/spicelane/spicelane/spice/control/internal/pixels"
 )
 
 func checkStatus(p *probe) {
@@ -89,7 +89,7 @@ func checkPNG(p *probe) {
 		if s.Format != "png" || uint32(s.Width) != *want.Width || uint32(s.Height) != *want.Height {
 			p.failf("screenshot %s: %s of %dx%d, want png of %dx%d", params, s.Format, s.Width, s.Height, *want.Width, *want.Height)
 		}
-		img, err := png.Decode(bytes.NewReader(data))
+		img, err := pixels.DecodePNG(data)
 		if err != nil {
 			p.failf("screenshot %s: %w", params, err)
 		}

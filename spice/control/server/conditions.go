@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/png"
 	"io"
 	"slices"
 	"strings"
@@ -132,7 +131,7 @@ func comparer(c control.RegionCondition) (func(*image.NRGBA) (same bool, saw str
 			return bytes.Equal(sum[:], want), fmt.Sprintf("%dx%d pixels with sha256 %x", got.Rect.Dx(), got.Rect.Dy(), sum)
 		}, nil
 	}
-	img, err := png.Decode(bytes.NewReader(c.PNG))
+	img, err := pixels.DecodePNG(c.PNG)
 	if err != nil {
 		return nil, errorf(control.CodeBadParams, "region.png: %s", err)
 	}

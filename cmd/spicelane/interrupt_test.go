@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
 	"github.com/spicelane/spicelane/spice/spicetest"
@@ -116,4 +118,19 @@ func TestAnInterruptedScreenshotIsNoFaultOfTheProduct(t *testing.T) {
 	png := filepath.Join(t.TempDir(), "x.png")
 	status := run(ctx, []string{"screenshot", "--vv", path, "-o", png}, strings.NewReader(""), &stdout, &stderr)
 	require.Equal(t, 2, status, stderr.String())
+}
+
+// The supervisor does not take back that the lane is ready, but it ends it.
+func TestALaneThatIsReadyAfterTheInterruptIsNotUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	notes, exited := make(chan note, 1), make(chan error, 1)
+	end := func() {
+		notes <- note{Ready: &registry.State{Name: "a"}}
+		exited <- nil
+	}
+	_, err := awaitReady(ctx, notes, exited, end, "supervisor.log", newProgress(io.Discard))
+	require.ErrorContains(t, err, "interrupted")
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+	require.Empty(t, exited, "its name is free")
 }

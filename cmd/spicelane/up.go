@@ -197,24 +197,36 @@ func startSupervisor(ctx context.Context, cfg harness.Config, c *claim, p *progr
 			notes <- n
 		}
 	}()
+	end := func() { _ = sup.Process.Signal(syscall.SIGTERM) }
+	return awaitReady(ctx, notes, exited, end, logf.Name(), p)
+}
+
+// awaitReady follows a supervisor until its lane is ready or has failed. If ctx ends before, it calls
+// end, which ends the supervisor. log is the supervisor's log.
+func awaitReady(ctx context.Context, notes <-chan note, exited <-chan error, end func(), log string, p *progress) (registry.State, error) {
+	none := registry.State{}
 	interrupted := ctx.Done()
 	for {
 		select {
 		case <-interrupted:
 			interrupted = nil
 			p.say("interrupted, ending the lane")
-			_ = sup.Process.Signal(syscall.SIGTERM)
+			end()
 		case n, ok := <-notes:
 			switch {
 			case !ok:
 				err := <-exited
 				return none, &verdict.Error{Verdict: verdict.Harness, Op: "supervisor",
 					Err:  fmt.Errorf("ended without a message (%s)", describeExit(err)),
-					Hint: "see " + logf.Name()}
+					Hint: "see " + log}
 			case n.Begin != "":
 				p.begin(n.Begin)
 			case n.Step != nil:
 				p.end(*n.Step)
+			case n.Ready != nil && interrupted == nil:
+				// It became ready at the last moment, and is ending nevertheless.
+				<-exited
+				return none, usage("interrupted: the lane was ended")
 			case n.Ready != nil:
 				return *n.Ready, nil
 			case n.Fail != nil:

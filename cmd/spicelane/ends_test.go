@@ -180,3 +180,26 @@ func TestATextThatIsTooLongIsNotTypedInPart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "aé", text)
 }
+
+// Half of an output is not success.
+func TestAnOutputThatIsLostIsNoSuccess(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	require.NoError(t, err)
+	defer full.Close()
+	for _, args := range [][]string{
+		{"text", "--png", setupScreen, "--find", "Boot"},
+		{"truth", "--list"},
+		{"tls", filepath.Join(t.TempDir(), "tls")},
+		{"--help"},
+	} {
+		var stderr strings.Builder
+		assert.Equal(t, 3, run(t.Context(), args, strings.NewReader(""), full, &stderr), "%q", args)
+		assert.Contains(t, stderr.String(), "no space left on device", "%q", args)
+	}
+	reader, writer, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, reader.Close())
+	defer writer.Close()
+	var stderr strings.Builder
+	assert.Zero(t, run(t.Context(), []string{"--help"}, strings.NewReader(""), writer, &stderr), stderr.String())
+}

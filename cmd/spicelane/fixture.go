@@ -160,6 +160,9 @@ no network.`,
 			}
 			c := exec.CommandContext(cmd.Context(), script)
 			c.Stdout, c.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
+			if out, ok := fileOf(cmd.OutOrStdout()); ok {
+				c.Stdout = out
+			}
 			if err := c.Run(); err != nil {
 				return &verdict.Error{Verdict: verdict.Host, Op: "fixture build", Err: err, Hint: "it needs: sudo apt-get install -y clang lld mtools dosfstools qemu-utils"}
 			}

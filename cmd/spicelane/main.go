@@ -39,7 +39,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	out := &standardOutput{Writer: stdout}
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := host.AbsoluteEnvironment()
 	if err == nil {
@@ -47,6 +48,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if err == nil {
 		err = verdict.Classify("", root.ExecuteContext(ctx))
+	}
+	if err == nil {
+		err = verdict.Classify("standard output", out.err())
 	}
 	if err == nil {
 		return 0

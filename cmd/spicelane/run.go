@@ -161,7 +161,7 @@ func (f *runFlags) describe(cmd *cobra.Command, l *plan.Loaded) error {
 func (f *runFlags) config(ctx context.Context, cmd *cobra.Command, l *plan.Loaded) (runner.Config, func(), error) {
 	cfg := runner.Config{Plan: l, Dir: f.dir, Jobs: f.jobs, Only: f.only, Again: f.again, Labels: f.labels, Program: programVersion()}
 	end := func() {}
-	if out, ok := cmd.OutOrStdout().(*os.File); ok && f.log == "" && termview.IsTerminal(out) {
+	if out, ok := fileOf(cmd.OutOrStdout()); ok && f.log == "" && termview.IsTerminal(out) {
 		t := runner.NewTable(out, func() (int, int) { return terminalSize(out) })
 		cfg.Observer, end = t, t.Close
 	} else {

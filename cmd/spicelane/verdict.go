@@ -32,8 +32,8 @@ host. With --git: 0 passed; 1 the product failed; 125 anything else, so that git
 commit; 130 interrupted, so that git stops.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out, ok := cmd.OutOrStdout().(*os.File)
-			errOut, ok2 := cmd.ErrOrStderr().(*os.File)
+			out, ok := fileOf(cmd.OutOrStdout())
+			errOut, ok2 := fileOf(cmd.ErrOrStderr())
 			if !ok || !ok2 {
 				return errors.New("verdict: the output is no file")
 			}

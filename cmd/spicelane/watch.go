@@ -43,7 +43,7 @@ lane ends.`,
 			}
 			v := viewer.Open(cfg)
 			defer v.Close()
-			out, ok := cmd.OutOrStdout().(*os.File)
+			out, ok := fileOf(cmd.OutOrStdout())
 			if asJSON || !ok || !termview.IsTerminal(out) {
 				if err := termview.Lines(cmd.Context(), v, cmd.OutOrStdout(), asJSON); err != nil {
 					return usage("%w", err)

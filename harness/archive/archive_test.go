@@ -618,6 +618,16 @@ func TestPutSyncsEachDirectoryInWhichItMakesAName(t *testing.T) {
 	require.Equal(t, []string{at("blobs/ab")}, synced)
 }
 
+func TestTheDirectoryOfAnArchiveIsNoPattern(t *testing.T) {
+	t.Parallel()
+	d := archive.Dir{Path: filepath.Join(t.TempDir(), "a[1]*"), NoSync: true}
+	require.NoError(t, d.Put(t.Context(), "blobs/ab/1", strings.NewReader("x"), 1, true))
+	dead := filepath.Join(d.Path, "tmp", "put-of-a-writer-that-died")
+	require.NoError(t, os.WriteFile(dead, nil, 0o600))
+	require.NoError(t, d.Sweep(t.Context()))
+	require.NoFileExists(t, dead)
+}
+
 // An epoch has runs by the IDs that they have in its archive. Another archive may have the same run
 // under another one.
 func TestARunThatAnotherArchiveHadToRenameIsStoredOnce(t *testing.T) {

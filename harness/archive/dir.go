@@ -229,13 +229,15 @@ func (d Dir) Delete(ctx context.Context, name string) error {
 
 // Sweep implements Store. It keeps the files of locks, which may be in use.
 func (d Dir) Sweep(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(d.Path, unfinished, "put-*"))
+	tmp := filepath.Join(d.Path, unfinished)
+	// NB: the store's path is no pattern, whatever characters it has.
+	files, err := fs.Glob(os.DirFS(tmp), "put-*")
 	for _, file := range files {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err == nil {
-			err = os.Remove(file)
+			err = os.Remove(filepath.Join(tmp, file))
 		}
 	}
 	return err

@@ -25,9 +25,13 @@ import (
 // them. Each stream is a job, and each of its tests is a cell. A test with subtests is a cell only
 // if it failed by itself.
 func readGoTest(dir string) (*result.Run, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	// NB: dir is no pattern, whatever characters it has.
+	names, err := fs.Glob(os.DirFS(dir), "*.json")
 	if err != nil {
 		return nil, err
+	}
+	for i, name := range names {
+		names[i] = filepath.Join(dir, name)
 	}
 	slices.Sort(names)
 	run := &result.Run{Schema: result.Schema, Plan: result.Plan{Name: "go test"}, Outcome: result.Success}

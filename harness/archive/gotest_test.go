@@ -114,6 +114,15 @@ func cell(r *result.Run, id string) *result.Cell {
 	return nil
 }
 
+func TestTheDirectoryOfStreamsIsNoPattern(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "run[1]*")
+	write(t, dir, map[string]string{"lanes.json": stream})
+	src, err := archive.ReadDir(dir, archive.Extra{})
+	require.NoError(t, err)
+	require.NotNil(t, cell(src.Run, "lanes/p.TestOften"))
+}
+
 func TestADirectoryWithoutResultsIsSaidToHaveNone(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

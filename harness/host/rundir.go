@@ -3,6 +3,7 @@ package host
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,7 +91,12 @@ func SweepRunDirs() {
 
 // RunDirs returns the run directories of this user's lanes.
 func RunDirs() []string {
-	dirs, _ := filepath.Glob(filepath.Join(runDirBase(), runDirPrefix+"*"))
+	base := runDirBase()
+	// NB: base is no pattern, whatever characters it has.
+	dirs, _ := fs.Glob(os.DirFS(base), runDirPrefix+"*")
+	for i, dir := range dirs {
+		dirs[i] = filepath.Join(base, dir)
+	}
 	return dirs
 }
 

@@ -49,16 +49,14 @@ func (w *worker) collect() error {
 	for _, a := range w.task.Artifacts {
 		to := filepath.Join(w.task.Out, ArtifactsDir, a.Name)
 		for _, pattern := range a.Path {
-			matches, err := filepath.Glob(filepath.Join(w.work, pattern))
+			// NB: the work directory is no pattern, whatever characters its own path has.
+			matches, err := fs.Glob(os.DirFS(w.work), filepath.ToSlash(filepath.Clean(pattern)))
 			if err != nil {
 				return &verdict.Error{Verdict: verdict.Harness, Op: "artifact " + a.Name, Err: err}
 			}
 			for _, m := range matches {
-				rel, err := filepath.Rel(w.work, m)
-				if err != nil {
-					return verdict.Classify("artifact "+a.Name, err)
-				}
-				if err := copyTree(m, filepath.Join(to, rel)); err != nil {
+				rel := filepath.FromSlash(m)
+				if err := copyTree(filepath.Join(w.work, rel), filepath.Join(to, rel)); err != nil {
 					return verdict.Classify("artifact "+a.Name, err)
 				}
 			}

@@ -115,3 +115,19 @@ func TestTheWholeOutputOfACommandIsKeptWhoeverReadsItLate(t *testing.T) {
 	copyOutput(&out, r)
 	require.Equal(t, said, out.String())
 }
+
+func TestTheDirectoryOfAnAttemptIsNoPattern(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, &plan.Task{Artifacts: []plan.Artifact{{Name: "log", Path: plan.Words{"./*.log", "deep/*"}}}})
+	w.task.Out = filepath.Join(w.task.Out, "run[1]*")
+	w.work = filepath.Join(w.task.Out, WorkDir)
+	require.NoError(t, os.MkdirAll(filepath.Join(w.work, "deep", "er"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(w.work, "a.log"), nil, 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(w.work, "deep", "er", "b"), nil, 0o600))
+	require.NoError(t, w.collect())
+	kept, err := ListEvidence(filepath.Join(w.task.Out, ArtifactsDir, "log"))
+	require.NoError(t, err)
+	require.Len(t, kept, 2)
+	require.Equal(t, "a.log", kept[0].Path)
+	require.Equal(t, "deep/er/b", kept[1].Path)
+}

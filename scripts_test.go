@@ -2,6 +2,7 @@ package spicelane_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,5 +100,75 @@ func TestTheSummaryHasEachStreamOfTheTests(t *testing.T) {
 	}
 	if strings.Contains(out, "soak.json") || strings.Contains(out, "bench-lane.json") {
 		t.Errorf("these are no streams of tests\n%s", out)
+	}
+}
+
+// The program of the benchmarks is what the command go makes here. It fails at the benchmark $BAD.
+var benchProxy = map[string]string{
+	"spice/proxy/x": "",
+	"bin/go": `#!/bin/sh
+echo $PPID >pid
+cat >"$4" <<'PROGRAM'
+#!/bin/sh
+echo "BenchmarkPeers/ours/$4 1 1 MB/s"
+case $4 in *$BAD*) eval "$DOES" ;; esac
+PROGRAM
+chmod +x "$4"
+`,
+	"bin/chrt": `#!/bin/sh
+trap 'kill $!; exit' TERM
+sleep 3 &
+wait
+: >"$LEFT" # the loop was not ended
+`,
+}
+
+func TestTheComparisonOfProxiesFailsIfABenchmarkDoes(t *testing.T) {
+	dir, run := scriptIn(t, "bench-proxy.sh", maps.Clone(benchProxy))
+	if out, status := run("BAD=none"); status != 0 || !strings.Contains(out, "peer") {
+		t.Fatalf("status %d\n%s", status, out)
+	}
+	for _, bad := range []string{"throughput", "round", "links", "idle", "Churn"} {
+		_ = os.Remove(filepath.Join(dir, "failed"))
+		if out, status := run("BAD="+bad, "DOES=[ -e ../../failed ] || { echo no route; >../../failed; exit 1; }"); status == 0 || !strings.Contains(out, "no route") {
+			t.Errorf("the script passes if the first run of %s fails\n%s", bad, out)
+		}
+	}
+}
+
+func TestTheComparisonOfProxiesLeavesNoLoopBehindAtASignal(t *testing.T) {
+	dir, run := scriptIn(t, "bench-proxy.sh", maps.Clone(benchProxy))
+	left := filepath.Join(dir, "left") // NB: run returns when no process has the script's standard error
+	out, status := run("LEFT="+left, "BAD=round", "DOES=kill -TERM $(cat ../../pid)")
+	if _, err := os.Stat(left); status == 0 || err == nil {
+		t.Errorf("status %d, %v\n%s", status, err, out)
+	}
+}
+
+func TestTheComparisonOfClientsFailsIfAClientDoes(t *testing.T) {
+	_, run := scriptIn(t, "bench-client.sh", map[string]string{
+		"bin/make": "#!/bin/sh\n",
+		"bin/spicelane": `#!/bin/sh
+case $1 in
+up) printf 'host=h\nport=1\npassword=p\n' >vv; echo '  "vv": "vv",' ;;
+screenshot) [ "$BAD" != ours ] ;;
+esac
+`,
+		"bin/spicy-screenshot": "#!/bin/sh\n[ \"$BAD\" != spicy ]\n",
+	})
+	if out, status := run("BAD=none"); status != 0 || strings.Count(out, "pair") != 30 || !strings.Contains(out, "median") {
+		t.Fatalf("status %d\n%s", status, out)
+	}
+	for _, bad := range []string{"ours", "spicy"} {
+		if out, status := run("BAD=" + bad); status == 0 {
+			t.Errorf("the script passes if the client %s fails\n%s", bad, out)
+		}
+	}
+}
+
+func TestAStreamWithoutASummaryFailsTheJob(t *testing.T) {
+	_, run := scriptIn(t, "summary.sh", map[string]string{"artifacts/lanes.json": "{}", "bin/spicelane": "#!/bin/sh\necho no space left >&2\nexit 3\n"})
+	if out, status := run(); status == 0 || !strings.Contains(out, "no space left") {
+		t.Errorf("status %d\n%s", status, out)
 	}
 }

@@ -29,11 +29,12 @@ while [ "$i" -lt "$pairs" ]; do
     c=$(now)
     echo "$((b - a)) $((c - b))"
     i=$((i + 1))
-done | awk '
+done >"$tmp/times" # NB: no pipe, in which a client that fails would end the loop and not this script
+awk '
     { ours[NR] = $1 / 1e6; spicy[NR] = $2 / 1e6; ratio[NR] = $1 / $2
       printf "pair %2d: ours %6.1f ms, spicy-screenshot %6.1f ms, ratio %.2f\n", NR, ours[NR], spicy[NR], ratio[NR] }
     function median(a, n,    i, j, t) {
         for (i = 2; i <= n; i++) for (j = i; j > 1 && a[j] < a[j-1]; j--) { t = a[j]; a[j] = a[j-1]; a[j-1] = t }
         return n % 2 ? a[(n+1)/2] : (a[n/2] + a[n/2+1]) / 2
     }
-    END { printf "median: ours %.1f ms, spicy-screenshot %.1f ms, ratio %.2f\n", median(ours, NR), median(spicy, NR), median(ratio, NR) }'
+    END { printf "median: ours %.1f ms, spicy-screenshot %.1f ms, ratio %.2f\n", median(ours, NR), median(spicy, NR), median(ratio, NR) }' "$tmp/times"

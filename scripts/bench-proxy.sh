@@ -28,15 +28,20 @@ asleep() {
     awake=
 }
 trap 'asleep; rm -f "$test" "$test.out"' EXIT
+trap 'exit 130' INT TERM # some shells do not run the other trap at a signal, and the loops ignore Ctrl-C
+bench() { # bench PATTERN BENCHTIME
+    (cd spice/proxy && "$test" -test.run '^$' -test.bench "$1" -test.benchtime "$2") >>"$test.out" || { cat "$test.out"; exit 1; }
+}
+: >"$test.out"
 for _ in $(seq "$rounds"); do
     for what in throughput 'round trip' links; do
         if [ "$what" = 'round trip' ]; then sleepless; else asleep; fi
-        (cd spice/proxy && "$test" -test.run '^$' -test.bench "^BenchmarkPeers\$/./^$what\$" -test.benchtime "$benchtime")
+        bench "^BenchmarkPeers\$/./^$what\$" "$benchtime"
     done
-done >"$test.out" || { cat "$test.out"; exit 1; }
+done
 # Each of these two takes 15 s, in which the sessions are idle.
-(cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkPeers$/./^idle$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
-(cd spice/proxy && "$test" -test.run '^$' -test.bench '^BenchmarkChurn$' -test.benchtime 1x) >>"$test.out" || { cat "$test.out"; exit 1; }
+bench '^BenchmarkPeers$/./^idle$' 1x
+bench '^BenchmarkChurn$' 1x
 
 awk '
 function median(peer, unit,    n, i, j, swap, v) {

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 out=${GITHUB_STEP_SUMMARY:-/dev/stdout}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+failed=0
 
 for stream in artifacts/*.json; do
     name=$(basename "$stream" .json)
@@ -20,5 +21,8 @@ for stream in artifacts/*.json; do
         rm "$work/summary.md"
     else
         cat "$work/stderr" >&2
+        echo "summary: $stream has no summary" >&2
+        failed=1
     fi
 done
+exit $failed

@@ -3,6 +3,7 @@
 package distro
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -50,7 +51,14 @@ type since struct {
 	version  float64
 	need     Need
 	packages []string
+	// older are the code names of earlier versions. A distribution that is made of id has a version of
+	// its own, and says with a code name which one of id it is made of.
+	older []string
 }
+
+// withSPICE are releases whose qemu-system-x86 brings QEMU's SPICE server along. The last two are
+// Devuan's names.
+var withSPICE = []string{"bionic", "focal", "jammy", "kinetic", "lunar", "mantic", "buster", "bullseye", "bookworm", "chimaera", "daedalus"}
 
 var families = []family{
 	{
@@ -65,8 +73,8 @@ var families = []family{
 		},
 		since: []since{
 			// Newer releases have QEMU's SPICE server in a separate package.
-			{"debian", 13, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}},
-			{"ubuntu", 24.04, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}},
+			{"debian", 13, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}, withSPICE},
+			{"ubuntu", 24.04, SPICE, []string{"qemu-system-x86", "qemu-system-modules-spice"}, withSPICE},
 		},
 	},
 	{
@@ -99,7 +107,7 @@ var families = []family{
 			SpiceGTK: {"spice-gtk"}, Libvirt: {"libvirt-daemon-qemu"}, Netem: {"kernel-default-extra"},
 		},
 		since: []since{
-			{"opensuse-leap", 0, ImageTool, []string{"qemu-tools"}},
+			{"opensuse-leap", 0, ImageTool, []string{"qemu-tools"}, nil},
 		},
 	},
 }
@@ -111,7 +119,9 @@ type System struct {
 
 	root     bool // whether this process is root
 	family   *family
-	unlisted bool // whether the family's lists have to be fetched first
+	base     string // the distribution of the family that this one is made of; empty if it is in it
+	codename string // of the base's release, if that is known
+	unlisted bool   // whether the family's lists have to be fetched first
 }
 
 // Here returns the distribution of this host.
@@ -122,6 +132,7 @@ var Here = sync.OnceValue(func() System { return At("/", os.Geteuid() == 0) })
 func At(dir string, root bool) System {
 	s := System{Name: "this system", root: root}
 	var like []string
+	codenames := map[string]string{}
 	for _, file := range []string{"etc/os-release", "usr/lib/os-release"} {
 		b, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
@@ -139,6 +150,8 @@ func At(dir string, root bool) System {
 				s.Version = value
 			case "PRETTY_NAME":
 				s.Name = value
+			case "UBUNTU_CODENAME", "DEBIAN_CODENAME", "VERSION_CODENAME":
+				codenames[key] = value
 			}
 		}
 		break
@@ -147,6 +160,10 @@ func At(dir string, root bool) System {
 		for i, f := range families {
 			if s.family == nil && slices.Contains(f.ids, id) {
 				s.family = &families[i]
+				if id != s.ID {
+					s.base = id
+					s.codename = cmp.Or(codenames["UBUNTU_CODENAME"], codenames["DEBIAN_CODENAME"], codenames["VERSION_CODENAME"])
+				}
 			}
 		}
 	}
@@ -180,7 +197,8 @@ func (s System) packages(n Need) []string {
 	version, err := strconv.ParseFloat(s.Version, 64)
 	for _, x := range s.family.since {
 		// Rolling releases and releases under test have no version: they are newer than all.
-		if x.need == n && x.id == s.ID && (err != nil || version >= x.version) {
+		newer := x.id == s.ID && (err != nil || version >= x.version) || x.id == s.base && !slices.Contains(x.older, s.codename)
+		if x.need == n && newer {
 			return x.packages
 		}
 	}

@@ -86,6 +86,28 @@ func TestADistributionIsKnownByWhatItIsLike(t *testing.T) {
 	require.NotContains(t, at(t, "ID=ubuntu\nVERSION_ID=22.04", true).Install(distro.SPICE), "modules-spice")
 }
 
+// The texts are those of the distributions' own os-release, as far as it counts.
+func TestADistributionThatIsMadeOfAnotherHasThatOnesPackages(t *testing.T) {
+	for release, separate := range map[string]bool{
+		"ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22.1\"\nVERSION_CODENAME=xia\nUBUNTU_CODENAME=noble": true,
+		"ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"21.3\"\nUBUNTU_CODENAME=jammy":                       false,
+		"ID=linuxmint\nID_LIKE=debian\nVERSION_ID=\"6\"\nVERSION_CODENAME=faye\nDEBIAN_CODENAME=bookworm":           false,
+		"ID=pop\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"24.04\"\nUBUNTU_CODENAME=noble":                            true,
+		"ID=pop\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22.04\"\nUBUNTU_CODENAME=jammy":                            false,
+		"ID=raspbian\nID_LIKE=debian\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie":                                   true,
+		"ID=raspbian\nID_LIKE=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm":                                 false,
+		"ID=kali\nID_LIKE=debian\nVERSION_ID=\"2025.3\"\nVERSION_CODENAME=kali-rolling":                             true,
+		"ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\nUBUNTU_CODENAME=jammy":                                    false,
+	} {
+		want := "apt-get install -y qemu-system-x86"
+		if separate {
+			want += " qemu-system-modules-spice"
+		}
+		require.Equal(t, want, at(t, release, true).Install(distro.SPICE), release)
+	}
+	require.Equal(t, at(t, "ID=arch", true).Install(distro.SPICE), at(t, "ID=endeavouros\nID_LIKE=arch", true).Install(distro.SPICE))
+}
+
 func TestAnUnknownDistributionIsToldWhatToLookFor(t *testing.T) {
 	s := distro.At(t.TempDir(), true)
 	require.False(t, s.Known())

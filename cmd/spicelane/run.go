@@ -416,7 +416,7 @@ func newRunCell() *cobra.Command {
 			// kill the worker.
 			signal.Ignore(syscall.SIGPIPE)
 			if slots > 0 {
-				release, err := runner.TakeSlot(cmd.Context(), slots)
+				release, err := runner.TakeSlot(cmd.Context(), slots, cmd.OutOrStdout())
 				if err != nil {
 					return err
 				}

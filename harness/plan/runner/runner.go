@@ -295,7 +295,10 @@ type cell struct {
 	// cancel, when closed, cancels a running attempt. why is the reason for people.
 	cancel chan struct{}
 	why    string
-	status plan.Status
+	// insists means that the cell runs even if it is cancelled before it has a host, because its
+	// condition is true then, too.
+	insists bool
+	status  plan.Status
 }
 
 // A run is a run that is under way. Only the goroutine of loop uses its fields, except those that
@@ -710,6 +713,10 @@ func (r *run) startCell(c *cell, e Executor) {
 	if err := r.add(entry{Begin: &attemptID{c.ID, n}}); err != nil {
 		r.broken = err
 	}
+	cancelled := c.status
+	cancelled.Cancelled = true
+	runs, err := r.Plan.JobRuns(c.Cell, r.needs(c.Job), cancelled)
+	c.insists = err == nil && runs
 	t, err := r.task(c, n)
 	cancel := c.cancel
 	r.workers.Add(1)
@@ -787,7 +794,11 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	talk.does, _ = r.Plan.Does(t)
 	ctx, stop := context.WithCancel(r.hard)
 	defer stop()
-	w, err := e.Start(ctx, t)
+	w, err := r.startWorker(ctx, c, e, t, cancel)
+	if errors.Is(err, errCancelled) {
+		talk.begins()
+		return result.Attempt{N: t.Attempt, Began: began.UTC(), TookMS: time.Since(began).Milliseconds(), Outcome: result.Cancelled, Reason: err.Error()}, nil
+	}
 	if err != nil {
 		talk.begins()
 		return failed(err), nil
@@ -834,6 +845,34 @@ func (r *run) attempt(c *cell, e Executor, t *plan.Task, cancel <-chan struct{})
 	}
 	r.completeEvidence(c, a, out)
 	return *a, nil
+}
+
+// errCancelled ends the start of a worker because its cell was cancelled.
+var errCancelled = errors.New("it was cancelled before it began")
+
+// startWorker starts a worker. A cell that is cancelled while it waits for a host ends at once, as
+// one that is queued does.
+func (r *run) startWorker(ctx context.Context, c *cell, e Executor, t *plan.Task, cancel <-chan struct{}) (*Worker, error) {
+	starting, giveUp := context.WithCancelCause(ctx)
+	started := make(chan struct{})
+	var watch sync.WaitGroup
+	if !c.insists {
+		watch.Go(func() {
+			select {
+			case <-cancel:
+				giveUp(errCancelled)
+			case <-started:
+			}
+		})
+	}
+	w, err := e.Start(starting, t)
+	close(started)
+	watch.Wait()
+	if err != nil && ctx.Err() == nil && starting.Err() != nil {
+		err = errCancelled // whatever it broke
+	}
+	giveUp(nil) // NB: not before, because starting then has another cause
+	return w, err
 }
 
 func ptr[T any](v T) *T { return &v }

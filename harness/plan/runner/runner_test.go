@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		if len(os.Args) == 4 && os.Args[2] == "--slots" {
 			n, err := strconv.Atoi(os.Args[3])
 			if err == nil {
-				_, err = runner.TakeSlot(context.Background(), n)
+				_, err = runner.TakeSlot(context.Background(), n, os.Stdout)
 			}
 			if err != nil {
 				panic(err)

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// held is what Hold prints when it has taken its host.
+// held is what Hold prints when it has taken its host, and a worker when it has a place of one.
 const held = "held\n"
 
 // lockDir returns the directory of the locks of this host. All runs of a user share it.
@@ -57,9 +57,9 @@ func lockFirst(ctx context.Context, how int, names ...string) (*os.File, error) 
 
 const hostLock = "host.lock"
 
-// TakeSlot waits for one of the n places of this host, and until no other run has the host alone.
-// The caller calls release to free the place.
-func TakeSlot(ctx context.Context, n int) (release func(), err error) {
+// TakeSlot waits for one of the n places of this host, and until no other run has the host alone. It
+// then writes a line to out. The caller calls release to free the place.
+func TakeSlot(ctx context.Context, n int, out io.Writer) (release func(), err error) {
 	host, err := lockFirst(ctx, unix.LOCK_SH, hostLock)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,12 @@ func TakeSlot(ctx context.Context, n int) (release func(), err error) {
 		_ = host.Close()
 		return nil, err
 	}
-	return func() { _ = slot.Close(); _ = host.Close() }, nil
+	release = func() { _ = slot.Close(); _ = host.Close() }
+	if _, err := io.WriteString(out, held); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // Hold waits until no run uses this host and takes it alone. It then writes a line to out, and

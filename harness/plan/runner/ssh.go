@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -61,8 +62,12 @@ type sshExecutor struct {
 	hosts      []*sshHost
 	places     chan *sshHost // one entry for each free place of a host
 
-	// taking takes all hosts in the mode dedicated, once.
+	// taking takes all hosts in the mode dedicated, once; taken is closed when that has ended. It goes
+	// on when the cell that began it is cancelled, because others wait for it, too. stop ends it.
 	taking sync.Once
+	taken  chan struct{}
+	life   context.Context
+	stop   context.CancelFunc
 }
 
 type sshHost struct {
@@ -83,7 +88,8 @@ func hostError(address string, err error, hint string) error {
 
 // newSSH makes the executor. It does not connect to any host yet.
 func newSSH(def plan.Executor, l *plan.Loaded, executable string) (Executor, error) {
-	e := &sshExecutor{def: def, dir: l.Dir, executable: executable}
+	e := &sshExecutor{def: def, dir: l.Dir, executable: executable, taken: make(chan struct{})}
+	e.life, e.stop = context.WithCancel(context.Background())
 	wrong := func(err error) error { return &verdict.Error{Verdict: verdict.Harness, Op: "executor", Err: err} }
 	abs := func(p string) string {
 		if rest, ok := strings.CutPrefix(p, "~/"); ok {
@@ -155,7 +161,9 @@ func newSSH(def plan.Executor, l *plan.Loaded, executable string) (Executor, err
 func (e *sshExecutor) Capacity() int { return cap(e.places) }
 
 func (e *sshExecutor) Close() error {
-	e.taking.Do(func() {}) // wait until nothing is being taken
+	e.stop()
+	e.taking.Do(func() { close(e.taken) })
+	<-e.taken // wait until nothing is being taken
 	for _, h := range e.hosts {
 		if h.holder != nil {
 			_ = h.holder.Close()
@@ -244,6 +252,8 @@ func (e *sshExecutor) takeAll(ctx context.Context) {
 				return err
 			}
 			defer c.Close()
+			stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+			defer stop()
 			files, err := sftp.NewClient(c)
 			if err != nil {
 				return hostError(h.address, err, "does its sshd offer sftp?")
@@ -278,7 +288,7 @@ func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error)
 			err = s.Start(shellquote.Join(h.binary, HoldCommand))
 		}
 		if err == nil {
-			_, err = io.ReadFull(out, make([]byte, len(held)))
+			err = awaitHeld(bufio.NewReader(out))
 		}
 		_ = in // it stays open as long as the connection
 	}
@@ -287,6 +297,20 @@ func (e *sshExecutor) hold(ctx context.Context, h *sshHost) (*ssh.Client, error)
 		return nil, hostError(h.address, fmt.Errorf("take the host: %w", err), "")
 	}
 	return c, nil
+}
+
+// awaitHeld reads the lines of a program until it says that it has what it waited for. A login shell
+// may print a greeting first.
+func awaitHeld(out *bufio.Reader) error {
+	for {
+		line, err := out.ReadString('\n')
+		if line == held {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // putByContent copies a file into the cache of a host, unless the cache has it, and returns its
@@ -363,7 +387,17 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	}()
 	undo = append(undo, func() { e.places <- h })
 	if e.def.Mode == "dedicated" {
-		e.taking.Do(func() { e.takeAll(ctx) })
+		e.taking.Do(func() {
+			go func() {
+				defer close(e.taken)
+				e.takeAll(e.life)
+			}()
+		})
+		select {
+		case <-e.taken:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 		if h.taken != nil {
 			return nil, h.taken
 		}
@@ -372,7 +406,11 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	if err != nil {
 		return nil, err
 	}
-	undo = append(undo, func() { _ = c.Close() })
+	// NB: only watchAlive ends a request that the host does not answer, so it runs until Release.
+	alive, gone := context.WithCancel(context.Background())
+	var watcher sync.WaitGroup
+	watcher.Go(func() { watchAlive(alive, c) })
+	undo = append(undo, func() { gone(); watcher.Wait() }, func() { _ = c.Close() })
 	stopDial := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stopDial()
 	files, err := sftp.NewClient(c)
@@ -398,10 +436,11 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	if err != nil {
 		return nil, hostError(h.address, err, "")
 	}
-	out, err := s.StdoutPipe()
+	pipe, err := s.StdoutPipe()
 	if err != nil {
 		return nil, hostError(h.address, err, "")
 	}
+	out := bufio.NewReader(pipe)
 	said := &tail{}
 	s.Stderr = said
 	argv := []string{h.binary, WorkerCommand}
@@ -411,11 +450,25 @@ func (e *sshExecutor) Start(ctx context.Context, t *plan.Task) (_ *Worker, err e
 	if err := s.Start("cd " + shellquote.Join(t.Dir) + " && exec " + shellquote.Join(argv...)); err != nil {
 		return nil, hostError(h.address, err, "")
 	}
-	// NB: only watchAlive ends a request that the host does not answer, so it runs until Release.
-	alive, gone := context.WithCancel(context.Background())
+	if e.def.Mode != "dedicated" {
+		// The worker reads nothing while it waits for a place of the host, so a cancellation ends it here.
+		// The connection stays for now, because the cell's files are still to be removed there.
+		stopDial()
+		waited := make(chan error, 1)
+		go func() { waited <- awaitHeld(out) }()
+		select {
+		case err = <-waited:
+		case <-ctx.Done():
+			_ = s.Signal(ssh.SIGTERM) // the end of the connection alone does not end it
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			_ = s.Wait() // then said is complete
+			return nil, hostError(h.address, fmt.Errorf("wait for a place of the host: %w: %s", err, strings.TrimSpace(string(said.b))), "")
+		}
+	}
 	running, ended := context.WithCancel(alive)
-	var watcher, fetcher sync.WaitGroup
-	watcher.Go(func() { watchAlive(alive, c) })
+	var fetcher sync.WaitGroup
 	fetcher.Go(func() { keepFetching(running, files, t.Out, local) })
 	return &Worker{
 		In: &sshInput{to: in}, Out: out, Host: h.address,

@@ -1,6 +1,8 @@
 package runner_test
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
@@ -9,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/knownhosts"
+	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
@@ -77,6 +81,7 @@ func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
 			{"a host with another key or without what a lane needs is refused", hostIsRefused},
 			{"a cell whose files are missing leaves nothing on the host", filesAreMissing},
 			{"a dedicated host serves one run at a time", dedicatedHostServesOneRun},
+			{"a cell that waits for a host ends at the first interrupt", waitingCellIsCancelled},
 			{"a host that vanishes is the host's fault and the cell runs on the other", hostVanishes}, // the last one: it cuts the link
 		} {
 			t.Run(inside.name, inside.test)
@@ -145,7 +150,7 @@ Subsystem sftp internal-sftp -d %s
 		}
 	}
 	require.NoError(t, err, "%s", out)
-	require.Equal(t, 5, strings.Count(string(out), "--- PASS: "+t.Name()+"/"), "%s", out)
+	require.Equal(t, 6, strings.Count(string(out), "--- PASS: "+t.Name()+"/"), "%s", out)
 }
 
 // hosts returns the executor of a plan with two hosts, whose sshds answer.
@@ -283,6 +288,54 @@ jobs:
 	}
 	for host, runs := range changes {
 		require.LessOrEqual(t, len(runs), 2, "%s: %s", host, text)
+	}
+}
+
+func waitingCellIsCancelled(t *testing.T) {
+	for mode, waits := range map[string]string{"pool": runner.WorkerCommand, "dedicated": runner.HoldCommand} {
+		executor := hosts(t, "doctor: off, mode: "+mode)
+		l := loadPlan(t, executor+"jobs: {a: {executor: lab, steps: [{run: echo x}]}}\n")
+		var locks []*os.File // of another run, which has both hosts alone
+		for _, host := range []string{"a", "b"} {
+			f, err := os.OpenFile(filepath.Join(os.Getenv(envSSHDir), "home-"+host, ".cache/spicelane/cells/host.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+			require.NoError(t, err)
+			require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+			locks = append(locks, f)
+		}
+		ctx, interrupt := context.WithCancel(t.Context())
+		stop := make(chan struct{})
+		defer interrupt()
+		var r *result.Run
+		ended := make(chan error, 1)
+		go func() {
+			var err error
+			r, err = runner.Run(ctx, runner.Config{Plan: l, Dir: filepath.Join(l.Dir, mode), Stop: stop})
+			ended <- err
+		}()
+		waiting := func() bool {
+			found, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+			return slices.ContainsFunc(found, func(file string) bool {
+				b, _ := os.ReadFile(file)
+				return bytes.Contains(b, []byte(os.Getenv(envSSHDir))) && bytes.Contains(b, []byte("\x00"+waits+"\x00"))
+			})
+		}
+		require.Eventually(t, waiting, 30*time.Second, 20*time.Millisecond, mode)
+		interrupt()
+		select {
+		case err := <-ended:
+			require.NoError(t, err, mode)
+			require.Equal(t, result.Cancelled, r.Cells[0].Outcome, "%s: %+v", mode, r.Cells[0])
+			require.Equal(t, "the run was interrupted", r.Cells[0].Reason)
+		case <-time.After(30 * time.Second):
+			close(stop)
+			<-ended
+			t.Errorf("%s: the first interrupt did not reach the cell", mode)
+		}
+		for _, f := range locks {
+			require.NoError(t, f.Close())
+		}
+		require.Empty(t, leftOnHosts(t), mode)
+		require.Eventually(t, func() bool { return !waiting() }, 30*time.Second, 20*time.Millisecond, "%s: a process still waits", mode)
 	}
 }
 

@@ -32,13 +32,13 @@ func (m *Masker) Clean(dir string) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		if name := d.Name(); path != dir && m.String(name) != name {
-			renames = append(renames, [2]string{path, filepath.Join(filepath.Dir(path), m.String(name))})
-		}
 		if d.Type()&fs.ModeSymlink != 0 {
 			if to, err := os.Readlink(path); err == nil && m.String(to) != to {
 				return os.Remove(path)
 			}
+		}
+		if name := d.Name(); path != dir && m.String(name) != name {
+			renames = append(renames, [2]string{path, filepath.Join(filepath.Dir(path), m.String(name))})
 		}
 		if !d.Type().IsRegular() {
 			return nil
@@ -52,12 +52,29 @@ func (m *Masker) Clean(dir string) ([]string, error) {
 	})
 	// The deepest go first, so that the paths of the others stay valid.
 	for i := len(renames) - 1; i >= 0; i-- {
-		err = errors.Join(err, os.Rename(renames[i][0], renames[i][1]))
+		err = errors.Join(err, rename(renames[i][0], renames[i][1]))
 	}
 	if err != nil {
 		return changed, fmt.Errorf("remove secrets: %w", err)
 	}
 	return changed, nil
+}
+
+// rename renames a file. If there is a file of that name already, whose own name may have had another
+// secret at the same place, it adds a number to the name.
+func rename(from, to string) error {
+	st, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	free := to
+	for n := 2; !st.IsDir(); n++ { // the system refuses to replace a directory
+		if _, err := os.Lstat(free); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		free = fmt.Sprintf("%s.%d", to, n)
+	}
+	return os.Rename(from, free)
 }
 
 func (m *Masker) cleanFile(path string) (changed bool, err error) {

@@ -144,6 +144,33 @@ func TestFilesAreCleanedAlsoInsideCompressedOnes(t *testing.T) {
 	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
 }
 
+func TestALinkWhoseNameAndTargetHaveASecretIsRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink("hunter2hunter2", filepath.Join(dir, "to-hunter2hunter2")))
+	_, err := mask.New(map[string]string{"N": "hunter2hunter2"}).Clean(dir)
+	require.NoError(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestFilesWhoseNamesHaveOnlyDifferentSecretsStayApart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"log-hunter1hunter1", "log-hunter2hunter2", "log-***"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	_, err := mask.New(map[string]string{"N": "hunter2hunter2", "M": "hunter1hunter1"}).Clean(dir)
+	require.NoError(t, err)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, left, 3)
+	for _, e := range left {
+		require.NotContains(t, e.Name(), "hunter")
+	}
+}
+
 func BenchmarkMask(b *testing.B) {
 	m := mask.New(map[string]string{"S": secret, "KEY": strings.Repeat("0123456789abcdef\n", 100)})
 	text := []byte(strings.Repeat("some output of a program that is running\n", 1000))

@@ -434,3 +434,17 @@ jobs: {a: {steps: [{run: x, env: {D: {env: TOKEN}}}]}}
 		}
 	}
 }
+
+func TestABeatThatIsEmptyInACellIsAMistake(t *testing.T) {
+	_, err := load(t, `jobs:
+  a:
+    strategy:
+      matrix:
+        include: [{n: 1, text: "login:"}, {n: 2}]
+    steps:
+      - lane:
+      - beats:
+          - await-text: ${{ matrix.text }}
+`)
+	require.ErrorContains(t, err, "in the cell a (n=2): beats[0].await-text is empty")
+}

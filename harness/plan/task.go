@@ -154,9 +154,13 @@ func (l *Loaded) taskStep(sp *stepPlan, jobEnv, jobPublic map[string]string, var
 			ts.Shell = strings.Fields(s.Shell)
 		}
 	}
-	for _, b := range s.Beats {
+	for i, b := range s.Beats {
+		kind := b.Kind()
 		b.Press = slices.Clone(b.Press)
 		eachText(reflect.ValueOf(&b).Elem(), text)
+		if b.Kind() == "" && failed == nil { // it would do nothing, and pass
+			failed = fmt.Errorf("beats[%d].%s is empty", i, kind)
+		}
 		b.Pos = Pos{}
 		ts.Beats = append(ts.Beats, b)
 	}

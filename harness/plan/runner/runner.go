@@ -16,6 +16,7 @@ package runner
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -248,15 +249,17 @@ func Selected(l *plan.Loaded, only []string) ([]*plan.Cell, error) {
 	}
 	for _, pattern := range only {
 		found := false
+		var malformed error
 		for _, cell := range l.Cells {
 			match, err := path.Match(pattern, cell.ID)
-			if err != nil {
-				return nil, &verdict.Error{Verdict: verdict.Harness, Op: "--only " + pattern, Err: err}
-			}
+			malformed = cmp.Or(malformed, err)
 			if match || pattern == cell.ID || pattern == cell.Job.ID {
 				add(cell)
 				found = true
 			}
+		}
+		if !found && malformed != nil { // an ID may have brackets, too
+			return nil, &verdict.Error{Verdict: verdict.Harness, Op: "--only " + pattern, Err: malformed}
 		}
 		if !found {
 			return nil, &verdict.Error{Verdict: verdict.Harness, Err: fmt.Errorf("--only %s: the plan has no such job or cell", pattern), Hint: "spicelane run --dry-run lists them"}

@@ -728,3 +728,12 @@ jobs:
 	require.Equal(t, map[string]result.Outcome{"long": result.Cancelled, "cleanup": result.Success}, outcomes(r))
 	require.Equal(t, result.Cancelled, r.Outcome)
 }
+
+func TestACellIsSelectedByItsIDWhateverCharactersThatHas(t *testing.T) {
+	l := loadPlan(t, "jobs: {a: {strategy: {matrix: {re: [\"[0-9\", x]}}, steps: [{run: echo x}]}}\n")
+	cells, err := runner.Selected(l, []string{"a (re=[0-9)"})
+	require.NoError(t, err)
+	require.Len(t, cells, 1)
+	_, err = runner.Selected(l, []string{"a (re=["})
+	require.ErrorContains(t, err, "syntax error in pattern")
+}

@@ -120,6 +120,7 @@ func TestAReferenceImageIsAlsoMadeOfAClientsScreen(t *testing.T) {
 		`unknown word "blur"`:                                {"new", "--socket", path, "x", "--area", "6x4+0+0,blur"},
 		`match is "much": want a percentage`:                 {"new", "--socket", path, "x", "--area", "6x4+0+0,match=much"},
 		`margin is "wide": want pixels`:                      {"new", "--socket", path, "x", "--area", "6x4+0+0,margin=wide"},
+		`click is "3+4.5": want X+Y`:                         {"new", "--socket", path, "x", "--area", "6x4+0+0,click=3+4.5"},
 		`click is "here": want X+Y`:                          {"new", "--socket", path, "x", "--area", "6x4+0+0,click=here"},
 		"want a lane's name and the NAME":                    {"new", "x", "--area", "6x4+0+0"},
 		"with --socket or --png want only a TAG":             {"match", "--socket", path, "a", "b"},

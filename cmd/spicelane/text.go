@@ -128,7 +128,7 @@ func textReader(fonts, origin []string) (text.Reader, error) {
 	if len(origin) > 0 {
 		var at image.Point
 		s := strings.Join(origin, ",")
-		if n, err := fmt.Sscanf(s+".", "%d,%d.", &at.X, &at.Y); err != nil || n != 2 {
+		if n, err := fmt.Sscanf(s+"\x00", "%d,%d\x00", &at.X, &at.Y); err != nil || n != 2 {
 			return r, usage("--origin %s: want X,Y in pixels", s)
 		}
 		r.Origin = &at
@@ -195,7 +195,7 @@ func printGuess(cmd *cobra.Command, p *pixmap.Picture, part image.Rectangle) err
 
 func learnFont(screen *pixmap.Picture, out, known, cell string, origin *image.Point) error {
 	var w, h int
-	if n, err := fmt.Sscanf(cell+".", "%dx%d.", &w, &h); err != nil || n != 2 {
+	if n, err := fmt.Sscanf(cell+"\x00", "%dx%d\x00", &w, &h); err != nil || n != 2 {
 		return usage("--learn needs --cell WIDTHxHEIGHT, got %q", cell)
 	}
 	if known == "" {

@@ -70,6 +70,8 @@ func TestTextOfAPictureWithoutTextIsAFailureOfTheProduct(t *testing.T) {
 		`no font "nothing"`:     {"text", "--png", setupScreen, "--font", "nothing"},
 		"--find: error parsing": {"text", "--png", setupScreen, "--find", "("},
 		"--region x: want":      {"text", "--png", setupScreen, "--region", "x"},
+		"--origin 1,2.5: want":  {"text", "--png", setupScreen, "--origin", "1,2.5"},
+		"got \"8x19.5\"":        {"text", "--png", setupScreen, "--learn", "x.hex", "--cell", "8x19.5"},
 		"--origin 1: want X,Y":  {"text", "--png", setupScreen, "--origin", "1"},
 		"--learn needs --cell":  {"text", "--png", setupScreen, "--learn", "x.hex"},
 		"--learn needs --known": {"text", "--png", setupScreen, "--learn", "x.hex", "--cell", "8x19"},

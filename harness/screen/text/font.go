@@ -376,7 +376,7 @@ func ParseHex(name string, b []byte) (*Font, error) {
 				if len(glyphs) > 0 {
 					return bad("a second size, after glyphs of %d×%d", f.Width, f.Height)
 				}
-				if k, err := fmt.Sscanf(value+".", "%dx%d.", &f.Width, &f.Height); err != nil || k != 2 {
+				if k, err := fmt.Sscanf(value+"\x00", "%dx%d\x00", &f.Width, &f.Height); err != nil || k != 2 {
 					return bad("size is %q: want WIDTHxHEIGHT", value)
 				}
 				if err := checkSize(f.Width, f.Height); err != nil {

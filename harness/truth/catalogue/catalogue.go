@@ -10,6 +10,7 @@ import (
 	"image"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spicelane/spicelane/harness/truth/qxl"
@@ -223,9 +224,11 @@ func Only(groups []Group, pattern string) ([]Group, error) {
 }
 
 func (s *Step) matches(pattern string) bool {
-	var from, to int
-	if n, _ := fmt.Sscanf(pattern, "%d-%d", &from, &to); n == 2 {
-		return s.Number >= from && s.Number <= to
+	first, last, _ := strings.Cut(pattern, "-")
+	if from, err := strconv.Atoi(first); err == nil {
+		if to, err := strconv.Atoi(last); err == nil {
+			return s.Number >= from && s.Number <= to
+		}
 	}
 	if pattern == fmt.Sprint(s.Number) {
 		return true

@@ -356,6 +356,45 @@ func TestRetentionByBytesCountsSharedContentOnce(t *testing.T) {
 	require.Equal(t, 1, p.Kept)
 }
 
+// deleting is a store that calls before when a run's record is about to be deleted.
+type deleting struct {
+	archive.Store
+	before func()
+}
+
+func (d deleting) Delete(ctx context.Context, name string) error {
+	if strings.HasPrefix(name, "runs/") {
+		d.before()
+	}
+	return d.Store.Delete(ctx, name)
+}
+
+func TestARunIsPinnedOnlyIfItStays(t *testing.T) {
+	t.Parallel()
+	d := newDir(t)
+	a := archivetest.Open(t, d)
+	for n := range 2 {
+		_, err := a.Add(t.Context(), archivetest.Run(n))
+		require.NoError(t, err)
+	}
+	records, err := a.List(t.Context())
+	require.NoError(t, err)
+	id := records[1].ID
+	var pinned error
+	pruning := archivetest.Open(t, deleting{d, func() {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(10*time.Millisecond, func() { cancel(errors.New("enough")) })
+		pinned = a.Pin(ctx, id)
+	}})
+	p, err := pruning.Prune(t.Context(), archive.Retention{Runs: 1})
+	require.NoError(t, err)
+	require.Equal(t, []string{id}, p.Runs)
+	require.Error(t, pinned, "it says that the run stays")
+	pins, err := a.Pins(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, pins)
+}
+
 func TestAClockThatJumpsMakesNoRunLookOld(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

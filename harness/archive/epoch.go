@@ -241,7 +241,7 @@ func (a *Archive) imports(ctx context.Context, r io.Reader) (*Imported, error) {
 	}
 	for _, id := range pinned {
 		if ids[id] != "" {
-			if err := a.Pin(ctx, ids[id]); err != nil {
+			if err := a.pin(ctx, ids[id]); err != nil {
 				return done, err
 			}
 		}

@@ -182,8 +182,19 @@ func (a *Archive) choose(records []*Record, pinned map[string]bool, sizes map[st
 	return gone, used, kept
 }
 
-// Pin makes Prune keep a run, whatever the limits are, until Unpin.
+// Pin makes Prune keep a run, whatever the limits are, until Unpin. It waits until no Prune is under
+// way, because that may have chosen the run already.
 func (a *Archive) Pin(ctx context.Context, id string) error {
+	h, err := a.lock(ctx, false)
+	if err != nil {
+		return a.classify(err)
+	}
+	defer h.release()
+	return a.pin(ctx, id)
+}
+
+// pin does the same for a caller that has a lock.
+func (a *Archive) pin(ctx context.Context, id string) error {
 	rec, err := a.Record(ctx, id)
 	if err != nil {
 		return err

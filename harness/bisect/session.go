@@ -70,6 +70,8 @@ const (
 	DefaultTimeout    = 30 * time.Minute
 	// maxSkips is how many tests of a commit may give no result before it counts as untestable.
 	maxSkips = 3
+	// notBuilt is no commit's index.
+	notBuilt = Base - 1
 )
 
 // A Test is one test of one commit.
@@ -146,6 +148,10 @@ func New(ctx context.Context, dir string, cfg Config, log io.Writer) (*Session, 
 	if _, err := os.Stat(filepath.Join(dir, configFile)); err == nil {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bisect", Err: fmt.Errorf("%s has a search already", dir),
 			Hint: "continue it with --resume, or choose another directory"}
+	}
+	// NB: before the search is stored, because dir could be used for no other one then.
+	if _, _, err := repo.history(ctx, cfg.Good, cfg.Bad, cfg.FirstParent); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, verdict.Classify("bisect", err)
@@ -425,6 +431,9 @@ func (s *Session) build(ctx context.Context, cmd Command, i int) error {
 	cmd.Argv = []string{"sh", "-c", s.cfg.Build}
 	ended, err := cmd.run(ctx, cmd.Argv, cmd.Stdout)
 	s.buildOK = err == nil && ended == (status{})
+	if err != nil {
+		s.here = notBuilt // it says nothing about the commit
+	}
 	return err
 }
 

@@ -210,6 +210,30 @@ func await(ctx context.Context, path string) {
 	}
 }
 
+func TestABuildThatIsInterruptedSaysNothingAboutItsCommit(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "good", "bad", "bad"))
+	signs := t.TempDir()
+	begun := filepath.Join(signs, "begun")
+	s, err := bisect.New(t.Context(), t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Test: shell,
+		Build: fmt.Sprintf("test -e %[1]s || { touch %[1]s; exec sleep 1000; }", begun)}, io.Discard)
+	require.NoError(t, err)
+	defer s.Close()
+	ctx, interrupt := context.WithCancel(t.Context())
+	go func() {
+		await(ctx, begun)
+		interrupt()
+	}()
+	_, err = s.Run(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	r, err := s.Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, names[2], r.First, r.Summary())
+	for _, test := range r.Tests {
+		require.NotEqual(t, bisect.Skip, test.Outcome, test.Reason)
+	}
+}
+
 func TestTwoSearchesDoNotShareADirectory(t *testing.T) {
 	t.Parallel()
 	dir, names := repository(t, plain("good", "bad"))
@@ -240,10 +264,14 @@ func TestAnAnswerIsRefusedForRevisionsThatHaveNone(t *testing.T) {
 		"too little to ask": {bisect.Config{Good: names[0], Bad: names[2], Test: shell, Confidence: 0.4}, "is not between 0.5 and 1"},
 	} {
 		c.cfg.Repository = dir
-		s, err := bisect.New(t.Context(), t.TempDir(), c.cfg, io.Discard)
+		out := t.TempDir()
+		s, err := bisect.New(t.Context(), out, c.cfg, io.Discard)
 		require.ErrorContains(t, err, c.says, name)
 		require.Nil(t, s)
 		require.Equal(t, verdict.Harness, verdict.Of(err))
+		s, err = bisect.New(t.Context(), out, bisect.Config{Repository: dir, Good: names[0], Bad: names[2], Test: shell}, io.Discard)
+		require.NoError(t, err, "%s: nothing else can be searched for in this directory", name)
+		s.Close()
 	}
 }
 

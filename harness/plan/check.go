@@ -195,10 +195,16 @@ func (l *Loaded) checkExecutor(p *problems, e Executor, at string) {
 		if e.Command != "" {
 			p.add(e.Pos.node, at, "command belongs to the type command")
 		}
+		seen := map[string]bool{}
 		for i, h := range e.Hosts {
 			if h.Address == "" || h.Cells < 0 {
 				p.add(h.Pos.node, at+".hosts"+index(i), "a host has an address, and runs at least one cell at once")
 			}
+			address := strings.TrimSuffix(h.Address, ":22")
+			if e.Mode == "dedicated" && seen[address] { // the run would wait for itself
+				p.add(h.Pos.node, at+".hosts"+index(i), "%s is there for the second time; a host that runs several cells at once has cells: 2", h.Address)
+			}
+			seen[address] = true
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -75,17 +76,34 @@ func (l *Loaded) Does(t *Task) (string, error) {
 }
 
 // hashTree adds the hash of each file at or below root to sums. The key is name joined with the
-// file's path below root.
+// file's path below root. It follows links, as the steps do.
 func hashTree(sums map[string]string, root, name string) error {
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+	return hashBelow(sums, root, name, nil)
+}
+
+// hashBelow does what hashTree does. above are the real paths of the directories that links have led
+// to so far.
+func hashBelow(sums map[string]string, root, name string, above []string) error {
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(above, real) {
+		return fmt.Errorf("%s is a link that leads to itself", root)
+	}
+	above = append(slices.Clone(above), real)
+	return filepath.WalkDir(real, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(root, path)
+		rel, err := filepath.Rel(real, path)
 		if err != nil {
 			return err
 		}
 		info, err := os.Stat(path) // follows links
+		if err == nil && info.IsDir() && !d.IsDir() {
+			return hashBelow(sums, path, filepath.Join(name, rel), above)
+		}
 		if err != nil || !info.Mode().IsRegular() {
 			return err
 		}

@@ -129,6 +129,7 @@ func TestAMistakeIsReportedWithItsLineAndWhatIsNear(t *testing.T) {
 		"an artifact outside":    {"jobs:\n  a:\n    artifacts: [{name: x, path: ../x}]\n    steps: [{run: x}]\n", `plan.yaml:3:17: jobs.a.artifacts[0].path: "../x" is no pattern of files below $SPICELANE_WORK`},
 		"a restore without need": {"jobs:\n  b: {artifacts: [{name: x, path: x}], steps: [{run: x}]}\n  a:\n    restore: [{from: b}]\n    steps: [{run: x}]\n", "plan.yaml:4:15: jobs.a.restore[0].from: the job a does not need b, so that may not have ended; add it to needs"},
 		"a digest":               {"jobs:\n  a:\n    steps:\n      - lane:\n      - beats: [{await-digest: farme > 1}]\n", `plan.yaml:5:17: jobs.a.steps[1].beats[0].await-digest: "farme > 1": unknown name farme (1:1)`},
+		"a host of two cells":    {"executors: {lab: {type: ssh, mode: dedicated, hosts: [a, \"a:22\"]}}\njobs: {a: {steps: [{run: x}]}}\n", "executors.lab.hosts[1]: a:22 is there for the second time; a host that runs several cells at once has cells: 2"},
 		"a command executor":     {"executors: {box: {type: command, command: docker run x}}\njobs: {a: {steps: [{run: x}]}}\n", "plan.yaml:1:18: executors.box.command: it has no {spicelane}, which is the program that runs the cell"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -447,4 +448,29 @@ func TestABeatThatIsEmptyInACellIsAMistake(t *testing.T) {
           - await-text: ${{ matrix.text }}
 `)
 	require.ErrorContains(t, err, "in the cell a (n=2): beats[0].await-text is empty")
+}
+
+func TestWhatACellDoesChangesWithTheFilesThatLinksLeadTo(t *testing.T) {
+	l, err := load(t, "jobs: {a: {files: [data], steps: [{run: cat data/x data/more/y}]}}\n")
+	require.NoError(t, err)
+	for _, dir := range []string{"real", "far"} {
+		require.NoError(t, os.Mkdir(dir, 0o700))
+	}
+	require.NoError(t, os.Symlink("real", "data"))
+	require.NoError(t, os.Symlink("../far", "real/more"))
+	seen := map[string]bool{}
+	for _, file := range []string{"real/x", "far/y", "far/y"} {
+		require.NoError(t, os.WriteFile(file, []byte(fmt.Sprint(len(seen))), 0o600))
+		task, err := l.Task(l.Cells[0])
+		require.NoError(t, err)
+		does, err := l.Does(task)
+		require.NoError(t, err)
+		require.False(t, seen[does], "%s was changed, and an earlier result would be reused", file)
+		seen[does] = true
+	}
+	require.NoError(t, os.Symlink("../real", "far/round"))
+	task, err := l.Task(l.Cells[0])
+	require.NoError(t, err)
+	_, err = l.Does(task)
+	require.ErrorContains(t, err, "leads to itself")
 }

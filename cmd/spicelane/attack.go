@@ -76,6 +76,9 @@ serve a well-behaved client even before the attack.`,
 				t.Advance = func(time.Duration) { outlast(ctx, life) }
 			}
 			if err := adversary.Serves(ctx, t); err != nil {
+				if over := attackError(cmd.Context(), ctx, 0, 0); over != nil {
+					return over
+				}
 				return usage("%s does not serve a well-behaved client: %w", t.TLSAddr, err)
 			}
 			out := cmd.OutOrStdout()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -49,7 +48,7 @@ func newDown() *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", name, said)
 				}
 			}
-			return errors.Join(errs...)
+			return joined(errs)
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "end every lane of this user")

@@ -122,7 +122,7 @@ func newFixtureVerify() *cobra.Command {
 					fmt.Fprintf(cmd.OutOrStdout(), "%s: ok, sha256 %s\n", f.Name, sum)
 				}
 			}
-			return errors.Join(errs...)
+			return joined(errs)
 		},
 	}
 }

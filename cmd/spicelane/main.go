@@ -23,6 +23,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/headless"
 	"github.com/spicelane/spicelane/harness/host"
+	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
@@ -77,6 +78,21 @@ func notInterrupted(ctx context.Context, err error) error {
 		return &verdict.Error{Verdict: verdict.Harness, Err: err}
 	}
 	return err
+}
+
+// joined returns all errors as one, with the worst of their verdicts; nil if there is none.
+func joined(errs []error) error {
+	err := errors.Join(errs...)
+	if err == nil {
+		return nil
+	}
+	var kinds []verdict.Kind
+	for _, err := range errs {
+		if err != nil {
+			kinds = append(kinds, verdict.Of(err))
+		}
+	}
+	return &verdict.Error{Verdict: result.Worst(kinds...), Err: err}
 }
 
 // readAll reads standard input to its end, or until ctx ends: a read from a terminal does not end

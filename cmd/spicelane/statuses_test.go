@@ -7,6 +7,7 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -167,6 +168,20 @@ func TestAnImageThatIsNotThereHasNotTheWrongChecksum(t *testing.T) {
 	status, _, stderr := spicelane(t, "fixture", "verify", entry)
 	require.Equal(t, 2, status, stderr)
 	require.Contains(t, stderr, "gone.raw")
+}
+
+// Whether the product failed does not depend on the order of the arguments.
+func TestAnImageWithTheWrongChecksumIsNotHiddenByOneThatIsNotThere(t *testing.T) {
+	dir := t.TempDir()
+	gone, wrong := filepath.Join(dir, "gone.yaml"), filepath.Join(dir, "wrong.yaml")
+	require.NoError(t, os.WriteFile(gone, []byte("name: gone\nimage: gone.raw\n"), 0o600))
+	require.NoError(t, os.WriteFile(wrong, []byte("name: wrong\nimage: wrong.raw\nsha256: "+strings.Repeat("0", 64)+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "wrong.raw"), []byte("x"), 0o600))
+	for _, args := range [][]string{{gone, wrong}, {wrong, gone}} {
+		status, _, stderr := spicelane(t, append([]string{"fixture", "verify"}, args...)...)
+		require.Equal(t, 1, status, "%q: %s", args, stderr)
+		require.Contains(t, stderr, "gone.raw")
+	}
 }
 
 // A PNG of a few bytes can claim any size.

@@ -47,7 +47,7 @@ The page is served until the command is interrupted.`,
 			case errors.As(err, &open):
 				return usage("--listen: %w", err)
 			case err != nil:
-				return &verdict.Error{Verdict: verdict.Host, Op: "console", Err: err, Hint: "choose another --listen"}
+				return verdict.Classify("console: --listen", err)
 			}
 			defer s.Close()
 			say := func() error {

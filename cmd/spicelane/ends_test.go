@@ -205,3 +205,23 @@ func TestAnOutputThatIsLostIsNoSuccess(t *testing.T) {
 	var stderr strings.Builder
 	assert.Zero(t, run(t.Context(), []string{"--help"}, strings.NewReader(""), writer, &stderr), stderr.String())
 }
+
+func TestAnAddressOrADirectoryThatCannotBeIsWrongUsage(t *testing.T) {
+	file, dir := consoleFile(t), t.TempDir()
+	for _, args := range [][]string{
+		{"console", "--vv", file, "--dir", dir, "--listen", "nonsense"},
+		{"console", "--vv", file, "--dir", dir, "--listen", "127.0.0.1:99999"},
+		{"tls", "/dev/null/x"},
+	} {
+		status, _, stderr := spicelane(t, args...)
+		assert.Equal(t, 2, status, "%q: %s", args, stderr)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	taken := ln.Addr().String()
+	status, _, stderr := spicelane(t, "console", "--vv", file, "--dir", dir, "--listen", taken)
+	require.Equal(t, 3, status, stderr)
+	status, _, stderr = spicelane(t, "tls", "/sys/spicelane")
+	require.Equal(t, 3, status, stderr)
+}

@@ -24,7 +24,7 @@ same directory as x509-dir.`,
 				return usage("%w", err)
 			}
 			if err := b.WriteDir(args[0]); err != nil {
-				return &verdict.Error{Verdict: verdict.Host, Op: "tls", Err: err}
+				return verdict.Classify("tls", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, %s, %s\nhost-subject: %s\n", args[0],
 				pki.CACertFile, pki.CAKeyFile, pki.ServerCertFile, pki.ServerKeyFile, b.HostSubject)

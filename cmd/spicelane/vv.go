@@ -48,7 +48,7 @@ one session within a minute and is replaced as soon as it has been used.`,
 				return nil
 			}
 			if err := writeSecret(out, f); err != nil {
-				return &verdict.Error{Verdict: verdict.Host, Op: "vv", Err: err}
+				return verdict.Classify("vv", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: open it with: remote-viewer %s\n", out, out)
 			return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"syscall"
 )
 
@@ -25,6 +26,7 @@ func Classify(op string, err error) error {
 	}
 	var known *Error
 	var judge Judge
+	var socket *net.OpError
 	isKnown := errors.As(err, &known)
 	switch {
 	case outOfDescriptors(err) && isKnown && known.Verdict == Host && known.Hint != "":
@@ -39,6 +41,8 @@ func Classify(op string, err error) error {
 		return &Error{Verdict: judge.Verdict(), Op: op, Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &Error{Verdict: Host, Op: op, Err: err, Hint: "the disk is full: free some space or choose another directory"}
+	case errors.Is(err, fs.ErrPermission) && errors.As(err, &socket) && socket.Op == "listen" && socket.Net == "tcp":
+		return &Error{Verdict: Host, Op: op, Err: err, Hint: "this user may not use that address: choose a port above 1023"}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return &Error{Verdict: Host, Op: op, Err: err, Hint: "choose a directory that can be written"}
 	case errors.Is(err, syscall.EADDRINUSE):

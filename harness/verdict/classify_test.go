@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"os"
 	"syscall"
 	"testing"
 
@@ -38,6 +40,8 @@ func TestAnErrorIsClassifiedByTheFirstThatKnows(t *testing.T) {
 		{"a quota", syscall.EDQUOT, verdict.Host, "step: disk quota exceeded; the disk is full: free some space or choose another directory"},
 		{"a place that cannot be written", fs.ErrPermission, verdict.Host, "step: permission denied; choose a directory that can be written"},
 		{"a disk that cannot be written", syscall.EROFS, verdict.Host, "step: read-only file system; choose a directory that can be written"},
+		{"a port that needs root", &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EACCES)}, verdict.Host,
+			"step: listen tcp: bind: permission denied; this user may not use that address: choose a port above 1023"},
 		{"a port that is taken", syscall.EADDRINUSE, verdict.Host, "step: address already in use; another program has that port: end it or choose another"},
 		{"an address that is not here", syscall.EADDRNOTAVAIL, verdict.Host, "step: cannot assign requested address; this host does not have that address"},
 		{"anything else", errors.New("what?"), verdict.Harness, "step: what?"},

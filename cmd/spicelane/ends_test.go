@@ -207,10 +207,10 @@ func TestAnOutputThatIsLostIsNoSuccess(t *testing.T) {
 }
 
 func TestAnAddressOrADirectoryThatCannotBeIsWrongUsage(t *testing.T) {
-	file, dir := consoleFile(t), t.TempDir()
+	dir := t.TempDir()
 	for _, args := range [][]string{
-		{"console", "--vv", file, "--dir", dir, "--listen", "nonsense"},
-		{"console", "--vv", file, "--dir", dir, "--listen", "127.0.0.1:99999"},
+		{"console", "--dir", dir, "--listen", "nonsense"},
+		{"console", "--dir", dir, "--listen", "127.0.0.1:99999"},
 		{"tls", "/dev/null/x"},
 	} {
 		status, _, stderr := spicelane(t, args...)
@@ -220,7 +220,7 @@ func TestAnAddressOrADirectoryThatCannotBeIsWrongUsage(t *testing.T) {
 	require.NoError(t, err)
 	defer ln.Close()
 	taken := ln.Addr().String()
-	status, _, stderr := spicelane(t, "console", "--vv", file, "--dir", dir, "--listen", taken)
+	status, _, stderr := spicelane(t, "console", "--dir", dir, "--listen", taken)
 	require.Equal(t, 3, status, stderr)
 	status, _, stderr = spicelane(t, "tls", "/sys/spicelane")
 	require.Equal(t, 3, status, stderr)

@@ -62,7 +62,7 @@ type digestNote struct {
 // one goroutine at a time.
 func (n *digestNote) scan(pix []byte, stride, w, h int) (control.Digest, error) {
 	d, err := drive.ScanDigest(pix, stride, w, h)
-	if err != nil || n.log == nil || n.any && d.FrameCounter == n.last.FrameCounter {
+	if err != nil || n.log == nil || n.any && n.last.SameFrame(d) {
 		return d, err
 	}
 	events := fresh.After(n.last.Events, d.Events, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })

@@ -1,10 +1,13 @@
 package control
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
+	"maps"
+	"slices"
 )
 
 // Version is the protocol version that both halves speak.
@@ -388,6 +391,13 @@ type Digest struct {
 	DrawnAtUS int64 `json:"drawn_at_us,omitempty"`
 	// DecodeUS is how long decoding took, in microseconds. Ours.
 	DecodeUS int64 `json:"decode_us,omitempty"`
+}
+
+// SameFrame tells whether d and other are of the same frame of the guest. A guest that has been reset
+// counts its frames anew, so the counter alone does not say that.
+func (d Digest) SameFrame(other Digest) bool {
+	return d.FrameCounter == other.FrameCounter && d.FramebufferHash == other.FramebufferHash &&
+		maps.Equal(d.ChannelHashes, other.ChannelHashes) && slices.EqualFunc(d.Events, other.Events, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) })
 }
 
 // Primary returns the primary surface: surface 0 of the lowest display channel. It

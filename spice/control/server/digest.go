@@ -136,8 +136,8 @@ type DigestWatcher struct {
 const recentDigests = 64
 
 // Watch decodes the digest now on the screen, and again whenever it changes. It calls publish, if
-// that is not nil, with each digest whose frame counter differs from the previous one. Close the
-// watcher when done.
+// that is not nil, with each digest that is of another frame than the previous one. Close the watcher
+// when done.
 func (r *DigestReader) Watch(publish func(control.Digest)) *DigestWatcher {
 	w := &DigestWatcher{
 		reader: r, publish: publish,
@@ -304,7 +304,7 @@ func (w *DigestWatcher) note(d control.Digest, err error, at, begin time.Time) {
 		w.n.Decoded++
 	}
 	n := len(w.recent)
-	same := n > 0 && w.recent[n-1].FrameCounter == d.FrameCounter
+	same := n > 0 && w.recent[n-1].SameFrame(d)
 	if err != nil || same && !w.gone {
 		w.mu.Unlock()
 		return

@@ -395,6 +395,45 @@ func TestSurfaceDrawnSaysWhatAndWhere(t *testing.T) {
 	}, data)
 }
 
+// A guest that has been reset counts from the beginning, and may come to where it was.
+func TestTheDigestOfAGuestThatWasResetIsAnotherOneThoughItsCounterIsTheSame(t *testing.T) {
+	c := controltest.New(320, 240)
+	boots := uint32(0)
+	path, _ := controltest.Open(t, server.Config{Console: c, Scan: func(pix []byte, stride, w, h int) (control.Digest, error) {
+		d, err := controltest.Scan(pix, stride, w, h)
+		if err != nil {
+			boots++ // one goroutine scans
+		}
+		d.ChannelHashes = map[string]uint32{"keypress": boots}
+		return d, err
+	}})
+	d := controltest.Dial(t, path)
+	ctx := controltest.Within(t)
+	sub, err := d.Subscribe(ctx, control.EventDigestUpdated)
+	require.NoError(t, err)
+	next := func() (got control.Digest) {
+		t.Helper()
+		ev, err := sub.Next(ctx)
+		require.NoError(t, err)
+		require.NoError(t, ev.Decode(&got))
+		return got
+	}
+	controltest.DrawDigest(c, 320, 240, 5, 1)
+	before := next()
+	absent := func() uint64 {
+		st, err := d.Status(ctx)
+		require.NoError(t, err)
+		return uint64(st.Digest.Absent)
+	}
+	up := absent()
+	controltest.DrawDigest(c, 320, 240, 0, 0)
+	require.Eventually(t, func() bool { return absent() > up }, 10*time.Second, time.Millisecond, "the reset is seen")
+	controltest.DrawDigest(c, 320, 240, 5, 1)
+	after := next()
+	require.Equal(t, before.FrameCounter, after.FrameCounter)
+	require.NotEqual(t, before.ChannelHashes, after.ChannelHashes)
+}
+
 // The guest's code changes; the server looks when the pixels of its region have
 // changed and at no other time.
 func TestDigestUpdatedComesOnceForEachCounterAndNeverForDamage(t *testing.T) {

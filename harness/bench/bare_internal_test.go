@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness"
 	"github.com/spicelane/spicelane/harness/qemu"
 	"github.com/spicelane/spicelane/harness/verdict"
 )
@@ -28,4 +29,10 @@ func TestAnInterruptedMeasurementDoesNotBlameTheProduct(t *testing.T) {
 	_, err = bareBoot(t.Context(), mc, "Hello")
 	require.ErrorContains(t, err, "broken")
 	require.Equal(t, verdict.Product, verdict.Of(err))
+}
+
+func TestLanesThatAreReportedAsWarmMayNotBoot(t *testing.T) {
+	b := &bench{}
+	require.Equal(t, harness.WarmRequire, b.paced(true, 20, 2).Lane.Warm)
+	require.Equal(t, harness.WarmOff, b.paced(false, 20, 2).Lane.Warm)
 }

@@ -155,6 +155,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Lane.Client == harness.None || cfg.Rounds < 0 || cfg.Pace < 0 || cfg.Parallel < 0 {
 		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: errors.New("it needs lanes with a client, and counts that are not negative")}
 	}
+	if s := cfg.Lane.Server; s != "" && s != harness.ServerQEMU {
+		return nil, &verdict.Error{Verdict: verdict.Harness, Op: "bench", Err: fmt.Errorf("it measures how machines start, and a lane whose server is %s has none", s)}
+	}
 	if err := cfg.parts(cfg.Lane).Check(); err != nil {
 		return nil, err
 	}
@@ -331,6 +334,16 @@ func bannerOf(l *harness.Lane, cfg harness.Config) string {
 	return cfg.Banner
 }
 
+// paced returns the configuration of the lanes of one measurement, p at once. A state that has been
+// lost since the warm starts is an error: otherwise boots would be reported as restored lanes.
+func (b *bench) paced(warm bool, lanes, p int) soak.Config {
+	c := soak.Config{N: lanes, Parallel: p, Lane: b.lane(harness.WarmRequire), Dir: filepath.Join(b.dir, "pace"), StopAfter: 1}
+	if !warm {
+		c.N, c.Lane.Warm = max(lanes/4, 2*p), harness.WarmOff
+	}
+	return c
+}
+
 // pace measures how many lanes run per minute.
 func (b *bench) pace(ctx context.Context) error {
 	lanes, parallel := b.cfg.Pace, b.cfg.Parallel
@@ -345,10 +358,7 @@ func (b *bench) pace(ctx context.Context) error {
 			continue
 		}
 		for _, p := range []int{1, parallel} {
-			c := soak.Config{N: lanes, Parallel: p, Lane: b.lane(harness.WarmAuto), Dir: filepath.Join(b.dir, "pace"), StopAfter: 1}
-			if !warm {
-				c.N, c.Lane.Warm = max(lanes/4, 2*p), harness.WarmOff
-			}
+			c := b.paced(warm, lanes, p)
 			b.say("the pace of %d lanes, %d at once, warm: %v", c.N, p, warm)
 			r, err := soak.Run(ctx, c)
 			if err != nil {

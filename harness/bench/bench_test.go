@@ -24,6 +24,12 @@ func TestAMeasurementInAProgramThatPlaysNoPartsSaysWhatToCall(t *testing.T) {
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 }
 
+func TestALaneWithoutAMachineIsNotMeasured(t *testing.T) {
+	_, err := bench.Run(t.Context(), bench.Config{Lane: harness.Config{Server: harness.ServerTruth}})
+	require.EqualError(t, err, "bench: it measures how machines start, and a lane whose server is truth has none")
+	require.Equal(t, verdict.Harness, verdict.Of(err))
+}
+
 func TestAMeasurementThatCannotBeMadeSaysSo(t *testing.T) {
 	for name, cfg := range map[string]bench.Config{
 		"no client": {Lane: harness.Config{Client: harness.None}},

@@ -87,7 +87,7 @@ type Memory struct {
 
 // memory measures the memory of a cold and a warm lane after the smoke check.
 func (b *bench) memory(ctx context.Context) error {
-	for _, warm := range []harness.Warm{harness.WarmOff, harness.WarmAuto} {
+	for _, warm := range []harness.Warm{harness.WarmOff, harness.WarmRequire} {
 		if warm != harness.WarmOff && b.report.Warm == nil {
 			continue
 		}

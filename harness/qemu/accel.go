@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness/serial"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
@@ -279,6 +280,8 @@ func judgeTrial(ctx context.Context, err error) (kvmAnswer, error) {
 		return kvmAnswer{Works: true}, nil
 	case ctx.Err() != nil:
 		return kvmAnswer{}, context.Cause(ctx)
+	case errors.As(err, &end) && end.Verdict() == verdict.Host && end.Kind != KindInternalError:
+		return kvmAnswer{}, err // a full disk, a signal: no answer, and none to remember
 	case errors.As(err, &end):
 		reason := "/dev/kvm is there, but a guest does not run on it: " + end.Reason
 		if words := unadorned(errorLine(end.Stderr)); words != "" && !strings.Contains(reason, words) {
@@ -305,12 +308,19 @@ func kvmKey(cfg Config, opt AccelOptions) string {
 		image = cfg.Disk
 	}
 	h := sha256.New()
-	for _, part := range []string{
-		"1", // the version of this probe
+	parts := []string{
+		"2", // the version of this probe
 		bootID(), fileIdentity(cfg.binary()), fileIdentity(opt.device()),
 		fileIdentity(cfg.Firmware.Code), fileIdentity(image), fileIdentity(cfg.Kernel),
+		fileIdentity(cfg.Initrd), cfg.Append,
 		cfg.cpu(), opt.Banner.String(),
-	} {
+	}
+	// NB: QEMU may refuse these, and that must not be said of KVM to machines without them.
+	for _, list := range [][]string{cfg.Devices, cfg.Args} {
+		parts = append(parts, fmt.Sprint(len(list)))
+		parts = append(parts, list...)
+	}
+	for _, part := range parts {
 		fmt.Fprintf(h, "%d:%s\n", len(part), part)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])

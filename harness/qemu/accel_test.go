@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/qemu"
+	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
 )
 
@@ -112,6 +113,61 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	_, err = qemu.ChooseAccel(t.Context(), cfg, opt)
 	require.NoError(t, err)
 	assert.Equal(t, 7, tried())
+}
+
+// What somebody misspelt once would keep all machines off KVM until the host boots again.
+func TestWhatQEMURefusesForOneMachineIsNotSaidOfKVMToOthers(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	tries := filepath.Join(dir, "tries")
+	cfg := qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; exit 1")}
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	misspelt, argument, silent := cfg, cfg, cfg
+	misspelt.Devices = []string{"virtio-rgn-pci"}
+	argument.Args = []string{"-nonsense"}
+	silent.Kernel, silent.Append = "vmlinuz", "quiet"
+	for i, c := range []qemu.Config{misspelt, argument, silent, cfg, misspelt} {
+		_, err := qemu.ChooseAccel(t.Context(), c, opt)
+		require.NoError(t, err)
+		b, err := os.ReadFile(tries)
+		require.NoError(t, err)
+		assert.Equal(t, min(i+1, 4), strings.Count(string(b), "try"), "the last one is known")
+	}
+}
+
+// A machine without a kernel of its own depends on no file of the directory that it is started from.
+func TestWhetherKVMWorksIsRememberedInEveryDirectory(t *testing.T) {
+	dir := shortDir(t)
+	tries := filepath.Join(dir, "tries")
+	cfg := qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; exit 1")}
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	for range 2 {
+		t.Chdir(t.TempDir())
+		_, err := qemu.ChooseAccel(t.Context(), cfg, opt)
+		require.NoError(t, err)
+	}
+	b, err := os.ReadFile(tries)
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(string(b), "try"))
+}
+
+// The kernel ends processes if the host has no memory left.
+func TestATrialThatASignalEndsSaysNothingOfKVM(t *testing.T) {
+	t.Parallel()
+	dir := shortDir(t)
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	_, err := qemu.ChooseAccel(t.Context(), qemu.Config{BIOS: true, Binary: program(t, "kill -KILL $$")}, opt)
+	require.ErrorContains(t, err, "killed by signal 9")
+	assert.Equal(t, verdict.Host, verdict.Of(verdict.Classify("", err)))
+	answers, err := filepath.Glob(filepath.Join(opt.CacheDir, "kvm-*.json"))
+	require.NoError(t, err)
+	assert.Empty(t, answers)
 }
 
 // A trial may take 20 s. It used to be made under a lock of the whole process, which

@@ -219,8 +219,11 @@ func ask(ctx context.Context, binary string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// fileIdentity identifies one version of a file.
+// fileIdentity identifies one version of a file; "" if there is none.
 func fileIdentity(path string) string {
+	if path == "" {
+		return "" // and not the directory that this process is in
+	}
 	if found, err := exec.LookPath(path); err == nil {
 		path = found
 	}

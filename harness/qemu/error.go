@@ -54,7 +54,7 @@ const (
 	KindInternalError Kind = "internal-error" // the accelerator gave up
 	KindDiskFull      Kind = "disk-full"      // the host's disk is full
 	KindIOError       Kind = "io-error"       // the host failed to read or write the disk image
-	KindSignal        Kind = "signal"         // QEMU was killed by a signal from outside
+	KindSignal        Kind = "signal"         // QEMU was ended by a signal from outside
 	KindCrash         Kind = "crash"          // QEMU crashed: a segmentation fault, a failed assertion
 	KindExit          Kind = "exit"           // QEMU exited by itself
 	KindKilled        Kind = "killed"         // Machine.Kill

@@ -444,6 +444,8 @@ func (m *Machine) exitError() *ExitError {
 		e.Kind, e.Reason = KindPanicked, "the guest panicked"
 	case strings.HasPrefix(guest, "guest-"):
 		e.Kind, e.Reason = KindShutdown, "the guest shut down ("+guest+")"
+	case guest == "host-signal": // one that QEMU handles: it ends like after quit, with code 0
+		e.Kind, e.Reason = KindSignal, "QEMU was told to end by a signal ("+guest+")"
 	case status.Signaled():
 		sig := status.Signal()
 		e.Kind, e.Reason = KindSignal, fmt.Sprintf("QEMU was killed by signal %d (%v)", int(sig), sig)

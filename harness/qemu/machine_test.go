@@ -90,7 +90,7 @@ func TestTheEndOfAMachineWakesEveryWaiterWithItsReason(t *testing.T) {
 		}, qemu.KindExit, "host-qmp-quit"},
 		{"terminated by somebody", func(t *testing.T, m *qemu.Machine) {
 			require.NoError(t, syscall.Kill(m.PID(), syscall.SIGTERM))
-		}, qemu.KindExit, "host-signal"},
+		}, qemu.KindSignal, "host-signal"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

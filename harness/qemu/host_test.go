@@ -285,3 +285,27 @@ func TestADirectoryThatCannotBeMadeIsTold(t *testing.T) {
 	var conf *qemu.ConfigError
 	require.ErrorAs(t, err, &conf)
 }
+
+// QEMU runs in the machine's directory.
+func TestRelativePathsAreTakenFromWhereTheyWereGiven(t *testing.T) {
+	cfg := echoConfig(t)
+	t.Chdir(shortDir(t))
+	for _, name := range []string{"kernel", "initrd"} {
+		require.NoError(t, os.WriteFile(name, []byte("too short for a kernel"), 0o600))
+	}
+	cfg.Image, cfg.Kernel, cfg.Initrd = "", "kernel", "initrd"
+	_, err := qemu.Start(boundary(t), cfg)
+	require.Error(t, err, "it is no kernel")
+	require.NotContains(t, err.Error(), "No such file", "it is there")
+
+	disk := cfg.Dir + "/echo.img"
+	require.NoError(t, qemu.Overlay(boundary(t), disk, "disk.qcow2"))
+	cfg.Kernel, cfg.Initrd, cfg.Disk, cfg.SocketDir, cfg.Spice.Unix = "", "", "disk.qcow2", ".", "spice.sock"
+	m, err := qemu.Start(boundary(t), cfg)
+	require.NoError(t, err)
+	defer m.Close()
+	_, err = m.AwaitBoot(boundary(t), ready)
+	require.NoError(t, err)
+	_, err = m.WriteSerial(boundary(t), []byte("hello\r\n"))
+	require.NoError(t, err)
+}

@@ -97,9 +97,14 @@ func Start(ctx context.Context, cfg Config) (*Machine, error) {
 
 // start does what Start does, for a configuration that already says how to read the screen.
 func start(ctx context.Context, cfg Config) (*Machine, error) {
+	// QEMU runs in another directory than this process.
 	var err error
-	if cfg.Dir != "" {
-		if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+	for _, path := range []*string{&cfg.Dir, &cfg.SocketDir, &cfg.Disk, &cfg.Kernel, &cfg.Initrd,
+		&cfg.Firmware.Code, &cfg.Firmware.Vars, &cfg.Spice.Unix, &cfg.Spice.X509Dir} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
 			return nil, err
 		}
 	}

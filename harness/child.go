@@ -62,12 +62,30 @@ func startChild(dir string, c child) (*part, error) {
 		done: p.Exited(),
 		err: func() error {
 			if s := p.State(); s != nil {
-				return fmt.Errorf("%s (%s)%s", filepath.Base(c.argv[0]), s, lastLine(path))
+				return &endedError{fmt.Sprintf("%s (%s)%s", filepath.Base(c.argv[0]), s, lastLine(path)), s.ExitCode()}
 			}
 			return errors.New("it is still running")
 		},
 		stop: func() error { return p.Stop(stopGrace) },
 	}, nil
+}
+
+// An endedError says how a child ended.
+type endedError struct {
+	how    string
+	status int // -1 after a signal
+}
+
+func (e *endedError) Error() string { return e.how }
+
+// blameHost blames the host if a child of this program has ended and its exit status says so: a full
+// disk, no file descriptors. The other statuses say less, because a child that crashes has one of them.
+func blameHost(name string, err error) error {
+	var ended *endedError
+	if errors.As(err, &ended) && ended.status == verdict.Host.ExitCode() {
+		return &verdict.Error{Verdict: verdict.Host, Op: name, Err: err}
+	}
+	return err
 }
 
 // lastLine returns the last line of a log, in the form of a suffix for an error.
@@ -142,6 +160,6 @@ func playPart(ctx context.Context, dir, name string, role headless.Role) (*part,
 		return nil, headless.Ready{}, err
 	}
 	var ready headless.Ready
-	err = awaitReady(ctx, p, r, &ready)
+	err = blameHost(name, awaitReady(ctx, p, r, &ready))
 	return p, ready, err
 }

@@ -115,7 +115,8 @@ func KeyLatencies(ctx context.Context, cfg LatencyConfig, drivers ...*control.Dr
 		if i == 0 {
 			for _, e := range watchers {
 				if e.sum.Lost > 0 {
-					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency", Err: fmt.Errorf("no digest showed the first %q within %v", cfg.key(), cfg.patience()),
+					return nil, &verdict.Error{Verdict: verdict.Product, Op: "key latency",
+						Err:  &AwaitError{Wanted: fmt.Sprintf("the first %q in a digest", cfg.key()), Last: DescribeDigest(e.last), Err: fmt.Errorf("not within %v", cfg.patience())},
 						Hint: "the guest has to report the key in its digest"}
 				}
 				e.sum = Latencies{}
@@ -202,7 +203,7 @@ func (e *keyWatcher) rest(ctx context.Context, frame uint32) error {
 		case until.Err() == nil || !errors.Is(err, context.Cause(until)):
 			return keyFault(VerdictOf(err), err)
 		case until == late:
-			return keyFault(verdict.Product, err)
+			return keyFault(verdict.Product, &AwaitError{Wanted: fmt.Sprintf("frame %d, which another client has shown", frame), Last: DescribeDigest(e.last), Err: err})
 		}
 		if pause.Err() != nil && e.last.FrameCounter >= frame {
 			return nil

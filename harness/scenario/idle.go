@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/fixtures/digest"
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/spice/control"
@@ -82,7 +83,6 @@ const deadPatience = time.Second
 
 // press sends a key, and waits until the guest has seen it.
 func (r *run) press(s *Stream, key uint16, state digest.KeyState, wait time.Duration) error {
-	began := time.Now()
 	sent := control.Up
 	if state == digest.KeyDown {
 		sent = control.Down
@@ -90,7 +90,7 @@ func (r *run) press(s *Stream, key uint16, state digest.KeyState, wait time.Dura
 	ctx, cancel := r.within(wait)
 	defer cancel()
 	if err := r.client.SendKey(ctx, key, sent); err != nil {
-		return r.lane.Attribute(began, &verdict.Error{Verdict: verdict.Product, Op: "send a key", Err: err})
+		return &verdict.Error{Verdict: drive.VerdictOf(err), Op: "send a key", Err: err}
 	}
 	_, err := s.Await(ctx, fmt.Sprintf("key %#04x after the silence", key), func(e digest.Event) bool {
 		got, ok := e.(digest.Scancode)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spicelane/spicelane/harness"
+	"github.com/spicelane/spicelane/harness/drive"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/hostport"
 	"github.com/spicelane/spicelane/spice"
@@ -144,7 +145,7 @@ func (r *run) awaitViewer(file *vv.File) *viewer {
 		case <-time.After(20 * time.Millisecond): // nothing tells when a session is gone
 		case <-ctx.Done():
 			r.must(r.lane.Attribute(began, &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "takeover",
-				Err: fmt.Errorf("a console that nobody looks at is refused: %w", err)}))
+				Err: &drive.AwaitError{Wanted: "a session with a console that nobody looks at", Last: "a refusal: " + err.Error(), Err: context.Cause(ctx)}}))
 		}
 	}
 }
@@ -173,7 +174,7 @@ func (r *run) opens(who string, v *viewer, want wire.Result) {
 		case <-time.After(20 * time.Millisecond): // nothing tells when a session is gone
 		case <-ctx.Done():
 			r.must(r.lane.Attribute(began, &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "takeover",
-				Err: fmt.Errorf("the token of %s was answered %s for a further channel, want %s", who, got, want)}))
+				Err: &drive.AwaitError{Wanted: fmt.Sprintf("the answer %s to the token of %s for a further channel", want, who), Last: got.String(), Err: context.Cause(ctx)}}))
 		}
 	}
 }
@@ -223,7 +224,7 @@ func (r *run) overcome(first, second *viewer, began time.Time, notice string) {
 	case <-first.Done():
 	case <-ctx.Done():
 		r.must(r.lane.Attribute(began, &verdict.Error{Verdict: verdict.Product, Hop: verdict.HopProxy, Op: "takeover",
-			Err: errors.New("the first viewer's session goes on beside the second one's")}))
+			Err: &drive.AwaitError{Wanted: "the end of the first viewer's session", Last: "it beside the second one's", Err: context.Cause(ctx)}}))
 	}
 	r.Logf("the first viewer's session ended %v after the second viewer came, and it was told %q", time.Since(began).Round(time.Millisecond), first.told())
 	var said *spice.DisconnectedError

@@ -40,6 +40,7 @@ func TestASecondViewerWhoGetsSomethingElseIsNoticed(t *testing.T) {
 		{proxy.TakeoverShare, proxy.TakeoverRefuse, "product fault: the second viewer was answered <nil>, want channel_not_available"},
 		{proxy.TakeoverRefuse, proxy.TakeoverReplace, "product fault: another viewer: "},
 		{proxy.TakeoverReplace, proxy.TakeoverShare, "product fault: a key of another client: "},
+		{proxy.TakeoverShare, proxy.TakeoverReplace, "s QEMU used "}, // the host is looked at
 	} {
 		t.Run(string(tt.has)+" instead of "+string(tt.want), func(t *testing.T) {
 			lanetest.AtOnce(t)

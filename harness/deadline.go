@@ -84,13 +84,30 @@ func readStarts() starts {
 	return s
 }
 
-// startKey returns the same key for lanes that take equally long to be ready.
+// startKey returns the same key for lanes that take equally long to be ready. A lane that is refused
+// is not measured, so the times of one that is slower for any reason would refuse it for ever.
 func (b *bringUp) startKey(accel string, restored bool) string {
-	guest := or(b.cfg.Image, b.cfg.fixture())
-	if b.cfg.Image == "" && b.fixture != nil {
+	c := b.cfg
+	guest := or(c.Image, c.fixture())
+	if c.Image == "" && b.fixture != nil {
 		guest = or(b.fixture.ImagePath(), guest)
 	}
-	return fmt.Sprintf("%s kernel=%s banner=%q client=%t accel=%s restored=%t", guest, b.cfg.Kernel, b.banner(), b.cfg.Client != None, accel, restored)
+	link := ""
+	if c.Link != nil {
+		link = c.Link.String()
+	}
+	return fmt.Sprintf("%s kernel=%s initrd=%s append=%q banner=%q memory=%d cpus=%d devices=%q args=%q qemu=%s proxy=%q client=%q link=%q accel=%s restored=%t",
+		version(guest), version(c.Kernel), version(c.Initrd), c.Append, b.banner(), c.MemoryMiB, c.CPUs, c.Devices, c.ExtraArgs,
+		version(b.guest.Binary), c.Proxy, c.Client, link, accel, restored)
+}
+
+// version returns path, and which version of it there is if it is a file.
+func version(path string) string {
+	st, err := os.Stat(path)
+	if path == "" || err != nil || !st.Mode().IsRegular() {
+		return path
+	}
+	return fmt.Sprintf("%s (%d bytes of %s)", path, st.Size(), st.ModTime().UTC().Format(time.RFC3339Nano))
 }
 
 // noteStart remembers how long the lane took to be ready, without the time before the machine's

@@ -106,6 +106,19 @@ func (l *Lane) hasFailed() bool {
 	return err != nil || l.test.failed
 }
 
+// failLate records that the test of a lane that has ended fails with err. If it had failed before, the
+// first reason stays.
+func (l *Lane) failLate(err error) {
+	if l.hasFailed() {
+		return
+	}
+	l.NoteFailure(err)
+	l.mu.Lock()
+	l.test.failed = true
+	l.mu.Unlock()
+	l.writeVerdict(nil)
+}
+
 // addCarried adds what the client was sent to the verdict of a lane that has ended by itself. That
 // is known only after the client has ended, too.
 func (l *Lane) addCarried() {

@@ -77,9 +77,11 @@ func Up(tb testing.TB, cfg Config) *Lane {
 		lane.test.name, lane.test.failed = tb.Name(), tb.Failed()
 		lane.mu.Unlock()
 		if err := lane.Close(); err != nil {
+			lane.failLate(fmt.Errorf("the lane did not end well: %w", err))
 			tb.Errorf("%s fault: the lane did not end well: %v", verdict.Of(err), err)
 		}
 		if err := lane.searchSecrets(); err != nil {
+			lane.failLate(err)
 			tb.Errorf("%s fault: %v", verdict.Of(err), err)
 		}
 	})

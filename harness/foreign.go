@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -245,15 +246,11 @@ func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 	// Use the file that is kept up to date, so that the client can connect again later.
 	path, readyFile := b.State().VV, b.run.File("client.ready")
 	if b.cfg.Link != nil {
-		// A file for the relay is not kept up to date.
-		file, err := b.consoleVV(ctx)
-		if err != nil {
+		through := b.run.File("client.vv")
+		if err := b.keepThroughRelay(ctx, path, through); err != nil {
 			return err
 		}
-		path = b.run.File("client.vv")
-		if err := headless.WriteVV(path, file); err != nil {
-			return err
-		}
+		path = through
 	}
 	values := map[string]string{"vv": path, "socket": socket, "dir": b.dir, "ready": readyFile}
 	argv, err := t.fill(values, b.run.Path)
@@ -270,6 +267,49 @@ func (b *bringUp) foreignClient(ctx context.Context, socket string) error {
 			return &verdict.Error{Verdict: verdict.Product, Op: "client", Err: err}
 		}
 	}
+	return nil
+}
+
+// keepThroughRelay writes the virt-viewer file at from, changed to lead through the lane's relay, to
+// the file at to. It does so again whenever the first one changes, until the lane ends.
+func (l *Lane) keepThroughRelay(ctx context.Context, from, to string) error {
+	changed, stop := filewatch.Watch(filepath.Dir(from))
+	var last vv.File
+	renew := func(ctx context.Context) error {
+		f, err := vv.ReadFile(from)
+		if err != nil || reflect.DeepEqual(*f, last) { // NB: the directory also changes with the file at to
+			return err
+		}
+		last = *f
+		l.secrets.add("token of a session", f.Password)
+		if f, err = l.throughRelay(ctx, f); err != nil {
+			return err
+		}
+		return headless.WriteVV(to, f)
+	}
+	if err := renew(ctx); err != nil {
+		stop()
+		return verdict.Classify("virt-viewer file", err)
+	}
+	quit, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		for {
+			select {
+			case <-quit:
+				return
+			case <-changed:
+				// A file that cannot be read is being replaced, or the lane ends.
+				_ = renew(context.Background())
+			}
+		}
+	}()
+	l.undo.push(func() error {
+		close(quit)
+		<-gone
+		stop()
+		return nil
+	})
 	return nil
 }
 

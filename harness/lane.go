@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,11 +114,21 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 	l.loadFonts = sync.OnceValues(func() ([]*text.Font, error) { return text.LoadAll(l.State().Fonts...) })
 	b := &bringUp{Lane: l}
 	if err := b.start(ctx); err != nil {
-		err = verdict.Classify("", b.blameState(err))
+		err = verdict.Classify("", b.blameState(calledOff(ctx, err)))
 		b.failed(err)
 		return nil, err
 	}
 	return l, nil
+}
+
+// calledOff returns err without its blame if the start ended only because the caller cancelled it. A
+// wait in vain says nothing then. A deadline does not count: it is the time that the lane had.
+func calledOff(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	if !errors.Is(ctx.Err(), context.Canceled) || verdict.Of(err) != verdict.Product || !errors.Is(err, cause) {
+		return err
+	}
+	return &verdict.Error{Verdict: verdict.Harness, Op: "start", Err: fmt.Errorf("it was called off: %w; until then: %v", cause, err)}
 }
 
 // slowImage is the size in bytes from which the start reports that it reads an image.

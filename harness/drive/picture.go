@@ -38,10 +38,13 @@ func FirstDifference(got, want *image.NRGBA) string {
 func AwaitSurface(ctx context.Context, d *control.Driver) (control.Surface, error) {
 	last := "no surface"
 	fail := func(err error) (control.Surface, error) {
+		v := verdict.Product // of a wait in vain
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
+		} else {
+			v = VerdictOf(err)
 		}
-		return control.Surface{}, &verdict.Error{Verdict: verdict.Product, Op: "await picture", Err: &AwaitError{Wanted: "a picture of more than one colour on surface 0", Last: last, Err: err}}
+		return control.Surface{}, &verdict.Error{Verdict: v, Op: "await picture", Err: &AwaitError{Wanted: "a picture of more than one colour on surface 0", Last: last, Err: err}}
 	}
 	sub, err := d.Subscribe(ctx, control.EventSurfaceDrawn)
 	if err != nil {

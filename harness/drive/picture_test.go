@@ -1,6 +1,7 @@
 package drive_test
 
 import (
+	"context"
 	"image"
 	"image/color"
 	"image/png"
@@ -12,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/spicelane/spicelane/harness/drive"
+	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/spice/control/controltest"
+	"github.com/spicelane/spicelane/spice/control/server"
 )
 
 func TestTheFirstDifferenceOfTwoPicturesIsNamed(t *testing.T) {
@@ -71,4 +75,18 @@ func TestAPictureIsReplacedWholeAndWhatIsNoFileIsNotReplaced(t *testing.T) {
 	is, err := png.Decode(f)
 	require.NoError(t, err)
 	assert.Equal(t, image.Pt(1, 9), is.Bounds().Size())
+}
+
+// The console is not to blame for a control socket that is gone.
+func TestAWaitForAPictureThatLosesItsSocketIsNoFaultOfTheProduct(t *testing.T) {
+	t.Parallel()
+	path, srv := controltest.Open(t, server.Config{Console: controltest.New(32, 24)}) // all of one colour
+	d := controltest.Dial(t, path)
+	go func() {
+		_, _ = d.Status(context.WithoutCancel(t.Context()))
+		_ = srv.Close()
+	}()
+	_, err := drive.AwaitSurface(t.Context(), d)
+	require.ErrorContains(t, err, "await picture: ")
+	require.Equal(t, verdict.Harness, verdict.Of(err), "%v", err)
 }

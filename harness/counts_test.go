@@ -2,6 +2,8 @@ package harness
 
 import (
 	"encoding/json"
+	"image"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"syscall"
@@ -9,8 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/harness/impair"
 	"github.com/spicelane/spicelane/harness/registry"
+	"github.com/spicelane/spicelane/harness/truth/qxl"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
@@ -84,4 +89,27 @@ func TestARunningServerIsNotCounted(t *testing.T) {
 		return s
 	})
 	require.NoError(t, lane.checkCounts(lane.Context()))
+}
+
+// What a slow network holds back is not lost.
+func TestMessagesThatASlowLinkStillCarriesAreNotMissed(t *testing.T) {
+	t.Parallel()
+	need.Long(t)
+	RequireHost(t)
+	if _, err := TruthHelper(t.Context()); err != nil {
+		SkipOrFail(t, err.Error())
+	}
+	lane := Up(t, Config{Server: ServerTruth, Witness: true, Link: &impair.Profile{Rate: 25 << 10}, ImpairMode: impair.InProcess})
+	server, err := lane.Truth()
+	require.NoError(t, err)
+	noise := make([]byte, 320*240*4)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	all := image.Rect(0, 0, 320, 240)
+	require.NoError(t, server.Push(lane.Context(), &qxl.Drawable{Box: all, Op: &qxl.Copy{Rop: qxl.RopPut,
+		Src: &qxl.Image{Format: qxl.Bit32, Width: 320, Height: 240, Data: qxl.Bytes(noise)}, Area: all}}))
+	require.NoError(t, server.Draw(lane.Context(), 0))
+	require.NoError(t, lane.checkCounts(lane.Context()))
+	require.NoError(t, lane.checkWitness(lane.Context()))
 }

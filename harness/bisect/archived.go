@@ -43,9 +43,10 @@ type ArchivedResult struct {
 
 // Archived searches stored results for the first build with which a cell fails. It runs no tests.
 // It orders the runs by time, and assumes that the first build is good. by is a label such as
-// "commit" or a key of the build such as "proxy"; empty means the whole build. Archived gives an
-// answer only if its probability is at least atLeast; zero means DefaultConfidence. It returns an
-// error if fewer than two builds have a result of the cell.
+// "commit" or a key of the build such as "proxy"; empty means the whole build. Runs that do not say
+// which build they tested are left out. Archived gives an answer only if its probability is at
+// least atLeast; zero means DefaultConfidence. It returns an error if fewer than two builds have a
+// result of the cell.
 func Archived(runs []*result.Run, cell, by string, atLeast float64) (*ArchivedResult, error) {
 	atLeast, err := confidence(atLeast)
 	if err != nil {
@@ -67,6 +68,9 @@ func Archived(runs []*result.Run, cell, by string, atLeast float64) (*ArchivedRe
 			continue
 		}
 		name := NameOf(run, by)
+		if name == "" { // NB: two runs of unknown builds are not of the same build
+			continue
+		}
 		i, ok := index[name]
 		if !ok {
 			i = len(r.Builds)

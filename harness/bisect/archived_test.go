@@ -75,3 +75,17 @@ func TestTooFewStoredResultsLeaveCandidates(t *testing.T) {
 	_, err = bisect.Archived(archived("PPP"), "boot", "proxy", 0)
 	require.ErrorContains(t, err, `1 builds have a result of the cell "boot", and it takes two`)
 }
+
+func TestRunsOfUnknownBuildsAreNotOneBuild(t *testing.T) {
+	t.Parallel()
+	runs := archived("PPPPPPPP", "PPPPPPPP", "FFFFFFFF", "FFFFFFFF", "PPPPPPPP", "FFFFFFFF")
+	delete(runs[1].Labels, "commit")
+	delete(runs[3].Labels, "commit")
+	delete(runs[5].Labels, "commit")
+	runs[4].Labels["commit"] = "commit 0"
+	r, err := bisect.Archived(runs, "boot", "commit", 0)
+	require.NoError(t, err)
+	require.Len(t, r.Builds, 2)
+	require.NotNil(t, r.First)
+	require.Equal(t, "commit 2", r.First.Name)
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spicelane/spicelane/harness/replay"
 	"github.com/spicelane/spicelane/harness/verdict"
@@ -50,21 +51,24 @@ func (t *Test) findVerdicts() {
 		if err != nil {
 			return nil
 		}
-		if d.IsDir() {
-			if rel, err := filepath.Rel(t.Artifacts, path); err == nil && depth(rel) > maxDepth {
-				return fs.SkipDir
-			}
+		if !d.IsDir() {
 			return nil
 		}
-		if d.Name() != verdict.File || !d.Type().IsRegular() {
-			return nil
+		if rel, err := filepath.Rel(t.Artifacts, path); err == nil && depth(rel) > maxDepth {
+			return fs.SkipDir
 		}
-		if l, ok := readVerdict(path); ok {
-			l.Dir = filepath.Dir(path) // the run may have been on another machine
+		// NB: before the directory's other entries, because there may be more of them than are looked at.
+		if l, ok := readVerdict(filepath.Join(path, verdict.File)); ok {
+			l.Dir = path // the run may have been on another machine
 			t.Lanes = append(t.Lanes, Lane{Report: l})
 		}
 		return nil
 	})
+	// In the order of their files, in which a lane comes after those below its directory.
+	parts := func(l Lane) []string {
+		return strings.Split(filepath.Join(l.Dir, verdict.File), string(filepath.Separator))
+	}
+	slices.SortStableFunc(t.Lanes, func(a, b Lane) int { return slices.Compare(parts(a), parts(b)) })
 }
 
 func depth(rel string) int {
@@ -78,7 +82,7 @@ func depth(rel string) int {
 
 func readVerdict(path string) (verdict.Report, bool) {
 	var l verdict.Report
-	if st, err := os.Stat(path); err != nil || st.Size() > maxVerdict {
+	if st, err := os.Lstat(path); err != nil || !st.Mode().IsRegular() || st.Size() > maxVerdict {
 		return l, false
 	}
 	b, err := os.ReadFile(path)

@@ -349,6 +349,24 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 	require.Equal(t, verdict.Host, failure("    x_test.go:9: await digest: QEMU was killed by signal 9\n"+dump).Verdict)
 }
 
+func TestTheVerdictOfALaneIsFoundAmongManyFiles(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 2100 {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("picture-%04d.png", i)), nil, 0o600))
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "a"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", verdict.File), []byte(`{"ok":true,"name":"first"}`), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, verdict.File), []byte(`{"verdict":"host","reason":"QEMU was killed","accel":"tcg"}`), 0o600))
+	b, err := json.Marshal(map[string]string{"Action": "artifacts", "Package": "p", "Test": "TestX", "Path": dir})
+	require.NoError(t, err)
+	run := read(t, []byte(event("start", "", "")+event("run", "TestX", "")+string(b)+"\n"+
+		event("output", "TestX", "    x_test.go:9: the lane did not come up\n")+event("fail", "TestX", "")+event("fail", "", "")))
+	require.Equal(t, verdict.Host, run.Failures()[0].Failure.Verdict)
+	lanes := run.Packages[0].Tests[0].Lanes
+	require.Len(t, lanes, 2)
+	require.Equal(t, "first", lanes[0].Name)
+}
+
 func TestAVerdictThatIsNotOursSaysNothing(t *testing.T) {
 	for _, content := range []string{"", "{", "null", "[]", `{"verdict":"guilty"}`, `{"ok":"yes"}`, `{}`} {
 		dir := t.TempDir()

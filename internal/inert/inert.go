@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -41,7 +42,7 @@ func (t *Writer) Write(p []byte) (int, error) {
 			out = append(out, '^', byte(r)+'@')
 		case r == 0x7f:
 			out = append(out, "^?"...)
-		case r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+		case r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 || unicode.Is(unicode.Bidi_Control, r):
 			// C1 controls, and characters that change the direction of text.
 			out = fmt.Appendf(out, "<U+%04X>", r)
 		default:

@@ -25,6 +25,7 @@ func TestWhatAGuestSaysIsShownAndNotCarriedOut(t *testing.T) {
 		"back\b\b\x7f\x00":               "back^H^H^?^@",
 		"grüße € \U0001f600":             "grüße € \U0001f600",
 		"if \u202e\u2066// \u2069\u2066": "if <U+202E><U+2066>// <U+2069><U+2066>",
+		"1\u200f2\u200e3\u061c4":         "1<U+200F>2<U+200E>3<U+061C>4",
 	} {
 		var all bytes.Buffer
 		w := &inert.Writer{W: &all}

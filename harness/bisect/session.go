@@ -19,6 +19,7 @@ import (
 	"github.com/spicelane/spicelane/harness/host"
 	"github.com/spicelane/spicelane/harness/verdict"
 	"github.com/spicelane/spicelane/internal/atomicfile"
+	"github.com/spicelane/spicelane/internal/inert"
 )
 
 // The environment variables of build and test commands, in addition to this process's environment.
@@ -401,7 +402,7 @@ func (s *Session) test(ctx context.Context, i int) (Test, error) {
 		}
 	}
 	t.TookMS = time.Since(began).Milliseconds()
-	t.Verdict, t.Reason = answer.Verdict, oneLine(answer.Reason)
+	t.Verdict, t.Reason = answer.Verdict, inert.Text(oneLine(answer.Reason)) // it may be a guest's output
 	switch {
 	case answer.Good():
 		t.Outcome = Good

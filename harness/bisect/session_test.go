@@ -234,6 +234,31 @@ func TestABuildThatIsInterruptedSaysNothingAboutItsCommit(t *testing.T) {
 	}
 }
 
+func TestWhatAGuestSaysDoesNotControlTheTerminalOfASearch(t *testing.T) {
+	t.Parallel()
+	dir, names := repository(t, plain("good", "bad"))
+	program := filepath.Join(t.TempDir(), "go") // the search reads the stream of a program of this name
+	require.NoError(t, os.WriteFile(program, []byte(`#!/bin/sh
+end=pass
+[ "$(cat state)" = good ] || end=fail
+cat <<STREAM
+{"Action":"run","Package":"p","Test":"TestX"}
+{"Action":"output","Package":"p","Test":"TestX","Output":"    x_test.go:3: product fault: it says \u001b[2J\n"}
+{"Action":"$end","Package":"p","Test":"TestX"}
+{"Action":"$end","Package":"p"}
+STREAM
+[ $end = pass ]
+`), 0o700))
+	var log bytes.Buffer
+	s, err := bisect.New(t.Context(), t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[1], Test: []string{program, "test"}}, &log)
+	require.NoError(t, err)
+	defer s.Close()
+	r, err := s.Run(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, r.Summary()+log.String(), "it says ^[[2J")
+	require.NotContains(t, r.Summary()+log.String(), "\x1b")
+}
+
 func TestTwoSearchesDoNotShareADirectory(t *testing.T) {
 	t.Parallel()
 	dir, names := repository(t, plain("good", "bad"))

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/text/width"
+
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
 	"github.com/spicelane/spicelane/harness/plan/worker"
@@ -115,12 +117,22 @@ func (t *Table) draw(b *strings.Builder) {
 }
 
 // cut cuts a line to the terminal's width, because erase counts on lines that do not wrap.
-func cut(s string, width int) string {
-	r := []rune(strings.ReplaceAll(s, "\t", " "))
-	if width > 1 && len(r) >= width {
-		return string(r[:width-1])
+func cut(s string, columns int) string {
+	s = strings.ReplaceAll(s, "\t", " ")
+	if columns <= 1 {
+		return s
 	}
-	return string(r)
+	at := 0
+	for i, r := range s {
+		at++
+		if k := width.LookupRune(r).Kind(); k == width.EastAsianWide || k == width.EastAsianFullwidth {
+			at++
+		}
+		if at >= columns {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 func (t *Table) row(c *plan.Cell) *row {

@@ -47,7 +47,13 @@ func (s *terminal) Write(p []byte) (int, error) {
 			s.t.Errorf("the terminal does not know %q", p)
 		default:
 			s.lines[last] += m[0]
-			require.Less(s.t, len([]rune(s.lines[last])), s.width, "the line would wrap")
+			columns := 0
+			for _, r := range s.lines[last] {
+				if columns++; r >= 0x1100 { // those of the tests are two columns wide
+					columns++
+				}
+			}
+			require.Less(s.t, columns, s.width, "the line would wrap")
 		}
 	}
 	return len(p), nil
@@ -114,5 +120,21 @@ PASS      boot (display=qxl) (1.5 s), taken over from 20261127-1
 PASS      flaky, passed on attempt 2
 1 cells in 2.0 s: 1 passed (1 not on the first attempt)
 `, term.screen())
+	})
+}
+
+func TestATableCutsLinesOfWideCharacters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		term := &terminal{t: t, width: 40}
+		table := runner.NewTable(term, func() (int, int) { return term.width, 24 })
+		a := &plan.Cell{ID: "boot", Job: &plan.Job{ID: "boot"}}
+		table.RunBegins("r", []*plan.Cell{a})
+		table.AttemptBegins(a, 1)
+		table.Line(a, "1", strings.Repeat("起動中", 10))
+		table.StepBegins(a, "1", strings.Repeat("\U0001f600", 20))
+		table.Line(a, "1", "x"+strings.Repeat("起動中", 10))
+		table.AttemptEnds(a, result.Attempt{N: 1, Outcome: result.Success}, 0)
+		table.Close()
+		require.Equal(t, "1 cells; the run is in r\n", term.screen())
 	})
 }

@@ -158,6 +158,7 @@ func copyTree(from, to string) error {
 			return err
 		}
 		defer in.Close()
+		_ = os.Remove(dest) // a copy that nobody may write to may be there: two patterns can match one file
 		out, err := os.OpenFile(dest, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, info.Mode().Perm())
 		if err != nil {
 			return err

@@ -5,12 +5,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/spicelane/spicelane/harness/plan"
 	"github.com/spicelane/spicelane/harness/plan/result"
@@ -130,4 +132,31 @@ func TestTheDirectoryOfAnAttemptIsNoPattern(t *testing.T) {
 	require.Len(t, kept, 2)
 	require.Equal(t, "a.log", kept[0].Path)
 	require.Equal(t, "deep/er/b", kept[1].Path)
+}
+
+func TestAFileThatNobodyMayWriteToIsAnArtifactAlsoIfTwoPatternsMatchIt(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, &plan.Task{Artifacts: []plan.Artifact{{Name: "out", Path: plan.Words{"out", "out/*"}}}})
+	file := filepath.Join(w.work, "out", "x")
+	require.NoError(t, os.Mkdir(filepath.Dir(file), 0o700))
+	require.NoError(t, os.WriteFile(file, []byte("x"), 0o400))
+	if os.Getuid() != 0 {
+		require.NoError(t, w.collect())
+		return
+	}
+	const nobody = 65534 // root may write to it
+	require.NoError(t, os.Chmod(filepath.Dir(w.task.Out), 0o755))
+	for _, path := range []string{w.task.Out, w.work, filepath.Dir(file), file} {
+		require.NoError(t, os.Chown(path, nobody, -1))
+	}
+	collected := make(chan error)
+	go func() {
+		runtime.LockOSThread() // NB: never unlocked, so that the thread ends with this function
+		err := unix.Setfsuid(nobody)
+		if err == nil {
+			err = w.collect()
+		}
+		collected <- err
+	}()
+	require.NoError(t, <-collected)
 }

@@ -79,7 +79,7 @@ func (w *worker) collect() error {
 func (w *worker) finish() {
 	// The work directory of a failed attempt is evidence.
 	if w.end.Outcome != result.Failure {
-		if err := os.RemoveAll(w.work); err != nil {
+		if err := removeAll(w.work); err != nil {
 			w.fail(verdict.Classify("remove the work directory", err))
 		}
 	}
@@ -95,6 +95,22 @@ func (w *worker) finish() {
 	for k, v := range w.end.Identity {
 		w.end.Identity[k] = w.mask.String(v)
 	}
+}
+
+// removeAll removes a directory, also if it has directories that nobody may write to, such as a
+// cache of Go modules.
+func removeAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) // if that fails, the second attempt says why
+		}
+		return nil
+	})
+	return os.RemoveAll(dir)
 }
 
 // ListEvidence returns the files of an attempt's directory, with paths relative to it. If there is

@@ -2,7 +2,9 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -134,29 +136,50 @@ func TestTheDirectoryOfAnAttemptIsNoPattern(t *testing.T) {
 	require.Equal(t, "deep/er/b", kept[1].Path)
 }
 
-func TestAFileThatNobodyMayWriteToIsAnArtifactAlsoIfTwoPatternsMatchIt(t *testing.T) {
-	t.Parallel()
-	w := newWorker(t, &plan.Task{Artifacts: []plan.Artifact{{Name: "out", Path: plan.Words{"out", "out/*"}}}})
-	file := filepath.Join(w.work, "out", "x")
-	require.NoError(t, os.Mkdir(filepath.Dir(file), 0o700))
-	require.NoError(t, os.WriteFile(file, []byte("x"), 0o400))
+// asNobody calls f as a user who is not root, because root may do everything. The user has the
+// worker's directories and the files in them.
+func asNobody(t *testing.T, w *worker, f func() error) error {
+	t.Helper()
 	if os.Getuid() != 0 {
-		require.NoError(t, w.collect())
-		return
+		return f()
 	}
-	const nobody = 65534 // root may write to it
+	const nobody = 65534
 	require.NoError(t, os.Chmod(filepath.Dir(w.task.Out), 0o755))
-	for _, path := range []string{w.task.Out, w.work, filepath.Dir(file), file} {
-		require.NoError(t, os.Chown(path, nobody, -1))
-	}
-	collected := make(chan error)
+	require.NoError(t, filepath.WalkDir(w.task.Out, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chown(path, nobody, -1))
+	}))
+	ended := make(chan error)
 	go func() {
 		runtime.LockOSThread() // NB: never unlocked, so that the thread ends with this function
 		err := unix.Setfsuid(nobody)
 		if err == nil {
-			err = w.collect()
+			err = f()
 		}
-		collected <- err
+		ended <- err
 	}()
-	require.NoError(t, <-collected)
+	return <-ended
+}
+
+func TestAFileThatNobodyMayWriteToIsAnArtifactAlsoIfTwoPatternsMatchIt(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, &plan.Task{Artifacts: []plan.Artifact{{Name: "out", Path: plan.Words{"out", "out/*"}}}})
+	require.NoError(t, os.Mkdir(filepath.Join(w.work, "out"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(w.work, "out", "x"), []byte("x"), 0o400))
+	require.NoError(t, asNobody(t, w, w.collect))
+}
+
+func TestAWorkDirectoryWithReadOnlyDirectoriesIsRemoved(t *testing.T) {
+	t.Parallel()
+	w := newWorker(t, &plan.Task{})
+	module := filepath.Join(w.work, "mod", "example.com")
+	require.NoError(t, os.MkdirAll(module, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(module, "x.go"), nil, 0o400))
+	require.NoError(t, os.Chmod(module, 0o500))
+	require.NoError(t, os.Chmod(filepath.Dir(module), 0o500))
+	require.NoError(t, asNobody(t, w, func() error {
+		w.finish()
+		return nil
+	}))
+	require.Equal(t, result.Success, w.end.Outcome, w.end.Reason)
+	require.NoDirExists(t, w.work)
 }

@@ -18,9 +18,8 @@ import (
 // Somebody presses Ctrl-C while the guest boots.
 func TestAStartThatIsCalledOffBlamesNobodyAndQuarantinesNoState(t *testing.T) {
 	ownCache(t)
-	pressed := errors.New("Ctrl-C")
 	cfg := echoLane(t)
-	for _, client := range []harness.Program{harness.None, harness.Builtin} {
+	for client, pressed := range map[harness.Program]error{harness.None: errors.New("Ctrl-C"), harness.Builtin: context.Canceled} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
 		off := cfg

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -166,10 +167,24 @@ func (l *Lane) reason(err error) error {
 // blames the host if the host did not let the guest run.
 func (l *Lane) judgeWait(began time.Time, err error) (judged error) {
 	defer func() { l.noteWait(began, judged) }()
+	err = givenUp(err)
 	if m := l.machine(); m == nil || m.Err() != nil {
 		return err
 	}
 	return l.noteSoft(began, l.watchdog.Explain(began, err))
+}
+
+// givenUp returns err, the error of a wait, without its blame if its caller has cancelled the wait: then
+// it says nothing that the awaited did not come.
+func givenUp(err error) error {
+	var e *verdict.Error
+	var wait interface{ Awaited() string }
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &wait) || !errors.As(err, &e) || e.Verdict != verdict.Product {
+		return err
+	}
+	given := *e
+	given.Verdict, given.Hop = verdict.Harness, ""
+	return &given
 }
 
 // noteSoft adds soft failures that the guest printed during a wait.

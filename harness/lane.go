@@ -125,7 +125,7 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 // wait in vain says nothing then. A deadline does not count: it is the time that the lane had.
 func calledOff(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
-	if !errors.Is(ctx.Err(), context.Canceled) || verdict.Of(err) != verdict.Product || !errors.Is(err, cause) {
+	if !errors.Is(ctx.Err(), context.Canceled) || verdict.Of(err) == verdict.Host || !errors.Is(err, cause) {
 		return err
 	}
 	return &verdict.Error{Verdict: verdict.Harness, Op: "start", Err: fmt.Errorf("it was called off: %w; until then: %v", cause, err)}

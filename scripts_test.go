@@ -51,6 +51,15 @@ func TestTheStatusOfTheLanesAndTheExamplesIsTheWorst(t *testing.T) {
 	}
 }
 
+func TestTheFullMatrixHasTheTimeThatItTakes(t *testing.T) {
+	_, run := scriptIn(t, "e2e.sh", map[string]string{"scripts/test.sh": "#!/bin/sh\necho \"$*\"\n"})
+	for matrix, want := range map[string]string{"": "15m", "full": "60m"} {
+		if out, status := run("SPICELANE_MATRIX=" + matrix); status != 0 || !strings.Contains(out, "lanes -count 1 -timeout "+want+" ./harness/... ./cmd/...\n") {
+			t.Errorf("SPICELANE_MATRIX=%s: status %d, want a limit of %s\n%s", matrix, status, want, out)
+		}
+	}
+}
+
 func TestFuzzingFailsIfTheTestsAreNotKnown(t *testing.T) {
 	_, run := scriptIn(t, "fuzz.sh", map[string]string{"bin/go": `#!/bin/sh
 case "$1 $2" in

@@ -136,4 +136,5 @@ func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {
 	require.ErrorContains(t, err, "a banner that never comes")
 }
 
-var errPatience = errors.New("the test's patience is at its end")
+// errPatience is a deadline, and nobody's interrupt.
+var errPatience = fmt.Errorf("the test's patience is at its end: %w", context.DeadlineExceeded)

@@ -122,10 +122,11 @@ func Start(ctx context.Context, cfg Config) (*Lane, error) {
 }
 
 // calledOff returns err without its blame if the start ended only because the caller cancelled it. A
-// wait in vain says nothing then. A deadline does not count: it is the time that the lane had.
+// wait in vain says nothing then. A deadline does not count, also not one that the caller keeps itself:
+// it is the time that the lane had.
 func calledOff(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
-	if !errors.Is(ctx.Err(), context.Canceled) || verdict.Of(err) == verdict.Host || !errors.Is(err, cause) {
+	if !errors.Is(ctx.Err(), context.Canceled) || errors.Is(cause, context.DeadlineExceeded) || verdict.Of(err) == verdict.Host || !errors.Is(err, cause) {
 		return err
 	}
 	return &verdict.Error{Verdict: verdict.Harness, Op: "start", Err: fmt.Errorf("it was called off: %w; until then: %v", cause, err)}

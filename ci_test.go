@@ -443,6 +443,7 @@ func secrets(t *testing.T, edit func(string) string, dirs ...string) (status int
 }
 
 func TestSecretsAreFoundBeforeTheyAreUploaded(t *testing.T) {
+	need.Long(t)
 	same := func(s string) string { return s }
 	dir := t.TempDir()
 	put := func(name, text string) string {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // scriptIn copies a script into the directory scripts of a new directory, with other files, which
@@ -133,6 +135,7 @@ wait
 }
 
 func TestTheComparisonOfProxiesFailsIfABenchmarkDoes(t *testing.T) {
+	need.Long(t)
 	dir, run := scriptIn(t, "bench-proxy.sh", maps.Clone(benchProxy))
 	if out, status := run("BAD=none"); status != 0 || !strings.Contains(out, "peer") {
 		t.Fatalf("status %d\n%s", status, out)

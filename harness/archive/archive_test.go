@@ -152,6 +152,7 @@ func TestDiscardKeepsARecordOfALaterFormat(t *testing.T) {
 // A publish that fails at any of its calls leaves an archive in which the run is not seen, and nothing
 // else has changed. The next attempt succeeds.
 func TestAPublishThatFailsAtAnyMomentIsNotSeen(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	whole := &archivetest.Failing{Store: newDir(t)}
 	_, err := archivetest.Open(t, whole).Add(t.Context(), archivetest.Run(1))
@@ -293,6 +294,7 @@ func ids(records []*archive.Record) []string {
 }
 
 func TestRetentionKeepsTheNewestRunsWithinItsLimits(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	day := 24 * time.Hour
 	for name, c := range map[string]struct {

@@ -47,6 +47,7 @@ func plain(states ...string) []commit {
 var shell = []string{"sh", "-c", `case $(cat state) in good) exit 0;; bad) exit 1;; *) exit $(cat state);; esac`}
 
 func TestOnlyTheProductsFailuresAreEvidence(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	// Commits whose test ends with the status of the harness (2), of the host (3), or by a signal.
 	dir, names := repository(t, plain("good", "good", "2", "good", "3", "125", "bad", "2", "bad"))
@@ -74,6 +75,7 @@ func TestACommitThatDoesNotBuildSaysNothing(t *testing.T) {
 }
 
 func TestWhatABuildLeftIsNotThereForTheNextCommit(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir, names := repository(t, plain("good", "good", "bad", "bad"))
 	// The test fails as soon as an untracked file is there before the build.
@@ -105,6 +107,7 @@ func TestAFaultOnAMergedBranchIsFound(t *testing.T) {
 }
 
 func TestNoCommitIsBlamedForATestThatAlwaysFails(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir, names := repository(t, plain("bad", "bad", "bad", "bad"))
 	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[3], Test: shell})
@@ -127,6 +130,7 @@ func TestThePageOfTestsThatPrintLongLinesFitsIntoAWindow(t *testing.T) {
 }
 
 func TestEarlierResultsAreNotMadeAgain(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	dir, names := repository(t, plain("good", "good", "good", "bad", "bad", "bad", "bad", "bad"))
 	cfg := bisect.Config{Repository: dir, Good: names[0], Bad: names[7], Test: shell}

@@ -412,6 +412,7 @@ func probe(t *testing.T, path string) (size image.Point, length time.Duration, t
 }
 
 func TestAWebMVideoShowsEachPictureOfTheFilmToThePixelAtItsTime(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	needFFmpeg(t)
 	m := some()
@@ -435,6 +436,7 @@ func TestAWebMVideoShowsEachPictureOfTheFilmToThePixelAtItsTime(t *testing.T) {
 
 // The colours of MP4 are not exact: what is compared is each frame's mean.
 func TestAnMP4VideoHasAnEvenSizeAndEachPictureAtItsTime(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	needFFmpeg(t)
 	m := newMade(61, 47)

@@ -137,6 +137,7 @@ func TestRealStreamsAreJudgedByTheirStructure(t *testing.T) {
 // golang/go#38063, gotestyourself/gotestsum#124: with -v, test2json does not see the end of a test
 // that printed without a newline.
 func TestAPassingRunPassesWhateverItsTestsPrint(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	for _, args := range [][]string{{"./passing"}, {"-v", "./passing"}, {"-v", "-count=2", "./passing"}} {
 		run := goTest(t, args...)

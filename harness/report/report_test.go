@@ -20,6 +20,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/report"
 	"github.com/spicelane/spicelane/harness/verdict"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The streams in testdata are what go test -json of Go 1.26 really printed,
@@ -350,6 +351,7 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 }
 
 func TestTheVerdictOfALaneIsFoundAmongManyFiles(t *testing.T) {
+	need.Long(t)
 	dir := t.TempDir()
 	for i := range 2100 {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("picture-%04d.png", i)), nil, 0o600))

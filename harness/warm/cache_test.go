@@ -73,6 +73,7 @@ func TestAMachineWithoutDiskAndFirmwareHasNoSuchParts(t *testing.T) {
 }
 
 func TestDamageIsFoundAndThrownAway(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	flip := func(at int) func(string) error {
 		return func(path string) error {

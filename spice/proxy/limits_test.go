@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -122,6 +123,7 @@ func TestChannelsOfASessionAndOfOneTypeAreLimited(t *testing.T) {
 }
 
 func TestOf200ChannelsASessionGetsItsShare(t *testing.T) {
+	need.Long(t)
 	l := up(t, newConsole(t, "tcp", nil), func(c *proxy.Config) { c.MaxConnectionsPerAddress = 500 })
 	token, _, _ := l.open()
 	in := 0

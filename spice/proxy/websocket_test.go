@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/link"
 	"github.com/spicelane/spicelane/spice/pki"
 	"github.com/spicelane/spicelane/spice/proxy"
@@ -577,6 +578,7 @@ func TestASilentClientIsPingedAndOneThatAnswersNothingIsGone(t *testing.T) {
 
 // A client that cannot be heard because its console does not read is not gone.
 func TestAClientWhoseConsoleDoesNotReadIsNotTakenForGone(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	l := up(t, newConsole(t, "tcp", nil), withWebSocket, func(c *proxy.Config) { c.KeepAlive, c.Firewall.Mode = pingInterval, proxy.FirewallOff })
 	w := l.rawWeb()

@@ -59,6 +59,7 @@ func open(t testing.TB, cfg s3store.Config) *s3store.Store {
 }
 
 func TestABucketIsAStore(t *testing.T) {
+	need.Long(t)
 	t.Parallel()
 	archivetest.TestStore(t, func(t *testing.T) archive.Store { return open(t, serve(t, nil)) })
 }

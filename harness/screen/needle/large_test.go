@@ -11,10 +11,12 @@ import (
 
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // The largest screens have 256 MiB of pixels. A search makes the sums of its own part of them only.
 func TestOnAVeryLargeScreenAnAreaIsFoundAndOnePixelOffIsNot(t *testing.T) {
+	need.Long(t)
 	p := console(8192, 8192, 1)
 	size := p.Bounds().Max
 	for i := range 40 { // marks in the empty corner

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spicelane/spicelane/harness/screen/needle"
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
+	"github.com/spicelane/spicelane/internal/need"
 )
 
 // A placed area is a result of the obvious implementation.
@@ -160,6 +161,7 @@ func newCase(r *rand.Rand) randomCase {
 }
 
 func TestMatchingAgreesWithLookingAtEachPixelOfEachPlace(t *testing.T) {
+	need.Long(t)
 	const cases = 10_000
 	matched, moved, inexact, masked := 0, 0, 0, 0
 	for seed := range uint64(cases) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/spicelane/spicelane/internal/need"
 	"github.com/spicelane/spicelane/spice/control/conform"
 	"github.com/spicelane/spicelane/spice/control/controltest"
 	"github.com/spicelane/spicelane/spice/control/server"
@@ -432,6 +433,7 @@ func TestAMutantWithoutAMistakePassesEveryCheck(t *testing.T) {
 }
 
 func TestEachCheckFindsAServerThatIsWrongInWhatItChecks(t *testing.T) {
+	need.Long(t)
 	var covered []string
 	for _, mu := range mutants {
 		name := mu.named()

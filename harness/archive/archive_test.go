@@ -92,14 +92,21 @@ func TestVerifyFindsEveryFlippedBit(t *testing.T) {
 	t.Logf("%d flipped bits were found", flips)
 }
 
-func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
-	t.Parallel()
+// filled returns an archive with n runs, and its store.
+func filled(t *testing.T, n int) (*archive.Archive, archive.Dir) {
+	t.Helper()
 	d := newDir(t)
 	a := archivetest.Open(t, d)
-	for n := range 2 {
+	for n := range n {
 		_, err := a.Add(t.Context(), archivetest.Run(n))
 		require.NoError(t, err)
 	}
+	return a, d
+}
+
+func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
+	t.Parallel()
+	a, d := filled(t, 2)
 	files, err := a.Files(t.Context(), "run-0001")
 	require.NoError(t, err)
 	blob := func(i int) string { return "blobs/" + files[i].SHA256[:2] + "/" + files[i].SHA256 + ".zst" }
@@ -313,11 +320,7 @@ func TestRetentionKeepsTheNewestRunsWithinItsLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := archivetest.Open(t, newDir(t))
-			for n := range 4 {
-				_, err := a.Add(t.Context(), archivetest.Run(n))
-				require.NoError(t, err)
-			}
+			a, _ := filled(t, 4)
 			if c.pin != "" {
 				require.NoError(t, a.Pin(t.Context(), c.pin))
 			}
@@ -342,11 +345,7 @@ func TestRetentionKeepsTheNewestRunsWithinItsLimits(t *testing.T) {
 
 func TestRetentionByBytesCountsSharedContentOnce(t *testing.T) {
 	t.Parallel()
-	a := archivetest.Open(t, newDir(t))
-	for n := range 4 {
-		_, err := a.Add(t.Context(), archivetest.Run(n))
-		require.NoError(t, err)
-	}
+	a, _ := filled(t, 4)
 	p, err := a.Prune(t.Context(), archive.Retention{Runs: 2, DryRun: true})
 	require.NoError(t, err)
 	limit := p.KeptBytes
@@ -373,12 +372,7 @@ func (d deleting) Delete(ctx context.Context, name string) error {
 
 func TestARunIsPinnedOnlyIfItStays(t *testing.T) {
 	t.Parallel()
-	d := newDir(t)
-	a := archivetest.Open(t, d)
-	for n := range 2 {
-		_, err := a.Add(t.Context(), archivetest.Run(n))
-		require.NoError(t, err)
-	}
+	a, d := filled(t, 2)
 	records, err := a.List(t.Context())
 	require.NoError(t, err)
 	id := records[1].ID

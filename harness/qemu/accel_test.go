@@ -115,15 +115,27 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	assert.Equal(t, 7, tried())
 }
 
+// counted returns a machine whose QEMU ends at once, on a host that has a /dev/kvm, and how often that
+// QEMU was started.
+func counted(t *testing.T) (cfg qemu.Config, opt qemu.AccelOptions, started func() int) {
+	t.Helper()
+	dir := shortDir(t)
+	tries := filepath.Join(dir, "tries")
+	device := filepath.Join(dir, "kvm")
+	require.NoError(t, os.WriteFile(device, nil, 0o600))
+	return qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; exit 1")},
+		qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")},
+		func() int {
+			b, err := os.ReadFile(tries)
+			require.NoError(t, err)
+			return strings.Count(string(b), "try")
+		}
+}
+
 // What somebody misspelt once would keep all machines off KVM until the host boots again.
 func TestWhatQEMURefusesForOneMachineIsNotSaidOfKVMToOthers(t *testing.T) {
 	t.Parallel()
-	dir := shortDir(t)
-	tries := filepath.Join(dir, "tries")
-	cfg := qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; exit 1")}
-	device := filepath.Join(dir, "kvm")
-	require.NoError(t, os.WriteFile(device, nil, 0o600))
-	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	cfg, opt, started := counted(t)
 	misspelt, argument, silent := cfg, cfg, cfg
 	misspelt.Devices = []string{"virtio-rgn-pci"}
 	argument.Args = []string{"-nonsense"}
@@ -131,28 +143,19 @@ func TestWhatQEMURefusesForOneMachineIsNotSaidOfKVMToOthers(t *testing.T) {
 	for i, c := range []qemu.Config{misspelt, argument, silent, cfg, misspelt} {
 		_, err := qemu.ChooseAccel(t.Context(), c, opt)
 		require.NoError(t, err)
-		b, err := os.ReadFile(tries)
-		require.NoError(t, err)
-		assert.Equal(t, min(i+1, 4), strings.Count(string(b), "try"), "the last one is known")
+		assert.Equal(t, min(i+1, 4), started(), "the last one is known")
 	}
 }
 
 // A machine without a kernel of its own depends on no file of the directory that it is started from.
 func TestWhetherKVMWorksIsRememberedInEveryDirectory(t *testing.T) {
-	dir := shortDir(t)
-	tries := filepath.Join(dir, "tries")
-	cfg := qemu.Config{BIOS: true, Binary: program(t, "echo try >> "+tries+"; exit 1")}
-	device := filepath.Join(dir, "kvm")
-	require.NoError(t, os.WriteFile(device, nil, 0o600))
-	opt := qemu.AccelOptions{Getenv: env{}.get, Device: device, CacheDir: filepath.Join(dir, "cache")}
+	cfg, opt, started := counted(t)
 	for range 2 {
 		t.Chdir(t.TempDir())
 		_, err := qemu.ChooseAccel(t.Context(), cfg, opt)
 		require.NoError(t, err)
 	}
-	b, err := os.ReadFile(tries)
-	require.NoError(t, err)
-	assert.Equal(t, 1, strings.Count(string(b), "try"))
+	assert.Equal(t, 1, started())
 }
 
 // The kernel ends processes if the host has no memory left.

@@ -153,7 +153,7 @@ func parseArea(s string) (needle.Area, error) {
 			a.Click = &needle.Click{Center: true}
 		case key == "click":
 			a.Click = new(needle.Click)
-			if n, err := fmt.Sscanf(value+"\x00", "%d+%d\x00", &a.Click.X, &a.Click.Y); err != nil || n != 2 {
+			if scanWhole(value, "%d+%d", &a.Click.X, &a.Click.Y) != nil {
 				return bad("click is %q: want X+Y", value)
 			}
 		default:

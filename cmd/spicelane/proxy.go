@@ -118,28 +118,33 @@ is read from --api-token-file or $` + headless.EnvAPIToken + `.`,
 // checkProxyFlags refuses flags that would be ignored: without the one that they belong to, and with
 // values that the proxy takes for its default.
 func checkProxyFlags(cmd *cobra.Command, cfg headless.ProxyConfig, recordSession, recordTotal int64) error {
-	for flag, needs := range map[string]string{"record-max-session": "record", "record-max-total": "record",
-		"record-max-age": "record", "allow-origin": "websocket"} {
-		if cmd.Flags().Changed(flag) && !cmd.Flags().Changed(needs) {
-			return usage("--%s needs --%s", flag, needs)
-		}
-	}
-	for flag, n := range map[string]int{"max-sessions": cfg.MaxSessions, "max-handshakes": cfg.MaxHandshakes,
-		"max-per-address": cfg.MaxConnectionsPerAddress} {
-		if n < 1 {
-			return usage("--%s %d: it has to be at least 1", flag, n)
-		}
-	}
-	for flag, d := range map[string]time.Duration{"token-lifetime": cfg.TokenLifetime, "keepalive": cfg.KeepAlive,
-		"record-max-age": cfg.Recording.MaxAge} {
-		if d < time.Millisecond {
-			return usage("--%s %v: it has to be at least 1ms", flag, d)
+	for _, f := range []struct{ flag, needs string }{{"record-max-session", "record"}, {"record-max-total", "record"},
+		{"record-max-age", "record"}, {"allow-origin", "websocket"}} {
+		if cmd.Flags().Changed(f.flag) && !cmd.Flags().Changed(f.needs) {
+			return usage("--%s needs --%s", f.flag, f.needs)
 		}
 	}
 	const mostMiB = math.MaxInt64 >> 20
-	for flag, n := range map[string]int64{"record-max-session": recordSession, "record-max-total": recordTotal} {
-		if n < 1 || n > mostMiB {
-			return usage("--%s %d: it has to be 1 to %d", flag, n, int64(mostMiB))
+	for _, f := range []struct {
+		flag    string
+		n, most int64
+	}{{"max-sessions", int64(cfg.MaxSessions), math.MaxInt}, {"max-handshakes", int64(cfg.MaxHandshakes), math.MaxInt},
+		{"max-per-address", int64(cfg.MaxConnectionsPerAddress), math.MaxInt},
+		{"record-max-session", recordSession, mostMiB}, {"record-max-total", recordTotal, mostMiB}} {
+		switch {
+		case f.n >= 1 && f.n <= f.most:
+		case f.most == math.MaxInt:
+			return usage("--%s %d: it has to be at least 1", f.flag, f.n)
+		default:
+			return usage("--%s %d: it has to be 1 to %d", f.flag, f.n, f.most)
+		}
+	}
+	for _, f := range []struct {
+		flag string
+		d    time.Duration
+	}{{"token-lifetime", cfg.TokenLifetime}, {"keepalive", cfg.KeepAlive}, {"record-max-age", cfg.Recording.MaxAge}} {
+		if f.d < time.Millisecond {
+			return usage("--%s %v: it has to be at least 1ms", f.flag, f.d)
 		}
 	}
 	return nil

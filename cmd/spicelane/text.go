@@ -128,7 +128,7 @@ func textReader(fonts, origin []string) (text.Reader, error) {
 	if len(origin) > 0 {
 		var at image.Point
 		s := strings.Join(origin, ",")
-		if n, err := fmt.Sscanf(s+"\x00", "%d,%d\x00", &at.X, &at.Y); err != nil || n != 2 {
+		if scanWhole(s, "%d,%d", &at.X, &at.Y) != nil {
 			return r, usage("--origin %s: want X,Y in pixels", s)
 		}
 		r.Origin = &at
@@ -193,9 +193,16 @@ func printGuess(cmd *cobra.Command, p *pixmap.Picture, part image.Rectangle) err
 	return err
 }
 
+// scanWhole does what fmt.Sscanf does, and refuses text behind what the format asks for, which Sscanf
+// leaves unread: "8x16.5" is not "%dx%d". An argument of a program has no NUL.
+func scanWhole(s, format string, to ...any) error {
+	_, err := fmt.Sscanf(s+"\x00", format+"\x00", to...)
+	return err
+}
+
 func learnFont(screen *pixmap.Picture, out, known, cell string, origin *image.Point) error {
 	var w, h int
-	if n, err := fmt.Sscanf(cell+"\x00", "%dx%d\x00", &w, &h); err != nil || n != 2 {
+	if scanWhole(cell, "%dx%d", &w, &h) != nil {
 		return usage("--learn needs --cell WIDTHxHEIGHT, got %q", cell)
 	}
 	if known == "" {

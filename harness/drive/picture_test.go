@@ -80,7 +80,9 @@ func TestAPictureIsReplacedWholeAndWhatIsNoFileIsNotReplaced(t *testing.T) {
 // The console is not to blame for a control socket that is gone.
 func TestAWaitForAPictureThatLosesItsSocketIsNoFaultOfTheProduct(t *testing.T) {
 	t.Parallel()
-	path, srv := controltest.Open(t, server.Config{Console: controltest.New(32, 24)}) // all of one colour
+	console := controltest.New(32, 24)
+	console.Draw(0, 0, image.Rect(0, 0, 32, 24), func(pix []byte, _ int) { clear(pix) }) // one colour: only the lost socket ends the wait
+	path, srv := controltest.Open(t, server.Config{Console: console})
 	d := controltest.Dial(t, path)
 	go func() {
 		_, _ = d.Status(context.WithoutCancel(t.Context()))

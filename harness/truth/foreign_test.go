@@ -80,3 +80,59 @@ func TestAForeignClientThatShowsNothingNewFailsWhateverMayDiffer(t *testing.T) {
 		}
 	})
 }
+
+func TestTheServerIsBlamedIfAForeignClientShowsWhatTheDirectOneShows(t *testing.T) {
+	exact, soft := catalogue.Expect{Kind: catalogue.Exact}, catalogue.Expect{Kind: catalogue.Within, Most: 12}
+	for _, c := range []struct {
+		name            string
+		expect          catalogue.Expect
+		direct, foreign byte // how much one colour of each pixel is off; 0: as the server
+		hop             string
+	}{
+		{"both are equally wrong", exact, 0x80, 0x80, HopServer},
+		{"the other is right", exact, 0x80, 0, HopClient},
+		{"the other is wrong in another way", exact, 0x80, 0x40, HopClient},
+		{"only the proxied one is wrong", exact, 0, 0, HopClient},
+		{"two decoders of a JPEG", soft, 0x80, 0x70, HopServer},
+		{"two decoders of a JPEG, and the other is right", soft, 0x80, 0x10, HopClient},
+		{"two decoders of a JPEG, and the other is between", soft, 60, 30, HopClient}, // 20 and 10 of 255
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := painted(t, qxl.SurfaceXRGB)
+				off := func(by byte) *image.NRGBA {
+					im, err := r.server.Picture()
+					require.NoError(t, err)
+					for i := 0; i < len(im.Pix)-4; i += 4 { // all but the sentinel
+						if im.Pix[i] >= 0x80 {
+							im.Pix[i] -= by
+						} else {
+							im.Pix[i] += by
+						}
+					}
+					return im
+				}
+				r.foreign = shows{off(c.foreign)}
+				f := &Failure{Hop: HopClient, What: "64 pixels differ", shown: fromImage(off(c.direct))}
+				s := &catalogue.Step{Do: []qxl.Command{&qxl.Drawable{Box: image.Rect(0, 0, 8, 8)}}}
+				require.NoError(t, r.secondOpinion(t.Context(), f, s, c.expect))
+				require.Equal(t, c.hop, f.Hop)
+				require.Equal(t, 1, r.report.Foreign)
+				if c.hop == HopServer {
+					require.Equal(t, "both clients show what it has not drawn: 64 pixels differ", f.What)
+				}
+			})
+		})
+	}
+}
+
+func TestAForeignClientThatIsLateDecidesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := painted(t, qxl.SurfaceXRGB)
+		black := image.NewNRGBA(image.Rect(0, 0, 8, 8))
+		r.foreign = shows{black}
+		f := &Failure{Hop: HopClient, What: "all is black", shown: fromImage(black)}
+		require.NoError(t, r.secondOpinion(t.Context(), f, &catalogue.Step{}, catalogue.Expect{Kind: catalogue.Exact}))
+		require.Equal(t, Failure{Hop: HopClient, What: "all is black", shown: f.shown}, *f)
+	})
+}

@@ -101,43 +101,76 @@ func alike(server, foreign *canvas.Image) (want, got *canvas.Image) {
 	return want, got
 }
 
-// lookForeign compares the picture of the foreign client. The picture may be late, so lookForeign
-// requests it again until it shows the sentinel. A client that never shows it is wrong, whatever
-// may differ.
-func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
+// foreignPicture returns the pictures of the server and of the foreign client in a form in which they
+// can be compared. The client's may be late, so foreignPicture requests it again until it shows the
+// sentinel. late says why it does not; got is nil if there is no picture at all.
+func (r *runner) foreignPicture(ctx context.Context) (want, got *canvas.Image, late, err error) {
 	sf := r.server.surfaces[0]
 	server := sf.cells(r.server.mem.all, nil)
 	wait, cancel := context.WithTimeoutCause(ctx, stepTime, fmt.Errorf("not within %v", stepTime))
 	defer cancel()
 	at := r.corner()
-	var want, got *canvas.Image
 	for {
 		im, err := r.foreign.Screenshot(wait)
 		switch {
 		case err == nil:
 			want, got = alike(server, fromImage(im))
 		case ctx.Err() != nil:
-			return nil, err
+			return nil, nil, nil, err
 		case wait.Err() == nil || got == nil:
-			return &Failure{Hop: HopForeign, What: err.Error()}, nil
+			return nil, nil, err, nil
 		}
 		seen := got.Width == want.Width && got.Height == want.Height &&
 			(binary.LittleEndian.Uint32(got.Pix[at.Y*got.Stride+4*at.X:])^r.mark)&mask(qxl.SurfaceFormat(want.Format)) == 0
-		if !seen && wait.Err() == nil {
-			continue
-		}
-		r.report.Foreign++
-		d := compare(0, want, got)
 		switch {
-		case !seen:
-			what := fmt.Sprintf("it does not show what was drawn last: %v", context.Cause(wait))
-			if d != nil {
-				what += "; " + d.String()
-			}
-			return r.wrong(HopForeign, what, s, want, got, nil), nil
-		case d == nil || expect.Kind == catalogue.ServerWrong || r.lossy(expect) && r.within(d, s, expect):
-			return nil, nil
+		case seen:
+			return want, got, nil, nil
+		case wait.Err() != nil:
+			return want, got, context.Cause(wait), nil
 		}
-		return r.wrong(HopForeign, d.String(), s, want, got, nil), nil
 	}
+}
+
+// lookForeign compares the picture of the foreign client. A client that never shows the sentinel is
+// wrong, whatever may differ.
+func (r *runner) lookForeign(ctx context.Context, s *catalogue.Step, expect catalogue.Expect) (*Failure, error) {
+	want, got, late, err := r.foreignPicture(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case got == nil:
+		return &Failure{Hop: HopForeign, What: late.Error()}, nil
+	}
+	r.report.Foreign++
+	d := compare(0, want, got)
+	switch {
+	case late != nil:
+		what := fmt.Sprintf("it does not show what was drawn last: %v", late)
+		if d != nil {
+			what += "; " + d.String()
+		}
+		return r.wrong(HopForeign, what, s, want, got, nil), nil
+	case d == nil || expect.Kind == catalogue.ServerWrong || r.lossy(expect) && r.within(d, s, expect):
+		return nil, nil
+	}
+	return r.wrong(HopForeign, d.String(), s, want, got, nil), nil
+}
+
+// secondOpinion has the foreign client decide a failure of which the direct client was accused. If
+// both clients show the same, the server has sent something other than it has drawn.
+func (r *runner) secondOpinion(ctx context.Context, f *Failure, s *catalogue.Step, expect catalogue.Expect) error {
+	want, got, late, err := r.foreignPicture(ctx)
+	if err != nil || got == nil || late != nil {
+		return err
+	}
+	r.report.Foreign++
+	same := func(a, b *canvas.Image) bool {
+		d := compare(0, a, b)
+		return d == nil || r.lossy(expect) && r.within(d, s, expect)
+	}
+	ours, _ := alike(f.shown, got)
+	if same(ours, got) && !same(want, got) {
+		f.Hop, f.What = HopServer, "both clients show what it has not drawn: "+f.What
+	}
+	return nil
 }

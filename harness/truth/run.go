@@ -111,6 +111,8 @@ type Failure struct {
 	Dir string `json:"dir,omitempty"`
 	// Smallest has the fewest commands that show the failure, if Config.Shrink is set.
 	Smallest []string `json:"smallest,omitempty"`
+
+	shown *canvas.Image // the picture in direct.png
 }
 
 func (f *Failure) String() string {
@@ -810,7 +812,10 @@ func (r *runner) look(ctx context.Context, s *catalogue.Step, expect catalogue.E
 		}
 		f, off := r.surface(id, s, expect)
 		if f != nil {
-			return f, false, nil
+			if id == 0 && r.foreign != nil && f.Hop == HopClient && f.shown != nil {
+				err = r.secondOpinion(ctx, f, s, expect)
+			}
+			return f, false, err
 		}
 		healed = healed || off
 	}
@@ -932,7 +937,7 @@ func (r *runner) within(d *Difference, s *catalogue.Step, expect catalogue.Expec
 
 // wrong returns a Failure and writes its pictures to a directory.
 func (r *runner) wrong(hop, what string, s *catalogue.Step, want, direct, proxied *canvas.Image) *Failure {
-	f := &Failure{Hop: hop, What: what}
+	f := &Failure{Hop: hop, What: what, shown: direct}
 	dir := filepath.Join(r.cfg.Dir, fmt.Sprintf("%d-%s", s.Number, r.setting))
 	other := direct
 	if proxied != nil && compare(0, want, direct) == nil {

@@ -1,5 +1,5 @@
-# A boot sector for machine tests: it says READY on COM1 and then does what the
-# bytes that it receives say. Rebuild echo.bin with
+# A boot sector for machine tests. It prints READY on COM1. Then it obeys the bytes that it
+# receives: some are commands, and it echoes the others. Rebuild echo.bin with
 #   clang -c --target=i386-unknown-none -o echo.o echo.S && llvm-objcopy -O binary echo.o echo.bin
 	.code16
 	.text

@@ -1,5 +1,5 @@
 /*
- * Prints QXL structures as the C compiler lays them out, one a line, in hexadecimal.
+ * Prints QXL structures as the C compiler lays them out, one per line, in hexadecimal.
  * TestStructuresLieAsInC compares them with what this package packs.
  */
 #include <stdio.h>
@@ -32,7 +32,7 @@ static void drawable(uint8_t type)
     d.surfaces_dest[0] = d.surfaces_dest[1] = d.surfaces_dest[2] = -1;
 }
 
-/* Without the bytes of larger operations behind it. */
+/* op prints d with the first n bytes of its union, which has room for larger operations. */
 static void op(const char *name, size_t n) { line(name, &d, offsetof(QXLDrawable, u) + n); }
 
 static const QXLRect area = { .left = 5, .top = 6, .right = 7, .bottom = 8 };
@@ -146,7 +146,7 @@ int main(void)
     } __attribute__((packed)) m = { { 1, 4 }, { .id = 1, .surface_id = 2, .width = 100, .height = 50, .x = 7, .y = 9, .flags = 3 } };
     line("monitors", &m, sizeof m);
 
-    /* What addresses lead to. The offsets are those at which this package's test puts things. */
+    /* Structures that addresses point to. The addresses are those that the Go test uses. */
     struct {
         QXLCursor cursor;
         uint8_t data[4];

@@ -7,7 +7,7 @@ const make = (name, cls, text) => {
   if (text !== undefined) e.textContent = text;
   return e;
 };
-// One colour a track, told apart also by those who see fewer of them by name and order.
+// Each track has a colour. Readers who cannot tell the colours apart have the names and the order.
 const colours = {lane: '#7a7f87', beat: '#2f8f6b', wait: '#5f7d8c', fault: '#c77800', input: '#3367d6', pointer: '#5b86e5', seen: '#3c8f4f', latency: '#b0417e', digest: '#3c8f4f', control: '#6b7fb8', load: '#8a7a5c', screen: '#8a56c9', serial: '#2a8a9e',
   qemu: '#a0623d', qmp: '#b58a2c', proxy: '#c04f8f', client: '#5568b8', test: '#4a7a2a', other: '#7a7f87'};
 
@@ -21,7 +21,7 @@ async function unpack(base64) {
   const stream = new Blob([bytes(base64)]).stream().pipeThrough(new DecompressionStream('gzip'));
   return JSON.parse(await new Response(stream).text());
 }
-// last returns the index of the last element of a sorted list that is at most t; -1 for none.
+// last returns the index of the last element of a sorted list that is at most t, or -1 if none is.
 function last(list, t, at = i => list[i]) {
   let lo = 0, hi = list.length;
   while (lo < hi) {
@@ -36,8 +36,8 @@ function say(text) { $('message').textContent = text; $('message').hidden = !tex
 // ---- pictures ----
 
 let pictures = '';
-// A PNG is decoded when it is wanted. Many are small, and an ImageDecoder takes a fifth of the time
-// that a blob takes; not all browsers have one.
+// bitmap decodes a PNG, when it is needed. Many PNGs are small, and ImageDecoder takes a fifth of
+// the time that a blob takes. Not all browsers have it.
 async function bitmap(at, length) {
   const data = bytes(pictures.substr(at, length)), type = 'image/png';
   if (typeof ImageDecoder !== 'undefined') {
@@ -46,14 +46,14 @@ async function bitmap(at, length) {
   }
   return createImageBitmap(new Blob([data], {type}), {colorSpaceConversion: 'none', premultiplyAlpha: 'none'});
 }
-// readable returns the picture of a patch; null if it is damaged, as one that was cut off is.
+// readable returns the picture of a patch, or null if it is damaged, for example cut off.
 function readable(patch) {
   return bitmap(patch[4], patch[5]).catch(() => { say('A picture in this page is damaged and is not shown.'); return null; });
 }
 const wide = image => image.displayWidth || image.width, high = image => image.displayHeight || image.height;
 function context(canvas) { return canvas.getContext('2d', {alpha: false, willReadFrequently: true}); }
 
-// visible returns the patches of frames that no later one hides, in the order in which they are
+// visible returns the patches of frames that no later patch hides, in the order in which they are
 // painted.
 function visible(frames) {
   const seen = [];
@@ -66,7 +66,7 @@ function visible(frames) {
   return seen.reverse();
 }
 
-// A Reel paints the frames of one display onto a canvas of its own.
+// A Reel paints the frames of one display onto its own canvas.
 class Reel {
   constructor(frames) {
     this.frames = frames;
@@ -75,7 +75,7 @@ class Reel {
     this.turn = Promise.resolve();
   }
   index(t) { return last(this.frames, t, i => this.frames[i].t); }
-  // show paints the frame with that index; one call after the other.
+  // show paints the frame with that index. Calls run one after another.
   show(index) { return this.turn = this.turn.then(() => this.paint(index)); }
   async paint(index) {
     if (index === this.at) return;
@@ -98,8 +98,8 @@ class Reel {
 
 let data, T, D, K, X, bad; // events
 let shown = null;          // indexes of the events that pass the filter; null: all
-let now = 0, current = -1; // the moment; the place of its event among those shown
-let view = [0, 1];         // of the tracks
+let now = 0, current = -1; // the time shown, and the place of its event among those shown
+let view = [0, 1];         // the time range of the tracks
 let reels = new Map(), reel = null, thumbs = null;
 const hidden = new Set();
 let needle = '';
@@ -125,7 +125,7 @@ function seek(t, where) {
 let remembering = 0;
 function remember() {
   clearTimeout(remembering);
-  remembering = setTimeout(() => { try { history.replaceState(null, '', '#t=' + seconds(now)); } catch { /* not everywhere */ } }, 200);
+  remembering = setTimeout(() => { try { history.replaceState(null, '', '#t=' + seconds(now)); } catch { /* not allowed everywhere */ } }, 200);
 }
 function deepLink() {
   const m = /[#&]t=(-?\d+(?:\.\d+)?)/.exec(location.hash);
@@ -138,7 +138,7 @@ let wanted = 0;
 async function drawScreen() {
   const mine = ++wanted;
   if (reel) await reel.show(reel.index(now));
-  if (mine !== wanted) return; // there is a newer one
+  if (mine !== wanted) return; // there is a newer call
   const none = !reel || reel.at < 0 || !!reel.frames[reel.at].gone;
   const other = picked();
   $('view').classList.toggle('none', none && !other);
@@ -156,8 +156,8 @@ async function drawScreen() {
   await drawOther(other, none);
   layout();
 }
-// sayOfFilm says when the last picture was if there is none now, and whether the film was late here:
-// a frame that took long to come has what was drawn since a moment before it.
+// sayOfFilm links to the last picture if there is none now, and says whether the film is late here.
+// The field since of a late frame says when the first change in it was drawn.
 function sayOfFilm(none) {
   const at = reel ? reel.at : -1, next = reel && reel.frames[at + 1], before = none ? lastPicture(at) : null, b = $('last-picture');
   b.hidden = !before;
@@ -172,7 +172,7 @@ function lastPicture(at) {
   for (let i = at; i >= 0; i--) if (!reel.frames[i].gone) return reel.frames[i];
   return null;
 }
-// The pointer is drawn over the screen and is no part of its pixels.
+// drawPointer draws the pointer over the screen. It is not part of the screen's pixels.
 async function drawPointer() {
   const at = last(data.pointer, now, i => data.pointer[i][0]), box = $('pointer');
   const p = at < 0 || $('screen').hidden || !$('show-pointer').checked ? null : data.pointer[at];
@@ -195,7 +195,7 @@ async function drawPointer() {
   box.style.width = w * size + 'px';
   box.style.height = h * size + 'px';
 }
-// arrow draws a pointer whose shape is not known.
+// arrow draws an arrow, for a pointer whose shape is not known.
 function arrow(c) {
   c.beginPath();
   for (const [px, py] of [[.5, .5], [.5, 15.5], [4, 12.2], [6.5, 18], [8.8, 17], [6.3, 11.3], [11, 11]]) c.lineTo(px, py);
@@ -229,7 +229,8 @@ async function drawOther(pic, none) {
   $('difference').textContent = markDifference(c, other, mode === 'difference');
   if (mode === 'swipe') swipe(split);
 }
-// markDifference says how the film's picture and the other one differ, and shows where if it is to.
+// markDifference returns a text that says how the film's picture and the other one differ. If show
+// is true, it also marks the pixels that differ.
 function markDifference(c, other, show) {
   const screen = $('screen'), w = Math.min(screen.width, other.width), h = Math.min(screen.height, other.height);
   if (!w || !h) return '';
@@ -291,7 +292,7 @@ function inspect(e) {
 
 // ---- events and logs ----
 
-const rowHeight = 20, tallest = 8e6; // browsers do not scroll much farther
+const rowHeight = 20, tallest = 8e6; // browsers cannot scroll much farther
 function filter() {
   const low = needle.toLowerCase();
   const off = data.tracks.map(t => hidden.has(t.id));
@@ -308,7 +309,8 @@ function filter() {
   drawTracks();
   if (!$('table').hidden) drawTable();
 }
-// The list scrolls in pixels as long as browsers let it, and in proportion beyond.
+// topRow returns the first row in view. If browsers can scroll the whole list, it scrolls in
+// pixels, otherwise in proportion.
 function topRow() {
   const box = $('rows'), all = count() * rowHeight;
   if (all <= tallest) return box.scrollTop / rowHeight;
@@ -434,7 +436,7 @@ function drawTracks() {
     c.fillText(label, Math.min(x(t) + 3, w - c.measureText(label).width - 2), 8);
   }
   drawThumbs(c, line);
-  // marks go over all tracks: below the events
+  // marks cross all tracks, and are drawn below the events
   for (const m of data.marks) {
     const left = x(m.t), wide = Math.max(1, x(m.t + m.d) - left);
     if (left + wide < gutter || left > w) continue;
@@ -461,7 +463,7 @@ function drawTracks() {
     c.fillStyle = colours[t.id];
     if (to - from < 4000) {
       for (let i = from; i <= to; i++) tick(c, list[i], y, red, colours[t.id]);
-    } else { // more than pixels
+    } else { // more events than pixels: one line per pixel
       let i = from;
       for (let px = gutter; px < w - 8 && i <= to; px++) {
         const upTo = last(list, timeAt(px + 1), j => T[list[j]]);
@@ -476,7 +478,7 @@ function drawTracks() {
   });
   drawCursor();
 }
-// On some tracks, what takes long enough has its name on it.
+// On these tracks, the bar of an event shows its text if it is wide enough.
 const labelled = new Set(['lane', 'beat', 'input', 'control']);
 function label(c, text, at, y, room) {
   c.save();
@@ -500,7 +502,8 @@ function tick(c, e, y, red, colour) {
     if (labelled.has(data.tracks[K[e]].id) && left + wide - from > 40) label(c, X[e], from + 4, y + trackHeight / 2 + 1, left + wide - from - 8);
   } else c.fillRect(from, y + 3, 2, trackHeight - 5);
 }
-// drawCurves draws the curves of a track, each value up to its moment, on one scale.
+// drawCurves draws the curves of a track on one scale. Each value covers the time from the previous
+// value to its own.
 function drawCurves(c, id, y, height, red) {
   const own = data.curves.filter(o => o.track === id), most = own.reduce((m, o) => o.v.reduce((n, v) => Math.max(n, v), m), 1);
   for (const o of own) {
@@ -525,8 +528,8 @@ function drawCursor() {
   c.style.left = px + 'px';
   c.style.height = $('ruler').style.height;
 }
-// The strip of small pictures is made when nothing else is to be done. It is true if no other call has
-// come in between.
+// makeThumbs makes the strip of small pictures. A newer call ends an older one. makeThumbs returns
+// true if it made the strip.
 let stripRun = 0;
 async function makeThumbs() {
   if (!reel || !reel.frames.length) { thumbs = null; return; }
@@ -697,12 +700,12 @@ function theme() {
   const root = document.documentElement, key = 'spicelane-theme', order = ['', 'light', 'dark'];
   const set = v => { if (v) root.dataset.theme = v; else delete root.dataset.theme; $('theme').textContent = v ? 'Theme: ' + v : 'Theme'; if (data) drawTracks(); };
   let value = '';
-  try { value = localStorage.getItem(key) || ''; } catch { /* not for files, in some browsers */ }
+  try { value = localStorage.getItem(key) || ''; } catch { /* some browsers have no storage for files */ }
   set(order.includes(value) ? value : '');
   $('theme').onclick = () => {
     value = order[(order.indexOf(root.dataset.theme || '') + 1) % 3];
     set(value);
-    try { localStorage.setItem(key, value); } catch { /* it is not remembered then */ }
+    try { localStorage.setItem(key, value); } catch { /* then it is not remembered */ }
   };
 }
 function copy() {
@@ -757,7 +760,7 @@ function fill() {
   $('tracks').setAttribute('aria-valuemax', seconds(data.to));
 }
 
-// take makes what is shown of data and pictures.
+// take makes d and p the data and the pictures of the page, and fills the page from them.
 function take(d, p) {
   data = d;
   pictures = p;
@@ -767,7 +770,7 @@ function take(d, p) {
   for (let i = 0, t = 0; i < n; i++) T[i] = t += data.t[i];
   data.t = data.d = data.k = null;
   if (live) {
-    [T, D, K] = [T, D, K].map(list => Array.from(list)); // they grow
+    [T, D, K] = [T, D, K].map(list => Array.from(list)); // these can grow
     addSeen();
   }
   byTrack = data.tracks.map(() => []);
@@ -794,8 +797,9 @@ async function open() {
 
 // ---- a lane that is up ----
 
-// A page of a lane that is up loads what has been again and again. In between, it shows what it is
-// told of at once. live is null for a file; live.on is whether the screen is shown as it is now.
+// The page of a lane that is up loads the lane's past again and again. In between, it shows events
+// as soon as it receives them. live is null for a file. live.on says whether the page shows the
+// live screen.
 let live = null;
 const nothing = () => ({from: 0, to: 1, focus: 0, t: [], d: [], k: [], x: []});
 const seenTracks = {serial: ['serial', 'Serial'], event: ['seen', 'Seen here'], session: ['seen', 'Seen here'], lane: ['seen', 'Seen here']};
@@ -818,7 +822,7 @@ function goLive() {
   live.on = true;
   document.body.classList.add('live');
   $('to-live').setAttribute('aria-pressed', true);
-  try { history.replaceState(null, '', location.pathname); } catch { /* not everywhere */ }
+  try { history.replaceState(null, '', location.pathname); } catch { /* not allowed everywhere */ }
   showAll();
   goOn();
 }
@@ -826,10 +830,10 @@ function leaveLive() {
   live.on = false;
   document.body.classList.remove('live');
   $('to-live').setAttribute('aria-pressed', false);
-  // What has been since the last time, and not what is being loaded already.
+  // A load that is running already may lack the newest events, so wait for it, and load again.
   return (refreshing || Promise.resolve()).then(refresh).then(() => { makeThumbs(); });
 }
-// refresh loads what has been; one call after the other.
+// refresh loads the lane's past. If a load is running already, refresh waits for that one instead.
 let refreshing = null;
 function refresh() {
   return refreshing = refreshing || (async () => {
@@ -838,7 +842,7 @@ function refresh() {
     live.loaded = performance.now();
     live.cost = live.loaded - began;
     refreshing = null;
-    if (!text) { // nothing is recorded: there is only what the page is told of
+    if (!text) { // nothing is recorded: the page has only what it received
       if (!live.began) Object.assign(live, {began: performance.timeOrigin * 1000, offset: 1, snapshot: -1});
       return;
     }
@@ -853,7 +857,8 @@ function refresh() {
     if (live.on) goOn(); else await drawScreen();
   })();
 }
-// heard takes what the page is told of the lane. It stands at the end until it is loaded.
+// heard takes entries that the page receives from the lane. They stand at the end until the next
+// load sorts them in.
 function heard(entries) {
   if (!live) return;
   live.seen.push(...entries);
@@ -868,8 +873,8 @@ function heard(entries) {
   }
   if (fresh.length) filter();
 }
-// seen returns what the loaded data do not have of entries. Lines of the console that are older than
-// the data are in them.
+// seen returns the events of those entries that the loaded data do not have. The data have all
+// lines of the console that are older than they are.
 function seen(entries) {
   const list = [];
   for (const e of entries) {
@@ -881,7 +886,7 @@ function seen(entries) {
   }
   return list.sort((a, b) => a.t - b.t);
 }
-// addSeen puts what the page was told of among what was loaded.
+// addSeen sorts the entries that the page received into the loaded events.
 function addSeen() {
   const list = seen(live.seen);
   if (!list.length) return;
@@ -890,7 +895,7 @@ function addSeen() {
   [T, D, K, X] = ['t', 'd', 'k', 'x'].map(field => list.map(e => e[field]));
   bad = new Set(list.flatMap((e, i) => e.bad ? [i] : []));
 }
-// goOn goes on with the time.
+// goOn moves the page on to the current time, and loads the past again when that is due.
 function goOn() {
   if (live.up && live.offset) data.to = Math.max(data.to, performance.now() * 1000 + live.offset);
   if (live.on) {
@@ -920,7 +925,7 @@ function largestKey() {
   return keys.reduce((a, b) => b[2] * b[3] > a[2] * a[3] || b[2] * b[3] === a[2] * a[3] && b[5] > a[5] ? b : a);
 }
 
-// For tests, and for people with a console: seek ends when the picture is there.
+// For tests and the browser's console. The promise of seek resolves when the picture is drawn.
 window.lane = {seek: s => seek(Math.round(s * 1e6)), get now() { return now / 1e6; }, get events() { return T.length; },
   get end() { return data.to / 1e6; }, first: 0, decodeKey: async () => { const p = largestKey(); (await bitmap(p[4], p[5])).close(); },
   strip: makeThumbs, says: text => X.some(x => x.includes(text)),

@@ -1,7 +1,7 @@
 "use strict";
 
-// "Keep as reference": the picture stands still, areas are drawn on it with the mouse, and it is saved as
-// a reference image with them.
+// "Keep as reference" freezes the picture. Areas are drawn on it with the mouse, and it is saved
+// with them as a reference image.
 (() => {
   const keeper = $("keeper"), sheet = $("sheet"), paper = sheet.getContext("2d", { alpha: false });
   let areas = [], dragged = null;
@@ -37,7 +37,7 @@
     const r = sheet.getBoundingClientRect();
     return { x: Math.floor((e.clientX - r.left) * sheet.width / r.width), y: Math.floor((e.clientY - r.top) * sheet.height / r.height) };
   }
-  // An area has the pixels under both ends of the drag.
+  // span returns an area that includes the pixels under both ends of the drag.
   function span(a, b) {
     const x0 = clamp(Math.min(a.x, b.x), 0, sheet.width - 1), y0 = clamp(Math.min(a.y, b.y), 0, sheet.height - 1);
     const x1 = clamp(Math.max(a.x, b.x), 0, sheet.width - 1), y1 = clamp(Math.max(a.y, b.y), 0, sheet.height - 1);

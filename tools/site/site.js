@@ -1,9 +1,9 @@
 'use strict';
-// The theme is set before the page is drawn, so that it does not flash. A browser may forbid storage,
-// above all for files.
+// The theme is set before the page is drawn, so that the page does not flash. Some browsers forbid
+// storage, especially for files.
 const stored = {
   get() { try { return localStorage.getItem('theme'); } catch { return null; } },
-  set(v) { try { localStorage.setItem('theme', v); } catch { /* this page only */ } },
+  set(v) { try { localStorage.setItem('theme', v); } catch { /* then only for this page */ } },
 };
 if (stored.get()) document.documentElement.dataset.theme = stored.get();
 
@@ -36,7 +36,7 @@ document.addEventListener('DOMContentLoaded', () => {
   narrow.addEventListener('change', fold);
   fold();
   menu.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest' });
-  // That must not move the page itself.
+  // scrollIntoView must not scroll the page itself.
   if (!location.hash) scrollTo(0, 0);
 
   for (const h of document.querySelectorAll('main :is(h2, h3, h4)[id]')) {
@@ -48,8 +48,8 @@ document.addEventListener('DOMContentLoaded', () => {
     h.append(a);
   }
 
-  // The index is a script, because a page of a file may not fetch another file. It is loaded with the
-  // first search.
+  // The index is a script, because a page opened as a file may not fetch another file. The first
+  // search loads it.
   let index = null;
   const load = () => index ??= new Promise((resolve, reject) => {
     const s = document.createElement('script');
@@ -61,8 +61,8 @@ document.addEventListener('DOMContentLoaded', () => {
     document.head.append(s);
   });
 
-  // Every word has to be there. A word in a heading counts more than one in the text, and the start of
-  // a word more than its middle.
+  // Every word must occur. A match in a heading counts more than one in the text, and a match at
+  // the start of a word more than one inside it.
   const starts = (text, word) => {
     for (let i = text.indexOf(word); i >= 0; i = text.indexOf(word, i + 1)) {
       if (i === 0 || !/[\p{L}\p{N}]/u.test(text[i - 1])) return true;
@@ -82,7 +82,7 @@ document.addEventListener('DOMContentLoaded', () => {
     return e.text.includes(words.join(' ')) || e.heading.includes(words.join(' ')) ? sum + 5 : sum;
   };
 
-  // marked appends text to a node, with the words marked.
+  // marked appends text to a node and marks the words in it.
   const marked = (node, text, words) => {
     const escaped = words.map((w) => w.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
     text.split(new RegExp('(' + escaped.join('|') + ')', 'giu')).forEach((piece, i) => {

@@ -29,7 +29,7 @@ while [ "$i" -lt "$pairs" ]; do
     c=$(now)
     echo "$((b - a)) $((c - b))"
     i=$((i + 1))
-done >"$tmp/times" # NB: no pipe, in which a client that fails would end the loop and not this script
+done >"$tmp/times" # NB: not a pipe, where a failing client would end only the loop, not this script
 awk '
     { ours[NR] = $1 / 1e6; spicy[NR] = $2 / 1e6; ratio[NR] = $1 / $2
       printf "pair %2d: ours %6.1f ms, spicy-screenshot %6.1f ms, ratio %.2f\n", NR, ours[NR], spicy[NR], ratio[NR] }

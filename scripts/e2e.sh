@@ -22,7 +22,7 @@ run() { # run NAME ARGS OF go test...
     esac
     summary="$summary$name: $word, $(($(date +%s) - began)) s, artifacts/$name.html
 "
-    # The product outweighs the harness, and that outweighs the host.
+    # A failure of the product outweighs one of the harness, and that outweighs one of the host.
     if [ "$worst" -eq 0 ] || { [ "$status" -ne 0 ] && [ "$status" -lt "$worst" ]; }; then
         worst=$status
     fi

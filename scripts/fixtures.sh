@@ -28,8 +28,8 @@ export TZ=UTC LC_ALL=C MTOOLS_SKIP_CHECK=1 MTOOLSRC=/dev/null
 
 cd "$root/fixtures/guest/src"
 export work
-# Interrupt handlers must not use the vector registers, so that one file has additional flags. Not
-# every clang knows the last of them.
+# Interrupt handlers must not use the vector registers, so interrupts.c has additional flags. Not
+# every clang knows the last one.
 printf '%s\n' *.c | xargs -P "$(nproc)" -I {} sh -c '
     regs=
     [ "$1" = interrupts.c ] && regs="-mgeneral-regs-only -Wno-unknown-warning-option -Wno-interrupt-service-routine"
@@ -49,7 +49,7 @@ qemu-img convert -f raw -O qcow2 -o cluster_size=4096 esp.img beacon.qcow2
 mv beacon.qcow2 "$out/beacon.qcow2"
 (cd "$out" && sha256sum beacon.qcow2)
 
-# The image's entry in the catalogue has its checksum.
+# The image's entry in the catalogue contains its checksum, so update it.
 if [ "$out" = "$root/fixtures/images" ]; then
     sum=$(sha256sum "$out/beacon.qcow2" | cut -d' ' -f1)
     sed -i "s/^sha256: [0-9a-f]*/sha256: $sum/" "$root/fixtures/beacon.yaml"

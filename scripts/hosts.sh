@@ -25,7 +25,7 @@ echo "|---|---|---|---|---|---|---|---|" >>"$table"
 for suite; do
 	root=$dir/$suite
 	rm -rf "$root"
-	# A suite that is newer than this host's debootstrap is made as sid is.
+	# If this host's debootstrap does not know a newer suite, make it in the same way as sid.
 	script=/usr/share/debootstrap/scripts/$suite
 	[ -e "$script" ] || script=/usr/share/debootstrap/scripts/sid
 	debootstrap --variant=minbase --include=ca-certificates,git,make "$suite" "$root" http://deb.debian.org/debian "$script" >artifacts/hosts/"$suite"-debootstrap.log 2>&1 || {
@@ -37,7 +37,7 @@ for suite; do
 	git clone -q . "$root/src"
 	mkdir -p "$root/usr/local/go" "$root/go-cache"
 	cp /etc/resolv.conf "$root/etc/resolv.conf"
-	# Certificates of the local network are needed in the system, too.
+	# The system also needs the certificates of the local network.
 	cp -r /usr/local/share/ca-certificates "$root/usr/local/share/" && chroot "$root" update-ca-certificates >/dev/null 2>&1
 	version() { chroot "$root" dpkg-query -W -f '${Version}' "$1" 2>/dev/null || echo "none"; }
 	n=0
@@ -46,7 +46,7 @@ for suite; do
 		command=$(printf '%s\n' "$commands" | sed -n "${n}p")
 		log=artifacts/hosts/$suite-$n.log
 		began=$(date +%s)
-		# The end of these namespaces ends what the command has left running or mounted.
+		# When these namespaces end, so does everything that the command left running or mounted.
 		if unshare --mount --pid --fork --kill-child sh -c '
 			mount --bind "$1" "$1" # ip netns wants / to be a mount point
 			mount --bind "$2" "$1/usr/local/go"

@@ -10,7 +10,7 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 host=$(mktemp -d)
 trap 'rm -rf "$host"' EXIT
-export CGO_ENABLED=0 GOFLAGS=-buildvcs=true # the programs say what they are made of
+export CGO_ENABLED=0 GOFLAGS=-buildvcs=true # the programs contain their commit
 go build -trimpath -o "$host/spicelane" ./cmd/spicelane
 says=$("$host/spicelane" --version)
 case $says in

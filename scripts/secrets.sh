@@ -1,7 +1,7 @@
 #!/bin/sh
-# Searches files for secrets before they leave the machine: private keys, and tokens, tickets and passwords in the forms
-# in which programs write them. First it plants one secret of each kind. If it does not find all of
-# them, the search is broken.
+# Searches files for secrets before they leave the machine: private keys, and tokens, tickets and
+# passwords in the formats that programs use for them. First it plants one secret of each kind. If
+# it does not find all of them, the search is broken.
 #
 #   scripts/secrets.sh DIR...
 #

@@ -10,9 +10,10 @@ import (
 	"github.com/spicelane/spicelane/harness"
 )
 
-// TestAScreendumpIsBelievedWhereItDisagreesWithTheDBusDisplay: QEMU does not tell listeners of a new
-// surface with the size of the one before, so their picture may be old. A screendump is never old. The
-// truth server stands for QEMU: its memory is what a screendump would show.
+// TestAScreendumpIsBelievedWhereItDisagreesWithTheDBusDisplay: QEMU does not tell its listeners
+// about a new surface that has the size of the previous one, so their picture may be old. A
+// screendump is never old. The truth server takes QEMU's place: its memory is what a screendump
+// would show.
 func TestAScreendumpIsBelievedWhereItDisagreesWithTheDBusDisplay(t *testing.T) {
 	t.Parallel()
 	truthHost(t)

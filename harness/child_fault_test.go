@@ -9,7 +9,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Inside this process the same failure has that verdict, too.
+// If the same failure happens inside this process, it has the same verdict.
 func TestAPartOfOurOwnThatTheHostDoesNotLetStartIsTheHostsFault(t *testing.T) {
 	t.Parallel()
 	for script, want := range map[string]verdict.Kind{

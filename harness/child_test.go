@@ -12,11 +12,11 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// neverAsks makes this test binary a program that imports the package and never calls
+// neverAsks makes this test binary behave like a program that imports the package but never calls
 // headless.Main.
 const neverAsks = "SPICELANE_TEST_NEVER_ASKS"
 
-// TestThatRunsInAChild is run by the tests below in a process of its own.
+// TestThatRunsInAChild runs in its own process, which the tests below start.
 func TestThatRunsInAChild(t *testing.T) {
 	_, err := harness.Start(t.Context(), harness.Config{Dir: t.TempDir(), Processes: true, Fixture: "nothing"})
 	t.Log("Start says: " + err.Error())
@@ -42,7 +42,7 @@ func TestAProgramThatNeverAsksForPartsNeverBecomesOne(t *testing.T) {
 	require.Contains(t, out, "Start says: Config.Processes: this program cannot be started once more as a proxy or client; "+
 		"call headless.Main first thing in main or TestMain", "nor can it have any")
 
-	// The same program that asks does become one.
+	// If the same program calls headless.Main, it becomes a client.
 	out, err = runChild(t, "SPICELANE_PLAY_PART=1")
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)

@@ -53,7 +53,7 @@ func TestASecondCloseWaitsForTheFirst(t *testing.T) {
 				note("closed " + who)
 			})
 		}
-		synctest.Wait() // both stand still: the first waits for a part, the second for the first
+		synctest.Wait() // both block: the first waits for a part, the second for the first
 		mu.Lock()
 		early := slices.Clone(order)
 		mu.Unlock()
@@ -65,8 +65,8 @@ func TestASecondCloseWaitsForTheFirst(t *testing.T) {
 	})
 }
 
-// A wait in another goroutine is not told that a part has failed, only because Close
-// ends the parts.
+// A wait in another goroutine does not report that a part has failed, if only Close ended the
+// parts.
 func TestAWaitIsToldThatTheLaneWasClosed(t *testing.T) {
 	t.Parallel()
 	lane := Up(t, Config{})

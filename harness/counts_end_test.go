@@ -11,7 +11,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Timeline: a test ends and its lane counts; a part of the lane ends; the proxy has no answer any more.
+// Timeline: a test ends and its lane counts; a part of the lane ends; the proxy no longer answers.
 func TestTheEndOfALaneWhileItsMessagesAreCountedIsNoFaultOfTheCount(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})

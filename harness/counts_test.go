@@ -19,7 +19,7 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// miscount puts an API in front of the lane's proxy that says other numbers than it.
+// miscount puts an API in front of the lane's proxy that reports numbers other than the proxy's.
 func miscount(t *testing.T, lane *Lane, change func([]proxy.SessionInfo) []proxy.SessionInfo) {
 	t.Helper()
 	api := lane.State().Proxy.API
@@ -75,7 +75,7 @@ func TestWhatATestDoesToALaneIsNotCounted(t *testing.T) {
 	require.NoError(t, lane.checkCounts(lane.Context()))
 }
 
-// There is always something in flight from a server that draws all the time, and nobody can pause it.
+// If a server draws all the time and cannot be paused, something is always in flight.
 func TestARunningServerIsNotCounted(t *testing.T) {
 	t.Parallel()
 	RequireHost(t)
@@ -91,7 +91,7 @@ func TestARunningServerIsNotCounted(t *testing.T) {
 	require.NoError(t, lane.checkCounts(lane.Context()))
 }
 
-// What a slow network holds back is not lost.
+// Messages that a slow network holds back are not lost.
 func TestMessagesThatASlowLinkStillCarriesAreNotMissed(t *testing.T) {
 	t.Parallel()
 	need.Long(t)

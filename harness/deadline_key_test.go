@@ -12,7 +12,8 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// A lane whose time is thought too short is not started, and so its time would never be learned.
+// A lane that is wrongly given the time of another one may never start, and so its time would never
+// be learned.
 func TestTheTimesOfOneLaneAreNotThoseOfAnother(t *testing.T) {
 	t.Parallel()
 	image := filepath.Join(t.TempDir(), "disk.img")

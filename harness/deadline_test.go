@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// requireTooShort demands that a lane was not started because the time was too short.
+// requireTooShort requires that a lane was not started because the time was too short.
 func requireTooShort(t *testing.T, dir string, err error) *harness.DeadlineError {
 	t.Helper()
 	var short *harness.DeadlineError
@@ -53,7 +53,7 @@ func TestTooShortADeadlineFailsAtOnceWithTheTimeThatIsNeeded(t *testing.T) {
 	}
 }
 
-// What a lane needs here is known from the last ones.
+// The time that a lane needs here is known from earlier ones.
 func TestWhatALaneNeedsIsLearned(t *testing.T) {
 	ownCache(t)
 	cfg := echoLane(t)
@@ -78,7 +78,7 @@ func TestWhatALaneNeedsIsLearned(t *testing.T) {
 	}
 }
 
-// hurried is a test with less time than it has.
+// hurried is a test with an earlier deadline than its real one.
 type hurried struct {
 	testing.TB
 	deadline time.Time

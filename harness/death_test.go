@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	lanetest.Main(m)
 }
 
-// holdLane brings a lane up as a test would, says so, and waits to be killed.
+// holdLane brings a lane up as a test would, prints so, and waits to be killed.
 func holdLane() {
 	lane, err := harness.Start(context.Background(), harness.Config{Dir: os.Args[len(os.Args)-1]})
 	if err != nil {
@@ -76,7 +76,7 @@ func TestAKilledTestProcessTakesItsLaneWithIt(t *testing.T) {
 	_ = cmd.Wait()
 	require.True(t, host.AwaitExit(t.Context(), s.PIDs.QEMU, 2*time.Second), "QEMU lives %v after the test process was killed", time.Since(killed))
 
-	// Sockets and scratch files go with it.
+	// The sockets and scratch files are removed, too.
 	require.Eventually(t, func() bool {
 		_, err := os.Lstat(s.RunDir)
 		return errors.Is(err, fs.ErrNotExist)
@@ -136,5 +136,5 @@ func TestAGuestThatNeverSaysItsBannerIsTheProductsFault(t *testing.T) {
 	require.ErrorContains(t, err, "a banner that never comes")
 }
 
-// errPatience is a deadline, and nobody's interrupt.
+// errPatience is a deadline of the test, not an interrupt by a user.
 var errPatience = fmt.Errorf("the test's patience is at its end: %w", context.DeadlineExceeded)

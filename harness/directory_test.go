@@ -18,8 +18,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// ownTemp gives the test a TMPDIR of its own, short enough for sockets, and looks
-// at its end for what lanes have left there.
+// ownTemp gives the test its own TMPDIR, short enough for sockets. At the end of the test, it looks
+// for what lanes have left there.
 func ownTemp(t *testing.T) {
 	t.Helper()
 	tmp, err := os.MkdirTemp("", "own")
@@ -31,7 +31,7 @@ func ownTemp(t *testing.T) {
 	})
 }
 
-// mountTmpfs mounts a small disk at dir until the test's end.
+// mountTmpfs mounts a small disk at dir until the test ends.
 func mountTmpfs(t *testing.T, dir, options string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))
@@ -123,7 +123,7 @@ func TestADirectoryOnAFullDiskIsTheHostsFault(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(cfg.Dir, qemu.ArgvFile), "it was booted")
 }
 
-// A lane that goes on without its timeline keeps no evidence of what fails next.
+// A lane that goes on without its timeline would keep no evidence of later failures.
 func TestADiskThatFillsUpUnderALaneIsTheHostsFault(t *testing.T) {
 	ownCache(t)
 	ownTemp(t)
@@ -150,7 +150,7 @@ func TestADiskThatFillsUpUnderALaneIsTheHostsFault(t *testing.T) {
 	require.ErrorContains(t, err, "the disk is full: free some space or choose another directory")
 }
 
-// The run directory is a place of the lane's, too.
+// The run directory belongs to the lane, too.
 func TestATemporaryDirectoryThatCannotBeIsTheHostsFault(t *testing.T) {
 	ownCache(t)
 	cfg := echoLane(t)

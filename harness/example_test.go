@@ -31,7 +31,7 @@ func ExampleUp() {
 	_ = test
 }
 
-// Up takes the command line of any proxy or client. Placeholders say what the lane provides.
+// Up takes the command line of any proxy or client. Placeholders stand for what the lane provides.
 func ExampleUp_yourProxy() {
 	test := func(t *testing.T) {
 		lane := harness.Up(t, harness.Config{

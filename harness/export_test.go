@@ -14,8 +14,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// ConsoleFailures names the failures that a guest's line matches which is watched for by cfg and
-// a fixture, "soft: " before those that do not end a lane.
+// ConsoleFailures returns the names of the failures of cfg and a fixture that a guest's output
+// matches. The names of those that do not end a lane begin with "soft: ".
 func ConsoleFailures(fx *fixtures.Fixture, cfg Config, says string) ([]string, error) {
 	list, err := consoleFailures(fx, cfg)
 	if err != nil {
@@ -43,8 +43,7 @@ func ConsoleFailures(fx *fixtures.Fixture, cfg Config, says string) ([]string, e
 	return names, nil
 }
 
-// SoftFailures looks at lines of a console and returns what an error says of the soft failures
-// in them.
+// SoftFailures returns what an error says about the soft failures in the lines of a console.
 func SoftFailures(says string) string {
 	log := serial.NewLog(serial.Config{})
 	log.Write([]byte(says))
@@ -58,8 +57,9 @@ func SoftFailures(says string) string {
 	return w.softSince(time.Time{})
 }
 
-// Arbitrate asks what counts if a picture of the client differs from one of QEMU: diff, or what a
-// screendump says. watched tells whether the latter came from QEMU's D-Bus display.
+// Arbitrate decides which difference counts if a picture of the client differs from one of QEMU:
+// diff, or what a screendump says. watched tells whether QEMU's picture came from its D-Bus
+// display.
 func Arbitrate(ctx context.Context, l *Lane, client *image.NRGBA, watched bool, diff string) (string, error) {
 	c := comparison{lane: l, client: client}
 	if watched {
@@ -68,7 +68,7 @@ func Arbitrate(ctx context.Context, l *Lane, client *image.NRGBA, watched bool, 
 	return c.arbitrate(ctx, diff)
 }
 
-// A Defect is a proxy or a client that is wrong.
+// A Defect makes a proxy or a client behave wrongly.
 type Defect struct {
 	Proxy   func(wire.ChannelID, witness.Message) []witness.Message
 	Tap     func(wire.ChannelID) wire.Tap
@@ -77,8 +77,8 @@ type Defect struct {
 	Newcomer func(wire.ChannelID) wire.Tap // of a client that connects to QEMU itself
 }
 
-// WithDefect returns cfg for a lane with a defect and a witness, whose pictures have to agree
-// within the patience, which is for KVM.
+// WithDefect returns cfg for a lane with a defect and a witness. Its pictures have to agree within
+// the patience, which is meant for KVM.
 func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
 	cfg.Witness, cfg.defect, cfg.patience = true, defect{f.Proxy, f.Tap, f.Console, f.Newcomer}, patience
 	return cfg
@@ -87,7 +87,7 @@ func WithDefect(cfg Config, f Defect, patience time.Duration) Config {
 // ImpairModeOf returns where a lane with this configuration impairs its link.
 func ImpairModeOf(c Config) impair.Mode { return c.impairMode() }
 
-// TypingPieces divides what TypeInto types.
+// TypingPieces divides the text that TypeInto types.
 var TypingPieces = typingPieces
 
 // BlameReading is blameReading.

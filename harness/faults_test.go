@@ -18,8 +18,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// A staleConsole shows the picture of the time before, as a client does that keeps one picture
-// too long.
+// A staleConsole shows the previous picture, as a client does that keeps one picture too long.
 type staleConsole struct {
 	server.Console
 	mu   sync.Mutex
@@ -50,7 +49,7 @@ func (c *staleConsole) Snapshot(channel uint8, surface uint32, r image.Rectangle
 	return before, nil
 }
 
-// A forgetfulConsole does not tell of every seventh draw.
+// A forgetfulConsole does not report every seventh draw.
 type forgetfulConsole struct{ server.Console }
 
 func forgetful(c server.Console) server.Console { return forgetfulConsole{c} }
@@ -72,8 +71,8 @@ func (c forgetfulConsole) Observe(fn func(server.Notice)) (stop func()) {
 
 // guest ── QEMU ── witness, and what is wrong with the proxy ── proxy ── TLS ── client, and what is wrong with it ── suite
 //
-// The suites are those of every lane, and know of no fault. They end with the first thing that
-// they see.
+// The suites are those of every lane, and know of no fault. They end with the first thing that they
+// see.
 func TestDeliberateFaultsAreCaughtByALaneAndBlamedOnTheRightHop(t *testing.T) {
 	lanetest.AtLength(t)
 	harness.RequireHost(t)
@@ -102,7 +101,7 @@ func TestDeliberateFaultsAreCaughtByALaneAndBlamedOnTheRightHop(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			lanetest.AtOnce(t)
 			r := caught(t, c.defect, c.suite)
-			for range 5 { // a host that lets nothing run is blamed, rightly, and nothing is shown
+			for range 5 { // a host that lets nothing run is rightly blamed, and the test shows nothing
 				if r.Verdict == verdict.Host {
 					r = caught(t, c.defect, c.suite)
 				}

@@ -21,8 +21,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// A test types, and takes a picture at each line. What the film shows at the moment that the
-// timeline names is that picture, whether the client is a process of its own or not.
+// A test types, and takes a picture at each line. The film shows exactly that picture at the time
+// that the timeline gives for it, whether or not the client is its own process.
 func TestTheFilmOfALaneHasEveryScreenshotToThePixel(t *testing.T) {
 	for name, processes := range map[string]bool{"in this process": false, "in processes": true} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestTheFilmOfALaneHasEveryScreenshotToThePixel(t *testing.T) {
 			var shots []time.Duration
 			for range 5 {
 				require.NoError(t, lane.Press(t.Context(), "a", "Enter"))
-				// Until the screen is another one: pictures that are all the same prove nothing.
+				// Wait until the screen has changed: pictures that are all the same prove nothing.
 				img, err := lane.Screenshot(t.Context())
 				for err == nil && len(taken) > 0 && slices.Equal(img.Pix, taken[len(taken)-1].Pix) {
 					img, err = lane.Screenshot(t.Context())
@@ -103,7 +103,7 @@ func TestTheFilmOfALaneIsKeptIfItFails(t *testing.T) {
 	}
 }
 
-// moments returns when pictures were taken of a lane.
+// moments returns the times at which pictures of a lane were taken.
 func moments(t *testing.T, dir string) []time.Duration {
 	t.Helper()
 	f, err := os.Open(filepath.Join(dir, timeline.File))
@@ -120,13 +120,13 @@ func moments(t *testing.T, dir string) []time.Duration {
 	return all
 }
 
-// What a test waited for, and when it ended the lane, is on the timeline, also if nothing failed.
+// The timeline has what a test waited for, and when it ended the lane, even if nothing failed.
 func TestTheTimelineOfALaneThatPassedHasItsWaitsAndItsEnd(t *testing.T) {
 	lanetest.AtOnce(t)
 	harness.RequireHost(t)
 	lane, err := tryStart(t, harness.Config{})
 	require.NoError(t, err)
-	_, err = lane.AwaitSerial(t.Context(), "Hello from Beacon") // it is there: this is no wait
+	_, err = lane.AwaitSerial(t.Context(), "Hello from Beacon") // it is there already, so this is not a wait
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	var pressed sync.WaitGroup
@@ -156,7 +156,7 @@ func TestTheTimelineOfALaneThatPassedHasItsWaitsAndItsEnd(t *testing.T) {
 		case "lane":
 			word, _, _ := strings.Cut(e.Text, " ")
 			if said = append(said, word); word == "ready" {
-				said = said[:0] // the start has waits of its own, if the host is busy
+				said = said[:0] // if the host is busy, the start has its own waits
 			}
 		}
 	}

@@ -1,6 +1,6 @@
 package harness
 
-// What the tests of this package look at from outside.
+// Exports for the external tests of this package.
 
 var (
 	ProxyPlaceholders  = proxyPlaceholders

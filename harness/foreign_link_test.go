@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/spice/vv"
 )
 
-// Each session uses a token up, and the proxy replaces its file.
+// Each session uses up a token, and the proxy replaces its file.
 func TestAnotherClientFindsAnUnusedTokenBehindARelay(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -25,7 +25,8 @@ func TestTheKeysThatAnotherProxyGetsAreSearchedForInWhatALaneLeaves(t *testing.T
 	b := &bringUp{Lane: l}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// It writes no virt-viewer file, so that the wait for that ends when it is cancelled.
+	// The proxy writes no virt-viewer file, so the wait for the file ends only when it is
+	// cancelled.
 	done := make(chan error, 1)
 	go func() { done <- b.foreignProxy(ctx) }()
 	require.Eventually(t, func() bool {

@@ -22,7 +22,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// soon returns a context in which a test does not wait for long for what does not come.
+// soon returns a context with a short timeout, for waits for what does not come.
 func soon(t *testing.T, lane *harness.Lane) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), 3*time.Second, errPatience)
@@ -30,8 +30,8 @@ func soon(t *testing.T, lane *harness.Lane) context.Context {
 	return ctx
 }
 
-// requireBlame demands that err blames the product, at hop. A host that did not let the
-// guest run is blamed before, and says so.
+// requireBlame requires that err blames the product, at hop. If the host did not let the guest run,
+// err blames the host instead, and says so.
 func requireBlame(t *testing.T, err error, hop verdict.Hop) {
 	t.Helper()
 	require.ErrorIs(t, err, errPatience)
@@ -76,7 +76,7 @@ func TestWhatQEMUShowsAndTheClientDoesNotWasLostOnThePath(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(lane.Dir(), "direct-client.png"), "a server that waits for a client proves nothing")
 }
 
-// Another client shows one pixel wrongly, and the path is well.
+// Another client shows one pixel wrongly, and the path is good.
 func TestPicturesThatDifferAreKeptWithThoseOfAClientThatConnectsToQEMUItself(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -121,7 +121,7 @@ func TestPicturesThatDifferAreKeptWithThoseOfAClientThatConnectsToQEMUItself(t *
 	require.Greater(t, at["direct-client.png"], at["differs-client.png"])
 }
 
-// QEMU answers nothing then, and no picture of it can be had.
+// QEMU answers nothing then, so no picture of it can be taken.
 func TestAPictureThatDoesNotComeIsNoFaultOfTheHarness(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -131,7 +131,7 @@ func TestAPictureThatDoesNotComeIsNoFaultOfTheHarness(t *testing.T) {
 		"same picture": lane.AwaitScreensMatch,
 		"digest": func(ctx context.Context) error {
 			_, _, err := lane.AwaitVerifiedScreenshot(ctx)
-			if err == nil { // the picture that the client has is a good one
+			if err == nil { // the client's picture is good
 				_, err = lane.AwaitDigest(ctx, "the next frame", func(harness.Digest) bool { return false })
 			}
 			return err

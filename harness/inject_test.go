@@ -58,9 +58,9 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, st.SPICEConnected)
 
-	// Many of them, each with its own token. Each sees the screen before
-	// the next: spice-server 0.15.1 crashes if a client hangs up while its
-	// channels are still being set up.
+	// Many reconnects, each with its own token. Each client sees the screen before the next one
+	// connects: spice-server 0.15.1 crashes if a client hangs up while its channels are still being
+	// set up.
 	for range 10 {
 		require.NoError(t, lanetest.Control(t, lane).Reconnect(ctx))
 		_, err := drive.AwaitSurface(ctx, lanetest.Control(t, lane))
@@ -72,7 +72,7 @@ func TestAClientComesBackAfterADisconnect(t *testing.T) {
 	require.NotEqual(t, before.Session, st.Session)
 	requireSamePicture(ctx, t, lane)
 
-	// With a changed ticket nobody comes in until the source knows it.
+	// With a changed ticket, nobody gets in until the source knows it.
 	require.NoError(t, lane.ChangeTicketSilently(ctx))
 	err = lanetest.Control(t, lane).Reconnect(ctx)
 	var refused *control.Error
@@ -92,8 +92,8 @@ func TestACutChannelEndsTheSessionAndSaysWhich(t *testing.T) {
 	require.Equal(t, verdict.Product, verdict.Of(err))
 }
 
-// requireGuestGoesOn demands that the guest paints on, by QEMU's own screen,
-// whatever a client sees.
+// requireGuestGoesOn requires, by QEMU's own screen, that the guest keeps painting, whatever a
+// client sees.
 func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(lane.Context(), time.Minute)
@@ -114,14 +114,14 @@ func requireGuestGoesOn(t *testing.T, lane *harness.Lane) {
 	}
 }
 
-// requireStandstill demands that the client sees nothing new for a while.
+// requireStandstill requires that the client sees nothing new for a while.
 func requireStandstill(t *testing.T, lane *harness.Lane) {
 	t.Helper()
 	first, err := drive.ReadDigest(lane.Context(), lanetest.Control(t, lane))
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(lane.Context(), 2*time.Second, errPatience)
 	defer cancel()
-	// What was on its way may still arrive.
+	// Digests that were already on their way may still arrive.
 	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
 	require.ErrorIs(t, err, errPatience)
 	if verdict.Of(err) != verdict.Host { // a host that starved the guest meanwhile is blamed before
@@ -131,9 +131,8 @@ func requireStandstill(t *testing.T, lane *harness.Lane) {
 	require.ErrorContains(t, err, ": the host stalled")
 }
 
-// requireKey demands that a key gets through to the guest and its picture back. What
-// the guest paints by itself may push the event out of the digest, not out of the
-// hash.
+// requireKey requires that a key reaches the guest, and that its picture comes back. What the guest
+// paints by itself may push the event out of the digest, but not out of the hash.
 func requireKey(t *testing.T, lane *harness.Lane, key rune) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Minute, errPatience)
@@ -144,7 +143,7 @@ func requireKey(t *testing.T, lane *harness.Lane, key rune) {
 	requireHash(t, lane, before)
 }
 
-// requireHash demands that the guest has seen other keys than those in a digest.
+// requireHash requires that the guest has seen other keys than those in a digest.
 func requireHash(t *testing.T, lane *harness.Lane, before harness.Digest) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Minute, errPatience)
@@ -155,9 +154,8 @@ func requireHash(t *testing.T, lane *harness.Lane, before harness.Digest) {
 	require.NoError(t, err)
 }
 
-// visit opens a session beside that of the lane's client and sees its picture:
-// spice-server 0.15.1 crashes if a client hangs up while its channels are still being
-// set up.
+// visit opens a session beside that of the lane's client. It waits for the picture, because
+// spice-server 0.15.1 crashes if a client hangs up while its channels are still being set up.
 func visit(t *testing.T, lane *harness.Lane) *spice.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(lane.Context(), time.Minute, errPatience)
@@ -262,7 +260,7 @@ func TestWhereNothingListensNobodyGetsInUntilItIsBack(t *testing.T) {
 	lane := harness.Up(t, harness.Config{Link: &impair.Profile{}, SingleClient: true})
 	ctx := lane.Context()
 	lane.Relay().SetDown(true)
-	requireKey(t, lane, 'd') // who is in stays
+	requireKey(t, lane, 'd') // existing sessions stay up
 	err := lanetest.Control(t, lane).Reconnect(ctx)
 	var refused *control.Error
 	require.ErrorAs(t, err, &refused)
@@ -300,8 +298,8 @@ func TestASlowReaderHoldsUpNobodyAndMissesNothing(t *testing.T) {
 	requireSamePicture(lane.Context(), t, lane)
 }
 
-// Timeline: two clients are connected; the backend dies under them; nobody gets in
-// and the proxy lives; the backend is back, at its beginning; both get in again.
+// Timeline: two clients are connected; the backend dies under them; nobody gets in and the proxy
+// lives; the backend is back, at its beginning; both get in again.
 func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -331,12 +329,12 @@ func TestABackendThatRestartsIsReachedAgainThroughTheSameProxy(t *testing.T) {
 	require.NotEqual(t, pid, lane.State().PIDs.QEMU)
 	require.NoError(t, visit(t, lane).Close())
 
-	// From now on no command ends it.
+	// From now on, no command is the cause of its end.
 	require.NoError(t, lane.Signal(lane.Context(), harness.PartQEMU, syscall.SIGKILL))
 	require.ErrorContains(t, ended(t, lane), "killed by signal 9")
 }
 
-// Neither QEMU's own clients nor a proxy in another process can be told of another address.
+// Neither QEMU's own clients nor a proxy in another process can be told a new address.
 func TestABackendThatRestartsIsAtTheAddressWhereItWas(t *testing.T) {
 	t.Parallel()
 	for name, with := range map[string]func(*harness.Config){
@@ -373,8 +371,8 @@ func TestAFileForQEMUItselfHasItsPresentTicket(t *testing.T) {
 	require.Equal(t, lane.DirectVV(), after)
 }
 
-// Timeline: two waits begin; the backend dies and boots again; what they wait for
-// comes from the second guest.
+// Timeline: two waits begin; the backend dies and boots again; what they wait for comes from the
+// second guest.
 func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Witness: true})
@@ -400,8 +398,8 @@ func TestAWaitGoesOnWhileTheBackendIsAway(t *testing.T) {
 	require.NoError(t, waits.Wait())
 }
 
-// Timeline: the proxy's TLS listener breaks, and only that; the proxy ends, and with it
-// the client's session.
+// Timeline: the proxy's TLS listener breaks, and nothing else; the proxy ends, and with it the
+// client's session.
 func TestAProxyWhoseListenerBreaksIsBlamedAndNotTheClient(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -411,8 +409,8 @@ func TestAProxyWhoseListenerBreaksIsBlamedAndNotTheClient(t *testing.T) {
 	require.Equal(t, verdict.Product, verdict.Of(err))
 }
 
-// breakListener makes every further accept on the listener at addr, which is this
-// process's, fail for good.
+// breakListener makes every further accept on the listener at addr fail for good. The listener
+// belongs to this process.
 func breakListener(t *testing.T, addr string) {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")
@@ -443,7 +441,7 @@ func TestAFrozenGuestIsSeenAsADigestThatStandsStill(t *testing.T) {
 	require.NoError(t, err)
 	patience, cancel := context.WithTimeoutCause(ctx, 3*time.Second, errPatience)
 	defer cancel()
-	// One that was on its way when the guest stopped may still arrive.
+	// A digest that was on its way when the guest stopped may still arrive.
 	_, err = lane.AwaitDigest(patience, "two more digests", func(d harness.Digest) bool { return d.FrameCounter > first.FrameCounter+1 })
 	requireBlame(t, err, "")
 	require.ErrorContains(t, err, "digest frame")

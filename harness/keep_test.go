@@ -22,7 +22,7 @@ import (
 // keepPart is the part of a process whose test fails.
 const keepPart = "fail with a lane"
 
-// TestThatFails is run by TestTheLaneOfAFailedTestIsKept in a process of its own.
+// TestThatFails runs in its own process, which TestTheLaneOfAFailedTestIsKept starts.
 func TestThatFails(t *testing.T) {
 	if os.Getenv(partEnv) != keepPart {
 		return
@@ -116,7 +116,7 @@ func startFailing(t *testing.T, when string) *failing {
 	return f
 }
 
-// untilKept returns what the process says until its lane is kept.
+// untilKept returns what the process prints until its lane is kept.
 func (f *failing) untilKept(t *testing.T) (said string) {
 	t.Helper()
 	for !strings.Contains(said, "everything it left is in ") {
@@ -127,8 +127,8 @@ func (f *failing) untilKept(t *testing.T) (said string) {
 	return said
 }
 
-// end waits for the end of the process, whose test must have failed. It returns the rest of what it
-// said, on both outputs.
+// end waits for the end of the process, whose test must have failed. It returns the rest of the
+// output, from both streams.
 func (f *failing) end(t *testing.T) (out, rest string) {
 	t.Helper()
 	b, err := io.ReadAll(f.stderr)

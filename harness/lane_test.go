@@ -65,7 +65,7 @@ func TestALaneComesUpAndItsScreenIsRight(t *testing.T) {
 	require.Equal(t, want.Keypress, after.ChannelHashes.Keypress, "the rolling hash follows from the one key that was pressed")
 }
 
-// firmwareLine tells lines of OVMF's boot manager from the guest's.
+// firmwareLine tells lines of OVMF's boot manager from those of the guest.
 func firmwareLine(s string) bool {
 	return strings.HasPrefix(s, "BdsDxe: ") || strings.TrimSpace(s) == ""
 }

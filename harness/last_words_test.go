@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Timeline: QEMU tells of a panic; then the line in which the guest said why is read,
-// which came on another socket.
+// Timeline: QEMU reports a panic; then the line in which the guest gave the reason is read, which
+// came over another socket.
 func TestWhatAGuestSaidLastIsHeardAfterItsEnd(t *testing.T) {
 	t.Parallel()
 	end := errors.New("the guest panicked")

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Only after the lane has ended it is known that one of its files has its ticket.
+// Only after the lane has ended is it known that one of its files contains its ticket.
 func TestATestThatFailsAfterItsLaneHasEndedIsNotSaidToBeWell(t *testing.T) {
 	t.Parallel()
 	truthHost(t)

@@ -43,9 +43,8 @@ func TestTheProxyAddsLittleToAKeysWay(t *testing.T) {
 	require.Empty(t, proxyAdds(ctx, t, lane.Scaled(2*time.Second), lanetest.Control(t, lane), d))
 }
 
-// proxyAdds measures keys in turns and says what the proxy adds too much, or nothing. The
-// quantiles of many keys bear a host that is busy for some of them; a proxy that is slow
-// moves them.
+// proxyAdds measures keys in turns and returns a text if the proxy adds too much. A host that is
+// busy for some of many keys does not move their quantiles; a slow proxy does.
 func proxyAdds(ctx context.Context, t *testing.T, patience time.Duration, proxied, direct *control.Driver) string {
 	t.Helper()
 	l, err := drive.KeyLatencies(ctx, drive.LatencyConfig{Keys: 80, Patience: patience}, proxied, direct)
@@ -64,8 +63,8 @@ func proxyAdds(ctx context.Context, t *testing.T, patience time.Duration, proxie
 		line := fmt.Sprintf("%s: through the proxy p50 %v p90 %v, directly p50 %v p90 %v; added p50 %v, ratio %.2f",
 			name, p50, p90, q50, q90, p50-q50, float64(p50)/float64(q50))
 		t.Log(line)
-		// What the proxy adds must be small beside the way itself: neither the
-		// median doubled nor the 90th percentile tripled.
+		// The proxy must add little to the path itself: the median may at most double, and the 90th
+		// percentile at most triple.
 		if p50 >= 2*q50 || p90 >= 3*q90 {
 			said = line
 		}

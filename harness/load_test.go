@@ -12,7 +12,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// A lane is up until two loads have come and a picture was counted: the timeline has what OnLoad was told.
+// The lane is up until two loads have come and a picture was counted. The timeline has the loads
+// that OnLoad received.
 func TestWhatQEMUAndItsSPICEServerUseIsOnTheTimeline(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*harness.Config){

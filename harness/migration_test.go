@@ -17,7 +17,7 @@ import (
 )
 
 // A guest moves to another QEMU while clients are connected. QEMU tells a session of the test where
-// the guest went, and the test dials there. The lane's client follows by itself.
+// the guest has gone, and the test connects there. The lane's client follows by itself.
 func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{Proxy: harness.None})
@@ -57,7 +57,7 @@ func TestClientsFollowAGuestThatMoves(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// move has the lane's guest move to another QEMU, which is the same machine.
+// move makes the lane's guest move to another QEMU, which is the same machine.
 func move(t *testing.T, lane *harness.Lane) *qemu.Machine {
 	t.Helper()
 	ctx := lane.Context()

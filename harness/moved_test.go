@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Programs that were written for the old names go on for one release.
+// Programs that were written for the old names keep working for one release.
 func TestOldNamesMeanTheNewOnes(t *testing.T) {
 	t.Parallel()
 	var err error = &Fault{Verdict: Host, Op: "qemu", Err: errors.New("gone")}

@@ -33,8 +33,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// One lane for each image compression that QEMU knows; what arrives must be
-// what QEMU has, pixel for pixel, and everything must have been decoded.
+// One lane for each image compression that QEMU knows. What arrives must equal QEMU's picture,
+// pixel for pixel, and everything must have been decoded.
 func TestThePictureIsRightUnderEveryCompression(t *testing.T) {
 	t.Parallel()
 	for _, c := range []qemu.Compression{"off", "auto_glz", "quic", "glz", "lz"} {
@@ -66,8 +66,8 @@ func TestThePictureIsRightWithoutAProxy(t *testing.T) {
 	requireSamePicture(lane.Context(), t, lane)
 }
 
-// Debian's own SPICE client goes through the proxy with what the virt-viewer
-// file says, and sees what QEMU sees. Our client stays connected meanwhile.
+// Debian's own SPICE client goes through the proxy with the virt-viewer file, and sees what QEMU
+// shows. Our client stays connected meanwhile.
 func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})
@@ -79,7 +79,7 @@ func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 		return v
 	}
 	requireSpicyAgrees(t, lane, lead)
-	// It came over TLS to the one whose certificate the file holds.
+	// It came over TLS from the server whose certificate the file holds.
 	stranger, err := pki.New(pki.Config{})
 	require.NoError(t, err)
 	v := lead()
@@ -89,12 +89,12 @@ func TestSpicyScreenshotSeesTheSameThroughTheProxy(t *testing.T) {
 	require.Contains(t, said, "Error in server certificate verification")
 }
 
-// spice-gtk waits for its socket, also for a message that OpenSSL has long taken
-// from it together with another one. What comes to the proxy at once, as it does
-// from a busy host, must not be one TLS record.
+// spice-gtk waits for its socket even if OpenSSL has already taken the next message from it,
+// together with another one. So messages that reach the proxy at once, as from a busy host, must
+// not share one TLS record.
 func TestSpicyScreenshotIsNotLeftWaitingForWhatCameAtOnce(t *testing.T) {
 	t.Parallel()
-	lane := harness.Up(t, harness.Config{Agent: "off"}) // what it says comes last and would end the wait
+	lane := harness.Up(t, harness.Config{Agent: "off"}) // the agent's messages come last and would end the wait
 	bundle, err := pki.New(pki.Config{})
 	require.NoError(t, err)
 	direct := lane.DirectVV()
@@ -110,7 +110,7 @@ func TestSpicyScreenshotIsNotLeftWaitingForWhatCameAtOnce(t *testing.T) {
 	})
 }
 
-// one is a catalogue of one console.
+// one is a catalog of one console.
 type one struct{ only console.Console }
 
 func (o one) Consoles(context.Context) ([]console.Console, error) {
@@ -119,9 +119,9 @@ func (o one) Consoles(context.Context) ([]console.Console, error) {
 
 func (o one) Console(context.Context, string, string) (console.Console, error) { return o.only, nil }
 
-// gather listens on the unix socket that it returns, and leads to a SPICE server at
-// the other one. What the server says after its first message is handed on when it
-// is quiet: on the main channel the list of channels with what comes before it.
+// gather listens on the unix socket that it returns, and connects to the SPICE server at the other
+// one. It forwards what the server sends after its first message only when the server is quiet. On
+// the main channel, this puts the list of channels together with what comes before it.
 func gather(t *testing.T, server string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -189,12 +189,12 @@ func gather(t *testing.T, server string) string {
 	return path
 }
 
-// spicySees returns what spicy-screenshot sees that a virt-viewer file leads, or what it
-// says instead.
+// spicySees returns what spicy-screenshot sees if it uses a virt-viewer file, or its output if it
+// sees nothing.
 func spicySees(t *testing.T, lane *harness.Lane, v *vv.File) (picture *image.NRGBA, said string) {
 	t.Helper()
 	program := need.Program(t, "spicy-screenshot")
-	// spicy-screenshot has no option for a CA: it takes OpenSSL's own.
+	// spicy-screenshot has no option for a CA: it uses OpenSSL's own.
 	home := t.TempDir()
 	ca := filepath.Join(home, "ca.pem")
 	require.NoError(t, os.WriteFile(ca, []byte(v.CA), 0o600))
@@ -211,8 +211,7 @@ func spicySees(t *testing.T, lane *harness.Lane, v *vv.File) (picture *image.NRG
 	return readPPM(t, out), ""
 }
 
-// requireSpicyAgrees demands that spicy-screenshot, led by a virt-viewer file,
-// sees what QEMU sees.
+// requireSpicyAgrees requires that spicy-screenshot, with a virt-viewer file, sees what QEMU shows.
 func requireSpicyAgrees(t *testing.T, lane *harness.Lane, lead func() *vv.File) {
 	t.Helper()
 	ctx := lane.Context()
@@ -223,10 +222,10 @@ func requireSpicyAgrees(t *testing.T, lane *harness.Lane, lead func() *vv.File) 
 		require.NotNil(t, spicy, said)
 		after, err := lane.Screendump(ctx)
 		require.NoError(t, err)
-		// The guest may have blinked on both sides of spicy's moment.
+		// The guest may have blinked just before or just after spicy-screenshot's picture.
 		diff := drive.FirstDifference(spicy, after)
 		if diff == "" || drive.FirstDifference(spicy, before) == "" {
-			// One pixel in the corner, and it would be another picture.
+			// If a single pixel in the corner changes, it is another picture.
 			after.Pix[len(after.Pix)-4] ^= 1
 			require.NotEmpty(t, drive.FirstDifference(spicy, after))
 			return
@@ -235,7 +234,7 @@ func requireSpicyAgrees(t *testing.T, lane *harness.Lane, lead func() *vv.File) 
 	}
 }
 
-// readPPM reads a binary PPM file of 8 bits a channel.
+// readPPM reads a binary PPM file with 8 bits per channel.
 func readPPM(t *testing.T, path string) *image.NRGBA {
 	t.Helper()
 	f, err := os.Open(path)
@@ -277,9 +276,9 @@ func TestAProxyThatEndsEndsTheStart(t *testing.T) {
 	require.ErrorContains(t, err, "exit status 7")
 }
 
-// A checksum that does not fit says that a picture is wrong, and not who made it so.
-// changed is a console that shows what take takes, with its first row another: what a
-// client would show if a row were corrupted on its way.
+// changed returns a console that shows the picture of take with another first row, as a client
+// would if a row were corrupted on its way. A wrong checksum says that a picture is wrong, but not
+// who made it so.
 func changed(t *testing.T, take func(context.Context) (*image.NRGBA, error)) (socket string) {
 	t.Helper()
 	img, err := take(t.Context())
@@ -301,8 +300,8 @@ func changed(t *testing.T, take func(context.Context) (*image.NRGBA, error)) (so
 	return socket
 }
 
-// Timeline: the client's picture has a row that is another than in QEMU's; then QEMU's
-// own has it, too, in every frame.
+// Timeline: the client's picture has another row than QEMU's; then QEMU's own has that row, too, in
+// every frame.
 func TestQEMUsOwnPictureDecidesBetweenGuestAndPath(t *testing.T) {
 	t.Parallel()
 	lane := harness.Up(t, harness.Config{})

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// released returns a lane without a guest that has left its client's control socket to others.
+// released returns a lane without a guest whose client's control socket is left to others.
 func released() *Lane {
 	return &Lane{cfg: Config{ReleaseControl: true}, standIn: &standIn{}, failures: newConsoleWatch(nil, nil),
 		loadFonts: func() ([]*text.Font, error) { return nil, nil },

@@ -21,14 +21,14 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// resetLane boots a sector that says READY and obeys single bytes on its serial port:
-// r resets the machine, s switches it off.
+// resetLane boots a sector that prints READY and obeys single bytes on its serial port: r resets
+// the machine, s switches it off.
 func resetLane(t *testing.T) *harness.Lane {
 	t.Helper()
 	return resetLaneIn(t, t.ArtifactDir())
 }
 
-// resetLaneIn is resetLane with the directory of the lane.
+// resetLaneIn is resetLane with the given lane directory.
 func resetLaneIn(t testing.TB, lane string) *harness.Lane {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +44,8 @@ func resetLaneIn(t testing.TB, lane string) *harness.Lane {
 	return up
 }
 
-// awaitReady waits for READY in line number n or later, and for the end of that line. A
-// line is seen before it ends: a wait for the next READY would find the same one again.
+// awaitReady waits for READY in line number n or later, and for the end of that line. A line is
+// seen before it ends, so a wait for the next READY would otherwise find the same line again.
 func awaitReady(lane *harness.Lane, n int) error {
 	lines := lane.Machine().Serial().Reader(n)
 	for {
@@ -56,7 +56,7 @@ func awaitReady(lane *harness.Lane, n int) error {
 	}
 }
 
-// tell sends the guest one byte and, if it resets, waits until it is back.
+// tell sends the guest one byte. If the byte resets the guest, tell waits until it is back.
 func tell(t *testing.T, lane *harness.Lane, command string) error {
 	mark := lane.Machine().Serial().Next()
 	if _, err := lane.Machine().WriteSerial(lane.Context(), []byte(command)); err != nil {
@@ -88,7 +88,7 @@ func TestAResetThatNobodyExpectsFailsTheWaitsUnderWay(t *testing.T) {
 		_, err := lane.AwaitSerial(lane.Context(), "login:")
 		waited <- err
 	}()
-	// The first may come before the wait has begun.
+	// The first reset may come before the wait has begun.
 	var err error
 	for try := 0; err == nil && try < 4; try++ {
 		require.NoError(t, tell(t, lane, "r"))
@@ -131,7 +131,7 @@ func TestAResetThatIsExpectedOrAskedForFailsNoWait(t *testing.T) {
 	require.NoError(t, lane.Err())
 }
 
-// Eleven resets in eight seconds left a lane ready and its timeline silent.
+// Eleven resets in eight seconds left a lane ready and its timeline without a word about them.
 func TestAGuestThatResetsItselfForEverFailsALaneThatWasReady(t *testing.T) {
 	t.Parallel()
 	lane := resetLane(t)

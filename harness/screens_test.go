@@ -40,7 +40,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	require.Equal(t, "beacon", grid.Font.Name)
 	require.Contains(t, grid.Text(), "Any key goes on. 1 to 6 set the mode, 0 walks through all of them.")
 
-	// What is not there is not found, and the error has what is.
+	// A text that is not there is not found, and the error has the text that is there.
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, err = lane.AwaitTextMatch(short, screen.TextQuery{Pattern: regexp.MustCompile("Goodbye")})
@@ -50,7 +50,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	_, err = lane.AwaitTextMatch(ctx, screen.TextQuery{})
 	require.Equal(t, verdict.Harness, verdict.Of(err))
 
-	// A reference image of that line, and one that is a pixel off.
+	// A reference image of that line, and one in which a pixel differs.
 	_, err = lane.Screen(ctx).Matches("hello")
 	require.ErrorContains(t, err, `has the tag or the name "hello"`)
 	require.Equal(t, verdict.Harness, verdict.Of(err))
@@ -84,7 +84,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	_, err = os.Stat(filepath.Join(lane.State().Dir, "needle-hello-good-screen.png"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	// The same line by OCR. Who rests on that is told so.
+	// The same line by OCR. The result says that it depends on OCR.
 	t.Run("ocr", func(t *testing.T) {
 		need.Program(t, "tesseract")
 		read := area
@@ -107,7 +107,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 		require.Regexp(t, `"matched":true,"needle":"read","ocr":true`, string(b))
 	})
 
-	// A reference image that cannot be read is nobody's fault but the test's.
+	// If a reference image cannot be read, the test is at fault and nobody else.
 	require.NoError(t, wrong.Save(dir))
 	require.NoError(t, os.WriteFile(wrong.PNG(), []byte("no picture"), 0o600))
 	_, err = lane.AwaitScreen(ctx, "wrong")
@@ -131,7 +131,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	clicked(hit.Rect.Min.Add(hit.Rect.Max).Div(2))
 	good.Areas[0].Click = &needle.Click{X: 3, Y: 4}
 	require.NoError(t, good.Save(dir))
-	// Beacon has drawn a pointer onto the text, which is no longer the reference then, unless the
+	// Beacon has drawn a pointer over the text. The screen then equals the reference only if the
 	// pointer is masked.
 	r, err = lane.Screen(ctx).Matches("hello")
 	require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestWhatBeaconWritesOnItsScreenIsReadAndAwaited(t *testing.T) {
 	require.NoError(t, lane.AwaitStill(ctx, time.Second, image.Rect(860, 150, 960, 500)))
 }
 
-// Of two alternatives one was skipped: who knows whether it was on the screen?
+// One of two alternatives was skipped, so it may have been on the screen.
 func TestAWaitThatEndsWithoutWhatTesseractCouldNotReadIsTheHostsFault(t *testing.T) {
 	late := &verdict.Error{Verdict: verdict.Product, Op: "await screen", Err: context.DeadlineExceeded}
 	for unread, want := range map[error]verdict.Kind{nil: verdict.Product, ocr.ErrAbsent: verdict.Host} {
@@ -205,7 +205,7 @@ func TestWhatIsTypedComesInPiecesThatAKeyboardCanHoldAndThatDoNotEndWithASpace(t
 	}
 }
 
-// The firmware without any guest: its setup, walked by what is written there.
+// The firmware without a guest: the test walks its setup by the text that it shows.
 func TestTheFirmwaresSetupIsWalkedByText(t *testing.T) {
 	lanetest.AtOnce(t)
 	disk := filepath.Join(t.TempDir(), "empty.raw")

@@ -16,7 +16,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// truthHost skips or fails where the truth server cannot be built.
+// truthHost skips or fails the test if the truth server cannot be built.
 func truthHost(t *testing.T) {
 	t.Helper()
 	harness.RequireHost(t)
@@ -75,7 +75,7 @@ func TestALaneEndsWithItsTruthServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A code that spice-server has no handler for.
+	// A ROP3 code that spice-server has no handler for.
 	if err := server.Push(t.Context(), &qxl.Drawable{Box: image.Rect(0, 0, 9, 9), Op: &qxl.Rop3{Brush: qxl.Solid(1), Code: 0xcc,
 		Src: &qxl.Image{Format: qxl.Bit32, Width: 9, Height: 9, Data: qxl.Bytes(make([]byte, 9*9*4))}, Area: image.Rect(0, 0, 9, 9)}}); err != nil {
 		t.Fatal(err)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// This process never stops while it runs the test, so that only the context ends the wait.
+// This process never stops while it runs the test, so only the context ends the wait.
 func TestTheWaitForAStoppedProcessEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	why := errors.New("the test gave up")

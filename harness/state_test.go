@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/registry"
 )
 
-// Timeline: the guest resets itself; while that is written down, the lane fails.
+// Timeline: the guest resets itself; while this is written, the lane fails.
 func TestTheStateThatIsPublishedLastIsTheNewest(t *testing.T) {
 	t.Parallel()
 	var published registry.State

@@ -27,15 +27,15 @@ import (
 	"github.com/spicelane/spicelane/harness/warm"
 )
 
-// The storm: test processes with a lane, two at a time, each killed with -9 at a
-// random moment between its start and a while after its lane is ready.
+// The storm: test processes with a lane, two at a time. Each is killed with -9 at a random time
+// between its start and a while after its lane is ready.
 //
 //	      0 s              banner     ready        killed at random up to here
 //	cold  ├── QEMU boots ─────┼─ saved ──┤ ··········│   every fourth, own cache
 //	warm  ├─ restored ─┤ ···│                            the others, one cache
 //
-// Two seconds later there is no process, no socket and no file of theirs outside
-// the artifact directory and the cache.
+// Two seconds later, no process, socket or file of theirs is left outside the artifact directory
+// and the cache.
 const (
 	stormMarker = "SPICELANE_TEST_STORM"
 	stormGrace  = 2 * time.Second
@@ -61,7 +61,7 @@ func TestProcessesKilledAtAnyMomentLeaveNothingBehind(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(tmp)) })
 	s := &storm{tmp: tmp, marker: fmt.Sprintf("%s=%d-%s", stormMarker, os.Getpid(), filepath.Base(tmp)), artifacts: t.ArtifactDir()}
 
-	// One that is left alone says how long the others take.
+	// A process that is left alone shows how long the others take.
 	cold, err := s.process(t, "first cold", s.cache("shared"), time.Minute*5)
 	require.NoError(t, err)
 	restored, err := s.process(t, "first warm", s.cache("shared"), time.Minute*5)
@@ -77,7 +77,7 @@ func TestProcessesKilledAtAnyMomentLeaveNothingBehind(t *testing.T) {
 				if i%4 == 0 {
 					cache, limit = s.cache(fmt.Sprintf("own%d", i)), cold+restored
 				}
-				// At least as long as a process takes to begin.
+				// At least as long as a process takes to start.
 				after := time.Duration(rand.Int64N(int64(limit)))
 				_, err := s.process(t, strconv.Itoa(i), cache, after)
 				assert.NoError(t, err, "process %d, killed after %v", i, after)
@@ -96,9 +96,9 @@ type storm struct{ tmp, marker, artifacts string }
 
 func (s *storm) cache(name string) string { return filepath.Join(s.tmp, "cache", name) }
 
-// process runs a test process with a lane, in a TMPDIR of its own, kills it after
-// a while, or once it is ready if that takes a minute at least, and looks for what
-// it left. It returns how long the lane took to be ready, if it ever was.
+// process runs a test process with a lane in its own TMPDIR. It kills the process after a while, or
+// once it is ready if that takes a minute at least. Then it looks for what the process left. It
+// returns how long the lane took to be ready, if it ever was.
 func (s *storm) process(t *testing.T, name, cache string, after time.Duration) (ready time.Duration, err error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -157,7 +157,7 @@ func (s *storm) process(t *testing.T, name, cache string, after time.Duration) (
 	return ready, errors.Join(err, awaitNothing(ctx, tmp, marker), noSockets(dir))
 }
 
-// knownOfKVM saves a cache the trial of KVM: what is tested is not that.
+// knownOfKVM puts the result of the KVM trial into a cache, because the trial is not tested here.
 func knownOfKVM(cache string) error {
 	answers, err := filepath.Glob(filepath.Join(host.CacheDir(), "kvm-*.json"))
 	if err != nil {
@@ -178,7 +178,7 @@ func knownOfKVM(cache string) error {
 // awaitNothing waits until no process has the marker in its environment and
 // nothing is in tmp.
 func awaitNothing(ctx context.Context, tmp, marker string) error {
-	// Nothing tells when processes of others and their files are gone.
+	// There is no event for the end of other programs' processes and files.
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -194,8 +194,8 @@ func awaitNothing(ctx context.Context, tmp, marker string) error {
 	}
 }
 
-// processesWith returns the living processes with the marker in their environment,
-// which children inherit.
+// processesWith returns the living processes with the marker in their environment. Children inherit
+// it.
 func processesWith(marker string) []string {
 	var found []string
 	files, _ := filepath.Glob("/proc/[0-9]*/environ")
@@ -215,8 +215,8 @@ func processesWith(marker string) []string {
 	return found
 }
 
-// lasting are what lanes keep below TMPDIR: the user's directory, and in it the
-// slots that boots take turns with.
+// lasting are the files that lanes keep below TMPDIR: the user's directory, and in it the slots
+// that boots take turns with.
 var lasting = regexp.MustCompile(`^spicelane-\d+(/(boot|restore)-\d+)?$`)
 
 func filesIn(tmp string) []string {
@@ -242,8 +242,8 @@ func noSockets(dir string) error {
 	})
 }
 
-// requireCleanCaches looks for half-made entries once the next one that makes an
-// entry has cleared up.
+// requireCleanCaches looks for unfinished entries, after the next process that makes an entry has
+// cleaned up.
 func (s *storm) requireCleanCaches(t *testing.T) {
 	t.Helper()
 	caches, err := filepath.Glob(s.cache("*"))

@@ -16,7 +16,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Each of three lanes looks for a line of Beacon's screen of which the reference image is a pixel off.
+// Each of three lanes looks for a line of Beacon's screen. One pixel of the reference image is
+// wrong.
 func TestAReferenceImageIsReplacedIfThatIsAskedForAndFailsTheTestUnlessThatIsWanted(t *testing.T) {
 	lanetest.AtOnce(t)
 	dir := t.TempDir()

@@ -41,7 +41,7 @@ func TestAGuestThatPanicsOnItsConsoleEndsTheLane(t *testing.T) {
 	require.Equal(t, verdict.Product, r.Verdict)
 	require.Contains(t, r.Reason, "the guest failed")
 
-	// What was carried is known when the client has ended, too; nothing else changes.
+	// When the client has ended, its coverage is known, too. Nothing else changes.
 	require.NoError(t, lane.Close())
 	closed := readVerdict(t, lane.Dir())
 	require.NotZero(t, closed.Carried["operation draw_copy"], "%v", closed.Carried)
@@ -75,8 +75,8 @@ func TestAWaitInVainSaysWhatTheHostDid(t *testing.T) {
 	require.ErrorContains(t, err, "Hello from Beacon", "the last lines that were seen")
 }
 
-// A boot sector of one instruction, a jump to itself. On a host that does not let it
-// spin, the host is blamed instead.
+// A boot sector of one instruction, a jump to itself. If a host does not let it spin, the host is
+// blamed instead.
 func TestAGuestThatSpinsIsSaidTo(t *testing.T) {
 	t.Parallel()
 	harness.RequireHost(t)

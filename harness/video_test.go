@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// withVideo is a lane whose QEMU makes video of what changes fast, and what is on its way to the
-// proxy is spoilt; no part reports it.
+// withVideo returns a lane whose QEMU makes video of fast changes. The stream is damaged on its way
+// to the proxy, and no part reports it.
 func withVideo(proxy wrong.Proxy) harness.Config {
 	cfg := harness.WithDefect(harness.Config{Streaming: "all"}, harness.Defect{Proxy: proxy}, 10*time.Second)
 	cfg.Witness = false

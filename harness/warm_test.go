@@ -25,12 +25,11 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// These tests have a cache of their own, which the environment names: they are
-// not parallel. Most use a guest that boots in no time: a sector that says READY
-// on COM1 and echoes.
+// These tests use their own cache, which the environment names, so they are not parallel. Most use
+// a guest that boots in no time: a sector that prints READY on COM1 and echoes.
 
-// ownCache gives the test an empty cache, but for what is known of KVM: to find
-// that out is not what is tested.
+// ownCache gives the test a cache that is empty except for the result of the KVM trial. The trial
+// is not tested here.
 func ownCache(t *testing.T) (dir string) {
 	t.Helper()
 	harness.RequireHost(t)
@@ -57,11 +56,11 @@ func echoLane(t *testing.T) harness.Config {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "echo.img"), disk, 0o600))
 	entry := filepath.Join(dir, "echo.yaml")
 	require.NoError(t, os.WriteFile(entry, []byte("name: echo\nimage: echo.img\nfirmware: bios\nmemory_mib: 64\nbanner: READY\n"), 0o600))
-	// Whether KVM works would be tried again for each of these images.
+	// Otherwise KVM would be tried again for each of these images.
 	return harness.Config{Fixture: entry, Accel: "tcg", Proxy: harness.None, Client: harness.None}
 }
 
-// start brings a lane up that ends with the test.
+// start brings up a lane that ends with the test.
 func start(t *testing.T, cfg harness.Config) *harness.Lane {
 	t.Helper()
 	lane, err := tryStart(t, cfg)
@@ -83,7 +82,7 @@ func tryStart(t *testing.T, cfg harness.Config) (*harness.Lane, error) {
 	return lane, err
 }
 
-// entry returns the one entry of a cache.
+// entry returns the only entry of a cache.
 func entry(t *testing.T, cache string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(cache, "warm", strings.Repeat("[0-9a-f]", 64)))
@@ -103,9 +102,8 @@ func stepOf(t *testing.T, lane *harness.Lane, name string) registry.Step {
 	return registry.Step{}
 }
 
-// Timeline: a lane boots and is saved; one is restored, and then has to be in
-// everything what a booted one is: what it has said, its picture, its digest, its
-// clock, its keyboard, its pointer's agent.
+// Timeline: a lane boots and is saved; one is restored, and then must equal a booted one in
+// everything: its output, its picture, its digest, its clock, its keyboard, its pointer's agent.
 func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	cache := ownCache(t)
 	cold := start(t, harness.Config{Dir: t.ArtifactDir()})
@@ -115,12 +113,12 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	require.Contains(t, stepOf(t, cold, "save").Detail, " MiB, the guest was paused for ")
 	said := cold.Serial().Lines()
 	ctx := t.Context()
-	// The one that was saved goes on as if nothing had been.
+	// The lane that was saved continues as if nothing had happened.
 	requireAlive(ctx, t, cold)
 	require.NoError(t, cold.Close())
 
-	// The guest of the first lane that is restored lives, by QEMU's own screen:
-	// that nobody sees it is not the state's fault.
+	// The guest of the first restored lane is alive, by QEMU's own screen. That nobody sees it is
+	// not the state's fault.
 	_, err := tryStart(t, harness.Config{Client: harness.Command("false")})
 	require.Equal(t, verdict.Product, verdict.Of(err), "%v", err)
 	require.NotContains(t, err.Error(), "thrown away")
@@ -151,8 +149,8 @@ func TestARestoredLaneIsABootedOneThatWasFaster(t *testing.T) {
 	require.WithinDuration(t, time.Now(), rtc, 3500*time.Millisecond, "the real-time clock")
 }
 
-// requireAlive demands that the guest's clock goes, that keys reach it, once, and
-// that its agent and the client have found each other.
+// requireAlive requires that the guest's clock runs, that keys reach it once, and that its agent
+// and the client have found each other.
 func requireAlive(ctx context.Context, t *testing.T, lane *harness.Lane) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -230,7 +228,7 @@ func TestAStateThatIsOfNoUseIsThrownAwayAndTheLaneBoots(t *testing.T) {
 	require.NoError(t, start(t, cfg).Close())
 	dir := entry(t, cache)
 
-	// forge puts b in the place of the state, with checksums that are right.
+	// forge replaces the state with b, with valid checksums.
 	forge := func(b []byte) {
 		file := filepath.Join(dir, "manifest.json")
 		raw, err := os.ReadFile(file)
@@ -307,8 +305,8 @@ func TestAStateThatIsOfNoUseIsThrownAwayAndTheLaneBoots(t *testing.T) {
 	})
 }
 
-// Timeline: somebody writes to the state from before the lane starts until it is
-// up, every byte the one that was there.
+// Timeline: from before the lane starts until it is up, somebody writes to the state. Every byte
+// stays what it was.
 func TestAStateThatIsWrittenToWhileItIsRestoredIsNotTrusted(t *testing.T) {
 	cache := ownCache(t)
 	cfg := echoLane(t)
@@ -404,7 +402,7 @@ func TestACacheThatCannotBeIsNoReasonNotToBoot(t *testing.T) {
 	require.ErrorContains(t, err, "not a directory")
 	require.Equal(t, verdict.Host, verdict.Of(err), "%v", err)
 
-	// A fixture's image needs a place, too: Beacon's is then the lane's own.
+	// A fixture's image also needs space: Beacon's then belongs to the lane.
 	lane = start(t, harness.Config{Accel: "tcg"})
 	require.False(t, lane.State().Warm)
 }
@@ -420,14 +418,14 @@ func TestASizeThatIsNoneIsSaid(t *testing.T) {
 	require.Contains(t, lane.State().ColdReason, "nothing is kept: SPICELANE_WARM_SIZE is 0")
 }
 
-// A disk of a megabyte does not hold a state. Only root may mount one.
+// A disk of a megabyte has no space for a state. Only root may mount one.
 func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	ownCache(t)
 	dir := filepath.Join(t.TempDir(), "full")
 	mountTmpfs(t, dir, "size=40m")
 	t.Setenv(host.EnvCacheDir, dir)
 
-	// Room to begin, and none to end.
+	// Enough space to begin, but not to finish.
 	cfg := harness.Config{Accel: "tcg", Proxy: harness.None, Client: harness.None}
 	lane := start(t, cfg)
 	require.False(t, lane.State().Warm)
@@ -446,7 +444,7 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	_, err = tryStart(t, cfg)
 	require.ErrorContains(t, err, "it could not be saved: ", "nobody tries again at once")
 
-	// No room at all.
+	// No space at all.
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "warm", "quarantine")))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, 20<<20), 0o600))
 	_, err = tryStart(t, cfg)
@@ -454,7 +452,7 @@ func TestAFullDiskIsNoReasonNotToBoot(t *testing.T) {
 	require.Equal(t, verdict.Host, verdict.Of(err))
 }
 
-// requireRuns demands that the machine is not left standing.
+// requireRuns requires that the machine does not stay stopped.
 func requireRuns(t *testing.T, lane *harness.Lane) {
 	t.Helper()
 	st, err := lane.Machine().QMP().QueryStatus(t.Context())
@@ -462,8 +460,8 @@ func requireRuns(t *testing.T, lane *harness.Lane) {
 	require.True(t, st.Running, "%s", st.State)
 }
 
-// The first use of a state is its proof. Here nothing that is restored is ever
-// seen: the client is a program that ends at once.
+// The first use of a state proves it. Here, nothing that is restored is ever seen: the client is a
+// program that ends at once.
 func TestAStateThatWasNeverSeenToWorkIsNotTriedForEver(t *testing.T) {
 	cache := ownCache(t)
 	cfg := echoLane(t)

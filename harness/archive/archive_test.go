@@ -132,7 +132,7 @@ func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
 	}, got)
 	require.Contains(t, got[blob(2)], "run-0001")
 
-	// What is damaged is discarded, and adding the run again heals it.
+	// Damaged objects are discarded. Adding the run again restores them.
 	gone, err := a.Discard(t.Context())
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{blob(2), "notes.txt", "runs/run-0007.zst"}, gone)
@@ -141,7 +141,7 @@ func TestVerifyFindsWhatIsMissingCutOffRenamedOrForeign(t *testing.T) {
 	archivetest.Intact(t, a, "run-0000", "run-0001")
 }
 
-// A record of a later format is no damage: a later program can read it.
+// A record of a later format is not damage: a later program can read it.
 func TestDiscardKeepsARecordOfALaterFormat(t *testing.T) {
 	t.Parallel()
 	a := archivetest.Open(t, newDir(t))
@@ -156,8 +156,8 @@ func TestDiscardKeepsARecordOfALaterFormat(t *testing.T) {
 	require.Equal(t, []archive.Fault{{Name: "runs/later.zst", Why: "runs/later.zst: its format is 2, and this program knows format 1"}}, v.Faults)
 }
 
-// A publish that fails at any of its calls leaves an archive in which the run is not seen, and nothing
-// else has changed. The next attempt succeeds.
+// If a publish fails at any of its calls, the run is not seen in the archive, and nothing else has
+// changed. The next attempt succeeds.
 func TestAPublishThatFailsAtAnyMomentIsNotSeen(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -184,7 +184,7 @@ func TestAPublishThatFailsAtAnyMomentIsNotSeen(t *testing.T) {
 	}
 }
 
-// slow is a store whose blobs are never finished.
+// slow is a store that never finishes its blobs.
 type slow struct {
 	archive.Dir
 	reached chan struct{}
@@ -199,7 +199,7 @@ func (s slow) Stat(ctx context.Context, name string) (archive.Object, error) {
 	return s.Dir.Stat(ctx, name)
 }
 
-// holdForever is a process that stands still while it adds a run.
+// holdForever is a process that stops in the middle of adding a run.
 func holdForever(dir string) {
 	s := slow{archive.Dir{Path: dir}, make(chan struct{})}
 	a, err := archive.Open(context.Background(), s, archive.Options{})
@@ -244,7 +244,8 @@ func TestTheLockOfAProcessThatWasKilledEndsAtOnce(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// ending is a store whose caller runs out of time when it looks for writers for the second time.
+// ending is a store that ends its caller's context when the caller lists the writers for the second
+// time.
 type ending struct {
 	archive.Dir
 	looks *int
@@ -275,8 +276,8 @@ func TestWhoHoldsTheLockIsSaidWhereverTheTimeOfAWaiterEnds(t *testing.T) {
 	require.ErrorContains(t, err, "it is in use by process 7 on elsewhere: the job is over")
 }
 
-// The lock of a holder on another computer ends after a lease without a sign of life, whatever the
-// time of day is here.
+// The lock of a holder on another computer ends if it shows no sign of life for a lease, whatever
+// the time of day is here.
 func TestTheLockOfAVanishedHostEndsAfterItsLease(t *testing.T) {
 	t.Parallel()
 	d := newDir(t)
@@ -481,7 +482,7 @@ func TestAnEpochThatIsCutOffOrDamagedAddsNoRun(t *testing.T) {
 	archivetest.Intact(t, archivetest.Open(t, archive.Dir{Path: dir}), "run-0000", "run-0001")
 }
 
-// A member with a name that no export gives, and the content of a good object.
+// A member with the content of a good object, but with a name that no export uses.
 func TestAnEpochWithANameOfNoObjectIsRefused(t *testing.T) {
 	t.Parallel()
 	d := newDir(t)
@@ -621,7 +622,8 @@ func BenchmarkListTenThousandRuns(b *testing.B) {
 	archivetest.BenchmarkList(b, archive.Dir{Path: b.TempDir(), NoSync: true}, 10_000, new(atomic.Int64))
 }
 
-// A storage that refuses for two seconds, as one does that is asked too often, is asked again.
+// A storage that refuses requests for two seconds, for example because of rate limiting, is asked
+// again.
 func TestAStoreThatFailsForAWhileIsAskedForAboutTwoSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &archivetest.Failing{Store: archive.Dir{Path: t.TempDir()}, Every: 1}
@@ -635,7 +637,7 @@ func TestAStoreThatFailsForAWhileIsAskedForAboutTwoSeconds(t *testing.T) {
 	})
 }
 
-// A loss of power must not lose a directory that was made for the object. Not parallel: it counts.
+// A power loss must not lose a directory that was made for the object. Not parallel: it counts.
 func TestPutSyncsEachDirectoryInWhichItMakesAName(t *testing.T) {
 	var synced []string
 	archive.OnSyncedDir(func(dir string) { synced = append(synced, dir) })
@@ -663,8 +665,8 @@ func TestTheDirectoryOfAnArchiveIsNoPattern(t *testing.T) {
 	require.NoFileExists(t, dead)
 }
 
-// An epoch has runs by the IDs that they have in its archive. Another archive may have the same run
-// under another one.
+// An epoch lists runs by their IDs in its archive. Another archive may have the same run under
+// another ID.
 func TestARunThatAnotherArchiveHadToRenameIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	mine, other := archivetest.Run(1), archivetest.Run(1)
@@ -702,7 +704,7 @@ func TestARunThatAnotherArchiveHadToRenameIsStoredOnce(t *testing.T) {
 	require.Empty(t, done.Runs)
 	archivetest.Intact(t, b, "run-0001", renamed)
 
-	// The first name has become free.
+	// The first name is now free.
 	store := newDir(t)
 	c := archivetest.Open(t, store)
 	add(c, other)

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 )
 
-// CopyAs stores a run's record again, under another ID and with a version of the format.
+// CopyAs stores a copy of a run's record, with another ID and another format version.
 func (a *Archive) CopyAs(ctx context.Context, from, to string, format int) error {
 	r, err := a.Record(ctx, from)
 	if err != nil {
@@ -20,7 +20,7 @@ func (a *Archive) CopyAs(ctx context.Context, from, to string, format int) error
 	return a.store.Put(ctx, r.object(), bytes.NewReader(object), int64(len(object)), true)
 }
 
-// SpoilIndex writes the index again, with a good seal, after change has changed a record in it.
+// SpoilIndex writes the index again, with a valid seal, after change has changed a record in it.
 func (a *Archive) SpoilIndex(ctx context.Context, change func(*Record)) error {
 	object, err := a.read(ctx, indexFile)
 	if err != nil {
@@ -39,5 +39,5 @@ func (a *Archive) SpoilIndex(ctx context.Context, change func(*Record)) error {
 	return a.store.Put(ctx, indexFile, bytes.NewReader(object), int64(len(object)), false)
 }
 
-// OnSyncedDir sets what is called after a directory of a Dir was synced; nil for nothing.
+// OnSyncedDir sets the function that a Dir calls after it synced a directory; nil for none.
 func OnSyncedDir(f func(dir string)) { synced = f }

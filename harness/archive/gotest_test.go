@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// write makes files of a map from path to text.
+// write writes the files of a map from path to text.
 func write(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, text := range files {

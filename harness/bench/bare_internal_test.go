@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// In QEMU's place is a program that says nothing.
+// A program that prints nothing takes QEMU's place.
 func TestAnInterruptedMeasurementDoesNotBlameTheProduct(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "qemu")
 	require.NoError(t, os.WriteFile(binary, []byte("#!/bin/sh\nexec sleep 600\n"), 0o700)) //nolint:gosec // a program

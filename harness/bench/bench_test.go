@@ -12,9 +12,9 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// What is measured needs machines: cmd/spicelane/testdata/lane-bench.txt.
+// The measurements themselves need machines: cmd/spicelane/testdata/lane-bench.txt.
 
-// TestMain does not call headless.Main: that is what a test here is about.
+// TestMain does not call headless.Main: a test here is about that.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestAMeasurementInAProgramThatPlaysNoPartsSaysWhatToCall(t *testing.T) {

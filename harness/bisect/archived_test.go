@@ -13,8 +13,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// archived returns one run per word; each letter is an attempt of the cell "boot": P passed, F failed by
-// the product, H failed by the host.
+// archived returns one run per word. Each letter is an attempt of the cell "boot": P passed, F
+// failed by the product, H failed by the host.
 func archived(words ...string) []*result.Run {
 	var all []*result.Run
 	for i, word := range words {

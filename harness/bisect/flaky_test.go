@@ -1,6 +1,6 @@
 //go:build !race
 
-// What is tested here are other processes, which the race detector does not see.
+// These tests run other processes, which the race detector does not see.
 
 package bisect_test
 
@@ -22,8 +22,8 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// The toy is a TCP proxy in a git repository of its own. From one commit on it changes a byte of what
-// it relays; before, it does so in three of ten connections.
+// The toy is a TCP proxy in its own git repository. From one commit on, it always changes a byte of
+// what it relays; before that commit, it does so in three of ten connections.
 const toy = `// Command toyproxy relays one connection.
 package main
 
@@ -84,7 +84,7 @@ func toyHistory(fault int) []commit {
 	return all
 }
 
-// toyConfig is the search for the toy's fault.
+// toyConfig returns the configuration of the search for the toy's fault.
 func toyConfig(t testing.TB, dir string, names []string) bisect.Config {
 	self, err := os.Executable()
 	require.NoError(t, err)
@@ -92,7 +92,7 @@ func toyConfig(t testing.TB, dir string, names []string) bisect.Config {
 		Test: []string{self}, Timeout: 5 * time.Minute}
 }
 
-// One search of a real proxy that is built at each commit; twenty with SPICELANE_SOAK=full.
+// One search of a real proxy that is built at each commit, or twenty with SPICELANE_SOAK=full.
 func TestAFlakyFaultOfAToyProxyIsFoundAmongFortyCommits(t *testing.T) {
 	need.Long(t)
 	searches := 1

@@ -12,8 +12,8 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// find lets a model search for a fault of which good commits fail with probability g and bad ones with
-// b. It returns the commit that it blames, -2 for none, and the number of tests.
+// find lets a model search for a fault. Good commits fail with probability g, bad ones with b. It
+// returns the commit that it blames, or -2 for none, and the number of tests.
 func find(random *rand.Rand, graph *bisect.Graph, fault int, g, b, confidence float64) (blamed, tests int) {
 	m := bisect.NewModel(graph)
 	here := bisect.Base
@@ -40,9 +40,9 @@ func find(random *rand.Rand, graph *bisect.Graph, fault int, g, b, confidence fl
 	return -4, tests
 }
 
-// The bound of the documentation: with confidence 0.99 at most one answer in a hundred is wrong, for
-// each of these rates. SPICELANE_SOAK=full searches more often; its log has the numbers of tests that
-// users have to expect.
+// Tests the bound in the documentation: with confidence 0.99, at most one result in a hundred is
+// wrong, for each of these rates. SPICELANE_SOAK=full searches more often; its log has the numbers
+// of tests that users have to expect.
 func TestTheModelIsWrongNoMoreOftenThanItSays(t *testing.T) {
 	need.Long(t)
 	t.Parallel()

@@ -49,7 +49,8 @@ var shell = []string{"sh", "-c", `case $(cat state) in good) exit 0;; bad) exit 
 func TestOnlyTheProductsFailuresAreEvidence(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
-	// Commits whose test ends with the status of the harness (2), of the host (3), or by a signal.
+	// Commits whose test ends with the harness's status (2), with the host's status (3), or by a
+	// signal.
 	dir, names := repository(t, plain("good", "good", "2", "good", "3", "125", "bad", "2", "bad"))
 	r := search(t, t.TempDir(), bisect.Config{Repository: dir, Good: names[0], Bad: names[8], Test: shell})
 	// 4 and 5 could not be tested, so the first bad one may be 4, 5 or 6.
@@ -143,8 +144,8 @@ func TestEarlierResultsAreNotMadeAgain(t *testing.T) {
 	require.Empty(t, search(t, t.TempDir(), cfg).Tests, "the answer is clear without a test")
 }
 
-// Each session is interrupted in the middle of its second test, and then its file gets what a power cut
-// leaves: a line that is not complete.
+// Each session is interrupted in the middle of its second test. Then its file gets what a power
+// loss leaves: an incomplete line.
 func TestASearchThatIsInterruptedAgainAndAgainFindsTheSame(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -194,12 +195,12 @@ func TestASearchThatIsInterruptedAgainAndAgainFindsTheSame(t *testing.T) {
 	require.Equal(t, want.Tests[0].Commit, got.Tests[0].Commit)
 }
 
-// touch is a writer that makes the file with this path when something is written.
+// touch is a writer that creates the file at this path when something is written.
 type touch string
 
 func (path touch) Write(p []byte) (int, error) { return len(p), os.WriteFile(string(path), nil, 0o600) }
 
-// await returns when the file at path is there, or ctx ends.
+// await returns when the file at path exists, or when ctx ends.
 func await(ctx context.Context, path string) {
 	changed, stop := filewatch.Watch(filepath.Dir(path))
 	defer stop()
@@ -341,7 +342,7 @@ func TestTheVerdictOfACommandIsItsExitStatus(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// go test ends with status 1 whosever fault a failure is.
+// go test ends with status 1, no matter who is at fault.
 func TestTheVerdictOfGoTestIsInItsStream(t *testing.T) {
 	need.Long(t)
 	t.Parallel()

@@ -40,7 +40,8 @@ type commit struct {
 	from    []int // indices of the parents; nil for the commit before
 }
 
-// repository makes a git repository with these commits and returns its directory and their names.
+// repository makes a git repository with these commits. It returns its directory and the commits'
+// names.
 func repository(t testing.TB, commits []commit) (dir string, names []string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -79,8 +80,8 @@ func repository(t testing.TB, commits []commit) (dir string, names []string) {
 	return dir, names
 }
 
-// envClient makes the test binary the test command of a search. Its value is a seed, which decides
-// which tests have a bad day.
+// envClient turns the test binary into the test command of a search. Its value is a seed, which
+// decides which tests have a bad day.
 const envClient = "BISECT_TEST_CLIENT"
 
 func TestMain(m *testing.M) {
@@ -90,7 +91,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// client sends bytes through the toy, and leaves a picture of what arrived.
+// client sends bytes through the toy, and saves a picture of what arrived.
 func client(seed string) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

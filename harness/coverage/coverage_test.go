@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/spice"
 )
 
-// count returns how often rows have something.
+// count returns the count of the row with this kind and name, or 0 if there is none.
 func count(rows spice.Coverage, kind, name string) uint64 {
 	for _, r := range rows {
 		if r.Kind == kind && r.Name == name {
@@ -38,7 +38,7 @@ func write(t *testing.T, path, text string) {
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 }
 
-// lane leaves a lane's directory with two sessions on its timeline.
+// lane writes a lane's directory whose timeline has two sessions.
 func lane(t *testing.T, dir string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o700))

@@ -18,12 +18,12 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// A keyGuest is a control socket behind which a guest answers keys as a test says,
-// on a clock that moves only in the pauses between keys.
+// A keyGuest is a control socket. Behind it, a guest answers keys as a test says, on a clock that
+// moves only in the pauses between keys.
 type keyGuest struct {
 	conn   net.Conn
 	offers []string // events
-	// answer says what comes after key n, counting from 0.
+	// answer returns the events that follow key n, counting from 0.
 	answer func(n int) []keyAnswer
 	pressed,
 	frame, keypress uint32
@@ -33,12 +33,12 @@ type keyGuest struct {
 // itself), "key" (one that shows the key) or "dropped".
 type keyAnswer struct {
 	kind  string
-	after time.Duration // when a draw says that it was, after the key
+	after time.Duration // the time that a draw reports, after the key
 }
 
 var keyEvents = []string{control.EventSurfaceDrawn, control.EventDigestUpdated, control.EventDropped}
 
-// newKeyGuest starts a guest; its key 0 is the one that is not counted.
+// newKeyGuest starts a guest. Its key 0 is not counted.
 func newKeyGuest(t *testing.T, offers []string, answer func(n int) []keyAnswer) *control.Driver {
 	here, there := net.Pipe()
 	g := &keyGuest{conn: there, offers: offers, answer: answer, frame: 1}

@@ -77,7 +77,7 @@ func TestAPictureIsReplacedWholeAndWhatIsNoFileIsNotReplaced(t *testing.T) {
 	assert.Equal(t, image.Pt(1, 9), is.Bounds().Size())
 }
 
-// The console is not to blame for a control socket that is gone.
+// If the control socket is gone, the console is not to blame.
 func TestAWaitForAPictureThatLosesItsSocketIsNoFaultOfTheProduct(t *testing.T) {
 	t.Parallel()
 	console := controltest.New(32, 24)

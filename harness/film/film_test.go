@@ -59,7 +59,7 @@ func (s *screen) Copy(_ uint8, r image.Rectangle, dst *film.Pixels) bool {
 	return true
 }
 
-// fill draws a rectangle with what colour returns for each pixel.
+// fill draws a rectangle. colour returns the colour of each pixel.
 func (s *screen) fill(r image.Rectangle, colour func() uint32) {
 	s.mu.Lock()
 	for y := r.Min.Y; y < r.Max.Y; y++ {
@@ -81,7 +81,7 @@ func (s *screen) change(size image.Point, pix []byte) {
 	s.rec.Changed()
 }
 
-// take takes a picture, and returns it with its moment.
+// take takes a picture, and returns it with its time.
 func (s *screen) take(t *testing.T, clock time.Time) (time.Duration, *image.NRGBA) {
 	t.Helper()
 	var img *image.NRGBA
@@ -141,7 +141,7 @@ func requireShown(t *testing.T, f *film.Film, all []shown) {
 	}
 }
 
-// colours returns colours of which there are n.
+// colours returns a function that returns one of n colours.
 func colours(rnd *rand.Rand, n int) func() uint32 {
 	return func() uint32 { return uint32(rnd.IntN(n))*0x10307 | rnd.Uint32()&0xff000000 }
 }
@@ -187,7 +187,8 @@ func TestEveryPictureThatIsTakenIsInTheFilmToThePixel(t *testing.T) {
 	}
 }
 
-// Filming rests after work, so that it costs little. What is drawn meanwhile comes late.
+// The recorder rests after work, so that filming costs little. What is drawn meanwhile is filmed
+// late.
 func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScreen(8, 8)
@@ -197,7 +198,7 @@ func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
 		}
 		s.take(t, clock)
 		for range 2 {
-			time.Sleep(time.Second) // all sleeps are of the bubble's clock
+			time.Sleep(time.Second) // all sleeps use the bubble's clock
 			draw()
 		}
 		time.Sleep(time.Second)
@@ -232,7 +233,7 @@ func TestOnlyWhatChangedIsInAFrame(t *testing.T) {
 	s.take(t, clock)
 	s.fill(image.Rect(0, 0, 200, 100), func() uint32 { return 0xffffff })
 	s.take(t, clock)
-	// What is drawn over with the same pixels, or differs in the byte that means nothing, is no change.
+	// Drawing the same pixels again is no change, and neither is a change of the meaningless byte.
 	s.fill(image.Rect(0, 0, 200, 100), func() uint32 { return 0x77ffffff })
 	s.take(t, clock)
 	require.NoError(t, s.rec.Close())
@@ -284,7 +285,7 @@ func TestADisplayThatGoesComesBackAndChangesItsSizeIsFilmed(t *testing.T) {
 	s.change(image.Pt(64, 10), make([]byte, 4*640))
 	s.fill(image.Rect(0, 0, 64, 9), colours(rnd, 9))
 	add()
-	// The same size, but another session: what was on the screen is not there any more.
+	// The same size, but another session: the earlier content of the screen is gone.
 	s.change(image.Pt(64, 10), make([]byte, 4*640))
 	add()
 	require.NoError(t, s.rec.Close())
@@ -343,7 +344,7 @@ func TestAFilmStaysWithinItsLimitAndSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 	require.Greater(t, exact, 20)
-	// What is left of the time before is right, too: each frame that is there.
+	// The remaining frames of the earlier time are right, too.
 	taken := map[time.Duration]*image.NRGBA{}
 	for _, s := range all {
 		taken[s.at.Truncate(time.Microsecond)] = s.img
@@ -416,14 +417,14 @@ func TestWhatIsNoFilmIsRefused(t *testing.T) {
 	f, err := film.Read(bytes.NewReader(nil))
 	require.NoError(t, err)
 	require.Empty(t, f.Frames)
-	// A PNG that is none, or of another size, is an error of the moment that shows it.
+	// A PNG that is invalid, or has another size, is an error only at the times that show it.
 	f, err = film.Read(bytes.NewReader([]byte(`{"size":[5,5],"rect":[0,0,5,5],"key":true,"png":1}` + "\nx\n")))
 	require.NoError(t, err)
 	_, err = f.At(0, 0)
 	require.ErrorContains(t, err, "film: frame at 0s:")
 }
 
-// A clock that is set back must not change which frame stands on which.
+// If the clock is set back, each frame must still build on the same frame as before.
 func TestAClockThatIsSetBackDoesNotMixUpTheFrames(t *testing.T) {
 	t.Parallel()
 	s := newScreen(8, 8)
@@ -528,9 +529,9 @@ func TestAPlayerShowsWhatWasThereAtEachMoment(t *testing.T) {
 	}
 }
 
-// A guest draws a text letter by letter. To show it means to decode it, and one PNG of a line is
+// A guest draws a text letter by letter. Showing it means decoding it, and one PNG of a line is
 // decoded sooner than one for each letter.
-// The film of a page is not checked as that of a file is. Its PNGs may be larger than the screen.
+// The film of a page is not checked like that of a file. Its PNGs may be larger than the screen.
 func TestAPNGThatIsNotWithinItsScreenIsNotDecoded(t *testing.T) {
 	var large bytes.Buffer
 	require.NoError(t, png.Encode(&large, image.NewGray(image.Rect(0, 0, 3, 3))))
@@ -561,12 +562,13 @@ func TestLettersOfALineAreOnePatch(t *testing.T) {
 	for _, fr := range f.Frames[1:] {
 		patches += len(fr.Patches)
 	}
-	// The recorder may look once or twice while the letters are drawn: each look has a part of the line.
+	// The recorder may look once or twice while the letters are drawn: each look has a part of the
+	// line.
 	require.LessOrEqual(t, patches, len(f.Frames[1:])+1)
 	require.GreaterOrEqual(t, patches, 2)
 }
 
-// To seek means to decode a group. No group is more work than its key frame is a few times.
+// Seeking means decoding a group. No group is more than a few times the work of its key frame.
 func TestNoGroupIsMuchMoreWorkThanItsKeyFrame(t *testing.T) {
 	need.Long(t)
 	t.Parallel()

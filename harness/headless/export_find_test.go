@@ -6,7 +6,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// Finder is what the control socket of a client finds with.
+// Finder is what a client's control socket finds text and pictures with.
 var Finder server.Finder = newFinder(nil, nil)
 
 // FinderTo is a Finder with a timeline.

@@ -76,7 +76,7 @@ func TestTheControlSocketFindsWhatPackageScreenFinds(t *testing.T) {
 	require.True(t, within(*hit.Rect))
 	require.False(t, within(control.Rect{X: hit.Rect.X, Y: hit.Rect.Y + 1, Width: hit.Rect.Width, Height: hit.Rect.Height}))
 
-	// One pixel off is not there, unless it is masked.
+	// A picture in which one pixel differs is not found, unless that pixel is masked.
 	off := p.Crop(p.Bounds())
 	off.Pix[140*off.Stride+4*300] ^= 1
 	show(c.Console, off)
@@ -119,7 +119,7 @@ func TestTheControlSocketsFinderPassesTheChecksOfIt(t *testing.T) {
 	require.Greater(t, checked, 40)
 }
 
-// A pointer's mask must not be confused with one of the whole screen.
+// A pointer's mask must not be confused with a mask of the whole screen.
 func TestAMaskedPointerHidesOnlyWhatIsNearIt(t *testing.T) {
 	p, err := pixmap.ReadFile(setupScreen)
 	require.NoError(t, err)
@@ -175,7 +175,7 @@ func TestAWaitForAReferenceImageIsNotedOnceAndWhatEndedItAgain(t *testing.T) {
 	}, lines)
 }
 
-// upsideDown is a font that nobody else has: the firmware's, with each letter on its head. Its file
+// upsideDown is a font that nobody else has: the firmware's, with each letter upside down. Its file
 // is read as one of a host's fonts.
 func upsideDown(t *testing.T) (file string) {
 	t.Helper()
@@ -197,8 +197,8 @@ func upsideDown(t *testing.T) (file string) {
 	return file
 }
 
-// The guest's fonts are known without a word of the driver: where text is looked for, and where a
-// cursor is.
+// The control socket uses the guest's fonts without being told to by the driver: to look for text,
+// and to find a cursor.
 func TestTheControlSocketReadsTheFontsOfTheGuestAndRemembersWhatItHasRead(t *testing.T) {
 	file := upsideDown(t)
 	fonts, err := text.LoadAll(file)
@@ -245,8 +245,8 @@ func TestTheControlSocketReadsTheFontsOfTheGuestAndRemembersWhatItHasRead(t *tes
 	require.True(t, find(guest, control.TextCondition{Literal: "halt"}))
 	require.False(t, find(guest, control.TextCondition{Literal: "hart"}))
 	require.Equal(t, 1, loads)
-	// A reader with the same memory looks first for what was read last. Alike is another font that
-	// would fit, too, and comes first.
+	// A reader with the same memory first tries the font that it read with last. alike is another
+	// font that would fit, too, and comes first in the list.
 	alike, err := text.Load(file)
 	require.NoError(t, err)
 	g, err := text.Reader{Fonts: []*text.Font{alike, fonts[0]}, Memory: headless.MemoryOf(guests)}.Read(page(false, "Shell> halt"))
@@ -271,7 +271,7 @@ func TestTheControlSocketReadsTheFontsOfTheGuestAndRemembersWhatItHasRead(t *tes
 	require.False(t, look(guest, "cursor"))
 	require.Equal(t, 1, loads)
 
-	// Fonts that cannot be read are the answer to what needs them, and to nothing else.
+	// If fonts cannot be read, only the requests that need them get the error.
 	broken := open(headless.FinderWith(func() ([]*text.Font, error) { return nil, errors.New("font lost.psf: gone") }))
 	show(c.Console, page(false, "Shell> halt"))
 	require.True(t, look(broken))

@@ -69,14 +69,14 @@ func TestAProxyKeepsAFileThatWorksAndTakesItAway(t *testing.T) {
 	require.NoFileExists(t, cfg.KeepVV)
 }
 
-// TestAKeptFileWorksAgainAfterItsConsoleWasDown: the console of proxyConfig is, and the attempt uses the
-// token up.
+// TestAKeptFileWorksAgainAfterItsConsoleWasDown: the console of proxyConfig is down, and the
+// attempt uses up the token.
 func TestAKeptFileWorksAgainAfterItsConsoleWasDown(t *testing.T) {
 	t.Parallel()
 	renewsAfterARefusal(t, proxyConfig(t))
 }
 
-// renewsAfterARefusal demands that a file gets another token after an attempt that failed.
+// renewsAfterARefusal requires that a file gets another token after an attempt that failed.
 func renewsAfterARefusal(t *testing.T, cfg headless.ProxyConfig) {
 	t.Helper()
 	p, err := headless.StartProxy(t.Context(), cfg)
@@ -92,7 +92,8 @@ func renewsAfterARefusal(t *testing.T, cfg headless.ProxyConfig) {
 	}, 10*time.Second, time.Millisecond, "the file still has the token that was used up")
 }
 
-// A forgetful catalog has no console from the second time on, as often as it forgets.
+// A forgetful catalog has no console from the second request on, for as many requests as forgets
+// says.
 type forgetful struct {
 	proxy.Catalog
 	asked, forgets int
@@ -110,7 +111,7 @@ func (f *forgetful) Console(ctx context.Context, source, uuid string) (proxy.Con
 	return f.Catalog.Console(ctx, source, uuid)
 }
 
-// The attempt uses the token up, although the proxy does not get as far as the console.
+// The attempt uses up the token, although the proxy does not get as far as the console.
 func TestAKeptFileWorksAgainAfterItsConsoleWasUnknown(t *testing.T) {
 	t.Parallel()
 	for name, forgets := range map[string]int{"for a moment": 1, "even when the file is to be renewed": 2} {
@@ -160,7 +161,8 @@ func TestAClientThatReachesNothingLeavesNoSocket(t *testing.T) {
 	require.NoFileExists(t, cfg.Socket)
 }
 
-// No server has been asked yet when the file cannot be had: a relay that does not start, a full disk.
+// If the file cannot be had, no server has been asked yet. The cause is, for example, a relay that
+// does not start, or a full disk.
 func TestAClientThatGetsNoFileBlamesWhomTheFilesSourceBlames(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []verdict.Kind{verdict.Product, verdict.Harness, verdict.Host} {

@@ -13,8 +13,8 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// A client asks over a socket whose requests are noted; the answers come in another order, in pieces,
-// and one is long.
+// A client sends requests over a socket that notes them. The answers come in another order, in
+// pieces, and one is long.
 func TestRequestsAreNotedWithoutWhatTheySay(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), timeline.File)

@@ -38,7 +38,7 @@ func TestProcessesWithDifferentTemporaryDirectoriesShareTheirTurns(t *testing.T)
 	again.Release()
 }
 
-// Another user could otherwise hold every turn, or put a link there.
+// Otherwise, another user could hold every turn, or put a link there.
 func TestTurnsAreNotTakenWhereOthersCanWrite(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o777))

@@ -49,7 +49,7 @@ func TestALockHasOneHolderAndGoesWithIt(t *testing.T) {
 	_, err = host.TryLock(path)
 	require.ErrorIs(t, err, host.ErrLocked)
 
-	// A copy in another process holds it on.
+	// A copy of the descriptor in another process keeps the lock held.
 	cmd := exec.Command("cat")
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)

@@ -20,13 +20,13 @@ import (
 	"github.com/spicelane/spicelane/internal/distro"
 )
 
-// on returns an empty report of a host with a distribution, and of a user that is not root.
+// on returns an empty report for a host with a distribution and a user that is not root.
 func on(t *testing.T, release string) *Report {
 	t.Helper()
 	return &Report{distro: distro.At(host(t, map[string]string{"etc/os-release": release, "var/lib/apt/lists/main_Packages": ""}), false)}
 }
 
-// host makes a directory with files of a host.
+// host makes a directory with the files of a host.
 func host(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "host") // short, because a socket may be below it

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Timeline: the watchdog reads the old QEMU's times; a new QEMU takes its place; then
-// the watchdog notes what it has read.
+// Timeline: the watchdog reads the times of the old QEMU; a new QEMU takes its place; then the
+// watchdog adds what it has read.
 func TestWhatWasReadOfTheProcessBeforeIsNotCounted(t *testing.T) {
 	t.Parallel()
 	w := &Watchdog{pid: 1}
@@ -100,7 +100,7 @@ func TestAProcessThatASignalHasStoppedIsSaidToBe(t *testing.T) {
 	require.Contains(t, Progress{Over: time.Second, Stopped: true}.String(), ": QEMU is stopped by a signal")
 }
 
-// Five ticks make a load; what is measured of another process begins again.
+// Five ticks make a load. The measurement begins again for another process.
 func TestALoadIsWhatHappenedBetweenItsTicks(t *testing.T) {
 	t.Parallel()
 	var m loadMeter

@@ -10,7 +10,8 @@ import (
 // Netem returns the arguments for netem.
 var Netem = netem
 
-// InKernelBy returns a Config that has a Profile done in the kernel by something else.
+// InKernelBy returns a Config whose Profile is implemented in the kernel by another queueing
+// discipline.
 func InKernelBy(cfg Config, shape func(netlink.QdiscAttrs, Profile) netlink.Qdisc) Config {
 	cfg.In, cfg.shape = InKernel, shape
 	return cfg
@@ -26,7 +27,7 @@ func MayMakeNamespaces() error {
 	return s.ns.Close()
 }
 
-// Namespaces are the relay's two, as what the links in /proc/PID/ns lead to.
+// Namespaces returns the relay's two namespaces, as the targets of the links in /proc/PID/ns.
 func (r *Relay) Namespaces() (ids []string) {
 	for _, s := range []*side{r.net.near, r.net.far} {
 		id, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", s.ns))
@@ -38,7 +39,8 @@ func (r *Relay) Namespaces() (ids []string) {
 	return ids
 }
 
-// Passed is what has left the near side's device, and what was dropped there.
+// Passed returns how many bytes have left the near side's device, and how many packets were dropped
+// there.
 func (r *Relay) Passed() (bytes uint64, drops uint32, err error) {
 	all, err := r.net.near.handle.QdiscList(r.net.near.leg)
 	if err != nil {
@@ -52,8 +54,8 @@ func (r *Relay) Passed() (bytes uint64, drops uint32, err error) {
 	return bytes, drops, nil
 }
 
-// InsideNear tells what f sees on a thread in the near namespace.
+// InsideNear runs f on a thread in the near namespace, and returns its error.
 func (r *Relay) InsideNear(f func() error) error { return r.net.near.do(f) }
 
-// ThreadNamespace is that of the calling thread.
+// ThreadNamespace returns the namespace of the calling thread.
 func ThreadNamespace() (string, error) { return os.Readlink("/proc/thread-self/ns/net") }

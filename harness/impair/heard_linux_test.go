@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 )
 
-// Two connections carry the same and are silent then; one of them probes.
+// Two connections carry the same data and then are silent; one of them probes.
 func TestKeepaliveProbesAreHeardAndAreNoData(t *testing.T) {
 	r, quiet, _ := start(t, impair.Profile{})
 	probing, err := (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second}}).Dial("tcp", r.Addr())
@@ -32,7 +32,7 @@ func TestKeepaliveProbesAreHeardAndAreNoData(t *testing.T) {
 	more := func(n uint64) func() bool {
 		return func() bool { return heard(1).Segments >= before[1].Segments+n }
 	}
-	// With two probes the acknowledgements of the data are in.
+	// By the second probe, the acknowledgements of the data have arrived.
 	before[1] = heard(1)
 	require.Eventually(t, more(2), 10*time.Second, time.Millisecond)
 	before = [2]impair.Heard{heard(0), heard(1)}

@@ -26,10 +26,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// part is what this process does instead of running tests, if it does.
+// part is the function that this process runs instead of the tests, or nil.
 var part func()
 
-// echoServer sends back what it gets and says when a connection of it ended.
+// echoServer sends back what it receives, and reports when one of its connections ends.
 func echoServer(t *testing.T) (addr string, ended <-chan error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,8 +59,8 @@ func start(t *testing.T, link impair.Profile) (*impair.Relay, net.Conn, <-chan e
 	return startIn(t, impair.Config{Profile: link})
 }
 
-// places are the relays that are alike in everything but how they impair. A host
-// whose kernel or user cannot do it in the kernel has one of them.
+// places are relays that differ only in where they impair. If the kernel or the user of a host does
+// not allow it in the kernel, there is only one of them.
 var places = map[string]func(t *testing.T) impair.Config{
 	"in process": func(*testing.T) impair.Config { return impair.Config{} },
 }
@@ -111,8 +111,7 @@ func TestWhateverTheLinkEveryByteArrivesInOrder(t *testing.T) {
 	}
 }
 
-// requireEchoed demands that a mebibyte comes back as it was sent, and then the
-// end.
+// requireEchoed requires that a mebibyte comes back as it was sent, followed by the end.
 func requireEchoed(t *testing.T, c net.Conn) {
 	t.Helper()
 	want := make([]byte, 1<<20)
@@ -134,7 +133,7 @@ func TestADelayIsSeenTwiceInARoundTrip(t *testing.T) {
 	require.NoError(t, r.Set(impair.Profile{Delay: 100 * time.Millisecond}))
 	require.GreaterOrEqual(t, roundTrip(t, c), 200*time.Millisecond)
 	require.NoError(t, r.Set(impair.Profile{}))
-	// A busy host may hold up one round trip, not all of them.
+	// A busy host may delay one round trip, but not all of them.
 	for roundTrip(t, c) >= 200*time.Millisecond {
 		require.NoError(t, t.Context().Err())
 	}
@@ -150,7 +149,7 @@ func TestARateBoundsWhatPasses(t *testing.T) {
 	n, err := io.Copy(io.Discard, c)
 	require.NoError(t, err)
 	require.EqualValues(t, 512<<10, n)
-	// Half a mebibyte there and, nearly at the same time, back.
+	// Half a mebibyte there and, at nearly the same time, back.
 	require.GreaterOrEqual(t, time.Since(began), 450*time.Millisecond)
 }
 
@@ -196,8 +195,8 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 	})
 }
 
-// A far end that sends without end is stopped by the buffers on the way, and not
-// told; later nothing is missing.
+// A far end that sends without end is stopped by the buffers on the way, and is not told. Later,
+// nothing is missing.
 func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
 	need.Long(t)
 	inEachMode(t, func(t *testing.T, cfg impair.Config) {
@@ -206,7 +205,7 @@ func TestAHeldReaderStopsTheSenderAndMissesNothing(t *testing.T) {
 		conn := r.Conns()[0]
 		conn.Hold()
 		conn.Hold()
-		// More than buffers hold: the echo stops to read when it cannot write.
+		// More than the buffers hold: the echo stops reading when it cannot write.
 		const size = 64 << 20
 		sent := make(chan error, 1)
 		go func() {
@@ -251,7 +250,7 @@ func TestARelayThatIsDownResetsNewConnectionsOnly(t *testing.T) {
 	})
 }
 
-// A relay that leads nowhere is one whose far end is not there.
+// A relay leads nowhere if its far end does not exist.
 func TestAConnectionThatLeadsNowhereIsReset(t *testing.T) {
 	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,13 +277,13 @@ func TestAnEndIsPassedOn(t *testing.T) {
 		require.NoError(t, c.Close())
 		require.NoError(t, <-ended)
 		<-conn.Done()
-		// The list is brought up to date a moment after.
+		// The list is updated a moment later.
 		require.Eventually(t, func() bool { return len(r.Conns()) == 0 }, 5*time.Second, time.Millisecond)
 	})
 }
 
-// A peer that disconnects with a reset, such as a program that was killed with unread data, looks
-// different from one that has finished. The other end must see the same.
+// A peer that disconnects with a reset looks different from one that has finished. A program that
+// was killed with unread data is an example. The other end must see the same.
 func TestAResetIsPassedOnAsAReset(t *testing.T) {
 	inEachMode(t, func(t *testing.T, cfg impair.Config) {
 		r, c, ended := startIn(t, cfg)
@@ -331,7 +330,7 @@ func TestAnUnknownModeIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, `there is no mode "the cloud"`)
 }
 
-// Whichever it is, it works and is said.
+// Whichever mode it chooses works and is reported.
 func TestAutoTakesTheKernelWhereItCanBeHad(t *testing.T) {
 	r, c, _ := startIn(t, impair.Config{In: impair.Auto, Profile: impair.Profile{Delay: 20 * time.Millisecond}})
 	require.GreaterOrEqual(t, roundTrip(t, c), 40*time.Millisecond)

@@ -22,10 +22,9 @@ import (
 	"github.com/spicelane/spicelane/harness/impair"
 )
 
-// The namespaces, the way through them and what becomes of them are tested with
-// queueing disciplines that more kernels have than netem: a token bucket (tbf) for
-// the rate, and a short queue (pfifo) for loss. Where netem can be had it is tested
-// by itself.
+// The namespaces, the path through them and their end are tested with queueing disciplines that
+// more kernels have than netem: a token bucket (tbf) for the rate, and a short queue (pfifo) for
+// loss. If netem is available, it is tested itself.
 
 func init() {
 	if os.Getenv(partEnv) != "" {
@@ -37,7 +36,7 @@ func init() {
 	}
 }
 
-// requireNamespaces is for what not every user may do. Another user's relay is that
+// requireNamespaces is for tests that not every user may run. For other users, the relay is the one
 // in process, which TestAutoTakesTheKernelWhereItCanBeHad covers.
 func requireNamespaces(t *testing.T) {
 	t.Helper()
@@ -46,7 +45,7 @@ func requireNamespaces(t *testing.T) {
 	}
 }
 
-// inKernel has a Profile's rate done by the kernel, and nothing else of it.
+// inKernel makes the kernel implement a Profile's rate, and nothing else of it.
 func inKernel(cfg impair.Config) impair.Config {
 	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Profile) netlink.Qdisc {
 		rate := uint64(l.Rate)
@@ -58,8 +57,7 @@ func inKernel(cfg impair.Config) impair.Config {
 	})
 }
 
-// shortQueue drops what does not fit: with a window of TCP that is larger, always
-// something.
+// shortQueue drops what does not fit. TCP's window is larger, so it always drops something.
 func shortQueue(cfg impair.Config) impair.Config {
 	return impair.InKernelBy(cfg, func(attrs netlink.QdiscAttrs, l impair.Profile) netlink.Qdisc {
 		const rate, burst = 4 << 20, 4 << 10
@@ -67,8 +65,8 @@ func shortQueue(cfg impair.Config) impair.Config {
 	})
 }
 
-// That tc(8) makes the same messages of the arguments that stand beside was seen
-// with strace, but for the last bit of a loss, which it rounds.
+// strace has shown that tc(8) makes the same messages from the arguments beside them. An exception
+// is the last bit of a loss, which tc(8) rounds.
 func TestWhatNetemIsTold(t *testing.T) {
 	requireClock(t)
 	attrs := netlink.QdiscAttrs{LinkIndex: 2, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
@@ -102,7 +100,7 @@ func TestWhatNetemIsTold(t *testing.T) {
 	}
 }
 
-// requireClock demands the ticks that Linux has had since 2.6: 64 ns.
+// requireClock requires the tick that Linux has had since 2.6: 64 ns.
 func requireClock(t *testing.T) {
 	t.Helper()
 	require.Equal(t, 15.625, netlink.TickInUsec(), "ticks of the kernel's packet scheduler in a microsecond")
@@ -144,8 +142,7 @@ func TestWhatTheKernelLosesIsSentAgain(t *testing.T) {
 	t.Logf("%d packets were lost", drops)
 }
 
-// A packet that is lost is one segment, and not as much as the kernel would give
-// to a device at once.
+// A packet that is lost is one segment. The kernel would give a device more than that at once.
 func TestPacketsOnTheKernelsWayHaveOneSegment(t *testing.T) {
 	requireNamespaces(t)
 	r, c, _ := startIn(t, inKernel(impair.Config{}))
@@ -186,8 +183,7 @@ func TestWhoMadeANamespaceIsNotInIt(t *testing.T) {
 	}
 }
 
-// holders are the processes, threads and open files that keep one of the
-// namespaces alive.
+// holders returns the processes, threads and open files that keep one of the namespaces alive.
 func holders(ids []string) (found []string) {
 	for _, pattern := range []string{"/proc/[0-9]*/task/*/ns/net", "/proc/[0-9]*/fd/*"} {
 		files, _ := filepath.Glob(pattern)

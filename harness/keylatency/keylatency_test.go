@@ -23,8 +23,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// What is measured needs a machine: cmd/spicelane/testdata/lane-latency.txt. How a
-// key is told from other things, in package harness: latency_test.go.
+// The measurement itself needs a machine: cmd/spicelane/testdata/lane-latency.txt. latency_test.go
+// in package harness tests how a key is told from other things.
 
 func TestMain(m *testing.M) { lanetest.Main(m) }
 
@@ -35,7 +35,7 @@ func ms(all ...float64) (d []time.Duration) {
 	return d
 }
 
-// sample has five keys on one path, of which one is slow, and three the other.
+// sample has five keys on one path, one of them slow, and three on the other.
 func sample() *keylatency.Report {
 	return &keylatency.Report{
 		Machine: bench.Machine{CPU: "Slow", CPUs: 4, MemoryMiB: 1024, Kernel: "6.1", QEMU: "7.2.22 (Debian)", Go: "go1.26.0", Load: 0.5},
@@ -133,7 +133,7 @@ func TestTheFilesOfAReport(t *testing.T) {
 	}
 	require.Empty(t, cmp.Diff(want, got))
 
-	// Once more over what is there.
+	// Write again, over the existing files.
 	require.NoError(t, sample().Write(dir))
 }
 
@@ -173,7 +173,7 @@ func TestAPlotOfNothingSaysSo(t *testing.T) {
 	require.NotContains(t, plot, "Inf")
 }
 
-// One slow key of many is not what the axis is for.
+// The axis does not have to show one slow key among many.
 func TestWhatIsMuchSlowerThanP99IsBeyondTheEdge(t *testing.T) {
 	times := ms(1000)
 	for range 199 {
@@ -188,7 +188,7 @@ func TestWhatIsMuchSlowerThanP99IsBeyondTheEdge(t *testing.T) {
 	}
 }
 
-// The ticks end just beyond p99, at numbers that people like.
+// The ticks end just beyond p99, at round numbers.
 func TestTheAxisOfAPlotFitsItsTimes(t *testing.T) {
 	ticks := regexp.MustCompile(`text-anchor="middle">([0-9.]+)</text>`)
 	for slowest, want := range map[float64][]string{

@@ -5,7 +5,7 @@ var (
 	Cut      = cut
 )
 
-// MaxCalls is how many calls may be under way at once.
+// MaxCalls is how many calls may run at once.
 const MaxCalls = maxCalls
 
 // Tail returns the last n lines of a file, of its last size bytes.

@@ -36,7 +36,7 @@ import (
 func serve(t *testing.T, cfg mcpserver.Config) (requests io.WriteCloser, answers io.ReadCloser, ended chan error) {
 	t.Helper()
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
-	// A short directory of its own, so that the lanes of other tests are not seen.
+	// A short, own directory, so that the lanes of other tests are not seen.
 	tmp, err := os.MkdirTemp("/tmp", "mcp")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(tmp) })
@@ -70,7 +70,7 @@ func session(t *testing.T, cfg mcpserver.Config) *mcp.ClientSession {
 	return c
 }
 
-// call calls a tool, and returns its text and whether it is an error.
+// call calls a tool. It returns its text and whether it is an error.
 func call(t *testing.T, c *mcp.ClientSession, tool string, args any) (text string, failed bool) {
 	t.Helper()
 	res, err := c.CallTool(t.Context(), &mcp.CallToolParams{Name: tool, Arguments: args})
@@ -85,7 +85,7 @@ func call(t *testing.T, c *mcp.ClientSession, tool string, args any) (text strin
 
 type object = map[string]any
 
-// keep puts a lane into the registry that has ended and left a serial log.
+// keep adds a lane to the registry that has ended and left a serial log.
 func keep(t *testing.T, name, serial string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "serial.log")
@@ -153,7 +153,7 @@ func TestAnEndedLaneIsReadWithItsReason(t *testing.T) {
 	require.Equal(t, `product: lane a is not up but failed: it ^[[31mdied of that`, text)
 }
 
-// Each of these is refused with the words given, and the server goes on.
+// Each of these is refused with the given words, and the server goes on.
 func TestHostileArgumentsAreRefusedInWords(t *testing.T) {
 	c := session(t, mcpserver.Config{Input: true})
 	keep(t, "a", "")
@@ -209,7 +209,7 @@ func TestHostileArgumentsAreRefusedInWords(t *testing.T) {
 	require.False(t, failed, text)
 }
 
-// What is not the protocol ends the session, with the reason, and never hangs it.
+// Input that violates the protocol ends the session, with the reason, and never hangs it.
 func TestWhatIsNoRequestEndsTheSession(t *testing.T) {
 	for name, line := range map[string]string{
 		"no JSON":          "GET / HTTP/1.1\r\n\r\n",
@@ -238,7 +238,7 @@ func TestWhatIsNoRequestEndsTheSession(t *testing.T) {
 	}
 }
 
-// raw is a client that sends what it likes. It returns the answer to each id, once all are there.
+// raw is a client that sends any bytes. It returns the answer to each id, once all have arrived.
 func raw(t *testing.T, requests io.Writer, answers io.Reader, lines ...string) map[string]string {
 	t.Helper()
 	go func() {
@@ -289,7 +289,7 @@ func TestWrongRequestsAreAnsweredAndTheSessionGoesOn(t *testing.T) {
 	require.Contains(t, got[`"six"`], `"result"`)
 }
 
-// A lane whose supervisor is this process, and whose serial console says nothing more.
+// A lane whose supervisor is this process, and whose serial console is silent from now on.
 func TestMoreCallsAtOnceThanAllowedAreRefused(t *testing.T) {
 	requests, answers, _ := serve(t, mcpserver.Config{})
 	file := filepath.Join(t.TempDir(), "serial.log")
@@ -429,10 +429,10 @@ func TestATextIsCutAtTheEndOfACharacter(t *testing.T) {
 	require.Equal(t, "a…", mcpserver.Cut("aéé", 2))
 }
 
-// A lane whose screen is in a font that only its guest has, as Linux's kernel has one.
+// A lane whose screen uses a font that only its guest has, like the font in Linux's kernel.
 func TestTextIsReadInTheFontsOfTheLanesGuest(t *testing.T) {
 	c := session(t, mcpserver.Config{})
-	// Letters of 8×8 pixels, each another pattern.
+	// Letters of 8×8 pixels, each with another pattern.
 	pattern := func(r rune) (rows [8]byte) {
 		for y := range rows {
 			rows[y] = byte(int(r)*(y+3)) | 0x80

@@ -106,7 +106,7 @@ func TestAResultTakenOverFromAnotherRunCountsOnce(t *testing.T) {
 	require.Equal(t, compare.Tally{Failed: 1}, got.Cells[0].B, "the other run is not there, so this result counts")
 }
 
-// The run that had the attempt is not among them, such as a run of another branch.
+// The run that had the attempt is not among these, for example because it is on another branch.
 func TestAResultThatSeveralRunsTookOverFromTheSameRunCountsOnce(t *testing.T) {
 	t.Parallel()
 	var runs []*result.Run
@@ -124,7 +124,7 @@ func TestAResultThatSeveralRunsTookOverFromTheSameRunCountsOnce(t *testing.T) {
 	require.Equal(t, compare.Tally{Passed: 2}, got.Cells[0].A)
 }
 
-// The unit changed in a run between them, so the older values say nothing about the newer ones.
+// The unit changed between these runs, so the older values say nothing about the newer ones.
 func TestValuesInTwoUnitsAreNotOneSeries(t *testing.T) {
 	t.Parallel()
 	old, newer := measured(1, "1", "lower", 4000, 4100, 4200), measured(2, "1", "lower", 4, 4.1, 4.2, 4.3)
@@ -194,7 +194,8 @@ func TestAMeasurementWhoseUnitChangedHasItsMediansAndNoAnswer(t *testing.T) {
 		A: compare.Summary{N: 3, Median: 11}, B: compare.Summary{N: 3, Median: 0.2}}}, got)
 }
 
-// Each of 1000 measurements of equal builds has p < 0.05 with a probability of one in twenty.
+// If two builds are equal, each of 1000 measurements has p < 0.05 with a probability of one in
+// twenty.
 func TestAmongManyMeasurementsOfEqualBuildsNoneOrFewAreCalledChanged(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(7, 7))
@@ -320,7 +321,7 @@ func TestAComparisonIsWrittenAsOnePageWithPlots(t *testing.T) {
 	require.Contains(t, b.String(), `<tr class="regression">`)
 }
 
-// Builds are named by hashes, which have no blank at which a line could end.
+// Builds are named by hashes, which contain no space at which a line could break.
 func TestAPageWithLongNamesFitsIntoAWindow(t *testing.T) {
 	t.Parallel()
 	long := func(n int) string {
@@ -452,7 +453,7 @@ func big(n int) *result.Run {
 	return r
 }
 
-// From the archive: two run.json are read, unpacked, checked and compared.
+// Reading from the archive: two run.json files are read, unpacked, checked and compared.
 func BenchmarkCompareTwoRunsOfTenThousandResults(b *testing.B) {
 	a, err := archive.Open(b.Context(), archive.Dir{Path: b.TempDir()}, archive.Options{})
 	require.NoError(b, err)

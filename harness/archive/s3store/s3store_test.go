@@ -25,7 +25,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// serve starts an S3 server with a bucket. Each request goes through wrap first, if it is set.
+// serve starts an S3 server with a bucket. Each request goes through wrap first, if wrap is set.
 func serve(t testing.TB, wrap func(http.Handler) http.Handler) s3store.Config {
 	t.Helper()
 	h := bucket(t)
@@ -116,7 +116,7 @@ func TestABucketThatIsNotThereIsTheHostsFault(t *testing.T) {
 	require.Equal(t, verdict.Host, verdict.Of(err))
 }
 
-// An answer that is cut off must not look like damage: that would make verify blame the archive.
+// A truncated response must not look like damage: that would make verify blame the archive.
 func TestAConnectionThatBreaksInTheMiddleOfAnObjectIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	var cut atomic.Int64
@@ -142,8 +142,8 @@ func TestAConnectionThatBreaksInTheMiddleOfAnObjectIsTriedAgain(t *testing.T) {
 	require.Greater(t, cut.Load(), int64(3))
 }
 
-// From 64 MiB on the client sends an object in parts, several at once. NB: over TLS, since this server
-// keeps the signatures between the pieces of a part that come without.
+// From 64 MiB on, the client sends an object in parts, several at once. NB: over TLS, because
+// without it this server keeps the signatures between the pieces of a part.
 func TestAnObjectThatIsSentInPartsArrivesAsItWas(t *testing.T) {
 	need.Long(t)
 	t.Parallel()

@@ -18,7 +18,8 @@ var (
 	says  = regexp.MustCompile(`\blanetest\.(Main|Count)\(`)
 )
 
-// silent returns the packages whose tests bring lanes up and do not say what those carried.
+// silent returns the packages whose tests bring lanes up but do not report what those lanes
+// carried.
 func silent(t *testing.T, tree fs.FS) []string {
 	t.Helper()
 	booting, saying := map[string]bool{}, map[string]bool{}

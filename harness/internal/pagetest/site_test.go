@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// site makes the site of this repository's documents, and returns its directory.
+// site builds the site of this repository's documents, and returns its directory.
 func site(t *testing.T) string {
 	t.Helper()
 	tools, err := filepath.Abs("../../../tools")
@@ -55,7 +55,7 @@ func worksFromFiles(t *testing.T, dir string) {
 	seen := pagetest.Watch(tab)
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate("file://"+dir+"/docs/proxy.html")))
 
-	// A search finds a heading of another page, and Enter leads there.
+	// A search finds a heading of another page, and Enter opens it.
 	require.NoError(t, chromedp.Do(tab, chromedp.SendKeys("#query", "fetch the wrong tickt")))
 	pagetest.Await(t, tab, "nothing is found", `!document.getElementById("count").hidden`)
 	pagetest.Eval[bool](t, tab, "another search", `(q => { q.value = "handshake guessed"; q.dispatchEvent(new Event("input")); return true })(document.getElementById("query"))`)
@@ -75,8 +75,8 @@ func worksFromFiles(t *testing.T, dir string) {
 	require.NoError(t, chromedp.Do(tab, chromedp.Click("#theme")))
 	require.Equal(t, before, pagetest.Eval[string](t, tab, "the first color again", color))
 
-	// The pages' own policy forbids scripts and styles in the text, and all of the network. The browser
-	// complains of each attempt, and of nothing before.
+	// The pages' own policy forbids scripts and styles in the text, and all use of the network. The
+	// browser complains of each attempt, and of nothing before it.
 	require.Empty(t, seen.Complaints())
 	for _, address := range seen.Requests() {
 		require.True(t, strings.HasPrefix(address, "file://"+dir+"/"), address)
@@ -88,8 +88,8 @@ func worksFromFiles(t *testing.T, dir string) {
 	require.Len(t, seen.Complaints(), 2)
 }
 
-// On a phone no page is wider than the window; what is wide, such as a table, scrolls in itself. All
-// pages are looked at as one, which takes a browser less time.
+// On a phone, no page is wider than the window. Wide content, such as a table, scrolls in itself.
+// All pages are checked as one, which takes a browser less time.
 func fitsAPhone(t *testing.T, dir string) {
 	const width = 360
 	base, err := os.ReadFile(filepath.Join(dir, "docs", "index.html"))
@@ -114,7 +114,7 @@ func fitsAPhone(t *testing.T, dir string) {
 	require.Empty(t, pagetest.Eval[[]string](t, tab, "the pages that are too wide", wide))
 	require.LessOrEqual(t, pagetest.Eval[int](t, tab, "the width", `document.documentElement.scrollWidth`), width)
 	pagetest.Save(t, tab, filepath.Join(t.ArtifactDir(), "phone.png"))
-	// A page that is too wide is seen.
+	// A page that is too wide is noticed.
 	pagetest.Eval[bool](t, tab, "a wide heading", `(h => { h.style.width = "50rem"; h.style.maxWidth = "none"; return true })(document.querySelector("main:nth-of-type(3) h1"))`)
 	require.Len(t, pagetest.Eval[[]string](t, tab, "the pages that are too wide", wide), 1)
 }

@@ -211,7 +211,8 @@ jobs:
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"A": "mine", "B": "two=2", "C": "3", "D": "out", "E": "5", "F": "topsecret", "G": "seven",
 		"TOKEN": "Bearer topsecret", "H": "from file!"}, task.Steps[0].Env)
-	// What holds a secret is no variable of an expression, in whatever way it came by it.
+	// A variable that holds a secret cannot be used in an expression, no matter how it got the
+	// secret.
 	for _, name := range []string{"TOKEN", "F"} {
 		require.NoError(t, os.WriteFile("bad.yaml", []byte(strings.ReplaceAll(text, "- run: x", "- run: echo ${{ env."+name+" }}")), 0o600))
 		_, err = plan.Load(context.Background(), "bad.yaml", plan.Options{LookupEnv: func(n string) (string, bool) { return "out", n == "OUTER" }})
@@ -227,7 +228,7 @@ jobs:
 	require.FileExists(t, "ran")
 }
 
-// Not everything is known that a source, which is not read, would say.
+// Without reading a source, not everything that it would contain is known.
 func TestADryRunReadsNoSourceOfSecretsAndRunsNoCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
 	const text = `env-from: [{command: "touch ran; echo COLOUR=green"}]
@@ -248,7 +249,7 @@ jobs:
 	var b strings.Builder
 	require.NoError(t, l.Describe(&b, l.Cells[0]))
 	require.Contains(t, b.String(), "TOKEN=***\n")
-	// Without a source that is not read, a name that is not there is a mistake, in a dry run, too.
+	// If no source is left unread, a missing name is a mistake, in a dry run, too.
 	for _, source := range []string{"env-from", "secrets-from"} {
 		lines := strings.Split(text, "\n")
 		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, source) })
@@ -296,8 +297,8 @@ func TestConditionsAreThoseOfGitHub(t *testing.T) {
 	}
 }
 
-// The clock of one run is compared with itself: what is linear costs ten times as much for ten times
-// as many cells, not a hundred times.
+// Two times of the same run are compared: linear work takes ten times as long for ten times as many
+// cells, not a hundred times.
 func TestPlanningTenTimesAsManyCellsTakesAboutTenTimesAsLong(t *testing.T) {
 	need.Long(t)
 	text := func(n int) string {

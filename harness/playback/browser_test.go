@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/playback"
 )
 
-// seen goes to a moment of the video and returns its pixels as a canvas has them. A video that cannot
+// seen seeks a moment of the video and returns its pixels as a canvas has them. A video that cannot
 // be played is an exception.
 //
 // The event "seeked" says that the position is reached, not that a picture of it is there to be drawn: a
@@ -31,7 +31,7 @@ const seen = `(async () => {
   return [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data];
 })()`
 
-// A browser knows nothing of how the files were made.
+// The browser knows nothing of how the files were made.
 func TestABrowserShowsTheVideoToThePixelAndTheAnimatedPNG(t *testing.T) {
 	t.Parallel()
 	needFFmpeg(t)
@@ -41,7 +41,7 @@ func TestABrowserShowsTheVideoToThePixelAndTheAnimatedPNG(t *testing.T) {
 	require.NoError(t, playback.WriteFile(filepath.Join(dir, "a.png"), p.WriteAPNG))
 	page := filepath.Join(dir, "page.html")
 	require.NoError(t, os.WriteFile(page, []byte(`<video src="a.webm" muted></video><img src="a.png">`), 0o644))
-	// Otherwise a canvas that has the video cannot be read.
+	// Otherwise, a canvas with the video on it cannot be read.
 	tab := pagetest.Open(t, t.Context(), chromedp.Flag("allow-file-access-from-files", true))
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate("file://"+page)))
 	got := pagetest.Run(t, tab, "the video", chromedp.Evaluate[[]int](seen, chromedp.EvalAwaitPromise))

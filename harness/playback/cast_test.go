@@ -16,14 +16,14 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// A castEvent is one of a recording that was read.
+// A castEvent is an event of a recording that was read.
 type castEvent struct {
 	at         float64
 	kind, text string
 }
 
-// readCast reads a recording by asciinema's description of version 2: a header, then events in the
-// order of their time, each a line of JSON.
+// readCast reads a recording as asciinema describes version 2: a header, then events in the order
+// of their time, each a line of JSON.
 func readCast(t *testing.T, r *replay.Recording, o playback.Options) (head map[string]any, all []castEvent) {
 	t.Helper()
 	var b bytes.Buffer

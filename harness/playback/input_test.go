@@ -25,7 +25,7 @@ const hands = begin +
 	`{"t_us":6000000,"kind":"pointer","x":500,"y":-20,"relative":true}` + "\n" +
 	`{"t_us":9000000,"kind":"lane"}` + "\n"
 
-// pictures returns what is shown at moments, from the first picture on.
+// pictures returns the pictures that are shown at given times, from the first picture on.
 func pictures(t *testing.T, p *playback.Playback, moments ...time.Duration) []*image.NRGBA {
 	t.Helper()
 	var b bytes.Buffer
@@ -82,11 +82,11 @@ func TestTheNamesOfKeysAreDrawnForAWhile(t *testing.T) {
 		}
 	}
 	p := open(t, m.lane(t, keys), playback.Options{DrawInput: true, From: 2500 * time.Millisecond})
-	// From 2.5 s on: a at 3 s, Enter at 3.1 s, each for 1.5 s.
+	// From 2.5 s on: a at 3 s, Enter at 3.1 s, each shown for 1.5 s.
 	got := pictures(t, p, 0, 550*time.Millisecond, 700*time.Millisecond, 2050*time.Millisecond, 2200*time.Millisecond)
 	font, err := text.Load("beacon")
 	require.NoError(t, err)
-	// says tells whether a text is written in a box from x on.
+	// says tells whether a text is written in a box, from x on.
 	says := func(img *image.NRGBA, x int, text string) bool {
 		for i, r := range text {
 			for py := range font.Height {

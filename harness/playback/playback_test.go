@@ -27,7 +27,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// A made is a film that a test has made, and what it shows.
+// A made is a film that a test has made, and the pictures that it shows.
 type made struct {
 	out   bytes.Buffer
 	img   *image.NRGBA
@@ -35,7 +35,7 @@ type made struct {
 	shown []shown
 }
 
-// shown is what is to be seen from a moment on; nil is no picture.
+// shown is the picture that is visible from a moment on; nil for no picture.
 type shown struct {
 	at  time.Duration
 	img *image.NRGBA
@@ -45,7 +45,7 @@ func newMade(w, h int) *made {
 	return &made{img: image.NewNRGBA(image.Rect(0, 0, w, h)), rnd: rand.New(rand.NewPCG(1, uint64(w*h)))}
 }
 
-// draw fills a rectangle at random, from a moment on.
+// draw fills a rectangle with random colours, from a moment on.
 func (m *made) draw(at time.Duration, r image.Rectangle, key bool) {
 	for y := r.Min.Y; y < r.Max.Y; y++ {
 		for x := r.Min.X; x < r.Max.X; x++ {
@@ -103,7 +103,7 @@ func some() *made {
 	m := newMade(61, 47)
 	m.draw(500*time.Millisecond, m.img.Rect, true)
 	for i := range 6 {
-		// Two corners at once: what is between them does not change.
+		// Two corners at once: the area between them does not change.
 		m.draw(time.Duration(600+100*i)*time.Millisecond, image.Rect(i, i, i+3, i+2), false)
 	}
 	m.draw(1300*time.Millisecond, image.Rect(60, 46, 61, 47), false)
@@ -131,7 +131,7 @@ func on(size image.Point, img *image.NRGBA) *image.NRGBA {
 	return out
 }
 
-// A frame is one of an animation that was read, and for how long it is shown.
+// A frame is a frame of an animation that was read, with the time for which it is shown.
 type frame struct {
 	lasts time.Duration
 	img   *image.NRGBA
@@ -237,13 +237,13 @@ func TestAnAnimatedPNGShowsEachPictureOfTheFilmToThePixelAtItsTime(t *testing.T)
 	}
 	require.Equal(t, 3*time.Second, at, "it lasts until the lane ended")
 	require.Equal(t, 2500*time.Millisecond, p.Length())
-	// A viewer without animation, such as image/png, shows the first.
+	// A viewer without animation, such as image/png, shows the first frame.
 	first, err := png.Decode(&b)
 	require.NoError(t, err)
 	require.Equal(t, image.Rect(0, 0, 70, 47), first.Bounds())
 }
 
-// Each colour of a pixel counts, alone.
+// Each colour of a pixel counts on its own.
 func TestAPixelThatDiffersInOneColourIsShown(t *testing.T) {
 	t.Parallel()
 	m := newMade(5, 1)
@@ -289,7 +289,7 @@ func TestALongStillIsShownAsLongAsItWas(t *testing.T) {
 	require.Equal(t, 998*time.Millisecond, frames[3].lasts)
 }
 
-// What follows too closely is shown in one frame, and the last of it is not lost.
+// Changes that follow too closely are shown in one frame, and the last of them is not lost.
 func TestNoFrameIsShorterThanViewersShow(t *testing.T) {
 	t.Parallel()
 	m := newMade(8, 8)
@@ -386,7 +386,8 @@ func output(t *testing.T, name string, args ...string) []byte {
 	return out
 }
 
-// probe returns what ffprobe says of a video: its size, how long it is and when each frame is shown.
+// probe returns what ffprobe reports of a video: its size, its length, and when each frame is
+// shown.
 func probe(t *testing.T, path string) (size image.Point, length time.Duration, times []time.Duration) {
 	t.Helper()
 	seconds := func(s string) time.Duration {
@@ -434,7 +435,7 @@ func TestAWebMVideoShowsEachPictureOfTheFilmToThePixelAtItsTime(t *testing.T) {
 	require.InDelta(t, (p.Length() - 20*time.Millisecond).Seconds(), times[len(times)-1].Seconds(), 0.0015)
 }
 
-// The colours of MP4 are not exact: what is compared is each frame's mean.
+// The colours of MP4 are not exact, so the mean of each frame is compared.
 func TestAnMP4VideoHasAnEvenSizeAndEachPictureAtItsTime(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -446,7 +447,7 @@ func TestAnMP4VideoHasAnEvenSizeAndEachPictureAtItsTime(t *testing.T) {
 		}
 		m.draw(at, image.Rectangle{}, key)
 	}
-	// A rectangle of no pixels draws nothing: the key frames show the grey.
+	// A rectangle without pixels draws nothing: the key frames show the grey.
 	grey(0, 40, true)
 	grey(400*time.Millisecond, 200, true)
 	grey(900*time.Millisecond, 90, true)
@@ -544,7 +545,7 @@ func TestWhatCannotBeShownIsSaid(t *testing.T) {
 		require.ErrorIs(t, err, playback.ErrNoFilm)
 		require.ErrorContains(t, err, says)
 	}
-	// A header says what it likes.
+	// A header can contain anything.
 	for says, side := range map[string]int{
 		"there is no film: film: record 0: a screen of 32768×32768 pixels": 1 << 15,
 		"a picture of 8192×8192 pixels: that is too large":                 1 << 13,

@@ -25,8 +25,8 @@ type cue struct {
 
 var vttTimes = regexp.MustCompile(`^(\d\d+):([0-5]\d):([0-5]\d)\.(\d{3}) --> (\d\d+):([0-5]\d):([0-5]\d)\.(\d{3})$`)
 
-// readVTT reads subtitles by WebVTT's syntax (its section 4.1): blocks parted by empty lines, in the order
-// of their beginning.
+// readVTT reads subtitles by WebVTT's syntax (its section 4.1): blocks separated by empty lines, in
+// the order of their start.
 func readVTT(t *testing.T, text string) []cue {
 	t.Helper()
 	rest, ok := strings.CutPrefix(text, "WEBVTT\n\n")
@@ -90,7 +90,7 @@ func TestTheEventsOfTheTimelineAreSubtitles(t *testing.T) {
 		{1100 * ms, 3100 * ms, []string{"2.100 input: key Enter down"}},
 		{4100 * ms, 4200 * ms, []string{"5.100 lane: product: boot"}},
 	}, readVTT(t, subtitles(t, r, playback.Options{})))
-	// On the clock of what is shown: without idle times, twice as fast.
+	// On the clock of the playback: without idle times, twice as fast.
 	fast := readVTT(t, subtitles(t, r, playback.Options{Speed: 2, From: 2050 * ms}))
 	require.Equal(t, []string{"1.500 wait: three keys never came"}, fast[0].lines, "what has begun before is still going on")
 	require.Equal(t, cue{0, 1525 * ms, fast[0].lines}, fast[0])

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/proc"
 )
 
-// The program's name is such that its line in /proc reads like that of a zombie.
+// The program's name makes its line in /proc look like that of a zombie.
 func TestAProcessIsAliveUntilItIsAZombieWhateverItsName(t *testing.T) {
 	t.Parallel()
 	sleep, err := exec.LookPath("sleep")

@@ -50,8 +50,8 @@ func TestWithoutKVMAutoTakesTCGAndRequiredKVMIsTheHostsFault(t *testing.T) {
 	requireHostError(t, err, "SPICELANE_ACCEL=kvm")
 }
 
-// A device node that opens proves nothing: the machine is run. The answer is
-// kept and belongs to this very QEMU, firmware and image.
+// A device node that can be opened proves nothing, so the machine is run. The result is kept, and
+// is valid only for this QEMU, firmware and image.
 func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
@@ -76,7 +76,7 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	assert.Equal(t, first, again)
 	assert.Equal(t, 1, tried())
 
-	// Another process finds the answer in the cache, unless it is damaged.
+	// Another process finds the result in the cache, unless it is damaged.
 	entries, err := filepath.Glob(filepath.Join(opt.CacheDir, "kvm-*.json"))
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
@@ -98,7 +98,7 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 		assert.Equal(t, 2+i, tried(), "after %q", damage)
 	}
 
-	// Without a cache directory this process still remembers.
+	// Without a cache directory, this process still remembers the result.
 	nowhere := opt
 	nowhere.CacheDir = filepath.Join(tries, "not a directory")
 	qemu.ForgetKVMAnswers()
@@ -108,15 +108,15 @@ func TestWhetherKVMWorksIsTriedOnceAndRemembered(t *testing.T) {
 	}
 	assert.Equal(t, 6, tried())
 
-	// A changed QEMU is another one.
+	// A changed QEMU counts as another one.
 	require.NoError(t, writeProgram(qemuBinary, "#!/bin/sh\necho try >> "+tries+"; exit 1 # newer\n"))
 	_, err = qemu.ChooseAccel(t.Context(), cfg, opt)
 	require.NoError(t, err)
 	assert.Equal(t, 7, tried())
 }
 
-// counted returns a machine whose QEMU ends at once, on a host that has a /dev/kvm, and how often that
-// QEMU was started.
+// counted returns a machine on a host that has a /dev/kvm, and how often its QEMU was started. The
+// QEMU ends at once.
 func counted(t *testing.T) (cfg qemu.Config, opt qemu.AccelOptions, started func() int) {
 	t.Helper()
 	dir := shortDir(t)
@@ -132,7 +132,7 @@ func counted(t *testing.T) (cfg qemu.Config, opt qemu.AccelOptions, started func
 		}
 }
 
-// What somebody misspelt once would keep all machines off KVM until the host boots again.
+// Otherwise, one misspelt option would keep all machines off KVM until the host boots again.
 func TestWhatQEMURefusesForOneMachineIsNotSaidOfKVMToOthers(t *testing.T) {
 	t.Parallel()
 	cfg, opt, started := counted(t)
@@ -147,7 +147,7 @@ func TestWhatQEMURefusesForOneMachineIsNotSaidOfKVMToOthers(t *testing.T) {
 	}
 }
 
-// A machine without a kernel of its own depends on no file of the directory that it is started from.
+// A machine without its own kernel depends on no file of the directory from which it is started.
 func TestWhetherKVMWorksIsRememberedInEveryDirectory(t *testing.T) {
 	cfg, opt, started := counted(t)
 	for range 2 {
@@ -173,8 +173,8 @@ func TestATrialThatASignalEndsSaysNothingOfKVM(t *testing.T) {
 	assert.Empty(t, answers)
 }
 
-// A trial may take 20 s. It used to be made under a lock of the whole process, which
-// everybody else waited for whatever their context said.
+// A trial may take 20 s. It used to run under a lock of the whole process, and everybody else
+// waited for that lock, whatever their context said.
 func TestATrialOfKVMHoldsUpOnlyWhoWantsItsAnswerAndOnlyUntilTheirContextEnds(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)
@@ -217,7 +217,7 @@ func TestATrialOfKVMHoldsUpOnlyWhoWantsItsAnswerAndOnlyUntilTheirContextEnds(t *
 	_, err = qemu.ChooseAccel(ctx, slow, opt)
 	require.ErrorIs(t, err, impatient)
 
-	// Two more wait for the answer. The first is called off: one of them goes on.
+	// Two more wait for the result. The first is cancelled, and one of them goes on.
 	second, third := ask(boundary(t)), ask(boundary(t))
 	endFirst(over)
 	require.ErrorIs(t, (<-first).err, over)
@@ -243,7 +243,7 @@ func TestAnImageThatIsMissingIsNotKVMsFault(t *testing.T) {
 	assert.Contains(t, err.Error(), "the guest's disk image cannot be read")
 }
 
-// On a real host the choice is one that runs the guest.
+// On a real host, the choice must be one that runs the guest.
 func TestTheChosenAcceleratorRunsTheGuest(t *testing.T) {
 	t.Parallel()
 	cfg := echoConfig(t)

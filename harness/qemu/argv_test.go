@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// full returns a configuration with everything that fits together.
+// full returns a configuration with all options that fit together.
 func full() qemu.Config {
 	return qemu.Config{
 		Name:      "lane, the first",
@@ -131,7 +131,7 @@ func TestTheLongestSocketPathIsTaken(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A shell reads back exactly the arguments that were written for it.
+// A shell must read back exactly the arguments that were written for it.
 func TestACommandLineSurvivesTheShell(t *testing.T) {
 	t.Parallel()
 	args := []string{"printf", `%s\n`, "-plain", "a b", "it's", `"quoted"`, "$HOME", "new\nline", "*", "", "a,,b=c"}

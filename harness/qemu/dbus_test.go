@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu/dbusdisplay"
 )
 
-// needDBus skips where QEMU has no D-Bus display.
+// needDBus skips the test if QEMU has no D-Bus display.
 func needDBus(t *testing.T, m *qemu.Machine) *dbusdisplay.Display {
 	t.Helper()
 	if !m.Config().DBusDisplay {
@@ -47,7 +47,7 @@ func TestEveryDisplayDeviceIsSeenOverDBusAsByScreendump(t *testing.T) {
 			d := needDBus(t, m)
 			p, err := d.Picture(boundary(t))
 			require.NoError(t, err)
-			// The cursor of a text screen blinks: what counts is a pair that is equal.
+			// The cursor of a text screen blinks, so one equal pair is enough.
 			for try := 0; ; try++ {
 				want, err := m.Screenshot(boundary(t))
 				require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestDamageWakesWhoWaitsForIt(t *testing.T) {
 	require.ErrorIs(t, err, why)
 }
 
-// Several callers see the machine, one after the other or at once.
+// Several callers see the machine, one after another or at once.
 func TestADisplayIsSharedAndOpenedAgain(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)

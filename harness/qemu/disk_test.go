@@ -87,8 +87,8 @@ func TestFirmwareVariablesAreCopiedOrTheFaultIsTold(t *testing.T) {
 
 	requireHostError(t, qemu.CopyVars(filepath.Join(dir, "none"), own), "cannot be read")
 
-	// A device that is always full plays the disk, behind a link, so that it is
-	// not this test that removes it should the code under test go wrong.
+	// A device that is always full takes the disk's place. It is behind a link, so that a mistake
+	// in the code under test removes only the link.
 	full := filepath.Join(dir, "full")
 	require.NoError(t, os.Symlink("/dev/full", full))
 	requireHostError(t, qemu.CopyVars(template, full), "the disk is full")
@@ -103,8 +103,8 @@ func imageTool(t *testing.T, dir string, args ...string) {
 	require.NoError(t, err, "%s", out)
 }
 
-// readsFrom asserts what a guest would read at the beginning of its disk. QEMU's
-// own tool reads it, in a directory that has nothing to do with the image.
+// readsFrom asserts what a guest would read at the beginning of its disk. QEMU's own tool reads it,
+// in a directory that is not the image's.
 func readsFrom(t *testing.T, overlay string, pattern byte) {
 	t.Helper()
 	cmd := exec.Command("qemu-io", "-r", "-f", "qcow2", "-c", fmt.Sprintf("read -P %d 0 512", pattern), overlay)
@@ -114,7 +114,7 @@ func readsFrom(t *testing.T, overlay string, pattern byte) {
 	require.NotContains(t, string(out), "verification failed")
 }
 
-// qemu-img check ends with 3 for leaked clusters, which take room and do no harm
+// qemu-img check ends with 3 for leaked clusters, which take space and do no harm
 // (apache/cloudstack#8577): a guest boots from such an image.
 func TestAnImageWithLeakedClustersIsTaken(t *testing.T) {
 	t.Parallel()
@@ -125,7 +125,7 @@ func TestAnImageWithLeakedClustersIsTaken(t *testing.T) {
 	require.NoError(t, exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", image).Run())
 	b, err := os.ReadFile(image)
 	require.NoError(t, err)
-	// One cluster more at the end, counted as used once and used by nobody.
+	// One more cluster at the end, counted as used once but used by nobody.
 	const cluster = 64 << 10
 	n := (len(b) + cluster - 1) / cluster
 	b = append(b, make([]byte, (n+1)*cluster-len(b))...)
@@ -140,14 +140,14 @@ func TestAnImageWithLeakedClustersIsTaken(t *testing.T) {
 	require.NoError(t, qemu.Overlay(t.Context(), image, overlay))
 	readsFrom(t, overlay, 7)
 
-	// A cluster that is used and not counted may be given away: that is damage.
+	// A cluster that is used but not counted may be allocated again: that is damage.
 	binary.BigEndian.PutUint16(b[block+2*uint64(n-1):], 0)
 	require.NoError(t, os.WriteFile(image, b, 0o600))
 	require.ErrorContains(t, qemu.Overlay(t.Context(), image, overlay), "is damaged or not an image")
 }
 
-// With lazy reference counts a guest that is killed leaves an image whose counts
-// are known to be stale. QEMU boots from it: nobody who only reads needs them.
+// With lazy reference counts, a killed guest leaves an image whose counts are known to be stale.
+// QEMU boots from it, because a reader does not need the counts.
 func TestAnImageThatWasNotClosedIsTaken(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
@@ -162,8 +162,8 @@ func TestAnImageThatWasNotClosedIsTaken(t *testing.T) {
 	readsFrom(t, overlay, 7)
 }
 
-// The image of a machine that runs was called "damaged … build it again"
-// (GNS3/gns3-gui#2301, dguerri/LibVirtKvm-scripts#45).
+// The image of a running machine was called "damaged … build it again" (GNS3/gns3-gui#2301,
+// dguerri/LibVirtKvm-scripts#45).
 func TestAnImageThatAnotherProcessHasOpenIsInUseAndItIsSaidByWhom(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
@@ -171,7 +171,7 @@ func TestAnImageThatAnotherProcessHasOpenIsInUseAndItIsSaidByWhom(t *testing.T) 
 		dir := shortDir(t)
 		image := filepath.Join(dir, "disk."+format)
 		imageTool(t, dir, "create", "-q", "-f", format, image, "1M")
-		// A machine that writes to the image itself, and one that wants to.
+		// One machine writes to the image itself, and another one wants to.
 		own := qemu.Config{Dir: dir, BIOS: true, Accel: qemu.TCG, Display: qemu.NoDisplay, MemoryMiB: 16, Paused: true,
 			Args: []string{"-drive", "if=virtio,format=" + format + ",file=" + image}}
 		m := start(t, own)
@@ -182,8 +182,8 @@ func TestAnImageThatAnotherProcessHasOpenIsInUseAndItIsSaidByWhom(t *testing.T) 
 		require.ErrorAs(t, err, &conf)
 		require.ErrorContains(t, err, says)
 
-		// One that only reads it. QEMU's tool finds that out of a qcow2 image, and
-		// QEMU itself of a raw one.
+		// A machine that only reads the image. QEMU's tool finds that out for a qcow2 image, and
+		// QEMU itself for a raw one.
 		reads := qemu.Config{Dir: shortDir(t), Image: image, BIOS: true, Accel: qemu.TCG, Display: qemu.NoDisplay, MemoryMiB: 16, Paused: true}
 		prepared, err := qemu.Prepare(t.Context(), reads)
 		if err == nil {
@@ -199,7 +199,7 @@ func TestAnImageThatAnotherProcessHasOpenIsInUseAndItIsSaidByWhom(t *testing.T) 
 	}
 }
 
-// A download or a copy takes no lock: what is there of the image is half of it.
+// A download or a copy takes no lock: only half of the image exists so far.
 func TestAnImageThatIsStillBeingWrittenIsNotCalledDamaged(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
@@ -237,7 +237,7 @@ func TestAnImageWithARelativeDataOrBackingFileIsTaken(t *testing.T) {
 		overlay := filepath.Join(t.TempDir(), "overlay.qcow2")
 		require.NoError(t, qemu.Overlay(t.Context(), image, overlay), image)
 		readsFrom(t, overlay, 7)
-		// What is restored lies above a copy of the overlay.
+		// The restored disk lies above a copy of the overlay.
 		restored := filepath.Join(t.TempDir(), "restored.qcow2")
 		require.NoError(t, qemu.OverlayState(overlay, restored))
 		readsFrom(t, restored, 7)

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/qmp"
 )
 
-// For tests of what the exported functions keep inside.
+// Exports for tests of unexported parts.
 var (
 	FindOVMFUnder    = findOVMF
 	DecodeScreendump = decodeScreendump
@@ -34,7 +34,7 @@ func ReadQcow2(r io.ReaderAt) (Qcow2Info, error) {
 	return Qcow2Info{info.size, info.backing, info.format, info.external}, err
 }
 
-// ForgetKVMAnswers makes this process one that has not tried KVM yet.
+// ForgetKVMAnswers makes this process behave as if it had not tried KVM yet.
 func ForgetKVMAnswers() { kvmTrials.forget() }
 
 // DeafMachine returns a machine whose process can be killed and whose console is
@@ -59,8 +59,8 @@ func Qcow2Content(r io.ReaderAt) ([]byte, error) {
 	return qcow2Content(r, info)
 }
 
-// IsLoop tells whether resets with these gaps between them are a loop. Each byHost-th
-// is not the guest's.
+// IsLoop tells whether resets with these gaps between them are a loop. Every byHost-th reset is not
+// the guest's.
 func IsLoop(gaps []time.Duration, byHost int) bool {
 	var r resets
 	now := time.Now()
@@ -74,10 +74,10 @@ func IsLoop(gaps []time.Duration, byHost int) bool {
 	return false
 }
 
-// ScreenWithin is Screen with another limit.
+// ScreenWithin is Screen with another time limit.
 func (m *Machine) ScreenWithin(ctx context.Context, limit time.Duration) (*image.NRGBA, error) {
 	return m.screenWithin(ctx, limit)
 }
 
-// WithoutDBusDisplay makes m the machine of a QEMU without one.
+// WithoutDBusDisplay makes m behave as if its QEMU had no D-Bus display.
 func (m *Machine) WithoutDBusDisplay() { m.cfg.DBusDisplay = false }

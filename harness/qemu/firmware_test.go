@@ -18,8 +18,8 @@ import (
 	"github.com/spicelane/spicelane/harness/serial"
 )
 
-// GUIDs of firmware volumes as they stand in flash: one with files, which is code,
-// and one with variables.
+// GUIDs of firmware volumes as they are in flash: one with files, which is code, and one with
+// variables.
 const (
 	codeGUID = "78e58c8c3d8a1c4f9935896185c32dd3"
 	varsGUID = "8d2bf1ff96768b4ca9852747075b4f50"
@@ -38,15 +38,15 @@ func raw(code, vars string) qemu.Firmware {
 	return qemu.Firmware{Code: code, Vars: vars, CodeFormat: qemu.FormatRaw, VarsFormat: qemu.FormatRaw}
 }
 
-// Some systems ship their firmware as qcow2 only. Taken for raw it was a blank
-// screen for three minutes, and then the product's fault
-// (hashicorp/packer-plugin-qemu#225, quickemu-project/quickemu#1749).
+// Some systems ship their firmware as qcow2 only. When it was taken for raw, the screen was blank
+// for three minutes, and then the product was blamed (hashicorp/packer-plugin-qemu#225,
+// quickemu-project/quickemu#1749).
 func TestAGuestBootsFromFirmwareInAnyMixtureOfFormats(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
 	system, err := qemu.FindOVMF(env{}.get)
 	require.NoError(t, err)
-	// Names say nothing: the content does.
+	// The names say nothing: the content decides.
 	dir := shortDir(t)
 	files := map[string]string{"raw code": system.Code, "raw variables": system.Vars}
 	for kind, args := range map[string][]string{"qcow2": {"convert"}, "compressed": {"convert", "-c"}} {
@@ -64,7 +64,7 @@ func TestAGuestBootsFromFirmwareInAnyMixtureOfFormats(t *testing.T) {
 			dir := shortDir(t)
 			vars := filepath.Join(dir, "vars.fd")
 			require.NoError(t, qemu.CopyVars(fw.Vars, vars))
-			// The formats are found by Start as well.
+			// Start detects the formats as well.
 			m := start(t, qemu.Config{Dir: dir, Firmware: qemu.Firmware{Code: fw.Code, Vars: vars}, Accel: qemu.TCG, Display: qemu.Std})
 			assert.Equal(t, fw.CodeFormat, m.Config().Firmware.CodeFormat)
 			_, err = m.AwaitBoot(boundary(t), serial.Matches(regexp.MustCompile("BdsDxe: ")))
@@ -128,8 +128,8 @@ func TestAFileThatIsNoFirmwareIsTheHostsFaultAtOnce(t *testing.T) {
 	requireHostError(t, err, "readme is no UEFI firmware")
 }
 
-// doctor was content with a relative path and up was not: QEMU and a lane's
-// supervisor run in other directories.
+// doctor accepted a relative path and up did not: QEMU and a lane's supervisor run in other
+// directories.
 func TestPathsInTheEnvironmentAreTakenFromWhereTheyWereGiven(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -150,7 +150,7 @@ func TestPathsInTheEnvironmentAreTakenFromWhereTheyWereGiven(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "qemu-img"), tool)
 }
 
-// FuzzFlash looks for an image whose reading ends badly.
+// FuzzFlash looks for an image that makes the reader fail badly.
 func FuzzFlash(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "f.qcow2")
 	if err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", path, "4096").Run(); err == nil {

@@ -209,8 +209,8 @@ func TestTheGateDecidesByPolicyAndHost(t *testing.T) {
 	assert.Equal(t, `SPICELANE_LANES is "sometimes"; use off, auto or require`, d.Reason)
 }
 
-// What QEMU prints when it does not start is reported as the fault of the host or
-// of the configuration, in one sentence. The lines are QEMU's own.
+// If QEMU does not start, its output is reported in one sentence, as the fault of the host or of
+// the configuration. The lines are QEMU's own.
 func TestAQEMUThatDoesNotStartIsDiagnosed(t *testing.T) {
 	t.Parallel()
 	const stamp = "2026-11-20T23:58:00.000000Z qemu-system-x86_64: "
@@ -262,8 +262,8 @@ func TestAQEMUThatDoesNotStartIsDiagnosed(t *testing.T) {
 	})
 }
 
-// Only the lines of the machine at hand count, not those of one that ran in the
-// same directory before.
+// Only the lines of the present machine count, not those of one that ran in the same directory
+// before.
 func TestTheDirectoryOfAnEarlierMachineCanBeUsedAgain(t *testing.T) {
 	t.Parallel()
 	dir := shortDir(t)

@@ -39,7 +39,7 @@ func TestAMachineRunsFromStartToClose(t *testing.T) {
 	assert.True(t, running(m.PID()))
 	assert.NoError(t, m.Err())
 
-	// The console works both ways.
+	// The console works in both directions.
 	tell(t, m, "abc\r\n")
 	_, err := m.Serial().Await(boundary(t), serial.Contains("abc"))
 	require.NoError(t, err)
@@ -56,7 +56,7 @@ func TestAMachineRunsFromStartToClose(t *testing.T) {
 		assert.NoFileExists(t, filepath.Join(m.Config().Dir, name))
 	}
 
-	// What it leaves behind.
+	// What the machine leaves behind.
 	log, err := os.ReadFile(filepath.Join(m.Config().Dir, qemu.SerialLog))
 	require.NoError(t, err)
 	assert.Contains(t, string(log), "READY\r\n")
@@ -66,8 +66,7 @@ func TestAMachineRunsFromStartToClose(t *testing.T) {
 	}
 }
 
-// However a machine ends, everybody who waits for anything gets the same
-// reason at once.
+// However a machine ends, all waiters get the same reason at once.
 func TestTheEndOfAMachineWakesEveryWaiterWithItsReason(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -195,7 +194,7 @@ func TestAPausedMachineSaysNothingUntilItIsResumed(t *testing.T) {
 	assert.NoError(t, m.Err())
 }
 
-// A comparison of pictures pauses the machine for a moment, and must not end the pause of the test.
+// A comparison of pictures pauses the machine for a moment, and must not end the test's pause.
 func TestAMachineThatWasPausedStaysPaused(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)
@@ -218,7 +217,7 @@ func TestAMachineThatWasPausedStaysPaused(t *testing.T) {
 	require.Equal(t, qmp.StatePaused, is())
 }
 
-// QEMU carries a command out whose answer nobody waits for any more.
+// QEMU carries out a command even if nobody waits for its answer any more.
 func TestAMachineRunsOnIfItStopsAfterItsCallerHasGivenUp(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t)
@@ -274,8 +273,8 @@ func TestAGuestThatNeverSpeaksIsABootErrorWithEverythingKnown(t *testing.T) {
 	assert.Contains(t, boot.Report(), "qemu-system-x86_64")
 }
 
-// A full disk of the host is the host's fault, not the guest's. QEMU's blkdebug
-// driver plays the full disk.
+// If the host's disk is full, that is the host's fault, not the guest's. QEMU's blkdebug driver
+// simulates the full disk.
 func TestAFullDiskEndsTheMachineAsTheHostsFault(t *testing.T) {
 	t.Parallel()
 	m := startEcho(t, func(cfg *qemu.Config) {
@@ -304,7 +303,7 @@ func TestATicketReachesQEMUButNoFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "spice", info.Auth)
 	require.NoError(t, m.QMP().SetSPICETicket(boundary(t), ticket))
-	// Read back, it is what was given; and not in the transcript either.
+	// Reading the property returns the given path. The ticket is not in the transcript either.
 	var data string
 	require.NoError(t, m.QMP().Do(boundary(t), "qom-get", map[string]any{"path": "/objects/ticket", "property": "file"}, &data))
 	assert.Equal(t, "/dev/fd/4", data)
@@ -352,8 +351,8 @@ func TestABusyPortIsTheHostsFaultInOneSentence(t *testing.T) {
 	assert.NotContains(t, err.Error(), "\n")
 }
 
-// One machine is saved while it runs; two others take up from its state and
-// know nothing of each other.
+// One machine is saved while it runs. Two others continue from its state and know nothing of each
+// other.
 func TestAStateIsSavedAndRestoredMoreThanOnce(t *testing.T) {
 	t.Parallel()
 	ctx := boundary(t)
@@ -422,7 +421,7 @@ func TestUEFIFirmwareRunsAndShowsAPicture(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "spice.sock"), m.Spice().Unix)
 }
 
-// Kill was the only end of a machine without a bound.
+// Of all ways to end a machine, only Kill had no time limit.
 func TestKillDoesNotWaitForEverAndSaysWhatItWaitsFor(t *testing.T) {
 	need.Long(t)
 	t.Parallel()

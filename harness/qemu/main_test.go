@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// needMachines lets the test go on where SPICELANE_LANES and the host let it.
+// needMachines skips the test unless SPICELANE_LANES and the host allow it.
 func needMachines(t *testing.T) {
 	t.Helper()
 	switch d := qemu.Gate(t.Context(), os.Getenv); d.Action {
@@ -49,8 +49,8 @@ func echoConfig(t *testing.T) qemu.Config {
 	return qemu.Config{Dir: dir, Image: image, BIOS: true, Accel: qemu.TCG, Display: qemu.Std, MemoryMiB: 64}
 }
 
-// shortDir returns a directory whose path leaves room for a socket's name,
-// which t.TempDir's may not.
+// shortDir returns a directory with a path short enough for a socket in it. The path of t.TempDir
+// may be too long.
 func shortDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "qemu")
@@ -59,7 +59,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// boundary bounds a test's waits: generous, for hosts with every core busy.
+// boundary returns a context that limits a test's waits: generous, for hosts with every core busy.
 func boundary(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -126,9 +126,9 @@ func copyFile(t *testing.T, from, to string) {
 // gone reports whether no process of that id runs; a zombie does not run.
 func gone(pid int) bool { return !running(pid) }
 
-// writeProgram makes an executable file. A shell writes it: were it this
-// process, a child forked meanwhile by another test would hold it open for
-// writing, and it could not be run ("text file busy").
+// writeProgram makes an executable file. A shell writes it. If this process wrote it, a child that
+// another test forks meanwhile would hold it open for writing, and it could not be run ("text file
+// busy").
 func writeProgram(path, content string) error {
 	cmd := exec.Command("sh", "-c", `cat > "$0.new" && chmod 755 "$0.new" && mv "$0.new" "$0"`, path)
 	cmd.Stdin = strings.NewReader(content)

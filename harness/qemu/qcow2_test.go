@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// The header of an overlay above /b.raw with a disk of 1 GiB, byte by byte
-// against QEMU's docs/interop/qcow2.txt.
+// The header of an overlay above /b.raw with a disk of 1 GiB, byte by byte as QEMU's
+// docs/interop/qcow2.txt says.
 func TestAnOverlaysFirstBytes(t *testing.T) {
 	t.Parallel()
 	b, err := qemu.EmptyOverlay("/b.raw", "raw", 1<<30)
@@ -63,7 +63,7 @@ func TestAnOverlayThatCannotBeIsRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// QEMU's own tool is the judge of what is written here.
+// QEMU's own tool checks what is written here.
 func TestQEMUTakesTheOverlays(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
@@ -88,7 +88,7 @@ func TestQEMUTakesTheOverlays(t *testing.T) {
 		require.Equal(t, size, info.Size)
 		require.Equal(t, []string{"qcow2", base, "qcow2"}, []string{info.Format, info.Backing, info.Of})
 		if size <= 1<<20 {
-			// Written to, and still whole.
+			// The image can be written to, and is still whole.
 			out, err = exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 512", "-c", "read -P 7 0 512", top).CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			require.NoError(t, exec.Command("qemu-img", "check", "-q", top).Run())
@@ -119,7 +119,7 @@ func TestAnImagesFilesAreFoundDownToTheLast(t *testing.T) {
 	overlay := func(name, base string) {
 		b, err := qemu.EmptyOverlay("/"+strings.Repeat("x", len(base)), "raw", 1<<20)
 		require.NoError(t, err)
-		// A relative name may not come from here, but from others.
+		// This program writes no relative name, but others may.
 		b = bytes.Replace(b, []byte("/"+strings.Repeat("x", len(base))), []byte(base+"\x00"), 1)
 		binary.BigEndian.PutUint32(b[16:], uint32(len(base)))
 		require.NoError(t, os.WriteFile(at(name), b, 0o600))

@@ -23,7 +23,7 @@ func resetSector(t *testing.T, path string) {
 	require.NoError(t, os.WriteFile(path, disk, 0o600))
 }
 
-// A guest that rebooted for ever was a timeout that did not mention it.
+// A guest that rebooted for ever ended in a timeout that did not mention the reboots.
 func TestAGuestThatResetsItselfForEverEndsTheMachine(t *testing.T) {
 	t.Parallel()
 	needMachines(t)
@@ -46,7 +46,7 @@ func TestAGuestThatResetsItselfForEverEndsTheMachine(t *testing.T) {
 		assert.WithinDuration(t, time.Now(), r.Time, time.Hour)
 	}
 
-	// Who wants that may have it, and a wait that fails says what went on.
+	// A configuration can allow this. Then a wait that fails says that resets went on.
 	cfg.Dir, cfg.LoopResets, cfg.OnReset = shortDir(t), -1, nil
 	m = start(t, cfg)
 	require.Eventually(t, func() bool { return m.Resets() > 12 }, time.Minute, 20*time.Millisecond)
@@ -63,7 +63,7 @@ func TestResetsFarApartOrAskedForAreNoLoop(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		gaps   []time.Duration
-		byHost int // every so many is asked for; 0: none
+		byHost int // every so many resets are requested; 0: none
 		loop   bool
 	}{
 		{"ten in a row", repeat(second, 10), 0, true},

@@ -14,8 +14,9 @@ import (
 	"github.com/spicelane/spicelane/harness/qemu"
 )
 
-// A recordedQEMU is what a version of QEMU says of itself, from testdata/versions. Its lists are
-// sorted by what they are asked for: "--version", "-display", "-spice", "-help", "-device".
+// A recordedQEMU is what a version of QEMU reports about itself, from testdata/versions. Its lists
+// are sorted by the option that asks for them: "--version", "-display", "-spice", "-help",
+// "-device".
 type recordedQEMU map[string][]string
 
 func readQEMU(t *testing.T, path string) recordedQEMU {
@@ -33,7 +34,7 @@ func readQEMU(t *testing.T, path string) recordedQEMU {
 	return r
 }
 
-// program writes a QEMU that answers as the recorded one.
+// program writes a QEMU that answers like the recorded one.
 func (r recordedQEMU) program(t *testing.T) string {
 	return program(t, `case "$1" in
 --version) echo "`+strings.Join(r["--version"], " ")+`" ;;
@@ -72,8 +73,8 @@ func (r recordedQEMU) unknown(args []string) []string {
 	return unknown
 }
 
-// The golden files are what lanes run with each version of QEMU that they are tested with: the lane
-// of a Beacon with each display device, and a machine with all that fits together.
+// The golden files are what lanes run with each version of QEMU that they are tested with. They are
+// for a lane of Beacon with each display device, and a machine with all options that fit together.
 func TestTheArgvForEachSupportedQEMUIsGoldenAndOfWordsThatItKnows(t *testing.T) {
 	t.Parallel()
 	recordings, err := filepath.Glob("testdata/versions/*.txt")

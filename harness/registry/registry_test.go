@@ -77,7 +77,7 @@ func TestALaneThatIsSupervisedStaysAsItIs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, s, got)
 
-	// The same pid with another start is another process.
+	// The same pid with another start time is another process.
 	s.SupervisorStart++
 	require.NoError(t, r.Save(s))
 	got, err = r.Load("up")
@@ -102,8 +102,8 @@ func TestANoteThatCannotBeReadIsReportedBesideTheOthers(t *testing.T) {
 	require.EqualError(t, err, "lane none: there is no lane of that name; see: spicelane status")
 }
 
-// Timeline: a reader reads that the lane is ready; its supervisor records the end and ends; the reader
-// looks for the supervisor.
+// Timeline: a reader reads that the lane is ready; its supervisor records the end and exits; the
+// reader looks for the supervisor.
 func TestTheEndThatASupervisorRecordsLastIsNotOverwritten(t *testing.T) {
 	t.Parallel()
 	r := registry.Registry{Root: t.TempDir()}

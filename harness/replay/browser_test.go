@@ -23,8 +23,7 @@ type browser struct {
 	seen *pagetest.Seen
 }
 
-// openBrowser starts a Chromium. Without one the test is skipped, or fails where lanes are
-// required.
+// openBrowser starts a Chromium. Without one, the test is skipped, or fails if lanes are required.
 func openBrowser(tb testing.TB) *browser {
 	tb.Helper()
 	tab := pagetest.Open(tb, tb.Context())
@@ -59,7 +58,7 @@ func (b *browser) visit(path, hash string) {
 	require.NoError(b.tb, chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(u.String())))
 }
 
-// seek shows the screen at a moment.
+// seek shows the screen at a time.
 func (b *browser) seek(at time.Duration) {
 	b.tb.Helper()
 	js := `window.sought = false; lane.seek(` + strconv.FormatFloat(float64(at.Microseconds())/1e6, 'f', 6, 64) + `).then(() => { window.sought = true; }); true`
@@ -67,7 +66,7 @@ func (b *browser) seek(at time.Duration) {
 	b.await("the picture", `window.sought`)
 }
 
-// canvas is what a canvas of the page holds.
+// canvas returns the pixels of a canvas of the page.
 func (b *browser) canvas(id string) *image.NRGBA {
 	b.tb.Helper()
 	return pagetest.Canvas(b.tb, b.tab, id)
@@ -94,7 +93,7 @@ func (b *browser) saveAs(name string, width, height int64) {
 	require.NoError(b.tb, chromedp.Do(b.tab, chromedp.EmulateReset()))
 }
 
-// quiet tells that the page complained of nothing and asked for nothing but itself.
+// quiet requires that the page reported no error and requested nothing but itself.
 func (b *browser) quiet(page string) {
 	b.tb.Helper()
 	require.Empty(b.tb, b.seen.Complaints())

@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// A lane whose client and a client that has connected to QEMU itself show the same, and QEMU
+// A lane whose client shows the same as a client that has connected to QEMU itself. QEMU shows
 // another picture: three pixels of it were not sent.
 func TestTheClientsPictureIsComparedWithQEMUsAndADirectClients(t *testing.T) {
 	b := openBrowser(t)
@@ -127,7 +127,7 @@ func TestTheClientsPictureIsComparedWithQEMUsAndADirectClients(t *testing.T) {
 		b.seek(at)
 		require.Equal(t, want, eval[string](b, "how old the picture is", stale), "%v", at)
 	}
-	// Where there is no picture, the last one is a click away.
+	// If there is no picture, the last one is a click away.
 	choose("picture", 0)
 	b.seek(5500 * time.Millisecond)
 	require.Equal(t, "The client had no picture. The last one, at 4.000 s", eval[string](b, "no picture", `document.getElementById("blank").innerText`))

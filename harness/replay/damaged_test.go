@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// Without the first picture, the page still shows all else, and it takes keys and clicks.
+// Without the first picture, the page still shows all else, and accepts keys and clicks.
 func TestADamagedPictureInThePageSpoilsNothingElse(t *testing.T) {
 	img := image.NewNRGBA(image.Rect(0, 0, 8, 8))
 	for i := range img.Pix {

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/replay"
 )
 
-// keyEntry is an entry of a key.
+// keyEntry returns an entry for a key.
 func keyEntry(us, code int, down bool) string {
 	return fmt.Sprintf(`{"t_us":%d,"kind":"key","code":%d,"down":%v}`+"\n", us, code, down)
 }
@@ -60,7 +60,7 @@ func TestALatencyIsFromAKeyToWhatAnswersIt(t *testing.T) {
 	}
 	m := makePage(t, lay(t, map[string]string{"timeline.ndjson": begin +
 		frameEntry(500) + keyEntry(1000, 0x1e, true) + keyEntry(1500, 0x1e, false) + frameEntry(17000) + shows(18000, 0x1e, "up") + shows(19500, 0x1e, "down") +
-		// What is drawn after b may be the answer to c.
+		// The draw may belong to c, so b has no time to the picture.
 		keyEntry(100000, 0x30, true) + keyEntry(101000, 0x2e, true) + frameEntry(102000) + shows(103000, 0x30, "down") +
 		// Too late, and never.
 		keyEntry(200000, 0x1e, true) + frameEntry(2300000) + shows(2400000, 0x1e, "down"),

@@ -16,7 +16,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// attacks are texts that would run a script, load something or break out of where they are.
+// attacks are texts that would run a script, load something or break out of their context.
 var attacks = []string{
 	`<script>window.hacked=1</script>`,
 	`</script><script>window.hacked=1</script>`,

@@ -12,7 +12,8 @@ import (
 	"github.com/spicelane/spicelane/harness/report"
 )
 
-// A run of three tests: one passed, one failed in the product, one of the host; each left a film.
+// A run of three tests: one passed, one failed because of the product, one because of the host.
+// Each left a film.
 func TestThePageOfARunIsSortedFilteredAndSearchedAndLeadsToItsLanes(t *testing.T) {
 	dir := t.TempDir()
 	var stream bytes.Buffer

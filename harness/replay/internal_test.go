@@ -10,7 +10,7 @@ import (
 	"github.com/spicelane/spicelane/harness/film"
 )
 
-// A product of the sides would overflow.
+// The product of the sides would overflow.
 func TestAPictureOfAnySizeIsMeasuredWithoutOverflow(t *testing.T) {
 	for size, want := range map[[2]int]bool{
 		{1, 1}: true, {1 << 13, 1 << 12}: true, {1<<13 + 1, 1 << 12}: false, {1 << 25, 1}: true, {1, 1 << 25}: true,
@@ -31,7 +31,8 @@ func TestTheLastPictureOfADisplayStaysAlsoIfItIsTheFirstFrameOfTheFilm(t *testin
 	require.Equal(t, []film.Frame{again}, lastGroups([]film.Frame{first, gone, again}))
 }
 
-// The note that a display has gone takes no room. Without it, the page shows the display for ever.
+// The note that a display is gone takes no space. Without it, the page would show the display for
+// ever.
 func TestAPageThatIsTooLargeStillSaysThatADisplayHasGone(t *testing.T) {
 	key := func(ms int) film.Frame {
 		at := time.Duration(ms) * time.Millisecond

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(lanetest.Count(m).Run())
 }
 
-// moments returns when things of a kind happened to a lane.
+// moments returns the times at which something of a kind happened to a lane.
 func moments(t *testing.T, dir, kind string, want func(map[string]any) bool) []time.Duration {
 	t.Helper()
 	f, err := os.Open(filepath.Join(dir, timeline.File))
@@ -46,8 +46,8 @@ func moments(t *testing.T, dir, kind string, want func(map[string]any) bool) []t
 	return all
 }
 
-// A test types three keys and waits for four. The page that its lane leaves is opened from
-// file://, shows each screenshot to the pixel at its moment, and finds its way in the logs.
+// A test types three keys and waits for four. The page that its lane leaves is opened from file://.
+// It shows each screenshot to the pixel at its time, and can navigate the logs.
 func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 	harness.RequireHost(t)
 	b := openBrowser(t)
@@ -61,7 +61,7 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 		require.NoError(tb, d.MouseMove(lane.Context(), control.MouseMoveParams{X: 300, Y: 200}))
 		for _, key := range []string{"a", "b", "Enter"} {
 			require.NoError(tb, lane.Beat(lane.Context(), "press "+key, func(ctx context.Context) error { return lane.Press(ctx, key) }))
-			// Until the screen is another one: pictures that are all the same prove nothing.
+			// Wait until the screen has changed: pictures that are all the same prove nothing.
 			img, err := lane.Screenshot(lane.Context())
 			for err == nil && len(taken) > 0 && slices.Equal(img.Pix, taken[len(taken)-1].Pix) {
 				img, err = lane.Screenshot(lane.Context())
@@ -137,13 +137,13 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 	press("f", false)
 	require.InDelta(t, waits[0].Seconds(), now(), 0.001)
 
-	// Any moment is shown in little more time than it takes to decode a few key frames.
+	// Any time is shown in little more time than it takes to decode a few key frames.
 	took := b.measure(16)
 	t.Logf("%+v", took)
 	require.Less(t, took.Ratio, float64(seekLimit))
 	b.seek(waits[0])
 
-	// QEMU's own picture beside it, and what differs.
+	// QEMU's own picture is beside the film, with the differences marked.
 	eval[bool](b, "compare", `(p => { p.selectedIndex = 1; p.dispatchEvent(new Event("change")); return true; })(document.getElementById("picture"))`)
 	b.await("the difference", `document.getElementById("difference").textContent.includes("pixel")`)
 	other := b.canvas("other")
@@ -164,7 +164,7 @@ func TestThePageOfALaneThatFailedShowsWhatHappened(t *testing.T) {
 	}
 	b.save("compared.png")
 
-	// All that was recorded has a track, and the pointer is where the test put it.
+	// Everything that was recorded has a track, and the pointer is where the test put it.
 	chips := eval[string](b, "the tracks", `document.getElementById("chips").textContent`)
 	for _, track := range []string{"Keys", "Pointer", "Latency", "Load", "Digests", "Serial", "QMP", "Proxy", "Client", "Control"} {
 		require.Contains(t, chips, track)

@@ -33,7 +33,7 @@ func lay(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// made is a page and what is in it.
+// made is a page and its contents.
 type made struct {
 	html string
 	From int64    `json:"from"`
@@ -215,7 +215,7 @@ func TestTextIsMadePlain(t *testing.T) {
 	require.Equal(t, []string{"bad ‹ff›‹fe›"}, m.track("qemu"))
 }
 
-// noisyFilm is a film of random pixels: of n frames, a key frame each tenth.
+// noisyFilm returns a film of random pixels with n frames. Every tenth is a key frame.
 func noisyFilm(t *testing.T, n int) (string, []byte) {
 	t.Helper()
 	var out bytes.Buffer
@@ -261,7 +261,7 @@ func TestAPageStaysWithinItsLimitAndTheFailureIsLeftOutLast(t *testing.T) {
 	}
 	require.False(t, at[100000], "a frame far from it is not")
 
-	// Of a lane that passed only the last picture is there.
+	// For a lane that passed, only the last picture is in the page.
 	m = makePage(t, dir, replay.Options{LastPicture: true})
 	require.Len(t, m.Film, 10)
 }
@@ -283,7 +283,7 @@ func TestPicturesAreInThePageAsTheyAre(t *testing.T) {
 	}
 	pics := []pic{{"differs-client.png", "compared", 1400000}, {"direct-client.png", "direct", 1500000}, {"last-qemu.png", "qemu", 2000000}}
 
-	// What a client that was not filmed showed, as far as pictures of it were taken.
+	// A client that was not filmed is shown by the pictures that were taken of it.
 	dir := lay(t, files)
 	m := makePage(t, dir, replay.Options{})
 	require.Equal(t, pics, m.Pics, "a file that was written again has its last picture")
@@ -306,7 +306,7 @@ func TestPicturesAreInThePageAsTheyAre(t *testing.T) {
 	require.Len(t, m.Film, 2)
 	require.Empty(t, m.Left)
 
-	// A film without pictures, of a client that was killed early, hides none that were taken.
+	// A film without pictures, from a client that was killed early, does not hide taken pictures.
 	files[film.File] = ""
 	m = makePage(t, lay(t, files), replay.Options{})
 	require.Len(t, m.Film, 1)

@@ -17,25 +17,25 @@ import (
 	"github.com/spicelane/spicelane/harness/scenario"
 )
 
-// times are what a page takes in a browser, in milliseconds.
+// times are the times that a page takes in a browser, in milliseconds.
 type times struct {
 	First float64 // from opening to the first picture
-	// The shortest of several times each: what else the host does makes none shorter.
+	// Each is the shortest of several measurements: nothing else on the host makes one shorter.
 	Key   float64   // to decode one key frame
 	Seeks []float64 // to moments all over the lane, sorted
-	// Ratio is how many times as long as decoding a key frame a seek takes, at the worst moment.
+	// Ratio is how many times longer the slowest seek takes than decoding a key frame.
 	Ratio float64
 }
 
 // A host that does other work makes a seek many times slower from one second to the next. So each
-// seek is compared with key frames that are decoded in turns with it, both by their medians, and
-// moments that seem to take too long are sought again.
+// seek is compared with key frames that are decoded in turns with it, both by their medians. Seeks
+// that seem too slow are measured again.
 const (
 	seekTries  = 5
 	seekRounds = 6
 )
 
-// measure times the page that is open, at so many moments.
+// measure measures the open page, with seeks to n times.
 func (b *browser) measure(moments int) times {
 	b.tb.Helper()
 	type tries struct{ Key, Seek []float64 }
@@ -44,7 +44,7 @@ func (b *browser) measure(moments int) times {
 		ratio := math.Inf(1)
 		out.Seeks[i] = math.Inf(1)
 		for round := 0; round < seekRounds && ratio >= seekLimit; round++ {
-			// From another place each time, so that nothing of the moment is there yet.
+			// Seek from another place each time, so that nothing of the target is decoded yet.
 			eval[bool](b, "measure", fmt.Sprintf(`window.tries = null; (async () => {
 				const t = (%d + .5) / %d * lane.end, far = (t + lane.end / 2) %% lane.end, tries = {key: [], seek: []};
 				const time = async (list, f) => { const began = performance.now(); await f(); list.push(performance.now() - began); };
@@ -69,15 +69,15 @@ func (b *browser) measure(moments int) times {
 	return out
 }
 
-// seekLimit is how many times as long as decoding a key frame the slowest seek takes: a group of
-// frames is as much work as three key frames, and all else that a seek does takes time, too.
+// seekLimit is how many times longer the slowest seek may take than decoding a key frame. A group
+// of frames is as much work as three key frames, and the rest of a seek takes time, too.
 const seekLimit = 8
 
-// maxPage is how large the page of a minute may be.
+// maxPage is the largest permitted size of the page of a minute.
 const maxPage = 3 << 20
 
-// BenchmarkThePageOfAMinute makes the page of a lane that lives for about a minute and goes through the
-// full scenario, and opens it.
+// BenchmarkThePageOfAMinute makes and opens the page of a lane that lives for about a minute and
+// goes through the full scenario.
 func BenchmarkThePageOfAMinute(b *testing.B) {
 	const lived, story = time.Minute, 18 * time.Second
 	harness.RequireHost(b)

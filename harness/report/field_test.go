@@ -17,7 +17,8 @@ import (
 // goTest runs the tests of packages of testdata/module and returns their stream.
 func goTest(t *testing.T, args ...string) *report.Run {
 	t.Helper()
-	// Two tests of package parallel wait for each other, which they would for ever on one processor.
+	// Two tests of package parallel wait for each other. On one processor, they would wait for
+	// ever.
 	cmd := exec.Command("go", append([]string{"test", "-json", "-parallel=2"}, args...)...)
 	cmd.Dir = filepath.Join("testdata", "module")
 	cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-buildvcs=false", "GOTRACEBACK=")
@@ -32,7 +33,7 @@ func goTest(t *testing.T, args ...string) *report.Run {
 	return read(t, out)
 }
 
-// outcome is what a report says of a test, or of a package by its name.
+// outcome is what a report says about a test, or about a package (by its name).
 type outcome struct {
 	kind    report.Kind // "passed" and "skipped" are put here, too
 	verdict verdict.Kind
@@ -57,8 +58,8 @@ func outcomes(run *report.Run) map[string]outcome {
 	return all
 }
 
-// These are streams of real go test runs, over the packages of testdata/module. The reader takes
-// their structure as the truth, and text only for the reason.
+// These are streams of real go test runs of the packages of testdata/module. The reader takes their
+// structure as the truth, and text only for the reason.
 func TestRealStreamsAreJudgedByTheirStructure(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -80,8 +81,8 @@ func TestRealStreamsAreJudgedByTheirStructure(t *testing.T) {
 		"nonewline.TestProduct": fails(verdict.Product, `banner is "a", want "b"`),
 		"nonewline.TestSkipped": {kind: "skipped", reason: "no KVM here"},
 
-		// gotestyourself/gotestsum#94: a line that begins with "panic:" is not always this
-		// process's; here it is of a guest's serial log.
+		// gotestyourself/gotestsum#94: a line that begins with "panic:" is not always from this
+		// process. Here it is from a guest's serial log.
 		"printedpanic.TestPrints":           fails(verdict.Product, `banner is "a", want "b"`),
 		"printedpanic.TestLogs":             fails(verdict.Product, "got 1, want 2"),
 		"printedpanic.TestPassesAfterwards": passed,

@@ -85,7 +85,7 @@ func TestFailuresWithTheSameCauseAreOneGroup(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"awaited &#34;login:&#34;": "2", "awaited client and QEMU to show the same picture": "1", "the port … is taken": "2",
 	}, got)
-	// Repeated tests have one row, which shows the worst run, and the history of all.
+	// A repeated test has one row, which shows the worst run and the history of all runs.
 	require.Equal(t, 1, strings.Count(page, `data-name="example.com/p.TestA"`))
 	require.Contains(t, page, "2 of 3 failed")
 	require.Equal(t, []string{"product", "passed", "product", "host", "host"}, captures(page, `class="run is-(\w+)"`))
@@ -111,7 +111,7 @@ func TestThePageOfTheRunShowsHostileTextAsText(t *testing.T) {
 	require.Contains(t, page, "default-src &#39;none&#39;")
 }
 
-// The pages of lanes are made if they are missing, with what a failed test printed, and linked.
+// The pages of lanes are made if they are missing, with the output of a failed test, and linked.
 func TestTheLanesOfARunGetTheirPages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -138,10 +138,10 @@ func TestTheLanesOfARunGetTheirPages(t *testing.T) {
 	require.Contains(t, summary.String(), "(artifacts/TestWrongBanner/lane.html)")
 }
 
-// links returns where the links of a summary lead to.
+// links returns the targets of the links of a summary.
 func links(summary string) []string { return captures(summary, `\]\(([^)]*)\)`) }
 
-// From the summary and from JUnit's XML one gets to the page of the run, and to that of each lane.
+// The summary and JUnit's XML link to the page of the run and to that of each lane.
 func TestTheSummaryAndJUnitLinkToThePages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -23,9 +23,9 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// The streams in testdata are what go test -json of Go 1.26 really printed,
-// with $ARTIFACTS for the place of the artifact directories. lanes.json is of
-// tests that failed in every way that lanes do.
+// The streams in testdata are real output of go test -json of Go 1.26. $ARTIFACTS stands for the
+// location of the artifact directories. lanes.json is of tests that failed in every way that lanes
+// do.
 
 func stream(t testing.TB, name string) []byte {
 	t.Helper()
@@ -154,7 +154,7 @@ func event(action, test, output string) string {
 	return string(b) + "\n"
 }
 
-// A stream may end anywhere: the machine went down, the disk was full.
+// A stream may end anywhere: the machine went down, or the disk was full.
 func TestAStreamThatIsCutOffNeverPasses(t *testing.T) {
 	for _, name := range []string{"cached", "mixed", "repeated", "lanes", "timeout"} {
 		whole := stream(t, name)
@@ -205,7 +205,7 @@ func TestRunsOneAfterTheOtherAreOneReport(t *testing.T) {
 	require.Equal(t, 12, run.Flakes()[0].Runs)
 }
 
-// Test2json gives a panic to the test that spoke last.
+// test2json attributes a panic to the test that printed last.
 func TestAPanicIsTheTestsWhoseFunctionPanicked(t *testing.T) {
 	run := read(t, []byte(event("start", "", "")+event("run", "TestA", "")+event("run", "TestB", "")+
 		event("output", "TestA", "panic: oh\n")+event("output", "TestA", "goroutine 7 [running]:\n")+
@@ -340,7 +340,7 @@ func TestALaneThatATestBreaksOnPurposeDoesNotExplainItsOtherFailures(t *testing.
 	require.Equal(t, verdict.Host, f.Verdict, "there was no lane to test")
 	require.Equal(t, ended.Reason, f.Reason)
 
-	// Without the artifact directory all that is known is what Up printed.
+	// Without the artifact directory, only what Up printed is known.
 	dump := "    up.go:40: lane TestX, tcg, up for 1.2s; everything it left is in /gone\n" +
 		"        it ended: host fault: QEMU was killed by signal 9\n        last serial lines:\n"
 	require.NoError(t, os.RemoveAll(dir))
@@ -408,12 +408,12 @@ func TestTheFlakeRateHasAnInterval(t *testing.T) {
 	require.Equal(t, "0 of 200 failed: 0.0 % (95 % confidence: 0.0 % to 1.9 %)", report.Rate{Runs: 200}.String())
 }
 
-// ends is a slow, plain model of what counts: each run of each test, and its end in the stream. It
-// reads no output.
+// ends is a slow, plain model of which runs count: each run of each test, and its end in the
+// stream. It reads no output.
 func ends(b []byte) (tests map[string][]string, anyFail bool, packages map[string]string) {
 	tests, packages = map[string][]string{}, map[string]string{}
-	current := map[string]int{} // the run of a test that is going on
-	again := map[string]int{}   // how often a package began
+	current := map[string]int{} // the run of a test that is in progress
+	again := map[string]int{}   // how many times a package began
 	for _, line := range bytes.Split(b, []byte("\n")) {
 		var e struct{ Action, Package, ImportPath, Test, Output string }
 		if json.Unmarshal(bytes.TrimSpace(line), &e) != nil || !bytes.HasPrefix(bytes.TrimSpace(line), []byte("{")) || e.Package == "" || e.Action == "" ||
@@ -448,13 +448,13 @@ func ends(b []byte) (tests map[string][]string, anyFail bool, packages map[strin
 	return tests, anyFail, packages
 }
 
-// FuzzRead checks that reports can be made of whatever comes, and that a test's outcome is the
-// one in the structure of the stream, whatever anything printed.
+// FuzzRead checks that a report can be made of any input. It also checks that a test's outcome is
+// the one in the structure of the stream, whatever is printed.
 func FuzzRead(f *testing.F) {
 	for _, name := range []string{"mixed", "panic", "timeout", "repeated", "lanes", "field", "field-v"} {
 		b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 		require.NoError(f, err)
-		// A package at a time: small inputs are mutated a hundred times as fast.
+		// One package at a time: small inputs are mutated a hundred times faster.
 		packages := map[string][]byte{}
 		for line := range bytes.Lines(b) {
 			var e struct{ Package, ImportPath string }

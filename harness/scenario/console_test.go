@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/harness/screen"
 )
 
-// The guest is one of a user's own entry, with the kernel's large font. Its terminal is made to turn
-// capital letters into small ones on their way in.
+// The guest is one of a user's own entry, with the kernel's large font. Its terminal turns capital
+// letters into small ones on their way in.
 func TestReadBackFailsIfTheGuestGetsOtherCharactersThanWereTyped(t *testing.T) {
 	lanetest.AtOnce(t)
 	entry := filepath.Join(t.TempDir(), "own.yaml")

@@ -13,7 +13,8 @@ import (
 	"github.com/spicelane/spicelane/spice"
 )
 
-// A lane whose QEMU is on a unix socket carries bitmaps, and what else is demanded is missing.
+// A lane whose QEMU is on a unix socket carries bitmaps. Everything else that is required is
+// missing.
 func TestALaneThatDidNotCarryWhatIsDemandedFails(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
@@ -27,7 +28,7 @@ func TestALaneThatDidNotCarryWhatIsDemandedFails(t *testing.T) {
 	})
 	require.Equal(t, []string{"product fault: coverage: missing image quic (0 of 3), message server display.draw_rop3 (0 of 2)"}, said)
 
-	// What was carried is on the timeline when the lane has ended.
+	// When the lane has ended, the timeline has what was carried.
 	rows, err := coverage.OfLane(dir)
 	require.NoError(t, err)
 	require.NoError(t, coverage.Check(rows, coverage.Demand{Kind: "operation", Name: "draw_copy", Count: 5},

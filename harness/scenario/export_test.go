@@ -5,7 +5,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// For tests of the parts that need no lane.
+// Exports for tests of the parts that need no lane.
 var (
 	Dominant = dominant
 )
@@ -29,7 +29,7 @@ func Characters() (plain, shifted map[rune]uint16) {
 	return plain, shifted
 }
 
-// ClipboardText is what goes over the clipboard.
+// ClipboardText is the text that goes over the clipboard.
 var ClipboardText = clipboardText
 
 // A ScriptedStream takes digests without a lane.
@@ -40,7 +40,7 @@ func ScriptedStream(first digest.Digest) *Stream {
 // Take adds a digest.
 func (s *Stream) Take(d digest.Digest) error { return s.take(d) }
 
-// What Typing types, and how it counts what came of it.
+// The keys that Typing types, and how it counts the result.
 var (
 	TypedText  = typedText
 	TypedParts = typedParts
@@ -53,7 +53,7 @@ var IsBanner = isBanner
 // ReadBackOf is ReadBack with another limit for each wait, and with other texts.
 var ReadBackOf = readBack
 
-// What Native demands of a client.
+// What Native requires of a client.
 var (
 	NativeDemands = nativeDemands
 	Streams       = streams
@@ -64,7 +64,7 @@ var (
 	FramesAddUp = framesAddUp
 )
 
-// CheckPointer holds a client's pointer against the guest's line.
+// CheckPointer compares a client's pointer with the guest's line.
 func CheckPointer(line string, got control.CursorResult) error {
 	p, err := parsePointerLine(line)
 	if err != nil {

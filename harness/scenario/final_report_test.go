@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// Every kind of line, as Beacon's own tests have it.
+// One line of each kind, as in Beacon's own tests.
 var reportLines = []struct {
 	line string
 	want digest.Event
@@ -51,7 +51,7 @@ func TestEveryLineOfAFinalReportIsAnEvent(t *testing.T) {
 		got, err := scenario.ParseLine(tt.line)
 		require.NoError(t, err)
 		require.Equal(t, tt.want, got, tt.line)
-		// No part of it passes for all of it, nor does it with something added.
+		// A part of it is not accepted as all of it, and neither is the whole with something added.
 		fields := strings.Split(tt.line, " ")
 		for i := range fields {
 			_, err := scenario.ParseLine(strings.Join(slices.Delete(slices.Clone(fields), i, i+1), " "))
@@ -130,7 +130,7 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-// digests makes the digests that a guest shows to which events happen one by one.
+// digests returns the digests that a guest shows when these events happen one by one.
 func digests(t *testing.T, events []digest.Event) []digest.Digest {
 	t.Helper()
 	ds := []digest.Digest{{FrameCounter: 1}}
@@ -142,7 +142,7 @@ func digests(t *testing.T, events []digest.Event) []digest.Digest {
 	return ds
 }
 
-// lines are as many painted lines, one a millisecond.
+// lines returns n painted lines, one per millisecond.
 func painted(n int) []digest.Event {
 	var events []digest.Event
 	for i := range n {
@@ -179,7 +179,7 @@ func TestAStreamNoticesWhatNoDigestShowed(t *testing.T) {
 	require.ErrorContains(t, err, "no digest showed line_rendered between frames 4 and 8")
 	require.Equal(t, verdict.Product, verdict.Of(err))
 
-	// Joined late: complete from there on, and not from the start.
+	// Joined late: complete from there on, but not from the start.
 	s = scenario.ScriptedStream(ds[5])
 	require.NoError(t, s.Take(ds[6]))
 	require.NoError(t, s.Complete(t.Context(), false))

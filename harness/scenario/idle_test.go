@@ -25,7 +25,7 @@ func TestAKeyArrivesAfterASilenceThatAFirewallDoesNotForgive(t *testing.T) {
 	scenario.Run(t, lane, scenario.Suite{Name: "idle", Run: scenario.Idle(scenario.MiddleBox{Limit: idleLimit})})
 }
 
-// The same silence, and a box that TCP keepalive does not impress: the picture lives on.
+// The same silence, and a box that ignores TCP keepalive: the picture stays alive.
 func TestAKeyboardThatALoadBalancerHasForgottenIsNoticed(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
@@ -34,7 +34,7 @@ func TestAKeyboardThatALoadBalancerHasForgottenIsNoticed(t *testing.T) {
 		`\(forgotten: cursor:0, inputs:0(, main:0)?\): .*; TCP keepalive does not help against a box that ends TCP`, said)
 }
 
-// A firewall forgets connections faster than any end probes.
+// A firewall forgets connections faster than either end probes.
 func TestAKeepaliveThatIsSlowerThanAFirewallForgetsIsNoticed(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)

@@ -43,11 +43,11 @@ func TestTheNativeSceneBearsInterruptions(t *testing.T) {
 	scenario.NativeInterrupted(t, harness.Up(t, harness.Config{}))
 }
 
-// shape returns a pointer of two by one pixels: one of a colour, and one that is transparent.
+// shape returns a pointer of two by one pixels: one has a colour, and one is transparent.
 func shape(c color.NRGBA) []byte {
 	img := image.NewNRGBA(image.Rect(0, 0, 2, 1))
 	img.SetNRGBA(0, 0, c)
-	img.SetNRGBA(1, 0, color.NRGBA{R: 9, A: 0}) // what a transparent pixel's colour is does not matter
+	img.SetNRGBA(1, 0, color.NRGBA{R: 9, A: 0}) // the colour of a transparent pixel does not matter
 	var b bytes.Buffer
 	if err := png.Encode(&b, img); err != nil {
 		panic(err)

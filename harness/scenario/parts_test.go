@@ -36,7 +36,7 @@ func TestTheStrongestFrequencyIsFound(t *testing.T) {
 	require.Zero(t, peak)
 }
 
-// 104 keys, each once, which type what the US layout says.
+// 104 keys, each once. They type what the US layout says.
 func TestTheKeyboardHas104Keys(t *testing.T) {
 	t.Parallel()
 	codes := scenario.Keyboard104()
@@ -88,7 +88,7 @@ func TestTheTypedTextHasEveryCharacterOfTheKeyboard(t *testing.T) {
 	require.True(t, pairs["  "], "and itself")
 }
 
-// press is what a guest reports of a key with a character.
+// press is a guest's report of a key with a character.
 func press(text string) (events []digest.Event) {
 	for _, r := range text {
 		events = append(events, digest.Scancode{State: digest.KeyDown}, digest.Keypress{Unicode: digest.Char(r)}, digest.Scancode{})

@@ -25,7 +25,7 @@ import (
 //	Beacon ── QEMU ──(plain or TLS)── proxy ── TLS ── client ── control socket ── suite
 //	            └──────────────(plain or TLS)──────────┘
 
-// The canary: what every change runs.
+// The canary: every change runs it.
 func TestALaneIsUpToTheBasics(t *testing.T) {
 	lanetest.AtOnce(t)
 	lane := harness.Up(t, harness.Config{Witness: true})
@@ -65,14 +65,14 @@ func TestClosedLoopTypingLosesNothing(t *testing.T) {
 	scenario.Typing(n)(t, harness.Up(t, harness.Config{}))
 }
 
-// Without the proxy it is QEMU's ticket that the client is let in with.
+// Without the proxy, the client uses QEMU's ticket.
 func TestARecordedSessionDoesNotTellItsTicket(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
 	scenario.Run(t, harness.Up(t, harness.Config{Proxy: harness.None}), scenario.Suites("record")...)
 }
 
-// What the agent reports after the first key would push it out of the digest.
+// The agent's reports after the first key would push it out of the digest.
 func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
@@ -87,8 +87,8 @@ func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
 	require.Equal(t, digest.CapabilitiesReceived, last.State)
 }
 
-// A frame of the digest holds what a key makes or what the agent makes, and not both. On a busy host
-// a frame may go unseen; without the guest's care for it most do.
+// A frame of the digest shows events of a key or of the agent, but not both. On a busy host, a
+// frame may go unseen; if the guest took no care of it, most would.
 func TestAKeyAndTheClipboardOfOneMomentAreBothShown(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
@@ -148,8 +148,8 @@ func TestWrongAnswersEndInACountdown(t *testing.T) {
 	scenario.Countdown(t, harness.Up(t, harness.Config{}))
 }
 
-// A machine with a keyboard, a mouse and nothing else: the pointer moves by
-// distances, and there is neither agent nor sound.
+// A machine with only a keyboard and a mouse: the pointer moves by distances, and there is neither
+// agent nor sound.
 func TestABareMachineIsDrivenToo(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
@@ -161,14 +161,14 @@ func TestABareMachineIsDrivenToo(t *testing.T) {
 	scenario.Run(t, lane, scenario.Suite{Name: "bare", Run: scenario.Bare})
 }
 
-// The device takes monitors configs in the agent's place; see deviceTakesMonitors.
+// The device takes monitors configs instead of the agent; see deviceTakesMonitors.
 func TestAVirtioDisplayTakesMonitorsConfigsAndTheAgentHearsOfNone(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
 	scenario.Run(t, harness.Up(t, harness.Config{Display: qemu.Virtio}), scenario.Suites("monitors")...)
 }
 
-// With a tablet and without an agent the server moves the tablet.
+// With a tablet and without an agent, the server moves the tablet.
 func TestThePointerMovesOnATablet(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// With spice-server in its mode for several clients, and as it comes.
+// With spice-server in its mode for several clients, and in its default mode.
 func TestASecondViewerGetsWhatThePolicySays(t *testing.T) {
 	lanetest.AtLength(t)
 	for _, policy := range []proxy.Takeover{proxy.TakeoverShare, proxy.TakeoverRefuse, proxy.TakeoverReplace} {
@@ -30,7 +30,7 @@ func TestASecondViewerGetsWhatThePolicySays(t *testing.T) {
 	}
 }
 
-// Each policy is held against a proxy with another one.
+// Each policy is tested against a proxy with another one.
 func TestASecondViewerWhoGetsSomethingElseIsNoticed(t *testing.T) {
 	lanetest.AtLength(t)
 	for _, tt := range []struct {
@@ -52,7 +52,7 @@ func TestASecondViewerWhoGetsSomethingElseIsNoticed(t *testing.T) {
 	}
 }
 
-// Neither suite is about the policy; both connect further clients.
+// Neither suite is about the policy; both connect more clients.
 func TestSuitesDoNotEndTheClientOfALaneForASingleOne(t *testing.T) {
 	lanetest.AtLength(t)
 	for name, cfg := range map[string]harness.Config{

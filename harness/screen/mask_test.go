@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// matcher looks for a needle of the whole of a page, exactly.
+// matcher returns a matcher for a needle of a whole page, exactly.
 func matcher(t *testing.T, p *pixmap.Picture, q screen.NeedleQuery) *screen.Matcher {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,7 +52,7 @@ func TestATextCursorThatUnderlinesACellIsMaskedIfThatIsAskedFor(t *testing.T) {
 	}
 	require.False(t, matched(t, matcher(t, ref, screen.NeedleQuery{}), cursor))
 	require.True(t, matched(t, matcher(t, ref, screen.NeedleQuery{IgnoreCursor: true}), cursor))
-	// What else is not as it should be is still found.
+	// Other differences are still found.
 	require.False(t, matched(t, matcher(t, ref, screen.NeedleQuery{IgnoreCursor: true}), dot(cursor, 71, 3)))
 	require.False(t, matched(t, matcher(t, ref, screen.NeedleQuery{IgnoreCursor: true}), page("Shell> hart")))
 }
@@ -65,16 +65,16 @@ func TestATextCursorThatBlinksIsMaskedFromTheSecondTimeOn(t *testing.T) {
 	require.False(t, matched(t, m, off), "it may have changed for good")
 	require.True(t, matched(t, m, on))
 	require.True(t, matched(t, m, off))
-	// Another change elsewhere is none of the cursor's.
+	// Another change elsewhere is not the cursor's.
 	require.False(t, matched(t, m, dot(off, 3, 3)))
 	require.False(t, matched(t, m, on), "whether it still blinks is not known")
-	// Without asking, nothing is masked.
+	// Unless asked for, nothing is masked.
 	m = matcher(t, ref, screen.NeedleQuery{})
 	for range 3 {
 		require.False(t, matched(t, m, on))
 		require.False(t, matched(t, m, off))
 	}
-	// What blinks and is larger than a character is no cursor.
+	// Something that blinks and is larger than a character is not a cursor.
 	m = matcher(t, ref, screen.NeedleQuery{IgnoreCursor: true})
 	wide := ref
 	for col := range 5 {

@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/text"
 )
 
-// A film is a screen that shows one picture after the other, each for a time.
+// A film is a screen that shows one picture after another, each for a time.
 type film struct {
 	start  time.Time
 	frames []frame
@@ -193,8 +193,8 @@ func TestAScreenIsStillWhenNothingHasChangedForLongEnough(t *testing.T) {
 	}
 }
 
-// restless is a screen that draws all the time, each time something else: who has looked at one
-// picture need not wait for the next.
+// restless is a screen that draws all the time, each time something else. So a caller need not wait
+// for the next picture.
 type restless struct {
 	looks int
 	page  func(look int) *pixmap.Picture

@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector slows down the one more than the other.
+// The race detector slows down one side more than the other.
 
 package screen_test
 
@@ -48,8 +48,8 @@ func console(w, h, top int, seed uint64) *pixmap.Picture {
 	return pixmap.Of(img)
 }
 
-// A look is what is done with a picture of a screen, and how long it may take at most: a multiple of
-// the time in which image/png decodes the same picture.
+// A look is an operation on a picture of a screen, and how long it may take: a multiple of the time
+// in which image/png decodes the same picture.
 type look struct {
 	name   string
 	screen *pixmap.Picture
@@ -111,7 +111,7 @@ func looks(tb testing.TB) []look {
 	}
 }
 
-// decoder returns what decodes a picture of the screen.
+// decoder returns a function that decodes a picture of the screen.
 func decoder(tb testing.TB, p *pixmap.Picture) func() error {
 	tb.Helper()
 	var b bytes.Buffer

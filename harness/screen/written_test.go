@@ -27,7 +27,7 @@ func TestWhatIsTypedCountsOnlyWhereItWasNotBefore(t *testing.T) {
 		hit, err := screen.AwaitWritten(within(t, 9*second), src, text.Reader{}, before, "ls")
 		require.NoError(t, err)
 		require.Equal(t, image.Rect(7*8, 19, 9*8, 38), hit.Rect)
-		// What never comes is missed, with what is there.
+		// If the text never comes, the error says what is there.
 		src = newFilm(frame{0, page("Shell> ls", "Shell> ")}, frame{second, page("Shell> ls", "Shell> la")})
 		_, err = screen.AwaitWritten(within(t, 9*second), src, text.Reader{}, before, "ls")
 		require.ErrorIs(t, err, context.DeadlineExceeded)

@@ -50,7 +50,7 @@ func growingFile(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	// What is in the file when following stops is read, without a wake-up.
+	// When following stops, what is in the file is read without a wake-up.
 	fmt.Fprint(f, "last words")
 	require.NoError(t, stop())
 	want, err := os.ReadFile(path)
@@ -77,7 +77,7 @@ func TestFollowEndsWithWhatGoesWrong(t *testing.T) {
 	require.ErrorIs(t, serial.Follow(t.Context(), path, failing{broken}), broken)
 	require.ErrorContains(t, serial.Follow(t.Context(), path, failing{broken}), path)
 
-	// A log that was ended wants no more, which is no fault.
+	// A log that has ended accepts no more, and that is not an error.
 	ended := serial.NewLog(serial.Config{})
 	ended.End(nil)
 	require.NoError(t, serial.Follow(t.Context(), path, ended))

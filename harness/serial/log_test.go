@@ -114,8 +114,8 @@ func TestAwaitFindsWhatIsThereAndWhatComes(t *testing.T) {
 	assert.Equal(t, 1, line.N)
 	assert.Equal(t, "two\r\n", string(line.Raw))
 
-	// An unfinished line counts for a substring and a prompt, not for a
-	// pattern, which might match half a number.
+	// An unfinished line counts for a substring and a prompt. It does not count for a pattern,
+	// which might match half a number.
 	line, err = l.Await(boundary(t), serial.Contains("three"))
 	require.NoError(t, err)
 	assert.False(t, line.Complete)
@@ -131,7 +131,7 @@ func TestAwaitFindsWhatIsThereAndWhatComes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "three: 123", got.Text)
 
-	// What was there before the mark does not count after it.
+	// Output from before the mark does not count after it.
 	mark := l.Next()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -147,8 +147,7 @@ func TestAwaitFindsWhatIsThereAndWhatComes(t *testing.T) {
 	assert.Equal(t, "three: 123", line.Text)
 }
 
-// A waiter looks again at a line that grows, and takes a pattern's word only
-// for a line that is complete.
+// A waiter looks again at a line that grows. For a pattern, it accepts only a complete line.
 func TestAGrowingLineIsLookedAtAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -222,7 +221,7 @@ func TestAnAwaitThatFailsSaysWhatWasAwaitedAndWhatWasSeen(t *testing.T) {
 	_, err = l.Write([]byte("more"))
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 
-	// What it said before its end is still found, the last line complete.
+	// Output from before the end is still found, with the last line complete.
 	line, err := l.Await(boundary(t), serial.Matches(regexp.MustCompile("^unfinished$")))
 	require.NoError(t, err)
 	assert.True(t, line.Complete)
@@ -249,8 +248,8 @@ func TestATailIsTheLastLinesThatAreNotBlank(t *testing.T) {
 	assert.Empty(t, l.Tail(0))
 }
 
-// A chatty guest cannot make the log grow without end, nor one that never ends
-// a line; numbers keep counting.
+// A guest with much output cannot make the log grow without limit, and neither can one that never
+// ends a line. The numbers keep counting.
 func TestTheOldestLinesGoWhenThereIsTooMuch(t *testing.T) {
 	t.Parallel()
 	l := serial.NewLog(serial.Config{MaxBytes: 100})
@@ -304,8 +303,8 @@ func TestAReaderReadsEveryLineAtItsOwnPace(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// A guest writes a last line and dies. The end may wake a waiting caller before the line does; the
-// line still counts.
+// A guest writes a last line and dies. A waiting caller may be woken by the end before the line
+// arrives. The line still counts.
 func TestALineThatComesWithTheEndOfTheWaitIsSeen(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

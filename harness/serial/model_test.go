@@ -10,17 +10,17 @@ import (
 )
 
 // model is a slow, plain terminal: a table of rows and columns, and one function that takes the
-// whole text. It knows nothing of writes, bytes or lines that are not over.
+// whole text. It knows nothing of writes, bytes or unfinished lines.
 type model struct {
 	cells    map[int]map[int]string // by row and column; a tab is "\t" and ""s up to its stop
 	row, col int                    // of the cursor; rows below zero are those without a number
-	shown    int                    // the row that the open line is
+	shown    int                    // the row of the open line
 	newlines int
 	saveRow  int
 	saveCol  int
 	saved    bool
 	last     string
-	lines    []string // those that are over
+	lines    []string // the lines that have ended
 }
 
 const farthest = 1000
@@ -28,7 +28,7 @@ const farthest = 1000
 func runModel(s string) (lines []string) {
 	m := &model{}
 	m.newline()
-	chars := []rune(s) // what is no UTF-8 becomes U+FFFD, as in the log
+	chars := []rune(s) // invalid UTF-8 becomes U+FFFD, as in the log
 	i := 0
 	for i < len(chars) {
 		c := chars[i]
@@ -172,7 +172,7 @@ func (m *model) below(n int) int {
 	return min(max(m.row+n, middle-9999), middle+9999)
 }
 
-// sequence takes what follows an escape character, and returns where to go on.
+// sequence handles what follows an escape character, and returns where to continue.
 func (m *model) sequence(chars []rune, i int) int {
 	body := ""
 	for ; i < len(chars); i++ {

@@ -13,8 +13,8 @@ import (
 	"github.com/spicelane/spicelane/harness/serial"
 )
 
-// A line of a console is what a terminal shows, not what was sent. Progress displays redraw
-// their line with a carriage return, shells with backspaces and erasing.
+// A line of a console is what a terminal shows, not what was sent. Progress displays redraw their
+// line with a carriage return, shells with backspaces and erasing.
 func TestALineIsWhatStandsThereInTheEnd(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
@@ -40,7 +40,8 @@ func TestALineIsWhatStandsThereInTheEnd(t *testing.T) {
 		"a\tb\r\x1b[3Cx\n":                             "a  x    b",
 		"\x1b[5;7HX\n":                                 "      X",
 		"\x1b[999999999CX\n":                           strings.Repeat(" ", 1000) + "X",
-		// A size probe as systemd and many shells make one: save, far away, report, back.
+		// A size probe, as systemd and many shells make one: save, move far away, report, move
+		// back.
 		"[  OK  ] up\x1b7\x1b[r\x1b[999;999H\x1b[6n\x1b8 and running\n": "[  OK  ] up and running",
 		"ab\x1b[s\x1b[9;9H\x1b[uc\n":                                    "abc",
 		"one\x1b[A\x1b[B two\n":                                         "one two",
@@ -84,8 +85,8 @@ func TestControlStringsLeaveNoTrace(t *testing.T) {
 	assert.Equal(t, []string{"", "FATAL: no disk"}, texts(l.Lines()))
 }
 
-// Full-screen programs and boot menus never send a newline: what they write on
-// another row is another line.
+// Full-screen programs and boot menus never send a newline: the text that they write on another row
+// is another line.
 func TestWhatIsWrittenOnAnotherRowIsAnotherLine(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string][]string{
@@ -109,7 +110,7 @@ func TestWhatIsWrittenOnAnotherRowIsAnotherLine(t *testing.T) {
 	}
 }
 
-// What was drawn over is found however little time there was to look at it.
+// Text that was drawn over is found, however short the time to look at it was.
 func TestWhatWasDrawnOverIsStillFound(t *testing.T) {
 	t.Parallel()
 	l := serial.NewLog(serial.Config{})
@@ -125,12 +126,12 @@ func TestWhatWasDrawnOverIsStillFound(t *testing.T) {
 	}
 	assert.False(t, serial.Contains("loading 10%loading").Match(line))
 
-	// Typing with mistakes; the blank that the terminal erases with stays.
+	// Typing with mistakes. The space that the terminal erases with stays.
 	m := serial.NewLog(serial.Config{})
 	write(t, m, "rooot\b \b\bt\n")
 	assert.Equal(t, []string{"rooot"}, m.Lines()[0].Before[:1])
 
-	// However long a guest redraws a line, what is kept of it is bounded.
+	// However long a guest redraws a line, what is kept of it is limited.
 	long := serial.NewLog(serial.Config{})
 	for i := range 10000 {
 		write(t, long, fmt.Sprintf("\r%s %4d", strings.Repeat("#", 1000), i))
@@ -145,8 +146,8 @@ func TestWhatWasDrawnOverIsStillFound(t *testing.T) {
 	assert.Less(t, size, 64<<10+1)
 }
 
-// https://github.com/coreos/coreos-assembler/issues/1366: a guest that waits at a prompt has said
-// its last word, and no newline follows.
+// https://github.com/coreos/coreos-assembler/issues/1366: a guest that waits at a prompt has
+// printed its last text, and no newline follows.
 func TestAPromptIsSeenBeforeItsLineEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -193,7 +194,7 @@ func TestAPromptIsSeenBeforeItsLineEnds(t *testing.T) {
 	})
 }
 
-// A pattern that looks at the end of a line takes no half line's word.
+// A pattern for the end of a line does not accept half a line.
 func TestAHalfLineIsNotTakenForAWholeOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -213,7 +214,7 @@ func TestAHalfLineIsNotTakenForAWholeOne(t *testing.T) {
 	})
 }
 
-// A line without an end is broken every 64 KiB; nothing is missed at the break.
+// A line without an end is split every 64 KiB; nothing is missing at the split.
 func TestWhatFallsAcrossA64KiBBreakIsFound(t *testing.T) {
 	t.Parallel()
 	const piece = 64 << 10

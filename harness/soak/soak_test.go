@@ -17,8 +17,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// These tests start no machine: their lanes fail before one, for they are of a
-// fixture that there is not. cmd/spicelane/testdata/lane-soak.txt has real ones.
+// These tests start no machine. Their lanes fail before that, because their fixture does not exist.
+// cmd/spicelane/testdata/lane-soak.txt has real ones.
 
 func TestMain(m *testing.M) {
 	headless.Main()

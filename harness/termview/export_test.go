@@ -8,7 +8,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control/server"
 )
 
-// What the tests of this package look at from outside.
+// Exports for the external tests of this package.
 
 type (
 	Grid   = grid
@@ -70,7 +70,7 @@ func SixelStrip(rgb []byte, w, h int) []byte {
 
 func (l layout) Parts() (picture, side, serial image.Rectangle) { return l.picture, l.side, l.serial }
 
-// How returns the way to show pictures on a terminal that was asked.
+// How returns the way to show pictures on a terminal that was queried.
 func How(p Picture, kitty, sixel, tmux bool, d Depth) Picture {
 	return how(p, &terminal{kitty: kitty, sixel: sixel, tmux: tmux, depth: d})
 }

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// An emulator understands of terminals what this package writes.
+// An emulator understands the part of a terminal's language that this package uses.
 type emulator struct {
 	t      require.TestingT
 	w, h   int
@@ -205,8 +205,8 @@ func TestWhatTerminalsSayOfThemselves(t *testing.T) {
 	require.False(t, termview.Answered([]byte("\x1b[6;20;10tc")))
 }
 
-// tmux 3.5 of Debian 13 says that it knows sixel, and leaves an empty place where the
-// terminal around it does not.
+// tmux 3.5 of Debian 13 says that it supports sixel, and leaves an empty place if the terminal
+// around it does not.
 func TestThePictureIsOneThatIsSureToBeSeen(t *testing.T) {
 	for _, tt := range []struct {
 		asked              termview.Picture

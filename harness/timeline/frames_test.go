@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/timeline"
 )
 
-// open returns a writer and what reads its file.
+// open returns a writer and functions that read its file.
 func open(t *testing.T) (w *timeline.Writer, entries func() []timeline.Entry, lack func() timeline.LeftOut) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), timeline.File)
@@ -79,7 +79,7 @@ func TestFramesOfOneIntervalAreOneEntry(t *testing.T) {
 	})
 }
 
-// To measure latencies by the timeline, readers need the time of the first frame after a key.
+// To measure latencies from the timeline, readers need the time of the first frame after a key.
 func TestTheFirstFrameAfterAKeyIsAnEntryOfItsOwn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -127,8 +127,8 @@ func TestTenMinutesOfABusyDesktopAreASmallFile(t *testing.T) {
 	})
 }
 
-// A guest that prints for ever cannot fill the disk with its lane's timeline. What a test hangs on
-// is never left out.
+// A guest that prints for ever cannot fill the disk with its lane's timeline. Entries that a test
+// depends on are never left out.
 func TestAFullTimelineKeepsWhatMatters(t *testing.T) {
 	t.Parallel()
 	w, entries, lack := open(t)
@@ -159,7 +159,7 @@ func TestAFullTimelineKeepsWhatMatters(t *testing.T) {
 	require.Contains(t, left.String(), fmt.Sprintf("%d of kind serial", left.Entries["serial"]))
 	require.Contains(t, left.String(), "of kind frame")
 
-	// A writer that was killed has said at least that the file was full.
+	// Even a writer that was killed has at least recorded that the file was full.
 	f, err := os.ReadFile(w.Path())
 	require.NoError(t, err)
 	killed, err := timeline.Read(bytes.NewReader(f[:bytes.LastIndex(f, []byte(`"left_out"`))]), func(timeline.Entry) error { return nil })

@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/harness/trace"
 )
 
-// layLane writes what a lane leaves behind, a few seconds of a day.
+// layLane writes what a lane leaves behind, over a few seconds of a day.
 func layLane(t *testing.T, dir, began, timeline string) {
 	t.Helper()
 	require.NoError(t, os.MkdirAll(dir, 0o755))
@@ -73,7 +73,7 @@ func stream(t *testing.T) string {
 	return b.String()
 }
 
-// outline returns a span and those in it, a line each.
+// outline returns a span and those in it, one per line.
 func outline(s *trace.Span, zero time.Time, indent string) string {
 	text := fmt.Sprintf("%s%s %s %.3f–%.3f", indent, s.Kind, s.Name, s.Start.Sub(zero).Seconds(), s.End.Sub(zero).Seconds())
 	if s.Error != "" {
@@ -141,7 +141,7 @@ func TestARunWithoutTimesOrWhoseLanesAreGoneHasASpan(t *testing.T) {
 	require.Equal(t, "run go test 0.000–0.500\n  test TestA 0.000–0.500\n", outline(root, time.Unix(0, 0), ""))
 }
 
-// An event is one of a trace that was read.
+// An event is an event of a trace that was read.
 type event struct {
 	Name string
 	Cat  string
@@ -154,8 +154,8 @@ type event struct {
 	Args map[string]any
 }
 
-// requireTrace reads a trace as a viewer does, and holds it to what a viewer needs: known phases, times, names
-// of rows, and on each row slices that are beside or within each other.
+// requireTrace reads a trace as a viewer does, and requires what a viewer needs: known phases,
+// times, names of rows, and on each row slices that are beside or within each other.
 func requireTrace(t *testing.T, b []byte) []event {
 	t.Helper()
 	var file struct {
@@ -207,8 +207,8 @@ func requireTrace(t *testing.T, b []byte) []event {
 	return file.TraceEvents
 }
 
-// misplaced returns two slices of a row of which neither is beside or within the other; empty if there
-// are none.
+// misplaced returns two slices of a row of which neither is beside or within the other, or nothing
+// if there are none.
 func misplaced(all []event) string {
 	for i, a := range all {
 		for _, b := range all[i+1:] {

@@ -18,7 +18,7 @@ import (
 	"github.com/spicelane/spicelane/spice"
 )
 
-// start starts a server of its own with a primary surface.
+// start starts a separate server with a primary surface.
 func start(t *testing.T, cfg truth.ServerConfig) *truth.Server {
 	t.Helper()
 	cfg.Helper, cfg.Dir = helper(t), t.TempDir()
@@ -116,7 +116,7 @@ func TestAClientMayConnectAndLeaveDuringEveryStep(t *testing.T) {
 		go func() {
 			guest, err := spice.Dial(ctx, spice.Config{Host: "127.0.0.1", Port: s.Port()})
 			if err == nil {
-				// One that hangs up before it has a picture can crash spice-server 0.15.1.
+				// A client that hangs up before it has a picture can crash spice-server 0.15.1.
 				_, err = guest.AwaitPicture(ctx, 0)
 				err = errors.Join(err, guest.Close())
 			}
@@ -282,7 +282,8 @@ func TestARecordingThatIsReorderedEndsAndHangsNobody(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Join(events, "")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// What two commands draw in another order is for the server to say: clients agree, or the recording is bad.
+	// The server decides in which order two commands draw: either all clients agree, or the
+	// recording is bad.
 	r, err := replay(t, path)
 	var damaged *truth.BadRecording
 	switch {

@@ -14,9 +14,10 @@ import (
 	"github.com/spicelane/spicelane/spice"
 )
 
-// TestEveryRecordingOfTheCorpusIsExact makes the corpus and plays each of its recordings, comparing three
-// pictures after each command. In make test the corpus is made of a sample and played with one
-// compression; with SPICELANE_CORPUS=full it is the one of make corpus, and played with all.
+// TestEveryRecordingOfTheCorpusIsExact makes the corpus and plays each of its recordings, comparing
+// three pictures after each command. In make test, the corpus is made from a sample and played with
+// one compression. With SPICELANE_CORPUS=full, it is the one of make corpus, and played with all
+// compressions.
 func TestEveryRecordingOfTheCorpusIsExact(t *testing.T) {
 	groups, settings := catalogue.Sample(catalogue.Groups(), 300), []truth.Setting{{Compression: "auto_lz"}}
 	if os.Getenv("SPICELANE_CORPUS") == "full" {

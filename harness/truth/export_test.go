@@ -9,8 +9,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// BadProxy is the built-in proxy with something between it and the server that does to messages what
-// change says.
+// BadProxy is the built-in proxy with a relay between it and the server that applies change to each
+// message.
 func BadProxy(change func(wire.ChannelID, witness.Message) []witness.Message) func(context.Context, Backend) (Path, error) {
 	return func(ctx context.Context, b Backend) (Path, error) {
 		var port atomic.Int32

@@ -20,7 +20,7 @@ func badClient(client wrong.Client) truth.Config {
 
 func badProxy(proxy wrong.Proxy) truth.Config { return truth.Config{Proxy: truth.BadProxy(proxy)} }
 
-// stale has one client show the picture of the step before.
+// stale makes one client show the picture of the previous step.
 func stale(which string) truth.Config {
 	var last []byte
 	return truth.Config{Look: func(name string, c *canvas.Image) {
@@ -41,7 +41,7 @@ func TestDeliberateFaultsAreBlamedOnTheRightHop(t *testing.T) {
 		name, steps, setting string
 		cfg                  truth.Config
 		hop                  string
-		says                 string // in what differs, or in the message
+		says                 string // in the difference, or in the message
 		first                int    // the step that must be the first to fail; 0: any
 	}{
 		{name: "a client that ignores clips", steps: "1001-1008", hop: truth.HopClient, says: "pixels", cfg: badClient(wrong.IgnoresClips())},

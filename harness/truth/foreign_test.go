@@ -86,7 +86,7 @@ func TestTheServerIsBlamedIfAForeignClientShowsWhatTheDirectOneShows(t *testing.
 	for _, c := range []struct {
 		name            string
 		expect          catalogue.Expect
-		direct, foreign byte // how much one colour of each pixel is off; 0: as the server
+		direct, foreign byte // how much one colour of each pixel is off; 0: like the server's
 		hop             string
 	}{
 		{"both are equally wrong", exact, 0x80, 0x80, HopServer},

@@ -14,7 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// helper returns the truth server's helper, or skips where lanes are off or this host cannot build it.
+// helper returns the truth server's helper. It skips the test if lanes are off or this host cannot
+// build it.
 func helper(t *testing.T) string {
 	t.Helper()
 	policy := os.Getenv("SPICELANE_LANES")

@@ -19,8 +19,8 @@ import (
 	"github.com/spicelane/spicelane/spice/wire"
 )
 
-// samples are the conversations that the tests of package spicetest play: a compression, and steps that
-// show each draw type, codec and type of cursor between them.
+// samples are the conversations that the tests of package spicetest play: a compression, and steps
+// that together show each draw type, codec and type of cursor.
 var samples = []struct{ name, setting, steps string }{
 	{"off", "off", "1000-1003,1300,1400-1402,1500-1502,1800-1802,2000-2002,2200-2202,2300-2302,2500-2504,3000-3003," +
 		"4000-4002,5000-5003,5200-5203,5500-5503,6000-6004,6044-6051,8000,8013,8026,8039,8052,8065,8078,8102-8114"},
@@ -45,8 +45,9 @@ func (c *counting) Message(d wire.Direction, _ wire.Header, _ []byte) {
 	}
 }
 
-// TestRecordSamples records the samples anew: make record. After each step, whose picture the walk has
-// held against the server's memory, it notes the picture's checksum and how many messages it took.
+// TestRecordSamples records the samples again: make record. After each step, the walk has compared
+// its picture with the server's memory. The test notes the picture's checksum and how many messages
+// it took.
 func TestRecordSamples(t *testing.T) {
 	if os.Getenv("SPICELANE_RECORD") == "" {
 		t.Skip("SPICELANE_RECORD is not set: the samples stay as they are")
@@ -73,7 +74,7 @@ func TestRecordSamples(t *testing.T) {
 			}
 			pixels := catalogue.Coarse
 			if s.name == "jpeg" {
-				pixels = nil // JPEG is for what is soft
+				pixels = nil // JPEG is for soft images
 			}
 			r := walk(t, truth.Config{
 				Groups: only(t, s.steps), NoProxy: true, Pixels: pixels,

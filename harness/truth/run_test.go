@@ -32,7 +32,7 @@ func walk(t *testing.T, cfg truth.Config, settings ...string) *truth.Report {
 	return r
 }
 
-// only returns the steps of the catalogue that a pattern names.
+// only returns the steps of the catalogue that match a pattern.
 func only(t *testing.T, pattern string) []catalogue.Group {
 	t.Helper()
 	groups, err := catalogue.Only(catalogue.Groups(), pattern)
@@ -42,9 +42,9 @@ func only(t *testing.T, pattern string) []catalogue.Group {
 	return groups
 }
 
-// sample is the sample of make test; spicelane truth walks the rest. Video takes time and few cycles, so it
-// is walked beside the others. Offscreen surfaces are large and depend little on the compression; the
-// caches matter for compressed images and for others.
+// sample is the sample of make test; spicelane truth walks the rest. Video takes time and few
+// cycles, so it is walked beside the others. Offscreen surfaces are large and depend little on the
+// compression. The caches matter for compressed images and for others.
 var sample = []struct {
 	setting       string
 	only, without []string // groups
@@ -58,7 +58,7 @@ var sample = []struct {
 }
 
 func TestASampleOfEveryOperationIsExact(t *testing.T) {
-	helper(t) // or skip: what is looked at below is what the walks have seen
+	helper(t) // or skip: the check below is about what the walks have seen
 	var (
 		mu   sync.Mutex
 		ran  = map[string]int{} // by operation

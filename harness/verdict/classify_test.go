@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// judged is an error of another package that knows whose fault it is.
+// judged is an error of another package that knows who is at fault.
 type judged struct{ kind verdict.Kind }
 
 func (judged) Error() string           { return "judged" }

@@ -7,7 +7,7 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// What the tests of this package look at from outside.
+// Exports for the external tests of this package.
 
 var AddRect = addRect
 
@@ -15,7 +15,7 @@ const MaxRects = maxRects
 
 func FreshEvents(before, now *control.Digest) []Entry { return freshEvents(before, now) }
 
-// A Latency is latency with its methods in the open.
+// A Latency is a latency with exported methods.
 type Latency struct{ l latency }
 
 func (l *Latency) Pressed(at time.Time)         { l.l.pressed(at) }
@@ -25,7 +25,7 @@ func (l *Latency) OtherPressed(us int64)        { l.l.otherPressed(us) }
 func (l *Latency) OtherDrawn(us int64)          { l.l.otherDrawn(us) }
 func (l *Latency) Sums() (Latencies, Latencies) { return l.l.sums() }
 
-// Lines takes bytes apart as a timeline is.
+// Lines splits bytes as a timeline is split.
 func Lines(chunks ...string) []string {
 	var lines []string
 	w := &lineWriter{line: func(b []byte) { lines = append(lines, string(b)) }}

@@ -21,7 +21,7 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// await waits until ok holds of the viewer.
+// await waits until ok is true for the viewer.
 func await(t *testing.T, ctx context.Context, v *viewer.Viewer, what string, ok func(viewer.State, []viewer.Entry) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -74,7 +74,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 		return s.Problem == "" && s.Screen == image.Pt(1024, 768) && s.Digest != nil
 	})
 	require.NoError(t, lane.Press(ctx, "F10"))
-	// The guest blinks: a pair of pictures may fall on both sides of that.
+	// The guest blinks, so the two pictures of a pair may be from different phases.
 	for same := false; !same; {
 		want, err := lane.Screenshot(ctx)
 		require.NoError(t, err)
@@ -84,7 +84,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	}
 	damage.Take()
 
-	// What the test does is seen; the test's place on the control socket is its own.
+	// The viewer sees what the test does. The test's place on the control socket is its own.
 	require.NoError(t, lane.Press(ctx, "k"))
 	await(t, ctx, v, "the test's key", func(s viewer.State, es []viewer.Entry) bool {
 		return said(es, viewer.Event, `unicode="k"`) && s.Picture.N > 0
@@ -98,7 +98,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	rest, _ := v.Entries(next)
 	require.LessOrEqual(t, len(rest), 2, "what was taken does not come again")
 
-	// What the viewer does reaches the guest, and is measured.
+	// Input of the viewer reaches the guest, and is measured.
 	require.NoError(t, v.Key(ctx, 0x10, true)) // q
 	require.NoError(t, v.Key(ctx, 0x10, false))
 	_, err := lane.AwaitDigest(ctx, "the viewer's key", func(d digest.Digest) bool {
@@ -117,7 +117,7 @@ func TestSomebodyLooksOnWhileATestDrivesItsLane(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, res.Seen)
 
-	// A session that is ended is opened again; the client's is another one.
+	// A session that was ended is opened again. The client's is a different one.
 	before := v.State().Console.Session
 	sessions := lanetest.Proxy(t, lane).Sessions()
 	require.Len(t, sessions, 2)

@@ -37,7 +37,7 @@ func TestDamageCoversWhatChanged(t *testing.T) {
 			require.True(t, r.Empty() || viewer.Covers(rs, r), "%v is not in %v", r, rs)
 		}
 	})
-	// Two that do not touch stay two.
+	// Two rectangles that do not touch stay two.
 	rs := viewer.AddRect(viewer.AddRect(nil, image.Rect(0, 0, 4, 4)), image.Rect(10, 0, 14, 4))
 	require.Len(t, rs, 2)
 }
@@ -83,7 +83,7 @@ func TestLatencyIsFromAKeyToItsFirstAnswer(t *testing.T) {
 	l.Pressed(ms(1000))
 	l.Drawn(ms(1040))
 	l.Pressed(ms(5000))
-	l.Drawn(ms(9000)) // no answer to anything
+	l.Drawn(ms(9000)) // not an answer to any request
 	l.OtherPressed(7_000_000)
 	l.OtherDrawn(6_999_999)
 	l.OtherDrawn(7_060_000)

@@ -143,13 +143,13 @@ func TestDamageIsFoundAndThrownAway(t *testing.T) {
 
 				save(t, cache, id, map[string][]byte{warm.StatePart: nil})
 				require.NoError(t, e.Discard())
-				open(t, cache, id) // what came after it is not it
+				open(t, cache, id) // the text after it does not count
 			})
 		}
 	}
 }
 
-// rewrite writes to a file in place, however it is protected.
+// rewrite overwrites a file in place, however it is protected.
 func rewrite(path string, b []byte) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return err
@@ -262,7 +262,7 @@ func TestTheEntriesUsedLastStay(t *testing.T) {
 		id := identify(t, cache, machine)
 		save(t, cache, id, map[string][]byte{warm.StatePart: make([]byte, each)})
 		ids = append(ids, id)
-		// An order that does not hang on the file system's clock.
+		// An order that does not depend on the file system's clock.
 		used := time.Unix(1_700_000_000+int64(len(ids)), 0)
 		require.NoError(t, os.Chtimes(filepath.Join(cache.Dir, string(id.Key()), "manifest.json"), used, used))
 	}
@@ -295,7 +295,7 @@ func TestTheEntriesUsedLastStay(t *testing.T) {
 	require.ErrorContains(t, err, "the state was not kept: it has 0 MiB and the cache may have 0 (SPICELANE_WARM_SIZE)")
 	require.Equal(t, []int{0, 2, 4}, there(), "nothing goes for what does not fit anyway")
 
-	// A directory of that form without a manifest is of no use.
+	// A directory of that form is useless without a manifest.
 	odd := filepath.Join(cache.Dir, strings.Repeat("ab", 32))
 	require.NoError(t, os.Mkdir(odd, 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(odd, "state"), make([]byte, each), 0o600))
@@ -394,8 +394,8 @@ func TestAnAbandonedDraftLeavesNothing(t *testing.T) {
 	require.Empty(t, leftovers)
 }
 
-// Topology: another process publishes and discards the same entry as fast as it
-// can and is killed at any moment; this one reads. Whatever it opens is whole.
+// Topology: another process publishes and discards the same entry as fast as it can and is killed
+// at a random time; this one reads. Whatever it opens is whole.
 func TestAnOpenedEntryIsWholeAlthoughItsWriterIsKilled(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -409,7 +409,7 @@ func TestAnOpenedEntryIsWholeAlthoughItsWriterIsKilled(t *testing.T) {
 				require.ErrorIs(t, err, fs.ErrNotExist)
 				continue
 			}
-			// It may be discarded under our eyes, but never be half of one.
+			// It may be discarded while we read, but must never be half of one.
 			if err := e.Verify(t.Context()); err != nil {
 				require.ErrorIs(t, err, fs.ErrNotExist)
 			} else {
@@ -492,7 +492,7 @@ func TestADirectoryThatCannotBeIsSaid(t *testing.T) {
 	require.True(t, cold.Host)
 }
 
-// As root nothing is read-only by its mode: another user is the one to look.
+// For root, the mode makes nothing read-only, so another user runs the check.
 func TestADirectoryThatCannotBeWrittenServesWhatIsInIt(t *testing.T) {
 	t.Parallel()
 	cache, dir, machine := newCache(t)
@@ -512,7 +512,7 @@ func TestADirectoryThatCannotBeWrittenServesWhatIsInIt(t *testing.T) {
 			cmd.Path = cmd.Args[0]
 			reach(t, dir)
 		}
-		if what == "verify" { // a lock to read with is enough for that
+		if what == "verify" { // a lock for reading is enough for that
 			require.NoError(t, os.Chmod(filepath.Join(cache.Dir, "locks"), 0o400))
 		} else {
 			require.NoError(t, os.Chmod(filepath.Join(cache.Dir, "locks"), 0o600))
@@ -561,7 +561,7 @@ func openBinary(t *testing.T) string {
 	return path
 }
 
-// reach lets any user come to dir.
+// reach lets any user reach dir.
 func reach(t *testing.T, dir string) {
 	t.Helper()
 	for at := filepath.Dir(dir); at != os.TempDir() && at != "/"; at = filepath.Dir(at) {

@@ -1,6 +1,6 @@
 package warm
 
-// ManifestProblem returns what parseManifest has against b.
+// ManifestProblem returns parseManifest's error for b.
 func ManifestProblem(b []byte) error {
 	_, err := parseManifest(b)
 	return err

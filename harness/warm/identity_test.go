@@ -86,7 +86,7 @@ func TestWhatReachesTheGuestMakesAnotherMachine(t *testing.T) {
 	}
 }
 
-// The same paths, other contents: what counts is what is in the files.
+// The same paths with different contents: only the contents of the files count.
 func TestAChangedFileMakesAnotherMachine(t *testing.T) {
 	t.Parallel()
 	cache, dir, machine := newCache(t)
@@ -110,8 +110,8 @@ func TestAChangedFileMakesAnotherMachine(t *testing.T) {
 	}
 }
 
-// Checksums are remembered by what the file system says of a file. Nothing that
-// a program does to a file's times makes another file look the same.
+// Checksums are remembered by what the file system reports about a file. Nothing that a program
+// does to a file's times makes another file look the same.
 func TestARememberedChecksumIsThatOfTheSameFile(t *testing.T) {
 	t.Parallel()
 	cache, _, machine := newCache(t)
@@ -135,7 +135,7 @@ func TestARememberedChecksumIsThatOfTheSameFile(t *testing.T) {
 	require.Equal(t, first, identify(t, open, old))
 	require.NoDirExists(t, filepath.Join(open.Dir, "sums"), "others may write there")
 
-	// A note that was tampered with or damaged is not believed.
+	// A note that was tampered with or damaged is not trusted.
 	list, err := os.ReadDir(filepath.Join(cache.Dir, "sums"))
 	require.NoError(t, err)
 	honest, err := os.ReadFile(filepath.Join(cache.Dir, "sums", list[0].Name()))
@@ -151,7 +151,7 @@ func TestARememberedChecksumIsThatOfTheSameFile(t *testing.T) {
 		{`{"path":"/bin/sh","sha256":"` + lie + `"}`, false},
 		{strings.Replace(believed, "/bin/sh", "/bin/ls", 1), false},
 		{strings.Replace(believed, lie, "x", 1), false},
-		{believed, true}, // it is the note that is read
+		{believed, true}, // the note is read
 	} {
 		other := &warm.Cache{Dir: t.TempDir(), MaxBytes: 1}
 		require.NoError(t, os.Chmod(other.Dir, 0o700))
@@ -249,8 +249,8 @@ func TestAFileThatIsBeingWrittenIsNotIdentified(t *testing.T) {
 	require.ErrorContains(t, err, "is being written to")
 }
 
-// An image of 16 GiB without a checksum was read whole, silently, at every lane:
-// half a minute and more (GNS3/gns3-server#2622).
+// An image of 16 GiB without a checksum was read whole, silently, for every lane: half a minute and
+// more (GNS3/gns3-server#2622).
 func TestALargeImageIsKnownByItsFileAndNotRead(t *testing.T) {
 	need.Long(t)
 	t.Parallel()
@@ -262,7 +262,7 @@ func TestALargeImageIsKnownByItsFileAndNotRead(t *testing.T) {
 	require.NoError(t, f.Truncate(16<<30))
 	identified := func() (id warm.Identity) {
 		t.Helper()
-		// Until the file is old enough that a further change would show.
+		// Wait until the file is old enough that a further change would show.
 		require.Eventually(t, func() bool {
 			var err error
 			id, err = cache.Identify(t.Context(), machine)
@@ -286,7 +286,7 @@ func TestALargeImageIsKnownByItsFileAndNotRead(t *testing.T) {
 	require.NoError(t, os.Chtimes(machine.Image, st.ModTime(), st.ModTime()))
 	require.NotEqual(t, first.Key(), identified().Key(), "one byte is another, and its time was turned back")
 
-	// One that may change once more without a trace is not identified.
+	// A file that may change once more without a trace is not identified.
 	soon := time.Now().Add(time.Hour)
 	require.NoError(t, os.Chtimes(machine.Image, soon, soon))
 	_, err = cache.Identify(t.Context(), machine)

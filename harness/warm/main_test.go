@@ -19,9 +19,8 @@ import (
 	"github.com/spicelane/spicelane/harness/warm"
 )
 
-// envAct makes the test binary another process that works on a cache: it takes
-// what the word says, says so on its standard output, and holds it until it is
-// killed or its standard input ends.
+// envAct turns the test binary into another process that works on a cache. It takes what the word
+// says, prints so, and holds it until it is killed or its standard input ends.
 const envAct = "WARM_TEST_ACT"
 
 func TestMain(m *testing.M) {
@@ -35,8 +34,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// play returns the other process. Its cache's directory is dir, and its machine the
-// one of machineIn(dir).
+// play is the other process. Its cache's directory is dir, and its machine is machineIn(dir).
 func play(act, dir string) error {
 	cache := &warm.Cache{Dir: filepath.Join(dir, "warm"), MaxBytes: 1 << 30}
 	id, err := cache.Identify(context.Background(), machineIn(dir))
@@ -115,8 +113,8 @@ func play(act, dir string) error {
 	return fmt.Errorf("what is %q?", act)
 }
 
-// another starts the other process and waits until it holds what it was told
-// to; end kills it, as nothing else can be sure of.
+// another starts the other process and waits until it holds what it was told to hold. end kills it,
+// because nothing else is certain to end it.
 func another(t *testing.T, act, dir string) (end func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], dir)
@@ -143,8 +141,8 @@ func another(t *testing.T, act, dir string) (end func()) {
 	return end
 }
 
-// machineIn describes a machine whose parts are small files in dir, made on
-// first use. It is never started.
+// machineIn describes a machine whose parts are small files in dir, created on first use. It is
+// never started.
 func machineIn(dir string) qemu.Config {
 	file := func(name, content string) string {
 		path := filepath.Join(dir, name)
@@ -181,7 +179,7 @@ func identify(t *testing.T, cache *warm.Cache, machine qemu.Config) warm.Identit
 	return id
 }
 
-// What a test saves. The disk is an image that QEMU would take.
+// The files that a test saves. The disk is an image that QEMU would accept.
 func parts(t *testing.T) map[string][]byte {
 	t.Helper()
 	disk, err := os.ReadFile("../../fixtures/images/beacon.qcow2")
@@ -219,7 +217,7 @@ func trySave(cache *warm.Cache, id warm.Identity, files map[string][]byte) error
 	return err
 }
 
-// open opens an entry for the length of the test.
+// open opens an entry for the duration of the test.
 func open(t *testing.T, cache *warm.Cache, id warm.Identity) *warm.Entry {
 	t.Helper()
 	e, err := cache.Open(id)
@@ -228,7 +226,7 @@ func open(t *testing.T, cache *warm.Cache, id warm.Identity) *warm.Entry {
 	return e
 }
 
-// entries are the names of what is in the cache, less what is no entry.
+// entries returns the names of the entries in the cache, without other files.
 func entries(t *testing.T, cache *warm.Cache) (keys, leftovers []string) {
 	t.Helper()
 	list, err := os.ReadDir(cache.Dir)

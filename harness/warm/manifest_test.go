@@ -21,8 +21,7 @@ func TestNoBeginningOfAManifestIsOne(t *testing.T) {
 	}
 }
 
-// What is on people's disks is what this version writes, until the format's
-// number changes.
+// This version writes the format that is on people's disks, until the format's number changes.
 func TestTheManifestIsTheOneOnDisk(t *testing.T) {
 	t.Parallel()
 	var identity struct{ Identity warm.Identity }

@@ -46,8 +46,8 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	pagetest.Await(t, tab, "a picture", `document.documentElement.dataset.pictures > 0 && document.getElementById("live").width === 1024`)
 	require.Equal(t, "http://"+srv.Addr()+"/", pagetest.Run(t, tab, "the address", chromedp.Location()), "the token is gone from the address")
 
-	// The picture is the screenshot, pixel by pixel. What the guest drew last may
-	// still be on its way to the one or to the other.
+	// The picture is the screenshot, pixel by pixel. The last change that the guest drew may still
+	// be on its way to one or the other.
 	require.NoError(t, lane.Machine().Pause(ctx))
 	var want, got *image.NRGBA
 	for deadline := time.Now().Add(20 * time.Second); ; {
@@ -88,7 +88,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	pagetest.Await(t, tab, "how long the key took", `/ms, p95 .*\([1-9]/.test(document.getElementById("todigest").textContent)`)
 	pagetest.Await(t, tab, "the serial log", `lane.says("Hello from Beacon")`)
 
-	// So does the mouse, where it points to.
+	// The mouse also appears in the digest, at the place where it points.
 	type point struct{ X, Y float64 }
 	at := pagetest.Eval[point](t, tab, "a place on the canvas", `(() => {
 		const r = document.getElementById("live").getBoundingClientRect();
@@ -110,8 +110,8 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	require.InDelta(t, 200, float64(pressed.Y), 1)
 	pagetest.Save(t, tab, filepath.Join(lane.Dir(), "console.png"))
 
-	// What has been can be seen again while the lane is up: a picture that was taken before the guest
-	// drew another one, to the pixel; and the guest's keys are on the timeline.
+	// The past can be seen again while the lane is up: a picture from before the guest drew another
+	// one, to the pixel, and the guest's keys on the timeline.
 	before, err := lane.Screenshot(ctx)
 	require.NoError(t, err)
 	at0 := lastScreenshot(t, lane.Dir())
@@ -148,7 +148,7 @@ func TestTheConsoleInABrowserIsTheGuests(t *testing.T) {
 	pagetest.Await(t, other, "that the link was used", `document.getElementById("notice").textContent.includes("has been used")`)
 	pagetest.Save(t, other, filepath.Join(lane.Dir(), "used.png"))
 
-	// A key that is down when the page is closed comes up.
+	// A key that is down when the page is closed is released.
 	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#live")))
 	pagetest.Eval[bool](t, tab, "a key that stays down", `document.getElementById("live").dispatchEvent(new KeyboardEvent("keydown", { code: "ShiftLeft" }))`)
 	shift := func(state digest.KeyState) {

@@ -1,6 +1,6 @@
 package webconsole
 
-// What the tests of this package look at from outside.
+// Exports for the external tests of this package.
 
 const MaxRequest = maxRequest
 

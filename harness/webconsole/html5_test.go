@@ -27,10 +27,10 @@ import (
 	"github.com/spicelane/spicelane/spice/proxy"
 )
 
-// spiceHTML5 is where Debian's package puts its pages.
+// spiceHTML5 is the directory in which Debian's package installs its pages.
 const spiceHTML5 = "/usr/share/spice-html5"
 
-// canvasID is the canvas that spice-html5 draws the primary surface on.
+// canvasID is the id of the canvas on which spice-html5 draws the primary surface.
 const canvasID = "spice_surface_0"
 
 // digestOn reads the digest from a picture.
@@ -39,7 +39,7 @@ func digestOn(img image.Image) (*digest.Digest, error) {
 	return result.Digest, err
 }
 
-// typed reports whether a digest has a key.
+// typed tells whether a digest has a key.
 func typed(d *digest.Digest, char digest.Char) bool {
 	for _, e := range d.Events {
 		if k, ok := e.(digest.Keypress); ok && k.Unicode == char {
@@ -49,8 +49,8 @@ func typed(d *digest.Digest, char digest.Char) bool {
 	return false
 }
 
-// Debian's spice-html5, unchanged, is a good client of the proxy's WebSocket port. What it draws
-// is what QEMU shows, and a key that is typed in the page arrives.
+// Debian's spice-html5, unchanged, is a valid client of the proxy's WebSocket port. It draws what
+// QEMU shows, and a key that is typed in the page arrives.
 //
 //	Chromium ─ spice_auto.html ──WebSocket in TLS──► proxy ─ guest
 func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
@@ -85,9 +85,9 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 
 	address, err := url.Parse("wss://" + p.WebSocketAddr())
 	require.NoError(t, err)
-	// The page asks the guest for a mode that fits the window. In a window of 1500x900 that was a bad
-	// one: QEMU's own picture was 1360 pixels wide, and each of its lines was shifted against the
-	// one before. The firmware also offers 1366x768.
+	// The page asks the guest for a mode that fits the window. In a window of 1500x900, that was a
+	// bad one: QEMU's own picture was 1360 pixels wide, and each of its lines was shifted against
+	// the previous one. The firmware also offers 1366x768.
 	tab := pagetest.Open(t, ctx, chromedp.Flag("ignore-certificate-errors", true), chromedp.WindowSize(1064, 960),
 		chromedp.Flag("disable-features", "BackForwardCache")) // a page that was left would keep its channels
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(pages.URL+"/spice_auto.html?"+url.Values{
@@ -118,7 +118,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 	require.NoError(t, chromedp.Do(tab, chromedp.Focus("#"+canvasID), chromedp.KeyEvent("k")))
 	awaitDigest("the key typed in the page", func(d *digest.Digest) bool { return typed(d, 'k') })
 
-	// Pixel by pixel it is QEMU's own picture. What the guest drew last may be on its way.
+	// Pixel by pixel, it is QEMU's own picture. The last change may be on its way.
 	require.NoError(t, lane.Machine().Pause(ctx))
 	var want, got *image.NRGBA
 	for deadline := time.Now().Add(20 * time.Second); ; {
@@ -141,7 +141,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 	require.True(t, typed(d, 'k'), "QEMU's own picture has the key")
 	require.NoError(t, lane.Machine().Resume(ctx))
 
-	// Every channel came in a WebSocket.
+	// Every channel used a WebSocket.
 	sessions := p.Sessions()
 	require.Len(t, sessions, 1)
 	require.GreaterOrEqual(t, len(sessions[0].Channels), 4)
@@ -150,7 +150,7 @@ func TestSpiceHTML5ShowsTheGuestThroughTheWebSocketPort(t *testing.T) {
 			require.Equal(t, "websocket", e.Transport, e.Channel)
 		}
 	}
-	// A page that goes away ends its session, and nothing was refused on the way.
+	// A page that is closed ends its session, and nothing was refused on the way.
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate("about:blank")))
 	for {
 		e := <-ended

@@ -70,7 +70,7 @@ func TestThePageShowsWhatHasBeenWhileMoreHappens(t *testing.T) {
 	require.Equal(t, [3]byte{0, 255, 0}, colour(6))
 	require.Equal(t, [3]byte{255, 0, 0}, colour(4.9))
 
-	// What is said now comes while the page looks at what has been, and does not move it.
+	// New entries arrive while the page shows the past, and do not move it.
 	log.Add("fault", map[string]any{"fault": "something new"})
 	pagetest.Await(t, tab, "what is said now", `lane.says("something new")`)
 	require.InDelta(t, 4.9, pagetest.Eval[float64](t, tab, "the moment", `lane.now`), 1e-6)

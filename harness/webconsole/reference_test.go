@@ -25,7 +25,7 @@ import (
 
 const setupScreen = "../screen/text/testdata/ovmf-setup.png"
 
-// click clicks in the middle of what is on the page.
+// click clicks in the middle of an element of the page.
 func click(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
 	type point struct{ X, Y float64 }
@@ -38,8 +38,8 @@ func click(t *testing.T, tab context.Context, selector string) {
 	require.NoError(t, chromedp.Do(tab, chromedp.MouseClickXY(at.X, at.Y)))
 }
 
-// fits requires that nothing of the tool is cut off at its side, and that the number of an area hides
-// nothing of it.
+// fits requires that nothing of the tool is cut off at its side, and that the number of an area
+// hides nothing in it.
 func fits(t *testing.T, tab context.Context) {
 	t.Helper()
 	require.Empty(t, pagetest.Eval[[]string](t, tab, "what does not fit", `(() => {
@@ -68,7 +68,7 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(srv.Link())))
 	pagetest.Await(t, tab, "the button", `!document.getElementById("keep").hidden`)
 
-	// The page shows a screen of the firmware. No lane is needed for that.
+	// The page shows a screen of the firmware. This needs no lane.
 	want, err := pixmap.ReadFile(setupScreen)
 	require.NoError(t, err)
 	file, err := os.ReadFile(setupScreen)
@@ -141,7 +141,7 @@ func TestAReferenceImageIsDrawnInABrowser(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, r.Matched())
 
-	// It is not replaced unawares, and a fault is said in the page.
+	// A reference image is not replaced unnoticed, and the page shows errors.
 	require.Empty(t, complained.Complaints())
 	click(t, tab, "#keptsave")
 	pagetest.Await(t, tab, "that there is one", `document.getElementById("keptsaid").textContent.includes("is there already")`)
@@ -215,7 +215,7 @@ func TestReferenceImagesAreKeptOnlyForThoseWhoMayAndOnlyIfTheyAreSome(t *testing
 	status, said = post("application/json", body("a", area, file))
 	require.Equal(t, http.StatusConflict, status, said)
 
-	// A console without a directory makes none.
+	// A console without a directory does not create one.
 	srv = serve(t, webconsole.Config{})
 	require.Equal(t, http.StatusNoContent, login(t, c, srv, tokenOf(t, srv.Link())).StatusCode)
 	status, _ = post("application/json", body("b", area, file))

@@ -40,7 +40,7 @@ func serve(t *testing.T, cfg webconsole.Config) *webconsole.Server {
 	return s
 }
 
-// person returns a browser of its own.
+// person returns an HTTP client with its own cookies, as a browser has.
 func person(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -128,7 +128,7 @@ func TestThePageIsForThisComputerAndThisNameOnly(t *testing.T) {
 	s := serve(t, webconsole.Config{})
 	me := person(t)
 	require.Equal(t, http.StatusNoContent, login(t, me, s, tokenOf(t, s.Link())).StatusCode)
-	// A site whose name has been pointed to the loopback address.
+	// A site whose name was pointed at the loopback address.
 	resp, _ := get(t, me, "http://"+s.Addr()+"/", func(r *http.Request) { r.Host = "evil.example" })
 	require.Equal(t, http.StatusMisdirectedRequest, resp.StatusCode)
 	// A page of another origin.
@@ -176,7 +176,7 @@ func open(t *testing.T, s *webconsole.Server) *websocket.Conn {
 	return conn
 }
 
-// awaitMessage reads until a message holds text.
+// awaitMessage reads until a message contains text.
 func awaitMessage(t *testing.T, conn *websocket.Conn, text string) map[string]any {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -252,7 +252,7 @@ func TestMakeCodes(t *testing.T) {
 	}
 }
 
-// What has been of a lane is for those who have the cookie, and is what package replay makes of it.
+// The past of a lane is only for holders of the cookie. It is what package replay makes of it.
 func TestWhatHasBeenIsServedToThePage(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "timeline.ndjson"), []byte(`{"t_us":0,"kind":"begin","name":"a","wall":"2026-11-27T04:40:17Z"}
@@ -280,7 +280,7 @@ func TestWhatHasBeenIsServedToThePage(t *testing.T) {
 	require.Equal(t, []string{"the lane a begins", "</script><b>said"}, d.X, "the line that is being written is not there yet")
 	require.Equal(t, time.Date(2026, 11, 27, 4, 40, 17, 0, time.UTC).UnixMicro(), d.Began)
 
-	// A lane whose directory is not known has no past.
+	// A lane whose directory is unknown has no past.
 	other := serve(t, webconsole.Config{})
 	require.Equal(t, http.StatusNoContent, login(t, me, other, tokenOf(t, other.Link())).StatusCode)
 	resp, body = get(t, me, "http://"+other.Addr()+"/past", nil)

@@ -48,7 +48,7 @@ func play(t *testing.T, change func(wire.ChannelID, witness.Message) []witness.M
 	return ledger, client
 }
 
-// nth does something to the n-th message of a type, and to those after it while it returns nil.
+// nth applies do to the n-th message of a type, and to those after it while do returns nil.
 func nth(n int, channel wire.ChannelType, messageType uint16, do func(witness.Message) []witness.Message) func(wire.ChannelID, witness.Message) []witness.Message {
 	var mu sync.Mutex
 	seen := 0
@@ -143,7 +143,7 @@ func TestASessionThatDoesNotComeByIsNotCompared(t *testing.T) {
 	require.False(t, ok)
 	require.NoError(t, ledger.Err())
 
-	// A server that cannot be reached is a connection that ends.
+	// If a server cannot be reached, the connection ends.
 	conn, err := net.Dial("tcp", hostport.Join("127.0.0.1", relay.Port()))
 	require.NoError(t, err)
 	defer conn.Close()
@@ -151,8 +151,8 @@ func TestASessionThatDoesNotComeByIsNotCompared(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A proxy may read everything and pass on nothing. What is too much to be kept is not compared, so
-// nobody may conclude that it has arrived.
+// A proxy may read everything and pass on nothing. Messages that are too large to be kept are not
+// compared, so nobody may conclude that they have arrived.
 func TestWhatIsTooMuchToBeKeptHasNotArrived(t *testing.T) {
 	relay, err := witness.Start(witness.Config{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("nowhere") }})
 	require.NoError(t, err)

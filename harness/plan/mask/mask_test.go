@@ -63,7 +63,7 @@ func TestWhatIsNoSecretStaysAsItIs(t *testing.T) {
 	require.Equal(t, "anything", (*mask.Masker)(nil).String("anything"))
 }
 
-// The chunks in which output arrives are accidental.
+// The size of the chunks in which output arrives is accidental.
 func TestASecretIsMaskedWhereverChunksEnd(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

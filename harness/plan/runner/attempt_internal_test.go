@@ -35,8 +35,8 @@ func TestAWorkerThatReadsNothingEndsWithTheRun(t *testing.T) {
 		}()
 		synctest.Wait()
 		stop()
-		// The grace is time itself: nothing happens when it is over, so there is nothing to await. In the
-		// bubble it passes at once.
+		// The grace is pure time: nothing happens when it is over, so there is nothing to await. In
+		// the bubble, it passes at once.
 		time.Sleep(cancelGrace + time.Second)
 		select {
 		case err := <-ended:
@@ -50,7 +50,7 @@ func TestAWorkerThatReadsNothingEndsWithTheRun(t *testing.T) {
 	})
 }
 
-// fakeExecutor starts a worker that says one line and leaves files.
+// fakeExecutor starts a worker that prints one line and leaves files.
 type fakeExecutor struct {
 	says  string
 	leave func(out string) error
@@ -71,7 +71,7 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 // A host that vanishes has masked nothing. Here one name with a secret cannot be masked, because a
-// directory has the masked name already.
+// directory already has the masked name.
 func TestEvidenceThatCannotBeMaskedIsRemovedHoweverTheAttemptEnded(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.WriteFile("plan.yaml", []byte("secrets: {S: {env: S}}\njobs: {a: {steps: [{run: x}]}}\n"), 0o600))

@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stuck is an input whose reader reads when it is told to. It is not safe for concurrent calls.
+// stuck is an input that its reader reads only when it is told to. It is not safe for concurrent
+// calls.
 type stuck struct {
 	began, read chan struct{}
 	closed      int

@@ -22,7 +22,7 @@ import (
 	"github.com/spicelane/spicelane/internal/dashboardtest"
 )
 
-// scrape returns what a server's /metrics says.
+// scrape returns what a server's /metrics contains.
 func scrape(t *testing.T, at fmt.Stringer) string {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -135,7 +135,7 @@ func TestALaneIsShownWithItsPlanJobAndCellAndWithoutSecrets(t *testing.T) {
 	o.Load(cell, l)
 	require.Empty(t, series(scrape(t, at), "spicelane_lane_spice_sent_bytes_total"), "nobody counts them")
 
-	// The dashboard asks for all of this and for nothing else, and the manual names it.
+	// The dashboard uses all of these and nothing else, and the manual names them.
 	o.AttemptEnds(cell, result.Attempt{N: 1, Outcome: result.Success}, 0)
 	metrics := dashboardtest.Metrics(body + scrape(t, at))
 	t.Chdir(source)
@@ -147,7 +147,7 @@ func TestALaneIsShownWithItsPlanJobAndCellAndWithoutSecrets(t *testing.T) {
 	}
 }
 
-// Prometheus asks every minute or so, and many lanes are shorter.
+// Prometheus scrapes every minute or so, and many lanes are shorter.
 func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	m, o, cell := observed(t)
 	up := func() []string {
@@ -158,7 +158,7 @@ func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const labels = `spicelane_lane_up{cell="a (n=***)",job="a",lane="lane",plan="about ***"} `
 		o.Load(cell, worker.Load{Lane: "lane"})
-		time.Sleep(time.Hour) // all sleeps are of the bubble's clock
+		time.Sleep(time.Hour) // all sleeps use the bubble's clock
 		require.Equal(t, []string{labels + "1"}, up())
 		o.AttemptEnds(cell, result.Attempt{N: 1, Outcome: result.Success}, 0)
 		time.Sleep(5 * time.Minute)
@@ -168,7 +168,7 @@ func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	})
 }
 
-// The lane of a plan with a secret is scraped once it has been measured; its cell ends after that.
+// The lane of a plan with a secret is scraped once it has been measured. Its cell ends after that.
 func TestARealLaneIsMeasuredWhileItsPlanRuns(t *testing.T) {
 	harness.RequireHost(t)
 	const canary = "c4n4ry-of-a-lane"
@@ -200,7 +200,7 @@ jobs:
 			require.NoError(t, os.WriteFile("scraped", nil, 0o600))
 		})
 	}}
-	// The observer of the metrics comes first, so that they have what the recorder sees.
+	// The metrics' observer comes first, so that the metrics have what the recorder sees.
 	r, err := runner.Run(t.Context(), runner.Config{Plan: l, Dir: "run", Observer: runner.Observers{m.Observer(l), rec}})
 	require.NoError(t, err)
 	require.Equal(t, result.Success, r.Outcome, r.Cells[0].Reason)
@@ -217,7 +217,7 @@ jobs:
 	dashboardtest.Check(t, "../../../docs/grafana-run.json", metrics, "spicelane_")
 }
 
-// An answer is an answer in memory.
+// An answer is an HTTP response in memory.
 type answer struct {
 	io.Writer
 	header http.Header

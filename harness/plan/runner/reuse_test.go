@@ -17,8 +17,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// reusePlan has a lane of a boot sector, which is up at once. Its cell leaves a program for the second
-// job, which has no lane and so always runs. STATUS is the exit status of the cell.
+// reusePlan has a lane of a boot sector, which is up at once. Its cell leaves a program for the
+// second job, which has no lane and so always runs. STATUS is the exit status of the cell.
 const reusePlan = `
 secrets: {T: {env: CANARY}}
 jobs:
@@ -68,7 +68,7 @@ func (b *bench) write(name, text string) {
 	require.NoError(b, os.WriteFile(name, []byte(text), 0o600))
 }
 
-// replace changes a text of the plan.
+// replace replaces a text in the plan.
 func (b *bench) replace(old, by string) {
 	b.Helper()
 	text, err := os.ReadFile("plan.yaml")
@@ -77,8 +77,8 @@ func (b *bench) replace(old, by string) {
 	b.write("plan.yaml", strings.ReplaceAll(string(text), old, by))
 }
 
-// once runs the plan and returns the result of the cell with the lane, whether that has run, and what
-// the run printed.
+// once runs the plan. It returns the result of the cell with the lane, whether that cell has run,
+// and what the run printed.
 func (b *bench) once(program string) (r *result.Run, ran bool, printed []string) {
 	b.Helper()
 	l, err := plan.Load(b.Context(), "plan.yaml", plan.Options{})
@@ -123,12 +123,12 @@ func TestACellThatHasPassedForTheSameBuildIsNotRunAgain(t *testing.T) {
 	require.Empty(t, second.Cells[1].ReusedFrom, "nothing says what it tests")
 	b.keep() // its evidence is complete
 
-	// The result stands for itself, and not the one that was taken over.
+	// The result names the run that was executed, not the one that reused it.
 	third, ran, _ := b.once("v1")
 	require.False(t, ran)
 	require.Equal(t, first.ID, third.Cells[0].ReusedFrom)
 
-	// A secret is no part of what a cell does.
+	// A secret is not part of what identifies a cell.
 	t.Setenv("CANARY", "another-1")
 	_, ran, _ = b.once("v1")
 	require.False(t, ran)
@@ -156,7 +156,7 @@ func TestACellThatHasPassedForTheSameBuildIsNotRunAgain(t *testing.T) {
 	}
 }
 
-// Each time the cell has run for the build before, and that run is in the archive.
+// Each time, the cell has run for the previous build, and that run is in the archive.
 func TestACellThatHasFailedOrSaysNothingOfTheProductRunsAgain(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []struct {
@@ -180,7 +180,7 @@ func TestACellThatHasFailedOrSaysNothingOfTheProductRunsAgain(t *testing.T) {
 		require.True(t, r.Cells[0].Flaky())
 		b.keep()
 	}
-	// The product fails where it has passed before: the later result counts.
+	// The product fails where it passed before: the later result counts.
 	b.write("check.sh", "test ! -e broken\n")
 	_, _, _ = b.once("v1")
 	b.keep()
@@ -198,7 +198,8 @@ func TestACellThatHasFailedOrSaysNothingOfTheProductRunsAgain(t *testing.T) {
 	require.True(t, ran)
 }
 
-// The check fails in the second run, for a reason that nobody could know, so that it makes no artifact.
+// The check fails in the second run, for a reason that nobody could know, so the cell makes no
+// artifact.
 func TestACellWhoseArtifactsAreLostRunsAgainAndLeavesOnlyItsOwn(t *testing.T) {
 	b := newBench(t)
 	b.replace("{name: tool, path: tool}]", "{name: tool, path: tool}, {name: text, path: text}]")

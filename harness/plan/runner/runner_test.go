@@ -80,7 +80,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// a recorder keeps what a run says.
+// a recorder keeps what a run reports.
 type recorder struct {
 	mu      sync.Mutex
 	lines   []string
@@ -123,7 +123,7 @@ func (r *recorder) AttemptEnds(c *plan.Cell, _ result.Attempt, _ time.Duration) 
 func (r *recorder) CellEnds(result.Cell) {}
 func (r *recorder) RunEnds(*result.Run)  {}
 
-// loadPlan writes a plan into a new directory, which becomes the present one.
+// loadPlan writes a plan into a new directory, which becomes the working directory.
 func loadPlan(t *testing.T, text string) *plan.Loaded {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -149,7 +149,7 @@ func runPlan(t *testing.T, text string, change func(*runner.Config)) (*result.Ru
 	return r, rec
 }
 
-// outcomes returns "success" and so on by cell.
+// outcomes returns the outcome of each cell, such as "success".
 func outcomes(r *result.Run) map[string]result.Outcome {
 	all := map[string]result.Outcome{}
 	for _, c := range r.Cells {
@@ -305,7 +305,7 @@ jobs:
 	pid, err := os.ReadFile("pid")
 	require.NoError(t, err)
 	require.NoDirExists(t, filepath.Join("/proc", strings.TrimSpace(string(pid))), "nothing is left running")
-	// A power cut leaves what the attempt had written.
+	// A power loss leaves what the attempt had written.
 	require.NoError(t, os.MkdirAll(filepath.Join("run", "cells", "long", "1", "work", "left"), 0o700))
 	require.NoError(t, os.WriteFile("go", nil, 0o600))
 	r, err := runner.Resume(t.Context(), runner.Config{Plan: l, Dir: "run"})
@@ -314,7 +314,7 @@ jobs:
 	require.Equal(t, 1, r.Resumed)
 }
 
-// killPlan has cells that pass, fail, are tried again and need each other.
+// killPlan has cells that pass, fail, are retried and depend on each other.
 const killPlan = `
 jobs:
   first: {strategy: {fail-fast: false, matrix: {n: [1, 2, 3, 4]}}, artifacts: [{name: n, path: n.txt}], steps: [{run: "echo ${{ matrix.n }} > $SPICELANE_WORK/n.txt; echo said; test ${{ matrix.n }} != 3"}]}
@@ -324,7 +324,7 @@ jobs:
   skipped: {needs: first, steps: [{run: "true"}]}
 `
 
-// summary is what has to be the same in a disturbed and an undisturbed run.
+// summary returns what must be the same in a disturbed and an undisturbed run.
 func summary(t *testing.T, r *result.Run) string {
 	t.Helper()
 	var b strings.Builder
@@ -392,8 +392,8 @@ jobs:
 	require.Equal(t, []string{"c: after"}, rec.lines)
 }
 
-// stopAt returns an observer and the channel that it closes, which ends a run at once, when a step
-// prints a line.
+// stopAt returns an observer and a channel. The observer closes the channel, which ends a run at
+// once, when a step prints a line.
 func stopAt(line string) (*recorder, <-chan struct{}) {
 	stop := make(chan struct{})
 	return &recorder{line: func(_ *plan.Cell, said string) {
@@ -439,7 +439,7 @@ jobs:
 	require.NoError(t, err)
 	lines := bytes.SplitAfter(whole, []byte("\n"))
 	for cut := range lines {
-		// Killed after the end of the attempt that failed, or of its cell, was noted.
+		// Killed after the end of the failed attempt, or of its cell, was noted.
 		if text := bytes.Join(lines[:cut], nil); bytes.Contains(text, []byte(`"attempt":`)) && cut < len(lines)-1 {
 			require.NoError(t, os.WriteFile(journal, text, 0o600))
 			require.NoError(t, os.Remove(filepath.Join("run", result.File)))
@@ -460,7 +460,7 @@ func TestHalfALineOfTheJournalIsForgottenAndAWrongOneIsReported(t *testing.T) {
 	whole, err := os.ReadFile(journal)
 	require.NoError(t, err)
 	lines := bytes.SplitAfter(whole, []byte("\n"))
-	// A power cut at each byte after the first line.
+	// A power loss at each byte after the first line.
 	for cut := len(lines[0]); cut < len(whole); cut += 37 {
 		require.NoError(t, os.WriteFile(journal, whole[:cut], 0o600))
 		require.NoError(t, os.Remove(filepath.Join("run", result.File)))
@@ -589,7 +589,7 @@ jobs:
 	}
 	require.Equal(t, result.Skipped, r.Cells[0].Attempts[0].Steps[1].Outcome)
 	stat, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(pid)), "stat"))
-	if err == nil { // a zombie that nobody reaps is not running
+	if err == nil { // an unreaped zombie is not running
 		require.Contains(t, string(stat), ") Z ")
 	}
 }
@@ -650,8 +650,7 @@ func TestWaitingForTheLastWorkersOfAKilledRunCanBeInterrupted(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 }
 
-// The worker of the first attempt has a clock that is ten years behind, as before a jump or on another
-// host.
+// The clock of the first attempt's worker is ten years behind, as before a jump or on another host.
 func TestACellTakesAsLongAsItTookWhateverTheClocksOfItsAttemptsSay(t *testing.T) {
 	l := loadPlan(t, `
 executors: {jumpy: {type: command, command: "sh jumpy.sh {spicelane}"}}
@@ -671,7 +670,7 @@ echo '{"end":{"n":'$((n+1))',"began":"'$1'-01-01T00:00:00Z","took_ms":7,"outcome
 	require.LessOrEqual(t, r.Cells[0].TookMS, most)
 	require.LessOrEqual(t, r.TookMS, most)
 
-	// The same holds for a run that goes on: the time in which nothing ran does not count.
+	// The same is true for a run that is continued: the time in which nothing ran does not count.
 	journal := filepath.Join("run", runner.JournalFile)
 	whole, err := os.ReadFile(journal)
 	require.NoError(t, err)

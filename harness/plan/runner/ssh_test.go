@@ -45,8 +45,8 @@ func ip(t *testing.T, args ...string) {
 	require.NoError(t, err, "ip %s: %s", strings.Join(args, " "), out)
 }
 
-// in returns a command that runs in a named network namespace. Unlike "ip netns exec" it mounts nothing,
-// which fails where the root directory is no mount point.
+// in returns a command that runs in a named network namespace. Unlike "ip netns exec", it mounts
+// nothing, because mounting fails if the root directory is not a mount point.
 func in(namespace, program string, args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--net=/run/netns/" + namespace, program}, args...)...)
 }
@@ -57,7 +57,7 @@ func ipIn(t *testing.T, namespace string, args ...string) {
 	require.NoError(t, err, "ip %s in %s: %s", strings.Join(args, " "), namespace, out)
 }
 
-// newKey writes a private key and returns its public one.
+// newKey writes a private key and returns its public key.
 func newKey(t *testing.T, file string) ssh.PublicKey {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -99,7 +99,7 @@ func TestCellsRunOnOtherHostsThroughARealSSHD(t *testing.T) {
 		need.OrSkip(t, "no network namespaces: "+string(out))
 	}
 	t.Cleanup(func() { ip(t, "netns", "del", name) })
-	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // sshd wants it
+	require.NoError(t, os.MkdirAll("/run/sshd", 0o755)) // sshd requires it
 	dir := t.TempDir()
 	user := newKey(t, filepath.Join(dir, "user"))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "authorized"), ssh.MarshalAuthorizedKey(user), 0o600))
@@ -295,7 +295,7 @@ func waitingCellIsCancelled(t *testing.T) {
 	for mode, waits := range map[string]string{"pool": runner.WorkerCommand, "dedicated": runner.HoldCommand} {
 		executor := hosts(t, "doctor: off, mode: "+mode)
 		l := loadPlan(t, executor+"jobs: {a: {executor: lab, steps: [{run: echo x}]}}\n")
-		var locks []*os.File // of another run, which has both hosts alone
+		var locks []*os.File // of another run, which uses both hosts exclusively
 		for _, host := range []string{"a", "b"} {
 			f, err := os.OpenFile(filepath.Join(os.Getenv(envSSHDir), "home-"+host, ".cache/spicelane/cells/host.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 			require.NoError(t, err)

@@ -16,8 +16,8 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// A terminal understands the few sequences that the table uses. A line that is wider than the
-// terminal, or a sequence that it does not know, fails the test.
+// A terminal understands the few sequences that the table uses. It fails the test for a line that
+// is wider than the terminal, or a sequence that it does not know.
 type terminal struct {
 	t     *testing.T
 	width int
@@ -37,7 +37,7 @@ func (s *terminal) Write(p []byte) (int, error) {
 			up, err := strconv.Atoi(m[1])
 			require.NoError(s.t, err)
 			require.LessOrEqual(s.t, up, last, "above the first line")
-			// What is below stays until it is erased; the table erases all of it at once.
+			// What is below the table stays until it is erased; the table erases all of it at once.
 			s.lines = s.lines[:last-up+1]
 		case m[2] == "J", m[0] == "\r":
 			s.lines[last] = ""
@@ -61,8 +61,8 @@ func (s *terminal) Write(p []byte) (int, error) {
 
 func (s *terminal) screen() string { return strings.Join(s.lines, "\n") }
 
-// Timeline: two cells begin; one prints, another step begins; a second passes; one cell fails and is
-// tried again; both end.
+// Timeline: two cells begin; one prints, another step begins; a second passes; one cell fails and
+// is retried; both end.
 func TestATableOnATerminalShowsWhatRunsAndWhatHasEndedAboveIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		term := &terminal{t: t, width: 72}

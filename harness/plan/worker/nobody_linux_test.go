@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/harness/plan/result"
 )
 
-// asNobody calls f as a user who is not root, because root may do everything. The user has the
+// asNobody calls f as a user who is not root, because root may do everything. The user owns the
 // worker's directories and the files in them.
 func asNobody(t *testing.T, w *worker, f func() error) error {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 	"github.com/spicelane/spicelane/harness/verdict"
 )
 
-// newWorker returns a worker of a task in a new directory.
+// newWorker returns a worker with a task in a new directory.
 func newWorker(t *testing.T, task *plan.Task) *worker {
 	t.Helper()
 	task.Out = t.TempDir()
@@ -29,7 +29,7 @@ func newWorker(t *testing.T, task *plan.Task) *worker {
 	return w
 }
 
-// The steps in this test fail at once, because they are about a lane that is not there.
+// The steps in this test fail at once, because they refer to a lane that does not exist.
 func TestAllStepsAfterACancellationHaveFiveMinutesTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -43,8 +43,8 @@ func TestAllStepsAfterACancellationHaveFiveMinutesTogether(t *testing.T) {
 		deadline, ok := ctx.Deadline()
 		require.True(t, ok)
 		require.Equal(t, lastWords, time.Until(deadline))
-		// The limit is time itself, and no step runs that would notice its end, so there is nothing to
-		// await. In the bubble it passes at once.
+		// The limit is pure time, and no step runs that would notice its end, so there is nothing
+		// to await. In the bubble, it passes at once.
 		time.Sleep(lastWords + time.Second)
 		ctx = w.step(ctx, soft, step("2"))
 		require.Error(t, ctx.Err(), "the second step got five minutes of its own")

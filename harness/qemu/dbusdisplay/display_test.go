@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// say is a call of QEMU's.
+// say makes a call as QEMU does.
 func say(d *Display, method string, args ...any) {
 	d.receive(d.listener, &dbus.Message{Type: dbus.TypeMethodCall, Body: args, Headers: map[dbus.HeaderField]dbus.Variant{
 		dbus.FieldInterface: dbus.MakeVariant(listenerName), dbus.FieldMember: dbus.MakeVariant(method)}})
@@ -71,7 +71,7 @@ func TestWhatCannotBeShownIsAnErrorUntilTheNextSurface(t *testing.T) {
 		good(d)
 		require.NoError(t, d.err, name)
 	}
-	// One beyond the surface is of another surface, which is asked for.
+	// An update beyond the surface belongs to another surface, which is then requested.
 	d := newDisplay()
 	good(d)
 	say(d, "Update", int32(0), int32(0), int32(2), int32(1), uint32(8), uint32(x8r8g8b8), make([]byte, 8))

@@ -15,8 +15,8 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// TestAListenerThatIsLostIsReplacedAndMissesNothing cuts the connection over which QEMU reports changes.
-// What is painted while there is none must be in the next picture.
+// TestAListenerThatIsLostIsReplacedAndMissesNothing cuts the connection over which QEMU reports
+// changes. The next picture must have what is painted while there is none.
 func TestAListenerThatIsLostIsReplacedAndMissesNothing(t *testing.T) {
 	harness.RequireHost(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -23,7 +23,7 @@ import (
 
 const foreignParts = "../../../docs/foreign-parts.md"
 
-// documented writes the configuration file that the document has for a proxy, and returns its
+// documented writes the configuration file that the document shows for a proxy, and returns its
 // path.
 func documented(t *testing.T, name string) string {
 	t.Helper()
@@ -58,8 +58,8 @@ var passedThrough = map[string]string{
 	"slow/a byte now and then":      "open",
 }
 
-// QEMU closes these connections with bytes unread, so that its answer and a reset follow each
-// other. What a relay has not read when the reset comes is lost.
+// QEMU closes these connections with unread bytes, so a reset follows its answer. A relay loses
+// what it has not read when the reset comes.
 var lostNowAndThen = []string{"link/version 1", "link/version 3", "link/version 2^31", "link/size 0", "link/size one too small", "link/size 4097",
 	"link/size 4 GiB"}
 
@@ -127,8 +127,8 @@ func TestThePackFindsInEachProxyWhatTheDocumentSays(t *testing.T) {
 	}
 }
 
-// isResult tells whether an answer is a number: where QEMU goes on with SASL, it is the length
-// of a list, which is 2 on Debian 13, a number that has a name.
+// isResult tells whether an answer is a result number. If QEMU continues with SASL, the answer is
+// the length of a list. On Debian 13 this is 2, which is also a named result.
 func isResult(got string) bool {
 	for r := range wire.ResultChannelNotAvailable + 1 {
 		if got == r.String() {

@@ -21,8 +21,8 @@ import (
 	"github.com/spicelane/spicelane/spice/control"
 )
 
-// Guests on every display device, also those that show no digest. What Linux and the firmware write
-// on the screen is read there, and is what they write on the serial line.
+// Guests on every display device, also on those that show no digest. The text that Linux and the
+// firmware write on the screen is read there, and equals what they write on the serial line.
 func TestLinuxTheFirmwareAndBeaconGoThroughTheSuitesForAnyGuest(t *testing.T) {
 	lanetest.AtLength(t)
 	t.Parallel()
@@ -36,7 +36,8 @@ func TestLinuxTheFirmwareAndBeaconGoThroughTheSuitesForAnyGuest(t *testing.T) {
 		t.Run("firmware/"+string(display), func(t *testing.T) {
 			lanetest.AtOnce(t)
 			cfg := harness.Config{Fixture: "firmware", Display: display}
-			// With these files, the machine is another one each time, and its state is of no use later.
+			// These files make the machine another one each time, so its state would never be used
+			// again.
 			sample := i == 0 || lineCount(t) > 1
 			var files *lineFiles
 			if sample {
@@ -56,8 +57,8 @@ func TestLinuxTheFirmwareAndBeaconGoThroughTheSuitesForAnyGuest(t *testing.T) {
 	}
 }
 
-// lineCount returns how many random lines each guest prints on each display device: as many as
-// SPICELANE_LINES says, or one screen.
+// lineCount returns how many random lines each guest prints on each display device:
+// SPICELANE_LINES, or one screen.
 func lineCount(t *testing.T) int {
 	t.Helper()
 	s := os.Getenv("SPICELANE_LINES")
@@ -70,17 +71,17 @@ func lineCount(t *testing.T) int {
 	return n
 }
 
-// consoleFonts are the fonts that the Linux guest's screen is written in, one after the other. The
-// first is the kernel's own, to which there is no way back.
+// consoleFonts are the fonts in which the Linux guest's screen is written, one after another. The
+// first is the kernel's own: there is no way back to it.
 var consoleFonts = []string{"linux-vga-8x16", "Lat15-VGA16", "Lat15-Terminus16", "Lat15-TerminusBold16", "Lat15-Fixed16"}
 
 // linuxPrints makes the Linux guest write random lines of printable ASCII to the screen and to the
-// serial line, screen by screen, and compares what is read from both. The first screen is in one
-// of the fonts, depending on seed.
+// serial line, screen by screen, and compares the text from both. The first screen uses one of the
+// fonts, depending on seed.
 func linuxPrints(t *testing.T, lane *harness.Lane, seed int) {
 	const rows, width = 40, 120
 	pattern := lineOf(width)
-	// The guest's font is known to the control socket, too.
+	// The control socket knows the guest's font, too.
 	prompt, err := lanetest.Control(t, lane).Match(lane.Context(), control.MatchParams{Text: &control.TextCondition{Literal: "linux#"}})
 	require.NoError(t, err)
 	require.True(t, prompt.Matched, prompt.Saw)
@@ -105,7 +106,7 @@ func linuxPrints(t *testing.T, lane *harness.Lane, seed int) {
 	c.report(t, "Linux")
 }
 
-// lineFiles are files with random lines, for the firmware's shell to print.
+// lineFiles are files with random lines that the firmware's shell prints.
 type lineFiles struct {
 	dir   string
 	lines [][]string
@@ -129,8 +130,8 @@ func (f *lineFiles) disk() []string {
 	return []string{"-drive", "if=none,id=lines,format=raw,read-only=on,file=fat:" + f.dir, "-device", "virtio-blk-pci,drive=lines"}
 }
 
-// print makes the firmware's shell print the files, one a screen, and compares what is read from
-// the screen and from the serial line.
+// print makes the firmware's shell print the files, one per screen, and compares the text from the
+// screen with that from the serial line.
 func (f *lineFiles) print(t *testing.T, lane *harness.Lane) {
 	var c comparison
 	for n, written := range f.lines {
@@ -146,7 +147,7 @@ func (f *lineFiles) print(t *testing.T, lane *harness.Lane) {
 		command := slices.IndexFunc(all, func(l string) bool { return strings.Contains(l, "Shell> type fs0:") })
 		require.GreaterOrEqual(t, command, 0, grid.Text())
 		require.Less(t, command+len(written), grid.Rows, grid.Text())
-		// The text is in the middle of a screen that is wider.
+		// The text is in the middle of a wider screen.
 		margin := strings.Index(all[command], "Shell>")
 		var shown []string
 		for _, line := range all[command+1:][:len(written)] {
@@ -164,8 +165,8 @@ func lineOf(width int) *regexp.Regexp {
 	return regexp.MustCompile(fmt.Sprintf(`^[ -~]{%d}\|$`, width-1))
 }
 
-// randomLines returns lines of printable ASCII that end with a bar, so that spaces before it are
-// seen.
+// randomLines returns lines of printable ASCII that end with a bar, so that spaces before the bar
+// are seen.
 func randomLines(r *rand.Rand, n, width int) []string {
 	lines := make([]string, n)
 	for i := range lines {
@@ -178,7 +179,7 @@ func randomLines(r *rand.Rand, n, width int) []string {
 	return lines
 }
 
-// command types a command behind a shell's prompt, and has it run.
+// command types a command at a shell's prompt and runs it.
 func command(t *testing.T, lane *harness.Lane, prompt, line string) {
 	t.Helper()
 	_, err := lane.TypeInto(lane.Context(), prompt, line+"\n")
@@ -192,7 +193,7 @@ func awaitText(t *testing.T, lane *harness.Lane, pattern string) {
 	require.NoError(t, err)
 }
 
-// serialLines waits for n lines of the serial line that match a pattern, from a mark on.
+// serialLines waits for n lines of the serial line that match a pattern, after a mark.
 func serialLines(t *testing.T, lane *harness.Lane, mark int, pattern *regexp.Regexp, n int) []string {
 	t.Helper()
 	var lines []string
@@ -207,7 +208,7 @@ func serialLines(t *testing.T, lane *harness.Lane, mark int, pattern *regexp.Reg
 	return lines
 }
 
-// A comparison counts what differs between two readings of the same lines.
+// A comparison counts the differences between two readings of the same lines.
 type comparison struct {
 	lines, characters, wrong int
 	first                    string // the first difference

@@ -9,8 +9,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// A foreign proxy, which passes SPICE through inside TLS and is asked for
-// nothing else.
+// A foreign proxy that passes SPICE through inside TLS. Nothing else is asked of it.
 func TestASessionThroughAForeignProxyGoesThroughTheSuites(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/internal/race"
 )
 
-// A leg is a way to the guest's screen.
+// A leg is a path to the guest's screen.
 type leg struct {
 	name  string
 	proxy harness.Program
@@ -31,14 +31,13 @@ var (
 	displays     = []qemu.Display{"qxl", "virtio", "std"}
 )
 
-// The picture is exact for every compression on every display device in all modes
-// from 640×480 to 1920×1080, and everything that came was decoded. The legs go
-// round, so that each is under each display and nearly each compression.
+// The picture is exact for every compression on every display device in all modes from 640×480 to
+// 1920×1080, and everything that came was decoded. The legs rotate, so that each meets each display
+// and nearly each compression.
 //
-// The race detector, which is not about pixels, gets each compression once.
+// With the race detector, which is not about pixels, each compression runs once.
 //
-// With SPICELANE_MATRIX=full every leg is under every compression and display,
-// with all suites.
+// With SPICELANE_MATRIX=full, every leg meets every compression and display, with all suites.
 func TestTheMatrix(t *testing.T) {
 	lanetest.AtLength(t)
 	t.Parallel()

@@ -50,8 +50,8 @@ func TestAClientOfProtocol12GoesThroughTheSuites(t *testing.T) {
 	lane := harness.Up(t, harness.Config{Client: harness.Command(fmt.Sprintf("'%s' %s {vv} {socket}", self, oldClient))})
 	require.Equal(t, methods12, lanetest.Control(t, lane).Server().SupportedMethods)
 	for _, s := range scenario.Suites() {
-		// What takes its time with pictures: one key after the other, and under the race
-		// detector every mode.
+		// The parts that take long with pictures: one key after another and, under the race
+		// detector, every mode.
 		if s.Name != "keyboard" && s.Name != "type" && s.Name != "native" && (s.Name != "modes" || !race.Enabled) {
 			scenario.Run(t, lane, s)
 		}
@@ -69,8 +69,8 @@ var (
 		control.EventDropped, control.EventSurfaceDrawn, control.EventDigestUpdated}
 )
 
-// fields12 are the fields of results and events as protocol 1.2 has them; what
-// is not listed has none beyond it.
+// fields12 are the fields of results and events in protocol 1.2. Those that are not listed have no
+// additional fields since.
 var fields12 = map[string][]string{
 	control.MethodStatus:       {"spice_connected", "agent_connected", "surfaces"},
 	control.EventSurfaceDrawn:  {"display_channel_id", "surface_id", "produced_at_secs", "wallclock_us"},
@@ -113,7 +113,7 @@ func runOldClient(vvFile, socket string) error {
 	}
 }
 
-// relay12 passes one conversation on and leaves out what version 1.2 does not have.
+// relay12 forwards one conversation and omits what version 1.2 does not have.
 func relay12(driver net.Conn, full string) error {
 	defer driver.Close()
 	server, err := net.Dial("unix", full)

@@ -13,7 +13,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// console returns a screen like a text console's: black, with marks of 8×16 pixels.
+// console returns a screen like that of a text console: black, with marks of 8×16 pixels.
 func console(w, h int, seed uint64) *pixmap.Picture {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for i := 3; i < len(img.Pix); i += 4 {
@@ -76,7 +76,7 @@ func BenchmarkAbsentWithAMarginOf100(b *testing.B) {
 	benchmark(b, one(b, p, needle.Area{X: 160, Y: 160, Width: 400, Height: 300, Margin: margin(100)}), needle.Query{}, console(1280, 800, 2), false)
 }
 
-// The worst case for a search: an area of one colour on a screen of that colour, except for single
+// The worst case for a search is an area of one colour on a screen of that colour, with single
 // pixels that spoil each place.
 func BenchmarkOneColourWithAMarginOf100(b *testing.B) {
 	p := pixmap.Of(image.NewNRGBA(image.Rect(0, 0, 1280, 800)))

@@ -11,8 +11,8 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// A place is only ruled out if even the least error that its sums allow is too large. The bound must
-// never be above the error, and on pictures that differ evenly it must be close to it.
+// A place is ruled out only if even the least error that its sums allow is too large. The bound
+// must never be above the error. On pictures that differ evenly, it must be close to it.
 func TestTheLeastErrorOfAPlaceIsNeverMoreThanItsError(t *testing.T) {
 	ruled, close := 0, 0
 	for seed := range uint64(3000) {
@@ -25,12 +25,12 @@ func TestTheLeastErrorOfAPlaceIsNeverMoreThanItsError(t *testing.T) {
 			reference.Pix[i] = uint8(min(255, base+r.IntN(1+r.IntN(20))))
 			d := step
 			switch rare {
-			case 0: // all by the same
-			case 1: // most by just too little to count
+			case 0: // all pixels by the same
+			case 1: // most pixels by just too little to count
 				if r.IntN(8) > 0 {
 					d = 15
 				}
-			case 2: // most by nothing
+			case 2: // most pixels by nothing
 				if r.IntN(8) > 0 {
 					d = 0
 				}

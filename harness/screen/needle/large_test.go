@@ -14,7 +14,8 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// The largest screens have 256 MiB of pixels. A search makes the sums of its own part of them only.
+// The largest screens have 256 MiB of pixels. A search computes the sums of its own part of them
+// only.
 func TestOnAVeryLargeScreenAnAreaIsFoundAndOnePixelOffIsNot(t *testing.T) {
 	need.Long(t)
 	p := console(8192, 8192, 1)

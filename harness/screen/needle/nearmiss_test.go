@@ -14,10 +14,10 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// The corpus is screens of lanes. On each, needles of random areas are made; then the screen is
-// changed within an area as little as possible: one pixel by one step of a colour, one glyph into another
-// of the screen, or one colour of the area by one step. None of these may match, and each unchanged
-// screen must.
+// The corpus is screens of lanes. On each, needles of random areas are made. Then the screen is
+// changed within an area by as little as possible: one pixel by one step of a colour, one glyph
+// into another of the screen, or one colour of the area by one step. None of these may match, and
+// each unchanged screen must.
 func TestNearMissesOfScreensGiveNoFalseMatch(t *testing.T) {
 	need.Long(t)
 	const needles = 60
@@ -93,7 +93,7 @@ func single(t *testing.T, p *pixmap.Picture, a needle.Area) []*needle.Needle {
 	return []*needle.Needle{n}
 }
 
-// step changes a colour by the least that there is.
+// step changes a colour by the smallest possible amount.
 func step(b []byte) {
 	if b[0] == 255 {
 		b[0]--

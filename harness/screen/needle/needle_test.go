@@ -19,7 +19,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// A needle with everything that the format has, as several programs write it.
+// A needle with every feature of the format, as several programs write it.
 const everything = `{
    "area" : [
       { "xpos" : 8, "ypos" : 4, "width" : 30, "height" : 12, "type" : "match", "match" : 97, "margin" : 20,
@@ -98,7 +98,7 @@ func TestAChangeOfANeedleLosesNothingElse(t *testing.T) {
 	require.Equal(t, string(b), string(twice))
 }
 
-// The margin and the click are pointers, which a program may change in place.
+// The margin and the click are pointers, and a program may change their values.
 func TestAMarginAndAClickThatAreChangedInPlaceAreWritten(t *testing.T) {
 	n, err := needle.Parse([]byte(everything))
 	require.NoError(t, err)
@@ -183,7 +183,7 @@ func TestWhatIsNoNeedleIsRefusedWithTheReason(t *testing.T) {
 	}
 }
 
-// picture returns a picture whose neighbouring pixels differ.
+// picture returns a picture in which neighbouring pixels differ.
 func picture(w, h int) *pixmap.Picture {
 	img := image.NewNRGBA(image.Rect(0, 0, w, h))
 	for y := range h {
@@ -262,7 +262,7 @@ func TestOnePixelOneColourOrOneStepFarTooFarIsNoMatch(t *testing.T) {
 	}
 }
 
-// A similarity of more than 99.99 % is only that of equal pixels.
+// Only equal pixels have a similarity of more than 99.99 %.
 func TestAnAreaThatNeedsAlmostAllMatchesIfItIsEqual(t *testing.T) {
 	p := picture(40, 30)
 	area := needle.Area{X: 5, Y: 5, Width: 10, Height: 10, Type: needle.TypeMatch, Match: 99.995}
@@ -300,7 +300,7 @@ func TestOfAlternativesTheBestIsNamedAndOfLosersTheNearest(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "good", r.Match.Needle.Name)
 	require.Less(t, r.Match.Areas[0].Similarity, 99.0)
-	// Among equal needles a workaround wins, so that people notice it; then the name decides.
+	// Among equal needles, a workaround wins, so that people notice it; then the name decides.
 	copied, err := needle.New("zcopy", []needle.Area{exact}, nil, p)
 	require.NoError(t, err)
 	r, err = needle.Match(t.Context(), []*needle.Needle{copied, best}, needle.Query{}, p)
@@ -491,7 +491,7 @@ func TestADirectoryOf5000NeedlesIsReadAndOnlyPicturesThatAreAskedForAreOpened(t 
 		require.NoError(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("n%d.json", i)),
 			[]byte(fmt.Sprintf(`{"area": [{"width": 9, "height": 9}], "tags": ["t%d"]}`, i)), 0o600))
 	}
-	// Only one has a picture.
+	// Only one of them has a picture.
 	writePair(t, dir, "n77", `{"area": [{"width": 9, "height": 9}], "tags": ["t77"]}`, p.Image())
 	d, err := needle.Open(dir)
 	require.NoError(t, err)

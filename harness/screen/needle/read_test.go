@@ -19,7 +19,8 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// deviceManager is where the firmware's setup has these words, in cells of 8×19 pixels from (24,173).
+// deviceManager is the place where the firmware's setup has these words, in cells of 8×19 pixels
+// from (24,173).
 var deviceManager = needle.Area{X: 16, Y: 173, Width: 184, Height: 19, Type: needle.TypeOCR}
 
 func setup(t *testing.T) *pixmap.Picture {
@@ -29,7 +30,7 @@ func setup(t *testing.T) *pixmap.Picture {
 	return p
 }
 
-// overwritten returns the screen with the letter of one cell in the place of another.
+// overwritten returns the screen with the letter of one cell in place of another.
 func overwritten(p *pixmap.Picture, from, to image.Point) *pixmap.Picture {
 	q := p.Crop(p.Bounds())
 	for y := range 19 {
@@ -46,7 +47,7 @@ func TestTextIsReadByTesseractAndALetterThatIsWrongIsNoMatch(t *testing.T) {
 	require.Equal(t, "Device Manager", words)
 	head := needle.Area{X: 8, Y: 21, Width: 200, Height: 19, Type: needle.TypeMatch, Margin: margin(0)}
 	cell := func(col int) image.Point { return image.Pt(24+8*col, 173) }
-	// "Device Manager" with its last letter, r, replaced by an e of it.
+	// "Device Manager" with its last letter, r, replaced by an e from it.
 	near := overwritten(p, cell(12), cell(13))
 	wrong, err := ocr.Read(t.Context(), near, deviceManager.Rect())
 	require.NoError(t, err)
@@ -81,7 +82,8 @@ func TestTextIsReadByTesseractAndALetterThatIsWrongIsNoMatch(t *testing.T) {
 	require.False(t, match(t, newNeedle(t, p, head), needle.Query{}, p).RestsOnOCR(), "pixels were compared")
 }
 
-// What hides a letter is not read: a cursor, for example, on the screen or on the needle's picture.
+// A letter that something hides is not read: for example a cursor, on the screen or on the needle's
+// picture.
 func TestWhatIsMaskedOrExcludedIsNotRead(t *testing.T) {
 	need.Program(t, "tesseract")
 	p := setup(t)
@@ -106,8 +108,8 @@ func TestWhatIsMaskedOrExcludedIsNotRead(t *testing.T) {
 	require.Contains(t, r.String(), "area 1 cannot be compared: masks cover more than half of it")
 }
 
-// tesseract puts a program of that name before others, which answers with a text. It returns how
-// often it was asked since the last question.
+// tesseract puts a program of that name, which returns a text, first in the path. It returns a
+// function that says how often the program was run since the last call.
 func tesseract(t *testing.T, answer string) (asked func() int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -152,7 +154,7 @@ func TestTesseractIsAskedOnlyIfNothingElseDecidesAndOnlyOnceAboutTheSamePixels(t
 	}
 	require.True(t, match(t, both, needle.Query{}, other).Matched())
 	require.Equal(t, 1, asked())
-	// Of two that may be read, the better one is named.
+	// If two may be read, the better one is named.
 	worse := reads
 	worse.Text, worse.Match = "Welcomes", 80
 	r, err = needle.Match(t.Context(), []*needle.Needle{newNeedle(t, p, worse), both}, needle.Query{}, p)

@@ -95,7 +95,7 @@ func obvious(reference, screen *image.NRGBA, a needle.Area, excluded, masks []im
 
 func is(a needle.Area, dx, dy int) image.Point { return image.Pt(a.X+dx, a.Y+dy) }
 
-// A random case is areas of a picture, a screen that was made of it, and what is masked.
+// A random case is areas of a picture, a screen that was made from it, and masks.
 type randomCase struct {
 	reference, screen *image.NRGBA
 	areas             []needle.Area
@@ -123,7 +123,7 @@ func newCase(r *rand.Rand) randomCase {
 			c.reference.SetNRGBA(x, y, palette[r.IntN(len(palette))])
 		}
 	}
-	// The screen is the picture, moved by a little, with some pixels changed.
+	// The screen is the picture, shifted by a little, with some pixels changed.
 	dx, dy := 0, 0
 	if r.IntN(2) == 0 {
 		dx, dy = r.IntN(7)-3, r.IntN(7)-3

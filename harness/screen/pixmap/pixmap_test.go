@@ -14,7 +14,7 @@ import (
 	"github.com/spicelane/spicelane/harness/screen/pixmap"
 )
 
-// colours returns a picture of 4×3 pixels in each form of PNG files. All show the same.
+// colours returns a picture of 4×3 pixels in each form of PNG file. All show the same.
 func colours(t *testing.T) map[string]image.Image {
 	t.Helper()
 	r := image.Rect(10, 20, 14, 23)

@@ -15,7 +15,7 @@ import (
 	"github.com/spicelane/spicelane/internal/need"
 )
 
-// A screen as large as any: only what is drawn is looked at.
+// A screen of the largest size: only the drawn part is looked at.
 func TestTextInTheLastCornerOfAVeryLargeScreenIsRead(t *testing.T) {
 	need.Long(t)
 	f := font(t, "ovmf")

@@ -61,7 +61,7 @@ func write(p *pixmap.Picture, f *text.Font, origin image.Point, fg, bg pixmap.RG
 	}
 }
 
-// shows returns whether a cell's pixels equal those of the character that was read there.
+// shows tells whether a cell's pixels equal those of the character that was read there.
 func shows(p *pixmap.Picture, g *text.Grid, col, row int) bool {
 	c, r := g.At(col, row), g.Rect(col, row)
 	for y := range g.Font.Height {

@@ -84,7 +84,7 @@ func attributes(all []*commonpb.KeyValue) map[string]string {
 	return out
 }
 
-// collect starts a collector and says in the environment where it is.
+// collect starts a collector and puts its address into the environment.
 func collect(t *testing.T) *collector {
 	t.Helper()
 	c := &collector{}
@@ -95,7 +95,7 @@ func collect(t *testing.T) *collector {
 	return c
 }
 
-// clean takes out of the environment what would change a test.
+// clean removes from the environment what would change a test.
 func clean(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"ENDPOINT", "TRACES_ENDPOINT", "PROTOCOL", "TRACES_PROTOCOL", "HEADERS", "COMPRESSION", "TIMEOUT"} {
@@ -193,7 +193,7 @@ func TestTheEnvironmentSaysHowSpansAreSent(t *testing.T) {
 	require.Equal(t, []string{"run go test"}, roots)
 }
 
-// More than one message takes, and more than the queue of the library has room for.
+// More than one message can take, and more than the queue of the library has room for.
 func TestNoSpanOfALargeRunIsLost(t *testing.T) {
 	c := collect(t)
 	root := span(trace.Run, "go test", 0, 1)
@@ -224,7 +224,7 @@ func TestACollectorThatTakesNothingIsAnError(t *testing.T) {
 	require.ErrorContains(t, err, "otlp: ")
 	require.ErrorContains(t, err, "401 Unauthorized")
 
-	// Nobody listens there: what is tried again ends with the caller's patience.
+	// Nobody listens there: the retries end with the caller's patience.
 	refuses.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -11,8 +11,9 @@ import (
 	"github.com/spicelane/spicelane/harness/truth/qxl"
 )
 
-// TestNumbersAndWordsOfStepsDoNotChange holds what reports of different days are compared by. A group
-// may grow at its end: then its line changes, and nothing else does.
+// TestNumbersAndWordsOfStepsDoNotChange keeps the numbers and words stable, because reports of
+// different days are compared by them. A group may grow at its end: then its line changes, and
+// nothing else does.
 func TestNumbersAndWordsOfStepsDoNotChange(t *testing.T) {
 	want, err := os.ReadFile("testdata/steps.txt")
 	if err != nil {

@@ -40,7 +40,7 @@ func (m *blocks) Alloc(n int) (uint64, []byte, error) {
 	return at, m.at[at], nil
 }
 
-// packed returns the bytes of a command, and those of the n-th thing that was put.
+// packed returns the bytes of a command, and the memory with the structures that it points to.
 func packed(t *testing.T, c qxl.Command) (command []byte, m *blocks) {
 	t.Helper()
 	m = &blocks{}
@@ -82,7 +82,8 @@ func TestStructuresLieAsInC(t *testing.T) {
 			Src:  qxl.Sampled{Origin: image.Pt(-2, 3), Filter: 1, Repeat: 2},
 			Mask: qxl.Sampled{Origin: image.Pt(4, -5), Filter: 1, Repeat: 3}}),
 	}
-	// What a command's addresses lead to, and the how manieth thing it is that is put.
+	// The structures that a command's addresses point to. n is the index of each in the order of
+	// allocation.
 	parts := map[string]struct {
 		command qxl.Command
 		n       int
@@ -114,7 +115,7 @@ func TestStructuresLieAsInC(t *testing.T) {
 			t.Errorf("%s: nothing is packed for it", name)
 			continue
 		}
-		// Padding behind a structure is no part of it.
+		// Padding after a structure is not part of it.
 		if n := len(want) / 2; n > len(got) || hex.EncodeToString(got[:n]) != want {
 			t.Errorf("%s:\n got %s\nwant %s", name, hex.EncodeToString(got[:min(n, len(got))]), want)
 		} else if len(bytes.Trim(got[n:], "\x00")) > 0 {
@@ -158,7 +159,7 @@ func TestPixelsAreChainedInWholeRows(t *testing.T) {
 	for chunks := range 12 {
 		im := &qxl.Image{Format: qxl.Bit8A, Width: 10, Height: 7, Chunks: chunks, Data: qxl.Bytes(pixels)}
 		_, m := packed(t, drawable(&qxl.Copy{Src: im}))
-		// The image is what was put last but one; its pixels' address stands at its end.
+		// The image was allocated last but one. The address of its pixels is at its end.
 		header := m.at[m.order[len(m.order)-2]]
 		at := le64(header[18+14+8:])
 		var all []byte

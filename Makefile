@@ -50,12 +50,13 @@ cross: ## build and vet for arm64 Linux and macOS, where no lanes run
 	scripts/cross.sh linux/arm64 darwin/amd64 darwin/arm64
 
 # Lanes run without the race detector, which would change their timing. The last go test runs all
-# other tests with it.
+# other tests with it. A program with the race detector waits a second before it exits, to see more
+# races. The tests start hundreds of programs, and these have ended their work when they exit.
 test: setup truthserver check ## everything, lanes required; results in artifacts/
 	SPICELANE_LANES=require scripts/test.sh lanes -timeout 15m ./...
 	$(MAKE) examples
 	SPICELANE_LANES=off SPICELANE_TESTS=all scripts/test.sh tools -C tools -timeout 5m ./...
-	SPICELANE_LANES=off SPICELANE_TESTS=all scripts/test.sh race -race -timeout 10m ./...
+	GORACE=atexit_sleep_ms=50 SPICELANE_LANES=off SPICELANE_TESTS=all scripts/test.sh race -race -timeout 10m ./...
 	scripts/check-fixtures.sh
 
 doctor: build ## what this host can run, and how to fix the rest

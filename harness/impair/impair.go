@@ -259,7 +259,7 @@ func (r *Relay) Close() error {
 
 func (r *Relay) accept() {
 	defer r.joined.Done()
-	for {
+	for n := 0; ; n++ {
 		near, err := r.ln.Accept()
 		if err != nil {
 			return
@@ -272,7 +272,7 @@ func (r *Relay) accept() {
 			continue
 		}
 		r.joined.Add(1)
-		go r.lead(near)
+		go r.lead(near, n)
 	}
 }
 
@@ -284,8 +284,9 @@ func (r *Relay) dial() (net.Conn, error) {
 	return d.DialContext(r.ctx, r.cfg.Network, r.cfg.Addr)
 }
 
-// lead connects near to the relay's address, until both directions have ended.
-func (r *Relay) lead(near net.Conn) {
+// lead connects near, which was accepted as number n, to the relay's address, until both directions
+// have ended.
+func (r *Relay) lead(near net.Conn, n int) {
 	defer r.joined.Done()
 	// Connect in this order: the far end learns of a connection when it arrives.
 	var way []net.Conn
@@ -304,11 +305,13 @@ func (r *Relay) lead(near net.Conn) {
 		}
 		return
 	}
-	c := &Conn{relay: r, near: near, far: far, way: way, frozen: make(chan struct{}), done: make(chan struct{})}
+	c := &Conn{relay: r, n: n, near: near, far: far, way: way, frozen: make(chan struct{}), done: make(chan struct{})}
 	r.mu.Lock()
 	closing := r.ctx.Err() != nil
 	if !closing {
-		r.conns = append(r.conns, c)
+		// A connection that was accepted later may be led to its end sooner.
+		at, _ := slices.BinarySearchFunc(r.conns, n, func(x *Conn, n int) int { return x.n - n })
+		r.conns = slices.Insert(r.conns, at, c)
 	}
 	r.mu.Unlock()
 	if closing {
@@ -356,6 +359,7 @@ func reset(c net.Conn) {
 // A Conn is one connection through a relay.
 type Conn struct {
 	relay     *Relay
+	n         int // its number in the order in which connections were accepted
 	near, far net.Conn
 	// way is the connection between them that the kernel impairs, its near end first; nil in
 	// process.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,6 +194,40 @@ func TestAFrozenConnectionSwallowsEverythingAndTellsNobody(t *testing.T) {
 		default:
 		}
 	})
+}
+
+// The first connection waits for its far end until the second one has its own.
+func TestConnectionsAreListedOldestFirstWhicheverIsLedToItsEndSooner(t *testing.T) {
+	addr, _ := echoServer(t)
+	second := make(chan struct{})
+	var dials atomic.Int64
+	r, err := impair.Start(t.Context(), impair.Config{Dial: func(ctx context.Context) (net.Conn, error) {
+		if dials.Add(1) == 1 {
+			<-second
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", addr)
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	var addrs []string
+	for i := range 2 {
+		c, err := net.Dial("tcp", r.Addr())
+		require.NoError(t, err)
+		defer c.Close()
+		addrs = append(addrs, c.LocalAddr().String())
+		require.Eventually(t, func() bool { return dials.Load() > int64(i) }, 10*time.Second, time.Millisecond)
+	}
+	listed := func() (all []string) {
+		for _, c := range r.Conns() {
+			all = append(all, c.NearAddr().String())
+		}
+		return all
+	}
+	require.Eventually(t, func() bool { return len(listed()) == 1 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, addrs[1:], listed())
+	close(second)
+	require.Eventually(t, func() bool { return len(listed()) == 2 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, addrs, listed())
 }
 
 // A far end that sends without end is stopped by the buffers on the way, and is not told. Later,

@@ -1,10 +1,14 @@
 package scenario_test
 
 import (
+	"context"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -134,6 +138,58 @@ func TestAKeyAndTheClipboardOfOneMomentAreBothShown(t *testing.T) {
 		require.LessOrEqual(t, 3*missed, rounds, "rounds of %d in which not all was shown, after %d", missed, i+1)
 	}
 	t.Logf("%d of %d rounds were not shown whole", missed, rounds)
+}
+
+// Without a tablet, the server sends the pointer's positions to the agent, between the chunks of
+// what the client sends it.
+func TestThePointerMovesWhileALongClipboardArrives(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	lane := harness.Up(t, harness.Config{})
+	scenario.Run(t, lane, scenario.Suites("surfaces")...)
+	client := lanetest.Control(t, lane)
+	s, err := scenario.OpenStream(lane.Context(), lane)
+	require.NoError(t, err)
+	defer s.Close()
+	text := strings.Repeat("Beacon. ", 125_000)
+	ctx, giveUp := context.WithTimeout(lane.Context(), lane.Scaled(30*time.Second))
+	defer giveUp()
+	arrived, end := context.WithCancel(ctx)
+	defer end()
+	var both errgroup.Group
+	both.Go(func() error { return client.ClipboardSet(ctx, text) })
+	moves := 0
+	both.Go(func() error {
+		for ; arrived.Err() == nil; moves++ {
+			if err := client.MouseMove(lane.Context(), control.MouseMoveParams{X: 100 + moves%100, Y: 120}); err != nil {
+				return err
+			}
+		}
+		return client.MouseMove(lane.Context(), control.MouseMoveParams{X: 77, Y: 88})
+	})
+	var got digest.Clipboard
+	pointed := 0
+	_, err = s.Await(ctx, "the clipboard", func(e digest.Event) bool {
+		switch e := e.(type) {
+		case digest.Fault:
+			t.Errorf("after %d moves: %+v", pointed, e)
+		case digest.Pointer:
+			pointed++
+		case digest.Clipboard:
+			got = e
+		}
+		return got.What == digest.DataReceived
+	})
+	end()
+	require.NoError(t, err)
+	require.NoError(t, both.Wait())
+	require.Equal(t, crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)), got.CRC, "%+v", got)
+	_, err = s.Await(ctx, "the last move", func(e digest.Event) bool {
+		p, ok := e.(digest.Pointer)
+		return ok && p.Source == digest.FromAgent && p.X == 77 && p.Y == 88
+	})
+	require.NoError(t, err)
+	t.Logf("%d moves, of which %d were seen while the text arrived", moves, pointed)
 }
 
 func TestTheWholeStoryIsReportedTwiceAlike(t *testing.T) {

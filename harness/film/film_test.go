@@ -189,6 +189,9 @@ func TestEveryPictureThatIsTakenIsInTheFilmToThePixel(t *testing.T) {
 
 // The recorder rests after work, so that filming costs little. What is drawn meanwhile is filmed
 // late.
+//
+// The sleeps only move the bubble's clock, so that each drawing has another time. The recorder does
+// nothing meanwhile, so there is nothing to await.
 func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newScreen(8, 8)
@@ -198,7 +201,7 @@ func TestALateFrameSaysSinceWhenWhatItShowsWasDrawn(t *testing.T) {
 		}
 		s.take(t, clock)
 		for range 2 {
-			time.Sleep(time.Second) // all sleeps use the bubble's clock
+			time.Sleep(time.Second)
 			draw()
 		}
 		time.Sleep(time.Second)

@@ -76,15 +76,22 @@ func TestARecordedSessionDoesNotTellItsTicket(t *testing.T) {
 	scenario.Run(t, harness.Up(t, harness.Config{Proxy: harness.None}), scenario.Suites("record")...)
 }
 
-// The agent's reports after the first key would push it out of the digest.
-func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
-	lanetest.AtLength(t)
-	lanetest.AtOnce(t)
+// greeted returns a lane whose agent has been greeted, and the events of its guest from then on.
+func greeted(t *testing.T) (*harness.Lane, *scenario.Stream) {
+	t.Helper()
 	lane := harness.Up(t, harness.Config{})
 	scenario.Run(t, lane, scenario.Suites("surfaces")...)
 	s, err := scenario.OpenStream(lane.Context(), lane)
 	require.NoError(t, err)
-	defer s.Close()
+	t.Cleanup(s.Close)
+	return lane, s
+}
+
+// The agent's reports after the first key would push it out of the digest.
+func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
+	lanetest.AtLength(t)
+	lanetest.AtOnce(t)
+	_, s := greeted(t)
 	events := s.Events()
 	last, ok := events[len(events)-1].(digest.Agent)
 	require.True(t, ok, "%v", events)
@@ -96,12 +103,8 @@ func TestASuiteBeginsWhenTheAgentHasBeenGreeted(t *testing.T) {
 func TestAKeyAndTheClipboardOfOneMomentAreBothShown(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
-	lane := harness.Up(t, harness.Config{})
-	scenario.Run(t, lane, scenario.Suites("surfaces")...)
+	lane, s := greeted(t)
 	client := lanetest.Control(t, lane)
-	s, err := scenario.OpenStream(lane.Context(), lane)
-	require.NoError(t, err)
-	defer s.Close()
 	const rounds = 30
 	missed := 0
 	for i := range rounds {
@@ -145,12 +148,8 @@ func TestAKeyAndTheClipboardOfOneMomentAreBothShown(t *testing.T) {
 func TestThePointerMovesWhileALongClipboardArrives(t *testing.T) {
 	lanetest.AtLength(t)
 	lanetest.AtOnce(t)
-	lane := harness.Up(t, harness.Config{})
-	scenario.Run(t, lane, scenario.Suites("surfaces")...)
+	lane, s := greeted(t)
 	client := lanetest.Control(t, lane)
-	s, err := scenario.OpenStream(lane.Context(), lane)
-	require.NoError(t, err)
-	defer s.Close()
 	text := strings.Repeat("Beacon. ", 125_000)
 	ctx, giveUp := context.WithTimeout(lane.Context(), lane.Scaled(30*time.Second))
 	defer giveUp()
@@ -169,7 +168,7 @@ func TestThePointerMovesWhileALongClipboardArrives(t *testing.T) {
 	})
 	var got digest.Clipboard
 	pointed := 0
-	_, err = s.Await(ctx, "the clipboard", func(e digest.Event) bool {
+	_, err := s.Await(ctx, "the clipboard", func(e digest.Event) bool {
 		switch e := e.(type) {
 		case digest.Fault:
 			t.Errorf("after %d moves: %+v", pointed, e)

@@ -148,6 +148,9 @@ func TestALaneIsShownWithItsPlanJobAndCellAndWithoutSecrets(t *testing.T) {
 }
 
 // Prometheus scrapes every minute or so, and many lanes are shorter.
+//
+// The sleeps only move the bubble's clock. Each scrape compares times with it, and nothing runs
+// between two scrapes, so there is nothing to await.
 func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	m, o, cell := observed(t)
 	up := func() []string {
@@ -158,7 +161,7 @@ func TestALaneThatHasEndedIsShownForFiveMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const labels = `spicelane_lane_up{cell="a (n=***)",job="a",lane="lane",plan="about ***"} `
 		o.Load(cell, worker.Load{Lane: "lane"})
-		time.Sleep(time.Hour) // all sleeps use the bubble's clock
+		time.Sleep(time.Hour)
 		require.Equal(t, []string{labels + "1"}, up())
 		o.AttemptEnds(cell, result.Attempt{N: 1, Outcome: result.Success}, 0)
 		time.Sleep(5 * time.Minute)

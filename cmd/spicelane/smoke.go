@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"io"
+	"net"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
@@ -85,16 +87,37 @@ For a lane that has ended, the exit status is that of the lane's own verdict.`,
 }
 
 // smokeReason returns why the smoke check of a lane failed with err. If a part of the lane has
-// ended, that is the lane's own verdict. Otherwise it is err, with the host's fault if the host
-// stalled.
+// ended, or is about to, that is the lane's own verdict. Otherwise it is err, with the host's fault
+// if the host stalled.
 func smokeReason(ctx context.Context, s registry.State, err error, w *host.Watchdog, began time.Time) error {
-	if partsAlive(s) {
+	alive := partsAlive(s)
+	if !alive || socketLost(err) {
+		if end := awaitLaneEnd(ctx, s.Name); end != nil {
+			return end
+		}
+	}
+	if alive {
 		return w.Explain(began, err)
 	}
-	if end := awaitLaneEnd(ctx, s.Name); end != nil {
-		return end
+	return err
+}
+
+// ended returns the lane's own verdict if err says that its client went away because the lane ends.
+// It returns other errors as they are.
+func (t target) ended(ctx context.Context, err error) error {
+	if t.lane != nil && socketLost(err) {
+		if end := awaitLaneEnd(ctx, t.lane.Name); end != nil {
+			return end
+		}
 	}
 	return err
+}
+
+// socketLost tells whether the other side of a socket went away. A process that was killed loses its
+// sockets before it is gone.
+func socketLost(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !op.Timeout() || errors.Is(err, io.EOF)
 }
 
 // partsAlive tells whether every process of a lane is running.

@@ -57,10 +57,10 @@ func withDriver(cmd *cobra.Command, t target, f func(ctx context.Context, d *con
 	defer cancel()
 	d, err := drive.Dial(dialCtx, "spicelane "+cmd.Name(), t.socket)
 	if err != nil {
-		return err
+		return t.ended(ctx, err)
 	}
 	defer d.Close()
-	err = f(ctx, d)
+	err = t.ended(ctx, f(ctx, d))
 	var e *control.Error
 	if errors.As(err, &e) && e.Code == control.CodeNoDigest {
 		return &verdict.Error{Verdict: verdict.Product, Err: err}
